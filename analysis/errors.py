@@ -1,0 +1,66 @@
+"""The exception tree: one base to catch, one leaf per kind of trouble.
+
+LayerscopeError
+├── ModelNotFoundError      the model's id, folder or file is not there or cannot be reached
+├── UnsupportedModelError   it is there, but not a causal decoder this tool can take apart
+├── NotEnoughMemoryError    its weights do not fit in what is free
+├── BlockRangeError         a block or a number of layers outside the model
+├── CorpusError             text that cannot be used
+├── BenchmarkError          a question set that cannot be used
+├── RecipeError             a heal that cannot work as asked
+├── SpecError               a request with an unknown or malformed field
+├── StorageError            the cache folder cannot be read or written
+│   └── CorruptResultError  a stored result does not match its checksum or schema
+└── JobError                a job that does not exist or is in the wrong state
+
+Every message is one sentence that says what was asked, what is possible and what to do. Pages and the command line
+catch exactly `LayerscopeError`; anything else is a bug and stays loud.
+"""
+
+
+class LayerscopeError(Exception):
+    """Something the user can understand and act on; `str(error)` is the sentence to show."""
+
+
+class ModelNotFoundError(LayerscopeError):
+    """The model's id, folder or file is not there or cannot be reached."""
+
+
+class UnsupportedModelError(LayerscopeError):
+    """The model is not a causal decoder that can be taken apart layer by layer, or its files are not safe to load."""
+
+
+class NotEnoughMemoryError(LayerscopeError):
+    """The model's weights do not fit in the memory that is free."""
+
+
+class BlockRangeError(LayerscopeError):
+    """A block, or a number of layers to remove, outside the model."""
+
+
+class CorpusError(LayerscopeError):
+    """Text that cannot be used: missing, empty, not UTF-8, or too short."""
+
+
+class BenchmarkError(LayerscopeError):
+    """A question set that is missing or cannot be used."""
+
+
+class RecipeError(LayerscopeError):
+    """A heal that cannot work as asked."""
+
+
+class SpecError(LayerscopeError):
+    """A request with an unknown, missing or malformed field."""
+
+
+class StorageError(LayerscopeError):
+    """The cache folder cannot be read or written."""
+
+
+class CorruptResultError(StorageError):
+    """A stored result does not match its checksum or its schema."""
+
+
+class JobError(LayerscopeError):
+    """A job that does not exist or is in the wrong state for what was asked."""

@@ -1,0 +1,33 @@
+"""How long work reports where it is, and how it is asked to stop."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One report of a running experiment."""
+
+    phase: str
+    """What is being done, in words for people: "loading the model", "scoring questions"."""
+    done: int = 0
+    """Units finished in this phase."""
+    total: int = 0
+    """Units in this phase; 0 while unknown."""
+    message: str = ""
+    """A sentence worth keeping in the log, or nothing."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """Measured numbers of this moment (step, loss, learning_rate, tokens_per_s …), JSON types only."""
+
+
+OnProgress = Callable[[Progress], None]
+"""Called often (at least every few seconds) by everything long; may raise `Cancelled`."""
+
+
+class Cancelled(Exception):
+    """Raised by an `OnProgress` callback to stop the work: what was finished must be kept usable."""
+
+
+def ignore(progress: Progress) -> None:
+    """The callback of callers who do not want to know."""
