@@ -1,0 +1,158 @@
+"""Where the decoder layers, final norm and head of a model are, by explicit lookup, and how large each part is.
+
+To support a further family add its paths below; `Decoder.check` refuses a family whose parts do not add up to the
+model's own output, so a wrong guess is never silent.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from analysis.errors import UnsupportedModelError
+from analysis.results import ModelFacts
+
+LAYER_PATHS = ("layers", "h", "decoder.layers", "blocks", "language_model.layers", "text_model.layers")
+"""Where families keep their decoder layers, below `base_model`."""
+NORM_NAMES = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "norm_f")
+"""What families call the norm between the last layer and the head, beside the layers."""
+DTYPE_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
+QUANTIZED_BYTES = {"4bit": 0.5 + 0.127 / 8, "8bit": 1.0}
+"""Bytes per weight of a linear layer; NF4 with double quantization adds 0.127 bits of constants (QLoRA, 2305.14314)."""
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """The parts of a causal language model, by reference."""
+
+    model: Any
+    """The whole transformers model, head included."""
+    body: nn.Module
+    """`base_model`: everything below the head; maps token ids to normed states."""
+    owner: nn.Module
+    """The module that holds `layers` as its attribute `layers_name`."""
+    layers_name: str
+    norm: nn.Module
+    """The final norm, between x[L] and the head."""
+    head: nn.Module
+    """The vocabulary head."""
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The decoder layers, 0-based."""
+        layers: nn.ModuleList = getattr(self.owner, self.layers_name)
+        return layers
+
+    @property
+    def config(self) -> Any:
+        """The text part of the model's configuration."""
+        return self.model.config.get_text_config()
+
+    @property
+    def n_layers(self) -> int:
+        """L, as it is now: fewer after a cut."""
+        return len(self.layers)
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids go."""
+        return next(self.body.parameters()).device
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Vocabulary logits, float32, of normed states (..., hidden_size), with the family's own scaling."""
+        logits: Tensor = self.head(states)
+        scale = getattr(self.config, "logit_scale", None)  # Cohere
+        if scale is not None:
+            logits = logits * scale
+        scaling = getattr(self.config, "logits_scaling", None)  # Granite
+        if scaling is not None:
+            logits = logits / scaling
+        logits = logits.float()
+        cap = getattr(self.config, "final_logit_softcapping", None)  # Gemma 2 and later
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def check(self) -> None:
+        """Run a few tokens and compare layers + norm + head, as taken apart here, with the model's own logits.
+
+        Raises:
+            UnsupportedModelError: when they differ, so that a family is measured right or refused.
+        """
+        ids = torch.arange(3, 11, device=self.device)[None] % max(4, self.config.vocab_size)
+        captured: list[Tensor] = []
+
+        def keep(module: nn.Module, args: Any, output: Any) -> None:
+            captured.append(output if isinstance(output, Tensor) else output[0])
+
+        handle = self.layers[-1].register_forward_hook(keep)
+        try:
+            with torch.inference_mode():
+                expected = self.model(input_ids=ids, use_cache=False).logits.float()
+                if captured[0].dim() != 3:
+                    raise UnsupportedModelError(
+                        f"{_family(self)} keeps {captured[0].dim()}-dimensional states, which have no angle."
+                    )
+                found = self.logits(self.norm(captured[0]))
+        finally:
+            handle.remove()
+        error = (found - expected).abs().max().item()
+        if not error <= 1e-2 * max(1.0, expected.abs().max().item()):
+            raise UnsupportedModelError(
+                f"The parts of {_family(self)} do not add up to its own output (largest difference {error:.3g}), so cutting "
+                f"it would measure something else; this family is not supported."
+            )
+
+
+def _family(decoder: Decoder) -> str:
+    return f"{type(decoder.model).__name__} (model_type {decoder.config.model_type})"
+
+
+def find_decoder(model: Any) -> Decoder:
+    """Look up the parts of a transformers causal language model, or of a PEFT model around one.
+
+    Raises:
+        UnsupportedModelError: when the layers, the norm or the head are not where any known family keeps them.
+    """
+    if hasattr(model, "get_base_model"):
+        model = model.get_base_model()
+    body: Any = model.base_model
+    n_layers = model.config.get_text_config().num_hidden_layers
+    for path in LAYER_PATHS:
+        *parents, last = path.split(".")
+        owner: Any = body
+        for parent in parents:
+            owner = getattr(owner, parent, None)
+        layers = getattr(owner, last, None)
+        if isinstance(layers, nn.ModuleList) and len(layers) == n_layers:
+            norm = next((getattr(owner, known) for known in NORM_NAMES if hasattr(owner, known)), None)
+            head = model.get_output_embeddings()
+            if norm is None or head is None:
+                break
+            return Decoder(model, body, owner, last, norm, head)
+    raise UnsupportedModelError(
+        f"{type(model).__name__} does not keep {n_layers} decoder layers, a final norm and a head where Layerscope looks "
+        f"({', '.join(LAYER_PATHS)}); choose a causal decoder such as Llama, Qwen, Mistral, Gemma, Phi or GPT-2."
+    )
+
+
+def facts(decoder: Decoder, *, name: str, dtype: str, quantization: str) -> ModelFacts:
+    """Sizes of a model, or of its weightless skeleton on the meta device."""
+    config = decoder.config
+    layers = [sum(parameter.numel() for parameter in layer.parameters()) for layer in decoder.layers]
+    total = sum(parameter.numel() for parameter in decoder.model.parameters())  # tied weights are yielded once
+    return ModelFacts(
+        name=name,
+        family=config.model_type,
+        n_layers=decoder.n_layers,
+        hidden_size=config.hidden_size,
+        vocab_size=config.vocab_size,
+        layer_parameters=layers,
+        other_parameters=total - sum(layers),
+        bytes_per_parameter=QUANTIZED_BYTES.get(quantization, DTYPE_BYTES[dtype]),
+        max_positions=getattr(config, "max_position_embeddings", None),
+    )
+
+
+def weight_bytes(model: ModelFacts, dtype: str) -> int:
+    """Bytes of all weights as loaded: decoder layers as quantized, embeddings and head in `dtype`."""
+    return int(sum(model.layer_parameters) * model.bytes_per_parameter + model.other_parameters * DTYPE_BYTES[dtype])

@@ -1,0 +1,344 @@
+"""From a `ModelSpec` to a model that is ready to be measured; safetensors or GGUF only, never remote code."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GgufConfig,
+)
+
+from analysis import architecture, machine, starter
+from analysis.architecture import Decoder
+from analysis.errors import ModelNotFoundError, NotEnoughMemoryError, SpecError, UnsupportedModelError
+from analysis.progress import OnProgress, Progress, ignore
+from analysis.results import Choice, ModelFacts
+from analysis.specs import ModelSpec
+
+_HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$|^[A-Za-z][\w.-]*$")
+_HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+_WORKING_TOKENS = 4096
+"""Tokens in flight at once when estimating what a run needs on top of the weights."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model's files are on this machine."""
+
+    folder: Path
+    gguf_file: str | None
+    name: str
+    """Name to show."""
+    identity: str
+    """What the weights are, whatever the path."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory, taken apart."""
+
+    model: Any
+    """The transformers model, in eval mode."""
+    tokenizer: Any
+    decoder: Decoder
+    spec: ModelSpec
+    """Resolved: concrete dtype, device and identity."""
+    facts: ModelFacts
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a model would be loaded, before anything is."""
+
+    source: Source
+    spec: ModelSpec
+    """Resolved."""
+    config: Any
+    facts: ModelFacts
+    dtype: Choice
+    device: Choice
+    weight_bytes: int
+    working_bytes: int
+    free_bytes: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether weights and working memory fit in what is free."""
+        return self.weight_bytes + self.working_bytes <= self.free_bytes
+
+
+def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool = True) -> Source:
+    """Find a model's files, converting the starter or downloading from the hub if need be.
+
+    Args:
+        spec: the model that is asked for.
+        on_progress: told about conversion and download.
+        weights: False to fetch no more than the configuration of a hub id.
+
+    Raises:
+        ModelNotFoundError: nothing is there, or the hub cannot be reached.
+        UnsupportedModelError: only pickled weights are there.
+    """
+    if spec.source == "starter":
+        identity = starter.model_identity()
+        if weights or starter.is_converted():
+            return Source(starter.model_folder(on_progress), None, starter.NAME, identity)
+        file = starter.gguf_file()
+        return Source(file.parent, file.name, starter.NAME, identity)
+    path = Path(spec.source).expanduser()
+    if path.is_file() and path.suffix == ".gguf":
+        return Source(path.parent, path.name, path.stem, f"gguf:{_digest([path])}")
+    if path.is_dir():
+        return _local_folder(path)
+    if path.is_absolute() or spec.source.startswith((".", "~")) or path.suffix == ".gguf" or not _HUB_ID.match(spec.source):
+        raise ModelNotFoundError(
+            f"There is no model at {spec.source!r}: give `starter`, a folder with a config.json, a .gguf file, or a hub id "
+            f"such as HuggingFaceTB/SmolLM2-135M."
+        )
+    return _hub(spec, on_progress, weights=weights)
+
+
+def _local_folder(path: Path) -> Source:
+    if not (path / "config.json").exists():
+        raise ModelNotFoundError(
+            f"The folder {path} has no config.json, so it is not a Hugging Face model folder; give the folder that "
+            f"`save_pretrained` wrote."
+        )
+    weights = sorted(path.glob("*.safetensors"))
+    if not weights:
+        pickles = sorted(file.name for file in path.iterdir() if file.suffix in _PICKLES)
+        if pickles:
+            raise UnsupportedModelError(
+                f"The folder {path} has only pickled weights ({', '.join(pickles[:3])}), which can run code when loaded; "
+                f"convert them with `save_pretrained(..., safe_serialization=True)` in an environment you trust."
+            )
+        raise ModelNotFoundError(f"The folder {path} has a config.json but no .safetensors weights; add them.")
+    return Source(path, None, path.name, f"files:{_digest([path / 'config.json', *weights])}")
+
+
+def _digest(files: list[Path]) -> str:
+    """Identify files by name, size and sixteen samples of their content: whole for small ones, fast for huge ones."""
+    digest = hashlib.sha256()
+    for file in files:
+        size = file.stat().st_size
+        digest.update(f"{file.name}:{size}".encode())
+        with file.open("rb") as stream:
+            for index in range(16):
+                stream.seek(index * max(0, size - (1 << 16)) // 15)
+                digest.update(stream.read(1 << 16))
+    return digest.hexdigest()[:24]
+
+
+def _hub(spec: ModelSpec, on_progress: OnProgress, *, weights: bool) -> Source:
+    on_progress(Progress("fetching the model", message=f"Asking the hub for {spec.source}."))
+    patterns = _HUB_FILES if weights else ["config.json"]
+    try:
+        folder = Path(snapshot_download(spec.source, revision=spec.revision, allow_patterns=patterns))
+    except GatedRepoError as error:
+        raise ModelNotFoundError(
+            f"{spec.source} is gated: accept its licence on the hub and set HF_TOKEN in the environment, then try again."
+        ) from error
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        revision = f" at revision {spec.revision!r}" if spec.revision else ""
+        raise ModelNotFoundError(f"The hub has no model {spec.source!r}{revision}; check the spelling.") from error
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+        raise ModelNotFoundError(
+            f"{spec.source!r} is neither a local folder nor in the local hub cache, and the hub cannot be reached; "
+            f"connect, or use `starter` or a local folder."
+        ) from error
+    if weights and not list(folder.glob("*.safetensors")):
+        raise UnsupportedModelError(f"{spec.source} offers no safetensors weights, and pickled ones are never loaded.")
+    return Source(folder, None, spec.source, f"hub:{folder.name}")
+
+
+def read_config(source: Source) -> Any:
+    """The model's configuration, checked to be a causal decoder that needs no code of its own.
+
+    Raises:
+        UnsupportedModelError: an encoder, an encoder-decoder, or a model that brings its own code.
+    """
+    if source.gguf_file is None:
+        try:
+            raw = json.loads((source.folder / "config.json").read_text())
+        except (OSError, ValueError) as error:
+            raise ModelNotFoundError(f"The config.json of {source.name} cannot be read: {error}.") from error
+        family = raw.get("model_type", "")
+        if family not in CONFIG_MAPPING:
+            raise UnsupportedModelError(
+                f"{source.name} is of type {family!r}, which this transformers version has no class for; code that comes "
+                f"with a model is never run."
+            )
+    config = AutoConfig.from_pretrained(
+        source.folder, trust_remote_code=False, **({"gguf_file": source.gguf_file} if source.gguf_file else {})
+    )
+    names = list(getattr(config, "architectures", None) or [])
+    causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and not getattr(config, "is_encoder_decoder", False)
+    if names and not any(name.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) for name in names):
+        causal = False
+    if not causal:
+        raise UnsupportedModelError(
+            f"{source.name} ({', '.join(names) or config.model_type}) is not a causal language model: it has no "
+            f"left-to-right decoder to remove layers from; choose a model such as Llama, Qwen or GPT-2."
+        )
+    return config
+
+
+def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
+    """Work out from the configuration alone what would be loaded, how, and whether it fits: no weights are fetched."""
+    source = locate(spec, on_progress, weights=False)
+    config = read_config(source)
+    device = machine.choose_device(spec.device)
+    dtype = machine.choose_dtype(spec.dtype, device.value)
+    _check_quantization(spec.quantization, device.value)
+    with torch.device("meta"):
+        skeleton = AutoModelForCausalLM.from_config(config)
+    facts = architecture.facts(
+        architecture.find_decoder(skeleton), name=source.name, dtype=dtype.value, quantization=spec.quantization
+    )
+    resolved = replace(spec, dtype=dtype.value, device=device.value, identity=source.identity)
+    item = architecture.DTYPE_BYTES[dtype.value]
+    widest = max(facts.hidden_size * 16, facts.vocab_size)
+    return Plan(
+        source=source,
+        spec=resolved,
+        config=config,
+        facts=facts,
+        dtype=dtype,
+        device=device,
+        weight_bytes=architecture.weight_bytes(facts, dtype.value),
+        working_bytes=int(_WORKING_TOKENS * (facts.hidden_size * 16 * item + widest * 4)),
+        free_bytes=machine.free_bytes(device.value),
+    )
+
+
+def _check_quantization(quantization: str, device: str) -> None:
+    if quantization == "none":
+        return
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise SpecError(
+            f"{quantization} weights need the package bitsandbytes, which is not installed; run `pip install -r "
+            f"requirements.txt` or choose quantization none."
+        ) from error
+    if device == "mps":
+        raise SpecError(f"{quantization} weights are not supported on mps; choose quantization none or device cpu.")
+
+
+def resolve(spec: ModelSpec) -> ModelSpec:
+    """The spec with `auto` replaced by concrete choices and the identity of the weights filled in."""
+    if spec.identity and "auto" not in (spec.dtype, spec.device):
+        return spec
+    device = machine.choose_device(spec.device)
+    dtype = machine.choose_dtype(spec.dtype, device.value)
+    return replace(spec, dtype=dtype.value, device=device.value, identity=locate(spec).identity)
+
+
+def load(spec: ModelSpec, on_progress: OnProgress = ignore) -> LoadedModel:
+    """Load a model for measuring.
+
+    Raises:
+        ModelNotFoundError, UnsupportedModelError: see `locate` and `read_config`.
+        NotEnoughMemoryError: when the estimate exceeds what is free; nothing has been loaded then.
+    """
+    planned = plan(spec, on_progress)
+    resolved = planned.spec
+    if not planned.fits:
+        raise NotEnoughMemoryError(
+            f"{planned.source.name} needs about {_gb(planned.weight_bytes + planned.working_bytes)} in {resolved.dtype}"
+            f"{'' if resolved.quantization == 'none' else ' with ' + resolved.quantization + ' layers'}, and only "
+            f"{_gb(planned.free_bytes)} are free on {resolved.device}; choose bfloat16, 4bit, a smaller model or another "
+            f"device."
+        )
+    source = locate(spec, on_progress)
+    on_progress(Progress("loading the model", 0, 1, f"Loading {source.name}. {planned.dtype.reason}."))
+    options: dict[str, Any] = {"dtype": getattr(torch, resolved.dtype), "trust_remote_code": False}
+    if source.gguf_file:
+        options |= {"gguf_file": source.gguf_file, "quantization_config": GgufConfig(dequantize=True)}
+    else:
+        options |= {"use_safetensors": True}
+    if resolved.quantization != "none":
+        if source.gguf_file:
+            raise SpecError("A GGUF file cannot be quantized again while loading; export it to a folder first.")
+        options |= {"quantization_config": _bitsandbytes(resolved), "device_map": {"": resolved.device}}
+    elif resolved.device == "cuda" and torch.cuda.device_count() > 1:
+        options |= {"device_map": "auto"}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            source.folder, trust_remote_code=False, **({"gguf_file": source.gguf_file} if source.gguf_file else {})
+        )
+        model: Any = AutoModelForCausalLM.from_pretrained(source.folder, **options)
+    except (OSError, ValueError) as error:
+        raise UnsupportedModelError(f"{source.name} cannot be loaded: {_first_line(error)}") from error
+    if "device_map" not in options:
+        model.to(resolved.device)
+    model.eval()
+    decoder = architecture.find_decoder(model)
+    decoder.check()
+    on_progress(Progress("loading the model", 1, 1))
+    return LoadedModel(model, tokenizer, decoder, resolved, planned.facts)
+
+
+def _bitsandbytes(spec: ModelSpec) -> BitsAndBytesConfig:
+    if spec.quantization == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, spec.dtype),
+    )
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [repr(error)])[0]
+
+
+class WarmModels:
+    """A loader that keeps the last model in memory, for a worker that runs one job after another.
+
+    What it hands out is shared: measure it, never change it.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing loaded."""
+        self._loaded: LoadedModel | None = None
+
+    def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore) -> LoadedModel:
+        """The same as `load`, at once if this very model is still in memory."""
+        resolved = resolve(spec)
+        if self._loaded is None or self._loaded.spec != resolved:
+            self.clear()
+            self._loaded = load(resolved, on_progress)
+        return self._loaded
+
+    def clear(self) -> None:
+        """Forget the model and give its memory back."""
+        self._loaded = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
