@@ -1,0 +1,234 @@
+"""Accuracy and loss of cuts of a loaded model, and the experiment that measures a single one, healed or not."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from math import sqrt
+from pathlib import Path
+from statistics import fmean, stdev
+
+from analysis import benchmarks, corpora, machine, models, pruning, scoring
+from analysis.architecture import find_decoder
+from analysis.benchmarks import Question
+from analysis.errors import RecipeError
+from analysis.models import LoadedModel
+from analysis.progress import OnProgress, Progress, ignore
+from analysis.results import Answer, EvaluateResult, Lines, Point
+from analysis.scoring import Cuts, EncodedQuestion
+from analysis.specs import BenchmarkSpec, Block, CorpusSpec, EvaluateSpec, ModelSpec
+
+Load = Callable[[ModelSpec, OnProgress], LoadedModel]
+"""How an experiment gets its model: `models.load`, or a worker's warm one."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """Questions and texts, tokenized for one model."""
+
+    questions: list[Question]
+    encoded: list[EncodedQuestion]
+    texts: list[list[int]]
+
+    @property
+    def lines(self) -> Lines | None:
+        """Chance and majority accuracy of these questions; None without questions."""
+        if not self.questions:
+            return None
+        return Lines(benchmarks.chance(self.questions), benchmarks.majority(self.questions))
+
+    @property
+    def n_truncated(self) -> int:
+        """Questions whose prompt did not fit the model's window."""
+        return sum(question.truncated for question in self.encoded)
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that run through the layers of one cut, shared prefixes counted once."""
+        return sum(len(row) for row in scoring.pack(self.encoded)) + sum(len(ids) for ids in self.texts)
+
+
+def material(loaded: LoadedModel, benchmark: BenchmarkSpec | None, loss_corpus: CorpusSpec | None) -> Material:
+    """Load and tokenize what is to be measured."""
+    questions = benchmarks.load(benchmark) if benchmark is not None else []
+    window = loaded.facts.max_positions
+    encoded = [scoring.encode(question, loaded.tokenizer, window) for question in questions]
+    texts: list[list[int]] = []
+    if loss_corpus is not None:
+        fitting = replace(loss_corpus, seq_len=min(loss_corpus.seq_len, window or loss_corpus.seq_len))
+        texts = corpora.tokenize(fitting, loaded.tokenizer).token_ids
+    return Material(questions, encoded, texts)
+
+
+def answer(question: Question, loglikelihoods: list[float]) -> Answer:
+    """The verdict on one question: the option with the highest log-likelihood, the first of equals."""
+    prediction = max(range(len(loglikelihoods)), key=lambda index: loglikelihoods[index])
+    return Answer(question.id, loglikelihoods, prediction, question.gold)
+
+
+def is_right_normalised(question: Question, answered: Answer) -> bool:
+    """Whether the option with the highest log-likelihood per character is the right one (`acc_norm`)."""
+    lengths = [max(1, len(option.lstrip())) for option in question.options]
+    scores = [value / length for value, length in zip(answered.loglikelihoods, lengths, strict=True)]
+    return scores.index(max(scores)) == question.gold
+
+
+def mean_and_stderr(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and its standard error (sample deviation over root n, as lm-evaluation-harness reports); 0 for one value."""
+    return fmean(values), stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0
+
+
+def point(cut: Block | None, questions: Sequence[Question], answers: Sequence[Answer], losses: Sequence[float]) -> Point:
+    """Summarize what one cut scored.
+
+    Args:
+        cut: the removed block; None for the unpruned model.
+        questions: as many as `answers`, in the same order.
+        answers: what was answered; may be empty.
+        losses: mean cross-entropy per text, nats per token; may be empty.
+    """
+    values: dict[str, float] = {}
+    if answers:
+        right = [float(given.prediction == given.gold) for given in answers]
+        normalised = [float(is_right_normalised(*pair)) for pair in zip(questions, answers, strict=True)]
+        values["acc"], values["acc_stderr"] = mean_and_stderr(right)
+        values["acc_norm"], values["acc_norm_stderr"] = mean_and_stderr(normalised)
+    if losses:
+        values["loss"], values["loss_stderr"] = mean_and_stderr(losses)
+    size, start = (0, None) if cut is None else (cut.size, cut.start)
+    return Point(n=size, start=start, n_samples=len(answers), n_texts=len(losses), **values)
+
+
+def text_loss(loaded: LoadedModel, texts: Sequence[Sequence[int]]) -> tuple[float, float]:
+    """Mean cross-entropy over texts and its standard error, of the model as it is now."""
+    return mean_and_stderr(scoring.text_losses(loaded.decoder, texts, [None])[0])
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one model scored."""
+
+    point: Point
+    lines: Lines | None
+    questions: list[Answer]
+    text_losses: list[float]
+    n_tokens: int
+    n_truncated: int
+
+
+@dataclass
+class Meter:
+    """Turns pieces of work of several phases into `Progress`."""
+
+    on_progress: OnProgress
+    phase: str
+    total: int
+    values: dict = field(default_factory=dict)
+    begun: int = 0
+
+    def __call__(self, done: int) -> None:
+        """Report that `done` more pieces than at the beginning of this phase are done."""
+        self.on_progress(Progress(self.phase, self.begun + done, self.total, values=self.values))
+
+
+def measure(
+    loaded: LoadedModel,
+    benchmark: BenchmarkSpec | None,
+    loss_corpus: CorpusSpec | None,
+    on_progress: OnProgress = ignore,
+    *,
+    cut: Block | None = None,
+) -> Measured:
+    """Accuracy and loss of a model as it is now, or of what would be left without `cut`.
+
+    Raises:
+        CorpusError, BenchmarkError: when the texts or questions cannot be used.
+    """
+    on_progress(Progress("reading questions and texts"))
+    stuff = material(loaded, benchmark, loss_corpus)
+    cuts: Cuts = [cut]
+    answers: list[Answer] = []
+    losses: list[float] = []
+    if stuff.questions:
+        meter = Meter(on_progress, "scoring questions", scoring.n_batches(stuff.encoded))
+        scored = scoring.option_loglikelihoods(loaded.decoder, stuff.encoded, cuts, meter)[0]
+        answers = [answer(*pair) for pair in zip(stuff.questions, scored, strict=True)]
+    if stuff.texts:
+        meter = Meter(on_progress, "measuring the loss on text", len(scoring.text_batches(stuff.texts)))
+        losses = scoring.text_losses(loaded.decoder, stuff.texts, cuts, meter)[0]
+    return Measured(
+        point(cut, stuff.questions, answers, losses), stuff.lines, answers, losses, stuff.n_tokens, stuff.n_truncated
+    )
+
+
+def resolve(spec: EvaluateSpec) -> EvaluateSpec:
+    """The spec with concrete dtype, device and identities."""
+    return replace(
+        spec,
+        model=models.resolve(spec.model),
+        benchmark=None if spec.benchmark is None else benchmarks.resolve(spec.benchmark),
+        loss_corpus=None if spec.loss_corpus is None else corpora.resolve(spec.loss_corpus),
+    )
+
+
+def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Load = models.load) -> EvaluateResult:
+    """Measure one model, without `spec.block` and with `spec.adapter` if they are given.
+
+    Raises:
+        LayerscopeError: one sentence on whatever the user can mend.
+    """
+    resolved = resolve(spec)
+    stored = EvaluateResult.load(resolved, on_progress)
+    if stored is not None:
+        return stored
+    if resolved.adapter is None:
+        loaded = load(resolved.model, on_progress)
+        if resolved.block is not None:
+            resolved.block.check(loaded.decoder.n_layers)
+        began = time.perf_counter()
+        measured = measure(loaded, resolved.benchmark, resolved.loss_corpus, on_progress, cut=resolved.block)
+    else:
+        loaded = with_adapter(models.load(resolved.model, on_progress), resolved.block, resolved.adapter)
+        began = time.perf_counter()
+        measured = measure(loaded, resolved.benchmark, resolved.loss_corpus, on_progress)
+        size, start = (resolved.block.size, resolved.block.start) if resolved.block else (0, None)
+        measured = replace(measured, point=replace(measured.point, n=size, start=start))
+    result = EvaluateResult(
+        spec=resolved,
+        versions=machine.versions(),
+        wall_s=time.perf_counter() - began,
+        n_tokens=measured.n_tokens,
+        complete=True,
+        model=loaded.facts,
+        n_layers=loaded.facts.n_layers,
+        point=measured.point,
+        lines=measured.lines,
+        n_truncated=measured.n_truncated,
+        questions=measured.questions,
+        text_losses=measured.text_losses,
+    )
+    result.save()
+    return result
+
+
+def with_adapter(loaded: LoadedModel, block: Block | None, adapter: str) -> LoadedModel:
+    """Cut a privately loaded model for good and put a PEFT adapter on what is left.
+
+    Raises:
+        RecipeError: when the folder is no PEFT adapter or does not fit the cut model.
+    """
+    from peft import PeftModel
+
+    if not (Path(adapter) / "adapter_config.json").exists():
+        raise RecipeError(
+            f"The folder {adapter} has no adapter_config.json, so it is not a PEFT adapter; give one that a heal saved."
+        )
+    if block is not None:
+        pruning.cut(loaded.decoder, block)
+    try:
+        model = PeftModel.from_pretrained(loaded.model, adapter).eval()
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise RecipeError(
+            f"The adapter {adapter} does not fit this model without {block.describe() if block else 'any layer removed'}; "
+            f"give the block that it was healed for."
+        ) from error
+    return replace(loaded, model=model, decoder=find_decoder(model))

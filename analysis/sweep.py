@@ -1,0 +1,148 @@
+"""The experiment behind the curve: accuracy and loss for n = 0 .. max_n, all cuts of a batch from one shared trunk."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from analysis import benchmarks, corpora, distance_map, evaluation, machine, models, scoring, selection
+from analysis.errors import BlockRangeError
+from analysis.evaluation import Load, Material, Meter
+from analysis.models import LoadedModel
+from analysis.progress import OnProgress, Progress, ignore
+from analysis.results import Answer, SweepResult
+from analysis.scoring import Cuts
+from analysis.specs import SweepSpec
+
+QUESTIONS_PER_CHUNK = 24
+"""Questions scored between two stored states of the curve; a group of questions is never split over chunks."""
+
+
+def resolve(spec: SweepSpec) -> SweepSpec:
+    """The spec with concrete dtype, device and identities; the map is of the same model."""
+    model = models.resolve(spec.model)
+    return replace(
+        spec,
+        model=model,
+        benchmark=benchmarks.resolve(spec.benchmark),
+        loss_corpus=None if spec.loss_corpus is None else corpora.resolve(spec.loss_corpus),
+        distances=distance_map.resolve(replace(spec.distances, model=model)),
+    )
+
+
+def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Load = models.load) -> SweepResult:
+    """Measure the curve, or return the stored one; a stored part is gone on with and no question is scored twice.
+
+    `similarity` uses the stored distance map of `spec.distances`, or computes it first.
+
+    Raises:
+        LayerscopeError: one sentence on whatever the user can mend.
+    """
+    resolved = resolve(spec)
+    stored = SweepResult.load(resolved, on_progress)
+    if stored is not None and stored.complete:
+        return stored
+    loaded = load(resolved.model, on_progress)
+    cuts = _cuts(resolved, loaded, on_progress)
+    on_progress(Progress("reading questions and texts", values={"result_key": resolved.fingerprint()}))
+    stuff = evaluation.material(loaded, resolved.benchmark, resolved.loss_corpus)
+    curve = _Curve(resolved, loaded, stuff, cuts)
+    if stored is not None:
+        curve.go_on_from(stored)
+    curve.measure(on_progress)
+    return curve.result(complete=True)
+
+
+def _cuts(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Cuts:
+    """The block for every n, None first."""
+    n_layers = loaded.decoder.n_layers
+    max_n = n_layers // 2 if spec.max_n is None else spec.max_n
+    if not 0 <= max_n < n_layers:
+        raise BlockRangeError(
+            f"A sweep up to {max_n} removed layers was asked for, but {loaded.facts.name} has {n_layers} layers and must keep "
+            f"at least 1; choose max-n 0..{n_layers - 1}."
+        )
+    best = []
+    if spec.strategy == "similarity" and max_n > 0:
+        best = distance_map.run(spec.distances, on_progress, load=lambda model, report: loaded).best
+    return [selection.choose(spec.strategy, n, n_layers=n_layers, best=best) for n in range(max_n + 1)]
+
+
+@dataclass
+class _Curve:
+    """A curve in the making: what has been scored, for every cut, and the result that it amounts to."""
+
+    spec: SweepSpec
+    loaded: LoadedModel
+    stuff: Material
+    cuts: Cuts
+    answers: list[list[Answer]] = field(default_factory=list)
+    losses: list[list[float]] = field(default_factory=list)
+    wall_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.answers = [[] for _ in self.cuts]
+        self.losses = [[] for _ in self.cuts]
+
+    def go_on_from(self, stored: SweepResult) -> None:
+        """Take over what an earlier run of the same spec has scored."""
+        self.answers, self.losses, self.wall_s = stored.questions, stored.text_losses, stored.wall_s
+
+    def measure(self, on_progress: OnProgress) -> None:
+        """Score what is missing, storing the curve after every chunk."""
+        chunks = _chunks(self.stuff.questions, begin=len(self.answers[0]))
+        texts = [] if self.losses[0] else self.stuff.texts
+        sizes = [scoring.n_batches(self.stuff.encoded[chunk]) for chunk in chunks]
+        total = (sum(sizes) + len(scoring.text_batches(texts))) * len(self.cuts)
+        meter = Meter(on_progress, "scoring questions", total)
+        for chunk, size in zip(chunks, sizes, strict=True):
+            self._score(chunk, meter)
+            meter.begun += size * len(self.cuts)
+        if texts:
+            meter.phase = "measuring the loss on text"
+            began = time.perf_counter()
+            self.losses = scoring.text_losses(self.loaded.decoder, texts, self.cuts, meter)
+            self.wall_s += time.perf_counter() - began
+        self.result(complete=True).save()
+
+    def _score(self, chunk: slice, meter: Meter) -> None:
+        began = time.perf_counter()
+        scored = scoring.option_loglikelihoods(self.loaded.decoder, self.stuff.encoded[chunk], self.cuts, meter)
+        for answers, cut_scores in zip(self.answers, scored, strict=True):
+            answers += [evaluation.answer(*pair) for pair in zip(self.stuff.questions[chunk], cut_scores, strict=True)]
+        self.wall_s += time.perf_counter() - began
+        self.result(complete=False).save()
+
+    def result(self, *, complete: bool) -> SweepResult:
+        """The curve as it is now."""
+        questions = self.stuff.questions[: len(self.answers[0])]
+        return SweepResult(
+            spec=self.spec,
+            versions=machine.versions(),
+            wall_s=self.wall_s,
+            n_tokens=self.stuff.n_tokens,
+            complete=complete,
+            model=self.loaded.facts,
+            n_layers=self.loaded.decoder.n_layers,
+            points=[
+                evaluation.point(cut, questions, answers, losses)
+                for cut, answers, losses in zip(self.cuts, self.answers, self.losses, strict=True)
+            ],
+            lines=self.stuff.lines,
+            n_questions=len(self.stuff.questions),
+            n_truncated=self.stuff.n_truncated,
+            questions=self.answers,
+            text_losses=self.losses,
+            text_tokens=[len(ids) - 1 for ids in self.stuff.texts],
+        )
+
+
+def _chunks(questions: Sequence[benchmarks.Question], begin: int) -> list[slice]:
+    """Slices of about `QUESTIONS_PER_CHUNK` questions from `begin` on, ending where a group ends."""
+    chunks = []
+    while begin < len(questions):
+        end = min(begin + QUESTIONS_PER_CHUNK, len(questions))
+        while end < len(questions) and questions[end].group and questions[end].group == questions[end - 1].group:
+            end += 1
+        chunks.append(slice(begin, end))
+        begin = end
+    return chunks
