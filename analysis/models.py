@@ -272,7 +272,7 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore) -> LoadedModel:
             f"device."
         )
     source = locate(spec, on_progress)
-    on_progress(Progress("loading the model", 0, 1, f"Loading {source.name}. {planned.dtype.reason}."))
+    on_progress(Progress("loading the model", 0, 1, f"Loading {source.name} in {resolved.dtype} on {resolved.device}."))
     options: dict[str, Any] = {"dtype": getattr(torch, resolved.dtype), "trust_remote_code": False}
     if source.gguf_file:
         options |= {"gguf_file": source.gguf_file, "quantization_config": GgufConfig(dequantize=True)}

@@ -188,6 +188,7 @@ class DistanceResult(Result):
 
     @classmethod
     def array_names(cls) -> tuple[str, ...]:
+        """The kept states."""
         return ("states",)
 
 

@@ -159,16 +159,13 @@ def save_result(
 
 
 def load_result(kind: str, fingerprint: str) -> Stored | None:
-    """The result with this key from the cache, else from the precomputed ones, else None.
+    """The result with this key from the cache, or None; precomputed ones do not count, they are only ever shown.
 
     Raises:
         CorruptResultError: when something is there but is not what was written.
     """
-    for base, precomputed in ((cache_dir() / "results", False), (precomputed_dir(), True)):
-        folder = base / kind / fingerprint
-        if (folder / "result.json").exists():
-            return _read(folder, precomputed=precomputed)
-    return None
+    folder = result_dir(kind, fingerprint)
+    return _read(folder, precomputed=False) if (folder / "result.json").exists() else None
 
 
 def find_results(kind: str) -> list[Stored]:

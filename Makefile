@@ -1,0 +1,61 @@
+# make run    the dashboard on the starter model        make test   every check and every test
+# Both set up all they need in .venv, once; a second call starts at once.
+
+PYTHON ?= python3
+PORT   ?= 8501
+BIN    := .venv/bin
+
+export PYTHONUNBUFFERED = 1
+
+.PHONY: help run test lint format install install-dev chromium precomputed clean
+
+help:
+	@sed -n '1,2p' Makefile
+
+# One stamp per requirements set: pip runs again only when a file changed.
+.venv/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Layerscope needs Python 3.11 or newer; set PYTHON=/path/to/python3.11." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/runtime: .venv/python requirements.txt requirements-starter.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-starter.txt
+	@touch $@
+
+.venv/dev: .venv/runtime requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+install: .venv/runtime
+install-dev: .venv/dev
+
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing Debian's chromium for the browser tests"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
+	  else \
+	    echo "The browser tests need Chromium: run 'sudo apt-get install chromium' (or install it your way) and try again."; exit 1; \
+	  fi; }
+
+run: install
+	$(BIN)/python -m streamlit run app.py --server.port $(PORT) --server.address 127.0.0.1
+
+lint: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy analysis
+
+format: install-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: lint chromium
+	$(BIN)/python -m pytest
+
+precomputed: install
+	$(BIN)/python -m analysis.precomputed
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache tests/artifacts
