@@ -1,0 +1,31 @@
+"""The dashboard's entry: page frame, navigation, and the job strip that every page carries."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from pages.components import guard, job_strip, state
+
+ASSETS = Path(__file__).parent / "pages" / "assets"
+
+st.set_page_config(
+    page_title="Layerscope",
+    page_icon=str(ASSETS / "mark.svg"),
+    layout="wide",
+    initial_sidebar_state=272,
+    menu_items={"About": "Layerscope shows how much of a language model's depth does real work (method: arXiv 2403.17887)."},
+)
+st.logo(ASSETS / "wordmark.svg", size="large", icon_image=ASSETS / "mark.svg")
+
+page = st.navigation(
+    [
+        st.Page("pages/model.py", title="Model", icon=":material/deployed_code:"),
+        st.Page("pages/explore.py", title="Explore", icon=":material/grid_on:", default=True),
+        st.Page("pages/heal.py", title="Heal", icon=":material/healing:"),
+    ]
+)
+with guard.errors_shown():
+    state.sync_url()
+with st.sidebar, guard.errors_shown():
+    job_strip.show()
+page.run()

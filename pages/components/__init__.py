@@ -1,0 +1,1 @@
+"""One control or panel per file; pages put them together."""

@@ -1,0 +1,33 @@
+"""One chart with its toolbar, or one table with its download."""
+
+import pandas as pd
+import streamlit as st
+from plotly.graph_objs import Figure
+
+
+def show(figure: Figure, *, key: str, alt: str, file_name: str, toolbar: bool = True) -> None:
+    """Draw a figure in the page's fonts, with an image download in its toolbar."""
+    config = {
+        "displaylogo": False,
+        "displayModeBar": "hover" if toolbar else False,
+        "modeBarButtonsToRemove": ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"],
+        "toImageButtonOptions": {"format": "svg", "filename": file_name},
+    }
+    st.plotly_chart(figure, key=key, alt=alt, config=config, width="stretch")
+
+
+def table(rows: list[dict], *, key: str, alt: str, file_name: str, formats: dict[str, str] | None = None) -> None:
+    """Show rows as a table and offer them as CSV, with all their digits."""
+    frame = pd.DataFrame(rows)
+    columns = {name: st.column_config.NumberColumn(format=shape) for name, shape in (formats or {}).items()}
+    st.dataframe(frame, key=key, hide_index=True, column_config=columns, alt=alt, height=min(38 + 35 * len(rows), 320))
+    st.download_button(
+        "Download CSV",
+        frame.to_csv(index=False).encode(),
+        f"{file_name}.csv",
+        "text/csv",
+        key=f"{key}-csv",
+        on_click="ignore",
+        icon=":material/download:",
+        type="tertiary",
+    )

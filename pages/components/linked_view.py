@@ -1,0 +1,92 @@
+"""Map, slider, layer strip and curves, all showing the same cut."""
+
+import streamlit as st
+
+from analysis import figures, selection
+from analysis.results import Best, DistanceResult
+from pages.components import chart, cut_numbers, guard, library, state
+
+SCALES = {False: "distance", True: "each row"}
+
+
+def show(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], *, live: bool) -> None:
+    """Draw the view; moving the slider redraws this and nothing else.
+
+    Args:
+        map_key, sweep_key, heal_keys: which results.
+        live: whether the sweep is growing, so that the view must look again every two seconds.
+    """
+    st.fragment(_view, run_every="2s" if live else None)(map_key, sweep_key, heal_keys)
+
+
+def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...]) -> None:
+    with guard.errors_shown():
+        found, sweep = library.by_key("distances", map_key), library.by_key("sweep", sweep_key)
+        if found is None:
+            st.info("This map is no longer in the cache; reload the page.")
+            return
+        heals = [library.by_key("heal", key) for key in heal_keys]
+        distances, strategy = found.result, state.strategy()
+        left, right = st.columns([3, 2], vertical_alignment="center", gap="medium")
+        with left:
+            n = _slider(distances.n_layers)
+        block = selection.choose(strategy, n, n_layers=distances.n_layers, best=distances.best)
+        with right:
+            st.markdown(f"**{block.describe()}** removed" if block else "**Nothing removed**: the unpruned model")
+        scores = sweep.result if sweep else None
+        strip = figures.layer_strip(distances.n_layers, block, dark=state.is_dark())
+        what = block.describe() if block else "nothing"
+        chart.show(strip, key="strip", alt=f"Layers of the model; removed: {what}.", file_name="layers", toolbar=False)
+        cut_numbers.show(distances, scores, n, block)
+        left, right = st.columns(2, gap="medium")
+        with left:
+            _map(distances, strategy, block)
+        with right:
+            _curves(scores, [heal.result for heal in heals if heal], n)
+
+
+def _slider(n_layers: int) -> int:
+    st.session_state["n"] = min(state.chosen_n(), n_layers - 1)
+    n = st.slider("Layers removed, n", 0, n_layers - 1, key="n", on_change=lambda: state.choose_n(st.session_state["n"]))
+    return n
+
+
+def _path(distances: DistanceResult, strategy: str) -> list[Best]:
+    """The chosen block of each size, with its distance on this map."""
+    chosen = [
+        selection.choose(strategy, n, n_layers=distances.n_layers, best=distances.best) for n in range(1, distances.n_layers)
+    ]
+    return [Best(block.size, block.start, distances.mean[block.size - 1][block.start]) for block in chosen if block]
+
+
+def _map(distances: DistanceResult, strategy: str, block) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+        st.markdown("**Distance across each block**", help="How far the residual stream turns between layer l and layer l + n.")
+        normalised = st.segmented_control(
+            "Colour by", list(SCALES), format_func=SCALES.get, default=False, required=True, key="row-normalised",
+            label_visibility="collapsed", persist_state="session",
+        )  # fmt: skip
+    figure = figures.distance_map(distances, _path(distances, strategy), selected=block, row_normalised=bool(normalised))
+    best = min(distances.best, key=lambda entry: entry.distance)
+    alt = f"Heat map of angular distance; the most similar block is {best.block.describe()} at {best.distance:.3f}."
+    chart.show(figure, key="map", alt=alt, file_name="distance-map")
+
+
+def _curves(sweep, heals: list, n: int) -> None:
+    if sweep is None:
+        st.info("No accuracy or loss has been measured for these blocks yet. Click **Run a sweep** above to measure them.")
+        return
+    dark = state.is_dark()
+    points = len(sweep.points)
+    chart.show(
+        figures.accuracy_curve(sweep, heals, n=n, dark=dark),
+        key="accuracy",
+        alt=f"Accuracy against removed layers, {points} points, marker at n = {n}.",
+        file_name="accuracy",
+    )
+    chart.show(
+        figures.loss_curve(sweep, heals, n=n, dark=dark),
+        key="loss",
+        alt=f"Loss in nats per token against removed layers, {points} points, marker at n = {n}.",
+        file_name="loss",
+    )

@@ -1,0 +1,44 @@
+"""Which of several stored results is shown."""
+
+import streamlit as st
+
+from pages.components import state, words
+from pages.components.library import Found
+
+
+def show(kind: str, label: str, found: list[Found]) -> Found | None:
+    """A menu of results of one kind; the newest is shown until another is picked.
+
+    Args:
+        kind: `distances` or `sweep`.
+        label: name of the menu.
+        found: what there is.
+    """
+    by_key = {entry.key: entry for entry in found}
+    shown = state.shown_result(kind, list(by_key))
+    if shown is None:
+        return None
+    widget = f"pick_{kind}"
+    st.session_state[widget] = shown
+
+    def remember() -> None:
+        state.show_result(kind, st.session_state[widget])
+
+    key = st.selectbox(label, list(by_key), format_func=lambda key: describe(by_key[key]), key=widget, on_change=remember)
+    return by_key[key]
+
+
+def describe(found: Found) -> str:
+    """A result in one line: texts or questions, precision, and when."""
+    result = found.result
+    when = "precomputed" if found.precomputed else words.date(found.saved_at)
+    unfinished = "" if result.complete else " · unfinished"
+    if result.kind == "distances":
+        corpus = result.spec.corpus
+        what = f"{words.texts(corpus)} {result.n_texts} × {corpus.seq_len}"
+    else:
+        asked = f"{result.n_questions} questions"
+        what = f"{words.TASK_NAMES[result.spec.benchmark.task]}, {asked}"
+        if result.spec.benchmark.shots is not None:
+            what += f", {result.spec.benchmark.shots}-shot"
+    return f"{what} · {result.spec.model.dtype} · {when}{unfinished}"

