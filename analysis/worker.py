@@ -1,0 +1,400 @@
+"""The process that runs queued jobs, one after another: `python -m analysis.worker [--idle-s SECONDS]`.
+
+The main thread runs the experiments. A watchdog thread sends heartbeats, passes on the wish to cancel and, when the main
+thread is so deep in a library that it does not hear, replaces the whole process with a new one by `execv`: a thread
+cannot be stopped from outside, a process can.
+"""
+
+import argparse
+import contextlib
+import faulthandler
+import importlib
+import logging
+import os
+import select
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from analysis import job_table, processes, storage
+from analysis.errors import LayerscopeError, StorageError
+from analysis.job_table import CANCELLED, DONE, FAILED, INTERRUPTED, RUNNING, Job, Standing
+from analysis.jobs import reap
+from analysis.progress import Cancelled, OnProgress, Progress
+from analysis.specs import ModelSpec
+
+RUNNERS: Mapping[str, str] = {
+    "distances": "analysis.distance_map:run",
+    "sweep": "analysis.sweep:run",
+    "evaluate": "analysis.evaluation:run",
+    "heal": "analysis.healing:run",
+    "inspect": "analysis.inspection:run",
+}
+"""Which function answers which kind of spec: `run(spec, on_progress, *, load) -> Result`, imported when first needed."""
+
+WARM: Sequence[str] = ("torch", "transformers", "analysis.models", "analysis.distance_map", "analysis.sweep")
+"""Imported while there is nothing to do, so that the first job does not wait seconds for them."""
+
+Load = Callable[[ModelSpec, OnProgress], Any]
+"""Loads a model, or hands out the one that is still in memory."""
+
+_TICK_S = 0.25
+"""How often the queue and the wish to cancel are looked at."""
+_HEARTBEAT_S = 2.0
+_EVENT_S = 0.2
+"""Reports that say nothing new but a count are written at most this often."""
+_GRACE_S = 3.5
+"""How long a job has to hear that it shall stop; with starting anew this keeps a cancel within 5 s."""
+_CLEAN_UP_S = 30.0
+"""How long a job that has heard it may take to save what it has."""
+_LOCK_S = 3.0
+"""How long a new worker waits for one that is just leaving."""
+
+_CANCELLED = "It was cancelled; what was finished is kept."
+_RESUME = "resume the job to go on from what was saved."
+_END_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
+_log = logging.getLogger(__name__)
+
+
+class _WarmModels:
+    """`analysis.models.WarmModels`, imported at the first load: torch is not needed to look at an empty queue."""
+
+    def __init__(self) -> None:
+        self._load: Load | None = None
+
+    def __call__(self, spec: ModelSpec, on_progress: OnProgress) -> Any:
+        if self._load is None:
+            self._load = importlib.import_module("analysis.models").WarmModels()
+        return self._load(spec, on_progress)
+
+
+class _Run:
+    """One job in the worker's hands: writes down its progress, tells it when to stop."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.lost = False
+        """The row is no longer ours: nothing may be written to it."""
+        self.stop_at: float | None = None
+        """When the wish to stop arrived, `time.monotonic`."""
+        self.heard_at: float | None = None
+        """When the job was told, `time.monotonic`."""
+        self._last = Progress("")
+        self._written_at = 0.0
+        self._columns: dict[str, Any] = {}
+        self._events = job.folder / "events.jsonl"
+        self._end_broken_line()
+
+    def on_progress(self, progress: Progress) -> None:
+        """Write the report down if it is due.
+
+        Raises:
+            Cancelled: when the job shall stop.
+        """
+        last, self._last = self._last, progress
+        news = (last.phase, last.message, last.values) != (progress.phase, progress.message, progress.values)
+        is_end = progress.done == progress.total and progress.done != last.done
+        if news or is_end or time.monotonic() - self._written_at >= _EVENT_S:
+            self._write(progress)
+        if self.stop_at is not None:
+            self.heard_at = self.heard_at or time.monotonic()
+            raise Cancelled
+
+    def note(self, standing: Standing) -> None:
+        """Take in what the row says."""
+        self.lost = self.lost or standing is Standing.LOST
+        if standing is not Standing.GO_ON and self.stop_at is None:
+            self.stop_at = time.monotonic()
+
+    def is_deaf(self) -> bool:
+        """Whether it was asked to stop and has not done so in time."""
+        if self.stop_at is None:
+            return False
+        limit = self.stop_at + _GRACE_S if self.heard_at is None else self.heard_at + _CLEAN_UP_S
+        return time.monotonic() > limit
+
+    def _write(self, progress: Progress) -> None:
+        now = time.time()
+        event = {
+            "t": now,
+            "attempt": self.job.attempts,
+            "phase": progress.phase,
+            "done": progress.done,
+            "total": progress.total,
+            "message": progress.message,
+            "values": progress.values,
+        }
+        self._append(job_table.redact(job_table.to_json(event)).encode() + b"\n")
+        columns = self._columns
+        if progress.phase != columns.get("phase") or progress.done < columns["done"]:
+            columns |= {"phase": progress.phase, "phase_started_at": now, "phase_first_done": progress.done}
+        columns |= {"done": progress.done, "total": progress.total, "progress_at": now}
+        if progress.message:
+            columns["message"] = job_table.redact(progress.message)
+        if progress.values:
+            columns["values"] = job_table.to_json(progress.values)
+            if progress.values.get("result_key"):
+                columns["result_key"] = str(progress.values["result_key"])
+        self.note(job_table.update(self.job, **columns))
+        self._written_at = time.monotonic()
+
+    def _append(self, line: bytes) -> None:
+        with storage.disk_errors_explained(self._events), self._events.open("ab", buffering=0) as stream:
+            stream.write(line)
+
+    def _end_broken_line(self) -> None:
+        """Close the line that a killed attempt left half written, so that the next event has one of its own."""
+        with contextlib.suppress(OSError, LayerscopeError), self._events.open("rb") as stream:
+            stream.seek(-1, os.SEEK_END)
+            if stream.read() != b"\n":
+                self._append(b"\n")
+
+
+class _Worker:
+    """Takes jobs from the queue and runs them, one at a time, watched by a second thread."""
+
+    def __init__(self, runners: Mapping[str, str], load: Load, warm: Sequence[str]) -> None:
+        self._runners = runners
+        self._load = load
+        self._to_warm = list(warm)
+        self._me = processes.Process.current()
+        self._run: _Run | None = None
+        # Held while a job changes hands, so that the watchdog never restarts into the middle of the next job.
+        self._hands = threading.Lock()
+        self._own_output = (os.dup(1), os.dup(2))
+        self._folder = Path.cwd()
+        self._is_leaving = False
+        self._signals = _signal_pipe()
+
+    def work(self, idle_s: float) -> None:
+        """Run jobs until there was none for `idle_s` seconds."""
+        processes.announce(self._me)
+        self._release_own()
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+        idle_since = time.monotonic()
+        while True:
+            if time.monotonic() - idle_since >= idle_s:
+                # First gone for all to see, then one last look: a job submitted now is found here or by a new worker.
+                self._set_leaving(True)
+            if self._run_next():
+                idle_since = time.monotonic()
+            elif self._is_leaving:
+                return
+            elif not self._warm_one():
+                time.sleep(_TICK_S)
+
+    def _set_leaving(self, is_leaving: bool) -> None:
+        """Show, or no longer show, this worker to those who might rely on it."""
+        with self._hands:
+            if is_leaving != self._is_leaving:
+                self._is_leaving = is_leaving
+                (processes.withdraw if is_leaving else processes.announce)(self._me)
+
+    def _run_next(self) -> bool:
+        """Run the job that has waited longest; False when none waits."""
+        with self._hands:
+            job = job_table.claim(self._me)
+            run = self._run = None if job is None else _Run(job)
+        if run is None:
+            return False
+        self._set_leaving(False)
+        try:
+            with _output_to(run.job.folder / "log.txt"):
+                state, error, columns = self._outcome(run)
+        except StorageError as full:
+            state, error, columns = FAILED, str(full), {}
+        with self._hands:
+            self._run = None
+            job_table.finish(run.job, state, error=error, **columns)
+        return True
+
+    def _outcome(self, run: _Run) -> tuple[str, str | None, dict[str, Any]]:
+        """Run a job to its end: the state it ends in, the sentence to show, what else to store."""
+        try:
+            module, _, function = self._runners[run.job.kind].partition(":")
+            run.on_progress(Progress("starting"))
+            runner = getattr(importlib.import_module(module), function)
+            result = runner(run.job.spec, run.on_progress, load=self._load)
+            columns = {"result_key": result.spec.fingerprint()}
+            if run.heard_at is not None and not result.complete:
+                return CANCELLED, _CANCELLED, columns
+            return DONE, None, columns
+        except Cancelled:
+            return CANCELLED, _CANCELLED, {}
+        except BaseException as error:  # libraries written in Rust panic past Exception; the queue goes on all the same
+            traceback.print_exc()
+            if run.heard_at is not None:  # a library made another error of our Cancelled
+                return CANCELLED, _CANCELLED, {}
+            return FAILED, _explain(error), {}
+
+    def _warm_one(self) -> bool:
+        """Import the next library that jobs will need; False when all are there."""
+        if not self._to_warm:
+            return False
+        module = self._to_warm.pop(0)
+        try:
+            importlib.import_module(module)
+        except Exception:
+            _log.warning("%s could not be imported ahead.", module, exc_info=True)
+        return True
+
+    def _release_own(self) -> None:
+        """Mark interrupted what this very process still holds: a restart keeps the pid, so `reap` would not see it."""
+        with job_table.transaction() as db:
+            rows = db.execute("SELECT * FROM jobs WHERE state = ? AND pid = ?", (RUNNING, self._me.pid)).fetchall()
+        for row in rows:
+            job = job_table.read(row)
+            if job.process is not None and job.process.same(self._me):
+                job_table.finish(
+                    job, INTERRUPTED, error="The worker started anew; resume the job to go on from what was saved."
+                )
+
+    def _watch(self) -> None:
+        """The watchdog: never lets an error end it, for then no job could be stopped any more."""
+        beat_at = 0.0
+        while True:
+            is_signalled = bool(select.select([self._signals], [], [], _TICK_S)[0])
+            try:
+                if is_signalled and set(os.read(self._signals, 64)) & _END_SIGNALS:
+                    self._end()
+                is_due = time.monotonic() - beat_at >= _HEARTBEAT_S
+                if is_due:
+                    beat_at = time.monotonic()
+                    with self._hands:
+                        if not self._is_leaving:
+                            processes.announce(self._me)
+                self._look_after(self._run, beat=is_due)
+            except Exception:
+                _log.exception("The watchdog goes on after an error.")
+
+    def _look_after(self, run: _Run | None, *, beat: bool) -> None:
+        if run is None:
+            return
+        run.note(job_table.update(run.job, **({"heartbeat_at": time.time()} if beat else {})))
+        if not run.is_deaf():
+            return
+        with self._hands:
+            if self._run is run:
+                if not run.lost:
+                    job_table.finish(run.job, CANCELLED, error="It was stopped at once; what was saved before is kept.")
+                self._restart()
+
+    def _restart(self) -> None:
+        """Become a new process with the same pid; the lock on the cache folder is free in between."""
+        processes.end_children(self._me.pid)
+        for own, number in zip(self._own_output, (1, 2), strict=True):
+            os.dup2(own, number)
+        # Files and devices that a library left inheritable would stay open, and with them their memory.
+        for name in os.listdir("/dev/fd"):
+            with contextlib.suppress(OSError):
+                if int(name) > 2:
+                    os.set_inheritable(int(name), False)
+        os.chdir(self._folder)
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+    def _end(self) -> None:
+        """Leave as SIGTERM asks, at once: what the job saved is kept, and it can be resumed."""
+        with self._hands:
+            if self._run is not None and not self._run.lost:
+                job_table.finish(self._run.job, INTERRUPTED, error=f"The worker was asked to end before the job had; {_RESUME}")
+            processes.withdraw(self._me)
+            processes.end_children(self._me.pid)
+            os._exit(128 + signal.SIGTERM)
+
+
+def _signal_pipe() -> int:
+    """Where the numbers of signals arrive, even while the main thread is deep in C code and runs no handler."""
+    arriving, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    for number in _END_SIGNALS:
+        signal.signal(number, lambda *_: None)
+
+    def forget() -> None:
+        # Else a signal to a process that a library forked would arrive here, and end the worker instead of that process.
+        signal.set_wakeup_fd(-1)
+        for number in _END_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+
+    os.register_at_fork(after_in_child=forget)
+    return arriving
+
+
+@contextlib.contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Send all output to a file, that of C code too, by putting it in the place of file descriptors 1 and 2."""
+    saved = os.dup(1), os.dup(2)
+    try:
+        with storage.disk_errors_explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("ab") as log:
+                for number in (1, 2):
+                    os.dup2(log.fileno(), number)
+        yield
+    finally:
+        for stream, number, own in zip((sys.stdout, sys.stderr), (1, 2), saved, strict=True):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+            os.dup2(own, number)
+            os.close(own)
+
+
+def _explain(error: BaseException) -> str:
+    """One sentence about what went wrong: our own errors say it themselves."""
+    if isinstance(error, LayerscopeError):
+        return str(error)
+    names = {cls.__name__ for cls in type(error).__mro__}
+    # By name, so that torch need not be imported; its CPU allocator raises a plain RuntimeError.
+    if names & {"MemoryError", "OutOfMemoryError"} or "can't allocate memory" in str(error):
+        return (
+            "The memory was not enough: lower the number of texts, the sequence length or the batch size, load the model in "
+            "4 bits, or close other programs, then resume the job."
+        )
+    first_line = (str(error).strip().splitlines() or ["no message"])[0][:300]
+    return f"This is a bug in Layerscope: {type(error).__name__}: {first_line} (the job's log has the details)."
+
+
+def serve(runners: Mapping[str, str], load: Load, idle_s: float = 900.0, warm: Sequence[str] = ()) -> bool:
+    """Be the worker of the cache folder, unless another process is.
+
+    Args:
+        runners: the dotted function (`module:name`) for each kind of spec.
+        load: handed to every runner; keeps the last model in memory.
+        idle_s: seconds without a job after which to leave.
+        warm: modules to import while there is nothing to do.
+
+    Returns:
+        Whether this process was the worker; False when another one is.
+    """
+    faulthandler.enable()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True)
+    cache = storage.cache_dir()
+    with storage.disk_errors_explained(cache):
+        cache.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(cache / "worker.lock", timeout=_LOCK_S):
+            reap()
+            _Worker(runners, load, warm).work(idle_s)
+            return True
+    except Timeout:
+        return False
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line, then serve."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.worker", description="Run queued jobs, one after another.")
+    parser.add_argument("--idle-s", type=float, default=900.0, help="seconds without a job after which to leave")
+    serve(RUNNERS, _WarmModels(), parser.parse_args(arguments).idle_s, WARM)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,329 @@
+"""The queue without a worker: states, ids, events, logs, and who counts as alive."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+from job_helpers import end_worker, request
+
+from analysis import job_table, jobs, processes
+from analysis.errors import JobError, StorageError
+from analysis.processes import Process
+from analysis.specs import Block, HealSpec, ModelSpec
+
+pytestmark = pytest.mark.timeout(60)
+
+HERE = Process.current()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
+    yield tmp_path
+    end_worker()
+
+
+def set_columns(job: jobs.Job, **columns) -> None:
+    with job_table.transaction(write=True) as db:
+        for name, value in columns.items():
+            db.execute(f"UPDATE jobs SET {name} = ? WHERE id = ?", (value, job.id))
+
+
+def claimed(what: str = "quick", process: Process = HERE) -> jobs.Job:
+    job = jobs.submit(request(what))
+    found = job_table.claim(process)
+    assert found is not None
+    assert found.id == job.id
+    return found
+
+
+def test_a_submitted_job_can_be_read_back():
+    spec = HealSpec(Block(11, 5), model=ModelSpec(source="org/Small-1B"), steps=7)
+    job = jobs.submit(spec)
+    assert job == jobs.get(job.id)
+    assert job.spec == spec
+    assert (job.kind, job.state, job.attempts) == ("heal", "queued", 0)
+    assert job.label == "Heal of Small-1B, layers 11-15 (5 layers), block [11, 16)"
+    assert json.loads((job.folder / "spec.json").read_text()) == {"kind": "heal", "spec": spec.to_json()}
+    assert job.is_active
+    assert job.elapsed_s is None
+    assert job.eta_s is None
+    assert jobs.submit(request(), label="My map").label == "My map"
+
+
+def test_an_identical_request_is_not_queued_twice():
+    job = jobs.submit(request())
+    assert jobs.submit(request()).id == job.id
+    assert jobs.submit(request(seed=1)).id != job.id
+    running = job_table.claim(HERE)
+    assert running.id == job.id
+    assert jobs.submit(request()).id == job.id
+    assert len(list((job.folder.parent).iterdir())) == 2
+    # Once it is being stopped, or has ended, the same request is new work.
+    jobs.cancel(job.id)
+    again = jobs.submit(request())
+    assert again.id != job.id
+    job_table.finish(running, jobs.CANCELLED)
+    with pytest.raises(JobError, match=f"already queued as job {again.id}"):
+        jobs.resume(job.id)
+
+
+def test_many_processes_open_a_new_cache_at_once_and_queue_one_job():
+    code = "from job_helpers import request; from analysis import jobs; print(jobs.submit(request()).id)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), os.getcwd()])}
+    command = [sys.executable, "-c", code]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(6)]
+    ids = {process.communicate(timeout=30)[0].strip() for process in started}
+    assert ids == {jobs.active()[0].id}
+
+
+def test_no_job_is_given_to_two_workers():
+    expected = [jobs.submit(request(seed=seed)).id for seed in range(30)]
+    code = (
+        "from analysis import job_table\nfrom analysis.processes import Process\nme = Process.current()\n"
+        "while (job := job_table.claim(me)) is not None: print(job.id)"
+    )
+    started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    taken = [process.communicate(timeout=30)[0].split() for process in started]
+    assert sorted(sum(taken, [])) == sorted(expected)
+    for ids in taken:
+        assert ids == sorted(ids, key=expected.index)
+
+
+def test_the_list_shows_active_jobs_first_in_the_order_they_run():
+    old = [claimed(f"old{i}") for i in range(3)]
+    for i, job in enumerate(old):
+        job_table.finish(job, jobs.DONE, finished_at=1000.0 + i)
+    running = claimed("running")
+    waiting = [jobs.submit(request("waiting", seed)) for seed in range(3)]
+    expected = [running.id, *(job.id for job in waiting), old[2].id, old[1].id, old[0].id]
+    assert [job.id for job in jobs.list_jobs()] == expected
+    assert [job.id for job in jobs.active()] == expected[:4]
+    assert [job.id for job in jobs.list_jobs(limit=2)] == expected[:2]
+
+
+def test_a_resumed_job_waits_behind_the_others():
+    first, second = jobs.submit(request(seed=1)), jobs.submit(request(seed=2))
+    jobs.cancel(first.id)
+    jobs.resume(first.id)
+    assert [job.id for job in jobs.active()] == [second.id, first.id]
+    assert job_table.claim(HERE).id == second.id
+
+
+def test_every_state_allows_only_what_makes_sense():
+    allowed = {
+        "queued": {"cancel", "delete"},
+        "running": {"cancel"},
+        "done": {"delete"},
+        "failed": {"resume", "delete"},
+        "cancelled": {"cancel", "resume", "delete"},
+        "interrupted": {"resume", "delete"},
+    }
+    assert set(allowed) == set(jobs.STATES)
+    for state, actions in allowed.items():
+        for action in (jobs.cancel, jobs.resume, jobs.delete):
+            job = jobs.submit(request(f"{state}-{action.__name__}"))
+            set_columns(job, state=state)
+            if action.__name__ in actions:
+                action(job.id)
+            else:
+                with pytest.raises(JobError, match=job.id):
+                    action(job.id)
+                assert jobs.get(job.id).state == state
+                assert job.folder.exists()
+
+
+def test_a_deleted_job_is_gone_with_its_folder():
+    job = jobs.submit(request())
+    jobs.delete(job.id)
+    assert not job.folder.exists()
+    with pytest.raises(JobError, match="no job"):
+        jobs.get(job.id)
+
+
+@pytest.mark.parametrize("bad", ["../../secrets", "", "ZZZZZZZZZZ", "0123456789a", "0123456789\n", "0123456789", "*", None, 7])
+def test_a_wrong_id_is_a_sentence_and_touches_nothing(cache, bad):
+    (cache / "secrets").mkdir()
+    for name in ("log.txt", "events.jsonl"):
+        (cache / "secrets" / name).write_text("{}\n")
+    kept = jobs.submit(request())
+    for action in (jobs.get, jobs.cancel, jobs.resume, jobs.delete, jobs.events, jobs.log_tail):
+        with pytest.raises(JobError, match="There is no job"):
+            action(bad)
+    assert jobs.list_jobs() == [kept]
+    assert (cache / "secrets" / "log.txt").exists()
+
+
+def test_events_are_read_from_an_offset_and_half_a_line_is_left_for_later():
+    job = jobs.submit(request())
+    assert jobs.events(job.id) == ([], 0)
+    file = job.folder / "events.jsonl"
+    file.write_bytes(b'{"done": 1}\n{"done": 2}\n{"do')
+    first, offset = jobs.events(job.id)
+    assert [event["done"] for event in first] == [1, 2]
+    assert jobs.events(job.id, offset) == ([], offset)
+    with file.open("ab") as stream:
+        stream.write('ne": 3}\n{"broken\n{"message": "ä"}\n'.encode())
+    rest, end = jobs.events(job.id, offset)
+    assert rest == [{"done": 3}, {"message": "ä"}]
+    assert end == file.stat().st_size
+    # An offset that cannot be: from the beginning, not an error.
+    assert len(jobs.events(job.id, end + 1)[0]) == len(jobs.events(job.id, -5)[0]) == 4
+
+
+def test_the_log_tail_shows_last_lines_and_no_token():
+    token = "hf_" + "q7Z" * 12
+    job = jobs.submit(request())
+    assert jobs.log_tail(job.id) == ""
+    log = job.folder / "log.txt"
+    log.write_text(f"first\nusing {token} now\nurl=https://user:{token}@hub\n 10%|\r 90%|\r100%| done\nhf_hub_download\n\n")
+    lines = jobs.log_tail(job.id, 4).split("\n")
+    assert lines == ["using hf_[redacted] now", "url=https://user:hf_[redacted]@hub", "100%| done", "hf_hub_download"]
+    assert jobs.log_tail(job.id, 1) == "hf_hub_download"
+    assert jobs.log_tail(job.id, 0) == ""
+
+
+def test_the_log_tail_never_begins_inside_a_token(monkeypatch):
+    token = "hf_" + "q7Z" * 12
+    job = jobs.submit(request())
+    (job.folder / "log.txt").write_text(f"a {token} b\nlast")
+    for length in range(1, 60):
+        monkeypatch.setattr(jobs, "_LOG_TAIL_BYTES", length)
+        assert "q7Z" not in jobs.log_tail(job.id)
+
+
+def test_a_reused_pid_is_not_the_worker():
+    earlier = replace(HERE, started_at=HERE.started_at - 100)
+    job = claimed(process=earlier)
+    assert [(j.id, j.state) for j in jobs.reap()] == [(job.id, "interrupted")]
+    assert jobs.reap() == []
+    alive = claimed("other", process=HERE)
+    assert jobs.reap() == []
+    assert jobs.get(alive.id).state == "running"
+
+
+def test_a_zombie_is_not_the_worker():
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    process = Process.of(child.pid)
+    job = claimed(process=process)
+    assert jobs.reap() == []
+    child.kill()
+    deadline = time.monotonic() + 5
+    while not (reaped := jobs.reap()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert [j.id for j in reaped] == [job.id]
+    assert child.wait(5) == -9
+    child.stdin.close()
+
+
+def test_on_another_host_only_the_heartbeat_counts():
+    job = claimed(process=replace(HERE, host="elsewhere"))
+    set_columns(job, heartbeat_at=time.time() - 10)
+    assert jobs.reap() == []
+    set_columns(job, heartbeat_at=time.time() - 16)
+    assert [j.state for j in jobs.reap()] == ["interrupted"]
+
+
+def test_a_cancelled_job_whose_worker_died_is_cancelled():
+    job = claimed(process=replace(HERE, started_at=1.0))
+    jobs.cancel(job.id)
+    assert [j.state for j in jobs.reap()] == ["cancelled"]
+
+
+def test_an_attempt_that_was_given_up_cannot_write():
+    stale = claimed(process=replace(HERE, started_at=1.0))
+    jobs.reap()
+    jobs.resume(stale.id)
+    assert job_table.update(stale, done=99) is job_table.Standing.LOST
+    fresh = job_table.claim(HERE)
+    assert fresh.attempts == 2
+    assert job_table.finish(stale, jobs.DONE) is job_table.Standing.LOST
+    assert jobs.get(stale.id).state == "running"
+    assert jobs.get(stale.id).done == 0
+    assert job_table.finish(fresh, jobs.DONE) is job_table.Standing.GO_ON
+
+
+def test_the_estimate_follows_the_pace_of_the_present_phase():
+    now = time.time()
+    job = replace(claimed(), started_at=now - 100, phase_started_at=now - 20, progress_at=now, phase_first_done=30)
+    assert replace(job, done=40, total=50).eta_s == pytest.approx(20, abs=0.5)
+    assert replace(job, done=40, total=50, progress_at=now - 5).eta_s == pytest.approx(10, abs=0.5)
+    assert job.elapsed_s == pytest.approx(100, abs=0.5)
+    assert replace(job, done=30, total=50).eta_s is None
+    assert replace(job, done=40, total=0).eta_s is None
+    assert replace(job, done=40, total=50, state="done").eta_s is None
+
+
+def test_a_reader_is_not_held_up_by_a_writer(cache):
+    job = jobs.submit(request())
+    writer = sqlite3.connect(cache / "jobs.sqlite", isolation_level=None)
+    writer.execute("BEGIN EXCLUSIVE")
+    writer.execute("UPDATE jobs SET state = 'done'")
+    began = time.monotonic()
+    assert jobs.list_jobs() == [job]
+    assert jobs.reap() == []
+    assert time.monotonic() - began < 1
+    writer.execute("ROLLBACK")
+    writer.close()
+
+
+def test_a_failed_transaction_leaves_nothing():
+    def half_done() -> None:
+        with job_table.transaction(write=True) as db:
+            job_table.insert(db, id="0" * 10, kind="heal", spec="{}", fingerprint="f", label="x", created_at=1.0)
+            raise KeyError("half-way")
+
+    with pytest.raises(KeyError):
+        half_done()
+    with job_table.transaction() as db:
+        assert db.execute("SELECT count(*) FROM jobs").fetchone()[0] == 0
+
+
+def test_a_damaged_or_newer_list_of_jobs_is_a_sentence(cache):
+    (cache / "jobs.sqlite").write_bytes(b"not a database, whatever its name says" * 100)
+    with pytest.raises(StorageError, match=r"jobs\.sqlite cannot be used"):
+        jobs.list_jobs()
+    (cache / "jobs.sqlite").unlink()
+    jobs.submit(request())
+    with sqlite3.connect(cache / "jobs.sqlite") as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(StorageError, match="layout 99"):
+        jobs.list_jobs()
+
+
+def test_a_job_of_another_version_disturbs_no_other():
+    strange, good = jobs.submit(request(seed=1)), jobs.submit(request(seed=2))
+    set_columns(strange, spec='{"no_such_field": 1}')
+    assert jobs.list_jobs() == [good]
+    with pytest.raises(JobError, match="another version"):
+        jobs.get(strange.id)
+    assert job_table.claim(HERE) is None
+    assert job_table.claim(HERE).id == good.id
+    jobs.delete(strange.id)
+
+
+def test_the_worker_record_names_a_live_process_only(cache):
+    assert not jobs.worker_alive()
+    processes.announce(HERE)
+    assert jobs.worker_alive()
+    other = replace(HERE, started_at=1.0)
+    processes.withdraw(other)
+    assert jobs.worker_alive()
+    processes.announce(other)
+    assert not jobs.worker_alive()
+    (cache / "worker.json").write_text("{half")
+    assert not jobs.worker_alive()
+    processes.announce(HERE)
+    processes.withdraw(HERE)
+    assert not (cache / "worker.json").exists()
+
+
+def test_the_queue_needs_neither_torch_nor_streamlit():
+    code = "import sys, analysis.jobs; print([m for m in ('torch', 'transformers', 'streamlit') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -1,0 +1,280 @@
+"""The worker, in real processes: whole lives of jobs, and every way they can end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from job_helpers import COMMAND, SCRIPT, end_worker, request, wait_for, wait_state
+
+from analysis import job_table, jobs, processes
+from analysis.errors import JobError
+from analysis.specs import SweepSpec
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
+    yield tmp_path
+    end_worker()
+
+
+def worker_pid() -> int:
+    process = processes.worker()
+    assert process is not None
+    return process.pid
+
+
+def order(cache) -> list[str]:
+    return (cache / "order.txt").read_text().splitlines()
+
+
+def test_a_job_runs_to_its_end_and_its_progress_outlives_the_reader():
+    job = jobs.submit(request())
+    assert job.state == "queued"
+    assert jobs.ensure_worker(COMMAND)
+    job = wait_state(job, "done")
+    assert (job.phase, job.done, job.total, job.message) == ("counting", 3, 3, "step 3")
+    assert job.values == {"step": 3, "loss": pytest.approx(1 / 3)}
+    assert job.result_key == request().fingerprint()
+    assert job.error is None
+    assert job.attempts == 1
+    assert job.pid == worker_pid()
+    assert 0 <= job.elapsed_s < 10
+    assert job.eta_s is None
+    # A reader that knows nothing but the id and the folder sees the same.
+    code = f"from analysis import jobs; print(jobs.get({job.id!r}).state, [e['done'] for e in jobs.events({job.id!r})[0]])"
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert seen.strip() == "done [0, 1, 2, 3]"
+
+
+def test_what_goes_wrong_is_one_sentence_and_the_queue_goes_on():
+    kinds = ["refused", "memory", "cuda", "bug", "exits", "panic", "sweep"]
+    found = {k: jobs.submit(SweepSpec() if k == "sweep" else request(k)) for k in kinds}
+    last = jobs.submit(request("quick"))
+    jobs.ensure_worker(COMMAND)
+    wait_state(last, "done")
+    errors = {}
+    for kind, job in found.items():
+        now = jobs.get(job.id)
+        assert now.state == "failed", kind
+        assert "\n" not in now.error
+        assert now.finished_at is not None
+        errors[kind] = now.error
+    assert errors["refused"] == "This text is empty (hf_[redacted]); give another."
+    assert "lower" in errors["memory"]
+    assert errors["cuda"] == errors["memory"]
+    assert errors["bug"].startswith("This is a bug in Layerscope: ValueError: seven is not")
+    assert "Traceback" not in errors["bug"]
+    assert "Traceback" in jobs.log_tail(found["bug"].id)
+    assert errors["exits"].startswith("This is a bug in Layerscope: SystemExit")
+    assert errors["panic"].startswith("This is a bug in Layerscope: PanicException")
+    assert "ModuleNotFoundError" in errors["sweep"]
+
+
+def test_all_output_of_a_job_is_in_its_log_and_only_there(cache):
+    job = jobs.submit(request("noisy"))
+    after = jobs.submit(request("quick"))
+    jobs.ensure_worker(COMMAND)
+    wait_state(after, "done")
+    log = jobs.log_tail(job.id, 100)
+    for source in ("print", "descriptor 1", "a child", "warnings", "logging"):
+        assert f"from {source}" in log
+    assert "hf_Ab3" not in log
+    assert "hf_[redacted]" in log
+    assert jobs.log_tail(after.id) == ""
+    assert "from" not in (cache / "worker.log").read_text()
+    job = jobs.get(job.id)
+    assert job.message == "using hf_[redacted]"
+    assert job.values == {"loss": None}
+    assert "hf_Ab3" not in (job.folder / "events.jsonl").read_text()
+
+
+def test_one_at_a_time_in_order_and_a_warm_model_stays(cache):
+    queue = [jobs.submit(request("loads", seed)) for seed in range(3)]
+    jobs.ensure_worker(COMMAND)
+    done = [wait_state(job, "done") for job in queue]
+    assert order(cache) == [f"{what} {seed}" for seed in range(3) for what in ("begin", "end")]
+    assert [job.values["model"] for job in done] == [f"load {n} in process {worker_pid()}" for n in (1, 2, 3)]
+
+
+def test_twenty_jobs_with_five_cancelled(cache):
+    queue = [jobs.submit(request("quick", seed)) for seed in range(20)]
+    gone = {3, 4, 9, 15, 19}
+    for seed in gone:
+        assert jobs.cancel(queue[seed].id).state == "cancelled"
+    jobs.ensure_worker(COMMAND)
+    wait_for(lambda: not jobs.active())
+    assert [jobs.get(job.id).state for job in queue] == ["cancelled" if seed in gone else "done" for seed in range(20)]
+    assert order(cache) == [f"{what} {seed}" for seed in range(20) if seed not in gone for what in ("begin", "end")]
+
+
+def test_reports_are_throttled_but_the_last_is_kept(cache):
+    job = jobs.submit(request("chatty"))
+    jobs.ensure_worker(COMMAND)
+    job = wait_state(job, "done")
+    took_s = float((cache / "chatty_s.txt").read_text())
+    told, _ = jobs.events(job.id)
+    assert 3 <= len(told) <= 5 + 5 * took_s
+    assert told[-1]["done"] == job.done == 5000
+
+
+@pytest.mark.parametrize("what", ["tidy", "partial"])
+def test_a_cancelled_job_stops_soon_and_keeps_what_it_finished(cache, what):
+    job = jobs.submit(request(what))
+    jobs.ensure_worker(COMMAND)
+    wait_for(lambda: jobs.get(job.id).done >= 3)
+    pid = worker_pid()
+    began = time.monotonic()
+    assert jobs.cancel(job.id).cancel_requested
+    job = wait_state(job, "cancelled", 2)
+    assert time.monotonic() - began < 2
+    assert job.result_key == request(what).fingerprint()
+    assert job.error.startswith("It was cancelled")
+    if what == "tidy":
+        assert (cache / "kept.txt").exists()
+    assert worker_pid() == pid
+    wait_state(jobs.submit(request("quick")), "done")
+
+
+def test_a_stuck_job_is_cancelled_within_5_s_and_the_queue_goes_on(cache):
+    stuck, waiting = jobs.submit(request("stuck")), jobs.submit(request("quick"))
+    jobs.ensure_worker(COMMAND)
+    wait_for(lambda: jobs.get(stuck.id).message == "going to sleep")
+    pid, child = worker_pid(), int((cache / "child.txt").read_text())
+    began = time.monotonic()
+    jobs.cancel(stuck.id)
+    job = wait_state(stuck, "cancelled", 10)
+    assert time.monotonic() - began < 5
+    assert "stopped at once" in job.error
+    assert wait_state(waiting, "done", 5).attempts == 1
+    # The same process began anew: it holds the lock again, and what the job had started is gone.
+    assert worker_pid() == pid
+    assert subprocess.run([*COMMAND[:2], "1"], timeout=20).returncode == 3
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    assert "sleep" not in jobs.log_tail(waiting.id)
+    assert jobs.reap() == []
+
+
+def test_a_killed_worker_is_noticed_and_its_job_resumed_from_where_it_was(cache):
+    job = jobs.submit(request("steps"))
+    jobs.ensure_worker(COMMAND)
+    wait_for(lambda: jobs.get(job.id).done >= 5)
+    running = jobs.get(job.id)
+    assert running.state == "running"
+    assert running.eta_s is not None
+    assert 0 <= running.eta_s < 20
+    assert jobs.reap() == []
+    with pytest.raises(JobError, match="cancel it first"):
+        jobs.delete(job.id)
+    os.kill(worker_pid(), signal.SIGKILL)
+    reaped = wait_for(jobs.reap, 15)
+    assert [(j.id, j.state) for j in reaped] == [(job.id, "interrupted")]
+    assert "resume" in jobs.get(job.id).error
+    assert jobs.get(job.id).done >= 5
+    assert not jobs.worker_alive()
+    # As a kill in the middle of a write leaves it.
+    with (job.folder / "events.jsonl").open("ab") as stream:
+        stream.write(b'{"t": 1, "phase": "st')
+    assert jobs.resume(job.id).state == "queued"
+    assert jobs.ensure_worker(COMMAND)
+    job = wait_state(job, "done")
+    assert (job.attempts, job.done, job.error) == (2, 40, None)
+    steps = (cache / "steps-0.txt").read_text().split()
+    assert len(set(steps)) == 40
+    assert len(steps) <= 41
+    told, _ = jobs.events(job.id)
+    assert {event["attempt"] for event in told} == {1, 2}
+    assert [e["done"] for e in told if e["attempt"] == 2][1] >= 5
+
+
+def test_sigterm_interrupts_the_job_even_in_the_middle_of_a_long_call():
+    job = jobs.submit(request("stuck"))
+    jobs.ensure_worker(COMMAND)
+    wait_for(lambda: jobs.get(job.id).message == "going to sleep")
+    os.kill(worker_pid(), signal.SIGTERM)
+    job = wait_state(job, "interrupted", 3)
+    assert "asked to end" in job.error
+    wait_for(lambda: not jobs.worker_alive(), 3)
+
+
+def test_a_forked_child_can_be_ended_without_ending_the_worker():
+    job = jobs.submit(request("forks"))
+    jobs.ensure_worker(COMMAND)
+    assert wait_state(job, "done").values == {"signal": signal.SIGTERM}
+
+
+def test_a_worker_does_not_write_into_a_job_that_is_no_longer_its_own():
+    job = jobs.submit(request("steps"))
+    jobs.ensure_worker(COMMAND)
+    wait_for(lambda: jobs.get(job.id).done >= 3)
+    with job_table.transaction(write=True) as db:
+        db.execute("UPDATE jobs SET state = 'interrupted', error = 'elsewhere' WHERE id = ?", (job.id,))
+    before = jobs.get(job.id)
+    wait_state(jobs.submit(request("quick")), "done", 8)
+    after = jobs.get(job.id)
+    assert (after.state, after.error, after.done) == ("interrupted", "elsewhere", before.done)
+    assert after.done < 40
+    jobs.resume(job.id)
+    assert wait_state(job, "done").attempts == 2
+
+
+def test_two_servers_at_once_start_one_worker_that_outlives_both(cache):
+    job = jobs.submit(request("steps"))
+    code = f"from analysis import jobs; print(jobs.ensure_worker({COMMAND!r}))"
+    servers = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    answers = sorted(server.communicate(timeout=20)[0].strip() for server in servers)
+    assert answers == ["False", "True"]
+    assert wait_state(job, "done").pid == worker_pid()
+    found = [p.pid for p in psutil.process_iter() if _is_worker_of(p, cache)]
+    assert found == [worker_pid()]
+    assert jobs.ensure_worker(COMMAND) is False
+
+
+def _is_worker_of(process: psutil.Process, cache) -> bool:
+    try:
+        return str(SCRIPT) in process.cmdline() and process.environ().get("LAYERSCOPE_CACHE") == str(cache)
+    except psutil.Error:
+        return False
+
+
+def test_an_idle_worker_leaves_and_the_next_job_starts_another():
+    jobs.ensure_worker((*COMMAND[:2], "0.2"))
+    first = worker_pid()
+    wait_for(lambda: not jobs.worker_alive())
+    assert processes.announced() == (None, None)
+    job = jobs.submit(request())
+    assert jobs.ensure_worker(COMMAND)
+    assert wait_state(job, "done").pid != first
+
+
+def test_a_worker_whose_watchdog_is_stuck_too_is_ended_by_the_next_reader(monkeypatch):
+    stuck, waiting = jobs.submit(request("stuck")), jobs.submit(request("quick"))
+    jobs.ensure_worker(COMMAND)
+    wait_for(lambda: jobs.get(stuck.id).message == "going to sleep")
+    os.kill(worker_pid(), signal.SIGSTOP)
+    jobs.cancel(stuck.id)
+    assert jobs.reap() == []
+    monkeypatch.setattr(jobs, "STUCK_S", 0.5)
+    reaped = wait_for(jobs.reap, 5)
+    assert [(job.id, job.state) for job in reaped] == [(stuck.id, "cancelled")]
+    wait_for(lambda: not jobs.worker_alive(), 3)
+    jobs.ensure_worker(COMMAND)
+    wait_state(waiting, "done")
+
+
+def test_the_real_worker_starts_by_its_module_name_and_leaves_on_sigterm(cache):
+    assert jobs.ensure_worker()
+    pid = worker_pid()
+    assert psutil.Process(pid).cmdline()[1:] == ["-m", "analysis.worker"]
+    assert os.getsid(pid) != os.getsid(0)
+    # It has taken the lock once a second one is turned away.
+    wait_for(lambda: subprocess.run([*COMMAND[:2], "0"], timeout=20).returncode == 3)
+    os.kill(pid, signal.SIGTERM)
+    wait_for(lambda: not jobs.worker_alive(), 5)
+    assert "Traceback" not in (cache / "worker.log").read_text()
