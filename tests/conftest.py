@@ -1,0 +1,67 @@
+"""Fixtures of all tests: a cache folder per test, the real starter model once per run, tiny models of every family."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for a hub, whatever the machine can reach
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def starter_folder() -> Path:
+    """The converted starter model in the repository's own cache, converted on the first run only."""
+    from analysis import machine, starter
+
+    machine.bfloat16_speed_ratio()  # measured once, so that the default dtype is the same in every test
+    return starter.model_folder()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, starter_folder: Path) -> Path:
+    """An empty cache folder that shares the converted starter model."""
+    folder = tmp_path / "cache"
+    (folder / "models").mkdir(parents=True)
+    (folder / "models" / starter_folder.name).symlink_to(starter_folder)
+    shutil.copy(starter_folder.parent.parent / "machine.json", folder / "machine.json")
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def starter(starter_folder: Path):
+    """The real starter model in float32, shared by all tests: measure it, never change it."""
+    from analysis import models
+    from analysis.specs import ModelSpec
+
+    return models.load(ModelSpec(dtype="float32"))
+
+
+@pytest.fixture(scope="session")
+def tokenizer(starter_folder: Path):
+    """The starter model's tokenizer."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(starter_folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer) -> Iterator[Callable[[str], Path]]:
+    """A function that saves a tiny random model of a family, with the starter's tokenizer, and returns its folder."""
+    from families import build
+
+    made: dict[str, Path] = {}
+
+    def make(family: str = "llama") -> Path:
+        if family not in made:
+            folder = tmp_path_factory.mktemp(f"tiny-{family}")
+            build(family, vocab_size=len(tokenizer)).save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+            made[family] = folder
+        return made[family]
+
+    return make

@@ -1,0 +1,61 @@
+"""Tiny random models of many families, built from their configurations: no download."""
+
+import torch
+import transformers
+
+N_LAYERS = 6
+_COMMON = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": N_LAYERS,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 256,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+_MIXED = [("full_attention" if index % 3 == 2 else "sliding_attention") for index in range(N_LAYERS)]
+_DENSE = {"mlp_only_layers": [0, 4]}
+_FAMILIES = {
+    "llama": ("LlamaConfig", {}),
+    "mistral": ("MistralConfig", {"sliding_window": None}),
+    "qwen2": ("Qwen2Config", {}),
+    "qwen3": ("Qwen3Config", {}),
+    "qwen3_moe": ("Qwen3MoeConfig", {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, **_DENSE}),
+    "gemma2": ("Gemma2Config", {"sliding_window": 64}),
+    "gemma3_text": ("Gemma3TextConfig", {"sliding_window": 64, "layer_types": _MIXED}),
+    "phi": ("PhiConfig", {"num_key_value_heads": 4}),
+    "phi3": ("Phi3Config", {}),
+    "cohere": ("CohereConfig", {}),
+    "granite": ("GraniteConfig", {"logits_scaling": 3.0}),
+    "olmo2": ("Olmo2Config", {}),
+    "smollm3": ("SmolLM3Config", {"no_rope_layers": [1, 1, 1, 0, 1, 1]}),
+    "gpt_neox": ("GPTNeoXConfig", {}),
+    "gpt2": ("GPT2Config", {}),
+    "opt": ("OPTConfig", {"ffn_dim": 48, "word_embed_proj_dim": 32, "num_key_value_heads": 4}),
+}  # fmt: skip
+FAMILIES = tuple(_FAMILIES)
+"""Families that every room must handle."""
+PER_LAYER_LISTS = {"qwen3": "layer_types", "gemma2": "layer_types", "gemma3_text": "layer_types", "smollm3": "no_rope_layers"}
+"""Families whose configuration has a list with one entry per layer."""
+
+
+def build(family: str, *, vocab_size: int = 300, n_layers: int = N_LAYERS) -> torch.nn.Module:
+    """A random model of `family` in float32 and eval mode, the same at every call."""
+    name, extra = _FAMILIES[family]
+    if family == "gpt2":
+        config = transformers.GPT2Config(
+            n_embd=32, n_layer=n_layers, n_head=4, vocab_size=vocab_size, bos_token_id=1, eos_token_id=2
+        )
+    else:
+        config = getattr(transformers, name)(**{**_COMMON, **extra, "num_hidden_layers": n_layers, "vocab_size": vocab_size})
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    # Default initialisation is so small that layers hardly do anything; make every layer matter.
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() >= 2:
+                parameter.mul_(3)
+    return model.float().eval()

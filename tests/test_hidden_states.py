@@ -1,0 +1,92 @@
+"""The residual stream: pre-norm, input included, last real token, and tails equal to the really cut model."""
+
+import pytest
+import torch
+from families import FAMILIES, N_LAYERS, build
+
+from analysis import architecture
+from analysis.hidden_states import batches, last_token_states, right_padded, run_tail, run_trunk
+from analysis.pruning import without_block
+from analysis.specs import Block
+
+TEXTS = [[5, 9, 33, 7, 8, 21], [4, 17, 6], [60, 61, 62, 63, 64, 65, 66, 67, 3]]
+
+
+@pytest.fixture(params=FAMILIES)
+def decoder(request):
+    return architecture.find_decoder(build(request.param))
+
+
+def test_the_parts_add_up(decoder):
+    decoder.check()
+
+
+@torch.inference_mode()
+def test_stream_equals_the_models_own_hidden_states_before_the_final_norm(decoder):
+    """x[0..L-1] are transformers' hidden states; x[L] is not its last one, which is already normed, but norm(x[L]) is."""
+    states = last_token_states(decoder, TEXTS[:1])[0]
+    assert states.shape == (N_LAYERS + 1, decoder.config.hidden_size)
+    own = decoder.model(torch.tensor(TEXTS[:1]), output_hidden_states=True, use_cache=False).hidden_states
+    for depth in range(N_LAYERS):
+        torch.testing.assert_close(states[depth], own[depth][0, -1], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(decoder.norm(states[N_LAYERS][None])[0], own[N_LAYERS][0, -1], rtol=1e-4, atol=1e-5)
+
+
+def test_the_last_state_is_not_normed():
+    decoder = architecture.find_decoder(build("llama"))
+    last = last_token_states(decoder, TEXTS[:1])[0, -1]
+    assert not torch.allclose(last, decoder.norm(last[None])[0], atol=1e-2)
+
+
+def test_a_batch_of_unequal_texts_equals_each_text_alone(decoder):
+    together = last_token_states(decoder, TEXTS)
+    for index, text in enumerate(TEXTS):
+        alone = last_token_states(decoder, [text])[0]
+        torch.testing.assert_close(together[index], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_layer_that_returns_a_tuple_is_read_too(monkeypatch):
+    """Layers returned (stream, …) before transformers 5, and third-party ones still do."""
+    decoder = architecture.find_decoder(build("llama"))
+    expected = last_token_states(decoder, TEXTS[:1])
+    body = decoder.body
+
+    def forward(input_ids, use_cache):
+        stream = body.embed_tokens(input_ids)
+        positions = torch.arange(input_ids.shape[1])[None]
+        rotary = body.rotary_emb(stream, positions)
+        for layer in decoder.layers:
+            stream = layer(stream, position_ids=positions, position_embeddings=rotary)
+            stream = stream[0] if isinstance(stream, tuple) else stream
+
+    monkeypatch.setattr(body, "forward", forward)
+    decoder.layers[-1].register_forward_hook(lambda module, args, output: (output, None))
+    torch.testing.assert_close(last_token_states(decoder, TEXTS[:1]), expected)
+
+
+def test_hooks_are_gone_afterwards_even_after_an_error(decoder):
+    with pytest.raises((RuntimeError, IndexError, ValueError)):
+        last_token_states(decoder, [[10**6]])
+    for layer in decoder.layers:
+        assert not layer._forward_pre_hooks
+        assert not layer._forward_hooks
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("block", [Block(0, 1), Block(2, 3), Block(5, 1), Block(0, 5), Block(1, 5)])
+def test_a_tail_equals_the_really_cut_model(decoder, block):
+    trunk = run_trunk(decoder, right_padded(TEXTS), keep={block.start, N_LAYERS})
+    tail = decoder.norm(run_tail(decoder, trunk, block))
+    with without_block(decoder, block):
+        cut = decoder.body(right_padded(TEXTS), use_cache=False).last_hidden_state
+    torch.testing.assert_close(tail, cut, rtol=1e-4, atol=1e-5)
+    whole = decoder.body(right_padded(TEXTS), use_cache=False).last_hidden_state
+    torch.testing.assert_close(decoder.norm(run_tail(decoder, trunk, None)), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_batches_cover_everything_within_the_budget():
+    lengths = [5, 100, 7, 31, 100, 2, 64, 300]
+    groups = batches(lengths, budget=200)
+    assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
+    for group in groups:
+        assert len(group) == 1 or len(group) * max(lengths[index] for index in group) <= 200

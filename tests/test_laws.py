@@ -1,0 +1,124 @@
+"""The laws of the house: which room may import which, what is never used, how large a room may grow."""
+
+import ast
+import importlib
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import REPOSITORY
+
+ANALYSIS = sorted((REPOSITORY / "analysis").glob("*.py"))
+PAGES = [REPOSITORY / "app.py", *sorted((REPOSITORY / "pages").rglob("*.py"))]
+
+# From the bottom up; a room imports only rooms of lower or equal rank, and no cycles are possible between ranks.
+RANKS = {
+    name: rank
+    for rank, names in enumerate(
+        [
+            ("errors", "progress"),
+            ("specs",),
+            ("storage",),
+            ("results", "processes", "job_table", "recipes"),
+            ("machine", "starter", "selection", "cost", "figures", "distances", "jobs"),
+            ("architecture", "benchmarks", "corpora"),
+            ("models", "pruning", "hidden_states", "packing"),
+            ("scoring",),
+            ("evaluation", "adapters", "checkpoints", "training"),
+            ("distance_map", "inspection"),
+            ("sweep", "healing", "export"),
+            ("worker", "precomputed"),
+            ("cli",),
+            ("__main__",),
+        ]
+    )
+    for name in names
+}
+TORCH_FREE = (
+    "errors",
+    "progress",
+    "specs",
+    "storage",
+    "results",
+    "selection",
+    "cost",
+    "figures",
+    "jobs",
+    "recipes",
+    "__init__",
+)
+HEAVY = {"torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets"}
+
+
+def imported(path) -> set[str]:
+    """Every module a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def top(names) -> set[str]:
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("path", ANALYSIS, ids=lambda path: path.stem)
+def test_analysis_knows_nothing_of_streamlit(path):
+    assert "streamlit" not in top(imported(path))
+
+
+@pytest.mark.parametrize("path", ANALYSIS, ids=lambda path: path.stem)
+def test_imports_only_point_down(path):
+    if path.stem == "__init__":
+        return
+    assert path.stem in RANKS, f"give the room {path.stem} a rank"
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] == "analysis" and len(parts) > 1 and parts[1] in RANKS and parts[1] != path.stem:
+            assert RANKS[parts[1]] <= RANKS[path.stem], f"{path.stem} must not import {parts[1]}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_pages_never_import_a_model_library(path):
+    assert not top(imported(path)) & HEAVY
+
+
+def test_the_page_process_stays_free_of_torch():
+    modules = [f"analysis.{name}" for name in TORCH_FREE if name != "__init__"]
+    code = f"import sys, json, importlib; [importlib.import_module(m) for m in {modules!r}]; print(json.dumps([*sys.modules]))"
+    loaded = json.loads(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY).stdout
+    )
+    assert not set(loaded) & (HEAVY | {"streamlit"})
+
+
+@pytest.mark.parametrize("path", ANALYSIS, ids=lambda path: path.stem)
+def test_every_room_imports_and_says_what_it_is_for(path):
+    if path.stem != "__main__":
+        importlib.import_module(f"analysis.{path.stem}" if path.stem != "__init__" else "analysis")
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@pytest.mark.parametrize("path", [*ANALYSIS, *PAGES], ids=lambda path: path.stem)
+def test_nothing_is_pickled_and_no_shell_is_used(path):
+    text = path.read_text()
+    assert "pickle" not in top(imported(path))
+    for forbidden in (
+        "torch.save(",
+        "torch.load(",
+        "shell=True",
+        "allow_pickle=True",
+        "unsafe_allow_html",
+        "trust_remote_code=True",
+    ):
+        assert forbidden not in text
+
+
+@pytest.mark.parametrize("path", [*ANALYSIS, *PAGES], ids=lambda path: path.stem)
+def test_no_room_outgrows_one_job(path):
+    assert len(path.read_text().splitlines()) <= 400

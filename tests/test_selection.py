@@ -1,0 +1,65 @@
+"""Which block is dropped: argmin per size without the off-by-one, and the paper's simple heuristic."""
+
+import pytest
+import torch
+
+from analysis.distances import pairwise_angular_distances, rows_by_size
+from analysis.errors import BlockRangeError, SpecError
+from analysis.results import Best
+from analysis.selection import best_blocks, choose
+from analysis.specs import Block
+
+
+def toy_stack(turns):
+    """States in the plane in which layer l turns the stream by turns[l] degrees: every distance is known."""
+    angle = torch.cat([torch.zeros(1), torch.tensor(turns, dtype=torch.float64).cumsum(0)]) * torch.pi / 180
+    return torch.stack([angle.cos(), angle.sin()], dim=-1)[None]
+
+
+def test_a_toy_stack_with_known_distances():
+    """A block of n layers is scored with row n, not n+1: each layer turns by a known angle, so the answer is arithmetic."""
+    turns = [40.0, 9.0, 5.0, 20.0, 1.0, 12.0]
+    mean = rows_by_size(pairwise_angular_distances(toy_stack(turns))[0])
+    for entry in best_blocks(mean):
+        sums = [sum(turns[start : start + entry.n]) for start in range(len(turns) - entry.n + 1)]
+        assert entry.start == sums.index(min(sums))
+        assert entry.distance == pytest.approx(min(sums) / 180, abs=1e-9)
+
+
+def test_every_layer_the_same_turn_has_distance_n():
+    mean = rows_by_size(pairwise_angular_distances(toy_stack([3.0] * 8))[0])
+    for entry in best_blocks(mean):
+        assert entry.distance == pytest.approx(3.0 * entry.n / 180, abs=1e-9)
+
+
+def test_ties_go_to_the_deeper_start():
+    assert best_blocks([[0.2, 0.1, 0.1], [0.3, 0.3], [0.4]]) == [Best(1, 2, 0.1), Best(2, 1, 0.3)]
+
+
+def test_start_zero_and_the_last_layer_can_win():
+    assert best_blocks([[0.1, 0.2, 0.3], [0.1, 0.2], [0.5]])[0].start == 0
+    assert best_blocks([[0.3, 0.2, 0.1], [0.2, 0.1], [0.5]])[0].start == 2
+
+
+def test_deepest_keeps_the_last_layer():
+    for n in range(1, 10):
+        block = choose("deepest", n, n_layers=10)
+        assert list(block.layers) == list(range(9 - n, 9))
+        assert 9 not in block.layers
+
+
+def test_similarity_reads_the_entry_of_its_own_size():
+    best = [Best(1, 4, 0.1), Best(2, 3, 0.2), Best(3, 1, 0.3)]
+    assert choose("similarity", 2, n_layers=6, best=best) == Block(3, 2)
+    assert choose("similarity", 0, n_layers=6, best=best) is None
+
+
+@pytest.mark.parametrize("n", [-1, 6, 99])
+def test_out_of_range_names_the_range(n):
+    with pytest.raises(BlockRangeError, match=r"n must be 0\.\.5"):
+        choose("deepest", n, n_layers=6)
+
+
+def test_an_unknown_strategy_is_refused():
+    with pytest.raises(SpecError, match="similarity, deepest"):
+        choose("best", 1, n_layers=6)

@@ -1,0 +1,113 @@
+"""Specs: JSON round trips, fingerprints that miss nothing, sentences for bad values."""
+
+import dataclasses
+
+import pytest
+
+from analysis.errors import BlockRangeError, SpecError
+from analysis.specs import SPECS, BenchmarkSpec, Block, CorpusSpec, DistanceSpec, HealSpec, ModelSpec, SweepSpec
+
+EXAMPLES = [
+    DistanceSpec(ModelSpec("some/model", revision="abc", dtype="bfloat16"), CorpusSpec("wiki", 3, 64)),
+    SweepSpec(benchmark=BenchmarkSpec("mmlu", None, 3), loss_corpus=None, max_n=4),
+    HealSpec(Block(11, 5), steps=7),
+]
+
+
+@pytest.mark.parametrize("spec", EXAMPLES, ids=lambda spec: spec.kind)
+def test_json_round_trip(spec):
+    assert SPECS[spec.kind].from_json(spec.to_json()) == spec
+
+
+def leaves(spec, path=()):
+    """Every scalar field of a spec, nested ones included, with a value it does not have."""
+    for field in dataclasses.fields(spec):
+        value = getattr(spec, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from leaves(value, (*path, field.name))
+        else:
+            yield (*path, field.name), value
+
+
+def changed(spec, path, value):
+    head, *rest = path
+    return dataclasses.replace(spec, **{head: changed(getattr(spec, head), rest, value) if rest else value})
+
+
+OTHERS = {
+    "dtype": "float16", "quantization": "8bit", "metric": None, "task": "boolq", "strategy": "deepest",
+    "shots": 1, "limit": 7, "max_n": 9, "lora_dropout": 0.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spec", EXAMPLES, ids=lambda spec: spec.kind)
+def test_every_field_is_part_of_the_fingerprint(spec):
+    seen = {spec.fingerprint()}
+    for path, value in leaves(spec):
+        other = OTHERS.get(path[-1], f"{value}x" if isinstance(value, str) or value is None else value + 1)
+        if path[-1] == "split":
+            other = next(split for split in ("all", "train") if split != value)
+        if other is None or path[-1] == "loss_corpus":
+            continue
+        fingerprint = changed(spec, path, other).fingerprint()
+        assert fingerprint not in seen, path
+        seen.add(fingerprint)
+
+
+def test_the_code_version_is_part_of_the_fingerprint(monkeypatch):
+    before = DistanceSpec().fingerprint()
+    monkeypatch.setattr("analysis.specs.CODE_VERSION", 10**6)
+    assert DistanceSpec().fingerprint() != before
+
+
+def test_kinds_do_not_share_fingerprints():
+    assert ModelSpec("x").fingerprint() != CorpusSpec("x").fingerprint()
+
+
+def test_unknown_and_missing_fields_are_refused():
+    with pytest.raises(SpecError, match="has no field speed"):
+        DistanceSpec.from_json({"speed": 1})
+    with pytest.raises(SpecError, match="block"):
+        HealSpec.from_json({"steps": 3})
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: ModelSpec("  "), "No model was named"),
+        (lambda: ModelSpec(dtype="int3"), "dtype must be one of"),
+        (lambda: CorpusSpec(n_texts=0), "at least 1"),
+        (lambda: CorpusSpec(seq_len=4), "at least 16"),
+        (lambda: BenchmarkSpec(task="trivia"), "task must be one of"),
+        (lambda: BenchmarkSpec(shots=9), "shots must be 0..5"),
+        (lambda: HealSpec(Block(1, 1), steps=0), "steps must be at least 1"),
+    ],
+)
+def test_bad_values_are_refused_in_one_sentence(make, sentence):
+    with pytest.raises(SpecError, match=sentence):
+        make()
+
+
+def test_a_block_is_half_open_and_says_so_both_ways():
+    block = Block(11, 5)
+    assert list(block.layers) == [11, 12, 13, 14, 15]
+    assert block.stop == 16
+    assert block.describe() == "layers 11-15 (5 layers), block [11, 16)"
+    assert Block(7, 1).describe() == "layer 7 (1 layer), block [7, 8)"
+    assert Block.parse("11:5") == block
+
+
+@pytest.mark.parametrize("text", ["11", "11-16", "a:b", ":", "3:0", "-1:2"])
+def test_a_malformed_block_is_refused(text):
+    with pytest.raises(BlockRangeError):
+        Block.parse(text)
+
+
+def test_a_block_outside_the_model_names_what_is_possible():
+    with pytest.raises(
+        BlockRangeError, match=r"3 layers cannot start at layer 5: this model has 6 layers, so the start must be 0\.\.3"
+    ):
+        Block(5, 3).check(6)
+    with pytest.raises(BlockRangeError, match=r"size must be 1\.\.5"):
+        Block(0, 6).check(6)
+    Block(3, 3).check(6)
