@@ -153,7 +153,7 @@ class _Run:
         """Close the line that a killed attempt left half written, so that the next event has one of its own."""
         with contextlib.suppress(OSError, LayerscopeError), self._events.open("rb") as stream:
             stream.seek(-1, os.SEEK_END)
-            if stream.read() != b"\n":
+            if stream.read(1) != b"\n":
                 self._append(b"\n")
 
 
@@ -229,7 +229,8 @@ class _Worker:
         except Cancelled:
             return CANCELLED, _CANCELLED, {}
         except BaseException as error:  # libraries written in Rust panic past Exception; the queue goes on all the same
-            traceback.print_exc()
+            with contextlib.suppress(OSError):  # the disk may be full
+                traceback.print_exc()
             if run.heard_at is not None:  # a library made another error of our Cancelled
                 return CANCELLED, _CANCELLED, {}
             return FAILED, _explain(error), {}
@@ -258,14 +259,13 @@ class _Worker:
 
     def _watch(self) -> None:
         """The watchdog: never lets an error end it, for then no job could be stopped any more."""
-        beat_at = 0.0
+        beat_at = -_HEARTBEAT_S
         while True:
             is_signalled = bool(select.select([self._signals], [], [], _TICK_S)[0])
             try:
                 if is_signalled and set(os.read(self._signals, 64)) & _END_SIGNALS:
                     self._end()
-                is_due = time.monotonic() - beat_at >= _HEARTBEAT_S
-                if is_due:
+                if is_due := time.monotonic() - beat_at >= _HEARTBEAT_S:
                     beat_at = time.monotonic()
                     with self._hands:
                         if not self._is_leaving:

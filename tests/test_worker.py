@@ -77,6 +77,17 @@ def test_what_goes_wrong_is_one_sentence_and_the_queue_goes_on():
     assert "ModuleNotFoundError" in errors["sweep"]
 
 
+def test_a_full_disk_fails_the_job_with_a_sentence_and_not_the_worker():
+    no_events, no_log = jobs.submit(request("quick")), jobs.submit(request("bug"))
+    (no_events.folder / "events.jsonl").symlink_to("/dev/full")
+    (no_log.folder / "log.txt").symlink_to("/dev/full")
+    jobs.ensure_worker(COMMAND)
+    assert "no space left" in wait_state(no_events, "failed").error
+    assert "ValueError" in wait_state(no_log, "failed").error
+    pid = worker_pid()
+    assert wait_state(jobs.submit(request("quick", 1)), "done").pid == pid
+
+
 def test_all_output_of_a_job_is_in_its_log_and_only_there(cache):
     job = jobs.submit(request("noisy"))
     after = jobs.submit(request("quick"))
@@ -155,6 +166,7 @@ def test_a_stuck_job_is_cancelled_within_5_s_and_the_queue_goes_on(cache):
     assert wait_state(waiting, "done", 5).attempts == 1
     # The same process began anew: it holds the lock again, and what the job had started is gone.
     assert worker_pid() == pid
+    assert psutil.Process(pid).cwd() == str(SCRIPT.parent.parent)
     assert subprocess.run([*COMMAND[:2], "1"], timeout=20).returncode == 3
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
     assert "sleep" not in jobs.log_tail(waiting.id)
@@ -190,7 +202,9 @@ def test_a_killed_worker_is_noticed_and_its_job_resumed_from_where_it_was(cache)
     assert len(steps) <= 41
     told, _ = jobs.events(job.id)
     assert {event["attempt"] for event in told} == {1, 2}
-    assert [e["done"] for e in told if e["attempt"] == 2][1] >= 5
+    second = [event for event in told if event["attempt"] == 2]
+    assert second[0]["phase"] == "starting"
+    assert second[1]["done"] >= 5
 
 
 def test_sigterm_interrupts_the_job_even_in_the_middle_of_a_long_call():
@@ -226,7 +240,12 @@ def test_a_worker_does_not_write_into_a_job_that_is_no_longer_its_own():
 
 def test_two_servers_at_once_start_one_worker_that_outlives_both(cache):
     job = jobs.submit(request("steps"))
-    code = f"from analysis import jobs; print(jobs.ensure_worker({COMMAND!r}))"
+    # Starting takes each of them long enough that the other asks meanwhile.
+    code = (
+        "import time; from analysis import jobs; start = jobs._start; "
+        "jobs._start = lambda *given: (time.sleep(0.5), start(*given))[1]; "
+        f"print(jobs.ensure_worker({COMMAND!r}))"
+    )
     servers = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     answers = sorted(server.communicate(timeout=20)[0].strip() for server in servers)
     assert answers == ["False", "True"]
