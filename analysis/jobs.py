@@ -144,9 +144,7 @@ def _row(db: Any, job_id: str) -> Any:
     if isinstance(job_id, str) and _ID.fullmatch(job_id):
         row = db.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
     if row is None:
-        raise JobError(
-            f"There is no job {str(job_id)[:40]!r}; `python -m analysis jobs list` shows those there are."
-        )
+        raise JobError(f"There is no job {str(job_id)[:40]!r}; `python -m analysis jobs list` shows those there are.")
     return row
 
 
