@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.components import guard, job_strip, state
+from pages.components import frame, guard, job_strip, state
 
 ASSETS = Path(__file__).parent / "pages" / "assets"
 
@@ -17,15 +17,10 @@ st.set_page_config(
 )
 st.logo(ASSETS / "wordmark.svg", size="large", icon_image=ASSETS / "mark.svg")
 
-page = st.navigation(
-    [
-        st.Page("pages/model.py", title="Model", icon=":material/deployed_code:"),
-        st.Page("pages/explore.py", title="Explore", icon=":material/grid_on:", default=True),
-        st.Page("pages/heal.py", title="Heal", icon=":material/healing:"),
-    ]
-)
+page = frame.navigation()
 with guard.errors_shown():
     state.sync_url()
 with st.sidebar, guard.errors_shown():
     job_strip.show()
-page.run()
+with frame.drawn():
+    page.run()

@@ -135,7 +135,7 @@ def distance_map(
             )
     figure.update_xaxes(title="start layer l (0-based)", range=[-0.6, total - 0.4], showgrid=False, zeroline=False)
     figure.update_yaxes(title="block size n, layers", range=[0.4, total + 0.6], showgrid=False, zeroline=False)
-    return _finish(figure, height)
+    return _finish(figure, height).update_layout(margin_t=6)
 
 
 def _map_hover(result: DistanceResult) -> list[list[str]]:
@@ -286,7 +286,7 @@ def _add_levels(figure: Figure, lines: Lines | None, colours: Palette) -> None:
         return
     levels = [("chance", lines.chance, "dot")]
     if abs(lines.majority - lines.chance) > 1e-9:
-        levels.append(("majority answer", lines.majority, "dashdot"))
+        levels.append(("majority", lines.majority, "dashdot"))
     for name, level, dash in levels:
         _add_level(figure, name, level, colours.chance, dash, ".1%")
 
@@ -388,12 +388,15 @@ def heal_comparison(heal: HealResult, field: str, *, dark: bool = False, height:
 
 def _finish(figure: Figure, height: int) -> Figure:
     """What all charts share: no background of their own, tight margins, a legend above the plot."""
+    # Fixed margins, so that the axes of charts that stand above each other line up.
+    figure.update_xaxes(title_standoff=6, automargin=False)
+    figure.update_yaxes(title_standoff=8, automargin=False)
     return figure.update_layout(
         height=height,
-        margin={"l": 8, "r": 8, "t": 30, "b": 8},
+        margin={"l": 58, "r": 8, "t": 30, "b": 40},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         hovermode="closest",
         dragmode=False,
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom", "font": {"size": 12}},
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom", "font": {"size": 11}},
     )

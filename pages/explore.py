@@ -1,76 +1,80 @@
 """Explore: the distance map, the cut the slider chooses, and what that cut costs."""
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from analysis import jobs
 from analysis.specs import STRATEGIES
-from pages.components import data_tables, guard, header, library, linked_view, map_form, result_picker, state, sweep_form, words
+from pages.components import (
+    data_tables,
+    frame,
+    guard,
+    header,
+    library,
+    linked_view,
+    map_form,
+    result_picker,
+    state,
+    sweep_form,
+    words,
+)
+from pages.components.library import Found
+
+frame.require()
 
 
-def toolbar(maps: list[library.Found], sweeps: list[library.Found]):
-    """The row that says which results are on screen and starts new ones."""
-    map_column, sweep_column, how, actions = st.columns([3, 3, 2, 2.4], vertical_alignment="bottom")
+def toolbar(maps: list[Found], sweeps: list[Found]) -> tuple[Found, Found | None]:
+    """The row that says which results are on screen and how blocks are chosen."""
+    map_column, sweep_column, how = st.columns([3, 3, 2], vertical_alignment="bottom")
     with map_column:
         found = result_picker.show("distances", "Distance map", maps)
     with sweep_column:
         sweep = result_picker.show("sweep", "Accuracy and loss", sweeps)
-        if sweep is None:
-            st.selectbox("Accuracy and loss", [], placeholder="not measured yet", disabled=True, key="no-sweep")
     with how:
         st.session_state["strategy"] = state.strategy()
         st.segmented_control(
-            "Blocks chosen by", STRATEGIES, required=True, key="strategy",
+            "Blocks chosen by", STRATEGIES, required=True, key="strategy", width="stretch",
             on_change=lambda: state.choose_strategy(st.session_state["strategy"]),
             help="similarity: the block whose ends are most alike. deepest: the last layers but one.",
         )  # fmt: skip
-    with actions, st.container(horizontal=True, gap="small", horizontal_alignment="right"):
-        model = state.current_model()
-        with st.popover("New map", width="content"):
-            map_form.show(model, "map")
-        with st.popover("Run a sweep", type="primary" if sweep is None else "secondary", width="content"):
-            sweep_form.show(model, found.result.spec, found.result.n_layers, "sweep")
-    return found, sweep
+    return found or maps[0], sweep
 
 
-def provenance(found: library.Found, sweep: library.Found | None) -> None:
-    """Where the numbers on screen come from, below them."""
-    result = found.result
-    said = [
-        f"Map: {result.n_texts} texts of {words.texts(result.spec.corpus)}, up to {result.spec.corpus.seq_len} tokens, "
-        f"{result.n_skipped} too short and skipped, seed {result.spec.corpus.seed}, {result.spec.model.dtype} on "
-        f"{result.spec.model.device}, {words.duration(result.wall_s)}."
-    ]
-    if sweep:
-        scores = sweep.result
-        said.append(
-            f"Curves: {scores.n_questions} questions, the same for every n, {scores.n_truncated} cut to the window, "
-            f"seed {scores.spec.benchmark.seed}, {words.duration(scores.wall_s)}. Bars are one standard error."
-        )
-    st.caption(" ".join(said))
+def actions(place: DeltaGenerator, found: Found, sweep: Found | None) -> None:
+    """What can be computed, beside the title."""
+    with place:
+        if found.precomputed:
+            st.badge("precomputed", color="gray", help="Made by this program before you opened it; compute your own any time.")
+        with st.popover("New map", icon=":material/grid_on:"):
+            map_form.show(state.current_model(), "map")
+        kind = "secondary" if sweep else "primary"
+        with st.popover("Run a sweep", icon=":material/show_chart:", type=kind):
+            sweep_form.show(state.current_model(), found.result.spec, found.result.n_layers, "sweep")
+
+
+def first_map() -> None:
+    """What to do when there is no map yet."""
+    if any(job.kind in ("distances", "sweep") for job in jobs.active()):
+        st.info("A map is being computed; it appears here when it is done.")
+        return
+    st.info("This model has no distance map yet. Choose texts and click **Compute map**.")
+    with st.container(border=True, width=560):
+        map_form.show(state.current_model(), "first-map")
 
 
 with guard.errors_shown():
-    header.show("Explore", "Where is the redundancy, and what do I lose?")
+    place = header.show("Explore", "Where is the redundancy, and what do I lose?")
     current = state.current_model()
     maps = library.find("distances", current)
-    if not maps:
-        running = any(job.kind in ("distances", "sweep") for job in jobs.active())
-        st.info(
-            "The first map of this model is being computed; it appears here when it is done."
-            if running
-            else "This model has no distance map yet. Choose texts and click **Compute map**: 32 texts take about a minute "
-            "on a laptop for a small model."
-        )
-        with st.container(border=True, width=560):
-            map_form.show(current, "first-map")
-    else:
+    if maps:
         of_strategy = [f for f in library.find("sweep", current) if f.result.spec.strategy == state.strategy()]
         found, sweep = toolbar(maps, of_strategy)
-        if found.precomputed:
-            st.badge("precomputed", color="gray", help="Made by this program before you opened it; compute your own above.")
-        growing = any(job.kind == "sweep" for job in jobs.active())
+        actions(place, found, sweep)
         healed = [heal for heal in library.find("heal", current, any_precision=True) if heal.result.healed]
-        comparable = [h for h in healed if sweep and h.result.spec.benchmark == sweep.result.spec.benchmark]
-        linked_view.show(found.key, sweep.key if sweep else None, tuple(h.key for h in comparable), live=growing)
-        data_tables.show(found.result, sweep.result if sweep else None, [h.result for h in comparable])
-        provenance(found, sweep)
+        same = [heal for heal in healed if sweep and heal.result.spec.benchmark == sweep.result.spec.benchmark]
+        growing = any(job.kind == "sweep" for job in jobs.active())
+        linked_view.show(found.key, sweep.key if sweep else None, tuple(heal.key for heal in same), live=growing)
+        data_tables.show(found.result, sweep.result if sweep else None, [heal.result for heal in same])
+        st.caption(words.provenance(found.result, sweep.result if sweep else None))
+    else:
+        first_map()

@@ -5,7 +5,9 @@ import streamlit as st
 from analysis import starter
 from analysis.errors import LayerscopeError
 from analysis.specs import InspectSpec, ModelSpec
-from pages.components import guard, header, inspection, model_facts, model_source, start, state
+from pages.components import frame, guard, header, inspection, model_facts, model_source, start, state
+
+frame.require()
 
 
 def checked(model: ModelSpec) -> bool:
@@ -21,12 +23,19 @@ def actions(model: ModelSpec, *, fits: bool) -> None:
     is_current = state.current_model() == model
     with st.container(horizontal=True, gap="small"):
         if st.button(
-            "In use" if is_current else "Use this model", key="use", type="primary", disabled=is_current, icon=":material/check:"
+            "In use" if is_current else "Use this model",
+            key="use",
+            type="primary",
+            disabled=is_current,
+            icon=":material/check:",
         ):
             state.use_model(model)
             st.rerun()
         if st.button(
-            "Load it now", key="load", disabled=not fits, help="Loads it once in the worker, so that the first map starts sooner."
+            "Load it now",
+            key="load",
+            disabled=not fits,
+            help="Loads it once in the worker, so that the first map starts sooner.",
         ):
             start.start_and_show(InspectSpec(model=model, load=True), f"Load {state.name(model)}")
         if is_current:

@@ -115,7 +115,7 @@ def test_curves_hold_values_and_errors():
     assert list(pruned.y) == [0.5, 0.4]
     assert list(pruned.error_y.array) == [0.05, 0.06]
     assert trace(figure, "healed").y[0] == 0.45
-    assert trace(figure, "majority answer").y[0] == 0.27
+    assert trace(figure, "majority").y[0] == 0.27
     loss = figures.loss_curve(SWEEP, [HEAL])
     assert list(trace(loss, "pruned").y) == [2.0, 2.5]
     assert trace(loss, "healed").y[0] == 2.2

@@ -20,27 +20,30 @@ def show(distances: DistanceResult, sweep: SweepResult | None, n: int, block: Bl
     point = _at(sweep, n)
     unpruned = _at(sweep, 0)
     saved = cost.savings(distances.model, block)
-    with st.container(horizontal=True, gap="medium", key="cut-numbers"):
-        if block is None:
-            st.metric("Angular distance", "0", width=170)
-        else:
-            value = distances.mean[block.size - 1][block.start]
-            error = distances.stderr[block.size - 1][block.start]
-            st.metric("Angular distance", f"{value:.3f} ± {error:.3f}", width=170, help="Fraction of π; 0.5 is a right angle.")
-        accuracy, loss = words.scores(point)
-        change = None
-        if point and unpruned and n and point.acc is not None and unpruned.acc is not None:
-            change = f"{100 * (point.acc - unpruned.acc):+.1f} points"
-        st.metric("Accuracy", accuracy, change, width=170, help="Share of questions answered right, ± standard error.")
-        change = None
-        if point and unpruned and n and point.loss is not None and unpruned.loss is not None:
-            change = f"{point.loss - unpruned.loss:+.2f} nats"
-        st.metric("Loss", loss, change, delta_color="inverse", width=170, help="Nats per token on held-out text.")
-        st.metric(
-            "Parameters removed", words.count(saved.parameters), f"{-saved.fraction:.1%} of all" if n else None,
-            delta_color="off", width=190, help="Of all parameters, embeddings and head included.",
-        )  # fmt: skip
-        st.metric("Weights saved", words.size(saved.weight_bytes), width=150, help=f"In {distances.spec.model.dtype}.")
+    columns = st.columns(5, gap="small")
+    distance, error = "0", None
+    if block is not None:
+        distance = f"{distances.mean[block.size - 1][block.start]:.3f}"
+        error = f"± {distances.stderr[block.size - 1][block.start]:.3f}"
+    columns[0].metric("Angular distance", distance, error, delta_color="off", delta_arrow="off", help="In fractions of π.")
+    accuracy, loss = words.scores(point)
+    change = None
+    if point and unpruned and n and point.acc is not None and unpruned.acc is not None:
+        change = f"{100 * (point.acc - unpruned.acc):+.1f} points"
+    columns[1].metric("Accuracy", accuracy, change, help="Share of questions answered right, ± standard error.")
+    change = None
+    if point and unpruned and n and point.loss is not None and unpruned.loss is not None:
+        change = f"{point.loss - unpruned.loss:+.2f} nats"
+    columns[2].metric("Loss", loss, change, delta_color="inverse", help="Nats per token on held-out text.")
+    share = f"{saved.fraction:.1%} of all" if n else None
+    columns[3].metric(
+        "Parameters", f"−{words.count(saved.parameters)}" if n else "0", share, delta_color="off", delta_arrow="off",
+        help="Removed parameters, and their share of all, embeddings and head included.",
+    )  # fmt: skip
+    columns[4].metric(
+        "Weights", f"−{words.size(saved.weight_bytes)}" if n else "0", f"in {distances.spec.model.dtype}" if n else None,
+        delta_color="off", delta_arrow="off", help="Memory that the removed weights no longer take.",
+    )  # fmt: skip
     note = _note(sweep, point, n, block)
     if note:
         st.caption(note)
@@ -55,11 +58,14 @@ def _note(sweep: SweepResult | None, point: Point | None, n: int, block: Block |
     if sweep is None:
         return "No accuracy has been measured yet: run a sweep."
     if point is None:
-        return f"n = {n} is not among the points measured so far, which reach n = {max([p.n for p in sweep.points], default=0)}."
+        return (
+            f"n = {n} is not among the points measured so far, which reach n = {max([p.n for p in sweep.points], default=0)}."
+        )
     if point.block != block and point.block is not None:
         return f"The scores at n = {n} were measured without {point.block.describe()}, the choice of another map."
     unpruned = _at(sweep, 0)
-    if unpruned and unpruned.acc is not None and unpruned.acc_stderr is not None and sweep.lines:
-        if unpruned.acc - 2 * unpruned.acc_stderr <= max(sweep.lines.chance, sweep.lines.majority):
-            return "The uncut model is not told apart from guessing on these questions: accuracy says little here."
+    if unpruned is None or unpruned.acc is None or sweep.lines is None:
+        return ""
+    if unpruned.acc - 2 * (unpruned.acc_stderr or 0.0) <= max(sweep.lines.chance, sweep.lines.majority):
+        return "The uncut model is not told apart from guessing on these questions: accuracy says little here."
     return ""

@@ -20,4 +20,6 @@ def errors_shown() -> Iterator[None]:
         st.error(str(error))
     except Exception:
         _log.exception("A page failed")
-        st.error("Something went wrong while drawing this part of the page; reload it, or look in the server's log for details.")
+        st.error(
+            "Something went wrong while drawing this part of the page; reload it, or look in the server's log for details."
+        )

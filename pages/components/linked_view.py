@@ -27,21 +27,21 @@ def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...]) -> No
             return
         heals = [library.by_key("heal", key) for key in heal_keys]
         distances, strategy = found.result, state.strategy()
-        left, right = st.columns([3, 2], vertical_alignment="center", gap="medium")
-        with left:
-            n = _slider(distances.n_layers)
-        block = selection.choose(strategy, n, n_layers=distances.n_layers, best=distances.best)
-        with right:
-            st.markdown(f"**{block.describe()}** removed" if block else "**Nothing removed**: the unpruned model")
         scores = sweep.result if sweep else None
-        strip = figures.layer_strip(distances.n_layers, block, dark=state.is_dark())
-        what = block.describe() if block else "nothing"
-        chart.show(strip, key="strip", alt=f"Layers of the model; removed: {what}.", file_name="layers", toolbar=False)
-        cut_numbers.show(distances, scores, n, block)
+        with st.container(gap="xsmall"):
+            left, right = st.columns([3, 2], vertical_alignment="center", gap="medium")
+            with left:
+                n = _slider(distances.n_layers)
+            block = selection.choose(strategy, n, n_layers=distances.n_layers, best=distances.best)
+            right.markdown(f"**{block.describe()}** removed" if block else "**Nothing removed**: the unpruned model")
+            strip = figures.layer_strip(distances.n_layers, block, dark=state.is_dark())
+            what = block.describe() if block else "nothing"
+            chart.show(strip, key="strip", alt=f"Layers of the model; removed: {what}.", file_name="layers", toolbar=False)
+            cut_numbers.show(distances, scores, n, block)
         left, right = st.columns(2, gap="medium")
-        with left:
+        with left, st.container(gap="xsmall"):
             _map(distances, strategy, block)
-        with right:
+        with right, st.container(gap=None):
             _curves(scores, [heal.result for heal in heals if heal], n)
 
 
@@ -66,7 +66,9 @@ def _map(distances: DistanceResult, strategy: str, block) -> None:
             "Colour by", list(SCALES), format_func=SCALES.get, default=False, required=True, key="row-normalised",
             label_visibility="collapsed", persist_state="session",
         )  # fmt: skip
-    figure = figures.distance_map(distances, _path(distances, strategy), selected=block, row_normalised=bool(normalised))
+    figure = figures.distance_map(
+        distances, _path(distances, strategy), selected=block, row_normalised=bool(normalised), height=400
+    )
     best = min(distances.best, key=lambda entry: entry.distance)
     alt = f"Heat map of angular distance; the most similar block is {best.block.describe()} at {best.distance:.3f}."
     chart.show(figure, key="map", alt=alt, file_name="distance-map")
@@ -79,13 +81,13 @@ def _curves(sweep, heals: list, n: int) -> None:
     dark = state.is_dark()
     points = len(sweep.points)
     chart.show(
-        figures.accuracy_curve(sweep, heals, n=n, dark=dark),
+        figures.accuracy_curve(sweep, heals, n=n, dark=dark, height=225),
         key="accuracy",
         alt=f"Accuracy against removed layers, {points} points, marker at n = {n}.",
         file_name="accuracy",
     )
     chart.show(
-        figures.loss_curve(sweep, heals, n=n, dark=dark),
+        figures.loss_curve(sweep, heals, n=n, dark=dark, height=215),
         key="loss",
         alt=f"Loss in nats per token against removed layers, {points} points, marker at n = {n}.",
         file_name="loss",

@@ -5,10 +5,14 @@ import streamlit as st
 from analysis.specs import DTYPES, QUANTIZATIONS, ModelSpec
 from pages.components import state
 
-KINDS = ("Starter model", "Hub id", "Local folder", "GGUF file")
+KINDS = ("Starter", "Hub id", "Folder", "GGUF file")
 _HINTS = {
-    "Hub id": ("Hub id", "for example Qwen/Qwen3-0.6B", "Safetensors weights only; gated models need HF_TOKEN in the environment."),
-    "Local folder": ("Folder", "/path/to/model", "A Hugging Face folder: config.json, tokenizer and safetensors files."),
+    "Hub id": (
+        "Hub id",
+        "for example Qwen/Qwen3-0.6B",
+        "Safetensors weights only; gated models need HF_TOKEN in the environment.",
+    ),
+    "Folder": ("Folder", "/path/to/model", "A Hugging Face folder: config.json, tokenizer and safetensors files."),
     "GGUF file": ("File", "/path/to/model.gguf", "It is dequantized when it is loaded."),
 }
 _DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -35,7 +39,7 @@ def show() -> ModelSpec | None:
     )  # fmt: skip
     quantization = quantization_column.selectbox(
         "Quantization", QUANTIZATIONS, QUANTIZATIONS.index(current.quantization), key="quantization",
-        persist_state="session", help="4bit is NF4. It saves memory; distances and scores are then those of the quantized model.",
+        persist_state="session", help="4bit is NF4: less memory, and distances and scores of the quantized model.",
     )  # fmt: skip
     if not source:
         return None

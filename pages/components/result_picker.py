@@ -17,6 +17,7 @@ def show(kind: str, label: str, found: list[Found]) -> Found | None:
     by_key = {entry.key: entry for entry in found}
     shown = state.shown_result(kind, list(by_key))
     if shown is None:
+        st.selectbox(label, [], placeholder="not measured yet", disabled=True, key=f"no_{kind}")
         return None
     widget = f"pick_{kind}"
     st.session_state[widget] = shown

@@ -2,7 +2,7 @@
 
 import time
 
-from analysis.results import Point
+from analysis.results import DistanceResult, Point, SweepResult
 from analysis.specs import CorpusSpec
 
 TASK_NAMES = {"arc_easy": "ARC-Easy", "mmlu": "MMLU", "boolq": "BoolQ"}
@@ -42,10 +42,10 @@ def date(at: float) -> str:
 
 
 def percent(value: float | None, error: float | None = None) -> str:
-    """0.41, 0.049 -> "41.0 % ± 4.9"."""
+    """0.41, 0.049 -> "41.0% ± 4.9"."""
     if value is None:
         return "–"
-    return f"{value:.1%}".replace("%", " %") + (f" ± {100 * error:.1f}" if error is not None else "")
+    return f"{value:.1%}" + (f" ± {100 * error:.1f}" if error is not None else "")
 
 
 def nats(value: float | None, error: float | None = None) -> str:
@@ -65,3 +65,18 @@ def scores(point: Point | None) -> tuple[str, str]:
     if point is None:
         return "–", "–"
     return percent(point.acc, point.acc_stderr), nats(point.loss, point.loss_stderr)
+
+
+def provenance(distances: DistanceResult, sweep: SweepResult | None) -> str:
+    """Where the numbers of a map and its curves come from."""
+    corpus, model = distances.spec.corpus, distances.spec.model
+    said = (
+        f"Map: {distances.n_texts} texts of {texts(corpus)}, up to {corpus.seq_len} tokens, {distances.n_skipped} too short "
+        f"and skipped, seed {corpus.seed}, {model.dtype} on {model.device}, {duration(distances.wall_s)}."
+    )
+    if sweep:
+        said += (
+            f" Curves: {sweep.n_questions} questions, the same for every n, {sweep.n_truncated} cut to the window, "
+            f"seed {sweep.spec.benchmark.seed}, {duration(sweep.wall_s)}. Bars are one standard error."
+        )
+    return said

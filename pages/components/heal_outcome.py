@@ -1,0 +1,65 @@
+"""What a heal brought: unpruned, pruned and healed side by side."""
+
+import streamlit as st
+
+from analysis import figures, storage
+from analysis.results import HealResult, Point
+from pages.components import chart, heal_live, state, words
+
+
+def show(result: HealResult) -> None:
+    """Draw the comparison, the curve, where the adapter lies, and the numbers to download."""
+    _table(result)
+    left, right = st.columns(2, gap="medium")
+    for column, field, name in ((left, "acc", "accuracy"), (right, "loss", "loss")):
+        with column:
+            figure = figures.heal_comparison(result, field, dark=state.is_dark())
+            alt = f"Unpruned, pruned and healed {name}, with standard errors."
+            chart.show(figure, key=f"compare-{field}", alt=alt, file_name=f"healed-{name}")
+    heal_live.curve(result)
+    if result.adapter:
+        st.caption("Adapter, a standard PEFT folder:")
+        st.code(str(storage.cache_dir() / result.adapter), language=None)
+    st.caption(_provenance(result))
+    with st.expander("Data behind the charts", icon=":material/table:"):
+        rows = [{"step": s.step, "loss": s.loss, "learning_rate": s.learning_rate, "tokens_per_s": s.tokens_per_s,
+                 "memory_bytes": s.memory_bytes} for s in result.steps]  # fmt: skip
+        chart.table(rows, key="t-steps", alt="Training by step", file_name="healing-steps", formats={"learning_rate": "%.2e"})
+        checks = [{"step": v.step, "loss": v.loss, "loss_stderr": v.loss_stderr} for v in result.validations]
+        chart.table(checks, key="t-checks", alt="Held-out loss by step", file_name="healing-held-out")
+
+
+def _table(result: HealResult) -> None:
+    rows = []
+    for name, point in (("unpruned", result.unpruned), ("pruned", result.pruned), ("healed", result.healed)):
+        accuracy, loss = words.scores(point)
+        rows.append(
+            {
+                "model": name,
+                "layers": result.model.n_layers - (point.n if point else result.spec.block.size),
+                "accuracy ± se": accuracy,
+                "loss ± se, nats per token": loss,
+                "loss repaired": _repaired(result, point) if name == "healed" else "",
+                "questions": point.n_samples if point else 0,
+            }
+        )
+    st.table(rows, border="horizontal", hide_index=True, alt="Unpruned, pruned and healed model")
+
+
+def _repaired(result: HealResult, point: Point | None) -> str:
+    """Share of the loss that pruning added and healing took away again."""
+    points = (result.unpruned, result.pruned, point)
+    if any(p is None or p.loss is None for p in points):
+        return "–"
+    unpruned, pruned, healed = (p.loss for p in points if p and p.loss is not None)
+    return words.percent((pruned - healed) / (pruned - unpruned)) if pruned > unpruned else "–"
+
+
+def _provenance(result: HealResult) -> str:
+    spec = result.spec
+    return (
+        f"{len(result.steps)} steps of {spec.batch_size * spec.gradient_accumulation} × {spec.corpus.seq_len} tokens of "
+        f"{words.texts(spec.corpus)}, rank {spec.r}, peak learning rate {spec.learning_rate:.1e}, "
+        f"{words.count(result.trainable_parameters)} trainable parameters, base in {result.precision}, seed {spec.seed}, "
+        f"{words.duration(result.wall_s)}. Held-out text was never trained on."
+    )

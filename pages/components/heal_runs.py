@@ -1,0 +1,54 @@
+"""The heals of a model, running or done, as one list."""
+
+from dataclasses import dataclass
+
+from analysis import jobs
+from analysis.results import HealResult
+from analysis.specs import HealSpec, ModelSpec
+from pages.components import library, words
+from pages.components.library import Found
+
+
+@dataclass(frozen=True)
+class Run:
+    """One heal: its job, its result, or both."""
+
+    id: str
+    """The job's id, or the result's key when it has no job."""
+    spec: HealSpec
+    job: jobs.Job | None
+    found: Found | None
+
+    @property
+    def result(self) -> HealResult | None:
+        """What has been measured so far."""
+        return self.found.result if self.found else None
+
+    @property
+    def state(self) -> str:
+        """The job's state; a result without a job is precomputed or done."""
+        if self.job:
+            return self.job.state
+        return "precomputed" if self.found and self.found.precomputed else "done"
+
+    def describe(self) -> str:
+        """The run in one line."""
+        block = self.spec.block
+        when = words.date(self.job.created_at if self.job else self.found.saved_at if self.found else 0)
+        parts = [f"block [{block.start}, {block.stop})", f"{self.spec.steps} steps", self.spec.recipe, self.state]
+        return " · ".join(parts if self.state == "precomputed" else [*parts, when])
+
+
+def of(model: ModelSpec) -> list[Run]:
+    """All runs of a model, active ones first, then newest first."""
+    results = {found.key: found for found in library.find("heal", model, any_precision=True)}
+    runs = []
+    for job in jobs.list_jobs(200):
+        if isinstance(job.spec, HealSpec) and job.spec.model.source == model.source:
+            runs.append(Run(job.id, job.spec, job, results.pop(job.result_key or "", None)))
+    return runs + [Run(found.key, found.result.spec, None, found) for found in results.values()]
+
+
+def get(model: ModelSpec, run_id: str) -> Run | None:
+    """The run as it is now."""
+    return next((run for run in of(model) if run.id == run_id), None)

@@ -1,0 +1,62 @@
+"""How a heal trains, and the button that starts it."""
+
+import streamlit as st
+
+from analysis import recipes
+from analysis.specs import Block, HealSpec, ModelSpec
+from pages.components import guard, start, state
+
+
+def show(model: ModelSpec, block: Block) -> None:
+    """Draw the recipe; submitting it queues the heal."""
+    with guard.errors_shown():
+        name = st.selectbox(
+            "Recipe", recipes.NAMES, key="recipe", persist_state="session", help="A preset; every number can be changed."
+        )
+        preset = recipes.heal_spec(name, model=model, block=block)
+        with st.form(f"heal-form-{name}", border=False):
+            changes = _numbers(preset, name)
+            if not st.form_submit_button("Start healing", type="primary", key="start-heal", icon=":material/healing:"):
+                return
+        quantization = changes.pop("quantization")
+        spec = recipes.heal_spec(name, model=_quantized(model, quantization), block=block, **_changed(preset, changes))
+        job = start.start(spec, f"Heal [{block.start}, {block.stop}), {spec.steps} steps")
+        if job is not None:
+            state.show_result("heal", job.id)
+            st.rerun()
+
+
+def _numbers(preset: HealSpec, name: str) -> dict:
+    """The form's fields, each keyed by the preset so that another preset brings its own numbers."""
+    left, right = st.columns(2)
+    values = {
+        "steps": left.number_input("Optimizer steps", 1, 1_000_000, preset.steps, key=f"{name}-steps"),
+        "r": right.number_input("LoRA rank r", 1, 1024, preset.r, key=f"{name}-r", help="lora_alpha = r."),
+        "learning_rate": left.number_input(
+            "Learning rate", 1e-7, 1.0, preset.learning_rate, step=1e-5, format="%.1e", key=f"{name}-lr",
+            help="The peak, after warm-up; then a cosine to 0.",
+        ),
+        "warmup_steps": right.number_input("Warm-up steps", 0, 100_000, preset.warmup_steps, key=f"{name}-warmup"),
+        "batch_size": left.number_input("Rows per batch", 1, 1024, preset.batch_size, key=f"{name}-batch"),
+        "seq_len": right.number_input("Tokens per row", 16, 131_072, preset.corpus.seq_len, step=16, key=f"{name}-len"),
+        "eval_every": left.number_input(
+            "Check every … steps", 1, 100_000, preset.eval_every, key=f"{name}-every",
+            help="Loss on held-out text, and a checkpoint to resume from.",
+        ),
+    }  # fmt: skip
+    precisions = ("4bit", "none")
+    values["quantization"] = right.selectbox(
+        "Base weights", precisions, int(preset.model.quantization != "4bit"),
+        format_func={"4bit": "NF4, 4 bits (QLoRA)", "none": "as they are (LoRA)"}.get, key=f"{name}-quantization",
+    )  # fmt: skip
+    return values
+
+
+def _quantized(model: ModelSpec, quantization: str) -> ModelSpec:
+    return ModelSpec(model.source, model.revision, model.dtype, model.device, quantization)
+
+
+def _changed(preset: HealSpec, values: dict) -> dict:
+    """Only what differs from the preset, so that an untouched form keeps the preset's name."""
+    own = {**{name: getattr(preset, name) for name in values if name != "seq_len"}, "seq_len": preset.corpus.seq_len}
+    return {name: value for name, value in values.items() if value != own[name]}

@@ -1,0 +1,82 @@
+"""Pages on a cache folder of their own, without a worker: states of jobs are set by hand."""
+
+from pathlib import Path
+
+import fakes
+import pytest
+from streamlit.runtime.pages_manager import PagesManager
+from streamlit.testing.v1 import AppTest
+
+from analysis import job_table, jobs, storage
+from analysis.processes import Process
+from analysis.specs import Spec
+
+
+@pytest.fixture
+def ui_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, no precomputed results, and a worker that is said to be there but does nothing."""
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(storage, "precomputed_dir", lambda: tmp_path / "precomputed")
+    monkeypatch.setattr(jobs, "worker_alive", lambda: True)
+    monkeypatch.setattr(jobs, "ensure_worker", lambda: False)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def running_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that has drawn a page before: AppTest forgets at each run that the app calls `st.navigation`."""
+    begin = PagesManager.__init__
+
+    def begin_again(self, *args, **kwargs):
+        begin(self, *args, **kwargs)
+        PagesManager.uses_pages_directory = False
+
+    monkeypatch.setattr(PagesManager, "__init__", begin_again)
+
+
+@pytest.fixture
+def precomputed(ui_cache: Path, tmp_path: Path):
+    """A function that stores a result as a precomputed one."""
+
+    def store(result) -> None:
+        result.save()
+        source = storage.result_dir(result.kind, result.spec.fingerprint())
+        target = tmp_path / "precomputed" / result.kind
+        target.mkdir(parents=True, exist_ok=True)
+        source.rename(target / source.name)
+
+    return store
+
+
+@pytest.fixture
+def app(ui_cache: Path, running_server: None):
+    """A function that opens a page, as a visitor would, and says that it did so without trouble."""
+
+    def open_page(page: str = "pages/explore.py", **query: str) -> AppTest:
+        at = AppTest.from_file(str(fakes.APP), default_timeout=30)
+        at.query_params.update(query)
+        at.switch_page(page)
+        at.run()
+        assert not at.exception
+        return at
+
+    return open_page
+
+
+@pytest.fixture
+def job(ui_cache: Path):
+    """A function that makes a job in a given state."""
+
+    def make(spec: Spec, state: str, label: str = "A job", *, error: str | None = None, **progress) -> jobs.Job:
+        made = jobs.submit(spec, label)
+        if state == jobs.QUEUED:
+            return made
+        taken = job_table.claim(Process.current())
+        assert taken is not None
+        if progress:
+            job_table.update(taken, **progress)
+        if state != jobs.RUNNING:
+            job_table.finish(taken, state, error=error)
+        return jobs.get(made.id)
+
+    return make

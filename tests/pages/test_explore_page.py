@@ -1,0 +1,187 @@
+"""Explore in every state: nothing yet, precomputed, own results, a sweep on its way, jobs that ended badly."""
+
+import json
+
+import fakes
+import pytest
+
+from analysis import jobs
+from analysis.specs import DistanceSpec, SweepSpec
+
+
+def texts(at) -> str:
+    shown = [*at.markdown, *at.caption, *at.info, *at.error, *at.warning, *at.sidebar.markdown, *at.sidebar.caption]
+    return "\n".join(str(element.value) for element in shown)
+
+
+def charts(at) -> dict[str, dict]:
+    """Figures on the page by the name of their first trace's axis title."""
+    found = {}
+    for element in at.get("plotly_chart"):
+        figure = json.loads(element.proto.spec)
+        axis = figure["layout"].get("yaxis", {}).get("title", {})
+        found[axis.get("text", "strip")] = figure
+    return found
+
+
+def metric(at, label: str):
+    return next(item for item in at.metric if item.label == label)
+
+
+def test_without_a_map_the_page_says_what_to_click(app):
+    at = app()
+    assert "Compute map" in texts(at)
+    assert not at.get("plotly_chart")
+    assert at.title[0].value == "Explore"
+
+
+def test_precomputed_results_are_on_screen_and_badged(app, precomputed):
+    precomputed(fakes.distances())
+    precomputed(fakes.sweep())
+    at = app()
+    assert set(charts(at)) == {"strip", "block size n, layers", "accuracy", "loss, nats per token"}
+    assert "precomputed" in texts(at)
+    assert "layers 13-17 (5 layers), block [13, 18)" in texts(at)
+
+
+def test_own_results_have_no_badge(app):
+    fakes.distances().save()
+    assert "badge" not in texts(app())
+
+
+def test_slider_moves_block_numbers_and_markers(app):
+    fakes.distances().save()
+    fakes.sweep().save()
+    at = app()
+    at.slider(key="n").set_value(8).run()
+    assert not at.exception
+    block = fakes.distances().best[7].block
+    assert block.describe() in texts(at)
+    point = fakes.sweep().points[8]
+    assert metric(at, "Accuracy").value == f"{point.acc:.1%} ± 5.0"
+    assert metric(at, "Parameters").value == "−28.3 M"
+    assert metric(at, "Parameters").delta == f"{8 * 3_540_000 / fakes.FACTS.n_parameters:.1%} of all"
+    assert metric(at, "Weights").value == "−56.6 MB"
+    assert charts(at)["accuracy"]["layout"]["shapes"][0]["x0"] == 8
+    assert at.query_params["n"] == "8"
+
+
+def test_nothing_removed_is_the_unpruned_model(app):
+    fakes.distances().save()
+    fakes.sweep().save()
+    at = app(n="0")
+    assert "Nothing removed" in texts(at)
+    assert metric(at, "Accuracy").value.startswith("50.0%")
+
+
+def test_deepest_keeps_the_last_layer_and_asks_for_its_own_sweep(app):
+    fakes.distances().save()
+    fakes.sweep().save()
+    at = app(strategy="deepest", n="5")
+    assert "layers 24-28 (5 layers), block [24, 29)" in texts(at)
+    assert "Run a sweep" in texts(at)
+    fakes.sweep(strategy="deepest").save()
+    assert "accuracy" in charts(app(strategy="deepest"))
+
+
+def test_healed_results_on_the_same_questions_are_drawn(app):
+    fakes.distances().save()
+    fakes.sweep().save()
+    fakes.heal().save()
+    names = [trace["name"] for trace in charts(app())["accuracy"]["data"]]
+    assert "healed" in names
+
+
+def test_a_running_sweep_grows_and_can_be_cancelled(app, job):
+    fakes.distances().save()
+    made = job(SweepSpec(), jobs.RUNNING, "Curve", phase="scoring questions", done=3, total=16)
+    fakes.sweep(last=3, complete=False).save()
+    at = app()
+    pruned = next(trace for trace in charts(at)["accuracy"]["data"] if trace["name"] == "pruned")
+    assert pruned["x"] == [0, 1, 2, 3]
+    assert "Curve" in texts(at)
+    at.sidebar.button(key=f"strip-cancel-{made.id}").click().run()
+    assert jobs.get(made.id).cancel_requested
+    assert "Stopping" in texts(at)
+
+
+@pytest.mark.parametrize("state", [jobs.FAILED, jobs.INTERRUPTED])
+def test_a_job_that_ended_badly_says_why_and_can_be_resumed(app, job, state):
+    fakes.distances().save()
+    made = job(DistanceSpec(), state, "A map", error="The disk is full.")
+    at = app()
+    assert "The disk is full." in texts(at)
+    at.sidebar.button(key=f"strip-resume-{made.id}").click().run()
+    assert jobs.get(made.id).state == jobs.QUEUED
+
+
+def test_map_form_queues_a_job(app):
+    fakes.distances().save()
+    at = app()
+    at.number_input(key="map-n").set_value(8)
+    at.number_input(key="map-len").set_value(64)
+    at.selectbox(key="map-texts").set_value("wiki")
+    at.button(key="map-go").click().run()
+    (made,) = jobs.active()
+    assert (made.spec.corpus.source, made.spec.corpus.n_texts, made.spec.corpus.seq_len) == ("wiki", 8, 64)
+    assert made.spec.model.source == "starter"
+
+
+def test_sweep_form_uses_the_map_on_screen(app):
+    fakes.distances().save()
+    at = app()
+    at.number_input(key="sweep-limit").set_value(20)
+    at.number_input(key="sweep-max").set_value(4)
+    at.button(key="sweep-go").click().run()
+    (made,) = jobs.active()
+    assert made.spec.distances == fakes.distances().spec
+    assert (made.spec.benchmark.limit, made.spec.max_n, made.spec.strategy) == (20, 4, "similarity")
+
+
+def test_uploads_are_kept_by_content_and_never_by_name(app, ui_cache):
+    fakes.distances().save()
+    at = app()
+    at.selectbox(key="map-texts").set_value("file").run()
+    at.file_uploader(key="map-file").upload("../../evil.txt", b"One document of words.", "text/plain").run()
+    at.button(key="map-go").click().run()
+    (made,) = jobs.active()
+    (stored,) = (ui_cache / "uploads").iterdir()
+    assert made.spec.corpus.source == str(stored)
+    assert "evil" not in stored.name
+
+
+def test_uploads_must_be_utf8(app):
+    fakes.distances().save()
+    at = app()
+    at.selectbox(key="map-texts").set_value("file").run()
+    at.file_uploader(key="map-file").upload("a.txt", b"\xff\xfe\x00", "text/plain").run()
+    assert "UTF-8" in texts(at)
+    assert not jobs.active()
+
+
+def test_an_address_with_nonsense_is_harmless(app):
+    fakes.distances().save()
+    at = app(n="999999", strategy="evil", dtype="int3")
+    assert at.slider(key="n").value == 29 or at.slider(key="n").value == 5
+    assert "names a model that cannot be" in texts(at)
+    assert not jobs.active()
+
+
+def test_a_broken_result_does_not_break_the_page(app, ui_cache):
+    fakes.distances().save()
+    (ui_cache / "results" / "sweep" / "x").mkdir(parents=True)
+    (ui_cache / "results" / "sweep" / "x" / "result.json").write_text("{")
+    assert "block size n, layers" in charts(app())
+
+
+def test_unforeseen_trouble_is_one_sentence(app, monkeypatch):
+    from analysis import figures
+
+    def broken(*args, **kwargs):
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(figures, "distance_map", broken)
+    fakes.distances().save()
+    at = app()
+    assert "Something went wrong" in texts(at)
+    assert "secret detail" not in texts(at)

