@@ -7,14 +7,15 @@ from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
 
-from analysis import benchmarks, corpora, machine, models, pruning, scoring
+from analysis import benchmarks, corpora, machine, models, prefix_trees, pruning, scoring
 from analysis.architecture import find_decoder
 from analysis.benchmarks import Question
 from analysis.errors import RecipeError
 from analysis.models import LoadedModel
+from analysis.prefix_trees import EncodedQuestion
 from analysis.progress import OnProgress, Progress, ignore
 from analysis.results import Answer, EvaluateResult, Lines, Point
-from analysis.scoring import Cuts, EncodedQuestion
+from analysis.scoring import Cuts
 from analysis.specs import BenchmarkSpec, Block, CorpusSpec, EvaluateSpec, ModelSpec
 
 Load = Callable[[ModelSpec, OnProgress], LoadedModel]
@@ -28,6 +29,8 @@ class Material:
     questions: list[Question]
     encoded: list[EncodedQuestion]
     texts: list[list[int]]
+    packed: bool
+    """Whether this model's family runs packed rows."""
 
     @property
     def lines(self) -> Lines | None:
@@ -44,19 +47,19 @@ class Material:
     @property
     def n_tokens(self) -> int:
         """Tokens that run through the layers of one cut, shared prefixes counted once."""
-        return sum(len(row) for row in scoring.pack(self.encoded)) + sum(len(ids) for ids in self.texts)
+        return sum(scoring.row_lengths(self.encoded, packed=self.packed)) + sum(len(ids) for ids in self.texts)
 
 
 def material(loaded: LoadedModel, benchmark: BenchmarkSpec | None, loss_corpus: CorpusSpec | None) -> Material:
     """Load and tokenize what is to be measured."""
     questions = benchmarks.load(benchmark) if benchmark is not None else []
     window = loaded.facts.max_positions
-    encoded = [scoring.encode(question, loaded.tokenizer, window) for question in questions]
+    encoded = [prefix_trees.encode(question, loaded.tokenizer, window) for question in questions]
     texts: list[list[int]] = []
     if loss_corpus is not None:
         fitting = replace(loss_corpus, seq_len=min(loss_corpus.seq_len, window or loss_corpus.seq_len))
         texts = corpora.tokenize(fitting, loaded.tokenizer).token_ids
-    return Material(questions, encoded, texts)
+    return Material(questions, encoded, texts, packed=scoring.can_pack(loaded.decoder))
 
 
 def answer(question: Question, loglikelihoods: list[float]) -> Answer:
@@ -149,8 +152,8 @@ def measure(
     answers: list[Answer] = []
     losses: list[float] = []
     if stuff.questions:
-        meter = Meter(on_progress, "scoring questions", scoring.n_batches(stuff.encoded))
-        scored = scoring.option_loglikelihoods(loaded.decoder, stuff.encoded, cuts, meter)[0]
+        meter = Meter(on_progress, "scoring questions", scoring.n_batches(stuff.encoded, packed=stuff.packed))
+        scored = scoring.option_loglikelihoods(loaded.decoder, stuff.encoded, cuts, meter, packed=stuff.packed)[0]
         answers = [answer(*pair) for pair in zip(stuff.questions, scored, strict=True)]
     if stuff.texts:
         meter = Meter(on_progress, "measuring the loss on text", len(scoring.text_batches(stuff.texts)))

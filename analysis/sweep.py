@@ -91,7 +91,7 @@ class _Curve:
         """Score what is missing, storing the curve after every chunk."""
         chunks = _chunks(self.stuff.questions, begin=len(self.answers[0]))
         texts = [] if self.losses[0] else self.stuff.texts
-        sizes = [scoring.n_batches(self.stuff.encoded[chunk]) for chunk in chunks]
+        sizes = [scoring.n_batches(self.stuff.encoded[chunk], packed=self.stuff.packed) for chunk in chunks]
         total = (sum(sizes) + len(scoring.text_batches(texts))) * len(self.cuts)
         meter = Meter(on_progress, "scoring questions", total)
         for chunk, size in zip(chunks, sizes, strict=True):
@@ -106,7 +106,8 @@ class _Curve:
 
     def _score(self, chunk: slice, meter: Meter) -> None:
         began = time.perf_counter()
-        scored = scoring.option_loglikelihoods(self.loaded.decoder, self.stuff.encoded[chunk], self.cuts, meter)
+        encoded = self.stuff.encoded[chunk]
+        scored = scoring.option_loglikelihoods(self.loaded.decoder, encoded, self.cuts, meter, packed=self.stuff.packed)
         for answers, cut_scores in zip(self.answers, scored, strict=True):
             answers += [evaluation.answer(*pair) for pair in zip(self.stuff.questions[chunk], cut_scores, strict=True)]
         self.wall_s += time.perf_counter() - began

@@ -23,7 +23,7 @@ RANKS = {
             ("results", "processes", "job_table", "recipes"),
             ("machine", "starter", "selection", "cost", "figures", "distances", "jobs"),
             ("architecture", "benchmarks", "corpora"),
-            ("models", "pruning", "hidden_states", "packing"),
+            ("models", "pruning", "hidden_states", "packing", "prefix_trees"),
             ("scoring",),
             ("evaluation", "adapters", "checkpoints", "training"),
             ("distance_map", "inspection"),

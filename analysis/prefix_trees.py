@@ -1,0 +1,141 @@
+"""Token sequences of questions merged into prefix trees and packed side by side, so that no shared prefix runs twice."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from analysis.benchmarks import Question
+
+ROW_TOKENS = 512
+"""Packed tokens per row: attention costs the square of it, and padding and repeated prefixes cost less the longer it is."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One context and continuation as token ids."""
+
+    tokens: tuple[int, ...]
+    n_scored: int
+    """The last `n_scored` tokens are the continuation; at least one token stands before them."""
+
+
+@dataclass(frozen=True)
+class EncodedQuestion:
+    """A question as token ids."""
+
+    options: list[Option]
+    truncated: bool
+    """Whether the context lost tokens on the left to fit the model's window."""
+
+
+def encode(question: Question, tokenizer: Any, max_positions: int | None) -> EncodedQuestion:
+    """Tokenize a question as lm-evaluation-harness does.
+
+    Context and continuation are tokenized together, so that a token may span the boundary; the continuation is what is
+    left after as many tokens as the context alone has. Spaces at the end of the context belong to the continuation.
+
+    Args:
+        question: the question.
+        tokenizer: a transformers tokenizer.
+        max_positions: the model's window; longer prompts lose tokens on the left.
+    """
+    options, truncated = [], False
+    for continuation in question.options:
+        context = question.context.rstrip()
+        continuation = question.context[len(context) :] + continuation
+        whole = list(tokenizer(context + continuation).input_ids)
+        n_context = len(tokenizer(context).input_ids) if context else 0
+        # A boundary that merges into one token leaves that token to the continuation: something is always scored.
+        n_scored = max(1, len(whole) - n_context)
+        if n_scored == len(whole):
+            start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+            whole = [start, *whole]
+        if max_positions is not None and len(whole) > max_positions + 1:
+            whole, truncated = whole[-(max_positions + 1) :], True
+        options.append(Option(tuple(whole), min(n_scored, len(whole) - 1)))
+    return EncodedQuestion(options, truncated)
+
+
+class Row:
+    """Prefix trees of several token sequences, packed side by side.
+
+    `tokens[i]` has parent `parents[i]` (-1 for a root) and depth `depths[i]`; `targets` lists, for each scored token,
+    (option number, node it is predicted from, token id). The last token of a sequence predicts nothing and is no node.
+    """
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.tokens: list[int] = []
+        self.parents: list[int] = []
+        self.depths: list[int] = []
+        self.targets: list[tuple[int, int, int]] = []
+        self._children: dict[tuple[int, int], int] = {}
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def cost(self, options: Sequence[Option]) -> int:
+        """How many tokens the options would add."""
+        new: set[tuple[int, ...]] = set()
+        for option in options:
+            node = -1
+            for depth, token in enumerate(option.tokens[:-1]):
+                node = self._children.get((node, token), -2) if node != -2 else -2
+                if node == -2:
+                    new.update(option.tokens[:end] for end in range(depth + 1, len(option.tokens)))
+                    break
+        return len(new)
+
+    def add(self, number: int, option: Option) -> None:
+        """Merge one option's tokens into the tree; `number` is what its targets are filed under."""
+        node, first_scored = -1, len(option.tokens) - option.n_scored
+        for depth, token in enumerate(option.tokens):
+            if depth >= first_scored:
+                self.targets.append((number, node, token))
+            if depth == len(option.tokens) - 1:
+                break
+            child = self._children.get((node, token))
+            if child is None:
+                child = len(self.tokens)
+                self._children[node, token] = child
+                self.tokens.append(token)
+                self.parents.append(node)
+                self.depths.append(depth)
+            node = child
+
+    def visible(self) -> Tensor:
+        """Who sees whom: (len, len) booleans, True where the column is the row itself or an ancestor of it."""
+        seen = torch.zeros(len(self), len(self), dtype=torch.bool)
+        for node, parent in enumerate(self.parents):
+            if parent >= 0:
+                seen[node] = seen[parent]
+            seen[node, node] = True
+        return seen
+
+
+def pack(questions: Sequence[EncodedQuestion], row_tokens: int = ROW_TOKENS) -> list[Row]:
+    """Pack questions, in order, into rows of at most `row_tokens` (or of one question, when it alone is longer).
+
+    Options are numbered through over all questions. All options of a question are in one row.
+    """
+    rows = [Row()]
+    number = 0
+    for question in questions:
+        if len(rows[-1]) and len(rows[-1]) + rows[-1].cost(question.options) > row_tokens:
+            rows.append(Row())
+        for option in question.options:
+            rows[-1].add(number, option)
+            number += 1
+    return rows
+
+
+def one_row_each(questions: Sequence[EncodedQuestion]) -> list[Row]:
+    """Every option in a row of its own, for families that cannot run packed rows."""
+    rows = []
+    for number, option in enumerate(option for question in questions for option in question.options):
+        rows.append(Row())
+        rows[-1].add(number, option)
+    return rows

@@ -1,0 +1,121 @@
+"""Prefix trees: shared tokens once, every token with its own ancestors, harness boundaries between context and option."""
+
+import pytest
+
+from analysis.benchmarks import Question
+from analysis.prefix_trees import EncodedQuestion, Option, Row, encode, one_row_each, pack
+
+
+def question(*sequences, n_scored=1):
+    return EncodedQuestion([Option(tuple(tokens), n_scored) for tokens in sequences], truncated=False)
+
+
+def test_a_shared_prefix_is_stored_once():
+    row = Row()
+    row.add(0, Option((1, 2, 3, 4, 5), 2))
+    row.add(1, Option((1, 2, 3, 6, 7), 2))
+    assert row.tokens == [1, 2, 3, 4, 6]  # the last token of a sequence predicts nothing
+    assert row.parents == [-1, 0, 1, 2, 2]
+    assert row.depths == [0, 1, 2, 3, 3]
+    assert row.targets == [(0, 2, 4), (0, 3, 5), (1, 2, 6), (1, 4, 7)]
+
+
+def test_every_node_sees_its_ancestors_and_nothing_else():
+    row = pack([question((1, 2, 3, 4), (1, 2, 5, 6)), question((1, 9, 8), (7, 2, 3))])[0]
+    visible = row.visible()
+    for node in range(len(row)):
+        ancestors, at = set(), node
+        while at >= 0:
+            ancestors.add(at)
+            at = row.parents[at]
+        assert set(visible[node].nonzero()[:, 0].tolist()) == ancestors
+        assert row.depths[node] == len(ancestors) - 1
+
+
+def test_cost_foretells_growth():
+    row = Row()
+    for number, options in enumerate([question((1, 2, 3, 4), (1, 2, 5, 6)), question((1, 2, 3, 9, 9)), question((1, 2, 3, 4))]):
+        before, cost = len(row), row.cost(options.options)
+        for option in options.options:
+            row.add(number, option)
+        assert len(row) - before == cost
+
+
+def test_rows_stay_within_their_budget_and_questions_whole():
+    questions = [question(tuple(range(n, n + 30)), (*range(n, n + 20), 0, 1, 2)) for n in range(0, 600, 31)]
+    rows = pack(questions, row_tokens=100)
+    assert all(len(row) <= 100 for row in rows)
+    seen = [number for row in rows for number in dict.fromkeys(target[0] for target in row.targets)]
+    assert seen == list(range(2 * len(questions)))
+    assert len(pack([question(tuple(range(300)))], row_tokens=100)) == 1
+
+
+def test_single_letter_answers_cost_no_token_beyond_the_context():
+    assert len(pack([question((1, 2, 3, 10), (1, 2, 3, 11), (1, 2, 3, 12), (1, 2, 3, 13))])[0]) == 3
+
+
+def test_one_row_each_holds_every_option_alone():
+    rows = one_row_each([question((1, 2, 3), (1, 2, 4)), question((5, 6))])
+    assert [row.tokens for row in rows] == [[1, 2], [1, 2], [5]]
+    assert [row.targets[0][0] for row in rows] == [0, 1, 2]
+
+
+class Words:
+    """A toy tokenizer: one id per word with its leading space; "ab" and "c" merge into one token "abc"."""
+
+    bos_token_id = None
+    eos_token_id = 99
+
+    def __init__(self, bos=False):
+        self.bos = bos
+        self.ids = {}
+
+    def __call__(self, text):
+        import re
+
+        pieces = re.findall(r"abc| ?[^ ]+| +", text)
+        ids = [self.ids.setdefault(piece, len(self.ids) + 100) for piece in pieces]
+        return type("Encoded", (), {"input_ids": [1, *ids] if self.bos else ids})
+
+
+def encoded(context, *options, tokenizer=None, window=None):
+    return encode(Question("q", context, list(options), 0), tokenizer or Words(), window)
+
+
+def test_the_continuation_is_what_the_context_leaves():
+    short, long = encoded("Question: why Answer:", " because", " because it is").options
+    assert short.n_scored == 1
+    assert long.n_scored == 3
+    assert short.tokens[:-1] == long.tokens[:-3]
+
+
+def test_a_bos_token_belongs_to_the_context():
+    option = encoded("Question", " yes", tokenizer=Words(bos=True)).options[0]
+    assert option.tokens[0] == 1
+    assert (len(option.tokens), option.n_scored) == (3, 1)
+
+
+def test_tokens_that_merge_over_the_boundary_are_split_as_the_harness_does():
+    """The context alone has one token, the whole has one merged token: at least that one token is scored, never none."""
+    option = encoded("ab", "c").options[0]
+    assert option.n_scored == 1
+    assert len(option.tokens) - option.n_scored >= 0
+
+
+def test_trailing_spaces_of_the_context_belong_to_the_option():
+    assert encoded("Answer: ", "yes").options == encoded("Answer:", " yes").options
+
+
+def test_an_empty_context_is_predicted_from_the_end_of_text_token():
+    option = encoded("", "yes it is").options[0]
+    assert option.tokens[0] == Words.eos_token_id
+    assert option.n_scored == 3
+
+
+@pytest.mark.parametrize(("window", "truncated"), [(50, False), (7, False), (6, True), (3, True)])
+def test_a_prompt_beyond_the_window_loses_tokens_on_the_left(window, truncated):
+    result = encoded("a b c d e f", " g h", window=window)
+    option = result.options[0]
+    assert result.truncated is truncated
+    assert len(option.tokens) == min(8, window + 1)
+    assert option.n_scored == 2

@@ -1,0 +1,118 @@
+"""Log-likelihoods and losses against a brute-force forward pass per option, on every family and on the starter model."""
+
+import pytest
+import torch
+from families import FAMILIES, build
+
+from analysis import architecture, benchmarks, corpora, scoring
+from analysis.prefix_trees import EncodedQuestion, Option, encode
+from analysis.pruning import without_block
+from analysis.specs import BenchmarkSpec, Block, CorpusSpec
+
+CUTS = [None, Block(1, 2), Block(0, 1), Block(3, 3)]
+
+
+def questions(n=3, seed=0):
+    """Random questions: a prefix that all share, contexts, and options of unequal length, some past a window of 64."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def tokens(n):
+        return torch.randint(3, 300, (n,), generator=generator).tolist()
+
+    prefix, made = tokens(30), []
+    for index in range(n):
+        context = [*prefix, *tokens(5 + 29 * index)]
+        made.append(EncodedQuestion([Option((*context, *tokens(k)), k) for k in (1, 3, 2)], truncated=False))
+    return made
+
+
+@torch.inference_mode()
+def brute_force(decoder, option, cut):
+    with without_block(decoder, cut):
+        logits = decoder.model(torch.tensor([option.tokens], device=decoder.device), use_cache=False).logits[0]
+    logprobs = logits.double().log_softmax(-1)
+    n = len(option.tokens)
+    return sum(logprobs[at - 1, option.tokens[at]].item() for at in range(n - option.n_scored, n))
+
+
+@pytest.mark.parametrize(
+    ("family", "packed"), [*((family, True) for family in FAMILIES), ("llama", False), ("gemma3_text", False), ("gpt2", False)]
+)
+def test_every_cut_of_every_family_equals_brute_force(family, packed):
+    decoder = architecture.find_decoder(build(family))
+    if packed:
+        assert scoring.can_pack(decoder)
+    asked = questions()
+    scored = scoring.option_loglikelihoods(decoder, asked, CUTS, packed=packed)
+    for cut, answers in zip(CUTS, scored, strict=True):
+        for question, values in zip(asked, answers, strict=True):
+            for option, value in zip(question.options, values, strict=True):
+                assert value == pytest.approx(brute_force(decoder, option, cut), abs=1e-3)
+
+
+def test_a_family_that_ignores_masks_is_not_packed(monkeypatch):
+    decoder = architecture.find_decoder(build("llama"))
+    forward = decoder.body.forward
+    monkeypatch.setattr(
+        decoder.body, "forward", lambda input_ids, use_cache, **ignored: forward(input_ids=input_ids, use_cache=use_cache)
+    )
+    assert not scoring.can_pack(decoder)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "cohere", "granite"])
+def test_text_loss_is_the_models_own_loss(family):
+    decoder = architecture.find_decoder(build(family))
+    texts = [torch.randint(3, 300, (n,), generator=torch.Generator().manual_seed(n)).tolist() for n in (40, 17, 33, 2)]
+    losses = scoring.text_losses(decoder, texts, CUTS)
+    for cut, found in zip(CUTS, losses, strict=True):
+        for text, loss in zip(texts, found, strict=True):
+            with without_block(decoder, cut), torch.inference_mode():
+                ids = torch.tensor([text])
+                own = decoder.model(ids, labels=ids, use_cache=False).loss.item()
+            assert loss == pytest.approx(own, abs=1e-4)
+
+
+def test_small_logit_budgets_change_nothing(monkeypatch):
+    decoder = architecture.find_decoder(build("llama"))
+    asked, texts = questions(), [[5, 6, 7, 8, 9, 10], [4, 3, 9]]
+    before = scoring.option_loglikelihoods(decoder, asked, CUTS, packed=True), scoring.text_losses(decoder, texts, CUTS)
+    monkeypatch.setattr(scoring, "_LOGITS_AT_ONCE", 300 * 3)
+    after = scoring.option_loglikelihoods(decoder, asked, CUTS, packed=True), scoring.text_losses(decoder, texts, CUTS)
+    for one, other in zip(before, after, strict=True):
+        torch.testing.assert_close(flat(one), flat(other))
+
+
+def flat(nested):
+    values = []
+    for entry in nested:
+        values += flat(entry).tolist() if isinstance(entry, list) else [entry]
+    return torch.tensor(values)
+
+
+def test_the_model_is_not_changed_and_progress_reaches_the_end():
+    decoder = architecture.find_decoder(build("llama"))
+    before = {name: tensor.clone() for name, tensor in decoder.model.state_dict().items()}
+    done = []
+    scoring.option_loglikelihoods(decoder, questions(), CUTS, done.append, packed=True)
+    assert done == list(range(1, scoring.n_batches(questions(), packed=True) * len(CUTS) + 1))
+    for name, tensor in decoder.model.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+@pytest.mark.starter
+def test_the_starter_model_on_real_questions(starter):
+    asked = benchmarks.load(BenchmarkSpec(limit=4))
+    encoded = [encode(question, starter.tokenizer, None) for question in asked]
+    cuts = [None, Block(11, 5)]
+    scored = scoring.option_loglikelihoods(starter.decoder, encoded, cuts, packed=True)
+    for cut, answers in zip(cuts, scored, strict=True):
+        for question, values in zip(encoded, answers, strict=True):
+            for option, value in zip(question.options, values, strict=True):
+                assert value == pytest.approx(brute_force(starter.decoder, option, cut), abs=1e-3)
+
+
+@pytest.mark.starter
+def test_the_starter_model_reads_wikipedia_better_than_chance_and_suffers_from_a_cut(starter):
+    texts = corpora.tokenize(CorpusSpec("wiki", n_texts=2, seq_len=128, split="validation"), starter.tokenizer).token_ids
+    whole, pruned = (sum(losses) / 2 for losses in scoring.text_losses(starter.decoder, texts, [None, Block(2, 15)]))
+    assert whole < 5 < pruned
