@@ -49,7 +49,8 @@ def run(spec: DistanceSpec, on_progress: OnProgress = ignore, *, load: Load = mo
 def _measure(
     spec: DistanceSpec, loaded: LoadedModel, texts: corpora.Texts, stored: DistanceResult | None, on_progress: OnProgress
 ) -> DistanceResult:
-    groups = hidden_states.batches([len(ids) for ids in texts.token_ids])
+    budget = hidden_states.tokens_per_batch(loaded.decoder.device)
+    groups = hidden_states.batches([len(ids) for ids in texts.token_ids], budget)
     order = [index for group in groups for index in group]
     parts = [torch.from_numpy(stored.states)] if stored is not None and stored.states is not None else []
     before = stored.wall_s if parts and stored is not None else 0.0

@@ -1,6 +1,7 @@
 """Accuracy and loss of cuts of a loaded model, and the experiment that measures a single one, healed or not."""
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import sqrt
@@ -152,11 +153,11 @@ def measure(
     answers: list[Answer] = []
     losses: list[float] = []
     if stuff.questions:
-        meter = Meter(on_progress, "scoring questions", scoring.n_batches(stuff.encoded, packed=stuff.packed))
+        meter = Meter(on_progress, "scoring questions", scoring.n_batches(loaded.decoder, stuff.encoded, packed=stuff.packed))
         scored = scoring.option_loglikelihoods(loaded.decoder, stuff.encoded, cuts, meter, packed=stuff.packed)[0]
         answers = [answer(*pair) for pair in zip(stuff.questions, scored, strict=True)]
     if stuff.texts:
-        meter = Meter(on_progress, "measuring the loss on text", len(scoring.text_batches(stuff.texts)))
+        meter = Meter(on_progress, "measuring the loss on text", len(scoring.text_batches(loaded.decoder, stuff.texts)))
         losses = scoring.text_losses(loaded.decoder, stuff.texts, cuts, meter)[0]
     return Measured(
         point(cut, stuff.questions, answers, losses), stuff.lines, answers, losses, stuff.n_tokens, stuff.n_truncated
@@ -228,8 +229,11 @@ def with_adapter(loaded: LoadedModel, block: Block | None, adapter: str) -> Load
     if block is not None:
         pruning.cut(loaded.decoder, block)
     try:
-        model = PeftModel.from_pretrained(loaded.model, adapter).eval()
-    except (RuntimeError, ValueError, KeyError) as error:
+        with warnings.catch_warnings():
+            # PEFT only warns when the adapter has no weights for some layer, and then leaves that layer unhealed.
+            warnings.filterwarnings("error", message="Found missing adapter keys")
+            model = PeftModel.from_pretrained(loaded.model, adapter).eval()
+    except (RuntimeError, ValueError, KeyError, UserWarning) as error:
         raise RecipeError(
             f"The adapter {adapter} does not fit this model without {block.describe() if block else 'any layer removed'}; "
             f"give the block that it was healed for."

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from analysis.architecture import Decoder
 from analysis.specs import Block
 
-TOKENS_PER_BATCH = 2048
-"""Tokens in one forward pass: enough to fill two cores or a GPU's multiprocessors, small enough to stay in memory."""
+
+def tokens_per_batch(device: torch.device) -> int:
+    """Tokens in one forward pass: enough to fill the processor, and few enough that a cancel is heard within a second."""
+    return 1024 if device.type == "cpu" else 16384
 
 
 def _stream(output: Any) -> Tensor:
@@ -46,7 +48,7 @@ def _input_stream(args: Any, kwargs: Any) -> Tensor:
     return args[0] if args else kwargs["hidden_states"]
 
 
-def batches(lengths: Sequence[int], budget: int = TOKENS_PER_BATCH) -> list[list[int]]:
+def batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
     """Group sequences into batches of at most `budget` padded tokens, longest first so that padding is small.
 
     Returns:

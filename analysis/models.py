@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from safetensors import SafetensorError
 from transformers import (
     CONFIG_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -289,7 +290,7 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore) -> LoadedModel:
             source.folder, trust_remote_code=False, **({"gguf_file": source.gguf_file} if source.gguf_file else {})
         )
         model: Any = AutoModelForCausalLM.from_pretrained(source.folder, **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise UnsupportedModelError(f"{source.name} cannot be loaded: {_first_line(error)}") from error
     if "device_map" not in options:
         model.to(resolved.device)

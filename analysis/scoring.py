@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from analysis.architecture import Decoder
-from analysis.hidden_states import TOKENS_PER_BATCH, Trunk, batches, right_padded, run_tail, run_trunk
+from analysis.hidden_states import Trunk, batches, right_padded, run_tail, run_trunk, tokens_per_batch
 from analysis.prefix_trees import EncodedQuestion, Option, Row, one_row_each, pack
 from analysis.specs import Block
 
@@ -156,7 +156,7 @@ def option_loglikelihoods(
     totals = torch.zeros(len(cuts), n_options, dtype=torch.float64)
     rows = pack(questions) if packed else one_row_each(questions)
     done = 0
-    for group in batches([len(row) for row in rows]):
+    for group in batches([len(row) for row in rows], tokens_per_batch(decoder.device)):
         batch = _batch([rows[index] for index in group], decoder, packed=packed)
         trunk = run_trunk(decoder, batch.input_ids, keep=_depths(cuts, decoder.n_layers), **batch.arguments)
         for index, cut in enumerate(cuts):
@@ -172,9 +172,9 @@ def row_lengths(questions: Sequence[EncodedQuestion], *, packed: bool) -> list[i
     return [len(row) for row in (pack(questions) if packed else one_row_each(questions))]
 
 
-def n_batches(questions: Sequence[EncodedQuestion], *, packed: bool) -> int:
+def n_batches(decoder: Decoder, questions: Sequence[EncodedQuestion], *, packed: bool) -> int:
     """How many batches `option_loglikelihoods` runs for these questions."""
-    return len(batches(row_lengths(questions, packed=packed)))
+    return len(batches(row_lengths(questions, packed=packed), tokens_per_batch(decoder.device)))
 
 
 def _target_loglikelihoods(decoder: Decoder, states: Tensor, batch: _Batch) -> Tensor:
@@ -214,7 +214,7 @@ def text_losses(
     """
     losses = [[0.0] * len(token_ids) for _ in cuts]
     done = 0
-    for group in text_batches(token_ids):
+    for group in text_batches(decoder, token_ids):
         sequences = [token_ids[index] for index in group]
         trunk = run_trunk(decoder, right_padded(sequences), keep=_depths(cuts, decoder.n_layers))
         for number, cut in enumerate(cuts):
@@ -225,9 +225,9 @@ def text_losses(
     return losses
 
 
-def text_batches(token_ids: Sequence[Sequence[int]]) -> list[list[int]]:
+def text_batches(decoder: Decoder, token_ids: Sequence[Sequence[int]]) -> list[list[int]]:
     """How `text_losses` groups its texts: half the usual tokens, since every position goes through the head."""
-    return batches([len(ids) for ids in token_ids], TOKENS_PER_BATCH // 2)
+    return batches([len(ids) for ids in token_ids], tokens_per_batch(decoder.device) // 2)
 
 
 def _batch_losses(decoder: Decoder, trunk: Trunk, cut: Block | None, sequences: Sequence[Sequence[int]]) -> list[float]:

@@ -91,8 +91,10 @@ class _Curve:
         """Score what is missing, storing the curve after every chunk."""
         chunks = _chunks(self.stuff.questions, begin=len(self.answers[0]))
         texts = [] if self.losses[0] else self.stuff.texts
-        sizes = [scoring.n_batches(self.stuff.encoded[chunk], packed=self.stuff.packed) for chunk in chunks]
-        total = (sum(sizes) + len(scoring.text_batches(texts))) * len(self.cuts)
+        sizes = [
+            scoring.n_batches(self.loaded.decoder, self.stuff.encoded[chunk], packed=self.stuff.packed) for chunk in chunks
+        ]
+        total = (sum(sizes) + len(scoring.text_batches(self.loaded.decoder, texts))) * len(self.cuts)
         meter = Meter(on_progress, "scoring questions", total)
         for chunk, size in zip(chunks, sizes, strict=True):
             self._score(chunk, meter)

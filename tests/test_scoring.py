@@ -94,7 +94,7 @@ def test_the_model_is_not_changed_and_progress_reaches_the_end():
     before = {name: tensor.clone() for name, tensor in decoder.model.state_dict().items()}
     done = []
     scoring.option_loglikelihoods(decoder, questions(), CUTS, done.append, packed=True)
-    assert done == list(range(1, scoring.n_batches(questions(), packed=True) * len(CUTS) + 1))
+    assert done == list(range(1, scoring.n_batches(decoder, questions(), packed=True) * len(CUTS) + 1))
     for name, tensor in decoder.model.state_dict().items():
         assert torch.equal(tensor, before[name])
 

@@ -1,0 +1,117 @@
+"""The command line: the contract's fields, one sentence and exit code 2 on bad input."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import REPOSITORY
+
+from analysis import cli
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+@pytest.fixture
+def tiny(tiny_folder):
+    return str(tiny_folder())
+
+
+def run(capsys, *arguments):
+    code = cli.main([str(argument) for argument in arguments])
+    return code, capsys.readouterr()
+
+
+def read(capsys, *arguments):
+    code, output = run(capsys, *arguments, "--json", "-")
+    assert code == 0, output.err
+    return json.loads(output.out)
+
+
+def test_models(capsys, tiny):
+    data = read(capsys, "models", tiny)
+    assert data["model"]["n_layers"] == 6
+    assert data["fits"] is True
+    assert data["dtype"]["reason"].startswith(data["dtype"]["value"])
+
+
+def test_distances(capsys, tiny, tmp_path):
+    data = read(capsys, "distances", tiny, "--samples", 3, "--seq-len", 24)
+    assert data["n_layers"] == 6
+    assert [len(row) for row in data["mean"]] == [6, 5, 4, 3, 2, 1]
+    assert data["best"][1].keys() == {"n", "start", "distance"}
+    assert data["spec"]["corpus"]["n_texts"] == 3
+    assert {"versions", "wall_s", "n_tokens", "stderr"} <= data.keys()
+    code, output = run(capsys, "distances", tiny, "--samples", 3, "--seq-len", 24, "--json", tmp_path / "out.json")
+    assert code == 0
+    assert "most similar block" in output.out
+    assert json.loads((tmp_path / "out.json").read_text())["mean"] == data["mean"]
+
+
+def test_sweep_and_evaluate(capsys, tiny):
+    options = ("--limit", 8, "--texts", "wiki", "--samples", 1, "--seq-len", 24)
+    data = read(capsys, "sweep", tiny, "--max-n", 2, "--strategy", "deepest", *options)
+    assert [point["n"] for point in data["points"]] == [0, 1, 2]
+    point = data["points"][2]
+    assert {"n", "start", "acc", "acc_stderr", "acc_norm", "loss", "n_samples"} <= point.keys()
+    assert "questions" not in data
+    alone = read(capsys, "evaluate", tiny, "--block", f"{point['start']}:2", "--per-question", *options)
+    assert alone["points"][0]["acc"] == point["acc"]
+    assert len(alone["questions"]) == 8
+    assert alone["questions"][0].keys() == {"id", "loglikelihoods", "prediction", "gold"}
+
+
+def test_export(capsys, tiny, tmp_path):
+    data = read(capsys, "export", tiny, "--block", "1:2", "--out", tmp_path / "cut")
+    assert (tmp_path / "cut" / "model.safetensors").exists()
+    assert data["out"] == str(tmp_path / "cut")
+
+
+def test_jobs_list_is_empty_at_first(capsys):
+    assert read(capsys, "jobs") == {"jobs": []}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("distances", "some/unknown-model"), "the hub cannot be reached"),
+        (("distances", "TINY", "--texts", "none.txt"), "cannot be read"),
+        (("distances", "TINY", "--seq-len", 3), "at least 16"),
+        (("distances", "TINY", "--seq-len", 999), "longer than the window"),
+        (("sweep", "TINY", "--max-n", 6), "choose max-n 0..5"),
+        (("sweep", "TINY", "--max-n", -1), "at least 0"),
+        (("evaluate", "TINY", "--block", "4:3"), "the start must be 0..3"),
+        (("evaluate", "TINY", "--block", "four"), "START:SIZE"),
+        (("evaluate", "TINY", "--adapter", "nowhere"), "not a PEFT adapter"),
+        (("export", "TINY", "--block", "1:1", "--out", "TINY"), "not empty"),
+        (("jobs", "show"), "needs the id of a job"),
+        (("jobs", "show", "../../etc"), "../../etc"),
+        (("models", "TINY", "--device", "tpu"), "this machine offers"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(capsys, tiny, tmp_path, monkeypatch, arguments, sentence):
+    monkeypatch.chdir(tmp_path)
+    code, output = run(capsys, *(tiny if argument == "TINY" else argument for argument in arguments))
+    assert code == 2
+    assert output.out == ""
+    *_, last = output.err.strip().splitlines()
+    assert sentence in last
+    assert "Traceback" not in output.err
+
+
+@pytest.mark.parametrize("arguments", [[], ["distances"], ["sweep", "m", "--task", "trivia"], ["fly"], ["heal", "m"]])
+def test_a_malformed_command_is_one_sentence_and_exit_code_2(capsys, arguments):
+    with pytest.raises(SystemExit) as left:
+        cli.main(arguments)
+    assert left.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "--help" in error
+
+
+def test_as_a_module_in_a_process_of_its_own(tiny):
+    command = [sys.executable, "-m", "analysis", "distances", tiny, "--samples", "2", "--seq-len", "24", "--json", "-"]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["n_layers"] == 6
+    assert "Traceback" not in ran.stderr

@@ -1,0 +1,119 @@
+"""Texts: formats, cuts, splits, and sentences for files that cannot be used."""
+
+import json
+
+import pytest
+
+from analysis import corpora
+from analysis.errors import CorpusError
+from analysis.specs import CorpusSpec
+
+LONG = "The quick brown fox jumps over the lazy dog and then runs all the way back home again, number {}."
+
+
+def write(tmp_path, content, name="texts.txt"):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return CorpusSpec(str(path), n_texts=4, seq_len=16)
+
+
+def test_blank_lines_separate_documents_of_several_lines(tmp_path):
+    spec = write(tmp_path, "one\ntwo\n\nthree\n   \n\nfour\r\n\r\nfive")
+    assert sorted(corpora.documents(spec)) == ["five", "four", "one\ntwo", "three"]
+
+
+def test_without_blank_lines_every_line_is_a_document(tmp_path):
+    assert sorted(corpora.documents(write(tmp_path, "\ufeffone\ntwo\nthree\n"))) == ["one", "three", "two"]
+
+
+def test_json_lines(tmp_path):
+    lines = "\n".join(json.dumps({"text": text, "id": 1}) for text in ("a b", "c\n\nd"))
+    assert sorted(corpora.documents(write(tmp_path, lines, "texts.jsonl"))) == ["a b", "c\n\nd"]
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "sentence"),
+    [
+        ("", "a.txt", "is empty"),
+        (" \n\n ", "a.txt", "is empty"),
+        (b"caf\xe9 au lait", "a.txt", r"not UTF-8 text \(byte 3 is 0xe9\)"),
+        ('{"text": "x"}\n{"body": "y"}', "a.jsonl", "Line 2 of a.jsonl"),
+        ('{"text": "x"}\nnope', "a.jsonl", "Line 2 of a.jsonl"),
+        ("[1]", "a.jsonl", "Line 1 of a.jsonl"),
+    ],
+)
+def test_a_file_that_cannot_be_used(tmp_path, content, name, sentence):
+    with pytest.raises(CorpusError, match=sentence):
+        corpora.documents(write(tmp_path, content, name))
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(CorpusError, match="cannot be read"):
+        corpora.resolve(CorpusSpec(str(tmp_path / "none.txt")))
+
+
+def test_documents_are_cut_never_padded_and_short_ones_counted(tmp_path, tokenizer):
+    lines = [LONG.format(index) for index in range(3)] + ["too short", "also short"]
+    texts = corpora.tokenize(write(tmp_path, "\n".join(lines)), tokenizer)
+    assert [len(ids) for ids in texts.token_ids] == [16, 16, 16]
+    assert texts.n_skipped == 2
+    longer = corpora.tokenize(CorpusSpec(write(tmp_path, "\n".join(lines)).source, n_texts=4, seq_len=64), tokenizer)
+    for ids in longer.token_ids:
+        assert tokenizer.decode(ids) in lines  # whole, with its own last token
+
+
+def test_only_too_short_documents(tmp_path, tokenizer):
+    with pytest.raises(CorpusError, match="shorter than 16 tokens"):
+        corpora.tokenize(write(tmp_path, "short\n\nvery short"), tokenizer)
+
+
+def test_the_draw_is_seeded(tokenizer):
+    def draw(seed):
+        return corpora.tokenize(CorpusSpec("wiki", n_texts=5, seq_len=32, seed=seed), tokenizer).token_ids
+
+    assert draw(0) == draw(0) != draw(1)
+
+
+def test_a_smaller_draw_is_the_front_of_a_larger_one(tokenizer):
+    few, many = (corpora.tokenize(CorpusSpec("c4", n_texts=n, seq_len=32), tokenizer).token_ids for n in (3, 8))
+    assert many[:3] == few
+
+
+def test_training_and_validation_share_no_document():
+    training, validation = (set(corpora.documents(CorpusSpec("wiki", split=split))) for split in ("train", "validation"))
+    assert not training & validation
+    everything = set(corpora.documents(CorpusSpec("wiki")))
+    assert training | validation == everything
+    assert 0.07 < len(validation) / len(everything) < 0.13
+
+
+def test_a_repeated_document_stands_on_one_side_only(tmp_path):
+    spec = write(tmp_path, "\n".join(["same line again", "another one"] * 10))
+    assert sorted(corpora.documents(spec)) == ["another one", "same line again"]
+
+
+def test_an_empty_split_says_so(tmp_path):
+    text = next(f"line {index}" for index in range(100) if not corpora.is_validation(f"line {index}"))
+    path = write(tmp_path, text).source
+    with pytest.raises(CorpusError, match="no documents in its validation part"):
+        corpora.documents(CorpusSpec(path, split="validation"))
+
+
+def test_starter_corpora_have_the_known_number_of_documents():
+    assert len(corpora.documents(CorpusSpec("c4"))) == 113  # of 118, five stand there twice
+    articles = corpora.documents(CorpusSpec("wiki"))
+    assert 2300 <= len(articles) <= 2349
+    assert not any("<doc" in article or "</doc>" in article for article in articles)
+
+
+def test_identity_follows_the_content(tmp_path):
+    one = corpora.resolve(write(tmp_path, "same", "a.txt")).identity
+    assert one == corpora.resolve(write(tmp_path, "same", "b.txt")).identity
+    assert one != corpora.resolve(write(tmp_path, "other", "c.txt")).identity
+    assert corpora.resolve(CorpusSpec("c4")).identity.startswith("exllamav2==")
+
+
+def test_without_pack_and_hub_the_way_out_is_named(monkeypatch):
+    monkeypatch.setattr("analysis.starter._package", lambda name: None)
+    with pytest.raises(CorpusError, match="install the pack, connect, or give a TXT or JSONL file"):
+        corpora.documents(CorpusSpec("c4"))

@@ -1,0 +1,237 @@
+"""Distance maps, sweeps and evaluations from spec to stored result: on a tiny model, and on the starter."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from analysis import distance_map, evaluation, models, scoring, storage, sweep
+from analysis.errors import BlockRangeError, CorpusError, RecipeError
+from analysis.progress import Cancelled, ignore
+from analysis.results import DistanceResult, EvaluateResult, SweepResult
+from analysis.specs import BenchmarkSpec, Block, CorpusSpec, DistanceSpec, EvaluateSpec, ModelSpec, SweepSpec
+
+pytestmark = pytest.mark.usefixtures("cache")
+CORPUS = CorpusSpec("c4", n_texts=6, seq_len=32)
+
+
+@pytest.fixture
+def model(tiny_folder):
+    return ModelSpec(str(tiny_folder()), dtype="float32")
+
+
+@pytest.fixture
+def sweep_spec(model):
+    return SweepSpec(
+        model=model,
+        benchmark=BenchmarkSpec(limit=60),
+        loss_corpus=CorpusSpec("wiki", n_texts=2, seq_len=24, split="validation"),
+        distances=DistanceSpec(model, CORPUS),
+        max_n=3,
+    )
+
+
+class Told(list):
+    """A callback that keeps what it was told, and cancels after `stop_after` reports with progress in a phase."""
+
+    def __init__(self, phase="", stop_after=None):
+        super().__init__()
+        self.phase, self.stop_after = phase, stop_after
+
+    def __call__(self, progress):
+        self.append(progress)
+        if self.stop_after is not None and progress.phase == self.phase and progress.done >= self.stop_after:
+            raise Cancelled
+
+
+def test_a_map_is_whole_stored_and_found_again(model):
+    spec, told = DistanceSpec(model, CORPUS), Told()
+    result = distance_map.run(spec, told)
+    assert result.complete
+    assert result.n_layers == 6
+    assert [len(row) for row in result.mean] == [6, 5, 4, 3, 2, 1]
+    assert [len(row) for row in result.stderr] == [6, 5, 4, 3, 2, 1]
+    assert [entry.n for entry in result.best] == [1, 2, 3, 4, 5]
+    assert result.states.shape == (6, 7, 32)
+    assert (result.n_texts, result.n_tokens) == (6, sum(result.text_lengths))
+    assert {"layerscope", "torch", "transformers", "python"} <= result.versions.keys()
+    assert result.spec.model.identity.startswith("files:")
+    assert told[-1].done == told[-1].total == 6
+    again = distance_map.run(spec, lambda progress: pytest.fail("computed twice"))
+    assert again.mean == result.mean
+    assert [stored.data["n_texts"] for stored in storage.find_results("distances") if not stored.precomputed] == [6]
+
+
+def test_a_planted_identity_layer_wins(tiny_folder, tmp_path):
+    """Layers 3 and 4 write nothing into the stream, so [3, 5) is the best pair at distance 0, and 3 or 4 the best single."""
+    loaded = models.load(ModelSpec(str(tiny_folder()), dtype="float32"))
+    with torch.no_grad():
+        for index in (3, 4):
+            loaded.decoder.layers[index].self_attn.o_proj.weight.zero_()
+            loaded.decoder.layers[index].mlp.down_proj.weight.zero_()
+    loaded.model.save_pretrained(tmp_path)
+    loaded.tokenizer.save_pretrained(tmp_path)
+    best = distance_map.run(DistanceSpec(ModelSpec(str(tmp_path)), CORPUS)).best
+    assert (best[0].start, best[1].start) == (4, 3)
+    assert best[0].distance < 1e-6
+    assert best[1].distance < 1e-6
+    assert best[2].distance > 1e-3
+
+
+def test_a_cancelled_map_is_usable_and_goes_on(model, monkeypatch):
+    monkeypatch.setattr("analysis.hidden_states.tokens_per_batch", lambda device: 64)
+    spec = DistanceSpec(model, CORPUS)
+    whole = distance_map.run(dataclasses.replace(spec, corpus=dataclasses.replace(CORPUS, seed=0)))
+    storage.discard_result("distances", whole.spec.fingerprint())
+    with pytest.raises(Cancelled):
+        distance_map.run(spec, Told("reading the residual stream", stop_after=4))
+    part = DistanceResult.load(distance_map.resolve(spec))
+    assert not part.complete
+    assert part.n_texts == 4
+    told = Told()
+    finished = distance_map.run(spec, told)
+    assert finished.complete
+    assert finished.mean == whole.mean
+    assert min(progress.done for progress in told if progress.phase == "reading the residual stream") == 4
+
+
+def test_a_corrupt_map_is_computed_again_with_a_message(model):
+    spec, told = DistanceSpec(model, CORPUS), Told()
+    first = distance_map.run(spec)
+    folder = storage.result_dir("distances", first.spec.fingerprint())
+    (folder / "result.json").write_text("{ half")
+    again = distance_map.run(spec, told)
+    assert again.mean == first.mean
+    assert any("moved aside and is computed again" in progress.message for progress in told)
+
+
+def test_a_window_shorter_than_the_texts(model):
+    with pytest.raises(CorpusError, match="longer than the window"):
+        distance_map.run(DistanceSpec(model, CorpusSpec("c4", 2, 300)))
+
+
+def test_a_sweep_scores_the_same_questions_for_every_n(sweep_spec):
+    result = sweep.run(sweep_spec)
+    assert result.complete
+    assert [point.n for point in result.points] == [0, 1, 2, 3]
+    assert result.points[0].start is None
+    best = {entry.n: entry.start for entry in DistanceResult.load(result.spec.distances).best}
+    assert [point.start for point in result.points[1:]] == [best[n] for n in (1, 2, 3)]
+    assert {point.n_samples for point in result.points} == {60}
+    ids = [[answer.id for answer in answers] for answers in result.questions]
+    assert all(row == ids[0] for row in ids)
+    assert len(set(ids[0])) == 60
+    assert 0.2 < result.lines.chance < 0.3
+    for point, answers in zip(result.points, result.questions, strict=True):
+        right = [answer.prediction == answer.gold for answer in answers]
+        assert point.acc == pytest.approx(sum(right) / 60)
+        assert point.acc_stderr == pytest.approx((point.acc * (1 - point.acc) / 59) ** 0.5)
+        assert point.loss > 0
+
+
+def test_a_sweep_equals_evaluating_each_cut_alone(sweep_spec):
+    swept = sweep.run(sweep_spec)
+    point = swept.points[2]
+    alone = evaluation.run(EvaluateSpec(sweep_spec.model, point.block, None, sweep_spec.benchmark, sweep_spec.loss_corpus))
+    assert alone.point.acc == point.acc
+    assert alone.point.loss == pytest.approx(point.loss, abs=1e-6)
+    for one, other in zip(alone.questions, swept.questions[2], strict=True):
+        assert one.loglikelihoods == pytest.approx(other.loglikelihoods, abs=1e-4)
+
+
+def test_points_appear_while_it_runs_and_no_question_is_scored_twice(sweep_spec, monkeypatch):
+    scored = []
+    original = scoring.option_loglikelihoods
+
+    def counting(decoder, questions, *args, **kwargs):
+        result = original(decoder, questions, *args, **kwargs)
+        scored.append(len(questions))
+        return result
+
+    monkeypatch.setattr(scoring, "option_loglikelihoods", counting)
+    whole = sweep.run(sweep_spec)
+    assert scored == [24, 24, 12]
+    storage.discard_result("sweep", whole.spec.fingerprint())
+    scored.clear()
+    told = Told("scoring questions", stop_after=9)
+    with pytest.raises(Cancelled):
+        sweep.run(sweep_spec, told)
+    key = next(progress.values["result_key"] for progress in told if "result_key" in progress.values)
+    stored = storage.load_result("sweep", told_key(told) or key)
+    part = SweepResult.read(stored)
+    assert not part.complete
+    finished_before = sum(scored)
+    assert 0 < part.points[1].n_samples == finished_before < 60
+    finished = sweep.run(sweep_spec)
+    assert sum(scored) == 60
+    assert [point.acc for point in finished.points] == [point.acc for point in whole.points]
+    assert finished.complete
+
+
+def told_key(told):
+    """The key of the sweep: the last that was told, since the map it needs tells its own first."""
+    keys = [progress.values["result_key"] for progress in told if "result_key" in progress.values]
+    return keys[-1] if keys else None
+
+
+def test_deepest_needs_no_map(sweep_spec, monkeypatch):
+    monkeypatch.setattr(distance_map, "run", lambda *a, **k: pytest.fail("needs no map"))
+    result = sweep.run(dataclasses.replace(sweep_spec, strategy="deepest", max_n=2))
+    assert [(point.n, point.start) for point in result.points] == [(0, None), (1, 4), (2, 3)]
+
+
+@pytest.mark.parametrize("max_n", [6, 99])
+def test_too_many_layers(sweep_spec, max_n):
+    with pytest.raises(BlockRangeError, match=r"choose max-n 0\.\.5"):
+        sweep.run(dataclasses.replace(sweep_spec, max_n=max_n))
+
+
+def test_results_survive_json_and_disk(sweep_spec):
+    result = sweep.run(sweep_spec)
+    assert json.loads(json.dumps(result.to_json())) == result.to_json()
+    assert SweepResult.load(result.spec) == result
+
+
+def test_an_evaluation_with_an_adapter_equals_the_adapted_cut_model(model, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    block = Block(2, 2)
+    loaded = models.load(model)
+    evaluation.pruning.cut(loaded.decoder, block)
+    torch.manual_seed(0)
+    adapted = get_peft_model(loaded.model, LoraConfig(r=4, target_modules=["up_proj"], init_lora_weights=False))
+    adapted.save_pretrained(tmp_path / "adapter")
+    corpus = CorpusSpec("wiki", n_texts=2, seq_len=24)
+    with_adapter = evaluation.run(EvaluateSpec(model, block, str(tmp_path / "adapter"), None, corpus)).point
+    without = evaluation.run(EvaluateSpec(model, block, None, None, corpus)).point
+    assert with_adapter.loss != pytest.approx(without.loss, abs=1e-3)
+    stuff = evaluation.material(loaded, None, corpus)
+    own = evaluation.text_loss(dataclasses.replace(loaded, decoder=evaluation.find_decoder(adapted)), stuff.texts)[0]
+    assert with_adapter.loss == pytest.approx(own, abs=1e-5)
+    assert (with_adapter.n, with_adapter.start) == (2, 2)
+    with pytest.raises(RecipeError, match="does not fit"):
+        evaluation.run(EvaluateSpec(model, None, str(tmp_path / "adapter"), None, corpus))
+
+
+def test_a_folder_that_is_no_adapter(model, tmp_path):
+    with pytest.raises(RecipeError, match=r"no adapter_config\.json"):
+        evaluation.run(EvaluateSpec(model, Block(1, 1), str(tmp_path), None, CORPUS))
+
+
+def test_an_evaluation_is_stored(model):
+    spec = EvaluateSpec(model, Block(1, 2), None, None, CORPUS)
+    first = evaluation.run(spec)
+    assert EvaluateResult.load(first.spec) == evaluation.run(spec, lambda progress: pytest.fail("computed twice")) == first
+
+
+@pytest.mark.starter
+def test_the_starter_map_picks_the_blocks_known_for_it(starter):
+    spec = DistanceSpec(ModelSpec(dtype="float32"), CorpusSpec("c4", n_texts=32, seq_len=256))
+    result = distance_map.run(spec, ignore, load=lambda model, report: starter)
+    distances = {entry.n: (entry.start, entry.distance) for entry in result.best}
+    assert distances[1][0] == 25
+    assert distances[1][1] == pytest.approx(0.062, abs=0.006)
+    assert distances[3][0] in (12, 13, 14)
+    assert distances[10][0] in (8, 9, 10)
+    assert distances[15][1] == pytest.approx(0.231, abs=0.02)

