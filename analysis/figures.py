@@ -41,8 +41,6 @@ DARK = Palette("#a5b0bb", "#6bb1f2", "#ff9c4a", "#77828d", "#47525d", "#e4e8ec",
 PATH = "#111417"
 """The path lies on the yellow cells of the map in both themes, so it is dark in both."""
 
-VIRIDIS = "Viridis"
-
 
 def palette(dark: bool) -> Palette:
     """The shades for a dark or a light page."""
@@ -90,7 +88,7 @@ def distance_map(
         text=_map_hover(result),
         hovertemplate="%{text}<extra></extra>",
         hoverongaps=False,
-        colorscale=VIRIDIS,
+        colorscale="Viridis",
         reversescale=True,
         xgap=0.6,
         ygap=0.6,
@@ -198,6 +196,9 @@ class _Measure:
     axis: str
     tickformat: str
     digits: str
+    """Format of hovers."""
+    label: str
+    """Format of texts beside points."""
     unit: str
 
     def value(self, point: Point | None) -> float | None:
@@ -216,8 +217,8 @@ class _Measure:
         return {"type": "data", "array": [self.error(point) for point in points], "thickness": 1, "width": width}
 
 
-_ACCURACY = _Measure("acc", "accuracy", "accuracy", ".0%", ".1%", "questions")
-_LOSS = _Measure("loss", "loss", "loss, nats per token", "", ".3f", "texts")
+_ACCURACY = _Measure("acc", "accuracy", "accuracy", ".0%", ".1%", ".1%", "questions")
+_LOSS = _Measure("loss", "loss", "loss, nats per token", "", ".3f", ".2f", "texts")
 
 
 def accuracy_curve(
@@ -374,7 +375,7 @@ def heal_comparison(heal: HealResult, field: str, *, dark: bool = False, height:
             mode="markers+text",
             name=name,
             marker={"color": colour, "size": 13},
-            text=[f"{measure.value(point):{measure.digits}}"],
+            text=[f"{measure.value(point):{measure.label}}"],
             textposition="middle right",
             hovertemplate=f"{name}<br>{measure.hover(point)}<extra></extra>",
             showlegend=False,
@@ -390,10 +391,10 @@ def _finish(figure: Figure, height: int) -> Figure:
     """What all charts share: no background of their own, tight margins, a legend above the plot."""
     # Fixed margins, so that the axes of charts that stand above each other line up.
     figure.update_xaxes(title_standoff=6, automargin=False)
-    figure.update_yaxes(title_standoff=8, automargin=False)
+    figure.update_yaxes(title_standoff=16, automargin=False)
     return figure.update_layout(
         height=height,
-        margin={"l": 58, "r": 8, "t": 30, "b": 40},
+        margin={"l": 66, "r": 8, "t": 30, "b": 40},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         hovermode="closest",

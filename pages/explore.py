@@ -47,7 +47,7 @@ def actions(place: DeltaGenerator, found: Found, sweep: Found | None) -> None:
             st.badge("precomputed", color="gray", help="Made by this program before you opened it; compute your own any time.")
         with st.popover("New map", icon=":material/grid_on:"):
             map_form.show(state.current_model(), "map")
-        kind = "secondary" if sweep else "primary"
+        kind = "secondary" if sweep else state.main_button()
         with st.popover("Run a sweep", icon=":material/show_chart:", type=kind):
             sweep_form.show(state.current_model(), found.result.spec, found.result.n_layers, "sweep")
 

@@ -21,7 +21,7 @@ def facts() -> ModelFacts | None:
 with guard.errors_shown():
     header.show("Heal", "Can the damage be repaired?")
     model, known = state.current_model(), facts()
-    left, right = st.columns([4, 8], gap="large")
+    left, right = st.columns([4, 7], gap="medium")
     with left, st.container(border=True):
         if known is None:
             st.info("Nothing is known of this model yet: compute its distance map first, so that there is a block to choose.")

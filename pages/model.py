@@ -13,19 +13,21 @@ frame.require()
 def checked(model: ModelSpec) -> bool:
     """Whether this model may be looked at: the starter always, others after a click, never just by opening a link."""
     asked = st.session_state.setdefault("checked-models", set())
-    if st.button("Check this model", key="check", type="secondary", disabled=model.source == "starter"):
+    if model.source == "starter":
+        return True
+    if st.button("Check this model", key="check", type=state.main_button()):
         asked.add(model.source)
-    return model.source == "starter" or model.source in asked
+    return model.source in asked
 
 
 def actions(model: ModelSpec, *, fits: bool) -> None:
     """What can be done with a model that was understood."""
     is_current = state.current_model() == model
-    with st.container(horizontal=True, gap="small"):
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         if st.button(
             "In use" if is_current else "Use this model",
             key="use",
-            type="primary",
+            type=state.main_button(),
             disabled=is_current,
             icon=":material/check:",
         ):

@@ -7,7 +7,7 @@ from analysis.specs import Block
 from pages.components import state
 from pages.components.library import Found
 
-_NAMES = {"similarity": "Most similar", "deepest": "Deepest", "own": "My own"}
+_NAMES = {"similarity": "Similar", "deepest": "Deepest", "own": "My own"}
 
 
 def show(distances: Found | None, n_layers: int) -> Block | None:

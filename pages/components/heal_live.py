@@ -38,13 +38,18 @@ def numbers(values: dict, result: HealResult | None, steps: int) -> None:
 
     loss, rate, speed, memory = latest("loss"), latest("learning_rate"), latest("tokens_per_s"), latest("memory_bytes")
     check = result.validations[-1] if result and result.validations else None
-    with st.container(horizontal=True, gap="medium"):
-        st.metric("Step", f"{step} of {steps}", width=110)
-        st.metric("Training loss", words.nats(loss), width=110)
-        st.metric("Held-out loss", words.nats(check.loss, check.loss_stderr) if check else "–", width=130)
-        st.metric("Learning rate", "–" if rate is None else f"{rate:.1e}", width=110)
-        st.metric("Speed", "–" if not speed else f"{speed:,.0f} tokens/s", width=140)
-        st.metric("Peak memory", "–" if not memory else words.size(memory), width=110)
+    shown = {
+        "Step": f"{step} of {steps}",
+        "Training loss": words.nats(loss),
+        "Held-out loss": words.nats(check.loss, check.loss_stderr) if check else "–",
+        "Learning rate": "–" if rate is None else f"{rate:.1e}",
+        "Speed": f"{speed:,.0f} tokens/s" if speed else "–",
+        "Peak memory": words.size(memory) if memory else "–",
+    }
+    with st.container(gap="xsmall"):
+        cells = [*st.columns(3), *st.columns(3)]
+        for cell, (label, value) in zip(cells, shown.items(), strict=True):
+            cell.metric(label, value)
 
 
 def curve(result: HealResult) -> None:

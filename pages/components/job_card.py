@@ -4,7 +4,7 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.errors import LayerscopeError
-from pages.components import words
+from pages.components import state, words
 
 _COLOURS = {jobs.DONE: "green", jobs.FAILED: "red", jobs.CANCELLED: "gray", jobs.INTERRUPTED: "orange"}
 
@@ -18,19 +18,19 @@ def active(job: jobs.Job, *, place: int, where: str = "strip") -> None:
         where: part of the widgets' keys, since a job can be on a page and in the strip at once.
     """
     with st.container(border=True, gap="xsmall"):
-        st.markdown(job.label)
-        if job.state == jobs.QUEUED:
-            st.caption("Next in the queue" if place == 1 else f"Number {place} in the queue")
-        else:
-            fraction = min(1.0, job.done / job.total) if job.total else 0.0
-            st.progress(fraction, text=_progress_text(job))
+        with st.container(horizontal=True, vertical_alignment="center", wrap=False, gap="small"):
+            st.markdown(job.label, width="stretch")
+            if not job.cancel_requested:
+                st.button(
+                    "Cancel", key=f"{where}-cancel-{job.id}", on_click=_act, args=(jobs.cancel, job.id), type="tertiary",
+                    help="What was finished is kept.",
+                )  # fmt: skip
         if job.cancel_requested:
             st.caption("Stopping; what was finished is kept.")
+        elif job.state == jobs.QUEUED:
+            st.caption("Next in the queue" if place == 1 else f"Number {place} in the queue")
         else:
-            st.button(
-                "Cancel", key=f"{where}-cancel-{job.id}", on_click=_act, args=(jobs.cancel, job.id), type="tertiary",
-                icon=":material/close:",
-            )  # fmt: skip
+            st.progress(min(1.0, job.done / job.total) if job.total else 0.0, text=_progress_text(job))
 
 
 def _progress_text(job: jobs.Job) -> str:
@@ -49,14 +49,19 @@ def ended(job: jobs.Job, *, where: str = "strip") -> None:
         st.markdown(f":{_COLOURS[job.state]}-badge[{job.state}] {job.label}")
         st.caption(job.error if job.error else f"{when}, took {words.duration(job.elapsed_s or 0)}")
         if job.state != jobs.DONE:
-            resume_button(job, where=where)
+            with st.container(horizontal=True, gap="small"):
+                resume_button(job, where=where)
+                st.button(
+                    "Remove", key=f"{where}-remove-{job.id}", on_click=_act, args=(jobs.delete, job.id), type="tertiary",
+                    help="Forgets this job; results that it stored stay.",
+                )  # fmt: skip
 
 
 def resume_button(job: jobs.Job, *, where: str, primary: bool = False) -> None:
     """Put the job back into the queue: it goes on from what it saved."""
     st.button(
         "Resume", key=f"{where}-resume-{job.id}", on_click=_act, args=(jobs.resume, job.id), icon=":material/play_arrow:",
-        type="primary" if primary else "tertiary",
+        type=state.main_button() if primary else "tertiary",
     )  # fmt: skip
 
 

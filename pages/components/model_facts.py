@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from analysis.results import InspectResult
+from analysis.results import Choice, InspectResult
 from pages.components import words
 
 
@@ -10,11 +10,11 @@ def show(result: InspectResult) -> None:
     """Draw size, memory against what is free, the reasons of the settings, and where the parameters are."""
     model = result.model
     needed = result.weight_bytes + result.working_bytes
-    with st.container(horizontal=True, gap="medium"):
-        st.metric("Layers", model.n_layers, width=90)
-        st.metric("Parameters", words.count(model.n_parameters), width=130)
-        st.metric("Hidden size", f"{model.hidden_size:,}", width=120)
-        st.metric("Window", f"{model.max_positions:,} tokens" if model.max_positions else "not stated", width=160)
+    columns = st.columns([2, 3, 3, 4], gap="small")
+    columns[0].metric("Layers", model.n_layers)
+    columns[1].metric("Parameters", words.count(model.n_parameters))
+    columns[2].metric("Hidden size", f"{model.hidden_size:,}")
+    columns[3].metric("Window", f"{model.max_positions:,} tokens" if model.max_positions else "not stated")
     share = min(1.0, needed / result.free_bytes) if result.free_bytes else 1.0
     st.progress(
         share,
@@ -35,9 +35,14 @@ def _settings(result: InspectResult) -> None:
     rows = {
         "setting": ["dtype", "device", "quantization"],
         "value": [result.dtype.value, result.device.value, spec.quantization],
-        "why": [result.dtype.reason, result.device.reason, bits[spec.quantization]],
+        "why": [_reason(result.dtype), _reason(result.device), bits[spec.quantization]],
     }
     st.table(rows, border="horizontal", hide_index=True, alt="Chosen settings and why")
+
+
+def _reason(choice: Choice) -> str:
+    """The reason without the value that stands in the column before it."""
+    return choice.reason.removeprefix(f"{choice.value}: ")
 
 
 def _parameters(result: InspectResult) -> None:

@@ -16,7 +16,9 @@ def show(model: ModelSpec, block: Block) -> None:
         preset = recipes.heal_spec(name, model=model, block=block)
         with st.form(f"heal-form-{name}", border=False):
             changes = _numbers(preset, name)
-            if not st.form_submit_button("Start healing", type="primary", key="start-heal", icon=":material/healing:"):
+            if not st.form_submit_button(
+                "Start healing", type=state.main_button(), key="start-heal", icon=":material/healing:"
+            ):
                 return
         quantization = changes.pop("quantization")
         spec = recipes.heal_spec(name, model=_quantized(model, quantization), block=block, **_changed(preset, changes))
@@ -29,26 +31,30 @@ def show(model: ModelSpec, block: Block) -> None:
 def _numbers(preset: HealSpec, name: str) -> dict:
     """The form's fields, each keyed by the preset so that another preset brings its own numbers."""
     left, right = st.columns(2)
+    precisions = ("4bit", "none")
     values = {
         "steps": left.number_input("Optimizer steps", 1, 1_000_000, preset.steps, key=f"{name}-steps"),
-        "r": right.number_input("LoRA rank r", 1, 1024, preset.r, key=f"{name}-r", help="lora_alpha = r."),
-        "learning_rate": left.number_input(
-            "Learning rate", 1e-7, 1.0, preset.learning_rate, step=1e-5, format="%.1e", key=f"{name}-lr",
-            help="The peak, after warm-up; then a cosine to 0.",
-        ),
-        "warmup_steps": right.number_input("Warm-up steps", 0, 100_000, preset.warmup_steps, key=f"{name}-warmup"),
-        "batch_size": left.number_input("Rows per batch", 1, 1024, preset.batch_size, key=f"{name}-batch"),
-        "seq_len": right.number_input("Tokens per row", 16, 131_072, preset.corpus.seq_len, step=16, key=f"{name}-len"),
-        "eval_every": left.number_input(
-            "Check every … steps", 1, 100_000, preset.eval_every, key=f"{name}-every",
-            help="Loss on held-out text, and a checkpoint to resume from.",
+        "quantization": right.selectbox(
+            "Base weights", precisions, int(preset.model.quantization != "4bit"), key=f"{name}-quantization",
+            format_func={"4bit": "NF4 (QLoRA)", "none": "as they are"}.get,
         ),
     }  # fmt: skip
-    precisions = ("4bit", "none")
-    values["quantization"] = right.selectbox(
-        "Base weights", precisions, int(preset.model.quantization != "4bit"),
-        format_func={"4bit": "NF4, 4 bits (QLoRA)", "none": "as they are (LoRA)"}.get, key=f"{name}-quantization",
-    )  # fmt: skip
+    with st.expander("More numbers"):
+        left, right = st.columns(2)
+        values |= {
+            "r": left.number_input("LoRA rank r", 1, 1024, preset.r, key=f"{name}-r", help="lora_alpha = r."),
+            "learning_rate": right.number_input(
+                "Learning rate", 1e-7, 1.0, preset.learning_rate, step=1e-5, format="%.1e", key=f"{name}-lr",
+                help="The peak, after warm-up; then a cosine to 0.",
+            ),
+            "batch_size": left.number_input("Rows per batch", 1, 1024, preset.batch_size, key=f"{name}-batch"),
+            "seq_len": right.number_input("Tokens per row", 16, 131_072, preset.corpus.seq_len, step=16, key=f"{name}-len"),
+            "warmup_steps": left.number_input("Warm-up steps", 0, 100_000, preset.warmup_steps, key=f"{name}-warmup"),
+            "eval_every": right.number_input(
+                "Check every", 1, 100_000, preset.eval_every, key=f"{name}-every",
+                help="Steps between losses on held-out text; each also saves a checkpoint to resume from.",
+            ),
+        }  # fmt: skip
     return values
 
 

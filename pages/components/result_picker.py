@@ -38,8 +38,7 @@ def describe(found: Found) -> str:
         corpus = result.spec.corpus
         what = f"{words.texts(corpus)} {result.n_texts} × {corpus.seq_len}"
     else:
-        asked = f"{result.n_questions} questions"
-        what = f"{words.TASK_NAMES[result.spec.benchmark.task]}, {asked}"
+        what = f"{words.TASK_NAMES[result.spec.benchmark.task]} × {result.n_questions}"
         if result.spec.benchmark.shots is not None:
             what += f", {result.spec.benchmark.shots}-shot"
     return f"{what} · {result.spec.model.dtype} · {when}{unfinished}"

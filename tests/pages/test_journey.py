@@ -1,0 +1,117 @@
+"""The whole way of a first visitor, in a real browser on the real starter model."""
+
+import re
+from pathlib import Path
+
+import browser
+import pytest
+from playwright.sync_api import Page, expect
+
+from analysis import jobs
+
+pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(900)]
+
+SECOND = 1000
+LONG = 300 * SECOND
+"""For what computes: generous, since the machine may be busy with other things."""
+
+
+def test_from_first_look_to_healed_accuracy(cache: Path):
+    with browser.dashboard(cache) as address, browser.chromium() as chromium:
+        page = chromium.new_context(viewport={"width": 1280, "height": 800}).new_page()
+        page.set_default_timeout(60 * SECOND)
+        first_look(page, address)
+        fresh_map(page)
+        move_the_slider(page)
+        small_sweep(page)
+        heal_with_a_reload(page)
+        assert "Traceback" not in page.content()
+        assert "Traceback" not in (cache / "server.log").read_text()
+        gallery(chromium, address)
+
+
+def first_look(page: Page, address: str) -> None:
+    """Precomputed results are on screen before anything was asked for."""
+    page.goto(address)
+    browser.settled(page)
+    expect(page.get_by_text("precomputed").first).to_be_visible()
+    expect(page.locator(".js-plotly-plot")).to_have_count(4)
+    browser.screenshot(page, "journey-1-first-look")
+    assert not jobs.list_jobs()
+
+
+def fresh_map(page: Page) -> None:
+    page.get_by_role("button", name="New map").click()
+    page.get_by_label("How many").fill("8")
+    page.get_by_label("Tokens per text").fill("64")
+    page.get_by_role("button", name="Compute map").click()
+    ended(page, "Distance map, C4 8 × 64")
+    expect(page.get_by_role("combobox", name=re.compile("Distance map"))).to_have_value(re.compile("C4 8 × 64"))
+    browser.settled(page)
+    browser.screenshot(page, "journey-2-fresh-map")
+
+
+def move_the_slider(page: Page) -> None:
+    slider = page.get_by_role("slider")
+    before = int(slider.get_attribute("aria-valuenow") or 0)
+    slider.focus()
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+    expect(page.get_by_text(f"({before + 2} layers)").first).to_be_visible()
+    expect(page).to_have_url(re.compile(f"n={before + 2}"))
+
+
+def small_sweep(page: Page) -> None:
+    page.get_by_role("button", name="Run a sweep").click()
+    page.get_by_label("How many").fill("20")
+    page.get_by_label("Up to n removed layers").fill("8")
+    page.get_by_role("button", name="Run sweep").click()
+    ended(page, "Curve, ARC-Easy 20, n ≤ 8")
+    expect(page.get_by_role("combobox", name=re.compile("Accuracy and loss"))).to_have_value(re.compile("ARC-Easy × 20"))
+    expect(page.locator("[data-testid=stMetricValue]").nth(1)).to_contain_text("±")
+    browser.settled(page)
+    browser.screenshot(page, "journey-3-sweep")
+
+
+def heal_with_a_reload(page: Page) -> None:
+    page.get_by_role("link", name="Heal").click()
+    expect(page.get_by_role("heading", name="Heal", exact=True)).to_be_visible()
+    page.get_by_label("Optimizer steps").fill("6")
+    page.get_by_role("button", name="Start healing").click()
+    step = page.get_by_text(re.compile(r"^[1-6] of 6$"))
+    expect(step).to_be_visible(timeout=LONG)
+    browser.screenshot(page, "journey-4-healing")
+    page.reload()
+    browser.settled(page)
+    expect(page.get_by_role("combobox", name=re.compile("Run"))).to_have_value(re.compile("6 steps"))
+    ended(page, re.compile("Heal .*, 6 steps"))
+    table = page.locator("[data-testid=stTable]").first
+    row = table.get_by_role("row", name=re.compile("^healed"))
+    expect(row).to_contain_text(re.compile(r"\d+\.\d% ± \d+\.\d"), timeout=60 * SECOND)
+    browser.settled(page)
+    browser.screenshot(page, "journey-5-healed")
+
+
+def ended(page: Page, label: str | re.Pattern) -> None:
+    """Wait until the job strip says that this job is done; any other end is shown in full."""
+    card = page.locator("[data-testid=stSidebar] [data-testid=stMarkdown]").filter(has_text=label)
+    expect(card.filter(has_text=re.compile("done|failed|interrupted|cancelled")).first).to_be_visible(timeout=LONG)
+    sidebar = page.locator("[data-testid=stSidebar]").inner_text()
+    assert "failed" not in sidebar, sidebar
+    assert "interrupted" not in sidebar, sidebar
+
+
+def gallery(chromium, address: str) -> None:
+    """All pages, light and dark, on a laptop and on a wide screen."""
+    for theme in ("light", "dark"):
+        for width, height in ((1280, 800), (1920, 1080)):
+            page = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=theme).new_page()
+            page.set_default_timeout(60 * SECOND)
+            for name in ("model", "explore", "heal"):
+                page.goto(f"{address}/{'' if name == 'explore' else name}")
+                browser.settled(page)
+                if name == "model":
+                    page.get_by_text("embeddings, final norm, head").wait_for()
+                page.wait_for_timeout(SECOND)
+                browser.screenshot(page, f"{name}-{theme}-{width}")
+            page.context.close()
