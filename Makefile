@@ -7,7 +7,7 @@ BIN    := .venv/bin
 
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help run test lint format install install-dev chromium precomputed clean
+.PHONY: help run test lint format install install-dev chromium precomputed bench clean
 
 help:
 	@sed -n '1,2p' Makefile
@@ -56,6 +56,9 @@ test: lint chromium
 
 precomputed: install
 	$(BIN)/python -m analysis.precomputed
+
+bench: install
+	$(BIN)/python benchmarks/first_light.py
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache tests/artifacts

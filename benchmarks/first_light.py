@@ -1,0 +1,132 @@
+"""`make bench`: the figures of the first journey on the starter model, each part in a process of its own for its peak memory.
+
+    python benchmarks/first_light.py            every part
+    python benchmarks/first_light.py map        one part: map, curve or heal
+
+Times are medians of interleaved repeats in one run; quote the ratios, machines differ.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+PARTS = ("map", "curve", "heal")
+REPEATS = 5
+
+
+def say(*words: object) -> None:
+    print(*words, flush=True)
+
+
+def peak() -> str:
+    from analysis import machine
+
+    return f"peak memory {machine.peak_bytes('cpu') / 1e9:.2f} GB"
+
+
+def fresh_cache() -> None:
+    """Compute in an empty cache that shares the converted starter model, so that nothing is read from earlier runs."""
+    from analysis import machine, starter, storage
+
+    starter.model_folder()
+    machine.bfloat16_speed_ratio()
+    scratch = tempfile.mkdtemp(prefix="layerscope-bench-")
+    for name in ("models", "machine.json"):
+        os.symlink(storage.cache_dir() / name, os.path.join(scratch, name))
+    os.environ["LAYERSCOPE_CACHE"] = scratch
+
+
+def bench_map() -> None:
+    """A full distance map of 32 x 256 tokens against a bare forward pass of the decoder body on the same batches."""
+    import torch
+
+    from analysis import corpora, distances, hidden_states, models, selection
+    from analysis.specs import CorpusSpec, ModelSpec
+
+    loaded = models.load(ModelSpec())
+    texts = corpora.tokenize(CorpusSpec(n_texts=32, seq_len=256), loaded.tokenizer).token_ids
+    budget = hidden_states.tokens_per_batch(loaded.decoder.device)
+    groups = [[texts[index] for index in group] for group in hidden_states.batches([len(ids) for ids in texts], budget)]
+
+    def full_map() -> None:
+        states = torch.cat([hidden_states.last_token_states(loaded.decoder, group) for group in groups])
+        selection.best_blocks(distances.rows_by_size(distances.DistanceSums.of(states).mean))
+
+    @torch.inference_mode()
+    def bare_forward() -> None:
+        for group in groups:
+            loaded.decoder.body(input_ids=hidden_states.right_padded(group), use_cache=False)
+
+    times: dict[str, list[float]] = {"map": [], "bare": []}
+    bare_forward()
+    for _ in range(REPEATS):
+        for name, work in (("map", full_map), ("bare", bare_forward)):
+            began = time.perf_counter()
+            work()
+            times[name].append(time.perf_counter() - began)
+    n_tokens = sum(len(ids) for ids in texts)
+    ratios = [one / other for one, other in zip(times["map"], times["bare"], strict=True)]
+    say(
+        f"map    {len(texts)} texts, {n_tokens} tokens, {loaded.spec.dtype}: {median(times['map']):.1f} s, bare forward pass of the"
+    )
+    say(f"       decoder body {median(times['bare']):.1f} s; ratio {median(ratios):.3f} (median of {REPEATS}); {peak()}")
+
+
+def bench_curve() -> None:
+    """Accuracy for n = 0..15 on 100 ARC-Easy questions, with and without the loss on text."""
+    from analysis import distance_map, models, sweep
+    from analysis.specs import BenchmarkSpec, SweepSpec, default_loss_corpus
+
+    fresh_cache()
+    load = models.WarmModels()
+    distance_map.run(SweepSpec().distances, load=load)
+    for name, corpus in (("accuracy alone", None), ("accuracy and loss", default_loss_corpus())):
+        began = time.perf_counter()
+        result = sweep.run(SweepSpec(benchmark=BenchmarkSpec(limit=100), loss_corpus=corpus, max_n=15), load=load)
+        seconds = time.perf_counter() - began
+        say(f"curve  n = 0..15, {name}: {seconds:.1f} s; {result.n_tokens} tokens through the trunk; {peak()}")
+    for point in result.points:
+        where = "unpruned" if point.block is None else point.block.describe()
+        say(f"       n={point.n:2}  acc {point.acc:.2f} ± {point.acc_stderr:.3f}  loss {point.loss:.3f}  {where}")
+
+
+def bench_heal() -> None:
+    """A heal of 50 steps at n = 5: loss and accuracy before, after pruning, after healing; seconds per step."""
+    from dataclasses import replace
+
+    from analysis import healing, recipes
+    from analysis.specs import Block, ModelSpec
+
+    fresh_cache()
+    spec = recipes.heal_spec("quick", model=ModelSpec(), block=Block(11, 5), steps=50)
+    spec = replace(spec, benchmark=replace(spec.benchmark, limit=100))
+    began = time.perf_counter()
+    result = healing.run(spec)
+    total = time.perf_counter() - began
+    per_step = spec.batch_size * spec.gradient_accumulation * spec.corpus.seq_len / median(s.tokens_per_s for s in result.steps)
+    say(
+        f"heal   {spec.steps} steps at {spec.block.describe()}, {result.precision}: {per_step:.2f} s per step, {total:.0f} s in all"
+    )
+    for name in ("unpruned", "pruned", "healed"):
+        point = getattr(result, name)
+        say(f"       {name:9} loss {point.loss:.3f} ± {point.loss_stderr:.3f}  acc {point.acc:.2f} ± {point.acc_stderr:.3f}")
+    say(f"       validation {' '.join(f'{entry.step}:{entry.loss:.3f}' for entry in result.validations)}; {peak()}")
+
+
+def main() -> int:
+    if len(sys.argv) > 1 and sys.argv[1] in PARTS:
+        globals()[f"bench_{sys.argv[1]}"]()
+        return 0
+    for part in PARTS:
+        subprocess.run([sys.executable, __file__, part], check=True, cwd=REPOSITORY)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
