@@ -72,10 +72,10 @@ def bench_map() -> None:
             times[name].append(time.perf_counter() - began)
     n_tokens = sum(len(ids) for ids in texts)
     ratios = [one / other for one, other in zip(times["map"], times["bare"], strict=True)]
-    say(
-        f"map    {len(texts)} texts, {n_tokens} tokens, {loaded.spec.dtype}: {median(times['map']):.1f} s, bare forward pass of the"
-    )
-    say(f"       decoder body {median(times['bare']):.1f} s; ratio {median(ratios):.3f} (median of {REPEATS}); {peak()}")
+    whole, bare = median(times["map"]), median(times["bare"])
+    size = f"{len(texts)} texts, {n_tokens} tokens, {loaded.spec.dtype}"
+    say(f"map    {size}: {whole:.1f} s; bare forward pass of the decoder body")
+    say(f"       on the same batches {bare:.1f} s; ratio {median(ratios):.3f} (median of {REPEATS}); {peak()}")
 
 
 def bench_curve() -> None:
@@ -109,10 +109,10 @@ def bench_heal() -> None:
     began = time.perf_counter()
     result = healing.run(spec)
     total = time.perf_counter() - began
-    per_step = spec.batch_size * spec.gradient_accumulation * spec.corpus.seq_len / median(s.tokens_per_s for s in result.steps)
-    say(
-        f"heal   {spec.steps} steps at {spec.block.describe()}, {result.precision}: {per_step:.2f} s per step, {total:.0f} s in all"
-    )
+    tokens = spec.batch_size * spec.gradient_accumulation * spec.corpus.seq_len
+    seconds = tokens / median(step.tokens_per_s for step in result.steps)
+    say(f"heal   {spec.steps} steps without {spec.block.describe()}, {result.precision}:")
+    say(f"       {seconds:.2f} s per step of {tokens} tokens, {total:.0f} s in all")
     for name in ("unpruned", "pruned", "healed"):
         point = getattr(result, name)
         say(f"       {name:9} loss {point.loss:.3f} ± {point.loss_stderr:.3f}  acc {point.acc:.2f} ± {point.acc_stderr:.3f}")
