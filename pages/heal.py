@@ -3,14 +3,14 @@
 import streamlit as st
 
 from analysis.results import ModelFacts
+from analysis.specs import BenchmarkSpec, ModelSpec
 from pages.components import block_choice, frame, guard, header, heal_panel, library, recipe_form, state
 
 frame.require()
 
 
-def facts() -> ModelFacts | None:
+def facts(model: ModelSpec) -> ModelFacts | None:
     """The current model's size, from whatever has been measured of it."""
-    model = state.current_model()
     for kind in ("distances", "sweep", "inspect", "heal"):
         found = library.find(kind, model, any_precision=True)
         if found:
@@ -18,19 +18,25 @@ def facts() -> ModelFacts | None:
     return None
 
 
+def shown(kind: str, model: ModelSpec) -> library.Found | None:
+    """The result that Explore shows of a kind."""
+    found = library.find(kind, model, any_precision=True)
+    return library.by_key(kind, state.shown_result(kind, [entry.key for entry in found]))
+
+
 with guard.errors_shown():
     header.show("Heal", "Can the damage be repaired?")
-    model, known = state.current_model(), facts()
+    model = state.current_model()
+    known = facts(model)
     left, right = st.columns([4, 7], gap="medium")
     with left, st.container(border=True):
         if known is None:
             st.info("Nothing is known of this model yet: compute its distance map first, so that there is a block to choose.")
             st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
         else:
-            maps = library.find("distances", model, any_precision=True)
-            shown = state.shown_result("distances", [found.key for found in maps])
-            block = block_choice.show(library.by_key("distances", shown), known.n_layers)
+            block = block_choice.show(shown("distances", model), known.n_layers)
+            sweep = shown("sweep", model)
             if block:
-                recipe_form.show(model, block)
+                recipe_form.show(model, block, sweep.result.spec.benchmark if sweep else BenchmarkSpec())
     with right:
         heal_panel.show()

@@ -3,29 +3,42 @@
 import streamlit as st
 
 from analysis import recipes
-from analysis.specs import Block, HealSpec, ModelSpec
-from pages.components import guard, start, state
+from analysis.specs import TASKS, BenchmarkSpec, Block, HealSpec, ModelSpec
+from pages.components import guard, start, state, words
 
 
-def show(model: ModelSpec, block: Block) -> None:
-    """Draw the recipe; submitting it queues the heal."""
+def show(model: ModelSpec, block: Block, asked: BenchmarkSpec) -> None:
+    """Draw the recipe; submitting it queues the heal.
+
+    Args:
+        model: the model to cut and heal.
+        block: the layers to remove.
+        asked: the questions of the curve on screen: asking the same ones puts the healed model on that curve.
+    """
     with guard.errors_shown():
         name = st.selectbox(
             "Recipe", recipes.NAMES, key="recipe", persist_state="session", help="A preset; every number can be changed."
         )
         preset = recipes.heal_spec(name, model=model, block=block)
+        st.caption(_why(preset, name))
         with st.form(f"heal-form-{name}", border=False):
-            changes = _numbers(preset, name)
+            values = _numbers(preset, name)
+            benchmark = _questions(asked, name)
             if not st.form_submit_button(
                 "Start healing", type=state.main_button(), key="start-heal", icon=":material/healing:"
             ):
                 return
-        quantization = changes.pop("quantization")
-        spec = recipes.heal_spec(name, model=_quantized(model, quantization), block=block, **_changed(preset, changes))
+        spec = recipes.heal_spec(name, model=model, block=block, benchmark=benchmark, **_changed(preset, values))
         job = start.start(spec, f"Heal [{block.start}, {block.stop}), {spec.steps} steps")
         if job is not None:
             state.show_result("heal", job.id)
             st.rerun()
+
+
+def _why(preset: HealSpec, name: str) -> str:
+    """Where the preset's numbers come from; some presets are larger with an accelerator."""
+    variants = [recipes.get(name, model=preset.model.source, on_gpu=on_gpu) for on_gpu in (False, True)]
+    return next((recipe.why for recipe in variants if recipe.steps == preset.steps), variants[0].why)
 
 
 def _numbers(preset: HealSpec, name: str) -> dict:
@@ -58,11 +71,19 @@ def _numbers(preset: HealSpec, name: str) -> dict:
     return values
 
 
-def _quantized(model: ModelSpec, quantization: str) -> ModelSpec:
-    return ModelSpec(model.source, model.revision, model.dtype, model.device, quantization)
+def _questions(asked: BenchmarkSpec, name: str) -> BenchmarkSpec:
+    """Which questions the three models are asked in the end."""
+    left, right = st.columns(2)
+    key = f"{name}-{asked.task}-{asked.limit}"
+    task = left.selectbox(
+        "Questions from", TASKS, TASKS.index(asked.task), format_func=words.TASK_NAMES.get, key=f"heal-task-{key}"
+    )
+    limit = right.number_input("How many", 1, 100_000, asked.limit or 100, key=f"heal-limit-{key}")
+    return BenchmarkSpec(task=task, limit=int(limit), shots=asked.shots if task == asked.task else None, seed=asked.seed)
 
 
 def _changed(preset: HealSpec, values: dict) -> dict:
     """Only what differs from the preset, so that an untouched form keeps the preset's name."""
-    own = {**{name: getattr(preset, name) for name in values if name != "seq_len"}, "seq_len": preset.corpus.seq_len}
+    own = {name: getattr(preset, name) for name in values if name not in ("seq_len", "quantization")}
+    own |= {"seq_len": preset.corpus.seq_len, "quantization": preset.model.quantization}
     return {name: value for name, value in values.items() if value != own[name]}

@@ -42,8 +42,8 @@ def first_look(page: Page, address: str) -> None:
 
 def fresh_map(page: Page) -> None:
     page.get_by_role("button", name="New map").click()
-    page.get_by_label("How many").fill("8")
-    page.get_by_label("Tokens per text").fill("64")
+    page.get_by_role("spinbutton", name="How many").fill("8")
+    page.get_by_role("spinbutton", name="Tokens per text").fill("64")
     page.get_by_role("button", name="Compute map").click()
     ended(page, "Distance map, C4 8 × 64")
     expect(page.get_by_role("combobox", name=re.compile("Distance map"))).to_have_value(re.compile("C4 8 × 64"))
@@ -53,7 +53,7 @@ def fresh_map(page: Page) -> None:
 
 def move_the_slider(page: Page) -> None:
     slider = page.get_by_role("slider")
-    before = int(slider.get_attribute("aria-valuenow") or 0)
+    before = int(slider.input_value())
     slider.focus()
     for _ in range(2):
         page.keyboard.press("ArrowRight")
@@ -63,8 +63,8 @@ def move_the_slider(page: Page) -> None:
 
 def small_sweep(page: Page) -> None:
     page.get_by_role("button", name="Run a sweep").click()
-    page.get_by_label("How many").fill("20")
-    page.get_by_label("Up to n removed layers").fill("8")
+    page.get_by_role("spinbutton", name="How many").fill("20")
+    page.get_by_role("spinbutton", name="Up to n removed layers").fill("8")
     page.get_by_role("button", name="Run sweep").click()
     ended(page, "Curve, ARC-Easy 20, n ≤ 8")
     expect(page.get_by_role("combobox", name=re.compile("Accuracy and loss"))).to_have_value(re.compile("ARC-Easy × 20"))
@@ -76,7 +76,7 @@ def small_sweep(page: Page) -> None:
 def heal_with_a_reload(page: Page) -> None:
     page.get_by_role("link", name="Heal").click()
     expect(page.get_by_role("heading", name="Heal", exact=True)).to_be_visible()
-    page.get_by_label("Optimizer steps").fill("6")
+    page.get_by_role("spinbutton", name="Optimizer steps").fill("6")
     page.get_by_role("button", name="Start healing").click()
     step = page.get_by_text(re.compile(r"^[1-6] of 6$"))
     expect(step).to_be_visible(timeout=LONG)

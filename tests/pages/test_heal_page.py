@@ -1,0 +1,127 @@
+"""Heal in every state: nothing known, ready, queued, running, done, failed, interrupted."""
+
+import json
+
+import fakes
+import pytest
+
+from analysis import job_table, jobs, recipes
+
+
+def texts(at) -> str:
+    shown = [*at.markdown, *at.caption, *at.info, *at.error, *at.warning, *at.code]
+    return "\n".join(str(element.value) for element in shown)
+
+
+def axes(at) -> list[str]:
+    figures = [json.loads(element.proto.spec) for element in at.get("plotly_chart")]
+    return [figure["layout"]["yaxis"]["title"]["text"] for figure in figures]
+
+
+@pytest.fixture
+def known(ui_cache):
+    """A model with a map and a curve."""
+    fakes.distances().save()
+    fakes.sweep().save()
+
+
+def test_of_an_unknown_model_the_page_says_what_to_do_first(app):
+    at = app("pages/heal.py")
+    assert "compute its distance map first" in texts(at)
+    assert "No heal of this model yet" in texts(at)
+
+
+def test_starting_queues_the_recipe_for_the_sliders_block(app, known):
+    at = app("pages/heal.py", n="5")
+    best = fakes.distances().best[4].block
+    assert best.describe() in texts(at)
+    name = recipes.NAMES[0]
+    at.number_input(key=f"{name}-steps").set_value(7)
+    at.number_input(key=f"{name}-r").set_value(8)
+    at.button(key="start-heal").click().run()
+    (made,) = jobs.active()
+    assert (made.spec.block, made.spec.steps, made.spec.r) == (best, 7, 8)
+    assert made.spec.model.quantization == "4bit"
+    assert made.spec.benchmark.limit == fakes.sweep().spec.benchmark.limit
+    assert "Next in the queue" in texts(at)
+
+
+def test_an_untouched_form_is_the_preset(app, known):
+    at = app("pages/heal.py", n="5")
+    at.button(key="start-heal").click().run()
+    (made,) = jobs.active()
+    assert made.spec.recipe == recipes.NAMES[0]
+
+
+def test_a_block_of_ones_own(app, known):
+    at = app("pages/heal.py", n="3")
+    at.button_group(key="block-way").set_value("own").run()
+    at.number_input(key="heal-start-3").set_value(2).run()
+    at.button(key="start-heal").click().run()
+    (made,) = jobs.active()
+    assert (made.spec.block.start, made.spec.block.size) == (2, 3)
+
+
+def running(job, steps_done: int = 20):
+    """A heal on its way, with what it has published so far."""
+    heal = fakes.heal(steps_done)
+    heal.save()
+    values = {"step": steps_done, "loss": 3.21, "learning_rate": 2e-4, "tokens_per_s": 440.0, "memory_bytes": 1.3e9}
+    return job(
+        fakes.heal_spec(), jobs.RUNNING, "Heal", phase="healing", done=steps_done, total=50,
+        result_key=heal.spec.fingerprint(), values=job_table.to_json(values),
+    )  # fmt: skip
+
+
+def test_a_running_heal_shows_numbers_and_curve_and_can_be_cancelled(app, known, job):
+    made = running(job)
+    at = app("pages/heal.py")
+    shown = {item.label: item.value for item in at.metric}
+    assert shown["Step"] == "20 of 50"
+    assert shown["Training loss"] == "3.21"
+    assert shown["Speed"] == "440 tokens/s"
+    assert shown["Peak memory"] == "1.3 GB"
+    assert axes(at) == ["loss, nats per token"]
+    at.button(key=f"heal-cancel-{made.id}").click().run()
+    assert jobs.get(made.id).cancel_requested
+
+
+def test_progress_is_there_for_a_second_visitor(app, known, job):
+    running(job)
+    app("pages/heal.py")
+    assert {item.label: item.value for item in app("pages/heal.py").metric}["Step"] == "20 of 50"
+
+
+def test_a_done_heal_shows_the_three_models_and_the_adapter(app, known, ui_cache):
+    fakes.heal().save()
+    at = app("pages/heal.py")
+    table = at.table[0].value
+    assert list(table["model"]) == ["unpruned", "pruned", "healed"]
+    assert list(table["accuracy ± se"]) == ["48.0% ± 5.0", "41.0% ± 4.9", "46.0% ± 5.0"]
+    assert list(table["loss ± se, nats per token"]) == ["2.41 ± 0.08", "4.45 ± 0.09", "3.10 ± 0.08"]
+    assert axes(at) == ["accuracy", "loss, nats per token", "loss, nats per token"]
+    assert str(ui_cache / "adapters" / "abc") in texts(at)
+
+
+def test_precomputed_heal_is_badged(app, known, precomputed):
+    precomputed(fakes.heal())
+    assert "precomputed" in texts(app("pages/heal.py"))
+
+
+def test_a_failed_heal_shows_the_sentence_and_the_log(app, known, job, ui_cache):
+    made = job(fakes.heal_spec(), jobs.FAILED, "Heal", error="The disk is full.")
+    (made.folder / "log.txt").write_text("step 1\nNo space left on device\n")
+    at = app("pages/heal.py")
+    assert "The disk is full." in [item.value for item in at.error]
+    assert "No space left on device" in texts(at)
+    at.button(key=f"heal-resume-{made.id}").click().run()
+    assert jobs.get(made.id).state == jobs.QUEUED
+
+
+def test_an_interrupted_heal_keeps_its_curve(app, known, job):
+    heal = fakes.heal(20)
+    heal.save()
+    job(fakes.heal_spec(), jobs.INTERRUPTED, "Heal", error="The worker was killed.", result_key=heal.spec.fingerprint())
+    at = app("pages/heal.py")
+    assert "The worker was killed." in [item.value for item in at.warning]
+    assert "loss, nats per token" in axes(at)
