@@ -1,0 +1,126 @@
+"""Healing documents become training rows: joined with end-of-text tokens, cut to length, never padded."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis import corpora
+from analysis.errors import RecipeError
+from analysis.specs import MIN_DOCUMENT_TOKENS, CorpusSpec
+
+_TOKENIZED_AT_ONCE = 32
+"""Documents handed to the tokenizer in one call: it works on them in parallel, and little is done in vain."""
+
+
+@dataclass(frozen=True)
+class PackedRows:
+    """Training text as a rectangle of token ids."""
+
+    rows: np.ndarray
+    """(n_rows, seq_len), int64; every position is a real token."""
+    n_skipped: int
+    """Documents passed over because they were under 16 tokens."""
+    n_held_out: int
+    """Documents passed over because the validation loss is measured on them."""
+
+
+def pack(documents: Iterable[list[int]], seq_len: int, eos_token_id: int | None, *, max_rows: int | None = None) -> np.ndarray:
+    """Join documents with an end-of-text token after each and cut the stream into rows.
+
+    No token is lost but the tail that does not fill a row.
+
+    Args:
+        documents: token ids of each document.
+        seq_len: tokens per row.
+        eos_token_id: the end-of-text token; None when the tokenizer has none, and nothing is put between documents.
+        max_rows: stop reading documents when so many rows are full; None to read all.
+
+    Returns:
+        (n_rows, seq_len), int64; no rows when the text is shorter than one.
+    """
+    stream: list[int] = []
+    for ids in documents:
+        stream += ids
+        if eos_token_id is not None and (not ids or ids[-1] != eos_token_id):  # some tokenizers add it themselves
+            stream.append(eos_token_id)
+        if max_rows is not None and len(stream) >= max_rows * seq_len:
+            break
+    n_rows = len(stream) // seq_len
+    if max_rows is not None:
+        n_rows = min(n_rows, max_rows)
+    return np.array(stream[: n_rows * seq_len], dtype=np.int64).reshape(n_rows, seq_len)
+
+
+def training_rows(spec: CorpusSpec, validation: CorpusSpec, tokenizer: Any, *, max_rows: int | None = None) -> PackedRows:
+    """Draw and pack the documents of `spec`, leaving out every document that `validation` measures on.
+
+    Args:
+        spec: resolved; `n_texts` documents at most are packed into rows of `seq_len` tokens.
+        validation: resolved; the texts of the validation loss, whatever their split.
+        tokenizer: a transformers tokenizer.
+        max_rows: rows that the training will ever look at; no more are made.
+
+    Raises:
+        CorpusError: when the text cannot be read.
+        RecipeError: when what is left does not fill a single row.
+    """
+    held_out = measured_documents(validation, tokenizer)
+    counts = {"skipped": 0, "held_out": 0}
+
+    def wanted() -> Iterator[list[int]]:
+        texts = corpora.documents(spec)
+        fresh = [text for text in texts if text not in held_out]
+        counts["held_out"] = len(texts) - len(fresh)
+        for ids in _tokenized(fresh, tokenizer):
+            if len(ids) < MIN_DOCUMENT_TOKENS:
+                counts["skipped"] += 1
+            else:
+                yield ids
+
+    rows = pack(itertools.islice(wanted(), spec.n_texts), spec.seq_len, tokenizer.eos_token_id, max_rows=max_rows)
+    if len(rows) == 0:
+        raise RecipeError(
+            f"The healing text {spec.source!r} does not fill one row of {spec.seq_len} tokens"
+            f"{' once the validation documents are left out' if counts['held_out'] else ''}; give more text, or a smaller "
+            f"seq-len."
+        )
+    return PackedRows(rows, counts["skipped"], counts["held_out"])
+
+
+def measured_documents(spec: CorpusSpec, tokenizer: Any) -> set[str]:
+    """The documents that `corpora.tokenize` draws for this spec, as whole text."""
+    chosen: set[str] = set()
+    for text in corpora.documents(spec):
+        if len(chosen) == spec.n_texts:
+            break
+        if len(tokenizer(text[: spec.seq_len * 40]).input_ids[: spec.seq_len]) >= MIN_DOCUMENT_TOKENS:
+            chosen.add(text)
+    return chosen
+
+
+def _tokenized(texts: list[str], tokenizer: Any) -> Iterator[list[int]]:
+    for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
+        yield from tokenizer(texts[start : start + _TOKENIZED_AT_ONCE], verbose=False).input_ids
+
+
+def row_numbers(n_rows: int, first: int, count: int, seed: int) -> list[int]:
+    """Which rows the positions `first` .. `first + count - 1` of the training order are.
+
+    Every row comes once before any comes again, each round in an order of its own. A pure function of its arguments, so a
+    resumed heal sees what an uninterrupted one would have seen.
+
+    Args:
+        n_rows: rows there are.
+        first: 0-based position in the order.
+        count: how many.
+        seed: of the order.
+    """
+    rounds = {number: _order(n_rows, number, seed) for number in range(first // n_rows, (first + count - 1) // n_rows + 1)}
+    return [int(rounds[position // n_rows][position % n_rows]) for position in range(first, first + count)]
+
+
+def _order(n_rows: int, number: int, seed: int) -> np.ndarray:
+    return np.random.default_rng([seed, number]).permutation(n_rows)

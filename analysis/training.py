@@ -1,0 +1,187 @@
+"""LoRA training step by step, reproducible from any step on: the state is (weights, moments, step) and nothing else."""
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+
+from analysis import checkpoints, packing
+from analysis.architecture import DTYPE_BYTES, Decoder
+from analysis.checkpoints import Checkpoint
+from analysis.errors import RecipeError
+from analysis.specs import HealSpec
+
+BETAS = (0.9, 0.999)
+MAX_GRADIENT_NORM = 1.0
+"""With weight decay 0, the defaults of transformers' Trainer, which the paper used (`paper.md` 3.3)."""
+_LOGITS_AT_ONCE = 1 << 25
+"""Vocabulary logits held at once (128 MB in float32)."""
+
+
+def learning_rate(step: int, *, peak: float, warmup_steps: int, steps: int) -> float:
+    """Linear warm-up to `peak`, then a cosine to 0.
+
+    Args:
+        step: 0-based step that is about to be taken, 0 .. steps-1.
+        peak: the highest rate, reached at the last warm-up step.
+        warmup_steps: steps of the warm-up; 0 for none.
+        steps: all steps.
+    """
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
+
+
+def derived_seed(*parts: int | str) -> int:
+    """A seed that is a pure function of its parts, below 2^63."""
+    return int.from_bytes(hashlib.sha256(":".join(map(str, parts)).encode()).digest()[:8], "big") >> 1
+
+
+class _HeadLoss(torch.autograd.Function):
+    """Mean cross-entropy of normed states, whose gradient is worked out chunk by chunk already on the way forward.
+
+    So the (tokens, vocab_size) logits of a whole batch never exist, neither forward nor backward.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, targets: Tensor, decoder: Decoder) -> Tensor:
+        gradient = torch.empty_like(states)
+        total = torch.zeros((), dtype=torch.float64, device=states.device if states.device.type != "mps" else "cpu")
+        rows = max(1, _LOGITS_AT_ONCE // decoder.config.vocab_size)
+        for start in range(0, len(states), rows):
+            part = states[start : start + rows].detach().requires_grad_()
+            with torch.enable_grad():
+                loss = nn.functional.cross_entropy(decoder.logits(part), targets[start : start + rows], reduction="sum")
+            (gradient[start : start + rows],) = torch.autograd.grad(loss, part)
+            total += loss.detach().to(total)
+        ctx.save_for_backward(gradient / len(states))
+        return (total / len(states)).to(device=states.device, dtype=torch.float32)
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * outer[0].to(gradient.dtype), None, None
+
+
+def head_loss(decoder: Decoder, states: Tensor, targets: Tensor) -> Tensor:
+    """Mean next-token cross-entropy, in nats, of normed states through the frozen vocabulary head.
+
+    Args:
+        decoder: for the head and the family's scaling of logits.
+        states: (tokens, hidden_size), after the final norm.
+        targets: (tokens,), the token that follows each.
+
+    Returns:
+        float32 scalar that gradients flow through.
+    """
+    return _HeadLoss.apply(states, targets, decoder)
+
+
+def activation_bytes(decoder: Decoder, tokens: int, dtype: str) -> int:
+    """Estimated bytes that one forward pass keeps for its backward pass, without gradient checkpointing.
+
+    Per token and layer about 16 x hidden_size + 8 x feed-forward width numbers, measured on the starter model.
+    """
+    config = decoder.config
+    widths = (getattr(config, name, None) for name in ("intermediate_size", "ffn_dim", "n_inner"))
+    width = next((width for width in widths if isinstance(width, int)), 4 * config.hidden_size)
+    return int(tokens * decoder.n_layers * (16 * config.hidden_size + 8 * width) * DTYPE_BYTES[dtype])
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step that was taken."""
+
+    number: int
+    """1-based."""
+    loss: float
+    """Mean over its tokens, nats per token, before the update."""
+    learning_rate: float
+
+
+class Trainer:
+    """The optimizer and the place in the schedule."""
+
+    def __init__(self, model: PeftModel, decoder: Decoder, rows: np.ndarray, spec: HealSpec) -> None:
+        """Get ready for the first step.
+
+        Args:
+            model: the cut model with its adapter; what requires gradients is trained.
+            decoder: the same model, taken apart.
+            rows: packed text, (n_rows, seq_len).
+            spec: the heal.
+        """
+        self.model, self.decoder, self.rows, self.spec = model, decoder, rows, spec
+        self.parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=0.0, betas=BETAS, weight_decay=0.0)
+        self.steps_done = 0
+
+    @property
+    def n_trainable(self) -> int:
+        """Parameters that are trained."""
+        return sum(parameter.numel() for parameter in self.parameters.values())
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens of one optimizer step."""
+        return self.spec.batch_size * self.spec.gradient_accumulation * self.rows.shape[1]
+
+    def take_step(self, between: Callable[[], None]) -> Step:
+        """Train on the next rows.
+
+        Args:
+            between: called after each forward and backward pass but the last; may raise, and the step then never happened.
+
+        Raises:
+            RecipeError: when the loss or the gradient is no longer a number.
+        """
+        spec = self.spec
+        rate = learning_rate(self.steps_done, peak=spec.learning_rate, warmup_steps=spec.warmup_steps, steps=spec.steps)
+        self.model.train()
+        losses = []
+        try:
+            for micro in range(spec.gradient_accumulation):
+                if micro:
+                    between()
+                losses.append(self._accumulate(micro))
+            norm = float(nn.utils.clip_grad_norm_(self.parameters.values(), MAX_GRADIENT_NORM))
+            if not math.isfinite(sum(losses)) or not math.isfinite(norm):
+                raise RecipeError(
+                    f"The loss was no longer a number at step {self.steps_done + 1}; heal again with a learning rate below "
+                    f"{spec.learning_rate:g}, or with more warm-up steps."
+                )
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
+        finally:
+            self.optimizer.zero_grad(set_to_none=True)
+        self.steps_done += 1
+        return Step(self.steps_done, sum(losses) / len(losses), rate)
+
+    def _accumulate(self, micro: int) -> float:
+        """Add the gradient of one batch; returns its mean loss."""
+        spec = self.spec
+        first = (self.steps_done * spec.gradient_accumulation + micro) * spec.batch_size
+        numbers = packing.row_numbers(len(self.rows), first, spec.batch_size, spec.seed)
+        ids = torch.from_numpy(self.rows[numbers]).to(self.decoder.device)
+        torch.manual_seed(derived_seed(spec.seed, "dropout", self.steps_done, micro))
+        body: Any = self.decoder.body
+        states = body(input_ids=ids, use_cache=False).last_hidden_state
+        loss = head_loss(self.decoder, states[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+        (loss / spec.gradient_accumulation).backward()
+        return float(loss.detach())
+
+    def state(self) -> Checkpoint:
+        """What `go_on_from` needs; its tensors are shared with the trainer."""
+        return Checkpoint(self.steps_done, checkpoints.trainable_state(self.parameters, self.optimizer))
+
+    def go_on_from(self, checkpoint: Checkpoint) -> None:
+        """Continue as if this trainer had taken the checkpoint's steps itself."""
+        checkpoints.restore(checkpoint, self.parameters, self.optimizer)
+        self.steps_done = checkpoint.step

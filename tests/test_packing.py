@@ -1,0 +1,108 @@
+"""Packing: nothing lost but the tail, nothing padded, nothing validated on, and an order that can be gone on with."""
+
+import json
+
+import numpy as np
+import pytest
+
+from analysis import corpora, packing
+from analysis.errors import RecipeError
+from analysis.specs import CorpusSpec
+
+EOS = 9
+
+
+def test_documents_are_joined_with_eos_and_only_the_tail_is_lost():
+    rows = packing.pack([[1, 2, 3], [4, 5], [6]], 3, EOS)
+    assert rows.tolist() == [[1, 2, 3], [EOS, 4, 5], [EOS, 6, EOS]]
+    assert packing.pack([[1, 2, 3], [4, 5], [6, 7]], 4, EOS).tolist() == [[1, 2, 3, EOS], [4, 5, EOS, 6]]
+
+
+def test_an_eos_that_the_tokenizer_added_is_not_doubled():
+    assert packing.pack([[1, EOS], [2, EOS]], 2, EOS).tolist() == [[1, EOS], [2, EOS]]
+
+
+def test_without_an_eos_token_documents_just_follow_each_other():
+    assert packing.pack([[1, 2], [3, 4]], 2, None).tolist() == [[1, 2], [3, 4]]
+
+
+def test_every_token_of_random_documents_is_in_the_rows_in_order():
+    random = np.random.default_rng(0)
+    documents = [random.integers(10, 99, size=random.integers(1, 40)).tolist() for _ in range(50)]
+    expected = [token for ids in documents for token in [*ids, EOS]]
+    rows = packing.pack(documents, 16, EOS)
+    assert rows.shape == (len(expected) // 16, 16)
+    assert rows.flatten().tolist() == expected[: rows.size]
+
+
+def test_no_more_rows_than_wanted_are_made():
+    read = []
+
+    def documents():
+        for number in range(100):
+            read.append(number)
+            yield [number] * 4
+
+    assert packing.pack(documents(), 5, EOS, max_rows=2).shape == (2, 5)
+    assert len(read) == 2
+
+
+def test_a_text_shorter_than_a_row_makes_none():
+    assert packing.pack([[1, 2]], 16, EOS).shape == (0, 16)
+
+
+def test_order_visits_every_row_once_per_round_and_differs_between_rounds_and_seeds():
+    order = packing.row_numbers(7, 0, 21, seed=3)
+    rounds = [order[0:7], order[7:14], order[14:21]]
+    assert all(sorted(one) == list(range(7)) for one in rounds)
+    assert rounds[0] != rounds[1]
+    assert packing.row_numbers(7, 0, 7, seed=4) != rounds[0]
+
+
+def test_order_is_a_pure_function_of_the_position():
+    whole = packing.row_numbers(7, 0, 40, seed=1)
+    for first in range(35):
+        assert packing.row_numbers(7, first, 5, seed=1) == whole[first : first + 5]
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    path = tmp_path / "texts.jsonl"
+    documents = [f"Document {number}: " + f"word{number} and some more of it, " * 12 for number in range(40)]
+    path.write_text("\n".join(json.dumps({"text": text}) for text in [*documents, "short"]))
+    return str(path)
+
+
+def decoded(rows, tokenizer) -> str:
+    return tokenizer.decode(rows.flatten().tolist())
+
+
+def test_rows_and_validation_never_share_a_document_even_without_a_split(corpus, tokenizer):
+    train = CorpusSpec(corpus, n_texts=100, seq_len=32, split="all", seed=1)
+    validation = CorpusSpec(corpus, n_texts=5, seq_len=32, split="all", seed=0)
+    packed = packing.training_rows(train, validation, tokenizer)
+    held_out = packing.measured_documents(validation, tokenizer)
+    assert len(held_out) == packed.n_held_out == 5
+    assert packed.n_skipped == 1
+    text = decoded(packed.rows, tokenizer)
+    assert not any(document.split(":")[0] + ":" in text for document in held_out)
+    others = [document for document in corpora.documents(train) if document not in held_out and document != "short"]
+    assert len(others) == 35
+    assert all(document.split(":")[0] + ":" in text for document in others)
+
+
+def test_held_out_documents_are_exactly_the_measured_ones(corpus, tokenizer):
+    spec = CorpusSpec(corpus, n_texts=5, seq_len=32, split="validation", seed=2)
+    measured = corpora.tokenize(spec, tokenizer).token_ids
+    held_out = packing.measured_documents(spec, tokenizer)
+    assert sorted(tokenizer(text).input_ids[:32] for text in held_out) == sorted(measured)
+
+
+def test_too_little_text_is_one_sentence(tmp_path, tokenizer):
+    path = tmp_path / "one.txt"
+    path.write_text("Only these few words are here, which is more than sixteen tokens but far from a row of them all.")
+    spec = CorpusSpec(str(path), seq_len=512)
+    other = tmp_path / "other.txt"
+    other.write_text("Quite another text to measure on, also long enough to be used as a text for the loss, one hopes here.")
+    with pytest.raises(RecipeError, match="does not fill one row of 512 tokens"):
+        packing.training_rows(spec, CorpusSpec(str(other)), tokenizer)

@@ -1,0 +1,106 @@
+"""Recipes: the paper's table to the letter, the choice for a model, and overrides."""
+
+import pytest
+
+from analysis import recipes
+from analysis.errors import RecipeError, SpecError
+from analysis.specs import Block, HealSpec, ModelSpec
+
+BLOCK = Block(11, 5)
+PAPER = {
+    "meta-llama/Llama-2-7b-hf": (2048, 3e-4, 2),
+    "meta-llama/Llama-2-13b-hf": (4096, 3e-4, 64),
+    "meta-llama/Llama-2-70b-hf": (4096, 3e-5, 8),
+    "Qwen/Qwen-7B": (2048, 3e-4, 64),
+    "Qwen/Qwen-14B": (4096, 3e-4, 64),
+    "mistralai/Mistral-7B-v0.1": (2048, 3e-6, 4),
+    "microsoft/phi-2": (2048, 2e-4, 64),
+}
+
+
+@pytest.mark.parametrize(("model", "row"), PAPER.items())
+def test_paper_recipe_equals_the_papers_table(model, row):
+    spec = recipes.heal_spec("paper", model=ModelSpec(model), block=BLOCK)
+    assert (spec.corpus.seq_len, spec.learning_rate, spec.r) == row
+    assert spec.batch_size * spec.gradient_accumulation == 16
+    assert (spec.steps, spec.warmup_steps, spec.lora_dropout) == (5000, 100, 0.05)
+    assert spec.model.quantization == "4bit"
+    assert (spec.corpus.source, spec.corpus.split, spec.validation.split) == ("c4", "train", "validation")
+
+
+def test_token_counts_equal_the_papers():
+    assert recipes.get("paper-llama-2-7b").tokens == pytest.approx(164e6, rel=0.01)
+    assert recipes.get("paper-qwen-14b").tokens == pytest.approx(328e6, rel=0.01)
+
+
+def test_paper_recipe_follows_the_rule_for_an_unknown_model():
+    recipe = recipes.get("paper", model="someone/new-model")
+    assert (recipe.r, recipe.learning_rate) == (64, 3e-4)
+    assert "rank 64" in recipe.why
+
+
+@pytest.mark.parametrize("name", recipes.NAMES)
+def test_every_recipe_makes_a_spec_and_says_why(name):
+    spec = recipes.heal_spec(name, model=ModelSpec(), block=BLOCK)
+    assert isinstance(spec, HealSpec)
+    assert spec.recipe == name
+    assert recipes.get(name).why.endswith(".")
+    assert spec.warmup_steps < spec.steps
+
+
+def test_default_choice():
+    assert recipes.for_model("meta-llama/Llama-2-7b-hf", 32, on_gpu=True).r == 2
+    assert recipes.for_model("meta-llama/Llama-2-7b-hf", 32, on_gpu=True).name == "paper"
+    assert recipes.for_model("/models/Llama-2-7b-hf/", 32, on_gpu=True).name == "paper"
+    assert recipes.for_model("meta-llama/Llama-2-7b-hf", 32, on_gpu=False) == recipes.QUICK
+    assert recipes.for_model("meta-llama/Llama-2-7b-hf", 24, on_gpu=True) == recipes.QUICK_GPU  # not that model after all
+    assert recipes.for_model("starter", 30, on_gpu=False) == recipes.QUICK
+
+
+def test_unknown_recipe_lists_the_known_ones():
+    with pytest.raises(RecipeError, match="'slow'.*quick, paper, paper-llama-2-7b"):
+        recipes.heal_spec("slow", model=ModelSpec(), block=BLOCK)
+
+
+def test_unknown_setting_lists_the_known_ones():
+    with pytest.raises(RecipeError, match="no setting rank.*lora_dropout"):
+        recipes.heal_spec("quick", model=ModelSpec(), block=BLOCK, rank=3)
+
+
+def test_a_bad_value_is_a_spec_error():
+    with pytest.raises(SpecError, match="steps must be at least 1"):
+        recipes.heal_spec("quick", model=ModelSpec(), block=BLOCK, steps=0)
+
+
+def test_overrides_are_named_as_changes():
+    changed = recipes.heal_spec("quick", model=ModelSpec(), block=BLOCK, r=4, seq_len=128)
+    assert (changed.r, changed.corpus.seq_len, changed.recipe) == (4, 128, "quick, changed")
+    same = recipes.heal_spec("quick", model=ModelSpec(), block=BLOCK, r=recipes.QUICK.r, seed=3)
+    assert (same.recipe, same.seed) == ("quick", 3)
+
+
+def test_fewer_steps_shrink_warm_up_and_validation_too():
+    spec = recipes.heal_spec("quick", model=ModelSpec(), block=BLOCK, steps=4)
+    assert spec.warmup_steps < 4
+    assert 1 <= spec.eval_every <= 4
+    assert recipes.heal_spec("quick", model=ModelSpec(), block=BLOCK, steps=4, warmup_steps=3).warmup_steps == 3
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "expected"),
+    [
+        (ModelSpec(), None, "4bit"),
+        (ModelSpec(), "none", "none"),
+        (ModelSpec(quantization="8bit"), None, "8bit"),
+        (ModelSpec("model.gguf"), None, "none"),
+        (ModelSpec(device="mps"), None, "none"),
+    ],
+)
+def test_quantization(model, asked, expected):
+    assert recipes.heal_spec("quick", model=model, block=BLOCK, quantization=asked).model.quantization == expected
+
+
+def test_quick_is_larger_on_a_gpu():
+    cpu, gpu = (recipes.heal_spec("quick", model=ModelSpec(), block=BLOCK, on_gpu=on) for on in (False, True))
+    assert gpu.steps * gpu.batch_size > cpu.steps * cpu.batch_size
+    assert recipes.heal_spec("quick", model=ModelSpec(device="cuda:1"), block=BLOCK).steps == gpu.steps

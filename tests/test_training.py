@@ -1,0 +1,171 @@
+"""Training: schedule, loss in chunks, and steps that are a pure function of weights, moments and step number."""
+
+import families
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from analysis import adapters, checkpoints, pruning, training
+from analysis.architecture import find_decoder
+from analysis.errors import RecipeError, StorageError
+from analysis.specs import Block, HealSpec
+from analysis.training import Trainer
+
+BLOCK = Block(2, 2)
+
+
+def test_schedule_values():
+    rates = [training.learning_rate(step, peak=2.0, warmup_steps=4, steps=12) for step in range(12)]
+    assert rates[:4] == [0.5, 1.0, 1.5, 2.0]
+    assert rates[4] == 2.0
+    assert rates[8] == pytest.approx(1.0)
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+    assert 0 < rates[11] < 0.1
+
+
+def test_schedule_is_that_of_transformers_after_warm_up():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=3e-4)
+    reference = transformers.get_cosine_schedule_with_warmup(optimizer, 5, 50)
+    for step in range(50):
+        ours = training.learning_rate(step, peak=3e-4, warmup_steps=5, steps=50)
+        if step >= 5:
+            assert ours == pytest.approx(reference.get_last_lr()[0])
+        optimizer.step()
+        reference.step()
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "granite", "cohere"])
+def test_loss_in_chunks_equals_the_models_own(family, monkeypatch):
+    """Value and gradient, with the family's own scaling of logits, however small the chunks are."""
+    model = families.build(family)
+    decoder = find_decoder(model)
+    monkeypatch.setattr(training, "_LOGITS_AT_ONCE", 300 * 7)
+    ids = torch.arange(3, 51).reshape(2, 24)
+    states = decoder.body(input_ids=ids).last_hidden_state.detach().requires_grad_()
+    loss = training.head_loss(decoder, states[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+    (gradient,) = torch.autograd.grad(loss * 2, states)
+    expected = torch.nn.functional.cross_entropy(decoder.logits(states)[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+    (expected_gradient,) = torch.autograd.grad(expected * 2, states)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(loss.detach(), model(input_ids=ids, labels=ids).loss.detach())
+    torch.testing.assert_close(gradient, expected_gradient)
+
+
+def trainer(rows=None, **options) -> Trainer:
+    decoder = find_decoder(families.build("llama"))
+    pruning.cut(decoder, BLOCK)
+    values = {"steps": 12, "batch_size": 2, "learning_rate": 1e-2, "warmup_steps": 2, "r": 4, "lora_dropout": 0.1}
+    spec = HealSpec(block=BLOCK, **(values | options))
+    model = adapters.attach(decoder, spec, 0)
+    if rows is None:
+        rows = np.random.default_rng(0).integers(3, 300, size=(6, 32))
+    return Trainer(model, find_decoder(model), rows, spec)
+
+
+def nothing() -> None:
+    pass
+
+
+def weights(one: Trainer) -> dict[str, torch.Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in one.parameters.items()}
+
+
+def test_loss_falls_on_a_single_row_and_base_weights_stay():
+    one = trainer(np.random.default_rng(0).integers(3, 300, size=(1, 32)), steps=40, lora_dropout=0.0)
+    base = {name: value.clone() for name, value in one.model.named_parameters() if name not in one.parameters}
+    losses = [one.take_step(nothing).loss for _ in range(40)]
+    assert losses[-1] < losses[0] - 1
+    assert all(torch.equal(value, base[name]) for name, value in one.model.named_parameters() if name in base)
+    assert one.n_trainable == sum(value.numel() for value in one.parameters.values())
+    assert one.tokens_per_step == 64
+
+
+@pytest.mark.parametrize("stop", [1, 5, 11])
+def test_a_resumed_training_ends_exactly_like_an_uninterrupted_one(stop, cache):
+    whole = trainer(gradient_accumulation=2)
+    losses = [whole.take_step(nothing).loss for _ in range(12)]
+    first = trainer(gradient_accumulation=2)
+    for _ in range(stop):
+        first.take_step(nothing)
+    checkpoints.write("key", first.state())
+    second = trainer(gradient_accumulation=2)
+    found = checkpoints.newest("key")
+    assert found is not None
+    torch.manual_seed(99)  # whatever happened in between
+    second.go_on_from(found)
+    assert [second.take_step(nothing).loss for _ in range(12 - stop)] == losses[stop:]
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(second)[name])
+
+
+def test_accumulated_batches_equal_one_large_batch():
+    large, small = trainer(batch_size=4, lora_dropout=0.0), trainer(batch_size=2, gradient_accumulation=2, lora_dropout=0.0)
+    one, other = large.take_step(nothing), small.take_step(nothing)
+    assert one.loss == pytest.approx(other.loss, rel=1e-5)
+    for name, value in weights(large).items():
+        torch.testing.assert_close(value, weights(small)[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_step_that_is_stopped_halfway_never_happened():
+    whole, stopped = trainer(gradient_accumulation=3), trainer(gradient_accumulation=3)
+
+    def stop() -> None:
+        raise KeyError("stop")
+
+    with pytest.raises(KeyError):
+        stopped.take_step(stop)
+    assert stopped.steps_done == 0
+    assert whole.take_step(nothing) == stopped.take_step(nothing)
+    assert all(torch.equal(value, weights(stopped)[name]) for name, value in weights(whole).items())
+
+
+def test_a_loss_that_is_no_number_ends_the_training_before_it_harms_the_weights():
+    one = trainer()
+    one.take_step(nothing)
+    with torch.no_grad():
+        one.decoder.norm.weight.fill_(float("nan"))
+    before = weights(one)
+    with pytest.raises(RecipeError, match="no longer a number at step 2.*below 0.01"):
+        one.take_step(nothing)
+    assert all(torch.equal(value, before[name]) for name, value in weights(one).items())
+
+
+def test_gradient_checkpointing_changes_nothing():
+    plain, recomputed = trainer(), trainer()
+    recomputed.decoder.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    for _ in range(2):
+        assert plain.take_step(nothing).loss == pytest.approx(recomputed.take_step(nothing).loss, rel=1e-6)
+
+
+def test_the_last_two_checkpoints_are_kept_and_a_damaged_one_is_passed_over(cache):
+    one = trainer()
+    for _ in range(3):
+        one.take_step(nothing)
+        checkpoints.write("key", one.state())
+    folder = checkpoints.folder("key")
+    assert sorted(path.name for path in folder.iterdir()) == ["step-00000002", "step-00000003"]
+    assert checkpoints.newest("key").step == 3
+    assert checkpoints.newest("key", at_most=2).step == 2
+    content = bytearray((folder / "step-00000003" / "state.safetensors").read_bytes())
+    content[-1] ^= 1
+    (folder / "step-00000003" / "state.safetensors").write_bytes(content)
+    assert checkpoints.newest("key").step == 2
+    checkpoints.discard("key")
+    assert checkpoints.newest("key") is None
+
+
+def test_a_full_disk_keeps_the_older_checkpoint(cache, monkeypatch):
+    one = trainer()
+    one.take_step(nothing)
+    checkpoints.write("key", one.state())
+    one.take_step(nothing)
+
+    def full(*args, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StorageError, match="no space left"):
+        checkpoints.write("key", one.state())
+    assert checkpoints.newest("key").step == 1
+    assert [path.name for path in checkpoints.folder("key").iterdir()] == ["step-00000001"]
