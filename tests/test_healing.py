@@ -1,0 +1,272 @@
+"""The heal from spec to adapter: its curve, cancel and resume, what it refuses, and that it changes what it should."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from peft import PeftModel
+
+from analysis import checkpoints, evaluation, healing, models, pruning, recipes
+from analysis.errors import BlockRangeError, NotEnoughMemoryError, RecipeError, StorageError
+from analysis.progress import Cancelled, Progress
+from analysis.results import HealResult
+from analysis.specs import BenchmarkSpec, Block, CorpusSpec, HealSpec, ModelSpec
+
+BLOCK = Block(2, 2)
+STEPS = 6
+
+
+@pytest.fixture
+def texts(tmp_path) -> str:
+    path = tmp_path / "texts.jsonl"
+    lines = [f"Text {number}. " + f"The {number}th sentence is of this kind and goes on. " * 8 for number in range(60)]
+    path.write_text("\n".join(json.dumps({"text": line}) for line in lines))
+    return str(path)
+
+
+@pytest.fixture
+def spec(cache, tiny_folder, texts) -> HealSpec:
+    return HealSpec(
+        block=BLOCK,
+        model=ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"),
+        corpus=CorpusSpec(texts, n_texts=100, seq_len=32, split="train"),
+        validation=CorpusSpec(texts, n_texts=3, seq_len=32, split="validation"),
+        benchmark=None,
+        steps=STEPS,
+        batch_size=2,
+        warmup_steps=1,
+        learning_rate=1e-2,
+        r=4,
+        eval_every=2,
+    )
+
+
+class Reports(list):
+    """Keeps every report; cancels at the first one that `cancel_at` says yes to."""
+
+    def __init__(self, cancel_at=lambda progress: False) -> None:
+        super().__init__()
+        self.cancel_at = cancel_at
+
+    def __call__(self, progress: Progress) -> None:
+        self.append(progress)
+        if self.cancel_at(progress):
+            raise Cancelled
+
+
+def at_step(number: int):
+    return lambda progress: progress.phase == "healing" and progress.done >= number and progress.values.get("step") == number
+
+
+def adapter_weights(result: HealResult, cache) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(cache / result.adapter / "adapter_model.safetensors")
+
+
+def test_a_heal_from_start_to_end(spec, cache):
+    reports = Reports()
+    result = healing.run(spec, reports)
+    assert result.complete
+    assert [step.step for step in result.steps] == list(range(1, STEPS + 1))
+    assert [check.step for check in result.validations] == [0, 2, 4, 6]
+    assert result.validations[0].loss == result.pruned.loss
+    assert result.validations[-1].loss == result.healed.loss < result.pruned.loss
+    assert (result.unpruned.n, result.pruned.block, result.healed.block) == (0, BLOCK, BLOCK)
+    assert result.healed.n_texts == result.pruned.n_texts == 3
+    assert result.precision == "unquantized float32"
+    assert result.packed_rows == STEPS * 2
+    assert result.trainable_parameters == 4 * 3 * 4 * (32 + 48)
+    assert result.n_tokens > STEPS * 64
+    assert HealResult.load(result.spec) == result
+    assert not checkpoints.folder(result.spec.fingerprint()).exists()
+    assert healing.run(spec, Reports(lambda progress: True)) == result  # from the store, without a report
+
+
+def test_reports(spec):
+    reports = Reports()
+    result = healing.run(spec, reports)
+    assert [report.values["result_key"] for report in reports if "result_key" in report.values] == [result.spec.fingerprint()]
+    steps = [report for report in reports if report.phase == "healing" and "validation_loss" not in report.values]
+    assert [report.done for report in steps] == list(range(1, STEPS + 1))
+    assert set(steps[0].values) == {"step", "loss", "learning_rate", "tokens_per_s", "memory_bytes", "eta_s"}
+    assert steps[-1].values["eta_s"] == 0
+    assert all(report.total == STEPS for report in steps)
+    assert [report.values["validation_loss"] for report in reports if "validation_loss" in report.values] == [
+        check.loss for check in result.validations[1:]
+    ]
+    phases = {report.phase for report in reports}
+    assert {"measuring the loss on text (unpruned model)", "measuring the loss on text (pruned model)"} <= phases
+
+
+def test_the_adapter_gives_the_healed_loss_in_plain_peft(spec, cache):
+    result = healing.run(spec)
+    loaded = models.load(result.spec.model)
+    pruning.cut(loaded.decoder, BLOCK)
+    PeftModel.from_pretrained(loaded.model, cache / result.adapter)
+    assert evaluation.measure(loaded, None, result.spec.validation).point.loss == pytest.approx(result.healed.loss, abs=1e-6)
+
+
+def test_the_curve_is_on_disk_while_it_grows(spec, monkeypatch):
+    monkeypatch.setattr(healing, "PUBLISH_EVERY_S", 0.0)
+    seen = []
+
+    def look(progress: Progress) -> None:
+        if progress.phase == "healing":
+            stored = HealResult.load(healing.resolve(spec))
+            seen.append((progress.done, len(stored.steps), stored.complete, stored.unpruned is not None))
+
+    healing.run(spec, look)
+    assert all(done == stored and not complete and measured for done, stored, complete, measured in seen)
+
+
+@pytest.mark.parametrize("stop", [1, 2, 5, 6])
+def test_a_cancelled_heal_goes_on_and_ends_like_an_uninterrupted_one(spec, cache, stop, monkeypatch):
+    whole = healing.run(spec)
+    weights = adapter_weights(whole, cache)
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(cache.with_name("other")))
+    (cache.with_name("other")).mkdir()
+    with pytest.raises(Cancelled):
+        healing.run(spec, Reports(at_step(stop)))
+    partial = HealResult.load(healing.resolve(spec))
+    assert not partial.complete
+    assert len(partial.steps) == stop
+    assert (cache.with_name("other") / partial.adapter / "adapter_model.safetensors").exists()
+    reports = Reports()
+    resumed = healing.run(spec, reports)
+    assert not [report for report in reports if "unpruned" in report.phase or "pruned model" in report.phase]
+    assert [(step.step, step.loss) for step in resumed.steps] == [(step.step, step.loss) for step in whole.steps]
+    assert [(check.step, check.loss) for check in resumed.validations] == [
+        (check.step, check.loss) for check in whole.validations
+    ]
+    again = adapter_weights(resumed, cache.with_name("other"))
+    assert all(torch.equal(value, again[name]) for name, value in weights.items())
+
+
+def test_a_killed_heal_goes_on_from_its_last_checkpoint(spec, cache):
+    class Killed(BaseException):
+        pass
+
+    def kill(progress: Progress) -> None:
+        if progress.values.get("step") == 5:
+            raise Killed
+
+    whole = healing.run(replace(spec, recipe="another name"))
+    with pytest.raises(Killed):
+        healing.run(spec, kill)
+    reports = Reports()
+    resumed = healing.run(spec, reports)
+    assert any("checkpoint at step 4" in report.message for report in reports)
+    assert [step.step for step in resumed.steps] == list(range(1, STEPS + 1))
+    assert resumed.healed.loss == whole.healed.loss
+
+
+@pytest.mark.parametrize(
+    "phase", ["loading the model", "measuring the loss on text (pruned model)", "packing the healing text"]
+)
+def test_a_cancel_before_the_first_step_leaves_a_resumable_beginning(spec, phase):
+    with pytest.raises(Cancelled):
+        healing.run(spec, Reports(lambda progress: progress.phase == phase))
+    assert healing.run(spec).complete
+
+
+def test_a_cancel_while_measuring_the_healed_model_does_not_train_again(spec):
+    benchmark = replace(spec, benchmark=BenchmarkSpec(limit=3))
+    with pytest.raises(Cancelled):
+        healing.run(benchmark, Reports(lambda progress: progress.phase == "scoring questions (healed model)"))
+    assert HealResult.load(healing.resolve(benchmark)).adapter
+    reports = Reports()
+    result = healing.run(benchmark, reports)
+    assert not [report for report in reports if report.phase == "healing" and "step" in report.values]
+    assert result.healed.n_samples == result.pruned.n_samples == result.unpruned.n_samples == 3
+    assert result.lines is not None
+
+
+def test_a_heal_whose_adapter_was_deleted_is_done_again(spec, cache):
+    first = healing.run(spec)
+    (cache / first.adapter / "adapter_config.json").unlink()
+    again = healing.run(spec)
+    assert (cache / again.adapter / "adapter_config.json").exists()
+    assert again.healed.loss == first.healed.loss
+
+
+def test_a_full_disk_at_a_checkpoint_fails_with_the_reason_and_keeps_the_older_one(spec, monkeypatch):
+    write = checkpoints.write
+
+    def full(fingerprint, checkpoint):
+        if checkpoint.step == 4:
+            raise StorageError("There is no space left on the disk.")
+        write(fingerprint, checkpoint)
+
+    monkeypatch.setattr(checkpoints, "write", full)
+    with pytest.raises(StorageError, match="no space left"):
+        healing.run(spec)
+    monkeypatch.setattr(checkpoints, "write", write)
+    assert checkpoints.newest(healing.resolve(spec).fingerprint()).step == 2
+    assert healing.run(spec).complete
+
+
+def test_running_out_of_memory_says_what_to_lower(spec, monkeypatch):
+    def exhausted(*args, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(healing.Trainer, "take_step", exhausted)
+    with pytest.raises(NotEnoughMemoryError, match="lower batch_size"):
+        healing.run(spec)
+
+
+def test_a_shared_model_is_given_back_and_never_changed(spec):
+    warm = models.WarmModels()
+    shared = warm(spec.model)
+    before = {name: value.clone() for name, value in shared.model.state_dict().items()}
+    result = healing.run(spec, load=warm)
+    assert result.complete
+    assert shared.decoder.n_layers == 6
+    assert all(torch.equal(value, before[name]) for name, value in shared.model.state_dict().items())
+
+
+@pytest.mark.parametrize("family", ["gpt2", "opt", "phi", "gemma2"])
+def test_other_families_heal(spec, tiny_folder, family):
+    result = healing.run(replace(spec, model=replace(spec.model, source=str(tiny_folder(family))), steps=4))
+    assert result.healed.loss < result.pruned.loss
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "sentence"),
+    [
+        ({"block": Block(4, 3)}, BlockRangeError, "the start must be 0..3"),
+        ({"seq_len": 512}, RecipeError, "window of 256 tokens"),
+        ({"dtype": "float16"}, RecipeError, "choose bfloat16"),
+        ({"family": "qwen3_moe"}, RecipeError, "mixture of experts"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_one_sentence(spec, tiny_folder, changes, error, sentence):
+    if "seq_len" in changes:
+        changes = {"corpus": replace(spec.corpus, seq_len=changes["seq_len"])}
+    if "dtype" in changes:
+        changes = {"model": replace(spec.model, dtype=changes["dtype"])}
+    if "family" in changes:
+        changes = {"model": replace(spec.model, source=str(tiny_folder(changes["family"])))}
+    with pytest.raises(error, match=sentence):
+        healing.run(replace(spec, **changes))
+
+
+@pytest.mark.starter
+def test_the_real_model_heals_in_nf4(cache):
+    """Four short steps of the starter model repair some of the cut, and the gradients are those of the NF4 weights."""
+    spec = recipes.heal_spec(
+        "quick",
+        model=ModelSpec(),
+        block=Block(11, 5),
+        steps=4,
+        batch_size=2,
+        seq_len=128,
+        benchmark=None,
+        validation=CorpusSpec("wiki", n_texts=2, seq_len=128, split="validation"),
+        eval_every=4,
+        warmup_steps=1,
+    )
+    result = healing.run(spec)
+    assert result.precision.startswith("NF4")
+    assert result.unpruned.loss < result.healed.loss < result.pruned.loss
