@@ -128,7 +128,7 @@ def distance_map(
             )
     figure.update_xaxes(title="start layer l (0-based)", range=[-0.6, total - 0.4], showgrid=False, zeroline=False)
     figure.update_yaxes(title="block size n, layers", range=[0.4, total + 0.6], showgrid=False, zeroline=False)
-    return _finish(figure, height).update_layout(margin_t=6)
+    return _finish(figure, height).update_layout(margin={"t": 6, "b": 52})
 
 
 def _map_hover(result: DistanceResult) -> list[list[str]]:

@@ -67,7 +67,7 @@ def _map(distances: DistanceResult, strategy: str, block) -> None:
             label_visibility="collapsed", persist_state="session",
         )  # fmt: skip
     figure = figures.distance_map(
-        distances, _path(distances, strategy), selected=block, row_normalised=bool(normalised), height=400
+        distances, _path(distances, strategy), selected=block, row_normalised=bool(normalised), height=412
     )
     best = min(distances.best, key=lambda entry: entry.distance)
     alt = f"Heat map of angular distance; the most similar block is {best.block.describe()} at {best.distance:.3f}."

@@ -87,3 +87,16 @@ def shown_result(kind: str, keys: list[str]) -> str | None:
     """The result to show of a kind: the chosen one while it is there, else the first."""
     key = st.session_state.get(f"shown_{kind}")
     return key if key in keys else (keys[0] if keys else None)
+
+
+def pick_result(kind: str, label: str, names: dict[str, str], shown: str) -> None:
+    """A menu of results by key; what is picked becomes the shown one.
+
+    What is shown is part of the menu's identity: a browser that was busy when a new result took over would otherwise send
+    the old choice back, as if the visitor had made it.
+    """
+    widget = f"pick-{kind}-{shown}"
+    st.selectbox(
+        label, list(names), list(names).index(shown), format_func=names.get, key=widget,
+        on_change=lambda: show_result(kind, st.session_state[widget]),
+    )  # fmt: skip

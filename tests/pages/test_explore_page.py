@@ -190,3 +190,16 @@ def test_unforeseen_trouble_is_one_sentence(app, monkeypatch):
     at = app()
     assert "Something went wrong" in texts(at)
     assert "secret detail" not in texts(at)
+
+
+def test_another_map_can_be_picked_and_stays_picked(app):
+    first = fakes.distances()
+    other = replace(first, spec=replace(first.spec, corpus=replace(first.spec.corpus, seed=1)), n_texts=7)
+    other.save()
+    first.save()
+    at = app()
+    newest, older = first.spec.fingerprint(), other.spec.fingerprint()
+    at.selectbox(key=f"pick-distances-{newest}").set_value(older).run()
+    assert "7 texts of C4" in texts(at)
+    at.slider(key="n").set_value(9).run()
+    assert at.selectbox(key=f"pick-distances-{older}").value == older
