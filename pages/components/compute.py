@@ -19,7 +19,7 @@ def menu(place: DeltaGenerator, found: Found, sweep: Found | None) -> None:
             map_form.show(state.current_model(), "map")
         kind = "secondary" if sweep else theme.main_button()
         with st.popover("Run a sweep", icon=":material/show_chart:", type=kind, key="sweep-popover", on_change="rerun"):
-            sweep_form.show(state.current_model(), found.result.spec, found.result.n_layers, "sweep")
+            sweep_form.show(state.current_model(), found.result, "sweep")
 
 
 def first_map() -> None:

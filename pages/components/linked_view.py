@@ -6,7 +6,7 @@ from analysis import figures, selection
 from analysis.results import Best, DistanceResult
 from pages.components import chart, curves, cut_numbers, guard, library, state, theme
 
-SCALES = {False: "distance", True: "each row"}
+SCALES = {False: "raw", True: "row-normalised"}
 
 
 def show(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], *, live: bool) -> None:
