@@ -16,6 +16,8 @@ from analysis.results import DistanceResult, HealResult, Result, SweepResult
 from analysis.specs import BenchmarkSpec, CorpusSpec, DistanceSpec, SweepSpec
 
 _LIMIT_BYTES = 2_000_000
+_QUESTIONS = BenchmarkSpec(limit=200)
+"""Asked of every cut and of the healed model, so that they stand on one chart."""
 
 
 def main() -> int:
@@ -28,12 +30,13 @@ def main() -> int:
     for texts in ("c4", "wiki"):
         results.append(distance_map.run(DistanceSpec(corpus=CorpusSpec(source=texts)), _tell, load=load))
     for strategy in ("similarity", "deepest"):
-        spec = SweepSpec(benchmark=BenchmarkSpec(limit=200), strategy=strategy, max_n=15)
+        spec = SweepSpec(benchmark=_QUESTIONS, strategy=strategy, max_n=15)
         results.append(sweep.run(spec, _tell, load=load))
     load.clear()
     best = next(result for result in results if isinstance(result, DistanceResult)).best
     block = next(entry.block for entry in best if entry.n == 5)
-    results.append(healing.run(recipes.heal_spec("quick", model=results[0].spec.model, block=block), _tell))
+    heal = recipes.heal_spec("quick", model=results[0].spec.model, block=block, benchmark=_QUESTIONS)
+    results.append(healing.run(heal, _tell))
     _publish(results)
     return 0
 
