@@ -68,8 +68,8 @@ def write_atomic(path: Path, content: bytes) -> None:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 file.flush()
-                os.fchmod(file.fileno(), 0o644)  # mkstemp makes private files; results are for all who may see the folder
                 os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)  # mkstemp makes private files; results are for all who may see the folder
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
