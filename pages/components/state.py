@@ -92,11 +92,14 @@ def shown_result(kind: str, keys: list[str]) -> str | None:
 def pick_result(kind: str, label: str, names: dict[str, str], shown: str) -> None:
     """A menu of results by key; what is picked becomes the shown one.
 
-    What is shown is part of the menu's identity: a browser that was busy when a new result took over would otherwise send
-    the old choice back, as if the visitor had made it.
+    Streamlit keeps the callback of a menu that is no longer drawn, and a busy browser can still send that menu's value when
+    a new result has taken over. Each shown result therefore has a menu of its own, and only the one drawn last is heard.
     """
     widget = f"pick-{kind}-{shown}"
-    st.selectbox(
-        label, list(names), list(names).index(shown), format_func=names.get, key=widget,
-        on_change=lambda: show_result(kind, st.session_state[widget]),
-    )  # fmt: skip
+    st.session_state[f"drawn_{kind}"] = widget
+
+    def pick() -> None:
+        if st.session_state.get(f"drawn_{kind}") == widget:
+            show_result(kind, st.session_state[widget])
+
+    st.selectbox(label, list(names), list(names).index(shown), format_func=names.get, key=widget, on_change=pick)

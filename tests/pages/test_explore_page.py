@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import fakes
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from analysis import jobs
 from analysis.specs import DistanceSpec, SweepSpec
@@ -204,3 +205,28 @@ def test_another_map_can_be_picked_and_stays_picked(app):
     assert "7 texts of C4" in texts(at)
     at.slider(key="n").set_value(9).run()
     assert at.selectbox(key=f"pick-distances-{older}").value == older
+
+
+def test_a_late_message_of_a_menu_that_is_gone_changes_nothing():
+    def script():
+        from unittest import mock
+
+        import streamlit as st
+
+        from pages.components import state
+
+        heard = {}
+        with mock.patch.object(st, "selectbox", lambda *_, key, on_change, **__: heard.update({key: on_change})):
+            state.pick_result("sweep", "Curve", {"old": "Old"}, "old")
+            state.pick_result("sweep", "Curve", {"new": "New", "old": "Old"}, "new")
+        state.show_result("sweep", "new")
+        st.session_state["pick-sweep-old"] = "old"
+        heard["pick-sweep-old"]()
+        st.text(state.shown_result("sweep", ["new", "old"]))
+        st.session_state["pick-sweep-new"] = "old"
+        heard["pick-sweep-new"]()
+        st.text(state.shown_result("sweep", ["new", "old"]))
+
+    at = AppTest.from_function(script).run()
+    assert not at.exception
+    assert [item.value for item in at.text] == ["new", "old"]
