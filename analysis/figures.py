@@ -99,7 +99,7 @@ def distance_map(
             "outlinewidth": 0,
             "nticks": 5,
             "title": {
-                "text": "distance, each row scaled to [0, 1]" if row_normalised else "angular distance, fraction of π",
+                "text": "each row scaled to [0, 1]" if row_normalised else "distance, fraction of π",
                 "side": "top",
                 "font": {"size": 12},
             },
@@ -270,7 +270,7 @@ def _curve(
     # The slider may stand beyond what was swept: the axis then reaches out to it.
     last = max([point.n for point in sweep.points] + ([n] if n is not None else []) + [sweep.spec.max_n or 1])
     figure.update_xaxes(title="removed layers n", range=[-0.5, last + 0.5], zeroline=False, gridcolor=colours.grid)
-    figure.update_xaxes(tickmode="linear", dtick=1 if last <= 20 else 5)
+    figure.update_xaxes(tickmode="linear", dtick=1 if last <= 10 else 2 if last <= 20 else 5, tickangle=0)
     figure.update_yaxes(title=measure.axis, tickformat=measure.tickformat, gridcolor=colours.grid, zeroline=False)
     if n is not None:
         figure.add_vline(x=n, line={"color": colours.marker, "width": 1.2}, opacity=0.75)
