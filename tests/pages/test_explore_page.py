@@ -86,12 +86,27 @@ def test_deepest_keeps_the_last_layer_and_asks_for_its_own_sweep(app):
     assert "accuracy" in charts(app(strategy="deepest"))
 
 
-def test_healed_results_on_the_same_questions_are_drawn(app):
+def names(at, chart: str) -> list[str]:
+    return [trace["name"] for trace in charts(at)[chart]["data"]]
+
+
+def test_healed_results_are_drawn_where_they_can_be_compared(app):
     fakes.distances().save()
     fakes.sweep().save()
     fakes.heal().save()
-    names = [trace["name"] for trace in charts(app())["accuracy"]["data"]]
-    assert "healed" in names
+    at = app()
+    assert "healed" in names(at, "accuracy")
+    assert "healed" in names(at, "loss, nats per token")
+
+
+def test_healed_results_on_other_questions_are_not_drawn_among_these(app):
+    fakes.distances().save()
+    fakes.sweep().save()
+    heal = fakes.heal()
+    replace(heal, spec=replace(heal.spec, benchmark=replace(heal.spec.benchmark, limit=7))).save()
+    at = app()
+    assert "healed" not in names(at, "accuracy")
+    assert "healed" in names(at, "loss, nats per token")
 
 
 def test_a_running_sweep_grows_and_can_be_cancelled(app, job):
