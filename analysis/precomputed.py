@@ -13,7 +13,7 @@ import tempfile
 from analysis import storage
 from analysis.progress import Progress
 from analysis.results import DistanceResult, HealResult, Result, SweepResult
-from analysis.specs import BenchmarkSpec, CorpusSpec, DistanceSpec, SweepSpec
+from analysis.specs import BenchmarkSpec, CorpusSpec, DistanceSpec, InspectSpec, SweepSpec
 
 _LIMIT_BYTES = 2_000_000
 _QUESTIONS = BenchmarkSpec(limit=200)
@@ -22,11 +22,11 @@ _QUESTIONS = BenchmarkSpec(limit=200)
 
 def main() -> int:
     """Compute everything in a cache of its own and put it in place; about ten minutes on two cores."""
-    from analysis import distance_map, healing, models, recipes, sweep
+    from analysis import distance_map, healing, inspection, models, recipes, sweep
 
     _remember_models()
     load = models.WarmModels()
-    results: list[Result] = []
+    results: list[Result] = [inspection.run(InspectSpec(), _tell)]
     for texts in ("c4", "wiki"):
         results.append(distance_map.run(DistanceSpec(corpus=CorpusSpec(source=texts)), _tell, load=load))
     for strategy in ("similarity", "deepest"):
