@@ -113,12 +113,13 @@ PAPER_GENERIC = _paper(
 
 QUICK = Recipe(
     name="quick",
-    why="About four minutes on two cores: 51,200 tokens of Wikipedia.",
+    why="About four minutes on two cores: 51,200 tokens of Wikipedia. On the starter model without layers 11-15 a peak rate of "
+    "3e-3 repaired more held-out loss than 1e-3 or 3e-4, and the loss on C4, which it never saw, fell too.",
     steps=50,
     batch_size=4,
     gradient_accumulation=1,
     seq_len=256,
-    learning_rate=1e-3,
+    learning_rate=3e-3,
     warmup_steps=5,
     r=16,
     lora_dropout=0.05,
@@ -129,10 +130,12 @@ QUICK = Recipe(
 
 QUICK_GPU = replace(
     QUICK,
-    why="About a million tokens of Wikipedia, minutes on one GPU.",
+    why="About a million tokens of Wikipedia, meant for minutes on one GPU; five times the steps of the CPU recipe at a third "
+    "of its peak rate.",
     steps=250,
     batch_size=8,
     seq_len=512,
+    learning_rate=1e-3,
     warmup_steps=20,
     eval_every=25,
 )
