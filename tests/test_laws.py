@@ -21,7 +21,7 @@ RANKS = {
             ("specs",),
             ("storage",),
             ("results", "processes", "job_table", "recipes"),
-            ("machine", "starter", "selection", "cost", "figures", "distances", "jobs"),
+            ("machine", "starter", "selection", "cost", "figures", "distances", "jobs", "uncertainty"),
             ("architecture", "benchmarks", "corpora"),
             ("models", "pruning", "hidden_states", "packing", "prefix_trees"),
             ("scoring",),
