@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from plotly.graph_objs import Figure  # type: ignore[attr-defined]  # exported lazily, which mypy cannot see
+from plotly.graph_objs import Figure
 
 from analysis.results import Best, DistanceResult, HealResult, Lines, Point, SweepResult
 from analysis.specs import Block
@@ -28,11 +28,6 @@ class Palette:
     marker: str
     """The line at the chosen n."""
     grid: str
-
-    def band(self) -> str:
-        """The pruned colour, faint enough to lie under its line."""
-        red, green, blue = (int(self.pruned[i : i + 2], 16) for i in (1, 3, 5))
-        return f"rgba({red},{green},{blue},0.16)"
 
 
 LIGHT = Palette("#5f6974", "#1f6fb5", "#c8590a", "#8a939d", "#c9d1d8", "#1c2530", "rgba(90,105,120,0.16)")

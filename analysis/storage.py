@@ -174,6 +174,8 @@ def find_results(kind: str) -> list[Stored]:
     for base, precomputed in ((cache_dir() / "results", False), (precomputed_dir(), True)):
         group = []
         for file in sorted((base / kind).glob("*/result.json")):
+            if file.parent.suffix:  # moved aside as corrupt
+                continue
             with contextlib.suppress(CorruptResultError):
                 group.append(_read(file.parent, precomputed=precomputed))
         found += sorted(group, key=lambda stored: -stored.saved_at)

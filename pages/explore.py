@@ -1,23 +1,10 @@
 """Explore: the distance map, the cut the slider chooses, and what that cut costs."""
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from analysis import jobs
 from analysis.specs import STRATEGIES
-from pages.components import (
-    data_tables,
-    frame,
-    guard,
-    header,
-    library,
-    linked_view,
-    map_form,
-    result_picker,
-    state,
-    sweep_form,
-    words,
-)
+from pages.components import compute, data_tables, frame, guard, header, library, linked_view, result_picker, state, words
 from pages.components.library import Found
 
 frame.require()
@@ -40,28 +27,6 @@ def toolbar(maps: list[Found], sweeps: list[Found]) -> tuple[Found, Found | None
     return found or maps[0], sweep
 
 
-def actions(place: DeltaGenerator, found: Found, sweep: Found | None) -> None:
-    """What can be computed, beside the title."""
-    with place:
-        if found.precomputed:
-            st.badge("precomputed", color="gray", help="Made by this program before you opened it; compute your own any time.")
-        with st.popover("New map", icon=":material/grid_on:"):
-            map_form.show(state.current_model(), "map")
-        kind = "secondary" if sweep else state.main_button()
-        with st.popover("Run a sweep", icon=":material/show_chart:", type=kind):
-            sweep_form.show(state.current_model(), found.result.spec, found.result.n_layers, "sweep")
-
-
-def first_map() -> None:
-    """What to do when there is no map yet."""
-    if any(job.kind in ("distances", "sweep") for job in jobs.active()):
-        st.info("A map is being computed; it appears here when it is done.")
-        return
-    st.info("This model has no distance map yet. Choose texts and click **Compute map**.")
-    with st.container(border=True, width=560):
-        map_form.show(state.current_model(), "first-map")
-
-
 with guard.errors_shown():
     place = header.show("Explore", "Where is the redundancy, and what do I lose?")
     current = state.current_model()
@@ -69,7 +34,7 @@ with guard.errors_shown():
     if maps:
         of_strategy = [f for f in library.find("sweep", current) if f.result.spec.strategy == state.strategy()]
         found, sweep = toolbar(maps, of_strategy)
-        actions(place, found, sweep)
+        compute.menu(place, found, sweep)
         healed = [heal for heal in library.find("heal", current, any_precision=True) if heal.result.healed]
         same = [heal for heal in healed if sweep and heal.result.spec.benchmark == sweep.result.spec.benchmark]
         growing = any(job.kind == "sweep" for job in jobs.active())
@@ -77,4 +42,4 @@ with guard.errors_shown():
         data_tables.show(found.result, sweep.result if sweep else None, [heal.result for heal in same])
         st.caption(words.provenance(found.result, sweep.result if sweep else None))
     else:
-        first_map()
+        compute.first_map()

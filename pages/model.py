@@ -5,7 +5,7 @@ import streamlit as st
 from analysis import starter
 from analysis.errors import LayerscopeError
 from analysis.specs import InspectSpec, ModelSpec
-from pages.components import frame, guard, header, inspection, model_facts, model_source, start, state
+from pages.components import frame, guard, header, inspection, model_facts, model_source, start, state, theme
 
 frame.require()
 
@@ -15,7 +15,7 @@ def checked(model: ModelSpec) -> bool:
     asked = st.session_state.setdefault("checked-models", set())
     if model.source == "starter":
         return True
-    if st.button("Check this model", key="check", type=state.main_button()):
+    if st.button("Check this model", key="check", type=theme.main_button()):
         asked.add(model.source)
     return model.source in asked
 
@@ -27,7 +27,7 @@ def actions(model: ModelSpec, *, fits: bool) -> None:
         if st.button(
             "In use" if is_current else "Use this model",
             key="use",
-            type=state.main_button(),
+            type=theme.main_button(),
             disabled=is_current,
             icon=":material/check:",
         ):

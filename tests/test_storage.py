@@ -69,6 +69,12 @@ def test_damage_is_noticed(damage):
     assert (folder.parent / "abc.corrupt").exists()
 
 
+def test_what_was_moved_aside_is_not_found_again():
+    save()
+    storage.discard_result("distances", "abc")
+    assert storage.find_results("distances") == []
+
+
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_full_disk_leaves_the_old_result_whole(monkeypatch, call):
     folder = save(1, np.ones(3, dtype=np.float32))

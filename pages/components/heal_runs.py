@@ -35,7 +35,9 @@ class Run:
         """The run in one line."""
         block = self.spec.block
         when = words.date(self.job.created_at if self.job else self.found.saved_at if self.found else 0)
-        parts = [f"block [{block.start}, {block.stop})", f"{self.spec.steps} steps", self.spec.recipe, self.state]
+        # The menu is not redrawn while a run goes from waiting to running, so one word serves both.
+        state = "in progress" if self.job and self.job.is_active else self.state
+        parts = [f"block [{block.start}, {block.stop})", f"{self.spec.steps} steps", self.spec.recipe, state]
         return " · ".join(parts if self.state == "precomputed" else [*parts, when])
 
 

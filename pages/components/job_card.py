@@ -4,7 +4,7 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.errors import LayerscopeError
-from pages.components import state, words
+from pages.components import theme, words
 
 _COLOURS = {jobs.DONE: "green", jobs.FAILED: "red", jobs.CANCELLED: "gray", jobs.INTERRUPTED: "orange"}
 
@@ -61,7 +61,7 @@ def resume_button(job: jobs.Job, *, where: str, primary: bool = False) -> None:
     """Put the job back into the queue: it goes on from what it saved."""
     st.button(
         "Resume", key=f"{where}-resume-{job.id}", on_click=_act, args=(jobs.resume, job.id), icon=":material/play_arrow:",
-        type=state.main_button() if primary else "tertiary",
+        type=theme.main_button() if primary else "tertiary",
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import time
 import streamlit as st
 
 from analysis import jobs
-from pages.components import guard, job_card, state
+from pages.components import guard, job_card, library, state
 
 _RECENT_S = 24 * 3600
 _SHOWN = 4
@@ -24,7 +24,7 @@ def _strip(ticking: bool) -> None:
         jobs.reap()
         listed = jobs.list_jobs()
         active = [job for job in listed if job.is_active]
-        if _announce_ended(listed) or bool(active) != ticking:
+        if _announce_ended(listed) or _follow(active) or bool(active) != ticking:
             st.rerun()
         if active and not jobs.worker_alive():
             jobs.ensure_worker()
@@ -38,6 +38,17 @@ def _strip(ticking: bool) -> None:
             job_card.ended(job)
         if not active and not ended:
             st.caption("Nothing runs. Maps, curves and heals that you start appear here, and go on when you leave.")
+
+
+def _follow(active: list[jobs.Job]) -> bool:
+    """Whether a running sweep has its first points: from then on pages show it, and it grows before the visitor's eyes."""
+    followed: set[str] = st.session_state.setdefault("followed", set())
+    for job in active:
+        if job.kind == "sweep" and job.id not in followed and library.by_key("sweep", job.result_key):
+            followed.add(job.id)
+            state.show_result("sweep", job.result_key or "")
+            return True
+    return False
 
 
 def _announce_ended(listed: list[jobs.Job]) -> bool:

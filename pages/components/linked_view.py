@@ -4,7 +4,7 @@ import streamlit as st
 
 from analysis import figures, selection
 from analysis.results import Best, DistanceResult
-from pages.components import chart, cut_numbers, guard, library, state
+from pages.components import chart, curves, cut_numbers, guard, library, state, theme
 
 SCALES = {False: "distance", True: "each row"}
 
@@ -34,7 +34,7 @@ def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...]) -> No
                 n = _slider(distances.n_layers)
             block = selection.choose(strategy, n, n_layers=distances.n_layers, best=distances.best)
             right.markdown(f"**{block.describe()}** removed" if block else "**Nothing removed**: the unpruned model")
-            strip = figures.layer_strip(distances.n_layers, block, dark=state.is_dark())
+            strip = figures.layer_strip(distances.n_layers, block, dark=theme.is_dark())
             what = block.describe() if block else "nothing"
             chart.show(strip, key="strip", alt=f"Layers of the model; removed: {what}.", file_name="layers", toolbar=False)
             cut_numbers.show(distances, scores, n, block)
@@ -42,7 +42,7 @@ def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...]) -> No
         with left, st.container(gap="xsmall"):
             _map(distances, strategy, block)
         with right, st.container(gap=None):
-            _curves(scores, [heal.result for heal in heals if heal], n)
+            curves.show(scores, [heal.result for heal in heals if heal], n)
 
 
 def _slider(n_layers: int) -> int:
@@ -72,23 +72,3 @@ def _map(distances: DistanceResult, strategy: str, block) -> None:
     best = min(distances.best, key=lambda entry: entry.distance)
     alt = f"Heat map of angular distance; the most similar block is {best.block.describe()} at {best.distance:.3f}."
     chart.show(figure, key="map", alt=alt, file_name="distance-map")
-
-
-def _curves(sweep, heals: list, n: int) -> None:
-    if sweep is None:
-        st.info("No accuracy or loss has been measured for these blocks yet. Click **Run a sweep** above to measure them.")
-        return
-    dark = state.is_dark()
-    points = len(sweep.points)
-    chart.show(
-        figures.accuracy_curve(sweep, heals, n=n, dark=dark, height=225),
-        key="accuracy",
-        alt=f"Accuracy against removed layers, {points} points, marker at n = {n}.",
-        file_name="accuracy",
-    )
-    chart.show(
-        figures.loss_curve(sweep, heals, n=n, dark=dark, height=215),
-        key="loss",
-        alt=f"Loss in nats per token against removed layers, {points} points, marker at n = {n}.",
-        file_name="loss",
-    )

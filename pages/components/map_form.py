@@ -3,7 +3,7 @@
 import streamlit as st
 
 from analysis.specs import CorpusSpec, DistanceSpec, ModelSpec
-from pages.components import guard, start, state, text_source, words
+from pages.components import guard, start, text_source, theme, words
 
 
 def show(model: ModelSpec, key: str) -> None:
@@ -17,7 +17,7 @@ def show(model: ModelSpec, key: str) -> None:
                 "Tokens per text", 16, 131_072, 256, step=16, key=f"{key}-len", help="Longer documents are cut to this many."
             )
             seed = right.number_input("Seed", 0, 2**31, 0, key=f"{key}-seed", help="Seed of the draw.")
-            if st.form_submit_button("Compute map", type=state.main_button(), key=f"{key}-go"):
+            if st.form_submit_button("Compute map", type=theme.main_button(), key=f"{key}-go"):
                 if not source:
                     st.error("Choose a file first.")
                     return

@@ -4,7 +4,7 @@ import streamlit as st
 
 from analysis import recipes
 from analysis.specs import TASKS, BenchmarkSpec, Block, HealSpec, ModelSpec
-from pages.components import guard, start, state, words
+from pages.components import guard, start, state, theme, words
 
 
 def show(model: ModelSpec, block: Block, asked: BenchmarkSpec) -> None:
@@ -25,7 +25,7 @@ def show(model: ModelSpec, block: Block, asked: BenchmarkSpec) -> None:
             values = _numbers(preset, name)
             benchmark = _questions(asked, name)
             if not st.form_submit_button(
-                "Start healing", type=state.main_button(), key="start-heal", icon=":material/healing:"
+                "Start healing", type=theme.main_button(), key="start-heal", icon=":material/healing:"
             ):
                 return
         spec = recipes.heal_spec(name, model=model, block=block, benchmark=benchmark, **_changed(preset, values))

@@ -22,4 +22,5 @@ def start(spec: Spec, label: str) -> jobs.Job | None:
 def start_and_show(spec: Spec, label: str) -> None:
     """Queue a request and redraw the page, so that the job strip shows it."""
     if start(spec, label) is not None:
+        st.session_state["job-started"] = True
         st.rerun()

@@ -1,7 +1,6 @@
 """What a session has chosen, kept through page changes and in the address."""
 
 from dataclasses import fields, replace
-from typing import Literal
 
 import streamlit as st
 
@@ -77,16 +76,6 @@ def sync_url() -> None:
         wanted["strategy"] = strategy()
     if st.query_params.to_dict() != wanted:
         st.query_params.from_dict(wanted)
-
-
-def main_button() -> Literal["primary", "secondary"]:
-    """The kind of a page's main button: Streamlit writes white on the accent, which is unreadable on the dark one."""
-    return "secondary" if is_dark() else "primary"
-
-
-def is_dark() -> bool:
-    """Whether the visitor's page is dark."""
-    return st.context.theme.type == "dark"
 
 
 def show_result(kind: str, key: str) -> None:

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from analysis.specs import STRATEGIES, TASKS, BenchmarkSpec, DistanceSpec, ModelSpec, SweepSpec
-from pages.components import guard, start, state, words
+from pages.components import guard, start, state, theme, words
 
 
 def show(model: ModelSpec, distances: DistanceSpec | None, n_layers: int | None, key: str) -> None:
@@ -25,7 +25,7 @@ def show(model: ModelSpec, distances: DistanceSpec | None, n_layers: int | None,
         max_n = left.number_input("Up to n removed layers", 0, most, min(most, (n_layers or 30) // 2), key=f"{key}-max")
         strategy = right.selectbox("Blocks chosen by", STRATEGIES, STRATEGIES.index(state.strategy()), key=f"{key}-how")
         seed = left.number_input("Seed", 0, 2**31, 0, key=f"{key}-seed", help="Picks the same questions every time.")
-        if st.form_submit_button("Run sweep", type=state.main_button(), key=f"{key}-go"):
+        if st.form_submit_button("Run sweep", type=theme.main_button(), key=f"{key}-go"):
             spec = SweepSpec(
                 model=model,
                 benchmark=BenchmarkSpec(task=task, limit=int(limit), seed=int(seed)),

@@ -1,6 +1,7 @@
 """Explore in every state: nothing yet, precomputed, own results, a sweep on its way, jobs that ended badly."""
 
 import json
+from dataclasses import replace
 
 import fakes
 import pytest
@@ -94,8 +95,12 @@ def test_healed_results_on_the_same_questions_are_drawn(app):
 
 def test_a_running_sweep_grows_and_can_be_cancelled(app, job):
     fakes.distances().save()
-    made = job(SweepSpec(), jobs.RUNNING, "Curve", phase="scoring questions", done=3, total=16)
-    fakes.sweep(last=3, complete=False).save()
+    growing = fakes.sweep(last=3, complete=False)
+    older = replace(fakes.sweep(), spec=replace(growing.spec, max_n=14))
+    growing.save()
+    older.save()
+    key = growing.spec.fingerprint()
+    made = job(SweepSpec(), jobs.RUNNING, "Curve", phase="scoring questions", done=3, total=16, result_key=key)
     at = app()
     pruned = next(trace for trace in charts(at)["accuracy"]["data"] if trace["name"] == "pruned")
     assert pruned["x"] == [0, 1, 2, 3]

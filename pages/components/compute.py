@@ -1,0 +1,32 @@
+"""What can be computed on the Explore page."""
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from analysis import jobs
+from pages.components import map_form, state, sweep_form, theme
+from pages.components.library import Found
+
+
+def menu(place: DeltaGenerator, found: Found, sweep: Found | None) -> None:
+    """Beside the title: whether this is precomputed, and the forms of a new map and a new sweep."""
+    if st.session_state.pop("job-started", False):
+        st.session_state["map-popover"] = st.session_state["sweep-popover"] = False
+    with place:
+        if found.precomputed:
+            st.badge("precomputed", color="gray", help="Made by this program before you opened it; compute your own any time.")
+        with st.popover("New map", icon=":material/grid_on:", key="map-popover", on_change="rerun"):
+            map_form.show(state.current_model(), "map")
+        kind = "secondary" if sweep else theme.main_button()
+        with st.popover("Run a sweep", icon=":material/show_chart:", type=kind, key="sweep-popover", on_change="rerun"):
+            sweep_form.show(state.current_model(), found.result.spec, found.result.n_layers, "sweep")
+
+
+def first_map() -> None:
+    """What to do when there is no map yet."""
+    if any(job.kind in ("distances", "sweep") for job in jobs.active()):
+        st.info("A map is being computed; it appears here when it is done.")
+        return
+    st.info("This model has no distance map yet. Choose texts and click **Compute map**.")
+    with st.container(border=True, width=560):
+        map_form.show(state.current_model(), "first-map")

@@ -1,0 +1,36 @@
+"""Accuracy and loss against the number of removed layers."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from analysis import figures
+from analysis.results import HealResult, SweepResult
+from pages.components import chart, theme
+
+
+def show(sweep: SweepResult | None, heals: Sequence[HealResult], n: int) -> None:
+    """Draw both charts, one above the other.
+
+    Args:
+        sweep: the curve; None while there is none.
+        heals: healed models that were asked the same questions.
+        n: where the marker stands.
+    """
+    if sweep is None:
+        st.info("No accuracy or loss has been measured for these blocks yet. Click **Run a sweep** above to measure them.")
+        return
+    dark = theme.is_dark()
+    points = len(sweep.points)
+    chart.show(
+        figures.accuracy_curve(sweep, heals, n=n, dark=dark, height=225),
+        key="accuracy",
+        alt=f"Accuracy against removed layers, {points} points, marker at n = {n}.",
+        file_name="accuracy",
+    )
+    chart.show(
+        figures.loss_curve(sweep, heals, n=n, dark=dark, height=215),
+        key="loss",
+        alt=f"Loss in nats per token against removed layers, {points} points, marker at n = {n}.",
+        file_name="loss",
+    )
