@@ -99,7 +99,7 @@ def distance_map(
             "outlinewidth": 0,
             "nticks": 5,
             "title": {
-                "text": "distance, each row scaled to [0, 1]" if row_normalised else "angular distance, fraction of π",
+                "text": "each row scaled to [0, 1]" if row_normalised else "distance, fraction of π",
                 "side": "top",
                 "font": {"size": 12},
             },
@@ -128,7 +128,7 @@ def distance_map(
             )
     figure.update_xaxes(title="start layer l (0-based)", range=[-0.6, total - 0.4], showgrid=False, zeroline=False)
     figure.update_yaxes(title="block size n, layers", range=[0.4, total + 0.6], showgrid=False, zeroline=False)
-    return _finish(figure, height).update_layout(margin_t=6)
+    return _finish(figure, height).update_layout(margin={"t": 6, "b": 52})
 
 
 def _map_hover(result: DistanceResult) -> list[list[str]]:
@@ -270,7 +270,7 @@ def _curve(
     # The slider may stand beyond what was swept: the axis then reaches out to it.
     last = max([point.n for point in sweep.points] + ([n] if n is not None else []) + [sweep.spec.max_n or 1])
     figure.update_xaxes(title="removed layers n", range=[-0.5, last + 0.5], zeroline=False, gridcolor=colours.grid)
-    figure.update_xaxes(tickmode="linear", dtick=1 if last <= 20 else 5)
+    figure.update_xaxes(tickmode="linear", dtick=1 if last <= 10 else 2 if last <= 20 else 5, tickangle=0)
     figure.update_yaxes(title=measure.axis, tickformat=measure.tickformat, gridcolor=colours.grid, zeroline=False)
     if n is not None:
         figure.add_vline(x=n, line={"color": colours.marker, "width": 1.2}, opacity=0.75)

@@ -28,6 +28,7 @@ from transformers import (
     BitsAndBytesConfig,
     GgufConfig,
 )
+from transformers.utils import logging as transformers_logging
 
 from analysis import architecture, machine, starter
 from analysis.architecture import Decoder
@@ -263,6 +264,7 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore) -> LoadedModel:
         ModelNotFoundError, UnsupportedModelError: see `locate` and `read_config`.
         NotEnoughMemoryError: when the estimate exceeds what is free; nothing has been loaded then.
     """
+    transformers_logging.disable_progress_bar()  # progress is ours to show; in a job's log the bars bury what matters
     planned = plan(spec, on_progress)
     resolved = planned.spec
     if not planned.fits:

@@ -13,27 +13,30 @@ import tempfile
 from analysis import storage
 from analysis.progress import Progress
 from analysis.results import DistanceResult, HealResult, Result, SweepResult
-from analysis.specs import BenchmarkSpec, CorpusSpec, DistanceSpec, SweepSpec
+from analysis.specs import BenchmarkSpec, CorpusSpec, DistanceSpec, InspectSpec, SweepSpec
 
 _LIMIT_BYTES = 2_000_000
+_QUESTIONS = BenchmarkSpec(limit=200)
+"""Asked of every cut and of the healed model, so that they stand on one chart."""
 
 
 def main() -> int:
     """Compute everything in a cache of its own and put it in place; about ten minutes on two cores."""
-    from analysis import distance_map, healing, models, recipes, sweep
+    from analysis import distance_map, healing, inspection, models, recipes, sweep
 
     _remember_models()
     load = models.WarmModels()
-    results: list[Result] = []
+    results: list[Result] = [inspection.run(InspectSpec(), _tell)]
     for texts in ("c4", "wiki"):
         results.append(distance_map.run(DistanceSpec(corpus=CorpusSpec(source=texts)), _tell, load=load))
     for strategy in ("similarity", "deepest"):
-        spec = SweepSpec(benchmark=BenchmarkSpec(limit=200), strategy=strategy, max_n=15)
+        spec = SweepSpec(benchmark=_QUESTIONS, strategy=strategy, max_n=15)
         results.append(sweep.run(spec, _tell, load=load))
     load.clear()
     best = next(result for result in results if isinstance(result, DistanceResult)).best
     block = next(entry.block for entry in best if entry.n == 5)
-    results.append(healing.run(recipes.heal_spec("quick", model=results[0].spec.model, block=block), _tell))
+    heal = recipes.heal_spec("quick", model=results[0].spec.model, block=block, benchmark=_QUESTIONS)
+    results.append(healing.run(heal, _tell))
     _publish(results)
     return 0
 

@@ -69,6 +69,7 @@ def write_atomic(path: Path, content: bytes) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)  # mkstemp makes private files; results are for all who may see the folder
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

@@ -36,10 +36,9 @@ with guard.errors_shown():
         found, sweep = toolbar(maps, of_strategy)
         compute.menu(place, found, sweep)
         healed = [heal for heal in library.find("heal", current, any_precision=True) if heal.result.healed]
-        same = [heal for heal in healed if sweep and heal.result.spec.benchmark == sweep.result.spec.benchmark]
         growing = any(job.kind == "sweep" for job in jobs.active())
-        linked_view.show(found.key, sweep.key if sweep else None, tuple(heal.key for heal in same), live=growing)
-        data_tables.show(found.result, sweep.result if sweep else None, [heal.result for heal in same])
+        linked_view.show(found.key, sweep.key if sweep else None, tuple(heal.key for heal in healed), live=growing)
+        data_tables.show(found.result, sweep.result if sweep else None, [heal.result for heal in healed])
         st.caption(words.provenance(found.result, sweep.result if sweep else None))
     else:
         compute.first_map()

@@ -14,6 +14,7 @@ from analysis.errors import CorruptResultError, StorageError
 @pytest.fixture(autouse=True)
 def _cache(tmp_path, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(storage, "precomputed_dir", lambda: tmp_path / "none")
 
 
 def save(value=1, states=None):
@@ -110,8 +111,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     assert [path.name for path in tmp_path.glob("*model*")] == ["model"]
 
 
-def test_newest_result_first(monkeypatch, tmp_path):
-    monkeypatch.setattr(storage, "precomputed_dir", lambda: tmp_path / "none")
+def test_newest_result_first():
     for index, name in enumerate(["old", "new"]):
         folder = storage.save_result("sweep", name, {"name": name})
         os.utime(folder / "result.json", (index, index))

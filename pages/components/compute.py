@@ -15,11 +15,11 @@ def menu(place: DeltaGenerator, found: Found, sweep: Found | None) -> None:
     with place:
         if found.precomputed:
             st.badge("precomputed", color="gray", help="Made by this program before you opened it; compute your own any time.")
-        with st.popover("New map", icon=":material/grid_on:", key="map-popover", on_change="rerun"):
+        with st.popover("New map", key="map-popover", on_change="rerun"):
             map_form.show(state.current_model(), "map")
         kind = "secondary" if sweep else theme.main_button()
-        with st.popover("Run a sweep", icon=":material/show_chart:", type=kind, key="sweep-popover", on_change="rerun"):
-            sweep_form.show(state.current_model(), found.result.spec, found.result.n_layers, "sweep")
+        with st.popover("Run a sweep", type=kind, key="sweep-popover", on_change="rerun"):
+            sweep_form.show(state.current_model(), found.result, "sweep")
 
 
 def first_map() -> None:

@@ -14,22 +14,24 @@ def show(sweep: SweepResult | None, heals: Sequence[HealResult], n: int) -> None
 
     Args:
         sweep: the curve; None while there is none.
-        heals: healed models that were asked the same questions.
+        heals: healed models; each is drawn where it answered the same questions, or read the same text.
         n: where the marker stands.
     """
     if sweep is None:
         st.info("No accuracy or loss has been measured for these blocks yet. Click **Run a sweep** above to measure them.")
         return
     dark = theme.is_dark()
+    asked = [heal for heal in heals if heal.spec.benchmark == sweep.spec.benchmark]
+    read = [heal for heal in heals if heal.spec.validation == sweep.spec.loss_corpus]
     points = len(sweep.points)
     chart.show(
-        figures.accuracy_curve(sweep, heals, n=n, dark=dark, height=225),
+        figures.accuracy_curve(sweep, asked, n=n, dark=dark, height=225),
         key="accuracy",
         alt=f"Accuracy against removed layers, {points} points, marker at n = {n}.",
         file_name="accuracy",
     )
     chart.show(
-        figures.loss_curve(sweep, heals, n=n, dark=dark, height=215),
+        figures.loss_curve(sweep, read, n=n, dark=dark, height=215),
         key="loss",
         alt=f"Loss in nats per token against removed layers, {points} points, marker at n = {n}.",
         file_name="loss",

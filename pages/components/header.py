@@ -3,19 +3,19 @@
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.components import library, state
+from pages.components import library, state, words
 
 
 def show(title: str, question: str) -> DeltaGenerator:
     """Draw the title, the question and a line on the current model; returns the space to the right of them."""
-    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    left, right = st.columns([5, 4], vertical_alignment="bottom", gap="small")
     model = state.current_model()
     known = library.find("inspect", model) or library.find("distances", model)
     facts = known[0].result.model if known else None
-    words = [facts.name, f"{facts.n_layers} layers", facts.family] if facts else [state.name(model)]
+    about = [facts.name, f"{facts.n_layers} layers"] if facts else [state.name(model)]
     if model.quantization != "none":
-        words.append(model.quantization)
+        about.append(model.quantization)
     with left.container(gap=None):
         st.title(title, anchor=False)
-        st.caption(f"{question} · {', '.join(words)}")
+        st.caption(f"{question} · {words.plain(', '.join(about))}")
     return right.container(horizontal=True, gap="small", horizontal_alignment="right", vertical_alignment="center")

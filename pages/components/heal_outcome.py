@@ -17,9 +17,7 @@ def show(result: HealResult) -> None:
             alt = f"Unpruned, pruned and healed {name}, with standard errors."
             chart.show(figure, key=f"compare-{field}", alt=alt, file_name=f"healed-{name}")
     heal_live.curve(result)
-    if result.adapter:
-        st.caption("Adapter, a standard PEFT folder:")
-        st.code(str(storage.cache_dir() / result.adapter), language=None)
+    _adapter(result)
     st.caption(_provenance(result))
     with st.expander("Data behind the charts", icon=":material/table:"):
         rows = [{"step": s.step, "loss": s.loss, "learning_rate": s.learning_rate, "tokens_per_s": s.tokens_per_s,
@@ -27,6 +25,18 @@ def show(result: HealResult) -> None:
         chart.table(rows, key="t-steps", alt="Training by step", file_name="healing-steps", formats={"learning_rate": "%.2e"})
         checks = [{"step": v.step, "loss": v.loss, "loss_stderr": v.loss_stderr} for v in result.validations]
         chart.table(checks, key="t-checks", alt="Held-out loss by step", file_name="healing-held-out")
+
+
+def _adapter(result: HealResult) -> None:
+    """Where the adapter lies; that of a precomputed heal stayed where it was made."""
+    if not result.adapter:
+        return
+    folder = storage.cache_dir() / result.adapter
+    if folder.is_dir():
+        st.caption("Adapter, a standard PEFT folder:")
+        st.code(str(folder), language=None)
+    else:
+        st.caption("The adapter of this heal is not on this machine; start the same heal to make it.")
 
 
 def _table(result: HealResult) -> None:

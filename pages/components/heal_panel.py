@@ -16,11 +16,7 @@ def show() -> None:
         return
     if shown not in runs:
         shown = next(run.id for run in runs.values() if run.found and run.found.key == shown)
-    st.session_state["pick-heal"] = shown
-    st.selectbox(
-        "Run", list(runs), format_func=lambda key: runs[key].describe(), key="pick-heal",
-        on_change=lambda: state.show_result("heal", st.session_state["pick-heal"]),
-    )  # fmt: skip
+    state.pick_result("heal", "Run", {key: run.describe() for key, run in runs.items()}, shown)
     _one(runs[shown])
 
 

@@ -19,7 +19,7 @@ def active(job: jobs.Job, *, place: int, where: str = "strip") -> None:
     """
     with st.container(border=True, gap="xsmall"):
         with st.container(horizontal=True, vertical_alignment="center", wrap=False, gap="small"):
-            st.markdown(job.label, width="stretch")
+            st.markdown(words.plain(job.label), width="stretch")
             if not job.cancel_requested:
                 st.button(
                     "Cancel", key=f"{where}-cancel-{job.id}", on_click=_act, args=(jobs.cancel, job.id), type="tertiary",
@@ -46,7 +46,7 @@ def ended(job: jobs.Job, *, where: str = "strip") -> None:
     """A job that ended: how, why, and a way to go on."""
     with st.container(gap=None):
         when = words.date(job.finished_at) if job.finished_at else ""
-        st.markdown(f":{_COLOURS[job.state]}-badge[{job.state}] {job.label}")
+        st.markdown(f":{_COLOURS[job.state]}-badge[{job.state}] {words.plain(job.label)}")
         st.caption(job.error if job.error else f"{when}, took {words.duration(job.elapsed_s or 0)}")
         if job.state != jobs.DONE:
             with st.container(horizontal=True, gap="small"):

@@ -6,7 +6,7 @@ from analysis import figures, selection
 from analysis.results import Best, DistanceResult
 from pages.components import chart, curves, cut_numbers, guard, library, state, theme
 
-SCALES = {False: "distance", True: "each row"}
+SCALES = {False: "raw", True: "row-normalised"}
 
 
 def show(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], *, live: bool) -> None:
@@ -67,7 +67,7 @@ def _map(distances: DistanceResult, strategy: str, block) -> None:
             label_visibility="collapsed", persist_state="session",
         )  # fmt: skip
     figure = figures.distance_map(
-        distances, _path(distances, strategy), selected=block, row_normalised=bool(normalised), height=400
+        distances, _path(distances, strategy), selected=block, row_normalised=bool(normalised), height=412
     )
     best = min(distances.best, key=lambda entry: entry.distance)
     alt = f"Heat map of angular distance; the most similar block is {best.block.describe()} at {best.distance:.3f}."

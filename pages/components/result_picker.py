@@ -19,14 +19,8 @@ def show(kind: str, label: str, found: list[Found]) -> Found | None:
     if shown is None:
         st.selectbox(label, [], placeholder="not measured yet", disabled=True, key=f"no_{kind}")
         return None
-    widget = f"pick_{kind}"
-    st.session_state[widget] = shown
-
-    def remember() -> None:
-        state.show_result(kind, st.session_state[widget])
-
-    key = st.selectbox(label, list(by_key), format_func=lambda key: describe(by_key[key]), key=widget, on_change=remember)
-    return by_key[key]
+    state.pick_result(kind, label, {key: describe(entry) for key, entry in by_key.items()}, shown)
+    return by_key[shown]
 
 
 def describe(found: Found) -> str:

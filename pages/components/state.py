@@ -87,3 +87,19 @@ def shown_result(kind: str, keys: list[str]) -> str | None:
     """The result to show of a kind: the chosen one while it is there, else the first."""
     key = st.session_state.get(f"shown_{kind}")
     return key if key in keys else (keys[0] if keys else None)
+
+
+def pick_result(kind: str, label: str, names: dict[str, str], shown: str) -> None:
+    """A menu of results by key; what is picked becomes the shown one.
+
+    Streamlit keeps the callback of a menu that is no longer drawn, and a busy browser can still send that menu's value when
+    a new result has taken over. Each shown result therefore has a menu of its own, and only the one drawn last is heard.
+    """
+    widget = f"pick-{kind}-{shown}"
+    st.session_state[f"drawn_{kind}"] = widget
+
+    def pick() -> None:
+        if st.session_state.get(f"drawn_{kind}") == widget:
+            show_result(kind, st.session_state[widget])
+
+    st.selectbox(label, list(names), list(names).index(shown), format_func=names.get, key=widget, on_change=pick)

@@ -1,5 +1,6 @@
 """Numbers and times as people read them."""
 
+import re
 import time
 
 from analysis.results import DistanceResult, Point, SweepResult
@@ -7,6 +8,11 @@ from analysis.specs import CorpusSpec
 
 TASK_NAMES = {"arc_easy": "ARC-Easy", "mmlu": "MMLU", "boolq": "BoolQ"}
 TEXT_NAMES = {"c4": "C4", "wiki": "Wikipedia"}
+
+
+def plain(text: str) -> str:
+    """Text that someone else wrote, so that Markdown shows it as it is: no links, no pictures, no formulas."""
+    return re.sub(r"([\\`*_\[\](){}#$<>!~|:])", r"\\\1", text)
 
 
 def count(number: float) -> str:

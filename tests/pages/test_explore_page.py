@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import fakes
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from analysis import jobs
 from analysis.specs import DistanceSpec, SweepSpec
@@ -85,12 +86,27 @@ def test_deepest_keeps_the_last_layer_and_asks_for_its_own_sweep(app):
     assert "accuracy" in charts(app(strategy="deepest"))
 
 
-def test_healed_results_on_the_same_questions_are_drawn(app):
+def names(at, chart: str) -> list[str]:
+    return [trace["name"] for trace in charts(at)[chart]["data"]]
+
+
+def test_healed_results_are_drawn_where_they_can_be_compared(app):
     fakes.distances().save()
     fakes.sweep().save()
     fakes.heal().save()
-    names = [trace["name"] for trace in charts(app())["accuracy"]["data"]]
-    assert "healed" in names
+    at = app()
+    assert "healed" in names(at, "accuracy")
+    assert "healed" in names(at, "loss, nats per token")
+
+
+def test_healed_results_on_other_questions_are_not_drawn_among_these(app):
+    fakes.distances().save()
+    fakes.sweep().save()
+    heal = fakes.heal()
+    replace(heal, spec=replace(heal.spec, benchmark=replace(heal.spec.benchmark, limit=7))).save()
+    at = app()
+    assert "healed" not in names(at, "accuracy")
+    assert "healed" in names(at, "loss, nats per token")
 
 
 def test_a_running_sweep_grows_and_can_be_cancelled(app, job):
@@ -132,14 +148,15 @@ def test_map_form_queues_a_job(app):
     assert made.spec.model.source == "starter"
 
 
-def test_sweep_form_uses_the_map_on_screen(app):
+def test_sweep_form_uses_a_map_like_the_one_on_screen(app):
     fakes.distances().save()
     at = app()
     at.number_input(key="sweep-limit").set_value(20)
     at.number_input(key="sweep-max").set_value(4)
     at.button(key="sweep-go").click().run()
     (made,) = jobs.active()
-    assert made.spec.distances == fakes.distances().spec
+    assert made.spec.distances.corpus == replace(fakes.distances().spec.corpus, identity="")
+    assert made.spec.distances.model == made.spec.model
     assert (made.spec.benchmark.limit, made.spec.max_n, made.spec.strategy) == (20, 4, "similarity")
 
 
@@ -190,3 +207,41 @@ def test_unforeseen_trouble_is_one_sentence(app, monkeypatch):
     at = app()
     assert "Something went wrong" in texts(at)
     assert "secret detail" not in texts(at)
+
+
+def test_another_map_can_be_picked_and_stays_picked(app):
+    first = fakes.distances()
+    other = replace(first, spec=replace(first.spec, corpus=replace(first.spec.corpus, seed=1)), n_texts=7)
+    other.save()
+    first.save()
+    at = app()
+    newest, older = first.spec.fingerprint(), other.spec.fingerprint()
+    at.selectbox(key=f"pick-distances-{newest}").set_value(older).run()
+    assert "7 texts of C4" in texts(at)
+    at.slider(key="n").set_value(9).run()
+    assert at.selectbox(key=f"pick-distances-{older}").value == older
+
+
+def test_a_late_message_of_a_menu_that_is_gone_changes_nothing():
+    def script():
+        from unittest import mock
+
+        import streamlit as st
+
+        from pages.components import state
+
+        heard = {}
+        with mock.patch.object(st, "selectbox", lambda *_, key, on_change, **__: heard.update({key: on_change})):
+            state.pick_result("sweep", "Curve", {"old": "Old"}, "old")
+            state.pick_result("sweep", "Curve", {"new": "New", "old": "Old"}, "new")
+        state.show_result("sweep", "new")
+        st.session_state["pick-sweep-old"] = "old"
+        heard["pick-sweep-old"]()
+        st.text(state.shown_result("sweep", ["new", "old"]))
+        st.session_state["pick-sweep-new"] = "old"
+        heard["pick-sweep-new"]()
+        st.text(state.shown_result("sweep", ["new", "old"]))
+
+    at = AppTest.from_function(script).run()
+    assert not at.exception
+    assert [item.value for item in at.text] == ["new", "old"]

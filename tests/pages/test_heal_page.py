@@ -94,6 +94,7 @@ def test_progress_is_there_for_a_second_visitor(app, known, job):
 
 def test_a_done_heal_shows_the_three_models_and_the_adapter(app, known, ui_cache):
     fakes.heal().save()
+    (ui_cache / "adapters" / "abc").mkdir(parents=True)
     at = app("pages/heal.py")
     table = at.table[0].value
     assert list(table["model"]) == ["unpruned", "pruned", "healed"]
@@ -105,7 +106,9 @@ def test_a_done_heal_shows_the_three_models_and_the_adapter(app, known, ui_cache
 
 def test_precomputed_heal_is_badged(app, known, precomputed):
     precomputed(fakes.heal())
-    assert "precomputed" in texts(app("pages/heal.py"))
+    at = app("pages/heal.py")
+    assert "precomputed" in texts(at)
+    assert "not on this machine" in texts(at)
 
 
 def test_a_failed_heal_shows_the_sentence_and_the_log(app, known, job, ui_cache):

@@ -37,6 +37,10 @@ def first_look(page: Page, address: str) -> None:
     expect(page.get_by_text("precomputed").first).to_be_visible()
     expect(page.locator(".js-plotly-plot")).to_have_count(4)
     browser.screenshot(page, "journey-1-first-look")
+    page.set_viewport_size({"width": 1280, "height": 980})
+    page.wait_for_timeout(SECOND)
+    browser.screenshot(page, "readme")
+    page.set_viewport_size({"width": 1280, "height": 800})
     assert not jobs.list_jobs()
 
 

@@ -57,6 +57,11 @@ def test_a_link_to_another_model_reads_nothing_until_it_is_clicked(app, asked):
     assert asked[-1].source == "someone/model"
 
 
+def test_a_link_cannot_put_pictures_or_links_on_the_page(app, asked):
+    at = app("pages/model.py", model="![x](http://example.com/y.png)")
+    assert "![x]" not in at.caption[0].value
+
+
 def test_use_a_folder(app, asked):
     at = app("pages/model.py")
     at.button_group(key="source-kind").set_value("Folder").run()
