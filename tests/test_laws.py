@@ -21,7 +21,8 @@ RANKS = {
             ("specs",),
             ("storage",),
             ("results", "processes", "job_table", "recipes"),
-            ("machine", "starter", "selection", "cost", "figures", "distances", "jobs"),
+            ("machine", "starter", "selection", "cost", "figures", "distances", "jobs", "tasks", "question_rows"),
+            ("question_files",),
             ("architecture", "benchmarks", "corpora"),
             ("models", "pruning", "hidden_states", "packing", "prefix_trees"),
             ("scoring",),
@@ -46,6 +47,9 @@ TORCH_FREE = (
     "figures",
     "jobs",
     "recipes",
+    "tasks",
+    "question_rows",
+    "question_files",
     "__init__",
 )
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets"}
