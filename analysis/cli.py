@@ -138,14 +138,9 @@ def _model(options: argparse.Namespace) -> ModelSpec:
 
 
 def _benchmark(options: argparse.Namespace) -> BenchmarkSpec:
-    return BenchmarkSpec(
-        task=options.task,
-        subset=tuple(name for name in options.subset.split(",") if name),
-        protocol=options.protocol,
-        limit=options.limit or None,
-        shots=options.shots,
-        seed=options.seed,
-    )
+    subset = tuple(name for name in options.subset.split(",") if name)
+    asked = BenchmarkSpec(options.task, options.limit or None, options.shots, options.seed)
+    return replace(asked, subset=subset, protocol=options.protocol)
 
 
 def _task(text: str) -> str:

@@ -26,7 +26,7 @@ RANKS = {
             ("architecture", "benchmarks", "corpora"),
             ("models", "pruning", "hidden_states", "packing", "prefix_trees"),
             ("scoring",),
-            ("evaluation", "adapters", "checkpoints", "training"),
+            ("evaluation", "generation", "adapters", "checkpoints", "training"),
             ("distance_map", "inspection"),
             ("sweep", "healing", "export"),
             ("worker", "precomputed"),
