@@ -4,6 +4,7 @@ Likelihood scores only ask which of a few given answers is the least unlikely, a
 this asks it to speak. Everything works on the model as it is, so also inside `pruning.without_block`.
 """
 
+import inspect
 import random
 import re
 from collections import defaultdict
@@ -105,23 +106,17 @@ def first_number(text: str) -> int | None:
 
 
 def sums(n: int, seed: int = 0) -> list[Sum]:
-    """`n` different sums: additions and subtractions up to 99 with results of at least 0, products up to 9 times 9.
+    """`n` different sums, at most 688: additions up to 20 + 20, subtractions from 20, products up to 9 * 9.
 
     A larger `n` begins with the sums of a smaller one.
     """
-    draw = random.Random(seed)
-    seen = {*_WORKED_SUMS}
-    made: list[Sum] = []
-    while len(made) < n:
-        sign = draw.choice("+-*")
-        most = 9 if sign == "*" else 99
-        a, b = draw.randint(1, most), draw.randint(1, most)
-        if sign == "-":
-            a, b = max(a, b), min(a, b)
-        if (a, sign, b) not in seen or len(seen) > 5000:  # there are about 15,000 in all
-            seen.add((a, sign, b))
-            made.append(Sum(_ask(a, sign, b), _OPERATIONS[sign](a, b)))
-    return made
+    small, digits = range(1, 21), range(1, 10)
+    possible = [(a, "+", b) for a in small for b in small]
+    possible += [(a, "-", b) for a in small for b in small if b <= a]
+    possible += [(a, "*", b) for a in digits for b in digits]
+    possible = [entry for entry in possible if entry not in _WORKED_SUMS]
+    random.Random(seed).shuffle(possible)
+    return [Sum(_ask(a, sign, b), _OPERATIONS[sign](a, b)) for a, sign, b in possible[:n]]
 
 
 def _ask(a: int, sign: str, b: int) -> str:
@@ -158,12 +153,14 @@ def greedy(
         by_length[len(prompt)].append(place)
     groups = [places[at : at + _AT_ONCE] for places in by_length.values() for at in range(0, len(places), _AT_ONCE)]
     written: list[list[int]] = [[] for _ in prompts]
+    # The library renamed the argument; both names are in the range that is supported.
+    cache_name = "cache" if "cache" in inspect.signature(decoder.model.forward).parameters else "past_key_values"
     for number, group in enumerate(groups):
         ids = torch.tensor([list(prompts[place]) for place in group], device=decoder.device)
         cache: Any = None
         for step in range(max_new_tokens):
-            output = decoder.model(input_ids=ids, past_key_values=cache, use_cache=True)
-            cache, ids = output.past_key_values, output.logits[:, -1].argmax(-1, keepdim=True)
+            output = decoder.model(input_ids=ids, use_cache=True, **{cache_name: cache})
+            cache, ids = output[cache_name], output.logits[:, -1].argmax(-1, keepdim=True)
             for place, token in zip(group, ids[:, 0].tolist(), strict=True):
                 if not written[place] or written[place][-1] not in stop:
                     written[place].append(token)
