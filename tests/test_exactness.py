@@ -137,6 +137,7 @@ def test_loglikelihoods_of_the_really_cut_starter_model(place, asked, ours):
         theirs = harness.loglikelihoods(lm, [harness.requests(name, question, shots) for question in questions])
         mine = ours[name][place]
         largest = max(abs(a - b) for x, y in zip(mine, theirs, strict=True) for a, b in zip(x, y, strict=True))
+        print(f"{name}: largest difference {largest:.1e} nats")
         assert largest <= TOLERANCE, name
         for question, values, reference in zip(questions, mine, theirs, strict=True):
             chosen = evaluation.answer(question, values).prediction
