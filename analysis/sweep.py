@@ -158,6 +158,7 @@ class _Curve:
             lines=self.stuff.lines,
             n_questions=len(self.stuff.questions),
             n_truncated=self.stuff.n_truncated,
+            skipped_rows=self.stuff.skipped_rows,
             questions=answers,
             text_losses=self.losses,
             text_tokens=[len(ids) - 1 for ids in self.stuff.texts],
