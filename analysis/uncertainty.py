@@ -1,11 +1,12 @@
 """How sure a measured accuracy is: intervals, paired tests on the same questions, and the words for what they say."""
 
 import math
-import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+
+import numpy as np
 
 from analysis.results import Answer, Lines, Point
 
@@ -94,11 +95,10 @@ def mcnemar_p(gained: int, lost: int) -> float:
 
 def _bootstrap(gained: int, lost: int, n: int, seed: int, n_resamples: int) -> tuple[float, float]:
     """Percentile interval of the mean of n values of which `gained` are +1, `lost` are -1, the rest 0."""
-    draw = random.Random(seed)
-    population, weights = (1, -1, 0), (gained, lost, n - gained - lost)
-    means = sorted(sum(draw.choices(population, weights, k=n)) / n for _ in range(n_resamples))
-    cut = (1 - CONFIDENCE) / 2
-    return means[int(cut * n_resamples)], means[min(n_resamples - 1, int((1 - cut) * n_resamples))]
+    # Resampling n questions with replacement draws these three counts from a multinomial.
+    counts = np.random.default_rng(seed).multinomial(n, [gained / n, lost / n, (n - gained - lost) / n], size=n_resamples)
+    low, high = np.quantile((counts[:, 0] - counts[:, 1]) / n, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
 
 
 def is_above(point: Point, level: float) -> bool:
