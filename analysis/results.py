@@ -206,8 +206,6 @@ class Point:
     acc_norm: float | None = None
     """The same with log-likelihoods divided by the option's length in characters, its leading space not counted."""
     acc_norm_stderr: float | None = None
-    acc_macro: float | None = None
-    """Mean over subjects of each subject's accuracy; None where questions have no subjects."""
     n_samples: int = 0
     """Questions scored."""
     loss: float | None = None
@@ -216,6 +214,8 @@ class Point:
     """Standard error over texts."""
     n_texts: int = 0
     """Texts the loss was measured on."""
+    acc_macro: float | None = None
+    """Mean over subjects of each subject's accuracy; None where questions have no subjects."""
 
     @property
     def block(self) -> Block | None:
