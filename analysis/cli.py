@@ -14,6 +14,7 @@ from analysis.progress import Progress
 from analysis.specs import (
     DTYPES,
     METRICS,
+    PROTOCOLS,
     QUANTIZATIONS,
     STRATEGIES,
     TASKS,
@@ -137,7 +138,16 @@ def _model(options: argparse.Namespace) -> ModelSpec:
 
 
 def _benchmark(options: argparse.Namespace) -> BenchmarkSpec:
-    return BenchmarkSpec(task=options.task, limit=options.limit or None, shots=options.shots, seed=options.seed)
+    subset = tuple(name for name in options.subset.split(",") if name)
+    asked = BenchmarkSpec(options.task, options.limit or None, options.shots, options.seed)
+    return replace(asked, subset=subset, protocol=options.protocol)
+
+
+def _task(text: str) -> str:
+    try:
+        return BenchmarkSpec(task=text).task
+    except SpecError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _loss_corpus(options: argparse.Namespace) -> CorpusSpec | None:
@@ -195,6 +205,9 @@ def _point_lines(result: Any, points: Sequence[Any]) -> list[str]:
             f"chance {result.lines.chance:.3f}, always the most frequent answer {result.lines.majority:.3f}, "
             f"{points[0].n_samples} questions"
         )
+        macro = [f"n={point.n} {point.acc_macro:.3f}" for point in points if point.acc_macro is not None]
+        lines += [f"mean over subjects: {', '.join(macro)}"] if macro else []
+        lines += [f"not asked, {skipped}" for skipped in getattr(result, "skipped_rows", [])]
     return lines
 
 
@@ -374,7 +387,9 @@ def _add_text_options(sub: argparse.ArgumentParser, *, texts: str | None, sample
 
 
 def _add_task_options(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--task", choices=TASKS, default="arc_easy")
+    sub.add_argument("--task", type=_task, default="arc_easy", metavar="NAME|FILE", help=f"{', '.join(TASKS)}, or a file")
+    sub.add_argument("--subset", default="", metavar="NAMES", help="MMLU subjects or categories, joined by commas")
+    sub.add_argument("--protocol", choices=PROTOCOLS, default="harness", help="how MMLU and BoolQ are asked")
     sub.add_argument("--limit", type=int, default=100, help="number of questions; 0 for all")
     sub.add_argument("--shots", type=int, help="worked examples before a question")
     sub.add_argument("--per-question", action="store_true", help="add every question's log-likelihoods to the JSON")

@@ -10,7 +10,6 @@ from statistics import fmean, stdev
 
 from analysis import benchmarks, corpora, machine, models, prefix_trees, pruning, scoring
 from analysis.architecture import find_decoder
-from analysis.benchmarks import Question
 from analysis.errors import RecipeError
 from analysis.models import LoadedModel
 from analysis.prefix_trees import EncodedQuestion
@@ -18,6 +17,7 @@ from analysis.progress import OnProgress, Progress, ignore
 from analysis.results import Answer, EvaluateResult, Lines, Point
 from analysis.scoring import Cuts
 from analysis.specs import BenchmarkSpec, Block, CorpusSpec, EvaluateSpec, ModelSpec
+from analysis.tasks import Question
 
 Load = Callable[[ModelSpec, OnProgress], LoadedModel]
 """How an experiment gets its model: `models.load`, or a worker's warm one."""
@@ -32,6 +32,8 @@ class Material:
     texts: list[list[int]]
     packed: bool
     """Whether this model's family runs packed rows."""
+    skipped_rows: list[str] = field(default_factory=list)
+    """Rows of the user's own file that cannot be asked, each with its number and the reason."""
 
     @property
     def lines(self) -> Lines | None:
@@ -60,7 +62,8 @@ def material(loaded: LoadedModel, benchmark: BenchmarkSpec | None, loss_corpus: 
     if loss_corpus is not None:
         fitting = replace(loss_corpus, seq_len=min(loss_corpus.seq_len, window or loss_corpus.seq_len))
         texts = corpora.tokenize(fitting, loaded.tokenizer).token_ids
-    return Material(questions, encoded, texts, packed=scoring.can_pack(loaded.decoder))
+    skipped = benchmarks.skipped_rows(benchmark) if benchmark is not None else []
+    return Material(questions, encoded, texts, packed=scoring.can_pack(loaded.decoder), skipped_rows=skipped)
 
 
 def answer(question: Question, loglikelihoods: list[float]) -> Answer:
@@ -71,7 +74,8 @@ def answer(question: Question, loglikelihoods: list[float]) -> Answer:
 
 def is_right_normalised(question: Question, answered: Answer) -> bool:
     """Whether the option with the highest log-likelihood per character is the right one (`acc_norm`)."""
-    lengths = [max(1, len(option.lstrip())) for option in question.options]
+    # Characters of the choice without the one space that parts it from the context, as the harness counts them.
+    lengths = [max(1, len(option) - 1) for option in question.options]
     scores = [value / length for value, length in zip(answered.loglikelihoods, lengths, strict=True)]
     return scores.index(max(scores)) == question.gold
 
@@ -96,6 +100,9 @@ def point(cut: Block | None, questions: Sequence[Question], answers: Sequence[An
         normalised = [float(is_right_normalised(*pair)) for pair in zip(questions, answers, strict=True)]
         values["acc"], values["acc_stderr"] = mean_and_stderr(right)
         values["acc_norm"], values["acc_norm_stderr"] = mean_and_stderr(normalised)
+        macro = benchmarks.macro_average(questions, right)
+        if macro is not None:
+            values["acc_macro"] = macro
     if losses:
         values["loss"], values["loss_stderr"] = mean_and_stderr(losses)
     size, start = (0, None) if cut is None else (cut.size, cut.start)
@@ -117,6 +124,7 @@ class Measured:
     text_losses: list[float]
     n_tokens: int
     n_truncated: int
+    skipped_rows: list[str]
 
 
 @dataclass
@@ -160,7 +168,13 @@ def measure(
         meter = Meter(on_progress, "measuring the loss on text", len(scoring.text_batches(loaded.decoder, stuff.texts)))
         losses = scoring.text_losses(loaded.decoder, stuff.texts, cuts, meter)[0]
     return Measured(
-        point(cut, stuff.questions, answers, losses), stuff.lines, answers, losses, stuff.n_tokens, stuff.n_truncated
+        point=point(cut, stuff.questions, answers, losses),
+        lines=stuff.lines,
+        questions=answers,
+        text_losses=losses,
+        n_tokens=stuff.n_tokens,
+        n_truncated=stuff.n_truncated,
+        skipped_rows=stuff.skipped_rows,
     )
 
 
@@ -207,6 +221,7 @@ def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Load = mo
         point=measured.point,
         lines=measured.lines,
         n_truncated=measured.n_truncated,
+        skipped_rows=measured.skipped_rows,
         questions=measured.questions,
         text_losses=measured.text_losses,
     )

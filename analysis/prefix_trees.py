@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from analysis.benchmarks import Question
+from analysis.tasks import Question
 
 ROW_TOKENS = 512
 """Packed tokens per row: attention costs the square of it, and padding and repeated prefixes cost less the longer it is."""
@@ -34,8 +34,8 @@ class EncodedQuestion:
 def encode(question: Question, tokenizer: Any, max_positions: int | None) -> EncodedQuestion:
     """Tokenize a question as lm-evaluation-harness does.
 
-    Context and continuation are tokenized together, so that a token may span the boundary; the continuation is what is
-    left after as many tokens as the context alone has. Spaces at the end of the context belong to the continuation.
+    Context and continuation are tokenized together, and what is left after as many tokens as the context alone has is
+    scored behind the context's own tokens. Where a token spans the boundary the two do not fit together, there as here.
 
     Args:
         question: the question.
@@ -43,20 +43,40 @@ def encode(question: Question, tokenizer: Any, max_positions: int | None) -> Enc
         max_positions: the model's window; longer prompts lose tokens on the left.
     """
     options, truncated = [], False
-    for continuation in question.options:
-        context = question.context.rstrip()
-        continuation = question.context[len(context) :] + continuation
-        whole = list(tokenizer(context + continuation).input_ids)
-        n_context = len(tokenizer(context).input_ids) if context else 0
-        # A boundary that merges into one token leaves that token to the continuation: something is always scored.
-        n_scored = max(1, len(whole) - n_context)
-        if n_scored == len(whole):
-            start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-            whole = [start, *whole]
-        if max_positions is not None and len(whole) > max_positions + 1:
-            whole, truncated = whole[-(max_positions + 1) :], True
-        options.append(Option(tuple(whole), min(n_scored, len(whole) - 1)))
+    contexts: dict[str, list[int]] = {}
+    for context, continuation in question.pairs():
+        before, scored = _split(context, continuation, tokenizer, contexts)
+        tokens = before + scored
+        if max_positions is not None and len(tokens) > max_positions + 1:
+            tokens, truncated = tokens[-(max_positions + 1) :], True
+        options.append(Option(tuple(tokens), min(len(scored), len(tokens) - 1)))
     return EncodedQuestion(options, truncated)
+
+
+def _split(context: str, continuation: str, tokenizer: Any, known: dict[str, list[int]]) -> tuple[list[int], list[int]]:
+    """Tokens of the context, at least one, and of the continuation, at least one; `known` remembers contexts."""
+    kept = context.rstrip()
+    # Spaces at the end of the context belong to the continuation: that is how words begin in most vocabularies.
+    continuation = context[len(kept) :] + continuation
+    if not kept:
+        start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+        scored = _tokens(continuation, tokenizer, special=False)
+        return ([start], scored) if scored[0] != start or len(scored) == 1 else (scored[:1], scored[1:])
+    if kept not in known:
+        known[kept] = _tokens(kept, tokenizer)
+    whole, before = _tokens(kept + continuation, tokenizer), known[kept]
+    if len(whole) > len(before):
+        return before, whole[len(before) :]
+    # The harness stops at a boundary that merges into one token; here that token is scored.
+    return whole[:-1] or _split("", kept + continuation, tokenizer, known)[0], whole[-1:]
+
+
+def _tokens(text: str, tokenizer: Any, *, special: bool = True) -> list[int]:
+    """Token ids, with the special tokens that this tokenizer adds of itself unless the text already begins with one."""
+    start = tokenizer.bos_token if tokenizer.bos_token_id is not None else tokenizer.eos_token
+    if special and not (start and text.startswith(start)):
+        return list(tokenizer(text).input_ids)
+    return list(tokenizer(text, add_special_tokens=False).input_ids)
 
 
 class Row:

@@ -204,7 +204,7 @@ class Point:
     """Share of questions whose highest log-likelihood option is right."""
     acc_stderr: float | None = None
     acc_norm: float | None = None
-    """The same with log-likelihoods divided by the option's length in characters."""
+    """The same with log-likelihoods divided by the option's length in characters, its leading space not counted."""
     acc_norm_stderr: float | None = None
     n_samples: int = 0
     """Questions scored."""
@@ -214,6 +214,8 @@ class Point:
     """Standard error over texts."""
     n_texts: int = 0
     """Texts the loss was measured on."""
+    acc_macro: float | None = None
+    """Mean over subjects of each subject's accuracy; None where questions have no subjects."""
 
     @property
     def block(self) -> Block | None:
@@ -263,6 +265,8 @@ class SweepResult(Result):
     """Prompts cut on the left because they were longer than the model's window."""
     questions: list[list[Answer]] = field(default_factory=list)
     """Per point, per question."""
+    skipped_rows: list[str] = field(default_factory=list)
+    """Rows of the user's own question file that could not be asked, each with its number and the reason."""
     text_losses: list[list[float]] = field(default_factory=list)
     """Per point, per text: mean next-token cross-entropy, nats."""
     text_tokens: list[int] = field(default_factory=list)
@@ -282,6 +286,8 @@ class EvaluateResult(Result):
     lines: Lines | None
     n_truncated: int
     questions: list[Answer] = field(default_factory=list)
+    skipped_rows: list[str] = field(default_factory=list)
+    """Rows of the user's own question file that could not be asked, each with its number and the reason."""
     text_losses: list[float] = field(default_factory=list)
 
 

@@ -10,14 +10,23 @@ from typing import Any, ClassVar, Self
 
 from analysis.errors import BlockRangeError, SpecError
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Part of every fingerprint: raise it when the same spec would now give another result."""
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 QUANTIZATIONS = ("none", "4bit", "8bit")
 STRATEGIES = ("similarity", "deepest")
 METRICS = ("angular",)
-TASKS = ("arc_easy", "mmlu", "boolq")
+TASKS = (
+    "arc_easy", "arc_challenge", "mmlu", "boolq", "hellaswag", "openbookqa", "piqa", "sciq", "social_iqa", "commonsense_qa",
+    "winogrande", "copa",
+)  # fmt: skip
+"""Built-in question sets; `tasks.TASKS` says what they are."""
+QUESTION_FILES = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet")
+"""What a question file of one's own may end in."""
+MMLU_CATEGORIES = ("stem", "humanities", "social_sciences", "other")
+PROTOCOLS = ("harness", "paper")
+"""How questions are asked: as lm-evaluation-harness does, or as the paper does (MMLU and BoolQ)."""
 SPLITS = ("all", "train", "validation")
 
 MIN_DOCUMENT_TOKENS = 16
@@ -200,6 +209,7 @@ class BenchmarkSpec(Spec):
     kind: ClassVar[str] = "benchmark"
 
     task: str = "arc_easy"
+    """The name of a built-in set, or a JSONL, CSV or Parquet file of questions."""
     limit: int | None = 100
     """How many questions; None for all of them."""
     shots: int | None = None
@@ -207,12 +217,25 @@ class BenchmarkSpec(Spec):
     seed: int = 0
     """Seed of the subset and of its order."""
     identity: str = ""
-    """Which release of the questions: filled in by `benchmarks.resolve`."""
+    """Which release of the questions, or which content of the file: filled in by `benchmarks.resolve`."""
+    subset: tuple[str, ...] = ()
+    """MMLU subjects and categories (stem, humanities, social_sciences, other) to ask from; empty for all."""
+    protocol: str = "harness"
+    """`harness` for the prompts of lm-evaluation-harness, `paper` for the paper's own on MMLU and BoolQ."""
 
     def __post_init__(self) -> None:
-        _require(self.task in TASKS, f"task must be one of {', '.join(TASKS)}, not {self.task!r}.")
+        _require(
+            self.task in TASKS or self.is_file,
+            f"task must be one of {', '.join(TASKS)}, or a file that ends in {', '.join(QUESTION_FILES)}, not {self.task!r}.",
+        )
+        _require(self.protocol in PROTOCOLS, f"protocol must be one of {', '.join(PROTOCOLS)}, not {self.protocol!r}.")
         _require(self.limit is None or self.limit >= 1, f"The number of questions must be at least 1, not {self.limit}.")
         _require(self.shots is None or 0 <= self.shots <= 5, f"shots must be 0..5, not {self.shots}.")
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the questions are in a file of the user's own."""
+        return self.task not in TASKS and self.task.lower().endswith(QUESTION_FILES)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """The experiment behind the curve: accuracy and loss for n = 0 .. max_n, all cuts of a batch from one shared trunk."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from analysis import benchmarks, corpora, distance_map, evaluation, machine, models, scoring, selection
-from analysis.errors import BlockRangeError
+from analysis import benchmarks, corpora, distance_map, evaluation, machine, models, scoring, selection, storage
+from analysis.errors import BlockRangeError, CorruptResultError
 from analysis.evaluation import Load, Material, Meter
 from analysis.models import LoadedModel
 from analysis.progress import OnProgress, Progress, ignore
@@ -30,7 +31,10 @@ def resolve(spec: SweepSpec) -> SweepSpec:
 
 
 def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Load = models.load) -> SweepResult:
-    """Measure the curve, or return the stored one; a stored part is gone on with and no question is scored twice.
+    """Measure the curve, or return the stored one; no question is scored twice.
+
+    What a stopped run of the same sweep has scored is gone on with, and so is what a sweep over more or fewer of the same
+    questions has: asking for more questions refines a curve.
 
     `similarity` uses the stored distance map of `spec.distances`, or computes it first.
 
@@ -46,10 +50,21 @@ def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Load = model
     on_progress(Progress("reading questions and texts", values={"result_key": resolved.fingerprint()}))
     stuff = evaluation.material(loaded, resolved.benchmark, resolved.loss_corpus)
     curve = _Curve(resolved, loaded, stuff, cuts)
-    if stored is not None:
-        curve.go_on_from(stored)
+    for earlier in [stored] if stored is not None else _others_of_this_curve(resolved):
+        curve.take_over(earlier)
     curve.measure(on_progress)
     return curve.result(complete=True)
+
+
+def _others_of_this_curve(spec: SweepSpec) -> list[SweepResult]:
+    """Stored sweeps that differ from this one in nothing but the number of questions."""
+    found = []
+    for stored in storage.find_results("sweep"):
+        with contextlib.suppress(CorruptResultError):
+            other = SweepResult.read(stored)
+            if replace(other.spec, benchmark=replace(other.spec.benchmark, limit=spec.benchmark.limit)) == spec:
+                found.append(other)
+    return found
 
 
 def _cuts(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Cuts:
@@ -75,26 +90,33 @@ class _Curve:
     loaded: LoadedModel
     stuff: Material
     cuts: Cuts
-    answers: list[list[Answer]] = field(default_factory=list)
+    answers: list[dict[str, Answer]] = field(default_factory=list)
+    """Per cut, by question."""
     losses: list[list[float]] = field(default_factory=list)
+    """Per cut, per text."""
     wall_s: float = 0.0
 
     def __post_init__(self) -> None:
-        self.answers = [[] for _ in self.cuts]
+        self.answers = [{} for _ in self.cuts]
         self.losses = [[] for _ in self.cuts]
 
-    def go_on_from(self, stored: SweepResult) -> None:
-        """Take over what an earlier run of the same spec has scored."""
-        self.answers, self.losses, self.wall_s = stored.questions, stored.text_losses, stored.wall_s
+    def take_over(self, earlier: SweepResult) -> None:
+        """Use what an earlier sweep of the same cuts has scored."""
+        wanted = {question.id for question in self.stuff.questions}
+        for mine, theirs in zip(self.answers, earlier.questions, strict=True):
+            mine.update({answered.id: answered for answered in theirs if answered.id in wanted})
+        if all(earlier.text_losses):
+            self.losses = earlier.text_losses
+        self.wall_s += earlier.wall_s
 
     def measure(self, on_progress: OnProgress) -> None:
         """Score what is missing, storing the curve after every chunk."""
-        chunks = _chunks(self.stuff.questions, begin=len(self.answers[0]))
+        missing = [index for index, question in enumerate(self.stuff.questions) if question.id not in self.answers[0]]
+        chunks = _chunks(self.stuff.questions, missing)
         texts = [] if self.losses[0] else self.stuff.texts
-        sizes = [
-            scoring.n_batches(self.loaded.decoder, self.stuff.encoded[chunk], packed=self.stuff.packed) for chunk in chunks
-        ]
-        total = (sum(sizes) + len(scoring.text_batches(self.loaded.decoder, texts))) * len(self.cuts)
+        decoder, packed = self.loaded.decoder, self.stuff.packed
+        sizes = [scoring.n_batches(decoder, [self.stuff.encoded[i] for i in chunk], packed=packed) for chunk in chunks]
+        total = (sum(sizes) + len(scoring.text_batches(decoder, texts))) * len(self.cuts)
         meter = Meter(on_progress, "scoring questions", total)
         for chunk, size in zip(chunks, sizes, strict=True):
             self._score(chunk, meter)
@@ -102,22 +124,25 @@ class _Curve:
         if texts:
             meter.phase = "measuring the loss on text"
             began = time.perf_counter()
-            self.losses = scoring.text_losses(self.loaded.decoder, texts, self.cuts, meter)
+            self.losses = scoring.text_losses(decoder, texts, self.cuts, meter)
             self.wall_s += time.perf_counter() - began
         self.result(complete=True).save()
 
-    def _score(self, chunk: slice, meter: Meter) -> None:
+    def _score(self, chunk: list[int], meter: Meter) -> None:
         began = time.perf_counter()
-        encoded = self.stuff.encoded[chunk]
+        encoded = [self.stuff.encoded[index] for index in chunk]
         scored = scoring.option_loglikelihoods(self.loaded.decoder, encoded, self.cuts, meter, packed=self.stuff.packed)
         for answers, cut_scores in zip(self.answers, scored, strict=True):
-            answers += [evaluation.answer(*pair) for pair in zip(self.stuff.questions[chunk], cut_scores, strict=True)]
+            for index, values in zip(chunk, cut_scores, strict=True):
+                question = self.stuff.questions[index]
+                answers[question.id] = evaluation.answer(question, values)
         self.wall_s += time.perf_counter() - began
         self.result(complete=False).save()
 
     def result(self, *, complete: bool) -> SweepResult:
         """The curve as it is now."""
-        questions = self.stuff.questions[: len(self.answers[0])]
+        questions = [question for question in self.stuff.questions if question.id in self.answers[0]]
+        answers = [[given[question.id] for question in questions] for given in self.answers]
         return SweepResult(
             spec=self.spec,
             versions=machine.versions(),
@@ -127,25 +152,26 @@ class _Curve:
             model=self.loaded.facts,
             n_layers=self.loaded.decoder.n_layers,
             points=[
-                evaluation.point(cut, questions, answers, losses)
-                for cut, answers, losses in zip(self.cuts, self.answers, self.losses, strict=True)
+                evaluation.point(cut, questions, given, losses)
+                for cut, given, losses in zip(self.cuts, answers, self.losses, strict=True)
             ],
             lines=self.stuff.lines,
             n_questions=len(self.stuff.questions),
             n_truncated=self.stuff.n_truncated,
-            questions=self.answers,
+            skipped_rows=self.stuff.skipped_rows,
+            questions=answers,
             text_losses=self.losses,
             text_tokens=[len(ids) - 1 for ids in self.stuff.texts],
         )
 
 
-def _chunks(questions: Sequence[benchmarks.Question], begin: int) -> list[slice]:
-    """Slices of about `QUESTIONS_PER_CHUNK` questions from `begin` on, ending where a group ends."""
-    chunks = []
-    while begin < len(questions):
-        end = min(begin + QUESTIONS_PER_CHUNK, len(questions))
-        while end < len(questions) and questions[end].group and questions[end].group == questions[end - 1].group:
-            end += 1
-        chunks.append(slice(begin, end))
-        begin = end
+def _chunks(questions: Sequence[benchmarks.Question], missing: Sequence[int]) -> list[list[int]]:
+    """Indices of the missing questions in chunks of about `QUESTIONS_PER_CHUNK`, ending where a group ends."""
+    chunks: list[list[int]] = []
+    for index in missing:
+        goes_on = chunks and questions[index].group and questions[index].group == questions[chunks[-1][-1]].group
+        if chunks and (goes_on or len(chunks[-1]) < QUESTIONS_PER_CHUNK):
+            chunks[-1].append(index)
+        else:
+            chunks.append([index])
     return chunks

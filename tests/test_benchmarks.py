@@ -2,10 +2,11 @@
 
 import pytest
 
-from analysis import benchmarks
-from analysis.benchmarks import Question
+from analysis import benchmarks, evaluation, specs
 from analysis.errors import BenchmarkError
+from analysis.results import Answer
 from analysis.specs import BenchmarkSpec
+from analysis.tasks import TASKS, Question
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,77 @@ def test_chance_and_majority_are_counted():
     questions = [Question("a", "", ["x", "y"], 1), Question("b", "", ["x", "y", "z", "w"], 1), Question("c", "", ["x", "y"], 0)]
     assert benchmarks.chance(questions) == pytest.approx((0.5 + 0.25 + 0.5) / 3)
     assert benchmarks.majority(questions) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("task", "n", "chance"),
+    [("arc_challenge", 299, 0.25), ("hellaswag", 10042, 0.25), ("openbookqa", 500, 0.25), ("piqa", 1838, 0.5),
+     ("sciq", 1000, 0.25), ("social_iqa", 1954, 1 / 3), ("commonsense_qa", 1221, 0.2), ("winogrande", 1267, 0.5),
+     ("copa", 100, 0.5)],
+)  # fmt: skip
+def test_every_row_of_every_set_is_a_question(task, n, chance):
+    questions = benchmarks.load(BenchmarkSpec(task, limit=None))
+    assert len(questions) == len({question.id for question in questions}) == n
+    for question in questions:
+        assert 0 <= question.gold < len(question.options)
+        assert all(context and option.startswith(" ") for context, option in question.pairs())
+    assert benchmarks.chance(questions) == pytest.approx(chance, abs=0.005)
+    assert TASKS[task].chance == pytest.approx(chance)
+
+
+def test_the_names_in_the_specs_are_the_sets():
+    assert set(specs.TASKS) == set(TASKS)
+    assert "non-commercial" in TASKS["sciq"].title
+    assert TASKS["sciq"].licence_note
+
+
+def test_sciq_lists_the_right_answer_last_which_is_no_majority():
+    questions = benchmarks.load(BenchmarkSpec("sciq", limit=50))
+    assert {question.gold for question in questions} == {3}
+    assert benchmarks.majority(questions) == 0.25
+
+
+def test_winogrande_scores_the_rest_of_the_sentence_behind_either_name():
+    question = next(question for question in benchmarks.load(BenchmarkSpec("winogrande")) if question.gold == 1)
+    before, after = question.context.split("_")
+    assert all(context.startswith(before) for context in question.contexts)
+    assert question.options == [f" {after.strip()}"] * 2
+
+
+def test_mmlu_subsets_shots_and_protocols():
+    assert sum(len(benchmarks.mmlu_subjects([category])) for category in specs.MMLU_CATEGORIES) == 57
+    assert len(benchmarks.mmlu_subjects()) == 57
+    assert benchmarks.mmlu_subjects(["virology", "social_sciences"])[-1] == "virology"
+    asked = benchmarks.load(BenchmarkSpec("mmlu", limit=None, shots=2, subset=("virology", "anatomy")))
+    assert {question.group for question in asked} == {"virology", "anatomy"}
+    assert len(asked) == 166 + 135
+    assert {question.context.count("\nAnswer:") for question in asked} == {3}
+    paper = benchmarks.load(BenchmarkSpec("mmlu", limit=1, subset=("virology",), protocol="paper"))[0]
+    assert paper.context.startswith("The following are multiple choice questions (with answers) about  virology.\n\n")
+    boolq = benchmarks.load(BenchmarkSpec("boolq", limit=1, protocol="paper"))[0]
+    assert boolq.options == [" No", " Yes"]
+    assert "Question:" not in boolq.context
+    assert "as asked in the paper" in benchmarks.title(BenchmarkSpec("boolq", protocol="paper"))
+    for spec, sentence in [
+        (BenchmarkSpec("mmlu", subset=("alchemy",)), "no subject or category 'alchemy'"),
+        (BenchmarkSpec("boolq", subset=("stem",)), "Only MMLU has subjects"),
+        (BenchmarkSpec("piqa", protocol="paper"), "The paper does not ask PIQA"),
+    ]:
+        with pytest.raises(BenchmarkError, match=sentence):
+            benchmarks.resolve(spec)
+
+
+def test_micro_and_macro_average_differ_where_subjects_differ_in_size():
+    questions = [Question(str(n), "", [" a", " b"], 0, "big" if n < 3 else "small") for n in range(4)]
+    right = [1.0, 1.0, 1.0, 0.0]
+    assert benchmarks.by_group(questions, right) == {"big": (1.0, 3), "small": (0.0, 1)}
+    assert benchmarks.macro_average(questions, right) == 0.5
+    answers = [Answer(question.id, [0.0, -1.0] if value else [-1.0, 0.0], 0 if value else 1, 0)
+               for question, value in zip(questions, right, strict=True)]  # fmt: skip
+    point = evaluation.point(None, questions, answers, [])
+    assert (point.acc, point.acc_macro) == (0.75, 0.5)
+    alone = [Question("q", "", [" a", " b"], 0)]
+    assert benchmarks.macro_average(alone, [1.0]) is None
 
 
 def test_shots_that_a_task_does_not_have():

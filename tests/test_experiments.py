@@ -140,16 +140,22 @@ def test_a_sweep_equals_evaluating_each_cut_alone(sweep_spec):
         assert one.loglikelihoods == pytest.approx(other.loglikelihoods, abs=1e-4)
 
 
-def test_points_appear_while_it_runs_and_no_question_is_scored_twice(sweep_spec, monkeypatch):
-    scored = []
+@pytest.fixture
+def scored(monkeypatch):
+    """How many questions each call of the scorer was given."""
+    counts = []
     original = scoring.option_loglikelihoods
 
     def counting(decoder, questions, *args, **kwargs):
         result = original(decoder, questions, *args, **kwargs)
-        scored.append(len(questions))
+        counts.append(len(questions))
         return result
 
     monkeypatch.setattr(scoring, "option_loglikelihoods", counting)
+    return counts
+
+
+def test_points_appear_while_it_runs_and_no_question_is_scored_twice(sweep_spec, scored):
     whole = sweep.run(sweep_spec)
     assert scored == [24, 24, 12]
     storage.discard_result("sweep", whole.spec.fingerprint())
@@ -157,16 +163,31 @@ def test_points_appear_while_it_runs_and_no_question_is_scored_twice(sweep_spec,
     told = Told("scoring questions", stop_after=9)
     with pytest.raises(Cancelled):
         sweep.run(sweep_spec, told)
-    key = next(progress.values["result_key"] for progress in told if "result_key" in progress.values)
-    stored = storage.load_result("sweep", told_key(told) or key)
-    part = SweepResult.read(stored)
+    part = SweepResult.read(storage.load_result("sweep", told_key(told)))
     assert not part.complete
-    finished_before = sum(scored)
-    assert 0 < part.points[1].n_samples == finished_before < 60
+    assert 0 < part.points[1].n_samples == sum(scored) < 60
     finished = sweep.run(sweep_spec)
     assert sum(scored) == 60
     assert [point.acc for point in finished.points] == [point.acc for point in whole.points]
     assert finished.complete
+
+
+def test_more_questions_refine_a_curve_and_fewer_are_a_look_up(sweep_spec, scored):
+    def asking(limit):
+        return dataclasses.replace(sweep_spec, benchmark=dataclasses.replace(sweep_spec.benchmark, limit=limit))
+
+    few = sweep.run(asking(30))
+    assert sum(scored) == 30
+    more = sweep.run(asking(60))
+    assert sum(scored) == 60
+    assert more.questions[2][:30] == few.questions[2]
+    assert more.text_losses == few.text_losses
+    fewer = sweep.run(asking(12))
+    assert sum(scored) == 60
+    assert fewer.questions[1] == few.questions[1][:12]
+    assert fewer.points[1].n_samples == 12
+    sweep.run(dataclasses.replace(asking(12), max_n=2))
+    assert sum(scored) == 72  # other cuts are another curve
 
 
 def told_key(told):

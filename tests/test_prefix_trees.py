@@ -2,8 +2,8 @@
 
 import pytest
 
-from analysis.benchmarks import Question
 from analysis.prefix_trees import EncodedQuestion, Option, Row, encode, one_row_each, pack
+from analysis.tasks import Question
 
 
 def question(*sequences, n_scored=1):
@@ -63,19 +63,20 @@ def test_one_row_each_holds_every_option_alone():
 class Words:
     """A toy tokenizer: one id per word with its leading space; "ab" and "c" merge into one token "abc"."""
 
-    bos_token_id = None
-    eos_token_id = 99
+    bos_token, bos_token_id = None, None
+    eos_token, eos_token_id = "</s>", 99
 
     def __init__(self, bos=False):
-        self.bos = bos
-        self.ids = {}
+        if bos:
+            self.bos_token, self.bos_token_id = "<s>", 1
+        self.ids = {"<s>": 1}
 
-    def __call__(self, text):
+    def __call__(self, text, add_special_tokens=True):
         import re
 
-        pieces = re.findall(r"abc| ?[^ ]+| +", text)
+        pieces = re.findall(r"<s>|abc| ?[^ <]+| +", text)
         ids = [self.ids.setdefault(piece, len(self.ids) + 100) for piece in pieces]
-        return type("Encoded", (), {"input_ids": [1, *ids] if self.bos else ids})
+        return type("Encoded", (), {"input_ids": [1, *ids] if self.bos_token and add_special_tokens else ids})
 
 
 def encoded(context, *options, tokenizer=None, window=None):
@@ -93,6 +94,26 @@ def test_a_bos_token_belongs_to_the_context():
     option = encoded("Question", " yes", tokenizer=Words(bos=True)).options[0]
     assert option.tokens[0] == 1
     assert (len(option.tokens), option.n_scored) == (3, 1)
+
+
+def test_a_bos_token_in_the_text_is_not_doubled():
+    option = encoded("<s>Question", " yes", tokenizer=Words(bos=True)).options[0]
+    assert option.tokens[0] == 1
+    assert option.tokens[1] != 1
+
+
+def test_an_empty_context_has_one_bos_token_and_does_not_score_it():
+    option = encoded("", "yes it", tokenizer=Words(bos=True)).options[0]
+    assert option.tokens[0] == 1
+    assert (len(option.tokens), option.n_scored) == (3, 2)
+
+
+def test_every_option_may_have_its_own_context():
+    question = Question("q", "shown", [" fell over", " fell over"], 0, contexts=("The cat", "The big dog"))
+    first, second = encode(question, Words(), None).options
+    assert (len(first.tokens), first.n_scored) == (4, 2)
+    assert (len(second.tokens), second.n_scored) == (5, 2)
+    assert first.tokens[-2:] == second.tokens[-2:]
 
 
 def test_tokens_that_merge_over_the_boundary_are_split_as_the_harness_does():

@@ -36,7 +36,7 @@ def changed(spec, path, value):
 
 OTHERS = {
     "dtype": "float16", "quantization": "8bit", "metric": None, "task": "boolq", "strategy": "deepest",
-    "shots": 1, "limit": 7, "max_n": 9, "lora_dropout": 0.5,
+    "shots": 1, "subset": ("stem",), "protocol": "paper", "limit": 7, "max_n": 9, "lora_dropout": 0.5,
 }  # fmt: skip
 
 
@@ -44,7 +44,10 @@ OTHERS = {
 def test_every_field_is_part_of_the_fingerprint(spec):
     seen = {spec.fingerprint()}
     for path, value in leaves(spec):
-        other = OTHERS.get(path[-1], f"{value}x" if isinstance(value, str) or value is None else value + 1)
+        if path[-1] in OTHERS:
+            other = OTHERS[path[-1]]
+        else:
+            other = f"{value}x" if isinstance(value, str) or value is None else value + 1
         if path[-1] == "split":
             other = next(split for split in ("all", "train") if split != value)
         if other is None or path[-1] == "loss_corpus":

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from analysis import cost
+from analysis import cost, uncertainty
 from analysis.results import DistanceResult, Point, SweepResult
 from analysis.specs import Block
 from pages.components import words
@@ -44,8 +44,7 @@ def show(distances: DistanceResult, sweep: SweepResult | None, n: int, block: Bl
         "Weights", f"−{words.size(saved.weight_bytes)}" if n else "0", f"in {distances.spec.model.dtype}" if n else None,
         delta_color="off", delta_arrow="off", help="Memory that the removed weights no longer take.",
     )  # fmt: skip
-    note = _note(sweep, point, n, block)
-    if note:
+    for note in _notes(sweep, point, n, block):
         st.caption(note)
 
 
@@ -53,19 +52,30 @@ def _at(sweep: SweepResult | None, n: int) -> Point | None:
     return next((point for point in sweep.points if point.n == n), None) if sweep else None
 
 
-def _note(sweep: SweepResult | None, point: Point | None, n: int, block: Block | None) -> str:
+def _notes(sweep: SweepResult | None, point: Point | None, n: int, block: Block | None) -> list[str]:
     """What a reader must know so as not to misread the scores."""
     if sweep is None:
-        return "No accuracy has been measured yet: run a sweep."
+        return ["No accuracy has been measured yet: run a sweep."]
     if point is None:
-        return (
-            f"n = {n} is not among the points measured so far, which reach n = {max([p.n for p in sweep.points], default=0)}."
-        )
+        reach = max([p.n for p in sweep.points], default=0)
+        return [f"n = {n} is not among the points measured so far, which reach n = {reach}."]
     if point.block != block and point.block is not None:
-        return f"The scores at n = {n} were measured without {point.block.describe()}, the choice of another map."
-    unpruned = _at(sweep, 0)
-    if unpruned is None or unpruned.acc is None or sweep.lines is None:
-        return ""
-    if unpruned.acc - 2 * (unpruned.acc_stderr or 0.0) <= max(sweep.lines.chance, sweep.lines.majority):
-        return "The uncut model is not told apart from guessing on these questions: accuracy says little here."
-    return ""
+        return [f"The scores at n = {n} were measured without {point.block.describe()}, the choice of another map."]
+    return [*_interval(sweep, point), *uncertainty.remarks(sweep.points, sweep.lines, sweep.questions)]
+
+
+def _interval(sweep: SweepResult, point: Point) -> list[str]:
+    """How sure the accuracy is, and whether it differs from the unpruned model's on the same questions."""
+    if point.acc is None:
+        return []
+    low, high = uncertainty.wilson_interval(round(point.acc * point.n_samples), point.n_samples)
+    said = f"Accuracy: 95 % interval {low:.0%} to {high:.0%} from {point.n_samples} questions."
+    number = sweep.points.index(point)
+    if point.n and len(sweep.questions) > number and sweep.questions[number]:
+        pair = uncertainty.compare(sweep.questions[0], sweep.questions[number])
+        verdict = "a settled difference" if pair.is_settled else "not settled"
+        said += (
+            f" Against the unpruned model, question by question: {pair.lost} lost, {pair.gained} gained, "
+            f"{100 * pair.low:+.0f} to {100 * pair.high:+.0f} points (p = {pair.p_value:.2g}, exact McNemar): {verdict}."
+        )
+    return [said]

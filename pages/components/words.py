@@ -5,8 +5,9 @@ import time
 
 from analysis.results import DistanceResult, Point, SweepResult
 from analysis.specs import CorpusSpec
+from analysis.tasks import TASKS
 
-TASK_NAMES = {"arc_easy": "ARC-Easy", "mmlu": "MMLU", "boolq": "BoolQ"}
+TASK_NAMES = {name: task.title for name, task in TASKS.items()}
 TEXT_NAMES = {"c4": "C4", "wiki": "Wikipedia"}
 
 

@@ -8,6 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from analysis import jobs
+from analysis.results import Answer
 from analysis.specs import DistanceSpec, SweepSpec
 
 
@@ -44,6 +45,25 @@ def test_precomputed_results_are_on_screen_and_badged(app, precomputed):
     assert set(charts(at)) == {"strip", "block size n, layers", "accuracy", "loss, nats per token"}
     assert "precomputed" in texts(at)
     assert "layers 13-17 (5 layers), block [13, 18)" in texts(at)
+
+
+def test_how_sure_the_accuracy_is_stands_in_words(app):
+    fakes.distances().save()
+    measured = fakes.sweep()
+    answered = [
+        [Answer(f"q{index}", [0.0, 0.0], int(index >= round(100 * point.acc)), 0) for index in range(100)]
+        for point in measured.points
+    ]
+    replace(measured, questions=answered).save()
+    at = app()
+    at.slider(key="n").set_value(8).run()
+    lost = round(100 * measured.points[0].acc) - round(100 * measured.points[8].acc)
+    assert f"{lost} lost, 0 gained" in texts(at)
+    assert "a settled difference" in texts(at)
+    assert "95 % interval" in texts(at)
+    assert "the cliff of this model" in texts(at)
+    at.slider(key="n").set_value(0).run()
+    assert "lost, " not in texts(at)
 
 
 def test_own_results_have_no_badge(app):

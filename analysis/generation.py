@@ -1,0 +1,242 @@
+"""What a model writes by itself: whether its greedy continuations go round in circles, whether its small sums come out right.
+
+Likelihood scores only ask which of a few given answers is the least unlikely, and so overstate what a cut leaves of a model;
+this asks it to speak. Everything works on the model as it is, so also inside `pruning.without_block`.
+"""
+
+import inspect
+import random
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import fmean, stdev
+from typing import Any
+
+import torch
+
+from analysis import corpora
+from analysis.architecture import Decoder
+from analysis.specs import CorpusSpec
+
+PROMPT_TOKENS = 32
+"""Tokens of a document's beginning that are to be continued."""
+_AT_ONCE = 16
+"""Prompts decoded together."""
+_WORKED_SUMS = ((3, "+", 4), (9, "-", 5), (2, "*", 6))
+"""Shown before every sum, so that the form of the answer is clear; never asked."""
+_OPERATIONS: dict[str, Callable[[int, int], int]] = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+}
+
+OnStep = Callable[[int, int], None]
+"""Told how many tokens of how many at most have been decoded for every prompt; may raise `Cancelled`."""
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """What followed one prompt."""
+
+    prompt: str
+    text: str
+    n_tokens: int
+    """Length, the end-of-text token not counted."""
+    repetition_rate: float
+    """Share of its runs of four tokens that have occurred before in it, in [0, 1]."""
+    distinct_rate: float
+    """Distinct tokens per token, in [0, 1]."""
+    ended: bool
+    """Whether the model ended the text itself."""
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A sum to do."""
+
+    question: str
+    answer: int
+
+
+@dataclass(frozen=True)
+class SumAnswer:
+    """A sum and what the model wrote."""
+
+    question: str
+    answer: int
+    text: str
+    is_right: bool
+
+
+@dataclass(frozen=True)
+class GenerationCheck:
+    """What one model, cut or not, wrote."""
+
+    continuations: list[Continuation]
+    sums: list[SumAnswer]
+    repetition_rate: float
+    """Means over the continuations."""
+    distinct_rate: float
+    n_tokens: float
+    acc: float
+    """Share of the sums that came out right."""
+    acc_stderr: float
+
+
+def repetition_rate(tokens: Sequence[int], n: int = 4) -> float:
+    """Share of the runs of `n` tokens that have occurred before: 0 for no repetition or too short a text, near 1 for a loop.
+
+    Source: seq-rep-n of Welleck et al., arXiv:1908.04319.
+    """
+    runs = [tuple(tokens[begin : begin + n]) for begin in range(len(tokens) - n + 1)]
+    return 1 - len(set(runs)) / len(runs) if runs else 0.0
+
+
+def distinct_rate(tokens: Sequence[int]) -> float:
+    """Distinct tokens per token; 0 for nothing written."""
+    return len(set(tokens)) / len(tokens) if tokens else 0.0
+
+
+def first_number(text: str) -> int | None:
+    """The first whole number in a text, or None; thousands may be parted by commas."""
+    found = re.search(r"-?\d+(?:,\d{3})*", text)
+    return None if found is None else int(found.group().replace(",", ""))
+
+
+def sums(n: int, seed: int = 0) -> list[Sum]:
+    """`n` different sums, at most 688: additions up to 20 + 20, subtractions from 20, products up to 9 * 9.
+
+    A larger `n` begins with the sums of a smaller one.
+    """
+    small, digits = range(1, 21), range(1, 10)
+    possible = [(a, "+", b) for a in small for b in small]
+    possible += [(a, "-", b) for a in small for b in small if b <= a]
+    possible += [(a, "*", b) for a in digits for b in digits]
+    possible = [entry for entry in possible if entry not in _WORKED_SUMS]
+    random.Random(seed).shuffle(possible)
+    return [Sum(_ask(a, sign, b), _OPERATIONS[sign](a, b)) for a, sign, b in possible[:n]]
+
+
+def _ask(a: int, sign: str, b: int) -> str:
+    return f"What is {a} {sign} {b}?"
+
+
+def sum_prompt(asked: Sum) -> str:
+    """The worked examples, then the sum."""
+    worked = "".join(f"Question: {_ask(a, s, b)}\nAnswer: {_OPERATIONS[s](a, b)}\n\n" for a, s, b in _WORKED_SUMS)
+    return f"{worked}Question: {asked.question}\nAnswer:"
+
+
+@torch.inference_mode()
+def greedy(
+    decoder: Decoder,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    stop: Collection[int] = (),
+    on_step: OnStep = lambda done, total: None,
+) -> list[list[int]]:
+    """The likeliest next token, again and again, for every prompt; with a KV cache.
+
+    Prompts of one length run together, so that no padding is needed, which families place in different ways.
+
+    Args:
+        decoder: the model as it is now.
+        prompts: token ids, at least one each.
+        max_new_tokens: where to stop at the latest.
+        stop: tokens that end a text; a text that ended keeps its stop token at its end.
+        on_step: told about progress.
+    """
+    by_length = defaultdict(list)
+    for place, prompt in enumerate(prompts):
+        by_length[len(prompt)].append(place)
+    groups = [places[at : at + _AT_ONCE] for places in by_length.values() for at in range(0, len(places), _AT_ONCE)]
+    written: list[list[int]] = [[] for _ in prompts]
+    # The library renamed the argument; both names are in the range that is supported.
+    cache_name = "cache" if "cache" in inspect.signature(decoder.model.forward).parameters else "past_key_values"
+    for number, group in enumerate(groups):
+        ids = torch.tensor([list(prompts[place]) for place in group], device=decoder.device)
+        cache: Any = None
+        for step in range(max_new_tokens):
+            output = decoder.model(input_ids=ids, use_cache=True, **{cache_name: cache})
+            cache, ids = output[cache_name], output.logits[:, -1].argmax(-1, keepdim=True)
+            for place, token in zip(group, ids[:, 0].tolist(), strict=True):
+                if not written[place] or written[place][-1] not in stop:
+                    written[place].append(token)
+            on_step(number * max_new_tokens + step + 1, len(groups) * max_new_tokens)
+            if all(written[place][-1] in stop for place in group):
+                break
+    return written
+
+
+def continuations(
+    decoder: Decoder, tokenizer: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, on_step: OnStep = lambda *_: None
+) -> list[Continuation]:
+    """Greedy continuations, measured."""
+    stop = _stop_tokens(decoder, tokenizer)
+    found = []
+    for prompt, tokens in zip(prompts, greedy(decoder, prompts, max_new_tokens, stop, on_step), strict=True):
+        ended = tokens[-1] in stop
+        kept = tokens[:-1] if ended else tokens
+        text = tokenizer.decode(kept)
+        found.append(
+            Continuation(tokenizer.decode(list(prompt)), text, len(kept), repetition_rate(kept), distinct_rate(kept), ended)
+        )
+    return found
+
+
+def _stop_tokens(decoder: Decoder, tokenizer: Any) -> set[int]:
+    configured = getattr(decoder.model.generation_config, "eos_token_id", None)
+    listed = configured if isinstance(configured, list) else [configured]
+    return {token for token in (*listed, tokenizer.eos_token_id) if token is not None}
+
+
+def seeded_prompts(tokenizer: Any, n: int, seed: int = 0) -> list[list[int]]:
+    """The first tokens of `n` held-out Wikipedia articles.
+
+    Raises:
+        CorpusError: when there is no such text.
+    """
+    corpus = CorpusSpec("wiki", n_texts=n, seq_len=PROMPT_TOKENS, split="validation", seed=seed)
+    return corpora.tokenize(corpus, tokenizer).token_ids
+
+
+def check(
+    decoder: Decoder,
+    tokenizer: Any,
+    *,
+    n_prompts: int = 8,
+    n_sums: int = 24,
+    max_new_tokens: int = 64,
+    seed: int = 0,
+    on_step: OnStep = lambda done, total: None,
+) -> GenerationCheck:
+    """Let the model, as it is now, continue seeded prompts and do seeded sums.
+
+    Args:
+        decoder: the model, whole, inside `pruning.without_block`, cut for good, or healed.
+        tokenizer: its tokenizer.
+        n_prompts: articles to continue.
+        n_sums: sums to do.
+        max_new_tokens: longest continuation.
+        seed: picks the articles and the sums.
+        on_step: told about the progress of the continuations, then of the sums.
+    """
+    written = continuations(decoder, tokenizer, seeded_prompts(tokenizer, n_prompts, seed), max_new_tokens, on_step)
+    asked = sums(n_sums, seed)
+    encoded = [list(tokenizer(sum_prompt(one)).input_ids) for one in asked]
+    answers = [
+        SumAnswer(one.question, one.answer, text, first_number(text.partition("\n")[0]) == one.answer)
+        for one, text in zip(asked, map(tokenizer.decode, greedy(decoder, encoded, 6, on_step=on_step)), strict=True)
+    ]
+    right = [float(answer.is_right) for answer in answers]
+    return GenerationCheck(
+        continuations=written,
+        sums=answers,
+        repetition_rate=fmean(one.repetition_rate for one in written),
+        distinct_rate=fmean(one.distinct_rate for one in written),
+        n_tokens=fmean(one.n_tokens for one in written),
+        acc=fmean(right),
+        acc_stderr=stdev(right) / sqrt(len(right)) if len(right) > 1 else 0.0,
+    )

@@ -1,0 +1,51 @@
+"""The largest difference to lm-evaluation-harness, per question set, for the whole starter model and two really cut ones.
+
+`python benchmarks/exactness.py [QUESTIONS]`; needs requirements-dev.txt. About five minutes for 10 questions of each set.
+"""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import harness  # noqa: E402
+
+from analysis import evaluation, pruning, scoring  # noqa: E402
+from analysis.models import load  # noqa: E402
+from analysis.prefix_trees import encode  # noqa: E402
+from analysis.specs import TASKS, Block, ModelSpec  # noqa: E402
+
+CUTS = [None, Block(11, 5), Block(2, 12)]
+
+
+def main() -> None:
+    """Score everything once with Layerscope, then with the harness on each model."""
+    n = int(sys.argv[1]) if len(sys.argv) > 1 else 10
+    asked = {name: harness.sample(name, max(1, n // 3) if name == "mmlu" else n) for name in TASKS}
+    loaded = load(ModelSpec(dtype="float32"))
+    encoded = {
+        name: [encode(one, loaded.tokenizer, loaded.facts.max_positions) for one in some] for name, some in asked.items()
+    }
+    ours = {name: scoring.option_loglikelihoods(loaded.decoder, some, CUTS, packed=True) for name, some in encoded.items()}
+    print("set             removed                              questions  largest difference, nats  other predictions")
+    for place, cut in enumerate(CUTS):
+        loaded = load(ModelSpec(dtype="float32"))
+        if cut is not None:
+            pruning.cut(loaded.decoder, cut)
+        lm = harness.HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=4)
+        for name, questions in asked.items():
+            shots = 5 if name == "mmlu" else 0
+            theirs = harness.loglikelihoods(lm, [harness.requests(name, question, shots) for question in questions])
+            mine = ours[name][place]
+            largest = max(abs(a - b) for x, y in zip(mine, theirs, strict=True) for a, b in zip(x, y, strict=True))
+            other = sum(
+                evaluation.answer(question, x).prediction != evaluation.answer(question, y).prediction
+                for question, x, y in zip(questions, mine, theirs, strict=True)
+            )
+            removed = "nothing" if cut is None else cut.describe()
+            print(f"{name:15} {removed:36} {len(questions):9}  {largest:.1e}  {other:26}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
