@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from analysis.blocks import Block
 from analysis.errors import LayerscopeError, SpecError
 from analysis.progress import Progress
 from analysis.specs import (
@@ -19,7 +20,6 @@ from analysis.specs import (
     STRATEGIES,
     TASKS,
     BenchmarkSpec,
-    Block,
     CorpusSpec,
     DistanceSpec,
     EvaluateSpec,

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from analysis.blocks import Removal
 from analysis.results import ModelFacts
-from analysis.specs import Block
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Savings:
     kept_parameters: int
 
 
-def savings(model: ModelFacts, block: Block | None) -> Savings:
+def savings(model: ModelFacts, block: Removal | None) -> Savings:
     """What removing `block` saves; embeddings, final norm and head are never removed."""
     removed = sum(model.layer_parameters[layer] for layer in block.layers) if block is not None else 0
     return Savings(

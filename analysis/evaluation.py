@@ -7,16 +7,18 @@ from dataclasses import dataclass, field, replace
 from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 from analysis import benchmarks, corpora, machine, models, prefix_trees, pruning, scoring
 from analysis.architecture import find_decoder
+from analysis.blocks import LayerSet, Removal
 from analysis.errors import RecipeError
 from analysis.models import LoadedModel
 from analysis.prefix_trees import EncodedQuestion
 from analysis.progress import OnProgress, Progress, ignore
 from analysis.results import Answer, EvaluateResult, Lines, Point
 from analysis.scoring import Cuts
-from analysis.specs import BenchmarkSpec, Block, CorpusSpec, EvaluateSpec, ModelSpec
+from analysis.specs import BenchmarkSpec, CorpusSpec, EvaluateSpec, ModelSpec
 from analysis.tasks import Question
 
 Load = Callable[[ModelSpec, OnProgress], LoadedModel]
@@ -85,7 +87,7 @@ def mean_and_stderr(values: Sequence[float]) -> tuple[float, float]:
     return fmean(values), stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0
 
 
-def point(cut: Block | None, questions: Sequence[Question], answers: Sequence[Answer], losses: Sequence[float]) -> Point:
+def point(cut: Removal | None, questions: Sequence[Question], answers: Sequence[Answer], losses: Sequence[float]) -> Point:
     """Summarize what one cut scored.
 
     Args:
@@ -94,7 +96,7 @@ def point(cut: Block | None, questions: Sequence[Question], answers: Sequence[An
         answers: what was answered; may be empty.
         losses: mean cross-entropy per text, nats per token; may be empty.
     """
-    values: dict[str, float] = {}
+    values: dict[str, Any] = {}
     if answers:
         right = [float(given.prediction == given.gold) for given in answers]
         normalised = [float(is_right_normalised(*pair)) for pair in zip(questions, answers, strict=True)]
@@ -105,6 +107,8 @@ def point(cut: Block | None, questions: Sequence[Question], answers: Sequence[An
             values["acc_macro"] = macro
     if losses:
         values["loss"], values["loss_stderr"] = mean_and_stderr(losses)
+    if isinstance(cut, LayerSet):
+        values["layers"] = list(cut.layers)
     size, start = (0, None) if cut is None else (cut.size, cut.start)
     return Point(n=size, start=start, n_samples=len(answers), n_texts=len(losses), **values)
 
@@ -148,7 +152,7 @@ def measure(
     loss_corpus: CorpusSpec | None,
     on_progress: OnProgress = ignore,
     *,
-    cut: Block | None = None,
+    cut: Removal | None = None,
 ) -> Measured:
     """Accuracy and loss of a model as it is now, or of what would be left without `cut`.
 
@@ -229,7 +233,7 @@ def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Load = mo
     return result
 
 
-def with_adapter(loaded: LoadedModel, block: Block | None, adapter: str) -> LoadedModel:
+def with_adapter(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedModel:
     """Cut a privately loaded model for good and put a PEFT adapter on what is left.
 
     Raises:

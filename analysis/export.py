@@ -9,9 +9,10 @@ from transformers import AutoModelForCausalLM
 
 from analysis import architecture, evaluation, machine, models, pruning, storage
 from analysis.architecture import Decoder
+from analysis.blocks import Block
 from analysis.errors import SpecError, StorageError, UnsupportedModelError
 from analysis.progress import OnProgress, Progress, ignore
-from analysis.specs import Block, ModelSpec
+from analysis.specs import ModelSpec
 
 FORMATS = ("hf", "mergekit")
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from plotly.graph_objs import Figure
 
+from analysis.blocks import Block, Removal
 from analysis.results import Best, DistanceResult, HealResult, Lines, Point, SweepResult
-from analysis.specs import Block
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _map_hover(result: DistanceResult) -> list[list[str]]:
     ]
 
 
-def layer_strip(n_layers: int, block: Block | None, *, dark: bool = False, height: int = 62) -> Figure:
+def layer_strip(n_layers: int, block: Removal | None, *, dark: bool = False, height: int = 62) -> Figure:
     """One cell per layer, the dropped ones hatched in the colour of pruning."""
     colours = palette(dark)
     dropped = set(block.layers) if block else set()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis.architecture import Decoder
-from analysis.specs import Block
+from analysis.blocks import Removal
 
 
 def tokens_per_batch(device: torch.device) -> int:
@@ -134,17 +134,55 @@ def run_trunk(decoder: Decoder, input_ids: Tensor, *, keep: set[int], **body_arg
 
 
 @torch.inference_mode()
-def run_tail(decoder: Decoder, trunk: Trunk, block: Block | None) -> Tensor:
-    """x[L] of the model without `block`: only the layers after it are run, from the kept x[start].
+def run_tails(decoder: Decoder, trunk: Trunk, cuts: Sequence[Removal | None]) -> Iterator[tuple[int, Tensor]]:
+    """x[L] of the model without each cut, from the kept streams: every layer runs as rarely as exact results allow.
 
-    Identical to the forward pass of the really cut model, since the layers before the block see no difference.
+    Identical to the forward pass of the really cut model: up to its first removed layer a cut sees the unpruned stream, and
+    cuts that agree on which layers are gone up to some depth share one stream up to there.
 
-    Returns:
-        (batch, seq, hidden_size), before the final norm.
+    Args:
+        decoder: the unpruned model; it is not changed.
+        trunk: a pass that kept x[cut.start] of every cut, and x[L] if None is among them.
+        cuts: what to leave out; None is the unpruned model.
+
+    Yields:
+        (index into `cuts`, (batch, seq, hidden_size) before the final norm), each cut once, in no particular order.
     """
-    if block is None:
-        return trunk.states[decoder.n_layers]
-    stream = trunk.states[block.start]
-    for layer, (args, kwargs) in zip(decoder.layers[block.stop :], trunk.calls[block.stop :], strict=True):
-        stream = _stream(layer(stream, *args, **kwargs))
-    return stream
+    by_start: dict[int, list[int]] = {}
+    for index, cut in enumerate(cuts):
+        if cut is None:
+            yield index, trunk.states[decoder.n_layers]
+        else:
+            by_start.setdefault(cut.start, []).append(index)
+    gone = [frozenset(cut.layers) if cut is not None else frozenset() for cut in cuts]
+    for start, group in by_start.items():
+        yield from _tails(decoder, trunk, gone, trunk.states[start], start, group)
+
+
+def _tails(
+    decoder: Decoder, trunk: Trunk, gone: Sequence[frozenset[int]], stream: Tensor, depth: int, group: list[int]
+) -> Iterator[tuple[int, Tensor]]:
+    """Carry the stream that the cuts of `group` share from `depth` on, parting where they part."""
+    for index in range(depth, decoder.n_layers):
+        dropping = [cut for cut in group if index in gone[cut]]
+        if len(dropping) == len(group):
+            continue
+        if dropping:
+            yield from _tails(decoder, trunk, gone, stream, index + 1, dropping)
+            group = [cut for cut in group if index not in gone[cut]]
+        args, kwargs = trunk.calls[index]
+        stream = _stream(decoder.layers[index](stream, *args, **kwargs))
+    for cut in group:
+        yield cut, stream
+
+
+def layer_passes(cuts: Sequence[Removal | None], n_layers: int) -> int:
+    """How many layers `run_trunk` and `run_tails` run together: the fewest that give every cut's exact x[L].
+
+    Every distinct set of removed layers below a kept layer needs that layer run once, and the unpruned one is the trunk.
+    """
+    gone = [frozenset(cut.layers) if cut is not None else frozenset() for cut in cuts]
+    passes = {(layer, frozenset[int]()) for layer in range(n_layers)}
+    for removed in gone:
+        passes |= {(layer, frozenset(r for r in removed if r < layer)) for layer in range(n_layers) if layer not in removed}
+    return len(passes)

@@ -17,7 +17,8 @@ from filelock import FileLock, Timeout
 from analysis import storage
 from analysis.errors import JobError, SpecError, StorageError
 from analysis.processes import Process
-from analysis.specs import SPECS, Spec
+from analysis.spec import Spec
+from analysis.specs import SPECS
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED, INTERRUPTED = STATES = (
     "queued",

@@ -34,7 +34,7 @@ from analysis.job_table import (
     Standing,
     redact,
 )
-from analysis.specs import Spec
+from analysis.spec import Spec
 
 __all__ = [
     "CANCELLED",

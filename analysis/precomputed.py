@@ -12,7 +12,8 @@ import tempfile
 
 from analysis import storage
 from analysis.progress import Progress
-from analysis.results import DistanceResult, HealResult, Result, SweepResult
+from analysis.result import Result
+from analysis.results import DistanceResult, HealResult, SweepResult
 from analysis.specs import BenchmarkSpec, CorpusSpec, DistanceSpec, InspectSpec, SweepSpec
 
 _LIMIT_BYTES = 2_000_000

@@ -1,4 +1,4 @@
-"""Removing a block of decoder layers: for a while (`without_block`), or for good (`cut`)."""
+"""Removing decoder layers: for a while (`without_block`), or for good (`cut`)."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from analysis.architecture import Decoder
-from analysis.specs import Block
+from analysis.blocks import Removal
 
 LAYER_INDEX_LISTS = ("mlp_only_layers", "moe_layers", "cross_attention_layers", "full_attn_idxs", "attn_layer_indices")
 """Configuration lists that name layers by number, so that what is left has to be renumbered."""
@@ -16,7 +16,7 @@ _INDEX_ATTRIBUTES = ("layer_idx", "layer_id", "layer_number")
 
 
 @contextlib.contextmanager
-def without_block(decoder: Decoder, block: Block | None) -> Iterator[Decoder]:
+def without_block(decoder: Decoder, block: Removal | None) -> Iterator[Decoder]:
     """Run the body of a `with` statement as if `block` were not there, then restore the model bit for bit.
 
     Args:
@@ -33,7 +33,7 @@ def without_block(decoder: Decoder, block: Block | None) -> Iterator[Decoder]:
         undo()
 
 
-def cut(decoder: Decoder, block: Block) -> None:
+def cut(decoder: Decoder, block: Removal) -> None:
     """Remove `block` for good; the model then saves, reloads and generates like any smaller model of its family.
 
     Raises:
@@ -42,7 +42,7 @@ def cut(decoder: Decoder, block: Block) -> None:
     _remove(decoder, block)
 
 
-def _remove(decoder: Decoder, block: Block) -> Callable[[], None]:
+def _remove(decoder: Decoder, block: Removal) -> Callable[[], None]:
     """Take the block out and return the function that puts everything back."""
     block.check(decoder.n_layers)
     before, n_layers = decoder.layers, decoder.n_layers

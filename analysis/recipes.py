@@ -4,8 +4,9 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any
 
+from analysis.blocks import Block
 from analysis.errors import RecipeError
-from analysis.specs import Block, CorpusSpec, HealSpec, ModelSpec
+from analysis.specs import CorpusSpec, HealSpec, ModelSpec
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,14 @@
-"""What experiments return: frozen dataclasses that are saved as JSON and safetensors and read back without torch."""
+"""What experiments return, for each kind of request."""
 
-import dataclasses
-import typing
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
-from analysis import storage
-from analysis.errors import CorruptResultError, SpecError
-from analysis.progress import OnProgress, Progress
-from analysis.specs import Block, DistanceSpec, EvaluateSpec, HealSpec, InspectSpec, Spec, SweepSpec
+from analysis.blocks import Block, LayerSet
+from analysis.result import Result
+from analysis.spec import Spec
+from analysis.specs import DamageSpec, DistanceSpec, EvaluateSpec, HealSpec, InspectSpec, SweepSpec
 
 
 @dataclass(frozen=True)
@@ -38,110 +35,6 @@ class ModelFacts:
     def n_parameters(self) -> int:
         """All parameters, tied weights counted once."""
         return sum(self.layer_parameters) + self.other_parameters
-
-
-@dataclass(frozen=True)
-class Result:
-    """Base of all results: the spec that was answered, and where and how it was computed."""
-
-    kind: ClassVar[str] = "result"
-    spec_type: ClassVar[type[Spec]] = Spec
-
-    spec: Any
-    """The resolved spec: concrete dtype, device and identities."""
-    versions: dict[str, str]
-    """Python packages, layerscope included, and the processor or accelerator."""
-    wall_s: float
-    """Seconds of computing, without loading the model."""
-    n_tokens: int
-    """Tokens that went through the model's layers (each counted once, however many cuts were measured)."""
-    complete: bool
-    """False while running or after a cancel: usable, and a new run goes on from here."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types, without arrays."""
-        data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in self.array_names()}
-        return typing.cast(dict[str, Any], _plain(data))
-
-    @classmethod
-    def array_names(cls) -> tuple[str, ...]:
-        """Names of the fields that are stored as arrays."""
-        return ()
-
-    def save(self) -> None:
-        """Store under the spec's fingerprint, atomically.
-
-        Raises:
-            StorageError: when the disk is full or the cache cannot be written.
-        """
-        arrays = {name: getattr(self, name) for name in self.array_names() if getattr(self, name) is not None}
-        storage.save_result(self.kind, self.spec.fingerprint(), self.to_json(), [arrays] if arrays else [])
-
-    @classmethod
-    def load(cls, spec: Spec, on_progress: OnProgress | None = None) -> Self | None:
-        """The stored result of a resolved spec, or None.
-
-        A corrupt one is moved aside, `on_progress` is told, and None is returned so that it is computed again.
-        """
-        try:
-            stored = storage.load_result(cls.kind, spec.fingerprint())
-            return None if stored is None else cls.read(stored)
-        except CorruptResultError as error:
-            storage.discard_result(cls.kind, spec.fingerprint())
-            if on_progress is not None:
-                on_progress(Progress("reading the cache", message=f"{error} It was moved aside and is computed again."))
-            return None
-
-    @classmethod
-    def read(cls, stored: storage.Stored) -> Self:
-        """Turn a stored result into this dataclass.
-
-        Raises:
-            CorruptResultError: when a field is missing or unknown.
-        """
-        try:
-            values = dict(stored.data)
-            values["spec"] = cls.spec_type.from_json(values["spec"])
-            hints = typing.get_type_hints(cls)
-            for name, hint in hints.items():
-                if name in values and name != "spec":
-                    values[name] = _revive(hint, values[name])
-            if cls.array_names():
-                arrays = stored.arrays()
-                values.update({name: arrays.get(name) for name in cls.array_names()})
-            return cls(**values)
-        except (KeyError, TypeError, ValueError, SpecError) as error:
-            raise CorruptResultError(f"The stored result in {stored.path} does not fit {cls.__name__}: {error!r}.") from error
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, np.generic):
-        return value.item()
-    return value
-
-
-def _revive(hint: Any, value: Any) -> Any:
-    """Rebuild nested dataclasses from JSON: plain ones, lists of them, and optional ones."""
-    arguments = typing.get_args(hint)
-    if value is None:
-        return None
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        hints = typing.get_type_hints(hint)
-        return hint(**{name: _revive(hints[name], entry) for name, entry in value.items()})
-    if typing.get_origin(hint) is list and arguments:
-        return [_revive(arguments[0], entry) for entry in value]
-    if typing.get_origin(hint) is dict and len(arguments) == 2:
-        return {key: _revive(arguments[1], entry) for key, entry in value.items()}
-    for option in arguments:
-        if isinstance(option, type) and dataclasses.is_dataclass(option):
-            return _revive(option, value)
-    return value
 
 
 @dataclass(frozen=True)
@@ -185,6 +78,10 @@ class DistanceResult(Result):
     """Tokens of each text used."""
     states: np.ndarray | None = None
     """Last-token residual stream x[0..L], pre-norm, (n_texts, L+1, hidden_size), float32; None in precomputed results."""
+    wins: list[list[float]] = field(default_factory=list)
+    """Same shape as `mean`: share of bootstrap resamples of the texts in which this block is the best of its size."""
+    others: dict[str, list[list[float]]] = field(default_factory=dict)
+    """By the name of a metric, the mean map of that metric on the same texts, shaped like `mean`."""
 
     @classmethod
     def array_names(cls) -> tuple[str, ...]:
@@ -216,11 +113,80 @@ class Point:
     """Texts the loss was measured on."""
     acc_macro: float | None = None
     """Mean over subjects of each subject's accuracy; None where questions have no subjects."""
+    layers: list[int] | None = None
+    """The removed layers where they are not one block."""
+    loss_per_ln_v: float | None = None
+    """The loss divided by ln V, V the size of the vocabulary: 1 is what uniform guessing scores."""
+    perplexity: float | None = None
+    """exp(loss)."""
+    bits_per_byte: float | None = None
+    """Bits needed per byte of the scored text, which unlike the loss can be compared between vocabularies."""
+    repetition_rate: float | None = None
+    """Mean share of runs of four tokens that repeat within a greedy continuation, in [0, 1]."""
+    distinct_rate: float | None = None
+    """Mean distinct tokens per token of the continuations, in [0, 1]."""
+    generated_tokens: float | None = None
+    """Mean length of the continuations."""
+    sum_acc: float | None = None
+    """Share of small sums whose written answer is right."""
+    sum_acc_stderr: float | None = None
 
     @property
-    def block(self) -> Block | None:
-        """The removed block, or None for the unpruned model."""
+    def block(self) -> Block | LayerSet | None:
+        """The removed layers, or None for the unpruned model."""
+        if self.layers is not None:
+            return LayerSet(tuple(self.layers))
         return None if self.start is None or self.n == 0 else Block(self.start, self.n)
+
+
+@dataclass(frozen=True)
+class LeastDamage:
+    """The block of one size whose removal was measured to cost least."""
+
+    n: int
+    start: int
+    increase: float
+    """Mean increase of the loss, nats per token."""
+
+    @property
+    def block(self) -> Block:
+        """The block itself."""
+        return Block(self.start, self.n)
+
+
+@dataclass(frozen=True)
+class DamageResult(Result):
+    """What the removal of every block costs, measured, next to what the distance map foretells."""
+
+    kind: ClassVar[str] = "damage"
+    spec_type: ClassVar[type[Spec]] = DamageSpec
+
+    model: ModelFacts
+    n_layers: int
+    unpruned_loss: float
+    """Mean next-token cross-entropy of the unpruned model, nats per token; 0 until a text is measured."""
+    increase: list[list[float | None]]
+    """Row n-1 holds n = 1..max_size; entry l is the mean over texts of the loss without [l, l+n) minus the unpruned loss."""
+    stderr: list[list[float | None]]
+    """Standard errors of `increase` over texts, paired with the unpruned loss of the same text; None until two are measured."""
+    n_measured: list[list[int]]
+    """Texts measured so far for each block."""
+    best: list[LeastDamage]
+    """argmin over l for each n, ties to the deeper start; only sizes whose blocks are all measured."""
+    n_texts: int
+    """Texts there are."""
+    rank_correlation: float | None
+    """Spearman's rho between distance and increase over all measured blocks; None with fewer than three."""
+    rank_correlation_by_size: list[float | None]
+    """The same among the blocks of each size n = 1..max_size."""
+    text_losses: np.ndarray | None = None
+    """Loss per block and text, (1 + n_blocks, n_texts), float32, NaN where not measured yet; row 0 is the unpruned model, then
+    all blocks by size and start. None in precomputed results."""
+
+    @classmethod
+    def array_names(cls) -> tuple[str, ...]:
+        """The losses per text."""
+        return ("text_losses",)
 
 
 @dataclass(frozen=True)
@@ -370,6 +336,6 @@ class InspectResult(Result):
 
 
 RESULTS: dict[str, type[Result]] = {
-    cls.kind: cls for cls in (DistanceResult, SweepResult, EvaluateResult, HealResult, InspectResult)
+    cls.kind: cls for cls in (DistanceResult, DamageResult, SweepResult, EvaluateResult, HealResult, InspectResult)
 }
 """Result dataclasses by kind."""

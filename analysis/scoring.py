@@ -6,7 +6,7 @@ Two savings, neither of which changes a result:
   or worked examples, is computed once. Every token attends to its own ancestors only and is placed at its own depth, so
   it sees exactly what it would see alone. Families that cannot do that run one row per option (`can_pack`).
 * Shared trunk. The layers before a cut see no difference, so the unpruned model runs once and each cut runs only the
-  layers after it, from the kept residual stream (`hidden_states.run_trunk`, `run_tail`).
+  layers after it, from the kept residual stream (`hidden_states.run_trunk`, `run_tails`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 from analysis.architecture import Decoder
-from analysis.hidden_states import Trunk, batches, right_padded, run_tail, run_trunk, tokens_per_batch
+from analysis.blocks import Removal
+from analysis.hidden_states import batches, right_padded, run_tails, run_trunk, tokens_per_batch
 from analysis.prefix_trees import EncodedQuestion, Option, Row, one_row_each, pack
-from analysis.specs import Block
 
 _LOGITS_AT_ONCE = 1 << 25
 """Vocabulary logits held at once (128 MB in float32)."""
 
-Cuts = Sequence[Block | None]
+Cuts = Sequence[Removal | None]
 """What to measure in one go; None is the unpruned model."""
 OnBatch = Callable[[int], None]
 """Told after each piece of work how many units of it are done; may raise `Cancelled`."""
@@ -159,8 +159,8 @@ def option_loglikelihoods(
     for group in batches([len(row) for row in rows], tokens_per_batch(decoder.device)):
         batch = _batch([rows[index] for index in group], decoder, packed=packed)
         trunk = run_trunk(decoder, batch.input_ids, keep=_depths(cuts, decoder.n_layers), **batch.arguments)
-        for index, cut in enumerate(cuts):
-            states = run_tail(decoder, trunk, cut).flatten(0, 1)[batch.where]
+        for index, stream in run_tails(decoder, trunk, cuts):
+            states = stream.flatten(0, 1)[batch.where]
             totals[index].index_add_(0, batch.target_options, _target_loglikelihoods(decoder, states, batch))
             done += 1
             on_batch(done)
@@ -218,8 +218,8 @@ def text_losses(
     for group in text_batches(decoder, token_ids):
         sequences = [token_ids[index] for index in group]
         trunk = run_trunk(decoder, right_padded(sequences), keep=_depths(cuts, decoder.n_layers))
-        for number, cut in enumerate(cuts):
-            for index, loss in zip(group, _batch_losses(decoder, trunk, cut, sequences), strict=True):
+        for number, stream in run_tails(decoder, trunk, cuts):
+            for index, loss in zip(group, batch_losses(decoder, stream, sequences), strict=True):
                 losses[number][index] = loss
             done += 1
             on_batch(done)
@@ -231,8 +231,8 @@ def text_batches(decoder: Decoder, token_ids: Sequence[Sequence[int]]) -> list[l
     return batches([len(ids) for ids in token_ids], tokens_per_batch(decoder.device) // 2)
 
 
-def _batch_losses(decoder: Decoder, trunk: Trunk, cut: Block | None, sequences: Sequence[Sequence[int]]) -> list[float]:
-    stream = run_tail(decoder, trunk, cut)
+def batch_losses(decoder: Decoder, stream: Tensor, sequences: Sequence[Sequence[int]]) -> list[float]:
+    """Mean next-token cross-entropy of each sequence of a right-padded batch, from its x[L], nats per token."""
     states = torch.cat([row[: len(ids) - 1] for row, ids in zip(stream, sequences, strict=True)])
     targets = torch.tensor([token for ids in sequences for token in ids[1:]], device=states.device)
     chunk = max(1, _LOGITS_AT_ONCE // decoder.config.vocab_size)

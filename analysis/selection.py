@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from analysis.blocks import Block
 from analysis.errors import BlockRangeError, SpecError
 from analysis.results import Best
-from analysis.specs import STRATEGIES, Block
+from analysis.specs import STRATEGIES
 
 
 def best_blocks(mean: Sequence[Sequence[float]]) -> list[Best]:

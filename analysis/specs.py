@@ -1,22 +1,18 @@
-"""Frozen dataclasses that say what is asked for: a spec's fingerprint is the cache key of its result."""
+"""The requests: frozen dataclasses that say what is asked for, each with the values it may take."""
 
-import dataclasses
-import hashlib
-import json
-import types
-import typing
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
-from analysis.errors import BlockRangeError, SpecError
-
-CODE_VERSION = 2
-"""Part of every fingerprint: raise it when the same spec would now give another result."""
+from analysis.blocks import Block, LayerSet
+from analysis.errors import BlockRangeError
+from analysis.spec import Spec, require
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 QUANTIZATIONS = ("none", "4bit", "8bit")
-STRATEGIES = ("similarity", "deepest")
-METRICS = ("angular",)
+STRATEGIES = ("similarity", "deepest", "reverse", "block-influence", "loss-greedy", "random", "manual")
+"""Ways of choosing the layers to remove; `selection` says what each does."""
+METRICS = ("angular", "angular-tokens", "cosine-tokens", "relative-l2")
+"""Distances between depths; `distances` says what each is."""
 TASKS = (
     "arc_easy", "arc_challenge", "mmlu", "boolq", "hellaswag", "openbookqa", "piqa", "sciq", "social_iqa", "commonsense_qa",
     "winogrande", "copa",
@@ -31,119 +27,6 @@ SPLITS = ("all", "train", "validation")
 
 MIN_DOCUMENT_TOKENS = 16
 """Documents shorter than this are skipped and counted: their last token has seen too little to stand for a text."""
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise SpecError(message)
-
-
-@dataclass(frozen=True)
-class Spec:
-    """Base of all requests: conversion to and from JSON, and the fingerprint."""
-
-    kind: ClassVar[str] = "spec"
-
-    def to_json(self) -> dict[str, Any]:
-        """The spec as plain JSON types, nested specs as objects."""
-        return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(self))))
-
-    @classmethod
-    def from_json(cls, data: typing.Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`.
-
-        Raises:
-            SpecError: on an unknown field, a missing one, or a value out of range.
-        """
-        hints = typing.get_type_hints(cls)
-        names = {f.name for f in dataclasses.fields(cls)}
-        unknown = sorted(set(data) - names)
-        _require(not unknown, f"A {cls.__name__} has no field {', '.join(unknown)}; its fields are {', '.join(sorted(names))}.")
-        try:
-            return cls(**{name: _from_json(hints[name], value) for name, value in data.items()})
-        except TypeError as error:
-            raise SpecError(f"This is not a complete {cls.__name__}: {error}.") from error
-
-    def fingerprint(self) -> str:
-        """Twenty hexadecimal digits that change with anything that changes the result, code version included."""
-        content = {"kind": self.kind, "code_version": CODE_VERSION, "spec": self.to_json()}
-        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:20]
-
-
-def _from_json(hint: Any, value: Any) -> Any:
-    """Turn one JSON value into what the type hint of a field asks for."""
-    if isinstance(hint, types.UnionType):
-        options = [option for option in typing.get_args(hint) if option is not type(None)]
-        return None if value is None else _from_json(options[0], value)
-    if isinstance(hint, type) and issubclass(hint, Spec):
-        return hint.from_json(value)
-    if typing.get_origin(hint) is tuple:
-        item = typing.get_args(hint)[0]
-        return tuple(_from_json(item, entry) for entry in value)
-    if hint is float and isinstance(value, int):
-        return float(value)
-    return value
-
-
-@dataclass(frozen=True)
-class Block(Spec):
-    """A contiguous run of decoder layers, half-open: layers start .. start+size-1, 0-based."""
-
-    kind: ClassVar[str] = "block"
-
-    start: int
-    """First layer of the block, 0-based."""
-    size: int
-    """Number of layers n; at least 1."""
-
-    def __post_init__(self) -> None:
-        if self.start < 0 or self.size < 1:
-            raise BlockRangeError(
-                f"A block needs a start of at least 0 and a size of at least 1, not start {self.start} and size {self.size}."
-            )
-
-    @property
-    def stop(self) -> int:
-        """The first layer after the block: the one that now receives x[start]."""
-        return self.start + self.size
-
-    @property
-    def layers(self) -> range:
-        """The removed layers."""
-        return range(self.start, self.stop)
-
-    def check(self, n_layers: int) -> None:
-        """Raise `BlockRangeError` unless the block lies inside a model of `n_layers` and leaves at least one layer."""
-        if self.size >= n_layers:
-            raise BlockRangeError(
-                f"A block of {self.size} layers cannot be removed: this model has {n_layers} layers and must keep at least 1, "
-                f"so the size must be 1..{n_layers - 1}."
-            )
-        if self.stop > n_layers:
-            raise BlockRangeError(
-                f"A block of {self.size} layers cannot start at layer {self.start}: this model has {n_layers} layers, "
-                f"so the start must be 0..{n_layers - self.size}."
-            )
-
-    def describe(self) -> str:
-        """Both index forms, as people are always shown them: "layers 11-15 (5 layers), block [11, 16)"."""
-        if self.size == 1:
-            return f"layer {self.start} (1 layer), block [{self.start}, {self.stop})"
-        return f"layers {self.start}-{self.stop - 1} ({self.size} layers), block [{self.start}, {self.stop})"
-
-    @classmethod
-    def parse(cls, text: str) -> "Block":
-        """Read the command line's START:SIZE form.
-
-        Raises:
-            BlockRangeError: when the text is not two whole numbers joined by a colon.
-        """
-        start, _, size = text.partition(":")
-        try:
-            return cls(int(start), int(size))
-        except ValueError as error:
-            raise BlockRangeError(f"A block is written START:SIZE, for example 11:5, not {text!r}.") from error
 
 
 @dataclass(frozen=True)
@@ -166,9 +49,9 @@ class ModelSpec(Spec):
     """What the weights are, whatever the path: filled in by `models.resolve`, empty before."""
 
     def __post_init__(self) -> None:
-        _require(bool(self.source.strip()), "No model was named: give `starter`, a hub id, a folder or a GGUF file.")
-        _require(self.dtype in DTYPES, f"dtype must be one of {', '.join(DTYPES)}, not {self.dtype!r}.")
-        _require(
+        require(bool(self.source.strip()), "No model was named: give `starter`, a hub id, a folder or a GGUF file.")
+        require(self.dtype in DTYPES, f"dtype must be one of {', '.join(DTYPES)}, not {self.dtype!r}.")
+        require(
             self.quantization in QUANTIZATIONS,
             f"quantization must be one of {', '.join(QUANTIZATIONS)}, not {self.quantization!r}.",
         )
@@ -194,12 +77,12 @@ class CorpusSpec(Spec):
     """What the text is, whatever the path: filled in by `corpora.resolve`."""
 
     def __post_init__(self) -> None:
-        _require(self.n_texts >= 1, f"The number of texts must be at least 1, not {self.n_texts}.")
-        _require(
+        require(self.n_texts >= 1, f"The number of texts must be at least 1, not {self.n_texts}.")
+        require(
             self.seq_len >= MIN_DOCUMENT_TOKENS,
             f"seq-len must be at least {MIN_DOCUMENT_TOKENS} tokens, not {self.seq_len}.",
         )
-        _require(self.split in SPLITS, f"split must be one of {', '.join(SPLITS)}, not {self.split!r}.")
+        require(self.split in SPLITS, f"split must be one of {', '.join(SPLITS)}, not {self.split!r}.")
 
 
 @dataclass(frozen=True)
@@ -224,13 +107,13 @@ class BenchmarkSpec(Spec):
     """`harness` for the prompts of lm-evaluation-harness, `paper` for the paper's own on MMLU and BoolQ."""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             self.task in TASKS or self.is_file,
             f"task must be one of {', '.join(TASKS)}, or a file that ends in {', '.join(QUESTION_FILES)}, not {self.task!r}.",
         )
-        _require(self.protocol in PROTOCOLS, f"protocol must be one of {', '.join(PROTOCOLS)}, not {self.protocol!r}.")
-        _require(self.limit is None or self.limit >= 1, f"The number of questions must be at least 1, not {self.limit}.")
-        _require(self.shots is None or 0 <= self.shots <= 5, f"shots must be 0..5, not {self.shots}.")
+        require(self.protocol in PROTOCOLS, f"protocol must be one of {', '.join(PROTOCOLS)}, not {self.protocol!r}.")
+        require(self.limit is None or self.limit >= 1, f"The number of questions must be at least 1, not {self.limit}.")
+        require(self.shots is None or 0 <= self.shots <= 5, f"shots must be 0..5, not {self.shots}.")
 
     @property
     def is_file(self) -> bool:
@@ -249,12 +132,55 @@ class DistanceSpec(Spec):
     metric: str = "angular"
 
     def __post_init__(self) -> None:
-        _require(self.metric in METRICS, f"metric must be one of {', '.join(METRICS)}, not {self.metric!r}.")
+        require(self.metric in METRICS, f"metric must be one of {', '.join(METRICS)}, not {self.metric!r}.")
 
 
 def default_loss_corpus() -> CorpusSpec:
     """The held-out Wikipedia text on which loss is measured unless another is asked for."""
     return CorpusSpec(source="wiki", n_texts=8, seq_len=256, split="validation")
+
+
+def default_damage_corpus() -> CorpusSpec:
+    """The held-out Wikipedia text on which the loss without every block is measured unless another is asked for."""
+    return CorpusSpec(source="wiki", n_texts=8, seq_len=128, split="validation")
+
+
+@dataclass(frozen=True)
+class DamageSpec(Spec):
+    """The measured increase of the loss without every block up to a size."""
+
+    kind: ClassVar[str] = "damage"
+
+    model: ModelSpec = field(default_factory=ModelSpec)
+    corpus: CorpusSpec = field(default_factory=default_damage_corpus)
+    distances: DistanceSpec = field(default_factory=DistanceSpec)
+    """The map that the damage is compared with."""
+    max_size: int | None = None
+    """Largest block; None for half of the model's layers."""
+
+    def __post_init__(self) -> None:
+        if self.max_size is not None and self.max_size < 1:
+            raise BlockRangeError(f"max-size must be at least 1, not {self.max_size}.")
+
+
+@dataclass(frozen=True)
+class GenerationSpec(Spec):
+    """What the model is asked to write by itself."""
+
+    kind: ClassVar[str] = "generation"
+
+    n_prompts: int = 8
+    """Beginnings of held-out Wikipedia articles to continue greedily."""
+    max_new_tokens: int = 64
+    """Longest continuation."""
+    n_sums: int = 24
+    """Small sums to do."""
+    seed: int = 0
+    """Picks the articles and the sums."""
+
+    def __post_init__(self) -> None:
+        for name in ("n_prompts", "max_new_tokens", "n_sums"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
 
 
 @dataclass(frozen=True)
@@ -272,9 +198,21 @@ class SweepSpec(Spec):
     strategy: str = "similarity"
     max_n: int | None = None
     """Largest number of removed layers; None for half of the model's layers."""
+    draw: int = 0
+    """Seed of the blocks that `random` picks."""
+    blocks: tuple[Block | LayerSet, ...] = ()
+    """What `manual` removes, one point of the curve for each."""
+    damage: DamageSpec | None = None
+    """The measured damage that `loss-greedy` selects from; filled in for it, None for the others."""
+    generation: GenerationSpec | None = None
+    """What every cut is asked to write; None to skip it."""
 
     def __post_init__(self) -> None:
-        _require(self.strategy in STRATEGIES, f"strategy must be one of {', '.join(STRATEGIES)}, not {self.strategy!r}.")
+        require(
+            (self.strategy == "manual") == bool(self.blocks),
+            "The strategy manual needs the blocks to remove, and no other strategy takes any.",
+        )
+        require(self.strategy in STRATEGIES, f"strategy must be one of {', '.join(STRATEGIES)}, not {self.strategy!r}.")
         if self.max_n is not None and self.max_n < 0:
             raise BlockRangeError(f"max-n must be at least 0, not {self.max_n}.")
 
@@ -286,12 +224,14 @@ class EvaluateSpec(Spec):
     kind: ClassVar[str] = "evaluate"
 
     model: ModelSpec = field(default_factory=ModelSpec)
-    block: Block | None = None
-    """The removed block; None for the unpruned model."""
+    block: Block | LayerSet | None = None
+    """The removed layers; None for the unpruned model."""
     adapter: str | None = None
     """Folder of a PEFT adapter, applied after the cut."""
     benchmark: BenchmarkSpec | None = field(default_factory=BenchmarkSpec)
     loss_corpus: CorpusSpec | None = field(default_factory=default_loss_corpus)
+    generation: GenerationSpec | None = None
+    """What the model is asked to write; None to skip it."""
 
 
 def default_heal_corpus() -> CorpusSpec:
@@ -333,10 +273,10 @@ class HealSpec(Spec):
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "gradient_accumulation", "r", "eval_every"):
-            _require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
-        _require(self.warmup_steps >= 0, f"warmup_steps must be at least 0, not {self.warmup_steps}.")
-        _require(self.learning_rate > 0, f"learning_rate must be above 0, not {self.learning_rate}.")
-        _require(0 <= self.lora_dropout < 1, f"lora_dropout must be in [0, 1), not {self.lora_dropout}.")
+            require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
+        require(self.warmup_steps >= 0, f"warmup_steps must be at least 0, not {self.warmup_steps}.")
+        require(self.learning_rate > 0, f"learning_rate must be above 0, not {self.learning_rate}.")
+        require(0 <= self.lora_dropout < 1, f"lora_dropout must be in [0, 1), not {self.lora_dropout}.")
 
 
 @dataclass(frozen=True)
@@ -349,5 +289,7 @@ class InspectSpec(Spec):
     load: bool = False
 
 
-SPECS: dict[str, type[Spec]] = {cls.kind: cls for cls in (DistanceSpec, SweepSpec, EvaluateSpec, HealSpec, InspectSpec)}
+SPECS: dict[str, type[Spec]] = {
+    cls.kind: cls for cls in (DistanceSpec, DamageSpec, SweepSpec, EvaluateSpec, HealSpec, InspectSpec)
+}
 """The requests that `run` functions answer, by kind."""

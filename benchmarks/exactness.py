@@ -12,9 +12,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import harness  # noqa: E402
 
 from analysis import evaluation, pruning, scoring  # noqa: E402
+from analysis.blocks import Block  # noqa: E402
 from analysis.models import load  # noqa: E402
 from analysis.prefix_trees import encode  # noqa: E402
-from analysis.specs import TASKS, Block, ModelSpec  # noqa: E402
+from analysis.specs import TASKS, ModelSpec  # noqa: E402
 
 CUTS = [None, Block(11, 5), Block(2, 12)]
 

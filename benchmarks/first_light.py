@@ -101,7 +101,8 @@ def bench_heal() -> None:
     from dataclasses import replace
 
     from analysis import healing, recipes
-    from analysis.specs import Block, ModelSpec
+    from analysis.blocks import Block
+    from analysis.specs import ModelSpec
 
     fresh_cache()
     spec = recipes.heal_spec("quick", model=ModelSpec(), block=Block(11, 5), steps=50)

@@ -12,8 +12,9 @@ from transformers.pytorch_utils import Conv1D
 
 from analysis import adapters, pruning
 from analysis.architecture import find_decoder
+from analysis.blocks import Block
 from analysis.errors import RecipeError, StorageError
-from analysis.specs import Block, HealSpec, ModelSpec
+from analysis.specs import HealSpec, ModelSpec
 
 BLOCK = Block(2, 2)
 SPEC = HealSpec(block=BLOCK, model=ModelSpec("someone/tiny"), r=4)

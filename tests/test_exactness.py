@@ -8,9 +8,10 @@ from families import build
 from tokenizers.processors import TemplateProcessing
 
 from analysis import architecture, evaluation, pruning, scoring
+from analysis.blocks import Block
 from analysis.models import load
 from analysis.prefix_trees import encode
-from analysis.specs import MMLU_CATEGORIES, TASKS, Block, ModelSpec
+from analysis.specs import MMLU_CATEGORIES, TASKS, ModelSpec
 from analysis.tasks import MMLU_SUBJECTS, Question
 
 harness = pytest.importorskip("harness", reason="lm-eval is not installed; it is in requirements-dev.txt", exc_type=ImportError)

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from analysis import distance_map, evaluation, models, scoring, storage, sweep
+from analysis.blocks import Block
 from analysis.errors import BlockRangeError, CorpusError, RecipeError
 from analysis.progress import Cancelled, ignore
 from analysis.results import DistanceResult, EvaluateResult, SweepResult
-from analysis.specs import BenchmarkSpec, Block, CorpusSpec, DistanceSpec, EvaluateSpec, ModelSpec, SweepSpec
+from analysis.specs import BenchmarkSpec, CorpusSpec, DistanceSpec, EvaluateSpec, ModelSpec, SweepSpec
 
 pytestmark = pytest.mark.usefixtures("cache")
 CORPUS = CorpusSpec("c4", n_texts=6, seq_len=32)

@@ -9,9 +9,10 @@ import torch
 import transformers
 
 from analysis import export, models
+from analysis.blocks import Block
 from analysis.errors import BlockRangeError, SpecError, StorageError
 from analysis.pruning import without_block
-from analysis.specs import Block, ModelSpec
+from analysis.specs import ModelSpec
 
 pytestmark = pytest.mark.usefixtures("cache")
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from analysis import figures
+from analysis.blocks import Block
 from analysis.results import Best, DistanceResult, HealResult, HealStep, Lines, ModelFacts, Point, SweepResult, Validation
-from analysis.specs import Block, DistanceSpec, HealSpec, SweepSpec
+from analysis.specs import DistanceSpec, HealSpec, SweepSpec
 
 FACTS = ModelFacts("toy", "llama", 4, 8, 32, [100] * 4, 256, 4.0, 64)
 BASE = {"versions": {}, "wall_s": 1.0, "n_tokens": 10, "complete": True, "model": FACTS}

@@ -5,7 +5,7 @@ import torch
 from families import build
 
 from analysis import architecture, generation, pruning
-from analysis.specs import Block
+from analysis.blocks import Block
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ import torch
 from peft import PeftModel
 
 from analysis import checkpoints, evaluation, healing, models, pruning, recipes
+from analysis.blocks import Block
 from analysis.errors import BlockRangeError, NotEnoughMemoryError, RecipeError, StorageError
 from analysis.progress import Cancelled, Progress
 from analysis.results import HealResult
-from analysis.specs import BenchmarkSpec, Block, CorpusSpec, HealSpec, ModelSpec
+from analysis.specs import BenchmarkSpec, CorpusSpec, HealSpec, ModelSpec
 
 BLOCK = Block(2, 2)
 STEPS = 6

@@ -5,9 +5,9 @@ import torch
 from families import FAMILIES, N_LAYERS, build
 
 from analysis import architecture
-from analysis.hidden_states import batches, last_token_states, right_padded, run_tail, run_trunk
+from analysis.blocks import Block, LayerSet
+from analysis.hidden_states import batches, last_token_states, layer_passes, right_padded, run_tails, run_trunk
 from analysis.pruning import without_block
-from analysis.specs import Block
 
 TEXTS = [[5, 9, 33, 7, 8, 21], [4, 17, 6], [60, 61, 62, 63, 64, 65, 66, 67, 3]]
 
@@ -72,16 +72,30 @@ def test_hooks_are_gone_afterwards_even_after_an_error(decoder):
         assert not layer._forward_hooks
 
 
+CUTS = [None, Block(0, 1), Block(2, 3), Block(5, 1), Block(0, 5), Block(2, 1), LayerSet((0, 2)), LayerSet((2, 4)), Block(1, 5)]
+
+
 @torch.inference_mode()
-@pytest.mark.parametrize("block", [Block(0, 1), Block(2, 3), Block(5, 1), Block(0, 5), Block(1, 5)])
-def test_a_tail_equals_the_really_cut_model(decoder, block):
-    trunk = run_trunk(decoder, right_padded(TEXTS), keep={block.start, N_LAYERS})
-    tail = decoder.norm(run_tail(decoder, trunk, block))
-    with without_block(decoder, block):
-        cut = decoder.body(right_padded(TEXTS), use_cache=False).last_hidden_state
-    torch.testing.assert_close(tail, cut, rtol=1e-4, atol=1e-5)
-    whole = decoder.body(right_padded(TEXTS), use_cache=False).last_hidden_state
-    torch.testing.assert_close(decoder.norm(run_tail(decoder, trunk, None)), whole, rtol=1e-4, atol=1e-5)
+def test_tails_equal_the_really_cut_models(decoder):
+    keep = {N_LAYERS if cut is None else cut.start for cut in CUTS}
+    tails = dict(run_tails(decoder, run_trunk(decoder, right_padded(TEXTS), keep=keep), CUTS))
+    assert sorted(tails) == list(range(len(CUTS)))
+    for index, cut in enumerate(CUTS):
+        with without_block(decoder, cut):
+            expected = decoder.body(right_padded(TEXTS), use_cache=False).last_hidden_state
+        torch.testing.assert_close(decoder.norm(tails[index]), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_no_layer_runs_more_often_than_exact_results_need(decoder):
+    calls = []
+    handles = [layer.register_forward_hook(lambda *_: calls.append(1)) for layer in decoder.layers]
+    keep = {N_LAYERS if cut is None else cut.start for cut in CUTS}
+    list(run_tails(decoder, run_trunk(decoder, right_padded(TEXTS), keep=keep), CUTS))
+    for handle in handles:
+        handle.remove()
+    assert len(calls) == layer_passes(CUTS, N_LAYERS)
+    # Layers {2} and {2, 4} part at layer 4: layer 3 behind them is run once.
+    assert layer_passes([LayerSet((2, 4)), Block(2, 1)], N_LAYERS) == N_LAYERS + 3 + 1
 
 
 def test_batches_cover_everything_within_the_budget():

@@ -12,9 +12,10 @@ import pytest
 from job_helpers import end_worker, request
 
 from analysis import job_table, jobs, processes
+from analysis.blocks import Block
 from analysis.errors import JobError, StorageError
 from analysis.processes import Process
-from analysis.specs import Block, HealSpec, ModelSpec
+from analysis.specs import HealSpec, ModelSpec
 
 pytestmark = pytest.mark.timeout(60)
 

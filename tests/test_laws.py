@@ -19,8 +19,10 @@ RANKS = {
     for rank, names in enumerate(
         [
             ("errors", "progress"),
-            ("specs",),
-            ("storage",),
+            ("spec",),
+            ("blocks",),
+            ("specs", "storage"),
+            ("result",),
             ("results", "processes", "job_table", "recipes"),
             ("machine", "starter", "selection", "cost", "distances", "jobs", "tasks", "question_rows", "uncertainty"),
             ("question_files", "figures"),
@@ -29,6 +31,7 @@ RANKS = {
             ("scoring",),
             ("evaluation", "generation", "adapters", "checkpoints", "training"),
             ("distance_map", "inspection"),
+            ("damage",),
             ("sweep", "healing", "export"),
             ("worker", "precomputed"),
             ("cli",),
@@ -40,8 +43,11 @@ RANKS = {
 TORCH_FREE = (
     "errors",
     "progress",
+    "spec",
+    "blocks",
     "specs",
     "storage",
+    "result",
     "results",
     "selection",
     "cost",

@@ -8,9 +8,9 @@ import transformers
 from families import FAMILIES, N_LAYERS, PER_LAYER_LISTS, build
 
 from analysis import architecture
+from analysis.blocks import Block
 from analysis.errors import BlockRangeError
 from analysis.pruning import cut, without_block
-from analysis.specs import Block
 
 PROMPT = torch.tensor([[5, 9, 33, 7, 8]])
 

@@ -3,8 +3,9 @@
 import pytest
 
 from analysis import recipes
+from analysis.blocks import Block
 from analysis.errors import RecipeError, SpecError
-from analysis.specs import Block, HealSpec, ModelSpec
+from analysis.specs import HealSpec, ModelSpec
 
 BLOCK = Block(11, 5)
 PAPER = {

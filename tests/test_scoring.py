@@ -5,9 +5,10 @@ import torch
 from families import FAMILIES, build
 
 from analysis import architecture, benchmarks, corpora, scoring
+from analysis.blocks import Block
 from analysis.prefix_trees import EncodedQuestion, Option, encode
 from analysis.pruning import without_block
-from analysis.specs import BenchmarkSpec, Block, CorpusSpec
+from analysis.specs import BenchmarkSpec, CorpusSpec
 
 CUTS = [None, Block(1, 2), Block(0, 1), Block(3, 3)]
 

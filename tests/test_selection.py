@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from analysis.blocks import Block
 from analysis.distances import pairwise_angular_distances, rows_by_size
 from analysis.errors import BlockRangeError, SpecError
 from analysis.results import Best
 from analysis.selection import best_blocks, choose
-from analysis.specs import Block
 
 
 def toy_stack(turns):

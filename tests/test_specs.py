@@ -4,13 +4,27 @@ import dataclasses
 
 import pytest
 
+from analysis.blocks import Block
 from analysis.errors import BlockRangeError, SpecError
-from analysis.specs import SPECS, BenchmarkSpec, Block, CorpusSpec, DistanceSpec, HealSpec, ModelSpec, SweepSpec
+from analysis.specs import (
+    SPECS,
+    BenchmarkSpec,
+    CorpusSpec,
+    DamageSpec,
+    DistanceSpec,
+    EvaluateSpec,
+    GenerationSpec,
+    HealSpec,
+    ModelSpec,
+    SweepSpec,
+)
 
 EXAMPLES = [
     DistanceSpec(ModelSpec("some/model", revision="abc", dtype="bfloat16"), CorpusSpec("wiki", 3, 64)),
     SweepSpec(benchmark=BenchmarkSpec("mmlu", None, 3), loss_corpus=None, max_n=4),
     HealSpec(Block(11, 5), steps=7),
+    DamageSpec(max_size=4),
+    EvaluateSpec(generation=GenerationSpec(n_sums=3)),
 ]
 
 
@@ -35,23 +49,32 @@ def changed(spec, path, value):
 
 
 OTHERS = {
-    "dtype": "float16", "quantization": "8bit", "metric": None, "task": "boolq", "strategy": "deepest",
+    "dtype": "float16", "quantization": "8bit", "metric": "relative-l2", "damage": DamageSpec(), "generation": GenerationSpec(), "block": Block(1, 1), "benchmark": BenchmarkSpec("copa"), "task": "boolq", "strategy": "deepest",
     "shots": 1, "subset": ("stem",), "protocol": "paper", "limit": 7, "max_n": 9, "lora_dropout": 0.5,
 }  # fmt: skip
+
+
+def test_manual_blocks_are_part_of_the_fingerprint_and_of_nothing_else():
+    manual = SweepSpec(strategy="manual", blocks=(Block(1, 2),))
+    assert manual.fingerprint() != SweepSpec(strategy="manual", blocks=(Block(1, 3),)).fingerprint()
+    with pytest.raises(SpecError, match="manual"):
+        SweepSpec(strategy="manual")
+    with pytest.raises(SpecError, match="manual"):
+        SweepSpec(blocks=(Block(1, 2),))
 
 
 @pytest.mark.parametrize("spec", EXAMPLES, ids=lambda spec: spec.kind)
 def test_every_field_is_part_of_the_fingerprint(spec):
     seen = {spec.fingerprint()}
     for path, value in leaves(spec):
+        if path[-1] in ("loss_corpus", "blocks"):  # a part of its own, and one that only `manual` may have
+            continue
         if path[-1] in OTHERS:
             other = OTHERS[path[-1]]
         else:
             other = f"{value}x" if isinstance(value, str) or value is None else value + 1
         if path[-1] == "split":
             other = next(split for split in ("all", "train") if split != value)
-        if other is None or path[-1] == "loss_corpus":
-            continue
         fingerprint = changed(spec, path, other).fingerprint()
         assert fingerprint not in seen, path
         seen.add(fingerprint)
@@ -59,7 +82,7 @@ def test_every_field_is_part_of_the_fingerprint(spec):
 
 def test_the_code_version_is_part_of_the_fingerprint(monkeypatch):
     before = DistanceSpec().fingerprint()
-    monkeypatch.setattr("analysis.specs.CODE_VERSION", 10**6)
+    monkeypatch.setattr("analysis.spec.CODE_VERSION", 10**6)
     assert DistanceSpec().fingerprint() != before
 
 

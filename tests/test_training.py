@@ -8,8 +8,9 @@ import transformers
 
 from analysis import adapters, checkpoints, pruning, training
 from analysis.architecture import find_decoder
+from analysis.blocks import Block
 from analysis.errors import RecipeError, StorageError
-from analysis.specs import Block, HealSpec
+from analysis.specs import HealSpec
 from analysis.training import Trainer
 
 BLOCK = Block(2, 2)

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from analysis import selection
-from analysis.specs import Block
+from analysis.blocks import Block
 from pages.components import state
 from pages.components.library import Found
 

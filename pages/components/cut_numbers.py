@@ -3,8 +3,8 @@
 import streamlit as st
 
 from analysis import cost, uncertainty
+from analysis.blocks import Block
 from analysis.results import DistanceResult, Point, SweepResult
-from analysis.specs import Block
 from pages.components import words
 
 

@@ -2,8 +2,8 @@
 
 import streamlit as st
 
+from analysis.blocks import Block
 from analysis.results import DistanceResult, SweepResult
-from analysis.specs import Block
 from pages.components import chart
 
 

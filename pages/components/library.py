@@ -7,7 +7,8 @@ import streamlit as st
 
 from analysis import storage
 from analysis.errors import CorruptResultError
-from analysis.results import RESULTS, Result
+from analysis.result import Result
+from analysis.results import RESULTS
 from analysis.specs import ModelSpec
 
 Stamps = tuple[tuple[str, int, int], ...]

@@ -3,7 +3,8 @@
 import streamlit as st
 
 from analysis import recipes
-from analysis.specs import TASKS, BenchmarkSpec, Block, HealSpec, ModelSpec
+from analysis.blocks import Block
+from analysis.specs import TASKS, BenchmarkSpec, HealSpec, ModelSpec
 from pages.components import guard, start, state, theme, words
 
 

@@ -4,7 +4,7 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.errors import LayerscopeError
-from analysis.specs import Spec
+from analysis.spec import Spec
 
 
 def start(spec: Spec, label: str) -> jobs.Job | None:

@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from analysis import job_table, jobs, storage
 from analysis.processes import Process
-from analysis.specs import Spec
+from analysis.spec import Spec
 
 
 @pytest.fixture

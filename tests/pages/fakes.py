@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+from analysis.blocks import Block
 from analysis.results import (
     Best,
     Choice,
@@ -19,7 +20,6 @@ from analysis.results import (
 )
 from analysis.specs import (
     BenchmarkSpec,
-    Block,
     CorpusSpec,
     DistanceSpec,
     HealSpec,
