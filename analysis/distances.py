@@ -51,8 +51,9 @@ def pairwise_cosines(states: Tensor) -> Tensor:
         float64, (n, L+1, L+1), symmetric, exactly 1 on the diagonal, in [-1, 1]; 0 where one state is all zero.
     """
     states = states.double()
-    lengths = states.norm(dim=-1).clamp(min=_SMALLEST)
-    cosines = (states @ states.transpose(1, 2)).div_(lengths[:, :, None]).div_(lengths[:, None, :]).clamp_(-1, 1)
+    products = states @ states.transpose(1, 2)
+    lengths = products.diagonal(dim1=1, dim2=2).sqrt().clamp(min=_SMALLEST)
+    cosines = products.div_(lengths[:, :, None]).div_(lengths[:, None, :]).clamp_(-1, 1)
     # A unit vector's product with itself may round to just under 1, whose angle is 1e-8 and not 0.
     cosines.diagonal(dim1=1, dim2=2).fill_(1)
     return cosines
@@ -128,7 +129,10 @@ def text_distances(streams: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
 
 def _stack(streams: Sequence[Tensor], tokens: slice, device: torch.device) -> Tensor:
     """The states of some tokens, (n, L+1, hidden_size), float64."""
-    return torch.stack([stream[tokens].to(device) for stream in streams], dim=1).double()
+    stacked = torch.empty(tokens.stop - tokens.start, len(streams), streams[0].shape[-1], dtype=torch.float64, device=device)
+    for depth, stream in enumerate(streams):
+        stacked[:, depth] = stream[tokens]
+    return stacked
 
 
 def rows_by_size(matrix: Tensor) -> list[list[float]]:

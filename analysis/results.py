@@ -169,7 +169,8 @@ class DamageResult(Result):
     unpruned_loss: float
     """Mean next-token cross-entropy of the unpruned model, nats per token; 0 until a text is measured."""
     increase: list[list[float | None]]
-    """Row n-1 holds n = 1..max_size; entry l is the mean over texts of the loss without [l, l+n) minus the unpruned loss."""
+    """Row n-1 holds n = 1..max_size; entry l is the mean over texts of the loss without [l, l+n) minus the unpruned loss; None
+    until a text is measured, and where the loss of the cut model is no finite number."""
     stderr: list[list[float | None]]
     """Standard errors of `increase` over texts, paired with the unpruned loss of the same text; None until two are measured."""
     n_measured: list[list[int]]
