@@ -82,11 +82,14 @@ class DistanceResult(Result):
     """Same shape as `mean`: share of bootstrap resamples of the texts in which this block is the best of its size."""
     others: dict[str, list[list[float]]] = field(default_factory=dict)
     """By the name of a metric, the mean map of that metric on the same texts, shaped like `mean`."""
+    text_distances: np.ndarray | None = None
+    """Every metric between every pair of depths per text, (n_texts, len(METRICS), L+1, L+1), float64, metrics in the order of
+    `METRICS`: another metric's map follows from it without the model. None in precomputed results."""
 
     @classmethod
     def array_names(cls) -> tuple[str, ...]:
-        """The kept states."""
-        return ("states",)
+        """What is kept of each text."""
+        return ("states", "text_distances")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from analysis.blocks import Block
 from analysis.errors import CorpusError, RecipeError
 from analysis.progress import Cancelled, ignore
 from analysis.results import DistanceResult, EvaluateResult
-from analysis.specs import BenchmarkSpec, CorpusSpec, DistanceSpec, EvaluateSpec, ModelSpec, SweepSpec
+from analysis.specs import METRICS, BenchmarkSpec, CorpusSpec, DistanceSpec, EvaluateSpec, ModelSpec, SweepSpec
 
 pytestmark = pytest.mark.usefixtures("cache")
 CORPUS = CorpusSpec("c4", n_texts=6, seq_len=32)
@@ -94,6 +94,65 @@ def test_a_cancelled_map_is_usable_and_goes_on(model, monkeypatch):
     assert finished.complete
     assert finished.mean == whole.mean
     assert min(progress.done for progress in told if progress.phase == "reading the residual stream") == 4
+
+
+def test_every_text_is_kept_in_every_metric(model):
+    result = distance_map.run(DistanceSpec(model, CORPUS))
+    assert result.text_distances.shape == (6, len(METRICS), 7, 7)
+    maps = {result.spec.metric: result.mean, **result.others}
+    assert list(maps) == ["angular", *(name for name in METRICS if name != "angular")]
+    for name, rows in maps.items():
+        assert [len(row) for row in rows] == [6, 5, 4, 3, 2, 1]
+        kept = result.text_distances[:, METRICS.index(name)].mean(0)
+        assert rows[1][3] == pytest.approx(kept[3, 5], rel=1e-12)
+    assert [sum(row) for row in result.wins] == pytest.approx([1] * 6)
+    assert [len(row) for row in result.wins] == [6, 5, 4, 3, 2, 1]
+    reference = result.text_distances[:, 0, 3, 5].std(ddof=1) / 6**0.5
+    assert result.stderr[1][3] == pytest.approx(reference, rel=1e-9)
+
+
+def test_with_one_text_the_best_blocks_win_every_resample(model):
+    result = distance_map.run(DistanceSpec(model, dataclasses.replace(CORPUS, n_texts=1)))
+    for entry in result.best:
+        assert result.wins[entry.n - 1][entry.start] == 1
+    assert set(sum(result.stderr, [])) == {0}
+
+
+@pytest.mark.parametrize("metric", [name for name in METRICS if name != "angular"])
+def test_another_metric_of_a_stored_map_needs_no_model(model, metric):
+    def no_model(spec, on_progress):
+        pytest.fail("the model was loaded again")
+
+    first = distance_map.run(DistanceSpec(model, CORPUS))
+    derived = distance_map.run(DistanceSpec(model, CORPUS, metric), load=no_model)
+    assert derived.complete
+    assert derived.spec.metric == metric
+    assert derived.mean == first.others[metric]
+    assert derived.others["angular"] == first.mean
+    assert derived.best == distance_map.selection.best_blocks(derived.mean)
+    again = DistanceResult.load(derived.spec)
+    storage.discard_result("distances", first.spec.fingerprint())
+    storage.discard_result("distances", derived.spec.fingerprint())
+    measured = distance_map.run(DistanceSpec(model, CORPUS, metric))
+    assert (measured.mean, measured.stderr, measured.wins) == (again.mean, again.stderr, again.wins)
+
+
+def test_a_map_whose_texts_were_dropped_is_measured_again_for_another_metric(model, monkeypatch):
+    monkeypatch.setattr(distance_map, "_MOST_STATE_BYTES", 100)
+    first = distance_map.run(DistanceSpec(model, CORPUS))
+    assert first.states is None
+    assert first.text_distances is None
+    assert distance_map.run(DistanceSpec(model, CORPUS, "relative-l2")).mean == first.others["relative-l2"]
+
+
+def test_a_cancelled_map_goes_on_in_another_metric(model, monkeypatch):
+    monkeypatch.setattr("analysis.hidden_states.tokens_per_batch", lambda device: 64)
+    with pytest.raises(Cancelled):
+        distance_map.run(DistanceSpec(model, CORPUS), Told("reading the residual stream", stop_after=4))
+    told = Told()
+    finished = distance_map.run(DistanceSpec(model, CORPUS, "cosine-tokens"), told)
+    assert min(progress.done for progress in told if progress.phase == "reading the residual stream") == 4
+    assert distance_map.run(DistanceSpec(model, CORPUS)).others["cosine-tokens"] == finished.mean
 
 
 def test_a_corrupt_map_is_computed_again_with_a_message(model):
