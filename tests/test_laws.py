@@ -27,7 +27,7 @@ RANKS = {
             ("machine", "starter", "selection", "cost", "distances", "jobs", "tasks", "question_rows", "uncertainty"),
             ("question_files", "figures"),
             ("architecture", "benchmarks", "corpora"),
-            ("models", "pruning", "hidden_states", "packing", "prefix_trees"),
+            ("models", "pruning", "hidden_states", "packing", "prefix_trees", "packed_attention"),
             ("scoring", "material"),
             ("generation",),
             ("scores",),
