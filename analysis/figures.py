@@ -1,9 +1,4 @@
-"""Plotly figures of results: what each chart shows, in colours whose meaning never changes.
-
-Grey dashed is the unpruned model, blue a pruned one, orange a healed one, light dotted the level of guessing; distances
-run from yellow (similar) to purple. Backgrounds are transparent and fonts are left to the page, so that one figure fits a
-light and a dark theme; `dark` only picks the shade of each meaning that has enough contrast.
-"""
+"""Plotly curves of results: what each chart shows, in the colours of `drawing`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,175 +6,8 @@ from typing import Any
 
 from plotly.graph_objs import Figure
 
-from analysis.blocks import Block, Removal
-from analysis.results import Best, DistanceResult, HealResult, Lines, Point, SweepResult
-
-
-@dataclass(frozen=True)
-class Palette:
-    """One shade per meaning."""
-
-    unpruned: str
-    pruned: str
-    healed: str
-    chance: str
-    kept: str
-    """A layer that stays in the model."""
-    marker: str
-    """The line at the chosen n."""
-    grid: str
-
-
-LIGHT = Palette("#5f6974", "#1f6fb5", "#c8590a", "#8a939d", "#c9d1d8", "#1c2530", "rgba(90,105,120,0.16)")
-DARK = Palette("#a5b0bb", "#6bb1f2", "#ff9c4a", "#77828d", "#47525d", "#e4e8ec", "rgba(160,175,190,0.16)")
-
-PATH = "#111417"
-"""The path lies on the yellow cells of the map in both themes, so it is dark in both."""
-
-
-def palette(dark: bool) -> Palette:
-    """The shades for a dark or a light page."""
-    return DARK if dark else LIGHT
-
-
-def normalise_rows(mean: Sequence[Sequence[float]]) -> list[list[float]]:
-    """Shift and scale each row to [0, 1] on its own, as in the paper's Fig. 4.
-
-    A row with one cell, or with all cells equal, has no range to scale by: its cells are 0, its own minimum.
-    """
-    rows = []
-    for row in mean:
-        low, high = min(row), max(row)
-        span = high - low
-        rows.append([(value - low) / span if span > 0 else 0.0 for value in row])
-    return rows
-
-
-def distance_map(
-    result: DistanceResult,
-    path: Sequence[Best] | None = None,
-    *,
-    selected: Block | None = None,
-    row_normalised: bool = False,
-    height: int = 470,
-) -> Figure:
-    """The distance of every block: start layer l to the right, block size n upwards, similar in yellow.
-
-    Args:
-        result: the map.
-        path: the chosen block of each size, drawn as a line; by default the most similar one, l*(n).
-        selected: the block to ring.
-        row_normalised: colour by each row's own range instead of by distance; the hover always gives the distance.
-        height: pixels.
-    """
-    path = result.best if path is None else path
-    total = result.n_layers
-    shown = normalise_rows(result.mean) if row_normalised else result.mean
-    figure = Figure()
-    figure.add_heatmap(
-        x=list(range(total)),
-        y=list(range(1, total + 1)),
-        z=[[*row, *[None] * (total - len(row))] for row in shown],
-        text=_map_hover(result),
-        hovertemplate="%{text}<extra></extra>",
-        hoverongaps=False,
-        colorscale="Viridis",
-        reversescale=True,
-        xgap=0.6,
-        ygap=0.6,
-        name="distance",
-        colorbar={
-            "orientation": "h",
-            "x": 1.0,
-            "xanchor": "right",
-            "y": 0.985,
-            "yanchor": "top",
-            "len": 0.5,
-            "thickness": 10,
-            "outlinewidth": 0,
-            "nticks": 5,
-            "title": {
-                "text": "each row scaled to [0, 1]" if row_normalised else "distance, fraction of π",
-                "side": "top",
-                "font": {"size": 12},
-            },
-        },
-    )
-    figure.add_scatter(
-        x=[best.start for best in path],
-        y=[best.n for best in path],
-        mode="lines+markers",
-        name="path",
-        line={"color": PATH, "width": 1.6},
-        marker={"color": PATH, "size": 4.5},
-        hoverinfo="skip",
-        showlegend=False,
-    )
-    if selected is not None:
-        for size, colour in ((15, "#ffffff"), (11, PATH)):
-            figure.add_scatter(
-                x=[selected.start],
-                y=[selected.size],
-                mode="markers",
-                name="selected",
-                marker={"symbol": "circle-open", "size": size, "color": colour, "line": {"width": 3, "color": colour}},
-                hoverinfo="skip",
-                showlegend=False,
-            )
-    figure.update_xaxes(title="start layer l (0-based)", range=[-0.6, total - 0.4], showgrid=False, zeroline=False)
-    figure.update_yaxes(title="block size n, layers", range=[0.4, total + 0.6], showgrid=False, zeroline=False)
-    return _finish(figure, height).update_layout(margin={"t": 6, "b": 52})
-
-
-def _map_hover(result: DistanceResult) -> list[list[str]]:
-    return [
-        [
-            f"{Block(start, n).describe()}<br>distance {value:.4f} ± {result.stderr[n - 1][start]:.4f}"
-            for start, value in enumerate(row)
-        ]
-        for n, row in enumerate(result.mean, start=1)
-    ]
-
-
-def layer_strip(n_layers: int, block: Removal | None, *, dark: bool = False, height: int = 62) -> Figure:
-    """One cell per layer, the dropped ones hatched in the colour of pruning."""
-    colours = palette(dark)
-    dropped = set(block.layers) if block else set()
-    layers = list(range(n_layers))
-    every = 1 if n_layers <= 48 else 4
-    figure = Figure()
-    figure.add_bar(
-        x=layers,
-        y=[1] * n_layers,
-        width=0.86,
-        marker={
-            "color": [colours.pruned if layer in dropped else colours.kept for layer in layers],
-            "pattern": {
-                "shape": ["/" if layer in dropped else "" for layer in layers],
-                "fgcolor": "rgba(255,255,255,0.75)",
-                "fillmode": "overlay",
-                "size": 6,
-            },
-            "line": {"width": 0},
-        },
-        text=[f"layer {layer}, {'removed' if layer in dropped else 'kept'}" for layer in layers],
-        textposition="none",
-        hovertemplate="%{text}<extra></extra>",
-        showlegend=False,
-    )
-    figure.update_xaxes(
-        tickvals=layers[::every],
-        range=[-0.6, n_layers - 0.4],
-        showgrid=False,
-        zeroline=False,
-        ticks="",
-        tickangle=0,
-        tickfont={"size": 10},
-        fixedrange=True,
-    )
-    figure.update_yaxes(visible=False, range=[0, 1], fixedrange=True)
-    figure = _finish(figure, height)
-    return figure.update_layout(margin={"l": 0, "r": 0, "t": 2, "b": 20}, bargap=0)
+from analysis.drawing import Palette, finish, palette
+from analysis.results import HealResult, Lines, Point, SweepResult
 
 
 @dataclass(frozen=True)
@@ -274,7 +102,7 @@ def _curve(
     figure.update_yaxes(title=measure.axis, tickformat=measure.tickformat, gridcolor=colours.grid, zeroline=False)
     if n is not None:
         figure.add_vline(x=n, line={"color": colours.marker, "width": 1.2}, opacity=0.75)
-    return _finish(figure, height)
+    return finish(figure, height)
 
 
 def _add_levels(figure: Figure, lines: Lines | None, colours: Palette) -> None:
@@ -338,7 +166,7 @@ def training_curve(heal: HealResult, *, dark: bool = False, height: int = 320) -
         gridcolor=colours.grid,
     )
     figure.update_yaxes(title="loss, nats per token", gridcolor=colours.grid, zeroline=False)
-    return _finish(figure, height)
+    return finish(figure, height)
 
 
 def heal_comparison(heal: HealResult, field: str, *, dark: bool = False, height: int = 260) -> Figure:
@@ -379,20 +207,4 @@ def heal_comparison(heal: HealResult, field: str, *, dark: bool = False, height:
         tickvals=[0, 1, 2], ticktext=[name for name, _, _ in kinds], range=[-0.5, 2.7], showgrid=False, zeroline=False
     )
     figure.update_yaxes(title=measure.axis, tickformat=measure.tickformat, gridcolor=colours.grid, zeroline=False)
-    return _finish(figure, height)
-
-
-def _finish(figure: Figure, height: int) -> Figure:
-    """What all charts share: no background of their own, tight margins, a legend above the plot."""
-    # Fixed margins, so that the axes of charts that stand above each other line up.
-    figure.update_xaxes(title_standoff=6, automargin=False)
-    figure.update_yaxes(title_standoff=16, automargin=False)
-    return figure.update_layout(
-        height=height,
-        margin={"l": 66, "r": 8, "t": 30, "b": 40},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        hovermode="closest",
-        dragmode=False,
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom", "font": {"size": 11}},
-    )
+    return finish(figure, height)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis import figures
+from analysis import drawing, figures, map_figures
 from analysis.blocks import Block
 from analysis.results import Best, DistanceResult, HealResult, HealStep, Lines, ModelFacts, Point, SweepResult, Validation
 from analysis.specs import DistanceSpec, HealSpec, SweepSpec
@@ -60,7 +60,7 @@ def trace(figure, name):
 
 
 def test_map_holds_every_distance_and_nothing_outside_the_triangle():
-    heat = trace(figures.distance_map(MAP), "distance")
+    heat = trace(map_figures.distance_map(MAP), "distance")
     assert [list(row) for row in heat.z] == [
         [0.30, 0.10, 0.20, 0.40],
         [0.35, 0.15, 0.45, None],
@@ -73,12 +73,12 @@ def test_map_holds_every_distance_and_nothing_outside_the_triangle():
 
 
 def test_map_hover_gives_both_index_forms_and_the_error():
-    heat = trace(figures.distance_map(MAP, row_normalised=True), "distance")
+    heat = trace(map_figures.distance_map(MAP, row_normalised=True), "distance")
     assert heat.text[1][1] == "layers 1-2 (2 layers), block [1, 3)<br>distance 0.1500 ± 0.0100"
 
 
 def test_path_and_selected_block_lie_where_they_should():
-    figure = figures.distance_map(MAP, selected=Block(1, 2))
+    figure = map_figures.distance_map(MAP, selected=Block(1, 2))
     path = trace(figure, "path")
     assert list(zip(path.x, path.y, strict=True)) == [(1, 1), (1, 2), (1, 3)]
     ring = trace(figure, "selected")
@@ -86,20 +86,20 @@ def test_path_and_selected_block_lie_where_they_should():
 
 
 def test_rows_are_normalised_each_on_its_own():
-    rows = figures.normalise_rows(MEAN)
+    rows = map_figures.normalise_rows(MEAN)
     assert rows[0] == pytest.approx([2 / 3, 0.0, 1 / 3, 1.0])
     assert rows[1] == pytest.approx([2 / 3, 0.0, 1.0])
 
 
 def test_rows_without_a_range_do_not_divide_by_zero():
-    rows = figures.normalise_rows(MEAN)
+    rows = map_figures.normalise_rows(MEAN)
     assert rows[2] == [0.0, 0.0]
     assert rows[3] == [0.0]
 
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_colours_of_meaning(dark):
-    colours = figures.palette(dark)
+    colours = drawing.palette(dark)
     figure = figures.accuracy_curve(SWEEP, [HEAL], n=1, dark=dark)
     assert trace(figure, "unpruned").line.color == colours.unpruned
     assert trace(figure, "unpruned").line.dash == "dash"
@@ -136,10 +136,10 @@ def test_marker_stands_at_n():
 
 
 def test_strip_marks_exactly_the_block():
-    bars = figures.layer_strip(4, Block(1, 2)).data[0]
-    pruned = figures.LIGHT.pruned
+    bars = map_figures.layer_strip(4, Block(1, 2)).data[0]
+    pruned = drawing.LIGHT.pruned
     assert [colour == pruned for colour in bars.marker.color] == [False, True, True, False]
-    assert all(colour != pruned for colour in figures.layer_strip(4, None).data[0].marker.color)
+    assert all(colour != pruned for colour in map_figures.layer_strip(4, None).data[0].marker.color)
 
 
 def test_training_curve_and_comparison():
@@ -160,7 +160,7 @@ def luminance(colour):
 
 @pytest.mark.parametrize(("dark", "background"), [(False, "#ffffff"), (True, "#13181d")])
 def test_lines_have_contrast_on_the_page(dark, background):
-    colours = figures.palette(dark)
+    colours = drawing.palette(dark)
     for name in ("unpruned", "pruned", "healed", "chance", "marker"):
         colour = getattr(colours, name)
         assert re.fullmatch("#[0-9a-f]{6}", colour)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from analysis import figures, selection
+from analysis import map_figures, selection
 from analysis.results import Best, DistanceResult
 from pages.components import chart, curves, cut_numbers, guard, library, state, theme
 
@@ -34,7 +34,7 @@ def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...]) -> No
                 n = _slider(distances.n_layers)
             block = selection.choose(strategy, n, n_layers=distances.n_layers, best=distances.best)
             right.markdown(f"**{block.describe()}** removed" if block else "**Nothing removed**: the unpruned model")
-            strip = figures.layer_strip(distances.n_layers, block, dark=theme.is_dark())
+            strip = map_figures.layer_strip(distances.n_layers, block, dark=theme.is_dark())
             what = block.describe() if block else "nothing"
             chart.show(strip, key="strip", alt=f"Layers of the model; removed: {what}.", file_name="layers", toolbar=False)
             cut_numbers.show(distances, scores, n, block)
@@ -66,7 +66,7 @@ def _map(distances: DistanceResult, strategy: str, block) -> None:
             "Colour by", list(SCALES), format_func=SCALES.get, default=False, required=True, key="row-normalised",
             label_visibility="collapsed", persist_state="session",
         )  # fmt: skip
-    figure = figures.distance_map(
+    figure = map_figures.distance_map(
         distances, _path(distances, strategy), selected=block, row_normalised=bool(normalised), height=412
     )
     best = min(distances.best, key=lambda entry: entry.distance)

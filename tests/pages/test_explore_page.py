@@ -217,12 +217,12 @@ def test_a_broken_result_does_not_break_the_page(app, ui_cache):
 
 
 def test_unforeseen_trouble_is_one_sentence(app, monkeypatch):
-    from analysis import figures
+    from analysis import map_figures
 
     def broken(*args, **kwargs):
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr(figures, "distance_map", broken)
+    monkeypatch.setattr(map_figures, "distance_map", broken)
     fakes.distances().save()
     at = app()
     assert "Something went wrong" in texts(at)
