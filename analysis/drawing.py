@@ -37,6 +37,39 @@ def palette(dark: bool) -> Palette:
     return DARK if dark else LIGHT
 
 
+@dataclass(frozen=True)
+class Style:
+    """How a strategy's curve is told from the others, by three means at once so that none depends on colour alone."""
+
+    dash: str
+    symbol: str
+    light: str
+    """Shade on a light page; all are in the family of pruning."""
+    dark: str
+
+    def shade(self, *, dark: bool) -> str:
+        """The shade for a dark or a light page."""
+        return self.dark if dark else self.light
+
+
+STRATEGY_STYLES = {
+    "similarity": Style("solid", "circle", "#1f6fb5", "#6bb1f2"),
+    "deepest": Style("6px,3px", "square", "#12406e", "#a9d2fa"),
+    "reverse": Style("2px,2px", "triangle-up", "#4d86b8", "#4a8fd0"),
+    "block-influence": Style("9px,3px,2px,3px", "triangle-down", "#0b7fa3", "#4fc3e0"),
+    "loss-greedy": Style("12px,3px", "star", "#4a55b8", "#9aa5ff"),
+    "random": Style("4px,4px", "x", "#5b7690", "#9bb4cc"),
+    "manual": Style("3px,2px,8px,2px", "cross", "#6b4fb0", "#bca6ff"),
+}
+"""By the names of `specs.STRATEGIES`."""
+
+
+def translucent(colour: str, opacity: float) -> str:
+    """A hexadecimal colour with an opacity, for the fill of a band."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"
+
+
 def finish(figure: Figure, height: int) -> Figure:
     """Give a chart what all share: no background of its own, tight margins, a legend above the plot."""
     # Fixed margins, so that the axes of charts that stand above each other line up.
