@@ -64,6 +64,7 @@ TORCH_FREE = (
     "tasks",
     "question_rows",
     "question_files",
+    "benchmarks",
     "__init__",
 )
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets"}
