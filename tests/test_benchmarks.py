@@ -86,6 +86,19 @@ def test_the_names_in_the_specs_are_the_sets():
     assert TASKS["sciq"].licence_note
 
 
+@pytest.mark.parametrize("task", [name for name in specs.TASKS if name != "mmlu"])
+def test_the_size_of_a_set_is_known_without_reading_it(task):
+    assert benchmarks.size(BenchmarkSpec(task, limit=5)) == len(benchmarks.load(BenchmarkSpec(task, limit=None)))
+
+
+def test_the_size_of_a_part_of_mmlu_and_of_a_file(tmp_path):
+    assert benchmarks.size(BenchmarkSpec("mmlu")) == 14042
+    assert benchmarks.size(BenchmarkSpec("mmlu", subset=("anatomy",))) == 135
+    own = tmp_path / "own.jsonl"
+    own.write_text('{"question": "q", "choices": ["a", "b"], "answer": "A"}\n{"question": "no choices"}\n')
+    assert benchmarks.size(BenchmarkSpec(str(own))) == 1
+
+
 def test_sciq_lists_the_right_answer_last_which_is_no_majority():
     questions = benchmarks.load(BenchmarkSpec("sciq", limit=50))
     assert {question.gold for question in questions} == {3}
