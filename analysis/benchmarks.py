@@ -1,5 +1,6 @@
 """Multiple-choice questions with their prompts: from a `BenchmarkSpec` to contexts, options and right answers."""
 
+import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ from analysis.errors import BenchmarkError
 from analysis.specs import MMLU_CATEGORIES, BenchmarkSpec
 from analysis.tasks import LETTERS, MMLU_SUBJECTS, TASKS, Question
 
-__all__ = ["Question", "by_group", "chance", "load", "macro_average", "majority", "resolve", "skipped_rows", "title"]
+__all__ = ["Question", "by_group", "chance", "load", "macro_average", "majority", "resolve", "size", "skipped_rows", "title"]
 
 
 def title(spec: BenchmarkSpec) -> str:
@@ -69,6 +70,28 @@ def load(spec: BenchmarkSpec) -> list[Question]:
     chosen = questions[: spec.limit]
     groups = {group: place for place, group in enumerate(dict.fromkeys(question.group for question in chosen))}
     return sorted(chosen, key=lambda question: groups[question.group])
+
+
+def size(spec: BenchmarkSpec) -> int | None:
+    """How many questions there are to ask from, whatever the limit, without reading them; None where only the hub knows.
+
+    Raises:
+        BenchmarkError: as `load`, for a file of the user's own.
+    """
+    if spec.is_file:
+        return len(_file(spec).questions)
+    if not starter.has_benchmarks():
+        return None
+    task = TASKS[spec.task]
+    folders = [f"{task.folder}/{subject}" for subject in mmlu_subjects(spec.subset)] if spec.task == "mmlu" else [task.folder]
+    return sum(_rows_in(starter.benchmark_folder(folder) / task.split, task.split) for folder in folders)
+
+
+def _rows_in(folder: Path, split: str) -> int:
+    try:
+        return int(json.loads((folder / "dataset_info.json").read_bytes())["splits"][split]["num_examples"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BenchmarkError(f"The starter pack's questions in {folder.parent.name} are not as they should be.") from error
 
 
 def skipped_rows(spec: BenchmarkSpec) -> list[str]:

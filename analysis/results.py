@@ -217,6 +217,47 @@ class Lines:
 
 
 @dataclass(frozen=True)
+class Continuation:
+    """What followed one prompt."""
+
+    prompt: str
+    text: str
+    n_tokens: int
+    """Length, the end-of-text token not counted."""
+    repetition_rate: float
+    """Share of its runs of four tokens that have occurred before in it, in [0, 1]."""
+    distinct_rate: float
+    """Distinct tokens per token, in [0, 1]."""
+    ended: bool
+    """Whether the model ended the text itself."""
+
+
+@dataclass(frozen=True)
+class SumAnswer:
+    """A sum and what the model wrote."""
+
+    question: str
+    answer: int
+    text: str
+    is_right: bool
+
+
+@dataclass(frozen=True)
+class GenerationCheck:
+    """What one model, cut or not, wrote."""
+
+    continuations: list[Continuation]
+    sums: list[SumAnswer]
+    repetition_rate: float
+    """Means over the continuations."""
+    distinct_rate: float
+    n_tokens: float
+    acc: float
+    """Share of the sums that came out right."""
+    acc_stderr: float
+
+
+@dataclass(frozen=True)
 class SweepResult(Result):
     """Accuracy and loss for n = 0 .. max_n on the same questions and texts."""
 
@@ -241,6 +282,8 @@ class SweepResult(Result):
     """Per point, per text: mean next-token cross-entropy, nats."""
     text_tokens: list[int] = field(default_factory=list)
     """Predicted tokens of each text."""
+    writings: list[GenerationCheck | None] = field(default_factory=list)
+    """Per point, what it wrote, once it has been asked; empty where nothing is to be written."""
 
 
 @dataclass(frozen=True)
@@ -259,6 +302,8 @@ class EvaluateResult(Result):
     skipped_rows: list[str] = field(default_factory=list)
     """Rows of the user's own question file that could not be asked, each with its number and the reason."""
     text_losses: list[float] = field(default_factory=list)
+    writing: GenerationCheck | None = None
+    """What it wrote, if it was asked to."""
 
 
 @dataclass(frozen=True)

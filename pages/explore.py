@@ -4,7 +4,21 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.specs import STRATEGIES
-from pages.components import compute, data_tables, frame, guard, header, library, linked_view, result_picker, state, words
+from pages.components import (
+    compute,
+    damage_view,
+    data_tables,
+    frame,
+    guard,
+    header,
+    job_strip,
+    library,
+    linked_view,
+    overlay,
+    result_picker,
+    state,
+    words,
+)
 from pages.components.library import Found
 
 frame.require()
@@ -19,10 +33,9 @@ def toolbar(maps: list[Found], sweeps: list[Found]) -> tuple[Found, Found | None
         sweep = result_picker.show("sweep", "Accuracy and loss", sweeps)
     with how:
         st.session_state["strategy"] = state.strategy()
-        st.segmented_control(
-            "Blocks chosen by", STRATEGIES, required=True, key="strategy", width="stretch",
+        st.selectbox(
+            "Blocks chosen by", STRATEGIES, key="strategy", help=words.strategies_help(),
             on_change=lambda: state.choose_strategy(st.session_state["strategy"]),
-            help="similarity: the block whose ends are most alike. deepest: the last layers but one.",
         )  # fmt: skip
     return found or maps[0], sweep
 
@@ -36,9 +49,17 @@ with guard.errors_shown():
         found, sweep = toolbar(maps, of_strategy)
         compute.menu(place, found, sweep)
         healed = [heal for heal in library.find("heal", current, any_precision=True) if heal.result.healed]
-        growing = any(job.kind == "sweep" for job in jobs.active())
-        linked_view.show(found.key, sweep.key if sweep else None, tuple(heal.key for heal in healed), live=growing)
-        data_tables.show(found.result, sweep.result if sweep else None, [heal.result for heal in healed])
+        growing = any(job.kind in job_strip.GROWING for job in jobs.active())
+        heal_keys = tuple(heal.key for heal in healed)
+        linked_view.show(found.key, sweep.key if sweep else None, heal_keys, current, live=growing)
+        curves = [sweep, *overlay.flat(overlay.same_questions(sweep, current).values())] if sweep else []
+        damage = damage_view.find(found, current)
+        data_tables.show(
+            found.result,
+            [curve.result for curve in curves],
+            [heal.result for heal in healed],
+            damage.result if damage else None,
+        )
         st.caption(words.provenance(found.result, sweep.result if sweep else None))
     else:
         compute.first_map()

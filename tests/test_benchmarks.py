@@ -2,8 +2,9 @@
 
 import pytest
 
-from analysis import benchmarks, evaluation, specs
+from analysis import benchmarks, scores, specs
 from analysis.errors import BenchmarkError
+from analysis.material import Material
 from analysis.results import Answer
 from analysis.specs import BenchmarkSpec
 from analysis.tasks import TASKS, Question
@@ -85,6 +86,19 @@ def test_the_names_in_the_specs_are_the_sets():
     assert TASKS["sciq"].licence_note
 
 
+@pytest.mark.parametrize("task", [name for name in specs.TASKS if name != "mmlu"])
+def test_the_size_of_a_set_is_known_without_reading_it(task):
+    assert benchmarks.size(BenchmarkSpec(task, limit=5)) == len(benchmarks.load(BenchmarkSpec(task, limit=None)))
+
+
+def test_the_size_of_a_part_of_mmlu_and_of_a_file(tmp_path):
+    assert benchmarks.size(BenchmarkSpec("mmlu")) == 14042
+    assert benchmarks.size(BenchmarkSpec("mmlu", subset=("anatomy",))) == 135
+    own = tmp_path / "own.jsonl"
+    own.write_text('{"question": "q", "choices": ["a", "b"], "answer": "A"}\n{"question": "no choices"}\n')
+    assert benchmarks.size(BenchmarkSpec(str(own))) == 1
+
+
 def test_sciq_lists_the_right_answer_last_which_is_no_majority():
     questions = benchmarks.load(BenchmarkSpec("sciq", limit=50))
     assert {question.gold for question in questions} == {3}
@@ -128,7 +142,7 @@ def test_micro_and_macro_average_differ_where_subjects_differ_in_size():
     assert benchmarks.macro_average(questions, right) == 0.5
     answers = [Answer(question.id, [0.0, -1.0] if value else [-1.0, 0.0], 0 if value else 1, 0)
                for question, value in zip(questions, right, strict=True)]  # fmt: skip
-    point = evaluation.point(None, questions, answers, [])
+    point = scores.point(None, Material(questions, [], [], [], 10, packed=True), answers)
     assert (point.acc, point.acc_macro) == (0.75, 0.5)
     alone = [Question("q", "", [" a", " b"], 0)]
     assert benchmarks.macro_average(alone, [1.0]) is None

@@ -63,6 +63,25 @@ def test_sweep_and_evaluate(capsys, tiny):
     assert alone["questions"][0].keys() == {"id", "loglikelihoods", "prediction", "gold"}
 
 
+def test_sweeps_of_scattered_and_manual_cuts_that_also_write(capsys, tiny):
+    options = ("--limit", 4, "--texts", "none", "--generate")
+    data = read(capsys, "sweep", tiny, "--strategy", "manual", "--blocks", "1:1+3:1,2:2", *options)
+    assert [(point["n"], point["start"], point["layers"]) for point in data["points"]] == [
+        (0, None, None),
+        (2, 1, [1, 3]),
+        (2, 2, None),
+    ]
+    assert {"repetition_rate", "distinct_rate", "sum_acc"} <= {
+        name for name, value in data["points"][1].items() if value is not None
+    }
+    alone = read(capsys, "evaluate", tiny, "--block", "1:1+3:1", *options)
+    assert alone["points"][0] == data["points"][1]
+    code, output = run(capsys, "evaluate", tiny, "--block", "1:1+3:1", *options)
+    assert code == 0
+    assert "layers 1, 3 (2 layers), blocks [1, 2) [3, 4)" in output.out
+    assert "sums right" in output.out
+
+
 def test_export(capsys, tiny, tmp_path):
     data = read(capsys, "export", tiny, "--block", "1:2", "--out", tmp_path / "cut")
     assert (tmp_path / "cut" / "model.safetensors").exists()
@@ -84,6 +103,9 @@ def test_jobs_list_is_empty_at_first(capsys):
         (("sweep", "TINY", "--max-n", -1), "at least 0"),
         (("evaluate", "TINY", "--block", "4:3"), "the start must be 0..3"),
         (("evaluate", "TINY", "--block", "four"), "START:SIZE"),
+        (("sweep", "TINY", "--strategy", "manual"), "needs the blocks"),
+        (("sweep", "TINY", "--blocks", "1:2"), "no other strategy"),
+        (("evaluate", "TINY", "--block", "1:2+2:1"), "share a layer"),
         (("evaluate", "TINY", "--adapter", "nowhere"), "not a PEFT adapter"),
         (("export", "TINY", "--block", "1:1", "--out", "TINY"), "not empty"),
         (("jobs", "show"), "needs the id of a job"),

@@ -5,10 +5,22 @@ from dataclasses import replace
 
 import pytest
 
-from analysis import figures
-from analysis.blocks import Block
-from analysis.results import Best, DistanceResult, HealResult, HealStep, Lines, ModelFacts, Point, SweepResult, Validation
-from analysis.specs import DistanceSpec, HealSpec, SweepSpec
+from analysis import drawing, figures, heal_figures, map_figures, uncertainty
+from analysis.blocks import Block, LayerSet
+from analysis.results import (
+    Best,
+    DamageResult,
+    DistanceResult,
+    HealResult,
+    HealStep,
+    LeastDamage,
+    Lines,
+    ModelFacts,
+    Point,
+    SweepResult,
+    Validation,
+)
+from analysis.specs import STRATEGIES, DamageSpec, DistanceSpec, HealSpec, SweepSpec
 
 FACTS = ModelFacts("toy", "llama", 4, 8, 32, [100] * 4, 256, 4.0, 64)
 BASE = {"versions": {}, "wall_s": 1.0, "n_tokens": 10, "complete": True, "model": FACTS}
@@ -36,6 +48,19 @@ SWEEP = SweepResult(
     n_questions=100,
     n_truncated=0,
 )
+DAMAGE = DamageResult(
+    spec=DamageSpec(max_size=2),
+    **BASE,
+    n_layers=4,
+    unpruned_loss=2.0,
+    increase=[[2.0, 0.1, None, 0.4], [3.0, 0.2, 0.5]],
+    stderr=[[0.1, 0.01, None, 0.1], [None, 0.1, 0.1]],
+    n_measured=[[2, 2, 0, 2], [1, 2, 2]],
+    best=[LeastDamage(2, 1, 0.2)],
+    n_texts=8,
+    rank_correlation=0.7,
+    rank_correlation_by_size=[None, 1.0],
+)
 HEAL = HealResult(
     spec=HealSpec(block=Block(1, 1), steps=4),
     **BASE,
@@ -60,7 +85,7 @@ def trace(figure, name):
 
 
 def test_map_holds_every_distance_and_nothing_outside_the_triangle():
-    heat = trace(figures.distance_map(MAP), "distance")
+    heat = trace(map_figures.distance_map(MAP), "distance")
     assert [list(row) for row in heat.z] == [
         [0.30, 0.10, 0.20, 0.40],
         [0.35, 0.15, 0.45, None],
@@ -73,12 +98,12 @@ def test_map_holds_every_distance_and_nothing_outside_the_triangle():
 
 
 def test_map_hover_gives_both_index_forms_and_the_error():
-    heat = trace(figures.distance_map(MAP, row_normalised=True), "distance")
+    heat = trace(map_figures.distance_map(MAP, row_normalised=True), "distance")
     assert heat.text[1][1] == "layers 1-2 (2 layers), block [1, 3)<br>distance 0.1500 ± 0.0100"
 
 
 def test_path_and_selected_block_lie_where_they_should():
-    figure = figures.distance_map(MAP, selected=Block(1, 2))
+    figure = map_figures.distance_map(MAP, selected=Block(1, 2))
     path = trace(figure, "path")
     assert list(zip(path.x, path.y, strict=True)) == [(1, 1), (1, 2), (1, 3)]
     ring = trace(figure, "selected")
@@ -86,20 +111,20 @@ def test_path_and_selected_block_lie_where_they_should():
 
 
 def test_rows_are_normalised_each_on_its_own():
-    rows = figures.normalise_rows(MEAN)
+    rows = map_figures.normalise_rows(MEAN)
     assert rows[0] == pytest.approx([2 / 3, 0.0, 1 / 3, 1.0])
     assert rows[1] == pytest.approx([2 / 3, 0.0, 1.0])
 
 
 def test_rows_without_a_range_do_not_divide_by_zero():
-    rows = figures.normalise_rows(MEAN)
+    rows = map_figures.normalise_rows(MEAN)
     assert rows[2] == [0.0, 0.0]
     assert rows[3] == [0.0]
 
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_colours_of_meaning(dark):
-    colours = figures.palette(dark)
+    colours = drawing.palette(dark)
     figure = figures.accuracy_curve(SWEEP, [HEAL], n=1, dark=dark)
     assert trace(figure, "unpruned").line.color == colours.unpruned
     assert trace(figure, "unpruned").line.dash == "dash"
@@ -114,13 +139,93 @@ def test_curves_hold_values_and_errors():
     pruned = trace(figure, "pruned")
     assert list(pruned.x) == [0, 1]
     assert list(pruned.y) == [0.5, 0.4]
-    assert list(pruned.error_y.array) == [0.05, 0.06]
+    low, high = uncertainty.wilson_interval(40, 100)
+    assert f"accuracy 40.0%, 95 % interval {low:.1%} to {high:.1%}" in pruned.text[1]
+    band = trace(figure, "interval")
+    assert list(band.x) == [0, 1, 1, 0]
+    assert (band.y[1], band.y[2]) == (high, low)
+    assert band.fill == "toself"
+    healed = trace(figure, "healed")
+    assert healed.y[0] + healed.error_y.array[0] == pytest.approx(uncertainty.wilson_interval(45, 100)[1])
     assert trace(figure, "healed").y[0] == 0.45
     assert trace(figure, "majority").y[0] == 0.27
     loss = figures.loss_curve(SWEEP, [HEAL])
     assert list(trace(loss, "pruned").y) == [2.0, 2.5]
     assert trace(loss, "healed").y[0] == 2.2
-    assert "layer 1 (1 layer), block [1, 2)" in trace(loss, "pruned").text[1]
+    assert "layer 1 (1 layer), block [1, 2)<br>loss 2.500 ± 0.200" in trace(loss, "pruned").text[1]
+    assert list(trace(loss, "interval").y) == pytest.approx([2.1, 2.7, 2.3, 1.9])
+
+
+def of_strategy(strategy, *, draw=0, acc=0.35, layers=None):
+    spec = SweepSpec(max_n=2, strategy=strategy, draw=draw, blocks=(Block(1, 1),) if strategy == "manual" else ())
+    point = replace(SWEEP.points[1], start=0, acc=acc, layers=layers)
+    return replace(SWEEP, spec=spec, points=[SWEEP.points[0], point])
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_strategies_differ_in_dash_marker_and_shade(dark):
+    others = [of_strategy(name) for name in STRATEGIES if name != "similarity"]
+    figure = figures.accuracy_curve(SWEEP, others=others, dark=dark)
+    main = trace(figure, "similarity")
+    assert main.line.color == drawing.palette(dark).pruned
+    looks = [(item.line.dash, item.marker.symbol, item.line.color) for item in (trace(figure, o.spec.strategy) for o in others)]
+    for place in range(3):
+        assert len({look[place] for look in looks}) == len(looks)
+    assert all(trace(figure, o.spec.strategy).line.width < main.line.width for o in others)
+    assert not {drawing.palette(dark).healed, drawing.palette(dark).unpruned} & {look[2] for look in looks}
+    assert figure.layout.height > 250, "the legend of many curves takes rows of its own"
+    assert figure.layout.height - figure.layout.margin.t == 250 - 30
+    assert not any(item.showlegend for item in figures.loss_curve(SWEEP, others=others).data)
+
+
+def test_a_curve_of_any_strategy_is_the_blue_one_when_it_is_shown():
+    figure = figures.accuracy_curve(of_strategy("reverse"), others=[SWEEP])
+    assert trace(figure, "reverse").line.color == drawing.LIGHT.pruned
+    assert trace(figure, "similarity").line.width < 2
+
+
+def test_draws_of_random_are_one_band_with_a_mean():
+    draws = [of_strategy("random", draw=draw, acc=acc) for draw, acc in enumerate((0.3, 0.2, 0.4))]
+    figure = figures.accuracy_curve(SWEEP, others=draws)
+    assert list(trace(figure, "random draws").y) == [0.5, 0.4, 0.2, 0.5]
+    assert list(trace(figure, "random, 3 draws").y) == pytest.approx([0.5, 0.3])
+    assert "lowest 20.0%, highest 40.0%" in trace(figure, "random, 3 draws").text[1]
+    assert not [item for item in figure.data if item.name == "random"]
+    shown = figures.accuracy_curve(draws[0], others=draws[1:])
+    assert list(trace(shown, "random").y) == [0.5, 0.3]
+    assert list(trace(shown, "random, 3 draws").y) == pytest.approx([0.5, 0.3])
+
+
+def test_a_single_draw_of_random_is_a_line():
+    figure = figures.accuracy_curve(SWEEP, others=[of_strategy("random")])
+    assert list(trace(figure, "random").y) == [0.5, 0.35]
+
+
+def test_two_manual_cuts_of_one_size_are_not_joined():
+    sweep = of_strategy("manual")
+    twice = replace(sweep, points=[*sweep.points, replace(sweep.points[1], start=2)])
+    assert trace(figures.accuracy_curve(twice), "pruned").mode == "markers"
+
+
+def test_layers_of_a_scattered_cut_are_in_the_hover():
+    figure = figures.accuracy_curve(of_strategy("block-influence", layers=[0, 2]))
+    assert "layers 0, 2 (2 layers), blocks [0, 1) [2, 3)" in trace(figure, "pruned").text[1]
+
+
+def test_the_knee_is_marked():
+    falls = replace(SWEEP, points=[SWEEP.points[0], replace(SWEEP.points[1], acc=0.26)])
+    figure = figures.accuracy_curve(falls)
+    assert figure.layout.annotations[0].text == "cliff, n = 1"
+    assert (figure.layout.annotations[0].x, figure.layout.annotations[0].y) == (1, 0.26)
+    assert not figures.accuracy_curve(SWEEP).layout.annotations
+
+
+def test_what_a_model_writes_is_drawn_where_it_was_measured():
+    points = [replace(point, repetition_rate=0.1 * point.n, sum_acc=0.5) for point in SWEEP.points]
+    figure = figures.writing_curve(replace(SWEEP, points=points), n=1)
+    assert list(trace(figure, "repeated 4-grams").y) == [0.0, 0.1]
+    assert list(trace(figure, "sums right").y) == [0.5, 0.5]
+    assert [item.name for item in figure.data] == ["repeated 4-grams", "sums right"]
 
 
 def test_a_curve_without_scores_yet_is_an_empty_chart():
@@ -135,20 +240,71 @@ def test_marker_stands_at_n():
     assert figure.layout.xaxis.range[1] >= 2
 
 
+def test_another_metric_has_its_own_cells_unit_and_path():
+    other = replace(MAP, others={"relative-l2": [[1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0], [1.0, 2.0], [1.0]]})
+    figure = map_figures.distance_map(other, metric="relative-l2", others=[Best(1, 0, 1.0)])
+    heat = trace(figure, "distance")
+    assert heat.z[0][3] == 4.0
+    assert heat.colorbar.title.text == "relative L2 distance"
+    assert heat.text[0][3] == "layer 3 (1 layer), block [3, 4)<br>distance 4.0000"
+    assert trace(figure, "other path").x == (0,)
+
+
+def test_wins_of_the_bootstrap_are_in_the_hover():
+    won = replace(MAP, wins=[[0.0, 0.83, 0.17, 0.0], [0.0, 1.0, 0.0], [0.5, 0.5], [1.0]])
+    assert trace(map_figures.distance_map(won), "distance").text[0][1].endswith("most similar of its size in 83% of resamples")
+
+
+def test_damage_map_leaves_what_is_not_measured_blank():
+    figure = map_figures.damage_map(DAMAGE, selected=Block(1, 2))
+    heat = trace(figure, "damage")
+    assert [list(row) for row in heat.z] == [[2.0, 0.1, None, 0.4], [3.0, 0.2, 0.5, None]]
+    assert heat.reversescale, "little damage must be yellow, as similar is"
+    assert not heat.hoverongaps
+    assert heat.text[0][1] == "layer 1 (1 layer), block [1, 2)<br>loss +0.100 ± 0.010 nats per token<br>2 of 8 texts"
+    assert heat.text[1][0].endswith("loss +3.000 nats per token<br>1 of 8 texts")
+    assert (trace(figure, "path").x, trace(figure, "path").y) == ((1,), (2,))
+    assert (trace(figure, "selected").x, trace(figure, "selected").y) == ((1,), (2,))
+    scaled = trace(map_figures.damage_map(DAMAGE, row_normalised=True), "damage")
+    assert scaled.z[0][1] == 0.0
+    assert scaled.z[0][2] is None
+
+
+def test_distance_and_damage_stand_on_the_same_axes():
+    distance, damage = map_figures.distance_map(MAP, max_size=2, selected=Block(0, 3)), map_figures.damage_map(DAMAGE)
+    for axis in ("xaxis", "yaxis"):
+        assert distance.layout[axis].range == damage.layout[axis].range
+    assert len(trace(distance, "distance").z) == 2
+    assert list(trace(distance, "path").y) == [1, 2]
+    assert not [item for item in distance.data if item.name == "selected"]
+
+
+def test_an_empty_damage_map_can_be_drawn():
+    nothing = replace(DAMAGE, increase=[[None] * 4], stderr=[[None] * 4], n_measured=[[0] * 4], best=[])
+    assert [value for row in trace(map_figures.damage_map(nothing), "damage").z for value in row] == [None] * 4
+
+
+def test_rings_mark_every_run_of_a_scattered_cut():
+    ring = trace(map_figures.distance_map(MAP, selected=LayerSet((0, 2, 3))), "selected")
+    assert list(zip(ring.x, ring.y, strict=True)) == [(0, 1), (2, 2)]
+    bars = map_figures.layer_strip(4, LayerSet((0, 2, 3))).data[0]
+    assert [text.endswith("removed") for text in bars.text] == [True, False, True, True]
+
+
 def test_strip_marks_exactly_the_block():
-    bars = figures.layer_strip(4, Block(1, 2)).data[0]
-    pruned = figures.LIGHT.pruned
+    bars = map_figures.layer_strip(4, Block(1, 2)).data[0]
+    pruned = drawing.LIGHT.pruned
     assert [colour == pruned for colour in bars.marker.color] == [False, True, True, False]
-    assert all(colour != pruned for colour in figures.layer_strip(4, None).data[0].marker.color)
+    assert all(colour != pruned for colour in map_figures.layer_strip(4, None).data[0].marker.color)
 
 
 def test_training_curve_and_comparison():
-    figure = figures.training_curve(HEAL)
+    figure = heal_figures.training_curve(HEAL)
     assert list(trace(figure, "training loss").y) == [2.5, 2.3]
     assert list(trace(figure, "loss on held-out text").x) == [0, 2]
-    accuracy = figures.heal_comparison(HEAL, "acc")
+    accuracy = heal_figures.heal_comparison(HEAL, "acc")
     assert [trace(accuracy, name).y[0] for name in ("unpruned", "pruned", "healed")] == [0.5, 0.4, 0.45]
-    running = figures.heal_comparison(replace(HEAL, healed=None), "loss")
+    running = heal_figures.heal_comparison(replace(HEAL, healed=None), "loss")
     assert [item.name for item in running.data] == ["unpruned", "pruned"]
 
 
@@ -160,9 +316,13 @@ def luminance(colour):
 
 @pytest.mark.parametrize(("dark", "background"), [(False, "#ffffff"), (True, "#13181d")])
 def test_lines_have_contrast_on_the_page(dark, background):
-    colours = figures.palette(dark)
+    colours = drawing.palette(dark)
     for name in ("unpruned", "pruned", "healed", "chance", "marker"):
         colour = getattr(colours, name)
         assert re.fullmatch("#[0-9a-f]{6}", colour)
         high, low = sorted((luminance(colour), luminance(background)), reverse=True)
         assert (high + 0.05) / (low + 0.05) >= 3, f"{name} {colour} on {background}"
+    for strategy in STRATEGIES:
+        colour = drawing.STRATEGY_STYLES[strategy].shade(dark=dark)
+        high, low = sorted((luminance(colour), luminance(background)), reverse=True)
+        assert (high + 0.05) / (low + 0.05) >= 3, f"{strategy} {colour} on {background}"

@@ -11,7 +11,8 @@ from pages.components.library import Found
 def menu(place: DeltaGenerator, found: Found, sweep: Found | None) -> None:
     """Beside the title: whether this is precomputed, and the forms of a new map and a new sweep."""
     if st.session_state.pop("job-started", False):
-        st.session_state["map-popover"] = st.session_state["sweep-popover"] = False
+        for name in ("map-popover", "sweep-popover", "damage-popover"):
+            st.session_state[name] = False
     with place:
         if found.precomputed:
             st.badge("precomputed", color="gray", help="Made by this program before you opened it; compute your own any time.")

@@ -9,11 +9,12 @@ from analysis.results import HealResult, SweepResult
 from pages.components import chart, theme
 
 
-def show(sweep: SweepResult | None, heals: Sequence[HealResult], n: int) -> None:
+def show(sweep: SweepResult | None, others: Sequence[SweepResult], heals: Sequence[HealResult], n: int) -> None:
     """Draw both charts, one above the other.
 
     Args:
         sweep: the curve; None while there is none.
+        others: curves of other strategies on the same questions; the loss of each is drawn where it read the same text.
         heals: healed models; each is drawn where it answered the same questions, or read the same text.
         n: where the marker stands.
     """
@@ -23,16 +24,18 @@ def show(sweep: SweepResult | None, heals: Sequence[HealResult], n: int) -> None
     dark = theme.is_dark()
     asked = [heal for heal in heals if heal.spec.benchmark == sweep.spec.benchmark]
     read = [heal for heal in heals if heal.spec.validation == sweep.spec.loss_corpus]
+    same_text = [other for other in others if other.spec.loss_corpus == sweep.spec.loss_corpus]
     points = len(sweep.points)
+    beside = f", beside {len(others)} other curves" if others else ""
     chart.show(
-        figures.accuracy_curve(sweep, asked, n=n, dark=dark, height=225),
+        figures.accuracy_curve(sweep, asked, others=others, n=n, dark=dark, height=225),
         key="accuracy",
-        alt=f"Accuracy against removed layers, {points} points, marker at n = {n}.",
+        alt=f"Accuracy against removed layers, {points} points{beside}, marker at n = {n}.",
         file_name="accuracy",
     )
     chart.show(
-        figures.loss_curve(sweep, read, n=n, dark=dark, height=215),
+        figures.loss_curve(sweep, read, others=same_text, n=n, dark=dark, height=215),
         key="loss",
-        alt=f"Loss in nats per token against removed layers, {points} points, marker at n = {n}.",
+        alt=f"Loss in nats per token against removed layers, {points} points{beside}, marker at n = {n}.",
         file_name="loss",
     )

@@ -5,27 +5,28 @@ import streamlit as st
 from analysis import cost, uncertainty
 from analysis.blocks import Block
 from analysis.results import DistanceResult, Point, SweepResult
-from pages.components import words
+from pages.components import cuts, words
+from pages.components.cuts import Cut
 
 
-def show(distances: DistanceResult, sweep: SweepResult | None, n: int, block: Block | None) -> None:
+def show(distances: DistanceResult, sweep: SweepResult | None, cut: Cut) -> None:
     """Draw the row.
 
     Args:
         distances: the map the block was chosen from.
         sweep: scores by n, if there are any.
-        n: removed layers.
-        block: the removed layers; None for n = 0.
+        cut: the removed layers, and what was measured without them.
     """
-    point = _at(sweep, n)
-    unpruned = _at(sweep, 0)
-    saved = cost.savings(distances.model, block)
+    n, point = cut.n, cut.point
+    unpruned = next(iter(cuts.of_size(sweep, 0)), None)
+    known = n == 0 or cut.removed is not None
+    saved = cost.savings(distances.model, cut.removed)
     columns = st.columns(5, gap="small")
-    distance, error = "0", None
-    if block is not None:
-        distance = f"{distances.mean[block.size - 1][block.start]:.3f}"
-        error = f"± {distances.stderr[block.size - 1][block.start]:.3f}"
-    columns[0].metric("Angular distance", distance, error, delta_color="off", delta_arrow="off", help="In fractions of π.")
+    distance, error = _distance(distances, cut)
+    columns[0].metric(
+        "Angular distance" if distances.spec.metric == "angular" else "Distance", distance, error, delta_color="off",
+        delta_arrow="off", help="Between the two ends of the block, in fractions of π. Scattered layers have no two ends.",
+    )  # fmt: skip
     accuracy, loss = words.scores(point)
     change = None
     if point and unpruned and n and point.acc is not None and unpruned.acc is not None:
@@ -34,34 +35,55 @@ def show(distances: DistanceResult, sweep: SweepResult | None, n: int, block: Bl
     change = None
     if point and unpruned and n and point.loss is not None and unpruned.loss is not None:
         change = f"{point.loss - unpruned.loss:+.2f} nats"
-    columns[2].metric("Loss", loss, change, delta_color="inverse", help="Nats per token on held-out text.")
-    share = f"{saved.fraction:.1%} of all" if n else None
+    units = words.other_losses(point)
+    columns[2].metric(
+        "Loss", loss, change, delta_color="inverse",
+        help="Nats per token on held-out text, ± standard error." + (f" In other units: {units}." if units else ""),
+    )  # fmt: skip
+    share = f"{saved.fraction:.1%} of all" if n and known else None
     columns[3].metric(
-        "Parameters", f"−{words.count(saved.parameters)}" if n else "0", share, delta_color="off", delta_arrow="off",
+        "Parameters", _gone(f"−{words.count(saved.parameters)}", n, known), share, delta_color="off", delta_arrow="off",
         help="Removed parameters, and their share of all, embeddings and head included.",
     )  # fmt: skip
     columns[4].metric(
-        "Weights", f"−{words.size(saved.weight_bytes)}" if n else "0", f"in {distances.spec.model.dtype}" if n else None,
+        "Weights", _gone(f"−{words.size(saved.weight_bytes)}", n, known),
+        f"in {distances.spec.model.dtype}" if n and known else None,
         delta_color="off", delta_arrow="off", help="Memory that the removed weights no longer take.",
     )  # fmt: skip
-    for note in _notes(sweep, point, n, block):
-        st.caption(note)
 
 
-def _at(sweep: SweepResult | None, n: int) -> Point | None:
-    return next((point for point in sweep.points if point.n == n), None) if sweep else None
+def _gone(amount: str, n: int, known: bool) -> str:
+    return "0" if n == 0 else amount if known else "–"
 
 
-def _notes(sweep: SweepResult | None, point: Point | None, n: int, block: Block | None) -> list[str]:
+def _distance(distances: DistanceResult, cut: Cut) -> tuple[str, str | None]:
+    block = cut.removed
+    if cut.n == 0:
+        return "0", None
+    if not isinstance(block, Block):
+        return "–", "not one block" if block else None
+    row = block.size - 1
+    return f"{distances.mean[row][block.start]:.3f}", f"± {distances.stderr[row][block.start]:.3f}"
+
+
+def notes(sweep: SweepResult | None, cut: Cut) -> list[str]:
     """What a reader must know so as not to misread the scores."""
+    n, point = cut.n, cut.point
     if sweep is None:
         return ["No accuracy has been measured yet: run a sweep."]
     if point is None:
         reach = max([p.n for p in sweep.points], default=0)
         return [f"n = {n} is not among the points measured so far, which reach n = {reach}."]
-    if point.block != block and point.block is not None:
+    if point.block != cut.removed and point.block is not None:
         return [f"The scores at n = {n} were measured without {point.block.describe()}, the choice of another map."]
-    return [*_interval(sweep, point), *uncertainty.remarks(sweep.points, sweep.lines, sweep.questions)]
+    units = words.other_losses(point)
+    left_out = f"{len(sweep.skipped_rows)} rows of the question file could not be asked and are listed below."
+    return [
+        *_interval(sweep, point),
+        *uncertainty.remarks(sweep.points, sweep.lines, sweep.questions),
+        *([f"Loss at n = {n} in other units: {units}."] if units else []),
+        *([left_out] if sweep.skipped_rows else []),
+    ]
 
 
 def _interval(sweep: SweepResult, point: Point) -> list[str]:

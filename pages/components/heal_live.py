@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from analysis import figures, jobs
+from analysis import heal_figures, jobs
 from analysis.results import HealResult
 from pages.components import chart, guard, heal_runs, job_card, state, theme, words
 
@@ -55,4 +55,4 @@ def numbers(values: dict, result: HealResult | None, steps: int) -> None:
 def curve(result: HealResult) -> None:
     """Training and held-out loss by step."""
     alt = f"Loss by optimizer step, {len(result.steps)} of {result.spec.steps} steps."
-    chart.show(figures.training_curve(result, dark=theme.is_dark()), key="training", alt=alt, file_name="healing-loss")
+    chart.show(heal_figures.training_curve(result, dark=theme.is_dark()), key="training", alt=alt, file_name="healing-loss")

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from analysis import figures, storage
+from analysis import heal_figures, storage
 from analysis.results import HealResult, Point
 from pages.components import chart, heal_live, theme, words
 
@@ -13,7 +13,7 @@ def show(result: HealResult) -> None:
     left, right = st.columns(2, gap="medium")
     for column, field, name in ((left, "acc", "accuracy"), (right, "loss", "loss")):
         with column:
-            figure = figures.heal_comparison(result, field, dark=theme.is_dark())
+            figure = heal_figures.heal_comparison(result, field, dark=theme.is_dark())
             alt = f"Unpruned, pruned and healed {name}, with standard errors."
             chart.show(figure, key=f"compare-{field}", alt=alt, file_name=f"healed-{name}")
     heal_live.curve(result)

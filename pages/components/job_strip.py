@@ -9,6 +9,8 @@ from pages.components import guard, job_card, library, state
 
 _RECENT_S = 24 * 3600
 _SHOWN = 4
+GROWING = ("sweep", "damage")
+"""Kinds whose unfinished results are worth looking at."""
 
 
 def show() -> None:
@@ -41,12 +43,12 @@ def _strip(ticking: bool) -> None:
 
 
 def _follow(active: list[jobs.Job]) -> bool:
-    """Whether a running sweep has its first points: from then on pages show it, and it grows before the visitor's eyes."""
+    """Whether a running curve or damage map has its first numbers: from then on pages show it growing."""
     followed: set[str] = st.session_state.setdefault("followed", set())
     for job in active:
-        if job.kind == "sweep" and job.id not in followed and library.by_key("sweep", job.result_key):
+        if job.kind in GROWING and job.id not in followed and library.by_key(job.kind, job.result_key):
             followed.add(job.id)
-            state.show_result("sweep", job.result_key or "")
+            state.show_result(job.kind, job.result_key or "")
             return True
     return False
 

@@ -1,5 +1,7 @@
 """How a heal trains, and the button that starts it."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from analysis import recipes
@@ -76,11 +78,14 @@ def _questions(asked: BenchmarkSpec, name: str) -> BenchmarkSpec:
     """Which questions the three models are asked in the end."""
     left, right = st.columns(2)
     key = f"{name}-{asked.task}-{asked.limit}"
-    task = left.selectbox(
-        "Questions from", TASKS, TASKS.index(asked.task), format_func=words.TASK_NAMES.get, key=f"heal-task-{key}"
-    )
+    own = asked.task if asked.is_file or asked.subset or asked.protocol != "harness" else ""
+    options = [asked.task, *(task for task in TASKS if task != asked.task)] if own else list(TASKS)
+    names = {**words.TASK_NAMES, own: words.questions(asked)} if own else words.TASK_NAMES
+    task = left.selectbox("Questions from", options, options.index(asked.task), format_func=names.get, key=f"heal-task-{key}")
     limit = right.number_input("How many", 1, 100_000, asked.limit or 100, key=f"heal-limit-{key}")
-    return BenchmarkSpec(task=task, limit=int(limit), shots=asked.shots if task == asked.task else None, seed=asked.seed)
+    if task == asked.task:
+        return replace(asked, identity="", limit=int(limit))
+    return BenchmarkSpec(task=task, limit=int(limit), seed=asked.seed)
 
 
 def _changed(preset: HealSpec, values: dict) -> dict:

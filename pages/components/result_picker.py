@@ -32,7 +32,11 @@ def describe(found: Found) -> str:
         corpus = result.spec.corpus
         what = f"{words.texts(corpus)} {result.n_texts} × {corpus.seq_len}"
     else:
-        what = f"{words.TASK_NAMES[result.spec.benchmark.task]} × {result.n_questions}"
-        if result.spec.benchmark.shots is not None:
+        what = f"{words.questions(result.spec.benchmark)} × {result.n_questions}"
+        if result.spec.benchmark.shots:
             what += f", {result.spec.benchmark.shots}-shot"
+        if result.spec.strategy == "random":
+            what += f", draw {result.spec.draw}"
+        if result.spec.strategy == "manual":
+            what += f", {len(result.spec.blocks)} cuts"
     return f"{what} · {result.spec.model.dtype} · {when}{unfinished}"

@@ -10,6 +10,8 @@ from analysis.specs import STRATEGIES, ModelSpec
 _DEFAULT = ModelSpec()
 _IN_URL = {"model": "source", "revision": "revision", "dtype": "dtype", "device": "device", "quantization": "quantization"}
 DEFAULT_N = 5
+_REMEMBERED = 20
+"""Choices kept per kind: one for each strategy, so that going back to a strategy shows its curve again."""
 
 
 def current_model() -> ModelSpec:
@@ -79,14 +81,15 @@ def sync_url() -> None:
 
 
 def show_result(kind: str, key: str) -> None:
-    """Make this result the one that pages show of its kind."""
-    st.session_state[f"shown_{kind}"] = key
+    """Make this result the one that pages show of its kind, wherever it is among those that can be shown."""
+    chosen: list[str] = st.session_state.setdefault(f"shown_{kind}", [])
+    chosen[:] = [key, *[other for other in chosen if other != key]][:_REMEMBERED]
 
 
 def shown_result(kind: str, keys: list[str]) -> str | None:
-    """The result to show of a kind: the chosen one while it is there, else the first."""
-    key = st.session_state.get(f"shown_{kind}")
-    return key if key in keys else (keys[0] if keys else None)
+    """The result to show of a kind: of these the one that was chosen last, else the first."""
+    chosen: list[str] = st.session_state.get(f"shown_{kind}", [])
+    return next((key for key in chosen if key in keys), keys[0] if keys else None)
 
 
 def pick_result(kind: str, label: str, names: dict[str, str], shown: str) -> None:

@@ -1,11 +1,9 @@
 """Which texts: the starter pack's, or a file of the visitor's own."""
 
-import hashlib
-
 import streamlit as st
 
-from analysis import storage
 from analysis.errors import CorpusError
+from pages.components import uploads
 
 CHOICES = {"c4": "C4 (web text)", "wiki": "Wikipedia", "file": "A file of mine"}
 
@@ -36,8 +34,4 @@ def keep(name: str, content: bytes) -> str:
         content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise CorpusError("The uploaded file is not UTF-8 text; save it as UTF-8 and upload it again.") from error
-    suffix = ".jsonl" if name.lower().endswith(".jsonl") else ".txt"
-    path = storage.cache_dir() / "uploads" / f"{hashlib.sha256(content).hexdigest()}{suffix}"
-    if not path.exists():
-        storage.write_atomic(path, content)
-    return str(path)
+    return uploads.keep(name, content, ".jsonl" if name.lower().endswith(".jsonl") else ".txt")

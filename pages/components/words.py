@@ -3,12 +3,51 @@
 import re
 import time
 
+from analysis import benchmarks
 from analysis.results import DistanceResult, Point, SweepResult
-from analysis.specs import CorpusSpec
+from analysis.specs import BenchmarkSpec, CorpusSpec, SweepSpec
 from analysis.tasks import TASKS
+from pages.components import uploads
 
 TASK_NAMES = {name: task.title for name, task in TASKS.items()}
 TEXT_NAMES = {"c4": "C4", "wiki": "Wikipedia"}
+METRIC_NAMES = {
+    "angular": "angular", "angular-tokens": "angular, all tokens", "cosine-tokens": "cosine, all tokens",
+    "relative-l2": "relative L2",
+}  # fmt: skip
+STRATEGY_HELP = {
+    "similarity": "the block whose ends are most alike on the distance map (the paper's rule).",
+    "deepest": "the last layers but one: the last layer stays (the paper's simple heuristic).",
+    "reverse": "the very last layers, the last one included.",
+    "block-influence": "the layers that change the residual stream least, wherever they are (ShortGPT).",
+    "loss-greedy": "the block whose removal was measured to raise the loss least.",
+    "random": "a block at a random place; three draws are measured and drawn as a band.",
+    "manual": "cuts of your own.",
+}
+"""One line on every strategy."""
+
+
+def strategies_help() -> str:
+    """All strategies, a line each."""
+    return "\n".join(f"- **{name}**: {line}" for name, line in STRATEGY_HELP.items())
+
+
+def questions(spec: BenchmarkSpec) -> str:
+    """Which questions, in a few words: the set, its part, and how it is asked; to be shown as plain text."""
+    name = uploads.title(spec.task) if spec.is_file else benchmarks.title(spec)
+    return name if len(name) <= 48 else f"{name[:47]}…"
+
+
+def strategy(spec: SweepSpec) -> str:
+    """How a curve's cuts are chosen, with the draw of a random one."""
+    return f"random (draw {spec.draw})" if spec.strategy == "random" else spec.strategy
+
+
+def curve(spec: SweepSpec) -> str:
+    """A sweep as a job is called."""
+    asked = "all" if spec.benchmark.limit is None else spec.benchmark.limit
+    reach = f"{len(spec.blocks)} cuts" if spec.blocks else "n up to L/2" if spec.max_n is None else f"n ≤ {spec.max_n}"
+    return f"Curve, {questions(spec.benchmark)} {asked}, {reach}, {strategy(spec)}"
 
 
 def plain(text: str) -> str:
@@ -62,6 +101,14 @@ def nats(value: float | None, error: float | None = None) -> str:
     return f"{value:.2f}" + (f" ± {error:.2f}" if error is not None else "")
 
 
+def other_losses(point: Point | None) -> str:
+    """A loss in the units that other papers use; "" where they were not worked out."""
+    if point is None or point.perplexity is None or point.bits_per_byte is None or point.loss_per_ln_v is None:
+        return ""
+    perplexity = f"{point.perplexity:.1f}" if point.perplexity < 1000 else count(point.perplexity)
+    return f"perplexity {perplexity}, {point.bits_per_byte:.2f} bits per byte, {point.loss_per_ln_v:.2f} of ln V"
+
+
 def texts(corpus: CorpusSpec) -> str:
     """Which texts, in two words."""
     return TEXT_NAMES.get(corpus.source, corpus.source.rsplit("/", 1)[-1][:20])
@@ -84,6 +131,7 @@ def provenance(distances: DistanceResult, sweep: SweepResult | None) -> str:
     if sweep:
         said += (
             f" Curves: {sweep.n_questions} questions, the same for every n, {sweep.n_truncated} cut to the window, "
-            f"seed {sweep.spec.benchmark.seed}, {duration(sweep.wall_s)}. Bars are one standard error."
+            f"seed {sweep.spec.benchmark.seed}, {duration(sweep.wall_s)}. Shaded: the 95 % interval of an "
+            "accuracy (Wilson), one standard error of a loss."
         )
     return said

@@ -4,14 +4,17 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from analysis.blocks import Block
+from analysis.blocks import Block, LayerSet, Removal, removal
 from analysis.results import (
+    Answer,
     Best,
     Choice,
+    DamageResult,
     DistanceResult,
     HealResult,
     HealStep,
     InspectResult,
+    LeastDamage,
     Lines,
     ModelFacts,
     Point,
@@ -21,11 +24,14 @@ from analysis.results import (
 from analysis.specs import (
     BenchmarkSpec,
     CorpusSpec,
+    DamageSpec,
     DistanceSpec,
+    GenerationSpec,
     HealSpec,
     InspectSpec,
     ModelSpec,
     SweepSpec,
+    default_damage_corpus,
     default_heal_corpus,
     default_loss_corpus,
 )
@@ -58,20 +64,117 @@ def distances(**changes: object) -> DistanceResult:
     return replace(result, **changes)
 
 
-def sweep(last: int = 15, *, strategy: str = "similarity", complete: bool = True) -> SweepResult:
-    points = []
-    chosen = {best.n: best.start for best in distances().best}
-    for n in range(last + 1):
-        start = None if n == 0 else (chosen[n] if strategy == "similarity" else L - 1 - n)
-        acc = 0.25 + 0.25 / (1 + math.exp(1.2 * (n - 7)))
-        points.append(Point(n, start, acc, 0.05, acc + 0.01, 0.05, 100, 2.4 + 0.22 * n, 0.08, 8))
+def rich_distances() -> DistanceResult:
+    """With the bootstrap's wins and the maps of other metrics."""
+    plain = distances()
+    wins = []
+    for row in plain.mean:
+        weights = [math.exp(-900 * (value - min(row))) for value in row]
+        wins.append([weight / sum(weights) for weight in weights])
+    others = {
+        "angular-tokens": [[0.9 * value + 0.004 * start for start, value in enumerate(row)] for row in plain.mean],
+        "cosine-tokens": [[value * value for value in row] for row in plain.mean],
+        "relative-l2": [[3 * value + 0.02 * start for start, value in enumerate(row)] for row in plain.mean],
+    }
+    return replace(plain, wins=wins, others=others)
+
+
+_CLIFFS = {"similarity": 9, "deepest": 5, "reverse": 2, "block-influence": 6, "loss-greedy": 10, "random": 4, "manual": 7}
+
+
+def _cut(strategy: str, n: int, draw: int) -> Removal | None:
+    """A likely cut of n layers."""
+    if n == 0:
+        return None
+    if strategy == "similarity":
+        return next(best.block for best in distances().best if best.n == n)
+    if strategy == "block-influence":
+        return removal(sorted(range(2, L - 1), key=lambda layer: (layer * 7 + 3) % 29)[:n])
+    starts = {"deepest": L - 1 - n, "reverse": L - n, "loss-greedy": 12 - n // 4, "random": (7 * n + 11 * draw) % (L - n)}
+    return Block(starts[strategy], n)
+
+
+def sweep(
+    last: int = 15,
+    *,
+    strategy: str = "similarity",
+    complete: bool = True,
+    draw: int = 0,
+    limit: int = 100,
+    asked: int | None = None,
+    writes: bool = False,
+    cuts: tuple[Removal, ...] = (),
+    answers: bool = False,
+) -> SweepResult:
+    """A curve.
+
+    Args:
+        last: largest n.
+        strategy, draw, limit: as in the spec.
+        complete: whether it has ended.
+        asked: questions scored so far; all of them by default.
+        writes: whether the cuts were let to write.
+        cuts: what `manual` removes.
+        answers: whether to keep an answer per question.
+    """
+    removed = [None, *cuts] if cuts else [_cut(strategy, n, draw) for n in range(last + 1)]
+    points = [_point(cut, strategy, draw, asked or limit, writes) for cut in removed]
     spec = SweepSpec(
-        model=MODEL, benchmark=BenchmarkSpec(identity="q"), loss_corpus=replace(default_loss_corpus(), identity="w"),
-        distances=distances().spec, strategy=strategy, max_n=15,
+        model=MODEL, benchmark=BenchmarkSpec(identity="q", limit=limit),
+        loss_corpus=replace(default_loss_corpus(), identity="w"), distances=distances().spec, strategy=strategy, max_n=15, draw=draw, blocks=cuts,
+        generation=GenerationSpec() if writes else None,
     )  # fmt: skip
+    given = [
+        [
+            Answer(f"q{index}", [0.0, 0.0], int(index >= round(point.n_samples * point.acc)), 0)
+            for index in range(point.n_samples)
+        ]
+        for point in points
+    ]
     return SweepResult(
         spec=spec, versions=VERSIONS, wall_s=41.0, n_tokens=4444, complete=complete, model=FACTS, n_layers=L,
-        points=points, lines=Lines(0.25, 0.28), n_questions=100, n_truncated=0,
+        points=points, lines=Lines(0.25, 0.28), n_questions=limit, n_truncated=0, questions=given if answers else [],
+    )  # fmt: skip
+
+
+def _point(cut: Removal | None, strategy: str, draw: int, n_questions: int, writes: bool) -> Point:
+    n = cut.size if cut else 0
+    acc = 0.25 + 0.25 / (1 + math.exp(1.2 * (n - _CLIFFS[strategy] + draw)))
+    acc = round(acc * n_questions) / n_questions
+    loss = 2.4 + 0.22 * n * (1.6 - 0.08 * _CLIFFS[strategy] + 0.2 * draw)
+    written = {
+        "repetition_rate": min(0.95, 0.12 + 0.05 * n), "distinct_rate": max(0.1, 0.7 - 0.04 * n), "generated_tokens": 60.0 - n,
+        "sum_acc": max(0.0, round(24 * (0.5 - 0.12 * n)) / 24), "sum_acc_stderr": 0.08,
+    }  # fmt: skip
+    return Point(
+        n, cut.start if cut else None, acc, math.sqrt(acc * (1 - acc) / n_questions), acc + 0.01, 0.05, n_questions, loss, 0.08,
+        8, layers=list(cut.layers) if isinstance(cut, LayerSet) else None, perplexity=math.exp(loss),
+        bits_per_byte=loss / math.log(2) / 4.2, loss_per_ln_v=loss / math.log(49152), **(written if writes else {}),
+    )  # fmt: skip
+
+
+def damage(part: float = 1.0, max_size: int = 15) -> DamageResult:
+    """The damage of every block, or of the first `part` of them."""
+    increase: list[list[float | None]] = []
+    for n in range(1, max_size + 1):
+        row = [0.02 * n**1.4 * (1 + ((start + n / 2 - 13) / 7) ** 2) + 5.0 * (start == 0) for start in range(L - n + 1)]
+        increase.append([round(value, 5) for value in row])
+    left = round(part * sum(map(len, increase)))
+    for row in increase:
+        for start in range(len(row)):
+            left -= 1
+            if left < 0:
+                row[start] = None
+    done = [row for row in increase if None not in row]
+    best = [LeastDamage(n, min(range(len(row)), key=row.__getitem__), min(row)) for n, row in enumerate(done, start=1)]
+    spec = DamageSpec(
+        model=MODEL, corpus=replace(default_damage_corpus(), identity="d"), distances=distances().spec, max_size=max_size
+    )
+    return DamageResult(
+        spec=spec, versions=VERSIONS, wall_s=88.0, n_tokens=1024, complete=part == 1, model=FACTS, n_layers=L,
+        unpruned_loss=2.9, increase=increase, stderr=[[None if v is None else 0.05 for v in row] for row in increase],
+        n_measured=[[0 if value is None else 8 for value in row] for row in increase], best=best, n_texts=8,
+        rank_correlation=0.83, rank_correlation_by_size=[0.62 if row in done else None for row in increase],
     )  # fmt: skip
 
 

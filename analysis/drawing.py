@@ -1,0 +1,86 @@
+"""What all charts share: colours whose meaning never changes, and a frame that fits a light and a dark page.
+
+Grey dashed is the unpruned model, blue a pruned one, orange a healed one, light dotted the level of guessing; distances
+run from yellow (similar) to purple. Backgrounds are transparent and fonts are left to the page, so that one figure fits a
+light and a dark theme; `dark` only picks the shade of each meaning that has enough contrast.
+"""
+
+from dataclasses import dataclass
+
+from plotly.graph_objs import Figure
+
+
+@dataclass(frozen=True)
+class Palette:
+    """One shade per meaning."""
+
+    unpruned: str
+    pruned: str
+    healed: str
+    chance: str
+    kept: str
+    """A layer that stays in the model."""
+    marker: str
+    """The line at the chosen n."""
+    grid: str
+
+
+LIGHT = Palette("#5f6974", "#1f6fb5", "#c8590a", "#8a939d", "#c9d1d8", "#1c2530", "rgba(90,105,120,0.16)")
+DARK = Palette("#a5b0bb", "#6bb1f2", "#ff9c4a", "#77828d", "#47525d", "#e4e8ec", "rgba(160,175,190,0.16)")
+
+PATH = "#111417"
+"""The path lies on the yellow cells of the map in both themes, so it is dark in both."""
+
+
+def palette(dark: bool) -> Palette:
+    """The shades for a dark or a light page."""
+    return DARK if dark else LIGHT
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a strategy's curve is told from the others, by three means at once so that none depends on colour alone."""
+
+    dash: str
+    symbol: str
+    light: str
+    """Shade on a light page; all are in the family of pruning."""
+    dark: str
+
+    def shade(self, *, dark: bool) -> str:
+        """The shade for a dark or a light page."""
+        return self.dark if dark else self.light
+
+
+STRATEGY_STYLES = {
+    "similarity": Style("solid", "circle", "#1f6fb5", "#6bb1f2"),
+    "deepest": Style("6px,3px", "square", "#12406e", "#a9d2fa"),
+    "reverse": Style("2px,2px", "triangle-up", "#4d86b8", "#4a8fd0"),
+    "block-influence": Style("9px,3px,2px,3px", "triangle-down", "#0b7fa3", "#4fc3e0"),
+    "loss-greedy": Style("12px,3px", "star", "#4a55b8", "#9aa5ff"),
+    "random": Style("4px,4px", "x", "#5b7690", "#9bb4cc"),
+    "manual": Style("3px,2px,8px,2px", "cross", "#6b4fb0", "#bca6ff"),
+}
+"""By the names of `specs.STRATEGIES`."""
+
+
+def translucent(colour: str, opacity: float) -> str:
+    """A hexadecimal colour with an opacity, for the fill of a band."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"
+
+
+def finish(figure: Figure, height: int) -> Figure:
+    """Give a chart what all share: no background of its own, tight margins, a legend above the plot."""
+    # Fixed margins, so that the axes of charts that stand above each other line up.
+    figure.update_xaxes(title_standoff=6, automargin=False)
+    figure.update_yaxes(title_standoff=16, automargin=False)
+    return figure.update_layout(
+        height=height,
+        margin={"l": 66, "r": 8, "t": 30, "b": 40},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        hovermode="closest",
+        dragmode=False,
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom", "font": {"size": 11}},
+    )

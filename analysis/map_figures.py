@@ -1,0 +1,227 @@
+"""Plotly maps: the distance of every block, what the removal of every block costs, and which layers a cut takes out."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from plotly.graph_objs import Figure
+
+from analysis.blocks import Block, Removal
+from analysis.drawing import PATH, finish, palette
+from analysis.results import Best, DamageResult, DistanceResult
+
+METRIC_UNITS = {
+    "angular": "distance, fraction of π",
+    "angular-tokens": "distance over all tokens, fraction of π",
+    "cosine-tokens": "cosine distance over all tokens",
+    "relative-l2": "relative L2 distance",
+}
+"""What is beside the colours of a distance map, by metric."""
+
+_Cells = Sequence[Sequence[float | None]]
+_COLOURS_END_AT = 90
+"""Percentile of all blocks where the colours of the damage map end: a few ruinous blocks would make all others look alike."""
+
+
+def normalise_rows(mean: _Cells) -> list[list[float | None]]:
+    """Shift and scale each row to [0, 1] on its own, as in the paper's Fig. 4.
+
+    A row with one cell, or with all cells equal, has no range to scale by: its cells are 0, its own minimum. A cell that is
+    not measured stays None.
+    """
+    rows: list[list[float | None]] = []
+    for row in mean:
+        known = [value for value in row if value is not None]
+        low, span = (min(known), max(known) - min(known)) if known else (0.0, 0.0)
+        rows.append([None if value is None else (value - low) / span if span > 0 else 0.0 for value in row])
+    return rows
+
+
+def distance_map(
+    result: DistanceResult,
+    path: Sequence[Best] | None = None,
+    *,
+    others: Sequence[Best] = (),
+    selected: Removal | None = None,
+    row_normalised: bool = False,
+    metric: str | None = None,
+    max_size: int | None = None,
+    height: int = 470,
+) -> Figure:
+    """The distance of every block: start layer l to the right, block size n upwards, similar in yellow.
+
+    Args:
+        result: the map.
+        path: the chosen block of each size, drawn as a line; by default the most similar one, l*(n).
+        others: blocks that another rule would choose, drawn as a thin line.
+        selected: the cut to ring, each unbroken run of layers by itself.
+        row_normalised: colour by each row's own range instead of by distance; the hover always gives the distance.
+        metric: which of `result.others` to show instead of the map's own.
+        max_size: only blocks up to this size, with the colour bar above the map where it hides none of them.
+        height: pixels.
+    """
+    mean = result.mean if metric is None or metric == result.spec.metric else result.others[metric]
+    own = mean is result.mean
+    rows = mean[:max_size]
+    hover = [[_distance_hover(result, n, start, row[start], own) for start in range(len(row))] for n, row in enumerate(rows, 1)]
+    shown = METRIC_UNITS[metric or result.spec.metric]
+    figure = _block_map(normalise_rows(rows) if row_normalised else rows, hover, result.n_layers, "distance")
+    _add_path(figure, others, "other path", 1.1, "dot")
+    _add_path(figure, result.best if path is None else path, "path", 1.6, "solid", max_size)
+    _add_rings(figure, selected, max_size)
+    return _finish_map(figure, "each row scaled to [0, 1]" if row_normalised else shown, height, above=max_size is not None)
+
+
+def damage_map(
+    result: DamageResult, *, selected: Removal | None = None, row_normalised: bool = False, height: int = 330
+) -> Figure:
+    """The measured loss increase of every block, little damage in yellow; blocks not measured yet stay blank.
+
+    Args:
+        result: the damage, finished or growing; the least damaging block of each finished size is drawn as a line.
+        selected: the cut to ring.
+        row_normalised: colour by each row's own range instead of by nats; the hover always gives nats.
+        height: pixels.
+    """
+    rows = result.increase
+    hover = [[_damage_hover(result, n, start) for start in range(len(row))] for n, row in enumerate(rows, 1)]
+    figure = _block_map(normalise_rows(rows) if row_normalised else rows, hover, result.n_layers, "damage")
+    known = [value for row in rows for value in row if value is not None]
+    title = "each row scaled to [0, 1]"
+    if known and not row_normalised:
+        last = float(np.percentile(known, _COLOURS_END_AT))
+        figure.update_traces(zmin=min(known), zmax=last if last > min(known) else max(known), selector={"name": "damage"})
+        title = "loss increase, nats per token"
+    path = [Best(best.n, best.start, best.increase) for best in result.best]
+    _add_path(figure, path, "path", 1.6, "solid")
+    _add_rings(figure, selected, len(rows))
+    return _finish_map(figure, title, height, above=True)
+
+
+def _distance_hover(result: DistanceResult, n: int, start: int, value: float, own: bool) -> str:
+    said = f"{Block(start, n).describe()}<br>distance {value:.4f}"
+    if own:
+        said += f" ± {result.stderr[n - 1][start]:.4f}"
+    if own and result.wins:
+        said += f"<br>most similar of its size in {result.wins[n - 1][start]:.0%} of resamples"
+    return said
+
+
+def _damage_hover(result: DamageResult, n: int, start: int) -> str:
+    value, error = result.increase[n - 1][start], result.stderr[n - 1][start]
+    if value is None:
+        return ""
+    spread = "" if error is None else f" ± {error:.3f}"
+    texts = f"{result.n_measured[n - 1][start]} of {result.n_texts} texts"
+    return f"{Block(start, n).describe()}<br>loss {value:+.3f}{spread} nats per token<br>{texts}"
+
+
+def _block_map(rows: _Cells, hover: Sequence[Sequence[str]], n_layers: int, name: str) -> Figure:
+    """Cells of all blocks on axes that are the same for every map of a model."""
+    figure = Figure()
+    figure.add_heatmap(
+        x=list(range(n_layers)),
+        y=list(range(1, len(rows) + 1)),
+        z=[[*row, *[None] * (n_layers - len(row))] for row in rows],
+        text=[[*row, *[""] * (n_layers - len(row))] for row in hover],
+        hovertemplate="%{text}<extra></extra>",
+        hoverongaps=False,
+        colorscale="Viridis",
+        reversescale=True,
+        xgap=0.6,
+        ygap=0.6,
+        name=name,
+    )
+    figure.update_xaxes(title="start layer l (0-based)", range=[-0.6, n_layers - 0.4], showgrid=False, zeroline=False)
+    figure.update_yaxes(title="block size n, layers", range=[0.4, len(rows) + 0.6], showgrid=False, zeroline=False)
+    return figure
+
+
+def _add_path(figure: Figure, path: Sequence[Best], name: str, width: float, dash: str, max_size: int | None = None) -> None:
+    shown = [best for best in path if max_size is None or best.n <= max_size]
+    if not shown and name != "path":
+        return
+    figure.add_scatter(
+        x=[best.start for best in shown],
+        y=[best.n for best in shown],
+        mode="lines+markers",
+        name=name,
+        line={"color": PATH, "width": width, "dash": dash},
+        marker={"color": PATH, "size": 2.8 * width},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def _add_rings(figure: Figure, selected: Removal | None, max_size: int | None) -> None:
+    runs = [selected] if isinstance(selected, Block) else selected.blocks if selected else []
+    runs = [run for run in runs if max_size is None or run.size <= max_size]
+    if not runs:
+        return
+    for size, colour in ((15, "#ffffff"), (11, PATH)):
+        figure.add_scatter(
+            x=[run.start for run in runs],
+            y=[run.size for run in runs],
+            mode="markers",
+            name="selected",
+            marker={"symbol": "circle-open", "size": size, "color": colour, "line": {"width": 3, "color": colour}},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+
+
+def _finish_map(figure: Figure, title: str, height: int, *, above: bool) -> Figure:
+    bar = {
+        "orientation": "h",
+        "x": 1.0,
+        "xanchor": "right",
+        "y": 1.02 if above else 0.985,
+        "yanchor": "bottom" if above else "top",
+        "len": 0.5,
+        "thickness": 10,
+        "outlinewidth": 0,
+        "nticks": 5,
+        "title": {"text": title, "side": "top", "font": {"size": 12}},
+    }
+    figure.update_traces(colorbar=bar, selector={"type": "heatmap"})
+    return finish(figure, height).update_layout(margin={"t": 52 if above else 6, "b": 52})
+
+
+def layer_strip(n_layers: int, block: Removal | None, *, dark: bool = False, height: int = 62) -> Figure:
+    """One cell per layer, the dropped ones hatched in the colour of pruning."""
+    colours = palette(dark)
+    dropped = set(block.layers) if block else set()
+    layers = list(range(n_layers))
+    every = 1 if n_layers <= 48 else 4
+    figure = Figure()
+    figure.add_bar(
+        x=layers,
+        y=[1] * n_layers,
+        width=0.86,
+        marker={
+            "color": [colours.pruned if layer in dropped else colours.kept for layer in layers],
+            "pattern": {
+                "shape": ["/" if layer in dropped else "" for layer in layers],
+                "fgcolor": "rgba(255,255,255,0.75)",
+                "fillmode": "overlay",
+                "size": 6,
+            },
+            "line": {"width": 0},
+        },
+        text=[f"layer {layer}, {'removed' if layer in dropped else 'kept'}" for layer in layers],
+        textposition="none",
+        hovertemplate="%{text}<extra></extra>",
+        showlegend=False,
+    )
+    figure.update_xaxes(
+        tickvals=layers[::every],
+        range=[-0.6, n_layers - 0.4],
+        showgrid=False,
+        zeroline=False,
+        ticks="",
+        tickangle=0,
+        tickfont={"size": 10},
+        fixedrange=True,
+    )
+    figure.update_yaxes(visible=False, range=[0, 1], fixedrange=True)
+    figure = finish(figure, height)
+    return figure.update_layout(margin={"l": 0, "r": 0, "t": 2, "b": 20}, bargap=0)

@@ -1,0 +1,81 @@
+"""Which layers the chosen strategy removes at the slider's n, and what was measured of that cut."""
+
+from dataclasses import dataclass
+
+from analysis import selection
+from analysis.blocks import Block, Removal
+from analysis.results import Best, DamageResult, DistanceResult, Point, SweepResult
+
+RULES = ("similarity", "deepest", "reverse")
+"""Strategies whose cut follows from the map or from n alone, before anything else is measured."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A cut and what is known of it."""
+
+    n: int
+    removed: Removal | None
+    """None for n = 0, and where it is not known yet."""
+    point: Point | None
+    """What the shown curve says at n."""
+    missing: str = ""
+    """Why the layers are not known yet and what to click; empty where they are."""
+
+
+def at(
+    n: int, strategy: str, distances: DistanceResult, sweep: SweepResult | None, damage: DamageResult | None, which: int = 0
+) -> Cut:
+    """The cut of a strategy.
+
+    Args:
+        n: layers to remove.
+        strategy: one of `specs.STRATEGIES`.
+        distances: the map on screen, which `similarity` chooses from.
+        sweep: the curve on screen, which the others' cuts are read from.
+        damage: the measured damage, where there is no curve for `loss-greedy`.
+        which: of several manual cuts of one size.
+    """
+    measured = of_size(sweep, n)
+    point = measured[min(which, len(measured) - 1)] if measured else None
+    if n == 0:
+        return Cut(0, None, point)
+    if strategy in RULES:
+        return Cut(n, _by_rule(strategy, n, distances), point)
+    if point is not None:
+        return Cut(n, point.block, point)
+    least = next((best.block for best in damage.best if best.n == n), None) if damage and strategy == "loss-greedy" else None
+    return Cut(n, least, None, "" if least else _missing(strategy, n, sweep))
+
+
+def of_size(sweep: SweepResult | None, n: int) -> list[Point]:
+    """The measured cuts of n layers; more than one only where they were given by hand."""
+    return [point for point in sweep.points if point.n == n] if sweep else []
+
+
+def path(strategy: str, distances: DistanceResult, sweep: SweepResult | None, damage: DamageResult | None) -> list[Best]:
+    """The chosen block of each size, with its distance on the map; sizes whose cut is unknown or no block are left out."""
+    chosen = [at(n, strategy, distances, sweep, damage).removed for n in range(1, distances.n_layers)]
+    return [
+        Best(block.size, block.start, distances.mean[block.size - 1][block.start])
+        for block in chosen
+        if isinstance(block, Block)
+    ]
+
+
+def _by_rule(strategy: str, n: int, distances: DistanceResult) -> Block | None:
+    if strategy == "reverse":
+        return Block(distances.n_layers - n, n)
+    return selection.choose(strategy, n, n_layers=distances.n_layers, best=distances.best)
+
+
+def _missing(strategy: str, n: int, sweep: SweepResult | None) -> str:
+    measured = sorted({point.n for point in sweep.points if point.n}) if sweep else []
+    if measured:
+        reach = f"between n = {measured[0]} and n = {measured[-1]}" if len(measured) > 1 else f"at n = {measured[0]}"
+        return f"No cut of {n} layers is known for {strategy}: its curve has cuts {reach}. Move the slider, or run a sweep."
+    how = {
+        "loss-greedy": "measure the damage map below, or click **Run a sweep**",
+        "manual": "click **Run a sweep** and write your cuts down",
+    }
+    return f"Which layers {strategy} removes is not known yet: {how.get(strategy, 'click **Run a sweep**')}."

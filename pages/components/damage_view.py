@@ -1,0 +1,179 @@
+"""Does the distance pick the right layers? The distance map beside the measured damage of the same blocks."""
+
+import streamlit as st
+
+from analysis import jobs, map_figures
+from analysis.blocks import Block
+from analysis.results import Best, DamageResult, DistanceResult
+from analysis.specs import ModelSpec
+from pages.components import chart, damage_form, library, state, words
+from pages.components.cuts import Cut
+from pages.components.library import Found
+
+_HEIGHT = 330
+
+
+def find(shown: Found, model: ModelSpec) -> Found | None:
+    """The damage to show beside a map: of those compared with that map, or else of all, the one that ended last."""
+    found = library.find("damage", model)
+    same = [entry for entry in found if entry.result.spec.distances == shown.result.spec]
+    return library.by_key("damage", state.shown_result("damage", [entry.key for entry in same or found]))
+
+
+def show(shown: Found, damage: Found | None, model: ModelSpec, cut: Cut) -> None:
+    """Draw the section.
+
+    Args:
+        shown: the distance map on screen.
+        damage: the damage, finished or growing; None while there is none.
+        model: the model, for a new measurement.
+        cut: what is removed now.
+    """
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.subheader("Does the distance pick the right layers?", anchor=False, width="content")
+        if damage is not None:
+            with st.popover("Measure again", key="damage-popover", on_change="rerun"):
+                damage_form.show(model, shown.result, "damage")
+    if damage is None:
+        _nothing_yet(shown, model)
+        return
+    result: DamageResult = damage.result
+    compared = library.by_key("distances", result.spec.distances.fingerprint()) or shown
+    distances: DistanceResult = compared.result
+    _numbers(result, cut)
+    sizes = len(result.increase)
+    scaled = bool(st.session_state.get("row-normalised", False))
+    left, right = st.columns(2, gap="medium")
+    with left, st.container(gap="xsmall"):
+        st.markdown("**What the distance foretells**")
+        figure = map_figures.distance_map(
+            distances, selected=cut.removed, row_normalised=scaled, max_size=sizes, height=_HEIGHT
+        )
+        alt = f"Heat map of distance for blocks of up to {sizes} layers; the line is the most similar block of each size."
+        chart.show(figure, key="foretold", alt=alt, file_name="distance-map-small")
+    with right, st.container(gap="xsmall"):
+        st.markdown("**What removing the block costs**", help="Measured increase of the loss on held-out text.")
+        figure = map_figures.damage_map(result, selected=cut.removed, row_normalised=scaled, height=_HEIGHT)
+        alt = f"Heat map of the measured loss increase without each block; {_progress(result)}."
+        chart.show(figure, key="damage-map", alt=alt, file_name="damage-map")
+    st.caption(_caption(result, compared is shown))
+
+
+def _nothing_yet(shown: Found, model: ModelSpec) -> None:
+    if any(job.kind == "damage" for job in jobs.active()):
+        st.info("The damage is being measured; the map appears here with its first blocks and grows.")
+        return
+    st.info(
+        "The distance only foretells what a cut costs. Click **Measure the damage** to remove every block once, read held-out "
+        "text without it, and see whether the two agree."
+    )
+    with st.container(border=True, width=720):
+        damage_form.show(model, shown.result, "damage")
+
+
+def _numbers(result: DamageResult, cut: Cut) -> None:
+    """How well the two agree, and what the cut on screen costs beside the cheapest of its size."""
+    columns = st.columns([3, 3, 4, 4], gap="small")
+    rank = result.rank_correlation
+    columns[0].metric(
+        "Rank correlation", _rho(rank), agreement(rank), delta_color="off", delta_arrow="off",
+        help="Spearman's ρ between distance and loss increase over all measured blocks: 1 if both put them in the same order.",
+    )  # fmt: skip
+    here = result.rank_correlation_by_size[cut.n - 1] if 0 < cut.n <= len(result.rank_correlation_by_size) else None
+    columns[1].metric(
+        f"Among blocks of n = {cut.n}", _rho(here), agreement(here), delta_color="off", delta_arrow="off",
+        help="The same among blocks of the slider's size, where the choice is really made.",
+    )  # fmt: skip
+    now = _increase(result, cut)
+    columns[2].metric(
+        "Loss without this cut's layers", _nats(now), _where(cut.removed), delta_color="off", delta_arrow="off",
+        help="Measured increase of the loss, nats per token.",
+    )  # fmt: skip
+    best = next((entry for entry in result.best if entry.n == cut.n), None)
+    columns[3].metric(
+        f"Least damaging {cut.n} layers" if cut.n != 1 else "Least damaging layer", _nats(best.increase if best else None),
+        _where(best.block) if best else "not all measured yet" if 0 < cut.n <= len(result.increase) else "beyond this map",
+        delta_color="off", delta_arrow="off", help="The block of this size that costs least, once all of them are measured.",
+    )  # fmt: skip
+
+
+def _increase(result: DamageResult, cut: Cut) -> float | None:
+    block = cut.removed
+    if not isinstance(block, Block) or block.size > len(result.increase):
+        return None
+    return result.increase[block.size - 1][block.start]
+
+
+def _where(removed) -> str:
+    if removed is None:
+        return "nothing removed"
+    return f"[{removed.start}, {removed.stop})" if isinstance(removed, Block) else "not one block"
+
+
+def _rho(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}".replace("-", "−")
+
+
+def _nats(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.3f} nats".replace("-", "−")
+
+
+def agreement(rho: float | None) -> str:
+    """A rank correlation in words."""
+    if rho is None:
+        return "too few blocks"
+    for least, said in ((0.9, "nearly the same order"), (0.7, "mostly the same order"), (0.4, "partly the same order")):
+        if rho >= least:
+            return said
+    return "hardly related" if rho > -0.4 else "rather the reverse order"
+
+
+def _progress(result: DamageResult) -> str:
+    texts = [n for row in result.n_measured for n in row]
+    measured = sum(n > 0 for n in texts)
+    return f"{measured:,} of {len(texts):,} blocks measured"
+
+
+def _caption(result: DamageResult, same_map: bool) -> str:
+    corpus = result.spec.corpus
+    said = (
+        f"Yellow is little in both, rings mark the cut on screen, lines the best block of each size. {_progress(result)} on "
+        f"{result.n_texts} texts of {words.texts(corpus)}, up to {corpus.seq_len} tokens, unpruned loss "
+        f"{result.unpruned_loss:.2f} nats per token, {words.duration(result.wall_s)}."
+    )
+    if not result.complete:
+        said += " Unfinished: blank cells are still to come."
+    return said if same_map else f"{said} Compared with the map it was measured against, which is not the one above."
+
+
+def rows(result: DamageResult, distances: DistanceResult) -> list[dict]:
+    """The table behind both maps."""
+    return [
+        {
+            "n": n,
+            "start": start,
+            "block": Block(start, n).describe(),
+            "distance": distances.mean[n - 1][start],
+            "loss_increase": increase,
+            "stderr": result.stderr[n - 1][start],
+            "n_texts": result.n_measured[n - 1][start],
+        }
+        for n, row in enumerate(result.increase, start=1)
+        for start, increase in enumerate(row)
+    ]
+
+
+def best_rows(result: DamageResult, best: list[Best]) -> list[dict]:
+    """The chosen block of each size beside the one that costs least."""
+    chosen = {entry.n: entry for entry in best}
+    return [
+        {
+            "n": entry.n,
+            "least damaging": entry.block.describe(),
+            "its loss increase": entry.increase,
+            "most similar": chosen[entry.n].block.describe() if entry.n in chosen else "",
+            "its loss increase ": result.increase[entry.n - 1][chosen[entry.n].start] if entry.n in chosen else None,
+            "rank correlation": result.rank_correlation_by_size[entry.n - 1],
+        }
+        for entry in result.best
+    ]

@@ -1,0 +1,108 @@
+"""Which questions: a built-in set, a part of one, or a file of the visitor's own with what can be asked of it."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from analysis import benchmarks, question_files
+from analysis.question_files import QuestionFile
+from analysis.specs import MMLU_CATEGORIES, PROTOCOLS, QUESTION_FILES, TASKS, BenchmarkSpec
+from analysis.tasks import TASKS as SETS
+from pages.components import chart, uploads, words
+
+OWN = "file"
+_ENDINGS = ("jsonl", "csv", "parquet", "tsv", "json", "ndjson")
+_PREVIEWED = 4
+_PROTOCOL_NAMES = {"harness": "lm-evaluation-harness", "paper": "the paper"}
+
+
+def show(key: str) -> tuple[BenchmarkSpec | None, int | None]:
+    """Draw the choice; returns it with no limit yet (None while a file is missing), and how many questions there are."""
+    names = {**words.TASK_NAMES, OWN: "A file of mine"}
+    task = st.selectbox("Questions from", [*TASKS, OWN], format_func=names.get, key=f"{key}-task")
+    if task == OWN:
+        return _own(key)
+    spec = BenchmarkSpec(
+        task=task,
+        limit=None,
+        subset=_subset(key) if task == "mmlu" else (),
+        shots=_shots(task, key),
+        protocol=_protocol(task, key),
+    )
+    return spec, _size(spec)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _size(spec: BenchmarkSpec) -> int | None:
+    return benchmarks.size(spec)
+
+
+def _subset(key: str) -> tuple[str, ...]:
+    parts = [*MMLU_CATEGORIES, *benchmarks.mmlu_subjects()]
+    chosen = st.multiselect(
+        "Subjects", parts, format_func=lambda name: name.replace("_", " ") + (" (all)" if name in MMLU_CATEGORIES else ""),
+        placeholder="All 57 subjects", key=f"{key}-subset", help="Subjects or whole categories; nothing chosen asks them all.",
+    )  # fmt: skip
+    return tuple(sorted(chosen))
+
+
+def _shots(task: str, key: str) -> int | None:
+    if not SETS[task].max_shots:
+        return None
+    most = SETS[task].max_shots
+    help_ = "Solved questions of the same subject that stand before each question."
+    return int(st.number_input("Worked examples (shots)", 0, most, SETS[task].default_shots, key=f"{key}-shots", help=help_))
+
+
+def _protocol(task: str, key: str) -> str:
+    if len(SETS[task].protocols) < 2:
+        return PROTOCOLS[0]
+    return st.segmented_control(
+        "Asked as in", SETS[task].protocols, format_func=_PROTOCOL_NAMES.get, default=PROTOCOLS[0], required=True,
+        key=f"{key}-protocol", help="The prompts of the reference harness, or those of the paper's own evaluation.",
+    )  # fmt: skip
+
+
+def _own(key: str) -> tuple[BenchmarkSpec | None, int | None]:
+    upload = st.file_uploader(
+        "JSONL, CSV or Parquet, up to 20 MB", type=list(_ENDINGS), key=f"{key}-questions", max_upload_size=20,
+        help="Each row: a question, two or more choices (a list, or columns A, B, C …), and the answer as a letter, a number "
+        "or the text of the choice. CSV files in the layout of MMLU are read with or without a header.",
+    )  # fmt: skip
+    if upload is None:
+        return None, None
+    ending = Path(upload.name).suffix.lower()
+    path = uploads.keep(upload.name, upload.getvalue(), ending if ending in QUESTION_FILES else ".jsonl")
+    file = _read(path)
+    _preview(file, key)
+    return (BenchmarkSpec(task=path, limit=None), len(file.questions)) if file.questions else (None, None)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Reading the questions")
+def _read(path: str) -> QuestionFile:
+    """A stored upload never changes: its name is its content's hash."""
+    return question_files.read(Path(path))
+
+
+def _preview(file: QuestionFile, key: str) -> None:
+    """The first questions as they will be asked, and every row that cannot be."""
+    st.caption(
+        f"{len(file.questions):,} of {file.n_rows:,} rows can be asked; answers are read as {file.answers_as}. "
+        f"The first {min(_PREVIEWED, len(file.questions))} as they will be asked:"
+        if file.questions
+        else f"None of {file.n_rows:,} rows can be asked."
+    )
+    if file.questions:
+        rows = [
+            {
+                "prompt": question.context,
+                "options": " |".join(question.options).strip(),
+                "right": question.options[question.gold].strip(),
+            }
+            for question in file.questions[:_PREVIEWED]
+        ]
+        st.dataframe(rows, key=f"{key}-preview", hide_index=True, alt="First questions of the file", row_height=52)
+    if file.errors:
+        st.warning(f"{len(file.errors):,} of {file.n_rows:,} rows cannot be asked and will be left out:")
+        errors = [{"row": error.row, "reason": error.reason} for error in file.errors]
+        chart.table(errors, key=f"{key}-errors", alt="Rows that cannot be asked", file_name="rows-left-out")

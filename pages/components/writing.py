@@ -1,0 +1,53 @@
+"""What the cut models write by themselves, beside how likely they find the right answers."""
+
+import streamlit as st
+
+from analysis import figures
+from analysis.results import Point, SweepResult
+from pages.components import chart, theme, words
+
+
+def show(sweep: SweepResult | None, n: int) -> None:
+    """Draw the section, where the curve's cuts were let to write.
+
+    Args:
+        sweep: the curve on screen.
+        n: where the marker stands.
+    """
+    points = [point for point in sweep.points if was_written(point)] if sweep else []
+    if sweep is None or not points:
+        return
+    st.subheader("What it writes", anchor=False)
+    st.caption(
+        "Choosing among given answers is easier than writing one: likelihood scores overstate what a cut model keeps. "
+        "Greedy continuations of held-out articles, and small sums."
+    )
+    left, right = st.columns(2, gap="medium")
+    with left:
+        chart.show(
+            figures.writing_curve(sweep, n=n, dark=theme.is_dark()), key="writing",
+            alt=f"Repetition, distinct tokens and sums right against removed layers, {len(points)} points.",
+            file_name="writing",
+        )  # fmt: skip
+    with right:
+        formats = {"length, tokens": "%.0f"}
+        chart.table(_rows(points), key="t-writing", alt="What each cut writes", file_name="writing", formats=formats)
+
+
+def was_written(point: Point) -> bool:
+    """Whether this cut was let to write."""
+    return point.repetition_rate is not None or point.sum_acc is not None
+
+
+def _rows(points: list[Point]) -> list[dict]:
+    return [
+        {
+            "n": point.n,
+            "repeated 4-grams": words.percent(point.repetition_rate),
+            "distinct tokens": words.percent(point.distinct_rate),
+            "length, tokens": point.generated_tokens,
+            "sums right ± se": words.percent(point.sum_acc, point.sum_acc_stderr),
+            "layers": point.block.describe() if point.block else "none",
+        }
+        for point in points
+    ]
