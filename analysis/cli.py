@@ -8,7 +8,16 @@ from typing import NoReturn
 
 from analysis import commands
 from analysis.errors import LayerscopeError, SpecError
-from analysis.specs import DTYPES, METRICS, PROTOCOLS, QUANTIZATIONS, STRATEGIES, TASKS, BenchmarkSpec
+from analysis.specs import (
+    DTYPES,
+    METRICS,
+    PROTOCOLS,
+    QUANTIZATIONS,
+    STRATEGIES,
+    TASKS,
+    BenchmarkSpec,
+    default_damage_corpus,
+)
 
 BAD_INPUT = 2
 """Exit code when the request cannot be answered as it stands."""
@@ -78,6 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     sub = add("distances", commands.distances, "the distance of every pair of depths")
     _add_text_options(sub, texts="c4", samples=32)
     sub.add_argument("--metric", choices=METRICS, default="angular")
+    sub = add("damage", commands.damage, "the measured increase of the loss without every block, next to the distance map")
+    _add_text_options(sub, texts=None, samples=default_damage_corpus().n_texts, seq_len=default_damage_corpus().seq_len)
+    sub.add_argument("--max-size", type=int, metavar="N", help="largest block, in layers (default: half of them)")
+    sub.add_argument("--metric", choices=METRICS, default="angular", help="distance that the damage is compared with")
     sub = add("sweep", commands.sweep, "accuracy and loss against the number of removed layers")
     _add_task_options(sub)
     sub.add_argument("--max-n", type=int, help="largest number of removed layers (default: half of them)")
@@ -119,10 +132,10 @@ def _add_model_options(sub: argparse.ArgumentParser, *, optional: bool) -> None:
     sub.add_argument("--seed", type=int, default=0)
 
 
-def _add_text_options(sub: argparse.ArgumentParser, *, texts: str | None, samples: int) -> None:
+def _add_text_options(sub: argparse.ArgumentParser, *, texts: str | None, samples: int, seq_len: int = 256) -> None:
     sub.add_argument("--texts", default=texts, metavar="c4|wiki|FILE", help="TXT or JSONL file, or a starter text")
     sub.add_argument("--samples", type=int, default=samples, help="number of texts")
-    sub.add_argument("--seq-len", type=int, default=256, help="tokens each text is cut to")
+    sub.add_argument("--seq-len", type=int, default=seq_len, help="tokens each text is cut to")
 
 
 def _add_task_options(sub: argparse.ArgumentParser) -> None:

@@ -13,15 +13,17 @@ from analysis.errors import SpecError
 from analysis.specs import (
     BenchmarkSpec,
     CorpusSpec,
+    DamageSpec,
     DistanceSpec,
     EvaluateSpec,
     GenerationSpec,
     InspectSpec,
     ModelSpec,
     SweepSpec,
+    default_damage_corpus,
     default_loss_corpus,
 )
-from analysis.terminal import Bar, point_lines, run, write
+from analysis.terminal import Bar, damage_lines, point_lines, run, write
 
 
 def _model(options: argparse.Namespace) -> ModelSpec:
@@ -40,13 +42,15 @@ def _benchmark(options: argparse.Namespace) -> BenchmarkSpec:
     return replace(asked, subset=subset, protocol=options.protocol)
 
 
-def _loss_corpus(options: argparse.Namespace) -> CorpusSpec | None:
-    if options.texts == "none":
-        return None
-    default = default_loss_corpus()
+def _corpus(options: argparse.Namespace, default: CorpusSpec) -> CorpusSpec:
+    """The asked texts; of the default source only its held-out part."""
     source = options.texts or default.source
     split = default.split if source == default.source else "all"
     return replace(default, source=source, split=split, n_texts=options.samples, seq_len=options.seq_len, seed=options.seed)
+
+
+def _loss_corpus(options: argparse.Namespace) -> CorpusSpec | None:
+    return None if options.texts == "none" else _corpus(options, default_loss_corpus())
 
 
 def _generation(options: argparse.Namespace) -> GenerationSpec | None:
@@ -87,6 +91,21 @@ def distances(options: argparse.Namespace) -> None:
         *(f"{entry.n:3}  {entry.distance:.4f}    {entry.block.describe()}" for entry in result.best),
     ]
     write(options, result.to_json(), lines)
+
+
+def damage(options: argparse.Namespace) -> None:
+    """The damage map."""
+    from analysis import damage, distance_map
+
+    model = _model(options)
+    spec = DamageSpec(
+        model=model,
+        corpus=_corpus(options, default_damage_corpus()),
+        distances=DistanceSpec(model=model, metric=options.metric),
+        max_size=options.max_size,
+    )
+    result = run(damage.run, spec)
+    write(options, result.to_json(), damage_lines(result, run(distance_map.run, result.spec.distances).best))
 
 
 def sweep(options: argparse.Namespace) -> None:

@@ -1,7 +1,7 @@
 """`python -m analysis.precomputed`: make the committed results of the starter model that are on screen at first open.
 
-They are ordinary results of ordinary runs, with their provenance, less what a first look does not need: the kept states and
-the per-question answers.
+They are ordinary results of ordinary runs, with their provenance, less what a first look does not need: what is kept of
+each text and the per-question answers.
 """
 
 import dataclasses
@@ -13,8 +13,8 @@ import tempfile
 from analysis import storage
 from analysis.progress import Progress
 from analysis.result import Result
-from analysis.results import DistanceResult, HealResult, SweepResult
-from analysis.specs import BenchmarkSpec, CorpusSpec, DistanceSpec, InspectSpec, SweepSpec
+from analysis.results import DamageResult, DistanceResult, HealResult, SweepResult
+from analysis.specs import BenchmarkSpec, CorpusSpec, DamageSpec, DistanceSpec, InspectSpec, SweepSpec
 
 _LIMIT_BYTES = 2_000_000
 _QUESTIONS = BenchmarkSpec(limit=200)
@@ -22,14 +22,15 @@ _QUESTIONS = BenchmarkSpec(limit=200)
 
 
 def main() -> int:
-    """Compute everything in a cache of its own and put it in place; about ten minutes on two cores."""
-    from analysis import distance_map, healing, inspection, models, recipes, sweep
+    """Compute everything in a cache of its own and put it in place; about a quarter of an hour on two cores."""
+    from analysis import damage, distance_map, healing, inspection, models, recipes, sweep
 
     _remember_models()
     load = models.WarmModels()
     results: list[Result] = [inspection.run(InspectSpec(), _tell)]
     for texts in ("c4", "wiki"):
         results.append(distance_map.run(DistanceSpec(corpus=CorpusSpec(source=texts)), _tell, load=load))
+    results.append(damage.run(DamageSpec(), _tell, load=load))
     for strategy in ("similarity", "deepest"):
         spec = SweepSpec(benchmark=_QUESTIONS, strategy=strategy, max_n=15)
         results.append(sweep.run(spec, _tell, load=load))
@@ -62,7 +63,9 @@ def _publish(results: list[Result]) -> None:
     for result in results:
         lean: Result = result
         if isinstance(result, DistanceResult):
-            lean = dataclasses.replace(result, states=None)
+            lean = dataclasses.replace(result, states=None, text_distances=None)
+        if isinstance(result, DamageResult):
+            lean = dataclasses.replace(result, text_losses=None)
         if isinstance(result, SweepResult):
             lean = dataclasses.replace(result, questions=[])
         if isinstance(result, HealResult):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from analysis.blocks import Block
 from analysis.progress import Progress
 
 
@@ -90,4 +91,40 @@ def _writing_lines(points: Sequence[Any]) -> list[str]:
         f"{point.n:3}  {point.repetition_rate:8.1%}  {point.distinct_rate:8.1%}  {point.generated_tokens:6.1f}  "
         f"{point.sum_acc:.1%}"
         for point in written
+    ]
+
+
+def damage_lines(result: Any, similar: Sequence[Any]) -> list[str]:
+    """The least damaging block of every size beside the most similar one, and how alike damage and distance rank blocks.
+
+    Args:
+        result: a `DamageResult`.
+        similar: `best` of the distance map that it was compared with.
+    """
+
+    def correlation(value: float | None) -> str:
+        return "  -  " if value is None else f"{value:5.2f}"
+
+    def cost(n: int, start: int) -> str:
+        increase, stderr = result.increase[n - 1][start], result.stderr[n - 1][start]
+        measured = "not finite" if increase is None else f"{increase:6.3f}"
+        return measured if stderr is None else f"{measured} ± {stderr:5.3f}"
+
+    starts = {entry.n: entry.start for entry in similar}
+    metric = result.spec.distances.metric
+    lines = [
+        f"{result.model.name}: unpruned loss {result.unpruned_loss:.3f} nats per token on {result.n_texts} texts; without a "
+        f"block it rises by",
+        "  n    rho  least damage    least damaging block                     similar is      most similar block",
+    ]
+    for entry in result.best:
+        most_similar = Block(starts[entry.n], entry.n)
+        lines.append(
+            f"{entry.n:3}  {correlation(result.rank_correlation_by_size[entry.n - 1])}  {cost(entry.n, entry.start):15} "
+            f"{entry.block.describe():40} {cost(entry.n, most_similar.start):15} {most_similar.describe()}"
+        )
+    return [
+        *lines,
+        f"rho is Spearman's rank correlation of {metric} distance and damage over the blocks of a size; over all blocks "
+        f"{correlation(result.rank_correlation).strip()}",
     ]

@@ -82,6 +82,23 @@ def test_sweeps_of_scattered_and_manual_cuts_that_also_write(capsys, tiny):
     assert "sums right" in output.out
 
 
+def test_damage(capsys, tiny, tmp_path):
+    options = ("--samples", 2, "--seq-len", 24, "--max-size", 2)
+    data = read(capsys, "damage", tiny, *options)
+    assert [len(row) for row in data["increase"]] == [6, 5]
+    assert data["best"][1].keys() == {"n", "start", "increase"}
+    assert {"unpruned_loss", "stderr", "n_measured", "rank_correlation", "rank_correlation_by_size"} <= data.keys()
+    assert data["spec"]["corpus"]["split"] == "validation"
+    assert "text_losses" not in data
+    code, output = run(capsys, "damage", tiny, *options, "--metric", "cosine-tokens", "--json", tmp_path / "out.json")
+    assert code == 0
+    best = data["best"][1]
+    assert f"layers {best['start']}-{best['start'] + 1} (2 layers)" in output.out
+    assert "most similar block" in output.out
+    assert "cosine-tokens distance" in output.out
+    assert json.loads((tmp_path / "out.json").read_text())["increase"] == data["increase"]
+
+
 def test_export(capsys, tiny, tmp_path):
     data = read(capsys, "export", tiny, "--block", "1:2", "--out", tmp_path / "cut")
     assert (tmp_path / "cut" / "model.safetensors").exists()
@@ -99,6 +116,8 @@ def test_jobs_list_is_empty_at_first(capsys):
         (("distances", "TINY", "--texts", "none.txt"), "cannot be read"),
         (("distances", "TINY", "--seq-len", 3), "at least 16"),
         (("distances", "TINY", "--seq-len", 999), "longer than the window"),
+        (("damage", "TINY", "--max-size", 6), "choose max-size 1..5"),
+        (("damage", "TINY", "--max-size", 0), "at least 1"),
         (("sweep", "TINY", "--max-n", 6), "choose max-n 0..5"),
         (("sweep", "TINY", "--max-n", -1), "at least 0"),
         (("evaluate", "TINY", "--block", "4:3"), "the start must be 0..3"),
