@@ -1,7 +1,7 @@
 """The pre-norm residual stream x[0..L], read with hooks on the decoder layers of an unmodified model."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,17 @@ def _hooks(decoder: Decoder, on_input: Any, on_last_output: Any) -> Iterator[Non
         on_last_output(_stream(output))
 
     handles.append(decoder.layers[-1].register_forward_hook(after))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextlib.contextmanager
+def before_each_layer(decoder: Decoder, call: Callable[[], None]) -> Iterator[None]:
+    """Call something before every layer that runs; an exception of it ends the run."""
+    handles = [layer.register_forward_pre_hook(lambda module, args: call()) for layer in decoder.layers]
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from analysis.architecture import Decoder
 from analysis.blocks import Removal
-from analysis.hidden_states import batches, right_padded, run_tails, run_trunk, tokens_per_batch
+from analysis.hidden_states import batches, before_each_layer, right_padded, run_tails, run_trunk, tokens_per_batch
 from analysis.packed_attention import skipping_masked, with_runs
 from analysis.prefix_trees import EncodedQuestion, Option, Row, one_row_each, pack
 
@@ -28,7 +28,7 @@ _LOGITS_AT_ONCE = 1 << 25
 Cuts = Sequence[Removal | None]
 """What to measure in one go; None is the unpruned model."""
 OnBatch = Callable[[int], None]
-"""Told after each piece of work how many units of it are done; may raise `Cancelled`."""
+"""Told again and again how many pieces of work are done; may raise `Cancelled`."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def option_loglikelihoods(
         decoder: the unpruned model; it is not changed.
         questions: what to score.
         cuts: blocks to leave out, each measured on its own.
-        on_batch: told how many of `n_batches(...) * len(cuts)` pieces are done.
+        on_batch: told how many of `n_batches(...) * len(cuts)` pieces are done, the same number many times.
         packed: `can_pack(decoder)`.
 
     Returns:
@@ -159,7 +159,8 @@ def option_loglikelihoods(
     totals = torch.zeros(len(cuts), n_options, dtype=torch.float64)
     rows = pack(questions) if packed else one_row_each(questions)
     done = 0
-    with skipping_masked(decoder):
+    # A long row is many seconds of work, and a cancel shall be heard within a few: hence a report before each layer.
+    with skipping_masked(decoder), before_each_layer(decoder, lambda: on_batch(done)):
         for group in batches([len(row) for row in rows], tokens_per_batch(decoder.device)):
             batch = _batch([rows[index] for index in group], decoder, packed=packed)
             trunk = run_trunk(decoder, batch.input_ids, keep=_depths(cuts, decoder.n_layers), **batch.arguments)
