@@ -1,4 +1,4 @@
-"""Distance maps, sweeps and evaluations from spec to stored result: on a tiny model, and on the starter."""
+"""Distance maps and evaluations from spec to stored result: on a tiny model, and on the starter."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from analysis.blocks import Block
 from analysis.errors import CorpusError, RecipeError
 from analysis.progress import Cancelled, ignore
 from analysis.results import DistanceResult, EvaluateResult
-from analysis.specs import METRICS, BenchmarkSpec, CorpusSpec, DistanceSpec, EvaluateSpec, ModelSpec, SweepSpec
+from analysis.specs import METRICS, CorpusSpec, DistanceSpec, EvaluateSpec, ModelSpec
 
 pytestmark = pytest.mark.usefixtures("cache")
 CORPUS = CorpusSpec("c4", n_texts=6, seq_len=32)
@@ -19,17 +19,6 @@ CORPUS = CorpusSpec("c4", n_texts=6, seq_len=32)
 @pytest.fixture
 def model(tiny_folder):
     return ModelSpec(str(tiny_folder()), dtype="float32")
-
-
-@pytest.fixture
-def sweep_spec(model):
-    return SweepSpec(
-        model=model,
-        benchmark=BenchmarkSpec(limit=60),
-        loss_corpus=CorpusSpec("wiki", n_texts=2, seq_len=24, split="validation"),
-        distances=DistanceSpec(model, CORPUS),
-        max_n=3,
-    )
 
 
 class Told(list):

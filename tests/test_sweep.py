@@ -16,8 +16,17 @@ from analysis import corpora, distance_map, evaluation, scores, scoring, storage
 from analysis.blocks import Block, LayerSet
 from analysis.errors import BlockRangeError, SpecError
 from analysis.progress import Cancelled
-from analysis.results import DistanceResult, SweepResult
-from analysis.specs import BenchmarkSpec, CorpusSpec, DistanceSpec, EvaluateSpec, GenerationSpec, ModelSpec, SweepSpec
+from analysis.results import DamageResult, DistanceResult, SweepResult
+from analysis.specs import (
+    BenchmarkSpec,
+    CorpusSpec,
+    DamageSpec,
+    DistanceSpec,
+    EvaluateSpec,
+    GenerationSpec,
+    ModelSpec,
+    SweepSpec,
+)
 
 pytestmark = pytest.mark.usefixtures("cache")
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -199,6 +208,21 @@ def test_block_influence_removes_the_layers_that_turn_their_input_least(sweep_sp
     for point in result.points[1:]:
         kept = set(range(6)) - set(point.block.layers)
         assert max(influence[layer] for layer in point.block.layers) <= min(influence[layer] for layer in kept)
+
+
+def test_loss_greedy_removes_the_blocks_whose_damage_was_measured_least(sweep_spec):
+    measure = DamageSpec(corpus=CorpusSpec("wiki", n_texts=2, seq_len=24, split="validation"), distances=sweep_spec.distances)
+    result = sweep.run(
+        dataclasses.replace(sweep_spec, strategy="loss-greedy", damage=measure, benchmark=BenchmarkSpec(limit=4))
+    )
+    measured = DamageResult.load(result.spec.damage)
+    assert [point.start for point in result.points[1:]] == [best.start for best in measured.best]
+    # The same texts as the curve's own loss, so the least increase is to be found again in it.
+    for point, least in zip(result.points[1:], measured.best, strict=True):
+        assert point.loss - result.points[0].loss == pytest.approx(least.increase, abs=1e-5)
+    reaching = dataclasses.replace(measure, max_size=2)
+    with pytest.raises(BlockRangeError, match="only of sizes 1 to 2"):
+        sweep.run(dataclasses.replace(sweep_spec, strategy="loss-greedy", damage=reaching))
 
 
 def test_what_a_strategy_does_not_read_does_not_change_its_curve(sweep_spec):
