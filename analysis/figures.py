@@ -35,10 +35,11 @@ def accuracy_curve(
     figure = _curve(figure, sweep, heals, others, ACCURACY, n, dark, height)
     knee = uncertainty.knee(ACCURACY.points(sweep), sweep.lines) if sweep.lines else None
     if knee is not None:
-        at = next(point for point in ACCURACY.points(sweep) if point.n == knee)
+        colour = palette(dark).unpruned
+        figure.add_vline(x=knee, line={"color": colour, "width": 1, "dash": "dot"}, name="cliff")
         figure.add_annotation(
-            x=knee, y=at.acc, text=f"cliff, n = {knee}", ax=22, ay=-26, xanchor="left", font={"size": 11},
-            arrowsize=0.8, arrowwidth=1, arrowcolor=palette(dark).unpruned, standoff=5, name="knee",
+            x=knee, y=1, yref="paper", text=f"cliff, n = {knee}", showarrow=False, xanchor="left", yanchor="top",
+            font={"size": 11, "color": colour},
         )  # fmt: skip
     return figure
 
@@ -88,6 +89,7 @@ def _curve(
         mode=_mode(points),
         name=sweep.spec.strategy if others else "pruned",
         line={"color": colours.pruned, "width": 2.6},
+        legendrank=1,
         marker={"size": 6},
         text=[measure.hover(point) for point in points],
         hovertemplate="%{text}<extra></extra>",
@@ -109,19 +111,24 @@ def _curve(
     _n_axis(figure, max([*drawn, n or 0, sweep.spec.max_n or 1]), n, colours)
     figure.update_yaxes(title=measure.axis, tickformat=measure.tickformat, gridcolor=colours.grid, zeroline=False)
     if measure is ACCURACY:
-        height += _legend_rows(figure) * _LEGEND_ROW
-    figure = finish(figure, height)
-    return figure.update_layout(margin={"t": 30 + _legend_rows(figure) * _LEGEND_ROW}) if measure is ACCURACY else figure
+        return _with_legend(figure, height)
+    return finish(figure, height)
 
 
 _LEGEND_ROW = 18
 """Height of a further row of the legend, pixels."""
+_ONE_ROW = 5
+"""Entries that fit into one row, as long as they are the levels and one curve."""
 
 
-def _legend_rows(figure: Figure) -> int:
-    """Rows of the legend beyond the first on a small screen, where three names of strategies stand side by side."""
+def _with_legend(figure: Figure, height: int) -> Figure:
+    """The chart with room for a legend of one row, or of as many rows of three as many curves need."""
     entries = sum(trace.showlegend is not False for trace in figure.data)
-    return 0 if entries <= 4 else -(-entries // 3) - 1
+    if entries <= _ONE_ROW:
+        return finish(figure, height)
+    more = (-(-entries // 3) - 1) * _LEGEND_ROW
+    figure = finish(figure, height + more)
+    return figure.update_layout(margin={"t": 30 + more}, legend={"entrywidthmode": "fraction", "entrywidth": 0.33})
 
 
 def _n_axis(figure: Figure, last: int, n: int | None, colours: Palette) -> None:
@@ -160,6 +167,7 @@ def _add_other(figure: Figure, sweep: SweepResult, measure: Measure, dark: bool)
         mode=_mode(points),
         name=sweep.spec.strategy,
         line={"color": style.shade(dark=dark), "width": 1.4, "dash": style.dash},
+        legendrank=2,
         marker={"color": style.shade(dark=dark), "size": 5.5, "symbol": style.symbol},
         text=[f"<b>{sweep.spec.strategy}</b><br>{measure.hover(point)}" for point in points],
         hovertemplate="%{text}<extra></extra>",
@@ -181,8 +189,9 @@ def _add_draws(figure: Figure, draws: Sequence[SweepResult], measure: Measure, d
         x=numbers,
         y=means,
         mode="lines",
-        name=f"random, {len(draws)} draws",
+        name=f"random × {len(draws)}",
         line={"color": style.shade(dark=dark), "width": 1.4, "dash": style.dash},
+        legendrank=2,
         text=[
             f"<b>random</b>, n = {n}<br>mean {measure.name} of {len(draws)} draws {mean:{measure.digits}}<br>"
             f"lowest {low:{measure.digits}}, highest {high:{measure.digits}}"

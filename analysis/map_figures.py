@@ -18,6 +18,8 @@ METRIC_UNITS = {
 """What is beside the colours of a distance map, by metric."""
 
 _Cells = Sequence[Sequence[float | None]]
+_BAR = 48
+"""Height that a colour bar above the map takes, pixels."""
 _COLOURS_END_AT = 90
 """Percentile of all blocks where the colours of the damage map end: a few ruinous blocks would make all others look alike."""
 
@@ -174,8 +176,8 @@ def _finish_map(figure: Figure, title: str, height: int, *, above: bool) -> Figu
         "orientation": "h",
         "x": 1.0,
         "xanchor": "right",
-        "y": 1.02 if above else 0.985,
-        "yanchor": "bottom" if above else "top",
+        "y": 1.0 if above else 0.985,
+        "yanchor": "top",
         "len": 0.5,
         "thickness": 10,
         "outlinewidth": 0,
@@ -183,7 +185,10 @@ def _finish_map(figure: Figure, title: str, height: int, *, above: bool) -> Figu
         "title": {"text": title, "side": "top", "font": {"size": 12}},
     }
     figure.update_traces(colorbar=bar, selector={"type": "heatmap"})
-    return finish(figure, height).update_layout(margin={"t": 52 if above else 6, "b": 52})
+    figure = finish(figure, height).update_layout(margin={"t": 6, "b": 52})
+    if above:  # inside the figure, since a bar outside of the plot would widen the margins
+        figure.update_yaxes(domain=[0, 1 - _BAR / (height - 58)])
+    return figure
 
 
 def layer_strip(n_layers: int, block: Removal | None, *, dark: bool = False, height: int = 62) -> Figure:

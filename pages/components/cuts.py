@@ -54,7 +54,12 @@ def of_size(sweep: SweepResult | None, n: int) -> list[Point]:
 
 
 def path(strategy: str, distances: DistanceResult, sweep: SweepResult | None, damage: DamageResult | None) -> list[Best]:
-    """The chosen block of each size, with its distance on the map; sizes whose cut is unknown or no block are left out."""
+    """The chosen block of each size, with its distance on the map; sizes whose cut is unknown or no block are left out.
+
+    Only blocks that follow a rule make a path: not those at random or by hand, nor layers one by one.
+    """
+    if strategy in ("random", "manual", "block-influence"):
+        return []
     chosen = [at(n, strategy, distances, sweep, damage).removed for n in range(1, distances.n_layers)]
     return [
         Best(block.size, block.start, distances.mean[block.size - 1][block.start])

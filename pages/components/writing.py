@@ -30,7 +30,7 @@ def show(sweep: SweepResult | None, n: int) -> None:
             file_name="writing",
         )  # fmt: skip
     with right:
-        formats = {"length, tokens": "%.0f"}
+        formats = {"tokens": "%.0f"}
         chart.table(_rows(points), key="t-writing", alt="What each cut writes", file_name="writing", formats=formats)
 
 
@@ -43,10 +43,10 @@ def _rows(points: list[Point]) -> list[dict]:
     return [
         {
             "n": point.n,
-            "repeated 4-grams": words.percent(point.repetition_rate),
-            "distinct tokens": words.percent(point.distinct_rate),
-            "length, tokens": point.generated_tokens,
-            "sums right ± se": words.percent(point.sum_acc, point.sum_acc_stderr),
+            "repeats": words.percent(point.repetition_rate),
+            "distinct": words.percent(point.distinct_rate),
+            "tokens": point.generated_tokens,
+            "sums right": words.percent(point.sum_acc, point.sum_acc_stderr),
             "layers": point.block.describe() if point.block else "none",
         }
         for point in points

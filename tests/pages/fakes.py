@@ -121,7 +121,8 @@ def sweep(
     points = [_point(cut, strategy, draw, asked or limit, writes) for cut in removed]
     spec = SweepSpec(
         model=MODEL, benchmark=BenchmarkSpec(identity="q", limit=limit),
-        loss_corpus=replace(default_loss_corpus(), identity="w"), distances=distances().spec, strategy=strategy, max_n=15, draw=draw, blocks=cuts,
+        loss_corpus=replace(default_loss_corpus(), identity="w"), distances=distances().spec,
+        strategy=strategy, max_n=15, draw=draw, blocks=cuts,
         generation=GenerationSpec() if writes else None,
     )  # fmt: skip
     given = [
