@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from statistics import fmean
+from typing import Any
 
 from plotly.graph_objs import Figure
 
@@ -108,11 +109,18 @@ def _curve(
         )
     # The slider may stand beyond what was swept: the axis then reaches out to it.
     drawn = [point.n for curve in (sweep, *others) for point in curve.points]
-    _n_axis(figure, max([*drawn, n or 0, sweep.spec.max_n or 1]), n, colours)
-    figure.update_yaxes(title=measure.axis, tickformat=measure.tickformat, gridcolor=colours.grid, zeroline=False)
-    if measure is ACCURACY:
-        return _with_legend(figure, height)
-    return finish(figure, height)
+    last = max([*drawn, n or 0, sweep.spec.max_n or 1])
+    rows = _more_legend_rows(figure) if measure is ACCURACY else 0
+    finish(
+        figure,
+        height + rows * _LEGEND_ROW,
+        x=_n_axis(last, colours),
+        y={"title": measure.axis, "tickformat": measure.tickformat, "gridcolor": colours.grid},
+        margin={"t": 30 + rows * _LEGEND_ROW},
+        legend={"entrywidthmode": "fraction", "entrywidth": 0.33} if rows else {},
+    )
+    _mark(figure, n, colours)
+    return figure
 
 
 _LEGEND_ROW = 18
@@ -121,19 +129,26 @@ _ONE_ROW = 5
 """Entries that fit into one row, as long as they are the levels and one curve."""
 
 
-def _with_legend(figure: Figure, height: int) -> Figure:
-    """The chart with room for a legend of one row, or of as many rows of three as many curves need."""
+def _more_legend_rows(figure: Figure) -> int:
+    """Rows of the legend beyond the first, where three entries stand side by side."""
     entries = sum(trace.showlegend is not False for trace in figure.data)
-    if entries <= _ONE_ROW:
-        return finish(figure, height)
-    more = (-(-entries // 3) - 1) * _LEGEND_ROW
-    figure = finish(figure, height + more)
-    return figure.update_layout(margin={"t": 30 + more}, legend={"entrywidthmode": "fraction", "entrywidth": 0.33})
+    return 0 if entries <= _ONE_ROW else -(-entries // 3) - 1
 
 
-def _n_axis(figure: Figure, last: int, n: int | None, colours: Palette) -> None:
-    figure.update_xaxes(title="removed layers n", range=[-0.5, last + 0.5], zeroline=False, gridcolor=colours.grid)
-    figure.update_xaxes(tickmode="linear", dtick=1 if last <= 10 else 2 if last <= 20 else 5, tickangle=0)
+def _n_axis(last: int, colours: Palette) -> dict[str, Any]:
+    step = 1 if last <= 10 else 2 if last <= 20 else 5
+    return {
+        "title": "removed layers n",
+        "range": [-0.5, last + 0.5],
+        "gridcolor": colours.grid,
+        "tickmode": "linear",
+        "dtick": step,
+        "tickangle": 0,
+    }
+
+
+def _mark(figure: Figure, n: int | None, colours: Palette) -> None:
+    """The line at the slider's n."""
     if n is not None:
         figure.add_vline(x=n, line={"color": colours.marker, "width": 1.2}, opacity=0.75)
 
@@ -229,6 +244,8 @@ def writing_curve(sweep: SweepResult, *, n: int | None = None, dark: bool = Fals
             ],
             hovertemplate="%{text}<extra></extra>",
         )
-    _n_axis(figure, max([point.n for point in sweep.points] + [n or 0, 1]), n, colours)
-    figure.update_yaxes(title="share", tickformat=".0%", range=[-0.04, 1.04], gridcolor=colours.grid, zeroline=False)
-    return finish(figure, height)
+    last = max([point.n for point in sweep.points] + [n or 0, 1])
+    y = {"title": "share", "tickformat": ".0%", "range": [-0.04, 1.04], "gridcolor": colours.grid}
+    finish(figure, height, x=_n_axis(last, colours), y=y)
+    _mark(figure, n, colours)
+    return figure

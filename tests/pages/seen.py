@@ -19,7 +19,7 @@ def charts(at) -> dict[str, dict]:
     found = {}
     for figure in figures(at).values():
         axis = figure["layout"].get("yaxis", {}).get("title", {})
-        found[axis.get("text", "strip")] = figure
+        found[axis.get("text") or "strip"] = figure
     return found
 
 
