@@ -68,6 +68,11 @@ class Block(Spec):
             raise BlockRangeError(f"A block is written START:SIZE, for example 11:5, not {text!r}.") from error
 
 
+def blocks_up_to(max_size: int, n_layers: int) -> list[Block]:
+    """All blocks of 1 .. `max_size` layers in a model of `n_layers`, by size and then by start."""
+    return [Block(start, size) for size in range(1, max_size + 1) for start in range(n_layers - size + 1)]
+
+
 @dataclass(frozen=True)
 class LayerSet(Spec):
     """Removed layers with kept ones between them, 0-based and ascending; one unbroken run of layers is a `Block`."""

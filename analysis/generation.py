@@ -18,7 +18,8 @@ import torch
 
 from analysis import corpora
 from analysis.architecture import Decoder
-from analysis.specs import CorpusSpec
+from analysis.results import Continuation, GenerationCheck, SumAnswer
+from analysis.specs import CorpusSpec, GenerationSpec
 
 PROMPT_TOKENS = 32
 """Tokens of a document's beginning that are to be continued."""
@@ -37,52 +38,11 @@ OnStep = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Continuation:
-    """What followed one prompt."""
-
-    prompt: str
-    text: str
-    n_tokens: int
-    """Length, the end-of-text token not counted."""
-    repetition_rate: float
-    """Share of its runs of four tokens that have occurred before in it, in [0, 1]."""
-    distinct_rate: float
-    """Distinct tokens per token, in [0, 1]."""
-    ended: bool
-    """Whether the model ended the text itself."""
-
-
-@dataclass(frozen=True)
 class Sum:
     """A sum to do."""
 
     question: str
     answer: int
-
-
-@dataclass(frozen=True)
-class SumAnswer:
-    """A sum and what the model wrote."""
-
-    question: str
-    answer: int
-    text: str
-    is_right: bool
-
-
-@dataclass(frozen=True)
-class GenerationCheck:
-    """What one model, cut or not, wrote."""
-
-    continuations: list[Continuation]
-    sums: list[SumAnswer]
-    repetition_rate: float
-    """Means over the continuations."""
-    distinct_rate: float
-    n_tokens: float
-    acc: float
-    """Share of the sums that came out right."""
-    acc_stderr: float
 
 
 def repetition_rate(tokens: Sequence[int], n: int = 4) -> float:
@@ -203,28 +163,19 @@ def seeded_prompts(tokenizer: Any, n: int, seed: int = 0) -> list[list[int]]:
 
 
 def check(
-    decoder: Decoder,
-    tokenizer: Any,
-    *,
-    n_prompts: int = 8,
-    n_sums: int = 24,
-    max_new_tokens: int = 64,
-    seed: int = 0,
-    on_step: OnStep = lambda done, total: None,
+    decoder: Decoder, tokenizer: Any, spec: GenerationSpec, on_step: OnStep = lambda done, total: None
 ) -> GenerationCheck:
     """Let the model, as it is now, continue seeded prompts and do seeded sums.
 
     Args:
         decoder: the model, whole, inside `pruning.without_block`, cut for good, or healed.
         tokenizer: its tokenizer.
-        n_prompts: articles to continue.
-        n_sums: sums to do.
-        max_new_tokens: longest continuation.
-        seed: picks the articles and the sums.
+        spec: how many prompts and sums, and which.
         on_step: told about the progress of the continuations, then of the sums.
     """
-    written = continuations(decoder, tokenizer, seeded_prompts(tokenizer, n_prompts, seed), max_new_tokens, on_step)
-    asked = sums(n_sums, seed)
+    prompts = seeded_prompts(tokenizer, spec.n_prompts, spec.seed)
+    written = continuations(decoder, tokenizer, prompts, spec.max_new_tokens, on_step)
+    asked = sums(spec.n_sums, spec.seed)
     encoded = [list(tokenizer(sum_prompt(one)).input_ids) for one in asked]
     answers = [
         SumAnswer(one.question, one.answer, text, first_number(text.partition("\n")[0]) == one.answer)

@@ -6,7 +6,19 @@ from typing import Any
 
 import torch
 
-from analysis import adapters, benchmarks, checkpoints, corpora, evaluation, machine, models, packing, pruning, storage
+from analysis import (
+    adapters,
+    benchmarks,
+    checkpoints,
+    corpora,
+    evaluation,
+    machine,
+    material,
+    models,
+    packing,
+    pruning,
+    storage,
+)
 from analysis.architecture import find_decoder
 from analysis.errors import NotEnoughMemoryError, RecipeError
 from analysis.evaluation import Load, Measured
@@ -184,7 +196,7 @@ class _Heal:
         def report(progress: Progress) -> None:
             self.on_progress(replace(progress, phase=f"{progress.phase} ({which} model)"))
 
-        measured = evaluation.measure(loaded, self.spec.benchmark, loss_corpus, report, **options)
+        measured = evaluation.measure(loaded, self.spec.benchmark, loss_corpus, on_progress=report, **options)
         self.result = replace(self.result, n_tokens=self.result.n_tokens + measured.n_tokens)
         return measured
 
@@ -217,7 +229,7 @@ class _Heal:
     def train(self, trainer: Trainer, healed: LoadedModel) -> None:
         """Take the remaining steps, with a validation loss and a checkpoint every so often."""
         spec, began, first = self.spec, time.perf_counter(), trainer.steps_done
-        texts = evaluation.material(healed, None, spec.validation).texts
+        texts = material.prepare(healed, None, spec.validation).texts
         validated = self.result.validations[-1].step if self.result.validations else -1
         while True:
             if _due(trainer.steps_done, validated, spec):

@@ -1,7 +1,7 @@
 """The pre-norm residual stream x[0..L], read with hooks on the decoder layers of an unmodified model."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,17 @@ def _hooks(decoder: Decoder, on_input: Any, on_last_output: Any) -> Iterator[Non
             handle.remove()
 
 
+@contextlib.contextmanager
+def before_each_layer(decoder: Decoder, call: Callable[[], None]) -> Iterator[None]:
+    """Call something before every layer that runs; an exception of it ends the run."""
+    handles = [layer.register_forward_pre_hook(lambda module, args: call()) for layer in decoder.layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def _input_stream(args: Any, kwargs: Any) -> Tensor:
     return args[0] if args else kwargs["hidden_states"]
 
@@ -74,26 +85,42 @@ def right_padded(sequences: Sequence[Sequence[int]]) -> Tensor:
 
 
 @torch.inference_mode()
-def last_token_states(decoder: Decoder, sequences: Sequence[Sequence[int]]) -> Tensor:
-    """x[0..L] at the last real token of each sequence, from one forward pass without the vocabulary head.
+def token_streams(decoder: Decoder, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
+    """x[0..L] at every real token of a batch, from one forward pass without the vocabulary head.
 
     Args:
         decoder: the model, taken apart.
         sequences: token ids of one batch.
 
     Returns:
-        (batch, L+1, hidden_size), float32, on the CPU; x[L] is taken before the final norm.
+        L+1 tensors (n_tokens, hidden_size), in the model's dtype and on its device: the tokens of one sequence after
+        another, without padding; x[L] is taken before the final norm.
     """
-    last = torch.tensor([len(sequence) - 1 for sequence in sequences])
-    rows = torch.arange(len(sequences))
+    padded = right_padded(sequences)
+    lengths = torch.tensor([len(sequence) for sequence in sequences])
+    real = (torch.arange(padded.shape[1]) < lengths[:, None]).flatten().nonzero()[:, 0]
     kept: list[Tensor] = []
 
     def keep(stream: Tensor) -> None:
-        kept.append(stream[rows.to(stream.device), last.to(stream.device)].float())
+        kept.append(stream.flatten(0, 1)[real.to(stream.device)])
 
     with _hooks(decoder, lambda index, args, kwargs: keep(_input_stream(args, kwargs)), keep):
-        decoder.body(input_ids=right_padded(sequences).to(decoder.device), use_cache=False)
-    return torch.stack([state.cpu() for state in kept], dim=1)
+        decoder.body(input_ids=padded.to(decoder.device), use_cache=False)
+    return kept
+
+
+def last_token_states(streams: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
+    """x[0..L] at the last real token of each sequence.
+
+    Args:
+        streams: as `token_streams` returns them.
+        lengths: tokens of each sequence.
+
+    Returns:
+        (batch, L+1, hidden_size), float32, on the CPU.
+    """
+    last = torch.tensor(lengths).cumsum(0) - 1
+    return torch.stack([stream[last.to(stream.device)].float().cpu() for stream in streams], dim=1)
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ _started: list[subprocess.Popen[bytes]] = []
 
 _TITLES = {
     "distances": "Distance map",
+    "damage": "Damage map",
     "sweep": "Accuracy curve",
     "evaluate": "Evaluation",
     "heal": "Heal",

@@ -1,7 +1,7 @@
 """`python -m analysis.precomputed`: make the committed results of the starter model that are on screen at first open.
 
-They are ordinary results of ordinary runs, with their provenance, less what a first look does not need: the kept states and
-the per-question answers.
+They are ordinary results of ordinary runs, with their provenance, less what a first look does not need: what is kept of
+each text, and most of the per-question answers. Kinds of results may be named (`… precomputed heal`) to renew only those.
 """
 
 import dataclasses
@@ -9,36 +9,58 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 
 from analysis import storage
 from analysis.progress import Progress
 from analysis.result import Result
-from analysis.results import DistanceResult, HealResult, SweepResult
-from analysis.specs import BenchmarkSpec, CorpusSpec, DistanceSpec, InspectSpec, SweepSpec
+from analysis.results import RESULTS, DamageResult, DistanceResult, HealResult, SweepResult
+from analysis.specs import (
+    BenchmarkSpec,
+    CorpusSpec,
+    DamageSpec,
+    DistanceSpec,
+    GenerationSpec,
+    InspectSpec,
+    SweepSpec,
+)
 
 _LIMIT_BYTES = 2_000_000
 _QUESTIONS = BenchmarkSpec(limit=200)
 """Asked of every cut and of the healed model, so that they stand on one chart."""
+_CURVES = [(name, 0) for name in ("similarity", "deepest", "reverse", "block-influence", "loss-greedy")]
+_CURVES += [("random", draw) for draw in range(3)]
+_WITH_ANSWERS = ("similarity", "deepest")
+"""Strategies whose answers are kept, for paired comparisons; those of all would take megabytes."""
 
 
-def main() -> int:
-    """Compute everything in a cache of its own and put it in place; about ten minutes on two cores."""
-    from analysis import distance_map, healing, inspection, models, recipes, sweep
+def main(kinds: Sequence[str] = ()) -> int:
+    """Compute everything, or what is needed for some kinds, in a cache of its own and put it in place.
 
+    About twenty minutes on two cores for everything.
+    """
+    from analysis import damage, distance_map, healing, inspection, models, recipes, sweep
+
+    kinds = kinds or tuple(RESULTS)
+    if unknown := set(kinds) - set(RESULTS):
+        raise SystemExit(f"There are no results of kind {', '.join(sorted(unknown))}; choose from {', '.join(RESULTS)}.")
     _remember_models()
     load = models.WarmModels()
-    results: list[Result] = [inspection.run(InspectSpec(), _tell)]
-    for texts in ("c4", "wiki"):
-        results.append(distance_map.run(DistanceSpec(corpus=CorpusSpec(source=texts)), _tell, load=load))
-    for strategy in ("similarity", "deepest"):
-        spec = SweepSpec(benchmark=_QUESTIONS, strategy=strategy, max_n=15)
-        results.append(sweep.run(spec, _tell, load=load))
+    inspected = inspection.run(InspectSpec(), _tell)
+    maps = [distance_map.run(DistanceSpec(corpus=CorpusSpec(source=texts)), _tell, load=load) for texts in ("c4", "wiki")]
+    results: list[Result] = [inspected, *maps]
+    if "damage" in kinds or "sweep" in kinds:
+        results.append(damage.run(DamageSpec(), _tell, load=load))
+    for strategy, draw in _CURVES if "sweep" in kinds else ():
+        spec = SweepSpec(benchmark=_QUESTIONS, strategy=strategy, max_n=15, draw=draw)
+        writes = GenerationSpec() if strategy == "similarity" else None
+        results.append(sweep.run(dataclasses.replace(spec, generation=writes), _tell, load=load))
     load.clear()
-    best = next(result for result in results if isinstance(result, DistanceResult)).best
-    block = next(entry.block for entry in best if entry.n == 5)
-    heal = recipes.heal_spec("quick", model=results[0].spec.model, block=block, benchmark=_QUESTIONS)
-    results.append(healing.run(heal, _tell))
-    _publish(results)
+    if "heal" in kinds:
+        block = next(entry.block for entry in maps[0].best if entry.n == 5)
+        heal = recipes.heal_spec("quick", model=inspected.spec.model, block=block, benchmark=_QUESTIONS)
+        results.append(healing.run(heal, _tell))
+    _publish(results, kinds)
     return 0
 
 
@@ -56,14 +78,19 @@ def _tell(progress: Progress) -> None:
     sys.stderr.write(f"\r{progress.phase} {progress.done}/{progress.total}      ")
 
 
-def _publish(results: list[Result]) -> None:
+def _publish(results: list[Result], kinds: Sequence[str]) -> None:
     target = storage.precomputed_dir()
-    shutil.rmtree(target, ignore_errors=True)
+    for kind in kinds:
+        shutil.rmtree(target / kind, ignore_errors=True)
     for result in results:
+        if result.kind not in kinds:
+            continue
         lean: Result = result
         if isinstance(result, DistanceResult):
-            lean = dataclasses.replace(result, states=None)
-        if isinstance(result, SweepResult):
+            lean = dataclasses.replace(result, states=None, text_distances=None)
+        if isinstance(result, DamageResult):
+            lean = dataclasses.replace(result, text_losses=None)
+        if isinstance(result, SweepResult) and result.spec.strategy not in _WITH_ANSWERS:
             lean = dataclasses.replace(result, questions=[])
         if isinstance(result, HealResult):
             lean = dataclasses.replace(result, adapter=None)
@@ -78,4 +105,4 @@ def _publish(results: list[Result]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from analysis.tasks import Question
 
-ROW_TOKENS = 512
-"""Packed tokens per row: attention costs the square of it, and padding and repeated prefixes cost less the longer it is."""
+ROW_TOKENS = 1024
+"""Packed tokens per row: all that a CPU runs at once, so that no row there is padded to another's length."""
+SHARED_ROW_TOKENS = 4096
+"""Most tokens of a row whose questions share most of theirs; its mask takes the square of it, 64 MB in float32."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +101,13 @@ class Row:
 
     def cost(self, options: Sequence[Option]) -> int:
         """How many tokens the options would add."""
-        new: set[tuple[int, ...]] = set()
+        new: dict[tuple[int, int], int] = {}
         for option in options:
             node = -1
-            for depth, token in enumerate(option.tokens[:-1]):
-                node = self._children.get((node, token), -2) if node != -2 else -2
-                if node == -2:
-                    new.update(option.tokens[:end] for end in range(depth + 1, len(option.tokens)))
-                    break
+            for token in option.tokens[:-1]:
+                child = self._children.get((node, token))
+                # Nodes that do not exist yet are numbered from -2 down, apart from those that do.
+                node = new.setdefault((node, token), -2 - len(new)) if child is None else child
         return len(new)
 
     def add(self, number: int, option: Option) -> None:
@@ -136,15 +137,23 @@ class Row:
         return seen
 
 
-def pack(questions: Sequence[EncodedQuestion], row_tokens: int = ROW_TOKENS) -> list[Row]:
-    """Pack questions, in order, into rows of at most `row_tokens` (or of one question, when it alone is longer).
+def pack(
+    questions: Sequence[EncodedQuestion], row_tokens: int = ROW_TOKENS, shared_row_tokens: int = SHARED_ROW_TOKENS
+) -> list[Row]:
+    """Pack questions, in order, into rows; options are numbered through, and all options of a question are in one row.
 
-    Options are numbered through over all questions. All options of a question are in one row.
+    A question joins the row before it as long as the row stays within `row_tokens`, or within `shared_row_tokens` where the
+    row already holds most of the question's tokens: then a new row would repeat more tokens, such as worked examples, than
+    the question has of its own. (Attention adds nothing to that: a question's own tokens look at the prefix and at
+    themselves in any row, see `packed_attention`.) Questions of one group must stand together to find each other's prefix.
+    A question that is longer than a row has one to itself.
     """
     rows = [Row()]
     number = 0
     for question in questions:
-        if len(rows[-1]) and len(rows[-1]) + rows[-1].cost(question.options) > row_tokens:
+        added = rows[-1].cost(question.options)
+        shared = Row().cost(question.options) - added
+        if len(rows[-1]) and len(rows[-1]) + added > (shared_row_tokens if shared > added else row_tokens):
             rows.append(Row())
         for option in question.options:
             rows[-1].add(number, option)

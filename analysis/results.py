@@ -82,11 +82,14 @@ class DistanceResult(Result):
     """Same shape as `mean`: share of bootstrap resamples of the texts in which this block is the best of its size."""
     others: dict[str, list[list[float]]] = field(default_factory=dict)
     """By the name of a metric, the mean map of that metric on the same texts, shaped like `mean`."""
+    text_distances: np.ndarray | None = None
+    """Every metric between every pair of depths per text, (n_texts, len(METRICS), L+1, L+1), float64, metrics in the order of
+    `METRICS`: another metric's map follows from it without the model. None in precomputed results."""
 
     @classmethod
     def array_names(cls) -> tuple[str, ...]:
-        """The kept states."""
-        return ("states",)
+        """What is kept of each text."""
+        return ("states", "text_distances")
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,8 @@ class DamageResult(Result):
     unpruned_loss: float
     """Mean next-token cross-entropy of the unpruned model, nats per token; 0 until a text is measured."""
     increase: list[list[float | None]]
-    """Row n-1 holds n = 1..max_size; entry l is the mean over texts of the loss without [l, l+n) minus the unpruned loss."""
+    """Row n-1 holds n = 1..max_size; entry l is the mean over texts of the loss without [l, l+n) minus the unpruned loss; None
+    until a text is measured, and where the loss of the cut model is no finite number."""
     stderr: list[list[float | None]]
     """Standard errors of `increase` over texts, paired with the unpruned loss of the same text; None until two are measured."""
     n_measured: list[list[int]]
@@ -213,6 +217,47 @@ class Lines:
 
 
 @dataclass(frozen=True)
+class Continuation:
+    """What followed one prompt."""
+
+    prompt: str
+    text: str
+    n_tokens: int
+    """Length, the end-of-text token not counted."""
+    repetition_rate: float
+    """Share of its runs of four tokens that have occurred before in it, in [0, 1]."""
+    distinct_rate: float
+    """Distinct tokens per token, in [0, 1]."""
+    ended: bool
+    """Whether the model ended the text itself."""
+
+
+@dataclass(frozen=True)
+class SumAnswer:
+    """A sum and what the model wrote."""
+
+    question: str
+    answer: int
+    text: str
+    is_right: bool
+
+
+@dataclass(frozen=True)
+class GenerationCheck:
+    """What one model, cut or not, wrote."""
+
+    continuations: list[Continuation]
+    sums: list[SumAnswer]
+    repetition_rate: float
+    """Means over the continuations."""
+    distinct_rate: float
+    n_tokens: float
+    acc: float
+    """Share of the sums that came out right."""
+    acc_stderr: float
+
+
+@dataclass(frozen=True)
 class SweepResult(Result):
     """Accuracy and loss for n = 0 .. max_n on the same questions and texts."""
 
@@ -237,6 +282,8 @@ class SweepResult(Result):
     """Per point, per text: mean next-token cross-entropy, nats."""
     text_tokens: list[int] = field(default_factory=list)
     """Predicted tokens of each text."""
+    writings: list[GenerationCheck | None] = field(default_factory=list)
+    """Per point, what it wrote, once it has been asked; empty where nothing is to be written."""
 
 
 @dataclass(frozen=True)
@@ -255,6 +302,8 @@ class EvaluateResult(Result):
     skipped_rows: list[str] = field(default_factory=list)
     """Rows of the user's own question file that could not be asked, each with its number and the reason."""
     text_losses: list[float] = field(default_factory=list)
+    writing: GenerationCheck | None = None
+    """What it wrote, if it was asked to."""
 
 
 @dataclass(frozen=True)

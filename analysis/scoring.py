@@ -4,7 +4,8 @@ Two savings, neither of which changes a result:
 
 * Shared context. Questions run as packed prefix trees (`prefix_trees`): a prefix that sequences share, such as a context
   or worked examples, is computed once. Every token attends to its own ancestors only and is placed at its own depth, so
-  it sees exactly what it would see alone. Families that cannot do that run one row per option (`can_pack`).
+  it sees exactly what it would see alone, and what nothing sees is not computed (`packed_attention`). Families that cannot
+  do that run one row per option (`can_pack`).
 * Shared trunk. The layers before a cut see no difference, so the unpruned model runs once and each cut runs only the
   layers after it, from the kept residual stream (`hidden_states.run_trunk`, `run_tails`).
 """
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from analysis.architecture import Decoder
 from analysis.blocks import Removal
-from analysis.hidden_states import batches, right_padded, run_tails, run_trunk, tokens_per_batch
+from analysis.hidden_states import batches, before_each_layer, right_padded, run_tails, run_trunk, tokens_per_batch
+from analysis.packed_attention import skipping_masked, with_runs
 from analysis.prefix_trees import EncodedQuestion, Option, Row, one_row_each, pack
 
 _LOGITS_AT_ONCE = 1 << 25
@@ -26,7 +28,7 @@ _LOGITS_AT_ONCE = 1 << 25
 Cuts = Sequence[Removal | None]
 """What to measure in one go; None is the unpruned model."""
 OnBatch = Callable[[int], None]
-"""Told after each piece of work how many units of it are done; may raise `Cancelled`."""
+"""Told again and again how many pieces of work are done; may raise `Cancelled`."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def _packed_arguments(rows: Sequence[Row], longest: int, decoder: Decoder) -> di
 
     def additive(seen: Tensor) -> Tensor:
         mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
-        return mask[:, None].to(decoder.device)
+        return with_runs(mask[:, None].to(decoder.device), seen)
 
     mask: Tensor | dict[str, Tensor]
     window = _sliding_window(decoder)
@@ -115,11 +117,12 @@ def can_pack(decoder: Decoder) -> bool:
     options = [Option((3, 5, 4, 6, 7), 2), Option((3, 5, 4, 8, 9), 2)]
     row = pack([EncodedQuestion(options, truncated=False)])[0]
     try:
-        together = decoder.body(
-            input_ids=torch.tensor([row.tokens], device=decoder.device),
-            use_cache=False,
-            **_packed_arguments([row], len(row), decoder),
-        )[0]
+        with skipping_masked(decoder):
+            together = decoder.body(
+                input_ids=torch.tensor([row.tokens], device=decoder.device),
+                use_cache=False,
+                **_packed_arguments([row], len(row), decoder),
+            )[0]
         alone = decoder.body(input_ids=torch.tensor([options[1].tokens[:-1]], device=decoder.device), use_cache=False)[0]
     except (RuntimeError, ValueError, TypeError, KeyError, IndexError):
         return False
@@ -146,7 +149,7 @@ def option_loglikelihoods(
         decoder: the unpruned model; it is not changed.
         questions: what to score.
         cuts: blocks to leave out, each measured on its own.
-        on_batch: told how many of `n_batches(...) * len(cuts)` pieces are done.
+        on_batch: told how many of `n_batches(...) * len(cuts)` pieces are done, the same number many times.
         packed: `can_pack(decoder)`.
 
     Returns:
@@ -156,14 +159,16 @@ def option_loglikelihoods(
     totals = torch.zeros(len(cuts), n_options, dtype=torch.float64)
     rows = pack(questions) if packed else one_row_each(questions)
     done = 0
-    for group in batches([len(row) for row in rows], tokens_per_batch(decoder.device)):
-        batch = _batch([rows[index] for index in group], decoder, packed=packed)
-        trunk = run_trunk(decoder, batch.input_ids, keep=_depths(cuts, decoder.n_layers), **batch.arguments)
-        for index, stream in run_tails(decoder, trunk, cuts):
-            states = stream.flatten(0, 1)[batch.where]
-            totals[index].index_add_(0, batch.target_options, _target_loglikelihoods(decoder, states, batch))
-            done += 1
-            on_batch(done)
+    # A long row is many seconds of work, and a cancel shall be heard within a few: hence a report before each layer.
+    with skipping_masked(decoder), before_each_layer(decoder, lambda: on_batch(done)):
+        for group in batches([len(row) for row in rows], tokens_per_batch(decoder.device)):
+            batch = _batch([rows[index] for index in group], decoder, packed=packed)
+            trunk = run_trunk(decoder, batch.input_ids, keep=_depths(cuts, decoder.n_layers), **batch.arguments)
+            for index, stream in run_tails(decoder, trunk, cuts):
+                states = stream.flatten(0, 1)[batch.where]
+                totals[index].index_add_(0, batch.target_options, _target_loglikelihoods(decoder, states, batch))
+                done += 1
+                on_batch(done)
     return [list(_by_question(row.tolist(), questions)) for row in totals]
 
 

@@ -1,11 +1,17 @@
-"""Which block to drop for a given number of layers: the paper's similarity rule and its simple heuristic."""
+"""Which layers to drop for a given number of them: the paper's two rules and what they are compared with."""
 
+import random
 from collections.abc import Sequence
 
-from analysis.blocks import Block
+from analysis.blocks import Block, Removal, removal
 from analysis.errors import BlockRangeError, SpecError
-from analysis.results import Best
+from analysis.results import Best, LeastDamage
 from analysis.specs import STRATEGIES
+
+NEEDS_MAP = ("similarity", "block-influence")
+"""Strategies that read a distance map."""
+NEEDS_DAMAGE = ("loss-greedy",)
+"""Strategies that read a damage map."""
 
 
 def best_blocks(mean: Sequence[Sequence[float]]) -> list[Best]:
@@ -26,21 +32,39 @@ def best_blocks(mean: Sequence[Sequence[float]]) -> list[Best]:
     return best
 
 
-def choose(strategy: str, n: int, *, n_layers: int, best: Sequence[Best] = ()) -> Block | None:
-    """The block that a strategy removes.
+def choose(
+    strategy: str,
+    n: int,
+    *,
+    n_layers: int,
+    best: Sequence[Best] = (),
+    influence: Sequence[float] = (),
+    least: Sequence[LeastDamage] = (),
+    draw: int = 0,
+) -> Removal | None:
+    """The layers that a strategy removes.
 
     Args:
-        strategy: `similarity` (argmin of the distance map) or `deepest` (layers L-1-n .. L-2: the last layer stays).
+        strategy: one of
+            `similarity`: argmin of the distance map (arXiv:2403.17887, section 3.2);
+            `deepest`: layers L-1-n .. L-2, the last one stays (the same paper's simple heuristic);
+            `reverse`: the very last n layers, L-n .. L-1 (arXiv:2411.15558);
+            `block-influence`: the n layers of least influence, wherever they are (ShortGPT, arXiv:2403.03853);
+            `loss-greedy`: the block whose removal was measured to raise the loss least;
+            `random`: a block drawn uniformly among those of its size, independently for every n.
         n: number of layers to remove, 0..L-1.
         n_layers: L.
-        best: `best_blocks` of the distance map; needed by `similarity`.
+        best: for `similarity`, the most similar block of each size.
+        influence: for `block-influence`, that of each layer.
+        least: for `loss-greedy`, the block of each size whose removal was measured to cost least.
+        draw: for `random`, the seed.
 
     Returns:
-        The block, or None for n = 0.
+        The removed layers, or None for n = 0.
 
     Raises:
-        BlockRangeError: when n is outside 0..L-1.
-        SpecError: for an unknown strategy.
+        BlockRangeError: when n is outside 0..L-1, or `loss-greedy` has no measured block of that size.
+        SpecError: for an unknown strategy; `manual` names its blocks itself.
     """
     if not 0 <= n < n_layers:
         raise BlockRangeError(
@@ -50,6 +74,26 @@ def choose(strategy: str, n: int, *, n_layers: int, best: Sequence[Best] = ()) -
         return None
     if strategy == "deepest":
         return Block(n_layers - 1 - n, n)
+    if strategy == "reverse":
+        return Block(n_layers - n, n)
     if strategy == "similarity":
         return next(entry.block for entry in best if entry.n == n)
-    raise SpecError(f"strategy must be one of {', '.join(STRATEGIES)}, not {strategy!r}.")
+    if strategy == "block-influence":
+        ranked = sorted(range(n_layers), key=lambda layer: (influence[layer], -layer))
+        return removal(ranked[:n])
+    if strategy == "random":
+        return Block(random.Random(f"{draw}/{n}").randrange(n_layers - n + 1), n)
+    if strategy == "loss-greedy":
+        return _least_damage(n, least)
+    raise SpecError(f"strategy must be one of {', '.join(STRATEGIES[:-1])}, not {strategy!r}.")
+
+
+def _least_damage(n: int, least: Sequence[LeastDamage]) -> Block:
+    for entry in least:
+        if entry.n == n:
+            return entry.block
+    sizes = [entry.n for entry in least]
+    raise BlockRangeError(
+        f"The damage of blocks of {n} layers has not been measured, only of sizes {min(sizes, default=0)} to "
+        f"{max(sizes, default=0)}; measure a damage map that reaches size {n}."
+    )

@@ -24,7 +24,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from analysis import job_table, processes, storage
-from analysis.errors import LayerscopeError, StorageError
+from analysis.errors import LayerscopeError, StorageError, explain
 from analysis.job_table import CANCELLED, DONE, FAILED, INTERRUPTED, RUNNING, Job, Standing
 from analysis.jobs import reap
 from analysis.progress import Cancelled, OnProgress, Progress
@@ -32,6 +32,7 @@ from analysis.specs import ModelSpec
 
 RUNNERS: Mapping[str, str] = {
     "distances": "analysis.distance_map:run",
+    "damage": "analysis.damage:run",
     "sweep": "analysis.sweep:run",
     "evaluate": "analysis.evaluation:run",
     "heal": "analysis.healing:run",
@@ -233,7 +234,7 @@ class _Worker:
                 traceback.print_exc()
             if run.heard_at is not None:  # a library made another error of our Cancelled
                 return CANCELLED, _CANCELLED, {}
-            return FAILED, _explain(error), {}
+            return FAILED, explain(error), {}
 
     def _warm_one(self) -> bool:
         """Import the next library that jobs will need; False when all are there."""
@@ -344,21 +345,6 @@ def _output_to(path: Path) -> Iterator[None]:
                 stream.flush()
             os.dup2(own, number)
             os.close(own)
-
-
-def _explain(error: BaseException) -> str:
-    """One sentence about what went wrong: our own errors say it themselves."""
-    if isinstance(error, LayerscopeError):
-        return str(error)
-    names = {cls.__name__ for cls in type(error).__mro__}
-    # By name, so that torch need not be imported; its CPU allocator raises a plain RuntimeError.
-    if names & {"MemoryError", "OutOfMemoryError"} or "can't allocate memory" in str(error):
-        return (
-            "The memory was not enough: lower the number of texts, the sequence length or the batch size, load the model in "
-            "4 bits, or close other programs, then resume the job."
-        )
-    first_line = (str(error).strip().splitlines() or ["no message"])[0][:300]
-    return f"This is a bug in Layerscope: {type(error).__name__}: {first_line} (the job's log has the details)."
 
 
 def serve(runners: Mapping[str, str], load: Load, idle_s: float = 900.0, warm: Sequence[str] = ()) -> bool:

@@ -11,7 +11,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import harness  # noqa: E402
 
-from analysis import evaluation, pruning, scoring  # noqa: E402
+from analysis import pruning, scores, scoring  # noqa: E402
 from analysis.blocks import Block  # noqa: E402
 from analysis.models import load  # noqa: E402
 from analysis.prefix_trees import encode  # noqa: E402
@@ -41,7 +41,7 @@ def main() -> None:
             mine = ours[name][place]
             largest = max(abs(a - b) for x, y in zip(mine, theirs, strict=True) for a, b in zip(x, y, strict=True))
             other = sum(
-                evaluation.answer(question, x).prediction != evaluation.answer(question, y).prediction
+                scores.answer(question, x).prediction != scores.answer(question, y).prediction
                 for question, x, y in zip(questions, mine, theirs, strict=True)
             )
             removed = "nothing" if cut is None else cut.describe()

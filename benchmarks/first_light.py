@@ -43,7 +43,7 @@ def fresh_cache() -> None:
 
 
 def bench_map() -> None:
-    """A full distance map of 32 x 256 tokens against a bare forward pass of the decoder body on the same batches."""
+    """A map of 32 x 256 tokens in every metric against a bare forward pass of the decoder body on the same batches."""
     import torch
 
     from analysis import corpora, distances, hidden_states, models, selection
@@ -55,8 +55,12 @@ def bench_map() -> None:
     groups = [[texts[index] for index in group] for group in hidden_states.batches([len(ids) for ids in texts], budget)]
 
     def full_map() -> None:
-        states = torch.cat([hidden_states.last_token_states(loaded.decoder, group) for group in groups])
-        selection.best_blocks(distances.rows_by_size(distances.DistanceSums.of(states).mean))
+        found = []
+        for group in groups:
+            streams, lengths = hidden_states.token_streams(loaded.decoder, group), [len(ids) for ids in group]
+            hidden_states.last_token_states(streams, lengths)
+            found.append(distances.text_distances(streams, lengths))
+        selection.best_blocks(distances.rows_by_size(torch.cat(found)[:, 0].mean(0)))
 
     @torch.inference_mode()
     def bare_forward() -> None:

@@ -2,8 +2,9 @@
 
 import pytest
 
-from analysis import benchmarks, evaluation, specs
+from analysis import benchmarks, scores, specs
 from analysis.errors import BenchmarkError
+from analysis.material import Material
 from analysis.results import Answer
 from analysis.specs import BenchmarkSpec
 from analysis.tasks import TASKS, Question
@@ -141,7 +142,7 @@ def test_micro_and_macro_average_differ_where_subjects_differ_in_size():
     assert benchmarks.macro_average(questions, right) == 0.5
     answers = [Answer(question.id, [0.0, -1.0] if value else [-1.0, 0.0], 0 if value else 1, 0)
                for question, value in zip(questions, right, strict=True)]  # fmt: skip
-    point = evaluation.point(None, questions, answers, [])
+    point = scores.point(None, Material(questions, [], [], [], 10, packed=True), answers)
     assert (point.acc, point.acc_macro) == (0.75, 0.5)
     alone = [Question("q", "", [" a", " b"], 0)]
     assert benchmarks.macro_average(alone, [1.0]) is None

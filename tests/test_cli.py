@@ -63,6 +63,42 @@ def test_sweep_and_evaluate(capsys, tiny):
     assert alone["questions"][0].keys() == {"id", "loglikelihoods", "prediction", "gold"}
 
 
+def test_sweeps_of_scattered_and_manual_cuts_that_also_write(capsys, tiny):
+    options = ("--limit", 4, "--texts", "none", "--generate")
+    data = read(capsys, "sweep", tiny, "--strategy", "manual", "--blocks", "1:1+3:1,2:2", *options)
+    assert [(point["n"], point["start"], point["layers"]) for point in data["points"]] == [
+        (0, None, None),
+        (2, 1, [1, 3]),
+        (2, 2, None),
+    ]
+    assert {"repetition_rate", "distinct_rate", "sum_acc"} <= {
+        name for name, value in data["points"][1].items() if value is not None
+    }
+    alone = read(capsys, "evaluate", tiny, "--block", "1:1+3:1", *options)
+    assert alone["points"][0] == data["points"][1]
+    code, output = run(capsys, "evaluate", tiny, "--block", "1:1+3:1", *options)
+    assert code == 0
+    assert "layers 1, 3 (2 layers), blocks [1, 2) [3, 4)" in output.out
+    assert "sums right" in output.out
+
+
+def test_damage(capsys, tiny, tmp_path):
+    options = ("--samples", 2, "--seq-len", 24, "--max-size", 2)
+    data = read(capsys, "damage", tiny, *options)
+    assert [len(row) for row in data["increase"]] == [6, 5]
+    assert data["best"][1].keys() == {"n", "start", "increase"}
+    assert {"unpruned_loss", "stderr", "n_measured", "rank_correlation", "rank_correlation_by_size"} <= data.keys()
+    assert data["spec"]["corpus"]["split"] == "validation"
+    assert "text_losses" not in data
+    code, output = run(capsys, "damage", tiny, *options, "--metric", "cosine-tokens", "--json", tmp_path / "out.json")
+    assert code == 0
+    best = data["best"][1]
+    assert f"layers {best['start']}-{best['start'] + 1} (2 layers)" in output.out
+    assert "most similar block" in output.out
+    assert "cosine-tokens distance" in output.out
+    assert json.loads((tmp_path / "out.json").read_text())["increase"] == data["increase"]
+
+
 def test_export(capsys, tiny, tmp_path):
     data = read(capsys, "export", tiny, "--block", "1:2", "--out", tmp_path / "cut")
     assert (tmp_path / "cut" / "model.safetensors").exists()
@@ -80,10 +116,15 @@ def test_jobs_list_is_empty_at_first(capsys):
         (("distances", "TINY", "--texts", "none.txt"), "cannot be read"),
         (("distances", "TINY", "--seq-len", 3), "at least 16"),
         (("distances", "TINY", "--seq-len", 999), "longer than the window"),
+        (("damage", "TINY", "--max-size", 6), "choose max-size 1..5"),
+        (("damage", "TINY", "--max-size", 0), "at least 1"),
         (("sweep", "TINY", "--max-n", 6), "choose max-n 0..5"),
         (("sweep", "TINY", "--max-n", -1), "at least 0"),
         (("evaluate", "TINY", "--block", "4:3"), "the start must be 0..3"),
         (("evaluate", "TINY", "--block", "four"), "START:SIZE"),
+        (("sweep", "TINY", "--strategy", "manual"), "needs the blocks"),
+        (("sweep", "TINY", "--blocks", "1:2"), "no other strategy"),
+        (("evaluate", "TINY", "--block", "1:2+2:1"), "share a layer"),
         (("evaluate", "TINY", "--adapter", "nowhere"), "not a PEFT adapter"),
         (("export", "TINY", "--block", "1:1", "--out", "TINY"), "not empty"),
         (("jobs", "show"), "needs the id of a job"),

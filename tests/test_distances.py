@@ -1,11 +1,21 @@
-"""Angular distances: known answers, a brute-force reference, properties, precision."""
+"""Distances of all metrics: known answers, a brute-force reference, properties, precision."""
 
 import math
 
 import pytest
 import torch
+from families import build
 
-from analysis.distances import DistanceSums, angular_distance, pairwise_angular_distances, rows_by_size
+from analysis import architecture
+from analysis.distances import (
+    angular_distance,
+    pairwise_angular_distances,
+    pairwise_relative_l2,
+    rows_by_size,
+    text_distances,
+)
+from analysis.hidden_states import token_streams
+from analysis.specs import METRICS
 
 
 def brute_force(a, b):
@@ -62,21 +72,98 @@ def test_bfloat16_states_keep_small_angles_apart():
     assert len(set(angular_distance(a, b).tolist())) == 64
 
 
+def streams_of(states):
+    """Token states (n_tokens, L+1, hidden_size) as the streams that a forward pass gives."""
+    return list(states.unbind(1))
+
+
+def matrices(states, lengths, name):
+    return text_distances(streams_of(states), lengths)[:, METRICS.index(name)]
+
+
 def test_angles_are_averaged_not_cosines():
     """Mean of 0 and 90 degrees is 45 degrees; the angle of the mean cosine would be 60."""
     states = torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]])
-    sums = DistanceSums.of(states)
-    assert sums.mean[0, 1].item() == pytest.approx(0.25)
-    assert sums.stderr[0, 1].item() == pytest.approx(0.25)
+    assert matrices(states, [1, 1], "angular").mean(0)[0, 1].item() == pytest.approx(0.25)
+    assert matrices(states, [2], "angular-tokens")[0, 0, 1].item() == pytest.approx(0.25)
+    assert matrices(states, [2], "cosine-tokens")[0, 0, 1].item() == pytest.approx(0.5)
+    assert matrices(states, [2], "angular")[0, 0, 1].item() == pytest.approx(0.5)  # the last token alone
 
 
-def test_sums_of_shards_equal_the_sum_of_all():
-    states = torch.randn(30, 6, 8, generator=torch.Generator().manual_seed(5))
-    whole, parts = DistanceSums.of(states, chunk=7), DistanceSums.of(states[:11]) + DistanceSums.of(states[11:])
-    torch.testing.assert_close(whole.mean, parts.mean)
-    torch.testing.assert_close(whole.stderr, parts.stderr)
-    reference = pairwise_angular_distances(states)
-    torch.testing.assert_close(whole.stderr, reference.std(0) / math.sqrt(30))
+@pytest.mark.parametrize("chunk_bytes", [1, 2000, 1 << 24])
+def test_every_metric_agrees_with_a_brute_force_loop(monkeypatch, chunk_bytes):
+    monkeypatch.setattr("analysis.distances._CHUNK_BYTES", chunk_bytes)
+    lengths, depths = [3, 1, 7], 4
+    states = torch.randn(sum(lengths), depths, 10, generator=torch.Generator().manual_seed(6))
+    found = text_distances(streams_of(states), lengths)
+    assert found.shape == (3, len(METRICS), depths, depths)
+    assert found.dtype == torch.float64
+    texts = states.double().split(lengths)
+    for text, tokens in enumerate(texts):
+        for start in range(depths):
+            for stop in range(start + 1, depths):
+                angles = [brute_force(token[start].tolist(), token[stop].tolist()) for token in tokens]
+                written = math.dist(tokens[-1, start].tolist(), tokens[-1, stop].tolist())
+                expected = {
+                    "angular": angles[-1],
+                    "angular-tokens": sum(angles) / len(angles),
+                    "cosine-tokens": sum(1 - math.cos(math.pi * angle) for angle in angles) / len(angles),
+                    "relative-l2": written / math.hypot(*tokens[-1, start].tolist()),
+                }
+                for index, name in enumerate(METRICS):
+                    assert found[text, index, start, stop].item() == pytest.approx(expected[name], abs=1e-9), name
+
+
+def test_relative_l2_known_answers_and_small_differences():
+    """Where a layer writes 1e-9 of the stream, the matrix product would say 0 or noise; the difference says 1e-9."""
+    state = torch.tensor([3.0, 4.0], dtype=torch.float64)
+    states = torch.stack([state, 2 * state, state * (1 + 1e-9), torch.zeros(2, dtype=torch.float64)])[None]
+    written = pairwise_relative_l2(states)[0]
+    assert written[0].tolist() == pytest.approx([0, 1, 1e-9, 1], rel=1e-6)
+    assert written[1, 0].item() == pytest.approx(0.5)
+    assert written[3].tolist() == [1, 1, 1, 0]
+
+
+def test_ranges_and_diagonals_of_all_metrics():
+    states = torch.randn(40, 6, 16, generator=torch.Generator().manual_seed(7))
+    found = text_distances(streams_of(torch.cat([states, -states, states.abs() * 1e-4])), [40, 40, 40])
+    assert (found >= 0).all()
+    assert (torch.diagonal(found, dim1=2, dim2=3) == 0).all()
+    for name, most in (("angular", 1), ("angular-tokens", 1), ("cosine-tokens", 2)):
+        metric = found[:, METRICS.index(name)]
+        assert (metric <= most).all()
+        torch.testing.assert_close(metric, metric.transpose(1, 2))
+
+
+def test_one_token_per_text_makes_the_angles_the_same():
+    states = torch.randn(5, 4, 8, generator=torch.Generator().manual_seed(8))
+    torch.testing.assert_close(matrices(states, [1] * 5, "angular"), matrices(states, [1] * 5, "angular-tokens"))
+
+
+def test_bfloat16_streams_give_right_small_angles():
+    """The exact angle of the rounded states: an angle of 0.003 (in units of pi) to 1e-6, where bfloat16 products give 0."""
+    generator = torch.Generator().manual_seed(9)
+    first = torch.randn(64, 576, generator=generator).bfloat16()
+    second = (first + 0.01 * torch.randn(64, 576, generator=generator)).bfloat16()
+    streams = [first, second]
+    exact = torch.tensor([brute_force(a.tolist(), b.tolist()) for a, b in zip(first, second, strict=True)])
+    assert 0.002 < exact.mean() < 0.005
+    found = text_distances(streams, [64])[0]
+    assert found[METRICS.index("angular-tokens"), 0, 1].item() == pytest.approx(exact.mean().item(), abs=1e-6)
+    assert found[METRICS.index("angular"), 0, 1].item() == pytest.approx(exact[-1].item(), abs=1e-6)
+
+
+@torch.inference_mode()
+def test_block_influence_is_the_papers_formula_on_a_real_forward_pass():
+    """ShortGPT: 1 - mean over tokens of cos(x[l], x[l+1]); x[l] from transformers, so only layers before the last count."""
+    decoder = architecture.find_decoder(build("llama"))
+    texts = [[5, 9, 33, 7, 8, 21], [4, 17, 6]]
+    found = text_distances(token_streams(decoder, texts), [6, 3])[:, METRICS.index("cosine-tokens")]
+    for index, text in enumerate(texts):
+        own = decoder.model(torch.tensor([text]), output_hidden_states=True, use_cache=False).hidden_states
+        for layer in range(decoder.n_layers - 1):
+            influence = 1 - torch.cosine_similarity(own[layer][0].double(), own[layer + 1][0].double(), dim=-1).mean()
+            assert found[index, layer, layer + 1].item() == pytest.approx(influence.item(), abs=1e-5)
 
 
 def test_rows_hold_every_pair_with_start_zero_and_the_last_layer():

@@ -7,7 +7,7 @@ import torch
 from families import build
 from tokenizers.processors import TemplateProcessing
 
-from analysis import architecture, evaluation, pruning, scoring
+from analysis import architecture, pruning, scores, scoring
 from analysis.blocks import Block
 from analysis.models import load
 from analysis.prefix_trees import encode
@@ -38,10 +38,10 @@ def test_acc_norm_divides_by_the_same_lengths(name):
     for question in harness.sample(name, 40):
         values = (-20 * torch.rand(len(question.options), generator=generator)).tolist()
         theirs = harness.verdicts(name, question, values)
-        answered = evaluation.answer(question, values)
+        answered = scores.answer(question, values)
         assert float(answered.prediction == answered.gold) == theirs["acc"]
         if "acc_norm" in theirs:
-            assert float(evaluation.is_right_normalised(question, answered)) == theirs["acc_norm"]
+            assert float(scores.is_right_normalised(question, answered)) == theirs["acc_norm"]
 
 
 def test_mmlu_categories_are_the_harness_own():
@@ -141,6 +141,6 @@ def test_loglikelihoods_of_the_really_cut_starter_model(place, asked, ours):
         print(f"{name}: largest difference {largest:.1e} nats")
         assert largest <= TOLERANCE, name
         for question, values, reference in zip(questions, mine, theirs, strict=True):
-            chosen = evaluation.answer(question, values).prediction
+            chosen = scores.answer(question, values).prediction
             tied = max(reference) - reference[chosen] <= TOLERANCE
             assert tied or harness.verdicts(name, question, reference)["acc"] == float(chosen == question.gold)

@@ -1,17 +1,16 @@
-"""Distance maps, sweeps and evaluations from spec to stored result: on a tiny model, and on the starter."""
+"""Distance maps and evaluations from spec to stored result: on a tiny model, and on the starter."""
 
 import dataclasses
-import json
 
 import pytest
 import torch
 
-from analysis import distance_map, evaluation, models, scoring, storage, sweep
+from analysis import distance_map, evaluation, material, models, storage
 from analysis.blocks import Block
-from analysis.errors import BlockRangeError, CorpusError, RecipeError
+from analysis.errors import CorpusError, RecipeError
 from analysis.progress import Cancelled, ignore
-from analysis.results import DistanceResult, EvaluateResult, SweepResult
-from analysis.specs import BenchmarkSpec, CorpusSpec, DistanceSpec, EvaluateSpec, ModelSpec, SweepSpec
+from analysis.results import DistanceResult, EvaluateResult
+from analysis.specs import METRICS, CorpusSpec, DistanceSpec, EvaluateSpec, ModelSpec
 
 pytestmark = pytest.mark.usefixtures("cache")
 CORPUS = CorpusSpec("c4", n_texts=6, seq_len=32)
@@ -20,17 +19,6 @@ CORPUS = CorpusSpec("c4", n_texts=6, seq_len=32)
 @pytest.fixture
 def model(tiny_folder):
     return ModelSpec(str(tiny_folder()), dtype="float32")
-
-
-@pytest.fixture
-def sweep_spec(model):
-    return SweepSpec(
-        model=model,
-        benchmark=BenchmarkSpec(limit=60),
-        loss_corpus=CorpusSpec("wiki", n_texts=2, seq_len=24, split="validation"),
-        distances=DistanceSpec(model, CORPUS),
-        max_n=3,
-    )
 
 
 class Told(list):
@@ -97,6 +85,65 @@ def test_a_cancelled_map_is_usable_and_goes_on(model, monkeypatch):
     assert min(progress.done for progress in told if progress.phase == "reading the residual stream") == 4
 
 
+def test_every_text_is_kept_in_every_metric(model):
+    result = distance_map.run(DistanceSpec(model, CORPUS))
+    assert result.text_distances.shape == (6, len(METRICS), 7, 7)
+    maps = {result.spec.metric: result.mean, **result.others}
+    assert list(maps) == ["angular", *(name for name in METRICS if name != "angular")]
+    for name, rows in maps.items():
+        assert [len(row) for row in rows] == [6, 5, 4, 3, 2, 1]
+        kept = result.text_distances[:, METRICS.index(name)].mean(0)
+        assert rows[1][3] == pytest.approx(kept[3, 5], rel=1e-12)
+    assert [sum(row) for row in result.wins] == pytest.approx([1] * 6)
+    assert [len(row) for row in result.wins] == [6, 5, 4, 3, 2, 1]
+    reference = result.text_distances[:, 0, 3, 5].std(ddof=1) / 6**0.5
+    assert result.stderr[1][3] == pytest.approx(reference, rel=1e-9)
+
+
+def test_with_one_text_the_best_blocks_win_every_resample(model):
+    result = distance_map.run(DistanceSpec(model, dataclasses.replace(CORPUS, n_texts=1)))
+    for entry in result.best:
+        assert result.wins[entry.n - 1][entry.start] == 1
+    assert set(sum(result.stderr, [])) == {0}
+
+
+@pytest.mark.parametrize("metric", [name for name in METRICS if name != "angular"])
+def test_another_metric_of_a_stored_map_needs_no_model(model, metric):
+    def no_model(spec, on_progress):
+        pytest.fail("the model was loaded again")
+
+    first = distance_map.run(DistanceSpec(model, CORPUS))
+    derived = distance_map.run(DistanceSpec(model, CORPUS, metric), load=no_model)
+    assert derived.complete
+    assert derived.spec.metric == metric
+    assert derived.mean == first.others[metric]
+    assert derived.others["angular"] == first.mean
+    assert derived.best == distance_map.selection.best_blocks(derived.mean)
+    again = DistanceResult.load(derived.spec)
+    storage.discard_result("distances", first.spec.fingerprint())
+    storage.discard_result("distances", derived.spec.fingerprint())
+    measured = distance_map.run(DistanceSpec(model, CORPUS, metric))
+    assert (measured.mean, measured.stderr, measured.wins) == (again.mean, again.stderr, again.wins)
+
+
+def test_a_map_whose_texts_were_dropped_is_measured_again_for_another_metric(model, monkeypatch):
+    monkeypatch.setattr(distance_map, "_MOST_STATE_BYTES", 100)
+    first = distance_map.run(DistanceSpec(model, CORPUS))
+    assert first.states is None
+    assert first.text_distances is None
+    assert distance_map.run(DistanceSpec(model, CORPUS, "relative-l2")).mean == first.others["relative-l2"]
+
+
+def test_a_cancelled_map_goes_on_in_another_metric(model, monkeypatch):
+    monkeypatch.setattr("analysis.hidden_states.tokens_per_batch", lambda device: 64)
+    with pytest.raises(Cancelled):
+        distance_map.run(DistanceSpec(model, CORPUS), Told("reading the residual stream", stop_after=4))
+    told = Told()
+    finished = distance_map.run(DistanceSpec(model, CORPUS, "cosine-tokens"), told)
+    assert min(progress.done for progress in told if progress.phase == "reading the residual stream") == 4
+    assert distance_map.run(DistanceSpec(model, CORPUS)).others["cosine-tokens"] == finished.mean
+
+
 def test_a_corrupt_map_is_computed_again_with_a_message(model):
     spec, told = DistanceSpec(model, CORPUS), Told()
     first = distance_map.run(spec)
@@ -112,109 +159,6 @@ def test_a_window_shorter_than_the_texts(model):
         distance_map.run(DistanceSpec(model, CorpusSpec("c4", 2, 300)))
 
 
-def test_a_sweep_scores_the_same_questions_for_every_n(sweep_spec):
-    result = sweep.run(sweep_spec)
-    assert result.complete
-    assert [point.n for point in result.points] == [0, 1, 2, 3]
-    assert result.points[0].start is None
-    best = {entry.n: entry.start for entry in DistanceResult.load(result.spec.distances).best}
-    assert [point.start for point in result.points[1:]] == [best[n] for n in (1, 2, 3)]
-    assert {point.n_samples for point in result.points} == {60}
-    ids = [[answer.id for answer in answers] for answers in result.questions]
-    assert all(row == ids[0] for row in ids)
-    assert len(set(ids[0])) == 60
-    assert 0.2 < result.lines.chance < 0.3
-    for point, answers in zip(result.points, result.questions, strict=True):
-        right = [answer.prediction == answer.gold for answer in answers]
-        assert point.acc == pytest.approx(sum(right) / 60)
-        assert point.acc_stderr == pytest.approx((point.acc * (1 - point.acc) / 59) ** 0.5)
-        assert point.loss > 0
-
-
-def test_a_sweep_equals_evaluating_each_cut_alone(sweep_spec):
-    swept = sweep.run(sweep_spec)
-    point = swept.points[2]
-    alone = evaluation.run(EvaluateSpec(sweep_spec.model, point.block, None, sweep_spec.benchmark, sweep_spec.loss_corpus))
-    assert alone.point.acc == point.acc
-    assert alone.point.loss == pytest.approx(point.loss, abs=1e-6)
-    for one, other in zip(alone.questions, swept.questions[2], strict=True):
-        assert one.loglikelihoods == pytest.approx(other.loglikelihoods, abs=1e-4)
-
-
-@pytest.fixture
-def scored(monkeypatch):
-    """How many questions each call of the scorer was given."""
-    counts = []
-    original = scoring.option_loglikelihoods
-
-    def counting(decoder, questions, *args, **kwargs):
-        result = original(decoder, questions, *args, **kwargs)
-        counts.append(len(questions))
-        return result
-
-    monkeypatch.setattr(scoring, "option_loglikelihoods", counting)
-    return counts
-
-
-def test_points_appear_while_it_runs_and_no_question_is_scored_twice(sweep_spec, scored):
-    whole = sweep.run(sweep_spec)
-    assert scored == [24, 24, 12]
-    storage.discard_result("sweep", whole.spec.fingerprint())
-    scored.clear()
-    told = Told("scoring questions", stop_after=9)
-    with pytest.raises(Cancelled):
-        sweep.run(sweep_spec, told)
-    part = SweepResult.read(storage.load_result("sweep", told_key(told)))
-    assert not part.complete
-    assert 0 < part.points[1].n_samples == sum(scored) < 60
-    finished = sweep.run(sweep_spec)
-    assert sum(scored) == 60
-    assert [point.acc for point in finished.points] == [point.acc for point in whole.points]
-    assert finished.complete
-
-
-def test_more_questions_refine_a_curve_and_fewer_are_a_look_up(sweep_spec, scored):
-    def asking(limit):
-        return dataclasses.replace(sweep_spec, benchmark=dataclasses.replace(sweep_spec.benchmark, limit=limit))
-
-    few = sweep.run(asking(30))
-    assert sum(scored) == 30
-    more = sweep.run(asking(60))
-    assert sum(scored) == 60
-    assert more.questions[2][:30] == few.questions[2]
-    assert more.text_losses == few.text_losses
-    fewer = sweep.run(asking(12))
-    assert sum(scored) == 60
-    assert fewer.questions[1] == few.questions[1][:12]
-    assert fewer.points[1].n_samples == 12
-    sweep.run(dataclasses.replace(asking(12), max_n=2))
-    assert sum(scored) == 72  # other cuts are another curve
-
-
-def told_key(told):
-    """The key of the sweep: the last that was told, since the map it needs tells its own first."""
-    keys = [progress.values["result_key"] for progress in told if "result_key" in progress.values]
-    return keys[-1] if keys else None
-
-
-def test_deepest_needs_no_map(sweep_spec, monkeypatch):
-    monkeypatch.setattr(distance_map, "run", lambda *a, **k: pytest.fail("needs no map"))
-    result = sweep.run(dataclasses.replace(sweep_spec, strategy="deepest", max_n=2))
-    assert [(point.n, point.start) for point in result.points] == [(0, None), (1, 4), (2, 3)]
-
-
-@pytest.mark.parametrize("max_n", [6, 99])
-def test_too_many_layers(sweep_spec, max_n):
-    with pytest.raises(BlockRangeError, match=r"choose max-n 0\.\.5"):
-        sweep.run(dataclasses.replace(sweep_spec, max_n=max_n))
-
-
-def test_results_survive_json_and_disk(sweep_spec):
-    result = sweep.run(sweep_spec)
-    assert json.loads(json.dumps(result.to_json())) == result.to_json()
-    assert SweepResult.load(result.spec) == result
-
-
 def test_an_evaluation_with_an_adapter_equals_the_adapted_cut_model(model, tmp_path):
     from peft import LoraConfig, get_peft_model
 
@@ -228,7 +172,7 @@ def test_an_evaluation_with_an_adapter_equals_the_adapted_cut_model(model, tmp_p
     with_adapter = evaluation.run(EvaluateSpec(model, block, str(tmp_path / "adapter"), None, corpus)).point
     without = evaluation.run(EvaluateSpec(model, block, None, None, corpus)).point
     assert with_adapter.loss != pytest.approx(without.loss, abs=1e-3)
-    stuff = evaluation.material(loaded, None, corpus)
+    stuff = material.prepare(loaded, None, corpus)
     own = evaluation.text_loss(dataclasses.replace(loaded, decoder=evaluation.find_decoder(adapted)), stuff.texts)[0]
     assert with_adapter.loss == pytest.approx(own, abs=1e-5)
     assert (with_adapter.n, with_adapter.start) == (2, 2)

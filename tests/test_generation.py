@@ -6,6 +6,7 @@ from families import build
 
 from analysis import architecture, generation, pruning
 from analysis.blocks import Block
+from analysis.specs import GenerationSpec
 
 
 @pytest.mark.parametrize(
@@ -78,9 +79,9 @@ def test_a_text_ends_at_a_stop_token_and_its_neighbours_go_on():
 
 @pytest.mark.starter
 def test_the_starter_model_speaks_and_a_deep_cut_does_not(starter):
-    whole = generation.check(starter.decoder, starter.tokenizer, n_prompts=2, n_sums=6, max_new_tokens=24)
+    whole = generation.check(starter.decoder, starter.tokenizer, GenerationSpec(2, 24, 6))
     with pruning.without_block(starter.decoder, Block(2, 15)):
-        pruned = generation.check(starter.decoder, starter.tokenizer, n_prompts=2, n_sums=6, max_new_tokens=24)
+        pruned = generation.check(starter.decoder, starter.tokenizer, GenerationSpec(2, 24, 6))
     assert [one.prompt for one in whole.continuations] == [one.prompt for one in pruned.continuations]
     assert whole.repetition_rate < pruned.repetition_rate
     assert whole.distinct_rate > pruned.distinct_rate

@@ -4,12 +4,16 @@ import pytest
 import torch
 from families import FAMILIES, N_LAYERS, build
 
-from analysis import architecture
+from analysis import architecture, hidden_states
 from analysis.blocks import Block, LayerSet
-from analysis.hidden_states import batches, last_token_states, layer_passes, right_padded, run_tails, run_trunk
+from analysis.hidden_states import batches, layer_passes, right_padded, run_tails, run_trunk, token_streams
 from analysis.pruning import without_block
 
 TEXTS = [[5, 9, 33, 7, 8, 21], [4, 17, 6], [60, 61, 62, 63, 64, 65, 66, 67, 3]]
+
+
+def last_token_states(decoder, texts):
+    return hidden_states.last_token_states(token_streams(decoder, texts), [len(text) for text in texts])
 
 
 @pytest.fixture(params=FAMILIES)
@@ -43,6 +47,15 @@ def test_a_batch_of_unequal_texts_equals_each_text_alone(decoder):
     for index, text in enumerate(TEXTS):
         alone = last_token_states(decoder, [text])[0]
         torch.testing.assert_close(together[index], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_padding_is_left_out_of_the_streams():
+    decoder = architecture.find_decoder(build("llama"))
+    together = token_streams(decoder, TEXTS)
+    assert [stream.shape for stream in together] == [(18, 32)] * (N_LAYERS + 1)
+    alone = [torch.cat(streams) for streams in zip(*(token_streams(decoder, [text]) for text in TEXTS), strict=True)]
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_a_layer_that_returns_a_tuple_is_read_too(monkeypatch):

@@ -1,8 +1,19 @@
 """Prefix trees: shared tokens once, every token with its own ancestors, harness boundaries between context and option."""
 
+import random
+
 import pytest
 
-from analysis.prefix_trees import EncodedQuestion, Option, Row, encode, one_row_each, pack
+from analysis.prefix_trees import (
+    ROW_TOKENS,
+    SHARED_ROW_TOKENS,
+    EncodedQuestion,
+    Option,
+    Row,
+    encode,
+    one_row_each,
+    pack,
+)
 from analysis.tasks import Question
 
 
@@ -48,6 +59,61 @@ def test_rows_stay_within_their_budget_and_questions_whole():
     seen = [number for row in rows for number in dict.fromkeys(target[0] for target in row.targets)]
     assert seen == list(range(2 * len(questions)))
     assert len(pack([question(tuple(range(300)))], row_tokens=100)) == 1
+
+
+def mmlu_like(subjects, n=10, prefix=600, own=70):
+    """Questions with single-token answers behind a long prefix of their subject's; tokens differ but for the prefix."""
+    for subject in subjects:
+        shared = [(subject, place) for place in range(prefix)]
+        for number in range(n):
+            context = [*shared, *[(subject, number, place) for place in range(own)]]
+            yield question(*([*context, letter] for letter in "ABCD"))
+
+
+def test_ten_questions_behind_one_prefix_compute_it_once():
+    rows = pack(list(mmlu_like(["anatomy"])))
+    assert [len(row) for row in rows] == [600 + 10 * 70]
+
+
+def test_subjects_do_not_share_a_long_row():
+    assert [len(row) for row in pack(list(mmlu_like(["anatomy", "law"])))] == [1300, 1300]
+
+
+def test_a_row_with_a_long_prefix_grows_up_to_its_own_limit():
+    questions = list(mmlu_like(["history"], n=40, prefix=1500, own=200))
+    rows = pack(questions)
+    assert all(len(row) <= SHARED_ROW_TOKENS for row in rows)
+    assert [len(row) for row in rows] == [1500 + 12 * 200] * 3 + [1500 + 4 * 200]
+    assert [len(row) for row in pack(questions, shared_row_tokens=2000)] == [1500 + 2 * 200] * 20
+
+
+def test_a_few_shared_words_do_not_lengthen_a_row():
+    rows = pack(list(mmlu_like(["anatomy"], n=100, prefix=20, own=40)))
+    assert all(ROW_TOKENS - 60 < len(row) <= ROW_TOKENS for row in rows[:-1])
+
+
+def test_random_questions_keep_every_target_once_and_predict_it_from_its_own_prefix():
+    draw = random.Random(0)
+    for _ in range(30):
+        prefixes = [[draw.randrange(4) for _ in range(draw.randrange(1, 60))] for _ in range(3)]
+        asked = []
+        for prefix in sorted(prefixes * 5):
+            ends = [[draw.randrange(4) for _ in range(draw.randrange(1, 8))] for _ in range(4)]
+            asked.append(EncodedQuestion([Option((*prefix, *end), len(end)) for end in ends], truncated=False))
+        rows = pack(asked, row_tokens=40, shared_row_tokens=90)
+        assert all(len(row) <= 90 or len({target[0] // 4 for target in row.targets}) == 1 for row in rows)
+        options = [option for one in asked for option in one.options]
+        found = {number: [] for number in range(len(options))}
+        for row in rows:
+            for number, node, token in row.targets:
+                path = [token]
+                while node >= 0:
+                    path.append(row.tokens[node])
+                    node = row.parents[node]
+                found[number].append(tuple(reversed(path)))
+        for number, option in enumerate(options):
+            first = len(option.tokens) - option.n_scored
+            assert found[number] == [option.tokens[: end + 1] for end in range(first, len(option.tokens))]
 
 
 def test_single_letter_answers_cost_no_token_beyond_the_context():

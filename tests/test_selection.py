@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from analysis.blocks import Block
+from analysis.blocks import Block, LayerSet
 from analysis.distances import pairwise_angular_distances, rows_by_size
 from analysis.errors import BlockRangeError, SpecError
-from analysis.results import Best
+from analysis.results import Best, LeastDamage
 from analysis.selection import best_blocks, choose
 
 
@@ -52,6 +52,32 @@ def test_similarity_reads_the_entry_of_its_own_size():
     best = [Best(1, 4, 0.1), Best(2, 3, 0.2), Best(3, 1, 0.3)]
     assert choose("similarity", 2, n_layers=6, best=best) == Block(3, 2)
     assert choose("similarity", 0, n_layers=6, best=best) is None
+
+
+def test_reverse_drops_the_very_last_layers():
+    assert choose("reverse", 3, n_layers=10) == Block(7, 3)
+
+
+def test_block_influence_drops_the_least_influential_layers_wherever_they_are():
+    influence = [0.9, 0.1, 0.5, 0.1, 0.2, 0.7]
+    assert choose("block-influence", 1, n_layers=6, influence=influence) == Block(3, 1)
+    assert choose("block-influence", 2, n_layers=6, influence=influence) == LayerSet((1, 3))
+    assert choose("block-influence", 3, n_layers=6, influence=influence) == LayerSet((1, 3, 4))
+    assert choose("block-influence", 4, n_layers=6, influence=influence) == Block(1, 4)
+
+
+def test_random_blocks_are_seeded_and_cover_every_start():
+    assert choose("random", 3, n_layers=10, draw=5) == choose("random", 3, n_layers=10, draw=5)
+    starts = [choose("random", 3, n_layers=10, draw=draw).start for draw in range(400)]
+    assert set(starts) == set(range(8))
+    assert max(starts.count(start) for start in range(8)) < 2 * 400 / 8
+
+
+def test_loss_greedy_takes_the_measured_block_and_says_when_there_is_none():
+    least = [LeastDamage(1, 4, 0.01), LeastDamage(2, 1, 0.2)]
+    assert choose("loss-greedy", 2, n_layers=6, least=least) == Block(1, 2)
+    with pytest.raises(BlockRangeError, match="only of sizes 1 to 2"):
+        choose("loss-greedy", 3, n_layers=6, least=least)
 
 
 @pytest.mark.parametrize("n", [-1, 6, 99])

@@ -49,7 +49,8 @@ def changed(spec, path, value):
 
 
 OTHERS = {
-    "dtype": "float16", "quantization": "8bit", "metric": "relative-l2", "damage": DamageSpec(), "generation": GenerationSpec(), "block": Block(1, 1), "benchmark": BenchmarkSpec("copa"), "task": "boolq", "strategy": "deepest",
+    "dtype": "float16", "quantization": "8bit", "metric": "relative-l2", "task": "boolq", "strategy": "deepest",
+    "damage": DamageSpec(), "generation": GenerationSpec(), "block": Block(1, 1), "benchmark": BenchmarkSpec("copa"),
     "shots": 1, "subset": ("stem",), "protocol": "paper", "limit": 7, "max_n": 9, "lora_dropout": 0.5,
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 
+import numpy as np
 import pytest
 
 from analysis import uncertainty
@@ -109,3 +110,53 @@ def test_remarks_say_what_the_numbers_say():
     assert uncertainty.remarks([point(0, 0.5), point(1, 0.49)], lines) == []
     assert uncertainty.remarks(good, None) == []
     assert "not above always giving" in uncertainty.remarks([point(0, 0.6)], Lines(0.5, 0.62))[0]
+
+
+def test_bootstrap_wins_agree_with_a_loop_over_the_same_resamples():
+    values = np.random.default_rng(3).normal(size=(6, 4))
+    weights = np.random.default_rng(0).multinomial(6, [1 / 6] * 6, size=200)
+    expected = [0] * 4
+    for drawn in weights:
+        texts = [index for index, times in enumerate(drawn) for _ in range(times)]
+        means = [sum(values[text, candidate] for text in texts) / 6 for candidate in range(4)]
+        expected[means.index(min(means))] += 1
+    (found,) = uncertainty.bootstrap_wins([values], n_resamples=200)
+    assert found == pytest.approx([count / 200 for count in expected])
+
+
+def test_bootstrap_wins_known_answers():
+    assert uncertainty.bootstrap_wins([np.array([[0.3, 0.1, 0.2]])]) == [[0, 1, 0]]  # one text: its own verdict
+    assert uncertainty.bootstrap_wins([np.ones((5, 3)), np.ones((5, 1))]) == [[0, 0, 1], [1]]  # ties to the deeper start
+    always = np.tile([0.2, 0.1], (9, 1)) + np.random.default_rng(0).normal(scale=0.01, size=(9, 2))
+    assert uncertainty.bootstrap_wins([always]) == [[0, 1]]
+    # Of two texts that disagree, one alone is drawn in a quarter of the resamples each, and candidate 0 wins a mixed draw.
+    (wins,) = uncertainty.bootstrap_wins([np.array([[0.0, 1.0], [0.6, 0.0]])], n_resamples=20000)
+    assert wins == pytest.approx([0.75, 0.25], abs=0.02)
+    assert uncertainty.bootstrap_wins([always], seed=4) == uncertainty.bootstrap_wins([always], seed=4)
+
+
+def loop_spearman(a, b):
+    """Ranks by counting, then Pearson by the textbook."""
+
+    def ranks(values):
+        return [sum(other < value for other in values) + (sum(other == value for other in values) + 1) / 2 for value in values]
+
+    x, y = ranks(a), ranks(b)
+    mean = (len(a) + 1) / 2
+    top = sum((p - mean) * (q - mean) for p, q in zip(x, y, strict=True))
+    return top / math.sqrt(sum((p - mean) ** 2 for p in x) * sum((q - mean) ** 2 for q in y))
+
+
+def test_spearman():
+    assert uncertainty.spearman([1, 2, 3, 4], [10, 20, 25, 900]) == 1
+    assert uncertainty.spearman([1, 2, 3], [3.0, 2.0, -5.0]) == -1
+    assert uncertainty.spearman([86, 97, 99, 100, 101, 103, 106, 110, 112, 113], [2, 20, 28, 27, 50, 29, 7, 17, 6, 12]) == (
+        pytest.approx(-29 / 165)  # the worked example of the statistics encyclopaedias: hours of television against IQ
+    )
+    assert uncertainty.spearman([1, 2], [1, 2]) is None
+    assert uncertainty.spearman([1, 2, 3], [4, 4, 4]) is None
+    draw = random.Random(1)
+    for _ in range(50):
+        a = [draw.randrange(6) for _ in range(12)]
+        b = [draw.randrange(6) for _ in range(12)]
+        assert uncertainty.spearman(a, b) == pytest.approx(loop_spearman(a, b), abs=1e-12)

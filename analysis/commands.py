@@ -1,0 +1,233 @@
+"""One function for each subcommand: parsed options in, a spec, the same experiment as the dashboard runs, a table out.
+
+Experiments are imported when they are called, so that `jobs` and `--help` answer without loading torch.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from analysis import uncertainty
+from analysis.blocks import Block, parse_removal
+from analysis.errors import SpecError
+from analysis.specs import (
+    BenchmarkSpec,
+    CorpusSpec,
+    DamageSpec,
+    DistanceSpec,
+    EvaluateSpec,
+    GenerationSpec,
+    InspectSpec,
+    ModelSpec,
+    SweepSpec,
+    default_damage_corpus,
+    default_loss_corpus,
+)
+from analysis.terminal import Bar, damage_lines, point_lines, run, write
+
+
+def _model(options: argparse.Namespace) -> ModelSpec:
+    return ModelSpec(
+        source=options.model,
+        revision=options.revision,
+        dtype=options.dtype,
+        device=options.device,
+        quantization=options.quantization,
+    )
+
+
+def _benchmark(options: argparse.Namespace) -> BenchmarkSpec:
+    subset = tuple(name for name in options.subset.split(",") if name)
+    asked = BenchmarkSpec(options.task, options.limit or None, options.shots, options.seed)
+    return replace(asked, subset=subset, protocol=options.protocol)
+
+
+def _corpus(options: argparse.Namespace, default: CorpusSpec) -> CorpusSpec:
+    """The asked texts; of the default source only its held-out part."""
+    source = options.texts or default.source
+    split = default.split if source == default.source else "all"
+    return replace(default, source=source, split=split, n_texts=options.samples, seq_len=options.seq_len, seed=options.seed)
+
+
+def _loss_corpus(options: argparse.Namespace) -> CorpusSpec | None:
+    return None if options.texts == "none" else _corpus(options, default_loss_corpus())
+
+
+def _generation(options: argparse.Namespace) -> GenerationSpec | None:
+    return GenerationSpec(seed=options.seed) if options.generate else None
+
+
+def _distance_spec(options: argparse.Namespace) -> DistanceSpec:
+    corpus = CorpusSpec(source=options.texts, n_texts=options.samples, seq_len=options.seq_len, seed=options.seed)
+    return DistanceSpec(model=_model(options), corpus=corpus, metric=options.metric)
+
+
+def models(options: argparse.Namespace) -> None:
+    """What a model is, and whether it fits."""
+    from analysis import inspection
+
+    result = run(inspection.run, InspectSpec(_model(options)))
+    model = result.model
+    lines = [
+        f"{model.name}: {model.family}, {model.n_layers} layers, {model.n_parameters / 1e6:.1f} M parameters, of which "
+        f"{model.other_parameters / 1e6:.1f} M are embeddings and head",
+        f"dtype    {result.dtype.reason}",
+        f"device   {result.device.reason}",
+        f"memory   {result.weight_bytes / 1e9:.2f} GB weights + {result.working_bytes / 1e9:.2f} GB at work; "
+        f"{result.free_bytes / 1e9:.1f} GB free: {'fits' if result.fits else 'does NOT fit'}",
+        *result.notes,
+    ]
+    write(options, result.to_json(), lines)
+
+
+def distances(options: argparse.Namespace) -> None:
+    """The distance map."""
+    from analysis import distance_map
+
+    result = run(distance_map.run, _distance_spec(options))
+    lines = [
+        f"{result.model.name}: {result.n_texts} texts, {result.n_tokens} tokens, {result.n_skipped} documents too short",
+        "  n  distance  most similar block",
+        *(f"{entry.n:3}  {entry.distance:.4f}    {entry.block.describe()}" for entry in result.best),
+    ]
+    write(options, result.to_json(), lines)
+
+
+def damage(options: argparse.Namespace) -> None:
+    """The damage map."""
+    from analysis import damage, distance_map
+
+    model = _model(options)
+    spec = DamageSpec(
+        model=model,
+        corpus=_corpus(options, default_damage_corpus()),
+        distances=DistanceSpec(model=model, metric=options.metric),
+        max_size=options.max_size,
+    )
+    result = run(damage.run, spec)
+    write(options, result.to_json(), damage_lines(result, run(distance_map.run, result.spec.distances).best))
+
+
+def sweep(options: argparse.Namespace) -> None:
+    """The curve."""
+    from analysis import sweep
+
+    model = _model(options)
+    spec = SweepSpec(
+        model=model,
+        benchmark=_benchmark(options),
+        loss_corpus=_loss_corpus(options),
+        distances=DistanceSpec(model=model, metric=options.metric),
+        strategy=options.strategy,
+        max_n=options.max_n,
+        draw=options.draw,
+        blocks=tuple(parse_removal(block) for block in options.blocks.split(",") if block),
+        generation=_generation(options),
+    )
+    result = run(sweep.run, spec)
+    data = result.to_json()
+    if not options.per_question:
+        del data["questions"]
+    remarks = uncertainty.remarks(result.points, result.lines, result.questions)
+    write(options, data, [*point_lines(result, result.points), *remarks])
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """One model."""
+    from analysis import evaluation
+
+    spec = EvaluateSpec(
+        model=_model(options),
+        block=None if options.block is None else parse_removal(options.block),
+        adapter=options.adapter,
+        benchmark=_benchmark(options),
+        loss_corpus=_loss_corpus(options),
+        generation=_generation(options),
+    )
+    result = run(evaluation.run, spec)
+    data = result.to_json()
+    data["points"] = [data.pop("point")]
+    if not options.per_question:
+        del data["questions"]
+    write(options, data, point_lines(result, [result.point]))
+
+
+def heal(options: argparse.Namespace) -> None:
+    """Repair a cut model, here or as a job."""
+    from analysis import jobs, recipes
+
+    overrides = {"steps": options.steps, "seed": options.seed}
+    spec = recipes.heal_spec(
+        options.recipe,
+        model=_model(options),
+        block=Block.parse(options.block),
+        **{name: value for name, value in overrides.items() if value is not None},
+    )
+    if options.detach:
+        job = jobs.submit(spec)
+        jobs.ensure_worker()
+        write(
+            options,
+            {"job": job.id, "spec": spec.to_json()},
+            [f"Job {job.id} is queued; `jobs show {job.id}` tells how far it is."],
+        )
+        return
+    from analysis import healing
+
+    result = run(healing.run, spec)
+    triple = [point for point in (result.unpruned, result.pruned, result.healed) if point is not None]
+    names = ["unpruned", "pruned", "healed"]
+    lines = [f"{name:9} {line}" for name, line in zip(["", *names], point_lines(result, triple), strict=False)]
+    write(options, result.to_json(), [*lines, f"adapter   {result.adapter}"])
+
+
+def export(options: argparse.Namespace) -> None:
+    """Save what a cut leaves, or how to make it."""
+    from analysis import export
+
+    bar = Bar()
+    folder = export.export(
+        _model(options),
+        Block.parse(options.block),
+        Path(options.out),
+        adapter=options.adapter,
+        format=options.format,
+        on_progress=bar,
+    )
+    bar.close()
+    write(options, {"out": str(folder)}, [f"Written to {folder}"])
+
+
+def jobs(options: argparse.Namespace) -> None:
+    """List, show, cancel or resume background jobs."""
+    from analysis import jobs
+
+    jobs.reap()
+    if options.action == "list":
+        listed = jobs.list_jobs()
+    else:
+        if options.id is None:
+            raise SpecError(f"`jobs {options.action}` needs the id of a job; `jobs list` shows them.")
+        if options.action == "cancel":
+            jobs.cancel(options.id)
+        if options.action == "resume":
+            jobs.resume(options.id)
+            jobs.ensure_worker()
+        listed = [jobs.get(options.id)]
+    data = [
+        {
+            "id": job.id,
+            "kind": job.kind,
+            "state": job.state,
+            "phase": job.phase,
+            "done": job.done,
+            "total": job.total,
+            "values": dict(job.values),
+            "error": job.error,
+            "result_key": job.result_key,
+            "spec": job.spec.to_json(),
+        }
+        for job in listed
+    ]
+    lines = [f"{job.id}  {job.kind:9}  {job.state:11}  {job.phase} {job.done}/{job.total}  {job.error or ''}" for job in listed]
+    write(options, {"jobs": data}, lines or ["No jobs yet."])

@@ -1,0 +1,359 @@
+"""Sweeps from spec to stored curve: strategies, what is never measured twice, kills, and what else a cut is asked."""
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer
+
+from analysis import corpora, distance_map, evaluation, scores, scoring, storage, sweep
+from analysis.blocks import Block, LayerSet
+from analysis.errors import BlockRangeError, SpecError
+from analysis.progress import Cancelled
+from analysis.results import DamageResult, DistanceResult, SweepResult
+from analysis.specs import (
+    BenchmarkSpec,
+    CorpusSpec,
+    DamageSpec,
+    DistanceSpec,
+    EvaluateSpec,
+    GenerationSpec,
+    ModelSpec,
+    SweepSpec,
+)
+
+pytestmark = pytest.mark.usefixtures("cache")
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def model(tiny_folder):
+    return ModelSpec(str(tiny_folder()), dtype="float32")
+
+
+@pytest.fixture
+def sweep_spec(model):
+    return SweepSpec(
+        model=model,
+        benchmark=BenchmarkSpec(limit=60),
+        loss_corpus=CorpusSpec("wiki", n_texts=2, seq_len=24, split="validation"),
+        distances=DistanceSpec(model, CorpusSpec("c4", n_texts=6, seq_len=32)),
+        max_n=3,
+    )
+
+
+class Told(list):
+    """A callback that keeps what it was told, and cancels after `stop_after` reports with progress in a phase."""
+
+    def __init__(self, phase="", stop_after=None):
+        super().__init__()
+        self.phase, self.stop_after = phase, stop_after
+
+    def __call__(self, progress):
+        self.append(progress)
+        if self.stop_after is not None and progress.phase == self.phase and progress.done >= self.stop_after:
+            raise Cancelled
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """(cut, question) for every verdict that was measured rather than looked up; questions by their tokens."""
+    found = []
+    original = scoring.option_loglikelihoods
+
+    def recording(decoder, questions, cuts, *args, **kwargs):
+        result = original(decoder, questions, cuts, *args, **kwargs)
+        found.extend((cut, tuple(option.tokens for option in question.options)) for cut in cuts for question in questions)
+        return result
+
+    monkeypatch.setattr(scoring, "option_loglikelihoods", recording)
+    return found
+
+
+def asking(spec, limit):
+    return dataclasses.replace(spec, benchmark=dataclasses.replace(spec.benchmark, limit=limit))
+
+
+def test_a_sweep_scores_the_same_questions_for_every_n(sweep_spec):
+    result = sweep.run(sweep_spec)
+    assert result.complete
+    assert [point.n for point in result.points] == [0, 1, 2, 3]
+    assert result.points[0].start is None
+    best = {entry.n: entry.start for entry in DistanceResult.load(result.spec.distances).best}
+    assert [point.start for point in result.points[1:]] == [best[n] for n in (1, 2, 3)]
+    assert {point.n_samples for point in result.points} == {60}
+    ids = [[answer.id for answer in answers] for answers in result.questions]
+    assert all(row == ids[0] for row in ids)
+    assert len(set(ids[0])) == 60
+    assert 0.2 < result.lines.chance < 0.3
+    for point, answers in zip(result.points, result.questions, strict=True):
+        right = [answer.prediction == answer.gold for answer in answers]
+        assert point.acc == pytest.approx(sum(right) / 60)
+        assert point.acc_stderr == pytest.approx((point.acc * (1 - point.acc) / 59) ** 0.5)
+        assert point.loss > 0
+
+
+def test_a_sweep_equals_evaluating_each_cut_alone(sweep_spec):
+    swept = sweep.run(sweep_spec)
+    point = swept.points[2]
+    alone = evaluation.run(EvaluateSpec(sweep_spec.model, point.block, None, sweep_spec.benchmark, sweep_spec.loss_corpus))
+    assert alone.point.acc == point.acc
+    assert alone.point.loss == pytest.approx(point.loss, abs=1e-6)
+    for one, other in zip(alone.questions, swept.questions[2], strict=True):
+        assert one.loglikelihoods == pytest.approx(other.loglikelihoods, abs=1e-4)
+
+
+def test_points_appear_while_it_runs_and_no_question_is_asked_twice(sweep_spec, asked):
+    whole = sweep.run(sweep_spec)
+    assert len(asked) == len(set(asked)) == 4 * 60
+    storage.discard_result("sweep", whole.spec.fingerprint())
+    asked.clear()
+    told = Told("scoring questions", stop_after=9)
+    with pytest.raises(Cancelled):
+        sweep.run(sweep_spec, told)
+    part = SweepResult.read(storage.load_result("sweep", told_key(told)))
+    assert not part.complete
+    assert 0 < part.points[1].n_samples < 60
+    assert 4 * part.points[1].n_samples == len(asked)
+    finished = sweep.run(sweep_spec)
+    assert len(asked) == len(set(asked)) == 4 * 60
+    assert [point.acc for point in finished.points] == [point.acc for point in whole.points]
+    assert finished.complete
+
+
+def test_more_questions_refine_a_curve_and_fewer_are_a_look_up(sweep_spec, asked):
+    few = sweep.run(asking(sweep_spec, 30))
+    assert len(asked) == 4 * 30
+    more = sweep.run(asking(sweep_spec, 60))
+    assert len(asked) == len(set(asked)) == 4 * 60
+    assert more.questions[2][:30] == few.questions[2]
+    assert more.text_losses == few.text_losses
+    fewer = sweep.run(asking(sweep_spec, 12))
+    shorter = sweep.run(dataclasses.replace(asking(sweep_spec, 12), max_n=2))
+    assert len(asked) == 4 * 60
+    assert fewer.questions[1] == few.questions[1][:12]
+    assert fewer.points[1].n_samples == 12
+    assert shorter.questions == fewer.questions[:3]
+
+
+def test_more_texts_are_added_to_those_measured(sweep_spec, monkeypatch):
+    def reading(n):
+        return dataclasses.replace(sweep_spec, loss_corpus=dataclasses.replace(sweep_spec.loss_corpus, n_texts=n))
+
+    few, measured, original = sweep.run(reading(2)), [], scoring.text_losses
+
+    def recording(decoder, texts, *rest):
+        measured.append(len(texts))
+        return original(decoder, texts, *rest)
+
+    monkeypatch.setattr(scoring, "text_losses", recording)
+    more = sweep.run(reading(5))
+    assert measured == [3]
+    assert [losses[:2] for losses in more.text_losses] == few.text_losses
+    assert more.points[1].n_texts == 5
+
+
+def test_strategies_share_the_unpruned_model_and_the_blocks_they_agree_on(sweep_spec, asked):
+    removed = {point.block for point in sweep.run(sweep_spec).points}
+    for strategy in ("deepest", "reverse", "block-influence", "random"):
+        result = sweep.run(dataclasses.replace(sweep_spec, strategy=strategy))
+        removed |= {point.block for point in result.points}
+        assert [point.n for point in result.points] == [0, 1, 2, 3]
+        assert {point.n_samples for point in result.points} == {60}
+    assert len(asked) == len(set(asked)) == 60 * len(removed)
+
+
+def test_an_evaluation_of_a_swept_cut_is_a_look_up_and_the_other_way_round(sweep_spec, asked):
+    alone = EvaluateSpec(sweep_spec.model, Block(2, 2), None, sweep_spec.benchmark, sweep_spec.loss_corpus)
+    evaluated = evaluation.run(alone)
+    manual = sweep.run(dataclasses.replace(sweep_spec, strategy="manual", blocks=(Block(2, 2), LayerSet((0, 3)))))
+    assert len(asked) == len(set(asked)) == 60 * 3
+    assert [point.block for point in manual.points] == [None, LayerSet((0, 3)), Block(2, 2)]
+    assert manual.points[2].acc == evaluated.point.acc
+    assert evaluation.run(dataclasses.replace(alone, block=LayerSet((0, 3)))).point == manual.points[1]
+    assert len(asked) == 60 * 3
+
+
+def test_other_questions_texts_or_code_are_not_taken_over(sweep_spec, asked, monkeypatch):
+    sweep.run(asking(sweep_spec, 12))
+    sweep.run(dataclasses.replace(sweep_spec, benchmark=dataclasses.replace(sweep_spec.benchmark, limit=12, seed=1)))
+    assert len(asked) == 2 * 4 * 12
+    monkeypatch.setattr("analysis.spec.CODE_VERSION", 10**6)
+    sweep.run(asking(sweep_spec, 12))
+    assert len(asked) == 3 * 4 * 12
+
+
+def test_a_cut_that_leaves_layers_between_equals_the_really_cut_model(sweep_spec, model):
+    cut = LayerSet((1, 3))
+    swept = sweep.run(dataclasses.replace(sweep_spec, strategy="manual", blocks=(cut,))).points[1]
+    loaded = sweep.models.load(model)
+    evaluation.pruning.cut(loaded.decoder, cut)
+    assert loaded.decoder.n_layers == 4
+    own = evaluation.measure(loaded, sweep_spec.benchmark, sweep_spec.loss_corpus).of(cut).point
+    assert (swept.n, swept.start, swept.layers) == (own.n, own.start, own.layers) == (2, 1, [1, 3])
+    assert swept.acc == own.acc
+    assert swept.loss == pytest.approx(own.loss, abs=1e-5)
+
+
+def test_block_influence_removes_the_layers_that_turn_their_input_least(sweep_spec):
+    result = sweep.run(dataclasses.replace(sweep_spec, strategy="block-influence"))
+    influence = DistanceResult.load(result.spec.distances).mean[0]
+    assert result.spec.distances.metric == "cosine-tokens"
+    for point in result.points[1:]:
+        kept = set(range(6)) - set(point.block.layers)
+        assert max(influence[layer] for layer in point.block.layers) <= min(influence[layer] for layer in kept)
+
+
+def test_loss_greedy_removes_the_blocks_whose_damage_was_measured_least(sweep_spec):
+    measure = DamageSpec(corpus=CorpusSpec("wiki", n_texts=2, seq_len=24, split="validation"), distances=sweep_spec.distances)
+    result = sweep.run(
+        dataclasses.replace(sweep_spec, strategy="loss-greedy", damage=measure, benchmark=BenchmarkSpec(limit=4))
+    )
+    measured = DamageResult.load(result.spec.damage)
+    assert [point.start for point in result.points[1:]] == [best.start for best in measured.best]
+    # The same texts as the curve's own loss, so the least increase is to be found again in it.
+    for point, least in zip(result.points[1:], measured.best, strict=True):
+        assert point.loss - result.points[0].loss == pytest.approx(least.increase, abs=1e-5)
+    reaching = dataclasses.replace(measure, max_size=2)
+    with pytest.raises(BlockRangeError, match="only of sizes 1 to 2"):
+        sweep.run(dataclasses.replace(sweep_spec, strategy="loss-greedy", damage=reaching))
+
+
+def test_what_a_strategy_does_not_read_does_not_change_its_curve(sweep_spec):
+    deepest = dataclasses.replace(sweep_spec, strategy="deepest")
+    other = dataclasses.replace(deepest, draw=3, distances=DistanceSpec(sweep_spec.model, CorpusSpec("wiki", 3, 16)))
+    assert sweep.resolve(deepest) == sweep.resolve(other)
+    assert sweep.resolve(dataclasses.replace(sweep_spec, strategy="random", draw=3)).draw == 3
+
+
+def test_the_manual_blocks_must_fit(sweep_spec):
+    with pytest.raises(BlockRangeError, match=r"the start must be 0\.\.3"):
+        sweep.run(dataclasses.replace(sweep_spec, strategy="manual", blocks=(Block(4, 3),)))
+    with pytest.raises(SpecError):
+        dataclasses.replace(sweep_spec, strategy="manual")
+
+
+def test_loss_perplexity_and_bits_per_byte_agree(sweep_spec, tiny_folder):
+    result = sweep.run(sweep_spec)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder())
+    texts = corpora.tokenize(result.spec.loss_corpus, tokenizer).token_ids
+    n_bytes = sum(len(tokenizer.decode(ids).encode()) - len(tokenizer.decode(ids[:1]).encode()) for ids in texts)
+    for point, losses in zip(result.points, result.text_losses, strict=True):
+        assert point.loss == pytest.approx(sum(losses) / 2)
+        assert point.perplexity == pytest.approx(math.exp(point.loss))
+        assert point.loss_per_ln_v == pytest.approx(point.loss / math.log(result.model.vocab_size))
+        assert 0.9 < point.loss_per_ln_v < 1.2  # an untrained model guesses uniformly
+        nats = sum(loss * (len(ids) - 1) for loss, ids in zip(losses, texts, strict=True))
+        assert point.bits_per_byte == pytest.approx(nats / math.log(2) / n_bytes)
+
+
+def test_every_cut_writes_if_asked_and_is_asked_once(sweep_spec, monkeypatch):
+    spec = dataclasses.replace(sweep_spec, generation=GenerationSpec(2, 6, 3), benchmark=BenchmarkSpec(limit=4))
+    with pytest.raises(Cancelled):
+        sweep.run(spec, Told("writing", stop_after=10))
+    written, original = [], sweep.scores.generation.check
+    monkeypatch.setattr(
+        sweep.scores.generation, "check", lambda decoder, *rest: written.append(decoder.n_layers) or original(decoder, *rest)
+    )
+    result = sweep.run(spec)
+    assert written == [4, 3]
+    for point, writing in zip(result.points, result.writings, strict=True):
+        assert len(writing.continuations) == 2
+        assert len(writing.sums) == 3
+        assert point.repetition_rate == writing.repetition_rate
+        assert point.sum_acc == writing.acc
+        assert 0 < point.distinct_rate <= 1
+        assert point.generated_tokens <= 6
+    assert SweepResult.load(result.spec) == result
+    shorter = sweep.run(dataclasses.replace(spec, max_n=1))
+    assert shorter.writings == result.writings[:2]
+    alone = evaluation.run(EvaluateSpec(spec.model, result.points[3].block, None, None, None, spec.generation))
+    assert alone.writing == result.writings[3]
+
+
+KILLED = """
+import os, signal, sys
+from analysis import scoring, sweep
+from analysis.specs import SweepSpec
+import json
+original, reports = scoring.option_loglikelihoods, [0]
+
+def recording(decoder, questions, cuts, *args, **kwargs):
+    result = original(decoder, questions, cuts, *args, **kwargs)
+    with open(sys.argv[2], "a") as log:
+        log.writelines(f"{cut} {question.options[0].tokens}\\n" for cut in cuts for question in questions)
+    return result
+
+def told(progress):
+    reports[0] += 1
+    if reports[0] == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+scoring.option_loglikelihoods = recording
+sweep.run(SweepSpec.from_json(json.loads(sys.argv[1])), told)
+"""
+
+
+def test_killed_at_any_point_a_sweep_goes_on_without_asking_twice(sweep_spec, tmp_path):
+    """Killed again and again, a few reports later each time, until it lives."""
+    log, kills, report = tmp_path / "asked.txt", 0, 8
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    while True:
+        command = [sys.executable, "-c", KILLED, json.dumps(sweep_spec.to_json()), str(log), str(report)]
+        ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, env=environment)
+        if ended.returncode == 0:
+            break
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        kills, report = kills + 1, report + 5
+        assert kills < 12
+    assert kills >= 2
+    lines = log.read_text().splitlines()
+    assert len(lines) == len(set(lines)) == 4 * 60
+    survived = SweepResult.load(sweep.resolve(sweep_spec))
+    assert survived.complete
+    storage.discard_result("sweep", survived.spec.fingerprint())
+    whole = sweep.run(sweep_spec)
+    assert survived.questions == whole.questions
+    assert survived.text_losses == whole.text_losses
+
+
+def test_chunks_end_where_groups_end_and_are_never_many():
+    def question(index, group=""):
+        return scores.Question(str(index), "", [" a", " b"], 0, group)
+
+    grouped = [question(index, "a" if index < 30 else "b") for index in range(40)]
+    assert [len(chunk) for chunk in scores._chunks(grouped, range(40))] == [30, 10]
+    plain = [question(index) for index in range(10_000)]
+    chunks = scores._chunks(plain, range(10_000))
+    assert len(chunks) == 100
+    assert sorted(index for chunk in chunks for index in chunk) == list(range(10_000))
+
+
+def told_key(told):
+    """The key of the sweep: the last that was told, since the map it needs tells its own first."""
+    keys = [progress.values["result_key"] for progress in told if "result_key" in progress.values]
+    return keys[-1] if keys else None
+
+
+def test_deepest_needs_no_map(sweep_spec, monkeypatch):
+    monkeypatch.setattr(distance_map, "run", lambda *a, **k: pytest.fail("needs no map"))
+    result = sweep.run(dataclasses.replace(sweep_spec, strategy="deepest", max_n=2))
+    assert [(point.n, point.start) for point in result.points] == [(0, None), (1, 4), (2, 3)]
+
+
+@pytest.mark.parametrize("max_n", [6, 99])
+def test_too_many_layers(sweep_spec, max_n):
+    with pytest.raises(BlockRangeError, match=r"choose max-n 0\.\.5"):
+        sweep.run(dataclasses.replace(sweep_spec, max_n=max_n))
+
+
+def test_results_survive_json_and_disk(sweep_spec):
+    result = sweep.run(sweep_spec)
+    assert json.loads(json.dumps(result.to_json())) == result.to_json()
+    assert SweepResult.load(result.spec) == result
