@@ -41,7 +41,7 @@ def at(
     if n == 0:
         return Cut(0, None, point)
     if strategy in RULES:
-        return Cut(n, _by_rule(strategy, n, distances), point)
+        return Cut(n, selection.choose(strategy, n, n_layers=distances.n_layers, best=distances.best), point)
     if point is not None:
         return Cut(n, point.block, point)
     least = next((best.block for best in damage.best if best.n == n), None) if damage and strategy == "loss-greedy" else None
@@ -66,12 +66,6 @@ def path(strategy: str, distances: DistanceResult, sweep: SweepResult | None, da
         for block in chosen
         if isinstance(block, Block)
     ]
-
-
-def _by_rule(strategy: str, n: int, distances: DistanceResult) -> Block | None:
-    if strategy == "reverse":
-        return Block(distances.n_layers - n, n)
-    return selection.choose(strategy, n, n_layers=distances.n_layers, best=distances.best)
 
 
 def _missing(strategy: str, n: int, sweep: SweepResult | None) -> str:

@@ -8,6 +8,7 @@ from seen import charts, figures, metric, names, texts, trace
 
 from analysis import jobs, uncertainty
 from analysis.blocks import Block, LayerSet
+from analysis.results import Continuation, GenerationCheck, SumAnswer
 from analysis.specs import STRATEGIES, BenchmarkSpec, SweepSpec
 
 CUTS = (Block(3, 2), Block(11, 5), LayerSet((4, 9, 15, 20, 21)))
@@ -204,6 +205,21 @@ def test_what_the_cuts_write_is_shown_with_a_warning(app):
     assert "What it writes" in [item.value for item in at.subheader]
     assert "likelihood scores overstate" in texts(at)
     assert [item["name"] for item in figures(at)["writing"]["data"]] == ["repeated 4-grams", "distinct tokens", "sums right"]
+
+
+def test_what_the_cuts_wrote_can_be_read_as_plain_text(app):
+    fakes.distances().save()
+    measured = fakes.sweep(writes=True)
+    said = [Continuation("Once", f"![n](x) {point.n}", 4, 0.0, 1.0, False) for point in measured.points]
+    sums = [SumAnswer("2 + 2", 4, str(point.n), False) for point in measured.points]
+    checks = [GenerationCheck([text], [total], 0.0, 1.0, 4.0, 0.0, 0.0) for text, total in zip(said, sums, strict=True)]
+    replace(measured, writings=checks).save()
+    at = app(n="5")
+    (table,) = at.table
+    assert table.value.iloc[0].tolist() == ["Once", r"\!\[n\]\(x\) 0", r"\!\[n\]\(x\) 5"]
+    at.slider(key="n").set_value(20).run()
+    assert not at.table
+    assert not at.exception
 
 
 def test_how_sure_the_chosen_block_is_stands_under_the_map(app):
