@@ -34,6 +34,7 @@ RANKS = {
             ("generation",),
             ("scores",),
             ("evaluation", "adapters", "checkpoints", "training"),
+            ("junction",),
             ("distance_map", "inspection"),
             ("damage",),
             ("sweep", "healing", "export"),
