@@ -325,9 +325,26 @@ class Validation:
     """A validation loss on the way."""
 
     step: int
-    """Steps done; 0 is the pruned, unhealed model."""
+    """Steps done; 0 is the pruned, unhealed model, and once more 0 the same after the instant heal, if there is one."""
     loss: float
     loss_stderr: float
+
+
+@dataclass(frozen=True)
+class JunctionReport:
+    """How the instant heal went."""
+
+    module: str
+    """The projection before the cut that was changed."""
+    strength: float
+    """Share of the fitted change that repaired most on text it was not fitted on; 0 when none of it helped."""
+    loss_before: float
+    """Loss of the cut model on that text, nats per token."""
+    loss_after: float
+    """The same after the change; never above `loss_before`."""
+    n_tokens: int
+    """Tokens that were fitted on."""
+    wall_s: float
 
 
 @dataclass(frozen=True)
@@ -353,6 +370,8 @@ class HealResult(Result):
     """Healing documents passed over because they were too short."""
     precision: str
     """The words for how the base ran: "NF4, bfloat16 compute"."""
+    junction: JunctionReport | None = None
+    """The instant heal that the training began with; None without one."""
 
 
 @dataclass(frozen=True)
