@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from analysis import (
@@ -30,12 +31,14 @@ from analysis.models import LoadedModel, Plan
 from analysis.progress import Cancelled, OnProgress, Progress, ignore
 from analysis.results import HealResult, HealStep, JunctionReport, ModelFacts, Validation
 from analysis.specs import CorpusSpec, HealSpec
-from analysis.training import Trainer, activation_bytes, derived_seed
+from analysis.training import Trainer, activation_bytes, derived_seed, teacher_states
 
 PUBLISH_EVERY_S = 4.0
 """Seconds between two states of the curve on disk, for pages that watch."""
 _ACTIVATION_SHARE = 0.6
 """Share of the free memory that activations may take before gradient checkpointing is turned on."""
+_TEACHER_SHARE = 0.3
+"""Share of the free memory that the unpruned model's states may take."""
 _PRECISIONS = {"4bit": "NF4, {dtype} compute", "8bit": "8-bit, {dtype} compute", "none": "unquantized {dtype}"}
 
 
@@ -176,10 +179,11 @@ class _Heal:
         self.on_progress(Progress("packing the healing text"))
         packed = packing.training_rows(spec.corpus, spec.validation, loaded.tokenizer, max_rows=rows_wanted)
         changes = self.fit_junction(loaded, packed.rows.tolist()) if spec.instant else {}
+        teacher = self.ask_teacher(loaded, packed.rows) if spec.distill else None
         pruning.cut(loaded.decoder, spec.block)
         model = adapters.attach(loaded.decoder, spec, derived_seed(spec.seed, "adapter"), changes)
         healed = replace(loaded, model=model, decoder=find_decoder(model))
-        trainer = Trainer(model, healed.decoder, packed.rows, spec)
+        trainer = Trainer(model, healed.decoder, packed.rows, spec, teacher)
         self.publish(trainable_parameters=trainer.n_trainable, packed_rows=len(packed.rows), n_skipped=packed.n_skipped)
         _checkpoint_activations(trainer)
         self.go_on(trainer)
@@ -215,6 +219,13 @@ class _Heal:
             point = self.measure(loaded, "pruned", spec.validation, cut=spec.block).point
             start = [] if point.loss is None else [Validation(0, point.loss, point.loss_stderr or 0.0)]
             self.publish(pruned=point, validations=start)
+
+    def ask_teacher(self, loaded: LoadedModel, rows: np.ndarray) -> torch.Tensor:
+        """The unpruned model's states of the training rows, before it is cut."""
+        spare = int(_TEACHER_SHARE * machine.free_bytes("cpu"))
+        taught = teacher_states(loaded.decoder, rows, self.on_progress, limit_bytes=spare)
+        self.publish(n_tokens=self.result.n_tokens + rows.size)
+        return taught
 
     def fit_junction(self, loaded: LoadedModel, rows: list[list[int]]) -> dict[str, torch.Tensor]:
         """The instant heal of the model that is not cut yet; the same at every start, so that nothing of it is stored."""

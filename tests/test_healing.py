@@ -341,3 +341,16 @@ def test_steps_may_be_none_only_after_an_instant_heal(spec):
         replace(spec, steps=0)
     with pytest.raises(SpecError, match="distill must be in"):
         replace(spec, distill=1.5)
+
+
+def test_distilling_learns_from_the_unpruned_model_and_resumes_exactly(spec, cache):
+    plain, distilled = healing.run(spec), healing.run(replace(spec, distill=0.5))
+    assert distilled.complete
+    assert distilled.healed.loss != plain.healed.loss
+    assert distilled.healed.loss < distilled.pruned.loss
+    weights = adapter_weights(distilled, cache)
+    storage.discard_result("heal", distilled.spec.fingerprint())
+    with pytest.raises(Cancelled):
+        healing.run(replace(spec, distill=0.5), Reports(at_step(3)))
+    again = healing.run(replace(spec, distill=0.5))
+    assert all(torch.equal(weights[name], value) for name, value in adapter_weights(again, cache).items())
