@@ -7,7 +7,7 @@ BIN    := .venv/bin
 
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help run test lint format install install-dev chromium precomputed bench clean
+.PHONY: help run test lint format install install-dev chromium precomputed bench bench-evaluation bench-distances clean
 
 help:
 	@sed -n '1,2p' Makefile
@@ -59,6 +59,12 @@ precomputed: install
 
 bench: install
 	$(BIN)/python benchmarks/first_light.py
+
+bench-evaluation: install-dev
+	$(BIN)/python benchmarks/evaluation_speed.py
+
+bench-distances: install
+	$(BIN)/python benchmarks/distance_speed.py
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache tests/artifacts

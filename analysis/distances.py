@@ -131,7 +131,7 @@ def _stack(streams: Sequence[Tensor], tokens: slice, device: torch.device) -> Te
     """The states of some tokens, (n, L+1, hidden_size), float64."""
     stacked = torch.empty(tokens.stop - tokens.start, len(streams), streams[0].shape[-1], dtype=torch.float64, device=device)
     for depth, stream in enumerate(streams):
-        stacked[:, depth] = stream[tokens]
+        stacked[:, depth] = stream[tokens].to(device)
     return stacked
 
 

@@ -5,7 +5,9 @@ run from yellow (similar) to purple. Backgrounds are transparent and fonts are l
 light and a dark theme; `dark` only picks the shade of each meaning that has enough contrast.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from plotly.graph_objs import Figure
 
@@ -70,17 +72,49 @@ def translucent(colour: str, opacity: float) -> str:
     return f"rgba({red},{green},{blue},{opacity})"
 
 
-def finish(figure: Figure, height: int) -> Figure:
-    """Give a chart what all share: no background of its own, tight margins, a legend above the plot."""
-    # Fixed margins, so that the axes of charts that stand above each other line up.
-    figure.update_xaxes(title_standoff=6, automargin=False)
-    figure.update_yaxes(title_standoff=16, automargin=False)
+def finish(
+    figure: Figure,
+    height: int,
+    *,
+    x: Mapping[str, Any],
+    y: Mapping[str, Any],
+    margin: Mapping[str, int] | None = None,
+    legend: Mapping[str, Any] | None = None,
+    **layout: Any,
+) -> Figure:
+    """Give a chart what all share: no background of its own, tight margins, a legend above the plot.
+
+    Args:
+        figure: the chart.
+        height: pixels.
+        x, y: settings of the axes; a title is a text.
+        margin, legend: what differs from the usual ones.
+        layout: further settings.
+    """
+    # Everything in one update, since plotly checks the whole layout at each. Fixed margins line up charts that stand above
+    # each other.
     return figure.update_layout(
         height=height,
-        margin={"l": 66, "r": 8, "t": 30, "b": 40},
+        margin={"l": 66, "r": 8, "t": 30, "b": 40, **(margin or {})},
+        xaxis=_axis(x, 6),
+        yaxis=_axis(y, 16),
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         hovermode="closest",
         dragmode=False,
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom", "font": {"size": 11}},
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": 1.0,
+            "yanchor": "bottom",
+            "font": {"size": 11},
+            **(legend or {}),
+        },
+        **layout,
     )
+
+
+def _axis(settings: Mapping[str, Any], standoff: int) -> dict[str, Any]:
+    title = {"text": settings.get("title", ""), "standoff": standoff}
+    return {"zeroline": False, "automargin": False, **settings, "title": title}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from statistics import fmean
+from typing import Any
 
 from plotly.graph_objs import Figure
 
@@ -35,10 +36,11 @@ def accuracy_curve(
     figure = _curve(figure, sweep, heals, others, ACCURACY, n, dark, height)
     knee = uncertainty.knee(ACCURACY.points(sweep), sweep.lines) if sweep.lines else None
     if knee is not None:
-        at = next(point for point in ACCURACY.points(sweep) if point.n == knee)
+        colour = palette(dark).unpruned
+        figure.add_vline(x=knee, line={"color": colour, "width": 1, "dash": "dot"}, name="cliff")
         figure.add_annotation(
-            x=knee, y=at.acc, text=f"cliff, n = {knee}", ax=22, ay=-26, xanchor="left", font={"size": 11},
-            arrowsize=0.8, arrowwidth=1, arrowcolor=palette(dark).unpruned, standoff=5, name="knee",
+            x=knee, y=1, yref="paper", text=f"cliff, n = {knee}", showarrow=False, xanchor="left", yanchor="top",
+            font={"size": 11, "color": colour},
         )  # fmt: skip
     return figure
 
@@ -88,6 +90,7 @@ def _curve(
         mode=_mode(points),
         name=sweep.spec.strategy if others else "pruned",
         line={"color": colours.pruned, "width": 2.6},
+        legendrank=1,
         marker={"size": 6},
         text=[measure.hover(point) for point in points],
         hovertemplate="%{text}<extra></extra>",
@@ -106,27 +109,46 @@ def _curve(
         )
     # The slider may stand beyond what was swept: the axis then reaches out to it.
     drawn = [point.n for curve in (sweep, *others) for point in curve.points]
-    _n_axis(figure, max([*drawn, n or 0, sweep.spec.max_n or 1]), n, colours)
-    figure.update_yaxes(title=measure.axis, tickformat=measure.tickformat, gridcolor=colours.grid, zeroline=False)
-    if measure is ACCURACY:
-        height += _legend_rows(figure) * _LEGEND_ROW
-    figure = finish(figure, height)
-    return figure.update_layout(margin={"t": 30 + _legend_rows(figure) * _LEGEND_ROW}) if measure is ACCURACY else figure
+    last = max([*drawn, n or 0, sweep.spec.max_n or 1])
+    rows = _more_legend_rows(figure) if measure is ACCURACY else 0
+    finish(
+        figure,
+        height + rows * _LEGEND_ROW,
+        x=_n_axis(last, colours),
+        y={"title": measure.axis, "tickformat": measure.tickformat, "gridcolor": colours.grid},
+        margin={"t": 30 + rows * _LEGEND_ROW},
+        legend={"entrywidthmode": "fraction", "entrywidth": 0.33} if rows else {},
+    )
+    _mark(figure, n, colours)
+    return figure
 
 
 _LEGEND_ROW = 18
 """Height of a further row of the legend, pixels."""
+_ONE_ROW = 5
+"""Entries that fit into one row, as long as they are the levels and one curve."""
 
 
-def _legend_rows(figure: Figure) -> int:
-    """Rows of the legend beyond the first on a small screen, where three names of strategies stand side by side."""
+def _more_legend_rows(figure: Figure) -> int:
+    """Rows of the legend beyond the first, where three entries stand side by side."""
     entries = sum(trace.showlegend is not False for trace in figure.data)
-    return 0 if entries <= 4 else -(-entries // 3) - 1
+    return 0 if entries <= _ONE_ROW else -(-entries // 3) - 1
 
 
-def _n_axis(figure: Figure, last: int, n: int | None, colours: Palette) -> None:
-    figure.update_xaxes(title="removed layers n", range=[-0.5, last + 0.5], zeroline=False, gridcolor=colours.grid)
-    figure.update_xaxes(tickmode="linear", dtick=1 if last <= 10 else 2 if last <= 20 else 5, tickangle=0)
+def _n_axis(last: int, colours: Palette) -> dict[str, Any]:
+    step = 1 if last <= 10 else 2 if last <= 20 else 5
+    return {
+        "title": "removed layers n",
+        "range": [-0.5, last + 0.5],
+        "gridcolor": colours.grid,
+        "tickmode": "linear",
+        "dtick": step,
+        "tickangle": 0,
+    }
+
+
+def _mark(figure: Figure, n: int | None, colours: Palette) -> None:
+    """The line at the slider's n."""
     if n is not None:
         figure.add_vline(x=n, line={"color": colours.marker, "width": 1.2}, opacity=0.75)
 
@@ -160,6 +182,7 @@ def _add_other(figure: Figure, sweep: SweepResult, measure: Measure, dark: bool)
         mode=_mode(points),
         name=sweep.spec.strategy,
         line={"color": style.shade(dark=dark), "width": 1.4, "dash": style.dash},
+        legendrank=2,
         marker={"color": style.shade(dark=dark), "size": 5.5, "symbol": style.symbol},
         text=[f"<b>{sweep.spec.strategy}</b><br>{measure.hover(point)}" for point in points],
         hovertemplate="%{text}<extra></extra>",
@@ -181,8 +204,9 @@ def _add_draws(figure: Figure, draws: Sequence[SweepResult], measure: Measure, d
         x=numbers,
         y=means,
         mode="lines",
-        name=f"random, {len(draws)} draws",
+        name=f"random × {len(draws)}",
         line={"color": style.shade(dark=dark), "width": 1.4, "dash": style.dash},
+        legendrank=2,
         text=[
             f"<b>random</b>, n = {n}<br>mean {measure.name} of {len(draws)} draws {mean:{measure.digits}}<br>"
             f"lowest {low:{measure.digits}}, highest {high:{measure.digits}}"
@@ -220,6 +244,8 @@ def writing_curve(sweep: SweepResult, *, n: int | None = None, dark: bool = Fals
             ],
             hovertemplate="%{text}<extra></extra>",
         )
-    _n_axis(figure, max([point.n for point in sweep.points] + [n or 0, 1]), n, colours)
-    figure.update_yaxes(title="share", tickformat=".0%", range=[-0.04, 1.04], gridcolor=colours.grid, zeroline=False)
-    return finish(figure, height)
+    last = max([point.n for point in sweep.points] + [n or 0, 1])
+    y = {"title": "share", "tickformat": ".0%", "range": [-0.04, 1.04], "gridcolor": colours.grid}
+    finish(figure, height, x=_n_axis(last, colours), y=y)
+    _mark(figure, n, colours)
+    return figure

@@ -37,14 +37,8 @@ def training_curve(heal: HealResult, *, dark: bool = False, height: int = 320) -
     )
     if heal.unpruned is not None:
         add_level(figure, "unpruned", heal.unpruned.loss, colours.unpruned, "dash", ".4f")
-    figure.update_xaxes(
-        title="optimizer step",
-        range=[-0.02 * heal.spec.steps, heal.spec.steps * 1.02],
-        zeroline=False,
-        gridcolor=colours.grid,
-    )
-    figure.update_yaxes(title="loss, nats per token", gridcolor=colours.grid, zeroline=False)
-    return finish(figure, height)
+    x = {"title": "optimizer step", "range": [-0.02 * heal.spec.steps, heal.spec.steps * 1.02], "gridcolor": colours.grid}
+    return finish(figure, height, x=x, y={"title": "loss, nats per token", "gridcolor": colours.grid})
 
 
 def heal_comparison(heal: HealResult, field: str, *, dark: bool = False, height: int = 260) -> Figure:
@@ -81,8 +75,6 @@ def heal_comparison(heal: HealResult, field: str, *, dark: bool = False, height:
             hovertemplate=f"{name}<br>{measure.hover(point)}<extra></extra>",
             showlegend=False,
         )
-    figure.update_xaxes(
-        tickvals=[0, 1, 2], ticktext=[name for name, _, _ in kinds], range=[-0.5, 2.7], showgrid=False, zeroline=False
-    )
-    figure.update_yaxes(title=measure.axis, tickformat=measure.tickformat, gridcolor=colours.grid, zeroline=False)
-    return finish(figure, height)
+    x = {"tickvals": [0, 1, 2], "ticktext": [name for name, _, _ in kinds], "range": [-0.5, 2.7], "showgrid": False}
+    y = {"title": measure.axis, "tickformat": measure.tickformat, "gridcolor": colours.grid}
+    return finish(figure, height, x=x, y=y)

@@ -18,6 +18,8 @@ METRIC_UNITS = {
 """What is beside the colours of a distance map, by metric."""
 
 _Cells = Sequence[Sequence[float | None]]
+_BAR = 48
+"""Height that a colour bar above the map takes, pixels."""
 _COLOURS_END_AT = 90
 """Percentile of all blocks where the colours of the damage map end: a few ruinous blocks would make all others look alike."""
 
@@ -89,7 +91,7 @@ def damage_map(
     title = "each row scaled to [0, 1]"
     if known and not row_normalised:
         last = float(np.percentile(known, _COLOURS_END_AT))
-        figure.update_traces(zmin=min(known), zmax=last if last > min(known) else max(known), selector={"name": "damage"})
+        figure.data[0].update(zmin=min(known), zmax=last if last > min(known) else max(known))
         title = "loss increase, nats per token"
     path = [Best(best.n, best.start, best.increase) for best in result.best]
     _add_path(figure, path, "path", 1.6, "solid")
@@ -131,8 +133,6 @@ def _block_map(rows: _Cells, hover: Sequence[Sequence[str]], n_layers: int, name
         ygap=0.6,
         name=name,
     )
-    figure.update_xaxes(title="start layer l (0-based)", range=[-0.6, n_layers - 0.4], showgrid=False, zeroline=False)
-    figure.update_yaxes(title="block size n, layers", range=[0.4, len(rows) + 0.6], showgrid=False, zeroline=False)
     return figure
 
 
@@ -174,16 +174,25 @@ def _finish_map(figure: Figure, title: str, height: int, *, above: bool) -> Figu
         "orientation": "h",
         "x": 1.0,
         "xanchor": "right",
-        "y": 1.02 if above else 0.985,
-        "yanchor": "bottom" if above else "top",
+        "y": 1.0 if above else 0.985,
+        "yanchor": "top",
         "len": 0.5,
         "thickness": 10,
         "outlinewidth": 0,
         "nticks": 5,
         "title": {"text": title, "side": "top", "font": {"size": 12}},
     }
-    figure.update_traces(colorbar=bar, selector={"type": "heatmap"})
-    return finish(figure, height).update_layout(margin={"t": 52 if above else 6, "b": 52})
+    heat = figure.data[0]
+    heat.colorbar = bar
+    # A bar above the map is inside the figure, since one outside of the plot would widen the margins.
+    domain = [0, 1 - _BAR / (height - 58)] if above else [0, 1]
+    return finish(
+        figure,
+        height,
+        x={"title": "start layer l (0-based)", "range": [-0.6, len(heat.x) - 0.4], "showgrid": False},
+        y={"title": "block size n, layers", "range": [0.4, len(heat.y) + 0.6], "showgrid": False, "domain": domain},
+        margin={"t": 6, "b": 52},
+    )
 
 
 def layer_strip(n_layers: int, block: Removal | None, *, dark: bool = False, height: int = 62) -> Figure:
@@ -212,16 +221,14 @@ def layer_strip(n_layers: int, block: Removal | None, *, dark: bool = False, hei
         hovertemplate="%{text}<extra></extra>",
         showlegend=False,
     )
-    figure.update_xaxes(
-        tickvals=layers[::every],
-        range=[-0.6, n_layers - 0.4],
-        showgrid=False,
-        zeroline=False,
-        ticks="",
-        tickangle=0,
-        tickfont={"size": 10},
-        fixedrange=True,
-    )
-    figure.update_yaxes(visible=False, range=[0, 1], fixedrange=True)
-    figure = finish(figure, height)
-    return figure.update_layout(margin={"l": 0, "r": 0, "t": 2, "b": 20}, bargap=0)
+    x = {
+        "tickvals": layers[::every],
+        "range": [-0.6, n_layers - 0.4],
+        "showgrid": False,
+        "ticks": "",
+        "tickangle": 0,
+        "tickfont": {"size": 10},
+        "fixedrange": True,
+    }
+    y = {"visible": False, "range": [0, 1], "fixedrange": True}
+    return finish(figure, height, x=x, y=y, margin={"l": 0, "r": 0, "t": 2, "b": 20}, bargap=0)

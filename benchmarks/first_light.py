@@ -11,8 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
@@ -42,44 +44,65 @@ def fresh_cache() -> None:
     os.environ["LAYERSCOPE_CACHE"] = scratch
 
 
-def bench_map() -> None:
-    """A map of 32 x 256 tokens in every metric against a bare forward pass of the decoder body on the same batches."""
-    import torch
-
-    from analysis import corpora, distances, hidden_states, models, selection
+def map_batches(n_texts: int = 32) -> tuple[Any, list[list[list[int]]]]:
+    """The starter model, and texts of 256 tokens in batches as a distance map runs them."""
+    from analysis import corpora, hidden_states, models
     from analysis.specs import CorpusSpec, ModelSpec
 
     loaded = models.load(ModelSpec())
-    texts = corpora.tokenize(CorpusSpec(n_texts=32, seq_len=256), loaded.tokenizer).token_ids
+    texts = corpora.tokenize(CorpusSpec(n_texts=n_texts, seq_len=256), loaded.tokenizer).token_ids
     budget = hidden_states.tokens_per_batch(loaded.decoder.device)
-    groups = [[texts[index] for index in group] for group in hidden_states.batches([len(ids) for ids in texts], budget)]
+    groups = hidden_states.batches([len(ids) for ids in texts], budget)
+    return loaded, [[texts[index] for index in group] for group in groups]
 
-    def full_map() -> None:
-        found = []
-        for group in groups:
-            streams, lengths = hidden_states.token_streams(loaded.decoder, group), [len(ids) for ids in group]
-            hidden_states.last_token_states(streams, lengths)
-            found.append(distances.text_distances(streams, lengths))
-        selection.best_blocks(distances.rows_by_size(torch.cat(found)[:, 0].mean(0)))
+
+def full_map(decoder: Any, groups: list[list[list[int]]]) -> list[list[float]]:
+    """Mean angular distances of all blocks, row n-1 for size n; every other metric is measured on the way."""
+    import torch
+
+    from analysis import distances, hidden_states, selection
+
+    found = []
+    for group in groups:
+        streams, lengths = hidden_states.token_streams(decoder, group), [len(ids) for ids in group]
+        hidden_states.last_token_states(streams, lengths)
+        found.append(distances.text_distances(streams, lengths))
+    mean = distances.rows_by_size(torch.cat(found)[:, 0].mean(0))
+    selection.best_blocks(mean)
+    return mean
+
+
+def interleaved(repeats: int, **work: Callable[[], object]) -> dict[str, list[float]]:
+    """Seconds of every piece of work, taken in turns."""
+    times: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(repeats):
+        for name, run in work.items():
+            began = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - began)
+    return times
+
+
+def bench_map(n_texts: int = 32) -> None:
+    """A full distance map of texts of 256 tokens against a bare forward pass of the decoder body on the same batches."""
+    import torch
+
+    from analysis import hidden_states
+
+    loaded, groups = map_batches(n_texts)
 
     @torch.inference_mode()
     def bare_forward() -> None:
         for group in groups:
             loaded.decoder.body(input_ids=hidden_states.right_padded(group), use_cache=False)
 
-    times: dict[str, list[float]] = {"map": [], "bare": []}
     bare_forward()
-    for _ in range(REPEATS):
-        for name, work in (("map", full_map), ("bare", bare_forward)):
-            began = time.perf_counter()
-            work()
-            times[name].append(time.perf_counter() - began)
-    n_tokens = sum(len(ids) for ids in texts)
+    times = interleaved(REPEATS, map=lambda: full_map(loaded.decoder, groups), bare=bare_forward)
     ratios = [one / other for one, other in zip(times["map"], times["bare"], strict=True)]
-    whole, bare = median(times["map"]), median(times["bare"])
-    size = f"{len(texts)} texts, {n_tokens} tokens, {loaded.spec.dtype}"
-    say(f"map    {size}: {whole:.1f} s; bare forward pass of the decoder body")
-    say(f"       on the same batches {bare:.1f} s; ratio {median(ratios):.3f} (median of {REPEATS}); {peak()}")
+    texts = [ids for group in groups for ids in group]
+    size = f"{len(texts)} texts, {sum(map(len, texts))} tokens, {loaded.spec.dtype}"
+    say(f"map    {size}: {median(times['map']):.1f} s; bare forward pass of the decoder body")
+    say(f"       on the same batches {median(times['bare']):.1f} s; ratio {median(ratios):.3f} (median of {REPEATS}); {peak()}")
 
 
 def bench_curve() -> None:

@@ -1,5 +1,6 @@
 """The worker, in real processes: whole lives of jobs, and every way they can end."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -10,9 +11,10 @@ import psutil
 import pytest
 from job_helpers import COMMAND, SCRIPT, end_worker, request, wait_for, wait_state
 
-from analysis import job_table, jobs, processes
+from analysis import job_table, jobs, processes, worker
 from analysis.errors import JobError
-from analysis.specs import SweepSpec
+from analysis.results import RESULTS
+from analysis.specs import SPECS, SweepSpec
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -297,3 +299,10 @@ def test_the_real_worker_starts_by_its_module_name_and_leaves_on_sigterm(cache):
     os.kill(pid, signal.SIGTERM)
     wait_for(lambda: not jobs.worker_alive(), 5)
     assert "Traceback" not in (cache / "worker.log").read_text()
+
+
+def test_every_kind_of_request_has_a_runner_and_a_title():
+    assert set(worker.RUNNERS) == set(SPECS) == set(RESULTS) == set(jobs._TITLES)
+    for target in worker.RUNNERS.values():
+        module, _, function = target.partition(":")
+        assert callable(getattr(importlib.import_module(module), function))

@@ -41,7 +41,7 @@ def at(
     if n == 0:
         return Cut(0, None, point)
     if strategy in RULES:
-        return Cut(n, _by_rule(strategy, n, distances), point)
+        return Cut(n, selection.choose(strategy, n, n_layers=distances.n_layers, best=distances.best), point)
     if point is not None:
         return Cut(n, point.block, point)
     least = next((best.block for best in damage.best if best.n == n), None) if damage and strategy == "loss-greedy" else None
@@ -54,19 +54,18 @@ def of_size(sweep: SweepResult | None, n: int) -> list[Point]:
 
 
 def path(strategy: str, distances: DistanceResult, sweep: SweepResult | None, damage: DamageResult | None) -> list[Best]:
-    """The chosen block of each size, with its distance on the map; sizes whose cut is unknown or no block are left out."""
+    """The chosen block of each size, with its distance on the map; sizes whose cut is unknown or no block are left out.
+
+    Only blocks that follow a rule make a path: not those at random or by hand, nor layers one by one.
+    """
+    if strategy in ("random", "manual", "block-influence"):
+        return []
     chosen = [at(n, strategy, distances, sweep, damage).removed for n in range(1, distances.n_layers)]
     return [
         Best(block.size, block.start, distances.mean[block.size - 1][block.start])
         for block in chosen
         if isinstance(block, Block)
     ]
-
-
-def _by_rule(strategy: str, n: int, distances: DistanceResult) -> Block | None:
-    if strategy == "reverse":
-        return Block(distances.n_layers - n, n)
-    return selection.choose(strategy, n, n_layers=distances.n_layers, best=distances.best)
 
 
 def _missing(strategy: str, n: int, sweep: SweepResult | None) -> str:

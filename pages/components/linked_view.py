@@ -61,8 +61,9 @@ def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model
             map_view.show(distances, cuts.path(strategy, distances, scores, measured), cut)
         with right, st.container(gap="xsmall"):
             _curves(sweep, heals, model, n)
-        for note in cut_numbers.notes(scores, cut):
-            st.caption(note)
+        with st.container(gap=None):
+            for note in cut_numbers.notes(scores, cut):
+                st.caption(note)
         writing.show(scores, n)
         damage_view.show(found, damage, model, cut)
 

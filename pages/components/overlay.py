@@ -40,11 +40,12 @@ def choice(others: dict[str, list[Found]]) -> list[Found]:
     """Draw the choice of what to compare with, all at first, and return the chosen curves."""
     hidden: set[str] = st.session_state.setdefault("not_compared", set())
     options = list(others)
-    picked = st.pills(
-        "Compare with", options, selection_mode="multi", default=[name for name in options if name not in hidden],
-        format_func=lambda name: name if len(others[name]) < 2 else f"{name} × {len(others[name])}",
-        key=f"compare-{'-'.join(options)}", label_visibility="collapsed",
-    )  # fmt: skip
+    with st.popover(f"Compare ({len(set(options) - hidden)})", help="Curves of other strategies on the same questions."):
+        picked = st.pills(
+            "Drawn together, on the same questions", options, selection_mode="multi",
+            default=[name for name in options if name not in hidden], key=f"compare-{'-'.join(options)}",
+            format_func=lambda name: name if len(others[name]) < 2 else f"{name} × {len(others[name])}",
+        )  # fmt: skip
     hidden.difference_update(picked)
     hidden.update(set(options) - set(picked))
     return flat(others[name] for name in options if name in picked)

@@ -101,7 +101,12 @@ def _preview(file: QuestionFile, key: str) -> None:
             }
             for question in file.questions[:_PREVIEWED]
         ]
-        st.dataframe(rows, key=f"{key}-preview", hide_index=True, alt="First questions of the file", row_height=52)
+        widths = {"prompt": 250, "options": 120, "right": 70}
+        columns = {name: st.column_config.TextColumn(width=width) for name, width in widths.items()}
+        st.dataframe(
+            rows, key=f"{key}-preview", hide_index=True, alt="First questions of the file", row_height=52,
+            column_config=columns,
+        )  # fmt: skip
     if file.errors:
         st.warning(f"{len(file.errors):,} of {file.n_rows:,} rows cannot be asked and will be left out:")
         errors = [{"row": error.row, "reason": error.reason} for error in file.errors]

@@ -12,7 +12,7 @@ from pages.components import uploads
 TASK_NAMES = {name: task.title for name, task in TASKS.items()}
 TEXT_NAMES = {"c4": "C4", "wiki": "Wikipedia"}
 METRIC_NAMES = {
-    "angular": "angular", "angular-tokens": "angular, all tokens", "cosine-tokens": "cosine, all tokens",
+    "angular": "angular distance", "angular-tokens": "angular, all tokens", "cosine-tokens": "cosine, all tokens",
     "relative-l2": "relative L2",
 }  # fmt: skip
 STRATEGY_HELP = {

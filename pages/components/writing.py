@@ -6,6 +6,9 @@ from analysis import figures
 from analysis.results import Point, SweepResult
 from pages.components import chart, theme, words
 
+_READ = 3
+"""Continuations to read; all of them count in the rates."""
+
 
 def show(sweep: SweepResult | None, n: int) -> None:
     """Draw the section, where the curve's cuts were let to write.
@@ -30,8 +33,34 @@ def show(sweep: SweepResult | None, n: int) -> None:
             file_name="writing",
         )  # fmt: skip
     with right:
-        formats = {"length, tokens": "%.0f"}
+        formats = {"tokens": "%.0f"}
         chart.table(_rows(points), key="t-writing", alt="What each cut writes", file_name="writing", formats=formats)
+
+    _read(sweep, n)
+
+
+def _read(sweep: SweepResult, n: int) -> None:
+    """The same beginnings continued by the unpruned and by the cut model, word by word."""
+    written = {point.n: check for point, check in zip(sweep.points, sweep.writings, strict=False) if check}
+    if 0 not in written or n not in written:
+        return
+    with st.expander(f"Read what it writes at n = {n}", icon=":material/article:"):
+        pairs = zip(written[0].continuations, written[n].continuations, strict=False)
+        rows = [
+            {
+                "beginning": words.plain(whole.prompt),
+                "unpruned": words.plain(whole.text),
+                f"without {n} layers": words.plain(cut.text),
+            }
+            for whole, cut in list(pairs)[:_READ]
+        ]
+        st.table(rows, border="horizontal", hide_index=True, alt="Continuations of the unpruned and the cut model")
+        sums = zip(written[0].sums, written[n].sums, strict=False)
+        answers = [
+            {"sum": whole.question, "right": whole.answer, "unpruned": whole.text, f"without {n} layers": cut.text}
+            for whole, cut in sums
+        ]
+        chart.table(answers, key="t-sums", alt="Sums and what was written", file_name="sums")
 
 
 def was_written(point: Point) -> bool:
@@ -43,10 +72,10 @@ def _rows(points: list[Point]) -> list[dict]:
     return [
         {
             "n": point.n,
-            "repeated 4-grams": words.percent(point.repetition_rate),
-            "distinct tokens": words.percent(point.distinct_rate),
-            "length, tokens": point.generated_tokens,
-            "sums right ± se": words.percent(point.sum_acc, point.sum_acc_stderr),
+            "repeats": words.percent(point.repetition_rate),
+            "distinct": words.percent(point.distinct_rate),
+            "tokens": point.generated_tokens,
+            "sums right": words.percent(point.sum_acc, point.sum_acc_stderr),
             "layers": point.block.describe() if point.block else "none",
         }
         for point in points

@@ -1,34 +1,15 @@
 """Explore in every state: nothing yet, precomputed, own results, a sweep on its way, jobs that ended badly."""
 
-import json
 from dataclasses import replace
 
 import fakes
 import pytest
+from seen import charts, metric, names, texts
 from streamlit.testing.v1 import AppTest
 
 from analysis import jobs
 from analysis.results import Answer
 from analysis.specs import DistanceSpec, SweepSpec
-
-
-def texts(at) -> str:
-    shown = [*at.markdown, *at.caption, *at.info, *at.error, *at.warning, *at.sidebar.markdown, *at.sidebar.caption]
-    return "\n".join(str(element.value) for element in shown)
-
-
-def charts(at) -> dict[str, dict]:
-    """Figures on the page by the name of their first trace's axis title."""
-    found = {}
-    for element in at.get("plotly_chart"):
-        figure = json.loads(element.proto.spec)
-        axis = figure["layout"].get("yaxis", {}).get("title", {})
-        found[axis.get("text", "strip")] = figure
-    return found
-
-
-def metric(at, label: str):
-    return next(item for item in at.metric if item.label == label)
 
 
 def test_without_a_map_the_page_says_what_to_click(app):
@@ -104,10 +85,6 @@ def test_deepest_keeps_the_last_layer_and_asks_for_its_own_sweep(app):
     assert "Run a sweep" in texts(at)
     fakes.sweep(strategy="deepest").save()
     assert "accuracy" in charts(app(strategy="deepest"))
-
-
-def names(at, chart: str) -> list[str]:
-    return [trace["name"] for trace in charts(at)[chart]["data"]]
 
 
 def test_healed_results_are_drawn_where_they_can_be_compared(app):

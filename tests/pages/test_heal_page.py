@@ -1,11 +1,14 @@
 """Heal in every state: nothing known, ready, queued, running, done, failed, interrupted."""
 
 import json
+from dataclasses import replace
 
 import fakes
 import pytest
 
 from analysis import job_table, jobs, recipes
+from analysis.specs import BenchmarkSpec
+from pages.components import uploads
 
 
 def texts(at) -> str:
@@ -44,6 +47,18 @@ def test_starting_queues_the_recipe_for_the_sliders_block(app, known):
     assert made.spec.model.quantization == "4bit"
     assert made.spec.benchmark.limit == fakes.sweep().spec.benchmark.limit
     assert "Next in the queue" in texts(at)
+
+
+def test_a_heal_is_asked_the_questions_of_the_curve_even_a_file_or_a_part(app):
+    fakes.distances().save()
+    own = uploads.keep("mine.csv", b"question,A,B,answer\nq,1,2,A\n", ".csv")
+    for benchmark in (BenchmarkSpec(own, identity="x"), BenchmarkSpec("mmlu", subset=("stem",), shots=2, protocol="paper")):
+        measured = fakes.sweep()
+        replace(measured, spec=replace(measured.spec, benchmark=benchmark)).save()
+        at = app("pages/heal.py", n="5")
+        at.button(key="start-heal").click().run()
+        assert not at.exception
+        assert jobs.active()[-1].spec.benchmark == replace(benchmark, identity="")
 
 
 def test_an_untouched_form_is_the_preset(app, known):

@@ -1,0 +1,95 @@
+"""`make bench-distances`: the full distance map against a bare forward pass and two ways that it is usually written.
+
+    python benchmarks/distance_speed.py [TEXTS]
+
+The two baselines are plain on purpose, and give the same numbers, which is checked:
+hooks    one text at a time through the whole model, hooks that clone every layer's output, a loop over all blocks;
+one n    one run per n over batches, `output_hidden_states=True`; a few n are run, and the mean is multiplied by L-1.
+"""
+
+import sys
+from statistics import median
+from typing import Any
+
+import first_light
+import torch
+from first_light import full_map, interleaved, map_batches, say
+
+from analysis.distances import angular_distance
+from analysis.hidden_states import right_padded
+
+TARGETS = {"hooks": 3, "one n": 10}
+REPEATS = 3
+SOME_N = (1, 5, 10)
+
+
+@torch.inference_mode()
+def with_hooks(loaded: Any, texts: list[list[int]]) -> list[list[float]]:
+    """Mean distances as `full_map` gives them."""
+    decoder, n_layers = loaded.decoder, loaded.decoder.n_layers
+    sums = [[0.0] * (n_layers + 1 - n) for n in range(1, n_layers + 1)]
+    for text in texts:
+        streams: list[torch.Tensor] = []
+
+        def keep_input(module: Any, args: Any, streams: list[torch.Tensor] = streams) -> None:
+            streams.append(args[0].clone())
+
+        def keep_output(module: Any, args: Any, output: Any, streams: list[torch.Tensor] = streams) -> None:
+            streams.append((output if isinstance(output, torch.Tensor) else output[0]).clone())
+
+        handles = [decoder.layers[0].register_forward_pre_hook(keep_input)]
+        handles += [layer.register_forward_hook(keep_output) for layer in decoder.layers]
+        loaded.model(torch.tensor([text]))
+        for handle in handles:
+            handle.remove()
+        for n in range(1, n_layers + 1):
+            for start in range(n_layers + 1 - n):
+                sums[n - 1][start] += float(angular_distance(streams[start][0, -1], streams[start + n][0, -1]))
+    return [[value / len(texts) for value in row] for row in sums]
+
+
+@torch.inference_mode()
+def for_one_n(loaded: Any, groups: list[list[list[int]]], n: int) -> list[float]:
+    """Mean distances of the blocks of size n, but for the one that ends at x[L]: transformers returns that state normed."""
+    found = []
+    for group in groups:
+        states = loaded.model(right_padded(group), output_hidden_states=True).hidden_states
+        last = torch.tensor([len(text) - 1 for text in group])
+        ends = [state[torch.arange(len(group)), last] for state in states]
+        found.append(torch.stack([angular_distance(ends[l], ends[l + n]) for l in range(len(ends) - 1 - n)]))  # noqa: E741
+    mean: list[float] = torch.cat(found, dim=1).mean(dim=1).tolist()
+    return mean
+
+
+def largest(a: list[float], b: list[float]) -> float:
+    return max(abs(x - y) for x, y in zip(a, b, strict=False))
+
+
+def main() -> None:
+    """Measure and print each comparison as soon as it is there."""
+    say(f"{torch.get_num_threads()} threads")
+    n_texts = int(sys.argv[1]) if len(sys.argv) > 1 else 32
+    first_light.bench_map(n_texts)
+    loaded, groups = map_batches(n_texts)
+    texts = [text for group in groups for text in group]
+    mean = full_map(loaded.decoder, groups)
+    hooks = with_hooks(loaded, texts)
+    times = interleaved(REPEATS, ours=lambda: full_map(loaded.decoder, groups), hooks=lambda: with_hooks(loaded, texts))
+    say_ratio("hooks", f"{len(texts)} texts", times["ours"], times["hooks"], max(map(largest, mean, hooks)))
+    n_runs = loaded.decoder.n_layers - 1
+    difference = max(largest(mean[n - 1], for_one_n(loaded, groups, n)) for n in SOME_N)
+    runs = interleaved(1, **{str(n): lambda n=n: for_one_n(loaded, groups, n) for n in SOME_N})
+    each = [seconds for (seconds,) in runs.values()]
+    what = f"n = {', '.join(runs)}: {', '.join(f'{one:.1f}' for one in each)} s, mean times {n_runs}"
+    say_ratio("one n", what, times["ours"], [n_runs * sum(each) / len(each)], difference)
+
+
+def say_ratio(name: str, what: str, ours: list[float], theirs: list[float], difference: float) -> None:
+    mine, other = median(ours), median(theirs)
+    say(f"{name:6} {what}")
+    say(f"       ours {mine:.1f} s, {name} {other:.1f} s; {other / mine:.2f} x (target {TARGETS[name]})")
+    say(f"       largest difference {difference:.0e}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""`make bench-evaluation`: a sweep's scoring against lm-evaluation-harness run once per n on really cut models.
+
+    python benchmarks/evaluation_speed.py                                   every part
+    python benchmarks/evaluation_speed.py arc --questions 20 --ns 0,5,10    a part of it
+    python benchmarks/evaluation_speed.py linear
+
+Same machine, process, float32 weights, questions and blocks (similarity, from the precomputed map of the starter model).
+Ours is timed from the questions' text to their log-likelihoods, the median of `--repeats`; the harness's runs take many
+minutes and are timed once each, from its built requests to their log-likelihoods, without loading and cutting. With `--ns`
+both sides do those n only. Needs requirements-dev.txt. The default takes about half an hour on two cores.
+"""
+
+import argparse
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import torch  # noqa: E402
+
+from analysis import architecture, benchmarks, hidden_states, prefix_trees, pruning, scoring, selection, storage  # noqa: E402
+from analysis.blocks import Block, Removal  # noqa: E402
+from analysis.models import LoadedModel, load  # noqa: E402
+from analysis.results import Best, DistanceResult  # noqa: E402
+from analysis.specs import BenchmarkSpec, DistanceSpec, ModelSpec  # noqa: E402
+
+PARTS = ("arc", "mmlu", "linear")
+TARGETS = {"arc": 6, "mmlu": 8}
+
+
+def say(*words: object) -> None:
+    print(*words, flush=True)
+
+
+def matrix_peak(size: int = 2048, repeats: int = 20) -> float:
+    """FLOP/s of the fastest of some large float32 matrix products."""
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        a @ b
+        times.append(time.perf_counter() - began)
+    return 2 * size**3 / min(times)
+
+
+@dataclass
+class Work:
+    """What a stretch of code had the processor compute, padding included."""
+
+    layer_tokens: int = 0
+    flop: float = 0.0
+
+
+@contextlib.contextmanager
+def counted(decoder: architecture.Decoder) -> Iterator[Work]:
+    """Count tokens through layers, and floating-point operations of layers, attention and head (2 per multiply-add)."""
+    work = Work()
+    parameters = sum(parameter.numel() for parameter in decoder.layers[0].parameters())
+    head_parameters = decoder.config.hidden_size * decoder.config.vocab_size
+    fused = torch.nn.functional.scaled_dot_product_attention
+
+    def layer(module: Any, args: Any) -> None:
+        work.layer_tokens += args[0].shape[0] * args[0].shape[1]
+        work.flop += 2.0 * parameters * args[0].shape[0] * args[0].shape[1]
+
+    def head(module: Any, args: Any) -> None:
+        work.flop += 2.0 * head_parameters * args[0].shape[:-1].numel()
+
+    def attend(query: torch.Tensor, key: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+        work.flop += 4.0 * query.numel() * key.shape[-2]
+        return fused(query, key, *args, **options)
+
+    handles = [one.register_forward_pre_hook(layer) for one in decoder.layers]
+    handles.append(decoder.head.register_forward_pre_hook(head))
+    torch.nn.functional.scaled_dot_product_attention = attend
+    try:
+        yield work
+    finally:
+        torch.nn.functional.scaled_dot_product_attention = fused
+        for handle in handles:
+            handle.remove()
+
+
+def best_blocks() -> list[Best]:
+    """The most similar blocks of the precomputed map of the starter model."""
+    texts = DistanceSpec().corpus.source
+    for stored in storage.find_results("distances"):
+        spec = (result := DistanceResult.read(stored)).spec
+        if stored.precomputed and spec.model.source == "starter" and spec.corpus.source == texts:
+            return result.best
+    raise SystemExit("The precomputed distance map is missing; run `make precomputed`.")
+
+
+def asked(part: str, options: argparse.Namespace) -> list[benchmarks.Question]:
+    """ARC-Easy, or MMLU with some questions in each of some subjects, evenly spaced through the alphabet."""
+    if part == "arc":
+        return benchmarks.load(BenchmarkSpec("arc_easy", limit=options.questions))
+    everything = benchmarks.mmlu_subjects()
+    subjects = [everything[place * len(everything) // options.subjects] for place in range(options.subjects)]
+    questions = benchmarks.load(BenchmarkSpec("mmlu", limit=None, shots=5, subset=tuple(subjects)))
+    of = {subject: [question for question in questions if question.group == subject] for subject in subjects}
+    return [question for subject in subjects for question in of[subject][: options.per_subject]]
+
+
+def scored(loaded: LoadedModel, questions: list[benchmarks.Question], cuts: scoring.Cuts) -> list[list[list[float]]]:
+    """As a sweep does it."""
+    encoded = [prefix_trees.encode(one, loaded.tokenizer, loaded.facts.max_positions) for one in questions]
+    return scoring.option_loglikelihoods(loaded.decoder, encoded, cuts, packed=True)
+
+
+def compare(part: str, loaded: LoadedModel, options: argparse.Namespace, peak: float) -> None:
+    """One question set, ours and the harness's."""
+    questions = asked(part, options)
+    best = best_blocks()
+    n_layers = loaded.decoder.n_layers
+    cuts = [selection.choose("similarity", n, n_layers=n_layers, best=best) for n in options.ns]
+    scored(loaded, questions[:1], cuts)  # warm up
+    times, found = [], []
+    for _ in range(options.repeats):
+        with counted(loaded.decoder) as ours:
+            began = time.perf_counter()
+            found = scored(loaded, questions, cuts)
+            times.append(time.perf_counter() - began)
+    mine = median(times)
+    encoded = [prefix_trees.encode(one, loaded.tokenizer, loaded.facts.max_positions) for one in questions]
+    distinct = len(prefix_trees.pack(encoded, row_tokens=1 << 40)[0])
+    least = distinct * hidden_states.layer_passes(cuts, n_layers)
+    say(f"{part}: {len(questions)} questions, n = {','.join(map(str, options.ns))}")
+    say(f"  ours        {mine:8.1f} s (median of {', '.join(f'{one:.1f}' for one in times)})")
+    say(f"              {ours.layer_tokens:,} layer-tokens, {ours.layer_tokens / least:.3f} x the minimum {least:,}")
+    say(f"              {ours.flop / mine / 1e9:.0f} GFLOP/s, {ours.flop / mine / peak:.0%} of the matrix-product peak")
+    total, theirs, largest = 0.0, Work(), 0.0
+    for n, cut, values in zip(options.ns, cuts, found, strict=True):
+        seconds, work, difference = harness_run(part, questions, cut, values, options)
+        total, largest = total + seconds, max(largest, difference)
+        theirs = Work(theirs.layer_tokens + work.layer_tokens, theirs.flop + work.flop)
+        say(f"  lm-eval n={n:2} {seconds:7.1f} s, largest difference {difference:.1e} nats")
+    say(f"  lm-eval     {total:8.1f} s (each n once, batches of {options.batch_size})")
+    say(f"              {theirs.layer_tokens:,} layer-tokens, {theirs.layer_tokens / ours.layer_tokens:.1f} x ours")
+    say(f"              {theirs.flop / total / 1e9:.0f} GFLOP/s, {theirs.flop / total / peak:.0%} of the peak")
+    say(f"  RATIO       {total / mine:8.2f} x (target {TARGETS[part]}), largest difference {largest:.1e} nats")
+
+
+def harness_run(
+    part: str, questions: list, cut: Removal | None, values: list[list[float]], options: argparse.Namespace
+) -> tuple[float, Work, float]:
+    """Seconds and work of the harness on a really cut model, and the largest difference of `values` to its own."""
+    import harness
+
+    loaded = load(ModelSpec(dtype="float32"))
+    if cut is not None:
+        pruning.cut(loaded.decoder, cut)
+    lm = harness.HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=options.batch_size)
+    name, shots = ("mmlu", 5) if part == "mmlu" else ("arc_easy", 0)
+    requests = [harness.requests(name, question, shots) for question in questions]
+    with counted(loaded.decoder) as work:
+        began = time.perf_counter()
+        theirs = harness.loglikelihoods(lm, requests)
+        seconds = time.perf_counter() - began
+    largest = max(abs(a - b) for x, y in zip(values, theirs, strict=True) for a, b in zip(x, y, strict=True))
+    return seconds, work, largest
+
+
+def linear(loaded: LoadedModel, options: argparse.Namespace) -> None:
+    """Seconds for 1, 2 and 4 times the questions, and for 1, 2 and 4 times the layers of a random model."""
+    base = max(1, options.questions // 4)
+    best = best_blocks()
+    cuts = [selection.choose("similarity", n, n_layers=loaded.decoder.n_layers, best=best) for n in options.ns]
+    questions = benchmarks.load(BenchmarkSpec("arc_easy", limit=4 * base))
+    work = {f"{k * base} questions": (loaded, questions[: k * base], cuts) for k in (1, 2, 4)}
+    say_growth("questions of ARC-Easy, the starter model", work, options.repeats)
+    models = {f"{depth} layers": (random_llama(depth, loaded), questions[: 2 * base], eighths(depth)) for depth in (8, 16, 32)}
+    say_growth(f"layers, random Llama models, {2 * base} questions, nothing and 1/8, 2/8, 3/8 removed", models, options.repeats)
+
+
+def say_growth(title: str, work: dict[str, tuple], repeats: int) -> None:
+    times: dict[str, list[float]] = {name: [] for name in work}
+    scored(*next(iter(work.values())))  # warm up
+    for _ in range(repeats):
+        for name, (loaded, questions, cuts) in work.items():
+            began = time.perf_counter()
+            scored(loaded, questions, cuts)
+            times[name].append(time.perf_counter() - began)
+    first = median(next(iter(times.values())))
+    say(f"linear: {title}")
+    for name, seconds in times.items():
+        say(f"  {name:14} {median(seconds):8.2f} s, {median(seconds) / first:.2f} x (median of {repeats})")
+
+
+def eighths(depth: int) -> list[Block | None]:
+    """Cuts whose layer passes are exactly proportional to the depth."""
+    return [None, *(Block(depth // 2, k * depth // 8) for k in (1, 2, 3))]
+
+
+def random_llama(depth: int, like: LoadedModel) -> LoadedModel:
+    """A randomly initialised Llama with the starter model's vocabulary and width, and this many layers."""
+    from dataclasses import replace
+
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    config = LlamaConfig(**{**like.model.config.to_dict(), "num_hidden_layers": depth, "dtype": "float32"})
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    return replace(like, model=model, decoder=architecture.find_decoder(model))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Sweeps against lm-evaluation-harness.")
+    parser.add_argument("parts", nargs="*", help=f"{', '.join(PARTS)}; all by default")
+    parser.add_argument("--ns", default=",".join(map(str, range(16))), help="numbers of removed layers, by comma")
+    parser.add_argument("--questions", type=int, default=200, help="questions of ARC-Easy")
+    parser.add_argument("--subjects", type=int, default=20, help="subjects of MMLU")
+    parser.add_argument("--per-subject", type=int, default=10, help="questions in each subject")
+    parser.add_argument("--repeats", type=int, default=3, help="repeats of ours")
+    parser.add_argument("--batch-size", type=int, default=8, help="batch size of the harness")
+    options = parser.parse_args()
+    options.ns = [int(n) for n in options.ns.split(",")]
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"no part {', '.join(unknown)}; choose from {', '.join(PARTS)}")
+    loaded = load(ModelSpec(dtype="float32"))
+    peak = matrix_peak()
+    say(f"{torch.get_num_threads()} threads; matrix-product peak {peak / 1e9:.0f} GFLOP/s in float32")
+    for part in options.parts or PARTS:
+        if part == "linear":
+            linear(loaded, options)
+        else:
+            compare(part, loaded, options, peak)
+
+
+if __name__ == "__main__":
+    main()

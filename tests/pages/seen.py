@@ -1,0 +1,38 @@
+"""What a visitor sees on a page that a test has opened."""
+
+import json
+
+
+def texts(at) -> str:
+    """Everything that is written on the page, controls and charts aside."""
+    shown = [*at.markdown, *at.caption, *at.info, *at.error, *at.warning, *at.sidebar.markdown, *at.sidebar.caption]
+    return "\n".join(str(element.value) for element in shown)
+
+
+def figures(at) -> dict[str, dict]:
+    """Figures on the page by their key."""
+    return {element.proto.id.split("-", 2)[2]: json.loads(element.proto.spec) for element in at.get("plotly_chart")}
+
+
+def charts(at) -> dict[str, dict]:
+    """Figures on the page by the title of their vertical axis."""
+    found = {}
+    for figure in figures(at).values():
+        axis = figure["layout"].get("yaxis", {}).get("title", {})
+        found[axis.get("text") or "strip"] = figure
+    return found
+
+
+def metric(at, label: str):
+    """The number with this label."""
+    return next(item for item in at.metric if item.label == label)
+
+
+def trace(figure: dict, name: str) -> dict:
+    """What is drawn under this name."""
+    return next(item for item in figure["data"] if item["name"] == name)
+
+
+def names(at, chart: str) -> list[str]:
+    """Names of what is drawn on a chart."""
+    return [trace["name"] for trace in charts(at)[chart]["data"]]

@@ -1,0 +1,249 @@
+"""The curves: strategies on one chart, intervals, refinement, cuts of scattered layers, what the cuts write."""
+
+from dataclasses import replace
+
+import fakes
+import pytest
+from seen import charts, figures, metric, names, texts, trace
+
+from analysis import jobs, uncertainty
+from analysis.blocks import Block, LayerSet
+from analysis.results import Continuation, GenerationCheck, SumAnswer
+from analysis.specs import STRATEGIES, BenchmarkSpec, SweepSpec
+
+CUTS = (Block(3, 2), Block(11, 5), LayerSet((4, 9, 15, 20, 21)))
+
+
+def fill(*strategies: str) -> None:
+    fakes.rich_distances().save()
+    for strategy in strategies:
+        for draw in range(3 if strategy == "random" else 1):
+            cuts = CUTS if strategy == "manual" else ()
+            fakes.sweep(strategy=strategy, draw=draw, cuts=cuts, answers=True).save()
+
+
+def compare(at):
+    return next(group for group in at.button_group if group.key and group.key.startswith("compare-"))
+
+
+def test_other_strategies_on_the_same_questions_are_drawn_and_can_be_hidden(app):
+    fill("deepest", "random", "similarity")
+    at = app()
+    drawn = names(at, "accuracy")
+    assert {"similarity", "deepest", "random × 3", "interval", "random draws"} <= set(drawn)
+    assert "deepest" in names(at, "loss, nats per token")
+    compare(at).set_value(["random"]).run()
+    assert not at.exception
+    assert "deepest" not in names(at, "accuracy")
+    assert "random × 3" in names(at, "accuracy")
+    at.slider(key="n").set_value(9).run()
+    assert "deepest" not in names(at, "accuracy"), "what was hidden stays hidden"
+
+
+def test_curves_on_other_questions_or_in_another_precision_are_not_drawn(app):
+    fill("similarity")
+    for spec_change in (
+        {"benchmark": BenchmarkSpec(identity="q", limit=7)},
+        {"benchmark": BenchmarkSpec(identity="q", seed=3)},
+        {"model": replace(fakes.MODEL, dtype="float32")},
+    ):
+        other = fakes.sweep(strategy="deepest")
+        replace(other, spec=replace(other.spec, **spec_change)).save()
+    fakes.sweep().save()
+    assert "deepest" not in names(app(), "accuracy")
+
+
+def test_the_loss_is_compared_only_where_the_same_text_was_read(app):
+    fill("similarity")
+    other = fakes.sweep(strategy="deepest")
+    replace(other, spec=replace(other.spec, loss_corpus=replace(other.spec.loss_corpus, n_texts=3))).save()
+    at = app()
+    assert "deepest" in names(at, "accuracy")
+    assert "deepest" not in names(at, "loss, nats per token")
+
+
+def test_the_longest_of_several_curves_of_a_strategy_is_compared(app):
+    fakes.rich_distances().save()
+    short = fakes.sweep(last=3, strategy="deepest")
+    replace(short, spec=replace(short.spec, max_n=3)).save()
+    fakes.sweep(strategy="deepest").save()
+    fakes.sweep().save()
+    assert len(trace(charts(app())["accuracy"], "deepest")["x"]) == 16
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_drives_slider_strip_and_map(app, strategy):
+    fill("similarity", strategy)
+    at = app(strategy=strategy, n="5")
+    measured = fakes.sweep(strategy=strategy, cuts=CUTS if strategy == "manual" else (), draw=2 if strategy == "random" else 0)
+    cut = next(point.block for point in measured.points if point.n == 5)
+    assert f"**{cut.describe()}** removed" in texts(at)
+    bars = figures(at)["strip"]["data"][0]["text"]
+    assert [index for index, text in enumerate(bars) if text.endswith("removed")] == list(cut.layers)
+    ring = trace(figures(at)["map"], "selected")
+    assert ring["x"] == [run.start for run in (cut.blocks if isinstance(cut, LayerSet) else [cut])]
+    assert metric(at, "Parameters").delta == f"{5 * 3_540_000 / fakes.FACTS.n_parameters:.1%} of all"
+    assert at.query_params.get("strategy", ["similarity"])[0] in (strategy, strategy[0])
+    assert not at.exception
+
+
+def test_scattered_layers_have_no_distance_between_their_ends(app):
+    fill("block-influence")
+    at = app(strategy="block-influence", n="5")
+    assert (metric(at, "Angular distance").value, metric(at, "Angular distance").delta) == ("–", "not one block")
+
+
+@pytest.mark.parametrize("strategy", ["block-influence", "loss-greedy", "random", "manual"])
+def test_a_cut_that_nothing_was_measured_of_says_what_to_click(app, strategy):
+    fakes.distances().save()
+    at = app(strategy=strategy, n="5")
+    assert f"Which layers {strategy} removes is not known yet" in texts(at)
+    assert "Run a sweep" in texts(at)
+    assert metric(at, "Parameters").value == "–"
+    assert "selected" not in [item["name"] for item in figures(at)["map"]["data"]]
+    at.slider(key="n").set_value(0).run()
+    assert "Nothing removed" in texts(at)
+
+
+def test_beyond_the_curve_of_a_measured_strategy_the_reach_is_named(app):
+    fill("block-influence")
+    at = app(strategy="block-influence", n="20")
+    assert "cuts between n = 1 and n = 15" in texts(at)
+
+
+def test_loss_greedy_is_known_from_the_damage_map_alone(app):
+    fakes.distances().save()
+    fakes.damage().save()
+    least = next(best for best in fakes.damage().best if best.n == 5)
+    assert f"**{least.block.describe()}** removed" in texts(app(strategy="loss-greedy", n="5"))
+
+
+def test_two_manual_cuts_of_one_size_can_both_be_looked_at(app):
+    fill("manual")
+    at = app(strategy="manual", n="5")
+    at.selectbox(key="which-5").set_value(1).run()
+    assert CUTS[2].describe() in texts(at)
+
+
+def test_refine_asks_more_questions_of_every_curve_on_the_chart(app):
+    fill("deepest", "similarity")
+    at = app()
+    button = at.button(key="refine")
+    assert button.label == "Refine: 100 → 400 questions"
+    assert "300 new questions, the 100 stored answers are kept" in button.help
+    button.click().run()
+    made = jobs.active()
+    assert {job.spec.strategy for job in made} == {"similarity", "deepest"}
+    for job in made:
+        assert job.spec.benchmark == BenchmarkSpec(limit=400)
+        assert job.spec.model.identity == ""
+        assert job.spec.max_n == 15
+
+
+def test_refine_stops_where_the_questions_end(app):
+    fakes.distances().save()
+    fakes.sweep(limit=400).save()
+    assert app().button(key="refine").label == "Refine: 400 → 570 questions"
+
+
+@pytest.mark.parametrize("limit", [570, None])
+def test_nothing_is_left_to_refine_when_all_is_asked(app, limit):
+    fakes.distances().save()
+    whole = fakes.sweep(limit=570)
+    replace(whole, spec=replace(whole.spec, benchmark=replace(whole.spec.benchmark, limit=limit))).save()
+    at = app()
+    assert "All 570 questions are asked." in texts(at)
+    assert not [button for button in at.button if button.key == "refine"]
+
+
+def test_answers_that_are_not_stored_are_asked_again_and_said_to_be(app, precomputed):
+    precomputed(fakes.distances())
+    precomputed(fakes.sweep())
+    assert "400 questions, since the answers of a precomputed curve are not stored" in app().button(key="refine").help
+
+
+def test_the_interval_shrinks_while_a_curve_is_refined(app, job):
+    fakes.distances().save()
+    fakes.sweep(answers=True).save()
+    widths = []
+    for asked in (120, 400):
+        growing = fakes.sweep(limit=400, asked=asked, complete=asked == 400, answers=True)
+        growing.save()
+        if asked == 120:
+            job(SweepSpec(), jobs.RUNNING, "Curve", done=1, total=3, result_key=growing.spec.fingerprint())
+        at = app()
+        band = trace(charts(at)["accuracy"], "interval")["y"]
+        widths.append(band[0] - band[-1])
+        low, high = uncertainty.wilson_interval(asked // 2, asked)
+        assert widths[-1] == pytest.approx(high - low)
+        assert at.button(key="refine").disabled == (asked == 120)
+    assert widths[1] < widths[0]
+
+
+def test_the_cliff_is_marked_and_the_bands_are_explained(app):
+    fill("similarity")
+    at = app()
+    (note,) = charts(at)["accuracy"]["layout"]["annotations"]
+    assert note["text"] == "cliff, n = 10"
+    assert "Shaded: the 95 % interval of an accuracy (Wilson), one standard error of a loss." in texts(at)
+
+
+def test_loss_in_the_units_of_other_papers(app):
+    fill("similarity")
+    at = app(n="5")
+    point = fakes.sweep().points[5]
+    assert f"perplexity {point.perplexity:.1f}, {point.bits_per_byte:.2f} bits per byte" in texts(at)
+    assert "ln V" in metric(at, "Loss").help
+
+
+def test_what_the_cuts_write_is_shown_with_a_warning(app):
+    fakes.distances().save()
+    fakes.sweep().save()
+    assert "What it writes" not in [item.value for item in app().subheader]
+    fakes.sweep(writes=True).save()
+    at = app()
+    assert "What it writes" in [item.value for item in at.subheader]
+    assert "likelihood scores overstate" in texts(at)
+    assert [item["name"] for item in figures(at)["writing"]["data"]] == ["repeated 4-grams", "distinct tokens", "sums right"]
+
+
+def test_what_the_cuts_wrote_can_be_read_as_plain_text(app):
+    fakes.distances().save()
+    measured = fakes.sweep(writes=True)
+    said = [Continuation("Once", f"![n](x) {point.n}", 4, 0.0, 1.0, False) for point in measured.points]
+    sums = [SumAnswer("2 + 2", 4, str(point.n), False) for point in measured.points]
+    checks = [GenerationCheck([text], [total], 0.0, 1.0, 4.0, 0.0, 0.0) for text, total in zip(said, sums, strict=True)]
+    replace(measured, writings=checks).save()
+    at = app(n="5")
+    (table,) = at.table
+    assert table.value.iloc[0].tolist() == ["Once", r"\!\[n\]\(x\) 0", r"\!\[n\]\(x\) 5"]
+    at.slider(key="n").set_value(20).run()
+    assert not at.table
+    assert not at.exception
+
+
+def test_how_sure_the_chosen_block_is_stands_under_the_map(app):
+    fill("similarity", "deepest")
+    at = app(n="5")
+    row = fakes.rich_distances().wins[4]
+    first = fakes.distances().best[4].start
+    second = max((start for start in range(len(row)) if start != first), key=row.__getitem__)
+    said = f"How sure: in {row[first]:.0%} of resamples of the texts this block wins; second: {Block(second, 5).describe()}"
+    assert said in texts(at)
+    assert f"Of 5 layers, the most similar are {Block(first, 5).describe()}" in texts(app(n="5", strategy="deepest"))
+
+
+def test_another_distance_can_be_looked_at(app):
+    fill("similarity")
+    at = app(n="5")
+    at.selectbox(key="metric").set_value("relative-l2").run()
+    assert not at.exception
+    heat = trace(figures(at)["map"], "distance")
+    assert heat["colorbar"]["title"]["text"] == "relative L2 distance"
+    assert "other path" in [item["name"] for item in figures(at)["map"]["data"]]
+    assert "Dotted: by relative L2 the choice at n = 5 would be" in texts(at)
+
+
+def test_maps_without_other_metrics_offer_none(app):
+    fakes.distances().save()
+    assert not [item for item in app().selectbox if item.key == "metric"]

@@ -1,0 +1,119 @@
+"""Does the distance pick the right layers: the damage map missing, growing, done, and beside cuts it cannot speak of."""
+
+from dataclasses import replace
+
+import fakes
+import pytest
+from seen import figures, metric, texts, trace
+
+from analysis import jobs
+from analysis.specs import DamageSpec
+
+
+def test_without_a_damage_map_the_section_says_what_to_click_and_queues_it(app):
+    fakes.distances().save()
+    at = app()
+    assert "Does the distance pick the right layers?" in [item.value for item in at.subheader]
+    assert "Click **Measure the damage**" in texts(at)
+    at.number_input(key="damage-n").set_value(4)
+    at.number_input(key="damage-size").set_value(6)
+    at.button(key="damage-go").click().run()
+    (made,) = jobs.active()
+    assert made.kind == "damage"
+    assert (made.spec.corpus.source, made.spec.corpus.n_texts, made.spec.max_size) == ("wiki", 4, 6)
+    assert made.spec.corpus.split == "validation"
+    assert made.spec.distances.corpus == replace(fakes.distances().spec.corpus, identity="")
+
+
+def test_while_it_is_measured_and_nothing_is_there_yet(app, job):
+    fakes.distances().save()
+    job(DamageSpec(), jobs.RUNNING, "Damage map", done=0, total=10)
+    at = app()
+    assert "the map appears here with its first blocks" in texts(at)
+    assert not [button for button in at.button if button.key == "damage-go"]
+
+
+def test_a_growing_damage_map_leaves_unmeasured_blocks_blank(app, job):
+    fakes.distances().save()
+    part = fakes.damage(0.4)
+    part.save()
+    job(DamageSpec(), jobs.RUNNING, "Damage map", done=4, total=10, result_key=part.spec.fingerprint())
+    at = app(n="12")
+    cells = [value for row in trace(figures(at)["damage-map"], "damage")["z"] for value in row]
+    assert sum(value is not None for value in cells) == 138
+    assert "138 of 345 blocks measured" in texts(at)
+    assert "blank cells are still to come" in texts(at)
+    assert metric(at, "Least damaging 12 layers").delta == "not all measured yet"
+    assert metric(at, "Among blocks of n = 12").value == "–"
+
+
+def test_agreement_in_numbers_and_words_and_the_cost_of_the_cut(app):
+    fakes.distances().save()
+    measured = fakes.damage()
+    measured.save()
+    at = app(n="5")
+    assert (metric(at, "Rank correlation").value, metric(at, "Rank correlation").delta) == ("0.83", "mostly the same order")
+    assert metric(at, "Among blocks of n = 5").delta == "partly the same order"
+    start = fakes.distances().best[4].start
+    assert metric(at, "Loss without this cut's layers").value == f"{measured.increase[4][start]:+.3f} nats"
+    least = measured.best[4]
+    assert metric(at, "Least damaging 5 layers").value == f"{least.increase:+.3f} nats"
+    assert metric(at, "Least damaging 5 layers").delta == f"[{least.start}, {least.start + 5})"
+    distance, damage = figures(at)["foretold"], figures(at)["damage-map"]
+    for axis in ("xaxis", "yaxis"):
+        assert distance["layout"][axis]["range"] == damage["layout"][axis]["range"]
+    assert trace(damage, "selected")["x"] == [start]
+    assert "Unfinished" not in texts(at)
+
+
+def test_cuts_that_the_damage_map_cannot_speak_of(app):
+    fakes.distances().save()
+    fakes.damage(max_size=4).save()
+    fakes.sweep(strategy="block-influence").save()
+    at = app(strategy="block-influence", n="5")
+    assert (metric(at, "Loss without this cut's layers").value, metric(at, "Loss without this cut's layers").delta) == (
+        "–",
+        "not one block",
+    )
+    at.slider(key="n").set_value(20).run()
+    assert metric(at, "Least damaging 20 layers").delta == "beyond this map"
+    at.slider(key="n").set_value(0).run()
+    assert not at.exception
+
+
+def test_the_map_it_was_compared_with_is_the_one_beside_it(app):
+    first = fakes.distances()
+    other = replace(first, spec=replace(first.spec, corpus=replace(first.spec.corpus, seed=1)))
+    measured = fakes.damage()
+    replace(measured, spec=replace(measured.spec, distances=other.spec)).save()
+    first.save()
+    assert "which is not the one above" not in texts(app()), "without its own map it stands beside the one on screen"
+    other.save()
+    at = app()
+    at.selectbox(key=f"pick-distances-{other.spec.fingerprint()}").set_value(first.spec.fingerprint()).run()
+    assert "which is not the one above" in texts(at)
+
+
+def test_a_failed_measurement_says_why(app, job):
+    fakes.distances().save()
+    job(DamageSpec(), jobs.FAILED, "Damage map", error="The disk is full.")
+    at = app()
+    assert "The disk is full." in texts(at)
+    assert "Click **Measure the damage**" in texts(at)
+
+
+@pytest.mark.parametrize(
+    ("rho", "words"),
+    [(0.95, "nearly"), (0.75, "mostly"), (0.5, "partly"), (0.0, "hardly"), (-0.8, "reverse"), (None, "too few")],
+)
+def test_rank_correlations_in_words(rho, words):
+    from pages.components.damage_view import agreement
+
+    assert words in agreement(rho)
+
+
+def test_the_damage_stands_in_a_table(app):
+    fakes.distances().save()
+    fakes.damage().save()
+    at = app()
+    assert {"Damage", "Least damage"} <= {tab.label for tab in at.tabs}

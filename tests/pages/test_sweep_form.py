@@ -1,0 +1,159 @@
+"""Asking for curves: every set, parts of MMLU, files of one's own, every strategy, cuts by hand."""
+
+import fakes
+import pytest
+from seen import texts
+
+from analysis import jobs
+from analysis.blocks import Block, LayerSet
+from analysis.specs import STRATEGIES, TASKS, BenchmarkSpec, GenerationSpec
+from pages.components import words
+
+GOOD = '{"question": "Two and two?", "choices": ["three", "four"], "answer": "B"}\n'
+BAD = '{"question": "No choices?", "answer": "B"}\n'
+
+
+@pytest.fixture
+def form(app):
+    fakes.distances().save()
+    return app()
+
+
+def run(at, strategies=("similarity",)) -> list[jobs.Job]:
+    if at.multiselect(key="sweep-how").value != list(strategies):
+        at.multiselect(key="sweep-how").set_value(list(strategies)).run()
+    at.button(key="sweep-go").click().run()
+    assert not at.exception
+    return jobs.active()
+
+
+def test_every_set_can_be_asked(form):
+    assert len(form.selectbox(key="sweep-task").options) == len(TASKS) + 1
+    form.selectbox(key="sweep-task").set_value("copa").run()
+    (made,) = run(form)
+    assert made.spec.benchmark == BenchmarkSpec("copa", limit=None), "100 of 100 are all of them"
+    assert made.spec.generation is None
+    assert "COPA" in made.label
+
+
+def test_all_questions_at_once(form):
+    form.checkbox(key="sweep-all").set_value(True)
+    (made,) = run(form)
+    assert made.spec.benchmark.limit is None
+
+
+def test_parts_of_mmlu_shots_and_the_papers_protocol(form):
+    assert not [item for item in form.number_input if item.key == "sweep-shots"]
+    form.selectbox(key="sweep-task").set_value("mmlu").run()
+    form.multiselect(key="sweep-subset").set_value(["stem", "philosophy"]).run()
+    form.number_input(key="sweep-shots").set_value(2).run()
+    form.button_group(key="sweep-protocol").set_value("paper").run()
+    (made,) = run(form)
+    assert made.spec.benchmark == BenchmarkSpec("mmlu", limit=100, subset=("philosophy", "stem"), shots=2, protocol="paper")
+
+
+def test_a_protocol_is_offered_only_where_there_are_two(form):
+    form.selectbox(key="sweep-task").set_value("boolq").run()
+    assert [group for group in form.button_group if group.key == "sweep-protocol"]
+    form.selectbox(key="sweep-task").set_value("piqa").run()
+    assert not [group for group in form.button_group if group.key == "sweep-protocol"]
+
+
+def test_a_job_for_each_strategy_on_the_same_questions(form):
+    made = run(form, ("deepest", "similarity", "random", "block-influence"))
+    assert [job.spec.strategy for job in made] == ["deepest", "similarity", "random", "random", "random", "block-influence"]
+    assert [job.spec.draw for job in made] == [0, 0, 0, 1, 2, 0]
+    assert len({job.spec.benchmark for job in made}) == 1
+    assert len({job.label for job in made}) == len(made)
+    assert form.session_state["chosen_strategy"] == "deepest"
+    assert form.query_params["strategy"] in ("deepest", ["deepest"])
+
+
+def test_strategies_are_explained_in_a_line_each(form):
+    help_ = form.multiselect(key="sweep-how").help
+    assert all(f"**{name}**" in help_ for name in STRATEGIES)
+    assert set(words.STRATEGY_HELP) == set(STRATEGIES)
+
+
+def test_every_cut_can_be_let_to_write(form):
+    form.checkbox(key="sweep-writes").set_value(True)
+    (made,) = run(form)
+    assert made.spec.generation == GenerationSpec()
+
+
+def test_cuts_by_hand(form):
+    form.multiselect(key="sweep-how").set_value(["manual"]).run()
+    form.text_input(key="sweep-cuts").set_value("11:5, 3:1+7:2").run()
+    assert "layers 3, 7-8 (3 layers), blocks [3, 4) [7, 9)" in texts(form)
+    (made,) = run(form, ("manual",))
+    assert made.spec.blocks == (Block(11, 5), LayerSet((3, 7, 8)))
+    assert made.spec.strategy == "manual"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("eleven", "START:SIZE"), ("28:5", "must be 0..25"), ("3:2+4:1", "share a layer"), ("2:3,2:3", "twice"),
+        ("", "at least one"), ("[x](http://example.com)", "START:SIZE"),
+    ],
+)  # fmt: skip
+def test_cuts_that_cannot_be_are_one_sentence(form, text, said):
+    form.multiselect(key="sweep-how").set_value(["manual"]).run()
+    form.text_input(key="sweep-cuts").set_value(text).run()
+    assert not run(form, ("manual",))
+    assert said in texts(form).replace("\\", "")
+    assert "[x](http" not in texts(form)
+    assert "Traceback" not in texts(form)
+
+
+def test_no_strategy_is_said_and_nothing_is_queued(form):
+    assert not run(form, ())
+    assert "Choose at least one way" in texts(form)
+
+
+def upload(at, name: str, content: bytes):
+    at.selectbox(key="sweep-task").set_value("file").run()
+    at.file_uploader(key="sweep-questions").upload(name, content, "application/octet-stream").run()
+    assert not at.exception
+    return at
+
+
+def test_a_file_of_ones_own_is_previewed_and_asked(form, ui_cache):
+    upload(form, "../mine *new*.jsonl", (GOOD * 3).encode())
+    assert "3 of 3 rows can be asked" in texts(form)
+    preview = next(item for item in form.dataframe if "prompt" in item.value.columns)
+    assert preview.value.iloc[0].tolist() == ["Question: Two and two?\nAnswer:", "three | four", "four"]
+    (made,) = run(form)
+    (stored,) = (ui_cache / "uploads").glob("*.jsonl")
+    assert made.spec.benchmark == BenchmarkSpec(str(stored), limit=None)
+    assert "mine *new*.jsonl" in made.label
+    assert "*new*" not in "".join(item.value for item in form.sidebar.markdown), "the visitor's name is shown as plain text"
+
+
+def test_rows_that_cannot_be_asked_are_all_listed(form):
+    upload(form, "mine.jsonl", (GOOD + BAD * 12 + GOOD).encode())
+    assert "12 of 14 rows cannot be asked" in texts(form)
+    errors = next(item for item in form.dataframe if "reason" in item.value.columns)
+    assert errors.value["row"].tolist() == list(range(2, 14))
+    assert set(errors.value["reason"]) == {"no choices"}
+
+
+def test_a_file_without_a_question_cannot_be_run(form):
+    upload(form, "mine.jsonl", BAD.encode())
+    assert "None of 1 rows can be asked" in texts(form)
+    assert not run(form)
+    assert "Choose a file with questions that can be asked first" in texts(form)
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.parquet", b"nonsense"), ("a.csv", b"\xff\xfeq\x00")])
+def test_a_file_that_is_no_table_is_one_sentence(form, name, content):
+    upload(form, name, content)
+    assert len(form.error) == 1
+    assert "Traceback" not in texts(form)
+    assert not jobs.active()
+
+
+def test_no_file_yet(form):
+    form.selectbox(key="sweep-task").set_value("file").run()
+    assert not run(form)
+    assert "Choose a file" in texts(form)
