@@ -1,12 +1,13 @@
 """LoRA adapters: which modules they go on, putting them there, and saving them as a standard PEFT folder."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from torch import nn
+from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from analysis import storage
@@ -58,22 +59,26 @@ def _is_mixture(module: nn.Module) -> bool:
     return any(word in type(module).__name__.lower() for word in _EXPERTS)
 
 
-def attach(decoder: Decoder, spec: HealSpec, init_seed: int) -> PeftModel:
-    """Put a LoRA adapter on the feed-forward modules of a cut model; it changes nothing until it is trained.
+def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[str, Tensor] | None = None) -> PeftModel:
+    """Put a LoRA adapter on the feed-forward modules of a cut model; but for `changes` it does nothing until it is trained.
 
     Args:
         decoder: the cut model; its base weights are frozen.
         spec: r, lora_dropout.
         init_seed: seed of the random start of the A matrices (B starts at 0).
+        changes: by module name, (out_features, in_features) to add to its weight: a LoRA of full rank that is not trained.
 
     Raises:
         RecipeError: see `feed_forward_modules`.
     """
     targets = feed_forward_modules(decoder)
     transposed = any(isinstance(decoder.model.get_submodule(name), Conv1D) for name in targets)
+    full = {name: min(change.shape) for name, change in (changes or {}).items()}
     config = LoraConfig(
         r=spec.r,
         lora_alpha=spec.r,
+        rank_pattern=full,
+        alpha_pattern=full,
         lora_dropout=spec.lora_dropout,
         target_modules=targets,
         fan_in_fan_out=transposed,
@@ -81,7 +86,22 @@ def attach(decoder: Decoder, spec: HealSpec, init_seed: int) -> PeftModel:
         task_type="CAUSAL_LM",
     )
     torch.manual_seed(init_seed)
-    return get_peft_model(decoder.model, config)
+    model = get_peft_model(decoder.model, config)
+    for name, change in (changes or {}).items():
+        _set(model.get_base_model().get_submodule(name), change)
+    return model
+
+
+def _set(module: Any, change: Tensor) -> None:
+    """Make a LoRA of full rank amount to `change`, and keep it so: no gradient, no dropout."""
+    first, second = module.lora_A["default"].weight, module.lora_B["default"].weight
+    n_out, n_in = change.shape
+    with torch.no_grad():
+        first.copy_(change if n_out <= n_in else torch.eye(n_in))
+        second.copy_(torch.eye(n_out) if n_out <= n_in else change)
+    first.requires_grad_(False)
+    second.requires_grad_(False)
+    module.lora_dropout["default"] = nn.Identity()
 
 
 def make_differentiable(model: nn.Module) -> None:

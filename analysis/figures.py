@@ -104,7 +104,7 @@ def _curve(
             mode="markers",
             name="healed",
             marker={"color": colours.healed, "size": 10, "symbol": "diamond"},
-            text=[f"healed, {len(heal.steps)} steps, {heal.precision}<br>{measure.hover(point)}" for heal, point in healed],
+            text=[f"{_healed_how(heal)}<br>{measure.hover(point)}" for heal, point in healed],
             hovertemplate="%{text}<extra></extra>",
         )
     # The slider may stand beyond what was swept: the axis then reaches out to it.
@@ -127,6 +127,11 @@ _LEGEND_ROW = 18
 """Height of a further row of the legend, pixels."""
 _ONE_ROW = 5
 """Entries that fit into one row, as long as they are the levels and one curve."""
+
+
+def _healed_how(heal: HealResult) -> str:
+    how = f"healed, {len(heal.steps)} steps" if heal.spec.steps else "instant heal, no training"
+    return f"{how}, {heal.precision}"
 
 
 def _more_legend_rows(figure: Figure) -> int:

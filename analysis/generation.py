@@ -18,7 +18,7 @@ import torch
 
 from analysis import corpora
 from analysis.architecture import Decoder
-from analysis.results import Continuation, GenerationCheck, SumAnswer
+from analysis.points import Continuation, GenerationCheck, SumAnswer
 from analysis.specs import CorpusSpec, GenerationSpec
 
 PROMPT_TOKENS = 32

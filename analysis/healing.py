@@ -1,9 +1,13 @@
-"""The heal: measure a model, cut it, train LoRA on what is left, measure again; it goes on from where it was stopped."""
+"""The heal: measure a model, cut it, repair it in closed form or by training LoRA, measure again.
+
+It goes on from where it was stopped.
+"""
 
 import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from analysis import (
@@ -12,6 +16,7 @@ from analysis import (
     checkpoints,
     corpora,
     evaluation,
+    junction,
     machine,
     material,
     models,
@@ -24,14 +29,16 @@ from analysis.errors import NotEnoughMemoryError, RecipeError
 from analysis.evaluation import Load, Measured
 from analysis.models import LoadedModel, Plan
 from analysis.progress import Cancelled, OnProgress, Progress, ignore
-from analysis.results import HealResult, HealStep, ModelFacts, Validation
+from analysis.results import HealResult, HealStep, JunctionReport, ModelFacts, Validation
 from analysis.specs import CorpusSpec, HealSpec
-from analysis.training import Trainer, activation_bytes, derived_seed
+from analysis.training import Trainer, activation_bytes, derived_seed, teacher_states
 
 PUBLISH_EVERY_S = 4.0
 """Seconds between two states of the curve on disk, for pages that watch."""
 _ACTIVATION_SHARE = 0.6
 """Share of the free memory that activations may take before gradient checkpointing is turned on."""
+_TEACHER_SHARE = 0.3
+"""Share of the free memory that the unpruned model's states may take."""
 _PRECISIONS = {"4bit": "NF4, {dtype} compute", "8bit": "8-bit, {dtype} compute", "none": "unquantized {dtype}"}
 
 
@@ -168,13 +175,15 @@ class _Heal:
         adapters.make_differentiable(loaded.model)
         self.measure_before(loaded)
         spec = self.spec
-        rows_wanted = spec.steps * spec.batch_size * spec.gradient_accumulation
+        rows_wanted = max(spec.steps * spec.batch_size * spec.gradient_accumulation, _junction_rows(spec))
         self.on_progress(Progress("packing the healing text"))
         packed = packing.training_rows(spec.corpus, spec.validation, loaded.tokenizer, max_rows=rows_wanted)
+        changes = self.fit_junction(loaded, packed.rows.tolist()) if spec.instant else {}
+        teacher = self.ask_teacher(loaded, packed.rows) if spec.distill else None
         pruning.cut(loaded.decoder, spec.block)
-        model = adapters.attach(loaded.decoder, spec, derived_seed(spec.seed, "adapter"))
+        model = adapters.attach(loaded.decoder, spec, derived_seed(spec.seed, "adapter"), changes)
         healed = replace(loaded, model=model, decoder=find_decoder(model))
-        trainer = Trainer(model, healed.decoder, packed.rows, spec)
+        trainer = Trainer(model, healed.decoder, packed.rows, spec, teacher)
         self.publish(trainable_parameters=trainer.n_trainable, packed_rows=len(packed.rows), n_skipped=packed.n_skipped)
         _checkpoint_activations(trainer)
         self.go_on(trainer)
@@ -211,6 +220,34 @@ class _Heal:
             start = [] if point.loss is None else [Validation(0, point.loss, point.loss_stderr or 0.0)]
             self.publish(pruned=point, validations=start)
 
+    def ask_teacher(self, loaded: LoadedModel, rows: np.ndarray) -> torch.Tensor:
+        """The unpruned model's states of the training rows, before it is cut."""
+        spare = int(_TEACHER_SHARE * machine.free_bytes("cpu"))
+        taught = teacher_states(loaded.decoder, rows, self.on_progress, limit_bytes=spare)
+        self.publish(n_tokens=self.result.n_tokens + rows.size)
+        return taught
+
+    def fit_junction(self, loaded: LoadedModel, rows: list[list[int]]) -> dict[str, torch.Tensor]:
+        """The instant heal of the model that is not cut yet; the same at every start, so that nothing of it is stored."""
+        n_selected = max(1, junction.SELECTION_TOKENS // self.spec.corpus.seq_len)
+        if len(rows) <= n_selected:
+            raise RecipeError(
+                f"The healing text fills {len(rows)} rows of {self.spec.corpus.seq_len} tokens, and an instant heal needs more "
+                f"than {n_selected}: it is fitted on some and chosen on others; give more text."
+            )
+        selection, calibration = rows[:n_selected], rows[n_selected : _junction_rows(self.spec)]
+        found = junction.fit(loaded.decoder, self.spec.block, calibration, selection, self.on_progress)
+        report = JunctionReport(
+            module=found.module,
+            strength=found.strength,
+            loss_before=found.loss_before,
+            loss_after=found.loss_after,
+            n_tokens=found.n_tokens,
+            wall_s=found.wall_s,
+        )
+        self.publish(junction=report, n_tokens=self.result.n_tokens + found.n_tokens)
+        return {found.module: found.change}
+
     def go_on(self, trainer: Trainer) -> None:
         """Continue from the newest checkpoint that the stored curve reaches, and forget the curve after it."""
         reached = self.result.steps[-1].step if self.result.steps else 0
@@ -231,6 +268,8 @@ class _Heal:
         spec, began, first = self.spec, time.perf_counter(), trainer.steps_done
         texts = material.prepare(healed, None, spec.validation).texts
         validated = self.result.validations[-1].step if self.result.validations else -1
+        if spec.instant and len(self.result.validations) == 1:  # the pruned model's, and not yet the instantly healed one's
+            self.validate(trainer, healed, texts)
         while True:
             if _due(trainer.steps_done, validated, spec):
                 self.validate(trainer, healed, texts)
@@ -302,6 +341,13 @@ class _Heal:
 
 def _due(steps_done: int, validated: int, spec: HealSpec) -> bool:
     return validated < steps_done and (steps_done % spec.eval_every == 0 or steps_done == spec.steps)
+
+
+def _junction_rows(spec: HealSpec) -> int:
+    """Rows that the instant heal is fitted and chosen on."""
+    if not spec.instant:
+        return 0
+    return max(2, (junction.CALIBRATION_TOKENS + junction.SELECTION_TOKENS) // spec.corpus.seq_len)
 
 
 def _checkpoint_activations(trainer: Trainer) -> None:

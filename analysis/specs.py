@@ -241,7 +241,7 @@ def default_heal_corpus() -> CorpusSpec:
 
 @dataclass(frozen=True)
 class HealSpec(Spec):
-    """A QLoRA heal of the model without `block`. Names follow PEFT and transformers."""
+    """A heal of the model without `block`: in closed form, by training LoRA, or both. Names follow PEFT and transformers."""
 
     kind: ClassVar[str] = "heal"
 
@@ -256,7 +256,11 @@ class HealSpec(Spec):
     recipe: str = "custom"
     """Name of the preset these numbers came from."""
     steps: int = 50
-    """Optimizer steps."""
+    """Optimizer steps; 0 where the instant heal is all."""
+    instant: bool = False
+    """Whether to begin with the instant heal: the layer before the cut adds what the block added (`junction`)."""
+    distill: float = 0.0
+    """Weight, in [0, 1], of the unpruned model's next-token distribution in the training loss; the text has the rest."""
     batch_size: int = 4
     """Rows per forward pass."""
     gradient_accumulation: int = 1
@@ -272,8 +276,11 @@ class HealSpec(Spec):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "gradient_accumulation", "r", "eval_every"):
+        for name in ("batch_size", "gradient_accumulation", "r", "eval_every"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
+        least = 0 if self.instant else 1
+        require(self.steps >= least, f"steps must be at least {least}, not {self.steps}.")
+        require(0 <= self.distill <= 1, f"distill must be in [0, 1], not {self.distill}.")
         require(self.warmup_steps >= 0, f"warmup_steps must be at least 0, not {self.warmup_steps}.")
         require(self.learning_rate > 0, f"learning_rate must be above 0, not {self.learning_rate}.")
         require(0 <= self.lora_dropout < 1, f"lora_dropout must be in [0, 1), not {self.lora_dropout}.")

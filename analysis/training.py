@@ -15,6 +15,8 @@ from analysis import checkpoints, packing
 from analysis.architecture import DTYPE_BYTES, Decoder
 from analysis.checkpoints import Checkpoint
 from analysis.errors import RecipeError
+from analysis.hidden_states import tokens_per_batch
+from analysis.progress import OnProgress, Progress, ignore
 from analysis.specs import HealSpec
 
 BETAS = (0.9, 0.999)
@@ -44,43 +46,95 @@ def derived_seed(*parts: int | str) -> int:
 
 
 class _HeadLoss(torch.autograd.Function):
-    """Mean cross-entropy of normed states, whose gradient is worked out chunk by chunk already on the way forward.
+    """Mean loss of normed states, whose gradient is worked out chunk by chunk already on the way forward.
 
     So the (tokens, vocab_size) logits of a whole batch never exist, neither forward nor backward.
     """
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, targets: Tensor, decoder: Decoder) -> Tensor:
+    def forward(ctx: Any, states: Tensor, targets: Tensor, decoder: Decoder, teacher: Tensor | None, distill: float) -> Tensor:
         gradient = torch.empty_like(states)
         total = torch.zeros((), dtype=torch.float64, device=states.device if states.device.type != "mps" else "cpu")
         rows = max(1, _LOGITS_AT_ONCE // decoder.config.vocab_size)
         for start in range(0, len(states), rows):
             part = states[start : start + rows].detach().requires_grad_()
+            taught = None if teacher is None else teacher[start : start + rows].to(part.dtype)
             with torch.enable_grad():
-                loss = nn.functional.cross_entropy(decoder.logits(part), targets[start : start + rows], reduction="sum")
+                loss = _chunk_loss(decoder, part, targets[start : start + rows], taught, distill)
             (gradient[start : start + rows],) = torch.autograd.grad(loss, part)
             total += loss.detach().to(total)
         ctx.save_for_backward(gradient / len(states))
         return (total / len(states)).to(device=states.device, dtype=torch.float32)
 
     @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * outer[0].to(gradient.dtype), None, None
+        return gradient * outer[0].to(gradient.dtype), None, None, None, None
 
 
-def head_loss(decoder: Decoder, states: Tensor, targets: Tensor) -> Tensor:
-    """Mean next-token cross-entropy, in nats, of normed states through the frozen vocabulary head.
+def _chunk_loss(decoder: Decoder, states: Tensor, targets: Tensor, teacher: Tensor | None, distill: float) -> Tensor:
+    """Summed loss of a few tokens: cross-entropy with the text, mixed with the divergence from the teacher."""
+    logprobs = decoder.logits(states).log_softmax(-1)
+    text = nn.functional.nll_loss(logprobs, targets, reduction="sum")
+    if teacher is None or distill == 0:
+        return text
+    with torch.no_grad():
+        taught = decoder.logits(teacher).log_softmax(-1)
+    divergence = nn.functional.kl_div(logprobs, taught, reduction="sum", log_target=True)
+    return (1 - distill) * text + distill * divergence
+
+
+def head_loss(decoder: Decoder, states: Tensor, targets: Tensor, teacher: Tensor | None = None, distill: float = 0.0) -> Tensor:
+    """Mean loss, in nats per token, of normed states through the frozen vocabulary head.
 
     Args:
         decoder: for the head and the family's scaling of logits.
         states: (tokens, hidden_size), after the final norm.
         targets: (tokens,), the token that follows each.
+        teacher: the unpruned model's states for the same tokens, after its final norm; the head is the same, so its
+            distribution over the whole vocabulary follows from them.
+        distill: d in (1 - d) * cross-entropy with the text + d * KL(teacher || student).
 
     Returns:
         float32 scalar that gradients flow through.
     """
-    return _HeadLoss.apply(states, targets, decoder)
+    return _HeadLoss.apply(states, targets, decoder, teacher, distill)
+
+
+@torch.inference_mode()
+def teacher_states(
+    decoder: Decoder, rows: np.ndarray, on_progress: OnProgress = ignore, *, limit_bytes: int | None = None
+) -> Tensor:
+    """What the unpruned model makes of the training rows, computed once.
+
+    Kept as states before the head, which are a hundred times smaller than distributions over the vocabulary.
+
+    Args:
+        decoder: the unpruned model.
+        rows: (n_rows, seq_len).
+        on_progress: told about every batch; may raise `Cancelled`.
+        limit_bytes: most memory to take; None for no limit.
+
+    Returns:
+        (n_rows, seq_len, hidden_size), float16, on the CPU, after the final norm.
+
+    Raises:
+        RecipeError: when they would take more than `limit_bytes`.
+    """
+    needed = 2 * rows.size * decoder.config.hidden_size
+    if limit_bytes is not None and needed > limit_bytes:
+        raise RecipeError(
+            f"Distilling on {rows.size:,} tokens keeps {needed / 1e9:.1f} GB of the unpruned model's states, and "
+            f"{limit_bytes / 1e9:.1f} GB can be spared; take fewer steps, or distill=0."
+        )
+    taught = torch.empty(*rows.shape, decoder.config.hidden_size, dtype=torch.float16)
+    at_once = max(1, tokens_per_batch(decoder.device) // rows.shape[1])
+    for begin in range(0, len(rows), at_once):
+        on_progress(Progress("asking the unpruned model", begin, len(rows)))
+        ids = torch.from_numpy(rows[begin : begin + at_once]).to(decoder.device)
+        body: Any = decoder.body
+        taught[begin : begin + at_once] = body(input_ids=ids, use_cache=False).last_hidden_state.to(taught)
+    return taught
 
 
 def activation_bytes(decoder: Decoder, tokens: int, dtype: str) -> int:
@@ -108,7 +162,9 @@ class Step:
 class Trainer:
     """The optimizer and the place in the schedule."""
 
-    def __init__(self, model: PeftModel, decoder: Decoder, rows: np.ndarray, spec: HealSpec) -> None:
+    def __init__(
+        self, model: PeftModel, decoder: Decoder, rows: np.ndarray, spec: HealSpec, teacher: Tensor | None = None
+    ) -> None:
         """Get ready for the first step.
 
         Args:
@@ -116,8 +172,9 @@ class Trainer:
             decoder: the same model, taken apart.
             rows: packed text, (n_rows, seq_len).
             spec: the heal.
+            teacher: the unpruned model's normed states of the rows, (n_rows, seq_len, hidden_size); needed by `distill`.
         """
-        self.model, self.decoder, self.rows, self.spec = model, decoder, rows, spec
+        self.model, self.decoder, self.rows, self.spec, self.teacher = model, decoder, rows, spec, teacher
         self.parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=0.0, betas=BETAS, weight_decay=0.0)
         self.steps_done = 0
@@ -173,7 +230,10 @@ class Trainer:
         torch.manual_seed(derived_seed(spec.seed, "dropout", self.steps_done, micro))
         body: Any = self.decoder.body
         states = body(input_ids=ids, use_cache=False).last_hidden_state
-        loss = head_loss(self.decoder, states[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+        taught = None
+        if self.teacher is not None:
+            taught = self.teacher[numbers][:, :-1].flatten(0, 1).to(self.decoder.device)
+        loss = head_loss(self.decoder, states[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), taught, spec.distill)
         (loss / spec.gradient_accumulation).backward()
         return float(loss.detach())
 

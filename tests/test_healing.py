@@ -7,9 +7,9 @@ import pytest
 import torch
 from peft import PeftModel
 
-from analysis import checkpoints, evaluation, healing, models, pruning, recipes
+from analysis import checkpoints, evaluation, healing, models, pruning, recipes, storage
 from analysis.blocks import Block
-from analysis.errors import BlockRangeError, NotEnoughMemoryError, RecipeError, StorageError
+from analysis.errors import BlockRangeError, NotEnoughMemoryError, RecipeError, SpecError, StorageError
 from analysis.progress import Cancelled, Progress
 from analysis.results import HealResult
 from analysis.specs import BenchmarkSpec, CorpusSpec, HealSpec, ModelSpec
@@ -271,3 +271,86 @@ def test_the_real_model_heals_in_nf4(cache):
     result = healing.run(spec)
     assert result.precision.startswith("NF4")
     assert result.unpruned.loss < result.healed.loss < result.pruned.loss
+
+
+def instant(spec, **changes):
+    """The same heal with the instant one first; tiny models need less text for it."""
+    return replace(spec, instant=True, **changes)
+
+
+@pytest.fixture
+def little_text(monkeypatch):
+    monkeypatch.setattr("analysis.junction.CALIBRATION_TOKENS", 30 * 32)
+    monkeypatch.setattr("analysis.junction.SELECTION_TOKENS", 4 * 32)
+
+
+@pytest.mark.usefixtures("little_text")
+def test_an_instant_heal_is_a_standard_adapter_and_takes_no_step(spec, cache):
+    result = healing.run(instant(spec, steps=0))
+    assert result.complete
+    assert result.steps == []
+    assert [check.step for check in result.validations] == [0, 0]
+    assert result.validations[0].loss == result.pruned.loss
+    assert result.junction.loss_after <= result.junction.loss_before
+    assert result.junction.module == "model.layers.1.mlp.down_proj"
+    assert result.junction.n_tokens == 30 * 32
+    loaded = models.load(result.spec.model)
+    pruning.cut(loaded.decoder, BLOCK)
+    PeftModel.from_pretrained(loaded.model, cache / result.adapter)
+    assert evaluation.measure(loaded, None, result.spec.validation).point.loss == pytest.approx(result.healed.loss, abs=1e-6)
+    assert result.healed.loss == result.validations[1].loss
+    assert healing.run(instant(spec, steps=0), Reports(lambda progress: True)) == result
+
+
+@pytest.mark.usefixtures("little_text")
+def test_training_begins_where_the_instant_heal_ends_and_keeps_it(spec, cache):
+    alone, trained = healing.run(instant(spec, steps=0)), healing.run(instant(spec))
+    assert [check.step for check in trained.validations] == [0, 0, 2, 4, 6]
+    assert trained.validations[1].loss == pytest.approx(alone.healed.loss, abs=1e-6)
+    assert trained.junction.strength == alone.junction.strength
+    before, after = adapter_weights(alone, cache), adapter_weights(trained, cache)
+    kept = [name for name in before if ".layers.1.mlp.down_proj." in name]
+    assert len(kept) == 2
+    assert all(torch.equal(before[name], after[name]) for name in kept)
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.usefixtures("little_text")
+def test_a_stopped_heal_with_an_instant_start_ends_as_an_uninterrupted_one(spec, cache):
+    whole = healing.run(instant(spec, lora_dropout=0.1))
+    weights = adapter_weights(whole, cache)
+    storage.discard_result("heal", whole.spec.fingerprint())
+    with pytest.raises(Cancelled):
+        healing.run(instant(spec, lora_dropout=0.1), Reports(at_step(3)))
+    again = healing.run(instant(spec, lora_dropout=0.1))
+    assert [(check.step, check.loss) for check in again.validations] == [
+        (check.step, check.loss) for check in whole.validations
+    ]
+    assert all(torch.equal(weights[name], value) for name, value in adapter_weights(again, cache).items())
+
+
+def test_an_instant_heal_needs_text_to_choose_on(spec, tmp_path):
+    short = tmp_path / "short.txt"
+    short.write_text("The one sentence that there is here is not much to go by, whatever is asked of it. " * 4)
+    with pytest.raises(RecipeError, match="fitted on some and chosen on others"):
+        healing.run(instant(spec, corpus=CorpusSpec(str(short), n_texts=4, seq_len=32, split="all")))
+
+
+def test_steps_may_be_none_only_after_an_instant_heal(spec):
+    with pytest.raises(SpecError, match="steps must be at least 1"):
+        replace(spec, steps=0)
+    with pytest.raises(SpecError, match="distill must be in"):
+        replace(spec, distill=1.5)
+
+
+def test_distilling_learns_from_the_unpruned_model_and_resumes_exactly(spec, cache):
+    plain, distilled = healing.run(spec), healing.run(replace(spec, distill=0.5))
+    assert distilled.complete
+    assert distilled.healed.loss != plain.healed.loss
+    assert distilled.healed.loss < distilled.pruned.loss
+    weights = adapter_weights(distilled, cache)
+    storage.discard_result("heal", distilled.spec.fingerprint())
+    with pytest.raises(Cancelled):
+        healing.run(replace(spec, distill=0.5), Reports(at_step(3)))
+    again = healing.run(replace(spec, distill=0.5))
+    assert all(torch.equal(weights[name], value) for name, value in adapter_weights(again, cache).items())

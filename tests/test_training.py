@@ -170,3 +170,34 @@ def test_a_full_disk_keeps_the_older_checkpoint(cache, monkeypatch):
         checkpoints.write("key", one.state())
     assert checkpoints.newest("key").step == 1
     assert [path.name for path in checkpoints.folder("key").iterdir()] == ["step-00000001"]
+
+
+@pytest.mark.parametrize("distill", [0.0, 0.3, 1.0])
+def test_the_distilled_loss_in_chunks_equals_the_formula(distill, monkeypatch):
+    decoder = find_decoder(families.build("llama"))
+    monkeypatch.setattr(training, "_LOGITS_AT_ONCE", 300 * 3)
+    generator = torch.Generator().manual_seed(0)
+    states, teacher = (torch.randn(10, 32, generator=generator) for _ in range(2))
+    targets = torch.randint(3, 300, (10,), generator=generator)
+    ours, theirs = states.clone().requires_grad_(), states.clone().requires_grad_()
+    loss = training.head_loss(decoder, ours, targets, teacher, distill)
+    student, taught = decoder.logits(theirs), decoder.logits(teacher).detach()
+    text = torch.nn.functional.cross_entropy(student, targets)
+    odds = taught.softmax(-1)
+    divergence = (odds * (taught.log_softmax(-1) - student.log_softmax(-1))).sum(-1).mean()
+    expected = (1 - distill) * text + distill * divergence
+    torch.testing.assert_close(loss, expected.float(), rtol=1e-5, atol=1e-6)
+    loss.backward()
+    expected.backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_the_teacher_is_the_unpruned_model():
+    decoder = find_decoder(families.build("llama"))
+    rows = torch.randint(3, 300, (5, 12), generator=torch.Generator().manual_seed(0)).numpy()
+    taught = training.teacher_states(decoder, rows)
+    with torch.inference_mode():
+        logits = decoder.model(torch.from_numpy(rows), use_cache=False).logits
+    torch.testing.assert_close(decoder.logits(taught.float()), logits, rtol=2e-3, atol=2e-2)
+    with pytest.raises(RecipeError, match="take fewer steps"):
+        training.teacher_states(decoder, rows, limit_bytes=10)

@@ -39,7 +39,7 @@ def numbers(values: dict, result: HealResult | None, steps: int) -> None:
     loss, rate, speed, memory = latest("loss"), latest("learning_rate"), latest("tokens_per_s"), latest("memory_bytes")
     check = result.validations[-1] if result and result.validations else None
     shown = {
-        "Step": f"{step} of {steps}",
+        "Step": f"{step} of {steps}" if steps else "none: instant",
         "Training loss": words.nats(loss),
         "Held-out loss": words.nats(check.loss, check.loss_stderr) if check else "–",
         "Learning rate": "–" if rate is None else f"{rate:.1e}",

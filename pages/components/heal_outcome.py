@@ -16,7 +16,8 @@ def show(result: HealResult) -> None:
             figure = heal_figures.heal_comparison(result, field, dark=theme.is_dark())
             alt = f"Unpruned, pruned and healed {name}, with standard errors."
             chart.show(figure, key=f"compare-{field}", alt=alt, file_name=f"healed-{name}")
-    heal_live.curve(result)
+    if result.spec.steps:
+        heal_live.curve(result)
     _adapter(result)
     st.caption(_provenance(result))
     with st.expander("Data behind the charts", icon=":material/table:"):
@@ -65,9 +66,22 @@ def _repaired(result: HealResult, point: Point | None) -> str:
     return words.percent((pruned - healed) / (pruned - unpruned)) if pruned > unpruned else "–"
 
 
+def _junction(result: HealResult) -> str:
+    """What the instant heal did, in a sentence; empty without one."""
+    done = result.junction
+    if done is None:
+        return ""
+    if not done.strength:
+        return "Instant heal: no share of the fitted change lowered the loss, so it was left out. "
+    return (
+        f"Instant heal: {done.strength:.0%} of the fitted change of {done.module}, {words.count(done.n_tokens)} tokens, "
+        f"{words.duration(done.wall_s)}; loss {done.loss_before:.2f} → {done.loss_after:.2f} on text that it was chosen on. "
+    )
+
+
 def _provenance(result: HealResult) -> str:
     spec = result.spec
-    return (
+    return _junction(result) + (
         f"{len(result.steps)} steps of {spec.batch_size * spec.gradient_accumulation} × {spec.corpus.seq_len} tokens of "
         f"{words.texts(spec.corpus)}, rank {spec.r}, peak learning rate {spec.learning_rate:.1e}, "
         f"{words.count(result.trainable_parameters)} trainable parameters, base in {result.precision}, seed {spec.seed}, "

@@ -37,7 +37,7 @@ class Run:
         when = words.date(self.job.created_at if self.job else self.found.saved_at if self.found else 0)
         # The menu is not redrawn while a run goes from waiting to running, so one word serves both.
         state = "in progress" if self.job and self.job.is_active else self.state
-        parts = [f"block [{block.start}, {block.stop})", f"{self.spec.steps} steps", self.spec.recipe, state]
+        parts = [f"block [{block.start}, {block.stop})", words.heal_length(self.spec), self.spec.recipe, state]
         return " · ".join(parts if self.state == "precomputed" else [*parts, when])
 
 

@@ -12,6 +12,7 @@ from pages.components import (
     cuts,
     damage_view,
     guard,
+    instant,
     library,
     map_view,
     overlay,
@@ -60,7 +61,7 @@ def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model
         with left, st.container(gap="xsmall"):
             map_view.show(distances, cuts.path(strategy, distances, scores, measured), cut)
         with right, st.container(gap="xsmall"):
-            _curves(sweep, heals, model, n)
+            _curves(sweep, heals, model, cut)
         with st.container(gap=None):
             for note in cut_numbers.notes(scores, cut):
                 st.caption(note)
@@ -68,7 +69,7 @@ def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model
         damage_view.show(found, damage, model, cut)
 
 
-def _curves(sweep: Found | None, heals: list, model: ModelSpec, n: int) -> None:
+def _curves(sweep: Found | None, heals: list, model: ModelSpec, cut: Cut) -> None:
     compared: list[Found] = []
     if sweep is not None:
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
@@ -77,8 +78,9 @@ def _curves(sweep: Found | None, heals: list, model: ModelSpec, n: int) -> None:
                 compared = overlay.choice(others)
             else:
                 st.markdown("**Accuracy and loss**", width="content", help=_ALONE)
+            instant.button(sweep, cut, model)
             refine.button(sweep, compared)
-    curves.show(sweep.result if sweep else None, [entry.result for entry in compared], heals, n)
+    curves.show(sweep.result if sweep else None, [entry.result for entry in compared], heals, cut.n)
 
 
 _ALONE = "Run a sweep with other strategies on the same questions to see them on this chart."

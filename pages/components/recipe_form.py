@@ -32,7 +32,7 @@ def show(model: ModelSpec, block: Block, asked: BenchmarkSpec) -> None:
             ):
                 return
         spec = recipes.heal_spec(name, model=model, block=block, benchmark=benchmark, **_changed(preset, values))
-        job = start.start(spec, f"Heal [{block.start}, {block.stop}), {spec.steps} steps")
+        job = start.start(spec, f"Heal [{block.start}, {block.stop}), {words.heal_length(spec)}")
         if job is not None:
             state.show_result("heal", job.id)
             st.rerun()
@@ -49,7 +49,7 @@ def _numbers(preset: HealSpec, name: str) -> dict:
     left, right = st.columns(2)
     precisions = ("4bit", "none")
     values = {
-        "steps": left.number_input("Optimizer steps", 1, 1_000_000, preset.steps, key=f"{name}-steps"),
+        "steps": left.number_input("Optimizer steps", int(not preset.instant), 1_000_000, preset.steps, key=f"{name}-steps"),
         "quantization": right.selectbox(
             "Base weights", precisions, int(preset.model.quantization != "4bit"), key=f"{name}-quantization",
             format_func={"4bit": "NF4 (QLoRA)", "none": "as they are"}.get,
@@ -65,6 +65,13 @@ def _numbers(preset: HealSpec, name: str) -> dict:
             ),
             "batch_size": left.number_input("Rows per batch", 1, 1024, preset.batch_size, key=f"{name}-batch"),
             "seq_len": right.number_input("Tokens per row", 16, 131_072, preset.corpus.seq_len, step=16, key=f"{name}-len"),
+            "instant": left.checkbox(
+                "Begin with the instant heal", preset.instant, key=f"{name}-instant", help=recipes.get("instant").why
+            ),
+            "distill": right.number_input(
+                "Weight of the unpruned model", 0.0, 1.0, preset.distill, step=0.1, key=f"{name}-distill",
+                help="Share of the loss that asks for its distribution over the next token; the text has the rest.",
+            ),
             "warmup_steps": left.number_input("Warm-up steps", 0, 100_000, preset.warmup_steps, key=f"{name}-warmup"),
             "eval_every": right.number_input(
                 "Check every", 1, 100_000, preset.eval_every, key=f"{name}-every",

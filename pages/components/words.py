@@ -5,7 +5,7 @@ import time
 
 from analysis import benchmarks
 from analysis.results import DistanceResult, Point, SweepResult
-from analysis.specs import BenchmarkSpec, CorpusSpec, SweepSpec
+from analysis.specs import BenchmarkSpec, CorpusSpec, HealSpec, SweepSpec
 from analysis.tasks import TASKS
 from pages.components import uploads
 
@@ -112,6 +112,11 @@ def other_losses(point: Point | None) -> str:
 def texts(corpus: CorpusSpec) -> str:
     """Which texts, in two words."""
     return TEXT_NAMES.get(corpus.source, corpus.source.rsplit("/", 1)[-1][:20])
+
+
+def heal_length(spec: HealSpec) -> str:
+    """How long a heal trains, in two words."""
+    return f"{spec.steps} steps" if spec.steps else "instant"
 
 
 def scores(point: Point | None) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from seen import charts, figures, metric, names, texts, trace
 
 from analysis import jobs, uncertainty
 from analysis.blocks import Block, LayerSet
-from analysis.results import Continuation, GenerationCheck, SumAnswer
+from analysis.points import Continuation, GenerationCheck, SumAnswer
 from analysis.specs import STRATEGIES, BenchmarkSpec, SweepSpec
 
 CUTS = (Block(3, 2), Block(11, 5), LayerSet((4, 9, 15, 20, 21)))
@@ -247,3 +247,25 @@ def test_another_distance_can_be_looked_at(app):
 def test_maps_without_other_metrics_offer_none(app):
     fakes.distances().save()
     assert not [item for item in app().selectbox if item.key == "metric"]
+
+
+def test_one_click_heals_the_cut_on_screen_instantly_on_the_curves_own_questions(app):
+    fakes.distances().save()
+    measured = fakes.sweep()
+    measured.save()
+    at = app(n="5")
+    at.button(key="instant").click().run()
+    assert not at.exception
+    (made,) = jobs.active()
+    assert made.kind == "heal"
+    assert made.spec.block == fakes.distances().best[4].block
+    assert (made.spec.recipe, made.spec.steps, made.spec.instant) == ("instant", 0, True)
+    assert made.spec.model.quantization == "none"
+    assert made.spec.benchmark == replace(measured.spec.benchmark, identity="")
+    assert made.spec.validation == replace(measured.spec.loss_corpus, identity="")
+
+
+def test_nothing_can_be_healed_instantly_where_nothing_is_removed(app):
+    fakes.distances().save()
+    fakes.sweep().save()
+    assert not [button for button in app(n="0").button if button.key == "instant"]

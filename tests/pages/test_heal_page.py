@@ -7,6 +7,7 @@ import fakes
 import pytest
 
 from analysis import job_table, jobs, recipes
+from analysis.results import JunctionReport
 from analysis.specs import BenchmarkSpec
 from pages.components import uploads
 
@@ -143,3 +144,27 @@ def test_an_interrupted_heal_keeps_its_curve(app, known, job):
     at = app("pages/heal.py")
     assert "The worker was killed." in [item.value for item in at.warning]
     assert "loss, nats per token" in axes(at)
+
+
+def test_an_instant_heal_has_no_steps_to_show(app, known):
+    healed = fakes.heal(0, steps=50)
+    spec = replace(healed.spec, steps=0, instant=True, recipe="instant")
+    report = JunctionReport("model.layers.10.mlp.down_proj", 0.7, 5.3, 3.5, 24_576, 14.0)
+    replace(healed, spec=spec, complete=True, healed=fakes.heal().healed, junction=report).save()
+    at = app("pages/heal.py")
+    assert axes(at) == ["accuracy", "loss, nats per token"]
+    assert "70% of the fitted change" in texts(at)
+    assert "loss 5.30 → 3.50" in texts(at)
+
+
+def test_the_form_offers_the_instant_start_and_the_teacher(app, known):
+    at = app("pages/heal.py", n="5")
+    at.selectbox(key="recipe").set_value("instant").run()
+    at.button(key="start-heal").click().run()
+    (made,) = jobs.active()
+    assert (made.spec.steps, made.spec.instant) == (0, True)
+    at = app("pages/heal.py", n="5")
+    at.selectbox(key="recipe").set_value("distill").run()
+    at.number_input(key="distill-distill").set_value(0.9)
+    at.button(key="start-heal").click().run()
+    assert jobs.active()[-1].spec.distill == 0.9

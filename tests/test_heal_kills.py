@@ -1,0 +1,73 @@
+"""A heal that is killed again and again, at moments nobody chose, ends as one that was left alone."""
+
+import json
+import multiprocessing
+import random
+import signal
+import time
+
+import pytest
+from heal_child import heal
+
+from analysis import checkpoints, healing
+from analysis.blocks import Block
+from analysis.results import HealResult
+from analysis.specs import CorpusSpec, HealSpec, ModelSpec
+
+KILLS = 20
+STEPS = 120
+
+
+@pytest.fixture
+def spec(cache, tiny_folder, tmp_path) -> HealSpec:
+    lines = [f"Text {number}. " + f"The {number}th sentence is of this kind and goes on. " * 8 for number in range(60)]
+    (tmp_path / "texts.jsonl").write_text("\n".join(json.dumps({"text": line}) for line in lines))
+    texts = str(tmp_path / "texts.jsonl")
+    return HealSpec(
+        block=Block(2, 2), model=ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"),
+        corpus=CorpusSpec(texts, n_texts=100, seq_len=32, split="train"),
+        validation=CorpusSpec(texts, n_texts=3, seq_len=32, split="validation"),
+        benchmark=None, steps=STEPS, batch_size=2, warmup_steps=4, learning_rate=1e-2, r=4, eval_every=4,
+    )  # fmt: skip
+
+
+@pytest.mark.timeout(600)
+def test_killed_at_twenty_random_moments(spec, cache, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    # A server that has imported everything forks each child, so that twenty processes start in no time and share nothing.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["heal_child"])
+
+    def child(kill_after_s: float) -> int:
+        process = context.Process(target=heal, args=(json.dumps(spec.to_json()), str(cache), kill_after_s))
+        process.start()
+        process.join(120)
+        assert process.exitcode is not None
+        return process.exitcode
+
+    began = time.monotonic()
+    assert child(0) == 0
+    whole_s = time.monotonic() - began
+    key = healing.resolve(spec).fingerprint()
+    alone = HealResult.load(healing.resolve(spec))
+    assert alone.complete
+    storage_of_alone = cache / "results" / "heal" / key
+    storage_of_alone.rename(cache / "alone")
+    draw, reached, killed = random.Random(0), [], 0
+    for _ in range(KILLS):
+        code = child(draw.uniform(0.0, 0.12 * whole_s))
+        killed += code == -signal.SIGKILL
+        part = HealResult.load(healing.resolve(spec))
+        found = checkpoints.newest(key)
+        reached.append(found.step if found else 0)
+        if part is not None and part.complete:
+            break
+        assert code == -signal.SIGKILL
+    assert killed >= KILLS * 3 // 4
+    assert reached == sorted(reached)  # no kill ever costs a checkpoint
+    assert child(0) == 0
+    survived = HealResult.load(healing.resolve(spec))
+    assert survived.complete
+    assert [step.step for step in survived.steps] == list(range(1, STEPS + 1))
+    assert survived.healed.loss == pytest.approx(alone.healed.loss, abs=1e-6)
+    assert [step.loss for step in survived.steps] == pytest.approx([step.loss for step in alone.steps], abs=1e-6)

@@ -1,0 +1,120 @@
+"""The instant heal: a block that is exactly linear is made up for exactly, and nothing is ever made worse."""
+
+import pytest
+import torch
+from families import FAMILIES, build
+
+from analysis import architecture, junction, pruning, scoring
+from analysis.blocks import Block
+from analysis.errors import RecipeError
+from analysis.progress import Cancelled
+
+N_LAYERS = 6
+FOLDS_NOT = ("gemma2", "gemma3_text", "olmo2", "qwen3_moe")
+"""Families with a norm between the projection and the stream, or with many projections."""
+
+
+def texts(n, length=40, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(3, 300, (length,), generator=generator).tolist() for _ in range(n)]
+
+
+@torch.inference_mode()
+def own_texts(decoder, n, length=40, seed=0):
+    """Texts that the model wrote itself: nothing predicts them better than it does."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(3, 300, (n, 1), generator=generator)
+    while ids.shape[1] < length:
+        odds = decoder.model(ids, use_cache=False).logits[:, -1].softmax(-1)
+        ids = torch.cat([ids, torch.multinomial(odds, 1, generator=generator)], dim=1)
+    return ids.tolist()
+
+
+def linear_block(decoder, start, change):
+    """Make layer `start` add exactly `change` times the features of the projection before it, and nothing else."""
+    layer, (_, module) = decoder.layers[start], junction.output_projection(decoder, Block(start, 1))
+    kept = {}
+    module.register_forward_pre_hook(lambda _, args: kept.__setitem__("features", args[0]))
+    layer.forward = lambda hidden_states, *args, **kwargs: hidden_states + kept["features"] @ change.T
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2"])
+def test_a_block_that_is_linear_in_the_features_is_found_exactly(family, monkeypatch):
+    monkeypatch.setattr(junction, "RIDGE", 1e-9)
+    decoder = architecture.find_decoder(build(family))
+    name, module = junction.output_projection(decoder, Block(3, 1))
+    change = 0.3 * torch.randn(32, junction._features(module), generator=torch.Generator().manual_seed(1))
+    linear_block(decoder, 3, change)
+    selection = own_texts(decoder, 3, seed=1)
+    found = junction.fit(decoder, Block(3, 1), own_texts(decoder, 12), selection)
+    assert found.module == name
+    assert found.strength == 1.0
+    assert found.n_tokens == 12 * 40
+    torch.testing.assert_close(found.change, change, rtol=1e-2, atol=1e-2)
+    whole = sum(scoring.text_losses(decoder, selection, [None])[0]) / 3
+    assert found.loss_after == pytest.approx(whole, abs=1e-3)
+    assert found.loss_before > whole + 1e-2
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_folded_right_or_refused(family):
+    decoder = architecture.find_decoder(build(family))
+    block = Block(2, 2)
+    if family in FOLDS_NOT:
+        with pytest.raises(RecipeError, match="heal by training instead|mixture of experts"):
+            junction.fit(decoder, block, texts(2), texts(2, seed=1))
+        return
+    before = {name: value.clone() for name, value in decoder.model.state_dict().items()}
+    found = junction.fit(decoder, block, texts(4), texts(2, seed=1))
+    assert found.loss_after <= found.loss_before
+    assert all(torch.equal(before[name], value) for name, value in decoder.model.state_dict().items())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in decoder.model.modules())
+    weight = decoder.model.get_submodule(found.module).weight
+    with torch.no_grad(), pruning.without_block(decoder, block):
+        weight += found.change.T if weight.shape != found.change.shape else found.change
+        loss = sum(scoring.text_losses(decoder, texts(2, seed=1), [None])[0]) / 2
+    assert loss == pytest.approx(found.loss_after, abs=1e-4)
+
+
+def test_a_block_at_the_very_end_and_unequal_texts():
+    decoder = architecture.find_decoder(build("llama"))
+    uneven = [ids[: 17 + 5 * index] for index, ids in enumerate(texts(4))]
+    found = junction.fit(decoder, Block(4, 2), uneven, texts(2, seed=1))
+    assert found.n_tokens == sum(map(len, uneven))
+    assert found.loss_after <= found.loss_before
+
+
+def test_padding_does_not_count(monkeypatch):
+    decoder = architecture.find_decoder(build("llama"))
+    uneven = [ids[: 17 + 5 * index] for index, ids in enumerate(texts(4))]
+    together = junction.fit(decoder, Block(2, 2), uneven, texts(2, seed=1))
+    monkeypatch.setattr(junction, "tokens_per_batch", lambda device: 1)
+    alone = junction.fit(decoder, Block(2, 2), uneven, texts(2, seed=1))
+    torch.testing.assert_close(together.change, alone.change, rtol=1e-3, atol=1e-5)
+
+
+def test_what_does_not_help_is_left_alone(monkeypatch):
+    decoder = architecture.find_decoder(build("llama"))
+    losses = iter([1.0] + [2.0] * 6)
+    monkeypatch.setattr(junction, "_loss", lambda *_: next(losses))
+    found = junction.fit(decoder, Block(2, 2), texts(2), texts(2, seed=1))
+    assert (found.strength, found.loss_after) == (0.0, found.loss_before)
+    assert not found.change.any()
+
+
+def test_no_layer_before_the_first():
+    with pytest.raises(RecipeError, match="none before layer 0"):
+        junction.fit(architecture.find_decoder(build("llama")), Block(0, 2), texts(2), texts(2))
+
+
+def test_a_cancel_leaves_the_model_whole():
+    decoder = architecture.find_decoder(build("llama"))
+
+    def cancel(progress):
+        if progress.done == progress.total - 2:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        junction.fit(decoder, Block(2, 2), texts(2), texts(2), cancel)
+    assert decoder.n_layers == N_LAYERS
+    assert not any(module._forward_hooks for module in decoder.model.modules())
