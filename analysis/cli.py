@@ -105,9 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     sub = add("heal", commands.heal, "repair a cut model with QLoRA")
     sub.add_argument("--block", metavar="START:SIZE", required=True)
     sub.add_argument("--steps", type=int)
-    sub.add_argument("--recipe", default="quick", metavar="NAME")
+    sub.add_argument("--recipe", default="quick", metavar="NAME", help="quick, instant, distill, paper, or a row of its table")
     sub.add_argument("--detach", action="store_true", help="run it as a background job")
-    sub.set_defaults(quantization="4bit")
+    sub.set_defaults(quantization=None)  # the recipe's own
     sub = add("export", commands.export, "save the cut model, or the recipe of the cut")
     sub.add_argument("--block", metavar="START:SIZE", required=True)
     sub.add_argument("--adapter", metavar="DIR", help="PEFT adapter to merge in")

@@ -32,7 +32,7 @@ def _model(options: argparse.Namespace) -> ModelSpec:
         revision=options.revision,
         dtype=options.dtype,
         device=options.device,
-        quantization=options.quantization,
+        quantization=options.quantization or "none",
     )
 
 
@@ -156,7 +156,7 @@ def heal(options: argparse.Namespace) -> None:
     """Repair a cut model, here or as a job."""
     from analysis import jobs, recipes
 
-    overrides = {"steps": options.steps, "seed": options.seed}
+    overrides = {"steps": options.steps, "seed": options.seed, "quantization": options.quantization}
     spec = recipes.heal_spec(
         options.recipe,
         model=_model(options),

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -97,6 +98,16 @@ def test_damage(capsys, tiny, tmp_path):
     assert "most similar block" in output.out
     assert "cosine-tokens distance" in output.out
     assert json.loads((tmp_path / "out.json").read_text())["increase"] == data["increase"]
+
+
+def test_a_recipe_brings_its_own_precision_unless_one_is_named(capsys, tiny, monkeypatch):
+    made = []
+    monkeypatch.setattr("analysis.jobs.submit", lambda spec: made.append(spec) or SimpleNamespace(id="0" * 10))
+    monkeypatch.setattr("analysis.jobs.ensure_worker", lambda: None)
+    for options in (["--recipe", "instant"], ["--recipe", "quick"], ["--recipe", "quick", "--quantization", "none"]):
+        read(capsys, "heal", tiny, "--block", "2:2", "--detach", *options)
+    assert [spec.model.quantization for spec in made] == ["none", "4bit", "none"]
+    assert [(spec.recipe, spec.steps) for spec in made] == [("instant", 0), ("quick", 50), ("quick", 50)]
 
 
 def test_export(capsys, tiny, tmp_path):

@@ -24,6 +24,7 @@ def test_from_first_look_to_healed_accuracy(cache: Path):
         fresh_map(page)
         move_the_slider(page)
         small_sweep(page)
+        instant_heal(page)
         heal_with_a_reload(page)
         assert "Traceback" not in page.content()
         assert "Traceback" not in (cache / "server.log").read_text()
@@ -35,7 +36,7 @@ def first_look(page: Page, address: str) -> None:
     page.goto(address)
     browser.settled(page)
     expect(page.get_by_text("precomputed").first).to_be_visible()
-    expect(page.locator(".js-plotly-plot")).to_have_count(4)
+    expect(page.locator(".js-plotly-plot")).to_have_count(7)
     browser.screenshot(page, "journey-1-first-look")
     page.set_viewport_size({"width": 1280, "height": 980})
     page.wait_for_timeout(SECOND)
@@ -77,6 +78,13 @@ def small_sweep(page: Page) -> None:
     browser.screenshot(page, "journey-3-sweep")
 
 
+def instant_heal(page: Page) -> None:
+    page.get_by_role("button", name="Instant heal").click()
+    ended(page, re.compile("Instant heal of layers"))
+    browser.settled(page)
+    browser.screenshot(page, "journey-4-instant")
+
+
 def heal_with_a_reload(page: Page) -> None:
     page.get_by_role("link", name="Heal").click()
     expect(page.get_by_role("heading", name="Heal", exact=True)).to_be_visible()
@@ -87,7 +95,7 @@ def heal_with_a_reload(page: Page) -> None:
     page.get_by_role("button", name="Start healing").click()
     step = page.get_by_text(re.compile(r"^[1-6] of 6$"))
     expect(step).to_be_visible(timeout=LONG)
-    browser.screenshot(page, "journey-4-healing")
+    browser.screenshot(page, "journey-5-healing")
     page.reload()
     browser.settled(page)
     expect(page.get_by_role("combobox", name=re.compile("Run"))).to_have_value(re.compile("6 steps"))
@@ -96,7 +104,7 @@ def heal_with_a_reload(page: Page) -> None:
     row = table.get_by_role("row", name=re.compile("^healed"))
     expect(row).to_contain_text(re.compile(r"\d+\.\d% ± \d+\.\d"), timeout=60 * SECOND)
     browser.settled(page)
-    browser.screenshot(page, "journey-5-healed")
+    browser.screenshot(page, "journey-6-healed")
 
 
 def ended(page: Page, label: str | re.Pattern) -> None:
