@@ -104,26 +104,6 @@ def _set(module: Any, change: Tensor) -> None:
     module.lora_dropout["default"] = nn.Identity()
 
 
-def make_differentiable(model: nn.Module) -> None:
-    """Bring 4-bit weights on a CPU into the layout that gradients flow through.
-
-    On CPUs with AVX512-BF16, bitsandbytes repacks the weights at the first evaluation for a kernel that has no backward
-    pass; a model trained afterwards would learn from wrong gradients without any error. It also rounds activations to
-    bfloat16 whatever the compute dtype, and on batches of text it is not faster.
-    """
-    try:
-        from bitsandbytes.functional import _convert_weight_packed_for_cpu_inverse
-        from bitsandbytes.nn import Linear4bit
-    except ImportError:  # then nothing was quantized with it either
-        return
-    for module in model.modules():
-        if isinstance(module, Linear4bit):
-            module.support_avx512bf16_for_cpu = False
-            weight: Any = module.weight
-            if getattr(weight.quant_state, "packing_format_for_cpu", False):
-                weight.data, weight.quant_state = _convert_weight_packed_for_cpu_inverse(weight.data, weight.quant_state)
-
-
 def folder(fingerprint: str) -> Path:
     """Where the adapter of the heal with this key lies."""
     return storage.cache_dir() / "adapters" / fingerprint

@@ -17,6 +17,8 @@ LAYER_PATHS = ("layers", "h", "decoder.layers", "blocks", "language_model.layers
 """Where families keep their decoder layers, below `base_model`."""
 NORM_NAMES = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "norm_f")
 """What families call the norm between the last layer and the head, beside the layers."""
+_LOGITS_AT_ONCE = 1 << 25
+"""Vocabulary logits held at once (128 MB in float32)."""
 DTYPE_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 QUANTIZED_BYTES = {"4bit": 0.5 + 0.127 / 8, "8bit": 1.0}
 """Bytes per weight of a linear layer; NF4 with double quantization adds 0.127 bits of constants (QLoRA, 2305.14314)."""
@@ -58,6 +60,11 @@ class Decoder:
     def device(self) -> torch.device:
         """Where token ids go."""
         return next(self.body.parameters()).device
+
+    @property
+    def states_at_once(self) -> int:
+        """How many states to give the head in one go, so that the logits of a whole batch never exist."""
+        return max(1, _LOGITS_AT_ONCE // self.config.vocab_size)
 
     def logits(self, states: Tensor) -> Tensor:
         """Vocabulary logits, float32, of normed states (..., hidden_size), with the family's own scaling."""

@@ -178,7 +178,9 @@ def heal(options: argparse.Namespace) -> None:
     triple = [point for point in (result.unpruned, result.pruned, result.healed) if point is not None]
     names = ["unpruned", "pruned", "healed"]
     lines = [f"{name:9} {line}" for name, line in zip(["", *names], point_lines(result, triple), strict=False)]
-    write(options, result.to_json(), [*lines, f"adapter   {result.adapter}"])
+    data = result.to_json()
+    del data["questions"]
+    write(options, data, [*lines, f"adapter   {result.adapter}"])
 
 
 def export(options: argparse.Namespace) -> None:

@@ -172,7 +172,6 @@ class _Heal:
     def run(self, loaded: LoadedModel, *, base: str) -> HealResult:
         """Everything after loading."""
         self.counted_to = time.perf_counter()
-        adapters.make_differentiable(loaded.model)
         self.measure_before(loaded)
         spec = self.spec
         rows_wanted = max(spec.steps * spec.batch_size * spec.gradient_accumulation, _junction_rows(spec))
@@ -206,7 +205,12 @@ class _Heal:
             self.on_progress(replace(progress, phase=f"{progress.phase} ({which} model)"))
 
         measured = evaluation.measure(loaded, self.spec.benchmark, loss_corpus, on_progress=report, **options)
-        self.result = replace(self.result, n_tokens=self.result.n_tokens + measured.n_tokens)
+        self.result = replace(
+            self.result,
+            n_tokens=self.result.n_tokens + measured.n_tokens,
+            text_losses={**self.result.text_losses, which: measured.text_losses},
+            questions={**self.result.questions, which: measured.questions},
+        )
         return measured
 
     def measure_before(self, loaded: LoadedModel) -> None:
@@ -324,19 +328,10 @@ class _Heal:
         checkpoints.write(self.key, trainer.state())
 
     def measure_after(self, healed: LoadedModel) -> None:
-        """The healed model, whose loss the last validation already measured; then the heal is complete."""
+        """The healed model; then the heal is complete."""
         healed.model.eval()
-        measured = self.measure(healed, "healed", None)
-        last = self.result.validations[-1]
-        point = replace(
-            measured.point,
-            n=self.spec.block.size,
-            start=self.spec.block.start,
-            loss=last.loss,
-            loss_stderr=last.loss_stderr,
-            n_texts=self.result.pruned.n_texts if self.result.pruned else 0,
-        )
-        self.publish(healed=point, complete=True)
+        measured = self.measure(healed, "healed", self.spec.validation).of(self.spec.block)
+        self.publish(healed=measured.point, complete=True)
 
 
 def _due(steps_done: int, validated: int, spec: HealSpec) -> bool:

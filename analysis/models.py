@@ -297,15 +297,18 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore) -> LoadedModel:
     if "device_map" not in options:
         model.to(resolved.device)
     model.eval()
-    _keep_differentiable(model)
+    keep_differentiable(model)
     decoder = architecture.find_decoder(model)
     decoder.check()
     on_progress(Progress("loading the model", 1, 1))
     return LoadedModel(model, tokenizer, decoder, resolved, planned.facts)
 
 
-def _keep_differentiable(model: Any) -> None:
-    """Keep bitsandbytes from repacking 4-bit weights for a CPU kernel that rounds to bfloat16 and has no backward pass."""
+def keep_differentiable(model: Any) -> None:
+    """Keep bitsandbytes from repacking 4-bit weights for a CPU kernel that rounds to bfloat16 and has no backward pass.
+
+    It does so at the first evaluation, on CPUs with AVX512-BF16; training would then learn from wrong gradients, silently.
+    """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False

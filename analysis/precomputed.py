@@ -93,7 +93,7 @@ def _publish(results: list[Result], kinds: Sequence[str]) -> None:
         if isinstance(result, SweepResult) and result.spec.strategy not in _WITH_ANSWERS:
             lean = dataclasses.replace(result, questions=[])
         if isinstance(result, HealResult):
-            lean = dataclasses.replace(result, adapter=None)
+            lean = dataclasses.replace(result, adapter=None, questions={})
         lean.save()
         source = storage.result_dir(lean.kind, lean.spec.fingerprint())
         shutil.copytree(source, target / lean.kind / source.name)

@@ -259,6 +259,10 @@ class HealResult(Result):
     """The words for how the base ran: "NF4, bfloat16 compute"."""
     junction: JunctionReport | None = None
     """The instant heal that the training began with; None without one."""
+    text_losses: dict[str, list[float]] = field(default_factory=dict)
+    """By model (`unpruned`, `pruned`, `healed`), loss per text, so that differences are paired."""
+    questions: dict[str, list[Answer]] = field(default_factory=dict)
+    """By model, every answer."""
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,6 @@ from analysis.hidden_states import batches, before_each_layer, right_padded, run
 from analysis.packed_attention import skipping_masked, with_runs
 from analysis.prefix_trees import EncodedQuestion, Option, Row, one_row_each, pack
 
-_LOGITS_AT_ONCE = 1 << 25
-"""Vocabulary logits held at once (128 MB in float32)."""
-
 Cuts = Sequence[Removal | None]
 """What to measure in one go; None is the unpruned model."""
 OnBatch = Callable[[int], None]
@@ -185,7 +182,7 @@ def n_batches(decoder: Decoder, questions: Sequence[EncodedQuestion], *, packed:
 def _target_loglikelihoods(decoder: Decoder, states: Tensor, batch: _Batch) -> Tensor:
     """Log-probability of every target, float64, on the CPU; the head runs once per distinct position, in chunks."""
     found = torch.zeros(len(batch.target_tokens), dtype=torch.float64)
-    chunk = max(1, _LOGITS_AT_ONCE // decoder.config.vocab_size)
+    chunk = decoder.states_at_once
     for begin in range(0, len(states), chunk):
         logits = decoder.logits(decoder.norm(states[begin : begin + chunk]))
         chosen = ((batch.target_where >= begin) & (batch.target_where < begin + chunk)).nonzero()[:, 0]
@@ -240,7 +237,7 @@ def batch_losses(decoder: Decoder, stream: Tensor, sequences: Sequence[Sequence[
     """Mean next-token cross-entropy of each sequence of a right-padded batch, from its x[L], nats per token."""
     states = torch.cat([row[: len(ids) - 1] for row, ids in zip(stream, sequences, strict=True)])
     targets = torch.tensor([token for ids in sequences for token in ids[1:]], device=states.device)
-    chunk = max(1, _LOGITS_AT_ONCE // decoder.config.vocab_size)
+    chunk = decoder.states_at_once
     parts = [
         torch.nn.functional.cross_entropy(decoder.logits(decoder.norm(part)), target, reduction="none")
         for part, target in zip(states.split(chunk), targets.split(chunk), strict=True)

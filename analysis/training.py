@@ -22,8 +22,6 @@ from analysis.specs import HealSpec
 BETAS = (0.9, 0.999)
 MAX_GRADIENT_NORM = 1.0
 """With weight decay 0, the defaults of transformers' Trainer, which the paper used (`paper.md` 3.3)."""
-_LOGITS_AT_ONCE = 1 << 25
-"""Vocabulary logits held at once (128 MB in float32)."""
 
 
 def learning_rate(step: int, *, peak: float, warmup_steps: int, steps: int) -> float:
@@ -55,7 +53,7 @@ class _HeadLoss(torch.autograd.Function):
     def forward(ctx: Any, states: Tensor, targets: Tensor, decoder: Decoder, teacher: Tensor | None, distill: float) -> Tensor:
         gradient = torch.empty_like(states)
         total = torch.zeros((), dtype=torch.float64, device=states.device if states.device.type != "mps" else "cpu")
-        rows = max(1, _LOGITS_AT_ONCE // decoder.config.vocab_size)
+        rows = decoder.states_at_once
         for start in range(0, len(states), rows):
             part = states[start : start + rows].detach().requires_grad_()
             taught = None if teacher is None else teacher[start : start + rows].to(part.dtype)

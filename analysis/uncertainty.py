@@ -83,6 +83,30 @@ def compare(first: Sequence[Answer], second: Sequence[Answer], *, seed: int = 0,
     return PairedComparison((gained - lost) / len(pairs), low, high, gained, lost, mcnemar_p(gained, lost), len(pairs))
 
 
+def compare_losses(
+    first: Sequence[float], second: Sequence[float], *, seed: int = 0, n_resamples: int = 2000
+) -> tuple[float, float, float]:
+    """Mean difference of two models' losses on the same texts, with its paired bootstrap interval.
+
+    Args:
+        first: loss per text of the reference.
+        second: of the other, the same texts in the same order.
+        seed, n_resamples: of the bootstrap over texts.
+
+    Returns:
+        Mean of second minus first, lower and upper end of the interval, nats per token.
+
+    Raises:
+        ValueError: when they are not on the same number of texts, or there are none.
+    """
+    differences = np.array(second) - np.array(first)
+    if not len(differences):
+        raise ValueError("There is no text to compare on.")
+    draws = np.random.default_rng(seed).integers(len(differences), size=(n_resamples, len(differences)))
+    low, high = np.quantile(differences[draws].mean(1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(differences.mean()), float(low), float(high)
+
+
 def mcnemar_p(gained: int, lost: int) -> float:
     """Two-sided exact McNemar test: under no difference each discordant question is a fair coin.
 

@@ -76,6 +76,9 @@ def test_a_heal_from_start_to_end(spec, cache):
     assert result.validations[-1].loss == result.healed.loss < result.pruned.loss
     assert (result.unpruned.n, result.pruned.block, result.healed.block) == (0, BLOCK, BLOCK)
     assert result.healed.n_texts == result.pruned.n_texts == 3
+    for name in ("unpruned", "pruned", "healed"):
+        losses = result.text_losses[name]
+        assert sum(losses) / 3 == pytest.approx(getattr(result, name).loss)
     assert result.precision == "unquantized float32"
     assert result.packed_rows == STEPS * 2
     assert result.trainable_parameters == 4 * 3 * 4 * (32 + 48)

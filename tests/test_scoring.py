@@ -77,7 +77,7 @@ def test_small_logit_budgets_change_nothing(monkeypatch):
     decoder = architecture.find_decoder(build("llama"))
     asked, texts = questions(), [[5, 6, 7, 8, 9, 10], [4, 3, 9]]
     before = scoring.option_loglikelihoods(decoder, asked, CUTS, packed=True), scoring.text_losses(decoder, texts, CUTS)
-    monkeypatch.setattr(scoring, "_LOGITS_AT_ONCE", 300 * 3)
+    monkeypatch.setattr(architecture, "_LOGITS_AT_ONCE", 300 * 3)
     after = scoring.option_loglikelihoods(decoder, asked, CUTS, packed=True), scoring.text_losses(decoder, texts, CUTS)
     for one, other in zip(before, after, strict=True):
         torch.testing.assert_close(flat(one), flat(other))

@@ -319,8 +319,12 @@ def test_killed_at_any_point_a_sweep_goes_on_without_asking_twice(sweep_spec, tm
     assert survived.complete
     storage.discard_result("sweep", survived.spec.fingerprint())
     whole = sweep.run(sweep_spec)
-    assert survived.questions == whole.questions
-    assert survived.text_losses == whole.text_losses
+    for part, other in zip(survived.questions, whole.questions, strict=True):  # on other threads, so rounded otherwise
+        assert [answer.id for answer in part] == [answer.id for answer in other]
+        for one, two in zip(part, other, strict=True):
+            assert one.loglikelihoods == pytest.approx(two.loglikelihoods, abs=1e-4)
+    for part, other in zip(survived.text_losses, whole.text_losses, strict=True):
+        assert part == pytest.approx(other, abs=1e-5)
 
 
 def test_chunks_end_where_groups_end_and_are_never_many():

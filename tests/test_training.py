@@ -6,7 +6,7 @@ import pytest
 import torch
 import transformers
 
-from analysis import adapters, checkpoints, pruning, training
+from analysis import adapters, architecture, checkpoints, pruning, training
 from analysis.architecture import find_decoder
 from analysis.blocks import Block
 from analysis.errors import RecipeError, StorageError
@@ -41,7 +41,7 @@ def test_loss_in_chunks_equals_the_models_own(family, monkeypatch):
     """Value and gradient, with the family's own scaling of logits, however small the chunks are."""
     model = families.build(family)
     decoder = find_decoder(model)
-    monkeypatch.setattr(training, "_LOGITS_AT_ONCE", 300 * 7)
+    monkeypatch.setattr(architecture, "_LOGITS_AT_ONCE", 300 * 7)
     ids = torch.arange(3, 51).reshape(2, 24)
     states = decoder.body(input_ids=ids).last_hidden_state.detach().requires_grad_()
     loss = training.head_loss(decoder, states[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
@@ -175,7 +175,7 @@ def test_a_full_disk_keeps_the_older_checkpoint(cache, monkeypatch):
 @pytest.mark.parametrize("distill", [0.0, 0.3, 1.0])
 def test_the_distilled_loss_in_chunks_equals_the_formula(distill, monkeypatch):
     decoder = find_decoder(families.build("llama"))
-    monkeypatch.setattr(training, "_LOGITS_AT_ONCE", 300 * 3)
+    monkeypatch.setattr(architecture, "_LOGITS_AT_ONCE", 300 * 3)
     generator = torch.Generator().manual_seed(0)
     states, teacher = (torch.randn(10, 32, generator=generator) for _ in range(2))
     targets = torch.randint(3, 300, (10,), generator=generator)

@@ -160,3 +160,15 @@ def test_spearman():
         a = [draw.randrange(6) for _ in range(12)]
         b = [draw.randrange(6) for _ in range(12)]
         assert uncertainty.spearman(a, b) == pytest.approx(loop_spearman(a, b), abs=1e-12)
+
+
+def test_losses_are_compared_text_by_text():
+    """A difference far smaller than the spread between texts is seen, because the texts are the same."""
+    first = [1.0, 3.0, 2.0, 5.0, 4.0, 2.5, 3.5, 1.5]
+    second = [loss - 0.1 - 0.01 * (index % 3) for index, loss in enumerate(first)]
+    mean, low, high = uncertainty.compare_losses(first, second)
+    assert mean == pytest.approx(-0.1 - 0.01 * 7 / 8)
+    assert -0.13 < low < mean < high < -0.09
+    assert uncertainty.compare_losses([2.0], [2.5]) == (0.5, 0.5, 0.5)
+    with pytest.raises(ValueError, match="no text"):
+        uncertainty.compare_losses([], [])

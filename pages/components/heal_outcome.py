@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from analysis import heal_figures, storage
+from analysis import heal_figures, storage, uncertainty
 from analysis.results import HealResult, Point
 from pages.components import chart, heal_live, theme, words
 
@@ -10,6 +10,8 @@ from pages.components import chart, heal_live, theme, words
 def show(result: HealResult) -> None:
     """Draw the comparison, the curve, where the adapter lies, and the numbers to download."""
     _table(result)
+    for said in _paired(result):
+        st.caption(said)
     left, right = st.columns(2, gap="medium")
     for column, field, name in ((left, "acc", "accuracy"), (right, "loss", "loss")):
         with column:
@@ -55,6 +57,27 @@ def _table(result: HealResult) -> None:
             }
         )
     st.table(rows, border="horizontal", hide_index=True, alt="Unpruned, pruned and healed model")
+
+
+def _paired(result: HealResult) -> list[str]:
+    """Healed against pruned and unpruned, on the same texts and the same questions."""
+    said = []
+    for other in ("pruned", "unpruned"):
+        parts = []
+        losses = [result.text_losses.get(name, []) for name in (other, "healed")]
+        if losses[0] and len(losses[0]) == len(losses[1]):
+            mean, low, high = uncertainty.compare_losses(*losses)
+            parts.append(f"loss {mean:+.2f} nats (95 % interval {low:+.2f} to {high:+.2f}) on the same texts")
+        answers = [result.questions.get(name, []) for name in (other, "healed")]
+        if all(answers):
+            pair = uncertainty.compare(*answers)
+            parts.append(
+                f"accuracy {100 * pair.difference:+.1f} points ({100 * pair.low:+.1f} to {100 * pair.high:+.1f}, exact McNemar "
+                f"p = {pair.p_value:.2g}) on the same questions"
+            )
+        if parts:
+            said.append(f"Healed against {other}: {'; '.join(parts)}.")
+    return said
 
 
 def _repaired(result: HealResult, point: Point | None) -> str:

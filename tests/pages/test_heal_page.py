@@ -7,6 +7,7 @@ import fakes
 import pytest
 
 from analysis import job_table, jobs, recipes
+from analysis.points import Answer
 from analysis.results import JunctionReport
 from analysis.specs import BenchmarkSpec
 from pages.components import uploads
@@ -168,3 +169,16 @@ def test_the_form_offers_the_instant_start_and_the_teacher(app, known):
     at.number_input(key="distill-distill").set_value(0.9)
     at.button(key="start-heal").click().run()
     assert jobs.active()[-1].spec.distill == 0.9
+
+
+def test_the_outcome_is_compared_text_by_text_and_question_by_question(app, known):
+    answers = {
+        name: [Answer(f"q{index}", [0.0, 0.0], int(index >= right), 0) for index in range(40)]
+        for name, right in (("unpruned", 30), ("pruned", 10), ("healed", 25))
+    }
+    losses = {"unpruned": [2.4, 2.6], "pruned": [4.4, 4.6], "healed": [3.4, 3.6]}
+    replace(fakes.heal(), text_losses=losses, questions=answers).save()
+    shown = texts(app("pages/heal.py"))
+    assert "Healed against pruned: loss -1.00 nats (95 % interval -1.00 to -1.00) on the same texts" in shown
+    assert "accuracy +37.5 points" in shown
+    assert "Healed against unpruned: loss +1.00 nats" in shown

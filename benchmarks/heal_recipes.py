@@ -1,0 +1,96 @@
+"""`python benchmarks/heal_recipes.py`: does healing work, and which recipe repairs most in the time it takes?
+
+    python benchmarks/heal_recipes.py --ns 5 --recipes instant,quick            a part of it
+    python benchmarks/heal_recipes.py --ns 5 --recipes quick --set steps=100    with other numbers
+
+For every n the block is the similarity strategy's, from the precomputed map of the starter model; loss on held-out Wikipedia
+and on C4, which no recipe trains on here, and ARC-Easy accuracy, all paired with the pruned model: the interval says whether
+healing helped. A recipe takes minutes, so each runs once; every run is stored and not repeated.
+"""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from evaluation_speed import best_blocks, say  # noqa: E402
+
+from analysis import evaluation, healing, recipes, storage, uncertainty  # noqa: E402
+from analysis.blocks import Block  # noqa: E402
+from analysis.results import HealResult  # noqa: E402
+from analysis.specs import BenchmarkSpec, CorpusSpec, EvaluateSpec, HealSpec, ModelSpec  # noqa: E402
+
+
+def number(text: str) -> Any:
+    """A setting's value: a whole number, a decimal, yes or no, or a word."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"True": True, "False": False}.get(text, text)
+
+
+def spec_of(name: str, block: Block, options: argparse.Namespace) -> HealSpec:
+    changes = dict(pair.split("=", 1) for pair in options.set)
+    return recipes.heal_spec(
+        name,
+        model=ModelSpec(),
+        block=block,
+        validation=CorpusSpec("wiki", options.texts, 256, "validation"),
+        benchmark=BenchmarkSpec(limit=options.questions),
+        **{key: number(value) for key, value in changes.items()},
+    )
+
+
+def on_c4(result: HealResult, options: argparse.Namespace) -> tuple[list[float], list[float]]:
+    """Loss per text of C4 before and after, in the precision of the heal."""
+    corpus = CorpusSpec("c4", options.texts, 256)
+    spec = EvaluateSpec(result.spec.model, result.spec.block, None, None, corpus)
+    adapter = str(storage.cache_dir() / (result.adapter or ""))
+    return evaluation.run(spec).text_losses, evaluation.run(replace(spec, adapter=adapter)).text_losses
+
+
+def interval(mean: float, low: float, high: float) -> str:
+    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def line(name: str, result: HealResult, options: argparse.Namespace) -> str:
+    losses, answers = result.text_losses, result.questions
+    wiki = uncertainty.compare_losses(losses["pruned"], losses["healed"])
+    c4 = uncertainty.compare_losses(*on_c4(result, options))
+    pair = uncertainty.compare(answers["pruned"], answers["healed"])
+    assert result.healed is not None
+    return (
+        f"  {name:24} {result.wall_s:6.0f} s  wiki {result.healed.loss:.2f}, {interval(*wiki)}  c4 {interval(*c4)}  "
+        f"acc {result.healed.acc:.3f}, {interval(100 * pair.difference, 100 * pair.low, 100 * pair.high)} points"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ns", default="3,5,8,10")
+    parser.add_argument("--recipes", default="instant,quick,distill")
+    parser.add_argument("--questions", type=int, default=None, help="of ARC-Easy; all 570 unless given")
+    parser.add_argument("--texts", type=int, default=24, help="held-out texts of 256 tokens")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="fields of HealSpec, quantization, seq_len")
+    options = parser.parse_args()
+    best = {entry.n: entry.block for entry in best_blocks()}
+    for n in map(int, options.ns.split(",")):
+        for place, name in enumerate(options.recipes.split(",")):
+            result = healing.run(spec_of(name, best[n], options))
+            assert result.unpruned is not None
+            assert result.pruned is not None
+            if place == 0:
+                say(f"{best[n].describe()}: pruned wiki {result.pruned.loss:.2f} acc {result.pruned.acc:.3f}; unpruned wiki "
+                    f"{result.unpruned.loss:.2f} acc {result.unpruned.acc:.3f} ({result.precision}, {result.pruned.n_samples} "
+                    f"questions, {result.pruned.n_texts} texts)")  # fmt: skip
+            say(line(f"{name} {' '.join(options.set)}", result, options))
+
+
+if __name__ == "__main__":
+    main()
