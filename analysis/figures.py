@@ -54,10 +54,14 @@ def loss_curve(
     dark: bool = False,
     height: int = 250,
 ) -> Figure:
-    """Loss on held-out text against the number of removed layers, with standard errors; arguments as `accuracy_curve`."""
+    """Loss on held-out text against the number of removed layers, with standard errors; arguments as `accuracy_curve`.
+
+    Among several strategies some lose all and would press the others into a line, so that the axis is then logarithmic.
+    """
     figure = _curve(Figure(), sweep, heals, others, LOSS, n, dark, height)
     if others:  # the legend of the accuracy above it names the curves
         figure.update_traces(showlegend=False)
+        figure.update_yaxes(type="log", tickvals=_LOSS_TICKS, title="loss, nats (log scale)")
     return figure
 
 
@@ -123,6 +127,7 @@ def _curve(
     return figure
 
 
+_LOSS_TICKS = [1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50]
 _LEGEND_ROW = 18
 """Height of a further row of the legend, pixels."""
 _ONE_ROW = 5

@@ -7,7 +7,7 @@
 Same machine, process, float32 weights, questions and blocks (similarity, from the precomputed map of the starter model).
 Ours is timed from the questions' text to their log-likelihoods, the median of `--repeats`; the harness's runs take many
 minutes and are timed once each, from its built requests to their log-likelihoods, without loading and cutting. With `--ns`
-both sides do those n only. Needs requirements-dev.txt. The default takes about half an hour on two cores.
+both sides do those n only. Needs requirements-dev.txt. The default takes about an hour on two cores.
 """
 
 import argparse
@@ -130,7 +130,7 @@ def compare(part: str, loaded: LoadedModel, options: argparse.Namespace, peak: f
             times.append(time.perf_counter() - began)
     mine = median(times)
     encoded = [prefix_trees.encode(one, loaded.tokenizer, loaded.facts.max_positions) for one in questions]
-    distinct = len(prefix_trees.pack(encoded, row_tokens=1 << 40)[0])
+    distinct = len(prefix_trees.pack(encoded, 1 << 40, 1 << 40)[0])
     least = distinct * hidden_states.layer_passes(cuts, n_layers)
     say(f"{part}: {len(questions)} questions, n = {','.join(map(str, options.ns))}")
     say(f"  ours        {mine:8.1f} s (median of {', '.join(f'{one:.1f}' for one in times)})")

@@ -47,12 +47,14 @@ def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model
         distances, strategy = found.result, state.strategy()
         scores, measured = sweep.result if sweep else None, damage.result if damage else None
         with st.container(gap="xsmall"):
-            left, right = st.columns([3, 2], vertical_alignment="center", gap="medium")
+            left, right = st.columns([4, 5], vertical_alignment="center", gap="medium")
             with left:
                 n = _slider(distances.n_layers)
             with right:
                 cut = cuts.at(n, strategy, distances, scores, measured, _which(scores, n))
-                st.markdown(_said(cut))
+                with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+                    st.markdown(_said(cut), width="content")
+                    instant.button(sweep, cut, model)
             strip = map_figures.layer_strip(distances.n_layers, cut.removed, dark=theme.is_dark())
             what = cut.removed.describe() if cut.removed else "nothing"
             chart.show(strip, key="strip", alt=f"Layers of the model; removed: {what}.", file_name="layers", toolbar=False)
@@ -61,7 +63,7 @@ def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model
         with left, st.container(gap="xsmall"):
             map_view.show(distances, cuts.path(strategy, distances, scores, measured), cut)
         with right, st.container(gap="xsmall"):
-            _curves(sweep, heals, model, cut)
+            _curves(sweep, heals, model, n)
         with st.container(gap=None):
             for note in cut_numbers.notes(scores, cut):
                 st.caption(note)
@@ -69,7 +71,7 @@ def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model
         damage_view.show(found, damage, model, cut)
 
 
-def _curves(sweep: Found | None, heals: list, model: ModelSpec, cut: Cut) -> None:
+def _curves(sweep: Found | None, heals: list, model: ModelSpec, n: int) -> None:
     compared: list[Found] = []
     if sweep is not None:
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
@@ -78,9 +80,8 @@ def _curves(sweep: Found | None, heals: list, model: ModelSpec, cut: Cut) -> Non
                 compared = overlay.choice(others)
             else:
                 st.markdown("**Accuracy and loss**", width="content", help=_ALONE)
-            instant.button(sweep, cut, model)
             refine.button(sweep, compared)
-    curves.show(sweep.result if sweep else None, [entry.result for entry in compared], heals, cut.n)
+    curves.show(sweep.result if sweep else None, [entry.result for entry in compared], heals, n)
 
 
 _ALONE = "Run a sweep with other strategies on the same questions to see them on this chart."

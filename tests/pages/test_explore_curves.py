@@ -31,7 +31,7 @@ def test_other_strategies_on_the_same_questions_are_drawn_and_can_be_hidden(app)
     at = app()
     drawn = names(at, "accuracy")
     assert {"similarity", "deepest", "random × 3", "interval", "random draws"} <= set(drawn)
-    assert "deepest" in names(at, "loss, nats per token")
+    assert "deepest" in names(at, "loss, nats (log scale)")
     compare(at).set_value(["random"]).run()
     assert not at.exception
     assert "deepest" not in names(at, "accuracy")
