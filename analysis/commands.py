@@ -154,13 +154,16 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def heal(options: argparse.Namespace) -> None:
     """Repair a cut model, here or as a job."""
-    from analysis import jobs, recipes
+    from analysis import jobs, models, recipes
 
+    model = _model(options)
+    n_parameters = models.plan(model).facts.n_parameters
     overrides = {"steps": options.steps, "seed": options.seed, "quantization": options.quantization}
     spec = recipes.heal_spec(
         options.recipe,
-        model=_model(options),
+        model=model,
         block=Block.parse(options.block),
+        n_parameters=n_parameters,
         **{name: value for name, value in overrides.items() if value is not None},
     )
     if options.detach:

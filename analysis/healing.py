@@ -174,10 +174,10 @@ class _Heal:
         self.counted_to = time.perf_counter()
         self.measure_before(loaded)
         spec = self.spec
-        rows_wanted = max(spec.steps * spec.batch_size * spec.gradient_accumulation, _junction_rows(spec))
+        changes = self.fit_junction(loaded) if spec.instant else {}
+        rows_wanted = max(1, spec.steps * spec.batch_size * spec.gradient_accumulation)
         self.on_progress(Progress("packing the healing text"))
         packed = packing.training_rows(spec.corpus, spec.validation, loaded.tokenizer, max_rows=rows_wanted)
-        changes = self.fit_junction(loaded, packed.rows.tolist()) if spec.instant else {}
         teacher = self.ask_teacher(loaded, packed.rows) if spec.distill else None
         pruning.cut(loaded.decoder, spec.block)
         model = adapters.attach(loaded.decoder, spec, derived_seed(spec.seed, "adapter"), changes)
@@ -231,15 +231,17 @@ class _Heal:
         self.publish(n_tokens=self.result.n_tokens + rows.size)
         return taught
 
-    def fit_junction(self, loaded: LoadedModel, rows: list[list[int]]) -> dict[str, torch.Tensor]:
+    def fit_junction(self, loaded: LoadedModel) -> dict[str, torch.Tensor]:
         """The instant heal of the model that is not cut yet; the same at every start, so that nothing of it is stored."""
-        n_selected = max(1, junction.SELECTION_TOKENS // self.spec.corpus.seq_len)
-        if len(rows) <= n_selected:
+        spec, n_tokens = self.spec, min(self.spec.corpus.seq_len, junction.TEXT_TOKENS)
+        n_texts = junction.CALIBRATION_TEXTS + junction.SELECTION_TEXTS
+        texts = packing.beginnings(spec.corpus, spec.validation, loaded.tokenizer, n_texts, n_tokens)
+        if len(texts) <= junction.SELECTION_TEXTS:
             raise RecipeError(
-                f"The healing text fills {len(rows)} rows of {self.spec.corpus.seq_len} tokens, and an instant heal needs more "
-                f"than {n_selected}: it is fitted on some and chosen on others; give more text."
+                f"The healing text has {len(texts)} documents, and an instant heal is fitted on some and chosen on "
+                f"{junction.SELECTION_TEXTS} others; give more text."
             )
-        selection, calibration = rows[:n_selected], rows[n_selected : _junction_rows(self.spec)]
+        selection, calibration = texts[: junction.SELECTION_TEXTS], texts[junction.SELECTION_TEXTS :]
         found = junction.fit(loaded.decoder, self.spec.block, calibration, selection, self.on_progress)
         report = JunctionReport(
             module=found.module,
@@ -336,13 +338,6 @@ class _Heal:
 
 def _due(steps_done: int, validated: int, spec: HealSpec) -> bool:
     return validated < steps_done and (steps_done % spec.eval_every == 0 or steps_done == spec.steps)
-
-
-def _junction_rows(spec: HealSpec) -> int:
-    """Rows that the instant heal is fitted and chosen on."""
-    if not spec.instant:
-        return 0
-    return max(2, (junction.CALIBRATION_TOKENS + junction.SELECTION_TOKENS) // spec.corpus.seq_len)
 
 
 def _checkpoint_activations(trainer: Trainer) -> None:

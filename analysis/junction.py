@@ -31,8 +31,10 @@ RIDGE = 0.1
 """Ridge of the regression, as a share of the mean squared feature: what held up best over cuts of 3 to 10 layers."""
 STRENGTHS = (1.0, 0.7, 0.4)
 """Shares of the fitted change that are tried. A cut of many layers is not linear, and less of it then repairs more."""
-CALIBRATION_TOKENS = 96 * 256
-SELECTION_TOKENS = 8 * 256
+CALIBRATION_TEXTS = 96
+SELECTION_TEXTS = 8
+TEXT_TOKENS = 256
+"""Longest beginning of a text that is fitted or chosen on."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Healing documents become training rows: joined with end-of-text tokens, cut to length, never padded."""
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -67,20 +68,9 @@ def training_rows(spec: CorpusSpec, validation: CorpusSpec, tokenizer: Any, *, m
         CorpusError: when the text cannot be read.
         RecipeError: when what is left does not fill a single row.
     """
-    held_out = measured_documents(validation, tokenizer)
-    counts = {"skipped": 0, "held_out": 0}
-
-    def wanted() -> Iterator[list[int]]:
-        texts = corpora.documents(spec)
-        fresh = [text for text in texts if text not in held_out]
-        counts["held_out"] = len(texts) - len(fresh)
-        for ids in _tokenized(fresh, tokenizer):
-            if len(ids) < MIN_DOCUMENT_TOKENS:
-                counts["skipped"] += 1
-            else:
-                yield ids
-
-    rows = pack(itertools.islice(wanted(), spec.n_texts), spec.seq_len, tokenizer.eos_token_id, max_rows=max_rows)
+    counts: Counter[str] = Counter()
+    documents = itertools.islice(_fresh(spec, validation, tokenizer, counts), spec.n_texts)
+    rows = pack(documents, spec.seq_len, tokenizer.eos_token_id, max_rows=max_rows)
     if len(rows) == 0:
         raise RecipeError(
             f"The healing text {spec.source!r} does not fill one row of {spec.seq_len} tokens"
@@ -88,6 +78,34 @@ def training_rows(spec: CorpusSpec, validation: CorpusSpec, tokenizer: Any, *, m
             f"seq-len."
         )
     return PackedRows(rows, counts["skipped"], counts["held_out"])
+
+
+def beginnings(spec: CorpusSpec, validation: CorpusSpec, tokenizer: Any, n_texts: int, n_tokens: int) -> list[list[int]]:
+    """The first tokens of documents of `spec`, leaving out every document that `validation` measures on.
+
+    Args:
+        spec, validation, tokenizer: as for `training_rows`.
+        n_texts: documents at most.
+        n_tokens: tokens of each at most.
+
+    Raises:
+        CorpusError: when the text cannot be read.
+    """
+    documents = _fresh(spec, validation, tokenizer, Counter())
+    return [ids[:n_tokens] for ids in itertools.islice(documents, min(n_texts, spec.n_texts))]
+
+
+def _fresh(spec: CorpusSpec, validation: CorpusSpec, tokenizer: Any, counts: Counter[str]) -> Iterator[list[int]]:
+    """Tokenized documents that are long enough and not measured on; `counts` tells how many were `skipped`, `held_out`."""
+    held_out = measured_documents(validation, tokenizer)
+    texts = corpora.documents(spec)
+    fresh = [text for text in texts if text not in held_out]
+    counts["held_out"] = len(texts) - len(fresh)
+    for ids in _tokenized(fresh, tokenizer):
+        if len(ids) < MIN_DOCUMENT_TOKENS:
+            counts["skipped"] += 1
+        else:
+            yield ids
 
 
 def measured_documents(spec: CorpusSpec, tokenizer: Any) -> set[str]:

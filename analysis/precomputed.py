@@ -58,7 +58,13 @@ def main(kinds: Sequence[str] = ()) -> int:
     load.clear()
     if "heal" in kinds:
         block = next(entry.block for entry in maps[0].best if entry.n == 5)
-        heal = recipes.heal_spec("quick", model=inspected.spec.model, block=block, benchmark=_QUESTIONS)
+        heal = recipes.heal_spec(
+            "quick",
+            model=inspected.spec.model,
+            n_parameters=inspected.model.n_parameters,
+            block=block,
+            benchmark=_QUESTIONS,
+        )
         results.append(healing.run(heal, _tell))
     _publish(results, kinds)
     return 0

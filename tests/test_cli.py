@@ -104,10 +104,11 @@ def test_a_recipe_brings_its_own_precision_unless_one_is_named(capsys, tiny, mon
     made = []
     monkeypatch.setattr("analysis.jobs.submit", lambda spec: made.append(spec) or SimpleNamespace(id="0" * 10))
     monkeypatch.setattr("analysis.jobs.ensure_worker", lambda: None)
-    for options in (["--recipe", "instant"], ["--recipe", "quick"], ["--recipe", "quick", "--quantization", "none"]):
+    quick = ["--recipe", "quick"]
+    for options in (["--recipe", "instant"], quick, [*quick, "--quantization", "4bit"], ["--recipe", "paper"]):
         read(capsys, "heal", tiny, "--block", "2:2", "--detach", *options)
-    assert [spec.model.quantization for spec in made] == ["none", "4bit", "none"]
-    assert [(spec.recipe, spec.steps) for spec in made] == [("instant", 0), ("quick", 50), ("quick", 50)]
+    assert [spec.model.quantization for spec in made] == ["none", "none", "4bit", "4bit"]
+    assert [(spec.recipe, spec.steps) for spec in made][:2] == [("instant", 0), ("quick", 50)]
 
 
 def test_export(capsys, tiny, tmp_path):

@@ -283,8 +283,8 @@ def instant(spec, **changes):
 
 @pytest.fixture
 def little_text(monkeypatch):
-    monkeypatch.setattr("analysis.junction.CALIBRATION_TOKENS", 30 * 32)
-    monkeypatch.setattr("analysis.junction.SELECTION_TOKENS", 4 * 32)
+    monkeypatch.setattr("analysis.junction.CALIBRATION_TEXTS", 30)
+    monkeypatch.setattr("analysis.junction.SELECTION_TEXTS", 4)
 
 
 @pytest.mark.usefixtures("little_text")
@@ -335,7 +335,7 @@ def test_a_stopped_heal_with_an_instant_start_ends_as_an_uninterrupted_one(spec,
 def test_an_instant_heal_needs_text_to_choose_on(spec, tmp_path):
     short = tmp_path / "short.txt"
     short.write_text("The one sentence that there is here is not much to go by, whatever is asked of it. " * 4)
-    with pytest.raises(RecipeError, match="fitted on some and chosen on others"):
+    with pytest.raises(RecipeError, match="fitted on some and chosen on 8 others"):
         healing.run(instant(spec, corpus=CorpusSpec(str(short), n_texts=4, seq_len=32, split="all")))
 
 

@@ -70,7 +70,7 @@ def test_unknown_setting_lists_the_known_ones():
 
 def test_a_bad_value_is_a_spec_error():
     with pytest.raises(SpecError, match="steps must be at least 1"):
-        recipes.heal_spec("quick", model=ModelSpec(), block=BLOCK, steps=0)
+        recipes.heal_spec("paper", model=ModelSpec(), block=BLOCK, steps=0)
 
 
 def test_overrides_are_named_as_changes():
@@ -99,6 +99,12 @@ def test_fewer_steps_shrink_warm_up_and_validation_too():
 )
 def test_quantization(model, asked, expected):
     assert recipes.heal_spec("quick", model=model, block=BLOCK, quantization=asked).model.quantization == expected
+
+
+def test_only_what_is_large_is_quantized_by_the_quick_recipes():
+    for name, small in (("quick", "none"), ("distill", "none"), ("paper", "4bit")):
+        made = [recipes.heal_spec(name, model=ModelSpec(), block=BLOCK, n_parameters=n) for n in (10**8, 10**10)]
+        assert [spec.model.quantization for spec in made] == [small, "4bit"]
 
 
 def test_quick_is_larger_on_a_gpu():

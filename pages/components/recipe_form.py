@@ -10,11 +10,12 @@ from analysis.specs import TASKS, BenchmarkSpec, HealSpec, ModelSpec
 from pages.components import guard, start, state, theme, words
 
 
-def show(model: ModelSpec, block: Block, asked: BenchmarkSpec) -> None:
+def show(model: ModelSpec, n_parameters: int, block: Block, asked: BenchmarkSpec) -> None:
     """Draw the recipe; submitting it queues the heal.
 
     Args:
         model: the model to cut and heal.
+        n_parameters: its size.
         block: the layers to remove.
         asked: the questions of the curve on screen: asking the same ones puts the healed model on that curve.
     """
@@ -22,7 +23,8 @@ def show(model: ModelSpec, block: Block, asked: BenchmarkSpec) -> None:
         name = st.selectbox(
             "Recipe", recipes.NAMES, key="recipe", persist_state="session", help="A preset; every number can be changed."
         )
-        preset = recipes.heal_spec(name, model=model, block=block)
+        wanted = {"model": model, "block": block, "n_parameters": n_parameters}
+        preset = recipes.heal_spec(name, **wanted)
         st.caption(_why(preset, name))
         with st.form(f"heal-form-{name}", border=False):
             values = _numbers(preset, name)
@@ -31,7 +33,7 @@ def show(model: ModelSpec, block: Block, asked: BenchmarkSpec) -> None:
                 "Start healing", type=theme.main_button(), key="start-heal", icon=":material/healing:"
             ):
                 return
-        spec = recipes.heal_spec(name, model=model, block=block, benchmark=benchmark, **_changed(preset, values))
+        spec = recipes.heal_spec(name, **wanted, benchmark=benchmark, **_changed(preset, values))
         job = start.start(spec, f"Heal [{block.start}, {block.stop}), {words.heal_length(spec)}")
         if job is not None:
             state.show_result("heal", job.id)

@@ -46,7 +46,7 @@ def test_starting_queues_the_recipe_for_the_sliders_block(app, known):
     at.button(key="start-heal").click().run()
     (made,) = jobs.active()
     assert (made.spec.block, made.spec.steps, made.spec.r) == (best, 7, 8)
-    assert made.spec.model.quantization == "4bit"
+    assert made.spec.model.quantization == "none", "small enough not to be quantized"
     assert made.spec.benchmark.limit == fakes.sweep().spec.benchmark.limit
     assert "Next in the queue" in texts(at)
 
