@@ -30,6 +30,8 @@ _QUESTIONS = BenchmarkSpec(limit=200)
 """Asked of every cut and of the healed model, so that they stand on one chart."""
 _CURVES = [(name, 0) for name in ("similarity", "deepest", "reverse", "block-influence", "loss-greedy")]
 _CURVES += [("random", draw) for draw in range(3)]
+_HEALS = [("instant", 3), ("instant", 5), ("instant", 8), ("instant", 10), ("quick", 5)]
+"""Recipes and sizes of the similarity block; the last one is the newest, and so the one the Heal page shows."""
 _WITH_ANSWERS = ("similarity", "deepest")
 """Strategies whose answers are kept, for paired comparisons; those of all would take megabytes."""
 
@@ -37,7 +39,7 @@ _WITH_ANSWERS = ("similarity", "deepest")
 def main(kinds: Sequence[str] = ()) -> int:
     """Compute everything, or what is needed for some kinds, in a cache of its own and put it in place.
 
-    About twenty minutes on two cores for everything.
+    About half an hour on two cores for everything.
     """
     from analysis import damage, distance_map, healing, inspection, models, recipes, sweep
 
@@ -57,15 +59,15 @@ def main(kinds: Sequence[str] = ()) -> int:
         results.append(sweep.run(dataclasses.replace(spec, generation=writes), _tell, load=load))
     load.clear()
     if "heal" in kinds:
-        block = next(entry.block for entry in maps[0].best if entry.n == 5)
-        heal = recipes.heal_spec(
-            "quick",
-            model=inspected.spec.model,
-            n_parameters=inspected.model.n_parameters,
-            block=block,
-            benchmark=_QUESTIONS,
-        )
-        results.append(healing.run(heal, _tell))
+        for recipe, n in _HEALS:
+            heal = recipes.heal_spec(
+                recipe,
+                model=inspected.spec.model,
+                n_parameters=inspected.model.n_parameters,
+                block=maps[0].best[n - 1].block,
+                benchmark=_QUESTIONS,
+            )
+            results.append(healing.run(heal, _tell))
     _publish(results, kinds)
     return 0
 
