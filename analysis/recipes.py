@@ -156,8 +156,8 @@ QUICK_GPU = replace(
 INSTANT = replace(
     QUICK,
     name="instant",
-    why="Seconds and no training: the layer before the cut is changed, by linear regression on 24,576 tokens, to add what the "
-    "removed block added. The change is kept only as far as it lowers the loss on text it was not fitted on.",
+    why="Seconds and no training: the layer before the cut is changed, by linear regression on up to 24,576 tokens, to add "
+    "what the removed block added. The change is kept only as far as it lowers the loss on text it was not fitted on.",
     steps=0,
     warmup_steps=0,
     quantization="none",
