@@ -24,6 +24,11 @@ QUANTIZED_BYTES = {"4bit": 0.5 + 0.127 / 8, "8bit": 1.0}
 """Bytes per weight of a linear layer; NF4 with double quantization adds 0.127 bits of constants (QLoRA, 2305.14314)."""
 
 
+def output_stream(output: Any) -> Tensor:
+    """A layer's output as a tensor: transformers 5 returns one, older layers return a tuple."""
+    return output if isinstance(output, Tensor) else output[0]
+
+
 @dataclass(frozen=True)
 class Decoder:
     """The parts of a causal language model, by reference."""
@@ -89,7 +94,7 @@ class Decoder:
         captured: list[Tensor] = []
 
         def keep(module: nn.Module, args: Any, output: Any) -> None:
-            captured.append(output if isinstance(output, Tensor) else output[0])
+            captured.append(output_stream(output))
 
         handle = self.layers[-1].register_forward_hook(keep)
         try:

@@ -1,6 +1,5 @@
 """The experiment that measures what the distance map only foretells: the loss without every block up to a size."""
 
-import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,11 +8,11 @@ from math import isfinite, sqrt
 import numpy as np
 import torch
 
-from analysis import corpora, distance_map, machine, models, scoring, storage, uncertainty
+from analysis import corpora, distance_map, machine, models, scoring, uncertainty
 from analysis.blocks import Block, blocks_up_to
-from analysis.errors import BlockRangeError, CorruptResultError, UnsupportedModelError
+from analysis.errors import BlockRangeError, UnsupportedModelError
 from analysis.evaluation import Load
-from analysis.hidden_states import Trunk, right_padded, run_tails, run_trunk
+from analysis.hidden_states import Trunk, right_padded, run_tails, run_trunk, tail_depths
 from analysis.models import LoadedModel
 from analysis.progress import OnProgress, Progress, ignore
 from analysis.results import DamageResult, DistanceResult, LeastDamage
@@ -80,19 +79,12 @@ def _max_size(spec: DamageSpec, loaded: LoadedModel) -> int:
 def _others_of_these_texts(spec: DamageSpec) -> list[DamageResult]:
     """Stored results of the same model that differ from this one in nothing but sizes, number of texts and map."""
     found = []
-    for stored in storage.find_results("damage"):
-        with contextlib.suppress(CorruptResultError):
-            other = DamageResult.read(stored)
-            corpus = replace(other.spec.corpus, n_texts=spec.corpus.n_texts)
-            same = replace(other.spec, corpus=corpus, distances=spec.distances, max_size=spec.max_size) == spec
-            if same and other.text_losses is not None:
-                found.append(other)
+    for other in DamageResult.all_current():
+        corpus = replace(other.spec.corpus, n_texts=spec.corpus.n_texts)
+        same = replace(other.spec, corpus=corpus, distances=spec.distances, max_size=spec.max_size) == spec
+        if same and other.text_losses is not None:
+            found.append(other)
     return found
-
-
-def _depths(cuts: Sequence[Cut], n_layers: int) -> set[int]:
-    """Where the tails of these cuts begin."""
-    return {n_layers if cut is None else cut.start for cut in cuts}
 
 
 def _rounds(cuts: Sequence[Cut]) -> list[list[Cut]]:
@@ -112,10 +104,10 @@ def _rounds(cuts: Sequence[Cut]) -> list[list[Cut]]:
 def _parts(cuts: Sequence[Cut], n_layers: int, at_once: int) -> Iterator[list[Cut]]:
     """The rounds, each split into cuts whose tails begin at no more than `at_once` depths."""
     for cuts_of_round in _rounds(cuts):
-        depths = sorted(_depths(cuts_of_round, n_layers))
+        depths = sorted(tail_depths(cuts_of_round, n_layers))
         for begin in range(0, len(depths), at_once):
             these = set(depths[begin : begin + at_once])
-            yield [cut for cut in cuts_of_round if _depths([cut], n_layers) <= these]
+            yield [cut for cut in cuts_of_round if tail_depths([cut], n_layers) <= these]
 
 
 @dataclass
@@ -214,10 +206,10 @@ class _Measured:
         sequences = [self.texts[text] for text in texts]
         input_ids = right_padded(sequences)
         at_once = max(1, _TRUNK_BYTES // (4 * input_ids.numel() * decoder.config.hidden_size))
-        everything = _depths(cuts, decoder.n_layers)
+        everything = tail_depths(cuts, decoder.n_layers)
         trunk = Trunk({}, [])
         for part in _parts(cuts, decoder.n_layers, at_once):
-            needed = _depths(part, decoder.n_layers)
+            needed = tail_depths(part, decoder.n_layers)
             if not needed <= trunk.states.keys():
                 trunk = Trunk({}, [])  # the old depths are let go before the new ones are kept
                 trunk = run_trunk(decoder, input_ids, keep=everything if len(everything) <= at_once else needed)

@@ -29,7 +29,7 @@ from analysis.errors import NotEnoughMemoryError, RecipeError
 from analysis.evaluation import Load, Measured
 from analysis.models import LoadedModel, Plan
 from analysis.progress import Cancelled, OnProgress, Progress, ignore
-from analysis.results import HealResult, HealStep, JunctionReport, ModelFacts, Validation
+from analysis.results import HealResult, HealStep, ModelFacts, Validation
 from analysis.specs import CorpusSpec, HealSpec
 from analysis.training import Trainer, activation_bytes, derived_seed, teacher_states
 
@@ -243,16 +243,8 @@ class _Heal:
             )
         selection, calibration = texts[: junction.SELECTION_TEXTS], texts[junction.SELECTION_TEXTS :]
         found = junction.fit(loaded.decoder, self.spec.block, calibration, selection, self.on_progress)
-        report = JunctionReport(
-            module=found.module,
-            strength=found.strength,
-            loss_before=found.loss_before,
-            loss_after=found.loss_after,
-            n_tokens=found.n_tokens,
-            wall_s=found.wall_s,
-        )
-        self.publish(junction=report, n_tokens=self.result.n_tokens + found.n_tokens)
-        return {found.module: found.change}
+        self.publish(junction=found.report, n_tokens=self.result.n_tokens + found.report.n_tokens)
+        return {found.report.module: found.change}
 
     def go_on(self, trainer: Trainer) -> None:
         """Continue from the newest checkpoint that the stored curve reaches, and forget the curve after it."""

@@ -8,18 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from analysis.architecture import Decoder
+from analysis.architecture import Decoder, output_stream
 from analysis.blocks import Removal
 
 
 def tokens_per_batch(device: torch.device) -> int:
     """Tokens in one forward pass: enough to fill the processor, and few enough that a cancel is heard within a second."""
     return 1024 if device.type == "cpu" else 16384
-
-
-def _stream(output: Any) -> Tensor:
-    """A layer's output as a tensor: transformers 5 returns one, older layers return a tuple."""
-    return output if isinstance(output, Tensor) else output[0]
 
 
 @contextlib.contextmanager
@@ -34,7 +29,7 @@ def _hooks(decoder: Decoder, on_input: Any, on_last_output: Any) -> Iterator[Non
         handles.append(layer.register_forward_pre_hook(before, with_kwargs=True))
 
     def after(module: nn.Module, args: Any, output: Any) -> None:
-        on_last_output(_stream(output))
+        on_last_output(output_stream(output))
 
     handles.append(decoder.layers[-1].register_forward_hook(after))
     try:
@@ -55,7 +50,8 @@ def before_each_layer(decoder: Decoder, call: Callable[[], None]) -> Iterator[No
             handle.remove()
 
 
-def _input_stream(args: Any, kwargs: Any) -> Tensor:
+def input_stream(args: Any, kwargs: Any) -> Tensor:
+    """The residual stream among the arguments of a layer."""
     return args[0] if args else kwargs["hidden_states"]
 
 
@@ -104,7 +100,7 @@ def token_streams(decoder: Decoder, sequences: Sequence[Sequence[int]]) -> list[
     def keep(stream: Tensor) -> None:
         kept.append(stream.flatten(0, 1)[real.to(stream.device)])
 
-    with _hooks(decoder, lambda index, args, kwargs: keep(_input_stream(args, kwargs)), keep):
+    with _hooks(decoder, lambda index, args, kwargs: keep(input_stream(args, kwargs)), keep):
         decoder.body(input_ids=padded.to(decoder.device), use_cache=False)
     return kept
 
@@ -148,7 +144,7 @@ def run_trunk(decoder: Decoder, input_ids: Tensor, *, keep: set[int], **body_arg
 
     def before(index: int, args: Any, kwargs: Any) -> None:
         if index in keep:
-            states[index] = _input_stream(args, kwargs)
+            states[index] = input_stream(args, kwargs)
         calls.append((args[1:], {name: value for name, value in kwargs.items() if name != "hidden_states"}))
 
     def after(stream: Tensor) -> None:
@@ -158,6 +154,11 @@ def run_trunk(decoder: Decoder, input_ids: Tensor, *, keep: set[int], **body_arg
     with _hooks(decoder, before, after):
         decoder.body(input_ids=input_ids.to(decoder.device), use_cache=False, **body_arguments)
     return Trunk(states, calls)
+
+
+def tail_depths(cuts: Sequence[Removal | None], n_layers: int) -> set[int]:
+    """Where the tails of these cuts begin: the depths that `run_trunk` must keep for `run_tails`."""
+    return {n_layers if cut is None else cut.start for cut in cuts}
 
 
 @torch.inference_mode()
@@ -198,7 +199,7 @@ def _tails(
             yield from _tails(decoder, trunk, gone, stream, index + 1, dropping)
             group = [cut for cut in group if index not in gone[cut]]
         args, kwargs = trunk.calls[index]
-        stream = _stream(decoder.layers[index](stream, *args, **kwargs))
+        stream = output_stream(decoder.layers[index](stream, *args, **kwargs))
     for cut in group:
         yield cut, stream
 

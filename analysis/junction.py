@@ -21,11 +21,12 @@ from transformers.pytorch_utils import Conv1D
 
 from analysis import pruning, scoring
 from analysis.adapters import feed_forward_modules
-from analysis.architecture import Decoder
+from analysis.architecture import Decoder, output_stream
 from analysis.blocks import Block
 from analysis.errors import RecipeError
-from analysis.hidden_states import batches, right_padded, tokens_per_batch
+from analysis.hidden_states import batches, input_stream, right_padded, tokens_per_batch
 from analysis.progress import OnProgress, Progress, ignore
+from analysis.results import JunctionReport
 
 RIDGE = 0.1
 """Ridge of the regression, as a share of the mean squared feature: what held up best over cuts of 3 to 10 layers."""
@@ -41,19 +42,10 @@ TEXT_TOKENS = 256
 class Junction:
     """A change of the projection before the cut."""
 
-    module: str
-    """Full name of the projection, in the unpruned as in the cut model."""
     change: Tensor
     """What is added to its weight, (out_features, in_features), float32; all zero when nothing that was tried helped."""
-    strength: float
-    """Share of the fitted change; 0 when nothing that was tried helped."""
-    loss_before: float
-    """Mean next-token cross-entropy of the cut model on the selection text, nats per token."""
-    loss_after: float
-    """The same with the change; never above `loss_before`."""
-    n_tokens: int
-    """Tokens that were fitted on."""
-    wall_s: float
+    report: JunctionReport
+    """Which projection, and how it went."""
 
 
 class _Reached(Exception):
@@ -126,8 +118,15 @@ def fit(
         loss = _loss(decoder, block, module, strength * change, selection)
         if loss < after_loss:
             best, after_loss = (strength, strength * change), loss
-    n_tokens = sum(map(len, calibration))
-    return Junction(name, best[1], best[0], before_loss, after_loss, n_tokens, time.perf_counter() - began)
+    report = JunctionReport(
+        module=name,
+        strength=best[0],
+        loss_before=before_loss,
+        loss_after=after_loss,
+        n_tokens=sum(map(len, calibration)),
+        wall_s=time.perf_counter() - began,
+    )
+    return Junction(best[1], report)
 
 
 def output_projection(decoder: Decoder, block: Block) -> tuple[str, nn.Module]:
@@ -154,7 +153,7 @@ def output_projection(decoder: Decoder, block: Block) -> tuple[str, nn.Module]:
 def _adds_to_stream(decoder: Decoder, layer: nn.Module, module: nn.Module) -> bool:
     """Whether adding to the module's output adds the very same to the stream behind the layer, tried out."""
     seen: list[Tensor] = []
-    handle = layer.register_forward_hook(lambda _, args, output: seen.append(_tensor(output).float()))
+    handle = layer.register_forward_hook(lambda _, args, output: seen.append(output_stream(output).float()))
     ids = torch.arange(3, 11, device=decoder.device)[None] % max(4, decoder.config.vocab_size)
     bump = torch.linspace(-1, 1, decoder.config.hidden_size, device=decoder.device)
     try:
@@ -181,18 +180,17 @@ def _streams(
         keep("behind", value)
         raise _Reached
 
-    def stream(args: Any, kwargs: Any) -> Tensor:
-        return args[0] if args else kwargs["hidden_states"]
-
     layers = decoder.layers
     handles = [
         module.register_forward_pre_hook(lambda _, args: keep("features", args[0])),
-        layers[block.start].register_forward_pre_hook(lambda _, a, k: keep("before", stream(a, k)), with_kwargs=True),
+        layers[block.start].register_forward_pre_hook(lambda _, a, k: keep("before", input_stream(a, k)), with_kwargs=True),
     ]
     if block.stop < decoder.n_layers:
-        handles.append(layers[block.stop].register_forward_pre_hook(lambda _, a, k: behind(stream(a, k)), with_kwargs=True))
+        handles.append(
+            layers[block.stop].register_forward_pre_hook(lambda _, a, k: behind(input_stream(a, k)), with_kwargs=True)
+        )
     else:
-        handles.append(layers[-1].register_forward_hook(lambda _, args, output: behind(_tensor(output))))
+        handles.append(layers[-1].register_forward_hook(lambda _, args, output: behind(output_stream(output))))
     try:
         with contextlib.suppress(_Reached):
             decoder.body(input_ids=right_padded(sequences).to(decoder.device), use_cache=False)
@@ -225,10 +223,6 @@ def _added(module: nn.Module, extra: Any) -> Iterator[None]:
         yield
     finally:
         handle.remove()
-
-
-def _tensor(output: Any) -> Tensor:
-    return output if isinstance(output, Tensor) else output[0]
 
 
 def _features(module: Any) -> int:

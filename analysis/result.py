@@ -1,5 +1,6 @@
 """The base of all results: a frozen dataclass saved as JSON and safetensors, and read back without torch."""
 
+import contextlib
 import dataclasses
 import typing
 from collections.abc import Mapping
@@ -65,6 +66,20 @@ class Result:
             if on_progress is not None:
                 on_progress(Progress("reading the cache", message=f"{error} It was moved aside and is computed again."))
             return None
+
+    @classmethod
+    def all_current(cls) -> list[Self]:
+        """Every readable result of this kind that this version of the code has stored, newest first.
+
+        Precomputed ones do not count: they are only ever shown.
+        """
+        found = []
+        for stored in storage.find_results(cls.kind):
+            with contextlib.suppress(CorruptResultError):
+                result = None if stored.precomputed else cls.read(stored)
+                if result is not None and result.spec.fingerprint() == stored.path.name:
+                    found.append(result)
+        return found
 
     @classmethod
     def read(cls, stored: storage.Stored) -> Self:

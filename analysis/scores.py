@@ -5,7 +5,6 @@ strategies that agree on a block share its scores, more questions are added to t
 is a look-up.
 """
 
-import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,9 +13,8 @@ from math import sqrt
 from statistics import fmean, stdev
 from typing import Any
 
-from analysis import benchmarks, generation, pruning, scoring, storage
+from analysis import benchmarks, generation, pruning, scoring
 from analysis.blocks import LayerSet, Removal
-from analysis.errors import CorruptResultError
 from analysis.material import Material
 from analysis.models import LoadedModel
 from analysis.progress import OnProgress, Progress
@@ -162,25 +160,14 @@ _CutScores = tuple[Removal | None, list[Answer], list[float], GenerationCheck | 
 
 def _stored_cuts(model: ModelSpec) -> Iterator[tuple[SweepSpec | EvaluateSpec, list[_CutScores]]]:
     """The cuts of every stored sweep and evaluation of a model, adapters left out."""
-    for result in _stored(SweepResult):
-        if result.spec.model == model:
-            writings = result.writings or [None] * len(result.points)
-            parts = zip(result.points, result.questions, result.text_losses, writings, strict=True)
-            yield result.spec, [(point.block, *rest) for point, *rest in parts]
-    for result in _stored(EvaluateResult):
-        if result.spec.model == model and result.spec.adapter is None:
-            yield result.spec, [(result.point.block, result.questions, result.text_losses, result.writing)]
-
-
-def _stored(kind: Any) -> list[Any]:
-    """Results of one kind that this version of the code has stored; precomputed ones are only ever shown."""
-    found = []
-    for stored in storage.find_results(kind.kind):
-        with contextlib.suppress(CorruptResultError):
-            result = None if stored.precomputed else kind.read(stored)
-            if result is not None and result.spec.fingerprint() == stored.path.name:
-                found.append(result)
-    return found
+    for swept in SweepResult.all_current():
+        if swept.spec.model == model:
+            writings = swept.writings or [None] * len(swept.points)
+            parts = zip(swept.points, swept.questions, swept.text_losses, writings, strict=True)
+            yield swept.spec, [(point.block, answers, losses, wrote) for point, answers, losses, wrote in parts]
+    for alone in EvaluateResult.all_current():
+        if alone.spec.model == model and alone.spec.adapter is None:
+            yield alone.spec, [(alone.point.block, alone.questions, alone.text_losses, alone.writing)]
 
 
 def _any_limit(spec: BenchmarkSpec | None) -> BenchmarkSpec | None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from analysis.architecture import Decoder
 from analysis.blocks import Removal
-from analysis.hidden_states import batches, before_each_layer, right_padded, run_tails, run_trunk, tokens_per_batch
+from analysis.hidden_states import batches, before_each_layer, right_padded, run_tails, run_trunk, tail_depths, tokens_per_batch
 from analysis.packed_attention import skipping_masked, with_runs
 from analysis.prefix_trees import EncodedQuestion, Option, Row, one_row_each, pack
 
@@ -127,10 +127,6 @@ def can_pack(decoder: Decoder) -> bool:
     return bool(error <= 0.05 * alone[0, -1].float().abs().max())
 
 
-def _depths(cuts: Cuts, n_layers: int) -> set[int]:
-    return {n_layers if cut is None else cut.start for cut in cuts}
-
-
 @torch.inference_mode()
 def option_loglikelihoods(
     decoder: Decoder,
@@ -160,7 +156,7 @@ def option_loglikelihoods(
     with skipping_masked(decoder), before_each_layer(decoder, lambda: on_batch(done)):
         for group in batches([len(row) for row in rows], tokens_per_batch(decoder.device)):
             batch = _batch([rows[index] for index in group], decoder, packed=packed)
-            trunk = run_trunk(decoder, batch.input_ids, keep=_depths(cuts, decoder.n_layers), **batch.arguments)
+            trunk = run_trunk(decoder, batch.input_ids, keep=tail_depths(cuts, decoder.n_layers), **batch.arguments)
             for index, stream in run_tails(decoder, trunk, cuts):
                 states = stream.flatten(0, 1)[batch.where]
                 totals[index].index_add_(0, batch.target_options, _target_loglikelihoods(decoder, states, batch))
@@ -219,7 +215,7 @@ def text_losses(
     done = 0
     for group in text_batches(decoder, token_ids):
         sequences = [token_ids[index] for index in group]
-        trunk = run_trunk(decoder, right_padded(sequences), keep=_depths(cuts, decoder.n_layers))
+        trunk = run_trunk(decoder, right_padded(sequences), keep=tail_depths(cuts, decoder.n_layers))
         for number, stream in run_tails(decoder, trunk, cuts):
             for index, loss in zip(group, batch_losses(decoder, stream, sequences), strict=True):
                 losses[number][index] = loss

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from told import Told
 
 from analysis import distance_map, evaluation, material, models, storage
 from analysis.blocks import Block
@@ -19,19 +20,6 @@ CORPUS = CorpusSpec("c4", n_texts=6, seq_len=32)
 @pytest.fixture
 def model(tiny_folder):
     return ModelSpec(str(tiny_folder()), dtype="float32")
-
-
-class Told(list):
-    """A callback that keeps what it was told, and cancels after `stop_after` reports with progress in a phase."""
-
-    def __init__(self, phase="", stop_after=None):
-        super().__init__()
-        self.phase, self.stop_after = phase, stop_after
-
-    def __call__(self, progress):
-        self.append(progress)
-        if self.stop_after is not None and progress.phase == self.phase and progress.done >= self.stop_after:
-            raise Cancelled
 
 
 def test_a_map_is_whole_stored_and_found_again(model):

@@ -47,13 +47,13 @@ def test_a_block_that_is_linear_in_the_features_is_found_exactly(family, monkeyp
     linear_block(decoder, 3, change)
     selection = own_texts(decoder, 3, seed=1)
     found = junction.fit(decoder, Block(3, 1), own_texts(decoder, 12), selection)
-    assert found.module == name
-    assert found.strength == 1.0
-    assert found.n_tokens == 12 * 40
+    assert found.report.module == name
+    assert found.report.strength == 1.0
+    assert found.report.n_tokens == 12 * 40
     torch.testing.assert_close(found.change, change, rtol=1e-2, atol=1e-2)
     whole = sum(scoring.text_losses(decoder, selection, [None])[0]) / 3
-    assert found.loss_after == pytest.approx(whole, abs=1e-3)
-    assert found.loss_before > whole + 1e-2
+    assert found.report.loss_after == pytest.approx(whole, abs=1e-3)
+    assert found.report.loss_before > whole + 1e-2
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -66,22 +66,22 @@ def test_every_family_is_folded_right_or_refused(family):
         return
     before = {name: value.clone() for name, value in decoder.model.state_dict().items()}
     found = junction.fit(decoder, block, texts(4), texts(2, seed=1))
-    assert found.loss_after <= found.loss_before
+    assert found.report.loss_after <= found.report.loss_before
     assert all(torch.equal(before[name], value) for name, value in decoder.model.state_dict().items())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in decoder.model.modules())
-    weight = decoder.model.get_submodule(found.module).weight
+    weight = decoder.model.get_submodule(found.report.module).weight
     with torch.no_grad(), pruning.without_block(decoder, block):
         weight += found.change.T if weight.shape != found.change.shape else found.change
         loss = sum(scoring.text_losses(decoder, texts(2, seed=1), [None])[0]) / 2
-    assert loss == pytest.approx(found.loss_after, abs=1e-4)
+    assert loss == pytest.approx(found.report.loss_after, abs=1e-4)
 
 
 def test_a_block_at_the_very_end_and_unequal_texts():
     decoder = architecture.find_decoder(build("llama"))
     uneven = [ids[: 17 + 5 * index] for index, ids in enumerate(texts(4))]
     found = junction.fit(decoder, Block(4, 2), uneven, texts(2, seed=1))
-    assert found.n_tokens == sum(map(len, uneven))
-    assert found.loss_after <= found.loss_before
+    assert found.report.n_tokens == sum(map(len, uneven))
+    assert found.report.loss_after <= found.report.loss_before
 
 
 def test_padding_does_not_count(monkeypatch):
@@ -98,7 +98,7 @@ def test_what_does_not_help_is_left_alone(monkeypatch):
     losses = iter([1.0] + [2.0] * 6)
     monkeypatch.setattr(junction, "_loss", lambda *_: next(losses))
     found = junction.fit(decoder, Block(2, 2), texts(2), texts(2, seed=1))
-    assert (found.strength, found.loss_after) == (0.0, found.loss_before)
+    assert (found.report.strength, found.report.loss_after) == (0.0, found.report.loss_before)
     assert not found.change.any()
 
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from told import Told
 from transformers import AutoTokenizer
 
 from analysis import corpora, distance_map, evaluation, scores, scoring, storage, sweep
@@ -46,19 +47,6 @@ def sweep_spec(model):
         distances=DistanceSpec(model, CorpusSpec("c4", n_texts=6, seq_len=32)),
         max_n=3,
     )
-
-
-class Told(list):
-    """A callback that keeps what it was told, and cancels after `stop_after` reports with progress in a phase."""
-
-    def __init__(self, phase="", stop_after=None):
-        super().__init__()
-        self.phase, self.stop_after = phase, stop_after
-
-    def __call__(self, progress):
-        self.append(progress)
-        if self.stop_after is not None and progress.phase == self.phase and progress.done >= self.stop_after:
-            raise Cancelled
 
 
 @pytest.fixture
