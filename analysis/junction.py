@@ -153,18 +153,22 @@ def output_projection(decoder: Decoder, block: Block) -> tuple[str, nn.Module]:
 def _adds_to_stream(decoder: Decoder, layer: nn.Module, module: nn.Module) -> bool:
     """Whether adding to the module's output adds the very same to the stream behind the layer, tried out."""
     seen: list[Tensor] = []
-    handle = layer.register_forward_hook(lambda _, args, output: seen.append(output_stream(output).float()))
+    handle = layer.register_forward_hook(lambda _, args, output: seen.append(output_stream(output)))
     ids = torch.arange(3, 11, device=decoder.device)[None] % max(4, decoder.config.vocab_size)
-    bump = torch.linspace(-1, 1, decoder.config.hidden_size, device=decoder.device)
     try:
         decoder.body(input_ids=ids, use_cache=False)
+        # As large as the stream itself, so that it is not lost in the rounding of a half-precision model.
+        scale = seen[0].float().abs().mean()
+        bump = scale * torch.linspace(-1, 1, decoder.config.hidden_size, device=decoder.device)
         with _added(module, lambda inputs: bump.expand(*inputs.shape[:-1], -1)):
             decoder.body(input_ids=ids, use_cache=False)
     except RuntimeError:  # the shapes do not fit: this projection does not lead into the stream
         return False
     finally:
         handle.remove()
-    return bool(((seen[1] - seen[0]) - bump).abs().max() <= 2e-2)
+    before, after = (stream.float() for stream in seen)
+    rounding = 4 * torch.finfo(seen[0].dtype).eps * torch.maximum(before.abs(), after.abs())
+    return bool(((after - before - bump).abs() <= 2e-2 * scale + rounding).all())
 
 
 def _streams(

@@ -76,6 +76,17 @@ def test_every_family_is_folded_right_or_refused(family):
     assert loss == pytest.approx(found.report.loss_after, abs=1e-4)
 
 
+def test_half_precision_does_not_hide_where_the_change_goes(starter_folder):
+    """The real model's stream has entries of hundreds, beside which a small change is lost in the rounding of bfloat16."""
+    from analysis import models
+    from analysis.specs import ModelSpec
+
+    loaded = models.load(ModelSpec(dtype="bfloat16"))
+    for start in (1, 11, 29):
+        name, _ = junction.output_projection(loaded.decoder, Block(start, 1))
+        assert name == f"model.layers.{start - 1}.mlp.down_proj"
+
+
 def test_a_block_at_the_very_end_and_unequal_texts():
     decoder = architecture.find_decoder(build("llama"))
     uneven = [ids[: 17 + 5 * index] for index, ids in enumerate(texts(4))]
