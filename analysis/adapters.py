@@ -1,7 +1,9 @@
 """LoRA adapters: which modules they go on, putting them there, and saving them as a standard PEFT folder."""
 
+import contextlib
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,49 +61,106 @@ def _is_mixture(module: nn.Module) -> bool:
     return any(word in type(module).__name__.lower() for word in _EXPERTS)
 
 
+def trained_modules(decoder: Decoder, spec: HealSpec) -> list[str]:
+    """Full names of the weights that a heal trains: of the feed-forward parts, or all of the last layers and the head.
+
+    Raises:
+        RecipeError: see `feed_forward_modules`, and when fewer layers are left than `partial` trains.
+    """
+    if spec.method == "lora":
+        return feed_forward_modules(decoder)
+    if spec.last_layers > decoder.n_layers:
+        raise RecipeError(
+            f"The last {spec.last_layers} layers were to be trained, and {decoder.n_layers} are left after the cut; "
+            f"choose at most as many."
+        )
+    paths = {module: name for name, module in decoder.model.named_modules()}
+    last = [module for layer in decoder.layers[-spec.last_layers :] for module in layer.modules()]
+    return [paths[module] for module in [*last, decoder.head] if isinstance(module, nn.Linear | Conv1D)]
+
+
 def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[str, Tensor] | None = None) -> PeftModel:
-    """Put a LoRA adapter on the feed-forward modules of a cut model; but for `changes` it does nothing until it is trained.
+    """Put an adapter on a cut model; but for `changes` it does nothing until it is trained.
+
+    `partial` is a LoRA of full rank too: one factor is the identity and the other any change of the weight, so that it trains
+    like the weight itself, over quantized weights as well, and saves as a standard adapter.
 
     Args:
         decoder: the cut model; its base weights are frozen.
-        spec: r, lora_dropout.
+        spec: method, r, lora_dropout, last_layers.
         init_seed: seed of the random start of the A matrices (B starts at 0).
         changes: by module name, (out_features, in_features) to add to its weight: a LoRA of full rank that is not trained.
 
     Raises:
-        RecipeError: see `feed_forward_modules`.
+        RecipeError: see `trained_modules`.
     """
-    targets = feed_forward_modules(decoder)
+    changes = changes or {}
+    trained = trained_modules(decoder, spec)
+    whole = [name for name in trained if spec.method == "partial" or name in changes]
+    targets = [*trained, *(name for name in changes if name not in trained)]
     transposed = any(isinstance(decoder.model.get_submodule(name), Conv1D) for name in targets)
-    full = {name: min(change.shape) for name, change in (changes or {}).items()}
+    full = {name: full_rank(decoder.model.get_submodule(name)) for name in {*whole, *changes}}
     config = LoraConfig(
         r=spec.r,
         lora_alpha=spec.r,
         rank_pattern=full,
         alpha_pattern=full,
-        lora_dropout=spec.lora_dropout,
+        lora_dropout=spec.lora_dropout if spec.method == "lora" else 0.0,
         target_modules=targets,
         fan_in_fan_out=transposed,
         bias="none",
         task_type="CAUSAL_LM",
     )
     torch.manual_seed(init_seed)
-    model = get_peft_model(decoder.model, config)
-    for name, change in (changes or {}).items():
-        _set(model.get_base_model().get_submodule(name), change)
+    with warnings.catch_warnings():
+        # Whether tied embeddings have to be parted before a trained head is merged is looked after where that is done.
+        warnings.filterwarnings("ignore", message="(?s).*tie")
+        model = get_peft_model(decoder.model, config)
+    for name in full:
+        module = model.get_base_model().get_submodule(name)
+        _make_full(module, changes.get(name), train=spec.method == "partial" and name in trained)
     return model
 
 
-def _set(module: Any, change: Tensor) -> None:
-    """Make a LoRA of full rank amount to `change`, and keep it so: no gradient, no dropout."""
+def full_rank(module: Any) -> int:
+    """The rank at which a LoRA can be any change of this weight."""
+    return min(_shape(module))
+
+
+def _shape(module: Any) -> tuple[int, int]:
+    """(out_features, in_features)."""
+    if isinstance(module, Conv1D):
+        n_in, n_out = module.weight.shape
+        return int(n_out), int(n_in)
+    return int(module.out_features), int(module.in_features)
+
+
+def _make_full(module: Any, change: Tensor | None, *, train: bool) -> None:
+    """Make a LoRA of full rank amount to `change`, or to nothing; only the factor that is not the identity is ever trained."""
     first, second = module.lora_A["default"].weight, module.lora_B["default"].weight
-    n_out, n_in = change.shape
+    n_out, n_in = second.shape[0], first.shape[1]
+    free, fixed = (first, second) if n_out <= n_in else (second, first)
     with torch.no_grad():
-        first.copy_(change if n_out <= n_in else torch.eye(n_in))
-        second.copy_(torch.eye(n_out) if n_out <= n_in else change)
-    first.requires_grad_(False)
-    second.requires_grad_(False)
+        fixed.copy_(torch.eye(len(fixed)))
+        free.copy_(torch.zeros_like(free) if change is None else change)
+    fixed.requires_grad_(False)
+    free.requires_grad_(train)
     module.lora_dropout["default"] = nn.Identity()
+
+
+@contextlib.contextmanager
+def left_out(model: PeftModel) -> Iterator[None]:
+    """Run the body of a `with` statement as if the adapter were not there."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        with model.disable_adapter():
+            yield
+    finally:
+        # PEFT lets all of an adapter be trained when it is put back, the factors that stay as they are too.
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        for parameter in trained:
+            parameter.requires_grad_(True)
 
 
 def folder(fingerprint: str) -> Path:
@@ -114,7 +173,7 @@ def relative(fingerprint: str) -> str:
     return folder(fingerprint).relative_to(storage.cache_dir()).as_posix()
 
 
-def save(model: PeftModel, spec: HealSpec, *, base: str, steps_done: int) -> Path:
+def save(model: PeftModel, spec: HealSpec, *, base: str, steps_done: int, key: str) -> Path:
     """Save the adapter as a standard PEFT folder, atomically, over an older one of the same heal.
 
     Args:
@@ -122,6 +181,7 @@ def save(model: PeftModel, spec: HealSpec, *, base: str, steps_done: int) -> Pat
         spec: resolved.
         base: what the base model is called: a hub id or a folder.
         steps_done: optimizer steps taken, for the card.
+        key: the heal's.
 
     Raises:
         StorageError: when the disk is full; an older folder is intact.
@@ -135,20 +195,32 @@ def save(model: PeftModel, spec: HealSpec, *, base: str, steps_done: int) -> Pat
         (target / "README.md").write_text(card(spec, base=base, steps_done=steps_done), encoding="utf-8")
         (target / "layerscope.json").write_text(json.dumps({"heal": spec.to_json(), "steps_done": steps_done}, indent=1))
 
-    path = folder(spec.fingerprint())
+    path = folder(key)
     storage.write_folder(path, fill)
     return path
 
 
 def card(spec: HealSpec, *, base: str, steps_done: int) -> str:
     """The adapter's model card: what to cut before it is applied, and how it was made."""
-    block = spec.block
+    block, weights = spec.block, spec.model.quantization
+    what = "the unpruned model, as a control" if spec.control else f"the model without {block.describe()}"
+    first = "" if spec.control else _HOW_TO_CUT.format(base=base, start=block.start, stop=block.stop, cut=block.describe())
+    trained = "the feed-forward modules" if spec.method == "lora" else f"the last {spec.last_layers} layers and the head"
+    fitted = "Begun with a closed-form refit of the layer before the cut. " if spec.instant else ""
     return f"""---
 library_name: peft
 ---
-# LoRA heal of {base} without {block.describe()}
+# Heal of {base}: {what}
+{first}
+{fitted}Trained for {steps_done} of {spec.steps} steps of {spec.batch_size * spec.gradient_accumulation} x \
+{spec.corpus.seq_len} tokens of {spec.corpus.source} text on {trained}: r {spec.r if spec.method == "lora" else "full"}, peak \
+learning rate {spec.learning_rate:g}, base weights {weights if weights != "none" else "unquantized"}. Method: Gromov et al., \
+The Unreasonable Ineffectiveness of the Deeper Layers, arXiv:2403.17887.
+"""
 
-Remove {block.describe()} of the base model (0-based) first: this adapter fits only what is left.
+
+_HOW_TO_CUT = """
+Remove {cut} of the base model (0-based) first: this adapter fits only what is left.
 
     from torch import nn
     from transformers import AutoModelForCausalLM
@@ -156,15 +228,10 @@ Remove {block.describe()} of the base model (0-based) first: this adapter fits o
 
     model = AutoModelForCausalLM.from_pretrained({base!r})
     layers = model.model.layers  # where this family keeps them
-    kept = [layer for index, layer in enumerate(layers) if not {block.start} <= index < {block.stop}]
+    kept = [layer for index, layer in enumerate(layers) if not {start} <= index < {stop}]
     for index, layer in enumerate(kept):
         layer.self_attn.layer_idx = index
     model.model.layers = nn.ModuleList(kept)
     model.config.num_hidden_layers = len(kept)
     model = PeftModel.from_pretrained(model, "this folder")
-
-Trained for {steps_done} of {spec.steps} steps of {spec.batch_size * spec.gradient_accumulation} x {spec.corpus.seq_len} \
-tokens of {spec.corpus.source} text on the feed-forward modules: r {spec.r}, peak learning rate {spec.learning_rate:g}, base \
-weights {spec.model.quantization if spec.model.quantization != "none" else "unquantized"}. Method: Gromov et al., The \
-Unreasonable Ineffectiveness of the Deeper Layers, arXiv:2403.17887.
 """

@@ -1,4 +1,4 @@
-"""Where a heal can go on from: adapter weights, optimizer state and step count on disk, the last two kept."""
+"""Where a heal can go on from: adapter weights, optimizer state and step count on disk, the last two and the best kept."""
 
 import hashlib
 import json
@@ -33,8 +33,13 @@ def folder(fingerprint: str) -> Path:
     return storage.cache_dir() / "checkpoints" / fingerprint
 
 
-def write(fingerprint: str, checkpoint: Checkpoint) -> None:
+def write(fingerprint: str, checkpoint: Checkpoint, *, best: int | None = None) -> None:
     """Store a checkpoint atomically, then remove the ones that are older than the last two.
+
+    Args:
+        fingerprint: key of the heal.
+        checkpoint: what to store.
+        best: the step whose checkpoint is kept however old it is.
 
     Raises:
         StorageError: when the disk is full; the older checkpoints are intact.
@@ -46,9 +51,10 @@ def write(fingerprint: str, checkpoint: Checkpoint) -> None:
         storage.write_atomic(target / "state.safetensors", content)
         storage.write_atomic(target / "checkpoint.json", json.dumps(head).encode())
 
-    storage.write_folder(folder(fingerprint) / f"step-{checkpoint.step:08d}", fill)
+    storage.write_folder(folder(fingerprint) / _name(checkpoint.step), fill)
     for old in _folders(fingerprint)[KEPT:]:
-        shutil.rmtree(old, ignore_errors=True)
+        if old.name != _name(best):
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def newest(fingerprint: str, *, at_most: int | None = None) -> Checkpoint | None:
@@ -59,16 +65,30 @@ def newest(fingerprint: str, *, at_most: int | None = None) -> Checkpoint | None
         at_most: ignore checkpoints after this step; None for no limit.
     """
     for path in _folders(fingerprint):
-        try:
-            head = json.loads((path / "checkpoint.json").read_bytes())
-            content = (path / "state.safetensors").read_bytes()
-            if head["format"] != _FORMAT or head["sha256"] != hashlib.sha256(content).hexdigest():
-                continue
-            if at_most is None or head["step"] <= at_most:
-                return Checkpoint(head["step"], load(content))
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
-            continue
+        found = _read(path)
+        if found is not None and (at_most is None or found.step <= at_most):
+            return found
     return None
+
+
+def of_step(fingerprint: str, step: int) -> Checkpoint | None:
+    """The checkpoint of this step if it is there and whole."""
+    return _read(folder(fingerprint) / _name(step))
+
+
+def _read(path: Path) -> Checkpoint | None:
+    try:
+        head = json.loads((path / "checkpoint.json").read_bytes())
+        content = (path / "state.safetensors").read_bytes()
+        if head["format"] != _FORMAT or head["sha256"] != hashlib.sha256(content).hexdigest():
+            return None
+        return Checkpoint(head["step"], load(content))
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return None
+
+
+def _name(step: int | None) -> str:
+    return "" if step is None else f"step-{step:08d}"
 
 
 def discard(fingerprint: str) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,11 @@ STARTER = ("c4", "wiki")
 _HUB = {"c4": ("allenai/c4", "en", "validation"), "wiki": ("wikimedia/wikipedia", "20231101.en", "train")}
 _HUB_DOCUMENTS = 4000
 """Documents streamed from the hub when the starter pack is not installed."""
+STREAMED = "c4-train"
+"""The training split of C4, which the paper heals on: far too much to hold, so it is read from the hub as far as needed."""
+_STREAM = ("allenai/c4", "en", "train")
+_SHUFFLED_AT_ONCE = 2_000
+"""Streamed documents that are held to be put in a random order."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,8 @@ def resolve(spec: CorpusSpec) -> CorpusSpec:
     """The spec with the identity of its text filled in."""
     if spec.identity:
         return spec
+    if spec.source == STREAMED:
+        return replace(spec, identity=f"hub:{'/'.join(_STREAM)}")
     if spec.source in STARTER:
         try:
             return replace(spec, identity=starter.text_identity(spec.source))
@@ -47,6 +55,8 @@ def documents(spec: CorpusSpec) -> list[str]:
     Raises:
         CorpusError: when the text is missing, empty, not UTF-8, or has no document in the asked split.
     """
+    if spec.source == STREAMED:
+        raise CorpusError(f"{STREAMED} is endless and can only be healed on; choose `c4`, `wiki`, or a TXT or JSONL file.")
     everything = _starter_documents(spec.source) if spec.source in STARTER else _file_documents(Path(spec.source).expanduser())
     everything = list(dict.fromkeys(everything))  # a repeated document must not stand on both sides of a split
     if spec.split != "all":
@@ -58,6 +68,27 @@ def documents(spec: CorpusSpec) -> list[str]:
         )
     random.Random(spec.seed).shuffle(everything)
     return everything
+
+
+def stream(spec: CorpusSpec) -> Iterator[str]:
+    """The same documents one by one; of a source that is streamed, no more are fetched than are taken.
+
+    Raises:
+        CorpusError: as `documents`, and when the hub cannot be reached.
+    """
+    if spec.source != STREAMED:
+        yield from documents(spec)
+        return
+    try:
+        rows = _hub_rows(*_STREAM).shuffle(seed=spec.seed, buffer_size=_SHUFFLED_AT_ONCE)
+        for row in rows:
+            if spec.split == "all" or is_validation(row["text"]) == (spec.split == "validation"):
+                yield row["text"]
+    except Exception as error:  # the hub client raises a dozen unrelated types when it cannot be reached
+        raise CorpusError(
+            f"The text {STREAMED!r} is streamed from {_STREAM[0]} on the hub, which cannot be reached; connect, or choose "
+            f"`c4`, `wiki`, or a TXT or JSONL file."
+        ) from error
 
 
 def is_validation(text: str) -> bool:
@@ -102,17 +133,20 @@ def _starter_documents(name: str) -> list[str]:
 
 
 def _hub_documents(name: str) -> list[str]:
-    import datasets
-
     path, config, split = _HUB[name]
     try:
-        stream = datasets.load_dataset(path, config, split=split, streaming=True)
-        return [row["text"] for row in stream.take(_HUB_DOCUMENTS)]
+        return [row["text"] for row in _hub_rows(path, config, split).take(_HUB_DOCUMENTS)]
     except Exception as error:  # the hub client raises a dozen unrelated types when it cannot be reached
         raise CorpusError(
             f"The text {name!r} is in the starter pack, which is not installed (`{starter.GET_IT}`), and {path} cannot be "
             f"fetched from the hub; install the pack, connect, or give a TXT or JSONL file."
         ) from error
+
+
+def _hub_rows(path: str, config: str, split: str) -> Any:
+    import datasets
+
+    return datasets.load_dataset(path, config, split=split, streaming=True)
 
 
 def _read(path: Path) -> bytes:

@@ -1,14 +1,15 @@
 """The experiment that measures a single model, cut or not, healed or not."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from analysis import benchmarks, corpora, machine, material, models, pruning, scores, scoring
+from analysis import benchmarks, corpora, machine, material, models, pruning, scores
 from analysis.architecture import find_decoder
 from analysis.blocks import LayerSet, Removal
 from analysis.errors import RecipeError
+from analysis.material import Material
 from analysis.models import LoadedModel
 from analysis.progress import OnProgress, Progress, ignore
 from analysis.results import Answer, EvaluateResult, GenerationCheck, Lines, Point
@@ -19,9 +20,11 @@ Load = Callable[[ModelSpec, OnProgress], LoadedModel]
 """How an experiment gets its model: `models.load`, or a worker's warm one."""
 
 
-def text_loss(loaded: LoadedModel, texts: Sequence[Sequence[int]]) -> tuple[float, float]:
-    """Mean cross-entropy over texts and its standard error, of the model as it is now."""
-    return scores.mean_and_stderr(scoring.text_losses(loaded.decoder, texts, [None])[0])
+def score(loaded: LoadedModel, stuff: Material, on_progress: OnProgress = ignore) -> Point:
+    """Accuracy and loss, on what is already prepared, of the model as it is now."""
+    found = Scores()
+    scores.complete(found, loaded, stuff, [None], on_progress)
+    return found.point(None, stuff)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
-"""The heal: measure a model, cut it, repair it in closed form or by training LoRA, measure again.
+"""The heal: measure a model, cut it, repair it in closed form or by training, measure again.
 
 It goes on from where it was stopped.
 """
 
 import time
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
+from statistics import median
 
-import numpy as np
 import torch
 
 from analysis import (
@@ -20,25 +19,34 @@ from analysis import (
     machine,
     material,
     models,
+    overlap,
     packing,
     pruning,
+    scores,
+    sizing,
     storage,
 )
 from analysis.architecture import find_decoder
 from analysis.errors import NotEnoughMemoryError, RecipeError
-from analysis.evaluation import Load, Measured
+from analysis.evaluation import Load
+from analysis.heal_record import Record, timed
+from analysis.material import Material
 from analysis.models import LoadedModel, Plan
+from analysis.packing import PackedRows
 from analysis.progress import Cancelled, OnProgress, Progress, ignore
-from analysis.results import HealResult, HealStep, ModelFacts, Validation
-from analysis.specs import CorpusSpec, HealSpec
-from analysis.training import Trainer, activation_bytes, derived_seed, teacher_states
+from analysis.pruning import Cut
+from analysis.results import HealResult, HealStep, ModelFacts, Point, Validation
+from analysis.scores import Scores
+from analysis.specs import HealSpec
+from analysis.teacher import Teacher, can_separate
+from analysis.training import Trainer, activation_bytes, derived_seed, deterministic
 
-PUBLISH_EVERY_S = 4.0
-"""Seconds between two states of the curve on disk, for pages that watch."""
 _ACTIVATION_SHARE = 0.6
 """Share of the free memory that activations may take before gradient checkpointing is turned on."""
 _TEACHER_SHARE = 0.3
 """Share of the free memory that the unpruned model's states may take."""
+_PROBES = 3
+"""Steps that are timed, the first of them not counted, to work out how many fit into a time."""
 _PRECISIONS = {"4bit": "NF4, {dtype} compute", "8bit": "8-bit, {dtype} compute", "none": "unquantized {dtype}"}
 
 
@@ -78,6 +86,7 @@ def run(spec: HealSpec, on_progress: OnProgress = ignore, *, load: Load = models
     Raises:
         LayerscopeError: one sentence on whatever the user can mend.
     """
+    began = time.perf_counter()
     resolved = resolve(spec)
     stored = HealResult.load(resolved, on_progress)
     if stored is not None and stored.complete:
@@ -92,11 +101,11 @@ def run(spec: HealSpec, on_progress: OnProgress = ignore, *, load: Load = models
     on_progress(Progress("loading the model", values={"result_key": key}))
     planned = models.plan(resolved.model, on_progress)
     _check(resolved, planned.facts)
-    heal = _Heal(resolved, on_progress, stored or _nothing_yet(resolved, planned.facts))
-    heal.publish()
+    record = Record(resolved, on_progress, stored or _nothing_yet(resolved, planned.facts), began)
+    record.publish()
     loaded = models.load(resolved.model, on_progress)
     try:
-        return heal.run(loaded, base=_base_name(resolved, planned))
+        return _Heal(record, base=_base_name(resolved, planned)).run(loaded)
     except torch.OutOfMemoryError as error:
         raise NotEnoughMemoryError(
             f"Healing {planned.source.name} with {resolved.batch_size} rows of {resolved.corpus.seq_len} tokens ran out of "
@@ -144,92 +153,53 @@ def _nothing_yet(spec: HealSpec, facts: ModelFacts) -> HealResult:
     )
 
 
-@dataclass
 class _Heal:
-    """A heal in the making: the result so far, and when it was last put on disk."""
+    """A heal in the making."""
 
-    spec: HealSpec
-    on_progress: OnProgress
-    result: HealResult
-    published_at: float = 0.0
-    counted_to: float | None = None
-    """Up to when `result.wall_s` counts; None while loading."""
-    last_values: dict[str, Any] = field(default_factory=dict)
+    def __init__(self, record: Record, *, base: str) -> None:
+        self.record, self.spec, self.base = record, record.spec, base
 
-    @property
-    def key(self) -> str:
-        return self.spec.fingerprint()
-
-    def publish(self, **changes: Any) -> None:
-        """Change the result and store it."""
-        now = time.perf_counter()
-        spent = 0.0 if self.counted_to is None else now - self.counted_to
-        self.counted_to = None if self.counted_to is None else now
-        self.result = replace(self.result, wall_s=self.result.wall_s + spent, **changes)
-        self.result.save()
-        self.published_at = time.perf_counter()
-
-    def run(self, loaded: LoadedModel, *, base: str) -> HealResult:
+    def run(self, loaded: LoadedModel) -> HealResult:
         """Everything after loading."""
-        self.counted_to = time.perf_counter()
+        record, spec = self.record, self.spec
+        record.counted_to = time.perf_counter()
         self.measure_before(loaded)
-        spec = self.spec
         changes = self.fit_junction(loaded) if spec.instant else {}
-        rows_wanted = max(1, spec.steps * spec.batch_size * spec.gradient_accumulation)
-        self.on_progress(Progress("packing the healing text"))
-        packed = packing.training_rows(spec.corpus, spec.validation, loaded.tokenizer, max_rows=rows_wanted)
-        teacher = self.ask_teacher(loaded, packed.rows) if spec.distill else None
-        pruning.cut(loaded.decoder, spec.block)
+        apart = spec.separate_documents and can_separate(loaded.decoder)
+        cut = None if spec.control else pruning.cut(loaded.decoder, spec.block)
         model = adapters.attach(loaded.decoder, spec, derived_seed(spec.seed, "adapter"), changes)
         healed = replace(loaded, model=model, decoder=find_decoder(model))
-        trainer = Trainer(model, healed.decoder, packed.rows, spec, teacher)
-        self.publish(trainable_parameters=trainer.n_trainable, packed_rows=len(packed.rows), n_skipped=packed.n_skipped)
-        _checkpoint_activations(trainer)
-        self.go_on(trainer)
-        try:
-            self.train(trainer, healed)
-        except Cancelled:
-            if trainer.steps_done:
-                self.keep(trainer, base)
-            raise
-        adapters.save(model, spec, base=base, steps_done=trainer.steps_done)
-        self.publish(adapter=adapters.relative(self.key))
+        with deterministic(spec.model.device):
+            trainer = self.prepare(healed, cut, apart)
+            try:
+                self.train(trainer, healed)
+            except Cancelled:
+                if trainer.steps_done:
+                    self.keep(trainer)
+                raise
+        self.choose_step(trainer)
+        adapters.save(model, trainer.spec, base=self.base, steps_done=trainer.steps_done, key=record.key)
+        record.publish(adapter=adapters.relative(record.key), kept_step=trainer.steps_done)
         self.measure_after(healed)
-        checkpoints.discard(self.key)
-        return self.result
-
-    def measure(self, loaded: LoadedModel, which: str, loss_corpus: CorpusSpec | None, **options: Any) -> Measured:
-        """Questions and loss, with the model's name in what is reported."""
-
-        def report(progress: Progress) -> None:
-            self.on_progress(replace(progress, phase=f"{progress.phase} ({which} model)"))
-
-        measured = evaluation.measure(loaded, self.spec.benchmark, loss_corpus, on_progress=report, **options)
-        self.result = replace(
-            self.result,
-            n_tokens=self.result.n_tokens + measured.n_tokens,
-            text_losses={**self.result.text_losses, which: measured.text_losses},
-            questions={**self.result.questions, which: measured.questions},
-        )
-        return measured
+        checkpoints.discard(record.key)
+        return record.result
 
     def measure_before(self, loaded: LoadedModel) -> None:
         """The unpruned and the pruned model, each unless it is already in the stored part."""
-        spec = self.spec
-        if self.result.unpruned is None:
-            measured = self.measure(loaded, "unpruned", spec.validation)
-            self.publish(unpruned=measured.point, lines=measured.lines)
-        if self.result.pruned is None:
-            point = self.measure(loaded, "pruned", spec.validation, cut=spec.block).point
-            start = [] if point.loss is None else [Validation(0, point.loss, point.loss_stderr or 0.0)]
-            self.publish(pruned=point, validations=start)
+        record, spec = self.record, self.spec
+        if record.result.unpruned is None:
+            measured = record.measure(loaded, "unpruned", spec.validation, known=self.remembered())
+            start = _start(measured.point) if spec.control else []
+            record.publish(unpruned=measured.point, lines=measured.lines, validations=start)
+        if record.result.pruned is None and not spec.control:
+            known = self.remembered()
+            point = record.measure(loaded, "pruned", spec.validation, cut=spec.block, known=known).point
+            record.publish(pruned=point, validations=_start(point))
 
-    def ask_teacher(self, loaded: LoadedModel, rows: np.ndarray) -> torch.Tensor:
-        """The unpruned model's states of the training rows, before it is cut."""
-        spare = int(_TEACHER_SHARE * machine.free_bytes("cpu"))
-        taught = teacher_states(loaded.decoder, rows, self.on_progress, limit_bytes=spare)
-        self.publish(n_tokens=self.result.n_tokens + rows.size)
-        return taught
+    def remembered(self) -> Scores:
+        """What sweeps and evaluations have scored already of these questions and texts."""
+        spec = self.spec
+        return scores.remembered(spec.model, spec.benchmark, spec.validation, spec.generation)
 
     def fit_junction(self, loaded: LoadedModel) -> dict[str, torch.Tensor]:
         """The instant heal of the model that is not cut yet; the same at every start, so that nothing of it is stored."""
@@ -242,90 +212,160 @@ class _Heal:
                 f"{junction.SELECTION_TEXTS} others; give more text."
             )
         selection, calibration = texts[: junction.SELECTION_TEXTS], texts[junction.SELECTION_TEXTS :]
-        found = junction.fit(loaded.decoder, self.spec.block, calibration, selection, self.on_progress)
-        self.publish(junction=found.report, n_tokens=self.result.n_tokens + found.report.n_tokens)
+        found = junction.fit(loaded.decoder, self.spec.block, calibration, selection, self.record.on_progress)
+        n_tokens = self.record.result.n_tokens + found.report.n_tokens
+        self.record.publish(junction=found.report, n_tokens=n_tokens)
         return {found.report.module: found.change}
+
+    def prepare(self, healed: LoadedModel, cut: Cut | None, apart: bool) -> Trainer:
+        """The trainer with its rows and its number of steps, where the last checkpoint left it."""
+        record, spec = self.record, self.spec
+        planned = record.result.planned_steps
+        known = spec if spec.minutes is None else sizing.planned(spec, planned or 0)
+        at_once = spec.batch_size * spec.gradient_accumulation
+        packed = self.pack(healed, max(1, (known.steps or 1) * at_once))
+        trainer = Trainer(healed.model, healed.decoder, packed.rows, known, None, packed.positions if apart else None)
+        _checkpoint_activations(trainer)
+        if cut is not None and (spec.distill or spec.junction):
+            trainer.teacher = self.teacher(trainer, cut)
+        if spec.minutes is not None and planned is None:
+            steps = self.work_out_steps(trainer, healed)
+            trainer.spec = sizing.planned(spec, steps)
+            packed = self.pack(healed, steps * at_once)
+            trainer.rows, trainer.positions = packed.rows, packed.positions if apart else None
+            record.publish(planned_steps=steps)
+        if trainer.teacher is not None and trainer.spec.steps * at_once > len(packed.rows):  # rows come again
+            trainer.teacher.kept_bytes = int(_TEACHER_SHARE * machine.free_bytes("cpu"))
+        record.publish(
+            trainable_parameters=trainer.n_trainable if spec.trains else 0,
+            packed_rows=len(packed.rows),
+            n_skipped=packed.n_skipped,
+            documents_apart=apart,
+        )
+        self.look_for_overlap(healed, packed)
+        self.go_on(trainer)
+        return trainer
+
+    def pack(self, healed: LoadedModel, max_rows: int) -> PackedRows:
+        """The healing text in rows, no more than are looked at."""
+        self.record.on_progress(Progress("packing the healing text"))
+        return packing.training_rows(self.spec.corpus, self.spec.validation, healed.tokenizer, max_rows=max_rows)
+
+    def teacher(self, trainer: Trainer, cut: Cut) -> Teacher:
+        """The unpruned model behind the cut one."""
+        spec, model = self.spec, trainer.model
+        return Teacher(model, trainer.decoder, cut, final=spec.distill > 0, junction=spec.junction > 0)
+
+    def work_out_steps(self, trainer: Trainer, healed: LoadedModel) -> int:
+        """How many steps fit into the asked time, from the measured speed of a few that change nothing."""
+        record, spec = self.record, self.spec
+        seconds = []
+        for number in range(_PROBES):
+            record.on_progress(Progress("measuring the speed", number, _PROBES))
+            seconds.append(timed(trainer.rehearse))
+        stuff = self.check_material(healed)
+        check_s = timed(lambda: self.check(trainer, healed, stuff))
+        return sizing.steps_that_fit(
+            seconds=60 * (spec.minutes or 0.0) - (time.perf_counter() - record.began),
+            step_s=spec.gradient_accumulation * median(seconds[1:]),
+            check_s=check_s,
+            end_s=record.measuring_s,
+        )
+
+    def look_for_overlap(self, healed: LoadedModel, packed: PackedRows) -> None:
+        """Which questions the healing text gives away; looked for once."""
+        if self.spec.benchmark is None or self.record.result.overlap is not None:
+            return
+        self.record.on_progress(Progress("looking for the questions in the healing text"))
+        texts = (healed.tokenizer.decode(row) for row in packed.rows)
+        self.record.publish(overlap=overlap.find(benchmarks.load(self.spec.benchmark), texts))
 
     def go_on(self, trainer: Trainer) -> None:
         """Continue from the newest checkpoint that the stored curve reaches, and forget the curve after it."""
-        reached = self.result.steps[-1].step if self.result.steps else 0
-        found = checkpoints.newest(self.key, at_most=reached)
-        done = 0
+        record = self.record
+        reached = record.result.steps[-1].step if record.result.steps else 0
+        found = checkpoints.newest(record.key, at_most=reached)
         if found is not None:
             trainer.go_on_from(found)
-            done = found.step
-            self.on_progress(Progress("healing", done, self.spec.steps, f"Going on from the checkpoint at step {done}."))
-        self.result = replace(
-            self.result,
-            steps=[step for step in self.result.steps if step.step <= done],
-            validations=[check for check in self.result.validations if check.step <= done],
-        )
+            total = trainer.spec.steps
+            record.report(found.step, total, f"Going on from the checkpoint at step {found.step}.")
+        record.forget_after(0 if found is None else found.step)
 
     def train(self, trainer: Trainer, healed: LoadedModel) -> None:
         """Take the remaining steps, with a validation loss and a checkpoint every so often."""
-        spec, began, first = self.spec, time.perf_counter(), trainer.steps_done
-        texts = material.prepare(healed, None, spec.validation).texts
-        validated = self.result.validations[-1].step if self.result.validations else -1
-        if spec.instant and len(self.result.validations) == 1:  # the pruned model's, and not yet the instantly healed one's
-            self.validate(trainer, healed, texts)
+        record, spec = self.record, trainer.spec
+        began, first = time.perf_counter(), trainer.steps_done
+        stuff = self.check_material(healed)
+        validated = record.result.validations[-1].step if record.result.validations else -1
+        if spec.instant and len(record.result.validations) == 1:  # the pruned model's, and not yet the instantly healed one's
+            self.validate(trainer, healed, stuff)
         while True:
             if _due(trainer.steps_done, validated, spec):
-                self.validate(trainer, healed, texts)
+                self.validate(trainer, healed, stuff)
                 validated = trainer.steps_done
-                self.report(trainer)
+                record.report(trainer.steps_done, spec.steps)
             if trainer.steps_done == spec.steps:
                 return
             self.step(trainer, began, first)
-            self.report(trainer)
+            record.report(trainer.steps_done, spec.steps)
 
     def step(self, trainer: Trainer, began: float, first: int) -> None:
         """One optimizer step into the curve."""
-        started = time.perf_counter()
-        step = trainer.take_step(lambda: self.report(trainer))
+        started, total = time.perf_counter(), trainer.spec.steps
+        step = trainer.take_step(lambda: self.record.report(trainer.steps_done, total))
         now = time.perf_counter()
-        speed = trainer.tokens_per_step / (now - started)
         memory = machine.peak_bytes(self.spec.model.device)
-        self.result = replace(
-            self.result,
-            steps=[*self.result.steps, HealStep(step.number, step.loss, step.learning_rate, speed, memory)],
-            n_tokens=self.result.n_tokens + trainer.tokens_per_step,
-        )
-        self.last_values = {
-            "step": step.number,
-            "loss": step.loss,
-            "learning_rate": step.learning_rate,
-            "tokens_per_s": speed,
-            "memory_bytes": memory,
-            "eta_s": (now - began) / (step.number - first) * (self.spec.steps - step.number),
-        }
-        if now - self.published_at >= PUBLISH_EVERY_S:
-            self.publish()
+        speed = trainer.tokens_per_step / (now - started)
+        left = (now - began) / (step.number - first) * (total - step.number)
+        done = HealStep(step.number, step.loss, step.learning_rate, speed, memory)
+        self.record.add_step(done, trainer.tokens_per_step, left)
 
-    def report(self, trainer: Trainer) -> None:
-        """Tell where the training is; this is where a cancel comes in."""
-        self.on_progress(Progress("healing", trainer.steps_done, self.spec.steps, values=self.last_values))
+    def check_material(self, healed: LoadedModel) -> Material:
+        """What is measured on the way: the held-out texts, and the first few of the questions."""
+        spec = self.spec
+        asked = None if spec.benchmark is None or not spec.check_questions else spec.benchmark
+        return material.prepare(healed, asked and replace(asked, limit=spec.check_questions), spec.validation)
 
-    def validate(self, trainer: Trainer, healed: LoadedModel, texts: list[list[int]]) -> None:
-        """Loss on held-out text and a checkpoint; the curve goes to disk first, so that it never lags a checkpoint."""
+    def check(self, trainer: Trainer, healed: LoadedModel, stuff: Material) -> Validation:
+        """Loss and accuracy of the model as it is now."""
         healed.model.eval()
-        loss, stderr = evaluation.text_loss(healed, texts)
-        checks = [*self.result.validations, Validation(trainer.steps_done, loss, stderr)]
-        self.publish(validations=checks, n_tokens=self.result.n_tokens + sum(map(len, texts)))
-        if trainer.steps_done:
-            checkpoints.write(self.key, trainer.state())
-        self.last_values = {**self.last_values, "validation_loss": loss}
+        done, total = trainer.steps_done, trainer.spec.steps
+        point = evaluation.score(healed, stuff, lambda _: self.record.report(done, total))
+        loss, stderr = point.loss or 0.0, point.loss_stderr or 0.0
+        return Validation(done, loss, stderr, point.acc, point.acc_stderr, point.n_samples)
 
-    def keep(self, trainer: Trainer, base: str) -> None:
+    def validate(self, trainer: Trainer, healed: LoadedModel, stuff: Material) -> None:
+        """Measure on the way and write a checkpoint; the curve goes to disk first, so that it never lags a checkpoint."""
+        self.record.add_validation(self.check(trainer, healed, stuff), stuff.n_tokens)
+        if trainer.steps_done:
+            checkpoints.write(self.record.key, trainer.state(), best=self.record.best_step())
+
+    def keep(self, trainer: Trainer) -> None:
         """After a cancel: make what was trained usable, and resumable from exactly here."""
-        adapters.save(trainer.model, self.spec, base=base, steps_done=trainer.steps_done)
-        self.publish(adapter=adapters.relative(self.key))
-        checkpoints.write(self.key, trainer.state())
+        key = self.record.key
+        adapters.save(trainer.model, trainer.spec, base=self.base, steps_done=trainer.steps_done, key=key)
+        self.record.publish(adapter=adapters.relative(key), kept_step=trainer.steps_done)
+        checkpoints.write(key, trainer.state(), best=self.record.best_step())
+
+    def choose_step(self, trainer: Trainer) -> None:
+        """Go back to the step of the lowest held-out loss, where that is wanted and its checkpoint is whole."""
+        best = self.record.best_step()
+        if not self.spec.keep_best or best is None or best == trainer.steps_done:
+            return
+        found = checkpoints.of_step(self.record.key, best)
+        if found is not None:
+            trainer.go_on_from(found)
 
     def measure_after(self, healed: LoadedModel) -> None:
         """The healed model; then the heal is complete."""
         healed.model.eval()
-        measured = self.measure(healed, "healed", self.spec.validation).of(self.spec.block)
-        self.publish(healed=measured.point, complete=True)
+        measured = self.record.measure(healed, "healed", self.spec.validation)
+        self.record.publish(healed=measured.of(None if self.spec.control else self.spec.block).point, complete=True)
+
+
+def _start(point: Point) -> list[Validation]:
+    """The curve's beginning."""
+    return [] if point.loss is None else [Validation(0, point.loss, point.loss_stderr or 0.0)]
 
 
 def _due(steps_done: int, validated: int, spec: HealSpec) -> bool:

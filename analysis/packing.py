@@ -22,13 +22,17 @@ class PackedRows:
 
     rows: np.ndarray
     """(n_rows, seq_len), int64; every position is a real token."""
+    positions: np.ndarray
+    """(n_rows, seq_len), int64; how many tokens of the same document stand before each token in its row."""
     n_skipped: int
     """Documents passed over because they were under 16 tokens."""
     n_held_out: int
     """Documents passed over because the validation loss is measured on them."""
 
 
-def pack(documents: Iterable[list[int]], seq_len: int, eos_token_id: int | None, *, max_rows: int | None = None) -> np.ndarray:
+def pack(
+    documents: Iterable[list[int]], seq_len: int, eos_token_id: int | None, *, max_rows: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Join documents with an end-of-text token after each and cut the stream into rows.
 
     No token is lost but the tail that does not fill a row.
@@ -40,10 +44,14 @@ def pack(documents: Iterable[list[int]], seq_len: int, eos_token_id: int | None,
         max_rows: stop reading documents when so many rows are full; None to read all.
 
     Returns:
-        (n_rows, seq_len), int64; no rows when the text is shorter than one.
+        Token ids and positions, both (n_rows, seq_len), int64; no rows when the text is shorter than one. A position counts the
+        tokens of the same document before it in its row, so that it is 0 wherever a document begins, or goes on from the row
+        before.
     """
     stream: list[int] = []
+    begins: list[int] = []
     for ids in documents:
+        begins.append(len(stream))
         stream += ids
         if eos_token_id is not None and (not ids or ids[-1] != eos_token_id):  # some tokenizers add it themselves
             stream.append(eos_token_id)
@@ -52,7 +60,12 @@ def pack(documents: Iterable[list[int]], seq_len: int, eos_token_id: int | None,
     n_rows = len(stream) // seq_len
     if max_rows is not None:
         n_rows = min(n_rows, max_rows)
-    return np.array(stream[: n_rows * seq_len], dtype=np.int64).reshape(n_rows, seq_len)
+    rows = np.array(stream[: n_rows * seq_len], dtype=np.int64).reshape(n_rows, seq_len)
+    first = np.arange(len(stream)) % seq_len == 0
+    first[[begin for begin in begins if begin < len(stream)]] = True
+    place = np.arange(len(stream))
+    positions = place - np.maximum.accumulate(np.where(first, place, 0))
+    return rows, positions[: rows.size].reshape(rows.shape)
 
 
 def training_rows(spec: CorpusSpec, validation: CorpusSpec, tokenizer: Any, *, max_rows: int | None = None) -> PackedRows:
@@ -70,14 +83,14 @@ def training_rows(spec: CorpusSpec, validation: CorpusSpec, tokenizer: Any, *, m
     """
     counts: Counter[str] = Counter()
     documents = itertools.islice(_fresh(spec, validation, tokenizer, counts), spec.n_texts)
-    rows = pack(documents, spec.seq_len, tokenizer.eos_token_id, max_rows=max_rows)
+    rows, positions = pack(documents, spec.seq_len, tokenizer.eos_token_id, max_rows=max_rows)
     if len(rows) == 0:
         raise RecipeError(
             f"The healing text {spec.source!r} does not fill one row of {spec.seq_len} tokens"
             f"{' once the validation documents are left out' if counts['held_out'] else ''}; give more text, or a smaller "
             f"seq-len."
         )
-    return PackedRows(rows, counts["skipped"], counts["held_out"])
+    return PackedRows(rows, positions, counts["skipped"], counts["held_out"])
 
 
 def beginnings(spec: CorpusSpec, validation: CorpusSpec, tokenizer: Any, n_texts: int, n_tokens: int) -> list[list[int]]:
@@ -98,10 +111,15 @@ def beginnings(spec: CorpusSpec, validation: CorpusSpec, tokenizer: Any, n_texts
 def _fresh(spec: CorpusSpec, validation: CorpusSpec, tokenizer: Any, counts: Counter[str]) -> Iterator[list[int]]:
     """Tokenized documents that are long enough and not measured on; `counts` tells how many were `skipped`, `held_out`."""
     held_out = measured_documents(validation, tokenizer)
-    texts = corpora.documents(spec)
-    fresh = [text for text in texts if text not in held_out]
-    counts["held_out"] = len(texts) - len(fresh)
-    for ids in _tokenized(fresh, tokenizer):
+
+    def fresh() -> Iterator[str]:
+        for text in corpora.stream(spec):
+            if text in held_out:
+                counts["held_out"] += 1
+            else:
+                yield text
+
+    for ids in _tokenized(fresh(), tokenizer):
         if len(ids) < MIN_DOCUMENT_TOKENS:
             counts["skipped"] += 1
         else:
@@ -119,9 +137,9 @@ def measured_documents(spec: CorpusSpec, tokenizer: Any) -> set[str]:
     return chosen
 
 
-def _tokenized(texts: list[str], tokenizer: Any) -> Iterator[list[int]]:
-    for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
-        yield from tokenizer(texts[start : start + _TOKENIZED_AT_ONCE], verbose=False).input_ids
+def _tokenized(texts: Iterator[str], tokenizer: Any) -> Iterator[list[int]]:
+    while batch := list(itertools.islice(texts, _TOKENIZED_AT_ONCE)):
+        yield from tokenizer(batch, verbose=False).input_ids
 
 
 def row_numbers(n_rows: int, first: int, count: int, seed: int) -> list[int]:

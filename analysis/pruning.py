@@ -33,13 +33,36 @@ def without_block(decoder: Decoder, block: Removal | None) -> Iterator[Decoder]:
         undo()
 
 
-def cut(decoder: Decoder, block: Removal) -> None:
+class Cut:
+    """A block that is out, and can be put back for a while."""
+
+    def __init__(self, decoder: Decoder, block: Removal) -> None:
+        """Take the block out.
+
+        Raises:
+            BlockRangeError: when the block does not lie inside the model.
+        """
+        self.block = block
+        self._decoder = decoder
+        self._undo = _remove(decoder, block)
+
+    @contextlib.contextmanager
+    def undone(self) -> Iterator[None]:
+        """Run the body of a `with` statement with the block back in its place."""
+        self._undo()
+        try:
+            yield
+        finally:
+            self._undo = _remove(self._decoder, self.block)
+
+
+def cut(decoder: Decoder, block: Removal) -> Cut:
     """Remove `block` for good; the model then saves, reloads and generates like any smaller model of its family.
 
     Raises:
         BlockRangeError: when the block does not lie inside the model.
     """
-    _remove(decoder, block)
+    return Cut(decoder, block)
 
 
 def _remove(decoder: Decoder, block: Removal) -> Callable[[], None]:

@@ -215,6 +215,10 @@ class Validation:
     """Steps done; 0 is the pruned, unhealed model, and once more 0 the same after the instant heal, if there is one."""
     loss: float
     loss_stderr: float
+    acc: float | None = None
+    """Accuracy on the first few of the questions, where they were asked."""
+    acc_stderr: float | None = None
+    n_questions: int = 0
 
 
 @dataclass(frozen=True)
@@ -232,6 +236,18 @@ class JunctionReport:
     n_tokens: int
     """Tokens that were fitted on."""
     wall_s: float
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How many questions share a run of words with the healing text, and so may have been answered from memory."""
+
+    n_words: int
+    """Length of the run."""
+    n_questions: int
+    """Questions looked at."""
+    ids: list[str]
+    """Identifiers of those that share one."""
 
 
 @dataclass(frozen=True)
@@ -263,6 +279,21 @@ class HealResult(Result):
     """By model (`unpruned`, `pruned`, `healed`), loss per text, so that differences are paired."""
     questions: dict[str, list[Answer]] = field(default_factory=dict)
     """By model, every answer."""
+    writings: dict[str, GenerationCheck] = field(default_factory=dict)
+    """By model, what it wrote, where it was asked to."""
+    planned_steps: int | None = None
+    """Optimizer steps in all, where the spec names a time; None until they are worked out."""
+    kept_step: int | None = None
+    """The step whose adapter was measured and kept; None until then."""
+    documents_apart: bool = False
+    """Whether documents that share a row were read each by itself."""
+    overlap: Overlap | None = None
+    """Questions that the healing text gives away; None where no question was asked."""
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps that this heal takes in all, as far as it is known."""
+        return self.spec.steps if self.planned_steps is None else self.planned_steps
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ QUESTION_FILES = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet")
 MMLU_CATEGORIES = ("stem", "humanities", "social_sciences", "other")
 PROTOCOLS = ("harness", "paper")
 """How questions are asked: as lm-evaluation-harness does, or as the paper does (MMLU and BoolQ)."""
+HEAL_METHODS = ("lora", "partial")
+"""What a heal trains."""
 SPLITS = ("all", "train", "validation")
 
 MIN_DOCUMENT_TOKENS = 16
@@ -64,7 +66,7 @@ class CorpusSpec(Spec):
     kind: ClassVar[str] = "corpus"
 
     source: str = "c4"
-    """`c4` or `wiki` from the starter pack, or a UTF-8 TXT or JSONL file."""
+    """`c4` or `wiki` from the starter pack, `c4-train` streamed from the hub to heal on, or a UTF-8 TXT or JSONL file."""
     n_texts: int = 32
     """How many documents to draw."""
     seq_len: int = 256
@@ -241,7 +243,7 @@ def default_heal_corpus() -> CorpusSpec:
 
 @dataclass(frozen=True)
 class HealSpec(Spec):
-    """A heal of the model without `block`: in closed form, by training LoRA, or both. Names follow PEFT and transformers."""
+    """A heal of the model without `block`: in closed form, by training, or both. Names follow PEFT and transformers."""
 
     kind: ClassVar[str] = "heal"
 
@@ -253,14 +255,28 @@ class HealSpec(Spec):
     """Held-out text for the loss before, during and after."""
     benchmark: BenchmarkSpec | None = field(default_factory=BenchmarkSpec)
     """Questions asked of the unpruned, pruned and healed model; None to skip them."""
+    generation: GenerationSpec | None = None
+    """What the unpruned, pruned and healed model are asked to write; None to skip it."""
     recipe: str = "custom"
     """Name of the preset these numbers came from."""
     steps: int = 50
-    """Optimizer steps; 0 where the instant heal is all."""
+    """Optimizer steps; 0 where the instant heal is all, or where `minutes` decides."""
+    minutes: float | None = None
+    """How long all of it may take; the steps that fit are worked out from the speed measured here. None: `steps` it is."""
+    method: str = "lora"
+    """`lora` on the feed-forward modules of every layer, or `partial`: all of the last layers and of the head."""
+    last_layers: int = 3
+    """Layers that `partial` trains."""
     instant: bool = False
     """Whether to begin with the instant heal: the layer before the cut adds what the block added (`junction`)."""
     distill: float = 0.0
     """Weight, in [0, 1], of the unpruned model's next-token distribution in the training loss; the text has the rest."""
+    junction: float = 0.0
+    """Weight of the loss that draws the stream behind the cut to the unpruned model's (paper, section 5); 0 for none."""
+    control: bool = False
+    """Train the unpruned model the same way instead: what the healing text does by itself."""
+    separate_documents: bool = True
+    """Whether documents that share a training row are read each by itself."""
     batch_size: int = 4
     """Rows per forward pass."""
     gradient_accumulation: int = 1
@@ -273,17 +289,34 @@ class HealSpec(Spec):
     lora_dropout: float = 0.05
     eval_every: int = 10
     """Steps between validation losses and checkpoints."""
+    check_questions: int = 0
+    """How many of the questions are asked at each of these, to see accuracy grow; 0 for none."""
+    keep_best: bool = False
+    """Whether to end with the checkpoint of the lowest held-out loss instead of the last step."""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "gradient_accumulation", "r", "eval_every"):
+        for name in ("batch_size", "gradient_accumulation", "r", "eval_every", "last_layers"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
-        least = 0 if self.instant else 1
+        least = 0 if self.instant or self.minutes is not None else 1
         require(self.steps >= least, f"steps must be at least {least}, not {self.steps}.")
+        require(self.minutes is None or self.minutes > 0, f"minutes must be above 0, not {self.minutes}.")
+        require(self.method in HEAL_METHODS, f"method must be one of {', '.join(HEAL_METHODS)}, not {self.method!r}.")
         require(0 <= self.distill <= 1, f"distill must be in [0, 1], not {self.distill}.")
+        require(self.junction >= 0, f"junction must be at least 0, not {self.junction}.")
+        require(self.check_questions >= 0, f"check_questions must be at least 0, not {self.check_questions}.")
+        require(
+            not (self.control and (self.instant or self.distill or self.junction)),
+            "A control trains the unpruned model on the text alone; it takes no instant heal, distill or junction.",
+        )
         require(self.warmup_steps >= 0, f"warmup_steps must be at least 0, not {self.warmup_steps}.")
         require(self.learning_rate > 0, f"learning_rate must be above 0, not {self.learning_rate}.")
         require(0 <= self.lora_dropout < 1, f"lora_dropout must be in [0, 1), not {self.lora_dropout}.")
+
+    @property
+    def trains(self) -> bool:
+        """Whether any step is taken; without one the instant heal is all."""
+        return self.steps > 0 or self.minutes is not None
 
 
 @dataclass(frozen=True)

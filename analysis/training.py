@@ -1,10 +1,11 @@
 """LoRA training step by step, reproducible from any step on: the state is (weights, moments, step) and nothing else."""
 
+import contextlib
 import hashlib
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +16,9 @@ from analysis import checkpoints, packing
 from analysis.architecture import DTYPE_BYTES, Decoder
 from analysis.checkpoints import Checkpoint
 from analysis.errors import RecipeError
-from analysis.hidden_states import tokens_per_batch
-from analysis.progress import OnProgress, Progress, ignore
+from analysis.head_loss import head_loss
 from analysis.specs import HealSpec
+from analysis.teacher import Teacher, run_rows, stream_behind
 
 BETAS = (0.9, 0.999)
 MAX_GRADIENT_NORM = 1.0
@@ -43,96 +44,35 @@ def derived_seed(*parts: int | str) -> int:
     return int.from_bytes(hashlib.sha256(":".join(map(str, parts)).encode()).digest()[:8], "big") >> 1
 
 
-class _HeadLoss(torch.autograd.Function):
-    """Mean loss of normed states, whose gradient is worked out chunk by chunk already on the way forward.
-
-    So the (tokens, vocab_size) logits of a whole batch never exist, neither forward nor backward.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, states: Tensor, targets: Tensor, decoder: Decoder, teacher: Tensor | None, distill: float) -> Tensor:
-        gradient = torch.empty_like(states)
-        total = torch.zeros((), dtype=torch.float64, device=states.device if states.device.type != "mps" else "cpu")
-        rows = decoder.states_at_once
-        for start in range(0, len(states), rows):
-            part = states[start : start + rows].detach().requires_grad_()
-            taught = None if teacher is None else teacher[start : start + rows].to(part.dtype)
-            with torch.enable_grad():
-                loss = _chunk_loss(decoder, part, targets[start : start + rows], taught, distill)
-            (gradient[start : start + rows],) = torch.autograd.grad(loss, part)
-            total += loss.detach().to(total)
-        ctx.save_for_backward(gradient / len(states))
-        return (total / len(states)).to(device=states.device, dtype=torch.float32)
-
-    @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return gradient * outer[0].to(gradient.dtype), None, None, None, None
+@contextlib.contextmanager
+def deterministic(device: str) -> Iterator[None]:
+    """Make accelerators take the algorithms that give the same digits every time, as the paper did; CPUs do anyway."""
+    if not device.startswith("cuda"):
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
-def _chunk_loss(decoder: Decoder, states: Tensor, targets: Tensor, teacher: Tensor | None, distill: float) -> Tensor:
-    """Summed loss of a few tokens: cross-entropy with the text, mixed with the divergence from the teacher."""
-    logprobs = decoder.logits(states).log_softmax(-1)
-    text = nn.functional.nll_loss(logprobs, targets, reduction="sum")
-    if teacher is None or distill == 0:
-        return text
-    with torch.no_grad():
-        taught = decoder.logits(teacher).log_softmax(-1)
-    divergence = nn.functional.kl_div(logprobs, taught, reduction="sum", log_target=True)
-    return (1 - distill) * text + distill * divergence
-
-
-def head_loss(decoder: Decoder, states: Tensor, targets: Tensor, teacher: Tensor | None = None, distill: float = 0.0) -> Tensor:
-    """Mean loss, in nats per token, of normed states through the frozen vocabulary head.
+def junction_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """How far the stream behind the cut is from the unpruned model's behind the block.
 
     Args:
-        decoder: for the head and the family's scaling of logits.
-        states: (tokens, hidden_size), after the final norm.
-        targets: (tokens,), the token that follows each.
-        teacher: the unpruned model's states for the same tokens, after its final norm; the head is the same, so its
-            distribution over the whole vocabulary follows from them.
-        distill: d in (1 - d) * cross-entropy with the text + d * KL(teacher || student).
+        student, teacher: residual streams, (batch, seq, hidden_size).
 
     Returns:
-        float32 scalar that gradients flow through.
+        Mean over tokens of the squared distance as a share of the teacher's squared length, float32 scalar. The first token of
+        a row is left out: it holds the attention sink, a hundred times longer than the others.
+
+    Source: the auxiliary loss that Gromov et al. suggest, arXiv:2403.17887, made independent of the stream's length.
     """
-    return _HeadLoss.apply(states, targets, decoder, teacher, distill)
-
-
-@torch.inference_mode()
-def teacher_states(
-    decoder: Decoder, rows: np.ndarray, on_progress: OnProgress = ignore, *, limit_bytes: int | None = None
-) -> Tensor:
-    """What the unpruned model makes of the training rows, computed once.
-
-    Kept as states before the head, which are a hundred times smaller than distributions over the vocabulary.
-
-    Args:
-        decoder: the unpruned model.
-        rows: (n_rows, seq_len).
-        on_progress: told about every batch; may raise `Cancelled`.
-        limit_bytes: most memory to take; None for no limit.
-
-    Returns:
-        (n_rows, seq_len, hidden_size), float16, on the CPU, after the final norm.
-
-    Raises:
-        RecipeError: when they would take more than `limit_bytes`.
-    """
-    needed = 2 * rows.size * decoder.config.hidden_size
-    if limit_bytes is not None and needed > limit_bytes:
-        raise RecipeError(
-            f"Distilling on {rows.size:,} tokens keeps {needed / 1e9:.1f} GB of the unpruned model's states, and "
-            f"{limit_bytes / 1e9:.1f} GB can be spared; take fewer steps, or distill=0."
-        )
-    taught = torch.empty(*rows.shape, decoder.config.hidden_size, dtype=torch.float16)
-    at_once = max(1, tokens_per_batch(decoder.device) // rows.shape[1])
-    for begin in range(0, len(rows), at_once):
-        on_progress(Progress("asking the unpruned model", begin, len(rows)))
-        ids = torch.from_numpy(rows[begin : begin + at_once]).to(decoder.device)
-        body: Any = decoder.body
-        taught[begin : begin + at_once] = body(input_ids=ids, use_cache=False).last_hidden_state.to(taught)
-    return taught
+    student, teacher = student[:, 1:].float(), teacher[:, 1:].float()
+    return ((student - teacher).square().sum(-1) / teacher.square().sum(-1).clamp(min=1e-6)).mean()
 
 
 def activation_bytes(decoder: Decoder, tokens: int, dtype: str) -> int:
@@ -161,7 +101,13 @@ class Trainer:
     """The optimizer and the place in the schedule."""
 
     def __init__(
-        self, model: PeftModel, decoder: Decoder, rows: np.ndarray, spec: HealSpec, teacher: Tensor | None = None
+        self,
+        model: PeftModel,
+        decoder: Decoder,
+        rows: np.ndarray,
+        spec: HealSpec,
+        teacher: Teacher | None = None,
+        positions: np.ndarray | None = None,
     ) -> None:
         """Get ready for the first step.
 
@@ -169,10 +115,12 @@ class Trainer:
             model: the cut model with its adapter; what requires gradients is trained.
             decoder: the same model, taken apart.
             rows: packed text, (n_rows, seq_len).
-            spec: the heal.
-            teacher: the unpruned model's normed states of the rows, (n_rows, seq_len, hidden_size); needed by `distill`.
+            spec: the heal, its number of steps known.
+            teacher: what the unpruned model makes of the rows; needed by `distill` and `junction`.
+            positions: of every token in its document, shaped like the rows; None when documents in a row see each other.
         """
-        self.model, self.decoder, self.rows, self.spec, self.teacher = model, decoder, rows, spec, teacher
+        self.model, self.decoder, self.rows, self.spec = model, decoder, rows, spec
+        self.teacher, self.positions = teacher, positions
         self.parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=0.0, betas=BETAS, weight_decay=0.0)
         self.steps_done = 0
@@ -224,16 +172,35 @@ class Trainer:
         spec = self.spec
         first = (self.steps_done * spec.gradient_accumulation + micro) * spec.batch_size
         numbers = packing.row_numbers(len(self.rows), first, spec.batch_size, spec.seed)
-        ids = torch.from_numpy(self.rows[numbers]).to(self.decoder.device)
         torch.manual_seed(derived_seed(spec.seed, "dropout", self.steps_done, micro))
-        body: Any = self.decoder.body
-        states = body(input_ids=ids, use_cache=False).last_hidden_state
-        taught = None
-        if self.teacher is not None:
-            taught = self.teacher[numbers][:, :-1].flatten(0, 1).to(self.decoder.device)
-        loss = head_loss(self.decoder, states[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), taught, spec.distill)
+        loss = self.batch_loss(numbers)
         (loss / spec.gradient_accumulation).backward()
         return float(loss.detach())
+
+    def batch_loss(self, numbers: Sequence[int]) -> Tensor:
+        """The loss of some rows, a scalar that gradients flow through."""
+        spec, device = self.spec, self.decoder.device
+        rows = self.rows[numbers]
+        positions = None if self.positions is None else self.positions[numbers]
+        # What follows a document's end is the chance beginning of another: nothing to learn from.
+        within = torch.from_numpy(np.ones_like(rows[:, 1:], dtype=bool) if positions is None else positions[:, 1:] > 0)
+        asked = None if self.teacher is None else self.teacher(numbers, rows, positions)
+        with stream_behind(self.decoder, spec.block, is_cut=True) as seen:
+            states = run_rows(self.decoder, rows, positions)
+        taught = None if asked is None or asked.states is None else asked.states[:, :-1][within.to(asked.states.device)]
+        targets = torch.from_numpy(rows[:, 1:])[within].to(device)
+        loss = head_loss(self.decoder, states[:, :-1][within.to(device)], targets, taught, spec.distill)
+        if asked is not None and asked.behind is not None:
+            loss = loss + spec.junction * junction_loss(seen[-1], asked.behind)
+        return loss
+
+    def rehearse(self) -> None:
+        """Work through the next batch without learning from it, to see how long that takes."""
+        self.model.train()
+        try:
+            self._accumulate(0)
+        finally:
+            self.optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> Checkpoint:
         """What `go_on_from` needs; its tensors are shared with the trainer."""

@@ -109,8 +109,8 @@ def perturbed():
 
 def test_saved_adapter_is_standard_peft(cache):
     healed, plain = perturbed()
-    folder = adapters.save(healed, SPEC, base="someone/tiny", steps_done=7)
-    assert folder == cache / adapters.relative(SPEC.fingerprint())
+    folder = adapters.save(healed, SPEC, base="someone/tiny", steps_done=7, key="heal")
+    assert folder == cache / adapters.relative("heal")
     assert not torch.equal(logits(plain), logits(healed))
     again = PeftModel.from_pretrained(plain, folder)
     assert torch.equal(logits(again), logits(healed))
@@ -126,7 +126,7 @@ def test_the_cards_own_code_runs(cache, tmp_path):
     healed, _ = perturbed()
     base = tmp_path / "base"
     families.build("llama").save_pretrained(base)
-    folder = adapters.save(healed, SPEC, base=str(base), steps_done=1)
+    folder = adapters.save(healed, SPEC, base=str(base), steps_done=1, key="heal")
     code = [line[4:] for line in (folder / "README.md").read_text().splitlines() if line.startswith("    ")]
     names: dict = {}
     exec("\n".join(code).replace("this folder", str(folder)), names)
@@ -135,7 +135,7 @@ def test_the_cards_own_code_runs(cache, tmp_path):
 
 def test_an_older_adapter_survives_a_full_disk(cache, monkeypatch):
     healed, _ = perturbed()
-    folder = adapters.save(healed, SPEC, base="someone/tiny", steps_done=1)
+    folder = adapters.save(healed, SPEC, base="someone/tiny", steps_done=1, key="heal")
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
 
     def full(*args, **options):
@@ -143,7 +143,7 @@ def test_an_older_adapter_survives_a_full_disk(cache, monkeypatch):
 
     monkeypatch.setattr(healed, "save_pretrained", full)
     with pytest.raises(StorageError, match="no space left"):
-        adapters.save(healed, SPEC, base="someone/tiny", steps_done=2)
+        adapters.save(healed, SPEC, base="someone/tiny", steps_done=2, key="heal")
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 

@@ -13,26 +13,30 @@ EOS = 9
 
 
 def test_documents_are_joined_with_eos_and_only_the_tail_is_lost():
-    rows = packing.pack([[1, 2, 3], [4, 5], [6]], 3, EOS)
+    rows, _ = packing.pack([[1, 2, 3], [4, 5], [6]], 3, EOS)
     assert rows.tolist() == [[1, 2, 3], [EOS, 4, 5], [EOS, 6, EOS]]
-    assert packing.pack([[1, 2, 3], [4, 5], [6, 7]], 4, EOS).tolist() == [[1, 2, 3, EOS], [4, 5, EOS, 6]]
+    assert packing.pack([[1, 2, 3], [4, 5], [6, 7]], 4, EOS)[0].tolist() == [[1, 2, 3, EOS], [4, 5, EOS, 6]]
 
 
 def test_an_eos_that_the_tokenizer_added_is_not_doubled():
-    assert packing.pack([[1, EOS], [2, EOS]], 2, EOS).tolist() == [[1, EOS], [2, EOS]]
+    assert packing.pack([[1, EOS], [2, EOS]], 2, EOS)[0].tolist() == [[1, EOS], [2, EOS]]
 
 
 def test_without_an_eos_token_documents_just_follow_each_other():
-    assert packing.pack([[1, 2], [3, 4]], 2, None).tolist() == [[1, 2], [3, 4]]
+    assert packing.pack([[1, 2], [3, 4]], 2, None)[0].tolist() == [[1, 2], [3, 4]]
 
 
 def test_every_token_of_random_documents_is_in_the_rows_in_order():
     random = np.random.default_rng(0)
     documents = [random.integers(10, 99, size=random.integers(1, 40)).tolist() for _ in range(50)]
     expected = [token for ids in documents for token in [*ids, EOS]]
-    rows = packing.pack(documents, 16, EOS)
+    rows, positions = packing.pack(documents, 16, EOS)
     assert rows.shape == (len(expected) // 16, 16)
     assert rows.flatten().tolist() == expected[: rows.size]
+    ends = np.cumsum([len(ids) + 1 for ids in documents])
+    owner = np.searchsorted(ends, np.arange(rows.size), side="right").reshape(rows.shape)
+    for row, places in zip(owner, positions, strict=True):
+        assert places.tolist() == [sum(row[:column] == row[column]) for column in range(16)]
 
 
 def test_no_more_rows_than_wanted_are_made():
@@ -43,12 +47,13 @@ def test_no_more_rows_than_wanted_are_made():
             read.append(number)
             yield [number] * 4
 
-    assert packing.pack(documents(), 5, EOS, max_rows=2).shape == (2, 5)
+    assert [part.shape for part in packing.pack(documents(), 5, EOS, max_rows=2)] == [(2, 5), (2, 5)]
     assert len(read) == 2
 
 
 def test_a_text_shorter_than_a_row_makes_none():
-    assert packing.pack([[1, 2]], 16, EOS).shape == (0, 16)
+    assert [part.shape for part in packing.pack([[1, 2]], 16, EOS)] == [(0, 16), (0, 16)]
+    assert [part.shape for part in packing.pack([], 16, EOS)] == [(0, 16), (0, 16)]
 
 
 def test_order_visits_every_row_once_per_round_and_differs_between_rounds_and_seeds():

@@ -1,5 +1,7 @@
 """Recipes: the paper's table to the letter, the choice for a model, and overrides."""
 
+from dataclasses import replace
+
 import pytest
 
 from analysis import recipes
@@ -26,7 +28,8 @@ def test_paper_recipe_equals_the_papers_table(model, row):
     assert spec.batch_size * spec.gradient_accumulation == 16
     assert (spec.steps, spec.warmup_steps, spec.lora_dropout) == (5000, 100, 0.05)
     assert spec.model.quantization == "4bit"
-    assert (spec.corpus.source, spec.corpus.split, spec.validation.split) == ("c4", "train", "validation")
+    assert (spec.corpus.source, spec.corpus.split) == ("c4-train", "train")
+    assert (spec.validation.source, spec.validation.split) == ("c4", "validation")
 
 
 def test_token_counts_equal_the_papers():
@@ -46,7 +49,7 @@ def test_every_recipe_makes_a_spec_and_says_why(name):
     assert isinstance(spec, HealSpec)
     assert spec.recipe == name
     assert recipes.get(name).why.endswith(".")
-    assert spec.warmup_steps < spec.steps or spec.steps == 0
+    assert spec.warmup_steps < spec.steps or spec.minutes or name == "instant"
 
 
 def test_default_choice():
@@ -59,7 +62,7 @@ def test_default_choice():
 
 
 def test_unknown_recipe_lists_the_known_ones():
-    with pytest.raises(RecipeError, match="'slow'.*quick, instant, distill, paper, paper-llama-2-7b"):
+    with pytest.raises(RecipeError, match="'slow'.*quick, distill, partial, instant, paper, paper-llama-2-7b"):
         recipes.heal_spec("slow", model=ModelSpec(), block=BLOCK)
 
 
@@ -81,10 +84,28 @@ def test_overrides_are_named_as_changes():
 
 
 def test_fewer_steps_shrink_warm_up_and_validation_too():
-    spec = recipes.heal_spec("quick", model=ModelSpec(), block=BLOCK, steps=4)
-    assert spec.warmup_steps < 4
-    assert 1 <= spec.eval_every <= 4
-    assert recipes.heal_spec("quick", model=ModelSpec(), block=BLOCK, steps=4, warmup_steps=3).warmup_steps == 3
+    spec = recipes.heal_spec("paper", model=ModelSpec(), block=BLOCK, steps=500)
+    assert (spec.steps, spec.warmup_steps, spec.eval_every) == (500, 10, 10)
+    assert recipes.heal_spec("paper", model=ModelSpec(), block=BLOCK, steps=500, warmup_steps=3).warmup_steps == 3
+
+
+def test_a_number_of_steps_takes_the_place_of_a_time_and_the_other_way_round():
+    timed = recipes.heal_spec("quick", model=ModelSpec(), block=BLOCK)
+    assert (timed.minutes, timed.steps) == (10.0, 0)
+    counted = recipes.heal_spec("quick", model=ModelSpec(), block=BLOCK, steps=60)
+    assert (counted.minutes, counted.steps, counted.warmup_steps, counted.eval_every) == (None, 60, 4, 10)
+    paper = recipes.heal_spec("paper", model=ModelSpec(), block=BLOCK, minutes=30.0)
+    assert (paper.minutes, paper.steps, paper.r) == (30.0, 0, 64)
+
+
+def test_an_older_run_is_copied_for_another_cut():
+    old = recipes.heal_spec("distill", model=ModelSpec(), block=BLOCK, n_parameters=10**8, r=4, seq_len=128)
+    old = replace(old, corpus=replace(old.corpus, identity="sha256:1"), validation=replace(old.validation, identity="2"))
+    new = recipes.like(old, model=ModelSpec("other"), block=Block(3, 2), seed=9)
+    assert (new.block, new.model.source, new.model.quantization) == (Block(3, 2), "other", "none")
+    assert (new.r, new.corpus.seq_len, new.distill, new.recipe, new.seed) == (4, 128, 0.5, "distill, changed", 9)
+    assert (new.corpus.identity, new.validation.identity) == ("", "")
+    assert recipes.like(old, model=ModelSpec(), block=BLOCK, steps=5).minutes is None
 
 
 @pytest.mark.parametrize(
@@ -102,12 +123,12 @@ def test_quantization(model, asked, expected):
 
 
 def test_only_what_is_large_is_quantized_by_the_quick_recipes():
-    for name, small in (("quick", "none"), ("distill", "none"), ("paper", "4bit")):
+    for name, small in (("quick", "none"), ("distill", "none"), ("partial", "none"), ("paper", "4bit")):
         made = [recipes.heal_spec(name, model=ModelSpec(), block=BLOCK, n_parameters=n) for n in (10**8, 10**10)]
         assert [spec.model.quantization for spec in made] == [small, "4bit"]
 
 
-def test_quick_is_larger_on_a_gpu():
+def test_quick_takes_larger_batches_on_a_gpu():
     cpu, gpu = (recipes.heal_spec("quick", model=ModelSpec(), block=BLOCK, on_gpu=on) for on in (False, True))
-    assert gpu.steps * gpu.batch_size > cpu.steps * cpu.batch_size
-    assert recipes.heal_spec("quick", model=ModelSpec(device="cuda:1"), block=BLOCK).steps == gpu.steps
+    assert gpu.batch_size * gpu.corpus.seq_len > cpu.batch_size * cpu.corpus.seq_len
+    assert recipes.heal_spec("quick", model=ModelSpec(device="cuda:1"), block=BLOCK).batch_size == gpu.batch_size

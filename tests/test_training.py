@@ -10,6 +10,7 @@ from analysis import adapters, architecture, checkpoints, pruning, training
 from analysis.architecture import find_decoder
 from analysis.blocks import Block
 from analysis.errors import RecipeError, StorageError
+from analysis.head_loss import head_loss
 from analysis.specs import HealSpec
 from analysis.training import Trainer
 
@@ -44,7 +45,7 @@ def test_loss_in_chunks_equals_the_models_own(family, monkeypatch):
     monkeypatch.setattr(architecture, "_LOGITS_AT_ONCE", 300 * 7)
     ids = torch.arange(3, 51).reshape(2, 24)
     states = decoder.body(input_ids=ids).last_hidden_state.detach().requires_grad_()
-    loss = training.head_loss(decoder, states[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+    loss = head_loss(decoder, states[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
     (gradient,) = torch.autograd.grad(loss * 2, states)
     expected = torch.nn.functional.cross_entropy(decoder.logits(states)[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
     (expected_gradient,) = torch.autograd.grad(expected * 2, states)
@@ -180,7 +181,7 @@ def test_the_distilled_loss_in_chunks_equals_the_formula(distill, monkeypatch):
     states, teacher = (torch.randn(10, 32, generator=generator) for _ in range(2))
     targets = torch.randint(3, 300, (10,), generator=generator)
     ours, theirs = states.clone().requires_grad_(), states.clone().requires_grad_()
-    loss = training.head_loss(decoder, ours, targets, teacher, distill)
+    loss = head_loss(decoder, ours, targets, teacher, distill)
     student, taught = decoder.logits(theirs), decoder.logits(teacher).detach()
     text = torch.nn.functional.cross_entropy(student, targets)
     odds = taught.softmax(-1)
@@ -190,14 +191,3 @@ def test_the_distilled_loss_in_chunks_equals_the_formula(distill, monkeypatch):
     loss.backward()
     expected.backward()
     torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
-
-
-def test_the_teacher_is_the_unpruned_model():
-    decoder = find_decoder(families.build("llama"))
-    rows = torch.randint(3, 300, (5, 12), generator=torch.Generator().manual_seed(0)).numpy()
-    taught = training.teacher_states(decoder, rows)
-    with torch.inference_mode():
-        logits = decoder.model(torch.from_numpy(rows), use_cache=False).logits
-    torch.testing.assert_close(decoder.logits(taught.float()), logits, rtol=2e-3, atol=2e-2)
-    with pytest.raises(RecipeError, match="take fewer steps"):
-        training.teacher_states(decoder, rows, limit_bytes=10)

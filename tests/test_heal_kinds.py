@@ -1,0 +1,213 @@
+"""What a heal can be beside LoRA on text: timed, partial, a control, drawn to the unpruned model, watched by questions."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+
+from analysis import checkpoints, evaluation, healing, models, packing, pruning, sizing
+from analysis.architecture import find_decoder
+from analysis.blocks import Block
+from analysis.errors import RecipeError, SpecError
+from analysis.progress import Cancelled
+from analysis.results import HealResult
+from analysis.specs import BenchmarkSpec, CorpusSpec, GenerationSpec, HealSpec, ModelSpec
+
+BLOCK = Block(2, 2)
+
+
+@pytest.fixture
+def texts(tmp_path) -> str:
+    path = tmp_path / "texts.jsonl"
+    lines = [f"Text {number}. " + f"The {number}th sentence is of this kind and goes on. " * 8 for number in range(60)]
+    path.write_text("\n".join(json.dumps({"text": line}) for line in lines))
+    return str(path)
+
+
+@pytest.fixture
+def spec(cache, tiny_folder, texts) -> HealSpec:
+    return HealSpec(
+        block=BLOCK, model=ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"),
+        corpus=CorpusSpec(texts, n_texts=100, seq_len=32, split="train"),
+        validation=CorpusSpec(texts, n_texts=3, seq_len=32, split="validation"),
+        benchmark=None, steps=6, batch_size=2, warmup_steps=1, learning_rate=1e-2, r=4, eval_every=2,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def questions(tmp_path) -> BenchmarkSpec:
+    path = tmp_path / "questions.jsonl"
+    rows = [{"question": f"What is {number}?", "choices": ["one", "two"], "answer": number % 2} for number in range(8)]
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return BenchmarkSpec(str(path), limit=8)
+
+
+def cancel_at(step: int):
+    def told(progress) -> None:
+        if progress.phase == "healing" and progress.values.get("step") == step:
+            raise Cancelled
+
+    return told
+
+
+def test_a_heal_of_a_named_time_works_out_its_steps_and_keeps_to_them(spec, monkeypatch):
+    seen = []
+
+    def steps(**measured) -> int:
+        seen.append(measured)
+        return 7
+
+    monkeypatch.setattr(sizing, "steps_that_fit", steps)
+    timed = replace(spec, steps=0, minutes=2.0)
+    with pytest.raises(Cancelled):
+        healing.run(timed, cancel_at(3))
+    part = HealResult.load(healing.resolve(timed))
+    assert (part.planned_steps, part.total_steps, part.complete) == (7, 7, False)
+    result = healing.run(timed)
+    assert len(seen) == 1  # the speed of another day does not change the plan
+    assert 0 < seen[0]["seconds"] < 120
+    assert seen[0]["step_s"] > 0
+    assert [step.step for step in result.steps] == list(range(1, 8))
+    assert [check.step for check in result.validations] == [0, 2, 4, 6, 7]
+    assert result.complete
+    # The speed was tried out without a trace: the same heal by number of steps ends with the same digits.
+    counted = healing.run(replace(spec, **sizing.spread(7), steps=7))
+    assert [step.loss for step in counted.steps] == pytest.approx([step.loss for step in result.steps], abs=1e-6)
+    assert counted.healed.loss == pytest.approx(result.healed.loss, abs=1e-6)
+
+
+def test_too_short_a_time_is_one_sentence(spec):
+    with pytest.raises(RecipeError, match="The time is too short: .* give more minutes"):
+        healing.run(replace(spec, steps=0, minutes=1e-4))
+
+
+@pytest.mark.parametrize("instant", [False, True])
+def test_partial_trains_all_of_the_last_layers_and_the_head_as_a_standard_adapter(spec, cache, instant):
+    result = healing.run(replace(spec, method="partial", last_layers=2, instant=instant, learning_rate=1e-3))
+    assert result.validations[-1].loss < result.validations[-2 if instant else 0].loss
+    weights = load_file(cache / result.adapter / "adapter_model.safetensors")
+    changed = {name.split(".lora_")[0].removeprefix("base_model.model.") for name in weights}
+    expected = {f"model.layers.{layer}.{part}" for layer in (2, 3) for part in (
+        "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+        "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")} | {"lm_head"}  # fmt: skip
+    assert changed == expected | ({"model.layers.1.mlp.down_proj"} if instant else set())
+    loaded = models.load(result.spec.model)
+    pruning.cut(loaded.decoder, BLOCK)
+    trained = sum(loaded.model.get_submodule(name).weight.numel() for name in expected)
+    assert result.trainable_parameters == trained
+    healed = PeftModel.from_pretrained(loaded.model, cache / result.adapter)
+    measured = evaluation.measure(replace(loaded, model=healed, decoder=find_decoder(healed)), None, result.spec.validation)
+    assert measured.point.loss == pytest.approx(result.healed.loss, abs=1e-6)
+
+
+def test_partial_changes_weights_as_training_them_directly_would(spec, cache):
+    """One step of AdamW on a full-rank factor is one step on the weight."""
+    result = healing.run(replace(spec, method="partial", last_layers=1, steps=1, warmup_steps=0, separate_documents=False))
+    loaded = models.load(result.spec.model)
+    pruning.cut(loaded.decoder, BLOCK)
+    packed = packing.training_rows(result.spec.corpus, result.spec.validation, loaded.tokenizer, max_rows=2)
+    names = [f"model.layers.3.mlp.{part}" for part in ("gate_proj", "down_proj")]
+    for parameter in loaded.model.parameters():
+        parameter.requires_grad_(False)
+    own = {name: loaded.model.get_submodule(name).weight.requires_grad_() for name in names}
+    ids = torch.from_numpy(packed.rows)
+    loaded.model(input_ids=ids, labels=ids).loss.backward()
+    weights = load_file(cache / result.adapter / "adapter_model.safetensors")
+    for name, weight in own.items():
+        found = [weights[f"base_model.model.{name}.lora_{side}.weight"] for side in "AB"]
+        # AdamW's first step is the learning rate times the sign of the gradient, wherever that is not tiny.
+        clear = weight.grad.abs() > 1e-5
+        torch.testing.assert_close((found[1] @ found[0])[clear], -1e-2 * weight.grad.sign()[clear], rtol=1e-2, atol=1e-5)
+
+
+def test_more_last_layers_than_are_left_is_refused(spec):
+    with pytest.raises(RecipeError, match="last 5 layers were to be trained, and 4 are left"):
+        healing.run(replace(spec, method="partial", last_layers=5))
+
+
+def test_a_control_trains_the_unpruned_model(spec, cache):
+    result = healing.run(replace(spec, control=True))
+    assert result.pruned is None
+    assert (result.unpruned.n, result.healed.n, result.healed.block) == (0, 0, None)
+    assert result.healed.loss < result.unpruned.loss == result.validations[0].loss
+    loaded = models.load(result.spec.model)
+    assert "unpruned model, as a control" in (cache / result.adapter / "README.md").read_text()
+    PeftModel.from_pretrained(loaded.model, cache / result.adapter)
+    assert evaluation.measure(loaded, None, result.spec.validation).point.loss == pytest.approx(result.healed.loss, abs=1e-6)
+    with pytest.raises(SpecError, match="takes no instant heal"):
+        replace(spec, control=True, distill=0.5)
+
+
+def test_the_junction_loss_draws_the_stream_behind_the_cut_and_resumes_exactly(spec):
+    drawn = replace(spec, junction=2.0, distill=0.5)
+    whole = healing.run(drawn)
+    plain = healing.run(replace(spec, distill=0.5))
+    assert whole.steps[0].loss > plain.steps[0].loss
+    stopped = replace(drawn, validation=replace(drawn.validation, seed=0), seed=0, eval_every=3)
+    with pytest.raises(Cancelled):
+        healing.run(stopped, cancel_at(4))
+    again = healing.run(stopped)
+    assert [step.loss for step in again.steps] == pytest.approx([step.loss for step in whole.steps], abs=1e-6)
+
+
+def test_accuracy_is_asked_on_the_way_and_overlap_is_looked_for(spec, questions, texts):
+    result = healing.run(replace(spec, benchmark=questions, check_questions=4))
+    assert [check.n_questions for check in result.validations] == [0, 4, 4, 4]
+    assert all(0 <= check.acc <= 1 for check in result.validations[1:])
+    first_four = result.questions["healed"][:4]
+    assert result.validations[-1].acc == sum(answer.prediction == answer.gold for answer in first_four) / 4
+    assert (result.overlap.n_questions, result.overlap.ids) == (8, [])
+    given_away = healing.run(replace(spec, benchmark=questions, corpus=replace(spec.corpus, source=given_text(texts))))
+    assert len(given_away.overlap.ids) == 1
+
+
+def given_text(texts: str) -> str:
+    """The healing text with one question and its answer in every document."""
+    from pathlib import Path
+
+    path = Path(texts).with_name("given.jsonl")
+    lines = [json.loads(line)["text"] for line in Path(texts).read_text().splitlines()]
+    path.write_text("\n".join(json.dumps({"text": f"Question: What is 4? Answer: one. {line}"}) for line in lines))
+    return str(path)
+
+
+def test_what_the_three_models_write_is_kept(spec):
+    result = healing.run(replace(spec, generation=GenerationSpec(n_prompts=1, max_new_tokens=4, n_sums=2)))
+    assert set(result.writings) == {"unpruned", "pruned", "healed"}
+    assert len(result.writings["healed"].sums) == 2
+    assert HealResult.load(result.spec) == result
+
+
+def test_the_best_checkpoint_is_kept_and_used_where_that_is_wanted(spec, cache, monkeypatch):
+    losses = iter([5.0, 1.0, 4.0, 3.0, 2.0])
+    check = healing._Heal.check
+
+    def told(self, trainer, healed, stuff):
+        return replace(check(self, trainer, healed, stuff), loss=next(losses))
+
+    monkeypatch.setattr(healing._Heal, "check", told)
+    kept = []
+    write = checkpoints.write
+
+    def look(fingerprint, checkpoint, **options):
+        write(fingerprint, checkpoint, **options)
+        kept.append(sorted(int(path.name[5:]) for path in checkpoints.folder(fingerprint).iterdir()))
+
+    monkeypatch.setattr(checkpoints, "write", look)
+    result = healing.run(replace(spec, steps=5, eval_every=1, keep_best=True))
+    assert kept == [[1], [1, 2], [2, 3], [2, 3, 4], [2, 4, 5]]
+    assert result.kept_step == 2
+    monkeypatch.undo()
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(cache))
+    two = healing.run(replace(spec, steps=5, eval_every=9))
+    assert two.kept_step == 5
+    assert two.healed.loss != result.healed.loss
+
+
+def test_documents_of_a_row_are_read_apart_where_the_family_can(spec):
+    assert healing.run(spec).documents_apart
+    together = healing.run(replace(spec, separate_documents=False))
+    assert not together.documents_apart

@@ -1,0 +1,52 @@
+"""Whether healing text gives questions away: known answers, and a slow reference on random words."""
+
+import random
+import re
+
+from analysis import overlap
+from analysis.tasks import Question
+
+
+def question(name: str, text: str, right: str = "yes", context: str = "") -> Question:
+    return Question(name, f"{context}Question: {text}\nAnswer:", [" no", f" {right}"], 1)
+
+
+def test_eight_words_in_a_row_give_a_question_away_whatever_case_and_punctuation():
+    asked = [
+        question("seen", "Which gas do green plants take in from the air by day?"),
+        question("fresh", "Which metal is drawn to a bar magnet at room temperature?"),
+    ]
+    text = "… it is known WHICH gas do green -- plants, take in; from the air. Metal is drawn to a bar."
+    found = overlap.find(asked, ["nothing", text])
+    assert (found.n_words, found.n_questions, found.ids) == (8, 2, ["seen"])
+
+
+def test_seven_words_are_not_enough_and_runs_do_not_cross_documents():
+    asked = [question("one", "alpha beta gamma delta epsilon zeta eta theta iota kappa")]
+    assert overlap.find(asked, ["beta gamma delta epsilon zeta eta theta"]).ids == []
+    assert overlap.find(asked, ["alpha beta gamma delta", "epsilon zeta eta theta iota"]).ids == []
+    assert overlap.find(asked, ["alpha beta gamma delta epsilon zeta eta theta"]).ids == ["one"]
+
+
+def test_worked_examples_do_not_count_and_short_questions_must_stand_there_whole():
+    shots = "Question: one two three four five six seven eight nine ten?\nAnswer: yes\n\n"
+    asked = [question("own", "what floats on water?", "wood", shots), question("tiny", "ice?", "no")]
+    assert overlap.find(asked, ["one two three four five six seven eight nine ten"]).ids == []
+    assert overlap.find(asked, ["question what floats on water answer wood"]).ids == ["own"]
+    assert overlap.find(asked, ["what floats on water answer stone", "question ice answer no"]).ids == []
+
+
+def test_like_a_slow_reference_on_random_words():
+    draw = random.Random(0)
+    words = [draw.choice("abc") for _ in range(400)]
+    asked = [question(str(n), " ".join(draw.choice("abc") for _ in range(9)), "c") for n in range(60)]
+    text = " ".join(words)
+
+    def seen(one: Question) -> bool:
+        own = re.findall(r"\w+", f"{one.context} {one.options[1]}".lower())
+        runs = [" ".join(own[start : start + 8]) for start in range(len(own) - 7)]
+        return any(f" {run} " in f" {text} " for run in runs)
+
+    expected = [one.id for one in asked if seen(one)]
+    assert overlap.find(asked, [text]).ids == expected
+    assert 0 < len(expected) < 60

@@ -1,0 +1,104 @@
+"""The unpruned model behind the cut one, and documents that are read each by itself."""
+
+import copy
+
+import families
+import numpy as np
+import pytest
+import torch
+
+from analysis import adapters, pruning, teacher
+from analysis.architecture import find_decoder
+from analysis.blocks import Block
+from analysis.head_loss import head_loss
+from analysis.specs import HealSpec
+from analysis.teacher import Teacher
+
+BLOCK = Block(2, 2)
+SPEC = HealSpec(block=BLOCK, r=4)
+ROWS = torch.randint(3, 300, (4, 12), generator=torch.Generator().manual_seed(0)).numpy()
+
+
+def healed(family: str = "llama", **options):
+    """An unpruned model, and the same cut, with an adapter that does something."""
+    model = families.build(family)
+    whole = copy.deepcopy(model)
+    decoder = find_decoder(model)
+    cut = pruning.cut(decoder, BLOCK)
+    adapted = adapters.attach(decoder, HealSpec(**{"block": BLOCK, "r": 4, **options}), 0)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name and parameter.requires_grad:
+                parameter.add_(0.05)
+    return whole, adapted, find_decoder(adapted), cut
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3_text"])
+def test_it_answers_as_the_unpruned_model_and_leaves_the_cut_one_as_it_was(family):
+    whole, adapted, decoder, cut = healed(family)
+    trained = {name for name, parameter in adapted.named_parameters() if parameter.requires_grad}
+    ids = torch.from_numpy(ROWS)
+    adapted.eval()
+    with torch.no_grad():
+        before = decoder.body(input_ids=ids, use_cache=False).last_hidden_state
+        expected = whole.base_model(input_ids=ids, use_cache=False, output_hidden_states=True)
+    adapted.train()
+    taught = Teacher(adapted, decoder, cut, junction=True)([0, 1, 2, 3], ROWS, None)
+    torch.testing.assert_close(taught.states, expected.last_hidden_state, rtol=2e-3, atol=2e-3)
+    torch.testing.assert_close(taught.behind, expected.hidden_states[BLOCK.stop], rtol=2e-3, atol=2e-3)
+    assert adapted.training
+    assert {name for name, parameter in adapted.named_parameters() if parameter.requires_grad} == trained
+    adapted.eval()
+    with torch.no_grad():
+        assert torch.equal(decoder.body(input_ids=ids, use_cache=False).last_hidden_state, before)
+    assert decoder.n_layers == families.N_LAYERS - BLOCK.size
+
+
+def test_what_is_kept_equals_what_is_asked_and_no_more_is_kept_than_may_be(monkeypatch):
+    _, adapted, decoder, cut = healed()
+    row = 2 * 12 * 32
+    one = Teacher(adapted, decoder, cut, kept_bytes=2 * row)
+    asked = one([0, 1, 2, 3], ROWS, None).states
+    assert one.kept_bytes == 0
+    monkeypatch.setattr(one, "_ask", None)  # from here on nothing can be asked
+    assert torch.equal(one([1, 0], ROWS[[1, 0]], None).states, asked[[1, 0]])
+    with pytest.raises(TypeError):
+        one([2], ROWS[[2]], None)
+
+
+def test_the_stream_behind_a_block_at_the_end():
+    model = families.build("llama")
+    decoder = find_decoder(model)
+    with teacher.stream_behind(decoder, Block(4, 2)) as seen, torch.no_grad():
+        states = teacher.run_rows(decoder, ROWS, None)
+    torch.testing.assert_close(decoder.norm(seen[0]), states)
+
+
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_documents_are_read_apart_or_it_is_said_that_they_are_not(family):
+    decoder = find_decoder(families.build(family))
+    one, two = ROWS[:1, :7], ROWS[1:2, :5]
+    positions = np.array([[*range(7), *range(5)]])
+    if not teacher.can_separate(decoder):
+        assert family in ("opt",)
+        return
+    with torch.no_grad():
+        together = teacher.run_rows(decoder, np.concatenate([one, two], axis=1), positions)
+        torch.testing.assert_close(together[:, 7:], teacher.run_rows(decoder, two, None), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(together[:, :7], teacher.run_rows(decoder, one, None), rtol=1e-3, atol=1e-3)
+
+
+def test_the_loss_trains_the_head_too_and_the_teacher_keeps_its_own():
+    _, _, decoder, _ = healed(method="partial", last_layers=1)
+    states, taught = (torch.randn(9, 32, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    targets = torch.from_numpy(ROWS[0, :9])
+    own = decoder.head.lora_B["default"].weight
+    loss = head_loss(decoder, states, targets, taught, 0.3)
+    (found,) = torch.autograd.grad(loss, own)
+    student = decoder.logits(states)
+    odds = decoder.head.base_layer(taught).float().softmax(-1).detach()
+    text = torch.nn.functional.cross_entropy(student, targets)
+    divergence = (odds * (odds.log() - student.log_softmax(-1))).sum(-1).mean()
+    expected = 0.7 * text + 0.3 * divergence
+    torch.testing.assert_close(loss, expected.float(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found, torch.autograd.grad(expected, own)[0], rtol=1e-3, atol=1e-6)
