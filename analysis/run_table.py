@@ -16,7 +16,7 @@ from analysis.results import (
     Point,
     SweepResult,
 )
-from analysis.specs import CorpusSpec
+from analysis.specs import CorpusSpec, ModelSpec
 
 KINDS = {"distances": "map", "sweep": "curve", "heal": "heal", "damage": "damage", "evaluate": "evaluation"}
 """Kinds of results that can be laid over each other, with the words for them."""
@@ -30,7 +30,8 @@ class Run:
 
     key: str
     """The fingerprint it is stored under."""
-    result: Measured
+    result: Any
+    """A `Measured` result."""
     precomputed: bool
     saved_at: float
     """Seconds since the epoch."""
@@ -45,7 +46,8 @@ class Run:
     @property
     def model(self) -> ModelFacts:
         """The model's size."""
-        return self.result.model
+        facts: ModelFacts = self.result.model
+        return facts
 
     @property
     def how(self) -> str:
@@ -65,7 +67,7 @@ class Run:
     def precision(self) -> str:
         """How the weights were held."""
         if isinstance(self.result, HealResult):
-            return self.result.precision
+            return str(self.result.precision)
         spec = self.result.spec.model
         return str(spec.dtype) if spec.quantization == "none" else f"{spec.quantization}, {spec.dtype}"
 
@@ -206,12 +208,70 @@ def labels(runs: Sequence[Run]) -> list[str]:
     return [" · ".join(part[i] for i in used or [0, 1]) for part in parts]
 
 
-def first_picks(runs: Sequence[Run], each: int = 2) -> list[str]:
-    """Ids of what is worth laying over each other at first: the first maps, and the first curves on the same questions."""
-    maps = [run for run in runs if run.result.kind == "distances"][:each]
-    curves = [run for run in runs if run.result.kind == "sweep"]
-    same = [run for run in curves if run.result.spec.benchmark == curves[0].result.spec.benchmark]
-    return [run.id for run in [*maps, *same[:each]]]
+def first_picks(runs: Sequence[Run], most: int = 3) -> list[str]:
+    """Ids of what is worth laying over each other at first.
+
+    The first map of each model and, where there is only one model, its first map of other texts; the same with curves by
+    `similarity` on the same questions, beside which one model's second curve is another strategy.
+
+    Args:
+        runs: in the order of preference.
+        most: models of each.
+    """
+    picks: list[str] = []
+    for kind in ("distances", "sweep"):
+        found = [run for run in runs if run.result.kind == kind]
+        found.sort(key=lambda run: (run.result.spec.model.quantization != "none", _is_other(run.result)))
+        if kind == "sweep" and found:
+            found = [run for run in found if run.result.spec.benchmark == found[0].result.spec.benchmark]
+        firsts = list({run.model.name: run for run in reversed(found)}.values())
+        chosen = [run for run in found if run in firsts][:most]
+        if len(chosen) == 1:
+            chosen += [run for run in found if (run.on, run.how) != (chosen[0].on, chosen[0].how)][:1]
+        picks += [run.id for run in chosen]
+    return picks
+
+
+def _is_other(result: Measured) -> bool:
+    return isinstance(result, SweepResult) and result.spec.strategy != "similarity"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A model of which something is stored."""
+
+    facts: ModelFacts
+    model: ModelSpec
+    """Its source and precision, as in the newest result of it."""
+    counts: dict[str, int]
+    """Results by kind, in the order of `KINDS`."""
+    sources: list[str]
+    """Where its weights lay, newest first."""
+    saved_at: float
+    """When the newest result was stored, seconds since the epoch; 0 where all are precomputed."""
+
+
+def models_seen(runs: Sequence[Run]) -> list[Seen]:
+    """The models behind results of any kind, told apart by their weights rather than their paths; newest first.
+
+    Args:
+        runs: may also hold what was read of a model alone (`InspectResult`), which is not counted.
+    """
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        spec = run.result.spec.model
+        groups.setdefault(spec.identity or f"{spec.source} {spec.revision}", []).append(run)
+    seen = []
+    for group in groups.values():
+        newest = sorted(group, key=lambda run: (run.precomputed, -run.saved_at))
+        counts = {kind: sum(run.result.kind == kind for run in group) for kind in KINDS}
+        plain = [run for run in newest if run.result.spec.model.quantization == "none"]
+        spec = (plain or newest)[0].result.spec.model
+        sources = list(dict.fromkeys(run.result.spec.model.source for run in newest))
+        times = [run.saved_at for run in group if not run.precomputed]
+        known = {kind: count for kind, count in counts.items() if count}
+        seen.append(Seen(newest[0].model, spec, known, sources, max(times, default=0.0)))
+    return sorted(seen, key=lambda one: -one.saved_at)
 
 
 def texts_read(result: Measured) -> CorpusSpec | None:

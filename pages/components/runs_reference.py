@@ -44,14 +44,19 @@ def columns(run: Run, reference: Run, fraction: float) -> dict[str, Any]:
 def differences(picked: list[Run], reference: Run, fraction: float) -> None:
     """Draw every number of the ticked runs as a difference from the reference, and say what has none."""
     others = [run for run in picked if run.id != reference.id]
-    name = run_table.labels([reference, *others])[0]
     st.subheader("Against the reference", anchor=False)
     if not others:
         st.info("Tick another run in the table to see how far it is from the reference.")
         return
     rows, reasons = [], {}
-    for run, label in zip(others, run_table.labels([reference, *others])[1:], strict=True):
-        found, why = _differences(run, reference, fraction)
+    answers = [_differences(run, reference, fraction) for run in others]
+    # Names are as short as they can be among what is listed together.
+    listed = [run for run, (found, _) in zip(others, answers, strict=True) if found]
+    name, *labels = run_table.labels([reference, *listed])
+    names = dict(zip([run.id for run in others], run_table.labels([reference, *others])[1:], strict=True))
+    names |= dict(zip([run.id for run in listed], labels, strict=True))
+    for run, (found, why) in zip(others, answers, strict=True):
+        label = names[run.id]
         for one in found:
             rows.append(
                 {
