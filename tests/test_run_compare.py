@@ -1,15 +1,11 @@
 """Differences from a reference: known answers, paired where the same was measured, refused where it was not."""
 
 import math
-import sys
 from dataclasses import replace
-from pathlib import Path
 
+import fakes
 import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).parent / "pages"))
-import fakes
 
 from analysis import run_compare
 from analysis.blocks import Block, blocks_up_to

@@ -1,13 +1,9 @@
 """Overlaid runs: relative depth, one chance line for each level, the reference dashed, differences centred on zero."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
-import pytest
-
-sys.path.append(str(Path(__file__).parent / "pages"))
 import fakes
+import pytest
 
 from analysis import run_figures
 from analysis.measures import ACCURACY, BITS, LOSS

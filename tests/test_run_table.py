@@ -1,13 +1,9 @@
 """Stored results as rows: key figures with known values, filters, names, and models told apart by their weights."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
-import pytest
-
-sys.path.append(str(Path(__file__).parent / "pages"))
 import fakes
+import pytest
 
 from analysis import run_table
 from analysis.run_table import Run

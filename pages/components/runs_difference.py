@@ -54,8 +54,8 @@ def _said(first: Drawn, second: Drawn) -> str:
     near = sum(a.start == b.start for a, b in half)
     shift = max((abs(a.start - b.start) for a, b in half), default=0)
     return (
-        words.plain(f"Teal: {first.name} finds the ends more alike; brown: {second.name} does.")
-        + f" On average the distance differs by {values.mean():+.4f} (mean of all blocks; half of them by less than "
+        f"Teal: {words.plain(first.name)} finds the ends more alike; brown: {words.plain(second.name)} does. "
+        f"On average the distance differs by {values.mean():+.4f} (mean of all blocks; half of them by less than "
         f"{np.median(np.abs(values)):.4f}). The same block is chosen for {same} of {len(pairs)} sizes, and for {near} of the "
         f"{len(half)} sizes up to half of the layers, where the choice moves by at most {shift} "
         f"layer{'' if shift == 1 else 's'}."

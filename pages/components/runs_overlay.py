@@ -39,7 +39,7 @@ def _split(drawn: list[Drawn], alike: Callable[[Drawn, Drawn], bool], why: str) 
     kept = [one for one in drawn if alike(drawn[0], one)]
     left = [one.name for one in drawn if one not in kept]
     if left:
-        st.caption(words.plain(f"Not drawn beside {drawn[0].name}: {', '.join(left)}; {why}"))
+        st.caption(f"Not drawn beside {words.plain(drawn[0].name)}: {words.plain(', '.join(left))}; {why}")
     return kept
 
 
@@ -99,13 +99,11 @@ def _say_questions(drawn: list[Drawn]) -> None:
     for one in drawn:
         if one.result.lines:
             levels[words.questions(one.result.spec.benchmark)] = one.result.lines.chance
-    said = ", ".join(f"{name} {chance:.0%}" for name, chance in levels.items())
+    said = words.plain(", ".join(f"{name} {chance:.0%}" for name, chance in levels.items()))
     if len(levels) > 1:
-        st.caption(
-            words.plain(f"Different questions: read each curve against its own chance line ({said}), not against others.")
-        )
+        st.caption(f"Different questions: read each curve against its own chance line ({said}), not against the others.")
     elif levels:
-        st.caption(words.plain(f"Dotted: chance, {said}. Bars: 95 % intervals (Wilson)."))
+        st.caption(f"Dotted: chance, {said}. Bars: 95 % intervals (Wilson).")
 
 
 def _heals(drawn: list[Drawn]) -> None:

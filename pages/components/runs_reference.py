@@ -78,7 +78,7 @@ def differences(picked: list[Run], reference: Run, fraction: float) -> None:
         formats = {"difference": "%+.4f", "95 % from": "%+.4f", "to": "%+.4f", "reference": "%.4f", "run's": "%.4f"}
         chart.table(rows, key="t-against", alt="Differences from the reference", file_name="against-reference", formats=formats)
     for why, labels in reasons.items():
-        st.caption(words.plain(f"{', '.join(labels)}: {why}"))
+        st.caption(f"{words.plain(', '.join(labels))}: {why}")
     st.caption(
         words.plain(f"Run minus reference ({name}).")
         + " Settled: the 95 % interval leaves out zero. Paired intervals resample "
