@@ -1,6 +1,6 @@
 """Plotly figures of several runs at once, on the share of the layers that is removed, so that models of any depth compare."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -32,6 +32,8 @@ HEALED_LOOKS = (
 """How heals are told apart: shades of the colour of healing."""
 _DASH = "7px,4px"
 _LEGEND_ROW = 18
+_SHORT_NAME = 30
+"""Letters of a name that fit into half of a chart's width."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,12 @@ class Drawn:
         """How its line and markers are drawn."""
         style = looks[self.look % len(looks)]
         colour = palette(dark).marker if self.pinned else style.shade(dark=dark)
+        symbol = style.symbol if self.look < len(looks) else f"{style.symbol}-open"
         return {
             "name": f"{escape(self.name)} (reference)" if self.pinned else escape(self.name),
             "mode": "lines+markers",
             "line": {"color": colour, "width": 2, "dash": _DASH if self.pinned else "solid"},
-            "marker": {"color": colour, "size": 6, "symbol": "x-thin-open" if self.pinned else style.symbol},
+            "marker": {"color": colour, "size": 6, "symbol": "x-thin-open" if self.pinned else symbol},
             "hovertemplate": "%{text}<extra></extra>",
         }
 
@@ -118,8 +121,10 @@ def score_curves(curves: Sequence[Drawn], measure: Measure, *, dark: bool = Fals
     """
     figure, colours = Figure(), palette(dark)
     if measure is ACCURACY:
-        for chance in sorted({drawn.result.lines.chance for drawn in curves if drawn.result.lines}):
-            add_level(figure, f"chance, {chance:.0%}", chance, colours.chance, "dot", ".1%")
+        # Sets that mix questions of three, four and five options have chances that differ in the fourth digit only.
+        levels = {f"{drawn.result.lines.chance:.1%}": drawn.result.lines.chance for drawn in curves if drawn.result.lines}
+        for said, chance in sorted(levels.items(), key=lambda level: level[1]):
+            add_level(figure, f"chance, {said}", chance, colours.chance, "dot", ".1%")
     for drawn in curves:
         result: SweepResult = drawn.result
         points = measure.points(result)
@@ -173,8 +178,8 @@ def recovery_bars(heals: Sequence[Drawn], *, dark: bool = False, height: int = 3
         points = (result.pruned.loss, result.healed.loss, result.unpruned.loss)
         figure.add_bar(
             x=[share], y=[look["name"]], orientation="h", name=look["name"], showlegend=False,
-            marker={"color": look["line"]["color"], "pattern": {"shape": "/" if drawn.pinned else ""}},
-            texttemplate=f"{share:.0%}", textposition="auto", cliponaxis=False,
+            marker={"color": look["line"]["color"]},
+            texttemplate=f"{share:.0%}", textposition="outside", cliponaxis=False,
             hovertemplate=f"{result.spec.block.describe()}<br>cut {points[0]:.3f}, healed {points[1]:.3f}, unpruned "
             f"{points[2]:.3f} nats per token<extra></extra>",
         )  # fmt: skip
@@ -182,7 +187,7 @@ def recovery_bars(heals: Sequence[Drawn], *, dark: bool = False, height: int = 3
     return finish(
         figure, height,
         x={"title": "share of the loss gap recovered", "tickformat": ".0%", "gridcolor": colours.grid,
-           "range": [min([0.0, *shares]) * 1.08, max([1.0, *shares]) * 1.04]},
+           "range": [min([0.0, *shares]) * 1.08, max([1.0, *shares]) * 1.15]},
         y={"autorange": "reversed", "automargin": True}, margin={"l": 8, "t": 12}, bargap=0.4,
     )  # fmt: skip
 
@@ -227,7 +232,7 @@ def difference_map(a: DistanceResult, b: DistanceResult, names: tuple[str, str],
         zmax=reach, xgap=0.6, ygap=0.6, name="difference",
         colorbar={
             "orientation": "h", "x": 1.0, "xanchor": "right", "y": 0.985, "yanchor": "top", "len": 0.5, "thickness": 10,
-            "outlinewidth": 0, "nticks": 5, "title": {"text": f"{first} minus {second}", "side": "top", "font": {"size": 12}},
+            "outlinewidth": 0, "nticks": 5, "title": {"text": "difference of distances", "side": "top", "font": {"size": 12}},
         },
     )  # fmt: skip
     return finish(
@@ -239,17 +244,15 @@ def difference_map(a: DistanceResult, b: DistanceResult, names: tuple[str, str],
 
 
 def _finish(figure: Figure, title: str, height: int, colours: Palette) -> Figure:
-    """Axes and a legend of two columns above the plot, whose height does not depend on the rows of the legend."""
-    rows = -(-_entries(figure.data) // 2)
+    """Axes and a legend above the plot, in two columns where names are short; the plot's height does not depend on its rows."""
+    names = [trace.name for trace in figure.data if trace.showlegend is not False]
+    columns = 2 if max(map(len, names), default=0) <= _SHORT_NAME else 1
+    rows = -(-len(names) // columns)
     return finish(
         figure,
         height + rows * _LEGEND_ROW,
         x={"title": "share of the layers removed, n/L", "tickformat": ".0%", "gridcolor": colours.grid, "range": [-0.02, 1.02]},
         y={"title": title, "gridcolor": colours.grid},
         margin={"t": 10 + rows * _LEGEND_ROW},
-        legend={"entrywidthmode": "fraction", "entrywidth": 0.5},
+        legend={"entrywidthmode": "fraction", "entrywidth": 1 / columns},
     )
-
-
-def _entries(traces: Iterable[Any]) -> int:
-    return sum(trace.showlegend is not False for trace in traces)

@@ -232,6 +232,13 @@ def first_picks(runs: Sequence[Run], most: int = 3) -> list[str]:
     return picks
 
 
+def shortened(names: Sequence[str]) -> list[str]:
+    """Names made by `labels`, some of them left out since, without the parts that all that are left share."""
+    parts = [name.split(" · ") for name in names]
+    used = [place for place, said in enumerate(zip(*parts, strict=False)) if len(set(said)) > 1]
+    return [" · ".join(part[place] for place in used) for part in parts] if used else list(names)
+
+
 def _is_other(result: Measured) -> bool:
     return isinstance(result, SweepResult) and result.spec.strategy != "similarity"
 

@@ -49,10 +49,24 @@ def test_every_set_of_questions_has_its_chance_line():
     curves = [Drawn(fakes.sweep(), "four options", 0), Drawn(fakes.sweep(), "again", 1), Drawn(two, "two options", 2)]
     figure = run_figures.score_curves(curves, ACCURACY)
     levels = [trace.name for trace in figure.data if trace.name.startswith("chance")]
-    assert levels == ["chance, 25%", "chance, 50%"]
+    assert levels == ["chance, 25.0%", "chance, 50.0%"]
     assert named(figure, "again").x[15] == 0.5
     assert not [trace for trace in run_figures.score_curves(curves, LOSS).data if trace.name.startswith("chance")]
     assert named(run_figures.score_curves(curves, BITS), "again").y[3] == fakes.sweep().points[3].bits_per_byte
+
+
+def test_more_runs_than_shades_still_look_different():
+    maps = [Drawn(small(), str(look), look) for look in range(2 * len(run_figures.LOOKS))]
+    traces = run_figures.distance_curves(maps).data
+    assert len({(trace.line.color, trace.marker.symbol) for trace in traces}) == len(maps)
+
+
+def test_a_legend_of_long_names_has_one_column_and_leaves_the_plot_its_height():
+    heights = []
+    for name in ("short", "a name that is far too long for half of the width"):
+        layout = run_figures.distance_curves([Drawn(small(), f"{name} {i}", i) for i in range(4)]).layout
+        heights.append((layout.height - layout.margin.t, layout.legend.entrywidth))
+    assert heights == [(heights[0][0], 0.5), (heights[0][0], 1)]
 
 
 def test_names_cannot_bring_markup():

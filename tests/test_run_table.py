@@ -73,6 +73,11 @@ def test_names_hold_only_what_differs():
     assert run_table.labels([]) == []
 
 
+def test_names_lose_what_those_left_share():
+    assert run_table.shortened(["a · C4 · float32", "a · C4 · 4bit"]) == ["float32", "4bit"]
+    assert run_table.shortened(["a · C4"]) == ["a · C4"]
+
+
 def test_names_are_never_the_same():
     twice = [run(fakes.distances()), replace(run(fakes.distances()), key="0123456789")]
     assert len(set(run_table.labels(twice))) == 2

@@ -1,9 +1,11 @@
 """Two maps of one model subtracted: other texts, another precision."""
 
+from dataclasses import replace
+
 import numpy as np
 import streamlit as st
 
-from analysis import run_figures
+from analysis import run_figures, run_table
 from analysis.run_figures import Drawn
 from pages.components import chart, state, words
 
@@ -14,11 +16,9 @@ def show(drawn: list[Drawn]) -> None:
     Args:
         drawn: maps of one metric.
     """
-    groups: dict[tuple, list[Drawn]] = {}
-    for one in drawn:
-        spec = one.result.spec.model
-        groups.setdefault((spec.identity or spec.source, one.result.n_layers), []).append(one)
-    usable = [one for group in groups.values() if len(group) > 1 for one in group]
+    several = [one for one in drawn if sum(_model(one) == _model(other) for other in drawn) > 1]
+    names = run_table.shortened([one.name for one in several])
+    usable = [replace(one, name=name) for one, name in zip(several, names, strict=True)]
     if not usable:
         if len(drawn) > 1:
             st.caption("A difference map needs two maps of the same model: tick one on other texts or in another precision.")
@@ -26,7 +26,7 @@ def show(drawn: list[Drawn]) -> None:
     left, right = st.columns([5, 4], gap="medium", vertical_alignment="center")
     with right:
         st.markdown("**What changes when only the texts or the precision change**")
-        first, second = _choice(usable, list(groups.values()))
+        first, second = _choice(usable)
         st.caption(_said(first, second))
     with left:
         figure = run_figures.difference_map(first.result, second.result, (first.name, second.name))
@@ -34,15 +34,20 @@ def show(drawn: list[Drawn]) -> None:
         chart.show(figure, key="runs-difference", alt=alt, file_name="map-difference")
 
 
-def _choice(usable: list[Drawn], groups: list[list[Drawn]]) -> tuple[Drawn, Drawn]:
-    """The two maps: by default the newest ticked one minus the reference."""
+def _choice(usable: list[Drawn]) -> tuple[Drawn, Drawn]:
+    """The two maps: at first the second one minus the first, which is the reference if one is pinned."""
     names = [one.name for one in usable]
     one, other = st.columns(2, gap="small")
-    index = one.selectbox("Map", range(len(usable)), 1, names.__getitem__, key=state.generation("runs-first", names))
-    partners = [o for group in groups if usable[index] in group for o in group if o is not usable[index]]
-    beside = [o.name for o in partners]
-    key = state.generation("runs-second", beside)
-    return usable[index], partners[other.selectbox("minus", range(len(partners)), 0, beside.__getitem__, key=key)]
+    first = usable[one.selectbox("Map", range(len(usable)), 1, names.__getitem__, key=state.generation("runs-first", names))]
+    partners = [partner for partner in usable if partner is not first and _model(partner) == _model(first)]
+    beside = [partner.name for partner in partners]
+    key = state.generation("runs-second", [first.name, *beside])
+    return first, partners[other.selectbox("minus", range(len(partners)), 0, beside.__getitem__, key=key)]
+
+
+def _model(drawn: Drawn) -> tuple[str, int]:
+    spec = drawn.result.spec.model
+    return spec.identity or spec.source, drawn.result.n_layers
 
 
 def _said(first: Drawn, second: Drawn) -> str:

@@ -37,7 +37,7 @@ def show(picked: list[Run], reference: Run | None) -> None:
 def _split(drawn: list[Drawn], alike: Callable[[Drawn, Drawn], bool], why: str) -> list[Drawn]:
     """Those that may share an axis with the first; the others are named."""
     kept = [one for one in drawn if alike(drawn[0], one)]
-    left = [one.name for one in drawn if one not in kept]
+    left = [one.name for one in drawn if not alike(drawn[0], one)]
     if left:
         st.caption(f"Not drawn beside {words.plain(drawn[0].name)}: {words.plain(', '.join(left))}; {why}")
     return kept
