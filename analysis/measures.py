@@ -31,7 +31,7 @@ class Measure:
 
     def error(self, point: Point) -> float:
         """One standard error; 0 where none is known."""
-        return getattr(point, f"{self.field}_stderr") or 0.0
+        return getattr(point, f"{self.field}_stderr", None) or 0.0
 
     def interval(self, point: Point) -> tuple[float, float]:
         """What is shaded: the 95 % interval of an accuracy, one standard error to both sides of a loss."""
@@ -74,6 +74,8 @@ class Measure:
 
 ACCURACY = Measure("acc", "accuracy", "accuracy", ".0%", ".1%", ".1%", "questions")
 LOSS = Measure("loss", "loss", "loss, nats per token", "", ".3f", ".2f", "texts")
+BITS = Measure("bits_per_byte", "loss", "loss, bits per byte", "", ".3f", ".2f", "texts")
+"""The loss where vocabularies differ, so that tokens do; without an error of its own."""
 
 
 def add_levels(figure: Figure, lines: Lines | None, colours: Palette) -> None:

@@ -1,6 +1,5 @@
 """From a `ModelSpec` to a model that is ready to be measured; safetensors or GGUF only, never remote code."""
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass, replace
@@ -30,7 +29,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from analysis import architecture, machine, starter
+from analysis import architecture, identities, machine, starter
 from analysis.architecture import Decoder
 from analysis.errors import ModelNotFoundError, NotEnoughMemoryError, SpecError, UnsupportedModelError
 from analysis.progress import OnProgress, Progress, ignore
@@ -110,7 +109,7 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
         return Source(file.parent, file.name, starter.NAME, identity)
     path = Path(spec.source).expanduser()
     if path.is_file() and path.suffix == ".gguf":
-        return Source(path.parent, path.name, path.stem, f"gguf:{_digest([path])}")
+        return Source(path.parent, path.name, path.stem, identities.of_file(path))
     if path.is_dir():
         return _local_folder(path)
     if path.is_absolute() or spec.source.startswith((".", "~")) or path.suffix == ".gguf" or not _HUB_ID.match(spec.source):
@@ -136,20 +135,7 @@ def _local_folder(path: Path) -> Source:
                 f"convert them with `save_pretrained(..., safe_serialization=True)` in an environment you trust."
             )
         raise ModelNotFoundError(f"The folder {path} has a config.json but no .safetensors weights; add them.")
-    return Source(path, None, path.name, f"files:{_digest([path / 'config.json', *weights])}")
-
-
-def _digest(files: list[Path]) -> str:
-    """Identify files by name, size and sixteen samples of their content: whole for small ones, fast for huge ones."""
-    digest = hashlib.sha256()
-    for file in files:
-        size = file.stat().st_size
-        digest.update(f"{file.name}:{size}".encode())
-        with file.open("rb") as stream:
-            for index in range(16):
-                stream.seek(index * max(0, size - (1 << 16)) // 15)
-                digest.update(stream.read(1 << 16))
-    return digest.hexdigest()[:24]
+    return Source(path, None, path.name, identities.of_folder(path))
 
 
 def _hub(spec: ModelSpec, on_progress: OnProgress, *, weights: bool) -> Source:

@@ -5,7 +5,7 @@ import streamlit as st
 from analysis import starter
 from analysis.errors import LayerscopeError
 from analysis.specs import InspectSpec, ModelSpec
-from pages.components import frame, guard, header, inspection, model_facts, model_source, start, state, theme
+from pages.components import frame, guard, header, inspection, model_facts, model_list, model_source, start, state, theme
 
 frame.require()
 
@@ -71,3 +71,4 @@ with guard.errors_shown():
                 model_facts.show(facts)
         elif wanted is not None and wanted.source != "starter":
             st.info("Click **Check this model**: its configuration is read and compared with the memory that is free.")
+    model_list.show()

@@ -18,7 +18,7 @@ RANKS = {
     name: rank
     for rank, names in enumerate(
         [
-            ("errors", "progress"),
+            ("errors", "progress", "identities"),
             ("spec",),
             ("blocks",),
             ("specs", "storage"),
@@ -27,8 +27,9 @@ RANKS = {
             ("machine", "starter", "selection", "cost", "distances", "jobs", "tasks", "question_rows", "uncertainty"),
             ("overlap",),
             ("drawing",),
-            ("question_files", "measures", "map_figures"),
-            ("figures", "heal_figures"),
+            ("question_files", "measures", "map_figures", "run_table"),
+            ("figures", "heal_figures", "run_compare"),
+            ("run_figures",),
             ("architecture", "benchmarks", "corpora"),
             ("models", "pruning", "hidden_states", "packing", "prefix_trees", "packed_attention"),
             ("scoring", "material"),
@@ -65,6 +66,10 @@ TORCH_FREE = (
     "heal_figures",
     "measures",
     "map_figures",
+    "identities",
+    "run_table",
+    "run_compare",
+    "run_figures",
     "uncertainty",
     "jobs",
     "recipes",

@@ -18,4 +18,8 @@ def show(title: str, question: str) -> DeltaGenerator:
     with left.container(gap=None):
         st.title(title, anchor=False)
         st.caption(f"{question} · {words.plain(', '.join(about))}")
+        other = len(library.of_other_weights(model))
+        if other:
+            them = "1 stored result of this name is" if other == 1 else f"{other} stored results of this name are"
+            st.caption(f":material/info: {them} of other weights than those that lie there now, and not shown.")
     return right.container(horizontal=True, gap="small", horizontal_alignment="right", vertical_alignment="center")

@@ -1,12 +1,14 @@
 """Results on disk, read once per change and shared by all sessions."""
 
+import contextlib
+import functools
 from dataclasses import dataclass, replace
 from typing import Any
 
 import streamlit as st
 
-from analysis import storage
-from analysis.errors import CorruptResultError
+from analysis import identities, starter, storage
+from analysis.errors import CorruptResultError, ModelNotFoundError
 from analysis.result import Result
 from analysis.results import RESULTS
 from analysis.specs import ModelSpec
@@ -32,19 +34,22 @@ def find(kind: str, model: ModelSpec | None = None, *, any_precision: bool = Fal
 
     Args:
         kind: a key of `results.RESULTS`.
-        model: only results of the same weights and quantization; those in the asked-for dtype come first.
+        model: only results of the same weights, wherever they lay, and the same quantization; those in the asked-for dtype
+            come first.
         any_precision: also those in another quantization.
     """
     found = _read_all(kind, _stamps(kind))
     if model is None:
         return list(found)
-    same = [entry for entry in found if _is_of(entry.result, model, any_precision)]
+    now = identity(model)
+    same = [entry for entry in found if _is_of(entry.result, model, now, any_precision)]
 
-    def order(entry: Found) -> tuple[bool, bool, str]:
+    def order(entry: Found) -> tuple[bool, bool, bool, str]:
+        elsewhere = entry.result.spec.model.source != model.source
         other_dtype = model.dtype not in ("auto", entry.result.spec.model.dtype)
         # Committed files carry the time of the checkout: among precomputed maps the paper's C4 comes first.
         texts = entry.result.spec.corpus.source if entry.precomputed and kind == "distances" else ""
-        return other_dtype, entry.precomputed, texts
+        return elsewhere, other_dtype, entry.precomputed, texts
 
     return sorted(same, key=order)
 
@@ -54,11 +59,49 @@ def by_key(kind: str, key: str | None) -> Found | None:
     return next((entry for entry in find(kind) if entry.key == key), None)
 
 
-def _is_of(result: Result, model: ModelSpec, any_precision: bool) -> bool:
+def identity(model: ModelSpec) -> str:
+    """What the model's weights are now, found without loading them; "" where that is not known."""
+    if model.source == "starter":
+        with contextlib.suppress(ModelNotFoundError):
+            return _starter_identity()
+        return ""
+    stamps = identities.stamps(model.source)
+    if stamps:
+        return _identity_here(model.source, stamps)
+    # A hub id, or files that are gone: what the newest result of it was measured on.
+    own = [entry for kind in RESULTS for entry in find(kind) if _is_named(entry.result, model) and not entry.precomputed]
+    known = [entry for entry in own if entry.result.spec.model.identity]
+    return max(known, key=lambda entry: entry.saved_at).result.spec.model.identity if known else ""
+
+
+def of_other_weights(model: ModelSpec) -> list[Found]:
+    """Results that were measured under this name or path when other weights lay there; pages do not show them."""
+    now = identity(model)
+    named = [entry for kind in RESULTS for entry in find(kind) if kind != "inspect" and _is_named(entry.result, model)]
+    return [entry for entry in named if now and entry.result.spec.model.identity not in ("", now)]
+
+
+def _is_of(result: Result, model: ModelSpec, now: str, any_precision: bool) -> bool:
     own = result.spec.model
-    if own.source != model.source or (model.revision or None) != (own.revision or None):
-        return False
-    return any_precision or own.quantization == model.quantization
+    same = own.identity == now if own.identity and now else _is_named(result, model)
+    return same and (any_precision or own.quantization == model.quantization)
+
+
+def _is_named(result: Result, model: ModelSpec) -> bool:
+    own = result.spec.model
+    return own.source == model.source and (own.revision or None) == (model.revision or None)
+
+
+@functools.lru_cache(maxsize=1)
+def _starter_identity() -> str:
+    """Asked once: packages do not change under a running server."""
+    return starter.model_identity()
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _identity_here(source: str, stamps: identities.Stamps) -> str:
+    """Samples of the files are read again only when their sizes or times change."""
+    return identities.here(source)
 
 
 def _stamps(kind: str) -> Stamps:

@@ -46,6 +46,12 @@ def show() -> ModelSpec | None:
     return ModelSpec(source=source, dtype=dtype, device=device, quantization=quantization)
 
 
+def forget() -> None:
+    """Let the form begin afresh with the current model; only in a callback, before the form is drawn."""
+    for key in ("source-kind", "dtype", "device", "quantization", *(f"source-{kind}" for kind in KINDS)):
+        st.session_state.pop(key, None)
+
+
 def _kind(source: str) -> str:
     if source == "starter":
         return KINDS[0]

@@ -1,5 +1,6 @@
 """What a session has chosen, kept through page changes and in the address."""
 
+import re
 from dataclasses import fields, replace
 
 import streamlit as st
@@ -10,6 +11,7 @@ from analysis.specs import STRATEGIES, ModelSpec
 _DEFAULT = ModelSpec()
 _IN_URL = {"model": "source", "revision": "revision", "dtype": "dtype", "device": "device", "quantization": "quantization"}
 DEFAULT_N = 5
+_RUN = re.compile(r"[a-z]+:[0-9a-f]{20}")
 _REMEMBERED = 20
 """Choices kept per kind: one for each strategy, so that going back to a strategy shows its curve again."""
 
@@ -65,6 +67,20 @@ def choose_strategy(strategy: str) -> None:
     sync_url()
 
 
+def pinned() -> str:
+    """The run that others are compared with, as KIND:KEY; "" without one."""
+    if "pinned" not in st.session_state:
+        text = st.query_params.get("pin", "")
+        st.session_state["pinned"] = text if _RUN.fullmatch(text) else ""
+    return st.session_state["pinned"]
+
+
+def pin(run: str) -> None:
+    """Make this run, KIND:KEY, the reference of all others; "" for none."""
+    st.session_state["pinned"] = run
+    sync_url()
+
+
 def sync_url() -> None:
     """Write the whole choice into the address, so that a reload or a copied link shows the same."""
     model = current_model()
@@ -76,6 +92,8 @@ def sync_url() -> None:
             wanted[name_] = value
     if strategy() != STRATEGIES[0]:
         wanted["strategy"] = strategy()
+    if pinned():
+        wanted["pin"] = pinned()
     if st.query_params.to_dict() != wanted:
         st.query_params.from_dict(wanted)
 
@@ -106,3 +124,25 @@ def pick_result(kind: str, label: str, names: dict[str, str], shown: str) -> Non
             show_result(kind, st.session_state[widget])
 
     st.selectbox(label, list(names), list(names).index(shown), format_func=names.get, key=widget, on_change=pick)
+
+
+def look(group: str, name: str, present: list[str]) -> int:
+    """The number of the shade in which something is drawn: the lowest free one, kept for as long as it is drawn.
+
+    Args:
+        group: where shades are told apart.
+        name: what is drawn.
+        present: all that is drawn in the group.
+    """
+    looks: dict[str, int] = st.session_state.setdefault(f"looks-{group}", {})
+    for gone in set(looks) - set(present):
+        del looks[gone]
+    return looks.setdefault(name, next(number for number in range(len(looks) + 1) if number not in looks.values()))
+
+
+def generation(name: str, content: list[str]) -> str:
+    """The key of a widget that begins afresh whenever what it offers has changed."""
+    last, count = st.session_state.get(f"generation-{name}", (content, 0))
+    count += last != content
+    st.session_state[f"generation-{name}"] = (content, count)
+    return f"{name}-{count}"

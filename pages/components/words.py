@@ -3,8 +3,9 @@
 import re
 import time
 
-from analysis import benchmarks
+from analysis import benchmarks, run_table
 from analysis.results import DistanceResult, Point, SweepResult
+from analysis.run_table import Measured
 from analysis.specs import BenchmarkSpec, CorpusSpec, HealSpec, SweepSpec
 from analysis.tasks import TASKS
 from pages.components import uploads
@@ -112,6 +113,18 @@ def other_losses(point: Point | None) -> str:
 def texts(corpus: CorpusSpec) -> str:
     """Which texts, in two words."""
     return TEXT_NAMES.get(corpus.source, corpus.source.rsplit("/", 1)[-1][:20])
+
+
+def measured_on(result: Measured) -> str:
+    """Which questions and texts a result rests on, and how many."""
+    benchmark, corpus = getattr(result.spec, "benchmark", None), run_table.texts_read(result)
+    said = []
+    if benchmark is not None:
+        shots = f", {benchmark.shots}-shot" if benchmark.shots else ""
+        said.append(f"{questions(benchmark)} × {benchmark.limit or 'all'}{shots}")
+    if corpus is not None:
+        said.append(f"{texts(corpus)} {corpus.n_texts} × {corpus.seq_len}")
+    return "; ".join(said) or "nothing"
 
 
 def heal_length(spec: HealSpec) -> str:

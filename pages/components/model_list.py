@@ -1,0 +1,85 @@
+"""The models that something is stored of, each with one click to make it the current one."""
+
+from dataclasses import replace
+
+import streamlit as st
+
+from analysis import run_table
+from analysis.results import RESULTS
+from analysis.run_table import Run, Seen
+from analysis.specs import ModelSpec
+from pages.components import library, model_source, state, words
+
+_SHOWN = 6
+_COUNTED = {"distances": "map", "sweep": "curve", "heal": "heal", "damage": "damage map", "evaluate": "evaluation"}
+
+
+def show() -> None:
+    """Draw the list; nothing while no model was looked at."""
+    seen = models()
+    if not seen:
+        return
+    st.subheader("Models you have looked at", anchor=False)
+    current = state.current_model()
+    now = library.identity(current)
+    for index, one in enumerate(seen[:_SHOWN]):
+        _row(one, index, current, now)
+    if len(seen) > _SHOWN:
+        with st.expander(f"{len(seen) - _SHOWN} more"):
+            for index, one in enumerate(seen[_SHOWN:], start=_SHOWN):
+                _row(one, index, current, now)
+
+
+def models() -> list[Seen]:
+    """One entry for each set of weights, whatever paths it lay at."""
+    return run_table.models_seen(
+        [
+            Run(entry.key, entry.result, entry.precomputed, entry.saved_at, "")
+            for kind in RESULTS
+            for entry in library.find(kind)
+        ]
+    )
+
+
+def _row(one: Seen, index: int, current: ModelSpec, now: str) -> None:
+    model = usable(one)
+    is_current = bool(now) and now == one.model.identity or (not now and model is not None and model.source == current.source)
+    with st.container(
+        border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"
+    ):
+        with st.container(gap=None, width=520):
+            facts = one.facts
+            size = f"{facts.n_layers} layers, {words.count(facts.n_parameters)} parameters"
+            st.markdown(f"**{words.plain(facts.name)}** · {size}")
+            st.caption(words.plain(_said(one, model)))
+        st.button(
+            "In use" if is_current else "Use", key=f"use-seen-{index}", disabled=is_current or model is None,
+            help=words.plain(one.sources[0]), icon=":material/check:" if is_current else None, on_click=_use, args=(model,),
+        )  # fmt: skip
+
+
+def _use(model: ModelSpec) -> None:
+    """Make it the current model, and what the form above shows: it was looked at before, so it is read again at once."""
+    state.use_model(model)
+    model_source.forget()
+    st.session_state.setdefault("checked-models", set()).add(model.source)
+
+
+def usable(one: Seen) -> ModelSpec | None:
+    """The model as it can be asked for now: at a path where its weights still are, or else by the name it was last read under.
+
+    None where other weights lie at every path that it was measured at.
+    """
+    candidates = [replace(one.model, source=source, device="auto", dtype="auto", identity="") for source in one.sources]
+    known = {model.source: library.identity(model) for model in candidates}
+    fitting = [model for model in candidates if known[model.source] in ("", one.model.identity) or not one.model.identity]
+    return next(iter(fitting), None)
+
+
+def _said(one: Seen, model: ModelSpec | None) -> str:
+    counts = [f"{count} {_COUNTED[kind]}{'' if count == 1 else 's'}" for kind, count in one.counts.items()]
+    said = ", ".join(counts) or "nothing measured yet"
+    if model is None:
+        return f"{said}. These results are of other weights than those that lie at {one.sources[0]} now."
+    when = f", last {words.date(one.saved_at)}" if one.saved_at else ", precomputed"
+    return said + when

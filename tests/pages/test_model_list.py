@@ -1,0 +1,100 @@
+"""Models you have looked at: found by their weights, one click away, and never mixed up when weights are exchanged."""
+
+import shutil
+from dataclasses import replace
+
+import fakes
+import pytest
+from seen import texts
+
+from analysis import identities, starter
+from analysis.specs import ModelSpec
+from pages.components import inspection, library
+
+
+@pytest.fixture(autouse=True)
+def _without_loading(monkeypatch):
+    monkeypatch.setattr(inspection, "of", lambda model: fakes.inspect())
+    monkeypatch.setattr(starter, "is_installed", lambda: True)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder that looks like a model; nothing reads more than its bytes."""
+    made = tmp_path / "mine"
+    made.mkdir()
+    (made / "config.json").write_text("{}")
+    (made / "model.safetensors").write_bytes(b"first weights")
+    return made
+
+
+def result_of(folder, result=None):
+    made = result or fakes.distances()
+    model = replace(fakes.MODEL, source=str(folder), identity=identities.here(str(folder)))
+    return replace(made, spec=replace(made.spec, model=model), model=replace(fakes.FACTS, name="mine", n_layers=12))
+
+
+def test_nothing_was_looked_at_yet(app):
+    assert "Models you have looked at" not in [item.value for item in app("pages/model.py").subheader]
+
+
+def test_a_model_is_one_click_away(app, folder):
+    fakes.sweep().save()
+    result_of(folder).save()
+    at = app("pages/model.py")
+    said = texts(at)
+    assert "**mine** · 12 layers" in said
+    assert "1 map, last" in said
+    assert [b.label for b in at.button if b.key.startswith("use-seen")].count("In use") == 1
+    next(b for b in at.button if b.key.startswith("use-seen") and b.label == "Use").click().run()
+    assert not at.exception
+    assert at.session_state["model"] == ModelSpec(str(folder))
+    assert at.query_params["model"] == str(folder)
+    assert at.text_input(key="source-Folder").value == str(folder)
+    assert next(b for b in at.button if b.label == "Use").key.startswith("use-seen")
+
+
+def test_exchanged_weights_leave_their_results_behind(app, folder, ui_cache):
+    old = result_of(folder)
+    old.save()
+    model = ModelSpec(str(folder))
+    assert [entry.result for entry in library.find("distances", model)] == [old]
+    (folder / "model.safetensors").write_bytes(b"other weights!")
+    assert library.find("distances", model) == []
+    assert [entry.result for entry in library.of_other_weights(model)] == [old]
+    at = app("pages/model.py", model=str(folder))
+    assert "1 stored result of this name is of other weights" in texts(at)
+    assert "These results are of other weights than those that lie at" in texts(at)
+    assert all(b.disabled for b in at.button if b.key.startswith("use-seen"))
+    new = result_of(folder)
+    new.save()
+    assert [entry.result.spec for entry in library.find("distances", model)] == [new.spec]
+
+
+def test_moved_weights_keep_their_results(ui_cache, folder, tmp_path):
+    result_of(folder).save()
+    moved = tmp_path / "moved"
+    shutil.move(folder, moved)
+    assert len(library.find("distances", ModelSpec(str(moved)))) == 1
+    # The files are gone from the old path, and what was measured there can still be looked at.
+    assert len(library.find("distances", ModelSpec(str(folder)))) == 1
+    assert library.of_other_weights(ModelSpec(str(folder))) == []
+
+
+def test_a_hub_id_is_what_was_last_measured_of_it(ui_cache, monkeypatch):
+    model = ModelSpec("someone/model")
+    for number, identity in enumerate(("hub:old", "hub:new")):
+        made = replace(fakes.distances(), n_texts=number)
+        made = replace(made, spec=replace(made.spec, model=replace(fakes.MODEL, source=model.source, identity=identity)))
+        made.save()
+    stored = sorted(library.find("distances"), key=lambda entry: entry.saved_at)
+    assert library.identity(model) == stored[-1].result.spec.model.identity
+    assert len(library.find("distances", model)) == 1
+    assert len(library.of_other_weights(model)) == 1
+
+
+def test_results_that_do_not_know_their_weights_go_by_name(ui_cache):
+    made = fakes.distances()
+    replace(made, spec=replace(made.spec, model=replace(fakes.MODEL, identity=""))).save()
+    assert len(library.find("distances", ModelSpec())) == 1
+    assert library.of_other_weights(ModelSpec()) == []

@@ -1,0 +1,220 @@
+"""Runs overlaid: nothing stored, one run, many, one pinned, and runs that cannot be compared."""
+
+import json
+from dataclasses import replace
+
+import fakes
+import pytest
+from seen import figures, texts, trace
+from streamlit.testing.v1 import AppTest
+
+from analysis.specs import BenchmarkSpec, CorpusSpec
+
+SCRIPT = """
+from pages.components import runs_view, state
+state.sync_url()
+runs_view.show(state.current_model())
+"""
+
+
+@pytest.fixture
+def view(ui_cache):
+    """A function that opens a page with nothing but the runs on it."""
+
+    def open_view(**query) -> AppTest:
+        at = AppTest.from_string(SCRIPT, default_timeout=30)
+        at.query_params.update(query)
+        at.run()
+        assert not at.exception
+        return at
+
+    return open_view
+
+
+def pin(result) -> str:
+    return f"{result.kind}:{result.spec.fingerprint()}"
+
+
+def on_wiki(**changes):
+    made = fakes.distances()
+    mean = [[value + 0.01 for value in row] for row in made.mean]
+    best = [replace(one, distance=one.distance + 0.01) for one in made.best]
+    spec = replace(made.spec, corpus=CorpusSpec("wiki", identity="w"))
+    return replace(made, spec=spec, mean=mean, best=best, **changes)
+
+
+def small(**changes):
+    """A map of another, smaller model."""
+    made = fakes.distances()
+    facts = replace(fakes.FACTS, name="Small", n_layers=10, vocab_size=32_000)
+    spec = replace(made.spec, model=replace(fakes.MODEL, source="/models/small", identity="files:small"))
+    mean = [[0.1 + 0.01 * n + 0.001 * start for start in range(10 - n + 1)] for n in range(1, 11)]
+    best = [replace(made.best[n - 1], start=0, distance=mean[n - 1][0]) for n in range(1, 10)]
+    stderr = [[0.01] * len(row) for row in mean]
+    return replace(made, spec=spec, model=facts, n_layers=10, mean=mean, best=best, stderr=stderr, **changes)
+
+
+def table(at, key="runs-table-0"):
+    return next(element.value for element in at.dataframe if f"-{key}" in element.proto.id)
+
+
+def tick(at, *rows, key="runs-table-0"):
+    at.session_state[key] = {"selection": {"rows": list(rows), "columns": [], "cells": []}}
+    return at.run()
+
+
+def test_empty_says_where_the_first_run_comes_from(view, monkeypatch):
+    import streamlit as st
+
+    linked = []
+    monkeypatch.setattr(st, "page_link", lambda page, **rest: linked.append(page))
+    assert "Nothing has been measured yet" in texts(view())
+    assert linked == ["pages/explore.py"]
+
+
+def test_one_run_is_drawn_at_once_and_can_be_taken_as_json(view):
+    fakes.distances().save()
+    at = view()
+    assert list(table(at)["measured on"]) == ["C4 32 × 256"]
+    assert {"runs-distance", "runs-path"} <= set(figures(at))
+    assert "runs-difference" not in figures(at)
+    json_button, csv_button = (next(b for b in at.get("download_button") if b.proto.id.endswith(k)) for k in ("json", "csv"))
+    assert not json_button.proto.disabled
+    assert not csv_button.proto.disabled
+
+
+def test_models_of_two_depths_stand_on_relative_depth(view):
+    fakes.distances().save()
+    small().save()
+    at = view()
+    drawn = figures(at)["runs-distance"]
+    assert {item["name"] for item in drawn["data"]} == {"SmolLM2-135M-Instruct", "Small"}
+    assert trace(drawn, "Small")["x"][4] == 0.5
+    assert "needs two maps of the same model" in texts(at)
+
+
+def test_two_maps_of_one_model_are_subtracted(view, precomputed):
+    precomputed(fakes.distances())
+    on_wiki().save()
+    at = view()
+    heat = figures(at)["runs-difference"]["data"][0]
+    assert heat["zmin"] == -heat["zmax"]
+    assert "The same block is chosen for 29 of 29 sizes" in texts(at)
+    assert "precomputed" in list(table(at)["saved"])
+
+
+def test_filters_hide_rows_but_keep_what_is_drawn(view):
+    for result in (fakes.distances(), fakes.sweep(), fakes.sweep(strategy="deepest"), fakes.heal(), fakes.damage()):
+        result.save()
+    at = view()
+    assert len(table(at)) == 5
+    at.button_group(key="runs-kind").set_value("heal").run()
+    assert list(table(at, "runs-table-1")["kind"]) == ["heal"]
+    assert "runs-accuracy" in figures(at)
+    tick(at, 0, key="runs-table-1")
+    assert {"runs-accuracy", "runs-heals", "runs-recovered"} <= set(figures(at))
+    at.text_input(key="runs-search").set_value("no such run").run()
+    assert "No run passes these filters" in texts(at)
+    assert "runs-heals" in figures(at)
+
+
+def test_nothing_ticked_says_what_to_tick(view):
+    fakes.distances().save()
+    at = tick(view(), *())
+    assert "Tick the runs in the table" in texts(at)
+
+
+def test_a_pin_is_drawn_dashed_compared_and_in_the_address(view):
+    reference, other = fakes.sweep(answers=True), fakes.sweep(strategy="deepest", answers=True)
+    reference.save()
+    other.save()
+    at = view()
+    (choice,) = [box for box in at.selectbox if box.label == "Reference"]
+    choice.set_value(pin(reference)).run()
+    assert at.query_params["pin"] == pin(reference)
+    drawn = figures(at)["runs-accuracy"]
+    dashes = {item["name"]: item["line"]["dash"] for item in drawn["data"]}
+    assert dashes["similarity (reference)"] not in ("solid", "dot")
+    assert dashes["deepest"] == "solid"
+    rows = next(element.value for element in at.dataframe if "settled" in element.value)
+    accuracy = rows[rows["quantity"] == "accuracy"].iloc[0]
+    assert accuracy["difference"] == pytest.approx(other.points[6].acc - reference.points[6].acc)
+    assert accuracy["interval"].startswith("paired, 100 questions")
+    shown = table(at, "runs-table-0")
+    assert set(shown["basis"]) == {"is the reference", f"accuracy: {accuracy['interval']}"}
+
+
+def test_a_pinned_run_stays_when_it_is_not_ticked(view):
+    fakes.distances().save()
+    on_wiki().save()
+    at = view(pin=pin(fakes.distances()))
+    tick(at, *())
+    names = [item["name"] for item in figures(at)["runs-distance"]["data"]]
+    assert len(names) == 1
+    assert names[0].endswith("(reference)")
+    assert "Tick another run" in texts(at)
+
+
+@pytest.mark.parametrize("text", ["distances:" + "0" * 20, "heal:" + "a" * 20])
+def test_a_pin_that_is_not_stored_is_named(view, text):
+    fakes.distances().save()
+    assert "is not stored here" in texts(view(pin=text))
+
+
+def test_a_pin_that_is_none_is_ignored(view):
+    fakes.distances().save()
+    at = view(pin="../../etc/passwd")
+    assert "pin" not in at.query_params
+    assert "not stored here" not in texts(at)
+
+
+def test_what_cannot_be_compared_is_named_in_a_sentence(view):
+    one = fakes.sweep()
+    two = replace(one, spec=replace(one.spec, benchmark=BenchmarkSpec("piqa", identity="p"), loss_corpus=CorpusSpec("c4")))
+    metric = replace(fakes.distances(), spec=replace(fakes.distances().spec, metric="relative-l2"))
+    for result in (one, two, fakes.distances(), metric):
+        result.save()
+    at = tick(view(), 0, 1, 2, 3)
+    said = texts(at)
+    assert "Different questions: read each curve against its own chance line" in said
+    assert "their loss is on other texts" in said
+    assert "they measure another distance" in said
+    assert len(figures(at)["runs-distance"]["data"]) == 1
+    assert len(figures(at)["runs-loss"]["data"]) == 1
+
+
+def test_another_vocabulary_is_drawn_in_bits_per_byte(view):
+    one = fakes.sweep()
+    model = replace(fakes.MODEL, source="/models/small", identity="files:small")
+    two = replace(one, spec=replace(one.spec, model=model), model=replace(fakes.FACTS, name="Small", vocab_size=32_000))
+    one.save()
+    two.save()
+    at = view()
+    assert figures(at)["runs-loss"]["layout"]["yaxis"]["title"]["text"] == "loss, bits per byte"
+    assert "different vocabularies" in texts(at)
+
+
+def test_two_real_models_of_different_depth_offline(view, cache, tokenizer, tmp_path, monkeypatch):
+    """Demo models that anyone can make: random ones of two families, measured by the program itself."""
+    from families import build
+
+    from analysis import distance_map, storage, sweep
+    from analysis.specs import DistanceSpec, ModelSpec, SweepSpec
+
+    monkeypatch.setattr(storage, "precomputed_dir", lambda: tmp_path / "none")
+    for family, n_layers in (("llama", 4), ("qwen3", 7)):
+        folder = tmp_path / f"{family}-{n_layers}"
+        build(family, vocab_size=len(tokenizer), n_layers=n_layers).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        model = ModelSpec(str(folder), dtype="float32", device="cpu")
+        distances = DistanceSpec(model, CorpusSpec(n_texts=4, seq_len=32))
+        distance_map.run(distances)
+        corpus = CorpusSpec("wiki", n_texts=2, seq_len=32, split="validation")
+        sweep.run(SweepSpec(model, BenchmarkSpec(limit=4), corpus, distances))
+    at = view()
+    for chart in ("runs-distance", "runs-path", "runs-accuracy", "runs-loss"):
+        drawn = figures(at)[chart]
+        assert max(trace(drawn, "llama-4")["x"]) <= 1
+        assert {"llama-4", "qwen3-7"} <= {item["name"] for item in drawn["data"]}
+    assert trace(figures(at)["runs-distance"], "qwen3-7")["x"] == pytest.approx([n / 7 for n in range(1, 7)])
+    assert json.dumps(figures(at)["runs-loss"])
