@@ -130,19 +130,23 @@ _IN_PIXELS = {
 _ALWAYS_IN_PIXELS = ("arrowwidth", "xshift", "yshift")
 
 
-def enlarged(figure: Figure, factor: float, *, height: float) -> Figure:
-    """The same chart for readers farther away: lettering, margins, lines and marks grow; what they show does not change.
+def enlarged(figure: Figure, factor: float) -> Figure:
+    """The same chart for readers farther away: lettering, margins, lines and marks grow, and what they show does not change.
+
+    The plot itself keeps its height, since a projector is wide and not high; only the margins add to the whole.
 
     Args:
         figure: any chart of this program.
         factor: how much they grow; above 1 to enlarge.
-        height: how much the whole grows; less than `factor` where a screen is wide but not high.
     """
     drawn = figure.to_plotly_json()
     layout = {name: value for name, value in drawn["layout"].items() if name != "template"}
     grown = Figure(_grown({"data": drawn["data"], "layout": layout}, factor, ""))
     margin = {side: round(length * factor) for side, length in layout.get("margin", {}).items()}
-    return grown.update_layout(margin=margin, height=round(layout["height"] * height) if "height" in layout else None)
+    if "height" in layout:
+        added = sum(margin.get(side, 0) - layout["margin"].get(side, 0) for side in ("t", "b")) if margin else 0
+        grown.update_layout(height=layout["height"] + added)
+    return grown.update_layout(margin=margin)
 
 
 def _grown(value: Any, factor: float, parent: str) -> Any:

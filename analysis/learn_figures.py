@@ -177,7 +177,7 @@ def blocks_of_one_size(
             ay=-28 if block == best else -56, arrowcolor=colours.marker, font={"color": colours.marker},
         )  # fmt: skip
     x = {"title": f"start of the block of {guess.size} layers (0-based)", "range": [-0.8, len(row) - 0.2], "showgrid": False}
-    y = {"title": "distance, fraction of π", "gridcolor": colours.grid, "range": [0, max(row) * 1.2]}
+    y = {"title": "distance, fraction of π", "gridcolor": colours.grid, "range": [0, max(row) * 1.25]}
     return finish(figure, height, x=x, y=y, margin={"t": 8, "b": 46}, bargap=0.18)
 
 
@@ -199,7 +199,7 @@ def cliff(sweep: SweepResult, guess: int | None, *, revealed: bool, last: int, d
     if guess is not None:
         figure.add_annotation(
             x=guess, y=0.0, yref="paper", text="your guess", showarrow=False, xanchor="left", yanchor="bottom",
-            font={"color": palette(dark).marker},
+            xshift=3, font={"color": palette(dark).marker},
         )  # fmt: skip
     return figure.update_yaxes(range=_accuracy_range(sweep))
 

@@ -17,7 +17,7 @@ def show(figure: Figure, *, key: str, alt: str, file_name: str, toolbar: bool = 
         "toImageButtonOptions": {"format": "svg", "filename": file_name},
     }
     if state.presenting():
-        figure = drawing.enlarged(figure, presenter.LARGER, height=presenter.HIGHER)
+        figure = drawing.enlarged(figure, presenter.LARGER)
     st.plotly_chart(figure, key=key, alt=alt, config=config, width="stretch")
 
 

@@ -36,7 +36,7 @@ QUESTIONS = (
         "Distance foretells damage and can be wrong: so we cut and look.",
     ),
     Question(
-        "A cut model still picks the right answers. It …",
+        "A cut model still picks the right answers. Then it …",
         ("is as good as before", "has been healed", "may write and reckon worse"), 2,
         "Picking needs only the order of the options. Writing needs every word.",
     ),
@@ -64,11 +64,11 @@ def _ask(lesson: Lesson, number: int, question: Question) -> None:
             "Answer", key=f"learn-answer-{number}", disabled=picked is None, on_click=lesson.answer, args=(number, picked)
         )
         return
-    st.markdown(f"You said: {question.options[given].lower()}.")
+    said, right = question.options[given].lower(), question.options[question.right].lower()
     if given == question.right:
-        st.success(f"Right. {question.because}", icon=":material/check:")
+        st.success(f"Right: {right}. {question.because}", icon=":material/check:")
     else:
-        st.warning(f"No: {question.options[question.right].lower()}. {question.because}", icon=":material/close:")
+        st.warning(f"You said: {said}. No: {right}. {question.because}", icon=":material/close:")
 
 
 def summary(lesson: Lesson, shown: Shown) -> list[dict[str, str]]:

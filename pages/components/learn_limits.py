@@ -32,7 +32,7 @@ def _limits(shown: Shown) -> list[str]:
     return [
         f"**Choosing is easier than writing.** {_repeats(shown)}",
         f"**Sums and reasoning go first.** {_sums(shown)}",
-        "**Small models suffer more.** Qwen2.5 1.5B fell from 78 % to 52 % without 8 of 28 layers.",
+        "**Small models suffer more.** Qwen2.5 1.5B fell from 78% to 52% without 8 of 28 layers.",
         f"**Alike is not harmless.** {_ranks(shown)}",
         f"**Collapse.** A broken model gives one letter to everything. {_favourite(shown.sweep)}",
     ]
@@ -49,14 +49,14 @@ def _repeats(shown: Shown) -> str:
     if whole is None or cut is None or whole.repetition_rate is None or cut.repetition_rate is None:
         return "A cut model can pick answers and still write nonsense."
     before, after = whole.repetition_rate, cut.repetition_rate
-    return f"Repeated phrases in your model's text: {before:.0%}, without {cut.n} layers {after:.0%}."
+    return f"Repeated phrases in your model's text: {before:.0%} whole, {after:.0%} without {cut.n} layers."
 
 
 def _sums(shown: Shown) -> str:
     whole, cut = _pair(shown)
     if whole is None or cut is None or whole.sum_acc is None or cut.sum_acc is None:
         return "Training afterwards does not bring them back."
-    return f"Small sums right: {whole.sum_acc:.0%}, then {cut.sum_acc:.0%}."
+    return f"Small sums right: {whole.sum_acc:.0%} whole, {cut.sum_acc:.0%} without {cut.n} layers."
 
 
 def _ranks(shown: Shown) -> str:
@@ -66,7 +66,7 @@ def _ranks(shown: Shown) -> str:
     said = f"Rank correlation of distance and damage in yours: {damage.rank_correlation:.2f}"
     by_size = damage.rank_correlation_by_size
     here = by_size[shown.size - 1] if shown.size <= len(by_size) else None
-    return f"{said}, among blocks of {shown.size} only {here:.2f}." if here is not None else f"{said}."
+    return f"{said}, among blocks of {shown.size} {here:.2f}." if here is not None else f"{said}."
 
 
 def _favourite(sweep: SweepResult | None) -> str:

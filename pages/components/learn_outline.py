@@ -5,7 +5,7 @@ import streamlit as st
 from pages.components import theme
 from pages.components.lesson import STEPS, Lesson
 
-_MINUTES = (1, 2, 2, 2, 1, 1, 1, 1)
+_MINUTES = (1, 1, 2, 2, 1, 1, 1, 1)
 """How long each step takes a class, roughly."""
 
 

@@ -7,8 +7,8 @@ import streamlit as st
 
 from pages.components import state
 
-LARGER, HIGHER = 1.35, 1.2
-"""How much lettering and marks of charts grow, and their height: a projector is wide, not high. The rest is in the style."""
+LARGER = 1.35
+"""How much lettering and marks of charts grow; the style enlarges everything else."""
 _STYLE = Path(__file__).parent.parent / "assets" / "presenter.css"
 
 Place = contextlib.AbstractContextManager
