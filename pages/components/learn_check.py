@@ -6,9 +6,9 @@ import streamlit as st
 
 from analysis import guesses
 from analysis.blocks import Block
-from pages.components import learn_cliff, words
+from pages.components import words
 from pages.components.learn_results import Shown
-from pages.components.lesson import Lesson
+from pages.components.lesson import NO_CLIFF, Lesson
 
 TITLE = "What do you take home?"
 
@@ -60,9 +60,7 @@ def _ask(lesson: Lesson, number: int, question: Question) -> None:
             question.asked, range(len(question.options)), None, format_func=question.options.__getitem__,
             key=lesson.key(f"check-{number}"), label_visibility="collapsed", persist_state="session",
         )  # fmt: skip
-        st.button(
-            "Answer", key=f"learn-answer-{number}", disabled=picked is None, on_click=lesson.answer, args=(number, picked)
-        )
+        st.button("Answer", key=f"learn-answer-{number}", disabled=picked is None, on_click=lesson.answer, args=(number,))
         return
     said, right = question.options[given].lower(), question.options[question.right].lower()
     if given == question.right:
@@ -116,4 +114,4 @@ def _cliff(lesson: Lesson, cliff: guesses.Cliff) -> dict[str, str]:
 
 
 def _said(n: int | None) -> str:
-    return learn_cliff.NEVER if n is None else f"n = {n}"
+    return NO_CLIFF if n is None else f"n = {n}"

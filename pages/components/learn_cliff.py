@@ -7,10 +7,9 @@ from analysis.guesses import Cliff
 from analysis.results import SweepResult
 from pages.components import chart, learn_results, theme, words
 from pages.components.learn_results import Shown
-from pages.components.lesson import Lesson
+from pages.components.lesson import NO_CLIFF, Lesson
 
 TITLE = "How many layers can go?"
-NEVER = "no cliff"
 
 
 def show(lesson: Lesson, shown: Shown) -> None:
@@ -39,15 +38,15 @@ def show(lesson: Lesson, shown: Shown) -> None:
         else:
             guess = _slider(lesson, cliff)
             st.button("Lock in my guess", key="learn-lock-cliff", type=theme.main_button(), icon=":material/lock:",
-                      on_click=lesson.lock, args=("cliff", guess))  # fmt: skip
+                      on_click=lesson.lock, args=("cliff",))  # fmt: skip
     with right:
         _curves(sweep, cliff, guess, revealed=is_locked)
 
 
 def _slider(lesson: Lesson, cliff: Cliff) -> int | None:
-    options: list[int | str] = [*range(1, cliff.last + 1), NEVER]
+    options: list[int | str] = [*range(1, cliff.last + 1), NO_CLIFF]
     picked = st.select_slider("The cliff begins at n", options, 1, persist_state="session", key=lesson.key("cliff"))
-    return None if picked == NEVER else int(picked)
+    return None if picked == NO_CLIFF else int(picked)
 
 
 def _curves(sweep: SweepResult, cliff: Cliff, guess: int | None, *, revealed: bool) -> None:

@@ -33,7 +33,7 @@ def show(lesson: Lesson, shown: Shown) -> None:
             guess = Block(start, size)
             st.caption(guess.describe())
             st.button("Lock in my guess", key="learn-lock-block", type=theme.main_button(), icon=":material/lock:",
-                      on_click=lesson.lock, args=("block", start))  # fmt: skip
+                      on_click=lesson.lock, args=("block",))  # fmt: skip
         else:
             guess = Block(min(locked, distances.n_layers - size), size)
             judged = guesses.judge_block(distances.mean, guess)

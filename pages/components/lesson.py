@@ -10,6 +10,8 @@ from pages.components import state
 
 STEPS = ("Layers", "Angle", "Map", "Cliff", "Big models", "Healing", "Limits", "Check")
 """Short names, in order."""
+NO_CLIFF = "no cliff"
+"""What can be guessed instead of a number of layers."""
 
 
 @dataclass
@@ -30,13 +32,18 @@ class Lesson:
         """Turn to a step, as far as there is one."""
         self.step = max(0, min(step, len(STEPS) - 1))
 
-    def lock(self, question: str, guess: Any) -> None:
-        """Keep a guess; it cannot be changed any more."""
-        self.guesses.setdefault(question, guess)
+    def lock(self, question: str) -> None:
+        """Keep the guess that the widget named like the question holds; it cannot be changed any more.
 
-    def answer(self, question: int, option: int) -> None:
-        """Keep an answer; it cannot be changed any more."""
-        self.answers.setdefault(question, option)
+        It is read here and not handed over by the button: one who moves the slider and clicks at once means the new place,
+        and the button was drawn before.
+        """
+        guess = st.session_state[self.key(question)]
+        self.guesses.setdefault(question, None if guess == NO_CLIFF else guess)
+
+    def answer(self, number: int) -> None:
+        """Keep the option that is picked for a question of the check; it cannot be changed any more."""
+        self.answers.setdefault(number, st.session_state[self.key(f"check-{number}")])
 
     def key(self, name: str) -> str:
         """A widget's key in this round."""

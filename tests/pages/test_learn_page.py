@@ -278,12 +278,13 @@ def test_another_model_begins_another_lesson(app, known):
     assert "all layers" in said(at)
 
 
-def test_a_locked_guess_cannot_be_changed():
-    one = lesson.Lesson(ModelSpec())
-    one.lock("block", 3)
-    one.lock("block", 4)
-    one.answer(0, 1)
-    one.answer(0, 2)
+def test_a_locked_guess_cannot_be_changed(monkeypatch):
+    one, held = lesson.Lesson(ModelSpec()), {}
+    monkeypatch.setattr(lesson.st, "session_state", held)
+    for block, option in ((3, 1), (4, 2)):
+        held.update({one.key("block"): block, one.key("check-0"): option})
+        one.lock("block")
+        one.answer(0)
     one.go(99)
     assert (one.guesses, one.answers, one.step) == ({"block": 3}, {0: 1}, len(lesson.STEPS) - 1)
 
