@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.components import frame, guard, job_strip, state
+from pages.components import frame, guard, job_strip, presenter, state
 
 ASSETS = Path(__file__).parent / "pages" / "assets"
 
@@ -20,7 +20,8 @@ st.logo(ASSETS / "wordmark.svg", size="large", icon_image=ASSETS / "mark.svg")
 page = frame.navigation()
 with guard.errors_shown():
     state.sync_url()
-with st.sidebar, guard.errors_shown():
+main, beside = presenter.places()
+with beside, guard.errors_shown():
     job_strip.show()
-with frame.drawn():
+with frame.drawn(), main:
     page.run()

@@ -118,3 +118,47 @@ def finish(
 def _axis(settings: Mapping[str, Any], standoff: int) -> dict[str, Any]:
     title = {"text": settings.get("title", ""), "standoff": standoff}
     return {"zeroline": False, "automargin": False, **settings, "title": title}
+
+
+_IN_PIXELS = {
+    "size": ("font", "tickfont", "textfont", "marker", "pattern"),
+    "width": ("line",),
+    "thickness": ("colorbar", "error_x", "error_y"),
+    "standoff": ("title",),
+}
+"""Settings that are lengths in pixels, by what they are a setting of: `width` of a bar is not."""
+_ALWAYS_IN_PIXELS = ("arrowwidth", "xshift", "yshift")
+
+
+def enlarged(figure: Figure, factor: float) -> Figure:
+    """The same chart for readers farther away: lettering, margins, lines and marks grow, and what they show does not change.
+
+    The plot itself keeps its height, since a projector is wide and not high; only the margins add to the whole.
+
+    Args:
+        figure: any chart of this program.
+        factor: how much they grow; above 1 to enlarge.
+    """
+    drawn = figure.to_plotly_json()
+    layout = {name: value for name, value in drawn["layout"].items() if name != "template"}
+    grown = Figure(_grown({"data": drawn["data"], "layout": layout}, factor, ""))
+    margin = {side: round(length * factor) for side, length in layout.get("margin", {}).items()}
+    if "height" in layout:
+        added = sum(margin.get(side, 0) - layout["margin"].get(side, 0) for side in ("t", "b")) if margin else 0
+        grown.update_layout(height=layout["height"] + added)
+    return grown.update_layout(margin=margin)
+
+
+def _grown(value: Any, factor: float, parent: str) -> Any:
+    if isinstance(value, dict):
+        return {name: _length(name, child, factor, parent) for name, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_grown(child, factor, parent) for child in value]
+    return value
+
+
+def _length(name: str, value: Any, factor: float, parent: str) -> Any:
+    is_length = name in _ALWAYS_IN_PIXELS or parent in _IN_PIXELS.get(name, ())
+    if is_length and isinstance(value, int | float):
+        return value * factor
+    return _grown(value, factor, name)

@@ -208,6 +208,14 @@ def knee(points: Sequence[Point], lines: Lines) -> int | None:
     return None
 
 
+def favourite_option(answers: Sequence[Answer]) -> tuple[int, float] | None:
+    """The option position that is given most often, and for which share of the questions; None with fewer than ten."""
+    if len(answers) < 10:
+        return None
+    option, count = Counter(answer.prediction for answer in answers).most_common(1)[0]
+    return option, count / len(answers)
+
+
 def collapsed_option(answers: Sequence[Answer], threshold: float = 0.9) -> tuple[int, float] | None:
     """Whether one option position is given nearly always, as collapsed models do.
 
@@ -218,10 +226,10 @@ def collapsed_option(answers: Sequence[Answer], threshold: float = 0.9) -> tuple
     Returns:
         The option's index and its share, or None. With few questions, or where one option really is right that often, None.
     """
-    if len(answers) < 10:
+    favourite = favourite_option(answers)
+    if favourite is None:
         return None
-    option, count = Counter(answer.prediction for answer in answers).most_common(1)[0]
-    share = count / len(answers)
+    option, share = favourite
     right = sum(answer.gold == option for answer in answers) / len(answers)
     return (option, share) if share >= threshold and right < threshold else None
 

@@ -161,8 +161,8 @@ def test_an_evaluation_with_an_adapter_equals_the_adapted_cut_model(model, tmp_p
     without = evaluation.run(EvaluateSpec(model, block, None, None, corpus)).point
     assert with_adapter.loss != pytest.approx(without.loss, abs=1e-3)
     stuff = material.prepare(loaded, None, corpus)
-    own = evaluation.text_loss(dataclasses.replace(loaded, decoder=evaluation.find_decoder(adapted)), stuff.texts)[0]
-    assert with_adapter.loss == pytest.approx(own, abs=1e-5)
+    own = evaluation.score(dataclasses.replace(loaded, decoder=evaluation.find_decoder(adapted)), stuff)
+    assert with_adapter.loss == pytest.approx(own.loss, abs=1e-5)
     assert (with_adapter.n, with_adapter.start) == (2, 2)
     with pytest.raises(RecipeError, match="does not fit"):
         evaluation.run(EvaluateSpec(model, None, str(tmp_path / "adapter"), None, corpus))

@@ -4,6 +4,9 @@ import pandas as pd
 import streamlit as st
 from plotly.graph_objs import Figure
 
+from analysis import drawing
+from pages.components import presenter, state
+
 
 def show(figure: Figure, *, key: str, alt: str, file_name: str, toolbar: bool = True) -> None:
     """Draw a figure in the page's fonts, with an image download in its toolbar."""
@@ -13,6 +16,8 @@ def show(figure: Figure, *, key: str, alt: str, file_name: str, toolbar: bool = 
         "modeBarButtonsToRemove": ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"],
         "toImageButtonOptions": {"format": "svg", "filename": file_name},
     }
+    if state.presenting():
+        figure = drawing.enlarged(figure, presenter.LARGER)
     st.plotly_chart(figure, key=key, alt=alt, config=config, width="stretch")
 
 
@@ -31,3 +36,9 @@ def table(rows: list[dict], *, key: str, alt: str, file_name: str, formats: dict
         icon=":material/download:",
         type="tertiary",
     )
+
+
+def folded_table(rows: list[dict], *, key: str, alt: str, file_name: str) -> None:
+    """The numbers behind one chart, folded away below it."""
+    with st.expander("Numbers behind the chart", icon=":material/table:"):
+        table(rows, key=key, alt=alt, file_name=file_name)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import streamlit as st
 from streamlit.navigation.page import Page
 
+from pages.components import state
+
 _INSIDE = "inside-frame"
 
 
@@ -16,7 +18,9 @@ def navigation() -> Page:
             st.Page("pages/model.py", title="Model", icon=":material/deployed_code:"),
             st.Page("pages/explore.py", title="Explore", icon=":material/grid_on:", default=True),
             st.Page("pages/heal.py", title="Heal", icon=":material/healing:"),
-        ]
+            st.Page("pages/learn.py", title="Learn", icon=":material/school:"),
+        ],
+        position="top" if state.presenting() else "sidebar",
     )
 
 

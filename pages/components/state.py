@@ -81,6 +81,19 @@ def pin(run: str) -> None:
     sync_url()
 
 
+def presenting() -> bool:
+    """Whether pages are shown to a class: larger, without a sidebar."""
+    if "presenting" not in st.session_state:
+        st.session_state["presenting"] = st.query_params.get("present") == "1"
+    return st.session_state["presenting"]
+
+
+def present(on: bool) -> None:
+    """Begin or end showing pages to a class."""
+    st.session_state["presenting"] = on
+    sync_url()
+
+
 def sync_url() -> None:
     """Write the whole choice into the address, so that a reload or a copied link shows the same."""
     model = current_model()
@@ -94,6 +107,8 @@ def sync_url() -> None:
         wanted["strategy"] = strategy()
     if pinned():
         wanted["pin"] = pinned()
+    if presenting():
+        wanted["present"] = "1"
     if st.query_params.to_dict() != wanted:
         st.query_params.from_dict(wanted)
 

@@ -83,6 +83,11 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60} min"
 
 
+def layers(number: int) -> str:
+    """1 -> "1 layer"."""
+    return "1 layer" if number == 1 else f"{number} layers"
+
+
 def date(at: float) -> str:
     """The local day and minute of a time in seconds since the epoch."""
     return time.strftime("%d %b %H:%M", time.localtime(at))

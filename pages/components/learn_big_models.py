@@ -1,0 +1,95 @@
+"""Step 5 of the lesson: where large models can be cut, beside the user's own."""
+
+import html
+
+import streamlit as st
+
+from analysis import guesses, published, published_figures
+from analysis.results import DistanceResult
+from pages.components import chart, learn_results, theme, words
+from pages.components.learn_results import Shown
+from pages.components.lesson import Lesson
+
+TITLE = "Where can big models be cut?"
+
+
+def show(lesson: Lesson, shown: Shown) -> None:
+    """Published choices and cliffs on relative depth, with the user's own among them."""
+    # Plotly shows a part of HTML, so a model's name must not be any.
+    distances, name = shown.distances, html.escape(shown.name)
+    left, right = st.columns([4, 7], gap="large")
+    with left:
+        st.markdown(
+            "Each line follows the most similar block of every size: where it begins, as a share of depth. In big models it "
+            "begins deep and ends just short of the last layer; past about half of the layers it jumps to the front.\n\n"
+            f"{_own(distances)}"
+        )
+        st.caption(
+            f"Block choices: from code that looks like the authors', {_LINK}. Cliffs: the paper's text, on MMLU; yours is on "
+            "your own questions."
+        )
+    with right:
+        where, how_many = st.tabs(["Where blocks begin", "Where answers collapse"])
+        with where:
+            _paths(distances, name)
+        with how_many:
+            _cliffs(shown, name)
+
+
+def _paths(distances: DistanceResult | None, name: str) -> None:
+    best, n_layers = (distances.best, distances.n_layers) if distances else ([], 0)
+    chart.show(
+        published_figures.depth_paths(best, n_layers, name, dark=theme.is_dark()), key="learn-paths", file_name="by-depth",
+        alt="Start of the most similar block against layers removed, both as shares of depth, for four published models.",
+    )  # fmt: skip
+    if distances is None:
+        learn_results.missing("Your own line needs a distance map.", "pages/explore.py", "Compute a map")
+    rows = _rows(distances, name)
+    chart.folded_table(rows, key="learn-t-paths", alt="Block of each size by model", file_name="by-depth")
+
+
+def _cliffs(shown: Shown, name: str) -> None:
+    cliff = guesses.cliff(shown.sweep) if shown.sweep else None
+    own = cliff.n / shown.sweep.n_layers if cliff and cliff.n and shown.sweep else None
+    chart.show(
+        published_figures.cliffs(own, name, dark=theme.is_dark()), key="learn-cliffs", file_name="cliffs",
+        alt="Share of layers at which answers collapse: Qwen 20 %, Phi-2 25 %, Mistral 35 %, Llama-2 40 to 55 %.",
+    )  # fmt: skip
+    if cliff is None:
+        learn_results.missing("Your own cliff has not been measured yet.", "pages/explore.py", "Run a sweep")
+    elif own is None:
+        st.caption(f"Your model has no cliff up to n = {cliff.last} of {words.layers(shown.sweep.n_layers)}.")
+    rows = [{"model": entry.name, "from": entry.low, "to": entry.high} for entry in published.CLIFFS]
+    rows += [{"model": name, "from": own, "to": own}] if own is not None else []
+    chart.folded_table(rows, key="learn-t-cliffs", alt="Share of layers at the cliff, by model", file_name="cliffs")
+
+
+_LINK = f"[{published.PAPER}](https://arxiv.org/abs/{published.PAPER.removeprefix('arXiv:')})"
+
+
+def _own(distances: DistanceResult | None) -> str:
+    """Where the user's own blocks of up to a quarter of the layers begin, beside those of the largest published model."""
+    if distances is None:
+        return ""
+    most = max(1, distances.n_layers // 4)
+    starts = [best.start / distances.n_layers for best in distances.best if best.n <= most]
+    big = published.PATHS[2]
+    theirs = [start / big.n_layers for start in big.starts[: big.n_layers // 4]]
+    return (
+        f"Blocks of up to a quarter of the layers begin at {sum(starts) / len(starts):.0%} of depth in yours, at "
+        f"{sum(theirs) / len(theirs):.0%} in {big.name}."
+    )
+
+
+def _rows(distances: DistanceResult | None, name: str) -> list[dict]:
+    rows = [
+        {"model": path.name, "layers": path.n_layers, "n": block.size, "start": block.start, "block": block.describe()}
+        for path in published.PATHS
+        for block in path.blocks()
+    ]
+    if distances is not None:
+        rows += [
+            {"model": name, "layers": distances.n_layers, "n": best.n, "start": best.start, "block": best.block.describe()}
+            for best in distances.best
+        ]
+    return rows

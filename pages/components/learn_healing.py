@@ -1,0 +1,51 @@
+"""Step 6 of the lesson: what healing does, and what it does not do."""
+
+import streamlit as st
+
+from analysis import learn_figures
+from analysis.learn_figures import Rung
+from pages.components import chart, learn_results, theme, words
+from pages.components.learn_results import Shown
+from pages.components.lesson import Lesson
+
+TITLE = "Can the damage be repaired?"
+
+
+def show(lesson: Lesson, shown: Shown) -> None:
+    """Unpruned, pruned, instantly healed and trained, from the stored heals."""
+    ladder, heal = learn_results.ladder(shown.heals)
+    left, right = st.columns([4, 7], gap="large")
+    with left:
+        st.markdown(
+            "After a cut, one layer hands its stream to a layer that never saw it. **Instant** healing corrects one matrix "
+            "before the gap, by regression. **Trained** healing (LoRA) adds a few weights and practises on other text.\n\n"
+            "Both mend the joint. Neither puts back what the missing layers knew."
+        )
+        if heal is not None:
+            st.markdown(_told(ladder))
+    with right:
+        if heal is None:
+            learn_results.missing("No cut of your model has been healed yet.", "pages/heal.py", "Start a heal")
+            return
+        block = heal.spec.block
+        st.markdown(f"**Your model without {block.describe()}**")
+        for field, name in (("loss", "loss"), ("acc", "accuracy")):
+            said = ", ".join(f"{rung.name} {words.scores(rung.point)[field == 'loss']}" for rung in ladder)
+            chart.show(
+                learn_figures.rungs(ladder, field, heal.lines, dark=theme.is_dark()), key=f"learn-heal-{field}",
+                alt=f"{name.capitalize()}: {said}.", file_name=f"healed-{name}",
+            )  # fmt: skip
+        rows = [{"model": r.name, "accuracy": r.point.acc, "acc_stderr": r.point.acc_stderr, "questions": r.point.n_samples,
+                 "loss": r.point.loss, "loss_stderr": r.point.loss_stderr} for r in ladder]  # fmt: skip
+        chart.folded_table(rows, key="learn-t-heal", alt="Unpruned, pruned and healed models", file_name="healed")
+
+
+def _told(ladder: list[Rung]) -> str:
+    """What this heal did to the loss."""
+    unpruned, pruned, healed = ladder[0].point.loss, ladder[1].point.loss, ladder[-1].point.loss
+    if unpruned is None or pruned is None or healed is None:
+        return ""
+    said = f"Here loss went up from {unpruned:.2f} to {pruned:.2f}, and healing brought it to {healed:.2f}."
+    if healed < unpruned:
+        said += " Below the start? Training also taught the style of its text: that is not knowledge."
+    return said

@@ -1,0 +1,118 @@
+"""Step 7 of the lesson: what all this does not show."""
+
+import streamlit as st
+
+from analysis import figures, learn_figures, uncertainty
+from analysis.results import DistanceResult, SweepResult
+from pages.components import chart, learn_results, library, theme
+from pages.components.learn_results import Shown
+from pages.components.lesson import Lesson
+
+TITLE = "What does this not show?"
+
+
+def show(lesson: Lesson, shown: Shown) -> None:
+    """Five limits, those that were measured with the user's own numbers, and two charts behind them."""
+    left, right = st.columns([4, 7], gap="large")
+    with left:
+        st.markdown("\n".join(f"{index}. {limit}" for index, limit in enumerate(_limits(shown), start=1)))
+        st.caption(_SOURCES)
+    with right:
+        writing, damage = st.tabs(["Choosing and writing", "Alike and harmless"])
+        with writing:
+            _writing(shown.sweep)
+        with damage:
+            _damage(shown)
+
+
+_SOURCES = "Sources: arXiv:2510.02091, 2602.01997 (1, 2), a user's report on ReplaceMe (3), 2605.14075 (4), 2605.07271 (5)."
+
+
+def _limits(shown: Shown) -> list[str]:
+    return [
+        f"**Choosing is easier than writing.** {_repeats(shown)}",
+        f"**Sums and reasoning go first.** {_sums(shown)}",
+        "**Small models suffer more.** Qwen2.5 1.5B fell from 78% to 52% without 8 of 28 layers.",
+        f"**Alike is not harmless.** {_ranks(shown)}",
+        f"**Collapse.** A broken model gives one letter to everything. {_favourite(shown.sweep)}",
+    ]
+
+
+def _pair(shown: Shown):
+    """The unpruned point and the one of the lesson's block size, where both are known."""
+    points = {point.n: point for point in shown.sweep.points} if shown.sweep else {}
+    return points.get(0), points.get(shown.size)
+
+
+def _repeats(shown: Shown) -> str:
+    whole, cut = _pair(shown)
+    if whole is None or cut is None or whole.repetition_rate is None or cut.repetition_rate is None:
+        return "A cut model can pick answers and still write nonsense."
+    before, after = whole.repetition_rate, cut.repetition_rate
+    return f"Repeated phrases in your model's text: {before:.0%} whole, {after:.0%} without {cut.n} layers."
+
+
+def _sums(shown: Shown) -> str:
+    whole, cut = _pair(shown)
+    if whole is None or cut is None or whole.sum_acc is None or cut.sum_acc is None:
+        return "Training afterwards does not bring them back."
+    return f"Small sums right: {whole.sum_acc:.0%} whole, {cut.sum_acc:.0%} without {cut.n} layers."
+
+
+def _ranks(shown: Shown) -> str:
+    damage = shown.damage
+    if damage is None or damage.rank_correlation is None:
+        return "Distance foretells damage; only a measurement knows it."
+    said = f"Rank correlation of distance and damage in yours: {damage.rank_correlation:.2f}"
+    by_size = damage.rank_correlation_by_size
+    here = by_size[shown.size - 1] if shown.size <= len(by_size) else None
+    return f"{said}, among blocks of {shown.size} {here:.2f}." if here is not None else f"{said}."
+
+
+def _favourite(sweep: SweepResult | None) -> str:
+    """How near the cuts of the curve came to a collapse."""
+    found = [
+        (favourite[1], point.n, favourite[0])
+        for point, answers in zip(sweep.points if sweep else [], sweep.questions if sweep else [], strict=False)
+        if (favourite := uncertainty.favourite_option(answers))
+    ]
+    if not found:
+        return ""
+    share, n, option = max(found)
+    return f"Nearest in yours: option {option + 1} for {share:.0%} at n = {n}."
+
+
+def _writing(sweep: SweepResult | None) -> None:
+    if sweep is None or all(point.repetition_rate is None for point in sweep.points):
+        learn_results.missing("What your cut models write has not been looked at yet: run a sweep that lets them write.",
+                              "pages/explore.py", "Run a sweep")  # fmt: skip
+        return
+    chart.show(
+        figures.writing_curve(sweep, dark=theme.is_dark(), height=330), key="learn-writing", file_name="writing",
+        alt="Repetition, distinct tokens and sums right against removed layers.",
+    )  # fmt: skip
+    rows = [{"n": p.n, "repetition": p.repetition_rate, "distinct": p.distinct_rate, "sums right": p.sum_acc}
+            for p in sweep.points]  # fmt: skip
+    chart.folded_table(rows, key="learn-t-writing", alt="What the cut models write, by n", file_name="writing")
+
+
+def _damage(shown: Shown) -> None:
+    damage, size = shown.damage, shown.size
+    distances = _compared(shown)
+    if damage is None or distances is None or size > len(damage.increase):
+        learn_results.missing("The damage of each block has not been measured yet.", "pages/explore.py", "Measure the damage")
+        return
+    chart.show(
+        learn_figures.distance_and_damage(distances, damage, size, dark=theme.is_dark(), height=330), key="learn-damage",
+        alt=f"Distance against measured loss increase for every block of {size} layers.", file_name="distance-and-damage",
+    )  # fmt: skip
+    row = distances.mean[size - 1]
+    rows = [{"start": start, "distance": row[start], "loss increase": cost}
+            for start, cost in enumerate(damage.increase[size - 1])]  # fmt: skip
+    chart.folded_table(rows, key="learn-t-damage", alt="Distance and damage of each block", file_name="distance-and-damage")
+
+
+def _compared(shown: Shown) -> DistanceResult | None:
+    """The map that the damage was compared with, or else the one on screen."""
+    found = library.by_key("distances", shown.damage.spec.distances.fingerprint()) if shown.damage else None
+    return found.result if found else shown.distances

@@ -1,0 +1,91 @@
+"""The stored results that the lesson is told with: those of the current model that other pages show."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from analysis import guesses
+from analysis.learn_figures import Rung
+from analysis.results import DamageResult, DistanceResult, HealResult, ModelFacts, SweepResult
+from analysis.specs import ModelSpec
+from pages.components import library, state, words
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What there is; None where nothing is stored yet."""
+
+    facts: ModelFacts | None
+    distances: DistanceResult | None
+    sweep: SweepResult | None
+    """The curve of the blocks on the map's path."""
+    heals: list[HealResult]
+    damage: DamageResult | None
+
+    @property
+    def name(self) -> str:
+        """The model's name, to be shown as plain text."""
+        return self.facts.name if self.facts else "your model"
+
+    @property
+    def size(self) -> int:
+        """The block size that the lesson asks about."""
+        return guesses.question_size(self.distances.n_layers) if self.distances else 5
+
+
+def of(model: ModelSpec) -> Shown:
+    """Everything that is stored of a model and finished."""
+    distances = _shown("distances", model)
+    sweeps = [found for found in _finished("sweep", model) if found.result.spec.strategy == "similarity"]
+    damages = _finished("damage", model)
+    same_map = [found for found in damages if distances and found.result.spec.distances == distances.spec]
+    inspected = library.find("inspect", model)
+    heals = [found.result for found in _finished("heal", model, any_precision=True)]
+    sweep, damage = _first("sweep", sweeps), _first("damage", same_map or damages)
+    known = [inspected[0].result if inspected else None, distances, sweep, *heals]
+    facts = next((result.model for result in known if result is not None), None)
+    return Shown(facts, distances, sweep, heals, damage)
+
+
+def _finished(kind: str, model: ModelSpec, *, any_precision: bool = False) -> list[library.Found]:
+    return [found for found in library.find(kind, model, any_precision=any_precision) if found.result.complete]
+
+
+def _first(kind: str, found: list[library.Found]):
+    entry = library.by_key(kind, state.shown_result(kind, [entry.key for entry in found]))
+    return entry.result if entry else None
+
+
+def _shown(kind: str, model: ModelSpec):
+    return _first(kind, _finished(kind, model))
+
+
+def ladder(heals: Sequence[HealResult]) -> tuple[list[Rung], HealResult | None]:
+    """Unpruned, pruned, instantly healed and trained models of one cut, and the heal that they are told with.
+
+    Of several cuts the one is taken that has both ways of healing, then the one that was healed last.
+    """
+    cuts: dict[object, dict[str, HealResult]] = {}
+    for heal in heals:
+        if heal.unpruned and heal.pruned and heal.healed:
+            spec = heal.spec
+            cut = (spec.block, spec.benchmark, spec.validation, spec.model.quantization, spec.model.dtype)
+            cuts.setdefault(cut, {}).setdefault("trained" if spec.steps else "instant", heal)
+    if not cuts:
+        return [], None
+    ways = max(cuts.values(), key=len)
+    best = ways.get("trained") or ways["instant"]
+    assert best.unpruned
+    assert best.pruned
+    rungs = [Rung("unpruned", best.unpruned, "unpruned"), Rung("pruned", best.pruned, "pruned")]
+    for way in ("instant", "trained"):
+        if way in ways and (point := ways[way].healed):
+            rungs.append(Rung("instant" if way == "instant" else words.heal_length(ways[way].spec), point, "healed"))
+    return rungs, best
+
+
+def missing(sentence: str, page: str, label: str) -> None:
+    """Say what this step would show and where it can be computed."""
+    st.info(sentence, icon=":material/hourglass_empty:")
+    st.page_link(page, label=label, icon=":material/arrow_forward:")

@@ -1,0 +1,65 @@
+"""Where a visitor is in the lesson, and what was guessed and answered; it lives as long as the session."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import streamlit as st
+
+from analysis.specs import ModelSpec
+from pages.components import state
+
+STEPS = ("Layers", "Angle", "Map", "Cliff", "Big models", "Healing", "Limits", "Check")
+"""Short names, in order."""
+NO_CLIFF = "no cliff"
+"""What can be guessed instead of a number of layers."""
+
+
+@dataclass
+class Lesson:
+    """One visitor's way through the lesson."""
+
+    model: ModelSpec
+    """The model it is about; another one begins a new lesson, since guesses are about this one."""
+    step: int = 0
+    guesses: dict[str, Any] = field(default_factory=dict)
+    """Locked guesses: the start of the block under `block`, the cliff under `cliff` (None for no cliff)."""
+    answers: dict[int, int] = field(default_factory=dict)
+    """Locked answers to the questions at the end, by number."""
+    round: int = 0
+    """How often it was begun; part of the widgets' keys, so that a new round begins with untouched ones."""
+
+    def go(self, step: int) -> None:
+        """Turn to a step, as far as there is one."""
+        self.step = max(0, min(step, len(STEPS) - 1))
+
+    def lock(self, question: str) -> None:
+        """Keep the guess that the widget named like the question holds; it cannot be changed any more.
+
+        It is read here and not handed over by the button: one who moves the slider and clicks at once means the new place,
+        and the button was drawn before.
+        """
+        guess = st.session_state[self.key(question)]
+        self.guesses.setdefault(question, None if guess == NO_CLIFF else guess)
+
+    def answer(self, number: int) -> None:
+        """Keep the option that is picked for a question of the check; it cannot be changed any more."""
+        self.answers.setdefault(number, st.session_state[self.key(f"check-{number}")])
+
+    def key(self, name: str) -> str:
+        """A widget's key in this round."""
+        return f"learn-{name}-{self.round}"
+
+
+def current() -> Lesson:
+    """The lesson of this session about the current model."""
+    lesson: Lesson | None = st.session_state.get("lesson")
+    model = state.current_model()
+    if lesson is None or lesson.model != model:
+        lesson = Lesson(model, round=lesson.round + 1 if lesson else 0)
+        st.session_state["lesson"] = lesson
+    return lesson
+
+
+def start_over() -> None:
+    """Forget every guess and answer and go back to the first step."""
+    st.session_state["lesson"] = Lesson(state.current_model(), round=current().round + 1)
