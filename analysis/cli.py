@@ -104,8 +104,17 @@ def _parser() -> argparse.ArgumentParser:
     _add_task_options(sub)
     sub = add("heal", commands.heal, "repair a cut model with QLoRA")
     sub.add_argument("--block", metavar="START:SIZE", required=True)
-    sub.add_argument("--steps", type=int)
-    sub.add_argument("--recipe", default="quick", metavar="NAME", help="quick, instant, distill, paper, or a row of its table")
+    sub.add_argument("--steps", type=int, help="optimizer steps, instead of the recipe's time or steps")
+    sub.add_argument("--minutes", type=float, help="how long all of it may take; as many steps as fit are taken")
+    sub.add_argument(
+        "--recipe",
+        default="quick",
+        metavar="NAME",
+        help="quick, distill, partial, instant, paper, a row of its table, one of yours",
+    )
+    sub.add_argument("--texts", metavar="wiki|c4|c4-train|FILE", help="healing text instead of the recipe's")
+    sub.add_argument("--control", action="store_true", help="train the unpruned model the same way instead")
+    sub.add_argument("--generate", action="store_true", help="also let the models write")
     sub.add_argument("--detach", action="store_true", help="run it as a background job")
     sub.set_defaults(quantization=None)  # the recipe's own
     sub = add("export", commands.export, "save the cut model, or the recipe of the cut")

@@ -17,6 +17,7 @@ from analysis.specs import (
     DistanceSpec,
     EvaluateSpec,
     GenerationSpec,
+    HealSpec,
     InspectSpec,
     ModelSpec,
     SweepSpec,
@@ -152,20 +153,33 @@ def evaluate(options: argparse.Namespace) -> None:
     write(options, data, point_lines(result, [result.point]))
 
 
+def _heal_spec(options: argparse.Namespace) -> HealSpec:
+    """The asked heal: a built-in or a saved recipe, with what the options change of it."""
+    from analysis import models, recipes, saved_recipes
+
+    model, block = _model(options), Block.parse(options.block)
+    wanted = {"steps": options.steps, "minutes": options.minutes, "seed": options.seed, "generation": _generation(options)}
+    overrides = {name: value for name, value in wanted.items() if value is not None}
+    if options.recipe in saved_recipes.names():
+        spec = recipes.like(saved_recipes.get(options.recipe), model=model, block=block, **overrides)
+        if options.quantization is not None:
+            spec = replace(spec, model=replace(spec.model, quantization=options.quantization))
+    else:
+        size = models.plan(model).facts.n_parameters
+        overrides["quantization"] = options.quantization
+        spec = recipes.heal_spec(options.recipe, model=model, block=block, n_parameters=size, **overrides)
+    if options.texts is not None:
+        corpus = replace(spec.corpus, source=options.texts, identity="")
+        held_out = replace(spec.validation, source=recipes.held_out(options.texts), identity="")
+        spec = replace(spec, corpus=corpus, validation=held_out)
+    return replace(spec, control=True, instant=False, distill=0.0, junction=0.0) if options.control else spec
+
+
 def heal(options: argparse.Namespace) -> None:
     """Repair a cut model, here or as a job."""
-    from analysis import jobs, models, recipes
+    from analysis import jobs
 
-    model = _model(options)
-    n_parameters = models.plan(model).facts.n_parameters
-    overrides = {"steps": options.steps, "seed": options.seed, "quantization": options.quantization}
-    spec = recipes.heal_spec(
-        options.recipe,
-        model=model,
-        block=Block.parse(options.block),
-        n_parameters=n_parameters,
-        **{name: value for name, value in overrides.items() if value is not None},
-    )
+    spec = _heal_spec(options)
     if options.detach:
         job = jobs.submit(spec)
         jobs.ensure_worker()

@@ -2,7 +2,7 @@
 
 from plotly.graph_objs import Figure
 
-from analysis.drawing import finish, palette
+from analysis.drawing import Palette, finish, palette
 from analysis.measures import ACCURACY, LOSS, add_level, add_levels
 from analysis.results import HealResult
 
@@ -37,16 +37,52 @@ def training_curve(heal: HealResult, *, dark: bool = False, height: int = 320) -
     )
     if heal.unpruned is not None:
         add_level(figure, "unpruned", heal.unpruned.loss, colours.unpruned, "dash", ".4f")
-    x = {"title": "optimizer step", "range": [-0.02 * heal.spec.steps, heal.spec.steps * 1.02], "gridcolor": colours.grid}
-    return finish(figure, height, x=x, y={"title": "loss, nats per token", "gridcolor": colours.grid})
+    return finish(figure, height, x=_steps(heal, colours), y={"title": "loss, nats per token", "gridcolor": colours.grid})
 
 
-def heal_comparison(heal: HealResult, field: str, *, dark: bool = False, height: int = 260) -> Figure:
+def accuracy_on_the_way(heal: HealResult, *, dark: bool = False, height: int = 260) -> Figure:
+    """Accuracy on the first few questions at every check, between the pruned and the unpruned model's on the same ones."""
+    colours = palette(dark)
+    figure = Figure()
+    checks = [check for check in heal.validations if check.acc is not None]
+    figure.add_scatter(
+        x=[check.step for check in checks],
+        y=[check.acc for check in checks],
+        error_y={"type": "data", "array": [check.acc_stderr for check in checks], "thickness": 1, "width": 3},
+        mode="lines+markers",
+        name="healing",
+        line={"color": colours.healed, "width": 2.2},
+        marker={"size": 8},
+        hovertemplate="after step %{x}<br>accuracy %{y:.1%} ± %{error_y.array:.1%}<extra></extra>",
+    )
+    n = checks[0].n_questions if checks else 0
+    for name, colour, dash in (("unpruned", colours.unpruned, "dash"), ("pruned", colours.pruned, "solid")):
+        add_level(figure, name, accuracy_of_first(heal, name, n), colour, dash, ".1%")
+    add_levels(figure, heal.lines, colours)
+    y = {"title": f"accuracy on {n} questions", "tickformat": ".0%", "gridcolor": colours.grid}
+    return finish(figure, height, x=_steps(heal, colours), y=y)
+
+
+def accuracy_of_first(heal: HealResult, which: str, n: int) -> float | None:
+    """Share of the first n questions that one of the models got right; None where it was not asked."""
+    answers = heal.questions.get(which, [])[:n]
+    return sum(answer.prediction == answer.gold for answer in answers) / n if n and len(answers) == n else None
+
+
+def _steps(heal: HealResult, colours: Palette) -> dict:
+    total = max(1, heal.total_steps)
+    return {"title": "optimizer step", "range": [-0.02 * total, total * 1.02], "gridcolor": colours.grid}
+
+
+def heal_comparison(
+    heal: HealResult, field: str, *, control: HealResult | None = None, dark: bool = False, height: int = 260
+) -> Figure:
     """Unpruned, pruned and healed side by side with their standard errors.
 
     Args:
         heal: the result.
         field: "acc" or "loss".
+        control: the unpruned model trained in the same way, if that was done.
         dark: whether the page is dark.
         height: pixels.
     """
@@ -55,11 +91,12 @@ def heal_comparison(heal: HealResult, field: str, *, dark: bool = False, height:
     figure = Figure()
     if measure is ACCURACY:
         add_levels(figure, heal.lines, colours)
-    kinds = (
-        ("unpruned", heal.unpruned, colours.unpruned),
-        ("pruned", heal.pruned, colours.pruned),
-        ("healed", heal.healed, colours.healed),
-    )
+    own = ("control" if heal.spec.control else "healed", heal.healed, colours.healed)
+    kinds = [("unpruned", heal.unpruned, colours.unpruned), ("pruned", heal.pruned, colours.pruned), own]
+    if heal.spec.control:
+        kinds = [kinds[0], own]
+    elif control is not None:
+        kinds.append(("control", control.healed, colours.unpruned))
     for index, (name, point, colour) in enumerate(kinds):
         if point is None or measure.value(point) is None:
             continue
@@ -75,6 +112,7 @@ def heal_comparison(heal: HealResult, field: str, *, dark: bool = False, height:
             hovertemplate=f"{name}<br>{measure.hover(point)}<extra></extra>",
             showlegend=False,
         )
-    x = {"tickvals": [0, 1, 2], "ticktext": [name for name, _, _ in kinds], "range": [-0.5, 2.7], "showgrid": False}
+    places = list(range(len(kinds)))
+    x = {"tickvals": places, "ticktext": [name for name, _, _ in kinds], "range": [-0.5, places[-1] + 0.7], "showgrid": False}
     y = {"title": measure.axis, "tickformat": measure.tickformat, "gridcolor": colours.grid}
     return finish(figure, height, x=x, y=y)

@@ -94,7 +94,7 @@ def add_level(figure: Figure, name: str, level: float | None, colour: str, dash:
     if level is None:
         return
     figure.add_scatter(
-        x=[-1, 1000],
+        x=[-1, 1_000_000],
         y=[level, level],
         mode="lines",
         name=name,

@@ -261,7 +261,7 @@ def heal_spec(
     recipe = get(name, model=model.source, on_gpu=_sees_gpu(model.device) if on_gpu is None else on_gpu)
     values = _numbers(recipe) | {
         "corpus": CorpusSpec(source=recipe.corpus, n_texts=recipe.n_texts, seq_len=recipe.seq_len, split="train"),
-        "validation": CorpusSpec(_HELD_OUT.get(recipe.corpus, recipe.corpus), n_texts=8, seq_len=256, split="validation"),
+        "validation": CorpusSpec(held_out(recipe.corpus), n_texts=8, seq_len=256, split="validation"),
     }
     allowed = set(HealSpec.__dataclass_fields__) - {"model", "block", "kind"}
     unknown = sorted(set(overrides) - allowed)
@@ -301,8 +301,9 @@ def like(spec: HealSpec, *, model: ModelSpec, block: Block, **overrides: Any) ->
     return replace(spec, model=quantized, block=block, benchmark=benchmark, **{**fresh, **overrides})
 
 
-_HELD_OUT = {"c4-train": "c4"}
-"""Where the held-out text comes from for a source that has none of its own."""
+def held_out(source: str) -> str:
+    """Where the held-out text comes from when this is healed on: the streamed C4 has none of its own that could be drawn."""
+    return {"c4-train": "c4"}.get(source, source)
 
 
 def _numbers(recipe: Recipe) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from analysis import cli
+from analysis import cli, saved_recipes
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -108,7 +108,23 @@ def test_a_recipe_brings_its_own_precision_unless_one_is_named(capsys, tiny, mon
     for options in (["--recipe", "instant"], quick, [*quick, "--quantization", "4bit"], ["--recipe", "paper"]):
         read(capsys, "heal", tiny, "--block", "2:2", "--detach", *options)
     assert [spec.model.quantization for spec in made] == ["none", "none", "4bit", "4bit"]
-    assert [(spec.recipe, spec.steps) for spec in made][:2] == [("instant", 0), ("quick", 50)]
+    assert [(spec.recipe, spec.steps, spec.minutes) for spec in made][:2] == [("instant", 0, None), ("quick", 0, 10.0)]
+
+
+def test_a_heal_by_time_by_steps_as_control_on_other_text_or_by_a_saved_recipe(capsys, tiny, monkeypatch):
+    made = []
+    monkeypatch.setattr("analysis.jobs.submit", lambda spec: made.append(spec) or SimpleNamespace(id="0" * 10))
+    monkeypatch.setattr("analysis.jobs.ensure_worker", lambda: None)
+    heal = ("heal", tiny, "--block", "2:2", "--detach")
+    read(capsys, *heal, "--minutes", "3", "--texts", "c4", "--generate")
+    read(capsys, *heal, "--steps", "30", "--recipe", "distill", "--control")
+    timed, control = made
+    assert (timed.minutes, timed.steps, timed.corpus.source, timed.validation.source) == (3.0, 0, "c4", "c4")
+    assert timed.generation is not None
+    assert (control.minutes, control.steps, control.control, control.distill, control.instant) == (None, 30, True, 0.0, False)
+    saved_recipes.save("mine", timed)
+    read(capsys, *heal, "--recipe", "mine", "--steps", "9", "--quantization", "4bit")
+    assert (made[2].recipe, made[2].steps, made[2].minutes, made[2].model.quantization) == ("mine", 9, None, "4bit")
 
 
 def test_export(capsys, tiny, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 
 from analysis import drawing, figures, heal_figures, map_figures, uncertainty
 from analysis.blocks import Block, LayerSet
+from analysis.points import Answer
 from analysis.results import (
     Best,
     DamageResult,
@@ -306,6 +307,21 @@ def test_training_curve_and_comparison():
     assert [trace(accuracy, name).y[0] for name in ("unpruned", "pruned", "healed")] == [0.5, 0.4, 0.45]
     running = heal_figures.heal_comparison(replace(HEAL, healed=None), "loss")
     assert [item.name for item in running.data] == ["unpruned", "pruned"]
+    control = replace(HEAL, spec=replace(HEAL.spec, control=True, instant=False), pruned=None)
+    beside = heal_figures.heal_comparison(HEAL, "loss", control=control)
+    assert [item.name for item in beside.data] == ["unpruned", "pruned", "healed", "control"]
+    assert [item.name for item in heal_figures.heal_comparison(control, "loss").data] == ["unpruned", "control"]
+
+
+def test_accuracy_on_the_way_stands_between_the_two_models_on_the_same_first_questions():
+    answers = {name: [Answer(str(i), [0.0, 0.0], int(i >= right), 0) for i in range(4)]
+               for name, right in (("unpruned", 3), ("pruned", 1))}  # fmt: skip
+    checks = [replace(check, acc=0.25, acc_stderr=0.2, n_questions=2) for check in HEAL.validations[1:]]
+    figure = heal_figures.accuracy_on_the_way(replace(HEAL, validations=checks, questions=answers))
+    assert list(trace(figure, "healing").x) == [check.step for check in checks]
+    assert trace(figure, "unpruned").y[0] == 1.0
+    assert trace(figure, "pruned").y[0] == 0.5
+    assert heal_figures.accuracy_of_first(HEAL, "healed", 7) is None
 
 
 def luminance(colour):

@@ -32,7 +32,7 @@ def _one(run: Run) -> None:
         if run.job and run.job.state == jobs.DONE:
             st.info("The result of this run is no longer in the cache; start it again to see it.")
         return
-    heal_outcome.show(run.result)
+    heal_outcome.show(run.result, heal_runs.control_of(run))
 
 
 def _unfinished(run: Run, job: jobs.Job) -> None:

@@ -1,8 +1,9 @@
 """The heals of a model, running or done, as one list."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from analysis import jobs
+from analysis.blocks import Block
 from analysis.results import HealResult
 from analysis.specs import HealSpec, ModelSpec
 from pages.components import library, words
@@ -37,7 +38,8 @@ class Run:
         when = words.date(self.job.created_at if self.job else self.found.saved_at if self.found else 0)
         # The menu is not redrawn while a run goes from waiting to running, so one word serves both.
         state = "in progress" if self.job and self.job.is_active else self.state
-        parts = [f"block [{block.start}, {block.stop})", words.heal_length(self.spec), self.spec.recipe, state]
+        what = f"control of [{block.start}, {block.stop})" if self.spec.control else f"block [{block.start}, {block.stop})"
+        parts = [what, words.heal_length(self.spec), self.spec.recipe, state]
         return " · ".join(parts if self.state == "precomputed" else [*parts, when])
 
 
@@ -54,3 +56,20 @@ def of(model: ModelSpec) -> list[Run]:
 def get(model: ModelSpec, run_id: str) -> Run | None:
     """The run as it is now."""
     return next((run for run in of(model) if run.id == run_id), None)
+
+
+def control_of(run: Run) -> HealResult | None:
+    """The finished heal of the unpruned model that was trained as this run was, text and questions included."""
+    if run.result is None or run.spec.control or not run.spec.trains:
+        return None
+    wanted = _training(run.result.spec)
+    for found in library.find("heal", run.result.spec.model):
+        spec = found.result.spec
+        if spec.control and found.result.complete and _training(spec) == wanted:
+            return found.result
+    return None
+
+
+def _training(spec: HealSpec) -> HealSpec:
+    """What a heal and its control have in common."""
+    return replace(spec, control=True, instant=False, distill=0.0, junction=0.0, block=Block(0, 1), recipe="")

@@ -4,7 +4,7 @@ import re
 import time
 
 from analysis import benchmarks, run_table
-from analysis.results import DistanceResult, Point, SweepResult
+from analysis.results import DistanceResult, HealResult, Point, SweepResult
 from analysis.run_table import Measured
 from analysis.specs import BenchmarkSpec, CorpusSpec, HealSpec, SweepSpec
 from analysis.tasks import TASKS
@@ -134,7 +134,17 @@ def measured_on(result: Measured) -> str:
 
 def heal_length(spec: HealSpec) -> str:
     """How long a heal trains, in two words."""
+    if spec.minutes is not None:
+        return f"{spec.minutes:g} minutes"
     return f"{spec.steps} steps" if spec.steps else "instant"
+
+
+def repaired(heal: HealResult | None, loss: float | None) -> str:
+    """The share of the loss that pruning added and healing has taken away again."""
+    if heal is None or loss is None or heal.unpruned is None or heal.pruned is None:
+        return "–"
+    low, high = heal.unpruned.loss, heal.pruned.loss
+    return percent((high - loss) / (high - low)) if low is not None and high is not None and high > low else "–"
 
 
 def scores(point: Point | None) -> tuple[str, str]:

@@ -7,8 +7,8 @@ import fakes
 import pytest
 
 from analysis import job_table, jobs, recipes
-from analysis.points import Answer
-from analysis.results import JunctionReport
+from analysis.points import Answer, Continuation, GenerationCheck
+from analysis.results import JunctionReport, Overlap
 from analysis.specs import BenchmarkSpec
 from pages.components import uploads
 
@@ -41,6 +41,7 @@ def test_starting_queues_the_recipe_for_the_sliders_block(app, known):
     best = fakes.distances().best[4].block
     assert best.describe() in texts(at)
     name = recipes.NAMES[0]
+    at.button_group(key=f"{name}-sized").set_value("steps").run()
     at.number_input(key=f"{name}-steps").set_value(7)
     at.number_input(key=f"{name}-r").set_value(8)
     at.button(key="start-heal").click().run()
@@ -67,7 +68,42 @@ def test_an_untouched_form_is_the_preset(app, known):
     at = app("pages/heal.py", n="5")
     at.button(key="start-heal").click().run()
     (made,) = jobs.active()
-    assert made.spec.recipe == recipes.NAMES[0]
+    assert (made.spec.recipe, made.spec.minutes, made.spec.steps) == (recipes.NAMES[0], 10.0, 0)
+
+
+def test_minutes_text_and_a_control(app, known):
+    at = app("pages/heal.py", n="5")
+    at.selectbox(key="quick-text").set_value("c4").run()
+    at.number_input(key="quick-minutes").set_value(3.0)
+    at.checkbox(key="quick-control").set_value(True)
+    at.checkbox(key="quick-writes").set_value(True)
+    at.button(key="start-heal").click().run()
+    assert not at.exception
+    healed, control = (job.spec for job in jobs.active())
+    assert (healed.minutes, healed.corpus.source, healed.validation.source) == (3.0, "c4", "c4")
+    assert (healed.recipe, healed.instant, healed.control) == ("quick, changed", True, False)
+    assert healed.generation is not None
+    assert (control.control, control.instant, control.minutes, control.block) == (True, False, 3.0, healed.block)
+
+
+def test_a_saved_recipe_and_an_older_run_bring_their_numbers(app, known, job):
+    at = app("pages/heal.py", n="5")
+    at.number_input(key="quick-r").set_value(5)
+    at.text_input(key="quick-save-as").set_value("mine")
+    at.button(key="save-recipe").click().run()
+    assert not at.exception
+    assert not jobs.active()
+    assert at.selectbox(key="recipe").value == "saved:mine"
+    assert at.number_input(key="saved-mine-r").value == 5
+    at.button(key="start-heal").click().run()
+    (made,) = jobs.active()
+    assert (made.spec.recipe, made.spec.r) == ("mine", 5)
+    at = app("pages/heal.py", n="3")
+    at.selectbox(key="recipe").set_value(f"run:{made.id}").run()
+    assert at.number_input(key=f"{made.id}-r").value == 5
+    at.text_input(key=f"{made.id}-save-as").set_value("../bad")
+    at.button(key="save-recipe").click().run()
+    assert "cannot be called" in at.error[0].value
 
 
 def test_a_block_of_ones_own(app, known):
@@ -182,3 +218,40 @@ def test_the_outcome_is_compared_text_by_text_and_question_by_question(app, know
     assert "Healed against pruned: loss -1.00 nats (95 % interval -1.00 to -1.00) on the same texts" in shown
     assert "accuracy +37.5 points" in shown
     assert "Healed against unpruned: loss +1.00 nats" in shown
+
+
+def test_a_control_stands_beside_the_heal_it_belongs_to(app, known):
+    heal = fakes.heal()
+    spec = replace(heal.spec, control=True, recipe="quick")
+    replace(heal, spec=spec, pruned=None, healed=replace(heal.unpruned, loss=2.2)).save()
+    heal.save()
+    at = app("pages/heal.py")
+    assert list(at.table[0].value["model"]) == ["unpruned", "pruned", "healed", "control"]
+    assert list(at.table[0].value["layers"]) == [30, 25, 25, 30]
+    assert "what the healing text does by itself" in texts(at)
+
+
+def test_accuracy_on_the_way_kept_step_and_overlap_are_told(app, known):
+    heal = fakes.heal()
+    checks = [replace(check, acc=0.3 + check.step / 500, acc_stderr=0.06, n_questions=50) for check in heal.validations[1:]]
+    told = replace(
+        heal, spec=replace(heal.spec, keep_best=True), validations=[heal.validations[0], *checks], kept_step=40,
+        overlap=Overlap(8, 100, ["a", "b"]), documents_apart=True,
+    )  # fmt: skip
+    told.save()
+    at = app("pages/heal.py")
+    assert axes(at) == ["accuracy", "loss, nats per token", "loss, nats per token", "accuracy on 50 questions"]
+    shown = texts(at)
+    assert "gives away 2 of 100 questions" in shown
+    assert "Kept is step 40 of 50" in shown
+    assert "each document read by itself" in shown
+
+
+def test_what_the_models_write_is_shown_as_plain_text(app, known):
+    def wrote(text: str) -> GenerationCheck:
+        return GenerationCheck([Continuation("Once *upon*", text, 3, 0.1, 0.9, False)], [], 0.1, 0.9, 3.0, 0.5, 0.1)
+
+    replace(fakes.heal(), writings={"unpruned": wrote("a"), "pruned": wrote("b"), "healed": wrote("**c**")}).save()
+    at = app("pages/heal.py")
+    assert list(at.table[1].value["model"]) == ["unpruned", "pruned", "healed"]
+    assert at.table[2].value["healed"][0] == r"\*\*c\*\*"

@@ -1,0 +1,64 @@
+"""Which numbers a heal begins from: a preset, a recipe of one's own, or an older run."""
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from analysis import recipes, saved_recipes
+from analysis.blocks import Block
+from analysis.specs import HealSpec, ModelSpec
+from pages.components import heal_runs, words
+
+_LINES = {
+    "quick": "quick: LoRA in the time you name",
+    "distill": "distill: LoRA with the unpruned model as teacher",
+    "partial": "partial: the last layers and the head",
+    "instant": "instant: seconds, no training",
+    "paper": "paper: its table, or its rule for this model",
+}
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where the form begins."""
+
+    key: str
+    """Part of its widgets' keys, so that another start brings its own numbers."""
+    preset: HealSpec
+    """The numbers, for this model and block."""
+    why: str
+    """A sentence on where they come from."""
+
+
+def show(model: ModelSpec, n_parameters: int, block: Block) -> Start:
+    """Draw the menu and return what is picked."""
+    runs = {f"run:{run.id}": run for run in heal_runs.of(model)}
+    saved = [f"saved:{name}" for name in saved_recipes.names()]
+    options = [*recipes.NAMES, *saved, *runs]
+
+    def title(option: str) -> str:
+        if option in runs:
+            return f"as in {runs[option].describe()}"
+        return option.removeprefix("saved:") if option in saved else _LINES.get(option, option)
+
+    asked = st.session_state.pop("next-recipe", None) or st.session_state.get("recipe")
+    if asked is not None:
+        st.session_state["recipe"] = asked if asked in options else options[0]  # it may have been deleted since
+    picked = st.selectbox(
+        "Recipe", options, format_func=title, key="recipe", persist_state="session",
+        help="A preset, a recipe that you saved, or the numbers of an older run; every number can be changed.",
+    )  # fmt: skip
+    if picked in runs:
+        run = runs[picked]
+        return Start(run.id, recipes.like(run.spec, model=model, block=block), "The numbers of an older run.")
+    if picked in saved:
+        name = picked.removeprefix("saved:")
+        return Start(f"saved-{name}", recipes.like(saved_recipes.get(name), model=model, block=block), "A recipe of yours.")
+    preset = recipes.heal_spec(picked, model=model, block=block, n_parameters=n_parameters)
+    return Start(picked, preset, _why(preset, picked))
+
+
+def _why(preset: HealSpec, name: str) -> str:
+    """Where the preset's numbers come from; some presets take larger batches with an accelerator."""
+    variants = [recipes.get(name, model=preset.model.source, on_gpu=on_gpu) for on_gpu in (False, True)]
+    return words.plain(next((recipe.why for recipe in variants if recipe.steps == preset.steps), variants[0].why))
