@@ -148,6 +148,24 @@ def _make_full(module: Any, change: Tensor | None, *, train: bool) -> None:
     module.lora_dropout["default"] = nn.Identity()
 
 
+def part_head(model: Any, adapter: Path) -> None:
+    """Part a head from the embeddings that share its weight, where an adapter changes it: merging would change both.
+
+    Args:
+        model: the transformers model that the adapter is going to be put on.
+        adapter: its folder.
+    """
+    targets = json.loads((adapter / "adapter_config.json").read_text()).get("target_modules") or []
+    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    name = next(name for name, module in model.named_modules() if module is head)
+    is_meant = any(name == target or name.endswith(f".{target}") for target in targets) if isinstance(targets, list) else False
+    if not is_meant or head.weight is not embeddings.weight:
+        return
+    head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+    for config in {id(config): config for config in (model.config, model.config.get_text_config())}.values():
+        config.tie_word_embeddings = False
+
+
 @contextlib.contextmanager
 def left_out(model: PeftModel) -> Iterator[None]:
     """Run the body of a `with` statement as if the adapter were not there."""

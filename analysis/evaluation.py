@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from analysis import benchmarks, corpora, machine, material, models, pruning, scores
+from analysis import adapters, benchmarks, corpora, machine, material, models, pruning, scores
 from analysis.architecture import find_decoder
 from analysis.blocks import LayerSet, Removal
 from analysis.errors import RecipeError
@@ -149,6 +149,7 @@ def with_adapter(loaded: LoadedModel, block: Removal | None, adapter: str) -> Lo
         raise RecipeError(
             f"The folder {adapter} has no adapter_config.json, so it is not a PEFT adapter; give one that a heal saved."
         )
+    adapters.part_head(loaded.model, Path(adapter))
     if block is not None:
         pruning.cut(loaded.decoder, block)
     try:

@@ -6,11 +6,12 @@ import json
 import families
 import pytest
 import torch
+import transformers
 from peft import PeftModel
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from analysis import adapters, models, pruning
+from analysis import adapters, evaluation, models, pruning
 from analysis.architecture import find_decoder
 from analysis.blocks import Block
 from analysis.errors import RecipeError, StorageError
@@ -162,3 +163,34 @@ def test_an_evaluation_leaves_4bit_weights_differentiable():
     layer(states).sum().backward()
     weight = torch.autograd.functional.jacobian(layer, torch.zeros(64))  # (out, in)
     torch.testing.assert_close(states.grad, weight.sum(0).expand(4, 64))
+
+
+def test_a_trained_head_is_parted_from_the_embeddings_it_shares_so_that_merging_changes_the_head_alone(cache, tmp_path):
+    from analysis.models import LoadedModel
+
+    def tied():
+        model = families.build("llama")
+        model.lm_head.weight = model.get_input_embeddings().weight
+        model.config.tie_word_embeddings = True
+        return model.eval()
+
+    model = tied()
+    decoder = find_decoder(model)
+    pruning.cut(decoder, SPEC.block)
+    healed = adapters.attach(decoder, HealSpec(block=SPEC.block, method="partial", last_layers=1), 0)
+    with torch.no_grad():
+        for name, parameter in healed.named_parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))))
+    healed.eval()
+    folder = adapters.save(healed, SPEC, base="someone/tiny", steps_done=1, key="heal")
+    whole = tied()
+    loaded = LoadedModel(whole, None, find_decoder(whole), SPEC.model, None)
+    again = evaluation.with_adapter(loaded, SPEC.block, str(folder)).model
+    torch.testing.assert_close(logits(again), logits(healed))
+    merged = again.merge_and_unload()
+    torch.testing.assert_close(logits(merged), logits(healed), rtol=1e-4, atol=1e-4)
+    assert torch.equal(merged.get_input_embeddings().weight, tied().get_input_embeddings().weight)
+    merged.save_pretrained(tmp_path / "merged")
+    reloaded = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
+    torch.testing.assert_close(logits(reloaded), logits(healed), rtol=1e-4, atol=1e-4)

@@ -1,0 +1,147 @@
+"""`python benchmarks/healing_speed.py`: training speed and memory of the paper's recipe against the usual script.
+
+Both train LoRA on the feed-forward modules of the starter model without layers 11-15, NF4 with double quantization, batch 16 by
+gradient accumulation, on the same C4 documents. The usual script is transformers' Trainer with PEFT and bitsandbytes and one
+document per row, padded to the longest of its batch; ours is a few steps of the `paper` recipe. Each runs in a process of its
+own, in turn, so that drift of the machine hits both alike; a useful token is one that is not padding.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+BLOCK = (11, 5)
+EFFECTIVE_BATCH = 16
+
+
+def peak_bytes() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def loaded(dtype: str):
+    from analysis import models
+    from analysis.specs import ModelSpec
+
+    return models.load(ModelSpec(dtype=dtype, quantization="4bit"))
+
+
+def ours(options: argparse.Namespace) -> dict:
+    """Steps of the paper recipe, packed, as a heal takes them."""
+    from analysis import adapters, corpora, packing, pruning, recipes
+    from analysis.architecture import find_decoder
+    from analysis.blocks import Block
+    from analysis.specs import CorpusSpec
+    from analysis.training import Trainer
+
+    found = loaded(options.dtype)
+    spec = recipes.heal_spec(
+        "paper", model=found.spec, block=Block(*BLOCK), steps=options.steps + 1, batch_size=options.rows,
+        gradient_accumulation=EFFECTIVE_BATCH // options.rows, seq_len=options.seq_len,
+        corpus=corpora.resolve(CorpusSpec("c4", 1000, options.seq_len, "train")),
+        validation=corpora.resolve(CorpusSpec("c4", 8, 256, "validation")),
+    )  # fmt: skip
+    packed = packing.training_rows(spec.corpus, spec.validation, found.tokenizer, max_rows=EFFECTIVE_BATCH * spec.steps)
+    pruning.cut(found.decoder, spec.block)
+    model = adapters.attach(found.decoder, spec, 0)
+    trainer = Trainer(model, find_decoder(model), packed.rows, spec, None, packed.positions)
+    trainer.take_step(lambda: None)
+    seconds = []
+    for _ in range(options.steps):
+        started = time.perf_counter()
+        trainer.take_step(lambda: None)
+        seconds.append(time.perf_counter() - started)
+    return {"tokens_per_s": trainer.tokens_per_step / statistics.median(seconds), "peak": peak_bytes(), "useful": 1.0}
+
+
+def usual(options: argparse.Namespace) -> dict:
+    """The same with transformers' Trainer, one padded document per row."""
+    import torch
+    import transformers
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+    from analysis import corpora, pruning
+    from analysis.blocks import Block
+    from analysis.specs import CorpusSpec
+
+    found = loaded(options.dtype)
+    pruning.cut(found.decoder, Block(*BLOCK))
+    model = prepare_model_for_kbit_training(found.model, use_gradient_checkpointing=False)
+    targets = r".*mlp\.(gate|up|down)_proj"
+    model = get_peft_model(
+        model, LoraConfig(r=64, lora_alpha=64, lora_dropout=0.05, target_modules=targets, task_type="CAUSAL_LM")
+    )
+    texts = corpora.documents(corpora.resolve(CorpusSpec("c4", 1000, options.seq_len, "train")))
+    tokenizer = found.tokenizer
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    rows = [tokenizer(text, truncation=True, max_length=options.seq_len) for text in texts][
+        : EFFECTIVE_BATCH * (options.steps + 1)
+    ]
+    marks: list[float] = []
+
+    class Clock(transformers.TrainerCallback):
+        def on_step_end(self, *args, **named):
+            marks.append(time.perf_counter())
+
+    arguments = transformers.TrainingArguments(
+        output_dir=options.scratch, max_steps=options.steps + 1, per_device_train_batch_size=options.rows,
+        gradient_accumulation_steps=EFFECTIVE_BATCH // options.rows, learning_rate=3e-4, lr_scheduler_type="cosine",
+        warmup_steps=1, save_strategy="no", report_to=[], disable_tqdm=True, bf16=options.dtype == "bfloat16", use_cpu=True,
+        logging_strategy="no",
+    )  # fmt: skip
+    trainer = transformers.Trainer(
+        model=model, args=arguments, train_dataset=rows, callbacks=[Clock()],
+        data_collator=transformers.DataCollatorForLanguageModeling(tokenizer, mlm=False),
+    )  # fmt: skip
+    torch.manual_seed(0)
+    trainer.train()
+    seconds = [after - before for before, after in zip(marks, marks[1:], strict=False)]
+    useful = sum(len(row["input_ids"]) for row in rows) / len(rows) * EFFECTIVE_BATCH
+    return {"tokens_per_s": useful / statistics.median(seconds), "peak": peak_bytes(), "useful": useful / EFFECTIVE_BATCH}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arm", choices=("ours", "usual"), help="run one of the two in this process")
+    parser.add_argument("--steps", type=int, default=2, help="timed steps of each run, after one that is not")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=4, help="rows per forward pass")
+    parser.add_argument("--seq-len", type=int, default=512)
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--scratch", default="")
+    options = parser.parse_args()
+    if options.arm:
+        print(json.dumps({"ours": ours, "usual": usual}[options.arm](options)))
+        return
+    import tempfile
+
+    found: dict[str, list[dict]] = {"usual": [], "ours": []}
+    with tempfile.TemporaryDirectory() as scratch:
+        for _ in range(options.repeats):
+            for arm in found:
+                command = [sys.executable, __file__, "--arm", arm, "--scratch", scratch]
+                for name in ("steps", "rows", "seq_len", "dtype"):
+                    command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
+                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                found[arm].append(json.loads(done.stdout.splitlines()[-1]))
+                print(
+                    f"{arm:6} {found[arm][-1]['tokens_per_s']:7.1f} useful tokens/s, peak {found[arm][-1]['peak'] / 1e9:.2f} GB"
+                )
+    speed = {arm: statistics.median(run["tokens_per_s"] for run in runs) for arm, runs in found.items()}
+    peak = {arm: max(run["peak"] for run in runs) for arm, runs in found.items()}
+    print(
+        f"paper recipe against the usual script: {speed['ours'] / speed['usual']:.2f} x the useful tokens/s "
+        f"(median of {options.repeats}), {peak['ours'] / peak['usual']:.2f} x its peak memory; {options.rows} rows of "
+        f"{options.seq_len} tokens at once, {options.dtype} compute"
+    )
+
+
+if __name__ == "__main__":
+    main()
