@@ -52,6 +52,9 @@ def warnings(result: HealResult) -> list[str]:
 def provenance(result: HealResult) -> str:
     """How the heal was made."""
     spec = result.spec
+    made = f"base in {result.precision}, seed {spec.seed}, {words.duration(result.wall_s)}."
+    if not spec.trains:
+        return f"{_junction(result)}No training, {made} Held-out text was not fitted on."
     trained = f"rank {spec.r}" if spec.method == "lora" else f"all of the last {spec.last_layers} layers and the head"
     weights = [
         *([f"{spec.distill:g} of the loss from the unpruned model"] if spec.distill else []),
@@ -61,8 +64,8 @@ def provenance(result: HealResult) -> str:
     return _junction(result) + (
         f"{len(result.steps)} steps of {spec.batch_size * spec.gradient_accumulation} × {spec.corpus.seq_len} tokens of "
         f"{words.texts(spec.corpus)}, {documents}, {trained}{''.join(f', {part}' for part in weights)}, peak learning rate "
-        f"{spec.learning_rate:.1e}, {words.count(result.trainable_parameters)} trainable parameters, base in "
-        f"{result.precision}, seed {spec.seed}, {words.duration(result.wall_s)}. Held-out text was never trained on."
+        f"{spec.learning_rate:.1e}, {words.count(result.trainable_parameters)} trainable parameters, {made} "
+        f"Held-out text was never trained on."
     )
 
 

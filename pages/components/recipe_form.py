@@ -27,17 +27,17 @@ def show(model: ModelSpec, n_parameters: int, block: Block, asked: BenchmarkSpec
             values = recipe_numbers.show(begin.preset, begin.key, sized)
             values |= heal_questions.show(begin.preset, asked, begin.key)
             control = st.checkbox(
-                "Also train the unpruned model, as a control", key=f"{begin.key}-control", disabled=not begin.preset.trains,
-                help="A second job: what the healing text does by itself, without a cut to repair.",
+                "A control as well", key=f"{begin.key}-control", disabled=not begin.preset.trains,
+                help="A second job trains the unpruned model in the same way: what the healing text does by itself.",
             )  # fmt: skip
-            with st.container(horizontal=True, vertical_alignment="center"):
-                started = st.form_submit_button(
-                    "Start healing", type=theme.main_button(), key="start-heal", icon=":material/healing:"
-                )
+            started = st.form_submit_button(
+                "Start healing", type=theme.main_button(), key="start-heal", icon=":material/healing:", width="stretch"
+            )
+            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 name = st.text_input(
-                    "Save as", key=f"{begin.key}-save-as", placeholder="save this recipe as …", label_visibility="collapsed"
+                    "Save as", key=f"{begin.key}-save-as", placeholder="Name of your recipe", label_visibility="collapsed"
                 )
-                saved = st.form_submit_button("Save", key="save-recipe", help="Keeps these numbers under that name.")
+                saved = st.form_submit_button("Save recipe", key="save-recipe", help="Keeps these numbers under that name.")
         if not started and not saved:
             return
         if not source:

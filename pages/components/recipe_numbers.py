@@ -27,7 +27,9 @@ def show(preset: HealSpec, key: str, sized: str) -> dict[str, Any]:
     left, right = st.columns(2)
     values: dict[str, Any] = {}
     if sized == "minutes":
-        values["minutes"] = left.number_input("Minutes", 1.0, 100_000.0, preset.minutes or 10.0, step=1.0, key=f"{key}-minutes")
+        values["minutes"] = left.number_input(
+            "Minutes", 1.0, 100_000.0, preset.minutes or 10.0, step=1.0, format="%g", key=f"{key}-minutes"
+        )
     elif sized == "steps":
         values["steps"] = left.number_input("Optimizer steps", 1, 1_000_000, preset.steps or 50, key=f"{key}-steps")
     precisions = ("4bit", "none")
