@@ -53,6 +53,8 @@ class Recipe:
     """Layers that `partial` trains."""
     distill: float = 0.0
     """Weight of the unpruned model's distribution in the training loss."""
+    distill_from: str = "logits"
+    """What of the unpruned model is learnt."""
     junction: float = 0.0
     """Weight of the loss at the junction."""
     check_questions: int = 0

@@ -21,6 +21,8 @@ from analysis.specs import HealSpec
 from analysis.teacher import Teacher, run_rows, stream_behind
 
 BETAS = (0.9, 0.999)
+STATES_SCALE = 4.0
+"""Brings the distance of last states, a share below 1, to the size of a loss in nats."""
 MAX_GRADIENT_NORM = 1.0
 """With weight decay 0, the defaults of transformers' Trainer, which the paper used (`paper.md` 3.3)."""
 
@@ -59,17 +61,17 @@ def deterministic(device: str) -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def junction_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """How far the stream behind the cut is from the unpruned model's behind the block.
+def relative_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """How far states of the cut model are from the unpruned model's at the same place.
 
     Args:
-        student, teacher: residual streams, (batch, seq, hidden_size).
+        student, teacher: (batch, seq, hidden_size).
 
     Returns:
         Mean over tokens of the squared distance as a share of the teacher's squared length, float32 scalar. The first token of
         a row is left out: it holds the attention sink, a hundred times longer than the others.
 
-    Source: the auxiliary loss that Gromov et al. suggest, arXiv:2403.17887, made independent of the stream's length.
+    Source: at the junction the auxiliary loss that Gromov et al. suggest, arXiv:2403.17887, made independent of the length.
     """
     student, teacher = student[:, 1:].float(), teacher[:, 1:].float()
     return ((student - teacher).square().sum(-1) / teacher.square().sum(-1).clamp(min=1e-6)).mean()
@@ -187,11 +189,18 @@ class Trainer:
         asked = None if self.teacher is None else self.teacher(numbers, rows, positions)
         with stream_behind(self.decoder, spec.block, is_cut=True) as seen:
             states = run_rows(self.decoder, rows, positions)
-        taught = None if asked is None or asked.states is None else asked.states[:, :-1][within.to(asked.states.device)]
-        targets = torch.from_numpy(rows[:, 1:])[within].to(device)
-        loss = head_loss(self.decoder, states[:, :-1][within.to(device)], targets, taught, spec.distill)
+        loss = torch.zeros((), device=device)
+        taught = None if asked is None else asked.states
+        by_states = taught is not None and spec.distill_from == "states"
+        if taught is not None and by_states:
+            loss = loss + spec.distill * STATES_SCALE * relative_distance(states, taught)
+        if not by_states or spec.distill < 1:
+            kept = None if taught is None or by_states else taught[:, :-1][within.to(device)]
+            targets = torch.from_numpy(rows[:, 1:])[within].to(device)
+            share = (1 - spec.distill) if by_states else 1.0
+            loss = loss + share * head_loss(self.decoder, states[:, :-1][within.to(device)], targets, kept, spec.distill)
         if asked is not None and asked.behind is not None:
-            loss = loss + spec.junction * junction_loss(seen[-1], asked.behind)
+            loss = loss + spec.junction * relative_distance(seen[-1], asked.behind)
         return loss
 
     def rehearse(self) -> None:

@@ -8,7 +8,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 
-from analysis import checkpoints, evaluation, healing, models, packing, pruning, sizing
+from analysis import checkpoints, evaluation, healing, models, packing, pruning, sizing, training
 from analysis.architecture import find_decoder
 from analysis.blocks import Block
 from analysis.errors import RecipeError, SpecError
@@ -151,6 +151,24 @@ def test_the_junction_loss_draws_the_stream_behind_the_cut_and_resumes_exactly(s
         healing.run(stopped, cancel_at(4))
     again = healing.run(stopped)
     assert [step.loss for step in again.steps] == pytest.approx([step.loss for step in whole.steps], abs=1e-6)
+
+
+def test_learning_the_last_states_needs_no_head_and_resumes_exactly(spec, monkeypatch):
+    def never(*args, **named):
+        raise AssertionError("the vocabulary head was run")
+
+    monkeypatch.setattr(training, "head_loss", never)
+    drawn = replace(spec, distill=1.0, distill_from="states", steps=12, eval_every=4, corpus=replace(spec.corpus, n_texts=1))
+    with pytest.raises(Cancelled):
+        healing.run(drawn, cancel_at(7))
+    whole = healing.run(drawn)
+    losses = [step.loss for step in whole.steps]
+    assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
+    assert 0 < losses[0] < training.STATES_SCALE * 4
+    again = healing.run(replace(drawn, eval_every=5))
+    assert [step.loss for step in again.steps] == pytest.approx(losses, abs=1e-6)
+    with pytest.raises(AssertionError):
+        healing.run(replace(drawn, distill=0.5))
 
 
 def test_accuracy_is_asked_on_the_way_and_overlap_is_looked_for(spec, questions, texts):

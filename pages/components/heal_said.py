@@ -57,7 +57,7 @@ def provenance(result: HealResult) -> str:
         return f"{_junction(result)}No training, {made} Held-out text was not fitted on."
     trained = f"rank {spec.r}" if spec.method == "lora" else f"all of the last {spec.last_layers} layers and the head"
     weights = [
-        *([f"{spec.distill:g} of the loss from the unpruned model"] if spec.distill else []),
+        *([f"{spec.distill:g} of the loss from the unpruned model's {spec.distill_from}"] if spec.distill else []),
         *([f"{spec.junction:g} × the loss at the junction"] if spec.junction else []),
     ]
     documents = "each document read by itself" if result.documents_apart else "documents of a row see each other"

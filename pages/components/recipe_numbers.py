@@ -6,8 +6,9 @@ from typing import Any
 import streamlit as st
 
 from analysis import recipes, saved_recipes
-from analysis.specs import HEAL_METHODS, HealSpec
+from analysis.specs import DISTILL_FROM, HEAL_METHODS, HealSpec
 
+_TEACHES = {"logits": "next-token distribution", "states": "last states"}
 _METHODS = {"lora": "LoRA on all layers", "partial": "the last layers and the head"}
 
 
@@ -60,9 +61,13 @@ def show(preset: HealSpec, key: str, sized: str) -> dict[str, Any]:
             ),
             "distill": right.number_input(
                 "Weight of the unpruned model", 0.0, 1.0, preset.distill, step=0.1, key=f"{key}-distill",
-                help="Share of the loss that asks for its distribution over the next token; the text has the rest.",
+                help="Its share of the loss; the text has the rest.",
             ),
-            "junction": left.number_input(
+            "distill_from": left.selectbox(
+                "What of it is learnt", DISTILL_FROM, DISTILL_FROM.index(preset.distill_from), format_func=_TEACHES.get,
+                key=f"{key}-from", help="Last states need no vocabulary head: steps take about half the time.",
+            ),
+            "junction": right.number_input(
                 "Weight at the junction", 0.0, 1000.0, preset.junction, step=0.1, key=f"{key}-junction",
                 help="Draws the stream behind the cut to the unpruned model's behind the block.",
             ),
