@@ -4,12 +4,14 @@ To support a further family add its paths below; `Decoder.check` refuses a famil
 model's own output, so a wrong guess is never silent.
 """
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from analysis.cost import DTYPE_BYTES
 from analysis.errors import UnsupportedModelError
 from analysis.results import ModelFacts
 
@@ -19,7 +21,6 @@ NORM_NAMES = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "norm_f")
 """What families call the norm between the last layer and the head, beside the layers."""
 _LOGITS_AT_ONCE = 1 << 25
 """Vocabulary logits held at once (128 MB in float32)."""
-DTYPE_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 QUANTIZED_BYTES = {"4bit": 0.5 + 0.127 / 8, "8bit": 1.0}
 """Bytes per weight of a linear layer; NF4 with double quantization adds 0.127 bits of constants (QLoRA, 2305.14314)."""
 
@@ -65,6 +66,11 @@ class Decoder:
     def device(self) -> torch.device:
         """Where token ids go."""
         return next(self.body.parameters()).device
+
+    @property
+    def cache_name(self) -> str:
+        """What this version of transformers calls the KV cache, as an argument and in what comes back."""
+        return "cache" if "cache" in inspect.signature(self.body.forward).parameters else "past_key_values"
 
     @property
     def states_at_once(self) -> int:
@@ -163,8 +169,3 @@ def facts(decoder: Decoder, *, name: str, dtype: str, quantization: str) -> Mode
         bytes_per_parameter=QUANTIZED_BYTES.get(quantization, DTYPE_BYTES[dtype]),
         max_positions=getattr(config, "max_position_embeddings", None),
     )
-
-
-def weight_bytes(model: ModelFacts, dtype: str) -> int:
-    """Bytes of all weights as loaded: decoder layers as quantized, embeddings and head in `dtype`."""
-    return int(sum(model.layer_parameters) * model.bytes_per_parameter + model.other_parameters * DTYPE_BYTES[dtype])

@@ -16,6 +16,7 @@ from analysis.specs import (
     STRATEGIES,
     TASKS,
     BenchmarkSpec,
+    SpeedSpec,
     default_damage_corpus,
 )
 
@@ -71,6 +72,13 @@ def _task(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"numbers are written 0,5,10, not {text!r}") from error
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m analysis", description="Layerscope: how much of a model's depth does real work.")
     subcommands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
@@ -102,6 +110,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--block", metavar="START:SIZE", help="layers to leave out: 11:5, or 3:1+7:2")
     sub.add_argument("--adapter", metavar="DIR", help="PEFT adapter to put on the cut model")
     _add_task_options(sub)
+    sub = add("speed", commands.speed, "seconds of reading a prompt and of writing a token, without n layers for several n")
+    sub.add_argument(
+        "--ns", type=_numbers, default=(), metavar="N,N", help="removed layers (default: 0,2,5,10 and half of all)"
+    )
+    sub.add_argument("--prompt-tokens", type=int, default=SpeedSpec.prompt_tokens, metavar="N", help="length of the prompt")
+    sub.add_argument("--new-tokens", type=int, default=SpeedSpec.new_tokens, metavar="N", help="tokens written after it")
+    sub.add_argument("--repeats", type=int, default=SpeedSpec.repeats, metavar="N", help="how often each n is measured")
     sub = add("heal", commands.heal, "repair a cut model with QLoRA")
     sub.add_argument("--block", metavar="START:SIZE", required=True)
     sub.add_argument("--steps", type=int, help="optimizer steps, instead of the recipe's time or steps")

@@ -20,11 +20,12 @@ from analysis.specs import (
     HealSpec,
     InspectSpec,
     ModelSpec,
+    SpeedSpec,
     SweepSpec,
     default_damage_corpus,
     default_loss_corpus,
 )
-from analysis.terminal import Bar, damage_lines, point_lines, run, write
+from analysis.terminal import Bar, damage_lines, point_lines, run, speed_lines, write
 
 
 def _model(options: argparse.Namespace) -> ModelSpec:
@@ -151,6 +152,22 @@ def evaluate(options: argparse.Namespace) -> None:
     if not options.per_question:
         del data["questions"]
     write(options, data, point_lines(result, [result.point]))
+
+
+def speed(options: argparse.Namespace) -> None:
+    """How fast it is without n layers."""
+    from analysis import speed
+
+    spec = SpeedSpec(
+        model=_model(options),
+        ns=options.ns,
+        prompt_tokens=options.prompt_tokens,
+        new_tokens=options.new_tokens,
+        repeats=options.repeats,
+        seed=options.seed,
+    )
+    result = run(speed.run, spec)
+    write(options, result.to_json(), speed_lines(result))
 
 
 def _heal_spec(options: argparse.Namespace) -> HealSpec:

@@ -259,3 +259,32 @@ def writing_curve(sweep: SweepResult, *, n: int | None = None, dark: bool = Fals
     finish(figure, height, x=_n_axis(last, colours), y=y)
     _mark(figure, n, colours)
     return figure
+
+
+def with_singles(figure: Figure, points: Sequence[Point], measure: Measure, *, dark: bool = False) -> Figure:
+    """Add cuts that were scored on their own to a curve: pruned-blue diamonds, each with its layers on hover.
+
+    Args:
+        figure: an accuracy or a loss curve; its axis reaches out to cuts beyond it.
+        points: cuts that answered the same questions, or read the same text.
+        measure: which number the curve is of.
+        dark: whether the page is dark.
+    """
+    shown = [point for point in points if measure.value(point) is not None]
+    if not shown:
+        return figure
+    colour = palette(dark).pruned
+    figure.add_scatter(
+        x=[point.n for point in shown],
+        y=[measure.value(point) for point in shown],
+        error_y={**measure.interval_bars(shown), "color": colour},
+        mode="markers",
+        name="scored on their own",
+        marker={"color": colour, "size": 10, "symbol": "diamond-open", "line": {"width": 2}},
+        text=[f"scored on its own<br>{measure.hover(point)}" for point in shown],
+        hovertemplate="%{text}<extra></extra>",
+        showlegend=False,  # the legend's rows are counted before
+    )
+    low, high = figure.layout.xaxis.range
+    figure.update_xaxes(range=[low, max(high, max(point.n for point in shown) + 0.5)])
+    return figure

@@ -29,7 +29,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from analysis import architecture, identities, machine, starter
+from analysis import architecture, cost, footprint, identities, machine, starter
 from analysis.architecture import Decoder
 from analysis.errors import ModelNotFoundError, NotEnoughMemoryError, SpecError, UnsupportedModelError
 from analysis.progress import OnProgress, Progress, ignore
@@ -200,12 +200,16 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
     dtype = machine.choose_dtype(spec.dtype, device.value)
     _check_quantization(spec.quantization, device.value)
     with torch.device("meta"):
-        skeleton = AutoModelForCausalLM.from_config(config)
-    facts = architecture.facts(
-        architecture.find_decoder(skeleton), name=source.name, dtype=dtype.value, quantization=spec.quantization
-    )
+        # The dtype changes no size, and experts cannot be run on the meta device in any other.
+        skeleton = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    decoder = architecture.find_decoder(skeleton)
+    facts = architecture.facts(decoder, name=source.name, dtype=dtype.value, quantization=spec.quantization)
+    facts = replace(facts, layers=footprint.layer_facts(decoder))
     resolved = replace(spec, dtype=dtype.value, device=device.value, identity=source.identity)
-    item = architecture.DTYPE_BYTES[dtype.value]
+    item = cost.DTYPE_BYTES[dtype.value]
+    precision = dtype.value if spec.quantization == "none" else spec.quantization
+    weight_bytes = cost.weight_bytes(facts, None, precision, rest=dtype.value)
+    assert weight_bytes is not None, "a model that was just taken apart has facts on every layer"
     widest = max(facts.hidden_size * 16, facts.vocab_size)
     return Plan(
         source=source,
@@ -214,7 +218,7 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
         facts=facts,
         dtype=dtype,
         device=device,
-        weight_bytes=architecture.weight_bytes(facts, dtype.value),
+        weight_bytes=weight_bytes,
         working_bytes=int(_WORKING_TOKENS * (facts.hidden_size * 16 * item + widest * 4)),
         free_bytes=machine.free_bytes(device.value),
     )

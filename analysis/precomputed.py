@@ -22,6 +22,7 @@ from analysis.specs import (
     DistanceSpec,
     GenerationSpec,
     InspectSpec,
+    SpeedSpec,
     SweepSpec,
 )
 
@@ -41,7 +42,7 @@ def main(kinds: Sequence[str] = ()) -> int:
 
     About half an hour on two cores for everything.
     """
-    from analysis import damage, distance_map, healing, inspection, models, recipes, sweep
+    from analysis import damage, distance_map, healing, inspection, models, recipes, speed, sweep
 
     kinds = kinds or tuple(RESULTS)
     if unknown := set(kinds) - set(RESULTS):
@@ -49,8 +50,12 @@ def main(kinds: Sequence[str] = ()) -> int:
     _remember_models()
     load = models.WarmModels()
     inspected = inspection.run(InspectSpec(), _tell)
-    maps = [distance_map.run(DistanceSpec(corpus=CorpusSpec(source=texts)), _tell, load=load) for texts in ("c4", "wiki")]
-    results: list[Result] = [inspected, *maps]
+    results: list[Result] = [inspected]
+    if "speed" in kinds:
+        results.append(speed.run(SpeedSpec(), _tell, load=load))
+    texts = ("c4", "wiki") if {"distances", "heal"} & set(kinds) else ()
+    maps = [distance_map.run(DistanceSpec(corpus=CorpusSpec(source=source)), _tell, load=load) for source in texts]
+    results += maps
     if "damage" in kinds or "sweep" in kinds:
         results.append(damage.run(DamageSpec(), _tell, load=load))
     for strategy, draw in _CURVES if "sweep" in kinds else ():

@@ -9,7 +9,24 @@ from analysis.blocks import Block
 from analysis.points import Answer, GenerationCheck, Lines, Point
 from analysis.result import Result
 from analysis.spec import Spec
-from analysis.specs import DamageSpec, DistanceSpec, EvaluateSpec, HealSpec, InspectSpec, SweepSpec
+from analysis.specs import DamageSpec, DistanceSpec, EvaluateSpec, HealSpec, InspectSpec, SpeedSpec, SweepSpec
+from analysis.timings import SpeedLine, SpeedPoint
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """What one decoder layer holds."""
+
+    other_parameters: int
+    """Parameters that stay in the dtype of the rest when layers are quantized: norms, biases, fused experts."""
+    int8_bytes: int
+    """Bytes of its matrices in 8 bits, with a float32 scale for each of their outputs."""
+    nf4_bytes: int
+    """Bytes of its matrices in NF4 with double quantization, scales and tables included."""
+    cache_width: int | None
+    """Elements of the keys and values that it keeps for each token; None where they are not kept token by token."""
+    cache_tokens: int | None
+    """The most tokens it keeps them of, one less than its sliding window; None for all."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +48,8 @@ class ModelFacts:
     """Bytes per decoder-layer weight in the dtype or quantization used."""
     max_positions: int | None
     """The model's window in tokens, if it states one."""
+    layers: list[LayerFacts] = field(default_factory=list)
+    """What each decoder layer holds; empty in results that are older than this field."""
 
     @property
     def n_parameters(self) -> int:
@@ -325,7 +344,32 @@ class InspectResult(Result):
     """Sentences worth showing: quantization, a window shorter than asked, a family with caveats."""
 
 
+@dataclass(frozen=True)
+class SpeedResult(Result):
+    """How fast a model reads a prompt and writes on, without n layers for several n."""
+
+    kind: ClassVar[str] = "speed"
+    spec_type: ClassVar[type[Spec]] = SpeedSpec
+
+    model: ModelFacts
+    n_layers: int
+    points: list[SpeedPoint]
+    """By n; only those measured at least once."""
+    prefill: SpeedLine | None
+    """The line through the medians of reading the prompt; None with fewer than two points."""
+    decode: SpeedLine | None
+    """The same of writing one token."""
+    rounds: int
+    """Rounds finished: in each, every n is measured once, one after the other."""
+    peak_bytes: int
+    """Peak memory: of the accelerator if there is one, else of the process. The layers left out stay in it."""
+
+    def tokens_per_s(self, field: str, seconds: float) -> float:
+        """Tokens read (`prefill`) or written (`decode`) per second, over all prompts of the batch."""
+        return self.spec.batch_size * (self.spec.prompt_tokens if field == "prefill" else 1) / seconds
+
+
 RESULTS: dict[str, type[Result]] = {
-    cls.kind: cls for cls in (DistanceResult, DamageResult, SweepResult, EvaluateResult, HealResult, InspectResult)
+    cls.kind: cls for cls in (DistanceResult, DamageResult, SweepResult, EvaluateResult, HealResult, InspectResult, SpeedResult)
 }
 """Result dataclasses by kind."""

@@ -338,7 +338,36 @@ class InspectSpec(Spec):
     load: bool = False
 
 
+@dataclass(frozen=True)
+class SpeedSpec(Spec):
+    """How long reading a prompt and writing on takes without n layers, for several n."""
+
+    kind: ClassVar[str] = "speed"
+
+    model: ModelSpec = field(default_factory=ModelSpec)
+    ns: tuple[int, ...] = ()
+    """Numbers of removed layers; empty for 0, 2, 5, 10 and half of the model's layers, as far as there are so many."""
+    prompt_tokens: int = 256
+    """Length of the prompt that is read in one pass."""
+    new_tokens: int = 32
+    """Tokens written after it, one pass each."""
+    batch_size: int = 1
+    """Prompts at once."""
+    repeats: int = 5
+    """How often each n is measured; once more, before, without being counted."""
+    seed: int = 0
+    """Picks the tokens of the prompt."""
+
+    def __post_init__(self) -> None:
+        for name in ("prompt_tokens", "new_tokens", "batch_size", "repeats"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
+        require(
+            all(n >= 0 for n in self.ns) and len(set(self.ns)) == len(self.ns),
+            f"The numbers of removed layers must be at least 0 and different from each other, not {list(self.ns)}.",
+        )
+
+
 SPECS: dict[str, type[Spec]] = {
-    cls.kind: cls for cls in (DistanceSpec, DamageSpec, SweepSpec, EvaluateSpec, HealSpec, InspectSpec)
+    cls.kind: cls for cls in (DistanceSpec, DamageSpec, SweepSpec, EvaluateSpec, HealSpec, InspectSpec, SpeedSpec)
 }
 """The requests that `run` functions answer, by kind."""

@@ -128,3 +128,36 @@ def damage_lines(result: Any, similar: Sequence[Any]) -> list[str]:
         f"rho is Spearman's rank correlation of {metric} distance and damage over the blocks of a size; over all blocks "
         f"{correlation(result.rank_correlation).strip()}",
     ]
+
+
+def speed_lines(result: Any) -> list[str]:
+    """Medians with quartiles for every n, and the straight lines through them.
+
+    Args:
+        result: a `SpeedResult`.
+    """
+    spec = result.spec
+    lines = [
+        f"{result.model.name}: {spec.prompt_tokens} prompt tokens, {spec.new_tokens} new ones, {result.rounds} rounds over all "
+        f"n, {spec.model.dtype} on {spec.model.device}, peak memory {result.peak_bytes / 1e9:.2f} GB",
+        "  n   reading the prompt, ms (quartiles)   tokens/s   writing a token, ms (quartiles)   tokens/s   removed",
+    ]
+    for point in result.points:
+        cells = [
+            f"{_quartiles(timing):34} {result.tokens_per_s(field, timing.median_s):8.1f}"
+            for field, timing in (("prefill", point.prefill), ("decode", point.decode))
+        ]
+        lines.append("   ".join([f"{point.n:3}", *cells, "nothing" if point.block is None else point.block.describe()]))
+    for what, line in (("reading", result.prefill), ("writing", result.decode)):
+        if line is not None:
+            error = "" if line.slope_stderr_s is None else f" ± {1e3 * line.slope_stderr_s:.3f}"
+            fits = "" if line.r_squared is None else f", R² {line.r_squared:.3f}"
+            lines.append(
+                f"{what}: {1e3 * line.intercept_s:.2f} ms {1e3 * line.slope_s:+.3f}{error} ms per layer left{fits}; "
+                f"{line.fixed_share:.0%} of the unpruned model's time shrinks with no cut"
+            )
+    return lines
+
+
+def _quartiles(timing: Any) -> str:
+    return f"{1e3 * timing.median_s:9.2f} ({1e3 * timing.low_s:.2f} to {1e3 * timing.high_s:.2f})"

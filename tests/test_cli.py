@@ -64,6 +64,22 @@ def test_sweep_and_evaluate(capsys, tiny):
     assert alone["questions"][0].keys() == {"id", "loglikelihoods", "prediction", "gold"}
 
 
+def test_speed(capsys, tiny, tmp_path):
+    options = ("--ns", "0,2", "--prompt-tokens", 8, "--new-tokens", 2, "--repeats", 2)
+    code, output = run(capsys, "speed", tiny, *options, "--json", tmp_path / "speed.json")
+    assert code == 0, output.err
+    data = json.loads((tmp_path / "speed.json").read_text())
+    assert [(point["n"], point["start"]) for point in data["points"]] == [(0, None), (2, 3)]
+    assert data["points"][1]["decode"].keys() == {"median_s", "low_s", "high_s", "repeats_s"}
+    assert data["decode"].keys() >= {"intercept_s", "slope_s", "slope_stderr_s", "r_squared", "fixed_share"}
+    assert {"spec", "versions", "wall_s", "n_tokens", "peak_bytes"} <= data.keys()
+    assert "layers 3-4 (2 layers), block [3, 5)" in output.out
+    assert "ms per layer left" in output.out
+    code, output = run(capsys, "speed", tiny, "--ns", "0,99")
+    assert code == 2
+    assert output.err.splitlines()[-1].endswith("choose numbers 0..5.")
+
+
 def test_sweeps_of_scattered_and_manual_cuts_that_also_write(capsys, tiny):
     options = ("--limit", 4, "--texts", "none", "--generate")
     data = read(capsys, "sweep", tiny, "--strategy", "manual", "--blocks", "1:1+3:1,2:2", *options)

@@ -16,6 +16,7 @@ from analysis.specs import (
     GenerationSpec,
     HealSpec,
     ModelSpec,
+    SpeedSpec,
     SweepSpec,
 )
 
@@ -25,6 +26,7 @@ EXAMPLES = [
     HealSpec(Block(11, 5), steps=7),
     DamageSpec(max_size=4),
     EvaluateSpec(generation=GenerationSpec(n_sums=3)),
+    SpeedSpec(ns=(0, 3), repeats=2),
 ]
 
 
@@ -51,7 +53,7 @@ def changed(spec, path, value):
 OTHERS = {
     "dtype": "float16", "quantization": "8bit", "metric": "relative-l2", "task": "boolq", "strategy": "deepest",
     "damage": DamageSpec(), "generation": GenerationSpec(), "block": Block(1, 1), "benchmark": BenchmarkSpec("copa"),
-    "shots": 1, "subset": ("stem",), "protocol": "paper", "limit": 7, "max_n": 9, "lora_dropout": 0.5,
+    "ns": (0, 1), "shots": 1, "subset": ("stem",), "protocol": "paper", "limit": 7, "max_n": 9, "lora_dropout": 0.5,
 }  # fmt: skip
 
 

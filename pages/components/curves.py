@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import streamlit as st
 
 from analysis import figures
+from analysis.measures import ACCURACY, LOSS
 from analysis.results import HealResult, SweepResult
-from pages.components import chart, theme
+from pages.components import chart, score_cut, theme
 
 
 def show(sweep: SweepResult | None, others: Sequence[SweepResult], heals: Sequence[HealResult], n: int) -> None:
@@ -27,14 +28,17 @@ def show(sweep: SweepResult | None, others: Sequence[SweepResult], heals: Sequen
     same_text = [other for other in others if other.spec.loss_corpus == sweep.spec.loss_corpus]
     points = len(sweep.points)
     beside = f", beside {len(others)} other curves" if others else ""
+    singles = score_cut.singles(sweep)
+    accuracy = figures.accuracy_curve(sweep, asked, others=others, n=n, dark=dark, height=225)
     chart.show(
-        figures.accuracy_curve(sweep, asked, others=others, n=n, dark=dark, height=225),
+        figures.with_singles(accuracy, singles, ACCURACY, dark=dark),
         key="accuracy",
         alt=f"Accuracy against removed layers, {points} points{beside}, marker at n = {n}.",
         file_name="accuracy",
     )
+    loss = figures.loss_curve(sweep, read, others=same_text, n=n, dark=dark, height=215)
     chart.show(
-        figures.loss_curve(sweep, read, others=same_text, n=n, dark=dark, height=215),
+        figures.with_singles(loss, singles, LOSS, dark=dark),
         key="loss",
         alt=f"Loss in nats per token against removed layers, {points} points{beside}, marker at n = {n}.",
         file_name="loss",

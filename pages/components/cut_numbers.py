@@ -70,7 +70,7 @@ def notes(sweep: SweepResult | None, cut: Cut) -> list[str]:
     """What a reader must know so as not to misread the scores."""
     n, point = cut.n, cut.point
     if sweep is None:
-        return ["No accuracy has been measured yet: run a sweep."]
+        return [] if point else ["No accuracy has been measured yet: run a sweep."]
     if point is None:
         reach = max([p.n for p in sweep.points], default=0)
         return [f"n = {n} is not among the points measured so far, which reach n = {reach}."]
@@ -92,6 +92,8 @@ def _interval(sweep: SweepResult, point: Point) -> list[str]:
         return []
     low, high = uncertainty.wilson_interval(round(point.acc * point.n_samples), point.n_samples)
     said = f"Accuracy: 95 % interval {low:.0%} to {high:.0%} from {point.n_samples} questions."
+    if point not in sweep.points:  # scored on its own
+        return [said]
     number = sweep.points.index(point)
     if point.n and len(sweep.questions) > number and sweep.questions[number]:
         pair = uncertainty.compare(sweep.questions[0], sweep.questions[number])

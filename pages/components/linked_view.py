@@ -7,6 +7,7 @@ from analysis.results import SweepResult
 from analysis.specs import ModelSpec
 from pages.components import (
     chart,
+    cost_panel,
     curves,
     cut_numbers,
     cuts,
@@ -17,6 +18,7 @@ from pages.components import (
     map_view,
     overlay,
     refine,
+    score_cut,
     state,
     theme,
     writing,
@@ -55,6 +57,7 @@ def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model
                 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
                     st.markdown(_said(cut), width="content")
                     instant.button(sweep, cut, model)
+                cut = score_cut.show(sweep, cut, model)
             strip = map_figures.layer_strip(distances.n_layers, cut.removed, dark=theme.is_dark())
             what = cut.removed.describe() if cut.removed else "nothing"
             chart.show(strip, key="strip", alt=f"Layers of the model; removed: {what}.", file_name="layers", toolbar=False)
@@ -67,6 +70,7 @@ def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model
         with st.container(gap=None):
             for note in cut_numbers.notes(scores, cut):
                 st.caption(note)
+        cost_panel.show(distances, cut, model)
         writing.show(scores, n)
         damage_view.show(found, damage, model, cut)
 

@@ -11,13 +11,16 @@ from analysis.results import (
     Choice,
     DamageResult,
     DistanceResult,
+    EvaluateResult,
     HealResult,
     HealStep,
     InspectResult,
+    LayerFacts,
     LeastDamage,
     Lines,
     ModelFacts,
     Point,
+    SpeedResult,
     SweepResult,
     Validation,
 )
@@ -26,15 +29,18 @@ from analysis.specs import (
     CorpusSpec,
     DamageSpec,
     DistanceSpec,
+    EvaluateSpec,
     GenerationSpec,
     HealSpec,
     InspectSpec,
     ModelSpec,
+    SpeedSpec,
     SweepSpec,
     default_damage_corpus,
     default_heal_corpus,
     default_loss_corpus,
 )
+from analysis.timings import SpeedPoint, fit, timing
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 L = 30
@@ -212,4 +218,38 @@ def inspect(fits: bool = True) -> InspectResult:
         dtype=Choice("bfloat16", "this processor multiplies bfloat16 1.8 times as fast as float32"),
         device=Choice("cpu", "no accelerator was found"), weight_bytes=269_000_000, working_bytes=310_000_000,
         free_bytes=20_000_000_000 if fits else 100_000_000, fits=fits, notes=["The model's window is 8,192 tokens."],
+    )  # fmt: skip
+
+
+LAYERS = [LayerFacts(1_152, 3_560_000, 1_870_000, 384, None)] * L
+
+
+def speed(rounds: int = 5, *, ns: tuple[int, ...] = (0, 2, 5, 10, 15)) -> SpeedResult:
+    """A quarter of a second and 8 ms a layer to read the prompt, 10 ms and half a millisecond a layer to write a token."""
+
+    def point(n: int) -> SpeedPoint:
+        left = L - n
+        both = (0.25 + 0.008 * left, 0.01 + 0.0005 * left)
+        found = [timing([seconds * (1 + 0.02 * i) for i in (0, -1, 1, -2, 2)[:rounds]]) for seconds in both]
+        return SpeedPoint(n, None if n == 0 else L - 1 - n, *found)
+
+    points = [point(n) for n in ns]
+    left = [L - n for n in ns]
+    return SpeedResult(
+        spec=SpeedSpec(model=MODEL), versions=VERSIONS, wall_s=60.0, n_tokens=7200, complete=rounds == 5,
+        model=replace(FACTS, layers=LAYERS), n_layers=L, points=points,
+        prefill=fit(left, [point.prefill.median_s for point in points], L),
+        decode=fit(left, [point.decode.median_s for point in points], L), rounds=rounds, peak_bytes=900_000_000,
+    )  # fmt: skip
+
+
+def evaluate(block: Removal, *, acc: float = 0.37, curve: SweepResult | None = None) -> EvaluateResult:
+    """A cut that was scored on its own, on the questions and the text of a curve."""
+    asked = (curve or sweep()).spec
+    spec = EvaluateSpec(MODEL, block, benchmark=asked.benchmark, loss_corpus=asked.loss_corpus)
+    layers = list(block.layers) if isinstance(block, LayerSet) else None
+    scored = Point(block.size, block.start, acc, 0.048, acc, 0.048, 100, 3.3, 0.08, 8, layers=layers)
+    return EvaluateResult(
+        spec=spec, versions=VERSIONS, wall_s=4.0, n_tokens=4444, complete=True, model=FACTS, n_layers=L, point=scored,
+        lines=Lines(0.25, 0.28), n_truncated=0,
     )  # fmt: skip

@@ -215,10 +215,10 @@ def test_what_the_cuts_wrote_can_be_read_as_plain_text(app):
     checks = [GenerationCheck([text], [total], 0.0, 1.0, 4.0, 0.0, 0.0) for text, total in zip(said, sums, strict=True)]
     replace(measured, writings=checks).save()
     at = app(n="5")
-    (table,) = at.table
+    (table,) = [item for item in at.table if "beginning" in item.value.columns]
     assert table.value.iloc[0].tolist() == ["Once", r"\!\[n\]\(x\) 0", r"\!\[n\]\(x\) 5"]
     at.slider(key="n").set_value(20).run()
-    assert not at.table
+    assert not [item for item in at.table if "beginning" in item.value.columns]
     assert not at.exception
 
 

@@ -1,0 +1,112 @@
+"""What a cut saves, row by row: for people beside each other, for programs with all digits."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from analysis import cost
+from analysis.blocks import Removal
+from analysis.results import ModelFacts, SpeedResult
+from pages.components import words
+from pages.components.cuts import Cut
+
+_PRECISIONS = {"float32": "float32", "bfloat16": "bfloat16", "8bit": "8-bit", "4bit": "NF4"}
+_TIMED = {"prefill": ("Prefill", "Prefill rate"), "decode": ("Decode", "Decode rate")}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One quantity of the unpruned and of the cut model."""
+
+    what: str
+    unit: str
+    """parameters, bytes, seconds or tokens/s."""
+    unpruned: float | None
+    pruned: float | None
+    """None where it is not known."""
+    how: str = "exact"
+    """exact, measured, interpolated or extrapolated."""
+    of: str = ""
+    """What else the number depends on; the page says it beside the table."""
+
+
+def rows(model: ModelFacts, speed: SpeedResult | None, cut: Cut, *, tokens: int, batch_size: int, dtype: str) -> list[Row]:
+    """Everything that is known of the cut.
+
+    Args:
+        model: the unpruned model.
+        speed: the measurement of it, if there is one.
+        cut: what is removed; where that is not known, only the unpruned model's numbers are.
+        tokens, batch_size: length and number of the contexts of the KV cache.
+        dtype: what the model computes in.
+    """
+    is_known = cut.n == 0 or cut.removed is not None
+    # Beside quantized layers the rest is kept in half precision, whatever the layers were measured in.
+    rest = "bfloat16" if dtype == "float32" else dtype
+
+    def both(what: str, unit: str, amount: Callable[[Removal | None], float | None], of: str = "") -> Row:
+        return Row(what, unit, amount(None), amount(cut.removed) if is_known else None, of=of)
+
+    found = [both("Parameters", "parameters", lambda block: cost.savings(model, block).kept_parameters)]
+    found += [
+        both(f"Weights, {name}", "bytes", lambda block, p=precision: cost.weight_bytes(model, block, p, rest=rest))
+        for precision, name in _PRECISIONS.items()
+    ]
+    cache = partial(cost.kv_cache_bytes, model, tokens=tokens, batch_size=batch_size, dtype=dtype)
+    found.append(both(f"KV cache, {dtype}", "bytes", cache, of=f"{batch_size} x {tokens} tokens"))
+    for field, (what, rate) in _TIMED.items() if speed is not None else ():
+        whole, _ = seconds(speed, field, 0)
+        less, how = seconds(speed, field, cut.n)
+        prompt = f"a prompt of {speed.spec.prompt_tokens} tokens"
+        found.append(Row(what, "seconds", whole, less, how, prompt))
+        rates = [None if value is None else speed.tokens_per_s(field, value) for value in (whole, less)]
+        found.append(Row(rate, "tokens/s", *rates, how, prompt))
+    return found
+
+
+def seconds(speed: SpeedResult, field: str, n: int) -> tuple[float | None, str]:
+    """Seconds without n layers, and whether they were measured or are read from the line."""
+    measured = {point.n: getattr(point, field).median_s for point in speed.points}
+    if n in measured:
+        return measured[n], "measured"
+    line = getattr(speed, field)
+    value = line.at(speed.n_layers - n) if line else 0.0
+    how = "interpolated" if measured and min(measured) < n < max(measured) else "extrapolated"
+    return (value, how) if value > 0 else (None, how)
+
+
+def shown(found: list[Row], n: int) -> list[dict[str, str]]:
+    """The rows as people read them."""
+    return [
+        {
+            "": row.what + (f", {row.how}" if row.unit == "seconds" and row.how != "measured" else ""),
+            "unpruned": _said(row.unpruned, row.unit),
+            f"n = {n}": _said(row.pruned, row.unit),
+            "change": _change(row),
+        }
+        for row in found
+    ]
+
+
+def _said(value: float | None, unit: str) -> str:
+    if value is None:
+        return "–"
+    if unit == "seconds":
+        return f"{1e3 * value:,.1f} ms" if value < 1 else f"{value:.2f} s"
+    if unit == "tokens/s":
+        return f"{value:,.0f} tokens/s" if value >= 100 else f"{value:.1f} tokens/s"
+    return words.count(value) if unit == "parameters" else words.size(value)
+
+
+def _change(row: Row) -> str:
+    if row.unpruned is None or row.pruned is None:
+        return "–"
+    return "none" if row.pruned == row.unpruned else f"{row.pruned / row.unpruned - 1:+.1%}".replace("-", "−")
+
+
+def exact(found: list[Row]) -> list[dict]:
+    """The same with all digits, for the table that can be downloaded."""
+    return [
+        {"quantity": row.what, "of": row.of, "unit": row.unit, "unpruned": row.unpruned, "pruned": row.pruned, "how": row.how}
+        for row in found
+    ]

@@ -1,0 +1,70 @@
+"""A job's progress where its result will be: one line that looks again every second."""
+
+import streamlit as st
+
+from analysis import jobs
+from analysis.errors import LayerscopeError
+from pages.components import guard, job_strip
+
+
+def show(job: jobs.Job, where: str) -> None:
+    """Draw a job that runs or waits, with its bar and a way to stop it.
+
+    Args:
+        job: the job.
+        where: part of the widgets' keys, since a job is in the strip too.
+    """
+    # Where results grow, the view around this looks again by itself, and timers inside one another do not go together.
+    inside_timer = any(other.kind in job_strip.GROWING for other in jobs.active())
+    st.fragment(_line, run_every=None if inside_timer else "1s")(job.id, where)
+
+
+def last_of(kind: str, matches) -> jobs.Job | None:
+    """The job of a kind whose spec matches: the one that runs or waits, else the one that ended last.
+
+    Args:
+        kind: a key of `specs.SPECS`.
+        matches: says of a spec whether it is the one that is meant.
+    """
+    return next((job for job in jobs.list_jobs() if job.kind == kind and matches(job.spec)), None)
+
+
+def failure(job: jobs.Job | None, since: float = 0.0) -> None:
+    """Draw why a job ended without a result, unless there is a result that is newer.
+
+    Args:
+        job: the job, if there is one.
+        since: when the shown result was stored, seconds since the epoch.
+    """
+    if job is not None and job.state in (jobs.FAILED, jobs.INTERRUPTED) and (job.finished_at or 0) > since:
+        st.error(job.error or "It ended without a result; see its log.")
+
+
+def _line(job_id: str, where: str) -> None:
+    with guard.errors_shown():
+        job = jobs.get(job_id)
+        if not job.is_active:
+            st.rerun()
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            share = min(1.0, job.done / job.total) if job.total and job.state == jobs.RUNNING else 0.0
+            st.progress(share, text=_said(job), width="stretch")
+            if not job.cancel_requested:
+                st.button(
+                    "Cancel", key=f"{where}-cancel-{job.id}", on_click=_cancel, args=(job.id,), type="tertiary",
+                    help="What was finished is kept.",
+                )  # fmt: skip
+
+
+def _said(job: jobs.Job) -> str:
+    if job.cancel_requested:
+        return "Stopping; what was finished is kept"
+    if job.state == jobs.QUEUED:
+        return "Waiting for its turn"
+    return f"{job.phase or 'starting'} · {job.done}/{job.total}" if job.total else job.phase or "starting"
+
+
+def _cancel(job_id: str) -> None:
+    try:
+        jobs.cancel(job_id)
+    except LayerscopeError as error:
+        st.session_state.setdefault("announcements", []).append((str(error), ":material/error:"))

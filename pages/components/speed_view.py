@@ -1,0 +1,122 @@
+"""Measured speed against removed layers: the measurement that is shown, the button that makes one, the chart."""
+
+import streamlit as st
+
+from analysis import jobs, speed_figures
+from analysis.results import SpeedResult
+from analysis.specs import ModelSpec, SpeedSpec
+from pages.components import chart, in_place, library, start, state, theme, words
+from pages.components.library import Found
+
+_FIELDS = {"decode": "Decode: write a token", "prefill": "Prefill: read the prompt"}
+
+_STRAIGHT = 0.9
+"""R² below which the points are no line: every layer takes its time, so that on a quiet machine they are one."""
+
+
+def find(model: ModelSpec) -> Found | None:
+    """The measurement to show, finished or as far as it got."""
+    found = library.find("speed", model)
+    return library.by_key("speed", state.shown_result("speed", [entry.key for entry in found]))
+
+
+def last_job(model: ModelSpec) -> jobs.Job | None:
+    """The measurement of this model that runs or waits, else the one that ended last."""
+    return in_place.last_of("speed", lambda spec: spec.model == model)
+
+
+def button(shown: Found | None, job: jobs.Job | None, model: ModelSpec) -> None:
+    """Draw the button that queues a measurement, or the progress of the one that is on its way."""
+    if job is not None and job.is_active:
+        with st.container(width=340):
+            in_place.show(job, "speed")
+        return
+    label = "Measure again" if shown is not None and shown.result.complete else "Go on measuring"
+    if shown is None or shown.precomputed:
+        label = "Measure speed"
+    why = "Reads a prompt and writes on without 0, 2, 5, 10 and half of the layers, in turn. Best while nothing else runs."
+    if st.button(label, key="measure-speed", icon=":material/speed:", help=why):
+        start.start_and_show(SpeedSpec(model=model), f"Speed of {state.name(model)}")
+
+
+def show(shown: Found | None, job: jobs.Job | None, n: int) -> None:
+    """Draw the chart, or what to do while there is none.
+
+    Args:
+        shown: the measurement; None while there is none.
+        job: the last one that was asked for.
+        n: where the marker stands.
+    """
+    in_place.failure(job, 0.0 if shown is None or shown.precomputed else shown.saved_at)
+    if shown is None or not shown.result.points:
+        if job is not None and job.is_active:
+            st.info("The speed is being measured; the chart appears here when it is done.")
+        else:
+            st.info("How fast the cut model reads and writes has not been measured on this machine. Click **Measure speed**.")
+        return
+    result: SpeedResult = shown.result
+    field = st.segmented_control(
+        "Time to", list(_FIELDS), format_func=_FIELDS.get, default="decode", required=True, key="speed-field",
+        label_visibility="collapsed", persist_state="session",
+    )  # fmt: skip
+    figure = speed_figures.speed_chart(result, field, n=n, dark=theme.is_dark(), height=350)
+    alt = f"{_FIELDS[field]}, milliseconds against removed layers, {len(result.points)} measured, marker at n = {n}."
+    chart.show(figure, key="speed", alt=alt, file_name=f"speed-{field}")
+
+
+def machine(result: SpeedResult) -> str:
+    """The accelerator or processor that was measured."""
+    return words.plain(result.versions.get("accelerator") or result.versions.get("processor") or "an unknown machine")
+
+
+def provenance(shown: Found) -> str:
+    """How it was measured, and what the line says."""
+    result: SpeedResult = shown.result
+    spec = result.spec
+    said = (
+        f"Medians of {result.rounds} rounds over all n in turn, bars are quartiles: {spec.prompt_tokens} prompt tokens, "
+        f"{spec.new_tokens} new ones, {spec.model.dtype} on {spec.model.device}, peak memory {words.size(result.peak_bytes)}. "
+        f"Left out: the deepest layers but the last; which ones go makes no difference to time."
+    )
+    for field, name in (("decode", "Decode"), ("prefill", "Prefill")):
+        line = getattr(result, field)
+        if line is not None:
+            error = "" if line.slope_stderr_s is None else f" ± {1e3 * line.slope_stderr_s:.2f}"
+            fit = "" if line.r_squared is None else f", R² {line.r_squared:.3f}"
+            said += (
+                f" {name}: {1e3 * line.slope_s:.2f}{error} ms per layer{fit}; {line.fixed_share:.0%} of the unpruned "
+                f"model's time shrinks with no cut."
+            )
+    fits = [line.r_squared for line in (result.decode, result.prefill) if line and line.r_squared is not None]
+    if fits and min(fits) < _STRAIGHT:
+        said += " The points are far from a line, so something else ran meanwhile: measure again while nothing does."
+    if not shown.precomputed:
+        said += f" {machine(result)}, {words.date(shown.saved_at)}."
+    return said if result.complete else f"{said} Unfinished: {result.rounds} of {spec.repeats} rounds."
+
+
+def rows(result: SpeedResult) -> list[dict]:
+    """The table behind the chart."""
+    return [
+        {
+            "n": point.n,
+            "left out": point.block.describe() if point.block else "none",
+            **{
+                f"{field} {name}": value
+                for field in ("prefill", "decode")
+                for name, value in _columns(result, field, getattr(point, field), point.n).items()
+            },
+        }
+        for point in result.points
+    ]
+
+
+def _columns(result: SpeedResult, field: str, timing, n: int) -> dict[str, float | None]:
+    line = getattr(result, field)
+    return {
+        "median s": timing.median_s,
+        "first quartile s": timing.low_s,
+        "third quartile s": timing.high_s,
+        "tokens/s": result.tokens_per_s(field, timing.median_s),
+        "fitted s": line.at(result.n_layers - n) if line else None,
+    }

@@ -1,0 +1,172 @@
+"""What the cut saves: sizes before anything is measured, speed while it is measured, done, partial and failed."""
+
+from dataclasses import replace
+
+import fakes
+import pytest
+from seen import figures, texts, trace
+
+from analysis import cost, jobs
+from analysis.specs import DamageSpec, ModelSpec, SpeedSpec
+from pages.components import cost_rows
+from pages.components.cuts import Cut
+
+REQUEST = SpeedSpec(model=ModelSpec())
+
+
+def table(at) -> dict[str, list[str]]:
+    """Rows of the panel by what they are about."""
+    frame = next(item.value for item in at.table if "change" in item.value.columns)
+    return {row[0].partition(",")[0] if row[0].startswith("KV") else row[0]: row[1:] for row in frame.values.tolist()}
+
+
+def test_before_anything_is_measured_sizes_are_there_and_it_says_what_to_click(app):
+    fakes.distances().save()
+    at = app(n="5")
+    assert "Click **Measure speed**" in texts(at)
+    rows = table(at)
+    left = fakes.FACTS.n_parameters - 5 * 3_540_000
+    assert rows["Parameters"] == ["134.5 M", f"{left / 1e6:.1f} M", f"−{5 * 3_540_000 / fakes.FACTS.n_parameters:.1%}"]
+    assert rows["Weights, bfloat16"][1] == f"{2 * left / 1e6:.0f} MB"
+    assert rows["Weights, NF4"] == rows["KV cache"] == ["–", "–", "–"], "an older map does not know them"
+    assert "open the **Model** page" in texts(at)
+    at.button(key="measure-speed").click().run()
+    (made,) = jobs.active()
+    assert made.spec == REQUEST
+    assert "speed" not in figures(at)
+
+
+def test_an_inspection_knows_the_kv_cache(app):
+    fakes.distances().save()
+    known = fakes.inspect()
+    replace(known, model=replace(known.model, layers=fakes.LAYERS)).save()
+    at = app(n="5")
+    assert table(at)["KV cache"] == ["94.4 MB", "78.6 MB", "−16.7%"]
+    assert "older than" not in texts(at)
+    at.selectbox(key="context").set_value(8192).run()
+    at.number_input(key="contexts").set_value(2).run()
+    assert table(at)["KV cache"] == ["377 MB", "315 MB", "−16.7%"]
+    at.slider(key="n").set_value(10).run()
+    assert table(at)["KV cache"][1] == "252 MB"
+    assert table(at)["Weights, NF4"][0] == "113 MB"
+
+
+def test_while_it_is_measured_its_progress_stands_in_place_of_the_button(app, job):
+    fakes.distances().save()
+    job(REQUEST, jobs.RUNNING, "Speed", phase="measuring the speed", done=7, total=25)
+    at = app()
+    assert not [button for button in at.button if button.key == "measure-speed"]
+    assert any(button.key.startswith("speed-cancel-") for button in at.button)
+    shown = [element.proto.text for element in at.get("progress")]
+    assert "measuring the speed · 7/25" in shown
+    assert "the chart appears here when it is done" in texts(at)
+    next(button for button in at.button if button.key.startswith("speed-cancel-")).click().run()
+    assert jobs.list_jobs()[0].cancel_requested
+    assert not at.exception
+
+
+def test_progress_inside_a_growing_view_has_no_timer_of_its_own(app, job):
+    fakes.distances().save()
+    job(DamageSpec(), jobs.RUNNING, "Damage", done=1, total=9)
+    job(REQUEST, jobs.QUEUED, "Speed")
+    at = app()
+    assert "Waiting for its turn" in [element.proto.text for element in at.get("progress")]
+    assert not at.exception
+
+
+def test_measured_speed_at_a_measured_n_and_between(app):
+    fakes.distances().save()
+    fakes.speed().save()
+    at = app(n="5")
+    rows = table(at)
+    assert rows["Decode"] == ["25.0 ms", "22.5 ms", "−10.0%"]
+    assert rows["Decode rate"] == ["40.0 tokens/s", "44.4 tokens/s", "+11.1%"]
+    assert rows["Prefill"][1] == "450.0 ms"
+    assert rows["Prefill rate"][1] == "569 tokens/s"
+    assert rows["KV cache"][0] == "94.4 MB", "a measurement knows what each layer holds"
+    at.slider(key="n").set_value(7).run()
+    assert table(at)["Decode, interpolated"][1] == "21.5 ms"
+    at.slider(key="n").set_value(20).run()
+    assert table(at)["Decode, extrapolated"][1] == "15.0 ms"
+    assert "0.50 ± 0.00 ms per layer, R² 1.000; 40% of the unpruned model's time shrinks with no cut" in texts(at)
+    assert at.button(key="measure-speed").label == "Measure again"
+
+
+def test_the_chart_has_points_line_and_marker(app):
+    fakes.distances().save()
+    fakes.speed().save()
+    at = app(n="5")
+    figure = figures(at)["speed"]
+    assert trace(figure, "pruned")["x"] == [2, 5, 10, 15]
+    assert trace(figure, "unpruned")["y"] == [25.0]
+    assert trace(figure, "line")["y"][20 - 5] == pytest.approx(10 + 0.5 * 15)
+    assert [shape["x0"] for shape in figure["layout"]["shapes"]] == [5]
+    at.button_group(key="speed-field").set_value("prefill").run()
+    assert trace(figures(at)["speed"], "unpruned")["y"] == [490.0]
+    assert not at.exception
+
+
+def test_a_precomputed_measurement_names_its_machine(app, precomputed):
+    fakes.distances().save()
+    precomputed(fakes.speed())
+    at = app()
+    assert "precomputed on a test" in texts(at)
+    assert at.button(key="measure-speed").label == "Measure speed"
+
+
+def test_a_stopped_measurement_shows_what_it_has_and_can_go_on(app, job):
+    fakes.distances().save()
+    fakes.speed(2).save()
+    job(REQUEST, jobs.CANCELLED, "Speed", error="It was cancelled.")
+    at = app()
+    assert "Unfinished: 2 of 5 rounds" in texts(at)
+    assert at.button(key="measure-speed").label == "Go on measuring"
+    at.button(key="measure-speed").click().run()
+    assert [made.spec for made in jobs.active()] == [REQUEST]
+
+
+def test_a_failed_measurement_says_why(app, job):
+    fakes.distances().save()
+    job(REQUEST, jobs.FAILED, "Speed", error="Not enough memory.")
+    at = app()
+    assert "Not enough memory." in [item.value for item in at.error]
+    assert at.button(key="measure-speed").label == "Measure speed"
+    fakes.speed().save()
+    assert "Not enough memory." not in [item.value for item in app().error], "a newer result is there"
+
+
+def test_points_that_are_no_line_are_called_so(app):
+    fakes.distances().save()
+    good = fakes.speed()
+    good.save()
+    assert "far from a line" not in texts(app())
+    replace(good, decode=replace(good.decode, r_squared=0.3)).save()
+    assert "measure again while nothing does" in texts(app())
+
+
+def test_a_cut_that_is_not_known_has_no_sizes(app):
+    fakes.distances().save()
+    at = app(strategy="block-influence", n="5")
+    assert table(at)["Parameters"][1:] == ["–", "–"]
+
+
+def test_the_tables_are_there_with_all_digits():
+    facts, measured = fakes.speed().model, fakes.speed()
+    cut = Cut(5, fakes.distances().best[4].block, None)
+    rows = {row["quantity"]: row for row in cost_rows.exact(_rows(facts, measured, cut))}
+    assert rows["Weights, 8-bit"]["pruned"] == cost.weight_bytes(facts, cut.removed, "8bit")
+    assert (rows["KV cache, bfloat16"]["unpruned"], rows["KV cache, bfloat16"]["of"]) == (30 * 384 * 512 * 2, "1 x 512 tokens")
+    row = rows["Decode"]
+    assert (row["unit"], row["unpruned"], row["pruned"], row["how"]) == ("seconds", 0.025, 0.0225, "measured")
+    assert row["of"] == "a prompt of 256 tokens"
+
+
+def test_a_line_that_falls_below_zero_gives_no_number():
+    measured = fakes.speed(ns=(0, 2))
+    steep = replace(measured, decode=replace(measured.decode, intercept_s=-0.01))
+    assert cost_rows.seconds(steep, "decode", 29) == (None, "extrapolated")
+    assert _rows(steep.model, steep, Cut(29, None, None))[-1].pruned is None
+
+
+def _rows(facts, measured, cut):
+    return cost_rows.rows(facts, measured, cut, tokens=512, batch_size=1, dtype="bfloat16")

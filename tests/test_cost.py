@@ -1,0 +1,115 @@
+"""What a cut saves, against models that were really built, really quantized and really given a prompt."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from families import FAMILIES, build
+
+from analysis import architecture, cost, footprint, models
+from analysis.blocks import Block, LayerSet
+from analysis.pruning import cut, without_block
+from analysis.results import InspectResult
+from analysis.specs import ModelSpec
+from analysis.storage import find_results
+
+CUTS = (None, Block(2, 3), LayerSet((0, 3, 5)))
+
+
+def facts_of(model, dtype="float32"):
+    decoder = architecture.find_decoder(model)
+    found = architecture.facts(decoder, name="tiny", dtype=dtype, quantization="none")
+    return replace(found, layers=footprint.layer_facts(decoder))
+
+
+def parameter_bytes(model):
+    return sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+
+
+def quantized_bytes(model):
+    """Everything that bitsandbytes keeps of every parameter, its constants included."""
+    total = parameter_bytes(model)
+    for module in model.modules():
+        packed = getattr(module, "weight", None)
+        state, scales = getattr(packed, "quant_state", None), getattr(packed, "SCB", None)
+        if hasattr(module, "init_8bit_state") and scales is None:
+            scales = module.state.SCB  # where the first pass moves them
+        tensors = [] if scales is None else [scales]
+        if state is not None:
+            tensors += [state.absmax, state.code, state.offset, state.state2.absmax, state.state2.code]
+        total += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return total
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("block", CUTS, ids=str)
+def test_weights_are_those_of_the_really_cut_model(family, block):
+    model = build(family)
+    facts = facts_of(model)
+    if block is not None:
+        cut(architecture.find_decoder(model), block)
+    assert cost.weight_bytes(facts, block, "float32") == parameter_bytes(model)
+    assert cost.weight_bytes(facts, block, "bfloat16") == parameter_bytes(model.to(torch.bfloat16))
+    kept = cost.savings(facts, block).kept_parameters
+    assert kept == sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("block", CUTS, ids=str)
+def test_the_kv_cache_is_as_large_as_the_one_that_a_prompt_leaves(family, block):
+    """A hundred tokens, more than the sliding window of 64 that two of the families have."""
+    model = build(family)
+    facts = facts_of(model)
+    decoder = architecture.find_decoder(model)
+    with torch.inference_mode(), without_block(decoder, block):
+        output = model(input_ids=torch.arange(3, 103).repeat(2, 1), use_cache=True)
+    layers = output[decoder.cache_name].layers
+    size = sum(tensor.numel() * tensor.element_size() for layer in layers for tensor in (layer.keys, layer.values))
+    assert cost.kv_cache_bytes(facts, block, tokens=100, batch_size=2, dtype="float32") == size
+    assert cost.kv_cache_bytes(facts, block, tokens=100, batch_size=1, dtype="bfloat16") == size / 4
+
+
+@pytest.mark.parametrize("quantization", ["8bit", "4bit"])
+@pytest.mark.parametrize("family", ["llama", "qwen3_moe", "gpt2"])
+def test_quantized_weights_are_those_that_are_loaded(tiny_folder, family, quantization):
+    """Fused experts are left as they are, a Conv1D is packed like any matrix."""
+    spec = ModelSpec(str(tiny_folder(family)), dtype="bfloat16", quantization=quantization)
+    planned = models.plan(spec)
+    loaded = models.load(spec)
+    assert planned.weight_bytes == quantized_bytes(loaded.model)
+    block = Block(1, 3)
+    cut(loaded.decoder, block)
+    assert cost.weight_bytes(planned.facts, block, quantization) == quantized_bytes(loaded.model)
+
+
+def test_the_skeleton_says_the_same_as_the_model(tiny_folder):
+    for family in ("gemma3_text", "qwen3_moe"):
+        spec = ModelSpec(str(tiny_folder(family)), dtype="float32")
+        assert models.plan(spec).facts.layers == footprint.layer_facts(models.load(spec).decoder)
+
+
+def test_nf4_of_one_matrix_by_hand():
+    # 65 weights: 33 bytes of pairs, 2 scales of a byte, 1 scale of them of four bytes, 273 float32 of tables.
+    assert footprint.nf4_bytes(65) == 33 + 2 + 4 + 4 * 273
+
+
+def test_what_is_not_known_is_none_and_not_a_guess():
+    facts = facts_of(build("llama"))
+    old = replace(facts, layers=[])
+    assert cost.weight_bytes(old, None, "4bit") is None
+    assert cost.kv_cache_bytes(old, None, tokens=10, dtype="bfloat16") is None
+    assert cost.weight_bytes(old, Block(1, 2), "float32") == cost.weight_bytes(facts, Block(1, 2), "float32")
+    recurrent = [replace(layer, cache_width=None) if index == 1 else layer for index, layer in enumerate(facts.layers)]
+    assert cost.kv_cache_bytes(replace(facts, layers=recurrent), None, tokens=10, dtype="bfloat16") is None
+
+
+def test_a_body_that_cannot_run_without_numbers_leaves_its_cache_unknown(monkeypatch):
+    model = build("llama")
+    monkeypatch.setattr(type(model.base_model), "forward", lambda self, **inputs: 1 / 0)
+    assert {layer.cache_width for layer in footprint.layer_facts(architecture.find_decoder(model))} == {None}
+
+
+def test_results_that_are_older_than_these_facts_still_load():
+    (stored,) = [stored for stored in find_results("inspect") if stored.precomputed]
+    stored.data["model"].pop("layers", None)
+    assert InspectResult.read(stored).model.layers == []

@@ -1,0 +1,160 @@
+"""The measurement of speed: what is timed is real writing with a KV cache, rounds go in turn, nothing finished is lost."""
+
+import pytest
+import torch
+from families import build
+from told import Told
+
+from analysis import generation, models, speed, storage
+from analysis.architecture import find_decoder
+from analysis.blocks import Block
+from analysis.errors import BlockRangeError, SpecError
+from analysis.progress import Cancelled, ignore
+from analysis.pruning import without_block
+from analysis.results import SpeedResult
+from analysis.specs import ModelSpec, SpeedSpec
+
+pytestmark = pytest.mark.usefixtures("cache")
+FIXED_S, LAYER_S = 0.25, 0.125
+WARM = models.WarmModels()
+
+
+def run(spec, on_progress=ignore):
+    """Measure with the model that is still there from the test before."""
+    return speed.run(spec, on_progress, load=WARM)
+
+
+@pytest.fixture
+def spec(tiny_folder):
+    return SpeedSpec(ModelSpec(str(tiny_folder()), dtype="float32"), ns=(0, 2, 3), prompt_tokens=12, new_tokens=3, repeats=3)
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """The layers left at every measurement, each of which takes what a clock that runs by layers says."""
+    calls = []
+
+    def by_layers(decoder, ids, new_tokens, between):
+        between()
+        calls.append(decoder.n_layers)
+        seconds = FIXED_S + LAYER_S * decoder.n_layers
+        return seconds, seconds / 5, ids
+
+    monkeypatch.setattr(speed, "read_and_write", by_layers)
+    return calls
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "opt", "cohere", "qwen3_moe"])
+def test_what_is_timed_writes_what_the_model_would(family):
+    decoder = find_decoder(build(family))
+    ids = torch.arange(3, 83)[None]
+    with without_block(decoder, Block(2, 2)):
+        prefill_s, decode_s, written = speed.read_and_write(decoder, ids, 4)
+        assert written[0].tolist() == generation.greedy(decoder, ids.tolist(), 5)[0]
+    assert prefill_s > 0
+    assert decode_s > 0
+
+
+def test_a_real_measurement_has_what_it_was_asked_for(spec):
+    result = run(spec)
+    assert result.complete
+    assert [point.n for point in result.points] == [0, 2, 3]
+    assert [point.block for point in result.points] == [None, Block(3, 2), Block(2, 3)], "the deepest, but for the last layer"
+    for point in result.points:
+        for timing in (point.prefill, point.decode):
+            assert len(timing.repeats_s) == 3
+            assert 0 < timing.low_s <= timing.median_s <= timing.high_s
+    assert result.rounds == 3
+    assert result.n_tokens == 9 * 15
+    assert result.peak_bytes > 1_000_000
+    assert result.prefill is not None
+    assert result.model.layers
+    (stored,) = storage.find_results("speed")[:1]
+    assert SpeedResult.read(stored) == result
+
+
+def test_the_line_is_that_of_a_clock_that_runs_by_layers(spec, timed):
+    result = run(spec)
+    assert result.prefill.intercept_s == pytest.approx(FIXED_S)
+    assert result.prefill.slope_s == pytest.approx(LAYER_S)
+    assert result.decode.slope_s == pytest.approx(LAYER_S / 5)
+    assert result.prefill.fixed_share == pytest.approx(FIXED_S / (FIXED_S + 6 * LAYER_S))
+    assert result.prefill.at(1) == pytest.approx(FIXED_S + LAYER_S)
+
+
+def test_all_n_are_measured_in_turn_there_and_back_after_a_warm_up(spec, timed):
+    run(spec)
+    assert timed == [6, 4, 3, *[6, 4, 3], *[3, 4, 6], *[6, 4, 3]]
+
+
+def test_the_usual_numbers_are_those_that_the_model_has_layers_for(spec, timed):
+    result = run(SpeedSpec(spec.model, prompt_tokens=4, new_tokens=1, repeats=1))
+    assert [point.n for point in result.points] == [0, 2, 3, 5]
+
+
+def test_it_can_be_stopped_between_two_passes_and_that_is_off_the_clock(monkeypatch):
+    decoder, ids, clock = find_decoder(build("llama")), torch.arange(3, 11)[None], [0.0]
+    monkeypatch.setattr(speed, "_now", lambda decoder: clock[0])
+
+    def between():
+        clock[0] += 1.0
+
+    prefill_s, decode_s, _ = speed.read_and_write(decoder, ids, 3, between)
+    assert clock == [4.0]
+    assert (prefill_s, decode_s) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3, 4, 8])
+def test_a_stopped_run_keeps_what_it_has_and_goes_on(spec, timed, stop_after):
+    with pytest.raises(Cancelled):
+        run(spec, Told(speed.PHASE, stop_after))
+    part = SpeedResult.load(speed.resolve(spec))
+    assert not part.complete
+    assert sum(len(point.prefill.repeats_s) for point in part.points) == stop_after
+    assert part.rounds == stop_after // 3
+    timed.clear()
+    told = Told()
+    finished = run(spec, told)
+    assert finished.complete
+    assert len(timed) == 3 + 9 - stop_after, "the warm-up, and what was missing"
+    assert next(progress for progress in told if progress.phase == speed.PHASE).done == stop_after
+    assert {len(point.decode.repeats_s) for point in finished.points} == {3}
+
+
+def test_a_run_stopped_before_its_first_number_stores_nothing(spec, timed):
+    with pytest.raises(Cancelled):
+        run(spec, Told(speed.PHASE, 0))
+    assert SpeedResult.load(speed.resolve(spec)) is None
+
+
+def test_rounds_of_another_machine_are_not_gone_on_with(spec, timed, monkeypatch):
+    with pytest.raises(Cancelled):
+        run(spec, Told(speed.PHASE, 4))
+    monkeypatch.setattr("analysis.machine.cpu_name", lambda: "another processor")
+    timed.clear()
+    run(spec)
+    assert len(timed) == 3 + 9
+
+
+def test_a_finished_measurement_is_done_again_when_asked_again(spec, timed):
+    run(spec)
+    timed.clear()
+    run(spec)
+    assert len(timed) == 3 + 9
+
+
+def test_the_model_is_whole_again_after_a_stop(spec, timed):
+    loaded = WARM(spec.model)
+    with pytest.raises(Cancelled):
+        run(spec, Told(speed.PHASE, 2))
+    assert loaded.decoder.n_layers == 6
+
+
+def test_numbers_that_cannot_be_are_one_sentence(spec):
+    with pytest.raises(BlockRangeError, match=r"6 removed layers .* choose numbers 0\.\.5\."):
+        run(SpeedSpec(spec.model, ns=(0, 6)))
+    with pytest.raises(SpecError, match="window of 256 tokens"):
+        run(SpeedSpec(spec.model, prompt_tokens=250, new_tokens=7))
+    for wrong in ({"ns": (0, 0)}, {"ns": (-1,)}, {"repeats": 0}, {"new_tokens": 0}, {"batch_size": 0}):
+        with pytest.raises(SpecError):
+            SpeedSpec(**wrong)
