@@ -102,6 +102,8 @@ def finish(
         plot_bgcolor="rgba(0,0,0,0)",
         hovermode="closest",
         dragmode=False,
+        # A page draws every chart twice, once more when its width is known; this says that the data stayed the same.
+        datarevision=1,
         legend={
             "orientation": "h",
             "x": 0,
@@ -113,6 +115,11 @@ def finish(
         },
         **layout,
     )
+
+
+def unchecked(spec: dict[str, Any]) -> Figure:
+    """A figure from the parts of another one that plotly has checked already: checking again takes longer than drawing."""
+    return Figure(spec, _validate=False)
 
 
 def _axis(settings: Mapping[str, Any], standoff: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from plotly.graph_objs import Figure
 
 from analysis import uncertainty
-from analysis.drawing import STRATEGY_STYLES, Palette, finish, palette, translucent
+from analysis.drawing import STRATEGY_STYLES, Palette, finish, palette, translucent, unchecked
 from analysis.measures import ACCURACY, LOSS, Measure, add_level, add_levels
 from analysis.results import HealResult, Point, SweepResult
 
@@ -33,7 +33,7 @@ def accuracy_curve(
     """
     figure = Figure()
     add_levels(figure, sweep.lines, palette(dark))
-    figure = _curve(figure, sweep, heals, others, ACCURACY, n, dark, height)
+    figure = _curve(figure, sweep, heals, others, ACCURACY, dark, height)
     knee = uncertainty.knee(ACCURACY.points(sweep), sweep.lines) if sweep.lines else None
     if knee is not None:
         colour = palette(dark).unpruned
@@ -42,7 +42,7 @@ def accuracy_curve(
             x=knee, y=1, yref="paper", text=f"cliff, n = {knee}", showarrow=False, xanchor="left", yanchor="top",
             font={"size": 11, "color": colour},
         )  # fmt: skip
-    return figure
+    return marked(figure, n, dark=dark)
 
 
 def loss_curve(
@@ -58,11 +58,28 @@ def loss_curve(
 
     Among several strategies some lose all and would press the others into a line, so that the axis is then logarithmic.
     """
-    figure = _curve(Figure(), sweep, heals, others, LOSS, n, dark, height)
+    figure = _curve(Figure(), sweep, heals, others, LOSS, dark, height)
     if others:  # the legend of the accuracy above it names the curves
         figure.update_traces(showlegend=False)
         figure.update_yaxes(type="log", tickvals=_LOSS_TICKS, title="loss, nats (log scale)")
-    return figure
+    return marked(figure, n, dark=dark)
+
+
+def marked(figure: Figure, n: int | None, *, dark: bool = False) -> Figure:
+    """A curve with its line at the slider's n, as a new figure: the curve itself need not be built again for another n.
+
+    The axis reaches out to an n beyond what was measured.
+    """
+    if n is None:
+        return figure
+    spec = figure.to_dict()
+    line = {"color": palette(dark).marker, "width": 1.2}
+    marker = {"type": "line", "name": "marker", "xref": "x", "yref": "y domain", "x0": n, "x1": n, "y0": 0, "y1": 1}
+    spec["layout"]["shapes"] = [{**marker, "line": line, "opacity": 0.75}, *spec["layout"].get("shapes", ())]
+    last = spec["layout"]["xaxis"]["range"][1] - 0.5
+    if n > last:
+        spec["layout"]["xaxis"].update(range=[-0.5, n + 0.5], dtick=_every(n))
+    return unchecked(spec)
 
 
 def _curve(
@@ -71,7 +88,6 @@ def _curve(
     heals: Sequence[HealResult],
     others: Sequence[SweepResult],
     measure: Measure,
-    n: int | None,
     dark: bool,
     height: int,
 ) -> Figure:
@@ -111,9 +127,8 @@ def _curve(
             text=[f"{_healed_how(heal)}<br>{measure.hover(point)}" for heal, point in healed],
             hovertemplate="%{text}<extra></extra>",
         )
-    # The slider may stand beyond what was swept: the axis then reaches out to it.
     drawn = [point.n for curve in (sweep, *others) for point in curve.points]
-    last = max([*drawn, n or 0, sweep.spec.max_n or 1])
+    last = max([*drawn, sweep.spec.max_n or 1])
     rows = _more_legend_rows(figure) if measure is ACCURACY else 0
     finish(
         figure,
@@ -123,7 +138,6 @@ def _curve(
         margin={"t": 30 + rows * _LEGEND_ROW},
         legend={"entrywidthmode": "fraction", "entrywidth": 0.33} if rows else {},
     )
-    _mark(figure, n, colours)
     return figure
 
 
@@ -146,21 +160,19 @@ def _more_legend_rows(figure: Figure) -> int:
 
 
 def _n_axis(last: int, colours: Palette) -> dict[str, Any]:
-    step = 1 if last <= 10 else 2 if last <= 20 else 5
     return {
         "title": "removed layers n",
         "range": [-0.5, last + 0.5],
         "gridcolor": colours.grid,
         "tickmode": "linear",
-        "dtick": step,
+        "dtick": _every(last),
         "tickangle": 0,
     }
 
 
-def _mark(figure: Figure, n: int | None, colours: Palette) -> None:
-    """The line at the slider's n."""
-    if n is not None:
-        figure.add_vline(x=n, line={"color": colours.marker, "width": 1.2}, opacity=0.75)
+def _every(last: int) -> int:
+    """Distance between the ticks of an axis of n."""
+    return 1 if last <= 10 else 2 if last <= 20 else 5
 
 
 def _mode(points: Sequence[Point]) -> str:
@@ -254,11 +266,10 @@ def writing_curve(sweep: SweepResult, *, n: int | None = None, dark: bool = Fals
             ],
             hovertemplate="%{text}<extra></extra>",
         )
-    last = max([point.n for point in sweep.points] + [n or 0, 1])
+    last = max([point.n for point in sweep.points] + [1])
     y = {"title": "share", "tickformat": ".0%", "range": [-0.04, 1.04], "gridcolor": colours.grid}
     finish(figure, height, x=_n_axis(last, colours), y=y)
-    _mark(figure, n, colours)
-    return figure
+    return marked(figure, n, dark=dark)
 
 
 def with_singles(figure: Figure, points: Sequence[Point], measure: Measure, *, dark: bool = False) -> Figure:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from plotly.graph_objs import Figure
 
+from analysis import cells
 from analysis.blocks import Block, Removal
 from analysis.drawing import PATH, finish, palette
 from analysis.results import Best, DamageResult, DistanceResult
@@ -43,6 +44,7 @@ def distance_map(
     path: Sequence[Best] | None = None,
     *,
     others: Sequence[Best] = (),
+    rivals: Sequence[Sequence[int]] = (),
     selected: Removal | None = None,
     row_normalised: bool = False,
     metric: str | None = None,
@@ -55,22 +57,23 @@ def distance_map(
         result: the map.
         path: the chosen block of each size, drawn as a line; by default the most similar one, l*(n).
         others: blocks that another rule would choose, drawn as a thin line.
+        rivals: row n-1 holds the starts of blocks that are as good as the most similar one, drawn as small circles.
         selected: the cut to ring, each unbroken run of layers by itself.
         row_normalised: colour by each row's own range instead of by distance; the hover always gives the distance.
         metric: which of `result.others` to show instead of the map's own.
         max_size: only blocks up to this size, with the colour bar above the map where it hides none of them.
         height: pixels.
     """
-    mean = result.mean if metric is None or metric == result.spec.metric else result.others[metric]
-    own = mean is result.mean
-    rows = mean[:max_size]
-    hover = [[_distance_hover(result, n, start, row[start], own) for start in range(len(row))] for n, row in enumerate(rows, 1)]
-    shown = METRIC_UNITS[metric or result.spec.metric]
-    figure = _block_map(normalise_rows(rows) if row_normalised else rows, hover, result.n_layers, "distance")
+    metric = metric or result.spec.metric
+    rows = (result.mean if metric == result.spec.metric else result.others[metric])[:max_size]
+    figure = _block_map(normalise_rows(rows) if row_normalised else rows, result.n_layers, "distance")
+    _add_rivals(figure, rivals[:max_size])
     _add_path(figure, others, "other path", 1.1, "dot")
     _add_path(figure, result.best if path is None else path, "path", 1.6, "solid", max_size)
-    _add_rings(figure, selected, max_size)
-    return _finish_map(figure, "each row scaled to [0, 1]" if row_normalised else shown, height, above=max_size is not None)
+    read_outs = cells.distance_read_outs(result, metric, max_size)
+    cells.add_cells(figure, read_outs, [block.size for block in read_outs])
+    title = "each row scaled to [0, 1]" if row_normalised else METRIC_UNITS[metric]
+    return ringed(_finish_map(figure, title, height, above=max_size is not None), selected, max_size)
 
 
 def damage_map(
@@ -85,8 +88,7 @@ def damage_map(
         height: pixels.
     """
     rows = result.increase
-    hover = [[_damage_hover(result, n, start) for start in range(len(row))] for n, row in enumerate(rows, 1)]
-    figure = _block_map(normalise_rows(rows) if row_normalised else rows, hover, result.n_layers, "damage")
+    figure = _block_map(normalise_rows(rows) if row_normalised else rows, result.n_layers, "damage")
     known = [value for row in rows for value in row if value is not None]
     title = "each row scaled to [0, 1]"
     if known and not row_normalised:
@@ -95,37 +97,31 @@ def damage_map(
         title = "loss increase, nats per token"
     path = [Best(best.n, best.start, best.increase) for best in result.best]
     _add_path(figure, path, "path", 1.6, "solid")
-    _add_rings(figure, selected, len(rows))
-    return _finish_map(figure, title, height, above=True)
+    read_outs = cells.damage_read_outs(result)
+    cells.add_cells(figure, read_outs, [block.size for block in read_outs])
+    return ringed(_finish_map(figure, title, height, above=True), selected, len(rows))
 
 
-def _distance_hover(result: DistanceResult, n: int, start: int, value: float, own: bool) -> str:
-    said = f"{Block(start, n).describe()}<br>distance {value:.4f}"
-    if own:
-        said += f" ± {result.stderr[n - 1][start]:.4f}"
-    if own and result.wins:
-        said += f"<br>most similar of its size in {result.wins[n - 1][start]:.0%} of resamples"
-    return said
+def ringed(figure: Figure, selected: Removal | None, max_size: int | None = None) -> Figure:
+    """A map with its cut ringed, as a new figure: the map itself need not be built again for another cut.
+
+    Args:
+        figure: a map of this room.
+        selected: the cut, each unbroken run of layers ringed by itself; None rings nothing.
+        max_size: the largest block on the map; None for all.
+    """
+    runs = [selected] if isinstance(selected, Block) else selected.blocks if selected else []
+    return cells.rings(figure, [(run.start, run.size) for run in runs if max_size is None or run.size <= max_size])
 
 
-def _damage_hover(result: DamageResult, n: int, start: int) -> str:
-    value, error = result.increase[n - 1][start], result.stderr[n - 1][start]
-    if value is None:
-        return ""
-    spread = "" if error is None else f" ± {error:.3f}"
-    texts = f"{result.n_measured[n - 1][start]} of {result.n_texts} texts"
-    return f"{Block(start, n).describe()}<br>loss {value:+.3f}{spread} nats per token<br>{texts}"
-
-
-def _block_map(rows: _Cells, hover: Sequence[Sequence[str]], n_layers: int, name: str) -> Figure:
-    """Cells of all blocks on axes that are the same for every map of a model."""
+def _block_map(rows: _Cells, n_layers: int, name: str) -> Figure:
+    """Cells of all blocks on axes that are the same for every map of a model; their read-outs are laid over them."""
     figure = Figure()
     figure.add_heatmap(
         x=list(range(n_layers)),
         y=list(range(1, len(rows) + 1)),
         z=[[*row, *[None] * (n_layers - len(row))] for row in rows],
-        text=[[*row, *[""] * (n_layers - len(row))] for row in hover],
-        hovertemplate="%{text}<extra></extra>",
+        hoverinfo="skip",
         hoverongaps=False,
         colorscale="Viridis",
         reversescale=True,
@@ -152,18 +148,15 @@ def _add_path(figure: Figure, path: Sequence[Best], name: str, width: float, das
     )
 
 
-def _add_rings(figure: Figure, selected: Removal | None, max_size: int | None) -> None:
-    runs = [selected] if isinstance(selected, Block) else selected.blocks if selected else []
-    runs = [run for run in runs if max_size is None or run.size <= max_size]
-    if not runs:
-        return
-    for size, colour in ((15, "#ffffff"), (11, PATH)):
+def _add_rivals(figure: Figure, rivals: Sequence[Sequence[int]]) -> None:
+    places = [(start, n) for n, starts in enumerate(rivals, start=1) for start in starts]
+    if places:
         figure.add_scatter(
-            x=[run.start for run in runs],
-            y=[run.size for run in runs],
+            x=[start for start, _ in places],
+            y=[n for _, n in places],
             mode="markers",
-            name="selected",
-            marker={"symbol": "circle-open", "size": size, "color": colour, "line": {"width": 3, "color": colour}},
+            name="rivals",
+            marker={"symbol": "circle-open", "size": 5, "color": PATH, "opacity": 0.7, "line": {"width": 1}},
             hoverinfo="skip",
             showlegend=False,
         )

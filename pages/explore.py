@@ -5,6 +5,7 @@ import streamlit as st
 from analysis import jobs
 from analysis.specs import STRATEGIES
 from pages.components import (
+    asked_for,
     compute,
     damage_view,
     data_tables,
@@ -45,9 +46,14 @@ with guard.errors_shown():
     current = state.current_model()
     maps = library.find("distances", current)
     if maps:
+        asked_for.prefer("distances", maps)
         of_strategy = [f for f in library.find("sweep", current) if f.result.spec.strategy == state.strategy()]
+        asked_for.prefer("sweep", of_strategy)
         found, sweep = toolbar(maps, of_strategy)
         compute.menu(place, found, sweep)
+        asked_for.note("distances", found)
+        asked_for.note("sweep", sweep)
+        asked_for.offer(current, found.result.spec.corpus)
         healed = [heal for heal in library.find("heal", current, any_precision=True) if heal.result.healed]
         growing = any(job.kind in job_strip.GROWING for job in jobs.active())
         heal_keys = tuple(heal.key for heal in healed)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis import drawing, figures, heal_figures, map_figures, uncertainty
+from analysis import drawing, figures, heal_figures, line_figures, map_figures, uncertainty
 from analysis.blocks import Block, LayerSet
 from analysis.points import Answer
 from analysis.results import (
@@ -85,6 +85,13 @@ def trace(figure, name):
     return found[0]
 
 
+def read_outs(figure):
+    """What is read when pointing at each block, by START:SIZE."""
+    marks = trace(figure, "cells")
+    assert marks.marker.opacity == 0
+    return dict(zip(marks.customdata, marks.text, strict=True))
+
+
 def test_map_holds_every_distance_and_nothing_outside_the_triangle():
     heat = trace(map_figures.distance_map(MAP), "distance")
     assert [list(row) for row in heat.z] == [
@@ -99,8 +106,14 @@ def test_map_holds_every_distance_and_nothing_outside_the_triangle():
 
 
 def test_map_hover_gives_both_index_forms_and_the_error():
-    heat = trace(map_figures.distance_map(MAP, row_normalised=True), "distance")
-    assert heat.text[1][1] == "layers 1-2 (2 layers), block [1, 3)<br>distance 0.1500 ± 0.0100"
+    read = read_outs(map_figures.distance_map(MAP, row_normalised=True))
+    assert read["1:2"] == (
+        "<b>layers 1-2 (2 layers), block [1, 3)</b><br>distance 0.1500 ± 0.0100<br>200 parameters (30.5%), 800 B"
+    )
+    assert len(read) == 10
+    assert "includes the last layer" in read["2:2"]
+    assert "no layer would be left" in read["0:4"]
+    assert "last layer" not in read["1:2"]
 
 
 def test_path_and_selected_block_lie_where_they_should():
@@ -247,13 +260,13 @@ def test_another_metric_has_its_own_cells_unit_and_path():
     heat = trace(figure, "distance")
     assert heat.z[0][3] == 4.0
     assert heat.colorbar.title.text == "relative L2 distance"
-    assert heat.text[0][3] == "layer 3 (1 layer), block [3, 4)<br>distance 4.0000"
+    assert "block [3, 4)</b><br>distance 4.0000<br>" in read_outs(figure)["3:1"]
     assert trace(figure, "other path").x == (0,)
 
 
 def test_wins_of_the_bootstrap_are_in_the_hover():
     won = replace(MAP, wins=[[0.0, 0.83, 0.17, 0.0], [0.0, 1.0, 0.0], [0.5, 0.5], [1.0]])
-    assert trace(map_figures.distance_map(won), "distance").text[0][1].endswith("most similar of its size in 83% of resamples")
+    assert "most similar of its size in 83% of resamples" in read_outs(map_figures.distance_map(won))["1:1"]
 
 
 def test_damage_map_leaves_what_is_not_measured_blank():
@@ -262,8 +275,10 @@ def test_damage_map_leaves_what_is_not_measured_blank():
     assert [list(row) for row in heat.z] == [[2.0, 0.1, None, 0.4], [3.0, 0.2, 0.5, None]]
     assert heat.reversescale, "little damage must be yellow, as similar is"
     assert not heat.hoverongaps
-    assert heat.text[0][1] == "layer 1 (1 layer), block [1, 2)<br>loss +0.100 ± 0.010 nats per token<br>2 of 8 texts"
-    assert heat.text[1][0].endswith("loss +3.000 nats per token<br>1 of 8 texts")
+    read = read_outs(figure)
+    assert "block [1, 2)</b><br>loss +0.100 ± 0.010 nats per token<br>2 of 8 texts" in read["1:1"]
+    assert "loss +3.000 nats per token<br>1 of 8 texts" in read["0:2"]
+    assert "2:1" not in read, "nothing can be read of a block that was not measured, and it cannot be picked"
     assert (trace(figure, "path").x, trace(figure, "path").y) == ((1,), (2,))
     assert (trace(figure, "selected").x, trace(figure, "selected").y) == ((1,), (2,))
     scaled = trace(map_figures.damage_map(DAMAGE, row_normalised=True), "damage")
@@ -342,3 +357,33 @@ def test_lines_have_contrast_on_the_page(dark, background):
         colour = drawing.STRATEGY_STYLES[strategy].shade(dark=dark)
         high, low = sorted((luminance(colour), luminance(background)), reverse=True)
         assert (high + 0.05) / (low + 0.05) >= 3, f"{strategy} {colour} on {background}"
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_lines_are_the_rows_of_the_map_with_one_through_their_minima(dark):
+    figure = line_figures.distance_lines(MAP, dark=dark)
+    assert [list(trace(figure, f"n = {n}").y) for n in (1, 2, 3)] == MEAN[:-1]
+    assert list(zip(trace(figure, "minima").x, trace(figure, "minima").y, strict=True)) == [(1, 0.10), (1, 0.15), (1, 0.5)]
+    marks = trace(figure, "cells")
+    assert dict(zip(marks.customdata, marks.y, strict=True))["2:2"] == 0.45
+    picked = line_figures.picked(figure, Block(2, 2), dark=dark)
+    assert (trace(picked, "selected").x, trace(picked, "selected").y) == ((2,), (0.45,))
+    assert trace(picked, "n = 2").line.color == drawing.palette(dark).pruned
+    assert trace(figure, "n = 2").line.color != drawing.palette(dark).pruned, "a shared chart is not changed"
+    assert line_figures.picked(figure, LayerSet((0, 2))) is figure
+
+
+def test_damage_lines_leave_gaps_where_nothing_was_measured():
+    figure = line_figures.damage_lines(DAMAGE)
+    assert list(trace(figure, "n = 1").y) == [2.0, 0.1, None, 0.4]
+    assert "2:1" not in read_outs(figure)
+
+
+def test_ringing_and_marking_leave_the_shared_chart_alone():
+    plain = map_figures.distance_map(MAP, rivals=[[2], [], [0], []])
+    ringed = map_figures.ringed(plain, Block(1, 2))
+    assert len(ringed.data) == len(plain.data) + 2
+    assert list(zip(trace(plain, "rivals").x, trace(plain, "rivals").y, strict=True)) == [(2, 1), (0, 3)]
+    curve = figures.accuracy_curve(SWEEP)
+    assert figures.marked(curve, 9).layout.xaxis.range == (-0.5, 9.5)
+    assert not curve.layout.shapes

@@ -11,16 +11,23 @@ _NAMES = {"similarity": "Similar", "deepest": "Deepest", "own": "My own"}
 
 
 def show(distances: Found | None, n_layers: int) -> Block | None:
-    """Draw the choice, beginning at the slider's n on the Explore page; None when there is no such block.
+    """Draw the choice, beginning with the current cut of the Explore page; None when there is no such block.
 
     Args:
         distances: the map that the most similar block is taken from, if there is one.
         n_layers: the model's layers.
     """
     ways = [way for way in _NAMES if way != "similarity" or distances]
+    picked = state.own_block(n_layers)
+    if picked is not None and picked != st.session_state.get("heal_picked"):
+        st.session_state["heal_way"] = "own"  # a click on the map is the newest word on what to remove
+    st.session_state["heal_picked"] = picked
+    usual = state.strategy() if state.strategy() in ways else ways[0]
+    way = st.session_state.get("heal_way", usual)
+    st.session_state["block-way"] = way if way in ways else usual
     way = st.segmented_control(
-        "Layers to remove", ways, format_func=_NAMES.get, default=state.strategy() if state.strategy() in ways else ways[0],
-        required=True, key="block-way", persist_state="session",
+        "Layers to remove", ways, format_func=_NAMES.get, required=True, key="block-way",
+        on_change=lambda: st.session_state.update(heal_way=st.session_state["block-way"]),
     )  # fmt: skip
     left, right = st.columns(2)
     st.session_state["heal-n"] = max(1, min(state.chosen_n(), n_layers - 1))
@@ -31,7 +38,11 @@ def show(distances: Found | None, n_layers: int) -> Block | None:
     chosen = selection.choose("deepest" if way == "own" else way, int(n), n_layers=n_layers, best=best)
     if way == "own" and chosen:
         most = n_layers - int(n)
-        start = right.number_input("First layer", 0, most, min(chosen.start, most), key=f"heal-start-{n}")
+        key = f"heal-start-{n}"
+        st.session_state[key] = picked.start if picked and picked.size == n else min(chosen.start, most)
+        start = right.number_input(
+            "First layer", 0, most, key=key, on_change=lambda: state.choose_block(Block(int(st.session_state[key]), int(n)))
+        )
         chosen = Block(int(start), int(n))
     elif chosen:
         right.number_input("First layer", value=chosen.start, disabled=True, key=f"shown-start-{way}-{n}")

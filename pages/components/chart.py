@@ -1,5 +1,8 @@
 """One chart with its toolbar, or one table with its download."""
 
+from collections.abc import Callable
+from typing import Literal
+
 import pandas as pd
 import streamlit as st
 from plotly.graph_objs import Figure
@@ -8,8 +11,25 @@ from analysis import drawing
 from pages.components import presenter, state
 
 
-def show(figure: Figure, *, key: str, alt: str, file_name: str, toolbar: bool = True) -> None:
-    """Draw a figure in the page's fonts, with an image download in its toolbar."""
+def show(
+    figure: Figure,
+    *,
+    key: str,
+    alt: str,
+    file_name: str,
+    toolbar: bool = True,
+    on_select: Callable[[], None] | Literal["ignore"] = "ignore",
+) -> None:
+    """Draw a figure in the page's fonts, with an image download in its toolbar.
+
+    Args:
+        figure: the chart.
+        key: name of the element; the selection of a chart that can be clicked is in the session under it.
+        alt: what a screen reader says.
+        file_name: of the image, without ending.
+        toolbar: whether there is one.
+        on_select: called when a point is clicked.
+    """
     config = {
         "displaylogo": False,
         "displayModeBar": "hover" if toolbar else False,
@@ -18,7 +38,9 @@ def show(figure: Figure, *, key: str, alt: str, file_name: str, toolbar: bool = 
     }
     if state.presenting():
         figure = drawing.enlarged(figure, presenter.LARGER)
-    st.plotly_chart(figure, key=key, alt=alt, config=config, width="stretch")
+    st.plotly_chart(
+        figure, key=key, alt=alt, config=config, width="stretch", on_select=on_select, selection_mode="points"
+    )  # fmt: skip
 
 
 def table(rows: list[dict], *, key: str, alt: str, file_name: str, formats: dict[str, str] | None = None) -> None:

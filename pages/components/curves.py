@@ -6,11 +6,11 @@ import streamlit as st
 
 from analysis import figures
 from analysis.measures import ACCURACY, LOSS
-from analysis.results import HealResult, SweepResult
-from pages.components import chart, score_cut, theme
+from pages.components import chart, drawn, score_cut, theme
+from pages.components.library import Found
 
 
-def show(sweep: SweepResult | None, others: Sequence[SweepResult], heals: Sequence[HealResult], n: int) -> None:
+def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], n: int) -> None:
     """Draw both charts, one above the other.
 
     Args:
@@ -22,24 +22,21 @@ def show(sweep: SweepResult | None, others: Sequence[SweepResult], heals: Sequen
     if sweep is None:
         st.info("No accuracy or loss has been measured for these blocks yet. Click **Run a sweep** above to measure them.")
         return
-    dark = theme.is_dark()
-    asked = [heal for heal in heals if heal.spec.benchmark == sweep.spec.benchmark]
-    read = [heal for heal in heals if heal.spec.validation == sweep.spec.loss_corpus]
-    same_text = [other for other in others if other.spec.loss_corpus == sweep.spec.loss_corpus]
-    points = len(sweep.points)
+    dark, spec = theme.is_dark(), sweep.result.spec
+    asked = [heal for heal in heals if heal.result.spec.benchmark == spec.benchmark]
+    read = [heal for heal in heals if heal.result.spec.validation == spec.loss_corpus]
+    same_text = [other for other in others if other.result.spec.loss_corpus == spec.loss_corpus]
+    points = len(sweep.result.points)
     beside = f", beside {len(others)} other curves" if others else ""
-    singles = score_cut.singles(sweep)
-    accuracy = figures.accuracy_curve(sweep, asked, others=others, n=n, dark=dark, height=225)
-    chart.show(
-        figures.with_singles(accuracy, singles, ACCURACY, dark=dark),
-        key="accuracy",
-        alt=f"Accuracy against removed layers, {points} points{beside}, marker at n = {n}.",
-        file_name="accuracy",
-    )
-    loss = figures.loss_curve(sweep, read, others=same_text, n=n, dark=dark, height=215)
-    chart.show(
-        figures.with_singles(loss, singles, LOSS, dark=dark),
-        key="loss",
-        alt=f"Loss in nats per token against removed layers, {points} points{beside}, marker at n = {n}.",
-        file_name="loss",
-    )
+    singles = score_cut.singles(sweep.result)
+    for kind, name, measure, drawn_others, drawn_heals, height in (
+        ("accuracy", "Accuracy", ACCURACY, others, asked, 225),
+        ("loss", "Loss in nats per token", LOSS, same_text, read, 215),
+    ):
+        plain = drawn.curve(kind, sweep, drawn_others, drawn_heals, dark=dark, height=height)
+        chart.show(
+            figures.with_singles(figures.marked(plain, n, dark=dark), singles, measure, dark=dark),
+            key=kind,
+            alt=f"{name} against removed layers, {points} points{beside}, marker at n = {n}.",
+            file_name=kind,
+        )

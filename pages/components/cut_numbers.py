@@ -71,6 +71,8 @@ def notes(sweep: SweepResult | None, cut: Cut) -> list[str]:
     n, point = cut.n, cut.point
     if sweep is None:
         return [] if point else ["No accuracy has been measured yet: run a sweep."]
+    if point is None and cut.by_hand:
+        return [_NOT_SCORED]
     if point is None:
         reach = max([p.n for p in sweep.points], default=0)
         return [f"n = {n} is not among the points measured so far, which reach n = {reach}."]
@@ -84,6 +86,12 @@ def notes(sweep: SweepResult | None, cut: Cut) -> list[str]:
         *([f"Loss at n = {n} in other units: {units}."] if units else []),
         *([left_out] if sweep.skipped_rows else []),
     ]
+
+
+_NOT_SCORED = (
+    "This block was picked by hand and has not been scored: the curves are those of the strategy's blocks, the distance and "
+    "what is saved are this block's own."
+)
 
 
 def _interval(sweep: SweepResult, point: Point) -> list[str]:

@@ -21,6 +21,41 @@ class Cut:
     """What the shown curve says at n."""
     missing: str = ""
     """Why the layers are not known yet and what to click; empty where they are."""
+    by_hand: bool = False
+    """Whether this block was picked instead of the strategy's choice."""
+
+
+def own(block: Block, sweep: SweepResult | None) -> Cut:
+    """The cut of a block that was picked by hand, with its scores where the shown curve happens to have them."""
+    point = next((point for point in of_size(sweep, block.size) if point.block == block), None)
+    return Cut(block.size, block, point, by_hand=True)
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How blocks are chosen, and from what."""
+
+    name: str
+    """One of `specs.STRATEGIES`."""
+    distances: DistanceResult
+    """The map on screen, which `similarity` chooses from."""
+    sweep: SweepResult | None
+    """The curve on screen, which the others' cuts are read from."""
+    damage: DamageResult | None
+    """The measured damage, where there is no curve for `loss-greedy`."""
+
+    def cut(self, n: int, which: int = 0) -> Cut:
+        """The cut of n layers; of several manual ones of that size, which."""
+        return at(n, self.name, self.distances, self.sweep, self.damage, which)
+
+    def block(self, n: int) -> Block | None:
+        """The cut of n layers, where it is known and one block."""
+        removed = self.cut(n).removed
+        return removed if isinstance(removed, Block) else None
+
+    def path(self) -> list[Best]:
+        """The chosen block of each size."""
+        return path(self.name, self.distances, self.sweep, self.damage)
 
 
 def at(

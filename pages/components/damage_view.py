@@ -1,12 +1,14 @@
 """Does the distance pick the right layers? The distance map beside the measured damage of the same blocks."""
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from analysis import jobs, map_figures
 from analysis.blocks import Block
 from analysis.results import Best, DamageResult, DistanceResult
 from analysis.specs import ModelSpec
-from pages.components import chart, damage_form, library, state, words
+from pages.components import damage_form, drawn, library, map_view, pick, state, words
 from pages.components.cuts import Cut
 from pages.components.library import Found
 
@@ -20,7 +22,7 @@ def find(shown: Found, model: ModelSpec) -> Found | None:
     return library.by_key("damage", state.shown_result("damage", [entry.key for entry in same or found]))
 
 
-def show(shown: Found, damage: Found | None, model: ModelSpec, cut: Cut) -> None:
+def show(shown: Found, damage: Found | None, model: ModelSpec, cut: Cut, chosen: Callable[[int], Block | None]) -> None:
     """Draw the section.
 
     Args:
@@ -28,6 +30,7 @@ def show(shown: Found, damage: Found | None, model: ModelSpec, cut: Cut) -> None
         damage: the damage, finished or growing; None while there is none.
         model: the model, for a new measurement.
         cut: what is removed now.
+        chosen: the strategy's own block of a size.
     """
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.subheader("Does the distance pick the right layers?", anchor=False, width="content")
@@ -42,20 +45,25 @@ def show(shown: Found, damage: Found | None, model: ModelSpec, cut: Cut) -> None
     distances: DistanceResult = compared.result
     _numbers(result, cut)
     sizes = len(result.increase)
-    scaled = bool(st.session_state.get("row-normalised", False))
+    scaled = map_view.view() == "rows"
     left, right = st.columns(2, gap="medium")
     with left, st.container(gap="xsmall"):
         st.markdown("**What the distance foretells**")
-        figure = map_figures.distance_map(
-            distances, selected=cut.removed, row_normalised=scaled, max_size=sizes, height=_HEIGHT
+        plain = drawn.distance_map(
+            compared, distances.best, (), metric=distances.spec.metric, scaled=scaled, max_size=sizes, height=_HEIGHT
         )
         alt = f"Heat map of distance for blocks of up to {sizes} layers; the line is the most similar block of each size."
-        chart.show(figure, key="foretold", alt=alt, file_name="distance-map-small")
+        figure = map_figures.ringed(plain, cut.removed, sizes)
+        pick.chart_of_blocks(
+            figure, key="foretold", alt=alt, file_name="distance-map-small", n_layers=shown.result.n_layers, chosen=chosen
+        )
     with right, st.container(gap="xsmall"):
         st.markdown("**What removing the block costs**", help="Measured increase of the loss on held-out text.")
-        figure = map_figures.damage_map(result, selected=cut.removed, row_normalised=scaled, height=_HEIGHT)
+        figure = map_figures.ringed(drawn.damage_map(damage, scaled=scaled, height=_HEIGHT), cut.removed, sizes)
         alt = f"Heat map of the measured loss increase without each block; {_progress(result)}."
-        chart.show(figure, key="damage-map", alt=alt, file_name="damage-map")
+        pick.chart_of_blocks(
+            figure, key="damage-map", alt=alt, file_name="damage-map", n_layers=shown.result.n_layers, chosen=chosen
+        )
     st.caption(_caption(result, compared is shown))
 
 

@@ -5,6 +5,7 @@ import functools
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from analysis import identities, starter, storage
@@ -79,6 +80,15 @@ def of_other_weights(model: ModelSpec) -> list[Found]:
     now = identity(model)
     named = [entry for kind in RESULTS for entry in find(kind) if kind != "inspect" and _is_named(entry.result, model)]
     return [entry for entry in named if now and entry.result.spec.model.identity not in ("", now)]
+
+
+def array(found: Found, name: str) -> np.ndarray | None:
+    """One of the arrays that were stored with a result, read from disk; None where it was not kept."""
+    try:
+        stored = None if found.precomputed else storage.load_result(found.result.kind, found.key)
+        return stored.arrays().get(name) if stored else None
+    except CorruptResultError:
+        return None
 
 
 def _is_of(result: Result, model: ModelSpec, now: str, any_precision: bool) -> bool:

@@ -1,13 +1,17 @@
-"""Slider, layer strip, numbers, maps and curves, all showing the same cut."""
+"""Slider, layer strip, numbers, maps and curves, all showing the same cut.
+
+One fragment holds all of it, so that a move of the slider or a click on a block redraws the cut everywhere. Parts with
+controls of their own are fragments inside it: these redraw their part alone, and what is below the window waits for a look.
+"""
 
 import streamlit as st
 
 from analysis import map_figures
-from analysis.results import SweepResult
 from analysis.specs import ModelSpec
 from pages.components import (
     chart,
     cost_panel,
+    current_cut,
     curves,
     cut_numbers,
     cuts,
@@ -17,10 +21,12 @@ from pages.components import (
     library,
     map_view,
     overlay,
+    pick,
     refine,
     score_cut,
     state,
     theme,
+    when_seen,
     writing,
 )
 from pages.components.cuts import Cut
@@ -35,7 +41,8 @@ def show(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model:
         model: the model of the page.
         live: whether a sweep or the damage is growing, so that the view must look again every two seconds.
     """
-    st.fragment(_view, run_every="2s" if live else None)(map_key, sweep_key, heal_keys, model)
+    when_seen.forget("below")
+    st.fragment(_view, key=pick.VIEW, run_every="2s" if live else None)(map_key, sweep_key, heal_keys, model)
 
 
 def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model: ModelSpec) -> None:
@@ -44,72 +51,68 @@ def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model
         if found is None:
             st.info("This map is no longer in the cache; reload the page.")
             return
-        heals = [heal.result for key in heal_keys if (heal := library.by_key("heal", key))]
+        heals = [heal for key in heal_keys if (heal := library.by_key("heal", key))]
         damage = damage_view.find(found, model)
-        distances, strategy = found.result, state.strategy()
-        scores, measured = sweep.result if sweep else None, damage.result if damage else None
+        scores = sweep.result if sweep else None
+        strategy = cuts.Strategy(state.strategy(), found.result, scores, damage.result if damage else None)
         with st.container(gap="xsmall"):
-            left, right = st.columns([4, 5], vertical_alignment="center", gap="medium")
-            with left:
-                n = _slider(distances.n_layers)
-            with right:
-                cut = cuts.at(n, strategy, distances, scores, measured, _which(scores, n))
-                with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-                    st.markdown(_said(cut), width="content")
-                    instant.button(sweep, cut, model)
-                cut = score_cut.show(sweep, cut, model)
-            strip = map_figures.layer_strip(distances.n_layers, cut.removed, dark=theme.is_dark())
-            what = cut.removed.describe() if cut.removed else "nothing"
-            chart.show(strip, key="strip", alt=f"Layers of the model; removed: {what}.", file_name="layers", toolbar=False)
-            cut_numbers.show(distances, scores, cut)
+            cut = _cut(strategy, sweep, model)
+            cut_numbers.show(found.result, scores, cut)
         left, right = st.columns(2, gap="medium")
-        with left, st.container(gap="xsmall"):
-            map_view.show(distances, cuts.path(strategy, distances, scores, measured), cut)
-        with right, st.container(gap="xsmall"):
-            _curves(sweep, heals, model, n)
+        with left:
+            st.fragment(_map)(found, damage, strategy, cut)
+        with right:
+            st.fragment(_curves)(sweep, heals, model, cut.n)
         with st.container(gap=None):
             for note in cut_numbers.notes(scores, cut):
                 st.caption(note)
-        cost_panel.show(distances, cut, model)
-        writing.show(scores, n)
-        damage_view.show(found, damage, model, cut)
+        st.fragment(_below)(found, damage, strategy, cut, model)
 
 
-def _curves(sweep: Found | None, heals: list, model: ModelSpec, n: int) -> None:
-    compared: list[Found] = []
-    if sweep is not None:
-        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
-            others = overlay.same_questions(sweep, model)
-            if others:
-                compared = overlay.choice(others)
-            else:
-                st.markdown("**Accuracy and loss**", width="content", help=_ALONE)
-            refine.button(sweep, compared)
-    curves.show(sweep.result if sweep else None, [entry.result for entry in compared], heals, n)
+def _cut(strategy: cuts.Strategy, sweep: Found | None, model: ModelSpec) -> Cut:
+    """The slider, the cut in words, and the layers that go."""
+    n_layers = strategy.distances.n_layers
+    left, right = st.columns([3, 6], vertical_alignment="center", gap="medium")
+    with left:
+        n = current_cut.slider(n_layers)
+    with right:
+        cut = current_cut.now(n, strategy)
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="xsmall"):
+            with st.container(horizontal=True, vertical_alignment="center", width="content", gap="small"):
+                current_cut.say(cut, strategy)
+            instant.button(sweep, cut, model)
+        cut = score_cut.show(sweep, cut, model)
+    what = cut.removed.describe() if cut.removed else "nothing"
+    strip = map_figures.layer_strip(n_layers, cut.removed, dark=theme.is_dark())
+    chart.show(strip, key="strip", alt=f"Layers of the model; removed: {what}.", file_name="layers", toolbar=False)
+    return cut
+
+
+def _map(found: Found, damage: Found | None, strategy: cuts.Strategy, cut: Cut) -> None:
+    with guard.errors_shown(), st.container(gap="xsmall"):
+        map_view.show(found, damage, strategy, cut)
+
+
+def _curves(sweep: Found | None, heals: list[Found], model: ModelSpec, n: int) -> None:
+    with guard.errors_shown(), st.container(gap="xsmall"):
+        compared: list[Found] = []
+        if sweep is not None:
+            with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+                others = overlay.same_questions(sweep, model)
+                if others:
+                    compared = overlay.choice(others)
+                else:
+                    st.markdown("**Accuracy and loss**", width="content", help=_ALONE)
+                refine.button(sweep, compared)
+        curves.show(sweep, compared, heals, n)
+
+
+def _below(found: Found, damage: Found | None, strategy: cuts.Strategy, cut: Cut, model: ModelSpec) -> None:
+    with guard.errors_shown():
+        cut = when_seen.latest("below", cut)
+        cost_panel.show(found.result, cut, model)
+        writing.show(strategy.sweep, cut.n)
+        damage_view.show(found, damage, model, cut, strategy.block)
 
 
 _ALONE = "Run a sweep with other strategies on the same questions to see them on this chart."
-
-
-def _which(sweep: SweepResult | None, n: int) -> int:
-    """Which of several manual cuts of one size is meant."""
-    same = cuts.of_size(sweep, n)
-    if len(same) < 2:
-        return 0
-    names = [point.block.describe() if point.block else "" for point in same]
-    return int(
-        st.selectbox("Cut", range(len(same)), format_func=names.__getitem__, key=f"which-{n}", label_visibility="collapsed")
-    )
-
-
-def _said(cut: Cut) -> str:
-    """The cut in one line."""
-    if cut.removed:
-        return f"**{cut.removed.describe()}** removed"
-    return cut.missing or "**Nothing removed**: the unpruned model"
-
-
-def _slider(n_layers: int) -> int:
-    st.session_state["n"] = min(state.chosen_n(), n_layers - 1)
-    n = st.slider("Layers removed, n", 0, n_layers - 1, key="n", on_change=lambda: state.choose_n(st.session_state["n"]))
-    return n

@@ -1,65 +1,135 @@
-"""The distance map, by the metric that is picked, and in words how sure its choice is."""
+"""The map that the cut is chosen on: by the distance or the damage that is picked, as a map or as lines."""
 
 from collections.abc import Sequence
 
 import streamlit as st
 
-from analysis import map_figures, selection
+from analysis import line_figures, map_figures, selection
 from analysis.blocks import Block
 from analysis.results import Best, DistanceResult
-from pages.components import chart, words
-from pages.components.cuts import Cut
+from pages.components import drawn, pick, state, theme, words
+from pages.components.cuts import Cut, Strategy
+from pages.components.library import Found
 
-_WHAT = "How far the residual stream turns between layer l and layer l + n."
-SCALES = {False: "raw", True: "row-normalised"}
+DAMAGE = "damage"
+VIEWS = {"map": "Map", "rows": "By row", "lines": "Lines"}
+_VIEWS_HELP = (
+    "**Map**: start layer to the right, block size upwards, yellow is little. **By row**: each size coloured by its own range, "
+    "as in the paper's Fig. 4. **Lines**: one line for each size, as in its Fig. 1c. Click a block to cut it."
+)
+_HEIGHT = 412
 
 
-def show(distances: DistanceResult, path: Sequence[Best], cut: Cut) -> None:
-    """Draw the map.
+def view() -> str:
+    """How blocks are drawn: one of `VIEWS`."""
+    return state.option("view") if state.option("view") in VIEWS else "map"
+
+
+def show(shown: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> None:
+    """Draw the controls, the chart and what is to be known of it.
 
     Args:
-        distances: the map.
-        path: the chosen block of each size.
+        shown: the distance map.
+        damage: the measured damage, if there is any.
+        strategy: how blocks are chosen.
         cut: what is removed now.
     """
+    distances: DistanceResult = shown.result
     own = distances.spec.metric
+    names = [own, *(name for name in distances.others if name != own), *([DAMAGE] if damage else [])]
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
-        metric = own
-        if distances.others:
-            names = [own, *(name for name in distances.others if name != own)]
-            metric = st.selectbox(
-                "Distance", names, format_func=words.METRIC_NAMES.get, key="metric",
-                label_visibility="collapsed", width=190,
-                persist_state="session",
-            )  # fmt: skip
-        else:
-            st.markdown("**Distance across each block**", width="content", help=_WHAT)
-        normalised = st.segmented_control(
-            "Colour by", list(SCALES), format_func=SCALES.get, default=False, required=True, key="row-normalised",
-            label_visibility="collapsed", persist_state="session",
-        )  # fmt: skip
-    best = _best(distances, metric)
-    figure = map_figures.distance_map(
-        distances, path, others=best if metric != own else (), selected=cut.removed, row_normalised=bool(normalised),
-        metric=metric, height=412,
-    )  # fmt: skip
+        metric = _metric(names)
+        how = _how()
+    if metric == DAMAGE and damage is not None:
+        _damage(damage, how, cut, strategy)
+        return
+    best = distances.best if metric == own else selection.best_blocks(distances.others[metric])
     least = min(best, key=lambda entry: entry.distance)
-    name = words.METRIC_NAMES[metric]
-    alt = f"Heat map by {name}; the most similar block is {least.block.describe()} at {least.distance:.3f}."
-    chart.show(figure, key="map", alt=alt, file_name="distance-map")
-    st.caption(_how_sure(distances, cut) if metric == own else _by_another(best, name, cut))
+    said = f"{words.METRIC_NAMES[metric]}; the most similar block is {least.block.describe()} at {least.distance:.3f}."
+    others = best if metric != own else ()
+    if how == "lines":
+        figure = line_figures.picked(
+            drawn.lines(shown, metric=metric, dark=theme.is_dark(), height=_HEIGHT), cut.removed, dark=theme.is_dark()
+        )
+    else:
+        plain = drawn.distance_map(
+            shown, strategy.path(), others, metric=metric, scaled=how == "rows", max_size=None, height=_HEIGHT
+        )  # fmt: skip
+        figure = map_figures.ringed(plain, cut.removed)
+    pick.chart_of_blocks(
+        figure,
+        key="map",
+        alt=f"{_kind(how)} by {said}",
+        file_name="distance-map",
+        n_layers=distances.n_layers,
+        chosen=strategy.block,
+    )
+    st.caption(_how_sure(distances, cut, how) if metric == own else _by_another(best, words.METRIC_NAMES[metric], cut))
 
 
-def _best(distances: DistanceResult, metric: str) -> Sequence[Best]:
-    return distances.best if metric == distances.spec.metric else selection.best_blocks(distances.others[metric])
+def _metric(names: list[str]) -> str:
+    """The choice of a distance, where there is one."""
+    if len(names) < 2:
+        st.markdown("**Distance across each block**", width="content", help=_WHAT)
+        return names[0]
+    wanted = state.option("metric")
+    st.session_state["metric"] = wanted if wanted in names else names[0]
+
+    def choose() -> None:
+        metric = st.session_state["metric"]
+        state.choose_option("metric", "" if metric == names[0] else metric)
+
+    return st.selectbox(
+        "What is drawn", names, format_func=_NAMES.get, key="metric", label_visibility="collapsed", width=200, on_change=choose
+    )  # fmt: skip
 
 
-def _how_sure(distances: DistanceResult, cut: Cut) -> str:
+def _how() -> str:
+    st.session_state["map-view"] = view()
+
+    def choose() -> None:
+        how = st.session_state["map-view"]
+        state.choose_option("view", "" if how == "map" else how)
+
+    st.segmented_control(
+        "Drawn as", list(VIEWS), format_func=VIEWS.get, required=True, key="map-view", label_visibility="collapsed",
+        on_change=choose, help=_VIEWS_HELP,
+    )  # fmt: skip
+    return view()
+
+
+_WHAT = "How far the residual stream turns between layer l and layer l + n."
+_NAMES = {**words.METRIC_NAMES, DAMAGE: "measured damage"}
+
+
+def _kind(how: str) -> str:
+    return "Lines for each block size" if how == "lines" else "Heat map"
+
+
+def _damage(damage: Found, how: str, cut: Cut, strategy: Strategy) -> None:
+    """The measured damage in the map's place."""
+    result = damage.result
+    if how == "lines":
+        plain = drawn.lines(damage, metric=DAMAGE, dark=theme.is_dark(), height=_HEIGHT)
+        figure = line_figures.picked(plain, cut.removed, dark=theme.is_dark())
+    else:
+        plain = drawn.damage_map(damage, scaled=how == "rows", height=_HEIGHT)
+        figure = map_figures.ringed(plain, cut.removed, len(result.increase))
+    alt = f"{_kind(how)} of the measured loss increase without each block of up to {len(result.increase)} layers."
+    pick.chart_of_blocks(
+        figure, key="map", alt=alt, file_name="damage-map", n_layers=result.n_layers, chosen=strategy.block
+    )  # fmt: skip
+    best = next((entry for entry in result.best if entry.n == cut.n), None)
+    least = f"; at n = {cut.n} it is {best.block.describe()}, {best.increase:+.3f} nats" if best else ""
+    st.caption(f"The line runs through the block of each size that costs least{least}.")
+
+
+def _how_sure(distances: DistanceResult, cut: Cut, how: str) -> str:
     """In how many resamples of the texts the chosen block wins, and which block comes second."""
     if not 0 < cut.n < distances.n_layers:
         return "The line is the chosen block of every size; the ring will mark the one at the slider's n."
     if not distances.wins:
-        return "The line is the chosen block of every size; the ring marks the one at the slider's n."
+        return "The line is the chosen block of every size; the ring marks the cut on screen. Click a block to cut it."
     row = distances.wins[cut.n - 1]
     chosen = next(best.block for best in distances.best if best.n == cut.n)
     others = [start for start in range(len(row)) if start != chosen.start]
@@ -67,9 +137,13 @@ def _how_sure(distances: DistanceResult, cut: Cut) -> str:
     of_size = f"{cut.n} layers" if cut.n > 1 else "single layers"
     said = "How sure: " if cut.removed == chosen else f"Of {of_size}, the most similar are {chosen.describe()}: "
     said += f"in {row[chosen.start]:.0%} of resamples of the texts this block wins"
+    circles = _LINES if how == "lines" else "Small circles: within one standard error of the best."
     if second is None or row[second] == 0:
-        return f"{said}; no other ever does."
-    return f"{said}; second: {Block(second, cut.n).describe()}, in {row[second]:.0%}."
+        return f"{said}; no other ever does. {circles}"
+    return f"{said}; second: {Block(second, cut.n).describe()}, in {row[second]:.0%}. {circles}"
+
+
+_LINES = "Blue: all blocks of this size; the line across runs through the most similar of each."
 
 
 def _by_another(best: Sequence[Best], name: str, cut: Cut) -> str:

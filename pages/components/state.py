@@ -5,13 +5,17 @@ from dataclasses import fields, replace
 
 import streamlit as st
 
-from analysis.errors import LayerscopeError
+from analysis.blocks import Block
+from analysis.errors import BlockRangeError, LayerscopeError
 from analysis.specs import STRATEGIES, ModelSpec
+from pages.components import words
 
 _DEFAULT = ModelSpec()
 _IN_URL = {"model": "source", "revision": "revision", "dtype": "dtype", "device": "device", "quantization": "quantization"}
 DEFAULT_N = 5
 _RUN = re.compile(r"[a-z]+:[0-9a-f]{20}")
+_KEPT = ("metric", "view", "texts", "benchmark")
+"""Further choices in the address, each a short text that is left out where it is the usual one."""
 _REMEMBERED = 20
 """Choices kept per kind: one for each strategy, so that going back to a strategy shows its curve again."""
 
@@ -31,6 +35,7 @@ def current_model() -> ModelSpec:
 def use_model(model: ModelSpec) -> None:
     """Make this the model of all pages."""
     st.session_state["model"] = replace(model, identity="")
+    st.session_state["chosen_block"] = None
     sync_url()
 
 
@@ -42,15 +47,61 @@ def name(model: ModelSpec) -> str:
 def chosen_n() -> int:
     """The slider's n, or the one in the address."""
     if "chosen_n" not in st.session_state:
-        text = st.query_params.get("n", "")
-        st.session_state["chosen_n"] = int(text) if text.isdecimal() and len(text) < 5 else DEFAULT_N
+        text, block = st.query_params.get("n", ""), own_block()
+        given = int(text) if text.isdecimal() and len(text) < 5 else DEFAULT_N
+        st.session_state["chosen_n"] = block.size if block else given
     return st.session_state["chosen_n"]
 
 
 def choose_n(n: int) -> None:
-    """Remember the slider's n."""
+    """Remember the slider's n; which block of that size goes is again for the strategy to say."""
     st.session_state["chosen_n"] = n
-    st.query_params["n"] = str(n)
+    choose_block(None)
+
+
+def own_block(n_layers: int | None = None) -> Block | None:
+    """The block that was picked by hand instead of the strategy's choice, if one was.
+
+    Args:
+        n_layers: layers of the model; a block that it does not have is no choice.
+    """
+    if "chosen_block" not in st.session_state:
+        st.session_state["chosen_block"] = _block_in_address()
+    block: Block | None = st.session_state["chosen_block"]
+    fits = block is not None and (n_layers is None or (block.stop <= n_layers and block.size < n_layers))
+    return block if fits else None
+
+
+def choose_block(block: Block | None) -> None:
+    """Make this block the current cut on all pages; None goes back to what the strategy chooses."""
+    st.session_state["chosen_block"] = block
+    if block is not None:
+        st.session_state["chosen_n"] = block.size
+    sync_url()
+
+
+def _block_in_address() -> Block | None:
+    text = st.query_params.get("block", "")
+    try:
+        return Block.parse(text) if text else None
+    except BlockRangeError as error:
+        st.warning(f"The address of this page names a block that cannot be: {words.plain(str(error))}")
+        return None
+
+
+def option(name: str) -> str:
+    """A further choice that the address holds, one of `_KEPT`; empty where it is the usual one."""
+    chosen: dict[str, str] = st.session_state.setdefault("options", {})
+    if name not in chosen:
+        chosen[name] = st.query_params.get(name, "")[:80]
+    return chosen[name]
+
+
+def choose_option(name: str, value: str) -> None:
+    """Remember a further choice."""
+    if option(name) != value:
+        st.session_state["options"][name] = value
+        sync_url()
 
 
 def strategy() -> str:
@@ -62,9 +113,9 @@ def strategy() -> str:
 
 
 def choose_strategy(strategy: str) -> None:
-    """Remember how blocks are chosen."""
+    """Remember how blocks are chosen; the current cut is again what it chooses."""
     st.session_state["chosen_strategy"] = strategy
-    sync_url()
+    choose_block(None)
 
 
 def pinned() -> str:
@@ -109,6 +160,10 @@ def sync_url() -> None:
         wanted["pin"] = pinned()
     if presenting():
         wanted["present"] = "1"
+    block = own_block()
+    if block is not None:
+        wanted["block"] = f"{block.start}:{block.size}"
+    wanted |= {name_: option(name_) for name_ in _KEPT if option(name_)}
     if st.query_params.to_dict() != wanted:
         st.query_params.from_dict(wanted)
 

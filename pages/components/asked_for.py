@@ -1,0 +1,89 @@
+"""What the address of the page asks for: shown where it has been measured here, else named with an offer to measure it."""
+
+from dataclasses import replace
+
+import streamlit as st
+
+from analysis.specs import BenchmarkSpec, CorpusSpec, DistanceSpec, ModelSpec, SweepSpec
+from pages.components import address, start, state, words
+from pages.components.library import Found
+
+_OPTION = {"distances": "texts", "sweep": "benchmark"}
+"""Where each kind of result stands in the address."""
+
+
+def prefer(kind: str, found: list[Found]) -> None:
+    """Show the result that the address asks for, once, if it is among those found; what was picked since is left alone."""
+    wanted = _wanted(kind)
+    match = next((entry for entry in found if wanted and _name(kind, entry) == wanted), None)
+    if match is not None:
+        state.show_result(kind, match.key)
+        _settle(kind)
+
+
+def note(kind: str, shown: Found | None) -> None:
+    """Keep the address true to what is on screen; while it asks for something that is missing, it goes on asking."""
+    if not _wanted(kind):
+        state.choose_option(_OPTION[kind], _name(kind, shown) if shown else "")
+
+
+def offer(model: ModelSpec, distances: CorpusSpec | None) -> None:
+    """Say in one sentence what is missing, with a button that measures it and one that drops the wish; starts nothing itself.
+
+    Args:
+        model: the model of the page.
+        distances: texts of the map on screen, for a curve on it.
+    """
+    texts, benchmark = (_wanted(kind) for kind in _OPTION)
+    if texts:
+        corpus = address.texts(texts)
+        what = f"a map of {words.texts(corpus)} {corpus.n_texts} × {corpus.seq_len}" if corpus else "a map of other texts"
+        spec = DistanceSpec(model=model, corpus=corpus) if corpus else None
+        _sentence("distances", what, spec, f"Distance map, {texts}", "Compute it")
+    if benchmark:
+        asked = address.questions(benchmark)
+        what = f"a {state.strategy()} curve on {_questions(asked)}" if asked else "a curve on other questions"
+        _sentence("sweep", what, _sweep(model, asked, distances), f"Curve, {benchmark}, {state.strategy()}", "Measure it")
+
+
+def _sweep(model: ModelSpec, asked: BenchmarkSpec | None, distances: CorpusSpec | None) -> SweepSpec | None:
+    if asked is None or distances is None or state.strategy() == "manual":
+        return None
+    corpus = replace(distances, identity="")
+    distance_spec = DistanceSpec(model=model, corpus=corpus)
+    return SweepSpec(model=model, benchmark=asked, distances=distance_spec, strategy=state.strategy())
+
+
+def _sentence(kind: str, what: str, spec: DistanceSpec | SweepSpec | None, label: str, verb: str) -> None:
+    how = "" if spec else " and cannot be asked for from here"
+    sentence, do, drop = st.columns([9, 2, 1.4], vertical_alignment="center", gap="small")
+    sentence.info(f"This link shows {what}, which has not been measured here{how}.")
+    if spec is not None and do.button(verb, key=f"asked-{kind}-go", width="stretch"):
+        start.start_and_show(spec, label)
+    if drop.button("Dismiss", key=f"asked-{kind}-drop", type="tertiary"):
+        _settle(kind)
+        st.rerun()
+
+
+def _questions(spec: BenchmarkSpec) -> str:
+    return f"{spec.limit or 'all'} questions of {words.questions(spec)}"
+
+
+def _name(kind: str, found: Found) -> str:
+    spec = found.result.spec
+    return address.of_texts(spec.corpus) if kind == "distances" else address.of_questions(spec.benchmark)
+
+
+def _wanted(kind: str) -> str:
+    """What the address asked for when the page was opened, until it has been shown or dismissed."""
+    return _wishes().get(kind, "")
+
+
+def _wishes() -> dict[str, str]:
+    if "wishes" not in st.session_state:
+        st.session_state["wishes"] = {kind: state.option(name) for kind, name in _OPTION.items()}
+    return st.session_state["wishes"]
+
+
+def _settle(kind: str) -> None:
+    _wishes()[kind] = ""

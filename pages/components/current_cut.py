@@ -1,0 +1,53 @@
+"""The slider n, and the cut on screen in words: the strategy's choice at n, or a block that was picked by hand."""
+
+import streamlit as st
+
+from analysis.results import SweepResult
+from pages.components import cuts, state
+from pages.components.cuts import Cut, Strategy
+
+
+def slider(n_layers: int) -> int:
+    """Draw the slider; it goes by the arrow keys too."""
+    st.session_state["n"] = min(state.chosen_n(), n_layers - 1)
+    return st.slider("Layers removed, n", 0, n_layers - 1, key="n", on_change=lambda: state.choose_n(st.session_state["n"]))
+
+
+def now(n: int, strategy: Strategy) -> Cut:
+    """The cut on screen; draws a menu where several manual cuts of one size are meant.
+
+    Args:
+        n: the slider's.
+        strategy: how blocks are chosen.
+    """
+    own = state.own_block(strategy.distances.n_layers)
+    if own is not None and own.size == n and own != strategy.block(n):
+        return cuts.own(own, strategy.sweep)
+    return strategy.cut(n, _which(strategy.sweep, n))
+
+
+def say(cut: Cut, strategy: Strategy) -> None:
+    """Draw the cut in one line, with the way back from a block that was picked by hand."""
+    if cut.removed is None:
+        st.markdown(cut.missing or "**Nothing removed**: the unpruned model", width="content")
+        return
+    st.markdown(f"**{cut.removed.describe()}**" + ("" if cut.by_hand else " removed"), width="content")
+    if cut.by_hand:
+        name = f"l*({cut.n})" if strategy.name == "similarity" else strategy.name
+        chosen = strategy.cut(cut.n).removed
+        why = f"This block was picked by hand; {strategy.name} chooses {chosen.describe() if chosen else 'no known one'}."
+        st.button(
+            f"Back to {name}", key="back", icon=":material/undo:", type="tertiary", help=why,
+            on_click=lambda: state.choose_block(None),
+        )  # fmt: skip
+
+
+def _which(sweep: SweepResult | None, n: int) -> int:
+    """Which of several manual cuts of one size is meant."""
+    same = cuts.of_size(sweep, n)
+    if len(same) < 2:
+        return 0
+    names = [point.block.describe() if point.block else "" for point in same]
+    return int(
+        st.selectbox("Cut", range(len(same)), format_func=names.__getitem__, key=f"which-{n}", label_visibility="collapsed")
+    )

@@ -1,0 +1,77 @@
+"""Charts without their cut, built once and shared: building one takes far longer than ringing its cut."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+from plotly.graph_objs import Figure
+
+from analysis import figures, line_figures, map_figures, rivals
+from analysis.results import Best
+from pages.components import library
+from pages.components.library import Found
+
+Version = tuple[str, float]
+"""Key of a result and when it was saved, since a growing one keeps its key."""
+
+
+def version(found: Found) -> Version:
+    """What tells this result from all others, and from itself when it had fewer numbers."""
+    return found.key, found.saved_at
+
+
+def distance_map(
+    found: Found, path: Sequence[Best], others: Sequence[Best], *, metric: str, scaled: bool, max_size: int | None, height: int
+) -> Figure:
+    """The map by one of its metrics; arguments as `map_figures.distance_map`."""
+    return _distance_map(version(found), tuple(path), tuple(others), metric, scaled, max_size, height, found)
+
+
+def damage_map(found: Found, *, scaled: bool, height: int) -> Figure:
+    """The damage map; arguments as `map_figures.damage_map`."""
+    return _damage_map(version(found), scaled, height, found)
+
+
+def lines(found: Found, *, metric: str, dark: bool, height: int) -> Figure:
+    """The lines of a map or of the damage; arguments as `line_figures.distance_lines`."""
+    return _lines(version(found), metric, dark, height, found)
+
+
+def curve(
+    kind: str, sweep: Found, others: Sequence[Found], heals: Sequence[Found], *, dark: bool, height: int
+) -> Figure:  # fmt: skip
+    """The curve of `accuracy` or `loss`; arguments as `figures.accuracy_curve`."""
+    versions = tuple(version(entry) for entry in (*others, *heals))
+    return _curve(kind, version(sweep), versions, dark, height, sweep, others, heals)
+
+
+@st.cache_resource(max_entries=24, show_spinner=False)
+def _distance_map(
+    version: Version, path: tuple[Best, ...], others: tuple[Best, ...], metric: str, scaled: bool, max_size: int | None,
+    height: int, _found: Found,
+) -> Figure:  # fmt: skip
+    close = rivals.of_map(_found.result, metric, library.array(_found, "text_distances"))
+    return map_figures.distance_map(
+        _found.result, path, others=others, rivals=close, metric=metric, row_normalised=scaled, max_size=max_size, height=height
+    )
+
+
+@st.cache_resource(max_entries=12, show_spinner=False)
+def _damage_map(version: Version, scaled: bool, height: int, _found: Found) -> Figure:
+    return map_figures.damage_map(_found.result, row_normalised=scaled, height=height)
+
+
+@st.cache_resource(max_entries=12, show_spinner=False)
+def _lines(version: Version, metric: str, dark: bool, height: int, _found: Found) -> Figure:
+    if _found.result.kind == "damage":
+        return line_figures.damage_lines(_found.result, dark=dark, height=height)
+    return line_figures.distance_lines(_found.result, metric=metric, dark=dark, height=height)
+
+
+@st.cache_resource(max_entries=24, show_spinner=False)
+def _curve(
+    kind: str, version: Version, versions: tuple[Version, ...], dark: bool, height: int, _sweep: Found,
+    _others: Sequence[Found], _heals: Sequence[Found],
+) -> Figure:  # fmt: skip
+    draw = figures.accuracy_curve if kind == "accuracy" else figures.loss_curve
+    healed = [entry.result for entry in _heals]
+    return draw(_sweep.result, healed, others=[entry.result for entry in _others], dark=dark, height=height)

@@ -1,0 +1,65 @@
+"""A click on a chart of blocks makes the clicked block the current cut."""
+
+from collections.abc import Callable
+
+import streamlit as st
+from plotly.graph_objs import Figure
+
+from analysis.blocks import Block
+from analysis.errors import BlockRangeError
+from pages.components import chart, state
+
+VIEW = "view"
+"""Key of the fragment that shows the current cut: a click redraws all of it, wherever the chart stands."""
+_COUNT = "clicks"
+
+
+def chart_of_blocks(
+    figure: Figure, *, key: str, alt: str, file_name: str, n_layers: int, chosen: Callable[[int], Block | None]
+) -> None:
+    """Draw a chart whose blocks can be clicked.
+
+    A browser remembers what was selected on a chart, and a chart that looks as it did before is the same one to it: it would
+    keep silent when the same block is clicked again, and would click it again by itself when the slider comes back. Each
+    click therefore ends the charts there are, new ones take their place, and only a chart drawn since is heard.
+
+    Args:
+        figure: a chart with `cells`.
+        key, alt, file_name: as in `chart.show`.
+        n_layers: layers of the model.
+        chosen: the strategy's own block of a size, which is no choice by hand.
+    """
+    count = st.session_state.setdefault(_COUNT, 0)
+    name = f"{key}-{count}" if count else key
+
+    def clicked() -> None:
+        block = _block(st.session_state.get(name))
+        if count != st.session_state[_COUNT] or block is None or block.size >= n_layers:
+            return
+        st.session_state[_COUNT] += 1
+        take(block, chosen(block.size))
+        st.rerun(VIEW)
+
+    chart.show(figure, key=name, alt=alt, file_name=file_name, on_select=clicked)
+
+
+def take(block: Block, chosen: Block | None) -> None:
+    """Make a block the current cut; where the strategy chooses the same one, it is just that."""
+    if block == chosen:
+        state.choose_n(block.size)
+    else:
+        state.choose_block(block)
+
+
+def _block(selection) -> Block | None:
+    """The block of the clicked point; None where nothing was clicked, or nothing that is a block."""
+    points = selection["selection"]["points"] if selection else []
+    try:
+        return Block.parse(_text(points[0].get("customdata"))) if points else None
+    except BlockRangeError:
+        return None
+
+
+def _text(value) -> str:
+    """What a point carries, which arrives as it is or as the only entry of a list."""
+    return str(value[0] if isinstance(value, list) and value else value)

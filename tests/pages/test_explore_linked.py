@@ -1,0 +1,250 @@
+"""Explore as one instrument: a clicked block is the current cut everywhere, and the address holds the whole view."""
+
+from types import SimpleNamespace
+from unittest import mock
+
+import fakes
+import pytest
+from seen import figures, metric, texts, trace
+
+from analysis import jobs
+from analysis.blocks import Block
+from analysis.specs import BenchmarkSpec, CorpusSpec
+from pages.components import address, pick
+
+OWN = Block(7, 5)
+"""Not what `similarity` chooses at n = 5 on the made-up map."""
+BEST = fakes.distances().best[4].block
+
+
+def fill() -> None:
+    fakes.rich_distances().save()
+    fakes.sweep().save()
+    fakes.damage().save()
+
+
+def shown_cuts(at) -> set[tuple[int, int]]:
+    """The blocks that strip and rings show, as start and size."""
+    drawn = figures(at)
+    bars = drawn["strip"]["data"][0]["text"]
+    removed = [index for index, text in enumerate(bars) if text.endswith("removed")]
+    found = {(removed[0], len(removed))}
+    for name in ("map", "foretold", "damage-map"):
+        ring = trace(drawn[name], "selected")
+        found.add((ring["x"][0], ring["y"][0]))
+    return found
+
+
+def test_a_block_picked_by_hand_is_the_cut_everywhere_until_the_way_back(app):
+    fill()
+    at = app(n="3", block="7:5")
+    assert at.slider(key="n").value == 5
+    assert shown_cuts(at) == {(OWN.start, OWN.size)}
+    assert f"**{OWN.describe()}**" in texts(at)
+    row = fakes.distances().mean[4]
+    assert metric(at, "Angular distance").value == f"{row[7]:.3f}"
+    assert metric(at, "Accuracy").value == "–", "the curve has no scores of this block"
+    assert "picked by hand and has not been scored" in texts(at)
+    assert at.query_params["block"] == ["7:5"] or at.query_params["block"] == "7:5"
+    back = at.button(key="back")
+    assert back.label == "Back to l*(5)"
+    back.click().run()
+    assert shown_cuts(at) == {(BEST.start, BEST.size)}
+    assert "block" not in at.query_params
+    assert not at.exception
+
+
+def test_moving_the_slider_follows_the_strategy_again(app):
+    fill()
+    at = app(block="7:5")
+    at.slider(key="n").set_value(6).run()
+    best = fakes.distances().best[5].block
+    assert shown_cuts(at) == {(best.start, 6)}
+    assert "block" not in at.query_params
+
+
+def test_another_strategy_chooses_again(app):
+    fill()
+    fakes.sweep(strategy="deepest").save()
+    at = app(block="7:5")
+    at.selectbox(key="strategy").set_value("deepest").run()
+    assert shown_cuts(at) == {(24, 5)}
+
+
+def test_the_strategys_own_block_in_the_address_is_no_choice_by_hand(app):
+    fill()
+    at = app(block=f"{BEST.start}:5")
+    assert not [button for button in at.button if button.key == "back"]
+    assert metric(at, "Accuracy").value != "–"
+
+
+@pytest.mark.parametrize("text", ["evil", "5", "-1:5", "7:0", "29:4", "0:30", "7:99999999999999999999"])
+def test_a_block_that_cannot_be_leaves_the_strategys(app, text):
+    fill()
+    at = app(block=text)
+    assert not at.exception
+    assert not at.error
+    assert "removed" in texts(at)
+    assert not jobs.list_jobs()
+
+
+def test_every_block_on_the_charts_can_be_pointed_at_and_carries_its_name(app):
+    fill()
+    at = app(n="5")
+    marks = trace(figures(at)["map"], "cells")
+    assert len(marks["customdata"]) == 30 * 31 // 2
+    assert "most similar of its size in" in marks["text"][marks["customdata"].index("7:5")]
+    assert "distance 0." in marks["text"][0]
+    assert len(trace(figures(at)["damage-map"], "cells")["customdata"]) == sum(30 - n + 1 for n in range(1, 16))
+
+
+def test_rivals_are_marked(app):
+    fill()
+    marked = trace(figures(app(n="5"))["map"], "rivals")
+    wins = fakes.rich_distances().wins
+    found = set(zip(marked["x"], marked["y"], strict=True))
+    assert found
+    assert all(wins[n - 1][start] >= 0.16 for start, n in found)
+
+
+@pytest.mark.parametrize("view", ["rows", "lines"])
+@pytest.mark.parametrize("what", ["angular", "relative-l2", "damage"])
+def test_map_rows_and_lines_of_every_measure(app, view, what):
+    fill()
+    at = app(n="5", view=view, metric=what)
+    assert not at.exception
+    drawn = figures(at)["map"]
+    assert at.button_group(key="map-view").value == view
+    assert at.selectbox(key="metric").value == what
+    ring = trace(drawn, "selected")
+    assert ring["x"] == [BEST.start]
+    if view == "lines":
+        rows = {
+            "damage": fakes.damage().increase, "angular": fakes.distances().mean[:-1],
+            "relative-l2": fakes.rich_distances().others["relative-l2"][:-1],
+        }[what]  # fmt: skip
+        assert len([item for item in drawn["data"] if item["name"].startswith("n = ")]) == len(rows)
+        assert trace(drawn, "minima")["y"] == [min(row) for row in rows]
+        assert ring["y"] == [rows[4][BEST.start]]
+    else:
+        assert ring["y"] == [5]
+    assert at.query_params["view"] in (view, [view])
+
+
+def test_the_choice_of_what_is_drawn_goes_into_the_address(app):
+    fill()
+    at = app(n="5")
+    at.selectbox(key="metric").set_value("damage").run()
+    at.button_group(key="map-view").set_value("lines").run()
+    assert at.query_params["metric"] in ("damage", ["damage"])
+    assert at.query_params["view"] in ("lines", ["lines"])
+    assert trace(figures(at)["map"], "minima")
+    at.selectbox(key="metric").set_value("angular").run()
+    assert "metric" not in at.query_params
+
+
+def test_the_address_asks_for_texts_and_questions_by_name(app):
+    older = fakes.sweep(limit=50)
+    older.save()
+    fill()
+    at = app(benchmark="arc_easy:50")
+    assert at.selectbox(key=f"pick-sweep-{older.spec.fingerprint()}")
+    assert at.query_params["benchmark"] in ("arc_easy:50", ["arc_easy:50"])
+    assert at.query_params["texts"] in ("c4:32x256", ["c4:32x256"])
+    assert "This link shows" not in texts(at)
+    newest = fakes.sweep().spec.fingerprint()
+    at.selectbox(key=f"pick-sweep-{older.spec.fingerprint()}").set_value(newest).run()
+    assert at.query_params["benchmark"] in ("arc_easy:100", ["arc_easy:100"])
+    at.slider(key="n").set_value(9).run()
+    assert "This link shows" not in texts(at), "what the page itself wrote into the address is no wish"
+
+
+def test_what_is_missing_is_said_and_offered_and_never_started(app):
+    fill()
+    at = app(benchmark="boolq:40", texts="wiki:8x64")
+    assert not jobs.list_jobs()
+    said = texts(at)
+    assert "This link shows a map of Wikipedia 8 × 64, which has not been measured here" in said
+    assert "a similarity curve on 40 questions of BoolQ, which has not been measured here" in said
+    assert at.query_params["benchmark"] in ("boolq:40", ["boolq:40"]), "a reload still asks for it"
+    at.button(key="asked-sweep-go").click().run()
+    (made,) = jobs.active()
+    assert (made.spec.benchmark, made.spec.strategy) == (BenchmarkSpec("boolq", 40), "similarity")
+    at.button(key="asked-distances-drop").click().run()
+    assert "Wikipedia 8 × 64" not in texts(at)
+
+
+def test_nonsense_in_the_address_is_said_to_be_unknown(app):
+    fill()
+    at = app(benchmark="<b>evil</b>", texts="../../etc", view="sideways", metric="taste")
+    assert not at.exception
+    assert "evil" not in texts(at)
+    assert "cannot be asked for from here" in texts(at)
+    assert at.button_group(key="map-view").value == "map"
+    assert not [button for button in at.button if button.key in ("asked-sweep-go", "asked-distances-go")]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        BenchmarkSpec(), BenchmarkSpec("mmlu", None, shots=5, subset=("stem", "virology"), protocol="paper"),
+        BenchmarkSpec("boolq", 7, seed=3, shots=0),
+    ],
+)  # fmt: skip
+def test_questions_have_names_that_can_be_read_back(spec):
+    assert address.questions(address.of_questions(spec)) == spec
+
+
+def test_texts_have_names_that_can_be_read_back():
+    for spec in (CorpusSpec(), CorpusSpec("wiki", 8, 64, seed=9)):
+        assert address.texts(address.of_texts(spec)) == spec
+    assert address.of_texts(CorpusSpec("/home/me/mine.txt")) == "file"
+    assert address.of_questions(BenchmarkSpec("/home/me/mine.csv")) == "file"
+    assert address.texts("c4:0x256") is None
+    assert address.questions("arc_easy:0") is None
+
+
+def test_the_heal_page_starts_from_the_block_that_was_picked(app):
+    fill()
+    at = app("pages/heal.py", block="7:5")
+    assert OWN.describe() in texts(at)
+    assert at.button_group(key="block-way").value == "own"
+    at.number_input(key="heal-start-5").set_value(9).run()
+    assert Block(9, 5).describe() in texts(at)
+    assert at.query_params["block"] in ("9:5", ["9:5"])
+    at.button_group(key="block-way").set_value("similarity").run()
+    assert BEST.describe() in texts(at)
+
+
+def click(session: dict, on: str, block: str | None, n_layers: int = 30) -> Block | str | None:
+    """What a click does, on the chart drawn in this session: the block it picks, "strategy", or None where it is not heard."""
+    heard = {}
+    points = [{"customdata": block}] if block else []
+    fake = mock.MagicMock(session_state=session)
+    done = []
+    with (
+        mock.patch.object(pick, "st", fake),
+        mock.patch.object(pick.chart, "show", lambda _, key, on_select, **__: heard.update({key: on_select})),
+        mock.patch.object(pick.state, "choose_block", done.append),
+        mock.patch.object(pick.state, "choose_n", side_effect=lambda _: done.append("strategy")),
+    ):
+        pick.chart_of_blocks(
+            SimpleNamespace(), key=on, alt="", file_name="", n_layers=n_layers, chosen=lambda n: Block(13, n)
+        )  # fmt: skip
+        (name,) = heard
+        session[name] = {"selection": {"points": points}}
+        heard[name]()
+        first = list(done)
+        heard[name]()
+        assert done == first, "one click counts once"
+    return done[0] if done else None
+
+
+def test_clicks():
+    session: dict = {}
+    assert click(session, "map", "7:5") == Block(7, 5)
+    assert click(session, "map", "7:5") == Block(7, 5), "the same block can be clicked again later"
+    assert click(session, "map", "13:5") == "strategy"
+    assert click(session, "map", None) is None
+    assert click(session, "map", "0:30") is None, "a model keeps a layer"
+    assert click(session, "map", "nonsense") is None

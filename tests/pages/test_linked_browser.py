@@ -1,0 +1,109 @@
+"""A block clicked in a real browser is the cut everywhere, and its address shows the same view to somebody else."""
+
+import re
+from pathlib import Path
+
+import browser
+import pytest
+from playwright.sync_api import Page, expect
+
+from analysis import jobs
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+SIZE = {"width": 1280, "height": 900}
+# Where a block's mark is on the page, and the n that a chart shows.
+PLACE = """
+([label, name]) => {
+  const chart = [...document.querySelectorAll('[role=figure]')].find(item => item.ariaLabel.startsWith(label))
+    ?.querySelector('.js-plotly-plot');
+  const marks = chart?.data?.find(trace => trace.name === 'cells');
+  const at = marks?.customdata.indexOf(name);
+  if (at === undefined || at < 0) return null;
+  const {xaxis, yaxis} = chart._fullLayout, box = chart.getBoundingClientRect();
+  const value = list => list._inputArray ? list._inputArray[at] : list[at];
+  return {x: box.x + xaxis._offset + xaxis.l2p(value(marks.x)), y: box.y + yaxis._offset + yaxis.l2p(value(marks.y))};
+}
+"""
+SHOWN = """
+() => {
+  const charts = [...document.querySelectorAll('[role=figure]')].map(item => [item.ariaLabel,
+    item.querySelector('.js-plotly-plot')]).filter(([, chart]) => chart?.data);
+  const of = label => charts.find(([name]) => name.startsWith(label))?.[1];
+  const ring = chart => { const found = chart?.data.find(trace => trace.name === 'selected');
+    return found ? `${found.x[0]}:${found.y[0]}` : null; };
+  const marker = chart => chart?.layout.shapes?.find(shape => shape.name === 'marker')?.x0;
+  const bars = of('Layers of the model')?.data[0].text.map((text, layer) => text.endsWith('removed') ? layer : -1)
+    .filter(layer => layer >= 0) ?? [];
+  return {strip: `${bars[0]}:${bars.length}`, map: ring(of('Heat map by')), accuracy: marker(of('Accuracy')),
+    loss: marker(of('Loss')), damage: ring(of('Heat map of the measured'))};
+}
+"""
+
+
+def expect_cut(page: Page, start: int, size: int) -> None:
+    """Wait until slider, words, strip, map and curves all show this block."""
+    block = f"{start}:{size}"
+    wanted = {"strip": block, "map": block, "accuracy": size, "loss": size}
+    expect_shown(page, wanted)
+    expect(page.get_by_role("slider", name="Layers removed, n")).to_have_value(str(size))
+    expect(page.get_by_text(f"block [{start}, {start + size})").first).to_be_visible()
+
+
+def expect_shown(page: Page, wanted: dict[str, str | int]) -> None:
+    page.wait_for_function(
+        f"wanted => {{ const shown = ({SHOWN})(); return Object.keys(wanted).every(key => shown[key] === wanted[key]); }}",
+        arg=wanted,
+    )
+
+
+def click(page: Page, label: str, block: str) -> None:
+    page.wait_for_function(f"which => ({PLACE})(which) !== null", arg=[label, block])
+    place = page.evaluate(PLACE, [label, block])
+    page.mouse.move(place["x"] - 1, place["y"])
+    page.mouse.move(place["x"], place["y"])
+    expect(page.locator(".hoverlayer .hovertext").first).to_contain_text("parameters")
+    page.mouse.click(place["x"], place["y"])
+
+
+def test_a_clicked_block_is_the_cut_everywhere_and_its_address_shows_it_elsewhere(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
+    with browser.dashboard(tmp_path) as address, browser.chromium() as chromium:
+        page = chromium.new_context(viewport=SIZE).new_page()
+        page.set_default_timeout(60_000)
+        page.goto(f"{address}/?n=5")
+        browser.settled(page)
+        expect_cut(page, 11, 5)
+        click(page, "Heat map by", "3:8")
+        expect_cut(page, 3, 8)
+        expect(page).to_have_url(re.compile(r"block=3(:|%3A)8"))
+
+        elsewhere = chromium.new_context(viewport=SIZE, color_scheme="dark").new_page()
+        elsewhere.set_default_timeout(60_000)
+        elsewhere.goto(page.url)
+        browser.settled(elsewhere)
+        expect_cut(elsewhere, 3, 8)
+        browser.screenshot(elsewhere, "linked-elsewhere")
+        elsewhere.context.close()
+
+        page.get_by_role("button", name="Back to l*(8)").click()
+        expect_cut(page, 11, 8)
+        expect(page).not_to_have_url(re.compile("block="))
+        click(page, "Heat map by", "3:8")  # the same block once more: a browser that remembers it must not keep silent
+        expect_cut(page, 3, 8)
+        slider = page.get_by_role("slider", name="Layers removed, n")
+        slider.focus()
+        page.keyboard.press("ArrowLeft")
+        expect_cut(page, 12, 7)
+        page.keyboard.press("ArrowRight")
+        expect_cut(page, 11, 8)
+        page.wait_for_timeout(500)
+        expect_cut(page, 11, 8)
+        assert page.evaluate(SHOWN)["damage"] == "11:5", "what nobody looks at is not drawn again"
+        page.locator("[aria-label^='Heat map of the measured']").scroll_into_view_if_needed()
+        expect_shown(page, {"damage": "11:8"})  # what was below the window has waited for a look
+        click(page, "Heat map of the measured", "9:4")
+        expect_cut(page, 9, 4)
+        expect_shown(page, {"damage": "9:4"})
+        assert not jobs.list_jobs()
+        assert "Traceback" not in (tmp_path / "server.log").read_text()
