@@ -55,10 +55,8 @@ def _show(options: argparse.Namespace, listed: list[Job]) -> None:
     goes_on = settings.load().auto_resume
     lines = [f"{job.id}  {job.kind:9}  {job.state:11}  {job.phase} {job.done}/{job.total}  {job.error or ''}" for job in listed]
     if options.action in ("list", "auto-resume"):
-        lines = [
-            *(lines or ["No jobs yet."]),
-            f"Interrupted jobs {'go on by themselves' if goes_on else 'wait to be resumed'}.",
-        ]
+        wont = "go on by themselves" if goes_on else "wait to be resumed"
+        lines = [*(lines or ["No jobs yet."]), f"Interrupted jobs {wont}."]
     write(options, {"jobs": [_as_json(job) for job in listed], "auto_resume": goes_on}, lines or ["No jobs left."])
 
 

@@ -47,6 +47,7 @@ __all__ = [
     "RESUMABLE",
     "RUNNING",
     "STATES",
+    "TITLES",
     "Job",
     "Space",
     "active",
@@ -74,7 +75,7 @@ FRONT, END = -(10**9), 10**9
 STUCK_S = 8.0
 """A worker that has been asked to stop, and silent, for this long is ended: even its watchdog is stuck."""
 
-_TITLES = {
+TITLES = {
     "distances": "Distance map",
     "damage": "Damage map",
     "sweep": "Accuracy curve",
@@ -133,7 +134,7 @@ def _active_twin(db: Any, kind: str, fingerprint: str) -> Job | None:
 def _label(spec: Spec) -> str:
     """A line like "Heal of SmolLM2-135M, layers 11-15 (5 layers), block [11, 16)"."""
     model, block = getattr(spec, "model", None), getattr(spec, "block", None)
-    label = _TITLES.get(spec.kind, spec.kind)
+    label = TITLES.get(spec.kind, spec.kind)
     if model is not None:
         label += f" of {Path(model.source).name or model.source}"
     return label if block is None else f"{label}, {block.describe()}"

@@ -303,7 +303,7 @@ def test_the_real_worker_starts_by_its_module_name_and_leaves_on_sigterm(cache):
 
 
 def test_every_kind_of_request_has_a_runner_and_a_title():
-    assert set(worker.RUNNERS) == set(SPECS) == set(RESULTS) == set(jobs._TITLES)
+    assert set(worker.RUNNERS) == set(SPECS) == set(RESULTS) == set(jobs.TITLES)
     for target in worker.RUNNERS.values():
         module, _, function = target.partition(":")
         assert callable(getattr(importlib.import_module(module), function))
