@@ -1,5 +1,6 @@
 """Every job there is, old ones too: how it ended, what it took, and a way to be rid of it."""
 
+import zlib
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -9,7 +10,7 @@ from analysis import jobs
 from pages.components import guard, job_card, words
 
 _MOST = 500
-_OPEN = "all-jobs-open"
+_OPEN, _CHOSEN = "all-jobs-open", "all-jobs-chosen"
 
 
 def button() -> None:
@@ -22,11 +23,16 @@ def button() -> None:
 def show() -> None:
     """Draw the list if it is open; it stays so through redraws of the page, until the visitor closes it."""
     if st.session_state.get(_OPEN):
-        st.dialog("All jobs", width="large", on_dismiss=_close)(_list)()
+        st.dialog("All jobs", width="large", on_dismiss=_close)(_live)()
 
 
 def _close() -> None:
     st.session_state[_OPEN] = False
+
+
+def _live() -> None:
+    """The list, which looks again every two seconds while anything is active."""
+    st.fragment(_list, run_every="2s" if jobs.active() else None)()
 
 
 def _list() -> None:
@@ -36,26 +42,40 @@ def _list() -> None:
             st.info("No jobs yet. Maps, curves and heals that you start are listed here.")
             return
         sizes = {job.id: jobs.size_bytes(job) for job in listed}
-        chosen = st.dataframe(
-            pd.DataFrame([_row(job, sizes[job.id]) for job in listed]), key="all-jobs-table", hide_index=True,
-            on_select="rerun", selection_mode="single-row-required", selection_default={"selection": {"rows": [0]}},
-            alt=f"{len(listed)} jobs with state, kind, age, duration and size",
-            height=min(38 + 35 * len(listed), 360), column_config=_COLUMNS,
-        )  # fmt: skip
-        waiting = [job.id for job in listed if job.state == jobs.QUEUED]
-        for place in chosen.selection.rows[:1]:
-            if place < len(listed):
-                job = listed[place]
-                if job.is_active:
-                    job_card.active(job, place=waiting.index(job.id) + 1 if job.id in waiting else 0, where="all")
-                else:
-                    job_card.ended(job, where="all")
+        _one(_chosen(listed, sizes), [job.id for job in listed if job.state == jobs.QUEUED])
         _clear([job for job in listed if not job.is_active and job.state != jobs.PAUSED], sizes)
+
+
+def _chosen(listed: list[jobs.Job], sizes: dict[str, int]) -> jobs.Job:
+    """The table; the job whose row is picked, also when rows have moved since."""
+    ids = [job.id for job in listed]
+    place = ids.index(st.session_state[_CHOSEN]) if st.session_state.get(_CHOSEN) in ids else 0
+    # A table remembers a row by its number: one of another order is another table, with the same job picked.
+    key = f"all-jobs-{zlib.crc32(''.join(ids).encode())}"
+
+    def choose() -> None:
+        rows = st.session_state[key].selection.rows
+        st.session_state[_CHOSEN] = ids[rows[0]] if rows else None
+
+    st.dataframe(
+        pd.DataFrame([_row(job, sizes[job.id]) for job in listed]), key=key, hide_index=True, on_select=choose,
+        selection_mode="single-row-required", selection_default={"selection": {"rows": [place]}},
+        alt=f"{len(listed)} jobs with state, kind, age, duration and size", height=min(38 + 35 * len(listed), 360),
+        column_config=_COLUMNS,
+    )  # fmt: skip
+    st.session_state[_CHOSEN] = ids[place]
+    return listed[place]
+
+
+def _one(job: jobs.Job, waiting: list[str]) -> None:
+    if job.is_active:
+        job_card.active(job, place=waiting.index(job.id) + 1 if job.id in waiting else 0, where="all")
+    else:
+        job_card.ended(job, where="all")
 
 
 _COLUMNS = {
     "submitted": st.column_config.DatetimeColumn(format="distance"),
-    "took": st.column_config.NumberColumn(format="duration"),
     "on disk": st.column_config.NumberColumn(format="bytes"),
 }
 
@@ -66,7 +86,7 @@ def _row(job: jobs.Job, n_bytes: int) -> dict:
         "kind": jobs.TITLES.get(job.kind, job.kind),
         "state": job.state,
         "submitted": datetime.fromtimestamp(job.created_at, UTC),
-        "took": job.elapsed_s,
+        "took": "" if job.elapsed_s is None else words.duration(job.elapsed_s),
         "on disk": n_bytes,
     }
 

@@ -32,10 +32,10 @@ def active(job: jobs.Job, *, place: int, where: str = "strip") -> None:
             st.progress(min(1.0, job.done / job.total) if job.total else 0.0, text=_progress_text(job))
         with st.container(horizontal=True, gap="small", vertical_alignment="center"):
             button(
-                "Pause", jobs.pause, job, where, icon=":material/pause:",
+                "Pause", jobs.pause, job, where,
                 help="Stops it for now: what was finished is kept, and it goes on when you resume it.",
             )  # fmt: skip
-            button("Cancel", jobs.cancel, job, where, icon=":material/close:", help="What was finished is kept.")
+            button("Cancel", jobs.cancel, job, where, help="What was finished is kept.")
             if job.state == jobs.QUEUED:
                 key = f"{where}-move-{job.id}"
                 st.menu_button("Move", list(_PLACES), key=key, on_click=_move, args=(job.id, key), type="tertiary")
@@ -70,7 +70,8 @@ def _log(job: jobs.Job, where: str) -> None:
     folded = st.expander("Log", key=f"{where}-log-{job.id}", type="compact", on_change="rerun")
     if folded.open:
         with folded:
-            st.code(jobs.log_tail(job.id, 20) or "The log is empty.", language=None, height=220)
+            tail = jobs.log_tail(job.id, 20) or "The log is empty."
+            st.code(tail, language=None, height=220 if tail.count("\n") > 8 else "content")
 
 
 def resume_button(job: jobs.Job, *, where: str, primary: bool = False) -> None:
@@ -79,7 +80,7 @@ def resume_button(job: jobs.Job, *, where: str, primary: bool = False) -> None:
     button("Resume", jobs.resume, job, where, icon=":material/play_arrow:", kind=kind)
 
 
-def button(label: str, action, job: jobs.Job, where: str, *, icon: str, help: str | None = None, kind="tertiary") -> None:
+def button(label: str, action, job: jobs.Job, where: str, *, icon=None, help=None, kind="tertiary") -> None:
     """A button that does something to a job; the outcome shows on the redraw that follows."""
     key = f"{where}-{label.lower()}-{job.id}"
     st.button(label, key=key, on_click=_act, args=(action, job.id), icon=icon, help=help, type=kind)

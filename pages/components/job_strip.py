@@ -9,6 +9,7 @@ from pages.components import all_jobs, guard, job_card, job_news, library, state
 
 _RECENT_S = 24 * 3600
 _SHOWN = 4
+_SHOWN_WAITING = 3
 GROWING = ("sweep", "damage")
 """Kinds whose unfinished results are worth looking at."""
 
@@ -47,10 +48,10 @@ def _active(active: list[jobs.Job]) -> None:
     waiting = [job for job in active if job.state == jobs.QUEUED]
     for job in running:
         job_card.active(job, place=0)
-    for place, job in enumerate(waiting[:_SHOWN], start=1):
+    for place, job in enumerate(waiting[:_SHOWN_WAITING], start=1):
         job_card.active(job, place=place)
-    if len(waiting) > _SHOWN:
-        st.caption(f"{len(waiting) - _SHOWN} more wait; **All jobs** lists them.")
+    if len(waiting) > _SHOWN_WAITING:
+        st.caption(f"{len(waiting) - _SHOWN_WAITING} more in the queue: see **All jobs**.")
 
 
 def _is_recent(job: jobs.Job) -> bool:
@@ -61,7 +62,7 @@ def _auto_resume() -> None:
     """Whether jobs whose worker was killed go on by themselves; one setting for all sessions."""
     st.session_state["auto-resume"] = settings.load().auto_resume
     st.toggle(
-        "Resume by themselves", key="auto-resume", on_change=_switch,
+        "Resume interrupted jobs", key="auto-resume", on_change=_switch,
         help="A job that was interrupted, because its process was killed or the machine restarted, goes on by itself before "
         "others; after two attempts without any progress it waits for you.",
     )  # fmt: skip
