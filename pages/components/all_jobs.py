@@ -42,7 +42,7 @@ def _list() -> None:
             st.info("No jobs yet. Maps, curves and heals that you start are listed here.")
             return
         sizes = {job.id: jobs.size_bytes(job) for job in listed}
-        _one(_chosen(listed, sizes), [job.id for job in listed if job.state == jobs.QUEUED])
+        _one(_chosen(listed, sizes))
         _clear([job for job in listed if not job.is_active and job.state != jobs.PAUSED], sizes)
 
 
@@ -67,9 +67,9 @@ def _chosen(listed: list[jobs.Job], sizes: dict[str, int]) -> jobs.Job:
     return listed[place]
 
 
-def _one(job: jobs.Job, waiting: list[str]) -> None:
+def _one(job: jobs.Job) -> None:
     if job.is_active:
-        job_card.active(job, place=waiting.index(job.id) + 1 if job.id in waiting else 0, where="all")
+        job_card.active(job, place=job_card.place(job), where="all")
     else:
         job_card.ended(job, where="all")
 

@@ -41,6 +41,12 @@ def active(job: jobs.Job, *, place: int, where: str = "strip") -> None:
                 st.menu_button("Move", list(_PLACES), key=key, on_click=_move, args=(job.id, key), type="tertiary")
 
 
+def place(job: jobs.Job) -> int:
+    """Its place among the jobs that wait, 1 for the next; 0 for one that does not wait."""
+    waiting = [other.id for other in jobs.active() if other.state == jobs.QUEUED]
+    return waiting.index(job.id) + 1 if job.id in waiting else 0
+
+
 def _progress_text(job: jobs.Job) -> str:
     parts = [job.phase or "starting"]
     if job.total:
