@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from analysis import commands
+from analysis import commands, job_commands
 from analysis.errors import LayerscopeError, SpecError
 from analysis.specs import (
     DTYPES,
@@ -137,9 +137,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--adapter", metavar="DIR", help="PEFT adapter to merge in")
     sub.add_argument("--out", metavar="DIR", required=True)
     sub.add_argument("--format", default="hf", help="hf or mergekit")
-    sub = add("jobs", commands.jobs, "the background jobs", model=False)
-    sub.add_argument("action", nargs="?", choices=("list", "show", "cancel", "resume"), default="list")
-    sub.add_argument("id", nargs="?")
+    sub = add("jobs", job_commands.run, "the background jobs", model=False)
+    sub.add_argument("action", nargs="?", choices=job_commands.ACTIONS, default="list")
+    sub.add_argument("id", nargs="?", help="a job; for auto-resume: on or off")
+    sub.add_argument("where", nargs="?", metavar="up|down|first|last", help="where move puts a queued job")
+    sub.add_argument("--saved", action="store_true", help="delete, clear: also checkpoints, adapter and results not needed")
     return parser
 
 

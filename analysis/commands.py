@@ -9,7 +9,6 @@ from pathlib import Path
 
 from analysis import uncertainty
 from analysis.blocks import Block, parse_removal
-from analysis.errors import SpecError
 from analysis.specs import (
     BenchmarkSpec,
     CorpusSpec,
@@ -232,38 +231,3 @@ def export(options: argparse.Namespace) -> None:
     )
     bar.close()
     write(options, {"out": str(folder)}, [f"Written to {folder}"])
-
-
-def jobs(options: argparse.Namespace) -> None:
-    """List, show, cancel or resume background jobs."""
-    from analysis import jobs
-
-    jobs.reap()
-    if options.action == "list":
-        listed = jobs.list_jobs()
-    else:
-        if options.id is None:
-            raise SpecError(f"`jobs {options.action}` needs the id of a job; `jobs list` shows them.")
-        if options.action == "cancel":
-            jobs.cancel(options.id)
-        if options.action == "resume":
-            jobs.resume(options.id)
-            jobs.ensure_worker()
-        listed = [jobs.get(options.id)]
-    data = [
-        {
-            "id": job.id,
-            "kind": job.kind,
-            "state": job.state,
-            "phase": job.phase,
-            "done": job.done,
-            "total": job.total,
-            "values": dict(job.values),
-            "error": job.error,
-            "result_key": job.result_key,
-            "spec": job.spec.to_json(),
-        }
-        for job in listed
-    ]
-    lines = [f"{job.id}  {job.kind:9}  {job.state:11}  {job.phase} {job.done}/{job.total}  {job.error or ''}" for job in listed]
-    write(options, {"jobs": data}, lines or ["No jobs yet."])

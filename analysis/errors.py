@@ -64,18 +64,3 @@ class CorruptResultError(StorageError):
 
 class JobError(LayerscopeError):
     """A job that does not exist or is in the wrong state for what was asked."""
-
-
-def explain(error: BaseException) -> str:
-    """One sentence about what went wrong with a job: our own errors say it themselves."""
-    if isinstance(error, LayerscopeError):
-        return str(error)
-    names = {cls.__name__ for cls in type(error).__mro__}
-    # By name, so that torch need not be imported; its CPU allocator raises a plain RuntimeError.
-    if names & {"MemoryError", "OutOfMemoryError"} or "can't allocate memory" in str(error):
-        return (
-            "The memory was not enough: lower the number of texts, the sequence length or the batch size, load the model in "
-            "4 bits, or close other programs, then resume the job."
-        )
-    first_line = (str(error).strip().splitlines() or ["no message"])[0][:300]
-    return f"This is a bug in Layerscope: {type(error).__name__}: {first_line} (the job's log has the details)."

@@ -7,29 +7,21 @@ import math
 import re
 import sqlite3
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+import typing
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from analysis import storage
+from analysis import processes, storage
 from analysis.errors import JobError, SpecError, StorageError
+from analysis.job import CANCELLED, FAILED, QUEUED, RUNNING, Job, redact
 from analysis.processes import Process
-from analysis.spec import Spec
 from analysis.specs import SPECS
 
-QUEUED, RUNNING, DONE, FAILED, CANCELLED, INTERRUPTED = STATES = (
-    "queued",
-    "running",
-    "done",
-    "failed",
-    "cancelled",
-    "interrupted",
-)
-
-_LAYOUT = 1
+_LAYOUT = 2
+_ID = re.compile(r"[0-9a-f]{10}")
 _BUSY_S = 10.0
 """How long to wait for another process that is writing."""
 _TABLE = """
@@ -60,8 +52,12 @@ CREATE TABLE jobs (
     cancel_requested_at REAL,
     pid INTEGER,
     pid_started_at REAL,
-    host TEXT
+    host TEXT,
+    stop_as TEXT,
+    oom_kills INTEGER
 )"""
+_STEPS = {1: ("ALTER TABLE jobs ADD COLUMN stop_as TEXT", "ALTER TABLE jobs ADD COLUMN oom_kills INTEGER")}
+"""What turns a file of an older layout into one of the next."""
 _FRESH: dict[str, Any] = {
     "phase": "",
     "done": 0,
@@ -79,112 +75,30 @@ _FRESH: dict[str, Any] = {
     "pid": None,
     "pid_started_at": None,
     "host": None,
+    "stop_as": None,
+    "oom_kills": None,
 }
 """What a job forgets when it goes back into the queue; its result key stays, for what was finished is usable."""
-_TOKEN = re.compile(r"\b(hf|api_org)_[A-Za-z0-9]{8,}")
 
 
-def redact(text: str) -> str:
-    """The text with everything that looks like a hub token blotted out."""
-    return _TOKEN.sub(r"\1_[redacted]", text)
+def connect() -> sqlite3.Connection:
+    """An open connection to the table, which is made or brought up to date if need be; the caller closes it.
 
-
-@dataclass(frozen=True)
-class Job:
-    """One request on its way through the queue, as it was when it was read."""
-
-    id: str
-    """Ten hexadecimal digits, made by us."""
-    kind: str
-    """Which experiment: a key of `specs.SPECS`."""
-    spec: Spec
-    """What is asked for."""
-    state: str
-    """queued, running, done, failed, cancelled or interrupted."""
-    label: str
-    """The line to show people."""
-    phase: str
-    """What is being done now."""
-    done: int
-    """Units finished in this phase."""
-    total: int
-    """Units in this phase; 0 while unknown."""
-    message: str
-    """The latest sentence reported."""
-    values: dict[str, Any]
-    """The latest numbers reported."""
-    error: str | None
-    """Why it failed, was cancelled or interrupted, in one sentence."""
-    created_at: float
-    """When it was submitted; all times are seconds since the epoch."""
-    started_at: float | None
-    """When the present or last attempt began."""
-    finished_at: float | None
-    """When the last attempt ended; of an interrupted one, when it was last heard from."""
-    heartbeat_at: float | None
-    """The worker's last sign of life."""
-    pid: int | None
-    """The worker's process, while running and after."""
-    pid_started_at: float | None
-    """When that process was created: pids are handed out again."""
-    host: str | None
-    """The machine it runs on."""
-    cancel_requested: bool
-    """Someone asked to stop it."""
-    attempts: int
-    """How many times a worker took it."""
-    result_key: str | None
-    """Fingerprint of the resolved spec, under which the result (a partial one too) is stored; None until known."""
-    position: int = 0
-    """Order in the queue, lowest first."""
-    phase_started_at: float | None = None
-    """When the present phase was first reported."""
-    phase_first_done: int = 0
-    """`done` in that first report: a resumed phase does not begin at 0."""
-    progress_at: float | None = None
-    """When progress was last reported."""
-    cancel_requested_at: float | None = None
-    """When the stop was asked for."""
-
-    @property
-    def is_active(self) -> bool:
-        """Whether it is queued or running."""
-        return self.state in (QUEUED, RUNNING)
-
-    @property
-    def elapsed_s(self) -> float | None:
-        """Seconds the present or last attempt took so far; None if it never began."""
-        if self.started_at is None:
-            return None
-        return max(0.0, (self.finished_at or time.time()) - self.started_at)
-
-    @property
-    def eta_s(self) -> float | None:
-        """Seconds until the present phase ends, at the pace it had so far; None while unknown."""
-        if self.state != RUNNING or self.phase_started_at is None or self.progress_at is None:
-            return None
-        finished = self.done - self.phase_first_done
-        if self.total <= 0 or finished <= 0:
-            return None
-        pace = (self.progress_at - self.phase_started_at) / finished
-        return max(0.0, pace * (self.total - self.done) - (time.time() - self.progress_at))
-
-    @property
-    def folder(self) -> Path:
-        """Where its spec, events, log and checkpoints lie."""
-        return folder(self.id)
-
-    @property
-    def process(self) -> Process | None:
-        """The worker that has, or had, it."""
-        if self.pid is None or self.pid_started_at is None or self.host is None:
-            return None
-        return Process(self.pid, self.pid_started_at, self.host)
-
-
-def folder(job_id: str) -> Path:
-    """The folder of the job with this id."""
-    return storage.cache_dir() / "jobs" / job_id
+    Raises:
+        StorageError: when the file is damaged, of a newer version, busy for too long, or cannot be written.
+    """
+    path = storage.cache_dir() / "jobs.sqlite"
+    with storage.disk_errors_explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with _errors_explained(path):
+        db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+        try:
+            db.row_factory = sqlite3.Row
+            _prepare(db, path)
+        except BaseException:
+            db.close()
+            raise
+    return db
 
 
 @contextlib.contextmanager
@@ -196,22 +110,24 @@ def transaction(*, write: bool = False) -> Iterator[sqlite3.Connection]:
     Raises:
         StorageError: when the file is damaged, busy for too long, or cannot be written.
     """
-    path = storage.cache_dir() / "jobs.sqlite"
-    with storage.disk_errors_explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.closing(connect()) as db, _errors_explained(storage.cache_dir() / "jobs.sqlite"):
+        db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+        try:
+            yield db
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+
+@contextlib.contextmanager
+def _errors_explained(path: Path) -> Iterator[None]:
     try:
-        with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)) as db:
-            db.row_factory = sqlite3.Row
-            _prepare(db, path)
-            db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-            try:
-                yield db
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
+        yield
     except (sqlite3.DatabaseError, Timeout) as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise StorageError(storage.no_space(path)) from error
         raise StorageError(
             f"The list of jobs in {path} cannot be used ({error}). Check that the disk has space and the folder is "
             f"writable; if the file is damaged, move it aside and a new one is made."
@@ -219,7 +135,7 @@ def transaction(*, write: bool = False) -> Iterator[sqlite3.Connection]:
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
-    """Create the table in a new file, once, however many processes open it at the same time."""
+    """Create the table in a new file, or bring an older one up to date, once, however many processes open it at once."""
     db.execute("PRAGMA synchronous = NORMAL")
     if _layout(db) == _LAYOUT:
         return
@@ -227,14 +143,19 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     with FileLock(path.with_suffix(".lock"), timeout=_BUSY_S):
         if _layout(db) == 0:
             db.execute("PRAGMA journal_mode = WAL")
-            db.execute("BEGIN IMMEDIATE")
-            db.execute(_TABLE)
-            db.execute(f"PRAGMA user_version = {_LAYOUT}")
-            db.execute("COMMIT")
+            _change(db, [_TABLE], _LAYOUT)
+        while (layout := _layout(db)) in _STEPS:
+            _change(db, _STEPS[layout], layout + 1)
     if _layout(db) != _LAYOUT:
         raise StorageError(
             f"{path} has layout {_layout(db)}, and this version reads layout {_LAYOUT}. Move the file aside to begin anew."
         )
+
+
+def _change(db: sqlite3.Connection, statements: Iterable[str], layout: int) -> None:
+    """Run the statements and note the layout that they lead to, all or nothing: a connection that closes rolls back."""
+    for statement in ("BEGIN IMMEDIATE", *statements, f"PRAGMA user_version = {layout}", "COMMIT"):
+        db.execute(statement)
 
 
 def _layout(db: sqlite3.Connection) -> int:
@@ -260,6 +181,30 @@ def read(row: sqlite3.Row) -> Job:
         ) from error
 
 
+def row_of(db: sqlite3.Connection, job_id: str) -> sqlite3.Row:
+    """The row of a job; everything that takes an id from outside passes here before the id is used in a path.
+
+    Raises:
+        JobError: when there is none.
+    """
+    row = None
+    if isinstance(job_id, str) and _ID.fullmatch(job_id):
+        row = db.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    if row is None:
+        raise JobError(f"There is no job {str(job_id)[:40]!r}; `python -m analysis jobs list` shows those there are.")
+    return typing.cast(sqlite3.Row, row)
+
+
+def get(job_id: str) -> Job:
+    """The job with this id, as it is now.
+
+    Raises:
+        JobError: when there is none.
+    """
+    with transaction() as db:
+        return read(row_of(db, job_id))
+
+
 def insert(db: sqlite3.Connection, **columns: Any) -> None:
     """Put a new job at the end of the queue; runs in the caller's transaction."""
     columns = {**columns, "state": QUEUED, "position": _next_position(db)}
@@ -268,11 +213,28 @@ def insert(db: sqlite3.Connection, **columns: Any) -> None:
     db.execute(f"INSERT INTO jobs ({names}) VALUES ({places})", tuple(columns.values()))
 
 
-def requeue(db: sqlite3.Connection, job_id: str) -> None:
-    """Put an ended job at the end of the queue again; runs in the caller's transaction."""
-    columns = {**_FRESH, "state": QUEUED, "position": _next_position(db)}
+def requeue(db: sqlite3.Connection, job_id: str, *, first: bool = False, message: str = "") -> None:
+    """Put an ended job into the queue again, at its end or its front; runs in the caller's transaction."""
+    columns = {**_FRESH, "state": QUEUED, "message": message, "position": _next_position(db)}
+    if first:
+        columns["position"] = int(db.execute("SELECT coalesce(min(position), 1) - 1 FROM jobs").fetchone()[0])
     settings = ", ".join(f'"{name}" = ?' for name in columns)
     db.execute(f"UPDATE jobs SET {settings} WHERE id = ?", (*columns.values(), job_id))
+
+
+def move(db: sqlite3.Connection, job_id: str, places: int) -> None:
+    """Let a queued job change places with those before or after it; runs in the caller's transaction.
+
+    Args:
+        db: the connection.
+        job_id: the job.
+        places: how many places towards the end, or with a minus towards the front; cut to what there is.
+    """
+    rows = db.execute("SELECT id, position FROM jobs WHERE state = ? ORDER BY position, number", (QUEUED,)).fetchall()
+    order, positions = [row["id"] for row in rows], sorted(row["position"] for row in rows)
+    place = order.index(job_id)
+    order.insert(max(0, min(place + places, len(order) - 1)), order.pop(place))
+    db.executemany("UPDATE jobs SET position = ? WHERE id = ?", list(zip(positions, order, strict=True)))
 
 
 def _next_position(db: sqlite3.Connection) -> int:
@@ -291,9 +253,9 @@ def claim(process: Process) -> Job | None:
     with transaction(write=True) as db:
         rows = db.execute(
             "UPDATE jobs SET state = ?, started_at = ?, heartbeat_at = ?, attempts = attempts + 1, "
-            "pid = ?, pid_started_at = ?, host = ? "
+            "pid = ?, pid_started_at = ?, host = ?, oom_kills = ? "
             "WHERE number = (SELECT number FROM jobs WHERE state = ? ORDER BY position LIMIT 1) RETURNING *",
-            (RUNNING, now, now, process.pid, process.started_at, process.host, QUEUED),
+            (RUNNING, now, now, process.pid, process.started_at, process.host, processes.oom_kills(), QUEUED),
         ).fetchall()
         if not rows:
             return None
@@ -310,8 +272,8 @@ class Standing(enum.Enum):
     """What a worker learns when it looks at the row of the job it runs."""
 
     GO_ON = "go on"
-    CANCEL = "cancel"
-    """Someone asked to stop it."""
+    STOP = "stop"
+    """Someone asked to stop it, for good or for now."""
     LOST = "lost"
     """The row is deleted, was marked interrupted, or belongs to a later attempt: keep off."""
 
@@ -321,6 +283,12 @@ def update(job: Job, **columns: Any) -> Standing:
 
     `attempts` is the fence: a worker that was thought dead cannot write into the attempt that replaced it.
     """
+    with transaction(write=bool(columns)) as db:
+        return write(db, job, columns)
+
+
+def write(db: sqlite3.Connection, job: Job, columns: dict[str, Any]) -> Standing:
+    """As `update`, in the caller's transaction."""
     owned = "id = ? AND state = ? AND attempts = ?"
     key = (job.id, RUNNING, job.attempts)
     if columns:
@@ -328,17 +296,37 @@ def update(job: Job, **columns: Any) -> Standing:
         sql = f"UPDATE jobs SET {settings} WHERE {owned} RETURNING cancel_requested_at"
     else:
         sql = f"SELECT cancel_requested_at FROM jobs WHERE {owned}"
-    with transaction(write=bool(columns)) as db:
-        rows = db.execute(sql, (*columns.values(), *key)).fetchall()
+    rows = db.execute(sql, (*columns.values(), *key)).fetchall()
     if not rows:
         return Standing.LOST
-    return Standing.GO_ON if rows[0]["cancel_requested_at"] is None else Standing.CANCEL
+    return Standing.GO_ON if rows[0]["cancel_requested_at"] is None else Standing.STOP
 
 
 def finish(job: Job, state: str, *, error: str | None = None, **columns: Any) -> Standing:
     """End a running job in this state, unless it is no longer the caller's to end."""
     sentence = None if error is None else redact(" ".join(error.split()))
     return update(job, state=state, error=sentence, **{"finished_at": time.time(), **columns})
+
+
+def finish_stopped(job: Job, sentence: str, **columns: Any) -> Standing:
+    """End a running job that was asked to stop in the state that was asked for, unless it is no longer the caller's to end.
+
+    Args:
+        job: the attempt that ends.
+        sentence: why, with {state} in the place of the state.
+        columns: what else to store.
+    """
+    with transaction(write=True) as db:
+        return write_stopped(db, job, sentence, **columns)
+
+
+def write_stopped(db: sqlite3.Connection, job: Job, sentence: str, **columns: Any) -> Standing:
+    """As `finish_stopped`, in the caller's transaction."""
+    # Read where it is written: the wish to pause may turn into one to cancel until the last moment.
+    row = db.execute("SELECT stop_as FROM jobs WHERE id = ?", (job.id,)).fetchone()
+    state = (row and row["stop_as"]) or CANCELLED
+    ended = {"state": state, "error": sentence.format(state=state), "finished_at": time.time(), **columns}
+    return write(db, job, ended)
 
 
 def to_json(value: Any) -> str:

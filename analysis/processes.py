@@ -1,15 +1,19 @@
-"""Which process is which: the identity of a worker, kept in the cache folder for every server to read."""
+"""Which process is which: the worker of a cache folder is started once, and known to every server by pid and start time."""
 
 import contextlib
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
 import psutil
+from filelock import FileLock, Timeout
 
 from analysis import storage
 
@@ -18,6 +22,10 @@ SILENCE_S = 15.0
 
 _CLOCK_STEP_S = 2.0
 """Start times are boot time plus ticks, and the boot time moves a little when the clock is set."""
+_WORKER_LOG_BYTES = 1024 * 1024
+_REPOSITORY = Path(__file__).resolve().parent.parent
+_started: list[subprocess.Popen[bytes]] = []
+"""Workers this process started: asked about now and then, so that an ended one does not stay a zombie."""
 
 
 @cache
@@ -121,3 +129,70 @@ def worker() -> Process | None:
     """The live worker of the cache folder, or None."""
     process, heard_at = announced()
     return process if process is not None and process.is_alive(heard_at) else None
+
+
+def worker_alive() -> bool:
+    """Whether the worker of this cache folder runs (it starts when it is needed and leaves when idle for long)."""
+    return worker() is not None
+
+
+def ensure_worker(command: Sequence[str] = (sys.executable, "-m", "analysis.worker")) -> bool:
+    """Start the worker unless it runs; it belongs to no server and outlives this one.
+
+    Args:
+        command: what to start.
+
+    Returns:
+        Whether one was started.
+
+    Raises:
+        StorageError: when the cache folder cannot be written.
+    """
+    _started[:] = [started for started in _started if started.poll() is None]
+    if worker_alive():
+        return False
+    cache = storage.cache_dir()
+    with storage.disk_errors_explained(cache):
+        cache.mkdir(parents=True, exist_ok=True)
+    try:
+        # Two servers, or two sessions of one, that ask at the same moment start one worker.
+        with FileLock(cache / "worker-start.lock", timeout=10):
+            if worker_alive():
+                return False
+            started = _start(command, cache)
+            announce(Process.of(started.pid))
+    except Timeout:
+        return False
+    _started.append(started)
+    return True
+
+
+def _start(command: Sequence[str], cache: Path) -> subprocess.Popen[bytes]:
+    log = cache / "worker.log"
+    with storage.disk_errors_explained(log):
+        too_long = log.exists() and log.stat().st_size > _WORKER_LOG_BYTES
+        with log.open("wb" if too_long else "ab") as output:
+            return subprocess.Popen(
+                list(command),
+                cwd=_REPOSITORY,
+                env={**os.environ, "LAYERSCOPE_CACHE": str(cache)},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+
+def oom_kills() -> int | None:
+    """How many processes the kernel has ended so far for want of memory: in this container, else on this machine.
+
+    A process that was killed cannot say so, and whoever looks later learns no more than that it is gone; a count that has
+    risen meanwhile is the only trace. None where the kernel keeps none.
+    """
+    for file in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control", "/proc/vmstat"):
+        with contextlib.suppress(OSError, ValueError):
+            for line in Path(file).read_text().splitlines():
+                name, _, count = line.partition(" ")
+                if name == "oom_kill":
+                    return int(count)
+    return None

@@ -39,6 +39,14 @@ def precomputed_dir() -> Path:
     return _REPOSITORY / "cache" / "precomputed"
 
 
+def no_space(path: Path) -> str:
+    """The sentence for a full disk."""
+    return (
+        f"There is no space left on the disk for {path.name}; nothing was half-written. "
+        f"Free some space, or point LAYERSCOPE_CACHE at another disk, and run it again."
+    )
+
+
 @contextlib.contextmanager
 def disk_errors_explained(path: Path) -> Iterator[None]:
     """Turn an `OSError` while writing `path` into one sentence that says what to do."""
@@ -46,10 +54,7 @@ def disk_errors_explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageError(
-                f"There is no space left on the disk for {path.name}; nothing was half-written. "
-                f"Free some space, or point LAYERSCOPE_CACHE at another disk, and run it again."
-            ) from error
+            raise StorageError(no_space(path)) from error
         raise StorageError(
             f"{path} cannot be written: {error.strerror or error}. Check that the folder is writable."
         ) from error

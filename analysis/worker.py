@@ -23,9 +23,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from analysis import job_table, processes, storage
-from analysis.errors import LayerscopeError, StorageError, explain
-from analysis.job_table import CANCELLED, DONE, FAILED, INTERRUPTED, RUNNING, Job, Standing
+from analysis import interruption, job_table, processes, reserve, storage
+from analysis.errors import StorageError
+from analysis.failures import explain
+from analysis.job import DONE, FAILED, RUNNING
+from analysis.job_run import Run
 from analysis.jobs import reap
 from analysis.progress import Cancelled, OnProgress, Progress
 from analysis.specs import ModelSpec
@@ -50,17 +52,11 @@ Load = Callable[[ModelSpec, OnProgress], Any]
 _TICK_S = 0.25
 """How often the queue and the wish to cancel are looked at."""
 _HEARTBEAT_S = 2.0
-_EVENT_S = 0.2
-"""Reports that say nothing new but a count are written at most this often."""
-_GRACE_S = 3.5
-"""How long a job has to hear that it shall stop; with starting anew this keeps a cancel within 5 s."""
-_CLEAN_UP_S = 30.0
-"""How long a job that has heard it may take to save what it has."""
 _LOCK_S = 3.0
 """How long a new worker waits for one that is just leaving."""
 
-_CANCELLED = "It was cancelled; what was finished is kept."
-_RESUME = "resume the job to go on from what was saved."
+_STOPPED = "It was {state}; what was finished is kept."
+_STUCK = "It was {state} and had to be stopped at once; what was saved before is kept."
 _END_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 _log = logging.getLogger(__name__)
 
@@ -77,88 +73,6 @@ class _WarmModels:
         return self._load(spec, on_progress)
 
 
-class _Run:
-    """One job in the worker's hands: writes down its progress, tells it when to stop."""
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.lost = False
-        """The row is no longer ours: nothing may be written to it."""
-        self.stop_at: float | None = None
-        """When the wish to stop arrived, `time.monotonic`."""
-        self.heard_at: float | None = None
-        """When the job was told, `time.monotonic`."""
-        self._last = Progress("")
-        self._written_at = 0.0
-        self._columns: dict[str, Any] = {}
-        self._events = job.folder / "events.jsonl"
-        self._end_broken_line()
-
-    def on_progress(self, progress: Progress) -> None:
-        """Write the report down if it is due.
-
-        Raises:
-            Cancelled: when the job shall stop.
-        """
-        last, self._last = self._last, progress
-        news = (last.phase, last.message, last.values) != (progress.phase, progress.message, progress.values)
-        is_end = progress.done == progress.total and progress.done != last.done
-        if news or is_end or time.monotonic() - self._written_at >= _EVENT_S:
-            self._write(progress)
-        if self.stop_at is not None:
-            self.heard_at = self.heard_at or time.monotonic()
-            raise Cancelled
-
-    def note(self, standing: Standing) -> None:
-        """Take in what the row says."""
-        self.lost = self.lost or standing is Standing.LOST
-        if standing is not Standing.GO_ON and self.stop_at is None:
-            self.stop_at = time.monotonic()
-
-    def is_deaf(self) -> bool:
-        """Whether it was asked to stop and has not done so in time."""
-        if self.stop_at is None:
-            return False
-        limit = self.stop_at + _GRACE_S if self.heard_at is None else self.heard_at + _CLEAN_UP_S
-        return time.monotonic() > limit
-
-    def _write(self, progress: Progress) -> None:
-        now = time.time()
-        event = {
-            "t": now,
-            "attempt": self.job.attempts,
-            "phase": progress.phase,
-            "done": progress.done,
-            "total": progress.total,
-            "message": progress.message,
-            "values": progress.values,
-        }
-        self._append(job_table.redact(job_table.to_json(event)).encode() + b"\n")
-        columns = self._columns
-        if progress.phase != columns.get("phase") or progress.done < columns["done"]:
-            columns |= {"phase": progress.phase, "phase_started_at": now, "phase_first_done": progress.done}
-        columns |= {"done": progress.done, "total": progress.total, "progress_at": now}
-        if progress.message:
-            columns["message"] = job_table.redact(progress.message)
-        if progress.values:
-            columns["values"] = job_table.to_json(progress.values)
-            if progress.values.get("result_key"):
-                columns["result_key"] = str(progress.values["result_key"])
-        self.note(job_table.update(self.job, **columns))
-        self._written_at = time.monotonic()
-
-    def _append(self, line: bytes) -> None:
-        with storage.disk_errors_explained(self._events), self._events.open("ab", buffering=0) as stream:
-            stream.write(line)
-
-    def _end_broken_line(self) -> None:
-        """Close the line that a killed attempt left half written, so that the next event has one of its own."""
-        with contextlib.suppress(OSError, LayerscopeError), self._events.open("rb") as stream:
-            stream.seek(-1, os.SEEK_END)
-            if stream.read(1) != b"\n":
-                self._append(b"\n")
-
-
 class _Worker:
     """Takes jobs from the queue and runs them, one at a time, watched by a second thread."""
 
@@ -167,17 +81,20 @@ class _Worker:
         self._load = load
         self._to_warm = list(warm)
         self._me = processes.Process.current()
-        self._run: _Run | None = None
+        self._run: Run | None = None
         # Held while a job changes hands, so that the watchdog never restarts into the middle of the next job.
         self._hands = threading.Lock()
         self._own_output = (os.dup(1), os.dup(2))
         self._folder = Path.cwd()
         self._is_leaving = False
         self._signals = _signal_pipe()
+        # Never used: as long as it is open the files beside the table stay, and a full disk cannot take their place.
+        self._table = job_table.connect()
 
     def work(self, idle_s: float) -> None:
         """Run jobs until there was none for `idle_s` seconds."""
         processes.announce(self._me)
+        reserve.hold()
         self._release_own()
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         idle_since = time.monotonic()
@@ -185,7 +102,7 @@ class _Worker:
             if time.monotonic() - idle_since >= idle_s:
                 # First gone for all to see, then one last look: a job submitted now is found here or by a new worker.
                 self._set_leaving(True)
-            if self._run_next():
+            if self._ran_one():
                 idle_since = time.monotonic()
             elif self._is_leaving:
                 return
@@ -199,11 +116,19 @@ class _Worker:
                 self._is_leaving = is_leaving
                 (processes.withdraw if is_leaving else processes.announce)(self._me)
 
+    def _ran_one(self) -> bool:
+        """As `_run_next`; where the list of jobs cannot be used just now, nobody waits."""
+        try:
+            return self._run_next()
+        except StorageError as error:
+            _log.warning("%s", error)
+            return False
+
     def _run_next(self) -> bool:
         """Run the job that has waited longest; False when none waits."""
         with self._hands:
             job = job_table.claim(self._me)
-            run = self._run = None if job is None else _Run(job)
+            run = self._run = None if job is None else Run(job)
         if run is None:
             return False
         self._set_leaving(False)
@@ -212,13 +137,21 @@ class _Worker:
                 state, error, columns = self._outcome(run)
         except StorageError as full:
             state, error, columns = FAILED, str(full), {}
-        with self._hands:
-            self._run = None
-            job_table.finish(run.job, state, error=error, **columns)
+
+        def finish() -> None:
+            with self._hands:
+                if state is None:
+                    job_table.finish_stopped(run.job, error or _STOPPED, **columns)
+                else:
+                    job_table.finish(run.job, state, error=error, **columns)
+                self._run = None
+
+        reserve.write_down(finish)
+        reserve.hold()
         return True
 
-    def _outcome(self, run: _Run) -> tuple[str, str | None, dict[str, Any]]:
-        """Run a job to its end: the state it ends in, the sentence to show, what else to store."""
+    def _outcome(self, run: Run) -> tuple[str | None, str | None, dict[str, Any]]:
+        """Run a job to its end: the state it ends in (None: as it was asked to stop), the sentence, what else to store."""
         try:
             module, _, function = self._runners[run.job.kind].partition(":")
             run.on_progress(Progress("starting"))
@@ -226,15 +159,15 @@ class _Worker:
             result = runner(run.job.spec, run.on_progress, load=self._load)
             columns = {"result_key": result.spec.fingerprint()}
             if run.heard_at is not None and not result.complete:
-                return CANCELLED, _CANCELLED, columns
+                return None, _STOPPED, columns
             return DONE, None, columns
         except Cancelled:
-            return CANCELLED, _CANCELLED, {}
+            return None, _STOPPED, {}
         except BaseException as error:  # libraries written in Rust panic past Exception; the queue goes on all the same
             with contextlib.suppress(OSError):  # the disk may be full
                 traceback.print_exc()
             if run.heard_at is not None:  # a library made another error of our Cancelled
-                return CANCELLED, _CANCELLED, {}
+                return None, _STOPPED, {}
             return FAILED, explain(error), {}
 
     def _warm_one(self) -> bool:
@@ -255,9 +188,7 @@ class _Worker:
         for row in rows:
             job = job_table.read(row)
             if job.process is not None and job.process.same(self._me):
-                job_table.finish(
-                    job, INTERRUPTED, error="The worker started anew; resume the job to go on from what was saved."
-                )
+                interruption.interrupt(job, f"The worker started anew; {interruption.RESUME}")
 
     def _watch(self) -> None:
         """The watchdog: never lets an error end it, for then no job could be stopped any more."""
@@ -276,7 +207,7 @@ class _Worker:
             except Exception:
                 _log.exception("The watchdog goes on after an error.")
 
-    def _look_after(self, run: _Run | None, *, beat: bool) -> None:
+    def _look_after(self, run: Run | None, *, beat: bool) -> None:
         if run is None:
             return
         run.note(job_table.update(run.job, **({"heartbeat_at": time.time()} if beat else {})))
@@ -285,7 +216,7 @@ class _Worker:
         with self._hands:
             if self._run is run:
                 if not run.lost:
-                    job_table.finish(run.job, CANCELLED, error="It was stopped at once; what was saved before is kept.")
+                    job_table.finish_stopped(run.job, _STUCK)
                 self._restart()
 
     def _restart(self) -> None:
@@ -305,7 +236,7 @@ class _Worker:
         """Leave as SIGTERM asks, at once: what the job saved is kept, and it can be resumed."""
         with self._hands:
             if self._run is not None and not self._run.lost:
-                job_table.finish(self._run.job, INTERRUPTED, error=f"The worker was asked to end before the job had; {_RESUME}")
+                interruption.interrupt(self._run.job, f"The worker was asked to end before the job had; {interruption.RESUME}")
             processes.withdraw(self._me)
             processes.end_children(self._me.pid)
             os._exit(128 + signal.SIGTERM)

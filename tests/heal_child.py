@@ -1,11 +1,11 @@
-"""A heal in a process of its own that is killed, like a worker, a given time after its first report."""
+"""Heals in processes of their own: one that is killed a given time after its first report, and a worker for any number."""
 
 import json
 import os
 import signal
 import threading
 
-from analysis import healing
+from analysis import healing, models, worker
 from analysis.specs import HealSpec
 
 
@@ -20,3 +20,9 @@ def heal(spec: str, cache: str, kill_after_s: float) -> None:
         begun.set()
 
     healing.run(HealSpec.from_json(json.loads(spec)), told)
+
+
+def work(cache: str) -> None:
+    """Be the worker of a cache folder."""
+    os.environ["LAYERSCOPE_CACHE"] = cache
+    worker.serve(worker.RUNNERS, models.WarmModels(), 60)

@@ -39,11 +39,11 @@ def wait_state(job: jobs.Job, state: str, timeout: float = 15.0) -> jobs.Job:
 def end_worker() -> None:
     """Kill the worker of the cache folder and wait until it is gone."""
     process, _ = processes.announced()
-    for started in jobs._started:
+    for started in processes._started:
         if started.poll() is None:
             started.kill()
         started.wait(10)
-    jobs._started.clear()
+    processes._started.clear()
     if process is not None and process.is_alive(None):
         for child in psutil.Process(process.pid).children(recursive=True):
             child.kill()

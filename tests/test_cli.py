@@ -150,7 +150,7 @@ def test_export(capsys, tiny, tmp_path):
 
 
 def test_jobs_list_is_empty_at_first(capsys):
-    assert read(capsys, "jobs") == {"jobs": []}
+    assert read(capsys, "jobs") == {"jobs": [], "auto_resume": False}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from job_helpers import end_worker, request
 
-from analysis import job_table, jobs, processes
+from analysis import job_files, job_table, jobs, processes
 from analysis.blocks import Block
 from analysis.errors import JobError, StorageError
 from analysis.processes import Process
@@ -41,6 +41,13 @@ def claimed(what: str = "quick", process: Process = HERE) -> jobs.Job:
     assert found is not None
     assert found.id == job.id
     return found
+
+
+def front(job_id: str) -> jobs.Job:
+    return jobs.move(job_id, jobs.FRONT)
+
+
+front.__name__ = "move"
 
 
 def test_a_submitted_job_can_be_read_back():
@@ -118,8 +125,9 @@ def test_a_resumed_job_waits_behind_the_others():
 
 def test_every_state_allows_only_what_makes_sense():
     allowed = {
-        "queued": {"cancel", "delete"},
-        "running": {"cancel"},
+        "queued": {"cancel", "pause", "move", "delete"},
+        "running": {"cancel", "pause"},
+        "paused": {"cancel", "pause", "resume", "delete"},
         "done": {"delete"},
         "failed": {"resume", "delete"},
         "cancelled": {"cancel", "resume", "delete"},
@@ -127,7 +135,7 @@ def test_every_state_allows_only_what_makes_sense():
     }
     assert set(allowed) == set(jobs.STATES)
     for state, actions in allowed.items():
-        for action in (jobs.cancel, jobs.resume, jobs.delete):
+        for action in (jobs.cancel, jobs.pause, jobs.resume, front, jobs.delete):
             job = jobs.submit(request(f"{state}-{action.__name__}"))
             set_columns(job, state=state)
             if action.__name__ in actions:
@@ -153,7 +161,7 @@ def test_a_wrong_id_is_a_sentence_and_touches_nothing(cache, bad):
     for name in ("log.txt", "events.jsonl"):
         (cache / "secrets" / name).write_text("{}\n")
     kept = jobs.submit(request())
-    for action in (jobs.get, jobs.cancel, jobs.resume, jobs.delete, jobs.events, jobs.log_tail):
+    for action in (jobs.get, jobs.cancel, jobs.pause, jobs.resume, front, jobs.space, jobs.delete, jobs.events, jobs.log_tail):
         with pytest.raises(JobError, match="There is no job"):
             action(bad)
     assert jobs.list_jobs() == [kept]
@@ -194,7 +202,7 @@ def test_the_log_tail_never_begins_inside_a_token(monkeypatch):
     job = jobs.submit(request())
     (job.folder / "log.txt").write_text(f"a {token} b\nlast")
     for length in range(1, 60):
-        monkeypatch.setattr(jobs, "_LOG_TAIL_BYTES", length)
+        monkeypatch.setattr(job_files, "_LOG_TAIL_BYTES", length)
         assert "q7Z" not in jobs.log_tail(job.id)
 
 

@@ -70,7 +70,8 @@ def test_what_goes_wrong_is_one_sentence_and_the_queue_goes_on():
         errors[kind] = now.error
     assert errors["refused"] == "This text is empty (hf_[redacted]); give another."
     assert "lower" in errors["memory"]
-    assert errors["cuda"] == errors["memory"]
+    assert "accelerator" in errors["cuda"]
+    assert "lower" in errors["cuda"]
     assert errors["bug"].startswith("This is a bug in Layerscope: ValueError: seven is not")
     assert "Traceback" not in errors["bug"]
     assert "Traceback" in jobs.log_tail(found["bug"].id)
@@ -244,8 +245,8 @@ def test_two_servers_at_once_start_one_worker_that_outlives_both(cache):
     job = jobs.submit(request("steps"))
     # Starting takes each of them long enough that the other asks meanwhile.
     code = (
-        "import time; from analysis import jobs; start = jobs._start; "
-        "jobs._start = lambda *given: (time.sleep(0.5), start(*given))[1]; "
+        "import time; from analysis import jobs, processes; start = processes._start; "
+        "processes._start = lambda *given: (time.sleep(0.5), start(*given))[1]; "
         f"print(jobs.ensure_worker({COMMAND!r}))"
     )
     servers = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -302,7 +303,7 @@ def test_the_real_worker_starts_by_its_module_name_and_leaves_on_sigterm(cache):
 
 
 def test_every_kind_of_request_has_a_runner_and_a_title():
-    assert set(worker.RUNNERS) == set(SPECS) == set(RESULTS) == set(jobs._TITLES)
+    assert set(worker.RUNNERS) == set(SPECS) == set(RESULTS) == set(jobs.TITLES)
     for target in worker.RUNNERS.values():
         module, _, function = target.partition(":")
         assert callable(getattr(importlib.import_module(module), function))

@@ -4,7 +4,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from analysis import jobs
-from pages.components import map_form, state, sweep_form, theme
+from pages.components import guard, job_card, map_form, state, sweep_form, theme
 from pages.components.library import Found
 
 
@@ -25,9 +25,21 @@ def menu(place: DeltaGenerator, found: Found, sweep: Found | None) -> None:
 
 def first_map() -> None:
     """What to do when there is no map yet."""
-    if any(job.kind in ("distances", "sweep") for job in jobs.active()):
-        st.info("A map is being computed; it appears here when it is done.")
+    if _on_its_way():
+        st.fragment(_coming, run_every="1s")()
         return
     st.info("This model has no distance map yet. Choose texts and click **Compute map**.")
     with st.container(border=True, width=560):
         map_form.show(state.current_model(), "first-map")
+
+
+def _on_its_way() -> list[jobs.Job]:
+    return [job for job in jobs.active() if job.kind in ("distances", "sweep")]
+
+
+def _coming() -> None:
+    """The job that makes the first map, as the strip shows it."""
+    with guard.errors_shown():
+        st.info("A map is being computed; it appears here when it is done.")
+        for job in _on_its_way()[:1]:
+            job_card.active(job, place=job_card.place(job), where="first-map")

@@ -4,13 +4,16 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.errors import LayerscopeError
-from pages.components import theme, words
+from pages.components import job_removal, theme, words
 
-_COLOURS = {jobs.DONE: "green", jobs.FAILED: "red", jobs.CANCELLED: "gray", jobs.INTERRUPTED: "orange"}
+_COLOURS = {
+    jobs.DONE: "green", jobs.FAILED: "red", jobs.CANCELLED: "gray", jobs.INTERRUPTED: "orange", jobs.PAUSED: "blue",
+}  # fmt: skip
+_PLACES = {"Up": -1, "Down": 1, "To the front": jobs.FRONT, "To the end": jobs.END}
 
 
 def active(job: jobs.Job, *, place: int, where: str = "strip") -> None:
-    """A job that runs or waits, with its bar and a way to stop it.
+    """A job that runs or waits, with its bar and ways to stop it.
 
     Args:
         job: the job.
@@ -18,19 +21,30 @@ def active(job: jobs.Job, *, place: int, where: str = "strip") -> None:
         where: part of the widgets' keys, since a job can be on a page and in the strip at once.
     """
     with st.container(border=True, gap="xsmall"):
-        with st.container(horizontal=True, vertical_alignment="center", wrap=False, gap="small"):
-            st.markdown(words.plain(job.label), width="stretch")
-            if not job.cancel_requested:
-                st.button(
-                    "Cancel", key=f"{where}-cancel-{job.id}", on_click=_act, args=(jobs.cancel, job.id), type="tertiary",
-                    help="What was finished is kept.",
-                )  # fmt: skip
+        st.markdown(words.plain(job.label))
         if job.cancel_requested:
-            st.caption("Stopping; what was finished is kept.")
-        elif job.state == jobs.QUEUED:
-            st.caption("Next in the queue" if place == 1 else f"Number {place} in the queue")
+            st.caption(f"{'Pausing' if job.stop_as == jobs.PAUSED else 'Stopping'}; what was finished is kept.")
+            return
+        if job.state == jobs.QUEUED:
+            said = "Next in the queue" if place == 1 else f"Number {place} in the queue"
+            st.caption(f"{said}. {job.message}" if job.message else said)
         else:
             st.progress(min(1.0, job.done / job.total) if job.total else 0.0, text=_progress_text(job))
+        with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+            button(
+                "Pause", jobs.pause, job, where,
+                help="Stops it for now: what was finished is kept, and it goes on when you resume it.",
+            )  # fmt: skip
+            button("Cancel", jobs.cancel, job, where, help="What was finished is kept.")
+            if job.state == jobs.QUEUED:
+                key = f"{where}-move-{job.id}"
+                st.menu_button("Move", list(_PLACES), key=key, on_click=_move, args=(job.id, key), type="tertiary")
+
+
+def place(job: jobs.Job) -> int:
+    """Its place among the jobs that wait, 1 for the next; 0 for one that does not wait."""
+    waiting = [other.id for other in jobs.active() if other.state == jobs.QUEUED]
+    return waiting.index(job.id) + 1 if job.id in waiting else 0
 
 
 def _progress_text(job: jobs.Job) -> str:
@@ -43,31 +57,47 @@ def _progress_text(job: jobs.Job) -> str:
 
 
 def ended(job: jobs.Job, *, where: str = "strip") -> None:
-    """A job that ended: how, why, and a way to go on."""
+    """A job that ended or is paused: how, why, and ways to go on."""
     with st.container(gap=None):
         when = words.date(job.finished_at) if job.finished_at else ""
         st.markdown(f":{_COLOURS[job.state]}-badge[{job.state}] {words.plain(job.label)}")
-        st.caption(job.error if job.error else f"{when}, took {words.duration(job.elapsed_s or 0)}")
-        if job.state != jobs.DONE:
-            with st.container(horizontal=True, gap="small"):
-                resume_button(job, where=where)
-                st.button(
-                    "Remove", key=f"{where}-remove-{job.id}", on_click=_act, args=(jobs.delete, job.id), type="tertiary",
-                    help="Forgets this job; results that it stored stay.",
-                )  # fmt: skip
+        st.caption(words.plain(job.error) if job.error else f"{when}, took {words.duration(job.elapsed_s or 0)}")
+        if job.state in (jobs.FAILED, jobs.INTERRUPTED):
+            _log(job, where)
+        if job.state != jobs.DONE or where != "strip":
+            with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+                if job.state in jobs.RESUMABLE:
+                    resume_button(job, where=where)
+                job_removal.button(job, where=where)
+
+
+def _log(job: jobs.Job, where: str) -> None:
+    """The last lines of its log, read only while it is unfolded."""
+    folded = st.expander("Log", key=f"{where}-log-{job.id}", type="compact", on_change="rerun")
+    if folded.open:
+        with folded:
+            tail = jobs.log_tail(job.id, 20) or "The log is empty."
+            st.code(tail, language=None, height=220 if tail.count("\n") > 8 else "content")
 
 
 def resume_button(job: jobs.Job, *, where: str, primary: bool = False) -> None:
     """Put the job back into the queue: it goes on from what it saved."""
-    st.button(
-        "Resume", key=f"{where}-resume-{job.id}", on_click=_act, args=(jobs.resume, job.id), icon=":material/play_arrow:",
-        type=theme.main_button() if primary else "tertiary",
-    )  # fmt: skip
+    kind = theme.main_button() if primary else "tertiary"
+    button("Resume", jobs.resume, job, where, icon=":material/play_arrow:", kind=kind)
 
 
-def _act(action, job_id: str) -> None:
-    """Run a queue action from a button; the outcome shows on the redraw that follows."""
+def button(label: str, action, job: jobs.Job, where: str, *, icon=None, help=None, kind="tertiary") -> None:
+    """A button that does something to a job; the outcome shows on the redraw that follows."""
+    key = f"{where}-{label.lower()}-{job.id}"
+    st.button(label, key=key, on_click=_act, args=(action, job.id), icon=icon, help=help, type=kind)
+
+
+def _move(job_id: str, key: str) -> None:
+    _act(jobs.move, job_id, _PLACES[st.session_state[key]])
+
+
+def _act(action, *given) -> None:
     try:
-        action(job_id)
+        action(*given)
     except LayerscopeError as error:
         st.session_state.setdefault("announcements", []).append((str(error), ":material/error:"))

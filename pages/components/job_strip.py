@@ -4,21 +4,22 @@ import time
 
 import streamlit as st
 
-from analysis import jobs
-from pages.components import guard, job_card, library, state
+from analysis import jobs, settings
+from pages.components import all_jobs, guard, job_card, job_news, library, state
 
 _RECENT_S = 24 * 3600
 _SHOWN = 4
+_SHOWN_WAITING = 3
 GROWING = ("sweep", "damage")
 """Kinds whose unfinished results are worth looking at."""
 
 
 def show() -> None:
     """Draw the strip; it refreshes itself every second while anything is active."""
-    for sentence, icon in st.session_state.pop("announcements", []):
-        st.toast(sentence, icon=icon, duration="long")
+    job_news.show()
     ticking = bool(jobs.active())
     st.fragment(_strip, run_every="1s" if ticking else None)(ticking)
+    all_jobs.show()
 
 
 def _strip(ticking: bool) -> None:
@@ -26,20 +27,50 @@ def _strip(ticking: bool) -> None:
         jobs.reap()
         listed = jobs.list_jobs()
         active = [job for job in listed if job.is_active]
-        if _announce_ended(listed) or _follow(active) or bool(active) != ticking:
+        if job_news.gather(listed) or _follow(active) or bool(active) != ticking:
             st.rerun()
         if active and not jobs.worker_alive():
             jobs.ensure_worker()
-        st.markdown("**Jobs**")
-        waiting = 0
-        for job in active:
-            waiting += job.state == jobs.QUEUED
-            job_card.active(job, place=waiting)
-        ended = [job for job in listed if not job.is_active and time.time() - (job.finished_at or 0) < _RECENT_S]
+        with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+            st.markdown("**Jobs**", width="content")
+            all_jobs.button()
+        _active(active)
+        ended = [job for job in listed if not job.is_active and _is_recent(job)]
         for job in ended[:_SHOWN]:
             job_card.ended(job)
         if not active and not ended:
             st.caption("Nothing runs. Maps, curves and heals that you start appear here, and go on when you leave.")
+        _auto_resume()
+
+
+def _active(active: list[jobs.Job]) -> None:
+    running = [job for job in active if job.state == jobs.RUNNING]
+    waiting = [job for job in active if job.state == jobs.QUEUED]
+    for job in running:
+        job_card.active(job, place=0)
+    for place, job in enumerate(waiting[:_SHOWN_WAITING], start=1):
+        job_card.active(job, place=place)
+    if len(waiting) > _SHOWN_WAITING:
+        st.caption(f"{len(waiting) - _SHOWN_WAITING} more in the queue: see **All jobs**.")
+
+
+def _is_recent(job: jobs.Job) -> bool:
+    return job.state == jobs.PAUSED or time.time() - (job.finished_at or 0) < _RECENT_S
+
+
+def _auto_resume() -> None:
+    """Whether jobs whose worker was killed go on by themselves; one setting for all sessions."""
+    st.session_state["auto-resume"] = settings.load().auto_resume
+    st.toggle(
+        "Resume interrupted jobs", key="auto-resume", on_change=_switch,
+        help="A job that was interrupted, because its process was killed or the machine restarted, goes on by itself before "
+        "others; after two attempts without any progress it waits for you.",
+    )  # fmt: skip
+
+
+def _switch() -> None:
+    with guard.errors_shown():
+        settings.change(auto_resume=st.session_state["auto-resume"])
 
 
 def _follow(active: list[jobs.Job]) -> bool:
@@ -51,17 +82,3 @@ def _follow(active: list[jobs.Job]) -> bool:
             state.show_result(job.kind, job.result_key or "")
             return True
     return False
-
-
-def _announce_ended(listed: list[jobs.Job]) -> bool:
-    """Whether a job ended since the last look; its result is then the one that pages show."""
-    watched: dict[str, str] = st.session_state.setdefault("watched", {})
-    ended = [job for job in listed if not job.is_active and watched.get(job.id) in (jobs.QUEUED, jobs.RUNNING)]
-    watched.update({job.id: job.state for job in listed})
-    announcements = st.session_state.setdefault("announcements", [])
-    for job in ended:
-        icon = ":material/check_circle:" if job.state == jobs.DONE else ":material/error:"
-        announcements.append((f"{job.label}: {job.state}." if job.state == jobs.DONE else f"{job.label}: {job.error}", icon))
-        if job.state == jobs.DONE and job.result_key:
-            state.show_result(job.kind, job.result_key)
-    return bool(ended)

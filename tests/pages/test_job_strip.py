@@ -1,0 +1,181 @@
+"""The job strip and the list of all jobs: what can be done from any page, and what a session is told once."""
+
+import fakes
+import pytest
+from seen import texts
+
+from analysis import job_table, jobs, settings, storage
+from analysis.processes import Process
+from analysis.specs import CorpusSpec, DistanceSpec
+
+
+def spec(seed: int) -> DistanceSpec:
+    return DistanceSpec(corpus=CorpusSpec(seed=seed))
+
+
+def waiting() -> list[str]:
+    return [job.id for job in jobs.active() if job.state == jobs.QUEUED]
+
+
+def toasts(at) -> list[str]:
+    return [toast.value for toast in at.toast]
+
+
+@pytest.fixture
+def known(ui_cache):
+    fakes.distances().save()
+
+
+def test_a_running_job_has_a_bar_and_can_be_paused(app, known, job):
+    made = job(spec(1), jobs.RUNNING, "A map", phase="measuring", done=3, total=12)
+    at = app("pages/heal.py")
+    (bar,) = at.get("progress")
+    assert (bar.proto.value, bar.proto.text) == (25, "measuring · 3/12")
+    at.sidebar.button(key=f"strip-pause-{made.id}").click().run()
+    assert jobs.get(made.id).stop_as == jobs.PAUSED
+    assert "Pausing; what was finished is kept." in texts(at)
+    assert not [button for button in at.sidebar.button if button.key == f"strip-cancel-{made.id}"]
+
+
+def test_a_paused_job_stays_in_sight_and_is_resumed(app, known, job):
+    made = job(spec(1), jobs.PAUSED, "A map", error="It was paused; what was finished is kept.")
+    with job_table.transaction(write=True) as db:
+        db.execute("UPDATE jobs SET finished_at = 1.0")
+    at = app("pages/heal.py")
+    assert "It was paused" in texts(at)
+    at.sidebar.button(key=f"strip-resume-{made.id}").click().run()
+    assert jobs.get(made.id).state == jobs.QUEUED
+
+
+def test_waiting_jobs_are_moved_from_their_cards(app, known, job):
+    ids = [job(spec(seed), jobs.QUEUED, f"Map {seed}").id for seed in range(3)]
+    at = app("pages/heal.py")
+    at.sidebar.menu_button(key=f"strip-move-{ids[2]}").click("To the front").run()
+    assert waiting() == [ids[2], ids[0], ids[1]]
+    at.sidebar.menu_button(key=f"strip-move-{ids[2]}").click("Down").run()
+    assert waiting() == ids[:1] + ids[2:] + ids[1:2]
+
+
+def test_a_long_queue_is_cut_short(app, known, job):
+    for seed in range(9):
+        job(spec(seed), jobs.QUEUED, f"Map {seed}")
+    at = app("pages/heal.py")
+    assert "Number 3 in the queue" in texts(at)
+    assert "Number 4 in the queue" not in texts(at)
+    assert "6 more in the queue" in texts(at)
+
+
+def test_a_failed_job_has_its_log_folded_on_the_card(app, known, job):
+    made = job(spec(1), jobs.FAILED, "A map", error="The memory was not enough.")
+    (made.folder / "log.txt").write_text("Traceback\nMemoryError\n")
+    at = app("pages/heal.py")
+    assert "The memory was not enough." in texts(at)
+    assert not at.sidebar.code
+    at.session_state[f"strip-log-{made.id}"] = True
+    at.run()
+    assert at.sidebar.code[0].value == "Traceback\nMemoryError"
+
+
+@pytest.mark.parametrize(("choice", "left"), [("forget", True), ("erase", False)])
+def test_removing_shows_what_goes_and_asks(app, known, job, ui_cache, choice, left):
+    key = "0123456789abcdef0123"
+    made = job(spec(1), jobs.FAILED, "A map", error="No.", result_key=key)
+    folder = ui_cache / "checkpoints" / key
+    folder.mkdir(parents=True)
+    (folder / "state").write_bytes(b"x" * 5_000_000)
+    at = app("pages/heal.py")
+    assert not [button for button in at.button if "forget" in button.key], "nothing goes by the first click"
+    at.session_state[f"strip-remove-{made.id}"] = True
+    at.run()
+    assert "It takes **5.0 MB** on the disk." in texts(at)
+    at.button(key=f"strip-{choice}-{made.id}").click().run()
+    assert not at.exception
+    assert jobs.list_jobs() == []
+    assert folder.exists() is left
+
+
+def test_what_another_job_needs_is_not_offered(app, known, job):
+    result = fakes.distances()
+    made = job(result.spec, jobs.DONE, "A map", result_key=result.spec.fingerprint())
+    other = job(result.spec, jobs.FAILED, "Again", error="No.", result_key=result.spec.fingerprint())
+    at = app("pages/heal.py")
+    at.session_state[f"strip-remove-{other.id}"] = True
+    at.run()
+    assert f"stays: job {made.id} needs it too." in texts(at)
+    assert not [button for button in at.button if "erase" in button.key]
+    assert storage.result_dir("distances", result.spec.fingerprint()).exists()
+
+
+def test_the_setting_is_one_for_all_sessions(app, known):
+    at = app("pages/heal.py")
+    assert at.sidebar.toggle(key="auto-resume").value is False
+    at.sidebar.toggle(key="auto-resume").set_value(True).run()
+    assert settings.load().auto_resume
+    assert app("pages/heal.py").sidebar.toggle(key="auto-resume").value is True
+    settings.change(auto_resume=False)
+    assert at.run().sidebar.toggle(key="auto-resume").value is False
+
+
+def test_all_jobs_are_listed_with_age_and_size_and_the_ended_ones_cleared(app, known, job):
+    for seed in range(6):
+        job(spec(seed), jobs.DONE if seed % 2 else jobs.CANCELLED, f"Map {seed}")
+    queued = job(spec(10), jobs.QUEUED, "Waits")
+    at = app("pages/heal.py")
+    at.sidebar.button(key="all-jobs").click().run()
+    table = next(frame.value for frame in at.dataframe if "on disk" in frame.value)
+    assert list(table.columns) == ["job", "kind", "state", "submitted", "took", "on disk"]
+    assert len(table) == 7
+    assert (table["on disk"] > 0).all()
+    assert at.button(key=f"all-cancel-{queued.id}")
+    at.run()
+    assert [frame for frame in at.dataframe if "on disk" in frame.value], "it stays open when the page is redrawn"
+    at.button(key="clear-go").click().run()
+    assert [listed.id for listed in jobs.list_jobs()] == [queued.id]
+
+
+def test_each_session_is_told_once_and_a_reload_tells_nothing_again(app, known, job):
+    made = job(spec(1), jobs.RUNNING, "The map")
+    first, second = app("pages/heal.py"), app("pages/heal.py")
+    job_table.finish(made, jobs.DONE)
+    told = {}
+    for name, at in (("first", first), ("second", second)):
+        told[name] = [toast for _ in range(3) for toast in toasts(at.run())]
+    assert told == {"first": ["The map: done."], "second": ["The map: done."]}
+    reloaded = app("pages/heal.py")
+    assert [toast for _ in range(2) for toast in toasts(reloaded.run())] == []
+    first.switch_page("pages/explore.py")
+    assert toasts(first.run()) == []
+
+
+def test_a_job_that_came_and_went_between_two_looks_is_told_too(app, known, job):
+    job(spec(0), jobs.DONE, "Long ago")
+    at = app("pages/heal.py")
+    job(spec(1), jobs.DONE, "The quick one")
+    assert [toast for _ in range(3) for toast in toasts(at.run())] == ["The quick one: done."]
+
+
+def test_a_resumed_job_is_told_again(app, known, job):
+    made = job(spec(1), jobs.FAILED, "The map", error="The disk is full.")
+    at = app("pages/heal.py")
+    at.sidebar.button(key=f"strip-resume-{made.id}").click().run()
+    job_table.finish(job_table.claim(Process.current()), jobs.DONE)
+    assert [toast for _ in range(3) for toast in toasts(at.run())] == ["The map: done."]
+
+
+def test_half_an_event_and_a_broken_list_never_break_a_page(app, known, job, ui_cache):
+    made = job(spec(1), jobs.FAILED, "A map", error="No.")
+    (made.folder / "events.jsonl").write_bytes(b'{"t": 1, "ph\xff')
+    assert not app("pages/heal.py").error
+    (ui_cache / "jobs.sqlite").write_bytes(b"this is no list of jobs" * 100)
+    at = app("pages/heal.py")
+    assert any("jobs.sqlite cannot be used" in error.value for error in at.error)
+    assert at.title[0].value == "Heal"
+
+
+def test_the_first_map_shows_its_progress_where_it_will_be(app, ui_cache, job):
+    made = job(DistanceSpec(), jobs.RUNNING, "The first map", phase="measuring", done=1, total=4)
+    at = app()
+    assert "it appears here when it is done" in texts(at)
+    assert [bar.proto.text for bar in at.get("progress")] == ["measuring · 1/4"] * 2
+    at.button(key=f"first-map-pause-{made.id}").click().run()
+    assert jobs.get(made.id).stop_as == jobs.PAUSED

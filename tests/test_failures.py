@@ -1,0 +1,150 @@
+"""Why a job failed, in one sentence: whatever library the error comes from, and however deep it lies."""
+
+import builtins
+import errno
+import sys
+import types
+
+import pytest
+import torch
+from safetensors import SafetensorError
+
+from analysis.errors import CorpusError, ModelNotFoundError, StorageError
+from analysis.failures import explain
+
+
+def chained(*errors: BaseException) -> BaseException:
+    """The last error, each raised from the one before."""
+    found = None
+    for error in errors:
+        try:
+            raise error from found
+        except BaseException as caught:
+            found = caught
+    return found
+
+
+def named(name: str, text: str = "", base: type = RuntimeError) -> BaseException:
+    return type(name, (base,), {})(text)
+
+
+NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NO_SPACE,
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        chained(NO_SPACE, RuntimeError("PytorchStreamWriter failed writing file data/7: file write failed")),
+        chained(NO_SPACE, ValueError("x"), ModelNotFoundError("the hub cannot be reached; connect.")),
+        ExceptionGroup("several", [ValueError("one"), NO_SPACE]),
+    ],
+)
+def test_a_full_disk_wherever_it_shows(error):
+    assert explain(error).startswith("There is no space left on the disk")
+    assert "LAYERSCOPE_CACHE" in explain(error)
+
+
+def test_an_error_while_handling_another_counts_too_unless_it_was_shut_out():
+    def tidy() -> None:
+        try:
+            raise NO_SPACE
+        except OSError:
+            raise ValueError("while tidying up")  # noqa: B904
+
+    with pytest.raises(ValueError, match="tidying") as raised:
+        tidy()
+    assert "no space left" in explain(raised.value)
+    raised.value.__suppress_context__ = True
+    assert "bug in Layerscope: ValueError: while tidying up" in explain(raised.value)
+
+
+def test_our_own_errors_say_it_themselves():
+    full = StorageError("There is no space left on the disk for state.safetensors; free some.")
+    assert explain(chained(NO_SPACE, full)) == str(full)
+    assert explain(chained(MemoryError(), CorpusError("This text is empty."))) == "This text is empty."
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you tried to"),
+        chained(MemoryError(), ValueError("while building")),
+    ],
+)
+def test_not_enough_memory(error):
+    assert explain(error).startswith("The memory was not enough: lower")
+
+
+def test_what_torch_really_raises_when_the_memory_is_not_enough():
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(1 << 60)
+    assert explain(raised.value).startswith("The memory was not enough: lower")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+    ],
+)
+def test_not_enough_memory_on_the_accelerator(error):
+    assert explain(error).startswith("The accelerator's memory was not enough: lower the batch size")
+
+
+def test_a_gated_a_missing_and_an_unreachable_model():
+    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    def hub(cls: type) -> BaseException:
+        error = cls.__new__(cls)
+        Exception.__init__(error, "401 Client Error")
+        return error
+
+    gated = chained(hub(GatedRepoError), OSError("You are trying to access a gated repo."))
+    assert "gated: accept its licence" in explain(gated)
+    assert "HF_TOKEN" in explain(gated)
+    assert "no such model" in explain(chained(hub(RepositoryNotFoundError), OSError("not a local folder")))
+    assert "cannot be reached" in explain(hub(LocalEntryNotFoundError))
+
+
+def test_bitsandbytes_not_there_or_without_a_device(monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *given, **options):
+        if name == "bitsandbytes":
+            raise ModuleNotFoundError("No module named 'bitsandbytes'", name=name)
+        return real(name, *given, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.delitem(sys.modules, "bitsandbytes", raising=False)
+    with pytest.raises(ImportError) as raised:
+        import bitsandbytes  # noqa: F401
+    assert "not installed" in explain(raised.value)
+    assert "pip install -r requirements.txt" in explain(raised.value)
+    monkeypatch.undo()
+    for text in (
+        "None of the available devices `available_devices = None` are supported by the bitsandbytes version you have installed",
+        "Could not run 'bitsandbytes::quantize_4bit' with arguments from the 'MPS' backend.",
+    ):
+        assert "choose quantization none" in explain(RuntimeError(text))
+    inside = types.ModuleType("bitsandbytes.fake")
+    exec("def fails():\n    raise RuntimeError('no GPU found')", inside.__dict__)
+    with pytest.raises(RuntimeError) as raised:
+        inside.fails()
+    assert explain(raised.value).startswith("bitsandbytes cannot compute")
+
+
+def test_anything_else_is_a_bug_with_its_first_line():
+    assert explain(ValueError("seven is not\na number")) == (
+        "This is a bug in Layerscope: ValueError: seven is not (the job's log has the details)."
+    )
+    assert "no message" in explain(named("Odd"))
+    for harmless in ("device 3 is not a GPU", "index 28 is out of range", "the gate of layer 3"):
+        assert "bug in Layerscope" in explain(RuntimeError(harmless))

@@ -1,0 +1,152 @@
+"""A disk that fills up in the middle of a heal: the job fails with that reason, and what was saved before is intact."""
+
+import contextlib
+import errno
+import json
+import multiprocessing
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from heal_child import work
+from job_helpers import wait_for, wait_state
+
+from analysis import checkpoints, healing, jobs, reserve, storage
+from analysis.blocks import Block
+from analysis.errors import StorageError
+from analysis.failures import explain
+from analysis.specs import CorpusSpec, HealSpec, ModelSpec
+
+pytestmark = pytest.mark.timeout(400)
+
+DISK_BYTES = 32 * 1024 * 1024
+
+
+@pytest.fixture
+def heal(tiny_folder, tmp_path):
+    """A function that makes a heal of a tiny model, of so many steps, with a checkpoint at every other one."""
+    lines = [f"Text {number}. " + f"The {number}th sentence is of this kind and goes on. " * 8 for number in range(60)]
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text("\n".join(json.dumps({"text": line}) for line in lines))
+
+    def make(steps: int) -> HealSpec:
+        return HealSpec(
+            block=Block(2, 2), model=ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"),
+            corpus=CorpusSpec(str(texts), n_texts=100, seq_len=32, split="train"),
+            validation=CorpusSpec(str(texts), n_texts=3, seq_len=32, split="validation"),
+            benchmark=None, steps=steps, batch_size=2, warmup_steps=2, learning_rate=1e-2, r=4, eval_every=2,
+        )  # fmt: skip
+
+    return make
+
+
+@pytest.fixture
+def small_disk(tmp_path, monkeypatch):
+    """A cache folder on a disk of its own, of 32 MB."""
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("mounting a small disk needs root and the mount command")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
+    try:
+        monkeypatch.setenv("LAYERSCOPE_CACHE", str(folder))
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def worker(small_disk, monkeypatch):
+    """A worker that has imported everything already, as a copy of a process that has."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["heal_child"])
+    process = context.Process(target=work, args=(str(small_disk),))
+    process.start()
+    yield process
+    process.kill()
+    process.join(10)
+
+
+def fill(path: Path) -> None:
+    """Write until nothing more fits."""
+    with path.open("wb", buffering=0) as file:
+        for size in (1 << 16, 1 << 12, 1):
+            with contextlib.suppress(OSError):
+                while file.write(b"\1" * size) == size:
+                    pass
+    assert shutil.disk_usage(path.parent).free < 4096
+
+
+def test_a_heal_on_a_disk_that_fills_up(small_disk, heal, worker):
+    job = jobs.submit(heal(4000))
+    key = wait_for(lambda: jobs.get(job.id).result_key, 200)
+    folder = checkpoints.folder(key)
+    wait_for(lambda: len(list(folder.glob("step-*"))) == 2, 100)
+    fill(small_disk / "filler")
+    failed = wait_state(job, "failed", 60)
+    assert "no space left on the disk" in failed.error
+    assert not (small_disk / "worker.reserve").exists(), "what was kept back took the row of the failure"
+    assert jobs.list_jobs()[0].state == "failed", "pages can read the list on a full disk"
+    intact = checkpoints.newest(key)
+    assert intact is not None
+    assert not list(folder.glob(".*")), "nothing half-written is left"
+    (small_disk / "filler").unlink()
+    jobs.resume(job.id)
+    wait_for(lambda: any("Going on from the checkpoint" in event["message"] for event in jobs.events(job.id)[0]), 60)
+    said = next(e["message"] for e in jobs.events(job.id)[0] if "Going on" in e["message"])
+    assert said == f"Going on from the checkpoint at step {intact.step}."
+    wait_for(lambda: jobs.get(job.id).values.get("step", 0) > intact.step, 60)
+    jobs.pause(job.id)
+    assert wait_state(job, "paused", 60).attempts == 2
+    assert worker.is_alive(), "the worker outlived the full disk"
+    assert checkpoints.newest(key).step > intact.step
+
+
+def test_a_checkpoint_that_finds_no_space_leaves_the_one_before(cache, heal, monkeypatch):
+    spec = heal(6)
+    written, sync = [], os.fsync
+
+    def full_at_the_second(handle: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{handle}")
+        if "state.safetensors" in path:
+            written.append(path)
+            if len(written) == 2:
+                raise OSError(errno.ENOSPC, "No space left on device")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", full_at_the_second)
+    with pytest.raises(StorageError) as raised:
+        healing.run(spec)
+    assert "no space left on the disk" in explain(raised.value)
+    key = healing.resolve(spec).fingerprint()
+    assert checkpoints.newest(key).step == 2
+    assert [path.name for path in checkpoints.folder(key).iterdir()] == ["step-00000002"]
+    told = []
+    assert healing.run(spec, lambda progress: told.append(progress.message)).complete
+    assert "Going on from the checkpoint at step 2." in told
+
+
+def test_the_reserve_is_given_back_once_and_then_the_writing_waits(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
+    monkeypatch.setattr(reserve, "_AGAIN_S", 0.0)
+    reserve.hold()
+    assert (tmp_path / "worker.reserve").stat().st_size == reserve.SIZE_BYTES
+    seen = []
+
+    def write() -> None:
+        seen.append((tmp_path / "worker.reserve").exists())
+        if len(seen) < 4:
+            raise StorageError(storage.no_space(tmp_path / "x"))
+
+    reserve.write_down(write)
+    assert seen == [True, False, False, False]
+    reserve.hold()
+    assert reserve.release()
+    assert not reserve.release()

@@ -1,0 +1,391 @@
+"""What can be done with jobs that wait or have ended: pause, move, go on by themselves, be removed with what they saved."""
+
+import json
+import random
+import sqlite3
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from job_helpers import request
+
+from analysis import interruption, job_space, job_table, jobs, processes, settings, storage
+from analysis.blocks import Block
+from analysis.errors import JobError, StorageError
+from analysis.processes import Process
+from analysis.specs import DistanceSpec, EvaluateSpec, HealSpec, SweepSpec
+
+pytestmark = pytest.mark.timeout(60)
+
+HERE = Process.current()
+GONE = replace(HERE, started_at=1.0)
+LAYOUT_1 = Path(__file__).parent / "data" / "jobs-layout-1.sql"
+BLOCK = Block(2, 2)
+KEY = "0123456789abcdef0123"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def queue(n: int) -> list[str]:
+    return [jobs.submit(request(seed=seed)).id for seed in range(n)]
+
+
+def waiting() -> list[str]:
+    return [job.id for job in jobs.active() if job.state == jobs.QUEUED]
+
+
+def claim(process: Process = HERE) -> jobs.Job:
+    found = job_table.claim(process)
+    assert found is not None
+    return found
+
+
+def events(job: jobs.Job, *told: tuple[int, str, int]) -> None:
+    lines = [json.dumps({"attempt": attempt, "phase": phase, "done": done}) for attempt, phase, done in told]
+    (job.folder / "events.jsonl").write_text("\n".join(lines) + "\n")
+
+
+# Pause
+
+
+def test_a_queued_job_is_paused_at_once_and_resumed_at_the_end():
+    first, second = queue(2)
+    assert jobs.pause(first).state == "paused"
+    assert jobs.pause(first).state == "paused"
+    assert [job.id for job in jobs.list_jobs()] == [second, first]
+    assert claim().id == second
+    assert job_table.claim(HERE) is None
+    assert jobs.resume(first).state == "queued"
+
+
+@pytest.mark.parametrize(
+    ("wishes", "ends"),
+    [(["pause"], "paused"), (["cancel"], "cancelled"), (["pause", "cancel"], "cancelled"), (["pause", "pause"], "paused")],
+)
+def test_a_running_job_ends_as_it_was_asked_last(wishes, ends):
+    queue(1)
+    job = claim()
+    for wish in wishes:
+        getattr(jobs, wish)(job.id)
+    assert job_table.update(job) is job_table.Standing.STOP
+    job_table.finish_stopped(job, "It was {state}; what was finished is kept.")
+    now = jobs.get(job.id)
+    assert (now.state, now.error) == (ends, f"It was {ends}; what was finished is kept.")
+    assert jobs.resume(job.id).stop_as is None
+
+
+def test_a_job_that_is_being_cancelled_cannot_be_paused():
+    queue(1)
+    job = claim()
+    jobs.cancel(job.id)
+    with pytest.raises(JobError, match="it is being cancelled"):
+        jobs.pause(job.id)
+
+
+def test_the_wish_to_pause_outlives_the_worker():
+    queue(1)
+    job = claim(GONE)
+    jobs.pause(job.id)
+    settings.change(auto_resume=True)
+    assert [found.state for found in jobs.reap()] == ["paused"]
+
+
+def test_asking_again_for_paused_work_lets_it_go_on():
+    (job_id,) = queue(1)
+    jobs.pause(job_id)
+    assert jobs.submit(request(seed=0)).id == job_id
+    assert waiting() == [job_id]
+
+
+# Move
+
+
+def test_a_queued_job_moves_and_the_others_keep_their_order():
+    a, b, c, d = queue(4)
+    jobs.move(d, -1)
+    assert waiting() == [a, b, d, c]
+    jobs.move(a, 2)
+    assert waiting() == [b, d, a, c]
+    jobs.move(c, jobs.FRONT)
+    assert waiting() == [c, b, d, a]
+    jobs.move(c, jobs.END)
+    jobs.move(c, 5)
+    assert waiting() == [b, d, a, c]
+    jobs.move(b, -1)
+    assert waiting() == [b, d, a, c]
+    assert claim().id == b
+    jobs.move(d, 1)
+    assert waiting() == [a, d, c]
+    with pytest.raises(JobError, match="only a queued job"):
+        jobs.move(b, 1)
+
+
+def test_moves_do_not_depend_on_what_was_moved_before():
+    order, draw = queue(8), random.Random(1)
+    for _ in range(60):
+        place, by = draw.randrange(8), draw.randint(-9, 9)
+        job_id = order[place]
+        jobs.move(job_id, by)
+        order.insert(max(0, min(7, place + by)), order.pop(place))
+        assert waiting() == order
+
+
+def test_two_servers_that_move_at_once_lose_no_job():
+    order = queue(12)
+    code = (
+        "import random, sys; from analysis import jobs; draw = random.Random(int(sys.argv[1])); ids = sys.argv[2:]\n"
+        "for _ in range(40): jobs.move(draw.choice(ids), draw.randint(-12, 12))"
+    )
+    servers = [subprocess.Popen([sys.executable, "-c", code, str(seed), *order]) for seed in range(2)]
+    assert [server.wait(40) for server in servers] == [0, 0]
+    assert sorted(waiting()) == sorted(order)
+    with job_table.transaction() as db:
+        assert len(set(db.execute("SELECT position FROM jobs").fetchall())) == 12
+
+
+# Layout
+
+
+def test_a_list_of_layout_1_is_brought_up_to_date_in_place(cache):
+    db = sqlite3.connect(cache / "jobs.sqlite")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.executescript(LAYOUT_1.read_text())
+    old = {row[0]: row for row in db.execute("SELECT id, label, state, error, result_key, created_at FROM jobs")}
+    db.close()
+    # Six servers open it at the same moment.
+    opened: list[int] = []
+    threads = [threading.Thread(target=lambda: opened.append(len(jobs.list_jobs()))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert opened == [5] * 6
+    now = {job.id: (job.id, job.label, job.state, job.error, job.result_key, job.created_at) for job in jobs.list_jobs()}
+    assert now == old
+    # The job that an older worker left running, asked to stop before there was anything but cancelling, is cancelled.
+    ended = [job for job in jobs.reap() if job.stop_as is None]
+    assert [job.state for job in ended] == ["cancelled"]
+    first, second = waiting()
+    jobs.move(second, jobs.FRONT)
+    jobs.pause(first)
+    assert waiting() == [second]
+
+
+# Going on by itself
+
+
+def test_an_interrupted_job_waits_for_someone_unless_the_setting_says_otherwise():
+    first, second = queue(2)
+    claim(GONE)
+    assert [job.state for job in jobs.reap()] == ["interrupted"]
+    settings.change(auto_resume=True)
+    assert jobs.get(first).state == "interrupted", "what was found before the setting was made waits"
+    assert claim(GONE).id == second
+    third = jobs.submit(request(seed=9)).id
+    (found,) = jobs.reap()
+    assert (found.state, found.id) == ("queued", second)
+    assert "goes on by itself" in found.message
+    assert waiting() == [second, third]
+
+
+@pytest.mark.parametrize(
+    ("told", "n"),
+    [
+        ([], 3),
+        ([(1, "loading", 1), (2, "loading", 1), (3, "loading", 1)], 2),
+        ([(1, "loading", 1), (1, "healing", 4), (2, "loading", 1), (2, "healing", 4), (3, "healing", 5)], 0),
+        ([(1, "healing", 9), (2, "healing", 3), (3, "scoring", 0)], 0),
+        ([(1, "healing", 9), (2, "healing", 10), (3, "healing", 8)], 1),
+        ([(1, "healing", 9), (2, "healing", 7), (3, "healing", 8)], 2),
+    ],
+)
+def test_an_attempt_that_only_repeats_an_earlier_one_is_no_progress(told, n):
+    queue(1)
+    job = replace(claim(), attempts=3)
+    events(job, *told)
+    with (job.folder / "events.jsonl").open("a") as stream:
+        stream.write('{"attempt": 3, "phase": "healing", "do')
+    assert interruption.stalled_attempts(job) == n
+
+
+def test_a_crash_loop_ends_and_says_so():
+    settings.change(auto_resume=True)
+    (job_id,) = queue(1)
+    told = []
+    for attempt, ends in [(1, "queued"), (2, "queued"), (3, "interrupted")]:
+        job = claim(GONE)
+        told.append((attempt, "loading", 1))
+        events(job, *told)
+        assert [found.state for found in jobs.reap()] == [ends]
+    assert "2 attempts in a row came no further" in jobs.get(job_id).error
+    assert jobs.resume(job_id).state == "queued"
+
+
+def test_memory_is_named_only_where_the_kernel_ended_a_process_meanwhile(monkeypatch):
+    counts = iter([3, 3, 3, 4, None, None])
+    monkeypatch.setattr(processes, "oom_kills", lambda: next(counts))
+    queue(3)
+    said = []
+    for _ in range(3):
+        claim(GONE)
+        said.append(jobs.reap()[0].error)
+    assert "cannot be told apart" in said[0]
+    assert "memory was full, most likely this one: lower" in said[1]
+    assert said[2] == said[0]
+
+
+def test_settings_survive_damage_and_strangers(cache):
+    assert settings.load() == settings.Settings()
+    assert settings.change(auto_resume=True).auto_resume
+    assert settings.load().auto_resume
+    for damaged in ("{half", "[]", '{"auto_resume": "yes"}', '{"other": 1}'):
+        (cache / "settings.json").write_text(damaged)
+        assert settings.load() == settings.Settings()
+
+
+# Space
+
+
+def saved(cache: Path, kind: str = "heal", key: str = KEY) -> list[Path]:
+    """What a job has saved, 100 bytes each."""
+    folders = [cache / "checkpoints" / key / "step-1", cache / "adapters" / key, storage.result_dir(kind, key)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "file.bin").write_bytes(b"x" * 100)
+    return [cache / "checkpoints" / key, *folders[1:]]
+
+
+def ended(spec=None, state: str = "failed", key: str | None = KEY) -> jobs.Job:
+    jobs.submit(spec or HealSpec(block=BLOCK))
+    job_table.finish(job := claim(), state, result_key=key)
+    return jobs.get(job.id)
+
+
+def test_a_job_is_forgotten_alone_or_with_what_it_saved(cache):
+    folders, job = saved(cache), ended()
+    own = (job.folder / "spec.json").stat().st_size
+    assert jobs.space(job.id) == jobs.Space(own, 300, None)
+    assert jobs.size_bytes(job) == own + 300
+    jobs.delete(job.id)
+    assert not job.folder.exists()
+    assert all(folder.exists() for folder in folders)
+    job = ended()
+    jobs.delete(job.id, saved=True)
+    assert not any(folder.exists() for folder in folders)
+    assert not list(cache.rglob("*.removed"))
+
+
+def test_what_another_job_or_a_shown_result_needs_stays(cache):
+    folders, job = saved(cache), ended()
+    evaluation = jobs.submit(EvaluateSpec(block=BLOCK, adapter=str(cache / "adapters" / KEY)))
+    assert jobs.space(job.id).needed_by == f"job {evaluation.id} needs it too"
+    jobs.delete(job.id, saved=True)
+    assert all(folder.exists() for folder in folders)
+    jobs.delete(evaluation.id)
+    first, twin = ended(), ended(HealSpec(block=BLOCK, seed=3))
+    assert first.id in jobs.space(twin.id).needed_by
+    jobs.delete(first.id, saved=True)
+    assert all(folder.exists() for folder in folders)
+    jobs.delete(twin.id, saved=True)
+    assert not any(folder.exists() for folder in folders)
+
+
+def test_a_map_stays_as_long_as_a_curve_was_made_from_it(cache):
+    spec = DistanceSpec()
+    key = spec.fingerprint()
+    saved(cache, "distances", key)
+    job = ended(spec, "done", key)
+    curve = SweepSpec(distances=spec)
+    storage.save_result("sweep", curve.fingerprint(), {"spec": curve.to_json()})
+    assert jobs.space(job.id).needed_by == f"the stored sweep result {curve.fingerprint()} was made from it"
+    jobs.delete(job.id, saved=True)
+    assert storage.result_dir("distances", key).exists()
+
+
+def test_a_running_job_is_never_removed(cache):
+    folders = saved(cache)
+    jobs.submit(HealSpec(block=BLOCK))
+    job = claim()
+    job_table.update(job, result_key=KEY)
+    with pytest.raises(JobError, match="cancel it first"):
+        jobs.delete(job.id, saved=True)
+    assert jobs.clear(saved=True) == 0
+    assert all(folder.exists() for folder in folders)
+
+
+@pytest.mark.parametrize("key", ["../../../outside", "..", "", "0" * 19, f"{KEY}/x", KEY.upper(), f"{KEY}\n"])
+def test_a_key_that_is_not_ours_leads_nowhere(cache, key, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "kept").write_text("kept")
+    job = ended(key=key)
+    assert job_space.saved_folders(job.kind, key) == []
+    jobs.delete(job.id, saved=True)
+    assert (outside / "kept").exists()
+    assert cache.exists()
+
+
+def test_a_folder_that_is_a_link_is_never_followed(cache, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "kept").write_text("k" * 100_000)
+    job = ended()
+    (cache / "adapters").mkdir()
+    (cache / "adapters" / KEY).symlink_to(outside)
+    (job.folder / "link").symlink_to(outside)
+    assert jobs.size_bytes(job) < 50_000
+    jobs.delete(job.id, saved=True)
+    assert (outside / "kept").exists()
+    assert not job.folder.exists()
+
+
+def test_clearing_forgets_what_has_ended_and_nothing_else(cache):
+    folders = saved(cache)
+    done = [ended(HealSpec(block=BLOCK, seed=seed), state) for seed, state in enumerate(("done", "failed", "cancelled"))]
+    paused = jobs.pause(jobs.submit(request(seed=7)).id)
+    queued = jobs.submit(request(seed=8))
+    assert jobs.clear(saved=True) == 3
+    assert [job.id for job in jobs.list_jobs()] == [queued.id, paused.id]
+    assert not any(folder.exists() for folder in [*folders, *(job.folder for job in done)])
+
+
+# Trouble with the file
+
+
+def test_a_writer_that_holds_the_list_for_long_is_one_sentence_and_pages_still_read(cache, monkeypatch):
+    (job_id,) = queue(1)
+    code = (
+        "import sqlite3, sys; db = sqlite3.connect(sys.argv[1], isolation_level=None); db.execute('BEGIN IMMEDIATE'); "
+        "print('held', flush=True); input()"
+    )
+    command = [sys.executable, "-c", code, str(cache / "jobs.sqlite")]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        monkeypatch.setattr(job_table, "_BUSY_S", 0.1)
+        assert [job.id for job in jobs.list_jobs()] == [job_id]
+        assert jobs.reap() == []
+        for action in (jobs.cancel, jobs.pause, jobs.delete):
+            with pytest.raises(StorageError, match=r"jobs\.sqlite cannot be used \(database is locked\)"):
+                action(job_id)
+    finally:
+        holder.communicate("\n", timeout=10)
+    assert jobs.pause(job_id).state == "paused"
+
+
+def test_a_full_disk_is_named_where_the_list_cannot_grow():
+    queue(1)
+
+    def fill() -> None:
+        with job_table.transaction(write=True) as db:
+            db.execute("PRAGMA max_page_count = 1")
+            db.execute("CREATE TABLE filler AS SELECT hex(randomblob(100000)) AS x")
+
+    with pytest.raises(StorageError, match=r"no space left on the disk for jobs\.sqlite"):
+        fill()
+    assert len(jobs.list_jobs()) == 1

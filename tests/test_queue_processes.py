@@ -1,0 +1,206 @@
+"""The queue with real processes: a hundred jobs, two servers, workers and servers that are killed."""
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import websockets
+from job_helpers import COMMAND, end_worker, request, wait_for, wait_state
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+
+from analysis import jobs, processes, settings
+from analysis.errors import JobError
+
+pytestmark = pytest.mark.timeout(90)
+
+SERVER = Path(__file__).with_name("fake_server.py")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
+    yield tmp_path
+    end_worker()
+
+
+def order(cache) -> list[int]:
+    return [int(line.split()[1]) for line in (cache / "order.txt").read_text().splitlines() if line.startswith("begin")]
+
+
+def kill_worker() -> None:
+    worker = processes.worker()
+    assert worker is not None
+    os.kill(worker.pid, signal.SIGKILL)
+
+
+def test_a_paused_job_saves_what_it_has_and_goes_on_from_there(cache):
+    job = jobs.submit(request("tidy"))
+    jobs.ensure_worker(COMMAND)
+    wait_for(lambda: jobs.get(job.id).done >= 3)
+    assert jobs.pause(job.id).cancel_requested
+    job = wait_state(job, "paused", 5)
+    assert job.error == "It was paused; what was finished is kept."
+    assert (cache / "kept.txt").exists()
+    reached = jobs.get(job.id).done
+    jobs.resume(job.id)
+    wait_for(lambda: jobs.get(job.id).done > reached)
+    jobs.cancel(job.id)
+    wait_state(job, "cancelled", 5)
+    steps = (cache / "steps-0.txt").read_text().split()
+    assert len(set(steps)) == len(steps)
+
+
+def test_a_stuck_job_is_paused_too():
+    job = jobs.submit(request("stuck"))
+    jobs.ensure_worker(COMMAND)
+    wait_for(lambda: jobs.get(job.id).message == "going to sleep")
+    jobs.pause(job.id)
+    assert "had to be stopped at once" in wait_state(job, "paused", 10).error
+
+
+def test_a_hundred_jobs_with_ten_cancelled_at_random(cache):
+    draw = random.Random(4)
+    queue = [jobs.submit(request("quick", seed)) for seed in range(100)]
+    jobs.ensure_worker(COMMAND)
+    # Some are cancelled while they wait, some while they run, some when it is too late.
+    cancelled, asked = set(), 0
+    while asked < 10:
+        listed = jobs.active()
+        assert listed, "all ran before ten were asked to stop"
+        with contextlib.suppress(JobError):
+            chosen = draw.choice(listed[: draw.choice((1, 100))])
+            jobs.cancel(chosen.id)
+            asked += 1
+            cancelled.add(chosen.id)
+        time.sleep(0.02)
+    wait_for(lambda: not jobs.active(), 60)
+    ended = [jobs.get(job.id) for job in queue]
+    assert {job.state for job in ended} == {"done", "cancelled"}
+    assert {job.id for job in ended if job.state == "cancelled"} <= cancelled
+    assert all(job.state == "done" for job in ended if job.id not in cancelled)
+    assert sum(job.state == "cancelled" for job in ended) >= 8
+    ran = order(cache)
+    assert ran == sorted(set(ran)), "in the order they were asked for, none twice"
+    assert {seed for seed, job in enumerate(ended) if job.state == "done"} <= set(ran)
+    assert all(job.attempts <= 1 for job in ended)
+
+
+def test_two_servers_that_ask_the_same_run_it_once(cache):
+    code = (
+        "import sys; from job_helpers import COMMAND, request; from analysis import jobs\n"
+        "print(jobs.submit(request('quick')).id, jobs.ensure_worker(COMMAND))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SERVER.parent), os.getcwd()])}
+    command = [sys.executable, "-c", code]
+    servers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
+    answers = [server.communicate(timeout=30)[0].split() for server in servers]
+    assert answers[0][0] == answers[1][0]
+    assert sorted(started for _, started in answers) == ["False", "True"]
+    job = wait_state(jobs.get(answers[0][0]), "done")
+    assert job.attempts == 1
+    assert order(cache) == [0]
+
+
+def test_a_killed_workers_job_goes_on_by_itself_before_the_others(cache):
+    settings.change(auto_resume=True)
+    job, other = jobs.submit(request("steps")), jobs.submit(request("quick", 1))
+    jobs.ensure_worker(COMMAND)
+    wait_for(lambda: jobs.get(job.id).done >= 5)
+    kill_worker()
+    wait_for(lambda: not jobs.worker_alive())
+    # Nobody looks: the next worker finds it itself.
+    assert jobs.get(job.id).state == "running"
+    jobs.ensure_worker(COMMAND)
+    assert wait_state(job, "done").attempts == 2
+    wait_state(other, "done")
+    assert order(cache) == [0, 0, 1]
+    steps = (cache / "steps-0.txt").read_text().split()
+    assert len(set(steps)) == 40
+    assert len(steps) <= 41
+
+
+def test_a_job_that_kills_its_worker_every_time_stays_interrupted():
+    settings.change(auto_resume=True)
+    job = jobs.submit(request("suicide"))
+
+    def look() -> bool:
+        jobs.reap()
+        jobs.ensure_worker(COMMAND)
+        return jobs.get(job.id).state == "interrupted"
+
+    wait_for(look, 40)
+    assert jobs.get(job.id).attempts == 3
+    assert "2 attempts in a row" in jobs.get(job.id).error
+
+
+def test_sigterm_lets_the_job_go_on_too():
+    settings.change(auto_resume=True)
+    job = jobs.submit(request("stuck"))
+    jobs.ensure_worker(COMMAND)
+    wait_for(lambda: jobs.get(job.id).message == "going to sleep")
+    os.kill(processes.worker().pid, signal.SIGTERM)
+    wait_for(lambda: not jobs.worker_alive(), 5)
+    assert jobs.get(job.id).state == "queued"
+
+
+@contextlib.contextmanager
+def server(cache: Path):
+    """A real Streamlit server; its process and its port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with (cache / "server.log").open("ab") as log:
+        process = subprocess.Popen([sys.executable, str(SERVER), str(port)], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    try:
+        yield process, port
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def visit(port: int, until) -> str:
+    """Open a page as a browser does, and read what the server sends until `until(text)`; the text so far."""
+
+    async def read() -> str:
+        text = ""
+        while True:
+            with contextlib.suppress(OSError):
+                async with websockets.connect(f"ws://127.0.0.1:{port}/_stcore/stream", subprotocols=["streamlit"]) as socket:
+                    ask = BackMsg()
+                    ask.rerun_script.query_string = ""
+                    await socket.send(ask.SerializeToString())
+                    while not until(text):
+                        message = ForwardMsg()
+                        message.ParseFromString(await socket.recv())
+                        text += str(message)
+                    return text
+            await asyncio.sleep(0.2)
+
+    return asyncio.run(asyncio.wait_for(read(), 45))
+
+
+def test_a_job_outlives_the_server_that_was_killed_and_the_next_one_shows_it(cache):
+    job = jobs.submit(request("tidy"), "The job that stays")
+    with server(cache) as (process, port):
+        visit(port, lambda text: "The job that stays" in text)
+        wait_for(lambda: jobs.get(job.id).done >= 3)
+        worker = processes.worker().pid
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(10)
+    reached = jobs.get(job.id).done
+    wait_for(lambda: jobs.get(job.id).done > reached + 3)
+    assert processes.worker().pid == worker
+    with server(cache) as (_, port):
+        shown = visit(port, lambda text: "stepping" in text)
+    assert "The job that stays" in shown
+    assert (jobs.get(job.id).state, jobs.get(job.id).attempts) == ("running", 1)
+    assert processes.worker().pid == worker
