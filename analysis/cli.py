@@ -8,11 +8,10 @@ from typing import NoReturn
 
 from analysis import commands
 from analysis.errors import LayerscopeError, SpecError
+from analysis.model_spec import DTYPES, QUANTIZATIONS
 from analysis.specs import (
-    DTYPES,
     METRICS,
     PROTOCOLS,
-    QUANTIZATIONS,
     STRATEGIES,
     TASKS,
     BenchmarkSpec,

@@ -137,6 +137,14 @@ def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Load = mo
     return result
 
 
+def check_adapter(adapter: str) -> None:
+    """Raise `RecipeError` unless the folder is a PEFT adapter."""
+    if not (Path(adapter) / "adapter_config.json").exists():
+        raise RecipeError(
+            f"The folder {adapter} has no adapter_config.json, so it is not a PEFT adapter; give one that a heal saved."
+        )
+
+
 def with_adapter(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedModel:
     """Cut a privately loaded model for good and put a PEFT adapter on what is left.
 
@@ -145,10 +153,7 @@ def with_adapter(loaded: LoadedModel, block: Removal | None, adapter: str) -> Lo
     """
     from peft import PeftModel
 
-    if not (Path(adapter) / "adapter_config.json").exists():
-        raise RecipeError(
-            f"The folder {adapter} has no adapter_config.json, so it is not a PEFT adapter; give one that a heal saved."
-        )
+    check_adapter(adapter)
     if block is not None:
         pruning.cut(loaded.decoder, block)
     try:

@@ -77,6 +77,8 @@ _TITLES = {
     "evaluate": "Evaluation",
     "heal": "Heal",
     "inspect": "Model check",
+    "compare": "Comparison",
+    "microscope": "Microscope",
 }
 
 

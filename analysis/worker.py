@@ -37,6 +37,8 @@ RUNNERS: Mapping[str, str] = {
     "evaluate": "analysis.evaluation:run",
     "heal": "analysis.healing:run",
     "inspect": "analysis.inspection:run",
+    "compare": "analysis.comparison:run",
+    "microscope": "analysis.microscope:run",
 }
 """Which function answers which kind of spec: `run(spec, on_progress, *, load) -> Result`, imported when first needed."""
 
