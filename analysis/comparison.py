@@ -24,13 +24,16 @@ def resolve(spec: CompareSpec) -> CompareSpec:
     """The spec with concrete dtype, device and identities.
 
     Raises:
-        RecipeError: when an adapter is none.
+        RecipeError: when an adapter is none, or one for another cut.
     """
     return replace(spec, model=models.resolve(spec.model), variants=tuple(_identified(variant) for variant in spec.variants))
 
 
 def _identified(variant: Variant) -> Variant:
-    return variant if variant.adapter is None else replace(variant, identity=_identity(_folder(variant.adapter)))
+    if variant.adapter is None:
+        return variant
+    evaluation.check_adapter(_folder(variant.adapter), variant.block)
+    return replace(variant, identity=_identity(_folder(variant.adapter)))
 
 
 def _folder(adapter: str) -> str:
@@ -40,7 +43,6 @@ def _folder(adapter: str) -> str:
 
 
 def _identity(folder: str) -> str:
-    evaluation.check_adapter(folder)
     digest = hashlib.sha256()
     for file in sorted([*Path(folder).glob("adapter_config.json"), *Path(folder).glob("*.safetensors")]):
         digest.update(file.name.encode() + file.read_bytes())

@@ -1,5 +1,6 @@
 """The experiment that measures a single model, cut or not, healed or not."""
 
+import json
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -7,8 +8,8 @@ from pathlib import Path
 
 from analysis import benchmarks, corpora, machine, material, models, pruning, scores
 from analysis.architecture import find_decoder
-from analysis.blocks import LayerSet, Removal
-from analysis.errors import RecipeError
+from analysis.blocks import Block, LayerSet, Removal
+from analysis.errors import LayerscopeError, RecipeError
 from analysis.material import Material
 from analysis.models import LoadedModel
 from analysis.progress import OnProgress, Progress, ignore
@@ -137,12 +138,32 @@ def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Load = mo
     return result
 
 
-def check_adapter(adapter: str) -> None:
-    """Raise `RecipeError` unless the folder is a PEFT adapter."""
+def check_adapter(adapter: str, block: Removal | None) -> None:
+    """See to it that a folder is a PEFT adapter and, where it says so, one for this cut.
+
+    PEFT itself puts an adapter on any model that has some of the layers it names.
+
+    Raises:
+        RecipeError: when it is not.
+    """
     if not (Path(adapter) / "adapter_config.json").exists():
         raise RecipeError(
             f"The folder {adapter} has no adapter_config.json, so it is not a PEFT adapter; give one that a heal saved."
         )
+    healed = _healed_block(Path(adapter) / "layerscope.json")
+    if block is not None and healed is not None and block != healed:
+        raise RecipeError(
+            f"The adapter {adapter} was healed without {healed.describe()}, and {block.describe()} was to be removed; "
+            f"give the block that it was healed for."
+        )
+
+
+def _healed_block(record: Path) -> Block | None:
+    """The block that a heal of ours notes beside its adapter; None where there is no such note."""
+    try:
+        return Block.from_json(json.loads(record.read_text(encoding="utf-8"))["heal"]["block"])
+    except (OSError, ValueError, KeyError, TypeError, LayerscopeError):
+        return None
 
 
 def with_adapter(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedModel:
@@ -153,7 +174,7 @@ def with_adapter(loaded: LoadedModel, block: Removal | None, adapter: str) -> Lo
     """
     from peft import PeftModel
 
-    check_adapter(adapter)
+    check_adapter(adapter, block)
     if block is not None:
         pruning.cut(loaded.decoder, block)
     try:

@@ -138,8 +138,8 @@ def token_map(
     every = -(-n_tokens // _TICKS)
     named = list(range(0, n_tokens, every))
     x = {
-        "tickvals": named, "ticktext": [visible(result.pieces[token], 12) for token in named], "tickangle": -60 if n_tokens > 9 else 0,
-        "range": [-0.6, n_tokens - 0.4], "showgrid": False, "tickfont": {"size": 11},
+        "tickvals": named, "ticktext": [visible(result.pieces[token], 12) for token in named],
+        "tickangle": -60 if n_tokens > 9 else 0, "range": [-0.6, n_tokens - 0.4], "showgrid": False, "tickfont": {"size": 11},
     }  # fmt: skip
     y = {"title": "layer (0-based)", **_rows([str(layer) for layer in result.layers])}
     return finish(figure, map_height(count), x=x, y=y, margin={"t": 52, "b": 78})
@@ -161,6 +161,7 @@ def lens(result: MicroscopeResult, position: int, *, dark: bool = False) -> Figu
     depths = range(len(result.guesses))
     guesses = [[result.guess(depth, position, rank) for rank in range(len(result.guesses[0][0]))] for depth in depths]
     chances = [result.probabilities[depth][position] for depth in depths]
+    rows = [zip(pieces, values, strict=True) for pieces, values in zip(guesses, chances, strict=True)]
     figure = Figure()
     figure.add_heatmap(
         x=list(range(1, len(guesses[0]) + 1)),
@@ -168,7 +169,7 @@ def lens(result: MicroscopeResult, position: int, *, dark: bool = False) -> Figu
         z=chances,
         zmin=0,
         zmax=1,
-        text=[[f"{visible(piece, 9)} {chance:.0%}" for piece, chance in zip(*row, strict=True)] for row in zip(guesses, chances, strict=True)],
+        text=[[f"{visible(piece, 9)} {chance:.0%}" for piece, chance in row] for row in rows],
         texttemplate="%{text}",
         textfont={"size": 10 if len(guesses) < 50 else 8},
         customdata=[[f"{_depth(result, depth)}<br>“{visible(piece)}”" for piece in guesses[depth]] for depth in depths],

@@ -164,9 +164,10 @@ def test_bad_requests_are_one_sentence(model, variant, settings, error, sentence
         comparison.run(asked(model, variant, **settings))
 
 
-def test_an_adapter_of_a_larger_cut_is_refused(model, adapter):
-    with pytest.raises(RecipeError, match="does not fit"):
-        comparison.run(asked(model, Variant("healed", Block(0, 1), adapter)))
+@pytest.mark.parametrize("block", [Block(0, 1), Block(1, 2), Block(0, 4)])
+def test_an_adapter_of_another_cut_is_refused_before_anything_is_loaded(model, adapter, block):
+    with pytest.raises(RecipeError, match=r"was healed without layers 2-3 \(2 layers\)"):
+        comparison.run(asked(model, Variant("healed", block, adapter)), load=lambda *_: pytest.fail("loaded"))
 
 
 def test_families_with_other_caches_write_the_same_cut_as_for_good(tokenizer):

@@ -24,14 +24,14 @@ def model(tiny_folder, cache):
 def by_hand(loaded, ids, removed):
     """x[0..L'] from the layers called one by one by the model itself, with its own recording of states."""
     keep = [layer for index, layer in enumerate(loaded.decoder.layers) if index not in removed]
-    recorded = []
+    recorded, block = [], Block(removed[0], len(removed)) if removed else None
 
     def before(module, args, kwargs):
         recorded.append((args[0] if args else kwargs["hidden_states"])[0])
 
     handles = [layer.register_forward_pre_hook(before, with_kwargs=True) for layer in keep]
     handles.append(keep[-1].register_forward_hook(lambda m, a, out: recorded.append(out[0] if out.dim() == 3 else out)))
-    with torch.inference_mode(), pruning.without_block(loaded.decoder, removed and Block(removed[0], len(removed))):
+    with torch.inference_mode(), pruning.without_block(loaded.decoder, block):
         logits = loaded.model(torch.tensor([ids]), use_cache=False).logits[0]
     for handle in handles:
         handle.remove()

@@ -1,0 +1,18 @@
+"""Compare: what the cut and healed models still write, and what goes on inside."""
+
+import streamlit as st
+
+from pages.components import compare_view, frame, guard, header, microscope_view, state
+
+frame.require()
+
+VIEWS = {"Prompt": compare_view.show, "Microscope": microscope_view.show}
+
+with guard.errors_shown():
+    place = header.show("Compare", "Is it still any good?")
+    with place:
+        view = st.segmented_control(
+            "View", list(VIEWS), default="Prompt", required=True, key="compare-view", label_visibility="collapsed",
+            persist_state="session",
+        )  # fmt: skip
+    VIEWS[view](state.current_model())
