@@ -12,11 +12,12 @@ from analysis.drawing import PATH, Palette, finish, palette
 from analysis.prompt_results import CompareResult, MicroscopeResult
 from analysis.prompt_specs import Variant
 
-_COLOURS_END_AT = 97
+_COLOURS_END_AT = 90
 """Percentile where the colours of the map end: the first and the last layer turn some tokens by far the most."""
 _DASHES = {"unpruned": "dash", "pruned": "solid", "instant": "dot", "healed": "solid"}
 _SYMBOLS = {"unpruned": "circle", "pruned": "square", "instant": "diamond-open", "healed": "diamond"}
-_PROBABILITY = {False: ((0, "#ffffff"), (1, "#0f6b66")), True: ((0, "#1d242b"), (1, "#56c2b8"))}
+_PROBABILITY = {False: ("#ffffff", "#79c2bb", "#1c2530"), True: ("#1a2026", "#1f756d", "#eef1f3")}
+"""Impossible, certain, and the text on both."""
 _TICKS = 44
 """Tokens named below the map at most; the others are named on hover."""
 
@@ -73,6 +74,7 @@ def surprise_curve(result: CompareResult, *, own: bool = False, dark: bool = Fal
             marker={"color": shade, "size": 5, "symbol": _SYMBOLS[variant.label]},
             text=[f"“{visible(piece)}”" for piece in text.pieces],
             hovertemplate=f"{name}, token %{{x}} %{{text}}<br>%{{y:.3f}} nats<extra></extra>",
+            cliponaxis=False,
         )
         parting = result.parts_at(index)
         if parting is not None and parting < len(surprise):
@@ -129,20 +131,19 @@ def token_map(
             line={"color": shade, "width": width, "shape": "hvh"}, marker={"color": shade, "size": width + 2},
             name="final guess settles", hoverinfo="skip", showlegend=False,
         )  # fmt: skip
-    if block is not None:
-        rows = [row for row, layer in enumerate(result.layers) if layer in block.layers]
-        for row in rows:
-            _frame(figure, (-0.5, n_tokens - 0.5), (row - 0.5, row + 0.5), palette(dark).pruned, 0, "above", fill=True)
+    for first, last in _runs(result.layers, block):
+        _frame(figure, (-0.5, n_tokens - 0.5), (first - 0.5, last + 0.5), palette(dark).pruned, 2.5)
     if position is not None:
-        _frame(figure, (position - 0.5, position + 0.5), (-0.5, count - 0.5), palette(dark).marker, 2, "above")
+        _frame(figure, (position - 0.5, position + 0.5), (-0.5, count - 0.5), PATH, 1.5)
     every = -(-n_tokens // _TICKS)
     named = list(range(0, n_tokens, every))
     x = {
         "tickvals": named, "ticktext": [visible(result.pieces[token], 12) for token in named],
-        "tickangle": -60 if n_tokens > 9 else 0, "range": [-0.6, n_tokens - 0.4], "showgrid": False, "tickfont": {"size": 11},
+        "tickangle": -60 if _is_turned(result) else 0, "range": [-0.6, n_tokens - 0.4], "showgrid": False,
+        "tickfont": {"size": 11},
     }  # fmt: skip
     y = {"title": "layer (0-based)", **_rows([str(layer) for layer in result.layers])}
-    return finish(figure, map_height(count), x=x, y=y, margin={"t": 52, "b": 78})
+    return finish(figure, map_height(count), x=x, y=y, margin=_margin(result))
 
 
 def map_height(n_layers: int) -> int:
@@ -161,6 +162,7 @@ def lens(result: MicroscopeResult, position: int, *, dark: bool = False) -> Figu
     depths = range(len(result.guesses))
     guesses = [[result.guess(depth, position, rank) for rank in range(len(result.guesses[0][0]))] for depth in depths]
     chances = [result.probabilities[depth][position] for depth in depths]
+    impossible, certain, ink = _PROBABILITY[dark]
     rows = [zip(pieces, values, strict=True) for pieces, values in zip(guesses, chances, strict=True)]
     figure = Figure()
     figure.add_heatmap(
@@ -171,10 +173,10 @@ def lens(result: MicroscopeResult, position: int, *, dark: bool = False) -> Figu
         zmax=1,
         text=[[f"{visible(piece, 9)} {chance:.0%}" for piece, chance in row] for row in rows],
         texttemplate="%{text}",
-        textfont={"size": 10 if len(guesses) < 50 else 8},
+        textfont={"size": 10 if len(guesses) < 50 else 8, "color": ink},
         customdata=[[f"{_depth(result, depth)}<br>“{visible(piece)}”" for piece in guesses[depth]] for depth in depths],
         hovertemplate="%{customdata}, guess %{x}<br>probability %{z:.4f}<extra></extra>",
-        colorscale=[list(stop) for stop in _PROBABILITY[dark]],
+        colorscale=[[0, impossible], [1, certain]],
         xgap=1,
         ygap=1,
         name="guesses",
@@ -184,16 +186,12 @@ def lens(result: MicroscopeResult, position: int, *, dark: bool = False) -> Figu
     for depth in depths:
         if final in result.guesses[depth][position]:
             rank = result.guesses[depth][position].index(final) + 1
-            _frame(figure, (rank - 0.48, rank + 0.48), (depth - 0.46, depth + 0.46), palette(dark).marker, 1.2, "above")
+            _frame(figure, (rank - 0.48, rank + 0.48), (depth - 0.46, depth + 0.46), palette(dark).marker, 1.4)
     figure.add_hline(y=settled - 0.5, line={"color": palette(dark).marker, "width": 2, "dash": "dot"}, name="settled")
-    x = {
-        "title": "guess, likeliest first",
-        "tickvals": list(range(1, len(guesses[0]) + 1)),
-        "showgrid": False,
-        "range": [0.5, 5.5],
-    }
-    y = {"title": "after layer", **_rows(["none", *(str(layer) for layer in result.layers)])}
-    return finish(figure, map_height(len(result.layers)), x=x, y=y, margin={"t": 52, "b": 78})
+    ranks = ["likeliest", "2nd", "3rd", "4th", "5th"][: len(guesses[0])]
+    x = {"tickvals": list(range(1, len(ranks) + 1)), "ticktext": ranks, "showgrid": False, "range": [0.5, len(ranks) + 0.5]}
+    y = {"title": "after layer", **_rows(["embedding", *(str(layer) for layer in result.layers)])}
+    return finish(figure, map_height(len(result.layers)), x=x, y=y, margin=_margin(result))
 
 
 def _moved(result: MicroscopeResult, row: int, token: int) -> str:
@@ -219,13 +217,27 @@ def _rows(labels: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _frame(
-    figure: Figure, x: tuple[float, float], y: tuple[float, float], shade: str, width: float, layer: str, *, fill: bool = False
-) -> None:
-    look: dict[str, Any] = {"fillcolor": shade, "opacity": 0.35} if fill else {}
-    figure.add_shape(
-        type="rect", x0=x[0], x1=x[1], y0=y[0], y1=y[1], line={"color": shade, "width": width}, layer=layer, **look
-    )
+def _runs(layers: Sequence[int], block: Removal | None) -> list[tuple[int, int]]:
+    """First and last row of every unbroken run of removed layers."""
+    rows = [row for row, layer in enumerate(layers) if block is not None and layer in block.layers]
+    found: list[tuple[int, int]] = []
+    for row in rows:
+        found = [*found[:-1], (found[-1][0], row)] if found and row == found[-1][1] + 1 else [*found, (row, row)]
+    return found
+
+
+def _frame(figure: Figure, x: tuple[float, float], y: tuple[float, float], shade: str, width: float) -> None:
+    figure.add_shape(type="rect", x0=x[0], x1=x[1], y0=y[0], y1=y[1], line={"color": shade, "width": width}, layer="above")
+
+
+def _margin(result: MicroscopeResult) -> dict[str, int]:
+    """The same for the map and the lens, so that their rows are level."""
+    return {"t": 52, "b": 78 if _is_turned(result) else 34}
+
+
+def _is_turned(result: MicroscopeResult) -> bool:
+    """Whether the tokens' names must be turned to fit below the map."""
+    return len(result.pieces) > 9
 
 
 def _bar(title: str) -> dict[str, Any]:

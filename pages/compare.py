@@ -1,12 +1,12 @@
-"""Compare: what the cut and healed models still write, and what goes on inside."""
+"""Compare: what the cut and healed models still write, what goes on inside, and all that was measured side by side."""
 
 import streamlit as st
 
-from pages.components import compare_view, frame, guard, header, microscope_view, state
+from pages.components import compare_view, frame, guard, header, microscope_view, runs_view, state
 
 frame.require()
 
-VIEWS = {"Prompt": compare_view.show, "Microscope": microscope_view.show}
+VIEWS = {"Prompt": compare_view.show, "Microscope": microscope_view.show, "Runs": runs_view.show}
 
 with guard.errors_shown():
     place = header.show("Compare", "Is it still any good?")

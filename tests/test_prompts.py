@@ -6,7 +6,7 @@ import pytest
 import torch
 from families import build
 
-from analysis import architecture, prompts, pruning, writing
+from analysis import architecture, prompt_figures, prompts, pruning, writing
 from analysis.blocks import Block, LayerSet
 from analysis.errors import SpecError, UnsupportedModelError
 from analysis.prompt_results import CompareResult, Writing, first_difference
@@ -158,3 +158,26 @@ def test_output_that_is_no_number_is_one_sentence():
         decoder.head.weight.fill_(float("nan"))
     with pytest.raises(UnsupportedModelError, match="choose float32"):
         next(writing.write(decoder, [5, 6], 3, writing.Chooser(0.0, 0)))
+
+
+@pytest.mark.parametrize(
+    ("piece", "shown"),
+    [
+        (" Paris", "Paris"), ("\n\n", "↵↵"), ("  ", "␣"), ("", "…"), ("<b>&", "&lt;b&gt;&amp;"), ("\x00\u202ex", "\ufffd\ufffdx"),
+        (" internationalisation", "internat…"),
+    ],
+)  # fmt: skip
+def test_labels_of_tokens_are_one_line_without_markup(piece, shown):
+    assert prompt_figures.visible(piece, 9 if piece.startswith(" i") else None) == shown
+
+
+def test_variants_of_one_kind_are_numbered():
+    healed = Variant("healed", Block(1, 2), "a")
+    assert prompt_figures.names([Variant(), healed, healed, Variant("instant")]) == [
+        "unpruned", "healed 1", "healed 2", "instant heal"
+    ]  # fmt: skip
+
+
+def test_a_scattered_cut_is_framed_run_by_run():
+    assert prompt_figures._runs(range(6), LayerSet((1, 2, 4))) == [(1, 2), (4, 4)]
+    assert prompt_figures._runs([0, 3, 4], Block(1, 2)) == prompt_figures._runs(range(6), None) == []

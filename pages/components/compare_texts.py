@@ -25,42 +25,49 @@ def toolbar() -> str:
     return under or "unpruned"
 
 
-def cards(result: CompareResult, under: str) -> None:
-    """A card for every variant, also for those whose turn is still to come."""
+def cards(result: CompareResult, under: str, *, live: bool) -> None:
+    """A card for every variant, also for those whose turn is still to come, if the job is `live`."""
     names = prompt_figures.names(result.spec.variants)
     per_row = len(names) if len(names) <= 3 else 2
     for first in range(0, len(names), per_row):
         for index, column in enumerate(st.columns(per_row, gap="small"), first):
             if index < len(names):
                 with column:
-                    _card(result, index, names[index], under)
+                    _card(result, index, names[index], under, live)
 
 
-def _card(result: CompareResult, index: int, name: str, under: str) -> None:
+def _card(result: CompareResult, index: int, name: str, under: str, live: bool) -> None:
     variant = result.spec.variants[index]
     text = result.writings[index] if index < len(result.writings) else None
     with st.container(border=True, gap="xsmall", height="stretch"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
             st.badge(name, color=_BADGES[variant.label])
-            st.caption(_layers(variant, text), width="content")
-        surprise = [] if text is None or under == "off" else text.own_surprise if under == "own" else text.unpruned_surprise
+            if text:
+                st.caption(f"{text.n_layers} layers", width="content")
+        surprise = _surprise(variant, text, under)
         parting = result.parts_at(index) if text else None
         dark = theme.is_dark()
         shaded_text.show(
             result.spec.prompt, text.pieces if text else [], surprise, parting=parting,
-            mark=prompt_figures.colour(variant, palette(dark)), growing=text is not None and not text.complete, dark=dark,
+            mark=prompt_figures.colour(variant, palette(dark)), growing=live and text is not None and not text.complete,
+            dark=dark,
         )  # fmt: skip
-        st.caption(_said(result, index, text) if text else "Its turn comes next.")
+        waiting = "Its turn comes next." if live else "It was stopped before its turn came."
+        st.caption(_said(result, index, text) if text else waiting)
 
 
-def _layers(variant: Variant, text: Writing | None) -> str:
-    where = f"without {variant.block.describe()}" if variant.block else "all layers"
-    return f"{text.n_layers} layers, {where}" if text and not variant.block else where
+def _surprise(variant: Variant, text: Writing | None, under: str) -> list[float]:
+    """What to shade by; the unpruned model's own text while it is still growing, too."""
+    if text is None or under == "off":
+        return []
+    return text.own_surprise if under == "own" or variant.is_unpruned else text.unpruned_surprise
 
 
 def _said(result: CompareResult, index: int, text: Writing) -> str:
     """Speed, surprise and where it departs, in a line."""
-    parts = [f"{len(text.token_ids)} tokens" + (", ended by itself" if text.ended else "")]
+    block = result.spec.variants[index].block
+    parts = [f"without {block.describe()}"] if block else []
+    parts.append(f"{len(text.token_ids)} tokens" + (", ended by itself" if text.ended else ""))
     if text.decode_rate:
         parts.append(f"{text.decode_rate:.1f} tokens/s")
     if text.complete:

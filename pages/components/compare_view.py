@@ -22,12 +22,12 @@ _EMPTY = (
 
 
 def _grown(result: CompareResult) -> None:
-    compare_texts.cards(result, compare_texts.toolbar())
+    compare_texts.cards(result, compare_texts.toolbar(), live=True)
 
 
 def _done(result: CompareResult) -> None:
     under = compare_texts.toolbar()
-    compare_texts.cards(result, under)
+    compare_texts.cards(result, under, live=False)
     own = under == "own"
     what = "of the one who wrote it" if own else "of the unpruned model"
     st.markdown(f"**Surprise {what}, token by token**", help="−log p of each written token. Rings: where a text departs.")
@@ -48,8 +48,8 @@ def _numbers(result: CompareResult) -> None:
         rows.append(
             {
                 "model": name,
-                "layers": text.n_layers,
-                "tokens": len(text.token_ids),
+                "layers": str(text.n_layers),
+                "tokens": str(len(text.token_ids)),
                 "prefill, tokens/s": f"{prefill:,.0f}" if prefill else "–",
                 "decode, tokens/s": f"{text.decode_rate:,.1f}" if text.decode_rate else "–",
                 "surprise to unpruned, nats": words.nats(mean_surprise(text.unpruned_surprise)),

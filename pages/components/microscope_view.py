@@ -61,7 +61,7 @@ def _done(result: MicroscopeResult, cut: Removal | None) -> None:
         chart.show(figure, key="token-map", alt=alt, file_name="token-map")
         st.caption(
             "Yellow: the layer hardly changes the token's direction. The line is the layer from which on the final guess stays "
-            "on top" + ("; the blue band is the cut." if cut and not result.spec.block else ".")
+            "on top" + ("; the blue frame is the cut." if cut and not result.spec.block else ".")
         )
     with right, st.container(gap="xsmall"):
         st.markdown(

@@ -244,7 +244,9 @@ def test_a_look_shows_the_map_the_guesses_of_a_token_and_where_they_settle(app, 
     heat = trace(drawn["token-map"], "distance")
     assert heat["z"][29][0] == pytest.approx(0.3)
     assert trace(drawn["token-map"], "final guess settles")["y"] == [19.5] * 4
-    assert sum(shape.get("fillcolor") is not None for shape in drawn["token-map"]["layout"]["shapes"]) == BLOCK.size
+    cut, position = drawn["token-map"]["layout"]["shapes"]
+    assert (cut["y0"], cut["y1"]) == (BLOCK.start - 0.5, BLOCK.stop - 0.5)
+    assert (position["x0"], position["x1"]) == (2.5, 3.5)
     assert len(trace(drawn["lens"], "guesses")["z"]) == fakes.L + 1
     assert "Lyon 50%" in trace(drawn["lens"], "guesses")["text"][30][0]
     said = texts(at)
