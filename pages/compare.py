@@ -10,9 +10,11 @@ VIEWS = {"Prompt": compare_view.show, "Microscope": microscope_view.show, "Runs"
 
 with guard.errors_shown():
     place = header.show("Compare", "Is it still any good?")
+    # An address with a pinned run is one of the table of runs.
+    first = "Runs" if state.pinned() else "Prompt"
     with place:
         view = st.segmented_control(
-            "View", list(VIEWS), default="Prompt", required=True, key="compare-view", label_visibility="collapsed",
+            "View", list(VIEWS), default=first, required=True, key="compare-view", label_visibility="collapsed",
             persist_state="session",
         )  # fmt: skip
     VIEWS[view](state.current_model())

@@ -255,3 +255,13 @@ def test_a_look_shows_the_map_the_guesses_of_a_token_and_where_they_settle(app, 
     assert "the 7 after them were not read" in said
     at.selectbox(key=f"position-{microscope().spec.fingerprint()}").set_value(1).run()
     assert not at.exception
+
+
+def test_the_runs_are_one_click_away_and_first_where_one_is_pinned(app, known):
+    at = app(PAGE)
+    assert at.button_group(key="compare-view").value == "Prompt"
+    at.button_group(key="compare-view").set_value("Runs").run()
+    assert not at.exception
+    assert at.get("arrow_data_frame") or at.dataframe
+    key = fakes.distances().spec.fingerprint()
+    assert app(PAGE, pin=f"distances:{key}").button_group(key="compare-view").value == "Runs"
