@@ -150,19 +150,21 @@ def check_adapter(adapter: str, block: Removal | None) -> None:
         raise RecipeError(
             f"The folder {adapter} has no adapter_config.json, so it is not a PEFT adapter; give one that a heal saved."
         )
-    healed = _healed_block(Path(adapter) / "layerscope.json")
-    if block is not None and healed is not None and block != healed:
-        raise RecipeError(
-            f"The adapter {adapter} was healed without {healed.describe()}, and {block.describe()} was to be removed; "
-            f"give the block that it was healed for."
-        )
+    healed = _healed(Path(adapter) / "layerscope.json")
+    if block is None or healed is None or healed == block.to_json():
+        return
+    what = f"without {Block.from_json(healed).describe()}" if healed else "as a control, with no layer removed"
+    raise RecipeError(
+        f"The adapter {adapter} was healed {what}, and {block.describe()} was to be removed; give the cut that it was made for."
+    )
 
 
-def _healed_block(record: Path) -> Block | None:
-    """The block that a heal of ours notes beside its adapter; None where there is no such note."""
+def _healed(record: Path) -> dict | None:
+    """What a heal of ours notes beside its adapter: the block that was removed, or {} for a control; None without a note."""
     try:
-        return Block.from_json(json.loads(record.read_text(encoding="utf-8"))["heal"]["block"])
-    except (OSError, ValueError, KeyError, TypeError, LayerscopeError):
+        heal = json.loads(record.read_text(encoding="utf-8"))["heal"]
+        return {} if heal.get("control") else Block.from_json(heal["block"]).to_json()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, LayerscopeError):
         return None
 
 

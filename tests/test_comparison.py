@@ -1,5 +1,6 @@
 """Variants side by side: equal to really cut and healed models, the same at every run, resumable, watched as they grow."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -36,7 +37,7 @@ def adapter(model):
         for name, parameter in healed.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=2)
-    adapters.save(healed, spec, base="tiny", steps_done=1)
+    adapters.save(healed, spec, base="tiny", steps_done=1, key=spec.fingerprint())
     return adapters.relative(spec.fingerprint())
 
 
@@ -168,6 +169,16 @@ def test_bad_requests_are_one_sentence(model, variant, settings, error, sentence
 def test_an_adapter_of_another_cut_is_refused_before_anything_is_loaded(model, adapter, block):
     with pytest.raises(RecipeError, match=r"was healed without layers 2-3 \(2 layers\)"):
         comparison.run(asked(model, Variant("healed", block, adapter)), load=lambda *_: pytest.fail("loaded"))
+
+
+def test_an_adapter_of_a_control_is_refused_for_a_cut(model, adapter, cache):
+    note = cache / adapter / "layerscope.json"
+    noted = json.loads(note.read_text())
+    noted["heal"]["control"] = True
+    note.write_text(json.dumps(noted))
+    with pytest.raises(RecipeError, match="as a control"):
+        comparison.resolve(asked(model, Variant("healed", BLOCK, adapter)))
+    comparison.resolve(asked(model, Variant("healed", None, adapter)))
 
 
 def test_families_with_other_caches_write_the_same_cut_as_for_good(tokenizer):

@@ -7,6 +7,7 @@ import streamlit as st
 from analysis import storage
 from analysis.blocks import Removal
 from analysis.prompt_specs import MOST_NEW_TOKENS, CompareSpec, Variant
+from analysis.results import HealResult
 from analysis.specs import ModelSpec
 from pages.components import current_cut, guard, instant, library, prompt_box, start, state, theme, words
 
@@ -68,16 +69,19 @@ def _choices(model: ModelSpec, cut: Removal | None) -> dict[str, _Choice]:
         return choices
     choices["pruned"] = _Choice("pruned", Variant("pruned", cut))
     for found in library.find("heal", model, any_precision=True):
-        heal = found.result
-        if heal.spec.block == cut and heal.healed and heal.adapter and (storage.cache_dir() / heal.adapter).is_dir():
-            label = "instant" if heal.spec.recipe == "instant" else "healed"
-            name = (
-                "instant heal"
-                if label == "instant"
-                else f"healed: {words.plain(heal.spec.recipe)}, {words.date(found.saved_at)}"
-            )
-            choices[found.key] = _Choice(name, Variant(label, cut, heal.adapter))
+        spec = found.result.spec
+        if _is_usable(found.result, cut):
+            label = "instant" if spec.recipe == "instant" else "healed"
+            when = f"{words.plain(spec.recipe)}, {words.date(found.saved_at)}"
+            name = "instant heal" if label == "instant" else f"healed: {when}"
+            choices[found.key] = _Choice(name, Variant(label, cut, found.result.adapter))
     return choices
+
+
+def _is_usable(heal: HealResult, cut: Removal) -> bool:
+    """Whether a heal is one of this cut, has ended, and left its adapter on this machine."""
+    is_of_cut = heal.spec.block == cut and not heal.spec.control and heal.healed is not None
+    return is_of_cut and heal.adapter is not None and (storage.cache_dir() / heal.adapter).is_dir()
 
 
 def _variants(choices: dict[str, _Choice]) -> tuple[Variant, ...]:

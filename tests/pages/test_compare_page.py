@@ -100,9 +100,12 @@ def test_the_slider_chooses_another_cut_here_and_on_explore(app, known):
     assert jobs.active()[0].spec.variants == (Variant(),)
 
 
-def test_without_a_heal_of_the_cut_the_instant_one_is_offered(app):
+def test_without_a_heal_of_the_cut_the_instant_one_is_offered(app, ui_cache):
     fakes.distances().save()
     replace(fakes.heal(), spec=replace(fakes.heal().spec, block=BLOCK), adapter="adapters/gone").save()
+    control = replace(fakes.heal().spec, block=BLOCK, control=True)
+    replace(fakes.heal(), spec=control, adapter="adapters/control").save()
+    (ui_cache / "adapters" / "control").mkdir(parents=True)
     at = app(PAGE, n="5")
     assert "No heal of this cut is on this machine" in texts(at)
     at.button(key="instant").click().run()
