@@ -6,13 +6,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from analysis import commands, job_commands
+from analysis import commands, job_commands, prompt_commands
 from analysis.errors import LayerscopeError, SpecError
+from analysis.model_spec import DTYPES, QUANTIZATIONS
 from analysis.specs import (
-    DTYPES,
     METRICS,
     PROTOCOLS,
-    QUANTIZATIONS,
     STRATEGIES,
     TASKS,
     BenchmarkSpec,
@@ -132,6 +131,14 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--generate", action="store_true", help="also let the models write")
     sub.add_argument("--detach", action="store_true", help="run it as a background job")
     sub.set_defaults(quantization=None)  # the recipe's own
+    sub = add("compare", prompt_commands.compare, "a prompt through the unpruned, the cut and the healed model")
+    _add_prompt_options(sub)
+    sub.add_argument("--adapter", metavar="DIR", help="PEFT adapter to put on the cut model")
+    sub.add_argument("--tokens", type=int, default=48, metavar="N", help="how many to write at most")
+    sub.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 takes the likeliest token each time")
+    sub = add("microscope", prompt_commands.microscope, "what every layer does to a prompt, and what it would guess next")
+    _add_prompt_options(sub)
+    sub.add_argument("--token", type=int, metavar="K", help="whose next token is guessed, from 1 (default: the last one)")
     sub = add("export", commands.export, "save the cut model, or the recipe of the cut")
     sub.add_argument("--block", metavar="START:SIZE", required=True)
     sub.add_argument("--adapter", metavar="DIR", help="PEFT adapter to merge in")
@@ -156,6 +163,11 @@ def _add_model_options(sub: argparse.ArgumentParser, *, optional: bool) -> None:
     sub.add_argument("--device", default="auto")
     sub.add_argument("--quantization", choices=QUANTIZATIONS, default="none")
     sub.add_argument("--seed", type=int, default=0)
+
+
+def _add_prompt_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--prompt", required=True, metavar="TEXT", help="the beginning of a text, taken as it stands")
+    sub.add_argument("--block", metavar="START:SIZE", help="layers to leave out: 11:5, or 3:1+7:2")
 
 
 def _add_text_options(sub: argparse.ArgumentParser, *, texts: str | None, samples: int, seq_len: int = 256) -> None:

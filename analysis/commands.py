@@ -27,7 +27,8 @@ from analysis.specs import (
 from analysis.terminal import Bar, damage_lines, point_lines, run, speed_lines, write
 
 
-def _model(options: argparse.Namespace) -> ModelSpec:
+def model_spec(options: argparse.Namespace) -> ModelSpec:
+    """The model that the options name."""
     return ModelSpec(
         source=options.model,
         revision=options.revision,
@@ -60,14 +61,14 @@ def _generation(options: argparse.Namespace) -> GenerationSpec | None:
 
 def _distance_spec(options: argparse.Namespace) -> DistanceSpec:
     corpus = CorpusSpec(source=options.texts, n_texts=options.samples, seq_len=options.seq_len, seed=options.seed)
-    return DistanceSpec(model=_model(options), corpus=corpus, metric=options.metric)
+    return DistanceSpec(model=model_spec(options), corpus=corpus, metric=options.metric)
 
 
 def models(options: argparse.Namespace) -> None:
     """What a model is, and whether it fits."""
     from analysis import inspection
 
-    result = run(inspection.run, InspectSpec(_model(options)))
+    result = run(inspection.run, InspectSpec(model_spec(options)))
     model = result.model
     lines = [
         f"{model.name}: {model.family}, {model.n_layers} layers, {model.n_parameters / 1e6:.1f} M parameters, of which "
@@ -98,7 +99,7 @@ def damage(options: argparse.Namespace) -> None:
     """The damage map."""
     from analysis import damage, distance_map
 
-    model = _model(options)
+    model = model_spec(options)
     spec = DamageSpec(
         model=model,
         corpus=_corpus(options, default_damage_corpus()),
@@ -113,7 +114,7 @@ def sweep(options: argparse.Namespace) -> None:
     """The curve."""
     from analysis import sweep
 
-    model = _model(options)
+    model = model_spec(options)
     spec = SweepSpec(
         model=model,
         benchmark=_benchmark(options),
@@ -138,7 +139,7 @@ def evaluate(options: argparse.Namespace) -> None:
     from analysis import evaluation
 
     spec = EvaluateSpec(
-        model=_model(options),
+        model=model_spec(options),
         block=None if options.block is None else parse_removal(options.block),
         adapter=options.adapter,
         benchmark=_benchmark(options),
@@ -158,7 +159,7 @@ def speed(options: argparse.Namespace) -> None:
     from analysis import speed
 
     spec = SpeedSpec(
-        model=_model(options),
+        model=model_spec(options),
         ns=options.ns,
         prompt_tokens=options.prompt_tokens,
         new_tokens=options.new_tokens,
@@ -173,7 +174,7 @@ def _heal_spec(options: argparse.Namespace) -> HealSpec:
     """The asked heal: a built-in or a saved recipe, with what the options change of it."""
     from analysis import models, recipes, saved_recipes
 
-    model, block = _model(options), Block.parse(options.block)
+    model, block = model_spec(options), Block.parse(options.block)
     wanted = {"steps": options.steps, "minutes": options.minutes, "seed": options.seed, "generation": _generation(options)}
     overrides = {name: value for name, value in wanted.items() if value is not None}
     if options.recipe in saved_recipes.names():
@@ -222,7 +223,7 @@ def export(options: argparse.Namespace) -> None:
 
     bar = Bar()
     folder = export.export(
-        _model(options),
+        model_spec(options),
         Block.parse(options.block),
         Path(options.out),
         adapter=options.adapter,

@@ -1,5 +1,6 @@
 """The experiment that measures a single model, cut or not, healed or not."""
 
+import json
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -7,8 +8,8 @@ from pathlib import Path
 
 from analysis import adapters, benchmarks, corpora, machine, material, models, pruning, scores
 from analysis.architecture import find_decoder
-from analysis.blocks import LayerSet, Removal
-from analysis.errors import RecipeError
+from analysis.blocks import Block, LayerSet, Removal
+from analysis.errors import LayerscopeError, RecipeError
 from analysis.material import Material
 from analysis.models import LoadedModel
 from analysis.progress import OnProgress, Progress, ignore
@@ -137,6 +138,36 @@ def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Load = mo
     return result
 
 
+def check_adapter(adapter: str, block: Removal | None) -> None:
+    """See to it that a folder is a PEFT adapter and, where it says so, one for this cut.
+
+    PEFT itself puts an adapter on any model that has some of the layers it names.
+
+    Raises:
+        RecipeError: when it is not.
+    """
+    if not (Path(adapter) / "adapter_config.json").exists():
+        raise RecipeError(
+            f"The folder {adapter} has no adapter_config.json, so it is not a PEFT adapter; give one that a heal saved."
+        )
+    healed = _healed(Path(adapter) / "layerscope.json")
+    if block is None or healed is None or healed == block.to_json():
+        return
+    what = f"without {Block.from_json(healed).describe()}" if healed else "as a control, with no layer removed"
+    raise RecipeError(
+        f"The adapter {adapter} was healed {what}, and {block.describe()} was to be removed; give the cut that it was made for."
+    )
+
+
+def _healed(record: Path) -> dict | None:
+    """What a heal of ours notes beside its adapter: the block that was removed, or {} for a control; None without a note."""
+    try:
+        heal = json.loads(record.read_text(encoding="utf-8"))["heal"]
+        return {} if heal.get("control") else Block.from_json(heal["block"]).to_json()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, LayerscopeError):
+        return None
+
+
 def with_adapter(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedModel:
     """Cut a privately loaded model for good and put a PEFT adapter on what is left.
 
@@ -145,10 +176,7 @@ def with_adapter(loaded: LoadedModel, block: Removal | None, adapter: str) -> Lo
     """
     from peft import PeftModel
 
-    if not (Path(adapter) / "adapter_config.json").exists():
-        raise RecipeError(
-            f"The folder {adapter} has no adapter_config.json, so it is not a PEFT adapter; give one that a heal saved."
-        )
+    check_adapter(adapter, block)
     adapters.part_head(loaded.model, Path(adapter))
     if block is not None:
         pruning.cut(loaded.decoder, block)

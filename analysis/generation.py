@@ -15,6 +15,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from analysis import corpora
 from analysis.architecture import Decoder
@@ -89,6 +90,29 @@ def sum_prompt(asked: Sum) -> str:
     return f"{worked}Question: {asked.question}\nAnswer:"
 
 
+class Cached:
+    """A model that reads on from where it was, with a KV cache; it works on cut models because a cut renumbers the layers."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        """Begin with nothing read."""
+        known = inspect.signature(decoder.model.forward).parameters
+        self._model = decoder.model
+        # The library renamed the argument; both names are in the range that is supported.
+        self._name = "cache" if "cache" in known else "past_key_values"
+        self._settings: dict[str, Any] = {"use_cache": True}
+        if "logits_to_keep" in known:
+            self._settings["logits_to_keep"] = 1
+        self._cache: Any = None
+
+    @torch.inference_mode()
+    def read(self, ids: Tensor) -> Tensor:
+        """Read (batch, n) further tokens and return the logits of the token after them, (batch, vocabulary)."""
+        output = self._model(input_ids=ids, **self._settings, **{self._name: self._cache})
+        self._cache = output[self._name]
+        logits: Tensor = output.logits[:, -1]
+        return logits
+
+
 @torch.inference_mode()
 def greedy(
     decoder: Decoder,
@@ -113,14 +137,11 @@ def greedy(
         by_length[len(prompt)].append(place)
     groups = [places[at : at + _AT_ONCE] for places in by_length.values() for at in range(0, len(places), _AT_ONCE)]
     written: list[list[int]] = [[] for _ in prompts]
-    # The library renamed the argument; both names are in the range that is supported.
-    cache_name = "cache" if "cache" in inspect.signature(decoder.model.forward).parameters else "past_key_values"
     for number, group in enumerate(groups):
         ids = torch.tensor([list(prompts[place]) for place in group], device=decoder.device)
-        cache: Any = None
+        model = Cached(decoder)
         for step in range(max_new_tokens):
-            output = decoder.model(input_ids=ids, use_cache=True, **{cache_name: cache})
-            cache, ids = output[cache_name], output.logits[:, -1].argmax(-1, keepdim=True)
+            ids = model.read(ids).argmax(-1, keepdim=True)
             for place, token in zip(group, ids[:, 0].tolist(), strict=True):
                 if not written[place] or written[place][-1] not in stop:
                     written[place].append(token)
@@ -134,7 +155,7 @@ def continuations(
     decoder: Decoder, tokenizer: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, on_step: OnStep = lambda *_: None
 ) -> list[Continuation]:
     """Greedy continuations, measured."""
-    stop = _stop_tokens(decoder, tokenizer)
+    stop = stop_tokens(decoder, tokenizer)
     found = []
     for prompt, tokens in zip(prompts, greedy(decoder, prompts, max_new_tokens, stop, on_step), strict=True):
         ended = tokens[-1] in stop
@@ -146,7 +167,8 @@ def continuations(
     return found
 
 
-def _stop_tokens(decoder: Decoder, tokenizer: Any) -> set[int]:
+def stop_tokens(decoder: Decoder, tokenizer: Any) -> set[int]:
+    """The tokens with which this model ends a text."""
     configured = getattr(decoder.model.generation_config, "eos_token_id", None)
     listed = configured if isinstance(configured, list) else [configured]
     return {token for token in (*listed, tokenizer.eos_token_id) if token is not None}

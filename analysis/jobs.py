@@ -83,6 +83,8 @@ TITLES = {
     "heal": "Heal",
     "inspect": "Model check",
     "speed": "Speed",
+    "compare": "Comparison",
+    "microscope": "Microscope",
 }
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from analysis.blocks import Block
 from analysis.points import Answer, GenerationCheck, Lines, Point
+from analysis.prompt_results import CompareResult, MicroscopeResult
 from analysis.result import Result
 from analysis.spec import Spec
 from analysis.specs import DamageSpec, DistanceSpec, EvaluateSpec, HealSpec, InspectSpec, SpeedSpec, SweepSpec
@@ -370,6 +371,17 @@ class SpeedResult(Result):
 
 
 RESULTS: dict[str, type[Result]] = {
-    cls.kind: cls for cls in (DistanceResult, DamageResult, SweepResult, EvaluateResult, HealResult, InspectResult, SpeedResult)
+    cls.kind: cls
+    for cls in (
+        DistanceResult,
+        DamageResult,
+        SweepResult,
+        EvaluateResult,
+        HealResult,
+        InspectResult,
+        SpeedResult,
+        CompareResult,
+        MicroscopeResult,
+    )
 }
 """Result dataclasses by kind."""

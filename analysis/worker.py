@@ -40,6 +40,8 @@ RUNNERS: Mapping[str, str] = {
     "heal": "analysis.healing:run",
     "inspect": "analysis.inspection:run",
     "speed": "analysis.speed:run",
+    "compare": "analysis.comparison:run",
+    "microscope": "analysis.microscope:run",
 }
 """Which function answers which kind of spec: `run(spec, on_progress, *, load) -> Result`, imported when first needed."""
 

@@ -143,6 +143,29 @@ def test_a_heal_by_time_by_steps_as_control_on_other_text_or_by_a_saved_recipe(c
     assert (made[2].recipe, made[2].steps, made[2].minutes, made[2].model.quantization) == ("mine", 9, None, "4bit")
 
 
+def test_compare(capsys, tiny):
+    options = ("--prompt", "Once upon", "--block", "2:2", "--tokens", 4)
+    data = read(capsys, "compare", tiny, *options)
+    assert [variant["label"] for variant in data["spec"]["variants"]] == ["unpruned", "pruned"]
+    assert [len(text["token_ids"]) for text in data["writings"]] == [4, 4]
+    assert {"pieces", "own_surprise", "unpruned_surprise", "prefill_s", "decode_s"} <= data["writings"][0].keys()
+    assert {"versions", "wall_s", "n_tokens", "n_prompt_tokens"} <= data.keys()
+    code, output = run(capsys, "compare", tiny, *options)
+    assert code == 0
+    assert "pruned without layers 2-3 (2 layers), block [2, 4): 4 tokens, prefill" in output.out
+    assert f"Once upon{''.join(data['writings'][1]['pieces'])}" in output.out
+
+
+def test_microscope(capsys, tiny):
+    data = read(capsys, "microscope", tiny, "--prompt", "Once upon", "--block", "2:2")
+    assert data["layers"] == [0, 1, 4, 5]
+    assert [len(data[name]) for name in ("distances", "guesses", "probabilities")] == [4, 5, 5]
+    code, output = run(capsys, "microscope", tiny, "--prompt", "Once upon", "--token", 1)
+    assert code == 0
+    assert "guesses after token 1, 'Once'" in output.out
+    assert output.out.count("the final guess is on top from here on") == 1
+
+
 def test_export(capsys, tiny, tmp_path):
     data = read(capsys, "export", tiny, "--block", "1:2", "--out", tmp_path / "cut")
     assert (tmp_path / "cut" / "model.safetensors").exists()
@@ -171,6 +194,12 @@ def test_jobs_list_is_empty_at_first(capsys):
         (("evaluate", "TINY", "--block", "1:2+2:1"), "share a layer"),
         (("evaluate", "TINY", "--adapter", "nowhere"), "not a PEFT adapter"),
         (("export", "TINY", "--block", "1:1", "--out", "TINY"), "not empty"),
+        (("compare", "TINY", "--prompt", " "), "The prompt is empty"),
+        (("compare", "TINY", "--prompt", "a" * 2001), "may have 2,000"),
+        (("compare", "TINY", "--prompt", "a", "--block", "5:2"), "the start must be 0..4"),
+        (("compare", "TINY", "--prompt", "a", "--block", "1:2", "--adapter", "nowhere"), "not a PEFT adapter"),
+        (("compare", "TINY", "--prompt", "a", "--temperature", "9"), "0 (greedy) to 5"),
+        (("microscope", "TINY", "--prompt", "a", "--token", "7"), "1..1 were read"),
         (("jobs", "show"), "needs the id of a job"),
         (("jobs", "show", "../../etc"), "../../etc"),
         (("models", "TINY", "--device", "tpu"), "this machine offers"),

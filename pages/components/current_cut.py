@@ -20,10 +20,16 @@ def now(n: int, strategy: Strategy) -> Cut:
         n: the slider's.
         strategy: how blocks are chosen.
     """
+    cut = chosen(n, strategy)
+    return cut if cut.by_hand else strategy.cut(n, _which(strategy.sweep, n))
+
+
+def chosen(n: int, strategy: Strategy) -> Cut:
+    """The block that was picked by hand, where it has n layers, else the strategy's cut."""
     own = state.own_block(strategy.distances.n_layers)
     if own is not None and own.size == n and own != strategy.block(n):
         return cuts.own(own, strategy.sweep)
-    return strategy.cut(n, _which(strategy.sweep, n))
+    return strategy.cut(n)
 
 
 def say(cut: Cut, strategy: Strategy) -> None:

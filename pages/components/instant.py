@@ -12,19 +12,20 @@ from pages.components.cuts import Cut
 from pages.components.library import Found
 
 
-def button(sweep: Found | None, cut: Cut, model: ModelSpec) -> None:
+def button(sweep: Found | None, cut: Cut, model: ModelSpec, *, label: str = "Instant heal") -> None:
     """Draw the button; a click queues the heal, on the questions and the text of the curve on screen.
 
     Args:
         sweep: the curve, if there is one.
         cut: what is removed now.
         model: the model of the page.
+        label: what is written on it.
     """
     block = cut.removed
     if not isinstance(block, Block):
         return
     why = recipes.get("instant").why if block.start else "There is no layer before layer 0 that could be changed."
-    if st.button("Instant heal", key="instant", icon=":material/bolt:", disabled=block.start == 0, help=why):
+    if st.button(label, key="instant", icon=":material/bolt:", disabled=block.start == 0, help=why):
         spec = recipes.heal_spec("instant", model=model, block=block)
         if sweep is not None:
             asked = start.unresolved(sweep.result.spec)

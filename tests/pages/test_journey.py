@@ -122,7 +122,7 @@ def gallery(chromium, address: str) -> None:
         for width, height in ((1280, 800), (1920, 1080)):
             page = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=theme).new_page()
             page.set_default_timeout(60 * SECOND)
-            for name in ("model", "explore", "heal"):
+            for name in ("model", "explore", "heal", "compare"):
                 page.goto(f"{address}/{'' if name == 'explore' else name}")
                 browser.settled(page)
                 if name == "model":

@@ -1,0 +1,20 @@
+"""Compare: what the cut and healed models still write, what goes on inside, and all that was measured side by side."""
+
+import streamlit as st
+
+from pages.components import compare_view, frame, guard, header, microscope_view, runs_view, state
+
+frame.require()
+
+VIEWS = {"Prompt": compare_view.show, "Microscope": microscope_view.show, "Runs": runs_view.show}
+
+with guard.errors_shown():
+    place = header.show("Compare", "Is it still any good?")
+    # An address with a pinned run is one of the table of runs.
+    first = "Runs" if state.pinned() else "Prompt"
+    with place:
+        view = st.segmented_control(
+            "View", list(VIEWS), default=first, required=True, key="compare-view", label_visibility="collapsed",
+            persist_state="session",
+        )  # fmt: skip
+    VIEWS[view](state.current_model())

@@ -1,0 +1,103 @@
+"""The prompt microscope: which tokens every layer still moves, and what the model would guess after each of them."""
+
+import streamlit as st
+
+from analysis import prompt_figures
+from analysis.blocks import Removal
+from analysis.prompt_results import MicroscopeResult
+from analysis.prompt_specs import MicroscopeSpec
+from analysis.specs import ModelSpec
+from pages.components import chart, compare_form, guard, microscope_words, prompt_box, prompt_runs, start, theme, words
+
+_EMPTY = (
+    "No prompt was looked at yet. Choose one and click **Look inside**: you see which tokens the deep layers still move, and "
+    "the next token that the model would guess after every layer."
+)
+_DISTANCE = "Angular distance between x[l] and x[l+1], in fractions of π."
+_LENS = "Logit lens: x[l] goes straight through the final norm and the head."
+_WHOLE, _CUT = "the unpruned model", "the pruned model"
+
+
+def show(model: ModelSpec) -> None:
+    """Draw the form and what came of it."""
+    with st.container(border=True):
+        cut = _form(model)
+
+    def done(result: MicroscopeResult) -> None:
+        _done(result, cut)
+
+    prompt_runs.show("microscope", model, grown=done, done=done, empty=_EMPTY)
+
+
+def _form(model: ModelSpec) -> Removal | None:
+    left, right = st.columns([5, 4], gap="medium")
+    with left:
+        prompt = prompt_box.show()
+    with right, st.container(gap="small"):
+        cut = compare_form.cut_choice(model, "microscope")
+        inside = st.segmented_control(
+            "Look into", [_WHOLE, _CUT] if cut else [_WHOLE], default=_WHOLE, required=True, key=f"inside-{cut is None}"
+        )
+    with left, guard.errors_shown():
+        if st.button("Look inside", key="microscope-go", type=theme.main_button(), icon=":material/biotech:"):
+            spec = MicroscopeSpec(model=model, prompt=prompt, block=cut if inside == _CUT else None)
+            job = start.start(spec, "Microscope of a prompt" if spec.block is None else "Microscope of a prompt, pruned model")
+            if job is not None:
+                st.session_state["microscope-job"] = job.id
+                st.rerun()
+    return cut
+
+
+def _done(result: MicroscopeResult, cut: Removal | None) -> None:
+    position = _position(result)
+    dark, settles = theme.is_dark(), microscope_words.settles(result, position)
+    left, right = st.columns([6, 5], gap="medium")
+    with left, st.container(gap="xsmall"):
+        st.markdown(
+            "**How far each layer turns each token**", help="Angular distance between x[l] and x[l+1], in fractions of π."
+        )
+        figure = prompt_figures.token_map(result, block=None if result.spec.block else cut, position=position, dark=dark)
+        alt = f"Heat map of {len(result.layers)} layers and {len(result.pieces)} tokens; {microscope_words.movers(result)}"
+        chart.show(figure, key="token-map", alt=alt, file_name="token-map")
+        st.caption(
+            "Yellow: the layer hardly changes the token's direction. The line is the layer from which on the final guess stays "
+            "on top" + ("; the blue frame is the cut." if cut and not result.spec.block else ".")
+        )
+    with right, st.container(gap="xsmall"):
+        st.markdown(
+            "**What it would guess next after each layer**", help="Logit lens: x[l] through the final norm and the head."
+        )
+        chart.show(
+            prompt_figures.lens(result, position, dark=dark), key="lens", file_name="logit-lens",
+            alt=f"The five likeliest next tokens after every layer at token {position + 1}. {settles}",
+        )  # fmt: skip
+        st.caption(words.plain(settles))
+    for note in microscope_words.notes(result):
+        st.caption(words.plain(note))
+    _data(result, position)
+
+
+def _position(result: MicroscopeResult) -> int:
+    """Which token's guesses are shown; the last one at first."""
+    names = [f"{number} · {prompt_box.opening(piece, 20) or 'space'}" for number, piece in enumerate(result.pieces, 1)]
+    key = f"position-{result.spec.fingerprint()}"
+    return st.selectbox(
+        "Guess what comes after token", range(len(names)), len(names) - 1, format_func=names.__getitem__, key=key, width=320
+    )
+
+
+def _data(result: MicroscopeResult, position: int) -> None:
+    with st.expander("Data behind the charts", icon=":material/table:"):
+        rows = [
+            {"layer": layer, "token": token + 1, "text": result.pieces[token], "distance": value}
+            for layer, row in zip(result.layers, result.distances, strict=True)
+            for token, value in enumerate(row)
+        ]
+        chart.table(rows, key="t-token-map", alt="Distance per token and layer", file_name="token-map")
+        after = [None, *result.layers]
+        guesses = [
+            {"after layer": layer, "guess": rank + 1, "text": result.guess(depth, position, rank), "probability": chance}
+            for depth, layer in enumerate(after)
+            for rank, chance in enumerate(result.probabilities[depth][position])
+        ]
+        chart.table(guesses, key="t-lens", alt="Guesses after every layer", file_name="logit-lens")

@@ -1,0 +1,270 @@
+"""Compare in every state: nothing yet, queued, growing, done, failed; and nothing that anyone wrote becomes markup."""
+
+import json
+from dataclasses import replace
+
+import fakes
+import pytest
+from seen import figures, texts, trace
+from streamlit.testing.v1 import AppTest
+
+from analysis import jobs
+from analysis.blocks import Block
+from analysis.prompt_results import CompareResult, MicroscopeResult, Writing
+from analysis.prompt_specs import CompareSpec, MicroscopeSpec, Variant
+from pages.components import prompt_box, shaded_text
+
+PAGE = "pages/compare.py"
+BLOCK = Block(13, 5)
+"""What the made-up map chooses at n = 5."""
+NASTY = "<script>alert(1)</script> <img src=x onerror=y> **bold** [link](http://evil) $x$ www.evil.com"
+VARIANTS = (
+    Variant(),
+    Variant("pruned", BLOCK),
+    Variant("instant", BLOCK, "adapters/a"),
+    Variant("healed", BLOCK, "adapters/b"),
+)
+
+
+def writing(tokens, *, complete=True, layers=25) -> Writing:
+    n = len(tokens)
+    own, unpruned = [0.5 + 0.1 * index for index in range(n)], [1.0 + 0.2 * index for index in range(n)]
+    return Writing(tokens, [f" t{token}" for token in tokens], own, unpruned * complete, layers, 0.1, 0.5, False, complete)
+
+
+def comparison(*writings, prompt=NASTY, complete=True) -> CompareResult:
+    spec = CompareSpec(fakes.MODEL, prompt, VARIANTS, 6)
+    whole = [1, 2, 3, 4, 5, 6]
+    written = [writing(tokens) for tokens in (whole, [1, 2, 9, 9, 9, 9], [1, 2, 3, 4, 7, 8], whole)]
+    given = list(writings) or [replace(written[0], n_layers=30), *written[1:]]
+    return CompareResult(spec, fakes.VERSIONS, 3.0, 40, complete, "SmolLM2-135M-Instruct", fakes.L, 12, given)
+
+
+def microscope(prompt=NASTY, pieces=("<b>The", " capital", "\n", " is"), left_out=0) -> MicroscopeResult:
+    n, layers = len(pieces), fakes.L
+    guesses = [[[10, 11, 12, 13, 14] if depth < 20 else [12, 10, 11, 13, 14] for _ in range(n)] for depth in range(layers + 1)]
+    return MicroscopeResult(
+        MicroscopeSpec(fakes.MODEL, prompt), fakes.VERSIONS, 0.4, n, True, "SmolLM2-135M-Instruct", layers, list(range(layers)),
+        list(pieces), left_out, [[0.01 * (layer + 1) + 0.002 * token for token in range(n)] for layer in range(layers)],
+        guesses, [[[0.5, 0.2, 0.1, 0.05, 0.01]] * n] * (layers + 1), [[0.3] * n] * (layers + 1), [20] * n,
+        {"10": " Paris", "11": "<i>x", "12": " Lyon", "13": "\n", "14": " $a$"},
+    )  # fmt: skip
+
+
+def html_of(at: AppTest) -> str:
+    return "".join(element.proto.body for element in at.get("html"))
+
+
+@pytest.fixture
+def known(ui_cache):
+    """A model with a map, and two heals of its cut with adapters on disk."""
+    fakes.distances().save()
+    for name, recipe in (("a", "instant"), ("b", "quick")):
+        heal = fakes.heal()
+        spec = replace(heal.spec, block=BLOCK, recipe=recipe)
+        replace(heal, spec=spec, adapter=f"adapters/{name}").save()
+        (ui_cache / "adapters" / name).mkdir(parents=True)
+
+
+def test_of_an_unknown_model_only_the_unpruned_one_can_write(app):
+    at = app(PAGE)
+    assert "no distance map yet" in texts(at)
+    assert "click **Write**" in texts(at)
+    at.button(key="compare-go").click().run()
+    (made,) = jobs.active()
+    assert made.spec.variants == (Variant(),)
+
+
+def test_the_four_variants_of_the_current_cut_are_asked_for_with_one_click(app, known):
+    at = app(PAGE, n="5")
+    assert BLOCK.describe() in texts(at)
+    at.button(key="compare-go").click().run()
+    (made,) = jobs.active()
+    assert {variant.label for variant in made.spec.variants} == {"unpruned", "pruned", "instant", "healed"}
+    assert {(variant.block, variant.adapter) for variant in made.spec.variants[2:]} == {
+        (BLOCK, "adapters/a"),
+        (BLOCK, "adapters/b"),
+    }
+    assert (made.spec.prompt, made.spec.temperature, made.spec.model.source) == ("The capital of France is", 0.0, "starter")
+    assert "Next in the queue" in texts(at)
+    assert "capital" not in made.label
+
+
+def test_the_slider_chooses_another_cut_here_and_on_explore(app, known):
+    at = app(PAGE, n="5")
+    at.slider(key="compare-n").set_value(3).run()
+    assert fakes.distances().best[2].block.describe() in texts(at)
+    assert "3" in at.query_params["n"]
+    at.slider(key="compare-n").set_value(0).run()
+    at.button(key="compare-go").click().run()
+    assert jobs.active()[0].spec.variants == (Variant(),)
+
+
+def test_without_a_heal_of_the_cut_the_instant_one_is_offered(app, ui_cache):
+    fakes.distances().save()
+    replace(fakes.heal(), spec=replace(fakes.heal().spec, block=BLOCK), adapter="adapters/gone").save()
+    control = replace(fakes.heal().spec, block=BLOCK, control=True)
+    replace(fakes.heal(), spec=control, adapter="adapters/control").save()
+    (ui_cache / "adapters" / "control").mkdir(parents=True)
+    at = app(PAGE, n="5")
+    assert "No heal of this cut is on this machine" in texts(at)
+    at.button(key="instant").click().run()
+    (made,) = jobs.active()
+    assert (made.kind, made.spec.block, made.spec.recipe) == ("heal", BLOCK, "instant")
+
+
+def test_examples_fill_the_box_and_nothing_typed_reaches_the_address(app, known):
+    at = app(PAGE, n="5")
+    at.button(key="example-A sum").click().run()
+    assert at.text_area(key="prompt-text").value == prompt_box.EXAMPLES["A sum"]
+    at.text_area(key="prompt-text").set_value("a secret of mine").run()
+    at.button(key="compare-go").click().run()
+    assert jobs.active()[0].spec.prompt == "a secret of mine"
+    assert "secret" not in json.dumps(dict(at.query_params))
+    at.switch_page("pages/heal.py").run()
+    at.switch_page(PAGE).run()
+    assert at.text_area(key="prompt-text").value == "a secret of mine", "kept through other pages"
+
+
+def test_an_empty_prompt_is_one_sentence(app, known):
+    at = app(PAGE)
+    at.text_area(key="prompt-text").set_value("  ").run()
+    at.button(key="compare-go").click().run()
+    assert "The prompt is empty" in at.error[0].value
+    assert not jobs.active()
+
+
+def test_a_growing_comparison_is_shown_as_far_as_it_is(app, known, job):
+    growing = comparison(writing([1, 2, 3, 4, 5, 6], layers=30), writing([1, 2], complete=False), complete=False)
+    growing.save()
+    made = job(
+        growing.spec, jobs.RUNNING, "Comparison", phase="writing", done=8, total=24, result_key=growing.spec.fingerprint()
+    )  # fmt: skip
+    at = app(PAGE)
+    shown = html_of(at)
+    assert " t6</span>" in shown
+    assert shown.count("▍") == 1
+    assert texts(at).count("Its turn comes next.") == 2
+    assert "departs" not in texts(at), "a text that is only behind has not departed"
+    at.button(key=f"compare-cancel-{made.id}").click().run()
+    assert jobs.get(made.id).cancel_requested
+
+
+def test_a_done_comparison_shows_texts_speeds_surprise_and_where_they_part(app, known):
+    comparison().save()
+    at = app(PAGE)
+    table = at.table[0].value
+    assert list(table["model"]) == ["unpruned", "pruned", "instant heal", "healed"]
+    assert list(table["departs at token"]) == ["–", "3", "5", "–"]
+    assert list(table["decode, tokens/s"]) == ["10.0"] * 4
+    assert list(table["prefill, tokens/s"]) == ["120"] * 4
+    assert list(table["surprise to unpruned, nats"]) == ["1.50"] * 4
+    said = texts(at)
+    assert "departs from the unpruned text at token 3" in said
+    assert "the same text as the unpruned model's" in said
+    assert html_of(at).count("the first token that differs") == 2
+    curve = figures(at)["surprise"]
+    assert trace(curve, "pruned")["y"] == pytest.approx([1.0, 1.2, 1.4, 1.6, 1.8, 2.0])
+    assert trace(curve, "unpruned")["line"]["dash"] == "dash"
+    assert trace(curve, "pruned parts")["x"] == [3]
+    at.button_group(key="surprise-of").set_value("own").run()
+    assert trace(figures(at)["surprise"], "pruned")["y"][0] == 0.5
+    at.button_group(key="surprise-of").set_value("off").run()
+    assert "nats" not in html_of(at)
+
+
+def test_what_models_and_visitors_write_is_never_markup(app, known):
+    done = comparison()
+    texts_ = [replace(text, pieces=[NASTY, *text.pieces[1:]]) for text in done.writings]
+    replace(done, writings=texts_).save()
+    microscope().save()
+    at = app(PAGE)
+    shown = html_of(at)
+    assert "&lt;script&gt;alert(1)" in shown
+    assert not [tag for tag in ("<script", "<img", "<a ") if tag in shown]
+    assert not [element for element in at.markdown if "evil" in element.value]
+    at.button_group(key="compare-view").set_value("Microscope").run()
+    assert not at.exception
+    drawn = json.dumps([figure for figure in figures(at).values()])
+    assert "<b>The" not in drawn
+    assert "<i>x" not in drawn
+    assert "&lt;i&gt;x" in drawn
+
+
+def test_line_ends_are_marked_and_no_row_of_them_fills_the_page():
+    made = shaded_text.markup("p", ["\n", "\n\n", "\n", "a\n"], [], parting=None, mark="red", growing=False, dark=False)
+    assert made.count("↵") == 5
+    assert made.count("\n") == 3
+
+
+def test_the_shade_grows_with_surprise_and_ends():
+    shades = [shaded_text.shade(nats, dark=True) for nats in (0, 1, 4, 8, 50)]
+    assert shades[0].endswith(",0.0)")
+    assert len(set(shades)) == 4
+    assert shades[3] == shades[4]
+
+
+def test_a_failed_comparison_says_why_and_can_be_resumed(app, known, job):
+    made = job(comparison().spec, jobs.FAILED, "Comparison", error="The disk is full.")
+    at = app(PAGE)
+    at.session_state["compare-job"] = made.id
+    at.run()
+    assert "The disk is full." in [item.value for item in at.error]
+    at.button(key=f"compare-resume-{made.id}").click().run()
+    assert jobs.get(made.id).state == jobs.QUEUED
+
+
+def test_an_earlier_comparison_can_be_chosen(app, known):
+    comparison(prompt="Older").save()
+    comparison(prompt="Newer").save()
+    at = app(PAGE)
+    menu = next(box for box in at.selectbox if box.label == "Shown")
+    other = next(option for option in menu.options if option != menu.value and "Older" in option or "Newer" in option)
+    assert "4 models · greedy" in other
+    assert "Older" in html_of(at) or "Newer" in html_of(at)
+
+
+def opened(app) -> AppTest:
+    at = app(PAGE, n="5")
+    at.button_group(key="compare-view").set_value("Microscope").run()
+    return at
+
+
+def test_the_microscope_looks_into_the_whole_or_the_pruned_model(app, known):
+    at = opened(app)
+    assert "click **Look inside**" in texts(at)
+    at.button(key="microscope-go").click().run()
+    assert (jobs.active()[0].spec.block, jobs.active()[0].spec.prompt) == (None, "The capital of France is")
+    at.button_group(key="inside-False").set_value("the pruned model").run()
+    at.button(key="microscope-go").click().run()
+    assert jobs.active()[1].spec.block == BLOCK
+
+
+def test_a_look_shows_the_map_the_guesses_of_a_token_and_where_they_settle(app, known):
+    microscope(left_out=7).save()
+    at = opened(app)
+    drawn = figures(at)
+    heat = trace(drawn["token-map"], "distance")
+    assert heat["z"][29][0] == pytest.approx(0.3)
+    assert trace(drawn["token-map"], "final guess settles")["y"] == [19.5] * 4
+    cut, position = drawn["token-map"]["layout"]["shapes"]
+    assert (cut["y0"], cut["y1"]) == (BLOCK.start - 0.5, BLOCK.stop - 0.5)
+    assert (position["x0"], position["x1"]) == (2.5, 3.5)
+    assert len(trace(drawn["lens"], "guesses")["z"]) == fakes.L + 1
+    assert "Lyon 50%" in trace(drawn["lens"], "guesses")["text"][30][0]
+    said = texts(at)
+    assert "“Lyon”, in the end at 50.0%, stays on top from layer 19 on" in said
+    assert "token 4 “is” moves most" in said.replace("\\", "")
+    assert "the 7 after them were not read" in said
+    at.selectbox(key=f"position-{microscope().spec.fingerprint()}").set_value(1).run()
+    assert not at.exception
+
+
+def test_the_runs_are_one_click_away_and_first_where_one_is_pinned(app, known):
+    at = app(PAGE)
+    assert at.button_group(key="compare-view").value == "Prompt"
+    at.button_group(key="compare-view").set_value("Runs").run()
+    assert not at.exception
+    assert at.get("arrow_data_frame") or at.dataframe
+    key = fakes.distances().spec.fingerprint()
+    assert app(PAGE, pin=f"distances:{key}").button_group(key="compare-view").value == "Runs"

@@ -1,0 +1,192 @@
+"""Variants side by side: equal to really cut and healed models, the same at every run, resumable, watched as they grow."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+import transformers
+from families import build
+
+from analysis import adapters, architecture, comparison, evaluation, models, pruning
+from analysis.blocks import Block
+from analysis.errors import BlockRangeError, RecipeError, SpecError
+from analysis.progress import Cancelled
+from analysis.prompt_results import CompareResult
+from analysis.prompt_specs import CompareSpec, Variant
+from analysis.specs import HealSpec, ModelSpec
+
+BLOCK = Block(2, 2)
+PROMPT = "Once upon a time"
+
+
+@pytest.fixture
+def model(tiny_folder, cache):
+    return ModelSpec(str(tiny_folder()), dtype="float32")
+
+
+@pytest.fixture
+def adapter(model):
+    """An adapter of the cut model that really changes what it writes, in the cache folder as a heal leaves it."""
+    loaded = models.load(model)
+    pruning.cut(loaded.decoder, BLOCK)
+    spec = HealSpec(BLOCK, model, r=4)
+    healed = adapters.attach(loaded.decoder, spec, 0).eval()
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in healed.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=2)
+    adapters.save(healed, spec, base="tiny", steps_done=1, key=spec.fingerprint())
+    return adapters.relative(spec.fingerprint())
+
+
+def asked(model, *variants, **settings):
+    return CompareSpec(model, PROMPT, variants or (Variant(), Variant("pruned", BLOCK)), **{"max_new_tokens": 12, **settings})
+
+
+def test_the_pruned_text_is_that_of_a_model_that_was_cut_saved_and_reloaded(model, tmp_path):
+    result = comparison.run(asked(model))
+    loaded = models.load(model)
+    pruning.cut(loaded.decoder, BLOCK)
+    loaded.model.save_pretrained(tmp_path / "cut")
+    plain = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "cut")
+    ids = loaded.tokenizer(PROMPT, return_tensors="pt").input_ids
+    written = plain.generate(ids, max_new_tokens=12, do_sample=False, pad_token_id=0, eos_token_id=None)[0, ids.shape[1] :]
+    pruned = result.writings[1]
+    assert pruned.token_ids == written.tolist()
+    assert pruned.text == loaded.tokenizer.decode(written)
+    assert (pruned.n_layers, result.n_layers, result.n_prompt_tokens) == (4, 6, ids.shape[1])
+    assert (
+        result.parts_at(1) == 0 or result.writings[0].token_ids[: result.parts_at(1)] == pruned.token_ids[: result.parts_at(1)]
+    )
+
+
+def test_a_healed_text_is_that_of_the_cut_model_with_its_adapter(model, adapter, cache):
+    result = comparison.run(asked(model, Variant(), Variant("pruned", BLOCK), Variant("healed", BLOCK, adapter)))
+    healed = evaluation.with_adapter(models.load(model), BLOCK, str(cache / adapter))
+    ids = healed.tokenizer(PROMPT, return_tensors="pt").input_ids
+    written = healed.model.generate(input_ids=ids, max_new_tokens=12, do_sample=False, pad_token_id=0, eos_token_id=None)
+    assert result.writings[2].token_ids == written[0, ids.shape[1] :].tolist()
+    assert result.writings[2].token_ids != result.writings[1].token_ids
+    assert all(text.complete and len(text.unpruned_surprise) == len(text.token_ids) == 12 for text in result.writings)
+    again = comparison.run(asked(model, Variant("healed", BLOCK, str(cache / adapter))))
+    assert again.writings[0].token_ids == result.writings[2].token_ids
+
+
+def test_another_adapter_in_the_same_place_is_another_request(model, adapter, cache):
+    spec = asked(model, Variant("healed", BLOCK, adapter))
+    before = comparison.resolve(spec).fingerprint()
+    assert comparison.resolve(spec).fingerprint() == before
+    weights = cache / adapter / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    assert comparison.resolve(spec).fingerprint() != before
+
+
+def test_surprise_under_the_unpruned_model_is_its_own_reading_of_the_text(model):
+    result = comparison.run(asked(model, temperature=1.0))
+    whole = models.load(model)
+    ids = whole.tokenizer(PROMPT).input_ids
+    for text in result.writings:
+        with torch.inference_mode():
+            scores = whole.model(torch.tensor([ids + text.token_ids]), use_cache=False).logits[0].float().log_softmax(-1)
+        for index, token in enumerate(text.token_ids):
+            assert text.unpruned_surprise[index] == pytest.approx(-scores[len(ids) - 1 + index, token].item(), abs=1e-3)
+    assert result.writings[1].own_surprise != pytest.approx(result.writings[1].unpruned_surprise, abs=1e-2)
+
+
+def texts(result):
+    return [text.token_ids for text in result.writings]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_the_same_request_writes_the_same_texts_and_another_seed_others(model, temperature, cache, monkeypatch, tmp_path):
+    spec = asked(model, Variant(), Variant("pruned", BLOCK), Variant("pruned", BLOCK), temperature=temperature, seed=5)
+    first = comparison.run(spec)
+    assert texts(first)[1] == texts(first)[2]
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "other"))
+    assert texts(comparison.run(spec)) == texts(first)
+    other = comparison.run(replace(spec, seed=6))
+    assert (texts(other) == texts(first)) == (temperature == 0)
+
+
+def test_a_finished_comparison_is_not_written_again(model):
+    first = comparison.run(asked(model))
+    again = comparison.run(asked(model), load=lambda *_: pytest.fail("loaded"))
+    assert again == first
+
+
+def test_it_can_be_watched_growing_and_goes_on_after_a_stop(model, monkeypatch):
+    monkeypatch.setattr(comparison, "PUBLISH_EVERY_S", 0.0)
+    seen, loaded = [], models.load(model)
+
+    def stop_in_the_second(progress):
+        if progress.phase == "writing":
+            stored = CompareResult.load(comparison.resolve(asked(model)))
+            seen.append([len(text.token_ids) for text in stored.writings])
+            assert progress.values["result_key"] == stored.spec.fingerprint()
+            assert not stored.complete
+            if progress.done == 12 + 5:
+                raise Cancelled
+
+    stopped = comparison.run(asked(model), stop_in_the_second, load=lambda *_: loaded)
+    assert seen[:3] == [[0], [1], [2]]
+    assert seen[-1] == [12, 5]
+    assert not stopped.complete
+    assert loaded.decoder.n_layers == 6, "the shared model is whole again"
+    told = []
+    finished = comparison.run(asked(model), told.append, load=lambda *_: loaded)
+    assert finished.complete
+    assert finished.writings[0] == stopped.writings[0]
+    assert min(progress.done for progress in told) == 12, "the finished text is kept"
+    assert (told[-1].done, told[-1].total) == (24, 24)
+
+
+def test_a_text_ends_at_the_stop_token(model, monkeypatch):
+    plain = comparison.run(asked(model, Variant()))
+    stop = plain.writings[0].token_ids[3]
+    monkeypatch.setattr("analysis.generation.stop_tokens", lambda *_: {stop})
+    ended = comparison.run(asked(model, Variant(), max_new_tokens=11)).writings[0]
+    assert ended.token_ids == plain.writings[0].token_ids[: plain.writings[0].token_ids.index(stop)]
+    assert ended.ended
+    assert len(ended.own_surprise) == len(ended.pieces) == len(ended.token_ids)
+
+
+@pytest.mark.parametrize(
+    ("variant", "settings", "error", "sentence"),
+    [
+        (Variant("pruned", Block(4, 3)), {}, BlockRangeError, "the start must be 0..3"),
+        (Variant("healed", BLOCK, "nowhere"), {}, RecipeError, "not a PEFT adapter"),
+        (Variant(), {"max_new_tokens": 300}, SpecError, "window of 256"),
+    ],
+)
+def test_bad_requests_are_one_sentence(model, variant, settings, error, sentence):
+    with pytest.raises(error, match=sentence):
+        comparison.run(asked(model, variant, **settings))
+
+
+@pytest.mark.parametrize("block", [Block(0, 1), Block(1, 2), Block(0, 4)])
+def test_an_adapter_of_another_cut_is_refused_before_anything_is_loaded(model, adapter, block):
+    with pytest.raises(RecipeError, match=r"was healed without layers 2-3 \(2 layers\)"):
+        comparison.run(asked(model, Variant("healed", block, adapter)), load=lambda *_: pytest.fail("loaded"))
+
+
+def test_an_adapter_of_a_control_is_refused_for_a_cut(model, adapter, cache):
+    note = cache / adapter / "layerscope.json"
+    noted = json.loads(note.read_text())
+    noted["heal"]["control"] = True
+    note.write_text(json.dumps(noted))
+    with pytest.raises(RecipeError, match="as a control"):
+        comparison.resolve(asked(model, Variant("healed", BLOCK, adapter)))
+    comparison.resolve(asked(model, Variant("healed", None, adapter)))
+
+
+def test_families_with_other_caches_write_the_same_cut_as_for_good(tokenizer):
+    from analysis import writing
+
+    for family in ("gemma3_text", "smollm3"):
+        what_if, for_good = (architecture.find_decoder(build(family)) for _ in range(2))
+        pruning.cut(for_good, BLOCK)
+        with pruning.without_block(what_if, BLOCK):
+            one = [step.token for step in writing.write(what_if, [5, 6, 7], 9, writing.Chooser(0.8, 2))]
+        assert one == [step.token for step in writing.write(for_good, [5, 6, 7], 9, writing.Chooser(0.8, 2))]

@@ -1,0 +1,183 @@
+"""Prompts: requests about them, the text of single tokens, drawing, and surprise against naive references."""
+
+import dataclasses
+
+import pytest
+import torch
+from families import build
+
+from analysis import architecture, prompt_figures, prompts, pruning, writing
+from analysis.blocks import Block, LayerSet
+from analysis.errors import SpecError, UnsupportedModelError
+from analysis.prompt_results import CompareResult, Writing, first_difference
+from analysis.prompt_specs import CompareSpec, MicroscopeSpec, Variant
+from analysis.specs import SPECS, ModelSpec
+
+VARIANTS = (Variant(), Variant("pruned", LayerSet((1, 3))), Variant("healed", Block(1, 2), "adapters/a"))
+FULL = CompareSpec(ModelSpec("some/model"), "Once", VARIANTS, 7, 0.5, 3)
+OTHER_WEIGHTS = (*VARIANTS[:2], dataclasses.replace(VARIANTS[2], identity="x"))
+
+
+@pytest.mark.parametrize("spec", [FULL, CompareSpec(), MicroscopeSpec(block=Block(1, 2)), MicroscopeSpec()])
+def test_json_round_trip(spec):
+    assert SPECS[spec.kind].from_json(spec.to_json()) == spec
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": ModelSpec("other/model")}, {"prompt": "Twice"}, {"variants": VARIANTS[:2]}, {"max_new_tokens": 8},
+        {"temperature": 0.25}, {"seed": 4}, {"variants": OTHER_WEIGHTS},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_every_field_is_part_of_the_fingerprint(change):
+    assert dataclasses.replace(FULL, **change).fingerprint() != FULL.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: CompareSpec(prompt=" \n"), "prompt is empty"),
+        (lambda: MicroscopeSpec(prompt="a" * 2345), "has 2,345 characters and may have 2,000"),
+        (lambda: CompareSpec(prompt="\ud800"), "not valid text"),
+        (lambda: CompareSpec(variants=()), "Between 1 and 8 variants"),
+        (lambda: CompareSpec(max_new_tokens=0), "must be 1..512, not 0"),
+        (lambda: CompareSpec(temperature=-1.0), "must be 0"),
+        (lambda: CompareSpec(seed=-1), "seed must be"),
+        (lambda: Variant("cured"), "one of unpruned, pruned, instant, healed"),
+        (lambda: Variant("unpruned", Block(1, 1)), "no layers removed"),
+    ],
+)
+def test_bad_values_are_refused_in_one_sentence(make, sentence):
+    with pytest.raises(SpecError, match=sentence):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "where"), [([], [], None), ([1, 2], [1, 2], None), ([1, 2], [1, 3], 1), ([1], [1, 3], 1), ([1, 3], [], 0)]
+)
+def test_where_two_texts_part(a, b, where):
+    assert first_difference(a, b) == where
+
+
+def test_a_text_that_is_only_behind_has_not_parted_yet():
+    def text(tokens, complete):
+        return Writing(tokens, [], [], [], 4, 0.1, 0.2, ended=False, complete=complete)
+
+    def result(*writings):
+        return CompareResult(FULL, {}, 0.0, 0, False, "m", 6, 3, list(writings))
+
+    whole = text([5, 6, 7], True)
+    assert result(whole, text([5, 6], False)).parts_at(1) is None
+    assert result(whole, text([5, 6], True)).parts_at(1) == 2
+    assert result(whole, text([5, 9], False)).parts_at(1) == 1
+    assert result(whole, text([5, 9], False)).parts_at(0) is None
+    assert (whole.decode_rate, whole.prefill_rate(3)) == (pytest.approx(10), pytest.approx(30))
+    assert text([5], True).decode_rate is None
+
+
+@pytest.mark.starter
+@pytest.mark.parametrize(
+    "text", ["The capital", " of Île-de-France", "日本語の文\n\n\tand 🙂🙃 more", "a  b .  c , d 's", "<|im_start|>x", ""]
+)
+def test_pieces_joined_are_the_text(tokenizer, text):
+    ids = tokenizer(text).input_ids
+    pieces = prompts.split(tokenizer, ids)
+    assert len(pieces) == len(ids)
+    assert "".join(pieces) == text
+    assert "\ufffd" not in "".join(pieces)
+    grown, before = prompts.Pieces(tokenizer, tokenizer("Before").input_ids), []
+    for token in ids:
+        before.append(grown.add(token))
+    assert "".join(before) + grown.rest() == text
+
+
+@pytest.mark.starter
+def test_a_single_token_keeps_its_space(tokenizer):
+    (paris,) = tokenizer(" Paris").input_ids
+    assert prompts.alone(tokenizer, paris) == " Paris"
+    part_of_a_letter = tokenizer("🙂").input_ids[0]
+    assert prompts.alone(tokenizer, part_of_a_letter) == "\ufffd"
+
+
+def test_draws_follow_the_models_probabilities_at_every_temperature():
+    logits = torch.tensor([0.0, 1.0, -2.0, 0.5])
+    for temperature in (1.0, 0.5, 2.0):
+        chooser = writing.Chooser(temperature, 1)
+        drawn = torch.tensor([chooser.choose(logits) for _ in range(8000)]).bincount(minlength=4) / 8000
+        assert drawn.tolist() == pytest.approx((logits / temperature).softmax(-1).tolist(), abs=0.02)
+    assert {writing.Chooser(0.0, seed).choose(logits) for seed in range(20)} == {1}
+
+
+def test_models_that_nearly_agree_draw_the_same_token_with_one_seed():
+    logits = torch.randn(500, generator=torch.Generator().manual_seed(0))
+    near = logits + 0.01 * torch.randn(500, generator=torch.Generator().manual_seed(1))
+    one, other, independent = writing.Chooser(1.0, 3), writing.Chooser(1.0, 3), writing.Chooser(1.0, 4)
+    same = sum(one.choose(logits) == other.choose(near) for _ in range(200))
+    assert same > 180
+    assert sum(writing.Chooser(1.0, 3).choose(logits) == independent.choose(logits) for _ in range(200)) < 100
+
+
+def tokens(n: int, seed: int) -> list[int]:
+    return torch.randint(3, 300, (n,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2", "granite", "qwen2"])
+@pytest.mark.parametrize("block", [None, Block(1, 2)], ids=["whole", "cut"])
+def test_written_tokens_and_their_surprise_are_those_of_whole_passes_without_a_cache(family, block):
+    decoder = architecture.find_decoder(build(family))
+    prompt = tokens(6, 0)
+    with pruning.without_block(decoder, block):
+        steps = list(writing.write(decoder, prompt, 10, writing.Chooser(0.0, 0)))
+        ids = list(prompt)
+        for step in steps:
+            with torch.inference_mode():
+                scores = decoder.model(torch.tensor([ids]), use_cache=False).logits[0, -1].float().log_softmax(-1)
+            assert step.token == scores.argmax().item()
+            assert step.surprise == pytest.approx(-scores[step.token].item(), abs=1e-4)
+            ids.append(step.token)
+        read = writing.surprises(decoder, prompt, ids[len(prompt) :])
+    assert read == pytest.approx([step.surprise for step in steps], abs=1e-4)
+    assert min(read) >= 0
+    assert writing.surprises(decoder, prompt, []) == []
+
+
+def test_surprise_is_the_same_when_the_head_takes_one_state_at_a_time(monkeypatch):
+    decoder = architecture.find_decoder(build("llama"))
+    prompt, written = tokens(4, 0), tokens(9, 1)
+    whole = writing.surprises(decoder, prompt, written)
+    monkeypatch.setattr(architecture, "_LOGITS_AT_ONCE", 1)
+    assert decoder.states_at_once == 1
+    assert writing.surprises(decoder, prompt, written) == pytest.approx(whole, abs=1e-5)
+
+
+def test_output_that_is_no_number_is_one_sentence():
+    decoder = architecture.find_decoder(build("llama"))
+    with torch.no_grad():
+        decoder.head.weight.fill_(float("nan"))
+    with pytest.raises(UnsupportedModelError, match="choose float32"):
+        next(writing.write(decoder, [5, 6], 3, writing.Chooser(0.0, 0)))
+
+
+@pytest.mark.parametrize(
+    ("piece", "shown"),
+    [
+        (" Paris", "Paris"), ("\n\n", "↵↵"), ("  ", "␣"), ("", "…"), ("<b>&", "&lt;b&gt;&amp;"), ("\x00\u202ex", "��x"),
+        (" internationalisation", "internat…"),
+    ],
+)  # fmt: skip
+def test_labels_of_tokens_are_one_line_without_markup(piece, shown):
+    assert prompt_figures.visible(piece, 9 if piece.startswith(" i") else None) == shown
+
+
+def test_variants_of_one_kind_are_numbered():
+    healed = Variant("healed", Block(1, 2), "a")
+    assert prompt_figures.names([Variant(), healed, healed, Variant("instant")]) == [
+        "unpruned", "healed 1", "healed 2", "instant heal"
+    ]  # fmt: skip
+
+
+def test_a_scattered_cut_is_framed_run_by_run():
+    assert prompt_figures._runs(range(6), LayerSet((1, 2, 4))) == [(1, 2), (4, 4)]
+    assert prompt_figures._runs([0, 3, 4], Block(1, 2)) == prompt_figures._runs(range(6), None) == []
