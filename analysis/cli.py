@@ -4,10 +4,12 @@ import argparse
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import NoReturn, cast
 
-from analysis import commands
+from analysis import commands, reproduce
 from analysis.errors import LayerscopeError, SpecError
+from analysis.job_table import KINDS
+from analysis.spec import Spec
 from analysis.specs import (
     DTYPES,
     METRICS,
@@ -50,6 +52,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def request(arguments: Sequence[str]) -> Spec:
+    """What these arguments ask for, without answering it.
+
+    Raises:
+        LayerscopeError: when they make no request.
+    """
+    return cast(Spec, commands.request(_parser().parse_args(arguments)))
+
+
+def command_line(spec: Spec) -> str:
+    """The line to paste into a shell that asks for `spec`: `request` makes the same request of it."""
+    return reproduce.command_line(spec, request)
+
+
 def _quiet_libraries() -> None:
     """Keep libraries' own bars and hints out of ours."""
     warnings.filterwarnings("ignore", module="transformers|peft|torch|bitsandbytes")
@@ -77,10 +93,13 @@ def _parser() -> argparse.ArgumentParser:
 
     def add(name: str, command: Callable[..., None], help: str, *, model: bool = True) -> argparse.ArgumentParser:
         sub = subcommands.add_parser(name, help=help, description=help)
-        sub.set_defaults(command=command)
+        sub.set_defaults(command=command, subcommand=name, set=[])
         sub.add_argument("--json", metavar="FILE", help="write JSON to FILE, or to standard output for -")
         if model:
             _add_model_options(sub, optional=name == "models")
+            sub.add_argument(
+                "--set", action="append", metavar="NAME=VALUE", help="any other field of the request: corpus.seed=3"
+            )
         return sub
 
     add("models", commands.models, "what a model is, and whether it fits this machine, before loading it")
@@ -115,13 +134,23 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--texts", metavar="wiki|c4|c4-train|FILE", help="healing text instead of the recipe's")
     sub.add_argument("--control", action="store_true", help="train the unpruned model the same way instead")
     sub.add_argument("--generate", action="store_true", help="also let the models write")
+    sub.add_argument("--seq-len", type=int, help="tokens of a training row")
     sub.add_argument("--detach", action="store_true", help="run it as a background job")
     sub.set_defaults(quantization=None)  # the recipe's own
     sub = add("export", commands.export, "save the cut model, or the recipe of the cut")
-    sub.add_argument("--block", metavar="START:SIZE", required=True)
+    sub.add_argument("--block", metavar="START:SIZE", required=True, help="layers to leave out: 11:5, or 3:1+7:2")
     sub.add_argument("--adapter", metavar="DIR", help="PEFT adapter to merge in")
-    sub.add_argument("--out", metavar="DIR", required=True)
+    where = sub.add_mutually_exclusive_group(required=True)
+    where.add_argument("--out", metavar="DIR", help="a new folder")
+    where.add_argument("--name", help="a new folder under exports/ in the cache, as the Export page makes it")
     sub.add_argument("--format", default="hf", help="hf or mergekit")
+    sub = add("report", commands.report, "all results of a model as one HTML page or a Markdown summary")
+    sub.add_argument("--block", metavar="START:SIZE", help="the cut to write of (default: the measured one of five layers)")
+    sub.add_argument("--out", metavar="FILE", required=True, help="ends in .html or .md")
+    sub.set_defaults(command_line=command_line)
+    sub = add("run", commands.run_any, "any request by its kind, from --set settings alone", model=False)
+    sub.add_argument("kind", choices=KINDS)
+    sub.add_argument("--set", action="append", metavar="NAME=VALUE", help="a field of the request: model.source=starter")
     sub = add("jobs", commands.jobs, "the background jobs", model=False)
     sub.add_argument("action", nargs="?", choices=("list", "show", "cancel", "resume"), default="list")
     sub.add_argument("id", nargs="?")

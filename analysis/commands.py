@@ -4,12 +4,17 @@ Experiments are imported when they are called, so that `jobs` and `--help` answe
 """
 
 import argparse
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from analysis import uncertainty
+from analysis import recipes, saved_recipes, settings, uncertainty
 from analysis.blocks import Block, parse_removal
 from analysis.errors import SpecError
+from analysis.export_specs import ExportSpec
+from analysis.job_table import KINDS
+from analysis.spec import Spec
 from analysis.specs import (
     BenchmarkSpec,
     CorpusSpec,
@@ -58,16 +63,118 @@ def _generation(options: argparse.Namespace) -> GenerationSpec | None:
     return GenerationSpec(seed=options.seed) if options.generate else None
 
 
+def _inspect_spec(options: argparse.Namespace) -> InspectSpec:
+    return InspectSpec(_model(options))
+
+
 def _distance_spec(options: argparse.Namespace) -> DistanceSpec:
     corpus = CorpusSpec(source=options.texts, n_texts=options.samples, seq_len=options.seq_len, seed=options.seed)
     return DistanceSpec(model=_model(options), corpus=corpus, metric=options.metric)
+
+
+def _damage_spec(options: argparse.Namespace) -> DamageSpec:
+    model = _model(options)
+    return DamageSpec(
+        model=model,
+        corpus=_corpus(options, default_damage_corpus()),
+        distances=DistanceSpec(model=model, metric=options.metric),
+        max_size=options.max_size,
+    )
+
+
+def _sweep_spec(options: argparse.Namespace) -> SweepSpec:
+    model = _model(options)
+    return SweepSpec(
+        model=model,
+        benchmark=_benchmark(options),
+        loss_corpus=_loss_corpus(options),
+        distances=DistanceSpec(model=model, metric=options.metric),
+        strategy=options.strategy,
+        max_n=options.max_n,
+        draw=options.draw,
+        blocks=tuple(parse_removal(block) for block in options.blocks.split(",") if block),
+        generation=_generation(options),
+    )
+
+
+def _evaluate_spec(options: argparse.Namespace) -> EvaluateSpec:
+    return EvaluateSpec(
+        model=_model(options),
+        block=None if options.block is None else parse_removal(options.block),
+        adapter=options.adapter,
+        benchmark=_benchmark(options),
+        loss_corpus=_loss_corpus(options),
+        generation=_generation(options),
+    )
+
+
+def _heal_spec(options: argparse.Namespace) -> HealSpec:
+    """The asked heal: a built-in or a saved recipe, with what the options change of it."""
+    model, block = _model(options), Block.parse(options.block)
+    wanted = {"steps": options.steps, "minutes": options.minutes, "seed": options.seed, "generation": _generation(options)}
+    overrides = {name: value for name, value in wanted.items() if value is not None}
+    settled = dict(settings.read(text) for text in options.set)
+    overrides |= {name: value for name, value in settled.items() if "." not in name and not isinstance(value, dict)}
+    if options.recipe in saved_recipes.names():
+        spec = recipes.like(saved_recipes.get(options.recipe), model=model, block=block, **overrides)
+        if options.quantization is not None:
+            spec = replace(spec, model=replace(spec.model, quantization=options.quantization))
+    else:
+        overrides |= {"quantization": options.quantization, "n_parameters": _size(options, model)}
+        spec = recipes.heal_spec(options.recipe, model=model, block=block, **overrides)
+    if options.seq_len is not None:
+        spec = replace(spec, corpus=replace(spec.corpus, seq_len=options.seq_len))
+    if options.texts is not None:
+        corpus = replace(spec.corpus, source=options.texts, identity="")
+        held_out = replace(spec.validation, source=recipes.held_out(options.texts), identity="")
+        spec = replace(spec, corpus=corpus, validation=held_out)
+    return replace(spec, control=True, instant=False, distill=0.0, junction=0.0) if options.control else spec
+
+
+def _size(options: argparse.Namespace, model: ModelSpec) -> int | None:
+    """Parameters of the model, where a recipe's own quantization depends on it."""
+    if options.quantization is not None:
+        return None
+    from analysis import models
+
+    return models.plan(model).facts.n_parameters
+
+
+def _export_spec(options: argparse.Namespace) -> ExportSpec:
+    return ExportSpec(parse_removal(options.block), options.name, _model(options), options.adapter)
+
+
+def _run_spec(options: argparse.Namespace) -> Spec:
+    return settings.built(KINDS[options.kind], options.set)
+
+
+_REQUESTS: dict[str, Callable[[argparse.Namespace], Spec]] = {
+    "models": _inspect_spec,
+    "distances": _distance_spec,
+    "damage": _damage_spec,
+    "sweep": _sweep_spec,
+    "evaluate": _evaluate_spec,
+    "heal": _heal_spec,
+    "export": _export_spec,
+    "run": _run_spec,
+}
+"""By subcommand, what its options ask for."""
+
+
+def request(options: argparse.Namespace) -> Any:
+    """The request of a subcommand that computes something, with its `--set` settings on top.
+
+    Raises:
+        LayerscopeError: when the options make no request.
+    """
+    return settings.applied(_REQUESTS[options.subcommand](options), options.set)
 
 
 def models(options: argparse.Namespace) -> None:
     """What a model is, and whether it fits."""
     from analysis import inspection
 
-    result = run(inspection.run, InspectSpec(_model(options)))
+    result = run(inspection.run, request(options))
     model = result.model
     lines = [
         f"{model.name}: {model.family}, {model.n_layers} layers, {model.n_parameters / 1e6:.1f} M parameters, of which "
@@ -85,7 +192,7 @@ def distances(options: argparse.Namespace) -> None:
     """The distance map."""
     from analysis import distance_map
 
-    result = run(distance_map.run, _distance_spec(options))
+    result = run(distance_map.run, request(options))
     lines = [
         f"{result.model.name}: {result.n_texts} texts, {result.n_tokens} tokens, {result.n_skipped} documents too short",
         "  n  distance  most similar block",
@@ -98,14 +205,7 @@ def damage(options: argparse.Namespace) -> None:
     """The damage map."""
     from analysis import damage, distance_map
 
-    model = _model(options)
-    spec = DamageSpec(
-        model=model,
-        corpus=_corpus(options, default_damage_corpus()),
-        distances=DistanceSpec(model=model, metric=options.metric),
-        max_size=options.max_size,
-    )
-    result = run(damage.run, spec)
+    result = run(damage.run, request(options))
     write(options, result.to_json(), damage_lines(result, run(distance_map.run, result.spec.distances).best))
 
 
@@ -113,19 +213,7 @@ def sweep(options: argparse.Namespace) -> None:
     """The curve."""
     from analysis import sweep
 
-    model = _model(options)
-    spec = SweepSpec(
-        model=model,
-        benchmark=_benchmark(options),
-        loss_corpus=_loss_corpus(options),
-        distances=DistanceSpec(model=model, metric=options.metric),
-        strategy=options.strategy,
-        max_n=options.max_n,
-        draw=options.draw,
-        blocks=tuple(parse_removal(block) for block in options.blocks.split(",") if block),
-        generation=_generation(options),
-    )
-    result = run(sweep.run, spec)
+    result = run(sweep.run, request(options))
     data = result.to_json()
     if not options.per_question:
         del data["questions"]
@@ -137,15 +225,7 @@ def evaluate(options: argparse.Namespace) -> None:
     """One model."""
     from analysis import evaluation
 
-    spec = EvaluateSpec(
-        model=_model(options),
-        block=None if options.block is None else parse_removal(options.block),
-        adapter=options.adapter,
-        benchmark=_benchmark(options),
-        loss_corpus=_loss_corpus(options),
-        generation=_generation(options),
-    )
-    result = run(evaluation.run, spec)
+    result = run(evaluation.run, request(options))
     data = result.to_json()
     data["points"] = [data.pop("point")]
     if not options.per_question:
@@ -153,33 +233,11 @@ def evaluate(options: argparse.Namespace) -> None:
     write(options, data, point_lines(result, [result.point]))
 
 
-def _heal_spec(options: argparse.Namespace) -> HealSpec:
-    """The asked heal: a built-in or a saved recipe, with what the options change of it."""
-    from analysis import models, recipes, saved_recipes
-
-    model, block = _model(options), Block.parse(options.block)
-    wanted = {"steps": options.steps, "minutes": options.minutes, "seed": options.seed, "generation": _generation(options)}
-    overrides = {name: value for name, value in wanted.items() if value is not None}
-    if options.recipe in saved_recipes.names():
-        spec = recipes.like(saved_recipes.get(options.recipe), model=model, block=block, **overrides)
-        if options.quantization is not None:
-            spec = replace(spec, model=replace(spec.model, quantization=options.quantization))
-    else:
-        size = models.plan(model).facts.n_parameters
-        overrides["quantization"] = options.quantization
-        spec = recipes.heal_spec(options.recipe, model=model, block=block, n_parameters=size, **overrides)
-    if options.texts is not None:
-        corpus = replace(spec.corpus, source=options.texts, identity="")
-        held_out = replace(spec.validation, source=recipes.held_out(options.texts), identity="")
-        spec = replace(spec, corpus=corpus, validation=held_out)
-    return replace(spec, control=True, instant=False, distill=0.0, junction=0.0) if options.control else spec
-
-
 def heal(options: argparse.Namespace) -> None:
     """Repair a cut model, here or as a job."""
     from analysis import jobs
 
-    spec = _heal_spec(options)
+    spec = request(options)
     if options.detach:
         job = jobs.submit(spec)
         jobs.ensure_worker()
@@ -202,12 +260,18 @@ def heal(options: argparse.Namespace) -> None:
 
 def export(options: argparse.Namespace) -> None:
     """Save what a cut leaves, or how to make it."""
-    from analysis import export
+    from analysis import export, exports
 
+    if options.name is not None:
+        if options.format != "hf":
+            raise SpecError(f"--name makes a model folder; write --out DIR to save the format {options.format}.")
+        made = run(export.run, request(options))
+        write(options, made.to_json(), [f"Written to {exports.folder(made.spec.name)}"])
+        return
     bar = Bar()
     folder = export.export(
         _model(options),
-        Block.parse(options.block),
+        parse_removal(options.block),
         Path(options.out),
         adapter=options.adapter,
         format=options.format,
@@ -215,6 +279,32 @@ def export(options: argparse.Namespace) -> None:
     )
     bar.close()
     write(options, {"out": str(folder)}, [f"Written to {folder}"])
+
+
+def report(options: argparse.Namespace) -> None:
+    """Everything that was measured of a model, in one file."""
+    from analysis import one_page, report, storage
+
+    out = Path(options.out)
+    if out.suffix not in (".html", ".md"):
+        raise SpecError(f"A report is written as .html or .md, and {out.name} is neither; name the file accordingly.")
+    cut = None if options.block is None else parse_removal(options.block)
+    document = report.of(_model(options), cut, options.command_line)
+    text = one_page.html(document) if out.suffix == ".html" else document.markdown()
+    storage.write_atomic(out, text.encode())
+    write(options, {"out": str(out), "sections": [section.title for section in document.sections]}, [f"Written to {out}"])
+
+
+def run_any(options: argparse.Namespace) -> None:
+    """Any request by its kind, for those without a subcommand of their own."""
+    import importlib
+
+    from analysis import models, worker
+
+    module, _, function = worker.RUNNERS[options.kind].partition(":")
+    runner = getattr(importlib.import_module(module), function)
+    result = run(lambda spec, report: runner(spec, report, load=models.load), request(options))
+    write(options, result.to_json(), [f"{options.kind} {result.spec.fingerprint()}: done in {result.wall_s:.1f} s"])
 
 
 def jobs(options: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from analysis import storage
 from analysis.errors import JobError, SpecError, StorageError
+from analysis.export_specs import ExportSpec
 from analysis.processes import Process
 from analysis.spec import Spec
 from analysis.specs import SPECS
@@ -28,6 +29,9 @@ QUEUED, RUNNING, DONE, FAILED, CANCELLED, INTERRUPTED = STATES = (
     "cancelled",
     "interrupted",
 )
+
+KINDS: dict[str, type[Spec]] = {**SPECS, ExportSpec.kind: ExportSpec}
+"""Every request that can be a job."""
 
 _LAYOUT = 1
 _BUSY_S = 10.0
@@ -96,7 +100,7 @@ class Job:
     id: str
     """Ten hexadecimal digits, made by us."""
     kind: str
-    """Which experiment: a key of `specs.SPECS`."""
+    """Which experiment: a key of `KINDS`."""
     spec: Spec
     """What is asked for."""
     state: str
@@ -249,7 +253,7 @@ def read(row: sqlite3.Row) -> Job:
     """
     try:
         columns = dict(row)
-        columns["spec"] = SPECS[columns["kind"]].from_json(json.loads(columns["spec"]))
+        columns["spec"] = KINDS[columns["kind"]].from_json(json.loads(columns["spec"]))
         columns["values"] = json.loads(columns["values"])
         columns["cancel_requested"] = columns["cancel_requested_at"] is not None
         del columns["number"], columns["fingerprint"]

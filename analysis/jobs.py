@@ -77,6 +77,7 @@ _TITLES = {
     "evaluate": "Evaluation",
     "heal": "Heal",
     "inspect": "Model check",
+    "export": "Export",
 }
 
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from analysis.blocks import Block
+from analysis.export_specs import ExportSpec
 from analysis.points import Answer, GenerationCheck, Lines, Point
 from analysis.result import Result
 from analysis.spec import Spec
@@ -325,7 +326,44 @@ class InspectResult(Result):
     """Sentences worth showing: quantization, a window shorter than asked, a family with caveats."""
 
 
+@dataclass(frozen=True)
+class ReloadCheck:
+    """How a saved folder, reloaded by plain transformers, compares with what it was made from, on a real text."""
+
+    dtype: str
+    """What both were computed in."""
+    n_tokens: int
+    """Tokens whose logits were compared."""
+    max_difference: float
+    """Largest absolute difference of a logit."""
+    relative_difference: float
+    """Root mean square of the difference over that of the logits, each less its token's mean."""
+    tolerance: float
+    """What `relative_difference` may be in this dtype."""
+    same_first: float
+    """Share of the tokens with the same most likely next token, in [0, 1]."""
+    merged: bool
+    """Whether an adapter was merged in: then the reference is the model with the adapter beside it."""
+
+
+@dataclass(frozen=True)
+class ExportResult(Result):
+    """An exported model folder."""
+
+    kind: ClassVar[str] = "export"
+    spec_type: ClassVar[type[Spec]] = ExportSpec
+
+    model: ModelFacts
+    """The model before the cut."""
+    n_layers: int
+    """Layers left."""
+    size_bytes: int
+    """Bytes of the folder."""
+    check: ReloadCheck
+
+
 RESULTS: dict[str, type[Result]] = {
-    cls.kind: cls for cls in (DistanceResult, DamageResult, SweepResult, EvaluateResult, HealResult, InspectResult)
+    cls.kind: cls
+    for cls in (DistanceResult, DamageResult, SweepResult, EvaluateResult, HealResult, InspectResult, ExportResult)
 }
 """Result dataclasses by kind."""

@@ -37,6 +37,7 @@ RUNNERS: Mapping[str, str] = {
     "evaluate": "analysis.evaluation:run",
     "heal": "analysis.healing:run",
     "inspect": "analysis.inspection:run",
+    "export": "analysis.export:run",
 }
 """Which function answers which kind of spec: `run(spec, on_progress, *, load) -> Result`, imported when first needed."""
 

@@ -14,7 +14,7 @@ from job_helpers import COMMAND, SCRIPT, end_worker, request, wait_for, wait_sta
 from analysis import job_table, jobs, processes, worker
 from analysis.errors import JobError
 from analysis.results import RESULTS
-from analysis.specs import SPECS, SweepSpec
+from analysis.specs import SweepSpec
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -302,7 +302,7 @@ def test_the_real_worker_starts_by_its_module_name_and_leaves_on_sigterm(cache):
 
 
 def test_every_kind_of_request_has_a_runner_and_a_title():
-    assert set(worker.RUNNERS) == set(SPECS) == set(RESULTS) == set(jobs._TITLES)
+    assert set(worker.RUNNERS) == set(job_table.KINDS) == set(RESULTS) == set(jobs._TITLES)
     for target in worker.RUNNERS.values():
         module, _, function = target.partition(":")
         assert callable(getattr(importlib.import_module(module), function))
