@@ -1,6 +1,7 @@
 """The command line: which subcommands there are and what options they take; `commands` answers them."""
 
 import argparse
+import functools
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -87,6 +88,7 @@ def _task(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+@functools.cache
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m analysis", description="Layerscope: how much of a model's depth does real work.")
     subcommands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)

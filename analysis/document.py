@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from plotly.graph_objs import Figure
 
-_SPECIAL = re.compile(r"([\\`*_\[\]{}#<>!|$~])")
+_SPECIAL = re.compile(r"([\\`*_\]#<>|$~])")
+"""A link needs its closing bracket: without it the opening one of "block [11, 16)" can stay as it is."""
 
 
 def text(content: str) -> str:

@@ -49,6 +49,8 @@ def of(
         for kind in ("distances", "sweep", "damage", "heal", "evaluate")
     )
     healed = [heal for heal in heals if heal.healed is not None]
+    if not (first or {}).get("sweep"):
+        sweeps = sorted(sweeps, key=lambda sweep: sweep.spec.strategy != "similarity")  # the paper's own curve is read first
     known: list[Any] = [*maps, *sweeps, *damages, *healed, *evaluations]
     if not known:
         raise SpecError(f"Nothing is stored of {model.source}: compute its distance map first, then write the report.")
@@ -114,14 +116,17 @@ def _cut(
     if maps and isinstance(cut, Block):
         row = cut.size - 1
         rows.append(["distance", f"{maps[0].mean[row][cut.start]:.4f} ± {maps[0].stderr[row][cut.start]:.4f}"])
-    points = [point for sweep in sweeps for point in sweep.points if point.block == cut][:1]
-    points += [heal.healed for heal in heals if heal.spec.block == cut and heal.healed][:1]
-    names = ["pruned"] * bool(points) + ["healed"]
     tables = [Table(["", "value"], rows)]
-    if points:
-        tables.append(
-            Table(list(model_card.COLUMNS), [model_card.row(name, p) for name, p in zip(names, points, strict=False)])
-        )
+    measured = [sweep for sweep in sweeps if any(point.block == cut for point in sweep.points)]
+    scores = [
+        model_card.row("pruned" if point.block else "unpruned", point)
+        for point in (measured[0].points if measured else ())
+        if point.block in (None, cut)
+    ]
+    scores += [
+        model_card.row(f"healed, {heal.spec.recipe}", heal.healed) for heal in heals if heal.spec.block == cut and heal.healed
+    ]
+    tables += [Table(list(model_card.COLUMNS), scores)] if scores else []
     strip = _picture(
         lambda dark: map_figures.layer_strip(facts.n_layers, cut, dark=dark), f"Layers of the model; removed: {cut.describe()}."
     )

@@ -18,6 +18,7 @@ def navigation() -> Page:
             st.Page("pages/model.py", title="Model", icon=":material/deployed_code:"),
             st.Page("pages/explore.py", title="Explore", icon=":material/grid_on:", default=True),
             st.Page("pages/heal.py", title="Heal", icon=":material/healing:"),
+            st.Page("pages/export.py", title="Export", icon=":material/ios_share:"),
             st.Page("pages/learn.py", title="Learn", icon=":material/school:"),
         ],
         position="top" if state.presenting() else "sidebar",
