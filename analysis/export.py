@@ -12,7 +12,19 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from analysis import architecture, corpora, cut_recipes, evaluation, exports, machine, model_card, models, pruning, storage
+from analysis import (
+    architecture,
+    corpora,
+    cut_recipes,
+    evaluation,
+    exports,
+    findings,
+    machine,
+    model_card,
+    models,
+    pruning,
+    storage,
+)
 from analysis.architecture import Decoder
 from analysis.blocks import Removal
 from analysis.errors import CorpusError, SpecError, UnsupportedModelError
@@ -151,7 +163,8 @@ def save(planned: Plan, block: Removal, out: Path, adapter: str | None, on_progr
         on_progress(Progress("loading it again", 0, 1))
         check = compare(folder, spec, texts, expected, merged=adapter is not None)
         found.append(check)
-        card = model_card.of(spec, planned.facts, block, adapter=adapter, check=check)
+        heal = None if adapter is None else findings.heal_of(spec, adapter)
+        card = model_card.of(spec, planned.facts, block, heal=heal, adapter=adapter, check=check)
         (folder / "README.md").write_text(card, encoding="utf-8")
         (folder / "layerscope.json").write_text(json.dumps(_provenance(spec, block, adapter, check), indent=1))
 

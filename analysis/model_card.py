@@ -12,7 +12,13 @@ from analysis.specs import BenchmarkSpec, CorpusSpec, ModelSpec
 
 
 def of(
-    model: ModelSpec, facts: ModelFacts, cut: Removal, *, adapter: str | None = None, check: ReloadCheck | None = None
+    model: ModelSpec,
+    facts: ModelFacts,
+    cut: Removal,
+    *,
+    heal: HealResult | None = None,
+    adapter: str | None = None,
+    check: ReloadCheck | None = None,
 ) -> str:
     """The README.md of a model folder.
 
@@ -20,10 +26,10 @@ def of(
         model: the model that was cut; its dtype is what is saved.
         facts: its size before the cut.
         cut: the removed layers.
+        heal: the heal of the cut, if there is one and it is known.
         adapter: folder of the adapter that was merged in.
         check: how the folder compared when it was loaded again; None for a card without a folder.
     """
-    heal = findings.heal_of(model, adapter) if adapter is not None else None
     scored = findings.scored(model, cut, heal)
     base = facts.name if model.source == "starter" else model.source
     parts = [
@@ -60,7 +66,7 @@ def _how(cut: Removal, heal: HealResult | None, adapter: str | None) -> str:
         f"Removed: {cut.describe()}. Method: Gromov et al., The Unreasonable Ineffectiveness of the Deeper Layers, "
         f"arXiv:2403.17887."
     )
-    if adapter is None:
+    if heal is None and adapter is None:
         return f"{said} It was not healed."
     if heal is None:
         return f"{said} A PEFT adapter was merged in; how it was trained is not recorded here."

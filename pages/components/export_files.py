@@ -39,7 +39,7 @@ def show(choice: Choice) -> None:
         _file(text, "recipe.json", "application/json", "json")
     with card:
         st.caption("Also written into every model folder, then with how the folder compared.")
-        text = model_card.of(choice.model, choice.facts, choice.cut, adapter=choice.heal.adapter if choice.heal else None)
+        text = model_card.of(choice.model, choice.facts, choice.cut, heal=choice.heal, adapter=choice.adapter)
         _file(text, "README.md", "text/markdown", "markdown")
 
 

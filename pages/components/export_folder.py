@@ -21,7 +21,7 @@ def request(choice: Choice, name: str = "", dtype: str = "") -> ExportSpec:
     Raises:
         SpecError: when the name is no plain name.
     """
-    usual = exports.suggested_name(choice.facts.name, choice.cut, healed=choice.heal is not None)
+    usual = exports.suggested_name(choice.facts.name, choice.cut, healed=choice.adapter is not None)
     model = replace(choice.model, identity="", quantization="none", dtype=dtype or choice.model.dtype)
     return ExportSpec(choice.cut, name or usual, model, choice.adapter)
 
