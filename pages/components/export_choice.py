@@ -112,6 +112,8 @@ def _heal(model: ModelSpec, cut: Removal) -> HealResult | None:
 
 
 def _name(heal: HealResult) -> str:
-    loss = f", loss {words.nats(heal.healed.loss)}" if heal.healed and heal.healed.loss is not None else ""
-    where = "" if has_adapter(heal) else " · adapter not on this machine"
-    return f"{heal.spec.recipe} ({words.heal_length(heal.spec)}{loss}){where}"
+    length = words.heal_length(heal.spec)
+    parts = [heal.spec.recipe, *([length] if length != heal.spec.recipe else [])]
+    if heal.healed and heal.healed.loss is not None:
+        parts.append(f"loss {words.nats(heal.healed.loss)}")
+    return " · ".join(parts if has_adapter(heal) else [*parts, "adapter not on this machine"])
