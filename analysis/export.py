@@ -147,6 +147,7 @@ def save(planned: Plan, block: Removal, out: Path, adapter: str | None, on_progr
     on_progress(Progress("reading a text with it", 0, 1))
     expected = logits(model, texts)
     if adapter is not None:
+        _part_head(model)
         model = model.merge_and_unload()
     on_progress(Progress("saving the model", 0, 1))
     _check_reloads(architecture.find_decoder(model))
@@ -171,6 +172,16 @@ def save(planned: Plan, block: Removal, out: Path, adapter: str | None, on_progr
     storage.write_folder(out, fill)
     on_progress(Progress("saving the model", 1, 1, f"Saved to {out}."))
     return found[0]
+
+
+def _part_head(model: Any) -> None:
+    """Give an adapted head weights of its own: merged into weights that it shares, its change would reach the embeddings."""
+    base = model.get_base_model()
+    layer = getattr(base.get_output_embeddings(), "base_layer", None)
+    if layer is not None and layer.weight is base.get_input_embeddings().weight:
+        layer.weight = torch.nn.Parameter(layer.weight.detach().clone(), requires_grad=False)
+        base.config.tie_word_embeddings = False
+        base.all_tied_weights_keys = {}
 
 
 @torch.inference_mode()

@@ -71,7 +71,7 @@ def _how(cut: Removal, heal: HealResult | None, adapter: str | None) -> str:
     if heal is None:
         return f"{said} A PEFT adapter was merged in; how it was trained is not recorded here."
     spec = heal.spec
-    trained = "without training" if not spec.steps else f"for {spec.steps} optimizer steps"
+    trained = f"for {heal.total_steps} optimizer steps" if spec.trains else "without training"
     base = "an unquantized base" if spec.model.quantization == "none" else f"a base in {spec.model.quantization}"
     settings = {name: value for name, value in spec.to_json().items() if not isinstance(value, dict)}
     listed = ", ".join(f"{name} {value}" for name, value in settings.items())

@@ -124,7 +124,7 @@ def _cut(
         if point.block in (None, cut)
     ]
     scores += [
-        model_card.row(f"healed, {heal.spec.recipe}", heal.healed) for heal in heals if heal.spec.block == cut and heal.healed
+        model_card.row(f"healed, {heal.spec.recipe}", heal.healed) for heal in heals if _is_of(heal, cut) and heal.healed
     ]
     tables += [Table(list(model_card.COLUMNS), scores)] if scores else []
     strip = _picture(
@@ -168,8 +168,9 @@ def _curves(
 ) -> Section:
     shown = sweeps[0]
     others = findings.curves_beside(shown, list(sweeps))
-    asked = [heal for heal in heals if heal.spec.benchmark == shown.spec.benchmark]
-    read = [heal for heal in heals if heal.spec.validation == shown.spec.loss_corpus]
+    of_cuts = [heal for heal in heals if not heal.spec.control]
+    asked = [heal for heal in of_cuts if heal.spec.benchmark == shown.spec.benchmark]
+    read = [heal for heal in of_cuts if heal.spec.validation == shown.spec.loss_corpus]
     same_text = [other for other in others if other.spec.loss_corpus == shown.spec.loss_corpus]
     n = cut.size if cut else None
     points = len(shown.points)
@@ -269,9 +270,10 @@ def _heals(heals: Sequence[HealResult], cut: Removal | None, command_line: Comma
     for heal in heals:
         for name, point in (("unpruned", heal.unpruned), ("pruned", heal.pruned), ("healed", heal.healed)):
             if point is not None:
-                head = [heal.spec.block.describe(), heal.spec.recipe, str(heal.spec.seed), name]
+                block = "none: a control" if heal.spec.control else heal.spec.block.describe()
+                head = [block, heal.spec.recipe, str(heal.spec.seed), name]
                 rows.append([*head, *model_card.numbers(point)])
-    of_cut = [heal for heal in heals if heal.spec.block == cut] or list(heals)
+    of_cut = [heal for heal in heals if _is_of(heal, cut)] or list(heals)
     pictures = []
     for field, name in (("acc", "Accuracy"), ("loss", "Loss")):
         if of_cut[0].healed is not None and getattr(of_cut[0].healed, field) is not None:
@@ -284,6 +286,11 @@ def _heals(heals: Sequence[HealResult], cut: Removal | None, command_line: Comma
         [command_line(heal.spec) for heal in heals],
         [_record(heal, f"Heal of {heal.spec.block.describe()}, {heal.spec.recipe}") for heal in heals],
     )
+
+
+def _is_of(heal: HealResult, cut: Removal | None) -> bool:
+    """Whether the cut is what was healed; a control trains the unpruned model."""
+    return heal.spec.block == cut and not heal.spec.control
 
 
 def _comparison(heal: HealResult, field: str, name: str) -> Picture:

@@ -101,7 +101,7 @@ def adapter(spec):
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=0.3)
-    adapters.save(model, heal, base="tiny", steps_done=1)
+    adapters.save(model, heal, base="tiny", steps_done=1, key=heal.fingerprint())
     return adapters.relative(heal.fingerprint())
 
 
@@ -132,6 +132,28 @@ def test_a_merged_adapter_says_what_the_model_with_it_said(spec, adapter, dtype,
     other = transformers.AutoModelForCausalLM.from_pretrained(exports.folder("bare"), dtype="auto")
     assert bare.check.relative_difference == 0, "nothing is merged, and saving rounds nothing"
     assert (saved(ids).logits - other(ids).logits).abs().max() > 0.1, "this adapter matters"
+
+
+def test_an_adapted_head_is_parted_from_the_embeddings_it_shares_weights_with(tiny_folder):
+    model = ModelSpec(str(tiny_folder("gemma2")), dtype="float32", device="cpu")
+    loaded = models.load(model)
+    assert loaded.model.config.tie_word_embeddings
+    pruning.cut(loaded.decoder, BLOCK)
+    heal = HealSpec(BLOCK, model, method="partial", last_layers=1)
+    healed = adapters.attach(loaded.decoder, heal, 0)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in healed.parameters():
+            if parameter.requires_grad:
+                parameter.normal_(std=0.05)
+    adapters.save(healed, heal, base="tiny", steps_done=1, key=heal.fingerprint())
+    result = export.run(ExportSpec(BLOCK, "parted", model, adapters.relative(heal.fingerprint())))
+    saved = transformers.AutoModelForCausalLM.from_pretrained(exports.folder("parted"))
+    assert not saved.config.tie_word_embeddings
+    embeddings = models.load(model).model.get_input_embeddings().weight
+    assert torch.equal(saved.get_input_embeddings().weight, embeddings), "the head's change did not reach them"
+    assert not torch.equal(saved.get_output_embeddings().weight, embeddings)
+    assert result.check.relative_difference < 1e-4
 
 
 def test_a_merge_that_went_wrong_leaves_no_folder(spec, adapter, monkeypatch, cache):

@@ -82,9 +82,10 @@ def test_a_heal_says_the_numbers_that_its_recipe_does_not():
     assert cli.command_line(HEAL).split()[3:] == [
         "heal", "starter", "--dtype", "float32", "--device", "cpu", "--quantization", "none", "--block", "11:5",
     ]  # fmt: skip
-    assert "--block 11:5 --seed 4 --steps 7 --set learning_rate=1e-05 --set warmup_steps=5 --set r=8" in cli.command_line(
-        REQUESTS["changed heal"]
-    )
+    line = cli.command_line(REQUESTS["changed heal"])
+    assert "--block 11:5 --seed 4 --steps 7 " in line
+    assert "--set learning_rate=1e-05" in line
+    assert "--set r=8" in line
 
 
 def test_every_kind_can_be_asked_and_is_tried_here():
@@ -164,7 +165,7 @@ def test_every_field_of_every_request_can_be_set():
         for path, value in _leaves(spec):
             changed = not value if isinstance(value, bool) else (value or 0.5) / 2 if isinstance(value, float) else value
             changed = changed + 1 if type(value) is int else changed
-            if changed != value:
+            if changed != value and path != "control":  # only the unpruned model is trained alone
                 assert settings.applied(spec, [settings.write(path, changed)]).fingerprint() != spec.fingerprint()
 
 
