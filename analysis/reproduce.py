@@ -31,7 +31,7 @@ _ROUNDS = 5
 """A setting may change what another one is by default: after a few rounds every one is said."""
 
 
-_NAMED = {"heal": {"steps": "--steps", "corpus.seq_len": "--seq-len"}}
+_NAMED = {"heal": {"steps": "--steps", "minutes": "--minutes", "corpus.seq_len": "--seq-len"}}
 """By kind, fields with an option of their own and no fixed default: said first, since other defaults follow from them."""
 
 
@@ -56,7 +56,7 @@ def arguments(spec: Spec, parse: Parse) -> list[str]:
     words = write(wanted)
     for _ in range(_ROUNDS):
         missing = [settings.read(setting) for setting in settings.differences(parse(words), wanted)]
-        named = [(name, value) for name, value in missing if name in _NAMED.get(spec.kind, {})]
+        named = [(name, value) for name, value in missing if value is not None and name in _NAMED.get(spec.kind, {})]
         for name, value in named:
             words += _option(_NAMED[spec.kind][name], value)
         for name, value in missing if not named else ():
@@ -198,6 +198,8 @@ def _heal(spec: HealSpec) -> list[str]:
         "heal",
         *_model(spec.model, quantization=None),
         *_cut(spec.block),
+        *(["--control"] if spec.control else []),
+        *(["--generate"] if spec.generation else []),
         *_option("--recipe", name if name in recipes.NAMES else "quick", "quick"),
         *_option("--seed", spec.seed, 0),
     ]
