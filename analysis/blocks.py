@@ -150,3 +150,9 @@ def parse_removal(text: str) -> Removal:
     if len(set(layers)) != len(layers):
         raise BlockRangeError(f"The parts of the cut {text!r} share a layer; name every layer once.")
     return removal(layers)
+
+
+def written(cut: Removal) -> str:
+    """The inverse of `parse_removal`: "11:5", "3:1+7:2"."""
+    runs = [cut] if isinstance(cut, Block) else cut.blocks
+    return "+".join(f"{run.start}:{run.size}" for run in runs)

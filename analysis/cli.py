@@ -1,17 +1,20 @@
 """The command line: which subcommands there are and what options they take; `commands` answers them."""
 
 import argparse
+import functools
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import NoReturn, cast
 
-from analysis import commands, job_commands, prompt_commands
+from analysis import commands, job_commands, prompt_commands, reproduce, requests
 from analysis.errors import LayerscopeError, SpecError
 from analysis.model_spec import DTYPES, QUANTIZATIONS
+from analysis.spec import Spec
 from analysis.specs import (
     METRICS,
     PROTOCOLS,
+    SPECS,
     STRATEGIES,
     TASKS,
     BenchmarkSpec,
@@ -50,6 +53,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def request(arguments: Sequence[str]) -> Spec:
+    """What these arguments ask for, without answering it.
+
+    Raises:
+        LayerscopeError: when they make no request.
+    """
+    return cast(Spec, requests.request(_parser().parse_args(arguments)))
+
+
+def command_line(spec: Spec) -> str:
+    """The line to paste into a shell that asks for `spec`: `request` makes the same request of it."""
+    return reproduce.command_line(spec, request)
+
+
 def _quiet_libraries() -> None:
     """Keep libraries' own bars and hints out of ours."""
     warnings.filterwarnings("ignore", module="transformers|peft|torch|bitsandbytes")
@@ -78,16 +95,20 @@ def _numbers(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"numbers are written 0,5,10, not {text!r}") from error
 
 
+@functools.cache
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m analysis", description="Layerscope: how much of a model's depth does real work.")
     subcommands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
     def add(name: str, command: Callable[..., None], help: str, *, model: bool = True) -> argparse.ArgumentParser:
         sub = subcommands.add_parser(name, help=help, description=help)
-        sub.set_defaults(command=command)
+        sub.set_defaults(command=command, subcommand=name, set=[])
         sub.add_argument("--json", metavar="FILE", help="write JSON to FILE, or to standard output for -")
         if model:
             _add_model_options(sub, optional=name == "models")
+            sub.add_argument(
+                "--set", action="append", metavar="NAME=VALUE", help="any other field of the request: corpus.seed=3"
+            )
         return sub
 
     add("models", commands.models, "what a model is, and whether it fits this machine, before loading it")
@@ -129,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--texts", metavar="wiki|c4|c4-train|FILE", help="healing text instead of the recipe's")
     sub.add_argument("--control", action="store_true", help="train the unpruned model the same way instead")
     sub.add_argument("--generate", action="store_true", help="also let the models write")
+    sub.add_argument("--seq-len", type=int, help="tokens of a training row")
     sub.add_argument("--detach", action="store_true", help="run it as a background job")
     sub.set_defaults(quantization=None)  # the recipe's own
     sub = add("compare", prompt_commands.compare, "a prompt through the unpruned, the cut and the healed model")
@@ -140,10 +162,19 @@ def _parser() -> argparse.ArgumentParser:
     _add_prompt_options(sub)
     sub.add_argument("--token", type=int, metavar="K", help="whose next token is guessed, from 1 (default: the last one)")
     sub = add("export", commands.export, "save the cut model, or the recipe of the cut")
-    sub.add_argument("--block", metavar="START:SIZE", required=True)
+    sub.add_argument("--block", metavar="START:SIZE", required=True, help="layers to leave out: 11:5, or 3:1+7:2")
     sub.add_argument("--adapter", metavar="DIR", help="PEFT adapter to merge in")
-    sub.add_argument("--out", metavar="DIR", required=True)
+    where = sub.add_mutually_exclusive_group(required=True)
+    where.add_argument("--out", metavar="DIR", help="a new folder")
+    where.add_argument("--name", help="a new folder under exports/ in the cache, as the Export page makes it")
     sub.add_argument("--format", default="hf", help="hf or mergekit")
+    sub = add("report", commands.report, "all results of a model as one HTML page or a Markdown summary")
+    sub.add_argument("--block", metavar="START:SIZE", help="the cut to write of (default: the measured one of five layers)")
+    sub.add_argument("--out", metavar="FILE", required=True, help="ends in .html or .md")
+    sub.set_defaults(command_line=command_line)
+    sub = add("run", commands.run_any, "any request by its kind, from --set settings alone", model=False)
+    sub.add_argument("kind", choices=SPECS)
+    sub.add_argument("--set", action="append", metavar="NAME=VALUE", help="a field of the request: model.source=starter")
     sub = add("jobs", job_commands.run, "the background jobs", model=False)
     sub.add_argument("action", nargs="?", choices=job_commands.ACTIONS, default="list")
     sub.add_argument("id", nargs="?", help="a job; for auto-resume: on or off")

@@ -1,74 +1,23 @@
-"""One function for each subcommand: parsed options in, a spec, the same experiment as the dashboard runs, a table out.
+"""One function for each subcommand: the request of its options, the same experiment as the dashboard runs, a table out.
 
 Experiments are imported when they are called, so that `jobs` and `--help` answer without loading torch.
 """
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 from analysis import uncertainty
-from analysis.blocks import Block, parse_removal
-from analysis.specs import (
-    BenchmarkSpec,
-    CorpusSpec,
-    DamageSpec,
-    DistanceSpec,
-    EvaluateSpec,
-    GenerationSpec,
-    HealSpec,
-    InspectSpec,
-    ModelSpec,
-    SpeedSpec,
-    SweepSpec,
-    default_damage_corpus,
-    default_loss_corpus,
-)
+from analysis.blocks import parse_removal
+from analysis.errors import SpecError
+from analysis.requests import model_spec, request
 from analysis.terminal import Bar, damage_lines, point_lines, run, speed_lines, write
-
-
-def model_spec(options: argparse.Namespace) -> ModelSpec:
-    """The model that the options name."""
-    return ModelSpec(
-        source=options.model,
-        revision=options.revision,
-        dtype=options.dtype,
-        device=options.device,
-        quantization=options.quantization or "none",
-    )
-
-
-def _benchmark(options: argparse.Namespace) -> BenchmarkSpec:
-    subset = tuple(name for name in options.subset.split(",") if name)
-    asked = BenchmarkSpec(options.task, options.limit or None, options.shots, options.seed)
-    return replace(asked, subset=subset, protocol=options.protocol)
-
-
-def _corpus(options: argparse.Namespace, default: CorpusSpec) -> CorpusSpec:
-    """The asked texts; of the default source only its held-out part."""
-    source = options.texts or default.source
-    split = default.split if source == default.source else "all"
-    return replace(default, source=source, split=split, n_texts=options.samples, seq_len=options.seq_len, seed=options.seed)
-
-
-def _loss_corpus(options: argparse.Namespace) -> CorpusSpec | None:
-    return None if options.texts == "none" else _corpus(options, default_loss_corpus())
-
-
-def _generation(options: argparse.Namespace) -> GenerationSpec | None:
-    return GenerationSpec(seed=options.seed) if options.generate else None
-
-
-def _distance_spec(options: argparse.Namespace) -> DistanceSpec:
-    corpus = CorpusSpec(source=options.texts, n_texts=options.samples, seq_len=options.seq_len, seed=options.seed)
-    return DistanceSpec(model=model_spec(options), corpus=corpus, metric=options.metric)
 
 
 def models(options: argparse.Namespace) -> None:
     """What a model is, and whether it fits."""
     from analysis import inspection
 
-    result = run(inspection.run, InspectSpec(model_spec(options)))
+    result = run(inspection.run, request(options))
     model = result.model
     lines = [
         f"{model.name}: {model.family}, {model.n_layers} layers, {model.n_parameters / 1e6:.1f} M parameters, of which "
@@ -86,7 +35,7 @@ def distances(options: argparse.Namespace) -> None:
     """The distance map."""
     from analysis import distance_map
 
-    result = run(distance_map.run, _distance_spec(options))
+    result = run(distance_map.run, request(options))
     lines = [
         f"{result.model.name}: {result.n_texts} texts, {result.n_tokens} tokens, {result.n_skipped} documents too short",
         "  n  distance  most similar block",
@@ -99,14 +48,7 @@ def damage(options: argparse.Namespace) -> None:
     """The damage map."""
     from analysis import damage, distance_map
 
-    model = model_spec(options)
-    spec = DamageSpec(
-        model=model,
-        corpus=_corpus(options, default_damage_corpus()),
-        distances=DistanceSpec(model=model, metric=options.metric),
-        max_size=options.max_size,
-    )
-    result = run(damage.run, spec)
+    result = run(damage.run, request(options))
     write(options, result.to_json(), damage_lines(result, run(distance_map.run, result.spec.distances).best))
 
 
@@ -114,19 +56,7 @@ def sweep(options: argparse.Namespace) -> None:
     """The curve."""
     from analysis import sweep
 
-    model = model_spec(options)
-    spec = SweepSpec(
-        model=model,
-        benchmark=_benchmark(options),
-        loss_corpus=_loss_corpus(options),
-        distances=DistanceSpec(model=model, metric=options.metric),
-        strategy=options.strategy,
-        max_n=options.max_n,
-        draw=options.draw,
-        blocks=tuple(parse_removal(block) for block in options.blocks.split(",") if block),
-        generation=_generation(options),
-    )
-    result = run(sweep.run, spec)
+    result = run(sweep.run, request(options))
     data = result.to_json()
     if not options.per_question:
         del data["questions"]
@@ -138,15 +68,7 @@ def evaluate(options: argparse.Namespace) -> None:
     """One model."""
     from analysis import evaluation
 
-    spec = EvaluateSpec(
-        model=model_spec(options),
-        block=None if options.block is None else parse_removal(options.block),
-        adapter=options.adapter,
-        benchmark=_benchmark(options),
-        loss_corpus=_loss_corpus(options),
-        generation=_generation(options),
-    )
-    result = run(evaluation.run, spec)
+    result = run(evaluation.run, request(options))
     data = result.to_json()
     data["points"] = [data.pop("point")]
     if not options.per_question:
@@ -158,45 +80,15 @@ def speed(options: argparse.Namespace) -> None:
     """How fast it is without n layers."""
     from analysis import speed
 
-    spec = SpeedSpec(
-        model=model_spec(options),
-        ns=options.ns,
-        prompt_tokens=options.prompt_tokens,
-        new_tokens=options.new_tokens,
-        repeats=options.repeats,
-        seed=options.seed,
-    )
-    result = run(speed.run, spec)
+    result = run(speed.run, request(options))
     write(options, result.to_json(), speed_lines(result))
-
-
-def _heal_spec(options: argparse.Namespace) -> HealSpec:
-    """The asked heal: a built-in or a saved recipe, with what the options change of it."""
-    from analysis import models, recipes, saved_recipes
-
-    model, block = model_spec(options), Block.parse(options.block)
-    wanted = {"steps": options.steps, "minutes": options.minutes, "seed": options.seed, "generation": _generation(options)}
-    overrides = {name: value for name, value in wanted.items() if value is not None}
-    if options.recipe in saved_recipes.names():
-        spec = recipes.like(saved_recipes.get(options.recipe), model=model, block=block, **overrides)
-        if options.quantization is not None:
-            spec = replace(spec, model=replace(spec.model, quantization=options.quantization))
-    else:
-        size = models.plan(model).facts.n_parameters
-        overrides["quantization"] = options.quantization
-        spec = recipes.heal_spec(options.recipe, model=model, block=block, n_parameters=size, **overrides)
-    if options.texts is not None:
-        corpus = replace(spec.corpus, source=options.texts, identity="")
-        held_out = replace(spec.validation, source=recipes.held_out(options.texts), identity="")
-        spec = replace(spec, corpus=corpus, validation=held_out)
-    return replace(spec, control=True, instant=False, distill=0.0, junction=0.0) if options.control else spec
 
 
 def heal(options: argparse.Namespace) -> None:
     """Repair a cut model, here or as a job."""
     from analysis import jobs
 
-    spec = _heal_spec(options)
+    spec = request(options)
     if options.detach:
         job = jobs.submit(spec)
         jobs.ensure_worker()
@@ -219,12 +111,18 @@ def heal(options: argparse.Namespace) -> None:
 
 def export(options: argparse.Namespace) -> None:
     """Save what a cut leaves, or how to make it."""
-    from analysis import export
+    from analysis import export, exports
 
+    if options.name is not None:
+        if options.format != "hf":
+            raise SpecError(f"--name makes a model folder; write --out DIR to save the format {options.format}.")
+        made = run(export.run, request(options))
+        write(options, made.to_json(), [f"Written to {exports.folder(made.spec.name)}"])
+        return
     bar = Bar()
     folder = export.export(
         model_spec(options),
-        Block.parse(options.block),
+        parse_removal(options.block),
         Path(options.out),
         adapter=options.adapter,
         format=options.format,
@@ -232,3 +130,29 @@ def export(options: argparse.Namespace) -> None:
     )
     bar.close()
     write(options, {"out": str(folder)}, [f"Written to {folder}"])
+
+
+def report(options: argparse.Namespace) -> None:
+    """Everything that was measured of a model, in one file."""
+    from analysis import one_page, report, storage
+
+    out = Path(options.out)
+    if out.suffix not in (".html", ".md"):
+        raise SpecError(f"A report is written as .html or .md, and {out.name} is neither; name the file accordingly.")
+    cut = None if options.block is None else parse_removal(options.block)
+    document = report.of(model_spec(options), cut, options.command_line)
+    text = one_page.html(document) if out.suffix == ".html" else document.markdown()
+    storage.write_atomic(out, text.encode())
+    write(options, {"out": str(out), "sections": [section.title for section in document.sections]}, [f"Written to {out}"])
+
+
+def run_any(options: argparse.Namespace) -> None:
+    """Any request by its kind, for those without a subcommand of their own."""
+    import importlib
+
+    from analysis import models, worker
+
+    module, _, function = worker.RUNNERS[options.kind].partition(":")
+    runner = getattr(importlib.import_module(module), function)
+    result = run(lambda spec, report: runner(spec, report, load=models.load), request(options))
+    write(options, result.to_json(), [f"{options.kind} {result.spec.fingerprint()}: done in {result.wall_s:.1f} s"])

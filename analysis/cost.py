@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from analysis.blocks import Removal
-from analysis.results import LayerFacts, ModelFacts
+from analysis.model_facts import LayerFacts
+from analysis.results import ModelFacts
 
 DTYPE_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 PRECISIONS = ("float32", "bfloat16", "8bit", "4bit")

@@ -34,6 +34,10 @@ PATH = "#111417"
 """The path lies on the yellow cells of the map in both themes, so it is dark in both."""
 
 
+LEVEL_ENDS = (-1, 1_000_000)
+"""Where a horizontal across a whole chart begins and ends, beyond any number of layers or steps."""
+
+
 def palette(dark: bool) -> Palette:
     """The shades for a dark or a light page."""
     return DARK if dark else LIGHT

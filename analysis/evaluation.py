@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from safetensors import safe_open
+
 from analysis import adapters, benchmarks, corpora, machine, material, models, pruning, scores
 from analysis.architecture import find_decoder
 from analysis.blocks import Block, LayerSet, Removal
@@ -174,7 +176,7 @@ def with_adapter(loaded: LoadedModel, block: Removal | None, adapter: str) -> Lo
     Raises:
         RecipeError: when the folder is no PEFT adapter or does not fit the cut model.
     """
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict
 
     check_adapter(adapter, block)
     adapters.part_head(loaded.model, Path(adapter))
@@ -185,9 +187,22 @@ def with_adapter(loaded: LoadedModel, block: Removal | None, adapter: str) -> Lo
             # PEFT only warns when the adapter has no weights for some layer, and then leaves that layer unhealed.
             warnings.filterwarnings("error", message="Found missing adapter keys")
             model = PeftModel.from_pretrained(loaded.model, adapter).eval()
+        # Nor does it mind weights for layers that the cut model does not have.
+        left_over = _weight_names(Path(adapter)) - set(get_peft_model_state_dict(model))
+        if left_over:
+            raise ValueError(f"{len(left_over)} weights have no place")
     except (RuntimeError, ValueError, KeyError, UserWarning) as error:
         raise RecipeError(
             f"The adapter {adapter} does not fit this model without {block.describe() if block else 'any layer removed'}; "
             f"give the block that it was healed for."
         ) from error
     return replace(loaded, model=model, decoder=find_decoder(model))
+
+
+def _weight_names(adapter: Path) -> set[str]:
+    """Names of the weights in an adapter folder."""
+    file = adapter / "adapter_model.safetensors"
+    if not file.exists():
+        return set()
+    with safe_open(file, framework="pt") as weights:
+        return set(weights.keys())

@@ -7,7 +7,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from analysis.architecture import Decoder
-from analysis.results import LayerFacts
+from analysis.model_facts import LayerFacts
 
 _NF4_BLOCK = 64
 """Weights that share one scale."""

@@ -85,6 +85,7 @@ TITLES = {
     "speed": "Speed",
     "compare": "Comparison",
     "microscope": "Microscope",
+    "export": "Export",
 }
 
 

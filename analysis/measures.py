@@ -7,7 +7,7 @@ from typing import Any
 from plotly.graph_objs import Figure
 
 from analysis import uncertainty
-from analysis.drawing import Palette
+from analysis.drawing import LEVEL_ENDS, Palette
 from analysis.results import Lines, Point, SweepResult
 
 
@@ -94,7 +94,7 @@ def add_level(figure: Figure, name: str, level: float | None, colour: str, dash:
     if level is None:
         return
     figure.add_scatter(
-        x=[-1, 1_000_000],
+        x=LEVEL_ENDS,
         y=[level, level],
         mode="lines",
         name=name,

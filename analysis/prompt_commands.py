@@ -2,11 +2,9 @@
 
 import argparse
 
-from analysis.blocks import parse_removal
-from analysis.commands import model_spec
 from analysis.errors import SpecError
 from analysis.prompt_results import CompareResult, MicroscopeResult, Writing, mean_surprise
-from analysis.prompt_specs import CompareSpec, MicroscopeSpec, Variant
+from analysis.requests import request
 from analysis.terminal import run, write
 
 
@@ -14,22 +12,10 @@ def compare(options: argparse.Namespace) -> None:
     """The same prompt through the unpruned model, the cut one and the healed one."""
     from analysis import comparison
 
-    block = None if options.block is None else parse_removal(options.block)
-    variants = [Variant()]
-    if block is not None:
-        variants.append(Variant("pruned", block))
-    if options.adapter is not None:
-        variants.append(Variant("healed", block, options.adapter))
-    spec = CompareSpec(
-        model=model_spec(options),
-        prompt=options.prompt,
-        variants=tuple(variants),
-        max_new_tokens=options.tokens,
-        temperature=options.temperature,
-        seed=options.seed,
+    result = run(comparison.run, request(options))
+    write(
+        options, result.to_json(), [line for index in range(len(result.spec.variants)) for line in _text_lines(result, index)]
     )
-    result = run(comparison.run, spec)
-    write(options, result.to_json(), [line for index in range(len(variants)) for line in _text_lines(result, index)])
 
 
 def _text_lines(result: CompareResult, index: int) -> list[str]:
@@ -59,12 +45,7 @@ def microscope(options: argparse.Namespace) -> None:
     """What every layer does to the tokens of a prompt, and the next token that the model would guess after it."""
     from analysis import microscope
 
-    spec = MicroscopeSpec(
-        model=model_spec(options),
-        prompt=options.prompt,
-        block=None if options.block is None else parse_removal(options.block),
-    )
-    result = run(microscope.run, spec)
+    result = run(microscope.run, request(options))
     position = options.token - 1 if options.token else len(result.pieces) - 1
     if not 0 <= position < len(result.pieces):
         raise SpecError(f"Token {options.token} was asked for, but 1..{len(result.pieces)} were read; choose one of these.")

@@ -6,56 +6,14 @@ from typing import ClassVar
 import numpy as np
 
 from analysis.blocks import Block
+from analysis.export_specs import ExportSpec
+from analysis.model_facts import ModelFacts
 from analysis.points import Answer, GenerationCheck, Lines, Point
 from analysis.prompt_results import CompareResult, MicroscopeResult
 from analysis.result import Result
 from analysis.spec import Spec
 from analysis.specs import DamageSpec, DistanceSpec, EvaluateSpec, HealSpec, InspectSpec, SpeedSpec, SweepSpec
 from analysis.timings import SpeedLine, SpeedPoint
-
-
-@dataclass(frozen=True)
-class LayerFacts:
-    """What one decoder layer holds."""
-
-    other_parameters: int
-    """Parameters that stay in the dtype of the rest when layers are quantized: norms, biases, fused experts."""
-    int8_bytes: int
-    """Bytes of its matrices in 8 bits, with a float32 scale for each of their outputs."""
-    nf4_bytes: int
-    """Bytes of its matrices in NF4 with double quantization, scales and tables included."""
-    cache_width: int | None
-    """Elements of the keys and values that it keeps for each token; None where they are not kept token by token."""
-    cache_tokens: int | None
-    """The most tokens it keeps them of, one less than its sliding window; None for all."""
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """The size of a model, from its configuration."""
-
-    name: str
-    """Name to show: the hub id, the folder's name, or the starter model's name."""
-    family: str
-    """`model_type` of the configuration: llama, qwen3, gpt2 …"""
-    n_layers: int
-    hidden_size: int
-    vocab_size: int
-    layer_parameters: list[int]
-    """Parameters of each decoder layer."""
-    other_parameters: int
-    """Embeddings, final norm and head; tied weights counted once."""
-    bytes_per_parameter: float
-    """Bytes per decoder-layer weight in the dtype or quantization used."""
-    max_positions: int | None
-    """The model's window in tokens, if it states one."""
-    layers: list[LayerFacts] = field(default_factory=list)
-    """What each decoder layer holds; empty in results that are older than this field."""
-
-    @property
-    def n_parameters(self) -> int:
-        """All parameters, tied weights counted once."""
-        return sum(self.layer_parameters) + self.other_parameters
 
 
 @dataclass(frozen=True)
@@ -370,6 +328,42 @@ class SpeedResult(Result):
         return self.spec.batch_size * (self.spec.prompt_tokens if field == "prefill" else 1) / seconds
 
 
+@dataclass(frozen=True)
+class ReloadCheck:
+    """How a saved folder, reloaded by plain transformers, compares with what it was made from, on a real text."""
+
+    dtype: str
+    """What both were computed in."""
+    n_tokens: int
+    """Tokens whose logits were compared."""
+    max_difference: float
+    """Largest absolute difference of a logit."""
+    relative_difference: float
+    """Root mean square of the difference over that of the logits, each less its token's mean."""
+    tolerance: float
+    """What `relative_difference` may be in this dtype."""
+    same_first: float
+    """Share of the tokens with the same most likely next token, in [0, 1]."""
+    merged: bool
+    """Whether an adapter was merged in: then the reference is the model with the adapter beside it."""
+
+
+@dataclass(frozen=True)
+class ExportResult(Result):
+    """An exported model folder."""
+
+    kind: ClassVar[str] = "export"
+    spec_type: ClassVar[type[Spec]] = ExportSpec
+
+    model: ModelFacts
+    """The model before the cut."""
+    n_layers: int
+    """Layers left."""
+    size_bytes: int
+    """Bytes of the folder."""
+    check: ReloadCheck
+
+
 RESULTS: dict[str, type[Result]] = {
     cls.kind: cls
     for cls in (
@@ -382,6 +376,7 @@ RESULTS: dict[str, type[Result]] = {
         SpeedResult,
         CompareResult,
         MicroscopeResult,
+        ExportResult,
     )
 }
 """Result dataclasses by kind."""

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from analysis.blocks import Block, LayerSet
 from analysis.errors import BlockRangeError
+from analysis.export_specs import ExportSpec
 from analysis.model_spec import ModelSpec
 from analysis.prompt_specs import CompareSpec, MicroscopeSpec
 from analysis.spec import Spec, require
@@ -351,6 +352,7 @@ SPECS: dict[str, type[Spec]] = {
         SpeedSpec,
         CompareSpec,
         MicroscopeSpec,
+        ExportSpec,
     )
 }
 """The requests that `run` functions answer, by kind."""

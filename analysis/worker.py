@@ -42,6 +42,7 @@ RUNNERS: Mapping[str, str] = {
     "speed": "analysis.speed:run",
     "compare": "analysis.comparison:run",
     "microscope": "analysis.microscope:run",
+    "export": "analysis.export:run",
 }
 """Which function answers which kind of spec: `run(spec, on_progress, *, load) -> Result`, imported when first needed."""
 

@@ -6,6 +6,7 @@ from analysis import jobs
 from analysis.specs import STRATEGIES
 from pages.components import (
     asked_for,
+    command,
     compute,
     damage_view,
     data_tables,
@@ -66,6 +67,8 @@ with guard.errors_shown():
             [heal.result for heal in healed],
             damage.result if damage else None,
         )
+        shown = [found, *curves, *([damage] if damage else [])]
+        command.show([entry.result.spec for entry in shown])
         st.caption(words.provenance(found.result, sweep.result if sweep else None))
     else:
         compute.first_map()

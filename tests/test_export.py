@@ -8,11 +8,14 @@ import pytest
 import torch
 import transformers
 
-from analysis import export, models
-from analysis.blocks import Block
-from analysis.errors import BlockRangeError, SpecError, StorageError
+from analysis import adapters, export, exports, models, pruning, storage
+from analysis.blocks import Block, LayerSet
+from analysis.errors import BlockRangeError, RecipeError, SpecError, StorageError, UnsupportedModelError
+from analysis.export_specs import ExportSpec
+from analysis.progress import Cancelled
 from analysis.pruning import without_block
-from analysis.specs import ModelSpec
+from analysis.results import ExportResult
+from analysis.specs import HealSpec, ModelSpec
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -53,7 +56,6 @@ def test_mergekit_ranges_are_half_open(spec, tmp_path):
     assert "layer_range: [0, 2]" in text
     assert "layer_range: [5, 6]" in text
     assert "layers 2-4 (3 layers), block [2, 5) of 6 layers" in text
-    assert export.mergekit_recipe("m", Block(0, 2), 6, "bfloat16").count("layer_range") == 1
 
 
 def test_what_cannot_work_is_one_sentence(spec, tmp_path, monkeypatch):
@@ -82,3 +84,173 @@ def test_a_full_disk_while_saving_leaves_nothing(spec, tmp_path, monkeypatch):
     with pytest.raises(StorageError, match="no space left"):
         export.export(spec, Block(1, 1), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == []
+
+
+BLOCK = Block(2, 2)
+
+
+@pytest.fixture
+def adapter(spec):
+    """A random adapter of the cut tiny model, relative to the cache folder, that changes what the model says."""
+    loaded = models.load(spec)
+    pruning.cut(loaded.decoder, BLOCK)
+    heal = HealSpec(BLOCK, spec, r=4)
+    model = adapters.attach(loaded.decoder, heal, 0)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.3)
+    adapters.save(model, heal, base="tiny", steps_done=1, key=heal.fingerprint())
+    return adapters.relative(heal.fingerprint())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_merged_adapter_says_what_the_model_with_it_said(spec, adapter, dtype, cache):
+    model = ModelSpec(spec.source, dtype=dtype, device="cpu")
+    told = []
+    result = export.run(ExportSpec(BLOCK, "merged", model, adapter), told.append)
+    check = result.check
+    assert check.merged
+    assert check.dtype == dtype
+    assert 0 < check.relative_difference <= check.tolerance
+    assert check.max_difference > 0
+    folder = exports.folder("merged")
+    assert folder == cache / "exports" / "merged"
+    saved = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+    assert saved.dtype == getattr(torch, dtype)
+    assert result.size_bytes == sum(file.stat().st_size for file in folder.iterdir())
+    assert result.n_layers == 4
+    provenance = json.loads((folder / "layerscope.json").read_text())
+    assert provenance["check"]["max_difference"] == check.max_difference
+    assert provenance["adapter"] == adapter, "no path of this machine"
+    assert f"{check.max_difference:.3g}" in (folder / "README.md").read_text()
+    assert ExportResult.load(result.spec) == result
+    assert "loading it again" in [progress.phase for progress in told]
+    bare = export.run(ExportSpec(BLOCK, "bare", model))
+    ids = torch.arange(20, 40)[None]
+    other = transformers.AutoModelForCausalLM.from_pretrained(exports.folder("bare"), dtype="auto")
+    assert bare.check.relative_difference == 0, "nothing is merged, and saving rounds nothing"
+    assert (saved(ids).logits - other(ids).logits).abs().max() > 0.1, "this adapter matters"
+
+
+def test_an_adapted_head_is_parted_from_the_embeddings_it_shares_weights_with(tiny_folder):
+    model = ModelSpec(str(tiny_folder("gemma2")), dtype="float32", device="cpu")
+    loaded = models.load(model)
+    assert loaded.model.config.tie_word_embeddings
+    pruning.cut(loaded.decoder, BLOCK)
+    heal = HealSpec(BLOCK, model, method="partial", last_layers=1)
+    healed = adapters.attach(loaded.decoder, heal, 0)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in healed.parameters():
+            if parameter.requires_grad:
+                parameter.normal_(std=0.05)
+    adapters.save(healed, heal, base="tiny", steps_done=1, key=heal.fingerprint())
+    result = export.run(ExportSpec(BLOCK, "parted", model, adapters.relative(heal.fingerprint())))
+    saved = transformers.AutoModelForCausalLM.from_pretrained(exports.folder("parted"))
+    assert not saved.config.tie_word_embeddings
+    embeddings = models.load(model).model.get_input_embeddings().weight
+    assert torch.equal(saved.get_input_embeddings().weight, embeddings), "the head's change did not reach them"
+    assert not torch.equal(saved.get_output_embeddings().weight, embeddings)
+    assert result.check.relative_difference < 1e-4
+
+
+def test_a_merge_that_went_wrong_leaves_no_folder(spec, adapter, monkeypatch, cache):
+    from peft import LoraModel
+
+    monkeypatch.setattr(LoraModel, "merge_and_unload", lambda self: self.unload())
+    for dtype in ("float32", "bfloat16"):
+        with pytest.raises(UnsupportedModelError, match=r"answers otherwise than the model with its adapter.*was removed"):
+            export.run(ExportSpec(BLOCK, "wrong", ModelSpec(spec.source, dtype=dtype, device="cpu"), adapter))
+    assert list((cache / "exports").iterdir()) == []
+    assert ExportResult.all_current() == []
+
+
+def test_a_folder_that_does_not_load_again_is_removed(spec, monkeypatch, cache):
+    real = transformers.AutoModelForCausalLM.from_pretrained
+
+    def broken(folder, **options):
+        if "exports" in str(folder):
+            raise ValueError("of no use")
+        return real(folder, **options)
+
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", broken)
+    with pytest.raises(UnsupportedModelError, match="does not load in plain transformers"):
+        export.run(ExportSpec(BLOCK, "broken", spec))
+    assert list((cache / "exports").iterdir()) == []
+
+
+def test_weights_that_are_no_numbers_are_refused(spec, adapter, monkeypatch):
+    monkeypatch.setattr(export, "logits", lambda model, texts: torch.full((3, 5), float("nan")))
+    with pytest.raises(UnsupportedModelError, match="answers otherwise"):
+        export.run(ExportSpec(BLOCK, "nan", spec, adapter))
+
+
+def test_an_export_is_made_once_and_again_when_its_folder_is_gone(spec):
+    request = ExportSpec(LayerSet((1, 4)), "scattered", spec)
+    first = export.run(request)
+    assert export.run(request) == first
+    exports.delete("scattered")
+    assert export.run(request).check == first.check
+    assert exports.size_bytes("scattered") == first.size_bytes
+    with pytest.raises(SpecError, match="already exists and is not empty"):
+        export.run(ExportSpec(BLOCK, "scattered", spec))
+
+
+def test_a_cancelled_export_leaves_nothing(spec, cache):
+    def stop(progress):
+        if progress.phase == "loading it again":
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        export.run(ExportSpec(BLOCK, "stopped", spec), stop)
+    assert list((cache / "exports").iterdir()) == []
+
+
+def test_an_adapter_of_another_cut_is_one_sentence(spec, adapter):
+    with pytest.raises(RecipeError, match="give the cut that it was made for"):
+        export.run(ExportSpec(Block(0, 3), "other", spec, adapter))
+
+
+def test_the_disk_is_looked_at_before_anything_is_loaded(spec, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+    monkeypatch.setattr(models, "load", lambda *_: pytest.fail("loaded"))
+    with pytest.raises(StorageError, match="needs about"):
+        export.run(ExportSpec(BLOCK, "big", spec))
+
+
+@pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "a\\b", "/etc", "x" * 81, "a b", "-a", "a\n"])
+def test_an_export_has_a_plain_name(name):
+    with pytest.raises(SpecError, match="name of an export"):
+        ExportSpec(BLOCK, name)
+
+
+@pytest.mark.parametrize("name", ["", "..", ".", "a/b", "../models", "/etc"])
+def test_nothing_outside_of_the_exports_is_ever_deleted(name, cache):
+    with pytest.raises(SpecError, match="not the name of an export"):
+        exports.delete(name)
+    assert (cache / "models").exists()
+
+
+def test_a_link_out_of_the_exports_is_not_followed(cache, tmp_path):
+    (tmp_path / "precious").mkdir()
+    (cache / "exports").mkdir()
+    (cache / "exports" / "link").symlink_to(tmp_path / "precious")
+    with pytest.raises(SpecError, match="not the name of an export"):
+        exports.delete("link")
+    assert (tmp_path / "precious").exists()
+
+
+def test_names_say_what_was_done():
+    assert exports.suggested_name("SmolLM2-135M", Block(11, 5), healed=True) == "SmolLM2-135M-without-11-15-healed"
+    name = exports.suggested_name("my model: " + "x" * 200, LayerSet((3, 7, 8)), healed=False)
+    assert name.endswith("-without-3_7-8")
+    assert ExportSpec(BLOCK, name).name == name
+    assert ExportSpec(BLOCK, exports.suggested_name("...", LayerSet(tuple(range(0, 80, 2))), healed=True))
+
+
+def test_a_quantized_export_cannot_be_asked():
+    with pytest.raises(SpecError, match="rounding would be baked in"):
+        ExportSpec(BLOCK, "x", ModelSpec(quantization="4bit"))
+    assert storage.cache_dir()

@@ -1,4 +1,4 @@
-"""One chart with its toolbar, or one table with its download."""
+"""One chart with its downloads, or one table with its download."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -7,8 +7,12 @@ import pandas as pd
 import streamlit as st
 from plotly.graph_objs import Figure
 
-from analysis import drawing
+from analysis import drawing, figure_data
 from pages.components import presenter, state
+
+_FORMATS = {"png": "PNG", "svg": "SVG"}
+_SHARP = {"png": 2, "svg": 1}
+"""Pixels of an image per pixel of the page."""
 
 
 def show(
@@ -20,27 +24,63 @@ def show(
     toolbar: bool = True,
     on_select: Callable[[], None] | Literal["ignore"] = "ignore",
 ) -> None:
-    """Draw a figure in the page's fonts, with an image download in its toolbar.
+    """Draw a figure in the page's fonts, beside it its data as CSV, and in its toolbar a camera that saves PNG or SVG.
 
     Args:
         figure: the chart.
-        key: name of the element; the selection of a chart that can be clicked is in the session under it.
-        alt: what a screen reader says.
-        file_name: of the image, without ending.
-        toolbar: whether there is one.
+        key: of the chart: the selection of one that can be clicked is in the session under it, and the widgets beside it have
+            keys that begin with it.
+        alt: what it shows, for those who do not see it.
+        file_name: of downloads, without an ending.
+        toolbar: False for a strip that has nothing to download.
         on_select: called when a point is clicked.
     """
+    image = st.session_state.setdefault("image_format", "png")
     config = {
         "displaylogo": False,
         "displayModeBar": "hover" if toolbar else False,
         "modeBarButtonsToRemove": ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"],
-        "toImageButtonOptions": {"format": "svg", "filename": file_name},
+        "toImageButtonOptions": {"format": image, "filename": file_name, "scale": _SHARP[image]},
     }
     if state.presenting():
         figure = drawing.enlarged(figure, presenter.LARGER)
-    st.plotly_chart(
-        figure, key=key, alt=alt, config=config, width="stretch", on_select=on_select, selection_mode="points"
+
+    def draw() -> None:
+        st.plotly_chart(
+            figure, key=key, alt=alt, config=config, width="stretch", on_select=on_select, selection_mode="points"
+        )  # fmt: skip
+
+    if not toolbar:
+        draw()
+        return
+    with st.container(horizontal=True, gap=None, wrap=False, vertical_alignment="top"):
+        draw()
+        with st.popover(":material/download:", type="tertiary", help="Download this chart", key=f"{key}-download"):
+            _downloads(figure, key, file_name, image)
+
+
+def _downloads(figure: Figure, key: str, file_name: str, image: str) -> None:
+    # The CSV is made when it is asked for: a slider move must not wait for it.
+    st.download_button(
+        "Data as CSV", lambda: csv(figure), f"{file_name}.csv", "text/csv", key=f"{key}-data", on_click="ignore",
+        icon=":material/table:", width="stretch",
     )  # fmt: skip
+    widget = f"{key}-image"
+
+    def pick() -> None:
+        st.session_state["image_format"] = st.session_state[widget]
+
+    st.session_state[widget] = image
+    st.segmented_control(
+        "Image format", list(_FORMATS), format_func=_FORMATS.get, required=True, key=widget, on_change=pick, width="stretch",
+        help="For all charts.",
+    )  # fmt: skip
+    st.caption(f"The camera over the chart saves it as {_FORMATS[image]}.")
+
+
+def csv(figure: Figure) -> bytes:
+    """What a figure draws, with all digits."""
+    return pd.DataFrame(figure_data.rows(figure)).to_csv(index=False).encode()
 
 
 def table(rows: list[dict], *, key: str, alt: str, file_name: str, formats: dict[str, str] | None = None) -> None:

@@ -19,6 +19,7 @@ def navigation() -> Page:
             st.Page("pages/explore.py", title="Explore", icon=":material/grid_on:", default=True),
             st.Page("pages/heal.py", title="Heal", icon=":material/healing:"),
             st.Page("pages/compare.py", title="Compare", icon=":material/compare:"),
+            st.Page("pages/export.py", title="Export", icon=":material/ios_share:"),
             st.Page("pages/learn.py", title="Learn", icon=":material/school:"),
         ],
         position="top" if state.presenting() else "sidebar",

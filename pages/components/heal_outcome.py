@@ -4,7 +4,7 @@ import streamlit as st
 
 from analysis import heal_figures, storage
 from analysis.results import HealResult, Point
-from pages.components import chart, heal_live, heal_said, heal_writing, theme, words
+from pages.components import chart, command, heal_live, heal_said, heal_writing, theme, words
 
 
 def show(result: HealResult, control: HealResult | None = None) -> None:
@@ -28,6 +28,7 @@ def show(result: HealResult, control: HealResult | None = None) -> None:
     heal_writing.show(result)
     _adapter(result)
     st.caption(heal_said.provenance(result))
+    command.show([result.spec])
     with st.expander("Data behind the charts", icon=":material/table:"):
         rows = [{"step": s.step, "loss": s.loss, "learning_rate": s.learning_rate, "tokens_per_s": s.tokens_per_s,
                  "memory_bytes": s.memory_bytes} for s in result.steps]  # fmt: skip

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from analysis.blocks import Block, LayerSet, Removal, removal
+from analysis.model_facts import LayerFacts
 from analysis.results import (
     Answer,
     Best,
@@ -15,7 +16,6 @@ from analysis.results import (
     HealResult,
     HealStep,
     InspectResult,
-    LayerFacts,
     LeastDamage,
     Lines,
     ModelFacts,

@@ -1,0 +1,88 @@
+"""A document of headings, sentences, tables, charts and code, and its Markdown."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from plotly.graph_objs import Figure
+
+_SPECIAL = re.compile(r"([\\`*_\]#<>|$~])")
+"""A link needs its closing bracket: without it the opening one of "block [11, 16)" can stay as it is."""
+
+
+def text(content: str) -> str:
+    """Text that someone else wrote, so that Markdown shows it as it is, in one line."""
+    return _SPECIAL.sub(r"\\\1", " ".join(str(content).split()))
+
+
+def code(content: str) -> str:
+    """The same as code within a line, whatever backticks it has itself."""
+    plain = " ".join(str(content).split())
+    ticks = "`" * (1 + max((len(run) for run in re.findall("`+", plain)), default=0))
+    return f"{ticks}{plain}{ticks}" if len(ticks) == 1 else f"{ticks} {plain} {ticks}"
+
+
+def fenced(content: str, language: str = "") -> str:
+    """A block of code, whatever backticks it has itself."""
+    ticks = "`" * (1 + max((len(run) for run in re.findall("`+", content)), default=2))
+    return f"{ticks}{language}\n{content.rstrip()}\n{ticks}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of plain text."""
+
+    columns: list[str]
+    rows: list[list[str]]
+
+    def markdown(self) -> str:
+        """The table with its cells escaped."""
+        lines = [self.columns, ["---"] * len(self.columns), *self.rows]
+        return "\n".join(
+            f"| {' | '.join(cell if number == 1 else text(cell) for cell in line)} |" for number, line in enumerate(lines)
+        )
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A chart, in the shades of a light and of a dark page."""
+
+    light: Figure
+    dark: Figure
+    alt: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with what belongs to it."""
+
+    title: str
+    sentences: Sequence[str] = ()
+    pictures: Sequence[Picture] = ()
+    tables: Sequence[Table] = ()
+    commands: Sequence[str] = ()
+    """Command lines that make these results again."""
+    records: Sequence[tuple[str, str]] = ()
+    """Name and JSON of each request behind the section, with versions and counts."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """A title, what it is about in a few sentences, and sections."""
+
+    title: str
+    sentences: Sequence[str] = ()
+    sections: Sequence[Section] = field(default_factory=list)
+
+    def markdown(self) -> str:
+        """The document without its charts: tables have their numbers."""
+        parts = [f"# {text(self.title)}", *map(text, self.sentences)]
+        for section in self.sections:
+            parts += [f"## {text(section.title)}", *map(text, section.sentences)]
+            parts += [table.markdown() for table in section.tables]
+            parts += [fenced("\n".join(section.commands), "sh")] if section.commands else []
+        records = [(name, content) for section in self.sections for name, content in section.records]
+        parts += ["## Requests and versions"] if records else []
+        for name, content in records:
+            parts += [f"### {text(name)}", fenced(content, "json")]
+        return "\n\n".join(parts) + "\n"

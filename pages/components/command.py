@@ -1,0 +1,21 @@
+"""The command lines that make what is on the page again."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from analysis import cli
+from analysis.spec import Spec
+
+
+def show(specs: Sequence[Spec]) -> None:
+    """Draw a folded panel with one line for each request; a page has one of them."""
+    with st.expander("Command", icon=":material/terminal:"):
+        st.caption("What is on this page, from a terminal in the folder of this program: the same requests, the same results.")
+        st.code("\n".join(dict.fromkeys(line(spec) for spec in specs)), language="bash", wrap_lines=True)
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def line(spec: Spec) -> str:
+    """The command line of a request."""
+    return cli.command_line(spec)

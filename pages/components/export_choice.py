@@ -1,0 +1,119 @@
+"""What is taken away: a cut, and a heal of it or none."""
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from analysis import storage
+from analysis.blocks import Removal, parse_removal
+from analysis.errors import BlockRangeError
+from analysis.results import HealResult, ModelFacts
+from analysis.specs import STRATEGIES, ModelSpec
+from pages.components import cuts, damage_view, library, state, words
+from pages.components.library import Found
+
+_BARE = ""
+"""The choice of no heal."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A cut of the current model, healed or not."""
+
+    model: ModelSpec
+    """As a result of it says: concrete dtype and device."""
+    facts: ModelFacts
+    cut: Removal
+    heal: HealResult | None
+
+    @property
+    def adapter(self) -> str | None:
+        """The heal's adapter, relative to the cache folder, where it is on this machine."""
+        return self.heal.adapter if self.heal is not None and has_adapter(self.heal) else None
+
+
+def has_adapter(heal: HealResult) -> bool:
+    """Whether the heal's adapter is on this machine; that of a precomputed heal stayed where it was made."""
+    return bool(heal.adapter) and (storage.cache_dir() / str(heal.adapter) / "adapter_config.json").exists()
+
+
+def show(known: Found, model: ModelSpec) -> Choice | None:
+    """Draw the choice, beginning at the cut that Explore shows; None while there is none.
+
+    Args:
+        known: any result of the model.
+        model: the current model.
+    """
+    facts = known.result.model
+    cut = _cut(model, facts.n_layers)
+    if cut is None:
+        return None
+    st.markdown(f"Removes **{cut.describe()}**.")
+    return Choice(known.result.spec.model, facts, cut, _heal(model, cut))
+
+
+def _cut(model: ModelSpec, n_layers: int) -> Removal | None:
+    left, right = st.columns([2, 3])
+    st.session_state["export-n"] = max(1, min(state.chosen_n(), n_layers - 1))
+    n = left.number_input(
+        "Layers, n", 1, n_layers - 1, key="export-n", on_change=lambda: state.choose_n(st.session_state["export-n"])
+    )
+    st.session_state["export-strategy"] = state.strategy()
+    strategy = right.selectbox(
+        "Blocks chosen by", STRATEGIES, key="export-strategy", help=words.strategies_help(),
+        on_change=lambda: state.choose_strategy(st.session_state["export-strategy"]),
+    )  # fmt: skip
+    text = st.text_input(
+        "Or a cut of your own", key="export-cut", placeholder="11:5 or 3:1+7:2", persist_state="session",
+        help="START:SIZE counted from 0, parts joined by +. Empty for the cut above.",
+    )  # fmt: skip
+    if text.strip():
+        try:
+            cut = parse_removal(text.strip())
+            cut.check(n_layers)
+        except BlockRangeError as error:
+            st.error(words.plain(str(error)))
+            return None
+        return cut
+    return _shown_on_explore(model, int(n), strategy)
+
+
+def _shown_on_explore(model: ModelSpec, n: int, strategy: str) -> Removal | None:
+    maps = library.find("distances", model)
+    found = library.by_key("distances", state.shown_result("distances", [entry.key for entry in maps]))
+    if found is None:
+        st.info("Without a distance map there is no block to choose: write a cut of your own, or compute a map first.")
+        st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
+        return None
+    sweeps = [entry for entry in library.find("sweep", model) if entry.result.spec.strategy == strategy]
+    sweep = library.by_key("sweep", state.shown_result("sweep", [entry.key for entry in sweeps]))
+    damage = damage_view.find(found, model)
+    chosen = cuts.at(n, strategy, found.result, sweep.result if sweep else None, damage.result if damage else None)
+    if chosen.removed is None:
+        st.info(chosen.missing)
+    return chosen.removed
+
+
+def _heal(model: ModelSpec, cut: Removal) -> HealResult | None:
+    found = {
+        entry.key: entry.result
+        for entry in library.find("heal", model, any_precision=True)
+        if entry.result.healed is not None and entry.result.spec.block == cut and not entry.result.spec.control
+    }
+    if not found:
+        st.caption("This cut has not been healed. It can be taken away as it is, or healed first.")
+        st.page_link("pages/heal.py", label="Heal it", icon=":material/healing:")
+        return None
+    names = {key: _name(heal) for key, heal in found.items()} | {_BARE: "not healed"}
+    ready = [key for key, heal in found.items() if has_adapter(heal)]
+    usual = list(names).index(ready[0] if ready else _BARE)
+    key = st.selectbox("Healed by", list(names), usual, format_func=names.get, key=f"export-heal-{'-'.join(sorted(found))}")
+    return found.get(key)
+
+
+def _name(heal: HealResult) -> str:
+    length = words.heal_length(heal.spec)
+    parts = [heal.spec.recipe, *([length] if length != heal.spec.recipe else [])]
+    if heal.healed and heal.healed.loss is not None:
+        parts.append(f"loss {words.nats(heal.healed.loss)}")
+    return " · ".join(parts if has_adapter(heal) else [*parts, "adapter not on this machine"])

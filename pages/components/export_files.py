@@ -1,0 +1,106 @@
+"""What can be taken away at once: adapter, recipes, model card, report."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import streamlit as st
+
+from analysis import cli, cut_recipes, model_card, one_page, report, storage
+from analysis.results import HealResult
+from pages.components import command, export_folder, state, words
+from pages.components.export_choice import Choice
+
+_ZIP_BYTES = 200_000_000
+"""Adapters up to this size are offered as a download; larger ones are only on the disk."""
+
+
+def show(choice: Choice) -> None:
+    """Draw a tab for each file, shown before it is downloaded."""
+    names = ["mergekit", "llama.cpp", "Recipe", "Model card"]
+    tabs = st.tabs(["Adapter", *names] if choice.heal else names)
+    if choice.heal:
+        with tabs[0]:
+            _adapter(choice.heal, choice.adapter)
+    merge, llama, recipe, card = tabs[-4:]
+    base = choice.facts.name if choice.model.source == "starter" else choice.model.source
+    n_layers = choice.facts.n_layers
+    bare = " The heal is not in it." if choice.heal else ""
+    with merge:
+        st.caption(f"The same cut by mergekit.{bare}")
+        text = cut_recipes.mergekit(base, choice.cut, n_layers, choice.model.dtype)
+        _file(text, "mergekit.yaml", "application/yaml", "yaml")
+    with llama:
+        st.caption(f"The same cut of a GGUF file, while llama.cpp quantizes it.{bare}")
+        st.code(cut_recipes.llama_cpp(base, choice.cut), language="bash", wrap_lines=True)
+    with recipe:
+        st.caption("The cut, the heal's request and the command lines, as JSON.")
+        text = cut_recipes.recipe(choice.model, choice.cut, n_layers, choice.heal, commands(choice))
+        _file(text, "recipe.json", "application/json", "json")
+    with card:
+        st.caption("Also written into every model folder, then with how the folder compared.")
+        text = model_card.of(choice.model, choice.facts, choice.cut, heal=choice.heal, adapter=choice.adapter)
+        _file(text, "README.md", "text/markdown", "markdown")
+
+
+def commands(choice: Choice) -> list[str]:
+    """The command lines that make the choice: its heal, then its folder."""
+    heal = [command.line(choice.heal.spec)] if choice.heal else []
+    return [*heal, command.line(export_folder.request(choice))]
+
+
+def _file(text: str, name: str, mime: str, language: str) -> None:
+    st.code(text, language=language, height=260)
+    st.download_button(f"Download {name}", text, name, mime, key=f"take-{name}", on_click="ignore", icon=":material/download:")
+
+
+def _adapter(heal: HealResult, adapter: str | None) -> None:
+    if adapter is None:
+        st.caption("The adapter of this heal is not on this machine; start the same heal to make it.")
+        return
+    folder = storage.cache_dir() / adapter
+    st.caption(f"A standard PEFT folder; cut {heal.spec.block.describe()} out of the base model before it is put on.")
+    st.code(str(folder), language=None)
+    size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    if size <= _ZIP_BYTES:
+        st.download_button(
+            f"Download as ZIP ({words.size(size)})", lambda: zipped(folder), f"{folder.name}.zip", "application/zip",
+            key="take-adapter", on_click="ignore", icon=":material/folder_zip:",
+        )  # fmt: skip
+
+
+def zipped(folder: Path) -> bytes:
+    """The files of a folder as a ZIP; weights hardly get smaller, so nothing is compressed."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
+        for file in sorted(folder.iterdir()):
+            if file.is_file():
+                archive.write(file, f"{folder.name}/{file.name}")
+    return content.getvalue()
+
+
+def reports(choice: Choice) -> None:
+    """Draw the downloads of everything that was measured; both are written when they are asked for."""
+    st.markdown("**Report**")
+    st.caption(
+        "Everything that was measured of this model: maps, curves, heals, every number in a table, all requests and versions. "
+        "The page is one file that needs no network, and its charts stay interactive."
+    )
+    first = {kind: shown for kind in ("distances", "sweep", "damage") if (shown := state.shown_result(kind, _shown(kind)))}
+
+    def document():
+        return report.of(choice.model, choice.cut, cli.command_line, first)
+
+    with st.container(horizontal=True, gap="small"):
+        st.download_button(
+            "HTML page", lambda: one_page.html(document()).encode(), "layerscope-report.html", "text/html",
+            key="take-html", on_click="ignore", icon=":material/download:",
+        )  # fmt: skip
+        st.download_button(
+            "Markdown summary", lambda: document().markdown().encode(), "layerscope-report.md", "text/markdown",
+            key="take-markdown", on_click="ignore", icon=":material/download:",
+        )  # fmt: skip
+
+
+def _shown(kind: str) -> list[str]:
+    return st.session_state.get(f"shown_{kind}", [])

@@ -1,0 +1,51 @@
+"""Export: what to take away of a cut, healed or not."""
+
+import streamlit as st
+
+from analysis.specs import ModelSpec
+from pages.components import (
+    command,
+    export_choice,
+    export_files,
+    export_folder,
+    export_list,
+    frame,
+    guard,
+    header,
+    library,
+    state,
+)
+from pages.components.library import Found
+
+frame.require()
+
+
+def known(model: ModelSpec) -> Found | None:
+    """Any result of the model, which says what it is."""
+    kinds = ("distances", "sweep", "inspect", "heal")
+    return next((found[0] for kind in kinds if (found := library.find(kind, model, any_precision=True))), None)
+
+
+with guard.errors_shown():
+    header.show("Export", "What do I take with me?")
+    model = state.current_model()
+    found = known(model)
+    if found is None:
+        st.info("Nothing is known of this model yet: compute its distance map first, so that there is a cut to take away.")
+        st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
+        export_list.show(model)
+    else:
+        left, right = st.columns([4, 7], gap="medium")
+        with left, st.container(border=True):
+            choice = export_choice.show(found, model)
+        if choice is not None:
+            with left, st.container(border=True), guard.errors_shown():
+                export_files.reports(choice)
+            with right, st.container(border=True), guard.errors_shown():
+                export_folder.show(choice)
+            with right, guard.errors_shown():
+                export_list.show(model)
+                st.subheader("Recipes and files", anchor=False)
+                export_files.show(choice)
+                specs = [choice.heal.spec] if choice.heal else []
+                command.show([*specs, export_folder.request(choice)])

@@ -1,0 +1,69 @@
+"""Beside every chart its data and an image; on every page of results one panel with the command lines."""
+
+import io
+import json
+import shlex
+
+import fakes
+import pandas as pd
+import pytest
+
+from analysis import cli, figures, reproduce
+from pages.components import chart
+
+
+@pytest.fixture
+def results(ui_cache):
+    made = [fakes.distances(), fakes.sweep(), fakes.sweep(strategy="deepest"), fakes.damage(), fakes.heal()]
+    for result in made:
+        result.save()
+    return made
+
+
+def formats(at) -> set[str]:
+    """The image formats that the charts' cameras save."""
+    configs = [json.loads(item.proto.config) for item in at.get("plotly_chart")]
+    return {config["toImageButtonOptions"]["format"] for config in configs if config["displayModeBar"]}
+
+
+def test_every_chart_with_a_toolbar_offers_its_data(app, results):
+    at = app()
+    charts = [json.loads(item.proto.config) for item in at.get("plotly_chart")]
+    with_toolbar = [config for config in charts if config["displayModeBar"]]
+    offered = [item for item in at.get("download_button") if item.proto.label == "Data as CSV"]
+    assert len(offered) == len(with_toolbar) >= 5
+
+
+def test_the_image_format_is_one_choice_for_all_charts_and_pages(app, results):
+    at = app()
+    assert formats(at) == {"png"}
+    at.button_group(key="accuracy-image").set_value("svg").run()
+    assert formats(at) == {"svg"}
+    assert at.button_group(key="map-image").value == "svg"
+    at.switch_page("pages/heal.py").run()
+    assert formats(at) == {"svg"}
+
+
+def test_the_csv_opens_in_pandas_with_units_and_all_digits():
+    sweep = fakes.sweep()
+    frame = pd.read_csv(io.BytesIO(chart.csv(figures.loss_curve(sweep))))
+    drawn = frame[frame["curve"] == "pruned"]
+    assert drawn["loss, nats per token"].tolist() == [point.loss for point in sweep.points]
+    assert drawn["removed layers n"].tolist() == [point.n for point in sweep.points]
+
+
+def commands(at) -> list[str]:
+    panels = [item for item in at.expander if item.label == "Command"]
+    assert len(panels) == 1, "one place per page"
+    return panels[0].code[0].value.splitlines()
+
+
+def test_explore_says_how_its_map_curves_and_damage_are_made(app, results):
+    lines = commands(app())
+    wanted = [reproduce.asked(result.spec) for result in results[:4]]
+    assert [cli.request(shlex.split(line)[3:]) for line in lines] == wanted
+
+
+def test_heal_says_how_it_is_made(app, results):
+    (line,) = commands(app("pages/heal.py"))
+    assert cli.request(shlex.split(line)[3:]) == reproduce.asked(results[-1].spec)

@@ -1,0 +1,233 @@
+"""Export in every state: nothing known, a bare cut, a healed one, no room, made, deleted."""
+
+import io
+import json
+import shlex
+import zipfile
+from dataclasses import replace
+
+import fakes
+import pytest
+import yaml
+from seen import texts
+
+from analysis import cli, exports, jobs
+from analysis.blocks import Block, LayerSet
+from analysis.export_specs import ExportSpec
+from analysis.results import ExportResult, ReloadCheck
+from pages.components import export_files
+
+BEST = fakes.distances().best[4].block
+
+
+@pytest.fixture
+def known(ui_cache):
+    """A model with a map and a curve."""
+    fakes.distances().save()
+    fakes.sweep().save()
+
+
+@pytest.fixture
+def healed(known, ui_cache):
+    """The same with a heal of Explore's cut, its adapter on the disk."""
+    heal = fakes.heal()
+    heal = replace(heal, spec=replace(heal.spec, block=BEST))
+    heal.save()
+    folder = ui_cache / "adapters" / "abc"
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text("{}")
+    (folder / "adapter_model.safetensors").write_bytes(b"weights")
+    return heal
+
+
+def export_result(ui_cache, name="mine", block=BEST, made=True) -> ExportResult:
+    spec = ExportSpec(block, name, fakes.MODEL, "adapters/abc")
+    if made:
+        (ui_cache / "exports" / name).mkdir(parents=True)
+        (ui_cache / "exports" / name / "layerscope.json").write_text("{}")
+    check = ReloadCheck("bfloat16", 256, 0.125, 0.02, 0.1, 0.99, True)
+    result = ExportResult(
+        spec=spec, versions=fakes.VERSIONS, wall_s=3.0, n_tokens=512, complete=True, model=fakes.FACTS, n_layers=25,
+        size_bytes=233_000_000, check=check,
+    )  # fmt: skip
+    result.save()
+    return result
+
+
+def save_button(at):
+    return at.button(key="export-save")
+
+
+def name_input(at):
+    return next(item for item in at.text_input if item.label == "Name")
+
+
+def codes(at) -> str:
+    return "\n".join(item.value for item in at.code)
+
+
+def test_of_an_unknown_model_the_page_says_what_to_do_first(app):
+    at = app("pages/export.py")
+    assert "compute its distance map first" in texts(at)
+    assert [button.key for button in at.button] == ["all-jobs"]
+
+
+def test_the_cut_of_explore_is_the_one_to_take(app, known):
+    at = app("pages/export.py", n="5")
+    assert BEST.describe() in texts(at)
+    assert "This cut has not been healed" in texts(at)
+    assert name_input(at).value == f"SmolLM2-135M-Instruct-without-{BEST.start}-{BEST.stop - 1}"
+    save_button(at).click().run()
+    (made,) = jobs.active()
+    assert made.spec == ExportSpec(BEST, name_input(at).value, replace(fakes.MODEL, identity=""))
+    assert made.kind == "export"
+    assert "Next in the queue" in texts(at)
+    assert not at.exception
+
+
+def test_strategy_and_n_are_shared_with_explore(app, known):
+    at = app("pages/export.py", n="3", strategy="deepest")
+    assert Block(26, 3).describe() in texts(at)
+    at.number_input(key="export-n").set_value(4).run()
+    assert Block(25, 4).describe() in texts(at)
+    assert at.query_params["n"] in ("4", ["4"])
+
+
+def test_a_healed_cut_goes_with_its_adapter(app, healed):
+    at = app("pages/export.py", n="5")
+    assert name_input(at).value.endswith("-healed")
+    save_button(at).click().run()
+    (made,) = jobs.active()
+    assert made.spec.adapter == "adapters/abc"
+    assert made.spec.model.quantization == "none", "the base is never the quantized one"
+    assert "adapters/abc" in codes(at)
+
+
+def test_a_heal_can_be_left_out(app, healed):
+    at = app("pages/export.py", n="5")
+    choice = next(item for item in at.selectbox if item.label == "Healed by")
+    choice.set_value("").run()
+    save_button(at).click().run()
+    (made,) = jobs.active()
+    assert made.spec.adapter is None
+    assert not made.spec.name.endswith("-healed")
+
+
+def test_a_heal_whose_adapter_is_elsewhere_is_not_chosen_and_says_so(app, known, ui_cache):
+    heal = fakes.heal()
+    replace(heal, spec=replace(heal.spec, block=BEST), adapter=None).save()
+    at = app("pages/export.py", n="5")
+    choice = next(item for item in at.selectbox if item.label == "Healed by")
+    assert choice.value == ""
+    assert "adapter not on this machine" in choice.options[0]
+    choice.set_value(replace(heal.spec, block=BEST).fingerprint()).run()
+    assert "start the same heal on the Heal page" in texts(at)
+    assert not [item for item in at.button if item.key == "export-save"]
+    assert "| healed |" in codes(at), "its scores are in the card all the same"
+
+
+def test_a_cut_of_ones_own(app, known):
+    at = app("pages/export.py", n="5")
+    at.text_input(key="export-cut").set_value("3:1+7:2").run()
+    assert LayerSet((3, 7, 8)).describe() in texts(at)
+    save_button(at).click().run()
+    (made,) = jobs.active()
+    assert made.spec.block == LayerSet((3, 7, 8))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("eleven", "START:SIZE"), ("28:5", "must be 0..25"), ("[x](http://y)", "START:SIZE")]
+)
+def test_a_cut_that_cannot_be_is_one_sentence(app, known, text, said):
+    at = app("pages/export.py")
+    at.text_input(key="export-cut").set_value(text).run()
+    assert len(at.error) == 1
+    assert said in texts(at).replace("\\", "")
+    assert "[x](http" not in texts(at)
+    assert not at.exception
+
+
+@pytest.mark.parametrize("name", ["../models", "/etc/x", "a b", ".hidden", "a/b"])
+def test_no_path_can_be_typed(app, known, name):
+    at = app("pages/export.py")
+    name_input(at).set_value(name).run()
+    assert "name of an export" in texts(at)
+    assert not [item for item in at.button if item.key == "export-save"]
+    assert not jobs.active()
+
+
+def test_no_room_is_said_before_anything_is_done(app, known, monkeypatch):
+    monkeypatch.setattr(exports, "free_bytes", lambda at=None: 1000)
+    at = app("pages/export.py")
+    assert "does not fit on the disk" in texts(at)
+    assert save_button(at).disabled
+
+
+def test_the_size_goes_with_the_dtype(app, known):
+    at = app("pages/export.py", n="5")
+    kept = fakes.FACTS.n_parameters - 5 * fakes.FACTS.layer_parameters[0]
+    assert f"About {2 * kept / 1e6:.0f} MB" in texts(at)
+    at.selectbox(key="export-dtype").set_value("float32").run()
+    assert f"About {4 * kept / 1e6:.0f} MB" in texts(at)
+
+
+def test_what_was_made_is_listed_and_can_be_deleted(app, known, ui_cache):
+    export_result(ui_cache)
+    export_result(ui_cache, "gone", Block(1, 1), made=False)
+    at = app("pages/export.py")
+    assert "**mine**" in texts(at)
+    assert "gone" not in texts(at), "its folder was removed by hand"
+    assert "differ by at most 0.12" in texts(at)
+    assert str(exports.folder("mine")) in codes(at)
+    at.button(key="delete-now-mine").click().run()
+    assert not exports.folder("mine").exists()
+    assert "**mine**" not in texts(at)
+
+
+def test_deleting_what_is_gone_is_one_sentence(app, known, ui_cache):
+    export_result(ui_cache)
+    at = app("pages/export.py")
+    exports.delete("mine")
+    at.button(key="delete-now-mine").click().run()
+    assert any("no export 'mine' any more" in toast.value for toast in at.toast)
+    assert not at.exception
+
+
+def test_a_name_that_is_taken_cannot_be_saved_again(app, known, ui_cache):
+    name = name_input(app("pages/export.py", n="5")).value
+    export_result(ui_cache, name)
+    at = app("pages/export.py", n="5")
+    assert save_button(at).disabled
+    assert "folder of this name already" in texts(at)
+
+
+def test_every_file_is_shown_and_right(app, healed):
+    at = app("pages/export.py", n="5")
+    shown = [item.value for item in at.code]
+    recipe = json.loads(next(text for text in shown if text.startswith("{")))
+    assert recipe["removed"]["layers"] == list(BEST.layers)
+    assert recipe["heal"]["adapter"] == "adapters/abc"
+    merge = yaml.safe_load(next(text for text in shown if "merge_method" in text))
+    assert merge["slices"][0]["sources"][0]["layer_range"] == [0, BEST.start]
+    assert any(text.startswith(f"llama-quantize --prune-layers {','.join(map(str, BEST.layers))} ") for text in shown)
+    assert "does not know which licence" in codes(at)
+    assert sum("python -m analysis heal" in text for text in shown) == 2, "in the recipe and in the command panel"
+    for line in recipe["commands"]:
+        assert cli.request(shlex.split(line)[3:])
+    assert [item.proto.label for item in at.get("download_button")] == [
+        "HTML page", "Markdown summary", "Download as ZIP (9 B)", "Download mergekit.yaml", "Download recipe.json",
+        "Download README.md",
+    ]  # fmt: skip
+
+
+def test_the_zip_holds_the_adapter(healed, ui_cache):
+    archive = zipfile.ZipFile(io.BytesIO(export_files.zipped(ui_cache / "adapters" / "abc")))
+    assert archive.namelist() == ["abc/adapter_config.json", "abc/adapter_model.safetensors"]
+    assert archive.read("abc/adapter_model.safetensors") == b"weights"
+
+
+def test_a_failed_export_says_why(app, known, job):
+    job(ExportSpec(BEST, "x", fakes.MODEL), jobs.FAILED, "Export x", error="The saved model answers otherwise.")
+    at = app("pages/export.py")
+    assert "answers otherwise" in texts(at)
+    assert "Traceback" not in texts(at)

@@ -1,0 +1,49 @@
+"""A cut as other programs write it."""
+
+import json
+import shlex
+
+import pytest
+import yaml
+
+from analysis import cut_recipes
+from analysis.blocks import Block, LayerSet, parse_removal
+from analysis.specs import ModelSpec
+
+
+@pytest.mark.parametrize(
+    ("cut", "runs"),
+    [
+        (Block(2, 3), [(0, 2), (5, 6)]),
+        (Block(0, 2), [(2, 6)]),
+        (Block(4, 2), [(0, 4)]),
+        (LayerSet((1, 3)), [(0, 1), (2, 3), (4, 6)]),
+    ],
+)
+def test_a_mergekit_configuration_is_yaml_with_what_stays(cut, runs):
+    read = yaml.safe_load(cut_recipes.mergekit("me/model", cut, 6, "bfloat16"))
+    assert [slice_["sources"][0]["layer_range"] for slice_ in read["slices"]] == [list(run) for run in runs]
+    assert read["merge_method"] == "passthrough"
+    assert read["dtype"] == "bfloat16"
+    kept = [layer for begin, end in runs for layer in range(begin, end)]
+    assert sorted([*kept, *cut.layers]) == list(range(6))
+
+
+@pytest.mark.parametrize("name", ["a: b # c", 'quo"te', "line\nbreak: [1]", "- dash", "ünï"])
+def test_no_name_breaks_the_yaml(name):
+    read = yaml.safe_load(cut_recipes.mergekit(name, Block(1, 1), 3, "float32"))
+    assert read["slices"][0]["sources"][0]["model"] == name
+    assert set(read) == {"slices", "merge_method", "dtype"}
+
+
+def test_the_llama_cpp_line_names_every_layer():
+    words = shlex.split(cut_recipes.llama_cpp("/models/my model.gguf", LayerSet((3, 7, 8))))
+    assert words == ["llama-quantize", "--prune-layers", "3,7,8", "my model-f16.gguf", "my model-pruned-Q8_0.gguf", "Q8_0"]
+
+
+def test_the_recipe_is_json_that_says_the_cut():
+    read = json.loads(cut_recipes.recipe(ModelSpec(), Block(11, 5), 30, None, ["python -m analysis export"]))
+    assert parse_removal(read["removed"]["cut"]) == Block(11, 5)
+    assert read["removed"]["layers"] == [11, 12, 13, 14, 15]
+    assert ModelSpec.from_json(read["model"]) == ModelSpec()
+    assert read["heal"] is None

@@ -1,0 +1,236 @@
+"""The report: its numbers are the results', it fetches nothing, and no name in it can do harm."""
+
+import html
+import json
+import re
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "pages"))
+import browser
+import fakes
+
+from analysis import cli, model_card, one_page, report, storage
+from analysis.blocks import Block
+from analysis.document import Document, Section, Table, code, fenced, text
+from analysis.errors import BlockRangeError, SpecError
+from analysis.results import ReloadCheck
+from analysis.specs import BenchmarkSpec, ModelSpec
+
+EVIL = '<img src=x onerror="window.hit=1">](http://evil.example)|`</script><script>window.hit=1</script>'
+CUT = Block(11, 5)
+
+
+@pytest.fixture
+def stored(tmp_path, monkeypatch):
+    """A cache with a map, curves, a damage map and a heal, and no precomputed results."""
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(storage, "precomputed_dir", lambda: tmp_path / "precomputed")
+    results = [fakes.rich_distances(), fakes.sweep(writes=True, answers=True), fakes.sweep(strategy="deepest")]
+    results += [fakes.damage(), fakes.heal()]
+    for result in results:
+        result.save()
+    return results
+
+
+def make(cut=CUT):
+    return report.of(fakes.MODEL, cut, cli.command_line)
+
+
+def table(document: Document, section: str, number: int = 0) -> list[dict[str, str]]:
+    found = next(s for s in document.sections if s.title == section).tables[number]
+    return [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+
+
+class Cells(HTMLParser):
+    """All table rows of a page, and every attribute that could fetch something."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.rows, self.fetches, self._in_cell = [], [], False
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.fetches += [(tag, value) for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+            self._in_cell = True
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self._in_cell = False
+
+    def handle_data(self, data):
+        if self._in_cell:
+            self.rows[-1][-1] += data
+
+
+def test_the_numbers_are_those_of_the_results(stored):
+    maps, sweep, deepest, damage, heal = stored
+    document = make()
+    rows = table(document, "Distance of every block")
+    assert [row["distance ± se"] for row in rows] == [
+        f"{best.distance:.4f} ± {maps.stderr[best.n - 1][best.start]:.4f}" for best in maps.best
+    ]
+    rows = table(document, "Accuracy and loss")
+    for curve, name in ((sweep, "similarity"), (deepest, "deepest")):
+        mine = [row for row in rows if row["strategy"] == name]
+        assert [row["accuracy ± se"] for row in mine] == [f"{p.acc:.3f} ± {p.acc_stderr:.3f}" for p in curve.points]
+        assert [row["loss ± se"] for row in mine] == [f"{p.loss:.3f} ± {p.loss_stderr:.3f}" for p in curve.points]
+        assert {row["questions"] for row in mine} == {"100"}
+    rows = table(document, "What removing each block costs")
+    assert rows[4]["loss increase ± se, nats per token"] == f"{damage.best[4].increase:.4f} ± 0.0500"
+    rows = table(document, "Heals")
+    assert [row["model"] for row in rows] == ["unpruned", "pruned", "healed"]
+    assert rows[2]["loss ± se, nats per token"] == f"{heal.healed.loss:.3f} ± {heal.healed.loss_stderr:.3f}"
+    assert [row["model"] for row in table(document, f"The cut: {CUT.describe()}", 1)][-1] == "healed, quick"
+
+
+def test_both_files_hold_the_same_numbers_and_every_request(stored):
+    document = make()
+    page, summary = one_page.html(document), document.markdown()
+    cells = Cells(page)
+    for section in document.sections:
+        for one in section.tables:
+            assert all(row in cells.rows for row in one.rows)
+            assert all(all(text(cell) in summary for cell in row) for row in one.rows)
+    for result in stored:
+        assert result.spec.fingerprint() in page
+        assert result.spec.fingerprint() in summary
+        assert html.escape(cli.command_line(result.spec)) in page
+        assert cli.command_line(result.spec) in summary
+    assert '"layerscope": "0"' in html.unescape(page), "versions"
+    assert "seed 0" in page
+
+
+def test_the_page_has_plotly_once_and_no_address_to_fetch_from(stored):
+    page = one_page.html(make())
+    assert page.count("plotly.js v") == 1
+    cells = Cells(page)
+    assert all(value.startswith("#") for _, value in cells.fetches), cells.fetches
+    assert "default-src 'none'" in page
+    assert "prefers-color-scheme: dark" in page
+    assert "@media print" in page
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(600)
+def test_in_chromium_without_a_network_the_charts_are_there_and_nothing_harmful_runs(stored, tmp_path):
+    maps, sweep = stored[:2]
+    named = ModelSpec(EVIL, dtype="float32", device="cpu")
+    facts = replace(fakes.FACTS, name=EVIL, family=EVIL)
+    asked = BenchmarkSpec(f"/data/{EVIL.replace('/', '_')}.csv", identity="x")
+    maps = replace(maps, spec=replace(maps.spec, model=named), model=facts, versions={"processor": EVIL})
+    maps.save()
+    replace(sweep, spec=replace(sweep.spec, model=named, benchmark=asked), model=facts).save()
+    file = tmp_path / "report.html"
+    document = report.of(named, CUT, cli.command_line)
+    file.write_text(one_page.html(document), encoding="utf-8")
+    seen, wrong = [], []
+    with browser.chromium() as chromium:
+        for scheme, ink in (("light", "rgb(28, 37, 48)"), ("dark", "rgb(228, 232, 236)")):
+            page = chromium.new_context(offline=True, color_scheme=scheme).new_page()
+            page.set_default_timeout(180_000)
+            page.on("request", lambda request: seen.append(request.url))
+            page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+            page.on("pageerror", lambda error: wrong.append(str(error)))
+            page.goto(file.as_uri())
+            charts = sum(len(section.pictures) for section in document.sections)
+            page.wait_for_function(f"document.querySelectorAll('.chart .main-svg').length >= {charts}")
+            assert page.locator(".chart.js-plotly-plot").count() == charts == 5
+            assert page.evaluate("window.hit") is None
+            assert page.locator("main img").count() == 0
+            assert page.title() == f"Layerscope report: {EVIL}"
+            style = "getComputedStyle(document.querySelector('.chart .xtitle')).fill"
+            assert page.evaluate(style) == ink
+            assert page.evaluate("getComputedStyle(document.body).color") == ink
+            page.context.close()
+    assert {url.partition(":")[0] for url in seen} <= {"file", "data", "blob"}
+    assert not wrong
+
+
+def test_a_markdown_summary_keeps_names_harmless(stored):
+    maps = stored[0]
+    replace(maps, model=replace(maps.model, name=EVIL)).save()
+    summary = make().markdown()
+    assert "<img" not in re.sub(r"\\<", "", summary.split("## Requests")[0])
+    assert "](http" not in summary.split("## Requests")[0].replace("\\](", "")
+    line = next(line for line in summary.splitlines() if line.startswith("# "))
+    assert line.count("\\<") == EVIL.count("<")
+
+
+def test_text_code_and_fences_hold_anything():
+    assert text("a|b\n# c") == r"a\|b \# c"
+    assert code("a`b") == "`` a`b ``"
+    assert fenced("x\n````\ny").startswith("`````\n")
+    assert Table(["a"], [["x|y"], ["<b>"]]).markdown().splitlines()[2:] == [r"| x\|y |", r"| \<b\> |"]
+    page = one_page.html(Document(EVIL, [EVIL], [Section(EVIL, [EVIL], tables=[Table([EVIL], [[EVIL]])], commands=[EVIL])]))
+    assert EVIL not in page
+    assert html.escape(EVIL) in page
+
+
+def test_what_cannot_be_reported_is_one_sentence(stored):
+    with pytest.raises(SpecError, match="Nothing is stored of other/model"):
+        report.of(ModelSpec("other/model"), None, cli.command_line)
+    with pytest.raises(BlockRangeError, match="30 layers"):
+        make(Block(28, 5))
+
+
+def test_without_a_cut_there_is_no_section_on_one(stored):
+    assert [section.title for section in make(None).sections][0] == "Distance of every block"
+
+
+def test_the_chosen_result_comes_first(stored):
+    deepest = stored[2]
+    document = report.of(fakes.MODEL, None, cli.command_line, {"sweep": deepest.spec.fingerprint()})
+    assert table(document, "Accuracy and loss")[0]["strategy"] == "deepest"
+    assert table(make(), "Accuracy and loss")[0]["strategy"] == "similarity"
+
+
+def test_the_command_line_writes_both(stored, tmp_path, capsys):
+    for name in ("r.html", "r.md"):
+        assert cli.main(["report", "starter", "--block", "11:5", "--out", str(tmp_path / name)]) == 0
+        assert "SmolLM2-135M-Instruct" in (tmp_path / name).read_text()
+    assert cli.main(["report", "starter", "--out", str(tmp_path / "r.pdf")]) == 2
+    assert "written as .html or .md" in capsys.readouterr().err
+
+
+CHECK = ReloadCheck("bfloat16", 256, 0.0625, 0.0123, 0.1, 0.996, True)
+
+
+def test_a_model_card_says_how_it_was_made_and_what_is_not_known(stored):
+    heal = stored[-1]
+    card = model_card.of(fakes.MODEL, fakes.FACTS, CUT, heal=heal, adapter=heal.adapter, check=CHECK)
+    front = card.split("---")[1]
+    assert "library_name: transformers" in front
+    assert "license" not in front
+    assert "does not know which licence" in card
+    for name, point in (("unpruned", heal.unpruned), ("pruned", heal.pruned), ("healed", heal.healed)):
+        assert f"| {name} | {point.n} | {point.acc:.3f} ± {point.acc_stderr:.3f} | 100 |" in card
+    assert "seed 0" in card
+    assert "0.0625" in card
+    assert "layers 11-15 (5 layers), block [11, 16)" in card
+    assert "learning\\_rate 0.0003" in card
+
+
+def test_a_card_of_a_bare_cut_has_the_curves_numbers(stored):
+    sweep = stored[1]
+    point = sweep.points[5]
+    card = model_card.of(fakes.MODEL, fakes.FACTS, point.block)
+    assert f"| pruned | 5 | {point.acc:.3f}" in card
+    assert "It was not healed" in card
+    assert "Checked" not in card
+    assert "Nothing was measured" in model_card.of(fakes.MODEL, fakes.FACTS, Block(1, 2))
+
+
+def test_a_card_keeps_names_harmless(stored):
+    card = model_card.of(replace(fakes.MODEL, source=EVIL), replace(fakes.FACTS, name=EVIL), CUT)
+    base = next(line for line in card.splitlines() if line.startswith("base_model"))
+    assert json.loads(base.partition(": ")[2]) == EVIL
+    assert "\n<img" not in card

