@@ -12,8 +12,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from analysis import bridge as bridges
 from analysis import storage
 from analysis.architecture import Decoder
+from analysis.bridge import Bridge
 from analysis.errors import RecipeError
 from analysis.specs import HealSpec
 
@@ -164,6 +166,7 @@ def part_head(model: Any, adapter: Path) -> None:
     head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
     for config in {id(config): config for config in (model.config, model.config.get_text_config())}.values():
         config.tie_word_embeddings = False
+    model.all_tied_weights_keys = {}
 
 
 @contextlib.contextmanager
@@ -191,7 +194,9 @@ def relative(fingerprint: str) -> str:
     return folder(fingerprint).relative_to(storage.cache_dir()).as_posix()
 
 
-def save(model: PeftModel, spec: HealSpec, *, base: str, steps_done: int, key: str) -> Path:
+def save(
+    model: PeftModel, spec: HealSpec, *, base: str, steps_done: int, key: str, bridge: Bridge | None = None
+) -> Path:  # fmt: skip
     """Save the adapter as a standard PEFT folder, atomically, over an older one of the same heal.
 
     Args:
@@ -200,6 +205,7 @@ def save(model: PeftModel, spec: HealSpec, *, base: str, steps_done: int, key: s
         base: what the base model is called: a hub id or a folder.
         steps_done: optimizer steps taken, for the card.
         key: the heal's.
+        bridge: a map of the stream that belongs to it and that PEFT has no place for.
 
     Raises:
         StorageError: when the disk is full; an older folder is intact.
@@ -210,7 +216,10 @@ def save(model: PeftModel, spec: HealSpec, *, base: str, steps_done: int, key: s
     def fill(target: Path) -> None:
         # False: else PEFT asks the hub whether the vocabulary was resized
         model.save_pretrained(str(target), safe_serialization=True, save_embedding_layers=False)
-        (target / "README.md").write_text(card(spec, base=base, steps_done=steps_done), encoding="utf-8")
+        note = "" if bridge is None else _BRIDGE.format(start=bridge.start, file=bridges.FILE)
+        (target / "README.md").write_text(card(spec, base=base, steps_done=steps_done) + note, encoding="utf-8")
+        if bridge is not None:
+            bridges.write(bridge, target)
         (target / "layerscope.json").write_text(json.dumps({"heal": spec.to_json(), "steps_done": steps_done}, indent=1))
 
     path = folder(key)
@@ -252,4 +261,10 @@ Remove {cut} of the base model (0-based) first: this adapter fits only what is l
     model.model.layers = nn.ModuleList(kept)
     model.config.num_hidden_layers = len(kept)
     model = PeftModel.from_pretrained(model, "this folder")
+"""
+_BRIDGE = """
+This adapter is not whole by itself. In this family a norm stands between every projection and the residual stream, so what the
+removed block added could not be folded into a weight: it is a small layer of its own, the matrix `change` in `{file}`, float32.
+The stream x that enters layer {start} of the cut model has to become x + change x. Plain transformers has no place for that;
+Layerscope puts it on when it loads this folder, and does not export it.
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from analysis import adapters, benchmarks, corpora, machine, material, models, pruning, scores
+from analysis import adapters, benchmarks, bridge, corpora, machine, material, models, pruning, scores
 from analysis.architecture import find_decoder
 from analysis.blocks import Block, LayerSet, Removal
 from analysis.errors import LayerscopeError, RecipeError
@@ -196,7 +196,11 @@ def with_adapter(loaded: LoadedModel, block: Removal | None, adapter: str) -> Lo
             f"The adapter {adapter} does not fit this model without {block.describe() if block else 'any layer removed'}; "
             f"give the block that it was healed for."
         ) from error
-    return replace(loaded, model=model, decoder=find_decoder(model))
+    healed = replace(loaded, model=model, decoder=find_decoder(model))
+    laid = bridge.read(Path(adapter))
+    if laid is not None:
+        bridge.lay(healed.decoder, laid, n_layers=healed.decoder.n_layers)
+    return healed
 
 
 def _weight_names(adapter: Path) -> set[str]:

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from analysis import (
     architecture,
+    bridge,
     corpora,
     cut_recipes,
     evaluation,
@@ -27,7 +28,7 @@ from analysis import (
 )
 from analysis.architecture import Decoder
 from analysis.blocks import Removal
-from analysis.errors import CorpusError, SpecError, UnsupportedModelError
+from analysis.errors import CorpusError, RecipeError, SpecError, UnsupportedModelError
 from analysis.evaluation import Load
 from analysis.export_specs import ExportSpec
 from analysis.models import Plan
@@ -135,6 +136,11 @@ def save(planned: Plan, block: Removal, out: Path, adapter: str | None, on_progr
         UnsupportedModelError: when the folder does not load, or not as the same model.
         RecipeError: when the adapter does not fit.
     """
+    if adapter is not None and bridge.read(Path(adapter)) is not None:
+        raise RecipeError(
+            f"The heal in {adapter} adds a small layer that a plain {planned.facts.family} model has no place for; export the "
+            f"cut without it, or heal again without the instant start."
+        )
     exports.check_space(out, _saved_bytes(planned, block))
     loaded = models.load(planned.spec, on_progress)
     texts = _texts(loaded.tokenizer)
@@ -147,7 +153,6 @@ def save(planned: Plan, block: Removal, out: Path, adapter: str | None, on_progr
     on_progress(Progress("reading a text with it", 0, 1))
     expected = logits(model, texts)
     if adapter is not None:
-        _part_head(model)
         model = model.merge_and_unload()
     on_progress(Progress("saving the model", 0, 1))
     _check_reloads(architecture.find_decoder(model))
@@ -172,16 +177,6 @@ def save(planned: Plan, block: Removal, out: Path, adapter: str | None, on_progr
     storage.write_folder(out, fill)
     on_progress(Progress("saving the model", 1, 1, f"Saved to {out}."))
     return found[0]
-
-
-def _part_head(model: Any) -> None:
-    """Give an adapted head weights of its own: merged into weights that it shares, its change would reach the embeddings."""
-    base = model.get_base_model()
-    layer = getattr(base.get_output_embeddings(), "base_layer", None)
-    if layer is not None and layer.weight is base.get_input_embeddings().weight:
-        layer.weight = torch.nn.Parameter(layer.weight.detach().clone(), requires_grad=False)
-        base.config.tie_word_embeddings = False
-        base.all_tied_weights_keys = {}
 
 
 @torch.inference_mode()

@@ -12,6 +12,7 @@ import torch
 from analysis import (
     adapters,
     benchmarks,
+    bridge,
     checkpoints,
     corpora,
     evaluation,
@@ -27,9 +28,11 @@ from analysis import (
     storage,
 )
 from analysis.architecture import find_decoder
+from analysis.bridge import Bridge
 from analysis.errors import NotEnoughMemoryError, RecipeError
 from analysis.evaluation import Load
 from analysis.heal_record import Record, timed
+from analysis.junction import Junction
 from analysis.material import Material
 from analysis.models import LoadedModel, Plan
 from analysis.packing import PackedRows
@@ -158,17 +161,22 @@ class _Heal:
 
     def __init__(self, record: Record, *, base: str) -> None:
         self.record, self.spec, self.base = record, record.spec, base
+        self.bridge: Bridge | None = None
 
     def run(self, loaded: LoadedModel) -> HealResult:
         """Everything after loading."""
         record, spec = self.record, self.spec
         record.counted_to = time.perf_counter()
         self.measure_before(loaded)
-        changes = self.fit_junction(loaded) if spec.instant else {}
+        fitted = self.fit_junction(loaded) if spec.instant else None
+        changes = {} if fitted is None or fitted.is_bridge else {fitted.report.module: fitted.change}
         apart = spec.separate_documents and can_separate(loaded.decoder)
         cut = None if spec.control else pruning.cut(loaded.decoder, spec.block)
         model = adapters.attach(loaded.decoder, spec, derived_seed(spec.seed, "adapter"), changes)
         healed = replace(loaded, model=model, decoder=find_decoder(model))
+        if fitted is not None and fitted.is_bridge:
+            self.bridge = Bridge(spec.block.start, fitted.change)
+            bridge.lay(healed.decoder, self.bridge, n_layers=healed.decoder.n_layers)
         with deterministic(spec.model.device):
             trainer = self.prepare(healed, cut, apart)
             try:
@@ -178,7 +186,7 @@ class _Heal:
                     self.keep(trainer)
                 raise
         self.choose_step(trainer)
-        adapters.save(model, trainer.spec, base=self.base, steps_done=trainer.steps_done, key=record.key)
+        self.save(trainer)
         record.publish(adapter=adapters.relative(record.key), kept_step=trainer.steps_done)
         self.measure_after(healed)
         checkpoints.discard(record.key)
@@ -201,7 +209,7 @@ class _Heal:
         spec = self.spec
         return scores.remembered(spec.model, spec.benchmark, spec.validation, spec.generation)
 
-    def fit_junction(self, loaded: LoadedModel) -> dict[str, torch.Tensor]:
+    def fit_junction(self, loaded: LoadedModel) -> Junction:
         """The instant heal of the model that is not cut yet; the same at every start, so that nothing of it is stored."""
         spec, n_tokens = self.spec, min(self.spec.corpus.seq_len, junction.TEXT_TOKENS)
         n_texts = junction.CALIBRATION_TEXTS + junction.SELECTION_TEXTS
@@ -215,7 +223,7 @@ class _Heal:
         found = junction.fit(loaded.decoder, self.spec.block, calibration, selection, self.record.on_progress)
         n_tokens = self.record.result.n_tokens + found.report.n_tokens
         self.record.publish(junction=found.report, n_tokens=n_tokens)
-        return {found.report.module: found.change}
+        return found
 
     def prepare(self, healed: LoadedModel, cut: Cut | None, apart: bool) -> Trainer:
         """The trainer with its rows and its number of steps, where the last checkpoint left it."""
@@ -343,9 +351,14 @@ class _Heal:
     def keep(self, trainer: Trainer) -> None:
         """After a cancel: make what was trained usable, and resumable from exactly here."""
         key = self.record.key
-        adapters.save(trainer.model, trainer.spec, base=self.base, steps_done=trainer.steps_done, key=key)
+        self.save(trainer)
         self.record.publish(adapter=adapters.relative(key), kept_step=trainer.steps_done)
         checkpoints.write(key, trainer.state(), best=self.record.best_step())
+
+    def save(self, trainer: Trainer) -> None:
+        """The adapter, with the bridge if there is one."""
+        done, key = trainer.steps_done, self.record.key
+        adapters.save(trainer.model, trainer.spec, base=self.base, steps_done=done, key=key, bridge=self.bridge)
 
     def choose_step(self, trainer: Trainer) -> None:
         """Go back to the step of the lowest held-out loss, where that is wanted and its checkpoint is whole."""

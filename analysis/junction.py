@@ -2,7 +2,8 @@
 
 A layer's feed-forward part ends in a projection whose output is added to the residual stream. Behind the cut the stream
 should be x[stop] and is x[start]; a change of that projection is fitted, on text, so that it adds the difference. It is a
-change of an existing weight, so it saves as a LoRA adapter of full rank and merges into a plain checkpoint.
+change of an existing weight, so it saves as a LoRA adapter of full rank and merges into a plain checkpoint. Where no weight
+adds to the stream as it is, a map of the stream itself is fitted, which stays a small layer of its own (`bridge`).
 
 The idea of a closed-form linear map in place of a block is ReplaceMe's (arXiv:2505.02819); here the features are the
 projection's own input, each token is weighted by 1/|x[start]|, and the strength is chosen on text that was not fitted.
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from analysis import pruning, scoring
+from analysis import bridge, pruning, scoring
 from analysis.adapters import feed_forward_modules
 from analysis.architecture import Decoder, output_stream
 from analysis.blocks import Block
@@ -40,12 +41,22 @@ TEXT_TOKENS = 256
 
 @dataclass(frozen=True)
 class Junction:
-    """A change of the projection before the cut."""
+    """A change of the projection before the cut, or of the stream behind it."""
 
     change: Tensor
-    """What is added to its weight, (out_features, in_features), float32; all zero when nothing that was tried helped."""
+    """What is added to the projection's weight, (out_features, in_features), float32, or the `bridge`, (hidden_size,
+    hidden_size); all zero when nothing that was tried helped."""
     report: JunctionReport
-    """Which projection, and how it went."""
+    """Which projection, none for a bridge, and how it went."""
+
+    @property
+    def is_bridge(self) -> bool:
+        """Whether it is a map of the stream, because no projection could take it in."""
+        return not self.report.module
+
+
+class _NothingAdds(RecipeError):
+    """No projection of this family adds to the stream as it is."""
 
 
 class _Reached(Exception):
@@ -93,12 +104,13 @@ def fit(
         on_progress: told about every batch; may raise `Cancelled`.
 
     Raises:
-        RecipeError: when there is no layer before the block, or its projection does not add to the stream directly.
+        RecipeError: when there is no layer before the block, or the family is not one that can be healed.
     """
     block.check(decoder.n_layers)
     began = time.perf_counter()
-    name, module = output_projection(decoder, block)
-    n_in, n_out = _features(module), decoder.config.hidden_size
+    name, module = _place(decoder, block)
+    n_out = decoder.config.hidden_size
+    n_in = n_out if module is None else _features(module)
     first, rest = _Sums.none(n_in, n_out), _Sums.none(n_in, n_out)
     groups = batches([len(ids) for ids in calibration], tokens_per_batch(decoder.device))
     for done, group in enumerate(groups):
@@ -129,6 +141,14 @@ def fit(
     return Junction(best[1], report)
 
 
+def _place(decoder: Decoder, block: Block) -> tuple[str, nn.Module | None]:
+    """The projection to change, by name, or none for a bridge."""
+    try:
+        return output_projection(decoder, block)
+    except _NothingAdds:
+        return "", None
+
+
 def output_projection(decoder: Decoder, block: Block) -> tuple[str, nn.Module]:
     """The linear module whose output the layer before a block adds to the stream last, by name.
 
@@ -144,7 +164,7 @@ def output_projection(decoder: Decoder, block: Block) -> tuple[str, nn.Module]:
         module = decoder.model.get_submodule(name)
         if _adds_to_stream(decoder, layer, module):
             return name, module
-    raise RecipeError(
+    raise _NothingAdds(
         f"No feed-forward projection of this {decoder.config.model_type} model adds to the residual stream as it is (a norm or "
         f"a scale stands between), so an instant heal cannot be folded into it; heal by training instead."
     )
@@ -172,9 +192,9 @@ def _adds_to_stream(decoder: Decoder, layer: nn.Module, module: nn.Module) -> bo
 
 
 def _streams(
-    decoder: Decoder, module: nn.Module, block: Block, sequences: Sequence[Sequence[int]]
+    decoder: Decoder, module: nn.Module | None, block: Block, sequences: Sequence[Sequence[int]]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The projection's input, x[start] and x[stop], float32, (batch, seq, width), and which positions are real."""
+    """The projection's input (x[start] without one), x[start] and x[stop], float32, and which positions are real."""
     found: dict[str, Tensor] = {}
 
     def keep(name: str, value: Tensor) -> None:
@@ -185,8 +205,9 @@ def _streams(
         raise _Reached
 
     layers = decoder.layers
+    watched = [] if module is None else [module.register_forward_pre_hook(lambda _, args: keep("features", args[0]))]
     handles = [
-        module.register_forward_pre_hook(lambda _, args: keep("features", args[0])),
+        *watched,
         layers[block.start].register_forward_pre_hook(lambda _, a, k: keep("before", input_stream(a, k)), with_kwargs=True),
     ]
     if block.stop < decoder.n_layers:
@@ -203,15 +224,23 @@ def _streams(
             handle.remove()
     longest = max(map(len, sequences))
     real = torch.tensor([[position < len(ids) for position in range(longest)] for ids in sequences])
-    features = found["features"].reshape(*real.shape, -1)  # OPT runs its feed-forward part on all tokens in one row
+    features = found.get("features", found["before"]).reshape(
+        *real.shape, -1
+    )  # OPT runs its feed-forward part on all tokens in one row
     return features, found["before"], found["behind"], real.to(decoder.device)
 
 
-def _loss(decoder: Decoder, block: Block, module: nn.Module, change: Tensor, texts: Sequence[Sequence[int]]) -> float:
-    """Mean loss of the cut model with a change of the projection; an empty change is none."""
-    weight = change.to(decoder.device)
-    added = _added(module, lambda inputs: inputs.float() @ weight.T) if change.numel() else contextlib.nullcontext()
-    with pruning.without_block(decoder, block), added:
+def _loss(
+    decoder: Decoder, block: Block, module: nn.Module | None, change: Tensor, texts: Sequence[Sequence[int]]
+) -> float:  # fmt: skip
+    """Mean loss of the cut model with a change of the projection, or of the stream; an empty change is none."""
+    with pruning.without_block(decoder, block), contextlib.ExitStack() as changed:
+        if change.numel() and module is not None:
+            weight = change.to(decoder.device)
+            changed.enter_context(_added(module, lambda inputs: inputs.float() @ weight.T))
+        elif change.numel():
+            laid = bridge.lay(decoder, bridge.Bridge(block.start, change), n_layers=decoder.n_layers)
+            changed.callback(laid.remove)
         return fmean(scoring.text_losses(decoder, texts, [None])[0])
 
 

@@ -8,13 +8,25 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 
-from analysis import checkpoints, evaluation, healing, models, packing, pruning, sizing, training
+from analysis import (
+    bridge,
+    checkpoints,
+    evaluation,
+    export,
+    healing,
+    junction,
+    models,
+    packing,
+    pruning,
+    sizing,
+    training,
+)
 from analysis.architecture import find_decoder
 from analysis.blocks import Block
 from analysis.errors import RecipeError, SpecError
 from analysis.progress import Cancelled
 from analysis.results import HealResult
-from analysis.specs import BenchmarkSpec, CorpusSpec, GenerationSpec, HealSpec, ModelSpec
+from analysis.specs import BenchmarkSpec, CorpusSpec, EvaluateSpec, GenerationSpec, HealSpec, ModelSpec
 
 BLOCK = Block(2, 2)
 
@@ -169,6 +181,28 @@ def test_learning_the_last_states_needs_no_head_and_resumes_exactly(spec, monkey
     assert [step.loss for step in again.steps] == pytest.approx(losses, abs=1e-6)
     with pytest.raises(AssertionError):
         healing.run(replace(drawn, distill=0.5))
+
+
+@pytest.mark.parametrize(("block", "steps"), [(Block(2, 2), 0), (Block(4, 2), 3)])
+def test_where_no_weight_can_take_the_instant_heal_in_it_is_a_small_layer_beside_the_adapter(
+    spec, cache, tiny_folder, tmp_path, monkeypatch, block, steps
+):
+    monkeypatch.setattr(junction, "SELECTION_TEXTS", 3)
+    model = replace(spec.model, source=str(tiny_folder("gemma2")))
+    healed = healing.run(replace(spec, model=model, block=block, steps=steps, instant=True, distill=0.5 * bool(steps)))
+    assert healed.junction.module == ""
+    folder = cache / healed.adapter
+    assert "This adapter is not whole by itself" in (folder / "README.md").read_text()
+    again = evaluation.run(EvaluateSpec(model, block, str(folder), None, spec.validation))
+    assert again.point.loss == pytest.approx(healed.healed.loss, abs=1e-6)
+    (folder / bridge.FILE).rename(tmp_path / "bridge")
+    if healed.junction.strength:
+        without = evaluation.run(EvaluateSpec(model, block, str(folder), None, replace(spec.validation, n_texts=2)))
+        assert without.text_losses != pytest.approx(again.text_losses[:2], abs=1e-6)
+    (tmp_path / "bridge").rename(folder / bridge.FILE)
+    with pytest.raises(RecipeError, match="has no place for"):
+        export.export(model, block, tmp_path / "out", adapter=str(folder))
+    assert not (tmp_path / "out").exists()
 
 
 def test_accuracy_is_asked_on_the_way_and_overlap_is_looked_for(spec, questions, texts):

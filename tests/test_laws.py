@@ -39,7 +39,7 @@ RANKS = {
             ("generation", "prompts"),
             ("writing",),
             ("scores",),
-            ("evaluation", "adapters", "checkpoints", "head_loss"),
+            ("evaluation", "adapters", "bridge", "checkpoints", "head_loss"),
             ("teacher",),
             ("junction", "training", "heal_record"),
             ("distance_map", "inspection", "speed", "comparison", "microscope"),

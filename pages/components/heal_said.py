@@ -76,7 +76,8 @@ def _junction(result: HealResult) -> str:
         return ""
     if not done.strength:
         return "Instant heal: no share of the fitted change lowered the loss, so it was left out. "
+    what = f"the fitted change of {done.module}" if done.module else "a fitted small layer of its own behind the cut"
     return (
-        f"Instant heal: {done.strength:.0%} of the fitted change of {done.module}, {words.count(done.n_tokens)} tokens, "
+        f"Instant heal: {done.strength:.0%} of {what}, {words.count(done.n_tokens)} tokens, "
         f"{words.duration(done.wall_s)}; loss {done.loss_before:.2f} → {done.loss_after:.2f} on text that it was chosen on. "
     )
