@@ -1,6 +1,7 @@
 """What a job takes on the disk, who else needs it, and taking it away."""
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -103,11 +104,17 @@ def _stored(kind: str, file: Path, changed_ns: int) -> tuple[Spec, ...]:
 
 
 def _uses(spec: Spec, key: str) -> bool:
-    """Whether a request builds on the map with this key, or on the adapter of the heal with this key."""
-    distances, adapter = getattr(spec, "distances", None), getattr(spec, "adapter", None)
-    if isinstance(distances, Spec) and distances.fingerprint() == key:
+    """Whether a request, or one inside it, builds on the map with this key, or on the adapter of the heal with this key."""
+    adapter = getattr(spec, "adapter", None)
+    if isinstance(adapter, str) and key in Path(adapter).parts:
         return True
-    return isinstance(adapter, str) and key in Path(adapter).parts
+    values = [getattr(spec, field.name) for field in dataclasses.fields(spec)]
+    inside = [part for value in values for part in (value if isinstance(value, tuple) else (value,)) if isinstance(part, Spec)]
+    return any(_is_map(part, key) or _uses(part, key) for part in inside)
+
+
+def _is_map(spec: Spec, key: str) -> bool:
+    return spec.kind == "distances" and spec.fingerprint() == key
 
 
 def set_aside(folders: Iterable[Path]) -> list[Path]:

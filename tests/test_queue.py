@@ -16,6 +16,7 @@ from analysis import interruption, job_space, job_table, jobs, processes, settin
 from analysis.blocks import Block
 from analysis.errors import JobError, StorageError
 from analysis.processes import Process
+from analysis.prompt_specs import CompareSpec, Variant
 from analysis.specs import DistanceSpec, EvaluateSpec, HealSpec, SweepSpec
 
 pytestmark = pytest.mark.timeout(60)
@@ -295,6 +296,14 @@ def test_what_another_job_or_a_shown_result_needs_stays(cache):
     assert all(folder.exists() for folder in folders)
     jobs.delete(twin.id, saved=True)
     assert not any(folder.exists() for folder in folders)
+
+
+def test_an_adapter_stays_as_long_as_a_comparison_asks_for_it(cache):
+    folders, job = saved(cache), ended()
+    asked = jobs.submit(CompareSpec(variants=(Variant(), Variant("healed", BLOCK, f"adapters/{KEY}"))))
+    jobs.delete(job.id, saved=True)
+    assert all(folder.exists() for folder in folders)
+    assert jobs.get(asked.id).state == "queued"
 
 
 def test_a_map_stays_as_long_as_a_curve_was_made_from_it(cache):
