@@ -1,5 +1,6 @@
 """Heals in processes of their own: one that is killed a given time after its first report, and a worker for any number."""
 
+import itertools
 import json
 import os
 import signal
@@ -9,15 +10,14 @@ from analysis import healing, models, worker
 from analysis.specs import HealSpec
 
 
-def heal(spec: str, cache: str, kill_after_s: float) -> None:
-    """Run or go on with a heal; with `kill_after_s` above 0 the process kills itself that long after the first report."""
+def heal(spec: str, cache: str, kill_at_report: int, delay_s: float) -> None:
+    """Run or go on with a heal; with `kill_at_report` above 0 the process kills itself a moment after that many reports."""
     os.environ["LAYERSCOPE_CACHE"] = cache
-    begun = threading.Event()
+    heard = itertools.count(1)
 
     def told(progress) -> None:
-        if kill_after_s > 0 and not begun.is_set():
-            threading.Timer(kill_after_s, os.kill, (os.getpid(), signal.SIGKILL)).start()
-        begun.set()
+        if next(heard) == kill_at_report:
+            threading.Timer(delay_s, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
     healing.run(HealSpec.from_json(json.loads(spec)), told)
 
