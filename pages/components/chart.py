@@ -46,8 +46,10 @@ def show(
         figure = drawing.enlarged(figure, presenter.LARGER)
 
     def draw() -> None:
+        # The height is said beforehand, so that nothing below jumps while a chart is being drawn.
         st.plotly_chart(
-            figure, key=key, alt=alt, config=config, width="stretch", on_select=on_select, selection_mode="points"
+            figure, key=key, alt=alt, config=config, width="stretch", height=figure.layout.height or "content",
+            on_select=on_select, selection_mode="points",
         )  # fmt: skip
 
     if not toolbar:

@@ -6,23 +6,34 @@ import streamlit as st
 
 ValueT = TypeVar("ValueT")
 
-# Asks for the new drawing once this place is near the window or above it, and never before the window itself is painted.
+# Asks for the new drawing once this place comes into the window or above it, and never before the window itself is painted.
+# The script runs again whenever the page is redrawn, so that the one before it is stopped first.
 _SCRIPT = """
 export default function({ parentElement, data, setTriggerValue }) {
-  if (!data.stale) return;
   const here = parentElement.host ?? parentElement;
+  here.stopWatching?.();
+  if (!data.stale) return;
   const moves = ["scroll", "resize"];
-  const stop = () => moves.forEach(move => window.removeEventListener(move, look, true));
-  let over = false;
-  const ask = () => { if (!over) setTriggerValue("seen", data.want); };
-  const look = () => {
-    if (here.getBoundingClientRect().top > window.innerHeight + 160) return;
+  let over = false, waiting = false;
+  const near = () => here.isConnected && here.getBoundingClientRect().top < window.innerHeight;
+  const stop = here.stopWatching = () => {
+    over = true;
+    moves.forEach(move => window.removeEventListener(move, look, true));
+  };
+  const ask = () => {
+    waiting = false;
+    if (over || !near()) return;
     stop();
-    requestAnimationFrame(() => setTimeout(ask, 0));
+    setTriggerValue("seen", data.want);
+  };
+  const look = () => {
+    if (over || waiting || !near()) return;
+    waiting = true;
+    requestAnimationFrame(() => setTimeout(ask, 60));
   };
   moves.forEach(move => window.addEventListener(move, look, { capture: true, passive: true }));
   look();
-  return () => { over = true; stop(); };
+  return stop;
 }
 """
 _watcher = st.components.v2.component("layerscope_when_seen", js=_SCRIPT)
