@@ -128,7 +128,8 @@ def unchecked(spec: dict[str, Any]) -> Figure:
 
 def _axis(settings: Mapping[str, Any], standoff: int) -> dict[str, Any]:
     title = {"text": settings.get("title", ""), "standoff": standoff}
-    return {"zeroline": False, "automargin": False, **settings, "title": title}
+    # Labels fit by design; without the last setting plotly measures each of them again after drawing.
+    return {"zeroline": False, "automargin": False, **settings, "title": title, "ticklabeloverflow": "allow"}
 
 
 _IN_PIXELS = {

@@ -6,11 +6,10 @@ from typing import Any
 
 from plotly.graph_objs import Figure
 
+from analysis import cells
 from analysis.drawing import LEVEL_ENDS
 
 _TAG = re.compile(r"<[^>]*>")
-_CELLS = "cells"
-"""The clickable squares over a map, which carry its hover texts (`cells`)."""
 
 
 def rows(figure: Figure) -> list[dict[str, Any]]:
@@ -21,8 +20,8 @@ def rows(figure: Figure) -> list[dict[str, Any]]:
         error bars are drawn, and `label` (what the hover says). Keys that no row has a value for are left out.
     """
     names = (_title(figure.layout.xaxis, "x"), _title(figure.layout.yaxis, "y"))
-    over = next((trace for trace in figure.data if trace.name == _CELLS), None)
-    said = {} if over is None else {(at, n): text for at, n, text in zip(over.x, over.y, over.text, strict=True)}
+    over = next((trace for trace in figure.data if trace.name == cells.CELLS), None)
+    said = {} if over is None else dict(zip(zip(over.x, over.y, strict=True), cells.said(over), strict=True))
     found = [row for trace in figure.data if trace is not over for row in _trace(trace, *names, said)]
     keys = list(dict.fromkeys(key for row in found for key, value in row.items() if value is not None))
     order = ["curve", *names]

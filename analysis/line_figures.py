@@ -48,7 +48,7 @@ def picked(figure: Figure, selected: Removal | None, *, dark: bool = False) -> F
     for trace in spec["data"]:
         if trace.get("name") == f"n = {selected.size}":
             trace["line"] = {"color": palette(dark).pruned, "width": 3}
-    ring = (palette(dark).marker,)
+    ring = (palette(dark).marker, palette(dark).marker)
     return cells.rings(unchecked(spec), _place(spec["data"], selected), ring)
 
 
@@ -56,10 +56,10 @@ def _place(traces: Sequence[dict], block: Block) -> list[tuple[float, float]]:
     """Where a block's mark is; nowhere if it is not drawn."""
     marks = next(trace for trace in traces if trace["name"] == cells.CELLS)
     name = f"{block.start}:{block.size}"
-    return [(x, y) for x, y, said in zip(marks["x"], marks["y"], marks["customdata"], strict=True) if said == name]
+    return [(x, y) for x, y, said in zip(marks["x"], marks["y"], marks["customdata"], strict=True) if said[0] == name]
 
 
-def _lines(rows: _Rows, read_outs: dict[Block, str], unit: str, dark: bool, height: int) -> Figure:
+def _lines(rows: _Rows, read_outs: cells.ReadOuts, unit: str, dark: bool, height: int) -> Figure:
     figure, colours = Figure(), palette(dark)
     first, last = _SHADES[dark]
     shades = sample_colorscale("Viridis", [first + (last - first) * n / max(len(rows) - 1, 1) for n in range(len(rows))])
@@ -74,7 +74,7 @@ def _lines(rows: _Rows, read_outs: dict[Block, str], unit: str, dark: bool, heig
         x=[-start for _, start in lowest], y=[value for value, _ in lowest], mode="lines+markers", name="minima",
         line={"color": colours.marker, "width": 1.8}, marker={"size": 4}, hoverinfo="skip", showlegend=False,
     )  # fmt: skip
-    cells.add_cells(figure, read_outs, [rows[block.size - 1][block.start] or 0.0 for block in read_outs])
+    cells.add_cells(figure, read_outs, [rows[block.size - 1][block.start] or 0.0 for block in read_outs.fields])
     _add_scale(figure, shades)
     n_layers = max((len(row) for row in rows), default=1)
     # A few ruinous blocks would press all others into the ground.

@@ -71,7 +71,7 @@ def distance_map(
     _add_path(figure, others, "other path", 1.1, "dot")
     _add_path(figure, result.best if path is None else path, "path", 1.6, "solid", max_size)
     read_outs = cells.distance_read_outs(result, metric, max_size)
-    cells.add_cells(figure, read_outs, [block.size for block in read_outs])
+    cells.add_cells(figure, read_outs, [block.size for block in read_outs.fields])
     title = "each row scaled to [0, 1]" if row_normalised else METRIC_UNITS[metric]
     return ringed(_finish_map(figure, title, height, above=max_size is not None), selected, max_size)
 
@@ -98,7 +98,7 @@ def damage_map(
     path = [Best(best.n, best.start, best.increase) for best in result.best]
     _add_path(figure, path, "path", 1.6, "solid")
     read_outs = cells.damage_read_outs(result)
-    cells.add_cells(figure, read_outs, [block.size for block in read_outs])
+    cells.add_cells(figure, read_outs, [block.size for block in read_outs.fields])
     return ringed(_finish_map(figure, title, height, above=True), selected, len(rows))
 
 

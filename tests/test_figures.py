@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis import drawing, figures, heal_figures, line_figures, map_figures, uncertainty
+from analysis import cells, drawing, figures, heal_figures, line_figures, map_figures, uncertainty
 from analysis.blocks import Block, LayerSet
 from analysis.points import Answer
 from analysis.results import (
@@ -89,7 +89,9 @@ def read_outs(figure):
     """What is read when pointing at each block, by START:SIZE."""
     marks = trace(figure, "cells")
     assert marks.marker.opacity == 0
-    return dict(zip(marks.customdata, marks.text, strict=True))
+    said = cells.said(marks)
+    assert not [text for text in said if "%{" in text]
+    return {fields[0]: text for fields, text in zip(marks.customdata, said, strict=True)}
 
 
 def test_map_holds_every_distance_and_nothing_outside_the_triangle():
@@ -281,6 +283,7 @@ def test_damage_map_leaves_what_is_not_measured_blank():
     assert "2:1" not in read, "nothing can be read of a block that was not measured, and it cannot be picked"
     assert (trace(figure, "path").x, trace(figure, "path").y) == ((1,), (2,))
     assert (trace(figure, "selected").x, trace(figure, "selected").y) == ((1,), (2,))
+    assert [(shape.xanchor, shape.yanchor) for shape in figure.layout.shapes] == [(1, 2)]
     scaled = trace(map_figures.damage_map(DAMAGE, row_normalised=True), "damage")
     assert scaled.z[0][1] == 0.0
     assert scaled.z[0][2] is None
@@ -365,7 +368,7 @@ def test_lines_are_the_rows_of_the_map_with_one_through_their_minima(dark):
     assert [list(trace(figure, f"n = {n}").y) for n in (1, 2, 3)] == MEAN[:-1]
     assert list(zip(trace(figure, "minima").x, trace(figure, "minima").y, strict=True)) == [(1, 0.10), (1, 0.15), (1, 0.5)]
     marks = trace(figure, "cells")
-    assert dict(zip(marks.customdata, marks.y, strict=True))["2:2"] == 0.45
+    assert dict(zip([fields[0] for fields in marks.customdata], marks.y, strict=True))["2:2"] == 0.45
     picked = line_figures.picked(figure, Block(2, 2), dark=dark)
     assert (trace(picked, "selected").x, trace(picked, "selected").y) == ((2,), (0.45,))
     assert trace(picked, "n = 2").line.color == drawing.palette(dark).pruned
@@ -382,7 +385,7 @@ def test_damage_lines_leave_gaps_where_nothing_was_measured():
 def test_ringing_and_marking_leave_the_shared_chart_alone():
     plain = map_figures.distance_map(MAP, rivals=[[2], [], [0], []])
     ringed = map_figures.ringed(plain, Block(1, 2))
-    assert len(ringed.data) == len(plain.data) + 2
+    assert len(ringed.data) == len(plain.data) + 1
     assert list(zip(trace(plain, "rivals").x, trace(plain, "rivals").y, strict=True)) == [(2, 1), (0, 3)]
     curve = figures.accuracy_curve(SWEEP)
     assert figures.marked(curve, 9).layout.xaxis.range == (-0.5, 9.5)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 from plotly.graph_objs import Figure
 
-from analysis import figures, line_figures, map_figures, rivals
+from analysis import blocks, figures, line_figures, map_figures, rivals
 from analysis.results import Best
 from pages.components import library
 from pages.components.library import Found
@@ -42,6 +42,22 @@ def curve(
     """The curve of `accuracy` or `loss`; arguments as `figures.accuracy_curve`."""
     versions = tuple(version(entry) for entry in (*others, *heals))
     return _curve(kind, version(sweep), versions, dark, height, sweep, others, heals)
+
+
+def writing(sweep: Found, *, dark: bool) -> Figure:
+    """What the cuts of a curve write; arguments as `figures.writing_curve`."""
+    return _writing(version(sweep), dark, sweep)
+
+
+@st.cache_resource(max_entries=128, show_spinner=False)
+def strip(n_layers: int, layers: tuple[int, ...], *, dark: bool) -> Figure:
+    """The layers of a model, these of them removed."""
+    return map_figures.layer_strip(n_layers, blocks.removal(layers) if layers else None, dark=dark)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _writing(version: Version, dark: bool, _sweep: Found) -> Figure:
+    return figures.writing_curve(_sweep.result, dark=dark)
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)

@@ -6,7 +6,6 @@ controls of their own are fragments inside it: these redraw their part alone, an
 
 import streamlit as st
 
-from analysis import map_figures
 from analysis.specs import ModelSpec
 from pages.components import (
     chart,
@@ -16,6 +15,7 @@ from pages.components import (
     cut_numbers,
     cuts,
     damage_view,
+    drawn,
     guard,
     instant,
     library,
@@ -66,7 +66,7 @@ def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model
         with st.container(gap=None):
             for note in cut_numbers.notes(scores, cut):
                 st.caption(note)
-        st.fragment(_below)(found, damage, strategy, cut, model)
+        st.fragment(_below)(found, sweep, damage, strategy, cut, model)
 
 
 def _cut(strategy: cuts.Strategy, sweep: Found | None, model: ModelSpec) -> Cut:
@@ -83,7 +83,7 @@ def _cut(strategy: cuts.Strategy, sweep: Found | None, model: ModelSpec) -> Cut:
             instant.button(sweep, cut, model)
         cut = score_cut.show(sweep, cut, model)
     what = cut.removed.describe() if cut.removed else "nothing"
-    strip = map_figures.layer_strip(n_layers, cut.removed, dark=theme.is_dark())
+    strip = drawn.strip(n_layers, tuple(cut.removed.layers) if cut.removed else (), dark=theme.is_dark())
     chart.show(strip, key="strip", alt=f"Layers of the model; removed: {what}.", file_name="layers", toolbar=False)
     return cut
 
@@ -107,11 +107,13 @@ def _curves(sweep: Found | None, heals: list[Found], model: ModelSpec, n: int) -
         curves.show(sweep, compared, heals, n)
 
 
-def _below(found: Found, damage: Found | None, strategy: cuts.Strategy, cut: Cut, model: ModelSpec) -> None:
+def _below(
+    found: Found, sweep: Found | None, damage: Found | None, strategy: cuts.Strategy, cut: Cut, model: ModelSpec
+) -> None:
     with guard.errors_shown():
         cut = when_seen.latest("below", cut)
         cost_panel.show(found.result, cut, model)
-        writing.show(strategy.sweep, cut.n)
+        writing.show(sweep, cut.n)
         damage_view.show(found, damage, model, cut, strategy.block)
 
 

@@ -4,21 +4,23 @@ import streamlit as st
 
 from analysis import figures
 from analysis.results import Point, SweepResult
-from pages.components import chart, theme, words
+from pages.components import chart, drawn, theme, words
+from pages.components.library import Found
 
 _READ = 3
 """Continuations to read; all of them count in the rates."""
 
 
-def show(sweep: SweepResult | None, n: int) -> None:
+def show(found: Found | None, n: int) -> None:
     """Draw the section, where the curve's cuts were let to write.
 
     Args:
-        sweep: the curve on screen.
+        found: the curve on screen.
         n: where the marker stands.
     """
+    sweep: SweepResult | None = found.result if found else None
     points = [point for point in sweep.points if was_written(point)] if sweep else []
-    if sweep is None or not points:
+    if found is None or sweep is None or not points:
         return
     st.subheader("What it writes", anchor=False)
     st.caption(
@@ -28,7 +30,7 @@ def show(sweep: SweepResult | None, n: int) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         chart.show(
-            figures.writing_curve(sweep, n=n, dark=theme.is_dark()), key="writing",
+            figures.marked(drawn.writing(found, dark=theme.is_dark()), n, dark=theme.is_dark()), key="writing",
             alt=f"Repetition, distinct tokens and sums right against removed layers, {len(points)} points.",
             file_name="writing",
         )  # fmt: skip

@@ -92,9 +92,11 @@ def test_every_block_on_the_charts_can_be_pointed_at_and_carries_its_name(app):
     fill()
     at = app(n="5")
     marks = trace(figures(at)["map"], "cells")
-    assert len(marks["customdata"]) == 30 * 31 // 2
-    assert "most similar of its size in" in marks["text"][marks["customdata"].index("7:5")]
-    assert "distance 0." in marks["text"][0]
+    named = {fields[0]: fields for fields in marks["customdata"]}
+    assert len(named) == 30 * 31 // 2
+    assert named["7:5"][1] == OWN.describe()
+    assert f"{fakes.distances().mean[4][7]:.4f}" in named["7:5"]
+    assert "most similar of its size in" in marks["hovertemplate"]
     assert len(trace(figures(at)["damage-map"], "cells")["customdata"]) == sum(30 - n + 1 for n in range(1, 16))
 
 

@@ -18,7 +18,7 @@ PLACE = """
   const chart = [...document.querySelectorAll('[role=figure]')].find(item => item.ariaLabel.startsWith(label))
     ?.querySelector('.js-plotly-plot');
   const marks = chart?.data?.find(trace => trace.name === 'cells');
-  const at = marks?.customdata.indexOf(name);
+  const at = marks?.customdata.findIndex(fields => fields[0] === name);
   if (at === undefined || at < 0) return null;
   const {xaxis, yaxis} = chart._fullLayout, box = chart.getBoundingClientRect();
   const value = list => list._inputArray ? list._inputArray[at] : list[at];
