@@ -30,8 +30,8 @@ def read(text: str) -> tuple[str, Any]:
 
 
 def write(name: str, value: Any) -> str:
-    """The inverse of `read`."""
-    plain = isinstance(value, str) and _value(value) == value
+    """The inverse of `read`, on one line."""
+    plain = isinstance(value, str) and _value(value) == value and len(value.splitlines()) < 2 and not value.endswith("\n")
     return f"{name}={value if plain else json.dumps(value, ensure_ascii=False)}"
 
 

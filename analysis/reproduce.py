@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from analysis import field_settings, recipes
 from analysis.blocks import Block, LayerSet, written
 from analysis.export_specs import ExportSpec
+from analysis.prompt_specs import CompareSpec, MicroscopeSpec
 from analysis.spec import Spec
 from analysis.specs import (
     BenchmarkSpec,
@@ -73,6 +74,8 @@ def asked(spec: SpecT) -> SpecT:
             changes["identity"] = ""
         elif isinstance(value, Spec):
             changes[field.name] = asked(value)
+        elif isinstance(value, tuple):
+            changes[field.name] = tuple(asked(part) if isinstance(part, Spec) else part for part in value)
     plain = replace(spec, **changes) if changes else spec
     if isinstance(plain, BenchmarkSpec):
         return replace(plain, shots=None if plain.shots == _usual_shots(plain) else plain.shots)
@@ -210,6 +213,31 @@ def _export(spec: ExportSpec) -> list[str]:
     return ["export", *_model(spec.model), *_cut(spec.block), *adapter, "--name", spec.name]
 
 
+def _compare(spec: CompareSpec) -> list[str]:
+    """The usual variants by name: unpruned, pruned, healed; of others `--set` says all."""
+    cut = next((variant.block for variant in spec.variants if variant.block), None)
+    adapter = next((variant.adapter for variant in spec.variants if variant.label == "healed"), None)
+    return [
+        "compare",
+        *_model(spec.model),
+        *_prompt(spec.prompt),
+        *_cut(cut),
+        *_option("--adapter", adapter),
+        *_option("--tokens", spec.max_new_tokens, 48),
+        *_option("--temperature", spec.temperature, 0.0),
+        *_option("--seed", spec.seed, 0),
+    ]
+
+
+def _microscope(spec: MicroscopeSpec) -> list[str]:
+    return ["microscope", *_model(spec.model), *_prompt(spec.prompt), *_cut(spec.block)]
+
+
+def _prompt(prompt: str) -> list[str]:
+    """The prompt, or its first line where it has several: a command is one line, so that `--set` says the rest."""
+    return _option("--prompt", (prompt.strip().splitlines() or [prompt])[0])
+
+
 def _cut(cut: Block | LayerSet | None) -> list[str]:
     return [] if cut is None else ["--block", written(cut)]
 
@@ -222,6 +250,8 @@ _WRITERS: dict[str, Callable[[Any], list[str]]] = {
     "evaluate": _evaluate,
     "heal": _heal,
     "export": _export,
+    "compare": _compare,
+    "microscope": _microscope,
 }
 """By kind of request, the subcommand with its named options."""
 

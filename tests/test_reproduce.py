@@ -60,6 +60,13 @@ REQUESTS = {
     "timed heal": replace(HEAL, steps=0, minutes=3.5, generation=GenerationSpec(n_prompts=2, seed=5), seed=1),
     "speed": SpeedSpec(MINE, ns=(0, 3), repeats=2, seed=3),
     "compare": CompareSpec(MINE, "Say 'this'", (Variant(), Variant("pruned", Block(1, 2))), max_new_tokens=5, seed=2),
+    "healed": CompareSpec(
+        RESOLVED, "One\n\ntwo", (Variant(), Variant("pruned", Block(1, 2)), Variant("healed", Block(1, 2), "a b", "x")), 48
+    ),
+    "instant": CompareSpec(
+        RESOLVED, " -1", (Variant(), Variant("instant", LayerSet((1, 4)), "a", "x")), temperature=0.5
+    ),
+    "microscope of several lines": MicroscopeSpec(RESOLVED, "Question: 3?\nAnswer:"),
     "microscope": MicroscopeSpec(MINE, "-x; y", Block(1, 2)),
     "control": replace(HEAL, steps=5, minutes=None, control=True, instant=False, distill=0.0, junction=0.0),
     "partial heal": replace(HEAL, steps=4, minutes=None, method="partial", last_layers=2, junction=0.5, keep_best=True),
@@ -86,6 +93,14 @@ def test_only_what_differs_is_said():
     line = cli.command_line(REQUESTS["sweep as the form makes it"])
     assert line.endswith("--max-n 15 --set benchmark.seed=9 --set distances.corpus.source=wiki")
     assert cli.command_line(REQUESTS["map"]).startswith("python -m analysis distances '/models/my model'\"'\"'s $HOME'")
+
+
+def test_a_comparison_of_the_usual_variants_is_said_by_name():
+    variants = (Variant(), Variant("pruned", Block(11, 5)), Variant("healed", Block(11, 5), "adapters/a", "x"))
+    line = cli.command_line(CompareSpec(prompt="The capital", variants=variants, max_new_tokens=48))
+    assert line == "python -m analysis compare starter --prompt 'The capital' --block 11:5 --adapter adapters/a"
+    looked = cli.command_line(MicroscopeSpec(prompt="The capital", block=Block(11, 5)))
+    assert looked == "python -m analysis microscope starter --prompt 'The capital' --block 11:5"
 
 
 def test_a_heal_says_the_numbers_that_its_recipe_does_not():

@@ -5,7 +5,7 @@ import streamlit as st
 from analysis import prompt_figures
 from analysis.prompt_results import CompareResult, mean_surprise
 from analysis.specs import ModelSpec
-from pages.components import chart, compare_form, compare_texts, prompt_runs, theme, words
+from pages.components import chart, command, compare_form, compare_texts, prompt_runs, theme, words
 
 
 def show(model: ModelSpec) -> None:
@@ -38,6 +38,7 @@ def _done(result: CompareResult) -> None:
     )  # fmt: skip
     _numbers(result)
     _data(result)
+    command.show([result.spec])
     st.caption(_provenance(result))
 
 

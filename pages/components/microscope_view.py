@@ -7,7 +7,7 @@ from analysis.blocks import Removal
 from analysis.prompt_results import MicroscopeResult
 from analysis.prompt_specs import MicroscopeSpec
 from analysis.specs import ModelSpec
-from pages.components import chart, compare_form, guard, microscope_words, prompt_box, prompt_runs, start, theme, words
+from pages.components import chart, command, compare_form, guard, microscope_words, prompt_box, prompt_runs, start, theme, words
 
 _EMPTY = (
     "No prompt was looked at yet. Choose one and click **Look inside**: you see which tokens the deep layers still move, and "
@@ -75,6 +75,7 @@ def _done(result: MicroscopeResult, cut: Removal | None) -> None:
     for note in microscope_words.notes(result):
         st.caption(words.plain(note))
     _data(result, position)
+    command.show([result.spec])
 
 
 def _position(result: MicroscopeResult) -> int:

@@ -171,6 +171,7 @@ def test_a_done_comparison_shows_texts_speeds_surprise_and_where_they_part(app, 
     assert trace(figures(at)["surprise"], "pruned")["y"][0] == 0.5
     at.button_group(key="surprise-of").set_value("off").run()
     assert "nats" not in html_of(at)
+    assert "python -m analysis compare starter" in at.code[0].value
 
 
 def test_what_models_and_visitors_write_is_never_markup(app, known):
