@@ -7,8 +7,6 @@ from analysis.model_facts import LayerFacts
 from analysis.results import ModelFacts
 
 DTYPE_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
-PRECISIONS = ("float32", "bfloat16", "8bit", "4bit")
-"""What the table of weights is worked out for."""
 
 
 @dataclass(frozen=True)

@@ -260,7 +260,7 @@ def heal_spec(
         RecipeError: for an unknown recipe or field.
         SpecError: for a value out of range.
     """
-    recipe = get(name, model=model.source, on_gpu=_sees_gpu(model.device) if on_gpu is None else on_gpu)
+    recipe = get(name, model=model.source, on_gpu=sees_gpu(model.device) if on_gpu is None else on_gpu)
     values = _numbers(recipe) | {
         "corpus": CorpusSpec(source=recipe.corpus, n_texts=recipe.n_texts, seq_len=recipe.seq_len, split="train"),
         "validation": CorpusSpec(held_out(recipe.corpus), n_texts=8, seq_len=256, split="validation"),
@@ -339,6 +339,6 @@ def _quantization(recipe: Recipe, model: ModelSpec, asked: str | None, n_paramet
     return "none" if model.source.lower().endswith(".gguf") or model.device == "mps" else recipe.quantization
 
 
-def _sees_gpu(device: str) -> bool:
+def sees_gpu(device: str) -> bool:
     """Whether a model of this device setting will run on CUDA, told without loading torch."""
     return device.startswith("cuda") or (device == "auto" and os.path.exists("/proc/driver/nvidia/gpus"))

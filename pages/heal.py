@@ -37,6 +37,6 @@ with guard.errors_shown():
             block = block_choice.show(shown("distances", model), known.n_layers)
             sweep = shown("sweep", model)
             if block:
-                recipe_form.show(model, known.n_parameters, block, sweep.result.spec.benchmark if sweep else BenchmarkSpec())
+                recipe_form.show(model, known, block, sweep.result.spec.benchmark if sweep else BenchmarkSpec())
     with right:
         heal_panel.show()

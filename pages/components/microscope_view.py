@@ -13,8 +13,6 @@ _EMPTY = (
     "No prompt was looked at yet. Choose one and click **Look inside**: you see which tokens the deep layers still move, and "
     "the next token that the model would guess after every layer."
 )
-_DISTANCE = "Angular distance between x[l] and x[l+1], in fractions of π."
-_LENS = "Logit lens: x[l] goes straight through the final norm and the head."
 _WHOLE, _CUT = "the unpruned model", "the pruned model"
 
 

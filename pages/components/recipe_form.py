@@ -5,21 +5,22 @@ from dataclasses import replace
 import streamlit as st
 
 from analysis.blocks import Block
+from analysis.results import ModelFacts
 from analysis.specs import BenchmarkSpec, HealSpec, ModelSpec
 from pages.components import guard, heal_questions, heal_text, recipe_numbers, recipe_source, start, state, theme, words
 
 
-def show(model: ModelSpec, n_parameters: int, block: Block, asked: BenchmarkSpec) -> None:
+def show(model: ModelSpec, known: ModelFacts, block: Block, asked: BenchmarkSpec) -> None:
     """Draw the recipe; submitting it queues the heal.
 
     Args:
         model: the model to cut and heal.
-        n_parameters: its size.
+        known: its size.
         block: the layers to remove.
         asked: the questions of the curve on screen: asking the same ones puts the healed model on that curve.
     """
     with guard.errors_shown():
-        begin = recipe_source.show(model, n_parameters, block)
+        begin = recipe_source.show(model, known, block)
         st.caption(begin.why)
         sized = recipe_numbers.sized_by(begin.preset, begin.key)
         source = heal_text.show(begin.preset, begin.key)

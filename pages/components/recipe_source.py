@@ -6,6 +6,7 @@ import streamlit as st
 
 from analysis import recipes, saved_recipes
 from analysis.blocks import Block
+from analysis.results import ModelFacts
 from analysis.specs import HealSpec, ModelSpec
 from pages.components import heal_runs, words
 
@@ -30,8 +31,8 @@ class Start:
     """A sentence on where they come from."""
 
 
-def show(model: ModelSpec, n_parameters: int, block: Block) -> Start:
-    """Draw the menu and return what is picked."""
+def show(model: ModelSpec, known: ModelFacts, block: Block) -> Start:
+    """Draw the menu, at first on what suits this model and machine, and return what is picked."""
     runs = {f"run:{run.id}": run for run in heal_runs.of(model)}
     saved = [f"saved:{name}" for name in saved_recipes.names()]
     options = [*recipes.NAMES, *saved, *runs]
@@ -42,8 +43,9 @@ def show(model: ModelSpec, n_parameters: int, block: Block) -> Start:
         return option.removeprefix("saved:") if option in saved else _LINES.get(option, option)
 
     asked = st.session_state.pop("next-recipe", None) or st.session_state.get("recipe")
-    if asked is not None:
-        st.session_state["recipe"] = asked if asked in options else options[0]  # it may have been deleted since
+    if asked not in options:  # it may have been deleted since
+        asked = recipes.for_model(model.source, known.n_layers, on_gpu=recipes.sees_gpu(model.device)).name
+    st.session_state["recipe"] = asked
     picked = st.selectbox(
         "Recipe", options, format_func=title, key="recipe", persist_state="session",
         help="A preset, a recipe that you saved, or the numbers of an older run; every number can be changed.",
@@ -54,7 +56,7 @@ def show(model: ModelSpec, n_parameters: int, block: Block) -> Start:
     if picked in saved:
         name = picked.removeprefix("saved:")
         return Start(f"saved-{name}", recipes.like(saved_recipes.get(name), model=model, block=block), "A recipe of yours.")
-    preset = recipes.heal_spec(picked, model=model, block=block, n_parameters=n_parameters)
+    preset = recipes.heal_spec(picked, model=model, block=block, n_parameters=known.n_parameters)
     return Start(picked, preset, _why(preset, picked))
 
 
