@@ -17,7 +17,8 @@ ALSO = ("heading-order",)
 RUN = "own => axe.run({exclude: own, resultTypes: ['violations']}).then(found => found.violations)"
 FOCUS_IS_SEEN = """
 () => {
-  const look = item => { const s = getComputedStyle(item); return [s.outlineStyle, s.outlineWidth, s.boxShadow, s.borderColor]; };
+  const watched = ["outlineStyle", "outlineWidth", "boxShadow", "borderColor"];
+  const look = item => watched.map(name => getComputedStyle(item)[name]);
   const focused = document.activeElement, box = focused.parentElement;
   const parts = [focused, box, box.parentElement, ...focused.querySelectorAll('*')];
   const looks = () => JSON.stringify(parts.map(look)), before = looks();
