@@ -10,7 +10,7 @@ _GONE = "hints-gone"
 
 def show() -> None:
     """Draw one row of hints, until they are closed or a first job shows that somebody knows the way; never to a class."""
-    with st.container():  # its place stays when it goes, so that nothing below it is drawn anew
+    with st.container(key="hints-place"):  # its place stays when it goes, so that nothing below it is drawn anew
         st.fragment(_row)()
 
 

@@ -11,6 +11,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(300)
 
 STREAMLITS_OWN: dict[tuple[str, str], str] = {}
 """Rule and a selector that the element or one around it matches, with the reason why it cannot be mended from here."""
+WITHIN = {"compare": ("Microscope", "Runs"), "learn": ("3 Map", "5 Big models", "7 Limits", "8 Check")}
+"""Views of a page that stand behind a choice on it."""
 GRAVE = ("serious", "critical")
 ALSO = ("heading-order",)
 """Rules that axe holds for moderate and we do not."""
@@ -47,6 +49,12 @@ def test_axe_finds_nothing_serious_on_any_page(served, theme):
     for name in browser.PAGES:
         browser.visit(page, served.address, name)
         told[name] = found(page)
+        for view in WITHIN.get(name, ()):
+            page.get_by_role("radio", name=view).click()
+            page.wait_for_timeout(300)
+            browser.settled(page)
+            page.wait_for_function(browser.DRAWN)
+            told[f"{name}, {view}"] = found(page)
     page.context.close()
     assert not {name: held for name, held in told.items() if held}
 
