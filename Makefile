@@ -7,7 +7,7 @@ BIN    := .venv/bin
 
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help run test lint format install install-dev chromium precomputed bench bench-evaluation bench-distances bench-ui clean
+.PHONY: help run test lint format install install-dev chromium precomputed bench bench-evaluation bench-distances bench-ui screenshots clean
 
 help:
 	@sed -n '1,2p' Makefile
@@ -68,6 +68,9 @@ bench-distances: install
 
 bench-ui: install-dev chromium
 	$(BIN)/python benchmarks/ui_speed.py
+
+screenshots: install-dev chromium
+	$(BIN)/python benchmarks/screenshots.py
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache tests/artifacts

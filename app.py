@@ -15,6 +15,7 @@ st.set_page_config(
     initial_sidebar_state=272,
     menu_items={"About": "Layerscope shows how much of a language model's depth does real work (method: arXiv 2403.17887)."},
 )
+st.html(ASSETS / "app.css")
 st.logo(ASSETS / "wordmark.svg", size="large", icon_image=ASSETS / "mark.svg")
 
 page = frame.navigation()

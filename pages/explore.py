@@ -13,6 +13,7 @@ from pages.components import (
     frame,
     guard,
     header,
+    hints,
     job_strip,
     library,
     linked_view,
@@ -47,6 +48,7 @@ with guard.errors_shown():
     current = state.current_model()
     maps = library.find("distances", current)
     if maps:
+        hints.show()
         asked_for.prefer("distances", maps)
         of_strategy = [f for f in library.find("sweep", current) if f.result.spec.strategy == state.strategy()]
         asked_for.prefer("sweep", of_strategy)

@@ -45,7 +45,7 @@ with guard.errors_shown():
                 export_folder.show(choice)
             with right, guard.errors_shown():
                 export_list.show(model)
-                st.subheader("Recipes and files", anchor=False)
+                st.header("Recipes and files", anchor=False)
                 export_files.show(choice)
                 specs = [choice.heal.spec] if choice.heal else []
                 command.show([*specs, export_folder.request(choice)])

@@ -66,7 +66,7 @@ with guard.errors_shown():
             except LayerscopeError as error:
                 st.error(str(error))
             else:
-                st.subheader(facts.model.name, anchor=False)
+                st.header(facts.model.name, anchor=False)
                 actions(wanted, fits=facts.fits)
                 model_facts.show(facts)
         elif wanted is not None and wanted.source != "starter":

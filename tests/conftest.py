@@ -21,13 +21,23 @@ def starter_folder() -> Path:
     return starter.model_folder()
 
 
+@pytest.fixture(scope="session")
+def with_starter(starter_folder: Path) -> Callable[[Path], Path]:
+    """A function that lets a new cache folder share the converted starter model."""
+
+    def share(folder: Path) -> Path:
+        (folder / "models").mkdir(parents=True)
+        (folder / "models" / starter_folder.name).symlink_to(starter_folder)
+        shutil.copy(starter_folder.parent.parent / "machine.json", folder / "machine.json")
+        return folder
+
+    return share
+
+
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, starter_folder: Path) -> Path:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_starter: Callable[[Path], Path]) -> Path:
     """An empty cache folder that shares the converted starter model."""
-    folder = tmp_path / "cache"
-    (folder / "models").mkdir(parents=True)
-    (folder / "models" / starter_folder.name).symlink_to(starter_folder)
-    shutil.copy(starter_folder.parent.parent / "machine.json", folder / "machine.json")
+    folder = with_starter(tmp_path / "cache")
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(folder))
     return folder
 

@@ -57,12 +57,15 @@ def show(
         return
     with st.container(horizontal=True, gap=None, wrap=False, vertical_alignment="top"):
         draw()
-        with st.popover(":material/download:", type="tertiary", help="Download this chart", key=f"{key}-download"):
-            _downloads(figure, key, file_name, image)
+        menu = st.popover(
+            ":material/download:", type="tertiary", help="Download this chart", key=f"{key}-download", on_change="rerun"
+        )  # fmt: skip
+        if menu.open:  # a slider move must not wait for menus that nobody looks into
+            with menu:
+                _downloads(figure, key, file_name, image)
 
 
 def _downloads(figure: Figure, key: str, file_name: str, image: str) -> None:
-    # The CSV is made when it is asked for: a slider move must not wait for it.
     st.download_button(
         "Data as CSV", lambda: csv(figure), f"{file_name}.csv", "text/csv", key=f"{key}-data", on_click="ignore",
         icon=":material/table:", width="stretch",

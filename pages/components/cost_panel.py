@@ -23,7 +23,7 @@ def show(distances: DistanceResult, cut: Cut, model: ModelSpec) -> None:
     speed, job = speed_view.find(model), speed_view.last_job(model)
     facts = _facts(distances, speed, model)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
-        st.subheader("What the cut saves", anchor=False, width="content")
+        st.header("What the cut saves", anchor=False, width="content")
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right", gap="small"):
             if speed is not None and speed.precomputed:
                 st.badge(f"precomputed on {speed_view.machine(speed.result)}", color="gray")

@@ -33,7 +33,7 @@ def show(shown: Found, damage: Found | None, model: ModelSpec, cut: Cut, chosen:
         chosen: the strategy's own block of a size.
     """
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.subheader("Does the distance pick the right layers?", anchor=False, width="content")
+        st.header("Does the distance pick the right layers?", anchor=False, width="content")
         if damage is not None:
             with st.popover("Measure again", key="damage-popover", on_change="rerun"):
                 damage_form.show(model, shown.result, "damage")

@@ -75,7 +75,8 @@ def _cut(model: ModelSpec, n_layers: int) -> Removal | None:
             st.error(words.plain(str(error)))
             return None
         return cut
-    return _shown_on_explore(model, int(n), strategy)
+    picked = state.own_block(n_layers)
+    return picked if picked is not None and picked.size == n else _shown_on_explore(model, int(n), strategy)
 
 
 def _shown_on_explore(model: ModelSpec, n: int, strategy: str) -> Removal | None:

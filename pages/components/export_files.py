@@ -13,6 +13,8 @@ from pages.components.export_choice import Choice
 
 _ZIP_BYTES = 200_000_000
 """Adapters up to this size are offered as a download; larger ones are only on the disk."""
+_LINES = 24
+"""Files of fewer lines are shown whole; what scrolls cannot be reached by every keyboard."""
 
 
 def show(choice: Choice) -> None:
@@ -50,7 +52,7 @@ def commands(choice: Choice) -> list[str]:
 
 
 def _file(text: str, name: str, mime: str, language: str) -> None:
-    st.code(text, language=language, height=260)
+    st.code(text, language=language, wrap_lines=True, height="content" if text.count("\n") < _LINES else 420)
     st.download_button(f"Download {name}", text, name, mime, key=f"take-{name}", on_click="ignore", icon=":material/download:")
 
 

@@ -15,7 +15,7 @@ def show(model: ModelSpec) -> None:
     there = {result.spec.name: result for result in found if (exports.folder(result.spec.name) / "layerscope.json").exists()}
     if not there:
         return
-    st.subheader("On this machine", anchor=False)
+    st.header("On this machine", anchor=False)
     for result in there.values():
         with st.container(border=True, gap="xsmall"):
             _card(result)

@@ -39,7 +39,8 @@ class Run:
         # The menu is not redrawn while a run goes from waiting to running, so one word serves both.
         state = "in progress" if self.job and self.job.is_active else self.state
         what = f"control of [{block.start}, {block.stop})" if self.spec.control else f"block [{block.start}, {block.stop})"
-        parts = [what, words.heal_length(self.spec), self.spec.recipe, state]
+        # The length of an instant heal is its recipe's name, which needs saying once.
+        parts = list(dict.fromkeys([what, words.heal_length(self.spec), self.spec.recipe, state]))
         return " · ".join(parts if self.state == "precomputed" else [*parts, when])
 
 

@@ -24,7 +24,7 @@ def show(lesson: Lesson, title: str) -> None:
     )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
         with st.container(horizontal=True, vertical_alignment="center", width="stretch"):
-            st.subheader(title, anchor=False, width="content")
+            st.header(title, anchor=False, width="content")
             left = sum(_MINUTES[lesson.step :])
             st.caption(f"step {lesson.step + 1} of {len(STEPS)}, about {left} min to go", width="content")
         _turn("Back", lesson, -1, "secondary", icon=":material/chevron_left:", disabled=lesson.step == 0)

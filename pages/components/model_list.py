@@ -19,7 +19,7 @@ def show() -> None:
     seen = models()
     if not seen:
         return
-    st.subheader("Models you have looked at", anchor=False)
+    st.header("Models you have looked at", anchor=False)
     current = state.current_model()
     now = library.identity(current)
     for index, one in enumerate(seen[:_SHOWN]):

@@ -50,7 +50,7 @@ def _pair(figures: list[tuple], kind: str) -> None:
 
 
 def _maps(drawn: list[Drawn]) -> None:
-    st.subheader("Maps on relative depth", anchor=False)
+    st.header("Maps on relative depth", anchor=False)
     kept = _split(drawn, lambda a, b: a.result.spec.metric == b.result.spec.metric, "they measure another distance.")
     names, dark = ", ".join(one.name for one in kept), theme.is_dark()
     distance = run_figures.distance_curves(kept, dark=dark)
@@ -66,7 +66,7 @@ def _maps(drawn: list[Drawn]) -> None:
 
 
 def _curves(drawn: list[Drawn]) -> None:
-    st.subheader("Curves on relative depth", anchor=False)
+    st.header("Curves on relative depth", anchor=False)
     dark = theme.is_dark()
     asked = [one for one in drawn if any(point.acc is not None for point in one.result.points)]
     left, right = st.columns(2, gap="medium")
@@ -107,7 +107,7 @@ def _say_questions(drawn: list[Drawn]) -> None:
 
 
 def _heals(drawn: list[Drawn]) -> None:
-    st.subheader("Heals", anchor=False)
+    st.header("Heals", anchor=False)
     dark = theme.is_dark()
     left, right = st.columns(2, gap="medium")
     with left:
@@ -129,7 +129,7 @@ def _same_healed(a: Drawn, b: Drawn) -> bool:
 
 
 def _damage(drawn: list[Drawn]) -> None:
-    st.subheader("Damage on relative depth", anchor=False)
+    st.header("Damage on relative depth", anchor=False)
     left, _ = st.columns(2, gap="medium")
     with left:
         why = "it was measured on other texts or with another vocabulary."

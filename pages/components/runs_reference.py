@@ -44,7 +44,7 @@ def columns(run: Run, reference: Run, fraction: float) -> dict[str, Any]:
 def differences(picked: list[Run], reference: Run, fraction: float) -> None:
     """Draw every number of the ticked runs as a difference from the reference, and say what has none."""
     others = [run for run in picked if run.id != reference.id]
-    st.subheader("Against the reference", anchor=False)
+    st.header("Against the reference", anchor=False)
     if not others:
         st.info("Tick another run in the table to see how far it is from the reference.")
         return

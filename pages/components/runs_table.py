@@ -61,16 +61,16 @@ def show(runs: list[Run], reference: Run | None) -> tuple[list[Run], float]:
 def _filtered(runs: list[Run]) -> tuple[list[Run], float]:
     kinds = [kind for kind in KINDS if any(run.result.kind == kind for run in runs)]
     names = list(dict.fromkeys(run.model.name for run in runs))
-    left, middle, text, right = st.columns([5, 4, 3, 3], vertical_alignment="bottom", gap="small")
-    kind = left.segmented_control(
+    place = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
+    kind = place.segmented_control(
         "Kind", ["", *kinds], default="", required=True, format_func=lambda kind: _PLURALS.get(kind, "All"), key="runs-kind",
         persist_state="session",
     )  # fmt: skip
-    models = middle.multiselect("Models", names, key="runs-models", placeholder="all models", persist_state="session")
-    words = text.text_input("Search", key="runs-search", placeholder="wiki float32", persist_state="session")
-    fraction = right.select_slider(
+    models = place.multiselect("Models", names, key="runs-models", placeholder="all models", persist_state="session")
+    words = place.text_input("Search", key="runs-search", placeholder="wiki float32", persist_state="session", width=160)
+    fraction = place.select_slider(
         "Figures at n/L", _FRACTIONS, _USUAL_FRACTION, format_func=lambda share: f"{share:.0%}", key="runs-fraction",
-        persist_state="session",
+        persist_state="session", width=170,
         help="The share of the layers removed that maps, damage and curves are read at. Heals and evaluations have their own.",
     )  # fmt: skip
     return run_table.matching(runs, models=models, kinds=[kind] if kind else [], text=words), float(fraction)

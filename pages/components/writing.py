@@ -22,7 +22,7 @@ def show(found: Found | None, n: int) -> None:
     points = [point for point in sweep.points if was_written(point)] if sweep else []
     if found is None or sweep is None or not points:
         return
-    st.subheader("What it writes", anchor=False)
+    st.header("What it writes", anchor=False)
     st.caption(
         "Choosing among given answers is easier than writing one: likelihood scores overstate what a cut model keeps. "
         "Greedy continuations of held-out articles, and small sums."

@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,37 @@ def screenshot(page: Page, name: str) -> None:
     """Keep a picture of what a visitor sees."""
     ARTIFACTS.mkdir(exist_ok=True)
     page.screenshot(path=ARTIFACTS / f"{name}.png")
+
+
+# Whether nothing runs any more, and all charts are there.
+DRAWN = """
+() => document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'
+  && ![...document.querySelectorAll('[data-testid=stPlotlyChart]')].some(chart => !chart.querySelector('.main-svg'))
+"""
+PAGES = ("model", "explore", "heal", "compare", "export", "learn")
+"""Every page, by the last part of its address."""
+
+
+def visit(page: Page, address: str, name: str, query: str = "") -> None:
+    """Open a page of the dashboard and wait until its charts are drawn."""
+    page.goto(f"{address}/{'' if name == 'explore' else name}{query}")
+    settled(page)
+    page.wait_for_function(DRAWN)
+
+
+@dataclass(frozen=True)
+class Served:
+    """A dashboard that runs, and a browser to look at it."""
+
+    address: str
+    chromium: Browser
+    cache: Path
+
+    def visitor(self, *, width: int = 1280, theme: str = "light") -> Page:
+        """An empty window of somebody who was not here before."""
+        context = self.chromium.new_context(
+            viewport={"width": width, "height": 800}, color_scheme=theme, accept_downloads=True
+        )  # fmt: skip
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        return page

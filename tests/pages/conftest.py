@@ -1,7 +1,9 @@
 """Pages on a cache folder of their own, without a worker: states of jobs are set by hand."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import browser
 import fakes
 import pytest
 from streamlit.runtime.pages_manager import PagesManager
@@ -80,3 +82,14 @@ def job(ui_cache: Path):
         return jobs.get(made.id)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, with_starter: Callable[[Path], Path]) -> Iterator[browser.Served]:
+    """One dashboard on the precomputed results and one Chromium for all tests of a file."""
+    folder = with_starter(tmp_path_factory.mktemp("served") / "cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAYERSCOPE_CACHE", str(folder))
+        with browser.dashboard(folder) as address, browser.chromium() as chromium:
+            yield browser.Served(address, chromium, folder)
+            assert "Traceback" not in (folder / "server.log").read_text()

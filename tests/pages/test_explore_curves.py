@@ -199,10 +199,10 @@ def test_loss_in_the_units_of_other_papers(app):
 def test_what_the_cuts_write_is_shown_with_a_warning(app):
     fakes.distances().save()
     fakes.sweep().save()
-    assert "What it writes" not in [item.value for item in app().subheader]
+    assert "What it writes" not in [item.value for item in app().header]
     fakes.sweep(writes=True).save()
     at = app()
-    assert "What it writes" in [item.value for item in at.subheader]
+    assert "What it writes" in [item.value for item in at.header]
     assert "likelihood scores overstate" in texts(at)
     assert [item["name"] for item in figures(at)["writing"]["data"]] == ["repeated 4-grams", "distinct tokens", "sums right"]
 

@@ -13,7 +13,7 @@ from analysis.specs import DamageSpec
 def test_without_a_damage_map_the_section_says_what_to_click_and_queues_it(app):
     fakes.distances().save()
     at = app()
-    assert "Does the distance pick the right layers?" in [item.value for item in at.subheader]
+    assert "Does the distance pick the right layers?" in [item.value for item in at.header]
     assert "Click **Measure the damage**" in texts(at)
     at.number_input(key="damage-n").set_value(4)
     at.number_input(key="damage-size").set_value(6)

@@ -231,3 +231,10 @@ def test_a_failed_export_says_why(app, known, job):
     at = app("pages/export.py")
     assert "answers otherwise" in texts(at)
     assert "Traceback" not in texts(at)
+
+
+def test_a_block_picked_by_hand_is_what_is_taken_away(app, known):
+    at = app("pages/export.py", block="3:8")
+    assert "block [3, 11)" in texts(at)
+    at.number_input(key="export-n").set_value(5).run()
+    assert BEST.describe() in texts(at), "another n is again for the strategy to say"

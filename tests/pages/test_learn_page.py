@@ -54,14 +54,14 @@ def test_the_lesson_is_walked_to_the_end_and_back(app, known):
     for step in range(1, 9):
         assert not at.error
         assert not at.exception
-        titles.append(at.subheader[0].value)
+        titles.append(at.header[0].value)
         assert at.button_group(key="learn-outline-0").value == step - 1
         if step < 8:
             at.button(key="learn-next").click().run()
     assert len(set(titles)) == 8
     assert at.button(key="learn-next").disabled
     at.button(key="learn-back").click().run()
-    assert at.subheader[0].value == titles[6]
+    assert at.header[0].value == titles[6]
     assert not at.button(key="learn-next").disabled
 
 

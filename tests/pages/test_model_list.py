@@ -35,7 +35,7 @@ def result_of(folder, result=None):
 
 
 def test_nothing_was_looked_at_yet(app):
-    assert "Models you have looked at" not in [item.value for item in app("pages/model.py").subheader]
+    assert "Models you have looked at" not in [item.value for item in app("pages/model.py").header]
 
 
 def test_a_model_is_one_click_away(app, folder):

@@ -1,0 +1,97 @@
+"""Nobody is shut out: axe-core finds nothing serious on any page in either theme, and the keyboard reaches everything."""
+
+import re
+
+import browser
+import pytest
+from axe_playwright_python.base import AXE_SCRIPT
+from playwright.sync_api import Page, expect
+
+pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(300)]
+
+STREAMLITS_OWN: dict[tuple[str, str], str] = {}
+"""Rule and a selector that the element or one around it matches, with the reason why it cannot be mended from here."""
+WITHIN = {"compare": ("Microscope", "Runs"), "learn": ("3 Map", "5 Big models", "7 Limits", "8 Check")}
+"""Views of a page that stand behind a choice on it."""
+GRAVE = ("serious", "critical")
+ALSO = ("heading-order",)
+"""Rules that axe holds for moderate and we do not."""
+RUN = "own => axe.run({exclude: own, resultTypes: ['violations']}).then(found => found.violations)"
+FOCUS_IS_SEEN = """
+() => {
+  const watched = ["outlineStyle", "outlineWidth", "boxShadow", "borderColor"];
+  const look = item => watched.map(name => getComputedStyle(item)[name]);
+  const focused = document.activeElement, box = focused.parentElement;
+  const parts = [focused, box, box.parentElement, ...focused.querySelectorAll('*')];
+  const looks = () => JSON.stringify(parts.map(look)), before = looks();
+  focused.blur();
+  const differs = looks() !== before;
+  focused.focus({focusVisible: true});
+  return differs;
+}
+"""
+
+
+def found(page: Page) -> list[str]:
+    """What axe holds against a page, each with its element."""
+    page.evaluate(AXE_SCRIPT)
+    told = []
+    for violation in page.evaluate(RUN, [[selector] for _, selector in STREAMLITS_OWN]):
+        if violation["impact"] in GRAVE or violation["id"] in ALSO:
+            told += [f"{violation['id']}: {node['html'][:200]} {node['failureSummary']}" for node in violation["nodes"]]
+    return told
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious_on_any_page(served, theme):
+    page = served.visitor(theme=theme)
+    told = {}
+    for name in browser.PAGES:
+        browser.visit(page, served.address, name)
+        told[name] = found(page)
+        for view in WITHIN.get(name, ()):
+            page.get_by_role("radio", name=view).click()
+            page.wait_for_timeout(300)
+            browser.settled(page)
+            page.wait_for_function(browser.DRAWN)
+            told[f"{name}, {view}"] = found(page)
+    page.context.close()
+    assert not {name: held for name, held in told.items() if held}
+
+
+def test_axe_would_find_what_is_wrong(served):
+    page = served.visitor()
+    page.set_content("<html lang=en><title>t</title><main><h1>h</h1><p style='color:#aaa'>faint</p><button></button></main>")
+    assert {line.split(":")[0] for line in found(page)} == {"color-contrast", "button-name"}
+    page.context.close()
+
+
+def test_the_cut_is_chosen_and_a_menu_opened_by_the_keyboard_alone(served):
+    page = served.visitor()
+    browser.visit(page, served.address, "explore")
+    expect(page.get_by_text("block [11, 16)").first).to_be_visible()
+    reach(page, page.get_by_role("slider", name="Layers removed, n"))
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_text("block [13, 19)").first).to_be_visible()
+    expect(page).to_have_url(re.compile("n=6"))
+    page.wait_for_function(browser.DRAWN)
+
+    menu = page.locator(".st-key-map-popover").get_by_role("button").first
+    reach(page, menu, backwards=True)
+    page.keyboard.press("Enter")
+    compute = page.get_by_role("button", name="Compute map")
+    expect(compute).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(compute).to_be_hidden()
+    expect(menu).to_be_focused()
+    page.context.close()
+
+
+def reach(page: Page, wanted, *, backwards: bool = False) -> None:
+    """Press Tab until something has the focus, and see that one can see so."""
+    for _ in range(60):
+        page.keyboard.press("Shift+Tab" if backwards else "Tab")
+        if wanted.evaluate("element => element === document.activeElement"):
+            assert page.evaluate(FOCUS_IS_SEEN), "the focus cannot be seen"
+            return
+    pytest.fail(f"Tab does not reach {wanted}")

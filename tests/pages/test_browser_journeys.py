@@ -1,0 +1,193 @@
+"""What visitors do between pages, windows and machines, in a real browser on precomputed results."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import browser
+import pandas as pd
+import pytest
+import yaml
+from job_helpers import COMMAND, end_worker, request, wait_for
+from playwright.sync_api import Page, expect
+
+from analysis import jobs
+
+pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(300)]
+
+# Controls that reach beyond the page or whose words are cut off, and how far the page can be pushed sideways.
+STICKS_OUT = """
+() => {
+  const main = document.querySelector('[data-testid=stMain]'), right = main.getBoundingClientRect().left + main.clientWidth;
+  const out = [...main.querySelectorAll('button, input, textarea, a, [role=radio], [role=tab], label')]
+    .filter(item => item.checkVisibility({visibilityProperty: true, opacityProperty: true}) && item.clientWidth > 1)
+    .filter(item => !item.closest('.modebar, [data-testid=stDataFrame]'))
+    .filter(item => item.getBoundingClientRect().right > right + 1
+      || (item.tagName === 'BUTTON' && item.scrollWidth > item.clientWidth + 4));
+  return [main.scrollWidth - main.clientWidth, out.map(item => item.outerHTML.slice(0, 160))];
+}
+"""
+
+
+@pytest.fixture
+def visitors(served) -> Iterator:
+    """A function that brings somebody new; all of them leave at the end."""
+    pages: list[Page] = []
+
+    def come(**looks: str | int) -> Page:
+        pages.append(served.visitor(**looks))
+        return pages[-1]
+
+    yield come
+    for page in pages:
+        page.context.close()
+
+
+def cut_is(page: Page, block: str) -> None:
+    expect(page.get_by_text(f"block {block}").first).to_be_visible(timeout=30_000)
+
+
+def slide(page: Page, key: str) -> None:
+    page.get_by_role("slider", name="Layers removed, n").focus()
+    page.keyboard.press(key)
+
+
+def test_two_visitors_do_not_move_each_others_slider(served, visitors):
+    one, other = visitors(), visitors()
+    for page in (one, other):
+        browser.visit(page, served.address, "explore")
+    slide(one, "ArrowRight")
+    cut_is(one, "[13, 19)")
+    slide(other, "ArrowLeft")
+    cut_is(other, "[12, 16)")
+    cut_is(one, "[13, 19)")
+    one.get_by_role("link", name="Compare").click()
+    expect(one.get_by_text(re.compile(r"Without .*block \[13, 19\)"))).to_be_visible()
+
+
+def test_hints_welcome_a_newcomer_until_they_are_closed(served, visitors):
+    page = visitors()
+    browser.visit(page, served.address, "explore")
+    hints = page.locator(".st-key-hints")
+    expect(hints).to_contain_text("Ten minutes")
+    expect(page.get_by_text("precomputed").first).to_be_visible()
+    page.locator(".st-key-hints-close").get_by_role("button").first.click()
+    expect(hints).to_be_hidden()
+    slide(page, "ArrowRight")
+    cut_is(page, "[13, 19)")
+    expect(hints).to_be_hidden()
+
+
+@pytest.mark.parametrize("name", ["compare", "export"])
+def test_a_link_shows_the_same_cut_to_somebody_else(served, visitors, name):
+    page, elsewhere = visitors(), visitors(theme="dark")
+    browser.visit(page, served.address, name, "?block=3:8&strategy=deepest")
+    cut_is(page, "[3, 11)")
+    if name == "compare":
+        slide(page, "ArrowLeft")
+        expect(page).to_have_url(re.compile("n=7"))
+    else:
+        page.get_by_role("spinbutton", name="Layers, n").fill("7")
+        page.keyboard.press("Enter")
+        expect(page).to_have_url(re.compile("n=7"))
+    cut_is(page, "[22, 29)")
+    elsewhere.goto(page.url)
+    browser.settled(elsewhere)
+    cut_is(elsewhere, "[22, 29)")
+    assert not jobs.list_jobs(), "a link starts nothing"
+
+
+def test_a_link_to_a_lesson_is_presented_to_the_class(served, visitors):
+    page, elsewhere = visitors(), visitors()
+    browser.visit(page, served.address, "learn")
+    page.get_by_text("Presenter mode").click()
+    expect(page).to_have_url(re.compile("present=1"))
+    elsewhere.goto(page.url)
+    browser.settled(elsewhere)
+    expect(elsewhere.get_by_role("button", name="Leave presenter mode")).to_be_visible()
+    expect(elsewhere.get_by_test_id("stSidebar")).to_be_hidden()
+
+
+def test_nothing_sticks_out_of_a_narrow_window(served, visitors):
+    page = visitors(width=1024)
+    told = {}
+    for name in browser.PAGES:
+        browser.visit(page, served.address, name)
+        told[name] = page.evaluate(STICKS_OUT)
+        if name == "compare":
+            page.get_by_role("radio", name="Runs").click()
+            page.get_by_role("heading", name="Maps on relative depth").wait_for()
+            told["runs"] = page.evaluate(STICKS_OUT)
+    assert told == dict.fromkeys([*browser.PAGES, "runs"], [0, []])
+
+
+def saved(page: Page, button: str):
+    """The file that a download button brings."""
+    with page.expect_download() as download:
+        page.get_by_role("button", name=button).first.click()
+    return download.value.path()
+
+
+def test_the_data_of_a_chart_open_in_pandas(served, visitors):
+    page = visitors()
+    browser.visit(page, served.address, "explore")
+    page.locator(".st-key-accuracy-download").get_by_role("button").first.click()
+    frame = pd.read_csv(saved(page, "Data as CSV"))
+    assert frame[frame["curve"] == "similarity"]["removed layers n"].tolist() == list(range(16))
+    assert frame["accuracy"].dropna().between(0, 1).all()
+
+
+def test_all_that_can_be_taken_away_can_be_opened(served, visitors):
+    page = visitors()
+    browser.visit(page, served.address, "export", "?n=5")
+    summary = saved(page, "Markdown summary").read_text()
+    assert summary.startswith("# ")
+    assert "layers 11-15" in summary
+    merge = yaml.safe_load(saved(page, "Download mergekit.yaml").read_text())
+    assert [slice_["sources"][0]["layer_range"] for slice_ in merge["slices"]] == [[0, 11], [16, 30]]
+    page.get_by_role("tab", name="Recipe").click()
+    recipe = json.loads(saved(page, "Download recipe.json").read_text())
+    assert "11:5" in json.dumps(recipe)
+    page.get_by_role("tab", name="Model card").click()
+    assert saved(page, "Download README.md").read_text().startswith("---")
+    report_opens_without_a_network(served, saved(page, "HTML page").read_bytes())
+
+
+def report_opens_without_a_network(served, content: bytes) -> None:
+    file = served.cache / "report.html"
+    file.write_bytes(content)
+    context = served.chromium.new_context(offline=True)
+    page = context.new_page()
+    asked, wrong = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(file.as_uri())
+    page.locator(".js-plotly-plot .main-svg").first.wait_for()
+    assert page.locator(".js-plotly-plot").count() >= 3
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert wrong == []
+    context.close()
+
+
+def test_a_job_that_runs_is_found_again_after_a_reload(served, visitors):
+    """The last test of the file: from here on the queue is not empty."""
+    page = visitors()
+    job = jobs.submit(request("tidy"), "A long map")
+    try:
+        jobs.ensure_worker(COMMAND)
+        wait_for(lambda: jobs.get(job.id).done > 0)
+        page.goto(f"{served.address}/export")
+        step = page.get_by_test_id("stSidebar").get_by_text(re.compile(r"stepping · \d+/1000"))
+        expect(step).to_be_visible()
+        before = steps(step)
+        page.reload()
+        expect(step).to_be_visible()
+        assert steps(step) >= before
+        page.get_by_test_id("stSidebar").get_by_role("button", name="Cancel").click()
+        expect(page.get_by_test_id("stSidebar").get_by_text("cancelled", exact=True)).to_be_visible()
+    finally:
+        end_worker()
+
+
+def steps(text) -> int:
+    return int(re.search(r"(\d+)/", text.inner_text())[1])
