@@ -1,5 +1,6 @@
 """The lesson in a real browser, from the first step to the last: as one person sees it, then as a class does."""
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -61,17 +62,31 @@ def guess(page: Page, place: str) -> None:
     expect(slider).to_have_attribute(
         "aria-valuetext" if slider.get_attribute("aria-valuetext") else "value", re.compile("[23]")
     )
-    before = page.locator(".js-plotly-plot").count()
+    before = charts(page)
     page.get_by_role("button", name="Lock in my guess").click()
     expect(page.get_by_test_id("stAlert")).to_contain_text(re.compile("Most similar|The cliff is at"))
     expect(page.locator(".js-plotly-plot")).to_have_count(before + 1)
 
 
+def charts(page: Page) -> int:
+    """How many are on the page once those of the step before are gone."""
+    count = -1
+    while count != (count := page.locator(".js-plotly-plot").count()):
+        page.wait_for_timeout(1500)
+    return count
+
+
 def answer(page: Page) -> None:
     for right in ("They stand at a right angle", "the cost must be measured", "may write and reckon worse"):
         page.get_by_text(right).first.click()
-        page.get_by_role("button", name="Answer", exact=True, disabled=False).first.click()
-        expect(page.get_by_test_id("stAlert").filter(has_text=re.compile(right, re.IGNORECASE))).to_be_visible()
+        told = page.get_by_test_id("stAlert").filter(has_text=re.compile(right, re.IGNORECASE))
+        for _ in range(3):  # the page may be drawn again under the pointer, and a click on a button that is going is lost
+            browser.settled(page)
+            page.get_by_role("button", name="Answer", exact=True, disabled=False).first.click()
+            with contextlib.suppress(AssertionError):
+                expect(told).to_be_visible(timeout=15_000)
+                break
+        expect(told).to_be_visible()
 
 
 def present(page: Page) -> None:
