@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from analysis import bridge as bridges
-from analysis import storage
+from analysis import dropout, storage
 from analysis.architecture import Decoder
 from analysis.bridge import Bridge
 from analysis.errors import RecipeError
@@ -121,6 +121,7 @@ def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[st
     for name in full:
         module = model.get_base_model().get_submodule(name)
         _make_full(module, changes.get(name), train=spec.method == "partial" and name in trained)
+    dropout.speed_up(model)
     return model
 
 

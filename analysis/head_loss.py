@@ -64,15 +64,21 @@ class _HeadLoss(torch.autograd.Function):
 
 def _chunk_loss(logits: Tensor, targets: Tensor, taught: Tensor | None, distill: float) -> tuple[Tensor, Tensor]:
     """Summed loss of a few tokens, and its gradient with respect to their logits, which is built in their place."""
-    right = logits.gather(1, targets)
-    normalizer = logits.logsumexp(-1, keepdim=True)
+    right, peak = logits.gather(1, targets), logits.amax(-1, keepdim=True)
+    wanted, divergence = None, torch.zeros((), dtype=torch.float64)
+    if taught is not None:
+        taught_log = taught.log_softmax(-1)
+        wanted = taught_log.exp()
+        divergence = (wanted * (taught_log - logits)).sum(dtype=torch.float64)
+    # One exponential for both: the normalizer is the sum of the odds that the gradient is made of.
+    odds = logits.sub_(peak).exp_()
+    sums = odds.sum(-1, keepdim=True)
+    odds.div_(sums)
+    normalizer = sums.log_().add_(peak)
     loss = (normalizer - right).sum(dtype=torch.float64)
-    if taught is None:
-        odds = logits.sub_(normalizer).exp_()
+    if wanted is None:
         return loss, odds.scatter_add_(1, targets, torch.full_like(right, -1.0))
-    taught_log = taught.log_softmax(-1)
-    wanted = taught_log.exp()
-    divergence = (wanted * (taught_log - logits)).sum(dtype=torch.float64) + normalizer.sum(dtype=torch.float64)
+    divergence += normalizer.sum(dtype=torch.float64)
     # (1 - d) * (p - one-hot) + d * (p - q)
-    odds = logits.sub_(normalizer).exp_().sub_(wanted, alpha=distill)
+    odds.sub_(wanted, alpha=distill)
     return (1 - distill) * loss + distill * divergence, odds.scatter_add_(1, targets, torch.full_like(right, distill - 1))

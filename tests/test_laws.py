@@ -35,7 +35,7 @@ RANKS = {
             ("run_figures", "learn_figures"),
             ("architecture", "benchmarks", "corpora"),
             ("models", "footprint", "pruning", "hidden_states", "packing", "prefix_trees", "packed_attention", "model_card"),
-            ("scoring", "material", "report"),
+            ("scoring", "material", "report", "dropout"),
             ("generation", "prompts"),
             ("writing",),
             ("scores",),
