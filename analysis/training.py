@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -175,9 +176,15 @@ class Trainer:
         first = (self.steps_done * spec.gradient_accumulation + micro) * spec.batch_size
         numbers = packing.row_numbers(len(self.rows), first, spec.batch_size, spec.seed)
         torch.manual_seed(derived_seed(spec.seed, "dropout", self.steps_done, micro))
-        loss = self.batch_loss(numbers)
+        with self.mixed_precision():
+            loss = self.batch_loss(numbers)
         (loss / spec.gradient_accumulation).backward()
         return float(loss.detach())
+
+    def mixed_precision(self) -> contextlib.AbstractContextManager[Any]:
+        """Products in bfloat16 where the model is: the adapter's weights are float32, and PEFT would multiply them as such."""
+        half = self.spec.model.dtype == "bfloat16"
+        return torch.autocast(self.decoder.device.type, torch.bfloat16) if half else contextlib.nullcontext()
 
     def batch_loss(self, numbers: Sequence[int]) -> Tensor:
         """The loss of some rows, a scalar that gradients flow through."""

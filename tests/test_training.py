@@ -1,5 +1,7 @@
 """Training: schedule, loss in chunks, and steps that are a pure function of weights, moments and step number."""
 
+import math
+
 import families
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from analysis.architecture import find_decoder
 from analysis.blocks import Block
 from analysis.errors import RecipeError, StorageError
 from analysis.head_loss import head_loss
-from analysis.specs import HealSpec
+from analysis.specs import HealSpec, ModelSpec
 from analysis.training import Trainer
 
 BLOCK = Block(2, 2)
@@ -191,3 +193,22 @@ def test_the_distilled_loss_in_chunks_equals_the_formula(distill, monkeypatch):
     loss.backward()
     expected.backward()
     torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [("bfloat16", torch.bfloat16), ("float32", torch.float32)])
+def test_the_adapters_products_are_in_the_models_precision_and_its_weights_in_float32(dtype, expected):
+    """Left alone, PEFT multiplies by float32 weights in float32, which is slow beside a model in bfloat16."""
+    one = trainer(model=ModelSpec(dtype=dtype))
+    one.model.get_base_model().to(getattr(torch, dtype))
+    for parameter in one.parameters.values():
+        parameter.data = parameter.data.float()
+    seen = set()
+    places = [module for name, module in one.model.named_modules() if name.endswith("lora_A.default")]
+    handles = [module.register_forward_hook(lambda _module, _args, output: seen.add(output.dtype)) for module in places]
+    before = weights(one)
+    assert math.isfinite(one.take_step(nothing).loss)
+    for handle in handles:
+        handle.remove()
+    assert seen == {expected}
+    assert all(value.dtype == torch.float32 for value in weights(one).values())
+    assert any(not torch.equal(before[name], value) for name, value in weights(one).items())
