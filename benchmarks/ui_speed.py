@@ -25,13 +25,13 @@ SIZE = {"width": 1280, "height": 800}
 SETTLE_MS = 1200
 """Rest between two moves, so that each is measured by itself."""
 
-# What n a chart is drawn for: a vertical marker, a ringed cell, or hatched layers. Charts of another kind have none.
+# What n a chart is drawn for: marks laid over it, a ringed cell, or hatched layers. Charts of another kind have none.
 WATCH = """
 () => {
   const shown = chart => {
     if (!chart.data || !chart.querySelector('.main-svg')) return null;
-    const line = (chart.layout.shapes || []).find(shape => shape.name === 'marker');
-    if (line) return line.x0;
+    const mark = chart.querySelector('.cut-mark');
+    if (mark) return mark.dataset.at ? Number(mark.dataset.at.split(':').at(-1)) : null;
     const ring = chart.data.find(trace => trace.name === 'selected');
     if (ring) return ring.y[0] > 0 ? ring.y[0] : null;
     const layers = chart.data[0];

@@ -11,13 +11,13 @@ from pages.components.library import Found
 
 
 def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], n: int) -> None:
-    """Draw both charts, one above the other.
+    """Draw both charts, one above the other; the line at n is drawn over them by `cut_marks`.
 
     Args:
         sweep: the curve; None while there is none.
         others: curves of other strategies on the same questions; the loss of each is drawn where it read the same text.
         heals: healed models; each is drawn where it answered the same questions, or read the same text.
-        n: where the marker stands.
+        n: how far the axes have to reach at least.
     """
     if sweep is None:
         st.info("No accuracy or loss has been measured for these blocks yet. Click **Run a sweep** above to measure them.")
@@ -35,8 +35,8 @@ def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], n
     ):
         plain = drawn.curve(kind, sweep, drawn_others, drawn_heals, dark=dark, height=height)
         chart.show(
-            figures.with_singles(figures.marked(plain, n, dark=dark), singles, measure, dark=dark),
+            figures.with_singles(figures.reaching(plain, n), singles, measure, dark=dark),
             key=kind,
-            alt=f"{name} against removed layers, {points} points{beside}, marker at n = {n}.",
+            alt=f"{name} against removed layers, {points} points{beside}.",
             file_name=kind,
         )

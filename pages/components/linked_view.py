@@ -12,6 +12,7 @@ from pages.components import (
     cost_panel,
     current_cut,
     curves,
+    cut_marks,
     cut_numbers,
     cuts,
     damage_view,
@@ -66,6 +67,8 @@ def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model
         with st.container(gap=None):
             for note in cut_numbers.notes(scores, cut):
                 st.caption(note)
+            blocks, line = cut_marks.of_blocks(cut.removed), cut_marks.Mark(cut.n)
+            cut_marks.show({pick.name_now(map_view.CHART): blocks, "accuracy": line, "loss": line})
         st.fragment(_below)(found, sweep, damage, strategy, cut, model)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from analysis import line_figures, map_figures, selection
+from analysis import line_figures, selection
 from analysis.blocks import Block
 from analysis.results import Best, DistanceResult
 from pages.components import drawn, pick, state, theme, words
@@ -12,6 +12,8 @@ from pages.components.cuts import Cut, Strategy
 from pages.components.library import Found
 
 DAMAGE = "damage"
+CHART = "map"
+"""Key of the chart, for `pick.name_now`; the rings on it are drawn by `cut_marks`, those on lines by the lines themselves."""
 VIEWS = {"map": "Map", "rows": "By row", "lines": "Lines"}
 _VIEWS_HELP = (
     "**Map**: start layer to the right, block size upwards, yellow is little. **By row**: each size coloured by its own range, "
@@ -52,13 +54,12 @@ def show(shown: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> No
             drawn.lines(shown, metric=metric, dark=theme.is_dark(), height=_HEIGHT), cut.removed, dark=theme.is_dark()
         )
     else:
-        plain = drawn.distance_map(
+        figure = drawn.distance_map(
             shown, strategy.path(), others, metric=metric, scaled=how == "rows", max_size=None, height=_HEIGHT
         )  # fmt: skip
-        figure = map_figures.ringed(plain, cut.removed)
     pick.chart_of_blocks(
         figure,
-        key="map",
+        key=CHART,
         alt=f"{_kind(how)} by {said}",
         file_name="distance-map",
         n_layers=distances.n_layers,
@@ -113,11 +114,10 @@ def _damage(damage: Found, how: str, cut: Cut, strategy: Strategy) -> None:
         plain = drawn.lines(damage, metric=DAMAGE, dark=theme.is_dark(), height=_HEIGHT)
         figure = line_figures.picked(plain, cut.removed, dark=theme.is_dark())
     else:
-        plain = drawn.damage_map(damage, scaled=how == "rows", height=_HEIGHT)
-        figure = map_figures.ringed(plain, cut.removed, len(result.increase))
+        figure = drawn.damage_map(damage, scaled=how == "rows", height=_HEIGHT)
     alt = f"{_kind(how)} of the measured loss increase without each block of up to {len(result.increase)} layers."
     pick.chart_of_blocks(
-        figure, key="map", alt=alt, file_name="damage-map", n_layers=result.n_layers, chosen=strategy.block
+        figure, key=CHART, alt=alt, file_name="damage-map", n_layers=result.n_layers, chosen=strategy.block
     )  # fmt: skip
     best = next((entry for entry in result.best if entry.n == cut.n), None)
     least = f"; at n = {cut.n} it is {best.block.describe()}, {best.increase:+.3f} nats" if best else ""

@@ -30,7 +30,7 @@ def chart_of_blocks(
         chosen: the strategy's own block of a size, which is no choice by hand.
     """
     count = st.session_state.setdefault(_COUNT, 0)
-    name = f"{key}-{count}" if count else key
+    name = name_now(key)
 
     def clicked() -> None:
         block = _block(st.session_state.get(name))
@@ -41,6 +41,12 @@ def chart_of_blocks(
         st.rerun(VIEW)
 
     chart.show(figure, key=name, alt=alt, file_name=file_name, on_select=clicked)
+
+
+def name_now(key: str) -> str:
+    """The key that the chart of this name is drawn under until the next click."""
+    count = st.session_state.get(_COUNT, 0)
+    return f"{key}-{count}" if count else key
 
 
 def take(block: Block, chosen: Block | None) -> None:

@@ -14,6 +14,17 @@ def figures(at) -> dict[str, dict]:
     return {element.proto.id.split("-", 2)[2]: json.loads(element.proto.spec) for element in at.get("plotly_chart")}
 
 
+def marks(at) -> dict[str, dict]:
+    """Where the cut is marked on the charts of the linked view, by their key."""
+    marker = next(item.proto for item in at.get("bidi_component") if item.proto.component_name == "layerscope_cut_marks")
+    return json.loads(marker.json)["marks"]
+
+
+def ringed(at, key: str = "map") -> list[tuple[int, int]]:
+    """The blocks that are ringed on the map of this key, as start and size."""
+    return [tuple(block) for block in marks(at)[key]["blocks"]]
+
+
 def charts(at) -> dict[str, dict]:
     """Figures on the page by the title of their vertical axis."""
     found = {}

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import fakes
 import pytest
-from seen import charts, figures, metric, names, texts, trace
+from seen import charts, figures, metric, names, ringed, texts, trace
 
 from analysis import jobs, uncertainty
 from analysis.blocks import Block, LayerSet
@@ -80,8 +80,7 @@ def test_every_strategy_drives_slider_strip_and_map(app, strategy):
     assert f"**{cut.describe()}** removed" in texts(at)
     bars = figures(at)["strip"]["data"][0]["text"]
     assert [index for index, text in enumerate(bars) if text.endswith("removed")] == list(cut.layers)
-    ring = trace(figures(at)["map"], "selected")
-    assert ring["x"] == [run.start for run in (cut.blocks if isinstance(cut, LayerSet) else [cut])]
+    assert ringed(at) == [(run.start, run.size) for run in (cut.blocks if isinstance(cut, LayerSet) else [cut])]
     assert metric(at, "Parameters").delta == f"{5 * 3_540_000 / fakes.FACTS.n_parameters:.1%} of all"
     assert at.query_params.get("strategy", ["similarity"])[0] in (strategy, strategy[0])
     assert not at.exception
@@ -100,7 +99,7 @@ def test_a_cut_that_nothing_was_measured_of_says_what_to_click(app, strategy):
     assert f"Which layers {strategy} removes is not known yet" in texts(at)
     assert "Run a sweep" in texts(at)
     assert metric(at, "Parameters").value == "–"
-    assert "selected" not in [item["name"] for item in figures(at)["map"]["data"]]
+    assert ringed(at) == []
     at.slider(key="n").set_value(0).run()
     assert "Nothing removed" in texts(at)
 

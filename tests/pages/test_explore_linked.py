@@ -5,7 +5,7 @@ from unittest import mock
 
 import fakes
 import pytest
-from seen import figures, metric, texts, trace
+from seen import figures, marks, metric, ringed, texts, trace
 
 from analysis import jobs
 from analysis.blocks import Block
@@ -29,7 +29,8 @@ def shown_cuts(at) -> set[tuple[int, int]]:
     bars = drawn["strip"]["data"][0]["text"]
     removed = [index for index, text in enumerate(bars) if text.endswith("removed")]
     found = {(removed[0], len(removed))}
-    for name in ("map", "foretold", "damage-map"):
+    found.update(ringed(at, next(key for key in marks(at) if key.startswith("map"))))
+    for name in ("foretold", "damage-map"):
         ring = trace(drawn[name], "selected")
         found.add((ring["x"][0], ring["y"][0]))
     return found
@@ -118,9 +119,12 @@ def test_map_rows_and_lines_of_every_measure(app, view, what):
     drawn = figures(at)["map"]
     assert at.button_group(key="map-view").value == view
     assert at.selectbox(key="metric").value == what
-    ring = trace(drawn, "selected")
-    assert ring["x"] == [BEST.start]
-    if view == "lines":
+    if view != "lines":
+        assert ringed(at) == [(BEST.start, BEST.size)]
+        assert "selected" not in [item["name"] for item in drawn["data"]], "a figure that moves with the cut is drawn anew"
+    else:
+        ring = trace(drawn, "selected")
+        assert ring["x"] == [BEST.start]
         rows = {
             "damage": fakes.damage().increase, "angular": fakes.distances().mean[:-1],
             "relative-l2": fakes.rich_distances().others["relative-l2"][:-1],
@@ -128,8 +132,6 @@ def test_map_rows_and_lines_of_every_measure(app, view, what):
         assert len([item for item in drawn["data"] if item["name"].startswith("n = ")]) == len(rows)
         assert trace(drawn, "minima")["y"] == [min(row) for row in rows]
         assert ring["y"] == [rows[4][BEST.start]]
-    else:
-        assert ring["y"] == [5]
     assert at.query_params["view"] in (view, [view])
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import fakes
 import pytest
-from seen import charts, metric, names, texts
+from seen import charts, marks, metric, names, ringed, texts
 from streamlit.testing.v1 import AppTest
 
 from analysis import jobs
@@ -65,7 +65,8 @@ def test_slider_moves_block_numbers_and_markers(app):
     assert metric(at, "Parameters").value == "−28.3 M"
     assert metric(at, "Parameters").delta == f"{8 * 3_540_000 / fakes.FACTS.n_parameters:.1%} of all"
     assert metric(at, "Weights").value == "−56.6 MB"
-    assert charts(at)["accuracy"]["layout"]["shapes"][0]["x0"] == 8
+    assert marks(at)["accuracy"]["n"] == marks(at)["loss"]["n"] == 8
+    assert ringed(at) == [(block.start, 8)]
     assert at.query_params["n"] == "8"
 
 

@@ -32,19 +32,36 @@ SHOWN = """
   const of = label => charts.find(([name]) => name.startsWith(label))?.[1];
   const ring = chart => { const found = chart?.data.find(trace => trace.name === 'selected');
     return found ? `${found.x[0]}:${found.y[0]}` : null; };
-  const marker = chart => chart?.layout.shapes?.find(shape => shape.name === 'marker')?.x0;
+  const mark = chart => chart?.querySelector('.cut-mark')?.dataset.at;
   const bars = of('Layers of the model')?.data[0].text.map((text, layer) => text.endsWith('removed') ? layer : -1)
     .filter(layer => layer >= 0) ?? [];
-  return {strip: `${bars[0]}:${bars.length}`, map: ring(of('Heat map by')), accuracy: marker(of('Accuracy')),
-    loss: marker(of('Loss')), damage: ring(of('Heat map of the measured'))};
+  return {strip: `${bars[0]}:${bars.length}`, map: mark(of('Heat map by')), accuracy: mark(of('Accuracy')),
+    loss: mark(of('Loss')), damage: ring(of('Heat map of the measured'))};
 }
 """
+
+
+RING = """
+() => {
+  const ring = document.querySelector('[aria-label^="Heat map by"] .cut-mark circle')?.getBoundingClientRect();
+  return ring ? {x: ring.x + ring.width / 2, y: ring.y + ring.height / 2} : null;
+}
+"""
+
+
+def expect_ring_around(page: Page, block: str) -> None:
+    """Wait until the ring on the map lies where plotly draws this block, to a pixel."""
+    page.wait_for_function(
+        f"""block => {{ const place = ({PLACE})(['Heat map by', block]), ring = ({RING})();
+        return place && ring && Math.hypot(place.x - ring.x, place.y - ring.y) < 1; }}""",
+        arg=block,
+    )
 
 
 def expect_cut(page: Page, start: int, size: int) -> None:
     """Wait until slider, words, strip, map and curves all show this block."""
     block = f"{start}:{size}"
-    wanted = {"strip": block, "map": block, "accuracy": size, "loss": size}
+    wanted = {"strip": block, "map": block, "accuracy": str(size), "loss": str(size)}
     expect_shown(page, wanted)
     expect(page.get_by_role("slider", name="Layers removed, n")).to_have_value(str(size))
     expect(page.get_by_text(f"block [{start}, {start + size})").first).to_be_visible()
@@ -83,6 +100,9 @@ def test_a_clicked_block_is_the_cut_everywhere_and_its_address_shows_it_elsewher
         elsewhere.goto(page.url)
         browser.settled(elsewhere)
         expect_cut(elsewhere, 3, 8)
+        expect_ring_around(elsewhere, "3:8")
+        elsewhere.set_viewport_size({"width": 1600, "height": 900})
+        expect_ring_around(elsewhere, "3:8")
         browser.screenshot(elsewhere, "linked-elsewhere")
         elsewhere.context.close()
 
