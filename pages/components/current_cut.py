@@ -6,11 +6,16 @@ from analysis.results import SweepResult
 from pages.components import cuts, state
 from pages.components.cuts import Cut, Strategy
 
+SLIDER = "n"
+"""Key of the slider."""
+
 
 def slider(n_layers: int) -> int:
     """Draw the slider; it goes by the arrow keys too."""
-    st.session_state["n"] = min(state.chosen_n(), n_layers - 1)
-    return st.slider("Layers removed, n", 0, n_layers - 1, key="n", on_change=lambda: state.choose_n(st.session_state["n"]))
+    st.session_state[SLIDER] = min(state.chosen_n(), n_layers - 1)
+    return st.slider(
+        "Layers removed, n", 0, n_layers - 1, key=SLIDER, on_change=lambda: state.choose_n(st.session_state[SLIDER])
+    )
 
 
 def now(n: int, strategy: Strategy) -> Cut:

@@ -1,7 +1,7 @@
 """The cut on charts that stay as they are when it moves: a line at n on curves, rings around blocks on maps.
 
 A chart whose figure changes is taken away and drawn anew, which takes a browser most of a third of a second for the charts of
-one view. The marks are therefore no part of the figures; they are drawn over them.
+one view. The marks are therefore no part of the figures; they are drawn over them, and follow the slider while it is dragged.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ import streamlit as st
 
 from analysis.blocks import Block, Removal
 from analysis.drawing import PATH, palette
+from analysis.results import Best
 from pages.components import presenter, state, theme
 
 # Every chart gets one SVG below its hover layer. It is placed again whenever a chart is drawn, and a chart that does not show
@@ -61,10 +62,16 @@ export default function({ parentElement, data }) {
   const here = parentElement.host ?? parentElement;
   here.stopMarking?.();
   let waiting = false;
+  const dragged = () => {
+    const n = Number(document.querySelector(`.st-key-${data.slider} input[type=range]`)?.value ?? data.n);
+    return n === data.n ? mark => mark
+      : mark => mark.n === null ? { n: null, blocks: data.path.filter(([, size]) => size === n) } : { n, blocks: [] };
+  };
   const draw = () => {
     waiting = false;
+    const now = dragged();
     for (const [key, mark] of Object.entries(data.marks)) {
-      document.querySelectorAll(`.st-key-${key} .js-plotly-plot`).forEach(chart => put(chart, mark, data.look));
+      document.querySelectorAll(`.st-key-${key} .js-plotly-plot`).forEach(chart => put(chart, now(mark), data.look));
     }
   };
   const look = () => {
@@ -73,7 +80,8 @@ export default function({ parentElement, data }) {
     requestAnimationFrame(draw);
   };
   const watcher = new MutationObserver(look);
-  watcher.observe(document.querySelector("[data-testid=stMain]") ?? document.body, { childList: true, subtree: true });
+  const page = document.querySelector("[data-testid=stMain]") ?? document.body;
+  watcher.observe(page, { childList: true, characterData: true, subtree: true });
   draw();
   return here.stopMarking = () => watcher.disconnect();
 }
@@ -95,12 +103,16 @@ def of_blocks(removed: Removal | None) -> Mark:
     return Mark(blocks=[(run.start, run.size) for run in runs])
 
 
-def show(marks: Mapping[str, Mark]) -> None:
+def show(marks: Mapping[str, Mark], *, slider: str, n: int, path: Sequence[Best]) -> None:
     """Mark charts, now and whenever they are drawn again; takes no place of its own.
 
     Args:
         marks: by key of the chart.
+        slider: key of the slider for n.
+        n: where it stands, as far as the server knows; while it is dragged, the marks are those of the number it shows.
+        path: the blocks to ring then.
     """
     scale = presenter.LARGER if state.presenting() else 1.0
     look = {"line": palette(theme.is_dark()).marker, "outer": "#ffffff", "inner": PATH, "scale": scale}
-    _marker(key="cut-marks", data={"marks": {key: asdict(mark) for key, mark in marks.items()}, "look": look})
+    told = {"marks": {key: asdict(mark) for key, mark in marks.items()}, "look": look, "slider": slider, "n": n}
+    _marker(key="cut-marks", data={**told, "path": [(best.start, best.n) for best in path]})

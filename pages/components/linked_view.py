@@ -68,7 +68,8 @@ def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model
             for note in cut_numbers.notes(scores, cut):
                 st.caption(note)
             blocks, line = cut_marks.of_blocks(cut.removed), cut_marks.Mark(cut.n)
-            cut_marks.show({pick.name_now(map_view.CHART): blocks, "accuracy": line, "loss": line})
+            marks = {pick.name_now(map_view.CHART): blocks, "accuracy": line, "loss": line}
+            cut_marks.show(marks, slider=current_cut.SLIDER, n=cut.n, path=strategy.path())
         st.fragment(_below)(found, sweep, damage, strategy, cut, model)
 
 

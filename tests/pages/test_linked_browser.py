@@ -119,6 +119,15 @@ def test_a_clicked_block_is_the_cut_everywhere_and_its_address_shows_it_elsewher
         expect_cut(page, 11, 8)
         page.wait_for_timeout(500)
         expect_cut(page, 11, 8)
+        rail = page.locator(".st-key-n [role=group]").first.bounding_box()
+        middle = rail["y"] + rail["height"] / 2
+        page.mouse.move(rail["x"] + rail["width"] * 8 / 29, middle)
+        page.mouse.down()
+        page.mouse.move(rail["x"] + rail["width"] * 3 / 29, middle, steps=4)
+        expect_shown(page, {"map": "13:3", "accuracy": "3", "loss": "3", "strip": "11:8"})  # before it is let go
+        page.mouse.move(rail["x"] + rail["width"] * 8 / 29, middle, steps=4)
+        page.mouse.up()
+        expect_cut(page, 11, 8)
         assert page.evaluate(SHOWN)["damage"] == "11:5", "what nobody looks at is not drawn again"
         page.locator("[aria-label^='Heat map of the measured']").scroll_into_view_if_needed()
         expect_shown(page, {"damage": "11:8"})  # what was below the window has waited for a look
