@@ -12,7 +12,9 @@ import tempfile
 from collections.abc import Sequence
 
 from analysis import storage
+from analysis.model_spec import ModelSpec
 from analysis.progress import Progress
+from analysis.prompt_specs import CompareSpec, MicroscopeSpec, Variant
 from analysis.result import Result
 from analysis.results import RESULTS, DamageResult, DistanceResult, HealResult, SweepResult
 from analysis.specs import (
@@ -27,12 +29,18 @@ from analysis.specs import (
 )
 
 _LIMIT_BYTES = 2_000_000
+_MODEL = ModelSpec(dtype="float32")
+"""In the one precision that every machine has."""
 _QUESTIONS = BenchmarkSpec(limit=200)
 """Asked of every cut and of the healed model, so that they stand on one chart."""
 _CURVES = [(name, 0) for name in ("similarity", "deepest", "reverse", "block-influence", "loss-greedy")]
 _CURVES += [("random", draw) for draw in range(3)]
 _HEALS = [("instant", 3), ("instant", 5), ("instant", 8), ("instant", 10), ("quick", 5)]
 """Recipes and sizes of the similarity block; the last one is the newest, and so the one the Heal page shows."""
+_PROMPT = "Once upon a time there was a little girl who lived in a house at the edge of the forest. One morning"
+"""What is written on, and watched being read."""
+_FIRST_N = 5
+"""Layers that are removed at first open."""
 _WITH_ANSWERS = ("similarity", "deepest")
 """Strategies whose answers are kept, for paired comparisons; those of all would take megabytes."""
 
@@ -42,37 +50,52 @@ def main(kinds: Sequence[str] = ()) -> int:
 
     About half an hour on two cores for everything.
     """
-    from analysis import damage, distance_map, healing, inspection, models, recipes, speed, sweep
+    from analysis import (
+        comparison,
+        damage,
+        distance_map,
+        healing,
+        inspection,
+        microscope,
+        models,
+        recipes,
+        speed,
+        sweep,
+    )
 
     kinds = kinds or tuple(RESULTS)
     if unknown := set(kinds) - set(RESULTS):
         raise SystemExit(f"There are no results of kind {', '.join(sorted(unknown))}; choose from {', '.join(RESULTS)}.")
     _remember_models()
     load = models.WarmModels()
-    inspected = inspection.run(InspectSpec(), _tell)
+    inspected = inspection.run(InspectSpec(_MODEL), _tell)
     results: list[Result] = [inspected]
     if "speed" in kinds:
-        results.append(speed.run(SpeedSpec(), _tell, load=load))
-    texts = ("c4", "wiki") if {"distances", "heal"} & set(kinds) else ()
-    maps = [distance_map.run(DistanceSpec(corpus=CorpusSpec(source=source)), _tell, load=load) for source in texts]
+        results.append(speed.run(SpeedSpec(_MODEL), _tell, load=load))
+    texts = ("c4", "wiki") if {"distances", "heal", "compare", "microscope"} & set(kinds) else ()
+    maps = [distance_map.run(DistanceSpec(_MODEL, CorpusSpec(source=source)), _tell, load=load) for source in texts]
     results += maps
     if "damage" in kinds or "sweep" in kinds:
-        results.append(damage.run(DamageSpec(), _tell, load=load))
+        results.append(damage.run(DamageSpec(_MODEL), _tell, load=load))
     for strategy, draw in _CURVES if "sweep" in kinds else ():
-        spec = SweepSpec(benchmark=_QUESTIONS, strategy=strategy, max_n=15, draw=draw)
+        spec = SweepSpec(_MODEL, benchmark=_QUESTIONS, strategy=strategy, max_n=15, draw=draw)
         writes = GenerationSpec() if strategy == "similarity" else None
         results.append(sweep.run(dataclasses.replace(spec, generation=writes), _tell, load=load))
+    if "microscope" in kinds:
+        results.append(microscope.run(MicroscopeSpec(_MODEL, _PROMPT), _tell, load=load))
     load.clear()
-    if "heal" in kinds:
-        for recipe, n in _HEALS:
-            heal = recipes.heal_spec(
-                recipe,
-                model=inspected.spec.model,
-                n_parameters=inspected.model.n_parameters,
-                block=maps[0].best[n - 1].block,
-                benchmark=_QUESTIONS,
-            )
-            results.append(healing.run(heal, _tell))
+
+    def heal(recipe: str, n: int) -> HealResult:
+        block, size = maps[0].best[n - 1].block, inspected.model.n_parameters
+        spec = recipes.heal_spec(recipe, model=_MODEL, n_parameters=size, block=block, benchmark=_QUESTIONS)
+        return healing.run(spec, _tell)
+
+    results += [heal(recipe, n) for recipe, n in (_HEALS if "heal" in kinds else ())]
+    if "compare" in kinds:
+        healed = heal("instant", _FIRST_N)
+        cut = healed.spec.block
+        writers = (Variant(), Variant("pruned", cut), Variant("instant", cut, healed.adapter))
+        results.append(comparison.run(CompareSpec(_MODEL, _PROMPT, writers, max_new_tokens=48), _tell, load=load))
     _publish(results, kinds)
     return 0
 
