@@ -5,13 +5,13 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from analysis import __version__
+from analysis import __version__, starter
 from analysis.blocks import Removal, written
 from analysis.results import HealResult
 from analysis.specs import ModelSpec
 
 
-def mergekit(model: str, cut: Removal, n_layers: int, dtype: str) -> str:
+def mergekit(model: str, cut: Removal, n_layers: int, dtype: str, note: str = "") -> str:
     """The mergekit configuration of the same cut; its layer ranges are half-open, like ours.
 
     Args:
@@ -19,12 +19,21 @@ def mergekit(model: str, cut: Removal, n_layers: int, dtype: str) -> str:
         cut: the removed layers.
         n_layers: L.
         dtype: float32, bfloat16 or float16.
+        note: one line to be read first.
     """
     name = json.dumps(model, ensure_ascii=False)  # a JSON string is a YAML string, whatever is in it
-    lines = [f"# {name} without {cut.describe()} of {n_layers} layers (0-based); ranges are half-open.", "slices:"]
+    lines = [f"# {name} without {cut.describe()} of {n_layers} layers (0-based); ranges are half-open."]
+    lines += [f"# {note}"] * bool(note) + ["slices:"]
     for begin, end in kept_runs(cut, n_layers):
         lines += ["  - sources:", f"      - model: {name}", f"        layer_range: [{begin}, {end}]"]
     return "\n".join([*lines, "merge_method: passthrough", f"dtype: {dtype}", ""])
+
+
+def mergekit_source(spec: ModelSpec) -> tuple[str, str]:
+    """What mergekit can load in the place of a model, and what is to be known of it: the pack's file is none of its formats."""
+    if spec.source != "starter":
+        return spec.source, ""
+    return starter.HUB_ID, "The starter model is this one rounded to about 4.5 bits; mergekit takes its unrounded weights."
 
 
 def kept_runs(cut: Removal, n_layers: int) -> list[tuple[int, int]]:

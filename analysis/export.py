@@ -77,8 +77,8 @@ def export(
     if format == "mergekit":
         if adapter is not None:
             raise SpecError("A mergekit recipe cannot carry an adapter; export the hf format, which merges it.")
-        name = planned.source.name if spec.source == "starter" else spec.source
-        content = cut_recipes.mergekit(name, block, planned.facts.n_layers, planned.spec.dtype)
+        name, note = cut_recipes.mergekit_source(spec)
+        content = cut_recipes.mergekit(name, block, planned.facts.n_layers, planned.spec.dtype, note)
         storage.write_folder(out, lambda folder: storage.write_atomic(folder / "mergekit.yaml", content.encode()))
         return out
     if spec.quantization != "none":

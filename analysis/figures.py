@@ -142,12 +142,14 @@ def _curve(
         x=_n_axis(last, colours),
         y={"title": measure.axis, "tickformat": measure.tickformat, "gridcolor": colours.grid},
         margin={"t": 30 + rows * _LEGEND_ROW},
-        legend={"entrywidthmode": "fraction", "entrywidth": 0.33} if rows else {},
+        legend={"entrywidthmode": "fraction", "entrywidth": 1 / _COLUMNS} if rows else {},
     )
     return figure
 
 
 _LOSS_TICKS = [1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50]
+_COLUMNS = 2
+"""Entries side by side in a legend of several rows; three are cut off in a narrow window."""
 _LEGEND_ROW = 18
 """Height of a further row of the legend, pixels."""
 _ONE_ROW = 5
@@ -160,9 +162,9 @@ def _healed_how(heal: HealResult) -> str:
 
 
 def _more_legend_rows(figure: Figure) -> int:
-    """Rows of the legend beyond the first, where three entries stand side by side."""
+    """Rows of the legend beyond the first."""
     entries = sum(trace.showlegend is not False for trace in figure.data)
-    return 0 if entries <= _ONE_ROW else -(-entries // 3) - 1
+    return 0 if entries <= _ONE_ROW else -(-entries // _COLUMNS) - 1
 
 
 def _n_axis(last: int, colours: Palette) -> dict[str, Any]:

@@ -113,6 +113,7 @@ def heal_comparison(
             showlegend=False,
         )
     places = list(range(len(kinds)))
-    x = {"tickvals": places, "ticktext": [name for name, _, _ in kinds], "range": [-0.4, places[-1] + 0.9], "showgrid": False}
+    x = {"tickvals": places, "ticktext": [name for name, _, _ in kinds], "range": [-0.4, places[-1] + 0.9]}
+    x |= {"showgrid": False, "tickangle": 0, "tickfont": {"size": 11}}
     y = {"title": measure.axis, "tickformat": measure.tickformat, "gridcolor": colours.grid}
     return finish(figure, height, x=x, y=y)

@@ -47,3 +47,12 @@ def test_the_recipe_is_json_that_says_the_cut():
     assert read["removed"]["layers"] == [11, 12, 13, 14, 15]
     assert ModelSpec.from_json(read["model"]) == ModelSpec()
     assert read["heal"] is None
+
+
+def test_mergekit_gets_a_name_that_it_can_load_for_the_starter_model():
+    name, note = cut_recipes.mergekit_source(ModelSpec())
+    text = cut_recipes.mergekit(name, Block(11, 5), 30, "float32", note)
+    assert {source["model"] for part in yaml.safe_load(text)["slices"] for source in part["sources"]} == {name}
+    assert name.count("/") == 1
+    assert "unrounded weights" in text.splitlines()[1]
+    assert cut_recipes.mergekit_source(ModelSpec("me/model")) == ("me/model", "")

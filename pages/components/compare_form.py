@@ -110,7 +110,7 @@ def _missing_heal(model: ModelSpec, cut: Removal | None, choices: dict[str, _Cho
 
 def _settings(*, is_possible: bool) -> tuple[int, float, int, bool]:
     """How long, how, and whether now."""
-    columns = st.columns(4, vertical_alignment="bottom")
+    columns = st.columns(3, vertical_alignment="bottom")
     tokens = columns[0].number_input(
         "Tokens", 1, MOST_NEW_TOKENS, 48, step=16, key="compare-tokens", persist_state="session",
         help="Where to stop at the latest.",
@@ -123,7 +123,7 @@ def _settings(*, is_possible: bool) -> tuple[int, float, int, bool]:
         "Seed", 0, 2**31, 0, key="compare-seed", disabled=temperature == 0, persist_state="session",
         help="Without effect at temperature 0.",
     )  # fmt: skip
-    is_asked = columns[3].button(
+    is_asked = st.button(
         "Write", key="compare-go", type=theme.main_button(), icon=":material/edit_note:", disabled=not is_possible,
         width="stretch",
     )  # fmt: skip

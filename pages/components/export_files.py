@@ -30,7 +30,8 @@ def show(choice: Choice) -> None:
     bare = " The heal is not in it." if choice.heal else ""
     with merge:
         st.caption(f"The same cut by mergekit.{bare}")
-        text = cut_recipes.mergekit(base, choice.cut, n_layers, choice.model.dtype)
+        source, note = cut_recipes.mergekit_source(choice.model)
+        text = cut_recipes.mergekit(source, choice.cut, n_layers, choice.model.dtype, note)
         _file(text, "mergekit.yaml", "application/yaml", "yaml")
     with llama:
         st.caption(f"The same cut of a GGUF file, while llama.cpp quantizes it.{bare}")
