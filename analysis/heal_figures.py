@@ -114,6 +114,6 @@ def heal_comparison(
         )
     places = list(range(len(kinds)))
     x = {"tickvals": places, "ticktext": [name for name, _, _ in kinds], "range": [-0.4, places[-1] + 0.9]}
-    x |= {"showgrid": False, "tickangle": 0, "tickfont": {"size": 11}}
+    x |= {"showgrid": False, "tickfont": {"size": 11}}
     y = {"title": measure.axis, "tickformat": measure.tickformat, "gridcolor": colours.grid}
-    return finish(figure, height, x=x, y=y)
+    return finish(figure, height, x=x, y=y, margin={"b": 52})  # names are slanted in a narrow window
