@@ -72,11 +72,11 @@ def marked(figure: Figure, n: int | None, *, dark: bool = False) -> Figure:
     """
     if n is None:
         return figure
-    figure = reaching(figure, n)
+    spec = reaching(figure, n).to_dict()
     line = {"color": palette(dark).marker, "width": 1.2}
     marker = {"type": "line", "name": "marker", "xref": "x", "yref": "y domain", "x0": n, "x1": n, "y0": 0, "y1": 1}
-    figure.layout.shapes = [{**marker, "line": line, "opacity": 0.75}, *figure.layout.shapes]
-    return figure
+    spec["layout"]["shapes"] = [{**marker, "line": line, "opacity": 0.75}, *spec["layout"].get("shapes", ())]
+    return unchecked(spec)
 
 
 def reaching(figure: Figure, n: int) -> Figure:

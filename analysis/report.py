@@ -4,7 +4,17 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from analysis import __version__, cost, figures, findings, heal_figures, map_figures, model_card, uncertainty
+from analysis import (
+    __version__,
+    cost,
+    figures,
+    findings,
+    heal_figures,
+    map_figures,
+    model_card,
+    speed_figures,
+    uncertainty,
+)
 from analysis.blocks import Block, Removal
 from analysis.document import Document, Picture, Section, Table
 from analysis.errors import SpecError
@@ -16,10 +26,12 @@ from analysis.results import (
     EvaluateResult,
     HealResult,
     Point,
+    SpeedResult,
     SweepResult,
 )
 from analysis.spec import Spec
 from analysis.specs import ModelSpec
+from analysis.timings import SpeedLine, Timing
 
 CommandLine = Callable[[Spec], str]
 """Writes the command that asks for a request again."""
@@ -44,14 +56,14 @@ def of(
         SpecError: when nothing is stored of the model.
         BlockRangeError: when the cut does not fit it.
     """
-    maps, sweeps, damages, heals, evaluations = (
+    maps, sweeps, damages, heals, evaluations, speeds = (
         _ordered(findings.of(kind, model), (first or {}).get(kind))
-        for kind in ("distances", "sweep", "damage", "heal", "evaluate")
+        for kind in ("distances", "sweep", "damage", "heal", "evaluate", "speed")
     )
     healed = [heal for heal in heals if heal.healed is not None]
     if not (first or {}).get("sweep"):
         sweeps = sorted(sweeps, key=lambda sweep: sweep.spec.strategy != "similarity")  # the paper's own curve is read first
-    known: list[Any] = [*maps, *sweeps, *damages, *healed, *evaluations]
+    known: list[Any] = [*maps, *sweeps, *damages, *healed, *evaluations, *speeds]
     if not known:
         raise SpecError(f"Nothing is stored of {model.source}: compute its distance map first, then write the report.")
     facts = known[0].model
@@ -62,6 +74,7 @@ def of(
         *([_map(maps[0], cut, command_line)] if maps else []),
         *([_curves(sweeps, healed, cut, command_line)] if sweeps else []),
         *([_damage(damages[0], cut, command_line)] if damages else []),
+        *([_speed(speeds[0], cut, command_line)] if speeds else []),
         *([_heals(healed, cut, command_line)] if healed else []),
         *([_evaluations(evaluations, command_line)] if evaluations else []),
     ]
@@ -261,6 +274,47 @@ def _damage(result: DamageResult, cut: Removal | None, command_line: CommandLine
         [Table(["n", "least damaging block", "loss increase ± se, nats per token", "rank correlation"], rows)],
         [command_line(result.spec)],
         [_record(result, "Damage map")],
+    )
+
+
+def _speed(result: SpeedResult, cut: Removal | None, command_line: CommandLine) -> Section:
+    spec, n = result.spec, len(cut.layers) if cut else None
+
+    def picture(field: str, what: str) -> Picture:
+        return _picture(
+            lambda dark: speed_figures.speed_chart(result, field, n=n, dark=dark, height=_HEIGHT),
+            f"Milliseconds for {what} against removed layers, {len(result.points)} measured.",
+        )
+
+    pictures = [picture(field, what) for field, what in speed_figures.WHAT.items()]
+    rows = []
+    for point in result.points:
+        row = [str(point.n), point.block.describe() if point.block else "none"]
+        for field in speed_figures.WHAT:
+            timing: Timing = getattr(point, field)
+            quartiles = f"{1e3 * timing.low_s:.2f} to {1e3 * timing.high_s:.2f}"
+            row += [f"{1e3 * timing.median_s:.2f}", quartiles, f"{result.tokens_per_s(field, timing.median_s):,.1f}"]
+        rows.append(row)
+    columns = [f"{what}{unit}" for what in speed_figures.WHAT.values() for unit in (", median ms", ", quartiles", ", tokens/s")]
+    machine = result.versions.get("accelerator") or result.versions.get("processor") or "an unknown machine"
+    said = [
+        f"Measured on {machine}, {spec.model.dtype}: {spec.prompt_tokens} prompt tokens, {spec.new_tokens} new ones, medians "
+        f"of {result.rounds} rounds, peak memory {result.peak_bytes:,} bytes."
+    ]
+    for field, what in speed_figures.WHAT.items():
+        line: SpeedLine | None = getattr(result, field)
+        if line is not None:
+            said.append(
+                f"Line for {what}: {1e3 * line.slope_s:.2f} ms per layer; {line.fixed_share:.0%} of the unpruned model's time "
+                f"shrinks with no cut."
+            )
+    return Section(
+        "How fast it is",
+        said,
+        pictures,
+        [Table(["n", "left out", *columns], rows)],
+        [command_line(spec)],
+        [_record(result, "Speed")],
     )
 
 

@@ -31,7 +31,7 @@ def stored(tmp_path, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(storage, "precomputed_dir", lambda: tmp_path / "precomputed")
     results = [fakes.rich_distances(), fakes.sweep(writes=True, answers=True), fakes.sweep(strategy="deepest")]
-    results += [fakes.damage(), fakes.heal()]
+    results += [fakes.damage(), fakes.heal(), fakes.speed()]
     for result in results:
         result.save()
     return results
@@ -72,7 +72,7 @@ class Cells(HTMLParser):
 
 
 def test_the_numbers_are_those_of_the_results(stored):
-    maps, sweep, deepest, damage, heal = stored
+    maps, sweep, deepest, damage, heal, speed = stored
     document = make()
     rows = table(document, "Distance of every block")
     assert [row["distance ± se"] for row in rows] == [
@@ -89,6 +89,10 @@ def test_the_numbers_are_those_of_the_results(stored):
     rows = table(document, "Heals")
     assert [row["model"] for row in rows] == ["unpruned", "pruned", "healed"]
     assert rows[2]["loss ± se, nats per token"] == f"{heal.healed.loss:.3f} ± {heal.healed.loss_stderr:.3f}"
+    rows = table(document, "How fast it is")
+    assert [row["writing a token, median ms"] for row in rows] == [f"{1e3 * p.decode.median_s:.2f}" for p in speed.points]
+    assert rows[0]["writing a token, tokens/s"] == f"{1 / speed.points[0].decode.median_s:,.1f}"
+    assert [row["left out"] for row in rows][:2] == ["none", speed.points[1].block.describe()]
     assert [row["model"] for row in table(document, f"The cut: {CUT.describe()}", 1)][-1] == "healed, quick"
 
 
@@ -205,7 +209,7 @@ CHECK = ReloadCheck("bfloat16", 256, 0.0625, 0.0123, 0.1, 0.996, True)
 
 
 def test_a_model_card_says_how_it_was_made_and_what_is_not_known(stored):
-    heal = stored[-1]
+    heal = stored[4]
     card = model_card.of(fakes.MODEL, fakes.FACTS, CUT, heal=heal, adapter=heal.adapter, check=CHECK)
     front = card.split("---")[1]
     assert "library_name: transformers" in front
