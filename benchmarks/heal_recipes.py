@@ -19,10 +19,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from evaluation_speed import best_blocks, say  # noqa: E402
 
-from analysis import evaluation, healing, recipes, storage, uncertainty  # noqa: E402
+from analysis import evaluation, healing, inspection, recipes, storage, uncertainty  # noqa: E402
 from analysis.blocks import Block  # noqa: E402
 from analysis.results import HealResult  # noqa: E402
-from analysis.specs import BenchmarkSpec, CorpusSpec, EvaluateSpec, HealSpec, ModelSpec  # noqa: E402
+from analysis.specs import BenchmarkSpec, CorpusSpec, EvaluateSpec, HealSpec, InspectSpec, ModelSpec  # noqa: E402
 
 
 def number(text: str) -> Any:
@@ -41,6 +41,7 @@ def spec_of(name: str, block: Block, options: argparse.Namespace) -> HealSpec:
         name,
         model=ModelSpec(),
         block=block,
+        n_parameters=inspection.run(InspectSpec()).model.n_parameters,
         validation=CorpusSpec("wiki", options.texts, 256, "validation"),
         benchmark=BenchmarkSpec(limit=options.questions),
         **{key: number(value) for key, value in changes.items()},
