@@ -157,7 +157,7 @@ _ONE_ROW = 5
 
 
 def _healed_how(heal: HealResult) -> str:
-    how = f"healed, {len(heal.steps)} steps" if heal.spec.steps else "instant heal, no training"
+    how = f"healed, {len(heal.steps)} steps" if heal.spec.trains else "instant heal, no training"
     return f"{how}, {heal.precision}"
 
 

@@ -72,6 +72,8 @@ def _how(cut: Removal, heal: HealResult | None, adapter: str | None) -> str:
         return f"{said} A PEFT adapter was merged in; how it was trained is not recorded here."
     spec = heal.spec
     trained = f"for {heal.total_steps} optimizer steps" if spec.trains else "without training"
+    if heal.ended_early:
+        trained = f"for {heal.kept_step} of {heal.total_steps} optimizer steps, then stopped; what came of it was not scored"
     base = "an unquantized base" if spec.model.quantization == "none" else f"a base in {spec.model.quantization}"
     settings = {name: value for name, value in spec.to_json().items() if not isinstance(value, dict)}
     listed = ", ".join(f"{name} {value}" for name, value in settings.items())

@@ -269,6 +269,11 @@ class HealResult(Result):
     """Questions that the healing text gives away; None where no question was asked."""
 
     @property
+    def ended_early(self) -> bool:
+        """Whether it was stopped on its way and what had been trained was kept: an adapter whose scores were not measured."""
+        return self.healed is None and self.adapter is not None and bool(self.kept_step)
+
+    @property
     def total_steps(self) -> int:
         """Optimizer steps that this heal takes in all, as far as it is known."""
         return self.spec.steps if self.planned_steps is None else self.planned_steps

@@ -128,8 +128,9 @@ def key_figure(result: Measured, fraction: float) -> KeyFigure:
     point = point_of(result, n)
     n = point.n if point else n
     if point is None or isinstance(result, HealResult) or point.acc is None:
-        name = "healed loss" if isinstance(result, HealResult) else "loss"
-        n = result.spec.block.size if isinstance(result, HealResult) else n
+        name = "loss"
+        if isinstance(result, HealResult):
+            name, n = ("control's loss", 0) if result.spec.control else ("healed loss", result.spec.block.size)
         return KeyFigure(f"{name}, n = {n}", point.loss if point else None, point.loss_stderr if point else None)
     return KeyFigure(f"accuracy, n = {n}", point.acc, point.acc_stderr)
 

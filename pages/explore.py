@@ -57,7 +57,11 @@ with guard.errors_shown():
         asked_for.note("distances", found)
         asked_for.note("sweep", sweep)
         asked_for.offer(current, found.result.spec.corpus)
-        healed = [heal for heal in library.find("heal", current, any_precision=True) if heal.result.healed]
+        healed = [
+            heal
+            for heal in library.find("heal", current, any_precision=True)
+            if heal.result.healed and not heal.result.spec.control
+        ]
         growing = any(job.kind in job_strip.GROWING for job in jobs.active())
         heal_keys = tuple(heal.key for heal in healed)
         linked_view.show(found.key, sweep.key if sweep else None, heal_keys, current, live=growing)

@@ -2,9 +2,10 @@
 
 import streamlit as st
 
+from analysis.blocks import Removal
 from analysis.results import ModelFacts
 from analysis.specs import BenchmarkSpec, ModelSpec
-from pages.components import block_choice, frame, guard, header, heal_panel, library, recipe_form, state
+from pages.components import block_choice, frame, guard, header, heal_panel, library, recipe_form, shown_cut, state
 
 frame.require()
 
@@ -24,6 +25,12 @@ def shown(kind: str, model: ModelSpec) -> library.Found | None:
     return library.by_key(kind, state.shown_result(kind, [entry.key for entry in found]))
 
 
+def cut_on_explore(model: ModelSpec) -> Removal | None:
+    """What the Explore page removes."""
+    found = shown_cut.of(model)
+    return found[0].removed if found else None
+
+
 with guard.errors_shown():
     header.show("Heal", "Can the damage be repaired?")
     model = state.current_model()
@@ -34,7 +41,7 @@ with guard.errors_shown():
             st.info("Nothing is known of this model yet: compute its distance map first, so that there is a block to choose.")
             st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
         else:
-            block = block_choice.show(shown("distances", model), known.n_layers)
+            block = block_choice.show(shown("distances", model), known.n_layers, cut_on_explore(model))
             sweep = shown("sweep", model)
             if block:
                 recipe_form.show(model, known, block, sweep.result.spec.benchmark if sweep else BenchmarkSpec())

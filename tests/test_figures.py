@@ -164,6 +164,9 @@ def test_curves_hold_values_and_errors():
     healed = trace(figure, "healed")
     assert healed.y[0] + healed.error_y.array[0] == pytest.approx(uncertainty.wilson_interval(45, 100)[1])
     assert trace(figure, "healed").y[0] == 0.45
+    timed = replace(HEAL, spec=replace(HEAL.spec, steps=0, minutes=10.0), steps=HEAL.steps)
+    said = trace(figures.accuracy_curve(SWEEP, [timed]), "healed").text[0]
+    assert said.startswith(f"healed, {len(HEAL.steps)} steps"), "a heal by minutes names no steps and is not instant"
     assert trace(figure, "majority").y[0] == 0.27
     loss = figures.loss_curve(SWEEP, [HEAL])
     assert list(trace(loss, "pruned").y) == [2.0, 2.5]

@@ -44,6 +44,7 @@ def test_a_heal_has_a_share_of_its_own():
     found = run_table.key_figure(fakes.heal(), 0.9)
     assert (found.name, found.value, found.error) == ("healed loss, n = 5", 3.1, 0.08)
     assert run_table.key_figure(fakes.heal(20), 0.9).value is None
+    assert run_table.key_figure(fakes.timed_heal(control=True), 0.9).name == "control's loss, n = 0"
 
 
 def test_a_row_says_all_that_tells_results_apart():

@@ -3,22 +3,25 @@
 import streamlit as st
 
 from analysis import selection
-from analysis.blocks import Block
+from analysis.blocks import Block, LayerSet, Removal
 from pages.components import state
 from pages.components.library import Found
 
 _NAMES = {"similarity": "Similar", "deepest": "Deepest", "own": "My own"}
 
 
-def show(distances: Found | None, n_layers: int) -> Block | None:
+def show(distances: Found | None, n_layers: int, current: Removal | None = None) -> Block | None:
     """Draw the choice, beginning with the current cut of the Explore page; None when there is no such block.
 
     Args:
         distances: the map that the most similar block is taken from, if there is one.
         n_layers: the model's layers.
+        current: the cut of the Explore page, where it is known.
     """
     ways = [way for way in _NAMES if way != "similarity" or distances]
     picked = state.own_block(n_layers)
+    if picked is None and state.strategy() not in _NAMES and isinstance(current, Block):
+        picked = current  # what another strategy chose has no button of its own here
     if picked is not None and picked != st.session_state.get("heal_picked"):
         st.session_state["heal_way"] = "own"  # a click on the map is the newest word on what to remove
     st.session_state["heal_picked"] = picked
@@ -48,4 +51,6 @@ def show(distances: Found | None, n_layers: int) -> Block | None:
         right.number_input("First layer", value=chosen.start, disabled=True, key=f"shown-start-{way}-{n}")
     if chosen:
         st.caption(f"Removes {chosen.describe()}.")
+    if isinstance(current, LayerSet):
+        st.caption(f"A heal repairs one block; the cut on Explore is scattered: {current.describe()}.")
     return chosen

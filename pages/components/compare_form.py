@@ -75,14 +75,15 @@ def _choices(model: ModelSpec, cut: Removal | None) -> dict[str, _Choice]:
         if _is_usable(found.result, cut):
             label = "instant" if spec.recipe == "instant" else "healed"
             when = f"{words.plain(spec.recipe)}, {words.date(found.saved_at)}"
-            name = "instant heal" if label == "instant" else f"healed: {when}"
+            stopped = f"stopped at step {found.result.kept_step}, " if found.result.ended_early else ""
+            name = "instant heal" if label == "instant" else f"healed: {stopped}{when}"
             choices[found.key] = _Choice(name, Variant(label, cut, found.result.adapter))
     return choices
 
 
 def _is_usable(heal: HealResult, cut: Removal) -> bool:
-    """Whether a heal is one of this cut, has ended, and left its adapter on this machine."""
-    is_of_cut = heal.spec.block == cut and not heal.spec.control and heal.healed is not None
+    """Whether a heal is one of this cut, has ended or was stopped and kept, and left its adapter on this machine."""
+    is_of_cut = heal.spec.block == cut and not heal.spec.control and (heal.healed is not None or heal.ended_early)
     return is_of_cut and heal.adapter is not None and (storage.cache_dir() / heal.adapter).is_dir()
 
 

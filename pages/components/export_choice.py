@@ -99,7 +99,9 @@ def _heal(model: ModelSpec, cut: Removal) -> HealResult | None:
     found = {
         entry.key: entry.result
         for entry in library.find("heal", model, any_precision=True)
-        if entry.result.healed is not None and entry.result.spec.block == cut and not entry.result.spec.control
+        if (entry.result.healed is not None or entry.result.ended_early)
+        and entry.result.spec.block == cut
+        and not entry.result.spec.control
     }
     if not found:
         st.caption("This cut has not been healed. It can be taken away as it is, or healed first.")
@@ -117,4 +119,6 @@ def _name(heal: HealResult) -> str:
     parts = [heal.spec.recipe, *([length] if length != heal.spec.recipe else [])]
     if heal.healed and heal.healed.loss is not None:
         parts.append(f"loss {words.nats(heal.healed.loss)}")
+    if heal.ended_early:
+        parts.append(f"stopped at step {heal.kept_step}")
     return " · ".join(parts if has_adapter(heal) else [*parts, "adapter not on this machine"])

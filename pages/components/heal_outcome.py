@@ -38,6 +38,19 @@ def show(result: HealResult, control: HealResult | None = None) -> None:
         chart.table(checks, key="t-checks", alt="Held-out loss and accuracy by step", file_name="healing-held-out")
 
 
+_CONTROL = "Control: the unpruned model trained in the same way; what the healing text does by itself."
+
+
+def _lengths(result: HealResult, control: HealResult) -> str:
+    """How much the control was trained, where a time was named and the deeper model took fewer steps in it."""
+    if control.total_steps == result.total_steps:
+        return ""
+    return (
+        f" In the same {result.spec.minutes:g} minutes it took {control.total_steps} steps, and the cut model "
+        f"{result.total_steps}."
+    )
+
+
 def _adapter(result: HealResult) -> None:
     """Where the adapter lies; that of a precomputed heal stayed where it was made."""
     if not result.adapter:
@@ -77,4 +90,4 @@ def _table(result: HealResult, control: HealResult | None) -> None:
         )
     st.table(rows, border="horizontal", hide_index=True, alt="Unpruned, pruned and healed model")
     if control is not None or result.spec.control:
-        st.caption("Control: the unpruned model trained in the same way; what the healing text does by itself.")
+        st.caption(_CONTROL + (_lengths(result, control) if control is not None else ""))

@@ -68,10 +68,10 @@ def ladder(heals: Sequence[HealResult]) -> tuple[list[Rung], HealResult | None]:
     """
     cuts: dict[object, dict[str, HealResult]] = {}
     for heal in heals:
-        if heal.unpruned and heal.pruned and heal.healed:
+        if heal.unpruned and heal.pruned and heal.healed and not heal.spec.control:
             spec = heal.spec
             cut = (spec.block, spec.benchmark, spec.validation, spec.model.quantization, spec.model.dtype)
-            cuts.setdefault(cut, {}).setdefault("trained" if spec.steps else "instant", heal)
+            cuts.setdefault(cut, {}).setdefault("trained" if spec.trains else "instant", heal)
     if not cuts:
         return [], None
     ways = max(cuts.values(), key=len)

@@ -64,7 +64,7 @@ def _heal(one: Drawn) -> dict[str, Any]:
         for name, point in (("unpruned", result.unpruned), ("pruned", result.pruned), ("healed", result.healed))
     }
     recovered = {f"{name} recovered": run_compare.recovered(result, name) for name in ("loss", "acc")}
-    return {"run": one.name, "block": result.spec.block.describe(), "steps": result.spec.steps, **losses, **recovered}
+    return {"run": one.name, "block": result.spec.block.describe(), "steps": result.total_steps, **losses, **recovered}
 
 
 def _steps(drawn: list[Drawn]) -> list[dict[str, Any]]:

@@ -211,6 +211,14 @@ def heal(steps_done: int = 50, *, steps: int = 50) -> HealResult:
     )  # fmt: skip
 
 
+def timed_heal(minutes: float = 10.0, *, control: bool = False) -> HealResult:
+    """A heal of as many steps as fitted into a time; its request names none."""
+    found = heal()
+    spec = replace(found.spec, steps=0, minutes=minutes, control=control)
+    cut = {} if control else {"pruned": found.pruned}
+    return replace(found, spec=spec, planned_steps=50, **({"pruned": None} | cut))
+
+
 def inspect(fits: bool = True) -> InspectResult:
     spec = InspectSpec(model=MODEL)
     return InspectResult(

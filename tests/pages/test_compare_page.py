@@ -90,6 +90,16 @@ def test_the_four_variants_of_the_current_cut_are_asked_for_with_one_click(app, 
     assert "capital" not in made.label
 
 
+def test_what_was_kept_of_a_stopped_heal_can_write_too(app, known, ui_cache):
+    heal = fakes.heal(20)
+    replace(heal, spec=replace(heal.spec, block=BLOCK, seed=3), adapter="adapters/kept", kept_step=20).save()
+    unkept = replace(heal.spec, block=BLOCK, seed=4)
+    replace(heal, spec=unkept, adapter="adapters/kept").save()
+    (ui_cache / "adapters" / "kept").mkdir(parents=True)
+    names = app(PAGE, n="5").button_group[1].options
+    assert len([name for name in names if "stopped at step 20" in str(name)]) == 1
+
+
 def test_the_slider_chooses_another_cut_here_and_on_explore(app, known):
     at = app(PAGE, n="5")
     at.slider(key="compare-n").set_value(3).run()

@@ -126,6 +126,20 @@ def test_a_heal_whose_adapter_is_elsewhere_is_not_chosen_and_says_so(app, known,
     assert "| healed |" in codes(at), "its scores are in the card all the same"
 
 
+def test_what_was_kept_of_a_stopped_heal_can_be_taken_away(app, healed):
+    stopped = replace(fakes.heal(20), spec=replace(healed.spec, seed=5), adapter="adapters/abc", kept_step=20)
+    stopped.save()
+    at = app("pages/export.py", n="5")
+    choice = next(item for item in at.selectbox if item.label == "Healed by")
+    assert any("stopped at step 20" in option for option in choice.options)
+    choice.set_value(stopped.spec.fingerprint()).run()
+    assert not at.exception
+    assert "for 20 of 50 optimizer steps, then stopped" in codes(at)
+    save_button(at).click().run()
+    (made,) = jobs.active()
+    assert made.spec.adapter == "adapters/abc"
+
+
 def test_a_cut_of_ones_own(app, known):
     at = app("pages/export.py", n="5")
     at.text_input(key="export-cut").set_value("3:1+7:2").run()

@@ -115,6 +115,24 @@ def test_a_block_of_ones_own(app, known):
     assert (made.spec.block.start, made.spec.block.size) == (2, 3)
 
 
+def test_the_cut_that_another_strategy_chose_on_explore_is_healed(app, known):
+    swept = fakes.sweep(strategy="loss-greedy")
+    swept.save()
+    block = next(point.block for point in swept.points if point.n == 4)
+    at = app("pages/heal.py", n="4", strategy="loss-greedy")
+    assert f"Removes {block.describe()}." in texts(at)
+    at.button(key="start-heal").click().run()
+    (made,) = jobs.active()
+    assert made.spec.block == block
+
+
+def test_a_scattered_cut_is_said_to_be_none_that_can_be_healed(app, known):
+    swept = fakes.sweep(strategy="block-influence")
+    swept.save()
+    cut = next(point.block for point in swept.points if point.n == 5)
+    assert f"scattered: {cut.describe()}" in texts(app("pages/heal.py", n="5", strategy="block-influence"))
+
+
 def running(job, steps_done: int = 20):
     """A heal on its way, with what it has published so far."""
     heal = fakes.heal(steps_done)

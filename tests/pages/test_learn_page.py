@@ -299,6 +299,14 @@ def test_the_cut_with_both_ways_of_healing_is_told():
     assert learn_results.ladder([fakes.heal(20)]) == ([], None)
 
 
+def test_a_heal_by_minutes_is_a_trained_one_and_a_control_is_none():
+    trained = fakes.timed_heal()
+    instant = replace(trained, spec=replace(trained.spec, minutes=None, instant=True))
+    rungs, _ = learn_results.ladder([trained, instant])
+    assert [rung.name for rung in rungs] == ["unpruned", "pruned", "instant", "10 minutes"]
+    assert learn_results.ladder([fakes.timed_heal(control=True)]) == ([], None)
+
+
 # For a class
 
 
