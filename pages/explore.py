@@ -19,6 +19,8 @@ from pages.components import (
     linked_view,
     overlay,
     result_picker,
+    score_cut,
+    speed_view,
     state,
     words,
 )
@@ -73,8 +75,11 @@ with guard.errors_shown():
             [heal.result for heal in healed],
             damage.result if damage else None,
         )
-        shown = [found, *curves, *([damage] if damage else [])]
+        speed = speed_view.find(current)
+        shown = [found, *curves, *([damage] if damage else []), *([speed] if speed else []), *healed]
+        shown += score_cut.alone(current)
         command.show([entry.result.spec for entry in shown])
         st.caption(words.provenance(found.result, sweep.result if sweep else None))
     else:
+        asked_for.offer(current, None)
         compute.first_map()

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from pages.components import (
+    command,
     frame,
     glossary,
     guard,
@@ -33,7 +34,10 @@ def shown() -> None:
         current = lesson.current()
         step = STEPS[current.step]
         learn_outline.show(current, step.TITLE)
-        step.show(current, learn_results.of(current.model))
+        results = learn_results.of(current.model)
+        step.show(current, results)
+        if told := learn_results.specs(results):
+            command.show(told)
 
 
 with guard.errors_shown():

@@ -5,7 +5,19 @@ import streamlit as st
 from analysis import starter
 from analysis.errors import LayerscopeError
 from analysis.specs import InspectSpec, ModelSpec
-from pages.components import frame, guard, header, inspection, model_facts, model_list, model_source, start, state, theme
+from pages.components import (
+    command,
+    frame,
+    guard,
+    header,
+    inspection,
+    model_facts,
+    model_list,
+    model_source,
+    start,
+    state,
+    theme,
+)
 
 frame.require()
 
@@ -69,6 +81,7 @@ with guard.errors_shown():
                 st.header(facts.model.name, anchor=False)
                 actions(wanted, fits=facts.fits)
                 model_facts.show(facts)
+                command.show([InspectSpec(wanted)])
         elif wanted is not None and wanted.source != "starter":
             st.info("Click **Check this model**: its configuration is read and compared with the memory that is free.")
     model_list.show()

@@ -83,9 +83,14 @@ def _data(result: CompareResult) -> None:
 
 def _provenance(result: CompareResult) -> str:
     spec = result.spec
+    healed = any(variant.adapter for variant in spec.variants)
+    beside = (
+        f" Adapters lie beside {spec.model.dtype} weights here, whatever they were trained over. Writing is a little slower so "
+        f"than with an adapter merged in, as an export does."
+    )
     how = f"temperature {spec.temperature:g}, seed {spec.seed}" if spec.temperature else "greedy"
     return (
         f"{words.plain(result.model_name)}, {spec.model.dtype} on {spec.model.device}, {how}, {result.n_prompt_tokens} prompt "
         f"tokens, as they stand: no chat template. Prefill reads the prompt, decode writes with a KV cache; both without "
-        f"loading. {words.duration(result.wall_s)} in all."
+        f"loading. {words.duration(result.wall_s)} in all.{beside if healed else ''}"
     )

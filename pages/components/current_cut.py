@@ -2,8 +2,10 @@
 
 import streamlit as st
 
+from analysis.blocks import Block
+from analysis.errors import BlockRangeError
 from analysis.results import SweepResult
-from pages.components import cuts, state
+from pages.components import cuts, state, words
 from pages.components.cuts import Cut, Strategy
 
 SLIDER = "n"
@@ -51,6 +53,31 @@ def say(cut: Cut, strategy: Strategy) -> None:
             f"Back to {name}", key="back", icon=":material/undo:", type="tertiary", help=why,
             on_click=lambda: state.choose_block(None),
         )  # fmt: skip
+
+
+def by_hand(n_layers: int) -> None:
+    """Draw a menu in which a block is written instead of clicked."""
+    menu = st.popover(
+        "Another block", icon=":material/edit:", type="tertiary", key="own-block-menu", on_change="rerun",
+        help="Cuts any block, as a click on the map does.",
+    )  # fmt: skip
+    if not menu.open:
+        return
+
+    def take() -> None:
+        st.session_state["own-block-error"] = ""
+        try:
+            block = Block.parse(st.session_state["own-block"].strip())
+            block.check(n_layers)
+        except BlockRangeError as error:
+            st.session_state["own-block-error"] = str(error)
+        else:
+            state.choose_block(block)
+
+    with menu:
+        st.text_input("START:SIZE, counted from 0", key="own-block", placeholder="11:5", on_change=take)
+        if st.session_state.get("own-block-error"):
+            st.error(words.plain(st.session_state["own-block-error"]))
 
 
 def _which(sweep: SweepResult | None, n: int) -> int:

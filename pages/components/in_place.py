@@ -4,7 +4,7 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.errors import LayerscopeError
-from pages.components import guard, job_strip
+from pages.components import guard, job_card, job_strip
 
 
 def show(job: jobs.Job, where: str) -> None:
@@ -60,7 +60,7 @@ def _said(job: jobs.Job) -> str:
         return "Stopping; what was finished is kept"
     if job.state == jobs.QUEUED:
         return "Waiting for its turn"
-    return f"{job.phase or 'starting'} · {job.done}/{job.total}" if job.total else job.phase or "starting"
+    return job_card.progress_text(job)
 
 
 def _cancel(job_id: str) -> None:

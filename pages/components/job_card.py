@@ -29,7 +29,7 @@ def active(job: jobs.Job, *, place: int, where: str = "strip") -> None:
             said = "Next in the queue" if place == 1 else f"Number {place} in the queue"
             st.caption(f"{said}. {job.message}" if job.message else said)
         else:
-            st.progress(min(1.0, job.done / job.total) if job.total else 0.0, text=_progress_text(job))
+            st.progress(min(1.0, job.done / job.total) if job.total else 0.0, text=progress_text(job))
         with st.container(horizontal=True, gap="small", vertical_alignment="center"):
             button(
                 "Pause", jobs.pause, job, where,
@@ -47,7 +47,8 @@ def place(job: jobs.Job) -> int:
     return waiting.index(job.id) + 1 if job.id in waiting else 0
 
 
-def _progress_text(job: jobs.Job) -> str:
+def progress_text(job: jobs.Job) -> str:
+    """What it does, how far it is and how long it still takes: the same words wherever a job is shown."""
     parts = [job.phase or "starting"]
     if job.total:
         parts.append(f"{job.done}/{job.total}")

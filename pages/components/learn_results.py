@@ -8,6 +8,7 @@ import streamlit as st
 from analysis import guesses
 from analysis.learn_figures import Rung
 from analysis.results import DamageResult, DistanceResult, HealResult, ModelFacts, SweepResult
+from analysis.spec import Spec
 from analysis.specs import ModelSpec
 from pages.components import library, state, words
 
@@ -46,6 +47,11 @@ def of(model: ModelSpec) -> Shown:
     known = [inspected[0].result if inspected else None, distances, sweep, *heals]
     facts = next((result.model for result in known if result is not None), None)
     return Shown(facts, distances, sweep, heals, damage)
+
+
+def specs(shown: Shown) -> list[Spec]:
+    """The requests that the lesson's figures are the answers to."""
+    return [result.spec for result in (shown.distances, shown.sweep, shown.damage, *shown.heals) if result is not None]
 
 
 def _finished(kind: str, model: ModelSpec, *, any_precision: bool = False) -> list[library.Found]:

@@ -84,6 +84,7 @@ def _cut(strategy: cuts.Strategy, sweep: Found | None, model: ModelSpec) -> Cut:
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="xsmall"):
             with st.container(horizontal=True, vertical_alignment="center", width="content", gap="small"):
                 current_cut.say(cut, strategy)
+                current_cut.by_hand(n_layers)
             instant.button(sweep, cut, model)
         cut = score_cut.show(sweep, cut, model)
     what = cut.removed.describe() if cut.removed else "nothing"

@@ -70,10 +70,14 @@ def show(shown: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> No
 
 def _metric(names: list[str]) -> str:
     """The choice of a distance, where there is one."""
-    if len(names) < 2:
+    if len(names) < 2 and not state.option("metric"):
         st.markdown("**Distance across each block**", width="content", help=_WHAT)
         return names[0]
     wanted = state.option("metric")
+    if wanted and wanted not in names:
+        st.caption(
+            f"This link draws {words.plain(_NAMES.get(wanted, wanted))}, which is not known of this map.", width="content"
+        )
     st.session_state["metric"] = wanted if wanted in names else names[0]
 
     def choose() -> None:
@@ -137,7 +141,7 @@ def _how_sure(distances: DistanceResult, cut: Cut, how: str) -> str:
     of_size = f"{cut.n} layers" if cut.n > 1 else "single layers"
     said = "How sure: " if cut.removed == chosen else f"Of {of_size}, the most similar are {chosen.describe()}: "
     said += f"in {row[chosen.start]:.0%} of resamples of the texts this block wins"
-    circles = _LINES if how == "lines" else "Small circles: within one standard error of the best."
+    circles = _LINES if how == "lines" else "Small circles: about within one standard error of the best."
     if second is None or row[second] == 0:
         return f"{said}; no other ever does. {circles}"
     return f"{said}; second: {Block(second, cut.n).describe()}, in {row[second]:.0%}. {circles}"

@@ -5,7 +5,7 @@ import streamlit as st
 from analysis import run_table
 from analysis.run_table import KINDS, Run
 from analysis.specs import ModelSpec
-from pages.components import guard, library, runs_overlay, runs_reference, runs_table, state, words
+from pages.components import command, guard, library, runs_overlay, runs_reference, runs_table, state, words
 
 
 def show(model: ModelSpec) -> None:
@@ -29,6 +29,7 @@ def show(model: ModelSpec) -> None:
         runs_overlay.show(picked, reference)
         if reference is not None:
             runs_reference.differences(picked, reference, fraction)
+        command.show([run.result.spec for run in dict.fromkeys([*picked, *([reference] if reference else [])])])
 
 
 def stored(model: ModelSpec) -> list[Run]:

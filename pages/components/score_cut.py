@@ -57,8 +57,13 @@ def singles(curve: SweepResult) -> Sequence[Point]:
     return found
 
 
+def alone(model: ModelSpec) -> list[Found]:
+    """All cuts of a model that were scored on their own."""
+    return [entry for entry in library.find("evaluate", model) if entry.result.spec.adapter is None]
+
+
 def _alone(model: ModelSpec) -> list[EvaluateResult]:
-    return [entry.result for entry in library.find("evaluate", model) if entry.result.spec.adapter is None]
+    return [entry.result for entry in alone(model)]
 
 
 def _curve(sweep: Found | None, model: ModelSpec) -> SweepResult | None:

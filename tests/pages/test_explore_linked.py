@@ -7,7 +7,7 @@ import fakes
 import pytest
 from seen import figures, marks, metric, ringed, texts, trace
 
-from analysis import jobs
+from analysis import cli, jobs
 from analysis.blocks import Block
 from analysis.specs import BenchmarkSpec, CorpusSpec
 from pages.components import address, pick
@@ -252,3 +252,38 @@ def test_clicks():
     assert click(session, "map", None) is None
     assert click(session, "map", "0:30") is None, "a model keeps a layer"
     assert click(session, "map", "nonsense") is None
+
+
+def test_a_block_can_be_written_instead_of_clicked(app):
+    fill()
+    at = app(n="3")
+    at.session_state["own-block-menu"] = True
+    at.run()
+    at.text_input(key="own-block").set_value("7:5").run()
+    assert shown_cuts(at) == {(7, 5)}
+    at.text_input(key="own-block").set_value("28:9").run()
+    assert shown_cuts(at) == {(7, 5)}
+    assert "28" in at.error[0].value
+    assert not at.exception
+
+
+def test_the_commands_of_everything_on_the_page_are_there(app):
+    fill()
+    fakes.speed().save()
+    fakes.heal().save()
+    single = fakes.evaluate(Block(7, 5))
+    single.save()
+    said = "\n".join(code.value for code in app(n="5").code)
+    for result in (fakes.rich_distances(), fakes.sweep(), fakes.damage(), fakes.speed(), fakes.heal(), single):
+        assert cli.command_line(result.spec) in said
+
+
+def test_a_link_to_a_distance_that_the_map_does_not_have_says_so(app):
+    fakes.distances().save()
+    assert "relative L2, which is not known of this map" in texts(app(metric="relative-l2"))
+
+
+def test_a_link_to_what_is_not_here_names_it_even_without_a_map(app):
+    at = app(texts="wiki:8x64", benchmark="boolq:50")
+    assert "This link shows" in " ".join(item.value for item in at.info)
+    assert not jobs.list_jobs()
