@@ -58,8 +58,8 @@ def say(cut: Cut, strategy: Strategy) -> None:
 def by_hand(n_layers: int) -> None:
     """Draw a menu in which a block is written instead of clicked."""
     menu = st.popover(
-        "Another block", icon=":material/edit:", type="tertiary", key="own-block-menu", on_change="rerun",
-        help="Cuts any block, as a click on the map does.",
+        ":material/edit:", type="tertiary", key="own-block-menu", on_change="rerun", width=64,
+        help="Write a block: cuts it as a click on the map does.",
     )  # fmt: skip
     if not menu.open:
         return

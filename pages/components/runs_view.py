@@ -29,7 +29,8 @@ def show(model: ModelSpec) -> None:
         runs_overlay.show(picked, reference)
         if reference is not None:
             runs_reference.differences(picked, reference, fraction)
-        command.show([run.result.spec for run in dict.fromkeys([*picked, *([reference] if reference else [])])])
+        shown = [*picked, *([reference] if reference else [])]
+        command.show([run.result.spec for run in shown])
 
 
 def stored(model: ModelSpec) -> list[Run]:

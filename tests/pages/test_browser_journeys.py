@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import browser
 import pandas as pd
@@ -135,6 +136,29 @@ def test_the_data_of_a_chart_open_in_pandas(served, visitors):
     frame = pd.read_csv(saved(page, "Data as CSV"))
     assert frame[frame["curve"] == "similarity"]["removed layers n"].tolist() == list(range(16))
     assert frame["accuracy"].dropna().between(0, 1).all()
+
+
+def picture(page: Page) -> Path:
+    """The image that the camera over the accuracy chart saves."""
+    chart = page.locator(".st-key-accuracy .js-plotly-plot")
+    chart.hover()
+    with page.expect_download() as download:
+        chart.locator(".modebar-btn[data-title*='Download']").click()
+    return download.value.path()
+
+
+def test_the_camera_over_a_chart_saves_png_and_svg(served, visitors):
+    page = visitors()
+    browser.visit(page, served.address, "explore")
+    assert picture(page).read_bytes().startswith(b"\x89PNG")
+    page.locator(".st-key-accuracy-download").get_by_role("button").first.click()
+    page.get_by_role("radio", name="SVG").click()
+    page.get_by_text("saves it as SVG").wait_for()
+    page.keyboard.press("Escape")
+    page.wait_for_function(browser.DRAWN)
+    image = picture(page).read_text()
+    assert image.startswith("<svg")
+    assert "accuracy" in image
 
 
 def test_all_that_can_be_taken_away_can_be_opened(served, visitors):

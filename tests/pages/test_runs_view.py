@@ -8,6 +8,7 @@ import pytest
 from seen import figures, texts, trace
 from streamlit.testing.v1 import AppTest
 
+from analysis import cli
 from analysis.specs import BenchmarkSpec, CorpusSpec
 
 SCRIPT = """
@@ -218,3 +219,12 @@ def test_two_real_models_of_different_depth_offline(view, cache, tokenizer, tmp_
         assert {"llama-4", "qwen3-7"} <= {item["name"] for item in drawn["data"]}
     assert trace(figures(at)["runs-distance"], "qwen3-7")["x"] == pytest.approx([n / 7 for n in range(1, 7)])
     assert json.dumps(figures(at)["runs-loss"])
+
+
+def test_the_commands_of_the_picked_runs_and_of_the_reference_are_there(view):
+    fakes.distances().save()
+    fakes.sweep().save()
+    at = tick(view(pin=pin(fakes.sweep())), 0, 1)
+    said = "\n".join(code.value for code in at.code)
+    assert cli.command_line(fakes.sweep().spec) in said
+    assert cli.command_line(fakes.distances().spec) in said
