@@ -7,7 +7,7 @@ BIN    := .venv/bin
 
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help run test lint format install install-dev chromium precomputed bench bench-evaluation bench-distances bench-ui screenshots clean
+.PHONY: help run test lint format install install-dev chromium precomputed bench bench-evaluation bench-distances bench-healing bench-ui screenshots clean
 
 help:
 	@sed -n '1,2p' Makefile
@@ -65,6 +65,9 @@ bench-evaluation: install-dev
 
 bench-distances: install
 	$(BIN)/python benchmarks/distance_speed.py
+
+bench-healing: install
+	$(BIN)/python benchmarks/healing_speed.py
 
 bench-ui: install-dev chromium
 	$(BIN)/python benchmarks/ui_speed.py

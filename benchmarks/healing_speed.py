@@ -1,4 +1,7 @@
-"""`python benchmarks/healing_speed.py`: training speed and memory of the paper's recipe against the usual script.
+"""`make bench-healing`: training speed and memory of the paper's recipe against the usual script.
+
+    python benchmarks/healing_speed.py              both, in turn
+    python benchmarks/healing_speed.py --profile    where the time of one of our steps goes
 
 Both train LoRA on the feed-forward modules of the starter model without layers 11-15, NF4 with double quantization, batch 16 by
 gradient accumulation, on the same C4 documents. The usual script is transformers' Trainer with PEFT and bitsandbytes and one
@@ -33,8 +36,8 @@ def loaded(dtype: str):
     return models.load(ModelSpec(dtype=dtype, quantization="4bit"))
 
 
-def ours(options: argparse.Namespace) -> dict:
-    """Steps of the paper recipe, packed, as a heal takes them."""
+def prepared(options: argparse.Namespace):
+    """The trainer of the paper recipe, as a heal makes it."""
     from analysis import adapters, corpora, packing, pruning, recipes
     from analysis.architecture import find_decoder
     from analysis.blocks import Block
@@ -51,7 +54,12 @@ def ours(options: argparse.Namespace) -> dict:
     packed = packing.training_rows(spec.corpus, spec.validation, found.tokenizer, max_rows=EFFECTIVE_BATCH * spec.steps)
     pruning.cut(found.decoder, spec.block)
     model = adapters.attach(found.decoder, spec, 0)
-    trainer = Trainer(model, find_decoder(model), packed.rows, spec, None, packed.positions)
+    return Trainer(model, find_decoder(model), packed.rows, spec, None, packed.positions)
+
+
+def ours(options: argparse.Namespace) -> dict:
+    """Steps of the paper recipe, packed, as a heal takes them."""
+    trainer = prepared(options)
     trainer.take_step(lambda: None)
     seconds = []
     for _ in range(options.steps):
@@ -107,6 +115,24 @@ def usual(options: argparse.Namespace) -> dict:
     return {"tokens_per_s": useful / statistics.median(seconds), "peak": peak_bytes(), "useful": useful / EFFECTIVE_BATCH}
 
 
+def profile(options: argparse.Namespace) -> None:
+    """Print what a step spends its time in, once it is warm."""
+    import torch
+
+    trainer = prepared(options)
+    trainer.take_step(lambda: None)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as told:
+        trainer.take_step(lambda: None)
+    events = told.key_averages()
+    whole = sum(event.self_cpu_time_total for event in events)
+    for event in sorted(events, key=lambda event: -event.self_cpu_time_total)[:10]:
+        print(f"{event.self_cpu_time_total / whole:6.1%}  {event.count:6} calls  {event.key}")
+    for name in ("_HeadLoss", "bitsandbytes::gemm_4bit", "MatMul4BitBackward", "bitsandbytes::dequantize_4bit"):
+        found = next((event for event in events if event.key == name), None)
+        if found is not None:
+            print(f"{found.cpu_time_total / whole:6.1%}  with all inside it: {name}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arm", choices=("ours", "usual"), help="run one of the two in this process")
@@ -114,9 +140,20 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--rows", type=int, default=4, help="rows per forward pass")
     parser.add_argument("--seq-len", type=int, default=512)
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument(
+        "--dtype", default="auto", choices=("auto", "float32", "bfloat16"), help="auto: what suits this machine"
+    )
+    parser.add_argument("--profile", action="store_true", help="print where the time of one of our steps goes")
     parser.add_argument("--scratch", default="")
     options = parser.parse_args()
+    if options.dtype == "auto":
+        from analysis import models
+        from analysis.specs import ModelSpec
+
+        options.dtype = models.resolve(ModelSpec()).dtype
+    if options.profile:
+        profile(options)
+        return
     if options.arm:
         print(json.dumps({"ours": ours, "usual": usual}[options.arm](options)))
         return
