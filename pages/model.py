@@ -84,4 +84,5 @@ with guard.errors_shown():
                 command.show([InspectSpec(wanted)])
         elif wanted is not None and wanted.source != "starter":
             st.info("Click **Check this model**: its configuration is read and compared with the memory that is free.")
-    model_list.show()
+    with left:
+        model_list.show()

@@ -47,7 +47,7 @@ def _row(one: Seen, index: int, current: ModelSpec, now: str) -> None:
     with st.container(
         border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"
     ):
-        with st.container(gap=None, width=520):
+        with st.container(gap=None, width="stretch"):
             facts = one.facts
             size = f"{facts.n_layers} layers, {words.count(facts.n_parameters)} parameters"
             st.markdown(f"**{words.plain(facts.name)}** · {size}")
