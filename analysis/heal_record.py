@@ -5,15 +5,44 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from analysis import evaluation
+from analysis import evaluation, machine
 from analysis.evaluation import Measured
 from analysis.models import LoadedModel
 from analysis.progress import OnProgress, Progress
-from analysis.results import HealResult, HealStep, Validation
+from analysis.results import HealResult, HealStep, ModelFacts, Validation
 from analysis.specs import CorpusSpec, HealSpec
 
 PUBLISH_EVERY_S = 4.0
 """Seconds between two states of the curve on disk, for pages that watch."""
+_PRECISIONS = {"4bit": "NF4, {dtype} compute", "8bit": "8-bit, {dtype} compute", "none": "unquantized {dtype}"}
+
+
+def nothing_yet(spec: HealSpec, facts: ModelFacts) -> HealResult:
+    """The result of a heal of which nothing is done.
+
+    Args:
+        spec: resolved.
+        facts: of the model that is healed.
+    """
+    return HealResult(
+        spec=spec,
+        versions=machine.versions(),
+        wall_s=0.0,
+        n_tokens=0,
+        complete=False,
+        model=facts,
+        steps=[],
+        validations=[],
+        unpruned=None,
+        pruned=None,
+        healed=None,
+        lines=None,
+        adapter=None,
+        trainable_parameters=0,
+        packed_rows=0,
+        n_skipped=0,
+        precision=_PRECISIONS[spec.model.quantization].format(dtype=spec.model.dtype),
+    )
 
 
 @dataclass

@@ -16,6 +16,7 @@ from analysis import (
     checkpoints,
     corpora,
     evaluation,
+    generation,
     junction,
     machine,
     material,
@@ -31,7 +32,7 @@ from analysis.architecture import find_decoder
 from analysis.bridge import Bridge
 from analysis.errors import NotEnoughMemoryError, RecipeError
 from analysis.evaluation import Load
-from analysis.heal_record import Record, timed
+from analysis.heal_record import Record, nothing_yet, timed
 from analysis.junction import Junction
 from analysis.material import Material
 from analysis.models import LoadedModel, Plan
@@ -50,7 +51,8 @@ _TEACHER_SHARE = 0.3
 """Share of the free memory that the unpruned model's states may take."""
 _PROBES = 3
 """Steps that are timed, the first of them not counted, to work out how many fit into a time."""
-_PRECISIONS = {"4bit": "NF4, {dtype} compute", "8bit": "8-bit, {dtype} compute", "none": "unquantized {dtype}"}
+_QUARTER = 4
+"""A quarter of the writing is timed, to tell how long all of it takes."""
 
 
 def resolve(spec: HealSpec) -> HealSpec:
@@ -104,7 +106,7 @@ def run(spec: HealSpec, on_progress: OnProgress = ignore, *, load: Load = models
     on_progress(Progress("loading the model", values={"result_key": key}))
     planned = models.plan(resolved.model, on_progress)
     _check(resolved, planned.facts)
-    record = Record(resolved, on_progress, stored or _nothing_yet(resolved, planned.facts), began)
+    record = Record(resolved, on_progress, stored or nothing_yet(resolved, planned.facts), began)
     record.publish()
     loaded = models.load(resolved.model, on_progress)
     try:
@@ -131,28 +133,6 @@ def _base_name(spec: HealSpec, planned: Plan) -> str:
         planned.source.name
         if planned.source.identity.startswith("hub:") or spec.model.source == "starter"
         else spec.model.source
-    )
-
-
-def _nothing_yet(spec: HealSpec, facts: ModelFacts) -> HealResult:
-    return HealResult(
-        spec=spec,
-        versions=machine.versions(),
-        wall_s=0.0,
-        n_tokens=0,
-        complete=False,
-        model=facts,
-        steps=[],
-        validations=[],
-        unpruned=None,
-        pruned=None,
-        healed=None,
-        lines=None,
-        adapter=None,
-        trainable_parameters=0,
-        packed_rows=0,
-        n_skipped=0,
-        precision=_PRECISIONS[spec.model.quantization].format(dtype=spec.model.dtype),
     )
 
 
@@ -277,8 +257,27 @@ class _Heal:
             seconds=60 * (spec.minutes or 0.0) - (time.perf_counter() - record.began),
             step_s=spec.gradient_accumulation * median(seconds[1:]),
             check_s=check_s,
-            end_s=record.measuring_s,
+            end_s=max(record.measuring_s, self.end_s(healed, stuff, check_s)),
         )
+
+    def end_s(self, healed: LoadedModel, stuff: Material, check_s: float) -> float:
+        """Seconds that the last measurement will take, told from a check: what was measured before may have been remembered.
+
+        Args:
+            healed: the model.
+            stuff: what the check measured.
+            check_s: seconds that it took.
+        """
+        spec = self.spec
+        whole = material.prepare(healed, spec.benchmark, spec.validation)
+        writing_s = 0.0
+        if (asked := spec.generation) is not None:
+            part = replace(asked, max_new_tokens=-(-asked.max_new_tokens // _QUARTER), n_sums=-(-asked.n_sums // _QUARTER))
+            told = Progress("measuring the speed", _PROBES, _PROBES)
+            writing_s = _QUARTER * timed(
+                lambda: generation.check(healed.decoder, healed.tokenizer, part, lambda *_: self.record.on_progress(told))
+            )
+        return check_s * whole.n_tokens / stuff.n_tokens + writing_s
 
     def look_for_overlap(self, healed: LoadedModel, packed: PackedRows) -> None:
         """Which questions the healing text gives away; looked for once."""

@@ -1,6 +1,7 @@
 """What a heal can be beside LoRA on text: timed, partial, a control, drawn to the unpruned model, watched by questions."""
 
 import json
+import time
 from dataclasses import replace
 
 import pytest
@@ -13,8 +14,10 @@ from analysis import (
     checkpoints,
     evaluation,
     export,
+    generation,
     healing,
     junction,
+    material,
     models,
     packing,
     pruning,
@@ -89,6 +92,30 @@ def test_a_heal_of_a_named_time_works_out_its_steps_and_keeps_to_them(spec, monk
     counted = healing.run(replace(spec, **sizing.spread(7), steps=7))
     assert [step.loss for step in counted.steps] == pytest.approx([step.loss for step in result.steps], abs=1e-6)
     assert counted.healed.loss == pytest.approx(result.healed.loss, abs=1e-6)
+
+
+@pytest.mark.parametrize("writing", [None, GenerationSpec(n_prompts=2, max_new_tokens=32, n_sums=2)])
+def test_the_last_measurement_has_its_time_though_those_before_were_remembered(spec, questions, monkeypatch, writing):
+    asked = replace(spec, steps=0, minutes=2.0, benchmark=questions, check_questions=1, generation=writing)
+    for block in (None, BLOCK):
+        evaluation.run(EvaluateSpec(spec.model, block, None, questions, spec.validation, writing))
+    seen, wrote = [], []
+
+    def steps(**measured) -> int:
+        seen.append(measured)
+        raise Cancelled
+
+    monkeypatch.setattr(sizing, "steps_that_fit", steps)
+    # Every token takes five thousandths of a second to measure, whatever this machine is doing.
+    monkeypatch.setattr(healing._Heal, "check", lambda self, trainer, healed, stuff: time.sleep(stuff.n_tokens / 200))
+    check = generation.check
+    monkeypatch.setattr(generation, "check", lambda *given: wrote.append(given[2]) or time.sleep(0.1) or check(*given))
+    with pytest.raises(Cancelled):
+        healing.run(asked)
+    whole_s = material.prepare(models.load(spec.model), questions, spec.validation).n_tokens / 200
+    assert seen[0]["end_s"] >= whole_s + (0.4 if writing else 0.0)
+    assert seen[0]["check_s"] < 0.8 * whole_s
+    assert wrote == ([replace(writing, max_new_tokens=8, n_sums=1)] if writing else [])
 
 
 def test_too_short_a_time_is_one_sentence(spec):
