@@ -71,14 +71,26 @@ def trained_modules(decoder: Decoder, spec: HealSpec) -> list[str]:
     """
     if spec.method == "lora":
         return feed_forward_modules(decoder)
-    if spec.last_layers > decoder.n_layers:
-        raise RecipeError(
-            f"The last {spec.last_layers} layers were to be trained, and {decoder.n_layers} are left after the cut; "
-            f"choose at most as many."
-        )
+    check_last_layers(spec, decoder.n_layers)
     paths = {module: name for name, module in decoder.model.named_modules()}
     last = [module for layer in decoder.layers[-spec.last_layers :] for module in layer.modules()]
     return [paths[module] for module in [*last, decoder.head] if isinstance(module, nn.Linear | Conv1D)]
+
+
+def check_last_layers(spec: HealSpec, n_layers: int) -> None:
+    """See to it that as many layers are left as `partial` trains.
+
+    Args:
+        spec: method, last_layers.
+        n_layers: layers left after the cut; all of them in a control.
+
+    Raises:
+        RecipeError: when there are fewer.
+    """
+    if spec.method == "partial" and spec.last_layers > n_layers:
+        raise RecipeError(
+            f"The last {spec.last_layers} layers were to be trained, and {n_layers} are left; choose at most as many."
+        )
 
 
 def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[str, Tensor] | None = None) -> PeftModel:

@@ -119,7 +119,11 @@ def run(spec: HealSpec, on_progress: OnProgress = ignore, *, load: Load = models
 
 
 def _check(spec: HealSpec, facts: ModelFacts) -> None:
+    """Refuse what cannot work before anything is loaded or measured."""
     spec.block.check(facts.n_layers)
+    adapters.check_last_layers(spec, facts.n_layers - (0 if spec.control else spec.block.size))
+    if spec.instant:
+        junction.check_start(spec.block)
     if facts.max_positions is not None and spec.corpus.seq_len > facts.max_positions:
         raise RecipeError(
             f"Rows of {spec.corpus.seq_len} tokens were asked for, but {facts.name} has a window of {facts.max_positions} "

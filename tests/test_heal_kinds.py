@@ -162,9 +162,18 @@ def test_partial_changes_weights_as_training_them_directly_would(spec, cache):
         torch.testing.assert_close((found[1] @ found[0])[clear], -1e-2 * weight.grad.sign()[clear], rtol=1e-2, atol=1e-5)
 
 
-def test_more_last_layers_than_are_left_is_refused(spec):
-    with pytest.raises(RecipeError, match="last 5 layers were to be trained, and 4 are left"):
-        healing.run(replace(spec, method="partial", last_layers=5))
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"method": "partial", "last_layers": 5}, "last 5 layers were to be trained, and 4 are left"),
+        ({"method": "partial", "last_layers": 7, "control": True}, "last 7 layers were to be trained, and 6 are left"),
+        ({"block": Block(0, 2), "instant": True}, "none before layer 0; choose another block"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_loaded(spec, monkeypatch, changes, sentence):
+    monkeypatch.setattr(models, "load", lambda *given: pytest.fail("the model was loaded"))
+    with pytest.raises(RecipeError, match=sentence):
+        healing.run(replace(spec, **changes))
 
 
 def test_a_control_trains_the_unpruned_model(spec, cache):
