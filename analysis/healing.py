@@ -100,6 +100,7 @@ def run(spec: HealSpec, on_progress: OnProgress = ignore, *, load: Load = models
         stored = None  # a precomputed result, or the adapter was deleted: its numbers alone are not what was asked for
     if isinstance(load, models.WarmModels):
         load.clear()
+    machine.reset_peak(resolved.model.device)
     key = resolved.fingerprint()
     if stored is None:
         checkpoints.discard(key)
