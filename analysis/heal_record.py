@@ -124,9 +124,12 @@ class Record:
         )
 
     def best_step(self) -> int | None:
-        """The trained step of the lowest held-out loss so far, the earliest of equals; None before the first."""
-        trained = [check for check in self.result.validations if check.step]
-        return min(trained, key=lambda check: check.loss).step if trained else None
+        """The step of the lowest held-out loss so far, the earliest of equals; None before the first.
+
+        Step 0 is what the training begins with, so the later one of two measured there: the instantly healed model.
+        """
+        losses = {check.step: check.loss for check in self.result.validations}
+        return min(losses, key=lambda step: losses[step]) if losses else None
 
     def report(self, done: int, total: int, message: str = "") -> None:
         """Tell where the training is; this is where a cancel comes in."""

@@ -311,6 +311,8 @@ class _Heal:
         validated = record.result.validations[-1].step if record.result.validations else -1
         if spec.instant and len(record.result.validations) == 1:  # the pruned model's, and not yet the instantly healed one's
             self.validate(trainer, healed, stuff)
+        if spec.keep_best and not trainer.steps_done:  # the best may be what the training begins with
+            checkpoints.write(record.key, trainer.state(), best=record.best_step())
         while True:
             if _due(trainer.steps_done, validated, spec):
                 self.validate(trainer, healed, stuff)

@@ -270,7 +270,7 @@ class HealSpec(Spec):
     check_questions: int = 0
     """How many of the questions are asked at each of these, to see accuracy grow; 0 for none."""
     keep_best: bool = False
-    """Whether to end with the checkpoint of the lowest held-out loss instead of the last step."""
+    """Whether to end with the checkpoint of the lowest held-out loss, step 0 included, instead of the last step."""
     seed: int = 0
 
     def __post_init__(self) -> None:

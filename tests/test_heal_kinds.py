@@ -286,13 +286,57 @@ def test_the_best_checkpoint_is_kept_and_used_where_that_is_wanted(spec, cache, 
 
     monkeypatch.setattr(checkpoints, "write", look)
     result = healing.run(replace(spec, steps=5, eval_every=1, keep_best=True))
-    assert kept == [[1], [1, 2], [2, 3], [2, 3, 4], [2, 4, 5]]
+    assert kept == [[0], [0, 1], [1, 2], [2, 3], [2, 3, 4], [2, 4, 5]]
     assert result.kept_step == 2
     monkeypatch.undo()
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(cache))
     two = healing.run(replace(spec, steps=5, eval_every=9))
     assert two.kept_step == 5
     assert two.healed.loss != result.healed.loss
+
+
+def worse_by_step(monkeypatch) -> None:
+    """Every step costs a nat, as far as the checks can tell: a random model knows so little that LoRA cannot ruin it."""
+    check = healing._Heal.check
+
+    def told(self, trainer, healed, stuff):
+        found = check(self, trainer, healed, stuff)
+        return replace(found, loss=found.loss + trainer.steps_done)
+
+    monkeypatch.setattr(healing._Heal, "check", told)
+
+
+@pytest.mark.parametrize("changes", [{}, {"instant": True}, {"control": True}, {"instant": True, "method": "partial"}])
+def test_where_training_only_makes_it_worse_the_best_is_what_it_began_with(spec, cache, monkeypatch, changes):
+    monkeypatch.setattr(junction, "SELECTION_TEXTS", 3)
+    ruined = replace(spec, learning_rate=10.0, keep_best=True, **changes)
+    if ruined.method == "lora":
+        worse_by_step(monkeypatch)
+    whole = healing.run(ruined)
+    start = [check for check in whole.validations if check.step == 0][-1]
+    assert min(check.loss for check in whole.validations if check.step) > start.loss + 0.5
+    assert whole.kept_step == 0
+    assert whole.healed.loss == pytest.approx(start.loss, abs=1e-6)
+    assert [step.step for step in whole.steps] == list(range(1, 7))
+    block = None if ruined.control else BLOCK
+    saved = evaluation.with_adapter(models.load(whole.spec.model), block, str(cache / whole.adapter))
+    assert evaluation.measure(saved, None, whole.spec.validation).point.loss == pytest.approx(start.loss, abs=1e-6)
+    resumed = stopped_twice(replace(ruined, recipe="stopped"))
+    assert resumed.kept_step == 0
+    assert resumed.healed.loss == pytest.approx(start.loss, abs=1e-6)
+
+
+def stopped_twice(spec: HealSpec) -> HealResult:
+    """A heal that is stopped in its training, then again when all of it is done but the last measurement."""
+
+    def told(progress) -> None:
+        if progress.phase == "measuring the loss on text (healed model)":
+            raise Cancelled
+
+    for stop in (cancel_at(3), told):
+        with pytest.raises(Cancelled):
+            healing.run(spec, stop)
+    return healing.run(spec)
 
 
 def test_documents_of_a_row_are_read_apart_where_the_family_can(spec):
