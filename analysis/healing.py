@@ -206,8 +206,9 @@ class _Heal:
             )
         selection, calibration = texts[: junction.SELECTION_TEXTS], texts[junction.SELECTION_TEXTS :]
         found = junction.fit(loaded.decoder, self.spec.block, calibration, selection, self.record.on_progress)
-        n_tokens = self.record.result.n_tokens + found.report.n_tokens
-        self.record.publish(junction=found.report, n_tokens=n_tokens)
+        result = self.record.result
+        counted = 0 if result.junction is not None else found.report.n_tokens  # once, however often it is fitted
+        self.record.publish(junction=found.report, n_tokens=result.n_tokens + counted)
         return found
 
     def prepare(self, healed: LoadedModel, cut: Cut | None, apart: bool) -> Trainer:
