@@ -59,6 +59,13 @@ def _steps(spec, on_progress, load, n=40) -> None:
         on_progress(Progress("stepping", done, n, values={"step": done}))
 
 
+def _waits(spec, on_progress, load) -> None:
+    """Runs until it is cancelled, and only then."""
+    for n in range(2000):
+        on_progress(Progress("waiting for the cancel", n))
+        time.sleep(0.02)
+
+
 def _tidy(spec, on_progress, load) -> None:
     try:
         _steps(spec, on_progress, load, n=1000)
