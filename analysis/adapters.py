@@ -64,7 +64,9 @@ def _is_mixture(module: nn.Module) -> bool:
 
 
 def trained_modules(decoder: Decoder, spec: HealSpec) -> list[str]:
-    """Full names of the weights that a heal trains: of the feed-forward parts, or all of the last layers and the head.
+    """Full names of the modules whose weight matrix a heal trains: the feed-forward ones, or those of the last layers and head.
+
+    Norms and biases are not trained.
 
     Raises:
         RecipeError: see `feed_forward_modules`, and when fewer layers are left than `partial` trains.
@@ -245,7 +247,8 @@ def card(spec: HealSpec, *, base: str, steps_done: int) -> str:
     block, weights = spec.block, spec.model.quantization
     what = "the unpruned model, as a control" if spec.control else f"the model without {block.describe()}"
     first = "" if spec.control else _HOW_TO_CUT.format(base=base, start=block.start, stop=block.stop, cut=block.describe())
-    trained = "the feed-forward modules" if spec.method == "lora" else f"the last {spec.last_layers} layers and the head"
+    last = f"the weight matrices of the last {spec.last_layers} layers and of the head"
+    trained = "the feed-forward modules" if spec.method == "lora" else last
     fitted = "Begun with a closed-form refit of the layer before the cut. " if spec.instant else ""
     return f"""---
 library_name: peft

@@ -239,9 +239,10 @@ class HealSpec(Spec):
     minutes: float | None = None
     """How long all of it may take; the steps that fit are worked out from the speed measured here. None: `steps` it is."""
     method: str = "lora"
-    """`lora` on the feed-forward modules of every layer, or `partial`: all of the last layers and of the head."""
+    """`lora` on the feed-forward modules of every layer, or `partial`: every weight matrix of the last layers and of the
+    head, but no norm and no bias."""
     last_layers: int = 3
-    """Layers that `partial` trains."""
+    """Layers whose weight matrices `partial` trains."""
     instant: bool = False
     """Whether to begin with the instant heal: the layer before the cut adds what the block added (`junction`)."""
     distill: float = 0.0

@@ -132,6 +132,8 @@ def test_partial_trains_all_of_the_last_layers_and_the_head_as_a_standard_adapte
     expected = {f"model.layers.{layer}.{part}" for layer in (2, 3) for part in (
         "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
         "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")} | {"lm_head"}  # fmt: skip
+    card = (cache / result.adapter / "README.md").read_text()
+    assert "on the weight matrices of the last 2 layers and of the head" in card.replace("\n", " ")
     assert changed == expected | ({"model.layers.1.mlp.down_proj"} if instant else set())
     loaded = models.load(result.spec.model)
     pruning.cut(loaded.decoder, BLOCK)
