@@ -4,6 +4,7 @@ It goes on from where it was stopped.
 """
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from statistics import median
 
@@ -43,10 +44,8 @@ from analysis.results import HealResult, HealStep, ModelFacts, Point, Validation
 from analysis.scores import Scores
 from analysis.specs import HealSpec
 from analysis.teacher import Teacher, can_separate
-from analysis.training import Trainer, activation_bytes, derived_seed, deterministic
+from analysis.training import Trainer, derived_seed, deterministic
 
-_ACTIVATION_SHARE = 0.6
-"""Share of the free memory that activations may take before gradient checkpointing is turned on."""
 _TEACHER_SHARE = 0.3
 """Share of the free memory that the unpruned model's states may take."""
 _PROBES = 3
@@ -219,7 +218,7 @@ class _Heal:
         at_once = spec.batch_size * spec.gradient_accumulation
         packed = self.pack(healed, max(1, (known.steps or 1) * at_once))
         trainer = Trainer(healed.model, healed.decoder, packed.rows, known, None, packed.positions if apart else None)
-        _checkpoint_activations(trainer)
+        trainer.save_memory()
         if cut is not None and (spec.distill or spec.junction):
             trainer.teacher = self.teacher(trainer, cut)
         if spec.minutes is not None and planned is None:
@@ -242,8 +241,9 @@ class _Heal:
 
     def pack(self, healed: LoadedModel, max_rows: int) -> PackedRows:
         """The healing text in rows, no more than are looked at."""
-        self.record.on_progress(Progress("packing the healing text"))
-        return packing.training_rows(self.spec.corpus, self.spec.validation, healed.tokenizer, max_rows=max_rows)
+        spec, told = self.spec, self.record.on_progress
+        told(Progress("packing the healing text"))
+        return packing.training_rows(spec.corpus, spec.validation, healed.tokenizer, max_rows=max_rows, on_progress=told)
 
     def teacher(self, trainer: Trainer, cut: Cut) -> Teacher:
         """The unpruned model behind the cut one."""
@@ -289,9 +289,14 @@ class _Heal:
         """Which questions the healing text gives away; looked for once."""
         if self.spec.benchmark is None or self.record.result.overlap is not None:
             return
-        self.record.on_progress(Progress("looking for the questions in the healing text"))
-        texts = (healed.tokenizer.decode(row) for row in packed.rows)
-        self.record.publish(overlap=overlap.find(benchmarks.load(self.spec.benchmark), texts))
+
+        def texts() -> Iterator[str]:
+            for done, row in enumerate(packed.rows):
+                told = Progress("looking for the questions in the healing text", done, len(packed.rows))
+                self.record.on_progress(told)
+                yield healed.tokenizer.decode(row)
+
+        self.record.publish(overlap=overlap.find(benchmarks.load(self.spec.benchmark), texts()))
 
     def go_on(self, trainer: Trainer) -> None:
         """Continue from the newest checkpoint that the stored curve reaches, and forget the curve after it."""
@@ -390,11 +395,3 @@ def _start(point: Point) -> list[Validation]:
 
 def _due(steps_done: int, validated: int, spec: HealSpec) -> bool:
     return validated < steps_done and (steps_done % spec.eval_every == 0 or steps_done == spec.steps)
-
-
-def _checkpoint_activations(trainer: Trainer) -> None:
-    """Recompute activations in the backward pass when they would not fit otherwise; it costs a third more time."""
-    spec = trainer.spec
-    needed = activation_bytes(trainer.decoder, spec.batch_size * spec.corpus.seq_len, spec.model.dtype)
-    if needed > _ACTIVATION_SHARE * machine.free_bytes(spec.model.device):
-        trainer.decoder.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

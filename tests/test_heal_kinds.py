@@ -154,7 +154,7 @@ def test_partial_changes_weights_as_training_them_directly_would(spec, cache):
     for parameter in loaded.model.parameters():
         parameter.requires_grad_(False)
     own = {name: loaded.model.get_submodule(name).weight.requires_grad_() for name in names}
-    ids = torch.from_numpy(packed.rows)
+    ids = torch.from_numpy(packed.rows).long()
     loaded.model(input_ids=ids, labels=ids).loss.backward()
     weights = load_file(cache / result.adapter / "adapter_model.safetensors")
     for name, weight in own.items():
@@ -252,6 +252,25 @@ def test_accuracy_is_asked_on_the_way_and_overlap_is_looked_for(spec, questions,
     assert (result.overlap.n_questions, result.overlap.ids) == (8, [])
     given_away = healing.run(replace(spec, benchmark=questions, corpus=replace(spec.corpus, source=given_text(texts))))
     assert len(given_away.overlap.ids) == 1
+
+
+@pytest.mark.parametrize("phase", ["packing the healing text", "looking for the questions in the healing text"])
+def test_reading_the_healing_text_tells_how_far_it_is_and_can_be_cancelled(spec, questions, phase):
+    told = []
+
+    def stop_in_the_middle(progress) -> None:
+        if progress.phase == phase:
+            told.append((progress.done, progress.total))
+            if progress.done >= 6:
+                raise Cancelled
+
+    asked = replace(spec, benchmark=questions)
+    with pytest.raises(Cancelled):
+        healing.run(asked, stop_in_the_middle)
+    assert told[-1] == (max(told)[0], 12)
+    part = HealResult.load(healing.resolve(asked))
+    assert (part.overlap, part.steps) == (None, [])
+    assert healing.run(asked).overlap.n_questions == 8
 
 
 def given_text(texts: str) -> str:
