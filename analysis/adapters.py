@@ -64,21 +64,35 @@ def _is_mixture(module: nn.Module) -> bool:
 
 
 def trained_modules(decoder: Decoder, spec: HealSpec) -> list[str]:
-    """Full names of the weights that a heal trains: of the feed-forward parts, or all of the last layers and the head.
+    """Full names of the modules whose weight matrix a heal trains: the feed-forward ones, or those of the last layers and head.
+
+    Norms and biases are not trained.
 
     Raises:
         RecipeError: see `feed_forward_modules`, and when fewer layers are left than `partial` trains.
     """
     if spec.method == "lora":
         return feed_forward_modules(decoder)
-    if spec.last_layers > decoder.n_layers:
-        raise RecipeError(
-            f"The last {spec.last_layers} layers were to be trained, and {decoder.n_layers} are left after the cut; "
-            f"choose at most as many."
-        )
+    check_last_layers(spec, decoder.n_layers)
     paths = {module: name for name, module in decoder.model.named_modules()}
     last = [module for layer in decoder.layers[-spec.last_layers :] for module in layer.modules()]
     return [paths[module] for module in [*last, decoder.head] if isinstance(module, nn.Linear | Conv1D)]
+
+
+def check_last_layers(spec: HealSpec, n_layers: int) -> None:
+    """See to it that as many layers are left as `partial` trains.
+
+    Args:
+        spec: method, last_layers.
+        n_layers: layers left after the cut; all of them in a control.
+
+    Raises:
+        RecipeError: when there are fewer.
+    """
+    if spec.method == "partial" and spec.last_layers > n_layers:
+        raise RecipeError(
+            f"The last {spec.last_layers} layers were to be trained, and {n_layers} are left; choose at most as many."
+        )
 
 
 def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[str, Tensor] | None = None) -> PeftModel:
@@ -233,7 +247,8 @@ def card(spec: HealSpec, *, base: str, steps_done: int) -> str:
     block, weights = spec.block, spec.model.quantization
     what = "the unpruned model, as a control" if spec.control else f"the model without {block.describe()}"
     first = "" if spec.control else _HOW_TO_CUT.format(base=base, start=block.start, stop=block.stop, cut=block.describe())
-    trained = "the feed-forward modules" if spec.method == "lora" else f"the last {spec.last_layers} layers and the head"
+    last = f"the weight matrices of the last {spec.last_layers} layers and of the head"
+    trained = "the feed-forward modules" if spec.method == "lora" else last
     fitted = "Begun with a closed-form refit of the layer before the cut. " if spec.instant else ""
     return f"""---
 library_name: peft

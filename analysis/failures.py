@@ -48,7 +48,8 @@ def explain(error: BaseException) -> str:
         if any(map(is_cause, chain)):
             return sentence
     first_line = (str(error).strip().splitlines() or ["no message"])[0][:300]
-    return f"This is a bug in Layerscope: {type(error).__name__}: {first_line} (the job's log has the details)."
+    bug = f"This is a bug in Layerscope: {type(error).__name__}: {first_line}"
+    return f"{bug} (worker.log in the cache folder has the details)."
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -5,15 +5,44 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from analysis import evaluation
+from analysis import evaluation, machine
 from analysis.evaluation import Measured
 from analysis.models import LoadedModel
 from analysis.progress import OnProgress, Progress
-from analysis.results import HealResult, HealStep, Validation
+from analysis.results import HealResult, HealStep, ModelFacts, Validation
 from analysis.specs import CorpusSpec, HealSpec
 
 PUBLISH_EVERY_S = 4.0
 """Seconds between two states of the curve on disk, for pages that watch."""
+_PRECISIONS = {"4bit": "NF4, {dtype} compute", "8bit": "8-bit, {dtype} compute", "none": "unquantized {dtype}"}
+
+
+def nothing_yet(spec: HealSpec, facts: ModelFacts) -> HealResult:
+    """The result of a heal of which nothing is done.
+
+    Args:
+        spec: resolved.
+        facts: of the model that is healed.
+    """
+    return HealResult(
+        spec=spec,
+        versions=machine.versions(),
+        wall_s=0.0,
+        n_tokens=0,
+        complete=False,
+        model=facts,
+        steps=[],
+        validations=[],
+        unpruned=None,
+        pruned=None,
+        healed=None,
+        lines=None,
+        adapter=None,
+        trainable_parameters=0,
+        packed_rows=0,
+        n_skipped=0,
+        precision=_PRECISIONS[spec.model.quantization].format(dtype=spec.model.dtype),
+    )
 
 
 @dataclass
@@ -95,9 +124,12 @@ class Record:
         )
 
     def best_step(self) -> int | None:
-        """The trained step of the lowest held-out loss so far, the earliest of equals; None before the first."""
-        trained = [check for check in self.result.validations if check.step]
-        return min(trained, key=lambda check: check.loss).step if trained else None
+        """The step of the lowest held-out loss so far, the earliest of equals; None before the first.
+
+        Step 0 is what the training begins with, so the later one of two measured there: the instantly healed model.
+        """
+        losses = {check.step: check.loss for check in self.result.validations}
+        return min(losses, key=lambda step: losses[step]) if losses else None
 
     def report(self, done: int, total: int, message: str = "") -> None:
         """Tell where the training is; this is where a cancel comes in."""

@@ -4,6 +4,7 @@ It goes on from where it was stopped.
 """
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from statistics import median
 
@@ -16,6 +17,7 @@ from analysis import (
     checkpoints,
     corpora,
     evaluation,
+    generation,
     junction,
     machine,
     material,
@@ -31,7 +33,7 @@ from analysis.architecture import find_decoder
 from analysis.bridge import Bridge
 from analysis.errors import NotEnoughMemoryError, RecipeError
 from analysis.evaluation import Load
-from analysis.heal_record import Record, timed
+from analysis.heal_record import Record, nothing_yet, timed
 from analysis.junction import Junction
 from analysis.material import Material
 from analysis.models import LoadedModel, Plan
@@ -42,15 +44,14 @@ from analysis.results import HealResult, HealStep, ModelFacts, Point, Validation
 from analysis.scores import Scores
 from analysis.specs import HealSpec
 from analysis.teacher import Teacher, can_separate
-from analysis.training import Trainer, activation_bytes, derived_seed, deterministic
+from analysis.training import Trainer, derived_seed, deterministic
 
-_ACTIVATION_SHARE = 0.6
-"""Share of the free memory that activations may take before gradient checkpointing is turned on."""
 _TEACHER_SHARE = 0.3
 """Share of the free memory that the unpruned model's states may take."""
 _PROBES = 3
 """Steps that are timed, the first of them not counted, to work out how many fit into a time."""
-_PRECISIONS = {"4bit": "NF4, {dtype} compute", "8bit": "8-bit, {dtype} compute", "none": "unquantized {dtype}"}
+_QUARTER = 4
+"""A quarter of the writing is timed, to tell how long all of it takes."""
 
 
 def resolve(spec: HealSpec) -> HealSpec:
@@ -98,13 +99,14 @@ def run(spec: HealSpec, on_progress: OnProgress = ignore, *, load: Load = models
         stored = None  # a precomputed result, or the adapter was deleted: its numbers alone are not what was asked for
     if isinstance(load, models.WarmModels):
         load.clear()
+    machine.reset_peak(resolved.model.device)
     key = resolved.fingerprint()
     if stored is None:
         checkpoints.discard(key)
     on_progress(Progress("loading the model", values={"result_key": key}))
     planned = models.plan(resolved.model, on_progress)
     _check(resolved, planned.facts)
-    record = Record(resolved, on_progress, stored or _nothing_yet(resolved, planned.facts), began)
+    record = Record(resolved, on_progress, stored or nothing_yet(resolved, planned.facts), began)
     record.publish()
     loaded = models.load(resolved.model, on_progress)
     try:
@@ -117,7 +119,11 @@ def run(spec: HealSpec, on_progress: OnProgress = ignore, *, load: Load = models
 
 
 def _check(spec: HealSpec, facts: ModelFacts) -> None:
+    """Refuse what cannot work before anything is loaded or measured."""
     spec.block.check(facts.n_layers)
+    adapters.check_last_layers(spec, facts.n_layers - (0 if spec.control else spec.block.size))
+    if spec.instant:
+        junction.check_start(spec.block)
     if facts.max_positions is not None and spec.corpus.seq_len > facts.max_positions:
         raise RecipeError(
             f"Rows of {spec.corpus.seq_len} tokens were asked for, but {facts.name} has a window of {facts.max_positions} "
@@ -131,28 +137,6 @@ def _base_name(spec: HealSpec, planned: Plan) -> str:
         planned.source.name
         if planned.source.identity.startswith("hub:") or spec.model.source == "starter"
         else spec.model.source
-    )
-
-
-def _nothing_yet(spec: HealSpec, facts: ModelFacts) -> HealResult:
-    return HealResult(
-        spec=spec,
-        versions=machine.versions(),
-        wall_s=0.0,
-        n_tokens=0,
-        complete=False,
-        model=facts,
-        steps=[],
-        validations=[],
-        unpruned=None,
-        pruned=None,
-        healed=None,
-        lines=None,
-        adapter=None,
-        trainable_parameters=0,
-        packed_rows=0,
-        n_skipped=0,
-        precision=_PRECISIONS[spec.model.quantization].format(dtype=spec.model.dtype),
     )
 
 
@@ -221,8 +205,9 @@ class _Heal:
             )
         selection, calibration = texts[: junction.SELECTION_TEXTS], texts[junction.SELECTION_TEXTS :]
         found = junction.fit(loaded.decoder, self.spec.block, calibration, selection, self.record.on_progress)
-        n_tokens = self.record.result.n_tokens + found.report.n_tokens
-        self.record.publish(junction=found.report, n_tokens=n_tokens)
+        result = self.record.result
+        counted = 0 if result.junction is not None else found.report.n_tokens  # once, however often it is fitted
+        self.record.publish(junction=found.report, n_tokens=result.n_tokens + counted)
         return found
 
     def prepare(self, healed: LoadedModel, cut: Cut | None, apart: bool) -> Trainer:
@@ -233,7 +218,7 @@ class _Heal:
         at_once = spec.batch_size * spec.gradient_accumulation
         packed = self.pack(healed, max(1, (known.steps or 1) * at_once))
         trainer = Trainer(healed.model, healed.decoder, packed.rows, known, None, packed.positions if apart else None)
-        _checkpoint_activations(trainer)
+        trainer.save_memory()
         if cut is not None and (spec.distill or spec.junction):
             trainer.teacher = self.teacher(trainer, cut)
         if spec.minutes is not None and planned is None:
@@ -256,8 +241,9 @@ class _Heal:
 
     def pack(self, healed: LoadedModel, max_rows: int) -> PackedRows:
         """The healing text in rows, no more than are looked at."""
-        self.record.on_progress(Progress("packing the healing text"))
-        return packing.training_rows(self.spec.corpus, self.spec.validation, healed.tokenizer, max_rows=max_rows)
+        spec, told = self.spec, self.record.on_progress
+        told(Progress("packing the healing text"))
+        return packing.training_rows(spec.corpus, spec.validation, healed.tokenizer, max_rows=max_rows, on_progress=told)
 
     def teacher(self, trainer: Trainer, cut: Cut) -> Teacher:
         """The unpruned model behind the cut one."""
@@ -277,16 +263,40 @@ class _Heal:
             seconds=60 * (spec.minutes or 0.0) - (time.perf_counter() - record.began),
             step_s=spec.gradient_accumulation * median(seconds[1:]),
             check_s=check_s,
-            end_s=record.measuring_s,
+            end_s=max(record.measuring_s, self.end_s(healed, stuff, check_s)),
         )
+
+    def end_s(self, healed: LoadedModel, stuff: Material, check_s: float) -> float:
+        """Seconds that the last measurement will take, told from a check: what was measured before may have been remembered.
+
+        Args:
+            healed: the model.
+            stuff: what the check measured.
+            check_s: seconds that it took.
+        """
+        spec = self.spec
+        whole = material.prepare(healed, spec.benchmark, spec.validation)
+        writing_s = 0.0
+        if (asked := spec.generation) is not None:
+            part = replace(asked, max_new_tokens=-(-asked.max_new_tokens // _QUARTER), n_sums=-(-asked.n_sums // _QUARTER))
+            told = Progress("measuring the speed", _PROBES, _PROBES)
+            writing_s = _QUARTER * timed(
+                lambda: generation.check(healed.decoder, healed.tokenizer, part, lambda *_: self.record.on_progress(told))
+            )
+        return check_s * whole.n_tokens / stuff.n_tokens + writing_s
 
     def look_for_overlap(self, healed: LoadedModel, packed: PackedRows) -> None:
         """Which questions the healing text gives away; looked for once."""
         if self.spec.benchmark is None or self.record.result.overlap is not None:
             return
-        self.record.on_progress(Progress("looking for the questions in the healing text"))
-        texts = (healed.tokenizer.decode(row) for row in packed.rows)
-        self.record.publish(overlap=overlap.find(benchmarks.load(self.spec.benchmark), texts))
+
+        def texts() -> Iterator[str]:
+            for done, row in enumerate(packed.rows):
+                told = Progress("looking for the questions in the healing text", done, len(packed.rows))
+                self.record.on_progress(told)
+                yield healed.tokenizer.decode(row)
+
+        self.record.publish(overlap=overlap.find(benchmarks.load(self.spec.benchmark), texts()))
 
     def go_on(self, trainer: Trainer) -> None:
         """Continue from the newest checkpoint that the stored curve reaches, and forget the curve after it."""
@@ -307,6 +317,8 @@ class _Heal:
         validated = record.result.validations[-1].step if record.result.validations else -1
         if spec.instant and len(record.result.validations) == 1:  # the pruned model's, and not yet the instantly healed one's
             self.validate(trainer, healed, stuff)
+        if spec.keep_best and not trainer.steps_done:  # the best may be what the training begins with
+            checkpoints.write(record.key, trainer.state(), best=record.best_step())
         while True:
             if _due(trainer.steps_done, validated, spec):
                 self.validate(trainer, healed, stuff)
@@ -383,11 +395,3 @@ def _start(point: Point) -> list[Validation]:
 
 def _due(steps_done: int, validated: int, spec: HealSpec) -> bool:
     return validated < steps_done and (steps_done % spec.eval_every == 0 or steps_done == spec.steps)
-
-
-def _checkpoint_activations(trainer: Trainer) -> None:
-    """Recompute activations in the backward pass when they would not fit otherwise; it costs a third more time."""
-    spec = trainer.spec
-    needed = activation_bytes(trainer.decoder, spec.batch_size * spec.corpus.seq_len, spec.model.dtype)
-    if needed > _ACTIVATION_SHARE * machine.free_bytes(spec.model.device):
-        trainer.decoder.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

@@ -20,8 +20,8 @@ _MEMORY = (
     "other programs, then resume the job to go on from what was saved."
 )
 _STALLED = (
-    "It was not resumed by itself again, because {n} attempts in a row came no further than those before; the job's log may "
-    "say why."
+    "It was not resumed by itself again, because {n} attempts in a row came no further than those before; the job's log, or "
+    "worker.log in the cache folder, may say why."
 )
 _BY_ITSELF = "The worker ended before the job did; it goes on by itself from what was saved."
 

@@ -149,14 +149,26 @@ def _place(decoder: Decoder, block: Block) -> tuple[str, nn.Module | None]:
         return "", None
 
 
+def check_start(block: Block) -> None:
+    """See to it that there is a layer before the block.
+
+    Raises:
+        RecipeError: when there is none.
+    """
+    if block.start == 0:
+        raise RecipeError(
+            "An instant heal changes the layer before the cut, and there is none before layer 0; choose another block, or heal "
+            "without the instant start."
+        )
+
+
 def output_projection(decoder: Decoder, block: Block) -> tuple[str, nn.Module]:
     """The linear module whose output the layer before a block adds to the stream last, by name.
 
     Raises:
         RecipeError: when there is no such layer, or what the module puts out is not what is added.
     """
-    if block.start == 0:
-        raise RecipeError("An instant heal changes the layer before the cut, and there is none before layer 0; choose another.")
+    check_start(block)
     layer = decoder.layers[block.start - 1]
     paths = {module: name for name, module in decoder.model.named_modules()}
     inside = {paths[module] for module in layer.modules()}

@@ -57,8 +57,25 @@ def free_bytes(device: str) -> int:
     return free
 
 
+def reset_peak(device: str) -> None:
+    """Let `peak_bytes` begin anew with what is in use now, so that it tells of the work that follows.
+
+    Elsewhere than on CUDA and on a Linux that lets a process do this, nothing happens, and nothing is said: the peak remains
+    that of the whole life of the process.
+    """
+    if device.startswith("cuda"):
+        if torch.cuda.is_initialized():  # else nothing has been counted yet
+            torch.cuda.reset_peak_memory_stats(torch.device(device))
+        return
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_bytes(device: str) -> int:
-    """Peak memory of this process so far: of the accelerator if it runs there, else resident memory."""
+    """Peak memory of this process since `reset_peak`: of the accelerator if it runs there, else resident memory.
+
+    Where the peak cannot be reset, or was not, it is that of the whole life of the process.
+    """
     if device.startswith("cuda"):
         return int(torch.cuda.max_memory_allocated(torch.device(device)))
     with contextlib.suppress(OSError):

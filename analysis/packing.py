@@ -1,6 +1,7 @@
 """Healing documents become training rows: joined with end-of-text tokens, cut to length, never padded."""
 
 import itertools
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import numpy as np
 
 from analysis import corpora
 from analysis.errors import RecipeError
+from analysis.progress import OnProgress, Progress, ignore
 from analysis.specs import MIN_DOCUMENT_TOKENS, CorpusSpec
 
 _TOKENIZED_AT_ONCE = 32
@@ -21,9 +23,9 @@ class PackedRows:
     """Training text as a rectangle of token ids."""
 
     rows: np.ndarray
-    """(n_rows, seq_len), int64; every position is a real token."""
+    """(n_rows, seq_len), int32; every position is a real token."""
     positions: np.ndarray
-    """(n_rows, seq_len), int64; how many tokens of the same document stand before each token in its row."""
+    """(n_rows, seq_len), int32; how many tokens of the same document stand before each token in its row."""
     n_skipped: int
     """Documents passed over because they were under 16 tokens."""
     n_held_out: int
@@ -31,7 +33,12 @@ class PackedRows:
 
 
 def pack(
-    documents: Iterable[list[int]], seq_len: int, eos_token_id: int | None, *, max_rows: int | None = None
+    documents: Iterable[list[int]],
+    seq_len: int,
+    eos_token_id: int | None,
+    *,
+    max_rows: int | None = None,
+    on_progress: OnProgress = ignore,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Join documents with an end-of-text token after each and cut the stream into rows.
 
@@ -42,17 +49,18 @@ def pack(
         seq_len: tokens per row.
         eos_token_id: the end-of-text token; None when the tokenizer has none, and nothing is put between documents.
         max_rows: stop reading documents when so many rows are full; None to read all.
+        on_progress: told before every document how many rows are full; may raise `Cancelled`.
 
     Returns:
-        Token ids and positions, both (n_rows, seq_len), int64; no rows when the text is shorter than one. A position counts the
+        Token ids and positions, both (n_rows, seq_len), int32; no rows when the text is shorter than one. A position counts the
         tokens of the same document before it in its row, so that it is 0 wherever a document begins, or goes on from the row
         before.
     """
-    stream: list[int] = []
-    begins: list[int] = []
+    stream, begins = array("i"), array("q")  # 4 bytes a token: the paper's recipes read hundreds of millions
     for ids in documents:
+        on_progress(Progress("packing the healing text", len(stream) // seq_len, max_rows or 0))
         begins.append(len(stream))
-        stream += ids
+        stream.extend(ids)
         if eos_token_id is not None and (not ids or ids[-1] != eos_token_id):  # some tokenizers add it themselves
             stream.append(eos_token_id)
         if max_rows is not None and len(stream) >= max_rows * seq_len:
@@ -60,15 +68,27 @@ def pack(
     n_rows = len(stream) // seq_len
     if max_rows is not None:
         n_rows = min(n_rows, max_rows)
-    rows = np.array(stream[: n_rows * seq_len], dtype=np.int64).reshape(n_rows, seq_len)
-    first = np.arange(len(stream)) % seq_len == 0
-    first[[begin for begin in begins if begin < len(stream)]] = True
-    place = np.arange(len(stream))
-    positions = place - np.maximum.accumulate(np.where(first, place, 0))
-    return rows, positions[: rows.size].reshape(rows.shape)
+    rows = np.asarray(stream, dtype=np.int32)[: n_rows * seq_len].reshape(n_rows, seq_len)
+    return rows, _positions(np.asarray(begins), rows.shape)
 
 
-def training_rows(spec: CorpusSpec, validation: CorpusSpec, tokenizer: Any, *, max_rows: int | None = None) -> PackedRows:
+def _positions(begins: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The positions that `pack` returns, of rows of this shape, from the places in the stream where documents begin."""
+    within = begins[begins < shape[0] * shape[1]]
+    began = np.zeros(shape, dtype=np.int32)
+    began.flat[within] = within % shape[1]
+    np.maximum.accumulate(began, axis=1, out=began)
+    return np.subtract(np.arange(shape[1], dtype=np.int32), began, out=began)
+
+
+def training_rows(
+    spec: CorpusSpec,
+    validation: CorpusSpec,
+    tokenizer: Any,
+    *,
+    max_rows: int | None = None,
+    on_progress: OnProgress = ignore,
+) -> PackedRows:
     """Draw and pack the documents of `spec`, leaving out every document that `validation` measures on.
 
     Args:
@@ -76,6 +96,7 @@ def training_rows(spec: CorpusSpec, validation: CorpusSpec, tokenizer: Any, *, m
         validation: resolved; the texts of the validation loss, whatever their split.
         tokenizer: a transformers tokenizer.
         max_rows: rows that the training will ever look at; no more are made.
+        on_progress: told how many rows are full; may raise `Cancelled`.
 
     Raises:
         CorpusError: when the text cannot be read.
@@ -83,7 +104,7 @@ def training_rows(spec: CorpusSpec, validation: CorpusSpec, tokenizer: Any, *, m
     """
     counts: Counter[str] = Counter()
     documents = itertools.islice(_fresh(spec, validation, tokenizer, counts), spec.n_texts)
-    rows, positions = pack(documents, spec.seq_len, tokenizer.eos_token_id, max_rows=max_rows)
+    rows, positions = pack(documents, spec.seq_len, tokenizer.eos_token_id, max_rows=max_rows, on_progress=on_progress)
     if len(rows) == 0:
         raise RecipeError(
             f"The healing text {spec.source!r} does not fill one row of {spec.seq_len} tokens"

@@ -50,7 +50,7 @@ class Recipe:
     """How long all of it may take; None where the number of steps is fixed."""
     method: str = "lora"
     last_layers: int = 3
-    """Layers that `partial` trains."""
+    """Layers whose weight matrices `partial` trains."""
     distill: float = 0.0
     """Weight of the unpruned model's distribution in the training loss."""
     distill_from: str = "logits"
@@ -175,8 +175,8 @@ _VARIANTS: dict[str, dict[str, Any]] = {
         "distill": 0.5,
     },
     "partial": {
-        "why": "Every weight of the last three layers and of the head instead of LoRA on all layers (arXiv:2411.15558); the "
-        "instant heal first, and as many steps as fit into the time you name.",
+        "why": "Every weight matrix of the last three layers and of the head, but no norm and no bias, instead of LoRA on all "
+        "layers (after arXiv:2411.15558); the instant heal first, and as many steps as fit into the time you name.",
         "method": "partial",
         "learning_rate": 1e-4,
     },

@@ -182,7 +182,7 @@ class HealStep:
     learning_rate: float
     tokens_per_s: float
     memory_bytes: int
-    """Peak memory so far: of the accelerator if there is one, else of the process."""
+    """Peak memory of this run of the heal so far: of the accelerator if there is one, else of the process (`machine`)."""
 
 
 @dataclass(frozen=True)

@@ -239,9 +239,10 @@ class HealSpec(Spec):
     minutes: float | None = None
     """How long all of it may take; the steps that fit are worked out from the speed measured here. None: `steps` it is."""
     method: str = "lora"
-    """`lora` on the feed-forward modules of every layer, or `partial`: all of the last layers and of the head."""
+    """`lora` on the feed-forward modules of every layer, or `partial`: every weight matrix of the last layers and of the
+    head, but no norm and no bias."""
     last_layers: int = 3
-    """Layers that `partial` trains."""
+    """Layers whose weight matrices `partial` trains."""
     instant: bool = False
     """Whether to begin with the instant heal: the layer before the cut adds what the block added (`junction`)."""
     distill: float = 0.0
@@ -270,7 +271,7 @@ class HealSpec(Spec):
     check_questions: int = 0
     """How many of the questions are asked at each of these, to see accuracy grow; 0 for none."""
     keep_best: bool = False
-    """Whether to end with the checkpoint of the lowest held-out loss instead of the last step."""
+    """Whether to end with the checkpoint of the lowest held-out loss, step 0 included, instead of the last step."""
     seed: int = 0
 
     def __post_init__(self) -> None:

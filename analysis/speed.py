@@ -49,6 +49,7 @@ def run(spec: SpeedSpec, on_progress: OnProgress = ignore, *, load: Load = model
     """
     resolved = resolve(spec)
     stored = SpeedResult.load(resolved, on_progress)
+    machine.reset_peak(resolved.model.device)
     loaded = load(resolved.model, on_progress)
     measured = _Measured(resolved, loaded, _cuts(resolved, loaded))
     if stored is not None and not stored.complete:

@@ -99,8 +99,8 @@ class Teacher:
 
 def run_rows(decoder: Decoder, rows: np.ndarray, positions: np.ndarray | None) -> Tensor:
     """Normed states of packed rows, (batch, seq_len, hidden_size); with positions, each document is read by itself."""
-    apart = {} if positions is None else {"position_ids": torch.from_numpy(positions).to(decoder.device)}
-    ids = torch.from_numpy(rows).to(decoder.device)
+    apart = {} if positions is None else {"position_ids": torch.from_numpy(positions).to(decoder.device, torch.long)}
+    ids = torch.from_numpy(rows).to(decoder.device, torch.long)
     states: Tensor = decoder.body(input_ids=ids, use_cache=False, **apart).last_hidden_state
     return states
 

@@ -13,7 +13,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from analysis import checkpoints, packing
+from analysis import checkpoints, machine, packing
 from analysis.architecture import DTYPE_BYTES, Decoder
 from analysis.checkpoints import Checkpoint
 from analysis.errors import RecipeError
@@ -22,6 +22,8 @@ from analysis.specs import HealSpec
 from analysis.teacher import Teacher, run_rows, stream_behind
 
 BETAS = (0.9, 0.999)
+_ACTIVATION_SHARE = 0.6
+"""Share of the free memory that activations may take before gradient checkpointing is turned on."""
 STATES_SCALE = 4.0
 """Brings the distance of last states, a share below 1, to the size of a loss in nats."""
 MAX_GRADIENT_NORM = 1.0
@@ -203,12 +205,19 @@ class Trainer:
             loss = loss + spec.distill * STATES_SCALE * relative_distance(states, taught)
         if not by_states or spec.distill < 1:
             kept = None if taught is None or by_states else taught[:, :-1][within.to(device)]
-            targets = torch.from_numpy(rows[:, 1:])[within].to(device)
+            targets = torch.from_numpy(rows[:, 1:])[within].to(device, torch.long)
             share = (1 - spec.distill) if by_states else 1.0
             loss = loss + share * head_loss(self.decoder, states[:, :-1][within.to(device)], targets, kept, spec.distill)
         if asked is not None and asked.behind is not None:
             loss = loss + spec.junction * relative_distance(seen[-1], asked.behind)
         return loss
+
+    def save_memory(self) -> None:
+        """Recompute activations in the backward pass when they would not fit otherwise; it costs a third more time."""
+        spec = self.spec
+        needed = activation_bytes(self.decoder, spec.batch_size * spec.corpus.seq_len, spec.model.dtype)
+        if needed > _ACTIVATION_SHARE * machine.free_bytes(spec.model.device):
+            self.decoder.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
     def rehearse(self) -> None:
         """Work through the next batch without learning from it, to see how long that takes."""

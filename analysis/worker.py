@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from analysis import interruption, job_table, processes, reserve, storage
 from analysis.errors import StorageError
 from analysis.failures import explain
-from analysis.job import DONE, FAILED, RUNNING
+from analysis.job import DONE, FAILED, RUNNING, redact
 from analysis.job_run import Run
 from analysis.jobs import reap
 from analysis.progress import Cancelled, OnProgress, Progress
@@ -167,10 +167,11 @@ class _Worker:
         except Cancelled:
             return None, _STOPPED, {}
         except BaseException as error:  # libraries written in Rust panic past Exception; the queue goes on all the same
-            with contextlib.suppress(OSError):  # the disk may be full
-                traceback.print_exc()
+            _append(self._own_output[1], f"Job {run.job.id}:\n{''.join(traceback.format_exception(error))}")
             if run.heard_at is not None:  # a library made another error of our Cancelled
                 return None, _STOPPED, {}
+            # Pages show the job's log, and they never show a traceback.
+            _append(2, f"{explain(error)}\n")
             return FAILED, explain(error), {}
 
     def _warm_one(self) -> bool:
@@ -263,6 +264,12 @@ def _signal_pipe() -> int:
     return arriving
 
 
+def _append(descriptor: int, text: str) -> None:
+    """Write to an open file without what looks like a hub token, as far as the disk has space."""
+    with contextlib.suppress(OSError), open(descriptor, "wb", closefd=False) as log:
+        log.write(redact(text).encode(errors="replace"))
+
+
 @contextlib.contextmanager
 def _output_to(path: Path) -> Iterator[None]:
     """Send all output to a file, that of C code too, by putting it in the place of file descriptors 1 and 2."""
@@ -294,7 +301,7 @@ def serve(runners: Mapping[str, str], load: Load, idle_s: float = 900.0, warm: S
     Returns:
         Whether this process was the worker; False when another one is.
     """
-    faulthandler.enable()
+    faulthandler.enable(os.dup(2))  # a copy that stays the worker's own while a job's log takes the place of 2
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True)

@@ -59,6 +59,13 @@ def _steps(spec, on_progress, load, n=40) -> None:
         on_progress(Progress("stepping", done, n, values={"step": done}))
 
 
+def _waits(spec, on_progress, load) -> None:
+    """Runs until it is cancelled, and only then."""
+    for n in range(2000):
+        on_progress(Progress("waiting for the cancel", n))
+        time.sleep(0.02)
+
+
 def _tidy(spec, on_progress, load) -> None:
     try:
         _steps(spec, on_progress, load, n=1000)
@@ -117,12 +124,16 @@ def _cuda(spec, on_progress, load) -> None:
 
 
 def _bug(spec, on_progress, load) -> None:
-    raise ValueError("seven is not\na number")
+    raise ValueError(f"seven is not\na number ({TOKEN})")
 
 
 def _suicide(spec, on_progress, load) -> None:
     on_progress(Progress("loading", 1, 2, message="as far as it ever comes"))
     os.kill(os.getpid(), 9)
+
+
+def _aborts(spec, on_progress, load) -> None:
+    os.abort()
 
 
 def _exits(spec, on_progress, load) -> None:

@@ -143,7 +143,7 @@ def test_bitsandbytes_not_there_or_without_a_device(monkeypatch):
 
 def test_anything_else_is_a_bug_with_its_first_line():
     assert explain(ValueError("seven is not\na number")) == (
-        "This is a bug in Layerscope: ValueError: seven is not (the job's log has the details)."
+        "This is a bug in Layerscope: ValueError: seven is not (worker.log in the cache folder has the details)."
     )
     assert "no message" in explain(named("Odd"))
     for harmless in ("device 3 is not a GPU", "index 28 is out of range", "the gate of layer 3"):

@@ -1,14 +1,18 @@
 """A heal that is killed again and again, at moments nobody chose, ends as one that was left alone."""
 
+import contextlib
 import json
 import multiprocessing
+import os
 import random
 import signal
+from dataclasses import replace
 
 import pytest
-from heal_child import heal
+from heal_child import heal, work
+from job_helpers import wait_for, wait_state
 
-from analysis import checkpoints, healing
+from analysis import checkpoints, healing, jobs
 from analysis.blocks import Block
 from analysis.results import HealResult
 from analysis.specs import CorpusSpec, HealSpec, ModelSpec
@@ -68,3 +72,43 @@ def test_killed_at_twenty_random_moments(spec, cache, monkeypatch):
     assert [step.step for step in survived.steps] == list(range(1, STEPS + 1))
     assert survived.healed.loss == pytest.approx(alone.healed.loss, abs=1e-6)
     assert [step.loss for step in survived.steps] == pytest.approx([step.loss for step in alone.steps], abs=1e-6)
+
+
+@contextlib.contextmanager
+def queue_worker(cache):
+    """A real worker of the cache folder, as a copy of a process that has imported everything."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["heal_child"])
+    process = context.Process(target=work, args=(str(cache),))
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join(10)
+
+
+@pytest.mark.timeout(200)
+def test_a_queued_heal_whose_worker_is_killed_ends_as_one_that_was_left_alone(spec, cache, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    alone = healing.run(replace(spec, recipe="left alone"))
+    job = jobs.submit(spec)
+    with queue_worker(cache) as worker:
+        wait_for(lambda: jobs.get(job.id).values.get("step", 0) >= 8, 60)
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.join(10)
+    (found,) = wait_for(jobs.reap)
+    assert (found.id, found.state) == (job.id, "interrupted")
+    part = HealResult.load(healing.resolve(spec))
+    assert part.healed is None
+    reached = checkpoints.newest(healing.resolve(spec).fingerprint()).step
+    assert 0 < reached < STEPS
+    with queue_worker(cache):
+        assert jobs.resume(job.id).state == "queued"
+        ended = wait_state(job, "done", 60)
+    assert (ended.attempts, ended.error) == (2, None)
+    assert f"Going on from the checkpoint at step {reached}." in {event["message"] for event in jobs.events(job.id)[0]}
+    resumed = HealResult.load(healing.resolve(spec))
+    assert [step.step for step in resumed.steps] == [step.step for step in alone.steps] == list(range(1, STEPS + 1))
+    assert resumed.validations[-1].loss == pytest.approx(alone.validations[-1].loss, abs=1e-3)
+    assert resumed.healed.loss == pytest.approx(alone.healed.loss, abs=1e-3)

@@ -1,6 +1,7 @@
 """What a heal can be beside LoRA on text: timed, partial, a control, drawn to the unpruned model, watched by questions."""
 
 import json
+import time
 from dataclasses import replace
 
 import pytest
@@ -13,8 +14,10 @@ from analysis import (
     checkpoints,
     evaluation,
     export,
+    generation,
     healing,
     junction,
+    material,
     models,
     packing,
     pruning,
@@ -91,6 +94,30 @@ def test_a_heal_of_a_named_time_works_out_its_steps_and_keeps_to_them(spec, monk
     assert counted.healed.loss == pytest.approx(result.healed.loss, abs=1e-6)
 
 
+@pytest.mark.parametrize("writing", [None, GenerationSpec(n_prompts=2, max_new_tokens=32, n_sums=2)])
+def test_the_last_measurement_has_its_time_though_those_before_were_remembered(spec, questions, monkeypatch, writing):
+    asked = replace(spec, steps=0, minutes=2.0, benchmark=questions, check_questions=1, generation=writing)
+    for block in (None, BLOCK):
+        evaluation.run(EvaluateSpec(spec.model, block, None, questions, spec.validation, writing))
+    seen, wrote = [], []
+
+    def steps(**measured) -> int:
+        seen.append(measured)
+        raise Cancelled
+
+    monkeypatch.setattr(sizing, "steps_that_fit", steps)
+    # Every token takes five thousandths of a second to measure, whatever this machine is doing.
+    monkeypatch.setattr(healing._Heal, "check", lambda self, trainer, healed, stuff: time.sleep(stuff.n_tokens / 200))
+    check = generation.check
+    monkeypatch.setattr(generation, "check", lambda *given: wrote.append(given[2]) or time.sleep(0.1) or check(*given))
+    with pytest.raises(Cancelled):
+        healing.run(asked)
+    whole_s = material.prepare(models.load(spec.model), questions, spec.validation).n_tokens / 200
+    assert seen[0]["end_s"] >= whole_s + (0.4 if writing else 0.0)
+    assert seen[0]["check_s"] < 0.8 * whole_s
+    assert wrote == ([replace(writing, max_new_tokens=8, n_sums=1)] if writing else [])
+
+
 def test_too_short_a_time_is_one_sentence(spec):
     with pytest.raises(RecipeError, match="The time is too short: .* give more minutes"):
         healing.run(replace(spec, steps=0, minutes=1e-4))
@@ -105,6 +132,8 @@ def test_partial_trains_all_of_the_last_layers_and_the_head_as_a_standard_adapte
     expected = {f"model.layers.{layer}.{part}" for layer in (2, 3) for part in (
         "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
         "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")} | {"lm_head"}  # fmt: skip
+    card = (cache / result.adapter / "README.md").read_text()
+    assert "on the weight matrices of the last 2 layers and of the head" in card.replace("\n", " ")
     assert changed == expected | ({"model.layers.1.mlp.down_proj"} if instant else set())
     loaded = models.load(result.spec.model)
     pruning.cut(loaded.decoder, BLOCK)
@@ -125,7 +154,7 @@ def test_partial_changes_weights_as_training_them_directly_would(spec, cache):
     for parameter in loaded.model.parameters():
         parameter.requires_grad_(False)
     own = {name: loaded.model.get_submodule(name).weight.requires_grad_() for name in names}
-    ids = torch.from_numpy(packed.rows)
+    ids = torch.from_numpy(packed.rows).long()
     loaded.model(input_ids=ids, labels=ids).loss.backward()
     weights = load_file(cache / result.adapter / "adapter_model.safetensors")
     for name, weight in own.items():
@@ -135,9 +164,18 @@ def test_partial_changes_weights_as_training_them_directly_would(spec, cache):
         torch.testing.assert_close((found[1] @ found[0])[clear], -1e-2 * weight.grad.sign()[clear], rtol=1e-2, atol=1e-5)
 
 
-def test_more_last_layers_than_are_left_is_refused(spec):
-    with pytest.raises(RecipeError, match="last 5 layers were to be trained, and 4 are left"):
-        healing.run(replace(spec, method="partial", last_layers=5))
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"method": "partial", "last_layers": 5}, "last 5 layers were to be trained, and 4 are left"),
+        ({"method": "partial", "last_layers": 7, "control": True}, "last 7 layers were to be trained, and 6 are left"),
+        ({"block": Block(0, 2), "instant": True}, "none before layer 0; choose another block"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_loaded(spec, monkeypatch, changes, sentence):
+    monkeypatch.setattr(models, "load", lambda *given: pytest.fail("the model was loaded"))
+    with pytest.raises(RecipeError, match=sentence):
+        healing.run(replace(spec, **changes))
 
 
 def test_a_control_trains_the_unpruned_model(spec, cache):
@@ -216,6 +254,25 @@ def test_accuracy_is_asked_on_the_way_and_overlap_is_looked_for(spec, questions,
     assert len(given_away.overlap.ids) == 1
 
 
+@pytest.mark.parametrize("phase", ["packing the healing text", "looking for the questions in the healing text"])
+def test_reading_the_healing_text_tells_how_far_it_is_and_can_be_cancelled(spec, questions, phase):
+    told = []
+
+    def stop_in_the_middle(progress) -> None:
+        if progress.phase == phase:
+            told.append((progress.done, progress.total))
+            if progress.done >= 6:
+                raise Cancelled
+
+    asked = replace(spec, benchmark=questions)
+    with pytest.raises(Cancelled):
+        healing.run(asked, stop_in_the_middle)
+    assert told[-1] == (max(told)[0], 12)
+    part = HealResult.load(healing.resolve(asked))
+    assert (part.overlap, part.steps) == (None, [])
+    assert healing.run(asked).overlap.n_questions == 8
+
+
 def given_text(texts: str) -> str:
     """The healing text with one question and its answer in every document."""
     from pathlib import Path
@@ -250,13 +307,57 @@ def test_the_best_checkpoint_is_kept_and_used_where_that_is_wanted(spec, cache, 
 
     monkeypatch.setattr(checkpoints, "write", look)
     result = healing.run(replace(spec, steps=5, eval_every=1, keep_best=True))
-    assert kept == [[1], [1, 2], [2, 3], [2, 3, 4], [2, 4, 5]]
+    assert kept == [[0], [0, 1], [1, 2], [2, 3], [2, 3, 4], [2, 4, 5]]
     assert result.kept_step == 2
     monkeypatch.undo()
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(cache))
     two = healing.run(replace(spec, steps=5, eval_every=9))
     assert two.kept_step == 5
     assert two.healed.loss != result.healed.loss
+
+
+def worse_by_step(monkeypatch) -> None:
+    """Every step costs a nat, as far as the checks can tell: a random model knows so little that LoRA cannot ruin it."""
+    check = healing._Heal.check
+
+    def told(self, trainer, healed, stuff):
+        found = check(self, trainer, healed, stuff)
+        return replace(found, loss=found.loss + trainer.steps_done)
+
+    monkeypatch.setattr(healing._Heal, "check", told)
+
+
+@pytest.mark.parametrize("changes", [{}, {"instant": True}, {"control": True}, {"instant": True, "method": "partial"}])
+def test_where_training_only_makes_it_worse_the_best_is_what_it_began_with(spec, cache, monkeypatch, changes):
+    monkeypatch.setattr(junction, "SELECTION_TEXTS", 3)
+    ruined = replace(spec, learning_rate=10.0, keep_best=True, **changes)
+    if ruined.method == "lora":
+        worse_by_step(monkeypatch)
+    whole = healing.run(ruined)
+    start = [check for check in whole.validations if check.step == 0][-1]
+    assert min(check.loss for check in whole.validations if check.step) > start.loss + 0.5
+    assert whole.kept_step == 0
+    assert whole.healed.loss == pytest.approx(start.loss, abs=1e-6)
+    assert [step.step for step in whole.steps] == list(range(1, 7))
+    block = None if ruined.control else BLOCK
+    saved = evaluation.with_adapter(models.load(whole.spec.model), block, str(cache / whole.adapter))
+    assert evaluation.measure(saved, None, whole.spec.validation).point.loss == pytest.approx(start.loss, abs=1e-6)
+    resumed = stopped_twice(replace(ruined, recipe="stopped"))
+    assert resumed.kept_step == 0
+    assert resumed.healed.loss == pytest.approx(start.loss, abs=1e-6)
+
+
+def stopped_twice(spec: HealSpec) -> HealResult:
+    """A heal that is stopped in its training, then again when all of it is done but the last measurement."""
+
+    def told(progress) -> None:
+        if progress.phase == "measuring the loss on text (healed model)":
+            raise Cancelled
+
+    for stop in (cancel_at(3), told):
+        with pytest.raises(Cancelled):
+            healing.run(spec, stop)
+    return healing.run(spec)
 
 
 def test_documents_of_a_row_are_read_apart_where_the_family_can(spec):

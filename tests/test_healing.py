@@ -329,6 +329,7 @@ def test_a_stopped_heal_with_an_instant_start_ends_as_an_uninterrupted_one(spec,
     assert [(check.step, check.loss) for check in again.validations] == [
         (check.step, check.loss) for check in whole.validations
     ]
+    assert again.n_tokens == whole.n_tokens
     assert all(torch.equal(weights[name], value) for name, value in adapter_weights(again, cache).items())
 
 

@@ -1,6 +1,7 @@
 """Packing: nothing lost but the tail, nothing padded, nothing validated on, and an order that can be gone on with."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -49,6 +50,61 @@ def test_no_more_rows_than_wanted_are_made():
 
     assert [part.shape for part in packing.pack(documents(), 5, EOS, max_rows=2)] == [(2, 5), (2, 5)]
     assert len(read) == 2
+
+
+def test_a_token_takes_few_bytes_while_it_is_packed():
+    ids, n_documents = list(range(1000, 3000)), 1000
+    tracemalloc.start()
+    try:
+        rows, positions = packing.pack((ids for _ in range(n_documents)), 128, EOS)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert rows.dtype == positions.dtype == np.int32
+    assert peak < 16 * rows.size
+
+
+def test_progress_is_told_before_every_document():
+    told = []
+    packing.pack([[1, 2, 3], [4, 5, 6], [7, 8, 9]], 4, EOS, max_rows=3, on_progress=told.append)
+    assert [(progress.done, progress.total) for progress in told] == [(0, 3), (1, 3), (2, 3)]
+
+
+class Streamed:
+    """Rows of a dataset on the hub, which counts what is fetched."""
+
+    def __init__(self, texts) -> None:
+        self.texts, self.fetched, self.shuffled = texts, 0, None
+
+    def shuffle(self, **how):
+        self.shuffled = how
+        return self
+
+    def __iter__(self):
+        for text in self.texts:
+            self.fetched += 1
+            yield {"text": text, "url": "somewhere"}
+
+
+def test_c4_is_streamed_no_further_than_is_packed_and_without_what_is_measured_on(tmp_path, tokenizer, monkeypatch):
+    texts = [f"Page {number}: " + f"word{number} and some more of it. " * 12 + "End." for number in range(1000)]
+    own = [text for text in texts if not corpora.is_validation(text)]
+    hub, asked = Streamed(texts), []
+    monkeypatch.setattr(corpora, "_hub_rows", lambda *given: asked.append(given) or hub)
+    (tmp_path / "held.txt").write_text(own[1])
+    validation = CorpusSpec(str(tmp_path / "held.txt"), n_texts=1, seq_len=32)
+    spec = corpora.resolve(CorpusSpec("c4-train", n_texts=1_000_000, seq_len=64, split="train", seed=5))
+    assert spec.identity == "hub:allenai/c4/en/train"
+    packed = packing.training_rows(spec, validation, tokenizer, max_rows=10)
+    assert asked == [("allenai/c4", "en", "train")]
+    assert hub.shuffled["seed"] == 5
+    assert packed.n_held_out == 1
+    expected = [[*tokenizer(text).input_ids, tokenizer.eos_token_id] for text in [own[0], *own[2:]]]
+    assert packed.rows.flatten().tolist() == [token for ids in expected for token in ids][: 10 * 64]
+    assert hub.fetched < 60
+    again = packing.training_rows(spec, validation, tokenizer, max_rows=10)
+    assert np.array_equal(again.rows, packed.rows)
+    assert np.array_equal(again.positions, packed.positions)
 
 
 def test_a_text_shorter_than_a_row_makes_none():

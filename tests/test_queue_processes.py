@@ -68,15 +68,18 @@ def test_a_stuck_job_is_paused_too():
 
 
 def test_a_hundred_jobs_with_ten_cancelled_at_random(cache):
-    draw = random.Random(4)
-    queue = [jobs.submit(request("quick", seed)) for seed in range(100)]
-    # Half are cancelled while all wait; the others some while they wait, some while they run, some when it is too late.
-    picked = draw.sample(queue, 10)
-    for job in picked[:5]:
-        jobs.cancel(job.id)
+    picked = random.Random(4).sample(range(100), 10)
+    # Half are cancelled while all wait, one while it certainly runs; the others some while they wait, some while they run, some
+    # when it is too late.
+    running, *others = sorted(picked[5:])
+    queue = [jobs.submit(request("waits" if seed == running else "quick", seed)) for seed in range(100)]
+    for seed in picked[:5]:
+        jobs.cancel(queue[seed].id)
     jobs.ensure_worker(COMMAND)
-    cancelled = {job.id for job in picked}
-    for job in sorted(picked[5:], key=lambda job: job.position):
+    wait_for(lambda: jobs.get(queue[running].id).phase == "waiting for the cancel", 30)
+    assert jobs.cancel(queue[running].id).cancel_requested
+    cancelled = {queue[seed].id for seed in picked}
+    for job in (queue[seed] for seed in others):
         with contextlib.suppress(JobError):
             jobs.cancel(job.id)
         time.sleep(0.02)
@@ -85,8 +88,11 @@ def test_a_hundred_jobs_with_ten_cancelled_at_random(cache):
     assert {job.state for job in ended} == {"done", "cancelled"}
     assert {job.id for job in ended if job.state == "cancelled"} <= cancelled
     assert all(job.state == "done" for job in ended if job.id not in cancelled)
-    assert sum(job.state == "cancelled" for job in ended) >= 5
+    assert sum(job.state == "cancelled" for job in ended) >= 6
     ran = order(cache)
+    assert running in ran
+    assert (ended[running].state, ended[running].attempts) == ("cancelled", 1)
+    assert f"end {running}" not in (cache / "order.txt").read_text().splitlines()
     assert ran == sorted(set(ran)), "in the order they were asked for, none twice"
     assert {seed for seed, job in enumerate(ended) if job.state == "done"} <= set(ran)
     assert all(job.attempts <= 1 for job in ended)

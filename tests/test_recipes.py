@@ -52,6 +52,12 @@ def test_every_recipe_makes_a_spec_and_says_why(name):
     assert spec.warmup_steps < spec.steps or spec.minutes or name == "instant"
 
 
+def test_partial_says_what_it_trains_and_what_not():
+    assert recipes.get("partial").why.startswith(
+        "Every weight matrix of the last three layers and of the head, but no norm and no bias, instead of LoRA"
+    )
+
+
 def test_default_choice():
     assert recipes.for_model("meta-llama/Llama-2-7b-hf", 32, on_gpu=True).r == 2
     assert recipes.for_model("meta-llama/Llama-2-7b-hf", 32, on_gpu=True).name == "paper"

@@ -55,7 +55,7 @@ def test_a_job_runs_to_its_end_and_its_progress_outlives_the_reader():
     assert seen.strip() == "done [0, 1, 2, 3]"
 
 
-def test_what_goes_wrong_is_one_sentence_and_the_queue_goes_on():
+def test_what_goes_wrong_is_one_sentence_and_the_queue_goes_on(cache):
     kinds = ["refused", "memory", "cuda", "bug", "exits", "panic", "sweep"]
     found = {k: jobs.submit(SweepSpec() if k == "sweep" else request(k)) for k in kinds}
     last = jobs.submit(request("quick"))
@@ -74,10 +74,24 @@ def test_what_goes_wrong_is_one_sentence_and_the_queue_goes_on():
     assert "lower" in errors["cuda"]
     assert errors["bug"].startswith("This is a bug in Layerscope: ValueError: seven is not")
     assert "Traceback" not in errors["bug"]
-    assert "Traceback" in jobs.log_tail(found["bug"].id)
+    for kind, job in found.items():
+        assert jobs.log_tail(job.id) == errors[kind], "the log that pages show has the sentence and no traceback"
+    own = (cache / "worker.log").read_text()
+    assert own.count("Traceback") >= len(kinds)
+    assert f"Job {found['bug'].id}:\nTraceback" in own
+    assert "hf_Ab3" not in own
     assert errors["exits"].startswith("This is a bug in Layerscope: SystemExit")
     assert errors["panic"].startswith("This is a bug in Layerscope: PanicException")
     assert "ModuleNotFoundError" in errors["sweep"]
+
+
+def test_what_a_crash_leaves_behind_is_in_the_worker_s_own_log(cache):
+    job = jobs.submit(request("aborts"))
+    jobs.ensure_worker(COMMAND)
+    wait_for(jobs.reap)
+    assert jobs.get(job.id).state == "interrupted"
+    assert jobs.log_tail(job.id) == ""
+    assert "Fatal Python error: Aborted" in (cache / "worker.log").read_text()
 
 
 def test_a_full_disk_fails_the_job_with_a_sentence_and_not_the_worker():

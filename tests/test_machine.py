@@ -1,0 +1,59 @@
+"""What this machine tells of itself: peak memory is that of the work that runs now, where the system can tell."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis import healing, machine
+from analysis.blocks import Block
+from analysis.specs import CorpusSpec, HealSpec, ModelSpec
+
+LOT = 600_000_000
+
+
+@pytest.fixture
+def peak_of_before() -> int:
+    """The peak of a process that has used a lot and given it back."""
+    if not os.access("/proc/self/clear_refs", os.W_OK):
+        pytest.skip("this system does not let a process reset its peak")
+    lot = np.ones(LOT, dtype=np.uint8)
+    del lot
+    return machine.peak_bytes("cpu")
+
+
+def test_a_peak_that_was_reset_is_that_of_what_follows(peak_of_before):
+    assert peak_of_before > LOT
+    machine.reset_peak("cpu")
+    after = machine.peak_bytes("cpu")
+    assert after < peak_of_before - LOT // 2
+    again = np.ones(LOT // 2, dtype=np.uint8)
+    assert machine.peak_bytes("cpu") > after + LOT // 3
+    del again
+
+
+def test_where_a_peak_cannot_be_reset_nothing_happens(monkeypatch):
+    def refused(self, text):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "write_text", refused)
+    machine.reset_peak("cpu")
+    machine.reset_peak("cuda")
+    assert machine.peak_bytes("cpu") > 0
+
+
+def test_the_peak_of_a_heal_is_its_own(cache, tiny_folder, tmp_path, peak_of_before):
+    lines = [f"Text {number}. " + f"The {number}th sentence is of this kind and goes on. " * 8 for number in range(60)]
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text("\n".join(json.dumps({"text": line}) for line in lines))
+    result = healing.run(
+        HealSpec(
+            block=Block(2, 2), model=ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"),
+            corpus=CorpusSpec(str(texts), n_texts=100, seq_len=32, split="train"),
+            validation=CorpusSpec(str(texts), n_texts=3, seq_len=32, split="validation"),
+            benchmark=None, steps=1, batch_size=2, warmup_steps=0, r=4,
+        )
+    )  # fmt: skip
+    assert result.steps[0].memory_bytes < peak_of_before - LOT // 3
