@@ -38,7 +38,9 @@ _CURVES += [("random", draw) for draw in range(3)]
 _HEALS = [("instant", 3), ("instant", 5), ("instant", 8), ("instant", 10), ("quick", 5)]
 """Recipes and sizes of the similarity block; the last one is the newest, and so the one the Heal page shows."""
 _PROMPT = "Once upon a time there was a little girl who lived in a house at the edge of the forest. One morning"
-"""What is written on, and watched being read."""
+"""What is written on."""
+_FACT = "The capital of France is"
+"""What is watched being read; a longer text takes hundreds of kilobytes."""
 _FIRST_N = 5
 """Layers that are removed at first open."""
 _WITH_ANSWERS = ("similarity", "deepest")
@@ -82,7 +84,7 @@ def main(kinds: Sequence[str] = ()) -> int:
         writes = GenerationSpec() if strategy == "similarity" else None
         results.append(sweep.run(dataclasses.replace(spec, generation=writes), _tell, load=load))
     if "microscope" in kinds:
-        results.append(microscope.run(MicroscopeSpec(_MODEL, _PROMPT), _tell, load=load))
+        results.append(microscope.run(MicroscopeSpec(_MODEL, _FACT), _tell, load=load))
     load.clear()
 
     def heal(recipe: str, n: int) -> HealResult:

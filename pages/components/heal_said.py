@@ -55,7 +55,9 @@ def provenance(result: HealResult) -> str:
     made = f"base in {result.precision}, seed {spec.seed}, {words.duration(result.wall_s)}."
     if not spec.trains:
         return f"{_junction(result)}No training, {made} Held-out text was not fitted on."
-    trained = f"rank {spec.r}" if spec.method == "lora" else f"all of the last {spec.last_layers} layers and the head"
+    trained = (
+        f"rank {spec.r}" if spec.method == "lora" else f"all weight matrices of the last {spec.last_layers} layers and the head"
+    )
     weights = [
         *([f"{spec.distill:g} of the loss from the unpruned model's {spec.distill_from}"] if spec.distill else []),
         *([f"{spec.junction:g} × the loss at the junction"] if spec.junction else []),

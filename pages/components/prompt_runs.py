@@ -47,6 +47,8 @@ def show(kind: str, model: ModelSpec, *, grown: Draw, done: Draw, empty: str) ->
     by_key = {entry.key: entry for entry in found}
     if len(found) > 1:
         state.pick_result(kind, "Shown", {key: _describe(entry) for key, entry in by_key.items()}, shown)
+    if by_key[shown].precomputed:
+        st.badge("precomputed", color="gray", help="An example that came with the program, not what is asked above.")
     done(by_key[shown].result)
 
 

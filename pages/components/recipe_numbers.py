@@ -9,7 +9,7 @@ from analysis import recipes, saved_recipes
 from analysis.specs import DISTILL_FROM, HEAL_METHODS, HealSpec
 
 _TEACHES = {"logits": "next-token distribution", "states": "last states"}
-_METHODS = {"lora": "LoRA on all layers", "partial": "the last layers and the head"}
+_METHODS = {"lora": "LoRA on all layers", "partial": "all of the last layers and the head"}
 
 
 def sized_by(preset: HealSpec, key: str) -> str:
