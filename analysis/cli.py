@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import NoReturn, cast
 
-from analysis import commands, job_commands, prompt_commands, reproduce, requests
+from analysis import commands, job_commands, prompt_commands, recipes, reproduce, requests
 from analysis.errors import LayerscopeError, SpecError
 from analysis.model_spec import DTYPES, QUANTIZATIONS
 from analysis.spec import Spec
@@ -143,9 +143,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--minutes", type=float, help="how long all of it may take; as many steps as fit are taken")
     sub.add_argument(
         "--recipe",
-        default="quick",
+        default=recipes.DEFAULT,
         metavar="NAME",
-        help="quick, distill, partial, instant, paper, a row of its table, one of yours",
+        help="distill, quick, partial, instant, paper, a row of its table, one of yours",
     )
     sub.add_argument("--texts", metavar="wiki|c4|c4-train|FILE", help="healing text instead of the recipe's")
     sub.add_argument("--control", action="store_true", help="train the unpruned model the same way instead")

@@ -203,7 +203,7 @@ def _heal(spec: HealSpec) -> list[str]:
         *_cut(spec.block),
         *(["--control"] if spec.control else []),
         *(["--generate"] if spec.generation else []),
-        *_option("--recipe", name if name in recipes.NAMES else "quick", "quick"),
+        *_option("--recipe", name if name in recipes.NAMES else recipes.DEFAULT, recipes.DEFAULT),
         *_option("--seed", spec.seed, 0),
     ]
 

@@ -62,13 +62,13 @@ def test_default_choice():
     assert recipes.for_model("meta-llama/Llama-2-7b-hf", 32, on_gpu=True).r == 2
     assert recipes.for_model("meta-llama/Llama-2-7b-hf", 32, on_gpu=True).name == "paper"
     assert recipes.for_model("/models/Llama-2-7b-hf/", 32, on_gpu=True).name == "paper"
-    assert recipes.for_model("meta-llama/Llama-2-7b-hf", 32, on_gpu=False) == recipes.QUICK
-    assert recipes.for_model("meta-llama/Llama-2-7b-hf", 24, on_gpu=True) == recipes.QUICK_GPU  # not that model after all
-    assert recipes.for_model("starter", 30, on_gpu=False) == recipes.QUICK
+    assert recipes.for_model("meta-llama/Llama-2-7b-hf", 32, on_gpu=False).name == recipes.DEFAULT
+    assert recipes.for_model("meta-llama/Llama-2-7b-hf", 24, on_gpu=True).name == recipes.DEFAULT  # not that model after all
+    assert recipes.for_model("starter", 30, on_gpu=False).name == recipes.DEFAULT
 
 
 def test_unknown_recipe_lists_the_known_ones():
-    with pytest.raises(RecipeError, match="'slow'.*quick, distill, partial, instant, paper, paper-llama-2-7b"):
+    with pytest.raises(RecipeError, match="'slow'.*distill, quick, partial, instant, paper, paper-llama-2-7b"):
         recipes.heal_spec("slow", model=ModelSpec(), block=BLOCK)
 
 

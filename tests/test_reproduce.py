@@ -106,9 +106,10 @@ def test_a_comparison_of_the_usual_variants_is_said_by_name():
 def test_a_heal_says_the_numbers_that_its_recipe_does_not():
     assert cli.command_line(HEAL).split()[3:] == [
         "heal", "starter", "--dtype", "float32", "--device", "cpu", "--quantization", "none", "--block", "11:5",
+        "--recipe", "quick",
     ]  # fmt: skip
     line = cli.command_line(REQUESTS["changed heal"])
-    assert "--block 11:5 --seed 4 --steps 7 " in line
+    assert "--block 11:5 --recipe quick --seed 4 --steps 7 " in line
     assert "--set learning_rate=1e-05" in line
     assert "--set r=8" in line
 

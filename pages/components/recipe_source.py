@@ -11,8 +11,8 @@ from analysis.specs import HealSpec, ModelSpec
 from pages.components import heal_runs, words
 
 _LINES = {
-    "quick": "quick: LoRA in the time you name",
-    "distill": "distill: LoRA with the unpruned model as teacher",
+    "distill": "distill: LoRA in the time you name, taught by the unpruned model",
+    "quick": "quick: LoRA in the time you name, on the text alone",
     "partial": "partial: the last layers and the head",
     "instant": "instant: seconds, no training",
     "paper": "paper: its table, or its rule for this model",

@@ -12,6 +12,8 @@ from analysis.results import JunctionReport, Overlap
 from analysis.specs import BenchmarkSpec
 from pages.components import uploads
 
+FIRST = recipes.NAMES[0]
+
 
 def texts(at) -> str:
     shown = [*at.markdown, *at.caption, *at.info, *at.error, *at.warning, *at.code]
@@ -73,23 +75,23 @@ def test_an_untouched_form_is_the_preset(app, known):
 
 def test_minutes_text_and_a_control(app, known):
     at = app("pages/heal.py", n="5")
-    at.selectbox(key="quick-text").set_value("c4").run()
-    at.number_input(key="quick-minutes").set_value(3.0)
-    at.checkbox(key="quick-control").set_value(True)
-    at.checkbox(key="quick-writes").set_value(True)
+    at.selectbox(key=f"{FIRST}-text").set_value("c4").run()
+    at.number_input(key=f"{FIRST}-minutes").set_value(3.0)
+    at.checkbox(key=f"{FIRST}-control").set_value(True)
+    at.checkbox(key=f"{FIRST}-writes").set_value(True)
     at.button(key="start-heal").click().run()
     assert not at.exception
     healed, control = (job.spec for job in jobs.active())
     assert (healed.minutes, healed.corpus.source, healed.validation.source) == (3.0, "c4", "c4")
-    assert (healed.recipe, healed.instant, healed.control) == ("quick, changed", True, False)
+    assert (healed.recipe, healed.instant, healed.control) == (f"{FIRST}, changed", True, False)
     assert healed.generation is not None
     assert (control.control, control.instant, control.minutes, control.block) == (True, False, 3.0, healed.block)
 
 
 def test_a_saved_recipe_and_an_older_run_bring_their_numbers(app, known, job):
     at = app("pages/heal.py", n="5")
-    at.number_input(key="quick-r").set_value(5)
-    at.text_input(key="quick-save-as").set_value("mine")
+    at.number_input(key=f"{FIRST}-r").set_value(5)
+    at.text_input(key=f"{FIRST}-save-as").set_value("mine")
     at.button(key="save-recipe").click().run()
     assert not at.exception
     assert not jobs.active()
