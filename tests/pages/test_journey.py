@@ -36,7 +36,7 @@ def first_look(page: Page, address: str) -> None:
     page.goto(address)
     browser.settled(page)
     expect(page.get_by_text("precomputed").first).to_be_visible()
-    expect(page.locator(".js-plotly-plot")).to_have_count(7, timeout=LONG)
+    expect(page.locator(".js-plotly-plot")).to_have_count(8, timeout=LONG)
     browser.screenshot(page, "journey-1-first-look")
     page.set_viewport_size({"width": 1280, "height": 980})
     page.wait_for_timeout(SECOND)
