@@ -35,6 +35,11 @@ class Block(Spec):
         """The removed layers."""
         return range(self.start, self.stop)
 
+    @property
+    def blocks(self) -> list["Block"]:
+        """Itself: the unbroken runs of a cut are asked for in the same way, whether it is one or scattered."""
+        return [self]
+
     def check(self, n_layers: int) -> None:
         """Raise `BlockRangeError` unless the block lies inside a model of `n_layers` and leaves at least one layer."""
         if self.size >= n_layers:
@@ -154,5 +159,4 @@ def parse_removal(text: str) -> Removal:
 
 def written(cut: Removal) -> str:
     """The inverse of `parse_removal`: "11:5", "3:1+7:2"."""
-    runs = [cut] if isinstance(cut, Block) else cut.blocks
-    return "+".join(f"{run.start}:{run.size}" for run in runs)
+    return "+".join(f"{run.start}:{run.size}" for run in cut.blocks)

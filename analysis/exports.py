@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from analysis import storage
-from analysis.blocks import Block, Removal
+from analysis.blocks import Removal
 from analysis.errors import SpecError, StorageError
 
 
@@ -29,8 +29,7 @@ def folder(name: str) -> Path:
 
 def suggested_name(model: str, cut: Removal, *, healed: bool) -> str:
     """A name that says what was done: "SmolLM2-135M-without-11-15-healed"."""
-    runs = [cut] if isinstance(cut, Block) else cut.blocks
-    removed = "_".join(str(run.start) if run.size == 1 else f"{run.start}-{run.stop - 1}" for run in runs)
+    removed = "_".join(str(run.start) if run.size == 1 else f"{run.start}-{run.stop - 1}" for run in cut.blocks)
     end = f"-without-{removed}{'-healed' if healed else ''}"
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", model).strip("-._") or "model"
     return f"{stem[: max(1, 80 - len(end))]}{end}"[:80]

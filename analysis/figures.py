@@ -72,7 +72,7 @@ def marked(figure: Figure, n: int | None, *, dark: bool = False) -> Figure:
     """
     if n is None:
         return figure
-    spec = reaching(figure, n).to_dict()
+    spec = _reaching(figure, n)
     line = {"color": palette(dark).marker, "width": 1.2}
     marker = {"type": "line", "name": "marker", "xref": "x", "yref": "y domain", "x0": n, "x1": n, "y0": 0, "y1": 1}
     spec["layout"]["shapes"] = [{**marker, "line": line, "opacity": 0.75}, *spec["layout"].get("shapes", ())]
@@ -81,11 +81,15 @@ def marked(figure: Figure, n: int | None, *, dark: bool = False) -> Figure:
 
 def reaching(figure: Figure, n: int) -> Figure:
     """A curve whose axis reaches out to n at least, as a new figure."""
-    spec = figure.to_dict()
+    return unchecked(_reaching(figure, n))
+
+
+def _reaching(figure: Figure, n: int) -> dict[str, Any]:
+    spec: dict[str, Any] = figure.to_dict()
     last = spec["layout"]["xaxis"]["range"][1] - 0.5
     if n > last:
         spec["layout"]["xaxis"].update(range=[-0.5, n + 0.5], dtick=_every(n))
-    return unchecked(spec)
+    return spec
 
 
 def _curve(

@@ -6,7 +6,7 @@ import numpy as np
 from plotly.graph_objs import Figure
 
 from analysis import cells
-from analysis.blocks import Block, Removal
+from analysis.blocks import Removal
 from analysis.drawing import PATH, finish, palette
 from analysis.results import Best, DamageResult, DistanceResult
 
@@ -110,7 +110,7 @@ def ringed(figure: Figure, selected: Removal | None, max_size: int | None = None
         selected: the cut, each unbroken run of layers ringed by itself; None rings nothing.
         max_size: the largest block on the map; None for all.
     """
-    runs = [selected] if isinstance(selected, Block) else selected.blocks if selected else []
+    runs = selected.blocks if selected else []
     return cells.rings(figure, [(run.start, run.size) for run in runs if max_size is None or run.size <= max_size])
 
 

@@ -136,9 +136,7 @@ def _cut(
         for point in (measured[0].points if measured else ())
         if point.block in (None, cut)
     ]
-    scores += [
-        model_card.row(f"healed, {heal.spec.recipe}", heal.healed) for heal in heals if _is_of(heal, cut) and heal.healed
-    ]
+    scores += [model_card.row(f"healed, {heal.spec.recipe}", heal.healed) for heal in heals if heal.is_of(cut) and heal.healed]
     tables += [Table(list(model_card.COLUMNS), scores)] if scores else []
     strip = _picture(
         lambda dark: map_figures.layer_strip(facts.n_layers, cut, dark=dark), f"Layers of the model; removed: {cut.describe()}."
@@ -327,7 +325,7 @@ def _heals(heals: Sequence[HealResult], cut: Removal | None, command_line: Comma
                 block = "none: a control" if heal.spec.control else heal.spec.block.describe()
                 head = [block, heal.spec.recipe, str(heal.spec.seed), name]
                 rows.append([*head, *model_card.numbers(point)])
-    of_cut = [heal for heal in heals if _is_of(heal, cut)] or list(heals)
+    of_cut = [heal for heal in heals if heal.is_of(cut)] or list(heals)
     pictures = []
     for field, name in (("acc", "Accuracy"), ("loss", "Loss")):
         if of_cut[0].healed is not None and getattr(of_cut[0].healed, field) is not None:
@@ -340,11 +338,6 @@ def _heals(heals: Sequence[HealResult], cut: Removal | None, command_line: Comma
         [command_line(heal.spec) for heal in heals],
         [_record(heal, f"Heal of {heal.spec.block.describe()}, {heal.spec.recipe}") for heal in heals],
     )
-
-
-def _is_of(heal: HealResult, cut: Removal | None) -> bool:
-    """Whether the cut is what was healed; a control trains the unpruned model."""
-    return heal.spec.block == cut and not heal.spec.control
 
 
 def _comparison(heal: HealResult, field: str, name: str) -> Picture:

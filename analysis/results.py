@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from analysis.blocks import Block
+from analysis.blocks import Block, Removal
 from analysis.export_specs import ExportSpec
 from analysis.model_facts import ModelFacts
 from analysis.points import Answer, GenerationCheck, Lines, Point
@@ -272,6 +272,10 @@ class HealResult(Result):
     def ended_early(self) -> bool:
         """Whether it was stopped on its way and what had been trained was kept: an adapter whose scores were not measured."""
         return self.healed is None and self.adapter is not None and bool(self.kept_step)
+
+    def is_of(self, cut: Removal | None) -> bool:
+        """Whether the cut is what was healed; a control trains the unpruned model."""
+        return self.spec.block == cut and not self.spec.control
 
     @property
     def total_steps(self) -> int:

@@ -83,8 +83,8 @@ def _choices(model: ModelSpec, cut: Removal | None) -> dict[str, _Choice]:
 
 def _is_usable(heal: HealResult, cut: Removal) -> bool:
     """Whether a heal is one of this cut, has ended or was stopped and kept, and left its adapter on this machine."""
-    is_of_cut = heal.spec.block == cut and not heal.spec.control and (heal.healed is not None or heal.ended_early)
-    return is_of_cut and heal.adapter is not None and (storage.cache_dir() / heal.adapter).is_dir()
+    is_over = heal.healed is not None or heal.ended_early
+    return heal.is_of(cut) and is_over and heal.adapter is not None and (storage.cache_dir() / heal.adapter).is_dir()
 
 
 def _variants(choices: dict[str, _Choice]) -> tuple[Variant, ...]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 import streamlit as st
 
-from analysis.blocks import Block, Removal
+from analysis.blocks import Removal
 from analysis.drawing import PATH, palette
 from analysis.results import Best
 from pages.components import presenter, state, theme
@@ -99,7 +99,7 @@ class Mark:
 
 def of_blocks(removed: Removal | None) -> Mark:
     """Rings around each unbroken run of removed layers."""
-    runs = [removed] if isinstance(removed, Block) else removed.blocks if removed else []
+    runs = removed.blocks if removed else []
     return Mark(blocks=[(run.start, run.size) for run in runs])
 
 

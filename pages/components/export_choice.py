@@ -99,9 +99,7 @@ def _heal(model: ModelSpec, cut: Removal) -> HealResult | None:
     found = {
         entry.key: entry.result
         for entry in library.find("heal", model, any_precision=True)
-        if (entry.result.healed is not None or entry.result.ended_early)
-        and entry.result.spec.block == cut
-        and not entry.result.spec.control
+        if entry.result.is_of(cut) and (entry.result.healed is not None or entry.result.ended_early)
     }
     if not found:
         st.caption("This cut has not been healed. It can be taken away as it is, or healed first.")

@@ -48,7 +48,8 @@ def show(sweep: Found | None, cut: Cut, model: ModelSpec) -> Cut:
 def singles(curve: SweepResult) -> Sequence[Point]:
     """The cuts that were scored on their own on the questions or the text of a curve, with what can be compared of each."""
     found = []
-    for result in _alone(curve.spec.model):
+    for entry in alone(curve.spec.model):
+        result = entry.result
         same_questions = result.spec.benchmark == curve.spec.benchmark
         same_text = result.spec.loss_corpus == curve.spec.loss_corpus
         if result.point.n and result.spec.model == curve.spec.model:
@@ -60,10 +61,6 @@ def singles(curve: SweepResult) -> Sequence[Point]:
 def alone(model: ModelSpec) -> list[Found]:
     """All cuts of a model that were scored on their own."""
     return [entry for entry in library.find("evaluate", model) if entry.result.spec.adapter is None]
-
-
-def _alone(model: ModelSpec) -> list[EvaluateResult]:
-    return [entry.result for entry in alone(model)]
 
 
 def _curve(sweep: Found | None, model: ModelSpec) -> SweepResult | None:
@@ -99,7 +96,8 @@ def _known(curve: SweepResult | None, cut: Cut, model: ModelSpec) -> tuple[Point
             curve.spec.loss_corpus,
         )
 
-    for result in _alone(model):
+    for entry in alone(model):
+        result: EvaluateResult = entry.result
         if result.point.block == cut.removed and is_same(result.spec):
             return result.point, f"Scored on its own, {_material(result.point)}: a diamond on the curves."
     for entry in library.find("sweep", model):
