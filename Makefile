@@ -46,6 +46,7 @@ lint: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy analysis
+	$(BIN)/lint-imports
 
 format: install-dev
 	$(BIN)/ruff check --fix .
@@ -55,7 +56,7 @@ test: lint chromium
 	$(BIN)/python -m pytest
 
 precomputed: install
-	$(BIN)/python -m analysis.precomputed
+	$(BIN)/python -m analysis.cli.precomputed
 
 bench: install
 	$(BIN)/python benchmarks/first_light.py

@@ -15,8 +15,8 @@ import first_light
 import torch
 from first_light import full_map, interleaved, map_batches, say
 
-from analysis.distances import angular_distance
-from analysis.hidden_states import right_padded
+from analysis.experiments.maps.metrics import angular_distance
+from analysis.models.stream import right_padded
 
 TARGETS = {"hooks": 3, "one n": 10}
 REPEATS = 3

@@ -23,13 +23,21 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import torch  # noqa: E402
+import torch
 
-from analysis import architecture, benchmarks, hidden_states, prefix_trees, pruning, scoring, selection, storage  # noqa: E402
-from analysis.blocks import Block, Removal  # noqa: E402
-from analysis.models import LoadedModel, load  # noqa: E402
-from analysis.results import Best, DistanceResult  # noqa: E402
-from analysis.specs import BenchmarkSpec, DistanceSpec, ModelSpec  # noqa: E402
+from analysis.core import store
+from analysis.core.blocks import Block, Removal
+from analysis.data import questions as benchmarks
+from analysis.data import tasks
+from analysis.data.spec import BenchmarkSpec
+from analysis.experiments import strategies
+from analysis.experiments.maps.spec import Best, DistanceResult, DistanceSpec
+from analysis.experiments.scoring import likelihood, trees
+from analysis.models import cut as pruning
+from analysis.models import decoder as architecture
+from analysis.models import stream
+from analysis.models.load import LoadedModel, load
+from analysis.models.spec import ModelSpec
 
 PARTS = ("arc", "mmlu", "linear")
 TARGETS = {"arc": 6, "mmlu": 8}
@@ -91,14 +99,14 @@ def counted(decoder: architecture.Decoder) -> Iterator[Work]:
 def best_blocks() -> list[Best]:
     """The most similar blocks of the precomputed map of the starter model."""
     texts = DistanceSpec().corpus.source
-    for stored in storage.find_results("distances"):
+    for stored in store.find_results("distances"):
         spec = (result := DistanceResult.read(stored)).spec
         if stored.precomputed and spec.model.source == "starter" and spec.corpus.source == texts:
             return result.best
     raise SystemExit("The precomputed distance map is missing; run `make precomputed`.")
 
 
-def asked(part: str, options: argparse.Namespace) -> list[benchmarks.Question]:
+def asked(part: str, options: argparse.Namespace) -> list[tasks.Question]:
     """ARC-Easy, or MMLU with some questions in each of some subjects, evenly spaced through the alphabet."""
     if part == "arc":
         return benchmarks.load(BenchmarkSpec("arc_easy", limit=options.questions))
@@ -109,10 +117,10 @@ def asked(part: str, options: argparse.Namespace) -> list[benchmarks.Question]:
     return [question for subject in subjects for question in of[subject][: options.per_subject]]
 
 
-def scored(loaded: LoadedModel, questions: list[benchmarks.Question], cuts: scoring.Cuts) -> list[list[list[float]]]:
+def scored(loaded: LoadedModel, questions: list[tasks.Question], cuts: likelihood.Cuts) -> list[list[list[float]]]:
     """As a sweep does it."""
-    encoded = [prefix_trees.encode(one, loaded.tokenizer, loaded.facts.max_positions) for one in questions]
-    return scoring.option_loglikelihoods(loaded.decoder, encoded, cuts, packed=True)
+    encoded = [trees.encode(one, loaded.tokenizer, loaded.facts.max_positions) for one in questions]
+    return likelihood.option_loglikelihoods(loaded.decoder, encoded, cuts, packed=True)
 
 
 def compare(part: str, loaded: LoadedModel, options: argparse.Namespace, peak: float) -> None:
@@ -120,7 +128,7 @@ def compare(part: str, loaded: LoadedModel, options: argparse.Namespace, peak: f
     questions = asked(part, options)
     best = best_blocks()
     n_layers = loaded.decoder.n_layers
-    cuts = [selection.choose("similarity", n, n_layers=n_layers, best=best) for n in options.ns]
+    cuts = [strategies.choose("similarity", n, n_layers=n_layers, best=best) for n in options.ns]
     scored(loaded, questions[:1], cuts)  # warm up
     times, found = [], []
     for _ in range(options.repeats):
@@ -129,9 +137,9 @@ def compare(part: str, loaded: LoadedModel, options: argparse.Namespace, peak: f
             found = scored(loaded, questions, cuts)
             times.append(time.perf_counter() - began)
     mine = median(times)
-    encoded = [prefix_trees.encode(one, loaded.tokenizer, loaded.facts.max_positions) for one in questions]
-    distinct = len(prefix_trees.pack(encoded, 1 << 40, 1 << 40)[0])
-    least = distinct * hidden_states.layer_passes(cuts, n_layers)
+    encoded = [trees.encode(one, loaded.tokenizer, loaded.facts.max_positions) for one in questions]
+    distinct = len(trees.pack(encoded, 1 << 40, 1 << 40)[0])
+    least = distinct * stream.layer_passes(cuts, n_layers)
     say(f"{part}: {len(questions)} questions, n = {','.join(map(str, options.ns))}")
     say(f"  ours        {mine:8.1f} s (median of {', '.join(f'{one:.1f}' for one in times)})")
     say(f"              {ours.layer_tokens:,} layer-tokens, {ours.layer_tokens / least:.3f} x the minimum {least:,}")
@@ -172,7 +180,7 @@ def linear(loaded: LoadedModel, options: argparse.Namespace) -> None:
     """Seconds for 1, 2 and 4 times the questions, and for 1, 2 and 4 times the layers of a random model."""
     base = max(1, options.questions // 4)
     best = best_blocks()
-    cuts = [selection.choose("similarity", n, n_layers=loaded.decoder.n_layers, best=best) for n in options.ns]
+    cuts = [strategies.choose("similarity", n, n_layers=loaded.decoder.n_layers, best=best) for n in options.ns]
     questions = benchmarks.load(BenchmarkSpec("arc_easy", limit=4 * base))
     work = {f"{k * base} questions": (loaded, questions[: k * base], cuts) for k in (1, 2, 4)}
     say_growth("questions of ARC-Easy, the starter model", work, options.repeats)

@@ -9,13 +9,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import harness  # noqa: E402
+import harness
 
-from analysis import pruning, scores, scoring  # noqa: E402
-from analysis.blocks import Block  # noqa: E402
-from analysis.models import load  # noqa: E402
-from analysis.prefix_trees import encode  # noqa: E402
-from analysis.specs import TASKS, ModelSpec  # noqa: E402
+from analysis.core.blocks import Block
+from analysis.data.spec import TASKS
+from analysis.experiments.accuracy import scores
+from analysis.experiments.scoring import likelihood
+from analysis.experiments.scoring.trees import encode
+from analysis.models import cut as pruning
+from analysis.models.load import load
+from analysis.models.spec import ModelSpec
 
 CUTS = [None, Block(11, 5), Block(2, 12)]
 
@@ -28,7 +31,7 @@ def main() -> None:
     encoded = {
         name: [encode(one, loaded.tokenizer, loaded.facts.max_positions) for one in some] for name, some in asked.items()
     }
-    ours = {name: scoring.option_loglikelihoods(loaded.decoder, some, CUTS, packed=True) for name, some in encoded.items()}
+    ours = {name: likelihood.option_loglikelihoods(loaded.decoder, some, CUTS, packed=True) for name, some in encoded.items()}
     print("set             removed                              questions  largest difference, nats  other predictions")
     for place, cut in enumerate(CUTS):
         loaded = load(ModelSpec(dtype="float32"))

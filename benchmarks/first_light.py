@@ -27,32 +27,36 @@ def say(*words: object) -> None:
 
 
 def peak() -> str:
-    from analysis import machine
+    from analysis.models import machine
 
     return f"peak memory {machine.peak_bytes('cpu') / 1e9:.2f} GB"
 
 
 def fresh_cache() -> None:
     """Compute in an empty cache that shares the converted starter model, so that nothing is read from earlier runs."""
-    from analysis import machine, starter, storage
+    from analysis.core import store
+    from analysis.models import machine, source
 
-    starter.model_folder()
+    source.model_folder()
     machine.bfloat16_speed_ratio()
     scratch = tempfile.mkdtemp(prefix="layerscope-bench-")
     for name in ("models", "machine.json"):
-        os.symlink(storage.cache_dir() / name, os.path.join(scratch, name))
+        os.symlink(store.cache_dir() / name, os.path.join(scratch, name))
     os.environ["LAYERSCOPE_CACHE"] = scratch
 
 
 def map_batches(n_texts: int = 32) -> tuple[Any, list[list[list[int]]]]:
     """The starter model, and texts of 256 tokens in batches as a distance map runs them."""
-    from analysis import corpora, hidden_states, models
-    from analysis.specs import CorpusSpec, ModelSpec
+    from analysis.data import corpora
+    from analysis.data.spec import CorpusSpec
+    from analysis.models import load as models
+    from analysis.models import stream
+    from analysis.models.spec import ModelSpec
 
     loaded = models.load(ModelSpec())
     texts = corpora.tokenize(CorpusSpec(n_texts=n_texts, seq_len=256), loaded.tokenizer).token_ids
-    budget = hidden_states.tokens_per_batch(loaded.decoder.device)
-    groups = hidden_states.batches([len(ids) for ids in texts], budget)
+    budget = stream.tokens_per_batch(loaded.decoder.device)
+    groups = stream.batches([len(ids) for ids in texts], budget)
     return loaded, [[texts[index] for index in group] for group in groups]
 
 
@@ -60,14 +64,16 @@ def full_map(decoder: Any, groups: list[list[list[int]]]) -> list[list[float]]:
     """Mean angular distances of all blocks, row n-1 for size n; every other metric is measured on the way."""
     import torch
 
-    from analysis import distances, hidden_states, selection
+    from analysis.experiments.maps import metrics
+    from analysis.experiments.maps import spec as selection
+    from analysis.models import stream
 
     found = []
     for group in groups:
-        streams, lengths = hidden_states.token_streams(decoder, group), [len(ids) for ids in group]
-        hidden_states.last_token_states(streams, lengths)
-        found.append(distances.text_distances(streams, lengths))
-    mean = distances.rows_by_size(torch.cat(found)[:, 0].mean(0))
+        streams, lengths = stream.token_streams(decoder, group), [len(ids) for ids in group]
+        stream.last_token_states(streams, lengths)
+        found.append(metrics.text_distances(streams, lengths))
+    mean = metrics.rows_by_size(torch.cat(found)[:, 0].mean(0))
     selection.best_blocks(mean)
     return mean
 
@@ -87,14 +93,14 @@ def bench_map(n_texts: int = 32) -> None:
     """A full distance map of texts of 256 tokens against a bare forward pass of the decoder body on the same batches."""
     import torch
 
-    from analysis import hidden_states
+    from analysis.models import stream
 
     loaded, groups = map_batches(n_texts)
 
     @torch.inference_mode()
     def bare_forward() -> None:
         for group in groups:
-            loaded.decoder.body(input_ids=hidden_states.right_padded(group), use_cache=False)
+            loaded.decoder.body(input_ids=stream.right_padded(group), use_cache=False)
 
     bare_forward()
     times = interleaved(REPEATS, map=lambda: full_map(loaded.decoder, groups), bare=bare_forward)
@@ -107,8 +113,11 @@ def bench_map(n_texts: int = 32) -> None:
 
 def bench_curve() -> None:
     """Accuracy for n = 0..15 on 100 ARC-Easy questions, with and without the loss on text."""
-    from analysis import distance_map, models, sweep
-    from analysis.specs import BenchmarkSpec, SweepSpec, default_loss_corpus
+    from analysis.data.spec import BenchmarkSpec, default_loss_corpus
+    from analysis.experiments.accuracy import sweep
+    from analysis.experiments.accuracy.spec import SweepSpec
+    from analysis.experiments.maps import distance_map
+    from analysis.models import load as models
 
     fresh_cache()
     load = models.WarmModels()
@@ -127,9 +136,9 @@ def bench_heal() -> None:
     """A heal of 50 steps at n = 5: loss and accuracy before, after pruning, after healing; seconds per step."""
     from dataclasses import replace
 
-    from analysis import healing, recipes
-    from analysis.blocks import Block
-    from analysis.specs import ModelSpec
+    from analysis.core.blocks import Block
+    from analysis.experiments.heal import healing, recipes
+    from analysis.models.spec import ModelSpec
 
     fresh_cache()
     spec = recipes.heal_spec("quick", model=ModelSpec(), block=Block(11, 5), steps=50)

@@ -17,12 +17,18 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from evaluation_speed import best_blocks, say  # noqa: E402
+from evaluation_speed import best_blocks, say
 
-from analysis import evaluation, healing, inspection, recipes, storage, uncertainty  # noqa: E402
-from analysis.blocks import Block  # noqa: E402
-from analysis.results import HealResult  # noqa: E402
-from analysis.specs import BenchmarkSpec, CorpusSpec, EvaluateSpec, HealSpec, InspectSpec, ModelSpec  # noqa: E402
+from analysis.core import stats, store
+from analysis.core.blocks import Block
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.experiments.accuracy import evaluation
+from analysis.experiments.accuracy.spec import EvaluateSpec
+from analysis.experiments.heal import healing, recipes
+from analysis.experiments.heal.spec import HealResult, HealSpec
+from analysis.models import inspection
+from analysis.models.spec import InspectSpec, ModelSpec
+from analysis.reading import verdicts
 
 
 def number(text: str) -> Any:
@@ -52,7 +58,7 @@ def on_c4(result: HealResult, options: argparse.Namespace) -> tuple[list[float],
     """Loss per text of C4 before and after, in the precision of the heal."""
     corpus = CorpusSpec("c4", options.texts, 256)
     spec = EvaluateSpec(result.spec.model, result.spec.block, None, None, corpus)
-    adapter = str(storage.cache_dir() / (result.adapter or ""))
+    adapter = str(store.cache_dir() / (result.adapter or ""))
     return evaluation.run(spec).text_losses, evaluation.run(replace(spec, adapter=adapter)).text_losses
 
 
@@ -62,9 +68,9 @@ def interval(mean: float, low: float, high: float) -> str:
 
 def line(name: str, result: HealResult, options: argparse.Namespace) -> str:
     losses, answers = result.text_losses, result.questions
-    wiki = uncertainty.compare_losses(losses["pruned"], losses["healed"])
-    c4 = uncertainty.compare_losses(*on_c4(result, options))
-    pair = uncertainty.compare(answers["pruned"], answers["healed"])
+    wiki = stats.compare_losses(losses["pruned"], losses["healed"])
+    c4 = stats.compare_losses(*on_c4(result, options))
+    pair = verdicts.compare(answers["pruned"], answers["healed"])
     assert result.healed is not None
     return (
         f"  {name:24} {result.wall_s:6.0f} s  wiki {result.healed.loss:.2f}, {interval(*wiki)}  c4 {interval(*c4)}  "

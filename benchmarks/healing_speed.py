@@ -30,19 +30,21 @@ def peak_bytes() -> int:
 
 
 def loaded(dtype: str):
-    from analysis import models
-    from analysis.specs import ModelSpec
+    from analysis.models import load
+    from analysis.models.spec import ModelSpec
 
-    return models.load(ModelSpec(dtype=dtype, quantization="4bit"))
+    return load.load(ModelSpec(dtype=dtype, quantization="4bit"))
 
 
 def prepared(options: argparse.Namespace):
     """The trainer of the paper recipe, as a heal makes it."""
-    from analysis import adapters, corpora, packing, pruning, recipes
-    from analysis.architecture import find_decoder
-    from analysis.blocks import Block
-    from analysis.specs import CorpusSpec
-    from analysis.training import Trainer
+    from analysis.core.blocks import Block
+    from analysis.data import corpora
+    from analysis.data.spec import CorpusSpec
+    from analysis.experiments.heal import adapters, packing, recipes
+    from analysis.experiments.heal.training import Trainer
+    from analysis.models import cut
+    from analysis.models.decoder import find_decoder
 
     found = loaded(options.dtype)
     spec = recipes.heal_spec(
@@ -52,7 +54,7 @@ def prepared(options: argparse.Namespace):
         validation=corpora.resolve(CorpusSpec("c4", 8, 256, "validation")),
     )  # fmt: skip
     packed = packing.training_rows(spec.corpus, spec.validation, found.tokenizer, max_rows=EFFECTIVE_BATCH * spec.steps)
-    pruning.cut(found.decoder, spec.block)
+    cut.cut(found.decoder, spec.block)
     model = adapters.attach(found.decoder, spec, 0)
     return Trainer(model, find_decoder(model), packed.rows, spec, None, packed.positions)
 
@@ -75,12 +77,13 @@ def usual(options: argparse.Namespace) -> dict:
     import transformers
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
-    from analysis import corpora, pruning
-    from analysis.blocks import Block
-    from analysis.specs import CorpusSpec
+    from analysis.core.blocks import Block
+    from analysis.data import corpora
+    from analysis.data.spec import CorpusSpec
+    from analysis.models import cut
 
     found = loaded(options.dtype)
-    pruning.cut(found.decoder, Block(*BLOCK))
+    cut.cut(found.decoder, Block(*BLOCK))
     model = prepare_model_for_kbit_training(found.model, use_gradient_checkpointing=False)
     targets = r".*mlp\.(gate|up|down)_proj"
     model = get_peft_model(
@@ -147,10 +150,10 @@ def main() -> None:
     parser.add_argument("--scratch", default="")
     options = parser.parse_args()
     if options.dtype == "auto":
-        from analysis import models
-        from analysis.specs import ModelSpec
+        from analysis.models import load
+        from analysis.models.spec import ModelSpec
 
-        options.dtype = models.resolve(ModelSpec()).dtype
+        options.dtype = load.resolve(ModelSpec()).dtype
     if options.profile:
         profile(options)
         return

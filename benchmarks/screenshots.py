@@ -13,9 +13,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "pages")]
 
-import browser  # noqa: E402
-from PIL import Image  # noqa: E402
-from playwright.sync_api import Browser, Page  # noqa: E402
+import browser
+from PIL import Image
+from playwright.sync_api import Browser, Page
 
 ASSETS = ROOT / "pages" / "assets"
 GALLERY = browser.ARTIFACTS / "gallery"

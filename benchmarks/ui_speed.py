@@ -19,8 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "pages")]
 
-import browser  # noqa: E402
-from playwright.sync_api import Page  # noqa: E402
+import browser
+from playwright.sync_api import Page
 
 SIZE = {"width": 1280, "height": 800}
 SETTLE_MS = 1200

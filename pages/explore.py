@@ -3,7 +3,7 @@
 import streamlit as st
 
 from analysis import jobs
-from analysis.specs import STRATEGIES
+from analysis.experiments.strategies import STRATEGIES
 from pages.components import (
     asked_for,
     command,

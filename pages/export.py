@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from analysis.specs import ModelSpec
+from analysis.models.spec import ModelSpec
 from pages.components import (
     command,
     export_choice,

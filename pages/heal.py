@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from analysis.blocks import Removal
-from analysis.results import ModelFacts
-from analysis.specs import BenchmarkSpec, ModelSpec
+from analysis.core.blocks import Removal
+from analysis.data.spec import BenchmarkSpec
+from analysis.models.spec import ModelFacts, ModelSpec
 from pages.components import block_choice, frame, guard, header, heal_panel, library, recipe_form, shown_cut, state
 
 frame.require()

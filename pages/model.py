@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from analysis import starter
-from analysis.errors import LayerscopeError
-from analysis.specs import InspectSpec, ModelSpec
+from analysis.core.errors import LayerscopeError
+from analysis.data import starter
+from analysis.models.spec import InspectSpec, ModelSpec
 from pages.components import (
     command,
     frame,

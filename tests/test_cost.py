@@ -6,12 +6,13 @@ import pytest
 import torch
 from families import FAMILIES, build
 
-from analysis import architecture, cost, footprint, models
-from analysis.blocks import Block, LayerSet
-from analysis.pruning import cut, without_block
-from analysis.results import InspectResult
-from analysis.specs import ModelSpec
-from analysis.storage import find_results
+from analysis.core.blocks import Block, LayerSet
+from analysis.core.store import find_results
+from analysis.models import decoder as architecture
+from analysis.models import load
+from analysis.models import spec as cost
+from analysis.models.cut import cut, without_block
+from analysis.models.spec import InspectResult, ModelSpec
 
 CUTS = (None, Block(2, 3), LayerSet((0, 3, 5)))
 
@@ -19,7 +20,7 @@ CUTS = (None, Block(2, 3), LayerSet((0, 3, 5)))
 def facts_of(model, dtype="float32"):
     decoder = architecture.find_decoder(model)
     found = architecture.facts(decoder, name="tiny", dtype=dtype, quantization="none")
-    return replace(found, layers=footprint.layer_facts(decoder))
+    return replace(found, layers=architecture.layer_facts(decoder))
 
 
 def parameter_bytes(model):
@@ -74,8 +75,8 @@ def test_the_kv_cache_is_as_large_as_the_one_that_a_prompt_leaves(family, block)
 def test_quantized_weights_are_those_that_are_loaded(tiny_folder, family, quantization):
     """Fused experts are left as they are, a Conv1D is packed like any matrix."""
     spec = ModelSpec(str(tiny_folder(family)), dtype="bfloat16", quantization=quantization)
-    planned = models.plan(spec)
-    loaded = models.load(spec)
+    planned = load.plan(spec)
+    loaded = load.load(spec)
     assert planned.weight_bytes == quantized_bytes(loaded.model)
     block = Block(1, 3)
     cut(loaded.decoder, block)
@@ -85,12 +86,12 @@ def test_quantized_weights_are_those_that_are_loaded(tiny_folder, family, quanti
 def test_the_skeleton_says_the_same_as_the_model(tiny_folder):
     for family in ("gemma3_text", "qwen3_moe"):
         spec = ModelSpec(str(tiny_folder(family)), dtype="float32")
-        assert models.plan(spec).facts.layers == footprint.layer_facts(models.load(spec).decoder)
+        assert load.plan(spec).facts.layers == architecture.layer_facts(load.load(spec).decoder)
 
 
 def test_nf4_of_one_matrix_by_hand():
     # 65 weights: 33 bytes of pairs, 2 scales of a byte, 1 scale of them of four bytes, 273 float32 of tables.
-    assert footprint.nf4_bytes(65) == 33 + 2 + 4 + 4 * 273
+    assert architecture.nf4_bytes(65) == 33 + 2 + 4 + 4 * 273
 
 
 def test_what_is_not_known_is_none_and_not_a_guess():
@@ -106,7 +107,7 @@ def test_what_is_not_known_is_none_and_not_a_guess():
 def test_a_body_that_cannot_run_without_numbers_leaves_its_cache_unknown(monkeypatch):
     model = build("llama")
     monkeypatch.setattr(type(model.base_model), "forward", lambda self, **inputs: 1 / 0)
-    assert {layer.cache_width for layer in footprint.layer_facts(architecture.find_decoder(model))} == {None}
+    assert {layer.cache_width for layer in architecture.layer_facts(architecture.find_decoder(model))} == {None}
 
 
 def test_results_that_are_older_than_these_facts_still_load():

@@ -6,9 +6,9 @@ import shlex
 import pytest
 import yaml
 
-from analysis import cut_recipes
-from analysis.blocks import Block, LayerSet, parse_removal
-from analysis.specs import ModelSpec
+from analysis.core.blocks import Block, LayerSet, parse_removal
+from analysis.exports import formats
+from analysis.models.spec import ModelSpec
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from analysis.specs import ModelSpec
     ],
 )
 def test_a_mergekit_configuration_is_yaml_with_what_stays(cut, runs):
-    read = yaml.safe_load(cut_recipes.mergekit("me/model", cut, 6, "bfloat16"))
+    read = yaml.safe_load(formats.mergekit("me/model", cut, 6, "bfloat16"))
     assert [slice_["sources"][0]["layer_range"] for slice_ in read["slices"]] == [list(run) for run in runs]
     assert read["merge_method"] == "passthrough"
     assert read["dtype"] == "bfloat16"
@@ -31,18 +31,18 @@ def test_a_mergekit_configuration_is_yaml_with_what_stays(cut, runs):
 
 @pytest.mark.parametrize("name", ["a: b # c", 'quo"te', "line\nbreak: [1]", "- dash", "ünï"])
 def test_no_name_breaks_the_yaml(name):
-    read = yaml.safe_load(cut_recipes.mergekit(name, Block(1, 1), 3, "float32"))
+    read = yaml.safe_load(formats.mergekit(name, Block(1, 1), 3, "float32"))
     assert read["slices"][0]["sources"][0]["model"] == name
     assert set(read) == {"slices", "merge_method", "dtype"}
 
 
 def test_the_llama_cpp_line_names_every_layer():
-    words = shlex.split(cut_recipes.llama_cpp("/models/my model.gguf", LayerSet((3, 7, 8))))
+    words = shlex.split(formats.llama_cpp("/models/my model.gguf", LayerSet((3, 7, 8))))
     assert words == ["llama-quantize", "--prune-layers", "3,7,8", "my model-f16.gguf", "my model-pruned-Q8_0.gguf", "Q8_0"]
 
 
 def test_the_recipe_is_json_that_says_the_cut():
-    read = json.loads(cut_recipes.recipe(ModelSpec(), Block(11, 5), 30, None, ["python -m analysis export"]))
+    read = json.loads(formats.recipe(ModelSpec(), Block(11, 5), 30, None, ["python -m analysis export"]))
     assert parse_removal(read["removed"]["cut"]) == Block(11, 5)
     assert read["removed"]["layers"] == [11, 12, 13, 14, 15]
     assert ModelSpec.from_json(read["model"]) == ModelSpec()
@@ -50,9 +50,9 @@ def test_the_recipe_is_json_that_says_the_cut():
 
 
 def test_mergekit_gets_a_name_that_it_can_load_for_the_starter_model():
-    name, note = cut_recipes.mergekit_source(ModelSpec())
-    text = cut_recipes.mergekit(name, Block(11, 5), 30, "float32", note)
+    name, note = formats.mergekit_source(ModelSpec())
+    text = formats.mergekit(name, Block(11, 5), 30, "float32", note)
     assert {source["model"] for part in yaml.safe_load(text)["slices"] for source in part["sources"]} == {name}
     assert name.count("/") == 1
     assert "unrounded weights" in text.splitlines()[1]
-    assert cut_recipes.mergekit_source(ModelSpec("me/model")) == ("me/model", "")
+    assert formats.mergekit_source(ModelSpec("me/model")) == ("me/model", "")

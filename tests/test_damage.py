@@ -6,13 +6,18 @@ import math
 import numpy as np
 import pytest
 
-from analysis import corpora, damage, distance_map, models, scoring, storage, uncertainty
-from analysis.blocks import Block, blocks_up_to
-from analysis.errors import BlockRangeError, UnsupportedModelError
-from analysis.progress import Cancelled
-from analysis.pruning import without_block
-from analysis.results import DamageResult
-from analysis.specs import CorpusSpec, DamageSpec, DistanceSpec, ModelSpec
+from analysis.core import stats, store
+from analysis.core.blocks import Block, blocks_up_to
+from analysis.core.errors import BlockRangeError, UnsupportedModelError
+from analysis.core.progress import Cancelled
+from analysis.data import corpora
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.maps import damage, distance_map
+from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceSpec
+from analysis.experiments.scoring import likelihood
+from analysis.models import load, stream
+from analysis.models.cut import without_block
+from analysis.models.spec import ModelSpec
 
 pytestmark = pytest.mark.usefixtures("cache")
 CORPUS = CorpusSpec("wiki", n_texts=5, seq_len=24, split="validation")
@@ -22,7 +27,7 @@ PHASE = "measuring the loss without each block"
 @pytest.fixture
 def spec(tiny_folder, monkeypatch):
     """Three block sizes of a model of six layers, on five texts in batches of two, two and one."""
-    monkeypatch.setattr(scoring, "tokens_per_batch", lambda device: 96)
+    monkeypatch.setattr(likelihood, "tokens_per_batch", lambda device: 96)
     model = ModelSpec(str(tiny_folder()), dtype="float32")
     return DamageSpec(model=model, corpus=CORPUS, distances=DistanceSpec(model, CorpusSpec("c4", n_texts=3, seq_len=24)))
 
@@ -63,13 +68,13 @@ def test_every_block_costs_what_the_really_cut_model_loses(spec):
     result = damage.run(spec)
     assert result.complete
     assert [len(row) for row in result.increase] == [6, 5, 4]
-    loaded = models.load(spec.model)
+    loaded = load.load(spec.model)
     texts = corpora.tokenize(CORPUS, loaded.tokenizer).token_ids
-    unpruned = scoring.text_losses(loaded.decoder, texts, [None])[0]
+    unpruned = likelihood.text_losses(loaded.decoder, texts, [None])[0]
     assert result.unpruned_loss == pytest.approx(sum(unpruned) / 5, abs=1e-5)
     for row, block in enumerate(blocks_up_to(3, 6), start=1):
         with without_block(loaded.decoder, block):
-            cut = scoring.text_losses(loaded.decoder, texts, [None])[0]
+            cut = likelihood.text_losses(loaded.decoder, texts, [None])[0]
         assert result.text_losses[row] == pytest.approx(cut, abs=1e-5)
         raised = np.subtract(cut, unpruned)
         assert result.increase[block.size - 1][block.start] == pytest.approx(raised.mean(), abs=1e-5)
@@ -85,8 +90,8 @@ def test_best_blocks_and_rank_correlations_follow_from_the_maps(spec):
     assert [entry.n for entry in result.best] == [1, 2, 3]
     mean = distance_map.run(result.spec.distances, lambda progress: pytest.fail("the map was not stored")).mean
     for n in (1, 2, 3):
-        assert result.rank_correlation_by_size[n - 1] == uncertainty.spearman(mean[n - 1], result.increase[n - 1])
-    assert result.rank_correlation == uncertainty.spearman(sum(mean[:3], []), sum(result.increase, []))
+        assert result.rank_correlation_by_size[n - 1] == stats.spearman(mean[n - 1], result.increase[n - 1])
+    assert result.rank_correlation == stats.spearman(sum(mean[:3], []), sum(result.increase, []))
 
 
 def test_it_is_stored_and_found_again(spec):
@@ -100,7 +105,7 @@ def test_it_is_stored_and_found_again(spec):
 def test_a_stopped_run_goes_on_and_measures_nothing_twice(spec, computed, k):
     whole = damage.run(spec)
     assert len(computed) == len(set(computed)) == 16 * 5
-    storage.discard_result("damage", whole.spec.fingerprint())
+    store.discard_result("damage", whole.spec.fingerprint())
     computed.clear()
     with pytest.raises(Cancelled):
         damage.run(spec, stop_after(k))
@@ -155,7 +160,7 @@ def test_the_outline_comes_first_and_every_batch_refines_it(spec, monkeypatch):
     assert not saved[15].complete
     assert saved[31].n_measured == [[4] * 6, [4] * 5, [4] * 4]
     for point in saved:
-        storage.json.dumps(point.to_json(), allow_nan=False)
+        store.json.dumps(point.to_json(), allow_nan=False)
 
 
 def test_rounds():
@@ -182,9 +187,9 @@ def test_more_texts_and_larger_blocks_refine_what_is_stored(spec, computed):
 @pytest.mark.parametrize("budget", [1, 2 * 24 * 32 * 4 * 3])
 def test_a_small_memory_budget_changes_nothing(spec, monkeypatch, budget):
     whole = damage.run(spec)
-    storage.discard_result("damage", whole.spec.fingerprint())
+    store.discard_result("damage", whole.spec.fingerprint())
     kept = []
-    original = damage.run_trunk
+    original = stream.run_trunk
     monkeypatch.setattr(damage, "_TRUNK_BYTES", budget)
     monkeypatch.setattr(damage, "run_trunk", lambda *a, keep: kept.append(keep) or original(*a, keep=keep))
     tight = damage.run(spec)
@@ -194,7 +199,7 @@ def test_a_small_memory_budget_changes_nothing(spec, monkeypatch, budget):
 
 def test_one_trunk_per_batch_where_memory_allows(spec, monkeypatch):
     calls = []
-    original = damage.run_trunk
+    original = stream.run_trunk
     monkeypatch.setattr(damage, "run_trunk", lambda *a, **k: calls.append(1) or original(*a, **k))
     damage.run(spec)
     assert len(calls) == 3
@@ -213,7 +218,7 @@ def test_all_sizes_up_to_one_layer_left(spec):
 
 
 def test_a_planted_identity_layer_costs_nothing(spec, tmp_path):
-    loaded = models.load(spec.model)
+    loaded = load.load(spec.model)
     for index in (3, 4):
         loaded.decoder.layers[index].self_attn.o_proj.weight.data.zero_()
         loaded.decoder.layers[index].mlp.down_proj.weight.data.zero_()
@@ -256,6 +261,6 @@ def test_a_damage_map_of_the_starter_model_equals_its_cut_models(starter, monkey
     texts = corpora.tokenize(corpus, starter.tokenizer).token_ids
     for start in (0, 13, 29):
         with without_block(starter.decoder, Block(start, 1)):
-            loss = scoring.text_losses(starter.decoder, texts, [None])[0][0]
+            loss = likelihood.text_losses(starter.decoder, texts, [None])[0][0]
         assert result.increase[0][start] + result.unpruned_loss == pytest.approx(loss, abs=1e-4)
     assert max(result.increase[0]) == result.increase[0][0]  # the first layer is the one it can least do without

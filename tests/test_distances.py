@@ -6,16 +6,16 @@ import pytest
 import torch
 from families import build
 
-from analysis import architecture
-from analysis.distances import (
+from analysis.experiments.maps.metrics import (
     angular_distance,
     pairwise_angular_distances,
     pairwise_relative_l2,
     rows_by_size,
     text_distances,
 )
-from analysis.hidden_states import token_streams
-from analysis.specs import METRICS
+from analysis.experiments.maps.spec import METRICS
+from analysis.models import decoder as architecture
+from analysis.models.stream import token_streams
 
 
 def brute_force(a, b):
@@ -92,7 +92,7 @@ def test_angles_are_averaged_not_cosines():
 
 @pytest.mark.parametrize("chunk_bytes", [1, 2000, 1 << 24])
 def test_every_metric_agrees_with_a_brute_force_loop(monkeypatch, chunk_bytes):
-    monkeypatch.setattr("analysis.distances._CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr("analysis.experiments.maps.metrics._CHUNK_BYTES", chunk_bytes)
     lengths, depths = [3, 1, 7], 4
     states = torch.randn(sum(lengths), depths, 10, generator=torch.Generator().manual_seed(6))
     found = text_distances(streams_of(states), lengths)

@@ -7,12 +7,16 @@ import torch
 from families import build
 from tokenizers.processors import TemplateProcessing
 
-from analysis import architecture, pruning, scores, scoring
-from analysis.blocks import Block
-from analysis.models import load
-from analysis.prefix_trees import encode
-from analysis.specs import MMLU_CATEGORIES, TASKS, ModelSpec
-from analysis.tasks import MMLU_SUBJECTS, Question
+from analysis.core.blocks import Block
+from analysis.data.spec import MMLU_CATEGORIES, TASKS
+from analysis.data.tasks import MMLU_SUBJECTS, Question
+from analysis.experiments.accuracy import scores
+from analysis.experiments.scoring import likelihood
+from analysis.experiments.scoring.trees import encode
+from analysis.models import cut
+from analysis.models import decoder as architecture
+from analysis.models.load import load
+from analysis.models.spec import ModelSpec
 
 harness = pytest.importorskip("harness", reason="lm-eval is not installed; it is in requirements-dev.txt", exc_type=ImportError)
 
@@ -105,7 +109,7 @@ def test_boundaries_bos_and_windows_of_a_tiny_model(tokenizer, bos):
     assert [question.id for question, tokens in zip(asked, encoded, strict=True) if tokens.truncated] == ["long"]
     decoder = architecture.find_decoder(model)
     for packed in (True, False):
-        ours = scoring.option_loglikelihoods(decoder, encoded, [None], packed=packed)[0]
+        ours = likelihood.option_loglikelihoods(decoder, encoded, [None], packed=packed)[0]
         for question, mine, reference in zip(asked, ours, theirs, strict=True):
             assert mine == pytest.approx(reference, abs=TOLERANCE), question.id
 
@@ -122,7 +126,7 @@ def ours(starter, asked):
     found = {}
     for name, questions in asked.items():
         encoded = [encode(question, starter.tokenizer, starter.facts.max_positions) for question in questions]
-        found[name] = scoring.option_loglikelihoods(starter.decoder, encoded, CUTS, packed=True)
+        found[name] = likelihood.option_loglikelihoods(starter.decoder, encoded, CUTS, packed=True)
     return found
 
 
@@ -131,7 +135,7 @@ def ours(starter, asked):
 def test_loglikelihoods_of_the_really_cut_starter_model(place, asked, ours):
     loaded = load(ModelSpec(dtype="float32"))
     if CUTS[place] is not None:
-        pruning.cut(loaded.decoder, CUTS[place])
+        cut.cut(loaded.decoder, CUTS[place])
     lm = harness.HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=4)
     for name, questions in asked.items():
         shots = 5 if name == "mmlu" else 0

@@ -6,12 +6,17 @@ import pytest
 import torch
 from told import Told
 
-from analysis import distance_map, evaluation, material, models, storage
-from analysis.blocks import Block
-from analysis.errors import CorpusError, RecipeError
-from analysis.progress import Cancelled, ignore
-from analysis.results import DistanceResult, EvaluateResult
-from analysis.specs import METRICS, CorpusSpec, DistanceSpec, EvaluateSpec, ModelSpec
+from analysis.core import store
+from analysis.core.blocks import Block
+from analysis.core.errors import CorpusError, RecipeError
+from analysis.core.progress import Cancelled, ignore
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.accuracy import evaluation, scores
+from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec
+from analysis.experiments.maps import distance_map
+from analysis.experiments.maps.spec import METRICS, DistanceResult, DistanceSpec
+from analysis.models import decoder, load
+from analysis.models.spec import ModelSpec
 
 pytestmark = pytest.mark.usefixtures("cache")
 CORPUS = CorpusSpec("c4", n_texts=6, seq_len=32)
@@ -37,12 +42,12 @@ def test_a_map_is_whole_stored_and_found_again(model):
     assert told[-1].done == told[-1].total == 6
     again = distance_map.run(spec, lambda progress: pytest.fail("computed twice"))
     assert again.mean == result.mean
-    assert [stored.data["n_texts"] for stored in storage.find_results("distances") if not stored.precomputed] == [6]
+    assert [stored.data["n_texts"] for stored in store.find_results("distances") if not stored.precomputed] == [6]
 
 
 def test_a_planted_identity_layer_wins(tiny_folder, tmp_path):
     """Layers 3 and 4 write nothing into the stream, so [3, 5) is the best pair at distance 0, and 3 or 4 the best single."""
-    loaded = models.load(ModelSpec(str(tiny_folder()), dtype="float32"))
+    loaded = load.load(ModelSpec(str(tiny_folder()), dtype="float32"))
     with torch.no_grad():
         for index in (3, 4):
             loaded.decoder.layers[index].self_attn.o_proj.weight.zero_()
@@ -57,10 +62,10 @@ def test_a_planted_identity_layer_wins(tiny_folder, tmp_path):
 
 
 def test_a_cancelled_map_is_usable_and_goes_on(model, monkeypatch):
-    monkeypatch.setattr("analysis.hidden_states.tokens_per_batch", lambda device: 64)
+    monkeypatch.setattr("analysis.models.stream.tokens_per_batch", lambda device: 64)
     spec = DistanceSpec(model, CORPUS)
     whole = distance_map.run(dataclasses.replace(spec, corpus=dataclasses.replace(CORPUS, seed=0)))
-    storage.discard_result("distances", whole.spec.fingerprint())
+    store.discard_result("distances", whole.spec.fingerprint())
     with pytest.raises(Cancelled):
         distance_map.run(spec, Told("reading the residual stream", stop_after=4))
     part = DistanceResult.load(distance_map.resolve(spec))
@@ -108,8 +113,8 @@ def test_another_metric_of_a_stored_map_needs_no_model(model, metric):
     assert derived.others["angular"] == first.mean
     assert derived.best == distance_map.selection.best_blocks(derived.mean)
     again = DistanceResult.load(derived.spec)
-    storage.discard_result("distances", first.spec.fingerprint())
-    storage.discard_result("distances", derived.spec.fingerprint())
+    store.discard_result("distances", first.spec.fingerprint())
+    store.discard_result("distances", derived.spec.fingerprint())
     measured = distance_map.run(DistanceSpec(model, CORPUS, metric))
     assert (measured.mean, measured.stderr, measured.wins) == (again.mean, again.stderr, again.wins)
 
@@ -123,7 +128,7 @@ def test_a_map_whose_texts_were_dropped_is_measured_again_for_another_metric(mod
 
 
 def test_a_cancelled_map_goes_on_in_another_metric(model, monkeypatch):
-    monkeypatch.setattr("analysis.hidden_states.tokens_per_batch", lambda device: 64)
+    monkeypatch.setattr("analysis.models.stream.tokens_per_batch", lambda device: 64)
     with pytest.raises(Cancelled):
         distance_map.run(DistanceSpec(model, CORPUS), Told("reading the residual stream", stop_after=4))
     told = Told()
@@ -135,7 +140,7 @@ def test_a_cancelled_map_goes_on_in_another_metric(model, monkeypatch):
 def test_a_corrupt_map_is_computed_again_with_a_message(model):
     spec, told = DistanceSpec(model, CORPUS), Told()
     first = distance_map.run(spec)
-    folder = storage.result_dir("distances", first.spec.fingerprint())
+    folder = store.result_dir("distances", first.spec.fingerprint())
     (folder / "result.json").write_text("{ half")
     again = distance_map.run(spec, told)
     assert again.mean == first.mean
@@ -151,7 +156,7 @@ def test_an_evaluation_with_an_adapter_equals_the_adapted_cut_model(model, tmp_p
     from peft import LoraConfig, get_peft_model
 
     block = Block(2, 2)
-    loaded = models.load(model)
+    loaded = load.load(model)
     evaluation.pruning.cut(loaded.decoder, block)
     torch.manual_seed(0)
     adapted = get_peft_model(loaded.model, LoraConfig(r=4, target_modules=["up_proj"], init_lora_weights=False))
@@ -160,8 +165,8 @@ def test_an_evaluation_with_an_adapter_equals_the_adapted_cut_model(model, tmp_p
     with_adapter = evaluation.run(EvaluateSpec(model, block, str(tmp_path / "adapter"), None, corpus)).point
     without = evaluation.run(EvaluateSpec(model, block, None, None, corpus)).point
     assert with_adapter.loss != pytest.approx(without.loss, abs=1e-3)
-    stuff = material.prepare(loaded, None, corpus)
-    own = evaluation.score(dataclasses.replace(loaded, decoder=evaluation.find_decoder(adapted)), stuff)
+    stuff = scores.prepare(loaded, None, corpus)
+    own = evaluation.score(dataclasses.replace(loaded, decoder=decoder.find_decoder(adapted)), stuff)
     assert with_adapter.loss == pytest.approx(own.loss, abs=1e-5)
     assert (with_adapter.n, with_adapter.start) == (2, 2)
     with pytest.raises(RecipeError, match="does not fit"):

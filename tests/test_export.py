@@ -8,14 +8,18 @@ import pytest
 import torch
 import transformers
 
-from analysis import adapters, export, exports, models, pruning, storage
-from analysis.blocks import Block, LayerSet
-from analysis.errors import BlockRangeError, RecipeError, SpecError, StorageError, UnsupportedModelError
-from analysis.export_specs import ExportSpec
-from analysis.progress import Cancelled
-from analysis.pruning import without_block
-from analysis.results import ExportResult
-from analysis.specs import HealSpec, ModelSpec
+from analysis.core import store
+from analysis.core.blocks import Block, LayerSet
+from analysis.core.errors import BlockRangeError, RecipeError, SpecError, StorageError, UnsupportedModelError
+from analysis.core.progress import Cancelled
+from analysis.experiments.heal import adapters
+from analysis.experiments.heal.spec import HealSpec
+from analysis.exports import export, folders
+from analysis.exports.spec import ExportResult, ExportSpec
+from analysis.models import adapter as models_adapter
+from analysis.models import cut, load
+from analysis.models.cut import without_block
+from analysis.models.spec import ModelSpec
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -31,7 +35,7 @@ def test_the_folder_loads_in_plain_transformers_and_gives_the_what_if_logits(spe
     reloaded = transformers.AutoModelForCausalLM.from_pretrained(out).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(out)
     ids = tokenizer("The capital of France is", return_tensors="pt").input_ids
-    loaded = models.load(spec)
+    loaded = load.load(spec)
     with torch.inference_mode(), without_block(loaded.decoder, block):
         torch.testing.assert_close(reloaded(ids).logits, loaded.model(ids, use_cache=False).logits)
     assert reloaded.config.num_hidden_layers == len(reloaded.config.layer_types) == 3
@@ -39,7 +43,7 @@ def test_the_folder_loads_in_plain_transformers_and_gives_the_what_if_logits(spe
     assert torch.equal(cached, plain)
     card = json.loads((out / "layerscope.json").read_text())
     assert card["removed"]["layers"] == [2, 3, 4]
-    assert models.load(ModelSpec(str(out))).facts.n_layers == 3  # and Layerscope itself opens it again
+    assert load.load(ModelSpec(str(out))).facts.n_layers == 3  # and Layerscope itself opens it again
 
 
 def test_plain_transformers_needs_no_code_of_ours(spec, tmp_path):
@@ -92,8 +96,8 @@ BLOCK = Block(2, 2)
 @pytest.fixture
 def adapter(spec):
     """A random adapter of the cut tiny model, relative to the cache folder, that changes what the model says."""
-    loaded = models.load(spec)
-    pruning.cut(loaded.decoder, BLOCK)
+    loaded = load.load(spec)
+    cut.cut(loaded.decoder, BLOCK)
     heal = HealSpec(BLOCK, spec, r=4)
     model = adapters.attach(loaded.decoder, heal, 0)
     torch.manual_seed(1)
@@ -102,7 +106,7 @@ def adapter(spec):
             if "lora_B" in name:
                 parameter.normal_(std=0.3)
     adapters.save(model, heal, base="tiny", steps_done=1, key=heal.fingerprint())
-    return adapters.relative(heal.fingerprint())
+    return models_adapter.relative(heal.fingerprint())
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -115,7 +119,7 @@ def test_a_merged_adapter_says_what_the_model_with_it_said(spec, adapter, dtype,
     assert check.dtype == dtype
     assert 0 < check.relative_difference <= check.tolerance
     assert check.max_difference > 0
-    folder = exports.folder("merged")
+    folder = folders.folder("merged")
     assert folder == cache / "exports" / "merged"
     saved = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
     assert saved.dtype == getattr(torch, dtype)
@@ -129,16 +133,16 @@ def test_a_merged_adapter_says_what_the_model_with_it_said(spec, adapter, dtype,
     assert "loading it again" in [progress.phase for progress in told]
     bare = export.run(ExportSpec(BLOCK, "bare", model))
     ids = torch.arange(20, 40)[None]
-    other = transformers.AutoModelForCausalLM.from_pretrained(exports.folder("bare"), dtype="auto")
+    other = transformers.AutoModelForCausalLM.from_pretrained(folders.folder("bare"), dtype="auto")
     assert bare.check.relative_difference == 0, "nothing is merged, and saving rounds nothing"
     assert (saved(ids).logits - other(ids).logits).abs().max() > 0.1, "this adapter matters"
 
 
 def test_an_adapted_head_is_parted_from_the_embeddings_it_shares_weights_with(tiny_folder):
     model = ModelSpec(str(tiny_folder("gemma2")), dtype="float32", device="cpu")
-    loaded = models.load(model)
+    loaded = load.load(model)
     assert loaded.model.config.tie_word_embeddings
-    pruning.cut(loaded.decoder, BLOCK)
+    cut.cut(loaded.decoder, BLOCK)
     heal = HealSpec(BLOCK, model, method="partial", last_layers=1)
     healed = adapters.attach(loaded.decoder, heal, 0)
     torch.manual_seed(1)
@@ -147,10 +151,10 @@ def test_an_adapted_head_is_parted_from_the_embeddings_it_shares_weights_with(ti
             if parameter.requires_grad:
                 parameter.normal_(std=0.05)
     adapters.save(healed, heal, base="tiny", steps_done=1, key=heal.fingerprint())
-    result = export.run(ExportSpec(BLOCK, "parted", model, adapters.relative(heal.fingerprint())))
-    saved = transformers.AutoModelForCausalLM.from_pretrained(exports.folder("parted"))
+    result = export.run(ExportSpec(BLOCK, "parted", model, models_adapter.relative(heal.fingerprint())))
+    saved = transformers.AutoModelForCausalLM.from_pretrained(folders.folder("parted"))
     assert not saved.config.tie_word_embeddings
-    embeddings = models.load(model).model.get_input_embeddings().weight
+    embeddings = load.load(model).model.get_input_embeddings().weight
     assert torch.equal(saved.get_input_embeddings().weight, embeddings), "the head's change did not reach them"
     assert not torch.equal(saved.get_output_embeddings().weight, embeddings)
     assert result.check.relative_difference < 1e-4
@@ -191,9 +195,9 @@ def test_an_export_is_made_once_and_again_when_its_folder_is_gone(spec):
     request = ExportSpec(LayerSet((1, 4)), "scattered", spec)
     first = export.run(request)
     assert export.run(request) == first
-    exports.delete("scattered")
+    folders.delete("scattered")
     assert export.run(request).check == first.check
-    assert exports.size_bytes("scattered") == first.size_bytes
+    assert folders.size_bytes("scattered") == first.size_bytes
     with pytest.raises(SpecError, match="already exists and is not empty"):
         export.run(ExportSpec(BLOCK, "scattered", spec))
 
@@ -215,7 +219,7 @@ def test_an_adapter_of_another_cut_is_one_sentence(spec, adapter):
 
 def test_the_disk_is_looked_at_before_anything_is_loaded(spec, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
-    monkeypatch.setattr(models, "load", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr(load, "load", lambda *_: pytest.fail("loaded"))
     with pytest.raises(StorageError, match="needs about"):
         export.run(ExportSpec(BLOCK, "big", spec))
 
@@ -229,7 +233,7 @@ def test_an_export_has_a_plain_name(name):
 @pytest.mark.parametrize("name", ["", "..", ".", "a/b", "../models", "/etc"])
 def test_nothing_outside_of_the_exports_is_ever_deleted(name, cache):
     with pytest.raises(SpecError, match="not the name of an export"):
-        exports.delete(name)
+        folders.delete(name)
     assert (cache / "models").exists()
 
 
@@ -238,19 +242,19 @@ def test_a_link_out_of_the_exports_is_not_followed(cache, tmp_path):
     (cache / "exports").mkdir()
     (cache / "exports" / "link").symlink_to(tmp_path / "precious")
     with pytest.raises(SpecError, match="not the name of an export"):
-        exports.delete("link")
+        folders.delete("link")
     assert (tmp_path / "precious").exists()
 
 
 def test_names_say_what_was_done():
-    assert exports.suggested_name("SmolLM2-135M", Block(11, 5), healed=True) == "SmolLM2-135M-without-11-15-healed"
-    name = exports.suggested_name("my model: " + "x" * 200, LayerSet((3, 7, 8)), healed=False)
+    assert folders.suggested_name("SmolLM2-135M", Block(11, 5), healed=True) == "SmolLM2-135M-without-11-15-healed"
+    name = folders.suggested_name("my model: " + "x" * 200, LayerSet((3, 7, 8)), healed=False)
     assert name.endswith("-without-3_7-8")
     assert ExportSpec(BLOCK, name).name == name
-    assert ExportSpec(BLOCK, exports.suggested_name("...", LayerSet(tuple(range(0, 80, 2))), healed=True))
+    assert ExportSpec(BLOCK, folders.suggested_name("...", LayerSet(tuple(range(0, 80, 2))), healed=True))
 
 
 def test_a_quantized_export_cannot_be_asked():
     with pytest.raises(SpecError, match="rounding would be baked in"):
         ExportSpec(BLOCK, "x", ModelSpec(quantization="4bit"))
-    assert storage.cache_dir()
+    assert store.cache_dir()

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from analysis.errors import CorpusError, ModelNotFoundError, StorageError
-from analysis.failures import explain
+from analysis.core.errors import CorpusError, ModelNotFoundError, StorageError
+from analysis.jobs.failures import explain
 
 
 def chained(*errors: BaseException) -> BaseException:

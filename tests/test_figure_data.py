@@ -9,8 +9,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "pages"))
 import fakes
 
-from analysis import figure_data, figures, heal_figures, map_figures
-from analysis.blocks import Block
+from analysis.charts import curves, data, heals, maps
+from analysis.core.blocks import Block
 
 N, ACC = "removed layers n", "accuracy"
 
@@ -21,7 +21,7 @@ def of(rows, curve):
 
 def test_a_curve_has_its_points_its_band_and_its_levels():
     sweep = fakes.sweep()
-    rows = figure_data.rows(figures.accuracy_curve(sweep, [fakes.heal()], n=5))
+    rows = data.rows(curves.accuracy_curve(sweep, [fakes.heal()], n=5))
     assert list(rows[0])[:3] == ["curve", N, ACC]
     drawn = of(rows, "pruned")
     assert [(row[N], row[ACC]) for row in drawn] == [(point.n, point.acc) for point in sweep.points]
@@ -39,14 +39,14 @@ def test_a_curve_has_its_points_its_band_and_its_levels():
 
 def test_several_curves_and_draws_are_told_apart():
     others = [fakes.sweep(strategy="deepest"), *(fakes.sweep(strategy="random", draw=draw) for draw in range(3))]
-    rows = figure_data.rows(figures.loss_curve(fakes.sweep(), others=others))
+    rows = data.rows(curves.loss_curve(fakes.sweep(), others=others))
     assert {"similarity", "deepest", "random × 3", "random draws"} <= {row["curve"] for row in rows}
     assert "loss, nats (log scale)" in rows[0]
 
 
 def test_a_map_has_every_cell():
     result = fakes.distances()
-    rows = of(figure_data.rows(map_figures.distance_map(result, selected=Block(11, 5))), "distance")
+    rows = of(data.rows(maps.distance_map(result, selected=Block(11, 5))), "distance")
     assert len(rows) == sum(map(len, result.mean))
     cell = next(row for row in rows if (row["start layer l (0-based)"], row["block size n, layers"]) == (11, 5))
     assert cell["distance, fraction of π"] == result.mean[4][11]
@@ -55,21 +55,21 @@ def test_a_map_has_every_cell():
 
 def test_cells_that_are_not_measured_are_left_out():
     result = fakes.damage(part=0.3)
-    rows = of(figure_data.rows(map_figures.damage_map(result)), "damage")
+    rows = of(data.rows(maps.damage_map(result)), "damage")
     assert len(rows) == sum(value is not None for row in result.increase for value in row)
 
 
 @pytest.mark.parametrize(
     "figure",
     [
-        lambda: heal_figures.training_curve(fakes.heal()),
-        lambda: heal_figures.heal_comparison(fakes.heal(), "loss"),
-        lambda: figures.writing_curve(fakes.sweep(writes=True)),
-        lambda: map_figures.layer_strip(30, Block(3, 2)),
+        lambda: heals.training_curve(fakes.heal()),
+        lambda: heals.heal_comparison(fakes.heal(), "loss"),
+        lambda: curves.writing_curve(fakes.sweep(writes=True)),
+        lambda: maps.layer_strip(30, Block(3, 2)),
     ],
 )
 def test_every_chart_of_ours_has_rows_of_one_shape(figure):
-    rows = figure_data.rows(figure())
+    rows = data.rows(figure())
     assert rows
     assert len({tuple(row) for row in rows}) == 1
     numbers = [value for row in rows for value in row.values() if isinstance(value, float)]

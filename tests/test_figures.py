@@ -5,23 +5,16 @@ from dataclasses import replace
 
 import pytest
 
-from analysis import cells, drawing, figures, heal_figures, line_figures, map_figures, uncertainty
-from analysis.blocks import Block, LayerSet
-from analysis.points import Answer
-from analysis.results import (
-    Best,
-    DamageResult,
-    DistanceResult,
-    HealResult,
-    HealStep,
-    LeastDamage,
-    Lines,
-    ModelFacts,
-    Point,
-    SweepResult,
-    Validation,
-)
-from analysis.specs import STRATEGIES, DamageSpec, DistanceSpec, HealSpec, SweepSpec
+from analysis.charts import curves, heals, maps
+from analysis.charts import look as drawing
+from analysis.core import stats
+from analysis.core.blocks import Block, LayerSet
+from analysis.experiments.accuracy.points import Answer, Lines, Point
+from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
+from analysis.experiments.heal.spec import HealResult, HealSpec, HealStep, Validation
+from analysis.experiments.maps.spec import Best, DamageResult, DamageSpec, DistanceResult, DistanceSpec, LeastDamage
+from analysis.experiments.strategies import STRATEGIES
+from analysis.models.spec import ModelFacts
 
 FACTS = ModelFacts("toy", "llama", 4, 8, 32, [100] * 4, 256, 4.0, 64)
 BASE = {"versions": {}, "wall_s": 1.0, "n_tokens": 10, "complete": True, "model": FACTS}
@@ -89,13 +82,13 @@ def read_outs(figure):
     """What is read when pointing at each block, by START:SIZE."""
     marks = trace(figure, "cells")
     assert marks.marker.opacity == 0
-    said = cells.said(marks)
+    said = maps.said(marks)
     assert not [text for text in said if "%{" in text]
     return {fields[0]: text for fields, text in zip(marks.customdata, said, strict=True)}
 
 
 def test_map_holds_every_distance_and_nothing_outside_the_triangle():
-    heat = trace(map_figures.distance_map(MAP), "distance")
+    heat = trace(maps.distance_map(MAP), "distance")
     assert [list(row) for row in heat.z] == [
         [0.30, 0.10, 0.20, 0.40],
         [0.35, 0.15, 0.45, None],
@@ -108,7 +101,7 @@ def test_map_holds_every_distance_and_nothing_outside_the_triangle():
 
 
 def test_map_hover_gives_both_index_forms_and_the_error():
-    read = read_outs(map_figures.distance_map(MAP, row_normalised=True))
+    read = read_outs(maps.distance_map(MAP, row_normalised=True))
     assert read["1:2"] == (
         "<b>layers 1-2 (2 layers), block [1, 3)</b><br>distance 0.1500 ± 0.0100<br>200 parameters (30.5%), 800 B"
     )
@@ -119,7 +112,7 @@ def test_map_hover_gives_both_index_forms_and_the_error():
 
 
 def test_path_and_selected_block_lie_where_they_should():
-    figure = map_figures.distance_map(MAP, selected=Block(1, 2))
+    figure = maps.distance_map(MAP, selected=Block(1, 2))
     path = trace(figure, "path")
     assert list(zip(path.x, path.y, strict=True)) == [(1, 1), (1, 2), (1, 3)]
     ring = trace(figure, "selected")
@@ -127,13 +120,13 @@ def test_path_and_selected_block_lie_where_they_should():
 
 
 def test_rows_are_normalised_each_on_its_own():
-    rows = map_figures.normalise_rows(MEAN)
+    rows = maps.normalise_rows(MEAN)
     assert rows[0] == pytest.approx([2 / 3, 0.0, 1 / 3, 1.0])
     assert rows[1] == pytest.approx([2 / 3, 0.0, 1.0])
 
 
 def test_rows_without_a_range_do_not_divide_by_zero():
-    rows = map_figures.normalise_rows(MEAN)
+    rows = maps.normalise_rows(MEAN)
     assert rows[2] == [0.0, 0.0]
     assert rows[3] == [0.0]
 
@@ -141,7 +134,7 @@ def test_rows_without_a_range_do_not_divide_by_zero():
 @pytest.mark.parametrize("dark", [False, True])
 def test_colours_of_meaning(dark):
     colours = drawing.palette(dark)
-    figure = figures.accuracy_curve(SWEEP, [HEAL], n=1, dark=dark)
+    figure = curves.accuracy_curve(SWEEP, [HEAL], n=1, dark=dark)
     assert trace(figure, "unpruned").line.color == colours.unpruned
     assert trace(figure, "unpruned").line.dash == "dash"
     assert trace(figure, "pruned").line.color == colours.pruned
@@ -151,24 +144,24 @@ def test_colours_of_meaning(dark):
 
 
 def test_curves_hold_values_and_errors():
-    figure = figures.accuracy_curve(SWEEP, [HEAL])
+    figure = curves.accuracy_curve(SWEEP, [HEAL])
     pruned = trace(figure, "pruned")
     assert list(pruned.x) == [0, 1]
     assert list(pruned.y) == [0.5, 0.4]
-    low, high = uncertainty.wilson_interval(40, 100)
+    low, high = stats.wilson_interval(40, 100)
     assert f"accuracy 40.0%, 95 % interval {low:.1%} to {high:.1%}" in pruned.text[1]
     band = trace(figure, "interval")
     assert list(band.x) == [0, 1, 1, 0]
     assert (band.y[1], band.y[2]) == (high, low)
     assert band.fill == "toself"
     healed = trace(figure, "healed")
-    assert healed.y[0] + healed.error_y.array[0] == pytest.approx(uncertainty.wilson_interval(45, 100)[1])
+    assert healed.y[0] + healed.error_y.array[0] == pytest.approx(stats.wilson_interval(45, 100)[1])
     assert trace(figure, "healed").y[0] == 0.45
     timed = replace(HEAL, spec=replace(HEAL.spec, steps=0, minutes=10.0), steps=HEAL.steps)
-    said = trace(figures.accuracy_curve(SWEEP, [timed]), "healed").text[0]
+    said = trace(curves.accuracy_curve(SWEEP, [timed]), "healed").text[0]
     assert said.startswith(f"healed, {len(HEAL.steps)} steps"), "a heal by minutes names no steps and is not instant"
     assert trace(figure, "majority").y[0] == 0.27
-    loss = figures.loss_curve(SWEEP, [HEAL])
+    loss = curves.loss_curve(SWEEP, [HEAL])
     assert list(trace(loss, "pruned").y) == [2.0, 2.5]
     assert trace(loss, "healed").y[0] == 2.2
     assert "layer 1 (1 layer), block [1, 2)<br>loss 2.500 ± 0.200" in trace(loss, "pruned").text[1]
@@ -184,7 +177,7 @@ def of_strategy(strategy, *, draw=0, acc=0.35, layers=None):
 @pytest.mark.parametrize("dark", [False, True])
 def test_strategies_differ_in_dash_marker_and_shade(dark):
     others = [of_strategy(name) for name in STRATEGIES if name != "similarity"]
-    figure = figures.accuracy_curve(SWEEP, others=others, dark=dark)
+    figure = curves.accuracy_curve(SWEEP, others=others, dark=dark)
     main = trace(figure, "similarity")
     assert main.line.color == drawing.palette(dark).pruned
     looks = [(item.line.dash, item.marker.symbol, item.line.color) for item in (trace(figure, o.spec.strategy) for o in others)]
@@ -194,54 +187,54 @@ def test_strategies_differ_in_dash_marker_and_shade(dark):
     assert not {drawing.palette(dark).healed, drawing.palette(dark).unpruned} & {look[2] for look in looks}
     assert figure.layout.height > 250, "the legend of many curves takes rows of its own"
     assert figure.layout.height - figure.layout.margin.t == 250 - 30
-    assert not any(item.showlegend for item in figures.loss_curve(SWEEP, others=others).data)
+    assert not any(item.showlegend for item in curves.loss_curve(SWEEP, others=others).data)
 
 
 def test_a_curve_of_any_strategy_is_the_blue_one_when_it_is_shown():
-    figure = figures.accuracy_curve(of_strategy("reverse"), others=[SWEEP])
+    figure = curves.accuracy_curve(of_strategy("reverse"), others=[SWEEP])
     assert trace(figure, "reverse").line.color == drawing.LIGHT.pruned
     assert trace(figure, "similarity").line.width < 2
 
 
 def test_draws_of_random_are_one_band_with_a_mean():
     draws = [of_strategy("random", draw=draw, acc=acc) for draw, acc in enumerate((0.3, 0.2, 0.4))]
-    figure = figures.accuracy_curve(SWEEP, others=draws)
+    figure = curves.accuracy_curve(SWEEP, others=draws)
     assert list(trace(figure, "random draws").y) == [0.5, 0.4, 0.2, 0.5]
     assert list(trace(figure, "random × 3").y) == pytest.approx([0.5, 0.3])
     assert "lowest 20.0%, highest 40.0%" in trace(figure, "random × 3").text[1]
     assert not [item for item in figure.data if item.name == "random"]
-    shown = figures.accuracy_curve(draws[0], others=draws[1:])
+    shown = curves.accuracy_curve(draws[0], others=draws[1:])
     assert list(trace(shown, "random").y) == [0.5, 0.3]
     assert list(trace(shown, "random × 3").y) == pytest.approx([0.5, 0.3])
 
 
 def test_a_single_draw_of_random_is_a_line():
-    figure = figures.accuracy_curve(SWEEP, others=[of_strategy("random")])
+    figure = curves.accuracy_curve(SWEEP, others=[of_strategy("random")])
     assert list(trace(figure, "random").y) == [0.5, 0.35]
 
 
 def test_two_manual_cuts_of_one_size_are_not_joined():
     sweep = of_strategy("manual")
     twice = replace(sweep, points=[*sweep.points, replace(sweep.points[1], start=2)])
-    assert trace(figures.accuracy_curve(twice), "pruned").mode == "markers"
+    assert trace(curves.accuracy_curve(twice), "pruned").mode == "markers"
 
 
 def test_layers_of_a_scattered_cut_are_in_the_hover():
-    figure = figures.accuracy_curve(of_strategy("block-influence", layers=[0, 2]))
+    figure = curves.accuracy_curve(of_strategy("block-influence", layers=[0, 2]))
     assert "layers 0, 2 (2 layers), blocks [0, 1) [2, 3)" in trace(figure, "pruned").text[1]
 
 
 def test_the_knee_is_marked():
     falls = replace(SWEEP, points=[SWEEP.points[0], replace(SWEEP.points[1], acc=0.26)])
-    figure = figures.accuracy_curve(falls)
+    figure = curves.accuracy_curve(falls)
     assert figure.layout.annotations[0].text == "cliff, n = 1"
     assert figure.layout.annotations[0].x == 1
-    assert not figures.accuracy_curve(SWEEP).layout.annotations
+    assert not curves.accuracy_curve(SWEEP).layout.annotations
 
 
 def test_what_a_model_writes_is_drawn_where_it_was_measured():
     points = [replace(point, repetition_rate=0.1 * point.n, sum_acc=0.5) for point in SWEEP.points]
-    figure = figures.writing_curve(replace(SWEEP, points=points), n=1)
+    figure = curves.writing_curve(replace(SWEEP, points=points), n=1)
     assert list(trace(figure, "repeated 4-grams").y) == [0.0, 0.1]
     assert list(trace(figure, "sums right").y) == [0.5, 0.5]
     assert [item.name for item in figure.data] == ["repeated 4-grams", "sums right"]
@@ -249,19 +242,19 @@ def test_what_a_model_writes_is_drawn_where_it_was_measured():
 
 def test_a_curve_without_scores_yet_is_an_empty_chart():
     empty = replace(SWEEP, points=[], lines=None)
-    assert not trace(figures.accuracy_curve(empty), "pruned").x
-    assert not trace(figures.loss_curve(empty), "pruned").x
+    assert not trace(curves.accuracy_curve(empty), "pruned").x
+    assert not trace(curves.loss_curve(empty), "pruned").x
 
 
 def test_marker_stands_at_n():
-    figure = figures.accuracy_curve(SWEEP, n=2)
+    figure = curves.accuracy_curve(SWEEP, n=2)
     assert figure.layout.shapes[0].x0 == 2
     assert figure.layout.xaxis.range[1] >= 2
 
 
 def test_another_metric_has_its_own_cells_unit_and_path():
     other = replace(MAP, others={"relative-l2": [[1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0], [1.0, 2.0], [1.0]]})
-    figure = map_figures.distance_map(other, metric="relative-l2", others=[Best(1, 0, 1.0)])
+    figure = maps.distance_map(other, metric="relative-l2", others=[Best(1, 0, 1.0)])
     heat = trace(figure, "distance")
     assert heat.z[0][3] == 4.0
     assert heat.colorbar.title.text == "relative L2 distance"
@@ -271,11 +264,11 @@ def test_another_metric_has_its_own_cells_unit_and_path():
 
 def test_wins_of_the_bootstrap_are_in_the_hover():
     won = replace(MAP, wins=[[0.0, 0.83, 0.17, 0.0], [0.0, 1.0, 0.0], [0.5, 0.5], [1.0]])
-    assert "most similar of its size in 83% of resamples" in read_outs(map_figures.distance_map(won))["1:1"]
+    assert "most similar of its size in 83% of resamples" in read_outs(maps.distance_map(won))["1:1"]
 
 
 def test_damage_map_leaves_what_is_not_measured_blank():
-    figure = map_figures.damage_map(DAMAGE, selected=Block(1, 2))
+    figure = maps.damage_map(DAMAGE, selected=Block(1, 2))
     heat = trace(figure, "damage")
     assert [list(row) for row in heat.z] == [[2.0, 0.1, None, 0.4], [3.0, 0.2, 0.5, None]]
     assert heat.reversescale, "little damage must be yellow, as similar is"
@@ -287,13 +280,13 @@ def test_damage_map_leaves_what_is_not_measured_blank():
     assert (trace(figure, "path").x, trace(figure, "path").y) == ((1,), (2,))
     assert (trace(figure, "selected").x, trace(figure, "selected").y) == ((1,), (2,))
     assert [(shape.xanchor, shape.yanchor) for shape in figure.layout.shapes] == [(1, 2)]
-    scaled = trace(map_figures.damage_map(DAMAGE, row_normalised=True), "damage")
+    scaled = trace(maps.damage_map(DAMAGE, row_normalised=True), "damage")
     assert scaled.z[0][1] == 0.0
     assert scaled.z[0][2] is None
 
 
 def test_distance_and_damage_stand_on_the_same_axes():
-    distance, damage = map_figures.distance_map(MAP, max_size=2, selected=Block(0, 3)), map_figures.damage_map(DAMAGE)
+    distance, damage = maps.distance_map(MAP, max_size=2, selected=Block(0, 3)), maps.damage_map(DAMAGE)
     for axis in ("xaxis", "yaxis"):
         assert distance.layout[axis].range == damage.layout[axis].range
     assert len(trace(distance, "distance").z) == 2
@@ -303,46 +296,46 @@ def test_distance_and_damage_stand_on_the_same_axes():
 
 def test_an_empty_damage_map_can_be_drawn():
     nothing = replace(DAMAGE, increase=[[None] * 4], stderr=[[None] * 4], n_measured=[[0] * 4], best=[])
-    assert [value for row in trace(map_figures.damage_map(nothing), "damage").z for value in row] == [None] * 4
+    assert [value for row in trace(maps.damage_map(nothing), "damage").z for value in row] == [None] * 4
 
 
 def test_rings_mark_every_run_of_a_scattered_cut():
-    ring = trace(map_figures.distance_map(MAP, selected=LayerSet((0, 2, 3))), "selected")
+    ring = trace(maps.distance_map(MAP, selected=LayerSet((0, 2, 3))), "selected")
     assert list(zip(ring.x, ring.y, strict=True)) == [(0, 1), (2, 2)]
-    bars = map_figures.layer_strip(4, LayerSet((0, 2, 3))).data[0]
+    bars = maps.layer_strip(4, LayerSet((0, 2, 3))).data[0]
     assert [text.endswith("removed") for text in bars.text] == [True, False, True, True]
 
 
 def test_strip_marks_exactly_the_block():
-    bars = map_figures.layer_strip(4, Block(1, 2)).data[0]
+    bars = maps.layer_strip(4, Block(1, 2)).data[0]
     pruned = drawing.LIGHT.pruned
     assert [colour == pruned for colour in bars.marker.color] == [False, True, True, False]
-    assert all(colour != pruned for colour in map_figures.layer_strip(4, None).data[0].marker.color)
+    assert all(colour != pruned for colour in maps.layer_strip(4, None).data[0].marker.color)
 
 
 def test_training_curve_and_comparison():
-    figure = heal_figures.training_curve(HEAL)
+    figure = heals.training_curve(HEAL)
     assert list(trace(figure, "training loss").y) == [2.5, 2.3]
     assert list(trace(figure, "loss on held-out text").x) == [0, 2]
-    accuracy = heal_figures.heal_comparison(HEAL, "acc")
+    accuracy = heals.heal_comparison(HEAL, "acc")
     assert [trace(accuracy, name).y[0] for name in ("unpruned", "pruned", "healed")] == [0.5, 0.4, 0.45]
-    running = heal_figures.heal_comparison(replace(HEAL, healed=None), "loss")
+    running = heals.heal_comparison(replace(HEAL, healed=None), "loss")
     assert [item.name for item in running.data] == ["unpruned", "pruned"]
     control = replace(HEAL, spec=replace(HEAL.spec, control=True, instant=False), pruned=None)
-    beside = heal_figures.heal_comparison(HEAL, "loss", control=control)
+    beside = heals.heal_comparison(HEAL, "loss", control=control)
     assert [item.name for item in beside.data] == ["unpruned", "pruned", "healed", "control"]
-    assert [item.name for item in heal_figures.heal_comparison(control, "loss").data] == ["unpruned", "control"]
+    assert [item.name for item in heals.heal_comparison(control, "loss").data] == ["unpruned", "control"]
 
 
 def test_accuracy_on_the_way_stands_between_the_two_models_on_the_same_first_questions():
     answers = {name: [Answer(str(i), [0.0, 0.0], int(i >= right), 0) for i in range(4)]
                for name, right in (("unpruned", 3), ("pruned", 1))}  # fmt: skip
     checks = [replace(check, acc=0.25, acc_stderr=0.2, n_questions=2) for check in HEAL.validations[1:]]
-    figure = heal_figures.accuracy_on_the_way(replace(HEAL, validations=checks, questions=answers))
+    figure = heals.accuracy_on_the_way(replace(HEAL, validations=checks, questions=answers))
     assert list(trace(figure, "healing").x) == [check.step for check in checks]
     assert trace(figure, "unpruned").y[0] == 1.0
     assert trace(figure, "pruned").y[0] == 0.5
-    assert heal_figures.accuracy_of_first(HEAL, "healed", 7) is None
+    assert heals.accuracy_of_first(HEAL, "healed", 7) is None
 
 
 def luminance(colour):
@@ -367,29 +360,29 @@ def test_lines_have_contrast_on_the_page(dark, background):
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_lines_are_the_rows_of_the_map_with_one_through_their_minima(dark):
-    figure = line_figures.distance_lines(MAP, dark=dark)
+    figure = maps.distance_lines(MAP, dark=dark)
     assert [list(trace(figure, f"n = {n}").y) for n in (1, 2, 3)] == MEAN[:-1]
     assert list(zip(trace(figure, "minima").x, trace(figure, "minima").y, strict=True)) == [(1, 0.10), (1, 0.15), (1, 0.5)]
     marks = trace(figure, "cells")
     assert dict(zip([fields[0] for fields in marks.customdata], marks.y, strict=True))["2:2"] == 0.45
-    picked = line_figures.picked(figure, Block(2, 2), dark=dark)
+    picked = maps.picked(figure, Block(2, 2), dark=dark)
     assert (trace(picked, "selected").x, trace(picked, "selected").y) == ((2,), (0.45,))
     assert trace(picked, "n = 2").line.color == drawing.palette(dark).pruned
     assert trace(figure, "n = 2").line.color != drawing.palette(dark).pruned, "a shared chart is not changed"
-    assert line_figures.picked(figure, LayerSet((0, 2))) is figure
+    assert maps.picked(figure, LayerSet((0, 2))) is figure
 
 
 def test_damage_lines_leave_gaps_where_nothing_was_measured():
-    figure = line_figures.damage_lines(DAMAGE)
+    figure = maps.damage_lines(DAMAGE)
     assert list(trace(figure, "n = 1").y) == [2.0, 0.1, None, 0.4]
     assert "2:1" not in read_outs(figure)
 
 
 def test_ringing_and_marking_leave_the_shared_chart_alone():
-    plain = map_figures.distance_map(MAP, rivals=[[2], [], [0], []])
-    ringed = map_figures.ringed(plain, Block(1, 2))
+    plain = maps.distance_map(MAP, rivals=[[2], [], [0], []])
+    ringed = maps.ringed(plain, Block(1, 2))
     assert len(ringed.data) == len(plain.data) + 1
     assert list(zip(trace(plain, "rivals").x, trace(plain, "rivals").y, strict=True)) == [(2, 1), (0, 3)]
-    curve = figures.accuracy_curve(SWEEP)
-    assert figures.marked(curve, 9).layout.xaxis.range == (-0.5, 9.5)
+    curve = curves.accuracy_curve(SWEEP)
+    assert curves.marked(curve, 9).layout.xaxis.range == (-0.5, 9.5)
     assert not curve.layout.shapes

@@ -13,11 +13,16 @@ import pytest
 from heal_child import work
 from job_helpers import wait_for, wait_state
 
-from analysis import checkpoints, healing, jobs, reserve, storage
-from analysis.blocks import Block
-from analysis.errors import StorageError
-from analysis.failures import explain
-from analysis.specs import CorpusSpec, HealSpec, ModelSpec
+from analysis import jobs
+from analysis.core import store
+from analysis.core.blocks import Block
+from analysis.core.errors import StorageError
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.heal import checkpoints, healing
+from analysis.experiments.heal.spec import HealSpec
+from analysis.jobs import attempt
+from analysis.jobs.failures import explain
+from analysis.models.spec import ModelSpec
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -135,18 +140,18 @@ def test_a_checkpoint_that_finds_no_space_leaves_the_one_before(cache, heal, mon
 
 def test_the_reserve_is_given_back_once_and_then_the_writing_waits(tmp_path, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
-    monkeypatch.setattr(reserve, "_AGAIN_S", 0.0)
-    reserve.hold()
-    assert (tmp_path / "worker.reserve").stat().st_size == reserve.SIZE_BYTES
+    monkeypatch.setattr(attempt, "_AGAIN_S", 0.0)
+    attempt.hold()
+    assert (tmp_path / "worker.reserve").stat().st_size == attempt.SIZE_BYTES
     seen = []
 
     def write() -> None:
         seen.append((tmp_path / "worker.reserve").exists())
         if len(seen) < 4:
-            raise StorageError(storage.no_space(tmp_path / "x"))
+            raise StorageError(store.no_space(tmp_path / "x"))
 
-    reserve.write_down(write)
+    attempt.write_down(write)
     assert seen == [True, False, False, False]
-    reserve.hold()
-    assert reserve.release()
-    assert not reserve.release()
+    attempt.hold()
+    assert attempt.release()
+    assert not attempt.release()

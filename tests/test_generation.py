@@ -4,9 +4,11 @@ import pytest
 import torch
 from families import build
 
-from analysis import architecture, generation, pruning
-from analysis.blocks import Block
-from analysis.specs import GenerationSpec
+from analysis.core.blocks import Block
+from analysis.data.spec import GenerationSpec
+from analysis.experiments.accuracy import generation
+from analysis.models import cut, writing
+from analysis.models import decoder as architecture
 
 
 @pytest.mark.parametrize(
@@ -52,11 +54,11 @@ def tokens(n, seed):
 def test_the_same_tokens_as_the_library_writes_without_a_cache(family, block):
     prompts = [tokens(5, 0), tokens(9, 1), tokens(5, 2)]
     decoder = architecture.find_decoder(build(family))
-    with pruning.without_block(decoder, block):
-        written = generation.greedy(decoder, prompts, 12)
+    with cut.without_block(decoder, block):
+        written = writing.greedy(decoder, prompts, 12)
     other = architecture.find_decoder(build(family))
     if block is not None:
-        pruning.cut(other, block)
+        cut.cut(other, block)
     for prompt, found in zip(prompts, written, strict=True):
         ids = list(prompt)
         with torch.inference_mode():
@@ -68,10 +70,10 @@ def test_the_same_tokens_as_the_library_writes_without_a_cache(family, block):
 def test_a_text_ends_at_a_stop_token_and_its_neighbours_go_on():
     decoder = architecture.find_decoder(build("llama"))
     prompts = [tokens(5, 0), tokens(5, 1)]
-    first, second = generation.greedy(decoder, prompts, 12)
+    first, second = writing.greedy(decoder, prompts, 12)
     stop = next(token for token in first if token not in second)
     done = []
-    stopped, other = generation.greedy(decoder, prompts, 12, {stop}, lambda *step: done.append(step))
+    stopped, other = writing.greedy(decoder, prompts, 12, {stop}, lambda *step: done.append(step))
     assert stopped == first[: first.index(stop) + 1]
     assert other == second
     assert done[-1] == (12, 12)
@@ -80,7 +82,7 @@ def test_a_text_ends_at_a_stop_token_and_its_neighbours_go_on():
 @pytest.mark.starter
 def test_the_starter_model_speaks_and_a_deep_cut_does_not(starter):
     whole = generation.check(starter.decoder, starter.tokenizer, GenerationSpec(2, 24, 6))
-    with pruning.without_block(starter.decoder, Block(2, 15)):
+    with cut.without_block(starter.decoder, Block(2, 15)):
         pruned = generation.check(starter.decoder, starter.tokenizer, GenerationSpec(2, 24, 6))
     assert [one.prompt for one in whole.continuations] == [one.prompt for one in pruned.continuations]
     assert whole.repetition_rate < pruned.repetition_rate

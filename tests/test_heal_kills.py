@@ -12,10 +12,12 @@ import pytest
 from heal_child import heal, work
 from job_helpers import wait_for, wait_state
 
-from analysis import checkpoints, healing, jobs
-from analysis.blocks import Block
-from analysis.results import HealResult
-from analysis.specs import CorpusSpec, HealSpec, ModelSpec
+from analysis import jobs
+from analysis.core.blocks import Block
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.heal import checkpoints, healing
+from analysis.experiments.heal.spec import HealResult, HealSpec
+from analysis.models.spec import ModelSpec
 
 KILLS = 20
 STEPS = 120

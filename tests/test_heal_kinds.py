@@ -9,27 +9,18 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 
-from analysis import (
-    bridge,
-    checkpoints,
-    evaluation,
-    export,
-    generation,
-    healing,
-    junction,
-    material,
-    models,
-    packing,
-    pruning,
-    sizing,
-    training,
-)
-from analysis.architecture import find_decoder
-from analysis.blocks import Block
-from analysis.errors import RecipeError, SpecError
-from analysis.progress import Cancelled
-from analysis.results import HealResult
-from analysis.specs import BenchmarkSpec, CorpusSpec, EvaluateSpec, GenerationSpec, HealSpec, ModelSpec
+from analysis.core.blocks import Block
+from analysis.core.errors import RecipeError, SpecError
+from analysis.core.progress import Cancelled
+from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
+from analysis.experiments.accuracy import evaluation, generation, scores
+from analysis.experiments.accuracy.spec import EvaluateSpec
+from analysis.experiments.heal import checkpoints, healing, junction, packing, recipes, training
+from analysis.experiments.heal.spec import HealResult, HealSpec
+from analysis.exports import export
+from analysis.models import adapter, cut, load
+from analysis.models.decoder import find_decoder
+from analysis.models.spec import ModelSpec
 
 BLOCK = Block(2, 2)
 
@@ -75,7 +66,7 @@ def test_a_heal_of_a_named_time_works_out_its_steps_and_keeps_to_them(spec, monk
         seen.append(measured)
         return 7
 
-    monkeypatch.setattr(sizing, "steps_that_fit", steps)
+    monkeypatch.setattr(recipes, "steps_that_fit", steps)
     timed = replace(spec, steps=0, minutes=2.0)
     with pytest.raises(Cancelled):
         healing.run(timed, cancel_at(3))
@@ -89,7 +80,7 @@ def test_a_heal_of_a_named_time_works_out_its_steps_and_keeps_to_them(spec, monk
     assert [check.step for check in result.validations] == [0, 2, 4, 6, 7]
     assert result.complete
     # The speed was tried out without a trace: the same heal by number of steps ends with the same digits.
-    counted = healing.run(replace(spec, **sizing.spread(7), steps=7))
+    counted = healing.run(replace(spec, **recipes.spread(7), steps=7))
     assert [step.loss for step in counted.steps] == pytest.approx([step.loss for step in result.steps], abs=1e-6)
     assert counted.healed.loss == pytest.approx(result.healed.loss, abs=1e-6)
 
@@ -105,14 +96,14 @@ def test_the_last_measurement_has_its_time_though_those_before_were_remembered(s
         seen.append(measured)
         raise Cancelled
 
-    monkeypatch.setattr(sizing, "steps_that_fit", steps)
+    monkeypatch.setattr(recipes, "steps_that_fit", steps)
     # Every token takes five thousandths of a second to measure, whatever this machine is doing.
     monkeypatch.setattr(healing._Heal, "check", lambda self, trainer, healed, stuff: time.sleep(stuff.n_tokens / 200))
     check = generation.check
     monkeypatch.setattr(generation, "check", lambda *given: wrote.append(given[2]) or time.sleep(0.1) or check(*given))
     with pytest.raises(Cancelled):
         healing.run(asked)
-    whole_s = material.prepare(models.load(spec.model), questions, spec.validation).n_tokens / 200
+    whole_s = scores.prepare(load.load(spec.model), questions, spec.validation).n_tokens / 200
     assert seen[0]["end_s"] >= whole_s + (0.4 if writing else 0.0)
     assert seen[0]["check_s"] < 0.8 * whole_s
     assert wrote == ([replace(writing, max_new_tokens=8, n_sums=1)] if writing else [])
@@ -135,8 +126,8 @@ def test_partial_trains_all_of_the_last_layers_and_the_head_as_a_standard_adapte
     card = (cache / result.adapter / "README.md").read_text()
     assert "on the weight matrices of the last 2 layers and of the head" in card.replace("\n", " ")
     assert changed == expected | ({"model.layers.1.mlp.down_proj"} if instant else set())
-    loaded = models.load(result.spec.model)
-    pruning.cut(loaded.decoder, BLOCK)
+    loaded = load.load(result.spec.model)
+    cut.cut(loaded.decoder, BLOCK)
     trained = sum(loaded.model.get_submodule(name).weight.numel() for name in expected)
     assert result.trainable_parameters == trained
     healed = PeftModel.from_pretrained(loaded.model, cache / result.adapter)
@@ -147,8 +138,8 @@ def test_partial_trains_all_of_the_last_layers_and_the_head_as_a_standard_adapte
 def test_partial_changes_weights_as_training_them_directly_would(spec, cache):
     """One step of AdamW on a full-rank factor is one step on the weight."""
     result = healing.run(replace(spec, method="partial", last_layers=1, steps=1, warmup_steps=0, separate_documents=False))
-    loaded = models.load(result.spec.model)
-    pruning.cut(loaded.decoder, BLOCK)
+    loaded = load.load(result.spec.model)
+    cut.cut(loaded.decoder, BLOCK)
     packed = packing.training_rows(result.spec.corpus, result.spec.validation, loaded.tokenizer, max_rows=2)
     names = [f"model.layers.3.mlp.{part}" for part in ("gate_proj", "down_proj")]
     for parameter in loaded.model.parameters():
@@ -173,7 +164,7 @@ def test_partial_changes_weights_as_training_them_directly_would(spec, cache):
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_anything_is_loaded(spec, monkeypatch, changes, sentence):
-    monkeypatch.setattr(models, "load", lambda *given: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(load, "load", lambda *given: pytest.fail("the model was loaded"))
     with pytest.raises(RecipeError, match=sentence):
         healing.run(replace(spec, **changes))
 
@@ -183,7 +174,7 @@ def test_a_control_trains_the_unpruned_model(spec, cache):
     assert result.pruned is None
     assert (result.unpruned.n, result.healed.n, result.healed.block) == (0, 0, None)
     assert result.healed.loss < result.unpruned.loss == result.validations[0].loss
-    loaded = models.load(result.spec.model)
+    loaded = load.load(result.spec.model)
     assert "unpruned model, as a control" in (cache / result.adapter / "README.md").read_text()
     PeftModel.from_pretrained(loaded.model, cache / result.adapter)
     assert evaluation.measure(loaded, None, result.spec.validation).point.loss == pytest.approx(result.healed.loss, abs=1e-6)
@@ -233,11 +224,11 @@ def test_where_no_weight_can_take_the_instant_heal_in_it_is_a_small_layer_beside
     assert "This adapter is not whole by itself" in (folder / "README.md").read_text()
     again = evaluation.run(EvaluateSpec(model, block, str(folder), None, spec.validation))
     assert again.point.loss == pytest.approx(healed.healed.loss, abs=1e-6)
-    (folder / bridge.FILE).rename(tmp_path / "bridge")
+    (folder / adapter.BRIDGE_FILE).rename(tmp_path / "bridge")
     if healed.junction.strength:
         without = evaluation.run(EvaluateSpec(model, block, str(folder), None, replace(spec.validation, n_texts=2)))
         assert without.text_losses != pytest.approx(again.text_losses[:2], abs=1e-6)
-    (tmp_path / "bridge").rename(folder / bridge.FILE)
+    (tmp_path / "bridge").rename(folder / adapter.BRIDGE_FILE)
     with pytest.raises(RecipeError, match="has no place for"):
         export.export(model, block, tmp_path / "out", adapter=str(folder))
     assert not (tmp_path / "out").exists()
@@ -340,7 +331,7 @@ def test_where_training_only_makes_it_worse_the_best_is_what_it_began_with(spec,
     assert whole.healed.loss == pytest.approx(start.loss, abs=1e-6)
     assert [step.step for step in whole.steps] == list(range(1, 7))
     block = None if ruined.control else BLOCK
-    saved = evaluation.with_adapter(models.load(whole.spec.model), block, str(cache / whole.adapter))
+    saved = adapter.with_adapter(load.load(whole.spec.model), block, str(cache / whole.adapter))
     assert evaluation.measure(saved, None, whole.spec.validation).point.loss == pytest.approx(start.loss, abs=1e-6)
     resumed = stopped_twice(replace(ruined, recipe="stopped"))
     assert resumed.kept_step == 0

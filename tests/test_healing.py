@@ -7,12 +7,16 @@ import pytest
 import torch
 from peft import PeftModel
 
-from analysis import checkpoints, evaluation, heal_record, healing, models, pruning, recipes, storage
-from analysis.blocks import Block
-from analysis.errors import BlockRangeError, NotEnoughMemoryError, RecipeError, SpecError, StorageError
-from analysis.progress import Cancelled, Progress
-from analysis.results import HealResult
-from analysis.specs import BenchmarkSpec, CorpusSpec, HealSpec, ModelSpec
+from analysis.core import store
+from analysis.core.blocks import Block
+from analysis.core.errors import BlockRangeError, NotEnoughMemoryError, RecipeError, SpecError, StorageError
+from analysis.core.progress import Cancelled, Progress
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.experiments.accuracy import evaluation
+from analysis.experiments.heal import checkpoints, healing, recipes, training
+from analysis.experiments.heal.spec import HealResult, HealSpec
+from analysis.models import cut, load
+from analysis.models.spec import ModelSpec
 
 BLOCK = Block(2, 2)
 STEPS = 6
@@ -106,14 +110,14 @@ def test_reports(spec):
 
 def test_the_adapter_gives_the_healed_loss_in_plain_peft(spec, cache):
     result = healing.run(spec)
-    loaded = models.load(result.spec.model)
-    pruning.cut(loaded.decoder, BLOCK)
+    loaded = load.load(result.spec.model)
+    cut.cut(loaded.decoder, BLOCK)
     PeftModel.from_pretrained(loaded.model, cache / result.adapter)
     assert evaluation.measure(loaded, None, result.spec.validation).point.loss == pytest.approx(result.healed.loss, abs=1e-6)
 
 
 def test_the_curve_is_on_disk_while_it_grows(spec, monkeypatch):
-    monkeypatch.setattr(heal_record, "PUBLISH_EVERY_S", 0.0)
+    monkeypatch.setattr(healing, "PUBLISH_EVERY_S", 0.0)
     seen = []
 
     def look(progress: Progress) -> None:
@@ -215,13 +219,13 @@ def test_running_out_of_memory_says_what_to_lower(spec, monkeypatch):
     def exhausted(*args, **options):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(healing.Trainer, "take_step", exhausted)
+    monkeypatch.setattr(training.Trainer, "take_step", exhausted)
     with pytest.raises(NotEnoughMemoryError, match="lower batch_size"):
         healing.run(spec)
 
 
 def test_a_shared_model_is_given_back_and_never_changed(spec):
-    warm = models.WarmModels()
+    warm = load.WarmModels()
     shared = warm(spec.model)
     before = {name: value.clone() for name, value in shared.model.state_dict().items()}
     result = healing.run(spec, load=warm)
@@ -283,8 +287,8 @@ def instant(spec, **changes):
 
 @pytest.fixture
 def little_text(monkeypatch):
-    monkeypatch.setattr("analysis.junction.CALIBRATION_TEXTS", 30)
-    monkeypatch.setattr("analysis.junction.SELECTION_TEXTS", 4)
+    monkeypatch.setattr("analysis.experiments.heal.junction.CALIBRATION_TEXTS", 30)
+    monkeypatch.setattr("analysis.experiments.heal.junction.SELECTION_TEXTS", 4)
 
 
 @pytest.mark.usefixtures("little_text")
@@ -297,8 +301,8 @@ def test_an_instant_heal_is_a_standard_adapter_and_takes_no_step(spec, cache):
     assert result.junction.loss_after <= result.junction.loss_before
     assert result.junction.module == "model.layers.1.mlp.down_proj"
     assert result.junction.n_tokens == 30 * 32
-    loaded = models.load(result.spec.model)
-    pruning.cut(loaded.decoder, BLOCK)
+    loaded = load.load(result.spec.model)
+    cut.cut(loaded.decoder, BLOCK)
     PeftModel.from_pretrained(loaded.model, cache / result.adapter)
     assert evaluation.measure(loaded, None, result.spec.validation).point.loss == pytest.approx(result.healed.loss, abs=1e-6)
     assert result.healed.loss == result.validations[1].loss
@@ -322,7 +326,7 @@ def test_training_begins_where_the_instant_heal_ends_and_keeps_it(spec, cache):
 def test_a_stopped_heal_with_an_instant_start_ends_as_an_uninterrupted_one(spec, cache):
     whole = healing.run(instant(spec, lora_dropout=0.1))
     weights = adapter_weights(whole, cache)
-    storage.discard_result("heal", whole.spec.fingerprint())
+    store.discard_result("heal", whole.spec.fingerprint())
     with pytest.raises(Cancelled):
         healing.run(instant(spec, lora_dropout=0.1), Reports(at_step(3)))
     again = healing.run(instant(spec, lora_dropout=0.1))
@@ -353,7 +357,7 @@ def test_distilling_learns_from_the_unpruned_model_and_resumes_exactly(spec, cac
     assert distilled.healed.loss != plain.healed.loss
     assert distilled.healed.loss < distilled.pruned.loss
     weights = adapter_weights(distilled, cache)
-    storage.discard_result("heal", distilled.spec.fingerprint())
+    store.discard_result("heal", distilled.spec.fingerprint())
     with pytest.raises(Cancelled):
         healing.run(replace(spec, distill=0.5), Reports(at_step(3)))
     again = healing.run(replace(spec, distill=0.5))

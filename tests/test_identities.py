@@ -2,13 +2,14 @@
 
 import shutil
 
-from analysis import identities, models
-from analysis.specs import ModelSpec
+from analysis.models import identity as identities
+from analysis.models import load
+from analysis.models.spec import ModelSpec
 
 
 def test_it_is_what_models_resolve_to(tiny_folder, cache):
     folder = tiny_folder("llama")
-    assert identities.here(str(folder)) == models.resolve(ModelSpec(str(folder))).identity
+    assert identities.here(str(folder)) == load.resolve(ModelSpec(str(folder))).identity
 
 
 def test_exchanged_weights_change_stamps_and_identity(tiny_folder, tmp_path):

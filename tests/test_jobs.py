@@ -11,11 +11,13 @@ from dataclasses import replace
 import pytest
 from job_helpers import end_worker, request
 
-from analysis import job_files, job_table, jobs, processes
-from analysis.blocks import Block
-from analysis.errors import JobError, StorageError
-from analysis.processes import Process
-from analysis.specs import HealSpec, ModelSpec
+from analysis import jobs
+from analysis.core.blocks import Block
+from analysis.core.errors import JobError, StorageError
+from analysis.experiments.heal.spec import HealSpec
+from analysis.jobs import attempt, local, table
+from analysis.jobs.local import Process
+from analysis.models.spec import ModelSpec
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -30,14 +32,14 @@ def cache(tmp_path, monkeypatch):
 
 
 def set_columns(job: jobs.Job, **columns) -> None:
-    with job_table.transaction(write=True) as db:
+    with table.transaction(write=True) as db:
         for name, value in columns.items():
             db.execute(f"UPDATE jobs SET {name} = ? WHERE id = ?", (value, job.id))
 
 
 def claimed(what: str = "quick", process: Process = HERE) -> jobs.Job:
     job = jobs.submit(request(what))
-    found = job_table.claim(process)
+    found = table.claim(process)
     assert found is not None
     assert found.id == job.id
     return found
@@ -68,7 +70,7 @@ def test_an_identical_request_is_not_queued_twice():
     job = jobs.submit(request())
     assert jobs.submit(request()).id == job.id
     assert jobs.submit(request(seed=1)).id != job.id
-    running = job_table.claim(HERE)
+    running = table.claim(HERE)
     assert running.id == job.id
     assert jobs.submit(request()).id == job.id
     assert len(list((job.folder.parent).iterdir())) == 2
@@ -76,7 +78,7 @@ def test_an_identical_request_is_not_queued_twice():
     jobs.cancel(job.id)
     again = jobs.submit(request())
     assert again.id != job.id
-    job_table.finish(running, jobs.CANCELLED)
+    table.finish(running, jobs.CANCELLED)
     with pytest.raises(JobError, match=f"already queued as job {again.id}"):
         jobs.resume(job.id)
 
@@ -93,7 +95,7 @@ def test_many_processes_open_a_new_cache_at_once_and_queue_one_job():
 def test_no_job_is_given_to_two_workers():
     expected = [jobs.submit(request(seed=seed)).id for seed in range(30)]
     code = (
-        "from analysis import job_table\nfrom analysis.processes import Process\nme = Process.current()\n"
+        "from analysis import job_table\nfrom analysis.jobs.local import Process\nme = Process.current()\n"
         "while (job := job_table.claim(me)) is not None: print(job.id)"
     )
     started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
@@ -106,7 +108,7 @@ def test_no_job_is_given_to_two_workers():
 def test_the_list_shows_active_jobs_first_in_the_order_they_run():
     old = [claimed(f"old{i}") for i in range(3)]
     for i, job in enumerate(old):
-        job_table.finish(job, jobs.DONE, finished_at=1000.0 + i)
+        table.finish(job, jobs.DONE, finished_at=1000.0 + i)
     running = claimed("running")
     waiting = [jobs.submit(request("waiting", seed)) for seed in range(3)]
     expected = [running.id, *(job.id for job in waiting), old[2].id, old[1].id, old[0].id]
@@ -120,7 +122,7 @@ def test_a_resumed_job_waits_behind_the_others():
     jobs.cancel(first.id)
     jobs.resume(first.id)
     assert [job.id for job in jobs.active()] == [second.id, first.id]
-    assert job_table.claim(HERE).id == second.id
+    assert table.claim(HERE).id == second.id
 
 
 def test_every_state_allows_only_what_makes_sense():
@@ -202,7 +204,7 @@ def test_the_log_tail_never_begins_inside_a_token(monkeypatch):
     job = jobs.submit(request())
     (job.folder / "log.txt").write_text(f"a {token} b\nlast")
     for length in range(1, 60):
-        monkeypatch.setattr(job_files, "_LOG_TAIL_BYTES", length)
+        monkeypatch.setattr(attempt, "_LOG_TAIL_BYTES", length)
         assert "q7Z" not in jobs.log_tail(job.id)
 
 
@@ -248,13 +250,13 @@ def test_an_attempt_that_was_given_up_cannot_write():
     stale = claimed(process=replace(HERE, started_at=1.0))
     jobs.reap()
     jobs.resume(stale.id)
-    assert job_table.update(stale, done=99) is job_table.Standing.LOST
-    fresh = job_table.claim(HERE)
+    assert table.update(stale, done=99) is table.Standing.LOST
+    fresh = table.claim(HERE)
     assert fresh.attempts == 2
-    assert job_table.finish(stale, jobs.DONE) is job_table.Standing.LOST
+    assert table.finish(stale, jobs.DONE) is table.Standing.LOST
     assert jobs.get(stale.id).state == "running"
     assert jobs.get(stale.id).done == 0
-    assert job_table.finish(fresh, jobs.DONE) is job_table.Standing.GO_ON
+    assert table.finish(fresh, jobs.DONE) is table.Standing.GO_ON
 
 
 def test_the_estimate_follows_the_pace_of_the_present_phase():
@@ -283,13 +285,13 @@ def test_a_reader_is_not_held_up_by_a_writer(cache):
 
 def test_a_failed_transaction_leaves_nothing():
     def half_done() -> None:
-        with job_table.transaction(write=True) as db:
-            job_table.insert(db, id="0" * 10, kind="heal", spec="{}", fingerprint="f", label="x", created_at=1.0)
+        with table.transaction(write=True) as db:
+            table.insert(db, id="0" * 10, kind="heal", spec="{}", fingerprint="f", label="x", created_at=1.0)
             raise KeyError("half-way")
 
     with pytest.raises(KeyError):
         half_done()
-    with job_table.transaction() as db:
+    with table.transaction() as db:
         assert db.execute("SELECT count(*) FROM jobs").fetchone()[0] == 0
 
 
@@ -312,27 +314,27 @@ def test_a_job_of_another_version_disturbs_no_other():
     assert jobs.list_jobs() == [good]
     with pytest.raises(JobError, match="another version"):
         jobs.get(strange.id)
-    assert job_table.claim(HERE) is None
-    assert job_table.claim(HERE).id == good.id
+    assert table.claim(HERE) is None
+    assert table.claim(HERE).id == good.id
     jobs.delete(strange.id)
 
 
 def test_the_worker_record_names_a_live_process_only(cache):
     assert not jobs.worker_alive()
-    processes.announce(HERE)
+    local.announce(HERE)
     assert jobs.worker_alive()
     other = replace(HERE, started_at=1.0)
-    processes.withdraw(other)
+    local.withdraw(other)
     assert jobs.worker_alive()
-    processes.announce(other)
+    local.announce(other)
     assert not jobs.worker_alive()
     (cache / "worker.json").write_text("{half")
     assert not jobs.worker_alive()
-    processes.announce(HERE)
-    processes.withdraw(HERE)
+    local.announce(HERE)
+    local.withdraw(HERE)
     assert not (cache / "worker.json").exists()
 
 
 def test_the_queue_needs_neither_torch_nor_streamlit():
-    code = "import sys, analysis.jobs; print([m for m in ('torch', 'transformers', 'streamlit') if m in sys.modules])"
+    code = "import sys, analysis.jobs.queue; print([m for m in ('torch', 'transformers', 'streamlit') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -4,10 +4,13 @@ import pytest
 import torch
 from families import FAMILIES, build
 
-from analysis import architecture, bridge, junction, pruning, scoring
-from analysis.blocks import Block
-from analysis.errors import RecipeError
-from analysis.progress import Cancelled
+from analysis.core.blocks import Block
+from analysis.core.errors import RecipeError
+from analysis.core.progress import Cancelled
+from analysis.experiments.heal import junction
+from analysis.experiments.scoring import likelihood
+from analysis.models import adapter, cut
+from analysis.models import decoder as architecture
 
 N_LAYERS = 6
 FOLDS_NOT = ("gemma2", "gemma3_text", "olmo2", "qwen3_moe")
@@ -51,7 +54,7 @@ def test_a_block_that_is_linear_in_the_features_is_found_exactly(family, monkeyp
     assert found.report.strength == 1.0
     assert found.report.n_tokens == 12 * 40
     torch.testing.assert_close(found.change, change, rtol=1e-2, atol=1e-2)
-    whole = sum(scoring.text_losses(decoder, selection, [None])[0]) / 3
+    whole = sum(likelihood.text_losses(decoder, selection, [None])[0]) / 3
     assert found.report.loss_after == pytest.approx(whole, abs=1e-3)
     assert found.report.loss_before > whole + 1e-2
 
@@ -73,16 +76,16 @@ def test_every_family_is_folded_right_or_refused(family):
     if found.is_bridge:
         with pytest.raises(RecipeError, match="heal by training instead"):
             junction.output_projection(decoder, block)
-        with torch.no_grad(), pruning.without_block(decoder, block):
-            laid = bridge.lay(decoder, bridge.Bridge(block.start, found.change), n_layers=decoder.n_layers)
-            loss = sum(scoring.text_losses(decoder, texts(2, seed=1), [None])[0]) / 2
+        with torch.no_grad(), cut.without_block(decoder, block):
+            laid = adapter.lay_bridge(decoder, adapter.Bridge(block.start, found.change), n_layers=decoder.n_layers)
+            loss = sum(likelihood.text_losses(decoder, texts(2, seed=1), [None])[0]) / 2
             laid.remove()
         assert loss == pytest.approx(found.report.loss_after, abs=1e-4)
         return
     weight = decoder.model.get_submodule(found.report.module).weight
-    with torch.no_grad(), pruning.without_block(decoder, block):
+    with torch.no_grad(), cut.without_block(decoder, block):
         weight += found.change.T if weight.shape != found.change.shape else found.change
-        loss = sum(scoring.text_losses(decoder, texts(2, seed=1), [None])[0]) / 2
+        loss = sum(likelihood.text_losses(decoder, texts(2, seed=1), [None])[0]) / 2
     assert loss == pytest.approx(found.report.loss_after, abs=1e-4)
 
 
@@ -97,16 +100,16 @@ def test_a_block_that_is_linear_in_the_stream_is_bridged_exactly(monkeypatch):
     assert found.is_bridge
     assert found.report.strength == 1.0
     torch.testing.assert_close(found.change, change, rtol=1e-2, atol=1e-2)
-    whole = sum(scoring.text_losses(decoder, selection, [None])[0]) / 3
+    whole = sum(likelihood.text_losses(decoder, selection, [None])[0]) / 3
     assert found.report.loss_after == pytest.approx(whole, abs=1e-3)
 
 
 def test_half_precision_does_not_hide_where_the_change_goes(starter_folder):
     """The real model's stream has entries of hundreds, beside which a small change is lost in the rounding of bfloat16."""
-    from analysis import models
-    from analysis.specs import ModelSpec
+    from analysis.models import load
+    from analysis.models.spec import ModelSpec
 
-    loaded = models.load(ModelSpec(dtype="bfloat16"))
+    loaded = load.load(ModelSpec(dtype="bfloat16"))
     for start in (1, 11, 29):
         name, _ = junction.output_projection(loaded.decoder, Block(start, 1))
         assert name == f"model.layers.{start - 1}.mlp.down_proj"

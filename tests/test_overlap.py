@@ -3,8 +3,8 @@
 import random
 import re
 
-from analysis import overlap
-from analysis.tasks import Question
+from analysis.data.tasks import Question
+from analysis.experiments.heal import packing
 
 
 def question(name: str, text: str, right: str = "yes", context: str = "") -> Question:
@@ -17,23 +17,23 @@ def test_eight_words_in_a_row_give_a_question_away_whatever_case_and_punctuation
         question("fresh", "Which metal is drawn to a bar magnet at room temperature?"),
     ]
     text = "… it is known WHICH gas do green -- plants, take in; from the air. Metal is drawn to a bar."
-    found = overlap.find(asked, ["nothing", text])
+    found = packing.find(asked, ["nothing", text])
     assert (found.n_words, found.n_questions, found.ids) == (8, 2, ["seen"])
 
 
 def test_seven_words_are_not_enough_and_runs_do_not_cross_documents():
     asked = [question("one", "alpha beta gamma delta epsilon zeta eta theta iota kappa")]
-    assert overlap.find(asked, ["beta gamma delta epsilon zeta eta theta"]).ids == []
-    assert overlap.find(asked, ["alpha beta gamma delta", "epsilon zeta eta theta iota"]).ids == []
-    assert overlap.find(asked, ["alpha beta gamma delta epsilon zeta eta theta"]).ids == ["one"]
+    assert packing.find(asked, ["beta gamma delta epsilon zeta eta theta"]).ids == []
+    assert packing.find(asked, ["alpha beta gamma delta", "epsilon zeta eta theta iota"]).ids == []
+    assert packing.find(asked, ["alpha beta gamma delta epsilon zeta eta theta"]).ids == ["one"]
 
 
 def test_worked_examples_do_not_count_and_short_questions_must_stand_there_whole():
     shots = "Question: one two three four five six seven eight nine ten?\nAnswer: yes\n\n"
     asked = [question("own", "what floats on water?", "wood", shots), question("tiny", "ice?", "no")]
-    assert overlap.find(asked, ["one two three four five six seven eight nine ten"]).ids == []
-    assert overlap.find(asked, ["question what floats on water answer wood"]).ids == ["own"]
-    assert overlap.find(asked, ["what floats on water answer stone", "question ice answer no"]).ids == []
+    assert packing.find(asked, ["one two three four five six seven eight nine ten"]).ids == []
+    assert packing.find(asked, ["question what floats on water answer wood"]).ids == ["own"]
+    assert packing.find(asked, ["what floats on water answer stone", "question ice answer no"]).ids == []
 
 
 def test_like_a_slow_reference_on_random_words():
@@ -48,5 +48,5 @@ def test_like_a_slow_reference_on_random_words():
         return any(f" {run} " in f" {text} " for run in runs)
 
     expected = [one.id for one in asked if seen(one)]
-    assert overlap.find(asked, [text]).ids == expected
+    assert packing.find(asked, [text]).ids == expected
     assert 0 < len(expected) < 60

@@ -5,18 +5,19 @@ import torch
 from families import FAMILIES, build
 from test_scoring import CUTS, flat, questions
 
-from analysis import architecture, packed_attention, scoring
+from analysis.experiments.scoring import attention, likelihood
+from analysis.models import decoder as architecture
 
 
 def attended(monkeypatch):
     """Counts pairs of tokens that the fused attention is given."""
-    pairs, fused = [], packed_attention.sdpa_attention_forward
+    pairs, fused = [], attention.sdpa_attention_forward
 
     def count(module, query, key, value, mask, **options):
         pairs.append(query.shape[2] * key.shape[2])
         return fused(module, query, key, value, mask, **options)
 
-    monkeypatch.setattr(packed_attention, "sdpa_attention_forward", count)
+    monkeypatch.setattr(attention, "sdpa_attention_forward", count)
     return pairs
 
 
@@ -26,9 +27,9 @@ def test_runs_give_what_the_dense_mask_gives_from_fewer_pairs(family, monkeypatc
     pairs = attended(monkeypatch)
     found, sums = [], []
     for length in (10_000, 16):
-        monkeypatch.setattr(packed_attention, "RUN_TOKENS", length)
+        monkeypatch.setattr(attention, "RUN_TOKENS", length)
         pairs.clear()
-        found.append(flat(scoring.option_loglikelihoods(decoder, questions(), CUTS, packed=True)))
+        found.append(flat(likelihood.option_loglikelihoods(decoder, questions(), CUTS, packed=True)))
         sums.append(sum(pairs))
     torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=1e-5)
     assert 0 < sums[1] < 0.75 * sums[0]
@@ -37,15 +38,15 @@ def test_runs_give_what_the_dense_mask_gives_from_fewer_pairs(family, monkeypatc
 def test_a_family_without_fused_attention_runs_the_whole_mask(monkeypatch):
     decoder = architecture.find_decoder(build("gemma2"))
     pairs = attended(monkeypatch)
-    scoring.option_loglikelihoods(decoder, questions(), CUTS, packed=True)
+    likelihood.option_loglikelihoods(decoder, questions(), CUTS, packed=True)
     assert not pairs
 
 
 def test_a_run_sees_only_the_columns_that_one_of_its_tokens_sees(monkeypatch):
-    monkeypatch.setattr(packed_attention, "RUN_TOKENS", 2)
+    monkeypatch.setattr(attention, "RUN_TOKENS", 2)
     seen = torch.tensor([[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1]], dtype=torch.bool)[None]
     mask = torch.zeros(1, 1, 4, 4).masked_fill_(~seen[:, None], -1.0)
-    first, second = packed_attention.with_runs(mask, seen).layerscope_runs
+    first, second = attention.with_runs(mask, seen).layerscope_runs
     assert first.columns == slice(0, 2)
     assert second.columns.tolist() == [0, 2, 3]
     assert second.mask.tolist() == [[[[0.0, 0.0, -1.0], [0.0, -1.0, 0.0]]]]
@@ -59,5 +60,5 @@ def test_the_configuration_is_as_it_was_even_after_an_exception():
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        scoring.option_loglikelihoods(decoder, questions(), CUTS, fail, packed=True)
+        likelihood.option_loglikelihoods(decoder, questions(), CUTS, fail, packed=True)
     assert decoder.config._attn_implementation == "sdpa"

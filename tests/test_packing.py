@@ -6,9 +6,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from analysis import corpora, packing
-from analysis.errors import RecipeError
-from analysis.specs import CorpusSpec
+from analysis.core.errors import RecipeError
+from analysis.data import corpora
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.heal import packing
 
 EOS = 9
 

@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from analysis.prefix_trees import (
+from analysis.data.tasks import Question
+from analysis.experiments.scoring.trees import (
     ROW_TOKENS,
     SHARED_ROW_TOKENS,
     EncodedQuestion,
@@ -14,7 +15,6 @@ from analysis.prefix_trees import (
     one_row_each,
     pack,
 )
-from analysis.tasks import Question
 
 
 def question(*sequences, n_scored=1):

@@ -6,12 +6,14 @@ import pytest
 import torch
 from families import build
 
-from analysis import architecture, prompt_figures, prompts, pruning, writing
-from analysis.blocks import Block, LayerSet
-from analysis.errors import SpecError, UnsupportedModelError
-from analysis.prompt_results import CompareResult, Writing, first_difference
-from analysis.prompt_specs import CompareSpec, MicroscopeSpec, Variant
-from analysis.specs import SPECS, ModelSpec
+from analysis.charts import prompts
+from analysis.core.blocks import Block, LayerSet
+from analysis.core.errors import SpecError, UnsupportedModelError
+from analysis.core.registry import SPECS
+from analysis.experiments.prompt.spec import CompareResult, CompareSpec, MicroscopeSpec, Variant, Writing, first_difference
+from analysis.models import cut, writing
+from analysis.models import decoder as architecture
+from analysis.models.spec import ModelSpec
 
 VARIANTS = (Variant(), Variant("pruned", LayerSet((1, 3))), Variant("healed", Block(1, 2), "adapters/a"))
 FULL = CompareSpec(ModelSpec("some/model"), "Once", VARIANTS, 7, 0.5, 3)
@@ -83,11 +85,11 @@ def test_a_text_that_is_only_behind_has_not_parted_yet():
 )
 def test_pieces_joined_are_the_text(tokenizer, text):
     ids = tokenizer(text).input_ids
-    pieces = prompts.split(tokenizer, ids)
+    pieces = writing.split(tokenizer, ids)
     assert len(pieces) == len(ids)
     assert "".join(pieces) == text
     assert "\ufffd" not in "".join(pieces)
-    grown, before = prompts.Pieces(tokenizer, tokenizer("Before").input_ids), []
+    grown, before = writing.Pieces(tokenizer, tokenizer("Before").input_ids), []
     for token in ids:
         before.append(grown.add(token))
     assert "".join(before) + grown.rest() == text
@@ -96,9 +98,9 @@ def test_pieces_joined_are_the_text(tokenizer, text):
 @pytest.mark.starter
 def test_a_single_token_keeps_its_space(tokenizer):
     (paris,) = tokenizer(" Paris").input_ids
-    assert prompts.alone(tokenizer, paris) == " Paris"
+    assert writing.alone(tokenizer, paris) == " Paris"
     part_of_a_letter = tokenizer("🙂").input_ids[0]
-    assert prompts.alone(tokenizer, part_of_a_letter) == "\ufffd"
+    assert writing.alone(tokenizer, part_of_a_letter) == "\ufffd"
 
 
 def test_draws_follow_the_models_probabilities_at_every_temperature():
@@ -128,7 +130,7 @@ def tokens(n: int, seed: int) -> list[int]:
 def test_written_tokens_and_their_surprise_are_those_of_whole_passes_without_a_cache(family, block):
     decoder = architecture.find_decoder(build(family))
     prompt = tokens(6, 0)
-    with pruning.without_block(decoder, block):
+    with cut.without_block(decoder, block):
         steps = list(writing.write(decoder, prompt, 10, writing.Chooser(0.0, 0)))
         ids = list(prompt)
         for step in steps:
@@ -168,16 +170,16 @@ def test_output_that_is_no_number_is_one_sentence():
     ],
 )  # fmt: skip
 def test_labels_of_tokens_are_one_line_without_markup(piece, shown):
-    assert prompt_figures.visible(piece, 9 if piece.startswith(" i") else None) == shown
+    assert prompts.visible(piece, 9 if piece.startswith(" i") else None) == shown
 
 
 def test_variants_of_one_kind_are_numbered():
     healed = Variant("healed", Block(1, 2), "a")
-    assert prompt_figures.names([Variant(), healed, healed, Variant("instant")]) == [
+    assert prompts.names([Variant(), healed, healed, Variant("instant")]) == [
         "unpruned", "healed 1", "healed 2", "instant heal"
     ]  # fmt: skip
 
 
 def test_a_scattered_cut_is_framed_run_by_run():
-    assert prompt_figures._runs(range(6), LayerSet((1, 2, 4))) == [(1, 2), (4, 4)]
-    assert prompt_figures._runs([0, 3, 4], Block(1, 2)) == prompt_figures._runs(range(6), None) == []
+    assert prompts._runs(range(6), LayerSet((1, 2, 4))) == [(1, 2), (4, 4)]
+    assert prompts._runs([0, 3, 4], Block(1, 2)) == prompts._runs(range(6), None) == []

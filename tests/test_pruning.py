@@ -7,10 +7,10 @@ import torch
 import transformers
 from families import FAMILIES, N_LAYERS, PER_LAYER_LISTS, build
 
-from analysis import architecture
-from analysis.blocks import Block
-from analysis.errors import BlockRangeError
-from analysis.pruning import cut, without_block
+from analysis.core.blocks import Block
+from analysis.core.errors import BlockRangeError
+from analysis.models import decoder as architecture
+from analysis.models.cut import cut, without_block
 
 PROMPT = torch.tensor([[5, 9, 33, 7, 8]])
 

@@ -5,9 +5,10 @@ import json
 import pandas
 import pytest
 
-from analysis import benchmarks, question_files, question_rows
-from analysis.errors import BenchmarkError
-from analysis.specs import BenchmarkSpec
+from analysis.core.errors import BenchmarkError
+from analysis.data import files
+from analysis.data import questions as benchmarks
+from analysis.data.spec import BenchmarkSpec
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def golds(file):
 
 
 def test_json_lines_with_index_letter_and_text_in_one_file(write):
-    file = question_files.read(write("q.jsonl", lines(row(2), row("B"), row("blue"), row(" d "), row("0"))))
+    file = files.read(write("q.jsonl", lines(row(2), row("B"), row("blue"), row(" d "), row("0"))))
     assert golds(file) == [2, 1, 2, 3, 0]
     assert not file.errors
     assert file.questions[0].context == "Question: Which?\nAnswer:"
@@ -44,7 +45,7 @@ def test_every_bad_row_is_named_with_its_line_and_reason(write):
     rows = [row("A"), "{broken", "", row("A", choices=["one"]), row(None), row("maroon"), row(4), row("A", question=" ")]
     rows += ["[1, 2]", row("A", choices=["x", ""]), {"question": "Q", "answer": "A"}, row("D")]
     content = lines(*rows)
-    file = question_files.read(write("q.jsonl", content))
+    file = files.read(write("q.jsonl", content))
     assert golds(file) == [0, 3]
     assert file.n_rows == 11
     reasons = {error.row: error.reason for error in file.errors}
@@ -63,9 +64,9 @@ def test_arc_rows_with_digit_labels_and_other_numbers_of_options(write):
             "answerKey": answer,
         }
 
-    file = question_files.read(write("q.jsonl", lines(arc("ABCD", "B"), arc("1234", "1"), arc("1234", 4), arc("ABC", "C"))))
+    file = files.read(write("q.jsonl", lines(arc("ABCD", "B"), arc("1234", "1"), arc("1234", 4), arc("ABC", "C"))))
     assert golds(file) == [1, 0, 3, 2]
-    assert question_files.preview(write("p.jsonl", lines(arc("ABCD", "B"), arc("ABC", "C")))).n_options == {3: 1, 4: 1}
+    assert files.preview(write("p.jsonl", lines(arc("ABCD", "B"), arc("ABC", "C")))).n_options == {3: 1, 4: 1}
 
 
 @pytest.mark.parametrize(
@@ -78,13 +79,13 @@ def test_arc_rows_with_digit_labels_and_other_numbers_of_options(write):
     ],
 )
 def test_the_whole_column_says_how_answers_are_meant(write, choices, answers, expected):
-    file = question_files.read(write("q.jsonl", lines(*(row(answer, choices) for answer in answers))))
+    file = files.read(write("q.jsonl", lines(*(row(answer, choices) for answer in answers))))
     assert golds(file) == expected
 
 
 def test_answers_that_count_from_one_are_seen(write):
     answers = [1, 4, 2, 3, 4, 1, 2, 2, 3, 4, 1, 4]
-    file = question_files.read(write("q.jsonl", lines(*map(row, answers))))
+    file = files.read(write("q.jsonl", lines(*map(row, answers))))
     assert golds(file) == [answer - 1 for answer in answers]
     assert file.answers_as == "numbers from 1"
 
@@ -95,7 +96,7 @@ HENDRYCKS = (
 
 
 def test_hendrycks_csv_has_no_header_and_letters(write):
-    file = question_files.read(write("q.csv", HENDRYCKS.replace("2, and", "2 and")))
+    file = files.read(write("q.csv", HENDRYCKS.replace("2, and", "2 and")))
     assert golds(file) == [3, 0, 1]
     assert file.questions[0].context == "What is 2 and 2?\nA. 1\nB. 2\nC. 3\nD. 4\nAnswer:"
     assert file.questions[0].options == [" A", " B", " C", " D"]
@@ -115,33 +116,33 @@ def test_hendrycks_csv_has_no_header_and_letters(write):
     ids=["letters", "numbers", "row numbers", "no header, numbers", "hub", "hub, numpy"],
 )
 def test_csv_with_or_without_header_with_letters_or_numbers(write, content):
-    file = question_files.read(write("q.csv", content))
+    file = files.read(write("q.csv", content))
     assert golds(file) == [2, 0]
     assert not file.errors
     assert file.questions[0].context == "Q1\nA. a\nB. b\nC. c\nD. d\nAnswer:"
 
 
 def test_a_byte_that_is_no_utf8_costs_its_own_row_only(write):
-    file = question_files.read(write("q.csv", "Q1,a,b,c,d,A\nQ2,caf\xe9,b,c,d,B\nQ3,a,b,c,d,C\n".encode("latin-1")))
+    file = files.read(write("q.csv", "Q1,a,b,c,d,A\nQ2,caf\xe9,b,c,d,B\nQ3,a,b,c,d,C\n".encode("latin-1")))
     assert golds(file) == [0, 2]
     assert [error.describe() for error in file.errors] == ["row 2: not UTF-8 text (byte 0xe9)"]
 
 
 def test_utf16_is_refused_in_a_sentence_and_a_byte_order_mark_is_not(write):
     with pytest.raises(BenchmarkError, match="save it as UTF-8"):
-        question_files.read(write("q.csv", "Q1,a,b,c,d,A\n".encode("utf-16")))
-    assert golds(question_files.read(write("r.csv", "question,A,B,answer\nQ,a,b,B\n".encode("utf-8-sig")))) == [1]
+        files.read(write("q.csv", "Q1,a,b,c,d,A\n".encode("utf-16")))
+    assert golds(files.read(write("r.csv", "question,A,B,answer\nQ,a,b,B\n".encode("utf-8-sig")))) == [1]
 
 
 def test_a_quote_that_is_never_closed_swallows_nothing_silently(write):
-    file = question_files.read(write("q.csv", 'Q1,a,b,c,d,A\n"Q2,a,b,c,d,A\nQ3,a,b,c,d,A\n'))
+    file = files.read(write("q.csv", 'Q1,a,b,c,d,A\n"Q2,a,b,c,d,A\nQ3,a,b,c,d,A\n'))
     assert golds(file) == [0]
     assert "lines 2 to 3" in file.errors[0].reason
 
 
 def test_right_answers_listed_first_give_no_majority_line(write):
     rows = [row(0, [f"right {index}", f"wrong {index}", f"bad {index}"]) for index in range(5)]
-    questions = question_files.read(write("q.jsonl", lines(*rows))).questions
+    questions = files.read(write("q.jsonl", lines(*rows))).questions
     assert benchmarks.majority(questions) == pytest.approx(1 / 3)
 
 
@@ -150,7 +151,7 @@ def test_parquet_of_the_hub_with_a_gap(tmp_path):
         {"question": ["Q1", "Q2", "Q3"], "subject": "virology", "choices": [["a", "b", "c", "d"]] * 3, "answer": [3, None, 0]}
     )
     frame.to_parquet(tmp_path / "q.parquet")
-    file = question_files.read(tmp_path / "q.parquet")
+    file = files.read(tmp_path / "q.parquet")
     assert golds(file) == [3, 0]
     assert [error.describe() for error in file.errors] == ["row 2: no answer"]
     assert file.questions[0].group == "virology"
@@ -159,11 +160,11 @@ def test_parquet_of_the_hub_with_a_gap(tmp_path):
 def test_files_that_are_not_what_their_name_says(write, tmp_path):
     for path in (write("q.parquet", "no parquet"), write("q.json", "[{"), tmp_path / "missing.csv"):
         with pytest.raises(BenchmarkError):
-            question_files.read(path)
+            files.read(path)
 
 
 def test_preview_counts_everything_and_shows_the_first(write):
-    shown = question_files.preview(write("q.jsonl", lines(*[row("A")] * 7, *["{"] * 6)), k=3)
+    shown = files.preview(write("q.jsonl", lines(*[row("A")] * 7, *["{"] * 6)), k=3)
     assert (len(shown.questions), len(shown.errors), shown.n_questions, shown.n_errors) == (3, 3, 7, 6)
     assert shown.n_options == {4: 7}
     assert shown.answers_as == "letters"
@@ -177,7 +178,7 @@ def test_a_file_is_a_task_and_its_content_is_its_identity(write):
     assert benchmarks.skipped_rows(spec)[0].startswith("row 10: not valid JSON")
     assert benchmarks.title(spec) == "q.jsonl"
     before = benchmarks.resolve(spec)
-    assert before.identity == question_rows.identity(path)
+    assert before.identity == files.identity(path)
     path.write_text(lines(row("B")))
     assert benchmarks.resolve(spec).fingerprint() != before.fingerprint()
     path.write_text("{\n")

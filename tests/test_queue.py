@@ -12,12 +12,17 @@ from pathlib import Path
 import pytest
 from job_helpers import request
 
-from analysis import interruption, job_space, job_table, jobs, processes, settings, storage
-from analysis.blocks import Block
-from analysis.errors import JobError, StorageError
-from analysis.processes import Process
-from analysis.prompt_specs import CompareSpec, Variant
-from analysis.specs import DistanceSpec, EvaluateSpec, HealSpec, SweepSpec
+from analysis import jobs
+from analysis.core import settings, store
+from analysis.core.blocks import Block
+from analysis.core.errors import JobError, StorageError
+from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
+from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.maps.spec import DistanceSpec
+from analysis.experiments.prompt.spec import CompareSpec, Variant
+from analysis.jobs import attempt as interruption
+from analysis.jobs import local, space, table
+from analysis.jobs.local import Process
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -43,7 +48,7 @@ def waiting() -> list[str]:
 
 
 def claim(process: Process = HERE) -> jobs.Job:
-    found = job_table.claim(process)
+    found = table.claim(process)
     assert found is not None
     return found
 
@@ -62,7 +67,7 @@ def test_a_queued_job_is_paused_at_once_and_resumed_at_the_end():
     assert jobs.pause(first).state == "paused"
     assert [job.id for job in jobs.list_jobs()] == [second, first]
     assert claim().id == second
-    assert job_table.claim(HERE) is None
+    assert table.claim(HERE) is None
     assert jobs.resume(first).state == "queued"
 
 
@@ -75,8 +80,8 @@ def test_a_running_job_ends_as_it_was_asked_last(wishes, ends):
     job = claim()
     for wish in wishes:
         getattr(jobs, wish)(job.id)
-    assert job_table.update(job) is job_table.Standing.STOP
-    job_table.finish_stopped(job, "It was {state}; what was finished is kept.")
+    assert table.update(job) is table.Standing.STOP
+    table.finish_stopped(job, "It was {state}; what was finished is kept.")
     now = jobs.get(job.id)
     assert (now.state, now.error) == (ends, f"It was {ends}; what was finished is kept.")
     assert jobs.resume(job.id).stop_as is None
@@ -147,7 +152,7 @@ def test_two_servers_that_move_at_once_lose_no_job():
     servers = [subprocess.Popen([sys.executable, "-c", code, str(seed), *order]) for seed in range(2)]
     assert [server.wait(40) for server in servers] == [0, 0]
     assert sorted(waiting()) == sorted(order)
-    with job_table.transaction() as db:
+    with table.transaction() as db:
         assert len(set(db.execute("SELECT position FROM jobs").fetchall())) == 12
 
 
@@ -231,7 +236,7 @@ def test_a_crash_loop_ends_and_says_so():
 
 def test_memory_is_named_only_where_the_kernel_ended_a_process_meanwhile(monkeypatch):
     counts = iter([3, 3, 3, 4, None, None])
-    monkeypatch.setattr(processes, "oom_kills", lambda: next(counts))
+    monkeypatch.setattr(local, "oom_kills", lambda: next(counts))
     queue(3)
     said = []
     for _ in range(3):
@@ -256,7 +261,7 @@ def test_settings_survive_damage_and_strangers(cache):
 
 def saved(cache: Path, kind: str = "heal", key: str = KEY) -> list[Path]:
     """What a job has saved, 100 bytes each."""
-    folders = [cache / "checkpoints" / key / "step-1", cache / "adapters" / key, storage.result_dir(kind, key)]
+    folders = [cache / "checkpoints" / key / "step-1", cache / "adapters" / key, store.result_dir(kind, key)]
     for folder in folders:
         folder.mkdir(parents=True)
         (folder / "file.bin").write_bytes(b"x" * 100)
@@ -265,7 +270,7 @@ def saved(cache: Path, kind: str = "heal", key: str = KEY) -> list[Path]:
 
 def ended(spec=None, state: str = "failed", key: str | None = KEY) -> jobs.Job:
     jobs.submit(spec or HealSpec(block=BLOCK))
-    job_table.finish(job := claim(), state, result_key=key)
+    table.finish(job := claim(), state, result_key=key)
     return jobs.get(job.id)
 
 
@@ -312,17 +317,17 @@ def test_a_map_stays_as_long_as_a_curve_was_made_from_it(cache):
     saved(cache, "distances", key)
     job = ended(spec, "done", key)
     curve = SweepSpec(distances=spec)
-    storage.save_result("sweep", curve.fingerprint(), {"spec": curve.to_json()})
+    store.save_result("sweep", curve.fingerprint(), {"spec": curve.to_json()})
     assert jobs.space(job.id).needed_by == f"the stored sweep result {curve.fingerprint()} was made from it"
     jobs.delete(job.id, saved=True)
-    assert storage.result_dir("distances", key).exists()
+    assert store.result_dir("distances", key).exists()
 
 
 def test_a_running_job_is_never_removed(cache):
     folders = saved(cache)
     jobs.submit(HealSpec(block=BLOCK))
     job = claim()
-    job_table.update(job, result_key=KEY)
+    table.update(job, result_key=KEY)
     with pytest.raises(JobError, match="cancel it first"):
         jobs.delete(job.id, saved=True)
     assert jobs.clear(saved=True) == 0
@@ -334,7 +339,7 @@ def test_a_key_that_is_not_ours_leads_nowhere(cache, key, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside")
     (outside / "kept").write_text("kept")
     job = ended(key=key)
-    assert job_space.saved_folders(job.kind, key) == []
+    assert space.saved_folders(job.kind, key) == []
     jobs.delete(job.id, saved=True)
     assert (outside / "kept").exists()
     assert cache.exists()
@@ -376,7 +381,7 @@ def test_a_writer_that_holds_the_list_for_long_is_one_sentence_and_pages_still_r
     holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout.readline() == "held\n"
-        monkeypatch.setattr(job_table, "_BUSY_S", 0.1)
+        monkeypatch.setattr(table, "_BUSY_S", 0.1)
         assert [job.id for job in jobs.list_jobs()] == [job_id]
         assert jobs.reap() == []
         for action in (jobs.cancel, jobs.pause, jobs.delete):
@@ -391,7 +396,7 @@ def test_a_full_disk_is_named_where_the_list_cannot_grow():
     queue(1)
 
     def fill() -> None:
-        with job_table.transaction(write=True) as db:
+        with table.transaction(write=True) as db:
             db.execute("PRAGMA max_page_count = 1")
             db.execute("CREATE TABLE filler AS SELECT hex(randomblob(100000)) AS x")
 

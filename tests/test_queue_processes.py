@@ -17,8 +17,10 @@ from job_helpers import COMMAND, end_worker, request, wait_for, wait_state
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-from analysis import jobs, processes, settings
-from analysis.errors import JobError
+from analysis import jobs
+from analysis.core import settings
+from analysis.core.errors import JobError
+from analysis.jobs import local
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -37,7 +39,7 @@ def order(cache) -> list[int]:
 
 
 def kill_worker() -> None:
-    worker = processes.worker()
+    worker = local.worker()
     assert worker is not None
     os.kill(worker.pid, signal.SIGKILL)
 
@@ -151,7 +153,7 @@ def test_sigterm_lets_the_job_go_on_too():
     job = jobs.submit(request("stuck"))
     jobs.ensure_worker(COMMAND)
     wait_for(lambda: jobs.get(job.id).message == "going to sleep")
-    os.kill(processes.worker().pid, signal.SIGTERM)
+    os.kill(local.worker().pid, signal.SIGTERM)
     wait_for(lambda: not jobs.worker_alive(), 5)
     assert jobs.get(job.id).state == "queued"
 
@@ -197,14 +199,14 @@ def test_a_job_outlives_the_server_that_was_killed_and_the_next_one_shows_it(cac
     with server(cache) as (process, port):
         visit(port, lambda text: "The job that stays" in text)
         wait_for(lambda: jobs.get(job.id).done >= 3)
-        worker = processes.worker().pid
+        worker = local.worker().pid
         os.kill(process.pid, signal.SIGKILL)
         process.wait(10)
     reached = jobs.get(job.id).done
     wait_for(lambda: jobs.get(job.id).done > reached + 3)
-    assert processes.worker().pid == worker
+    assert local.worker().pid == worker
     with server(cache) as (_, port):
         shown = visit(port, lambda text: "stepping" in text)
     assert "The job that stays" in shown
     assert (jobs.get(job.id).state, jobs.get(job.id).attempts) == ("running", 1)
-    assert processes.worker().pid == worker
+    assert local.worker().pid == worker

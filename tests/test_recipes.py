@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from analysis import recipes
-from analysis.blocks import Block
-from analysis.errors import RecipeError, SpecError
-from analysis.specs import HealSpec, ModelSpec
+from analysis.core.blocks import Block
+from analysis.core.errors import RecipeError, SpecError
+from analysis.experiments.heal import recipes
+from analysis.experiments.heal.spec import HealSpec
+from analysis.models.spec import ModelSpec
 
 BLOCK = Block(11, 5)
 PAPER = {

@@ -14,12 +14,17 @@ sys.path.insert(0, str(Path(__file__).parent / "pages"))
 import browser
 import fakes
 
-from analysis import cli, model_card, one_page, report, storage
-from analysis.blocks import Block
-from analysis.document import Document, Section, Table, code, fenced, text
-from analysis.errors import BlockRangeError, SpecError
-from analysis.results import ReloadCheck
-from analysis.specs import BenchmarkSpec, ModelSpec
+from analysis.cli import main
+from analysis.core import store
+from analysis.core.blocks import Block
+from analysis.core.errors import BlockRangeError, SpecError
+from analysis.data.spec import BenchmarkSpec
+from analysis.exports import card as model_card
+from analysis.exports import page as one_page
+from analysis.exports import report
+from analysis.exports.document import Document, Section, Table, code, fenced, text
+from analysis.exports.spec import ReloadCheck
+from analysis.models.spec import ModelSpec
 
 EVIL = '<img src=x onerror="window.hit=1">](http://evil.example)|`</script><script>window.hit=1</script>'
 CUT = Block(11, 5)
@@ -29,7 +34,7 @@ CUT = Block(11, 5)
 def stored(tmp_path, monkeypatch):
     """A cache with a map, curves, a damage map and a heal, and no precomputed results."""
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(storage, "precomputed_dir", lambda: tmp_path / "precomputed")
+    monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "precomputed")
     results = [fakes.rich_distances(), fakes.sweep(writes=True, answers=True), fakes.sweep(strategy="deepest")]
     results += [fakes.damage(), fakes.heal(), fakes.speed()]
     for result in results:
@@ -38,7 +43,7 @@ def stored(tmp_path, monkeypatch):
 
 
 def make(cut=CUT):
-    return report.of(fakes.MODEL, cut, cli.command_line)
+    return report.of(fakes.MODEL, cut, main.command_line)
 
 
 def table(document: Document, section: str, number: int = 0) -> list[dict[str, str]]:
@@ -107,8 +112,8 @@ def test_both_files_hold_the_same_numbers_and_every_request(stored):
     for result in stored:
         assert result.spec.fingerprint() in page
         assert result.spec.fingerprint() in summary
-        assert html.escape(cli.command_line(result.spec)) in page
-        assert cli.command_line(result.spec) in summary
+        assert html.escape(main.command_line(result.spec)) in page
+        assert main.command_line(result.spec) in summary
     assert '"layerscope": "0"' in html.unescape(page), "versions"
     assert "seed 0" in page
 
@@ -134,7 +139,7 @@ def test_in_chromium_without_a_network_the_charts_are_there_and_nothing_harmful_
     maps.save()
     replace(sweep, spec=replace(sweep.spec, model=named, benchmark=asked), model=facts).save()
     file = tmp_path / "report.html"
-    document = report.of(named, CUT, cli.command_line)
+    document = report.of(named, CUT, main.command_line)
     file.write_text(one_page.html(document), encoding="utf-8")
     seen, wrong = [], []
     with browser.chromium() as chromium:
@@ -181,7 +186,7 @@ def test_text_code_and_fences_hold_anything():
 
 def test_what_cannot_be_reported_is_one_sentence(stored):
     with pytest.raises(SpecError, match="Nothing is stored of other/model"):
-        report.of(ModelSpec("other/model"), None, cli.command_line)
+        report.of(ModelSpec("other/model"), None, main.command_line)
     with pytest.raises(BlockRangeError, match="30 layers"):
         make(Block(28, 5))
 
@@ -192,16 +197,16 @@ def test_without_a_cut_there_is_no_section_on_one(stored):
 
 def test_the_chosen_result_comes_first(stored):
     deepest = stored[2]
-    document = report.of(fakes.MODEL, None, cli.command_line, {"sweep": deepest.spec.fingerprint()})
+    document = report.of(fakes.MODEL, None, main.command_line, {"sweep": deepest.spec.fingerprint()})
     assert table(document, "Accuracy and loss")[0]["strategy"] == "deepest"
     assert table(make(), "Accuracy and loss")[0]["strategy"] == "similarity"
 
 
 def test_the_command_line_writes_both(stored, tmp_path, capsys):
     for name in ("r.html", "r.md"):
-        assert cli.main(["report", "starter", "--block", "11:5", "--out", str(tmp_path / name)]) == 0
+        assert main.main(["report", "starter", "--block", "11:5", "--out", str(tmp_path / name)]) == 0
         assert "SmolLM2-135M-Instruct" in (tmp_path / name).read_text()
-    assert cli.main(["report", "starter", "--out", str(tmp_path / "r.pdf")]) == 2
+    assert main.main(["report", "starter", "--out", str(tmp_path / "r.pdf")]) == 2
     assert "written as .html or .md" in capsys.readouterr().err
 
 

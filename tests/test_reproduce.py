@@ -6,28 +6,21 @@ from typing import ClassVar
 
 import pytest
 
-from analysis import cli, field_settings, recipes, reproduce, storage
-from analysis.blocks import Block, LayerSet, parse_removal, written
-from analysis.errors import SpecError
-from analysis.export_specs import ExportSpec
-from analysis.prompt_specs import CompareSpec, MicroscopeSpec, Variant
-from analysis.results import RESULTS
-from analysis.spec import Spec
-from analysis.specs import (
-    SPECS,
-    BenchmarkSpec,
-    CorpusSpec,
-    DamageSpec,
-    DistanceSpec,
-    EvaluateSpec,
-    GenerationSpec,
-    HealSpec,
-    InspectSpec,
-    ModelSpec,
-    SpeedSpec,
-    SweepSpec,
-    default_loss_corpus,
-)
+from analysis.cli import field_settings, main, reproduce
+from analysis.core import store
+from analysis.core.blocks import Block, LayerSet, parse_removal, written
+from analysis.core.errors import SpecError
+from analysis.core.record import Spec
+from analysis.core.registry import RESULTS, SPECS
+from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
+from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
+from analysis.experiments.heal import recipes
+from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
+from analysis.experiments.prompt.spec import CompareSpec, MicroscopeSpec, Variant
+from analysis.experiments.speed.spec import SpeedSpec
+from analysis.exports.spec import ExportSpec
+from analysis.models.spec import InspectSpec, ModelSpec
 
 MINE = ModelSpec("/models/my model's $HOME", "main", "bfloat16", "cpu", identity="files:abc")
 OTHER_TEXT = CorpusSpec("my texts; rm -rf.txt", 7, 99, "train", 3, identity="sha256:1")
@@ -79,36 +72,36 @@ REQUESTS = {
 
 @pytest.mark.parametrize("spec", REQUESTS.values(), ids=REQUESTS)
 def test_the_line_asks_for_the_same_again(spec):
-    line = cli.command_line(spec)
+    line = main.command_line(spec)
     program, words = shlex.split(line)[:3], shlex.split(line)[3:]
     assert program == ["python", "-m", "analysis"]
     assert "\n" not in line
-    assert cli.request(words).fingerprint() == reproduce.asked(spec).fingerprint()
+    assert main.request(words).fingerprint() == reproduce.asked(spec).fingerprint()
 
 
 def test_only_what_differs_is_said():
-    assert cli.command_line(DistanceSpec()) == "python -m analysis distances starter"
-    assert cli.command_line(SweepSpec(max_n=7)) == "python -m analysis sweep starter --max-n 7"
-    assert cli.command_line(SweepSpec(benchmark=BenchmarkSpec("boolq", shots=0, identity="x"))).endswith("--task boolq")
-    line = cli.command_line(REQUESTS["sweep as the form makes it"])
+    assert main.command_line(DistanceSpec()) == "python -m analysis distances starter"
+    assert main.command_line(SweepSpec(max_n=7)) == "python -m analysis sweep starter --max-n 7"
+    assert main.command_line(SweepSpec(benchmark=BenchmarkSpec("boolq", shots=0, identity="x"))).endswith("--task boolq")
+    line = main.command_line(REQUESTS["sweep as the form makes it"])
     assert line.endswith("--max-n 15 --set benchmark.seed=9 --set distances.corpus.source=wiki")
-    assert cli.command_line(REQUESTS["map"]).startswith("python -m analysis distances '/models/my model'\"'\"'s $HOME'")
+    assert main.command_line(REQUESTS["map"]).startswith("python -m analysis distances '/models/my model'\"'\"'s $HOME'")
 
 
 def test_a_comparison_of_the_usual_variants_is_said_by_name():
     variants = (Variant(), Variant("pruned", Block(11, 5)), Variant("healed", Block(11, 5), "adapters/a", "x"))
-    line = cli.command_line(CompareSpec(prompt="The capital", variants=variants, max_new_tokens=48))
+    line = main.command_line(CompareSpec(prompt="The capital", variants=variants, max_new_tokens=48))
     assert line == "python -m analysis compare starter --prompt 'The capital' --block 11:5 --adapter adapters/a"
-    looked = cli.command_line(MicroscopeSpec(prompt="The capital", block=Block(11, 5)))
+    looked = main.command_line(MicroscopeSpec(prompt="The capital", block=Block(11, 5)))
     assert looked == "python -m analysis microscope starter --prompt 'The capital' --block 11:5"
 
 
 def test_a_heal_says_the_numbers_that_its_recipe_does_not():
-    assert cli.command_line(HEAL).split()[3:] == [
+    assert main.command_line(HEAL).split()[3:] == [
         "heal", "starter", "--dtype", "float32", "--device", "cpu", "--quantization", "none", "--block", "11:5",
         "--recipe", "quick",
     ]  # fmt: skip
-    line = cli.command_line(REQUESTS["changed heal"])
+    line = main.command_line(REQUESTS["changed heal"])
     assert "--block 11:5 --recipe quick --seed 4 --steps 7 " in line
     assert "--set learning_rate=1e-05" in line
     assert "--set r=8" in line
@@ -127,10 +120,10 @@ def test_stored_results_resolve_to_themselves_again(starter_folder):
     checked = set()
     for kind, room in rooms.items():
         resolve = importlib.import_module(f"analysis.{room}").resolve
-        for folder in (storage.precomputed_dir() / kind).iterdir():
-            result = RESULTS[kind].read(storage._read(folder, precomputed=True))
-            words = shlex.split(cli.command_line(result.spec))[3:]
-            assert resolve(cli.request(words)) == result.spec
+        for folder in (store.precomputed_dir() / kind).iterdir():
+            result = RESULTS[kind].read(store._read(folder, precomputed=True))
+            words = shlex.split(main.command_line(result.spec))[3:]
+            assert resolve(main.request(words)) == result.spec
             checked.add(kind)
     assert checked == set(rooms)
 
@@ -147,12 +140,12 @@ class _New(Spec):
 def test_a_kind_without_a_subcommand_is_said_whole(monkeypatch):
     monkeypatch.setitem(SPECS, "new", _New)
     spec = _New(Block(1, 2), MINE, ("a 'b'", "c"))
-    words = shlex.split(cli.command_line(spec))[3:]
+    words = shlex.split(main.command_line(spec))[3:]
     assert words[:2] == ["run", "new"]
-    assert cli.request(words) == reproduce.asked(spec)
+    assert main.request(words) == reproduce.asked(spec)
     with pytest.raises(SpecError, match="not a complete _New"):
-        cli.request(["run", "new"])
-    assert cli.request(["run", "distances", "--set", "corpus.seed=4"]) == DistanceSpec(corpus=CorpusSpec(seed=4))
+        main.request(["run", "new"])
+    assert main.request(["run", "distances", "--set", "corpus.seed=4"]) == DistanceSpec(corpus=CorpusSpec(seed=4))
 
 
 @pytest.mark.parametrize(
@@ -178,10 +171,10 @@ def test_a_kind_without_a_subcommand_is_said_whole(monkeypatch):
 def test_settings_that_cannot_be_are_one_sentence(setting, said):
     arguments = ["sweep", "starter", "--set", setting]
     if not said:
-        assert cli.request(arguments).generation == GenerationSpec()
+        assert main.request(arguments).generation == GenerationSpec()
         return
     with pytest.raises(SpecError) as error:
-        cli.request(arguments)
+        main.request(arguments)
     assert said in str(error.value)
 
 

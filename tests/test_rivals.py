@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from test_figures import MAP
 
-from analysis import rivals
-from analysis.specs import METRICS
+from analysis.experiments.maps.spec import METRICS
+from analysis.reading import verdicts
 
 
 def by_hand(per_text: np.ndarray) -> list[int]:
@@ -26,34 +26,34 @@ def by_hand(per_text: np.ndarray) -> list[int]:
 def test_pairing_finds_what_the_spread_over_texts_would_hide():
     texts = np.array([[0.1, 0.11, 0.12], [0.5, 0.51, 0.49], [0.9, 0.91, 0.92]])
     # Block 1 is always a little worse, whatever the text: no rival, although texts differ by far more than that.
-    assert rivals.within_one_error(texts) == [2]
+    assert verdicts.within_one_error(texts) == [2]
 
 
 def test_against_a_plain_loop():
     rng = np.random.default_rng(0)
     for n_starts in (1, 2, 9):
         texts = rng.normal(0.2, 0.05, (12, n_starts))
-        assert rivals.within_one_error(texts) == by_hand(texts)
+        assert verdicts.within_one_error(texts) == by_hand(texts)
 
 
 def test_a_single_text_has_no_error():
-    assert rivals.within_one_error(np.array([[0.1, 0.1, 0.3]])) == []
+    assert verdicts.within_one_error(np.array([[0.1, 0.1, 0.3]])) == []
 
 
 def test_the_map_is_asked_in_the_best_way_it_allows():
-    assert rivals.of_map(MAP, "angular") == [[], [], [0], []], "by standard errors; ties go to the deeper block"
+    assert verdicts.of_map(MAP, "angular") == [[], [], [0], []], "by standard errors; ties go to the deeper block"
     won = replace(MAP, wins=[[0.0, 0.8, 0.2, 0.0], [0.1, 0.9, 0.0], [0.5, 0.5], [1.0]])
-    assert rivals.of_map(won, "angular") == [[2], [], [0], []]
+    assert verdicts.of_map(won, "angular") == [[2], [], [0], []]
     per_text = np.zeros((3, len(METRICS), 5, 5))
     per_text[:, METRICS.index("relative-l2"), 0, 1] = (0.1, 0.2, 0.3)
     per_text[:, METRICS.index("relative-l2"), 1, 2] = (0.2, 0.1, 0.3)
     per_text[:, METRICS.index("relative-l2"), 2, 3] = 9
     per_text[:, METRICS.index("relative-l2"), 3, 4] = 9
-    assert rivals.of_map(won, "relative-l2", per_text)[0] == [0]
-    assert rivals.of_map(won, "relative-l2") == [[], [], [], []]
+    assert verdicts.of_map(won, "relative-l2", per_text)[0] == [0]
+    assert verdicts.of_map(won, "relative-l2") == [[], [], [], []]
 
 
 @pytest.mark.parametrize("texts", [2, 40])
 def test_identical_blocks_are_always_rivals(texts):
     same = np.repeat(np.random.default_rng(1).uniform(size=(texts, 1)), 4, axis=1)
-    assert rivals.within_one_error(same) == [0, 1, 2]
+    assert verdicts.within_one_error(same) == [0, 1, 2]

@@ -7,9 +7,10 @@ import fakes
 import numpy as np
 import pytest
 
-from analysis import run_compare
-from analysis.blocks import Block, blocks_up_to
-from analysis.specs import METRICS, BenchmarkSpec, CorpusSpec
+from analysis.core.blocks import Block, blocks_up_to
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.experiments.maps.spec import METRICS
+from analysis.reading import differences
 
 
 def with_losses(sweep, shift=0.0):
@@ -19,7 +20,7 @@ def with_losses(sweep, shift=0.0):
 def test_curves_are_paired_question_by_question_and_text_by_text():
     a = with_losses(fakes.sweep(answers=True))
     b = with_losses(fakes.sweep(strategy="deepest", answers=True), shift=0.25)
-    (accuracy, loss), why = run_compare.differences(a, b, 0.2)
+    (accuracy, loss), why = differences.differences(a, b, 0.2)
     assert why == ""
     assert accuracy.difference == pytest.approx(b.points[6].acc - a.points[6].acc)
     assert accuracy.basis.startswith("paired, 100 questions")
@@ -33,7 +34,7 @@ def test_curves_are_paired_question_by_question_and_text_by_text():
 
 def test_without_answers_the_interval_is_that_of_independent_numbers():
     a, b = fakes.sweep(), fakes.sweep(strategy="deepest")
-    (accuracy, _), _ = run_compare.differences(a, b, 0.2)
+    (accuracy, _), _ = differences.differences(a, b, 0.2)
     half = 1.959964 * math.hypot(a.points[6].acc_stderr, b.points[6].acc_stderr)
     assert accuracy.high - accuracy.difference == pytest.approx(half, rel=1e-5)
     assert "independent" in accuracy.basis
@@ -41,7 +42,7 @@ def test_without_answers_the_interval_is_that_of_independent_numbers():
 
 def test_a_heal_is_compared_with_a_curve_at_its_own_cut():
     curve, heal = fakes.sweep(), fakes.heal()
-    (accuracy, loss), _ = run_compare.differences(curve, heal, 0.9)
+    (accuracy, loss), _ = differences.differences(curve, heal, 0.9)
     assert accuracy.reference == curve.points[5].acc
     assert (loss.value, loss.reference) == (3.1, curve.points[5].loss)
 
@@ -49,26 +50,26 @@ def test_a_heal_is_compared_with_a_curve_at_its_own_cut():
 def test_other_questions_and_other_texts_are_not_subtracted():
     a = fakes.sweep()
     asked = replace(a, spec=replace(a.spec, benchmark=BenchmarkSpec("piqa", identity="p")))
-    found, why = run_compare.differences(a, asked, 0.2)
+    found, why = differences.differences(a, asked, 0.2)
     assert [one.quantity for one in found] == ["loss, nats per token"]
     assert why == "Not compared: it was measured on other questions."
     neither = replace(asked, spec=replace(asked.spec, loss_corpus=None))
-    assert run_compare.differences(a, neither, 0.2) == (
+    assert differences.differences(a, neither, 0.2) == (
         [], "It was measured on other questions and other texts than the reference.",
     )  # fmt: skip
-    assert "nothing to subtract" in run_compare.differences(a, fakes.distances(), 0.2)[1]
-    assert "80% of the layers" in run_compare.differences(a, fakes.sweep(strategy="deepest"), 0.8)[1]
+    assert "nothing to subtract" in differences.differences(a, fakes.distances(), 0.2)[1]
+    assert "80% of the layers" in differences.differences(a, fakes.sweep(strategy="deepest"), 0.8)[1]
 
 
 def test_more_of_the_same_questions_are_paired_on_those_shared():
-    (accuracy, *_), _ = run_compare.differences(fakes.sweep(answers=True), fakes.sweep(limit=200, answers=True), 0.2)
+    (accuracy, *_), _ = differences.differences(fakes.sweep(answers=True), fakes.sweep(limit=200, answers=True), 0.2)
     assert accuracy.basis.startswith("paired, 100 questions")
 
 
 def test_another_vocabulary_is_compared_in_bits_per_byte():
     a = fakes.sweep()
     b = replace(a, model=replace(a.model, vocab_size=32_000))
-    (_, loss), _ = run_compare.differences(a, b, 0.2)
+    (_, loss), _ = differences.differences(a, b, 0.2)
     assert loss.quantity == "loss, bits per byte"
     assert (loss.difference, loss.low) == (0, pytest.approx(-loss.high))
     assert not loss.is_settled
@@ -81,15 +82,15 @@ def test_maps_of_the_same_texts_are_paired_where_the_texts_are_kept():
     kept = np.zeros((32, len(METRICS), 31, 31))
     kept[:, 0] = np.arange(32)[:, None, None] / 100
     arrays = [{"text_distances": kept}, {"text_distances": kept + 0.01}]
-    (found,), _ = run_compare.differences(a, b, 0.2, reference_arrays=arrays[0], run_arrays=arrays[1])
+    (found,), _ = differences.differences(a, b, 0.2, reference_arrays=arrays[0], run_arrays=arrays[1])
     assert (found.difference, found.low, found.high) == pytest.approx((0.01, 0.01, 0.01))
-    (found,), _ = run_compare.differences(a, b, 0.2)
+    (found,), _ = differences.differences(a, b, 0.2)
     assert found.high - 0.01 == pytest.approx(1.959964 * 0.004 * math.sqrt(2), rel=1e-4)
     assert "texts not kept" in found.basis
     other = replace(b, spec=replace(b.spec, corpus=CorpusSpec("wiki")))
-    assert run_compare.differences(a, other, 0.2)[0][0].basis == "independent: other texts"
+    assert differences.differences(a, other, 0.2)[0][0].basis == "independent: other texts"
     metric = replace(b, spec=replace(b.spec, metric="relative-l2"))
-    assert "other units" in run_compare.differences(a, metric, 0.2)[1]
+    assert "other units" in differences.differences(a, metric, 0.2)[1]
 
 
 def test_damage_is_paired_text_by_text():
@@ -98,18 +99,18 @@ def test_damage_is_paired_text_by_text():
     losses = np.zeros((1 + len(rows), 8))
     block = Block(a.best[5].start, 6)
     losses[1 + rows.index(block)] = 2.0
-    (found,), _ = run_compare.differences(
+    (found,), _ = differences.differences(
         a, a, 0.2, reference_arrays={"text_losses": losses}, run_arrays={"text_losses": 2 * losses}
     )
     assert (found.difference, found.basis) == (2.0, "paired, 8 texts")
-    assert run_compare.differences(a, replace(a, model=replace(a.model, vocab_size=9)), 0.2)[0] == []
+    assert differences.differences(a, replace(a, model=replace(a.model, vocab_size=9)), 0.2)[0] == []
 
 
 def test_share_recovered_has_known_ends():
     heal = fakes.heal()
-    assert run_compare.recovered(heal) == pytest.approx((4.45 - 3.1) / (4.45 - 2.41))
-    assert run_compare.recovered(heal, "acc") == pytest.approx(0.05 / 0.07)
-    assert run_compare.recovered(replace(heal, healed=heal.unpruned)) == 1
-    assert run_compare.recovered(replace(heal, healed=heal.pruned)) == 0
-    assert run_compare.recovered(replace(heal, pruned=heal.unpruned)) is None
-    assert run_compare.recovered(fakes.heal(20)) is None
+    assert differences.recovered(heal) == pytest.approx((4.45 - 3.1) / (4.45 - 2.41))
+    assert differences.recovered(heal, "acc") == pytest.approx(0.05 / 0.07)
+    assert differences.recovered(replace(heal, healed=heal.unpruned)) == 1
+    assert differences.recovered(replace(heal, healed=heal.pruned)) == 0
+    assert differences.recovered(replace(heal, pruned=heal.unpruned)) is None
+    assert differences.recovered(fakes.heal(20)) is None

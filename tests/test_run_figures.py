@@ -5,10 +5,11 @@ from dataclasses import replace
 import fakes
 import pytest
 
-from analysis import run_figures
-from analysis.measures import ACCURACY, BITS, LOSS
-from analysis.results import Best, Lines
-from analysis.run_figures import Drawn
+from analysis.charts import runs
+from analysis.charts.look import ACCURACY, BITS, LOSS
+from analysis.charts.runs import Drawn
+from analysis.experiments.accuracy.points import Lines
+from analysis.experiments.maps.spec import Best
 
 
 def small():
@@ -27,7 +28,7 @@ def named(figure, name):
 
 def test_maps_of_any_depth_stand_on_the_same_axes():
     maps = [Drawn(small(), "small", 0), Drawn(fakes.distances(), "large", 1)]
-    distance, path = run_figures.distance_curves(maps), run_figures.path_curves(maps)
+    distance, path = runs.distance_curves(maps), runs.path_curves(maps)
     assert list(named(distance, "small").x) == [0.25, 0.5, 0.75]
     assert list(named(distance, "small").y) == [0.1, 0.2, 0.3]
     assert list(named(path, "small").y) == [0.5, 0.25, 0]
@@ -38,7 +39,7 @@ def test_maps_of_any_depth_stand_on_the_same_axes():
 def test_only_the_reference_is_dashed_and_looks_differ():
     maps = [Drawn(small(), "a", 0, pinned=True), Drawn(small(), "b", 1), Drawn(small(), "c", 2)]
     for dark in (False, True):
-        traces = run_figures.distance_curves(maps, dark=dark).data
+        traces = runs.distance_curves(maps, dark=dark).data
         assert [trace.line.dash != "solid" for trace in traces] == [True, False, False]
         assert len({(trace.line.color, trace.marker.symbol) for trace in traces}) == 3
     assert traces[0].name == "a (reference)"
@@ -47,30 +48,30 @@ def test_only_the_reference_is_dashed_and_looks_differ():
 def test_every_set_of_questions_has_its_chance_line():
     two = replace(fakes.sweep(), lines=Lines(0.5, 0.5))
     curves = [Drawn(fakes.sweep(), "four options", 0), Drawn(fakes.sweep(), "again", 1), Drawn(two, "two options", 2)]
-    figure = run_figures.score_curves(curves, ACCURACY)
+    figure = runs.score_curves(curves, ACCURACY)
     levels = [trace.name for trace in figure.data if trace.name.startswith("chance")]
     assert levels == ["chance, 25.0%", "chance, 50.0%"]
     assert named(figure, "again").x[15] == 0.5
-    assert not [trace for trace in run_figures.score_curves(curves, LOSS).data if trace.name.startswith("chance")]
-    assert named(run_figures.score_curves(curves, BITS), "again").y[3] == fakes.sweep().points[3].bits_per_byte
+    assert not [trace for trace in runs.score_curves(curves, LOSS).data if trace.name.startswith("chance")]
+    assert named(runs.score_curves(curves, BITS), "again").y[3] == fakes.sweep().points[3].bits_per_byte
 
 
 def test_more_runs_than_shades_still_look_different():
-    maps = [Drawn(small(), str(look), look) for look in range(2 * len(run_figures.LOOKS))]
-    traces = run_figures.distance_curves(maps).data
+    maps = [Drawn(small(), str(look), look) for look in range(2 * len(runs.LOOKS))]
+    traces = runs.distance_curves(maps).data
     assert len({(trace.line.color, trace.marker.symbol) for trace in traces}) == len(maps)
 
 
 def test_a_legend_of_long_names_has_one_column_and_leaves_the_plot_its_height():
     heights = []
     for name in ("short", "a name that is far too long for half of the width"):
-        layout = run_figures.distance_curves([Drawn(small(), f"{name} {i}", i) for i in range(4)]).layout
+        layout = runs.distance_curves([Drawn(small(), f"{name} {i}", i) for i in range(4)]).layout
         heights.append((layout.height - layout.margin.t, layout.legend.entrywidth))
     assert heights == [(heights[0][0], 0.5), (heights[0][0], 1)]
 
 
 def test_names_cannot_bring_markup():
-    figure = run_figures.distance_curves([Drawn(small(), "<b>x</b>", 0)])
+    figure = runs.distance_curves([Drawn(small(), "<b>x</b>", 0)])
     assert figure.data[0].name == "&lt;b&gt;x&lt;/b&gt;"
 
 
@@ -78,7 +79,7 @@ def test_a_difference_map_is_centred_on_zero_and_knows_its_cells():
     a = small()
     b = replace(a, mean=[[value - 0.1 for value in row] for row in a.mean])
     b.mean[0][0] += 0.3
-    figure = run_figures.difference_map(a, b, ("first", "second"))
+    figure = runs.difference_map(a, b, ("first", "second"))
     heat = figure.data[0]
     assert heat.z[0][1] == pytest.approx(0.1)
     assert heat.z[0][0] == pytest.approx(-0.2)
@@ -86,26 +87,26 @@ def test_a_difference_map_is_centred_on_zero_and_knows_its_cells():
     assert heat.zmid == 0
     assert heat.z[3][1] is None
     assert "first 0.2000<br>second 0.1000<br>difference +0.1000" in heat.text[0][1]
-    nothing = run_figures.difference_map(a, a, ("a", "a")).data[0]
+    nothing = runs.difference_map(a, a, ("a", "a")).data[0]
     assert nothing.zmax > nothing.zmin
 
 
 def test_maps_of_other_depth_cannot_be_subtracted():
     with pytest.raises(ValueError, match="zip"):
-        run_figures.map_difference(small(), fakes.distances())
+        runs.map_difference(small(), fakes.distances())
 
 
 def test_heals_are_orange_with_their_steps_and_shares():
     heals = [Drawn(fakes.heal(), "quick", 0), Drawn(fakes.heal(20), "growing", 1)]
-    figure = run_figures.heal_curves(heals)
+    figure = runs.heal_curves(heals)
     assert list(named(figure, "quick").x) == [0, 10, 20, 30, 40, 50]
     assert named(figure, "unpruned").y[0] == 2.41
-    bars = run_figures.recovery_bars(heals).data
+    bars = runs.recovery_bars(heals).data
     assert [bar.name for bar in bars] == ["quick"]
     assert bars[0].x[0] == pytest.approx((4.45 - 3.1) / (4.45 - 2.41))
 
 
 def test_damage_stands_on_relative_depth():
     damage = fakes.damage()
-    trace = run_figures.damage_curves([Drawn(damage, "damage", 0)]).data[0]
+    trace = runs.damage_curves([Drawn(damage, "damage", 0)]).data[0]
     assert (trace.x[5], trace.y[5]) == (0.2, damage.best[5].increase)

@@ -5,9 +5,9 @@ from dataclasses import replace
 import fakes
 import pytest
 
-from analysis import run_table
-from analysis.run_table import Run
-from analysis.specs import CorpusSpec
+from analysis.data.spec import CorpusSpec
+from analysis.reading import runs as run_table
+from analysis.reading.runs import Run
 
 
 def run(result, *, precomputed=False, saved_at=1.0, on="C4"):

@@ -2,10 +2,10 @@
 
 import pytest
 
-from analysis import recipes, saved_recipes
-from analysis.blocks import Block
-from analysis.errors import RecipeError
-from analysis.specs import ModelSpec
+from analysis.core.blocks import Block
+from analysis.core.errors import RecipeError
+from analysis.experiments.heal import recipes, saved_recipes
+from analysis.models.spec import ModelSpec
 
 
 @pytest.fixture(autouse=True)

@@ -4,11 +4,15 @@ import pytest
 import torch
 from families import FAMILIES, build
 
-from analysis import architecture, benchmarks, corpora, hidden_states, scoring
-from analysis.blocks import Block
-from analysis.prefix_trees import EncodedQuestion, Option, encode
-from analysis.pruning import without_block
-from analysis.specs import BenchmarkSpec, CorpusSpec
+from analysis.core.blocks import Block
+from analysis.data import corpora
+from analysis.data import questions as benchmarks
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.experiments.scoring import likelihood
+from analysis.experiments.scoring.trees import EncodedQuestion, Option, encode
+from analysis.models import decoder as architecture
+from analysis.models import stream
+from analysis.models.cut import without_block
 
 CUTS = [None, Block(1, 2), Block(0, 1), Block(3, 3)]
 
@@ -42,9 +46,9 @@ def brute_force(decoder, option, cut):
 def test_every_cut_of_every_family_equals_brute_force(family, packed):
     decoder = architecture.find_decoder(build(family))
     if packed:
-        assert scoring.can_pack(decoder)
+        assert likelihood.can_pack(decoder)
     asked = questions()
-    scored = scoring.option_loglikelihoods(decoder, asked, CUTS, packed=packed)
+    scored = likelihood.option_loglikelihoods(decoder, asked, CUTS, packed=packed)
     for cut, answers in zip(CUTS, scored, strict=True):
         for question, values in zip(asked, answers, strict=True):
             for option, value in zip(question.options, values, strict=True):
@@ -57,14 +61,14 @@ def test_a_family_that_ignores_masks_is_not_packed(monkeypatch):
     monkeypatch.setattr(
         decoder.body, "forward", lambda input_ids, use_cache, **ignored: forward(input_ids=input_ids, use_cache=use_cache)
     )
-    assert not scoring.can_pack(decoder)
+    assert not likelihood.can_pack(decoder)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "cohere", "granite"])
 def test_text_loss_is_the_models_own_loss(family):
     decoder = architecture.find_decoder(build(family))
     texts = [torch.randint(3, 300, (n,), generator=torch.Generator().manual_seed(n)).tolist() for n in (40, 17, 33, 2)]
-    losses = scoring.text_losses(decoder, texts, CUTS)
+    losses = likelihood.text_losses(decoder, texts, CUTS)
     for cut, found in zip(CUTS, losses, strict=True):
         for text, loss in zip(texts, found, strict=True):
             with without_block(decoder, cut), torch.inference_mode():
@@ -76,9 +80,9 @@ def test_text_loss_is_the_models_own_loss(family):
 def test_small_logit_budgets_change_nothing(monkeypatch):
     decoder = architecture.find_decoder(build("llama"))
     asked, texts = questions(), [[5, 6, 7, 8, 9, 10], [4, 3, 9]]
-    before = scoring.option_loglikelihoods(decoder, asked, CUTS, packed=True), scoring.text_losses(decoder, texts, CUTS)
+    before = likelihood.option_loglikelihoods(decoder, asked, CUTS, packed=True), likelihood.text_losses(decoder, texts, CUTS)
     monkeypatch.setattr(architecture, "_LOGITS_AT_ONCE", 300 * 3)
-    after = scoring.option_loglikelihoods(decoder, asked, CUTS, packed=True), scoring.text_losses(decoder, texts, CUTS)
+    after = likelihood.option_loglikelihoods(decoder, asked, CUTS, packed=True), likelihood.text_losses(decoder, texts, CUTS)
     for one, other in zip(before, after, strict=True):
         torch.testing.assert_close(flat(one), flat(other))
 
@@ -94,10 +98,10 @@ def test_the_model_is_not_changed_and_progress_reaches_the_end():
     decoder = architecture.find_decoder(build("llama"))
     before = {name: tensor.clone() for name, tensor in decoder.model.state_dict().items()}
     done = []
-    scoring.option_loglikelihoods(decoder, questions(), CUTS, done.append, packed=True)
+    likelihood.option_loglikelihoods(decoder, questions(), CUTS, done.append, packed=True)
     assert done == sorted(done)
-    assert sorted(set(done)) == list(range(scoring.n_batches(decoder, questions(), packed=True) * len(CUTS) + 1))
-    assert len(done) > hidden_states.layer_passes(CUTS, decoder.n_layers)  # a cancel is heard before every layer
+    assert sorted(set(done)) == list(range(likelihood.n_batches(decoder, questions(), packed=True) * len(CUTS) + 1))
+    assert len(done) > stream.layer_passes(CUTS, decoder.n_layers)  # a cancel is heard before every layer
     for name, tensor in decoder.model.state_dict().items():
         assert torch.equal(tensor, before[name])
 
@@ -107,7 +111,7 @@ def test_the_starter_model_on_real_questions(starter):
     asked = benchmarks.load(BenchmarkSpec(limit=4))
     encoded = [encode(question, starter.tokenizer, None) for question in asked]
     cuts = [None, Block(11, 5)]
-    scored = scoring.option_loglikelihoods(starter.decoder, encoded, cuts, packed=True)
+    scored = likelihood.option_loglikelihoods(starter.decoder, encoded, cuts, packed=True)
     for cut, answers in zip(cuts, scored, strict=True):
         for question, values in zip(encoded, answers, strict=True):
             for option, value in zip(question.options, values, strict=True):
@@ -117,5 +121,5 @@ def test_the_starter_model_on_real_questions(starter):
 @pytest.mark.starter
 def test_the_starter_model_reads_wikipedia_better_than_chance_and_suffers_from_a_cut(starter):
     texts = corpora.tokenize(CorpusSpec("wiki", n_texts=2, seq_len=128, split="validation"), starter.tokenizer).token_ids
-    whole, pruned = (sum(losses) / 2 for losses in scoring.text_losses(starter.decoder, texts, [None, Block(2, 15)]))
+    whole, pruned = (sum(losses) / 2 for losses in likelihood.text_losses(starter.decoder, texts, [None, Block(2, 15)]))
     assert whole < 5 < pruned

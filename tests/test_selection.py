@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from analysis.blocks import Block, LayerSet
-from analysis.distances import pairwise_angular_distances, rows_by_size
-from analysis.errors import BlockRangeError, SpecError
-from analysis.results import Best, LeastDamage
-from analysis.selection import best_blocks, choose
+from analysis.core.blocks import Block, LayerSet
+from analysis.core.errors import BlockRangeError, SpecError
+from analysis.experiments.maps.metrics import pairwise_angular_distances, rows_by_size
+from analysis.experiments.maps.spec import Best, LeastDamage, best_blocks
+from analysis.experiments.strategies import choose
 
 
 def toy_stack(turns):

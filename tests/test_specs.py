@@ -4,21 +4,15 @@ import dataclasses
 
 import pytest
 
-from analysis.blocks import Block
-from analysis.errors import BlockRangeError, SpecError
-from analysis.specs import (
-    SPECS,
-    BenchmarkSpec,
-    CorpusSpec,
-    DamageSpec,
-    DistanceSpec,
-    EvaluateSpec,
-    GenerationSpec,
-    HealSpec,
-    ModelSpec,
-    SpeedSpec,
-    SweepSpec,
-)
+from analysis.core.blocks import Block
+from analysis.core.errors import BlockRangeError, SpecError
+from analysis.core.registry import SPECS
+from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
+from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
+from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
+from analysis.experiments.speed.spec import SpeedSpec
+from analysis.models.spec import ModelSpec
 
 EXAMPLES = [
     DistanceSpec(ModelSpec("some/model", revision="abc", dtype="bfloat16"), CorpusSpec("wiki", 3, 64)),
@@ -86,7 +80,7 @@ def test_every_field_is_part_of_the_fingerprint(spec):
 
 def test_the_code_version_is_part_of_the_fingerprint(monkeypatch):
     before = DistanceSpec().fingerprint()
-    monkeypatch.setattr("analysis.spec.CODE_VERSION", 10**6)
+    monkeypatch.setattr("analysis.core.record.CODE_VERSION", 10**6)
     assert DistanceSpec().fingerprint() != before
 
 

@@ -5,18 +5,20 @@ import torch
 from families import build
 from told import Told
 
-from analysis import generation, models, speed, storage
-from analysis.architecture import find_decoder
-from analysis.blocks import Block
-from analysis.errors import BlockRangeError, SpecError
-from analysis.progress import Cancelled, ignore
-from analysis.pruning import without_block
-from analysis.results import SpeedResult
-from analysis.specs import ModelSpec, SpeedSpec
+from analysis.core import store
+from analysis.core.blocks import Block
+from analysis.core.errors import BlockRangeError, SpecError
+from analysis.core.progress import Cancelled, ignore
+from analysis.experiments.speed import speed
+from analysis.experiments.speed.spec import SpeedResult, SpeedSpec
+from analysis.models import load, writing
+from analysis.models.cut import without_block
+from analysis.models.decoder import find_decoder
+from analysis.models.spec import ModelSpec
 
 pytestmark = pytest.mark.usefixtures("cache")
 FIXED_S, LAYER_S = 0.25, 0.125
-WARM = models.WarmModels()
+WARM = load.WarmModels()
 
 
 def run(spec, on_progress=ignore):
@@ -50,7 +52,7 @@ def test_what_is_timed_writes_what_the_model_would(family):
     ids = torch.arange(3, 83)[None]
     with without_block(decoder, Block(2, 2)):
         prefill_s, decode_s, written = speed.read_and_write(decoder, ids, 4)
-        assert written[0].tolist() == generation.greedy(decoder, ids.tolist(), 5)[0]
+        assert written[0].tolist() == writing.greedy(decoder, ids.tolist(), 5)[0]
     assert prefill_s > 0
     assert decode_s > 0
 
@@ -69,7 +71,7 @@ def test_a_real_measurement_has_what_it_was_asked_for(spec):
     assert result.peak_bytes > 1_000_000
     assert result.prefill is not None
     assert result.model.layers
-    (stored,) = storage.find_results("speed")[:1]
+    (stored,) = store.find_results("speed")[:1]
     assert SpeedResult.read(stored) == result
 
 
@@ -130,7 +132,7 @@ def test_a_run_stopped_before_its_first_number_stores_nothing(spec, timed):
 def test_rounds_of_another_machine_are_not_gone_on_with(spec, timed, monkeypatch):
     with pytest.raises(Cancelled):
         run(spec, Told(speed.PHASE, 4))
-    monkeypatch.setattr("analysis.machine.cpu_name", lambda: "another processor")
+    monkeypatch.setattr("analysis.models.machine.cpu_name", lambda: "another processor")
     timed.clear()
     run(spec)
     assert len(timed) == 3 + 9

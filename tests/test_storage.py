@@ -7,19 +7,19 @@ import os
 import numpy as np
 import pytest
 
-from analysis import storage
-from analysis.errors import CorruptResultError, StorageError
+from analysis.core import store
+from analysis.core.errors import CorruptResultError, StorageError
 
 
 @pytest.fixture(autouse=True)
 def _cache(tmp_path, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(storage, "precomputed_dir", lambda: tmp_path / "none")
+    monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "none")
 
 
 def save(value=1, states=None):
     shards = [{"states": states}] if states is not None else None
-    return storage.save_result("distances", "abc", {"value": value}, shards)
+    return store.save_result("distances", "abc", {"value": value}, shards)
 
 
 def full_disk(*args, **kwargs):
@@ -29,19 +29,19 @@ def full_disk(*args, **kwargs):
 def test_round_trip_with_arrays():
     states = np.arange(6, dtype=np.float32).reshape(2, 3)
     save(1, states)
-    stored = storage.load_result("distances", "abc")
+    stored = store.load_result("distances", "abc")
     assert stored.data == {"value": 1}
     np.testing.assert_array_equal(stored.arrays()["states"], states)
 
 
 def test_nothing_stored_is_none():
-    assert storage.load_result("distances", "abc") is None
+    assert store.load_result("distances", "abc") is None
 
 
 def test_shards_are_joined_in_order_and_stale_files_removed():
-    folder = storage.save_result("distances", "abc", {}, [{"states": np.zeros((1, 2))}])
-    storage.save_result("distances", "abc", {}, [{"states": np.full((1, 2), 7.0)}, {"states": np.full((2, 2), 8.0)}])
-    assert storage.load_result("distances", "abc").arrays()["states"][:, 0].tolist() == [7, 8, 8]
+    folder = store.save_result("distances", "abc", {}, [{"states": np.zeros((1, 2))}])
+    store.save_result("distances", "abc", {}, [{"states": np.full((1, 2), 7.0)}, {"states": np.full((2, 2), 8.0)}])
+    assert store.load_result("distances", "abc").arrays()["states"][:, 0].tolist() == [7, 8, 8]
     assert len(list(folder.glob("*.safetensors"))) == 2
 
 
@@ -63,17 +63,17 @@ def test_damage_is_noticed(damage):
     else:
         result.write_text("[]")
     with pytest.raises(CorruptResultError):
-        storage.load_result("distances", "abc")
-    assert storage.find_results("distances") == []
-    storage.discard_result("distances", "abc")
-    assert storage.load_result("distances", "abc") is None
+        store.load_result("distances", "abc")
+    assert store.find_results("distances") == []
+    store.discard_result("distances", "abc")
+    assert store.load_result("distances", "abc") is None
     assert (folder.parent / "abc.corrupt").exists()
 
 
 def test_what_was_moved_aside_is_not_found_again():
     save()
-    storage.discard_result("distances", "abc")
-    assert storage.find_results("distances") == []
+    store.discard_result("distances", "abc")
+    assert store.find_results("distances") == []
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
@@ -90,7 +90,7 @@ def test_a_full_disk_leaves_the_old_result_whole(monkeypatch, call):
 def test_an_unwritable_folder_is_one_sentence(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be written"):
-        storage.write_atomic(tmp_path / "file" / "x", b"1")
+        store.write_atomic(tmp_path / "file" / "x", b"1")
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):
@@ -101,23 +101,23 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
         full_disk()
 
     with pytest.raises(StorageError, match="no space left"):
-        storage.write_folder(target, fail)
+        store.write_folder(target, fail)
     assert list(tmp_path.glob("*model*")) == []
-    storage.write_folder(target, lambda folder: (folder / "a").write_text("1"))
+    store.write_folder(target, lambda folder: (folder / "a").write_text("1"))
     with pytest.raises(StorageError):
-        storage.write_folder(target, fail)
-    storage.write_folder(target, lambda folder: (folder / "b").write_text("2"))
+        store.write_folder(target, fail)
+    store.write_folder(target, lambda folder: (folder / "b").write_text("2"))
     assert [path.name for path in target.iterdir()] == ["b"]
     assert [path.name for path in tmp_path.glob("*model*")] == ["model"]
 
 
 def test_newest_result_first():
     for index, name in enumerate(["old", "new"]):
-        folder = storage.save_result("sweep", name, {"name": name})
+        folder = store.save_result("sweep", name, {"name": name})
         os.utime(folder / "result.json", (index, index))
-    assert [stored.data["name"] for stored in storage.find_results("sweep")] == ["new", "old"]
+    assert [stored.data["name"] for stored in store.find_results("sweep")] == ["new", "old"]
 
 
 def test_not_a_number_is_never_stored():
     with pytest.raises(ValueError, match="JSON"):
-        storage.save_result("sweep", "abc", {"loss": float("nan")})
+        store.save_result("sweep", "abc", {"loss": float("nan")})

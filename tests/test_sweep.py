@@ -13,21 +13,18 @@ import pytest
 from told import Told
 from transformers import AutoTokenizer
 
-from analysis import corpora, distance_map, evaluation, scores, scoring, storage, sweep
-from analysis.blocks import Block, LayerSet
-from analysis.errors import BlockRangeError, SpecError
-from analysis.progress import Cancelled
-from analysis.results import DamageResult, DistanceResult, SweepResult
-from analysis.specs import (
-    BenchmarkSpec,
-    CorpusSpec,
-    DamageSpec,
-    DistanceSpec,
-    EvaluateSpec,
-    GenerationSpec,
-    ModelSpec,
-    SweepSpec,
-)
+from analysis.core import store
+from analysis.core.blocks import Block, LayerSet
+from analysis.core.errors import BlockRangeError, SpecError
+from analysis.core.progress import Cancelled
+from analysis.data import corpora, tasks
+from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
+from analysis.experiments.accuracy import evaluation, scores, sweep
+from analysis.experiments.accuracy.spec import EvaluateSpec, SweepResult, SweepSpec
+from analysis.experiments.maps import distance_map
+from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceResult, DistanceSpec
+from analysis.experiments.scoring import likelihood
+from analysis.models.spec import ModelSpec
 
 pytestmark = pytest.mark.usefixtures("cache")
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -53,14 +50,14 @@ def sweep_spec(model):
 def asked(monkeypatch):
     """(cut, question) for every verdict that was measured rather than looked up; questions by their tokens."""
     found = []
-    original = scoring.option_loglikelihoods
+    original = likelihood.option_loglikelihoods
 
     def recording(decoder, questions, cuts, *args, **kwargs):
         result = original(decoder, questions, cuts, *args, **kwargs)
         found.extend((cut, tuple(option.tokens for option in question.options)) for cut in cuts for question in questions)
         return result
 
-    monkeypatch.setattr(scoring, "option_loglikelihoods", recording)
+    monkeypatch.setattr(likelihood, "option_loglikelihoods", recording)
     return found
 
 
@@ -100,12 +97,12 @@ def test_a_sweep_equals_evaluating_each_cut_alone(sweep_spec):
 def test_points_appear_while_it_runs_and_no_question_is_asked_twice(sweep_spec, asked):
     whole = sweep.run(sweep_spec)
     assert len(asked) == len(set(asked)) == 4 * 60
-    storage.discard_result("sweep", whole.spec.fingerprint())
+    store.discard_result("sweep", whole.spec.fingerprint())
     asked.clear()
     told = Told("scoring questions", stop_after=9)
     with pytest.raises(Cancelled):
         sweep.run(sweep_spec, told)
-    part = SweepResult.read(storage.load_result("sweep", told_key(told)))
+    part = SweepResult.read(store.load_result("sweep", told_key(told)))
     assert not part.complete
     assert 0 < part.points[1].n_samples < 60
     assert 4 * part.points[1].n_samples == len(asked)
@@ -134,13 +131,13 @@ def test_more_texts_are_added_to_those_measured(sweep_spec, monkeypatch):
     def reading(n):
         return dataclasses.replace(sweep_spec, loss_corpus=dataclasses.replace(sweep_spec.loss_corpus, n_texts=n))
 
-    few, measured, original = sweep.run(reading(2)), [], scoring.text_losses
+    few, measured, original = sweep.run(reading(2)), [], likelihood.text_losses
 
     def recording(decoder, texts, *rest):
         measured.append(len(texts))
         return original(decoder, texts, *rest)
 
-    monkeypatch.setattr(scoring, "text_losses", recording)
+    monkeypatch.setattr(likelihood, "text_losses", recording)
     more = sweep.run(reading(5))
     assert measured == [3]
     assert [losses[:2] for losses in more.text_losses] == few.text_losses
@@ -172,7 +169,7 @@ def test_other_questions_texts_or_code_are_not_taken_over(sweep_spec, asked, mon
     sweep.run(asking(sweep_spec, 12))
     sweep.run(dataclasses.replace(sweep_spec, benchmark=dataclasses.replace(sweep_spec.benchmark, limit=12, seed=1)))
     assert len(asked) == 2 * 4 * 12
-    monkeypatch.setattr("analysis.spec.CODE_VERSION", 10**6)
+    monkeypatch.setattr("analysis.core.record.CODE_VERSION", 10**6)
     sweep.run(asking(sweep_spec, 12))
     assert len(asked) == 3 * 4 * 12
 
@@ -268,7 +265,7 @@ def test_every_cut_writes_if_asked_and_is_asked_once(sweep_spec, monkeypatch):
 KILLED = """
 import os, signal, sys
 from analysis import scoring, sweep
-from analysis.specs import SweepSpec
+from analysis.data.spec import SweepSpec
 import json
 original, reports = scoring.option_loglikelihoods, [0]
 
@@ -305,7 +302,7 @@ def test_killed_at_any_point_a_sweep_goes_on_without_asking_twice(sweep_spec, tm
     assert len(lines) == len(set(lines)) == 4 * 60
     survived = SweepResult.load(sweep.resolve(sweep_spec))
     assert survived.complete
-    storage.discard_result("sweep", survived.spec.fingerprint())
+    store.discard_result("sweep", survived.spec.fingerprint())
     whole = sweep.run(sweep_spec)
     for part, other in zip(survived.questions, whole.questions, strict=True):  # on other threads, so rounded otherwise
         assert [answer.id for answer in part] == [answer.id for answer in other]
@@ -317,7 +314,7 @@ def test_killed_at_any_point_a_sweep_goes_on_without_asking_twice(sweep_spec, tm
 
 def test_chunks_end_where_groups_end_and_are_never_many():
     def question(index, group=""):
-        return scores.Question(str(index), "", [" a", " b"], 0, group)
+        return tasks.Question(str(index), "", [" a", " b"], 0, group)
 
     grouped = [question(index, "a" if index < 30 else "b") for index in range(40)]
     assert [len(chunk) for chunk in scores._chunks(grouped, range(40))] == [30, 10]

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from analysis import adapters, pruning, teacher
-from analysis.architecture import find_decoder
-from analysis.blocks import Block
-from analysis.head_loss import head_loss
-from analysis.specs import HealSpec
-from analysis.teacher import Teacher
+from analysis.core.blocks import Block
+from analysis.experiments.heal import adapters, teacher
+from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.teacher import Teacher, head_loss
+from analysis.models import cut as pruning
+from analysis.models.decoder import find_decoder
 
 BLOCK = Block(2, 2)
 SPEC = HealSpec(block=BLOCK, r=4)

@@ -8,13 +8,16 @@ import pytest
 import torch
 import transformers
 
-from analysis import adapters, architecture, checkpoints, pruning, training
-from analysis.architecture import find_decoder
-from analysis.blocks import Block
-from analysis.errors import RecipeError, StorageError
-from analysis.head_loss import head_loss
-from analysis.specs import HealSpec, ModelSpec
-from analysis.training import Trainer
+from analysis.core.blocks import Block
+from analysis.core.errors import RecipeError, StorageError
+from analysis.experiments.heal import adapters, checkpoints, training
+from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.teacher import head_loss
+from analysis.experiments.heal.training import Trainer
+from analysis.models import cut
+from analysis.models import decoder as architecture
+from analysis.models.decoder import find_decoder
+from analysis.models.spec import ModelSpec
 
 BLOCK = Block(2, 2)
 
@@ -58,7 +61,7 @@ def test_loss_in_chunks_equals_the_models_own(family, monkeypatch):
 
 def trainer(rows=None, **options) -> Trainer:
     decoder = find_decoder(families.build("llama"))
-    pruning.cut(decoder, BLOCK)
+    cut.cut(decoder, BLOCK)
     values = {"steps": 12, "batch_size": 2, "learning_rate": 1e-2, "warmup_steps": 2, "r": 4, "lora_dropout": 0.1}
     spec = HealSpec(block=BLOCK, **(values | options))
     model = adapters.attach(decoder, spec, 0)

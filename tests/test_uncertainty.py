@@ -7,8 +7,9 @@ import random
 import numpy as np
 import pytest
 
-from analysis import uncertainty
-from analysis.results import Answer, Lines, Point
+from analysis.core import stats
+from analysis.experiments.accuracy.points import Answer, Lines, Point
+from analysis.reading import verdicts
 
 
 def point(n, acc, n_samples=200):
@@ -21,22 +22,22 @@ def answers(right, gold=0):
 
 
 def test_wilson_known_values():
-    assert uncertainty.wilson_interval(0, 10) == pytest.approx((0.0, 0.27753), abs=1e-5)
-    assert uncertainty.wilson_interval(5, 10) == pytest.approx((0.23659, 0.76341), abs=1e-5)
-    assert uncertainty.wilson_interval(81, 263) == pytest.approx((0.25526, 0.36615), abs=2e-4)
+    assert stats.wilson_interval(0, 10) == pytest.approx((0.0, 0.27753), abs=1e-5)
+    assert stats.wilson_interval(5, 10) == pytest.approx((0.23659, 0.76341), abs=1e-5)
+    assert stats.wilson_interval(81, 263) == pytest.approx((0.25526, 0.36615), abs=2e-4)
 
 
 def test_wilson_covers_as_often_as_it_says():
     draw = random.Random(0)
     hits = 0
     for _ in range(2000):
-        low, high = uncertainty.wilson_interval(sum(draw.random() < 0.3 for _ in range(60)), 60)
+        low, high = stats.wilson_interval(sum(draw.random() < 0.3 for _ in range(60)), 60)
         hits += low <= 0.3 <= high
     assert 0.93 < hits / 2000 < 0.97
 
 
 def test_wilson_shrinks_with_more_questions():
-    widths = [high - low for low, high in (uncertainty.wilson_interval(n // 2, n) for n in (10, 40, 160, 640))]
+    widths = [high - low for low, high in (stats.wilson_interval(n // 2, n) for n in (10, 40, 160, 640))]
     assert widths == sorted(widths, reverse=True)
     assert widths[1] / widths[3] == pytest.approx(4, rel=0.1)
 
@@ -45,71 +46,71 @@ def test_wilson_shrinks_with_more_questions():
 def test_mcnemar_equals_enumeration_of_all_coins(n):
     for gained in range(n + 1):
         as_uneven = [abs(2 * sum(coins) - n) >= abs(2 * gained - n) for coins in itertools.product((0, 1), repeat=n)]
-        assert uncertainty.mcnemar_p(gained, n - gained) == pytest.approx(sum(as_uneven) / 2**n)
+        assert stats.mcnemar_p(gained, n - gained) == pytest.approx(sum(as_uneven) / 2**n)
 
 
 def test_mcnemar_without_disagreement_is_certain_of_nothing():
-    assert uncertainty.mcnemar_p(0, 0) == 1.0
+    assert stats.mcnemar_p(0, 0) == 1.0
 
 
 def test_a_paired_comparison_counts_questions_not_order():
     first = answers([True] * 60 + [False] * 40)
     second = answers([True] * 50 + [False] * 45 + [True] * 5)
     random.Random(1).shuffle(second)
-    compared = uncertainty.compare(first, second)
+    compared = verdicts.compare(first, second)
     assert (compared.gained, compared.lost, compared.n) == (5, 10, 100)
     assert compared.difference == pytest.approx(-0.05)
     assert compared.low < compared.difference < compared.high
     expected = 1.96 * math.sqrt((15 / 100 - 0.05**2) / 100)
     assert compared.high - compared.low == pytest.approx(2 * expected, rel=0.15)
     assert not compared.is_settled
-    assert compared == uncertainty.compare(first, second)
+    assert compared == verdicts.compare(first, second)
 
 
 def test_pairing_settles_what_separate_intervals_cannot():
     """Twelve of 200 questions lost and none gained: the separate intervals overlap, the paired one excludes zero."""
     first, second = answers([True] * 100 + [False] * 100), answers([True] * 88 + [False] * 112)
-    assert uncertainty.wilson_interval(100, 200)[0] < uncertainty.wilson_interval(88, 200)[1]
-    compared = uncertainty.compare(first, second)
+    assert stats.wilson_interval(100, 200)[0] < stats.wilson_interval(88, 200)[1]
+    compared = verdicts.compare(first, second)
     assert compared.is_settled
     assert compared.p_value < 0.001
 
 
 def test_only_shared_questions_count():
-    assert uncertainty.compare(answers([True] * 10), answers([True] * 4)).n == 4
+    assert verdicts.compare(answers([True] * 10), answers([True] * 4)).n == 4
     with pytest.raises(ValueError, match="no question in common"):
-        uncertainty.compare([], answers([True]))
+        verdicts.compare([], answers([True]))
 
 
 def test_the_knee_is_where_it_stays_down():
     lines = Lines(0.25, 0.3)
     curve = [point(n, acc) for n, acc in enumerate([0.48, 0.47, 0.30, 0.46, 0.44, 0.33, 0.30, 0.26])]
-    assert uncertainty.knee(curve, lines) == 5
-    assert uncertainty.knee(curve[:5], lines) is None
-    assert uncertainty.knee([point(0, 0.26), point(1, 0.2)], lines) is None
+    assert verdicts.knee(curve, lines) == 5
+    assert verdicts.knee(curve[:5], lines) is None
+    assert verdicts.knee([point(0, 0.26), point(1, 0.2)], lines) is None
 
 
 def test_collapse_is_seen_and_a_skewed_set_is_not_a_collapse():
     given = [Answer(str(index), [], 1, index % 4) for index in range(40)]
-    assert uncertainty.collapsed_option(given) == (1, 1.0)
-    assert uncertainty.collapsed_option([Answer(str(index), [], 1, 1) for index in range(40)]) is None
-    assert uncertainty.collapsed_option([Answer(str(index), [], index % 4, 0) for index in range(40)]) is None
-    assert uncertainty.collapsed_option(given[:5]) is None
+    assert verdicts.collapsed_option(given) == (1, 1.0)
+    assert verdicts.collapsed_option([Answer(str(index), [], 1, 1) for index in range(40)]) is None
+    assert verdicts.collapsed_option([Answer(str(index), [], index % 4, 0) for index in range(40)]) is None
+    assert verdicts.collapsed_option(given[:5]) is None
 
 
 def test_remarks_say_what_the_numbers_say():
     lines = Lines(0.25, 0.3)
-    weak = uncertainty.remarks([point(0, 0.26), point(1, 0.24)], lines)
+    weak = verdicts.remarks([point(0, 0.26), point(1, 0.24)], lines)
     assert len(weak) == 1
     assert "cannot be told from chance" in weak[0]
     good = [point(0, 0.5), point(1, 0.49), point(2, 0.27)]
     collapsed = [answers([True, False] * 10), answers([True, False] * 10), [Answer(str(i), [], 2, i % 4) for i in range(40)]]
-    said = uncertainty.remarks(good, lines, collapsed)
+    said = verdicts.remarks(good, lines, collapsed)
     assert said[0].startswith("From n = 2 on")
     assert "At n = 2 the model gives option 3 for 100%" in said[1]
-    assert uncertainty.remarks([point(0, 0.5), point(1, 0.49)], lines) == []
-    assert uncertainty.remarks(good, None) == []
-    assert "not above always giving" in uncertainty.remarks([point(0, 0.6)], Lines(0.5, 0.62))[0]
+    assert verdicts.remarks([point(0, 0.5), point(1, 0.49)], lines) == []
+    assert verdicts.remarks(good, None) == []
+    assert "not above always giving" in verdicts.remarks([point(0, 0.6)], Lines(0.5, 0.62))[0]
 
 
 def test_bootstrap_wins_agree_with_a_loop_over_the_same_resamples():
@@ -120,19 +121,19 @@ def test_bootstrap_wins_agree_with_a_loop_over_the_same_resamples():
         texts = [index for index, times in enumerate(drawn) for _ in range(times)]
         means = [sum(values[text, candidate] for text in texts) / 6 for candidate in range(4)]
         expected[means.index(min(means))] += 1
-    (found,) = uncertainty.bootstrap_wins([values], n_resamples=200)
+    (found,) = stats.bootstrap_wins([values], n_resamples=200)
     assert found == pytest.approx([count / 200 for count in expected])
 
 
 def test_bootstrap_wins_known_answers():
-    assert uncertainty.bootstrap_wins([np.array([[0.3, 0.1, 0.2]])]) == [[0, 1, 0]]  # one text: its own verdict
-    assert uncertainty.bootstrap_wins([np.ones((5, 3)), np.ones((5, 1))]) == [[0, 0, 1], [1]]  # ties to the deeper start
+    assert stats.bootstrap_wins([np.array([[0.3, 0.1, 0.2]])]) == [[0, 1, 0]]  # one text: its own verdict
+    assert stats.bootstrap_wins([np.ones((5, 3)), np.ones((5, 1))]) == [[0, 0, 1], [1]]  # ties to the deeper start
     always = np.tile([0.2, 0.1], (9, 1)) + np.random.default_rng(0).normal(scale=0.01, size=(9, 2))
-    assert uncertainty.bootstrap_wins([always]) == [[0, 1]]
+    assert stats.bootstrap_wins([always]) == [[0, 1]]
     # Of two texts that disagree, one alone is drawn in a quarter of the resamples each, and candidate 0 wins a mixed draw.
-    (wins,) = uncertainty.bootstrap_wins([np.array([[0.0, 1.0], [0.6, 0.0]])], n_resamples=20000)
+    (wins,) = stats.bootstrap_wins([np.array([[0.0, 1.0], [0.6, 0.0]])], n_resamples=20000)
     assert wins == pytest.approx([0.75, 0.25], abs=0.02)
-    assert uncertainty.bootstrap_wins([always], seed=4) == uncertainty.bootstrap_wins([always], seed=4)
+    assert stats.bootstrap_wins([always], seed=4) == stats.bootstrap_wins([always], seed=4)
 
 
 def loop_spearman(a, b):
@@ -148,27 +149,27 @@ def loop_spearman(a, b):
 
 
 def test_spearman():
-    assert uncertainty.spearman([1, 2, 3, 4], [10, 20, 25, 900]) == 1
-    assert uncertainty.spearman([1, 2, 3], [3.0, 2.0, -5.0]) == -1
-    assert uncertainty.spearman([86, 97, 99, 100, 101, 103, 106, 110, 112, 113], [2, 20, 28, 27, 50, 29, 7, 17, 6, 12]) == (
+    assert stats.spearman([1, 2, 3, 4], [10, 20, 25, 900]) == 1
+    assert stats.spearman([1, 2, 3], [3.0, 2.0, -5.0]) == -1
+    assert stats.spearman([86, 97, 99, 100, 101, 103, 106, 110, 112, 113], [2, 20, 28, 27, 50, 29, 7, 17, 6, 12]) == (
         pytest.approx(-29 / 165)  # the worked example of the statistics encyclopaedias: hours of television against IQ
     )
-    assert uncertainty.spearman([1, 2], [1, 2]) is None
-    assert uncertainty.spearman([1, 2, 3], [4, 4, 4]) is None
+    assert stats.spearman([1, 2], [1, 2]) is None
+    assert stats.spearman([1, 2, 3], [4, 4, 4]) is None
     draw = random.Random(1)
     for _ in range(50):
         a = [draw.randrange(6) for _ in range(12)]
         b = [draw.randrange(6) for _ in range(12)]
-        assert uncertainty.spearman(a, b) == pytest.approx(loop_spearman(a, b), abs=1e-12)
+        assert stats.spearman(a, b) == pytest.approx(loop_spearman(a, b), abs=1e-12)
 
 
 def test_losses_are_compared_text_by_text():
     """A difference far smaller than the spread between texts is seen, because the texts are the same."""
     first = [1.0, 3.0, 2.0, 5.0, 4.0, 2.5, 3.5, 1.5]
     second = [loss - 0.1 - 0.01 * (index % 3) for index, loss in enumerate(first)]
-    mean, low, high = uncertainty.compare_losses(first, second)
+    mean, low, high = stats.compare_losses(first, second)
     assert mean == pytest.approx(-0.1 - 0.01 * 7 / 8)
     assert -0.13 < low < mean < high < -0.09
-    assert uncertainty.compare_losses([2.0], [2.5]) == (0.5, 0.5, 0.5)
+    assert stats.compare_losses([2.0], [2.5]) == (0.5, 0.5, 0.5)
     with pytest.raises(ValueError, match="no text"):
-        uncertainty.compare_losses([], [])
+        stats.compare_losses([], [])

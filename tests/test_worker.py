@@ -11,10 +11,12 @@ import psutil
 import pytest
 from job_helpers import COMMAND, SCRIPT, end_worker, request, wait_for, wait_state
 
-from analysis import job_table, jobs, processes, worker
-from analysis.errors import JobError
-from analysis.results import RESULTS
-from analysis.specs import SPECS, SweepSpec
+from analysis import jobs
+from analysis.core import registry
+from analysis.core.errors import JobError
+from analysis.core.registry import RESULTS, SPECS
+from analysis.experiments.accuracy.spec import SweepSpec
+from analysis.jobs import local, table
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -27,7 +29,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def worker_pid() -> int:
-    process = processes.worker()
+    process = local.worker()
     assert process is not None
     return process.pid
 
@@ -244,7 +246,7 @@ def test_a_worker_does_not_write_into_a_job_that_is_no_longer_its_own():
     job = jobs.submit(request("steps"))
     jobs.ensure_worker(COMMAND)
     wait_for(lambda: jobs.get(job.id).done >= 3)
-    with job_table.transaction(write=True) as db:
+    with table.transaction(write=True) as db:
         db.execute("UPDATE jobs SET state = 'interrupted', error = 'elsewhere' WHERE id = ?", (job.id,))
     before = jobs.get(job.id)
     wait_state(jobs.submit(request("quick")), "done", 8)
@@ -283,7 +285,7 @@ def test_an_idle_worker_leaves_and_the_next_job_starts_another():
     jobs.ensure_worker((*COMMAND[:2], "0.2"))
     first = worker_pid()
     wait_for(lambda: not jobs.worker_alive())
-    assert processes.announced() == (None, None)
+    assert local.announced() == (None, None)
     job = jobs.submit(request())
     assert jobs.ensure_worker(COMMAND)
     assert wait_state(job, "done").pid != first
@@ -307,7 +309,7 @@ def test_a_worker_whose_watchdog_is_stuck_too_is_ended_by_the_next_reader(monkey
 def test_the_real_worker_starts_by_its_module_name_and_leaves_on_sigterm(cache):
     assert jobs.ensure_worker()
     pid = worker_pid()
-    assert psutil.Process(pid).cmdline()[1:] == ["-m", "analysis.worker"]
+    assert psutil.Process(pid).cmdline()[1:] == ["-m", "analysis.jobs.worker"]
     assert os.getsid(pid) != os.getsid(0)
     # It has taken the lock once a second one is turned away.
     wait_for(lambda: subprocess.run([*COMMAND[:2], "0"], timeout=20).returncode == 3)
@@ -317,7 +319,7 @@ def test_the_real_worker_starts_by_its_module_name_and_leaves_on_sigterm(cache):
 
 
 def test_every_kind_of_request_has_a_runner_and_a_title():
-    assert set(worker.RUNNERS) == set(SPECS) == set(RESULTS) == set(jobs.TITLES)
-    for target in worker.RUNNERS.values():
+    assert set(registry.RUNNERS) == set(SPECS) == set(RESULTS) == set(registry.TITLES)
+    for target in registry.RUNNERS.values():
         module, _, function = target.partition(":")
         assert callable(getattr(importlib.import_module(module), function))

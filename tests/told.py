@@ -1,6 +1,6 @@
 """A progress callback that remembers, and can cancel."""
 
-from analysis.progress import Cancelled
+from analysis.core.progress import Cancelled
 
 
 class Told(list):

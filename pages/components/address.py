@@ -3,8 +3,8 @@
 import re
 from dataclasses import replace
 
-from analysis.errors import SpecError
-from analysis.specs import BenchmarkSpec, CorpusSpec
+from analysis.core.errors import SpecError
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
 
 _TEXTS = re.compile(r"(c4|wiki):(\d{1,6})x(\d{1,6})(?::seed(\d{1,9}))?")
 _QUESTIONS = re.compile(r"(\w+):(all|\d{1,6})(?::(\d)-shot)?(?::seed(\d{1,9}))?(?::(\w+(?:\+\w+)*))?(?:@(\w+))?")

@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from analysis import jobs
+from analysis.core import registry
 from pages.components import guard, job_card, words
 
 _MOST = 500
@@ -83,7 +84,7 @@ _COLUMNS = {
 def _row(job: jobs.Job, n_bytes: int) -> dict:
     return {
         "job": job.label,
-        "kind": jobs.TITLES.get(job.kind, job.kind),
+        "kind": registry.TITLES.get(job.kind, job.kind),
         "state": job.state,
         "submitted": datetime.fromtimestamp(job.created_at, UTC),
         "took": "" if job.elapsed_s is None else words.duration(job.elapsed_s),

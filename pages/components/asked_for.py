@@ -4,7 +4,10 @@ from dataclasses import replace
 
 import streamlit as st
 
-from analysis.specs import BenchmarkSpec, CorpusSpec, DistanceSpec, ModelSpec, SweepSpec
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.experiments.accuracy.spec import SweepSpec
+from analysis.experiments.maps.spec import DistanceSpec
+from analysis.models.spec import ModelSpec
 from pages.components import address, start, state, words
 from pages.components.library import Found
 

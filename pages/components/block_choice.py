@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from analysis import selection
-from analysis.blocks import Block, LayerSet, Removal
+from analysis.core.blocks import Block, LayerSet, Removal
+from analysis.experiments import strategies
 from pages.components import state
 from pages.components.library import Found
 
@@ -38,7 +38,7 @@ def show(distances: Found | None, n_layers: int, current: Removal | None = None)
         "How many, n", 1, n_layers - 1, key="heal-n", on_change=lambda: state.choose_n(st.session_state["heal-n"])
     )
     best = distances.result.best if distances else ()
-    chosen = selection.choose("deepest" if way == "own" else way, int(n), n_layers=n_layers, best=best)
+    chosen = strategies.choose("deepest" if way == "own" else way, int(n), n_layers=n_layers, best=best)
     if way == "own" and chosen:
         most = n_layers - int(n)
         key = f"heal-start-{n}"

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 from plotly.graph_objs import Figure
 
-from analysis import drawing, figure_data
+from analysis.charts import data, look
 from pages.components import presenter, state
 
 _FORMATS = {"png": "PNG", "svg": "SVG"}
@@ -43,7 +43,7 @@ def show(
         "toImageButtonOptions": {"format": image, "filename": file_name, "scale": _SHARP[image]},
     }
     if state.presenting():
-        figure = drawing.enlarged(figure, presenter.LARGER)
+        figure = look.enlarged(figure, presenter.LARGER)
 
     def draw() -> None:
         # The height is said beforehand, so that nothing below jumps while a chart is being drawn.
@@ -85,7 +85,7 @@ def _downloads(figure: Figure, key: str, file_name: str, image: str) -> None:
 
 def csv(figure: Figure) -> bytes:
     """What a figure draws, with all digits."""
-    return pd.DataFrame(figure_data.rows(figure)).to_csv(index=False).encode()
+    return pd.DataFrame(data.rows(figure)).to_csv(index=False).encode()
 
 
 def table(rows: list[dict], *, key: str, alt: str, file_name: str, formats: dict[str, str] | None = None) -> None:

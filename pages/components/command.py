@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from analysis import cli
-from analysis.spec import Spec
+from analysis.cli import main
+from analysis.core.record import Spec
 
 
 def show(specs: Sequence[Spec]) -> None:
@@ -18,4 +18,4 @@ def show(specs: Sequence[Spec]) -> None:
 @st.cache_data(max_entries=512, show_spinner=False)
 def line(spec: Spec) -> str:
     """The command line of a request."""
-    return cli.command_line(spec)
+    return main.command_line(spec)

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from analysis import storage
-from analysis.blocks import Removal
-from analysis.prompt_specs import MOST_NEW_TOKENS, CompareSpec, Variant
-from analysis.results import HealResult
-from analysis.specs import ModelSpec
+from analysis.core import store
+from analysis.core.blocks import Removal
+from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.prompt.spec import MOST_NEW_TOKENS, CompareSpec, Variant
+from analysis.models.spec import ModelSpec
 from pages.components import guard, instant, library, prompt_box, shown_cut, start, state, theme, words
 
 _TRUNK = ("unpruned", "pruned")
@@ -84,7 +84,7 @@ def _choices(model: ModelSpec, cut: Removal | None) -> dict[str, _Choice]:
 def _is_usable(heal: HealResult, cut: Removal) -> bool:
     """Whether a heal is one of this cut, has ended or was stopped and kept, and left its adapter on this machine."""
     is_over = heal.healed is not None or heal.ended_early
-    return heal.is_of(cut) and is_over and heal.adapter is not None and (storage.cache_dir() / heal.adapter).is_dir()
+    return heal.is_of(cut) and is_over and heal.adapter is not None and (store.cache_dir() / heal.adapter).is_dir()
 
 
 def _variants(choices: dict[str, _Choice]) -> tuple[Variant, ...]:

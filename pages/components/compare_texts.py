@@ -2,10 +2,9 @@
 
 import streamlit as st
 
-from analysis import prompt_figures
-from analysis.drawing import palette
-from analysis.prompt_results import CompareResult, Writing, mean_surprise
-from analysis.prompt_specs import Variant
+from analysis.charts import prompts
+from analysis.charts.look import palette
+from analysis.experiments.prompt.spec import CompareResult, Variant, Writing, mean_surprise
 from pages.components import shaded_text, theme, words
 
 _BADGES = {"unpruned": "gray", "pruned": "blue", "instant": "orange", "healed": "orange"}
@@ -27,7 +26,7 @@ def toolbar() -> str:
 
 def cards(result: CompareResult, under: str, *, live: bool) -> None:
     """A card for every variant, also for those whose turn is still to come, if the job is `live`."""
-    names = prompt_figures.names(result.spec.variants)
+    names = prompts.names(result.spec.variants)
     per_row = len(names) if len(names) <= 3 else 2
     for first in range(0, len(names), per_row):
         for index, column in enumerate(st.columns(per_row, gap="small"), first):
@@ -49,7 +48,7 @@ def _card(result: CompareResult, index: int, name: str, under: str, live: bool) 
         dark = theme.is_dark()
         shaded_text.show(
             result.spec.prompt, text.pieces if text else [], surprise, parting=parting,
-            mark=prompt_figures.colour(variant, palette(dark)), growing=live and text is not None and not text.complete,
+            mark=prompts.colour(variant, palette(dark)), growing=live and text is not None and not text.complete,
             dark=dark,
         )  # fmt: skip
         waiting = "Its turn comes next." if live else "It was stopped before its turn came."

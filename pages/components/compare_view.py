@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from analysis import prompt_figures
-from analysis.prompt_results import CompareResult, mean_surprise
-from analysis.specs import ModelSpec
+from analysis.charts import prompts
+from analysis.experiments.prompt.spec import CompareResult, mean_surprise
+from analysis.models.spec import ModelSpec
 from pages.components import chart, command, compare_form, compare_texts, prompt_runs, theme, words
 
 
@@ -31,7 +31,7 @@ def _done(result: CompareResult) -> None:
     own = under == "own"
     what = "of the one who wrote it" if own else "of the unpruned model"
     st.markdown(f"**Surprise {what}, token by token**", help="−log p of each written token. Rings: where a text departs.")
-    figure = prompt_figures.surprise_curve(result, own=own, dark=theme.is_dark())
+    figure = prompts.surprise_curve(result, own=own, dark=theme.is_dark())
     chart.show(
         figure, key="surprise", alt=f"Surprise {what} at every written token, {len(result.writings)} texts.",
         file_name="surprise",
@@ -44,7 +44,7 @@ def _done(result: CompareResult) -> None:
 
 def _numbers(result: CompareResult) -> None:
     rows = []
-    for index, ((_, text), name) in enumerate(zip(result.written, prompt_figures.names(result.spec.variants), strict=False)):
+    for index, ((_, text), name) in enumerate(zip(result.written, prompts.names(result.spec.variants), strict=False)):
         parting, prefill = result.parts_at(index), text.prefill_rate(result.n_prompt_tokens)
         rows.append(
             {
@@ -63,7 +63,7 @@ def _numbers(result: CompareResult) -> None:
 
 def _data(result: CompareResult) -> None:
     with st.expander("Data behind the charts", icon=":material/table:"):
-        names = prompt_figures.names(result.spec.variants)
+        names = prompts.names(result.spec.variants)
         rows = [
             {"model": name, "token": number, "text": piece, "surprise_unpruned": unpruned, "surprise_own": own}
             for (_, text), name in zip(result.written, names, strict=False)

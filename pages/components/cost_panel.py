@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from analysis.results import DistanceResult, ModelFacts, SpeedResult
-from analysis.specs import ModelSpec
+from analysis.experiments.maps.spec import DistanceResult
+from analysis.experiments.speed.spec import SpeedResult
+from analysis.models.spec import ModelFacts, ModelSpec
 from pages.components import chart, cost_rows, library, speed_view
 from pages.components.cuts import Cut
 from pages.components.library import Found

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from analysis import cost
-from analysis.blocks import Removal
-from analysis.results import ModelFacts, SpeedResult
+from analysis.core.blocks import Removal
+from analysis.experiments.speed.spec import SpeedResult
+from analysis.models import spec
+from analysis.models.spec import ModelFacts
 from pages.components import words
 from pages.components.cuts import Cut
 
@@ -47,12 +48,12 @@ def rows(model: ModelFacts, speed: SpeedResult | None, cut: Cut, *, tokens: int,
     def both(what: str, unit: str, amount: Callable[[Removal | None], float | None], of: str = "") -> Row:
         return Row(what, unit, amount(None), amount(cut.removed) if is_known else None, of=of)
 
-    found = [both("Parameters", "parameters", lambda block: cost.savings(model, block).kept_parameters)]
+    found = [both("Parameters", "parameters", lambda block: spec.savings(model, block).kept_parameters)]
     found += [
-        both(f"Weights, {name}", "bytes", lambda block, p=precision: cost.weight_bytes(model, block, p, rest=rest))
+        both(f"Weights, {name}", "bytes", lambda block, p=precision: spec.weight_bytes(model, block, p, rest=rest))
         for precision, name in _PRECISIONS.items()
     ]
-    cache = partial(cost.kv_cache_bytes, model, tokens=tokens, batch_size=batch_size, dtype=dtype)
+    cache = partial(spec.kv_cache_bytes, model, tokens=tokens, batch_size=batch_size, dtype=dtype)
     found.append(both(f"KV cache, {dtype}", "bytes", cache, of=f"{batch_size} x {tokens} tokens"))
     for field, (what, rate) in _TIMED.items() if speed is not None else ():
         whole, _ = seconds(speed, field, 0)

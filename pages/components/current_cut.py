@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from analysis.blocks import Block
-from analysis.errors import BlockRangeError
-from analysis.results import SweepResult
+from analysis.core.blocks import Block
+from analysis.core.errors import BlockRangeError
+from analysis.experiments.accuracy.spec import SweepResult
 from pages.components import cuts, state, words
 from pages.components.cuts import Cut, Strategy
 

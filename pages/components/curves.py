@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from analysis import figures
-from analysis.measures import ACCURACY, LOSS
+from analysis.charts import curves
+from analysis.charts.look import ACCURACY, LOSS
 from pages.components import chart, drawn, score_cut, theme
 from pages.components.library import Found
 
@@ -35,7 +35,7 @@ def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], n
     ):
         plain = drawn.curve(kind, sweep, drawn_others, drawn_heals, dark=dark, height=height)
         chart.show(
-            figures.with_singles(figures.reaching(plain, n), singles, measure, dark=dark),
+            curves.with_singles(curves.reaching(plain, n), singles, measure, dark=dark),
             key=kind,
             alt=f"{name} against removed layers, {points} points{beside}.",
             file_name=kind,

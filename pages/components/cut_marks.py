@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 
 import streamlit as st
 
-from analysis.blocks import Removal
-from analysis.drawing import PATH, palette
-from analysis.results import Best
+from analysis.charts.look import PATH, palette
+from analysis.core.blocks import Removal
+from analysis.experiments.maps.spec import Best
 from pages.components import presenter, state, theme
 
 # Every chart gets one SVG below its hover layer. It is placed again whenever a chart is drawn, and a chart that does not show

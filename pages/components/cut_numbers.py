@@ -2,9 +2,13 @@
 
 import streamlit as st
 
-from analysis import cost, uncertainty
-from analysis.blocks import Block
-from analysis.results import DistanceResult, Point, SweepResult
+from analysis.core import stats
+from analysis.core.blocks import Block
+from analysis.experiments.accuracy.points import Point
+from analysis.experiments.accuracy.spec import SweepResult
+from analysis.experiments.maps.spec import DistanceResult
+from analysis.models import spec
+from analysis.reading import verdicts
 from pages.components import cuts, words
 from pages.components.cuts import Cut
 
@@ -20,7 +24,7 @@ def show(distances: DistanceResult, sweep: SweepResult | None, cut: Cut) -> None
     n, point = cut.n, cut.point
     unpruned = next(iter(cuts.of_size(sweep, 0)), None)
     known = n == 0 or cut.removed is not None
-    saved = cost.savings(distances.model, cut.removed)
+    saved = spec.savings(distances.model, cut.removed)
     columns = st.columns(5, gap="small")
     distance, error = _distance(distances, cut)
     columns[0].metric(
@@ -82,7 +86,7 @@ def notes(sweep: SweepResult | None, cut: Cut) -> list[str]:
     left_out = f"{len(sweep.skipped_rows)} rows of the question file could not be asked and are listed below."
     return [
         *_interval(sweep, point),
-        *uncertainty.remarks(sweep.points, sweep.lines, sweep.questions),
+        *verdicts.remarks(sweep.points, sweep.lines, sweep.questions),
         *([f"Loss at n = {n} in other units: {units}."] if units else []),
         *([left_out] if sweep.skipped_rows else []),
     ]
@@ -98,13 +102,13 @@ def _interval(sweep: SweepResult, point: Point) -> list[str]:
     """How sure the accuracy is, and whether it differs from the unpruned model's on the same questions."""
     if point.acc is None:
         return []
-    low, high = uncertainty.wilson_interval(round(point.acc * point.n_samples), point.n_samples)
+    low, high = stats.wilson_interval(round(point.acc * point.n_samples), point.n_samples)
     said = f"Accuracy: 95 % interval {low:.0%} to {high:.0%} from {point.n_samples} questions."
     if point not in sweep.points:  # scored on its own
         return [said]
     number = sweep.points.index(point)
     if point.n and len(sweep.questions) > number and sweep.questions[number]:
-        pair = uncertainty.compare(sweep.questions[0], sweep.questions[number])
+        pair = verdicts.compare(sweep.questions[0], sweep.questions[number])
         verdict = "a settled difference" if pair.is_settled else "not settled"
         said += (
             f" Against the unpruned model, question by question: {pair.lost} lost, {pair.gained} gained, "

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
-from analysis import selection
-from analysis.blocks import Block, Removal
-from analysis.results import Best, DamageResult, DistanceResult, Point, SweepResult
+from analysis.core.blocks import Block, Removal
+from analysis.experiments import strategies
+from analysis.experiments.accuracy.points import Point
+from analysis.experiments.accuracy.spec import SweepResult
+from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
 
 RULES = ("similarity", "deepest", "reverse")
 """Strategies whose cut follows from the map or from n alone, before anything else is measured."""
@@ -76,7 +78,7 @@ def at(
     if n == 0:
         return Cut(0, None, point)
     if strategy in RULES:
-        return Cut(n, selection.choose(strategy, n, n_layers=distances.n_layers, best=distances.best), point)
+        return Cut(n, strategies.choose(strategy, n, n_layers=distances.n_layers, best=distances.best), point)
     if point is not None:
         return Cut(n, point.block, point)
     least = next((best.block for best in damage.best if best.n == n), None) if damage and strategy == "loss-greedy" else None

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import streamlit as st
 
-from analysis.results import DistanceResult
-from analysis.specs import CorpusSpec, DamageSpec, DistanceSpec, ModelSpec
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.maps.spec import DamageSpec, DistanceResult, DistanceSpec
+from analysis.models.spec import ModelSpec
 from pages.components import guard, start, theme, words
 
 _TEXTS = ("wiki", "c4")

@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from analysis import jobs, map_figures
-from analysis.blocks import Block
-from analysis.results import Best, DamageResult, DistanceResult
-from analysis.specs import ModelSpec
+from analysis import jobs
+from analysis.charts import maps
+from analysis.core.blocks import Block
+from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
+from analysis.models.spec import ModelSpec
 from pages.components import damage_form, drawn, library, map_view, pick, state, words
 from pages.components.cuts import Cut
 from pages.components.library import Found
@@ -53,13 +54,13 @@ def show(shown: Found, damage: Found | None, model: ModelSpec, cut: Cut, chosen:
             compared, distances.best, (), metric=distances.spec.metric, scaled=scaled, max_size=sizes, height=_HEIGHT
         )
         alt = f"Heat map of distance for blocks of up to {sizes} layers; the line is the most similar block of each size."
-        figure = map_figures.ringed(plain, cut.removed, sizes)
+        figure = maps.ringed(plain, cut.removed, sizes)
         pick.chart_of_blocks(
             figure, key="foretold", alt=alt, file_name="distance-map-small", n_layers=shown.result.n_layers, chosen=chosen
         )
     with right, st.container(gap="xsmall"):
         st.markdown("**What removing the block costs**", help="Measured increase of the loss on held-out text.")
-        figure = map_figures.ringed(drawn.damage_map(damage, scaled=scaled, height=_HEIGHT), cut.removed, sizes)
+        figure = maps.ringed(drawn.damage_map(damage, scaled=scaled, height=_HEIGHT), cut.removed, sizes)
         alt = f"Heat map of the measured loss increase without each block; {_progress(result)}."
         pick.chart_of_blocks(
             figure, key="damage-map", alt=alt, file_name="damage-map", n_layers=shown.result.n_layers, chosen=chosen

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from analysis.blocks import Block
-from analysis.measures import ACCURACY
-from analysis.results import DamageResult, DistanceResult, HealResult, Point, SweepResult
+from analysis.charts.look import ACCURACY
+from analysis.core.blocks import Block
+from analysis.experiments.accuracy.points import Point
+from analysis.experiments.accuracy.spec import SweepResult
+from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.maps.spec import DamageResult, DistanceResult
 from pages.components import chart, damage_view, words
 
 

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import streamlit as st
 from plotly.graph_objs import Figure
 
-from analysis import blocks, figures, line_figures, map_figures, rivals
-from analysis.results import Best
+from analysis.charts import curves, maps
+from analysis.core import blocks
+from analysis.experiments.maps.spec import Best
+from analysis.reading import verdicts
 from pages.components import library
 from pages.components.library import Found
 
@@ -52,12 +54,12 @@ def writing(sweep: Found, *, dark: bool) -> Figure:
 @st.cache_resource(max_entries=128, show_spinner=False)
 def strip(n_layers: int, layers: tuple[int, ...], *, dark: bool) -> Figure:
     """The layers of a model, these of them removed."""
-    return map_figures.layer_strip(n_layers, blocks.removal(layers) if layers else None, dark=dark)
+    return maps.layer_strip(n_layers, blocks.removal(layers) if layers else None, dark=dark)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _writing(version: Version, dark: bool, _sweep: Found) -> Figure:
-    return figures.writing_curve(_sweep.result, dark=dark)
+    return curves.writing_curve(_sweep.result, dark=dark)
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
@@ -65,22 +67,22 @@ def _distance_map(
     version: Version, path: tuple[Best, ...], others: tuple[Best, ...], metric: str, scaled: bool, max_size: int | None,
     height: int, _found: Found,
 ) -> Figure:  # fmt: skip
-    close = rivals.of_map(_found.result, metric, library.array(_found, "text_distances"))
-    return map_figures.distance_map(
+    close = verdicts.of_map(_found.result, metric, library.array(_found, "text_distances"))
+    return maps.distance_map(
         _found.result, path, others=others, rivals=close, metric=metric, row_normalised=scaled, max_size=max_size, height=height
     )
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)
 def _damage_map(version: Version, scaled: bool, height: int, _found: Found) -> Figure:
-    return map_figures.damage_map(_found.result, row_normalised=scaled, height=height)
+    return maps.damage_map(_found.result, row_normalised=scaled, height=height)
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)
 def _lines(version: Version, metric: str, dark: bool, height: int, _found: Found) -> Figure:
     if _found.result.kind == "damage":
-        return line_figures.damage_lines(_found.result, dark=dark, height=height)
-    return line_figures.distance_lines(_found.result, metric=metric, dark=dark, height=height)
+        return maps.damage_lines(_found.result, dark=dark, height=height)
+    return maps.distance_lines(_found.result, metric=metric, dark=dark, height=height)
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
@@ -88,6 +90,6 @@ def _curve(
     kind: str, version: Version, versions: tuple[Version, ...], dark: bool, height: int, _sweep: Found,
     _others: Sequence[Found], _heals: Sequence[Found],
 ) -> Figure:  # fmt: skip
-    draw = figures.accuracy_curve if kind == "accuracy" else figures.loss_curve
+    draw = curves.accuracy_curve if kind == "accuracy" else curves.loss_curve
     healed = [entry.result for entry in _heals]
     return draw(_sweep.result, healed, others=[entry.result for entry in _others], dark=dark, height=height)

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from analysis import storage
-from analysis.blocks import Removal, parse_removal
-from analysis.errors import BlockRangeError
-from analysis.results import HealResult, ModelFacts
-from analysis.specs import STRATEGIES, ModelSpec
+from analysis.core import store
+from analysis.core.blocks import Removal, parse_removal
+from analysis.core.errors import BlockRangeError
+from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.strategies import STRATEGIES
+from analysis.models.spec import ModelFacts, ModelSpec
 from pages.components import cuts, damage_view, library, state, words
 from pages.components.library import Found
 
@@ -34,7 +35,7 @@ class Choice:
 
 def has_adapter(heal: HealResult) -> bool:
     """Whether the heal's adapter is on this machine; that of a precomputed heal stayed where it was made."""
-    return bool(heal.adapter) and (storage.cache_dir() / str(heal.adapter) / "adapter_config.json").exists()
+    return bool(heal.adapter) and (store.cache_dir() / str(heal.adapter) / "adapter_config.json").exists()
 
 
 def show(known: Found, model: ModelSpec) -> Choice | None:

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import streamlit as st
 
-from analysis import cli, cut_recipes, model_card, one_page, report, storage
-from analysis.results import HealResult
+from analysis.cli import main
+from analysis.core import store
+from analysis.experiments.heal.spec import HealResult
+from analysis.exports import card as model_card
+from analysis.exports import formats, page, report
 from pages.components import command, export_folder, state, words
 from pages.components.export_choice import Choice
 
@@ -30,15 +33,15 @@ def show(choice: Choice) -> None:
     bare = " The heal is not in it." if choice.heal else ""
     with merge:
         st.caption(f"The same cut by mergekit.{bare}")
-        source, note = cut_recipes.mergekit_source(choice.model)
-        text = cut_recipes.mergekit(source, choice.cut, n_layers, choice.model.dtype, note)
+        source, note = formats.mergekit_source(choice.model)
+        text = formats.mergekit(source, choice.cut, n_layers, choice.model.dtype, note)
         _file(text, "mergekit.yaml", "application/yaml", "yaml")
     with llama:
         st.caption(f"The same cut of a GGUF file, while llama.cpp quantizes it.{bare}")
-        st.code(cut_recipes.llama_cpp(base, choice.cut), language="bash", wrap_lines=True)
+        st.code(formats.llama_cpp(base, choice.cut), language="bash", wrap_lines=True)
     with recipe:
         st.caption("The cut, the heal's request and the command lines, as JSON.")
-        text = cut_recipes.recipe(choice.model, choice.cut, n_layers, choice.heal, commands(choice))
+        text = formats.recipe(choice.model, choice.cut, n_layers, choice.heal, commands(choice))
         _file(text, "recipe.json", "application/json", "json")
     with card:
         st.caption("Also written into every model folder, then with how the folder compared.")
@@ -61,7 +64,7 @@ def _adapter(heal: HealResult, adapter: str | None) -> None:
     if adapter is None:
         st.caption("The adapter of this heal is not on this machine; start the same heal to make it.")
         return
-    folder = storage.cache_dir() / adapter
+    folder = store.cache_dir() / adapter
     st.caption(f"A standard PEFT folder; cut {heal.spec.block.describe()} out of the base model before it is put on.")
     st.code(str(folder), language=None)
     size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
@@ -92,11 +95,11 @@ def reports(choice: Choice) -> None:
     first = {kind: shown for kind in ("distances", "sweep", "damage") if (shown := state.shown_result(kind, _shown(kind)))}
 
     def document():
-        return report.of(choice.model, choice.cut, cli.command_line, first)
+        return report.of(choice.model, choice.cut, main.command_line, first)
 
     with st.container(horizontal=True, gap="small"):
         st.download_button(
-            "HTML page", lambda: one_page.html(document()).encode(), "layerscope-report.html", "text/html",
+            "HTML page", lambda: page.html(document()).encode(), "layerscope-report.html", "text/html",
             key="take-html", on_click="ignore", icon=":material/download:",
         )  # fmt: skip
         st.download_button(

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import streamlit as st
 
-from analysis import cost, exports
-from analysis.blocks import written
-from analysis.errors import SpecError
-from analysis.export_specs import ExportSpec
+from analysis.core.blocks import written
+from analysis.core.errors import SpecError
+from analysis.exports import folders
+from analysis.exports.spec import ExportSpec
+from analysis.models import spec as cost
 from pages.components import start, theme, words
 from pages.components.export_choice import Choice
 
@@ -21,7 +22,7 @@ def request(choice: Choice, name: str = "", dtype: str = "") -> ExportSpec:
     Raises:
         SpecError: when the name is no plain name.
     """
-    usual = exports.suggested_name(choice.facts.name, choice.cut, healed=choice.adapter is not None)
+    usual = folders.suggested_name(choice.facts.name, choice.cut, healed=choice.adapter is not None)
     model = replace(choice.model, identity="", quantization="none", dtype=dtype or choice.model.dtype)
     return ExportSpec(choice.cut, name or usual, model, choice.adapter)
 
@@ -53,7 +54,7 @@ def show(choice: Choice) -> None:
         st.error(words.plain(str(error)))
         return
     needed = cost.savings(choice.facts, choice.cut).kept_parameters * DTYPES[dtype]
-    free, taken = exports.free_bytes(), exports.folder(spec.name).exists()
+    free, taken = folders.free_bytes(), folders.folder(spec.name).exists()
     st.caption(f"About {words.size(needed)} in the folder exports/{words.plain(spec.name)}; {words.size(free)} are free.")
     if taken:
         st.caption("There is a folder of this name already: delete it below, or choose another name.")

@@ -2,17 +2,17 @@
 
 import streamlit as st
 
-from analysis import exports
-from analysis.errors import LayerscopeError
-from analysis.results import ExportResult
-from analysis.specs import ModelSpec
+from analysis.core.errors import LayerscopeError
+from analysis.exports import folders
+from analysis.exports.spec import ExportResult
+from analysis.models.spec import ModelSpec
 from pages.components import library, words
 
 
 def show(model: ModelSpec) -> None:
     """Draw a card for each folder that is there."""
     found = [entry.result for entry in library.find("export", model, any_precision=True)]
-    there = {result.spec.name: result for result in found if (exports.folder(result.spec.name) / "layerscope.json").exists()}
+    there = {result.spec.name: result for result in found if (folders.folder(result.spec.name) / "layerscope.json").exists()}
     if not there:
         return
     st.header("On this machine", anchor=False)
@@ -26,7 +26,7 @@ def _card(result: ExportResult) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown(f"**{words.plain(spec.name)}**", width="content")
         with st.popover("Delete", type="tertiary", icon=":material/delete:", key=f"delete-{spec.name}"):
-            size = words.size(exports.size_bytes(spec.name))
+            size = words.size(folders.size_bytes(spec.name))
             st.write(f"This frees {size} and cannot be undone; the export can be made again.")
             st.button("Delete it", key=f"delete-now-{spec.name}", on_click=_delete, args=(spec.name,))
     merged = "healed, adapter merged in" if check.merged else "not healed"
@@ -34,12 +34,12 @@ def _card(result: ExportResult) -> None:
         f"{result.n_layers} layers, without {spec.block.describe()}, {merged}; {spec.model.dtype}, "
         f"{words.size(result.size_bytes)}. {_checked(result)}"
     )
-    st.code(str(exports.folder(spec.name)), language=None)
+    st.code(str(folders.folder(spec.name)), language=None)
 
 
 def _delete(name: str) -> None:
     try:
-        exports.delete(name)
+        folders.delete(name)
     except LayerscopeError as error:
         st.session_state.setdefault("announcements", []).append((str(error), ":material/error:"))
 

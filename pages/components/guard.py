@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import streamlit as st
 
-from analysis.errors import LayerscopeError
+from analysis.core.errors import LayerscopeError
 
 _log = logging.getLogger("layerscope.pages")
 

@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from analysis import heal_figures, jobs
-from analysis.results import HealResult
+from analysis import jobs
+from analysis.charts import heals
+from analysis.experiments.heal.spec import HealResult
 from pages.components import chart, guard, heal_runs, job_card, state, theme, words
 
 
@@ -63,9 +64,9 @@ def _step(step: int, steps: int, result: HealResult | None) -> str:
 def curve(result: HealResult) -> None:
     """Training and held-out loss by step, and accuracy where it was asked on the way."""
     alt = f"Loss by optimizer step, {len(result.steps)} of {result.total_steps} steps."
-    chart.show(heal_figures.training_curve(result, dark=theme.is_dark()), key="training", alt=alt, file_name="healing-loss")
+    chart.show(heals.training_curve(result, dark=theme.is_dark()), key="training", alt=alt, file_name="healing-loss")
     asked = [check for check in result.validations if check.acc is not None]
     if asked:
-        figure = heal_figures.accuracy_on_the_way(result, dark=theme.is_dark())
+        figure = heals.accuracy_on_the_way(result, dark=theme.is_dark())
         alt = f"Accuracy on {asked[-1].n_questions} questions at {len(asked)} checks."
         chart.show(figure, key="training-acc", alt=alt, file_name="healing-accuracy")

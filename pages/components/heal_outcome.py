@@ -2,8 +2,10 @@
 
 import streamlit as st
 
-from analysis import heal_figures, storage
-from analysis.results import HealResult, Point
+from analysis.charts import heals
+from analysis.core import store
+from analysis.experiments.accuracy.points import Point
+from analysis.experiments.heal.spec import HealResult
 from pages.components import chart, command, heal_live, heal_said, heal_writing, theme, words
 
 
@@ -20,7 +22,7 @@ def show(result: HealResult, control: HealResult | None = None) -> None:
     left, right = st.columns(2, gap="medium")
     for column, field, name in ((left, "acc", "accuracy"), (right, "loss", "loss")):
         with column:
-            figure = heal_figures.heal_comparison(result, field, control=control, dark=theme.is_dark())
+            figure = heals.heal_comparison(result, field, control=control, dark=theme.is_dark())
             alt = f"Unpruned, pruned and healed {name}, with standard errors."
             chart.show(figure, key=f"compare-{field}", alt=alt, file_name=f"healed-{name}")
     if result.spec.trains:
@@ -55,7 +57,7 @@ def _adapter(result: HealResult) -> None:
     """Where the adapter lies; that of a precomputed heal stayed where it was made."""
     if not result.adapter:
         return
-    folder = storage.cache_dir() / result.adapter
+    folder = store.cache_dir() / result.adapter
     if folder.is_dir():
         kept = "" if result.kept_step is None or not result.spec.trains else f", after step {result.kept_step}"
         st.caption(f"Adapter{kept}, a standard PEFT folder:")

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import streamlit as st
 
-from analysis.specs import TASKS, BenchmarkSpec, GenerationSpec, HealSpec
+from analysis.data.spec import TASKS, BenchmarkSpec, GenerationSpec
+from analysis.experiments.heal.spec import HealSpec
 from pages.components import words
 
 

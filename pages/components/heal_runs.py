@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 
 from analysis import jobs
-from analysis.blocks import Block
-from analysis.results import HealResult
-from analysis.specs import HealSpec, ModelSpec
+from analysis.core.blocks import Block
+from analysis.experiments.heal.spec import HealResult, HealSpec
+from analysis.models.spec import ModelSpec
 from pages.components import library, words
 from pages.components.library import Found
 

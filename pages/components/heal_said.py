@@ -1,7 +1,8 @@
 """A heal in sentences: compared pair by pair, what to be wary of, how it was made."""
 
-from analysis import uncertainty
-from analysis.results import HealResult
+from analysis.core import stats
+from analysis.experiments.heal.spec import HealResult
+from analysis.reading import verdicts
 from pages.components import words
 
 
@@ -12,11 +13,11 @@ def paired(result: HealResult) -> list[str]:
         parts = []
         losses = [result.text_losses.get(name, []) for name in (other, "healed")]
         if losses[0] and len(losses[0]) == len(losses[1]):
-            mean, low, high = uncertainty.compare_losses(*losses)
+            mean, low, high = stats.compare_losses(*losses)
             parts.append(f"loss {mean:+.2f} nats (95 % interval {low:+.2f} to {high:+.2f}) on the same texts")
         answers = [result.questions.get(name, []) for name in (other, "healed")]
         if all(answers):
-            pair = uncertainty.compare(*answers)
+            pair = verdicts.compare(*answers)
             parts.append(
                 f"accuracy {100 * pair.difference:+.1f} points ({100 * pair.low:+.1f} to {100 * pair.high:+.1f}, exact McNemar "
                 f"p = {pair.p_value:.2g}) on the same questions"

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from analysis.specs import HealSpec
+from analysis.experiments.heal.spec import HealSpec
 from pages.components import text_source, uploads
 
 _CHOICES = {

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from analysis.results import HealResult
+from analysis.experiments.heal.spec import HealResult
 from pages.components import words
 
 _READ = 3

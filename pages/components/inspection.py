@@ -7,10 +7,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from analysis.errors import LayerscopeError
-from analysis.results import InspectResult
-from analysis.specs import ModelSpec
-from analysis.storage import Stored, cache_dir
+from analysis.core.errors import LayerscopeError
+from analysis.core.store import Stored, cache_dir
+from analysis.models.spec import InspectResult, ModelSpec
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _TIMEOUT_S = 300

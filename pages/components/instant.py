@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import streamlit as st
 
-from analysis import recipes
-from analysis.blocks import Block
-from analysis.specs import ModelSpec
+from analysis.core.blocks import Block
+from analysis.experiments.heal import recipes
+from analysis.models.spec import ModelSpec
 from pages.components import start
 from pages.components.cuts import Cut
 from pages.components.library import Found

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from analysis import jobs
-from analysis.errors import LayerscopeError
+from analysis.core.errors import LayerscopeError
 from pages.components import job_removal, theme, words
 
 _COLOURS = {

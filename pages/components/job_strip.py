@@ -4,7 +4,8 @@ import time
 
 import streamlit as st
 
-from analysis import jobs, settings
+from analysis import jobs
+from analysis.core import settings
 from pages.components import all_jobs, guard, job_card, job_news, library, state
 
 _RECENT_S = 24 * 3600

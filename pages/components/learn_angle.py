@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from analysis import learn_figures, plane
+from analysis.charts import lesson as learn_figures
+from analysis.reading import lesson as plane
 from pages.components import chart, theme
 from pages.components.learn_results import Shown
 from pages.components.lesson import Lesson

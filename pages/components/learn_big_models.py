@@ -4,8 +4,9 @@ import html
 
 import streamlit as st
 
-from analysis import guesses, published, published_figures
-from analysis.results import DistanceResult
+from analysis.charts import lesson as published_figures
+from analysis.experiments.maps.spec import DistanceResult
+from analysis.reading import lesson as guesses
 from pages.components import chart, learn_results, theme, words
 from pages.components.learn_results import Shown
 from pages.components.lesson import Lesson
@@ -59,12 +60,12 @@ def _cliffs(shown: Shown, name: str) -> None:
         learn_results.missing("Your own cliff has not been measured yet.", "pages/explore.py", "Run a sweep")
     elif own is None:
         st.caption(f"Your model has no cliff up to n = {cliff.last} of {words.layers(shown.sweep.n_layers)}.")
-    rows = [{"model": entry.name, "from": entry.low, "to": entry.high} for entry in published.CLIFFS]
+    rows = [{"model": entry.name, "from": entry.low, "to": entry.high} for entry in guesses.CLIFFS]
     rows += [{"model": name, "from": own, "to": own}] if own is not None else []
     chart.folded_table(rows, key="learn-t-cliffs", alt="Share of layers at the cliff, by model", file_name="cliffs")
 
 
-_LINK = f"[{published.PAPER}](https://arxiv.org/abs/{published.PAPER.removeprefix('arXiv:')})"
+_LINK = f"[{guesses.PAPER}](https://arxiv.org/abs/{guesses.PAPER.removeprefix('arXiv:')})"
 
 
 def _own(distances: DistanceResult | None) -> str:
@@ -73,7 +74,7 @@ def _own(distances: DistanceResult | None) -> str:
         return ""
     most = max(1, distances.n_layers // 4)
     starts = [best.start / distances.n_layers for best in distances.best if best.n <= most]
-    big = published.PATHS[2]
+    big = guesses.PATHS[2]
     theirs = [start / big.n_layers for start in big.starts[: big.n_layers // 4]]
     return (
         f"Blocks of up to a quarter of the layers begin at {sum(starts) / len(starts):.0%} of depth in yours, at "
@@ -84,7 +85,7 @@ def _own(distances: DistanceResult | None) -> str:
 def _rows(distances: DistanceResult | None, name: str) -> list[dict]:
     rows = [
         {"model": path.name, "layers": path.n_layers, "n": block.size, "start": block.start, "block": block.describe()}
-        for path in published.PATHS
+        for path in guesses.PATHS
         for block in path.blocks()
     ]
     if distances is not None:

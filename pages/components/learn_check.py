@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from analysis import guesses
-from analysis.blocks import Block
+from analysis.core.blocks import Block
+from analysis.reading import lesson as guesses
 from pages.components import words
 from pages.components.learn_results import Shown
 from pages.components.lesson import NO_CLIFF, Lesson

@@ -2,9 +2,11 @@
 
 import streamlit as st
 
-from analysis import figures, guesses, learn_figures
-from analysis.guesses import Cliff
-from analysis.results import SweepResult
+from analysis.charts import curves
+from analysis.charts import lesson as learn_figures
+from analysis.experiments.accuracy.spec import SweepResult
+from analysis.reading import lesson as guesses
+from analysis.reading.lesson import Cliff
 from pages.components import chart, learn_results, theme, words
 from pages.components.learn_results import Shown
 from pages.components.lesson import NO_CLIFF, Lesson
@@ -60,7 +62,7 @@ def _curves(sweep: SweepResult, cliff: Cliff, guess: int | None, *, revealed: bo
         st.caption("The curve appears when you lock in your guess.")
         return
     chart.show(
-        figures.loss_curve(sweep, n=guess, dark=dark, height=172), key="learn-loss", file_name="loss",
+        curves.loss_curve(sweep, n=guess, dark=dark, height=172), key="learn-loss", file_name="loss",
         alt=f"Loss in nats per token against removed layers, {len(sweep.points)} cuts.",
     )  # fmt: skip
     rows = [{"n": p.n, "block": p.block.describe() if p.block else "none", "accuracy": p.acc, "acc_stderr": p.acc_stderr,

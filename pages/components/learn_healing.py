@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from analysis import learn_figures
-from analysis.learn_figures import Rung
+from analysis.charts import lesson as learn_figures
+from analysis.charts.lesson import Rung
 from pages.components import chart, learn_results, theme, words
 from pages.components.learn_results import Shown
 from pages.components.lesson import Lesson

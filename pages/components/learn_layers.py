@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from analysis import learn_figures
+from analysis.charts import lesson as learn_figures
 from pages.components import chart, learn_results, theme
 from pages.components.learn_results import Shown
 from pages.components.lesson import Lesson

@@ -2,8 +2,11 @@
 
 import streamlit as st
 
-from analysis import figures, learn_figures, uncertainty
-from analysis.results import DistanceResult, SweepResult
+from analysis.charts import curves
+from analysis.charts import lesson as learn_figures
+from analysis.experiments.accuracy.spec import SweepResult
+from analysis.experiments.maps.spec import DistanceResult
+from analysis.reading import verdicts
 from pages.components import chart, learn_results, library, theme
 from pages.components.learn_results import Shown
 from pages.components.lesson import Lesson
@@ -74,7 +77,7 @@ def _favourite(sweep: SweepResult | None) -> str:
     found = [
         (favourite[1], point.n, favourite[0])
         for point, answers in zip(sweep.points if sweep else [], sweep.questions if sweep else [], strict=False)
-        if (favourite := uncertainty.favourite_option(answers))
+        if (favourite := verdicts.favourite_option(answers))
     ]
     if not found:
         return ""
@@ -88,7 +91,7 @@ def _writing(sweep: SweepResult | None) -> None:
                               "pages/explore.py", "Run a sweep")  # fmt: skip
         return
     chart.show(
-        figures.writing_curve(sweep, dark=theme.is_dark(), height=330), key="learn-writing", file_name="writing",
+        curves.writing_curve(sweep, dark=theme.is_dark(), height=330), key="learn-writing", file_name="writing",
         alt="Repetition, distinct tokens and sums right against removed layers.",
     )  # fmt: skip
     rows = [{"n": p.n, "repetition": p.repetition_rate, "distinct": p.distinct_rate, "sums right": p.sum_acc}

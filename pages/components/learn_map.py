@@ -2,9 +2,11 @@
 
 import streamlit as st
 
-from analysis import guesses, learn_figures, map_figures
-from analysis.blocks import Block
-from analysis.results import DistanceResult
+from analysis.charts import lesson as learn_figures
+from analysis.charts import maps
+from analysis.core.blocks import Block
+from analysis.experiments.maps.spec import DistanceResult
+from analysis.reading import lesson as guesses
 from pages.components import chart, learn_results, theme, words
 from pages.components.learn_results import Shown
 from pages.components.lesson import Lesson
@@ -46,7 +48,7 @@ def show(lesson: Lesson, shown: Shown) -> None:
 
 
 def _before(distances: DistanceResult, guess: Block) -> None:
-    strip = map_figures.layer_strip(distances.n_layers, guess, dark=theme.is_dark())
+    strip = maps.layer_strip(distances.n_layers, guess, dark=theme.is_dark())
     chart.show(
         strip, key="learn-strip", alt=f"Layers of the model; guessed: {guess.describe()}.", file_name="guess", toolbar=False
     )
@@ -69,7 +71,7 @@ def _after(distances: DistanceResult, guess: Block, best: Block) -> None:
         chart.folded_table(rows, key="learn-t-row", alt=f"Distance of every block of {best.size} layers", file_name="blocks")
     with whole:
         chart.show(
-            map_figures.distance_map(distances, selected=best, height=330), key="learn-map", file_name="distance-map",
+            maps.distance_map(distances, selected=best, height=330), key="learn-map", file_name="distance-map",
             alt="Heat map of the distance of every block of every size; the line is the most similar block of each size.",
         )  # fmt: skip
         st.caption("Each row is one size, yellow is alike, the line is the most similar block of each size.")

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from analysis import guesses
-from analysis.learn_figures import Rung
-from analysis.results import DamageResult, DistanceResult, HealResult, ModelFacts, SweepResult
-from analysis.spec import Spec
-from analysis.specs import ModelSpec
+from analysis.charts.lesson import Rung
+from analysis.core.record import Spec
+from analysis.experiments.accuracy.spec import SweepResult
+from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.maps.spec import DamageResult, DistanceResult
+from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.reading import lesson
 from pages.components import library, state, words
 
 
@@ -32,7 +34,7 @@ class Shown:
     @property
     def size(self) -> int:
         """The block size that the lesson asks about."""
-        return guesses.question_size(self.distances.n_layers) if self.distances else 5
+        return lesson.question_size(self.distances.n_layers) if self.distances else 5
 
 
 def of(model: ModelSpec) -> Shown:

@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from analysis.specs import ModelSpec
+from analysis.models.spec import ModelSpec
 from pages.components import state
 
 STEPS = ("Layers", "Angle", "Map", "Cliff", "Big models", "Healing", "Limits", "Check")

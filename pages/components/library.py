@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from analysis import identities, starter, storage
-from analysis.errors import CorruptResultError, ModelNotFoundError
-from analysis.result import Result
-from analysis.results import RESULTS
-from analysis.specs import ModelSpec
+from analysis.core import store
+from analysis.core.errors import CorruptResultError, ModelNotFoundError
+from analysis.core.record import Result
+from analysis.core.registry import RESULTS
+from analysis.data import starter
+from analysis.models import identity as identities
+from analysis.models.spec import ModelSpec
 
 Stamps = tuple[tuple[str, int, int], ...]
 
@@ -24,7 +26,7 @@ class Found:
     key: str
     """The fingerprint it is stored under."""
     result: Any
-    """A dataclass of `analysis.results`."""
+    """A dataclass of `analysis.core.registry`."""
     precomputed: bool
     saved_at: float
     """Seconds since the epoch."""
@@ -63,7 +65,7 @@ def by_key(kind: str, key: str | None) -> Found | None:
 def live(kind: str, key: str | None) -> Any:
     """The result with this fingerprint as it is on disk now, read by itself: for what grows several times a second."""
     try:
-        stored = storage.load_result(kind, key) if key else None
+        stored = store.load_result(kind, key) if key else None
         return None if stored is None else RESULTS[kind].read(stored)
     except CorruptResultError:
         return None
@@ -94,7 +96,7 @@ def of_other_weights(model: ModelSpec) -> list[Found]:
 def array(found: Found, name: str) -> np.ndarray | None:
     """One of the arrays that were stored with a result, read from disk; None where it was not kept."""
     try:
-        stored = None if found.precomputed else storage.load_result(found.result.kind, found.key)
+        stored = None if found.precomputed else store.load_result(found.result.kind, found.key)
         return stored.arrays().get(name) if stored else None
     except CorruptResultError:
         return None
@@ -126,7 +128,7 @@ def _identity_here(source: str, stamps: identities.Stamps) -> str:
 def _stamps(kind: str) -> Stamps:
     """What lies where, cheaply: reading and checking everything on each rerun would make the slider wait."""
     stamps = []
-    for base in (storage.cache_dir() / "results", storage.precomputed_dir()):
+    for base in (store.cache_dir() / "results", store.precomputed_dir()):
         for file in sorted((base / kind).glob("*/result.json")):
             status = file.stat()
             stamps.append((str(file), status.st_mtime_ns, status.st_size))
@@ -136,7 +138,7 @@ def _stamps(kind: str) -> Stamps:
 @st.cache_resource(max_entries=24, show_spinner=False)
 def _read_all(kind: str, stamps: Stamps) -> tuple[Found, ...]:
     found: dict[str, Found] = {}
-    for stored in storage.find_results(kind):
+    for stored in store.find_results(kind):
         if stored.path.name in found:
             continue
         try:

@@ -6,7 +6,7 @@ controls of their own are fragments inside it: these redraw their part alone, an
 
 import streamlit as st
 
-from analysis.specs import ModelSpec
+from analysis.models.spec import ModelSpec
 from pages.components import (
     chart,
     cost_panel,

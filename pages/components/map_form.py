@@ -2,7 +2,9 @@
 
 import streamlit as st
 
-from analysis.specs import CorpusSpec, DistanceSpec, ModelSpec
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.maps.spec import DistanceSpec
+from analysis.models.spec import ModelSpec
 from pages.components import guard, start, text_source, theme, words
 
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from analysis import line_figures, selection
-from analysis.blocks import Block
-from analysis.results import Best, DistanceResult
+from analysis.charts import maps
+from analysis.core.blocks import Block
+from analysis.experiments.maps import spec
+from analysis.experiments.maps.spec import Best, DistanceResult
 from pages.components import drawn, pick, state, theme, words
 from pages.components.cuts import Cut, Strategy
 from pages.components.library import Found
@@ -45,12 +46,12 @@ def show(shown: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> No
     if metric == DAMAGE and damage is not None:
         _damage(damage, how, cut, strategy)
         return
-    best = distances.best if metric == own else selection.best_blocks(distances.others[metric])
+    best = distances.best if metric == own else spec.best_blocks(distances.others[metric])
     least = min(best, key=lambda entry: entry.distance)
     said = f"{words.METRIC_NAMES[metric]}; the most similar block is {least.block.describe()} at {least.distance:.3f}."
     others = best if metric != own else ()
     if how == "lines":
-        figure = line_figures.picked(
+        figure = maps.picked(
             drawn.lines(shown, metric=metric, dark=theme.is_dark(), height=_HEIGHT), cut.removed, dark=theme.is_dark()
         )
     else:
@@ -116,7 +117,7 @@ def _damage(damage: Found, how: str, cut: Cut, strategy: Strategy) -> None:
     result = damage.result
     if how == "lines":
         plain = drawn.lines(damage, metric=DAMAGE, dark=theme.is_dark(), height=_HEIGHT)
-        figure = line_figures.picked(plain, cut.removed, dark=theme.is_dark())
+        figure = maps.picked(plain, cut.removed, dark=theme.is_dark())
     else:
         figure = drawn.damage_map(damage, scaled=how == "rows", height=_HEIGHT)
     alt = f"{_kind(how)} of the measured loss increase without each block of up to {len(result.increase)} layers."

@@ -2,11 +2,10 @@
 
 import streamlit as st
 
-from analysis import prompt_figures
-from analysis.blocks import Removal
-from analysis.prompt_results import MicroscopeResult
-from analysis.prompt_specs import MicroscopeSpec
-from analysis.specs import ModelSpec
+from analysis.charts import prompts
+from analysis.core.blocks import Removal
+from analysis.experiments.prompt.spec import MicroscopeResult, MicroscopeSpec
+from analysis.models.spec import ModelSpec
 from pages.components import chart, command, compare_form, guard, microscope_words, prompt_box, prompt_runs, start, theme, words
 
 _EMPTY = (
@@ -54,7 +53,7 @@ def _done(result: MicroscopeResult, cut: Removal | None) -> None:
         st.markdown(
             "**How far each layer turns each token**", help="Angular distance between x[l] and x[l+1], in fractions of π."
         )
-        figure = prompt_figures.token_map(result, block=None if result.spec.block else cut, position=position, dark=dark)
+        figure = prompts.token_map(result, block=None if result.spec.block else cut, position=position, dark=dark)
         alt = f"Heat map of {len(result.layers)} layers and {len(result.pieces)} tokens; {microscope_words.movers(result)}"
         chart.show(figure, key="token-map", alt=alt, file_name="token-map")
         st.caption(
@@ -66,7 +65,7 @@ def _done(result: MicroscopeResult, cut: Removal | None) -> None:
             "**What it would guess next after each layer**", help="Logit lens: x[l] through the final norm and the head."
         )
         chart.show(
-            prompt_figures.lens(result, position, dark=dark), key="lens", file_name="logit-lens",
+            prompts.lens(result, position, dark=dark), key="lens", file_name="logit-lens",
             alt=f"The five likeliest next tokens after every layer at token {position + 1}. {settles}",
         )  # fmt: skip
         st.caption(words.plain(settles))

@@ -1,6 +1,6 @@
 """What the prompt microscope shows, in sentences; they hold the user's own words and so are plain text."""
 
-from analysis.prompt_results import MicroscopeResult
+from analysis.experiments.prompt.spec import MicroscopeResult
 
 
 def movers(result: MicroscopeResult) -> str:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from analysis.results import Choice, InspectResult
+from analysis.models.spec import Choice, InspectResult
 from pages.components import words
 
 

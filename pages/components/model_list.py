@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import streamlit as st
 
-from analysis import run_table
-from analysis.results import RESULTS
-from analysis.run_table import Run, Seen
-from analysis.specs import ModelSpec
+from analysis.core.registry import RESULTS
+from analysis.models.spec import ModelSpec
+from analysis.reading import runs
+from analysis.reading.runs import Run, Seen
 from pages.components import library, model_source, state, words
 
 _SHOWN = 6
@@ -32,7 +32,7 @@ def show() -> None:
 
 def models() -> list[Seen]:
     """One entry for each set of weights, whatever paths it lay at."""
-    return run_table.models_seen(
+    return runs.models_seen(
         [
             Run(entry.key, entry.result, entry.precomputed, entry.saved_at, "")
             for kind in RESULTS

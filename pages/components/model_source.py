@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from analysis.model_spec import DTYPES, QUANTIZATIONS, ModelSpec
+from analysis.models.spec import DTYPES, QUANTIZATIONS, ModelSpec
 from pages.components import state
 
 KINDS = ("Starter", "Hub id", "Folder", "GGUF file")

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 import streamlit as st
 
-from analysis.specs import STRATEGIES, ModelSpec
+from analysis.experiments.strategies import STRATEGIES
+from analysis.models.spec import ModelSpec
 from pages.components import library
 from pages.components.library import Found
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import streamlit as st
 from plotly.graph_objs import Figure
 
-from analysis.blocks import Block
-from analysis.errors import BlockRangeError
+from analysis.core.blocks import Block
+from analysis.core.errors import BlockRangeError
 from pages.components import chart, state
 
 VIEW = "view"

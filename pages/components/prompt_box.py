@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from analysis.prompt_specs import LONGEST_PROMPT
+from analysis.experiments.prompt.spec import LONGEST_PROMPT
 
 EXAMPLES = {
     "A fact": "The capital of France is",

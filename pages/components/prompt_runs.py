@@ -6,8 +6,8 @@ from typing import Any
 import streamlit as st
 
 from analysis import jobs
-from analysis.errors import JobError
-from analysis.specs import ModelSpec
+from analysis.core.errors import JobError
+from analysis.models.spec import ModelSpec
 from pages.components import guard, job_card, library, prompt_box, state, words
 from pages.components.library import Found
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import streamlit as st
 
-from analysis import benchmarks, question_files
-from analysis.question_files import QuestionFile
-from analysis.specs import MMLU_CATEGORIES, PROTOCOLS, QUESTION_FILES, TASKS, BenchmarkSpec
-from analysis.tasks import TASKS as SETS
+from analysis.data import files, questions
+from analysis.data.files import QuestionFile
+from analysis.data.spec import MMLU_CATEGORIES, PROTOCOLS, QUESTION_FILES, TASKS, BenchmarkSpec
+from analysis.data.tasks import TASKS as SETS
 from pages.components import chart, uploads, words
 
 OWN = "file"
@@ -34,11 +34,11 @@ def show(key: str) -> tuple[BenchmarkSpec | None, int | None]:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _size(spec: BenchmarkSpec) -> int | None:
-    return benchmarks.size(spec)
+    return questions.size(spec)
 
 
 def _subset(key: str) -> tuple[str, ...]:
-    parts = [*MMLU_CATEGORIES, *benchmarks.mmlu_subjects()]
+    parts = [*MMLU_CATEGORIES, *questions.mmlu_subjects()]
     chosen = st.multiselect(
         "Subjects", parts, format_func=lambda name: name.replace("_", " ") + (" (all)" if name in MMLU_CATEGORIES else ""),
         placeholder="All 57 subjects", key=f"{key}-subset", help="Subjects or whole categories; nothing chosen asks them all.",
@@ -81,7 +81,7 @@ def _own(key: str) -> tuple[BenchmarkSpec | None, int | None]:
 @st.cache_resource(max_entries=4, show_spinner="Reading the questions")
 def _read(path: str) -> QuestionFile:
     """A stored upload never changes: its name is its content's hash."""
-    return question_files.read(Path(path))
+    return files.read(Path(path))
 
 
 def _preview(file: QuestionFile, key: str) -> None:

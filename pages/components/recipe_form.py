@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import streamlit as st
 
-from analysis.blocks import Block
-from analysis.results import ModelFacts
-from analysis.specs import BenchmarkSpec, HealSpec, ModelSpec
+from analysis.core.blocks import Block
+from analysis.data.spec import BenchmarkSpec
+from analysis.experiments.heal.spec import HealSpec
+from analysis.models.spec import ModelFacts, ModelSpec
 from pages.components import guard, heal_questions, heal_text, recipe_numbers, recipe_source, start, state, theme, words
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import streamlit as st
 
-from analysis import recipes, saved_recipes
-from analysis.specs import DISTILL_FROM, HEAL_METHODS, HealSpec
+from analysis.experiments.heal import recipes, saved_recipes
+from analysis.experiments.heal.spec import DISTILL_FROM, HEAL_METHODS, HealSpec
 
 _TEACHES = {"logits": "next-token distribution", "states": "last states"}
 _METHODS = {"lora": "LoRA on all layers", "partial": "all of the last layers and the head"}

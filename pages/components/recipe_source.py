@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from analysis import recipes, saved_recipes
-from analysis.blocks import Block
-from analysis.results import ModelFacts
-from analysis.specs import HealSpec, ModelSpec
+from analysis.core.blocks import Block
+from analysis.experiments.heal import recipes, saved_recipes
+from analysis.experiments.heal.spec import HealSpec
+from analysis.models.spec import ModelFacts, ModelSpec
 from pages.components import heal_runs, words
 
 _LINES = {

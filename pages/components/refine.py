@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import streamlit as st
 
-from analysis import benchmarks
-from analysis.results import SweepResult
-from analysis.specs import BenchmarkSpec
+from analysis.data import questions
+from analysis.data.spec import BenchmarkSpec
+from analysis.experiments.accuracy.spec import SweepResult
 from pages.components import start, words
 from pages.components.library import Found
 
@@ -47,7 +47,7 @@ def _aim(asked: int, size: int | None) -> int | None:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _size(spec: BenchmarkSpec) -> int | None:
-    return benchmarks.size(spec)
+    return questions.size(spec)
 
 
 def _help(curves: list[Found], asked: int, aim: int) -> str:

@@ -4,8 +4,8 @@ from typing import Any
 
 import streamlit as st
 
-from analysis import run_compare
-from analysis.run_figures import Drawn
+from analysis.charts.runs import Drawn
+from analysis.reading import differences
 from pages.components import chart
 
 _TITLES = {"distances": "Maps", "damage": "Damage", "sweep": "Curves", "heal": "Heals", "steps": "Heals by step"}
@@ -63,7 +63,7 @@ def _heal(one: Drawn) -> dict[str, Any]:
         f"loss {name}": point.loss if point else None
         for name, point in (("unpruned", result.unpruned), ("pruned", result.pruned), ("healed", result.healed))
     }
-    recovered = {f"{name} recovered": run_compare.recovered(result, name) for name in ("loss", "acc")}
+    recovered = {f"{name} recovered": differences.recovered(result, name) for name in ("loss", "acc")}
     return {"run": one.name, "block": result.spec.block.describe(), "steps": result.total_steps, **losses, **recovered}
 
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import streamlit as st
 
-from analysis import run_figures, run_table
-from analysis.run_figures import Drawn
+from analysis.charts import runs as run_figures
+from analysis.charts.runs import Drawn
+from analysis.reading import runs
 from pages.components import chart, state, words
 
 
@@ -17,7 +18,7 @@ def show(drawn: list[Drawn]) -> None:
         drawn: maps of one metric.
     """
     several = [one for one in drawn if sum(_model(one) == _model(other) for other in drawn) > 1]
-    names = run_table.shortened([one.name for one in several])
+    names = runs.shortened([one.name for one in several])
     usable = [replace(one, name=name) for one, name in zip(several, names, strict=True)]
     if not usable:
         if len(drawn) > 1:

@@ -4,10 +4,12 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from analysis import run_compare, run_figures, run_table
-from analysis.measures import ACCURACY, BITS, LOSS
-from analysis.run_figures import Drawn
-from analysis.run_table import Run
+from analysis.charts import runs as run_figures
+from analysis.charts.look import ACCURACY, BITS, LOSS
+from analysis.charts.runs import Drawn
+from analysis.reading import differences
+from analysis.reading import runs as run_table
+from analysis.reading.runs import Run
 from pages.components import chart, runs_data, runs_difference, state, theme, words
 
 
@@ -83,8 +85,8 @@ def _curves(drawn: list[Drawn]) -> None:
             return
         placeholder = st.container()
         why = "their loss is on other texts."
-        kept = _split(read, lambda a, b: run_compare.same_texts(a.result, b.result), why)
-        in_tokens = all(run_compare.same_tokens(kept[0].result, one.result) for one in kept)
+        kept = _split(read, lambda a, b: differences.same_texts(a.result, b.result), why)
+        in_tokens = all(differences.same_tokens(kept[0].result, one.result) for one in kept)
         figure = run_figures.score_curves(kept, LOSS if in_tokens else BITS, dark=dark)
         alt = f"Loss against the share of layers removed: {', '.join(one.name for one in kept)}."
         with placeholder:
@@ -125,7 +127,7 @@ def _heals(drawn: list[Drawn]) -> None:
 
 def _same_healed(a: Drawn, b: Drawn) -> bool:
     models = (a.result.spec.model, b.result.spec.model)
-    return models[0].identity == models[1].identity and run_compare.same_tokens(a.result, b.result)
+    return models[0].identity == models[1].identity and differences.same_tokens(a.result, b.result)
 
 
 def _damage(drawn: list[Drawn]) -> None:
@@ -133,6 +135,6 @@ def _damage(drawn: list[Drawn]) -> None:
     left, _ = st.columns(2, gap="medium")
     with left:
         why = "it was measured on other texts or with another vocabulary."
-        kept = _split(drawn, lambda a, b: run_compare.same_tokens(a.result, b.result), why)
+        kept = _split(drawn, lambda a, b: differences.same_tokens(a.result, b.result), why)
         alt = f"Least loss increase against the share of layers removed: {', '.join(one.name for one in kept)}."
         chart.show(run_figures.damage_curves(kept, dark=theme.is_dark()), key="runs-damage", alt=alt, file_name="damage")

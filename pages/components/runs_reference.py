@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from analysis import run_compare, run_table, storage
-from analysis.errors import CorruptResultError
-from analysis.run_table import Run
+from analysis.core import store
+from analysis.core.errors import CorruptResultError
+from analysis.reading import differences as run_compare
+from analysis.reading import runs as run_table
+from analysis.reading.runs import Run
 from pages.components import chart, state, words
 
 _KEPT = ("text_distances", "text_losses")
@@ -95,14 +97,14 @@ def _differences(run: Run, reference: Run, fraction: float) -> tuple[list[run_co
 def _arrays(run: Run) -> dict[str, np.ndarray]:
     """What was kept of each text; nothing of precomputed runs."""
     wanted = run.result.kind in ("distances", "damage") and not run.precomputed
-    return _read(run.result.kind, run.key, str(storage.cache_dir()), run.saved_at) if wanted else {}
+    return _read(run.result.kind, run.key, str(store.cache_dir()), run.saved_at) if wanted else {}
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def _read(kind: str, key: str, cache: str, saved_at: float) -> dict[str, np.ndarray]:
     """Every argument is part of the cache key."""
     try:
-        stored = storage.load_result(kind, key)
+        stored = store.load_result(kind, key)
     except CorruptResultError:
         return {}
     return {name: array for name, array in stored.arrays().items() if name in _KEPT} if stored else {}

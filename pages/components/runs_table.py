@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from analysis import run_table
-from analysis.run_table import KINDS, Run
+from analysis.reading import runs as run_table
+from analysis.reading.runs import KINDS, Run
 from pages.components import runs_reference, state
 
 _PICKS = "run-picks"

@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from analysis import run_table
-from analysis.run_table import KINDS, Run
-from analysis.specs import ModelSpec
+from analysis.models.spec import ModelSpec
+from analysis.reading import runs as run_table
+from analysis.reading.runs import KINDS, Run
 from pages.components import command, guard, library, runs_overlay, runs_reference, runs_table, state, words
 
 

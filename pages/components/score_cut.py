@@ -6,8 +6,9 @@ from dataclasses import replace
 import streamlit as st
 
 from analysis import jobs
-from analysis.results import EvaluateResult, Point, SweepResult
-from analysis.specs import EvaluateSpec, ModelSpec
+from analysis.experiments.accuracy.points import Point
+from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec, SweepResult
+from analysis.models.spec import ModelSpec
 from pages.components import in_place, library, start, words
 from pages.components.cuts import Cut
 from pages.components.library import Found

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from analysis.drawing import translucent
+from analysis.charts.look import translucent
 
 FULL_NATS = 8.0
 """Surprise from which on the shade gets no stronger."""

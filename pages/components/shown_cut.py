@@ -1,6 +1,6 @@
 """The cut that the Explore page shows, for pages that go on with it."""
 
-from analysis.specs import ModelSpec
+from analysis.models.spec import ModelSpec
 from pages.components import current_cut, cuts, damage_view, library, state
 from pages.components.cuts import Cut
 from pages.components.library import Found

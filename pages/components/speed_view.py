@@ -2,9 +2,10 @@
 
 import streamlit as st
 
-from analysis import jobs, speed_figures
-from analysis.results import SpeedResult
-from analysis.specs import ModelSpec, SpeedSpec
+from analysis import jobs
+from analysis.charts import curves
+from analysis.experiments.speed.spec import SpeedResult, SpeedSpec
+from analysis.models.spec import ModelSpec
 from pages.components import chart, in_place, library, start, state, theme, words
 from pages.components.library import Found
 
@@ -59,7 +60,7 @@ def show(shown: Found | None, job: jobs.Job | None, n: int) -> None:
         "Time to", list(_FIELDS), format_func=_FIELDS.get, default="decode", required=True, key="speed-field",
         label_visibility="collapsed", persist_state="session",
     )  # fmt: skip
-    figure = speed_figures.speed_chart(result, field, n=n, dark=theme.is_dark(), height=350)
+    figure = curves.speed_chart(result, field, n=n, dark=theme.is_dark(), height=350)
     alt = f"{_FIELDS[field]}, milliseconds against removed layers, {len(result.points)} measured, marker at n = {n}."
     chart.show(figure, key="speed", alt=alt, file_name=f"speed-{field}")
 

@@ -7,8 +7,8 @@ from typing import TypeVar
 import streamlit as st
 
 from analysis import jobs
-from analysis.errors import LayerscopeError
-from analysis.spec import Spec
+from analysis.core.errors import LayerscopeError
+from analysis.core.record import Spec
 
 SpecT = TypeVar("SpecT", bound=Spec)
 

@@ -5,9 +5,10 @@ from dataclasses import fields, replace
 
 import streamlit as st
 
-from analysis.blocks import Block
-from analysis.errors import BlockRangeError, LayerscopeError
-from analysis.specs import STRATEGIES, ModelSpec
+from analysis.core.blocks import Block
+from analysis.core.errors import BlockRangeError, LayerscopeError
+from analysis.experiments.strategies import STRATEGIES
+from analysis.models.spec import ModelSpec
 from pages.components import words
 
 _DEFAULT = ModelSpec()

@@ -4,11 +4,14 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from analysis import blocks
-from analysis.blocks import Removal
-from analysis.errors import BlockRangeError
-from analysis.results import DistanceResult
-from analysis.specs import STRATEGIES, BenchmarkSpec, DistanceSpec, GenerationSpec, ModelSpec, SweepSpec
+from analysis.core import blocks
+from analysis.core.blocks import Removal
+from analysis.core.errors import BlockRangeError
+from analysis.data.spec import BenchmarkSpec, GenerationSpec
+from analysis.experiments.accuracy.spec import SweepSpec
+from analysis.experiments.maps.spec import DistanceResult, DistanceSpec
+from analysis.experiments.strategies import STRATEGIES
+from analysis.models.spec import ModelSpec
 from pages.components import guard, question_source, start, state, theme, words
 
 DRAWS = 3

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from analysis.errors import CorpusError
+from analysis.core.errors import CorpusError
 from pages.components import uploads
 
 CHOICES = {"c4": "C4 (web text)", "wiki": "Wikipedia", "file": "A file of mine"}

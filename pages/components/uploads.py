@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from analysis import storage
+from analysis.core import store
 
 _LONGEST_NAME = 60
 
@@ -19,11 +19,11 @@ def keep(name: str, content: bytes, suffix: str) -> str:
     Raises:
         StorageError: when it cannot be stored.
     """
-    path = storage.cache_dir() / "uploads" / f"{hashlib.sha256(content).hexdigest()}{suffix}"
+    path = store.cache_dir() / "uploads" / f"{hashlib.sha256(content).hexdigest()}{suffix}"
     if not path.exists():
-        storage.write_atomic(path, content)
+        store.write_atomic(path, content)
         shown = "".join(letter for letter in name.replace("\\", "/").rsplit("/", 1)[-1] if letter.isprintable())
-        storage.write_atomic(_name_file(path), shown[-_LONGEST_NAME:].encode("utf-8", "replace"))
+        store.write_atomic(_name_file(path), shown[-_LONGEST_NAME:].encode("utf-8", "replace"))
     return str(path)
 
 

@@ -3,11 +3,15 @@
 import re
 import time
 
-from analysis import benchmarks, run_table
-from analysis.results import DistanceResult, HealResult, Point, SweepResult
-from analysis.run_table import Measured
-from analysis.specs import BenchmarkSpec, CorpusSpec, HealSpec, SweepSpec
-from analysis.tasks import TASKS
+from analysis.data import questions as benchmarks
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.data.tasks import TASKS
+from analysis.experiments.accuracy.points import Point
+from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
+from analysis.experiments.heal.spec import HealResult, HealSpec
+from analysis.experiments.maps.spec import DistanceResult
+from analysis.reading import runs
+from analysis.reading.runs import Measured
 from pages.components import uploads
 
 TASK_NAMES = {name: task.title for name, task in TASKS.items()}
@@ -122,7 +126,7 @@ def texts(corpus: CorpusSpec) -> str:
 
 def measured_on(result: Measured) -> str:
     """Which questions and texts a result rests on, and how many."""
-    benchmark, corpus = getattr(result.spec, "benchmark", None), run_table.texts_read(result)
+    benchmark, corpus = getattr(result.spec, "benchmark", None), runs.texts_read(result)
     said = []
     if benchmark is not None:
         shots = f", {benchmark.shots}-shot" if benchmark.shots else ""

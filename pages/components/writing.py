@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from analysis import figures
-from analysis.results import Point, SweepResult
+from analysis.charts import curves
+from analysis.experiments.accuracy.points import Point
+from analysis.experiments.accuracy.spec import SweepResult
 from pages.components import chart, drawn, theme, words
 from pages.components.library import Found
 
@@ -30,7 +31,7 @@ def show(found: Found | None, n: int) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         chart.show(
-            figures.marked(drawn.writing(found, dark=theme.is_dark()), n, dark=theme.is_dark()), key="writing",
+            curves.marked(drawn.writing(found, dark=theme.is_dark()), n, dark=theme.is_dark()), key="writing",
             alt=f"Repetition, distinct tokens and sums right against removed layers, {len(points)} points.",
             file_name="writing",
         )  # fmt: skip

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from analysis import processes
+from analysis.jobs import local
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ARTIFACTS = REPOSITORY / "tests" / "artifacts"
@@ -46,7 +46,7 @@ def dashboard(cache: Path) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(20)
-        worker = processes.worker()
+        worker = local.worker()
         if worker is not None:
             worker.kill()
 

@@ -9,9 +9,11 @@ import pytest
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
-from analysis import job_table, jobs, storage
-from analysis.processes import Process
-from analysis.spec import Spec
+from analysis import jobs
+from analysis.core import store as storage
+from analysis.core.record import Spec
+from analysis.jobs import table
+from analysis.jobs.local import Process
 
 
 @pytest.fixture
@@ -73,12 +75,12 @@ def job(ui_cache: Path):
         made = jobs.submit(spec, label)
         if state == jobs.QUEUED:
             return made
-        taken = job_table.claim(Process.current())
+        taken = table.claim(Process.current())
         assert taken is not None
         if progress:
-            job_table.update(taken, **progress)
+            table.update(taken, **progress)
         if state != jobs.RUNNING:
-            job_table.finish(taken, state, error=error)
+            table.finish(taken, state, error=error)
         return jobs.get(made.id)
 
     return make

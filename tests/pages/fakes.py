@@ -4,43 +4,22 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from analysis.blocks import Block, LayerSet, Removal, removal
-from analysis.model_facts import LayerFacts
-from analysis.results import (
-    Answer,
+from analysis.core.blocks import Block, LayerSet, Removal, removal
+from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
+from analysis.experiments.accuracy.points import Answer, Lines, Point
+from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
+from analysis.experiments.heal.spec import HealResult, HealSpec, HealStep, Validation, default_heal_corpus
+from analysis.experiments.maps.spec import (
     Best,
-    Choice,
     DamageResult,
-    DistanceResult,
-    EvaluateResult,
-    HealResult,
-    HealStep,
-    InspectResult,
-    LeastDamage,
-    Lines,
-    ModelFacts,
-    Point,
-    SpeedResult,
-    SweepResult,
-    Validation,
-)
-from analysis.specs import (
-    BenchmarkSpec,
-    CorpusSpec,
     DamageSpec,
+    DistanceResult,
     DistanceSpec,
-    EvaluateSpec,
-    GenerationSpec,
-    HealSpec,
-    InspectSpec,
-    ModelSpec,
-    SpeedSpec,
-    SweepSpec,
+    LeastDamage,
     default_damage_corpus,
-    default_heal_corpus,
-    default_loss_corpus,
 )
-from analysis.timings import SpeedPoint, fit, timing
+from analysis.experiments.speed.spec import SpeedPoint, SpeedResult, SpeedSpec, fit, timing
+from analysis.models.spec import Choice, InspectResult, InspectSpec, LayerFacts, ModelFacts, ModelSpec
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 L = 30

@@ -9,9 +9,8 @@ from seen import figures, texts, trace
 from streamlit.testing.v1 import AppTest
 
 from analysis import jobs
-from analysis.blocks import Block
-from analysis.prompt_results import CompareResult, MicroscopeResult, Writing
-from analysis.prompt_specs import CompareSpec, MicroscopeSpec, Variant
+from analysis.core.blocks import Block
+from analysis.experiments.prompt.spec import CompareResult, CompareSpec, MicroscopeResult, MicroscopeSpec, Variant, Writing
 from pages.components import prompt_box, shaded_text
 
 PAGE = "pages/compare.py"

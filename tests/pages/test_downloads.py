@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from seen import figures as figures_of
 
-from analysis import cli, figures, reproduce
+from analysis.charts import curves
+from analysis.cli import main, reproduce
 from pages.components import chart
 
 
@@ -56,7 +57,7 @@ def test_the_image_format_is_one_choice_for_all_charts_and_pages(app, results):
 
 def test_the_csv_opens_in_pandas_with_units_and_all_digits():
     sweep = fakes.sweep()
-    frame = pd.read_csv(io.BytesIO(chart.csv(figures.loss_curve(sweep))))
+    frame = pd.read_csv(io.BytesIO(chart.csv(curves.loss_curve(sweep))))
     drawn = frame[frame["curve"] == "pruned"]
     assert drawn["loss, nats per token"].tolist() == [point.loss for point in sweep.points]
     assert drawn["removed layers n"].tolist() == [point.n for point in sweep.points]
@@ -71,9 +72,9 @@ def commands(at) -> list[str]:
 def test_explore_says_how_its_map_curves_damage_and_heal_are_made(app, results):
     lines = commands(app())
     wanted = [reproduce.asked(result.spec) for result in results]
-    assert [cli.request(shlex.split(line)[3:]) for line in lines] == wanted
+    assert [main.request(shlex.split(line)[3:]) for line in lines] == wanted
 
 
 def test_heal_says_how_it_is_made(app, results):
     (line,) = commands(app("pages/heal.py"))
-    assert cli.request(shlex.split(line)[3:]) == reproduce.asked(results[-1].spec)
+    assert main.request(shlex.split(line)[3:]) == reproduce.asked(results[-1].spec)

@@ -6,8 +6,11 @@ import fakes
 import pytest
 from seen import figures, texts, trace
 
-from analysis import cost, jobs
-from analysis.specs import DamageSpec, ModelSpec, SpeedSpec
+from analysis import jobs
+from analysis.experiments.maps.spec import DamageSpec
+from analysis.experiments.speed.spec import SpeedSpec
+from analysis.models import spec
+from analysis.models.spec import ModelSpec
 from pages.components import cost_rows
 from pages.components.cuts import Cut
 
@@ -154,7 +157,7 @@ def test_the_tables_are_there_with_all_digits():
     facts, measured = fakes.speed().model, fakes.speed()
     cut = Cut(5, fakes.distances().best[4].block, None)
     rows = {row["quantity"]: row for row in cost_rows.exact(_rows(facts, measured, cut))}
-    assert rows["Weights, 8-bit"]["pruned"] == cost.weight_bytes(facts, cut.removed, "8bit")
+    assert rows["Weights, 8-bit"]["pruned"] == spec.weight_bytes(facts, cut.removed, "8bit")
     assert (rows["KV cache, bfloat16"]["unpruned"], rows["KV cache, bfloat16"]["of"]) == (30 * 384 * 512 * 2, "1 x 512 tokens")
     row = rows["Decode"]
     assert (row["unit"], row["unpruned"], row["pruned"], row["how"]) == ("seconds", 0.025, 0.0225, "measured")

@@ -6,10 +6,13 @@ import fakes
 import pytest
 from seen import charts, figures, metric, names, ringed, texts, trace
 
-from analysis import jobs, uncertainty
-from analysis.blocks import Block, LayerSet
-from analysis.points import Continuation, GenerationCheck, SumAnswer
-from analysis.specs import STRATEGIES, BenchmarkSpec, SweepSpec
+from analysis import jobs
+from analysis.core import stats
+from analysis.core.blocks import Block, LayerSet
+from analysis.data.spec import BenchmarkSpec
+from analysis.experiments.accuracy.points import Continuation, GenerationCheck, SumAnswer
+from analysis.experiments.accuracy.spec import SweepSpec
+from analysis.experiments.strategies import STRATEGIES
 
 CUTS = (Block(3, 2), Block(11, 5), LayerSet((4, 9, 15, 20, 21)))
 
@@ -173,7 +176,7 @@ def test_the_interval_shrinks_while_a_curve_is_refined(app, job):
         at = app()
         band = trace(charts(at)["accuracy"], "interval")["y"]
         widths.append(band[0] - band[-1])
-        low, high = uncertainty.wilson_interval(asked // 2, asked)
+        low, high = stats.wilson_interval(asked // 2, asked)
         assert widths[-1] == pytest.approx(high - low)
         assert at.button(key="refine").disabled == (asked == 120)
     assert widths[1] < widths[0]

@@ -7,7 +7,7 @@ import pytest
 from seen import figures, metric, texts, trace
 
 from analysis import jobs
-from analysis.specs import DamageSpec
+from analysis.experiments.maps.spec import DamageSpec
 
 
 def test_without_a_damage_map_the_section_says_what_to_click_and_queues_it(app):

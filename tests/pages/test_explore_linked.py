@@ -7,9 +7,10 @@ import fakes
 import pytest
 from seen import figures, marks, metric, ringed, texts, trace
 
-from analysis import cli, jobs
-from analysis.blocks import Block
-from analysis.specs import BenchmarkSpec, CorpusSpec
+from analysis import jobs
+from analysis.cli import main
+from analysis.core.blocks import Block
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from pages.components import address, pick
 
 OWN = Block(7, 5)
@@ -275,7 +276,7 @@ def test_the_commands_of_everything_on_the_page_are_there(app):
     single.save()
     said = "\n".join(code.value for code in app(n="5").code)
     for result in (fakes.rich_distances(), fakes.sweep(), fakes.damage(), fakes.speed(), fakes.heal(), single):
-        assert cli.command_line(result.spec) in said
+        assert main.command_line(result.spec) in said
 
 
 def test_a_link_to_a_distance_that_the_map_does_not_have_says_so(app):

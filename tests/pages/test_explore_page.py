@@ -8,8 +8,9 @@ from seen import charts, marks, metric, names, ringed, texts
 from streamlit.testing.v1 import AppTest
 
 from analysis import jobs
-from analysis.results import Answer
-from analysis.specs import DistanceSpec, SweepSpec
+from analysis.experiments.accuracy.points import Answer
+from analysis.experiments.accuracy.spec import SweepSpec
+from analysis.experiments.maps.spec import DistanceSpec
 
 
 def test_without_a_map_the_page_says_what_to_click(app):
@@ -195,12 +196,12 @@ def test_a_broken_result_does_not_break_the_page(app, ui_cache):
 
 
 def test_unforeseen_trouble_is_one_sentence(app, monkeypatch):
-    from analysis import map_figures
+    from analysis.charts import maps
 
     def broken(*args, **kwargs):
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr(map_figures, "distance_map", broken)
+    monkeypatch.setattr(maps, "distance_map", broken)
     fakes.distances().save()
     at = app()
     assert "Something went wrong" in texts(at)

@@ -11,10 +11,11 @@ import pytest
 import yaml
 from seen import texts
 
-from analysis import cli, exports, jobs
-from analysis.blocks import Block, LayerSet
-from analysis.export_specs import ExportSpec
-from analysis.results import ExportResult, ReloadCheck
+from analysis import jobs
+from analysis.cli import main
+from analysis.core.blocks import Block, LayerSet
+from analysis.exports import folders
+from analysis.exports.spec import ExportResult, ExportSpec, ReloadCheck
 from pages.components import export_files
 
 BEST = fakes.distances().best[4].block
@@ -171,7 +172,7 @@ def test_no_path_can_be_typed(app, known, name):
 
 
 def test_no_room_is_said_before_anything_is_done(app, known, monkeypatch):
-    monkeypatch.setattr(exports, "free_bytes", lambda at=None: 1000)
+    monkeypatch.setattr(folders, "free_bytes", lambda at=None: 1000)
     at = app("pages/export.py")
     assert "does not fit on the disk" in texts(at)
     assert save_button(at).disabled
@@ -192,16 +193,16 @@ def test_what_was_made_is_listed_and_can_be_deleted(app, known, ui_cache):
     assert "**mine**" in texts(at)
     assert "gone" not in texts(at), "its folder was removed by hand"
     assert "differ by at most 0.12" in texts(at)
-    assert str(exports.folder("mine")) in codes(at)
+    assert str(folders.folder("mine")) in codes(at)
     at.button(key="delete-now-mine").click().run()
-    assert not exports.folder("mine").exists()
+    assert not folders.folder("mine").exists()
     assert "**mine**" not in texts(at)
 
 
 def test_deleting_what_is_gone_is_one_sentence(app, known, ui_cache):
     export_result(ui_cache)
     at = app("pages/export.py")
-    exports.delete("mine")
+    folders.delete("mine")
     at.button(key="delete-now-mine").click().run()
     assert any("no export 'mine' any more" in toast.value for toast in at.toast)
     assert not at.exception
@@ -227,7 +228,7 @@ def test_every_file_is_shown_and_right(app, healed):
     assert "does not know which licence" in codes(at)
     assert sum("python -m analysis heal" in text for text in shown) == 2, "in the recipe and in the command panel"
     for line in recipe["commands"]:
-        assert cli.request(shlex.split(line)[3:])
+        assert main.request(shlex.split(line)[3:])
     assert [item.proto.label for item in at.get("download_button")] == [
         "HTML page", "Markdown summary", "Download as ZIP (9 B)", "Download mergekit.yaml", "Download recipe.json",
         "Download README.md",

@@ -6,10 +6,12 @@ from dataclasses import replace
 import fakes
 import pytest
 
-from analysis import job_table, jobs, recipes
-from analysis.points import Answer, Continuation, GenerationCheck
-from analysis.results import JunctionReport, Overlap
-from analysis.specs import BenchmarkSpec
+from analysis import jobs
+from analysis.data.spec import BenchmarkSpec
+from analysis.experiments.accuracy.points import Answer, Continuation, GenerationCheck
+from analysis.experiments.heal import recipes
+from analysis.experiments.heal.spec import JunctionReport, Overlap
+from analysis.jobs import table as job_table
 from pages.components import uploads
 
 FIRST = recipes.NAMES[0]

@@ -4,9 +4,12 @@ import fakes
 import pytest
 from seen import texts
 
-from analysis import job_table, jobs, settings, storage
-from analysis.processes import Process
-from analysis.specs import CorpusSpec, DistanceSpec
+from analysis import jobs
+from analysis.core import settings, store
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.maps.spec import DistanceSpec
+from analysis.jobs import table as job_table
+from analysis.jobs.local import Process
 
 
 def spec(seed: int) -> DistanceSpec:
@@ -103,7 +106,7 @@ def test_what_another_job_needs_is_not_offered(app, known, job):
     at.run()
     assert f"stays: job {made.id} needs it too." in texts(at)
     assert not [button for button in at.button if "erase" in button.key]
-    assert storage.result_dir("distances", result.spec.fingerprint()).exists()
+    assert store.result_dir("distances", result.spec.fingerprint()).exists()
 
 
 def test_the_setting_is_one_for_all_sessions(app, known):

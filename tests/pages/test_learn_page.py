@@ -6,9 +6,10 @@ import fakes
 import pytest
 from seen import figures, texts, trace
 
-from analysis import uncertainty
-from analysis.results import JunctionReport
-from analysis.specs import ModelSpec
+from analysis import jobs as analysis_jobs
+from analysis.experiments.heal.spec import JunctionReport
+from analysis.models.spec import ModelSpec
+from analysis.reading import verdicts
 from pages.components import learn_check, learn_results, lesson
 
 PAGE = "pages/learn.py"
@@ -122,7 +123,7 @@ def test_step_3_a_right_guess_is_called_right(app, known):
 
 def test_step_4_reveals_the_curve_and_how_far_off_the_guess_was(app, known):
     sweep = fakes.sweep()
-    cliff = uncertainty.knee(sweep.points, sweep.lines)
+    cliff = verdicts.knee(sweep.points, sweep.lines)
     at = turn_to(app(PAGE), 4)
     assert trace(figures(at)["learn-accuracy"], "pruned")["x"] == [0]
     assert f"n = {cliff}" not in said(at)
@@ -160,7 +161,7 @@ def test_step_5_sets_the_own_path_and_cliff_among_published_ones(app, known):
     assert {"Llama-2 7B", "Llama-2 13B", "Llama-2 70B", "Mistral 7B", fakes.FACTS.name} <= set(names)
     own = trace(figures(at)["learn-cliffs"], fakes.FACTS.name)
     sweep = fakes.sweep()
-    assert own["x"][0] == pytest.approx(uncertainty.knee(sweep.points, sweep.lines) / 30)
+    assert own["x"][0] == pytest.approx(verdicts.knee(sweep.points, sweep.lines) / 30)
     assert "arXiv:2403.17887" in said(at)
     assert "code that looks like the authors'" in said(at)
 
@@ -332,9 +333,8 @@ def test_presenter_mode_is_switched_on_and_off(app, known):
 
 
 def test_jobs_are_still_there_while_presenting(app, known, job):
-    from analysis import jobs
-    from analysis.specs import DistanceSpec
+    from analysis.experiments.maps.spec import DistanceSpec
 
-    job(DistanceSpec(), jobs.RUNNING, "A map on its way", done=1, total=4)
+    job(DistanceSpec(), analysis_jobs.RUNNING, "A map on its way", done=1, total=4)
     at = app(PAGE, present="1")
     assert "A map on its way" in texts(at)

@@ -7,8 +7,9 @@ import fakes
 import pytest
 from seen import texts
 
-from analysis import identities, starter
-from analysis.specs import ModelSpec
+from analysis.data import starter
+from analysis.models import identity as identities
+from analysis.models.spec import ModelSpec
 from pages.components import inspection, library
 
 

@@ -4,8 +4,9 @@ import fakes
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from analysis import jobs, starter
-from analysis.errors import ModelNotFoundError
+from analysis import jobs
+from analysis.core.errors import ModelNotFoundError
+from analysis.data import starter
 from pages.components import inspection
 
 
@@ -90,7 +91,7 @@ def test_what_cannot_be_used_is_one_sentence(app, monkeypatch):
 
 
 def test_inspection_is_a_process_that_reports_bad_input(ui_cache, tmp_path):
-    from analysis.specs import ModelSpec
+    from analysis.models.spec import ModelSpec
 
     with pytest.raises(ModelNotFoundError.__base__, match="nowhere"):
         inspection.of(ModelSpec(source=str(tmp_path / "nowhere")))

@@ -8,8 +8,8 @@ import pytest
 from seen import figures, texts, trace
 from streamlit.testing.v1 import AppTest
 
-from analysis import cli
-from analysis.specs import BenchmarkSpec, CorpusSpec
+from analysis.cli import main
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
 
 SCRIPT = """
 from pages.components import runs_view, state
@@ -199,10 +199,14 @@ def test_two_real_models_of_different_depth_offline(view, cache, tokenizer, tmp_
     """Demo models that anyone can make: random ones of two families, measured by the program itself."""
     from families import build
 
-    from analysis import distance_map, storage, sweep
-    from analysis.specs import DistanceSpec, ModelSpec, SweepSpec
+    from analysis.core import store
+    from analysis.experiments.accuracy import sweep
+    from analysis.experiments.accuracy.spec import SweepSpec
+    from analysis.experiments.maps import distance_map
+    from analysis.experiments.maps.spec import DistanceSpec
+    from analysis.models.spec import ModelSpec
 
-    monkeypatch.setattr(storage, "precomputed_dir", lambda: tmp_path / "none")
+    monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "none")
     for family, n_layers in (("llama", 4), ("qwen3", 7)):
         folder = tmp_path / f"{family}-{n_layers}"
         build(family, vocab_size=len(tokenizer), n_layers=n_layers).save_pretrained(folder)
@@ -226,5 +230,5 @@ def test_the_commands_of_the_picked_runs_and_of_the_reference_are_there(view):
     fakes.sweep().save()
     at = tick(view(pin=pin(fakes.sweep())), 0, 1)
     said = "\n".join(code.value for code in at.code)
-    assert cli.command_line(fakes.sweep().spec) in said
-    assert cli.command_line(fakes.distances().spec) in said
+    assert main.command_line(fakes.sweep().spec) in said
+    assert main.command_line(fakes.distances().spec) in said

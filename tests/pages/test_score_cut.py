@@ -7,8 +7,10 @@ import pytest
 from seen import figures, metric, names, texts, trace
 
 from analysis import jobs
-from analysis.blocks import Block, LayerSet
-from analysis.specs import BenchmarkSpec, EvaluateSpec, ModelSpec
+from analysis.core.blocks import Block, LayerSet
+from analysis.data.spec import BenchmarkSpec
+from analysis.experiments.accuracy.spec import EvaluateSpec
+from analysis.models.spec import ModelSpec
 from pages.components import start
 
 

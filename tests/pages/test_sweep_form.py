@@ -5,8 +5,9 @@ import pytest
 from seen import texts
 
 from analysis import jobs
-from analysis.blocks import Block, LayerSet
-from analysis.specs import STRATEGIES, TASKS, BenchmarkSpec, GenerationSpec
+from analysis.core.blocks import Block, LayerSet
+from analysis.data.spec import TASKS, BenchmarkSpec, GenerationSpec
+from analysis.experiments.strategies import STRATEGIES
 from pages.components import words
 
 GOOD = '{"question": "Two and two?", "choices": ["three", "four"], "answer": "B"}\n'

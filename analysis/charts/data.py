@@ -1,0 +1,75 @@
+"""The numbers of a figure as tidy rows, one per drawn point, under the names and units of its axes."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from plotly.graph_objs import Figure
+
+from analysis.charts import maps
+from analysis.charts.look import LEVEL_ENDS
+
+_TAG = re.compile(r"<[^>]*>")
+
+
+def rows(figure: Figure) -> list[dict[str, Any]]:
+    """What is drawn, trace by trace.
+
+    Returns:
+        Rows with the keys `curve` (the trace's name), the axes' titles, which have the units, `low` and `high` where a band or
+        error bars are drawn, and `label` (what the hover says). Keys that no row has a value for are left out.
+    """
+    names = (_title(figure.layout.xaxis, "x"), _title(figure.layout.yaxis, "y"))
+    over = next((trace for trace in figure.data if trace.name == maps.CELLS), None)
+    said = {} if over is None else dict(zip(zip(over.x, over.y, strict=True), maps.said(over), strict=True))
+    found = [row for trace in figure.data if trace is not over for row in _trace(trace, *names, said)]
+    keys = list(dict.fromkeys(key for row in found for key, value in row.items() if value is not None))
+    order = ["curve", *names]
+    keys = [key for key in order if key in keys] + [key for key in keys if key not in order]
+    return [{key: row.get(key) for key in keys} for row in found]
+
+
+def _title(axis: Any, otherwise: str) -> str:
+    return (axis.title.text if axis.title else None) or otherwise
+
+
+def _trace(trace: Any, x: str, y: str, said: Mapping[tuple[Any, Any], str]) -> Iterator[dict[str, Any]]:
+    name = trace.name or trace.type
+    if trace.type == "heatmap":
+        value = trace.colorbar.title.text or "value"
+        for row, at in enumerate(trace.y):
+            for column, start in enumerate(trace.x):
+                if trace.z[row][column] is not None:
+                    label = _plain(said.get((start, at)) if trace.text is None else trace.text[row][column])
+                    yield {"curve": name, x: start, y: at, value: trace.z[row][column], "label": label}
+    elif getattr(trace, "fill", None) == "toself":
+        half = len(trace.x) // 2
+        for index in range(half):
+            yield {"curve": name, x: trace.x[index], "low": trace.y[-1 - index], "high": trace.y[index]}
+    elif _list(trace.x) == list(LEVEL_ENDS):
+        yield {"curve": name, y: trace.y[0]}
+    else:
+        yield from _points(trace, name, x, y)
+
+
+def _points(trace: Any, name: str, x: str, y: str) -> Iterator[dict[str, Any]]:
+    bars = getattr(trace, "error_y", None)
+    above = bars.array if bars is not None else None
+    below = bars.arrayminus if bars is not None and bars.arrayminus is not None else above
+    labels = trace.text if isinstance(trace.text, list | tuple) else None
+    for index, (at, value) in enumerate(zip(_list(trace.x), _list(trace.y), strict=False)):
+        row = {"curve": name, x: at, y: value}
+        if above is not None and below is not None:
+            row |= {"low": value - below[index], "high": value + above[index]}
+        if labels is not None:
+            row["label"] = _plain(labels[index])
+        yield row
+
+
+def _plain(label: Any) -> str | None:
+    """A hover text in one line."""
+    return _TAG.sub("", str(label).replace("<br>", "; ")) if label else None
+
+
+def _list(values: Any) -> list[Any]:
+    return [] if values is None else list(values)

@@ -1,0 +1,118 @@
+"""Plotly figures of a heal: its training, and the unpruned, pruned and healed model side by side."""
+
+from plotly.graph_objs import Figure
+
+from analysis.charts.look import ACCURACY, LOSS, Palette, add_level, add_levels, finish, palette
+from analysis.experiments.heal.spec import HealResult
+
+
+def training_curve(heal: HealResult, *, dark: bool = False, height: int = 320) -> Figure:
+    """Training loss of each step, and the loss on held-out text on the way."""
+    colours = palette(dark)
+    figure = Figure()
+    figure.add_scatter(
+        x=[step.step for step in heal.steps],
+        y=[step.loss for step in heal.steps],
+        mode="lines",
+        name="training loss",
+        line={"color": colours.healed, "width": 1.2},
+        opacity=0.55,
+        hovertemplate="step %{x}<br>training loss %{y:.4f}<extra></extra>",
+    )
+    figure.add_scatter(
+        x=[check.step for check in heal.validations],
+        y=[check.loss for check in heal.validations],
+        error_y={
+            "type": "data",
+            "array": [check.loss_stderr for check in heal.validations],
+            "thickness": 1,
+            "width": 2,
+        },
+        mode="lines+markers",
+        name="loss on held-out text",
+        line={"color": colours.healed, "width": 2.2},
+        marker={"size": 7},
+        hovertemplate="after step %{x}<br>held-out loss %{y:.4f}<extra></extra>",
+    )
+    if heal.unpruned is not None:
+        add_level(figure, "unpruned", heal.unpruned.loss, colours.unpruned, "dash", ".4f")
+    return finish(figure, height, x=_steps(heal, colours), y={"title": "loss, nats per token", "gridcolor": colours.grid})
+
+
+def accuracy_on_the_way(heal: HealResult, *, dark: bool = False, height: int = 260) -> Figure:
+    """Accuracy on the first few questions at every check, between the pruned and the unpruned model's on the same ones."""
+    colours = palette(dark)
+    figure = Figure()
+    checks = [check for check in heal.validations if check.acc is not None]
+    figure.add_scatter(
+        x=[check.step for check in checks],
+        y=[check.acc for check in checks],
+        error_y={"type": "data", "array": [check.acc_stderr for check in checks], "thickness": 1, "width": 3},
+        mode="lines+markers",
+        name="healing",
+        line={"color": colours.healed, "width": 2.2},
+        marker={"size": 8},
+        hovertemplate="after step %{x}<br>accuracy %{y:.1%} ± %{error_y.array:.1%}<extra></extra>",
+    )
+    n = checks[0].n_questions if checks else 0
+    for name, colour, dash in (("unpruned", colours.unpruned, "dash"), ("pruned", colours.pruned, "solid")):
+        add_level(figure, name, accuracy_of_first(heal, name, n), colour, dash, ".1%")
+    add_levels(figure, heal.lines, colours)
+    y = {"title": f"accuracy on {n} questions", "tickformat": ".0%", "gridcolor": colours.grid}
+    return finish(figure, height, x=_steps(heal, colours), y=y)
+
+
+def accuracy_of_first(heal: HealResult, which: str, n: int) -> float | None:
+    """Share of the first n questions that one of the models got right; None where it was not asked."""
+    answers = heal.questions.get(which, [])[:n]
+    return sum(answer.prediction == answer.gold for answer in answers) / n if n and len(answers) == n else None
+
+
+def _steps(heal: HealResult, colours: Palette) -> dict:
+    total = max(1, heal.total_steps)
+    return {"title": "optimizer step", "range": [-0.02 * total, total * 1.02], "gridcolor": colours.grid}
+
+
+def heal_comparison(
+    heal: HealResult, field: str, *, control: HealResult | None = None, dark: bool = False, height: int = 260
+) -> Figure:
+    """Unpruned, pruned and healed side by side with their standard errors.
+
+    Args:
+        heal: the result.
+        field: "acc" or "loss".
+        control: the unpruned model trained in the same way, if that was done.
+        dark: whether the page is dark.
+        height: pixels.
+    """
+    colours = palette(dark)
+    measure = ACCURACY if field == "acc" else LOSS
+    figure = Figure()
+    if measure is ACCURACY:
+        add_levels(figure, heal.lines, colours)
+    own = ("control" if heal.spec.control else "healed", heal.healed, colours.healed)
+    kinds = [("unpruned", heal.unpruned, colours.unpruned), ("pruned", heal.pruned, colours.pruned), own]
+    if heal.spec.control:
+        kinds = [kinds[0], own]
+    elif control is not None:
+        kinds.append(("control", control.healed, colours.unpruned))
+    for index, (name, point, colour) in enumerate(kinds):
+        if point is None or measure.value(point) is None:
+            continue
+        figure.add_scatter(
+            x=[index],
+            y=[measure.value(point)],
+            error_y=measure.error_bars([point], width=8),
+            mode="markers+text",
+            name=name,
+            marker={"color": colour, "size": 13},
+            text=[f"{measure.value(point):{measure.label}}"],
+            textposition="middle right",
+            hovertemplate=f"{name}<br>{measure.hover(point)}<extra></extra>",
+            showlegend=False,
+        )
+    places = list(range(len(kinds)))
+    x = {"tickvals": places, "ticktext": [name for name, _, _ in kinds], "range": [-0.4, places[-1] + 0.9]}
+    x |= {"showgrid": False, "tickfont": {"size": 11}}
+    y = {"title": measure.axis, "tickformat": measure.tickformat, "gridcolor": colours.grid}
+    return finish(figure, height, x=x, y=y, margin={"b": 52})  # names are slanted in a narrow window

@@ -1,0 +1,408 @@
+"""Charts of the lesson, those of published models among them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from plotly.graph_objs import Figure
+
+from analysis.charts.curves import accuracy_curve
+from analysis.charts.look import ACCURACY, LOSS, Palette, Style, finish, palette
+from analysis.core.blocks import Block
+from analysis.experiments.accuracy.points import Lines, Point
+from analysis.experiments.accuracy.spec import SweepResult
+from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
+from analysis.reading import lesson
+from analysis.reading.lesson import CLIFFS, PATHS, Arrow, PublishedCliff, PublishedPath
+
+_HIDDEN = {"visible": False, "fixedrange": True}
+_BOX = 0.36
+"""Half the width of a drawn layer; layers stand one unit apart."""
+
+
+def stream(n_layers: int | None = None, *, dark: bool = False, height: int = 150) -> Figure:
+    """The residual stream as a line, on which each layer reads and to which it adds; the first two layers and the last.
+
+    Args:
+        n_layers: L; None while the model is unknown.
+        dark: whether the page is dark.
+        height: pixels.
+    """
+    colours, figure = palette(dark), Figure()
+    last = "L−1" if n_layers is None else str(n_layers - 1)
+    names = ["0", "1", last] if n_layers is None or n_layers > 2 else [str(layer) for layer in range(n_layers)]
+    places = [1.0 + 1.5 * index + (0.6 if index == 2 else 0.0) for index in range(len(names))]
+    end = places[-1] + 1.0
+    ends = [0.25, *(place + 0.72 for place in places)]
+    states = ["x[0]", *(f"x[{int(name) + 1}]" if name.isdecimal() else "x[L]" for name in names)]
+    figure.add_scatter(
+        x=[-0.1, end], y=[0, 0], mode="lines", name="stream", line={"color": colours.marker, "width": 5}, hoverinfo="skip"
+    )
+    figure.add_scatter(
+        x=ends, y=[-0.36] * len(ends), mode="text", name="states", text=[f"<b>{state}</b>" for state in states],
+        textfont={"color": colours.marker},
+        hovertemplate="%{text}, the stream here<extra></extra>",
+    )  # fmt: skip
+    for place in places:
+        _branch(figure, place, colours)
+    figure.add_scatter(
+        x=[place - 0.1 for place in places], y=[1] * len(places), mode="text", name="layers",
+        text=[f"layer {name}" for name in names], textfont={"color": colours.marker},
+        hovertext=[f"layer {name} adds f(x[{name}])" for name in names],
+        hovertemplate="%{hovertext}<extra></extra>",
+    )  # fmt: skip
+    if len(names) == 3 and names[2] != "2":
+        figure.add_annotation(x=places[2] - 1.08, y=1, text="<b>· · ·</b>", showarrow=False)
+    figure.update_traces(showlegend=False)
+    x, y = {**_HIDDEN, "range": [-0.15, end + 0.1]}, {**_HIDDEN, "range": [-0.6, 1.45]}
+    return finish(figure, height, x=x, y=y, margin={"l": 0, "r": 0, "t": 0, "b": 0})
+
+
+def _branch(figure: Figure, place: float, colours: Palette) -> None:
+    """One layer: a branch that leaves the stream, passes the layer and is added to the stream at `place`."""
+    line = {"color": colours.unpruned, "width": 2}
+    path = {"x": [place - 0.62, place - 0.62, place - 0.1 - _BOX], "y": [0, 1, 1]}
+    figure.add_scatter(**path, mode="lines", line=line, hoverinfo="skip", name="branch")
+    back = {"x": [place - 0.1 + _BOX, place + 0.42, place + 0.42], "y": [1, 1, 0.2]}
+    figure.add_scatter(**back, mode="lines", line=line, hoverinfo="skip", name="branch")
+    figure.add_shape(
+        type="rect", x0=place - 0.1 - _BOX, x1=place - 0.1 + _BOX, y0=0.68, y1=1.32, fillcolor=colours.kept,
+        line={"width": 0}, layer="below",
+    )  # fmt: skip
+    figure.add_scatter(
+        x=[place + 0.42], y=[0], mode="markers+text", name="sum", text=["<b>+</b>"], textfont={"size": 15},
+        marker={"color": colours.kept, "size": 21, "line": {"color": colours.unpruned, "width": 1.5}},
+        hovertemplate="what the layer computed is added to the stream<extra></extra>",
+    )  # fmt: skip
+
+
+def turns(distances: DistanceResult, *, dark: bool = False, height: int = 185) -> Figure:
+    """How far each single layer turns the stream: the first row of the distance map."""
+    colours, row = palette(dark), distances.mean[0]
+    least = min(range(len(row)), key=lambda layer: (row[layer], -layer))
+    figure = Figure()
+    figure.add_bar(
+        x=list(range(len(row))),
+        y=row,
+        name="turn",
+        marker={"color": [colours.pruned if layer == least else colours.kept for layer in range(len(row))]},
+        text=[f"layer {n}<br>turn {v:.4f} ± {e:.4f}" for n, (v, e) in enumerate(zip(row, distances.stderr[0], strict=True))],
+        textposition="none",
+        hovertemplate="%{text}<extra></extra>",
+        showlegend=False,
+    )
+    x = {"title": "layer (0-based)", "range": [-0.7, len(row) - 0.3], "showgrid": False}
+    y = {"title": "turn, fraction of π", "gridcolor": colours.grid, "nticks": 4, "rangemode": "tozero"}
+    return finish(figure, height, x=x, y=y, margin={"t": 6, "l": 56}, bargap=0.18)
+
+
+def arrows(a: Arrow, b: Arrow, *, dark: bool = False, height: int = 330) -> Figure:
+    """Two states as arrows on a protractor whose scale is the angular distance.
+
+    Args:
+        a: the state before the layers; drawn horizontal in the lesson.
+        b: the state after them, on the same side of `a` as the protractor.
+        dark: whether the page is dark.
+        height: pixels.
+    """
+    colours, figure = palette(dark), Figure()
+    marks = [index / 20 for index in range(21)]
+    rim = [lesson.arrow(180 * mark, _RIM) for mark in marks]
+    figure.add_scatter(
+        x=[x for x, _ in rim], y=[y for _, y in rim], mode="lines", name="protractor", hoverinfo="skip",
+        line={"color": colours.chance, "width": 1.5, "shape": "spline"},
+    )  # fmt: skip
+    scale = [lesson.arrow(180 * mark, _RIM * 1.13) for mark in (0, 0.25, 0.5, 0.75, 1)]
+    figure.add_scatter(
+        x=[x for x, _ in scale], y=[y for _, y in scale], mode="text", name="scale", hoverinfo="skip",
+        text=["0", "0.25", "0.5", "0.75", "1"], textfont={"color": colours.unpruned},
+    )  # fmt: skip
+    distance = lesson.angular_distance(a, b)
+    arc = [lesson.arrow(180 * distance * mark, 0.42) for mark in marks]
+    figure.add_scatter(
+        x=[x for x, _ in arc], y=[y for _, y in arc], mode="lines", name="angle",
+        line={"color": colours.healed, "width": 3, "shape": "spline"},
+        hovertemplate=f"{180 * distance:.0f}°, distance {distance:.3f}<extra></extra>",
+    )  # fmt: skip
+    to_rim = lesson.arrow(180 * distance, _RIM)
+    figure.add_scatter(
+        x=[0, to_rim[0]], y=[0, to_rim[1]], mode="lines", name="direction", hoverinfo="skip",
+        line={"color": colours.pruned, "width": 1, "dash": "dot"},
+    )  # fmt: skip
+    for tip, colour, name in ((a, colours.unpruned, "before"), (b, colours.pruned, "after")):
+        figure.add_annotation(
+            x=tip[0], y=tip[1], ax=0, ay=0, xref="x", yref="y", axref="x", ayref="y", text="", showarrow=True, arrowhead=2,
+            arrowwidth=3.5, arrowcolor=colour, name=name,
+        )  # fmt: skip
+    # Beside the middle of its arrow, on the side away from the other one.
+    aside = lesson.arrow(180 * distance + 90, 0.2)
+    figure.add_scatter(
+        x=[a[0] / 2, b[0] / 2 + 1.6 * aside[0]], y=[-0.15, b[1] / 2 + aside[1]], mode="text", name="names",
+        text=["<b>before</b>", "<b>after</b>"], textfont={"color": [colours.unpruned, colours.pruned]}, hoverinfo="skip",
+    )  # fmt: skip
+    figure.update_traces(showlegend=False)
+    x = {**_HIDDEN, "range": [-2.5, 2.5], "constrain": "domain"}
+    y = {**_HIDDEN, "range": [-0.28, 2.42], "scaleanchor": "x", "constrain": "domain"}
+    return finish(figure, height, x=x, y=y, margin={"l": 0, "r": 0, "t": 0, "b": 0})
+
+
+_RIM = 2.05
+"""Radius of the protractor, a little more than the longest arrow."""
+
+
+def blocks_of_one_size(
+    distances: DistanceResult, guess: Block, best: Block, *, dark: bool = False, height: int = 330
+) -> Figure:
+    """The distance across every block of one size, by where it begins, with the guessed and the most similar one named."""
+    colours, row = palette(dark), distances.mean[guess.size - 1]
+    errors = distances.stderr[guess.size - 1]
+    figure = Figure()
+    figure.add_bar(
+        x=list(range(len(row))),
+        y=row,
+        name="distance",
+        error_y={"type": "data", "array": errors, "thickness": 1, "width": 0, "color": colours.unpruned},
+        marker={"color": row, "colorscale": "Viridis", "reversescale": True, "line": {"width": 0}},
+        text=[
+            f"{Block(start, guess.size).describe()}<br>distance {value:.4f} ± {error:.4f}"
+            for start, (value, error) in enumerate(zip(row, errors, strict=True))
+        ],
+        textposition="none",
+        hovertemplate="%{text}<extra></extra>",
+        showlegend=False,
+    )
+    named = [(guess, "your guess, the best")] if guess == best else [(guess, "your guess"), (best, "most similar")]
+    for block, said in named:
+        figure.add_annotation(
+            x=block.start, y=row[block.start] + errors[block.start], text=said, showarrow=True, arrowhead=0, ax=0,
+            ay=-28 if block == best else -56, arrowcolor=colours.marker, font={"color": colours.marker},
+        )  # fmt: skip
+    x = {"title": f"start of the block of {guess.size} layers (0-based)", "range": [-0.8, len(row) - 0.2], "showgrid": False}
+    y = {"title": "distance, fraction of π", "gridcolor": colours.grid, "range": [0, max(row) * 1.25]}
+    return finish(figure, height, x=x, y=y, margin={"t": 8, "b": 46}, bargap=0.18)
+
+
+def cliff(sweep: SweepResult, guess: int | None, *, revealed: bool, last: int, dark: bool = False, height: int = 300) -> Figure:
+    """The accuracy curve with the guessed cliff: before the reveal only the levels that it will be read against.
+
+    Args:
+        sweep: the curve.
+        guess: the guessed n; None for "no cliff".
+        revealed: whether the curve itself is drawn.
+        last: largest n on the axis, the same before and after.
+        dark: whether the page is dark.
+        height: pixels.
+    """
+    shown = replace(sweep, spec=replace(sweep.spec, max_n=last))
+    if not revealed:
+        shown = replace(shown, points=[point for point in sweep.points if point.n == 0], questions=[])
+    figure = accuracy_curve(shown, n=guess, dark=dark, height=height)
+    if guess is not None:
+        figure.add_annotation(
+            x=guess, y=0.0, yref="paper", text="your guess", showarrow=False, xanchor="left", yanchor="bottom",
+            xshift=3, font={"color": palette(dark).marker},
+        )  # fmt: skip
+    return figure.update_yaxes(range=_accuracy_range(sweep))
+
+
+def _accuracy_range(sweep: SweepResult) -> list[float]:
+    """Room for every interval and level, so that the frame does not move when the curve is revealed."""
+    sides = [side for point in ACCURACY.points(sweep) for side in ACCURACY.interval(point)]
+    levels = [sweep.lines.chance, sweep.lines.majority] if sweep.lines else []
+    low, high = min([*sides, *levels], default=0.0), max([*sides, *levels], default=1.0)
+    return [max(0.0, low - 0.03), min(1.0, high + 0.03)]
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One model on the way from unpruned to healed."""
+
+    name: str
+    point: Point
+    kind: str
+    """`unpruned`, `pruned` or `healed`: its colour."""
+
+
+def rungs(ladder: Sequence[Rung], field: str, lines: Lines | None, *, dark: bool = False, height: int = 185) -> Figure:
+    """Models below each other, with their standard errors.
+
+    Args:
+        ladder: from top to bottom.
+        field: "acc" or "loss".
+        lines: chance and majority, for an accuracy.
+        dark: whether the page is dark.
+        height: pixels.
+    """
+    colours, measure, figure = palette(dark), ACCURACY if field == "acc" else LOSS, Figure()
+    levels = [("chance", lines.chance, "dot"), ("majority", lines.majority, "dashdot")] if lines and measure is ACCURACY else []
+    for name, level, dash in levels:
+        figure.add_scatter(
+            x=[level, level], y=[-0.6, len(ladder) - 0.4], mode="lines", name=name, showlegend=False,
+            line={"color": colours.chance, "width": 1.5, "dash": dash}, hovertemplate=f"{name} %{{x:.1%}}<extra></extra>",
+        )  # fmt: skip
+    for index, rung in enumerate(ladder):
+        if measure.value(rung.point) is None:
+            continue
+        figure.add_scatter(
+            x=[measure.value(rung.point)],
+            y=[index],
+            error_x=measure.error_bars([rung.point], width=5),
+            mode="markers",
+            name=rung.name,
+            marker={"color": getattr(colours, rung.kind), "size": 12, "symbol": _SYMBOLS.get(rung.kind, "circle")},
+            hovertemplate=f"{rung.name}<br>{measure.hover(rung.point)}<extra></extra>",
+            showlegend=False,
+        )
+        figure.add_annotation(
+            x=measure.value(rung.point), y=index, text=f"{measure.value(rung.point):{measure.label}}", showarrow=False,
+            yshift=13, font={"color": getattr(colours, rung.kind)},
+        )  # fmt: skip
+    if levels:
+        figure.add_annotation(
+            x=levels[0][1], y=0, yref="paper", text="chance ", showarrow=False, xanchor="right", yanchor="bottom",
+            font={"color": colours.chance},
+        )  # fmt: skip
+    y: dict[str, Any] = {"tickvals": list(range(len(ladder))), "ticktext": [rung.name for rung in ladder], "showgrid": False}
+    y |= {"range": [len(ladder) - 0.4, -0.75]}
+    x = {"title": measure.axis, "tickformat": measure.tickformat, "gridcolor": colours.grid, "nticks": 7}
+    return finish(figure, height, x=x, y=y, margin={"l": 74, "t": 4, "b": 44})
+
+
+_SYMBOLS = {"healed": "diamond"}
+
+
+def distance_and_damage(
+    distances: DistanceResult, damage: DamageResult, size: int, *, dark: bool = False, height: int = 300
+) -> Figure:
+    """Blocks of one size: how similar their ends are, against what their removal was measured to cost.
+
+    Args:
+        distances: the map that the damage was compared with.
+        damage: the damage; blocks that are not measured are left out.
+        size: the block size n, which the damage reaches.
+        dark: whether the page is dark.
+        height: pixels.
+    """
+    colours, figure = palette(dark), Figure()
+    costs = {start: cost for start, cost in enumerate(damage.increase[size - 1]) if cost is not None}
+    row = distances.mean[size - 1]
+    figure.add_scatter(
+        x=[row[start] for start in costs],
+        y=list(costs.values()),
+        mode="markers",
+        name="blocks",
+        marker={"color": colours.pruned, "size": 8, "opacity": 0.75},
+        text=[
+            f"{Block(start, size).describe()}<br>distance {row[start]:.4f}<br>loss {cost:+.3f} nats per token"
+            for start, cost in costs.items()
+        ],
+        hovertemplate="%{text}<extra></extra>",
+        showlegend=False,
+    )
+    if costs:
+        similar, cheapest = min(costs, key=row.__getitem__), min(costs, key=costs.__getitem__)
+        named = {cheapest: "least damage", similar: "most similar"} if similar != cheapest else {similar: "best in both"}
+        is_log = min(costs.values()) > 0
+        for start, said in named.items():
+            figure.add_scatter(
+                x=[row[start]], y=[costs[start]], mode="markers+text", text=[f"<b>{said}</b>"], textposition="middle right",
+                marker={"color": colours.marker, "size": 11, "symbol": "circle-open", "line": {"width": 2.5}}, name=said,
+                hoverinfo="skip", showlegend=False,
+            )  # fmt: skip
+        figure.update_yaxes(type="log" if is_log else "linear")
+    x = {"title": "distance, fraction of π", "gridcolor": colours.grid}
+    y = {"title": "loss increase, nats", "gridcolor": colours.grid, **({"tickvals": _TICKS} if costs and is_log else {})}
+    return finish(figure, height, x=x, y=y, margin={"t": 8, "b": 46})
+
+
+_TICKS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30]
+
+# Neutral shades, since blue, orange and dashed grey already mean something; dash and label tell the models apart.
+_STYLES = (
+    Style("2px,2px", "triangle-up", "#7a8590", "#8b96a1"),
+    Style("5px,3px", "square", "#5f6974", "#a5b0bb"),
+    Style("solid", "circle", "#3c4650", "#c6cfd8"),
+    Style("9px,3px,2px,3px", "x", "#8a6d3b", "#c9a86a"),
+)
+
+
+def depth_paths(
+    own: Sequence[Best] = (), n_layers: int = 0, name: str = "your model", *, paths: Sequence[PublishedPath] = PATHS,
+    dark: bool = False, height: int = 330,
+) -> Figure:  # fmt: skip
+    """Where the most similar block of each size begins, in shares of depth, so that models of any depth compare.
+
+    Args:
+        own: the chosen blocks of the user's model, if it has a map.
+        n_layers: its L.
+        name: its name, as plain text.
+        paths: published choices.
+        dark: whether the page is dark.
+        height: pixels.
+    """
+    colours, figure = palette(dark), Figure()
+    figure.add_scatter(
+        x=[0, 1], y=[1, 0], mode="lines", name="ends at the last layer", hoverinfo="skip",
+        line={"color": colours.grid, "width": 1.5}, showlegend=False,
+    )  # fmt: skip
+    for path, style in zip(paths, _STYLES, strict=False):
+        shade = style.shade(dark=dark)
+        blocks = [Best(block.size, block.start, 0.0) for block in path.blocks()]
+        _add_path(figure, blocks, path.n_layers, path.name, {"color": shade, "width": 1.6, "dash": style.dash}, 0)
+    if own:
+        shown = [best for best in own if best.n <= 0.8 * n_layers]
+        _add_path(figure, shown, n_layers, name, {"color": colours.pruned, "width": 3}, 6)
+    _name_the_corner(figure, colours)
+    x = {"title": "where the block begins, share of depth", "range": [0, 1], "tickformat": ".0%", "gridcolor": colours.grid}
+    y = {"title": "layers removed", "range": [0, 0.84], "tickformat": ".0%", "gridcolor": colours.grid}
+    return finish(figure, height, x=x, y=y, margin={"b": 46})
+
+
+def _add_path(figure: Figure, blocks: Sequence[Best], n_layers: int, name: str, line: dict, marker: int) -> None:
+    figure.add_scatter(
+        x=[best.start / n_layers for best in blocks],
+        y=[best.n / n_layers for best in blocks],
+        mode="lines+markers" if marker else "lines",
+        name=name,
+        line=line,
+        marker={"size": marker or 4},
+        text=[f"<b>{name}</b>, {n_layers} layers<br>{best.block.describe()}" for best in blocks],
+        hovertemplate="%{text}<br>begins at %{x:.0%} of depth, removes %{y:.0%}<extra></extra>",
+    )
+
+
+def _name_the_corner(figure: Figure, colours: Palette) -> None:
+    figure.add_annotation(
+        x=0.98, y=0.7, xanchor="right", yanchor="middle", text="beyond the last layer", showarrow=False,
+        font={"color": colours.chance},
+    )  # fmt: skip
+
+
+def cliffs(
+    own: float | None = None, name: str = "your model", *, published: Sequence[PublishedCliff] = CLIFFS, dark: bool = False,
+    height: int = 300,
+) -> Figure:  # fmt: skip
+    """The share of layers at which answers collapse, by family, with the user's own cliff.
+
+    Args:
+        own: share of the user's layers at its cliff; None where none is known.
+        name: its name, as plain text.
+        published: the families.
+        dark: whether the page is dark.
+        height: pixels.
+    """
+    colours, figure = palette(dark), Figure()
+    rows = [(entry.name, entry.low, entry.high, colours.unpruned) for entry in published]
+    if own is not None:
+        rows.append((name, own, own, colours.pruned))
+    rows.sort(key=lambda row: (row[1] + row[2]) / 2)
+    for label, low, high, colour in rows:
+        said = f"{low:.0%}" if low == high else f"{low:.0%} to {high:.0%}"
+        figure.add_scatter(
+            x=[low, high], y=[label, label], mode="lines+markers", name=label, line={"color": colour, "width": 7},
+            marker={"size": 11}, hovertemplate=f"{label}<br>cliff at {said} of the layers<extra></extra>", showlegend=False,
+        )  # fmt: skip
+        figure.add_annotation(x=high, y=label, text=said, showarrow=False, xanchor="left", xshift=11, font={"color": colour})
+    x = {"title": "layers removed at the cliff", "range": [0, 0.8], "tickformat": ".0%", "gridcolor": colours.grid}
+    y = {"showgrid": False, "automargin": True, "range": [-0.6, len(rows) - 0.4]}
+    return finish(figure, height, x=x, y=y, margin={"t": 4, "l": 8, "b": 46})

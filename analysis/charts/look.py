@@ -1,0 +1,267 @@
+"""How every chart looks: palettes, styles of strategies, axes, and the levels that measures are read against."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from plotly.graph_objs import Figure
+
+from analysis.core import stats
+from analysis.experiments.accuracy.points import Lines, Point
+from analysis.experiments.accuracy.spec import SweepResult
+
+
+@dataclass(frozen=True)
+class Palette:
+    """One shade per meaning."""
+
+    unpruned: str
+    pruned: str
+    healed: str
+    chance: str
+    kept: str
+    """A layer that stays in the model."""
+    marker: str
+    """The line at the chosen n."""
+    grid: str
+
+
+LIGHT = Palette("#5f6974", "#1f6fb5", "#c8590a", "#8a939d", "#c9d1d8", "#1c2530", "rgba(90,105,120,0.16)")
+DARK = Palette("#a5b0bb", "#6bb1f2", "#ff9c4a", "#77828d", "#47525d", "#e4e8ec", "rgba(160,175,190,0.16)")
+
+PATH = "#111417"
+"""The path lies on the yellow cells of the map in both themes, so it is dark in both."""
+
+
+LEVEL_ENDS = (-1, 1_000_000)
+"""Where a horizontal across a whole chart begins and ends, beyond any number of layers or steps."""
+
+
+def palette(dark: bool) -> Palette:
+    """The shades for a dark or a light page."""
+    return DARK if dark else LIGHT
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a strategy's curve is told from the others, by three means at once so that none depends on colour alone."""
+
+    dash: str
+    symbol: str
+    light: str
+    """Shade on a light page; all are in the family of pruning."""
+    dark: str
+
+    def shade(self, *, dark: bool) -> str:
+        """The shade for a dark or a light page."""
+        return self.dark if dark else self.light
+
+
+STRATEGY_STYLES = {
+    "similarity": Style("solid", "circle", "#1f6fb5", "#6bb1f2"),
+    "deepest": Style("6px,3px", "square", "#12406e", "#a9d2fa"),
+    "reverse": Style("2px,2px", "triangle-up", "#4d86b8", "#4a8fd0"),
+    "block-influence": Style("9px,3px,2px,3px", "triangle-down", "#0b7fa3", "#4fc3e0"),
+    "loss-greedy": Style("12px,3px", "star", "#4a55b8", "#9aa5ff"),
+    "random": Style("4px,4px", "x", "#5b7690", "#9bb4cc"),
+    "manual": Style("3px,2px,8px,2px", "cross", "#6b4fb0", "#bca6ff"),
+}
+"""By the names of `specs.STRATEGIES`."""
+
+
+def translucent(colour: str, opacity: float) -> str:
+    """A hexadecimal colour with an opacity, for the fill of a band."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"
+
+
+def finish(
+    figure: Figure,
+    height: int,
+    *,
+    x: Mapping[str, Any],
+    y: Mapping[str, Any],
+    margin: Mapping[str, int] | None = None,
+    legend: Mapping[str, Any] | None = None,
+    **layout: Any,
+) -> Figure:
+    """Give a chart what all share: no background of its own, tight margins, a legend above the plot.
+
+    Args:
+        figure: the chart.
+        height: pixels.
+        x, y: settings of the axes; a title is a text.
+        margin, legend: what differs from the usual ones.
+        layout: further settings.
+    """
+    # Everything in one update, since plotly checks the whole layout at each. Fixed margins line up charts that stand above
+    # each other.
+    return figure.update_layout(
+        height=height,
+        margin={"l": 66, "r": 8, "t": 30, "b": 40, **(margin or {})},
+        xaxis=_axis(x, 6),
+        yaxis=_axis(y, 16),
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        hovermode="closest",
+        dragmode=False,
+        # A page draws every chart twice, once more when its width is known; this says that the data stayed the same.
+        datarevision=1,
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": 1.0,
+            "yanchor": "bottom",
+            "font": {"size": 11},
+            **(legend or {}),
+        },
+        **layout,
+    )
+
+
+def unchecked(spec: dict[str, Any]) -> Figure:
+    """A figure from the parts of another one that plotly has checked already: checking again takes longer than drawing."""
+    return Figure(spec, _validate=False)
+
+
+def _axis(settings: Mapping[str, Any], standoff: int) -> dict[str, Any]:
+    title = {"text": settings.get("title", ""), "standoff": standoff}
+    # Labels fit by design; without the last setting plotly measures each of them again after drawing.
+    return {"zeroline": False, "automargin": False, **settings, "title": title, "ticklabeloverflow": "allow"}
+
+
+_IN_PIXELS = {
+    "size": ("font", "tickfont", "textfont", "marker", "pattern"),
+    "width": ("line",),
+    "thickness": ("colorbar", "error_x", "error_y"),
+    "standoff": ("title",),
+}
+"""Settings that are lengths in pixels, by what they are a setting of: `width` of a bar is not."""
+_ALWAYS_IN_PIXELS = ("arrowwidth", "xshift", "yshift")
+
+
+def enlarged(figure: Figure, factor: float) -> Figure:
+    """The same chart for readers farther away: lettering, margins, lines and marks grow, and what they show does not change.
+
+    The plot itself keeps its height, since a projector is wide and not high; only the margins add to the whole.
+
+    Args:
+        figure: any chart of this program.
+        factor: how much they grow; above 1 to enlarge.
+    """
+    drawn = figure.to_plotly_json()
+    layout = {name: value for name, value in drawn["layout"].items() if name != "template"}
+    grown = Figure(_grown({"data": drawn["data"], "layout": layout}, factor, ""))
+    margin = {side: round(length * factor) for side, length in layout.get("margin", {}).items()}
+    if "height" in layout:
+        added = sum(margin.get(side, 0) - layout["margin"].get(side, 0) for side in ("t", "b")) if margin else 0
+        grown.update_layout(height=layout["height"] + added)
+    return grown.update_layout(margin=margin)
+
+
+def _grown(value: Any, factor: float, parent: str) -> Any:
+    if isinstance(value, dict):
+        return {name: _length(name, child, factor, parent) for name, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_grown(child, factor, parent) for child in value]
+    return value
+
+
+def _length(name: str, value: Any, factor: float, parent: str) -> Any:
+    is_length = name in _ALWAYS_IN_PIXELS or parent in _IN_PIXELS.get(name, ())
+    if is_length and isinstance(value, int | float):
+        return value * factor
+    return _grown(value, factor, name)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How a measured number of a `Point` is read and written."""
+
+    field: str
+    name: str
+    axis: str
+    tickformat: str
+    digits: str
+    """Format of hovers."""
+    label: str
+    """Format of texts beside points."""
+    unit: str
+
+    def value(self, point: Point | None) -> float | None:
+        """The number itself, or None where it was not measured."""
+        return getattr(point, self.field) if point else None
+
+    def error(self, point: Point) -> float:
+        """One standard error; 0 where none is known."""
+        return getattr(point, f"{self.field}_stderr", None) or 0.0
+
+    def interval(self, point: Point) -> tuple[float, float]:
+        """What is shaded: the 95 % interval of an accuracy, one standard error to both sides of a loss."""
+        value = self.value(point) or 0.0
+        if self.field == "acc" and point.n_samples:
+            return stats.wilson_interval(round(value * point.n_samples), point.n_samples)
+        return value - self.error(point), value + self.error(point)
+
+    def hover(self, point: Point) -> str:
+        """The cut in both index forms, and the number with how sure it is."""
+        what = point.block.describe() if point.block else "unpruned model, n = 0"
+        low, high = self.interval(point)
+        if self.field == "acc":
+            numbers = f"{self.value(point):{self.digits}}, 95 % interval {low:{self.digits}} to {high:{self.digits}}"
+        else:
+            numbers = f"{self.value(point):{self.digits}} ± {self.error(point):{self.digits}}"
+        count = point.n_samples if self.field == "acc" else point.n_texts
+        return f"{what}<br>{self.name} {numbers}<br>{count} {self.unit}"
+
+    def error_bars(self, points: Sequence[Point], width: int = 2) -> dict[str, Any]:
+        """Bars of one standard error."""
+        return {"type": "data", "array": [self.error(point) for point in points], "thickness": 1, "width": width}
+
+    def interval_bars(self, points: Sequence[Point]) -> dict[str, Any]:
+        """Bars of `interval`."""
+        sides = [(*self.interval(point), self.value(point) or 0.0) for point in points]
+        return {
+            "type": "data",
+            "symmetric": False,
+            "array": [high - value for _, high, value in sides],
+            "arrayminus": [value - low for low, _, value in sides],
+            "thickness": 1,
+            "width": 2,
+        }
+
+    def points(self, sweep: SweepResult) -> list[Point]:
+        """The points of a curve that have this number, by n."""
+        return sorted((point for point in sweep.points if self.value(point) is not None), key=lambda point: point.n)
+
+
+ACCURACY = Measure("acc", "accuracy", "accuracy", ".0%", ".1%", ".1%", "questions")
+LOSS = Measure("loss", "loss", "loss, nats per token", "", ".3f", ".2f", "texts")
+BITS = Measure("bits_per_byte", "loss", "loss, bits per byte", "", ".3f", ".2f", "texts")
+"""The loss where vocabularies differ, so that tokens do; without an error of its own."""
+
+
+def add_levels(figure: Figure, lines: Lines | None, colours: Palette) -> None:
+    """Horizontals at chance and, where it is another, at always giving the most frequent answer."""
+    if lines is None:
+        return
+    levels = [("chance", lines.chance, "dot")]
+    if abs(lines.majority - lines.chance) > 1e-9:
+        levels.append(("majority", lines.majority, "dashdot"))
+    for name, level, dash in levels:
+        add_level(figure, name, level, colours.chance, dash, ".1%")
+
+
+def add_level(figure: Figure, name: str, level: float | None, colour: str, dash: str, digits: str) -> None:
+    """A horizontal across the whole chart: a trace rather than a shape, so that it has a legend entry and a hover."""
+    if level is None:
+        return
+    figure.add_scatter(
+        x=LEVEL_ENDS,
+        y=[level, level],
+        mode="lines",
+        name=name,
+        line={"color": colour, "width": 1.5, "dash": dash},
+        hovertemplate=f"{name} %{{y:{digits}}}<extra></extra>",
+    )

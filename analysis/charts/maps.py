@@ -1,0 +1,469 @@
+"""Charts of blocks: distance and damage as heat maps or as lines, with the read-out of every cell."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from plotly.colors import sample_colorscale  # type: ignore[attr-defined]  # exported without being named there
+from plotly.graph_objs import Figure, Scatter
+
+from analysis.charts.look import PATH, finish, palette, unchecked
+from analysis.core.blocks import Block, Removal
+from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
+from analysis.models import spec as cost
+from analysis.models.spec import ModelFacts
+
+CELLS = "cells"
+"""Name of the trace that carries the read-outs."""
+_LAST = "<br>includes the last layer, which turns the stream towards the next token:<br>such blocks are the least alike"
+_ALL = "<br>cannot be removed: no layer would be left"
+
+
+@dataclass(frozen=True)
+class ReadOuts:
+    """What a pointer reads on the blocks of a chart: the words that all of them share, and each block's own."""
+
+    template: str
+    """Lines of plotly's hover language; `%{customdata[1]}` is the first of the fields."""
+    fields: dict[Block, tuple[str, ...]]
+    """By block; as many for each. Words are kept out of them: there are hundreds of blocks, and all is sent at each redraw."""
+
+
+def distance_read_outs(result: DistanceResult, metric: str, max_size: int | None = None) -> ReadOuts:
+    """What is read on a distance map.
+
+    Args:
+        result: the map.
+        metric: which of its metrics.
+        max_size: only blocks up to this size.
+    """
+    own = metric == result.spec.metric
+    found = {}
+    for n, row in enumerate((result.mean if own else result.others[metric])[:max_size], start=1):
+        for start, value in enumerate(row):
+            error = f"{result.stderr[n - 1][start]:.4f}" if own else ""
+            wins = f"{result.wins[n - 1][start]:.0%}" if own and result.wins else ""
+            found[Block(start, n)] = (*_about(Block(start, n), result.model), f"{value:.4f}", error, wins)
+    words = "distance %{customdata[6]}" + (" ± %{customdata[7]}" if own else "")
+    words += "<br>most similar of its size in %{customdata[8]} of resamples" if own and result.wins else ""
+    return ReadOuts(_ABOUT.format(words), found)
+
+
+def damage_read_outs(result: DamageResult) -> ReadOuts:
+    """What is read on a damage map; blocks not measured yet are left out."""
+    found = {}
+    for n, row in enumerate(result.increase, start=1):
+        for start, value in enumerate(row):
+            if value is None:
+                continue
+            error = result.stderr[n - 1][start]
+            spread, texts = "" if error is None else f" ± {error:.3f}", str(result.n_measured[n - 1][start])
+            found[Block(start, n)] = (*_about(Block(start, n), result.model), f"{value:+.3f}", spread, texts)
+    words = "loss %{customdata[6]}%{customdata[7]} nats per token<br>%{customdata[8]} of " + f"{result.n_texts} texts"
+    return ReadOuts(_ABOUT.format(words), found)
+
+
+_SAVED = "%{{customdata[2]}} parameters (%{{customdata[3]}}), %{{customdata[4]}}%{{customdata[5]}}"
+_ABOUT = "<b>%{{customdata[1]}}</b><br>{}<br>" + _SAVED
+
+
+def _about(block: Block, model: ModelFacts) -> tuple[str, ...]:
+    saved = cost.savings(model, block)
+    last = "" if block.stop < model.n_layers else _ALL if block.size == model.n_layers else _LAST
+    parameters, size = _short(saved.parameters).strip(), f"{_short(saved.weight_bytes)}B"
+    return block.describe(), parameters, f"{saved.fraction:.1%}", size, last
+
+
+def _short(number: float) -> str:
+    """17700000 -> "17.7 M"."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.1f} {letter}"
+    return f"{number:.0f} "
+
+
+def add_cells(figure: Figure, read_outs: ReadOuts, y: Sequence[float]) -> None:
+    """Lay a mark over every block, at its start layer and at `y`: it is read by pointing and picked by clicking.
+
+    A heat map itself tells nobody that it was clicked. Each mark carries its block as START:SIZE. They are transparent, and
+    only one of them is really drawn: pointing and clicking find the others from their places alone, and hundreds of
+    drawn ones would make every redraw wait.
+    """
+    figure.add_scatter(
+        x=[block.start for block in read_outs.fields],
+        y=list(y),
+        mode="markers",
+        name=CELLS,
+        customdata=[[f"{block.start}:{block.size}", *fields] for block, fields in read_outs.fields.items()],
+        hovertemplate=f"{read_outs.template}<extra></extra>",
+        marker={"symbol": "square", "size": 12, "opacity": 0, "maxdisplayed": 1},
+        selected={"marker": {"opacity": 0}},
+        unselected={"marker": {"opacity": 0}},
+        showlegend=False,
+    )
+
+
+def said(marks: Scatter) -> list[str]:
+    """The whole read-out of every mark of `add_cells`, in the words of the hover."""
+    found = []
+    for fields in marks.customdata:
+        text = marks.hovertemplate.removesuffix("<extra></extra>")
+        for place, field in enumerate(fields):
+            text = text.replace(f"%{{customdata[{place}]}}", field)
+        found.append(text)
+    return found
+
+
+def rings(figure: Figure, places: Iterable[tuple[float, float]], colours: tuple[str, str] = ("#ffffff", PATH)) -> Figure:
+    """The figure with rings at these places, as a new one; the given one stays as it is and may be shared.
+
+    Args:
+        figure: the chart.
+        places: x and y of each ring.
+        colours: of the outer and of the inner ring; two are seen on any cell of a map.
+    """
+    spots, spec = list(places), figure.to_dict()
+    if not spots:
+        return unchecked(spec)
+    outer, inner = colours[0], colours[-1]
+    spec["data"].append(
+        {
+            "type": "scatter",
+            "x": [x for x, _ in spots],
+            "y": [y for _, y in spots],
+            "mode": "markers",
+            "name": "selected",
+            "marker": {"symbol": "circle-open", "size": 11, "color": inner, "line": {"width": 3, "color": inner}},
+            "hoverinfo": "skip",
+            "showlegend": False,
+        }
+    )
+    around = {
+        "type": "circle", "xsizemode": "pixel", "ysizemode": "pixel", "x0": -7.5, "x1": 7.5, "y0": -7.5, "y1": 7.5,
+        "line": {"width": 3, "color": outer},
+    }  # fmt: skip
+    spec["layout"]["shapes"] = [{**around, "xanchor": x, "yanchor": y} for x, y in spots]
+    return unchecked(spec)
+
+
+METRIC_UNITS = {
+    "angular": "distance, fraction of π",
+    "angular-tokens": "distance over all tokens, fraction of π",
+    "cosine-tokens": "cosine distance over all tokens",
+    "relative-l2": "relative L2 distance",
+}
+"""What is beside the colours of a distance map, by metric."""
+
+_Cells = Sequence[Sequence[float | None]]
+_BAR = 48
+"""Height that a colour bar above the map takes, pixels."""
+_COLOURS_END_AT = 90
+"""Percentile of all blocks where the colours of the damage map end: a few ruinous blocks would make all others look alike."""
+
+
+def normalise_rows(mean: _Cells) -> list[list[float | None]]:
+    """Shift and scale each row to [0, 1] on its own, as in the paper's Fig. 4.
+
+    A row with one cell, or with all cells equal, has no range to scale by: its cells are 0, its own minimum. A cell that is
+    not measured stays None.
+    """
+    rows: list[list[float | None]] = []
+    for row in mean:
+        known = [value for value in row if value is not None]
+        low, span = (min(known), max(known) - min(known)) if known else (0.0, 0.0)
+        rows.append([None if value is None else (value - low) / span if span > 0 else 0.0 for value in row])
+    return rows
+
+
+def distance_map(
+    result: DistanceResult,
+    path: Sequence[Best] | None = None,
+    *,
+    others: Sequence[Best] = (),
+    rivals: Sequence[Sequence[int]] = (),
+    selected: Removal | None = None,
+    row_normalised: bool = False,
+    metric: str | None = None,
+    max_size: int | None = None,
+    height: int = 470,
+) -> Figure:
+    """The distance of every block: start layer l to the right, block size n upwards, similar in yellow.
+
+    Args:
+        result: the map.
+        path: the chosen block of each size, drawn as a line; by default the most similar one, l*(n).
+        others: blocks that another rule would choose, drawn as a thin line.
+        rivals: row n-1 holds the starts of blocks that are as good as the most similar one, drawn as small circles.
+        selected: the cut to ring, each unbroken run of layers by itself.
+        row_normalised: colour by each row's own range instead of by distance; the hover always gives the distance.
+        metric: which of `result.others` to show instead of the map's own.
+        max_size: only blocks up to this size, with the colour bar above the map where it hides none of them.
+        height: pixels.
+    """
+    metric = metric or result.spec.metric
+    rows = (result.mean if metric == result.spec.metric else result.others[metric])[:max_size]
+    figure = _block_map(normalise_rows(rows) if row_normalised else rows, result.n_layers, "distance")
+    _add_rivals(figure, rivals[:max_size])
+    _add_path(figure, others, "other path", 1.1, "dot")
+    _add_path(figure, result.best if path is None else path, "path", 1.6, "solid", max_size)
+    read_outs = distance_read_outs(result, metric, max_size)
+    add_cells(figure, read_outs, [block.size for block in read_outs.fields])
+    title = "each row scaled to [0, 1]" if row_normalised else METRIC_UNITS[metric]
+    return ringed(_finish_map(figure, title, height, above=max_size is not None), selected, max_size)
+
+
+def damage_map(
+    result: DamageResult, *, selected: Removal | None = None, row_normalised: bool = False, height: int = 330
+) -> Figure:
+    """The measured loss increase of every block, little damage in yellow; blocks not measured yet stay blank.
+
+    Args:
+        result: the damage, finished or growing; the least damaging block of each finished size is drawn as a line.
+        selected: the cut to ring.
+        row_normalised: colour by each row's own range instead of by nats; the hover always gives nats.
+        height: pixels.
+    """
+    rows = result.increase
+    figure = _block_map(normalise_rows(rows) if row_normalised else rows, result.n_layers, "damage")
+    known = [value for row in rows for value in row if value is not None]
+    title = "each row scaled to [0, 1]"
+    if known and not row_normalised:
+        last = float(np.percentile(known, _COLOURS_END_AT))
+        figure.data[0].update(zmin=min(known), zmax=last if last > min(known) else max(known))
+        title = "loss increase, nats per token"
+    path = [Best(best.n, best.start, best.increase) for best in result.best]
+    _add_path(figure, path, "path", 1.6, "solid")
+    read_outs = damage_read_outs(result)
+    add_cells(figure, read_outs, [block.size for block in read_outs.fields])
+    return ringed(_finish_map(figure, title, height, above=True), selected, len(rows))
+
+
+def ringed(figure: Figure, selected: Removal | None, max_size: int | None = None) -> Figure:
+    """A map with its cut ringed, as a new figure: the map itself need not be built again for another cut.
+
+    Args:
+        figure: a map of this room.
+        selected: the cut, each unbroken run of layers ringed by itself; None rings nothing.
+        max_size: the largest block on the map; None for all.
+    """
+    runs = selected.blocks if selected else []
+    return rings(figure, [(run.start, run.size) for run in runs if max_size is None or run.size <= max_size])
+
+
+def _block_map(rows: _Cells, n_layers: int, name: str) -> Figure:
+    """Cells of all blocks on axes that are the same for every map of a model; their read-outs are laid over them."""
+    figure = Figure()
+    figure.add_heatmap(
+        x=list(range(n_layers)),
+        y=list(range(1, len(rows) + 1)),
+        z=[[*row, *[None] * (n_layers - len(row))] for row in rows],
+        hoverinfo="skip",
+        hoverongaps=False,
+        colorscale="Viridis",
+        reversescale=True,
+        xgap=0.6,
+        ygap=0.6,
+        name=name,
+    )
+    return figure
+
+
+def _add_path(figure: Figure, path: Sequence[Best], name: str, width: float, dash: str, max_size: int | None = None) -> None:
+    shown = [best for best in path if max_size is None or best.n <= max_size]
+    if not shown and name != "path":
+        return
+    figure.add_scatter(
+        x=[best.start for best in shown],
+        y=[best.n for best in shown],
+        mode="lines+markers",
+        name=name,
+        line={"color": PATH, "width": width, "dash": dash},
+        marker={"color": PATH, "size": 2.8 * width},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def _add_rivals(figure: Figure, rivals: Sequence[Sequence[int]]) -> None:
+    places = [(start, n) for n, starts in enumerate(rivals, start=1) for start in starts]
+    if places:
+        figure.add_scatter(
+            x=[start for start, _ in places],
+            y=[n for _, n in places],
+            mode="markers",
+            name="rivals",
+            marker={"symbol": "circle-open", "size": 5, "color": PATH, "opacity": 0.7, "line": {"width": 1}},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+
+
+def _finish_map(figure: Figure, title: str, height: int, *, above: bool) -> Figure:
+    bar = {
+        "orientation": "h",
+        "x": 1.0,
+        "xanchor": "right",
+        "y": 1.0 if above else 0.985,
+        "yanchor": "top",
+        "len": 0.5,
+        "thickness": 10,
+        "outlinewidth": 0,
+        "nticks": 5,
+        "title": {"text": title, "side": "top", "font": {"size": 12}},
+    }
+    heat = figure.data[0]
+    heat.colorbar = bar
+    # A bar above the map is inside the figure, since one outside of the plot would widen the margins.
+    domain = [0, 1 - _BAR / (height - 58)] if above else [0, 1]
+    return finish(
+        figure,
+        height,
+        x={"title": "start layer l (0-based)", "range": [-0.6, len(heat.x) - 0.4], "showgrid": False},
+        y={"title": "block size n, layers", "range": [0.4, len(heat.y) + 0.6], "showgrid": False, "domain": domain},
+        margin={"t": 6, "b": 52},
+    )
+
+
+def layer_strip(n_layers: int, block: Removal | None, *, dark: bool = False, height: int = 62) -> Figure:
+    """One cell per layer, the dropped ones hatched in the colour of pruning."""
+    colours = palette(dark)
+    dropped = set(block.layers) if block else set()
+    layers = list(range(n_layers))
+    every = 1 if n_layers <= 48 else 4
+    figure = Figure()
+    figure.add_bar(
+        x=layers,
+        y=[1] * n_layers,
+        width=0.86,
+        marker={
+            "color": [colours.pruned if layer in dropped else colours.kept for layer in layers],
+            "pattern": {
+                "shape": ["/" if layer in dropped else "" for layer in layers],
+                "fgcolor": "rgba(255,255,255,0.75)",
+                "fillmode": "overlay",
+                "size": 6,
+            },
+            "line": {"width": 0},
+        },
+        text=[f"layer {layer}, {'removed' if layer in dropped else 'kept'}" for layer in layers],
+        textposition="none",
+        hovertemplate="%{text}<extra></extra>",
+        showlegend=False,
+    )
+    x = {
+        "tickvals": layers[::every],
+        "range": [-0.6, n_layers - 0.4],
+        "showgrid": False,
+        "ticks": "",
+        "tickangle": 0,
+        "tickfont": {"size": 10},
+        "fixedrange": True,
+    }
+    y = {"visible": False, "range": [0, 1], "fixedrange": True}
+    return finish(figure, height, x=x, y=y, margin={"l": 0, "r": 0, "t": 2, "b": 20}, bargap=0)
+
+
+_SHADES = {False: (0.0, 0.93), True: (0.22, 1.0)}
+"""Part of the scale by whether the page is dark: the last yellows are not seen on white, nor the first purples on black."""
+_LINES_BAR = 46
+"""Height that the bar above the lines takes, pixels; it stands inside the figure: outside it would widen the margins."""
+_LINES_END_AT = 97
+"""Percentile of all blocks where the vertical axis ends."""
+_Rows = Sequence[Sequence[float | None]]
+
+
+def distance_lines(result: DistanceResult, *, metric: str | None = None, dark: bool = False, height: int = 412) -> Figure:
+    """Distance against the start layer l, a line for each block size n from dark (n = 1) to light, and one through the minima.
+
+    Args:
+        result: the map.
+        metric: which of `result.others` to draw instead of the map's own.
+        dark: whether the page is dark.
+        height: pixels.
+    """
+    metric = metric or result.spec.metric
+    rows: _Rows = result.mean if metric == result.spec.metric else result.others[metric]
+    return _lines(rows[:-1], distance_read_outs(result, metric, len(rows) - 1), METRIC_UNITS[metric], dark, height)
+
+
+def damage_lines(result: DamageResult, *, dark: bool = False, height: int = 412) -> Figure:
+    """The measured loss increase against the start layer, as `distance_lines`."""
+    return _lines(result.increase, damage_read_outs(result), "loss increase, nats per token", dark, height)
+
+
+def picked(figure: Figure, selected: Removal | None, *, dark: bool = False) -> Figure:
+    """Lines with the chosen size drawn strongly and the cut ringed, as a new figure; the given one may be shared."""
+    if not isinstance(selected, Block):
+        return figure
+    spec = figure.to_dict()
+    for trace in spec["data"]:
+        if trace.get("name") == f"n = {selected.size}":
+            trace["line"] = {"color": palette(dark).pruned, "width": 3}
+    ring = (palette(dark).marker, palette(dark).marker)
+    return rings(unchecked(spec), _place(spec["data"], selected), ring)
+
+
+def _place(traces: Sequence[dict], block: Block) -> list[tuple[float, float]]:
+    """Where a block's mark is; nowhere if it is not drawn."""
+    marks = next(trace for trace in traces if trace["name"] == CELLS)
+    name = f"{block.start}:{block.size}"
+    return [(x, y) for x, y, said in zip(marks["x"], marks["y"], marks["customdata"], strict=True) if said[0] == name]
+
+
+def _lines(rows: _Rows, read_outs: ReadOuts, unit: str, dark: bool, height: int) -> Figure:
+    figure, colours = Figure(), palette(dark)
+    first, last = _SHADES[dark]
+    shades = sample_colorscale("Viridis", [first + (last - first) * n / max(len(rows) - 1, 1) for n in range(len(rows))])
+    for n, row in enumerate(rows, start=1):
+        figure.add_scatter(
+            x=list(range(len(row))), y=list(row), mode="lines", name=f"n = {n}", line={"color": shades[n - 1], "width": 1.3},
+            hoverinfo="skip", showlegend=False,
+        )  # fmt: skip
+    known = [[(value, -start) for start, value in enumerate(row) if value is not None] for row in rows]
+    lowest = [min(row) for row in known if row]
+    figure.add_scatter(
+        x=[-start for _, start in lowest], y=[value for value, _ in lowest], mode="lines+markers", name="minima",
+        line={"color": colours.marker, "width": 1.8}, marker={"size": 4}, hoverinfo="skip", showlegend=False,
+    )  # fmt: skip
+    add_cells(figure, read_outs, [rows[block.size - 1][block.start] or 0.0 for block in read_outs.fields])
+    _add_scale(figure, shades)
+    n_layers = max((len(row) for row in rows), default=1)
+    # A few ruinous blocks would press all others into the ground.
+    values = [value for row in known for value, _ in row] or [1.0]
+    low, high = min(0.0, *values), float(np.percentile(values, _LINES_END_AT))
+    spare = 0.06 * (high - low)
+    return finish(
+        figure,
+        height,
+        x={"title": "start layer l (0-based)", "range": [-0.6, n_layers - 0.4], "gridcolor": colours.grid},
+        y={
+            "title": unit,
+            "gridcolor": colours.grid,
+            "range": [low - spare * (low < 0), high + spare],
+            "domain": [0, 1 - _LINES_BAR / (height - 58)],
+        },
+        margin={"t": 6, "b": 52},
+    )
+
+
+def _add_scale(figure: Figure, shades: Sequence[str]) -> None:
+    """The bar that says which shade is which size."""
+    figure.add_scatter(
+        x=[None],
+        y=[None],
+        mode="markers",
+        name="sizes",
+        marker={
+            "color": [1],
+            "colorscale": [[0, shades[0]], [0.5, shades[len(shades) // 2]], [1, shades[-1]]],
+            "cmin": 1,
+            "cmax": max(len(shades), 2),
+            "showscale": True,
+            "colorbar": {
+                "orientation": "h", "x": 1.0, "xanchor": "right", "y": 1.0, "yanchor": "top", "len": 0.5, "thickness": 8,
+                "outlinewidth": 0, "nticks": 6, "title": {"text": "block size n", "side": "top", "font": {"size": 12}},
+            },
+        },
+        hoverinfo="skip",
+        showlegend=False,
+    )  # fmt: skip

@@ -1,0 +1,255 @@
+"""Plotly figures about a prompt: surprise token by token, the path of every token through the layers, the logit lens."""
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from plotly.graph_objs import Figure
+
+from analysis.charts.look import PATH, Palette, finish, palette
+from analysis.core.blocks import Removal
+from analysis.experiments.prompt.spec import CompareResult, MicroscopeResult, Variant
+
+_COLOURS_END_AT = 90
+"""Percentile where the colours of the map end: the first and the last layer turn some tokens by far the most."""
+_DASHES = {"unpruned": "dash", "pruned": "solid", "instant": "dot", "healed": "solid"}
+_SYMBOLS = {"unpruned": "circle", "pruned": "square", "instant": "diamond-open", "healed": "diamond"}
+_PROBABILITY = {False: ("#ffffff", "#79c2bb", "#1c2530"), True: ("#1a2026", "#1f756d", "#eef1f3")}
+"""Impossible, certain, and the text on both."""
+_TICKS = 44
+"""Tokens named below the map at most; the others are named on hover."""
+
+
+def visible(piece: str, longest: int | None = None) -> str:
+    """The text of a token for a label: on one line, without the space around it, and nothing in it is markup.
+
+    Args:
+        piece: the text of the token, whoever wrote it.
+        longest: letters to show at most.
+    """
+    shown = piece.replace("\r", "").replace("\n", "↵").replace("\t", "⇥").strip(" ") or ("␣" if piece else "…")
+    shown = "".join(letter if letter.isprintable() else "\ufffd" for letter in shown)
+    if longest is not None and len(shown) > longest:
+        shown = f"{shown[: longest - 1]}…"
+    return html.escape(shown)
+
+
+def names(variants: Sequence[Variant]) -> list[str]:
+    """What to call each variant; several of one kind are numbered."""
+    labels = [variant.label for variant in variants]
+    found = []
+    for index, label in enumerate(labels):
+        number = labels[: index + 1].count(label)
+        called = "instant heal" if label == "instant" else label
+        found.append(called if labels.count(label) == 1 else f"{called} {number}")
+    return found
+
+
+def colour(variant: Variant, colours: Palette) -> str:
+    """The colour of what has been done to a model."""
+    return {"unpruned": colours.unpruned, "pruned": colours.pruned}.get(variant.label, colours.healed)
+
+
+def surprise_curve(result: CompareResult, *, own: bool = False, dark: bool = False, height: int = 250) -> Figure:
+    """Surprise of every written token, one line per variant.
+
+    Args:
+        result: what was written.
+        own: surprise of the model that wrote it instead of that of the unpruned model.
+        dark: whether the page is dark.
+        height: pixels.
+    """
+    colours, figure = palette(dark), Figure()
+    for index, ((variant, text), name) in enumerate(zip(result.written, names(result.spec.variants), strict=False)):
+        surprise = text.own_surprise if own else text.unpruned_surprise
+        shade = colour(variant, colours)
+        figure.add_scatter(
+            x=list(range(1, len(surprise) + 1)),
+            y=surprise,
+            mode="lines+markers",
+            name=name,
+            line={"color": shade, "width": 1.6, "dash": _DASHES[variant.label]},
+            marker={"color": shade, "size": 5, "symbol": _SYMBOLS[variant.label]},
+            text=[f"“{visible(piece)}”" for piece in text.pieces],
+            hovertemplate=f"{name}, token %{{x}} %{{text}}<br>%{{y:.3f}} nats<extra></extra>",
+            cliponaxis=False,
+        )
+        parting = result.parts_at(index)
+        if parting is not None and parting < len(surprise):
+            figure.add_scatter(
+                x=[parting + 1],
+                y=[surprise[parting]],
+                mode="markers",
+                name=f"{name} parts",
+                marker={"symbol": "circle-open", "size": 13, "color": shade, "line": {"width": 2}},
+                hoverinfo="skip",
+                showlegend=False,
+            )
+    x = {"title": "written token", "gridcolor": colours.grid, "rangemode": "tozero"}
+    y = {"title": "surprise, nats", "gridcolor": colours.grid, "rangemode": "tozero"}
+    return finish(figure, height, x=x, y=y)
+
+
+def token_map(
+    result: MicroscopeResult,
+    *,
+    block: Removal | None = None,
+    position: int | None = None,
+    dark: bool = False,
+) -> Figure:
+    """How far every layer turns every token: tokens to the right, layers upwards, hardly turned in yellow.
+
+    Args:
+        result: what was seen.
+        block: layers to frame, the cut that is being thought about.
+        position: the token to frame.
+        dark: whether the page is dark.
+    """
+    count, n_tokens = len(result.layers), len(result.pieces)
+    known = [value for row in result.distances for value in row]
+    figure = Figure()
+    figure.add_heatmap(
+        x=list(range(n_tokens)),
+        y=list(range(count)),
+        z=result.distances,
+        zmin=0,
+        zmax=float(np.percentile(known, _COLOURS_END_AT)) or 1.0,
+        text=[[_moved(result, row, token) for token in range(n_tokens)] for row in range(count)],
+        hovertemplate="%{text}<extra></extra>",
+        colorscale="Viridis",
+        reversescale=True,
+        xgap=0.6 if n_tokens < 60 else 0,
+        ygap=0.6,
+        name="distance",
+        colorbar=_bar("distance, fraction of π"),
+    )
+    for width, shade in ((4.5, "#ffffff"), (2, PATH)):
+        figure.add_scatter(
+            x=list(range(n_tokens)), y=[depth - 0.5 for depth in result.settled], mode="lines+markers",
+            line={"color": shade, "width": width, "shape": "hvh"}, marker={"color": shade, "size": width + 2},
+            name="final guess settles", hoverinfo="skip", showlegend=False,
+        )  # fmt: skip
+    for first, last in _runs(result.layers, block):
+        _frame(figure, (-0.5, n_tokens - 0.5), (first - 0.5, last + 0.5), palette(dark).pruned, 2.5)
+    if position is not None:
+        _frame(figure, (position - 0.5, position + 0.5), (-0.5, count - 0.5), PATH, 1.5)
+    every = -(-n_tokens // _TICKS)
+    named = list(range(0, n_tokens, every))
+    x = {
+        "tickvals": named, "ticktext": [visible(result.pieces[token], 12) for token in named],
+        "tickangle": -60 if _is_turned(result) else 0, "range": [-0.6, n_tokens - 0.4], "showgrid": False,
+        "tickfont": {"size": 11},
+    }  # fmt: skip
+    y = {"title": "layer (0-based)", **_rows([str(layer) for layer in result.layers])}
+    return finish(figure, map_height(count), x=x, y=y, margin=_margin(result))
+
+
+def map_height(n_layers: int) -> int:
+    """Pixels of the map and of the lens beside it."""
+    return 150 + max(260, min(15 * n_layers + 15, 620))
+
+
+def lens(result: MicroscopeResult, position: int, *, dark: bool = False) -> Figure:
+    """The likeliest next tokens after every layer at one token: likelier to the left, deeper upwards.
+
+    Args:
+        result: what was seen.
+        position: the token after which the model guesses.
+        dark: whether the page is dark.
+    """
+    depths = range(len(result.guesses))
+    guesses = [[result.guess(depth, position, rank) for rank in range(len(result.guesses[0][0]))] for depth in depths]
+    chances = [result.probabilities[depth][position] for depth in depths]
+    impossible, certain, ink = _PROBABILITY[dark]
+    rows = [zip(pieces, values, strict=True) for pieces, values in zip(guesses, chances, strict=True)]
+    figure = Figure()
+    figure.add_heatmap(
+        x=list(range(1, len(guesses[0]) + 1)),
+        y=list(depths),
+        z=chances,
+        zmin=0,
+        zmax=1,
+        text=[[f"{visible(piece, 9)} {chance:.0%}" for piece, chance in row] for row in rows],
+        texttemplate="%{text}",
+        textfont={"size": 10 if len(guesses) < 50 else 8, "color": ink},
+        customdata=[[f"{_depth(result, depth)}<br>“{visible(piece)}”" for piece in guesses[depth]] for depth in depths],
+        hovertemplate="%{customdata}, guess %{x}<br>probability %{z:.4f}<extra></extra>",
+        colorscale=[[0, impossible], [1, certain]],
+        xgap=1,
+        ygap=1,
+        name="guesses",
+        colorbar=_bar("probability of the guess"),
+    )  # fmt: skip
+    final, settled = result.guesses[-1][position][0], result.settled[position]
+    for depth in depths:
+        if final in result.guesses[depth][position]:
+            rank = result.guesses[depth][position].index(final) + 1
+            _frame(figure, (rank - 0.48, rank + 0.48), (depth - 0.46, depth + 0.46), palette(dark).marker, 1.4)
+    figure.add_hline(y=settled - 0.5, line={"color": palette(dark).marker, "width": 2, "dash": "dot"}, name="settled")
+    ranks = ["likeliest", "2nd", "3rd", "4th", "5th"][: len(guesses[0])]
+    x = {"tickvals": list(range(1, len(ranks) + 1)), "ticktext": ranks, "showgrid": False, "range": [0.5, len(ranks) + 0.5]}
+    y = {"title": "after layer", **_rows(["embedding", *(str(layer) for layer in result.layers)])}
+    return finish(figure, map_height(len(result.layers)), x=x, y=y, margin=_margin(result))
+
+
+def _moved(result: MicroscopeResult, row: int, token: int) -> str:
+    place = f"token {token + 1} “{visible(result.pieces[token])}”, layer {result.layers[row]}"
+    depth = row + 1
+    guess = f"then guesses “{visible(result.guess(depth, token))}” at {result.probabilities[depth][token][0]:.1%}"
+    return f"{place}<br>distance {result.distances[row][token]:.4f}<br>{guess}"
+
+
+def _depth(result: MicroscopeResult, depth: int) -> str:
+    return f"after layer {result.layers[depth - 1]}" if depth else "embeddings, before any layer"
+
+
+def _rows(labels: Sequence[str]) -> dict[str, Any]:
+    """An axis with one row per label, each named where there is room."""
+    every = 1 if len(labels) <= 42 else 4
+    return {
+        "tickvals": list(range(0, len(labels), every)),
+        "ticktext": list(labels[::every]),
+        "range": [-0.6, len(labels) - 0.4],
+        "showgrid": False,
+        "tickfont": {"size": 10},
+    }
+
+
+def _runs(layers: Sequence[int], block: Removal | None) -> list[tuple[int, int]]:
+    """First and last row of every unbroken run of removed layers."""
+    rows = [row for row, layer in enumerate(layers) if block is not None and layer in block.layers]
+    found: list[tuple[int, int]] = []
+    for row in rows:
+        found = [*found[:-1], (found[-1][0], row)] if found and row == found[-1][1] + 1 else [*found, (row, row)]
+    return found
+
+
+def _frame(figure: Figure, x: tuple[float, float], y: tuple[float, float], shade: str, width: float) -> None:
+    figure.add_shape(type="rect", x0=x[0], x1=x[1], y0=y[0], y1=y[1], line={"color": shade, "width": width}, layer="above")
+
+
+def _margin(result: MicroscopeResult) -> dict[str, int]:
+    """The same for the map and the lens, so that their rows are level."""
+    return {"t": 52, "b": 78 if _is_turned(result) else 34}
+
+
+def _is_turned(result: MicroscopeResult) -> bool:
+    """Whether the tokens' names must be turned to fit below the map."""
+    return len(result.pieces) > 9
+
+
+def _bar(title: str) -> dict[str, Any]:
+    """A colour bar above the map: one beside it would widen the margins."""
+    return {
+        "orientation": "h",
+        "x": 1.0,
+        "xanchor": "right",
+        "y": 1.0,
+        "yanchor": "bottom",
+        "len": 0.6,
+        "thickness": 9,
+        "outlinewidth": 0,
+        "nticks": 5,
+        "title": {"text": title, "side": "top", "font": {"size": 12}},
+    }

@@ -1,0 +1,259 @@
+"""Plotly figures of several runs at once, on the share of the layers that is removed, so that models of any depth compare."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+from plotly.graph_objs import Figure
+
+from analysis.charts.look import ACCURACY, Measure, Palette, Style, add_level, finish, palette
+from analysis.core.blocks import Block
+from analysis.experiments.accuracy.spec import SweepResult
+from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult, LeastDamage
+from analysis.reading.differences import independent, recovered
+
+LOOKS = (
+    Style("solid", "circle", "#1f6fb5", "#6bb1f2"),
+    Style("solid", "square", "#0a857f", "#4fd0c8"),
+    Style("solid", "diamond", "#7a3fa8", "#d3a5ff"),
+    Style("solid", "triangle-up", "#12406e", "#b9dcff"),
+    Style("solid", "star", "#2e7d47", "#86d99f"),
+    Style("solid", "cross", "#4a55b8", "#8f9bff"),
+)
+"""How runs of cut or whole models are told apart: cool shades, all solid, since only the reference is dashed."""
+HEALED_LOOKS = (
+    Style("solid", "diamond", "#c8590a", "#ff9c4a"),
+    Style("solid", "square", "#8a3a00", "#ffc48f"),
+    Style("solid", "circle", "#a8720a", "#f2cc4d"),
+    Style("solid", "triangle-up", "#b3392f", "#ff8d80"),
+)
+"""How heals are told apart: shades of the colour of healing."""
+_DASH = "7px,4px"
+_LEGEND_ROW = 18
+_SHORT_NAME = 30
+"""Letters of a name that fit into half of a chart's width."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A run on a chart."""
+
+    result: Any
+    name: str
+    look: int
+    """Index of its shade and symbol, the same on every chart."""
+    pinned: bool = False
+    """Whether it is the reference: dashed, in the colour of markers."""
+
+    def trace(self, looks: Sequence[Style], dark: bool) -> dict[str, Any]:
+        """How its line and markers are drawn."""
+        style = looks[self.look % len(looks)]
+        colour = palette(dark).marker if self.pinned else style.shade(dark=dark)
+        symbol = style.symbol if self.look < len(looks) else f"{style.symbol}-open"
+        return {
+            "name": f"{escape(self.name)} (reference)" if self.pinned else escape(self.name),
+            "mode": "lines+markers",
+            "line": {"color": colour, "width": 2, "dash": _DASH if self.pinned else "solid"},
+            "marker": {"color": colour, "size": 6, "symbol": "x-thin-open" if self.pinned else symbol},
+            "hovertemplate": "%{text}<extra></extra>",
+        }
+
+
+def distance_curves(maps: Sequence[Drawn], *, dark: bool = False, height: int = 300) -> Figure:
+    """Distance of the most similar block of each size, against the share of the layers it takes out."""
+    figure = Figure()
+    for drawn in maps:
+        result: DistanceResult = drawn.result
+        errors = [result.stderr[best.n - 1][best.start] for best in result.best]
+        said = [f"distance {best.distance:.4f} ± {error:.4f}" for best, error in zip(result.best, errors, strict=True)]
+        _add_best(figure, drawn, [best.distance for best in result.best], said, dark)
+    return _finish(figure, "distance of the best block", height, palette(dark))
+
+
+def path_curves(maps: Sequence[Drawn], *, dark: bool = False, height: int = 300) -> Figure:
+    """Where the most similar block of each size starts, both as shares of the layers: the path l*(n) of any depth."""
+    figure, colours = Figure(), palette(dark)
+    figure.add_scatter(
+        x=[0, 1], y=[1, 0], mode="lines", name="block ends at the last layer", hoverinfo="skip",
+        line={"color": colours.chance, "width": 1, "dash": "dot"}, showlegend=False,
+    )  # fmt: skip
+    figure.add_annotation(
+        x=0.62, y=0.38, text="ends at the last layer", showarrow=False, xanchor="left", yanchor="bottom",
+        font={"size": 11, "color": colours.unpruned},
+    )  # fmt: skip
+    for drawn in maps:
+        starts = [best.start / drawn.result.n_layers for best in drawn.result.best]
+        _add_best(figure, drawn, starts, [f"starts at {start:.0%} of the depth" for start in starts], dark)
+    figure = _finish(figure, "start of the best block, l*/L", height, colours)
+    return figure.update_yaxes(tickformat=".0%", range=[-0.04, 1.04])
+
+
+def damage_curves(measured: Sequence[Drawn], *, dark: bool = False, height: int = 300) -> Figure:
+    """Loss increase of the least damaging block of each size, against the share of the layers it takes out."""
+    figure = Figure()
+    for drawn in measured:
+        values = [best.increase for best in drawn.result.best]
+        _add_best(figure, drawn, values, [f"loss {value:+.3f} nats per token" for value in values], dark)
+    return _finish(figure, "least loss increase, nats", height, palette(dark))
+
+
+def _add_best(figure: Figure, drawn: Drawn, values: Sequence[float], said: Sequence[str], dark: bool) -> None:
+    """One number of the best block of each size of a map."""
+    result: DistanceResult | DamageResult = drawn.result
+    blocks: Sequence[Best | LeastDamage] = result.best
+    hover = [
+        f"<b>{escape(drawn.name)}</b>, {best.n / result.n_layers:.0%} of the layers<br>{best.block.describe()}<br>{line}"
+        for best, line in zip(blocks, said, strict=True)
+    ]
+    figure.add_scatter(x=[best.n / result.n_layers for best in blocks], y=list(values), text=hover, **drawn.trace(LOOKS, dark))
+
+
+def score_curves(curves: Sequence[Drawn], measure: Measure, *, dark: bool = False, height: int = 300) -> Figure:
+    """Accuracy or loss against the share of the layers that is removed.
+
+    Args:
+        curves: their results are `SweepResult`.
+        measure: what is drawn; accuracies come with one chance line for each set of questions.
+        dark: whether the page is dark.
+        height: pixels.
+    """
+    figure, colours = Figure(), palette(dark)
+    if measure is ACCURACY:
+        # Sets that mix questions of three, four and five options have chances that differ in the fourth digit only.
+        levels = {f"{drawn.result.lines.chance:.1%}": drawn.result.lines.chance for drawn in curves if drawn.result.lines}
+        for said, chance in sorted(levels.items(), key=lambda level: level[1]):
+            add_level(figure, f"chance, {said}", chance, colours.chance, "dot", ".1%")
+    for drawn in curves:
+        result: SweepResult = drawn.result
+        points = measure.points(result)
+        lined = len({point.n for point in points}) == len(points)
+        figure.add_scatter(
+            x=[point.n / result.n_layers for point in points],
+            y=[measure.value(point) for point in points],
+            error_y=measure.interval_bars(points) if measure.field != "bits_per_byte" else None,
+            text=[
+                f"<b>{escape(drawn.name)}</b>, {point.n / result.n_layers:.0%}<br>{measure.hover(point)}" for point in points
+            ],
+            **drawn.trace(LOOKS, dark) | ({} if lined else {"mode": "markers"}),
+        )
+        figure.data[-1].error_y.color = None if figure.data[-1].error_y.array is None else figure.data[-1].line.color
+    figure = _finish(figure, measure.axis, height, colours)
+    last = max((point.n / drawn.result.n_layers for drawn in curves for point in drawn.result.points), default=1.0)
+    return figure.update_xaxes(range=[-0.03 * last, last * 1.03]).update_yaxes(tickformat=measure.tickformat)
+
+
+def heal_curves(heals: Sequence[Drawn], *, dark: bool = False, height: int = 300) -> Figure:
+    """Held-out loss of several heals against the optimizer step; an instant heal is a point at step 0."""
+    figure, colours = Figure(), palette(dark)
+    for drawn in heals:
+        result: HealResult = drawn.result
+        figure.add_scatter(
+            x=[check.step for check in result.validations],
+            y=[check.loss for check in result.validations],
+            text=[
+                f"<b>{escape(drawn.name)}</b><br>after step {check.step}<br>"
+                f"held-out loss {check.loss:.4f} ± {check.loss_stderr:.4f}"
+                for check in result.validations
+            ],
+            **drawn.trace(HEALED_LOOKS, dark),
+        )
+    for level in sorted(
+        {drawn.result.unpruned.loss for drawn in heals if drawn.result.unpruned and drawn.result.unpruned.loss}
+    ):
+        add_level(figure, "unpruned", level, colours.unpruned, "dash", ".3f")
+    last = max((check.step for drawn in heals for check in drawn.result.validations), default=0) or 1
+    figure = _finish(figure, "held-out loss, nats per token", height, colours)
+    title = {"text": "optimizer step (0: the cut model, then its instant heal)", "standoff": 6}
+    return figure.update_xaxes(title=title, tickformat="", range=[-0.04 * last, 1.04 * last])
+
+
+def recovery_bars(heals: Sequence[Drawn], *, dark: bool = False, height: int = 300) -> Figure:
+    """Share of the loss gap between cut and unpruned that each heal closed."""
+    figure, colours = Figure(), palette(dark)
+    known = [(drawn, share) for drawn in heals if (share := recovered(drawn.result)) is not None]
+    for drawn, share in known:
+        result, look = drawn.result, drawn.trace(HEALED_LOOKS, dark)
+        points = (result.pruned.loss, result.healed.loss, result.unpruned.loss)
+        figure.add_bar(
+            x=[share], y=[look["name"]], orientation="h", name=look["name"], showlegend=False,
+            marker={"color": look["line"]["color"]},
+            texttemplate=f"{share:.0%}", textposition="outside", cliponaxis=False,
+            hovertemplate=f"{result.spec.block.describe()}<br>cut {points[0]:.3f}, healed {points[1]:.3f}, unpruned "
+            f"{points[2]:.3f} nats per token<extra></extra>",
+        )  # fmt: skip
+    shares = [share for _, share in known]
+    return finish(
+        figure, height,
+        x={"title": "share of the loss gap recovered", "tickformat": ".0%", "gridcolor": colours.grid,
+           "range": [min([0.0, *shares]) * 1.08, max([1.0, *shares]) * 1.15]},
+        y={"autorange": "reversed", "automargin": True}, margin={"l": 8, "t": 12}, bargap=0.4,
+    )  # fmt: skip
+
+
+def map_difference(a: DistanceResult, b: DistanceResult) -> list[list[float]]:
+    """Distance of every block on the first map minus that on the second, shaped like `DistanceResult.mean`.
+
+    Raises:
+        ValueError: when the maps have not the same number of layers.
+    """
+    return [[x - y for x, y in zip(r, s, strict=True)] for r, s in zip(a.mean, b.mean, strict=True)]
+
+
+def difference_map(a: DistanceResult, b: DistanceResult, names: tuple[str, str], *, height: int = 430) -> Figure:
+    """Every block's difference between two maps of one model: teal where the first is smaller, brown where it is larger.
+
+    Args:
+        a, b: maps of the same metric and as many layers.
+        names: what they are called.
+        height: pixels.
+    """
+    rows, n_layers = map_difference(a, b), a.n_layers
+    first, second = (escape(name) for name in names)
+    hover = []
+    for n, row in enumerate(rows, start=1):
+        texts = []
+        for start, value in enumerate(row):
+            x, y = a.mean[n - 1][start], b.mean[n - 1][start]
+            low, high = independent(x, a.stderr[n - 1][start], y, b.stderr[n - 1][start])
+            texts.append(
+                f"{Block(start, n).describe()}<br>{first} {x:.4f}<br>{second} {y:.4f}<br>difference {value:+.4f}, "
+                f"95 % interval {low:+.4f} to {high:+.4f}"
+            )
+        hover.append([*texts, *[""] * (n_layers - len(row))])
+    # A few cells at the edges would wash out all others; the hover always has the number.
+    reach = float(np.percentile(np.abs([value for row in rows for value in row]), 98)) or 1e-9
+    figure = Figure()
+    figure.add_heatmap(
+        x=list(range(n_layers)), y=list(range(1, n_layers + 1)),
+        z=[[*row, *[None] * (n_layers - len(row))] for row in rows], text=hover,
+        hovertemplate="%{text}<extra></extra>", hoverongaps=False, colorscale="BrBG", reversescale=True, zmid=0, zmin=-reach,
+        zmax=reach, xgap=0.6, ygap=0.6, name="difference",
+        colorbar={
+            "orientation": "h", "x": 1.0, "xanchor": "right", "y": 0.985, "yanchor": "top", "len": 0.5, "thickness": 10,
+            "outlinewidth": 0, "nticks": 5, "title": {"text": "difference of distances", "side": "top", "font": {"size": 12}},
+        },
+    )  # fmt: skip
+    return finish(
+        figure, height,
+        x={"title": "start layer l (0-based)", "range": [-0.6, n_layers - 0.4], "showgrid": False},
+        y={"title": "block size n, layers", "range": [0.4, n_layers + 0.6], "showgrid": False},
+        margin={"t": 6, "b": 52},
+    )  # fmt: skip
+
+
+def _finish(figure: Figure, title: str, height: int, colours: Palette) -> Figure:
+    """Axes and a legend above the plot, in two columns where names are short; the plot's height does not depend on its rows."""
+    names = [trace.name for trace in figure.data if trace.showlegend is not False]
+    columns = 2 if max(map(len, names), default=0) <= _SHORT_NAME else 1
+    rows = -(-len(names) // columns)
+    return finish(
+        figure,
+        height + rows * _LEGEND_ROW,
+        x={"title": "share of the layers removed, n/L", "tickformat": ".0%", "gridcolor": colours.grid, "range": [-0.02, 1.02]},
+        y={"title": title, "gridcolor": colours.grid},
+        margin={"t": 10 + rows * _LEGEND_ROW},
+        legend={"entrywidthmode": "fraction", "entrywidth": 1 / columns},
+    )

@@ -1,0 +1,145 @@
+"""Settings written NAME=VALUE that reach every field of a request, however deep: `corpus.seed=3`, `learning_rate=0.001`.
+
+A name is a path of field names joined by dots. A value is JSON where it reads as JSON, and the text itself where it does not.
+"""
+
+import json
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import MISSING, fields
+from typing import Any, TypeVar
+
+from analysis.core.errors import SpecError
+from analysis.core.record import Spec
+
+SpecT = TypeVar("SpecT", bound=Spec)
+_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+
+
+def read(text: str) -> tuple[str, Any]:
+    """The name and the value of a setting.
+
+    Raises:
+        SpecError: when there is no name or no value.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise SpecError(f"A setting is written NAME=VALUE, for example corpus.seed=3, not {text!r}.")
+    return name, _value(value)
+
+
+def write(name: str, value: Any) -> str:
+    """The inverse of `read`, on one line."""
+    plain = isinstance(value, str) and _value(value) == value and len(value.splitlines()) < 2 and not value.endswith("\n")
+    return f"{name}={value if plain else json.dumps(value, ensure_ascii=False)}"
+
+
+def applied(spec: SpecT, texts: Sequence[str]) -> SpecT:
+    """The request with settings on top; the last one of a name counts.
+
+    Raises:
+        SpecError: when a name is not that of a field, or a value is none that the field can take.
+    """
+    if not texts:
+        return spec
+    data = spec.to_json()
+    for text in texts:
+        name, value = read(text)
+        _put(data, name, value, type(spec).__name__)
+    return checked(type(spec), data)
+
+
+def checked(kind: type[SpecT], data: dict[str, Any]) -> SpecT:
+    """A request from JSON that people wrote: every value must be of its field's type.
+
+    Raises:
+        SpecError: as `Spec.from_json`, and for a value of another type.
+    """
+    spec = kind.from_json(data)
+    _check(spec, "")
+    return spec
+
+
+def built(kind: type[SpecT], texts: Sequence[str]) -> SpecT:
+    """A request from settings alone, on top of the defaults of its kind.
+
+    Raises:
+        SpecError: as `applied`, and when a field without a default is missing.
+    """
+    data: dict[str, Any] = {}
+    for field in fields(kind):
+        made = field.default_factory() if field.default_factory is not MISSING else field.default
+        data[field.name] = None if made is MISSING else made.to_json() if isinstance(made, Spec) else made
+    for text in texts:
+        name, value = read(text)
+        _put(data, name, value, kind.__name__)
+    needed = {field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING}
+    return checked(kind, {name: value for name, value in data.items() if value is not None or name not in needed})
+
+
+def differences(spec: Spec, wanted: Spec) -> list[str]:
+    """The settings that make `wanted` of `spec`, both of one kind; `identity` is never asked for and so left out."""
+    return [write(name, value) for name, value in _differences(spec.to_json(), wanted.to_json(), "")]
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _put(data: dict[str, Any], name: str, value: Any, kind: str) -> None:
+    *path, last = name.split(".")
+    place: Any = data
+    for index, part in enumerate([*path, last]):
+        if place is None:
+            above = ".".join(path[:index])
+            raise SpecError(f"{name} cannot be set while there is no {above}: give all of it, as {above}={{…}}.")
+        if not isinstance(place, dict) or part not in place:
+            known = f"; it has {', '.join(place)}" if isinstance(place, dict) else ""
+            raise SpecError(f"There is no setting {name!r} in a {kind}{known}.")
+        if index < len(path):
+            place = place[part]
+    if isinstance(place[last], dict) and not (value is None or isinstance(value, dict)):
+        raise SpecError(f"{name} must be written with all of its fields, as {name}={{…}}, not {json.dumps(value)}.")
+    place[last] = value
+
+
+def _check(spec: Spec, path: str) -> None:
+    hints = typing.get_type_hints(type(spec))
+    for field in fields(spec):
+        value, name = getattr(spec, field.name), f"{path}{field.name}"
+        if isinstance(value, Spec):
+            _check(value, f"{name}.")
+            continue
+        options = typing.get_args(hints[field.name]) if _is_union(hints[field.name]) else (hints[field.name],)
+        kinds = [option for option in options if option in _NAMES]
+        if value is None and type(None) in options:
+            continue
+        if kinds and not any(type(value) is kind for kind in kinds):
+            raise SpecError(f"{name} must be {' or '.join(_NAMES[kind] for kind in kinds)}, not {json.dumps(value)}.")
+
+
+def _is_union(hint: Any) -> bool:
+    return isinstance(hint, types.UnionType)
+
+
+def _differences(have: dict[str, Any], want: dict[str, Any], path: str) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for name, value in want.items():
+        if name == "identity" or have.get(name) == value and name in have:
+            continue
+        if isinstance(value, dict) and isinstance(have.get(name), dict) and have[name].keys() == value.keys():
+            found += _differences(have[name], value, f"{path}{name}.")
+        else:
+            found.append((f"{path}{name}", plain(value)))
+    return found
+
+
+def plain(value: Any) -> Any:
+    """JSON of a request without the identities of files, which are found out and never asked for."""
+    if isinstance(value, dict):
+        return {name: plain(entry) for name, entry in value.items() if name != "identity"}
+    return value

@@ -1,0 +1,77 @@
+"""The subcommand `jobs`: the queue from a terminal."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from analysis import jobs
+from analysis.cli.terminal import write
+from analysis.core import settings
+from analysis.core.errors import SpecError
+from analysis.jobs import Job
+
+_PLACES = {"up": -1, "down": 1, "first": jobs.FRONT, "last": jobs.END}
+_SWITCH = {"on": True, "off": False}
+_ON_ONE: dict[str, Callable[[str], Any]] = {
+    "show": jobs.get,
+    "pause": jobs.pause,
+    "cancel": jobs.cancel,
+    "resume": jobs.resume,
+}
+ACTIONS = ("list", *_ON_ONE, "move", "delete", "clear", "auto-resume")
+"""What the subcommand can do."""
+
+
+def run(options: argparse.Namespace) -> None:
+    """List, show, pause, cancel, resume, move or forget background jobs, or let interrupted ones resume by themselves."""
+    jobs.reap()
+    action = options.action
+    if action == "auto-resume":
+        settings.change(auto_resume=_choice(options.id, _SWITCH, action))
+    elif action == "clear":
+        jobs.clear(saved=options.saved)
+    elif action != "list":
+        if options.id is None:
+            raise SpecError(f"`jobs {action}` needs the id of a job; `jobs list` shows them.")
+        if action == "move":
+            jobs.move(options.id, _choice(options.where, _PLACES, f"move {options.id}"))
+        elif action == "delete":
+            jobs.delete(options.id, saved=options.saved)
+        else:
+            _ON_ONE[action](options.id)
+        if action == "resume":
+            jobs.ensure_worker()
+    is_about_one = action in _ON_ONE
+    _show(options, [jobs.get(options.id)] if is_about_one else jobs.list_jobs())
+
+
+def _choice(given: str | None, choices: dict[str, Any], action: str) -> Any:
+    if given not in choices:
+        *others, last = choices
+        raise SpecError(f"`jobs {action}` needs {', '.join(others)} or {last} at its end.")
+    return choices[given]
+
+
+def _show(options: argparse.Namespace, listed: list[Job]) -> None:
+    goes_on = settings.load().auto_resume
+    lines = [f"{job.id}  {job.kind:9}  {job.state:11}  {job.phase} {job.done}/{job.total}  {job.error or ''}" for job in listed]
+    if options.action in ("list", "auto-resume"):
+        wont = "go on by themselves" if goes_on else "wait to be resumed"
+        lines = [*(lines or ["No jobs yet."]), f"Interrupted jobs {wont}."]
+    write(options, {"jobs": [_as_json(job) for job in listed], "auto_resume": goes_on}, lines or ["No jobs left."])
+
+
+def _as_json(job: Job) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "state": job.state,
+        "phase": job.phase,
+        "done": job.done,
+        "total": job.total,
+        "values": dict(job.values),
+        "error": job.error,
+        "result_key": job.result_key,
+        "size_bytes": jobs.size_bytes(job),
+        "spec": job.spec.to_json(),
+    }

@@ -1,0 +1,201 @@
+"""What every request and every result is: a frozen dataclass with a JSON form, a key, and a place on disk."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from analysis.core import store
+from analysis.core.errors import CorruptResultError, SpecError
+from analysis.core.progress import OnProgress, Progress
+
+CODE_VERSION = 3
+"""Part of every fingerprint: raise it when the same spec would now give another result."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise `SpecError` with `message` unless `condition` holds."""
+    if not condition:
+        raise SpecError(message)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Base of all requests: conversion to and from JSON, and the fingerprint."""
+
+    kind: ClassVar[str] = "spec"
+
+    def to_json(self) -> dict[str, Any]:
+        """The spec as plain JSON types, nested specs as objects."""
+        return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(self))))
+
+    @classmethod
+    def from_json(cls, data: typing.Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`.
+
+        Raises:
+            SpecError: on an unknown field, a missing one, or a value out of range.
+        """
+        hints = typing.get_type_hints(cls)
+        names = {f.name for f in dataclasses.fields(cls)}
+        unknown = sorted(set(data) - names)
+        require(not unknown, f"A {cls.__name__} has no field {', '.join(unknown)}; its fields are {', '.join(sorted(names))}.")
+        try:
+            return cls(**{name: _from_json(hints[name], value) for name, value in data.items()})
+        except TypeError as error:
+            raise SpecError(f"This is not a complete {cls.__name__}: {error}.") from error
+
+    def fingerprint(self) -> str:
+        """Twenty hexadecimal digits that change with anything that changes the result, code version included."""
+        content = {"kind": self.kind, "code_version": CODE_VERSION, "spec": self.to_json()}
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:20]
+
+
+def _from_json(hint: Any, value: Any) -> Any:
+    """Turn one JSON value into what the type hint of a field asks for."""
+    if isinstance(hint, types.UnionType):
+        options = [option for option in typing.get_args(hint) if option is not type(None)]
+        return None if value is None else _from_json(_option_for(options, value), value)
+    if isinstance(hint, type) and issubclass(hint, Spec):
+        return hint.from_json(value)
+    if typing.get_origin(hint) is tuple:
+        item = typing.get_args(hint)[0]
+        return tuple(_from_json(item, entry) for entry in value)
+    if hint is float and isinstance(value, int):
+        return float(value)
+    return value
+
+
+def _option_for(options: list[Any], value: Any) -> Any:
+    """Which type of a union a JSON object is of: the one that has all its fields."""
+    if isinstance(value, dict):
+        for option in options:
+            if {field.name for field in dataclasses.fields(option)} >= set(value):
+                return option
+    return options[0]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Base of all results: the spec that was answered, and where and how it was computed."""
+
+    kind: ClassVar[str] = "result"
+    spec_type: ClassVar[type[Spec]] = Spec
+
+    spec: Any
+    """The resolved spec: concrete dtype, device and identities."""
+    versions: dict[str, str]
+    """Python packages, layerscope included, and the processor or accelerator."""
+    wall_s: float
+    """Seconds of computing, without loading the model."""
+    n_tokens: int
+    """Tokens that went through the model's layers (each counted once, however many cuts were measured)."""
+    complete: bool
+    """False while running or after a cancel: usable, and a new run goes on from here."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types, without arrays."""
+        data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in self.array_names()}
+        return typing.cast(dict[str, Any], _plain(data))
+
+    @classmethod
+    def array_names(cls) -> tuple[str, ...]:
+        """Names of the fields that are stored as arrays."""
+        return ()
+
+    def save(self) -> None:
+        """Store under the spec's fingerprint, atomically.
+
+        Raises:
+            StorageError: when the disk is full or the cache cannot be written.
+        """
+        arrays = {name: getattr(self, name) for name in self.array_names() if getattr(self, name) is not None}
+        store.save_result(self.kind, self.spec.fingerprint(), self.to_json(), [arrays] if arrays else [])
+
+    @classmethod
+    def load(cls, spec: Spec, on_progress: OnProgress | None = None) -> Self | None:
+        """The stored result of a resolved spec, or None.
+
+        A corrupt one is moved aside, `on_progress` is told, and None is returned so that it is computed again.
+        """
+        try:
+            stored = store.load_result(cls.kind, spec.fingerprint())
+            return None if stored is None else cls.read(stored)
+        except CorruptResultError as error:
+            store.discard_result(cls.kind, spec.fingerprint())
+            if on_progress is not None:
+                on_progress(Progress("reading the cache", message=f"{error} It was moved aside and is computed again."))
+            return None
+
+    @classmethod
+    def all_current(cls) -> list[Self]:
+        """Every readable result of this kind that this version of the code has stored, newest first.
+
+        Precomputed ones do not count: they are only ever shown.
+        """
+        found = []
+        for stored in store.find_results(cls.kind):
+            with contextlib.suppress(CorruptResultError):
+                result = None if stored.precomputed else cls.read(stored)
+                if result is not None and result.spec.fingerprint() == stored.path.name:
+                    found.append(result)
+        return found
+
+    @classmethod
+    def read(cls, stored: store.Stored) -> Self:
+        """Turn a stored result into this dataclass.
+
+        Raises:
+            CorruptResultError: when a field is missing or unknown.
+        """
+        try:
+            values = dict(stored.data)
+            values["spec"] = cls.spec_type.from_json(values["spec"])
+            hints = typing.get_type_hints(cls)
+            for name, hint in hints.items():
+                if name in values and name != "spec":
+                    values[name] = _revive(hint, values[name])
+            if cls.array_names():
+                arrays = stored.arrays()
+                values.update({name: arrays.get(name) for name in cls.array_names()})
+            return cls(**values)
+        except (KeyError, TypeError, ValueError, SpecError) as error:
+            raise CorruptResultError(f"The stored result in {stored.path} does not fit {cls.__name__}: {error!r}.") from error
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def _revive(hint: Any, value: Any) -> Any:
+    """Rebuild nested dataclasses from JSON: plain ones, lists of them, and optional ones."""
+    arguments = typing.get_args(hint)
+    if value is None:
+        return None
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        hints = typing.get_type_hints(hint)
+        return hint(**{name: _revive(hints[name], entry) for name, entry in value.items()})
+    if typing.get_origin(hint) is list and arguments:
+        return [_revive(arguments[0], entry) for entry in value]
+    if typing.get_origin(hint) is dict and len(arguments) == 2:
+        return {key: _revive(arguments[1], entry) for key, entry in value.items()}
+    for option in arguments:
+        if isinstance(option, type) and dataclasses.is_dataclass(option):
+            return _revive(option, value)
+    return value

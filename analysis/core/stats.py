@@ -1,0 +1,132 @@
+"""How sure a number is: intervals, paired tests and bootstraps over questions or texts."""
+
+import math
+from collections.abc import Sequence
+from math import sqrt
+from statistics import NormalDist, fmean, stdev
+
+import numpy as np
+
+
+def mean_and_stderr(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and its standard error (sample deviation over root n, as lm-evaluation-harness reports); 0 for one value."""
+    return fmean(values), stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0
+
+
+CONFIDENCE = 0.95
+"""Level of every interval and test that is shown."""
+
+
+def wilson_interval(n_right: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Wilson score interval of a share.
+
+    Unlike accuracy ± 1.96 standard errors it stays inside [0, 1] and is honest for few questions and for shares near 0 or 1.
+
+    Args:
+        n_right: right answers.
+        n: questions; at least 1.
+        confidence: level, in (0, 1).
+
+    Returns:
+        Lower and upper end, in [0, 1].
+
+    Source: Wilson, J. Am. Stat. Assoc. 22 (1927) 209.
+    """
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    share, spread = n_right / n, z * z / n
+    centre = (share + spread / 2) / (1 + spread)
+    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def compare_losses(
+    first: Sequence[float], second: Sequence[float], *, seed: int = 0, n_resamples: int = 2000
+) -> tuple[float, float, float]:
+    """Mean difference of two models' losses on the same texts, with its paired bootstrap interval.
+
+    Args:
+        first: loss per text of the reference.
+        second: of the other, the same texts in the same order.
+        seed, n_resamples: of the bootstrap over texts.
+
+    Returns:
+        Mean of second minus first, lower and upper end of the interval, nats per token.
+
+    Raises:
+        ValueError: when they are not on the same number of texts, or there are none.
+    """
+    differences = np.array(second) - np.array(first)
+    if not len(differences):
+        raise ValueError("There is no text to compare on.")
+    draws = np.random.default_rng(seed).integers(len(differences), size=(n_resamples, len(differences)))
+    low, high = np.quantile(differences[draws].mean(1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(differences.mean()), float(low), float(high)
+
+
+def mcnemar_p(gained: int, lost: int) -> float:
+    """Two-sided exact McNemar test: under no difference each discordant question is a fair coin.
+
+    Source: McNemar, Psychometrika 12 (1947) 153, in its exact binomial form.
+    """
+    n = gained + lost
+    tail = sum(math.comb(n, k) for k in range(min(gained, lost) + 1)) / 2**n
+    return min(1.0, 2 * tail)
+
+
+def bootstrap_interval(gained: int, lost: int, n: int, seed: int, n_resamples: int) -> tuple[float, float]:
+    """Percentile interval of the mean of n values of which `gained` are +1, `lost` are -1, the rest 0."""
+    # Resampling n questions with replacement draws these three counts from a multinomial.
+    counts = np.random.default_rng(seed).multinomial(n, [gained / n, lost / n, (n - gained - lost) / n], size=n_resamples)
+    low, high = np.quantile((counts[:, 0] - counts[:, 1]) / n, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def bootstrap_wins(rows: Sequence[np.ndarray], *, seed: int = 0, n_resamples: int = 1000) -> list[list[float]]:
+    """How often each candidate would come out best, were the texts drawn again.
+
+    Args:
+        rows: one array (n_texts, n_candidates) per contest, all of the same texts; the lowest mean over texts wins.
+        seed: of the resamples; every contest sees the same ones.
+        n_resamples: how many times as many texts are drawn with replacement.
+
+    Returns:
+        Per contest, the share of resamples that each candidate wins, in [0, 1], 1 in all; ties go to the last candidate, as
+        in `selection.best_blocks`.
+
+    Source: Efron, Ann. Stat. 7 (1979) 1.
+    """
+    n_texts = len(rows[0])
+    # Drawing n texts with replacement counts how often each was drawn: a multinomial, and the means are one product.
+    weights = np.random.default_rng(seed).multinomial(n_texts, np.full(n_texts, 1 / n_texts), size=n_resamples).astype(float)
+    wins = []
+    for values in rows:
+        n_candidates = values.shape[1]
+        winners = n_candidates - 1 - np.argmin((weights @ values)[:, ::-1], axis=1)
+        wins.append((np.bincount(winners, minlength=n_candidates) / n_resamples).tolist())
+    return wins
+
+
+def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """Spearman's rank correlation: Pearson's correlation of the ranks, equal values sharing the mean of theirs.
+
+    Args:
+        a: finite values.
+        b: as many.
+
+    Returns:
+        rho in [-1, 1]; None with fewer than three pairs, or where all values of one side are equal.
+
+    Source: Spearman, Am. J. Psychol. 15 (1904) 72.
+    """
+    if len(a) < 3:
+        return None
+    x, y = (_ranks(values) - (len(a) + 1) / 2 for values in (a, b))
+    spread = math.sqrt(float(x @ x) * float(y @ y))
+    return min(1.0, max(-1.0, float(x @ y) / spread)) if spread > 0 else None
+
+
+def _ranks(values: Sequence[float]) -> np.ndarray:
+    """1-based ranks; equal values share the mean of the ranks they take up."""
+    _, which, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
+    ranks: np.ndarray = (np.cumsum(counts) - (counts - 1) / 2)[which]
+    return ranks

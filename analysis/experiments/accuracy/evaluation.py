@@ -1,0 +1,134 @@
+"""The experiment that measures a single model, cut or not, healed or not."""
+
+from dataclasses import dataclass, replace
+
+from analysis.core.blocks import LayerSet, Removal
+from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.data import corpora
+from analysis.data import questions as benchmarks
+from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
+from analysis.experiments.accuracy import scores
+from analysis.experiments.accuracy.points import Answer, GenerationCheck, Lines, Point
+from analysis.experiments.accuracy.scores import Material, Scores
+from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec
+from analysis.models import load as models
+from analysis.models import machine
+from analysis.models.adapter import with_adapter
+from analysis.models.load import Load, LoadedModel
+
+
+def score(loaded: LoadedModel, stuff: Material, on_progress: OnProgress = ignore) -> Point:
+    """Accuracy and loss, on what is already prepared, of the model as it is now."""
+    found = Scores()
+    scores.complete(found, loaded, stuff, [None], on_progress)
+    return found.point(None, stuff)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one model scored."""
+
+    point: Point
+    lines: Lines | None
+    questions: list[Answer]
+    text_losses: list[float]
+    writing: GenerationCheck | None
+    wall_s: float
+    n_tokens: int
+    n_truncated: int
+    skipped_rows: list[str]
+
+    def of(self, cut: Removal | None) -> "Measured":
+        """The same, said of the model without `cut`: for a model that was cut for good before it was measured."""
+        size, start = (0, None) if cut is None else (cut.size, cut.start)
+        layers = list(cut.layers) if isinstance(cut, LayerSet) else None
+        return replace(self, point=replace(self.point, n=size, start=start, layers=layers))
+
+
+def measure(
+    loaded: LoadedModel,
+    benchmark: BenchmarkSpec | None,
+    loss_corpus: CorpusSpec | None,
+    generation: GenerationSpec | None = None,
+    on_progress: OnProgress = ignore,
+    *,
+    cut: Removal | None = None,
+    known: Scores | None = None,
+) -> Measured:
+    """Accuracy, loss and writing of a model as it is now, or of what would be left without `cut`.
+
+    Args:
+        loaded: the model.
+        benchmark, loss_corpus, generation: what to ask; None to skip it.
+        on_progress: told about it; may raise `Cancelled`.
+        cut: layers to leave out.
+        known: scores of this model that need not be measured again.
+
+    Raises:
+        CorpusError, BenchmarkError: when the texts or questions cannot be used.
+    """
+    on_progress(Progress("reading questions and texts"))
+    stuff = scores.prepare(loaded, benchmark, loss_corpus)
+    found = Scores() if known is None else known
+    scores.complete(found, loaded, stuff, [cut], on_progress, writing=generation)
+    return Measured(
+        point=found.point(cut, stuff),
+        lines=stuff.lines,
+        questions=found.answers_of(cut, stuff),
+        text_losses=found.losses_of(cut, stuff),
+        writing=found.writings.get(cut),
+        wall_s=found.wall_s,
+        n_tokens=stuff.n_tokens,
+        n_truncated=stuff.n_truncated,
+        skipped_rows=stuff.skipped_rows,
+    )
+
+
+def resolve(spec: EvaluateSpec) -> EvaluateSpec:
+    """The spec with concrete dtype, device and identities."""
+    return replace(
+        spec,
+        model=models.resolve(spec.model),
+        benchmark=None if spec.benchmark is None else benchmarks.resolve(spec.benchmark),
+        loss_corpus=None if spec.loss_corpus is None else corpora.resolve(spec.loss_corpus),
+    )
+
+
+def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Load = models.load) -> EvaluateResult:
+    """Measure one model, without `spec.block` and with `spec.adapter` if they are given.
+
+    Raises:
+        LayerscopeError: one sentence on whatever the user can mend.
+    """
+    resolved = resolve(spec)
+    stored = EvaluateResult.load(resolved, on_progress)
+    if stored is not None:
+        return stored
+    what = (resolved.benchmark, resolved.loss_corpus, resolved.generation)
+    if resolved.adapter is None:
+        loaded = load(resolved.model, on_progress)
+        if resolved.block is not None:
+            resolved.block.check(loaded.decoder.n_layers)
+        known = scores.remembered(resolved.model, *what)
+        measured = measure(loaded, *what, on_progress, cut=resolved.block, known=known)
+    else:
+        loaded = with_adapter(models.load(resolved.model, on_progress), resolved.block, resolved.adapter)
+        measured = measure(loaded, *what, on_progress).of(resolved.block)
+    result = EvaluateResult(
+        spec=resolved,
+        versions=machine.versions(),
+        wall_s=measured.wall_s,
+        n_tokens=measured.n_tokens,
+        complete=True,
+        model=loaded.facts,
+        n_layers=loaded.facts.n_layers,
+        point=measured.point,
+        lines=measured.lines,
+        n_truncated=measured.n_truncated,
+        skipped_rows=measured.skipped_rows,
+        questions=measured.questions,
+        text_losses=measured.text_losses,
+        writing=measured.writing,
+    )
+    result.save()
+    return result

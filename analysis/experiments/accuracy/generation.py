@@ -1,0 +1,138 @@
+"""What a model writes by itself: whether its greedy continuations go round in circles, whether its small sums come out right.
+
+Likelihood scores only ask which of a few given answers is the least unlikely, and so overstate what a cut leaves of a model;
+this asks it to speak. Everything works on the model as it is, so also inside `pruning.without_block`.
+"""
+
+import random
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import fmean, stdev
+from typing import Any
+
+from analysis.data import corpora
+from analysis.data.spec import CorpusSpec, GenerationSpec
+from analysis.experiments.accuracy.points import Continuation, GenerationCheck, SumAnswer
+from analysis.models.decoder import Decoder
+from analysis.models.writing import OnStep, greedy, stop_tokens
+
+PROMPT_TOKENS = 32
+"""Tokens of a document's beginning that are to be continued."""
+_WORKED_SUMS = ((3, "+", 4), (9, "-", 5), (2, "*", 6))
+"""Shown before every sum, so that the form of the answer is clear; never asked."""
+_OPERATIONS: dict[str, Callable[[int, int], int]] = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+}
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A sum to do."""
+
+    question: str
+    answer: int
+
+
+def repetition_rate(tokens: Sequence[int], n: int = 4) -> float:
+    """Share of the runs of `n` tokens that have occurred before: 0 for no repetition or too short a text, near 1 for a loop.
+
+    Source: seq-rep-n of Welleck et al., arXiv:1908.04319.
+    """
+    runs = [tuple(tokens[begin : begin + n]) for begin in range(len(tokens) - n + 1)]
+    return 1 - len(set(runs)) / len(runs) if runs else 0.0
+
+
+def distinct_rate(tokens: Sequence[int]) -> float:
+    """Distinct tokens per token; 0 for nothing written."""
+    return len(set(tokens)) / len(tokens) if tokens else 0.0
+
+
+def first_number(text: str) -> int | None:
+    """The first whole number in a text, or None; thousands may be parted by commas."""
+    found = re.search(r"-?\d+(?:,\d{3})*", text)
+    return None if found is None else int(found.group().replace(",", ""))
+
+
+def sums(n: int, seed: int = 0) -> list[Sum]:
+    """`n` different sums, at most 688: additions up to 20 + 20, subtractions from 20, products up to 9 * 9.
+
+    A larger `n` begins with the sums of a smaller one.
+    """
+    small, digits = range(1, 21), range(1, 10)
+    possible = [(a, "+", b) for a in small for b in small]
+    possible += [(a, "-", b) for a in small for b in small if b <= a]
+    possible += [(a, "*", b) for a in digits for b in digits]
+    possible = [entry for entry in possible if entry not in _WORKED_SUMS]
+    random.Random(seed).shuffle(possible)
+    return [Sum(_ask(a, sign, b), _OPERATIONS[sign](a, b)) for a, sign, b in possible[:n]]
+
+
+def _ask(a: int, sign: str, b: int) -> str:
+    return f"What is {a} {sign} {b}?"
+
+
+def sum_prompt(asked: Sum) -> str:
+    """The worked examples, then the sum."""
+    worked = "".join(f"Question: {_ask(a, s, b)}\nAnswer: {_OPERATIONS[s](a, b)}\n\n" for a, s, b in _WORKED_SUMS)
+    return f"{worked}Question: {asked.question}\nAnswer:"
+
+
+def continuations(
+    decoder: Decoder, tokenizer: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, on_step: OnStep = lambda *_: None
+) -> list[Continuation]:
+    """Greedy continuations, measured."""
+    stop = stop_tokens(decoder, tokenizer)
+    found = []
+    for prompt, tokens in zip(prompts, greedy(decoder, prompts, max_new_tokens, stop, on_step), strict=True):
+        ended = tokens[-1] in stop
+        kept = tokens[:-1] if ended else tokens
+        text = tokenizer.decode(kept)
+        found.append(
+            Continuation(tokenizer.decode(list(prompt)), text, len(kept), repetition_rate(kept), distinct_rate(kept), ended)
+        )
+    return found
+
+
+def seeded_prompts(tokenizer: Any, n: int, seed: int = 0) -> list[list[int]]:
+    """The first tokens of `n` held-out Wikipedia articles.
+
+    Raises:
+        CorpusError: when there is no such text.
+    """
+    corpus = CorpusSpec("wiki", n_texts=n, seq_len=PROMPT_TOKENS, split="validation", seed=seed)
+    return corpora.tokenize(corpus, tokenizer).token_ids
+
+
+def check(
+    decoder: Decoder, tokenizer: Any, spec: GenerationSpec, on_step: OnStep = lambda done, total: None
+) -> GenerationCheck:
+    """Let the model, as it is now, continue seeded prompts and do seeded sums.
+
+    Args:
+        decoder: the model, whole, inside `pruning.without_block`, cut for good, or healed.
+        tokenizer: its tokenizer.
+        spec: how many prompts and sums, and which.
+        on_step: told about the progress of the continuations, then of the sums.
+    """
+    prompts = seeded_prompts(tokenizer, spec.n_prompts, spec.seed)
+    written = continuations(decoder, tokenizer, prompts, spec.max_new_tokens, on_step)
+    asked = sums(spec.n_sums, spec.seed)
+    encoded = [list(tokenizer(sum_prompt(one)).input_ids) for one in asked]
+    answers = [
+        SumAnswer(one.question, one.answer, text, first_number(text.partition("\n")[0]) == one.answer)
+        for one, text in zip(asked, map(tokenizer.decode, greedy(decoder, encoded, 6, on_step=on_step)), strict=True)
+    ]
+    right = [float(answer.is_right) for answer in answers]
+    return GenerationCheck(
+        continuations=written,
+        sums=answers,
+        repetition_rate=fmean(one.repetition_rate for one in written),
+        distinct_rate=fmean(one.distinct_rate for one in written),
+        n_tokens=fmean(one.n_tokens for one in written),
+        acc=fmean(right),
+        acc_stderr=stdev(right) / sqrt(len(right)) if len(right) > 1 else 0.0,
+    )

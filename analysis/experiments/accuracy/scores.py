@@ -1,0 +1,370 @@
+"""What cuts have scored on tokenized questions and texts, each measured once."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from analysis.core.blocks import LayerSet, Removal
+from analysis.core.progress import OnProgress, Progress
+from analysis.core.stats import mean_and_stderr
+from analysis.data import corpora
+from analysis.data import questions as benchmarks
+from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
+from analysis.data.tasks import Question
+from analysis.experiments.accuracy import generation as accuracy_generation
+from analysis.experiments.accuracy.points import Answer, GenerationCheck, Lines, Point
+from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
+from analysis.experiments.scoring import likelihood, trees
+from analysis.experiments.scoring.likelihood import Cuts
+from analysis.experiments.scoring.trees import EncodedQuestion
+from analysis.models import cut as pruning
+from analysis.models.load import LoadedModel
+from analysis.models.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Material:
+    """Questions and texts, tokenized for one model."""
+
+    questions: list[Question]
+    encoded: list[EncodedQuestion]
+    texts: list[list[int]]
+    text_bytes: list[int]
+    """UTF-8 bytes of what is predicted of each text: all of it but its first token."""
+    vocab_size: int
+    packed: bool
+    """Whether this model's family runs packed rows."""
+    skipped_rows: list[str] = field(default_factory=list)
+    """Rows of the user's own file that cannot be asked, each with its number and the reason."""
+
+    @property
+    def lines(self) -> Lines | None:
+        """Chance and majority accuracy of these questions; None without questions."""
+        if not self.questions:
+            return None
+        return Lines(benchmarks.chance(self.questions), benchmarks.majority(self.questions))
+
+    @cached_property
+    def question_by_id(self) -> dict[str, Question]:
+        """The questions by their identifier in the source."""
+        return {question.id: question for question in self.questions}
+
+    @property
+    def n_truncated(self) -> int:
+        """Questions whose prompt did not fit the model's window."""
+        return sum(question.truncated for question in self.encoded)
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that run through the layers of one cut, shared prefixes counted once."""
+        return sum(likelihood.row_lengths(self.encoded, packed=self.packed)) + sum(len(ids) for ids in self.texts)
+
+
+def prepare(loaded: LoadedModel, benchmark: BenchmarkSpec | None, loss_corpus: CorpusSpec | None) -> Material:
+    """Read and tokenize what is to be measured.
+
+    Raises:
+        CorpusError, BenchmarkError: when the texts or questions cannot be used.
+    """
+    questions = benchmarks.load(benchmark) if benchmark is not None else []
+    window = loaded.facts.max_positions
+    texts: list[list[int]] = []
+    if loss_corpus is not None:
+        fitting = replace(loss_corpus, seq_len=min(loss_corpus.seq_len, window or loss_corpus.seq_len))
+        texts = corpora.tokenize(fitting, loaded.tokenizer).token_ids
+    return Material(
+        questions=questions,
+        encoded=[trees.encode(question, loaded.tokenizer, window) for question in questions],
+        texts=texts,
+        text_bytes=[_predicted_bytes(loaded, ids) for ids in texts],
+        vocab_size=loaded.facts.vocab_size,
+        packed=likelihood.can_pack(loaded.decoder),
+        skipped_rows=benchmarks.skipped_rows(benchmark) if benchmark is not None else [],
+    )
+
+
+def _predicted_bytes(loaded: LoadedModel, ids: list[int]) -> int:
+    def length(tokens: list[int]) -> int:
+        return len(loaded.tokenizer.decode(tokens, skip_special_tokens=True).encode())
+
+    return length(ids) - length(ids[:1])
+
+
+QUESTIONS_PER_CHUNK = 24
+"""Questions scored between two stored states, at least; a group of questions is never split over chunks."""
+TEXTS_PER_CHUNK = 16
+"""Texts whose loss is measured between two stored states, at least."""
+_MOST_CHUNKS = 100
+"""Storing takes longer the more there is, so large sets are stored in larger chunks and not more often than this."""
+
+
+def answer(question: Question, loglikelihoods: list[float]) -> Answer:
+    """The verdict on one question: the option with the highest log-likelihood, the first of equals."""
+    prediction = max(range(len(loglikelihoods)), key=lambda index: loglikelihoods[index])
+    return Answer(question.id, loglikelihoods, prediction, question.gold)
+
+
+def is_right_normalised(question: Question, answered: Answer) -> bool:
+    """Whether the option with the highest log-likelihood per character is the right one (`acc_norm`)."""
+    # Characters of the choice without the one space that parts it from the context, as the harness counts them.
+    lengths = [max(1, len(option) - 1) for option in question.options]
+    scores = [value / length for value, length in zip(answered.loglikelihoods, lengths, strict=True)]
+    return scores.index(max(scores)) == question.gold
+
+
+def point(
+    cut: Removal | None,
+    stuff: Material,
+    answers: Sequence[Answer] = (),
+    losses: Sequence[float] = (),
+    writing: GenerationCheck | None = None,
+) -> Point:
+    """Summarize what one cut scored.
+
+    Args:
+        cut: the removed layers; None for the unpruned model.
+        stuff: where the questions of `answers` and the texts of `losses` are from.
+        answers: what was answered so far.
+        losses: mean cross-entropy of the first texts, nats per token.
+        writing: what it wrote.
+    """
+    values: dict[str, Any] = {}
+    if answers:
+        questions = [stuff.question_by_id[given.id] for given in answers]
+        right = [float(given.prediction == given.gold) for given in answers]
+        normalised = [float(is_right_normalised(*pair)) for pair in zip(questions, answers, strict=True)]
+        values["acc"], values["acc_stderr"] = mean_and_stderr(right)
+        values["acc_norm"], values["acc_norm_stderr"] = mean_and_stderr(normalised)
+        values["acc_macro"] = benchmarks.macro_average(questions, right)
+    if losses:
+        values |= _loss_values(stuff, losses)
+    if writing is not None:
+        values |= {
+            "repetition_rate": writing.repetition_rate,
+            "distinct_rate": writing.distinct_rate,
+            "generated_tokens": writing.n_tokens,
+            "sum_acc": writing.acc,
+            "sum_acc_stderr": writing.acc_stderr,
+        }
+    if isinstance(cut, LayerSet):
+        values["layers"] = list(cut.layers)
+    size, start = (0, None) if cut is None else (cut.size, cut.start)
+    return Point(n=size, start=start, n_samples=len(answers), n_texts=len(losses), **values)
+
+
+def _loss_values(stuff: Material, losses: Sequence[float]) -> dict[str, Any]:
+    loss, stderr = mean_and_stderr(losses)
+    nats = sum(value * (len(ids) - 1) for value, ids in zip(losses, stuff.texts, strict=False))
+    n_bytes = sum(stuff.text_bytes[: len(losses)])
+    return {
+        "loss": loss,
+        "loss_stderr": stderr,
+        "loss_per_ln_v": loss / math.log(stuff.vocab_size),
+        "perplexity": math.exp(min(loss, 700.0)),  # beyond it is infinite, which JSON does not know
+        "bits_per_byte": nats / math.log(2) / n_bytes if n_bytes else None,
+    }
+
+
+@dataclass
+class Scores:
+    """What is known of each cut, and how long it took."""
+
+    answers: dict[Removal | None, dict[str, Answer]] = field(default_factory=dict)
+    """By cut, by the question's identifier."""
+    losses: dict[Removal | None, list[float]] = field(default_factory=dict)
+    """By cut, of the first texts: mean cross-entropy, nats per token."""
+    writings: dict[Removal | None, GenerationCheck] = field(default_factory=dict)
+    wall_s: float = 0.0
+
+    def answers_of(self, cut: Removal | None, stuff: Material) -> list[Answer]:
+        """What a cut has answered, in the order of the questions."""
+        known = self.answers.get(cut, {})
+        return [known[question.id] for question in stuff.questions if question.id in known]
+
+    def losses_of(self, cut: Removal | None, stuff: Material) -> list[float]:
+        """The losses of a cut on the first texts."""
+        return self.losses.get(cut, [])[: len(stuff.texts)]
+
+    def point(self, cut: Removal | None, stuff: Material) -> Point:
+        """What a cut has scored so far."""
+        return point(cut, stuff, self.answers_of(cut, stuff), self.losses_of(cut, stuff), self.writings.get(cut))
+
+    def take(self, cut: Removal | None, answers: Sequence[Answer], losses: Sequence[float]) -> None:
+        """Add what a cut has scored elsewhere."""
+        self.answers.setdefault(cut, {}).update({given.id: given for given in answers})
+        if len(losses) > len(self.losses.get(cut, [])):
+            self.losses[cut] = list(losses)
+
+
+def remembered(
+    model: ModelSpec, benchmark: BenchmarkSpec | None, loss_corpus: CorpusSpec | None, generation: GenerationSpec | None
+) -> Scores:
+    """What stored sweeps and evaluations say about any cut of this model on these questions, texts and prompts.
+
+    The numbers of questions and texts do not matter: both are drawn in a seeded order, so that fewer are the first of more.
+
+    Args:
+        model, benchmark, loss_corpus, generation: resolved.
+    """
+    scores = Scores()
+    for spec, measured in _stored_cuts(model):
+        same_questions = benchmark is not None and _any_limit(spec.benchmark) == _any_limit(benchmark)
+        same_texts = loss_corpus is not None and _any_number(spec.loss_corpus) == _any_number(loss_corpus)
+        for cut, answers, losses, writing in measured:
+            scores.take(cut, answers if same_questions else (), losses if same_texts else ())
+            if writing is not None and spec.generation == generation:
+                scores.writings[cut] = writing
+    return scores
+
+
+_CutScores = tuple[Removal | None, list[Answer], list[float], GenerationCheck | None]
+
+
+def _stored_cuts(model: ModelSpec) -> Iterator[tuple[SweepSpec | EvaluateSpec, list[_CutScores]]]:
+    """The cuts of every stored sweep and evaluation of a model, adapters left out."""
+    for swept in SweepResult.all_current():
+        if swept.spec.model == model:
+            writings = swept.writings or [None] * len(swept.points)
+            parts = zip(swept.points, swept.questions, swept.text_losses, writings, strict=True)
+            yield swept.spec, [(point.block, answers, losses, wrote) for point, answers, losses, wrote in parts]
+    for alone in EvaluateResult.all_current():
+        if alone.spec.model == model and alone.spec.adapter is None:
+            yield alone.spec, [(alone.point.block, alone.questions, alone.text_losses, alone.writing)]
+
+
+def _any_limit(spec: BenchmarkSpec | None) -> BenchmarkSpec | None:
+    return None if spec is None else replace(spec, limit=None)
+
+
+def _any_number(spec: CorpusSpec | None) -> CorpusSpec | None:
+    return None if spec is None else replace(spec, n_texts=1)
+
+
+@dataclass
+class Meter:
+    """Turns pieces of work of several phases into `Progress`."""
+
+    on_progress: OnProgress
+    total: int
+    phase: str = ""
+    begun: int = 0
+
+    def __call__(self, done: int) -> None:
+        """Report that `done` more pieces than at the beginning of this piece of work are done."""
+        self.on_progress(Progress(self.phase, self.begun + done, self.total))
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Work between two stored states: some cuts on some questions, on some texts, or one cut that writes."""
+
+    phase: str
+    cuts: Cuts
+    items: tuple[int, ...]
+    """Indices of questions or texts."""
+    size: int
+    """In units of progress."""
+
+
+def complete(
+    scores: Scores,
+    loaded: LoadedModel,
+    stuff: Material,
+    cuts: Cuts,
+    on_progress: OnProgress,
+    *,
+    writing: GenerationSpec | None = None,
+    keep: Callable[[], None] = lambda: None,
+) -> None:
+    """Measure whatever the scores lack of these cuts, all cuts of a batch from one shared trunk.
+
+    Args:
+        scores: filled in place.
+        loaded: the unpruned model.
+        stuff: the questions and texts.
+        cuts: what to leave out; None is the model as it is.
+        on_progress: told about every piece; may raise `Cancelled`.
+        writing: what every cut is asked to write; None to skip it.
+        keep: stores the scores as they are; called after every piece of work, so that a kill loses only the one in hand.
+    """
+    pieces = [*_questions(scores, loaded, stuff, cuts), *_texts(scores, loaded, stuff, cuts)]
+    pieces += [_Piece("writing", [cut], (), 1) for cut in cuts if writing is not None and cut not in scores.writings]
+    meter = Meter(on_progress, sum(piece.size for piece in pieces))
+    for piece in pieces:
+        meter.phase = piece.phase
+        began = time.perf_counter()
+        _do(piece, scores, loaded, stuff, meter, writing)
+        scores.wall_s += time.perf_counter() - began
+        meter.begun += piece.size
+        keep()
+
+
+def _do(
+    piece: _Piece, scores: Scores, loaded: LoadedModel, stuff: Material, meter: Meter, writing: GenerationSpec | None
+) -> None:
+    if piece.phase == "writing" and writing is not None:
+        cut = piece.cuts[0]
+        with pruning.without_block(loaded.decoder, cut):
+            scores.writings[cut] = accuracy_generation.check(
+                loaded.decoder, loaded.tokenizer, writing, lambda done, of: meter(0)
+            )
+    elif piece.phase == "scoring questions":
+        encoded = [stuff.encoded[index] for index in piece.items]
+        scored = likelihood.option_loglikelihoods(loaded.decoder, encoded, piece.cuts, meter, packed=stuff.packed)
+        for cut, of_cut in zip(piece.cuts, scored, strict=True):
+            given = [answer(stuff.questions[index], values) for index, values in zip(piece.items, of_cut, strict=True)]
+            scores.answers.setdefault(cut, {}).update({one.id: one for one in given})
+    else:
+        texts = [stuff.texts[index] for index in piece.items]
+        for cut, losses in zip(piece.cuts, likelihood.text_losses(loaded.decoder, texts, piece.cuts, meter), strict=True):
+            scores.losses[cut] = scores.losses.get(cut, []) + losses
+
+
+def _questions(scores: Scores, loaded: LoadedModel, stuff: Material, cuts: Cuts) -> list[_Piece]:
+    """The unanswered questions, those that the same cuts lack together."""
+    lacking: dict[tuple[int, ...], list[int]] = {}
+    for index, question in enumerate(stuff.questions):
+        missing = tuple(i for i, cut in enumerate(cuts) if question.id not in scores.answers.get(cut, {}))
+        if missing:
+            lacking.setdefault(missing, []).append(index)
+    pieces = []
+    for missing, indices in lacking.items():
+        for chunk in _chunks(stuff.questions, indices):
+            size = likelihood.n_batches(loaded.decoder, [stuff.encoded[index] for index in chunk], packed=stuff.packed)
+            pieces.append(_Piece("scoring questions", [cuts[i] for i in missing], tuple(chunk), size * len(missing)))
+    return pieces
+
+
+def _chunk_size(least: int, total: int) -> int:
+    return max(least, math.ceil(total / _MOST_CHUNKS))
+
+
+def _chunks(questions: Sequence[Question], indices: Sequence[int]) -> list[list[int]]:
+    """Indices in chunks of about `QUESTIONS_PER_CHUNK`, ending where a group ends."""
+    size = _chunk_size(QUESTIONS_PER_CHUNK, len(indices))
+    chunks: list[list[int]] = []
+    for index in indices:
+        goes_on = chunks and questions[index].group and questions[index].group == questions[chunks[-1][-1]].group
+        if chunks and (goes_on or len(chunks[-1]) < size):
+            chunks[-1].append(index)
+        else:
+            chunks.append([index])
+    return chunks
+
+
+def _texts(scores: Scores, loaded: LoadedModel, stuff: Material, cuts: Cuts) -> list[_Piece]:
+    """The unmeasured texts, those that the same cuts lack together, in order."""
+    lacking: dict[int, list[Removal | None]] = {}
+    for cut in cuts:
+        lacking.setdefault(len(scores.losses_of(cut, stuff)), []).append(cut)
+    pieces = []
+    step = _chunk_size(TEXTS_PER_CHUNK, len(stuff.texts))
+    for begin, missing in lacking.items():
+        for first in range(begin, len(stuff.texts), step):
+            chunk = tuple(range(first, min(first + step, len(stuff.texts))))
+            size = len(likelihood.text_batches(loaded.decoder, [stuff.texts[index] for index in chunk]))
+            pieces.append(_Piece("measuring the loss on text", missing, chunk, size * len(missing)))
+    return pieces

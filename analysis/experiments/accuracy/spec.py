@@ -1,0 +1,120 @@
+"""Curves and single evaluations: what is asked for and what is found."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from analysis.core.blocks import Block, LayerSet
+from analysis.core.errors import BlockRangeError
+from analysis.core.record import Result, Spec, require
+from analysis.core.registry import Experiment, register
+from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
+from analysis.experiments.accuracy.points import Answer, GenerationCheck, Lines, Point
+from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
+from analysis.experiments.strategies import STRATEGIES
+from analysis.models.spec import ModelFacts, ModelSpec
+
+
+@dataclass(frozen=True)
+class SweepSpec(Spec):
+    """Accuracy and loss against the number of removed layers, n = 0 .. max_n."""
+
+    kind: ClassVar[str] = "sweep"
+
+    model: ModelSpec = field(default_factory=ModelSpec)
+    benchmark: BenchmarkSpec = field(default_factory=BenchmarkSpec)
+    loss_corpus: CorpusSpec | None = field(default_factory=default_loss_corpus)
+    """Text for the mean next-token loss; None to skip it."""
+    distances: DistanceSpec = field(default_factory=DistanceSpec)
+    """The map that `similarity` selects from."""
+    strategy: str = "similarity"
+    max_n: int | None = None
+    """Largest number of removed layers; None for half of the model's layers."""
+    draw: int = 0
+    """Seed of the blocks that `random` picks."""
+    blocks: tuple[Block | LayerSet, ...] = ()
+    """What `manual` removes, one point of the curve for each."""
+    damage: DamageSpec | None = None
+    """The measured damage that `loss-greedy` selects from; filled in for it, None for the others."""
+    generation: GenerationSpec | None = None
+    """What every cut is asked to write; None to skip it."""
+
+    def __post_init__(self) -> None:
+        require(
+            (self.strategy == "manual") == bool(self.blocks),
+            "The strategy manual needs the blocks to remove, and no other strategy takes any.",
+        )
+        require(self.strategy in STRATEGIES, f"strategy must be one of {', '.join(STRATEGIES)}, not {self.strategy!r}.")
+        if self.max_n is not None and self.max_n < 0:
+            raise BlockRangeError(f"max-n must be at least 0, not {self.max_n}.")
+
+
+@dataclass(frozen=True)
+class EvaluateSpec(Spec):
+    """One model, cut or not, healed or not, on one set of questions and one set of texts."""
+
+    kind: ClassVar[str] = "evaluate"
+
+    model: ModelSpec = field(default_factory=ModelSpec)
+    block: Block | LayerSet | None = None
+    """The removed layers; None for the unpruned model."""
+    adapter: str | None = None
+    """Folder of a PEFT adapter, applied after the cut."""
+    benchmark: BenchmarkSpec | None = field(default_factory=BenchmarkSpec)
+    loss_corpus: CorpusSpec | None = field(default_factory=default_loss_corpus)
+    generation: GenerationSpec | None = None
+    """What the model is asked to write; None to skip it."""
+
+
+@dataclass(frozen=True)
+class SweepResult(Result):
+    """Accuracy and loss for n = 0 .. max_n on the same questions and texts."""
+
+    kind: ClassVar[str] = "sweep"
+    spec_type: ClassVar[type[Spec]] = SweepSpec
+
+    model: ModelFacts
+    n_layers: int
+    points: list[Point]
+    """n = 0 first."""
+    lines: Lines | None
+    """None until questions are scored."""
+    n_questions: int
+    """Questions asked for in all; `points[i].n_samples` of them are scored."""
+    n_truncated: int
+    """Prompts cut on the left because they were longer than the model's window."""
+    questions: list[list[Answer]] = field(default_factory=list)
+    """Per point, per question."""
+    skipped_rows: list[str] = field(default_factory=list)
+    """Rows of the user's own question file that could not be asked, each with its number and the reason."""
+    text_losses: list[list[float]] = field(default_factory=list)
+    """Per point, per text: mean next-token cross-entropy, nats."""
+    text_tokens: list[int] = field(default_factory=list)
+    """Predicted tokens of each text."""
+    writings: list[GenerationCheck | None] = field(default_factory=list)
+    """Per point, what it wrote, once it has been asked; empty where nothing is to be written."""
+
+
+@dataclass(frozen=True)
+class EvaluateResult(Result):
+    """One model's accuracy and loss."""
+
+    kind: ClassVar[str] = "evaluate"
+    spec_type: ClassVar[type[Spec]] = EvaluateSpec
+
+    model: ModelFacts
+    n_layers: int
+    point: Point
+    lines: Lines | None
+    n_truncated: int
+    questions: list[Answer] = field(default_factory=list)
+    skipped_rows: list[str] = field(default_factory=list)
+    """Rows of the user's own question file that could not be asked, each with its number and the reason."""
+    text_losses: list[float] = field(default_factory=list)
+    writing: GenerationCheck | None = None
+    """What it wrote, if it was asked to."""
+
+
+register(Experiment(SweepSpec, SweepResult, run="analysis.experiments.accuracy.sweep:run", title="Accuracy curve"))
+
+
+register(Experiment(EvaluateSpec, EvaluateResult, run="analysis.experiments.accuracy.evaluation:run", title="Evaluation"))

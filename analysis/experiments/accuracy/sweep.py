@@ -1,0 +1,122 @@
+"""The experiment behind the curve: accuracy, loss and writing for n = 0 .. max_n, all cuts of a batch from one trunk."""
+
+from dataclasses import replace
+from typing import Any
+
+from analysis.core.errors import BlockRangeError
+from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.data import corpora, questions
+from analysis.experiments import strategies
+from analysis.experiments.accuracy import scores
+from analysis.experiments.accuracy.scores import Material, Scores
+from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
+from analysis.experiments.maps import damage, distance_map
+from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
+from analysis.experiments.scoring.likelihood import Cuts
+from analysis.models import load as models
+from analysis.models import machine
+from analysis.models.load import Load, LoadedModel
+
+
+def resolve(spec: SweepSpec) -> SweepSpec:
+    """The spec with concrete dtype, device and identities, and the defaults where its strategy does not read a field.
+
+    Two requests that give the same curve so become the same spec.
+    """
+    model = models.resolve(spec.model)
+    distances = replace(spec.distances, model=model) if spec.strategy in strategies.NEEDS_MAP else DistanceSpec(model)
+    if spec.strategy == "block-influence":
+        # Block Influence is one minus the cosine between a layer's input and output, over all tokens.
+        distances = replace(distances, metric="cosine-tokens")
+    measured = None
+    if spec.strategy in strategies.NEEDS_DAMAGE:
+        measured = damage.resolve(replace(spec.damage or DamageSpec(max_size=spec.max_n or None), model=model))
+    return replace(
+        spec,
+        model=model,
+        benchmark=questions.resolve(spec.benchmark),
+        loss_corpus=None if spec.loss_corpus is None else corpora.resolve(spec.loss_corpus),
+        distances=distance_map.resolve(distances),
+        damage=measured,
+        draw=spec.draw if spec.strategy == "random" else 0,
+    )
+
+
+def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Load = models.load) -> SweepResult:
+    """Measure the curve, or return the stored one; no question is asked twice of the same cut.
+
+    What a stopped run has scored is gone on with, and so is whatever other stored sweeps and evaluations of this model say
+    about the same cuts: asking for more questions refines a curve, and strategies share the blocks that they agree on.
+
+    `similarity` and `block-influence` use the stored distance map of `spec.distances`, `loss-greedy` the stored damage map of
+    `spec.damage`; each is computed first where it is missing.
+
+    Raises:
+        LayerscopeError: one sentence on whatever the user can mend.
+    """
+    resolved = resolve(spec)
+    stored = SweepResult.load(resolved, on_progress)
+    if stored is not None and stored.complete:
+        return stored
+    loaded = load(resolved.model, on_progress)
+    cuts = _cuts(resolved, loaded, on_progress)
+    on_progress(Progress("reading questions and texts", values={"result_key": resolved.fingerprint()}))
+    stuff = scores.prepare(loaded, resolved.benchmark, resolved.loss_corpus)
+    known = scores.remembered(resolved.model, resolved.benchmark, resolved.loss_corpus, resolved.generation)
+    known.wall_s = stored.wall_s if stored is not None else 0.0
+
+    def keep() -> None:
+        _result(resolved, loaded, stuff, cuts, known, complete=False).save()
+
+    scores.complete(known, loaded, stuff, cuts, on_progress, writing=resolved.generation, keep=keep)
+    finished = _result(resolved, loaded, stuff, cuts, known, complete=True)
+    finished.save()
+    return finished
+
+
+def _cuts(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Cuts:
+    """The removed layers of every point, None first."""
+    n_layers = loaded.decoder.n_layers
+    if spec.strategy == "manual":
+        for block in spec.blocks:
+            block.check(n_layers)
+        return [None, *sorted(set(spec.blocks), key=lambda block: (block.size, block.start))]
+    max_n = n_layers // 2 if spec.max_n is None else spec.max_n
+    if not 0 <= max_n < n_layers:
+        raise BlockRangeError(
+            f"A sweep up to {max_n} removed layers was asked for, but {loaded.facts.name} has {n_layers} layers and must keep "
+            f"at least 1; choose max-n 0..{n_layers - 1}."
+        )
+    evidence = _evidence(spec, loaded, on_progress) if max_n > 0 else {}
+    return [strategies.choose(spec.strategy, n, n_layers=n_layers, **evidence) for n in range(max_n + 1)]
+
+
+def _evidence(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> dict[str, Any]:
+    """What `selection.choose` needs for this strategy, measured first where it is not stored."""
+    if spec.strategy in strategies.NEEDS_MAP:
+        found = distance_map.run(spec.distances, on_progress, load=lambda model, report: loaded)
+        return {"best": found.best, "influence": found.mean[0]}
+    if spec.damage is not None:
+        return {"least": damage.run(spec.damage, on_progress, load=lambda model, report: loaded).best}
+    return {"draw": spec.draw}
+
+
+def _result(spec: SweepSpec, loaded: LoadedModel, stuff: Material, cuts: Cuts, known: Scores, *, complete: bool) -> SweepResult:
+    return SweepResult(
+        spec=spec,
+        versions=machine.versions(),
+        wall_s=known.wall_s,
+        n_tokens=stuff.n_tokens,
+        complete=complete,
+        model=loaded.facts,
+        n_layers=loaded.decoder.n_layers,
+        points=[known.point(cut, stuff) for cut in cuts],
+        lines=stuff.lines,
+        n_questions=len(stuff.questions),
+        n_truncated=stuff.n_truncated,
+        skipped_rows=stuff.skipped_rows,
+        questions=[known.answers_of(cut, stuff) for cut in cuts],
+        text_losses=[known.losses_of(cut, stuff) for cut in cuts],
+        text_tokens=[len(ids) - 1 for ids in stuff.texts],
+        writings=[known.writings.get(cut) for cut in cuts] if spec.generation is not None else [],
+    )

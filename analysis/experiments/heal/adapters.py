@@ -1,0 +1,244 @@
+"""What a heal trains, as a PEFT adapter, with dropout that is cheap on a CPU."""
+
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from analysis.core import store
+from analysis.core.errors import RecipeError
+from analysis.experiments.heal.spec import HealSpec
+from analysis.models import adapter
+from analysis.models.adapter import Bridge, folder
+from analysis.models.decoder import Decoder, feed_forward_modules
+
+_STEPS = 1 << 16
+"""A mask compares 16 random bits per value: the share that is dropped is a multiple of 1 / 65536."""
+_PER_DRAW = 4
+"""Values that one drawn number of 64 bits serves."""
+
+
+class SharedDrawDropout(nn.Module):
+    """Sets a share of its values to 0 while training, and makes up for it in the others; otherwise does nothing.
+
+    The draws are those of torch's default generator, so that a seed repeats them.
+    """
+
+    def __init__(self, p: float) -> None:
+        """Get ready.
+
+        Args:
+            p: share of values to drop, in [0, 1), rounded to a multiple of 1 / 65536.
+        """
+        super().__init__()
+        self.p = p
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Values of any shape, some of them dropped while training."""
+        dropped = round(self.p * _STEPS)
+        if not self.training or not dropped:
+            return values
+        draws = torch.empty(-(-values.numel() // _PER_DRAW), dtype=torch.int64).random_(-(2**63), None)
+        bits = draws.view(torch.int16)[: values.numel()].view(values.shape)
+        kept = torch.ge(bits, dropped - _STEPS // 2, out=torch.empty(values.shape, dtype=values.dtype))
+        return values * kept.mul_(_STEPS / (_STEPS - dropped))
+
+    def extra_repr(self) -> str:
+        """The share, for a printed model."""
+        return f"p={self.p}"
+
+
+def speed_up(model: PeftModel) -> None:
+    """Give the adapters of a model on the CPU this dropout; what is saved of them stays the same."""
+    for module in model.modules():
+        places = getattr(module, "lora_dropout", None)
+        if not isinstance(places, nn.ModuleDict) or next(module.parameters()).device.type != "cpu":
+            continue
+        for name, own in places.items():
+            if isinstance(own, nn.Dropout):
+                places[name] = SharedDrawDropout(own.p).train(own.training)
+
+
+def trained_modules(decoder: Decoder, spec: HealSpec) -> list[str]:
+    """Full names of the modules whose weight matrix a heal trains: the feed-forward ones, or those of the last layers and head.
+
+    Norms and biases are not trained.
+
+    Raises:
+        RecipeError: see `feed_forward_modules`, and when fewer layers are left than `partial` trains.
+    """
+    if spec.method == "lora":
+        return feed_forward_modules(decoder)
+    check_last_layers(spec, decoder.n_layers)
+    paths = {module: name for name, module in decoder.model.named_modules()}
+    last = [module for layer in decoder.layers[-spec.last_layers :] for module in layer.modules()]
+    return [paths[module] for module in [*last, decoder.head] if isinstance(module, nn.Linear | Conv1D)]
+
+
+def check_last_layers(spec: HealSpec, n_layers: int) -> None:
+    """See to it that as many layers are left as `partial` trains.
+
+    Args:
+        spec: method, last_layers.
+        n_layers: layers left after the cut; all of them in a control.
+
+    Raises:
+        RecipeError: when there are fewer.
+    """
+    if spec.method == "partial" and spec.last_layers > n_layers:
+        raise RecipeError(
+            f"The last {spec.last_layers} layers were to be trained, and {n_layers} are left; choose at most as many."
+        )
+
+
+def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[str, Tensor] | None = None) -> PeftModel:
+    """Put an adapter on a cut model; but for `changes` it does nothing until it is trained.
+
+    `partial` is a LoRA of full rank too: one factor is the identity and the other any change of the weight, so that it trains
+    like the weight itself, over quantized weights as well, and saves as a standard adapter.
+
+    Args:
+        decoder: the cut model; its base weights are frozen.
+        spec: method, r, lora_dropout, last_layers.
+        init_seed: seed of the random start of the A matrices (B starts at 0).
+        changes: by module name, (out_features, in_features) to add to its weight: a LoRA of full rank that is not trained.
+
+    Raises:
+        RecipeError: see `trained_modules`.
+    """
+    changes = changes or {}
+    trained = trained_modules(decoder, spec)
+    whole = [name for name in trained if spec.method == "partial" or name in changes]
+    targets = [*trained, *(name for name in changes if name not in trained)]
+    transposed = any(isinstance(decoder.model.get_submodule(name), Conv1D) for name in targets)
+    full = {name: full_rank(decoder.model.get_submodule(name)) for name in {*whole, *changes}}
+    config = LoraConfig(
+        r=spec.r,
+        lora_alpha=spec.r,
+        rank_pattern=full,
+        alpha_pattern=full,
+        lora_dropout=spec.lora_dropout if spec.method == "lora" else 0.0,
+        target_modules=targets,
+        fan_in_fan_out=transposed,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+    torch.manual_seed(init_seed)
+    with warnings.catch_warnings():
+        # Whether tied embeddings have to be parted before a trained head is merged is looked after where that is done.
+        warnings.filterwarnings("ignore", message="(?s).*tie")
+        model = get_peft_model(decoder.model, config)
+    for name in full:
+        module = model.get_base_model().get_submodule(name)
+        _make_full(module, changes.get(name), train=spec.method == "partial" and name in trained)
+    speed_up(model)
+    return model
+
+
+def full_rank(module: Any) -> int:
+    """The rank at which a LoRA can be any change of this weight."""
+    return min(_shape(module))
+
+
+def _shape(module: Any) -> tuple[int, int]:
+    """(out_features, in_features)."""
+    if isinstance(module, Conv1D):
+        n_in, n_out = module.weight.shape
+        return int(n_out), int(n_in)
+    return int(module.out_features), int(module.in_features)
+
+
+def _make_full(module: Any, change: Tensor | None, *, train: bool) -> None:
+    """Make a LoRA of full rank amount to `change`, or to nothing; only the factor that is not the identity is ever trained."""
+    first, second = module.lora_A["default"].weight, module.lora_B["default"].weight
+    n_out, n_in = second.shape[0], first.shape[1]
+    free, fixed = (first, second) if n_out <= n_in else (second, first)
+    with torch.no_grad():
+        fixed.copy_(torch.eye(len(fixed)))
+        free.copy_(torch.zeros_like(free) if change is None else change)
+    fixed.requires_grad_(False)
+    free.requires_grad_(train)
+    module.lora_dropout["default"] = nn.Identity()
+
+
+def save(
+    model: PeftModel, spec: HealSpec, *, base: str, steps_done: int, key: str, bridge: Bridge | None = None
+) -> Path:  # fmt: skip
+    """Save the adapter as a standard PEFT folder, atomically, over an older one of the same heal.
+
+    Args:
+        model: the healed model.
+        spec: resolved.
+        base: what the base model is called: a hub id or a folder.
+        steps_done: optimizer steps taken, for the card.
+        key: the heal's.
+        bridge: a map of the stream that belongs to it and that PEFT has no place for.
+
+    Raises:
+        StorageError: when the disk is full; an older folder is intact.
+    """
+    for config in model.peft_config.values():
+        config.base_model_name_or_path = base
+
+    def fill(target: Path) -> None:
+        # False: else PEFT asks the hub whether the vocabulary was resized
+        model.save_pretrained(str(target), safe_serialization=True, save_embedding_layers=False)
+        note = "" if bridge is None else _BRIDGE.format(start=bridge.start, file=adapter.BRIDGE_FILE)
+        (target / "README.md").write_text(card(spec, base=base, steps_done=steps_done) + note, encoding="utf-8")
+        if bridge is not None:
+            adapter.write_bridge(bridge, target)
+        (target / "layerscope.json").write_text(json.dumps({"heal": spec.to_json(), "steps_done": steps_done}, indent=1))
+
+    path = folder(key)
+    store.write_folder(path, fill)
+    return path
+
+
+def card(spec: HealSpec, *, base: str, steps_done: int) -> str:
+    """The adapter's model card: what to cut before it is applied, and how it was made."""
+    block, weights = spec.block, spec.model.quantization
+    what = "the unpruned model, as a control" if spec.control else f"the model without {block.describe()}"
+    first = "" if spec.control else _HOW_TO_CUT.format(base=base, start=block.start, stop=block.stop, cut=block.describe())
+    last = f"the weight matrices of the last {spec.last_layers} layers and of the head"
+    trained = "the feed-forward modules" if spec.method == "lora" else last
+    fitted = "Begun with a closed-form refit of the layer before the cut. " if spec.instant else ""
+    return f"""---
+library_name: peft
+---
+# Heal of {base}: {what}
+{first}
+{fitted}Trained for {steps_done} of {spec.steps} steps of {spec.batch_size * spec.gradient_accumulation} x \
+{spec.corpus.seq_len} tokens of {spec.corpus.source} text on {trained}: r {spec.r if spec.method == "lora" else "full"}, peak \
+learning rate {spec.learning_rate:g}, base weights {weights if weights != "none" else "unquantized"}. Method: Gromov et al., \
+The Unreasonable Ineffectiveness of the Deeper Layers, arXiv:2403.17887.
+"""
+
+
+_HOW_TO_CUT = """
+Remove {cut} of the base model (0-based) first: this adapter fits only what is left.
+
+    from torch import nn
+    from transformers import AutoModelForCausalLM
+    from peft import PeftModel
+
+    model = AutoModelForCausalLM.from_pretrained({base!r})
+    layers = model.model.layers  # where this family keeps them
+    kept = [layer for index, layer in enumerate(layers) if not {start} <= index < {stop}]
+    for index, layer in enumerate(kept):
+        layer.self_attn.layer_idx = index
+    model.model.layers = nn.ModuleList(kept)
+    model.config.num_hidden_layers = len(kept)
+    model = PeftModel.from_pretrained(model, "this folder")
+"""
+_BRIDGE = """
+This adapter is not whole by itself. In this family a norm stands between every projection and the residual stream, so what the
+removed block added could not be folded into a weight: it is a small layer of its own, the matrix `change` in `{file}`, float32.
+The stream x that enters layer {start} of the cut model has to become x + change x. Plain transformers has no place for that;
+Layerscope puts it on when it loads this folder, and does not export it.
+"""

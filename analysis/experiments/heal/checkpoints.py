@@ -1,0 +1,127 @@
+"""Where a heal can go on from: adapter weights, optimizer state and step count on disk, the last two and the best kept."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from analysis.core import store
+
+KEPT = 2
+"""Checkpoints kept: the newest, and the one before in case the newest turns out damaged."""
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a training after whole optimizer steps."""
+
+    step: int
+    """Optimizer steps taken."""
+    tensors: dict[str, Tensor]
+    """Adapter weights and optimizer moments by name, on the CPU."""
+
+
+def folder(fingerprint: str) -> Path:
+    """Where the checkpoints of the heal with this key lie."""
+    return store.cache_dir() / "checkpoints" / fingerprint
+
+
+def write(fingerprint: str, checkpoint: Checkpoint, *, best: int | None = None) -> None:
+    """Store a checkpoint atomically, then remove the ones that are older than the last two.
+
+    Args:
+        fingerprint: key of the heal.
+        checkpoint: what to store.
+        best: the step whose checkpoint is kept however old it is.
+
+    Raises:
+        StorageError: when the disk is full; the older checkpoints are intact.
+    """
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()})
+    head = {"format": _FORMAT, "step": checkpoint.step, "sha256": hashlib.sha256(content).hexdigest()}
+
+    def fill(target: Path) -> None:
+        store.write_atomic(target / "state.safetensors", content)
+        store.write_atomic(target / "checkpoint.json", json.dumps(head).encode())
+
+    store.write_folder(folder(fingerprint) / _name(checkpoint.step), fill)
+    for old in _folders(fingerprint)[KEPT:]:
+        if old.name != _name(best):
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def newest(fingerprint: str, *, at_most: int | None = None) -> Checkpoint | None:
+    """The latest checkpoint that is whole, or None; a damaged one is passed over for the one before.
+
+    Args:
+        fingerprint: key of the heal.
+        at_most: ignore checkpoints after this step; None for no limit.
+    """
+    for path in _folders(fingerprint):
+        found = _read(path)
+        if found is not None and (at_most is None or found.step <= at_most):
+            return found
+    return None
+
+
+def of_step(fingerprint: str, step: int) -> Checkpoint | None:
+    """The checkpoint of this step if it is there and whole."""
+    return _read(folder(fingerprint) / _name(step))
+
+
+def _read(path: Path) -> Checkpoint | None:
+    try:
+        head = json.loads((path / "checkpoint.json").read_bytes())
+        content = (path / "state.safetensors").read_bytes()
+        if head["format"] != _FORMAT or head["sha256"] != hashlib.sha256(content).hexdigest():
+            return None
+        return Checkpoint(head["step"], load(content))
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return None
+
+
+def _name(step: int | None) -> str:
+    return "" if step is None else f"step-{step:08d}"
+
+
+def discard(fingerprint: str) -> None:
+    """Remove all checkpoints of a heal that has ended, or that has to begin again."""
+    shutil.rmtree(folder(fingerprint), ignore_errors=True)
+
+
+def _folders(fingerprint: str) -> list[Path]:
+    """Newest first."""
+    return sorted(folder(fingerprint).glob("step-*"), reverse=True)
+
+
+def trainable_state(parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Weights and AdamW moments by name, as `restore` reads them; the tensors are shared, not copied."""
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in parameters.items():
+        tensors[f"weight/{name}"] = parameter.data
+        for key in ("exp_avg", "exp_avg_sq"):
+            if key in optimizer.state.get(parameter, {}):
+                tensors[f"{key}/{name}"] = optimizer.state[parameter][key]
+    return tensors
+
+
+def restore(checkpoint: Checkpoint, parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+    """Put weights and moments back, bit for bit.
+
+    Raises:
+        KeyError: when the checkpoint is of another adapter.
+    """
+    for name, parameter in parameters.items():
+        parameter.data.copy_(checkpoint.tensors[f"weight/{name}"])
+        if checkpoint.step:
+            optimizer.state[parameter] = {
+                "step": torch.tensor(float(checkpoint.step)),
+                **{key: checkpoint.tensors[f"{key}/{name}"].to(parameter.device) for key in ("exp_avg", "exp_avg_sq")},
+            }

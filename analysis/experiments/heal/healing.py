@@ -1,0 +1,514 @@
+"""The experiment that heals a cut model: prepares, trains, measures, and records all of it as it goes."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from statistics import median
+from typing import Any
+
+import torch
+
+from analysis.core import store
+from analysis.core.errors import NotEnoughMemoryError, RecipeError
+from analysis.core.progress import Cancelled, OnProgress, Progress, ignore
+from analysis.data import corpora, questions
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.accuracy import evaluation, generation, scores
+from analysis.experiments.accuracy.evaluation import Measured
+from analysis.experiments.accuracy.points import Point
+from analysis.experiments.accuracy.scores import Material, Scores
+from analysis.experiments.heal import adapters, checkpoints, junction, packing, recipes
+from analysis.experiments.heal.junction import Junction
+from analysis.experiments.heal.packing import PackedRows
+from analysis.experiments.heal.spec import HealResult, HealSpec, HealStep, Validation
+from analysis.experiments.heal.teacher import Teacher, can_separate
+from analysis.experiments.heal.training import Trainer, derived_seed, deterministic
+from analysis.models import adapter, machine
+from analysis.models import cut as pruning
+from analysis.models import load as models
+from analysis.models.adapter import Bridge
+from analysis.models.cut import Cut
+from analysis.models.decoder import find_decoder
+from analysis.models.load import Load, LoadedModel, Plan
+from analysis.models.spec import ModelFacts
+
+PUBLISH_EVERY_S = 4.0
+"""Seconds between two states of the curve on disk, for pages that watch."""
+_PRECISIONS = {"4bit": "NF4, {dtype} compute", "8bit": "8-bit, {dtype} compute", "none": "unquantized {dtype}"}
+
+
+def nothing_yet(spec: HealSpec, facts: ModelFacts) -> HealResult:
+    """The result of a heal of which nothing is done.
+
+    Args:
+        spec: resolved.
+        facts: of the model that is healed.
+    """
+    return HealResult(
+        spec=spec,
+        versions=machine.versions(),
+        wall_s=0.0,
+        n_tokens=0,
+        complete=False,
+        model=facts,
+        steps=[],
+        validations=[],
+        unpruned=None,
+        pruned=None,
+        healed=None,
+        lines=None,
+        adapter=None,
+        trainable_parameters=0,
+        packed_rows=0,
+        n_skipped=0,
+        precision=_PRECISIONS[spec.model.quantization].format(dtype=spec.model.dtype),
+    )
+
+
+@dataclass
+class Record:
+    """The result so far, and when it was last put on disk."""
+
+    spec: HealSpec
+    """Resolved."""
+    on_progress: OnProgress
+    result: HealResult
+    began: float
+    """When this run of the heal began, `time.perf_counter`."""
+    published_at: float = 0.0
+    counted_to: float | None = None
+    """Up to when `result.wall_s` counts; None while loading."""
+    last_values: dict[str, Any] = field(default_factory=dict)
+    """The latest measured numbers of the training."""
+    measuring_s: float = 0.0
+    """Seconds that the last measurement of a model took."""
+
+    @property
+    def key(self) -> str:
+        """Under which the result is stored."""
+        return self.spec.fingerprint()
+
+    def publish(self, **changes: Any) -> None:
+        """Change the result and store it."""
+        now = time.perf_counter()
+        spent = 0.0 if self.counted_to is None else now - self.counted_to
+        self.counted_to = None if self.counted_to is None else now
+        self.result = replace(self.result, wall_s=self.result.wall_s + spent, **changes)
+        self.result.save()
+        self.published_at = time.perf_counter()
+
+    def measure(self, loaded: LoadedModel, which: str, loss_corpus: CorpusSpec | None, **options: Any) -> Measured:
+        """Questions, loss and writing of one of the models, with its name in what is reported."""
+
+        def report(progress: Progress) -> None:
+            self.on_progress(replace(progress, phase=f"{progress.phase} ({which} model)"))
+
+        started, spec = time.perf_counter(), self.spec
+        measured = evaluation.measure(loaded, spec.benchmark, loss_corpus, spec.generation, report, **options)
+        self.measuring_s = time.perf_counter() - started
+        writing = {} if measured.writing is None else {which: measured.writing}
+        self.result = replace(
+            self.result,
+            n_tokens=self.result.n_tokens + measured.n_tokens,
+            text_losses={**self.result.text_losses, which: measured.text_losses},
+            questions={**self.result.questions, which: measured.questions},
+            writings={**self.result.writings, **writing},
+        )
+        return measured
+
+    def add_step(self, step: HealStep, n_tokens: int, eta_s: float) -> None:
+        """Put an optimizer step into the curve."""
+        self.result = replace(self.result, steps=[*self.result.steps, step], n_tokens=self.result.n_tokens + n_tokens)
+        self.last_values = {
+            "step": step.step,
+            "loss": step.loss,
+            "learning_rate": step.learning_rate,
+            "tokens_per_s": step.tokens_per_s,
+            "memory_bytes": step.memory_bytes,
+            "eta_s": eta_s,
+        }
+        if time.perf_counter() - self.published_at >= PUBLISH_EVERY_S:
+            self.publish()
+
+    def add_validation(self, check: Validation, n_tokens: int) -> None:
+        """Put a validation into the curve and on disk."""
+        self.publish(validations=[*self.result.validations, check], n_tokens=self.result.n_tokens + n_tokens)
+        self.last_values = {**self.last_values, "validation_loss": check.loss}
+
+    def forget_after(self, step: int) -> None:
+        """Take back what came after a step that the heal goes on from."""
+        self.result = replace(
+            self.result,
+            steps=[done for done in self.result.steps if done.step <= step],
+            validations=[check for check in self.result.validations if check.step <= step],
+        )
+
+    def best_step(self) -> int | None:
+        """The step of the lowest held-out loss so far, the earliest of equals; None before the first.
+
+        Step 0 is what the training begins with, so the later one of two measured there: the instantly healed model.
+        """
+        losses = {check.step: check.loss for check in self.result.validations}
+        return min(losses, key=lambda step: losses[step]) if losses else None
+
+    def report(self, done: int, total: int, message: str = "") -> None:
+        """Tell where the training is; this is where a cancel comes in."""
+        self.on_progress(Progress("healing", done, total, message, values=self.last_values))
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that some work takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+_TEACHER_SHARE = 0.3
+"""Share of the free memory that the unpruned model's states may take."""
+_PROBES = 3
+"""Steps that are timed, the first of them not counted, to work out how many fit into a time."""
+_QUARTER = 4
+"""A quarter of the writing is timed, to tell how long all of it takes."""
+
+
+def resolve(spec: HealSpec) -> HealSpec:
+    """The spec with concrete dtype, device and identities.
+
+    Raises:
+        RecipeError: for float16, in which gradients underflow to 0.
+    """
+    model = models.resolve(spec.model)
+    if model.dtype == "float16":
+        if spec.model.dtype == "float16":
+            raise RecipeError("A heal in float16 loses small gradients; choose bfloat16, or float32 where that is not native.")
+        model = replace(model, dtype="float32")
+    return replace(
+        spec,
+        model=model,
+        corpus=corpora.resolve(spec.corpus),
+        validation=corpora.resolve(spec.validation),
+        benchmark=None if spec.benchmark is None else questions.resolve(spec.benchmark),
+    )
+
+
+def run(spec: HealSpec, on_progress: OnProgress = ignore, *, load: Load = models.load) -> HealResult:
+    """Heal a model, or return the stored heal; one that was stopped goes on from its last checkpoint.
+
+    The unpruned, pruned and healed model are measured in the precision that is trained in. When `on_progress` raises
+    `Cancelled`, the adapter and a checkpoint of the last whole step are saved first.
+
+    Args:
+        spec: what to heal and how.
+        on_progress: told every step; `values` holds step, loss, learning_rate, tokens_per_s, memory_bytes, eta_s, and
+            validation_loss where one was measured.
+        load: only for likeness with other experiments. A heal changes its model, so it always loads a copy of its own;
+            a shared loader is asked to give its memory back first.
+
+    Raises:
+        LayerscopeError: one sentence on whatever the user can mend.
+    """
+    began = time.perf_counter()
+    resolved = resolve(spec)
+    stored = HealResult.load(resolved, on_progress)
+    if stored is not None and stored.complete:
+        if stored.adapter and (store.cache_dir() / stored.adapter / "adapter_config.json").exists():
+            return stored
+        stored = None  # a precomputed result, or the adapter was deleted: its numbers alone are not what was asked for
+    if isinstance(load, models.WarmModels):
+        load.clear()
+    machine.reset_peak(resolved.model.device)
+    key = resolved.fingerprint()
+    if stored is None:
+        checkpoints.discard(key)
+    on_progress(Progress("loading the model", values={"result_key": key}))
+    planned = models.plan(resolved.model, on_progress)
+    _check(resolved, planned.facts)
+    record = Record(resolved, on_progress, stored or nothing_yet(resolved, planned.facts), began)
+    record.publish()
+    loaded = models.load(resolved.model, on_progress)
+    try:
+        return _Heal(record, base=_base_name(resolved, planned)).run(loaded)
+    except torch.OutOfMemoryError as error:
+        raise NotEnoughMemoryError(
+            f"Healing {planned.source.name} with {resolved.batch_size} rows of {resolved.corpus.seq_len} tokens ran out of "
+            f"memory on {resolved.model.device}; lower batch_size and raise gradient_accumulation, lower seq-len, or use 4bit."
+        ) from error
+
+
+def _check(spec: HealSpec, facts: ModelFacts) -> None:
+    """Refuse what cannot work before anything is loaded or measured."""
+    spec.block.check(facts.n_layers)
+    adapters.check_last_layers(spec, facts.n_layers - (0 if spec.control else spec.block.size))
+    if spec.instant:
+        junction.check_start(spec.block)
+    if facts.max_positions is not None and spec.corpus.seq_len > facts.max_positions:
+        raise RecipeError(
+            f"Rows of {spec.corpus.seq_len} tokens were asked for, but {facts.name} has a window of {facts.max_positions} "
+            f"tokens; choose a seq-len of at most {facts.max_positions}."
+        )
+
+
+def _base_name(spec: HealSpec, planned: Plan) -> str:
+    """What the adapter calls its base: the hub id or name, or the folder as it was given."""
+    return (
+        planned.source.name
+        if planned.source.identity.startswith("hub:") or spec.model.source == "starter"
+        else spec.model.source
+    )
+
+
+class _Heal:
+    """A heal in the making."""
+
+    def __init__(self, record: Record, *, base: str) -> None:
+        self.record, self.spec, self.base = record, record.spec, base
+        self.bridge: Bridge | None = None
+
+    def run(self, loaded: LoadedModel) -> HealResult:
+        """Everything after loading."""
+        record, spec = self.record, self.spec
+        record.counted_to = time.perf_counter()
+        self.measure_before(loaded)
+        fitted = self.fit_junction(loaded) if spec.instant else None
+        changes = {} if fitted is None or fitted.is_bridge else {fitted.report.module: fitted.change}
+        apart = spec.separate_documents and can_separate(loaded.decoder)
+        cut = None if spec.control else pruning.cut(loaded.decoder, spec.block)
+        model = adapters.attach(loaded.decoder, spec, derived_seed(spec.seed, "adapter"), changes)
+        healed = replace(loaded, model=model, decoder=find_decoder(model))
+        if fitted is not None and fitted.is_bridge:
+            self.bridge = Bridge(spec.block.start, fitted.change)
+            adapter.lay_bridge(healed.decoder, self.bridge, n_layers=healed.decoder.n_layers)
+        with deterministic(spec.model.device):
+            trainer = self.prepare(healed, cut, apart)
+            try:
+                self.train(trainer, healed)
+            except Cancelled:
+                if trainer.steps_done:
+                    self.keep(trainer)
+                raise
+        self.choose_step(trainer)
+        self.save(trainer)
+        record.publish(adapter=adapter.relative(record.key), kept_step=trainer.steps_done)
+        self.measure_after(healed)
+        checkpoints.discard(record.key)
+        return record.result
+
+    def measure_before(self, loaded: LoadedModel) -> None:
+        """The unpruned and the pruned model, each unless it is already in the stored part."""
+        record, spec = self.record, self.spec
+        if record.result.unpruned is None:
+            measured = record.measure(loaded, "unpruned", spec.validation, known=self.remembered())
+            start = _start(measured.point) if spec.control else []
+            record.publish(unpruned=measured.point, lines=measured.lines, validations=start)
+        if record.result.pruned is None and not spec.control:
+            known = self.remembered()
+            point = record.measure(loaded, "pruned", spec.validation, cut=spec.block, known=known).point
+            record.publish(pruned=point, validations=_start(point))
+
+    def remembered(self) -> Scores:
+        """What sweeps and evaluations have scored already of these questions and texts."""
+        spec = self.spec
+        return scores.remembered(spec.model, spec.benchmark, spec.validation, spec.generation)
+
+    def fit_junction(self, loaded: LoadedModel) -> Junction:
+        """The instant heal of the model that is not cut yet; the same at every start, so that nothing of it is stored."""
+        spec, n_tokens = self.spec, min(self.spec.corpus.seq_len, junction.TEXT_TOKENS)
+        n_texts = junction.CALIBRATION_TEXTS + junction.SELECTION_TEXTS
+        texts = packing.beginnings(spec.corpus, spec.validation, loaded.tokenizer, n_texts, n_tokens)
+        if len(texts) <= junction.SELECTION_TEXTS:
+            raise RecipeError(
+                f"The healing text has {len(texts)} documents, and an instant heal is fitted on some and chosen on "
+                f"{junction.SELECTION_TEXTS} others; give more text."
+            )
+        selection, calibration = texts[: junction.SELECTION_TEXTS], texts[junction.SELECTION_TEXTS :]
+        found = junction.fit(loaded.decoder, self.spec.block, calibration, selection, self.record.on_progress)
+        result = self.record.result
+        counted = 0 if result.junction is not None else found.report.n_tokens  # once, however often it is fitted
+        self.record.publish(junction=found.report, n_tokens=result.n_tokens + counted)
+        return found
+
+    def prepare(self, healed: LoadedModel, cut: Cut | None, apart: bool) -> Trainer:
+        """The trainer with its rows and its number of steps, where the last checkpoint left it."""
+        record, spec = self.record, self.spec
+        planned = record.result.planned_steps
+        known = spec if spec.minutes is None else recipes.planned(spec, planned or 0)
+        at_once = spec.batch_size * spec.gradient_accumulation
+        packed = self.pack(healed, max(1, (known.steps or 1) * at_once))
+        trainer = Trainer(healed.model, healed.decoder, packed.rows, known, None, packed.positions if apart else None)
+        trainer.save_memory()
+        if cut is not None and (spec.distill or spec.junction):
+            trainer.teacher = self.teacher(trainer, cut)
+        if spec.minutes is not None and planned is None:
+            steps = self.work_out_steps(trainer, healed)
+            trainer.spec = recipes.planned(spec, steps)
+            packed = self.pack(healed, steps * at_once)
+            trainer.rows, trainer.positions = packed.rows, packed.positions if apart else None
+            record.publish(planned_steps=steps)
+        if trainer.teacher is not None and trainer.spec.steps * at_once > len(packed.rows):  # rows come again
+            trainer.teacher.kept_bytes = int(_TEACHER_SHARE * machine.free_bytes("cpu"))
+        record.publish(
+            trainable_parameters=trainer.n_trainable if spec.trains else 0,
+            packed_rows=len(packed.rows),
+            n_skipped=packed.n_skipped,
+            documents_apart=apart,
+        )
+        self.look_for_overlap(healed, packed)
+        self.go_on(trainer)
+        return trainer
+
+    def pack(self, healed: LoadedModel, max_rows: int) -> PackedRows:
+        """The healing text in rows, no more than are looked at."""
+        spec, told = self.spec, self.record.on_progress
+        told(Progress("packing the healing text"))
+        return packing.training_rows(spec.corpus, spec.validation, healed.tokenizer, max_rows=max_rows, on_progress=told)
+
+    def teacher(self, trainer: Trainer, cut: Cut) -> Teacher:
+        """The unpruned model behind the cut one."""
+        spec, model = self.spec, trainer.model
+        return Teacher(model, trainer.decoder, cut, final=spec.distill > 0, junction=spec.junction > 0)
+
+    def work_out_steps(self, trainer: Trainer, healed: LoadedModel) -> int:
+        """How many steps fit into the asked time, from the measured speed of a few that change nothing."""
+        record, spec = self.record, self.spec
+        seconds = []
+        for number in range(_PROBES):
+            record.on_progress(Progress("measuring the speed", number, _PROBES))
+            seconds.append(timed(trainer.rehearse))
+        stuff = self.check_material(healed)
+        check_s = timed(lambda: self.check(trainer, healed, stuff))
+        return recipes.steps_that_fit(
+            seconds=60 * (spec.minutes or 0.0) - (time.perf_counter() - record.began),
+            step_s=spec.gradient_accumulation * median(seconds[1:]),
+            check_s=check_s,
+            end_s=max(record.measuring_s, self.end_s(healed, stuff, check_s)),
+        )
+
+    def end_s(self, healed: LoadedModel, stuff: Material, check_s: float) -> float:
+        """Seconds that the last measurement will take, told from a check: what was measured before may have been remembered.
+
+        Args:
+            healed: the model.
+            stuff: what the check measured.
+            check_s: seconds that it took.
+        """
+        spec = self.spec
+        whole = scores.prepare(healed, spec.benchmark, spec.validation)
+        writing_s = 0.0
+        if (asked := spec.generation) is not None:
+            part = replace(asked, max_new_tokens=-(-asked.max_new_tokens // _QUARTER), n_sums=-(-asked.n_sums // _QUARTER))
+            told = Progress("measuring the speed", _PROBES, _PROBES)
+            writing_s = _QUARTER * timed(
+                lambda: generation.check(healed.decoder, healed.tokenizer, part, lambda *_: self.record.on_progress(told))
+            )
+        return check_s * whole.n_tokens / stuff.n_tokens + writing_s
+
+    def look_for_overlap(self, healed: LoadedModel, packed: PackedRows) -> None:
+        """Which questions the healing text gives away; looked for once."""
+        if self.spec.benchmark is None or self.record.result.overlap is not None:
+            return
+
+        def texts() -> Iterator[str]:
+            for done, row in enumerate(packed.rows):
+                told = Progress("looking for the questions in the healing text", done, len(packed.rows))
+                self.record.on_progress(told)
+                yield healed.tokenizer.decode(row)
+
+        self.record.publish(overlap=packing.find(questions.load(self.spec.benchmark), texts()))
+
+    def go_on(self, trainer: Trainer) -> None:
+        """Continue from the newest checkpoint that the stored curve reaches, and forget the curve after it."""
+        record = self.record
+        reached = record.result.steps[-1].step if record.result.steps else 0
+        found = checkpoints.newest(record.key, at_most=reached)
+        if found is not None:
+            trainer.go_on_from(found)
+            total = trainer.spec.steps
+            record.report(found.step, total, f"Going on from the checkpoint at step {found.step}.")
+        record.forget_after(0 if found is None else found.step)
+
+    def train(self, trainer: Trainer, healed: LoadedModel) -> None:
+        """Take the remaining steps, with a validation loss and a checkpoint every so often."""
+        record, spec = self.record, trainer.spec
+        began, first = time.perf_counter(), trainer.steps_done
+        stuff = self.check_material(healed)
+        validated = record.result.validations[-1].step if record.result.validations else -1
+        if spec.instant and len(record.result.validations) == 1:  # the pruned model's, and not yet the instantly healed one's
+            self.validate(trainer, healed, stuff)
+        if spec.keep_best and not trainer.steps_done:  # the best may be what the training begins with
+            checkpoints.write(record.key, trainer.state(), best=record.best_step())
+        while True:
+            if _due(trainer.steps_done, validated, spec):
+                self.validate(trainer, healed, stuff)
+                validated = trainer.steps_done
+                record.report(trainer.steps_done, spec.steps)
+            if trainer.steps_done == spec.steps:
+                return
+            self.step(trainer, began, first)
+            record.report(trainer.steps_done, spec.steps)
+
+    def step(self, trainer: Trainer, began: float, first: int) -> None:
+        """One optimizer step into the curve."""
+        started, total = time.perf_counter(), trainer.spec.steps
+        step = trainer.take_step(lambda: self.record.report(trainer.steps_done, total))
+        now = time.perf_counter()
+        memory = machine.peak_bytes(self.spec.model.device)
+        speed = trainer.tokens_per_step / (now - started)
+        left = (now - began) / (step.number - first) * (total - step.number)
+        done = HealStep(step.number, step.loss, step.learning_rate, speed, memory)
+        self.record.add_step(done, trainer.tokens_per_step, left)
+
+    def check_material(self, healed: LoadedModel) -> Material:
+        """What is measured on the way: the held-out texts, and the first few of the questions."""
+        spec = self.spec
+        asked = None if spec.benchmark is None or not spec.check_questions else spec.benchmark
+        return scores.prepare(healed, asked and replace(asked, limit=spec.check_questions), spec.validation)
+
+    def check(self, trainer: Trainer, healed: LoadedModel, stuff: Material) -> Validation:
+        """Loss and accuracy of the model as it is now."""
+        healed.model.eval()
+        done, total = trainer.steps_done, trainer.spec.steps
+        point = evaluation.score(healed, stuff, lambda _: self.record.report(done, total))
+        loss, stderr = point.loss or 0.0, point.loss_stderr or 0.0
+        return Validation(done, loss, stderr, point.acc, point.acc_stderr, point.n_samples)
+
+    def validate(self, trainer: Trainer, healed: LoadedModel, stuff: Material) -> None:
+        """Measure on the way and write a checkpoint; the curve goes to disk first, so that it never lags a checkpoint."""
+        self.record.add_validation(self.check(trainer, healed, stuff), stuff.n_tokens)
+        if trainer.steps_done:
+            checkpoints.write(self.record.key, trainer.state(), best=self.record.best_step())
+
+    def keep(self, trainer: Trainer) -> None:
+        """After a cancel: make what was trained usable, and resumable from exactly here."""
+        key = self.record.key
+        self.save(trainer)
+        self.record.publish(adapter=adapter.relative(key), kept_step=trainer.steps_done)
+        checkpoints.write(key, trainer.state(), best=self.record.best_step())
+
+    def save(self, trainer: Trainer) -> None:
+        """The adapter, with the bridge if there is one."""
+        done, key = trainer.steps_done, self.record.key
+        adapters.save(trainer.model, trainer.spec, base=self.base, steps_done=done, key=key, bridge=self.bridge)
+
+    def choose_step(self, trainer: Trainer) -> None:
+        """Go back to the step of the lowest held-out loss, where that is wanted and its checkpoint is whole."""
+        best = self.record.best_step()
+        if not self.spec.keep_best or best is None or best == trainer.steps_done:
+            return
+        found = checkpoints.of_step(self.record.key, best)
+        if found is not None:
+            trainer.go_on_from(found)
+
+    def measure_after(self, healed: LoadedModel) -> None:
+        """The healed model; then the heal is complete."""
+        healed.model.eval()
+        measured = self.record.measure(healed, "healed", self.spec.validation)
+        self.record.publish(healed=measured.of(None if self.spec.control else self.spec.block).point, complete=True)
+
+
+def _start(point: Point) -> list[Validation]:
+    """The curve's beginning."""
+    return [] if point.loss is None else [Validation(0, point.loss, point.loss_stderr or 0.0)]
+
+
+def _due(steps_done: int, validated: int, spec: HealSpec) -> bool:
+    return validated < steps_done and (steps_done % spec.eval_every == 0 or steps_done == spec.steps)

@@ -1,0 +1,228 @@
+"""Documents packed into training rows, and the questions that a healing text gives away."""
+
+import itertools
+import re
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis.core.errors import RecipeError
+from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.data import corpora
+from analysis.data.spec import MIN_DOCUMENT_TOKENS, CorpusSpec
+from analysis.data.tasks import Question
+from analysis.experiments.heal.spec import Overlap
+
+_TOKENIZED_AT_ONCE = 32
+"""Documents handed to the tokenizer in one call: it works on them in parallel, and little is done in vain."""
+
+
+@dataclass(frozen=True)
+class PackedRows:
+    """Training text as a rectangle of token ids."""
+
+    rows: np.ndarray
+    """(n_rows, seq_len), int32; every position is a real token."""
+    positions: np.ndarray
+    """(n_rows, seq_len), int32; how many tokens of the same document stand before each token in its row."""
+    n_skipped: int
+    """Documents passed over because they were under 16 tokens."""
+    n_held_out: int
+    """Documents passed over because the validation loss is measured on them."""
+
+
+def pack(
+    documents: Iterable[list[int]],
+    seq_len: int,
+    eos_token_id: int | None,
+    *,
+    max_rows: int | None = None,
+    on_progress: OnProgress = ignore,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Join documents with an end-of-text token after each and cut the stream into rows.
+
+    No token is lost but the tail that does not fill a row.
+
+    Args:
+        documents: token ids of each document.
+        seq_len: tokens per row.
+        eos_token_id: the end-of-text token; None when the tokenizer has none, and nothing is put between documents.
+        max_rows: stop reading documents when so many rows are full; None to read all.
+        on_progress: told before every document how many rows are full; may raise `Cancelled`.
+
+    Returns:
+        Token ids and positions, both (n_rows, seq_len), int32; no rows when the text is shorter than one. A position counts the
+        tokens of the same document before it in its row, so that it is 0 wherever a document begins, or goes on from the row
+        before.
+    """
+    stream, begins = array("i"), array("q")  # 4 bytes a token: the paper's recipes read hundreds of millions
+    for ids in documents:
+        on_progress(Progress("packing the healing text", len(stream) // seq_len, max_rows or 0))
+        begins.append(len(stream))
+        stream.extend(ids)
+        if eos_token_id is not None and (not ids or ids[-1] != eos_token_id):  # some tokenizers add it themselves
+            stream.append(eos_token_id)
+        if max_rows is not None and len(stream) >= max_rows * seq_len:
+            break
+    n_rows = len(stream) // seq_len
+    if max_rows is not None:
+        n_rows = min(n_rows, max_rows)
+    rows = np.asarray(stream, dtype=np.int32)[: n_rows * seq_len].reshape(n_rows, seq_len)
+    return rows, _positions(np.asarray(begins), rows.shape)
+
+
+def _positions(begins: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The positions that `pack` returns, of rows of this shape, from the places in the stream where documents begin."""
+    within = begins[begins < shape[0] * shape[1]]
+    began = np.zeros(shape, dtype=np.int32)
+    began.flat[within] = within % shape[1]
+    np.maximum.accumulate(began, axis=1, out=began)
+    return np.subtract(np.arange(shape[1], dtype=np.int32), began, out=began)
+
+
+def training_rows(
+    spec: CorpusSpec,
+    validation: CorpusSpec,
+    tokenizer: Any,
+    *,
+    max_rows: int | None = None,
+    on_progress: OnProgress = ignore,
+) -> PackedRows:
+    """Draw and pack the documents of `spec`, leaving out every document that `validation` measures on.
+
+    Args:
+        spec: resolved; `n_texts` documents at most are packed into rows of `seq_len` tokens.
+        validation: resolved; the texts of the validation loss, whatever their split.
+        tokenizer: a transformers tokenizer.
+        max_rows: rows that the training will ever look at; no more are made.
+        on_progress: told how many rows are full; may raise `Cancelled`.
+
+    Raises:
+        CorpusError: when the text cannot be read.
+        RecipeError: when what is left does not fill a single row.
+    """
+    counts: Counter[str] = Counter()
+    documents = itertools.islice(_fresh(spec, validation, tokenizer, counts), spec.n_texts)
+    rows, positions = pack(documents, spec.seq_len, tokenizer.eos_token_id, max_rows=max_rows, on_progress=on_progress)
+    if len(rows) == 0:
+        raise RecipeError(
+            f"The healing text {spec.source!r} does not fill one row of {spec.seq_len} tokens"
+            f"{' once the validation documents are left out' if counts['held_out'] else ''}; give more text, or a smaller "
+            f"seq-len."
+        )
+    return PackedRows(rows, positions, counts["skipped"], counts["held_out"])
+
+
+def beginnings(spec: CorpusSpec, validation: CorpusSpec, tokenizer: Any, n_texts: int, n_tokens: int) -> list[list[int]]:
+    """The first tokens of documents of `spec`, leaving out every document that `validation` measures on.
+
+    Args:
+        spec, validation, tokenizer: as for `training_rows`.
+        n_texts: documents at most.
+        n_tokens: tokens of each at most.
+
+    Raises:
+        CorpusError: when the text cannot be read.
+    """
+    documents = _fresh(spec, validation, tokenizer, Counter())
+    return [ids[:n_tokens] for ids in itertools.islice(documents, min(n_texts, spec.n_texts))]
+
+
+def _fresh(spec: CorpusSpec, validation: CorpusSpec, tokenizer: Any, counts: Counter[str]) -> Iterator[list[int]]:
+    """Tokenized documents that are long enough and not measured on; `counts` tells how many were `skipped`, `held_out`."""
+    held_out = measured_documents(validation, tokenizer)
+
+    def fresh() -> Iterator[str]:
+        for text in corpora.stream(spec):
+            if text in held_out:
+                counts["held_out"] += 1
+            else:
+                yield text
+
+    for ids in _tokenized(fresh(), tokenizer):
+        if len(ids) < MIN_DOCUMENT_TOKENS:
+            counts["skipped"] += 1
+        else:
+            yield ids
+
+
+def measured_documents(spec: CorpusSpec, tokenizer: Any) -> set[str]:
+    """The documents that `corpora.tokenize` draws for this spec, as whole text."""
+    chosen: set[str] = set()
+    for text in corpora.documents(spec):
+        if len(chosen) == spec.n_texts:
+            break
+        if len(tokenizer(text[: spec.seq_len * 40]).input_ids[: spec.seq_len]) >= MIN_DOCUMENT_TOKENS:
+            chosen.add(text)
+    return chosen
+
+
+def _tokenized(texts: Iterator[str], tokenizer: Any) -> Iterator[list[int]]:
+    while batch := list(itertools.islice(texts, _TOKENIZED_AT_ONCE)):
+        yield from tokenizer(batch, verbose=False).input_ids
+
+
+def row_numbers(n_rows: int, first: int, count: int, seed: int) -> list[int]:
+    """Which rows the positions `first` .. `first + count - 1` of the training order are.
+
+    Every row comes once before any comes again, each round in an order of its own. A pure function of its arguments, so a
+    resumed heal sees what an uninterrupted one would have seen.
+
+    Args:
+        n_rows: rows there are.
+        first: 0-based position in the order.
+        count: how many.
+        seed: of the order.
+    """
+    rounds = {number: _order(n_rows, number, seed) for number in range(first // n_rows, (first + count - 1) // n_rows + 1)}
+    return [int(rounds[position // n_rows][position % n_rows]) for position in range(first, first + count)]
+
+
+def _order(n_rows: int, number: int, seed: int) -> np.ndarray:
+    return np.random.default_rng([seed, number]).permutation(n_rows)
+
+
+N_WORDS = 8
+"""Words in a row, by which a question counts as seen. Benchmarks' questions are short: the 13 of GPT-3 (arXiv:2005.14165) would
+miss most of them."""
+_WORD = re.compile(r"\w+")
+
+
+def find(questions: Sequence[Question], texts: Iterable[str]) -> Overlap:
+    """The questions of which eight words in a row stand in some text, whatever the case and the punctuation.
+
+    Worked examples before a question do not count. Of a question with fewer words, with its right answer, all must stand there
+    in a row; one of under six words is never flagged.
+
+    Args:
+        questions: those that are asked.
+        texts: all of the text; read once, word by word.
+    """
+    wanted: dict[tuple[str, ...], set[str]] = {}
+    lengths: set[int] = set()
+    for question in questions:
+        context, right = question.pairs()[question.gold]
+        words = _words(context.rpartition("\n\n")[2] + " " + right)
+        length = min(N_WORDS, len(words))
+        if length < 6:
+            continue
+        lengths.add(length)
+        for start in range(len(words) - length + 1):
+            wanted.setdefault(tuple(words[start : start + length]), set()).add(question.id)
+    found: set[str] = set()
+    for text in texts:
+        words = _words(text)
+        for length in lengths:
+            for start in range(len(words) - length + 1):
+                hit = wanted.get(tuple(words[start : start + length]))
+                if hit:
+                    found |= hit
+    return Overlap(N_WORDS, len(questions), [question.id for question in questions if question.id in found])
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())

@@ -1,0 +1,222 @@
+"""Heals: what is asked for and what is found."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from analysis.core.blocks import Block, Removal
+from analysis.core.record import Result, Spec, require
+from analysis.core.registry import Experiment, register
+from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
+from analysis.experiments.accuracy.points import Answer, GenerationCheck, Lines, Point
+from analysis.models.spec import ModelFacts, ModelSpec
+
+HEAL_METHODS = ("lora", "partial")
+"""What a heal trains."""
+DISTILL_FROM = ("logits", "states")
+"""What a heal learns from the unpruned model."""
+
+
+def default_heal_corpus() -> CorpusSpec:
+    """The Wikipedia documents that healing trains on unless others are asked for."""
+    return CorpusSpec(source="wiki", n_texts=2000, seq_len=256, split="train")
+
+
+@dataclass(frozen=True)
+class HealSpec(Spec):
+    """A heal of the model without `block`: in closed form, by training, or both. Names follow PEFT and transformers."""
+
+    kind: ClassVar[str] = "heal"
+
+    block: Block
+    model: ModelSpec = field(default_factory=lambda: ModelSpec(quantization="4bit"))
+    corpus: CorpusSpec = field(default_factory=default_heal_corpus)
+    """Documents that are packed into training rows of `corpus.seq_len` tokens."""
+    validation: CorpusSpec = field(default_factory=default_loss_corpus)
+    """Held-out text for the loss before, during and after."""
+    benchmark: BenchmarkSpec | None = field(default_factory=BenchmarkSpec)
+    """Questions asked of the unpruned, pruned and healed model; None to skip them."""
+    generation: GenerationSpec | None = None
+    """What the unpruned, pruned and healed model are asked to write; None to skip it."""
+    recipe: str = "custom"
+    """Name of the preset these numbers came from."""
+    steps: int = 50
+    """Optimizer steps; 0 where the instant heal is all, or where `minutes` decides."""
+    minutes: float | None = None
+    """How long all of it may take; the steps that fit are worked out from the speed measured here. None: `steps` it is."""
+    method: str = "lora"
+    """`lora` on the feed-forward modules of every layer, or `partial`: every weight matrix of the last layers and of the
+    head, but no norm and no bias."""
+    last_layers: int = 3
+    """Layers whose weight matrices `partial` trains."""
+    instant: bool = False
+    """Whether to begin with the instant heal: the layer before the cut adds what the block added (`junction`)."""
+    distill: float = 0.0
+    """Weight, in [0, 1], of the unpruned model in the training loss; the text has the rest."""
+    distill_from: str = "logits"
+    """What of the unpruned model is learnt: its next-token distribution (`logits`), or its last states (`states`), which with
+    `distill=1` needs no vocabulary head and so takes half the time."""
+    junction: float = 0.0
+    """Weight of the loss that draws the stream behind the cut to the unpruned model's (paper, section 5); 0 for none."""
+    control: bool = False
+    """Train the unpruned model the same way instead: what the healing text does by itself."""
+    separate_documents: bool = True
+    """Whether documents that share a training row are read each by itself."""
+    batch_size: int = 4
+    """Rows per forward pass."""
+    gradient_accumulation: int = 1
+    """Forward passes per optimizer step."""
+    learning_rate: float = 3e-4
+    """Peak learning rate, reached after the warm-up, then a cosine to 0."""
+    warmup_steps: int = 5
+    r: int = 16
+    """LoRA rank; lora_alpha = r."""
+    lora_dropout: float = 0.05
+    eval_every: int = 10
+    """Steps between validation losses and checkpoints."""
+    check_questions: int = 0
+    """How many of the questions are asked at each of these, to see accuracy grow; 0 for none."""
+    keep_best: bool = False
+    """Whether to end with the checkpoint of the lowest held-out loss, step 0 included, instead of the last step."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "gradient_accumulation", "r", "eval_every", "last_layers"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
+        least = 0 if self.instant or self.minutes is not None else 1
+        require(self.steps >= least, f"steps must be at least {least}, not {self.steps}.")
+        require(self.minutes is None or self.minutes > 0, f"minutes must be above 0, not {self.minutes}.")
+        require(self.method in HEAL_METHODS, f"method must be one of {', '.join(HEAL_METHODS)}, not {self.method!r}.")
+        require(
+            self.distill_from in DISTILL_FROM,
+            f"distill_from must be one of {', '.join(DISTILL_FROM)}, not {self.distill_from!r}.",
+        )
+        require(0 <= self.distill <= 1, f"distill must be in [0, 1], not {self.distill}.")
+        require(self.junction >= 0, f"junction must be at least 0, not {self.junction}.")
+        require(self.check_questions >= 0, f"check_questions must be at least 0, not {self.check_questions}.")
+        require(
+            not (self.control and (self.instant or self.distill or self.junction)),
+            "A control trains the unpruned model on the text alone; it takes no instant heal, distill or junction.",
+        )
+        require(self.warmup_steps >= 0, f"warmup_steps must be at least 0, not {self.warmup_steps}.")
+        require(self.learning_rate > 0, f"learning_rate must be above 0, not {self.learning_rate}.")
+        require(0 <= self.lora_dropout < 1, f"lora_dropout must be in [0, 1), not {self.lora_dropout}.")
+
+    @property
+    def trains(self) -> bool:
+        """Whether any step is taken; without one the instant heal is all."""
+        return self.steps > 0 or self.minutes is not None
+
+
+@dataclass(frozen=True)
+class HealStep:
+    """One reported optimizer step."""
+
+    step: int
+    """1-based."""
+    loss: float
+    """Training loss of this step, nats per token."""
+    learning_rate: float
+    tokens_per_s: float
+    memory_bytes: int
+    """Peak memory of this run of the heal so far: of the accelerator if there is one, else of the process (`machine`)."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """A validation loss on the way."""
+
+    step: int
+    """Steps done; 0 is the pruned, unhealed model, and once more 0 the same after the instant heal, if there is one."""
+    loss: float
+    loss_stderr: float
+    acc: float | None = None
+    """Accuracy on the first few of the questions, where they were asked."""
+    acc_stderr: float | None = None
+    n_questions: int = 0
+
+
+@dataclass(frozen=True)
+class JunctionReport:
+    """How the instant heal went."""
+
+    module: str
+    """The projection before the cut that was changed."""
+    strength: float
+    """Share of the fitted change that repaired most on text it was not fitted on; 0 when none of it helped."""
+    loss_before: float
+    """Loss of the cut model on that text, nats per token."""
+    loss_after: float
+    """The same after the change; never above `loss_before`."""
+    n_tokens: int
+    """Tokens that were fitted on."""
+    wall_s: float
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How many questions share a run of words with the healing text, and so may have been answered from memory."""
+
+    n_words: int
+    """Length of the run."""
+    n_questions: int
+    """Questions looked at."""
+    ids: list[str]
+    """Identifiers of those that share one."""
+
+
+@dataclass(frozen=True)
+class HealResult(Result):
+    """A heal: its curve, its adapter, and the three models side by side, all in the precision that was trained in."""
+
+    kind: ClassVar[str] = "heal"
+    spec_type: ClassVar[type[Spec]] = HealSpec
+
+    model: ModelFacts
+    steps: list[HealStep]
+    validations: list[Validation]
+    unpruned: Point | None
+    pruned: Point | None
+    healed: Point | None
+    lines: Lines | None
+    adapter: str | None
+    """Folder of the PEFT adapter under the cache folder, relative to it; None until there is one."""
+    trainable_parameters: int
+    packed_rows: int
+    """Training rows available; a row is seq_len tokens."""
+    n_skipped: int
+    """Healing documents passed over because they were too short."""
+    precision: str
+    """The words for how the base ran: "NF4, bfloat16 compute"."""
+    junction: JunctionReport | None = None
+    """The instant heal that the training began with; None without one."""
+    text_losses: dict[str, list[float]] = field(default_factory=dict)
+    """By model (`unpruned`, `pruned`, `healed`), loss per text, so that differences are paired."""
+    questions: dict[str, list[Answer]] = field(default_factory=dict)
+    """By model, every answer."""
+    writings: dict[str, GenerationCheck] = field(default_factory=dict)
+    """By model, what it wrote, where it was asked to."""
+    planned_steps: int | None = None
+    """Optimizer steps in all, where the spec names a time; None until they are worked out."""
+    kept_step: int | None = None
+    """The step whose adapter was measured and kept; None until then."""
+    documents_apart: bool = False
+    """Whether documents that share a row were read each by itself."""
+    overlap: Overlap | None = None
+    """Questions that the healing text gives away; None where no question was asked."""
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether it was stopped on its way and what had been trained was kept: an adapter whose scores were not measured."""
+        return self.healed is None and self.adapter is not None and bool(self.kept_step)
+
+    def is_of(self, cut: Removal | None) -> bool:
+        """Whether the cut is what was healed; a control trains the unpruned model."""
+        return self.spec.block == cut and not self.spec.control
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps that this heal takes in all, as far as it is known."""
+        return self.spec.steps if self.planned_steps is None else self.planned_steps
+
+
+register(Experiment(HealSpec, HealResult, run="analysis.experiments.heal.healing:run", title="Heal"))

@@ -1,0 +1,217 @@
+"""The losses of a heal: through the vocabulary head without all logits at once, and from the unpruned model as teacher."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from peft import PeftModel
+from torch import Tensor
+
+from analysis.core.blocks import Removal
+from analysis.models import adapter
+from analysis.models.cut import Cut
+from analysis.models.decoder import Decoder, output_stream
+from analysis.models.stream import input_stream
+
+
+def head_loss(decoder: Decoder, states: Tensor, targets: Tensor, teacher: Tensor | None = None, distill: float = 0.0) -> Tensor:
+    """Mean loss, in nats per token, of normed states through the vocabulary head.
+
+    Args:
+        decoder: for the head and the family's scaling of logits; what of the head requires gradients gets them.
+        states: (tokens, hidden_size), after the final norm.
+        targets: (tokens,), the token that follows each.
+        teacher: the unpruned model's states for the same tokens, after its final norm; the head is the same, so its
+            distribution over the whole vocabulary follows from them.
+        distill: d in (1 - d) * cross-entropy with the text + d * KL(teacher || student).
+
+    Returns:
+        float32 scalar that gradients flow through.
+    """
+    own = [parameter for parameter in decoder.head.parameters() if parameter.requires_grad]
+    return _HeadLoss.apply(states, targets, decoder, teacher, distill, *own)
+
+
+class _HeadLoss(torch.autograd.Function):
+    """Works out its gradients on the way forward already, while the logits of a chunk are there."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, states: Tensor, targets: Tensor, decoder: Decoder, teacher: Tensor | None, distill: float, *own: Tensor
+    ) -> Tensor:
+        gradient = torch.empty_like(states)
+        owned = [torch.zeros_like(parameter) for parameter in own]
+        total = torch.zeros((), dtype=torch.float64, device=states.device if states.device.type != "mps" else "cpu")
+        rows = decoder.states_at_once
+        # Where the heal trains the head too, the teacher's is what the adapter is put around.
+        unpruned = replace(decoder, head=getattr(decoder.head, "base_layer", decoder.head))
+        for start in range(0, len(states), rows):
+            part = states[start : start + rows].detach().requires_grad_()
+            with torch.enable_grad():
+                logits = decoder.logits(part)
+            taught = None
+            if teacher is not None and distill:
+                with torch.no_grad():
+                    taught = unpruned.logits(teacher[start : start + rows].to(part.dtype))
+            loss, outer = _chunk_loss(logits.detach(), targets[start : start + rows, None], taught, distill)
+            total += loss.to(total)
+            gradient[start : start + rows], *changes = torch.autograd.grad(logits, [part, *own], outer)
+            for whole, change in zip(owned, changes, strict=True):
+                whole += change
+        ctx.save_for_backward(gradient.div_(len(states)), *(whole.div_(len(states)) for whole in owned))
+        return (total / len(states)).to(device=states.device, dtype=torch.float32)
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        states, *own = (gradient * outer[0].to(gradient.dtype) for gradient in ctx.saved_tensors)
+        return states, None, None, None, None, *own
+
+
+def _chunk_loss(logits: Tensor, targets: Tensor, taught: Tensor | None, distill: float) -> tuple[Tensor, Tensor]:
+    """Summed loss of a few tokens, and its gradient with respect to their logits, which is built in their place."""
+    right, peak = logits.gather(1, targets), logits.amax(-1, keepdim=True)
+    wanted, divergence = None, torch.zeros((), dtype=torch.float64)
+    if taught is not None:
+        taught_log = taught.log_softmax(-1)
+        wanted = taught_log.exp()
+        divergence = (wanted * (taught_log - logits)).sum(dtype=torch.float64)
+    # One exponential for both: the normalizer is the sum of the odds that the gradient is made of.
+    odds = logits.sub_(peak).exp_()
+    sums = odds.sum(-1, keepdim=True)
+    odds.div_(sums)
+    normalizer = sums.log_().add_(peak)
+    loss = (normalizer - right).sum(dtype=torch.float64)
+    if wanted is None:
+        return loss, odds.scatter_add_(1, targets, torch.full_like(right, -1.0))
+    divergence += normalizer.sum(dtype=torch.float64)
+    # (1 - d) * (p - one-hot) + d * (p - q)
+    odds.sub_(wanted, alpha=distill)
+    return (1 - distill) * loss + distill * divergence, odds.scatter_add_(1, targets, torch.full_like(right, distill - 1))
+
+
+@dataclass(frozen=True)
+class Taught:
+    """States of the unpruned model for a batch of rows, on the model's device."""
+
+    states: Tensor | None
+    """(batch, seq_len, hidden_size), after the final norm: the head, which is shared, makes the distribution of them."""
+    behind: Tensor | None
+    """(batch, seq_len, hidden_size), the residual stream behind the removed block."""
+
+
+class Teacher:
+    """The unpruned model, in the same memory as the cut one: the block is put back and the adapter left out while it answers.
+
+    Answers are kept in float16 on the CPU where rows come more than once and memory allows; states are kept, not distributions
+    over the vocabulary, which are a hundred times larger.
+    """
+
+    def __init__(
+        self,
+        model: PeftModel,
+        decoder: Decoder,
+        cut: Cut,
+        *,
+        final: bool = True,
+        junction: bool = False,
+        kept_bytes: int = 0,
+    ) -> None:
+        """Set up, without asking anything yet.
+
+        Args:
+            model: the cut model with its adapter.
+            decoder: the same, taken apart.
+            cut: how the block was removed.
+            final: whether the states after the final norm are wanted.
+            junction: whether the stream behind the block is wanted.
+            kept_bytes: most memory that answers may take; 0 where no row comes twice.
+        """
+        self._model, self._decoder, self._cut = model, decoder, cut
+        self._final, self._junction, self.kept_bytes = final, junction, kept_bytes
+        """What is left of it; it may be raised."""
+        self._kept: dict[int, list[Tensor]] = {}
+
+    def __call__(self, numbers: Sequence[int], rows: np.ndarray, positions: np.ndarray | None) -> Taught:
+        """What the unpruned model makes of some rows.
+
+        Args:
+            numbers: which rows these are.
+            rows: their token ids, (batch, seq_len).
+            positions: of every token in its document, same shape; None when documents in a row see each other.
+        """
+        if all(number in self._kept for number in numbers):
+            answers = [torch.stack(parts) for parts in zip(*(self._kept[number] for number in numbers), strict=True)]
+        else:
+            answers = self._ask(rows, positions)
+            self._keep(numbers, answers)
+        dtype = next(self._decoder.norm.parameters()).dtype
+        on_device = [answer.to(self._decoder.device, dtype) for answer in answers]
+        return Taught(on_device[0] if self._final else None, on_device[-1] if self._junction else None)
+
+    @torch.no_grad()
+    def _ask(self, rows: np.ndarray, positions: np.ndarray | None) -> list[Tensor]:
+        """In float16 even when they are not kept: a heal that was stopped must see the same digits as one that was not."""
+        was_training = self._model.training
+        self._model.eval()
+        try:
+            with adapter.left_out(self._model), self._cut.undone(), stream_behind(self._decoder, self._cut.block) as seen:
+                states = run_rows(self._decoder, rows, positions)
+        finally:
+            self._model.train(was_training)
+        limit = torch.finfo(torch.float16).max
+        # What lies beyond float16, as single outliers of some models do, is clipped to its ends.
+        return [answer.float().clamp(-limit, limit).half() for answer in [states] * self._final + [seen[-1]] * self._junction]
+
+    def _keep(self, numbers: Sequence[int], answers: list[Tensor]) -> None:
+        for place, number in enumerate(numbers):
+            needed = sum(2 * answer[place].numel() for answer in answers)
+            if number not in self._kept and needed <= self.kept_bytes:
+                self.kept_bytes -= needed
+                self._kept[number] = [answer[place].cpu() for answer in answers]
+
+
+def run_rows(decoder: Decoder, rows: np.ndarray, positions: np.ndarray | None) -> Tensor:
+    """Normed states of packed rows, (batch, seq_len, hidden_size); with positions, each document is read by itself."""
+    apart = {} if positions is None else {"position_ids": torch.from_numpy(positions).to(decoder.device, torch.long)}
+    ids = torch.from_numpy(rows).to(decoder.device, torch.long)
+    states: Tensor = decoder.body(input_ids=ids, use_cache=False, **apart).last_hidden_state
+    return states
+
+
+@contextlib.contextmanager
+def stream_behind(decoder: Decoder, block: Removal, *, is_cut: bool = False) -> Iterator[list[Tensor]]:
+    """A list that every forward pass inside adds the residual stream behind the block to.
+
+    Args:
+        decoder: the model.
+        block: the removed layers; where some are kept in between, the stream behind the last of them is meant.
+        is_cut: whether the block is gone, so that the stream behind it arrives where it began.
+    """
+    seen: list[Tensor] = []
+    place = block.layers[0] if is_cut else block.layers[-1] + 1
+    if place < decoder.n_layers:
+        handle = decoder.layers[place].register_forward_pre_hook(
+            lambda _, args, named: seen.append(input_stream(args, named)), with_kwargs=True
+        )
+    else:
+        handle = decoder.layers[-1].register_forward_hook(lambda _, args, output: seen.append(output_stream(output)))
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+@torch.inference_mode()
+def can_separate(decoder: Decoder) -> bool:
+    """Whether this family reads packed documents each by itself when told their positions, tried out on a few tokens."""
+    first, second = np.array([[3, 5, 4, 6, 7]]), np.array([[8, 4, 9, 3]])
+    positions = np.array([[*range(5), *range(4)]])
+    try:
+        together = run_rows(decoder, np.concatenate([first, second], axis=1), positions)[0, 5:].float()
+        alone = run_rows(decoder, second, None)[0].float()
+    except (RuntimeError, ValueError, TypeError, KeyError, IndexError):
+        return False
+    return bool((together - alone).abs().max() <= 0.05 * alone.abs().max())

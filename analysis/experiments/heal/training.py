@@ -1,0 +1,238 @@
+"""LoRA training step by step, reproducible from any step on: the state is (weights, moments, step) and nothing else."""
+
+import contextlib
+import hashlib
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+
+from analysis.core.errors import RecipeError
+from analysis.experiments.heal import checkpoints, packing
+from analysis.experiments.heal.checkpoints import Checkpoint
+from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.teacher import Teacher, head_loss, run_rows, stream_behind
+from analysis.models import machine
+from analysis.models.decoder import Decoder
+from analysis.models.spec import DTYPE_BYTES
+
+BETAS = (0.9, 0.999)
+_ACTIVATION_SHARE = 0.6
+"""Share of the free memory that activations may take before gradient checkpointing is turned on."""
+STATES_SCALE = 4.0
+"""Brings the distance of last states, a share below 1, to the size of a loss in nats."""
+MAX_GRADIENT_NORM = 1.0
+"""With weight decay 0, the defaults of transformers' Trainer, which the paper used (`paper.md` 3.3)."""
+
+
+def learning_rate(step: int, *, peak: float, warmup_steps: int, steps: int) -> float:
+    """Linear warm-up to `peak`, then a cosine to 0.
+
+    Args:
+        step: 0-based step that is about to be taken, 0 .. steps-1.
+        peak: the highest rate, reached at the last warm-up step.
+        warmup_steps: steps of the warm-up; 0 for none.
+        steps: all steps.
+    """
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
+
+
+def derived_seed(*parts: int | str) -> int:
+    """A seed that is a pure function of its parts, below 2^63."""
+    return int.from_bytes(hashlib.sha256(":".join(map(str, parts)).encode()).digest()[:8], "big") >> 1
+
+
+@contextlib.contextmanager
+def deterministic(device: str) -> Iterator[None]:
+    """Make accelerators take the algorithms that give the same digits every time, as the paper did; CPUs do anyway."""
+    if not device.startswith("cuda"):
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def relative_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """How far states of the cut model are from the unpruned model's at the same place.
+
+    Args:
+        student, teacher: (batch, seq, hidden_size).
+
+    Returns:
+        Mean over tokens of the squared distance as a share of the teacher's squared length, float32 scalar. The first token of
+        a row is left out: it holds the attention sink, a hundred times longer than the others.
+
+    Source: at the junction the auxiliary loss that Gromov et al. suggest, arXiv:2403.17887, made independent of the length.
+    """
+    student, teacher = student[:, 1:].float(), teacher[:, 1:].float()
+    return ((student - teacher).square().sum(-1) / teacher.square().sum(-1).clamp(min=1e-6)).mean()
+
+
+def activation_bytes(decoder: Decoder, tokens: int, dtype: str) -> int:
+    """Estimated bytes that one forward pass keeps for its backward pass, without gradient checkpointing.
+
+    Per token and layer about 16 x hidden_size + 8 x feed-forward width numbers, measured on the starter model.
+    """
+    config = decoder.config
+    widths = (getattr(config, name, None) for name in ("intermediate_size", "ffn_dim", "n_inner"))
+    width = next((width for width in widths if isinstance(width, int)), 4 * config.hidden_size)
+    return int(tokens * decoder.n_layers * (16 * config.hidden_size + 8 * width) * DTYPE_BYTES[dtype])
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step that was taken."""
+
+    number: int
+    """1-based."""
+    loss: float
+    """Mean over its tokens, nats per token, before the update."""
+    learning_rate: float
+
+
+class Trainer:
+    """The optimizer and the place in the schedule."""
+
+    def __init__(
+        self,
+        model: PeftModel,
+        decoder: Decoder,
+        rows: np.ndarray,
+        spec: HealSpec,
+        teacher: Teacher | None = None,
+        positions: np.ndarray | None = None,
+    ) -> None:
+        """Get ready for the first step.
+
+        Args:
+            model: the cut model with its adapter; what requires gradients is trained.
+            decoder: the same model, taken apart.
+            rows: packed text, (n_rows, seq_len).
+            spec: the heal, its number of steps known.
+            teacher: what the unpruned model makes of the rows; needed by `distill` and `junction`.
+            positions: of every token in its document, shaped like the rows; None when documents in a row see each other.
+        """
+        self.model, self.decoder, self.rows, self.spec = model, decoder, rows, spec
+        self.teacher, self.positions = teacher, positions
+        self.parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=0.0, betas=BETAS, weight_decay=0.0)
+        self.steps_done = 0
+
+    @property
+    def n_trainable(self) -> int:
+        """Parameters that are trained."""
+        return sum(parameter.numel() for parameter in self.parameters.values())
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens of one optimizer step."""
+        return self.spec.batch_size * self.spec.gradient_accumulation * self.rows.shape[1]
+
+    def take_step(self, between: Callable[[], None]) -> Step:
+        """Train on the next rows.
+
+        Args:
+            between: called after each forward and backward pass but the last; may raise, and the step then never happened.
+
+        Raises:
+            RecipeError: when the loss or the gradient is no longer a number.
+        """
+        spec = self.spec
+        rate = learning_rate(self.steps_done, peak=spec.learning_rate, warmup_steps=spec.warmup_steps, steps=spec.steps)
+        self.model.train()
+        losses = []
+        try:
+            for micro in range(spec.gradient_accumulation):
+                if micro:
+                    between()
+                losses.append(self._accumulate(micro))
+            norm = float(nn.utils.clip_grad_norm_(self.parameters.values(), MAX_GRADIENT_NORM))
+            if not math.isfinite(sum(losses)) or not math.isfinite(norm):
+                raise RecipeError(
+                    f"The loss was no longer a number at step {self.steps_done + 1}; heal again with a learning rate below "
+                    f"{spec.learning_rate:g}, or with more warm-up steps."
+                )
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
+        finally:
+            self.optimizer.zero_grad(set_to_none=True)
+        self.steps_done += 1
+        return Step(self.steps_done, sum(losses) / len(losses), rate)
+
+    def _accumulate(self, micro: int) -> float:
+        """Add the gradient of one batch; returns its mean loss."""
+        spec = self.spec
+        first = (self.steps_done * spec.gradient_accumulation + micro) * spec.batch_size
+        numbers = packing.row_numbers(len(self.rows), first, spec.batch_size, spec.seed)
+        torch.manual_seed(derived_seed(spec.seed, "dropout", self.steps_done, micro))
+        with self.mixed_precision():
+            loss = self.batch_loss(numbers)
+        (loss / spec.gradient_accumulation).backward()
+        return float(loss.detach())
+
+    def mixed_precision(self) -> contextlib.AbstractContextManager[Any]:
+        """Products in bfloat16 where the model is: the adapter's weights are float32, and PEFT would multiply them as such."""
+        half = self.spec.model.dtype == "bfloat16"
+        return torch.autocast(self.decoder.device.type, torch.bfloat16) if half else contextlib.nullcontext()
+
+    def batch_loss(self, numbers: Sequence[int]) -> Tensor:
+        """The loss of some rows, a scalar that gradients flow through."""
+        spec, device = self.spec, self.decoder.device
+        rows = self.rows[numbers]
+        positions = None if self.positions is None else self.positions[numbers]
+        # What follows a document's end is the chance beginning of another: nothing to learn from.
+        within = torch.from_numpy(np.ones_like(rows[:, 1:], dtype=bool) if positions is None else positions[:, 1:] > 0)
+        asked = None if self.teacher is None else self.teacher(numbers, rows, positions)
+        with stream_behind(self.decoder, spec.block, is_cut=True) as seen:
+            states = run_rows(self.decoder, rows, positions)
+        loss = torch.zeros((), device=device)
+        taught = None if asked is None else asked.states
+        by_states = taught is not None and spec.distill_from == "states"
+        if taught is not None and by_states:
+            loss = loss + spec.distill * STATES_SCALE * relative_distance(states, taught)
+        if not by_states or spec.distill < 1:
+            kept = None if taught is None or by_states else taught[:, :-1][within.to(device)]
+            targets = torch.from_numpy(rows[:, 1:])[within].to(device, torch.long)
+            share = (1 - spec.distill) if by_states else 1.0
+            loss = loss + share * head_loss(self.decoder, states[:, :-1][within.to(device)], targets, kept, spec.distill)
+        if asked is not None and asked.behind is not None:
+            loss = loss + spec.junction * relative_distance(seen[-1], asked.behind)
+        return loss
+
+    def save_memory(self) -> None:
+        """Recompute activations in the backward pass when they would not fit otherwise; it costs a third more time."""
+        spec = self.spec
+        needed = activation_bytes(self.decoder, spec.batch_size * spec.corpus.seq_len, spec.model.dtype)
+        if needed > _ACTIVATION_SHARE * machine.free_bytes(spec.model.device):
+            self.decoder.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+    def rehearse(self) -> None:
+        """Work through the next batch without learning from it, to see how long that takes."""
+        self.model.train()
+        try:
+            self._accumulate(0)
+        finally:
+            self.optimizer.zero_grad(set_to_none=True)
+
+    def state(self) -> Checkpoint:
+        """What `go_on_from` needs; its tensors are shared with the trainer."""
+        return Checkpoint(self.steps_done, checkpoints.trainable_state(self.parameters, self.optimizer))
+
+    def go_on_from(self, checkpoint: Checkpoint) -> None:
+        """Continue as if this trainer had taken the checkpoint's steps itself."""
+        checkpoints.restore(checkpoint, self.parameters, self.optimizer)
+        self.steps_done = checkpoint.step

@@ -1,0 +1,1 @@
+"""What each block of layers changes: by distance, by measured damage."""

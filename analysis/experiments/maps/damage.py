@@ -1,0 +1,275 @@
+"""The experiment that measures what the distance map only foretells: the loss without every block up to a size."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from math import isfinite, sqrt
+
+import numpy as np
+import torch
+
+from analysis.core import stats
+from analysis.core.blocks import Block, blocks_up_to
+from analysis.core.errors import BlockRangeError, UnsupportedModelError
+from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.data import corpora
+from analysis.experiments.maps import distance_map
+from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceResult, LeastDamage
+from analysis.experiments.scoring import likelihood
+from analysis.models import load as models
+from analysis.models import machine
+from analysis.models.load import Load, LoadedModel
+from analysis.models.stream import Trunk, right_padded, run_tails, run_trunk, tail_depths
+
+Cut = Block | None
+"""What is left out; None is the unpruned model."""
+
+_SAVE_EVERY_S = 3.0
+"""Pages draw the stored part while the rest is measured."""
+_TRUNK_BYTES = 1 << 30
+"""Depths of one batch that are kept at once; the trunk is run again for those that did not fit."""
+
+
+def resolve(spec: DamageSpec) -> DamageSpec:
+    """The spec with concrete dtype, device and identities; the map is of the same model."""
+    model = models.resolve(spec.model)
+    return replace(
+        spec,
+        model=model,
+        corpus=corpora.resolve(spec.corpus),
+        distances=distance_map.resolve(replace(spec.distances, model=model)),
+    )
+
+
+def run(spec: DamageSpec, on_progress: OnProgress = ignore, *, load: Load = models.load) -> DamageResult:
+    """Measure the loss without every block, or return the stored result; no block is measured twice on the same text.
+
+    What a stopped run has measured is gone on with, and so is what a run with another largest size, number of texts or map
+    has: asking for more refines. The distance map of `spec.distances` is the stored one, or is computed first.
+
+    Raises:
+        BlockRangeError: when the largest size leaves no layer, or the model has none to spare.
+        LayerscopeError: one sentence on whatever else the user can mend.
+    """
+    resolved = resolve(spec)
+    stored = DamageResult.load(resolved, on_progress)
+    if stored is not None and stored.complete:
+        return stored
+    loaded = load(resolved.model, on_progress)
+    max_size = _max_size(resolved, loaded)
+    distances = distance_map.run(resolved.distances, on_progress, load=lambda model, report: loaded)
+    on_progress(Progress("reading texts", values={"result_key": resolved.fingerprint()}))
+    window = loaded.facts.max_positions or resolved.corpus.seq_len
+    corpus = replace(resolved.corpus, seq_len=min(resolved.corpus.seq_len, window))
+    texts = corpora.tokenize(corpus, loaded.tokenizer).token_ids
+    measured = _Measured(resolved, loaded, distances, texts, blocks_up_to(max_size, loaded.decoder.n_layers))
+    for earlier in [stored] if stored is not None else _others_of_these_texts(resolved):
+        measured.take_over(earlier)
+    return measured.measure(on_progress)
+
+
+def _max_size(spec: DamageSpec, loaded: LoadedModel) -> int:
+    n_layers = loaded.decoder.n_layers
+    max_size = n_layers // 2 if spec.max_size is None else spec.max_size
+    if not 1 <= max_size < n_layers:
+        raise BlockRangeError(
+            f"Blocks of up to {max_size} layers were asked for, but {loaded.facts.name} has {n_layers} layers and must keep at "
+            f"least 1; choose max-size 1..{n_layers - 1}."
+        )
+    return max_size
+
+
+def _others_of_these_texts(spec: DamageSpec) -> list[DamageResult]:
+    """Stored results of the same model that differ from this one in nothing but sizes, number of texts and map."""
+    found = []
+    for other in DamageResult.all_current():
+        corpus = replace(other.spec.corpus, n_texts=spec.corpus.n_texts)
+        same = replace(other.spec, corpus=corpus, distances=spec.distances, max_size=spec.max_size) == spec
+        if same and other.text_losses is not None:
+            found.append(other)
+    return found
+
+
+def _rounds(cuts: Sequence[Cut]) -> list[list[Cut]]:
+    """The unpruned model, without which nothing can be compared, then sizes 1, 2, 4, 8, … one by one, then all others.
+
+    So the outline of the map is there early.
+    """
+    rounds: dict[int, list[Cut]] = {}
+    for cut in cuts:
+        size = 0 if cut is None else cut.size
+        is_coarse = size & (size - 1) == 0
+        rounds.setdefault(size if is_coarse else -1, []).append(cut)
+    others = rounds.pop(-1, [])
+    return [*(rounds[size] for size in sorted(rounds)), others]
+
+
+def _parts(cuts: Sequence[Cut], n_layers: int, at_once: int) -> Iterator[list[Cut]]:
+    """The rounds, each split into cuts whose tails begin at no more than `at_once` depths."""
+    for cuts_of_round in _rounds(cuts):
+        depths = sorted(tail_depths(cuts_of_round, n_layers))
+        for begin in range(0, len(depths), at_once):
+            these = set(depths[begin : begin + at_once])
+            yield [cut for cut in cuts_of_round if tail_depths([cut], n_layers) <= these]
+
+
+@dataclass
+class _Measured:
+    """The losses measured so far, and the result that they amount to."""
+
+    spec: DamageSpec
+    loaded: LoadedModel
+    distances: DistanceResult
+    texts: list[list[int]]
+    blocks: list[Block]
+    losses: np.ndarray = field(init=False)
+    """As `DamageResult.text_losses`; infinite where a cut model's loss is no finite number."""
+    row: dict[Cut, int] = field(init=False)
+    """Where in `losses` each cut is."""
+    wall_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        cuts: list[Cut] = [None, *self.blocks]
+        self.row = {cut: index for index, cut in enumerate(cuts)}
+        # Rounded as they will be stored, so that a run that was stopped ends with the very numbers of one that was not.
+        self.losses = np.full((len(cuts), len(self.texts)), np.nan, dtype=np.float32)
+
+    def take_over(self, earlier: DamageResult) -> None:
+        """Keep what another run measured of these blocks on these texts."""
+        if earlier.text_losses is None:
+            return
+        n_texts = min(len(self.texts), earlier.text_losses.shape[1])
+        theirs: list[Cut] = [None, *blocks_up_to(len(earlier.increase), earlier.n_layers)]
+        before = np.isnan(self.losses).sum()
+        for cut, losses in zip(theirs, earlier.text_losses, strict=True):
+            if cut in self.row:
+                mine = self.losses[self.row[cut], :n_texts]
+                np.copyto(mine, losses[:n_texts], where=np.isnan(mine))
+        if np.isnan(self.losses).sum() < before:
+            self.wall_s += earlier.wall_s
+
+    def measure(self, on_progress: OnProgress) -> DamageResult:
+        """Measure what is missing, storing what there is every few seconds and however it ends.
+
+        Raises:
+            UnsupportedModelError: when the loss of the unpruned model is no finite number.
+        """
+        batches = list(self._batches())
+        total = sum(len(missing) for _, missing in batches)
+        phase, values = "measuring the loss without each block", {"result_key": self.spec.fingerprint()}
+        on_progress(Progress(phase, 0, total, values=values))
+        done, before, began = 0, self.wall_s, time.perf_counter()
+        saved = began
+        try:
+            for texts, missing in batches:
+                for cut, losses in self._losses(texts, missing):
+                    self._keep(cut, texts, losses)
+                    done += 1
+                    now = time.perf_counter()
+                    self.wall_s = before + now - began
+                    if now - saved > _SAVE_EVERY_S:
+                        self.result(complete=False).save()
+                        saved = time.perf_counter()
+                    on_progress(Progress(phase, done, total, values=values))
+        except BaseException:
+            self.result(complete=False).save()
+            raise
+        finished = self.result(complete=True)
+        finished.save()
+        return finished
+
+    def _keep(self, cut: Cut, texts: list[int], losses: list[float]) -> None:
+        if cut is None and not all(map(isfinite, losses)):
+            raise UnsupportedModelError(
+                f"The loss of {self.loaded.facts.name} is no finite number in {self.loaded.spec.dtype}, so no cut can be "
+                f"compared with it; choose another dtype, such as float32."
+            )
+        self.losses[self.row[cut], texts] = [loss if isfinite(loss) else np.inf for loss in losses]
+
+    def _batches(self) -> Iterator[tuple[list[int], list[Cut]]]:
+        """Texts that go through the model together, each group with the cuts that are missing for all of it.
+
+        Texts that miss the same cuts are batched together, those that miss fewest first, so that a run that was stopped in
+        the middle of a batch finds the same batches again.
+        """
+        missing = np.isnan(self.losses)
+        alike: dict[bytes, list[int]] = {}
+        for text in range(len(self.texts)):
+            alike.setdefault(missing[:, text].tobytes(), []).append(text)
+        for texts in sorted(alike.values(), key=lambda texts: int(missing[:, texts[0]].sum())):
+            cuts = [cut for cut, row in self.row.items() if missing[row, texts[0]]]
+            if cuts:
+                for group in likelihood.text_batches(self.loaded.decoder, [self.texts[text] for text in texts]):
+                    yield [texts[index] for index in group], cuts
+
+    @torch.inference_mode()
+    def _losses(self, texts: list[int], cuts: Sequence[Cut]) -> Iterator[tuple[Cut, list[float]]]:
+        """Each cut with its mean cross-entropy per text, all from one trunk as far as memory allows."""
+        decoder = self.loaded.decoder
+        sequences = [self.texts[text] for text in texts]
+        input_ids = right_padded(sequences)
+        at_once = max(1, _TRUNK_BYTES // (4 * input_ids.numel() * decoder.config.hidden_size))
+        everything = tail_depths(cuts, decoder.n_layers)
+        trunk = Trunk({}, [])
+        for part in _parts(cuts, decoder.n_layers, at_once):
+            needed = tail_depths(part, decoder.n_layers)
+            if not needed <= trunk.states.keys():
+                trunk = Trunk({}, [])  # the old depths are let go before the new ones are kept
+                trunk = run_trunk(decoder, input_ids, keep=everything if len(everything) <= at_once else needed)
+            for index, stream in run_tails(decoder, trunk, part):
+                yield part[index], likelihood.batch_losses(decoder, stream, sequences)
+
+    def result(self, *, complete: bool) -> DamageResult:
+        """The map of the damage as it is now."""
+        losses = self.losses.astype(np.float64)
+        measured = ~np.isnan(losses)
+        known = [(losses[row] - losses[0])[measured[row]] for row in range(1, len(losses))]
+        n_layers, max_size = self.loaded.decoder.n_layers, self.blocks[-1].size
+        increase: list[list[float | None]] = [[] for _ in range(max_size)]
+        stderr: list[list[float | None]] = [[] for _ in range(max_size)]
+        n_measured: list[list[int]] = [[] for _ in range(max_size)]
+        for block, values in zip(self.blocks, known, strict=True):
+            row = block.size - 1
+            n_measured[row].append(len(values))
+            is_finite = np.isfinite(values).all()
+            increase[row].append(float(values.mean()) if is_finite and len(values) else None)
+            stderr[row].append(float(values.std(ddof=1) / sqrt(len(values))) if is_finite and len(values) > 1 else None)
+        unpruned = losses[0][measured[0]]
+        pairs = [_pairs(distances, found) for distances, found in zip(self.distances.mean, increase, strict=False)]
+        return DamageResult(
+            spec=self.spec,
+            versions=machine.versions(),
+            wall_s=self.wall_s,
+            n_tokens=sum(len(ids) for ids in self.texts),
+            complete=complete,
+            model=self.loaded.facts,
+            n_layers=n_layers,
+            unpruned_loss=float(unpruned.mean()) if len(unpruned) else 0.0,
+            increase=increase,
+            stderr=stderr,
+            n_measured=n_measured,
+            best=_least(increase, n_measured),
+            n_texts=len(self.texts),
+            rank_correlation=_rank_correlation([pair for row in pairs for pair in row]),
+            rank_correlation_by_size=[_rank_correlation(row) for row in pairs],
+            text_losses=self.losses,
+        )
+
+
+def _least(increase: Sequence[Sequence[float | None]], n_measured: Sequence[Sequence[int]]) -> list[LeastDamage]:
+    """The argmin over the start for every size that is measured all through, ties to the deeper start."""
+    found = []
+    for n, (row, counts) in enumerate(zip(increase, n_measured, strict=True), start=1):
+        candidates = [(value, -start) for start, value in enumerate(row) if value is not None]
+        if all(counts) and candidates:
+            value, start = min(candidates)
+            found.append(LeastDamage(n, -start, value))
+    return found
+
+
+def _pairs(distances: Sequence[float], increase: Sequence[float | None]) -> list[tuple[float, float]]:
+    return [(d, value) for d, value in zip(distances, increase, strict=True) if value is not None]
+
+
+def _rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
+    return stats.spearman([d for d, _ in pairs], [value for _, value in pairs])

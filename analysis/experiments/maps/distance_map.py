@@ -1,0 +1,168 @@
+"""The experiment behind the heat map: texts in, distances of all pairs of depths out, in one pass over the model."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from analysis.core import stats
+from analysis.core.errors import CorpusError
+from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.data import corpora
+from analysis.experiments.maps import metrics
+from analysis.experiments.maps import spec as selection
+from analysis.experiments.maps.spec import METRICS, DistanceResult, DistanceSpec
+from analysis.models import load as models
+from analysis.models import machine, stream
+from analysis.models.load import Load, LoadedModel
+from analysis.models.spec import ModelFacts
+
+_SAVE_EVERY_S = 20.0
+_MOST_STATE_BYTES = 2 << 30
+"""An array of what is kept of each text is dropped from the result above this: the map does not need it."""
+_MOST_STREAM_BYTES = 2 << 30
+"""The whole residual stream of one batch is held at once; batches get smaller before it takes more than this."""
+
+
+def resolve(spec: DistanceSpec) -> DistanceSpec:
+    """The spec with concrete dtype, device and identities."""
+    return replace(spec, model=models.resolve(spec.model), corpus=corpora.resolve(spec.corpus))
+
+
+def run(spec: DistanceSpec, on_progress: OnProgress = ignore, *, load: Load = models.load) -> DistanceResult:
+    """Measure the distance map, or return the stored one; a stored part is gone on with.
+
+    Every metric is measured on the way, so the map of another metric follows from a stored one without the model.
+
+    Raises:
+        LayerscopeError: one sentence on whatever the user can mend.
+    """
+    resolved = resolve(spec)
+    stored = DistanceResult.load(resolved, on_progress)
+    if stored is not None and stored.complete:
+        return stored
+    furthest = _furthest(resolved, stored, on_progress)
+    measured = _Measured() if furthest is None else _Measured.of(furthest)
+    if furthest is not None and furthest.complete:
+        derived = measured.result(resolved, furthest.model, furthest.n_skipped, complete=True)
+        derived.save()
+        return derived
+    on_progress(Progress("loading the model", values={"result_key": resolved.fingerprint()}))
+    loaded = load(resolved.model, on_progress)
+    texts = corpora.tokenize(resolved.corpus, loaded.tokenizer)
+    window = loaded.facts.max_positions
+    if window is not None and resolved.corpus.seq_len > window:
+        raise CorpusError(
+            f"seq-len {resolved.corpus.seq_len} is longer than the window of {loaded.facts.name}; choose at most {window}."
+        )
+    return _measure(resolved, loaded, texts, measured, on_progress)
+
+
+def _furthest(spec: DistanceSpec, own: DistanceResult | None, on_progress: OnProgress) -> DistanceResult | None:
+    """Of the stored maps of these texts, whatever their metric, the one that knows most texts one by one."""
+    others = [DistanceResult.load(replace(spec, metric=name), on_progress) for name in METRICS if name != spec.metric]
+    usable = [
+        map_
+        for map_ in (own, *others)
+        if map_ is not None and map_.text_distances is not None and (map_.complete or map_.states is not None)
+    ]
+    return max(usable, key=lambda map_: (map_.complete, map_.n_texts), default=None)
+
+
+@dataclass
+class _Measured:
+    """What is known of the texts measured so far, batch by batch: it does not depend on the metric asked for."""
+
+    distances: list[np.ndarray] = field(default_factory=list)
+    """Per batch, as in `DistanceResult.text_distances`."""
+    states: list[np.ndarray] = field(default_factory=list)
+    """Per batch, as in `DistanceResult.states`; empty where a stored map had dropped them."""
+    lengths: list[int] = field(default_factory=list)
+    wall_s: float = 0.0
+
+    @classmethod
+    def of(cls, stored: DistanceResult) -> "_Measured":
+        """What a stored map has kept of its texts."""
+        kept, states = ([] if array is None else [array] for array in (stored.text_distances, stored.states))
+        return cls(kept, states, list(stored.text_lengths), stored.wall_s)
+
+    def add(self, loaded: LoadedModel, sequences: Sequence[Sequence[int]]) -> None:
+        """Measure one batch of texts."""
+        began = time.perf_counter()
+        lengths = [len(ids) for ids in sequences]
+        streams = stream.token_streams(loaded.decoder, sequences)
+        found = metrics.text_distances(streams, lengths).numpy()
+        self.states.append(stream.last_token_states(streams, lengths).numpy())
+        self.distances.append(found)
+        self.lengths += lengths
+        self.wall_s += time.perf_counter() - began
+
+    def result(self, spec: DistanceSpec, facts: ModelFacts, n_skipped: int, *, complete: bool) -> DistanceResult:
+        """The map in the spec's metric, and what the texts say of the others."""
+        per_text = np.concatenate(self.distances)
+        means = {name: metrics.rows_by_size(torch.from_numpy(per_text[:, i].mean(0))) for i, name in enumerate(METRICS)}
+        chosen = per_text[:, METRICS.index(spec.metric)]
+        spread = chosen.std(0, ddof=1) if len(chosen) > 1 else np.zeros_like(chosen[0])
+        by_size = [np.diagonal(chosen, offset=n, axis1=1, axis2=2) for n in range(1, chosen.shape[1])]
+        mean = means.pop(spec.metric)
+
+        def kept(array: np.ndarray) -> np.ndarray | None:
+            return array if array.nbytes <= _MOST_STATE_BYTES or not complete else None
+
+        return DistanceResult(
+            spec=spec,
+            versions=machine.versions(),
+            wall_s=self.wall_s,
+            n_tokens=sum(self.lengths),
+            complete=complete,
+            model=facts,
+            n_layers=facts.n_layers,
+            mean=mean,
+            stderr=metrics.rows_by_size(torch.from_numpy(spread / np.sqrt(len(chosen)))),
+            best=selection.best_blocks(mean),
+            n_texts=len(chosen),
+            n_skipped=n_skipped,
+            text_lengths=self.lengths,
+            states=kept(np.concatenate(self.states)) if self.states else None,
+            wins=stats.bootstrap_wins(by_size),
+            others=means,
+            text_distances=kept(per_text),
+        )
+
+
+def _measure(
+    spec: DistanceSpec, loaded: LoadedModel, texts: corpora.Texts, measured: _Measured, on_progress: OnProgress
+) -> DistanceResult:
+    groups = stream.batches([len(ids) for ids in texts.token_ids], _tokens_per_batch(loaded))
+    total, done = len(texts.token_ids), len(measured.lengths)
+    saved = time.perf_counter()
+
+    def result(complete: bool) -> DistanceResult:
+        return measured.result(spec, loaded.facts, texts.n_skipped, complete=complete)
+
+    on_progress(Progress("reading the residual stream", done, total))
+    try:
+        first = 0
+        for group in groups:
+            first += len(group)
+            if first <= done:  # groups are the same on every run, so a stored part ends at a group's end
+                continue
+            measured.add(loaded, [texts.token_ids[index] for index in group])
+            on_progress(Progress("reading the residual stream", first, total))
+            if time.perf_counter() - saved > _SAVE_EVERY_S:
+                result(complete=False).save()
+                saved = time.perf_counter()
+    except BaseException:
+        if measured.lengths:
+            result(complete=False).save()
+        raise
+    finished = result(complete=True)
+    finished.save()
+    return finished
+
+
+def _tokens_per_batch(loaded: LoadedModel) -> int:
+    per_token = 4 * (loaded.facts.n_layers + 1) * loaded.facts.hidden_size
+    return min(stream.tokens_per_batch(loaded.decoder.device), max(1, _MOST_STREAM_BYTES // per_token))

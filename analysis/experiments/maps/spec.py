@@ -1,0 +1,184 @@
+"""The maps: what is asked for and what is found, for distances and for measured damage."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from analysis.core.blocks import Block
+from analysis.core.errors import BlockRangeError
+from analysis.core.record import Result, Spec, require
+from analysis.core.registry import Experiment, register
+from analysis.data.spec import CorpusSpec
+from analysis.models.spec import ModelFacts, ModelSpec
+
+METRICS = ("angular", "angular-tokens", "cosine-tokens", "relative-l2")
+"""Distances between depths; `distances` says what each is."""
+
+
+@dataclass(frozen=True)
+class DistanceSpec(Spec):
+    """The distance of every pair of depths (l, l+n) on some texts."""
+
+    kind: ClassVar[str] = "distances"
+
+    model: ModelSpec = field(default_factory=ModelSpec)
+    corpus: CorpusSpec = field(default_factory=CorpusSpec)
+    metric: str = "angular"
+
+    def __post_init__(self) -> None:
+        require(self.metric in METRICS, f"metric must be one of {', '.join(METRICS)}, not {self.metric!r}.")
+
+
+def default_damage_corpus() -> CorpusSpec:
+    """The held-out Wikipedia text on which the loss without every block is measured unless another is asked for."""
+    return CorpusSpec(source="wiki", n_texts=8, seq_len=128, split="validation")
+
+
+@dataclass(frozen=True)
+class DamageSpec(Spec):
+    """The measured increase of the loss without every block up to a size."""
+
+    kind: ClassVar[str] = "damage"
+
+    model: ModelSpec = field(default_factory=ModelSpec)
+    corpus: CorpusSpec = field(default_factory=default_damage_corpus)
+    distances: DistanceSpec = field(default_factory=DistanceSpec)
+    """The map that the damage is compared with."""
+    max_size: int | None = None
+    """Largest block; None for half of the model's layers."""
+
+    def __post_init__(self) -> None:
+        if self.max_size is not None and self.max_size < 1:
+            raise BlockRangeError(f"max-size must be at least 1, not {self.max_size}.")
+
+
+@dataclass(frozen=True)
+class Best:
+    """The chosen block of one size."""
+
+    n: int
+    """Block size, in layers."""
+    start: int
+    """First removed layer."""
+    distance: float
+    """Its mean distance."""
+
+    @property
+    def block(self) -> Block:
+        """The block itself."""
+        return Block(self.start, self.n)
+
+
+@dataclass(frozen=True)
+class DistanceResult(Result):
+    """The distance map of a model on some texts."""
+
+    kind: ClassVar[str] = "distances"
+    spec_type: ClassVar[type[Spec]] = DistanceSpec
+
+    model: ModelFacts
+    n_layers: int
+    """L."""
+    mean: list[list[float]]
+    """Row n-1 holds n = 1..L; entry l of it is the mean over texts of d(x[l], x[l+n]), l = 0..L-n; in [0, 1]."""
+    stderr: list[list[float]]
+    """Standard errors of `mean` over texts, same shape; 0 with a single text."""
+    best: list[Best]
+    """argmin over l for each n = 1..L-1, ties to the deeper start (paper section 2)."""
+    n_texts: int
+    """Texts really used."""
+    n_skipped: int
+    """Documents passed over because they were under 16 tokens."""
+    text_lengths: list[int]
+    """Tokens of each text used."""
+    states: np.ndarray | None = None
+    """Last-token residual stream x[0..L], pre-norm, (n_texts, L+1, hidden_size), float32; None in precomputed results."""
+    wins: list[list[float]] = field(default_factory=list)
+    """Same shape as `mean`: share of bootstrap resamples of the texts in which this block is the best of its size."""
+    others: dict[str, list[list[float]]] = field(default_factory=dict)
+    """By the name of a metric, the mean map of that metric on the same texts, shaped like `mean`."""
+    text_distances: np.ndarray | None = None
+    """Every metric between every pair of depths per text, (n_texts, len(METRICS), L+1, L+1), float64, metrics in the order of
+    `METRICS`: another metric's map follows from it without the model. None in precomputed results."""
+
+    @classmethod
+    def array_names(cls) -> tuple[str, ...]:
+        """What is kept of each text."""
+        return ("states", "text_distances")
+
+
+@dataclass(frozen=True)
+class LeastDamage:
+    """The block of one size whose removal was measured to cost least."""
+
+    n: int
+    start: int
+    increase: float
+    """Mean increase of the loss, nats per token."""
+
+    @property
+    def block(self) -> Block:
+        """The block itself."""
+        return Block(self.start, self.n)
+
+
+@dataclass(frozen=True)
+class DamageResult(Result):
+    """What the removal of every block costs, measured, next to what the distance map foretells."""
+
+    kind: ClassVar[str] = "damage"
+    spec_type: ClassVar[type[Spec]] = DamageSpec
+
+    model: ModelFacts
+    n_layers: int
+    unpruned_loss: float
+    """Mean next-token cross-entropy of the unpruned model, nats per token; 0 until a text is measured."""
+    increase: list[list[float | None]]
+    """Row n-1 holds n = 1..max_size; entry l is the mean over texts of the loss without [l, l+n) minus the unpruned loss; None
+    until a text is measured, and where the loss of the cut model is no finite number."""
+    stderr: list[list[float | None]]
+    """Standard errors of `increase` over texts, paired with the unpruned loss of the same text; None until two are measured."""
+    n_measured: list[list[int]]
+    """Texts measured so far for each block."""
+    best: list[LeastDamage]
+    """argmin over l for each n, ties to the deeper start; only sizes whose blocks are all measured."""
+    n_texts: int
+    """Texts there are."""
+    rank_correlation: float | None
+    """Spearman's rho between distance and increase over all measured blocks; None with fewer than three."""
+    rank_correlation_by_size: list[float | None]
+    """The same among the blocks of each size n = 1..max_size."""
+    text_losses: np.ndarray | None = None
+    """Loss per block and text, (1 + n_blocks, n_texts), float32, NaN where not measured yet; row 0 is the unpruned model, then
+    all blocks by size and start. None in precomputed results."""
+
+    @classmethod
+    def array_names(cls) -> tuple[str, ...]:
+        """The losses per text."""
+        return ("text_losses",)
+
+
+def best_blocks(mean: Sequence[Sequence[float]]) -> list[Best]:
+    """The most similar block of every size: argmin over start l of the mean distance d(x[l], x[l+n]).
+
+    Args:
+        mean: row n-1, entry l, as in `DistanceResult.mean`.
+
+    Returns:
+        One entry for each n = 1..L-1, sizes independent of each other; ties go to the deeper start.
+
+    Source: Gromov et al., arXiv:2403.17887, section 3.2.
+    """
+    best = []
+    for n, row in enumerate(mean[:-1], start=1):
+        start = min(range(len(row)), key=lambda index: (row[index], -index))
+        best.append(Best(n=n, start=start, distance=row[start]))
+    return best
+
+
+register(Experiment(DistanceSpec, DistanceResult, run="analysis.experiments.maps.distance_map:run", title="Distance map"))
+
+
+register(Experiment(DamageSpec, DamageResult, run="analysis.experiments.maps.damage:run", title="Damage map"))

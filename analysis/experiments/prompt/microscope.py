@@ -1,0 +1,148 @@
+"""The experiment that watches a model read a prompt: how far each layer turns each token, and what it would guess next.
+
+The guess after a layer is the logit lens: the residual stream there goes straight through the final norm and the head.
+Source: nostalgebraist, "interpreting GPT: the logit lens", 2020.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.experiments.maps import metrics
+from analysis.experiments.prompt.spec import MicroscopeResult, MicroscopeSpec
+from analysis.models import cut, machine, writing
+from analysis.models import load as models
+from analysis.models import stream as hidden_states
+from analysis.models.decoder import Decoder
+from analysis.models.load import Load
+
+MOST_TOKENS = 128
+"""Tokens of a prompt that are watched; what comes after them has no influence on them."""
+N_GUESSES = 5
+
+
+def resolve(spec: MicroscopeSpec) -> MicroscopeSpec:
+    """The spec with concrete dtype, device and identity."""
+    return replace(spec, model=models.resolve(spec.model))
+
+
+def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Load = models.load) -> MicroscopeResult:
+    """Watch the model read the prompt, or return what was seen before.
+
+    Raises:
+        LayerscopeError: one sentence on whatever the user can mend.
+    """
+    resolved = resolve(spec)
+    stored = MicroscopeResult.load(resolved, on_progress)
+    if stored is not None:
+        return stored
+    loaded = load(resolved.model, on_progress)
+    began = time.perf_counter()
+    ids = writing.encode(loaded.tokenizer, resolved.prompt)
+    most = min(MOST_TOKENS, loaded.facts.max_positions or MOST_TOKENS)
+    read = ids[:most]
+    removed = set() if resolved.block is None else set(resolved.block.layers)
+    with cut.without_block(loaded.decoder, resolved.block) as decoder:
+        on_progress(Progress("reading the prompt", 0, decoder.n_layers + 1))
+        streams = hidden_states.token_streams(decoder, [read])
+        guesses, probabilities, final, settled = _lens(decoder, streams, on_progress)
+    named = {token for depth in guesses for position in depth for token in position}
+    result = MicroscopeResult(
+        spec=resolved,
+        versions=machine.versions(),
+        wall_s=time.perf_counter() - began,
+        n_tokens=len(read),
+        complete=True,
+        model_name=loaded.facts.name,
+        n_layers=loaded.facts.n_layers,
+        layers=[layer for layer in range(loaded.facts.n_layers) if layer not in removed],
+        pieces=writing.split(loaded.tokenizer, read),
+        n_left_out=len(ids) - len(read),
+        distances=layer_distances(streams),
+        guesses=guesses,
+        probabilities=probabilities,
+        final_probability=final,
+        settled=settled,
+        vocabulary={str(token): writing.alone(loaded.tokenizer, token) for token in sorted(named)},
+    )
+    result.save()
+    return result
+
+
+def layer_distances(streams: Sequence[Tensor]) -> list[list[float]]:
+    """Angular distance d(x[l], x[l+1]) of every token.
+
+    Args:
+        streams: x[0..L], each (n_tokens, hidden_size).
+
+    Returns:
+        L rows, entry t is token t; in [0, 1].
+    """
+    pairs = zip(streams, streams[1:], strict=False)
+    return [metrics.angular_distance(before, after).cpu().tolist() for before, after in pairs]
+
+
+@torch.inference_mode()
+def next_token_probabilities(decoder: Decoder, stream: Tensor) -> Tensor:
+    """What the model would say if a residual stream were its last one: through the final norm and the head.
+
+    Args:
+        decoder: the model, taken apart.
+        stream: x[l] before the final norm, (n, hidden_size).
+
+    Returns:
+        float32, (n, vocabulary), on the model's device.
+    """
+    return decoder.logits(decoder.norm(stream)).softmax(-1)
+
+
+Lens = tuple[list[list[list[int]]], list[list[list[float]]], list[list[float]], list[int]]
+
+
+def _lens(decoder: Decoder, streams: Sequence[Tensor], on_progress: OnProgress) -> Lens:
+    """What is guessed after every layer.
+
+    Returns:
+        Per depth and token the likeliest next tokens, their probabilities and that of the final guess; per token the depth
+        from which on the final guess stays on top.
+    """
+    final = _read(decoder, streams[-1], None)[2]
+    guesses, probabilities, of_final = [], [], []
+    for depth, stream in enumerate(streams):
+        tokens, values, _, followed = _read(decoder, stream, final)
+        guesses.append(tokens.tolist())
+        probabilities.append(values.tolist())
+        of_final.append(followed.tolist())
+        on_progress(Progress("reading the prompt", depth + 1, len(streams)))
+    return guesses, probabilities, of_final, settled_at(guesses)
+
+
+def _read(decoder: Decoder, stream: Tensor, follow: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The likeliest tokens, their probabilities, the likeliest one, and the probabilities of the tokens to follow."""
+    parts = []
+    for begin in range(0, len(stream), decoder.states_at_once):
+        part = next_token_probabilities(decoder, stream[begin : begin + decoder.states_at_once])
+        values, tokens = part.topk(min(N_GUESSES, part.shape[-1]), -1)
+        followed = tokens[:, 0] if follow is None else follow[begin : begin + decoder.states_at_once]
+        parts.append((tokens, values, tokens[:, 0], part.gather(1, followed[:, None])[:, 0]))
+    tokens, values, first, followed = (torch.cat(column) for column in zip(*parts, strict=True))
+    return tokens, values, first, followed
+
+
+def settled_at(guesses: Sequence[Sequence[Sequence[int]]]) -> list[int]:
+    """For each token the first depth from which on the last depth's guess is always on top.
+
+    Args:
+        guesses: per depth, per token, token ids, likeliest first.
+    """
+    found = []
+    for position, final in enumerate(guesses[-1]):
+        depth = len(guesses) - 1
+        while depth > 0 and guesses[depth - 1][position][0] == final[0]:
+            depth -= 1
+        found.append(depth)
+    return found

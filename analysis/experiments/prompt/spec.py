@@ -1,0 +1,231 @@
+"""Requests about one prompt, and what is found out about it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import ClassVar
+
+from analysis.core.blocks import Block, LayerSet
+from analysis.core.record import Result, Spec, require
+from analysis.core.registry import Experiment, register
+from analysis.models.spec import ModelSpec
+
+LONGEST_PROMPT = 2000
+"""Characters of a prompt."""
+MOST_NEW_TOKENS = 512
+"""Tokens that a model may be asked to write."""
+MOST_VARIANTS = 8
+"""Models that write side by side."""
+LABELS = ("unpruned", "pruned", "instant", "healed")
+"""What has been done to a model: nothing, cut, cut and healed in closed form, cut and healed by training."""
+
+
+@dataclass(frozen=True)
+class Variant(Spec):
+    """One of the models that are compared: the model of the request, cut or not, healed or not."""
+
+    kind: ClassVar[str] = "variant"
+
+    label: str = "unpruned"
+    """One of `LABELS`: what people are told has been done to it."""
+    block: Block | LayerSet | None = None
+    """The removed layers; None for none."""
+    adapter: str | None = None
+    """A PEFT folder, or its place under the cache folder; applied after the cut."""
+    identity: str = ""
+    """What the adapter's weights are, whatever the path: filled in by `comparison.resolve`."""
+
+    def __post_init__(self) -> None:
+        require(self.label in LABELS, f"A variant is one of {', '.join(LABELS)}, not {self.label!r}.")
+        require(
+            self.label != "unpruned" or (self.block is None and self.adapter is None),
+            "The unpruned model has no layers removed and no adapter; call this variant pruned or healed.",
+        )
+
+    @property
+    def is_unpruned(self) -> bool:
+        """Whether nothing has been done to it."""
+        return self.block is None and self.adapter is None
+
+
+def check_prompt(prompt: str) -> None:
+    """Raise `SpecError` unless there is a prompt and it is short enough."""
+    require(bool(prompt.strip()), "The prompt is empty; write the beginning of a text that the model can go on with.")
+    require(
+        len(prompt) <= LONGEST_PROMPT,
+        f"The prompt has {len(prompt):,} characters and may have {LONGEST_PROMPT:,}; shorten it.",
+    )
+    require(not any("\ud800" <= letter <= "\udfff" for letter in prompt), "The prompt is not valid text; write it as UTF-8.")
+
+
+@dataclass(frozen=True)
+class CompareSpec(Spec):
+    """Several variants of a model that go on with the same prompt, with the same seed."""
+
+    kind: ClassVar[str] = "compare"
+
+    model: ModelSpec = field(default_factory=ModelSpec)
+    prompt: str = "The capital of France is"
+    """The beginning of a text, as it stands: no chat template is put around it."""
+    variants: tuple[Variant, ...] = (Variant(),)
+    """Who writes, in order."""
+    max_new_tokens: int = 64
+    """Where to stop at the latest."""
+    temperature: float = 0.0
+    """0 takes the likeliest token each time (greedy); above 0 tokens are drawn, at 1 by the model's own probabilities."""
+    seed: int = 0
+    """Seed of the draws, the same for every variant; without effect at temperature 0."""
+
+    def __post_init__(self) -> None:
+        check_prompt(self.prompt)
+        require(
+            1 <= len(self.variants) <= MOST_VARIANTS,
+            f"Between 1 and {MOST_VARIANTS} variants can be compared, not {len(self.variants)}.",
+        )
+        require(
+            1 <= self.max_new_tokens <= MOST_NEW_TOKENS,
+            f"The number of tokens to write must be 1..{MOST_NEW_TOKENS}, not {self.max_new_tokens}.",
+        )
+        require(0 <= self.temperature <= 5, f"The temperature must be 0 (greedy) to 5, not {self.temperature:g}.")
+        require(0 <= self.seed < 2**63, f"The seed must be a whole number of at least 0, not {self.seed}.")
+
+
+@dataclass(frozen=True)
+class MicroscopeSpec(Spec):
+    """What every layer does to every token of a prompt, and what the model would guess after each layer."""
+
+    kind: ClassVar[str] = "microscope"
+
+    model: ModelSpec = field(default_factory=ModelSpec)
+    prompt: str = "The capital of France is"
+    """The text that is read, as it stands."""
+    block: Block | LayerSet | None = None
+    """Layers to leave out; None for the whole model."""
+
+    def __post_init__(self) -> None:
+        check_prompt(self.prompt)
+
+
+def first_difference(a: Sequence[int], b: Sequence[int]) -> int | None:
+    """Where two sequences part: the first index at which they differ or only one goes on; None when they are equal."""
+    common = next((index for index, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    return None if common == len(a) == len(b) else common
+
+
+@dataclass(frozen=True)
+class Writing:
+    """What one variant has written so far."""
+
+    token_ids: list[int]
+    """Without the token that ended the text, if one did."""
+    pieces: list[str]
+    """The text of each token; joined they are the text. Empty where a letter needs a further token."""
+    own_surprise: list[float]
+    """Per token, -log of its probability under the model that wrote it, at temperature 1; nats, at least 0."""
+    unpruned_surprise: list[float]
+    """The same under the unpruned model, which reads what was written; empty until all is written."""
+    n_layers: int
+    """Layers that this variant runs."""
+    prefill_s: float
+    """Seconds from the prompt to the first token."""
+    decode_s: float
+    """Seconds of all further tokens."""
+    ended: bool
+    """Whether the model ended the text by itself."""
+    complete: bool
+
+    @property
+    def text(self) -> str:
+        """All that was written."""
+        return "".join(self.pieces)
+
+    @property
+    def decode_rate(self) -> float | None:
+        """Tokens per second after the first; None while there is no second one."""
+        steps = len(self.token_ids) + self.ended - 1
+        return steps / self.decode_s if steps > 0 and self.decode_s > 0 else None
+
+    def prefill_rate(self, n_prompt_tokens: int) -> float | None:
+        """Prompt tokens read per second; None before the first token."""
+        return n_prompt_tokens / self.prefill_s if self.prefill_s > 0 else None
+
+
+def mean_surprise(surprise: Sequence[float]) -> float | None:
+    """Mean nats per token; None for no tokens."""
+    return fmean(surprise) if surprise else None
+
+
+@dataclass(frozen=True)
+class CompareResult(Result):
+    """The same prompt, continued by several variants of a model."""
+
+    kind: ClassVar[str] = "compare"
+    spec_type: ClassVar[type[Spec]] = CompareSpec
+
+    model_name: str
+    n_layers: int
+    """L of the unpruned model."""
+    n_prompt_tokens: int
+    writings: list[Writing] = field(default_factory=list)
+    """One for each of `spec.variants` that has begun, in their order."""
+
+    @property
+    def written(self) -> list[tuple[Variant, Writing]]:
+        """Every variant that has begun, with what it wrote."""
+        return list(zip(self.spec.variants, self.writings, strict=False))
+
+    def parts_at(self, index: int) -> int | None:
+        """The first token at which a variant departs from the unpruned model's text; None where it does not (yet).
+
+        Args:
+            index: of the variant.
+        """
+        whole = next((writing for variant, writing in self.written if variant.is_unpruned), None)
+        own = self.writings[index]
+        if whole is None or whole is own:
+            return None
+        found = first_difference(own.token_ids, whole.token_ids)
+        is_behind = found is not None and found in (len(own.token_ids), len(whole.token_ids))
+        if is_behind and not (own.complete and whole.complete):
+            return None
+        return found
+
+
+@dataclass(frozen=True)
+class MicroscopeResult(Result):
+    """What every layer does to every token of a prompt."""
+
+    kind: ClassVar[str] = "microscope"
+    spec_type: ClassVar[type[Spec]] = MicroscopeSpec
+
+    model_name: str
+    n_layers: int
+    """L of the unpruned model."""
+    layers: list[int]
+    """The layers that ran, by their number in the unpruned model, first one first."""
+    pieces: list[str]
+    """The text of each token that was read."""
+    n_left_out: int
+    """Tokens at the prompt's end that were not read, because only so many are shown."""
+    distances: list[list[float]]
+    """Per layer that ran, per token: angular distance between its input and its output, in [0, 1]."""
+    guesses: list[list[list[int]]]
+    """Per depth (0 = embeddings, i = after the i-th layer that ran), per token: the likeliest next tokens, likeliest first."""
+    probabilities: list[list[list[float]]]
+    """Their probabilities, same shape."""
+    final_probability: list[list[float]]
+    """Per depth, per token: the probability of the token that is the likeliest after the last layer."""
+    settled: list[int]
+    """Per token: the first depth from which on the final guess stays on top."""
+    vocabulary: dict[str, str]
+    """The text of every guessed token, by its id in decimal."""
+
+    def guess(self, depth: int, position: int, rank: int = 0) -> str:
+        """The text of a guess."""
+        return self.vocabulary[str(self.guesses[depth][position][rank])]
+
+
+register(Experiment(CompareSpec, CompareResult, run="analysis.experiments.prompt.comparison:run", title="Comparison"))
+
+
+register(Experiment(MicroscopeSpec, MicroscopeResult, run="analysis.experiments.prompt.microscope:run", title="Microscope"))

@@ -1,0 +1,1 @@
+"""Log-likelihoods of options and losses of texts, for many cuts in one pass."""

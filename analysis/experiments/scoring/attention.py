@@ -1,0 +1,82 @@
+"""Attention of packed rows without the pairs that no token sees: most of a row is other questions.
+
+A packed row's mask is mostly empty: a token sees its own question and the prefix before it. The row's queries are taken in
+runs, and each run attends to the columns that any of its tokens sees, through the family's own attention function with its
+own part of the mask. Leaving out masked columns changes nothing but rounding.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from analysis.models.decoder import Decoder
+
+RUN_TOKENS = 128
+"""Queries in a run: longer runs see more that is masked, shorter ones cost more calls."""
+_NAME = "layerscope_packed"
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Consecutive queries and what they see."""
+
+    queries: slice
+    columns: slice | Tensor
+    mask: Tensor
+    """Their part of the additive mask, (rows, 1, queries, columns)."""
+
+
+def with_runs(mask: Tensor, seen: Tensor) -> Tensor:
+    """The same mask, made ready for `skipping_masked`; where nothing uses that, it is an ordinary dense mask.
+
+    Args:
+        mask: additive, (rows, 1, seq, seq), on the model's device.
+        seen: (rows, seq, seq) booleans on the CPU, False where the mask forbids.
+    """
+    runs = []
+    for begin in range(0, seen.shape[1], RUN_TOKENS):
+        queries = slice(begin, begin + RUN_TOKENS)
+        used = seen[:, queries].any(dim=1).any(dim=0).nonzero()[:, 0]
+        first, last = int(used[0]), int(used[-1])
+        # An unbroken range is a view; others are gathered.
+        columns = slice(first, last + 1) if last - first + 1 == len(used) else used.to(mask.device)
+        runs.append(_Run(queries, columns, mask[:, :, queries][..., columns].contiguous()))
+    # On the tensor itself: a family that hands on another mask, such as a slice of it, then runs the whole of that one.
+    mask.layerscope_runs = runs  # type: ignore[attr-defined]
+    return mask
+
+
+def _attend(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any) -> Any:
+    runs: list[_Run] | None = getattr(attention_mask, "layerscope_runs", None)
+    if runs is None or options.get("position_bias") is not None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    parts = [
+        sdpa_attention_forward(
+            module, query[:, :, run.queries], key[:, :, run.columns], value[:, :, run.columns], run.mask, **options
+        )[0]
+        for run in runs
+    ]
+    return torch.cat(parts, dim=1), None
+
+
+ALL_ATTENTION_FUNCTIONS.register(_NAME, _attend)
+ALL_MASK_ATTENTION_FUNCTIONS.register(_NAME, sdpa_mask)
+
+
+@contextlib.contextmanager
+def skipping_masked(decoder: Decoder) -> Iterator[None]:
+    """Let masks from `with_runs` be used run by run. Families without PyTorch's fused attention run them whole."""
+    config, before = decoder.config, decoder.config._attn_implementation
+    if before == "sdpa":
+        config._attn_implementation = _NAME
+    try:
+        yield
+    finally:
+        config._attn_implementation = before

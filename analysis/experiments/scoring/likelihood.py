@@ -1,0 +1,242 @@
+"""Log-likelihoods of answer options and the loss on text, for any number of cuts of one unmodified model at once.
+
+Two savings, neither of which changes a result:
+
+* Shared context. Questions run as packed prefix trees (`prefix_trees`): a prefix that sequences share, such as a context
+  or worked examples, is computed once. Every token attends to its own ancestors only and is placed at its own depth, so
+  it sees exactly what it would see alone, and what nothing sees is not computed (`packed_attention`). Families that cannot
+  do that run one row per option (`can_pack`).
+* Shared trunk. The layers before a cut see no difference, so the unpruned model runs once and each cut runs only the
+  layers after it, from the kept residual stream (`hidden_states.run_trunk`, `run_tails`).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from analysis.core.blocks import Removal
+from analysis.experiments.scoring.attention import skipping_masked, with_runs
+from analysis.experiments.scoring.trees import EncodedQuestion, Option, Row, one_row_each, pack
+from analysis.models.decoder import Decoder
+from analysis.models.stream import batches, before_each_layer, right_padded, run_tails, run_trunk, tail_depths, tokens_per_batch
+
+Cuts = Sequence[Removal | None]
+"""What to measure in one go; None is the unpruned model."""
+OnBatch = Callable[[int], None]
+"""Told again and again how many pieces of work are done; may raise `Cancelled`."""
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Rows as tensors on the model's device."""
+
+    input_ids: Tensor
+    arguments: dict
+    """What the body needs beside the ids: positions and masks for packed rows, nothing for plain ones."""
+    where: Tensor
+    """Flat indices (row * seq + node) of the distinct nodes that something is predicted from."""
+    target_where: Tensor
+    """For each target, its index into `where`."""
+    target_tokens: Tensor
+    target_options: Tensor
+
+
+def _batch(rows: Sequence[Row], decoder: Decoder, *, packed: bool) -> _Batch:
+    longest = max(len(row) for row in rows)
+    ids = torch.zeros(len(rows), longest, dtype=torch.long)
+    flat: list[int] = []
+    tokens: list[int] = []
+    options: list[int] = []
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = torch.tensor(row.tokens)
+        for option, node, token in row.targets:
+            flat.append(index * longest + node)
+            tokens.append(token)
+            options.append(option)
+    where, inverse = torch.unique(torch.tensor(flat), return_inverse=True)
+    device = decoder.device
+    return _Batch(
+        ids.to(device),
+        _packed_arguments(rows, longest, decoder) if packed else {},
+        where.to(device),
+        inverse.to(device),
+        torch.tensor(tokens, device=device),
+        torch.tensor(options),
+    )
+
+
+def _packed_arguments(rows: Sequence[Row], longest: int, decoder: Decoder) -> dict:
+    """Positions and attention masks under which every node of a tree sees what it would see alone."""
+    positions = torch.zeros(len(rows), longest, dtype=torch.long)
+    # Padding sees itself, so that no softmax runs over nothing.
+    visible = torch.eye(longest, dtype=torch.bool).repeat(len(rows), 1, 1)
+    for index, row in enumerate(rows):
+        positions[index, : len(row)] = torch.tensor(row.depths)
+        visible[index, : len(row), : len(row)] = row.visible()
+    dtype = next(parameter.dtype for parameter in decoder.norm.parameters())
+
+    def additive(seen: Tensor) -> Tensor:
+        mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
+        return with_runs(mask[:, None].to(decoder.device), seen)
+
+    mask: Tensor | dict[str, Tensor]
+    window = _sliding_window(decoder)
+    if window is None:
+        mask = additive(visible)
+    else:
+        near = visible & (positions[:, :, None] - positions[:, None, :] < window)
+        by_type = {"full_attention": additive(visible), "sliding_attention": additive(near)}
+        mask = by_type if getattr(decoder.config, "layer_types", None) else by_type["sliding_attention"]
+    return {"attention_mask": mask, "position_ids": positions.to(decoder.device)}
+
+
+def _sliding_window(decoder: Decoder) -> int | None:
+    """The window of the family's sliding layers, or None when every layer sees everything."""
+    types = getattr(decoder.config, "layer_types", None)
+    if types and "sliding_attention" not in types:
+        return None
+    window = getattr(decoder.config, "sliding_window", None)
+    return None if window is None else int(window)
+
+
+@torch.inference_mode()
+def can_pack(decoder: Decoder) -> bool:
+    """Whether this family runs packed rows right, tried out on a few tokens.
+
+    Two options behind one context must give the states that each gives alone. Families with recurrent layers or position
+    biases of their own do not, and are scored one row per option.
+    """
+    types = set(getattr(decoder.config, "layer_types", None) or ())
+    if not types <= {"full_attention", "sliding_attention"}:
+        return False
+    options = [Option((3, 5, 4, 6, 7), 2), Option((3, 5, 4, 8, 9), 2)]
+    row = pack([EncodedQuestion(options, truncated=False)])[0]
+    try:
+        with skipping_masked(decoder):
+            together = decoder.body(
+                input_ids=torch.tensor([row.tokens], device=decoder.device),
+                use_cache=False,
+                **_packed_arguments([row], len(row), decoder),
+            )[0]
+        alone = decoder.body(input_ids=torch.tensor([options[1].tokens[:-1]], device=decoder.device), use_cache=False)[0]
+    except (RuntimeError, ValueError, TypeError, KeyError, IndexError):
+        return False
+    error = (together[0, -1].float() - alone[0, -1].float()).abs().max()
+    return bool(error <= 0.05 * alone[0, -1].float().abs().max())
+
+
+@torch.inference_mode()
+def option_loglikelihoods(
+    decoder: Decoder,
+    questions: Sequence[EncodedQuestion],
+    cuts: Cuts,
+    on_batch: OnBatch = lambda done: None,
+    *,
+    packed: bool,
+) -> list[list[list[float]]]:
+    """Summed log-probability of every option's continuation, in nats, for every cut.
+
+    Args:
+        decoder: the unpruned model; it is not changed.
+        questions: what to score.
+        cuts: blocks to leave out, each measured on its own.
+        on_batch: told how many of `n_batches(...) * len(cuts)` pieces are done, the same number many times.
+        packed: `can_pack(decoder)`.
+
+    Returns:
+        Per cut, per question, per option.
+    """
+    n_options = sum(len(question.options) for question in questions)
+    totals = torch.zeros(len(cuts), n_options, dtype=torch.float64)
+    rows = pack(questions) if packed else one_row_each(questions)
+    done = 0
+    # A long row is many seconds of work, and a cancel shall be heard within a few: hence a report before each layer.
+    with skipping_masked(decoder), before_each_layer(decoder, lambda: on_batch(done)):
+        for group in batches([len(row) for row in rows], tokens_per_batch(decoder.device)):
+            batch = _batch([rows[index] for index in group], decoder, packed=packed)
+            trunk = run_trunk(decoder, batch.input_ids, keep=tail_depths(cuts, decoder.n_layers), **batch.arguments)
+            for index, stream in run_tails(decoder, trunk, cuts):
+                states = stream.flatten(0, 1)[batch.where]
+                totals[index].index_add_(0, batch.target_options, _target_loglikelihoods(decoder, states, batch))
+                done += 1
+                on_batch(done)
+    return [list(_by_question(row.tolist(), questions)) for row in totals]
+
+
+def row_lengths(questions: Sequence[EncodedQuestion], *, packed: bool) -> list[int]:
+    """Tokens of every row that `option_loglikelihoods` runs for these questions."""
+    return [len(row) for row in (pack(questions) if packed else one_row_each(questions))]
+
+
+def n_batches(decoder: Decoder, questions: Sequence[EncodedQuestion], *, packed: bool) -> int:
+    """How many batches `option_loglikelihoods` runs for these questions."""
+    return len(batches(row_lengths(questions, packed=packed), tokens_per_batch(decoder.device)))
+
+
+def _target_loglikelihoods(decoder: Decoder, states: Tensor, batch: _Batch) -> Tensor:
+    """Log-probability of every target, float64, on the CPU; the head runs once per distinct position, in chunks."""
+    found = torch.zeros(len(batch.target_tokens), dtype=torch.float64)
+    chunk = decoder.states_at_once
+    for begin in range(0, len(states), chunk):
+        logits = decoder.logits(decoder.norm(states[begin : begin + chunk]))
+        chosen = ((batch.target_where >= begin) & (batch.target_where < begin + chunk)).nonzero()[:, 0]
+        at = batch.target_where[chosen] - begin
+        # Not logits minus logsumexp: on a CPU the two round apart by 1e-5 nats a token, and the harness takes this one.
+        values = logits.log_softmax(-1)[at, batch.target_tokens[chosen]]
+        found[chosen.cpu()] = values.double().cpu()
+    return found
+
+
+def _by_question(values: list[float], questions: Sequence[EncodedQuestion]) -> Iterator[list[float]]:
+    begin = 0
+    for question in questions:
+        yield values[begin : begin + len(question.options)]
+        begin += len(question.options)
+
+
+@torch.inference_mode()
+def text_losses(
+    decoder: Decoder, token_ids: Sequence[Sequence[int]], cuts: Cuts, on_batch: OnBatch = lambda done: None
+) -> list[list[float]]:
+    """Mean next-token cross-entropy of every text, in nats per token, for every cut.
+
+    Args:
+        decoder: the unpruned model; it is not changed.
+        token_ids: texts of at least two tokens.
+        cuts: blocks to leave out, each measured on its own.
+        on_batch: told how many of `len(text_batches(...)) * len(cuts)` pieces are done.
+
+    Returns:
+        Per cut, per text.
+    """
+    losses = [[0.0] * len(token_ids) for _ in cuts]
+    done = 0
+    for group in text_batches(decoder, token_ids):
+        sequences = [token_ids[index] for index in group]
+        trunk = run_trunk(decoder, right_padded(sequences), keep=tail_depths(cuts, decoder.n_layers))
+        for number, stream in run_tails(decoder, trunk, cuts):
+            for index, loss in zip(group, batch_losses(decoder, stream, sequences), strict=True):
+                losses[number][index] = loss
+            done += 1
+            on_batch(done)
+    return losses
+
+
+def text_batches(decoder: Decoder, token_ids: Sequence[Sequence[int]]) -> list[list[int]]:
+    """How `text_losses` groups its texts: half the usual tokens, since every position goes through the head."""
+    return batches([len(ids) for ids in token_ids], tokens_per_batch(decoder.device) // 2)
+
+
+def batch_losses(decoder: Decoder, stream: Tensor, sequences: Sequence[Sequence[int]]) -> list[float]:
+    """Mean next-token cross-entropy of each sequence of a right-padded batch, from its x[L], nats per token."""
+    states = torch.cat([row[: len(ids) - 1] for row, ids in zip(stream, sequences, strict=True)])
+    targets = torch.tensor([token for ids in sequences for token in ids[1:]], device=states.device)
+    chunk = decoder.states_at_once
+    parts = [
+        torch.nn.functional.cross_entropy(decoder.logits(decoder.norm(part)), target, reduction="none")
+        for part, target in zip(states.split(chunk), targets.split(chunk), strict=True)
+    ]
+    per_token = torch.cat(parts).double().cpu()
+    return [float(part.mean()) for part in per_token.split([len(ids) - 1 for ids in sequences])]

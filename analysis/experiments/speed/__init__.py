@@ -1,0 +1,1 @@
+"""How fast a model is without some of its layers."""

@@ -1,0 +1,157 @@
+"""Measured speed: what is asked for, what is found, and the line through the layers that are left."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from analysis.core.blocks import Block
+from analysis.core.record import Result, Spec, require
+from analysis.core.registry import Experiment, register
+from analysis.models.spec import ModelFacts, ModelSpec
+
+
+@dataclass(frozen=True)
+class SpeedSpec(Spec):
+    """How long reading a prompt and writing on takes without n layers, for several n."""
+
+    kind: ClassVar[str] = "speed"
+
+    model: ModelSpec = field(default_factory=ModelSpec)
+    ns: tuple[int, ...] = ()
+    """Numbers of removed layers; empty for 0, 2, 5, 10 and half of the model's layers, as far as there are so many."""
+    prompt_tokens: int = 256
+    """Length of the prompt that is read in one pass."""
+    new_tokens: int = 32
+    """Tokens written after it, one pass each."""
+    batch_size: int = 1
+    """Prompts at once."""
+    repeats: int = 5
+    """How often each n is measured; once more, before, without being counted."""
+    seed: int = 0
+    """Picks the tokens of the prompt."""
+
+    def __post_init__(self) -> None:
+        for name in ("prompt_tokens", "new_tokens", "batch_size", "repeats"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
+        require(
+            all(n >= 0 for n in self.ns) and len(set(self.ns)) == len(self.ns),
+            f"The numbers of removed layers must be at least 0 and different from each other, not {list(self.ns)}.",
+        )
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds that one thing took, again and again."""
+
+    median_s: float
+    low_s: float
+    """First quartile: a quarter of the repeats took no longer."""
+    high_s: float
+    """Third quartile."""
+    repeats_s: list[float] = field(default_factory=list)
+    """Every repeat, in the order of measuring."""
+
+
+@dataclass(frozen=True)
+class SpeedPoint:
+    """How fast the model is without n layers."""
+
+    n: int
+    """Removed layers; 0 is the unpruned model."""
+    start: int | None
+    """First layer of the removed block; None for n = 0."""
+    prefill: Timing
+    """Seconds of one pass over the whole prompt: the time until the first new token."""
+    decode: Timing
+    """Seconds per new token, each a pass over one position with the keys and values of all before it."""
+
+    @property
+    def block(self) -> Block | None:
+        """The layers that were left out."""
+        return None if self.start is None else Block(self.start, self.n)
+
+
+@dataclass(frozen=True)
+class SpeedLine:
+    """The least-squares line through the medians: seconds = intercept + slope * layers left."""
+
+    intercept_s: float
+    """Seconds that no cut saves: embeddings, final norm, head, and the work of calling the model at all."""
+    slope_s: float
+    """Seconds per layer."""
+    slope_stderr_s: float | None
+    """Its standard error, from how far the medians are off the line; None with fewer than three of them."""
+    r_squared: float | None
+    """Share of the medians' variance that the line accounts for, at most 1; None where they do not differ."""
+    fixed_share: float
+    """Share of the unpruned model's time that no cut saves, in [0, 1]: the intercept over the line at all layers."""
+
+    def at(self, layers_left: int) -> float:
+        """Seconds with this many layers left, as the line has it."""
+        return self.intercept_s + self.slope_s * layers_left
+
+
+def timing(repeats_s: Sequence[float]) -> Timing:
+    """Median and quartiles of at least one repeat, with linear interpolation between neighbours."""
+    low, median, high = np.quantile(np.asarray(repeats_s, dtype=np.float64), [0.25, 0.5, 0.75])
+    return Timing(float(median), float(low), float(high), list(repeats_s))
+
+
+def fit(layers_left: Sequence[int], seconds: Sequence[float], n_layers: int) -> SpeedLine | None:
+    """The least-squares line through measured seconds.
+
+    Args:
+        layers_left: layers of each measured model.
+        seconds: its median.
+        n_layers: layers of the unpruned model, where the share that does not shrink is read.
+
+    Returns:
+        The line, or None with fewer than two different numbers of layers.
+    """
+    x, y = np.asarray(layers_left, dtype=np.float64), np.asarray(seconds, dtype=np.float64)
+    spread = float(((x - x.mean()) ** 2).sum()) if len(x) else 0.0
+    if spread == 0:
+        return None
+    slope = float(((x - x.mean()) * (y - y.mean())).sum()) / spread
+    intercept = float(y.mean() - slope * x.mean())
+    residual = float(((y - intercept - slope * x) ** 2).sum())
+    total = float(((y - y.mean()) ** 2).sum())
+    whole = intercept + slope * n_layers
+    return SpeedLine(
+        intercept_s=intercept,
+        slope_s=slope,
+        slope_stderr_s=math.sqrt(residual / (len(x) - 2) / spread) if len(x) > 2 else None,
+        r_squared=1 - residual / total if total > 0 else None,
+        fixed_share=min(1.0, max(0.0, intercept / whole)) if whole > 0 else 0.0,
+    )
+
+
+@dataclass(frozen=True)
+class SpeedResult(Result):
+    """How fast a model reads a prompt and writes on, without n layers for several n."""
+
+    kind: ClassVar[str] = "speed"
+    spec_type: ClassVar[type[Spec]] = SpeedSpec
+
+    model: ModelFacts
+    n_layers: int
+    points: list[SpeedPoint]
+    """By n; only those measured at least once."""
+    prefill: SpeedLine | None
+    """The line through the medians of reading the prompt; None with fewer than two points."""
+    decode: SpeedLine | None
+    """The same of writing one token."""
+    rounds: int
+    """Rounds finished: in each, every n is measured once, one after the other."""
+    peak_bytes: int
+    """Peak memory: of the accelerator if there is one, else of the process. The layers left out stay in it."""
+
+    def tokens_per_s(self, field: str, seconds: float) -> float:
+        """Tokens read (`prefill`) or written (`decode`) per second, over all prompts of the batch."""
+        return self.spec.batch_size * (self.spec.prompt_tokens if field == "prefill" else 1) / seconds
+
+
+register(Experiment(SpeedSpec, SpeedResult, run="analysis.experiments.speed.speed:run", title="Speed"))

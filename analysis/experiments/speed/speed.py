@@ -1,0 +1,212 @@
+"""The experiment that measures how fast a model reads and writes without n layers, for several n in turn."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from analysis.core.blocks import Block
+from analysis.core.errors import BlockRangeError, SpecError
+from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.experiments import strategies
+from analysis.experiments.speed import spec as timings
+from analysis.experiments.speed.spec import SpeedPoint, SpeedResult, SpeedSpec
+from analysis.models import cut as pruning
+from analysis.models import load as models
+from analysis.models import machine
+from analysis.models.decoder import Decoder
+from analysis.models.load import Load, LoadedModel
+
+RULE = "deepest"
+"""Which block stands for its size: layers of a model are alike in time, wherever they are, unless their kinds differ."""
+_USUAL = (0, 2, 5, 10)
+"""Numbers of removed layers that are measured unless others are asked for, with half of the model's layers."""
+PHASE = "measuring the speed"
+
+Cut = Block | None
+"""What is left out; None is the unpruned model."""
+
+
+def resolve(spec: SpeedSpec) -> SpeedSpec:
+    """The spec with concrete dtype, device and identity."""
+    return replace(spec, model=models.resolve(spec.model))
+
+
+def run(spec: SpeedSpec, on_progress: OnProgress = ignore, *, load: Load = models.load) -> SpeedResult:
+    """Measure the seconds of reading a prompt and of writing a token, without n layers for each n of the spec.
+
+    All n are measured in turn, again and again, so that whatever else the machine does hits all alike; the first round is a
+    warm-up and does not count. A stopped run keeps its rounds and is gone on with on the same machine. A finished one is
+    never taken from the cache: asking again measures again, for the speed of a machine is that of the moment.
+
+    Raises:
+        BlockRangeError: when some n leaves no layer.
+        SpecError: when the tokens do not fit into the model's window.
+        LayerscopeError: one sentence on whatever else the user can mend.
+    """
+    resolved = resolve(spec)
+    stored = SpeedResult.load(resolved, on_progress)
+    machine.reset_peak(resolved.model.device)
+    loaded = load(resolved.model, on_progress)
+    measured = _Measured(resolved, loaded, _cuts(resolved, loaded))
+    if stored is not None and not stored.complete:
+        measured.take_over(stored)
+    return measured.measure(on_progress)
+
+
+def _cuts(spec: SpeedSpec, loaded: LoadedModel) -> list[Cut]:
+    n_layers, window = loaded.decoder.n_layers, loaded.facts.max_positions
+    if spec.ns and max(spec.ns) >= n_layers:
+        raise BlockRangeError(
+            f"{max(spec.ns)} removed layers were asked for, but {loaded.facts.name} has {n_layers} and must keep at least 1; "
+            f"choose numbers 0..{n_layers - 1}."
+        )
+    if window is not None and spec.prompt_tokens + spec.new_tokens > window:
+        raise SpecError(
+            f"{spec.prompt_tokens} prompt tokens and {spec.new_tokens} new ones were asked for, but {loaded.facts.name} has a "
+            f"window of {window} tokens; choose numbers that add up to no more."
+        )
+    usual = {n for n in (*_USUAL, n_layers // 2) if n < n_layers}
+    chosen = [strategies.choose(RULE, n, n_layers=n_layers) for n in sorted(spec.ns or usual)]
+    return [cut if isinstance(cut, Block) else None for cut in chosen]
+
+
+@torch.inference_mode()
+def read_and_write(
+    decoder: Decoder, ids: Tensor, new_tokens: int, between: Callable[[], None] = lambda: None
+) -> tuple[float, float, Tensor]:
+    """Read prompts and write on greedily, as the model is now, with a KV cache.
+
+    Args:
+        decoder: the model, whole or inside `pruning.without_block`.
+        ids: prompts of one length, (batch, tokens).
+        new_tokens: tokens to write after the one that reading the prompt gives, one pass each.
+        between: called before every pass, off the clock; may raise `Cancelled`.
+
+    Returns:
+        Seconds until the first new token; mean seconds of each of the others; all of them, (batch, 1 + new_tokens).
+    """
+    seconds, written, cache = [], [], None
+    given = ids
+    for _ in range(1 + new_tokens):
+        between()
+        began = _now(decoder)
+        output = decoder.body(input_ids=given, use_cache=True, **{decoder.cache_name: cache})
+        # The head sees the last position only, in reading too, as wherever models are served.
+        given = decoder.logits(output.last_hidden_state[:, -1:]).argmax(-1)
+        seconds.append(_now(decoder) - began)
+        cache = output[decoder.cache_name]
+        written.append(given)
+    return seconds[0], fmean(seconds[1:]), torch.cat(written, 1)
+
+
+def _now(decoder: Decoder) -> float:
+    """Seconds on a clock, once the device has done all it was asked to."""
+    if decoder.device.type != "cpu":
+        torch.accelerator.synchronize(decoder.device)
+    return time.perf_counter()
+
+
+@dataclass
+class _Measured:
+    """The seconds measured so far, and the result that they amount to."""
+
+    spec: SpeedSpec
+    loaded: LoadedModel
+    cuts: list[Cut]
+    prefill: dict[Cut, list[float]] = field(default_factory=dict)
+    decode: dict[Cut, list[float]] = field(default_factory=dict)
+    wall_s: float = 0.0
+
+    def take_over(self, earlier: SpeedResult) -> None:
+        """Keep what a stopped run measured, if it was on this very machine."""
+        now = machine.versions()
+        if all(earlier.versions.get(name) == now.get(name) for name in ("processor", "accelerator")):
+            for point in earlier.points:
+                self.prefill[point.block] = list(point.prefill.repeats_s)
+                self.decode[point.block] = list(point.decode.repeats_s)
+            self.wall_s = earlier.wall_s
+
+    def measure(self, on_progress: OnProgress) -> SpeedResult:
+        """Measure what is missing, storing after each round and however it ends."""
+        values, ids = {"result_key": self.spec.fingerprint()}, self._prompt()
+        total = len(self.cuts) * self.spec.repeats
+        if self._done < total:
+            for number, cut in enumerate(self.cuts):
+                warming = Progress("warming up", number, len(self.cuts), values=values)
+                self._time(cut, ids, partial(on_progress, warming))
+        try:
+            for number in range(self.spec.repeats):
+                for cut in self._missing(number):
+                    began = time.perf_counter()
+                    now = Progress(PHASE, self._done, total, values=values)
+                    prefill_s, decode_s = self._time(cut, ids, partial(on_progress, now))
+                    self.prefill.setdefault(cut, []).append(prefill_s)
+                    self.decode.setdefault(cut, []).append(decode_s)
+                    self.wall_s += time.perf_counter() - began
+                if number + 1 < self.spec.repeats:
+                    self.result(complete=False).save()
+            on_progress(Progress(PHASE, self._done, total, values=values))
+        except BaseException:
+            if self._done:
+                self.result(complete=False).save()
+            raise
+        finished = self.result(complete=True)
+        finished.save()
+        return finished
+
+    def _missing(self, number: int) -> Iterator[Cut]:
+        """The cuts that a round has not measured yet: there and back, so that what grows slower meanwhile hits all alike."""
+        for cut in self.cuts if number % 2 == 0 else reversed(self.cuts):
+            if len(self.prefill.get(cut, ())) <= number:
+                yield cut
+
+    @property
+    def _done(self) -> int:
+        return sum(len(repeats) for repeats in self.prefill.values())
+
+    def _time(self, cut: Cut, ids: Tensor, between: Callable[[], None]) -> tuple[float, float]:
+        with pruning.without_block(self.loaded.decoder, cut) as decoder:
+            prefill_s, decode_s, _ = read_and_write(decoder, ids, self.spec.new_tokens, between)
+        return prefill_s, decode_s
+
+    def _prompt(self) -> Tensor:
+        """Random tokens: what they say takes no time."""
+        generator = torch.Generator().manual_seed(self.spec.seed)
+        shape = (self.spec.batch_size, self.spec.prompt_tokens)
+        ids = torch.randint(self.loaded.facts.vocab_size, shape, generator=generator)
+        return ids.to(self.loaded.decoder.device)
+
+    def result(self, *, complete: bool) -> SpeedResult:
+        """What the rounds so far amount to."""
+        points = [
+            SpeedPoint(
+                n=0 if cut is None else cut.size,
+                start=None if cut is None else cut.start,
+                prefill=timings.timing(self.prefill[cut]),
+                decode=timings.timing(self.decode[cut]),
+            )
+            for cut in self.cuts
+            if cut in self.prefill
+        ]
+        n_layers = self.loaded.decoder.n_layers
+        left = [n_layers - point.n for point in points]
+        tokens = self.spec.batch_size * (self.spec.prompt_tokens + self.spec.new_tokens)
+        return SpeedResult(
+            spec=self.spec,
+            versions=machine.versions(),
+            wall_s=self.wall_s,
+            n_tokens=tokens * self._done,
+            complete=complete,
+            model=self.loaded.facts,
+            n_layers=n_layers,
+            points=points,
+            prefill=timings.fit(left, [point.prefill.median_s for point in points], n_layers),
+            decode=timings.fit(left, [point.decode.median_s for point in points], n_layers),
+            rounds=min(len(self.prefill.get(cut, ())) for cut in self.cuts),
+            peak_bytes=machine.peak_bytes(self.loaded.spec.device),
+        )

@@ -1,0 +1,1 @@
+"""What is taken away: model folders, recipes, cards, reports."""

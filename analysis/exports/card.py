@@ -1,0 +1,144 @@
+"""The card of an exported model: what was cut from what, how it was healed, what it scores, and what is not known of it."""
+
+import json
+from typing import Any
+
+from analysis import __version__
+from analysis.core.blocks import Removal
+from analysis.data import questions
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.experiments.accuracy.points import Point
+from analysis.experiments.heal.spec import HealResult
+from analysis.exports.document import Table, code, text
+from analysis.exports.spec import ReloadCheck
+from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.reading import library
+from analysis.reading.library import Scored
+
+
+def of(
+    model: ModelSpec,
+    facts: ModelFacts,
+    cut: Removal,
+    *,
+    heal: HealResult | None = None,
+    adapter: str | None = None,
+    check: ReloadCheck | None = None,
+) -> str:
+    """The README.md of a model folder.
+
+    Args:
+        model: the model that was cut; its dtype is what is saved.
+        facts: its size before the cut.
+        cut: the removed layers.
+        heal: the heal of the cut, if there is one and it is known.
+        adapter: folder of the adapter that was merged in.
+        check: how the folder compared when it was loaded again; None for a card without a folder.
+    """
+    scored = library.scored(model, cut, heal)
+    base = facts.name if model.source == "starter" else model.source
+    parts = [
+        _front(base),
+        f"# {text(facts.name)} without {text(cut.describe())}",
+        f"{facts.n_layers - cut.size} of {facts.n_layers} layers of {code(base)}"
+        f"{f' at revision {code(model.revision)}' if model.revision else ''} (family {text(facts.family)}), saved in "
+        f"{model.dtype}. Layers are counted from 0 and a block [a, b) ends before b.",
+        "## How it was made",
+        _how(cut, heal, adapter),
+        *_scores(scored),
+        *([_checked(check)] if check else []),
+        "## Use",
+        "    from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        '    model = AutoModelForCausalLM.from_pretrained("this folder")\n'
+        '    tokenizer = AutoTokenizer.from_pretrained("this folder")',
+        "## Licence",
+        "This model is a derivative of its base, and the base's licence applies to it. Layerscope does not know which licence "
+        "that is: look it up before you share this model, and state it in the head of this card.",
+        "## Limits",
+        "Likelihood scores overstate what a cut model keeps: free writing and arithmetic suffer first. Nothing was done "
+        "about safety or bias; what the base model lacks, this one lacks too.",
+        f"Made with layerscope {__version__}.{_versions(scored)}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front(base: str) -> str:
+    return f"---\nlibrary_name: transformers\nbase_model: {json.dumps(base, ensure_ascii=False)}\ntags:\n- layer-pruning\n---"
+
+
+def _how(cut: Removal, heal: HealResult | None, adapter: str | None) -> str:
+    said = (
+        f"Removed: {cut.describe()}. Method: Gromov et al., The Unreasonable Ineffectiveness of the Deeper Layers, "
+        f"arXiv:2403.17887."
+    )
+    if heal is None and adapter is None:
+        return f"{said} It was not healed."
+    if heal is None:
+        return f"{said} A PEFT adapter was merged in; how it was trained is not recorded here."
+    spec = heal.spec
+    trained = f"for {heal.total_steps} optimizer steps" if spec.trains else "without training"
+    if heal.ended_early:
+        trained = f"for {heal.kept_step} of {heal.total_steps} optimizer steps, then stopped; what came of it was not scored"
+    base = "an unquantized base" if spec.model.quantization == "none" else f"a base in {spec.model.quantization}"
+    settings = {name: value for name, value in spec.to_json().items() if not isinstance(value, dict)}
+    listed = ", ".join(f"{name} {value}" for name, value in settings.items())
+    return (
+        f"{said}\n\nHealed {trained} on {text(spec.corpus.source.rsplit('/', 1)[-1])} text, over {base}, seed {spec.seed}; the "
+        f"adapter was merged into unquantized weights. Settings: {text(listed)}."
+    )
+
+
+def _scores(scored: Scored | None) -> list[str]:
+    if scored is None:
+        return ["## Scores", "Nothing was measured of this cut."]
+    rows = [
+        row(name, point)
+        for name, point in (("unpruned", scored.unpruned), ("pruned", scored.pruned), ("healed", scored.healed))
+        if point is not None
+    ]
+    return ["## Scores", Table(list(COLUMNS), rows).markdown(), text(measured_on(scored.benchmark, scored.corpus))]
+
+
+COLUMNS = ("model", "layers removed", "accuracy ± se", "questions", "loss ± se, nats per token", "texts")
+
+
+def row(name: str, point: Point) -> list[str]:
+    """A point as a line of a table with `COLUMNS`."""
+    return [name, str(point.n), *numbers(point)]
+
+
+def numbers(point: Point) -> list[str]:
+    """Accuracy, questions, loss and texts of a point, each as it is written in tables."""
+    accuracy = "–" if point.acc is None else f"{point.acc:.3f} ± {point.acc_stderr or 0:.3f}"
+    loss = "–" if point.loss is None else f"{point.loss:.3f} ± {point.loss_stderr or 0:.3f}"
+    return [accuracy, str(point.n_samples), loss, str(point.n_texts)]
+
+
+def measured_on(benchmark: BenchmarkSpec | None, corpus: CorpusSpec | None) -> str:
+    """Which questions and texts, with their seeds, in plain text."""
+    said = []
+    if benchmark is not None:
+        shots = f", {benchmark.shots}-shot" if benchmark.shots else ""
+        said.append(f"Questions: {questions.title(benchmark)}{shots}, seed {benchmark.seed}.")
+    if corpus is not None:
+        said.append(
+            f"Loss: {corpus.n_texts} texts of {corpus.source.rsplit('/', 1)[-1]} ({corpus.split}), up to {corpus.seq_len} "
+            f"tokens, seed {corpus.seed}."
+        )
+    return " ".join(said)
+
+
+def _checked(check: ReloadCheck) -> str:
+    what = "the model with its adapter beside it" if check.merged else "the cut model before it was saved"
+    return (
+        f"Checked: reloaded with plain transformers in {check.dtype} and compared with {what} on {check.n_tokens} tokens of "
+        f"real text; the largest difference of a logit is {check.max_difference:.3g}, the relative difference "
+        f"{check.relative_difference:.2g} (allowed {check.tolerance:g}), and {check.same_first:.1%} of the most likely next "
+        f"tokens are the same."
+    )
+
+
+def _versions(scored: Scored | None) -> str:
+    versions: dict[str, Any] = scored.versions if scored else {}
+    listed = ", ".join(f"{name} {value}" for name, value in versions.items() if name != "layerscope")
+    return f" Measured with {text(listed)}." if listed else ""

@@ -1,0 +1,276 @@
+"""The export: a cut model as a plain Hugging Face folder that was checked by loading it again, or a mergekit recipe."""
+
+import gc
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from analysis.core import store
+from analysis.core.blocks import Removal
+from analysis.core.errors import CorpusError, RecipeError, SpecError, UnsupportedModelError
+from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.data import corpora
+from analysis.data.spec import CorpusSpec
+from analysis.exports import card as model_card
+from analysis.exports import folders, formats
+from analysis.exports.spec import ExportResult, ExportSpec, ReloadCheck
+from analysis.models import adapter as bridge
+from analysis.models import cut, machine
+from analysis.models import decoder as architecture
+from analysis.models import load as models
+from analysis.models.decoder import Decoder
+from analysis.models.load import Load, Plan
+from analysis.models.spec import ModelSpec
+from analysis.reading import library
+
+FORMATS = ("hf", "mergekit")
+TOLERANCES = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.1}
+"""What the relative difference of logits may be, by the dtype that is saved: merging rounds every changed weight once more."""
+_READ = CorpusSpec(source="wiki", n_texts=2, seq_len=128, split="validation")
+_FALLBACK = (
+    "A decoder adds to a stream. Every layer reads what the layers before it wrote, and writes a little more; where two "
+    "neighbours write nearly the same, one of them can go, and the layers behind it hardly notice."
+)
+"""Read where the starter pack's text is not installed."""
+
+
+def export(
+    spec: ModelSpec,
+    block: Removal,
+    out: Path,
+    *,
+    adapter: str | None = None,
+    format: str = "hf",
+    on_progress: OnProgress = ignore,
+) -> Path:
+    """Write the model without `block` to the folder `out`, which must not exist yet or be empty.
+
+    `hf` writes a folder that plain transformers loads and generates from, with the adapter merged in if there is one; it is
+    loaded again before it counts. `mergekit` writes the recipe `mergekit.yaml` that makes the same cut.
+
+    Returns:
+        The folder.
+
+    Raises:
+        SpecError: an unknown format, a folder in use, or a combination that cannot work.
+        StorageError: not enough space; nothing half-written stays.
+        UnsupportedModelError: the folder would not load as the same model.
+    """
+    if format not in FORMATS:
+        raise SpecError(f"format must be one of {', '.join(FORMATS)}, not {format!r}.")
+    _check_new(out)
+    planned = models.plan(spec, on_progress)
+    block.check(planned.facts.n_layers)
+    if format == "mergekit":
+        if adapter is not None:
+            raise SpecError("A mergekit recipe cannot carry an adapter; export the hf format, which merges it.")
+        name, note = formats.mergekit_source(spec)
+        content = formats.mergekit(name, block, planned.facts.n_layers, planned.spec.dtype, note)
+        store.write_folder(out, lambda folder: store.write_atomic(folder / "mergekit.yaml", content.encode()))
+        return out
+    if spec.quantization != "none":
+        raise SpecError("A quantized model is not exported: rounding would be baked in; choose quantization none.")
+    save(planned, block, out, adapter, on_progress)
+    return out
+
+
+def run(spec: ExportSpec, on_progress: OnProgress = ignore, *, load: Load = models.load) -> ExportResult:
+    """Export into the folder of this name under the cache, or return the stored result where the folder is still there.
+
+    Args:
+        spec: what to export.
+        on_progress: told about it; may raise `Cancelled`, and then no folder is left.
+        load: only for likeness with other experiments. An export changes its model, so it always loads a copy of its own;
+            a shared loader is asked to give its memory back first.
+
+    Raises:
+        LayerscopeError: as `export`.
+    """
+    resolved = replace(spec, model=models.resolve(spec.model))
+    out = folders.folder(spec.name)
+    stored = ExportResult.load(resolved, on_progress)
+    if stored is not None and (out / "layerscope.json").exists():
+        return stored
+    _check_new(out)
+    if isinstance(load, models.WarmModels):
+        load.clear()
+    began = time.perf_counter()
+    planned = models.plan(resolved.model, on_progress)
+    resolved.block.check(planned.facts.n_layers)
+    adapter = None if spec.adapter is None else str(store.cache_dir() / spec.adapter)
+    check = save(planned, resolved.block, out, adapter, on_progress)
+    result = ExportResult(
+        spec=resolved,
+        versions=machine.versions(),
+        wall_s=time.perf_counter() - began,
+        n_tokens=2 * check.n_tokens,
+        complete=True,
+        model=planned.facts,
+        n_layers=planned.facts.n_layers - resolved.block.size,
+        size_bytes=folders.size_bytes(spec.name),
+        check=check,
+    )
+    result.save()
+    return result
+
+
+def save(planned: Plan, block: Removal, out: Path, adapter: str | None, on_progress: OnProgress) -> ReloadCheck:
+    """Cut, merge, save and load again; the folder appears at `out` only if what was loaded is what was saved.
+
+    An adapter is always merged into unquantized weights in the dtype that is saved, whatever it was trained over.
+
+    Raises:
+        UnsupportedModelError: when the folder does not load, or not as the same model.
+        RecipeError: when the adapter does not fit.
+    """
+    if adapter is not None and bridge.read_bridge(Path(adapter)) is not None:
+        raise RecipeError(
+            f"The heal in {adapter} adds a small layer that a plain {planned.facts.family} model has no place for; export the "
+            f"cut without it, or heal again without the instant start."
+        )
+    folders.check_space(out, _saved_bytes(planned, block))
+    loaded = models.load(planned.spec, on_progress)
+    texts = _texts(loaded.tokenizer)
+    if adapter is None:
+        cut.cut(loaded.decoder, block)
+        model = loaded.model
+    else:
+        loaded = bridge.with_adapter(loaded, block, adapter)
+        model = loaded.model
+    on_progress(Progress("reading a text with it", 0, 1))
+    expected = logits(model, texts)
+    if adapter is not None:
+        model = model.merge_and_unload()
+    on_progress(Progress("saving the model", 0, 1))
+    _check_reloads(architecture.find_decoder(model))
+    tokenizer, spec = loaded.tokenizer, planned.spec
+    found: list[ReloadCheck] = []
+
+    def fill(folder: Path) -> None:
+        nonlocal model, loaded
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        # Both models at once would need twice the memory.
+        del model, loaded
+        gc.collect()
+        on_progress(Progress("loading it again", 0, 1))
+        check = compare(folder, spec, texts, expected, merged=adapter is not None)
+        found.append(check)
+        heal = None if adapter is None else library.heal_of(spec, adapter)
+        card = model_card.of(spec, planned.facts, block, heal=heal, adapter=adapter, check=check)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        (folder / "layerscope.json").write_text(json.dumps(_provenance(spec, block, adapter, check), indent=1))
+
+    store.write_folder(out, fill)
+    on_progress(Progress("saving the model", 1, 1, f"Saved to {out}."))
+    return found[0]
+
+
+@torch.inference_mode()
+def logits(model: Any, texts: Sequence[Sequence[int]]) -> Tensor:
+    """Logits of every token of some texts, (n_tokens, vocab_size), float32, on the CPU."""
+    model.eval()
+    device = next(model.parameters()).device
+    rows = [model(torch.tensor([list(ids)], device=device), use_cache=False).logits[0].float().cpu() for ids in texts]
+    return torch.cat(rows)
+
+
+def compare(folder: Path, spec: ModelSpec, texts: Sequence[Sequence[int]], expected: Tensor, *, merged: bool) -> ReloadCheck:
+    """Load a saved folder as anyone would, and compare its logits with those of what it was made from.
+
+    Args:
+        folder: a Hugging Face folder.
+        spec: resolved: dtype and device of the comparison.
+        texts: what is read.
+        expected: `logits` of the same texts before saving.
+        merged: whether an adapter was merged in between.
+
+    Raises:
+        UnsupportedModelError: when it does not load, or differs by more than its dtype explains.
+    """
+    try:
+        again: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, spec.dtype), use_safetensors=True)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise UnsupportedModelError(
+            f"The saved folder does not load in plain transformers ({type(error).__name__}), so it was removed; choose another "
+            f"cut or another model."
+        ) from error
+    check = _difference(expected, logits(again.to(spec.device), texts), spec.dtype, merged)
+    if not check.relative_difference <= check.tolerance:  # also refuses what is not a number
+        raise UnsupportedModelError(
+            f"The saved model answers otherwise than {'the model with its adapter' if merged else 'the cut model'} did: its "
+            f"logits differ by {check.relative_difference:.3g} of their size, where {check.tolerance:g} is allowed in "
+            f"{spec.dtype}, so it was removed; export it in float32."
+        )
+    return check
+
+
+def _difference(expected: Tensor, found: Tensor, dtype: str, merged: bool) -> ReloadCheck:
+    gap = (found - expected).double()
+    # A softmax does not see a shift of all logits of a token, so neither does the size that the gap is measured by.
+    size = (expected - expected.mean(-1, keepdim=True)).double().square().mean().sqrt()
+    return ReloadCheck(
+        dtype=dtype,
+        n_tokens=len(expected),
+        max_difference=float(gap.abs().max()),
+        relative_difference=float(gap.square().mean().sqrt() / size),
+        tolerance=TOLERANCES[dtype],
+        same_first=float((expected.argmax(-1) == found.argmax(-1)).double().mean()),
+        merged=merged,
+    )
+
+
+def _texts(tokenizer: Any) -> list[list[int]]:
+    try:
+        return corpora.tokenize(_READ, tokenizer).token_ids
+    except CorpusError:
+        return [tokenizer(_FALLBACK).input_ids]
+
+
+def _check_new(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SpecError(f"{out} already exists and is not empty; name a new folder.")
+
+
+def _saved_bytes(planned: Plan, block: Removal) -> int:
+    removed = sum(planned.facts.layer_parameters[layer] for layer in block.layers)
+    return int(planned.weight_bytes - removed * planned.facts.bytes_per_parameter)
+
+
+def _provenance(spec: ModelSpec, block: Removal, adapter: str | None, check: ReloadCheck) -> dict[str, Any]:
+    return {
+        "model": spec.to_json(),
+        "removed": block.to_json() | {"layers": list(block.layers), "description": block.describe()},
+        "adapter": _relative(adapter),
+        "check": vars(check),
+        "versions": machine.versions(),
+        "method": "Gromov et al., The Unreasonable Ineffectiveness of the Deeper Layers, arXiv:2403.17887",
+    }
+
+
+def _relative(adapter: str | None) -> str | None:
+    """An adapter as the cache knows it: folders are shared, and paths of this machine mean nothing elsewhere."""
+    if adapter is not None and Path(adapter).resolve().is_relative_to(store.cache_dir()):
+        return Path(adapter).resolve().relative_to(store.cache_dir()).as_posix()
+    return adapter
+
+
+def _check_reloads(decoder: Decoder) -> None:
+    """Compare the cut model with what its cut configuration builds: same names, same shapes."""
+    with torch.device("meta"):
+        rebuilt = AutoModelForCausalLM.from_config(decoder.model.config)
+    expected = {name: tuple(tensor.shape) for name, tensor in rebuilt.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in decoder.model.state_dict().items()}
+    if expected != found:
+        wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        raise UnsupportedModelError(
+            f"After this cut the configuration of {decoder.config.model_type} would not rebuild the same model ({wrong[0]} and "
+            f"{len(wrong) - 1} more differ); choose another block."
+        )

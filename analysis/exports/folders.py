@@ -1,0 +1,80 @@
+"""The folders of exported models under the cache: where they are, how large, whether there is room, and their end."""
+
+import contextlib
+import re
+import shutil
+from pathlib import Path
+
+from analysis.core import store
+from analysis.core.blocks import Removal
+from analysis.core.errors import SpecError, StorageError
+
+
+def root() -> Path:
+    """The folder that holds all exports."""
+    return store.cache_dir() / "exports"
+
+
+def folder(name: str) -> Path:
+    """Where the export of this name lies.
+
+    Raises:
+        SpecError: when the name is more than a name, so that the folder would be elsewhere.
+    """
+    path = root() / name
+    if not name or name.startswith(".") or path.name != name or not path.resolve().is_relative_to(root().resolve()):
+        raise SpecError(f"{name[:90]!r} is not the name of an export; give a plain name without slashes.")
+    return path
+
+
+def suggested_name(model: str, cut: Removal, *, healed: bool) -> str:
+    """A name that says what was done: "SmolLM2-135M-without-11-15-healed"."""
+    removed = "_".join(str(run.start) if run.size == 1 else f"{run.start}-{run.stop - 1}" for run in cut.blocks)
+    end = f"-without-{removed}{'-healed' if healed else ''}"
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", model).strip("-._") or "model"
+    return f"{stem[: max(1, 80 - len(end))]}{end}"[:80]
+
+
+def size_bytes(name: str) -> int:
+    """Bytes of all files of an export; 0 when there is none of this name."""
+    total = 0
+    for file in folder(name).rglob("*"):
+        with contextlib.suppress(OSError):
+            total += file.stat().st_size if file.is_file() else 0
+    return total
+
+
+def free_bytes(at: Path | None = None) -> int:
+    """Free bytes on the disk that holds `at`, or the exports."""
+    wanted = (at or root()).absolute()
+    return shutil.disk_usage(next(path for path in [wanted, *wanted.parents] if path.exists())).free
+
+
+def check_space(out: Path, size: int) -> None:
+    """Refuse what would not fit on the disk.
+
+    Raises:
+        StorageError: when fewer than `size` bytes are free there.
+    """
+    free = free_bytes(out)
+    if free < size:
+        raise StorageError(
+            f"The model needs about {size / 1e9:.1f} GB on disk, and {free / 1e9:.1f} GB are free at {out.parent}; free some "
+            f"space or choose another folder."
+        )
+
+
+def delete(name: str) -> None:
+    """Remove an export for good.
+
+    Raises:
+        SpecError: when this is not the name of one.
+        StorageError: when it cannot be removed.
+    """
+    path = folder(name)
+    if not path.is_dir():
+        raise SpecError(f"There is no export {name!r} any more; reload the page to see those there are.")
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be removed: {error.strerror or error}.") from error

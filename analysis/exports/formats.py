@@ -1,0 +1,86 @@
+"""A cut as other programs write it: a mergekit configuration, a llama.cpp command, a JSON recipe."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from analysis import __version__
+from analysis.core.blocks import Removal, written
+from analysis.data import starter
+from analysis.experiments.heal.spec import HealResult
+from analysis.models.spec import ModelSpec
+
+
+def mergekit(model: str, cut: Removal, n_layers: int, dtype: str, note: str = "") -> str:
+    """The mergekit configuration of the same cut; its layer ranges are half-open, like ours.
+
+    Args:
+        model: what mergekit loads: a hub id or a folder.
+        cut: the removed layers.
+        n_layers: L.
+        dtype: float32, bfloat16 or float16.
+        note: one line to be read first.
+    """
+    name = json.dumps(model, ensure_ascii=False)  # a JSON string is a YAML string, whatever is in it
+    lines = [f"# {name} without {cut.describe()} of {n_layers} layers (0-based); ranges are half-open."]
+    lines += [f"# {note}"] * bool(note) + ["slices:"]
+    for begin, end in kept_runs(cut, n_layers):
+        lines += ["  - sources:", f"      - model: {name}", f"        layer_range: [{begin}, {end}]"]
+    return "\n".join([*lines, "merge_method: passthrough", f"dtype: {dtype}", ""])
+
+
+def mergekit_source(spec: ModelSpec) -> tuple[str, str]:
+    """What mergekit can load in the place of a model, and what is to be known of it: the pack's file is none of its formats."""
+    if spec.source != "starter":
+        return spec.source, ""
+    return starter.HUB_ID, "The starter model is this one rounded to about 4.5 bits; mergekit takes its unrounded weights."
+
+
+def kept_runs(cut: Removal, n_layers: int) -> list[tuple[int, int]]:
+    """The unbroken runs of layers that stay, half-open."""
+    removed = set(cut.layers)
+    runs: list[tuple[int, int]] = []
+    for layer in range(n_layers):
+        if layer in removed:
+            continue
+        if runs and runs[-1][1] == layer:
+            runs[-1] = (runs[-1][0], layer + 1)
+        else:
+            runs.append((layer, layer + 1))
+    return runs
+
+
+def llama_cpp(model: str, cut: Removal, kind: str = "Q8_0") -> str:
+    """The llama.cpp command that makes the same cut while it quantizes a GGUF file.
+
+    Args:
+        model: name of the model, from which those of the files are made.
+        cut: the removed layers.
+        kind: llama.cpp's name of what to quantize to.
+    """
+    stem = model.rstrip("/").rsplit("/", 1)[-1].removesuffix(".gguf") or "model"
+    layers = ",".join(map(str, cut.layers))
+    return shlex.join(["llama-quantize", "--prune-layers", layers, f"{stem}-f16.gguf", f"{stem}-pruned-{kind}.gguf", kind])
+
+
+def recipe(model: ModelSpec, cut: Removal, n_layers: int, heal: HealResult | None, commands: Sequence[str]) -> str:
+    """All that is needed to make the same model again, as JSON.
+
+    Args:
+        model: the model that was cut.
+        cut: the removed layers.
+        n_layers: L.
+        heal: the heal of the cut, if there is one.
+        commands: lines of the command line that do it.
+    """
+    content: dict[str, Any] = {
+        "made_with": f"layerscope {__version__}",
+        "method": "arXiv:2403.17887",
+        "model": model.to_json(),
+        "n_layers": n_layers,
+        "removed": {"cut": written(cut), "layers": list(cut.layers), "description": cut.describe()},
+        "heal": None if heal is None else {"spec": heal.spec.to_json(), "versions": heal.versions, "adapter": heal.adapter},
+        "commands": list(commands),
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

@@ -1,0 +1,361 @@
+"""The report: everything that is stored of one model, as a document with charts, tables, requests and command lines."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from analysis import __version__
+from analysis.charts import curves as figures
+from analysis.charts import heals as heal_figures
+from analysis.charts import maps as map_figures
+from analysis.charts.look import ACCURACY
+from analysis.core import stats
+from analysis.core.blocks import Block, Removal
+from analysis.core.errors import SpecError
+from analysis.core.record import Result, Spec
+from analysis.experiments.accuracy.points import Point
+from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
+from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.maps.spec import DamageResult, DistanceResult
+from analysis.experiments.speed.spec import SpeedLine, SpeedResult, Timing
+from analysis.exports import card
+from analysis.exports.document import Document, Picture, Section, Table
+from analysis.models import spec as cost
+from analysis.models.spec import ModelSpec
+from analysis.reading import library, verdicts
+
+CommandLine = Callable[[Spec], str]
+"""Writes the command that asks for a request again."""
+_HEIGHT = 320
+
+
+def of(
+    model: ModelSpec,
+    cut: Removal | None,
+    command_line: CommandLine,
+    first: Mapping[str, str] | None = None,
+) -> Document:
+    """Everything stored of a model.
+
+    Args:
+        model: results of its source and revision are taken.
+        cut: the cut to write of first; None for none.
+        command_line: makes the command of each request.
+        first: by kind, the fingerprint of the result that comes first; by default the newest own one.
+
+    Raises:
+        SpecError: when nothing is stored of the model.
+        BlockRangeError: when the cut does not fit it.
+    """
+    maps, sweeps, damages, heals, evaluations, speeds = (
+        _ordered(library.of(kind, model), (first or {}).get(kind))
+        for kind in ("distances", "sweep", "damage", "heal", "evaluate", "speed")
+    )
+    healed = [heal for heal in heals if heal.healed is not None]
+    if not (first or {}).get("sweep"):
+        sweeps = sorted(sweeps, key=lambda sweep: sweep.spec.strategy != "similarity")  # the paper's own curve is read first
+    known: list[Any] = [*maps, *sweeps, *damages, *healed, *evaluations, *speeds]
+    if not known:
+        raise SpecError(f"Nothing is stored of {model.source}: compute its distance map first, then write the report.")
+    facts = known[0].model
+    if cut is not None:
+        cut.check(facts.n_layers)
+    sections = [
+        *([_cut(cut, facts, maps, sweeps, healed)] if cut else []),
+        *([_map(maps[0], cut, command_line)] if maps else []),
+        *([_curves(sweeps, healed, cut, command_line)] if sweeps else []),
+        *([_damage(damages[0], cut, command_line)] if damages else []),
+        *([_speed(speeds[0], cut, command_line)] if speeds else []),
+        *([_heals(healed, cut, command_line)] if healed else []),
+        *([_evaluations(evaluations, command_line)] if evaluations else []),
+    ]
+    lead = (
+        f"{facts.name}, family {facts.family}: {facts.n_layers} layers, {facts.n_parameters:,} parameters, of which "
+        f"{facts.other_parameters:,} are embeddings, final norm and head, which no cut removes."
+    )
+    how = (
+        "Layers are counted from 0, and a block [a, b) ends before b. Angular distance is arccos of the cosine over π, at the "
+        "last token, between the residual stream before and after a block (arXiv:2403.17887). Accuracy is the share of "
+        "questions whose most likely option is right, with the 95 % Wilson interval; loss is the mean next-token "
+        "cross-entropy on held-out text, ± one standard error."
+    )
+    return Document(f"Layerscope report: {facts.name}", [lead, how, f"Written by layerscope {__version__}."], sections)
+
+
+def _ordered(results: list[Any], first: str | None) -> list[Any]:
+    return sorted(results, key=lambda result: result.spec.fingerprint() != first)
+
+
+def _picture(draw: Callable[[bool], Any], alt: str) -> Picture:
+    return Picture(draw(False), draw(True), alt)
+
+
+def _record(result: Result, title: str) -> tuple[str, str]:
+    """A request with how it was answered."""
+    content = {
+        "kind": result.kind,
+        "fingerprint": result.spec.fingerprint(),
+        "spec": result.spec.to_json(),
+        "versions": result.versions,
+        "wall_s": result.wall_s,
+        "n_tokens": result.n_tokens,
+        "complete": result.complete,
+    }
+    return title, json.dumps(content, indent=1, ensure_ascii=False)
+
+
+def _removed(point: Point) -> str:
+    return point.block.describe() if point.block else "nothing"
+
+
+def _cut(
+    cut: Removal, facts: Any, maps: Sequence[DistanceResult], sweeps: Sequence[SweepResult], heals: Sequence[HealResult]
+) -> Section:
+    saved = cost.savings(facts, cut)
+    rows = [
+        ["layers removed", f"{cut.size} of {facts.n_layers}"],
+        ["parameters removed", f"{saved.parameters:,} ({saved.fraction:.1%} of all)"],
+        ["weights removed", f"{saved.weight_bytes:,} bytes"],
+    ]
+    if maps and isinstance(cut, Block):
+        row = cut.size - 1
+        rows.append(["distance", f"{maps[0].mean[row][cut.start]:.4f} ± {maps[0].stderr[row][cut.start]:.4f}"])
+    tables = [Table(["", "value"], rows)]
+    measured = [sweep for sweep in sweeps if any(point.block == cut for point in sweep.points)]
+    scores = [
+        card.row("pruned" if point.block else "unpruned", point)
+        for point in (measured[0].points if measured else ())
+        if point.block in (None, cut)
+    ]
+    scores += [card.row(f"healed, {heal.spec.recipe}", heal.healed) for heal in heals if heal.is_of(cut) and heal.healed]
+    tables += [Table(list(card.COLUMNS), scores)] if scores else []
+    strip = _picture(
+        lambda dark: map_figures.layer_strip(facts.n_layers, cut, dark=dark), f"Layers of the model; removed: {cut.describe()}."
+    )
+    return Section(f"The cut: {cut.describe()}", pictures=[strip], tables=tables)
+
+
+def _map(result: DistanceResult, cut: Removal | None, command_line: CommandLine) -> Section:
+    corpus = result.spec.corpus
+    least = min(result.best, key=lambda best: best.distance)
+    picture = _picture(
+        lambda dark: map_figures.distance_map(result, selected=cut, height=460),
+        f"Heat map of the {result.spec.metric} distance; least: {least.block.describe()} at {least.distance:.4f}.",
+    )
+    rows = [
+        [
+            str(best.n),
+            best.block.describe(),
+            f"{best.distance:.4f} ± {result.stderr[best.n - 1][best.start]:.4f}",
+            f"{result.wins[best.n - 1][best.start]:.0%}" if result.wins else "–",
+        ]
+        for best in result.best
+    ]
+    said = (
+        f"{result.n_texts} texts of {corpus.source.rsplit('/', 1)[-1]}, up to {corpus.seq_len} tokens, seed {corpus.seed}; "
+        f"{result.n_skipped} documents were too short. The line is the most similar block of each size."
+    )
+    return Section(
+        "Distance of every block",
+        [said],
+        [picture],
+        [Table(["n", "most similar block", "distance ± se", "wins resamples"], rows)],
+        [command_line(result.spec)],
+        [_record(result, "Distance map")],
+    )
+
+
+def _curves(
+    sweeps: Sequence[SweepResult], heals: Sequence[HealResult], cut: Removal | None, command_line: CommandLine
+) -> Section:
+    shown = sweeps[0]
+    others = library.curves_beside(shown, list(sweeps))
+    of_cuts = [heal for heal in heals if not heal.spec.control]
+    asked = [heal for heal in of_cuts if heal.spec.benchmark == shown.spec.benchmark]
+    read = [heal for heal in of_cuts if heal.spec.validation == shown.spec.loss_corpus]
+    same_text = [other for other in others if other.spec.loss_corpus == shown.spec.loss_corpus]
+    n = cut.size if cut else None
+    points = len(shown.points)
+    pictures = []
+    if shown.lines is not None:
+        pictures.append(
+            _picture(
+                lambda dark: figures.accuracy_curve(shown, asked, others=others, n=n, dark=dark, height=_HEIGHT),
+                f"Accuracy against removed layers, {points} points, {len(others)} further curves.",
+            )
+        )
+    if any(point.loss is not None for point in shown.points):
+        pictures.append(
+            _picture(
+                lambda dark: figures.loss_curve(shown, read, others=same_text, n=n, dark=dark, height=_HEIGHT),
+                f"Loss against removed layers, {points} points, {len(same_text)} further curves.",
+            )
+        )
+    if any(point.repetition_rate is not None for point in shown.points):
+        pictures.append(
+            _picture(
+                lambda dark: figures.writing_curve(shown, n=n, dark=dark, height=_HEIGHT),
+                "What the cut models write: repetition, distinct tokens and sums right against removed layers.",
+            )
+        )
+    curves = [shown, *others]
+    rows = [
+        [_strategy(curve), str(point.n), _removed(point), *_scores(point)]
+        for curve in curves
+        for point in sorted(curve.points, key=lambda point: point.n)
+    ]
+    columns = ["strategy", "n", "removed", "accuracy ± se", "95 % interval", "questions", "loss ± se", "texts"]
+    spec, lines = shown.spec, shown.lines
+    said = [card.measured_on(spec.benchmark, spec.loss_corpus)]
+    said += [f"Chance {lines.chance:.3f}, always the most frequent answer {lines.majority:.3f}."] if lines else []
+    said += verdicts.remarks(shown.points, shown.lines, shown.questions)
+    return Section(
+        "Accuracy and loss",
+        said,
+        pictures,
+        [Table(columns, rows)],
+        [command_line(curve.spec) for curve in curves],
+        [_record(curve, f"Curve, {_strategy(curve)}") for curve in curves],
+    )
+
+
+def _strategy(sweep: SweepResult) -> str:
+    return f"random (draw {sweep.spec.draw})" if sweep.spec.strategy == "random" else sweep.spec.strategy
+
+
+def _scores(point: Point) -> list[str]:
+    accuracy, questions, loss, texts = card.numbers(point)
+    interval = "–"
+    if point.acc is not None and point.n_samples:
+        low, high = ACCURACY.interval(point)
+        interval = f"{low:.3f} to {high:.3f}"
+    return [accuracy, interval, questions, loss, texts]
+
+
+def _damage(result: DamageResult, cut: Removal | None, command_line: CommandLine) -> Section:
+    corpus, rho = result.spec.corpus, result.rank_correlation
+    picture = _picture(
+        lambda dark: map_figures.damage_map(result, selected=cut, height=380),
+        f"Heat map of the measured loss increase without each block of up to {len(result.increase)} layers.",
+    )
+    rows = []
+    for best in result.best:
+        error = result.stderr[best.n - 1][best.start]
+        spread = "" if error is None else f" ± {error:.4f}"
+        correlation = result.rank_correlation_by_size[best.n - 1]
+        rows.append(
+            [
+                str(best.n),
+                best.block.describe(),
+                f"{best.increase:.4f}{spread}",
+                "–" if correlation is None else f"{correlation:.2f}",
+            ]
+        )
+    said = (
+        f"Loss of the unpruned model {result.unpruned_loss:.4f} nats per token on {result.n_texts} texts of "
+        f"{corpus.source.rsplit('/', 1)[-1]}, up to {corpus.seq_len} tokens, seed {corpus.seed}. Spearman's rank correlation "
+        f"of distance and damage: {'–' if rho is None else f'{rho:.2f}'}."
+    )
+    return Section(
+        "What removing each block costs",
+        [said],
+        [picture],
+        [Table(["n", "least damaging block", "loss increase ± se, nats per token", "rank correlation"], rows)],
+        [command_line(result.spec)],
+        [_record(result, "Damage map")],
+    )
+
+
+def _speed(result: SpeedResult, cut: Removal | None, command_line: CommandLine) -> Section:
+    spec, n = result.spec, len(cut.layers) if cut else None
+
+    def picture(field: str, what: str) -> Picture:
+        return _picture(
+            lambda dark: figures.speed_chart(result, field, n=n, dark=dark, height=_HEIGHT),
+            f"Milliseconds for {what} against removed layers, {len(result.points)} measured.",
+        )
+
+    pictures = [picture(field, what) for field, what in figures.WHAT.items()]
+    rows = []
+    for point in result.points:
+        row = [str(point.n), point.block.describe() if point.block else "none"]
+        for field in figures.WHAT:
+            timing: Timing = getattr(point, field)
+            quartiles = f"{1e3 * timing.low_s:.2f} to {1e3 * timing.high_s:.2f}"
+            row += [f"{1e3 * timing.median_s:.2f}", quartiles, f"{result.tokens_per_s(field, timing.median_s):,.1f}"]
+        rows.append(row)
+    columns = [f"{what}{unit}" for what in figures.WHAT.values() for unit in (", median ms", ", quartiles", ", tokens/s")]
+    machine = result.versions.get("accelerator") or result.versions.get("processor") or "an unknown machine"
+    said = [
+        f"Measured on {machine}, {spec.model.dtype}: {spec.prompt_tokens} prompt tokens, {spec.new_tokens} new ones, medians "
+        f"of {result.rounds} rounds, peak memory {result.peak_bytes:,} bytes."
+    ]
+    for field, what in figures.WHAT.items():
+        line: SpeedLine | None = getattr(result, field)
+        if line is not None:
+            said.append(
+                f"Line for {what}: {1e3 * line.slope_s:.2f} ms per layer; {line.fixed_share:.0%} of the unpruned model's time "
+                f"shrinks with no cut."
+            )
+    return Section(
+        "How fast it is",
+        said,
+        pictures,
+        [Table(["n", "left out", *columns], rows)],
+        [command_line(spec)],
+        [_record(result, "Speed")],
+    )
+
+
+def _heals(heals: Sequence[HealResult], cut: Removal | None, command_line: CommandLine) -> Section:
+    columns = ["block", "recipe", "seed", "model", *card.COLUMNS[2:]]
+    rows = []
+    for heal in heals:
+        for name, point in (("unpruned", heal.unpruned), ("pruned", heal.pruned), ("healed", heal.healed)):
+            if point is not None:
+                block = "none: a control" if heal.spec.control else heal.spec.block.describe()
+                head = [block, heal.spec.recipe, str(heal.spec.seed), name]
+                rows.append([*head, *card.numbers(point)])
+    of_cut = [heal for heal in heals if heal.is_of(cut)] or list(heals)
+    pictures = []
+    for field, name in (("acc", "Accuracy"), ("loss", "Loss")):
+        if of_cut[0].healed is not None and getattr(of_cut[0].healed, field) is not None:
+            pictures.append(_comparison(of_cut[0], field, name))
+    return Section(
+        "Heals",
+        [said for heal in heals if (said := _paired(heal))],
+        pictures,
+        [Table(columns, rows)],
+        [command_line(heal.spec) for heal in heals],
+        [_record(heal, f"Heal of {heal.spec.block.describe()}, {heal.spec.recipe}") for heal in heals],
+    )
+
+
+def _comparison(heal: HealResult, field: str, name: str) -> Picture:
+    return _picture(
+        lambda dark: heal_figures.heal_comparison(heal, field, dark=dark, height=_HEIGHT),
+        f"{name} of the unpruned, the pruned and the healed model without {heal.spec.block.describe()}, {heal.spec.recipe}.",
+    )
+
+
+def _paired(heal: HealResult) -> str:
+    """Healed against pruned, on the same texts."""
+    before, after = heal.text_losses.get("pruned", []), heal.text_losses.get("healed", [])
+    if not before or len(before) != len(after):
+        return ""
+    mean, low, high = stats.compare_losses(before, after)
+    return (
+        f"{heal.spec.block.describe()}, {heal.spec.recipe}: loss {mean:+.3f} nats against no healing (95 % interval {low:+.3f} "
+        f"to {high:+.3f}), on the same {len(before)} texts."
+    )
+
+
+def _evaluations(results: Sequence[EvaluateResult], command_line: CommandLine) -> Section:
+    rows = [[_removed(result.point), "yes" if result.spec.adapter else "no", *_scores(result.point)] for result in results]
+    columns = ["removed", "adapter", "accuracy ± se", "95 % interval", "questions", "loss ± se", "texts"]
+    return Section(
+        "Single evaluations",
+        tables=[Table(columns, rows)],
+        commands=[command_line(result.spec) for result in results],
+        records=[_record(result, f"Evaluation without {_removed(result.point)}") for result in results],
+    )

@@ -1,0 +1,78 @@
+"""Model folders that are taken away: what is asked for and what is found when one is loaded again."""
+
+import re
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from analysis.core.blocks import Block, LayerSet
+from analysis.core.record import Result, Spec, require
+from analysis.core.registry import Experiment, register
+from analysis.models.spec import ModelFacts, ModelSpec
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+
+
+@dataclass(frozen=True)
+class ExportSpec(Spec):
+    """A plain Hugging Face folder of a model without some layers, an adapter merged in if there is one."""
+
+    kind: ClassVar[str] = "export"
+
+    block: Block | LayerSet
+    """The layers to leave out."""
+    name: str
+    """Name of the folder under `exports/` in the cache: letters, digits, dots, dashes and underscores."""
+    model: ModelSpec = field(default_factory=ModelSpec)
+    """The model, unquantized; `dtype` is what the folder is saved in."""
+    adapter: str | None = None
+    """Folder of a PEFT adapter to merge in, relative to the cache folder or absolute; None for the bare cut."""
+
+    def __post_init__(self) -> None:
+        require(
+            _NAME.fullmatch(self.name) is not None,
+            f"The name of an export is up to 80 letters, digits, dots, dashes and underscores and begins with a letter or a "
+            f"digit, not {self.name[:90]!r}.",
+        )
+        require(
+            self.model.quantization == "none",
+            "A quantized model is not exported: rounding would be baked in; choose quantization none.",
+        )
+
+
+@dataclass(frozen=True)
+class ReloadCheck:
+    """How a saved folder, reloaded by plain transformers, compares with what it was made from, on a real text."""
+
+    dtype: str
+    """What both were computed in."""
+    n_tokens: int
+    """Tokens whose logits were compared."""
+    max_difference: float
+    """Largest absolute difference of a logit."""
+    relative_difference: float
+    """Root mean square of the difference over that of the logits, each less its token's mean."""
+    tolerance: float
+    """What `relative_difference` may be in this dtype."""
+    same_first: float
+    """Share of the tokens with the same most likely next token, in [0, 1]."""
+    merged: bool
+    """Whether an adapter was merged in: then the reference is the model with the adapter beside it."""
+
+
+@dataclass(frozen=True)
+class ExportResult(Result):
+    """An exported model folder."""
+
+    kind: ClassVar[str] = "export"
+    spec_type: ClassVar[type[Spec]] = ExportSpec
+
+    model: ModelFacts
+    """The model before the cut."""
+    n_layers: int
+    """Layers left."""
+    size_bytes: int
+    """Bytes of the folder."""
+    check: ReloadCheck
+
+
+register(Experiment(ExportSpec, ExportResult, run="analysis.exports.export:run", title="Export"))

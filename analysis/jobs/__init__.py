@@ -1,0 +1,71 @@
+"""The queue of long computations, its worker, and the process that runs them."""
+
+from analysis.jobs.attempt import events, log_tail
+from analysis.jobs.job import (
+    CANCELLED,
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    PAUSED,
+    QUEUED,
+    RESUMABLE,
+    RUNNING,
+    STATES,
+    Job,
+    redact,
+)
+from analysis.jobs.local import ensure_worker, worker_alive
+from analysis.jobs.queue import (
+    END,
+    FRONT,
+    STUCK_S,
+    active,
+    cancel,
+    clear,
+    delete,
+    list_jobs,
+    move,
+    pause,
+    reap,
+    resume,
+    size_bytes,
+    space,
+    submit,
+)
+from analysis.jobs.space import Space
+from analysis.jobs.table import get
+
+__all__ = [
+    "CANCELLED",
+    "DONE",
+    "END",
+    "FAILED",
+    "FRONT",
+    "INTERRUPTED",
+    "PAUSED",
+    "QUEUED",
+    "RESUMABLE",
+    "RUNNING",
+    "STATES",
+    "STUCK_S",
+    "Job",
+    "Space",
+    "active",
+    "cancel",
+    "clear",
+    "delete",
+    "ensure_worker",
+    "events",
+    "get",
+    "list_jobs",
+    "log_tail",
+    "move",
+    "pause",
+    "reap",
+    "redact",
+    "resume",
+    "size_bytes",
+    "space",
+    "submit",
+    "worker_alive",
+]

@@ -1,0 +1,277 @@
+"""One attempt of a job: its events and log, what becomes of it when its worker is killed, and room kept for its last words."""
+
+import contextlib
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from analysis.core import settings, store
+from analysis.core.errors import LayerscopeError, StorageError
+from analysis.core.progress import Cancelled, Progress
+from analysis.jobs import local, table
+from analysis.jobs.job import INTERRUPTED, Job, redact
+from analysis.jobs.table import Standing
+
+_EVENT_S = 0.2
+"""Reports that say nothing new but a count are written at most this often."""
+_GRACE_S = 3.5
+"""How long a job has to hear that it shall stop; with starting anew this keeps a cancel within 5 s."""
+_CLEAN_UP_S = 30.0
+"""How long a job that has heard it may take to save what it has."""
+
+
+class Run:
+    """An attempt at a job."""
+
+    def __init__(self, job: Job) -> None:
+        """Begin an attempt.
+
+        Args:
+            job: as it was claimed.
+        """
+        self.job = job
+        self.lost = False
+        """The row is no longer ours: nothing may be written to it."""
+        self.stop_at: float | None = None
+        """When the wish to stop arrived, `time.monotonic`."""
+        self.heard_at: float | None = None
+        """When the job was told, `time.monotonic`."""
+        self._last = Progress("")
+        self._written_at = 0.0
+        self._columns: dict[str, Any] = {}
+        self._events = job.folder / "events.jsonl"
+        self._end_broken_line()
+
+    def on_progress(self, progress: Progress) -> None:
+        """Write the report down if it is due.
+
+        Raises:
+            Cancelled: when the job shall stop.
+        """
+        last, self._last = self._last, progress
+        news = (last.phase, last.message, last.values) != (progress.phase, progress.message, progress.values)
+        is_end = progress.done == progress.total and progress.done != last.done
+        if news or is_end or time.monotonic() - self._written_at >= _EVENT_S:
+            self._write(progress)
+        if self.stop_at is not None:
+            self.heard_at = self.heard_at or time.monotonic()
+            raise Cancelled
+
+    def note(self, standing: Standing) -> None:
+        """Take in what the row says."""
+        self.lost = self.lost or standing is Standing.LOST
+        if standing is not Standing.GO_ON and self.stop_at is None:
+            self.stop_at = time.monotonic()
+
+    def is_deaf(self) -> bool:
+        """Whether it was asked to stop and has not done so in time."""
+        if self.stop_at is None:
+            return False
+        limit = self.stop_at + _GRACE_S if self.heard_at is None else self.heard_at + _CLEAN_UP_S
+        return time.monotonic() > limit
+
+    def _write(self, progress: Progress) -> None:
+        now = time.time()
+        event = {
+            "t": now,
+            "attempt": self.job.attempts,
+            "phase": progress.phase,
+            "done": progress.done,
+            "total": progress.total,
+            "message": progress.message,
+            "values": progress.values,
+        }
+        self._append(redact(table.to_json(event)).encode() + b"\n")
+        columns = self._columns
+        if progress.phase != columns.get("phase") or progress.done < columns["done"]:
+            columns |= {"phase": progress.phase, "phase_started_at": now, "phase_first_done": progress.done}
+        columns |= {"done": progress.done, "total": progress.total, "progress_at": now}
+        if progress.message:
+            columns["message"] = redact(progress.message)
+        if progress.values:
+            columns["values"] = table.to_json(progress.values)
+            if progress.values.get("result_key"):
+                columns["result_key"] = str(progress.values["result_key"])
+        self.note(table.update(self.job, **columns))
+        self._written_at = time.monotonic()
+
+    def _append(self, line: bytes) -> None:
+        with store.disk_errors_explained(self._events), self._events.open("ab", buffering=0) as stream:
+            stream.write(line)
+
+    def _end_broken_line(self) -> None:
+        """Close the line that a killed attempt left half written, so that the next event has one of its own."""
+        with contextlib.suppress(OSError, LayerscopeError), self._events.open("rb") as stream:
+            stream.seek(-1, os.SEEK_END)
+            if stream.read(1) != b"\n":
+                self._append(b"\n")
+
+
+MAX_STALLED = 2
+"""Attempts in a row without any progress after which a job no longer goes on by itself."""
+
+RESUME = "resume the job to go on from what was saved."
+_KILLED = (
+    "The worker process ended before the job did: it was killed, the memory was not enough, or the machine was restarted, "
+    f"which cannot be told apart afterwards; {RESUME}"
+)
+_MEMORY = (
+    "The worker process ended before the job did, and meanwhile the system ended a process because its memory was full, most "
+    "likely this one: lower the number of texts, the sequence length or the batch size, load the model in 4 bits, or close "
+    "other programs, then resume the job to go on from what was saved."
+)
+_STALLED = (
+    "It was not resumed by itself again, because {n} attempts in a row came no further than those before; the job's log, or "
+    "worker.log in the cache folder, may say why."
+)
+_BY_ITSELF = "The worker ended before the job did; it goes on by itself from what was saved."
+
+
+def interrupt(job: Job, why: str | None = None, *, at: float | None = None) -> Standing:
+    """End a running job as interrupted and, where the setting says so, put it back at the front of the queue.
+
+    One that was asked to stop ends as it was asked. All happens in one transaction: no other process ever sees, or resumes,
+    what is about to go on by itself.
+
+    Args:
+        job: the attempt whose worker is gone.
+        why: the sentence to show; None for what can be known about a worker that was not seen ending.
+        at: when it ended, seconds since the epoch; None for now.
+    """
+    stalled = stalled_attempts(job)
+    goes_on = settings.load().auto_resume
+    sentence = why or (_MEMORY if _memory_ran_out(job) else _KILLED)
+    if goes_on and stalled >= MAX_STALLED:
+        goes_on, sentence = False, f"{sentence} {_STALLED.format(n=stalled)}"
+    with table.transaction(write=True) as db:
+        if table.write(db, job, {}) is Standing.STOP:
+            return table.write_stopped(db, job, "It was {state}; what was saved before is kept.")
+        standing = table.write(db, job, {"state": INTERRUPTED, "error": sentence, "finished_at": at or time.time()})
+        if standing is Standing.GO_ON and goes_on:
+            table.requeue(db, job.id, first=True, message=_BY_ITSELF)
+    return standing
+
+
+def stalled_attempts(job: Job) -> int:
+    """How many attempts, up to the last, came no further than the ones before them.
+
+    Further is a phase that no earlier attempt had reached, or more units done in one of them: an attempt that only repeats
+    what an earlier one lost again is no progress.
+    """
+    furthest: dict[str, float] = {}
+    reached: dict[int, dict[str, float]] = {}
+    for event in read_events(job.folder)[0]:
+        phase, done, attempt = event.get("phase"), event.get("done"), event.get("attempt")
+        if isinstance(phase, str) and isinstance(done, int | float) and isinstance(attempt, int):
+            phases = reached.setdefault(attempt, {})
+            phases[phase] = max(done, phases.get(phase, done))
+    stalled = 0
+    for attempt in range(1, job.attempts + 1):
+        further = {phase: done for phase, done in reached.get(attempt, {}).items() if done > furthest.get(phase, -1)}
+        furthest |= further
+        stalled = 0 if further else stalled + 1
+    return stalled
+
+
+def _memory_ran_out(job: Job) -> bool:
+    """Whether the kernel has ended a process for want of memory since the attempt began, on the machine it ran on."""
+    if job.oom_kills is None or job.host != local.host_name():
+        return False
+    return (local.oom_kills() or 0) > job.oom_kills
+
+
+_LOG_TAIL_BYTES = 256 * 1024
+
+
+def events(job_id: str, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+    """What a job reported after `offset`, and the offset to ask with next time.
+
+    Each event has `t` (seconds since the epoch), `attempt` and the fields of `Progress`. A last line that is only half
+    written is left for the next call; a line that a killed worker left broken is passed over.
+    """
+    return read_events(table.get(job_id).folder, offset)
+
+
+def read_events(folder: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+    """The same, of a job known by its folder."""
+    file = folder / "events.jsonl"
+    try:
+        with file.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            offset = offset if 0 <= offset <= size else 0
+            stream.seek(offset)
+            content = stream.read(size - offset)
+    except FileNotFoundError:
+        return [], 0
+    complete = content[: content.rfind(b"\n") + 1]
+    found = []
+    for line in complete.split(b"\n"):
+        with contextlib.suppress(ValueError):
+            event = json.loads(line)
+            if isinstance(event, dict):
+                found.append(event)
+    return found, offset + len(complete)
+
+
+def log_tail(job_id: str, n_lines: int = 30) -> str:
+    """The last lines of a job's log, with anything that looks like a hub token blotted out."""
+    file = table.get(job_id).folder / "log.txt"
+    try:
+        with file.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            start = max(0, size - _LOG_TAIL_BYTES)
+            stream.seek(start)
+            text = stream.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    if start > 0:
+        # The cut may fall inside a token, which would then no longer look like one.
+        text = re.sub(r"\A\S*\s?", "", text)
+    # A progress bar redraws its line with carriage returns: only what was drawn last counts.
+    lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return redact("\n".join(lines[-n_lines:] if n_lines > 0 else []))
+
+
+SIZE_BYTES = 4 * 1024 * 1024
+"""What the list of jobs may need at most beside itself: SQLite lets its log grow to that before it begins again."""
+_AGAIN_S = 1.0
+_log = logging.getLogger(__name__)
+
+
+def _file() -> Path:
+    return store.cache_dir() / "worker.reserve"
+
+
+def hold() -> None:
+    """Keep the space back, or try to: on a disk that is full already there is none."""
+    if not _file().exists():
+        with contextlib.suppress(StorageError):
+            store.write_atomic(_file(), b"\1" * SIZE_BYTES)
+
+
+def release() -> bool:
+    """Give the space back; whether there was any."""
+    try:
+        _file().unlink()
+        return True
+    except OSError:
+        return False
+
+
+def write_down(action: Callable[[], None]) -> None:
+    """Do what writes a little, in the kept space if need be, and where that is not enough again and again until it works."""
+    while True:
+        try:
+            action()
+            return
+        except StorageError as error:
+            if not release():
+                _log.warning("%s It is tried again.", error)
+                time.sleep(_AGAIN_S)

@@ -1,0 +1,132 @@
+"""One request on its way through the queue: its states, and all that is known of it."""
+
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.core import store
+from analysis.core.record import Spec
+from analysis.jobs.local import Process
+
+QUEUED, RUNNING, PAUSED, DONE, FAILED, CANCELLED, INTERRUPTED = STATES = (
+    "queued",
+    "running",
+    "paused",
+    "done",
+    "failed",
+    "cancelled",
+    "interrupted",
+)
+RESUMABLE = (PAUSED, FAILED, CANCELLED, INTERRUPTED)
+"""States from which a job can go back into the queue."""
+
+_TOKEN = re.compile(r"\b(hf|api_org)_[A-Za-z0-9]{8,}")
+
+
+def redact(text: str) -> str:
+    """The text with everything that looks like a hub token blotted out."""
+    return _TOKEN.sub(r"\1_[redacted]", text)
+
+
+def folder(job_id: str) -> Path:
+    """The folder of the job with this id."""
+    return store.cache_dir() / "jobs" / job_id
+
+
+@dataclass(frozen=True)
+class Job:
+    """One request on its way through the queue, as it was when it was read."""
+
+    id: str
+    """Ten hexadecimal digits, made by us."""
+    kind: str
+    """Which experiment: a key of `specs.SPECS`."""
+    spec: Spec
+    """What is asked for."""
+    state: str
+    """One of `STATES`."""
+    label: str
+    """The line to show people."""
+    phase: str
+    """What is being done now."""
+    done: int
+    """Units finished in this phase."""
+    total: int
+    """Units in this phase; 0 while unknown."""
+    message: str
+    """The latest sentence reported."""
+    values: dict[str, Any]
+    """The latest numbers reported."""
+    error: str | None
+    """Why it failed, was paused, cancelled or interrupted, in one sentence."""
+    created_at: float
+    """When it was submitted; all times are seconds since the epoch."""
+    started_at: float | None
+    """When the present or last attempt began."""
+    finished_at: float | None
+    """When the last attempt ended; of an interrupted one, when it was last heard from."""
+    heartbeat_at: float | None
+    """The worker's last sign of life."""
+    pid: int | None
+    """The worker's process, while running and after."""
+    pid_started_at: float | None
+    """When that process was created: pids are handed out again."""
+    host: str | None
+    """The machine it runs on."""
+    cancel_requested: bool
+    """Someone asked to stop it, for good or for now."""
+    attempts: int
+    """How many times a worker took it."""
+    result_key: str | None
+    """Fingerprint of the resolved spec, under which the result (a partial one too) is stored; None until known."""
+    position: int = 0
+    """Order in the queue, lowest first."""
+    phase_started_at: float | None = None
+    """When the present phase was first reported."""
+    phase_first_done: int = 0
+    """`done` in that first report: a resumed phase does not begin at 0."""
+    progress_at: float | None = None
+    """When progress was last reported."""
+    cancel_requested_at: float | None = None
+    """When the stop was asked for."""
+    stop_as: str | None = None
+    """What it was asked to become, paused or cancelled; None is cancelled."""
+    oom_kills: int | None = None
+    """Processes that the kernel had ended for want of memory when the attempt began; None where it does not count them."""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it is queued or running."""
+        return self.state in (QUEUED, RUNNING)
+
+    @property
+    def elapsed_s(self) -> float | None:
+        """Seconds the present or last attempt took so far; None if it never began."""
+        if self.started_at is None:
+            return None
+        return max(0.0, (self.finished_at or time.time()) - self.started_at)
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds until the present phase ends, at the pace it had so far; None while unknown."""
+        if self.state != RUNNING or self.phase_started_at is None or self.progress_at is None:
+            return None
+        finished = self.done - self.phase_first_done
+        if self.total <= 0 or finished <= 0:
+            return None
+        pace = (self.progress_at - self.phase_started_at) / finished
+        return max(0.0, pace * (self.total - self.done) - (time.time() - self.progress_at))
+
+    @property
+    def folder(self) -> Path:
+        """Where its spec, events, log and checkpoints lie."""
+        return folder(self.id)
+
+    @property
+    def process(self) -> Process | None:
+        """The worker that has, or had, it."""
+        if self.pid is None or self.pid_started_at is None or self.host is None:
+            return None
+        return Process(self.pid, self.pid_started_at, self.host)

@@ -1,0 +1,276 @@
+"""The queue of long computations, as pages and the command line see it.
+
+A job is a row in `cache/jobs.sqlite` plus a folder `cache/jobs/ID/` with `spec.json`, `events.jsonl` and `log.txt`. It runs
+in a worker process of its own, one per cache folder, that outlives the server which started it: call `submit`, then
+`ensure_worker`; call `reap` on every refresh, so that a worker that was killed is noticed.
+"""
+
+import contextlib
+import json
+import secrets
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+from analysis.core import store
+from analysis.core.errors import JobError
+from analysis.core.record import Spec
+from analysis.core.registry import TITLES
+from analysis.jobs import attempt, local, table
+from analysis.jobs import space as job_space
+from analysis.jobs.job import CANCELLED, DONE, FAILED, INTERRUPTED, PAUSED, QUEUED, RESUMABLE, RUNNING, Job, folder
+from analysis.jobs.space import Space
+from analysis.jobs.table import Standing, get
+
+FRONT, END = -(10**9), 10**9
+"""Places by which a job moves to the front or the end of any queue."""
+STUCK_S = 8.0
+"""A worker that has been asked to stop, and silent, for this long is ended: even its watchdog is stuck."""
+
+
+def submit(spec: Spec, label: str | None = None) -> Job:
+    """Put a request into the queue.
+
+    Args:
+        spec: what to compute.
+        label: the line to show people; None for one made from the spec.
+
+    Returns:
+        The new job, or the one that already waits or runs with an identical spec, or a paused one, which goes on.
+
+    Raises:
+        StorageError: when the cache folder cannot be written.
+    """
+    fingerprint = spec.fingerprint()
+    with table.transaction(write=True) as db:
+        twin = _active_twin(db, spec.kind, fingerprint)
+        if twin is not None:
+            return twin
+        paused = db.execute(
+            "SELECT id FROM jobs WHERE kind = ? AND fingerprint = ? AND state = ?", (spec.kind, fingerprint, PAUSED)
+        ).fetchone()
+        if paused is not None:
+            table.requeue(db, paused["id"])
+            return table.read(table.row_of(db, paused["id"]))
+        job_id = secrets.token_hex(5)
+        content = json.dumps({"kind": spec.kind, "spec": spec.to_json()}, indent=1)
+        # Written before the row is committed, so that there is never a row without its folder.
+        store.write_atomic(folder(job_id) / "spec.json", content.encode())
+        table.insert(
+            db,
+            id=job_id,
+            kind=spec.kind,
+            spec=json.dumps(spec.to_json()),
+            fingerprint=fingerprint,
+            label=label or _label(spec),
+            created_at=time.time(),
+        )
+    return get(job_id)
+
+
+def _active_twin(db: Any, kind: str, fingerprint: str) -> Job | None:
+    sql = "SELECT * FROM jobs WHERE kind = ? AND fingerprint = ? AND state IN (?, ?) AND cancel_requested_at IS NULL"
+    row = db.execute(sql, (kind, fingerprint, QUEUED, RUNNING)).fetchone()
+    return None if row is None else table.read(row)
+
+
+def _label(spec: Spec) -> str:
+    """A line like "Heal of SmolLM2-135M, layers 11-15 (5 layers), block [11, 16)"."""
+    model, block = getattr(spec, "model", None), getattr(spec, "block", None)
+    label = TITLES.get(spec.kind, spec.kind)
+    if model is not None:
+        label += f" of {Path(model.source).name or model.source}"
+    return label if block is None else f"{label}, {block.describe()}"
+
+
+def list_jobs(limit: int = 50) -> list[Job]:
+    """The running job, then those that wait in the order they will run, then paused ones, then ended ones, newest first.
+
+    Jobs of another version that cannot be read are left out.
+    """
+    order = (
+        "ORDER BY state != ?, state != ?, CASE WHEN state = ? THEN position END, state != ?, "
+        "coalesce(finished_at, created_at) DESC, number DESC"
+    )
+    with table.transaction() as db:
+        rows = db.execute(f"SELECT * FROM jobs {order} LIMIT ?", (RUNNING, QUEUED, QUEUED, PAUSED, limit)).fetchall()
+    found = []
+    for row in rows:
+        with contextlib.suppress(JobError):
+            found.append(table.read(row))
+    return found
+
+
+def active() -> list[Job]:
+    """The jobs that run or wait, in order."""
+    return [job for job in list_jobs(limit=1000) if job.is_active]
+
+
+def cancel(job_id: str) -> Job:
+    """Stop a job: one that waits at once, one that runs within 5 s; what it finished is kept.
+
+    Raises:
+        JobError: when there is no such job, or it has ended already.
+    """
+    with table.transaction(write=True) as db:
+        state = table.row_of(db, job_id)["state"]
+        if state == RUNNING:
+            _ask_to_stop(db, job_id, CANCELLED)
+        elif state in (QUEUED, PAUSED):
+            _end_waiting(db, job_id, CANCELLED, f"It was cancelled while it was {state}.")
+        elif state != CANCELLED:
+            raise JobError(f"Job {job_id} cannot be cancelled: it has ended already, with state {state}.")
+    return get(job_id)
+
+
+def pause(job_id: str) -> Job:
+    """Stop a job as `cancel` does, but to be resumed later: it saves what it has, and is kept in sight as paused.
+
+    Raises:
+        JobError: when there is no such job, it has ended already, or it is being cancelled.
+    """
+    with table.transaction(write=True) as db:
+        row = table.row_of(db, job_id)
+        state, is_cancelled = row["state"], row["cancel_requested_at"] is not None and row["stop_as"] != PAUSED
+        if state == RUNNING and not is_cancelled:
+            _ask_to_stop(db, job_id, PAUSED)
+        elif state == QUEUED:
+            _end_waiting(db, job_id, PAUSED, "It was paused before it began.")
+        elif state != PAUSED:
+            what = "it is being cancelled" if state == RUNNING else f"it has ended already, with state {state}"
+            raise JobError(f"Job {job_id} cannot be paused: {what}.")
+    return get(job_id)
+
+
+def _ask_to_stop(db: sqlite3.Connection, job_id: str, state: str) -> None:
+    # The first request counts: a second click must not give a stuck worker more time.
+    sql = "UPDATE jobs SET cancel_requested_at = coalesce(cancel_requested_at, ?), stop_as = ? WHERE id = ?"
+    db.execute(sql, (time.time(), state, job_id))
+
+
+def _end_waiting(db: sqlite3.Connection, job_id: str, state: str, sentence: str) -> None:
+    sql = "UPDATE jobs SET state = ?, finished_at = ?, error = ? WHERE id = ?"
+    db.execute(sql, (state, time.time(), sentence, job_id))
+
+
+def resume(job_id: str) -> Job:
+    """Put a paused, interrupted, cancelled or failed job back into the queue; it goes on from what it saved.
+
+    Raises:
+        JobError: when there is no such job, it has not ended, it is done, or the same work is active under another id.
+    """
+    with table.transaction(write=True) as db:
+        row = table.row_of(db, job_id)
+        if row["state"] not in RESUMABLE:
+            raise JobError(
+                f"Job {job_id} cannot be resumed: it is {row['state']}, and only a paused, interrupted, cancelled or failed "
+                f"job can."
+            )
+        twin = _active_twin(db, row["kind"], row["fingerprint"])
+        if twin is not None:
+            raise JobError(f"Job {job_id} cannot be resumed: the same work is already {twin.state} as job {twin.id}.")
+        table.requeue(db, job_id)
+    return get(job_id)
+
+
+def move(job_id: str, places: int) -> Job:
+    """Let a queued job wait shorter or longer.
+
+    Args:
+        job_id: the job.
+        places: how many places towards the end, or with a minus towards the front; `FRONT` and `END` go all the way.
+
+    Raises:
+        JobError: when there is no such job, or it does not wait.
+    """
+    with table.transaction(write=True) as db:
+        state = table.row_of(db, job_id)["state"]
+        if state != QUEUED:
+            raise JobError(f"Job {job_id} cannot be moved: it is {state}, and only a queued job has a place in the queue.")
+        table.move(db, job_id, places)
+    return get(job_id)
+
+
+def space(job_id: str) -> Space:
+    """What a job takes on the disk, and whether anybody else needs what it saved.
+
+    Raises:
+        JobError: when there is no such job.
+    """
+    with table.transaction() as db:
+        return job_space.of(db, table.row_of(db, job_id))
+
+
+def size_bytes(job: Job) -> int:
+    """Bytes on the disk of a job's folder, checkpoints, adapter and result."""
+    saved = job_space.saved_folders(job.kind, job.result_key)
+    return job_space.size_bytes([job.folder, *saved])
+
+
+def delete(job_id: str, *, saved: bool = False) -> None:
+    """Forget a job and remove its folder.
+
+    Args:
+        job_id: the job.
+        saved: also remove its checkpoints, its adapter and its result, unless somebody else needs them (`space` says who).
+
+    Raises:
+        JobError: when there is no such job, or it runs.
+    """
+    with table.transaction(write=True) as db:
+        aside = _forget(db, table.row_of(db, job_id), saved=saved)
+    job_space.erase(aside)
+
+
+def clear(*, saved: bool = False) -> int:
+    """Forget all jobs that have ended, paused ones aside; returns how many there were.
+
+    Args:
+        saved: as in `delete`.
+    """
+    aside = []
+    with table.transaction(write=True) as db:
+        rows = db.execute("SELECT * FROM jobs WHERE state IN (?, ?, ?, ?)", (DONE, FAILED, CANCELLED, INTERRUPTED)).fetchall()
+        for row in rows:
+            aside += _forget(db, row, saved=saved)
+    job_space.erase(aside)
+    return len(rows)
+
+
+def _forget(db: sqlite3.Connection, row: sqlite3.Row, *, saved: bool) -> list[Path]:
+    """Take a job out of the table; what is to be erased once that is committed."""
+    if row["state"] == RUNNING:
+        raise JobError(f"Job {row['id']} cannot be deleted while it runs: cancel it first.")
+    # Set aside while no other process can submit or take a job: work that begins afterwards finds nothing half-deleted.
+    folders = job_space.saved_folders(row["kind"], row["result_key"]) if saved and job_space.needed_by(db, row) is None else []
+    db.execute("DELETE FROM jobs WHERE id = ?", (row["id"],))
+    return [*job_space.set_aside(folders), folder(row["id"])]
+
+
+def reap() -> list[Job]:
+    """Mark as interrupted, or let go on, the running jobs whose worker is gone; returns them as they are now.
+
+    On this host a worker is known by pid and creation time, on another by its heartbeat. A worker that was asked to stop
+    and is so stuck that not even its watchdog acts is ended here.
+    """
+    with table.transaction() as db:
+        rows = db.execute("SELECT * FROM jobs WHERE state = ?", (RUNNING,)).fetchall()
+    ended = []
+    for row in rows:
+        with contextlib.suppress(JobError):
+            job = table.read(row)
+            if _is_orphan(job) and attempt.interrupt(job, at=job.heartbeat_at) is not Standing.LOST:
+                ended.append(get(job.id))
+    return ended
+
+
+def _is_orphan(job: Job) -> bool:
+    process, now = job.process, time.time()
+    if process is None or not process.is_alive(job.heartbeat_at):
+        return True
+    silent_s = now - min(job.cancel_requested_at or now, now)
+    if silent_s > STUCK_S and now - (job.heartbeat_at or 0.0) > STUCK_S and process.host == local.host_name():
+        process.kill()
+        return True
+    return False

@@ -1,0 +1,139 @@
+"""What a job takes on the disk, who else needs it, and taking it away."""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import re
+import shutil
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis.core import store
+from analysis.core.errors import SpecError
+from analysis.core.record import Spec
+from analysis.core.registry import SPECS
+from analysis.jobs import job
+
+_KEY = re.compile(r"[0-9a-f]{20}")
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a job takes on the disk."""
+
+    own_bytes: int
+    """Its folder: request, events and log."""
+    saved_bytes: int
+    """Its checkpoints, its adapter and its result."""
+    needed_by: str | None
+    """Who else needs what it saved, in words; None when nobody does, so that it may go with the job."""
+
+    @property
+    def total_bytes(self) -> int:
+        """All of it."""
+        return self.own_bytes + self.saved_bytes
+
+
+def of(db: sqlite3.Connection, row: sqlite3.Row) -> Space:
+    """What the job in this row takes, and whether anybody else needs it; reads every stored result's request."""
+    saved = size_bytes(saved_folders(row["kind"], row["result_key"]))
+    return Space(size_bytes([job.folder(row["id"])]), saved, needed_by(db, row) if saved else None)
+
+
+def saved_folders(kind: str, key: str | None) -> list[Path]:
+    """Where the checkpoints, the adapter and the result of a job lie, those that exist.
+
+    Keys that are not of our making, in a row that somebody else wrote, lead nowhere.
+    """
+    if key is None or not _KEY.fullmatch(key) or kind not in SPECS:
+        return []
+    cache = store.cache_dir()
+    folders = [cache / "checkpoints" / key, cache / "adapters" / key, store.result_dir(kind, key)]
+    return [folder for folder in folders if folder.is_dir() and not folder.is_symlink()]
+
+
+def size_bytes(folders: Iterable[Path]) -> int:
+    """Bytes of all files in these folders; links are not followed, and what vanishes meanwhile counts nothing."""
+    total = 0
+    for top in folders:
+        for base, _, names in os.walk(top):
+            for name in names:
+                with contextlib.suppress(OSError):
+                    total += os.lstat(os.path.join(base, name)).st_size
+    return total
+
+
+def needed_by(db: sqlite3.Connection, row: sqlite3.Row) -> str | None:
+    """Who besides this job needs what it saved, in words, or None.
+
+    That is another job in the list with the same request or the same result, whatever its state; a stored curve, damage map
+    or evaluation that was made from it and is shown with it; and a job that is to measure its adapter.
+    """
+    key = row["result_key"]
+    for other in db.execute("SELECT id, kind, fingerprint, result_key, spec FROM jobs WHERE id != ?", (row["id"],)):
+        same = other["kind"] == row["kind"] and (other["fingerprint"] == row["fingerprint"] or other["result_key"] == key)
+        if same or any(_uses(spec, key) for spec in _specs(other["kind"], other["spec"])):
+            return f"job {other['id']} needs it too"
+    for kind in SPECS:
+        for file in sorted((store.cache_dir() / "results" / kind).glob("*/result.json")):
+            if file.parent.suffix or file.parent.name == key:
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                if any(_uses(spec, key) for spec in _stored(kind, file, file.stat().st_mtime_ns)):
+                    return f"the stored {kind} result {file.parent.name} was made from it"
+    return None
+
+
+def _specs(kind: str, text: str) -> tuple[Spec, ...]:
+    try:
+        return (SPECS[kind].from_json(json.loads(text)),)
+    except (ValueError, KeyError, TypeError, AttributeError, SpecError):
+        return ()
+
+
+@functools.lru_cache(maxsize=1024)
+def _stored(kind: str, file: Path, changed_ns: int) -> tuple[Spec, ...]:
+    """The request of a stored result, read once as long as the file stays as it is: answers make it long."""
+    try:
+        return (SPECS[kind].from_json(json.loads(file.read_bytes())["data"]["spec"]),)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SpecError):
+        return ()
+
+
+def _uses(spec: Spec, key: str) -> bool:
+    """Whether a request, or one inside it, builds on the map with this key, or on the adapter of the heal with this key."""
+    adapter = getattr(spec, "adapter", None)
+    if isinstance(adapter, str) and key in Path(adapter).parts:
+        return True
+    values = [getattr(spec, field.name) for field in dataclasses.fields(spec)]
+    inside = [part for value in values for part in (value if isinstance(value, tuple) else (value,)) if isinstance(part, Spec)]
+    return any(_is_map(part, key) or _uses(part, key) for part in inside)
+
+
+def _is_map(spec: Spec, key: str) -> bool:
+    return spec.kind == "distances" and spec.fingerprint() == key
+
+
+def set_aside(folders: Iterable[Path]) -> list[Path]:
+    """Rename folders so that nothing finds them any more, at once and without deleting yet; their new names."""
+    aside = []
+    for folder in folders:
+        target = folder.with_name(f"{folder.name}.removed")
+        shutil.rmtree(target, ignore_errors=True)
+        with store.disk_errors_explained(folder), contextlib.suppress(FileNotFoundError):
+            os.replace(folder, target)
+            aside.append(target)
+    return aside
+
+
+def erase(folders: Iterable[Path]) -> None:
+    """Delete what was set aside; a folder that is only a link loses the link, and what it points to stays."""
+    for folder in folders:
+        if folder.is_symlink():
+            folder.unlink(missing_ok=True)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,347 @@
+"""The SQLite table of jobs: what a row says, who may change it."""
+
+import contextlib
+import enum
+import json
+import math
+import re
+import sqlite3
+import time
+import typing
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from analysis.core import store
+from analysis.core.errors import JobError, SpecError, StorageError
+from analysis.core.registry import SPECS
+from analysis.jobs import local
+from analysis.jobs.job import CANCELLED, FAILED, QUEUED, RUNNING, Job, redact
+from analysis.jobs.local import Process
+
+_LAYOUT = 2
+_ID = re.compile(r"[0-9a-f]{10}")
+_BUSY_S = 10.0
+"""How long to wait for another process that is writing."""
+_TABLE = """
+CREATE TABLE jobs (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    spec TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    label TEXT NOT NULL,
+    state TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    created_at REAL NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    phase TEXT NOT NULL DEFAULT '',
+    done INTEGER NOT NULL DEFAULT 0,
+    total INTEGER NOT NULL DEFAULT 0,
+    message TEXT NOT NULL DEFAULT '',
+    "values" TEXT NOT NULL DEFAULT '{}',
+    phase_started_at REAL,
+    phase_first_done INTEGER NOT NULL DEFAULT 0,
+    progress_at REAL,
+    error TEXT,
+    result_key TEXT,
+    started_at REAL,
+    finished_at REAL,
+    heartbeat_at REAL,
+    cancel_requested_at REAL,
+    pid INTEGER,
+    pid_started_at REAL,
+    host TEXT,
+    stop_as TEXT,
+    oom_kills INTEGER
+)"""
+_STEPS = {1: ("ALTER TABLE jobs ADD COLUMN stop_as TEXT", "ALTER TABLE jobs ADD COLUMN oom_kills INTEGER")}
+"""What turns a file of an older layout into one of the next."""
+_FRESH: dict[str, Any] = {
+    "phase": "",
+    "done": 0,
+    "total": 0,
+    "message": "",
+    "values": "{}",
+    "phase_started_at": None,
+    "phase_first_done": 0,
+    "progress_at": None,
+    "error": None,
+    "started_at": None,
+    "finished_at": None,
+    "heartbeat_at": None,
+    "cancel_requested_at": None,
+    "pid": None,
+    "pid_started_at": None,
+    "host": None,
+    "stop_as": None,
+    "oom_kills": None,
+}
+"""What a job forgets when it goes back into the queue; its result key stays, for what was finished is usable."""
+
+
+def connect() -> sqlite3.Connection:
+    """An open connection to the table, which is made or brought up to date if need be; the caller closes it.
+
+    Raises:
+        StorageError: when the file is damaged, of a newer version, busy for too long, or cannot be written.
+    """
+    path = store.cache_dir() / "jobs.sqlite"
+    with store.disk_errors_explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with _errors_explained(path):
+        db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+        try:
+            db.row_factory = sqlite3.Row
+            _prepare(db, path)
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
+@contextlib.contextmanager
+def transaction(*, write: bool = False) -> Iterator[sqlite3.Connection]:
+    """A connection to the table: all that is done in the block is committed, or none of it.
+
+    Readers are never held up by a writer; writers wait for each other.
+
+    Raises:
+        StorageError: when the file is damaged, busy for too long, or cannot be written.
+    """
+    with contextlib.closing(connect()) as db, _errors_explained(store.cache_dir() / "jobs.sqlite"):
+        db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+        try:
+            yield db
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+
+@contextlib.contextmanager
+def _errors_explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.DatabaseError, Timeout) as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise StorageError(store.no_space(path)) from error
+        raise StorageError(
+            f"The list of jobs in {path} cannot be used ({error}). Check that the disk has space and the folder is "
+            f"writable; if the file is damaged, move it aside and a new one is made."
+        ) from error
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    """Create the table in a new file, or bring an older one up to date, once, however many processes open it at once."""
+    db.execute("PRAGMA synchronous = NORMAL")
+    if _layout(db) == _LAYOUT:
+        return
+    # SQLite does not wait its turn when two processes switch a file to WAL, so they take turns here.
+    with FileLock(path.with_suffix(".lock"), timeout=_BUSY_S):
+        if _layout(db) == 0:
+            db.execute("PRAGMA journal_mode = WAL")
+            _change(db, [_TABLE], _LAYOUT)
+        while (layout := _layout(db)) in _STEPS:
+            _change(db, _STEPS[layout], layout + 1)
+    if _layout(db) != _LAYOUT:
+        raise StorageError(
+            f"{path} has layout {_layout(db)}, and this version reads layout {_LAYOUT}. Move the file aside to begin anew."
+        )
+
+
+def _change(db: sqlite3.Connection, statements: Iterable[str], layout: int) -> None:
+    """Run the statements and note the layout that they lead to, all or nothing: a connection that closes rolls back."""
+    for statement in ("BEGIN IMMEDIATE", *statements, f"PRAGMA user_version = {layout}", "COMMIT"):
+        db.execute(statement)
+
+
+def _layout(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def read(row: sqlite3.Row) -> Job:
+    """The job in a row.
+
+    Raises:
+        JobError: when its kind or its spec is not one that this version knows.
+    """
+    try:
+        columns = dict(row)
+        columns["spec"] = SPECS[columns["kind"]].from_json(json.loads(columns["spec"]))
+        columns["values"] = json.loads(columns["values"])
+        columns["cancel_requested"] = columns["cancel_requested_at"] is not None
+        del columns["number"], columns["fingerprint"]
+        return Job(**columns)
+    except (KeyError, TypeError, ValueError, AttributeError, SpecError) as error:
+        raise JobError(
+            f"Job {row['id']} was written by another version and cannot be read ({error}); delete it and submit it again."
+        ) from error
+
+
+def row_of(db: sqlite3.Connection, job_id: str) -> sqlite3.Row:
+    """The row of a job; everything that takes an id from outside passes here before the id is used in a path.
+
+    Raises:
+        JobError: when there is none.
+    """
+    row = None
+    if isinstance(job_id, str) and _ID.fullmatch(job_id):
+        row = db.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    if row is None:
+        raise JobError(f"There is no job {str(job_id)[:40]!r}; `python -m analysis jobs list` shows those there are.")
+    return typing.cast(sqlite3.Row, row)
+
+
+def get(job_id: str) -> Job:
+    """The job with this id, as it is now.
+
+    Raises:
+        JobError: when there is none.
+    """
+    with transaction() as db:
+        return read(row_of(db, job_id))
+
+
+def insert(db: sqlite3.Connection, **columns: Any) -> None:
+    """Put a new job at the end of the queue; runs in the caller's transaction."""
+    columns = {**columns, "state": QUEUED, "position": _next_position(db)}
+    names = ", ".join(f'"{name}"' for name in columns)
+    places = ", ".join("?" * len(columns))
+    db.execute(f"INSERT INTO jobs ({names}) VALUES ({places})", tuple(columns.values()))
+
+
+def requeue(db: sqlite3.Connection, job_id: str, *, first: bool = False, message: str = "") -> None:
+    """Put an ended job into the queue again, at its end or its front; runs in the caller's transaction."""
+    columns = {**_FRESH, "state": QUEUED, "message": message, "position": _next_position(db)}
+    if first:
+        columns["position"] = int(db.execute("SELECT coalesce(min(position), 1) - 1 FROM jobs").fetchone()[0])
+    settings = ", ".join(f'"{name}" = ?' for name in columns)
+    db.execute(f"UPDATE jobs SET {settings} WHERE id = ?", (*columns.values(), job_id))
+
+
+def move(db: sqlite3.Connection, job_id: str, places: int) -> None:
+    """Let a queued job change places with those before or after it; runs in the caller's transaction.
+
+    Args:
+        db: the connection.
+        job_id: the job.
+        places: how many places towards the end, or with a minus towards the front; cut to what there is.
+    """
+    rows = db.execute("SELECT id, position FROM jobs WHERE state = ? ORDER BY position, number", (QUEUED,)).fetchall()
+    order, positions = [row["id"] for row in rows], sorted(row["position"] for row in rows)
+    place = order.index(job_id)
+    order.insert(max(0, min(place + places, len(order) - 1)), order.pop(place))
+    db.executemany("UPDATE jobs SET position = ? WHERE id = ?", list(zip(positions, order, strict=True)))
+
+
+def _next_position(db: sqlite3.Connection) -> int:
+    return int(db.execute("SELECT coalesce(max(position), 0) + 1 FROM jobs").fetchone()[0])
+
+
+def claim(process: Process) -> Job | None:
+    """Take the job that has waited longest for this worker; None when nobody waits.
+
+    Two workers never get the same job: finding and marking it is one statement.
+    """
+    with transaction() as db:
+        if db.execute("SELECT 1 FROM jobs WHERE state = ? LIMIT 1", (QUEUED,)).fetchone() is None:
+            return None
+    now = time.time()
+    with transaction(write=True) as db:
+        rows = db.execute(
+            "UPDATE jobs SET state = ?, started_at = ?, heartbeat_at = ?, attempts = attempts + 1, "
+            "pid = ?, pid_started_at = ?, host = ?, oom_kills = ? "
+            "WHERE number = (SELECT number FROM jobs WHERE state = ? ORDER BY position LIMIT 1) RETURNING *",
+            (RUNNING, now, now, process.pid, process.started_at, process.host, local.oom_kills(), QUEUED),
+        ).fetchall()
+        if not rows:
+            return None
+        try:
+            return read(rows[0])
+        except JobError as error:
+            db.execute(
+                "UPDATE jobs SET state = ?, error = ?, finished_at = ? WHERE id = ?", (FAILED, str(error), now, rows[0]["id"])
+            )
+            return None
+
+
+class Standing(enum.Enum):
+    """What a worker learns when it looks at the row of the job it runs."""
+
+    GO_ON = "go on"
+    STOP = "stop"
+    """Someone asked to stop it, for good or for now."""
+    LOST = "lost"
+    """The row is deleted, was marked interrupted, or belongs to a later attempt: keep off."""
+
+
+def update(job: Job, **columns: Any) -> Standing:
+    """Change the row of a running job, if it is still the attempt that `job` was read in.
+
+    `attempts` is the fence: a worker that was thought dead cannot write into the attempt that replaced it.
+    """
+    with transaction(write=bool(columns)) as db:
+        return write(db, job, columns)
+
+
+def write(db: sqlite3.Connection, job: Job, columns: dict[str, Any]) -> Standing:
+    """As `update`, in the caller's transaction."""
+    owned = "id = ? AND state = ? AND attempts = ?"
+    key = (job.id, RUNNING, job.attempts)
+    if columns:
+        settings = ", ".join(f'"{name}" = ?' for name in columns)
+        sql = f"UPDATE jobs SET {settings} WHERE {owned} RETURNING cancel_requested_at"
+    else:
+        sql = f"SELECT cancel_requested_at FROM jobs WHERE {owned}"
+    rows = db.execute(sql, (*columns.values(), *key)).fetchall()
+    if not rows:
+        return Standing.LOST
+    return Standing.GO_ON if rows[0]["cancel_requested_at"] is None else Standing.STOP
+
+
+def finish(job: Job, state: str, *, error: str | None = None, **columns: Any) -> Standing:
+    """End a running job in this state, unless it is no longer the caller's to end."""
+    sentence = None if error is None else redact(" ".join(error.split()))
+    return update(job, state=state, error=sentence, **{"finished_at": time.time(), **columns})
+
+
+def finish_stopped(job: Job, sentence: str, **columns: Any) -> Standing:
+    """End a running job that was asked to stop in the state that was asked for, unless it is no longer the caller's to end.
+
+    Args:
+        job: the attempt that ends.
+        sentence: why, with {state} in the place of the state.
+        columns: what else to store.
+    """
+    with transaction(write=True) as db:
+        return write_stopped(db, job, sentence, **columns)
+
+
+def write_stopped(db: sqlite3.Connection, job: Job, sentence: str, **columns: Any) -> Standing:
+    """As `finish_stopped`, in the caller's transaction."""
+    # Read where it is written: the wish to pause may turn into one to cancel until the last moment.
+    row = db.execute("SELECT stop_as FROM jobs WHERE id = ?", (job.id,)).fetchone()
+    state = (row and row["stop_as"]) or CANCELLED
+    ended = {"state": state, "error": sentence.format(state=state), "finished_at": time.time(), **columns}
+    return write(db, job, ended)
+
+
+def to_json(value: Any) -> str:
+    """One line of strict JSON: numbers of array libraries become plain ones, those that are not finite become null."""
+    return json.dumps(_plain(value), allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | None) else str(value)

@@ -1,0 +1,322 @@
+"""The process that runs queued jobs, one after another: `python -m analysis.jobs.worker [--idle-s SECONDS]`.
+
+The main thread runs the experiments. A watchdog thread sends heartbeats, passes on the wish to cancel and, when the main
+thread is so deep in a library that it does not hear, replaces the whole process with a new one by `execv`: a thread
+cannot be stopped from outside, a process can.
+"""
+
+import argparse
+import contextlib
+import faulthandler
+import importlib
+import logging
+import os
+import select
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from analysis.core import store
+from analysis.core.errors import StorageError
+from analysis.core.progress import Cancelled, OnProgress, Progress
+from analysis.core.registry import RUNNERS
+from analysis.jobs import attempt, local, table
+from analysis.jobs.attempt import Run
+from analysis.jobs.failures import explain
+from analysis.jobs.job import DONE, FAILED, RUNNING, redact
+from analysis.jobs.queue import reap
+from analysis.models.spec import ModelSpec
+
+WARM: Sequence[str] = (
+    "torch",
+    "transformers",
+    "analysis.models.load",
+    "analysis.experiments.maps.distance_map",
+    "analysis.experiments.accuracy.sweep",
+)
+"""Imported while there is nothing to do, so that the first job does not wait seconds for them."""
+
+Load = Callable[[ModelSpec, OnProgress], Any]
+"""Loads a model, or hands out the one that is still in memory."""
+
+_TICK_S = 0.25
+"""How often the queue and the wish to cancel are looked at."""
+_HEARTBEAT_S = 2.0
+_LOCK_S = 3.0
+"""How long a new worker waits for one that is just leaving."""
+
+_STOPPED = "It was {state}; what was finished is kept."
+_STUCK = "It was {state} and had to be stopped at once; what was saved before is kept."
+_END_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
+_log = logging.getLogger(__name__)
+
+
+class _WarmModels:
+    """`analysis.models.load.WarmModels`, imported at the first load: torch is not needed to look at an empty queue."""
+
+    def __init__(self) -> None:
+        self._load: Load | None = None
+
+    def __call__(self, spec: ModelSpec, on_progress: OnProgress) -> Any:
+        if self._load is None:
+            self._load = importlib.import_module("analysis.models.load").WarmModels()
+        return self._load(spec, on_progress)
+
+
+class _Worker:
+    """Takes jobs from the queue and runs them, one at a time, watched by a second thread."""
+
+    def __init__(self, runners: Mapping[str, str], load: Load, warm: Sequence[str]) -> None:
+        self._runners = runners
+        self._load = load
+        self._to_warm = list(warm)
+        self._me = local.Process.current()
+        self._run: Run | None = None
+        # Held while a job changes hands, so that the watchdog never restarts into the middle of the next job.
+        self._hands = threading.Lock()
+        self._own_output = (os.dup(1), os.dup(2))
+        self._folder = Path.cwd()
+        self._is_leaving = False
+        self._signals = _signal_pipe()
+        # Never used: as long as it is open the files beside the table stay, and a full disk cannot take their place.
+        self._table = table.connect()
+
+    def work(self, idle_s: float) -> None:
+        """Run jobs until there was none for `idle_s` seconds."""
+        local.announce(self._me)
+        attempt.hold()
+        self._release_own()
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+        idle_since = time.monotonic()
+        while True:
+            if time.monotonic() - idle_since >= idle_s:
+                # First gone for all to see, then one last look: a job submitted now is found here or by a new worker.
+                self._set_leaving(True)
+            if self._ran_one():
+                idle_since = time.monotonic()
+            elif self._is_leaving:
+                return
+            elif not self._warm_one():
+                time.sleep(_TICK_S)
+
+    def _set_leaving(self, is_leaving: bool) -> None:
+        """Show, or no longer show, this worker to those who might rely on it."""
+        with self._hands:
+            if is_leaving != self._is_leaving:
+                self._is_leaving = is_leaving
+                (local.withdraw if is_leaving else local.announce)(self._me)
+
+    def _ran_one(self) -> bool:
+        """As `_run_next`; where the list of jobs cannot be used just now, nobody waits."""
+        try:
+            return self._run_next()
+        except StorageError as error:
+            _log.warning("%s", error)
+            return False
+
+    def _run_next(self) -> bool:
+        """Run the job that has waited longest; False when none waits."""
+        with self._hands:
+            job = table.claim(self._me)
+            run = self._run = None if job is None else Run(job)
+        if run is None:
+            return False
+        self._set_leaving(False)
+        try:
+            with _output_to(run.job.folder / "log.txt"):
+                state, error, columns = self._outcome(run)
+        except StorageError as full:
+            state, error, columns = FAILED, str(full), {}
+
+        def finish() -> None:
+            with self._hands:
+                if state is None:
+                    table.finish_stopped(run.job, error or _STOPPED, **columns)
+                else:
+                    table.finish(run.job, state, error=error, **columns)
+                self._run = None
+
+        attempt.write_down(finish)
+        attempt.hold()
+        return True
+
+    def _outcome(self, run: Run) -> tuple[str | None, str | None, dict[str, Any]]:
+        """Run a job to its end: the state it ends in (None: as it was asked to stop), the sentence, what else to store."""
+        try:
+            module, _, function = self._runners[run.job.kind].partition(":")
+            run.on_progress(Progress("starting"))
+            runner = getattr(importlib.import_module(module), function)
+            result = runner(run.job.spec, run.on_progress, load=self._load)
+            columns = {"result_key": result.spec.fingerprint()}
+            if run.heard_at is not None and not result.complete:
+                return None, _STOPPED, columns
+            return DONE, None, columns
+        except Cancelled:
+            return None, _STOPPED, {}
+        except BaseException as error:  # libraries written in Rust panic past Exception; the queue goes on all the same
+            _append(self._own_output[1], f"Job {run.job.id}:\n{''.join(traceback.format_exception(error))}")
+            if run.heard_at is not None:  # a library made another error of our Cancelled
+                return None, _STOPPED, {}
+            # Pages show the job's log, and they never show a traceback.
+            _append(2, f"{explain(error)}\n")
+            return FAILED, explain(error), {}
+
+    def _warm_one(self) -> bool:
+        """Import the next library that jobs will need; False when all are there."""
+        if not self._to_warm:
+            return False
+        module = self._to_warm.pop(0)
+        try:
+            importlib.import_module(module)
+        except Exception:
+            _log.warning("%s could not be imported ahead.", module, exc_info=True)
+        return True
+
+    def _release_own(self) -> None:
+        """Mark interrupted what this very process still holds: a restart keeps the pid, so `reap` would not see it."""
+        with table.transaction() as db:
+            rows = db.execute("SELECT * FROM jobs WHERE state = ? AND pid = ?", (RUNNING, self._me.pid)).fetchall()
+        for row in rows:
+            job = table.read(row)
+            if job.process is not None and job.process.same(self._me):
+                attempt.interrupt(job, f"The worker started anew; {attempt.RESUME}")
+
+    def _watch(self) -> None:
+        """The watchdog: never lets an error end it, for then no job could be stopped any more."""
+        beat_at = -_HEARTBEAT_S
+        while True:
+            is_signalled = bool(select.select([self._signals], [], [], _TICK_S)[0])
+            try:
+                if is_signalled and set(os.read(self._signals, 64)) & _END_SIGNALS:
+                    self._end()
+                if is_due := time.monotonic() - beat_at >= _HEARTBEAT_S:
+                    beat_at = time.monotonic()
+                    with self._hands:
+                        if not self._is_leaving:
+                            local.announce(self._me)
+                self._look_after(self._run, beat=is_due)
+            except Exception:
+                _log.exception("The watchdog goes on after an error.")
+
+    def _look_after(self, run: Run | None, *, beat: bool) -> None:
+        if run is None:
+            return
+        run.note(table.update(run.job, **({"heartbeat_at": time.time()} if beat else {})))
+        if not run.is_deaf():
+            return
+        with self._hands:
+            if self._run is run:
+                if not run.lost:
+                    table.finish_stopped(run.job, _STUCK)
+                self._restart()
+
+    def _restart(self) -> None:
+        """Become a new process with the same pid; the lock on the cache folder is free in between."""
+        local.end_children(self._me.pid)
+        for own, number in zip(self._own_output, (1, 2), strict=True):
+            os.dup2(own, number)
+        # Files and devices that a library left inheritable would stay open, and with them their memory.
+        for name in os.listdir("/dev/fd"):
+            with contextlib.suppress(OSError):
+                if int(name) > 2:
+                    os.set_inheritable(int(name), False)
+        os.chdir(self._folder)
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+    def _end(self) -> None:
+        """Leave as SIGTERM asks, at once: what the job saved is kept, and it can be resumed."""
+        with self._hands:
+            if self._run is not None and not self._run.lost:
+                attempt.interrupt(self._run.job, f"The worker was asked to end before the job had; {attempt.RESUME}")
+            local.withdraw(self._me)
+            local.end_children(self._me.pid)
+            os._exit(128 + signal.SIGTERM)
+
+
+def _signal_pipe() -> int:
+    """Where the numbers of signals arrive, even while the main thread is deep in C code and runs no handler."""
+    arriving, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    for number in _END_SIGNALS:
+        signal.signal(number, lambda *_: None)
+
+    def forget() -> None:
+        # Else a signal to a process that a library forked would arrive here, and end the worker instead of that process.
+        signal.set_wakeup_fd(-1)
+        for number in _END_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+
+    os.register_at_fork(after_in_child=forget)
+    return arriving
+
+
+def _append(descriptor: int, text: str) -> None:
+    """Write to an open file without what looks like a hub token, as far as the disk has space."""
+    with contextlib.suppress(OSError), open(descriptor, "wb", closefd=False) as log:
+        log.write(redact(text).encode(errors="replace"))
+
+
+@contextlib.contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Send all output to a file, that of C code too, by putting it in the place of file descriptors 1 and 2."""
+    saved = os.dup(1), os.dup(2)
+    try:
+        with store.disk_errors_explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("ab") as log:
+                for number in (1, 2):
+                    os.dup2(log.fileno(), number)
+        yield
+    finally:
+        for stream, number, own in zip((sys.stdout, sys.stderr), (1, 2), saved, strict=True):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+            os.dup2(own, number)
+            os.close(own)
+
+
+def serve(runners: Mapping[str, str], load: Load, idle_s: float = 900.0, warm: Sequence[str] = ()) -> bool:
+    """Be the worker of the cache folder, unless another process is.
+
+    Args:
+        runners: the dotted function (`module:name`) for each kind of spec.
+        load: handed to every runner; keeps the last model in memory.
+        idle_s: seconds without a job after which to leave.
+        warm: modules to import while there is nothing to do.
+
+    Returns:
+        Whether this process was the worker; False when another one is.
+    """
+    faulthandler.enable(os.dup(2))  # a copy that stays the worker's own while a job's log takes the place of 2
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True)
+    cache = store.cache_dir()
+    with store.disk_errors_explained(cache):
+        cache.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(cache / "worker.lock", timeout=_LOCK_S):
+            reap()
+            _Worker(runners, load, warm).work(idle_s)
+            return True
+    except Timeout:
+        return False
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line, then serve."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.jobs.worker", description="Run queued jobs, one after another.")
+    parser.add_argument("--idle-s", type=float, default=900.0, help="seconds without a job after which to leave")
+    serve(RUNNERS, _WarmModels(), parser.parse_args(arguments).idle_s, WARM)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A model named, planned, loaded, taken apart, cut, listened to."""

@@ -1,0 +1,187 @@
+"""PEFT adapters on a cut model: checked, put on, and the small layer that some of them need beside them."""
+
+import contextlib
+import json
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from analysis.core import store
+from analysis.core.blocks import Block, Removal
+from analysis.core.errors import LayerscopeError, RecipeError
+from analysis.models import cut
+from analysis.models.decoder import Decoder, find_decoder
+from analysis.models.load import LoadedModel
+
+
+def check_adapter(adapter: str, block: Removal | None) -> None:
+    """See to it that a folder is a PEFT adapter and, where it says so, one for this cut.
+
+    PEFT itself puts an adapter on any model that has some of the layers it names.
+
+    Raises:
+        RecipeError: when it is not.
+    """
+    if not (Path(adapter) / "adapter_config.json").exists():
+        raise RecipeError(
+            f"The folder {adapter} has no adapter_config.json, so it is not a PEFT adapter; give one that a heal saved."
+        )
+    healed = _healed(Path(adapter) / "layerscope.json")
+    if block is None or healed is None or healed == block.to_json():
+        return
+    what = f"without {Block.from_json(healed).describe()}" if healed else "as a control, with no layer removed"
+    raise RecipeError(
+        f"The adapter {adapter} was healed {what}, and {block.describe()} was to be removed; give the cut that it was made for."
+    )
+
+
+def _healed(record: Path) -> dict | None:
+    """What a heal of ours notes beside its adapter: the block that was removed, or {} for a control; None without a note."""
+    try:
+        heal = json.loads(record.read_text(encoding="utf-8"))["heal"]
+        return {} if heal.get("control") else Block.from_json(heal["block"]).to_json()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, LayerscopeError):
+        return None
+
+
+def with_adapter(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedModel:
+    """Cut a privately loaded model for good and put a PEFT adapter on what is left.
+
+    Raises:
+        RecipeError: when the folder is no PEFT adapter or does not fit the cut model.
+    """
+    from peft import PeftModel, get_peft_model_state_dict
+
+    check_adapter(adapter, block)
+    part_head(loaded.model, Path(adapter))
+    if block is not None:
+        cut.cut(loaded.decoder, block)
+    try:
+        with warnings.catch_warnings():
+            # PEFT only warns when the adapter has no weights for some layer, and then leaves that layer unhealed.
+            warnings.filterwarnings("error", message="Found missing adapter keys")
+            model = PeftModel.from_pretrained(loaded.model, adapter).eval()
+        # Nor does it mind weights for layers that the cut model does not have.
+        left_over = _weight_names(Path(adapter)) - set(get_peft_model_state_dict(model))
+        if left_over:
+            raise ValueError(f"{len(left_over)} weights have no place")
+    except (RuntimeError, ValueError, KeyError, UserWarning) as error:
+        raise RecipeError(
+            f"The adapter {adapter} does not fit this model without {block.describe() if block else 'any layer removed'}; "
+            f"give the block that it was healed for."
+        ) from error
+    healed = replace(loaded, model=model, decoder=find_decoder(model))
+    laid = read_bridge(Path(adapter))
+    if laid is not None:
+        lay_bridge(healed.decoder, laid, n_layers=healed.decoder.n_layers)
+    return healed
+
+
+def _weight_names(adapter: Path) -> set[str]:
+    """Names of the weights in an adapter folder."""
+    file = adapter / "adapter_model.safetensors"
+    if not file.exists():
+        return set()
+    with safe_open(file, framework="pt") as weights:
+        return set(weights.keys())
+
+
+def part_head(model: Any, adapter: Path) -> None:
+    """Part a head from the embeddings that share its weight, where an adapter changes it: merging would change both.
+
+    Args:
+        model: the transformers model that the adapter is going to be put on.
+        adapter: its folder.
+    """
+    targets = json.loads((adapter / "adapter_config.json").read_text()).get("target_modules") or []
+    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    name = next(name for name, module in model.named_modules() if module is head)
+    is_meant = any(name == target or name.endswith(f".{target}") for target in targets) if isinstance(targets, list) else False
+    if not is_meant or head.weight is not embeddings.weight:
+        return
+    head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+    for config in {id(config): config for config in (model.config, model.config.get_text_config())}.values():
+        config.tie_word_embeddings = False
+    model.all_tied_weights_keys = {}
+
+
+@contextlib.contextmanager
+def left_out(model: PeftModel) -> Iterator[None]:
+    """Run the body of a `with` statement as if the adapter were not there."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        with model.disable_adapter():
+            yield
+    finally:
+        # PEFT lets all of an adapter be trained when it is put back, the factors that stay as they are too.
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+def folder(fingerprint: str) -> Path:
+    """Where the adapter of the heal with this key lies."""
+    return store.cache_dir() / "adapters" / fingerprint
+
+
+def relative(fingerprint: str) -> str:
+    """The same, relative to the cache folder."""
+    return folder(fingerprint).relative_to(store.cache_dir()).as_posix()
+
+
+BRIDGE_FILE = "bridge.safetensors"
+"""Its name in an adapter folder."""
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """x[start] of the cut model becomes x + change x."""
+
+    start: int
+    """Where the removed block began: the stream that enters the layer behind it is changed."""
+    change: Tensor
+    """(hidden_size, hidden_size), float32."""
+
+
+def lay_bridge(decoder: Decoder, bridge: Bridge, *, n_layers: int) -> RemovableHandle:
+    """Put it on a model; it acts only while the model has `n_layers` layers, so not while the block is back for a moment.
+
+    Args:
+        decoder: the model.
+        bridge: the map.
+        n_layers: layers of the cut model.
+    """
+    place = decoder.layers[bridge.start] if bridge.start < decoder.n_layers else decoder.norm
+    change = bridge.change.clone().to(decoder.device)  # one that was fitted in inference mode cannot be trained through
+
+    def cross(_: Any, args: tuple, named: dict) -> tuple[tuple, dict] | None:
+        if decoder.n_layers != n_layers:
+            return None
+        stream = args[0] if args else named["hidden_states"]
+        moved = stream + (stream.float() @ change.T).to(stream.dtype)
+        return ((moved, *args[1:]), named) if args else (args, {**named, "hidden_states": moved})
+
+    return place.register_forward_pre_hook(cross, with_kwargs=True)
+
+
+def write_bridge(bridge: Bridge, folder: Path) -> None:
+    """Keep it in an adapter folder."""
+    save_file({"change": bridge.change.contiguous(), "start": torch.tensor(bridge.start)}, folder / BRIDGE_FILE)
+
+
+def read_bridge(folder: Path) -> Bridge | None:
+    """The one in an adapter folder; None where there is none."""
+    if not (folder / BRIDGE_FILE).exists():
+        return None
+    found = load_file(folder / BRIDGE_FILE)
+    return Bridge(int(found["start"]), found["change"])

@@ -1,0 +1,272 @@
+"""A causal language model taken apart into layers, final norm and head, and how large each part is."""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from analysis.core.errors import RecipeError, UnsupportedModelError
+from analysis.models.families import EXPERTS, FEED_FORWARD_LINEARS, FEED_FORWARD_NAMES, LAYER_PATHS, NORM_NAMES
+from analysis.models.spec import DTYPE_BYTES, LayerFacts, ModelFacts
+
+_LOGITS_AT_ONCE = 1 << 25
+"""Vocabulary logits held at once (128 MB in float32)."""
+QUANTIZED_BYTES = {"4bit": 0.5 + 0.127 / 8, "8bit": 1.0}
+"""Bytes per weight of a linear layer; NF4 with double quantization adds 0.127 bits of constants (QLoRA, 2305.14314)."""
+
+
+def output_stream(output: Any) -> Tensor:
+    """A layer's output as a tensor: transformers 5 returns one, older layers return a tuple."""
+    return output if isinstance(output, Tensor) else output[0]
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """The parts of a causal language model, by reference."""
+
+    model: Any
+    """The whole transformers model, head included."""
+    body: nn.Module
+    """`base_model`: everything below the head; maps token ids to normed states."""
+    owner: nn.Module
+    """The module that holds `layers` as its attribute `layers_name`."""
+    layers_name: str
+    norm: nn.Module
+    """The final norm, between x[L] and the head."""
+    head: nn.Module
+    """The vocabulary head."""
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The decoder layers, 0-based."""
+        layers: nn.ModuleList = getattr(self.owner, self.layers_name)
+        return layers
+
+    @property
+    def config(self) -> Any:
+        """The text part of the model's configuration."""
+        return self.model.config.get_text_config()
+
+    @property
+    def n_layers(self) -> int:
+        """L, as it is now: fewer after a cut."""
+        return len(self.layers)
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids go."""
+        return next(self.body.parameters()).device
+
+    @property
+    def cache_name(self) -> str:
+        """What this version of transformers calls the KV cache, as an argument and in what comes back."""
+        return "cache" if "cache" in inspect.signature(self.body.forward).parameters else "past_key_values"
+
+    @property
+    def states_at_once(self) -> int:
+        """How many states to give the head in one go, so that the logits of a whole batch never exist."""
+        return max(1, _LOGITS_AT_ONCE // self.config.vocab_size)
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Vocabulary logits, float32, of normed states (..., hidden_size), with the family's own scaling."""
+        logits: Tensor = self.head(states)
+        scale = getattr(self.config, "logit_scale", None)  # Cohere
+        if scale is not None:
+            logits = logits * scale
+        scaling = getattr(self.config, "logits_scaling", None)  # Granite
+        if scaling is not None:
+            logits = logits / scaling
+        logits = logits.float()
+        cap = getattr(self.config, "final_logit_softcapping", None)  # Gemma 2 and later
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def check(self) -> None:
+        """Run a few tokens and compare layers + norm + head, as taken apart here, with the model's own logits.
+
+        Raises:
+            UnsupportedModelError: when they differ, so that a family is measured right or refused.
+        """
+        ids = torch.arange(3, 11, device=self.device)[None] % max(4, self.config.vocab_size)
+        captured: list[Tensor] = []
+
+        def keep(module: nn.Module, args: Any, output: Any) -> None:
+            captured.append(output_stream(output))
+
+        handle = self.layers[-1].register_forward_hook(keep)
+        try:
+            with torch.inference_mode():
+                expected = self.model(input_ids=ids, use_cache=False).logits.float()
+                if captured[0].dim() != 3:
+                    raise UnsupportedModelError(
+                        f"{_family(self)} keeps {captured[0].dim()}-dimensional states, which have no angle."
+                    )
+                found = self.logits(self.norm(captured[0]))
+        finally:
+            handle.remove()
+        error = (found - expected).abs().max().item()
+        if not error <= 1e-2 * max(1.0, expected.abs().max().item()):
+            raise UnsupportedModelError(
+                f"The parts of {_family(self)} do not add up to its own output (largest difference {error:.3g}), so cutting "
+                f"it would measure something else; this family is not supported."
+            )
+
+
+def _family(decoder: Decoder) -> str:
+    return f"{type(decoder.model).__name__} (model_type {decoder.config.model_type})"
+
+
+def find_decoder(model: Any) -> Decoder:
+    """Look up the parts of a transformers causal language model, or of a PEFT model around one.
+
+    Raises:
+        UnsupportedModelError: when the layers, the norm or the head are not where any known family keeps them.
+    """
+    if hasattr(model, "get_base_model"):
+        model = model.get_base_model()
+    body: Any = model.base_model
+    n_layers = model.config.get_text_config().num_hidden_layers
+    for path in LAYER_PATHS:
+        *parents, last = path.split(".")
+        owner: Any = body
+        for parent in parents:
+            owner = getattr(owner, parent, None)
+        layers = getattr(owner, last, None)
+        if isinstance(layers, nn.ModuleList) and len(layers) == n_layers:
+            norm = next((getattr(owner, known) for known in NORM_NAMES if hasattr(owner, known)), None)
+            head = model.get_output_embeddings()
+            if norm is None or head is None:
+                break
+            return Decoder(model, body, owner, last, norm, head)
+    raise UnsupportedModelError(
+        f"{type(model).__name__} does not keep {n_layers} decoder layers, a final norm and a head where Layerscope looks "
+        f"({', '.join(LAYER_PATHS)}); choose a causal decoder such as Llama, Qwen, Mistral, Gemma, Phi or GPT-2."
+    )
+
+
+def facts(decoder: Decoder, *, name: str, dtype: str, quantization: str) -> ModelFacts:
+    """Sizes of a model, or of its weightless skeleton on the meta device."""
+    config = decoder.config
+    layers = [sum(parameter.numel() for parameter in layer.parameters()) for layer in decoder.layers]
+    total = sum(parameter.numel() for parameter in decoder.model.parameters())  # tied weights are yielded once
+    return ModelFacts(
+        name=name,
+        family=config.model_type,
+        n_layers=decoder.n_layers,
+        hidden_size=config.hidden_size,
+        vocab_size=config.vocab_size,
+        layer_parameters=layers,
+        other_parameters=total - sum(layers),
+        bytes_per_parameter=QUANTIZED_BYTES.get(quantization, DTYPE_BYTES[dtype]),
+        max_positions=getattr(config, "max_position_embeddings", None),
+    )
+
+
+_NF4_BLOCK = 64
+"""Weights that share one scale."""
+_NF4_SCALES = 256
+"""Scales, of one byte each, that share one float32 scale of their own (double quantization)."""
+_NF4_TABLES = 4 * (16 + 256 + 1)
+"""Bytes kept for each matrix: the 16 values of NF4, the 256 of a scale, and the scales' mean, all float32."""
+
+
+def layer_facts(decoder: Decoder) -> list[LayerFacts]:
+    """What each layer holds, from the model or from its weightless skeleton on the meta device.
+
+    Args:
+        decoder: the model; a skeleton is run on two positions, which takes no memory and says how its cache grows.
+    """
+    caches = _caches(decoder)
+    return [_layer(layer, *cache) for layer, cache in zip(decoder.layers, caches, strict=True)]
+
+
+def _layer(layer: nn.Module, cache_width: int | None, cache_tokens: int | None) -> LayerFacts:
+    matrices = [module.weight for module in layer.modules() if isinstance(module, nn.Linear | Conv1D)]
+    # A Conv1D holds its weight transposed, and bitsandbytes turns it round.
+    outputs = [
+        module.weight.shape[1 if isinstance(module, Conv1D) else 0]
+        for module in layer.modules()
+        if isinstance(module, nn.Linear | Conv1D)
+    ]
+    weights = [matrix.numel() for matrix in matrices]
+    return LayerFacts(
+        other_parameters=sum(parameter.numel() for parameter in layer.parameters()) - sum(weights),
+        int8_bytes=sum(weights) + 4 * sum(outputs),
+        nf4_bytes=sum(nf4_bytes(n) for n in weights),
+        cache_width=cache_width,
+        cache_tokens=cache_tokens,
+    )
+
+
+def nf4_bytes(n_weights: int) -> int:
+    """Bytes of one matrix in NF4 with double quantization, as bitsandbytes holds it.
+
+    Source: QLoRA, arXiv:2305.14314, section 3.
+    """
+    scales = -(-n_weights // _NF4_BLOCK)
+    return -(-n_weights // 2) + scales + 4 * -(-scales // _NF4_SCALES) + _NF4_TABLES
+
+
+def _caches(decoder: Decoder) -> list[tuple[int | None, int | None]]:
+    """Per layer, the elements of keys and values per token and the most tokens kept; None where that is unknown.
+
+    Read from the cache of a real pass, for configurations name heads in many ways and some not at all.
+    """
+    unknown: list[tuple[int | None, int | None]] = [(None, None)] * decoder.n_layers
+    ids = torch.zeros(1, 2, dtype=torch.long, device=decoder.device)
+    try:
+        with torch.inference_mode(), torch.device(decoder.device):
+            output = decoder.body(input_ids=ids, use_cache=True)
+        cache = output[decoder.cache_name]
+        layers = list(cache.layers)
+    except Exception:  # a skeleton has no numbers, and a family may look at them on its way
+        return unknown
+    return [_growth(layer) for layer in layers] if len(layers) == decoder.n_layers else unknown
+
+
+def _growth(layer: Any) -> tuple[int | None, int | None]:
+    keys, values = getattr(layer, "keys", None), getattr(layer, "values", None)
+    if keys is None or values is None or keys.dim() != 4:
+        return None, None
+    per_token = int(keys.shape[1] * keys.shape[3] + values.shape[1] * values.shape[3])
+    # Between two passes a sliding layer needs one token less than its window: the next one brings itself.
+    return per_token, int(layer.sliding_window) - 1 if getattr(layer, "is_sliding", False) else None
+
+
+def feed_forward_modules(decoder: Decoder) -> list[str]:
+    """Full names of every feed-forward weight of the remaining decoder layers, and of nothing else.
+
+    Names are matched inside the feed-forward part only: PEFT's usual matching by suffix would also adapt the attention
+    output of families that call both `c_proj`.
+
+    Returns:
+        Names as in `model.named_modules()`, first layer first.
+
+    Raises:
+        RecipeError: for mixtures of experts, and for layers without a recognised feed-forward part.
+    """
+    paths = {module: name for name, module in decoder.model.named_modules()}
+    found: list[str] = []
+    for index, layer in enumerate(decoder.layers):
+        parts = [child for name, child in layer.named_children() if name in FEED_FORWARD_NAMES]
+        parts += [child for name, child in layer.named_children() if name in FEED_FORWARD_LINEARS]
+        if any(_is_mixture(module) for module in layer.modules()):
+            raise RecipeError(
+                f"Layer {index} of this {decoder.config.model_type} model is a mixture of experts, and a heal adapts one "
+                f"feed-forward part per layer; choose a dense model."
+            )
+        names = [paths[module] for part in parts for module in part.modules() if isinstance(module, nn.Linear | Conv1D)]
+        if not names:
+            raise RecipeError(
+                f"Layer {index} of this {decoder.config.model_type} model has no feed-forward part that is recognised "
+                f"({', '.join((*FEED_FORWARD_NAMES, *FEED_FORWARD_LINEARS))}), so there is nothing to put LoRA on; choose "
+                f"another family."
+            )
+        found += names
+    return found
+
+
+def _is_mixture(module: nn.Module) -> bool:
+    return any(word in type(module).__name__.lower() for word in EXPERTS)

@@ -1,0 +1,51 @@
+"""What a model is and whether it fits this machine, from its configuration; on request it is loaded once, to be warm."""
+
+import time
+
+from analysis.core.progress import OnProgress, ignore
+from analysis.models import load as models
+from analysis.models import machine
+from analysis.models.load import Load
+from analysis.models.spec import InspectResult, InspectSpec
+
+
+def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Load = models.load) -> InspectResult:
+    """Inspect a model. Never taken from the cache: what is free changes from minute to minute.
+
+    Raises:
+        LayerscopeError: one sentence on why the model cannot be used.
+    """
+    began = time.perf_counter()
+    planned = models.plan(spec.model, on_progress)
+    if spec.load:
+        load(planned.spec, on_progress)
+    result = InspectResult(
+        spec=InspectSpec(planned.spec, load=spec.load),
+        versions=machine.versions(),
+        wall_s=time.perf_counter() - began,
+        n_tokens=0,
+        complete=True,
+        model=planned.facts,
+        dtype=planned.dtype,
+        device=planned.device,
+        weight_bytes=planned.weight_bytes,
+        working_bytes=planned.working_bytes,
+        free_bytes=planned.free_bytes,
+        fits=planned.fits,
+        notes=_notes(planned),
+    )
+    result.save()
+    return result
+
+
+def _notes(planned: models.Plan) -> list[str]:
+    notes = []
+    if planned.spec.quantization != "none":
+        notes.append(
+            f"Decoder layers are held in {planned.spec.quantization} and computed in {planned.spec.dtype}; embeddings and head "
+            f"stay in {planned.spec.dtype}. Distances and scores are those of the quantized model."
+        )
+    share = planned.facts.other_parameters / planned.facts.n_parameters
+    if share > 0.15:
+        notes.append(f"{share:.0%} of the parameters are embeddings and head, which no cut removes.")
+    return notes

@@ -1,0 +1,217 @@
+"""From a `ModelSpec` to a model that is ready to be measured, its memory checked first."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GgufConfig,
+)
+from transformers.utils import logging as transformers_logging
+
+from analysis.core.errors import NotEnoughMemoryError, SpecError, UnsupportedModelError
+from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.models import decoder as architecture
+from analysis.models import machine
+from analysis.models import spec as cost
+from analysis.models.decoder import Decoder
+from analysis.models.source import Source, first_line, locate, read_config
+from analysis.models.spec import Choice, ModelFacts, ModelSpec
+
+_WORKING_TOKENS = 4096
+"""Tokens in flight at once when estimating what a run needs on top of the weights."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory, taken apart."""
+
+    model: Any
+    """The transformers model, in eval mode."""
+    tokenizer: Any
+    decoder: Decoder
+    spec: ModelSpec
+    """Resolved: concrete dtype, device and identity."""
+    facts: ModelFacts
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a model would be loaded, before anything is."""
+
+    source: Source
+    spec: ModelSpec
+    """Resolved."""
+    config: Any
+    facts: ModelFacts
+    dtype: Choice
+    device: Choice
+    weight_bytes: int
+    working_bytes: int
+    free_bytes: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether weights and working memory fit in what is free."""
+        return self.weight_bytes + self.working_bytes <= self.free_bytes
+
+
+def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
+    """Work out from the configuration alone what would be loaded, how, and whether it fits: no weights are fetched."""
+    source = locate(spec, on_progress, weights=False)
+    config = read_config(source)
+    device = machine.choose_device(spec.device)
+    dtype = machine.choose_dtype(spec.dtype, device.value)
+    _check_quantization(spec.quantization, device.value)
+    with torch.device("meta"):
+        # The dtype changes no size, and experts cannot be run on the meta device in any other.
+        skeleton = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    decoder = architecture.find_decoder(skeleton)
+    facts = architecture.facts(decoder, name=source.name, dtype=dtype.value, quantization=spec.quantization)
+    facts = replace(facts, layers=architecture.layer_facts(decoder))
+    resolved = replace(spec, dtype=dtype.value, device=device.value, identity=source.identity)
+    item = cost.DTYPE_BYTES[dtype.value]
+    precision = dtype.value if spec.quantization == "none" else spec.quantization
+    weight_bytes = cost.weight_bytes(facts, None, precision, rest=dtype.value)
+    assert weight_bytes is not None, "a model that was just taken apart has facts on every layer"
+    widest = max(facts.hidden_size * 16, facts.vocab_size)
+    return Plan(
+        source=source,
+        spec=resolved,
+        config=config,
+        facts=facts,
+        dtype=dtype,
+        device=device,
+        weight_bytes=weight_bytes,
+        working_bytes=int(_WORKING_TOKENS * (facts.hidden_size * 16 * item + widest * 4)),
+        free_bytes=machine.free_bytes(device.value),
+    )
+
+
+def _check_quantization(quantization: str, device: str) -> None:
+    if quantization == "none":
+        return
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise SpecError(
+            f"{quantization} weights need the package bitsandbytes, which is not installed; run `pip install -r "
+            f"requirements.txt` or choose quantization none."
+        ) from error
+    if device == "mps":
+        raise SpecError(f"{quantization} weights are not supported on mps; choose quantization none or device cpu.")
+
+
+def resolve(spec: ModelSpec) -> ModelSpec:
+    """The spec with `auto` replaced by concrete choices and the identity of the weights filled in."""
+    if spec.identity and "auto" not in (spec.dtype, spec.device):
+        return spec
+    device = machine.choose_device(spec.device)
+    dtype = machine.choose_dtype(spec.dtype, device.value)
+    return replace(spec, dtype=dtype.value, device=device.value, identity=locate(spec).identity)
+
+
+def load(spec: ModelSpec, on_progress: OnProgress = ignore) -> LoadedModel:
+    """Load a model for measuring.
+
+    Raises:
+        ModelNotFoundError, UnsupportedModelError: see `locate` and `read_config`.
+        NotEnoughMemoryError: when the estimate exceeds what is free; nothing has been loaded then.
+    """
+    transformers_logging.disable_progress_bar()  # progress is ours to show; in a job's log the bars bury what matters
+    planned = plan(spec, on_progress)
+    resolved = planned.spec
+    if not planned.fits:
+        raise NotEnoughMemoryError(
+            f"{planned.source.name} needs about {_gb(planned.weight_bytes + planned.working_bytes)} in {resolved.dtype}"
+            f"{'' if resolved.quantization == 'none' else ' with ' + resolved.quantization + ' layers'}, and only "
+            f"{_gb(planned.free_bytes)} are free on {resolved.device}; choose bfloat16, 4bit, a smaller model or another "
+            f"device."
+        )
+    source = locate(spec, on_progress)
+    on_progress(Progress("loading the model", 0, 1, f"Loading {source.name} in {resolved.dtype} on {resolved.device}."))
+    options: dict[str, Any] = {"dtype": getattr(torch, resolved.dtype), "trust_remote_code": False}
+    if source.gguf_file:
+        options |= {"gguf_file": source.gguf_file, "quantization_config": GgufConfig(dequantize=True)}
+    else:
+        options |= {"use_safetensors": True}
+    if resolved.quantization != "none":
+        if source.gguf_file:
+            raise SpecError("A GGUF file cannot be quantized again while loading; export it to a folder first.")
+        options |= {"quantization_config": _bitsandbytes(resolved), "device_map": {"": resolved.device}}
+    elif resolved.device == "cuda" and torch.cuda.device_count() > 1:
+        options |= {"device_map": "auto"}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            source.folder, trust_remote_code=False, **({"gguf_file": source.gguf_file} if source.gguf_file else {})
+        )
+        model: Any = AutoModelForCausalLM.from_pretrained(source.folder, **options)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UnsupportedModelError(f"{source.name} cannot be loaded: {first_line(error)}") from error
+    if "device_map" not in options:
+        model.to(resolved.device)
+    model.eval()
+    keep_differentiable(model)
+    decoder = architecture.find_decoder(model)
+    decoder.check()
+    on_progress(Progress("loading the model", 1, 1))
+    return LoadedModel(model, tokenizer, decoder, resolved, planned.facts)
+
+
+def keep_differentiable(model: Any) -> None:
+    """Keep bitsandbytes from repacking 4-bit weights for a CPU kernel that rounds to bfloat16 and has no backward pass.
+
+    It does so at the first evaluation, on CPUs with AVX512-BF16; training would then learn from wrong gradients, silently.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _bitsandbytes(spec: ModelSpec) -> BitsAndBytesConfig:
+    if spec.quantization == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, spec.dtype),
+    )
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"
+
+
+class WarmModels:
+    """A loader that keeps the last model in memory, for a worker that runs one job after another.
+
+    What it hands out is shared: measure it, never change it.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing loaded."""
+        self._loaded: LoadedModel | None = None
+
+    def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore) -> LoadedModel:
+        """The same as `load`, at once if this very model is still in memory."""
+        resolved = resolve(spec)
+        if self._loaded is None or self._loaded.spec != resolved:
+            self.clear()
+            self._loaded = load(resolved, on_progress)
+        return self._loaded
+
+    def clear(self) -> None:
+        """Forget the model and give its memory back."""
+        self._loaded = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+Load = Callable[[ModelSpec, OnProgress], LoadedModel]
+"""How an experiment gets its model: `models.load`, or a worker's warm one."""

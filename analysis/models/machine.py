@@ -1,0 +1,154 @@
+"""What this machine is, what is free on it, and which dtype and device it is good at."""
+
+import contextlib
+import json
+import platform
+import time
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+import torch
+
+from analysis import __version__
+from analysis.core import store
+from analysis.core.errors import SpecError, StorageError
+from analysis.models.spec import Choice
+
+_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "datasets", "numpy", "streamlit")
+_FASTER = 1.15
+"""bfloat16 must beat float32 by this factor on a CPU before it becomes the default there."""
+
+
+def versions() -> dict[str, str]:
+    """What a result was computed with: Python, packages, processor."""
+    found = {"layerscope": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    found["processor"] = cpu_name()
+    if torch.cuda.is_available():
+        found["accelerator"] = torch.cuda.get_device_name()
+    return found
+
+
+def cpu_name() -> str:
+    """The processor's model name and the number of threads torch uses on it."""
+    name = _cpuinfo("model name") or platform.processor() or platform.machine()
+    return f"{name}, {torch.get_num_threads()} threads"
+
+
+def _cpuinfo(key: str) -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(key):
+                return line.partition(":")[2].strip()
+    return ""
+
+
+def free_bytes(device: str) -> int:
+    """Memory that is free now on a device: of the accelerator, or of the machine within its container's limit."""
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(torch.device(device))[0])
+    free = int(psutil.virtual_memory().available)
+    with contextlib.suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup")
+        limit = int((group / "memory.max").read_text())
+        free = min(free, max(0, limit - int((group / "memory.current").read_text())))
+    return free
+
+
+def reset_peak(device: str) -> None:
+    """Let `peak_bytes` begin anew with what is in use now, so that it tells of the work that follows.
+
+    Elsewhere than on CUDA and on a Linux that lets a process do this, nothing happens, and nothing is said: the peak remains
+    that of the whole life of the process.
+    """
+    if device.startswith("cuda"):
+        if torch.cuda.is_initialized():  # else nothing has been counted yet
+            torch.cuda.reset_peak_memory_stats(torch.device(device))
+        return
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_bytes(device: str) -> int:
+    """Peak memory of this process since `reset_peak`: of the accelerator if it runs there, else resident memory.
+
+    Where the peak cannot be reset, or was not, it is that of the whole life of the process.
+    """
+    if device.startswith("cuda"):
+        return int(torch.cuda.max_memory_allocated(torch.device(device)))
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024
+    return int(psutil.Process().memory_info().rss)
+
+
+def choose_device(asked: str) -> Choice:
+    """The device to run on, with the reason.
+
+    Raises:
+        SpecError: when the asked device is not there.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if asked == "auto":
+        if cuda:
+            return Choice("cuda", f"cuda: {torch.cuda.get_device_name()} is here")
+        if mps:
+            return Choice("mps", "mps: this is Apple silicon")
+        return Choice("cpu", "cpu: no CUDA or Apple accelerator is visible to torch")
+    present = {"cpu": True, "cuda": cuda, "mps": mps}
+    kind = asked.partition(":")[0]
+    if not present.get(kind, False):
+        offered = ", ".join(name for name, here in present.items() if here)
+        raise SpecError(f"Device {asked!r} was asked for, but this machine offers {offered}; choose one of these or auto.")
+    return Choice(asked, f"{asked}: chosen by you")
+
+
+def choose_dtype(asked: str, device: str) -> Choice:
+    """The dtype to compute in, with the reason: measured on a CPU, because instruction flags alone mislead."""
+    if asked != "auto":
+        return Choice(asked, f"{asked}: chosen by you")
+    if device.startswith("cuda"):
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return Choice("bfloat16", "bfloat16: this GPU computes in it natively")
+        return Choice("float16", "float16: this GPU has no native bfloat16")
+    if device == "mps":
+        return Choice("float16", "float16: the widest supported fast type on Apple silicon")
+    flags = [flag for flag in ("amx_bf16", "avx512_bf16") if flag in _cpuinfo("flags").split()]
+    has = f"this CPU has {' and '.join(flags)}" if flags else "this CPU names no bfloat16 instructions"
+    ratio = bfloat16_speed_ratio()
+    measured = f"its matrix products measured {ratio:.1f}x the speed of float32 here"
+    if ratio >= _FASTER:
+        return Choice("bfloat16", f"bfloat16: {has}, and {measured}")
+    return Choice("float32", f"float32: {has}, but bfloat16 is no gain, {measured}")
+
+
+def bfloat16_speed_ratio() -> float:
+    """Speed of bfloat16 matrix products over float32 ones on this CPU, measured once and kept in the cache folder.
+
+    Kept so that the default dtype, and with it every cache key, does not flip between runs on a noisy machine.
+    """
+    file = store.cache_dir() / "machine.json"
+    key = f"{cpu_name()}, torch {torch.__version__}"
+    known: dict[str, float] = {}
+    with contextlib.suppress(OSError, ValueError):
+        known = json.loads(file.read_text())
+    if not isinstance(known.get(key), float):
+        known[key] = round(_product_seconds(torch.float32) / _product_seconds(torch.bfloat16), 2)
+        with contextlib.suppress(StorageError):
+            store.write_atomic(file, json.dumps(known, indent=1).encode())
+    return known[key]
+
+
+def _product_seconds(dtype: torch.dtype) -> float:
+    """Best of several timings of a product shaped like a small model's feed-forward layer."""
+    rows, weight = torch.ones(1024, 768, dtype=dtype), torch.ones(2048, 768, dtype=dtype)
+    timings = []
+    for _ in range(8):
+        began = time.perf_counter()
+        torch.nn.functional.linear(rows, weight)
+        timings.append(time.perf_counter() - began)
+    return min(timings)

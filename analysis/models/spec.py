@@ -1,0 +1,202 @@
+"""Which model, how large it is, what a cut of it saves, and the request that looks at it before loading."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from analysis.core.blocks import Removal
+from analysis.core.record import Result, Spec, require
+from analysis.core.registry import Experiment, register
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+QUANTIZATIONS = ("none", "4bit", "8bit")
+
+
+@dataclass(frozen=True)
+class ModelSpec(Spec):
+    """Which model, and in which precision and place it runs."""
+
+    kind: ClassVar[str] = "model"
+
+    source: str = "starter"
+    """`starter`, a hub id, a local Hugging Face folder, or a GGUF file."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub id; None for the default branch."""
+    dtype: str = "auto"
+    """float32, bfloat16, float16, or auto: what this machine is good at."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps, or auto."""
+    quantization: str = "none"
+    """none, 4bit (NF4) or 8bit."""
+    identity: str = ""
+    """What the weights are, whatever the path: filled in by `models.resolve`, empty before."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.source.strip()), "No model was named: give `starter`, a hub id, a folder or a GGUF file.")
+        require(self.dtype in DTYPES, f"dtype must be one of {', '.join(DTYPES)}, not {self.dtype!r}.")
+        require(
+            self.quantization in QUANTIZATIONS,
+            f"quantization must be one of {', '.join(QUANTIZATIONS)}, not {self.quantization!r}.",
+        )
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """What one decoder layer holds."""
+
+    other_parameters: int
+    """Parameters that stay in the dtype of the rest when layers are quantized: norms, biases, fused experts."""
+    int8_bytes: int
+    """Bytes of its matrices in 8 bits, with a float32 scale for each of their outputs."""
+    nf4_bytes: int
+    """Bytes of its matrices in NF4 with double quantization, scales and tables included."""
+    cache_width: int | None
+    """Elements of the keys and values that it keeps for each token; None where they are not kept token by token."""
+    cache_tokens: int | None
+    """The most tokens it keeps them of, one less than its sliding window; None for all."""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """The size of a model, from its configuration."""
+
+    name: str
+    """Name to show: the hub id, the folder's name, or the starter model's name."""
+    family: str
+    """`model_type` of the configuration: llama, qwen3, gpt2 …"""
+    n_layers: int
+    hidden_size: int
+    vocab_size: int
+    layer_parameters: list[int]
+    """Parameters of each decoder layer."""
+    other_parameters: int
+    """Embeddings, final norm and head; tied weights counted once."""
+    bytes_per_parameter: float
+    """Bytes per decoder-layer weight in the dtype or quantization used."""
+    max_positions: int | None
+    """The model's window in tokens, if it states one."""
+    layers: list[LayerFacts] = field(default_factory=list)
+    """What each decoder layer holds; empty in results that are older than this field."""
+
+    @property
+    def n_parameters(self) -> int:
+        """All parameters, tied weights counted once."""
+        return sum(self.layer_parameters) + self.other_parameters
+
+
+DTYPE_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
+
+
+@dataclass(frozen=True)
+class Savings:
+    """What is left and what is gone after a cut."""
+
+    parameters: int
+    """Removed parameters."""
+    fraction: float
+    """Removed share of ALL parameters, embeddings and head included; below n/L, since those stay."""
+    weight_bytes: int
+    """Removed bytes of weights in the dtype or quantization of the model."""
+    kept_parameters: int
+
+
+def savings(model: ModelFacts, block: Removal | None) -> Savings:
+    """What removing `block` saves; embeddings, final norm and head are never removed."""
+    removed = sum(model.layer_parameters[layer] for layer in block.layers) if block is not None else 0
+    return Savings(
+        parameters=removed,
+        fraction=removed / model.n_parameters,
+        weight_bytes=int(removed * model.bytes_per_parameter),
+        kept_parameters=model.n_parameters - removed,
+    )
+
+
+def weight_bytes(model: ModelFacts, block: Removal | None, precision: str, *, rest: str = "bfloat16") -> int | None:
+    """Bytes of the weights that are left without `block`.
+
+    Args:
+        model: the unpruned model.
+        block: the removed layers; None for the unpruned model.
+        precision: a dtype, or `8bit` or `4bit` (NF4 with double quantization) for the matrices of the decoder layers.
+        rest: the dtype of everything else where the layers are quantized: embeddings, head, norms, biases, fused experts.
+
+    Returns:
+        The bytes, quantization constants included; None for a quantized precision where the layers' facts are not known.
+    """
+    if precision in DTYPE_BYTES:
+        return int(savings(model, block).kept_parameters * DTYPE_BYTES[precision])
+    kept = _kept(model, block)
+    if not kept:
+        return None
+    matrices = sum(layer.nf4_bytes if precision == "4bit" else layer.int8_bytes for layer in kept)
+    others = sum(layer.other_parameters for layer in kept) + model.other_parameters
+    return matrices + int(others * DTYPE_BYTES[rest])
+
+
+def kv_cache_bytes(model: ModelFacts, block: Removal | None, *, tokens: int, batch_size: int = 1, dtype: str) -> int | None:
+    """Bytes of the keys and values that are kept for a context, without `block`.
+
+    Args:
+        model: the unpruned model.
+        block: the removed layers; None for the unpruned model.
+        tokens: length of the context; a sliding-window layer keeps no more than its window needs.
+        batch_size: contexts at once.
+        dtype: what the model computes in, whatever its weights are quantized to.
+
+    Returns:
+        The bytes, or None where they are not known: of results that are older than this figure, and of families that keep
+        something else than keys and values for each token.
+    """
+    kept = _kept(model, block)
+    elements = 0
+    for layer in kept:
+        if layer.cache_width is None:
+            return None
+        elements += layer.cache_width * (tokens if layer.cache_tokens is None else min(tokens, layer.cache_tokens))
+    return int(elements * batch_size * DTYPE_BYTES[dtype]) if kept else None
+
+
+def _kept(model: ModelFacts, block: Removal | None) -> list[LayerFacts]:
+    removed = set(block.layers) if block is not None else set()
+    return [layer for index, layer in enumerate(model.layers) if index not in removed]
+
+
+@dataclass(frozen=True)
+class InspectSpec(Spec):
+    """What a model is and whether it fits, from its configuration alone; `load` also loads it once and keeps it warm."""
+
+    kind: ClassVar[str] = "inspect"
+
+    model: ModelSpec = field(default_factory=ModelSpec)
+    load: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A setting that was chosen, with its reason."""
+
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class InspectResult(Result):
+    """What a model is, what it needs, and what this machine has free."""
+
+    kind: ClassVar[str] = "inspect"
+    spec_type: ClassVar[type[Spec]] = InspectSpec
+
+    model: ModelFacts
+    dtype: Choice
+    device: Choice
+    weight_bytes: int
+    """Estimated bytes of all weights as they would be loaded."""
+    working_bytes: int
+    """Estimated bytes on top while a map or sweep runs."""
+    free_bytes: int
+    """Free on the chosen device now."""
+    fits: bool
+    notes: list[str]
+    """Sentences worth showing: quantization, a window shorter than asked, a family with caveats."""
+
+
+register(Experiment(InspectSpec, InspectResult, run="analysis.models.inspection:run", title="Model check"))

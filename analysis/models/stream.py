@@ -1,0 +1,216 @@
+"""The pre-norm residual stream x[0..L], read with hooks on the decoder layers of an unmodified model."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from analysis.core.blocks import Removal
+from analysis.models.decoder import Decoder, output_stream
+
+
+def tokens_per_batch(device: torch.device) -> int:
+    """Tokens in one forward pass: enough to fill the processor, and few enough that a cancel is heard within a second."""
+    return 1024 if device.type == "cpu" else 16384
+
+
+@contextlib.contextmanager
+def _hooks(decoder: Decoder, on_input: Any, on_last_output: Any) -> Iterator[None]:
+    """Call `on_input(layer index, args, kwargs)` before every layer and `on_last_output(x[L])` after the last one."""
+    handles = []
+    for index, layer in enumerate(decoder.layers):
+
+        def before(module: nn.Module, args: Any, kwargs: Any, index: int = index) -> None:
+            on_input(index, args, kwargs)
+
+        handles.append(layer.register_forward_pre_hook(before, with_kwargs=True))
+
+    def after(module: nn.Module, args: Any, output: Any) -> None:
+        on_last_output(output_stream(output))
+
+    handles.append(decoder.layers[-1].register_forward_hook(after))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextlib.contextmanager
+def before_each_layer(decoder: Decoder, call: Callable[[], None]) -> Iterator[None]:
+    """Call something before every layer that runs; an exception of it ends the run."""
+    handles = [layer.register_forward_pre_hook(lambda module, args: call()) for layer in decoder.layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def input_stream(args: Any, kwargs: Any) -> Tensor:
+    """The residual stream among the arguments of a layer."""
+    return args[0] if args else kwargs["hidden_states"]
+
+
+def batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Group sequences into batches of at most `budget` padded tokens, longest first so that padding is small.
+
+    Returns:
+        Indices into `lengths`; every index once.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    groups: list[list[int]] = []
+    for index in order:
+        if groups and (len(groups[-1]) + 1) * lengths[groups[-1][0]] <= budget:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups
+
+
+def right_padded(sequences: Sequence[Sequence[int]]) -> Tensor:
+    """Token ids as one (batch, longest) tensor.
+
+    Right padding needs no attention mask here: under a causal mask no real token sees what stands to its right.
+    """
+    longest = max(len(sequence) for sequence in sequences)
+    return torch.tensor([[*sequence, *[sequence[-1]] * (longest - len(sequence))] for sequence in sequences])
+
+
+@torch.inference_mode()
+def token_streams(decoder: Decoder, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
+    """x[0..L] at every real token of a batch, from one forward pass without the vocabulary head.
+
+    Args:
+        decoder: the model, taken apart.
+        sequences: token ids of one batch.
+
+    Returns:
+        L+1 tensors (n_tokens, hidden_size), in the model's dtype and on its device: the tokens of one sequence after
+        another, without padding; x[L] is taken before the final norm.
+    """
+    padded = right_padded(sequences)
+    lengths = torch.tensor([len(sequence) for sequence in sequences])
+    real = (torch.arange(padded.shape[1]) < lengths[:, None]).flatten().nonzero()[:, 0]
+    kept: list[Tensor] = []
+
+    def keep(stream: Tensor) -> None:
+        kept.append(stream.flatten(0, 1)[real.to(stream.device)])
+
+    with _hooks(decoder, lambda index, args, kwargs: keep(input_stream(args, kwargs)), keep):
+        decoder.body(input_ids=padded.to(decoder.device), use_cache=False)
+    return kept
+
+
+def last_token_states(streams: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
+    """x[0..L] at the last real token of each sequence.
+
+    Args:
+        streams: as `token_streams` returns them.
+        lengths: tokens of each sequence.
+
+    Returns:
+        (batch, L+1, hidden_size), float32, on the CPU.
+    """
+    last = torch.tensor(lengths).cumsum(0) - 1
+    return torch.stack([stream[last.to(stream.device)].float().cpu() for stream in streams], dim=1)
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """One forward pass of the whole model, remembered so that any block can be left out of it afterwards."""
+
+    states: dict[int, Tensor]
+    """x[l] for the depths that were asked to be kept, (batch, seq, hidden_size)."""
+    calls: list[tuple[tuple, dict]]
+    """Per layer, what the family passes beside the states: masks, rotary tables, positions."""
+
+
+@torch.inference_mode()
+def run_trunk(decoder: Decoder, input_ids: Tensor, *, keep: set[int], **body_arguments: Any) -> Trunk:
+    """Run the unpruned body once and keep x[l] at the depths in `keep` (0..L; L is before the final norm).
+
+    Args:
+        decoder: the model, taken apart.
+        input_ids: (batch, seq).
+        keep: depths to remember.
+        body_arguments: attention_mask and position_ids, when they are not the plain causal ones.
+    """
+    states: dict[int, Tensor] = {}
+    calls: list[tuple[tuple, dict]] = []
+
+    def before(index: int, args: Any, kwargs: Any) -> None:
+        if index in keep:
+            states[index] = input_stream(args, kwargs)
+        calls.append((args[1:], {name: value for name, value in kwargs.items() if name != "hidden_states"}))
+
+    def after(stream: Tensor) -> None:
+        if decoder.n_layers in keep:
+            states[decoder.n_layers] = stream
+
+    with _hooks(decoder, before, after):
+        decoder.body(input_ids=input_ids.to(decoder.device), use_cache=False, **body_arguments)
+    return Trunk(states, calls)
+
+
+def tail_depths(cuts: Sequence[Removal | None], n_layers: int) -> set[int]:
+    """Where the tails of these cuts begin: the depths that `run_trunk` must keep for `run_tails`."""
+    return {n_layers if cut is None else cut.start for cut in cuts}
+
+
+@torch.inference_mode()
+def run_tails(decoder: Decoder, trunk: Trunk, cuts: Sequence[Removal | None]) -> Iterator[tuple[int, Tensor]]:
+    """x[L] of the model without each cut, from the kept streams: every layer runs as rarely as exact results allow.
+
+    Identical to the forward pass of the really cut model: up to its first removed layer a cut sees the unpruned stream, and
+    cuts that agree on which layers are gone up to some depth share one stream up to there.
+
+    Args:
+        decoder: the unpruned model; it is not changed.
+        trunk: a pass that kept x[cut.start] of every cut, and x[L] if None is among them.
+        cuts: what to leave out; None is the unpruned model.
+
+    Yields:
+        (index into `cuts`, (batch, seq, hidden_size) before the final norm), each cut once, in no particular order.
+    """
+    by_start: dict[int, list[int]] = {}
+    for index, cut in enumerate(cuts):
+        if cut is None:
+            yield index, trunk.states[decoder.n_layers]
+        else:
+            by_start.setdefault(cut.start, []).append(index)
+    gone = [frozenset(cut.layers) if cut is not None else frozenset() for cut in cuts]
+    for start, group in by_start.items():
+        yield from _tails(decoder, trunk, gone, trunk.states[start], start, group)
+
+
+def _tails(
+    decoder: Decoder, trunk: Trunk, gone: Sequence[frozenset[int]], stream: Tensor, depth: int, group: list[int]
+) -> Iterator[tuple[int, Tensor]]:
+    """Carry the stream that the cuts of `group` share from `depth` on, parting where they part."""
+    for index in range(depth, decoder.n_layers):
+        dropping = [cut for cut in group if index in gone[cut]]
+        if len(dropping) == len(group):
+            continue
+        if dropping:
+            yield from _tails(decoder, trunk, gone, stream, index + 1, dropping)
+            group = [cut for cut in group if index not in gone[cut]]
+        args, kwargs = trunk.calls[index]
+        stream = output_stream(decoder.layers[index](stream, *args, **kwargs))
+    for cut in group:
+        yield cut, stream
+
+
+def layer_passes(cuts: Sequence[Removal | None], n_layers: int) -> int:
+    """How many layers `run_trunk` and `run_tails` run together: the fewest that give every cut's exact x[L].
+
+    Every distinct set of removed layers below a kept layer needs that layer run once, and the unpruned one is the trunk.
+    """
+    gone = [frozenset(cut.layers) if cut is not None else frozenset() for cut in cuts]
+    passes = {(layer, frozenset[int]()) for layer in range(n_layers)}
+    for removed in gone:
+        passes |= {(layer, frozenset(r for r in removed if r < layer)) for layer in range(n_layers) if layer not in removed}
+    return len(passes)

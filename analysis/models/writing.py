@@ -1,0 +1,232 @@
+"""Going on with a prompt token by token, with the surprise of each token, and a prompt taken apart into tokens."""
+
+import inspect
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from analysis.core.errors import SpecError, UnsupportedModelError
+from analysis.models.decoder import Decoder
+
+_AT_ONCE = 16
+"""Prompts decoded together."""
+
+OnStep = Callable[[int, int], None]
+"""Told how many tokens of how many at most have been decoded for every prompt; may raise `Cancelled`."""
+
+
+class Cached:
+    """A model that reads on from where it was, with a KV cache; it works on cut models because a cut renumbers the layers."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        """Begin with nothing read."""
+        known = inspect.signature(decoder.model.forward).parameters
+        self._model = decoder.model
+        # The library renamed the argument; both names are in the range that is supported.
+        self._name = "cache" if "cache" in known else "past_key_values"
+        self._settings: dict[str, Any] = {"use_cache": True}
+        if "logits_to_keep" in known:
+            self._settings["logits_to_keep"] = 1
+        self._cache: Any = None
+
+    @torch.inference_mode()
+    def read(self, ids: Tensor) -> Tensor:
+        """Read (batch, n) further tokens and return the logits of the token after them, (batch, vocabulary)."""
+        output = self._model(input_ids=ids, **self._settings, **{self._name: self._cache})
+        self._cache = output[self._name]
+        logits: Tensor = output.logits[:, -1]
+        return logits
+
+
+@torch.inference_mode()
+def greedy(
+    decoder: Decoder,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    stop: Collection[int] = (),
+    on_step: OnStep = lambda done, total: None,
+) -> list[list[int]]:
+    """The likeliest next token, again and again, for every prompt; with a KV cache.
+
+    Prompts of one length run together, so that no padding is needed, which families place in different ways.
+
+    Args:
+        decoder: the model as it is now.
+        prompts: token ids, at least one each.
+        max_new_tokens: where to stop at the latest.
+        stop: tokens that end a text; a text that ended keeps its stop token at its end.
+        on_step: told about progress.
+    """
+    by_length = defaultdict(list)
+    for place, prompt in enumerate(prompts):
+        by_length[len(prompt)].append(place)
+    groups = [places[at : at + _AT_ONCE] for places in by_length.values() for at in range(0, len(places), _AT_ONCE)]
+    written: list[list[int]] = [[] for _ in prompts]
+    for number, group in enumerate(groups):
+        ids = torch.tensor([list(prompts[place]) for place in group], device=decoder.device)
+        model = Cached(decoder)
+        for step in range(max_new_tokens):
+            ids = model.read(ids).argmax(-1, keepdim=True)
+            for place, token in zip(group, ids[:, 0].tolist(), strict=True):
+                if not written[place] or written[place][-1] not in stop:
+                    written[place].append(token)
+            on_step(number * max_new_tokens + step + 1, len(groups) * max_new_tokens)
+            if all(written[place][-1] in stop for place in group):
+                break
+    return written
+
+
+def stop_tokens(decoder: Decoder, tokenizer: Any) -> set[int]:
+    """The tokens with which this model ends a text."""
+    configured = getattr(decoder.model.generation_config, "eos_token_id", None)
+    listed = configured if isinstance(configured, list) else [configured]
+    return {token for token in (*listed, tokenizer.eos_token_id) if token is not None}
+
+
+_UNFINISHED = "\ufffd"
+"""What decoders give for a letter whose bytes are not all there yet."""
+
+
+def encode(tokenizer: Any, prompt: str) -> list[int]:
+    """The prompt as the tokenizer gives it to its model, special tokens included.
+
+    Raises:
+        SpecError: when nothing is left of it.
+    """
+    ids = [int(token) for token in tokenizer(prompt).input_ids]
+    if not ids:
+        raise SpecError("The tokenizer of this model makes no token of this prompt; write another one.")
+    return ids
+
+
+class Pieces:
+    """Splits a text that grows token by token into the text of each token."""
+
+    def __init__(self, tokenizer: Any, before: Sequence[int] = ()) -> None:
+        """Begin after the tokens `before`, whose text decides about a leading space."""
+        self._tokenizer = tokenizer
+        self._ids = list(before)
+        self._shown = len(self._decode())
+
+    def add(self, token: int) -> str:
+        """The text that this token adds; empty while a letter is unfinished, and then all of it with its last token."""
+        self._ids.append(token)
+        text = self._decode()
+        if text.endswith(_UNFINISHED):
+            return ""
+        piece = text[self._shown :]
+        self._shown = len(text)
+        return piece
+
+    def rest(self) -> str:
+        """What was held back, at the end of the text."""
+        return self._decode()[self._shown :]
+
+    def _decode(self) -> str:
+        # Tidying up spaces would change letters that were given out before.
+        text: str = self._tokenizer.decode(self._ids, clean_up_tokenization_spaces=False)
+        return text
+
+
+def split(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+    """The text of each token; joined they are the whole text."""
+    pieces = Pieces(tokenizer)
+    found = [pieces.add(token) for token in ids]
+    if found:
+        found[-1] += pieces.rest()
+    return found
+
+
+def alone(tokenizer: Any, token: int) -> str:
+    """The text of one token in the middle of a text, with its leading space; a part of a letter is the mark for one."""
+    pieces = Pieces(tokenizer, tokenizer("a", add_special_tokens=False).input_ids)
+    return pieces.add(token) or pieces.rest()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One token that was written."""
+
+    token: int
+    surprise: float
+    """-log of its probability under the model itself, at temperature 1; nats, at least 0."""
+    seconds: float
+    """What it took to read what came before and to choose; the first step reads the whole prompt."""
+
+
+class Chooser:
+    """Chooses the next token: the likeliest, or one drawn by the model's probabilities.
+
+    A draw adds seeded Gumbel noise to the logits and takes the largest, which is an exact draw from their softmax. Two models
+    with one seed meet the same noise at the same step, so they part where they differ, and not by the luck of the draw.
+    """
+
+    def __init__(self, temperature: float, seed: int) -> None:
+        """Begin at the first step; temperature 0 is greedy."""
+        self._temperature = temperature
+        self._noise = torch.Generator().manual_seed(seed)
+
+    def choose(self, logits: Tensor) -> int:
+        """The token for this step, from logits (vocabulary,)."""
+        if self._temperature == 0:
+            return int(logits.argmax())
+        # Minus the logarithm of an exponential variable is a Gumbel one.
+        waiting = torch.empty(logits.shape, dtype=torch.float64).exponential_(generator=self._noise)
+        return int((logits.cpu().double() / self._temperature - waiting.log()).argmax())
+
+
+@torch.inference_mode()
+def warm_up(decoder: Decoder) -> None:
+    """Run one token untimed, so that no model's first token pays for the first touch of its weights."""
+    decoder.model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=decoder.device), use_cache=False)
+
+
+def write(decoder: Decoder, prompt: Sequence[int], max_new_tokens: int, chooser: Chooser) -> Iterator[Step]:
+    """Go on with a prompt, with a KV cache; works on the model as it is at each step, so stay in one state meanwhile.
+
+    Args:
+        decoder: the model, whole, inside `pruning.without_block`, or cut and healed.
+        prompt: token ids, at least one.
+        max_new_tokens: where it ends at the latest; a caller who sees a stop token just stops asking.
+        chooser: how the next token is chosen.
+
+    Raises:
+        UnsupportedModelError: when the model's output is not a number.
+    """
+    model = Cached(decoder)
+    ids = list(prompt)
+    for _ in range(max_new_tokens):
+        began = time.perf_counter()
+        logits = model.read(torch.tensor([ids], device=decoder.device))[0].float()
+        token = chooser.choose(logits)
+        surprise = -float(logits.log_softmax(-1)[token])
+        if not surprise < float("inf"):
+            raise UnsupportedModelError(
+                "The model's output is not a finite number, as happens where its precision is too low for it; choose float32."
+            )
+        yield Step(token, max(0.0, surprise), time.perf_counter() - began)
+        ids = [token]
+
+
+@torch.inference_mode()
+def surprises(decoder: Decoder, prompt: Sequence[int], written: Sequence[int]) -> list[float]:
+    """-log of the probability of each written token under a model that reads them, whoever wrote them; nats.
+
+    One forward pass, the head only where it is needed.
+    """
+    if not written:
+        return []
+    ids = torch.tensor([[*prompt, *written]], device=decoder.device)
+    states = decoder.body(input_ids=ids, use_cache=False).last_hidden_state[0, len(prompt) - 1 : -1]
+    targets = ids[0, len(prompt) :]
+    found: list[float] = []
+    for begin in range(0, len(targets), decoder.states_at_once):
+        part = slice(begin, begin + decoder.states_at_once)
+        scores = decoder.logits(states[part]).log_softmax(-1)
+        found += (-scores.gather(1, targets[part, None])[:, 0]).clamp(min=0).tolist()
+    return found

@@ -1,0 +1,1 @@
+"""Stored results read back, compared, judged."""

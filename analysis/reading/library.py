@@ -1,0 +1,88 @@
+"""What is stored of one model, and what of it was measured of one cut."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from analysis.core import store
+from analysis.core.blocks import Removal
+from analysis.core.errors import CorruptResultError
+from analysis.core.registry import RESULTS
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.experiments.accuracy.points import Point
+from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
+from analysis.experiments.heal.spec import HealResult
+from analysis.models.spec import ModelSpec
+
+
+def of(kind: str, model: ModelSpec) -> list[Any]:
+    """Readable results of a kind, arrays left on disk: newest first, those of other quantizations and precomputed ones last.
+
+    Args:
+        kind: a key of `results.RESULTS`.
+        model: only results of the same source and revision count.
+    """
+    found: dict[str, Any] = {}
+    for stored in store.find_results(kind):
+        with contextlib.suppress(CorruptResultError):
+            result = RESULTS[kind].read(replace(stored, array_files=()))
+            if _is_of(result.spec.model, model):
+                found.setdefault(stored.path.name, result)
+    return sorted(found.values(), key=lambda result: result.spec.model.quantization != model.quantization)
+
+
+def _is_of(own: ModelSpec, model: ModelSpec) -> bool:
+    return own.source == model.source and (own.revision or None) == (model.revision or None)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one cut scored beside the unpruned model, on the same questions and texts."""
+
+    unpruned: Point | None
+    pruned: Point | None
+    healed: Point | None
+    benchmark: BenchmarkSpec | None
+    corpus: CorpusSpec | None
+    versions: dict[str, str]
+
+
+def scored(model: ModelSpec, cut: Removal, heal: HealResult | None = None) -> Scored | None:
+    """Scores of a cut: those of its heal, else of a curve that passes through it, else of evaluations; None without any."""
+    if heal is not None:
+        spec = heal.spec
+        return Scored(heal.unpruned, heal.pruned, heal.healed, spec.benchmark, spec.validation, heal.versions)
+    for sweep in of("sweep", model):
+        points = {point.block: point for point in sweep.points}
+        if cut in points:
+            return Scored(points.get(None), points[cut], None, sweep.spec.benchmark, sweep.spec.loss_corpus, sweep.versions)
+    for result in _evaluations(model, cut):
+        spec = result.spec
+        return Scored(None, result.point, None, spec.benchmark, spec.loss_corpus, result.versions)
+    return None
+
+
+def _evaluations(model: ModelSpec, cut: Removal) -> Iterator[EvaluateResult]:
+    return (result for result in of("evaluate", model) if result.spec.block == cut and result.spec.adapter is None)
+
+
+def heal_of(model: ModelSpec, adapter: str) -> HealResult | None:
+    """The stored heal that made this adapter folder, if it is known."""
+    wanted = (store.cache_dir() / adapter).resolve()
+    for heal in of("heal", model):
+        if heal.adapter and (store.cache_dir() / heal.adapter).resolve() == wanted:
+            return heal
+    return None
+
+
+def curves_beside(sweep: SweepResult, sweeps: list[SweepResult]) -> list[SweepResult]:
+    """Curves of other strategies, and of other draws of `random`, on the same questions; one each, the longest."""
+    found: dict[tuple[str, int], SweepResult] = {}
+    for other in sweeps:
+        same = (other.spec.model, other.spec.benchmark) == (sweep.spec.model, sweep.spec.benchmark)
+        key = (other.spec.strategy, other.spec.draw)
+        is_other = same and key != (sweep.spec.strategy, sweep.spec.draw)
+        if is_other and (key not in found or len(other.points) > len(found[key].points)):
+            found[key] = other
+    return [found[key] for key in sorted(found)]

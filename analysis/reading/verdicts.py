@@ -1,0 +1,208 @@
+"""What measured numbers allow to say: paired comparisons, cliffs, collapsed answers, blocks that texts cannot tell apart."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.core.stats import bootstrap_interval, mcnemar_p, wilson_interval
+from analysis.experiments.accuracy.points import Answer, Lines, Point
+from analysis.experiments.maps.spec import METRICS, DistanceResult
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """Two models on the same questions."""
+
+    difference: float
+    """Accuracy of the second minus accuracy of the first."""
+    low: float
+    """Lower end of the paired bootstrap interval of the difference."""
+    high: float
+    """Upper end."""
+    gained: int
+    """Questions that only the second got right."""
+    lost: int
+    """Questions that only the first got right."""
+    p_value: float
+    """Exact McNemar test, two-sided: how often a difference this uneven would come about if both were equally good."""
+    n: int
+    """Questions."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.low > 0 or self.high < 0
+
+
+def compare(first: Sequence[Answer], second: Sequence[Answer], *, seed: int = 0, n_resamples: int = 2000) -> PairedComparison:
+    """Compare two models question by question.
+
+    Args:
+        first: answers of the reference, usually the unpruned model.
+        second: answers of the other; only questions that both answered count.
+        seed: of the bootstrap.
+        n_resamples: resamples of the questions.
+
+    Raises:
+        ValueError: when they share no question.
+    """
+    right = {answer.id: answer.prediction == answer.gold for answer in first}
+    pairs = [(right[answer.id], answer.prediction == answer.gold) for answer in second if answer.id in right]
+    if not pairs:
+        raise ValueError("The two have no question in common.")
+    gained = sum(not before and after for before, after in pairs)
+    lost = sum(before and not after for before, after in pairs)
+    low, high = bootstrap_interval(gained, lost, len(pairs), seed, n_resamples)
+    return PairedComparison((gained - lost) / len(pairs), low, high, gained, lost, mcnemar_p(gained, lost), len(pairs))
+
+
+def is_above(point: Point, level: float) -> bool:
+    """Whether an accuracy can be told from a level below it, such as chance."""
+    if point.acc is None or point.n_samples == 0:
+        return False
+    return wilson_interval(round(point.acc * point.n_samples), point.n_samples)[0] > level
+
+
+def knee(points: Sequence[Point], lines: Lines) -> int | None:
+    """The cliff of a curve: the first n from which on accuracy stays below the midpoint of unpruned and chance.
+
+    "Stays" makes one unlucky block in the middle of a plateau no cliff.
+
+    Args:
+        points: n = 0 first.
+        lines: for the chance level.
+
+    Returns:
+        n, or None when the curve has no cliff or never was above chance.
+
+    Source: Gromov et al., arXiv:2403.17887, section 4: a plateau, then a sharp fall.
+    """
+    scored = [point for point in points if point.acc is not None]
+    if not scored or not is_above(scored[0], lines.chance):
+        return None
+    midpoint = ((scored[0].acc or 0.0) + lines.chance) / 2
+    below = [(point.acc or 0.0) < midpoint for point in scored]
+    for index in range(1, len(scored)):
+        if all(below[index:]):
+            return scored[index].n
+    return None
+
+
+def favourite_option(answers: Sequence[Answer]) -> tuple[int, float] | None:
+    """The option position that is given most often, and for which share of the questions; None with fewer than ten."""
+    if len(answers) < 10:
+        return None
+    option, count = Counter(answer.prediction for answer in answers).most_common(1)[0]
+    return option, count / len(answers)
+
+
+def collapsed_option(answers: Sequence[Answer], threshold: float = 0.9) -> tuple[int, float] | None:
+    """Whether one option position is given nearly always, as collapsed models do.
+
+    Args:
+        answers: of one model.
+        threshold: share of answers from which on it is called a collapse.
+
+    Returns:
+        The option's index and its share, or None. With few questions, or where one option really is right that often, None.
+    """
+    favourite = favourite_option(answers)
+    if favourite is None:
+        return None
+    option, share = favourite
+    right = sum(answer.gold == option for answer in answers) / len(answers)
+    return (option, share) if share >= threshold and right < threshold else None
+
+
+def remarks(points: Sequence[Point], lines: Lines | None, answers: Sequence[Sequence[Answer]] = ()) -> list[str]:
+    """What a careful reader would say of a curve, in sentences.
+
+    Args:
+        points: n = 0 first.
+        lines: chance and majority; None when no question was asked.
+        answers: per point, where they are kept.
+    """
+    if lines is None or not points or points[0].acc is None:
+        return []
+    said = []
+    if not is_above(points[0], lines.chance):
+        said.append(
+            f"The unpruned model cannot be told from chance on these {points[0].n_samples} questions ({points[0].acc:.0%} "
+            f"against {lines.chance:.0%}), so this curve says nothing about what pruning costs."
+        )
+    elif lines.majority > lines.chance and not is_above(points[0], lines.majority):
+        said.append(
+            f"The unpruned model is not above always giving the most frequent answer ({points[0].acc:.0%} against "
+            f"{lines.majority:.0%})."
+        )
+    fall = knee(points, lines)
+    if fall is not None:
+        said.append(f"From n = {fall} on accuracy stays below the midpoint of unpruned and chance: the cliff of this model.")
+    collapsed = [(point.n, found) for point, given in zip(points, answers, strict=False) if (found := collapsed_option(given))]
+    if collapsed:
+        n, (option, share) = collapsed[0]
+        others = f", and so do {len(collapsed) - 1} further cuts" if len(collapsed) > 1 else ""
+        said.append(
+            f"At n = {n} the model gives option {option + 1} for {share:.0%} of the questions{others}: it has collapsed."
+        )
+    return said
+
+
+WIN_SHARE = 0.16
+"""Share of resamples that a block one standard error behind the best would win against it: the lower tail of a normal at -1."""
+
+
+def within_one_error(per_text: np.ndarray) -> list[int]:
+    """Starts whose mean distance is at most one standard error above the lowest, paired over texts.
+
+    Args:
+        per_text: distance of every block of one size on every text, (n_texts, n_starts), any range.
+
+    Returns:
+        Starts in ascending order without the best one; empty with a single text, which has no error. The error is that of the
+        difference to the best block, text by text: texts that are hard for one block are mostly hard for its neighbour too.
+    """
+    if len(per_text) < 2:
+        return []
+    mean = per_text.mean(0)
+    best = _lowest(mean.tolist())
+    differences = per_text - per_text[:, [best]]
+    errors = differences.std(0, ddof=1) / np.sqrt(len(per_text))
+    close = np.flatnonzero(differences.mean(0) <= errors)
+    return [int(start) for start in close if start != best]
+
+
+def of_map(result: DistanceResult, metric: str, per_text: np.ndarray | None = None) -> list[list[int]]:
+    """The rivals of the most similar block of every size.
+
+    Args:
+        result: the map.
+        metric: which of its metrics.
+        per_text: `DistanceResult.text_distances`, if it is kept.
+
+    Returns:
+        Row n-1 holds the starts for n = 1..L. Paired over texts where every text's distances are kept; else blocks that win
+        in at least `WIN_SHARE` of the bootstrap's resamples, which are paired too but count a win only against all blocks at
+        once; else by the standard error of the best block. Rows are empty for another metric of which only means are kept.
+    """
+    if per_text is not None and metric in METRICS:
+        chosen = per_text[:, METRICS.index(metric)]
+        return [within_one_error(np.diagonal(chosen, offset=n, axis1=1, axis2=2)) for n in range(1, chosen.shape[-1])]
+    if metric != result.spec.metric:
+        return [[] for _ in result.mean]
+    found = []
+    for row, (mean, stderr) in enumerate(zip(result.mean, result.stderr, strict=True)):
+        best = _lowest(mean)
+        if result.wins:
+            close = [start for start, share in enumerate(result.wins[row]) if share >= WIN_SHARE]
+        else:
+            close = [start for start, value in enumerate(mean) if value <= mean[best] + stderr[best]]
+        found.append([start for start in close if start != best])
+    return found
+
+
+def _lowest(mean: Sequence[float]) -> int:
+    """Ties go to the deeper start, as in `selection.best_blocks`."""
+    return min(range(len(mean)), key=lambda start: (mean[start], -start))
