@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from plotly.graph_objs import Figure
 
 sys.path.insert(0, str(Path(__file__).parent / "pages"))
 import browser
@@ -22,7 +23,7 @@ from analysis.data.spec import BenchmarkSpec
 from analysis.exports import card as model_card
 from analysis.exports import page as one_page
 from analysis.exports import report
-from analysis.exports.document import Document, Section, Table, code, fenced, text
+from analysis.exports.document import Document, Picture, Section, Table, code, fenced, text
 from analysis.exports.spec import ReloadCheck
 from analysis.models.spec import ModelSpec
 
@@ -52,14 +53,17 @@ def table(document: Document, section: str, number: int = 0) -> list[dict[str, s
 
 
 class Cells(HTMLParser):
-    """All table rows of a page, and every attribute that could fetch something."""
+    """All table rows of a page, its tags with their attributes, those that could fetch something, and the charts' data."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
         self.rows, self.fetches, self._in_cell = [], [], False
+        self.tags, self.attributes, self.charts = [], [], []
         self.feed(page)
 
     def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
         self.fetches += [(tag, value) for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
         if tag == "tr":
             self.rows.append([])
@@ -72,6 +76,8 @@ class Cells(HTMLParser):
             self._in_cell = False
 
     def handle_data(self, data):
+        if ("id", "charts") in self.attributes and self.tags[-1] == "script" and data.startswith("["):
+            self.charts = json.loads(data)
         if self._in_cell:
             self.rows[-1][-1] += data
 
@@ -112,7 +118,7 @@ def test_both_files_hold_the_same_numbers_and_every_request(stored):
     for result in stored:
         assert result.spec.fingerprint() in page
         assert result.spec.fingerprint() in summary
-        assert html.escape(main.command_line(result.spec)) in page
+        assert main.command_line(result.spec) in html.unescape(page)
         assert main.command_line(result.spec) in summary
     assert '"layerscope": "0"' in html.unescape(page), "versions"
     assert "seed 0" in page
@@ -179,9 +185,21 @@ def test_text_code_and_fences_hold_anything():
     assert code("a`b") == "`` a`b ``"
     assert fenced("x\n````\ny").startswith("`````\n")
     assert Table(["a"], [["x|y"], ["<b>"]]).markdown().splitlines()[2:] == [r"| x\|y |", r"| \<b\> |"]
-    page = one_page.html(Document(EVIL, [EVIL], [Section(EVIL, [EVIL], tables=[Table([EVIL], [[EVIL]])], commands=[EVIL])]))
+
+
+def test_a_hostile_name_is_text_wherever_it_stands_in_the_page():
+    chart = Figure({"data": [{"x": [1], "y": [2], "name": EVIL}], "layout": {"title": {"text": EVIL}}})
+    section = Section(EVIL, [EVIL], [Picture(chart, chart, EVIL)], [Table([EVIL], [[EVIL]])], [EVIL], [(EVIL, EVIL)])
+    page = one_page.html(Document(EVIL, [EVIL], [section]))
     assert EVIL not in page
-    assert html.escape(EVIL) in page
+    seen = Cells(page)
+    assert "img" not in seen.tags
+    assert seen.tags.count("script") == 3, "plotly.js, the charts' data and what draws them"
+    assert {name for name, _ in seen.attributes if name.startswith("on")} == set()
+    assert [value for name, value in seen.attributes if name == "aria-label"] == [EVIL, EVIL]
+    assert seen.rows == [[EVIL], [EVIL]]
+    shown = seen.charts[0]
+    assert shown["light"]["data"][0]["name"] == shown["dark"]["layout"]["title"]["text"] == EVIL
 
 
 def test_what_cannot_be_reported_is_one_sentence(stored):
