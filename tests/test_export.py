@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 import transformers
+from huggingface_hub import ModelCard
 
 from analysis.core import store
 from analysis.core.blocks import Block, LayerSet
@@ -41,8 +42,8 @@ def test_the_folder_loads_in_plain_transformers_and_gives_the_what_if_logits(spe
     assert reloaded.config.num_hidden_layers == len(reloaded.config.layer_types) == 3
     cached, plain = (reloaded.generate(ids, max_new_tokens=8, do_sample=False, use_cache=use) for use in (True, False))
     assert torch.equal(cached, plain)
-    card = json.loads((out / "layerscope.json").read_text())
-    assert card["removed"]["layers"] == [2, 3, 4]
+    assert json.loads((out / "layerscope.json").read_text())["removed"]["layers"] == [2, 3, 4]
+    assert ModelCard.load(out / "README.md").data.base_model == spec.source
     assert load.load(ModelSpec(str(out))).facts.n_layers == 3  # and Layerscope itself opens it again
 
 

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard
 from plotly.graph_objs import Figure
 
 sys.path.insert(0, str(Path(__file__).parent / "pages"))
@@ -258,6 +259,62 @@ def test_a_card_of_a_bare_cut_has_the_curves_numbers(stored):
 
 def test_a_card_keeps_names_harmless(stored):
     card = model_card.of(replace(fakes.MODEL, source=EVIL), replace(fakes.FACTS, name=EVIL), CUT)
-    base = next(line for line in card.splitlines() if line.startswith("base_model"))
-    assert json.loads(base.partition(": ")[2]) == EVIL
+    assert ModelCard(card).data.base_model == EVIL
     assert "\n<img" not in card
+
+
+@pytest.mark.parametrize(
+    "name", [EVIL, "a: b\n---\nlicense: mit\n# title", "# no", "- [x", "!!python/name:os.system", "\x1b[2J", "42"]
+)
+def test_no_name_leaves_its_place_in_the_head_of_a_card(stored, tmp_path, name):
+    saved = read_back(tmp_path, model_card.of(replace(fakes.MODEL, source=name), replace(fakes.FACTS, name=name), CUT))
+    assert saved.data.to_dict().keys() == {"base_model", "library_name", "tags", "model_name"}
+    assert saved.data.base_model == name
+    assert saved.text.startswith("\n# ")
+
+
+def read_back(folder: Path, card: str) -> ModelCard:
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    return ModelCard.load(folder / "README.md")
+
+
+def test_a_card_is_read_back_with_what_this_very_model_scored(stored, tmp_path):
+    heal = stored[4]
+    data = read_back(tmp_path, model_card.of(fakes.MODEL, fakes.FACTS, CUT, heal=heal, adapter=heal.adapter)).data
+    assert (data.library_name, data.base_model, data.tags) == ("transformers", fakes.FACTS.name, ["layer-pruning"])
+    assert data.license is None, "nothing here knows it"
+    assert data.model_name == f"{fakes.FACTS.name} without {CUT.describe()}"
+    accuracy, loss = data.eval_results
+    assert (accuracy.metric_type, accuracy.metric_value) == ("accuracy", heal.healed.acc)
+    assert (accuracy.dataset_type, accuracy.dataset_config, accuracy.dataset_split) == (
+        "allenai/ai2_arc",
+        "ARC-Easy",
+        "validation",
+    )
+    assert accuracy.dataset_args["seed"] == 0
+    assert accuracy.metric_args == {"n": 100, "stderr": heal.healed.acc_stderr, "dtype": "bfloat16", "quantization": "4bit"}
+    assert (loss.metric_type, loss.metric_value, loss.metric_args["n"]) == ("loss", heal.healed.loss, heal.healed.n_texts)
+
+    point = stored[1].points[5]
+    bare = read_back(tmp_path, model_card.of(fakes.MODEL, fakes.FACTS, point.block)).data
+    assert [result.metric_value for result in bare.eval_results] == [point.acc, point.loss]
+    assert bare.eval_results[0].metric_args["quantization"] == "none"
+
+
+def test_a_card_claims_no_score_of_another_model(stored, tmp_path):
+    point = stored[1].points[5]
+    unknown_heal = model_card.of(fakes.MODEL, fakes.FACTS, point.block, adapter="adapters/of-unknown-training")
+    stopped = model_card.of(fakes.MODEL, fakes.FACTS, CUT, heal=replace(stored[4], healed=None), adapter="adapters/abc")
+    for card in (unknown_heal, stopped):
+        assert "| pruned | 5 |" in card
+        assert read_back(tmp_path, card).data.eval_results is None
+
+
+def test_a_card_names_a_question_file_without_its_folder(stored, tmp_path):
+    sweep = stored[1]
+    named = replace(fakes.MODEL, source="org/other")
+    asked = BenchmarkSpec("/home/me/mine.csv", identity="x")
+    replace(sweep, spec=replace(sweep.spec, model=named, benchmark=asked)).save()
+    card = model_card.of(named, fakes.FACTS, sweep.points[5].block)
+    assert read_back(tmp_path, card).data.eval_results[0].dataset_name == "mine.csv"
+    assert "/home/me" not in card

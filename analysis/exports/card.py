@@ -1,12 +1,13 @@
 """The card of an exported model: what was cut from what, how it was healed, what it scores, and what is not known of it."""
 
-import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analysis import __version__
 from analysis.core.blocks import Removal
+from analysis.core.record import Spec
 from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.data.tasks import TASKS
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.heal.spec import HealResult
 from analysis.exports.document import Table, code, text
@@ -14,6 +15,9 @@ from analysis.exports.spec import ReloadCheck
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.reading import library
 from analysis.reading.library import Scored
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
 
 
 def of(
@@ -25,7 +29,7 @@ def of(
     adapter: str | None = None,
     check: ReloadCheck | None = None,
 ) -> str:
-    """The README.md of a model folder.
+    """The README.md of a model folder, as `huggingface_hub.ModelCard` reads it.
 
     Args:
         model: the model that was cut; its dtype is what is saved.
@@ -35,11 +39,22 @@ def of(
         adapter: folder of the adapter that was merged in.
         check: how the folder compared when it was loaded again; None for a card without a folder.
     """
+    from huggingface_hub import ModelCardData  # here: a tenth of a second that only a card needs
+
     scored = library.scored(model, cut, heal)
     base = facts.name if model.source == "starter" else model.source
+    name = f"{facts.name} without {cut.describe()}"
+    point = None if scored is None else scored.healed if heal or adapter else scored.pruned
+    head = ModelCardData(
+        library_name="transformers",
+        base_model=base,
+        tags=["layer-pruning"],
+        model_name=name,
+        eval_results=_evaluated(scored, point) if scored and point else None,
+    )
     parts = [
-        _front(base),
-        f"# {text(facts.name)} without {text(cut.describe())}",
+        f"---\n{head.to_yaml()}\n---",
+        f"# {text(name)}",
         f"{facts.n_layers - cut.size} of {facts.n_layers} layers of {code(base)}"
         f"{f' at revision {code(model.revision)}' if model.revision else ''} (family {text(facts.family)}), saved in "
         f"{model.dtype}. Layers are counted from 0 and a block [a, b) ends before b.",
@@ -62,8 +77,50 @@ def of(
     return "\n\n".join(parts) + "\n"
 
 
-def _front(base: str) -> str:
-    return f"---\nlibrary_name: transformers\nbase_model: {json.dumps(base, ensure_ascii=False)}\ntags:\n- layer-pruning\n---"
+def _evaluated(scored: Scored, point: Point) -> "list[EvalResult]":
+    """What this very model scored, each number with all that it depends on."""
+    from huggingface_hub import EvalResult
+
+    precision = {"dtype": scored.model.dtype, "quantization": scored.model.quantization}
+    results = []
+    if scored.benchmark is not None and point.acc is not None:
+        title, task = questions.title(scored.benchmark), TASKS.get(scored.benchmark.task)
+        results.append(
+            EvalResult(
+                task_type="multiple-choice",
+                dataset_type=task.hub[0] if task else title,
+                dataset_config=task.hub[1] if task else None,
+                dataset_split=task.split if task else None,
+                dataset_name=title,
+                dataset_args=_asked(scored.benchmark, "task"),
+                metric_type="accuracy",
+                metric_value=point.acc,
+                metric_args={"n": point.n_samples, "stderr": point.acc_stderr, **precision},
+            )
+        )
+    if scored.corpus is not None and point.loss is not None:
+        results.append(
+            EvalResult(
+                task_type="text-generation",
+                dataset_type=_text_name(scored.corpus),
+                dataset_name=_text_name(scored.corpus),
+                dataset_args=_asked(scored.corpus, "source"),
+                metric_type="loss",
+                metric_name="loss, nats per token",
+                metric_value=point.loss,
+                metric_args={"n": point.n_texts, "stderr": point.loss_stderr, **precision},
+            )
+        )
+    return results
+
+
+def _asked(spec: Spec, name: str) -> dict[str, Any]:
+    """A request without its name, which may be a path of this machine."""
+    return {field: value for field, value in spec.to_json().items() if field != name}
+
+
+def _text_name(corpus: CorpusSpec) -> str:
+    return corpus.source.rsplit("/", 1)[-1]
 
 
 def _how(cut: Removal, heal: HealResult | None, adapter: str | None) -> str:
@@ -83,7 +140,7 @@ def _how(cut: Removal, heal: HealResult | None, adapter: str | None) -> str:
     settings = {name: value for name, value in spec.to_json().items() if not isinstance(value, dict)}
     listed = ", ".join(f"{name} {value}" for name, value in settings.items())
     return (
-        f"{said}\n\nHealed {trained} on {text(spec.corpus.source.rsplit('/', 1)[-1])} text, over {base}, seed {spec.seed}; the "
+        f"{said}\n\nHealed {trained} on {text(_text_name(spec.corpus))} text, over {base}, seed {spec.seed}; the "
         f"adapter was merged into unquantized weights. Settings: {text(listed)}."
     )
 
@@ -122,7 +179,7 @@ def measured_on(benchmark: BenchmarkSpec | None, corpus: CorpusSpec | None) -> s
         said.append(f"Questions: {questions.title(benchmark)}{shots}, seed {benchmark.seed}.")
     if corpus is not None:
         said.append(
-            f"Loss: {corpus.n_texts} texts of {corpus.source.rsplit('/', 1)[-1]} ({corpus.split}), up to {corpus.seq_len} "
+            f"Loss: {corpus.n_texts} texts of {_text_name(corpus)} ({corpus.split}), up to {corpus.seq_len} "
             f"tokens, seed {corpus.seed}."
         )
     return " ".join(said)

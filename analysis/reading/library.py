@@ -40,6 +40,8 @@ def _is_of(own: ModelSpec, model: ModelSpec) -> bool:
 class Scored:
     """What one cut scored beside the unpruned model, on the same questions and texts."""
 
+    model: ModelSpec
+    """As it was scored: in which precision."""
     unpruned: Point | None
     pruned: Point | None
     healed: Point | None
@@ -52,14 +54,15 @@ def scored(model: ModelSpec, cut: Removal, heal: HealResult | None = None) -> Sc
     """Scores of a cut: those of its heal, else of a curve that passes through it, else of evaluations; None without any."""
     if heal is not None:
         spec = heal.spec
-        return Scored(heal.unpruned, heal.pruned, heal.healed, spec.benchmark, spec.validation, heal.versions)
+        return Scored(spec.model, heal.unpruned, heal.pruned, heal.healed, spec.benchmark, spec.validation, heal.versions)
     for sweep in of("sweep", model):
         points = {point.block: point for point in sweep.points}
         if cut in points:
-            return Scored(points.get(None), points[cut], None, sweep.spec.benchmark, sweep.spec.loss_corpus, sweep.versions)
+            spec = sweep.spec
+            return Scored(spec.model, points.get(None), points[cut], None, spec.benchmark, spec.loss_corpus, sweep.versions)
     for result in _evaluations(model, cut):
         spec = result.spec
-        return Scored(None, result.point, None, spec.benchmark, spec.loss_corpus, result.versions)
+        return Scored(spec.model, None, result.point, None, spec.benchmark, spec.loss_corpus, result.versions)
     return None
 
 
