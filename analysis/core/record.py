@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import types
@@ -159,8 +160,7 @@ class Result:
         try:
             values = dict(stored.data)
             values["spec"] = cls.spec_type.from_json(values["spec"])
-            hints = typing.get_type_hints(cls)
-            for name, hint in hints.items():
+            for name, hint in typing.get_type_hints(cls).items():
                 if name in values and name != "spec":
                     values[name] = _revive(hint, values[name])
             if cls.array_names():
@@ -183,13 +183,21 @@ def _plain(value: Any) -> Any:
     return value
 
 
+_PLAIN = {bool, int, float, str}
+
+
+@functools.cache  # working them out takes longer than filling a class in, and a result has thousands of answers
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
 def _revive(hint: Any, value: Any) -> Any:
     """Rebuild nested dataclasses from JSON: plain ones, lists of them, and optional ones."""
+    if value is None or hint in _PLAIN:  # first, because a map has thousands of numbers
+        return value
     arguments = typing.get_args(hint)
-    if value is None:
-        return None
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        hints = typing.get_type_hints(hint)
+        hints = _hints(hint)
         return hint(**{name: _revive(hints[name], entry) for name, entry in value.items()})
     if typing.get_origin(hint) is list and arguments:
         return [_revive(arguments[0], entry) for entry in value]
