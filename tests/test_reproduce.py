@@ -7,11 +7,11 @@ from typing import ClassVar
 import pytest
 
 from analysis.cli import field_settings, main, reproduce
-from analysis.core import store
+from analysis.core import registry, store
 from analysis.core.blocks import Block, LayerSet, parse_removal, written
 from analysis.core.errors import SpecError
-from analysis.core.record import Spec
-from analysis.core.registry import RESULTS, SPECS
+from analysis.core.record import Result, Spec
+from analysis.core.registry import RESULTS, RUNNERS, SPECS
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
 from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
 from analysis.experiments.heal import recipes
@@ -116,16 +116,16 @@ def test_stored_results_resolve_to_themselves_again(starter_folder):
     """The committed results: what their command lines ask for is answered by them, not computed anew."""
     import importlib
 
-    rooms = {"distances": "distance_map", "damage": "damage", "sweep": "sweep", "heal": "healing"}
+    kinds = ("distances", "damage", "sweep", "heal")
     checked = set()
-    for kind, room in rooms.items():
-        resolve = importlib.import_module(f"analysis.{room}").resolve
+    for kind in kinds:
+        resolve = importlib.import_module(RUNNERS[kind].partition(":")[0]).resolve
         for folder in (store.precomputed_dir() / kind).iterdir():
             result = RESULTS[kind].read(store._read(folder, precomputed=True))
             words = shlex.split(main.command_line(result.spec))[3:]
             assert resolve(main.request(words)) == result.spec
             checked.add(kind)
-    assert checked == set(rooms)
+    assert checked == set(kinds)
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class _New(Spec):
 
 
 def test_a_kind_without_a_subcommand_is_said_whole(monkeypatch):
-    monkeypatch.setitem(SPECS, "new", _New)
+    monkeypatch.setitem(registry._registered, "new", registry.Experiment(_New, Result, run="nowhere:run", title="New"))
     spec = _New(Block(1, 2), MINE, ("a 'b'", "c"))
     words = shlex.split(main.command_line(spec))[3:]
     assert words[:2] == ["run", "new"]
