@@ -167,7 +167,11 @@ class Models:
         self.n += 1
         return f"load {self.n} in process {os.getpid()}"
 
+    def clear(self) -> None:
+        pass
+
 
 if __name__ == "__main__":
-    was_worker = worker.serve({"distances": "fake_worker:run", "sweep": "no.such.module:run"}, Models(), float(sys.argv[1]))
+    runners = {"distances": "fake_worker:run", "sweep": "no.such.module:run"}
+    was_worker = worker.serve(runners, "fake_worker:Models", float(sys.argv[1]))
     sys.exit(0 if was_worker else 3)

@@ -10,7 +10,6 @@ from analysis.core import registry
 from analysis.experiments.heal import healing
 from analysis.experiments.heal.spec import HealSpec
 from analysis.jobs import worker
-from analysis.models import load
 
 
 def heal(spec: str, cache: str, kill_at_report: int, delay_s: float) -> None:
@@ -28,4 +27,4 @@ def heal(spec: str, cache: str, kill_at_report: int, delay_s: float) -> None:
 def work(cache: str) -> None:
     """Be the worker of a cache folder."""
     os.environ["LAYERSCOPE_CACHE"] = cache
-    worker.serve(registry.RUNNERS, load.WarmModels(), 60)
+    worker.serve(registry.RUNNERS, worker.LOADER, 60)

@@ -13,10 +13,15 @@ from job_helpers import COMMAND, SCRIPT, end_worker, request, wait_for, wait_sta
 
 from analysis import jobs
 from analysis.core import registry
+from analysis.core.blocks import Block
 from analysis.core.errors import JobError
 from analysis.core.registry import RESULTS, SPECS
+from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy.spec import SweepSpec
+from analysis.experiments.heal.spec import HealSpec
+from analysis.exports.spec import ExportSpec
 from analysis.jobs import local, table
+from analysis.models.spec import InspectSpec, ModelSpec
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -316,6 +321,25 @@ def test_the_real_worker_starts_by_its_module_name_and_leaves_on_sigterm(cache):
     os.kill(pid, signal.SIGTERM)
     wait_for(lambda: not jobs.worker_alive(), 5)
     assert "Traceback" not in (cache / "worker.log").read_text()
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("kind", ["heal", "export"])
+def test_a_warm_model_is_freed_before_a_heal_and_an_export_load_their_own(cache, tiny_folder, kind):
+    model = ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu")
+    (cache / "texts.txt").write_text("\n\n".join(f"The {n}th text goes on and on. " * 20 for n in range(60)))
+    text = CorpusSpec(str(cache / "texts.txt"), n_texts=4, seq_len=32)
+    wanting = {
+        "heal": HealSpec(Block(2, 2), model, corpus=text, validation=text, benchmark=None, steps=1, batch_size=1, eval_every=1),
+        "export": ExportSpec(Block(2, 2), "without", model),
+    }
+    queue = [jobs.submit(spec) for spec in (InspectSpec(model, load=True), InspectSpec(model), wanting[kind])]
+    jobs.ensure_worker((sys.executable, str(SCRIPT.with_name("warm_worker.py")), "60"))
+    for job in queue:
+        wait_state(job, "done", 150)
+    in_memory = [int(line) for line in (cache / "in-memory.txt").read_text().split()]
+    # A look and a load; another look while that model is warm; then the heal's or the export's own look and load.
+    assert in_memory == [0, 0, 1, 0, 0]
 
 
 def test_every_kind_of_request_has_a_runner_and_a_title():

@@ -158,5 +158,5 @@ def run_any(options: argparse.Namespace) -> None:
 
     module, _, function = registry.RUNNERS[options.kind].partition(":")
     runner = getattr(importlib.import_module(module), function)
-    result = run(lambda spec, report: runner(spec, report, load=load.load), request(options))
+    result = run(lambda spec, report: runner(spec, report, load=load.FRESH), request(options))
     write(options, result.to_json(), [f"{options.kind} {result.spec.fingerprint()}: done in {result.wall_s:.1f} s"])

@@ -26,7 +26,7 @@ from analysis.models import cut, machine
 from analysis.models import decoder as architecture
 from analysis.models import load as models
 from analysis.models.decoder import Decoder
-from analysis.models.load import Load, Plan
+from analysis.models.load import Loader, Plan
 from analysis.models.spec import ModelSpec
 from analysis.reading import library
 
@@ -81,14 +81,13 @@ def export(
     return out
 
 
-def run(spec: ExportSpec, on_progress: OnProgress = ignore, *, load: Load = models.load) -> ExportResult:
+def run(spec: ExportSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> ExportResult:
     """Export into the folder of this name under the cache, or return the stored result where the folder is still there.
 
     Args:
         spec: what to export.
         on_progress: told about it; may raise `Cancelled`, and then no folder is left.
-        load: only for likeness with other experiments. An export changes its model, so it always loads a copy of its own;
-            a shared loader is asked to give its memory back first.
+        load: asked to give its memory back. An export changes its model, so it always loads a copy of its own.
 
     Raises:
         LayerscopeError: as `export`.
@@ -99,8 +98,7 @@ def run(spec: ExportSpec, on_progress: OnProgress = ignore, *, load: Load = mode
     if stored is not None and (out / "layerscope.json").exists():
         return stored
     _check_new(out)
-    if isinstance(load, models.WarmModels):
-        load.clear()
+    load.clear()
     began = time.perf_counter()
     planned = models.plan(resolved.model, on_progress)
     resolved.block.check(planned.facts.n_layers)

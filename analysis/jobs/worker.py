@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,13 @@ from filelock import FileLock, Timeout
 
 from analysis.core import store
 from analysis.core.errors import StorageError
-from analysis.core.progress import Cancelled, OnProgress, Progress
+from analysis.core.progress import Cancelled, Progress
 from analysis.core.registry import RUNNERS
 from analysis.jobs import attempt, local, table
 from analysis.jobs.attempt import Run
 from analysis.jobs.failures import explain
 from analysis.jobs.job import DONE, FAILED, RUNNING, redact
 from analysis.jobs.queue import reap
-from analysis.models.spec import ModelSpec
 
 WARM: Sequence[str] = (
     "torch",
@@ -43,8 +42,8 @@ WARM: Sequence[str] = (
 )
 """Imported while there is nothing to do, so that the first job does not wait seconds for them."""
 
-Load = Callable[[ModelSpec, OnProgress], Any]
-"""Loads a model, or hands out the one that is still in memory."""
+LOADER = "analysis.models.load:WarmModels"
+"""The `models.Loader` that every runner is handed, made when the first job runs: an empty queue needs no torch."""
 
 _TICK_S = 0.25
 """How often the queue and the wish to cancel are looked at."""
@@ -58,24 +57,13 @@ _END_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 _log = logging.getLogger(__name__)
 
 
-class _WarmModels:
-    """`analysis.models.load.WarmModels`, imported at the first load: torch is not needed to look at an empty queue."""
-
-    def __init__(self) -> None:
-        self._load: Load | None = None
-
-    def __call__(self, spec: ModelSpec, on_progress: OnProgress) -> Any:
-        if self._load is None:
-            self._load = importlib.import_module("analysis.models.load").WarmModels()
-        return self._load(spec, on_progress)
-
-
 class _Worker:
     """Takes jobs from the queue and runs them, one at a time, watched by a second thread."""
 
-    def __init__(self, runners: Mapping[str, str], load: Load, warm: Sequence[str]) -> None:
+    def __init__(self, runners: Mapping[str, str], loader: str, warm: Sequence[str]) -> None:
         self._runners = runners
-        self._load = load
+        self._loader = loader
+        self._load: Any = None
         self._to_warm = list(warm)
         self._me = local.Process.current()
         self._run: Run | None = None
@@ -150,9 +138,10 @@ class _Worker:
     def _outcome(self, run: Run) -> tuple[str | None, str | None, dict[str, Any]]:
         """Run a job to its end: the state it ends in (None: as it was asked to stop), the sentence, what else to store."""
         try:
-            module, _, function = self._runners[run.job.kind].partition(":")
             run.on_progress(Progress("starting"))
-            runner = getattr(importlib.import_module(module), function)
+            runner = _named(self._runners[run.job.kind])
+            if self._load is None:
+                self._load = _named(self._loader)()
             result = runner(run.job.spec, run.on_progress, load=self._load)
             columns = {"result_key": result.spec.fingerprint()}
             if run.heard_at is not None and not result.complete:
@@ -240,6 +229,12 @@ class _Worker:
             os._exit(128 + signal.SIGTERM)
 
 
+def _named(dotted: str) -> Any:
+    """What `module:name` stands for."""
+    module, _, name = dotted.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
 def _signal_pipe() -> int:
     """Where the numbers of signals arrive, even while the main thread is deep in C code and runs no handler."""
     arriving, wake = os.pipe()
@@ -283,12 +278,12 @@ def _output_to(path: Path) -> Iterator[None]:
             os.close(own)
 
 
-def serve(runners: Mapping[str, str], load: Load, idle_s: float = 900.0, warm: Sequence[str] = ()) -> bool:
+def serve(runners: Mapping[str, str], loader: str, idle_s: float = 900.0, warm: Sequence[str] = ()) -> bool:
     """Be the worker of the cache folder, unless another process is.
 
     Args:
         runners: the dotted function (`module:name`) for each kind of spec.
-        load: handed to every runner; keeps the last model in memory.
+        loader: the dotted class of the loader (`module:name`) that every runner is handed; it keeps the last model in memory.
         idle_s: seconds without a job after which to leave.
         warm: modules to import while there is nothing to do.
 
@@ -305,7 +300,7 @@ def serve(runners: Mapping[str, str], load: Load, idle_s: float = 900.0, warm: S
     try:
         with FileLock(cache / "worker.lock", timeout=_LOCK_S):
             reap()
-            _Worker(runners, load, warm).work(idle_s)
+            _Worker(runners, loader, warm).work(idle_s)
             return True
     except Timeout:
         return False
@@ -315,7 +310,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, then serve."""
     parser = argparse.ArgumentParser(prog="python -m analysis.jobs.worker", description="Run queued jobs, one after another.")
     parser.add_argument("--idle-s", type=float, default=900.0, help="seconds without a job after which to leave")
-    serve(RUNNERS, _WarmModels(), parser.parse_args(arguments).idle_s, WARM)
+    serve(RUNNERS, LOADER, parser.parse_args(arguments).idle_s, WARM)
 
 
 if __name__ == "__main__":

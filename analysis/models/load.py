@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -188,17 +188,39 @@ def _gb(size: int) -> str:
     return f"{size / 1e9:.1f} GB"
 
 
-class WarmModels:
-    """A loader that keeps the last model in memory, for a worker that runs one job after another.
+class Loader(Protocol):
+    """How an experiment gets its model, and how one that needs a copy of its own gets the memory for it."""
 
-    What it hands out is shared: measure it, never change it.
-    """
+    def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /) -> LoadedModel:
+        """The same as `load`; what is handed out may be shared: measure it, never change it."""
+
+    def clear(self) -> None:
+        """Give back the memory of whatever is held."""
+
+
+class FreshModels:
+    """The loader that holds nothing: every call loads."""
+
+    def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /) -> LoadedModel:
+        """The same as `load`."""
+        return load(spec, on_progress)
+
+    def clear(self) -> None:
+        """Nothing is held."""
+
+
+FRESH: Loader = FreshModels()
+"""What an experiment loads with unless it is told otherwise."""
+
+
+class WarmModels:
+    """The loader that keeps the last model in memory, for a worker that runs one job after another."""
 
     def __init__(self) -> None:
         """Start with nothing loaded."""
         self._loaded: LoadedModel | None = None
 
-    def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore) -> LoadedModel:
+    def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /) -> LoadedModel:
         """The same as `load`, at once if this very model is still in memory."""
         resolved = resolve(spec)
         if self._loaded is None or self._loaded.spec != resolved:

@@ -29,7 +29,7 @@ from analysis.models import load as models
 from analysis.models.adapter import Bridge
 from analysis.models.cut import Cut
 from analysis.models.decoder import find_decoder
-from analysis.models.load import Load, LoadedModel, Plan
+from analysis.models.load import LoadedModel, Loader, Plan
 from analysis.models.spec import ModelFacts
 
 PUBLISH_EVERY_S = 4.0
@@ -191,7 +191,7 @@ def resolve(spec: HealSpec) -> HealSpec:
     )
 
 
-def run(spec: HealSpec, on_progress: OnProgress = ignore, *, load: Load = models.load) -> HealResult:
+def run(spec: HealSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> HealResult:
     """Heal a model, or return the stored heal; one that was stopped goes on from its last checkpoint.
 
     The unpruned, pruned and healed model are measured in the precision that is trained in. When `on_progress` raises
@@ -201,8 +201,7 @@ def run(spec: HealSpec, on_progress: OnProgress = ignore, *, load: Load = models
         spec: what to heal and how.
         on_progress: told every step; `values` holds step, loss, learning_rate, tokens_per_s, memory_bytes, eta_s, and
             validation_loss where one was measured.
-        load: only for likeness with other experiments. A heal changes its model, so it always loads a copy of its own;
-            a shared loader is asked to give its memory back first.
+        load: asked to give its memory back. A heal changes its model, so it always loads a copy of its own.
 
     Raises:
         LayerscopeError: one sentence on whatever the user can mend.
@@ -214,8 +213,7 @@ def run(spec: HealSpec, on_progress: OnProgress = ignore, *, load: Load = models
         if stored.adapter and (store.cache_dir() / stored.adapter / "adapter_config.json").exists():
             return stored
         stored = None  # a precomputed result, or the adapter was deleted: its numbers alone are not what was asked for
-    if isinstance(load, models.WarmModels):
-        load.clear()
+    load.clear()
     machine.reset_peak(resolved.model.device)
     key = resolved.fingerprint()
     if stored is None:

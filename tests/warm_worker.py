@@ -1,0 +1,31 @@
+"""The worker as it is started, which also notes how many loaded models are in memory whenever another is planned."""
+
+import sys
+import weakref
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from analysis.core import store
+from analysis.jobs import worker
+from analysis.models import load as models
+
+loaded: weakref.WeakSet = weakref.WeakSet()
+load, plan = models.load, models.plan
+
+
+def noting_load(*given):
+    found = load(*given)
+    loaded.add(found.model)
+    return found
+
+
+def noting_plan(*given):
+    with (store.cache_dir() / "in-memory.txt").open("a") as stream:
+        stream.write(f"{len(loaded)}\n")
+    return plan(*given)
+
+
+if __name__ == "__main__":
+    models.load, models.plan = noting_load, noting_plan
+    worker.main(["--idle-s", sys.argv[1]])
