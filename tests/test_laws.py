@@ -62,6 +62,14 @@ def test_the_page_process_stays_free_of_torch():
     assert not top(loaded_by(code)) & (HEAVY | {"streamlit"})
 
 
+def test_an_experiment_without_an_adapter_does_not_load_peft():
+    """PEFT takes seconds to import, and "Check this model" waits for them."""
+    rooms = ("models.inspection", "maps.distance_map", "maps.damage", "accuracy.sweep", "speed.speed", "prompt.microscope")
+    modules = [f"analysis.{name}" if name.startswith("models") else f"analysis.experiments.{name}" for name in rooms]
+    code = f"import importlib; [importlib.import_module(name) for name in {modules!r}]"
+    assert "peft" not in top(loaded_by(code))
+
+
 def is_module(name: str) -> bool:
     path = REPOSITORY / Path(*name.split("."))
     return path.with_suffix(".py").exists() or (path / "__init__.py").exists()

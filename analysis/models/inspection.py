@@ -9,7 +9,7 @@ from analysis.models.load import Load
 from analysis.models.spec import InspectResult, InspectSpec
 
 
-def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Load = models.load) -> InspectResult:
+def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> InspectResult:
     """Inspect a model. Never taken from the cache: what is free changes from minute to minute.
 
     Raises:

@@ -188,6 +188,10 @@ def _gb(size: int) -> str:
     return f"{size / 1e9:.1f} GB"
 
 
+Load = Callable[[ModelSpec, OnProgress], LoadedModel]
+"""How an experiment gets its model: any `Loader`, or a function that hands out one that is already there."""
+
+
 class Loader(Protocol):
     """How an experiment gets its model, and how one that needs a copy of its own gets the memory for it."""
 
@@ -233,7 +237,3 @@ class WarmModels:
         self._loaded = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-
-Load = Callable[[ModelSpec, OnProgress], LoadedModel]
-"""How an experiment gets its model: `models.load`, or a worker's warm one."""

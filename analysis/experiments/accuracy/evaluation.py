@@ -94,7 +94,7 @@ def resolve(spec: EvaluateSpec) -> EvaluateSpec:
     )
 
 
-def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Load = models.load) -> EvaluateResult:
+def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> EvaluateResult:
     """Measure one model, without `spec.block` and with `spec.adapter` if they are given.
 
     Raises:

@@ -42,7 +42,7 @@ def resolve(spec: SweepSpec) -> SweepSpec:
     )
 
 
-def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Load = models.load) -> SweepResult:
+def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> SweepResult:
     """Measure the curve, or return the stored one; no question is asked twice of the same cut.
 
     What a stopped run has scored is gone on with, and so is whatever other stored sweeps and evaluations of this model say

@@ -41,7 +41,7 @@ def resolve(spec: DamageSpec) -> DamageSpec:
     )
 
 
-def run(spec: DamageSpec, on_progress: OnProgress = ignore, *, load: Load = models.load) -> DamageResult:
+def run(spec: DamageSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> DamageResult:
     """Measure the loss without every block, or return the stored result; no block is measured twice on the same text.
 
     What a stopped run has measured is gone on with, and so is what a run with another largest size, number of texts or map

@@ -31,7 +31,7 @@ def resolve(spec: DistanceSpec) -> DistanceSpec:
     return replace(spec, model=models.resolve(spec.model), corpus=corpora.resolve(spec.corpus))
 
 
-def run(spec: DistanceSpec, on_progress: OnProgress = ignore, *, load: Load = models.load) -> DistanceResult:
+def run(spec: DistanceSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> DistanceResult:
     """Measure the distance map, or return the stored one; a stored part is gone on with.
 
     Every metric is measured on the way, so the map of another metric follows from a stored one without the model.

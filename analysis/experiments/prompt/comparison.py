@@ -100,7 +100,7 @@ class _Desk:
         self.report()
 
 
-def run(spec: CompareSpec, on_progress: OnProgress = ignore, *, load: Load = models.load) -> CompareResult:
+def run(spec: CompareSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> CompareResult:
     """Let every variant write, one after another, or return the stored texts; what a stopped run finished is kept.
 
     A healed variant is loaded by itself, since an adapter changes the model; all others share one.

@@ -30,7 +30,7 @@ def resolve(spec: MicroscopeSpec) -> MicroscopeSpec:
     return replace(spec, model=models.resolve(spec.model))
 
 
-def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Load = models.load) -> MicroscopeResult:
+def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> MicroscopeResult:
     """Watch the model read the prompt, or return what was seen before.
 
     Raises:

@@ -36,7 +36,7 @@ def resolve(spec: SpeedSpec) -> SpeedSpec:
     return replace(spec, model=models.resolve(spec.model))
 
 
-def run(spec: SpeedSpec, on_progress: OnProgress = ignore, *, load: Load = models.load) -> SpeedResult:
+def run(spec: SpeedSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> SpeedResult:
     """Measure the seconds of reading a prompt and of writing a token, without n layers for each n of the spec.
 
     All n are measured in turn, again and again, so that whatever else the machine does hits all alike; the first round is a
