@@ -26,6 +26,7 @@ from analysis.exports import page as one_page
 from analysis.exports import report
 from analysis.exports.document import Document, Picture, Section, Table, code, fenced, text
 from analysis.exports.spec import ReloadCheck
+from analysis.models import identity
 from analysis.models.spec import ModelSpec
 
 EVIL = '<img src=x onerror="window.hit=1">](http://evil.example)|`</script><script>window.hit=1</script>'
@@ -106,6 +107,29 @@ def test_the_numbers_are_those_of_the_results(stored):
     assert rows[0]["writing a token, tokens/s"] == f"{1 / speed.points[0].decode.median_s:,.1f}"
     assert [row["left out"] for row in rows][:2] == ["none", speed.points[1].block.describe()]
     assert [row["model"] for row in table(document, f"The cut: {CUT.describe()}", 1)][-1] == "healed, quick"
+
+
+def test_results_of_weights_that_were_replaced_are_not_in_the_report(stored, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"old")
+    old = replace(fakes.MODEL, source=str(folder), identity=identity.here(str(folder)))
+    made = fakes.distances()
+    replace(made, spec=replace(made.spec, model=old)).save()
+    made = fakes.damage()
+    replace(made, spec=replace(made.spec, model=old)).save()
+    asked = ModelSpec(str(folder))
+    assert len(report.of(asked, None, main.command_line).sections) == 2
+    (folder / "model.safetensors").write_bytes(b"new")
+    with pytest.raises(SpecError, match="Nothing is stored"):
+        report.of(asked, None, main.command_line)
+    made = fakes.distances()
+    replace(made, spec=replace(made.spec, model=replace(old, identity=identity.here(str(folder))))).save()
+    document = report.of(asked, None, main.command_line)
+    assert [section.title for section in document.sections] == ["Distance of every block"]
+    moved = folder.rename(tmp_path / "moved")
+    assert len(report.of(ModelSpec(str(moved)), None, main.command_line).sections) == 1, "the same weights at another path"
 
 
 def test_both_files_hold_the_same_numbers_and_every_request(stored):

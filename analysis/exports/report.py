@@ -38,7 +38,7 @@ def of(
     """Everything stored of a model.
 
     Args:
-        model: results of its source and revision are taken.
+        model: results of its weights are taken, wherever these lay.
         cut: the cut to write of first; None for none.
         command_line: makes the command of each request.
         first: by kind, the fingerprint of the result that comes first; by default the newest own one.

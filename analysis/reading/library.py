@@ -7,12 +7,15 @@ from typing import Any
 
 from analysis.core import store
 from analysis.core.blocks import Removal
-from analysis.core.errors import CorruptResultError
+from analysis.core.errors import CorruptResultError, ModelNotFoundError
+from analysis.core.record import Result
 from analysis.core.registry import RESULTS
+from analysis.data import starter
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.spec import HealResult
+from analysis.models import identity as identities
 from analysis.models.spec import ModelSpec
 
 
@@ -21,19 +24,70 @@ def of(kind: str, model: ModelSpec) -> list[Any]:
 
     Args:
         kind: a key of `results.RESULTS`.
-        model: only results of the same source and revision count.
+        model: only results of the same weights count, wherever these lay; those that lay here come first.
     """
+    now = identity(model)
     found: dict[str, Any] = {}
+    for stored, result in _stored(kind):
+        if is_of(result, model, now):
+            found.setdefault(stored.path.name, result)
+
+    def order(result: Any) -> tuple[bool, bool]:
+        own = result.spec.model
+        return own.quantization != model.quantization, own.source != model.source
+
+    return sorted(found.values(), key=order)
+
+
+def identity(model: ModelSpec) -> str:
+    """What the weights are that a spec asks about, found without loading them; "" where that is not known.
+
+    A resolved spec says so itself; any other asks about what lies under its name or path now.
+    """
+    if model.identity:
+        return model.identity
+    if model.source == "starter":
+        with contextlib.suppress(ModelNotFoundError):
+            return starter.model_identity()
+        return ""
+    if identities.stamps(model.source):
+        return identities.here(model.source)
+    # A hub id, or files that are gone: what the newest result of it was measured on.
+    return _last_identity(model)
+
+
+def is_of(result: Result, model: ModelSpec, now: str) -> bool:
+    """Whether a result was measured on a model's weights; told by its name where either identity is not known.
+
+    Args:
+        result: of any kind that has a model.
+        model: the model asked about.
+        now: its `identity`, which does not change from one result to the next.
+    """
+    own = result.spec.model
+    return own.identity == now if own.identity and now else is_named(result, model)
+
+
+def is_named(result: Result, model: ModelSpec) -> bool:
+    """Whether a result was measured under a model's name or path and revision, whatever weights lay there then."""
+    own = result.spec.model
+    return own.source == model.source and (own.revision or None) == (model.revision or None)
+
+
+def _last_identity(model: ModelSpec) -> str:
+    known = [
+        (stored.saved_at, result.spec.model.identity)
+        for kind in RESULTS
+        for stored, result in _stored(kind)
+        if not stored.precomputed and result.spec.model.identity and is_named(result, model)
+    ]
+    return max(known)[1] if known else ""
+
+
+def _stored(kind: str) -> Iterator[tuple[store.Stored, Any]]:
     for stored in store.find_results(kind):
         with contextlib.suppress(CorruptResultError):
-            result = RESULTS[kind].read(replace(stored, array_files=()))
-            if _is_of(result.spec.model, model):
-                found.setdefault(stored.path.name, result)
-    return sorted(found.values(), key=lambda result: result.spec.model.quantization != model.quantization)
-
-
-def _is_of(own: ModelSpec, model: ModelSpec) -> bool:
-    return own.source == model.source and (own.revision or None) == (model.revision or None)
+            yield stored, RESULTS[kind].read(replace(stored, array_files=()))
 
 
 @dataclass(frozen=True)

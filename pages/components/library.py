@@ -10,11 +10,11 @@ import streamlit as st
 
 from analysis.core import store
 from analysis.core.errors import CorruptResultError, ModelNotFoundError
-from analysis.core.record import Result
 from analysis.core.registry import RESULTS
 from analysis.data import starter
 from analysis.models import identity as identities
 from analysis.models.spec import ModelSpec
+from analysis.reading import library
 
 Stamps = tuple[tuple[str, int, int], ...]
 
@@ -45,7 +45,9 @@ def find(kind: str, model: ModelSpec | None = None, *, any_precision: bool = Fal
     if model is None:
         return list(found)
     now = identity(model)
-    same = [entry for entry in found if _is_of(entry.result, model, now, any_precision)]
+    same = [entry for entry in found if library.is_of(entry.result, model, now)]
+    if not any_precision:
+        same = [entry for entry in same if entry.result.spec.model.quantization == model.quantization]
 
     def order(entry: Found) -> tuple[bool, bool, bool, str]:
         elsewhere = entry.result.spec.model.source != model.source
@@ -72,7 +74,7 @@ def live(kind: str, key: str | None) -> Any:
 
 
 def identity(model: ModelSpec) -> str:
-    """What the model's weights are now, found without loading them; "" where that is not known."""
+    """`findings.identity` of what lies under this name or path now, remembered: pages ask on every rerun."""
     if model.source == "starter":
         with contextlib.suppress(ModelNotFoundError):
             return _starter_identity()
@@ -81,15 +83,15 @@ def identity(model: ModelSpec) -> str:
     if stamps:
         return _identity_here(model.source, stamps)
     # A hub id, or files that are gone: what the newest result of it was measured on.
-    own = [entry for kind in RESULTS for entry in find(kind) if _is_named(entry.result, model) and not entry.precomputed]
-    known = [entry for entry in own if entry.result.spec.model.identity]
+    named = [entry for kind in RESULTS for entry in find(kind) if library.is_named(entry.result, model)]
+    known = [entry for entry in named if entry.result.spec.model.identity and not entry.precomputed]
     return max(known, key=lambda entry: entry.saved_at).result.spec.model.identity if known else ""
 
 
 def of_other_weights(model: ModelSpec) -> list[Found]:
     """Results that were measured under this name or path when other weights lay there; pages do not show them."""
     now = identity(model)
-    named = [entry for kind in RESULTS for entry in find(kind) if kind != "inspect" and _is_named(entry.result, model)]
+    named = [entry for kind in RESULTS for entry in find(kind) if kind != "inspect" and library.is_named(entry.result, model)]
     return [entry for entry in named if now and entry.result.spec.model.identity not in ("", now)]
 
 
@@ -100,17 +102,6 @@ def array(found: Found, name: str) -> np.ndarray | None:
         return stored.arrays().get(name) if stored else None
     except CorruptResultError:
         return None
-
-
-def _is_of(result: Result, model: ModelSpec, now: str, any_precision: bool) -> bool:
-    own = result.spec.model
-    same = own.identity == now if own.identity and now else _is_named(result, model)
-    return same and (any_precision or own.quantization == model.quantization)
-
-
-def _is_named(result: Result, model: ModelSpec) -> bool:
-    own = result.spec.model
-    return own.source == model.source and (own.revision or None) == (model.revision or None)
 
 
 @functools.lru_cache(maxsize=1)
