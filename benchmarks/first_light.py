@@ -72,8 +72,8 @@ def full_map(decoder: Any, groups: list[list[list[int]]]) -> list[list[float]]:
     for group in groups:
         streams, lengths = stream.token_streams(decoder, group), [len(ids) for ids in group]
         stream.last_token_states(streams, lengths)
-        found.append(metrics.text_distances(streams, lengths))
-    mean = metrics.rows_by_size(torch.cat(found)[:, 0].mean(0))
+        found.append(metrics.text_distances(streams, lengths)["angular"])
+    mean = metrics.rows_by_size(torch.cat(found).mean(0))
     selection.best_blocks(mean)
     return mean
 

@@ -78,7 +78,7 @@ def streams_of(states):
 
 
 def matrices(states, lengths, name):
-    return text_distances(streams_of(states), lengths)[:, METRICS.index(name)]
+    return text_distances(streams_of(states), lengths)[name]
 
 
 def test_angles_are_averaged_not_cosines():
@@ -96,8 +96,9 @@ def test_every_metric_agrees_with_a_brute_force_loop(monkeypatch, chunk_bytes):
     lengths, depths = [3, 1, 7], 4
     states = torch.randn(sum(lengths), depths, 10, generator=torch.Generator().manual_seed(6))
     found = text_distances(streams_of(states), lengths)
-    assert found.shape == (3, len(METRICS), depths, depths)
-    assert found.dtype == torch.float64
+    assert set(found) == set(METRICS)
+    assert {matrices.shape for matrices in found.values()} == {(3, depths, depths)}
+    assert {matrices.dtype for matrices in found.values()} == {torch.float64}
     texts = states.double().split(lengths)
     for text, tokens in enumerate(texts):
         for start in range(depths):
@@ -110,8 +111,8 @@ def test_every_metric_agrees_with_a_brute_force_loop(monkeypatch, chunk_bytes):
                     "cosine-tokens": sum(1 - math.cos(math.pi * angle) for angle in angles) / len(angles),
                     "relative-l2": written / math.hypot(*tokens[-1, start].tolist()),
                 }
-                for index, name in enumerate(METRICS):
-                    assert found[text, index, start, stop].item() == pytest.approx(expected[name], abs=1e-9), name
+                for name in METRICS:
+                    assert found[name][text, start, stop].item() == pytest.approx(expected[name], abs=1e-9), name
 
 
 def test_relative_l2_known_answers_and_small_differences():
@@ -127,10 +128,11 @@ def test_relative_l2_known_answers_and_small_differences():
 def test_ranges_and_diagonals_of_all_metrics():
     states = torch.randn(40, 6, 16, generator=torch.Generator().manual_seed(7))
     found = text_distances(streams_of(torch.cat([states, -states, states.abs() * 1e-4])), [40, 40, 40])
-    assert (found >= 0).all()
-    assert (torch.diagonal(found, dim1=2, dim2=3) == 0).all()
+    for matrices in found.values():
+        assert (matrices >= 0).all()
+        assert (torch.diagonal(matrices, dim1=1, dim2=2) == 0).all()
     for name, most in (("angular", 1), ("angular-tokens", 1), ("cosine-tokens", 2)):
-        metric = found[:, METRICS.index(name)]
+        metric = found[name]
         assert (metric <= most).all()
         torch.testing.assert_close(metric, metric.transpose(1, 2))
 
@@ -148,9 +150,9 @@ def test_bfloat16_streams_give_right_small_angles():
     streams = [first, second]
     exact = torch.tensor([brute_force(a.tolist(), b.tolist()) for a, b in zip(first, second, strict=True)])
     assert 0.002 < exact.mean() < 0.005
-    found = text_distances(streams, [64])[0]
-    assert found[METRICS.index("angular-tokens"), 0, 1].item() == pytest.approx(exact.mean().item(), abs=1e-6)
-    assert found[METRICS.index("angular"), 0, 1].item() == pytest.approx(exact[-1].item(), abs=1e-6)
+    found = text_distances(streams, [64])
+    assert found["angular-tokens"][0, 0, 1].item() == pytest.approx(exact.mean().item(), abs=1e-6)
+    assert found["angular"][0, 0, 1].item() == pytest.approx(exact[-1].item(), abs=1e-6)
 
 
 @torch.inference_mode()
@@ -158,7 +160,7 @@ def test_block_influence_is_the_papers_formula_on_a_real_forward_pass():
     """ShortGPT: 1 - mean over tokens of cos(x[l], x[l+1]); x[l] from transformers, so only layers before the last count."""
     decoder = architecture.find_decoder(build("llama"))
     texts = [[5, 9, 33, 7, 8, 21], [4, 17, 6]]
-    found = text_distances(token_streams(decoder, texts), [6, 3])[:, METRICS.index("cosine-tokens")]
+    found = text_distances(token_streams(decoder, texts), [6, 3])["cosine-tokens"]
     for index, text in enumerate(texts):
         own = decoder.model(torch.tensor([text]), output_hidden_states=True, use_cache=False).hidden_states
         for layer in range(decoder.n_layers - 1):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from told import Told
@@ -80,16 +81,17 @@ def test_a_cancelled_map_is_usable_and_goes_on(model, monkeypatch):
 
 def test_every_text_is_kept_in_every_metric(model):
     result = distance_map.run(DistanceSpec(model, CORPUS))
-    assert result.text_distances.shape == (6, len(METRICS), 7, 7)
+    assert list(result.text_distances) == list(METRICS)
+    assert {kept.shape for kept in result.text_distances.values()} == {(6, 7, 7)}
     maps = {result.spec.metric: result.mean, **result.others}
     assert list(maps) == ["angular", *(name for name in METRICS if name != "angular")]
     for name, rows in maps.items():
         assert [len(row) for row in rows] == [6, 5, 4, 3, 2, 1]
-        kept = result.text_distances[:, METRICS.index(name)].mean(0)
+        kept = result.text_distances[name].mean(0)
         assert rows[1][3] == pytest.approx(kept[3, 5], rel=1e-12)
     assert [sum(row) for row in result.wins] == pytest.approx([1] * 6)
     assert [len(row) for row in result.wins] == [6, 5, 4, 3, 2, 1]
-    reference = result.text_distances[:, 0, 3, 5].std(ddof=1) / 6**0.5
+    reference = result.text_distances["angular"][:, 3, 5].std(ddof=1) / 6**0.5
     assert result.stderr[1][3] == pytest.approx(reference, rel=1e-9)
 
 
@@ -117,6 +119,51 @@ def test_another_metric_of_a_stored_map_needs_no_model(model, metric):
     store.discard_result("distances", derived.spec.fingerprint())
     measured = distance_map.run(DistanceSpec(model, CORPUS, metric))
     assert (measured.mean, measured.stderr, measured.wins) == (again.mean, again.stderr, again.wins)
+
+
+def stored_by_position(result: DistanceResult) -> None:
+    """Store a map as it was when `text_distances` was one array of the four metrics there were."""
+    order = ("angular", "angular-tokens", "cosine-tokens", "relative-l2")
+    stacked = np.stack([result.text_distances[name] for name in order], axis=1)
+    arrays = {"states": result.states, "text_distances": stacked}
+    store.save_result("distances", result.spec.fingerprint(), result.to_json(), [arrays])
+
+
+def test_a_map_stored_by_position_opens_and_another_metric_follows_from_it(model):
+    def no_model(spec, on_progress):
+        pytest.fail("the model was loaded again")
+
+    first = distance_map.run(DistanceSpec(model, CORPUS))
+    stored_by_position(first)
+    opened = DistanceResult.load(first.spec)
+    assert opened.to_json() == first.to_json()
+    assert opened.text_distances.keys() == first.text_distances.keys()
+    for name, kept in first.text_distances.items():
+        np.testing.assert_array_equal(opened.text_distances[name], kept)
+    derived = distance_map.run(DistanceSpec(model, CORPUS, "relative-l2"), load=no_model)
+    assert derived.mean == first.others["relative-l2"]
+
+
+def test_a_new_metric_neither_shifts_nor_orphans_what_is_stored(model, monkeypatch):
+    def no_model(spec, on_progress):
+        pytest.fail("the model was loaded again")
+
+    first = distance_map.run(DistanceSpec(model, CORPUS))
+    measured = distance_map.distances.text_distances
+    for module in ("analysis.data.spec", "analysis.experiments.maps.distance_map"):
+        monkeypatch.setattr(f"{module}.METRICS", ("new", *METRICS))
+
+    def with_a_new_one(streams, lengths):
+        found = measured(streams, lengths)
+        return {"new": found["angular"], **found}
+
+    monkeypatch.setattr(distance_map.distances, "text_distances", with_a_new_one)
+    derived = distance_map.run(DistanceSpec(model, CORPUS, "cosine-tokens"), load=no_model)
+    assert derived.mean == first.others["cosine-tokens"]
+    assert distance_map.run(DistanceSpec(model, CORPUS), load=no_model).mean == first.mean
+    new = distance_map.run(DistanceSpec(model, CORPUS, "new"))
+    assert new.mean == first.mean
+    assert list(new.others) == list(METRICS)
 
 
 def test_a_map_whose_texts_were_dropped_is_measured_again_for_another_metric(model, monkeypatch):

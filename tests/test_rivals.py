@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from test_figures import MAP
 
-from analysis.experiments.maps.spec import METRICS
 from analysis.reading import verdicts
 
 
@@ -44,12 +43,12 @@ def test_the_map_is_asked_in_the_best_way_it_allows():
     assert verdicts.of_map(MAP, "angular") == [[], [], [0], []], "by standard errors; ties go to the deeper block"
     won = replace(MAP, wins=[[0.0, 0.8, 0.2, 0.0], [0.1, 0.9, 0.0], [0.5, 0.5], [1.0]])
     assert verdicts.of_map(won, "angular") == [[2], [], [0], []]
-    per_text = np.zeros((3, len(METRICS), 5, 5))
-    per_text[:, METRICS.index("relative-l2"), 0, 1] = (0.1, 0.2, 0.3)
-    per_text[:, METRICS.index("relative-l2"), 1, 2] = (0.2, 0.1, 0.3)
-    per_text[:, METRICS.index("relative-l2"), 2, 3] = 9
-    per_text[:, METRICS.index("relative-l2"), 3, 4] = 9
-    assert verdicts.of_map(won, "relative-l2", per_text)[0] == [0]
+    per_text = np.zeros((3, 5, 5))
+    per_text[:, 0, 1] = (0.1, 0.2, 0.3)
+    per_text[:, 1, 2] = (0.2, 0.1, 0.3)
+    per_text[:, 2, 3] = 9
+    per_text[:, 3, 4] = 9
+    assert verdicts.of_map(won, "relative-l2", {"relative-l2": per_text})[0] == [0]
     assert verdicts.of_map(won, "relative-l2") == [[], [], [], []]
 
 

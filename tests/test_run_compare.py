@@ -9,7 +9,6 @@ import pytest
 
 from analysis.core.blocks import Block, blocks_up_to
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
-from analysis.experiments.maps.spec import METRICS
 from analysis.reading import differences
 
 
@@ -79,9 +78,8 @@ def test_maps_of_the_same_texts_are_paired_where_the_texts_are_kept():
     a = fakes.distances()
     b = replace(a, mean=[[value + 0.01 for value in row] for row in a.mean],
                 best=[replace(best, distance=best.distance + 0.01) for best in a.best])  # fmt: skip
-    kept = np.zeros((32, len(METRICS), 31, 31))
-    kept[:, 0] = np.arange(32)[:, None, None] / 100
-    arrays = [{"text_distances": kept}, {"text_distances": kept + 0.01}]
+    kept = np.zeros((32, 31, 31)) + np.arange(32)[:, None, None] / 100
+    arrays = [{"text_distances": {"angular": kept}}, {"text_distances": {"angular": kept + 0.01}}]
     (found,), _ = differences.differences(a, b, 0.2, reference_arrays=arrays[0], run_arrays=arrays[1])
     assert (found.difference, found.low, found.high) == pytest.approx((0.01, 0.01, 0.01))
     (found,), _ = differences.differences(a, b, 0.2)

@@ -109,8 +109,20 @@ class Result:
 
     @classmethod
     def array_names(cls) -> tuple[str, ...]:
-        """Names of the fields that are stored as arrays."""
+        """Names of the fields that are stored as arrays: each one array, or arrays by name, or None."""
         return ()
+
+    @classmethod
+    def arrays_in(cls, stored: store.Stored) -> dict[str, Any]:
+        """The array fields of a stored result, read from disk, by name; those that were not kept are missing."""
+        found: dict[str, Any] = {}
+        for path, array in stored.arrays().items():
+            name, _, key = path.partition(".")
+            if key:
+                found.setdefault(name, {})[key] = array
+            else:
+                found[name] = array
+        return found
 
     def save(self) -> None:
         """Store under the spec's fingerprint, atomically.
@@ -118,7 +130,13 @@ class Result:
         Raises:
             StorageError: when the disk is full or the cache cannot be written.
         """
-        arrays = {name: getattr(self, name) for name in self.array_names() if getattr(self, name) is not None}
+        arrays: dict[str, np.ndarray] = {}
+        for name in self.array_names():
+            value = getattr(self, name)
+            if isinstance(value, Mapping):
+                arrays |= {f"{name}.{key}": array for key, array in value.items()}
+            elif value is not None:
+                arrays[name] = value
         store.save_result(self.kind, self.spec.fingerprint(), self.to_json(), [arrays] if arrays else [])
 
     @classmethod
@@ -164,7 +182,7 @@ class Result:
                 if name in values and name != "spec":
                     values[name] = _revive(hint, values[name])
             if cls.array_names():
-                arrays = stored.arrays()
+                arrays = cls.arrays_in(stored)
                 values.update({name: arrays.get(name) for name in cls.array_names()})
             return cls(**values)
         except (KeyError, TypeError, ValueError, SpecError) as error:

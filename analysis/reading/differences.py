@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
@@ -13,12 +14,12 @@ from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.points import Answer, Point
 from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.spec import HealResult
-from analysis.experiments.maps.spec import METRICS, Best, DamageResult, DistanceResult
+from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
 from analysis.reading import verdicts
 from analysis.reading.runs import Measured, best_of, nearest_n, point_of, texts_read
 
-Arrays = Mapping[str, np.ndarray]
-"""Stored arrays of a result by name; empty where none are kept."""
+Arrays = Mapping[str, Any]
+"""Array fields of a stored result by name, as `Result.arrays_in`; empty where none are kept."""
 Interval = tuple[float, float] | tuple[None, None]
 _Z = NormalDist().inv_cdf(0.5 + stats.CONFIDENCE / 2)
 
@@ -164,9 +165,8 @@ def _best_blocks(
 def _per_text(result: DistanceResult | DamageResult, block: Block, arrays: Arrays) -> list[float]:
     """What each text says of a block; empty where that was not kept."""
     if isinstance(result, DistanceResult):
-        kept = arrays.get("text_distances")
-        place = METRICS.index(result.spec.metric)
-        return [] if kept is None else [float(v) for v in kept[:, place, block.start, block.stop]]
+        kept = arrays.get("text_distances", {}).get(result.spec.metric)
+        return [] if kept is None else [float(v) for v in kept[:, block.start, block.stop]]
     losses = arrays.get("text_losses")
     if losses is None:
         return []

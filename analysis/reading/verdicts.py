@@ -1,14 +1,14 @@
 """What measured numbers allow to say: paired comparisons, cliffs, collapsed answers, blocks that texts cannot tell apart."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from analysis.core.stats import bootstrap_interval, mcnemar_p, wilson_interval
 from analysis.experiments.accuracy.points import Answer, Lines, Point
-from analysis.experiments.maps.spec import METRICS, DistanceResult
+from analysis.experiments.maps.spec import DistanceResult
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def within_one_error(per_text: np.ndarray) -> list[int]:
     return [int(start) for start in close if start != best]
 
 
-def of_map(result: DistanceResult, metric: str, per_text: np.ndarray | None = None) -> list[list[int]]:
+def of_map(result: DistanceResult, metric: str, per_text: Mapping[str, np.ndarray] | None = None) -> list[list[int]]:
     """The rivals of the most similar block of every size.
 
     Args:
@@ -187,8 +187,8 @@ def of_map(result: DistanceResult, metric: str, per_text: np.ndarray | None = No
         in at least `WIN_SHARE` of the bootstrap's resamples, which are paired too but count a win only against all blocks at
         once; else by the standard error of the best block. Rows are empty for another metric of which only means are kept.
     """
-    if per_text is not None and metric in METRICS:
-        chosen = per_text[:, METRICS.index(metric)]
+    if per_text is not None and metric in per_text:
+        chosen = per_text[metric]
         return [within_one_error(np.diagonal(chosen, offset=n, axis1=1, axis2=2)) for n in range(1, chosen.shape[-1])]
     if metric != result.spec.metric:
         return [[] for _ in result.mean]

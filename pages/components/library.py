@@ -5,7 +5,6 @@ import functools
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import streamlit as st
 
 from analysis.core import store
@@ -95,11 +94,11 @@ def of_other_weights(model: ModelSpec) -> list[Found]:
     return [entry for entry in named if now and entry.result.spec.model.identity not in ("", now)]
 
 
-def array(found: Found, name: str) -> np.ndarray | None:
-    """One of the arrays that were stored with a result, read from disk; None where it was not kept."""
+def array(found: Found, name: str) -> Any:
+    """One of the array fields that were stored with a result, read from disk; None where it was not kept."""
     try:
         stored = None if found.precomputed else store.load_result(found.result.kind, found.key)
-        return stored.arrays().get(name) if stored else None
+        return RESULTS[found.result.kind].arrays_in(stored).get(name) if stored else None
     except CorruptResultError:
         return None
 

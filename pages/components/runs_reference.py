@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import numpy as np
 import streamlit as st
 
 from analysis.core import store
 from analysis.core.errors import CorruptResultError
+from analysis.core.registry import RESULTS
 from analysis.reading import differences as run_compare
 from analysis.reading import runs as run_table
 from analysis.reading.runs import Run
@@ -94,17 +94,17 @@ def _differences(run: Run, reference: Run, fraction: float) -> tuple[list[run_co
     )
 
 
-def _arrays(run: Run) -> dict[str, np.ndarray]:
+def _arrays(run: Run) -> dict[str, Any]:
     """What was kept of each text; nothing of precomputed runs."""
     wanted = run.result.kind in ("distances", "damage") and not run.precomputed
     return _read(run.result.kind, run.key, str(store.cache_dir()), run.saved_at) if wanted else {}
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _read(kind: str, key: str, cache: str, saved_at: float) -> dict[str, np.ndarray]:
+def _read(kind: str, key: str, cache: str, saved_at: float) -> dict[str, Any]:
     """Every argument is part of the cache key."""
     try:
         stored = store.load_result(kind, key)
     except CorruptResultError:
         return {}
-    return {name: array for name, array in stored.arrays().items() if name in _KEPT} if stored else {}
+    return {name: array for name, array in RESULTS[kind].arrays_in(stored).items() if name in _KEPT} if stored else {}

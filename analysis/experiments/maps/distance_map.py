@@ -61,13 +61,17 @@ def run(spec: DistanceSpec, on_progress: OnProgress = ignore, *, load: Load = mo
 
 
 def _furthest(spec: DistanceSpec, own: DistanceResult | None, on_progress: OnProgress) -> DistanceResult | None:
-    """Of the stored maps of these texts, whatever their metric, the one that knows most texts one by one."""
+    """Of the stored maps of these texts, whatever their metric, the one that knows most texts one by one.
+
+    A whole one has to know the metric that is asked for, and one to go on with all of those that are measured now.
+    """
     others = [DistanceResult.load(replace(spec, metric=name), on_progress) for name in METRICS if name != spec.metric]
-    usable = [
-        map_
-        for map_ in (own, *others)
-        if map_ is not None and map_.text_distances is not None and (map_.complete or map_.states is not None)
-    ]
+
+    def is_usable(map_: DistanceResult) -> bool:
+        known = map_.text_distances or {}
+        return spec.metric in known if map_.complete else map_.states is not None and known.keys() >= set(METRICS)
+
+    usable = [map_ for map_ in (own, *others) if map_ is not None and is_usable(map_)]
     return max(usable, key=lambda map_: (map_.complete, map_.n_texts), default=None)
 
 
@@ -75,7 +79,7 @@ def _furthest(spec: DistanceSpec, own: DistanceResult | None, on_progress: OnPro
 class _Measured:
     """What is known of the texts measured so far, batch by batch: it does not depend on the metric asked for."""
 
-    distances: list[np.ndarray] = field(default_factory=list)
+    distances: list[dict[str, np.ndarray]] = field(default_factory=list)
     """Per batch, as in `DistanceResult.text_distances`."""
     states: list[np.ndarray] = field(default_factory=list)
     """Per batch, as in `DistanceResult.states`; empty where a stored map had dropped them."""
@@ -85,7 +89,8 @@ class _Measured:
     @classmethod
     def of(cls, stored: DistanceResult) -> "_Measured":
         """What a stored map has kept of its texts."""
-        kept, states = ([] if array is None else [array] for array in (stored.text_distances, stored.states))
+        kept = [] if stored.text_distances is None else [stored.text_distances]
+        states = [] if stored.states is None else [stored.states]
         return cls(kept, states, list(stored.text_lengths), stored.wall_s)
 
     def add(self, loaded: LoadedModel, sequences: Sequence[Sequence[int]]) -> None:
@@ -93,23 +98,26 @@ class _Measured:
         began = time.perf_counter()
         lengths = [len(ids) for ids in sequences]
         streams = stream.token_streams(loaded.decoder, sequences)
-        found = metrics.text_distances(streams, lengths).numpy()
+        found = metrics.text_distances(streams, lengths)
         self.states.append(stream.last_token_states(streams, lengths).numpy())
-        self.distances.append(found)
+        self.distances.append({name: matrices.numpy() for name, matrices in found.items()})
         self.lengths += lengths
         self.wall_s += time.perf_counter() - began
 
     def result(self, spec: DistanceSpec, facts: ModelFacts, n_skipped: int, *, complete: bool) -> DistanceResult:
         """The map in the spec's metric, and what the texts say of the others."""
-        per_text = np.concatenate(self.distances)
-        means = {name: metrics.rows_by_size(torch.from_numpy(per_text[:, i].mean(0))) for i, name in enumerate(METRICS)}
-        chosen = per_text[:, METRICS.index(spec.metric)]
+        known = [name for name in METRICS if name in self.distances[0]]
+        per_text = {name: np.concatenate([batch[name] for batch in self.distances]) for name in known}
+        means = {name: metrics.rows_by_size(torch.from_numpy(array.mean(0))) for name, array in per_text.items()}
+        chosen = per_text[spec.metric]
         spread = chosen.std(0, ddof=1) if len(chosen) > 1 else np.zeros_like(chosen[0])
         by_size = [np.diagonal(chosen, offset=n, axis1=1, axis2=2) for n in range(1, chosen.shape[1])]
         mean = means.pop(spec.metric)
 
-        def kept(array: np.ndarray) -> np.ndarray | None:
-            return array if array.nbytes <= _MOST_STATE_BYTES or not complete else None
+        def is_kept(*arrays: np.ndarray) -> bool:
+            return not complete or sum(array.nbytes for array in arrays) <= _MOST_STATE_BYTES
+
+        states = np.concatenate(self.states) if self.states else None
 
         return DistanceResult(
             spec=spec,
@@ -125,10 +133,10 @@ class _Measured:
             n_texts=len(chosen),
             n_skipped=n_skipped,
             text_lengths=self.lengths,
-            states=kept(np.concatenate(self.states)) if self.states else None,
+            states=states if states is not None and is_kept(states) else None,
             wins=stats.bootstrap_wins(by_size),
             others=means,
-            text_distances=kept(per_text),
+            text_distances=per_text if is_kept(*per_text.values()) else None,
         )
 
 

@@ -15,8 +15,6 @@ from math import pi
 import torch
 from torch import Tensor
 
-from analysis.experiments.maps.spec import METRICS
-
 _CHUNK_BYTES = 16 << 20
 """Float64 states held at once: about what stays in a processor's cache."""
 _SMALLEST = 1e-300
@@ -90,7 +88,7 @@ def pairwise_relative_l2(states: Tensor) -> Tensor:
     return torch.where(lengths[:, :, None] > 0, written / lengths[:, :, None].clamp(min=_SMALLEST), (written > 0).double())
 
 
-def text_distances(streams: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
+def text_distances(streams: Sequence[Tensor], lengths: Sequence[int]) -> dict[str, Tensor]:
     """Every metric between every pair of depths, for every text.
 
     All in float64, so that states of a bfloat16 model give right small angles; memory is bounded by chunks of tokens.
@@ -100,13 +98,13 @@ def text_distances(streams: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
         lengths: tokens of each text, none of them padding.
 
     Returns:
-        float64, (n_texts, len(METRICS), L+1, L+1), on the CPU, metrics in the order of `METRICS`; entry [l, m] with l < m
-        is the distance of the block [l, m).
+        By the name of a metric, all of `specs.METRICS`: float64, (n_texts, L+1, L+1), on the CPU; entry [l, m] with l < m is
+        the distance of the block [l, m).
     """
     # Apple's accelerator has no float64.
     device = torch.device("cpu") if streams[0].device.type == "mps" else streams[0].device
     chunk = max(1, _CHUNK_BYTES // (8 * len(streams) * streams[0].shape[-1]))
-    found = []
+    found: list[dict[str, Tensor]] = []
     stop = 0
     for length in lengths:
         start, stop = stop, stop + length
@@ -123,8 +121,8 @@ def text_distances(streams: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
             "cosine-tokens": (1 - cosines / length).clamp(min=0),
             "relative-l2": pairwise_relative_l2(last)[0],
         }
-        found.append(torch.stack([by_name[name] for name in METRICS]).cpu())
-    return torch.stack(found)
+        found.append({name: matrix.cpu() for name, matrix in by_name.items()})
+    return {name: torch.stack([of_text[name] for of_text in found]) for name in found[0]}
 
 
 def _stack(streams: Sequence[Tensor], tokens: slice, device: torch.device) -> Tensor:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from analysis.core.blocks import Block
 from analysis.core.errors import BlockRangeError
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
+from analysis.core.store import Stored
 from analysis.data.spec import CorpusSpec
 from analysis.models.spec import ModelFacts, ModelSpec
 
@@ -99,14 +100,22 @@ class DistanceResult(Result):
     """Same shape as `mean`: share of bootstrap resamples of the texts in which this block is the best of its size."""
     others: dict[str, list[list[float]]] = field(default_factory=dict)
     """By the name of a metric, the mean map of that metric on the same texts, shaped like `mean`."""
-    text_distances: np.ndarray | None = None
-    """Every metric between every pair of depths per text, (n_texts, len(METRICS), L+1, L+1), float64, metrics in the order of
-    `METRICS`: another metric's map follows from it without the model. None in precomputed results."""
+    text_distances: dict[str, np.ndarray] | None = None
+    """By metric, the distance of every pair of depths per text, (n_texts, L+1, L+1), float64; None in precomputed results."""
 
     @classmethod
     def array_names(cls) -> tuple[str, ...]:
         """What is kept of each text."""
         return ("states", "text_distances")
+
+    @classmethod
+    def arrays_in(cls, stored: Stored) -> dict[str, Any]:
+        """As every result's; what was stored as one array of all metrics, by position, is given by their names."""
+        found = super().arrays_in(stored)
+        if isinstance(stacked := found.get("text_distances"), np.ndarray):
+            there_were = ("angular", "angular-tokens", "cosine-tokens", "relative-l2")  # in this order, whatever METRICS is now
+            found["text_distances"] = dict(zip(there_were, stacked.swapaxes(0, 1), strict=True))
+        return found
 
 
 @dataclass(frozen=True)
