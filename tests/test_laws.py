@@ -62,7 +62,7 @@ def test_the_page_process_stays_free_of_torch():
     assert not top(loaded_by(code)) & (HEAVY | {"streamlit"})
 
 
-def test_an_experiment_without_an_adapter_does_not_load_peft():
+def test_what_trains_nothing_does_not_wait_for_the_library_of_adapters():
     """PEFT takes seconds to import, and "Check this model" waits for them."""
     rooms = ("models.inspection", "maps.distance_map", "maps.damage", "accuracy.sweep", "speed.speed", "prompt.microscope")
     modules = [f"analysis.{name}" if name.startswith("models") else f"analysis.experiments.{name}" for name in rooms]
