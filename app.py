@@ -4,7 +4,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.components import frame, guard, job_strip, presenter, state
+from pages.components import job_strip
+from pages.components.shared import frame, state, theme
 
 ASSETS = Path(__file__).parent / "pages" / "assets"
 
@@ -19,10 +20,10 @@ st.html(ASSETS / "app.css")
 st.logo(ASSETS / "wordmark.svg", size="large", icon_image=ASSETS / "mark.svg")
 
 page = frame.navigation()
-with guard.errors_shown():
+with frame.errors_shown():
     state.sync_url()
-main, beside = presenter.places()
-with beside, guard.errors_shown():
+main, beside = theme.places()
+with beside, frame.errors_shown():
     job_strip.show()
 with frame.drawn(), main:
     page.run()

@@ -2,14 +2,15 @@
 
 import streamlit as st
 
-from pages.components import compare_view, frame, guard, header, microscope_view, runs_view, state
+from pages.components import compare_view, microscope_view, runs_view
+from pages.components.shared import frame, state
 
 frame.require()
 
 VIEWS = {"Prompt": compare_view.show, "Microscope": microscope_view.show, "Runs": runs_view.show}
 
-with guard.errors_shown():
-    place = header.show("Compare", "Is it still any good?")
+with frame.errors_shown():
+    place = frame.header("Compare", "Is it still any good?")
     # An address with a pinned run is one of the table of runs.
     first = "Runs" if state.pinned() else "Prompt"
     with place:

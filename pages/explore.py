@@ -6,25 +6,18 @@ from analysis import jobs
 from analysis.experiments.strategies import STRATEGIES
 from pages.components import (
     asked_for,
-    command,
     compute,
-    damage_view,
     data_tables,
-    frame,
-    guard,
-    header,
     hints,
     job_strip,
-    library,
     linked_view,
     overlay,
     result_picker,
     score_cut,
     speed_view,
-    state,
-    words,
 )
-from pages.components.library import Found
+from pages.components.shared import command, cuts, frame, library, state, words
+from pages.components.shared.library import Found
 
 frame.require()
 
@@ -45,8 +38,8 @@ def toolbar(maps: list[Found], sweeps: list[Found]) -> tuple[Found, Found | None
     return found or maps[0], sweep
 
 
-with guard.errors_shown():
-    place = header.show("Explore", "Where is the redundancy, and what do I lose?")
+with frame.errors_shown():
+    place = frame.header("Explore", "Where is the redundancy, and what do I lose?")
     current = state.current_model()
     maps = library.find("distances", current)
     if maps:
@@ -67,16 +60,16 @@ with guard.errors_shown():
         growing = any(job.kind in job_strip.GROWING for job in jobs.active())
         heal_keys = tuple(heal.key for heal in healed)
         linked_view.show(found.key, sweep.key if sweep else None, heal_keys, current, live=growing)
-        curves = [sweep, *overlay.flat(overlay.same_questions(sweep, current).values())] if sweep else []
-        damage = damage_view.find(found, current)
+        on_chart = [sweep, *overlay.flat(overlay.same_questions(sweep, current).values())] if sweep else []
+        damage = cuts.damage_shown(found, current)
         data_tables.show(
             found.result,
-            [curve.result for curve in curves],
+            [curve.result for curve in on_chart],
             [heal.result for heal in healed],
             damage.result if damage else None,
         )
         speed = speed_view.find(current)
-        shown = [found, *curves, *([damage] if damage else []), *([speed] if speed else []), *healed]
+        shown = [found, *on_chart, *([damage] if damage else []), *([speed] if speed else []), *healed]
         shown += score_cut.alone(current)
         command.show([entry.result.spec for entry in shown])
         st.caption(words.provenance(found.result, sweep.result if sweep else None))

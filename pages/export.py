@@ -3,19 +3,9 @@
 import streamlit as st
 
 from analysis.models.spec import ModelSpec
-from pages.components import (
-    command,
-    export_choice,
-    export_files,
-    export_folder,
-    export_list,
-    frame,
-    guard,
-    header,
-    library,
-    state,
-)
-from pages.components.library import Found
+from pages.components import export_choice, export_files, export_folder, export_list
+from pages.components.shared import command, frame, library, state
+from pages.components.shared.library import Found
 
 frame.require()
 
@@ -26,8 +16,8 @@ def known(model: ModelSpec) -> Found | None:
     return next((found[0] for kind in kinds if (found := library.find(kind, model, any_precision=True))), None)
 
 
-with guard.errors_shown():
-    header.show("Export", "What do I take with me?")
+with frame.errors_shown():
+    frame.header("Export", "What do I take with me?")
     model = state.current_model()
     found = known(model)
     if found is None:
@@ -39,11 +29,11 @@ with guard.errors_shown():
         with left, st.container(border=True):
             choice = export_choice.show(found, model)
         if choice is not None:
-            with left, st.container(border=True), guard.errors_shown():
+            with left, st.container(border=True), frame.errors_shown():
                 export_files.reports(choice)
-            with right, st.container(border=True), guard.errors_shown():
+            with right, st.container(border=True), frame.errors_shown():
                 export_folder.show(choice)
-            with right, guard.errors_shown():
+            with right, frame.errors_shown():
                 export_list.show(model)
                 st.header("Recipes and files", anchor=False)
                 export_files.show(choice)

@@ -5,7 +5,8 @@ import streamlit as st
 from analysis.core.blocks import Removal
 from analysis.data.spec import BenchmarkSpec
 from analysis.models.spec import ModelFacts, ModelSpec
-from pages.components import block_choice, frame, guard, header, heal_panel, library, recipe_form, shown_cut, state
+from pages.components import block_choice, heal_panel, recipe_form
+from pages.components.shared import cuts, frame, library, state
 
 frame.require()
 
@@ -27,12 +28,12 @@ def shown(kind: str, model: ModelSpec) -> library.Found | None:
 
 def cut_on_explore(model: ModelSpec) -> Removal | None:
     """What the Explore page removes."""
-    found = shown_cut.of(model)
+    found = cuts.on_explore(model)
     return found[0].removed if found else None
 
 
-with guard.errors_shown():
-    header.show("Heal", "Can the damage be repaired?")
+with frame.errors_shown():
+    frame.header("Heal", "Can the damage be repaired?")
     model = state.current_model()
     known = facts(model)
     left, right = st.columns([4, 7], gap="medium")

@@ -3,11 +3,7 @@
 import streamlit as st
 
 from pages.components import (
-    command,
-    frame,
     glossary,
-    guard,
-    header,
     learn_angle,
     learn_big_models,
     learn_check,
@@ -19,8 +15,8 @@ from pages.components import (
     learn_outline,
     learn_results,
     lesson,
-    presenter,
 )
+from pages.components.shared import command, frame, theme
 
 frame.require()
 
@@ -30,7 +26,7 @@ STEPS = (learn_layers, learn_angle, learn_map, learn_cliff, learn_big_models, le
 @st.fragment
 def shown() -> None:
     """The outline and the current step; turning to another redraws nothing else."""
-    with guard.errors_shown():
+    with frame.errors_shown():
         current = lesson.current()
         step = STEPS[current.step]
         learn_outline.show(current, step.TITLE)
@@ -40,12 +36,12 @@ def shown() -> None:
             command.show(told)
 
 
-with guard.errors_shown():
-    with header.show("Learn", "Why does this work?"):
+with frame.errors_shown():
+    with frame.header("Learn", "Why does this work?"):
         glossary.show()
         st.button(
             "Start over", key="learn-start-over", type="tertiary", icon=":material/restart_alt:", on_click=lesson.start_over,
             help="Forgets your guesses and answers.",
         )  # fmt: skip
-        presenter.switch()
+        theme.presenter_switch()
     shown()

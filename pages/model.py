@@ -5,19 +5,8 @@ import streamlit as st
 from analysis.core.errors import LayerscopeError
 from analysis.data import starter
 from analysis.models.spec import InspectSpec, ModelSpec
-from pages.components import (
-    command,
-    frame,
-    guard,
-    header,
-    inspection,
-    model_facts,
-    model_list,
-    model_source,
-    start,
-    state,
-    theme,
-)
+from pages.components import inspection, model_facts, model_list, model_source
+from pages.components.shared import command, frame, start, state, theme
 
 frame.require()
 
@@ -56,8 +45,8 @@ def actions(model: ModelSpec, *, fits: bool) -> None:
             st.page_link("pages/explore.py", label="Explore it", icon=":material/grid_on:")
 
 
-with guard.errors_shown():
-    header.show("Model", "Which model, and does it fit?")
+with frame.errors_shown():
+    frame.header("Model", "Which model, and does it fit?")
     left, right = st.columns([5, 6], gap="large")
     with left, st.container(border=True):
         wanted = model_source.show()

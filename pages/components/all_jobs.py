@@ -8,7 +8,8 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.core import registry
-from pages.components import guard, job_card, words
+from pages.components import job_card
+from pages.components.shared import frame, words
 
 _MOST = 500
 _OPEN, _CHOSEN = "all-jobs-open", "all-jobs-chosen"
@@ -37,7 +38,7 @@ def _live() -> None:
 
 
 def _list() -> None:
-    with guard.errors_shown():
+    with frame.errors_shown():
         listed = jobs.list_jobs(_MOST)
         if not listed:
             st.info("No jobs yet. Maps, curves and heals that you start are listed here.")
@@ -108,5 +109,5 @@ def _clear(ended: list[jobs.Job], sizes: dict[str, int]) -> None:
 
 
 def _clear_all(saved: bool) -> None:
-    with guard.errors_shown():
+    with frame.errors_shown():
         jobs.clear(saved=saved)

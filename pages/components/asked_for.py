@@ -8,8 +8,9 @@ from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.spec import SweepSpec
 from analysis.experiments.maps.spec import DistanceSpec
 from analysis.models.spec import ModelSpec
-from pages.components import address, start, state, words
-from pages.components.library import Found
+from pages.components import address
+from pages.components.shared import start, state, words
+from pages.components.shared.library import Found
 
 _OPTION = {"distances": "texts", "sweep": "benchmark"}
 """Where each kind of result stands in the address."""

@@ -4,8 +4,8 @@ import streamlit as st
 
 from analysis.core.blocks import Block, LayerSet, Removal
 from analysis.experiments import strategies
-from pages.components import state
-from pages.components.library import Found
+from pages.components.shared import state
+from pages.components.shared.library import Found
 
 _NAMES = {"similarity": "Similar", "deepest": "Deepest", "own": "My own"}
 

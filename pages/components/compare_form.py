@@ -9,7 +9,8 @@ from analysis.core.blocks import Removal
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.prompt.spec import MOST_NEW_TOKENS, CompareSpec, Variant
 from analysis.models.spec import ModelSpec
-from pages.components import guard, instant, library, prompt_box, shown_cut, start, state, theme, words
+from pages.components import prompt_box
+from pages.components.shared import cuts, frame, library, start, state, theme, words
 
 _TRUNK = ("unpruned", "pruned")
 
@@ -32,7 +33,7 @@ def show(model: ModelSpec) -> None:
         choices = _choices(model, cut)
         variants = _variants(choices)
         _missing_heal(model, cut, choices)
-    with left, guard.errors_shown():
+    with left, frame.errors_shown():
         tokens, temperature, seed, is_asked = _settings(is_possible=bool(variants))
         if is_asked:
             spec = CompareSpec(
@@ -46,7 +47,7 @@ def show(model: ModelSpec) -> None:
 
 def cut_choice(model: ModelSpec, key: str) -> Removal | None:
     """The slider's n, the same as on Explore, and the layers that it removes; None where nothing is removed or known."""
-    found = shown_cut.of(model)
+    found = cuts.on_explore(model)
     if found is None:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.caption("This model has no distance map yet, so there is no cut to compare with.", width="content")
@@ -101,12 +102,12 @@ def _variants(choices: dict[str, _Choice]) -> tuple[Variant, ...]:
 
 def _missing_heal(model: ModelSpec, cut: Removal | None, choices: dict[str, _Choice]) -> None:
     """A way to get a healed model of this cut where there is none."""
-    found = shown_cut.of(model)
+    found = cuts.on_explore(model)
     if cut is None or found is None or set(choices) - set(_TRUNK):
         return
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.caption("No heal of this cut is on this machine.", width="content")
-        instant.button(found[1], found[0], model, label="Make the instant heal of this cut")
+        start.instant_heal_button(found[1], found[0], model, label="Make the instant heal of this cut")
 
 
 def _settings(*, is_possible: bool) -> tuple[int, float, int, bool]:

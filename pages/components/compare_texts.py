@@ -5,7 +5,8 @@ import streamlit as st
 from analysis.charts import prompts
 from analysis.charts.look import palette
 from analysis.experiments.prompt.spec import CompareResult, Variant, Writing, mean_surprise
-from pages.components import shaded_text, theme, words
+from pages.components import shaded_text
+from pages.components.shared import theme, words
 
 _BADGES = {"unpruned": "gray", "pruned": "blue", "instant": "orange", "healed": "orange"}
 UNDER = {"unpruned": "the unpruned model", "own": "the one who wrote it", "off": "no shading"}

@@ -5,7 +5,8 @@ import streamlit as st
 from analysis.charts import prompts
 from analysis.experiments.prompt.spec import CompareResult, mean_surprise
 from analysis.models.spec import ModelSpec
-from pages.components import chart, command, compare_form, compare_texts, prompt_runs, theme, words
+from pages.components import compare_form, compare_texts, prompt_runs
+from pages.components.shared import chart, command, theme, words
 
 
 def show(model: ModelSpec) -> None:

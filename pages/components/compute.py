@@ -4,8 +4,9 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from analysis import jobs
-from pages.components import guard, job_card, map_form, state, sweep_form, theme
-from pages.components.library import Found
+from pages.components import job_card, map_form, sweep_form
+from pages.components.shared import frame, state, theme
+from pages.components.shared.library import Found
 
 
 def menu(place: DeltaGenerator, found: Found, sweep: Found | None) -> None:
@@ -39,7 +40,7 @@ def _on_its_way() -> list[jobs.Job]:
 
 def _coming() -> None:
     """The job that makes the first map, as the strip shows it."""
-    with guard.errors_shown():
+    with frame.errors_shown():
         st.info("A map is being computed; it appears here when it is done.")
         for job in _on_its_way()[:1]:
             job_card.active(job, place=job_card.place(job), where="first-map")

@@ -5,9 +5,10 @@ import streamlit as st
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.experiments.speed.spec import SpeedResult
 from analysis.models.spec import ModelFacts, ModelSpec
-from pages.components import chart, cost_rows, library, speed_view
-from pages.components.cuts import Cut
-from pages.components.library import Found
+from pages.components import cost_rows, speed_view
+from pages.components.shared import chart, library
+from pages.components.shared.cuts import Cut
+from pages.components.shared.library import Found
 
 _CONTEXTS = tuple(1 << power for power in range(9, 18))
 _USUAL_CONTEXT = 4096

@@ -8,8 +8,8 @@ from analysis.core.blocks import Removal
 from analysis.experiments.speed.spec import SpeedResult
 from analysis.models import spec
 from analysis.models.spec import ModelFacts
-from pages.components import words
-from pages.components.cuts import Cut
+from pages.components.shared import words
+from pages.components.shared.cuts import Cut
 
 _PRECISIONS = {"float32": "float32", "bfloat16": "bfloat16", "8bit": "8-bit", "4bit": "NF4"}
 _TIMED = {"prefill": ("Prefill", "Prefill rate"), "decode": ("Decode", "Decode rate")}

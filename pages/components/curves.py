@@ -6,8 +6,9 @@ import streamlit as st
 
 from analysis.charts import curves
 from analysis.charts.look import ACCURACY, LOSS
-from pages.components import chart, drawn, score_cut, theme
-from pages.components.library import Found
+from pages.components import drawn, score_cut
+from pages.components.shared import chart, theme
+from pages.components.shared.library import Found
 
 
 def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], n: int) -> None:

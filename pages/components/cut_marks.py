@@ -12,7 +12,7 @@ import streamlit as st
 from analysis.charts.look import PATH, palette
 from analysis.core.blocks import Removal
 from analysis.experiments.maps.spec import Best
-from pages.components import presenter, state, theme
+from pages.components.shared import state, theme
 
 # Every chart gets one SVG below its hover layer. It is placed again whenever a chart is drawn, and a chart that does not show
 # the place (a map of smaller blocks, lines instead of a map) gets no mark.
@@ -112,7 +112,7 @@ def show(marks: Mapping[str, Mark], *, slider: str, n: int, path: Sequence[Best]
         n: where it stands, as far as the server knows; while it is dragged, the marks are those of the number it shows.
         path: the blocks to ring then.
     """
-    scale = presenter.LARGER if state.presenting() else 1.0
+    scale = theme.LARGER if state.presenting() else 1.0
     look = {"line": palette(theme.is_dark()).marker, "outer": "#ffffff", "inner": PATH, "scale": scale}
     told = {"marks": {key: asdict(mark) for key, mark in marks.items()}, "look": look, "slider": slider, "n": n}
     _marker(key="cut-marks", data={**told, "path": [(best.start, best.n) for best in path]})

@@ -9,8 +9,8 @@ from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.models import spec
 from analysis.reading import verdicts
-from pages.components import cuts, words
-from pages.components.cuts import Cut
+from pages.components.shared import cuts, words
+from pages.components.shared.cuts import Cut
 
 
 def show(distances: DistanceResult, sweep: SweepResult | None, cut: Cut) -> None:

@@ -7,7 +7,7 @@ import streamlit as st
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.spec import DamageSpec, DistanceResult, DistanceSpec
 from analysis.models.spec import ModelSpec
-from pages.components import guard, start, theme, words
+from pages.components.shared import frame, start, theme, words
 
 _TEXTS = ("wiki", "c4")
 
@@ -21,7 +21,7 @@ def show(model: ModelSpec, shown: DistanceResult, key: str) -> None:
         key: first part of the widgets' keys.
     """
     usual, most = DamageSpec().corpus, shown.n_layers - 1
-    with guard.errors_shown(), st.form(f"{key}-form", border=False):
+    with frame.errors_shown(), st.form(f"{key}-form", border=False):
         columns = st.columns(4, vertical_alignment="bottom")
         source = columns[0].selectbox("Texts", _TEXTS, format_func=words.TEXT_NAMES.get, key=f"{key}-texts")
         n_texts = columns[1].number_input("Number of texts", 1, 10_000, usual.n_texts, key=f"{key}-n")

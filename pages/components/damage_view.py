@@ -9,18 +9,12 @@ from analysis.charts import maps
 from analysis.core.blocks import Block
 from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
 from analysis.models.spec import ModelSpec
-from pages.components import damage_form, drawn, library, map_view, pick, state, words
-from pages.components.cuts import Cut
-from pages.components.library import Found
+from pages.components import damage_form, drawn, map_view, pick
+from pages.components.shared import library, words
+from pages.components.shared.cuts import Cut
+from pages.components.shared.library import Found
 
 _HEIGHT = 330
-
-
-def find(shown: Found, model: ModelSpec) -> Found | None:
-    """The damage to show beside a map: of those compared with that map, or else of all, the one that ended last."""
-    found = library.find("damage", model)
-    same = [entry for entry in found if entry.result.spec.distances == shown.result.spec]
-    return library.by_key("damage", state.shown_result("damage", [entry.key for entry in same or found]))
 
 
 def show(shown: Found, damage: Found | None, model: ModelSpec, cut: Cut, chosen: Callable[[int], Block | None]) -> None:

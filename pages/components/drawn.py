@@ -9,8 +9,8 @@ from analysis.charts import curves, maps
 from analysis.core import blocks
 from analysis.experiments.maps.spec import Best
 from analysis.reading import verdicts
-from pages.components import library
-from pages.components.library import Found
+from pages.components.shared import library
+from pages.components.shared.library import Found
 
 Version = tuple[str, float]
 """Key of a result and when it was saved, since a growing one keeps its key."""

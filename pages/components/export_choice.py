@@ -10,8 +10,8 @@ from analysis.core.errors import BlockRangeError
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.strategies import STRATEGIES
 from analysis.models.spec import ModelFacts, ModelSpec
-from pages.components import cuts, damage_view, library, state, words
-from pages.components.library import Found
+from pages.components.shared import cuts, library, state, words
+from pages.components.shared.library import Found
 
 _BARE = ""
 """The choice of no heal."""
@@ -89,7 +89,7 @@ def _shown_on_explore(model: ModelSpec, n: int, strategy: str) -> Removal | None
         return None
     sweeps = [entry for entry in library.find("sweep", model) if entry.result.spec.strategy == strategy]
     sweep = library.by_key("sweep", state.shown_result("sweep", [entry.key for entry in sweeps]))
-    damage = damage_view.find(found, model)
+    damage = cuts.damage_shown(found, model)
     chosen = cuts.at(n, strategy, found.result, sweep.result if sweep else None, damage.result if damage else None)
     if chosen.removed is None:
         st.info(chosen.missing)

@@ -11,8 +11,9 @@ from analysis.core import store
 from analysis.experiments.heal.spec import HealResult
 from analysis.exports import card as model_card
 from analysis.exports import formats, page, report
-from pages.components import command, export_folder, state, words
+from pages.components import export_folder
 from pages.components.export_choice import Choice
+from pages.components.shared import command, state, words
 
 _ZIP_BYTES = 200_000_000
 """Adapters up to this size are offered as a download; larger ones are only on the disk."""

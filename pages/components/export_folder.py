@@ -9,8 +9,8 @@ from analysis.core.errors import SpecError
 from analysis.exports import folders
 from analysis.exports.spec import ExportSpec
 from analysis.models import spec as cost
-from pages.components import start, theme, words
 from pages.components.export_choice import Choice
+from pages.components.shared import start, theme, words
 
 DTYPES = {"bfloat16": 2, "float32": 4, "float16": 2}
 """With the bytes of a weight."""

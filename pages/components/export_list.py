@@ -6,7 +6,7 @@ from analysis.core.errors import LayerscopeError
 from analysis.exports import folders
 from analysis.exports.spec import ExportResult
 from analysis.models.spec import ModelSpec
-from pages.components import library, words
+from pages.components.shared import library, words
 
 
 def show(model: ModelSpec) -> None:

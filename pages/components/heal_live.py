@@ -5,7 +5,8 @@ import streamlit as st
 from analysis import jobs
 from analysis.charts import heals
 from analysis.experiments.heal.spec import HealResult
-from pages.components import chart, guard, heal_runs, job_card, state, theme, words
+from pages.components import heal_runs, job_card
+from pages.components.shared import chart, frame, state, theme, words
 
 
 def show(run: heal_runs.Run) -> None:
@@ -14,7 +15,7 @@ def show(run: heal_runs.Run) -> None:
 
 
 def _live(run_id: str) -> None:
-    with guard.errors_shown():
+    with frame.errors_shown():
         run = heal_runs.get(state.current_model(), run_id)
         if run is None or run.job is None or not run.job.is_active:
             st.rerun()

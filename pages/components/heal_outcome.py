@@ -6,7 +6,8 @@ from analysis.charts import heals
 from analysis.core import store
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.heal.spec import HealResult
-from pages.components import chart, command, heal_live, heal_said, heal_writing, theme, words
+from pages.components import heal_live, heal_said, heal_writing
+from pages.components.shared import chart, command, theme, words
 
 
 def show(result: HealResult, control: HealResult | None = None) -> None:

@@ -3,8 +3,9 @@
 import streamlit as st
 
 from analysis import jobs
-from pages.components import heal_live, heal_outcome, heal_runs, job_card, state
+from pages.components import heal_live, heal_outcome, heal_runs, job_card
 from pages.components.heal_runs import Run
+from pages.components.shared import state
 
 
 def show() -> None:

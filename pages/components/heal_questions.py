@@ -6,7 +6,7 @@ import streamlit as st
 
 from analysis.data.spec import TASKS, BenchmarkSpec, GenerationSpec
 from analysis.experiments.heal.spec import HealSpec
-from pages.components import words
+from pages.components.shared import words
 
 
 def show(preset: HealSpec, asked: BenchmarkSpec, key: str) -> dict:

@@ -6,8 +6,8 @@ from analysis import jobs
 from analysis.core.blocks import Block
 from analysis.experiments.heal.spec import HealResult, HealSpec
 from analysis.models.spec import ModelSpec
-from pages.components import library, words
-from pages.components.library import Found
+from pages.components.shared import library, words
+from pages.components.shared.library import Found
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from analysis.core import stats
 from analysis.experiments.heal.spec import HealResult
 from analysis.reading import verdicts
-from pages.components import words
+from pages.components.shared import words
 
 
 def paired(result: HealResult) -> list[str]:

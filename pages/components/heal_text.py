@@ -3,7 +3,7 @@
 import streamlit as st
 
 from analysis.experiments.heal.spec import HealSpec
-from pages.components import text_source, uploads
+from pages.components.shared import inputs, uploads
 
 _CHOICES = {
     "wiki": "Wikipedia (starter pack)",
@@ -25,4 +25,4 @@ def show(preset: HealSpec, key: str) -> str:
     if choice != "file":
         return choice
     upload = st.file_uploader("TXT or JSONL, up to 20 MB", type=["txt", "jsonl"], key=f"{key}-text-file", max_upload_size=20)
-    return "" if upload is None else text_source.keep(upload.name, upload.getvalue())
+    return "" if upload is None else inputs.keep_texts(upload.name, upload.getvalue())

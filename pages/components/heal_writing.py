@@ -3,7 +3,7 @@
 import streamlit as st
 
 from analysis.experiments.heal.spec import HealResult
-from pages.components import words
+from pages.components.shared import words
 
 _READ = 3
 _MODELS = ("unpruned", "pruned", "healed")

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from analysis import jobs
-from pages.components import state
+from pages.components.shared import state
 
 _GONE = "hints-gone"
 

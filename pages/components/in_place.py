@@ -4,7 +4,8 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.core.errors import LayerscopeError
-from pages.components import guard, job_card, job_strip
+from pages.components import job_card, job_strip
+from pages.components.shared import frame
 
 
 def show(job: jobs.Job, where: str) -> None:
@@ -41,7 +42,7 @@ def failure(job: jobs.Job | None, since: float = 0.0) -> None:
 
 
 def _line(job_id: str, where: str) -> None:
-    with guard.errors_shown():
+    with frame.errors_shown():
         job = jobs.get(job_id)
         if not job.is_active:
             st.rerun()

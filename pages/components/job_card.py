@@ -4,7 +4,8 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.core.errors import LayerscopeError
-from pages.components import job_removal, theme, words
+from pages.components import job_removal
+from pages.components.shared import theme, words
 
 _COLOURS = {
     jobs.DONE: "green", jobs.FAILED: "red", jobs.CANCELLED: "gray", jobs.INTERRUPTED: "orange", jobs.PAUSED: "blue",

@@ -5,7 +5,7 @@ import time
 import streamlit as st
 
 from analysis import jobs
-from pages.components import state
+from pages.components.shared import state
 
 _ICONS = {jobs.DONE: ":material/check_circle:", jobs.PAUSED: ":material/pause_circle:"}
 

@@ -4,7 +4,7 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.core.errors import LayerscopeError
-from pages.components import guard, words
+from pages.components.shared import frame, words
 
 
 def button(job: jobs.Job, *, where: str) -> None:
@@ -12,7 +12,7 @@ def button(job: jobs.Job, *, where: str) -> None:
     # Sizes are worked out only while it is open: that reads the request of every stored result.
     popover = st.popover("Remove", key=f"{where}-remove-{job.id}", type="tertiary", on_change="rerun")
     if popover.open:
-        with popover, guard.errors_shown():
+        with popover, frame.errors_shown():
             _ask(job, where)
 
 

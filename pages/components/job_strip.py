@@ -6,7 +6,8 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.core import settings
-from pages.components import all_jobs, guard, job_card, job_news, library, state
+from pages.components import all_jobs, job_card, job_news
+from pages.components.shared import frame, library, state
 
 _RECENT_S = 24 * 3600
 _SHOWN = 4
@@ -24,7 +25,7 @@ def show() -> None:
 
 
 def _strip(ticking: bool) -> None:
-    with guard.errors_shown():
+    with frame.errors_shown():
         jobs.reap()
         listed = jobs.list_jobs()
         active = [job for job in listed if job.is_active]
@@ -70,7 +71,7 @@ def _auto_resume() -> None:
 
 
 def _switch() -> None:
-    with guard.errors_shown():
+    with frame.errors_shown():
         settings.change(auto_resume=st.session_state["auto-resume"])
 
 

@@ -7,9 +7,10 @@ import streamlit as st
 from analysis.charts import lesson as published_figures
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.reading import lesson as guesses
-from pages.components import chart, learn_results, theme, words
+from pages.components import learn_results
 from pages.components.learn_results import Shown
 from pages.components.lesson import Lesson
+from pages.components.shared import chart, theme, words
 
 TITLE = "Where can big models be cut?"
 

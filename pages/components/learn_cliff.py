@@ -7,9 +7,10 @@ from analysis.charts import lesson as learn_figures
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.reading import lesson as guesses
 from analysis.reading.lesson import Cliff
-from pages.components import chart, learn_results, theme, words
+from pages.components import learn_results
 from pages.components.learn_results import Shown
 from pages.components.lesson import NO_CLIFF, Lesson
+from pages.components.shared import chart, theme, words
 
 TITLE = "How many layers can go?"
 

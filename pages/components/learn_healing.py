@@ -4,9 +4,10 @@ import streamlit as st
 
 from analysis.charts import lesson as learn_figures
 from analysis.charts.lesson import Rung
-from pages.components import chart, learn_results, theme, words
+from pages.components import learn_results
 from pages.components.learn_results import Shown
 from pages.components.lesson import Lesson
+from pages.components.shared import chart, theme, words
 
 TITLE = "Can the damage be repaired?"
 

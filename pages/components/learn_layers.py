@@ -3,9 +3,10 @@
 import streamlit as st
 
 from analysis.charts import lesson as learn_figures
-from pages.components import chart, learn_results, theme
+from pages.components import learn_results
 from pages.components.learn_results import Shown
 from pages.components.lesson import Lesson
+from pages.components.shared import chart, theme
 
 TITLE = "What does a layer do?"
 

@@ -7,9 +7,10 @@ from analysis.charts import lesson as learn_figures
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.reading import verdicts
-from pages.components import chart, learn_results, library, theme
+from pages.components import learn_results
 from pages.components.learn_results import Shown
 from pages.components.lesson import Lesson
+from pages.components.shared import chart, library, theme
 
 TITLE = "What does this not show?"
 

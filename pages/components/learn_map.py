@@ -7,9 +7,10 @@ from analysis.charts import maps
 from analysis.core.blocks import Block
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.reading import lesson as guesses
-from pages.components import chart, learn_results, theme, words
+from pages.components import learn_results
 from pages.components.learn_results import Shown
 from pages.components.lesson import Lesson
+from pages.components.shared import chart, theme, words
 
 TITLE = "Which layers hardly change it?"
 

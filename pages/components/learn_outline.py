@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from pages.components import theme
 from pages.components.lesson import STEPS, Lesson
+from pages.components.shared import theme
 
 _MINUTES = (1, 1, 2, 2, 1, 1, 1, 1)
 """How long each step takes a class, roughly."""

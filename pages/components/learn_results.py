@@ -12,7 +12,7 @@ from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import DamageResult, DistanceResult
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.reading import lesson
-from pages.components import library, state, words
+from pages.components.shared import library, state, words
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 
 from analysis.models.spec import ModelSpec
-from pages.components import state
+from pages.components.shared import state
 
 STEPS = ("Layers", "Angle", "Map", "Cliff", "Big models", "Healing", "Limits", "Check")
 """Short names, in order."""

@@ -8,30 +8,23 @@ import streamlit as st
 
 from analysis.models.spec import ModelSpec
 from pages.components import (
-    chart,
     cost_panel,
-    current_cut,
     curves,
     cut_marks,
     cut_numbers,
-    cuts,
     damage_view,
     drawn,
-    guard,
-    instant,
-    library,
     map_view,
     overlay,
     pick,
     refine,
     score_cut,
-    state,
-    theme,
     when_seen,
     writing,
 )
-from pages.components.cuts import Cut
-from pages.components.library import Found
+from pages.components.shared import chart, cuts, frame, library, start, state, theme
+from pages.components.shared.cuts import Cut
+from pages.components.shared.library import Found
 
 
 def show(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model: ModelSpec, *, live: bool) -> None:
@@ -47,13 +40,13 @@ def show(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model:
 
 
 def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model: ModelSpec) -> None:
-    with guard.errors_shown():
+    with frame.errors_shown():
         found, sweep = library.by_key("distances", map_key), library.by_key("sweep", sweep_key)
         if found is None:
             st.info("This map is no longer in the cache; reload the page.")
             return
         heals = [heal for key in heal_keys if (heal := library.by_key("heal", key))]
-        damage = damage_view.find(found, model)
+        damage = cuts.damage_shown(found, model)
         scores = sweep.result if sweep else None
         strategy = cuts.Strategy(state.strategy(), found.result, scores, damage.result if damage else None)
         with st.container(gap="xsmall"):
@@ -69,7 +62,7 @@ def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model
                 st.caption(note)
             blocks, line = cut_marks.of_blocks(cut.removed), cut_marks.Mark(cut.n)
             marks = {pick.name_now(map_view.CHART): blocks, "accuracy": line, "loss": line}
-            cut_marks.show(marks, slider=current_cut.SLIDER, n=cut.n, path=strategy.path())
+            cut_marks.show(marks, slider=cuts.SLIDER, n=cut.n, path=strategy.path())
         st.fragment(_below)(found, sweep, damage, strategy, cut, model)
 
 
@@ -78,14 +71,14 @@ def _cut(strategy: cuts.Strategy, sweep: Found | None, model: ModelSpec) -> Cut:
     n_layers = strategy.distances.n_layers
     left, right = st.columns([3, 6], vertical_alignment="center", gap="medium")
     with left:
-        n = current_cut.slider(n_layers)
+        n = cuts.slider(n_layers)
     with right:
-        cut = current_cut.now(n, strategy)
+        cut = cuts.now(n, strategy)
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="xsmall"):
             with st.container(horizontal=True, vertical_alignment="center", width="content", gap="small"):
-                current_cut.say(cut, strategy)
-                current_cut.by_hand(n_layers)
-            instant.button(sweep, cut, model)
+                cuts.say(cut, strategy)
+                cuts.block_menu(n_layers)
+            start.instant_heal_button(sweep, cut, model)
         cut = score_cut.show(sweep, cut, model)
     what = cut.removed.describe() if cut.removed else "nothing"
     strip = drawn.strip(n_layers, tuple(cut.removed.layers) if cut.removed else (), dark=theme.is_dark())
@@ -94,12 +87,12 @@ def _cut(strategy: cuts.Strategy, sweep: Found | None, model: ModelSpec) -> Cut:
 
 
 def _map(found: Found, damage: Found | None, strategy: cuts.Strategy, cut: Cut) -> None:
-    with guard.errors_shown(), st.container(gap="xsmall"):
+    with frame.errors_shown(), st.container(gap="xsmall"):
         map_view.show(found, damage, strategy, cut)
 
 
 def _curves(sweep: Found | None, heals: list[Found], model: ModelSpec, n: int) -> None:
-    with guard.errors_shown(), st.container(gap="xsmall"):
+    with frame.errors_shown(), st.container(gap="xsmall"):
         compared: list[Found] = []
         if sweep is not None:
             with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
@@ -115,7 +108,7 @@ def _curves(sweep: Found | None, heals: list[Found], model: ModelSpec, n: int) -
 def _below(
     found: Found, sweep: Found | None, damage: Found | None, strategy: cuts.Strategy, cut: Cut, model: ModelSpec
 ) -> None:
-    with guard.errors_shown():
+    with frame.errors_shown():
         cut = when_seen.latest("below", cut)
         cost_panel.show(found.result, cut, model)
         writing.show(sweep, cut.n)

@@ -5,13 +5,13 @@ import streamlit as st
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.spec import DistanceSpec
 from analysis.models.spec import ModelSpec
-from pages.components import guard, start, text_source, theme, words
+from pages.components.shared import frame, inputs, start, theme, words
 
 
 def show(model: ModelSpec, key: str) -> None:
     """Draw the form; submitting it queues a job."""
-    with guard.errors_shown():
-        source = text_source.show(key)
+    with frame.errors_shown():
+        source = inputs.texts(key)
         with st.form(f"{key}-form", border=False):
             left, middle, right = st.columns(3)
             n_texts = left.number_input("How many", 1, 100_000, 32, key=f"{key}-n", help="How many documents to draw.")

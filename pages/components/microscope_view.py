@@ -6,7 +6,8 @@ from analysis.charts import prompts
 from analysis.core.blocks import Removal
 from analysis.experiments.prompt.spec import MicroscopeResult, MicroscopeSpec
 from analysis.models.spec import ModelSpec
-from pages.components import chart, command, compare_form, guard, microscope_words, prompt_box, prompt_runs, start, theme, words
+from pages.components import compare_form, microscope_words, prompt_box, prompt_runs
+from pages.components.shared import chart, command, frame, start, theme, words
 
 _EMPTY = (
     "No prompt was looked at yet. Choose one and click **Look inside**: you see which tokens the deep layers still move, and "
@@ -35,7 +36,7 @@ def _form(model: ModelSpec) -> Removal | None:
         inside = st.segmented_control(
             "Look into", [_WHOLE, _CUT] if cut else [_WHOLE], default=_WHOLE, required=True, key=f"inside-{cut is None}"
         )
-    with left, guard.errors_shown():
+    with left, frame.errors_shown():
         if st.button("Look inside", key="microscope-go", type=theme.main_button(), icon=":material/biotech:"):
             spec = MicroscopeSpec(model=model, prompt=prompt, block=cut if inside == _CUT else None)
             job = start.start(spec, "Microscope of a prompt" if spec.block is None else "Microscope of a prompt, pruned model")

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from analysis.models.spec import Choice, InspectResult
-from pages.components import words
+from pages.components.shared import words
 
 
 def show(result: InspectResult) -> None:

@@ -8,7 +8,8 @@ from analysis.core.registry import RESULTS
 from analysis.models.spec import ModelSpec
 from analysis.reading import runs
 from analysis.reading.runs import Run, Seen
-from pages.components import library, model_source, state, words
+from pages.components import model_source
+from pages.components.shared import library, state, words
 
 _SHOWN = 6
 _COUNTED = {"distances": "map", "sweep": "curve", "heal": "heal", "damage": "damage map", "evaluate": "evaluation"}

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from analysis.models.spec import DTYPES, QUANTIZATIONS, ModelSpec
-from pages.components import state
+from pages.components.shared import state
 
 KINDS = ("Starter", "Hub id", "Folder", "GGUF file")
 _HINTS = {

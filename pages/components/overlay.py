@@ -6,8 +6,8 @@ import streamlit as st
 
 from analysis.experiments.strategies import STRATEGIES
 from analysis.models.spec import ModelSpec
-from pages.components import library
-from pages.components.library import Found
+from pages.components.shared import library
+from pages.components.shared.library import Found
 
 
 def same_questions(shown: Found, model: ModelSpec) -> dict[str, list[Found]]:

@@ -7,7 +7,7 @@ from plotly.graph_objs import Figure
 
 from analysis.core.blocks import Block
 from analysis.core.errors import BlockRangeError
-from pages.components import chart, state
+from pages.components.shared import chart, state
 
 VIEW = "view"
 """Key of the fragment that shows the current cut: a click redraws all of it, wherever the chart stands."""

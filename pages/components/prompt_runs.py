@@ -8,8 +8,9 @@ import streamlit as st
 from analysis import jobs
 from analysis.core.errors import JobError
 from analysis.models.spec import ModelSpec
-from pages.components import guard, job_card, library, prompt_box, state, words
-from pages.components.library import Found
+from pages.components import job_card, prompt_box
+from pages.components.shared import frame, library, state, words
+from pages.components.shared.library import Found
 
 _LIVE_S = 0.5
 """As often as a growing result is put on disk."""
@@ -67,7 +68,7 @@ def _unfinished(kind: str) -> jobs.Job | None:
 
 
 def _live(job_id: str, kind: str, grown: Draw) -> None:
-    with guard.errors_shown():
+    with frame.errors_shown():
         job = next((job for job in jobs.active() if job.id == job_id), None)
         if job is None:
             st.rerun()

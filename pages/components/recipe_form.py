@@ -8,7 +8,8 @@ from analysis.core.blocks import Block
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.heal.spec import HealSpec
 from analysis.models.spec import ModelFacts, ModelSpec
-from pages.components import guard, heal_questions, heal_text, recipe_numbers, recipe_source, start, state, theme, words
+from pages.components import heal_questions, heal_text, recipe_numbers, recipe_source
+from pages.components.shared import frame, start, state, theme, words
 
 
 def show(model: ModelSpec, known: ModelFacts, block: Block, asked: BenchmarkSpec) -> None:
@@ -20,7 +21,7 @@ def show(model: ModelSpec, known: ModelFacts, block: Block, asked: BenchmarkSpec
         block: the layers to remove.
         asked: the questions of the curve on screen: asking the same ones puts the healed model on that curve.
     """
-    with guard.errors_shown():
+    with frame.errors_shown():
         begin = recipe_source.show(model, known, block)
         st.caption(begin.why)
         sized = recipe_numbers.sized_by(begin.preset, begin.key)

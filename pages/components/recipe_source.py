@@ -8,7 +8,8 @@ from analysis.core.blocks import Block
 from analysis.experiments.heal import recipes, saved_recipes
 from analysis.experiments.heal.spec import HealSpec
 from analysis.models.spec import ModelFacts, ModelSpec
-from pages.components import heal_runs, words
+from pages.components import heal_runs
+from pages.components.shared import words
 
 _LINES = {
     "distill": "distill: LoRA in the time you name, taught by the unpruned model",

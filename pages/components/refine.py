@@ -7,8 +7,8 @@ import streamlit as st
 from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.spec import SweepResult
-from pages.components import start, words
-from pages.components.library import Found
+from pages.components.shared import start, words
+from pages.components.shared.library import Found
 
 _FOURFOLD_BELOW = 250
 

@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from pages.components import state, words
-from pages.components.library import Found
+from pages.components.shared import state, words
+from pages.components.shared.library import Found
 
 
 def show(kind: str, label: str, found: list[Found]) -> Found | None:

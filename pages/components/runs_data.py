@@ -6,7 +6,7 @@ import streamlit as st
 
 from analysis.charts.runs import Drawn
 from analysis.reading import differences
-from pages.components import chart
+from pages.components.shared import chart
 
 _TITLES = {"distances": "Maps", "damage": "Damage", "sweep": "Curves", "heal": "Heals", "steps": "Heals by step"}
 

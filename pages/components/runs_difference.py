@@ -8,7 +8,7 @@ import streamlit as st
 from analysis.charts import runs as run_figures
 from analysis.charts.runs import Drawn
 from analysis.reading import runs
-from pages.components import chart, state, words
+from pages.components.shared import chart, state, words
 
 
 def show(drawn: list[Drawn]) -> None:

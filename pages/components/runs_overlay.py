@@ -10,7 +10,8 @@ from analysis.charts.runs import Drawn
 from analysis.reading import differences
 from analysis.reading import runs as run_table
 from analysis.reading.runs import Run
-from pages.components import chart, runs_data, runs_difference, state, theme, words
+from pages.components import runs_data, runs_difference
+from pages.components.shared import chart, state, theme, words
 
 
 def show(picked: list[Run], reference: Run | None) -> None:

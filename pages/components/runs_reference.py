@@ -10,7 +10,7 @@ from analysis.core.registry import RESULTS
 from analysis.reading import differences as run_compare
 from analysis.reading import runs as run_table
 from analysis.reading.runs import Run
-from pages.components import chart, state, words
+from pages.components.shared import chart, state, words
 
 _KEPT = ("text_distances", "text_losses")
 

@@ -8,7 +8,8 @@ import streamlit as st
 
 from analysis.reading import runs as run_table
 from analysis.reading.runs import KINDS, Run
-from pages.components import runs_reference, state
+from pages.components import runs_reference
+from pages.components.shared import state
 
 _PICKS = "run-picks"
 _FRACTIONS = [step / 20 for step in range(1, 16)]

@@ -5,7 +5,8 @@ import streamlit as st
 from analysis.models.spec import ModelSpec
 from analysis.reading import runs as run_table
 from analysis.reading.runs import KINDS, Run
-from pages.components import command, guard, library, runs_overlay, runs_reference, runs_table, state, words
+from pages.components import runs_overlay, runs_reference, runs_table
+from pages.components.shared import command, frame, library, state, words
 
 
 def show(model: ModelSpec) -> None:
@@ -14,7 +15,7 @@ def show(model: ModelSpec) -> None:
     Args:
         model: the model of the page; its runs come first.
     """
-    with guard.errors_shown():
+    with frame.errors_shown():
         runs = stored(model)
         if not runs:
             st.info("Nothing has been measured yet. A map or a curve of any model appears here as soon as it is computed.")

@@ -9,9 +9,10 @@ from analysis import jobs
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec, SweepResult
 from analysis.models.spec import ModelSpec
-from pages.components import in_place, library, start, words
-from pages.components.cuts import Cut
-from pages.components.library import Found
+from pages.components import in_place
+from pages.components.shared import library, start, words
+from pages.components.shared.cuts import Cut
+from pages.components.shared.library import Found
 
 
 def show(sweep: Found | None, cut: Cut, model: ModelSpec) -> Cut:

@@ -6,8 +6,9 @@ from analysis import jobs
 from analysis.charts import curves
 from analysis.experiments.speed.spec import SpeedResult, SpeedSpec
 from analysis.models.spec import ModelSpec
-from pages.components import chart, in_place, library, start, state, theme, words
-from pages.components.library import Found
+from pages.components import in_place
+from pages.components.shared import chart, library, start, state, theme, words
+from pages.components.shared.library import Found
 
 _FIELDS = {"decode": "Decode: write a token", "prefill": "Prefill: read the prompt"}
 

@@ -12,7 +12,7 @@ from analysis.experiments.accuracy.spec import SweepSpec
 from analysis.experiments.maps.spec import DistanceResult, DistanceSpec
 from analysis.experiments.strategies import STRATEGIES
 from analysis.models.spec import ModelSpec
-from pages.components import guard, question_source, start, state, theme, words
+from pages.components.shared import frame, inputs, start, state, theme, words
 
 DRAWS = 3
 """Sweeps that `random` is measured by: a single draw could be a lucky one."""
@@ -40,8 +40,8 @@ def show(model: ModelSpec, shown: DistanceResult, key: str) -> None:
 
 
 def _form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
-    with guard.errors_shown():
-        benchmark, size = question_source.show(key)
+    with frame.errors_shown():
+        benchmark, size = inputs.questions(key)
         chosen = st.multiselect(
             "Blocks chosen by", STRATEGIES, default=[state.strategy()], key=f"{key}-how", help=words.strategies_help(),
             placeholder="Choose at least one",

@@ -5,8 +5,9 @@ import streamlit as st
 from analysis.charts import curves
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import SweepResult
-from pages.components import chart, drawn, theme, words
-from pages.components.library import Found
+from pages.components import drawn
+from pages.components.shared import chart, theme, words
+from pages.components.shared.library import Found
 
 _READ = 3
 """Continuations to read; all of them count in the rates."""

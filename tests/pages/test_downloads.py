@@ -11,7 +11,7 @@ from seen import figures as figures_of
 
 from analysis.charts import curves
 from analysis.cli import main, reproduce
-from pages.components import chart
+from pages.components.shared import chart
 
 
 @pytest.fixture

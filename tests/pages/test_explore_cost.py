@@ -12,7 +12,7 @@ from analysis.experiments.speed.spec import SpeedSpec
 from analysis.models import spec
 from analysis.models.spec import ModelSpec
 from pages.components import cost_rows
-from pages.components.cuts import Cut
+from pages.components.shared.cuts import Cut
 
 REQUEST = SpeedSpec(model=ModelSpec())
 

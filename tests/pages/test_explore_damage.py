@@ -8,6 +8,7 @@ from seen import figures, metric, texts, trace
 
 from analysis import jobs
 from analysis.experiments.maps.spec import DamageSpec
+from pages.components import damage_view
 
 
 def test_without_a_damage_map_the_section_says_what_to_click_and_queues_it(app):
@@ -107,9 +108,7 @@ def test_a_failed_measurement_says_why(app, job):
     [(0.95, "nearly"), (0.75, "mostly"), (0.5, "partly"), (0.0, "hardly"), (-0.8, "reverse"), (None, "too few")],
 )
 def test_rank_correlations_in_words(rho, words):
-    from pages.components.damage_view import agreement
-
-    assert words in agreement(rho)
+    assert words in damage_view.agreement(rho)
 
 
 def test_the_damage_stands_in_a_table(app):

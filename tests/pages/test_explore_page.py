@@ -227,7 +227,7 @@ def test_a_late_message_of_a_menu_that_is_gone_changes_nothing():
 
         import streamlit as st
 
-        from pages.components import state
+        from pages.components.shared import state
 
         heard = {}
         with mock.patch.object(st, "selectbox", lambda *_, key, on_change, **__: heard.update({key: on_change})):

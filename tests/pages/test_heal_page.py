@@ -12,7 +12,7 @@ from analysis.experiments.accuracy.points import Answer, Continuation, Generatio
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.spec import JunctionReport, Overlap
 from analysis.jobs import table as job_table
-from pages.components import uploads
+from pages.components.shared import uploads
 
 FIRST = recipes.NAMES[0]
 

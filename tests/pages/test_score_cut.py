@@ -11,7 +11,7 @@ from analysis.core.blocks import Block, LayerSet
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.spec import EvaluateSpec
 from analysis.models.spec import ModelSpec
-from pages.components import start
+from pages.components.shared import start
 
 
 @pytest.fixture

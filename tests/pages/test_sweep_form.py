@@ -8,7 +8,7 @@ from analysis import jobs
 from analysis.core.blocks import Block, LayerSet
 from analysis.data.spec import TASKS, BenchmarkSpec, GenerationSpec
 from analysis.experiments.strategies import STRATEGIES
-from pages.components import words
+from pages.components.shared import words
 
 GOOD = '{"question": "Two and two?", "choices": ["three", "four"], "answer": "B"}\n'
 BAD = '{"question": "No choices?", "answer": "B"}\n'

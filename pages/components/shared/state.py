@@ -9,14 +9,24 @@ from analysis.core.blocks import Block
 from analysis.core.errors import BlockRangeError, LayerscopeError
 from analysis.experiments.strategies import STRATEGIES
 from analysis.models.spec import ModelSpec
-from pages.components import words
+from pages.components.shared import words
 
 _DEFAULT = ModelSpec()
+
+
 _IN_URL = {"model": "source", "revision": "revision", "dtype": "dtype", "device": "device", "quantization": "quantization"}
+
+
 DEFAULT_N = 5
+
+
 _RUN = re.compile(r"[a-z]+:[0-9a-f]{20}")
+
+
 _KEPT = ("metric", "view", "texts", "benchmark")
 """Further choices in the address, each a short text that is left out where it is the usual one."""
+
+
 _REMEMBERED = 20
 """Choices kept per kind: one for each strategy, so that going back to a strategy shows its curve again."""
 

@@ -12,14 +12,20 @@ from analysis.experiments.heal.spec import HealResult, HealSpec
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.reading import runs
 from analysis.reading.runs import Measured
-from pages.components import uploads
+from pages.components.shared import uploads
 
 TASK_NAMES = {name: task.title for name, task in TASKS.items()}
+
+
 TEXT_NAMES = {"c4": "C4", "wiki": "Wikipedia"}
+
+
 METRIC_NAMES = {
     "angular": "angular distance", "angular-tokens": "angular, all tokens", "cosine-tokens": "cosine, all tokens",
     "relative-l2": "relative L2",
 }  # fmt: skip
+
+
 STRATEGY_HELP = {
     "similarity": "the block whose ends are most alike on the distance map (the paper's rule).",
     "deepest": "the last layers but one: the last layer stays (the paper's simple heuristic).",

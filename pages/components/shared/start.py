@@ -1,4 +1,4 @@
-"""From a request to a job in the queue."""
+"""From a request to a job in the queue, with the instant heal as the one that a single click asks for."""
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -7,8 +7,13 @@ from typing import TypeVar
 import streamlit as st
 
 from analysis import jobs
+from analysis.core.blocks import Block
 from analysis.core.errors import LayerscopeError
 from analysis.core.record import Spec
+from analysis.experiments.heal import recipes
+from analysis.models.spec import ModelSpec
+from pages.components.shared.cuts import Cut
+from pages.components.shared.library import Found
 
 SpecT = TypeVar("SpecT", bound=Spec)
 
@@ -47,3 +52,24 @@ def unresolved(spec: SpecT) -> SpecT:
         elif isinstance(value, Spec):
             changes[field.name] = unresolved(value)
     return replace(spec, **changes) if changes else spec
+
+
+def instant_heal_button(sweep: Found | None, cut: Cut, model: ModelSpec, *, label: str = "Instant heal") -> None:
+    """Draw the button; a click queues the heal, on the questions and the text of the curve on screen.
+
+    Args:
+        sweep: the curve, if there is one.
+        cut: what is removed now.
+        model: the model of the page.
+        label: what is written on it.
+    """
+    block = cut.removed
+    if not isinstance(block, Block):
+        return
+    why = recipes.get("instant").why if block.start else "There is no layer before layer 0 that could be changed."
+    if st.button(label, key="instant", icon=":material/bolt:", disabled=block.start == 0, help=why):
+        spec = recipes.heal_spec("instant", model=model, block=block)
+        if sweep is not None:
+            asked = unresolved(sweep.result.spec)
+            spec = replace(spec, benchmark=asked.benchmark, validation=asked.loss_corpus or spec.validation)
+        start_and_show(spec, f"Instant heal of {block.describe()}")

@@ -1,17 +1,30 @@
-"""Presenter mode: the same pages for a class to read from the last row, in larger type and without a sidebar."""
+"""How a visitor looks at the pages: light or dark, and presenter mode.
+
+Presenter mode is the same pages for a class to read from the last row, in larger type and without a sidebar.
+"""
 
 import contextlib
 from pathlib import Path
+from typing import Literal
 
 import streamlit as st
 
-from pages.components import state
+from pages.components.shared import state
 
 LARGER = 1.35
 """How much lettering and marks of charts grow; the style enlarges everything else."""
-_STYLE = Path(__file__).parent.parent / "assets" / "presenter.css"
-
+_STYLE = Path(__file__).resolve().parents[2] / "assets" / "presenter.css"
 Place = contextlib.AbstractContextManager
+
+
+def main_button() -> Literal["primary", "secondary"]:
+    """The kind of a page's main button: Streamlit writes white on the accent, which is unreadable on the dark one."""
+    return "secondary" if is_dark() else "primary"
+
+
+def is_dark() -> bool:
+    """Whether the visitor's page is dark."""
+    return st.context.theme.type == "dark"
 
 
 def places() -> tuple[Place, Place]:
@@ -29,7 +42,7 @@ def places() -> tuple[Place, Place]:
     return main, jobs
 
 
-def switch() -> None:
+def presenter_switch() -> None:
     """The way into the mode and out of it."""
     st.session_state["presenter"] = state.presenting()
     st.toggle(

@@ -1,22 +1,54 @@
-"""Which questions: a built-in set, a part of one, or a file of the visitor's own with what can be asked of it."""
+"""Which texts or questions: built in, a part of a set, or a file of the visitor's own with what can be asked of it."""
 
 from pathlib import Path
 
 import streamlit as st
 
-from analysis.data import files, questions
+from analysis.core.errors import CorpusError
+from analysis.data import files
+from analysis.data import questions as benchmarks
 from analysis.data.files import QuestionFile
 from analysis.data.spec import MMLU_CATEGORIES, PROTOCOLS, QUESTION_FILES, TASKS, BenchmarkSpec
 from analysis.data.tasks import TASKS as SETS
-from pages.components import chart, uploads, words
+from pages.components.shared import chart, uploads, words
 
+TEXTS = {"c4": "C4 (web text)", "wiki": "Wikipedia", "file": "A file of mine"}
 OWN = "file"
 _ENDINGS = ("jsonl", "csv", "parquet", "tsv", "json", "ndjson")
 _PREVIEWED = 4
 _PROTOCOL_NAMES = {"harness": "lm-evaluation-harness", "paper": "the paper"}
 
 
-def show(key: str) -> tuple[BenchmarkSpec | None, int | None]:
+def texts(key: str) -> str:
+    """Draw the choice and return a corpus source: a name, or the path of a stored upload ("" while there is none)."""
+    choice = st.selectbox(
+        "Texts",
+        list(TEXTS),
+        format_func=TEXTS.get,
+        key=f"{key}-texts",
+        help="A file is UTF-8: TXT with documents separated by blank lines, or JSONL with a field `text`.",
+    )
+    if choice != "file":
+        return choice
+    upload = st.file_uploader("TXT or JSONL, up to 20 MB", type=["txt", "jsonl"], key=f"{key}-file", max_upload_size=20)
+    return "" if upload is None else keep_texts(upload.name, upload.getvalue())
+
+
+def keep_texts(name: str, content: bytes) -> str:
+    """Store an upload under a name made from its content, never the client's; returns the path.
+
+    Raises:
+        CorpusError: when it is not UTF-8 text.
+        StorageError: when it cannot be stored.
+    """
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise CorpusError("The uploaded file is not UTF-8 text; save it as UTF-8 and upload it again.") from error
+    return uploads.keep(name, content, ".jsonl" if name.lower().endswith(".jsonl") else ".txt")
+
+
+def questions(key: str) -> tuple[BenchmarkSpec | None, int | None]:
     """Draw the choice; returns it with no limit yet (None while a file is missing), and how many questions there are."""
     names = {**words.TASK_NAMES, OWN: "A file of mine"}
     task = st.selectbox("Questions from", [*TASKS, OWN], format_func=names.get, key=f"{key}-task")
@@ -34,11 +66,11 @@ def show(key: str) -> tuple[BenchmarkSpec | None, int | None]:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _size(spec: BenchmarkSpec) -> int | None:
-    return questions.size(spec)
+    return benchmarks.size(spec)
 
 
 def _subset(key: str) -> tuple[str, ...]:
-    parts = [*MMLU_CATEGORIES, *questions.mmlu_subjects()]
+    parts = [*MMLU_CATEGORIES, *benchmarks.mmlu_subjects()]
     chosen = st.multiselect(
         "Subjects", parts, format_func=lambda name: name.replace("_", " ") + (" (all)" if name in MMLU_CATEGORIES else ""),
         placeholder="All 57 subjects", key=f"{key}-subset", help="Subjects or whole categories; nothing chosen asks them all.",

@@ -8,9 +8,11 @@ import streamlit as st
 from plotly.graph_objs import Figure
 
 from analysis.charts import data, look
-from pages.components import presenter, state
+from pages.components.shared import state, theme
 
 _FORMATS = {"png": "PNG", "svg": "SVG"}
+
+
 _SHARP = {"png": 2, "svg": 1}
 """Pixels of an image per pixel of the page."""
 
@@ -43,7 +45,7 @@ def show(
         "toImageButtonOptions": {"format": image, "filename": file_name, "scale": _SHARP[image]},
     }
     if state.presenting():
-        figure = look.enlarged(figure, presenter.LARGER)
+        figure = look.enlarged(figure, theme.LARGER)
 
     def draw() -> None:
         # The height is said beforehand, so that nothing below jumps while a chart is being drawn.

@@ -1,0 +1,229 @@
+"""The cut: which layers a strategy removes at the slider's n, what was measured of it, and the one that is on screen."""
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from analysis.core.blocks import Block, Removal
+from analysis.core.errors import BlockRangeError
+from analysis.experiments import strategies
+from analysis.experiments.accuracy.points import Point
+from analysis.experiments.accuracy.spec import SweepResult
+from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
+from analysis.models.spec import ModelSpec
+from pages.components.shared import library, state, words
+from pages.components.shared.library import Found
+
+RULES = ("similarity", "deepest", "reverse")
+"""Strategies whose cut follows from the map or from n alone, before anything else is measured."""
+SLIDER = "n"
+"""Key of the slider."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A cut and what is known of it."""
+
+    n: int
+    removed: Removal | None
+    """None for n = 0, and where it is not known yet."""
+    point: Point | None
+    """What the shown curve says at n."""
+    missing: str = ""
+    """Why the layers are not known yet and what to click; empty where they are."""
+    by_hand: bool = False
+    """Whether this block was picked instead of the strategy's choice."""
+
+
+def picked_by_hand(block: Block, sweep: SweepResult | None) -> Cut:
+    """The cut of a block that was picked by hand, with its scores where the shown curve happens to have them."""
+    point = next((point for point in of_size(sweep, block.size) if point.block == block), None)
+    return Cut(block.size, block, point, by_hand=True)
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How blocks are chosen, and from what."""
+
+    name: str
+    """One of `specs.STRATEGIES`."""
+    distances: DistanceResult
+    """The map on screen, which `similarity` chooses from."""
+    sweep: SweepResult | None
+    """The curve on screen, which the others' cuts are read from."""
+    damage: DamageResult | None
+    """The measured damage, where there is no curve for `loss-greedy`."""
+
+    def cut(self, n: int, which: int = 0) -> Cut:
+        """The cut of n layers; of several manual ones of that size, which."""
+        return at(n, self.name, self.distances, self.sweep, self.damage, which)
+
+    def block(self, n: int) -> Block | None:
+        """The cut of n layers, where it is known and one block."""
+        removed = self.cut(n).removed
+        return removed if isinstance(removed, Block) else None
+
+    def path(self) -> list[Best]:
+        """The chosen block of each size."""
+        return path(self.name, self.distances, self.sweep, self.damage)
+
+
+def at(
+    n: int, strategy: str, distances: DistanceResult, sweep: SweepResult | None, damage: DamageResult | None, which: int = 0
+) -> Cut:
+    """The cut of a strategy.
+
+    Args:
+        n: layers to remove.
+        strategy: one of `specs.STRATEGIES`.
+        distances: the map on screen, which `similarity` chooses from.
+        sweep: the curve on screen, which the others' cuts are read from.
+        damage: the measured damage, where there is no curve for `loss-greedy`.
+        which: of several manual cuts of one size.
+    """
+    measured = of_size(sweep, n)
+    point = measured[min(which, len(measured) - 1)] if measured else None
+    if n == 0:
+        return Cut(0, None, point)
+    if strategy in RULES:
+        return Cut(n, strategies.choose(strategy, n, n_layers=distances.n_layers, best=distances.best), point)
+    if point is not None:
+        return Cut(n, point.block, point)
+    least = next((best.block for best in damage.best if best.n == n), None) if damage and strategy == "loss-greedy" else None
+    return Cut(n, least, None, "" if least else _missing(strategy, n, sweep))
+
+
+def of_size(sweep: SweepResult | None, n: int) -> list[Point]:
+    """The measured cuts of n layers; more than one only where they were given by hand."""
+    return [point for point in sweep.points if point.n == n] if sweep else []
+
+
+def path(strategy: str, distances: DistanceResult, sweep: SweepResult | None, damage: DamageResult | None) -> list[Best]:
+    """The chosen block of each size, with its distance on the map; sizes whose cut is unknown or no block are left out.
+
+    Only blocks that follow a rule make a path: not those at random or by hand, nor layers one by one.
+    """
+    if strategy in ("random", "manual", "block-influence"):
+        return []
+    chosen = [at(n, strategy, distances, sweep, damage).removed for n in range(1, distances.n_layers)]
+    return [
+        Best(block.size, block.start, distances.mean[block.size - 1][block.start])
+        for block in chosen
+        if isinstance(block, Block)
+    ]
+
+
+def _missing(strategy: str, n: int, sweep: SweepResult | None) -> str:
+    measured = sorted({point.n for point in sweep.points if point.n}) if sweep else []
+    if measured:
+        reach = f"between n = {measured[0]} and n = {measured[-1]}" if len(measured) > 1 else f"at n = {measured[0]}"
+        return f"No cut of {n} layers is known for {strategy}: its curve has cuts {reach}. Move the slider, or run a sweep."
+    how = {
+        "loss-greedy": "measure the damage map below, or click **Run a sweep**",
+        "manual": "click **Run a sweep** and write your cuts down",
+    }
+    return f"Which layers {strategy} removes is not known yet: {how.get(strategy, 'click **Run a sweep**')}."
+
+
+def slider(n_layers: int) -> int:
+    """Draw the slider; it goes by the arrow keys too."""
+    st.session_state[SLIDER] = min(state.chosen_n(), n_layers - 1)
+    return st.slider(
+        "Layers removed, n", 0, n_layers - 1, key=SLIDER, on_change=lambda: state.choose_n(st.session_state[SLIDER])
+    )
+
+
+def now(n: int, strategy: Strategy) -> Cut:
+    """The cut on screen; draws a menu where several manual cuts of one size are meant.
+
+    Args:
+        n: the slider's.
+        strategy: how blocks are chosen.
+    """
+    cut = chosen(n, strategy)
+    return cut if cut.by_hand else strategy.cut(n, _which(strategy.sweep, n))
+
+
+def chosen(n: int, strategy: Strategy) -> Cut:
+    """The block that was picked by hand, where it has n layers, else the strategy's cut."""
+    own = state.own_block(strategy.distances.n_layers)
+    if own is not None and own.size == n and own != strategy.block(n):
+        return picked_by_hand(own, strategy.sweep)
+    return strategy.cut(n)
+
+
+def say(cut: Cut, strategy: Strategy) -> None:
+    """Draw the cut in one line, with the way back from a block that was picked by hand."""
+    if cut.removed is None:
+        st.markdown(cut.missing or "**Nothing removed**: the unpruned model", width="content")
+        return
+    st.markdown(f"**{cut.removed.describe()}**" + ("" if cut.by_hand else " removed"), width="content")
+    if cut.by_hand:
+        name = f"l*({cut.n})" if strategy.name == "similarity" else strategy.name
+        chosen = strategy.cut(cut.n).removed
+        why = f"This block was picked by hand; {strategy.name} chooses {chosen.describe() if chosen else 'no known one'}."
+        st.button(
+            f"Back to {name}", key="back", icon=":material/undo:", type="tertiary", help=why,
+            on_click=lambda: state.choose_block(None),
+        )  # fmt: skip
+
+
+def block_menu(n_layers: int) -> None:
+    """Draw a menu in which a block is written instead of clicked."""
+    menu = st.popover(
+        ":material/edit:", type="tertiary", key="own-block-menu", on_change="rerun", width=64,
+        help="Write a block: cuts it as a click on the map does.",
+    )  # fmt: skip
+    if not menu.open:
+        return
+
+    def take() -> None:
+        st.session_state["own-block-error"] = ""
+        try:
+            block = Block.parse(st.session_state["own-block"].strip())
+            block.check(n_layers)
+        except BlockRangeError as error:
+            st.session_state["own-block-error"] = str(error)
+        else:
+            state.choose_block(block)
+
+    with menu:
+        st.text_input("START:SIZE, counted from 0", key="own-block", placeholder="11:5", on_change=take)
+        if st.session_state.get("own-block-error"):
+            st.error(words.plain(st.session_state["own-block-error"]))
+
+
+def _which(sweep: SweepResult | None, n: int) -> int:
+    """Which of several manual cuts of one size is meant."""
+    same = of_size(sweep, n)
+    if len(same) < 2:
+        return 0
+    names = [point.block.describe() if point.block else "" for point in same]
+    return int(
+        st.selectbox("Cut", range(len(same)), format_func=names.__getitem__, key=f"which-{n}", label_visibility="collapsed")
+    )
+
+
+def on_explore(model: ModelSpec) -> tuple[Cut, Found | None] | None:
+    """The cut on screen, by strategy or by hand, and the curve it stands on; None while there is no map."""
+    distances = _shown("distances", library.find("distances", model))
+    if distances is None:
+        return None
+    name = state.strategy()
+    sweep = _shown("sweep", [found for found in library.find("sweep", model) if found.result.spec.strategy == name])
+    damage = damage_shown(distances, model)
+    scores, measured = sweep.result if sweep else None, damage.result if damage else None
+    strategy = Strategy(name, distances.result, scores, measured)
+    return chosen(min(state.chosen_n(), distances.result.n_layers - 1), strategy), sweep
+
+
+def _shown(kind: str, found: list[Found]) -> Found | None:
+    shown = state.shown_result(kind, [entry.key for entry in found])
+    return next((entry for entry in found if entry.key == shown), None)
+
+
+def damage_shown(shown: Found, model: ModelSpec) -> Found | None:
+    """The damage to show beside a map: of those compared with that map, or else of all, the one that ended last."""
+    found = library.find("damage", model)
+    same = [entry for entry in found if entry.result.spec.distances == shown.result.spec]
+    return library.by_key("damage", state.shown_result("damage", [entry.key for entry in same or found]))

@@ -1,0 +1,84 @@
+"""What stands around every page: the menu of pages, its title with the model it is about, and errors as one sentence."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+from streamlit.navigation.page import Page
+
+from analysis.core.errors import LayerscopeError
+from pages.components.shared import library, state, words
+
+_INSIDE = "inside-frame"
+_log = logging.getLogger("layerscope.pages")
+
+
+def navigation() -> Page:
+    """Draw the menu of pages and return the one that was asked for."""
+    return st.navigation(
+        [
+            st.Page("pages/model.py", title="Model", icon=":material/deployed_code:"),
+            st.Page("pages/explore.py", title="Explore", icon=":material/grid_on:", default=True),
+            st.Page("pages/heal.py", title="Heal", icon=":material/healing:"),
+            st.Page("pages/compare.py", title="Compare", icon=":material/compare:"),
+            st.Page("pages/export.py", title="Export", icon=":material/ios_share:"),
+            st.Page("pages/learn.py", title="Learn", icon=":material/school:"),
+        ],
+        position="top" if state.presenting() else "sidebar",
+    )
+
+
+@contextlib.contextmanager
+def drawn() -> Iterator[None]:
+    """Around the run of a page: says that the frame is there."""
+    st.session_state[_INSIDE] = True
+    try:
+        yield
+    finally:
+        del st.session_state[_INSIDE]
+
+
+def require() -> None:
+    """First line of a page: draw the frame if it is not there.
+
+    Until `st.navigation` was called once in a server's life, Streamlit takes each file in pages/ for an app of its own, so
+    a link straight to a page of a server that has just started would show it without menu and jobs.
+    """
+    if _INSIDE not in st.session_state:
+        navigation()
+        st.rerun()
+
+
+@contextlib.contextmanager
+def errors_shown() -> Iterator[None]:
+    """Show what goes wrong in the block as one sentence; what was not foreseen goes to the server's log in full."""
+    try:
+        yield
+    except LayerscopeError as error:
+        st.error(str(error))
+    except Exception:
+        _log.exception("A page failed")
+        st.error(
+            "Something went wrong while drawing this part of the page; reload it, or look in the server's log for details."
+        )
+
+
+def header(title: str, question: str) -> DeltaGenerator:
+    """Draw the title, the question and a line on the current model; returns the space to the right of them."""
+    left, right = st.columns(2, vertical_alignment="bottom", gap="small")
+    model = state.current_model()
+    known = library.find("inspect", model) or library.find("distances", model)
+    facts = known[0].result.model if known else None
+    about = [facts.name, f"{facts.n_layers} layers"] if facts else [state.name(model)]
+    if model.quantization != "none":
+        about.append(model.quantization)
+    with left.container(gap=None):
+        st.title(title, anchor=False)
+        st.caption(f"{question} · {words.plain(', '.join(about))}")
+        other = len(library.of_other_weights(model))
+        if other:
+            them = "1 stored result of this name is" if other == 1 else f"{other} stored results of this name are"
+            st.caption(f":material/info: {them} of other weights than those that lie there now, and not shown.")
+    return right.container(horizontal=True, gap="small", horizontal_alignment="right", vertical_alignment="center")
