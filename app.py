@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.components import job_strip
+from pages.components.jobs import strip
 from pages.components.shared import frame, state, theme
 
 ASSETS = Path(__file__).parent / "pages" / "assets"
@@ -24,6 +24,6 @@ with frame.errors_shown():
     state.sync_url()
 main, beside = theme.places()
 with beside, frame.errors_shown():
-    job_strip.show()
+    strip.show()
 with frame.drawn(), main:
     page.run()

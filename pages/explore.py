@@ -4,18 +4,8 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.experiments.strategies import STRATEGIES
-from pages.components import (
-    asked_for,
-    compute,
-    data_tables,
-    hints,
-    job_strip,
-    linked_view,
-    overlay,
-    result_picker,
-    score_cut,
-    speed_view,
-)
+from pages.components import asked_for, compute, data_tables, hints, linked_view, overlay, result_picker, score_cut, speed_view
+from pages.components.jobs import strip
 from pages.components.shared import command, cuts, frame, library, state, words
 from pages.components.shared.library import Found
 
@@ -57,7 +47,7 @@ with frame.errors_shown():
             for heal in library.find("heal", current, any_precision=True)
             if heal.result.healed and not heal.result.spec.control
         ]
-        growing = any(job.kind in job_strip.GROWING for job in jobs.active())
+        growing = any(job.kind in strip.GROWING for job in jobs.active())
         heal_keys = tuple(heal.key for heal in healed)
         linked_view.show(found.key, sweep.key if sweep else None, heal_keys, current, live=growing)
         on_chart = [sweep, *overlay.flat(overlay.same_questions(sweep, current).values())] if sweep else []

@@ -4,7 +4,8 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from analysis import jobs
-from pages.components import job_card, map_form, sweep_form
+from pages.components import map_form, sweep_form
+from pages.components.jobs import card
 from pages.components.shared import frame, state, theme
 from pages.components.shared.library import Found
 
@@ -43,4 +44,4 @@ def _coming() -> None:
     with frame.errors_shown():
         st.info("A map is being computed; it appears here when it is done.")
         for job in _on_its_way()[:1]:
-            job_card.active(job, place=job_card.place(job), where="first-map")
+            card.active(job, place=card.place(job), where="first-map")

@@ -5,7 +5,8 @@ import streamlit as st
 from analysis import jobs
 from analysis.charts import heals
 from analysis.experiments.heal.spec import HealResult
-from pages.components import heal_runs, job_card
+from pages.components import heal_runs
+from pages.components.jobs import card
 from pages.components.shared import chart, frame, state, theme, words
 
 
@@ -20,7 +21,7 @@ def _live(run_id: str) -> None:
         if run is None or run.job is None or not run.job.is_active:
             st.rerun()
         waiting = [job.id for job in jobs.active() if job.state == jobs.QUEUED]
-        job_card.active(run.job, place=waiting.index(run.id) + 1 if run.id in waiting else 0, where="heal")
+        card.active(run.job, place=waiting.index(run.id) + 1 if run.id in waiting else 0, where="heal")
         numbers(run.job.values, run.result, run.result.total_steps if run.result else run.spec.steps)
         if run.result and (run.result.steps or run.result.validations):
             curve(run.result)

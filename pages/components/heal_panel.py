@@ -3,8 +3,9 @@
 import streamlit as st
 
 from analysis import jobs
-from pages.components import heal_live, heal_outcome, heal_runs, job_card
+from pages.components import heal_live, heal_outcome, heal_runs
 from pages.components.heal_runs import Run
+from pages.components.jobs import card
 from pages.components.shared import state
 
 
@@ -40,7 +41,7 @@ def _unfinished(run: Run, job: jobs.Job) -> None:
     """A run that failed, was stopped or was cut off: why, and how to go on."""
     say = st.error if job.state == jobs.FAILED else st.warning
     say(job.error or f"This run was {job.state}.")
-    job_card.resume_button(job, where="heal", primary=True)
+    card.resume_button(job, where="heal", primary=True)
     if job.state in (jobs.FAILED, jobs.INTERRUPTED):
         with st.expander("Last lines of the log", icon=":material/notes:"):
             st.code(jobs.log_tail(run.id, 30) or "The log is empty.", language=None)

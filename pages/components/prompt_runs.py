@@ -8,7 +8,8 @@ import streamlit as st
 from analysis import jobs
 from analysis.core.errors import JobError
 from analysis.models.spec import ModelSpec
-from pages.components import job_card, prompt_box
+from pages.components import prompt_box
+from pages.components.jobs import card
 from pages.components.shared import frame, library, state, words
 from pages.components.shared.library import Found
 
@@ -36,7 +37,7 @@ def show(kind: str, model: ModelSpec, *, grown: Draw, done: Draw, empty: str) ->
     if last is not None:
         say = st.error if last.state == jobs.FAILED else st.warning
         say(last.error or f"It was {last.state}.")
-        job_card.resume_button(last, where=kind)
+        card.resume_button(last, where=kind)
         partial = library.live(kind, last.result_key)
         if partial is not None:
             done(partial)
@@ -73,7 +74,7 @@ def _live(job_id: str, kind: str, grown: Draw) -> None:
         if job is None:
             st.rerun()
         waiting = [other.id for other in jobs.active() if other.state == jobs.QUEUED]
-        job_card.active(job, place=waiting.index(job.id) + 1 if job.id in waiting else 0, where=kind)
+        card.active(job, place=waiting.index(job.id) + 1 if job.id in waiting else 0, where=kind)
         result = library.live(kind, job.result_key)
         if result is not None:
             grown(result)

@@ -9,7 +9,7 @@ from analysis import jobs
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec, SweepResult
 from analysis.models.spec import ModelSpec
-from pages.components import in_place
+from pages.components.jobs import in_place
 from pages.components.shared import library, start, words
 from pages.components.shared.cuts import Cut
 from pages.components.shared.library import Found

@@ -6,7 +6,7 @@ from analysis import jobs
 from analysis.charts import curves
 from analysis.experiments.speed.spec import SpeedResult, SpeedSpec
 from analysis.models.spec import ModelSpec
-from pages.components import in_place
+from pages.components.jobs import in_place
 from pages.components.shared import chart, library, start, state, theme, words
 from pages.components.shared.library import Found
 

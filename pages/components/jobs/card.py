@@ -1,11 +1,10 @@
-"""One job in a few lines: what it is, how far it is, what can be done about it."""
+"""One job in a few lines: what it is, how far it is, and what can be done about it, its removal included."""
 
 import streamlit as st
 
 from analysis import jobs
 from analysis.core.errors import LayerscopeError
-from pages.components import job_removal
-from pages.components.shared import theme, words
+from pages.components.shared import frame, theme, words
 
 _COLOURS = {
     jobs.DONE: "green", jobs.FAILED: "red", jobs.CANCELLED: "gray", jobs.INTERRUPTED: "orange", jobs.PAUSED: "blue",
@@ -70,7 +69,7 @@ def ended(job: jobs.Job, *, where: str = "strip") -> None:
             with st.container(horizontal=True, gap="small", vertical_alignment="center"):
                 if job.state in jobs.RESUMABLE:
                     resume_button(job, where=where)
-                job_removal.button(job, where=where)
+                removal_button(job, where=where)
 
 
 def _log(job: jobs.Job, where: str) -> None:
@@ -101,5 +100,39 @@ def _move(job_id: str, key: str) -> None:
 def _act(action, *given) -> None:
     try:
         action(*given)
+    except LayerscopeError as error:
+        st.session_state.setdefault("announcements", []).append((str(error), ":material/error:"))
+
+
+def removal_button(job: jobs.Job, *, where: str) -> None:
+    """Draw the button; it opens to what the job takes on the disk and what of that may go."""
+    # Sizes are worked out only while it is open: that reads the request of every stored result.
+    popover = st.popover("Remove", key=f"{where}-remove-{job.id}", type="tertiary", on_change="rerun")
+    if popover.open:
+        with popover, frame.errors_shown():
+            _ask(job, where)
+
+
+def _ask(job: jobs.Job, where: str) -> None:
+    space = jobs.space(job.id)
+    st.markdown(f"It takes **{words.size(space.total_bytes)}** on the disk.")
+    st.button(
+        f"Forget the job ({words.size(space.own_bytes)})", key=f"{where}-forget-{job.id}", on_click=_remove,
+        args=(job.id, False), width="stretch", help="Removes its request, progress and log.",
+    )  # fmt: skip
+    if space.needed_by:
+        st.caption(f"What it saved ({words.size(space.saved_bytes)}) stays: {words.plain(space.needed_by)}.")
+    elif space.saved_bytes:
+        st.button(
+            f"Forget it and what it saved ({words.size(space.total_bytes)})", key=f"{where}-erase-{job.id}", on_click=_remove,
+            args=(job.id, True), width="stretch", help="Also deletes its checkpoints, its adapter and its result.",
+        )  # fmt: skip
+    else:
+        st.caption("It saved nothing else.")
+
+
+def _remove(job_id: str, saved: bool) -> None:
+    try:
+        jobs.delete(job_id, saved=saved)
     except LayerscopeError as error:
         st.session_state.setdefault("announcements", []).append((str(error), ":material/error:"))

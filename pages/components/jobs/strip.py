@@ -1,4 +1,4 @@
-"""What runs, waits and has just ended, in the sidebar of every page."""
+"""What runs, waits and has just ended, in the sidebar of every page; what ended since is said once in a corner."""
 
 import time
 
@@ -6,7 +6,7 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.core import settings
-from pages.components import all_jobs, job_card, job_news
+from pages.components.jobs import all_jobs, card
 from pages.components.shared import frame, library, state
 
 _RECENT_S = 24 * 3600
@@ -14,11 +14,12 @@ _SHOWN = 4
 _SHOWN_WAITING = 3
 GROWING = ("sweep", "damage")
 """Kinds whose unfinished results are worth looking at."""
+_ICONS = {jobs.DONE: ":material/check_circle:", jobs.PAUSED: ":material/pause_circle:"}
 
 
 def show() -> None:
     """Draw the strip; it refreshes itself every second while anything is active."""
-    job_news.show()
+    _say_news()
     ticking = bool(jobs.active())
     st.fragment(_strip, run_every="1s" if ticking else None)(ticking)
     all_jobs.show()
@@ -29,7 +30,7 @@ def _strip(ticking: bool) -> None:
         jobs.reap()
         listed = jobs.list_jobs()
         active = [job for job in listed if job.is_active]
-        if job_news.gather(listed) or _follow(active) or bool(active) != ticking:
+        if _gather(listed) or _follow(active) or bool(active) != ticking:
             st.rerun()
         if active and not jobs.worker_alive():
             jobs.ensure_worker()
@@ -39,7 +40,7 @@ def _strip(ticking: bool) -> None:
         _active(active)
         ended = [job for job in listed if not job.is_active and _is_recent(job)]
         for job in ended[:_SHOWN]:
-            job_card.ended(job)
+            card.ended(job)
         if not active and not ended:
             st.caption("Nothing runs. Maps, curves and heals that you start appear here, and go on when you leave.")
         _auto_resume()
@@ -49,9 +50,9 @@ def _active(active: list[jobs.Job]) -> None:
     running = [job for job in active if job.state == jobs.RUNNING]
     waiting = [job for job in active if job.state == jobs.QUEUED]
     for job in running:
-        job_card.active(job, place=0)
+        card.active(job, place=0)
     for place, job in enumerate(waiting[:_SHOWN_WAITING], start=1):
-        job_card.active(job, place=place)
+        card.active(job, place=place)
     if len(waiting) > _SHOWN_WAITING:
         st.caption(f"{len(waiting) - _SHOWN_WAITING} more in the queue: see **All jobs**.")
 
@@ -84,3 +85,34 @@ def _follow(active: list[jobs.Job]) -> bool:
             state.show_result(job.kind, job.result_key or "")
             return True
     return False
+
+
+def _say_news() -> None:
+    """Say what there is to say; part of a run of the whole page."""
+    for sentence, icon in st.session_state.pop("announcements", []):
+        st.toast(sentence, icon=icon, duration="long")
+
+
+def _gather(listed: list[jobs.Job]) -> bool:
+    """Whether a job ended since the last look; its result is then the one that pages show.
+
+    A job that came and went between two looks counts too. At a session's first look nothing is news: after a reload, what
+    ended before is in the strip.
+    """
+    since: float = st.session_state.setdefault("watching_since", time.time())
+    watched: dict[str, str] = st.session_state.setdefault("watched", {})
+    ended = [job for job in listed if not job.is_active and _is_news(job, watched.get(job.id), since)]
+    watched.update({job.id: job.state for job in listed})
+    announcements = st.session_state.setdefault("announcements", [])
+    for job in ended:
+        said = job.state if job.state == jobs.DONE else job.error or job.state
+        announcements.append((f"{job.label}: {said.rstrip('.')}.", _ICONS.get(job.state, ":material/error:")))
+        if job.state == jobs.DONE and job.result_key:
+            state.show_result(job.kind, job.result_key)
+    return bool(ended)
+
+
+def _is_news(job: jobs.Job, seen_as: str | None, since: float) -> bool:
+    if seen_as is None:
+        return (job.finished_at or 0.0) > since
+    return seen_as in (jobs.QUEUED, jobs.RUNNING)

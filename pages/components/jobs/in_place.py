@@ -4,7 +4,7 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.core.errors import LayerscopeError
-from pages.components import job_card, job_strip
+from pages.components.jobs import card, strip
 from pages.components.shared import frame
 
 
@@ -16,7 +16,7 @@ def show(job: jobs.Job, where: str) -> None:
         where: part of the widgets' keys, since a job is in the strip too.
     """
     # Where results grow, the view around this looks again by itself, and timers inside one another do not go together.
-    inside_timer = any(other.kind in job_strip.GROWING for other in jobs.active())
+    inside_timer = any(other.kind in strip.GROWING for other in jobs.active())
     st.fragment(_line, run_every=None if inside_timer else "1s")(job.id, where)
 
 
@@ -61,7 +61,7 @@ def _said(job: jobs.Job) -> str:
         return "Stopping; what was finished is kept"
     if job.state == jobs.QUEUED:
         return "Waiting for its turn"
-    return job_card.progress_text(job)
+    return card.progress_text(job)
 
 
 def _cancel(job_id: str) -> None:

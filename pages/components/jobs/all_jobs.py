@@ -8,10 +8,12 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.core import registry
-from pages.components import job_card
+from pages.components.jobs import card
 from pages.components.shared import frame, words
 
 _MOST = 500
+
+
 _OPEN, _CHOSEN = "all-jobs-open", "all-jobs-chosen"
 
 
@@ -71,9 +73,9 @@ def _chosen(listed: list[jobs.Job], sizes: dict[str, int]) -> jobs.Job:
 
 def _one(job: jobs.Job) -> None:
     if job.is_active:
-        job_card.active(job, place=job_card.place(job), where="all")
+        card.active(job, place=card.place(job), where="all")
     else:
-        job_card.ended(job, where="all")
+        card.ended(job, where="all")
 
 
 _COLUMNS = {

@@ -1,0 +1,1 @@
+"""Jobs as every page shows them."""
