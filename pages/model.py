@@ -5,7 +5,7 @@ import streamlit as st
 from analysis.core.errors import LayerscopeError
 from analysis.data import starter
 from analysis.models.spec import InspectSpec, ModelSpec
-from pages.components import inspection, model_facts, model_list, model_source
+from pages.components.model import choice, inspection
 from pages.components.shared import command, frame, start, state, theme
 
 frame.require()
@@ -49,7 +49,7 @@ with frame.errors_shown():
     frame.header("Model", "Which model, and does it fit?")
     left, right = st.columns([5, 6], gap="large")
     with left, st.container(border=True):
-        wanted = model_source.show()
+        wanted = choice.show()
         if wanted is None:
             st.info("Name a model, then click **Check this model**.")
             ready = False
@@ -69,9 +69,9 @@ with frame.errors_shown():
             else:
                 st.header(facts.model.name, anchor=False)
                 actions(wanted, fits=facts.fits)
-                model_facts.show(facts)
+                inspection.show(facts)
                 command.show([InspectSpec(wanted)])
         elif wanted is not None and wanted.source != "starter":
             st.info("Click **Check this model**: its configuration is read and compared with the memory that is free.")
     with left:
-        model_list.show()
+        choice.looked_at()

@@ -10,7 +10,7 @@ from seen import texts
 from analysis.data import starter
 from analysis.models import identity as identities
 from analysis.models.spec import ModelSpec
-from pages.components import inspection
+from pages.components.model import inspection
 from pages.components.shared import library
 
 

@@ -7,7 +7,7 @@ from streamlit.testing.v1 import AppTest
 from analysis import jobs
 from analysis.core.errors import ModelNotFoundError
 from analysis.data import starter
-from pages.components import inspection
+from pages.components.model import inspection
 
 
 def texts(at) -> str:
