@@ -4,7 +4,7 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.experiments.strategies import STRATEGIES
-from pages.components import asked_for, compute, data_tables, hints, linked_view, overlay, result_picker, score_cut, speed_view
+from pages.components.explore import asked_for, compute, curves, data_tables, hints, linked_view, result_picker, speed_view
 from pages.components.jobs import strip
 from pages.components.shared import command, cuts, frame, library, state, words
 from pages.components.shared.library import Found
@@ -50,7 +50,7 @@ with frame.errors_shown():
         growing = any(job.kind in strip.GROWING for job in jobs.active())
         heal_keys = tuple(heal.key for heal in healed)
         linked_view.show(found.key, sweep.key if sweep else None, heal_keys, current, live=growing)
-        on_chart = [sweep, *overlay.flat(overlay.same_questions(sweep, current).values())] if sweep else []
+        on_chart = [sweep, *curves.flat(curves.same_questions(sweep, current).values())] if sweep else []
         damage = cuts.damage_shown(found, current)
         data_tables.show(
             found.result,
@@ -60,7 +60,7 @@ with frame.errors_shown():
         )
         speed = speed_view.find(current)
         shown = [found, *on_chart, *([damage] if damage else []), *([speed] if speed else []), *healed]
-        shown += score_cut.alone(current)
+        shown += curves.alone(current)
         command.show([entry.result.spec for entry in shown])
         st.caption(words.provenance(found.result, sweep.result if sweep else None))
     else:

@@ -11,7 +11,7 @@ from analysis.experiments.maps.spec import DamageSpec
 from analysis.experiments.speed.spec import SpeedSpec
 from analysis.models import spec
 from analysis.models.spec import ModelSpec
-from pages.components import cost_rows
+from pages.components.explore import cost_panel
 from pages.components.shared.cuts import Cut
 
 REQUEST = SpeedSpec(model=ModelSpec())
@@ -156,7 +156,7 @@ def test_a_cut_that_is_not_known_has_no_sizes(app):
 def test_the_tables_are_there_with_all_digits():
     facts, measured = fakes.speed().model, fakes.speed()
     cut = Cut(5, fakes.distances().best[4].block, None)
-    rows = {row["quantity"]: row for row in cost_rows.exact(_rows(facts, measured, cut))}
+    rows = {row["quantity"]: row for row in cost_panel.exact(_rows(facts, measured, cut))}
     assert rows["Weights, 8-bit"]["pruned"] == spec.weight_bytes(facts, cut.removed, "8bit")
     assert (rows["KV cache, bfloat16"]["unpruned"], rows["KV cache, bfloat16"]["of"]) == (30 * 384 * 512 * 2, "1 x 512 tokens")
     row = rows["Decode"]
@@ -167,9 +167,9 @@ def test_the_tables_are_there_with_all_digits():
 def test_a_line_that_falls_below_zero_gives_no_number():
     measured = fakes.speed(ns=(0, 2))
     steep = replace(measured, decode=replace(measured.decode, intercept_s=-0.01))
-    assert cost_rows.seconds(steep, "decode", 29) == (None, "extrapolated")
+    assert cost_panel.seconds(steep, "decode", 29) == (None, "extrapolated")
     assert _rows(steep.model, steep, Cut(29, None, None))[-1].pruned is None
 
 
 def _rows(facts, measured, cut):
-    return cost_rows.rows(facts, measured, cut, tokens=512, batch_size=1, dtype="bfloat16")
+    return cost_panel.saved_by(facts, measured, cut, tokens=512, batch_size=1, dtype="bfloat16")

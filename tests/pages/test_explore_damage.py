@@ -8,7 +8,7 @@ from seen import figures, metric, texts, trace
 
 from analysis import jobs
 from analysis.experiments.maps.spec import DamageSpec
-from pages.components import damage_view
+from pages.components.explore import damage_view
 
 
 def test_without_a_damage_map_the_section_says_what_to_click_and_queues_it(app):

@@ -11,7 +11,7 @@ from analysis import jobs
 from analysis.cli import main
 from analysis.core.blocks import Block
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
-from pages.components import address, pick
+from pages.components.explore import asked_for, pick
 
 OWN = Block(7, 5)
 """Not what `similarity` chooses at n = 5 on the made-up map."""
@@ -197,16 +197,16 @@ def test_nonsense_in_the_address_is_said_to_be_unknown(app):
     ],
 )  # fmt: skip
 def test_questions_have_names_that_can_be_read_back(spec):
-    assert address.questions(address.of_questions(spec)) == spec
+    assert asked_for.read_questions(asked_for.name_questions(spec)) == spec
 
 
 def test_texts_have_names_that_can_be_read_back():
     for spec in (CorpusSpec(), CorpusSpec("wiki", 8, 64, seed=9)):
-        assert address.texts(address.of_texts(spec)) == spec
-    assert address.of_texts(CorpusSpec("/home/me/mine.txt")) == "file"
-    assert address.of_questions(BenchmarkSpec("/home/me/mine.csv")) == "file"
-    assert address.texts("c4:0x256") is None
-    assert address.questions("arc_easy:0") is None
+        assert asked_for.read_texts(asked_for.name_texts(spec)) == spec
+    assert asked_for.name_texts(CorpusSpec("/home/me/mine.txt")) == "file"
+    assert asked_for.name_questions(BenchmarkSpec("/home/me/mine.csv")) == "file"
+    assert asked_for.read_texts("c4:0x256") is None
+    assert asked_for.read_questions("arc_easy:0") is None
 
 
 def test_the_heal_page_starts_from_the_block_that_was_picked(app):

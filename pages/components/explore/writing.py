@@ -5,7 +5,7 @@ import streamlit as st
 from analysis.charts import curves
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import SweepResult
-from pages.components import drawn
+from pages.components.explore import drawn
 from pages.components.shared import chart, theme, words
 from pages.components.shared.library import Found
 

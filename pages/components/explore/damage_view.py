@@ -9,7 +9,7 @@ from analysis.charts import maps
 from analysis.core.blocks import Block
 from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
 from analysis.models.spec import ModelSpec
-from pages.components import damage_form, drawn, map_view, pick
+from pages.components.explore import compute, drawn, map_view, pick
 from pages.components.shared import library, words
 from pages.components.shared.cuts import Cut
 from pages.components.shared.library import Found
@@ -31,7 +31,7 @@ def show(shown: Found, damage: Found | None, model: ModelSpec, cut: Cut, chosen:
         st.header("Does the distance pick the right layers?", anchor=False, width="content")
         if damage is not None:
             with st.popover("Measure again", key="damage-popover", on_change="rerun"):
-                damage_form.show(model, shown.result, "damage")
+                compute.damage_form(model, shown.result, "damage")
     if damage is None:
         _nothing_yet(shown, model)
         return
@@ -71,7 +71,7 @@ def _nothing_yet(shown: Found, model: ModelSpec) -> None:
         "text without it, and see whether the two agree."
     )
     with st.container(border=True, width=720):
-        damage_form.show(model, shown.result, "damage")
+        compute.damage_form(model, shown.result, "damage")
 
 
 def _numbers(result: DamageResult, cut: Cut) -> None:

@@ -7,7 +7,7 @@ controls of their own are fragments inside it: these redraw their part alone, an
 import streamlit as st
 
 from analysis.models.spec import ModelSpec
-from pages.components import (
+from pages.components.explore import (
     cost_panel,
     curves,
     cut_marks,
@@ -15,10 +15,7 @@ from pages.components import (
     damage_view,
     drawn,
     map_view,
-    overlay,
     pick,
-    refine,
-    score_cut,
     when_seen,
     writing,
 )
@@ -79,7 +76,7 @@ def _cut(strategy: cuts.Strategy, sweep: Found | None, model: ModelSpec) -> Cut:
                 cuts.say(cut, strategy)
                 cuts.block_menu(n_layers)
             start.instant_heal_button(sweep, cut, model)
-        cut = score_cut.show(sweep, cut, model)
+        cut = curves.score_cut(sweep, cut, model)
     what = cut.removed.describe() if cut.removed else "nothing"
     strip = drawn.strip(n_layers, tuple(cut.removed.layers) if cut.removed else (), dark=theme.is_dark())
     chart.show(strip, key="strip", alt=f"Layers of the model; removed: {what}.", file_name="layers", toolbar=False)
@@ -96,12 +93,12 @@ def _curves(sweep: Found | None, heals: list[Found], model: ModelSpec, n: int) -
         compared: list[Found] = []
         if sweep is not None:
             with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
-                others = overlay.same_questions(sweep, model)
+                others = curves.same_questions(sweep, model)
                 if others:
-                    compared = overlay.choice(others)
+                    compared = curves.choice(others)
                 else:
                     st.markdown("**Accuracy and loss**", width="content", help=_ALONE)
-                refine.button(sweep, compared)
+                curves.refine_button(sweep, compared)
         curves.show(sweep, compared, heals, n)
 
 

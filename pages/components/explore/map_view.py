@@ -8,7 +8,7 @@ from analysis.charts import maps
 from analysis.core.blocks import Block
 from analysis.experiments.maps import spec
 from analysis.experiments.maps.spec import Best, DistanceResult
-from pages.components import drawn, pick
+from pages.components.explore import drawn, pick
 from pages.components.shared import state, theme, words
 from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found

@@ -5,7 +5,6 @@ from typing import TypeVar
 import streamlit as st
 
 ValueT = TypeVar("ValueT")
-
 # Asks for the new drawing once this place comes into the window or above it, and never before the window itself is painted.
 # The script runs again whenever the page is redrawn, so that the one before it is stopped first.
 _SCRIPT = """

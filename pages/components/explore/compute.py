@@ -1,21 +1,83 @@
-"""Ask for accuracy and loss curves: which questions, which strategies, how far."""
+"""What can be computed on the Explore page, each with the form that asks for it: a map, curves, the damage of every block."""
 
 from dataclasses import dataclass, replace
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
+from analysis import jobs
 from analysis.core import blocks
 from analysis.core.blocks import Removal
 from analysis.core.errors import BlockRangeError
-from analysis.data.spec import BenchmarkSpec, GenerationSpec
+from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 from analysis.experiments.accuracy.spec import SweepSpec
-from analysis.experiments.maps.spec import DistanceResult, DistanceSpec
+from analysis.experiments.maps.spec import DamageSpec, DistanceResult, DistanceSpec
 from analysis.experiments.strategies import STRATEGIES
 from analysis.models.spec import ModelSpec
+from pages.components.jobs import card
 from pages.components.shared import frame, inputs, start, state, theme, words
+from pages.components.shared.library import Found
 
 DRAWS = 3
 """Sweeps that `random` is measured by: a single draw could be a lucky one."""
+_TEXTS = ("wiki", "c4")
+
+
+def menu(place: DeltaGenerator, found: Found, sweep: Found | None) -> None:
+    """Beside the title: whether this is precomputed, and the forms of a new map and a new sweep."""
+    if st.session_state.pop("job-started", False):
+        for name in ("map-popover", "sweep-popover", "damage-popover"):
+            st.session_state[name] = False
+    with place:
+        if found.precomputed:
+            st.badge("precomputed", color="gray", help="Made by this program before you opened it; compute your own any time.")
+        with st.popover("New map", key="map-popover", on_change="rerun"):
+            map_form(state.current_model(), "map")
+        kind = "secondary" if sweep else theme.main_button()
+        with st.popover("Run a sweep", type=kind, key="sweep-popover", on_change="rerun"):
+            sweep_form(state.current_model(), found.result, "sweep")
+
+
+def first_map() -> None:
+    """What to do when there is no map yet."""
+    if _on_its_way():
+        st.fragment(_coming, run_every="1s")()
+        return
+    st.info("This model has no distance map yet. Choose texts and click **Compute map**.")
+    with st.container(border=True, width=560):
+        map_form(state.current_model(), "first-map")
+
+
+def _on_its_way() -> list[jobs.Job]:
+    return [job for job in jobs.active() if job.kind in ("distances", "sweep")]
+
+
+def _coming() -> None:
+    """The job that makes the first map, as the strip shows it."""
+    with frame.errors_shown():
+        st.info("A map is being computed; it appears here when it is done.")
+        for job in _on_its_way()[:1]:
+            card.active(job, place=card.place(job), where="first-map")
+
+
+def map_form(model: ModelSpec, key: str) -> None:
+    """Draw the form; submitting it queues a job."""
+    with frame.errors_shown():
+        source = inputs.texts(key)
+        with st.form(f"{key}-form", border=False):
+            left, middle, right = st.columns(3)
+            n_texts = left.number_input("How many", 1, 100_000, 32, key=f"{key}-n", help="How many documents to draw.")
+            seq_len = middle.number_input(
+                "Tokens per text", 16, 131_072, 256, step=16, key=f"{key}-len", help="Longer documents are cut to this many."
+            )
+            seed = right.number_input("Seed", 0, 2**31, 0, key=f"{key}-seed", help="Seed of the draw.")
+            if st.form_submit_button("Compute map", type=theme.main_button(), key=f"{key}-go"):
+                if not source:
+                    st.error("Choose a file first.")
+                    return
+                corpus = CorpusSpec(source=source, n_texts=int(n_texts), seq_len=int(seq_len), seed=int(seed))
+                label = f"Distance map, {words.texts(corpus)} {n_texts} × {seq_len}"
+                start.start_and_show(DistanceSpec(model=model, corpus=corpus), label)
 
 
 @dataclass(frozen=True)
@@ -28,7 +90,7 @@ class _Numbers:
     writes: bool
 
 
-def show(model: ModelSpec, shown: DistanceResult, key: str) -> None:
+def sweep_form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
     """Draw the form; submitting it queues a job for each strategy, all on the same questions.
 
     Args:
@@ -120,3 +182,37 @@ def _specs(
         generation=GenerationSpec() if numbers.writes else None,
     )
     return [replace(spec, draw=draw) for draw in range(DRAWS)] if strategy == "random" else [spec]
+
+
+def damage_form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
+    """Draw the form; submitting it queues a job.
+
+    Args:
+        model: the model to cut.
+        shown: the map on screen, which the damage is compared with.
+        key: first part of the widgets' keys.
+    """
+    usual, most = DamageSpec().corpus, shown.n_layers - 1
+    with frame.errors_shown(), st.form(f"{key}-form", border=False):
+        columns = st.columns(4, vertical_alignment="bottom")
+        source = columns[0].selectbox("Texts", _TEXTS, format_func=words.TEXT_NAMES.get, key=f"{key}-texts")
+        n_texts = columns[1].number_input("Number of texts", 1, 10_000, usual.n_texts, key=f"{key}-n")
+        seq_len = columns[2].number_input("Tokens of each", 16, 131_072, usual.seq_len, step=16, key=f"{key}-len")
+        size = columns[3].number_input(
+            "Largest block",
+            1,
+            most,
+            max(1, shown.n_layers // 2),
+            key=f"{key}-size",
+            help="Layers; every block up to it is cut.",
+        )
+        if st.form_submit_button("Measure the damage", type=theme.main_button(), key=f"{key}-go"):
+            corpus = replace(usual, source=source, n_texts=int(n_texts), seq_len=int(seq_len))
+            distances = DistanceSpec(model=model, corpus=_again(shown.spec.corpus))
+            spec = DamageSpec(model=model, corpus=corpus, distances=distances, max_size=int(size))
+            label = f"Damage map, {words.texts(corpus)} {n_texts} × {seq_len}, blocks up to {size}"
+            start.start_and_show(spec, label)
+
+
+def _again(corpus: CorpusSpec) -> CorpusSpec:
+    return replace(corpus, identity="")

@@ -1,19 +1,25 @@
-"""What the address of the page asks for: shown where it has been measured here, else named with an offer to measure it."""
+"""What the address of the page asks for: shown where it has been measured here, else named with an offer to measure it.
 
+Texts and questions have names there, so that the same link means the same elsewhere.
+"""
+
+import re
 from dataclasses import replace
 
 import streamlit as st
 
+from analysis.core.errors import SpecError
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.spec import SweepSpec
 from analysis.experiments.maps.spec import DistanceSpec
 from analysis.models.spec import ModelSpec
-from pages.components import address
 from pages.components.shared import start, state, words
 from pages.components.shared.library import Found
 
 _OPTION = {"distances": "texts", "sweep": "benchmark"}
 """Where each kind of result stands in the address."""
+_TEXTS = re.compile(r"(c4|wiki):(\d{1,6})x(\d{1,6})(?::seed(\d{1,9}))?")
+_QUESTIONS = re.compile(r"(\w+):(all|\d{1,6})(?::(\d)-shot)?(?::seed(\d{1,9}))?(?::(\w+(?:\+\w+)*))?(?:@(\w+))?")
 
 
 def prefer(kind: str, found: list[Found]) -> None:
@@ -40,12 +46,12 @@ def offer(model: ModelSpec, distances: CorpusSpec | None) -> None:
     """
     texts, benchmark = (_wanted(kind) for kind in _OPTION)
     if texts:
-        corpus = address.texts(texts)
+        corpus = read_texts(texts)
         what = f"a map of {words.texts(corpus)} {corpus.n_texts} × {corpus.seq_len}" if corpus else "a map of other texts"
         spec = DistanceSpec(model=model, corpus=corpus) if corpus else None
         _sentence("distances", what, spec, f"Distance map, {texts}", "Compute it")
     if benchmark:
-        asked = address.questions(benchmark)
+        asked = read_questions(benchmark)
         what = f"a {state.strategy()} curve on {_questions(asked)}" if asked else "a curve on other questions"
         _sentence("sweep", what, _sweep(model, asked, distances), f"Curve, {benchmark}, {state.strategy()}", "Measure it")
 
@@ -75,7 +81,7 @@ def _questions(spec: BenchmarkSpec) -> str:
 
 def _name(kind: str, found: Found) -> str:
     spec = found.result.spec
-    return address.of_texts(spec.corpus) if kind == "distances" else address.of_questions(spec.benchmark)
+    return name_texts(spec.corpus) if kind == "distances" else name_questions(spec.benchmark)
 
 
 def _wanted(kind: str) -> str:
@@ -91,3 +97,44 @@ def _wishes() -> dict[str, str]:
 
 def _settle(kind: str) -> None:
     _wishes()[kind] = ""
+
+
+def name_texts(spec: CorpusSpec) -> str:
+    """ "c4:32x256": 32 texts of up to 256 tokens; a file of the visitor's own is "file" and means nothing elsewhere."""
+    if spec.source not in ("c4", "wiki") or spec.split != "all":
+        return "file"
+    return f"{spec.source}:{spec.n_texts}x{spec.seq_len}" + (f":seed{spec.seed}" if spec.seed else "")
+
+
+def read_texts(text: str) -> CorpusSpec | None:
+    """What `name_texts` wrote; None where it cannot be read or is a file."""
+    found = _TEXTS.fullmatch(text)
+    if not found:
+        return None
+    source, n_texts, seq_len, seed = found.groups()
+    try:
+        return CorpusSpec(source, int(n_texts), int(seq_len), seed=int(seed or 0))
+    except SpecError:
+        return None
+
+
+def name_questions(spec: BenchmarkSpec) -> str:
+    """ "arc_easy:100", "mmlu:all:5-shot:stem+virology@paper"; a file of the visitor's own is "file"."""
+    if spec.is_file:
+        return "file"
+    said = f"{spec.task}:{spec.limit or 'all'}" + (f":{spec.shots}-shot" if spec.shots is not None else "")
+    said += (f":seed{spec.seed}" if spec.seed else "") + (f":{'+'.join(spec.subset)}" if spec.subset else "")
+    return said if spec.protocol == "harness" else f"{said}@{spec.protocol}"
+
+
+def read_questions(text: str) -> BenchmarkSpec | None:
+    """What `name_questions` wrote; None where it cannot be read or is a file."""
+    found = _QUESTIONS.fullmatch(text)
+    if not found:
+        return None
+    task, limit, shots, seed, subset, protocol = found.groups()
+    try:
+        spec = BenchmarkSpec(task, None if limit == "all" else int(limit), int(shots) if shots else None, int(seed or 0))
+        return replace(spec, subset=tuple(subset.split("+")) if subset else (), protocol=protocol or "harness")
+    except SpecError:
+        return None

@@ -11,7 +11,6 @@ from pages.components.shared import chart, library, start, state, theme, words
 from pages.components.shared.library import Found
 
 _FIELDS = {"decode": "Decode: write a token", "prefill": "Prefill: read the prompt"}
-
 _STRAIGHT = 0.9
 """R² below which the points are no line: every layer takes its time, so that on a quiet machine they are one."""
 

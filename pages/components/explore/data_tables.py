@@ -10,7 +10,7 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import DamageResult, DistanceResult
-from pages.components import damage_view
+from pages.components.explore import damage_view
 from pages.components.shared import chart, words
 
 

@@ -1,0 +1,249 @@
+"""Accuracy and loss against the number of removed layers: the curves, those of other strategies on the same questions, more
+questions on top of those already answered, and the scores of just the cut on screen.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import streamlit as st
+
+from analysis import jobs
+from analysis.charts import curves as figures
+from analysis.charts.look import ACCURACY, LOSS
+from analysis.data import questions
+from analysis.data.spec import BenchmarkSpec
+from analysis.experiments.accuracy.points import Point
+from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec, SweepResult
+from analysis.experiments.strategies import STRATEGIES
+from analysis.models.spec import ModelSpec
+from pages.components.explore import drawn
+from pages.components.jobs import in_place
+from pages.components.shared import chart, library, start, theme, words
+from pages.components.shared.cuts import Cut
+from pages.components.shared.library import Found
+
+_FOURFOLD_BELOW = 250
+
+
+def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], n: int) -> None:
+    """Draw both charts, one above the other; the line at n is drawn over them by `cut_marks`.
+
+    Args:
+        sweep: the curve; None while there is none.
+        others: curves of other strategies on the same questions; the loss of each is drawn where it read the same text.
+        heals: healed models; each is drawn where it answered the same questions, or read the same text.
+        n: how far the axes have to reach at least.
+    """
+    if sweep is None:
+        st.info("No accuracy or loss has been measured for these blocks yet. Click **Run a sweep** above to measure them.")
+        return
+    dark, spec = theme.is_dark(), sweep.result.spec
+    asked = [heal for heal in heals if heal.result.spec.benchmark == spec.benchmark]
+    read = [heal for heal in heals if heal.result.spec.validation == spec.loss_corpus]
+    same_text = [other for other in others if other.result.spec.loss_corpus == spec.loss_corpus]
+    points = len(sweep.result.points)
+    beside = f", beside {len(others)} other curves" if others else ""
+    singles = single_cuts(sweep.result)
+    for kind, name, measure, drawn_others, drawn_heals, height in (
+        ("accuracy", "Accuracy", ACCURACY, others, asked, 225),
+        ("loss", "Loss in nats per token", LOSS, same_text, read, 215),
+    ):
+        plain = drawn.curve(kind, sweep, drawn_others, drawn_heals, dark=dark, height=height)
+        chart.show(
+            figures.with_singles(figures.reaching(plain, n), singles, measure, dark=dark),
+            key=kind,
+            alt=f"{name} against removed layers, {points} points{beside}.",
+            file_name=kind,
+        )
+
+
+def same_questions(shown: Found, model: ModelSpec) -> dict[str, list[Found]]:
+    """By strategy, the curves of the same model and precision on the same questions as the shown one, which is left out.
+
+    Of a strategy the longest curve is taken, and of equally long ones that which shares the shown one's map; `random` has
+    one for each draw.
+    """
+    spec = shown.result.spec
+    groups: dict[tuple[str, int], Found] = {}
+    for entry in library.find("sweep", model):
+        other = entry.result.spec
+        if entry.key == shown.key or (other.model, other.benchmark) != (spec.model, spec.benchmark):
+            continue
+        key = (other.strategy, other.draw if other.strategy == "random" else 0)
+        if key == (spec.strategy, spec.draw) or (other.strategy == spec.strategy != "random"):
+            continue
+        if key not in groups or _worth(entry, shown) > _worth(groups[key], shown):
+            groups[key] = entry
+    found: dict[str, list[Found]] = {}
+    for strategy, draw in sorted(groups, key=lambda key: (STRATEGIES.index(key[0]), key[1])):
+        found.setdefault(strategy, []).append(groups[strategy, draw])
+    return found
+
+
+def _worth(entry: Found, shown: Found) -> tuple[int, bool]:
+    return len(entry.result.points), entry.result.spec.distances == shown.result.spec.distances
+
+
+def choice(others: dict[str, list[Found]]) -> list[Found]:
+    """Draw the choice of what to compare with, all at first, and return the chosen curves."""
+    hidden: set[str] = st.session_state.setdefault("not_compared", set())
+    options = list(others)
+    with st.popover(f"Compare ({len(set(options) - hidden)})", help="Curves of other strategies on the same questions."):
+        picked = st.pills(
+            "Drawn together, on the same questions", options, selection_mode="multi",
+            default=[name for name in options if name not in hidden], key=f"compare-{'-'.join(options)}",
+            format_func=lambda name: name if len(others[name]) < 2 else f"{name} × {len(others[name])}",
+        )  # fmt: skip
+    hidden.difference_update(picked)
+    hidden.update(set(options) - set(picked))
+    return flat(others[name] for name in options if name in picked)
+
+
+def flat(groups: Iterable[list[Found]]) -> list[Found]:
+    """All of them in one list."""
+    return [entry for group in groups for entry in group]
+
+
+def refine_button(shown: Found, compared: list[Found]) -> None:
+    """Draw the button; a click asks the next larger number of questions of every curve on the chart.
+
+    All of them, since only curves on the same questions can be compared.
+    """
+    sweep = shown.result
+    asked = sweep.spec.benchmark.limit
+    if asked is None or sweep.n_questions < asked:
+        st.caption(f"All {sweep.n_questions} questions are asked.")
+        return
+    aim = _aim(asked, _size(sweep.spec.benchmark))
+    if aim is None:
+        st.caption(f"All {asked} questions are asked.")
+        return
+    curves = [shown, *compared]
+    if st.button(
+        f"Refine: {asked:,} → {aim:,} questions", key="refine", icon=":material/zoom_in:", disabled=not sweep.complete,
+        help=_help(curves, asked, aim),
+    ):  # fmt: skip
+        start.start_all([(spec, words.curve(spec)) for spec in (_refined(entry.result, aim) for entry in curves)])
+
+
+def _refined(sweep: SweepResult, aim: int):
+    return start.unresolved(replace(sweep.spec, benchmark=replace(sweep.spec.benchmark, limit=aim)))
+
+
+def _aim(asked: int, size: int | None) -> int | None:
+    """Four times as many, or twice as many where that is already long; no more than there are; None where all are asked."""
+    aim = asked * (4 if asked < _FOURFOLD_BELOW else 2)
+    return aim if size is None else min(aim, size) if size > asked else None
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _size(spec: BenchmarkSpec) -> int | None:
+    return questions.size(spec)
+
+
+def _help(curves: list[Found], asked: int, aim: int) -> str:
+    kept = [entry for entry in curves if entry.result.questions and not entry.precomputed]
+    said = f"Makes the interval narrower: {aim - asked:,} new questions, the {asked:,} stored answers are kept."
+    if not kept:
+        said = f"Makes the interval narrower: {aim:,} questions, since the answers of a precomputed curve are not stored."
+    return said if len(curves) == 1 else f"{said} The same for all {len(curves)} curves on the chart, each a job."
+
+
+def score_cut(sweep: Found | None, cut: Cut, model: ModelSpec) -> Cut:
+    """Draw what is known of the cut beyond the curve, or a button that measures it, its progress, or why it failed.
+
+    Args:
+        sweep: the curve on screen, if there is one.
+        cut: what is removed now.
+        model: the model of the page.
+
+    Returns:
+        The cut with its own scores, where they are known.
+    """
+    curve = _curve(sweep, model)
+    if cut.removed is None or (_is_scored(cut.point) and cut.point.block == cut.removed) or _is_growing(curve):
+        return cut
+    known = _known(curve, cut, model)
+    if known is not None:
+        point, where = known
+        st.caption(where)
+        return replace(cut, point=point)
+    spec = _request(curve, cut, model)
+    job = in_place.last_of("evaluate", lambda other: other == spec)
+    if job is not None and job.is_active:
+        in_place.show(job, "score")
+        return cut
+    in_place.failure(job)
+    asked = f"the curve's {curve.n_questions} questions and text" if curve else "100 questions and held-out text"
+    why = f"Measures accuracy and loss of this cut alone, on {asked}; it becomes a diamond on the curves."
+    if st.button("Score this cut", key="score-cut", icon=":material/target:", help=why):
+        start.start_and_show(spec, f"Score without {cut.removed.describe()}")
+    return cut
+
+
+def single_cuts(curve: SweepResult) -> Sequence[Point]:
+    """The cuts that were scored on their own on the questions or the text of a curve, with what can be compared of each."""
+    found = []
+    for entry in alone(curve.spec.model):
+        result = entry.result
+        same_questions = result.spec.benchmark == curve.spec.benchmark
+        same_text = result.spec.loss_corpus == curve.spec.loss_corpus
+        if result.point.n and result.spec.model == curve.spec.model:
+            kept = result.point if same_questions else replace(result.point, acc=None)
+            found.append(kept if same_text else replace(kept, loss=None))
+    return found
+
+
+def alone(model: ModelSpec) -> list[Found]:
+    """All cuts of a model that were scored on their own."""
+    return [entry for entry in library.find("evaluate", model) if entry.result.spec.adapter is None]
+
+
+def _curve(sweep: Found | None, model: ModelSpec) -> SweepResult | None:
+    """The curve that says what to ask: the one on screen, else the newest of another strategy."""
+    if sweep is not None:
+        return sweep.result
+    return next((entry.result for entry in library.find("sweep", model)), None)
+
+
+def _is_scored(point: Point | None) -> bool:
+    return point is not None and (point.acc is not None or point.loss is not None)
+
+
+def _is_growing(curve: SweepResult | None) -> bool:
+    """Whether a sweep is on its way that will score its cuts anyway."""
+    return curve is not None and not curve.complete and any(job.kind == "sweep" for job in jobs.active())
+
+
+def _request(curve: SweepResult | None, cut: Cut, model: ModelSpec) -> EvaluateSpec:
+    if curve is None:
+        return EvaluateSpec(model=model, block=cut.removed)
+    asked = start.unresolved(curve.spec)
+    return EvaluateSpec(asked.model, cut.removed, benchmark=asked.benchmark, loss_corpus=asked.loss_corpus)
+
+
+def _known(curve: SweepResult | None, cut: Cut, model: ModelSpec) -> tuple[Point, str] | None:
+    """What this very cut scored, alone or on the curve of another strategy, and that in words."""
+
+    def is_same(spec) -> bool:
+        return curve is None or (spec.model, spec.benchmark, spec.loss_corpus) == (
+            curve.spec.model,
+            curve.spec.benchmark,
+            curve.spec.loss_corpus,
+        )
+
+    for entry in alone(model):
+        result: EvaluateResult = entry.result
+        if result.point.block == cut.removed and is_same(result.spec):
+            return result.point, f"Scored on its own, {_material(result.point)}: a diamond on the curves."
+    for entry in library.find("sweep", model):
+        swept: SweepResult = entry.result
+        for point in swept.points if is_same(swept.spec) else ():
+            if point.block == cut.removed and _is_scored(point):
+                return point, f"Scores from the curve of {words.strategy(swept.spec)}, {_material(point)}."
+    return None
+
+
+def _material(point: Point) -> str:
+    parts = [f"{point.n_samples} questions"] * bool(point.n_samples) + [f"{point.n_texts} texts"] * bool(point.n_texts)
+    return " and ".join(parts)
