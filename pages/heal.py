@@ -5,7 +5,7 @@ import streamlit as st
 from analysis.core.blocks import Removal
 from analysis.data.spec import BenchmarkSpec
 from analysis.models.spec import ModelFacts, ModelSpec
-from pages.components import block_choice, heal_panel, recipe_form
+from pages.components.heal import block_choice, panel, recipe
 from pages.components.shared import cuts, frame, library, state
 
 frame.require()
@@ -45,6 +45,6 @@ with frame.errors_shown():
             block = block_choice.show(shown("distances", model), known.n_layers, cut_on_explore(model))
             sweep = shown("sweep", model)
             if block:
-                recipe_form.show(model, known, block, sweep.result.spec.benchmark if sweep else BenchmarkSpec())
+                recipe.show(model, known, block, sweep.result.spec.benchmark if sweep else BenchmarkSpec())
     with right:
-        heal_panel.show()
+        panel.show()

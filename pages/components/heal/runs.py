@@ -44,7 +44,7 @@ class Run:
         return " · ".join(parts if self.state == "precomputed" else [*parts, when])
 
 
-def of(model: ModelSpec) -> list[Run]:
+def runs_of(model: ModelSpec) -> list[Run]:
     """All runs of a model, active ones first, then newest first."""
     results = {found.key: found for found in library.find("heal", model, any_precision=True)}
     runs = []
@@ -54,9 +54,9 @@ def of(model: ModelSpec) -> list[Run]:
     return runs + [Run(found.key, found.result.spec, None, found) for found in results.values()]
 
 
-def get(model: ModelSpec, run_id: str) -> Run | None:
+def run_now(model: ModelSpec, run_id: str) -> Run | None:
     """The run as it is now."""
-    return next((run for run in of(model) if run.id == run_id), None)
+    return next((run for run in runs_of(model) if run.id == run_id), None)
 
 
 def control_of(run: Run) -> HealResult | None:

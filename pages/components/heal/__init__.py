@@ -1,0 +1,1 @@
+"""The Heal page: repairing what a cut broke."""

@@ -1,0 +1,285 @@
+"""How a heal trains: the numbers it begins from, its text, what the three models are asked, and the button that starts it."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import streamlit as st
+
+from analysis.core.blocks import Block
+from analysis.data.spec import TASKS, BenchmarkSpec, GenerationSpec
+from analysis.experiments.heal import recipes, saved_recipes
+from analysis.experiments.heal.spec import DISTILL_FROM, HEAL_METHODS, HealSpec
+from analysis.models.spec import ModelFacts, ModelSpec
+from pages.components.heal.runs import runs_of
+from pages.components.shared import frame, inputs, start, state, theme, uploads, words
+
+_LINES = {
+    "distill": "distill: LoRA in the time you name, taught by the unpruned model",
+    "quick": "quick: LoRA in the time you name, on the text alone",
+    "partial": "partial: the last layers and the head",
+    "instant": "instant: seconds, no training",
+    "paper": "paper: its table, or its rule for this model",
+}
+_TEACHES = {"logits": "next-token distribution", "states": "last states"}
+_METHODS = {"lora": "LoRA on all layers", "partial": "all of the last layers and the head"}
+_CHOICES = {
+    "wiki": "Wikipedia (starter pack)",
+    "c4": "C4, 118 documents (starter pack)",
+    "c4-train": "C4, streamed from the hub",
+    "file": "A file of mine",
+}
+
+
+def show(model: ModelSpec, known: ModelFacts, block: Block, asked: BenchmarkSpec) -> None:
+    """Draw the recipe; submitting it queues the heal.
+
+    Args:
+        model: the model to cut and heal.
+        known: its size.
+        block: the layers to remove.
+        asked: the questions of the curve on screen: asking the same ones puts the healed model on that curve.
+    """
+    with frame.errors_shown():
+        begin = begin_from(model, known, block)
+        st.caption(begin.why)
+        sized = sized_by(begin.preset, begin.key)
+        source = healing_text(begin.preset, begin.key)
+        with st.form(f"heal-form-{begin.key}", border=False):
+            values = numbers(begin.preset, begin.key, sized)
+            values |= questions(begin.preset, asked, begin.key)
+            control = st.checkbox(
+                "A control as well", key=f"{begin.key}-control", disabled=not begin.preset.trains,
+                help="A second job trains the unpruned model in the same way: what the healing text does by itself.",
+            )  # fmt: skip
+            started = st.form_submit_button(
+                "Start healing", type=theme.main_button(), key="start-heal", icon=":material/healing:", width="stretch"
+            )
+            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+                name = st.text_input(
+                    "Save as", key=f"{begin.key}-save-as", placeholder="Name of your recipe", label_visibility="collapsed"
+                )
+                saved = st.form_submit_button("Save recipe", key="save-recipe", help="Keeps these numbers under that name.")
+        if not started and not saved:
+            return
+        if not source:
+            st.error("Choose a file of healing text first.")
+            return
+        spec = changed(begin.preset, {**values, "source": source})
+        if saved:
+            save(name, spec)
+        else:
+            _start(spec, control=control)
+
+
+def _start(spec: HealSpec, *, control: bool) -> None:
+    block = spec.block
+    job = start.start(spec, f"Heal [{block.start}, {block.stop}), {words.heal_length(spec)}")
+    if job is None:
+        return
+    if control:
+        same = replace(spec, control=True, instant=False, distill=0.0, junction=0.0, steps=spec.steps)
+        start.start(same, f"Control of [{block.start}, {block.stop}), {words.heal_length(spec)}")
+    state.show_result("heal", job.id)
+    st.rerun()
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where the form begins."""
+
+    key: str
+    """Part of its widgets' keys, so that another start brings its own numbers."""
+    preset: HealSpec
+    """The numbers, for this model and block."""
+    why: str
+    """A sentence on where they come from."""
+
+
+def begin_from(model: ModelSpec, known: ModelFacts, block: Block) -> Start:
+    """Draw the menu, at first on what suits this model and machine, and return what is picked."""
+    runs = {f"run:{run.id}": run for run in runs_of(model)}
+    saved = [f"saved:{name}" for name in saved_recipes.names()]
+    options = [*recipes.NAMES, *saved, *runs]
+
+    def title(option: str) -> str:
+        if option in runs:
+            return f"as in {runs[option].describe()}"
+        return option.removeprefix("saved:") if option in saved else _LINES.get(option, option)
+
+    asked = st.session_state.pop("next-recipe", None) or st.session_state.get("recipe")
+    if asked not in options:  # it may have been deleted since
+        asked = recipes.for_model(model.source, known.n_layers, on_gpu=recipes.sees_gpu(model.device)).name
+    st.session_state["recipe"] = asked
+    picked = st.selectbox(
+        "Recipe", options, format_func=title, key="recipe", persist_state="session",
+        help="A preset, a recipe that you saved, or the numbers of an older run; every number can be changed.",
+    )  # fmt: skip
+    if picked in runs:
+        run = runs[picked]
+        return Start(run.id, recipes.like(run.spec, model=model, block=block), "The numbers of an older run.")
+    if picked in saved:
+        name = picked.removeprefix("saved:")
+        return Start(f"saved-{name}", recipes.like(saved_recipes.get(name), model=model, block=block), "A recipe of yours.")
+    preset = recipes.heal_spec(picked, model=model, block=block, n_parameters=known.n_parameters)
+    return Start(picked, preset, _why(preset, picked))
+
+
+def _why(preset: HealSpec, name: str) -> str:
+    """Where the preset's numbers come from; some presets take larger batches with an accelerator."""
+    variants = [recipes.get(name, model=preset.model.source, on_gpu=on_gpu) for on_gpu in (False, True)]
+    return words.plain(next((recipe.why for recipe in variants if recipe.steps == preset.steps), variants[0].why))
+
+
+def sized_by(preset: HealSpec, key: str) -> str:
+    """Whether a time or a number of steps is named; "" for a heal that takes no step."""
+    if not preset.trains:
+        return ""
+    return st.segmented_control(
+        "Length", ("minutes", "steps"), default="steps" if preset.minutes is None else "minutes", required=True,
+        key=f"{key}-sized",
+        help="By minutes, the speed is measured first and as many steps taken as fit, measurements included.",
+    )  # fmt: skip
+
+
+def numbers(preset: HealSpec, key: str, sized: str) -> dict[str, Any]:
+    """Draw the fields inside a form; returns their values by the names of `HealSpec`, and `seq_len`, `quantization`."""
+    left, right = st.columns(2)
+    values: dict[str, Any] = {}
+    if sized == "minutes":
+        values["minutes"] = left.number_input(
+            "Minutes", 1.0, 100_000.0, preset.minutes or 10.0, step=1.0, format="%g", key=f"{key}-minutes"
+        )
+    elif sized == "steps":
+        values["steps"] = left.number_input("Optimizer steps", 1, 1_000_000, preset.steps or 50, key=f"{key}-steps")
+    precisions = ("4bit", "none")
+    values["quantization"] = right.selectbox(
+        "Base weights", precisions, int(preset.model.quantization != "4bit"), key=f"{key}-quantization",
+        format_func={"4bit": "NF4 (QLoRA)", "none": "as they are"}.get,
+    )  # fmt: skip
+    with st.expander("More numbers"):
+        left, right = st.columns(2)
+        values |= {
+            "method": left.selectbox(
+                "What is trained", HEAL_METHODS, HEAL_METHODS.index(preset.method), format_func=_METHODS.get,
+                key=f"{key}-method",
+            ),
+            "learning_rate": right.number_input(
+                "Learning rate", 1e-7, 1.0, preset.learning_rate, step=1e-5, format="%.1e", key=f"{key}-lr",
+                help="The peak, after warm-up; then a cosine to 0.",
+            ),
+            "r": left.number_input("LoRA rank r", 1, 1024, preset.r, key=f"{key}-r", help="lora_alpha = r."),
+            "last_layers": right.number_input(
+                "Last layers", 1, 1000, preset.last_layers, key=f"{key}-last", help="How many `partial` trains, with the head."
+            ),
+            "batch_size": left.number_input("Rows per batch", 1, 1024, preset.batch_size, key=f"{key}-batch"),
+            "seq_len": right.number_input("Tokens per row", 16, 131_072, preset.corpus.seq_len, step=16, key=f"{key}-len"),
+            "gradient_accumulation": left.number_input(
+                "Batches per step", 1, 1024, preset.gradient_accumulation, key=f"{key}-accumulate",
+                help="Forward passes per optimizer step (gradient accumulation).",
+            ),
+            "distill": right.number_input(
+                "Weight of the unpruned model", 0.0, 1.0, preset.distill, step=0.1, key=f"{key}-distill",
+                help="Its share of the loss; the text has the rest.",
+            ),
+            "distill_from": left.selectbox(
+                "What of it is learnt", DISTILL_FROM, DISTILL_FROM.index(preset.distill_from), format_func=_TEACHES.get,
+                key=f"{key}-from", help="Last states need no vocabulary head: steps take about half the time.",
+            ),
+            "junction": right.number_input(
+                "Weight at the junction", 0.0, 1000.0, preset.junction, step=0.1, key=f"{key}-junction",
+                help="Draws the stream behind the cut to the unpruned model's behind the block.",
+            ),
+        }  # fmt: skip
+        if sized == "steps":
+            values |= {
+                "warmup_steps": right.number_input("Warm-up steps", 0, 100_000, preset.warmup_steps, key=f"{key}-warmup"),
+                "eval_every": left.number_input(
+                    "Check every", 1, 100_000, preset.eval_every, key=f"{key}-every",
+                    help="Steps between losses on held-out text; each also saves a checkpoint to resume from.",
+                ),
+            }  # fmt: skip
+        values |= {
+            "instant": left.checkbox(
+                "Begin with the instant heal", preset.instant, key=f"{key}-instant", help=recipes.get("instant").why
+            ),
+            "separate_documents": right.checkbox(
+                "Read documents apart", preset.separate_documents, key=f"{key}-apart",
+                help="Documents that share a training row do not see each other, and each begins at position 0.",
+            ),
+            "keep_best": left.checkbox(
+                "Keep the best checkpoint", preset.keep_best, key=f"{key}-best",
+                help="End with the step of the lowest held-out loss instead of the last one.",
+            ),
+        }  # fmt: skip
+    return values
+
+
+def changed(preset: HealSpec, values: dict[str, Any]) -> HealSpec:
+    """The preset with the form's values; an untouched one keeps its name."""
+    wanted = dict(values)
+    source, seq_len, quantization = (wanted.pop(name) for name in ("source", "seq_len", "quantization"))
+    if "minutes" in wanted:
+        wanted["steps"] = 0
+    elif "steps" in wanted:
+        wanted["minutes"] = None
+    asked = {"benchmark", "generation", "check_questions"}
+    same = source == preset.corpus.source and seq_len == preset.corpus.seq_len and quantization == preset.model.quantization
+    same = same and all(getattr(preset, name) == value for name, value in wanted.items() if name not in asked)
+    name = preset.recipe if same or preset.recipe.endswith(", changed") else f"{preset.recipe}, changed"
+    validation = preset.validation
+    if source != preset.corpus.source:
+        validation = replace(validation, source=recipes.held_out(source), identity="")
+    return replace(
+        preset,
+        corpus=replace(preset.corpus, source=source, seq_len=seq_len, identity=""),
+        validation=validation,
+        model=replace(preset.model, quantization=quantization),
+        recipe=name,
+        **wanted,
+    )
+
+
+def save(name: str, spec: HealSpec) -> None:
+    """Keep a recipe and say so."""
+    saved_recipes.save(name.strip(), spec)
+    st.session_state.setdefault("announcements", []).append((f"Saved the recipe {name.strip()}.", ":material/bookmark:"))
+    st.session_state["next-recipe"] = f"saved:{name.strip()}"
+    st.rerun()
+
+
+def healing_text(preset: HealSpec, key: str) -> str:
+    """Draw the choice and return a corpus source ("" while a file is still to be chosen)."""
+    own = preset.corpus.source
+    names = _CHOICES if own in _CHOICES else {own: uploads.title(own), **_CHOICES}
+    choice = st.selectbox(
+        "Healing text", list(names), list(names).index(own), format_func=names.get, key=f"{key}-text",
+        help="One document in ten is held out and never trained on. A file is UTF-8: TXT with documents separated by blank "
+        "lines, or JSONL with a field `text`.",
+    )  # fmt: skip
+    if choice != "file":
+        return choice
+    upload = st.file_uploader("TXT or JSONL, up to 20 MB", type=["txt", "jsonl"], key=f"{key}-text-file", max_upload_size=20)
+    return "" if upload is None else inputs.keep_texts(upload.name, upload.getvalue())
+
+
+def questions(preset: HealSpec, asked: BenchmarkSpec, key: str) -> dict:
+    """Draw the fields; returns `benchmark`, `check_questions` and `generation`."""
+    left, right = st.columns(2)
+    which = f"{key}-{asked.task}-{asked.limit}"
+    own = asked.task if asked.is_file or asked.subset or asked.protocol != "harness" else ""
+    options = [asked.task, *(task for task in TASKS if task != asked.task)] if own else list(TASKS)
+    names = {**words.TASK_NAMES, own: words.questions(asked)} if own else words.TASK_NAMES
+    task = left.selectbox("Questions from", options, options.index(asked.task), format_func=names.get, key=f"heal-task-{which}")
+    limit = right.number_input("How many", 1, 100_000, asked.limit or 100, key=f"heal-limit-{which}")
+    checked = left.number_input(
+        "At each check", 0, 100_000, preset.check_questions, key=f"{key}-check", disabled=not preset.trains,
+        help="How many of the questions are asked again at each check, to see accuracy grow; 0 for none.",
+    )  # fmt: skip
+    writes = right.checkbox(
+        "Let it write", preset.generation is not None, key=f"{key}-writes",
+        help="The unpruned, the pruned and the healed model continue eight texts and do 24 small sums.",
+    )  # fmt: skip
+    same = task == asked.task
+    benchmark = replace(asked, identity="", limit=int(limit)) if same else BenchmarkSpec(task, int(limit), seed=asked.seed)
+    generation = (preset.generation or GenerationSpec()) if writes else None
+    return {"benchmark": benchmark, "check_questions": int(checked), "generation": generation}
