@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from analysis import jobs
 from analysis.core.blocks import Block
 from analysis.experiments.prompt.spec import CompareResult, CompareSpec, MicroscopeResult, MicroscopeSpec, Variant, Writing
-from pages.components import prompt_box, shaded_text
+from pages.components.compare import prompts, shaded_text
 
 PAGE = "pages/compare.py"
 BLOCK = Block(13, 5)
@@ -125,7 +125,7 @@ def test_without_a_heal_of_the_cut_the_instant_one_is_offered(app, ui_cache):
 def test_examples_fill_the_box_and_nothing_typed_reaches_the_address(app, known):
     at = app(PAGE, n="5")
     at.button(key="example-A sum").click().run()
-    assert at.text_area(key="prompt-text").value == prompt_box.EXAMPLES["A sum"]
+    assert at.text_area(key="prompt-text").value == prompts.EXAMPLES["A sum"]
     at.text_area(key="prompt-text").set_value("a secret of mine").run()
     at.button(key="compare-go").click().run()
     assert jobs.active()[0].spec.prompt == "a secret of mine"

@@ -1,4 +1,7 @@
-"""What was asked about prompts: the one on its way, the one that was asked for last, or an earlier one."""
+"""Prompts: where one is typed, the cut it is asked of, and what came of it.
+
+A prompt stays in the session and never becomes part of an address.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,16 +9,25 @@ from typing import Any
 import streamlit as st
 
 from analysis import jobs
+from analysis.core.blocks import Removal
 from analysis.core.errors import JobError
+from analysis.experiments.prompt.spec import LONGEST_PROMPT
 from analysis.models.spec import ModelSpec
-from pages.components import prompt_box
 from pages.components.jobs import card
-from pages.components.shared import frame, library, state, words
+from pages.components.shared import cuts, frame, library, state, words
 from pages.components.shared.library import Found
 
 _LIVE_S = 0.5
 """As often as a growing result is put on disk."""
 Draw = Callable[[Any], None]
+EXAMPLES = {
+    "A fact": "The capital of France is",
+    "A story": "Once upon a time there was a little girl who lived in a house at the edge of the forest. One morning",
+    "A sum": "Question: What is 3 + 4?\nAnswer: 7\n\nQuestion: What is 6 + 5?\nAnswer:",
+    "A list": "Here is what you need to bake a cake:\n1. flour\n2. sugar\n3.",
+}
+"""Prompts that different parts of a model answer."""
+_KEY = "prompt-text"
 
 
 def show(kind: str, model: ModelSpec, *, grown: Draw, done: Draw, empty: str) -> None:
@@ -86,10 +98,54 @@ def _live(job_id: str, kind: str, grown: Draw) -> None:
 
 def _describe(found: Found) -> str:
     spec = found.result.spec
-    what = [prompt_box.opening(spec.prompt)]
+    what = [opening(spec.prompt)]
     if spec.kind == "compare":
         what.append(f"{len(spec.variants)} models")
         what.append(f"temperature {spec.temperature:g}, seed {spec.seed}" if spec.temperature else "greedy")
     elif spec.block:
         what.append(f"without {spec.block.describe()}")
     return " · ".join([*what, words.date(found.saved_at)])
+
+
+def box() -> str:
+    """Draw the box and return what is in it."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown("**Prompt**", width="content")
+        for name, prompt in EXAMPLES.items():
+            st.button(name, key=f"example-{name}", type="tertiary", on_click=_put, args=(prompt,), help=f"Fills in: {prompt!r}")
+    # The key alone would be forgotten while another page is on screen.
+    st.session_state.setdefault(_KEY, EXAMPLES["A fact"])
+    return st.text_area(
+        "Prompt", key=_KEY, max_chars=LONGEST_PROMPT, height=118, label_visibility="collapsed", persist_state="session",
+        placeholder="The beginning of a text. The model goes on with it as it stands.",
+    ) or ""  # fmt: skip
+
+
+def _put(prompt: str) -> None:
+    st.session_state[_KEY] = prompt
+
+
+def opening(prompt: str, longest: int = 44) -> str:
+    """The beginning of a prompt on one line."""
+    line = " ".join(prompt.split())
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+def cut_choice(model: ModelSpec, key: str) -> Removal | None:
+    """The slider's n, the same as on Explore, and the layers that it removes; None where nothing is removed or known."""
+    found = cuts.on_explore(model)
+    if found is None:
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.caption("This model has no distance map yet, so there is no cut to compare with.", width="content")
+            st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
+        return None
+    most = library.find("distances", model)[0].result.n_layers - 1
+    st.session_state[f"{key}-n"] = min(state.chosen_n(), most)
+    st.slider("Layers removed, n", 0, most, key=f"{key}-n", on_change=lambda: state.choose_n(st.session_state[f"{key}-n"]))
+    cut, _ = found
+    st.caption(
+        f"Without {cut.removed.describe()}, {'picked by hand' if cut.by_hand else f'by {state.strategy()}'}."
+        if cut.removed
+        else cut.missing or "Nothing removed."
+    )
+    return cut.removed

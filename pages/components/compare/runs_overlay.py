@@ -1,7 +1,10 @@
 """Ticked runs over each other: only what may be compared shares an axis, and the rest is named in a sentence."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from analysis.charts import runs as run_figures
@@ -10,8 +13,9 @@ from analysis.charts.runs import Drawn
 from analysis.reading import differences
 from analysis.reading import runs as run_table
 from analysis.reading.runs import Run
-from pages.components import runs_data, runs_difference
 from pages.components.shared import chart, state, theme, words
+
+_TITLES = {"distances": "Maps", "damage": "Damage", "sweep": "Curves", "heal": "Heals", "steps": "Heals by step"}
 
 
 def show(picked: list[Run], reference: Run | None) -> None:
@@ -34,7 +38,7 @@ def show(picked: list[Run], reference: Run | None) -> None:
             section(drawn[kind])
     if "evaluate" in drawn:
         st.caption("Evaluations are single points: they are in the table, and compared with the reference once one is pinned.")
-    runs_data.show(drawn)
+    data(drawn)
 
 
 def _split(drawn: list[Drawn], alike: Callable[[Drawn, Drawn], bool], why: str) -> list[Drawn]:
@@ -65,7 +69,7 @@ def _maps(drawn: list[Drawn]) -> None:
         ],
         "maps",
     )
-    runs_difference.show(kept)
+    difference(kept)
 
 
 def _curves(drawn: list[Drawn]) -> None:
@@ -139,3 +143,124 @@ def _damage(drawn: list[Drawn]) -> None:
         kept = _split(drawn, lambda a, b: differences.same_tokens(a.result, b.result), why)
         alt = f"Least loss increase against the share of layers removed: {', '.join(one.name for one in kept)}."
         chart.show(run_figures.damage_curves(kept, dark=theme.is_dark()), key="runs-damage", alt=alt, file_name="damage")
+
+
+def difference(drawn: list[Drawn]) -> None:
+    """Draw the difference of two of the maps, chosen here; a sentence where no two are of one model.
+
+    Args:
+        drawn: maps of one metric.
+    """
+    several = [one for one in drawn if sum(_model(one) == _model(other) for other in drawn) > 1]
+    names = run_table.shortened([one.name for one in several])
+    usable = [replace(one, name=name) for one, name in zip(several, names, strict=True)]
+    if not usable:
+        if len(drawn) > 1:
+            st.caption("A difference map needs two maps of the same model: tick one on other texts or in another precision.")
+        return
+    left, right = st.columns([5, 4], gap="medium", vertical_alignment="center")
+    with right:
+        st.markdown("**What changes when only the texts or the precision change**")
+        first, second = _choice(usable)
+        st.caption(_said(first, second))
+    with left:
+        figure = run_figures.difference_map(first.result, second.result, (first.name, second.name))
+        alt = f"Heat map of {first.name} minus {second.name} for every block."
+        chart.show(figure, key="runs-difference", alt=alt, file_name="map-difference")
+
+
+def _choice(usable: list[Drawn]) -> tuple[Drawn, Drawn]:
+    """The two maps: at first the second one minus the first, which is the reference if one is pinned."""
+    names = [one.name for one in usable]
+    one, other = st.columns(2, gap="small")
+    first = usable[one.selectbox("Map", range(len(usable)), 1, names.__getitem__, key=state.generation("runs-first", names))]
+    partners = [partner for partner in usable if partner is not first and _model(partner) == _model(first)]
+    beside = [partner.name for partner in partners]
+    key = state.generation("runs-second", [first.name, *beside])
+    return first, partners[other.selectbox("minus", range(len(partners)), 0, beside.__getitem__, key=key)]
+
+
+def _model(drawn: Drawn) -> tuple[str, int]:
+    spec = drawn.result.spec.model
+    return spec.identity or spec.source, drawn.result.n_layers
+
+
+def _said(first: Drawn, second: Drawn) -> str:
+    """How far the two are apart, and whether it would change what is cut."""
+    values = np.array([value for row in run_figures.map_difference(first.result, second.result) for value in row])
+    pairs = list(zip(first.result.best, second.result.best, strict=True))
+    same = sum(a.start == b.start for a, b in pairs)
+    half = [(a, b) for a, b in pairs if a.n <= first.result.n_layers // 2]
+    near = sum(a.start == b.start for a, b in half)
+    shift = max((abs(a.start - b.start) for a, b in half), default=0)
+    return (
+        f"Teal: {words.plain(first.name)} finds the ends more alike; brown: {words.plain(second.name)} does. "
+        f"On average the distance differs by {values.mean():+.4f} (mean of all blocks; half of them by less than "
+        f"{np.median(np.abs(values)):.4f}). The same block is chosen for {same} of {len(pairs)} sizes, and for {near} of the "
+        f"{len(half)} sizes up to half of the layers, where the choice moves by at most {shift} "
+        f"layer{'' if shift == 1 else 's'}."
+    )
+
+
+def data(drawn: dict[str, list[Drawn]]) -> None:
+    """Draw a folded panel with one tab per kind."""
+    tables = {kind: _rows(kind, runs) for kind, runs in drawn.items() if kind != "evaluate"}
+    if "heal" in drawn:
+        tables["steps"] = _steps(drawn["heal"])
+    if not tables:
+        return
+    with st.expander("Data behind the charts", icon=":material/table:"):
+        for tab, (kind, rows) in zip(st.tabs([_TITLES[kind] for kind in tables]), tables.items(), strict=True):
+            with tab:
+                title = _TITLES[kind]
+                chart.table(rows, key=f"t-runs-{kind}", alt=f"{title} of the drawn runs", file_name=f"runs-{kind}")
+
+
+def _rows(kind: str, drawn: list[Drawn]) -> list[dict[str, Any]]:
+    if kind == "heal":
+        return [_heal(one) for one in drawn]
+    return [row for one in drawn for row in (_points(one) if kind == "sweep" else _best(one))]
+
+
+def _best(one: Drawn) -> list[dict[str, Any]]:
+    result = one.result
+    name = "distance" if result.kind == "distances" else "increase"
+    return [
+        {
+            "run": one.name, "n": best.n, "start": best.start, "n/L": best.n / result.n_layers,
+            "start/L": best.start / result.n_layers, name: getattr(best, name),
+            "stderr": result.stderr[best.n - 1][best.start],
+        }
+        for best in result.best
+    ]  # fmt: skip
+
+
+def _points(one: Drawn) -> list[dict[str, Any]]:
+    lines = one.result.lines
+    return [
+        {
+            "run": one.name, "n": point.n, "n/L": point.n / one.result.n_layers,
+            "block": point.block.describe() if point.block else "none", "acc": point.acc, "acc_stderr": point.acc_stderr,
+            "chance": lines.chance if lines else None, "n_samples": point.n_samples, "loss": point.loss,
+            "loss_stderr": point.loss_stderr, "bits_per_byte": point.bits_per_byte, "n_texts": point.n_texts,
+        }
+        for point in one.result.points
+    ]  # fmt: skip
+
+
+def _heal(one: Drawn) -> dict[str, Any]:
+    result = one.result
+    losses = {
+        f"loss {name}": point.loss if point else None
+        for name, point in (("unpruned", result.unpruned), ("pruned", result.pruned), ("healed", result.healed))
+    }
+    recovered = {f"{name} recovered": differences.recovered(result, name) for name in ("loss", "acc")}
+    return {"run": one.name, "block": result.spec.block.describe(), "steps": result.total_steps, **losses, **recovered}
+
+
+def _steps(drawn: list[Drawn]) -> list[dict[str, Any]]:
+    return [
+        {"run": one.name, "step": check.step, "loss": check.loss, "loss_stderr": check.loss_stderr}
+        for one in drawn
+        for check in one.result.validations
+    ]

@@ -2,11 +2,11 @@
 
 import streamlit as st
 
-from analysis.charts import prompts
+from analysis.charts import prompts as prompt_figures
 from analysis.core.blocks import Removal
 from analysis.experiments.prompt.spec import MicroscopeResult, MicroscopeSpec
 from analysis.models.spec import ModelSpec
-from pages.components import compare_form, microscope_words, prompt_box, prompt_runs
+from pages.components.compare import prompts
 from pages.components.shared import chart, command, frame, start, theme, words
 
 _EMPTY = (
@@ -24,15 +24,15 @@ def show(model: ModelSpec) -> None:
     def done(result: MicroscopeResult) -> None:
         _done(result, cut)
 
-    prompt_runs.show("microscope", model, grown=done, done=done, empty=_EMPTY)
+    prompts.show("microscope", model, grown=done, done=done, empty=_EMPTY)
 
 
 def _form(model: ModelSpec) -> Removal | None:
     left, right = st.columns([5, 4], gap="medium")
     with left:
-        prompt = prompt_box.show()
+        prompt = prompts.box()
     with right, st.container(gap="small"):
-        cut = compare_form.cut_choice(model, "microscope")
+        cut = prompts.cut_choice(model, "microscope")
         inside = st.segmented_control(
             "Look into", [_WHOLE, _CUT] if cut else [_WHOLE], default=_WHOLE, required=True, key=f"inside-{cut is None}"
         )
@@ -48,14 +48,14 @@ def _form(model: ModelSpec) -> Removal | None:
 
 def _done(result: MicroscopeResult, cut: Removal | None) -> None:
     position = _position(result)
-    dark, settles = theme.is_dark(), microscope_words.settles(result, position)
+    dark, settles = theme.is_dark(), settling(result, position)
     left, right = st.columns([6, 5], gap="medium")
     with left, st.container(gap="xsmall"):
         st.markdown(
             "**How far each layer turns each token**", help="Angular distance between x[l] and x[l+1], in fractions of π."
         )
-        figure = prompts.token_map(result, block=None if result.spec.block else cut, position=position, dark=dark)
-        alt = f"Heat map of {len(result.layers)} layers and {len(result.pieces)} tokens; {microscope_words.movers(result)}"
+        figure = prompt_figures.token_map(result, block=None if result.spec.block else cut, position=position, dark=dark)
+        alt = f"Heat map of {len(result.layers)} layers and {len(result.pieces)} tokens; {movers(result)}"
         chart.show(figure, key="token-map", alt=alt, file_name="token-map")
         st.caption(
             "Yellow: the layer hardly changes the token's direction. The line is the layer from which on the final guess stays "
@@ -66,11 +66,11 @@ def _done(result: MicroscopeResult, cut: Removal | None) -> None:
             "**What it would guess next after each layer**", help="Logit lens: x[l] through the final norm and the head."
         )
         chart.show(
-            prompts.lens(result, position, dark=dark), key="lens", file_name="logit-lens",
+            prompt_figures.lens(result, position, dark=dark), key="lens", file_name="logit-lens",
             alt=f"The five likeliest next tokens after every layer at token {position + 1}. {settles}",
         )  # fmt: skip
         st.caption(words.plain(settles))
-    for note in microscope_words.notes(result):
+    for note in notes(result):
         st.caption(words.plain(note))
     _data(result, position)
     command.show([result.spec])
@@ -78,7 +78,7 @@ def _done(result: MicroscopeResult, cut: Removal | None) -> None:
 
 def _position(result: MicroscopeResult) -> int:
     """Which token's guesses are shown; the last one at first."""
-    names = [f"{number} · {prompt_box.opening(piece, 20) or 'space'}" for number, piece in enumerate(result.pieces, 1)]
+    names = [f"{number} · {prompts.opening(piece, 20) or 'space'}" for number, piece in enumerate(result.pieces, 1)]
     key = f"position-{result.spec.fingerprint()}"
     return st.selectbox(
         "Guess what comes after token", range(len(names)), len(names) - 1, format_func=names.__getitem__, key=key, width=320
@@ -100,3 +100,38 @@ def _data(result: MicroscopeResult, position: int) -> None:
             for rank, chance in enumerate(result.probabilities[depth][position])
         ]
         chart.table(guesses, key="t-lens", alt="Guesses after every layer", file_name="logit-lens")
+
+
+def movers(result: MicroscopeResult) -> str:
+    """Which tokens the deepest third of the layers moves most and least."""
+    deep = result.distances[-max(1, len(result.layers) // 3) :]
+    means = [sum(row[token] for row in deep) / len(deep) for token in range(len(result.pieces))]
+    most, least = (pick(range(len(means)), key=means.__getitem__) for pick in (max, min))
+    first = result.layers[-len(deep)]
+    return (
+        f"In the deepest third, from layer {first} on, token {most + 1} “{result.pieces[most].strip()}” moves most, "
+        f"{means[most]:.3f} per layer, and token {least + 1} “{result.pieces[least].strip()}” least, {means[least]:.3f}."
+    )
+
+
+def settling(result: MicroscopeResult, position: int) -> str:
+    """From which layer on the final guess after a token stays on top."""
+    final, settled = result.guess(-1, position), result.settled[position]
+    chance = result.probabilities[-1][position][0]
+    if settled == 0:
+        return f"“{final.strip()}”, in the end at {chance:.1%}, is on top from the embeddings on."
+    return (
+        f"“{final.strip()}”, in the end at {chance:.1%}, stays on top from layer {result.layers[settled - 1]} on (dotted line)."
+    )
+
+
+def notes(result: MicroscopeResult) -> list[str]:
+    """What a reader should know besides: who moves, what was left out, what was looked into."""
+    said = [movers(result)] if len(result.pieces) > 1 else []
+    if result.n_left_out:
+        shown = len(result.pieces)
+        said.append(f"Only the first {shown} tokens are shown; the {result.n_left_out} after them were not read.")
+    what = f"without {result.spec.block.describe()}" if result.spec.block else "unpruned"
+    model = result.spec.model
+    said.append(f"{result.model_name}, {what}, {model.dtype} on {model.device}, {result.wall_s:.1f} s without loading.")
+    return said

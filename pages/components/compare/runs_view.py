@@ -1,0 +1,263 @@
+"""Every stored run of every model: in one table, laid over each other, and as differences from a pinned reference.
+
+The pinned run is kept in the address, and subtracted from all others.
+"""
+
+import json
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from analysis.core import store
+from analysis.core.errors import CorruptResultError
+from analysis.core.registry import RESULTS
+from analysis.models.spec import ModelSpec
+from analysis.reading import differences as run_compare
+from analysis.reading import runs as run_table
+from analysis.reading.runs import KINDS, Run
+from pages.components.compare import runs_overlay
+from pages.components.shared import chart, command, frame, library, state, words
+
+_PICKS = "run-picks"
+_FRACTIONS = [step / 20 for step in range(1, 16)]
+_USUAL_FRACTION = 0.2
+_PLURALS = {"distances": "Maps", "sweep": "Curves", "heal": "Heals", "damage": "Damage", "evaluate": "Evaluations"}
+_COLUMNS = {
+    "error": st.column_config.NumberColumn("± error", format="%.4f", help="One standard error of the key figure."),
+    "value": st.column_config.NumberColumn("value", format="%.4f"),
+    "figure": st.column_config.TextColumn("key figure", help="Distances in fractions of π, losses in nats per token."),
+    "n": st.column_config.NumberColumn("n", help="Questions scored or, where none were asked, texts."),
+    "difference": st.column_config.NumberColumn("Δ", format="%+.4f", help="The run minus the reference."),
+    "low": st.column_config.NumberColumn("95 % from", format="%+.4f"),
+    "high": st.column_config.NumberColumn("to", format="%+.4f"),
+    "basis": st.column_config.TextColumn("compared", width="medium"),
+}
+_KEPT = ("text_distances", "text_losses")
+
+
+def show(model: ModelSpec) -> None:
+    """Draw the view.
+
+    Args:
+        model: the model of the page; its runs come first.
+    """
+    with frame.errors_shown():
+        runs = stored(model)
+        if not runs:
+            st.info("Nothing has been measured yet. A map or a curve of any model appears here as soon as it is computed.")
+            st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
+            return
+        reference = _reference(runs)
+        picked, fraction = table(runs, reference)
+        reference = choose(picked, reference)
+        if not picked and reference is None:
+            st.info("Tick the runs in the table that you want to see laid over each other; any number, of any model.")
+            return
+        runs_overlay.show(picked, reference)
+        if reference is not None:
+            differences(picked, reference, fraction)
+        shown = [*picked, *([reference] if reference else [])]
+        command.show([run.result.spec for run in shown])
+
+
+def stored(model: ModelSpec) -> list[Run]:
+    """All runs, those of the current model first, in each kind the newest first."""
+    own = {entry.key for kind in KINDS for entry in library.find(kind, model, any_precision=True)}
+    found = [
+        Run(entry.key, entry.result, entry.precomputed, entry.saved_at, words.measured_on(entry.result))
+        for kind in KINDS
+        for entry in library.find(kind)
+    ]
+    return sorted(found, key=lambda run: run.key not in own)
+
+
+def _reference(runs: list[Run]) -> Run | None:
+    """The pinned run; one that is pinned in the address but not stored here is said to be missing."""
+    pinned = state.pinned()
+    found = next((run for run in runs if run.id == pinned), None)
+    if pinned and found is None:
+        kind, _, key = pinned.partition(":")
+        st.warning(
+            f"The reference named in the address, {run_table.KINDS.get(kind, 'run')} {key}, is not stored here; pick another "
+            f"one below, or compute it again."
+        )
+    return found
+
+
+def table(runs: list[Run], reference: Run | None) -> tuple[list[Run], float]:
+    """Draw the table.
+
+    Args:
+        runs: all of them.
+        reference: the pinned one; differences from it are columns.
+
+    Returns:
+        The ticked runs in the order of their ticks, and the share of the layers that key figures are read at.
+    """
+    shown, fraction = _filtered(runs)
+    rows = [_row(run, fraction, reference) for run in shown]
+    chosen = _ticked(runs, shown, rows)
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        st.caption(
+            f"{len(shown)} of {len(runs)} runs, {len(chosen)} drawn. A click on a column's head sorts by it.", width="stretch"
+        )
+        csv = pd.DataFrame(rows).to_csv(index=False).encode()
+        st.download_button(
+            "CSV of the table", csv, "runs.csv", "text/csv", key="runs-csv", on_click="ignore", type="tertiary",
+            icon=":material/download:", disabled=not rows,
+        )  # fmt: skip
+        only = chosen[0] if len(chosen) == 1 else None
+        name = f"{only.result.kind}-{only.key}.json" if only else "run.json"
+        st.download_button(
+            "JSON of the ticked run", _json(only) if only else b"", name, "application/json", key="runs-json",
+            on_click="ignore", type="tertiary", icon=":material/data_object:", disabled=only is None,
+            help="Its whole result with spec, versions and counts; tick exactly one run.",
+        )  # fmt: skip
+    return chosen, fraction
+
+
+def _filtered(runs: list[Run]) -> tuple[list[Run], float]:
+    kinds = [kind for kind in KINDS if any(run.result.kind == kind for run in runs)]
+    names = list(dict.fromkeys(run.model.name for run in runs))
+    place = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
+    kind = place.segmented_control(
+        "Kind", ["", *kinds], default="", required=True, format_func=lambda kind: _PLURALS.get(kind, "All"), key="runs-kind",
+        persist_state="session",
+    )  # fmt: skip
+    models = place.multiselect("Models", names, key="runs-models", placeholder="all models", persist_state="session")
+    words = place.text_input("Search", key="runs-search", placeholder="wiki float32", persist_state="session", width=160)
+    fraction = place.select_slider(
+        "Figures at n/L", _FRACTIONS, _USUAL_FRACTION, format_func=lambda share: f"{share:.0%}", key="runs-fraction",
+        persist_state="session", width=170,
+        help="The share of the layers removed that maps, damage and curves are read at. Heals and evaluations have their own.",
+    )  # fmt: skip
+    return run_table.matching(runs, models=models, kinds=[kind] if kind else [], text=words), float(fraction)
+
+
+def _row(run: Run, fraction: float, reference: Run | None) -> dict[str, Any]:
+    row = run_table.row(run, fraction)
+    if reference is None:
+        return row
+    place = list(row).index("precision")
+    beside = columns(run, reference, fraction)
+    return dict([*list(row.items())[:place], *beside.items(), *list(row.items())[place:]])
+
+
+def _ticked(runs: list[Run], shown: list[Run], rows: list[dict[str, Any]]) -> list[Run]:
+    """Draw the rows; ticks of runs that the filters hide are kept."""
+    by_id = {run.id: run for run in runs}
+    picks: list[str] = st.session_state.setdefault(_PICKS, run_table.first_picks(runs))
+    visible = [run.id for run in shown]
+    if not rows:
+        st.info("No run passes these filters. Clear the search, or choose **All** kinds.")
+        return [by_id[pick] for pick in picks if pick in by_id]
+    ticked = {"selection": {"rows": [index for index, run in enumerate(visible) if run in picks]}}
+    event = st.dataframe(
+        pd.DataFrame(rows), key=state.generation("runs-table", visible), hide_index=True, on_select="rerun",
+        selection_mode="multi-row", selection_default=ticked, column_config=_COLUMNS, placeholder="–",
+        height=min(38 + 35 * len(rows), 283), alt="Stored runs with their key figures",
+    )  # fmt: skip
+    chosen = [visible[index] for index in event["selection"]["rows"] if index < len(visible)]
+    picks[:] = [pick for pick in picks if pick in chosen or pick not in visible] + [run for run in chosen if run not in picks]
+    return [by_id[pick] for pick in picks if pick in by_id]
+
+
+@st.cache_data(max_entries=8, show_spinner=False, hash_funcs={Run: lambda run: (run.id, run.saved_at)})
+def _json(run: Run) -> bytes:
+    return json.dumps(run.result.to_json(), indent=1).encode()
+
+
+def choose(picked: list[Run], reference: Run | None) -> Run | None:
+    """Draw the choice of the reference among the ticked runs; returns it."""
+    runs = [*([reference] if reference and reference not in picked else []), *picked]
+    names = dict(zip([run.id for run in runs], run_table.labels(runs), strict=True))
+    options = ["", *names]
+    key = state.generation("runs-pin", [*options, state.pinned()])
+    st.selectbox(
+        "Reference", options, options.index(reference.id) if reference else 0, key=key, width=480,
+        format_func=lambda run: f"{run_table.KINDS[run.partition(':')[0]]} · {names[run]}" if run else "none pinned",
+        on_change=lambda: state.pin(st.session_state[key]), disabled=not runs,
+        help="A pinned run stays drawn, dashed, on every visit and in the link to this page; the others are compared with it.",
+    )  # fmt: skip
+    return next((run for run in runs if run.id == state.pinned()), None)
+
+
+def columns(run: Run, reference: Run, fraction: float) -> dict[str, Any]:
+    """How a run's key figure differs from the reference's, as columns of the table."""
+    empty = {"difference": None, "low": None, "high": None}
+    if run.id == reference.id:
+        return {**empty, "basis": "is the reference"}
+    found, why = _differences(run, reference, fraction)
+    wanted = run_table.key_figure(run.result, fraction).name
+    key = next((one for one in found if one.quantity.split(",")[0] in wanted), found[0] if found else None)
+    if key is None:
+        return {**empty, "basis": why}
+    return {"difference": key.difference, "low": key.low, "high": key.high, "basis": f"{key.quantity}: {key.basis}"}
+
+
+def differences(picked: list[Run], reference: Run, fraction: float) -> None:
+    """Draw every number of the ticked runs as a difference from the reference, and say what has none."""
+    others = [run for run in picked if run.id != reference.id]
+    st.header("Against the reference", anchor=False)
+    if not others:
+        st.info("Tick another run in the table to see how far it is from the reference.")
+        return
+    rows, reasons = [], {}
+    answers = [_differences(run, reference, fraction) for run in others]
+    # Names are as short as they can be among what is listed together.
+    listed = [run for run, (found, _) in zip(others, answers, strict=True) if found]
+    name, *labels = run_table.labels([reference, *listed])
+    names = dict(zip([run.id for run in others], run_table.labels([reference, *others])[1:], strict=True))
+    names |= dict(zip([run.id for run in listed], labels, strict=True))
+    for run, (found, why) in zip(others, answers, strict=True):
+        label = names[run.id]
+        for one in found:
+            rows.append(
+                {
+                    "run": label,
+                    "quantity": one.quantity,
+                    "reference": one.reference,
+                    "run's": one.value,
+                    "difference": one.difference,
+                    "95 % from": one.low,
+                    "to": one.high,
+                    "settled": "yes" if one.is_settled else "no",
+                    "interval": one.basis,
+                    "removed: reference; run": one.removed,
+                }
+            )
+        if why:
+            reasons.setdefault(why, []).append(label)
+    if rows:
+        formats = {"difference": "%+.4f", "95 % from": "%+.4f", "to": "%+.4f", "reference": "%.4f", "run's": "%.4f"}
+        chart.table(rows, key="t-against", alt="Differences from the reference", file_name="against-reference", formats=formats)
+    for why, labels in reasons.items():
+        st.caption(f"{words.plain(', '.join(labels))}: {why}")
+    st.caption(
+        words.plain(f"Run minus reference ({name}).")
+        + " Settled: the 95 % interval leaves out zero. Paired intervals resample "
+        "the questions or texts that both were measured on."
+    )
+
+
+def _differences(run: Run, reference: Run, fraction: float) -> tuple[list[run_compare.Difference], str]:
+    return run_compare.differences(
+        reference.result, run.result, fraction, reference_arrays=_arrays(reference), run_arrays=_arrays(run)
+    )
+
+
+def _arrays(run: Run) -> dict[str, Any]:
+    """What was kept of each text; nothing of precomputed runs."""
+    wanted = run.result.kind in ("distances", "damage") and not run.precomputed
+    return _read(run.result.kind, run.key, str(store.cache_dir()), run.saved_at) if wanted else {}
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _read(kind: str, key: str, cache: str, saved_at: float) -> dict[str, Any]:
+    """Every argument is part of the cache key."""
+    try:
+        stored = store.load_result(kind, key)
+    except CorruptResultError:
+        return {}
+    return {name: array for name, array in RESULTS[kind].arrays_in(stored).items() if name in _KEPT} if stored else {}

@@ -1,0 +1,274 @@
+"""The same prompt through several variants of a model: who writes, and their texts side by side, growing or done."""
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from analysis.charts import prompts as prompt_figures
+from analysis.charts.look import palette
+from analysis.core import store
+from analysis.core.blocks import Removal
+from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.prompt.spec import MOST_NEW_TOKENS, CompareResult, CompareSpec, Variant, Writing, mean_surprise
+from analysis.models.spec import ModelSpec
+from pages.components.compare import prompts, shaded_text
+from pages.components.shared import chart, command, cuts, frame, library, start, theme, words
+
+_TRUNK = ("unpruned", "pruned")
+_BADGES = {"unpruned": "gray", "pruned": "blue", "instant": "orange", "healed": "orange"}
+UNDER = {"unpruned": "the unpruned model", "own": "the one who wrote it", "off": "no shading"}
+
+
+def show(model: ModelSpec) -> None:
+    """Draw the form and what came of it."""
+    with st.container(border=True):
+        form(model)
+    prompts.show("compare", model, grown=_grown, done=_done, empty=_EMPTY)
+
+
+_EMPTY = (
+    "Nothing has been written yet. Choose a prompt and click **Write**: the unpruned model, the pruned one and its heals go on "
+    "with it side by side."
+)
+
+
+def _grown(result: CompareResult) -> None:
+    cards(result, toolbar(), live=True)
+
+
+def _done(result: CompareResult) -> None:
+    under = toolbar()
+    cards(result, under, live=False)
+    own = under == "own"
+    what = "of the one who wrote it" if own else "of the unpruned model"
+    st.markdown(f"**Surprise {what}, token by token**", help="−log p of each written token. Rings: where a text departs.")
+    figure = prompt_figures.surprise_curve(result, own=own, dark=theme.is_dark())
+    chart.show(
+        figure, key="surprise", alt=f"Surprise {what} at every written token, {len(result.writings)} texts.",
+        file_name="surprise",
+    )  # fmt: skip
+    _numbers(result)
+    _data(result)
+    command.show([result.spec])
+    st.caption(_provenance(result))
+
+
+def _numbers(result: CompareResult) -> None:
+    rows = []
+    for index, ((_, text), name) in enumerate(zip(result.written, prompt_figures.names(result.spec.variants), strict=False)):
+        parting, prefill = result.parts_at(index), text.prefill_rate(result.n_prompt_tokens)
+        rows.append(
+            {
+                "model": name,
+                "layers": str(text.n_layers),
+                "tokens": str(len(text.token_ids)),
+                "prefill, tokens/s": f"{prefill:,.0f}" if prefill else "–",
+                "decode, tokens/s": f"{text.decode_rate:,.1f}" if text.decode_rate else "–",
+                "surprise to unpruned, nats": words.nats(mean_surprise(text.unpruned_surprise)),
+                "to itself": words.nats(mean_surprise(text.own_surprise)),
+                "departs at token": "–" if parting is None else str(parting + 1),
+            }
+        )
+    st.table(rows, border="horizontal", hide_index=True, alt="Speed and surprise of every variant")
+
+
+def _data(result: CompareResult) -> None:
+    with st.expander("Data behind the charts", icon=":material/table:"):
+        names = prompt_figures.names(result.spec.variants)
+        rows = [
+            {"model": name, "token": number, "text": piece, "surprise_unpruned": unpruned, "surprise_own": own}
+            for (_, text), name in zip(result.written, names, strict=False)
+            for number, (piece, unpruned, own) in enumerate(
+                zip(text.pieces, text.unpruned_surprise, text.own_surprise, strict=False), 1
+            )
+        ]
+        chart.table(rows, key="t-surprise", alt="Surprise of every token", file_name="comparison")
+        told = "\n\n".join(
+            f"[{name}]\n{result.spec.prompt}{text.text}" for (_, text), name in zip(result.written, names, strict=False)
+        )
+        st.download_button(
+            "Download texts", told.encode(), "comparison.txt", "text/plain", key="compare-texts", on_click="ignore",
+            icon=":material/download:", type="tertiary",
+        )  # fmt: skip
+
+
+def _provenance(result: CompareResult) -> str:
+    spec = result.spec
+    healed = any(variant.adapter for variant in spec.variants)
+    beside = (
+        f" Adapters lie beside {spec.model.dtype} weights here, whatever they were trained over. Writing is a little slower so "
+        f"than with an adapter merged in, as an export does."
+    )
+    how = f"temperature {spec.temperature:g}, seed {spec.seed}" if spec.temperature else "greedy"
+    return (
+        f"{words.plain(result.model_name)}, {spec.model.dtype} on {spec.model.device}, {how}, {result.n_prompt_tokens} prompt "
+        f"tokens, as they stand: no chat template. Prefill reads the prompt, decode writes with a KV cache; both without "
+        f"loading. {words.duration(result.wall_s)} in all.{beside if healed else ''}"
+    )
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A model that can write."""
+
+    name: str
+    variant: Variant
+
+
+def form(model: ModelSpec) -> None:
+    """Draw the form; its button queues the comparison."""
+    left, right = st.columns([5, 4], gap="medium")
+    with left:
+        prompt = prompts.box()
+    with right, st.container(gap="small"):
+        cut = prompts.cut_choice(model, "compare")
+        choices = _choices(model, cut)
+        variants = _variants(choices)
+        _missing_heal(model, cut, choices)
+    with left, frame.errors_shown():
+        tokens, temperature, seed, is_asked = _settings(is_possible=bool(variants))
+        if is_asked:
+            spec = CompareSpec(
+                model=model, prompt=prompt, variants=variants, max_new_tokens=tokens, temperature=temperature, seed=seed
+            )
+            job = start.start(spec, f"Comparison of {len(variants)} models, {tokens} tokens")
+            if job is not None:
+                st.session_state["compare-job"] = job.id
+                st.rerun()
+
+
+def _choices(model: ModelSpec, cut: Removal | None) -> dict[str, _Choice]:
+    """Everyone who can write, by key: the model, what is left of it, and every stored heal of this cut."""
+    choices = {"unpruned": _Choice("unpruned", Variant())}
+    if cut is None:
+        return choices
+    choices["pruned"] = _Choice("pruned", Variant("pruned", cut))
+    for found in library.find("heal", model, any_precision=True):
+        spec = found.result.spec
+        if _is_usable(found.result, cut):
+            label = "instant" if spec.recipe == "instant" else "healed"
+            when = f"{words.plain(spec.recipe)}, {words.date(found.saved_at)}"
+            stopped = f"stopped at step {found.result.kept_step}, " if found.result.ended_early else ""
+            name = "instant heal" if label == "instant" else f"healed: {stopped}{when}"
+            choices[found.key] = _Choice(name, Variant(label, cut, found.result.adapter))
+    return choices
+
+
+def _is_usable(heal: HealResult, cut: Removal) -> bool:
+    """Whether a heal is one of this cut, has ended or was stopped and kept, and left its adapter on this machine."""
+    is_over = heal.healed is not None or heal.ended_early
+    return heal.is_of(cut) and is_over and heal.adapter is not None and (store.cache_dir() / heal.adapter).is_dir()
+
+
+def _variants(choices: dict[str, _Choice]) -> tuple[Variant, ...]:
+    """The picked ones, in order; at first the newest of each kind."""
+    newest: dict[str, str] = {}
+    for key, choice in choices.items():
+        newest.setdefault(choice.variant.label, key)
+    picked = st.pills(
+        "Who writes", list(choices), selection_mode="multi", default=list(newest.values()), key=f"who-{'-'.join(choices)}",
+        format_func=lambda key: choices[key].name,
+    )  # fmt: skip
+    return tuple(choices[key].variant for key in choices if key in picked)
+
+
+def _missing_heal(model: ModelSpec, cut: Removal | None, choices: dict[str, _Choice]) -> None:
+    """A way to get a healed model of this cut where there is none."""
+    found = cuts.on_explore(model)
+    if cut is None or found is None or set(choices) - set(_TRUNK):
+        return
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.caption("No heal of this cut is on this machine.", width="content")
+        start.instant_heal_button(found[1], found[0], model, label="Make the instant heal of this cut")
+
+
+def _settings(*, is_possible: bool) -> tuple[int, float, int, bool]:
+    """How long, how, and whether now."""
+    columns = st.columns(3, vertical_alignment="bottom")
+    tokens = columns[0].number_input(
+        "Tokens", 1, MOST_NEW_TOKENS, 48, step=16, key="compare-tokens", persist_state="session",
+        help="Where to stop at the latest.",
+    )  # fmt: skip
+    temperature = columns[1].number_input(
+        "Temperature", 0.0, 5.0, 0.0, step=0.1, key="compare-temperature", persist_state="session",
+        help="0 takes the likeliest token each time. Above 0 tokens are drawn, with the same luck for everyone.",
+    )  # fmt: skip
+    seed = columns[2].number_input(
+        "Seed", 0, 2**31, 0, key="compare-seed", disabled=temperature == 0, persist_state="session",
+        help="Without effect at temperature 0.",
+    )  # fmt: skip
+    is_asked = st.button(
+        "Write", key="compare-go", type=theme.main_button(), icon=":material/edit_note:", disabled=not is_possible,
+        width="stretch",
+    )  # fmt: skip
+    return int(tokens), float(temperature), int(seed), is_asked
+
+
+def toolbar() -> str:
+    """The choice of whose surprise is shaded, and what the shades mean."""
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+        under = st.segmented_control(
+            "Shaded: surprise of", list(UNDER), format_func=UNDER.get, default="unpruned", required=True, key="surprise-of",
+            persist_state="session",
+        )  # fmt: skip
+        if under != "off":
+            with st.container(width="content"):
+                shaded_text.legend(dark=theme.is_dark())
+    return under or "unpruned"
+
+
+def cards(result: CompareResult, under: str, *, live: bool) -> None:
+    """A card for every variant, also for those whose turn is still to come, if the job is `live`."""
+    names = prompt_figures.names(result.spec.variants)
+    per_row = len(names) if len(names) <= 3 else 2
+    for first in range(0, len(names), per_row):
+        for index, column in enumerate(st.columns(per_row, gap="small"), first):
+            if index < len(names):
+                with column:
+                    _card(result, index, names[index], under, live)
+
+
+def _card(result: CompareResult, index: int, name: str, under: str, live: bool) -> None:
+    variant = result.spec.variants[index]
+    text = result.writings[index] if index < len(result.writings) else None
+    with st.container(border=True, gap="xsmall", height="stretch"):
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+            st.badge(name, color=_BADGES[variant.label])
+            if text:
+                st.caption(f"{text.n_layers} layers", width="content")
+        surprise = _surprise(variant, text, under)
+        parting = result.parts_at(index) if text else None
+        dark = theme.is_dark()
+        shaded_text.show(
+            result.spec.prompt, text.pieces if text else [], surprise, parting=parting,
+            mark=prompt_figures.colour(variant, palette(dark)), growing=live and text is not None and not text.complete,
+            dark=dark,
+        )  # fmt: skip
+        waiting = "Its turn comes next." if live else "It was stopped before its turn came."
+        st.caption(_said(result, index, text) if text else waiting)
+
+
+def _surprise(variant: Variant, text: Writing | None, under: str) -> list[float]:
+    """What to shade by; the unpruned model's own text while it is still growing, too."""
+    if text is None or under == "off":
+        return []
+    return text.own_surprise if under == "own" or variant.is_unpruned else text.unpruned_surprise
+
+
+def _said(result: CompareResult, index: int, text: Writing) -> str:
+    """Speed, surprise and where it departs, in a line."""
+    block = result.spec.variants[index].block
+    parts = [f"without {block.describe()}"] if block else []
+    parts.append(f"{len(text.token_ids)} tokens" + (", ended by itself" if text.ended else ""))
+    if text.decode_rate:
+        parts.append(f"{text.decode_rate:.1f} tokens/s")
+    if text.complete:
+        parts.append(f"mean surprise {words.nats(mean_surprise(text.unpruned_surprise))} nats to the unpruned model")
+        if not result.spec.variants[index].is_unpruned:
+            parting = result.parts_at(index)
+            is_compared = any(variant.is_unpruned for variant in result.spec.variants)
+            if parting is not None:
+                parts.append(f"departs from the unpruned text at token {parting + 1}")
+            elif is_compared:
+                parts.append("the same text as the unpruned model's")
+    return " · ".join(parts)
