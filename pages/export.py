@@ -3,7 +3,7 @@
 import streamlit as st
 
 from analysis.models.spec import ModelSpec
-from pages.components import export_choice, export_files, export_folder, export_list
+from pages.components.export import files, folders, takeaway
 from pages.components.shared import command, frame, library, state
 from pages.components.shared.library import Found
 
@@ -23,19 +23,19 @@ with frame.errors_shown():
     if found is None:
         st.info("Nothing is known of this model yet: compute its distance map first, so that there is a cut to take away.")
         st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
-        export_list.show(model)
+        folders.on_this_machine(model)
     else:
         left, right = st.columns([4, 7], gap="medium")
         with left, st.container(border=True):
-            choice = export_choice.show(found, model)
+            choice = takeaway.show(found, model)
         if choice is not None:
             with left, st.container(border=True), frame.errors_shown():
-                export_files.reports(choice)
+                files.reports(choice)
             with right, st.container(border=True), frame.errors_shown():
-                export_folder.show(choice)
+                folders.show(choice)
             with right, frame.errors_shown():
-                export_list.show(model)
+                folders.on_this_machine(model)
                 st.header("Recipes and files", anchor=False)
-                export_files.show(choice)
+                files.show(choice)
                 specs = [choice.heal.spec] if choice.heal else []
-                command.show([*specs, export_folder.request(choice)])
+                command.show([*specs, folders.request(choice)])

@@ -16,7 +16,7 @@ from analysis.cli import main
 from analysis.core.blocks import Block, LayerSet
 from analysis.exports import folders
 from analysis.exports.spec import ExportResult, ExportSpec, ReloadCheck
-from pages.components import export_files
+from pages.components.export import files
 
 BEST = fakes.distances().best[4].block
 
@@ -236,7 +236,7 @@ def test_every_file_is_shown_and_right(app, healed):
 
 
 def test_the_zip_holds_the_adapter(healed, ui_cache):
-    archive = zipfile.ZipFile(io.BytesIO(export_files.zipped(ui_cache / "adapters" / "abc")))
+    archive = zipfile.ZipFile(io.BytesIO(files.zipped(ui_cache / "adapters" / "abc")))
     assert archive.namelist() == ["abc/adapter_config.json", "abc/adapter_model.safetensors"]
     assert archive.read("abc/adapter_model.safetensors") == b"weights"
 

@@ -11,8 +11,8 @@ from analysis.core import store
 from analysis.experiments.heal.spec import HealResult
 from analysis.exports import card as model_card
 from analysis.exports import formats, page, report
-from pages.components import export_folder
-from pages.components.export_choice import Choice
+from pages.components.export import folders
+from pages.components.export.takeaway import Choice
 from pages.components.shared import command, state, words
 
 _ZIP_BYTES = 200_000_000
@@ -53,7 +53,7 @@ def show(choice: Choice) -> None:
 def commands(choice: Choice) -> list[str]:
     """The command lines that make the choice: its heal, then its folder."""
     heal = [command.line(choice.heal.spec)] if choice.heal else []
-    return [*heal, command.line(export_folder.request(choice))]
+    return [*heal, command.line(folders.request(choice))]
 
 
 def _file(text: str, name: str, mime: str, language: str) -> None:

@@ -1,0 +1,1 @@
+"""The Export page: what to take away of a cut."""
