@@ -2,25 +2,13 @@
 
 import streamlit as st
 
-from pages.components import (
-    glossary,
-    learn_angle,
-    learn_big_models,
-    learn_check,
-    learn_cliff,
-    learn_healing,
-    learn_layers,
-    learn_limits,
-    learn_map,
-    learn_outline,
-    learn_results,
-    lesson,
-)
+from pages.components.learn import glossary, lesson, stored
+from pages.components.learn.steps import angle, big_models, check, cliff, distance_map, healing, layers, limits
 from pages.components.shared import command, frame, theme
 
 frame.require()
 
-STEPS = (learn_layers, learn_angle, learn_map, learn_cliff, learn_big_models, learn_healing, learn_limits, learn_check)
+STEPS = (layers, angle, distance_map, cliff, big_models, healing, limits, check)
 
 
 @st.fragment
@@ -29,10 +17,10 @@ def shown() -> None:
     with frame.errors_shown():
         current = lesson.current()
         step = STEPS[current.step]
-        learn_outline.show(current, step.TITLE)
-        results = learn_results.of(current.model)
+        lesson.outline(current, step.TITLE)
+        results = stored.of(current.model)
         step.show(current, results)
-        if told := learn_results.specs(results):
+        if told := stored.specs(results):
             command.show(told)
 
 

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from analysis import jobs
-from pages.components.lesson import STEPS
+from pages.components.learn.lesson import STEPS
 
 pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(600)]
 

@@ -10,7 +10,8 @@ from analysis import jobs as analysis_jobs
 from analysis.experiments.heal.spec import JunctionReport
 from analysis.models.spec import ModelSpec
 from analysis.reading import verdicts
-from pages.components import learn_check, learn_results, lesson
+from pages.components.learn import lesson, stored
+from pages.components.learn.steps import check
 
 PAGE = "pages/learn.py"
 BEST = fakes.distances().best[4]
@@ -195,11 +196,11 @@ def test_step_8_explains_every_answer_and_sums_the_guesses_up(app, known):
     at.button(key="learn-lock-block").click().run()
     turn_to(at, 8)
     assert at.button(key="learn-answer-0").disabled
-    for number, question in enumerate(learn_check.QUESTIONS):
+    for number, question in enumerate(check.QUESTIONS):
         picked = question.right if number else (question.right + 1) % 3
         at.radio(key=f"learn-check-{number}-0").set_value(picked).run()
         at.button(key=f"learn-answer-{number}").click().run()
-    assert [question.because in said(at) + at.warning[0].value for question in learn_check.QUESTIONS] == [True] * 3
+    assert [question.because in said(at) + at.warning[0].value for question in check.QUESTIONS] == [True] * 3
     assert "No: they stand at a right angle." in at.warning[0].value
     table = at.table[0].value
     assert list(table["yours"]) == [
@@ -294,18 +295,18 @@ def test_the_cut_with_both_ways_of_healing_is_told():
     trained = fakes.heal()
     other = replace(trained, spec=fakes.heal_spec(n=3))
     instant = replace(trained, spec=replace(trained.spec, steps=0, instant=True))
-    rungs, heal = learn_results.ladder([other, trained, instant])
+    rungs, heal = stored.ladder([other, trained, instant])
     assert heal is trained
     assert [rung.name for rung in rungs] == ["unpruned", "pruned", "instant", "50 steps"]
-    assert learn_results.ladder([fakes.heal(20)]) == ([], None)
+    assert stored.ladder([fakes.heal(20)]) == ([], None)
 
 
 def test_a_heal_by_minutes_is_a_trained_one_and_a_control_is_none():
     trained = fakes.timed_heal()
     instant = replace(trained, spec=replace(trained.spec, minutes=None, instant=True))
-    rungs, _ = learn_results.ladder([trained, instant])
+    rungs, _ = stored.ladder([trained, instant])
     assert [rung.name for rung in rungs] == ["unpruned", "pruned", "instant", "10 minutes"]
-    assert learn_results.ladder([fakes.timed_heal(control=True)]) == ([], None)
+    assert stored.ladder([fakes.timed_heal(control=True)]) == ([], None)
 
 
 # For a class

@@ -7,9 +7,9 @@ from analysis.charts import maps
 from analysis.core.blocks import Block
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.reading import lesson as guesses
-from pages.components import learn_results
-from pages.components.learn_results import Shown
-from pages.components.lesson import Lesson
+from pages.components.learn import stored
+from pages.components.learn.lesson import Lesson
+from pages.components.learn.stored import Shown
 from pages.components.shared import chart, theme, words
 
 TITLE = "Which layers hardly change it?"
@@ -19,7 +19,7 @@ def show(lesson: Lesson, shown: Shown) -> None:
     """The question, and once a guess is locked the answer."""
     distances, size = shown.distances, shown.size
     if distances is None:
-        learn_results.missing("Your model has no distance map yet, so there is nothing to guess.", "pages/explore.py",
+        stored.missing("Your model has no distance map yet, so there is nothing to guess.", "pages/explore.py",
                               "Compute a map")  # fmt: skip
         return
     left, right = st.columns([4, 7], gap="large")

@@ -4,9 +4,9 @@ import streamlit as st
 
 from analysis.charts import lesson as learn_figures
 from analysis.charts.lesson import Rung
-from pages.components import learn_results
-from pages.components.learn_results import Shown
-from pages.components.lesson import Lesson
+from pages.components.learn import stored
+from pages.components.learn.lesson import Lesson
+from pages.components.learn.stored import Shown
 from pages.components.shared import chart, theme, words
 
 TITLE = "Can the damage be repaired?"
@@ -14,7 +14,7 @@ TITLE = "Can the damage be repaired?"
 
 def show(lesson: Lesson, shown: Shown) -> None:
     """Unpruned, pruned, instantly healed and trained, from the stored heals."""
-    ladder, heal = learn_results.ladder(shown.heals)
+    ladder, heal = stored.ladder(shown.heals)
     left, right = st.columns([4, 7], gap="large")
     with left:
         st.markdown(
@@ -26,7 +26,7 @@ def show(lesson: Lesson, shown: Shown) -> None:
             st.markdown(_told(ladder))
     with right:
         if heal is None:
-            learn_results.missing("No cut of your model has been healed yet.", "pages/heal.py", "Start a heal")
+            stored.missing("No cut of your model has been healed yet.", "pages/heal.py", "Start a heal")
             return
         block = heal.spec.block
         st.markdown(f"**Your model without {block.describe()}**")

@@ -7,9 +7,9 @@ from analysis.charts import lesson as learn_figures
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.reading import verdicts
-from pages.components import learn_results
-from pages.components.learn_results import Shown
-from pages.components.lesson import Lesson
+from pages.components.learn import stored
+from pages.components.learn.lesson import Lesson
+from pages.components.learn.stored import Shown
 from pages.components.shared import chart, library, theme
 
 TITLE = "What does this not show?"
@@ -88,7 +88,7 @@ def _favourite(sweep: SweepResult | None) -> str:
 
 def _writing(sweep: SweepResult | None) -> None:
     if sweep is None or all(point.repetition_rate is None for point in sweep.points):
-        learn_results.missing("What your cut models write has not been looked at yet: run a sweep that lets them write.",
+        stored.missing("What your cut models write has not been looked at yet: run a sweep that lets them write.",
                               "pages/explore.py", "Run a sweep")  # fmt: skip
         return
     chart.show(
@@ -104,7 +104,7 @@ def _damage(shown: Shown) -> None:
     damage, size = shown.damage, shown.size
     distances = _compared(shown)
     if damage is None or distances is None or size > len(damage.increase):
-        learn_results.missing("The damage of each block has not been measured yet.", "pages/explore.py", "Measure the damage")
+        stored.missing("The damage of each block has not been measured yet.", "pages/explore.py", "Measure the damage")
         return
     chart.show(
         learn_figures.distance_and_damage(distances, damage, size, dark=theme.is_dark(), height=330), key="learn-damage",

@@ -4,8 +4,8 @@ import streamlit as st
 
 from analysis.charts import lesson as learn_figures
 from analysis.reading import lesson as plane
-from pages.components.learn_results import Shown
-from pages.components.lesson import Lesson
+from pages.components.learn.lesson import Lesson
+from pages.components.learn.stored import Shown
 from pages.components.shared import chart, theme
 
 TITLE = "How alike are two states?"

@@ -6,8 +6,8 @@ import streamlit as st
 
 from analysis.core.blocks import Block
 from analysis.reading import lesson as guesses
-from pages.components.learn_results import Shown
-from pages.components.lesson import NO_CLIFF, Lesson
+from pages.components.learn.lesson import NO_CLIFF, Lesson
+from pages.components.learn.stored import Shown
 from pages.components.shared import words
 
 TITLE = "What do you take home?"

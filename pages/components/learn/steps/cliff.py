@@ -7,9 +7,9 @@ from analysis.charts import lesson as learn_figures
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.reading import lesson as guesses
 from analysis.reading.lesson import Cliff
-from pages.components import learn_results
-from pages.components.learn_results import Shown
-from pages.components.lesson import NO_CLIFF, Lesson
+from pages.components.learn import stored
+from pages.components.learn.lesson import NO_CLIFF, Lesson
+from pages.components.learn.stored import Shown
 from pages.components.shared import chart, theme, words
 
 TITLE = "How many layers can go?"
@@ -19,11 +19,11 @@ def show(lesson: Lesson, shown: Shown) -> None:
     """The question, and once a guess is locked the curves."""
     sweep = shown.sweep
     if sweep is None:
-        learn_results.missing("No accuracy has been measured for your blocks yet.", "pages/explore.py", "Run a sweep")
+        stored.missing("No accuracy has been measured for your blocks yet.", "pages/explore.py", "Run a sweep")
         return
     cliff = guesses.cliff(sweep)
     if cliff is None:
-        learn_results.missing("Your model cannot be told from guessing on these questions, so there is no cliff to find; try "
+        stored.missing("Your model cannot be told from guessing on these questions, so there is no cliff to find; try "
                               "another question set.", "pages/explore.py", "Run another sweep")  # fmt: skip
         return
     is_locked = "cliff" in lesson.guesses

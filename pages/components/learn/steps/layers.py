@@ -3,9 +3,9 @@
 import streamlit as st
 
 from analysis.charts import lesson as learn_figures
-from pages.components import learn_results
-from pages.components.learn_results import Shown
-from pages.components.lesson import Lesson
+from pages.components.learn import stored
+from pages.components.learn.lesson import Lesson
+from pages.components.learn.stored import Shown
 from pages.components.shared import chart, theme
 
 TITLE = "What does a layer do?"
@@ -31,7 +31,7 @@ def show(lesson: Lesson, shown: Shown) -> None:
             alt="The residual stream as a line; each layer branches off from it and is added to it again.",
         )  # fmt: skip
         if shown.distances is None:
-            learn_results.missing("How far each layer turns the stream is on its map.", "pages/explore.py", "Compute a map")
+            stored.missing("How far each layer turns the stream is on its map.", "pages/explore.py", "Compute a map")
             return
         row = shown.distances.mean[0]
         least = min(range(len(row)), key=lambda layer: (row[layer], -layer))

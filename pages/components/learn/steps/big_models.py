@@ -7,9 +7,9 @@ import streamlit as st
 from analysis.charts import lesson as published_figures
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.reading import lesson as guesses
-from pages.components import learn_results
-from pages.components.learn_results import Shown
-from pages.components.lesson import Lesson
+from pages.components.learn import stored
+from pages.components.learn.lesson import Lesson
+from pages.components.learn.stored import Shown
 from pages.components.shared import chart, theme, words
 
 TITLE = "Where can big models be cut?"
@@ -45,7 +45,7 @@ def _paths(distances: DistanceResult | None, name: str) -> None:
         alt="Start of the most similar block against layers removed, both as shares of depth, for four published models.",
     )  # fmt: skip
     if distances is None:
-        learn_results.missing("Your own line needs a distance map.", "pages/explore.py", "Compute a map")
+        stored.missing("Your own line needs a distance map.", "pages/explore.py", "Compute a map")
     rows = _rows(distances, name)
     chart.folded_table(rows, key="learn-t-paths", alt="Block of each size by model", file_name="by-depth")
 
@@ -58,7 +58,7 @@ def _cliffs(shown: Shown, name: str) -> None:
         alt="Share of layers at which answers collapse: Qwen 20 %, Phi-2 25 %, Mistral 35 %, Llama-2 40 to 55 %.",
     )  # fmt: skip
     if cliff is None:
-        learn_results.missing("Your own cliff has not been measured yet.", "pages/explore.py", "Run a sweep")
+        stored.missing("Your own cliff has not been measured yet.", "pages/explore.py", "Run a sweep")
     elif own is None:
         st.caption(f"Your model has no cliff up to n = {cliff.last} of {words.layers(shown.sweep.n_layers)}.")
     rows = [{"model": entry.name, "from": entry.low, "to": entry.high} for entry in guesses.CLIFFS]

@@ -1,0 +1,1 @@
+"""The Learn page: a lesson of ten minutes, one step after the other."""
