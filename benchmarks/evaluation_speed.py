@@ -21,7 +21,7 @@ from statistics import median
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(ROOT))
 
 import torch
 
@@ -160,7 +160,7 @@ def harness_run(
     part: str, questions: list, cut: Removal | None, values: list[list[float]], options: argparse.Namespace
 ) -> tuple[float, Work, float]:
     """Seconds and work of the harness on a really cut model, and the largest difference of `values` to its own."""
-    import harness
+    from tests.support import harness
 
     loaded = load(ModelSpec(dtype="float32"))
     if cut is not None:

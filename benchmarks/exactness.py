@@ -7,9 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-
-import harness
+sys.path.insert(0, str(ROOT))
 
 from analysis.core.blocks import Block
 from analysis.data.spec import TASKS
@@ -19,6 +17,7 @@ from analysis.experiments.scoring.trees import encode
 from analysis.models import cut as pruning
 from analysis.models.load import load
 from analysis.models.spec import ModelSpec
+from tests.support import harness
 
 CUTS = [None, Block(11, 5), Block(2, 12)]
 

@@ -11,11 +11,12 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "pages")]
+sys.path.insert(0, str(ROOT))
 
-import browser
 from PIL import Image
 from playwright.sync_api import Browser, Page
+
+from tests.support import browser
 
 ASSETS = ROOT / "pages" / "assets"
 GALLERY = browser.ARTIFACTS / "gallery"

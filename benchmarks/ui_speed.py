@@ -17,10 +17,11 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "pages")]
+sys.path.insert(0, str(ROOT))
 
-import browser
 from playwright.sync_api import Page
+
+from tests.support import browser
 
 SIZE = {"width": 1280, "height": 800}
 SETTLE_MS = 1200

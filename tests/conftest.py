@@ -62,7 +62,7 @@ def tokenizer(starter_folder: Path):
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer) -> Iterator[Callable[[str], Path]]:
     """A function that saves a tiny random model of a family, with the starter's tokenizer, and returns its folder."""
-    from families import build
+    from tests.support.families import build
 
     made: dict[str, Path] = {}
 

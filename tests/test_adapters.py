@@ -3,7 +3,6 @@
 import copy
 import json
 
-import families
 import pytest
 import torch
 import transformers
@@ -19,6 +18,7 @@ from analysis.models import adapter, cut, load
 from analysis.models import decoder as adapters
 from analysis.models.decoder import find_decoder
 from analysis.models.spec import ModelSpec
+from tests.support import families
 
 BLOCK = Block(2, 2)
 SPEC = HealSpec(block=BLOCK, model=ModelSpec("someone/tiny"), r=4)

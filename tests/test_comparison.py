@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 import transformers
-from families import build
 
 from analysis.core.blocks import Block
 from analysis.core.errors import BlockRangeError, RecipeError, SpecError
@@ -18,6 +17,7 @@ from analysis.experiments.prompt.spec import CompareResult, CompareSpec, Variant
 from analysis.models import adapter as models_adapter
 from analysis.models import cut, decoder, load
 from analysis.models.spec import ModelSpec
+from tests.support.families import build
 
 BLOCK = Block(2, 2)
 PROMPT = "Once upon a time"

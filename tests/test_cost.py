@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from families import FAMILIES, build
 
 from analysis.core.blocks import Block, LayerSet
 from analysis.core.store import find_results
@@ -13,6 +12,7 @@ from analysis.models import load
 from analysis.models import spec as cost
 from analysis.models.cut import cut, without_block
 from analysis.models.spec import InspectResult, ModelSpec
+from tests.support.families import FAMILIES, build
 
 CUTS = (None, Block(2, 3), LayerSet((0, 3, 5)))
 

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from families import build
 
 from analysis.experiments.maps.metrics import (
     angular_distance,
@@ -16,6 +15,7 @@ from analysis.experiments.maps.metrics import (
 from analysis.experiments.maps.spec import METRICS
 from analysis.models import decoder as architecture
 from analysis.models.stream import token_streams
+from tests.support.families import build
 
 
 def brute_force(a, b):

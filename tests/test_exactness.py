@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-from families import build
 from tokenizers.processors import TemplateProcessing
 
 from analysis.core.blocks import Block
@@ -17,6 +16,7 @@ from analysis.models import cut
 from analysis.models import decoder as architecture
 from analysis.models.load import load
 from analysis.models.spec import ModelSpec
+from tests.support.families import build
 
 harness = pytest.importorskip("harness", reason="lm-eval is not installed; it is in requirements-dev.txt", exc_type=ImportError)
 

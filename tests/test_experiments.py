@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from told import Told
 
 from analysis.core import store
 from analysis.core.blocks import Block
@@ -18,6 +17,7 @@ from analysis.experiments.maps import distance_map
 from analysis.experiments.maps.spec import METRICS, DistanceResult, DistanceSpec
 from analysis.models import decoder, load
 from analysis.models.spec import ModelSpec
+from tests.support.told import Told
 
 pytestmark = pytest.mark.usefixtures("cache")
 CORPUS = CorpusSpec("c4", n_texts=6, seq_len=32)

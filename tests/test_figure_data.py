@@ -1,16 +1,12 @@
 """The rows behind a chart are what it draws, under the names and units of its axes."""
 
 import math
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent / "pages"))
-import fakes
-
 from analysis.charts import curves, data, heals, maps
 from analysis.core.blocks import Block
+from tests.support import fakes
 
 N, ACC = "removed layers n", "accuracy"
 

@@ -10,8 +10,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from heal_child import work
-from job_helpers import wait_for, wait_state
 
 from analysis import jobs
 from analysis.core import store
@@ -23,6 +21,8 @@ from analysis.experiments.heal.spec import HealSpec
 from analysis.jobs import attempt
 from analysis.jobs.failures import explain
 from analysis.models.spec import ModelSpec
+from tests.support.heal_child import work
+from tests.support.worker import wait_for, wait_state
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -71,7 +71,7 @@ def worker(small_disk, monkeypatch):
     """A worker that has imported everything already, as a copy of a process that has."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["heal_child"])
+    context.set_forkserver_preload(["tests.support.heal_child"])
     process = context.Process(target=work, args=(str(small_disk),))
     process.start()
     yield process

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from families import build
 
 from analysis.core.blocks import Block
 from analysis.data.spec import GenerationSpec
 from analysis.experiments.accuracy import generation
 from analysis.models import cut, writing
 from analysis.models import decoder as architecture
+from tests.support.families import build
 
 
 @pytest.mark.parametrize(

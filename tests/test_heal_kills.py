@@ -9,8 +9,6 @@ import signal
 from dataclasses import replace
 
 import pytest
-from heal_child import heal, work
-from job_helpers import wait_for, wait_state
 
 from analysis import jobs
 from analysis.core.blocks import Block
@@ -18,6 +16,8 @@ from analysis.data.spec import CorpusSpec
 from analysis.experiments.heal import checkpoints, healing
 from analysis.experiments.heal.spec import HealResult, HealSpec
 from analysis.models.spec import ModelSpec
+from tests.support.heal_child import heal, work
+from tests.support.worker import wait_for, wait_state
 
 KILLS = 20
 STEPS = 120
@@ -41,7 +41,7 @@ def test_killed_at_twenty_random_moments(spec, cache, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     # A server that has imported everything forks each child, so that twenty processes start in no time and share nothing.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["heal_child"])
+    context.set_forkserver_preload(["tests.support.heal_child"])
 
     def child(kill_at_report: int = 0, delay_s: float = 0.0) -> int:
         process = context.Process(target=heal, args=(json.dumps(spec.to_json()), str(cache), kill_at_report, delay_s))
@@ -80,7 +80,7 @@ def test_killed_at_twenty_random_moments(spec, cache, monkeypatch):
 def queue_worker(cache):
     """A real worker of the cache folder, as a copy of a process that has imported everything."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["heal_child"])
+    context.set_forkserver_preload(["tests.support.heal_child"])
     process = context.Process(target=work, args=(str(cache),))
     process.start()
     try:

@@ -9,7 +9,6 @@ import time
 from dataclasses import replace
 
 import pytest
-from job_helpers import end_worker, request
 
 from analysis import jobs
 from analysis.core.blocks import Block
@@ -18,6 +17,7 @@ from analysis.experiments.heal.spec import HealSpec
 from analysis.jobs import attempt, local, table
 from analysis.jobs.local import Process
 from analysis.models.spec import ModelSpec
+from tests.support.worker import end_worker, request
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -84,8 +84,8 @@ def test_an_identical_request_is_not_queued_twice():
 
 
 def test_many_processes_open_a_new_cache_at_once_and_queue_one_job():
-    code = "from job_helpers import request; from analysis import jobs; print(jobs.submit(request()).id)"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), os.getcwd()])}
+    code = "from tests.support.worker import request; from analysis import jobs; print(jobs.submit(request()).id)"
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
     command = [sys.executable, "-c", code]
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(6)]
     ids = {process.communicate(timeout=30)[0].strip() for process in started}

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from families import FAMILIES, build
 
 from analysis.core.blocks import Block
 from analysis.core.errors import RecipeError
@@ -11,6 +10,7 @@ from analysis.experiments.heal import junction
 from analysis.experiments.scoring import likelihood
 from analysis.models import adapter, cut
 from analysis.models import decoder as architecture
+from tests.support.families import FAMILIES, build
 
 N_LAYERS = 6
 FOLDS_NOT = ("gemma2", "gemma3_text", "olmo2", "qwen3_moe")

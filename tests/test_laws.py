@@ -3,8 +3,10 @@
 import ast
 import importlib
 import json
+import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,38 @@ def test_the_page_process_stays_free_of_torch():
         modules |= {name for name in imported(path) if name.startswith("analysis.") and is_module(name)}
     code = f"import importlib; [importlib.import_module(name) for name in {sorted(modules)!r}]"
     assert not top(loaded_by(code)) & (HEAVY | {"streamlit"})
+
+
+def test_every_room_of_the_pages_stands_in_the_contracts():
+    """Their directions are contracts; a room that none of them names would escape."""
+    contracts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    named = next(one for one in contracts if one["id"] == "page-rooms")["layers"]
+    rooms = {path.parent.name for path in (REPOSITORY / "pages" / "components").glob("*/__init__.py")}
+    assert {name.strip() for layer in named for name in layer.split("|")} == rooms
+    assert [path.name for path in (REPOSITORY / "pages" / "components").glob("*.py")] == ["__init__.py"]
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "pages").glob("[a-z]*.py")), ids=dotted)
+def test_no_page_knows_the_room_of_another_page(path):
+    known = {name.split(".")[2] for name in imported(path) if name.startswith("pages.components.")}
+    assert known <= {path.stem, "jobs", "shared"}
+
+
+def test_no_page_that_is_drawn_brings_a_model_library(tmp_path):
+    pages = [f"pages/{path.name}" for path in sorted((REPOSITORY / "pages").glob("[a-z]*.py"))]
+    code = (
+        "import sys, json\nfrom streamlit.testing.v1 import AppTest\nfrom analysis.data import starter\n"
+        "starter.is_installed = lambda: False\n"
+        "at = AppTest.from_file('app.py', default_timeout=60).run()\n"
+        f"for page in {pages!r}:\n    at.switch_page(page).run()\n    assert at.title and not at.exception, page\n"
+        "print(json.dumps([*sys.modules]))"
+    )
+    environment = {**os.environ, "LAYERSCOPE_CACHE": str(tmp_path)}
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    drawn = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY, env=environment)
+    loaded = set(json.loads(drawn.stdout.splitlines()[-1]))
+    assert "pages.components.learn.lesson" in loaded
+    assert not loaded & HEAVY
 
 
 def test_what_trains_nothing_does_not_wait_for_the_library_of_adapters():

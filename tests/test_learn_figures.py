@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_figures import DAMAGE, MAP, SWEEP
 
 from analysis.charts import curves, look, maps
 from analysis.charts import lesson as published_figures
@@ -16,6 +15,7 @@ from analysis.experiments.maps import metrics
 from analysis.experiments.maps.spec import Best
 from analysis.reading import lesson
 from analysis.reading.verdicts import collapsed_option, favourite_option
+from tests.support.toy import DAMAGE, MAP, SWEEP
 
 
 def named(figure, name: str):

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from families import build
 
 from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import BlockRangeError
@@ -15,6 +14,7 @@ from analysis.models import cut, load
 from analysis.models import decoder as architecture
 from analysis.models import stream as hidden_states
 from analysis.models.spec import ModelSpec
+from tests.support.families import build
 
 PROMPT = "The capital of France is Paris, and"
 

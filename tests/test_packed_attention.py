@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from families import FAMILIES, build
-from test_scoring import CUTS, flat, questions
 
 from analysis.experiments.scoring import attention, likelihood
 from analysis.models import decoder as architecture
+from tests.support.asked import CUTS, flat, questions
+from tests.support.families import FAMILIES, build
 
 
 def attended(monkeypatch):

@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 import torch
-from families import build
 
 from analysis.charts import prompts
 from analysis.core.blocks import Block, LayerSet
@@ -14,6 +13,7 @@ from analysis.experiments.prompt.spec import CompareResult, CompareSpec, Microsc
 from analysis.models import cut, writing
 from analysis.models import decoder as architecture
 from analysis.models.spec import ModelSpec
+from tests.support.families import build
 
 VARIANTS = (Variant(), Variant("pruned", LayerSet((1, 3))), Variant("healed", Block(1, 2), "adapters/a"))
 FULL = CompareSpec(ModelSpec("some/model"), "Once", VARIANTS, 7, 0.5, 3)

@@ -5,12 +5,12 @@ import json
 import pytest
 import torch
 import transformers
-from families import FAMILIES, N_LAYERS, PER_LAYER_LISTS, build
 
 from analysis.core.blocks import Block
 from analysis.core.errors import BlockRangeError
 from analysis.models import decoder as architecture
 from analysis.models.cut import cut, without_block
+from tests.support.families import FAMILIES, N_LAYERS, PER_LAYER_LISTS, build
 
 PROMPT = torch.tensor([[5, 9, 33, 7, 8]])
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from job_helpers import request
 
 from analysis import jobs
 from analysis.core import settings, store
@@ -23,6 +22,7 @@ from analysis.experiments.prompt.spec import CompareSpec, Variant
 from analysis.jobs import attempt as interruption
 from analysis.jobs import local, space, table
 from analysis.jobs.local import Process
+from tests.support.worker import request
 
 pytestmark = pytest.mark.timeout(60)
 

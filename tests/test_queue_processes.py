@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import websockets
-from job_helpers import COMMAND, end_worker, request, wait_for, wait_state
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
@@ -21,10 +20,9 @@ from analysis import jobs
 from analysis.core import settings
 from analysis.core.errors import JobError
 from analysis.jobs import local
+from tests.support.worker import COMMAND, SERVER, end_worker, request, wait_for, wait_state
 
 pytestmark = pytest.mark.timeout(90)
-
-SERVER = Path(__file__).with_name("fake_server.py")
 
 
 @pytest.fixture(autouse=True)
@@ -102,10 +100,10 @@ def test_a_hundred_jobs_with_ten_cancelled_at_random(cache):
 
 def test_two_servers_that_ask_the_same_run_it_once(cache):
     code = (
-        "import sys; from job_helpers import COMMAND, request; from analysis import jobs\n"
+        "import sys; from tests.support.worker import COMMAND, request; from analysis import jobs\n"
         "print(jobs.submit(request('quick')).id, jobs.ensure_worker(COMMAND))"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SERVER.parent), os.getcwd()])}
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
     command = [sys.executable, "-c", code]
     servers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
     answers = [server.communicate(timeout=30)[0].split() for server in servers]

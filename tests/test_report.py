@@ -3,18 +3,12 @@
 import html
 import json
 import re
-import sys
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
 from plotly.graph_objs import Figure
-
-sys.path.insert(0, str(Path(__file__).parent / "pages"))
-import browser
-import fakes
 
 from analysis.cli import main
 from analysis.core import store
@@ -28,6 +22,7 @@ from analysis.exports.document import Document, Picture, Section, Table, code, f
 from analysis.exports.spec import ReloadCheck
 from analysis.models import identity
 from analysis.models.spec import ModelSpec
+from tests.support import browser, fakes
 
 EVIL = '<img src=x onerror="window.hit=1">](http://evil.example)|`</script><script>window.hit=1</script>'
 CUT = Block(11, 5)

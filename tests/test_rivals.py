@@ -5,9 +5,9 @@ from statistics import mean, stdev
 
 import numpy as np
 import pytest
-from test_figures import MAP
 
 from analysis.reading import verdicts
+from tests.support.toy import MAP
 
 
 def by_hand(per_text: np.ndarray) -> list[int]:

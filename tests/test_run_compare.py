@@ -3,13 +3,13 @@
 import math
 from dataclasses import replace
 
-import fakes
 import numpy as np
 import pytest
 
 from analysis.core.blocks import Block, blocks_up_to
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.reading import differences
+from tests.support import fakes
 
 
 def with_losses(sweep, shift=0.0):

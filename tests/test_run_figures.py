@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import fakes
 import pytest
 
 from analysis.charts import runs
@@ -10,6 +9,7 @@ from analysis.charts.look import ACCURACY, BITS, LOSS
 from analysis.charts.runs import Drawn
 from analysis.experiments.accuracy.points import Lines
 from analysis.experiments.maps.spec import Best
+from tests.support import fakes
 
 
 def small():

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-import fakes
 import pytest
 
 from analysis.data.spec import CorpusSpec
 from analysis.reading import runs as run_table
 from analysis.reading.runs import Run
+from tests.support import fakes
 
 
 def run(result, *, precomputed=False, saved_at=1.0, on="C4"):

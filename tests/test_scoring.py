@@ -2,33 +2,18 @@
 
 import pytest
 import torch
-from families import FAMILIES, build
 
 from analysis.core.blocks import Block
 from analysis.data import corpora
 from analysis.data import questions as benchmarks
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.scoring import likelihood
-from analysis.experiments.scoring.trees import EncodedQuestion, Option, encode
+from analysis.experiments.scoring.trees import encode
 from analysis.models import decoder as architecture
 from analysis.models import stream
 from analysis.models.cut import without_block
-
-CUTS = [None, Block(1, 2), Block(0, 1), Block(3, 3)]
-
-
-def questions(n=3, seed=0):
-    """Random questions: a prefix that all share, contexts, and options of unequal length, some past a window of 64."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def tokens(n):
-        return torch.randint(3, 300, (n,), generator=generator).tolist()
-
-    prefix, made = tokens(30), []
-    for index in range(n):
-        context = [*prefix, *tokens(5 + 29 * index)]
-        made.append(EncodedQuestion([Option((*context, *tokens(k)), k) for k in (1, 3, 2)], truncated=False))
-    return made
+from tests.support.asked import CUTS, flat, questions
+from tests.support.families import FAMILIES, build
 
 
 @torch.inference_mode()
@@ -85,13 +70,6 @@ def test_small_logit_budgets_change_nothing(monkeypatch):
     after = likelihood.option_loglikelihoods(decoder, asked, CUTS, packed=True), likelihood.text_losses(decoder, texts, CUTS)
     for one, other in zip(before, after, strict=True):
         torch.testing.assert_close(flat(one), flat(other))
-
-
-def flat(nested):
-    values = []
-    for entry in nested:
-        values += flat(entry).tolist() if isinstance(entry, list) else [entry]
-    return torch.tensor(values)
 
 
 def test_the_model_is_not_changed_and_progress_reaches_the_end():

@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from families import build
-from told import Told
 
 from analysis.core import store
 from analysis.core.blocks import Block
@@ -15,6 +13,8 @@ from analysis.models import load, writing
 from analysis.models.cut import without_block
 from analysis.models.decoder import find_decoder
 from analysis.models.spec import ModelSpec
+from tests.support.families import build
+from tests.support.told import Told
 
 pytestmark = pytest.mark.usefixtures("cache")
 FIXED_S, LAYER_S = 0.25, 0.125

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from told import Told
 from transformers import AutoTokenizer
 
 from analysis.core import store
@@ -25,6 +24,7 @@ from analysis.experiments.maps import distance_map
 from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceResult, DistanceSpec
 from analysis.experiments.scoring import likelihood
 from analysis.models.spec import ModelSpec
+from tests.support.told import Told
 
 pytestmark = pytest.mark.usefixtures("cache")
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -2,7 +2,6 @@
 
 import copy
 
-import families
 import numpy as np
 import pytest
 import torch
@@ -13,6 +12,7 @@ from analysis.experiments.heal.spec import HealSpec
 from analysis.experiments.heal.teacher import Teacher, head_loss
 from analysis.models import cut as pruning
 from analysis.models.decoder import find_decoder
+from tests.support import families
 
 BLOCK = Block(2, 2)
 SPEC = HealSpec(block=BLOCK, r=4)

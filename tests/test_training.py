@@ -2,7 +2,6 @@
 
 import math
 
-import families
 import numpy as np
 import pytest
 import torch
@@ -18,6 +17,7 @@ from analysis.models import cut
 from analysis.models import decoder as architecture
 from analysis.models.decoder import find_decoder
 from analysis.models.spec import ModelSpec
+from tests.support import families
 
 BLOCK = Block(2, 2)
 

@@ -9,7 +9,6 @@ import time
 
 import psutil
 import pytest
-from job_helpers import COMMAND, SCRIPT, end_worker, request, wait_for, wait_state
 
 from analysis import jobs
 from analysis.core import registry
@@ -22,6 +21,7 @@ from analysis.experiments.heal.spec import HealSpec
 from analysis.exports.spec import ExportSpec
 from analysis.jobs import local, table
 from analysis.models.spec import InspectSpec, ModelSpec
+from tests.support.worker import COMMAND, SCRIPT, end_worker, request, wait_for, wait_state
 
 pytestmark = pytest.mark.timeout(60)
 

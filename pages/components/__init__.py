@@ -1,1 +1,1 @@
-"""One control or panel per file; pages put them together."""
+"""What the pages are put together from: a room for each page, over jobs, over what all of them share."""

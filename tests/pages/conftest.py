@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import browser
-import fakes
 import pytest
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
@@ -14,6 +12,7 @@ from analysis.core import store as storage
 from analysis.core.record import Spec
 from analysis.jobs import table
 from analysis.jobs.local import Process
+from tests.support import browser, fakes
 
 
 @pytest.fixture

@@ -5,14 +5,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import browser
 import pandas as pd
 import pytest
 import yaml
-from job_helpers import COMMAND, end_worker, request, wait_for
 from playwright.sync_api import Page, expect
 
 from analysis import jobs
+from tests.support import browser
+from tests.support.worker import COMMAND, end_worker, request, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(300)]
 

@@ -3,15 +3,15 @@
 import json
 from dataclasses import replace
 
-import fakes
 import pytest
-from seen import figures, texts, trace
 from streamlit.testing.v1 import AppTest
 
 from analysis import jobs
 from analysis.core.blocks import Block
 from analysis.experiments.prompt.spec import CompareResult, CompareSpec, MicroscopeResult, MicroscopeSpec, Variant, Writing
 from pages.components.compare import prompts, shaded_text
+from tests.support import fakes
+from tests.support.seen import figures, texts, trace
 
 PAGE = "pages/compare.py"
 BLOCK = Block(13, 5)

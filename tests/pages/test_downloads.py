@@ -4,14 +4,14 @@ import io
 import json
 import shlex
 
-import fakes
 import pandas as pd
 import pytest
-from seen import figures as figures_of
 
 from analysis.charts import curves
 from analysis.cli import main, reproduce
 from pages.components.shared import chart
+from tests.support import fakes
+from tests.support.seen import figures as figures_of
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from dataclasses import replace
 
-import fakes
 import pytest
-from seen import figures, texts, trace
 
 from analysis import jobs
 from analysis.experiments.maps.spec import DamageSpec
@@ -13,6 +11,8 @@ from analysis.models import spec
 from analysis.models.spec import ModelSpec
 from pages.components.explore import cost_panel
 from pages.components.shared.cuts import Cut
+from tests.support import fakes
+from tests.support.seen import figures, texts, trace
 
 REQUEST = SpeedSpec(model=ModelSpec())
 

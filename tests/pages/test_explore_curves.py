@@ -2,9 +2,7 @@
 
 from dataclasses import replace
 
-import fakes
 import pytest
-from seen import charts, figures, metric, names, ringed, texts, trace
 
 from analysis import jobs
 from analysis.core import stats
@@ -13,6 +11,8 @@ from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.points import Continuation, GenerationCheck, SumAnswer
 from analysis.experiments.accuracy.spec import SweepSpec
 from analysis.experiments.strategies import STRATEGIES
+from tests.support import fakes
+from tests.support.seen import charts, figures, metric, names, ringed, texts, trace
 
 CUTS = (Block(3, 2), Block(11, 5), LayerSet((4, 9, 15, 20, 21)))
 

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-import fakes
 import pytest
-from seen import figures, metric, texts, trace
 
 from analysis import jobs
 from analysis.experiments.maps.spec import DamageSpec
 from pages.components.explore import damage_view
+from tests.support import fakes
+from tests.support.seen import figures, metric, texts, trace
 
 
 def test_without_a_damage_map_the_section_says_what_to_click_and_queues_it(app):

@@ -3,15 +3,15 @@
 from types import SimpleNamespace
 from unittest import mock
 
-import fakes
 import pytest
-from seen import figures, marks, metric, ringed, texts, trace
 
 from analysis import jobs
 from analysis.cli import main
 from analysis.core.blocks import Block
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from pages.components.explore import asked_for, pick
+from tests.support import fakes
+from tests.support.seen import figures, marks, metric, ringed, texts, trace
 
 OWN = Block(7, 5)
 """Not what `similarity` chooses at n = 5 on the made-up map."""

@@ -2,15 +2,15 @@
 
 from dataclasses import replace
 
-import fakes
 import pytest
-from seen import charts, marks, metric, names, ringed, texts
 from streamlit.testing.v1 import AppTest
 
 from analysis import jobs
 from analysis.experiments.accuracy.points import Answer
 from analysis.experiments.accuracy.spec import SweepSpec
 from analysis.experiments.maps.spec import DistanceSpec
+from tests.support import fakes
+from tests.support.seen import charts, marks, metric, names, ringed, texts
 
 
 def test_without_a_map_the_page_says_what_to_click(app):

@@ -6,10 +6,8 @@ import shlex
 import zipfile
 from dataclasses import replace
 
-import fakes
 import pytest
 import yaml
-from seen import texts
 
 from analysis import jobs
 from analysis.cli import main
@@ -17,6 +15,8 @@ from analysis.core.blocks import Block, LayerSet
 from analysis.exports import folders
 from analysis.exports.spec import ExportResult, ExportSpec, ReloadCheck
 from pages.components.export import files
+from tests.support import fakes
+from tests.support.seen import texts
 
 BEST = fakes.distances().best[4].block
 

@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 
-import fakes
 import pytest
 
 from analysis import jobs
@@ -13,6 +12,7 @@ from analysis.experiments.heal import recipes
 from analysis.experiments.heal.spec import JunctionReport, Overlap
 from analysis.jobs import table as job_table
 from pages.components.shared import uploads
+from tests.support import fakes
 
 FIRST = recipes.NAMES[0]
 

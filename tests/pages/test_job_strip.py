@@ -1,8 +1,6 @@
 """The job strip and the list of all jobs: what can be done from any page, and what a session is told once."""
 
-import fakes
 import pytest
-from seen import texts
 
 from analysis import jobs
 from analysis.core import settings, store
@@ -10,6 +8,8 @@ from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.spec import DistanceSpec
 from analysis.jobs import table as job_table
 from analysis.jobs.local import Process
+from tests.support import fakes
+from tests.support.seen import texts
 
 
 def spec(seed: int) -> DistanceSpec:

@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
-import browser
 import pytest
 from playwright.sync_api import Page, expect
 
 from analysis import jobs
+from tests.support import browser
 
 pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(900)]
 

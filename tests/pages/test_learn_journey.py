@@ -4,12 +4,12 @@ import contextlib
 import re
 from pathlib import Path
 
-import browser
 import pytest
 from playwright.sync_api import Page, expect
 
 from analysis import jobs
 from pages.components.learn.lesson import STEPS
+from tests.support import browser
 
 pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(600)]
 

@@ -2,9 +2,7 @@
 
 from dataclasses import replace
 
-import fakes
 import pytest
-from seen import figures, texts, trace
 
 from analysis import jobs as analysis_jobs
 from analysis.experiments.heal.spec import JunctionReport
@@ -12,6 +10,8 @@ from analysis.models.spec import ModelSpec
 from analysis.reading import verdicts
 from pages.components.learn import lesson, stored
 from pages.components.learn.steps import check
+from tests.support import fakes
+from tests.support.seen import figures, texts, trace
 
 PAGE = "pages/learn.py"
 BEST = fakes.distances().best[4]

@@ -3,15 +3,15 @@
 import shutil
 from dataclasses import replace
 
-import fakes
 import pytest
-from seen import texts
 
 from analysis.data import starter
 from analysis.models import identity as identities
 from analysis.models.spec import ModelSpec
 from pages.components.model import inspection
 from pages.components.shared import library
+from tests.support import fakes
+from tests.support.seen import texts
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """Model: what is shown before anything is loaded, and how a model becomes the current one."""
 
-import fakes
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -8,6 +7,7 @@ from analysis import jobs
 from analysis.core.errors import ModelNotFoundError
 from analysis.data import starter
 from pages.components.model import inspection
+from tests.support import fakes
 
 
 def texts(at) -> str:

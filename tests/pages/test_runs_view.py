@@ -3,16 +3,17 @@
 import json
 from dataclasses import replace
 
-import fakes
 import pytest
-from seen import figures, texts, trace
 from streamlit.testing.v1 import AppTest
 
 from analysis.cli import main
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from tests.support import fakes
+from tests.support.seen import figures, texts, trace
 
 SCRIPT = """
-from pages.components import runs_view, state
+from pages.components.compare import runs_view
+from pages.components.shared import state
 state.sync_url()
 runs_view.show(state.current_model())
 """
@@ -197,14 +198,13 @@ def test_another_vocabulary_is_drawn_in_bits_per_byte(view):
 
 def test_two_real_models_of_different_depth_offline(view, cache, tokenizer, tmp_path, monkeypatch):
     """Demo models that anyone can make: random ones of two families, measured by the program itself."""
-    from families import build
-
     from analysis.core import store
     from analysis.experiments.accuracy import sweep
     from analysis.experiments.accuracy.spec import SweepSpec
     from analysis.experiments.maps import distance_map
     from analysis.experiments.maps.spec import DistanceSpec
     from analysis.models.spec import ModelSpec
+    from tests.support.families import build
 
     monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "none")
     for family, n_layers in (("llama", 4), ("qwen3", 7)):

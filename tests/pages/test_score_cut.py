@@ -2,9 +2,7 @@
 
 from dataclasses import replace
 
-import fakes
 import pytest
-from seen import figures, metric, names, texts, trace
 
 from analysis import jobs
 from analysis.core.blocks import Block, LayerSet
@@ -12,6 +10,8 @@ from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.spec import EvaluateSpec
 from analysis.models.spec import ModelSpec
 from pages.components.shared import start
+from tests.support import fakes
+from tests.support.seen import figures, metric, names, texts, trace
 
 
 @pytest.fixture

@@ -1,14 +1,14 @@
 """Asking for curves: every set, parts of MMLU, files of one's own, every strategy, cuts by hand."""
 
-import fakes
 import pytest
-from seen import texts
 
 from analysis import jobs
 from analysis.core.blocks import Block, LayerSet
 from analysis.data.spec import TASKS, BenchmarkSpec, GenerationSpec
 from analysis.experiments.strategies import STRATEGIES
 from pages.components.shared import words
+from tests.support import fakes
+from tests.support.seen import texts
 
 GOOD = '{"question": "Two and two?", "choices": ["three", "four"], "answer": "B"}\n'
 BAD = '{"question": "No choices?", "answer": "B"}\n'

@@ -1,4 +1,4 @@
-"""One heal, whatever state it is in: on its way with the two losses, or done: three models side by side, in words too."""
+"""One heal, whatever state it is in: on its way with its two losses, or done with three models side by side."""
 
 import streamlit as st
 

@@ -1,4 +1,4 @@
-"""A real worker process whose experiments are a few lines long: `python tests/fake_worker.py IDLE_S`."""
+"""A real worker process whose experiments are a few lines long: `python tests/support/fake_worker.py IDLE_S`."""
 
 import logging
 import os
@@ -9,7 +9,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from analysis.core import store
 from analysis.core.errors import CorpusError
@@ -172,6 +172,6 @@ class Models:
 
 
 if __name__ == "__main__":
-    runners = {"distances": "fake_worker:run", "sweep": "no.such.module:run"}
-    was_worker = worker.serve(runners, "fake_worker:Models", float(sys.argv[1]))
+    runners = {"distances": "tests.support.fake_worker:run", "sweep": "no.such.module:run"}
+    was_worker = worker.serve(runners, "tests.support.fake_worker:Models", float(sys.argv[1]))
     sys.exit(0 if was_worker else 3)
