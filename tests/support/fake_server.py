@@ -8,7 +8,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 from streamlit.web import cli  # noqa: E402
 
-from analysis.jobs import local
+from analysis.jobs import local  # noqa: E402
 from tests.support.worker import COMMAND  # noqa: E402
 
 if __name__ == "__main__":
