@@ -1,4 +1,4 @@
-"""Fixtures of all tests: a cache folder per test, the real starter model once per run, tiny models of every family."""
+"""Fixtures of all tests: a cache folder per test, the real starter model once per process, tiny models of every family."""
 
 import os
 import shutil
@@ -6,19 +6,35 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for a hub, whatever the machine can reach
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # processes share the cores: before torch is imported, and for children too
+    threads = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs the starter model, and begin with the files that take longest, so that the end is short."""
+    for item in items:
+        if "starter_folder" in item.fixturenames:
+            item.add_marker("starter")
+    marks = {mark: {item.path for item in items if item.get_closest_marker(mark)} for mark in ("browser", "starter")}
+    items.sort(key=lambda item: [item.path not in marks["browser"], item.path not in marks["starter"]])
 
 
 @pytest.fixture(scope="session")
 def starter_folder() -> Path:
     """The converted starter model in the repository's own cache, converted on the first run only."""
+    from analysis.core import store
     from analysis.models import machine, source
 
-    machine.bfloat16_speed_ratio()  # measured once, so that the default dtype is the same in every test
-    return source.model_folder()
+    with FileLock(store.cache_dir() / "tests.lock"):  # another process of the same run waits for it
+        machine.bfloat16_speed_ratio()  # measured once, so that the default dtype is the same in every test
+        return source.model_folder()
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,11 @@
 """Pages on a cache folder of their own, without a worker: states of jobs are set by hand."""
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from streamlit.components.v2 import manifest_scanner
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
@@ -13,6 +15,15 @@ from analysis.core.record import Spec
 from analysis.jobs import table
 from analysis.jobs.local import Process
 from tests.support import browser, fakes
+
+
+@pytest.fixture(scope="session", autouse=True)
+def packages_are_read_once() -> Iterator[None]:
+    """A server looks for components in all installed packages as it starts; AppTest would with every page it opens."""
+    with pytest.MonkeyPatch.context() as patch:
+        once = functools.cache(manifest_scanner.scan_component_manifests)
+        patch.setattr(manifest_scanner, "scan_component_manifests", once)
+        yield
 
 
 @pytest.fixture
