@@ -1,5 +1,7 @@
 """Questions: prompts as the field defines them, odd rows read right, seeded subsets, chance and majority."""
 
+import functools
+
 import pytest
 
 from analysis.core.errors import BenchmarkError
@@ -12,9 +14,15 @@ from analysis.experiments.accuracy.points import Answer
 from analysis.experiments.accuracy.scores import Material
 
 
+@functools.cache
+def whole(task):
+    """All questions of a set, read once."""
+    return benchmarks.load(BenchmarkSpec(task, limit=None))
+
+
 @pytest.fixture(scope="module")
 def arc():
-    return benchmarks.load(BenchmarkSpec("arc_easy", limit=None))
+    return whole("arc_easy")
 
 
 def test_arc_easy_prompt_and_odd_rows(arc):
@@ -29,7 +37,7 @@ def test_arc_easy_prompt_and_odd_rows(arc):
 
 
 def test_boolq_prompt_and_majority():
-    questions = benchmarks.load(BenchmarkSpec("boolq", limit=None))
+    questions = whole("boolq")
     assert len(questions) == 3270
     assert questions[0].context.endswith("?\nAnswer:")
     assert questions[0].options == [" no", " yes"]
@@ -73,7 +81,7 @@ def test_chance_and_majority_are_counted():
      ("copa", 100, 0.5)],
 )  # fmt: skip
 def test_every_row_of_every_set_is_a_question(task, n, chance):
-    questions = benchmarks.load(BenchmarkSpec(task, limit=None))
+    questions = whole(task)
     assert len(questions) == len({question.id for question in questions}) == n
     for question in questions:
         assert 0 <= question.gold < len(question.options)
@@ -90,7 +98,7 @@ def test_the_names_in_the_specs_are_the_sets():
 
 @pytest.mark.parametrize("task", [name for name in specs.TASKS if name != "mmlu"])
 def test_the_size_of_a_set_is_known_without_reading_it(task):
-    assert benchmarks.size(BenchmarkSpec(task, limit=5)) == len(benchmarks.load(BenchmarkSpec(task, limit=None)))
+    assert benchmarks.size(BenchmarkSpec(task, limit=5)) == len(whole(task))
 
 
 def test_the_size_of_a_part_of_mmlu_and_of_a_file(tmp_path):

@@ -24,12 +24,24 @@ CORPUS = CorpusSpec("wiki", n_texts=5, seq_len=24, split="validation")
 PHASE = "measuring the loss without each block"
 
 
+def asking(folder, patch):
+    """Three block sizes of a model of six layers, on five texts in batches of two, two and one."""
+    patch.setattr(likelihood, "tokens_per_batch", lambda device: 96)
+    model = ModelSpec(str(folder), dtype="float32")
+    return DamageSpec(model=model, corpus=CORPUS, distances=DistanceSpec(model, CorpusSpec("c4", n_texts=3, seq_len=24)))
+
+
 @pytest.fixture
 def spec(tiny_folder, monkeypatch):
-    """Three block sizes of a model of six layers, on five texts in batches of two, two and one."""
-    monkeypatch.setattr(likelihood, "tokens_per_batch", lambda device: 96)
-    model = ModelSpec(str(tiny_folder()), dtype="float32")
-    return DamageSpec(model=model, corpus=CORPUS, distances=DistanceSpec(model, CorpusSpec("c4", n_texts=3, seq_len=24)))
+    return asking(tiny_folder(), monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_folder, with_starter, tmp_path_factory):
+    """What `spec` gives where nothing stops it, measured once in a cache folder that no test sees."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path_factory.mktemp("whole") / "cache")))
+        return damage.run(asking(tiny_folder(), patch))
 
 
 @pytest.fixture
@@ -94,19 +106,16 @@ def test_best_blocks_and_rank_correlations_follow_from_the_maps(spec):
     assert result.rank_correlation == stats.spearman(sum(mean[:3], []), sum(result.increase, []))
 
 
-def test_it_is_stored_and_found_again(spec):
+def test_it_is_stored_and_found_again(spec, computed):
     first = damage.run(spec)
+    assert len(computed) == len(set(computed)) == 16 * 5
     again = damage.run(spec, lambda progress: pytest.fail("computed twice"))
     assert comparable(again) == comparable(first)
     assert np.array_equal(again.text_losses, first.text_losses)
 
 
 @pytest.mark.parametrize("k", [0, 1, 2, 7, 16, 17, 30, 47, 48])
-def test_a_stopped_run_goes_on_and_measures_nothing_twice(spec, computed, k):
-    whole = damage.run(spec)
-    assert len(computed) == len(set(computed)) == 16 * 5
-    store.discard_result("damage", whole.spec.fingerprint())
-    computed.clear()
+def test_a_stopped_run_goes_on_and_measures_nothing_twice(spec, whole, computed, k):
     with pytest.raises(Cancelled):
         damage.run(spec, stop_after(k))
     part = DamageResult.load(whole.spec)
@@ -185,9 +194,7 @@ def test_more_texts_and_larger_blocks_refine_what_is_stored(spec, computed):
 
 
 @pytest.mark.parametrize("budget", [1, 2 * 24 * 32 * 4 * 3])
-def test_a_small_memory_budget_changes_nothing(spec, monkeypatch, budget):
-    whole = damage.run(spec)
-    store.discard_result("damage", whole.spec.fingerprint())
+def test_a_small_memory_budget_changes_nothing(spec, whole, monkeypatch, budget):
     kept = []
     original = stream.run_trunk
     monkeypatch.setattr(damage, "_TRUNK_BYTES", budget)
