@@ -48,14 +48,14 @@ def _form(model: ModelSpec) -> Removal | None:
 
 def _done(result: MicroscopeResult, cut: Removal | None) -> None:
     position = _position(result)
-    dark, settles = theme.is_dark(), settling(result, position)
+    dark, settles = theme.is_dark(), _settling(result, position)
     left, right = st.columns([6, 5], gap="medium")
     with left, st.container(gap="xsmall"):
         st.markdown(
             "**How far each layer turns each token**", help="Angular distance between x[l] and x[l+1], in fractions of π."
         )
         figure = prompt_figures.token_map(result, block=None if result.spec.block else cut, position=position, dark=dark)
-        alt = f"Heat map of {len(result.layers)} layers and {len(result.pieces)} tokens; {movers(result)}"
+        alt = f"Heat map of {len(result.layers)} layers and {len(result.pieces)} tokens; {_movers(result)}"
         chart.show(figure, key="token-map", alt=alt, file_name="token-map")
         st.caption(
             "Yellow: the layer hardly changes the token's direction. The line is the layer from which on the final guess stays "
@@ -70,7 +70,7 @@ def _done(result: MicroscopeResult, cut: Removal | None) -> None:
             alt=f"The five likeliest next tokens after every layer at token {position + 1}. {settles}",
         )  # fmt: skip
         st.caption(words.plain(settles))
-    for note in notes(result):
+    for note in _notes(result):
         st.caption(words.plain(note))
     _data(result, position)
     command.show([result.spec])
@@ -102,7 +102,7 @@ def _data(result: MicroscopeResult, position: int) -> None:
         chart.table(guesses, key="t-lens", alt="Guesses after every layer", file_name="logit-lens")
 
 
-def movers(result: MicroscopeResult) -> str:
+def _movers(result: MicroscopeResult) -> str:
     """Which tokens the deepest third of the layers moves most and least."""
     deep = result.distances[-max(1, len(result.layers) // 3) :]
     means = [sum(row[token] for row in deep) / len(deep) for token in range(len(result.pieces))]
@@ -114,7 +114,7 @@ def movers(result: MicroscopeResult) -> str:
     )
 
 
-def settling(result: MicroscopeResult, position: int) -> str:
+def _settling(result: MicroscopeResult, position: int) -> str:
     """From which layer on the final guess after a token stays on top."""
     final, settled = result.guess(-1, position), result.settled[position]
     chance = result.probabilities[-1][position][0]
@@ -125,9 +125,9 @@ def settling(result: MicroscopeResult, position: int) -> str:
     )
 
 
-def notes(result: MicroscopeResult) -> list[str]:
+def _notes(result: MicroscopeResult) -> list[str]:
     """What a reader should know besides: who moves, what was left out, what was looked into."""
-    said = [movers(result)] if len(result.pieces) > 1 else []
+    said = [_movers(result)] if len(result.pieces) > 1 else []
     if result.n_left_out:
         shown = len(result.pieces)
         said.append(f"Only the first {shown} tokens are shown; the {result.n_left_out} after them were not read.")

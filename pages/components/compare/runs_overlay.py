@@ -38,7 +38,7 @@ def show(picked: list[Run], reference: Run | None) -> None:
             section(drawn[kind])
     if "evaluate" in drawn:
         st.caption("Evaluations are single points: they are in the table, and compared with the reference once one is pinned.")
-    data(drawn)
+    _data(drawn)
 
 
 def _split(drawn: list[Drawn], alike: Callable[[Drawn, Drawn], bool], why: str) -> list[Drawn]:
@@ -69,7 +69,7 @@ def _maps(drawn: list[Drawn]) -> None:
         ],
         "maps",
     )
-    difference(kept)
+    _difference(kept)
 
 
 def _curves(drawn: list[Drawn]) -> None:
@@ -145,7 +145,7 @@ def _damage(drawn: list[Drawn]) -> None:
         chart.show(run_figures.damage_curves(kept, dark=theme.is_dark()), key="runs-damage", alt=alt, file_name="damage")
 
 
-def difference(drawn: list[Drawn]) -> None:
+def _difference(drawn: list[Drawn]) -> None:
     """Draw the difference of two of the maps, chosen here; a sentence where no two are of one model.
 
     Args:
@@ -202,7 +202,7 @@ def _said(first: Drawn, second: Drawn) -> str:
     )
 
 
-def data(drawn: dict[str, list[Drawn]]) -> None:
+def _data(drawn: dict[str, list[Drawn]]) -> None:
     """Draw a folded panel with one tab per kind."""
     tables = {kind: _rows(kind, runs) for kind, runs in drawn.items() if kind != "evaluate"}
     if "heal" in drawn:

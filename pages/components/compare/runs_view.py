@@ -49,8 +49,8 @@ def show(model: ModelSpec) -> None:
             st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
             return
         reference = _reference(runs)
-        picked, fraction = table(runs, reference)
-        reference = choose(picked, reference)
+        picked, fraction = _table(runs, reference)
+        reference = _choose(picked, reference)
         if not picked and reference is None:
             st.info("Tick the runs in the table that you want to see laid over each other; any number, of any model.")
             return
@@ -85,7 +85,7 @@ def _reference(runs: list[Run]) -> Run | None:
     return found
 
 
-def table(runs: list[Run], reference: Run | None) -> tuple[list[Run], float]:
+def _table(runs: list[Run], reference: Run | None) -> tuple[list[Run], float]:
     """Draw the table.
 
     Args:
@@ -140,7 +140,7 @@ def _row(run: Run, fraction: float, reference: Run | None) -> dict[str, Any]:
     if reference is None:
         return row
     place = list(row).index("precision")
-    beside = columns(run, reference, fraction)
+    beside = _columns(run, reference, fraction)
     return dict([*list(row.items())[:place], *beside.items(), *list(row.items())[place:]])
 
 
@@ -168,7 +168,7 @@ def _json(run: Run) -> bytes:
     return json.dumps(run.result.to_json(), indent=1).encode()
 
 
-def choose(picked: list[Run], reference: Run | None) -> Run | None:
+def _choose(picked: list[Run], reference: Run | None) -> Run | None:
     """Draw the choice of the reference among the ticked runs; returns it."""
     runs = [*([reference] if reference and reference not in picked else []), *picked]
     names = dict(zip([run.id for run in runs], run_table.labels(runs), strict=True))
@@ -183,7 +183,7 @@ def choose(picked: list[Run], reference: Run | None) -> Run | None:
     return next((run for run in runs if run.id == state.pinned()), None)
 
 
-def columns(run: Run, reference: Run, fraction: float) -> dict[str, Any]:
+def _columns(run: Run, reference: Run, fraction: float) -> dict[str, Any]:
     """How a run's key figure differs from the reference's, as columns of the table."""
     empty = {"difference": None, "low": None, "high": None}
     if run.id == reference.id:

@@ -22,7 +22,7 @@ UNDER = {"unpruned": "the unpruned model", "own": "the one who wrote it", "off":
 def show(model: ModelSpec) -> None:
     """Draw the form and what came of it."""
     with st.container(border=True):
-        form(model)
+        _form(model)
     prompts.show("compare", model, grown=_grown, done=_done, empty=_EMPTY)
 
 
@@ -33,12 +33,12 @@ _EMPTY = (
 
 
 def _grown(result: CompareResult) -> None:
-    cards(result, toolbar(), live=True)
+    _cards(result, _toolbar(), live=True)
 
 
 def _done(result: CompareResult) -> None:
-    under = toolbar()
-    cards(result, under, live=False)
+    under = _toolbar()
+    _cards(result, under, live=False)
     own = under == "own"
     what = "of the one who wrote it" if own else "of the unpruned model"
     st.markdown(f"**Surprise {what}, token by token**", help="−log p of each written token. Rings: where a text departs.")
@@ -115,7 +115,7 @@ class _Choice:
     variant: Variant
 
 
-def form(model: ModelSpec) -> None:
+def _form(model: ModelSpec) -> None:
     """Draw the form; its button queues the comparison."""
     left, right = st.columns([5, 4], gap="medium")
     with left:
@@ -204,7 +204,7 @@ def _settings(*, is_possible: bool) -> tuple[int, float, int, bool]:
     return int(tokens), float(temperature), int(seed), is_asked
 
 
-def toolbar() -> str:
+def _toolbar() -> str:
     """The choice of whose surprise is shaded, and what the shades mean."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
         under = st.segmented_control(
@@ -217,7 +217,7 @@ def toolbar() -> str:
     return under or "unpruned"
 
 
-def cards(result: CompareResult, under: str, *, live: bool) -> None:
+def _cards(result: CompareResult, under: str, *, live: bool) -> None:
     """A card for every variant, also for those whose turn is still to come, if the job is `live`."""
     names = prompt_figures.names(result.spec.variants)
     per_row = len(names) if len(names) <= 3 else 2

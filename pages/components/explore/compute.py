@@ -32,10 +32,10 @@ def menu(place: DeltaGenerator, found: Found, sweep: Found | None) -> None:
         if found.precomputed:
             st.badge("precomputed", color="gray", help="Made by this program before you opened it; compute your own any time.")
         with st.popover("New map", key="map-popover", on_change="rerun"):
-            map_form(state.current_model(), "map")
+            _map_form(state.current_model(), "map")
         kind = "secondary" if sweep else theme.main_button()
         with st.popover("Run a sweep", type=kind, key="sweep-popover", on_change="rerun"):
-            sweep_form(state.current_model(), found.result, "sweep")
+            _sweep_form(state.current_model(), found.result, "sweep")
 
 
 def first_map() -> None:
@@ -45,7 +45,7 @@ def first_map() -> None:
         return
     st.info("This model has no distance map yet. Choose texts and click **Compute map**.")
     with st.container(border=True, width=560):
-        map_form(state.current_model(), "first-map")
+        _map_form(state.current_model(), "first-map")
 
 
 def _on_its_way() -> list[jobs.Job]:
@@ -60,7 +60,7 @@ def _coming() -> None:
             card.active(job, place=card.place(job), where="first-map")
 
 
-def map_form(model: ModelSpec, key: str) -> None:
+def _map_form(model: ModelSpec, key: str) -> None:
     """Draw the form; submitting it queues a job."""
     with frame.errors_shown():
         source = inputs.texts(key)
@@ -90,7 +90,7 @@ class _Numbers:
     writes: bool
 
 
-def sweep_form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
+def _sweep_form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
     """Draw the form; submitting it queues a job for each strategy, all on the same questions.
 
     Args:

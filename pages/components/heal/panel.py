@@ -31,7 +31,7 @@ def show() -> None:
 
 def _one(run: Run) -> None:
     if run.job and run.job.is_active:
-        in_progress(run)
+        _in_progress(run)
         return
     if run.job and run.job.state != jobs.DONE:
         _unfinished(run, run.job)
@@ -41,7 +41,7 @@ def _one(run: Run) -> None:
         if run.job and run.job.state == jobs.DONE:
             st.info("The result of this run is no longer in the cache; start it again to see it.")
         return
-    outcome(run.result, control_of(run))
+    _outcome(run.result, control_of(run))
 
 
 def _unfinished(run: Run, job: jobs.Job) -> None:
@@ -54,7 +54,7 @@ def _unfinished(run: Run, job: jobs.Job) -> None:
             st.code(jobs.log_tail(run.id, 30) or "The log is empty.", language=None)
 
 
-def in_progress(run: Run) -> None:
+def _in_progress(run: Run) -> None:
     """Draw a running or waiting heal; it looks again every second, from what is on disk."""
     st.fragment(_live, run_every="1s")(run.id)
 
@@ -66,16 +66,16 @@ def _live(run_id: str) -> None:
             st.rerun()
         waiting = [job.id for job in jobs.active() if job.state == jobs.QUEUED]
         card.active(run.job, place=waiting.index(run.id) + 1 if run.id in waiting else 0, where="heal")
-        numbers(run.job.values, run.result, run.result.total_steps if run.result else run.spec.steps)
+        _numbers(run.job.values, run.result, run.result.total_steps if run.result else run.spec.steps)
         if run.result and (run.result.steps or run.result.validations):
-            curve(run.result)
+            _curve(run.result)
         elif run.job.state == jobs.QUEUED:
             st.info("Waiting for its turn: one heavy job runs at a time. You can leave this page; it starts by itself.")
         else:
             st.info("Loading and measuring the model before the first step; the curve appears here.")
 
 
-def numbers(values: dict, result: HealResult | None, steps: int) -> None:
+def _numbers(values: dict, result: HealResult | None, steps: int) -> None:
     """The latest measured numbers, in one row."""
     last = result.steps[-1] if result and result.steps else None
     step = values.get("step") or (last.step if last else 0)
@@ -107,7 +107,7 @@ def _step(step: int, steps: int, result: HealResult | None) -> str:
     return "being worked out" if result is None or result.spec.minutes is not None else "none: instant"
 
 
-def curve(result: HealResult) -> None:
+def _curve(result: HealResult) -> None:
     """Training and held-out loss by step, and accuracy where it was asked on the way."""
     alt = f"Loss by optimizer step, {len(result.steps)} of {result.total_steps} steps."
     chart.show(heals.training_curve(result, dark=theme.is_dark()), key="training", alt=alt, file_name="healing-loss")
@@ -118,7 +118,7 @@ def curve(result: HealResult) -> None:
         chart.show(figure, key="training-acc", alt=alt, file_name="healing-accuracy")
 
 
-def outcome(result: HealResult, control: HealResult | None = None) -> None:
+def _outcome(result: HealResult, control: HealResult | None = None) -> None:
     """Draw the comparison, the curve, what was written, where the adapter lies, and the numbers to download.
 
     Args:
@@ -126,7 +126,7 @@ def outcome(result: HealResult, control: HealResult | None = None) -> None:
         control: the unpruned model trained in the same way, if that was done.
     """
     _table(result, control)
-    for said in [*paired(result), *warnings(result)]:
+    for said in [*_paired(result), *_warnings(result)]:
         st.caption(said)
     left, right = st.columns(2, gap="medium")
     for column, field, name in ((left, "acc", "accuracy"), (right, "loss", "loss")):
@@ -135,10 +135,10 @@ def outcome(result: HealResult, control: HealResult | None = None) -> None:
             alt = f"Unpruned, pruned and healed {name}, with standard errors."
             chart.show(figure, key=f"compare-{field}", alt=alt, file_name=f"healed-{name}")
     if result.spec.trains:
-        curve(result)
-    writing(result)
+        _curve(result)
+    _writing(result)
     _adapter(result)
-    st.caption(provenance(result))
+    st.caption(_provenance(result))
     command.show([result.spec])
     with st.expander("Data behind the charts", icon=":material/table:"):
         rows = [{"step": s.step, "loss": s.loss, "learning_rate": s.learning_rate, "tokens_per_s": s.tokens_per_s,
@@ -204,7 +204,7 @@ def _table(result: HealResult, control: HealResult | None) -> None:
         st.caption(_CONTROL + (_lengths(result, control) if control is not None else ""))
 
 
-def paired(result: HealResult) -> list[str]:
+def _paired(result: HealResult) -> list[str]:
     """Healed against pruned and unpruned, on the same texts and the same questions."""
     said = []
     for other in ("pruned", "unpruned"):
@@ -225,7 +225,7 @@ def paired(result: HealResult) -> list[str]:
     return said
 
 
-def warnings(result: HealResult) -> list[str]:
+def _warnings(result: HealResult) -> list[str]:
     """What a reader must know so as not to misread the scores."""
     said = []
     overlap = result.overlap
@@ -248,7 +248,7 @@ def warnings(result: HealResult) -> list[str]:
     return said
 
 
-def provenance(result: HealResult) -> str:
+def _provenance(result: HealResult) -> str:
     """How the heal was made."""
     spec = result.spec
     made = f"base in {result.precision}, seed {spec.seed}, {words.duration(result.wall_s)}."
@@ -284,7 +284,7 @@ def _junction(result: HealResult) -> str:
     )
 
 
-def writing(result: HealResult) -> None:
+def _writing(result: HealResult) -> None:
     """Draw rates and the first continuations, where the models were let to write."""
     written = {name: result.writings[name] for name in _MODELS if name in result.writings}
     if len(written) < 2:

@@ -40,13 +40,13 @@ def show(model: ModelSpec, known: ModelFacts, block: Block, asked: BenchmarkSpec
         asked: the questions of the curve on screen: asking the same ones puts the healed model on that curve.
     """
     with frame.errors_shown():
-        begin = begin_from(model, known, block)
+        begin = _begin_from(model, known, block)
         st.caption(begin.why)
-        sized = sized_by(begin.preset, begin.key)
-        source = healing_text(begin.preset, begin.key)
+        sized = _sized_by(begin.preset, begin.key)
+        source = _healing_text(begin.preset, begin.key)
         with st.form(f"heal-form-{begin.key}", border=False):
-            values = numbers(begin.preset, begin.key, sized)
-            values |= questions(begin.preset, asked, begin.key)
+            values = _numbers(begin.preset, begin.key, sized)
+            values |= _questions(begin.preset, asked, begin.key)
             control = st.checkbox(
                 "A control as well", key=f"{begin.key}-control", disabled=not begin.preset.trains,
                 help="A second job trains the unpruned model in the same way: what the healing text does by itself.",
@@ -64,9 +64,9 @@ def show(model: ModelSpec, known: ModelFacts, block: Block, asked: BenchmarkSpec
         if not source:
             st.error("Choose a file of healing text first.")
             return
-        spec = changed(begin.preset, {**values, "source": source})
+        spec = _changed(begin.preset, {**values, "source": source})
         if saved:
-            save(name, spec)
+            _save(name, spec)
         else:
             _start(spec, control=control)
 
@@ -95,7 +95,7 @@ class Start:
     """A sentence on where they come from."""
 
 
-def begin_from(model: ModelSpec, known: ModelFacts, block: Block) -> Start:
+def _begin_from(model: ModelSpec, known: ModelFacts, block: Block) -> Start:
     """Draw the menu, at first on what suits this model and machine, and return what is picked."""
     runs = {f"run:{run.id}": run for run in runs_of(model)}
     saved = [f"saved:{name}" for name in saved_recipes.names()]
@@ -130,7 +130,7 @@ def _why(preset: HealSpec, name: str) -> str:
     return words.plain(next((recipe.why for recipe in variants if recipe.steps == preset.steps), variants[0].why))
 
 
-def sized_by(preset: HealSpec, key: str) -> str:
+def _sized_by(preset: HealSpec, key: str) -> str:
     """Whether a time or a number of steps is named; "" for a heal that takes no step."""
     if not preset.trains:
         return ""
@@ -141,7 +141,7 @@ def sized_by(preset: HealSpec, key: str) -> str:
     )  # fmt: skip
 
 
-def numbers(preset: HealSpec, key: str, sized: str) -> dict[str, Any]:
+def _numbers(preset: HealSpec, key: str, sized: str) -> dict[str, Any]:
     """Draw the fields inside a form; returns their values by the names of `HealSpec`, and `seq_len`, `quantization`."""
     left, right = st.columns(2)
     values: dict[str, Any] = {}
@@ -214,7 +214,7 @@ def numbers(preset: HealSpec, key: str, sized: str) -> dict[str, Any]:
     return values
 
 
-def changed(preset: HealSpec, values: dict[str, Any]) -> HealSpec:
+def _changed(preset: HealSpec, values: dict[str, Any]) -> HealSpec:
     """The preset with the form's values; an untouched one keeps its name."""
     wanted = dict(values)
     source, seq_len, quantization = (wanted.pop(name) for name in ("source", "seq_len", "quantization"))
@@ -239,7 +239,7 @@ def changed(preset: HealSpec, values: dict[str, Any]) -> HealSpec:
     )
 
 
-def save(name: str, spec: HealSpec) -> None:
+def _save(name: str, spec: HealSpec) -> None:
     """Keep a recipe and say so."""
     saved_recipes.save(name.strip(), spec)
     st.session_state.setdefault("announcements", []).append((f"Saved the recipe {name.strip()}.", ":material/bookmark:"))
@@ -247,7 +247,7 @@ def save(name: str, spec: HealSpec) -> None:
     st.rerun()
 
 
-def healing_text(preset: HealSpec, key: str) -> str:
+def _healing_text(preset: HealSpec, key: str) -> str:
     """Draw the choice and return a corpus source ("" while a file is still to be chosen)."""
     own = preset.corpus.source
     names = _CHOICES if own in _CHOICES else {own: uploads.title(own), **_CHOICES}
@@ -262,7 +262,7 @@ def healing_text(preset: HealSpec, key: str) -> str:
     return "" if upload is None else inputs.keep_texts(upload.name, upload.getvalue())
 
 
-def questions(preset: HealSpec, asked: BenchmarkSpec, key: str) -> dict:
+def _questions(preset: HealSpec, asked: BenchmarkSpec, key: str) -> dict:
     """Draw the fields; returns `benchmark`, `check_questions` and `generation`."""
     left, right = st.columns(2)
     which = f"{key}-{asked.task}-{asked.limit}"

@@ -31,11 +31,11 @@ def active(job: jobs.Job, *, place: int, where: str = "strip") -> None:
         else:
             st.progress(min(1.0, job.done / job.total) if job.total else 0.0, text=progress_text(job))
         with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-            button(
+            _button(
                 "Pause", jobs.pause, job, where,
                 help="Stops it for now: what was finished is kept, and it goes on when you resume it.",
             )  # fmt: skip
-            button("Cancel", jobs.cancel, job, where, help="What was finished is kept.")
+            _button("Cancel", jobs.cancel, job, where, help="What was finished is kept.")
             if job.state == jobs.QUEUED:
                 key = f"{where}-move-{job.id}"
                 st.menu_button("Move", list(_PLACES), key=key, on_click=_move, args=(job.id, key), type="tertiary")
@@ -69,7 +69,7 @@ def ended(job: jobs.Job, *, where: str = "strip") -> None:
             with st.container(horizontal=True, gap="small", vertical_alignment="center"):
                 if job.state in jobs.RESUMABLE:
                     resume_button(job, where=where)
-                removal_button(job, where=where)
+                _removal_button(job, where=where)
 
 
 def _log(job: jobs.Job, where: str) -> None:
@@ -84,10 +84,10 @@ def _log(job: jobs.Job, where: str) -> None:
 def resume_button(job: jobs.Job, *, where: str, primary: bool = False) -> None:
     """Put the job back into the queue: it goes on from what it saved."""
     kind = theme.main_button() if primary else "tertiary"
-    button("Resume", jobs.resume, job, where, icon=":material/play_arrow:", kind=kind)
+    _button("Resume", jobs.resume, job, where, icon=":material/play_arrow:", kind=kind)
 
 
-def button(label: str, action, job: jobs.Job, where: str, *, icon=None, help=None, kind="tertiary") -> None:
+def _button(label: str, action, job: jobs.Job, where: str, *, icon=None, help=None, kind="tertiary") -> None:
     """A button that does something to a job; the outcome shows on the redraw that follows."""
     key = f"{where}-{label.lower()}-{job.id}"
     st.button(label, key=key, on_click=_act, args=(action, job.id), icon=icon, help=help, type=kind)
@@ -104,7 +104,7 @@ def _act(action, *given) -> None:
         st.session_state.setdefault("announcements", []).append((str(error), ":material/error:"))
 
 
-def removal_button(job: jobs.Job, *, where: str) -> None:
+def _removal_button(job: jobs.Job, *, where: str) -> None:
     """Draw the button; it opens to what the job takes on the disk and what of that may go."""
     # Sizes are worked out only while it is open: that reads the request of every stored result.
     popover = st.popover("Remove", key=f"{where}-remove-{job.id}", type="tertiary", on_change="rerun")
