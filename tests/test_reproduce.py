@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import pytest
 
-from analysis.cli import field_settings, main, reproduce
+from analysis.cli import field_settings, main
+from analysis.cli import line as command_line
 from analysis.core import registry, store
 from analysis.core.blocks import Block, LayerSet, parse_removal, written
 from analysis.core.errors import SpecError
@@ -76,7 +77,7 @@ def test_the_line_asks_for_the_same_again(spec):
     program, words = shlex.split(line)[:3], shlex.split(line)[3:]
     assert program == ["python", "-m", "analysis"]
     assert "\n" not in line
-    assert main.request(words).fingerprint() == reproduce.asked(spec).fingerprint()
+    assert main.request(words).fingerprint() == command_line.asked(spec).fingerprint()
 
 
 def test_only_what_differs_is_said():
@@ -86,6 +87,55 @@ def test_only_what_differs_is_said():
     line = main.command_line(REQUESTS["sweep as the form makes it"])
     assert line.endswith("--max-n 15 --set benchmark.seed=9 --set distances.corpus.source=wiki")
     assert main.command_line(REQUESTS["map"]).startswith("python -m analysis distances '/models/my model'\"'\"'s $HOME'")
+
+
+TEXTS = {"N": "3", "X": "0.5", "TEXT": "other", "START:SIZE": "3:2", "N,…": "2,5", "START:SIZE,…": "3:2,1:1+4:2", "DIR": "a b"}
+"""By what stands for a value in the help: one to give."""
+OWN_TEXTS = {
+    "--seq-len": "64", "--task": "boolq", "--subset": "stem,virology", "--recipe": "instant", "--texts": "my 'texts'.txt",
+    "--prompt": "-Once", "--name": "my.model-1", "--adapter": "a b", "--temperature": "0.5",
+}  # fmt: skip
+ALSO = {"--blocks": ["--strategy", "manual"], "--subset": ["--task", "mmlu"]}
+"""What must be said with an option."""
+
+
+def _given(flag):
+    """Words that give an option other values than its default."""
+    field = flag.fields[0]
+    if field.form is None:
+        return [[flag.name]]
+    choices = [choice for choice in field.option.choices or () if choice not in (field.default, "manual")]
+    texts = choices or [OWN_TEXTS.get(flag.name) or TEXTS[field.form.metavar]]
+    texts += [field.option.none] * bool(field.option.none) + ["none"] * flag.takes_none
+    return [[f"{flag.name}={text}"] if flag.name.startswith("-") else [text] for text in texts]
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_every_option_of_every_kind_is_read_and_said_again(kind):
+    subcommand = next(one for one in main.subcommands() if one.spec.kind == kind)
+    flags = command_line._flags(SPECS[kind])
+    needed = {flag.name: _given(flag)[0] for flag in flags if flag.fields[0].is_always_said}
+    for flag in flags:
+        if (kind, flag.name) == ("export", "--quantization"):
+            continue  # a quantized model is not exported
+        for words in _given(flag):
+            asked = main.request([subcommand.name, *sum((needed | {flag.name: words}).values(), []), *ALSO.get(flag.name, [])])
+            line = main.command_line(asked)
+            said = shlex.split(line)[3:]
+            assert main.request(said) == asked
+            assert said[0] == subcommand.name
+            assert not flag.name.startswith("-") or flag.name in line or flag.fields[0].path[0] == "variants"
+
+
+@pytest.mark.parametrize("spec", REQUESTS.values(), ids=REQUESTS)
+def test_every_request_is_said_by_the_subcommand_of_its_kind(spec):
+    assert not main.command_line(spec).startswith("python -m analysis run")
+
+
+def test_every_option_says_what_it_is_for():
+    for kind in SPECS.values():
+        for flag in command_line._flags(kind):
+            assert len(flag.help(has_defaults=False)) > 10, flag.name
 
 
 def test_a_comparison_of_the_usual_variants_is_said_by_name():
@@ -138,11 +188,12 @@ class _New(Spec):
 
 
 def test_a_kind_without_a_subcommand_is_said_whole(monkeypatch):
-    monkeypatch.setitem(registry._registered, "new", registry.Experiment(_New, Result, run="nowhere:run", title="New"))
+    monkeypatch.setattr(registry, "_registered", {**registry.experiments()})
+    registry.register(registry.Experiment(_New, Result, run="", title="New"))
     spec = _New(Block(1, 2), MINE, ("a 'b'", "c"))
     words = shlex.split(main.command_line(spec))[3:]
     assert words[:2] == ["run", "new"]
-    assert main.request(words) == reproduce.asked(spec)
+    assert main.request(words) == command_line.asked(spec)
     with pytest.raises(SpecError, match="not a complete _New"):
         main.request(["run", "new"])
     assert main.request(["run", "distances", "--set", "corpus.seed=4"]) == DistanceSpec(corpus=CorpusSpec(seed=4))

@@ -41,13 +41,36 @@ def applied(spec: SpecT, texts: Sequence[str]) -> SpecT:
     Raises:
         SpecError: when a name is not that of a field, or a value is none that the field can take.
     """
-    if not texts:
-        return spec
-    data = spec.to_json()
+    return settled(type(spec), spec.to_json(), texts) if texts else spec
+
+
+def settled(kind: type[SpecT], data: dict[str, Any], texts: Sequence[str]) -> SpecT:
+    """The request that JSON and settings on top of it make; None in the place of a field that must be set is not there yet.
+
+    Raises:
+        SpecError: as `applied`, and when a field without a default is missing.
+    """
     for text in texts:
         name, value = read(text)
-        _put(data, name, value, type(spec).__name__)
-    return checked(type(spec), data)
+        _put(data, name, value, kind.__name__)
+    needed = {field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING}
+    return checked(kind, {name: value for name, value in data.items() if value is not None or name not in needed})
+
+
+def defaults(kind: type[Spec]) -> dict[str, Any]:
+    """Every field of a request as JSON, None where it has no default."""
+    data = {}
+    for field in fields(kind):
+        made = field.default_factory() if field.default_factory is not MISSING else field.default
+        data[field.name] = None if made is MISSING else as_json(made)
+    return data
+
+
+def as_json(value: Any) -> Any:
+    """The value of a field as it stands in the JSON of its request."""
+    if isinstance(value, Spec):
+        return value.to_json()
+    return [as_json(entry) for entry in value] if isinstance(value, tuple) else value
 
 
 def checked(kind: type[SpecT], data: dict[str, Any]) -> SpecT:
@@ -67,15 +90,7 @@ def built(kind: type[SpecT], texts: Sequence[str]) -> SpecT:
     Raises:
         SpecError: as `applied`, and when a field without a default is missing.
     """
-    data: dict[str, Any] = {}
-    for field in fields(kind):
-        made = field.default_factory() if field.default_factory is not MISSING else field.default
-        data[field.name] = None if made is MISSING else made.to_json() if isinstance(made, Spec) else made
-    for text in texts:
-        name, value = read(text)
-        _put(data, name, value, kind.__name__)
-    needed = {field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING}
-    return checked(kind, {name: value for name, value in data.items() if value is not None or name not in needed})
+    return settled(kind, defaults(kind), texts)
 
 
 def differences(spec: Spec, wanted: Spec) -> list[str]:

@@ -1,25 +1,27 @@
 """The subcommand `jobs`: the queue from a terminal."""
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
 from analysis import jobs
-from analysis.cli.terminal import write
+from analysis.cli.answers import write
 from analysis.core import settings
 from analysis.core.errors import SpecError
 from analysis.jobs import Job
 
-_PLACES = {"up": -1, "down": 1, "first": jobs.FRONT, "last": jobs.END}
+_ON_ONE = {"show": "get", "pause": "pause", "cancel": "cancel", "resume": "resume"}
+"""Actions on one job, and the function of `jobs` that does each."""
 _SWITCH = {"on": True, "off": False}
-_ON_ONE: dict[str, Callable[[str], Any]] = {
-    "show": jobs.get,
-    "pause": jobs.pause,
-    "cancel": jobs.cancel,
-    "resume": jobs.resume,
-}
 ACTIONS = ("list", *_ON_ONE, "move", "delete", "clear", "auto-resume")
 """What the subcommand can do."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options of the subcommand."""
+    parser.add_argument("action", nargs="?", choices=ACTIONS, default="list")
+    parser.add_argument("id", nargs="?", help="a job; for auto-resume: on or off")
+    parser.add_argument("where", nargs="?", metavar="up|down|first|last", help="where move puts a queued job")
+    parser.add_argument("--saved", action="store_true", help="delete, clear: also checkpoints, adapter and results not needed")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -34,11 +36,12 @@ def run(options: argparse.Namespace) -> None:
         if options.id is None:
             raise SpecError(f"`jobs {action}` needs the id of a job; `jobs list` shows them.")
         if action == "move":
-            jobs.move(options.id, _choice(options.where, _PLACES, f"move {options.id}"))
+            places = {"up": -1, "down": 1, "first": jobs.FRONT, "last": jobs.END}
+            jobs.move(options.id, _choice(options.where, places, f"move {options.id}"))
         elif action == "delete":
             jobs.delete(options.id, saved=options.saved)
         else:
-            _ON_ONE[action](options.id)
+            getattr(jobs, _ON_ONE[action])(options.id)
         if action == "resume":
             jobs.ensure_worker()
     is_about_one = action in _ON_ONE
@@ -62,6 +65,7 @@ def _show(options: argparse.Namespace, listed: list[Job]) -> None:
 
 
 def _as_json(job: Job) -> dict[str, Any]:
+
     return {
         "id": job.id,
         "kind": job.kind,

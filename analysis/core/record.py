@@ -32,6 +32,9 @@ class Spec:
     """Base of all requests: conversion to and from JSON, and the fingerprint."""
 
     kind: ClassVar[str] = "spec"
+    asked_by: ClassVar[str] = ""
+    """`module:function` that makes the request of what the command line gives, where that is more than its fields: called
+    with the given values, nested as the fields are, and with the values of plain `--set` settings."""
 
     def to_json(self) -> dict[str, Any]:
         """The spec as plain JSON types, nested specs as objects."""

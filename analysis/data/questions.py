@@ -11,7 +11,7 @@ from typing import Any
 from analysis.core.errors import BenchmarkError
 from analysis.data import files, starter, tasks
 from analysis.data.spec import MMLU_CATEGORIES, BenchmarkSpec
-from analysis.data.tasks import LETTERS, MMLU_SUBJECTS, TASKS, Question
+from analysis.data.tasks import LETTERS, MMLU_SUBJECTS, TASKS, Question, usual_shots
 
 __all__ = ["Question", "by_group", "chance", "load", "macro_average", "majority", "resolve", "size", "skipped_rows", "title"]
 
@@ -31,7 +31,7 @@ def resolve(spec: BenchmarkSpec) -> BenchmarkSpec:
         BenchmarkError: when the set does not offer the shots, the protocol or the subset asked for, or cannot be read.
     """
     task = None if spec.is_file else TASKS[spec.task]
-    shots = spec.shots if spec.shots is not None else task.default_shots if task else 0
+    shots = usual_shots(spec) if spec.shots is None else spec.shots
     if shots > (task.max_shots if task else 0):
         raise BenchmarkError(f"{title(spec)} is asked without worked examples; shots must be 0, not {shots}.")
     if spec.protocol != "harness" and (task is None or spec.protocol not in task.protocols):

@@ -1,8 +1,9 @@
 """Which texts are read, which questions are asked, and what is to be written: parts of nearly every request."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from analysis.core.options import Option
 from analysis.core.record import Spec, require
 
 TASKS = (
@@ -27,15 +28,15 @@ class CorpusSpec(Spec):
 
     kind: ClassVar[str] = "corpus"
 
-    source: str = "c4"
+    source: Annotated[str, Option("--texts", "c4|wiki|FILE", resets=("split",))] = "c4"
     """`c4` or `wiki` from the starter pack, `c4-train` streamed from the hub to heal on, or a UTF-8 TXT or JSONL file."""
-    n_texts: int = 32
+    n_texts: Annotated[int, Option("--samples")] = 32
     """How many documents to draw."""
-    seq_len: int = 256
+    seq_len: Annotated[int, Option()] = 256
     """Documents are cut to this many tokens."""
     split: str = "all"
     """all, train or validation: one document in ten, chosen by its content's hash, is validation and never healed on."""
-    seed: int = 0
+    seed: Annotated[int, Option()] = 0
     """Seed of the draw."""
     identity: str = ""
     """What the text is, whatever the path: filled in by `corpora.resolve`."""
@@ -55,19 +56,21 @@ class BenchmarkSpec(Spec):
 
     kind: ClassVar[str] = "benchmark"
 
-    task: str = "arc_easy"
+    task: Annotated[str, Option(metavar="NAME|FILE", known=TASKS, parse=lambda text: BenchmarkSpec(task=text).task)] = (
+        "arc_easy"
+    )
     """The name of a built-in set, or a JSONL, CSV or Parquet file of questions."""
-    limit: int | None = 100
+    limit: Annotated[int | None, Option(none="0")] = 100
     """How many questions; None for all of them."""
-    shots: int | None = None
+    shots: Annotated[int | None, Option(usual="analysis.data.tasks:usual_shots")] = None
     """Worked examples before the question; None for the task's own default (MMLU 5, others 0)."""
-    seed: int = 0
+    seed: Annotated[int, Option()] = 0
     """Seed of the subset and of its order."""
     identity: str = ""
     """Which release of the questions, or which content of the file: filled in by `benchmarks.resolve`."""
-    subset: tuple[str, ...] = ()
+    subset: Annotated[tuple[str, ...], Option(metavar="NAMES")] = ()
     """MMLU subjects and categories (stem, humanities, social_sciences, other) to ask from; empty for all."""
-    protocol: str = "harness"
+    protocol: Annotated[str, Option(choices=PROTOCOLS)] = "harness"
     """`harness` for the prompts of lm-evaluation-harness, `paper` for the paper's own on MMLU and BoolQ."""
 
     def __post_init__(self) -> None:
@@ -102,7 +105,7 @@ class GenerationSpec(Spec):
     """Longest continuation."""
     n_sums: int = 24
     """Small sums to do."""
-    seed: int = 0
+    seed: Annotated[int, Option()] = 0
     """Picks the articles and the sums."""
 
     def __post_init__(self) -> None:

@@ -2,9 +2,10 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from analysis.core.blocks import Block, LayerSet
+from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
 from analysis.models.spec import ModelFacts, ModelSpec
@@ -18,13 +19,13 @@ class ExportSpec(Spec):
 
     kind: ClassVar[str] = "export"
 
-    block: Block | LayerSet
+    block: Annotated[Block | LayerSet, Option()]
     """The layers to leave out."""
-    name: str
+    name: Annotated[str, Option()]
     """Name of the folder under `exports/` in the cache: letters, digits, dots, dashes and underscores."""
     model: ModelSpec = field(default_factory=ModelSpec)
     """The model, unquantized; `dtype` is what the folder is saved in."""
-    adapter: str | None = None
+    adapter: Annotated[str | None, Option(metavar="DIR")] = None
     """Folder of a PEFT adapter to merge in, relative to the cache folder or absolute; None for the bare cut."""
 
     def __post_init__(self) -> None:

@@ -1,9 +1,10 @@
 """Which model, how large it is, what a cut of it saves, and the request that looks at it before loading."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from analysis.core.blocks import Removal
+from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
 
@@ -17,15 +18,15 @@ class ModelSpec(Spec):
 
     kind: ClassVar[str] = "model"
 
-    source: str = "starter"
+    source: Annotated[str, Option("MODEL", required=True)] = "starter"
     """`starter`, a hub id, a local Hugging Face folder, or a GGUF file."""
-    revision: str | None = None
+    revision: Annotated[str | None, Option()] = None
     """Branch, tag or commit of a hub id; None for the default branch."""
-    dtype: str = "auto"
+    dtype: Annotated[str, Option(choices=DTYPES)] = "auto"
     """float32, bfloat16, float16, or auto: what this machine is good at."""
-    device: str = "auto"
+    device: Annotated[str, Option()] = "auto"
     """cpu, cuda, cuda:1, mps, or auto."""
-    quantization: str = "none"
+    quantization: Annotated[str, Option(choices=QUANTIZATIONS)] = "none"
     """none, 4bit (NF4) or 8bit."""
     identity: str = ""
     """What the weights are, whatever the path: filled in by `models.resolve`, empty before."""
@@ -166,8 +167,9 @@ class InspectSpec(Spec):
 
     kind: ClassVar[str] = "inspect"
 
-    model: ModelSpec = field(default_factory=ModelSpec)
+    model: Annotated[ModelSpec, Part(optional=("source",))] = field(default_factory=ModelSpec)
     load: bool = False
+    """Whether to load it too."""
 
 
 @dataclass(frozen=True)

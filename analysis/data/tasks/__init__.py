@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.data.spec import MMLU_CATEGORIES
+from analysis.data.spec import MMLU_CATEGORIES, BenchmarkSpec
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 Row = Mapping[str, Any]
@@ -225,3 +225,8 @@ MMLU_SUBJECTS: dict[str, tuple[str, ...]] = {
     for category, names in zip(MMLU_CATEGORIES, (_STEM, _HUMANITIES, _SOCIAL_SCIENCES, _OTHER), strict=True)
 }
 """The subjects of every category, as Hendrycks et al. group them."""
+
+
+def usual_shots(spec: BenchmarkSpec) -> int:
+    """Worked examples before a question where none are asked for: the task's own number, none for a file."""
+    return 0 if spec.is_file else TASKS[spec.task].default_shots

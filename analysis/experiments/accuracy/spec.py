@@ -1,10 +1,11 @@
 """Curves and single evaluations: what is asked for and what is found."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import BlockRangeError
+from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
@@ -24,18 +25,19 @@ class SweepSpec(Spec):
     benchmark: BenchmarkSpec = field(default_factory=BenchmarkSpec)
     loss_corpus: CorpusSpec | None = field(default_factory=default_loss_corpus)
     """Text for the mean next-token loss; None to skip it."""
-    distances: DistanceSpec = field(default_factory=DistanceSpec)
+    distances: Annotated[DistanceSpec, Part(only=("model", "metric"))] = field(default_factory=DistanceSpec)
     """The map that `similarity` selects from."""
-    strategy: str = "similarity"
-    max_n: int | None = None
+    strategy: Annotated[str, Option(choices=STRATEGIES)] = "similarity"
+    """How the layers to remove are chosen."""
+    max_n: Annotated[int | None, Option()] = None
     """Largest number of removed layers; None for half of the model's layers."""
-    draw: int = 0
+    draw: Annotated[int, Option()] = 0
     """Seed of the blocks that `random` picks."""
-    blocks: tuple[Block | LayerSet, ...] = ()
+    blocks: Annotated[tuple[Block | LayerSet, ...], Option()] = ()
     """What `manual` removes, one point of the curve for each."""
-    damage: DamageSpec | None = None
+    damage: Annotated[DamageSpec | None, Part(usual="analysis.experiments.accuracy.spec:usual_damage")] = None
     """The measured damage that `loss-greedy` selects from; filled in for it, None for the others."""
-    generation: GenerationSpec | None = None
+    generation: Annotated[GenerationSpec | None, Option("--generate")] = None
     """What every cut is asked to write; None to skip it."""
 
     def __post_init__(self) -> None:
@@ -48,6 +50,13 @@ class SweepSpec(Spec):
             raise BlockRangeError(f"max-n must be at least 0, not {self.max_n}.")
 
 
+def usual_damage(spec: SweepSpec) -> DamageSpec | None:
+    """What `loss-greedy` measures when nothing else is asked for; None for the other strategies."""
+    if spec.strategy != "loss-greedy":
+        return None
+    return DamageSpec(model=spec.model, distances=DistanceSpec(model=spec.model), max_size=spec.max_n or None)
+
+
 @dataclass(frozen=True)
 class EvaluateSpec(Spec):
     """One model, cut or not, healed or not, on one set of questions and one set of texts."""
@@ -55,13 +64,13 @@ class EvaluateSpec(Spec):
     kind: ClassVar[str] = "evaluate"
 
     model: ModelSpec = field(default_factory=ModelSpec)
-    block: Block | LayerSet | None = None
+    block: Annotated[Block | LayerSet | None, Option()] = None
     """The removed layers; None for the unpruned model."""
-    adapter: str | None = None
+    adapter: Annotated[str | None, Option(metavar="DIR")] = None
     """Folder of a PEFT adapter, applied after the cut."""
     benchmark: BenchmarkSpec | None = field(default_factory=BenchmarkSpec)
     loss_corpus: CorpusSpec | None = field(default_factory=default_loss_corpus)
-    generation: GenerationSpec | None = None
+    generation: Annotated[GenerationSpec | None, Option("--generate")] = None
     """What the model is asked to write; None to skip it."""
 
 

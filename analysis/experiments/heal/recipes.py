@@ -271,7 +271,7 @@ def heal_spec(
         "corpus": CorpusSpec(source=recipe.corpus, n_texts=recipe.n_texts, seq_len=recipe.seq_len, split="train"),
         "validation": CorpusSpec(held_out(recipe.corpus), n_texts=8, seq_len=256, split="validation"),
     }
-    allowed = set(HealSpec.__dataclass_fields__) - {"model", "block", "kind"}
+    allowed = {field.name for field in fields(HealSpec)} - {"model", "block"}
     unknown = sorted(set(overrides) - allowed)
     if unknown:
         raise RecipeError(
@@ -348,6 +348,12 @@ def _quantization(recipe: Recipe, model: ModelSpec, asked: str | None, n_paramet
 def sees_gpu(device: str) -> bool:
     """Whether a model of this device setting will run on CUDA, told without loading torch."""
     return device.startswith("cuda") or (device == "auto" and os.path.exists("/proc/driver/nvidia/gpus"))
+
+
+def said(recipe: str) -> str | None:
+    """The built-in recipe that a heal's numbers came from, changed or not; None where it is no built-in one."""
+    name = recipe.removesuffix(", changed")
+    return name if name in NAMES else None
 
 
 CHECKS = 6

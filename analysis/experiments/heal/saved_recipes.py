@@ -3,12 +3,18 @@
 import contextlib
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from analysis.core import store
 from analysis.core.errors import RecipeError, SpecError
+from analysis.core.options import imported
+from analysis.data.spec import GenerationSpec
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.spec import HealSpec
+from analysis.models.spec import ModelSpec
 
 _NAME = re.compile(r"[\w][\w .,()+-]{0,39}")
 _FORMAT = 1
@@ -57,6 +63,43 @@ def delete(name: str) -> None:
     """Forget a saved recipe; heals that were made with it stay."""
     if name in _read_all():
         (_folder() / f"{name}.json").unlink(missing_ok=True)
+
+
+def asked(given: Mapping[str, Any], settings: Mapping[str, Any]) -> HealSpec:
+    """The heal that a command line asks for: a built-in or a saved recipe, with what is given instead of its numbers.
+
+    Args:
+        given: values of options, nested as the fields of `HealSpec`; `recipe` is the name of one.
+        settings: other fields of `HealSpec` by name.
+
+    Raises:
+        RecipeError: for an unknown recipe or field.
+        SpecError: for a value out of range.
+    """
+    model, text = ModelSpec(**given["model"]), given.get("corpus", {})
+    changes = {name: given[name] for name in ("steps", "minutes", "seed") if name in given} | dict(settings)
+    if "generation" in given:
+        changes.setdefault("generation", GenerationSpec(**given["generation"]))
+    name, quantization = given.get("recipe", recipes.DEFAULT), given["model"].get("quantization")
+    if name in names():
+        spec = recipes.like(get(name), model=model, block=given["block"], **changes)
+        if quantization is not None:
+            spec = replace(spec, model=replace(spec.model, quantization=quantization))
+    else:
+        changes |= {"quantization": quantization, "n_parameters": None if quantization else _size(model)}
+        spec = recipes.heal_spec(name, model=model, block=given["block"], **changes)
+    if "seq_len" in text:
+        spec = replace(spec, corpus=replace(spec.corpus, seq_len=text["seq_len"]))
+    if "source" in text:
+        corpus = replace(spec.corpus, source=text["source"], identity="")
+        held_out = replace(spec.validation, source=recipes.held_out(text["source"]), identity="")
+        spec = replace(spec, corpus=corpus, validation=held_out)
+    return replace(spec, control=True, instant=False, distill=0.0, junction=0.0) if given.get("control") else spec
+
+
+def _size(model: ModelSpec) -> int:
+    """Parameters of the model, on which the precision of some recipes depends."""
+    return int(imported("analysis.models.load:plan")(model).facts.n_parameters)
 
 
 def _folder() -> Path:

@@ -1,9 +1,10 @@
 """Heals: what is asked for and what is found."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from analysis.core.blocks import Block, Removal
+from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
@@ -26,22 +27,29 @@ class HealSpec(Spec):
     """A heal of the model without `block`: in closed form, by training, or both. Names follow PEFT and transformers."""
 
     kind: ClassVar[str] = "heal"
+    asked_by: ClassVar[str] = "analysis.experiments.heal.saved_recipes:asked"
 
-    block: Block
-    model: ModelSpec = field(default_factory=lambda: ModelSpec(quantization="4bit"))
-    corpus: CorpusSpec = field(default_factory=default_heal_corpus)
+    block: Annotated[Block, Option()]
+    """The layers that are cut out."""
+    model: Annotated[ModelSpec, Part(always=("quantization",))] = field(default_factory=lambda: ModelSpec(quantization="4bit"))
+    corpus: Annotated[CorpusSpec, Part(only=("source", "seq_len"))] = field(default_factory=default_heal_corpus)
     """Documents that are packed into training rows of `corpus.seq_len` tokens."""
-    validation: CorpusSpec = field(default_factory=default_loss_corpus)
+    validation: Annotated[CorpusSpec, Part(only=())] = field(default_factory=default_loss_corpus)
     """Held-out text for the loss before, during and after."""
-    benchmark: BenchmarkSpec | None = field(default_factory=BenchmarkSpec)
+    benchmark: Annotated[BenchmarkSpec | None, Part(only=())] = field(default_factory=BenchmarkSpec)
     """Questions asked of the unpruned, pruned and healed model; None to skip them."""
-    generation: GenerationSpec | None = None
+    generation: Annotated[GenerationSpec | None, Option("--generate")] = None
     """What the unpruned, pruned and healed model are asked to write; None to skip it."""
-    recipe: str = "custom"
-    """Name of the preset these numbers came from."""
-    steps: int = 50
+    recipe: Annotated[
+        str,
+        Option(metavar="NAME", known="analysis.experiments.heal.recipes:NAMES", write="analysis.experiments.heal.recipes:said"),
+    ] = "custom"
+    """The recipe that these numbers came from: a built-in one, or one of yours."""
+    seed: Annotated[int, Option()] = 0
+    """Seed of the order of the rows and of the training."""
+    steps: Annotated[int, Option()] = 50
     """Optimizer steps; 0 where the instant heal is all, or where `minutes` decides."""
-    minutes: float | None = None
+    minutes: Annotated[float | None, Option()] = None
     """How long all of it may take; the steps that fit are worked out from the speed measured here. None: `steps` it is."""
     method: str = "lora"
     """`lora` on the feed-forward modules of every layer, or `partial`: every weight matrix of the last layers and of the
@@ -57,7 +65,7 @@ class HealSpec(Spec):
     `distill=1` needs no vocabulary head and so takes half the time."""
     junction: float = 0.0
     """Weight of the loss that draws the stream behind the cut to the unpruned model's (paper, section 5); 0 for none."""
-    control: bool = False
+    control: Annotated[bool, Option()] = False
     """Train the unpruned model the same way instead: what the healing text does by itself."""
     separate_documents: bool = True
     """Whether documents that share a training row are read each by itself."""
@@ -77,7 +85,6 @@ class HealSpec(Spec):
     """How many of the questions are asked at each of these, to see accuracy grow; 0 for none."""
     keep_best: bool = False
     """Whether to end with the checkpoint of the lowest held-out loss, step 0 included, instead of the last step."""
-    seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "gradient_accumulation", "r", "eval_every", "last_layers"):

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from analysis.core.blocks import Block
 from analysis.core.errors import BlockRangeError
+from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
 from analysis.core.store import Stored
@@ -26,7 +27,8 @@ class DistanceSpec(Spec):
 
     model: ModelSpec = field(default_factory=ModelSpec)
     corpus: CorpusSpec = field(default_factory=CorpusSpec)
-    metric: str = "angular"
+    metric: Annotated[str, Option(choices=METRICS)] = "angular"
+    """How far apart two depths are taken to be; blocks are selected by it."""
 
     def __post_init__(self) -> None:
         require(self.metric in METRICS, f"metric must be one of {', '.join(METRICS)}, not {self.metric!r}.")
@@ -45,9 +47,9 @@ class DamageSpec(Spec):
 
     model: ModelSpec = field(default_factory=ModelSpec)
     corpus: CorpusSpec = field(default_factory=default_damage_corpus)
-    distances: DistanceSpec = field(default_factory=DistanceSpec)
+    distances: Annotated[DistanceSpec, Part(only=("model", "metric"))] = field(default_factory=DistanceSpec)
     """The map that the damage is compared with."""
-    max_size: int | None = None
+    max_size: Annotated[int | None, Option()] = None
     """Largest block; None for half of the model's layers."""
 
     def __post_init__(self) -> None:

@@ -1,11 +1,12 @@
 """Requests about one prompt, and what is found out about it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 from analysis.core.blocks import Block, LayerSet
+from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
 from analysis.models.spec import ModelSpec
@@ -28,9 +29,9 @@ class Variant(Spec):
 
     label: str = "unpruned"
     """One of `LABELS`: what people are told has been done to it."""
-    block: Block | LayerSet | None = None
+    block: Annotated[Block | LayerSet | None, Option()] = None
     """The removed layers; None for none."""
-    adapter: str | None = None
+    adapter: Annotated[str | None, Option(metavar="DIR")] = None
     """A PEFT folder, or its place under the cache folder; applied after the cut."""
     identity: str = ""
     """What the adapter's weights are, whatever the path: filled in by `comparison.resolve`."""
@@ -63,17 +64,18 @@ class CompareSpec(Spec):
     """Several variants of a model that go on with the same prompt, with the same seed."""
 
     kind: ClassVar[str] = "compare"
+    asked_by: ClassVar[str] = "analysis.experiments.prompt.spec:asked_comparison"
 
     model: ModelSpec = field(default_factory=ModelSpec)
-    prompt: str = "The capital of France is"
+    prompt: Annotated[str, Option(metavar="TEXT", required=True)] = "The capital of France is"
     """The beginning of a text, as it stands: no chat template is put around it."""
-    variants: tuple[Variant, ...] = (Variant(),)
+    variants: Annotated[tuple[Variant, ...], Part(only=("block", "adapter"))] = (Variant(),)
     """Who writes, in order."""
-    max_new_tokens: int = 64
+    max_new_tokens: Annotated[int, Option("--tokens")] = 48
     """Where to stop at the latest."""
-    temperature: float = 0.0
+    temperature: Annotated[float, Option(metavar="T")] = 0.0
     """0 takes the likeliest token each time (greedy); above 0 tokens are drawn, at 1 by the model's own probabilities."""
-    seed: int = 0
+    seed: Annotated[int, Option()] = 0
     """Seed of the draws, the same for every variant; without effect at temperature 0."""
 
     def __post_init__(self) -> None:
@@ -90,6 +92,17 @@ class CompareSpec(Spec):
         require(0 <= self.seed < 2**63, f"The seed must be a whole number of at least 0, not {self.seed}.")
 
 
+def asked_comparison(given: Mapping[str, Any], settings: Mapping[str, Any]) -> CompareSpec:
+    """The comparison of the unpruned model with the cut one and the healed one, as far as a cut and an adapter are given."""
+    block, adapter = (given.get("variants", {}).get(name) for name in ("block", "adapter"))
+    variants = [Variant()]
+    if block is not None:
+        variants.append(Variant("pruned", block))
+    if adapter is not None:
+        variants.append(Variant("healed", block, adapter))
+    return CompareSpec(**{**given, "model": ModelSpec(**given["model"]), "variants": tuple(variants)})
+
+
 @dataclass(frozen=True)
 class MicroscopeSpec(Spec):
     """What every layer does to every token of a prompt, and what the model would guess after each layer."""
@@ -97,9 +110,9 @@ class MicroscopeSpec(Spec):
     kind: ClassVar[str] = "microscope"
 
     model: ModelSpec = field(default_factory=ModelSpec)
-    prompt: str = "The capital of France is"
+    prompt: Annotated[str, Option(metavar="TEXT", required=True)] = "The capital of France is"
     """The text that is read, as it stands."""
-    block: Block | LayerSet | None = None
+    block: Annotated[Block | LayerSet | None, Option()] = None
     """Layers to leave out; None for the whole model."""
 
     def __post_init__(self) -> None:

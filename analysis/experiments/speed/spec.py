@@ -3,11 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from analysis.core.blocks import Block
+from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
 from analysis.models.spec import ModelFacts, ModelSpec
@@ -20,17 +21,17 @@ class SpeedSpec(Spec):
     kind: ClassVar[str] = "speed"
 
     model: ModelSpec = field(default_factory=ModelSpec)
-    ns: tuple[int, ...] = ()
+    ns: Annotated[tuple[int, ...], Option()] = ()
     """Numbers of removed layers; empty for 0, 2, 5, 10 and half of the model's layers, as far as there are so many."""
-    prompt_tokens: int = 256
+    prompt_tokens: Annotated[int, Option()] = 256
     """Length of the prompt that is read in one pass."""
-    new_tokens: int = 32
+    new_tokens: Annotated[int, Option()] = 32
     """Tokens written after it, one pass each."""
     batch_size: int = 1
     """Prompts at once."""
-    repeats: int = 5
+    repeats: Annotated[int, Option()] = 5
     """How often each n is measured; once more, before, without being counted."""
-    seed: int = 0
+    seed: Annotated[int, Option()] = 0
     """Picks the tokens of the prompt."""
 
     def __post_init__(self) -> None:

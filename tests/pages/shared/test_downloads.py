@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from analysis.charts import curves
-from analysis.cli import main, reproduce
+from analysis.cli import line as command_line
+from analysis.cli import main
 from pages.components.shared import chart
 from tests.support import fakes
 from tests.support.seen import figures as figures_of
@@ -71,10 +72,10 @@ def commands(at) -> list[str]:
 
 def test_explore_says_how_its_map_curves_damage_and_heal_are_made(app, results):
     lines = commands(app())
-    wanted = [reproduce.asked(result.spec) for result in results]
+    wanted = [command_line.asked(result.spec) for result in results]
     assert [main.request(shlex.split(line)[3:]) for line in lines] == wanted
 
 
 def test_heal_says_how_it_is_made(app, results):
     (line,) = commands(app("pages/heal.py"))
-    assert main.request(shlex.split(line)[3:]) == reproduce.asked(results[-1].spec)
+    assert main.request(shlex.split(line)[3:]) == command_line.asked(results[-1].spec)

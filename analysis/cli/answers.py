@@ -1,0 +1,447 @@
+"""What the command line shows: progress bars, tables for people, JSON for programs, for every kind of request.
+
+A kind that `ANSWERS` says nothing of is shown by the fields of its result. Experiments, and whatever else is heavy, are
+imported when they are called, so that `jobs` and `--help` answer without loading torch.
+"""
+
+import argparse
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from analysis import jobs
+from analysis.cli import line as command_line
+from analysis.cli.line import Extra
+from analysis.core.blocks import Block, LayerSet
+from analysis.core.errors import SpecError
+from analysis.core.options import Option, imported
+from analysis.core.progress import OnProgress, Progress
+from analysis.core.record import Spec
+from analysis.core.registry import RUNNERS
+from analysis.models.spec import ModelSpec
+
+_FEW = 8
+"""Values of a list that are written out for people."""
+
+
+class Bar:
+    """Progress on a terminal, one bar per phase; sentences only where there is no terminal."""
+
+    def __init__(self) -> None:
+        """Start without a bar."""
+        self._phase = ""
+        self._bar: Any = None
+
+    def __call__(self, progress: Progress) -> None:
+        """Show one report."""
+        from tqdm import tqdm
+
+        if progress.phase != self._phase:
+            self.close()
+            self._phase = progress.phase
+            if progress.total and sys.stderr.isatty():
+                self._bar = tqdm(desc=progress.phase, total=progress.total, file=sys.stderr, leave=False)
+        if progress.message:
+            tqdm.write(progress.message, file=sys.stderr)
+        if self._bar is not None:
+            self._bar.total = progress.total
+            self._bar.update(progress.done - self._bar.n)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
+
+
+def run(spec: Spec) -> Any:
+    """The result of a request by the runner of its kind, with its progress shown."""
+    quiet_libraries()
+    bar = Bar()
+    try:
+        return imported(RUNNERS[spec.kind])(spec, bar, load=_Fresh())
+    finally:
+        bar.close()
+
+
+class _Fresh:
+    """Loads a model anew each time, as `models.load.FRESH` does, which is imported with the first."""
+
+    def __call__(self, spec: ModelSpec, on_progress: OnProgress) -> Any:
+        return imported("analysis.models.load:FRESH")(spec, on_progress)
+
+    def clear(self) -> None:
+        """There is nothing to let go of."""
+
+
+def quiet_libraries() -> None:
+    """Keep libraries' own bars and hints out of ours."""
+    warnings.filterwarnings("ignore", module="transformers|peft|torch|bitsandbytes")
+    from huggingface_hub.utils import disable_progress_bars
+    from transformers.utils import logging as transformers_logging
+
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    disable_progress_bars()
+
+
+def write(options: argparse.Namespace, data: dict[str, Any], lines: Sequence[str]) -> None:
+    """Print lines for people, or JSON where `--json` asks for it."""
+    if options.json != "-":
+        sys.stdout.write("\n".join(lines) + "\n")
+    if options.json is None:
+        return
+    content = json.dumps(data, indent=1)
+    if options.json == "-":
+        sys.stdout.write(content + "\n")
+    else:
+        from analysis.core import store
+
+        store.write_atomic(Path(options.json), content.encode())
+
+
+def whole(result: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """The JSON of a result."""
+    data: dict[str, Any] = result.to_json()
+    return data
+
+
+def field_lines(result: Any, options: argparse.Namespace) -> list[str]:
+    """A result of any kind: what it was asked and how long it took, its numbers and texts, and its lists as tables."""
+    lines = [f"{result.spec.kind} {result.spec.fingerprint()}: done in {result.wall_s:.1f} s"]
+    for name, value in result.to_json().items():
+        if name in ("spec", "versions", "wall_s", "complete"):
+            continue
+        if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+            lines += [f"{name}:", *_table(value)]
+        elif isinstance(value, list | dict):
+            lines.append(f"{name}: {json.dumps(value) if len(value) <= _FEW else f'{len(value)} values, see --json'}")
+        else:
+            lines.append(f"{name}: {value}")
+    return lines
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    names = [name for name in rows[0] if not isinstance(rows[0][name], list | dict)]
+    cells = [
+        names,
+        *([f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name]) for name in names] for row in rows),
+    ]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+
+
+def answer(options: argparse.Namespace) -> None:
+    """Run the request of a subcommand, here or as a job, and show its result."""
+    spec = command_line.request(options.asks.spec, options)
+    if options.detach:
+        _queue(spec, options)
+        return
+    shown, result = ANSWERS.get(spec.kind, Answer()), run(spec)
+    write(options, shown.data(result, options), shown.lines(result, options))
+
+
+def _queue(spec: Spec, options: argparse.Namespace) -> None:
+    job = jobs.submit(spec)
+    jobs.ensure_worker()
+    told = [f"Job {job.id} is queued; `jobs show {job.id}` tells how far it is."]
+    write(options, {"job": job.id, "spec": spec.to_json()}, told)
+
+
+def run_any(options: argparse.Namespace) -> None:
+    """Any request by its kind, from settings alone."""
+    result = run(command_line.request_of_settings(options))
+    write(options, result.to_json(), field_lines(result, options)[:1])
+
+
+def export(options: argparse.Namespace) -> None:
+    """Save what a cut leaves under a name in the cache, or how to make it wherever it is wanted."""
+    if options.out is None:
+        if options.format != "hf":
+            raise SpecError(f"--name makes a model folder; write --out DIR to save the format {options.format}.")
+        answer(options)
+        return
+    if options.detach:
+        raise SpecError("--out is written at once; write --name to export as a background job.")
+    asked, bar = command_line.request(_Saved, options), Bar()
+    quiet_libraries()
+    from analysis.exports import export as exports_export
+
+    folder = exports_export.export(
+        asked.model, asked.block, Path(options.out), adapter=asked.adapter, format=options.format, on_progress=bar
+    )
+    bar.close()
+    write(options, {"out": str(folder)}, [f"Written to {folder}"])
+
+
+@dataclass(frozen=True)
+class _Saved(Spec):
+    """What is exported to a folder of one's own."""
+
+    block: Annotated[Block | LayerSet, Option()]
+    model: ModelSpec = field(default_factory=ModelSpec)
+    adapter: Annotated[str | None, Option()] = None
+
+
+@dataclass(frozen=True)
+class ReportSpec(Spec):
+    """All results of a model as one HTML page or a Markdown summary."""
+
+    kind: ClassVar[str] = "report"
+
+    model: ModelSpec = field(default_factory=ModelSpec)
+    block: Annotated[Block | LayerSet | None, Option()] = None
+    """The cut to write of; without one it is the measured one of five layers."""
+
+
+def report(options: argparse.Namespace) -> None:
+    """Everything that was measured of a model, in one file."""
+    from analysis.core import store
+    from analysis.exports import page
+    from analysis.exports import report as exports_report
+
+    out = Path(options.out)
+    if out.suffix not in (".html", ".md"):
+        raise SpecError(f"A report is written as .html or .md, and {out.name} is neither; name the file accordingly.")
+    asked = command_line.request(ReportSpec, options)
+    document = exports_report.of(asked.model, asked.block, options.command_line)
+    text = page.html(document) if out.suffix == ".html" else document.markdown()
+    store.write_atomic(out, text.encode())
+    write(options, {"out": str(out), "sections": [section.title for section in document.sections]}, [f"Written to {out}"])
+
+
+def _model_lines(result: Any, options: argparse.Namespace) -> list[str]:
+    model = result.model
+    return [
+        f"{model.name}: {model.family}, {model.n_layers} layers, {model.n_parameters / 1e6:.1f} M parameters, of which "
+        f"{model.other_parameters / 1e6:.1f} M are embeddings and head",
+        f"dtype    {result.dtype.reason}",
+        f"device   {result.device.reason}",
+        f"memory   {result.weight_bytes / 1e9:.2f} GB weights + {result.working_bytes / 1e9:.2f} GB at work; "
+        f"{result.free_bytes / 1e9:.1f} GB free: {'fits' if result.fits else 'does NOT fit'}",
+        *result.notes,
+    ]
+
+
+def _distance_lines(result: Any, options: argparse.Namespace) -> list[str]:
+    return [
+        f"{result.model.name}: {result.n_texts} texts, {result.n_tokens} tokens, {result.n_skipped} documents too short",
+        "  n  distance  most similar block",
+        *(f"{entry.n:3}  {entry.distance:.4f}    {entry.block.describe()}" for entry in result.best),
+    ]
+
+
+def _sweep_lines(result: Any, options: argparse.Namespace) -> list[str]:
+    from analysis.reading import verdicts
+
+    remarks = verdicts.remarks(result.points, result.lines, result.questions)
+    return [*point_lines(result, result.points), *remarks]
+
+
+def _without_questions(result: Any, options: argparse.Namespace) -> dict[str, Any]:
+    data = whole(result, options)
+    if not getattr(options, "per_question", False):
+        del data["questions"]
+    return data
+
+
+def _evaluate_data(result: Any, options: argparse.Namespace) -> dict[str, Any]:
+    data = _without_questions(result, options)
+    data["points"] = [data.pop("point")]
+    return data
+
+
+def _heal_lines(result: Any, options: argparse.Namespace) -> list[str]:
+    triple = [point for point in (result.unpruned, result.pruned, result.healed) if point is not None]
+    names = ["", "unpruned", "pruned", "healed"]
+    lines = [f"{name:9} {line}" for name, line in zip(names, point_lines(result, triple), strict=False)]
+    return [*lines, f"adapter   {result.adapter}"]
+
+
+def _export_lines(result: Any, options: argparse.Namespace) -> list[str]:
+    from analysis.exports import folders
+
+    return [f"Written to {folders.folder(result.spec.name)}"]
+
+
+def _compare_lines(result: Any, options: argparse.Namespace) -> list[str]:
+    return [line for index in range(len(result.spec.variants)) for line in _text_lines(result, index)]
+
+
+def _microscope_lines(result: Any, options: argparse.Namespace) -> list[str]:
+    position = options.token - 1 if options.token else len(result.pieces) - 1
+    if not 0 <= position < len(result.pieces):
+        raise SpecError(f"Token {options.token} was asked for, but 1..{len(result.pieces)} were read; choose one of these.")
+    return _layer_lines(result, position)
+
+
+def _text_lines(result: Any, index: int) -> list[str]:
+    variant, text = result.written[index]
+    removed = f" without {variant.block.describe()}" if variant.block else ""
+    return [f"{variant.label}{removed}: {_numbers(result, index, text)}", f"{result.spec.prompt}{text.text}", ""]
+
+
+def _numbers(result: Any, index: int, text: Any) -> str:
+    from analysis.experiments.prompt.spec import mean_surprise
+
+    said = [f"{len(text.token_ids)} tokens{' and the end' if text.ended else ''}"]
+    prefill = text.prefill_rate(result.n_prompt_tokens)
+    if prefill is not None:
+        said.append(f"prefill {prefill:.0f} tokens/s")
+    if text.decode_rate is not None:
+        said.append(f"decode {text.decode_rate:.1f} tokens/s")
+    for name, surprise in (("the unpruned model", text.unpruned_surprise), ("itself", text.own_surprise)):
+        mean = mean_surprise(surprise)
+        if mean is not None:
+            said.append(f"surprise to {name} {mean:.2f} nats per token")
+    parting = result.parts_at(index)
+    if parting is not None:
+        said.append(f"departs from the unpruned text at token {parting + 1}")
+    return ", ".join(said)
+
+
+def _layer_lines(result: Any, position: int) -> list[str]:
+    settled = result.settled[position]
+    lines = [
+        f"{result.model_name}: {len(result.pieces)} tokens, {result.n_left_out} more not read; guesses after token "
+        f"{position + 1}, {result.pieces[position]!r}",
+        "  after layer  distance  mean of all tokens  guess  probability",
+    ]
+    for depth, layer in enumerate(["none", *result.layers]):
+        row = result.distances[depth - 1] if depth else None
+        moved = f"{row[position]:8.4f}  {sum(row) / len(row):18.4f}" if row else f"{'-':>8}  {'-':>18}"
+        mark = "   the final guess is on top from here on" if depth == settled else ""
+        guess = result.guess(depth, position)
+        lines.append(f"  {layer:>11}  {moved}  {guess!r} {result.probabilities[depth][position][0]:.3f}{mark}")
+    return lines
+
+
+def point_lines(result: Any, points: Sequence[Any]) -> list[str]:
+    """Points of a curve as a table, the levels they are read against, and what is worth saying about them."""
+    lines = ["  n    acc ± se        loss ± se       removed"]
+    for point in points:
+        accuracy = "      -      " if point.acc is None else f"{point.acc:.3f} ± {point.acc_stderr:.3f}"
+        loss = "      -      " if point.loss is None else f"{point.loss:.3f} ± {point.loss_stderr:.3f}"
+        removed = "nothing" if point.block is None else point.block.describe()
+        lines.append(f"{point.n:3}  {accuracy}  {loss}   {removed}")
+    if result.lines is not None:
+        lines.append(
+            f"chance {result.lines.chance:.3f}, always the most frequent answer {result.lines.majority:.3f}, "
+            f"{points[0].n_samples} questions"
+        )
+        macro = [f"n={point.n} {point.acc_macro:.3f}" for point in points if point.acc_macro is not None]
+        lines += [f"mean over subjects: {', '.join(macro)}"] if macro else []
+        lines += _writing_lines(points)
+        lines += [f"not asked, {skipped}" for skipped in getattr(result, "skipped_rows", [])]
+    return lines
+
+
+def _writing_lines(points: Sequence[Any]) -> list[str]:
+    written = [point for point in points if point.repetition_rate is not None]
+    return ["  n  repeated  distinct  tokens  sums right"] * bool(written) + [
+        f"{point.n:3}  {point.repetition_rate:8.1%}  {point.distinct_rate:8.1%}  {point.generated_tokens:6.1f}  "
+        f"{point.sum_acc:.1%}"
+        for point in written
+    ]
+
+
+def damage_lines(result: Any, options: argparse.Namespace) -> list[str]:
+    """The least damaging block of every size beside the most similar one, and how alike damage and distance rank blocks."""
+
+    def correlation(value: float | None) -> str:
+        return "  -  " if value is None else f"{value:5.2f}"
+
+    def cost(n: int, start: int) -> str:
+        increase, stderr = result.increase[n - 1][start], result.stderr[n - 1][start]
+        measured = "not finite" if increase is None else f"{increase:6.3f}"
+        return measured if stderr is None else f"{measured} ± {stderr:5.3f}"
+
+    starts = {entry.n: entry.start for entry in run(result.spec.distances).best}
+    metric = result.spec.distances.metric
+    lines = [
+        f"{result.model.name}: unpruned loss {result.unpruned_loss:.3f} nats per token on {result.n_texts} texts; without a "
+        f"block it rises by",
+        "  n    rho  least damage    least damaging block                     similar is      most similar block",
+    ]
+    for entry in result.best:
+        most_similar = Block(starts[entry.n], entry.n)
+        lines.append(
+            f"{entry.n:3}  {correlation(result.rank_correlation_by_size[entry.n - 1])}  {cost(entry.n, entry.start):15} "
+            f"{entry.block.describe():40} {cost(entry.n, most_similar.start):15} {most_similar.describe()}"
+        )
+    return [
+        *lines,
+        f"rho is Spearman's rank correlation of {metric} distance and damage over the blocks of a size; over all blocks "
+        f"{correlation(result.rank_correlation).strip()}",
+    ]
+
+
+def speed_lines(result: Any, options: argparse.Namespace) -> list[str]:
+    """Medians with quartiles for every n, and the straight lines through them."""
+    spec = result.spec
+    lines = [
+        f"{result.model.name}: {spec.prompt_tokens} prompt tokens, {spec.new_tokens} new ones, {result.rounds} rounds over all "
+        f"n, {spec.model.dtype} on {spec.model.device}, peak memory {result.peak_bytes / 1e9:.2f} GB",
+        "  n   reading the prompt, ms (quartiles)   tokens/s   writing a token, ms (quartiles)   tokens/s   removed",
+    ]
+    for point in result.points:
+        cells = [
+            f"{_quartiles(timing):34} {result.tokens_per_s(field, timing.median_s):8.1f}"
+            for field, timing in (("prefill", point.prefill), ("decode", point.decode))
+        ]
+        lines.append("   ".join([f"{point.n:3}", *cells, "nothing" if point.block is None else point.block.describe()]))
+    for what, line in (("reading", result.prefill), ("writing", result.decode)):
+        if line is not None:
+            error = "" if line.slope_stderr_s is None else f" ± {1e3 * line.slope_stderr_s:.3f}"
+            fits = "" if line.r_squared is None else f", R² {line.r_squared:.3f}"
+            lines.append(
+                f"{what}: {1e3 * line.intercept_s:.2f} ms {1e3 * line.slope_s:+.3f}{error} ms per layer left{fits}; "
+                f"{line.fixed_share:.0%} of the unpruned model's time shrinks with no cut"
+            )
+    return lines
+
+
+def _quartiles(timing: Any) -> str:
+    return f"{1e3 * timing.median_s:9.2f} ({1e3 * timing.low_s:.2f} to {1e3 * timing.high_s:.2f})"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How the result of a kind is shown."""
+
+    lines: Callable[[Any, argparse.Namespace], list[str]] = field_lines
+    """From the result and the options: what people read."""
+    data: Callable[[Any, argparse.Namespace], dict[str, Any]] = whole
+    """From the same: what programs read."""
+    extras: tuple[Extra, ...] = ()
+    """Options that only the answer depends on."""
+    command: Callable[[argparse.Namespace], None] = answer
+    """What answers the subcommand."""
+    name: str = ""
+    """The subcommand, where it is not called as the kind is."""
+
+
+_PER_QUESTION = Extra("--per-question", "add every question's log-likelihoods to the JSON", is_switch=True)
+_OUT = Extra("--out", "a new folder anywhere", metavar="DIR", instead_of="--name")
+_FORMAT = Extra("--format", "hf or mergekit", default="hf")
+_TOKEN = Extra("--token", "whose next token is guessed, from 1 (default: the last one)", metavar="K", type=int)
+
+ANSWERS = {
+    "inspect": Answer(_model_lines, name="models"),
+    "distances": Answer(_distance_lines),
+    "damage": Answer(damage_lines),
+    "sweep": Answer(_sweep_lines, _without_questions, (_PER_QUESTION,)),
+    "evaluate": Answer(lambda result, options: point_lines(result, [result.point]), _evaluate_data, (_PER_QUESTION,)),
+    "heal": Answer(_heal_lines, _without_questions),
+    "speed": Answer(speed_lines),
+    "compare": Answer(_compare_lines),
+    "microscope": Answer(_microscope_lines, extras=(_TOKEN,)),
+    "export": Answer(_export_lines, extras=(_OUT, _FORMAT), command=export),
+}
+"""By kind; a kind of one's own that is not here is shown by its fields."""
