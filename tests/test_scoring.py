@@ -13,7 +13,7 @@ from analysis.models import decoder as architecture
 from analysis.models import stream
 from analysis.models.cut import without_block
 from tests.support.asked import CUTS, flat, questions
-from tests.support.families import FAMILIES, build
+from tests.support.families import BY_MASK, BY_ROW, FAMILIES, build
 
 
 @torch.inference_mode()
@@ -38,6 +38,48 @@ def test_every_cut_of_every_family_equals_brute_force(family, packed):
         for question, values in zip(asked, answers, strict=True):
             for option, value in zip(question.options, values, strict=True):
                 assert value == pytest.approx(brute_force(decoder, option, cut), abs=1e-3)
+
+
+@pytest.mark.parametrize("family", [*BY_ROW, *BY_MASK])
+def test_families_with_attention_of_their_own_equal_brute_force_packed_or_not(family):
+    decoder = architecture.find_decoder(build(family))
+    packed = likelihood.can_pack(decoder)
+    assert packed == (family in BY_MASK)
+    asked = questions(4)
+    scored = likelihood.option_loglikelihoods(decoder, asked, CUTS[:2], packed=packed)
+    for cut, answers in zip(CUTS, scored, strict=False):
+        for question, values in zip(asked, answers, strict=True):
+            for option, value in zip(question.options, values, strict=True):
+                assert value == pytest.approx(brute_force(decoder, option, cut), abs=1e-3)
+
+
+@pytest.mark.parametrize("family", BY_ROW)
+def test_the_trial_alone_finds_attention_by_rows(family, monkeypatch):
+    """A family that nothing is known of has to be found out; local windows of its own are longer than any trial."""
+    if family == "gpt_neo":
+        pytest.skip("its window is built into its layers")
+    monkeypatch.setattr(architecture, "ROW_BOUND", {})
+    assert not likelihood.can_pack(architecture.find_decoder(build(family)))
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *BY_MASK])
+def test_rounding_does_not_keep_a_family_from_being_packed(family):
+    assert likelihood.can_pack(architecture.find_decoder(build(family).to(torch.bfloat16)))
+
+
+def test_a_trial_leaves_the_windows_as_they_were():
+    decoder = architecture.find_decoder(build("gemma3_text"))
+    assert likelihood.can_pack(decoder)
+    assert decoder.config.sliding_window == 64
+
+
+def test_a_window_longer_than_the_trial_is_tried_too(monkeypatch):
+    """A family that takes our mask and then looks no nearer than it always does is no family to pack."""
+    decoder = architecture.find_decoder(build("mistral_window"))
+    decoder.config.sliding_window = 100
+    assert likelihood.can_pack(decoder)
+    monkeypatch.setattr(likelihood, "_sliding_window", lambda decoder: None)
+    assert not likelihood.can_pack(decoder)
 
 
 def test_a_family_that_ignores_masks_is_not_packed(monkeypatch):

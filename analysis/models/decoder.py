@@ -1,6 +1,8 @@
 """A causal language model taken apart into layers, final norm and head, and how large each part is."""
 
+import contextlib
 import inspect
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,20 @@ from analysis.core.errors import RecipeError, UnsupportedModelError
 from analysis.models.families import EXPERTS, FEED_FORWARD_LINEARS, FEED_FORWARD_NAMES, LAYER_PATHS, NORM_NAMES
 from analysis.models.spec import DTYPE_BYTES, LayerFacts, ModelFacts
 
+ROW_BOUND: dict[str, Callable[[Any], bool]] = {
+    "bloom": lambda config: True,  # ALiBi
+    "mpt": lambda config: True,  # ALiBi, whatever the configuration says of it
+    "falcon": lambda config: config.alibi,
+    "gpt_neo": lambda config: "local" in config.attention_layers,
+    "cpmant": lambda config: True,  # learned biases by distance
+    "recurrent_gemma": lambda config: True,  # recurrent layers, and a local window in the others
+}
+"""By family, whether attention goes by where a token stands in its row, whatever position it is told and mask it is given."""
+_WINDOWS = ("sliding_window", "attention_chunk_size")
+"""What configurations call the reach of local attention where the family's masks are made from it at every pass."""
+_SHORT_WINDOW = 12
+_ROUNDING = {torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 0.2}
+"""How far apart, as a share of their length, the same states may be; bfloat16 was 0.06 on 30 layers."""
 _LOGITS_AT_ONCE = 1 << 25
 """Vocabulary logits held at once (128 MB in float32)."""
 QUANTIZED_BYTES = {"4bit": 0.5 + 0.127 / 8, "8bit": 1.0}
@@ -69,6 +85,34 @@ class Decoder:
     def states_at_once(self) -> int:
         """How many states to give the head in one go, so that the logits of a whole batch never exist."""
         return max(1, _LOGITS_AT_ONCE // self.config.vocab_size)
+
+    @property
+    def is_row_bound(self) -> bool:
+        """Whether attention goes by places in the row even where it is told other positions: see `ROW_BOUND`."""
+        known = ROW_BOUND.get(self.config.model_type)
+        return known is not None and known(self.config)
+
+    @contextlib.contextmanager
+    def short_windows(self) -> Iterator[None]:
+        """Make local attention reach few tokens, so that a short trial shows what would happen beyond a long window."""
+        before = {name: getattr(self.config, name, None) for name in _WINDOWS}
+        changed = {name: reach for name, reach in before.items() if isinstance(reach, int) and reach > _SHORT_WINDOW}
+        try:
+            for name in changed:
+                setattr(self.config, name, _SHORT_WINDOW)
+            yield
+        finally:
+            for name, reach in changed.items():
+                setattr(self.config, name, reach)
+
+    def agree(self, found: Tensor, expected: Tensor) -> bool:
+        """Whether states, (n_tokens, hidden_size), are the same but for rounding in this model's precision."""
+        found, expected = found.float(), expected.float()
+        apart = (found - expected).norm(dim=-1) / expected.norm(dim=-1)
+        # 8-bit products round what goes in as well, in any dtype.
+        eight = getattr(self.model, "is_loaded_in_8bit", False)
+        dtype = torch.bfloat16 if eight else next(self.norm.parameters()).dtype
+        return bool(apart.mean() <= _ROUNDING[dtype])  # False where it is not a number
 
     def logits(self, states: Tensor) -> Tensor:
         """Vocabulary logits, float32, of normed states (..., hidden_size), with the family's own scaling."""

@@ -36,6 +36,27 @@ _FAMILIES = {
     "gpt2": ("GPT2Config", {}),
     "opt": ("OPTConfig", {"ffn_dim": 48, "word_embed_proj_dim": 32, "num_key_value_heads": 4}),
 }  # fmt: skip
+_SIZES = {"vocab_size": 300, "hidden_size": 32, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+_BY_ROW = {
+    "bloom": ("BloomConfig", {"n_head": 4}),
+    "mpt": ("MptConfig", {"d_model": 32, "n_heads": 4, "max_seq_len": 512}),
+    "falcon_alibi": ("FalconConfig", {"num_attention_heads": 4, "alibi": True}),
+    "gpt_neo": ("GPTNeoConfig", {"num_heads": 4, "attention_types": [[["global", "local"], 3]], "window_size": 32}),
+}
+BY_ROW = tuple(_BY_ROW)
+"""Families whose attention goes by places in the row: ALiBi, and local attention that no mask of ours reaches."""
+_BY_MASK = {
+    "falcon": ("FalconConfig", {"num_attention_heads": 4, "alibi": False}),
+    "gpt_neo_global": ("GPTNeoConfig", {"num_heads": 4, "attention_types": [[["global"], 6]]}),
+    "gptj": ("GPTJConfig", {"n_embd": 32, "n_head": 4, "rotary_dim": 4}),
+    "mistral_window": ("MistralConfig", {**_COMMON, "sliding_window": 16}),
+    "qwen2_window": ("Qwen2Config", {**_COMMON, "use_sliding_window": True, "sliding_window": 16, "max_window_layers": 2}),
+    "starcoder2": ("Starcoder2Config", {**_COMMON, "sliding_window": 16}),
+    "stablelm": ("StableLmConfig", {**_COMMON}),
+}
+BY_MASK = tuple(_BY_MASK)
+"""Further families that see what their mask says, at the positions that they are told."""
+_NAMES_OF_DEPTH = {"MptConfig": "n_layers", "GPTNeoConfig": "num_layers", "GPTJConfig": "n_layer"}
 FAMILIES = tuple(_FAMILIES)
 """Families that every room must handle."""
 PER_LAYER_LISTS = {"qwen3": "layer_types", "gemma2": "layer_types", "gemma3_text": "layer_types", "smollm3": "no_rope_layers"}
@@ -44,8 +65,11 @@ PER_LAYER_LISTS = {"qwen3": "layer_types", "gemma2": "layer_types", "gemma3_text
 
 def build(family: str, *, vocab_size: int = 300, n_layers: int = N_LAYERS) -> torch.nn.Module:
     """A random model of `family` in float32 and eval mode, the same at every call."""
-    name, extra = _FAMILIES[family]
-    if family == "gpt2":
+    name, extra = {**_FAMILIES, **_BY_ROW, **_BY_MASK}[family]
+    if family not in _FAMILIES:
+        depth = {_NAMES_OF_DEPTH.get(name, "num_hidden_layers"): n_layers}
+        config = getattr(transformers, name)(**{**_SIZES, **extra, **depth, "vocab_size": vocab_size})
+    elif family == "gpt2":
         config = transformers.GPT2Config(
             n_embd=32, n_layer=n_layers, n_head=4, vocab_size=vocab_size, bos_token_id=1, eos_token_id=2
         )
