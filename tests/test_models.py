@@ -1,10 +1,12 @@
 """Loading models: what is refused and in which words, what is chosen and why, what stays warm."""
 
+import dataclasses
 import json
 import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from analysis.core.errors import ModelNotFoundError, NotEnoughMemoryError, SpecError, StorageError, UnsupportedModelError
 from analysis.data import starter as data_starter
@@ -61,6 +63,62 @@ def test_truncated_weights(tmp_path, tiny_folder):
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(UnsupportedModelError, match="cannot be loaded"):
         models.load(ModelSpec(str(target)))
+
+
+def with_weights(folder, tmp_path, change, **changes):
+    """A copy of a model folder with changes to its weights, by name, and its configuration."""
+    target = copied(folder, tmp_path, **changes)
+    weights = load_file(target / "model.safetensors")
+    save_file(change(weights), target / "model.safetensors", metadata={"format": "pt"})
+    return ModelSpec(str(target), dtype="float32", device="cpu")
+
+
+@pytest.mark.parametrize("quantization", ["none", "8bit"])
+def test_missing_weights_are_named_and_never_made_up(quantization, tmp_path, tiny_folder):
+    spec = with_weights(tiny_folder(), tmp_path, lambda found: {k: v for k, v in found.items() if "layers.3.mlp" not in k})
+    with pytest.raises(UnsupportedModelError, match=r"lacks 3 weights \(model\.layers\.3\.mlp\.down_proj\.weight, model"):
+        models.load(dataclasses.replace(spec, quantization=quantization))
+
+
+@pytest.mark.parametrize("part", ["experts.2.up_proj", "experts."])
+def test_missing_experts_are_refused(part, tmp_path, tiny_folder):
+    def without(found):
+        return {key: value for key, value in found.items() if f"layers.3.mlp.{part}" not in key}
+
+    with pytest.raises(UnsupportedModelError, match="lacks"):
+        models.load(with_weights(tiny_folder("qwen3_moe"), tmp_path, without))
+
+
+def test_a_tied_head_is_not_missing_and_its_embeddings_are(tmp_path, tiny_folder):
+    assert models.load(ModelSpec(str(tiny_folder("gpt2")), dtype="float32")).model.config.tie_word_embeddings
+    spec = with_weights(tiny_folder("gpt2"), tmp_path, lambda found: {k: v for k, v in found.items() if "wte" not in k})
+    with pytest.raises(UnsupportedModelError, match=r"lacks 2 weights \(lm_head\.weight, transformer\.wte\.weight\)"):
+        models.load(spec)
+
+
+def test_weights_of_another_shape_are_named(tmp_path, tiny_folder):
+    name = "model.layers.1.mlp.up_proj.weight"
+    spec = with_weights(tiny_folder(), tmp_path, lambda found: found | {name: torch.zeros(7, 32)})
+    with pytest.raises(
+        UnsupportedModelError, match=r"has 1 weight \(.*up_proj\.weight\) in another shape .*\(7, 32\), not \(48"
+    ):
+        models.load(spec)
+
+
+def test_weights_that_the_configuration_has_no_place_for_are_told_of(tmp_path, tiny_folder):
+    spec = with_weights(tiny_folder(), tmp_path, lambda found: found, num_hidden_layers=4)
+    told = []
+    assert models.load(spec, told.append).facts.n_layers == 4
+    assert any("also holds 18 weights (model.layers.4." in progress.message for progress in told)
+
+
+def test_weights_that_are_no_numbers_are_named(tmp_path, tiny_folder):
+    name = "model.layers.2.mlp.up_proj.weight"
+    spec = with_weights(tiny_folder(), tmp_path, lambda found: found | {name: torch.full_like(found[name], torch.nan)})
+    with pytest.raises(
+        UnsupportedModelError, match=r"has NaN or infinite weights: model\.layers\.2\.mlp\.up_proj\.weight; get"
+    ):
+        models.load(spec)
 
 
 def test_pickled_weights_are_refused(tmp_path, tiny_folder):

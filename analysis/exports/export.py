@@ -194,7 +194,7 @@ def compare(folder: Path, spec: ModelSpec, texts: Sequence[Sequence[int]], expec
         UnsupportedModelError: when it does not load, or differs by more than its dtype explains.
     """
     try:
-        again: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, spec.dtype), use_safetensors=True)
+        again = models.whole("The saved folder", folder, {"dtype": getattr(torch, spec.dtype), "use_safetensors": True})
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise UnsupportedModelError(
             f"The saved folder does not load in plain transformers ({type(error).__name__}), so it was removed; choose another "

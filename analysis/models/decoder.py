@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -151,6 +152,13 @@ class Decoder:
         finally:
             handle.remove()
         error = (found - expected).abs().max().item()
+        if not math.isfinite(error):
+            broken = [name for name, weight in self.model.named_parameters() if not weight.isfinite().all()]
+            if broken:
+                raise UnsupportedModelError(
+                    f"{_family(self)} has NaN or infinite weights: {', '.join(broken[:3])}{' and more' if broken[3:] else ''}; "
+                    f"get its files again."
+                )
         if not error <= 1e-2 * max(1.0, expected.abs().max().item()):
             raise UnsupportedModelError(
                 f"The parts of {_family(self)} do not add up to its own output (largest difference {error:.3g}), so cutting "
