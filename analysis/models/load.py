@@ -180,7 +180,7 @@ def whole(name: str, folder: Path, options: dict[str, Any], on_progress: OnProgr
     """
     try:
         # By default transformers names no weight of another shape.
-        model, said = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
     except RuntimeError as error:
@@ -190,6 +190,7 @@ def whole(name: str, folder: Path, options: dict[str, Any], on_progress: OnProgr
             f"{name} lacks weights: some of those that are joined on loading, such as those of experts, are missing or do not "
             f"fit together; get its files again."
         ) from error
+    model, said = loaded
     missing = sorted(said["missing_keys"])
     if missing:
         raise UnsupportedModelError(
