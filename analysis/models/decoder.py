@@ -27,8 +27,10 @@ ROW_BOUND: dict[str, Callable[[Any], bool]] = {
 _WINDOWS = ("sliding_window", "attention_chunk_size")
 """What configurations call the reach of local attention where the family's masks are made from it at every pass."""
 _SHORT_WINDOW = 12
-_ROUNDING = {torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 0.2}
-"""How far apart, as a share of their length, the same states may be; bfloat16 was 0.06 on 30 layers."""
+_ROUNDING = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 6e-2}
+"""How far apart, as a share of their length, most of the same states may be; bfloat16 was up to 0.02 on 30 layers."""
+_ROUNDING_8BIT = 0.25
+"""The same of products in 8 bits, which round what goes in as well, in any dtype; up to 0.09 was seen."""
 _LOGITS_AT_ONCE = 1 << 25
 """Vocabulary logits held at once (128 MB in float32)."""
 QUANTIZED_BYTES = {"4bit": 0.5 + 0.127 / 8, "8bit": 1.0}
@@ -110,10 +112,16 @@ class Decoder:
         """Whether states, (n_tokens, hidden_size), are the same but for rounding in this model's precision."""
         found, expected = found.float(), expected.float()
         apart = (found - expected).norm(dim=-1) / expected.norm(dim=-1)
-        # 8-bit products round what goes in as well, in any dtype.
         eight = getattr(self.model, "is_loaded_in_8bit", False)
-        dtype = torch.bfloat16 if eight else next(self.norm.parameters()).dtype
-        return bool(apart.mean() <= _ROUNDING[dtype])  # False where it is not a number
+        rounding = _ROUNDING_8BIT if eight else _ROUNDING[next(self.norm.parameters()).dtype]
+        # The median: where a route among experts is nearly a tie, rounding sends single tokens another way.
+        return bool(apart.median() <= rounding)  # False where it is not a number
+
+    def trial_tokens(self, n: int) -> list[int]:
+        """Token ids to try the model out on, the same at every call: drawn evenly, since repetitions amplify rounding."""
+        vocabulary = self.config.vocab_size
+        drawn = torch.randint(vocabulary // 10, vocabulary, (n,), generator=torch.Generator().manual_seed(0))
+        return list(map(int, drawn))
 
     def logits(self, states: Tensor) -> Tensor:
         """Vocabulary logits, float32, of normed states (..., hidden_size), with the family's own scaling."""

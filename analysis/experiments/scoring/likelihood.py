@@ -103,18 +103,17 @@ def _sliding_window(decoder: Decoder) -> int | None:
     return None if window is None else int(window)
 
 
-def _trial() -> list[EncodedQuestion]:
+def _trial(decoder: Decoder) -> list[EncodedQuestion]:
     """Questions behind one prefix, with options of unequal length, farther apart in a row than in their own sequence."""
-    vocabulary = itertools.cycle((3, 5, 4, 6, 7, 9, 8))
+    drawn = iter(decoder.trial_tokens(64))
 
     def tokens(n: int) -> list[int]:
-        return list(itertools.islice(vocabulary, n))
+        return list(itertools.islice(drawn, n))
 
     prefix, asked = tokens(16), []
     for n_context, lengths in ((4, (3, 6)), (9, (2, 7))):
         context = [*prefix, *tokens(n_context)]
-        options = [Option((*context, 10 + number, *tokens(n)), n) for number, n in enumerate(lengths)]
-        asked.append(EncodedQuestion(options, truncated=False))
+        asked.append(EncodedQuestion([Option((*context, *tokens(n + 1)), n) for n in lengths], truncated=False))
     return asked
 
 
@@ -128,7 +127,7 @@ def can_pack(decoder: Decoder) -> bool:
     types = set(getattr(decoder.config, "layer_types", None) or ())
     if decoder.is_row_bound or not types <= {"full_attention", "sliding_attention"}:
         return False
-    asked = _trial()
+    asked = _trial(decoder)
     row = pack(asked)[0]
     options = [option for question in asked for option in question.options]
     try:
