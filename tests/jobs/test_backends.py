@@ -79,7 +79,8 @@ class Toy(Backend):
 
     def cancel(self, job):
         self._reach()
-        self.attempts[job.id, job.attempts].stop.set()
+        if (job.id, job.attempts) in self.attempts:
+            self.attempts[job.id, job.attempts].stop.set()
 
     def _begin(self, job):
         self._reach()
@@ -347,6 +348,16 @@ def test_what_nobody_knows_any_more_is_interrupted_after_a_silence(toy, count, m
     monkeypatch.setattr(local, "SILENCE_S", 0.0)
     assert [(found.id, found.state) for found in jobs.reap()] == [(job.id, "interrupted")]
     assert jobs.get(job.id).error == f"A toy no longer knows of the job: what ran it is gone; {attempt.RESUME}"
+    lost.stop.set()
+    lost.join(5)
+
+
+def test_what_is_lost_while_it_is_being_stopped_ends_as_it_was_asked(toy, count, monkeypatch):
+    job = begun(count, 4)
+    lost = toy.attempts.pop((job.id, 1))
+    jobs.pause(job.id)
+    monkeypatch.setattr(local, "SILENCE_S", 0.0)
+    assert [(found.id, found.state) for found in jobs.reap()] == [(job.id, "paused")]
     lost.stop.set()
     lost.join(5)
 

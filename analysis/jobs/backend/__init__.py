@@ -84,7 +84,8 @@ class Backend(ABC):
     def cancel(self, job: Job) -> None:
         """Tell the attempt to save what it has and end, and end it with all that it started if it does not within seconds.
 
-        It is called again until `watch` sees the end, for the job as for a pause: which it was is written in the list of jobs.
+        It is called again until `watch` sees the end, and does nothing to an attempt that it knows nothing of. Whether
+        the job is cancelled or paused by it stands in the list of jobs.
         """
 
     def resume(self, job: Job) -> None:
