@@ -95,7 +95,7 @@ def test_many_processes_open_a_new_cache_at_once_and_queue_one_job():
 def test_no_job_is_given_to_two_workers():
     expected = [jobs.submit(request(seed=seed)).id for seed in range(30)]
     code = (
-        "from analysis import job_table\nfrom analysis.jobs.local import Process\nme = Process.current()\n"
+        "from analysis.jobs import table as job_table\nfrom analysis.jobs.local import Process\nme = Process.current()\n"
         "while (job := job_table.claim(me)) is not None: print(job.id)"
     )
     started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]

@@ -20,8 +20,9 @@ from analysis.experiments.heal.spec import HealSpec
 from analysis.experiments.maps.spec import DistanceSpec
 from analysis.experiments.prompt.spec import CompareSpec, Variant
 from analysis.jobs import attempt as interruption
-from analysis.jobs import local, space, table
+from analysis.jobs import local, table
 from analysis.jobs.local import Process
+from analysis.jobs.space import saved_folders
 from tests.support.worker import request
 
 pytestmark = pytest.mark.timeout(60)
@@ -339,7 +340,7 @@ def test_a_key_that_is_not_ours_leads_nowhere(cache, key, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside")
     (outside / "kept").write_text("kept")
     job = ended(key=key)
-    assert space.saved_folders(job.kind, key) == []
+    assert saved_folders(job.kind, key) == []
     jobs.delete(job.id, saved=True)
     assert (outside / "kept").exists()
     assert cache.exists()

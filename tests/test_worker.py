@@ -266,8 +266,8 @@ def test_two_servers_at_once_start_one_worker_that_outlives_both(cache):
     job = jobs.submit(request("steps"))
     # Starting takes each of them long enough that the other asks meanwhile.
     code = (
-        "import time; from analysis import jobs, processes; start = processes._start; "
-        "processes._start = lambda *given: (time.sleep(0.5), start(*given))[1]; "
+        "import time; from analysis import jobs; from analysis.jobs import local; start = local._start; "
+        "local._start = lambda *given: (time.sleep(0.5), start(*given))[1]; "
         f"print(jobs.ensure_worker({COMMAND!r}))"
     )
     servers = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -303,7 +303,7 @@ def test_a_worker_whose_watchdog_is_stuck_too_is_ended_by_the_next_reader(monkey
     os.kill(worker_pid(), signal.SIGSTOP)
     jobs.cancel(stuck.id)
     assert jobs.reap() == []
-    monkeypatch.setattr(jobs, "STUCK_S", 0.5)
+    monkeypatch.setattr("analysis.jobs.backend.local.STUCK_S", 0.5)
     reaped = wait_for(jobs.reap, 5)
     assert [(job.id, job.state) for job in reaped] == [(stuck.id, "cancelled")]
     wait_for(lambda: not jobs.worker_alive(), 3)

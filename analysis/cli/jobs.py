@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
         else:
             getattr(jobs, _ON_ONE[action])(options.id)
         if action == "resume":
-            jobs.ensure_worker()
+            jobs.start()
     is_about_one = action in _ON_ONE
     _show(options, [jobs.get(options.id)] if is_about_one else jobs.list_jobs())
 
@@ -57,11 +57,18 @@ def _choice(given: str | None, choices: dict[str, Any], action: str) -> Any:
 
 def _show(options: argparse.Namespace, listed: list[Job]) -> None:
     goes_on = settings.load().auto_resume
-    lines = [f"{job.id}  {job.kind:9}  {job.state:11}  {job.phase} {job.done}/{job.total}  {job.error or ''}" for job in listed]
+    lines = [
+        f"{job.id}  {job.kind:9}  {job.state:11}  {_where(job)}{job.phase} {job.done}/{job.total}  {job.error or ''}"
+        for job in listed
+    ]
     if options.action in ("list", "auto-resume"):
         wont = "go on by themselves" if goes_on else "wait to be resumed"
         lines = [*(lines or ["No jobs yet."]), f"Interrupted jobs {wont}."]
     write(options, {"jobs": [_as_json(job) for job in listed], "auto_resume": goes_on}, lines or ["No jobs left."])
+
+
+def _where(job: Job) -> str:
+    return "" if job.backend == jobs.LOCAL else f"on {job.backend}: "
 
 
 def _as_json(job: Job) -> dict[str, Any]:
@@ -70,6 +77,7 @@ def _as_json(job: Job) -> dict[str, Any]:
         "id": job.id,
         "kind": job.kind,
         "state": job.state,
+        "backend": job.backend,
         "phase": job.phase,
         "done": job.done,
         "total": job.total,

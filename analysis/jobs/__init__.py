@@ -1,11 +1,14 @@
-"""The queue of long computations, its worker, and the process that runs them."""
+"""The queue of long computations, and the places where they run."""
 
 from analysis.jobs.attempt import events, log_tail
+from analysis.jobs.backend import Backend, Seen, backends, usable_backends
+from analysis.jobs.backend.local import STUCK_S
 from analysis.jobs.job import (
     CANCELLED,
     DONE,
     FAILED,
     INTERRUPTED,
+    LOCAL,
     PAUSED,
     QUEUED,
     RESUMABLE,
@@ -18,7 +21,6 @@ from analysis.jobs.local import ensure_worker, worker_alive
 from analysis.jobs.queue import (
     END,
     FRONT,
-    STUCK_S,
     active,
     cancel,
     clear,
@@ -30,6 +32,7 @@ from analysis.jobs.queue import (
     resume,
     size_bytes,
     space,
+    start,
     submit,
 )
 from analysis.jobs.space import Space
@@ -42,15 +45,19 @@ __all__ = [
     "FAILED",
     "FRONT",
     "INTERRUPTED",
+    "LOCAL",
     "PAUSED",
     "QUEUED",
     "RESUMABLE",
     "RUNNING",
     "STATES",
     "STUCK_S",
+    "Backend",
     "Job",
+    "Seen",
     "Space",
     "active",
+    "backends",
     "cancel",
     "clear",
     "delete",
@@ -66,6 +73,8 @@ __all__ = [
     "resume",
     "size_bytes",
     "space",
+    "start",
     "submit",
+    "usable_backends",
     "worker_alive",
 ]

@@ -43,7 +43,8 @@ class Run:
         """When the job was told, `time.monotonic`."""
         self._last = Progress("")
         self._written_at = 0.0
-        self._columns: dict[str, Any] = {}
+        # A job that was just taken has none; one that another process looked at before goes on in its phase.
+        self._columns: dict[str, Any] = {"phase": job.phase, "done": job.done} if job.phase else {}
         self._events = job.folder / "events.jsonl"
         self._end_broken_line()
 
@@ -57,7 +58,7 @@ class Run:
         news = (last.phase, last.message, last.values) != (progress.phase, progress.message, progress.values)
         is_end = progress.done == progress.total and progress.done != last.done
         if news or is_end or time.monotonic() - self._written_at >= _EVENT_S:
-            self._write(progress)
+            self.write(progress)
         if self.stop_at is not None:
             self.heard_at = self.heard_at or time.monotonic()
             raise Cancelled
@@ -75,7 +76,8 @@ class Run:
         limit = self.stop_at + _GRACE_S if self.heard_at is None else self.heard_at + _CLEAN_UP_S
         return time.monotonic() > limit
 
-    def _write(self, progress: Progress) -> None:
+    def write(self, progress: Progress) -> None:
+        """Write the report down, whether or not it is due."""
         now = time.time()
         event = {
             "t": now,
@@ -110,6 +112,19 @@ class Run:
             stream.seek(-1, os.SEEK_END)
             if stream.read(1) != b"\n":
                 self._append(b"\n")
+
+
+def report(job: Job, progress: Progress) -> None:
+    """Write down how far an attempt is that runs elsewhere, if that is news: several processes may look at it, again and again.
+
+    Args:
+        job: as it was read before it was looked at.
+        progress: what was seen.
+    """
+    message, values = redact(progress.message), json.loads(table.to_json(progress.values))
+    seen = (progress.phase, progress.done, progress.total, message, values)
+    if seen != (job.phase, job.done, job.total, message and job.message, values and job.values):
+        Run(job).write(progress)
 
 
 MAX_STALLED = 2

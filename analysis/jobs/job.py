@@ -19,6 +19,8 @@ QUEUED, RUNNING, PAUSED, DONE, FAILED, CANCELLED, INTERRUPTED = STATES = (
     "cancelled",
     "interrupted",
 )
+LOCAL = "local"
+"""The name of the place to run that every installation has: the worker process on this machine."""
 RESUMABLE = (PAUSED, FAILED, CANCELLED, INTERRUPTED)
 """States from which a job can go back into the queue."""
 
@@ -60,7 +62,7 @@ class Job:
     values: dict[str, Any]
     """The latest numbers reported."""
     error: str | None
-    """Why it failed, was paused, cancelled or interrupted, in one sentence."""
+    """Why it failed, was paused, cancelled or interrupted, or why nobody can look at it while it runs, in one sentence."""
     created_at: float
     """When it was submitted; all times are seconds since the epoch."""
     started_at: float | None
@@ -70,7 +72,7 @@ class Job:
     heartbeat_at: float | None
     """The worker's last sign of life."""
     pid: int | None
-    """The worker's process, while running and after."""
+    """The worker's process, while running and after; None where the backend has no worker of its own."""
     pid_started_at: float | None
     """When that process was created: pids are handed out again."""
     host: str | None
@@ -95,6 +97,8 @@ class Job:
     """What it was asked to become, paused or cancelled; None is cancelled."""
     oom_kills: int | None = None
     """Processes that the kernel had ended for want of memory when the attempt began; None where it does not count them."""
+    backend: str = LOCAL
+    """Where it runs: a key of `backend.backends()`."""
 
     @property
     def is_active(self) -> bool:

@@ -1,8 +1,8 @@
 """The queue of long computations, as pages and the command line see it.
 
 A job is a row in `cache/jobs.sqlite` plus a folder `cache/jobs/ID/` with `spec.json`, `events.jsonl` and `log.txt`. It runs
-in a worker process of its own, one per cache folder, that outlives the server which started it: call `submit`, then
-`ensure_worker`; call `reap` on every refresh, so that a worker that was killed is noticed.
+where its `backend` says, by default in a worker process on this machine, one per cache folder, that outlives the server which
+started it: call `submit`, then `start`; call `reap` on every refresh, so that a worker that was killed is noticed.
 """
 
 import contextlib
@@ -14,34 +14,55 @@ from pathlib import Path
 from typing import Any
 
 from analysis.core import store
-from analysis.core.errors import JobError
+from analysis.core.errors import JobError, LayerscopeError
 from analysis.core.record import Spec
 from analysis.core.registry import TITLES
 from analysis.jobs import attempt, local, table
+from analysis.jobs import backend as places
 from analysis.jobs import space as job_space
-from analysis.jobs.job import CANCELLED, DONE, FAILED, INTERRUPTED, PAUSED, QUEUED, RESUMABLE, RUNNING, Job, folder
+from analysis.jobs.backend import Backend, Seen
+from analysis.jobs.job import (
+    CANCELLED,
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    LOCAL,
+    PAUSED,
+    QUEUED,
+    RESUMABLE,
+    RUNNING,
+    Job,
+    folder,
+    redact,
+)
 from analysis.jobs.space import Space
 from analysis.jobs.table import Standing, get
 
 FRONT, END = -(10**9), 10**9
 """Places by which a job moves to the front or the end of any queue."""
-STUCK_S = 8.0
-"""A worker that has been asked to stop, and silent, for this long is ended: even its watchdog is stuck."""
+
+_HEARTBEAT_S = 2.0
+"""How often it is written down that a job was seen alive elsewhere."""
+_STOPPED = "It was {state}; what was finished is kept."
+_UNKNOWN = "{title} no longer knows of the job: what ran it is gone; {resume}"
 
 
-def submit(spec: Spec, label: str | None = None) -> Job:
-    """Put a request into the queue.
+def submit(spec: Spec, label: str | None = None, backend: str = LOCAL) -> Job:
+    """Put a request into the queue, and hand it over to where it shall run unless a worker takes it from here.
 
     Args:
         spec: what to compute.
         label: the line to show people; None for one made from the spec.
+        backend: where to run it, a key of `backend.backends()`.
 
     Returns:
         The new job, or the one that already waits or runs with an identical spec, or a paused one, which goes on.
 
     Raises:
+        JobError: when there is no such place to run, or it cannot run anything now.
         StorageError: when the cache folder cannot be written.
     """
+    places.usable(backend)
     fingerprint = spec.fingerprint()
     with table.transaction(write=True) as db:
         twin = _active_twin(db, spec.kind, fingerprint)
@@ -51,22 +72,54 @@ def submit(spec: Spec, label: str | None = None) -> Job:
             "SELECT id FROM jobs WHERE kind = ? AND fingerprint = ? AND state = ?", (spec.kind, fingerprint, PAUSED)
         ).fetchone()
         if paused is not None:
-            table.requeue(db, paused["id"])
-            return table.read(table.row_of(db, paused["id"]))
-        job_id = secrets.token_hex(5)
-        content = json.dumps({"kind": spec.kind, "spec": spec.to_json()}, indent=1)
-        # Written before the row is committed, so that there is never a row without its folder.
-        store.write_atomic(folder(job_id) / "spec.json", content.encode())
-        table.insert(
-            db,
-            id=job_id,
-            kind=spec.kind,
-            spec=json.dumps(spec.to_json()),
-            fingerprint=fingerprint,
-            label=label or _label(spec),
-            created_at=time.time(),
-        )
-    return get(job_id)
+            job_id = paused["id"]
+            table.requeue(db, job_id)
+            db.execute("UPDATE jobs SET backend = ? WHERE id = ?", (backend, job_id))
+        else:
+            job_id = secrets.token_hex(5)
+            content = json.dumps({"kind": spec.kind, "spec": spec.to_json()}, indent=1)
+            # Written before the row is committed, so that there is never a row without its folder.
+            store.write_atomic(folder(job_id) / "spec.json", content.encode())
+            table.insert(
+                db,
+                id=job_id,
+                kind=spec.kind,
+                spec=json.dumps(spec.to_json()),
+                fingerprint=fingerprint,
+                label=label or _label(spec),
+                created_at=time.time(),
+                backend=backend,
+            )
+    return _hand_over(get(job_id))
+
+
+def start() -> None:
+    """See to it that what waits gets run: the worker of this machine runs if it has work, and other jobs are where they belong.
+
+    Call it after `submit` and `resume`, and on every refresh: a job may go on by itself, or wait for a place that is back.
+
+    Raises:
+        StorageError: when the cache folder cannot be written.
+    """
+    latest = {job.backend: job for job in map(_hand_over, active())}
+    for name, job in latest.items():
+        place = places.backends().get(name)
+        if place is not None and place.has_worker:
+            place.submit(job)
+
+
+def _hand_over(job: Job) -> Job:
+    """Give a queued job to the place where it shall run, unless its worker takes it from the queue; the job as it is then."""
+    place = places.backends().get(job.backend)
+    if job.state != QUEUED or place is None or place.has_worker or place.available() is not None:
+        return job
+    taken = table.take(job.id)
+    if taken is not None:
+        try:
+            (place.submit if taken.attempts == 1 else place.resume)(taken)
+        except LayerscopeError as error:
+            table.finish(taken, FAILED, error=str(error))
+    return get(job.id)
 
 
 def _active_twin(db: Any, kind: str, fingerprint: str) -> Job | None:
@@ -121,7 +174,7 @@ def cancel(job_id: str) -> Job:
             _end_waiting(db, job_id, CANCELLED, f"It was cancelled while it was {state}.")
         elif state != CANCELLED:
             raise JobError(f"Job {job_id} cannot be cancelled: it has ended already, with state {state}.")
-    return get(job_id)
+    return _pass_on(job_id)
 
 
 def pause(job_id: str) -> Job:
@@ -140,7 +193,17 @@ def pause(job_id: str) -> Job:
         elif state != PAUSED:
             what = "it is being cancelled" if state == RUNNING else f"it has ended already, with state {state}"
             raise JobError(f"Job {job_id} cannot be paused: {what}.")
-    return get(job_id)
+    return _pass_on(job_id)
+
+
+def _pass_on(job_id: str) -> Job:
+    """Tell the place where a job runs that it shall stop; where that is out of reach, `reap` tells it later."""
+    job = get(job_id)
+    place = places.backends().get(job.backend)
+    if job.state == RUNNING and job.cancel_requested and place is not None:
+        with contextlib.suppress(LayerscopeError):
+            place.cancel(job)
+    return job
 
 
 def _ask_to_stop(db: sqlite3.Connection, job_id: str, state: str) -> None:
@@ -155,10 +218,11 @@ def _end_waiting(db: sqlite3.Connection, job_id: str, state: str, sentence: str)
 
 
 def resume(job_id: str) -> Job:
-    """Put a paused, interrupted, cancelled or failed job back into the queue; it goes on from what it saved.
+    """Put a paused, interrupted, cancelled or failed job back into the queue; it goes on from what it saved, where it ran.
 
     Raises:
-        JobError: when there is no such job, it has not ended, it is done, or the same work is active under another id.
+        JobError: when there is no such job, it has not ended, it is done, the same work is active under another id, or
+            nothing can be run now where it ran.
     """
     with table.transaction(write=True) as db:
         row = table.row_of(db, job_id)
@@ -167,11 +231,12 @@ def resume(job_id: str) -> Job:
                 f"Job {job_id} cannot be resumed: it is {row['state']}, and only a paused, interrupted, cancelled or failed "
                 f"job can."
             )
+        places.usable(row["backend"])
         twin = _active_twin(db, row["kind"], row["fingerprint"])
         if twin is not None:
             raise JobError(f"Job {job_id} cannot be resumed: the same work is already {twin.state} as job {twin.id}.")
         table.requeue(db, job_id)
-    return get(job_id)
+    return _hand_over(get(job_id))
 
 
 def move(job_id: str, places: int) -> Job:
@@ -249,10 +314,10 @@ def _forget(db: sqlite3.Connection, row: sqlite3.Row, *, saved: bool) -> list[Pa
 
 
 def reap() -> list[Job]:
-    """Mark as interrupted, or let go on, the running jobs whose worker is gone; returns them as they are now.
+    """Look at the running jobs where they run: those whose worker is gone are marked as interrupted, or go on by themselves.
 
-    On this host a worker is known by pid and creation time, on another by its heartbeat. A worker that was asked to stop
-    and is so stuck that not even its watchdog acts is ended here.
+    Returns:
+        Those that no longer run, or began to wait again, as they are now.
     """
     with table.transaction() as db:
         rows = db.execute("SELECT * FROM jobs WHERE state = ?", (RUNNING,)).fetchall()
@@ -260,17 +325,47 @@ def reap() -> list[Job]:
     for row in rows:
         with contextlib.suppress(JobError):
             job = table.read(row)
-            if _is_orphan(job) and attempt.interrupt(job, at=job.heartbeat_at) is not Standing.LOST:
+            if _has_ended(job):
                 ended.append(get(job.id))
     return ended
 
 
-def _is_orphan(job: Job) -> bool:
-    process, now = job.process, time.time()
-    if process is None or not process.is_alive(job.heartbeat_at):
-        return True
-    silent_s = now - min(job.cancel_requested_at or now, now)
-    if silent_s > STUCK_S and now - (job.heartbeat_at or 0.0) > STUCK_S and process.host == local.host_name():
-        process.kill()
-        return True
-    return False
+def _has_ended(job: Job) -> bool:
+    """Look at a running job where it runs; whether that ended it."""
+    place = places.backends().get(job.backend)
+    if place is None:
+        return False  # only a process that knows the place can tell
+    try:
+        if job.cancel_requested:
+            place.cancel(job)
+        seen = place.watch(job)
+    except LayerscopeError as error:
+        # Out of reach is not gone.
+        if (sentence := redact(str(error))) != job.error:
+            table.update(job, error=sentence)
+        return False
+    if seen is None:
+        # It may be about to be handed over by another process, or be watched by one that knows it.
+        if time.time() - (job.heartbeat_at or 0.0) < local.SILENCE_S:
+            return False
+        seen = Seen(INTERRUPTED, error=_UNKNOWN.format(title=place.title, resume=attempt.RESUME))
+    return _write_down(job, place, seen)
+
+
+def _write_down(job: Job, place: Backend, seen: Seen) -> bool:
+    """Bring the row of a job up to what was seen of it; whether that ended it."""
+    columns = {} if seen.result_key is None else {"result_key": seen.result_key}
+    if seen.progress is not None:
+        attempt.report(job, seen.progress)
+    if seen.state == INTERRUPTED:
+        standing = attempt.interrupt(job, seen.error, at=job.heartbeat_at)
+    elif seen.state == CANCELLED:
+        standing = table.finish_stopped(job, _STOPPED, **columns)
+    elif seen.state in (DONE, FAILED):
+        standing = table.finish(job, seen.state, error=seen.error, **columns)
+    else:
+        is_due = job.error is not None or time.time() - (job.heartbeat_at or 0.0) >= _HEARTBEAT_S
+        if is_due and not place.has_worker:
+            table.update(job, heartbeat_at=time.time(), error=None, **columns)
+        return False
+    return standing is not Standing.LOST

@@ -18,10 +18,10 @@ from analysis.core import store
 from analysis.core.errors import JobError, SpecError, StorageError
 from analysis.core.registry import SPECS
 from analysis.jobs import local
-from analysis.jobs.job import CANCELLED, FAILED, QUEUED, RUNNING, Job, redact
+from analysis.jobs.job import CANCELLED, FAILED, LOCAL, QUEUED, RUNNING, Job, redact
 from analysis.jobs.local import Process
 
-_LAYOUT = 2
+_LAYOUT = 3
 _ID = re.compile(r"[0-9a-f]{10}")
 _BUSY_S = 10.0
 """How long to wait for another process that is writing."""
@@ -55,9 +55,14 @@ CREATE TABLE jobs (
     pid_started_at REAL,
     host TEXT,
     stop_as TEXT,
-    oom_kills INTEGER
+    oom_kills INTEGER,
+    backend TEXT NOT NULL DEFAULT 'local'
 )"""
-_STEPS = {1: ("ALTER TABLE jobs ADD COLUMN stop_as TEXT", "ALTER TABLE jobs ADD COLUMN oom_kills INTEGER")}
+_STEPS = {
+    1: ("ALTER TABLE jobs ADD COLUMN stop_as TEXT", "ALTER TABLE jobs ADD COLUMN oom_kills INTEGER"),
+    # A worker of an older version would take jobs that are meant for another place: the new layout keeps it out.
+    2: ("ALTER TABLE jobs ADD COLUMN backend TEXT NOT NULL DEFAULT 'local'",),
+}
 """What turns a file of an older layout into one of the next."""
 _FRESH: dict[str, Any] = {
     "phase": "",
@@ -243,20 +248,30 @@ def _next_position(db: sqlite3.Connection) -> int:
 
 
 def claim(process: Process) -> Job | None:
-    """Take the job that has waited longest for this worker; None when nobody waits.
+    """Take the job that has waited longest for this machine's worker; None when nobody waits.
 
     Two workers never get the same job: finding and marking it is one statement.
     """
+    return _take(f"backend = '{LOCAL}'", (), process)
+
+
+def take(job_id: str) -> Job | None:
+    """Take a queued job in order to hand it over to where it shall run; None when it no longer waits."""
+    return _take("id = ?", (job_id,), None)
+
+
+def _take(which: str, values: tuple[str, ...], process: Process | None) -> Job | None:
     with transaction() as db:
-        if db.execute("SELECT 1 FROM jobs WHERE state = ? LIMIT 1", (QUEUED,)).fetchone() is None:
+        if db.execute(f"SELECT 1 FROM jobs WHERE state = ? AND {which} LIMIT 1", (QUEUED, *values)).fetchone() is None:
             return None
     now = time.time()
+    worker = (None,) * 4 if process is None else (process.pid, process.started_at, process.host, local.oom_kills())
     with transaction(write=True) as db:
         rows = db.execute(
             "UPDATE jobs SET state = ?, started_at = ?, heartbeat_at = ?, attempts = attempts + 1, "
             "pid = ?, pid_started_at = ?, host = ?, oom_kills = ? "
-            "WHERE number = (SELECT number FROM jobs WHERE state = ? ORDER BY position LIMIT 1) RETURNING *",
-            (RUNNING, now, now, process.pid, process.started_at, process.host, local.oom_kills(), QUEUED),
+            f"WHERE number = (SELECT number FROM jobs WHERE state = ? AND {which} ORDER BY position LIMIT 1) RETURNING *",
+            (RUNNING, now, now, *worker, QUEUED, *values),
         ).fetchall()
         if not rows:
             return None
