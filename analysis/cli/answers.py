@@ -148,8 +148,8 @@ def answer(options: argparse.Namespace) -> None:
 
 
 def _queue(spec: Spec, options: argparse.Namespace) -> None:
-    job = jobs.submit(spec)
-    jobs.ensure_worker()
+    job = jobs.submit(spec, backend=options.backend)
+    jobs.start()
     told = [f"Job {job.id} is queued; `jobs show {job.id}` tells how far it is."]
     write(options, {"job": job.id, "spec": spec.to_json()}, told)
 

@@ -5,6 +5,7 @@ import functools
 import sys
 from collections.abc import Sequence
 
+from analysis import jobs as jobs_room
 from analysis.cli import answers, jobs, line
 from analysis.cli.line import Extra, Misuse, Parser, Subcommand
 from analysis.core.errors import LayerscopeError
@@ -17,6 +18,7 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 
 _DETACH = Extra("--detach", "run it as a background job", is_switch=True)
+_BACKEND = Extra("--backend", "where a background job runs, with --detach", metavar="NAME", default=jobs_room.LOCAL)
 _OUT = Extra("--out", "ends in .html or .md", metavar="FILE", is_needed=True)
 
 
@@ -61,7 +63,7 @@ def subcommands() -> tuple[Subcommand, ...]:
     """One for every kind of request that something runs, called as the kind is unless its answer has a name."""
     shown = {kind: answers.ANSWERS.get(kind, answers.Answer()) for kind in SPECS if kind in RUNNERS}
     return tuple(
-        Subcommand(answer.name or kind, SPECS[kind], _about(SPECS[kind]), (*answer.extras, _DETACH))
+        Subcommand(answer.name or kind, SPECS[kind], _about(SPECS[kind]), (*answer.extras, _DETACH, _BACKEND))
         for kind, answer in shown.items()
     )
 

@@ -32,7 +32,7 @@ def ui_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(storage, "precomputed_dir", lambda: tmp_path / "precomputed")
     monkeypatch.setattr(jobs, "worker_alive", lambda: True)
-    monkeypatch.setattr(jobs, "ensure_worker", lambda: False)
+    monkeypatch.setattr(jobs, "start", lambda: None)
     return tmp_path / "cache"
 
 

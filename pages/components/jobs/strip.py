@@ -32,8 +32,8 @@ def _strip(ticking: bool) -> None:
         active = [job for job in listed if job.is_active]
         if _gather(listed) or _follow(active) or bool(active) != ticking:
             st.rerun()
-        if active and not jobs.worker_alive():
-            jobs.ensure_worker()
+        if active:
+            jobs.start()
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
             st.markdown("**Jobs**", width="content")
             all_jobs.button()

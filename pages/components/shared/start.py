@@ -22,7 +22,7 @@ def start(spec: Spec, label: str) -> jobs.Job | None:
     """Queue a request and see to it that a worker is there; what goes wrong is shown and gives None."""
     try:
         job = jobs.submit(spec, label)
-        jobs.ensure_worker()
+        jobs.start()
     except LayerscopeError as error:
         st.error(str(error))
         return None

@@ -11,7 +11,7 @@ import pytest
 from analysis.cli import main
 from analysis.experiments.heal import saved_recipes
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -119,8 +119,8 @@ def test_damage(capsys, tiny, tmp_path):
 
 def test_a_recipe_brings_its_own_precision_unless_one_is_named(capsys, tiny, monkeypatch):
     made = []
-    monkeypatch.setattr("analysis.jobs.queue.submit", lambda spec: made.append(spec) or SimpleNamespace(id="0" * 10))
-    monkeypatch.setattr("analysis.jobs.local.ensure_worker", lambda: None)
+    monkeypatch.setattr("analysis.jobs.submit", lambda spec, backend: made.append(spec) or SimpleNamespace(id="0" * 10))
+    monkeypatch.setattr("analysis.jobs.start", lambda: None)
     quick = ["--recipe", "quick"]
     for options in (["--recipe", "instant"], quick, [*quick, "--quantization", "4bit"], ["--recipe", "paper"]):
         read(capsys, "heal", tiny, "--block", "2:2", "--detach", *options)
@@ -130,8 +130,8 @@ def test_a_recipe_brings_its_own_precision_unless_one_is_named(capsys, tiny, mon
 
 def test_a_heal_by_time_by_steps_as_control_on_other_text_or_by_a_saved_recipe(capsys, tiny, monkeypatch):
     made = []
-    monkeypatch.setattr("analysis.jobs.queue.submit", lambda spec: made.append(spec) or SimpleNamespace(id="0" * 10))
-    monkeypatch.setattr("analysis.jobs.local.ensure_worker", lambda: None)
+    monkeypatch.setattr("analysis.jobs.submit", lambda spec, backend: made.append(spec) or SimpleNamespace(id="0" * 10))
+    monkeypatch.setattr("analysis.jobs.start", lambda: None)
     heal = ("heal", tiny, "--block", "2:2", "--detach")
     read(capsys, *heal, "--minutes", "3", "--texts", "c4", "--generate")
     read(capsys, *heal, "--steps", "30", "--recipe", "distill", "--control")

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.timeout(60)
 
 HERE = Process.current()
 GONE = replace(HERE, started_at=1.0)
-LAYOUT_1 = Path(__file__).parent / "data" / "jobs-layout-1.sql"
+LAYOUT_1 = Path(__file__).with_name("jobs-layout-1.sql")
 BLOCK = Block(2, 2)
 KEY = "0123456789abcdef0123"
 

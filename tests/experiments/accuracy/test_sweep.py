@@ -27,7 +27,7 @@ from analysis.models.spec import ModelSpec
 from tests.support.told import Told
 
 pytestmark = pytest.mark.usefixtures("cache")
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
