@@ -25,9 +25,11 @@ class Task:
     folder: str = ""
     """Where its rows are in the starter pack; a set of groups has a folder for each below it."""
     hub: tuple[str, str | None] = ("", None)
-    """Name and configuration on the hub, for machines without the starter pack; of groups, each is a configuration."""
+    """Name and configuration on the hub, for machines without the starter pack; each group is a configuration of its own."""
     rows: Callable[[str, str], Sequence[Row]] | None = None
-    """The rows of a split and a group (empty where there are none) that lie elsewhere; None for the starter pack or the hub."""
+    """From split and group ("" where there are none) to rows that lie elsewhere; None for those of the starter pack or the hub.
+
+    Their content is the identity of the set, so that other rows are other requests."""
     split: str = "validation"
     id_field: str | None = None
     """The field that tells rows apart; None where the source has none, and the row's number is used."""
