@@ -17,7 +17,9 @@ from analysis.models.load import load
 from analysis.models.spec import ModelSpec
 from tests.support.families import build
 
-harness = pytest.importorskip("harness", reason="lm-eval is not installed; it is in requirements-dev.txt", exc_type=ImportError)
+harness = pytest.importorskip(
+    "tests.support.harness", reason="lm-eval is not installed; it is in requirements-dev.txt", exc_type=ImportError
+)
 
 TOLERANCE = 1e-3
 """Nats; options closer than this may change places."""
