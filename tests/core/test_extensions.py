@@ -73,7 +73,8 @@ def test_a_file_is_imported_once_and_known_by_its_path(named):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(None, "FileNotFoundError"), ("1 / 0", "division by zero"), ("x =", "SyntaxError")]
+    ("content", "said"),
+    [(None, "FileNotFoundError"), ("1 / 0", "division by zero"), ("x =", "SyntaxError"), ("raise ValueError('a\\nb')", "a b")],
 )
 def test_what_cannot_be_imported_is_one_sentence(tmp_path, monkeypatch, content, said):
     file = tmp_path / "mine.py"
