@@ -66,6 +66,7 @@ def test_what_contributing_points_to_is_there():
     for path in paths:
         assert (REPOSITORY / path).exists(), path
     for module in re.findall(r"`(analysis\.[\w.]+)`", text):
-        assert (REPOSITORY / Path(*module.split("."))).with_suffix(".py").exists() or REPOSITORY.joinpath(*module.split(".")).is_dir()
+        path = REPOSITORY.joinpath(*module.split("."))
+        assert path.is_dir() or path.with_suffix(".py").exists(), module
     targets = set(re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"`make ([\w-]+)", text)) <= targets
