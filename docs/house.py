@@ -18,12 +18,14 @@ import grimp
 REPOSITORY = Path(__file__).resolve().parent.parent
 PICTURE = Path(__file__).with_name("house.svg")
 
-WIDTH, SIDE, LANE = 900, 90, 14
+WIDTH, SIDE, LANE = 960, 76, 12
 """Of the picture, of the margins beside the rooms where arrows pass floors by, and between two of these; pixels."""
-LINE, GAP, BETWEEN = 16, 34, 18
+LINE, GAP, BETWEEN = 16, 30, 12
 """Height of a line of text, between floors, between rooms of a floor."""
-LETTER = 6.2
+LETTER = 6.3
 """Mean width of a letter of the small print."""
+NARROW = 200
+"""Rooms up to this width have their size on two lines."""
 
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #3a4551 }
@@ -116,11 +118,16 @@ def _reduced(imports: dict[str, set[str]]) -> Iterator[tuple[str, str]]:
 def drawn(house: House) -> str:
     """The picture as SVG, dark where the reader's screen is."""
     places: dict[str, tuple[float, float, float, float]] = {}
-    parts, y, level = [], 10.0, {}
+    parts, y, level, inside = [], 10.0, {}, ""
     for depth, floor in enumerate(house.floors):
+        container = floor[0].name.rpartition(".")[0]
+        if container and container != inside:
+            parts.append(f'<text class="size" x="{SIDE}" y="{y + 8:.0f}">{container.replace(".", "/")}/</text>')
+            y += LINE
+        inside = container
         width = (WIDTH - 2 * SIDE - BETWEEN * (len(floor) - 1)) / len(floor)
-        texts = [textwrap.wrap(room.about, int((width - 28) / LETTER)) for room in floor]
-        height = LINE * max(map(len, texts)) + 40
+        texts = [textwrap.wrap(room.about, int((width - 24) / LETTER)) for room in floor]
+        height = LINE * (max(map(len, texts)) + len(_size(floor[0], width))) + 38
         for place, (room, text) in enumerate(zip(floor, texts, strict=True)):
             x = SIDE + place * (width + BETWEEN)
             places[room.name], level[room.name] = (x, y, width, height), depth
@@ -142,28 +149,34 @@ def drawn(house: House) -> str:
     )
 
 
+def _size(room: Room, width: float) -> list[str]:
+    modules, lines = f"{room.modules} module{'s' * (room.modules != 1)}", f"{room.lines:,} lines"
+    return [f"{modules}, {lines}"] if width > NARROW else [modules, lines]
+
+
 def _box(room: Room, text: list[str], x: float, y: float, width: float, height: float) -> Iterator[str]:
-    yield f'<rect x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="{height:.0f}" rx="8"/>'
-    yield f'<text class="name" x="{x + 14:.0f}" y="{y + 23:.0f}">{escape(room.name)}</text>'
-    size = f"{room.modules} module{'s' * (room.modules != 1)}, {room.lines:,} lines"
-    yield f'<text class="size" x="{x + width - 14:.0f}" y="{y + 23:.0f}" text-anchor="end">{size}</text>'
-    for line, words in enumerate(text):
-        yield f'<text x="{x + 14:.0f}" y="{y + 43 + LINE * line:.0f}">{escape(words)}</text>'
+    yield f'<rect data-room="{room.name}" x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="{height:.0f}" rx="8"/>'
+    yield f'<text class="name" x="{x + 12:.0f}" y="{y + 22:.0f}">{escape(room.name.rpartition(".")[2])}</text>'
+    small = [("size", line) for line in _size(room, width)] + [("about", line) for line in text]
+    for line, (kind, words) in enumerate(small):
+        yield f'<text class="{kind}" x="{x + 12:.0f}" y="{y + 39 + LINE * line:.0f}">{escape(words)}</text>'
 
 
 def _arrow(arrow: tuple[str, str], places: dict, level: dict[str, int], arrows: list[tuple[str, str]]) -> str:
-    """Straight down to the next floor; past other floors beside the rooms, each arrow in a lane of its own."""
+    """Straight down to the next floor; past other floors beside the rooms, in one lane for each room that is arrived at."""
     (x, y, width, height), (to_x, to_y, to_width, _) = places[arrow[0]], places[arrow[1]]
     if level[arrow[1]] - level[arrow[0]] == 1:
         left, right = max(x, to_x), min(x + width, to_x + to_width)
         middle = (left + right) / 2
         path = f"M{middle:.0f} {y + height:.0f}V{to_y - 1:.0f}"
     else:
-        far = [other for other in arrows if level[other[1]] - level[other[0]] != 1]
-        lane, on_right = LANE * (1 + far.index(arrow) % 5), to_x + to_width / 2 >= WIDTH / 2
-        start, end = (x + width, to_x + to_width + 1) if on_right else (x, to_x - 1)
-        beside = WIDTH - SIDE + lane if on_right else SIDE - lane
-        path = f"M{start:.0f} {y + height / 2:.0f}H{beside:.0f}V{to_y + 20:.0f}H{end:.0f}"
+        targets = list(dict.fromkeys(other[1] for other in arrows if level[other[1]] - level[other[0]] != 1))
+        beside = WIDTH - SIDE + LANE * (1 + targets.index(arrow[1]))
+        if x + width >= WIDTH - SIDE - 1:
+            way_out = f"M{x + width:.0f} {y + height / 2:.0f}H{beside}"
+        else:  # below its neighbours
+            way_out = f"M{x + width / 2:.0f} {y + height:.0f}v{GAP / 3:.0f}H{beside}"
+        path = f"{way_out}V{to_y + 20:.0f}H{to_x + to_width + 1:.0f}"
     return f'<path data-arrow="{arrow[0]} {arrow[1]}" d="{path}"/>'
 
 

@@ -17,10 +17,9 @@ class Bar:
 
     def __call__(self, progress: Progress) -> None:
         """Show one report."""
-        import tqdm.auto
+        from tqdm import auto
 
-        tqdm: Any = tqdm.auto.tqdm
-
+        tqdm: Any = auto.tqdm
         if progress.phase != self._phase:
             self.close()
             self._phase = progress.phase

@@ -133,7 +133,7 @@ def test_every_kind_has_a_table_and_those_with_a_chart_a_figure(model):
         model.speed(ns=(0, 2), prompt_tokens=16, new_tokens=2, repeats=1, progress=False),
         model.compare("One two", block="1:2", tokens=3, progress=False),
         model.microscope("One two three", progress=False),
-        model.heal("1:2", recipe="instant", limit=4, samples=40, seq_len=32, progress=False),
+        model.heal("1:2", recipe="instant", limit=4, seq_len=32, progress=False, **{"corpus.n_texts": 40}),
     ]
     for one in found:
         table = one.table()
