@@ -436,7 +436,8 @@ def request_of_values(kind: type[SpecT], part: Mapping[str, Spec], values: Mappi
             raise SpecError(f"A {kind.__name__} needs {name}; name it.")
     others = [(path, value) for name, value in values.items() if name not in flags for path in _paths(kind, name)]
     try:
-        settings = [field_settings.write(path, field_settings.as_json(value)) for path, value in others]
+        plain = [(path, tuple(value) if isinstance(value, list) else value) for path, value in others]
+        settings = [field_settings.write(path, field_settings.as_json(value)) for path, value in plain]
         return request(kind, argparse.Namespace(set=settings, **options))
     except TypeError as error:
         raise SpecError(f"These values make no {kind.__name__}, one of them is not of its type: {error}.") from error
