@@ -31,5 +31,6 @@ with frame.errors_shown():
 main, beside = theme.places()
 with beside, frame.errors_shown():
     strip.show()
+    st.caption(f"Layerscope {__version__}")
 with frame.drawn(), main:
     page.run()

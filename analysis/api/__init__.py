@@ -3,7 +3,7 @@
     import analysis as layerscope
 
     model = layerscope.model("starter")
-    curve = model.sweep(task="arc_easy", limit=40, max_n=5)
+    curve = model.sweep(task="arc_easy", limit=20, max_n=5)
     curve.figure("accuracy"), curve.table()
 
 `import analysis` brings these names without loading anything; the first use of one loads what it needs.

@@ -7,6 +7,7 @@ from typing import Any
 from analysis.api import bar
 from analysis.api.found import Found
 from analysis.cli import line
+from analysis.core import extensions
 from analysis.core.blocks import Removal
 from analysis.core.errors import SpecError
 from analysis.core.record import Spec
@@ -42,6 +43,7 @@ def model(
     Raises:
         LayerscopeError: one sentence on why the model cannot be used.
     """
+    extensions.load()
     return Model(ModelSpec(str(source), revision, dtype, device, quantization))
 
 
@@ -55,6 +57,7 @@ def run(spec: Spec, *, progress: bool = True) -> Found[Any]:
     Raises:
         LayerscopeError: one sentence on whatever the user can mend.
     """
+    extensions.load()
     experiment = experiments().get(spec.kind)
     if experiment is None:
         raise SpecError(f"Nothing answers a {type(spec).__name__}; what is answered are {', '.join(experiments())}.")
