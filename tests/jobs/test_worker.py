@@ -190,7 +190,7 @@ def test_a_stuck_job_is_cancelled_within_5_s_and_the_queue_goes_on(cache):
     assert wait_state(waiting, "done", 5).attempts == 1
     # The same process began anew: it holds the lock again, and what the job had started is gone.
     assert worker_pid() == pid
-    assert psutil.Process(pid).cwd() == str(SCRIPT.parent.parent)
+    assert psutil.Process(pid).cwd() == str(SCRIPT.parents[2])
     assert subprocess.run([*COMMAND[:2], "1"], timeout=20).returncode == 3
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
     assert "sleep" not in jobs.log_tail(waiting.id)
