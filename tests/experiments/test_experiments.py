@@ -13,9 +13,9 @@ from analysis.core.progress import Cancelled, ignore
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy import evaluation, scores
 from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec
-from analysis.experiments.maps import distance_map
+from analysis.experiments.maps import distance_map, metrics
 from analysis.experiments.maps.spec import METRICS, DistanceResult, DistanceSpec
-from analysis.models import decoder, load
+from analysis.models import cut, decoder, load
 from analysis.models.spec import ModelSpec
 from tests.support.told import Told
 
@@ -149,15 +149,15 @@ def test_a_new_metric_neither_shifts_nor_orphans_what_is_stored(model, monkeypat
         pytest.fail("the model was loaded again")
 
     first = distance_map.run(DistanceSpec(model, CORPUS))
-    measured = distance_map.distances.text_distances
-    for module in ("analysis.data.spec", "analysis.experiments.maps.distance_map"):
+    measured = metrics.text_distances
+    for module in ("analysis.experiments.maps.spec", "analysis.experiments.maps.distance_map"):
         monkeypatch.setattr(f"{module}.METRICS", ("new", *METRICS))
 
     def with_a_new_one(streams, lengths):
         found = measured(streams, lengths)
         return {"new": found["angular"], **found}
 
-    monkeypatch.setattr(distance_map.distances, "text_distances", with_a_new_one)
+    monkeypatch.setattr(metrics, "text_distances", with_a_new_one)
     derived = distance_map.run(DistanceSpec(model, CORPUS, "cosine-tokens"), load=no_model)
     assert derived.mean == first.others["cosine-tokens"]
     assert distance_map.run(DistanceSpec(model, CORPUS), load=no_model).mean == first.mean
@@ -204,7 +204,7 @@ def test_an_evaluation_with_an_adapter_equals_the_adapted_cut_model(model, tmp_p
 
     block = Block(2, 2)
     loaded = load.load(model)
-    evaluation.pruning.cut(loaded.decoder, block)
+    cut.cut(loaded.decoder, block)
     torch.manual_seed(0)
     adapted = get_peft_model(loaded.model, LoraConfig(r=4, target_modules=["up_proj"], init_lora_weights=False))
     adapted.save_pretrained(tmp_path / "adapter")

@@ -18,11 +18,12 @@ from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.progress import Cancelled
 from analysis.data import corpora, tasks
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
-from analysis.experiments.accuracy import evaluation, scores, sweep
+from analysis.experiments.accuracy import evaluation, generation, scores, sweep
 from analysis.experiments.accuracy.spec import EvaluateSpec, SweepResult, SweepSpec
 from analysis.experiments.maps import distance_map
 from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceResult, DistanceSpec
 from analysis.experiments.scoring import likelihood
+from analysis.models import cut, load
 from analysis.models.spec import ModelSpec
 from tests.support.told import Told
 
@@ -175,12 +176,12 @@ def test_other_questions_texts_or_code_are_not_taken_over(sweep_spec, asked, mon
 
 
 def test_a_cut_that_leaves_layers_between_equals_the_really_cut_model(sweep_spec, model):
-    cut = LayerSet((1, 3))
-    swept = sweep.run(dataclasses.replace(sweep_spec, strategy="manual", blocks=(cut,))).points[1]
-    loaded = sweep.models.load(model)
-    evaluation.pruning.cut(loaded.decoder, cut)
+    scattered = LayerSet((1, 3))
+    swept = sweep.run(dataclasses.replace(sweep_spec, strategy="manual", blocks=(scattered,))).points[1]
+    loaded = load.load(model)
+    cut.cut(loaded.decoder, scattered)
     assert loaded.decoder.n_layers == 4
-    own = evaluation.measure(loaded, sweep_spec.benchmark, sweep_spec.loss_corpus).of(cut).point
+    own = evaluation.measure(loaded, sweep_spec.benchmark, sweep_spec.loss_corpus).of(scattered).point
     assert (swept.n, swept.start, swept.layers) == (own.n, own.start, own.layers) == (2, 1, [1, 3])
     assert swept.acc == own.acc
     assert swept.loss == pytest.approx(own.loss, abs=1e-5)
@@ -242,9 +243,9 @@ def test_every_cut_writes_if_asked_and_is_asked_once(sweep_spec, monkeypatch):
     spec = dataclasses.replace(sweep_spec, generation=GenerationSpec(2, 6, 3), benchmark=BenchmarkSpec(limit=4))
     with pytest.raises(Cancelled):
         sweep.run(spec, Told("writing", stop_after=10))
-    written, original = [], sweep.scores.generation.check
+    written, original = [], generation.check
     monkeypatch.setattr(
-        sweep.scores.generation, "check", lambda decoder, *rest: written.append(decoder.n_layers) or original(decoder, *rest)
+        generation, "check", lambda decoder, *rest: written.append(decoder.n_layers) or original(decoder, *rest)
     )
     result = sweep.run(spec)
     assert written == [4, 3]
@@ -263,11 +264,11 @@ def test_every_cut_writes_if_asked_and_is_asked_once(sweep_spec, monkeypatch):
 
 
 KILLED = """
-import os, signal, sys
-from analysis import scoring, sweep
-from analysis.data.spec import SweepSpec
-import json
-original, reports = scoring.option_loglikelihoods, [0]
+import json, os, signal, sys
+from analysis.experiments.accuracy import sweep
+from analysis.experiments.accuracy.spec import SweepSpec
+from analysis.experiments.scoring import likelihood
+original, reports = likelihood.option_loglikelihoods, [0]
 
 def recording(decoder, questions, cuts, *args, **kwargs):
     result = original(decoder, questions, cuts, *args, **kwargs)
@@ -280,7 +281,7 @@ def told(progress):
     if reports[0] == int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
 
-scoring.option_loglikelihoods = recording
+likelihood.option_loglikelihoods = recording
 sweep.run(SweepSpec.from_json(json.loads(sys.argv[1])), told)
 """
 
