@@ -4,6 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from analysis.core import extensions
 from pages.components.jobs import strip
 from pages.components.shared import frame, state, theme
 
@@ -21,6 +22,7 @@ st.logo(ASSETS / "wordmark.svg", size="large", icon_image=ASSETS / "mark.svg")
 
 page = frame.navigation()
 with frame.errors_shown():
+    extensions.load()
     state.sync_url()
 main, beside = theme.places()
 with beside, frame.errors_shown():

@@ -1,6 +1,6 @@
 """Recipes: heals that are known by a name, and how one becomes the request for a model and a cut.
 
-One of your own is one file, wherever it lies, that registers it when it is imported:
+One of your own is one file that registers it when it is imported (`analysis.core.extensions`):
 
     from analysis.experiments.heal.recipes import Recipe, register
 
