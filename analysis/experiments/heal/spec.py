@@ -1,6 +1,6 @@
 """Heals: what is asked for and what is found."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar
 
 from analysis.core.blocks import Block, Removal
@@ -27,7 +27,7 @@ class HealSpec(Spec):
     """A heal of the model without `block`: in closed form, by training, or both. Names follow PEFT and transformers."""
 
     kind: ClassVar[str] = "heal"
-    asked_by: ClassVar[str] = "analysis.experiments.heal.saved_recipes:asked"
+    asked_by: ClassVar[str] = "analysis.experiments.heal.recipes:asked"
 
     block: Annotated[Block, Option()]
     """The layers that are cut out."""
@@ -112,6 +112,10 @@ class HealSpec(Spec):
     def trains(self) -> bool:
         """Whether any step is taken; without one the instant heal is all."""
         return self.steps > 0 or self.minutes is not None
+
+    def as_control(self) -> "HealSpec":
+        """The training of the unpruned model that says what the healing text does by itself."""
+        return replace(self, control=True, instant=False, distill=0.0, junction=0.0)
 
 
 @dataclass(frozen=True)
