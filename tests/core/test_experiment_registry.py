@@ -1,0 +1,108 @@
+"""A kind of experiment is one file: it has a version of its own, and what it registers is answered, stored and reported."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from analysis.cli import main
+from analysis.core import registry, store
+from analysis.core.errors import SpecError
+from analysis.core.registry import RESULTS, SPECS
+from analysis.experiments.maps.spec import DistanceSpec
+from analysis.exports import page, report
+from analysis.reading import runs
+from analysis.reading.runs import Run
+from tests.support import fakes
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "precomputed")
+
+
+@pytest.fixture
+def found(letters):
+    return letters.run(letters.LettersSpec(fakes.MODEL), None, load=None)
+
+
+def test_a_raised_version_orphans_the_results_of_its_kind_alone(monkeypatch):
+    results = [fakes.distances(), fakes.sweep(), fakes.damage(), fakes.heal(), fakes.speed(), fakes.inspect()]
+    for result in results:
+        result.save()
+    assert all(type(result).load(result.spec) for result in results)
+    monkeypatch.setattr(DistanceSpec, "version", DistanceSpec.version + 1)
+    assert [result.kind for result in results if type(result).load(result.spec) is None] == ["distances"]
+    assert not type(results[0]).all_current()
+    assert type(results[1]).all_current()
+
+
+def test_the_keys_of_what_is_stored_stay():
+    assert {kind: spec.version for kind, spec in SPECS.items()} == dict.fromkeys(SPECS, 3)
+    assert DistanceSpec().fingerprint() == "770eb5434f1c108d2e2a"
+
+
+def test_only_kinds_from_elsewhere_are_additions(letters):
+    assert list(registry.additions()) == ["letters"]
+    assert registry.experiments()["letters"].version == 1
+    registry.forget("letters")
+    assert not registry.additions()
+
+
+def test_a_result_of_an_added_kind_reads_back_with_its_table_and_its_chart(letters, found):
+    kind = registry.experiments()["letters"]
+    read = RESULTS["letters"].load(found.spec)
+    assert read == found
+    table = read.table()
+    assert table.heads == ["letter", "share"]
+    assert table.cells[0] == ["a", "0.5 ± 0.2041"]
+    assert table.caption == "bfloat16 on cpu."
+    assert list(table.frame()["share"]) == [row.share for row in found.rows]
+    assert list(kind.draw(read, dark=True).data[0].x) == ["a", "b", "n"]
+    assert kind.usual(fakes.MODEL) == letters.LettersSpec(fakes.MODEL)
+    with pytest.raises(SpecError, match="has no table 'best'; it has rows"):
+        read.table("best")
+
+
+@pytest.mark.usefixtures("letters")
+def test_what_must_be_said_leaves_no_usual_request():
+    assert registry.experiments()["heal"].usual(fakes.MODEL) is None
+    assert registry.experiments()["compare"].usual(fakes.MODEL) is None
+    assert registry.experiments()["speed"].usual(fakes.MODEL).model == fakes.MODEL
+
+
+def test_it_is_a_row_of_the_runs(found):
+    row = runs.row(Run(found.spec.fingerprint(), found, False, 1.0, "nothing"), 0.2)
+    assert (row["model"], row["layers"], row["kind"], row["how"]) == ("starter", None, "letters", "Letters")
+    assert (row["figure"], row["value"]) == ("share", 0.5)
+    assert row["error"] == found.rows[0].share_stderr
+
+
+def test_the_report_has_its_section(found):
+    fakes.distances().save()
+    for results in (2, 1):
+        document = report.of(fakes.MODEL, None, main.command_line)
+        section = document.sections[-1]
+        assert (len(document.sections), section.title) == (results, "Letters")
+        assert section.sentences == ["how often each letter is in a word.", "bfloat16 on cpu."]
+        assert section.tables[0].rows[0] == ["a", "0.5 ± 0.2041"]
+        assert section.commands == [main.command_line(found.spec)]
+        assert len(section.pictures) == 1
+        assert found.spec.fingerprint() in page.html(document)
+        store.discard_result("distances", fakes.distances().spec.fingerprint())
+
+
+def test_a_module_that_the_environment_names_is_on_the_command_line_of_any_process(tmp_path):
+    environment = {**os.environ, registry.OTHERS: "tests.support.letters", "LAYERSCOPE_CACHE": str(tmp_path)}
+    command = [sys.executable, "-m", "analysis"]
+    shown = subprocess.run([*command, "--help"], capture_output=True, text=True, cwd=REPOSITORY, env=environment, check=True)
+    assert "How often letters are in a word." in shown.stdout
+    environment[registry.OTHERS] = "no.such.module"
+    failed = subprocess.run([*command, "jobs"], capture_output=True, text=True, cwd=REPOSITORY, env=environment)
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("LAYERSCOPE_EXPERIMENTS names the module no.such.module, which cannot be imported")
