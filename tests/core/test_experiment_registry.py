@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis import experiments
 from analysis.cli import main
 from analysis.core import registry, store
 from analysis.core.errors import SpecError
@@ -95,6 +96,23 @@ def test_the_report_has_its_section(found):
         assert len(section.pictures) == 1
         assert found.spec.fingerprint() in page.html(document)
         store.discard_result("distances", fakes.distances().spec.fingerprint())
+
+
+def test_a_folder_of_experiments_is_found_by_itself(letters, tmp_path, monkeypatch):
+    folder = tmp_path / "syllables"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "spec.py").write_text(Path(letters.__file__).read_text().replace('"letters"', '"syllables"'))
+    monkeypatch.setattr(experiments, "__path__", [*experiments.__path__, str(tmp_path)])
+    registry._import_all.cache_clear()
+    try:
+        assert list(registry.additions()) == ["letters", "syllables"]
+        assert registry.experiments()["syllables"].runner().__module__ == "analysis.experiments.syllables.spec"
+    finally:
+        registry.forget("syllables")
+        for name in ("analysis.experiments.syllables.spec", "analysis.experiments.syllables"):
+            del sys.modules[name]
+        registry._import_all.cache_clear()
 
 
 def test_a_module_that_the_environment_names_is_on_the_command_line_of_any_process(tmp_path):
