@@ -14,9 +14,6 @@ from analysis.reading import runs
 from analysis.reading.runs import Measured
 from pages.components.shared import uploads
 
-TASK_NAMES = {name: task.title for name, task in TASKS.items()}
-
-
 TEXT_NAMES = {"c4": "C4", "wiki": "Wikipedia"}
 
 
@@ -36,6 +33,11 @@ STRATEGY_HELP = {
     "manual": "cuts of your own.",
 }
 """One line on every strategy."""
+
+
+def task_names() -> dict[str, str]:
+    """What people call each question set that can be asked by name."""
+    return {name: task.title for name, task in TASKS.items()}
 
 
 def strategies_help() -> str:
