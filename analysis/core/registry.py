@@ -1,26 +1,21 @@
 """The kinds of experiment there are: each registers its request, its result and the function that answers it.
 
-A kind is one file with a `register(Experiment(...))` in it: `spec.py` of a folder under `analysis/experiments`, or a module
-anywhere that `LAYERSCOPE_EXPERIMENTS` names. It is then on the command line, in the queue, on the Explore page and among the
-runs, in the report and in the glossary, without a change anywhere else.
+A kind is one file with a `register(Experiment(...))` in it: `spec.py` of a folder under `analysis/experiments`, or a file
+anywhere that is named as an extension (`extensions`). It is then on the command line, in the queue, on the Explore page and
+among the runs, in the report and in the glossary, without a change anywhere else.
 """
 
 import functools
 import importlib
 import importlib.util
-import os
 import pkgutil
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from analysis.core.errors import SpecError
 from analysis.core.options import Option, imported
 from analysis.core.record import Result, Spec
-
-if TYPE_CHECKING:
-    from plotly.graph_objs import Figure
 
 ROOMS = (
     "analysis.experiments.maps.spec",
@@ -34,8 +29,6 @@ ROOMS = (
 """Modules that register a kind when they are imported, in the order in which kinds are listed: names and not imports, because
 this room is below all of them. These have places of their own on the pages and in the report; kinds of other modules are
 `additions`, which are shown by what their `Experiment` says."""
-OTHERS = "LAYERSCOPE_EXPERIMENTS"
-"""Environment variable with the names of further modules that register kinds, apart by spaces or commas."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +44,8 @@ class Experiment:
     help: str = ""
     """What it is, in a sentence for the glossary; empty for none."""
     figure: str = ""
-    """"module:function", called as `figure(result, *, dark) -> Figure` when a chart is wanted; empty for none."""
+    """"module:function", called as `figure(result, *, dark) -> Figure` when a chart is wanted; empty for none, or for those
+    that `charts.kinds` is told of."""
     panel: str = ""
     """"module:function", called as `panel(result)` on a page below the title; empty for its tables and its chart."""
 
@@ -81,10 +75,6 @@ class Experiment:
                 return None
         return self.spec(**({"model": model} if "model" in hints else {}))
 
-    def draw(self, result: Result, *, dark: bool = False) -> "Figure | None":
-        """The chart of a result, for a light or a dark page; None where the kind has none."""
-        return imported(self.figure)(result, dark=dark) if self.figure else None
-
 
 T = TypeVar("T")
 
@@ -106,7 +96,7 @@ def forget(kind: str) -> None:
 
 def experiments() -> dict[str, Experiment]:
     """Every kind of experiment by name: those of this package first, in the order of `ROOMS`."""
-    _import_all(os.environ.get(OTHERS, ""))
+    _import_rooms()
     return dict(_registered)
 
 
@@ -116,8 +106,8 @@ def additions() -> dict[str, Experiment]:
 
 
 @functools.cache
-def _import_all(others: str) -> None:
-    """Let every module register its kinds: those of `ROOMS`, other folders of experiments, then `others`."""
+def _import_rooms() -> None:
+    """Let every module of the program register its kinds: those of `ROOMS`, then other folders of experiments."""
     for room in ROOMS:
         importlib.import_module(room)
     folder = importlib.import_module(_EXPERIMENTS)
@@ -125,14 +115,6 @@ def _import_all(others: str) -> None:
         name = f"{_EXPERIMENTS}.{found.name}.spec"
         if found.ispkg and name not in ROOMS and importlib.util.find_spec(name) is not None:
             importlib.import_module(name)
-    for name in others.replace(",", " ").split():
-        try:
-            importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            raise SpecError(
-                f"{OTHERS} names the module {name}, which cannot be imported: {error}. Put its folder on PYTHONPATH, or take "
-                f"the name out."
-            ) from error
 
 
 class _View(Mapping[str, T]):

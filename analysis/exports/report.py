@@ -7,6 +7,7 @@ from typing import Any
 from analysis import __version__
 from analysis.charts import curves as figures
 from analysis.charts import heals as heal_figures
+from analysis.charts import kinds
 from analysis.charts import maps as map_figures
 from analysis.core import registry, stats
 from analysis.core.blocks import Block, Removal
@@ -323,13 +324,15 @@ def _evaluations(results: Sequence[EvaluateResult], command_line: CommandLine) -
 def _added(kind: Experiment, results: Sequence[Result], command_line: CommandLine) -> Section:
     """What an added kind found, by its own tables and its own chart."""
     newest = results[0]
-    alt = f"{kind.title}: the newest result."
-    pictures = [_picture(lambda dark: kind.draw(newest, dark=dark), alt)] if kind.figure else []
+
+    def picture(name: str) -> Picture:
+        return _picture(lambda dark: kinds.figure(newest, name, dark=dark), f"{kind.title}: {name} of the newest result.")
+
     tables = [table for result in results for table in result.tables().values()]
     return Section(
         kind.title,
         [*([kind.help] if kind.help else []), *dict.fromkeys(table.caption for table in tables if table.caption)],
-        pictures,
+        [picture(name) for name in kinds.names(kind.kind)],
         [Table.of(table) for table in tables],
         [command_line(result.spec) for result in results],
         [_record(result, kind.title) for result in results],

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from analysis import experiments
+from analysis.api import Found
+from analysis.charts import kinds
 from analysis.cli import main
-from analysis.core import registry, store
+from analysis.core import extensions, registry, store
 from analysis.core.errors import SpecError
 from analysis.core.registry import RESULTS, SPECS
 from analysis.experiments.maps.spec import DistanceSpec
@@ -64,7 +66,7 @@ def test_a_result_of_an_added_kind_reads_back_with_its_table_and_its_chart(lette
     assert table.cells[0] == ["a", "0.5 ± 0.2041"]
     assert table.caption == "bfloat16 on cpu."
     assert list(table.frame()["share"]) == [row.share for row in found.rows]
-    assert list(kind.draw(read, dark=True).data[0].x) == ["a", "b", "n"]
+    assert list(kinds.figure(read, dark=True).data[0].x) == ["a", "b", "n"]
     assert kind.usual(fakes.MODEL) == letters.LettersSpec(fakes.MODEL)
     with pytest.raises(SpecError, match="has no table 'best'; it has rows"):
         read.table("best")
@@ -104,7 +106,7 @@ def test_a_folder_of_experiments_is_found_by_itself(letters, tmp_path, monkeypat
     (folder / "__init__.py").write_text("")
     (folder / "spec.py").write_text(Path(letters.__file__).read_text().replace('"letters"', '"syllables"'))
     monkeypatch.setattr(experiments, "__path__", [*experiments.__path__, str(tmp_path)])
-    registry._import_all.cache_clear()
+    registry._import_rooms.cache_clear()
     try:
         assert list(registry.additions()) == ["letters", "syllables"]
         assert registry.experiments()["syllables"].runner().__module__ == "analysis.experiments.syllables.spec"
@@ -112,15 +114,21 @@ def test_a_folder_of_experiments_is_found_by_itself(letters, tmp_path, monkeypat
         registry.forget("syllables")
         for name in ("analysis.experiments.syllables.spec", "analysis.experiments.syllables"):
             del sys.modules[name]
-        registry._import_all.cache_clear()
+        registry._import_rooms.cache_clear()
 
 
-def test_a_module_that_the_environment_names_is_on_the_command_line_of_any_process(tmp_path):
-    environment = {**os.environ, registry.OTHERS: "tests.support.letters", "LAYERSCOPE_CACHE": str(tmp_path)}
-    command = [sys.executable, "-m", "analysis"]
-    shown = subprocess.run([*command, "--help"], capture_output=True, text=True, cwd=REPOSITORY, env=environment, check=True)
+def test_its_file_is_all_that_another_process_needs(tmp_path):
+    file = REPOSITORY / "tests" / "support" / "letters.py"
+    environment = {**os.environ, extensions.VARIABLE: str(file), "LAYERSCOPE_CACHE": str(tmp_path)}
+    command = [sys.executable, "-m", "analysis", "letters", "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, env=environment, check=True)
     assert "How often letters are in a word." in shown.stdout
-    environment[registry.OTHERS] = "no.such.module"
-    failed = subprocess.run([*command, "jobs"], capture_output=True, text=True, cwd=REPOSITORY, env=environment)
-    assert failed.returncode == 2
-    assert failed.stderr.startswith("LAYERSCOPE_EXPERIMENTS names the module no.such.module, which cannot be imported")
+    assert "What is looked through. (default: banana)" in " ".join(shown.stdout.split())
+
+
+def test_a_script_gets_its_table_and_its_chart(found):
+    answer = Found(found)
+    assert list(answer.table()["share"]) == [row.share for row in found.rows]
+    assert answer.figures == ("figure",)
+    assert answer.figure().data[0].name == "share"
+    assert Found(fakes.distances()).table("best")["block"][0] == fakes.distances().best[0].block.describe()

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from analysis.charts import kinds
 from analysis.core import registry
 from analysis.core.options import imported
 from analysis.core.record import Result
@@ -50,7 +51,7 @@ def _start(kind: Experiment, model: ModelSpec) -> None:
 
 
 def result(found: Result, key: str) -> None:
-    """Draw one result: by the panel of its kind, or else its chart and its tables.
+    """Draw one result: by the panel of its kind, or else its charts and its tables.
 
     Args:
         found: the result.
@@ -60,9 +61,9 @@ def result(found: Result, key: str) -> None:
     if kind.panel:
         imported(kind.panel)(found)
         return
-    figure = kind.draw(found, dark=theme.is_dark())
-    if figure is not None:
-        chart.show(figure, key=f"{key}-figure", alt=f"{kind.title}: {command.line(found.spec)}", file_name=found.kind)
+    for name in kinds.names(found.kind):
+        figure, alt = kinds.figure(found, name, dark=theme.is_dark()), f"{kind.title}: {command.line(found.spec)}"
+        chart.show(figure, key=f"{key}-{name}", alt=alt, file_name=f"{found.kind}-{name}")
     for name, table in found.tables().items():
         st.markdown(f"**{words.plain(table.title)}**")
         chart.table(table, key=f"{key}-t-{name}", file_name=f"{found.kind}-{name}")
