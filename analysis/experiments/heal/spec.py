@@ -7,7 +7,9 @@ from analysis.core.blocks import Block, Removal
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
+from analysis.core.table import Table, of_rows
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
+from analysis.experiments.accuracy import points as cuts
 from analysis.experiments.accuracy.points import Answer, GenerationCheck, Lines, Point
 from analysis.models.spec import ModelFacts, ModelSpec
 
@@ -223,6 +225,21 @@ class HealResult(Result):
     def is_of(self, cut: Removal | None) -> bool:
         """Whether the cut is what was healed; a control trains the unpruned model."""
         return self.spec.block == cut and not self.spec.control
+
+    @property
+    def models(self) -> dict[str, Point]:
+        """What the models scored, by name, as far as they were measured."""
+        found = {"unpruned": self.unpruned, "pruned": self.pruned, "healed": self.healed}
+        return {name: point for name, point in found.items() if point is not None}
+
+    def tables(self) -> dict[str, Table]:
+        """The models side by side, the training step by step, and the checks on the way."""
+        found, said = self.models, self.measured_on()
+        return {
+            "models": cuts.table(list(found.values()), "Unpruned, pruned and healed", said, model=list(found)),
+            "steps": of_rows("Training by step", self.steps, said),
+            "checks": of_rows("Held-out loss and accuracy by step", self.validations, said),
+        }
 
     @property
     def total_steps(self) -> int:
