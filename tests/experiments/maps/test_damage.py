@@ -237,7 +237,7 @@ def test_a_planted_identity_layer_costs_nothing(spec, tmp_path):
 
 
 def test_a_loss_that_is_no_number(spec, monkeypatch):
-    original = damage.scoring.batch_losses
+    original = damage.likelihood.batch_losses
     calls = []
 
     def overflowing(*arguments):
@@ -245,7 +245,7 @@ def test_a_loss_that_is_no_number(spec, monkeypatch):
         losses = original(*arguments)
         return [math.nan] * len(losses) if len(calls) == broken else losses
 
-    monkeypatch.setattr(damage.scoring, "batch_losses", overflowing)
+    monkeypatch.setattr(damage.likelihood, "batch_losses", overflowing)
     broken = 3  # the unpruned model, layer 0, layer 1
     result = damage.run(spec)
     assert result.complete
