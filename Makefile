@@ -11,7 +11,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-
 
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help run check test lint format install install-dev chromium precomputed bench bench-evaluation bench-distances bench-healing bench-ui screenshots clean
+.PHONY: help run check test lint format install install-dev chromium precomputed bench bench-evaluation bench-distances bench-healing bench-ui screenshots map clean
 
 help:
 	@sed -n '1,3p' Makefile
@@ -51,6 +51,9 @@ lint: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy analysis
 	$(BIN)/lint-imports
+
+map: install-dev
+	$(BIN)/python -m docs.house
 
 format: install-dev
 	$(BIN)/ruff check --fix .

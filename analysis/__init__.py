@@ -1,3 +1,26 @@
-"""Layerscope's analysis rooms: everything the dashboard and the command line can do, without a line of Streamlit."""
+"""Layerscope's analysis rooms: everything the dashboard and the command line can do, without a line of Streamlit.
 
-__version__ = "0.1.0"
+For scripts and notebooks: `model` names a model, `run` answers a request, `stored` reads what was found before.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analysis.api import Found, Model, clear, model, run, stored
+
+__version__ = "0.2.0"
+
+__all__ = ["Found", "Model", "__version__", "clear", "model", "run", "stored"]
+
+
+def __getattr__(name: str) -> Any:
+    """A name of `analysis.api`, loaded at its first use: importing this package stays instant and free of torch."""
+    if name in __all__:
+        value = globals()[name] = getattr(importlib.import_module("analysis.api"), name)
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -110,7 +110,7 @@ def asked(part: str, options: argparse.Namespace) -> list[tasks.Question]:
     """ARC-Easy, or MMLU with some questions in each of some subjects, evenly spaced through the alphabet."""
     if part == "arc":
         return benchmarks.load(BenchmarkSpec("arc_easy", limit=options.questions))
-    everything = benchmarks.mmlu_subjects()
+    everything = tasks.TASKS["mmlu"].chosen_groups()
     subjects = [everything[place * len(everything) // options.subjects] for place in range(options.subjects)]
     questions = benchmarks.load(BenchmarkSpec("mmlu", limit=None, shots=5, subset=tuple(subjects)))
     of = {subject: [question for question in questions if question.group == subject] for subject in subjects}

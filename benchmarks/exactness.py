@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from analysis.core.blocks import Block
-from analysis.data.spec import TASKS
+from analysis.data.tasks import TASKS
 from analysis.experiments.accuracy import scores
 from analysis.experiments.scoring import likelihood
 from analysis.experiments.scoring.trees import encode

@@ -1,5 +1,6 @@
 """Fixtures of all tests: a cache folder per test, the real starter model once per process, tiny models of every family."""
 
+import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -91,3 +92,57 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer) -> Iterator
         return made[family]
 
     return make
+
+
+CAPITALS = '''
+"""Three capitals: a question set of one file, outside the package."""
+
+from analysis.data.tasks import Question, Row, continuations, task
+
+COUNTRIES = [
+    {"country": "France", "cities": ["Paris", "Lyon"], "right": 0},
+    {"country": "Kenya", "cities": ["Mombasa", "Nairobi"], "right": 1},
+    {"country": "Japan", "cities": ["Kyoto", "Tokyo", "Osaka"], "right": 1},
+]
+WORKED = [{"country": "Peru", "cities": ["Lima", "Cusco"], "right": 0}]
+
+
+def rows(split: str, group: str) -> list[Row]:
+    return WORKED if split == "dev" else [row for row in COUNTRIES if group in ("", row["country"].lower())]
+
+
+def as_in_the_paper(row: Row, id: str) -> Question:
+    return Question(id, f"Capital of {row['country']}?", continuations(row["cities"]), row["right"])
+
+
+@task(
+    "capitals",
+    "Capitals",
+    rows=rows,
+    split="test",
+    id_field="country",
+    chance=0.5,
+    max_shots=1,
+    groups={"europe": ("france",), "elsewhere": ("kenya", "japan")},
+    header=lambda group, protocol: "Exam.\\n" if protocol == "paper" else "",
+    read_as={"paper": as_in_the_paper},
+)
+def capital(row: Row, id: str) -> Question:
+    """Which city is the capital."""
+    return Question(id, f"The capital of {row['country']} is", continuations(row["cities"]), row["right"])
+'''
+
+
+@pytest.fixture
+def capitals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a question set that a file outside the package has registered, until the test ends."""
+    from analysis.data.tasks import registry
+
+    file = tmp_path / "capitals.py"
+    file.write_text(CAPITALS, encoding="utf-8")
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    found = importlib.util.spec_from_file_location("capitals", file)
+    assert found is not None
+    assert found.loader is not None
+    found.loader.exec_module(importlib.util.module_from_spec(found))
+    return "capitals"

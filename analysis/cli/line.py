@@ -10,11 +10,12 @@ import ast
 import functools
 import inspect
 import operator
+import os
 import shlex
 import textwrap
 import types
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, NoReturn, TypeVar
 
@@ -199,6 +200,36 @@ class _Flag:
         except SpecError as error:
             raise argparse.ArgumentTypeError(str(error)) from error
 
+    def said_by(self, parts: Mapping[str, Spec]) -> list[Any]:
+        """The value that a nested request has for it, unless that is the usual one and need not be said."""
+        field = self.fields[0]
+        if len(field.path) != 2 or field.path[0] not in parts:
+            return []
+        value = getattr(parts[field.path[0]], field.path[1])
+        return [value] if field.option.required or value != _default(field.owner, field.path[1]) else []
+
+    def given(self, value: Any) -> list[Any]:
+        """A Python value as it would have been parsed; none where it says nothing.
+
+        Raises:
+            SpecError: when a text stands for no value.
+        """
+        field = self.fields[0]
+        if isinstance(value, os.PathLike):
+            value = os.fspath(value)
+        if isinstance(value, list | tuple):
+            value = ",".join(value) if value and all(isinstance(entry, str) for entry in value) else tuple(value)
+        if field.form is None and isinstance(value, bool):
+            return [field.on] if value else [] if isinstance(field.on, type) else [not field.on]
+        if value is None and self.takes_none:
+            return [NONE]
+        if value is None and field.default is None:
+            return []
+        try:
+            return [self.read(value) if isinstance(value, str) else value]
+        except argparse.ArgumentTypeError as error:
+            raise SpecError(f"{self.dest}: {str(error).rstrip('.')}.") from error
+
     def words(self, value: Any) -> list[str]:
         """What to write for a value: nothing where it cannot be written."""
         field = self.fields[0]
@@ -382,6 +413,46 @@ def request(kind: type[SpecT], options: argparse.Namespace) -> SpecT:
         for field, value in given:
             _put(data, field, value)
     return field_settings.settled(kind, data, settings)
+
+
+def request_of_values(kind: type[SpecT], part: Mapping[str, Spec], values: Mapping[str, Any]) -> SpecT:
+    """The request that Python values make: those of options by the options' names, as `max_n`, others by those of their fields.
+
+    Args:
+        kind: of the request.
+        part: a nested request whose options are given as it has them, by the name of its field: the model.
+        values: a value as its field has it, or a text as the command line takes it ("11:5"). What is neither an option nor a
+            field of the request is looked for in its parts, and a name with dots reaches any field.
+
+    Raises:
+        LayerscopeError: when they make none.
+    """
+    flags = {flag.dest: flag for flag in _flags(kind)}
+    wanted = {flag.dest: value for flag in flags.values() for value in flag.said_by(part)}
+    wanted |= {name: value for name, value in values.items() if name in flags}
+    options = {name: said for name, value in wanted.items() for said in flags[name].given(value)}
+    for name, flag in flags.items():
+        if flag.fields[0].is_needed and name not in options:
+            raise SpecError(f"A {kind.__name__} needs {name}; name it.")
+    others = [(path, value) for name, value in values.items() if name not in flags for path in _paths(kind, name)]
+    try:
+        plain = [(path, tuple(value) if isinstance(value, list) else value) for path, value in others]
+        settings = [field_settings.write(path, field_settings.as_json(value)) for path, value in plain]
+        return request(kind, argparse.Namespace(set=settings, **options))
+    except TypeError as error:
+        raise SpecError(f"These values make no {kind.__name__}, one of them is not of its type: {error}.") from error
+
+
+def _paths(kind: type[Spec], name: str) -> list[str]:
+    """The field of a kind with this name, or else that of each of its parts, as settings call them."""
+    if "." in name or name in _types(kind):
+        return [name]
+    parts = {part: made for part in _types(kind) if isinstance(made := _default(kind, part), Spec)}
+    found = [f"{part}.{name}" for part, made in parts.items() if name in _types(type(made))]
+    if not found:
+        known = sorted({flag.dest for flag in _flags(kind)} | set(_types(kind)))
+        raise SpecError(f"There is no setting {name!r} in a {kind.__name__}; it has {', '.join(known)}.")
+    return found
 
 
 def request_of_settings(options: argparse.Namespace) -> Spec:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from analysis import jobs as jobs_room
 from analysis.cli import answers, jobs, line
 from analysis.cli.line import Extra, Misuse, Parser, Subcommand
+from analysis.core import extensions
 from analysis.core.errors import LayerscopeError
 from analysis.core.record import Spec
 from analysis.core.registry import RUNNERS, SPECS
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0, or 2 with one sentence on standard error when the input is bad, or 130 when interrupted.
     """
     try:
+        extensions.load()
         options = _parse(sys.argv[1:] if arguments is None else arguments)
         options.command(options)
     except Misuse as misuse:

@@ -1,19 +1,32 @@
 """Multiple-choice questions with their prompts: from a `BenchmarkSpec` to contexts, options and right answers."""
 
+import hashlib
 import json
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from analysis.core.errors import BenchmarkError
-from analysis.data import files, starter, tasks
-from analysis.data.spec import MMLU_CATEGORIES, BenchmarkSpec
-from analysis.data.tasks import LETTERS, MMLU_SUBJECTS, TASKS, Question, usual_shots
+from analysis.data import files, starter
+from analysis.data.spec import BenchmarkSpec
+from analysis.data.tasks import TASKS, Question, Row, Task
 
-__all__ = ["Question", "by_group", "chance", "load", "macro_average", "majority", "resolve", "size", "skipped_rows", "title"]
+__all__ = [
+    "Question",
+    "by_group",
+    "chance",
+    "load",
+    "macro_average",
+    "majority",
+    "resolve",
+    "size",
+    "skipped_rows",
+    "title",
+    "usual_shots",
+]
 
 
 def title(spec: BenchmarkSpec) -> str:
@@ -32,22 +45,37 @@ def resolve(spec: BenchmarkSpec) -> BenchmarkSpec:
     """
     task = None if spec.is_file else TASKS[spec.task]
     shots = usual_shots(spec) if spec.shots is None else spec.shots
-    if shots > (task.max_shots if task else 0):
-        raise BenchmarkError(f"{title(spec)} is asked without worked examples; shots must be 0, not {shots}.")
+    most = task.max_shots if task else 0
+    if shots > most:
+        offered, allowed = (f"with up to {most}", f"0..{most}") if most else ("without", "0")
+        raise BenchmarkError(f"{title(spec)} is asked {offered} worked examples; shots must be {allowed}, not {shots}.")
     if spec.protocol != "harness" and (task is None or spec.protocol not in task.protocols):
         raise BenchmarkError(
             f"The paper does not ask {title(replace(spec, protocol='harness'))}; leave the protocol at harness."
         )
-    if spec.subset and spec.task != "mmlu":
-        raise BenchmarkError(f"Only MMLU has subjects to choose from, not {title(replace(spec, subset=()))}; leave them out.")
-    mmlu_subjects(spec.subset)  # a wrong name is an error now, not when a job begins
-    return replace(spec, shots=shots, identity=spec.identity or _identity(spec))
+    if spec.subset and not (task and task.groups):
+        parted = [task.title for task in TASKS.values() if task.groups]
+        raise BenchmarkError(
+            f"Only {' and '.join(parted)} {'have' if len(parted) > 1 else 'has'} subjects to choose from, not "
+            f"{title(replace(spec, subset=()))}; leave them out."
+        )
+    if task:
+        task.chosen_groups(spec.subset)  # a wrong name is an error now, not when a job begins
+    return replace(spec, shots=shots, identity=spec.identity or (_identity(task) if task else files.identity(Path(spec.task))))
 
 
-def _identity(spec: BenchmarkSpec) -> str:
-    if spec.is_file:
-        return files.identity(Path(spec.task))
-    return starter.benchmark_identity() if starter.has_benchmarks() else "hub"
+def usual_shots(spec: BenchmarkSpec) -> int:
+    """Worked examples before a question where none are asked for: the task's own number, none for a file."""
+    return 0 if spec.is_file else TASKS[spec.task].default_shots
+
+
+def _identity(task: Task) -> str:
+    """Which rows these are, whatever part of them is asked."""
+    if task.rows is None:
+        return starter.benchmark_identity() if starter.has_benchmarks() else "hub"
+    splits = [task.split, *([task.worked_split] if task.max_shots else [])]
+    rows = [[list(task.rows(split, group)) for group in task.chosen_groups() or [""]] for split in splits]
+    return f"sha256:{hashlib.sha256(json.dumps(rows, sort_keys=True, default=str).encode()).hexdigest()[:24]}"
 
 
 def load(spec: BenchmarkSpec) -> list[Question]:
@@ -59,12 +87,7 @@ def load(spec: BenchmarkSpec) -> list[Question]:
         BenchmarkError: when neither the starter pack nor the hub has them, or no row of a file can be read.
     """
     spec = resolve(spec)
-    if spec.is_file:
-        questions = list(_file(spec).questions)
-    elif spec.task == "mmlu":
-        questions = _mmlu(spec)
-    else:
-        questions = _plain(spec)
+    questions = list(_file(spec).questions) if spec.is_file else _asked(TASKS[spec.task], spec)
     draw = random.Random(spec.seed)
     draw.shuffle(questions)
     chosen = questions[: spec.limit]
@@ -80,11 +103,13 @@ def size(spec: BenchmarkSpec) -> int | None:
     """
     if spec.is_file:
         return len(_file(spec).questions)
+    task = TASKS[spec.task]
+    groups = task.chosen_groups(spec.subset) or [""]
+    if task.rows is not None:
+        return sum(len(task.rows(task.split, group)) for group in groups)
     if not starter.has_benchmarks():
         return None
-    task = TASKS[spec.task]
-    folders = [f"{task.folder}/{subject}" for subject in mmlu_subjects(spec.subset)] if spec.task == "mmlu" else [task.folder]
-    return sum(_rows_in(starter.benchmark_folder(folder) / task.split, task.split) for folder in folders)
+    return sum(_rows_in(starter.benchmark_folder(_folder(task, group)) / task.split, task.split) for group in groups)
 
 
 def _rows_in(folder: Path, split: str) -> int:
@@ -140,35 +165,22 @@ def macro_average(questions: Sequence[Question], right: Sequence[float]) -> floa
     return fmean(accuracy for accuracy, _ in groups.values()) if groups else None
 
 
-def mmlu_subjects(subset: Iterable[str] = ()) -> list[str]:
-    """Subjects of MMLU by folder name, alphabetical: those of the named subjects and categories, or all 57.
-
-    Raises:
-        BenchmarkError: when a name is neither a subject nor a category.
-    """
-    everything = sorted(subject for names in MMLU_SUBJECTS.values() for subject in names)
-    chosen: set[str] = set()
-    for name in subset:
-        found = MMLU_SUBJECTS.get(name, (name,) if name in everything else ())
-        if not found:
-            raise BenchmarkError(
-                f"MMLU has no subject or category {name!r}; give one of {', '.join(MMLU_CATEGORIES)}, or a subject such as "
-                f"{everything[0]}."
-            )
-        chosen.update(found)
-    return sorted(chosen) if chosen else everything
+def _folder(task: Task, group: str) -> str:
+    return f"{task.folder}/{group}" if group else task.folder
 
 
-def _rows(folder: str, hub: tuple[str, str | None], split: str) -> list[Mapping[str, Any]]:
-    """Rows of a split, from the starter pack if it is installed, else from the hub."""
+def _rows(task: Task, split: str, group: str) -> Sequence[Row]:
+    """Rows of a split: from where the set itself says, else from the starter pack if it is installed, else from the hub."""
+    if task.rows is not None:
+        return task.rows(split, group)
     import datasets
 
     if starter.has_benchmarks():
-        rows: Any = datasets.load_from_disk(str(starter.benchmark_folder(folder) / split))
+        rows: Any = datasets.load_from_disk(str(starter.benchmark_folder(_folder(task, group)) / split))
         return list(rows)
-    name, config = hub
+    name, config = task.hub
     try:
-        return list(datasets.load_dataset(name, config, split=split))
+        return list(datasets.load_dataset(name, group or config, split=split))
     except Exception as error:  # the hub client raises a dozen unrelated types when it cannot be reached
         raise BenchmarkError(
             f"The questions of {name} are in the starter pack, which is not installed (`{starter.GET_IT}`), and the hub "
@@ -176,32 +188,34 @@ def _rows(folder: str, hub: tuple[str, str | None], split: str) -> list[Mapping[
         ) from error
 
 
-def _plain(spec: BenchmarkSpec) -> list[Question]:
-    task = TASKS[spec.task]
-    read = tasks.boolq_as_in_the_paper if spec.protocol == "paper" else task.read
-    rows = _rows(task.folder, task.hub, task.split)
-    ids = [str(row[task.id_field]) if task.id_field else f"{task.split}/{index}" for index, row in enumerate(rows)]
-    return [read(row, id) for row, id in zip(rows, ids, strict=True)]
-
-
-def _mmlu(spec: BenchmarkSpec) -> list[Question]:
-    task = TASKS["mmlu"]
+def _asked(task: Task, spec: BenchmarkSpec) -> list[Question]:
+    """Every question of the groups asked for, behind what stands before all of its group."""
+    read = task.read_as.get(spec.protocol, task.read)
     questions = []
-    for subject in mmlu_subjects(spec.subset):
-        folder, hub = f"{task.folder}/{subject}", (task.hub[0], subject)
-        worked = _mmlu_prefix(subject, _rows(folder, hub, "dev")[: spec.shots] if spec.shots else [], spec.protocol)
-        for index, row in enumerate(_rows(folder, hub, task.split)):
-            question = task.read(row, f"{subject}/{task.split}/{index}")
-            questions.append(replace(question, context=worked + question.context, group=subject))
+    for group in task.chosen_groups(spec.subset) or [""]:
+        before = task.header(group, spec.protocol) if task.header else ""
+        if spec.shots:
+            before += "".join(_worked(read(row, "")) for row in _rows(task, task.worked_split, group)[: spec.shots])
+        for index, row in enumerate(_rows(task, task.split, group)):
+            place = f"{group}/{task.split}/{index}" if group else f"{task.split}/{index}"
+            question = read(row, str(row[task.id_field]) if task.id_field else place)
+            questions.append(_behind(before, question, group))
     return questions
 
 
-def _mmlu_prefix(subject: str, shots: Sequence[Mapping[str, Any]], protocol: str) -> str:
-    """The header and the worked examples of a subject."""
-    # Hendrycks et al. put a space before every word of the subject, the first one included; the harness does not.
-    about = f"{' ' if protocol == 'paper' else ''}{subject.replace('_', ' ')}"
-    examples = [f"{tasks.lettered(row['question'], row['choices'])} {LETTERS[row['answer']]}\n\n" for row in shots]
-    return f"The following are multiple choice questions (with answers) about {about}.\n\n{''.join(examples)}"
+def _worked(question: Question) -> str:
+    """The question with its answer, as it stands before another one."""
+    context, answer = question.pairs()[question.gold]
+    return f"{context}{answer}\n\n"
+
+
+def _behind(before: str, question: Question, group: str) -> Question:
+    return replace(
+        question,
+        context=before + question.context,
+        contexts=tuple(before + context for context in question.contexts),
+        group=group or question.group,
+    )
 
 
 def _file(spec: BenchmarkSpec) -> files.QuestionFile:

@@ -5,15 +5,10 @@ from typing import Annotated, ClassVar
 
 from analysis.core.options import Option
 from analysis.core.record import Spec, require
+from analysis.data.tasks import TASKS
 
-TASKS = (
-    "arc_easy", "arc_challenge", "mmlu", "boolq", "hellaswag", "openbookqa", "piqa", "sciq", "social_iqa", "commonsense_qa",
-    "winogrande", "copa",
-)  # fmt: skip
-"""Built-in question sets; `tasks.TASKS` says what they are."""
 QUESTION_FILES = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet")
 """What a question file of one's own may end in."""
-MMLU_CATEGORIES = ("stem", "humanities", "social_sciences", "other")
 PROTOCOLS = ("harness", "paper")
 """How questions are asked: as lm-evaluation-harness does, or as the paper does (MMLU and BoolQ)."""
 SPLITS = ("all", "train", "validation")
@@ -62,7 +57,7 @@ class BenchmarkSpec(Spec):
     """The name of a built-in set, or a JSONL, CSV or Parquet file of questions."""
     limit: Annotated[int | None, Option(none="0")] = 100
     """How many questions; None for all of them."""
-    shots: Annotated[int | None, Option(usual="analysis.data.tasks:usual_shots")] = None
+    shots: Annotated[int | None, Option(usual="analysis.data.questions:usual_shots")] = None
     """Worked examples before the question; None for the task's own default (MMLU 5, others 0)."""
     seed: Annotated[int, Option()] = 0
     """Seed of the subset and of its order."""

@@ -88,7 +88,7 @@ def _evaluated(scored: Scored, point: Point) -> "list[EvalResult]":
         results.append(
             EvalResult(
                 task_type="multiple-choice",
-                dataset_type=task.hub[0] if task else title,
+                dataset_type=task.hub[0] if task and task.hub[0] else title,
                 dataset_config=task.hub[1] if task else None,
                 dataset_split=task.split if task else None,
                 dataset_name=title,

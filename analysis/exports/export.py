@@ -22,7 +22,7 @@ from analysis.exports import card as model_card
 from analysis.exports import folders, formats
 from analysis.exports.spec import ExportResult, ExportSpec, ReloadCheck
 from analysis.models import adapter as bridge
-from analysis.models import cut, machine
+from analysis.models import cut, machine, weights
 from analysis.models import decoder as architecture
 from analysis.models import load as models
 from analysis.models.decoder import Decoder
@@ -194,7 +194,7 @@ def compare(folder: Path, spec: ModelSpec, texts: Sequence[Sequence[int]], expec
         UnsupportedModelError: when it does not load, or differs by more than its dtype explains.
     """
     try:
-        again = models.whole("The saved folder", folder, {"dtype": getattr(torch, spec.dtype), "use_safetensors": True})
+        again = weights.whole("The saved folder", folder, {"dtype": getattr(torch, spec.dtype), "use_safetensors": True})
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise UnsupportedModelError(
             f"The saved folder does not load in plain transformers ({type(error).__name__}), so it was removed; choose another "

@@ -23,7 +23,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from analysis.core import store
+from analysis.core import extensions, store
 from analysis.core.errors import StorageError
 from analysis.core.progress import Cancelled, Progress
 from analysis.core.registry import RUNNERS
@@ -310,6 +310,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, then serve."""
     parser = argparse.ArgumentParser(prog="python -m analysis.jobs.worker", description="Run queued jobs, one after another.")
     parser.add_argument("--idle-s", type=float, default=900.0, help="seconds without a job after which to leave")
+    extensions.load()
     serve(RUNNERS, LOADER, parser.parse_args(arguments).idle_s, WARM)
 
 

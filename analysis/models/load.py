@@ -1,8 +1,7 @@
 """From a `ModelSpec` to a model that is ready to be measured, its memory checked first."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -18,14 +17,12 @@ from transformers.utils import logging as transformers_logging
 from analysis.core.errors import NotEnoughMemoryError, SpecError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.models import decoder as architecture
-from analysis.models import machine
+from analysis.models import machine, weights
 from analysis.models import spec as cost
 from analysis.models.decoder import Decoder
 from analysis.models.source import Source, first_line, locate, read_config
 from analysis.models.spec import Choice, ModelFacts, ModelSpec
 
-_NAMED = 3
-"""Weights that are named where many are missing."""
 _WORKING_TOKENS = 4096
 """Tokens in flight at once when estimating what a run needs on top of the weights."""
 
@@ -153,7 +150,7 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore) -> LoadedModel:
         tokenizer = AutoTokenizer.from_pretrained(
             source.folder, trust_remote_code=False, **({"gguf_file": source.gguf_file} if source.gguf_file else {})
         )
-        model: Any = whole(source.name, source.folder, options, on_progress)
+        model: Any = weights.whole(source.name, source.folder, options, on_progress)
     except (OSError, ValueError, SafetensorError) as error:
         raise UnsupportedModelError(f"{source.name} cannot be loaded: {first_line(error)}") from error
     if "device_map" not in options:
@@ -164,63 +161,6 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore) -> LoadedModel:
     decoder.check()
     on_progress(Progress("loading the model", 1, 1))
     return LoadedModel(model, tokenizer, decoder, resolved, planned.facts)
-
-
-def whole(name: str, folder: Path, options: dict[str, Any], on_progress: OnProgress = ignore) -> Any:
-    """A transformers causal language model, all of whose weights come from its files: none is made up.
-
-    Args:
-        name: to show.
-        folder: where its files are.
-        options: of `from_pretrained`.
-        on_progress: told about weights that the configuration has no place for.
-
-    Raises:
-        UnsupportedModelError: when weights are missing, or of another shape than the configuration asks for.
-    """
-    try:
-        # By default transformers names no weight of another shape.
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder, output_loading_info=True, ignore_mismatched_sizes=True, **options
-        )
-    except RuntimeError as error:
-        if "automatic conversion of the weights" not in str(error):
-            raise
-        raise UnsupportedModelError(
-            f"{name} lacks weights: some of those that are joined on loading, such as those of experts, are missing or do not "
-            f"fit together; get its files again."
-        ) from error
-    model, said = loaded
-    missing = sorted(said["missing_keys"])
-    if missing:
-        raise UnsupportedModelError(
-            f"{name} lacks {_listed(missing)}, which would be filled with random numbers; get its files again, or give the "
-            f"configuration that belongs to them."
-        )
-    if said["mismatched_keys"]:
-        key, found, expected = min(said["mismatched_keys"])
-        raise UnsupportedModelError(
-            f"{name} has {_listed(sorted(key for key, *_ in said['mismatched_keys']))} in another shape than its configuration "
-            f"asks for ({key}: {tuple(found)}, not {tuple(expected)}), which would be filled with random numbers; give the "
-            f"configuration that belongs to the weights."
-        )
-    unexpected = sorted(said["unexpected_keys"])
-    if unexpected:
-        on_progress(
-            Progress(
-                "loading the model",
-                0,
-                1,
-                f"{name} also holds {_listed(unexpected)}, which its configuration has no place for: left out.",
-            )
-        )
-    return model
-
-
-def _listed(names: Sequence[str]) -> str:
-    """The first few names, and how many there are: "3 weights (a, b, c)"."""
-    more = ", …" if len(names) > _NAMED else ""
-    return f"{len(names)} {'weight' if len(names) == 1 else 'weights'} ({', '.join(names[:_NAMED])}{more})"
 
 
 def keep_differentiable(model: Any) -> None:

@@ -22,7 +22,6 @@ from transformers import (
     CONFIG_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
-    AutoModelForCausalLM,
     AutoTokenizer,
     GgufConfig,
 )
@@ -33,6 +32,7 @@ from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.data import starter
 from analysis.data.starter import NAME, gguf_file, is_installed
 from analysis.models import identity as identities
+from analysis.models import weights
 from analysis.models.spec import ModelSpec
 
 
@@ -62,11 +62,9 @@ def model_folder(on_progress: OnProgress = ignore) -> Path:
 
 
 def _convert(source: Path, target: Path) -> None:
-
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
-    model = AutoModelForCausalLM.from_pretrained(
-        source.parent, gguf_file=source.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
-    )
+    plain = {"gguf_file": source.name, "dtype": torch.float32, "quantization_config": GgufConfig(dequantize=True)}
+    model = weights.whole(NAME, source.parent, plain)
     tokenizer.save_pretrained(target)
     model.save_pretrained(target)
 

@@ -123,9 +123,10 @@ def test_winogrande_scores_the_rest_of_the_sentence_behind_either_name():
 
 
 def test_mmlu_subsets_shots_and_protocols():
-    assert sum(len(benchmarks.mmlu_subjects([category])) for category in specs.MMLU_CATEGORIES) == 57
-    assert len(benchmarks.mmlu_subjects()) == 57
-    assert benchmarks.mmlu_subjects(["virology", "social_sciences"])[-1] == "virology"
+    mmlu = TASKS["mmlu"]
+    assert sum(len(mmlu.chosen_groups([category])) for category in mmlu.groups) == 57
+    assert len(mmlu.chosen_groups()) == 57
+    assert mmlu.chosen_groups(["virology", "social_sciences"])[-1] == "virology"
     asked = benchmarks.load(BenchmarkSpec("mmlu", limit=None, shots=2, subset=("virology", "anatomy")))
     assert {question.group for question in asked} == {"virology", "anatomy"}
     assert len(asked) == 166 + 135

@@ -269,3 +269,23 @@ def test_four_bit_loads_on_this_machine():
     loaded = models.load(ModelSpec(quantization="4bit"))
     assert loaded.model.get_memory_footprint() < 0.4 * 538e6
     assert "Linear4bit" in {type(module).__name__ for module in loaded.decoder.layers.modules()}
+
+
+@pytest.mark.starter
+def test_a_gguf_file_without_one_of_its_weights_is_refused(cache, tmp_path):
+    """The starter's own file, written again without one tensor."""
+    from gguf import GGUFReader, GGUFValueType, GGUFWriter
+
+    read = GGUFReader(data_starter.gguf_file())
+    written = GGUFWriter(tmp_path / "cut.gguf", read.fields["general.architecture"].contents())
+    for field in read.fields.values():
+        if field.name != "general.architecture" and not field.name.startswith("GGUF."):
+            item = field.types[1] if field.types[0] == GGUFValueType.ARRAY else None
+            written.add_key_value(field.name, field.contents(), field.types[0], item)
+    for tensor in read.tensors:
+        if tensor.name != "blk.3.ffn_down.weight":
+            written.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    for write in (written.write_header_to_file, written.write_kv_data_to_file, written.write_tensors_to_file, written.close):
+        write()
+    with pytest.raises(UnsupportedModelError, match=r"lacks 1 weight \(model\.layers\.3\.mlp\.down_proj\.weight\)"):
+        models.load(ModelSpec(str(tmp_path / "cut.gguf"), dtype="float32"))

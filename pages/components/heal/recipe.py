@@ -6,7 +6,8 @@ from typing import Any
 import streamlit as st
 
 from analysis.core.blocks import Block
-from analysis.data.spec import TASKS, BenchmarkSpec, GenerationSpec
+from analysis.data.spec import BenchmarkSpec, GenerationSpec
+from analysis.data.tasks import TASKS
 from analysis.experiments.heal import recipes, saved_recipes
 from analysis.experiments.heal.spec import DISTILL_FROM, HEAL_METHODS, HealSpec
 from analysis.models.spec import ModelFacts, ModelSpec
@@ -268,7 +269,7 @@ def _questions(preset: HealSpec, asked: BenchmarkSpec, key: str) -> dict:
     which = f"{key}-{asked.task}-{asked.limit}"
     own = asked.task if asked.is_file or asked.subset or asked.protocol != "harness" else ""
     options = [asked.task, *(task for task in TASKS if task != asked.task)] if own else list(TASKS)
-    names = {**words.TASK_NAMES, own: words.questions(asked)} if own else words.TASK_NAMES
+    names = {**words.task_names(), own: words.questions(asked)} if own else words.task_names()
     task = left.selectbox("Questions from", options, options.index(asked.task), format_func=names.get, key=f"heal-task-{which}")
     limit = right.number_input("How many", 1, 100_000, asked.limit or 100, key=f"heal-limit-{which}")
     checked = left.number_input(

@@ -8,8 +8,8 @@ from analysis.core.errors import CorpusError
 from analysis.data import files
 from analysis.data import questions as benchmarks
 from analysis.data.files import QuestionFile
-from analysis.data.spec import MMLU_CATEGORIES, PROTOCOLS, QUESTION_FILES, TASKS, BenchmarkSpec
-from analysis.data.tasks import TASKS as SETS
+from analysis.data.spec import PROTOCOLS, QUESTION_FILES, BenchmarkSpec
+from analysis.data.tasks import TASKS, Task
 from pages.components.shared import chart, uploads, words
 
 TEXTS = {"c4": "C4 (web text)", "wiki": "Wikipedia", "file": "A file of mine"}
@@ -50,14 +50,15 @@ def keep_texts(name: str, content: bytes) -> str:
 
 def questions(key: str) -> tuple[BenchmarkSpec | None, int | None]:
     """Draw the choice; returns it with no limit yet (None while a file is missing), and how many questions there are."""
-    names = {**words.TASK_NAMES, OWN: "A file of mine"}
-    task = st.selectbox("Questions from", [*TASKS, OWN], format_func=names.get, key=f"{key}-task")
-    if task == OWN:
+    names = {**words.task_names(), OWN: "A file of mine"}
+    chosen = st.selectbox("Questions from", [*TASKS, OWN], format_func=names.get, key=f"{key}-task")
+    if chosen == OWN:
         return _own(key)
+    task = TASKS[chosen]
     spec = BenchmarkSpec(
-        task=task,
+        task=chosen,
         limit=None,
-        subset=_subset(key) if task == "mmlu" else (),
+        subset=_subset(task, key),
         shots=_shots(task, key),
         protocol=_protocol(task, key),
     )
@@ -69,28 +70,33 @@ def _size(spec: BenchmarkSpec) -> int | None:
     return benchmarks.size(spec)
 
 
-def _subset(key: str) -> tuple[str, ...]:
-    parts = [*MMLU_CATEGORIES, *benchmarks.mmlu_subjects()]
+def _subset(task: Task, key: str) -> tuple[str, ...]:
+    if not task.groups:
+        return ()
+    subjects = task.chosen_groups()
     chosen = st.multiselect(
-        "Subjects", parts, format_func=lambda name: name.replace("_", " ") + (" (all)" if name in MMLU_CATEGORIES else ""),
-        placeholder="All 57 subjects", key=f"{key}-subset", help="Subjects or whole categories; nothing chosen asks them all.",
+        "Subjects", [*task.groups, *subjects],
+        format_func=lambda name: name.replace("_", " ") + (" (all)" if name in task.groups else ""),
+        placeholder=f"All {len(subjects)} subjects", key=f"{key}-subset",
+        help="Subjects or whole categories; nothing chosen asks them all.",
     )  # fmt: skip
     return tuple(sorted(chosen))
 
 
-def _shots(task: str, key: str) -> int | None:
-    if not SETS[task].max_shots:
+def _shots(task: Task, key: str) -> int | None:
+    if not task.max_shots:
         return None
-    most = SETS[task].max_shots
     help_ = "Solved questions of the same subject that stand before each question."
-    return int(st.number_input("Worked examples (shots)", 0, most, SETS[task].default_shots, key=f"{key}-shots", help=help_))
+    return int(
+        st.number_input("Worked examples (shots)", 0, task.max_shots, task.default_shots, key=f"{key}-shots", help=help_)
+    )
 
 
-def _protocol(task: str, key: str) -> str:
-    if len(SETS[task].protocols) < 2:
+def _protocol(task: Task, key: str) -> str:
+    if len(task.protocols) < 2:
         return PROTOCOLS[0]
     return st.segmented_control(
-        "Asked as in", SETS[task].protocols, format_func=_PROTOCOL_NAMES.get, default=PROTOCOLS[0], required=True,
+        "Asked as in", task.protocols, format_func=_PROTOCOL_NAMES.get, default=PROTOCOLS[0], required=True,
         key=f"{key}-protocol", help="The prompts of the reference harness, or those of the paper's own evaluation.",
     )  # fmt: skip
 

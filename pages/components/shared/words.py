@@ -16,9 +16,6 @@ from analysis.reading import runs
 from analysis.reading.runs import Measured
 from pages.components.shared import uploads
 
-TASK_NAMES = {name: task.title for name, task in TASKS.items()}
-
-
 TEXT_NAMES = {"c4": "C4", "wiki": "Wikipedia"}
 
 
@@ -29,6 +26,11 @@ STRATEGY_HELP = strategies.HELP
 def metric(name: str) -> str:
     """A distance as people call it; a stored map may have been measured in one that is no longer there."""
     return TITLES.get(name, name)
+
+
+def task_names() -> dict[str, str]:
+    """What people call each question set that can be asked by name."""
+    return {name: task.title for name, task in TASKS.items()}
 
 
 def strategies_help() -> str:

@@ -7,8 +7,7 @@ import torch
 from tokenizers.processors import TemplateProcessing
 
 from analysis.core.blocks import Block
-from analysis.data.spec import MMLU_CATEGORIES, TASKS
-from analysis.data.tasks import MMLU_SUBJECTS, Question
+from analysis.data.tasks import TASKS, Question
 from analysis.experiments.accuracy import scores
 from analysis.experiments.scoring import likelihood
 from analysis.experiments.scoring.trees import encode
@@ -18,7 +17,9 @@ from analysis.models.load import load
 from analysis.models.spec import ModelSpec
 from tests.support.families import build
 
-harness = pytest.importorskip("harness", reason="lm-eval is not installed; it is in requirements-dev.txt", exc_type=ImportError)
+harness = pytest.importorskip(
+    "tests.support.harness", reason="lm-eval is not installed; it is in requirements-dev.txt", exc_type=ImportError
+)
 
 TOLERANCE = 1e-3
 """Nats; options closer than this may change places."""
@@ -50,10 +51,10 @@ def test_acc_norm_divides_by_the_same_lengths(name):
 
 def test_mmlu_categories_are_the_harness_own():
     found = harness.manager().all_subtasks
-    assert {f"mmlu_{subject}" for subjects in MMLU_SUBJECTS.values() for subject in subjects} <= set(found)
-    for category in MMLU_CATEGORIES:
+    assert {f"mmlu_{subject}" for subjects in TASKS["mmlu"].groups.values() for subject in subjects} <= set(found)
+    for category, subjects in TASKS["mmlu"].groups.items():
         listed = harness.manager().task_index[f"mmlu_{category}_tasks"].tags
-        assert sorted(listed) == sorted(f"mmlu_{subject}" for subject in MMLU_SUBJECTS[category])
+        assert sorted(listed) == sorted(f"mmlu_{subject}" for subject in subjects)
 
 
 def with_bos(tokenizer):

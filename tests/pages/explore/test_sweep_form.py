@@ -4,7 +4,8 @@ import pytest
 
 from analysis import jobs
 from analysis.core.blocks import Block, LayerSet
-from analysis.data.spec import TASKS, BenchmarkSpec, GenerationSpec
+from analysis.data.spec import BenchmarkSpec, GenerationSpec
+from analysis.data.tasks import TASKS
 from analysis.experiments.strategies import STRATEGIES
 from pages.components.shared import words
 from tests.support import fakes
@@ -158,3 +159,14 @@ def test_no_file_yet(form):
     form.selectbox(key="sweep-task").set_value("file").run()
     assert not run(form)
     assert "Choose a file" in texts(form)
+
+
+def test_a_set_that_a_file_outside_the_package_registers_is_offered(form, capitals):
+    form.run()
+    assert "Capitals" in form.selectbox(key="sweep-task").options
+    form.selectbox(key="sweep-task").set_value(capitals).run()
+    assert form.multiselect(key="sweep-subset").options == ["europe (all)", "elsewhere (all)", "france", "japan", "kenya"]
+    form.button_group(key="sweep-protocol").set_value("paper").run()
+    (made,) = run(form)
+    assert made.spec.benchmark == BenchmarkSpec(capitals, limit=None, shots=0, protocol="paper")
+    assert "Capitals" in made.label

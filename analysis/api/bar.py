@@ -1,0 +1,51 @@
+"""Progress while a call runs: one bar per phase, in a terminal or in a notebook."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from analysis.core.progress import OnProgress, Progress, ignore
+
+
+class Bar:
+    """Shows reports as tqdm bars, each taken away when the next phase begins; sentences worth keeping stay."""
+
+    def __init__(self) -> None:
+        """Start without a bar."""
+        self._phase = ""
+        self._bar: Any = None
+
+    def __call__(self, progress: Progress) -> None:
+        """Show one report."""
+        from tqdm import auto
+
+        tqdm: Any = auto.tqdm
+        if progress.phase != self._phase:
+            self.close()
+            self._phase = progress.phase
+        if progress.message:
+            tqdm.write(progress.message)
+        if self._bar is None and progress.total:
+            self._bar = tqdm(desc=progress.phase, total=progress.total, initial=progress.done, leave=False)
+        if self._bar is not None:
+            self._bar.total = progress.total
+            self._bar.update(progress.done - self._bar.n)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
+
+
+@contextlib.contextmanager
+def shown(wanted: bool) -> Iterator[OnProgress]:
+    """A callback that shows progress while the block runs, or one that does not."""
+    if not wanted:
+        yield ignore
+        return
+    bar = Bar()
+    try:
+        yield bar
+    finally:
+        bar.close()

@@ -1,0 +1,181 @@
+"""A model by name and what can be asked of it: the same requests, experiments and stored results as on the pages."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from analysis.api import bar
+from analysis.api.found import Found
+from analysis.cli import line
+from analysis.core import extensions
+from analysis.core.blocks import Removal
+from analysis.core.errors import SpecError
+from analysis.core.record import Spec
+from analysis.core.registry import RESULTS, experiments
+from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
+from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.maps.spec import DamageResult, DistanceResult
+from analysis.experiments.prompt.spec import CompareResult, MicroscopeResult
+from analysis.experiments.speed.spec import SpeedResult
+from analysis.exports.spec import ExportResult
+from analysis.models import load
+from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.reading import library
+
+
+def model(
+    source: str = "starter",
+    *,
+    revision: str | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    quantization: str = "none",
+) -> "Model":
+    """Name a model. Its configuration is read and checked; its weights are loaded when the first call needs them.
+
+    Args:
+        source: `starter`, a hub id, a local Hugging Face folder, or a GGUF file.
+        revision: branch, tag or commit of a hub id.
+        dtype: float32, bfloat16, float16, or auto: what this machine is good at.
+        device: cpu, cuda, cuda:1, mps, or auto.
+        quantization: none, 4bit (NF4) or 8bit.
+
+    Raises:
+        LayerscopeError: one sentence on why the model cannot be used.
+    """
+    extensions.load()
+    return Model(ModelSpec(str(source), revision, dtype, device, quantization))
+
+
+def run(spec: Spec, *, progress: bool = True) -> Found[Any]:
+    """Answer any request, or return its stored answer; one that was stopped is gone on with.
+
+    Args:
+        spec: a request of a registered kind.
+        progress: whether bars are shown.
+
+    Raises:
+        LayerscopeError: one sentence on whatever the user can mend.
+    """
+    extensions.load()
+    experiment = experiments().get(spec.kind)
+    if experiment is None:
+        raise SpecError(f"Nothing answers a {type(spec).__name__}; what is answered are {', '.join(experiments())}.")
+    with bar.shown(progress) as on_progress:
+        return Found(experiment.runner()(spec, on_progress, load=_warm()))
+
+
+def stored(kind: str, model: "str | ModelSpec | Model" = "starter") -> list[Found[Any]]:
+    """What has been found out of a model before, newest first, precomputed results last; large arrays stay on disk.
+
+    Args:
+        kind: of the results: distances, damage, sweep, evaluate, heal, speed, compare, microscope, export.
+        model: its source, or a model of `model`.
+
+    Raises:
+        SpecError: for an unknown kind.
+    """
+    if kind not in RESULTS:
+        raise SpecError(f"There are no results of the kind {kind!r}; the kinds are {', '.join(RESULTS)}.")
+    spec = model.spec if isinstance(model, Model) else model if isinstance(model, ModelSpec) else ModelSpec(str(model))
+    return [Found(result) for result in library.of(kind, spec)]
+
+
+def clear() -> None:
+    """Give back the memory of the model that is kept loaded between calls."""
+    _warm().clear()
+
+
+@functools.cache
+def _warm() -> load.WarmModels:
+    """The one model that stays loaded, shared by all calls of this process."""
+    return load.WarmModels()
+
+
+class Model:
+    """A model that questions are asked of.
+
+    Every question is a method. Its keywords are the options of the command line, `max_n=5` for `--max-n 5`, and the fields of
+    the request: `corpus=CorpusSpec(...)`, or `**{"corpus.seed": 3}` for one within a part. `progress=False` silences the bars.
+    A kind of experiment that is registered elsewhere has its method too.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        """Check that there is such a model, from its configuration alone.
+
+        Raises:
+            LayerscopeError: one sentence on why it cannot be used.
+        """
+        self.spec = spec
+        """Which model, as it was asked for."""
+        self.plan = load.plan(spec)
+        """How it would be loaded: dtype and device with the reasons for them, and its bytes."""
+
+    @property
+    def facts(self) -> ModelFacts:
+        """Its name, family and sizes."""
+        return self.plan.facts
+
+    @property
+    def fits(self) -> bool:
+        """Whether it fits into the memory that was free when it was named."""
+        return self.plan.fits
+
+    def distances(self, **settings: Any) -> Found[DistanceResult]:
+        """The distance map of every pair of depths: `texts`, `samples`, `seq_len`, `metric`, `seed`."""
+        return self._ask("distances", **settings)
+
+    def damage(self, **settings: Any) -> Found[DamageResult]:
+        """The measured loss increase without every block: `max_size`, `texts`, `samples`, `seq_len`, `metric`."""
+        return self._ask("damage", **settings)
+
+    def sweep(self, **settings: Any) -> Found[SweepResult]:
+        """Accuracy and loss against the number of removed layers: `task`, `limit`, `max_n`, `strategy`, `generate` …"""
+        return self._ask("sweep", **settings)
+
+    def evaluate(self, block: Removal | str | None = None, **settings: Any) -> Found[EvaluateResult]:
+        """Accuracy and loss without `block`, with `adapter` if one is named: `task`, `limit`, `texts`, `generate` …"""
+        return self._ask("evaluate", block=block, **settings)
+
+    def speed(self, **settings: Any) -> Found[SpeedResult]:
+        """Seconds of reading and writing without n layers: `ns`, `prompt_tokens`, `new_tokens`, `repeats`."""
+        return self._ask("speed", **settings)
+
+    def heal(self, block: Removal | str, **settings: Any) -> Found[HealResult]:
+        """Repair the model without `block` by a `recipe`: `minutes` or `steps`, `texts`, `task`, `limit`, `control`, `r` …"""
+        return self._ask("heal", block=block, **settings)
+
+    def compare(self, prompt: str, **settings: Any) -> Found[CompareResult]:
+        """The prompt gone on with by the unpruned model, without `block`, with `adapter`: `tokens`, `temperature`, `seed`."""
+        return self._ask("compare", prompt=prompt, **settings)
+
+    def microscope(self, prompt: str, **settings: Any) -> Found[MicroscopeResult]:
+        """What every layer does to every token of a prompt, and what it would guess next: `block`."""
+        return self._ask("microscope", prompt=prompt, **settings)
+
+    def export(self, block: Removal | str, name: str, **settings: Any) -> Found[ExportResult]:
+        """Save the model without `block` as a plain folder `exports/name` in the cache, an `adapter` merged in."""
+        return self._ask("export", block=block, name=name, **settings)
+
+    def stored(self, kind: str) -> list[Found[Any]]:
+        """What has been found out of it before; see `stored`."""
+        return stored(kind, self)
+
+    def run(self, spec: Spec, *, progress: bool = True) -> Found[Any]:
+        """Answer a request of any kind that was made elsewhere; see `run`."""
+        return run(spec, progress=progress)
+
+    def _ask(self, kind: str, /, *, progress: bool = True, **wanted: Any) -> Found[Any]:
+        return run(line.request_of_values(experiments()[kind].spec, {"model": self.spec}, wanted), progress=progress)
+
+    def __getattr__(self, name: str) -> Callable[..., Found[Any]]:
+        """The question of a kind that has no method here."""
+        if name.startswith("_") or name not in experiments():
+            raise AttributeError(f"A model cannot be asked for {name!r}; it can be asked for {', '.join(experiments())}.")
+        return functools.partial(self._ask, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *experiments()})
+
+    def __repr__(self) -> str:
+        return f"<{self.facts.name}: {self.facts.n_layers} layers, {self.facts.n_parameters / 1e6:.1f} M parameters>"

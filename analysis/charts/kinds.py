@@ -1,0 +1,66 @@
+"""Which charts a kind of result has, by name: a kind registers its own with `draws`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from plotly.graph_objs import Figure
+
+from analysis.charts import curves, heals, maps, prompts
+from analysis.core.errors import SpecError
+from analysis.core.record import Result
+
+Draw = Callable[[Any, bool], Figure]
+"""From a result, and whether the background is dark, to its chart."""
+
+_drawn: dict[str, dict[str, Draw]] = {}
+
+
+def draws(kind: str, name: str) -> Callable[[Draw], Draw]:
+    """Make a function the chart of a kind of result under a name; the first one is drawn unasked."""
+
+    def keep(draw: Draw) -> Draw:
+        _drawn.setdefault(kind, {})[name] = draw
+        return draw
+
+    return keep
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """The charts of a kind, the one that is drawn unasked first."""
+    return tuple(_drawn.get(kind, {}))
+
+
+def figure(result: Result, name: str = "", *, dark: bool = False) -> Figure:
+    """A chart of a result.
+
+    Args:
+        result: of any kind.
+        name: one of `names`; the first one if it is empty.
+        dark: whether the background is dark.
+
+    Raises:
+        SpecError: when the kind has no chart, or none of this name.
+    """
+    known = _drawn.get(result.kind, {})
+    if not known:
+        raise SpecError(f"There is no chart of a result of the kind {result.kind!r}; its table has the numbers.")
+    if name and name not in known:
+        raise SpecError(f"There is no chart {name!r} of a result of the kind {result.kind!r}; there are {', '.join(known)}.")
+    return known[name or next(iter(known))](result, dark)
+
+
+draws("distances", "map")(lambda result, dark: maps.distance_map(result))
+draws("distances", "lines")(lambda result, dark: maps.distance_lines(result, dark=dark))
+draws("damage", "map")(lambda result, dark: maps.damage_map(result))
+draws("damage", "lines")(lambda result, dark: maps.damage_lines(result, dark=dark))
+draws("sweep", "accuracy")(lambda result, dark: curves.accuracy_curve(result, dark=dark))
+draws("sweep", "loss")(lambda result, dark: curves.loss_curve(result, dark=dark))
+draws("sweep", "writing")(lambda result, dark: curves.writing_curve(result, dark=dark))
+draws("heal", "loss")(lambda result, dark: heals.heal_comparison(result, "loss", dark=dark))
+draws("heal", "accuracy")(lambda result, dark: heals.heal_comparison(result, "acc", dark=dark))
+draws("heal", "training")(lambda result, dark: heals.training_curve(result, dark=dark))
+draws("speed", "decode")(lambda result, dark: curves.speed_chart(result, "decode", dark=dark))
+draws("speed", "prefill")(lambda result, dark: curves.speed_chart(result, "prefill", dark=dark))
+draws("compare", "surprise")(lambda result, dark: prompts.surprise_curve(result, dark=dark))
+draws("microscope", "distances")(lambda result, dark: prompts.token_map(result, dark=dark))
+draws("microscope", "guesses")(lambda result, dark: prompts.lens(result, len(result.pieces) - 1, dark=dark))

@@ -1,0 +1,57 @@
+"""Kinds of things of one's own: files that register a metric, a question set, a recipe, an experiment when they are imported.
+
+Set `LAYERSCOPE_EXTENSIONS` to files or importable modules, joined as in `PATH`. They run with the rights of whoever set it, in
+the dashboard, in the command line and in the worker, and only because it names them: nothing of a model, a result or an
+address ever adds to it.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+from analysis.core.errors import SpecError
+
+VARIABLE = "LAYERSCOPE_EXTENSIONS"
+
+
+def load() -> list[str]:
+    """Import all that `LAYERSCOPE_EXTENSIONS` names, once a process.
+
+    Returns:
+        The names of the modules, in the order of the variable.
+
+    Raises:
+        SpecError: when one of them is not there, or fails while it is imported.
+    """
+    return [_one(name) for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
+
+
+def _one(name: str) -> str:
+    path = Path(name).expanduser()
+    # Two files of one name are two modules, and the worker knows a file by the same name as the page that queued its request.
+    module = f"layerscope_{path.stem}_{_digest(path)}" if path.suffix == ".py" else name
+    if module in sys.modules:
+        return module
+    try:
+        if path.suffix == ".py":
+            spec = importlib.util.spec_from_file_location(module, path)
+            if spec is None or spec.loader is None:
+                raise ImportError("not a Python file")
+            sys.modules[module] = made = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(made)
+        else:
+            importlib.import_module(module)
+    except Exception as error:  # whatever somebody's file raises
+        sys.modules.pop(module, None)
+        said = " ".join(str(error).split())
+        raise SpecError(
+            f"{VARIABLE} names {name}, which cannot be imported ({type(error).__name__}: {said}); mend it or take it out."
+        ) from error
+    return module
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]

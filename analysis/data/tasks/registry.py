@@ -1,0 +1,120 @@
+"""The question sets there are: each registers its rows, how one becomes a question, and all that may be asked of it."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Concatenate, ParamSpec
+
+from analysis.core.errors import BenchmarkError
+from analysis.data.tasks.question import Question, Row
+
+Read = Callable[[Row, str], Question]
+"""From a row and its id to a question without worked examples."""
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One question set."""
+
+    read: Read
+    """How a row is asked."""
+    name: str
+    """What a `BenchmarkSpec`, the command line and addresses call it."""
+    title: str
+    """Name for people, with its licence where that limits its use."""
+    folder: str = ""
+    """Where its rows are in the starter pack; a set of groups has a folder for each below it."""
+    hub: tuple[str, str | None] = ("", None)
+    """Name and configuration on the hub, for machines without the starter pack; each group is a configuration of its own."""
+    rows: Callable[[str, str], Sequence[Row]] | None = None
+    """From split and group ("" where there are none) to rows that lie elsewhere; None for those of the starter pack or the hub.
+
+    Their content is the identity of the set, so that other rows are other requests."""
+    split: str = "validation"
+    id_field: str | None = None
+    """The field that tells rows apart; None where the source has none, and the row's number is used."""
+    scoring: str = "continuation"
+    """What is compared: the answers as continuations, letters, yes and no, or one continuation behind several contexts."""
+    chance: float = 0.25
+    """Accuracy of guessing on a row with the usual number of options."""
+    default_shots: int = 0
+    max_shots: int = 0
+    """Worked examples that the set itself offers."""
+    worked_split: str = "dev"
+    """The split that they are the first rows of."""
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Categories and the subjects in each, where the set is asked by subject."""
+    header: Callable[[str, str], str] | None = None
+    """From group and protocol to what stands before the worked examples."""
+    read_as: Mapping[str, Read] = field(default_factory=dict)
+    """How a row is asked under the other protocols on offer."""
+    licence_note: str = ""
+    """What its licence forbids."""
+    place: int = 100
+    """Where lists have it; those of one place stand in the order in which they were registered."""
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """Ways of asking that are on offer, the usual one first."""
+        return ("harness", *self.read_as)
+
+    def chosen_groups(self, subset: Iterable[str] = ()) -> list[str]:
+        """Alphabetical: those of the named subjects and categories, or all of them.
+
+        Raises:
+            BenchmarkError: when a name is neither a subject nor a category.
+        """
+        everything = sorted(group for groups in self.groups.values() for group in groups)
+        chosen: set[str] = set()
+        for name in subset:
+            found = self.groups.get(name, (name,) if name in everything else ())
+            if not found:
+                raise BenchmarkError(
+                    f"{self.title} has no subject or category {name!r}; give one of {', '.join(self.groups)}, or a subject "
+                    f"such as {everything[0]}."
+                )
+            chosen.update(found)
+        return sorted(chosen) if chosen else everything
+
+
+_registered: dict[str, Task] = {}
+
+
+class _Tasks(Mapping[str, Task]):
+    """Whatever is registered now, in the order of lists."""
+
+    def __getitem__(self, name: str) -> Task:
+        return _registered[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(_registered, key=lambda name: _registered[name].place))
+
+    def __len__(self) -> int:
+        return len(_registered)
+
+
+TASKS: Mapping[str, Task] = _Tasks()
+"""Every question set, by the name that a `BenchmarkSpec` uses."""
+
+
+def register(task: Task) -> Task:
+    """Make a question set known everywhere: requests, command line, pages, reports."""
+    _registered[task.name] = task
+    return task
+
+
+def _of_a_reader(made: Callable[Concatenate[Read, P], Task]) -> Callable[P, Callable[[Read], Read]]:
+    """The decorator that takes all of `made` but the reader, which is what it decorates."""
+
+    def described(*args: P.args, **kwargs: P.kwargs) -> Callable[[Read], Read]:
+        def decorated(read: Read) -> Read:
+            register(made(read, *args, **kwargs))
+            return read
+
+        return decorated
+
+    return described
+
+
+task = _of_a_reader(Task)
+"""Decorator of a reader: registers the `Task` of these fields; the reader itself stays a plain function."""

@@ -1,0 +1,108 @@
+"""A question set is one file: it registers itself and then is found wherever question sets are listed, asked and told of."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from analysis.cli import main
+from analysis.core import store
+from analysis.core.errors import BenchmarkError, SpecError
+from analysis.data import questions
+from analysis.data.spec import BenchmarkSpec
+from analysis.data.tasks import TASKS
+from analysis.experiments.accuracy import evaluation, sweep
+from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec, SweepSpec
+from analysis.exports import report
+from analysis.models.spec import ModelSpec
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def test_the_sets_of_the_package_stand_in_their_order():
+    assert tuple(TASKS) == (
+        "arc_easy", "arc_challenge", "mmlu", "boolq", "hellaswag", "openbookqa", "piqa", "sciq", "social_iqa",
+        "commonsense_qa", "winogrande", "copa",
+    )  # fmt: skip
+    assert all(TASKS[name].name == name for name in TASKS)
+
+
+def test_no_set_is_named_outside_its_file():
+    """Nothing asks which set it is: whatever a set needs, its own file says."""
+    sources = [
+        path for room in ("analysis", "pages") for path in (REPOSITORY / room).rglob("*.py") if path.parent.name != "tasks"
+    ]
+    asked = [f'== "{name}"' for name in TASKS] + [f'!= "{name}"' for name in TASKS]
+    assert not [(path.name, test) for path in sources for test in asked if test in path.read_text(encoding="utf-8")]
+
+
+def test_the_registry_loads_no_library():
+    code = "import sys, analysis.data.tasks; print({'torch', 'transformers', 'datasets', 'pandas', 'numpy'} & set(sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert ran.stdout.strip() == "set()"
+
+
+def test_a_set_from_a_file_is_on_the_command_line(capsys, capitals):
+    with pytest.raises(SystemExit):
+        main.main(["sweep", "--help"])
+    assert capitals in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main.main(["sweep", "m", "--task", "trivia"])
+    assert f"copa, {capitals}, or a file" in capsys.readouterr().err
+    asked = main.request(["sweep", "m", "--task", capitals, "--limit", "2"])
+    assert asked.benchmark == BenchmarkSpec(capitals, limit=2)
+    assert f"--task {capitals}" in main.command_line(asked)
+
+
+def test_a_set_from_a_file_is_asked(capitals):
+    spec = BenchmarkSpec(capitals, limit=None)
+    assert questions.title(spec) == "Capitals"
+    assert questions.size(spec) == 3
+    found = {question.id: question for question in questions.load(spec)}
+    assert set(found) == {"France", "Kenya", "Japan"}
+    assert found["Kenya"].pairs() == [("The capital of Kenya is", " Mombasa"), ("The capital of Kenya is", " Nairobi")]
+    assert (found["Kenya"].gold, found["Kenya"].group) == (1, "kenya")
+    identity = questions.resolve(spec).identity
+    assert identity.startswith("sha256:")
+    assert questions.resolve(replace(spec, limit=1, subset=("europe",))).identity == identity
+
+
+def test_a_set_from_a_file_has_parts_worked_examples_and_protocols_of_its_own(capitals):
+    spec = BenchmarkSpec(capitals, limit=None, shots=1, subset=("elsewhere",), protocol="paper")
+    assert questions.title(spec) == "Capitals, elsewhere, as asked in the paper"
+    assert questions.size(spec) == 2
+    contexts = {question.context for question in questions.load(spec)}
+    assert contexts == {f"Exam.\nCapital of Peru? Lima\n\nCapital of {country}?" for country in ("Kenya", "Japan")}
+    for changes, sentence in [
+        (
+            {"subset": ("mars",)},
+            "Capitals has no subject or category 'mars'; give one of europe, elsewhere, or a subject",
+        ),
+        ({"shots": 2}, "is asked with up to 1 worked examples; shots must be 0..1, not 2"),
+        ({"task": "piqa", "shots": 0, "protocol": "harness"}, "Only MMLU and Capitals have subjects to choose from, not PIQA"),
+    ]:
+        with pytest.raises(BenchmarkError, match=sentence):
+            questions.resolve(replace(spec, **changes))
+
+
+@pytest.mark.usefixtures("cache")
+def test_what_a_set_from_a_file_scored_is_stored_read_and_reported(capitals, tiny_folder):
+    model = ModelSpec(str(tiny_folder()), dtype="float32")
+    result = evaluation.run(EvaluateSpec(model, None, None, BenchmarkSpec(capitals, limit=None), None))
+    assert result.point.n_samples == 3
+    assert EvaluateResult.load(result.spec) == result
+    (stored,) = [found for found in store.find_results("evaluate") if not found.precomputed]
+    assert stored.data["spec"]["benchmark"]["task"] == capitals
+    sweep.run(SweepSpec(model, BenchmarkSpec(capitals, limit=None), None, strategy="deepest", max_n=1))
+    (curves,) = [
+        section for section in report.of(model, None, main.command_line).sections if section.title.startswith("Accuracy")
+    ]
+    assert curves.sentences[0] == "Questions: Capitals, seed 0."
+    assert f"--task {capitals}" in curves.commands[0]
+
+
+def test_without_its_file_a_set_is_none():
+    with pytest.raises(SpecError, match="task must be one of arc_easy"):
+        BenchmarkSpec("capitals")
