@@ -23,6 +23,7 @@ from analysis.experiments.accuracy.spec import EvaluateSpec, SweepResult, SweepS
 from analysis.experiments.maps import distance_map
 from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceResult, DistanceSpec
 from analysis.experiments.scoring import likelihood
+from analysis.models import cut as pruning
 from analysis.models.spec import ModelSpec
 from tests.support.told import Told
 
@@ -178,7 +179,7 @@ def test_a_cut_that_leaves_layers_between_equals_the_really_cut_model(sweep_spec
     cut = LayerSet((1, 3))
     swept = sweep.run(dataclasses.replace(sweep_spec, strategy="manual", blocks=(cut,))).points[1]
     loaded = sweep.models.load(model)
-    evaluation.pruning.cut(loaded.decoder, cut)
+    pruning.cut(loaded.decoder, cut)
     assert loaded.decoder.n_layers == 4
     own = evaluation.measure(loaded, sweep_spec.benchmark, sweep_spec.loss_corpus).of(cut).point
     assert (swept.n, swept.start, swept.layers) == (own.n, own.start, own.layers) == (2, 1, [1, 3])
@@ -242,10 +243,9 @@ def test_every_cut_writes_if_asked_and_is_asked_once(sweep_spec, monkeypatch):
     spec = dataclasses.replace(sweep_spec, generation=GenerationSpec(2, 6, 3), benchmark=BenchmarkSpec(limit=4))
     with pytest.raises(Cancelled):
         sweep.run(spec, Told("writing", stop_after=10))
-    written, original = [], sweep.scores.generation.check
-    monkeypatch.setattr(
-        sweep.scores.generation, "check", lambda decoder, *rest: written.append(decoder.n_layers) or original(decoder, *rest)
-    )
+    writer, written = sweep.scores.accuracy_generation, []
+    original = writer.check
+    monkeypatch.setattr(writer, "check", lambda decoder, *rest: written.append(decoder.n_layers) or original(decoder, *rest))
     result = sweep.run(spec)
     assert written == [4, 3]
     for point, writing in zip(result.points, result.writings, strict=True):
@@ -264,8 +264,9 @@ def test_every_cut_writes_if_asked_and_is_asked_once(sweep_spec, monkeypatch):
 
 KILLED = """
 import os, signal, sys
-from analysis import scoring, sweep
-from analysis.data.spec import SweepSpec
+from analysis.experiments.accuracy import sweep
+from analysis.experiments.accuracy.spec import SweepSpec
+from analysis.experiments.scoring import likelihood as scoring
 import json
 original, reports = scoring.option_loglikelihoods, [0]
 
