@@ -9,7 +9,7 @@ from analysis.experiments.accuracy import scores
 from analysis.experiments.accuracy.scores import Material, Scores
 from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
 from analysis.experiments.maps import damage, distance_map
-from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceResult, DistanceSpec
+from analysis.experiments.maps.spec import DamageSpec, DistanceResult, DistanceSpec
 from analysis.experiments.scoring.likelihood import Cuts
 from analysis.experiments.strategies import BLOCKS, DAMAGE, DRAW, INFLUENCE, INFLUENCE_METRIC, MAP, Given, chosen, needs
 from analysis.models import load as models
@@ -96,14 +96,11 @@ def _given(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Giv
     def map_by(metric: str) -> DistanceResult:
         return distance_map.run(replace(spec.distances, metric=metric), on_progress, load=lambda model, report: loaded)
 
-    def damage_map() -> DamageResult:
-        return damage.run(spec.damage or DamageSpec(), on_progress, load=lambda model, report: loaded)
-
     return Given(
         loaded.decoder.n_layers,
         best=map_by(spec.distances.metric).best if needs(spec.strategy, MAP) else (),
         influence=map_by(INFLUENCE_METRIC).mean[0] if needs(spec.strategy, INFLUENCE) else (),
-        least=damage_map().best if needs(spec.strategy, DAMAGE) else (),
+        least=() if spec.damage is None else damage.run(spec.damage, on_progress, load=lambda model, report: loaded).best,
         draw=spec.draw,
     )
 
