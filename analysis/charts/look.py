@@ -66,7 +66,7 @@ STRATEGY_STYLES = {
     "random": Style("4px,4px", "x", "#5b7690", "#9bb4cc"),
     "manual": Style("3px,2px,8px,2px", "cross", "#6b4fb0", "#bca6ff"),
 }
-"""By the names of `specs.STRATEGIES`."""
+"""By the names of `strategies.STRATEGIES`."""
 
 
 def translucent(colour: str, opacity: float) -> str:

@@ -92,7 +92,7 @@ def _cuts(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Cuts
 
 
 def _evidence(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> dict[str, Any]:
-    """What `selection.choose` needs for this strategy, measured first where it is not stored."""
+    """What `strategies.choose` needs for this strategy, measured first where it is not stored."""
     if spec.strategy in strategies.NEEDS_MAP:
         found = distance_map.run(spec.distances, on_progress, load=lambda model, report: loaded)
         return {"best": found.best, "influence": found.mean[0]}

@@ -16,7 +16,7 @@ from analysis.data.spec import CorpusSpec
 from analysis.models.spec import ModelFacts, ModelSpec
 
 METRICS = ("angular", "angular-tokens", "cosine-tokens", "relative-l2")
-"""Distances between depths; `distances` says what each is."""
+"""Distances between depths; `metrics` says what each is."""
 
 
 @dataclass(frozen=True)
