@@ -1,4 +1,4 @@
-"""The command line: which subcommands there are. Those of requests are made of the registered kinds (`command_line`)."""
+"""The command line: which subcommands there are. Those of requests are made of the registered kinds (`line`)."""
 
 import argparse
 import functools

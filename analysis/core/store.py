@@ -109,7 +109,7 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
 
 @dataclass(frozen=True)
 class Stored:
-    """A stored result as it lies on disk; `results.read` turns it into a dataclass."""
+    """A stored result as it lies on disk; `Result.read` turns it into a dataclass."""
 
     path: Path
     data: dict[str, Any]

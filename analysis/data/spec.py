@@ -62,7 +62,7 @@ class BenchmarkSpec(Spec):
     seed: Annotated[int, Option()] = 0
     """Seed of the subset and of its order."""
     identity: str = ""
-    """Which release of the questions, or which content of the file: filled in by `benchmarks.resolve`."""
+    """Which release of the questions, or which content of the file: filled in by `questions.resolve`."""
     subset: Annotated[tuple[str, ...], Option(metavar="NAMES")] = ()
     """MMLU subjects and categories (stem, humanities, social_sciences, other) to ask from; empty for all."""
     protocol: Annotated[str, Option(choices=PROTOCOLS)] = "harness"

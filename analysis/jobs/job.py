@@ -44,7 +44,7 @@ class Job:
     id: str
     """Ten hexadecimal digits, made by us."""
     kind: str
-    """Which experiment: a key of `specs.SPECS`."""
+    """Which experiment: a key of `registry.SPECS`."""
     spec: Spec
     """What is asked for."""
     state: str

@@ -43,7 +43,7 @@ WARM: Sequence[str] = (
 """Imported while there is nothing to do, so that the first job does not wait seconds for them."""
 
 LOADER = "analysis.models.load:WarmModels"
-"""The `models.Loader` that every runner is handed, made when the first job runs: an empty queue needs no torch."""
+"""The `load.Loader` that every runner is handed, made when the first job runs: an empty queue needs no torch."""
 
 _TICK_S = 0.25
 """How often the queue and the wish to cancel are looked at."""

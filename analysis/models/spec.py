@@ -29,7 +29,7 @@ class ModelSpec(Spec):
     quantization: Annotated[str, Option(choices=QUANTIZATIONS)] = "none"
     """none, 4bit (NF4) or 8bit."""
     identity: str = ""
-    """What the weights are, whatever the path: filled in by `models.resolve`, empty before."""
+    """What the weights are, whatever the path: filled in by `load.resolve`, empty before."""
 
     def __post_init__(self) -> None:
         require(bool(self.source.strip()), "No model was named: give `starter`, a hub id, a folder or a GGUF file.")

@@ -190,7 +190,7 @@ def write(decoder: Decoder, prompt: Sequence[int], max_new_tokens: int, chooser:
     """Go on with a prompt, with a KV cache; works on the model as it is at each step, so stay in one state meanwhile.
 
     Args:
-        decoder: the model, whole, inside `pruning.without_block`, or cut and healed.
+        decoder: the model, whole, inside `cut.without_block`, or cut and healed.
         prompt: token ids, at least one.
         max_new_tokens: where it ends at the latest; a caller who sees a stop token just stops asking.
         chooser: how the next token is chosen.

@@ -23,7 +23,7 @@ def of(kind: str, model: ModelSpec) -> list[Any]:
     """Readable results of a kind, arrays left on disk: newest first, those of other quantizations and precomputed ones last.
 
     Args:
-        kind: a key of `results.RESULTS`.
+        kind: a key of `registry.RESULTS`.
         model: only results of the same weights count, wherever these lay; those that lay here come first.
     """
     now = identity(model)

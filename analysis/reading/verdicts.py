@@ -204,5 +204,5 @@ def of_map(result: DistanceResult, metric: str, per_text: Mapping[str, np.ndarra
 
 
 def _lowest(mean: Sequence[float]) -> int:
-    """Ties go to the deeper start, as in `selection.best_blocks`."""
+    """Ties go to the deeper start, as in `maps.spec.best_blocks`."""
     return min(range(len(mean)), key=lambda start: (mean[start], -start))

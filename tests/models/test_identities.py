@@ -1,4 +1,4 @@
-"""What weights are, told without loading them: the same as `models` says, and cheap to ask whether they changed."""
+"""What weights are, told without loading them: the same as `load` says, and cheap to ask whether they changed."""
 
 import shutil
 

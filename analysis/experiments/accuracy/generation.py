@@ -1,7 +1,7 @@
 """What a model writes by itself: whether its greedy continuations go round in circles, whether its small sums come out right.
 
 Likelihood scores only ask which of a few given answers is the least unlikely, and so overstate what a cut leaves of a model;
-this asks it to speak. Everything works on the model as it is, so also inside `pruning.without_block`.
+this asks it to speak. Everything works on the model as it is, so also inside `cut.without_block`.
 """
 
 import random
@@ -113,7 +113,7 @@ def check(
     """Let the model, as it is now, continue seeded prompts and do seeded sums.
 
     Args:
-        decoder: the model, whole, inside `pruning.without_block`, cut for good, or healed.
+        decoder: the model, whole, inside `cut.without_block`, cut for good, or healed.
         tokenizer: its tokenizer.
         spec: how many prompts and sums, and which.
         on_step: told about the progress of the continuations, then of the sums.

@@ -2,12 +2,12 @@
 
 Two savings, neither of which changes a result:
 
-* Shared context. Questions run as packed prefix trees (`prefix_trees`): a prefix that sequences share, such as a context
+* Shared context. Questions run as packed prefix trees (`trees`): a prefix that sequences share, such as a context
   or worked examples, is computed once. Every token attends to its own ancestors only and is placed at its own depth, so
-  it sees exactly what it would see alone, and what nothing sees is not computed (`packed_attention`). Families that cannot
+  it sees exactly what it would see alone, and what nothing sees is not computed (`attention`). Families that cannot
   do that run one row per option (`can_pack`).
 * Shared trunk. The layers before a cut see no difference, so the unpruned model runs once and each cut runs only the
-  layers after it, from the kept residual stream (`hidden_states.run_trunk`, `run_tails`).
+  layers after it, from the kept residual stream (`stream.run_trunk`, `run_tails`).
 """
 
 import contextlib

@@ -145,7 +145,7 @@ def pack(
     A question joins the row before it as long as the row stays within `row_tokens`, or within `shared_row_tokens` where the
     row already holds most of the question's tokens: then a new row would repeat more tokens, such as worked examples, than
     the question has of its own. (Attention adds nothing to that: a question's own tokens look at the prefix and at
-    themselves in any row, see `packed_attention`.) Questions of one group must stand together to find each other's prefix.
+    themselves in any row, see `attention`.) Questions of one group must stand together to find each other's prefix.
     A question that is longer than a row has one to itself.
     """
     rows = [Row()]

@@ -82,7 +82,7 @@ def read_and_write(
     """Read prompts and write on greedily, as the model is now, with a KV cache.
 
     Args:
-        decoder: the model, whole or inside `pruning.without_block`.
+        decoder: the model, whole or inside `cut.without_block`.
         ids: prompts of one length, (batch, tokens).
         new_tokens: tokens to write after the one that reading the prompt gives, one pass each.
         between: called before every pass, off the clock; may raise `Cancelled`.

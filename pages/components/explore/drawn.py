@@ -24,30 +24,30 @@ def version(found: Found) -> Version:
 def distance_map(
     found: Found, path: Sequence[Best], others: Sequence[Best], *, metric: str, scaled: bool, max_size: int | None, height: int
 ) -> Figure:
-    """The map by one of its metrics; arguments as `map_figures.distance_map`."""
+    """The map by one of its metrics; arguments as `maps.distance_map`."""
     return _distance_map(version(found), tuple(path), tuple(others), metric, scaled, max_size, height, found)
 
 
 def damage_map(found: Found, *, scaled: bool, height: int) -> Figure:
-    """The damage map; arguments as `map_figures.damage_map`."""
+    """The damage map; arguments as `maps.damage_map`."""
     return _damage_map(version(found), scaled, height, found)
 
 
 def lines(found: Found, *, metric: str, dark: bool, height: int) -> Figure:
-    """The lines of a map or of the damage; arguments as `line_figures.distance_lines`."""
+    """The lines of a map or of the damage; arguments as `maps.distance_lines`."""
     return _lines(version(found), metric, dark, height, found)
 
 
 def curve(
     kind: str, sweep: Found, others: Sequence[Found], heals: Sequence[Found], *, dark: bool, height: int
 ) -> Figure:  # fmt: skip
-    """The curve of `accuracy` or `loss`; arguments as `figures.accuracy_curve`."""
+    """The curve of `accuracy` or `loss`; arguments as `curves.accuracy_curve`."""
     versions = tuple(version(entry) for entry in (*others, *heals))
     return _curve(kind, version(sweep), versions, dark, height, sweep, others, heals)
 
 
 def writing(sweep: Found, *, dark: bool) -> Figure:
-    """What the cuts of a curve write; arguments as `figures.writing_curve`."""
+    """What the cuts of a curve write; arguments as `curves.writing_curve`."""
     return _writing(version(sweep), dark, sweep)
 
 

@@ -47,7 +47,7 @@ class Strategy:
     """How blocks are chosen, and from what."""
 
     name: str
-    """One of `specs.STRATEGIES`."""
+    """One of `strategies.STRATEGIES`."""
     distances: DistanceResult
     """The map on screen, which `similarity` chooses from."""
     sweep: SweepResult | None
@@ -76,7 +76,7 @@ def at(
 
     Args:
         n: layers to remove.
-        strategy: one of `specs.STRATEGIES`.
+        strategy: one of `strategies.STRATEGIES`.
         distances: the map on screen, which `similarity` chooses from.
         sweep: the curve on screen, which the others' cuts are read from.
         damage: the measured damage, where there is no curve for `loss-greedy`.

@@ -37,7 +37,7 @@ def find(kind: str, model: ModelSpec | None = None, *, any_precision: bool = Fal
     """Stored results of a kind, newest first and precomputed ones last; only those of `model`, if one is given.
 
     Args:
-        kind: a key of `results.RESULTS`.
+        kind: a key of `registry.RESULTS`.
         model: only results of the same weights, wherever they lay, and the same quantization; those in the asked-for dtype
             come first.
         any_precision: also those in another quantization.
@@ -81,7 +81,7 @@ def live(kind: str, key: str | None) -> Any:
 
 
 def identity(model: ModelSpec) -> str:
-    """`findings.identity` of what lies under this name or path now, remembered: pages ask on every rerun."""
+    """`library.identity` of what lies under this name or path now, remembered: pages ask on every rerun."""
     if model.source == "starter":
         with contextlib.suppress(ModelNotFoundError):
             return _starter_identity()
