@@ -12,6 +12,7 @@ from analysis.core.errors import SpecError
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.spec import SweepSpec
 from analysis.experiments.maps.spec import DistanceSpec
+from analysis.experiments.strategies import BLOCKS, needs
 from analysis.models.spec import ModelSpec
 from pages.components.shared import start, state, words
 from pages.components.shared.library import Found
@@ -57,7 +58,7 @@ def offer(model: ModelSpec, distances: CorpusSpec | None) -> None:
 
 
 def _sweep(model: ModelSpec, asked: BenchmarkSpec | None, distances: CorpusSpec | None) -> SweepSpec | None:
-    if asked is None or distances is None or state.strategy() == "manual":
+    if asked is None or distances is None or needs(state.strategy(), BLOCKS):
         return None
     corpus = replace(distances, identity="")
     distance_spec = DistanceSpec(model=model, corpus=corpus)

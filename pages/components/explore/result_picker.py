@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from analysis.experiments.strategies import BLOCKS, DRAW, needs
 from pages.components.shared import library, state, words
 from pages.components.shared.library import Found
 
@@ -34,8 +35,8 @@ def describe(found: Found) -> str:
         what = f"{words.questions(result.spec.benchmark)} × {result.n_questions}"
         if result.spec.benchmark.shots:
             what += f", {result.spec.benchmark.shots}-shot"
-        if result.spec.strategy == "random":
+        if needs(result.spec.strategy, DRAW):
             what += f", draw {result.spec.draw}"
-        if result.spec.strategy == "manual":
+        if needs(result.spec.strategy, BLOCKS):
             what += f", {len(result.spec.blocks)} cuts"
     return f"{what} · {result.spec.model.dtype} · {when}{unfinished}"
