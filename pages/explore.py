@@ -6,7 +6,7 @@ from analysis import jobs
 from analysis.experiments.strategies import STRATEGIES
 from pages.components.explore import asked_for, compute, curves, data_tables, hints, linked_view, result_picker, speed_view
 from pages.components.jobs import strip
-from pages.components.shared import command, cuts, frame, library, state, words
+from pages.components.shared import added, command, cuts, frame, library, state, words
 from pages.components.shared.library import Found
 
 frame.require()
@@ -60,9 +60,11 @@ with frame.errors_shown():
         )
         speed = speed_view.find(current)
         shown = [found, *on_chart, *([damage] if damage else []), *([speed] if speed else []), *healed]
-        shown += curves.alone(current)
+        shown += [*curves.alone(current), *added.panels(current)]
         command.show([entry.result.spec for entry in shown])
         st.caption(words.provenance(found.result, sweep.result if sweep else None))
     else:
         asked_for.offer(current, None)
         compute.first_map()
+        if others := added.panels(current):
+            command.show([entry.result.spec for entry in others])

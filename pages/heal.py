@@ -22,8 +22,7 @@ def facts(model: ModelSpec) -> ModelFacts | None:
 
 def shown(kind: str, model: ModelSpec) -> library.Found | None:
     """The result that Explore shows of a kind."""
-    found = library.find(kind, model, any_precision=True)
-    return library.by_key(kind, state.shown_result(kind, [entry.key for entry in found]))
+    return library.shown(kind, library.find(kind, model, any_precision=True))
 
 
 def cut_on_explore(model: ModelSpec) -> Removal | None:

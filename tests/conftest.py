@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from filelock import FileLock
@@ -57,6 +58,17 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_starter: Callabl
     folder = with_starter(tmp_path / "cache")
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def letters() -> Iterator[ModuleType]:
+    """A kind of experiment of one file outside of the program, registered as long as the test lasts."""
+    from analysis.core import registry
+    from tests.support import letters
+
+    registry.register(letters.EXPERIMENT)
+    yield letters
+    registry.forget(letters.EXPERIMENT.kind)
 
 
 @pytest.fixture(scope="session")

@@ -40,13 +40,21 @@ class Found(Generic[ResultT]):
 
         return kinds.names(self.result.kind)
 
-    def table(self) -> "DataFrame":
-        """Its main numbers as rows: a point of a curve, a block of a map, a token of a text."""
-        from pandas import DataFrame
+    def table(self, name: str = "") -> "DataFrame":
+        """Its main numbers as rows: a point of a curve, a block of a map, a token of a text.
 
-        from analysis.api import tables
+        Args:
+            name: which of `tables`, where there are several.
 
-        return DataFrame(tables.rows(self.result))
+        Raises:
+            SpecError: when there is no table of that name.
+        """
+        return self.result.table(name).frame()
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The names that `table` takes, the one it gives unasked first."""
+        return tuple(self.result.tables())
 
     def __repr__(self) -> str:
         facts = getattr(self.result, "model", None)

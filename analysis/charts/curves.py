@@ -22,7 +22,7 @@ from analysis.charts.look import (
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.heal.spec import HealResult
-from analysis.experiments.speed.spec import SpeedLine, SpeedPoint, SpeedResult, Timing
+from analysis.experiments.speed.spec import WHAT, SpeedLine, SpeedPoint, SpeedResult, Timing
 from analysis.reading import verdicts
 
 
@@ -325,10 +325,6 @@ def with_singles(figure: Figure, points: Sequence[Point], measure: Measure, *, d
     low, high = figure.layout.xaxis.range
     figure.update_xaxes(range=[low, max(high, max(point.n for point in shown) + 0.5)])
     return figure
-
-
-WHAT = {"decode": "writing a token", "prefill": "reading the prompt"}
-"""What was timed, by the name of its line in a `SpeedResult`."""
 
 
 def speed_chart(speed: SpeedResult, field: str, *, n: int | None = None, dark: bool = False, height: int = 250) -> Figure:

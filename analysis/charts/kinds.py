@@ -7,7 +7,9 @@ from plotly.graph_objs import Figure
 
 from analysis.charts import curves, heals, maps, prompts
 from analysis.core.errors import SpecError
+from analysis.core.options import imported
 from analysis.core.record import Result
+from analysis.core.registry import experiments
 
 Draw = Callable[[Any, bool], Figure]
 """From a result, and whether the background is dark, to its chart."""
@@ -27,7 +29,16 @@ def draws(kind: str, name: str) -> Callable[[Draw], Draw]:
 
 def names(kind: str) -> tuple[str, ...]:
     """The charts of a kind, the one that is drawn unasked first."""
-    return tuple(_drawn.get(kind, {}))
+    return tuple(_known(kind))
+
+
+def _known(kind: str) -> dict[str, Draw]:
+    """What was registered here, or the one chart that the kind itself names."""
+    experiment = experiments().get(kind)
+    own: dict[str, Draw] = {}
+    if experiment is not None and experiment.figure:
+        own["figure"] = lambda result, dark: imported(experiment.figure)(result, dark=dark)
+    return _drawn.get(kind, own)
 
 
 def figure(result: Result, name: str = "", *, dark: bool = False) -> Figure:
@@ -41,7 +52,7 @@ def figure(result: Result, name: str = "", *, dark: bool = False) -> Figure:
     Raises:
         SpecError: when the kind has no chart, or none of this name.
     """
-    known = _drawn.get(result.kind, {})
+    known = _known(result.kind)
     if not known:
         raise SpecError(f"There is no chart of a result of the kind {result.kind!r}; its table has the numbers.")
     if name and name not in known:

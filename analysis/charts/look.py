@@ -6,7 +6,6 @@ from typing import Any
 
 from plotly.graph_objs import Figure
 
-from analysis.core import stats
 from analysis.experiments.accuracy.points import Lines, Point
 from analysis.experiments.accuracy.spec import SweepResult
 
@@ -200,8 +199,8 @@ class Measure:
     def interval(self, point: Point) -> tuple[float, float]:
         """What is shaded: the 95 % interval of an accuracy, one standard error to both sides of a loss."""
         value = self.value(point) or 0.0
-        if self.field == "acc" and point.n_samples:
-            return stats.wilson_interval(round(value * point.n_samples), point.n_samples)
+        if self.field == "acc" and point.interval:
+            return point.interval
         return value - self.error(point), value + self.error(point)
 
     def hover(self, point: Point) -> str:

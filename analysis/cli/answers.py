@@ -9,7 +9,7 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -21,7 +21,7 @@ from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import SpecError
 from analysis.core.options import Option, imported
 from analysis.core.progress import OnProgress, Progress
-from analysis.core.record import Spec
+from analysis.core.record import VALUES, Spec
 from analysis.core.registry import RUNNERS
 from analysis.models.spec import ModelSpec
 
@@ -113,28 +113,16 @@ def whole(result: Any, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def field_lines(result: Any, options: argparse.Namespace) -> list[str]:
-    """A result of any kind: what it was asked and how long it took, its numbers and texts, and its lists as tables."""
-    lines = [f"{result.spec.kind} {result.spec.fingerprint()}: done in {result.wall_s:.1f} s"]
-    for name, value in result.to_json().items():
-        if name in ("spec", "versions", "wall_s", "complete"):
-            continue
+    """A result of any kind: what it was asked and how long it took, its numbers and texts, and its tables."""
+    lines = [f"{result.spec.kind} {result.spec.fingerprint()}: done in {result.wall_s:.1f} s", f"n_tokens: {result.n_tokens}"]
+    for name, value in result.own_values().items():
         if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
-            lines += [f"{name}:", *_table(value)]
-        elif isinstance(value, list | dict):
-            lines.append(f"{name}: {json.dumps(value) if len(value) <= _FEW else f'{len(value)} values, see --json'}")
-        else:
-            lines.append(f"{name}: {value}")
-    return lines
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    names = [name for name in rows[0] if not isinstance(rows[0][name], list | dict)]
-    cells = [
-        names,
-        *([f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name]) for name in names] for row in rows),
-    ]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return ["  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+            continue  # it is a table
+        if isinstance(value, list | dict):
+            value = json.dumps(value) if len(value) <= _FEW else f"{len(value)} values, see --json"
+        lines.append(f"{name}: {value}")
+    tables = {name: table for name, table in result.tables().items() if name != VALUES}
+    return [*lines, *(line for name, table in tables.items() for line in (f"{name}:", *table.lines()))]
 
 
 def answer(options: argparse.Namespace) -> None:
@@ -232,8 +220,7 @@ def _model_lines(result: Any, options: argparse.Namespace) -> list[str]:
 def _distance_lines(result: Any, options: argparse.Namespace) -> list[str]:
     return [
         f"{result.model.name}: {result.n_texts} texts, {result.n_tokens} tokens, {result.n_skipped} documents too short",
-        "  n  distance  most similar block",
-        *(f"{entry.n:3}  {entry.distance:.4f}    {entry.block.describe()}" for entry in result.best),
+        *result.table("best").only("n", "distance", "block").lines(),
     ]
 
 
@@ -241,7 +228,7 @@ def _sweep_lines(result: Any, options: argparse.Namespace) -> list[str]:
     from analysis.reading import verdicts
 
     remarks = verdicts.remarks(result.points, result.lines, result.questions)
-    return [*point_lines(result, result.points), *remarks]
+    return [*_point_lines(result, result.points), *remarks]
 
 
 def _without_questions(result: Any, options: argparse.Namespace) -> dict[str, Any]:
@@ -258,10 +245,8 @@ def _evaluate_data(result: Any, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _heal_lines(result: Any, options: argparse.Namespace) -> list[str]:
-    triple = [point for point in (result.unpruned, result.pruned, result.healed) if point is not None]
-    names = ["", "unpruned", "pruned", "healed"]
-    lines = [f"{name:9} {line}" for name, line in zip(names, point_lines(result, triple), strict=False)]
-    return [*lines, f"adapter   {result.adapter}"]
+    table = result.table("models").only("model", *_SCORES)
+    return [*table.lines(), *_levels(result, list(result.models.values())), f"adapter   {result.adapter}"]
 
 
 def _export_lines(result: Any, options: argparse.Namespace) -> list[str]:
@@ -322,80 +307,53 @@ def _layer_lines(result: Any, position: int) -> list[str]:
     return lines
 
 
-def point_lines(result: Any, points: Sequence[Any]) -> list[str]:
-    """Points of a curve as a table, the levels they are read against, and what is worth saying about them."""
-    lines = ["  n    acc ± se        loss ± se       removed"]
-    for point in points:
-        accuracy = "      -      " if point.acc is None else f"{point.acc:.3f} ± {point.acc_stderr:.3f}"
-        loss = "      -      " if point.loss is None else f"{point.loss:.3f} ± {point.loss_stderr:.3f}"
-        removed = "nothing" if point.block is None else point.block.describe()
-        lines.append(f"{point.n:3}  {accuracy}  {loss}   {removed}")
-    if result.lines is not None:
-        lines.append(
-            f"chance {result.lines.chance:.3f}, always the most frequent answer {result.lines.majority:.3f}, "
-            f"{points[0].n_samples} questions"
-        )
-        macro = [f"n={point.n} {point.acc_macro:.3f}" for point in points if point.acc_macro is not None]
-        lines += [f"mean over subjects: {', '.join(macro)}"] if macro else []
-        lines += _writing_lines(points)
-        lines += [f"not asked, {skipped}" for skipped in getattr(result, "skipped_rows", [])]
-    return lines
+_SCORES = ("n", "acc", "loss", "acc_macro", "repetition_rate", "distinct_rate", "generated_tokens", "sum_acc", "removed")
+"""The columns of scores that fit on a terminal."""
 
 
-def _writing_lines(points: Sequence[Any]) -> list[str]:
-    written = [point for point in points if point.repetition_rate is not None]
-    return ["  n  repeated  distinct  tokens  sums right"] * bool(written) + [
-        f"{point.n:3}  {point.repetition_rate:8.1%}  {point.distinct_rate:8.1%}  {point.generated_tokens:6.1f}  "
-        f"{point.sum_acc:.1%}"
-        for point in written
+def _point_lines(result: Any, points: Sequence[Any]) -> list[str]:
+    """Points of a curve as a table, and the levels that they are read against."""
+    return [*result.table().only(*_SCORES).lines(), *_levels(result, points)]
+
+
+def _levels(result: Any, points: Sequence[Any]) -> list[str]:
+    if result.lines is None:
+        return []
+    return [
+        f"chance {result.lines.chance:.3f}, always the most frequent answer {result.lines.majority:.3f}, "
+        f"{points[0].n_samples} questions",
+        *(f"not asked, {skipped}" for skipped in getattr(result, "skipped_rows", [])),
     ]
 
 
-def damage_lines(result: Any, options: argparse.Namespace) -> list[str]:
+def _damage_lines(result: Any, options: argparse.Namespace) -> list[str]:
     """The least damaging block of every size beside the most similar one, and how alike damage and distance rank blocks."""
-
-    def correlation(value: float | None) -> str:
-        return "  -  " if value is None else f"{value:5.2f}"
-
-    def cost(n: int, start: int) -> str:
-        increase, stderr = result.increase[n - 1][start], result.stderr[n - 1][start]
-        measured = "not finite" if increase is None else f"{increase:6.3f}"
-        return measured if stderr is None else f"{measured} ± {stderr:5.3f}"
-
-    starts = {entry.n: entry.start for entry in run(result.spec.distances).best}
-    metric = result.spec.distances.metric
-    lines = [
+    rho = result.rank_correlation
+    table = result.beside(run(result.spec.distances).best).titled(
+        rank_correlation="rho", increase="least damage ± se", similar_increase="similar is ± se"
+    )
+    return [
         f"{result.model.name}: unpruned loss {result.unpruned_loss:.3f} nats per token on {result.n_texts} texts; without a "
         f"block it rises by",
-        "  n    rho  least damage    least damaging block                     similar is      most similar block",
-    ]
-    for entry in result.best:
-        most_similar = Block(starts[entry.n], entry.n)
-        lines.append(
-            f"{entry.n:3}  {correlation(result.rank_correlation_by_size[entry.n - 1])}  {cost(entry.n, entry.start):15} "
-            f"{entry.block.describe():40} {cost(entry.n, most_similar.start):15} {most_similar.describe()}"
-        )
-    return [
-        *lines,
-        f"rho is Spearman's rank correlation of {metric} distance and damage over the blocks of a size; over all blocks "
-        f"{correlation(result.rank_correlation).strip()}",
+        *table.only("n", "rank_correlation", "increase", "block", "similar_increase", "similar").lines(),
+        f"rho is Spearman's rank correlation of {result.spec.distances.metric} distance and damage over the blocks of a size; "
+        f"over all blocks {'-' if rho is None else f'{rho:.2f}'}",
     ]
 
 
-def speed_lines(result: Any, options: argparse.Namespace) -> list[str]:
+def _speed_lines(result: Any, options: argparse.Namespace) -> list[str]:
     """Medians with quartiles for every n, and the straight lines through them."""
     spec = result.spec
+    heads = {
+        f"{field} {name}": head
+        for field, what in (("prefill", "reading the prompt"), ("decode", "writing a token"))
+        for name, head in (("median s", f"{what}, ms"), ("first quartile s", "quartiles"), ("tokens/s", "tokens/s"))
+    }
     lines = [
         f"{result.model.name}: {spec.prompt_tokens} prompt tokens, {spec.new_tokens} new ones, {result.rounds} rounds over all "
         f"n, {spec.model.dtype} on {spec.model.device}, peak memory {result.peak_bytes / 1e9:.2f} GB",
-        "  n   reading the prompt, ms (quartiles)   tokens/s   writing a token, ms (quartiles)   tokens/s   removed",
+        *result.table().only("n", *heads, "left out").titled(**heads).lines(),
     ]
-    for point in result.points:
-        cells = [
-            f"{_quartiles(timing):34} {result.tokens_per_s(field, timing.median_s):8.1f}"
-            for field, timing in (("prefill", point.prefill), ("decode", point.decode))
-        ]
-        lines.append("   ".join([f"{point.n:3}", *cells, "nothing" if point.block is None else point.block.describe()]))
     for what, line in (("reading", result.prefill), ("writing", result.decode)):
         if line is not None:
             error = "" if line.slope_stderr_s is None else f" ± {1e3 * line.slope_stderr_s:.3f}"
@@ -405,10 +363,6 @@ def speed_lines(result: Any, options: argparse.Namespace) -> list[str]:
                 f"{line.fixed_share:.0%} of the unpruned model's time shrinks with no cut"
             )
     return lines
-
-
-def _quartiles(timing: Any) -> str:
-    return f"{1e3 * timing.median_s:9.2f} ({1e3 * timing.low_s:.2f} to {1e3 * timing.high_s:.2f})"
 
 
 @dataclass(frozen=True)
@@ -435,11 +389,11 @@ _TOKEN = Extra("--token", "whose next token is guessed, from 1 (default: the las
 ANSWERS = {
     "inspect": Answer(_model_lines, name="models"),
     "distances": Answer(_distance_lines),
-    "damage": Answer(damage_lines),
+    "damage": Answer(_damage_lines),
     "sweep": Answer(_sweep_lines, _without_questions, (_PER_QUESTION,)),
-    "evaluate": Answer(lambda result, options: point_lines(result, [result.point]), _evaluate_data, (_PER_QUESTION,)),
+    "evaluate": Answer(lambda result, options: _point_lines(result, [result.point]), _evaluate_data, (_PER_QUESTION,)),
     "heal": Answer(_heal_lines, _without_questions),
-    "speed": Answer(speed_lines),
+    "speed": Answer(_speed_lines),
     "compare": Answer(_compare_lines),
     "microscope": Answer(_microscope_lines, extras=(_TOKEN,)),
     "export": Answer(_export_lines, extras=(_OUT, _FORMAT), command=export),

@@ -16,9 +16,10 @@ import numpy as np
 from analysis.core import store
 from analysis.core.errors import CorruptResultError, SpecError
 from analysis.core.progress import OnProgress, Progress
+from analysis.core.table import Table, are_rows, of_rows, of_values
 
-CODE_VERSION = 3
-"""Part of every fingerprint: raise it when the same spec would now give another result."""
+VALUES = "values"
+"""Name of the table of a result that has no list of its own."""
 
 
 def require(condition: bool, message: str) -> None:
@@ -32,6 +33,9 @@ class Spec:
     """Base of all requests: conversion to and from JSON, and the fingerprint."""
 
     kind: ClassVar[str] = "spec"
+    version: ClassVar[int] = 3
+    """Part of the fingerprint. A kind raises its own when the same spec would now give another result: only the results of
+    that kind are orphaned then, so one that rests on it raises its own too."""
     asked_by: ClassVar[str] = ""
     """`module:function` that makes the request of what the command line gives, where that is more than its fields: called
     with the given values, nested as the fields are, and with the values of plain `--set` settings."""
@@ -57,8 +61,8 @@ class Spec:
             raise SpecError(f"This is not a complete {cls.__name__}: {error}.") from error
 
     def fingerprint(self) -> str:
-        """Twenty hexadecimal digits that change with anything that changes the result, code version included."""
-        content = {"kind": self.kind, "code_version": CODE_VERSION, "spec": self.to_json()}
+        """Twenty hexadecimal digits that change with anything that changes the result, the version of the kind included."""
+        content = {"kind": self.kind, "code_version": self.version, "spec": self.to_json()}
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:20]
 
@@ -109,6 +113,36 @@ class Result:
         """Plain JSON types, without arrays."""
         data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in self.array_names()}
         return typing.cast(dict[str, Any], _plain(data))
+
+    def tables(self) -> dict[str, Table]:
+        """Its numbers as tables, by name, the main one first.
+
+        A kind that says nothing of its own gives its lists of dataclasses or, where it has none, its plain values as one row.
+        """
+        lists = {f.name: value for f in dataclasses.fields(self) if are_rows(value := getattr(self, f.name))}
+        if not lists:
+            return {VALUES: of_values(VALUES, self.own_values(), self.measured_on())}
+        return {name: of_rows(name, rows, self.measured_on()) for name, rows in lists.items()}
+
+    def table(self, name: str = "") -> Table:
+        """One of its tables, the main one where none is named.
+
+        Raises:
+            SpecError: when there is no table of this name.
+        """
+        found = self.tables()
+        require(not name or name in found, f"A result of {self.kind} has no table {name!r}; it has {', '.join(found)}.")
+        return found[name or next(iter(found))]
+
+    def own_values(self) -> dict[str, Any]:
+        """The fields that other kinds do not have, by name, arrays left out."""
+        shared = {f.name for f in dataclasses.fields(Result)}
+        return {name: value for name, value in self.to_json().items() if name not in shared}
+
+    def measured_on(self) -> str:
+        """On what, on how much of it and in which precision, in a sentence; "" where nothing of it is known."""
+        model = getattr(self.spec, "model", None)
+        return f"{model.dtype} on {model.device}." if model is not None else ""
 
     @classmethod
     def array_names(cls) -> tuple[str, ...]:

@@ -1,10 +1,20 @@
-"""The kinds of experiment there are: each registers its request, its result and the function that answers it."""
+"""The kinds of experiment there are: each registers its request, its result and the function that answers it.
 
+A kind is one file with a `register(Experiment(...))` in it: `spec.py` of a folder under `analysis/experiments`, or a file
+anywhere that is named as an extension (`extensions`). It is then on the command line, in the queue, on the Explore page and
+among the runs, in the report and in the glossary, without a change anywhere else.
+"""
+
+import functools
 import importlib
+import importlib.util
+import pkgutil
+import typing
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, TypeVar
 
+from analysis.core.options import Option, imported
 from analysis.core.record import Result, Spec
 
 ROOMS = (
@@ -17,7 +27,8 @@ ROOMS = (
     "analysis.exports.spec",
 )
 """Modules that register a kind when they are imported, in the order in which kinds are listed: names and not imports, because
-this room is below all of them."""
+this room is below all of them. These have places of their own on the pages and in the report; kinds of other modules are
+`additions`, which are shown by what their `Experiment` says."""
 
 
 @dataclass(frozen=True)
@@ -30,20 +41,44 @@ class Experiment:
     """"module:function", called as `run(spec, on_progress, *, load) -> Result` and imported when first needed."""
     title: str
     """What people call it: "Distance map"."""
+    help: str = ""
+    """What it is, in a sentence for the glossary; empty for none."""
+    figure: str = ""
+    """"module:function", called as `figure(result, *, dark) -> Figure` when a chart is wanted; empty for none, or for those
+    that `charts.kinds` is told of."""
+    panel: str = ""
+    """"module:function", called as `panel(result)` on a page below the title; empty for its tables and its chart."""
 
     @property
     def kind(self) -> str:
         """Its name in fingerprints, folders and the command line."""
         return self.spec.kind
 
+    @property
+    def version(self) -> int:
+        """Which results count: those that were made for this version of the kind."""
+        return self.spec.version
+
     def runner(self) -> Callable[..., Any]:
         """The function that answers its requests, imported now."""
-        module, _, function = self.run.partition(":")
-        found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+        found: Callable[..., Any] = imported(self.run)
         return found
+
+    def usual(self, model: Any) -> Spec | None:
+        """The request with every field at its default, of this model; None where one has to be said."""
+        hints = typing.get_type_hints(self.spec, include_extras=True)
+        for one in fields(self.spec):
+            notes = getattr(hints[one.name], "__metadata__", ())
+            if any(isinstance(note, Option) and note.required for note in notes):
+                return None
+            if one.default is MISSING and one.default_factory is MISSING:
+                return None
+        return self.spec(**({"model": model} if "model" in hints else {}))
 
 
 T = TypeVar("T")
+
+_EXPERIMENTS = "analysis.experiments"
 
 _registered: dict[str, Experiment] = {}
 
@@ -61,9 +96,25 @@ def forget(kind: str) -> None:
 
 def experiments() -> dict[str, Experiment]:
     """Every kind of experiment by name: those of this package first, in the order of `ROOMS`."""
+    _import_rooms()
+    return dict(_registered)
+
+
+def additions() -> dict[str, Experiment]:
+    """Kinds that no page and no section of the report was made for, by name: they are shown by their tables and figures."""
+    return {kind: one for kind, one in experiments().items() if one.spec.__module__ not in ROOMS}
+
+
+@functools.cache
+def _import_rooms() -> None:
+    """Let every module of the program register its kinds: those of `ROOMS`, then other folders of experiments."""
     for room in ROOMS:
         importlib.import_module(room)
-    return dict(_registered)
+    folder = importlib.import_module(_EXPERIMENTS)
+    for found in pkgutil.iter_modules(folder.__path__):
+        name = f"{_EXPERIMENTS}.{found.name}.spec"
+        if found.ispkg and name not in ROOMS and importlib.util.find_spec(name) is not None:
+            importlib.import_module(name)
 
 
 class _View(Mapping[str, T]):

@@ -1,5 +1,6 @@
 """The card of an exported model: what was cut from what, how it was healed, what it scores, and what is not known of it."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from analysis import __version__
@@ -8,6 +9,7 @@ from analysis.core.record import Spec
 from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.data.tasks import TASKS
+from analysis.experiments.accuracy import points
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.heal.spec import HealResult
 from analysis.exports.document import Table, code, text
@@ -148,27 +150,15 @@ def _how(cut: Removal, heal: HealResult | None, adapter: str | None) -> str:
 def _scores(scored: Scored | None) -> list[str]:
     if scored is None:
         return ["## Scores", "Nothing was measured of this cut."]
-    rows = [
-        row(name, point)
-        for name, point in (("unpruned", scored.unpruned), ("pruned", scored.pruned), ("healed", scored.healed))
-        if point is not None
-    ]
-    return ["## Scores", Table(list(COLUMNS), rows).markdown(), text(measured_on(scored.benchmark, scored.corpus))]
+    found = {"unpruned": scored.unpruned, "pruned": scored.pruned, "healed": scored.healed}
+    table = scores([(name, point) for name, point in found.items() if point is not None])
+    return ["## Scores", table.markdown(), text(measured_on(scored.benchmark, scored.corpus))]
 
 
-COLUMNS = ("model", "layers removed", "accuracy ± se", "questions", "loss ± se, nats per token", "texts")
-
-
-def row(name: str, point: Point) -> list[str]:
-    """A point as a line of a table with `COLUMNS`."""
-    return [name, str(point.n), *numbers(point)]
-
-
-def numbers(point: Point) -> list[str]:
-    """Accuracy, questions, loss and texts of a point, each as it is written in tables."""
-    accuracy = "–" if point.acc is None else f"{point.acc:.3f} ± {point.acc_stderr or 0:.3f}"
-    loss = "–" if point.loss is None else f"{point.loss:.3f} ± {point.loss_stderr or 0:.3f}"
-    return [accuracy, str(point.n_samples), loss, str(point.n_texts)]
+def scores(named: Sequence[tuple[str, Point]]) -> Table:
+    """What models scored, each under its name."""
+    table = points.table([point for _, point in named], model=[name for name, _ in named]).titled(n="layers removed")
+    return Table.of(table.only("model", "n", "acc", "n_samples", "loss", "n_texts"))
 
 
 def measured_on(benchmark: BenchmarkSpec | None, corpus: CorpusSpec | None) -> str:

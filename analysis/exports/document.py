@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from plotly.graph_objs import Figure
 
+from analysis.core import table
+
 _SPECIAL = re.compile(r"([\\`*_\]#<>|$~])")
 """A link needs its closing bracket: without it the opening one of "block [11, 16)" can stay as it is."""
 
@@ -34,6 +36,11 @@ class Table:
 
     columns: list[str]
     rows: list[list[str]]
+
+    @classmethod
+    def of(cls, found: table.Table) -> "Table":
+        """The table of a result, as people read it."""
+        return cls(found.heads, found.cells)
 
     def markdown(self) -> str:
         """The table with its cells escaped."""
@@ -79,7 +86,7 @@ class Document:
         parts = [f"# {text(self.title)}", *map(text, self.sentences)]
         for section in self.sections:
             parts += [f"## {text(section.title)}", *map(text, section.sentences)]
-            parts += [table.markdown() for table in section.tables]
+            parts += [one.markdown() for one in section.tables]
             parts += [fenced("\n".join(section.commands), "sh")] if section.commands else []
         records = [(name, content) for section in self.sections for name, content in section.records]
         parts += ["## Requests and versions"] if records else []

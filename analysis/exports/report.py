@@ -7,17 +7,19 @@ from typing import Any
 from analysis import __version__
 from analysis.charts import curves as figures
 from analysis.charts import heals as heal_figures
+from analysis.charts import kinds
 from analysis.charts import maps as map_figures
-from analysis.charts.look import ACCURACY
-from analysis.core import stats
+from analysis.core import registry, stats
 from analysis.core.blocks import Block, Removal
 from analysis.core.errors import SpecError
 from analysis.core.record import Result, Spec
+from analysis.core.registry import Experiment
+from analysis.experiments.accuracy import points
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import DamageResult, DistanceResult
-from analysis.experiments.speed.spec import SpeedLine, SpeedResult, Timing
+from analysis.experiments.speed.spec import WHAT, SpeedLine, SpeedResult
 from analysis.exports import card
 from analysis.exports.document import Document, Picture, Section, Table
 from analysis.models import spec as cost
@@ -27,6 +29,7 @@ from analysis.reading import library, verdicts
 CommandLine = Callable[[Spec], str]
 """Writes the command that asks for a request again."""
 _HEIGHT = 320
+_SCORES = ("acc", "acc_low", "n_samples", "loss", "n_texts")
 
 
 def of(
@@ -55,23 +58,30 @@ def of(
     if not (first or {}).get("sweep"):
         sweeps = sorted(sweeps, key=lambda sweep: sweep.spec.strategy != "similarity")  # the paper's own curve is read first
     known: list[Any] = [*maps, *sweeps, *damages, *healed, *evaluations, *speeds]
-    if not known:
+    added = [(kind, found) for kind in registry.additions().values() if (found := library.of(kind.kind, model))]
+    if not known and not added:
         raise SpecError(f"Nothing is stored of {model.source}: compute its distance map first, then write the report.")
-    facts = known[0].model
-    if cut is not None:
+    facts = known[0].model if known else None
+    if cut is not None and facts is not None:
         cut.check(facts.n_layers)
     sections = [
-        *([_cut(cut, facts, maps, sweeps, healed)] if cut else []),
+        *([_cut(cut, facts, maps, sweeps, healed)] if cut and facts else []),
         *([_map(maps[0], cut, command_line)] if maps else []),
         *([_curves(sweeps, healed, cut, command_line)] if sweeps else []),
         *([_damage(damages[0], cut, command_line)] if damages else []),
         *([_speed(speeds[0], cut, command_line)] if speeds else []),
         *([_heals(healed, cut, command_line)] if healed else []),
         *([_evaluations(evaluations, command_line)] if evaluations else []),
+        *(_added(kind, found, command_line) for kind, found in added),
     ]
+    name = facts.name if facts else model.source.rstrip("/").rsplit("/", 1)[-1]
     lead = (
-        f"{facts.name}, family {facts.family}: {facts.n_layers} layers, {facts.n_parameters:,} parameters, of which "
-        f"{facts.other_parameters:,} are embeddings, final norm and head, which no cut removes."
+        [
+            f"{facts.name}, family {facts.family}: {facts.n_layers} layers, {facts.n_parameters:,} parameters, of which "
+            f"{facts.other_parameters:,} are embeddings, final norm and head, which no cut removes."
+        ]
+        if facts
+        else []
     )
     how = (
         "Layers are counted from 0, and a block [a, b) ends before b. Angular distance is arccos of the cosine over π, at the "
@@ -79,7 +89,7 @@ def of(
         "questions whose most likely option is right, with the 95 % Wilson interval; loss is the mean next-token "
         "cross-entropy on held-out text, ± one standard error."
     )
-    return Document(f"Layerscope report: {facts.name}", [lead, how, f"Written by layerscope {__version__}."], sections)
+    return Document(f"Layerscope report: {name}", [*lead, how, f"Written by layerscope {__version__}."], sections)
 
 
 def _ordered(results: list[Any], first: str | None) -> list[Any]:
@@ -123,12 +133,12 @@ def _cut(
     tables = [Table(["", "value"], rows)]
     measured = [sweep for sweep in sweeps if any(point.block == cut for point in sweep.points)]
     scores = [
-        card.row("pruned" if point.block else "unpruned", point)
+        ("pruned" if point.block else "unpruned", point)
         for point in (measured[0].points if measured else ())
         if point.block in (None, cut)
     ]
-    scores += [card.row(f"healed, {heal.spec.recipe}", heal.healed) for heal in heals if heal.is_of(cut) and heal.healed]
-    tables += [Table(list(card.COLUMNS), scores)] if scores else []
+    scores += [(f"healed, {heal.spec.recipe}", heal.healed) for heal in heals if heal.is_of(cut) and heal.healed]
+    tables += [card.scores(scores)] if scores else []
     strip = _picture(
         lambda dark: map_figures.layer_strip(facts.n_layers, cut, dark=dark), f"Layers of the model; removed: {cut.describe()}."
     )
@@ -136,30 +146,18 @@ def _cut(
 
 
 def _map(result: DistanceResult, cut: Removal | None, command_line: CommandLine) -> Section:
-    corpus = result.spec.corpus
     least = min(result.best, key=lambda best: best.distance)
     picture = _picture(
         lambda dark: map_figures.distance_map(result, selected=cut, height=460),
         f"Heat map of the {result.spec.metric} distance; least: {least.block.describe()} at {least.distance:.4f}.",
     )
-    rows = [
-        [
-            str(best.n),
-            best.block.describe(),
-            f"{best.distance:.4f} ± {result.stderr[best.n - 1][best.start]:.4f}",
-            f"{result.wins[best.n - 1][best.start]:.0%}" if result.wins else "–",
-        ]
-        for best in result.best
-    ]
-    said = (
-        f"{result.n_texts} texts of {corpus.source.rsplit('/', 1)[-1]}, up to {corpus.seq_len} tokens, seed {corpus.seed}; "
-        f"{result.n_skipped} documents were too short. The line is the most similar block of each size."
-    )
+    table = result.table("best").only("n", "block", "distance", "wins")
+    said = f"{table.caption} The line is the most similar block of each size."
     return Section(
         "Distance of every block",
         [said],
         [picture],
-        [Table(["n", "most similar block", "distance ± se", "wins resamples"], rows)],
+        [Table.of(table)],
         [command_line(result.spec)],
         [_record(result, "Distance map")],
     )
@@ -175,20 +173,20 @@ def _curves(
     read = [heal for heal in of_cuts if heal.spec.validation == shown.spec.loss_corpus]
     same_text = [other for other in others if other.spec.loss_corpus == shown.spec.loss_corpus]
     n = cut.size if cut else None
-    points = len(shown.points)
+    n_points = len(shown.points)
     pictures = []
     if shown.lines is not None:
         pictures.append(
             _picture(
                 lambda dark: figures.accuracy_curve(shown, asked, others=others, n=n, dark=dark, height=_HEIGHT),
-                f"Accuracy against removed layers, {points} points, {len(others)} further curves.",
+                f"Accuracy against removed layers, {n_points} points, {len(others)} further curves.",
             )
         )
     if any(point.loss is not None for point in shown.points):
         pictures.append(
             _picture(
                 lambda dark: figures.loss_curve(shown, read, others=same_text, n=n, dark=dark, height=_HEIGHT),
-                f"Loss against removed layers, {points} points, {len(same_text)} further curves.",
+                f"Loss against removed layers, {n_points} points, {len(same_text)} further curves.",
             )
         )
     if any(point.repetition_rate is not None for point in shown.points):
@@ -199,12 +197,9 @@ def _curves(
             )
         )
     curves = [shown, *others]
-    rows = [
-        [_strategy(curve), str(point.n), _removed(point), *_scores(point)]
-        for curve in curves
-        for point in sorted(curve.points, key=lambda point: point.n)
-    ]
-    columns = ["strategy", "n", "removed", "accuracy ± se", "95 % interval", "questions", "loss ± se", "texts"]
+    cuts = [(_strategy(curve), point) for curve in curves for point in sorted(curve.points, key=lambda point: point.n)]
+    table = points.table([point for _, point in cuts], strategy=[name for name, _ in cuts])
+    table = table.only("strategy", "n", "removed", *_SCORES).titled(loss="loss ± se")
     spec, lines = shown.spec, shown.lines
     said = [card.measured_on(spec.benchmark, spec.loss_corpus)]
     said += [f"Chance {lines.chance:.3f}, always the most frequent answer {lines.majority:.3f}."] if lines else []
@@ -213,7 +208,7 @@ def _curves(
         "Accuracy and loss",
         said,
         pictures,
-        [Table(columns, rows)],
+        [Table.of(table)],
         [command_line(curve.spec) for curve in curves],
         [_record(curve, f"Curve, {_strategy(curve)}") for curve in curves],
     )
@@ -223,51 +218,26 @@ def _strategy(sweep: SweepResult) -> str:
     return f"random (draw {sweep.spec.draw})" if sweep.spec.strategy == "random" else sweep.spec.strategy
 
 
-def _scores(point: Point) -> list[str]:
-    accuracy, questions, loss, texts = card.numbers(point)
-    interval = "–"
-    if point.acc is not None and point.n_samples:
-        low, high = ACCURACY.interval(point)
-        interval = f"{low:.3f} to {high:.3f}"
-    return [accuracy, interval, questions, loss, texts]
-
-
 def _damage(result: DamageResult, cut: Removal | None, command_line: CommandLine) -> Section:
-    corpus, rho = result.spec.corpus, result.rank_correlation
+    rho = result.rank_correlation
     picture = _picture(
         lambda dark: map_figures.damage_map(result, selected=cut, height=380),
         f"Heat map of the measured loss increase without each block of up to {len(result.increase)} layers.",
     )
-    rows = []
-    for best in result.best:
-        error = result.stderr[best.n - 1][best.start]
-        spread = "" if error is None else f" ± {error:.4f}"
-        correlation = result.rank_correlation_by_size[best.n - 1]
-        rows.append(
-            [
-                str(best.n),
-                best.block.describe(),
-                f"{best.increase:.4f}{spread}",
-                "–" if correlation is None else f"{correlation:.2f}",
-            ]
-        )
-    said = (
-        f"Loss of the unpruned model {result.unpruned_loss:.4f} nats per token on {result.n_texts} texts of "
-        f"{corpus.source.rsplit('/', 1)[-1]}, up to {corpus.seq_len} tokens, seed {corpus.seed}. Spearman's rank correlation "
-        f"of distance and damage: {'–' if rho is None else f'{rho:.2f}'}."
-    )
+    table = result.table("best").only("n", "block", "increase", "rank_correlation")
+    said = f"{table.caption} Spearman's rank correlation of distance and damage: {'–' if rho is None else f'{rho:.2f}'}."
     return Section(
         "What removing each block costs",
         [said],
         [picture],
-        [Table(["n", "least damaging block", "loss increase ± se, nats per token", "rank correlation"], rows)],
+        [Table.of(table)],
         [command_line(result.spec)],
         [_record(result, "Damage map")],
     )
 
 
 def _speed(result: SpeedResult, cut: Removal | None, command_line: CommandLine) -> Section:
-    spec, n = result.spec, len(cut.layers) if cut else None
+    n = len(cut.layers) if cut else None
 
     def picture(field: str, what: str) -> Picture:
         return _picture(
@@ -275,22 +245,11 @@ def _speed(result: SpeedResult, cut: Removal | None, command_line: CommandLine) 
             f"Milliseconds for {what} against removed layers, {len(result.points)} measured.",
         )
 
-    pictures = [picture(field, what) for field, what in figures.WHAT.items()]
-    rows = []
-    for point in result.points:
-        row = [str(point.n), point.block.describe() if point.block else "none"]
-        for field in figures.WHAT:
-            timing: Timing = getattr(point, field)
-            quartiles = f"{1e3 * timing.low_s:.2f} to {1e3 * timing.high_s:.2f}"
-            row += [f"{1e3 * timing.median_s:.2f}", quartiles, f"{result.tokens_per_s(field, timing.median_s):,.1f}"]
-        rows.append(row)
-    columns = [f"{what}{unit}" for what in figures.WHAT.values() for unit in (", median ms", ", quartiles", ", tokens/s")]
-    machine = result.versions.get("accelerator") or result.versions.get("processor") or "an unknown machine"
-    said = [
-        f"Measured on {machine}, {spec.model.dtype}: {spec.prompt_tokens} prompt tokens, {spec.new_tokens} new ones, medians "
-        f"of {result.rounds} rounds, peak memory {result.peak_bytes:,} bytes."
-    ]
-    for field, what in figures.WHAT.items():
+    pictures = [picture(field, what) for field, what in WHAT.items()]
+    table = result.table()
+    told = [f"{field} {what}" for field in WHAT for what in ("median s", "first quartile s", "tokens/s")]
+    said = [table.caption]
+    for field, what in WHAT.items():
         line: SpeedLine | None = getattr(result, field)
         if line is not None:
             said.append(
@@ -301,21 +260,21 @@ def _speed(result: SpeedResult, cut: Removal | None, command_line: CommandLine) 
         "How fast it is",
         said,
         pictures,
-        [Table(["n", "left out", *columns], rows)],
-        [command_line(spec)],
+        [Table.of(table.only("n", "left out", *told))],
+        [command_line(result.spec)],
         [_record(result, "Speed")],
     )
 
 
 def _heals(heals: Sequence[HealResult], cut: Removal | None, command_line: CommandLine) -> Section:
-    columns = ["block", "recipe", "seed", "model", *card.COLUMNS[2:]]
-    rows = []
-    for heal in heals:
-        for name, point in (("unpruned", heal.unpruned), ("pruned", heal.pruned), ("healed", heal.healed)):
-            if point is not None:
-                block = "none: a control" if heal.spec.control else heal.spec.block.describe()
-                head = [block, heal.spec.recipe, str(heal.spec.seed), name]
-                rows.append([*head, *card.numbers(point)])
+    scored = [(heal, name, point) for heal in heals for name, point in heal.models.items()]
+    table = points.table(
+        [point for _, _, point in scored],
+        block=["none: a control" if heal.spec.control else heal.spec.block.describe() for heal, _, _ in scored],
+        recipe=[heal.spec.recipe for heal, _, _ in scored],
+        seed=[heal.spec.seed for heal, _, _ in scored],
+        model=[name for _, name, _ in scored],
+    )
     of_cut = [heal for heal in heals if heal.is_of(cut)] or list(heals)
     pictures = []
     for field, name in (("acc", "Accuracy"), ("loss", "Loss")):
@@ -325,7 +284,7 @@ def _heals(heals: Sequence[HealResult], cut: Removal | None, command_line: Comma
         "Heals",
         [said for heal in heals if (said := _paired(heal))],
         pictures,
-        [Table(columns, rows)],
+        [Table.of(table.only("block", "recipe", "seed", "model", "acc", "n_samples", "loss", "n_texts"))],
         [command_line(heal.spec) for heal in heals],
         [_record(heal, f"Heal of {heal.spec.block.describe()}, {heal.spec.recipe}") for heal in heals],
     )
@@ -351,11 +310,30 @@ def _paired(heal: HealResult) -> str:
 
 
 def _evaluations(results: Sequence[EvaluateResult], command_line: CommandLine) -> Section:
-    rows = [[_removed(result.point), "yes" if result.spec.adapter else "no", *_scores(result.point)] for result in results]
-    columns = ["removed", "adapter", "accuracy ± se", "95 % interval", "questions", "loss ± se", "texts"]
+    adapters = ["yes" if result.spec.adapter else "no" for result in results]
+    table = points.table([result.point for result in results], adapter=adapters)
+    table = table.only("removed", "adapter", *_SCORES).titled(loss="loss ± se")
     return Section(
         "Single evaluations",
-        tables=[Table(columns, rows)],
+        tables=[Table.of(table)],
         commands=[command_line(result.spec) for result in results],
         records=[_record(result, f"Evaluation without {_removed(result.point)}") for result in results],
+    )
+
+
+def _added(kind: Experiment, results: Sequence[Result], command_line: CommandLine) -> Section:
+    """What an added kind found, by its own tables and its own chart."""
+    newest = results[0]
+
+    def picture(name: str) -> Picture:
+        return _picture(lambda dark: kinds.figure(newest, name, dark=dark), f"{kind.title}: {name} of the newest result.")
+
+    tables = [table for result in results for table in result.tables().values()]
+    return Section(
+        kind.title,
+        [*([kind.help] if kind.help else []), *dict.fromkeys(table.caption for table in tables if table.caption)],
+        [picture(name) for name in kinds.names(kind.kind)],
+        [Table.of(table) for table in tables],
+        [command_line(result.spec) for result in results],
+        [_record(result, kind.title) for result in results],
     )

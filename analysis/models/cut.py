@@ -8,11 +8,7 @@ from torch import nn
 
 from analysis.core.blocks import Removal
 from analysis.models.decoder import Decoder
-
-LAYER_INDEX_LISTS = ("mlp_only_layers", "moe_layers", "cross_attention_layers", "full_attn_idxs", "attn_layer_indices")
-"""Configuration lists that name layers by number, so that what is left has to be renumbered."""
-_INDEX_ATTRIBUTES = ("layer_idx", "layer_id", "layer_number")
-"""What modules call their own depth: it addresses the KV cache, so it must be gapless from 0."""
+from analysis.models.families import Family
 
 
 @contextlib.contextmanager
@@ -69,20 +65,21 @@ def _remove(decoder: Decoder, block: Removal) -> Callable[[], None]:
     """Take the block out and return the function that puts everything back."""
     block.check(decoder.n_layers)
     before, n_layers = decoder.layers, decoder.n_layers
+    family = decoder.family
     kept = [index for index in range(n_layers) if index not in block.layers]
     changes: list[tuple[Any, str, Any, Any]] = [
         (decoder.owner, decoder.layers_name, before, nn.ModuleList(before[i] for i in kept))
     ]
     for new, old in enumerate(kept):
         for module in before[old].modules():
-            for name in _INDEX_ATTRIBUTES:
+            for name in family.depth:
                 if getattr(module, name, None) == old:
                     changes.append((module, name, old, new))
     config = decoder.config
     changes.append((config, "num_hidden_layers", n_layers, len(kept)))
-    for name, value in per_layer_lists(config, n_layers).items():
+    for name, value in per_layer_lists(config, n_layers, family).items():
         changes.append((config, name, value, type(value)(value[index] for index in kept)))
-    for name in LAYER_INDEX_LISTS:
+    for name in family.layer_numbers:
         indices = getattr(config, name, None)
         if indices:
             changes.append((config, name, indices, type(indices)(kept.index(index) for index in indices if index in kept)))
@@ -96,13 +93,13 @@ def _remove(decoder: Decoder, block: Removal) -> Callable[[], None]:
     return undo
 
 
-def per_layer_lists(config: Any, n_layers: int) -> dict[str, list | tuple]:
+def per_layer_lists(config: Any, n_layers: int, family: Family) -> dict[str, list | tuple]:
     """The configuration's lists with one entry per decoder layer, such as `layer_types` and `no_rope_layers`."""
     return {
         name: value
         for name, value in vars(config).items()
         if isinstance(value, list | tuple)
         and len(value) == n_layers
-        and name not in LAYER_INDEX_LISTS
+        and name not in family.layer_numbers
         and not name.endswith(("token_id", "token_ids", "architectures"))
     }

@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,20 +12,10 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from analysis.core.errors import RecipeError, UnsupportedModelError
-from analysis.models.families import EXPERTS, FEED_FORWARD_LINEARS, FEED_FORWARD_NAMES, LAYER_PATHS, NORM_NAMES
+from analysis.models import families
+from analysis.models.families import Family
 from analysis.models.spec import DTYPE_BYTES, LayerFacts, ModelFacts
 
-ROW_BOUND: dict[str, Callable[[Any], bool]] = {
-    "bloom": lambda config: True,  # ALiBi
-    "mpt": lambda config: True,  # ALiBi, whatever the configuration says of it
-    "falcon": lambda config: config.alibi,
-    "gpt_neo": lambda config: "local" in config.attention_layers,
-    "cpmant": lambda config: True,  # learned biases by distance
-    "recurrent_gemma": lambda config: True,  # recurrent layers, and a local window in the others
-}
-"""By family, whether attention goes by where a token stands in its row, whatever position it is told and mask it is given."""
-_WINDOWS = ("sliding_window", "attention_chunk_size")
-"""What configurations call the reach of local attention where the family's masks are made from it at every pass."""
 _SHORT_WINDOW = 12
 _ROUNDING = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 6e-2}
 """How far apart, as a share of their length, most of the same states may be; bfloat16 was up to 0.02 on 30 layers."""
@@ -70,6 +60,11 @@ class Decoder:
         return self.model.config.get_text_config()
 
     @property
+    def family(self) -> Family:
+        """What is known of models of its kind."""
+        return families.of(self.config)
+
+    @property
     def n_layers(self) -> int:
         """L, as it is now: fewer after a cut."""
         return len(self.layers)
@@ -91,14 +86,30 @@ class Decoder:
 
     @property
     def is_row_bound(self) -> bool:
-        """Whether attention goes by places in the row even where it is told other positions: see `ROW_BOUND`."""
-        known = ROW_BOUND.get(self.config.model_type)
-        return known is not None and known(self.config)
+        """Whether attention goes by places in the row even where it is told other positions: see `Family.row_bound`."""
+        return self.family.row_bound(self.config)
+
+    @property
+    def layer_types(self) -> tuple[str, ...]:
+        """How each layer attends, as its configuration says; empty where it does not."""
+        return tuple(getattr(self.config, self.family.layer_types, None) or ())
+
+    @property
+    def sliding_window(self) -> int | None:
+        """How far sliding attention reaches, in tokens, as its configuration says; None where it does not."""
+        window = getattr(self.config, self.family.sliding_window, None)
+        return None if window is None else int(window)
+
+    @property
+    def feed_forward_width(self) -> int:
+        """Numbers per token inside the feed-forward part of a layer."""
+        widths = (getattr(self.config, name, None) for name in self.family.feed_forward_width)
+        return next((width for width in widths if isinstance(width, int)), 4 * self.config.hidden_size)
 
     @contextlib.contextmanager
     def short_windows(self) -> Iterator[None]:
         """Make local attention reach few tokens, so that a short trial shows what would happen beyond a long window."""
-        before = {name: getattr(self.config, name, None) for name in _WINDOWS}
+        before = {name: getattr(self.config, name, None) for name in (self.family.sliding_window, self.family.attention_chunk)}
         changed = {name: reach for name, reach in before.items() if isinstance(reach, int) and reach > _SHORT_WINDOW}
         try:
             for name in changed:
@@ -125,15 +136,14 @@ class Decoder:
 
     def logits(self, states: Tensor) -> Tensor:
         """Vocabulary logits, float32, of normed states (..., hidden_size), with the family's own scaling."""
+        config, family = self.config, self.family
         logits: Tensor = self.head(states)
-        scale = getattr(self.config, "logit_scale", None)  # Cohere
-        if scale is not None:
-            logits = logits * scale
-        scaling = getattr(self.config, "logits_scaling", None)  # Granite
-        if scaling is not None:
-            logits = logits / scaling
+        if (times := families.first(config, family.logits_times)) is not None:
+            logits = logits * times
+        if (over := families.first(config, family.logits_over)) is not None:
+            logits = logits / over
         logits = logits.float()
-        cap = getattr(self.config, "final_logit_softcapping", None)  # Gemma 2 and later
+        cap = families.first(config, family.logits_cap)
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def check(self) -> None:
@@ -154,7 +164,7 @@ class Decoder:
                 expected = self.model(input_ids=ids, use_cache=False).logits.float()
                 if captured[0].dim() != 3:
                     raise UnsupportedModelError(
-                        f"{_family(self)} keeps {captured[0].dim()}-dimensional states, which have no angle."
+                        f"{_kind(self)} keeps {captured[0].dim()}-dimensional states, which have no angle."
                     )
                 found = self.logits(self.norm(captured[0]))
         finally:
@@ -164,17 +174,17 @@ class Decoder:
             broken = [name for name, weight in self.model.named_parameters() if not weight.isfinite().all()]
             if broken:
                 raise UnsupportedModelError(
-                    f"{_family(self)} has NaN or infinite weights: {', '.join(broken[:3])}{' and more' if broken[3:] else ''}; "
+                    f"{_kind(self)} has NaN or infinite weights: {', '.join(broken[:3])}{' and more' if broken[3:] else ''}; "
                     f"get its files again."
                 )
         if not error <= 1e-2 * max(1.0, expected.abs().max().item()):
             raise UnsupportedModelError(
-                f"The parts of {_family(self)} do not add up to its own output (largest difference {error:.3g}), so cutting "
+                f"The parts of {_kind(self)} do not add up to its own output (largest difference {error:.3g}), so cutting "
                 f"it would measure something else; this family is not supported."
             )
 
 
-def _family(decoder: Decoder) -> str:
+def _kind(decoder: Decoder) -> str:
     return f"{type(decoder.model).__name__} (model_type {decoder.config.model_type})"
 
 
@@ -187,22 +197,23 @@ def find_decoder(model: Any) -> Decoder:
     if hasattr(model, "get_base_model"):
         model = model.get_base_model()
     body: Any = model.base_model
-    n_layers = model.config.get_text_config().num_hidden_layers
-    for path in LAYER_PATHS:
+    config = model.config.get_text_config()
+    n_layers, family = config.num_hidden_layers, families.of(config)
+    for path in family.layers:
         *parents, last = path.split(".")
         owner: Any = body
         for parent in parents:
             owner = getattr(owner, parent, None)
         layers = getattr(owner, last, None)
         if isinstance(layers, nn.ModuleList) and len(layers) == n_layers:
-            norm = next((getattr(owner, known) for known in NORM_NAMES if hasattr(owner, known)), None)
+            norm = next((getattr(owner, known) for known in family.norm if hasattr(owner, known)), None)
             head = model.get_output_embeddings()
             if norm is None or head is None:
                 break
             return Decoder(model, body, owner, last, norm, head)
     raise UnsupportedModelError(
         f"{type(model).__name__} does not keep {n_layers} decoder layers, a final norm and a head where Layerscope looks "
-        f"({', '.join(LAYER_PATHS)}); choose a causal decoder such as Llama, Qwen, Mistral, Gemma, Phi or GPT-2."
+        f"({', '.join(family.layers)}); choose a causal decoder such as Llama, Qwen, Mistral, Gemma, Phi or GPT-2."
     )
 
 
@@ -308,11 +319,11 @@ def feed_forward_modules(decoder: Decoder) -> list[str]:
         RecipeError: for mixtures of experts, and for layers without a recognised feed-forward part.
     """
     paths = {module: name for name, module in decoder.model.named_modules()}
-    found: list[str] = []
+    family, found = decoder.family, list[str]()
     for index, layer in enumerate(decoder.layers):
-        parts = [child for name, child in layer.named_children() if name in FEED_FORWARD_NAMES]
-        parts += [child for name, child in layer.named_children() if name in FEED_FORWARD_LINEARS]
-        if any(_is_mixture(module) for module in layer.modules()):
+        parts = [child for name, child in layer.named_children() if name in family.feed_forward]
+        parts += [child for name, child in layer.named_children() if name in family.feed_forward_linears]
+        if any(_is_mixture(module, family) for module in layer.modules()):
             raise RecipeError(
                 f"Layer {index} of this {decoder.config.model_type} model is a mixture of experts, and a heal adapts one "
                 f"feed-forward part per layer; choose a dense model."
@@ -321,12 +332,12 @@ def feed_forward_modules(decoder: Decoder) -> list[str]:
         if not names:
             raise RecipeError(
                 f"Layer {index} of this {decoder.config.model_type} model has no feed-forward part that is recognised "
-                f"({', '.join((*FEED_FORWARD_NAMES, *FEED_FORWARD_LINEARS))}), so there is nothing to put LoRA on; choose "
-                f"another family."
+                f"({', '.join((*family.feed_forward, *family.feed_forward_linears))}), so there is nothing to put LoRA on; "
+                f"choose another family."
             )
         found += names
     return found
 
 
-def _is_mixture(module: nn.Module) -> bool:
-    return any(word in type(module).__name__.lower() for word in EXPERTS)
+def _is_mixture(module: nn.Module, family: Family) -> bool:
+    return any(word in type(module).__name__.lower() for word in family.experts)

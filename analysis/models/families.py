@@ -1,12 +1,117 @@
-"""What differs from family to family: where the parts of a decoder are, by explicit lookup."""
+"""What differs from family to family of models: one row each, and a generic one for all that no row names.
 
-LAYER_PATHS = ("layers", "h", "decoder.layers", "blocks", "language_model.layers", "text_model.layers")
-"""Where families keep their decoder layers, below `base_model`."""
-NORM_NAMES = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "norm_f")
-"""What families call the norm between the last layer and the head, beside the layers."""
+A row says only what is not found by the generic lookups. One of your own is one file that registers it when it is imported
+(`analysis.core.extensions`):
 
-FEED_FORWARD_NAMES = ("mlp", "feed_forward", "ffn", "feedforward")
-"""What families call the feed-forward part of a decoder layer."""
-FEED_FORWARD_LINEARS = ("fc1", "fc2")
-"""Feed-forward weights of families that keep them in the layer itself (OPT)."""
-EXPERTS = ("moe", "expert", "router")
+    from analysis.models.families import Family, register
+
+    register(Family("ladder", layers=("rungs",), norm=("closing",), logits_times=("temperature",)))
+
+A row that is wrong does no harm: `Decoder.check` refuses a model whose parts do not add up to its own output.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from analysis.core.errors import SpecError
+
+
+def _never(config: Any) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family. Where several names are given, the first that is there counts."""
+
+    name: str
+    """`model_type` of the configuration, of its text part where it has several."""
+    classes: tuple[str, ...] = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+    """What the names of its classes with a head for left-to-right text end in."""
+
+    layers: tuple[str, ...] = ("layers", "h", "decoder.layers", "blocks", "language_model.layers", "text_model.layers")
+    """Where its decoder layers are, below `base_model`."""
+    norm: tuple[str, ...] = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "norm_f")
+    """What the norm between the last layer and the head is called, beside the layers."""
+    feed_forward: tuple[str, ...] = ("mlp", "feed_forward", "ffn", "feedforward")
+    """What the feed-forward part of a layer is called."""
+    feed_forward_linears: tuple[str, ...] = ("fc1", "fc2")
+    """Feed-forward weights that are kept in the layer itself (OPT); all that are there count."""
+    feed_forward_width: tuple[str, ...] = ("intermediate_size", "ffn_dim", "n_inner")
+    """What the configuration calls the width of the feed-forward part; 4 x hidden_size where it says none."""
+    experts: tuple[str, ...] = ("moe", "expert", "router")
+    """Words in the class names of a mixture of experts."""
+
+    row_bound: Callable[[Any], bool] = _never
+    """From the configuration: whether attention goes by where a token stands in its row, whatever position it is told and mask
+    it is given. Others are tried out before anything is packed; this is for what a short trial cannot see."""
+    layer_types: str = "layer_types"
+    """The list in the configuration that says of every layer how it attends."""
+    sliding_window: str = "sliding_window"
+    """What the configuration calls the reach of sliding attention, where its masks are made from it at every pass."""
+    attention_chunk: str = "attention_chunk_size"
+    """What it calls the length of the chunks of chunked attention."""
+
+    logits_times: tuple[str, ...] = ("logit_scale",)
+    """Configuration field that the logits are multiplied by (Cohere)."""
+    logits_over: tuple[str, ...] = ("logits_scaling",)
+    """Configuration field that they are divided by (Granite)."""
+    logits_cap: tuple[str, ...] = ("final_logit_softcapping",)
+    """Configuration field of the value that a tanh keeps them below (Gemma 2 and later)."""
+
+    depth: tuple[str, ...] = ("layer_idx", "layer_id", "layer_number")
+    """What modules call their own depth, which addresses the KV cache and must be gapless from 0; all that are there count."""
+    layer_numbers: tuple[str, ...] = (
+        "mlp_only_layers",
+        "moe_layers",
+        "cross_attention_layers",
+        "full_attn_idxs",
+        "attn_layer_indices",
+    )
+    """Configuration lists that name layers by number, so that what is left after a cut has to be renumbered."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(field.default, tuple) and not isinstance(value, tuple):
+                raise SpecError(f"{field.name} of the family {self.name} must be a tuple of names, not {value!r}.")
+
+
+def first(config: Any, names: tuple[str, ...]) -> Any:
+    """The first of these fields that a configuration has a value for, or None."""
+    return next((value for name in names if (value := getattr(config, name, None)) is not None), None)
+
+
+_registered: dict[str, Family] = {}
+
+
+def register(family: Family) -> Family:
+    """Make a family's row known; a later one of the same name takes its place."""
+    _registered[family.name] = family
+    return family
+
+
+def forget(name: str) -> None:
+    """Take a row out again, as a test does with one of its own."""
+    _registered.pop(name, None)
+
+
+def of(config: Any) -> Family:
+    """The row of a model.
+
+    Args:
+        config: the transformers configuration of its text part.
+
+    Returns:
+        The one that was registered for its `model_type`, or else the generic one under that name.
+    """
+    return _registered.get(config.model_type) or Family(config.model_type)
+
+
+register(Family("bloom", row_bound=lambda config: True))  # ALiBi
+register(Family("mpt", row_bound=lambda config: True))  # ALiBi, whatever the configuration says of it
+register(Family("falcon", row_bound=lambda config: bool(config.alibi)))
+register(Family("gpt_neo", row_bound=lambda config: "local" in config.attention_layers))
+register(Family("cpmant", row_bound=lambda config: True))  # learned biases by distance
+register(Family("recurrent_gemma", row_bound=lambda config: True))  # recurrent layers, and a local window in the others

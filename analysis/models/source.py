@@ -31,8 +31,8 @@ from analysis.core.errors import ModelNotFoundError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.data import starter
 from analysis.data.starter import NAME, gguf_file, is_installed
+from analysis.models import families, weights
 from analysis.models import identity as identities
-from analysis.models import weights
 from analysis.models.spec import ModelSpec
 
 
@@ -179,7 +179,7 @@ def read_config(source: Source) -> Any:
     )
     names = list(getattr(config, "architectures", None) or [])
     causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and not getattr(config, "is_encoder_decoder", False)
-    if names and not any(name.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) for name in names):
+    if names and not any(name.endswith(families.of(config).classes) for name in names):
         causal = False
     if not causal:
         raise UnsupportedModelError(

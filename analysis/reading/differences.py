@@ -16,7 +16,7 @@ from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
 from analysis.reading import verdicts
-from analysis.reading.runs import Measured, best_of, nearest_n, point_of, texts_read
+from analysis.reading.runs import KINDS, Measured, best_of, nearest_n, point_of, texts_read
 
 Arrays = Mapping[str, Any]
 """Array fields of a stored result by name, as `Result.arrays_in`; empty where none are kept."""
@@ -83,6 +83,8 @@ def differences(
     Returns:
         The differences, and a sentence on what cannot be compared; "" where all can.
     """
+    if not {reference.kind, run.kind} <= set(KINDS):
+        return [], "How results of this kind compare with others is not known: read them side by side."
     kept = (reference_arrays or {}, run_arrays or {})
     if isinstance(reference, DistanceResult) and isinstance(run, DistanceResult):
         return _maps(reference, run, fraction, *kept)

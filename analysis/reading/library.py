@@ -60,18 +60,20 @@ def is_of(result: Result, model: ModelSpec, now: str) -> bool:
     """Whether a result was measured on a model's weights; told by its name where either identity is not known.
 
     Args:
-        result: of any kind that has a model.
+        result: of any kind; one of no model at all is not of this one.
         model: the model asked about.
         now: its `identity`, which does not change from one result to the next.
     """
-    own = result.spec.model
+    own = getattr(result.spec, "model", None)
+    if own is None:
+        return False
     return own.identity == now if own.identity and now else is_named(result, model)
 
 
 def is_named(result: Result, model: ModelSpec) -> bool:
     """Whether a result was measured under a model's name or path and revision, whatever weights lay there then."""
-    own = result.spec.model
-    return own.source == model.source and (own.revision or None) == (model.revision or None)
+    own = getattr(result.spec, "model", None)
+    return own is not None and own.source == model.source and (own.revision or None) == (model.revision or None)
 
 
 def _last_identity(model: ModelSpec) -> str:
@@ -79,7 +81,7 @@ def _last_identity(model: ModelSpec) -> str:
         (stored.saved_at, result.spec.model.identity)
         for kind in RESULTS
         for stored, result in _stored(kind)
-        if not stored.precomputed and result.spec.model.identity and is_named(result, model)
+        if not stored.precomputed and is_named(result, model) and result.spec.model.identity
     ]
     return max(known)[1] if known else ""
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.core import registry
+from analysis.core.table import Table
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
@@ -14,8 +16,15 @@ from analysis.models.spec import ModelFacts, ModelSpec
 
 KINDS = {"distances": "map", "sweep": "curve", "heal": "heal", "damage": "damage", "evaluate": "evaluation"}
 """Kinds of results that can be laid over each other, with the words for them."""
+
+
 Measured = DistanceResult | SweepResult | HealResult | DamageResult | EvaluateResult
 """Results of those kinds."""
+
+
+def kinds() -> dict[str, str]:
+    """`KINDS`, and every kind that was added to those of this program, with its title."""
+    return KINDS | {kind: experiment.title.lower() for kind, experiment in registry.additions().items()}
 
 
 @dataclass(frozen=True)
@@ -25,7 +34,7 @@ class Run:
     key: str
     """The fingerprint it is stored under."""
     result: Any
-    """A `Measured` result."""
+    """A `Measured` result, or one of an added kind."""
     precomputed: bool
     saved_at: float
     """Seconds since the epoch."""
@@ -38,10 +47,18 @@ class Run:
         return f"{self.result.kind}:{self.key}"
 
     @property
-    def model(self) -> ModelFacts:
-        """The model's size."""
-        facts: ModelFacts = self.result.model
-        return facts
+    def model(self) -> ModelFacts | None:
+        """The model's size; None where a result of an added kind does not say it."""
+        facts = getattr(self.result, "model", None)
+        return facts if isinstance(facts, ModelFacts) else None
+
+    @property
+    def name(self) -> str:
+        """The model's name; what it was read from where the result does not say it."""
+        if self.model is not None:
+            return self.model.name
+        spec = getattr(self.result.spec, "model", None)
+        return "" if spec is None else str(spec.source).rstrip("/").rsplit("/", 1)[-1]
 
     @property
     def how(self) -> str:
@@ -55,14 +72,18 @@ class Run:
             return f"{result.spec.recipe}, [{result.spec.block.start}, {result.spec.block.stop})"
         if isinstance(result, DamageResult):
             return f"blocks up to {len(result.increase)}"
-        return "unpruned" if result.spec.block is None else str(result.spec.block.describe())
+        if isinstance(result, EvaluateResult):
+            return "unpruned" if result.spec.block is None else str(result.spec.block.describe())
+        return registry.TITLES[result.kind]
 
     @property
     def precision(self) -> str:
         """How the weights were held."""
         if isinstance(self.result, HealResult):
             return str(self.result.precision)
-        spec = self.result.spec.model
+        spec = getattr(self.result.spec, "model", None)
+        if spec is None:
+            return ""
         return str(spec.dtype) if spec.quantization == "none" else f"{spec.quantization}, {spec.dtype}"
 
     @property
@@ -107,9 +128,11 @@ def key_figure(result: Measured, fraction: float) -> KeyFigure:
     """The number to sort a result by.
 
     Args:
-        result: of one of `KINDS`.
+        result: of one of `kinds()`; that of an added kind is the first number of its table.
         fraction: share of the layers that maps, damage and curves are read at; the others are about one cut.
     """
+    if result.kind not in KINDS:
+        return _first_number(result.table())
     if isinstance(result, DistanceResult | DamageResult):
         n = nearest_n(fraction, result.n_layers)
         best = best_of(result, n)
@@ -129,8 +152,18 @@ def key_figure(result: Measured, fraction: float) -> KeyFigure:
     return KeyFigure(f"accuracy, n = {n}", point.acc, point.acc_stderr)
 
 
+def _first_number(table: Table) -> KeyFigure:
+    for row in table.rows:
+        for column in table.columns:
+            if isinstance(row.get(column.name), float):
+                return KeyFigure(column.head, row[column.name], row.get(column.error))
+    return KeyFigure(table.title, None, None)
+
+
 def n_measured(result: Measured) -> int:
-    """Questions or, where none were asked, texts that a result rests on."""
+    """Questions or, where none were asked, texts that a result rests on; 0 where that is not known."""
+    if result.kind not in KINDS:
+        return int(getattr(result, "n_texts", 0))
     if isinstance(result, DistanceResult | DamageResult):
         return result.n_texts
     point = point_of(result, result.points[0].n) if isinstance(result, SweepResult) and result.points else point_of(result, 0)
@@ -140,7 +173,7 @@ def n_measured(result: Measured) -> int:
 def seed(result: Measured) -> int | None:
     """The seed that picked the questions or texts, or that a heal trained with."""
     spec = result.spec
-    if isinstance(result, HealResult):
+    if isinstance(result, HealResult) or isinstance(getattr(spec, "seed", None), int):
         return int(spec.seed)
     drawn = getattr(spec, "benchmark", None) or getattr(spec, "corpus", None) or getattr(spec, "loss_corpus", None)
     return None if drawn is None else int(drawn.seed)
@@ -150,9 +183,9 @@ def row(run: Run, fraction: float) -> dict[str, Any]:
     """A result as a row of the table, in its order of columns."""
     figure = key_figure(run.result, fraction)
     return {
-        "model": run.model.name,
-        "layers": run.model.n_layers,
-        "kind": KINDS[run.result.kind],
+        "model": run.name,
+        "layers": run.model.n_layers if run.model else None,
+        "kind": kinds()[run.result.kind],
         "how": run.how,
         "measured on": run.on,
         "n": n_measured(run.result),
@@ -163,7 +196,7 @@ def row(run: Run, fraction: float) -> dict[str, Any]:
         "seed": seed(run.result),
         "saved": run.saved if run.result.complete else f"{run.saved}, unfinished",
         "versions": ", ".join(f"{name} {version}" for name, version in run.result.versions.items()),
-        "weights": run.result.spec.model.identity,
+        "weights": getattr(getattr(run.result.spec, "model", None), "identity", ""),
         "key": run.key,
     }
 
@@ -174,13 +207,13 @@ def matching(runs: Sequence[Run], *, models: Sequence[str] = (), kinds: Sequence
     Args:
         runs: all of them.
         models: names of models; none for all.
-        kinds: of `KINDS`; none for all.
+        kinds: of `kinds()`; none for all.
         text: words that must all occur somewhere in the row, in any case.
     """
     found = []
     for run in runs:
         said = " ".join(str(value) for value in row(run, 0).values()).lower()
-        if models and run.model.name not in models:
+        if models and run.name not in models:
             continue
         if kinds and run.result.kind not in kinds:
             continue
@@ -191,9 +224,7 @@ def matching(runs: Sequence[Run], *, models: Sequence[str] = (), kinds: Sequence
 
 def labels(runs: Sequence[Run]) -> list[str]:
     """The shortest names that tell runs apart: of model, rule, material, precision, seed and date only what differs."""
-    parts = [
-        (run.model.name, run.how, run.on, run.precision, f"seed {seed(run.result)}", run.saved, run.key[:6]) for run in runs
-    ]
+    parts = [(run.name, run.how, run.on, run.precision, f"seed {seed(run.result)}", run.saved, run.key[:6]) for run in runs]
     used: list[int] = []
     for place in range(len(parts[0]) if parts else 0):
         said = [tuple(part[i] for i in used) for part in parts]
@@ -219,7 +250,7 @@ def first_picks(runs: Sequence[Run], most: int = 3) -> list[str]:
         found.sort(key=lambda run: (run.result.spec.model.quantization != "none", _is_other(run.result)))
         if kind == "sweep" and found:
             found = [run for run in found if run.result.spec.benchmark == found[0].result.spec.benchmark]
-        firsts = list({run.model.name: run for run in reversed(found)}.values())
+        firsts = list({run.name: run for run in reversed(found)}.values())
         chosen = [run for run in found if run in firsts][:most]
         if len(chosen) == 1:
             chosen += [run for run in found if (run.on, run.how) != (chosen[0].on, chosen[0].how)][:1]
@@ -261,7 +292,9 @@ def models_seen(runs: Sequence[Run]) -> list[Seen]:
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        spec = run.result.spec.model
+        spec = getattr(run.result.spec, "model", None)
+        if spec is None:
+            continue
         groups.setdefault(spec.identity or f"{spec.source} {spec.revision}", []).append(run)
     seen = []
     for group in groups.values():
@@ -272,7 +305,10 @@ def models_seen(runs: Sequence[Run]) -> list[Seen]:
         sources = list(dict.fromkeys(run.result.spec.model.source for run in newest))
         times = [run.saved_at for run in group if not run.precomputed]
         known = {kind: count for kind, count in counts.items() if count}
-        seen.append(Seen(newest[0].model, spec, known, sources, max(times, default=0.0)))
+        facts = next((run.model for run in newest if run.model is not None), None)
+        if facts is None:
+            continue
+        seen.append(Seen(facts, spec, known, sources, max(times, default=0.0)))
     return sorted(seen, key=lambda one: -one.saved_at)
 
 
@@ -282,5 +318,5 @@ def texts_read(result: Measured) -> CorpusSpec | None:
     if isinstance(result, HealResult):
         found: CorpusSpec | None = spec.validation
     else:
-        found = spec.corpus if isinstance(result, DistanceResult | DamageResult) else spec.loss_corpus
+        found = getattr(spec, "corpus", None) or getattr(spec, "loss_corpus", None)
     return found

@@ -22,7 +22,8 @@ from analysis.core.record import Result, Spec
 from analysis.core.registry import SPECS, Experiment, _registered, register
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
-from analysis.experiments.heal import recipes, saved_recipes
+from analysis.experiments.heal import recipes
+from analysis.experiments.heal.recipes import saved as saved_recipes
 from analysis.experiments.prompt.spec import Variant
 from analysis.models.spec import ModelSpec
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from analysis.cli import main
-from analysis.experiments.heal import saved_recipes
+from analysis.experiments.heal.recipes import saved as saved_recipes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

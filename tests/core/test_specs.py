@@ -80,7 +80,7 @@ def test_every_field_is_part_of_the_fingerprint(spec):
 
 def test_the_code_version_is_part_of_the_fingerprint(monkeypatch):
     before = DistanceSpec().fingerprint()
-    monkeypatch.setattr("analysis.core.record.CODE_VERSION", 10**6)
+    monkeypatch.setattr("analysis.core.record.Spec.version", 10**6)
     assert DistanceSpec().fingerprint() != before
 
 

@@ -105,6 +105,13 @@ def test_models_are_told_apart_by_weights_not_by_path():
     assert seen[1].saved_at == 2
 
 
+def test_a_model_whose_newest_result_does_not_say_its_size_is_seen(letters):
+    counted = letters.counted(letters.LettersSpec(fakes.MODEL))
+    (one,) = run_table.models_seen([run(counted, saved_at=2), run(fakes.distances(), saved_at=1)])
+    assert (one.facts, one.counts, one.saved_at) == (fakes.FACTS, {"distances": 1}, 2)
+    assert run_table.models_seen([run(counted)]) == []
+
+
 def test_a_model_that_was_only_inspected_is_seen_without_results():
     (one,) = run_table.models_seen([run(fakes.inspect(), precomputed=True)])
     assert (one.counts, one.saved_at) == ({}, 0)

@@ -1,8 +1,12 @@
 """What one cut of a model scored: its answers, its losses in one line, what it wrote."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from analysis.core import stats
 from analysis.core.blocks import Block, LayerSet
+from analysis.core.table import Column, Table
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,60 @@ class Point:
         if self.layers is not None:
             return LayerSet(tuple(self.layers))
         return None if self.start is None or self.n == 0 else Block(self.start, self.n)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the accuracy (Wilson); None where no question was asked."""
+        if self.acc is None or not self.n_samples:
+            return None
+        return stats.wilson_interval(round(self.acc * self.n_samples), self.n_samples)
+
+
+_COLUMNS = (
+    Column("n"),
+    Column("removed"),
+    Column("acc", "accuracy ± se", format=".3f", error="acc_stderr"),
+    Column("acc_stderr"),
+    Column("acc_low", "95 % interval", format=".3f", to="acc_high"),
+    Column("acc_high"),
+    Column("acc_norm", format=".3f", error="acc_norm_stderr"),
+    Column("acc_norm_stderr"),
+    Column("n_samples", "questions"),
+    Column("loss", "loss ± se", "nats per token", ".3f", error="loss_stderr"),
+    Column("loss_stderr"),
+    Column("n_texts", "texts"),
+)
+_WHERE_MEASURED = (
+    Column("acc_macro", "mean over subjects", format=".3f"),
+    Column("perplexity", format=".1f"),
+    Column("bits_per_byte", "bits per byte", format=".3f"),
+    Column("loss_per_ln_v", "loss / ln V", format=".3f"),
+    Column("repetition_rate", "repeated", format=".1%"),
+    Column("distinct_rate", "distinct", format=".1%"),
+    Column("generated_tokens", "tokens", format=".1f"),
+    Column("sum_acc", "sums right", format=".1%", error="sum_acc_stderr"),
+    Column("sum_acc_stderr", format=".1%"),
+)
+
+
+def table(points: Sequence[Point], title: str = "Accuracy and loss", caption: str = "", **first: Sequence[Any]) -> Table:
+    """What cuts scored, a row each; what was measured of none of them has no column.
+
+    Args:
+        points: the cuts.
+        title, caption: of the table.
+        first: columns before those of the scores, each with one value for every cut: `model=["pruned", "healed"]`.
+    """
+    measured = [column for column in _WHERE_MEASURED if any(getattr(point, column.name) is not None for point in points)]
+    columns = (*map(Column, first), *_COLUMNS, *measured)
+    rows = [
+        {column.name: getattr(point, column.name, None) for column in columns}
+        | {name: values[place] for name, values in first.items()}
+        | {"removed": point.block.describe() if point.block else "nothing"}
+        | dict(zip(("acc_low", "acc_high"), point.interval or (), strict=False))
+        for place, point in enumerate(points)
+    ]
+    return Table(title, columns, rows, caption)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Curves and single evaluations: what is asked for and what is found."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
@@ -8,7 +9,9 @@ from analysis.core.errors import BlockRangeError
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
+from analysis.core.table import Table
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
+from analysis.experiments.accuracy import points as cuts
 from analysis.experiments.accuracy.points import Answer, GenerationCheck, Lines, Point
 from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
 from analysis.experiments.strategies import STRATEGIES
@@ -74,6 +77,17 @@ class EvaluateSpec(Spec):
     """What the model is asked to write; None to skip it."""
 
 
+def _measured_on(spec: SweepSpec | EvaluateSpec, points: Sequence[Point]) -> str:
+    asked, corpus, said = spec.benchmark, spec.loss_corpus, [f"{spec.model.dtype} on {spec.model.device}"]
+    if asked is not None:
+        most = max((point.n_samples for point in points), default=0)
+        said.append(f"{most} questions of {asked.task.rsplit('/', 1)[-1]}, seed {asked.seed}, with 95 % Wilson intervals")
+    if corpus is not None:
+        most = max((point.n_texts for point in points), default=0)
+        said.append(f"loss on {most} texts of {corpus.source.rsplit('/', 1)[-1]}, seed {corpus.seed}, ± one standard error")
+    return "; ".join(said) + "."
+
+
 @dataclass(frozen=True)
 class SweepResult(Result):
     """Accuracy and loss for n = 0 .. max_n on the same questions and texts."""
@@ -102,6 +116,14 @@ class SweepResult(Result):
     writings: list[GenerationCheck | None] = field(default_factory=list)
     """Per point, what it wrote, once it has been asked; empty where nothing is to be written."""
 
+    def tables(self) -> dict[str, Table]:
+        """What every cut scored."""
+        return {"points": cuts.table(self.points, caption=self.measured_on())}
+
+    def measured_on(self) -> str:
+        """On which questions and texts."""
+        return _measured_on(self.spec, self.points)
+
 
 @dataclass(frozen=True)
 class EvaluateResult(Result):
@@ -121,6 +143,14 @@ class EvaluateResult(Result):
     text_losses: list[float] = field(default_factory=list)
     writing: GenerationCheck | None = None
     """What it wrote, if it was asked to."""
+
+    def tables(self) -> dict[str, Table]:
+        """What the one cut scored."""
+        return {"points": cuts.table([self.point], caption=self.measured_on())}
+
+    def measured_on(self) -> str:
+        """On which questions and texts."""
+        return _measured_on(self.spec, [self.point])
 
 
 register(Experiment(SweepSpec, SweepResult, run="analysis.experiments.accuracy.sweep:run", title="Accuracy curve"))

@@ -1,13 +1,15 @@
 """Heals: what is asked for and what is found."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar
 
 from analysis.core.blocks import Block, Removal
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
+from analysis.core.table import Table, of_rows
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
+from analysis.experiments.accuracy import points as cuts
 from analysis.experiments.accuracy.points import Answer, GenerationCheck, Lines, Point
 from analysis.models.spec import ModelFacts, ModelSpec
 
@@ -27,7 +29,7 @@ class HealSpec(Spec):
     """A heal of the model without `block`: in closed form, by training, or both. Names follow PEFT and transformers."""
 
     kind: ClassVar[str] = "heal"
-    asked_by: ClassVar[str] = "analysis.experiments.heal.saved_recipes:asked"
+    asked_by: ClassVar[str] = "analysis.experiments.heal.recipes:asked"
 
     block: Annotated[Block, Option()]
     """The layers that are cut out."""
@@ -112,6 +114,10 @@ class HealSpec(Spec):
     def trains(self) -> bool:
         """Whether any step is taken; without one the instant heal is all."""
         return self.steps > 0 or self.minutes is not None
+
+    def as_control(self) -> "HealSpec":
+        """The training of the unpruned model that says what the healing text does by itself."""
+        return replace(self, control=True, instant=False, distill=0.0, junction=0.0)
 
 
 @dataclass(frozen=True)
@@ -219,6 +225,21 @@ class HealResult(Result):
     def is_of(self, cut: Removal | None) -> bool:
         """Whether the cut is what was healed; a control trains the unpruned model."""
         return self.spec.block == cut and not self.spec.control
+
+    @property
+    def models(self) -> dict[str, Point]:
+        """What the models scored, by name, as far as they were measured."""
+        found = {"unpruned": self.unpruned, "pruned": self.pruned, "healed": self.healed}
+        return {name: point for name, point in found.items() if point is not None}
+
+    def tables(self) -> dict[str, Table]:
+        """The models side by side, the training step by step, and the checks on the way."""
+        found, said = self.models, self.measured_on()
+        return {
+            "models": cuts.table(list(found.values()), "Unpruned, pruned and healed", said, model=list(found)),
+            "steps": of_rows("Training by step", self.steps, said),
+            "checks": of_rows("Held-out loss and accuracy by step", self.validations, said),
+        }
 
     @property
     def total_steps(self) -> int:

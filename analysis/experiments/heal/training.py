@@ -86,10 +86,8 @@ def activation_bytes(decoder: Decoder, tokens: int, dtype: str) -> int:
 
     Per token and layer about 16 x hidden_size + 8 x feed-forward width numbers, measured on the starter model.
     """
-    config = decoder.config
-    widths = (getattr(config, name, None) for name in ("intermediate_size", "ffn_dim", "n_inner"))
-    width = next((width for width in widths if isinstance(width, int)), 4 * config.hidden_size)
-    return int(tokens * decoder.n_layers * (16 * config.hidden_size + 8 * width) * DTYPE_BYTES[dtype])
+    numbers = 16 * decoder.config.hidden_size + 8 * decoder.feed_forward_width
+    return int(tokens * decoder.n_layers * numbers * DTYPE_BYTES[dtype])
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The maps: what is asked for and what is found, for distances and for measured damage."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
 from analysis.core.store import Stored
+from analysis.core.table import MISSING, Column, Table
 from analysis.data.spec import CorpusSpec
 from analysis.models.spec import ModelFacts, ModelSpec
 
@@ -110,6 +111,46 @@ class DistanceResult(Result):
         """What is kept of each text."""
         return ("states", "text_distances")
 
+    def tables(self) -> dict[str, Table]:
+        """Every block, and the most similar one of each size."""
+        distances = [
+            Column("n"),
+            Column("start"),
+            Column("block", "most similar block"),
+            Column("distance", "distance ± se", format=".4f", error="stderr"),
+            Column("stderr", format=".4f"),
+            *([Column("wins", "wins resamples", format=".0%")] if self.wins else []),
+        ]
+        every = tuple([*distances, *map(Column, self.others)])
+        blocks = [Block(start, n) for n, row in enumerate(self.mean, start=1) for start in range(len(row))]
+        return {
+            "blocks": Table("Distance of every block", every, list(map(self._row, blocks)), self.measured_on()).titled(
+                block="block"
+            ),
+            "best": Table(
+                "Most similar block of each size",
+                tuple(distances),
+                [self._row(best.block) for best in self.best],
+                self.measured_on(),
+            ),
+        }
+
+    def _row(self, block: Block) -> dict[str, Any]:
+        row, start = block.size - 1, block.start
+        return {
+            "n": block.size,
+            "start": start,
+            "block": block.describe(),
+            "distance": self.mean[row][start],
+            "stderr": self.stderr[row][start],
+            "wins": self.wins[row][start] if self.wins else None,
+            **{metric: rows[row][start] for metric, rows in self.others.items()},
+        }
+
+    def measured_on(self) -> str:
+        """On which texts."""
+        return f"{_texts(self.n_texts, self.spec)}; {self.n_skipped} documents were too short."
+
     @classmethod
     def arrays_in(cls, stored: Stored) -> dict[str, Any]:
         """As every result's; what was stored as one array of all metrics, by position, is given by their names."""
@@ -118,6 +159,11 @@ class DistanceResult(Result):
             there_were = ("angular", "angular-tokens", "cosine-tokens", "relative-l2")  # in this order, whatever METRICS is now
             found["text_distances"] = dict(zip(there_were, stacked.swapaxes(0, 1), strict=True))
         return found
+
+
+def _texts(n: int, spec: DistanceSpec | DamageSpec) -> str:
+    name, length, seed = spec.corpus.source.rsplit("/", 1)[-1], spec.corpus.seq_len, spec.corpus.seed
+    return f"{n} texts of {name}, up to {length} tokens, seed {seed}, in {spec.model.dtype}"
 
 
 @dataclass(frozen=True)
@@ -169,6 +215,63 @@ class DamageResult(Result):
     def array_names(cls) -> tuple[str, ...]:
         """The losses per text."""
         return ("text_losses",)
+
+    def tables(self) -> dict[str, Table]:
+        """Every block, and the least damaging one of each size."""
+        # Once all is measured, what is missing is a loss that is no finite number.
+        blank = "not finite" if self.complete else MISSING
+        loss = Column("increase", "loss increase ± se", "nats per token", ".4f", error="stderr", missing=blank)
+        block, stderr = Column("block", "least damaging block"), Column("stderr", format=".4f")
+        every = (Column("n"), Column("start"), replace(block, title="block"), loss, stderr, Column("n_texts", "texts"))
+        best = (Column("n"), Column("start"), block, loss, stderr, Column("rank_correlation", "rank correlation", format=".2f"))
+        blocks = [Block(start, n) for n, row in enumerate(self.increase, start=1) for start in range(len(row))]
+        said = self.measured_on()
+        return {
+            "blocks": Table("Damage of every block", every, list(map(self._row, blocks)), said),
+            "best": Table("Least damaging block of each size", best, [self._row(one.block) for one in self.best], said),
+        }
+
+    def beside(self, best: Sequence[Best]) -> Table:
+        """The least damaging block of each size beside the most similar one.
+
+        Args:
+            best: the chosen blocks of the map that the damage is compared with.
+        """
+        least, chosen = self.table("best"), {entry.n: entry.block for entry in best}
+        others = (
+            Column("similar", "most similar block"),
+            Column(
+                "similar_increase",
+                "its loss increase ± se",
+                "nats per token",
+                ".4f",
+                error="similar_stderr",
+                missing="not finite",
+            ),
+            Column("similar_stderr", format=".4f"),
+        )
+        rows = [dict(row) for row in least.rows]
+        for row in rows:
+            if block := chosen.get(row["n"]):
+                other = self._row(block)
+                row |= {"similar": other["block"], "similar_increase": other["increase"], "similar_stderr": other["stderr"]}
+        return replace(least, title="Least damaging and most similar blocks", columns=(*least.columns, *others), rows=rows)
+
+    def _row(self, block: Block) -> dict[str, Any]:
+        row, start = block.size - 1, block.start
+        return {
+            "n": block.size,
+            "start": start,
+            "block": block.describe(),
+            "increase": self.increase[row][start],
+            "stderr": self.stderr[row][start],
+            "n_texts": self.n_measured[row][start],
+            "rank_correlation": self.rank_correlation_by_size[row],
+        }
+
+    def measured_on(self) -> str:
+        """On which texts, and what the unpruned model scores there."""
+        return f"Loss of the unpruned model {self.unpruned_loss:.4f} nats per token on {_texts(self.n_texts, self.spec)}."
 
 
 def best_blocks(mean: Sequence[Sequence[float]]) -> list[Best]:

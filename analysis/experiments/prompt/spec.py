@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from statistics import fmean
 from typing import Annotated, Any, ClassVar
 
@@ -9,6 +10,7 @@ from analysis.core.blocks import Block, LayerSet
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
+from analysis.core.table import Column, Table
 from analysis.models.spec import ModelSpec
 
 LONGEST_PROMPT = 2000
@@ -187,6 +189,24 @@ class CompareResult(Result):
         """Every variant that has begun, with what it wrote."""
         return list(zip(self.spec.variants, self.writings, strict=False))
 
+    def tables(self) -> dict[str, Table]:
+        """Every token that a variant wrote, and how surprising it was."""
+        columns = (
+            Column("model"),
+            Column("token"),
+            Column("text"),
+            Column("surprise_own", "surprise to itself", "nats", ".2f"),
+            Column("surprise_unpruned", "surprise to the unpruned model", "nats", ".2f"),
+        )
+        rows = [
+            {"model": variant.label, "token": number, "text": piece, "surprise_own": own, "surprise_unpruned": unpruned}
+            for variant, text in self.written
+            for number, (piece, own, unpruned) in enumerate(
+                zip_longest(text.pieces, text.own_surprise, text.unpruned_surprise), start=1
+            )
+        ]
+        return {"tokens": Table("What each model wrote", columns, rows, self.measured_on())}
+
     def parts_at(self, index: int) -> int | None:
         """The first token at which a variant departs from the unpruned model's text; None where it does not (yet).
 
@@ -232,6 +252,30 @@ class MicroscopeResult(Result):
     """Per token: the first depth from which on the final guess stays on top."""
     vocabulary: dict[str, str]
     """The text of every guessed token, by its id in decimal."""
+
+    def tables(self) -> dict[str, Table]:
+        """What every layer does to every token, and what would be guessed after it."""
+        columns = (
+            Column("layer"),
+            Column("token"),
+            Column("text"),
+            Column("distance", format=".4f"),
+            Column("guess"),
+            Column("probability", format=".3f"),
+        )
+        rows = [
+            {
+                "layer": layer,
+                "token": place + 1,
+                "text": piece,
+                "distance": self.distances[depth - 1][place],
+                "guess": self.guess(depth, place),
+                "probability": self.probabilities[depth][place][0],
+            }
+            for depth, layer in enumerate(self.layers, start=1)
+            for place, piece in enumerate(self.pieces)
+        ]
+        return {"layers": Table("Every layer and every token", columns, rows, self.measured_on())}
 
     def guess(self, depth: int, position: int, rank: int = 0) -> str:
         """The text of a guess."""

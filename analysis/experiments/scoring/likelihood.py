@@ -90,17 +90,14 @@ def _packed_arguments(rows: Sequence[Row], longest: int, decoder: Decoder) -> di
     else:
         near = visible & (positions[:, :, None] - positions[:, None, :] < window)
         by_type = {"full_attention": additive(visible), "sliding_attention": additive(near)}
-        mask = by_type if getattr(decoder.config, "layer_types", None) else by_type["sliding_attention"]
+        mask = by_type if decoder.layer_types else by_type["sliding_attention"]
     return {"attention_mask": mask, "position_ids": positions.to(decoder.device)}
 
 
 def _sliding_window(decoder: Decoder) -> int | None:
     """The window of the family's sliding layers, or None when every layer sees everything."""
-    types = getattr(decoder.config, "layer_types", None)
-    if types and "sliding_attention" not in types:
-        return None
-    window = getattr(decoder.config, "sliding_window", None)
-    return None if window is None else int(window)
+    types = decoder.layer_types
+    return None if types and "sliding_attention" not in types else decoder.sliding_window
 
 
 def _trial(decoder: Decoder) -> list[EncodedQuestion]:
@@ -124,8 +121,7 @@ def can_pack(decoder: Decoder) -> bool:
     Every option must have the states that it has alone. Families with recurrent layers or position biases of their own do
     not, and are scored one row per option.
     """
-    types = set(getattr(decoder.config, "layer_types", None) or ())
-    if decoder.is_row_bound or not types <= {"full_attention", "sliding_attention"}:
+    if decoder.is_row_bound or not set(decoder.layer_types) <= {"full_attention", "sliding_attention"}:
         return False
     asked = _trial(decoder)
     row = pack(asked)[0]

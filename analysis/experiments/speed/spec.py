@@ -11,7 +11,11 @@ from analysis.core.blocks import Block
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
+from analysis.core.table import Column, Table
 from analysis.models.spec import ModelFacts, ModelSpec
+
+WHAT = {"decode": "writing a token", "prefill": "reading the prompt"}
+"""What is timed, by its field of a point, in words."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,44 @@ class SpeedResult(Result):
     def tokens_per_s(self, field: str, seconds: float) -> float:
         """Tokens read (`prefill`) or written (`decode`) per second, over all prompts of the batch."""
         return self.spec.batch_size * (self.spec.prompt_tokens if field == "prefill" else 1) / seconds
+
+    def tables(self) -> dict[str, Table]:
+        """Medians with quartiles of every n."""
+        columns = [
+            column
+            for field, what in WHAT.items()
+            for column in (
+                Column(f"{field} median s", f"{what}, median ms", format=".2f", scale=1e3),
+                Column(f"{field} first quartile s", f"{what}, quartiles", "", ".2f", 1e3, to=f"{field} third quartile s"),
+                Column(f"{field} third quartile s", format=".2f", scale=1e3),
+                Column(f"{field} tokens/s", f"{what}, tokens/s", format=",.1f"),
+                Column(f"{field} fitted s", f"{what}, fitted ms", format=".2f", scale=1e3),
+            )
+        ]
+        rows = [
+            {"n": point.n, "left out": point.block.describe() if point.block else "none"}
+            | {name: value for field in WHAT for name, value in self._timed(field, point).items()}
+            for point in self.points
+        ]
+        return {"points": Table("Measured speed", (Column("n"), Column("left out"), *columns), rows, self.measured_on())}
+
+    def _timed(self, field: str, point: SpeedPoint) -> dict[str, float | None]:
+        timing, line = getattr(point, field), getattr(self, field)
+        return {
+            f"{field} median s": timing.median_s,
+            f"{field} first quartile s": timing.low_s,
+            f"{field} third quartile s": timing.high_s,
+            f"{field} tokens/s": self.tokens_per_s(field, timing.median_s),
+            f"{field} fitted s": line.at(self.n_layers - point.n) if line else None,
+        }
+
+    def measured_on(self) -> str:
+        """On which machine, in which precision, and how often."""
+        machine = self.versions.get("accelerator") or self.versions.get("processor") or "an unknown machine"
+        return (
+            f"Measured on {machine}, {self.spec.model.dtype}: {self.spec.prompt_tokens} prompt tokens, {self.spec.new_tokens} "
+            f"new ones, medians of {self.rounds} rounds, peak memory {self.peak_bytes:,} bytes."
+        )
 
 
 register(Experiment(SpeedSpec, SpeedResult, run="analysis.experiments.speed.speed:run", title="Speed"))

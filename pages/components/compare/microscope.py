@@ -87,12 +87,8 @@ def _position(result: MicroscopeResult) -> int:
 
 def _data(result: MicroscopeResult, position: int) -> None:
     with st.expander("Data behind the charts", icon=":material/table:"):
-        rows = [
-            {"layer": layer, "token": token + 1, "text": result.pieces[token], "distance": value}
-            for layer, row in zip(result.layers, result.distances, strict=True)
-            for token, value in enumerate(row)
-        ]
-        chart.table(rows, key="t-token-map", alt="Distance per token and layer", file_name="token-map")
+        table = result.table().only("layer", "token", "text", "distance")
+        chart.table(table, key="t-token-map", alt="Distance per token and layer", file_name="token-map")
         after = [None, *result.layers]
         guesses = [
             {"after layer": layer, "guess": rank + 1, "text": result.guess(depth, position, rank), "probability": chance}

@@ -54,16 +54,15 @@ def show(kind: str, model: ModelSpec, *, grown: Draw, done: Draw, empty: str) ->
         if partial is not None:
             done(partial)
         return
-    shown = state.shown_result(kind, [entry.key for entry in found])
+    shown = library.shown(kind, found)
     if shown is None:
         st.info(empty)
         return
-    by_key = {entry.key: entry for entry in found}
     if len(found) > 1:
-        state.pick_result(kind, "Shown", {key: _describe(entry) for key, entry in by_key.items()}, shown)
-    if by_key[shown].precomputed:
+        state.pick_result(kind, "Shown", {entry.key: _describe(entry) for entry in found}, shown.key)
+    if shown.precomputed:
         st.badge("precomputed", color="gray", help="An example that came with the program, not what is asked above.")
-    done(by_key[shown].result)
+    done(shown.result)
 
 
 def _is_of(job: jobs.Job, model: ModelSpec) -> bool:

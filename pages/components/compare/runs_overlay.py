@@ -10,10 +10,11 @@ import streamlit as st
 from analysis.charts import runs as run_figures
 from analysis.charts.look import ACCURACY, BITS, LOSS
 from analysis.charts.runs import Drawn
+from analysis.core import registry
 from analysis.reading import differences
 from analysis.reading import runs as run_table
 from analysis.reading.runs import Run
-from pages.components.shared import chart, state, theme, words
+from pages.components.shared import added, chart, state, theme, words
 
 _TITLES = {"distances": "Maps", "damage": "Damage", "sweep": "Curves", "heal": "Heals", "steps": "Heals by step"}
 
@@ -27,7 +28,7 @@ def show(picked: list[Run], reference: Run | None) -> None:
     """
     runs = [*([reference] if reference else []), *(run for run in picked if reference is None or run.id != reference.id)]
     drawn: dict[str, list[Drawn]] = {}
-    for kind in run_table.KINDS:
+    for kind in run_table.kinds():
         same = [run for run in runs if run.result.kind == kind]
         for run, name in zip(same, run_table.labels(same), strict=True):
             pinned = reference is not None and run.id == reference.id
@@ -38,7 +39,11 @@ def show(picked: list[Run], reference: Run | None) -> None:
             section(drawn[kind])
     if "evaluate" in drawn:
         st.caption("Evaluations are single points: they are in the table, and compared with the reference once one is pinned.")
-    _data(drawn)
+    for run in runs:
+        if run.result.kind not in run_table.KINDS:
+            st.header(f"{words.plain(registry.TITLES[run.result.kind])} of {words.plain(run.name)}", anchor=False)
+            added.result(run.result, f"run-{run.key}")
+    _data({kind: same for kind, same in drawn.items() if kind in _TITLES})
 
 
 def _split(drawn: list[Drawn], alike: Callable[[Drawn, Drawn], bool], why: str) -> list[Drawn]:
@@ -204,7 +209,7 @@ def _said(first: Drawn, second: Drawn) -> str:
 
 def _data(drawn: dict[str, list[Drawn]]) -> None:
     """Draw a folded panel with one tab per kind."""
-    tables = {kind: _rows(kind, runs) for kind, runs in drawn.items() if kind != "evaluate"}
+    tables = {kind: _rows(kind, runs) for kind, runs in drawn.items()}
     if "heal" in drawn:
         tables["steps"] = _steps(drawn["heal"])
     if not tables:

@@ -9,13 +9,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from analysis.core import store
+from analysis.core import registry, store
 from analysis.core.errors import CorruptResultError
 from analysis.core.registry import RESULTS
 from analysis.models.spec import ModelSpec
 from analysis.reading import differences as run_compare
 from analysis.reading import runs as run_table
-from analysis.reading.runs import KINDS, Run
+from analysis.reading.runs import Run
 from pages.components.compare import runs_overlay
 from pages.components.shared import chart, command, frame, library, state, words
 
@@ -63,10 +63,11 @@ def show(model: ModelSpec) -> None:
 
 def stored(model: ModelSpec) -> list[Run]:
     """All runs, those of the current model first, in each kind the newest first."""
-    own = {entry.key for kind in KINDS for entry in library.find(kind, model, any_precision=True)}
+    kinds = run_table.kinds()
+    own = {entry.key for kind in kinds for entry in library.find(kind, model, any_precision=True)}
     found = [
         Run(entry.key, entry.result, entry.precomputed, entry.saved_at, words.measured_on(entry.result))
-        for kind in KINDS
+        for kind in kinds
         for entry in library.find(kind)
     ]
     return sorted(found, key=lambda run: run.key not in own)
@@ -79,7 +80,7 @@ def _reference(runs: list[Run]) -> Run | None:
     if pinned and found is None:
         kind, _, key = pinned.partition(":")
         st.warning(
-            f"The reference named in the address, {run_table.KINDS.get(kind, 'run')} {key}, is not stored here; pick another "
+            f"The reference named in the address, {run_table.kinds().get(kind, 'run')} {key}, is not stored here; pick another "
             f"one below, or compute it again."
         )
     return found
@@ -117,12 +118,16 @@ def _table(runs: list[Run], reference: Run | None) -> tuple[list[Run], float]:
     return chosen, fraction
 
 
+def _plural(kind: str) -> str:
+    return _PLURALS.get(kind) or registry.TITLES.get(kind, "All")
+
+
 def _filtered(runs: list[Run]) -> tuple[list[Run], float]:
-    kinds = [kind for kind in KINDS if any(run.result.kind == kind for run in runs)]
-    names = list(dict.fromkeys(run.model.name for run in runs))
+    kinds = [kind for kind in run_table.kinds() if any(run.result.kind == kind for run in runs)]
+    names = list(dict.fromkeys(run.name for run in runs))
     place = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
     kind = place.segmented_control(
-        "Kind", ["", *kinds], default="", required=True, format_func=lambda kind: _PLURALS.get(kind, "All"), key="runs-kind",
+        "Kind", ["", *kinds], default="", required=True, format_func=_plural, key="runs-kind",
         persist_state="session",
     )  # fmt: skip
     models = place.multiselect("Models", names, key="runs-models", placeholder="all models", persist_state="session")
@@ -176,7 +181,7 @@ def _choose(picked: list[Run], reference: Run | None) -> Run | None:
     key = state.generation("runs-pin", [*options, state.pinned()])
     st.selectbox(
         "Reference", options, options.index(reference.id) if reference else 0, key=key, width=480,
-        format_func=lambda run: f"{run_table.KINDS[run.partition(':')[0]]} · {names[run]}" if run else "none pinned",
+        format_func=lambda run: f"{run_table.kinds()[run.partition(':')[0]]} · {names[run]}" if run else "none pinned",
         on_change=lambda: state.pin(st.session_state[key]), disabled=not runs,
         help="A pinned run stays drawn, dashed, on every visit and in the link to this page; the others are compared with it.",
     )  # fmt: skip

@@ -186,15 +186,15 @@ def _settings(*, is_possible: bool) -> tuple[int, float, int, bool]:
     """How long, how, and whether now."""
     columns = st.columns(3, vertical_alignment="bottom")
     tokens = columns[0].number_input(
-        "Tokens", 1, MOST_NEW_TOKENS, 48, step=16, key="compare-tokens", persist_state="session",
+        "Tokens", 1, MOST_NEW_TOKENS, CompareSpec.max_new_tokens, step=16, key="compare-tokens", persist_state="session",
         help="Where to stop at the latest.",
     )  # fmt: skip
     temperature = columns[1].number_input(
-        "Temperature", 0.0, 5.0, 0.0, step=0.1, key="compare-temperature", persist_state="session",
+        "Temperature", 0.0, 5.0, CompareSpec.temperature, step=0.1, key="compare-temperature", persist_state="session",
         help="0 takes the likeliest token each time. Above 0 tokens are drawn, with the same luck for everyone.",
     )  # fmt: skip
     seed = columns[2].number_input(
-        "Seed", 0, 2**31, 0, key="compare-seed", disabled=temperature == 0, persist_state="session",
+        "Seed", 0, 2**31, CompareSpec.seed, key="compare-seed", disabled=temperature == 0, persist_state="session",
         help="Without effect at temperature 0.",
     )  # fmt: skip
     is_asked = st.button(

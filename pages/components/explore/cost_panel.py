@@ -75,7 +75,7 @@ def _sizes(facts: ModelFacts, speed: Found | None, cut: Cut, dtype: str) -> None
         with data, st.container(width=680):
             chart.table(exact(rows), key="t-cost", alt="What the cut saves", file_name="cost")
             if result is not None and result.points:
-                chart.table(speed_view.rows(result), key="t-speed", alt="Measured speed", file_name="speed")
+                chart.table(result.table(), key="t-speed", file_name="speed")
     st.table(shown(rows, cut.n), border="horizontal", hide_index=True, alt="What the cut saves")
     if not facts.layers:
         st.caption(

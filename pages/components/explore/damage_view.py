@@ -7,7 +7,7 @@ import streamlit as st
 from analysis import jobs
 from analysis.charts import maps
 from analysis.core.blocks import Block
-from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
+from analysis.experiments.maps.spec import DamageResult, DistanceResult
 from analysis.models.spec import ModelSpec
 from pages.components.explore import compute, drawn, map_view, pick
 from pages.components.shared import library, words
@@ -150,33 +150,8 @@ def _caption(result: DamageResult, same_map: bool) -> str:
 
 
 def rows(result: DamageResult, distances: DistanceResult) -> list[dict]:
-    """The table behind both maps."""
-    return [
-        {
-            "n": n,
-            "start": start,
-            "block": Block(start, n).describe(),
-            "distance": distances.mean[n - 1][start],
-            "loss_increase": increase,
-            "stderr": result.stderr[n - 1][start],
-            "n_texts": result.n_measured[n - 1][start],
-        }
-        for n, row in enumerate(result.increase, start=1)
-        for start, increase in enumerate(row)
-    ]
-
-
-def best_rows(result: DamageResult, best: list[Best]) -> list[dict]:
-    """The chosen block of each size beside the one that costs least."""
-    chosen = {entry.n: entry for entry in best}
-    return [
-        {
-            "n": entry.n,
-            "least damaging": entry.block.describe(),
-            "its loss increase": entry.increase,
-            "most similar": chosen[entry.n].block.describe() if entry.n in chosen else "",
-            "its loss increase ": result.increase[entry.n - 1][chosen[entry.n].start] if entry.n in chosen else None,
-            "rank correlation": result.rank_correlation_by_size[entry.n - 1],
-        }
-        for entry in result.best
-    ]
+    """The table behind both maps: every block's distance and damage."""
+    damage = result.table("blocks").records()
+    for row in damage:
+        row["distance"] = distances.mean[row["n"] - 1][row["start"]]
+    return damage

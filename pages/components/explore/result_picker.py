@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.components.shared import state, words
+from pages.components.shared import library, state, words
 from pages.components.shared.library import Found
 
 
@@ -14,13 +14,12 @@ def show(kind: str, label: str, found: list[Found]) -> Found | None:
         label: name of the menu.
         found: what there is.
     """
-    by_key = {entry.key: entry for entry in found}
-    shown = state.shown_result(kind, list(by_key))
+    shown = library.shown(kind, found)
     if shown is None:
         st.selectbox(label, [], placeholder="not measured yet", disabled=True, key=f"no_{kind}")
         return None
-    state.pick_result(kind, label, {key: describe(entry) for key, entry in by_key.items()}, shown)
-    return by_key[shown]
+    state.pick_result(kind, label, {entry.key: describe(entry) for entry in found}, shown.key)
+    return shown
 
 
 def describe(found: Found) -> str:

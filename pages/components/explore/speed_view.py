@@ -17,8 +17,7 @@ _STRAIGHT = 0.9
 
 def find(model: ModelSpec) -> Found | None:
     """The measurement to show, finished or as far as it got."""
-    found = library.find("speed", model)
-    return library.by_key("speed", state.shown_result("speed", [entry.key for entry in found]))
+    return library.shown("speed", library.find("speed", model))
 
 
 def last_job(model: ModelSpec) -> jobs.Job | None:
@@ -94,30 +93,3 @@ def provenance(shown: Found) -> str:
     if not shown.precomputed:
         said += f" {machine(result)}, {words.date(shown.saved_at)}."
     return said if result.complete else f"{said} Unfinished: {result.rounds} of {spec.repeats} rounds."
-
-
-def rows(result: SpeedResult) -> list[dict]:
-    """The table behind the chart."""
-    return [
-        {
-            "n": point.n,
-            "left out": point.block.describe() if point.block else "none",
-            **{
-                f"{field} {name}": value
-                for field in ("prefill", "decode")
-                for name, value in _columns(result, field, getattr(point, field), point.n).items()
-            },
-        }
-        for point in result.points
-    ]
-
-
-def _columns(result: SpeedResult, field: str, timing, n: int) -> dict[str, float | None]:
-    line = getattr(result, field)
-    return {
-        "median s": timing.median_s,
-        "first quartile s": timing.low_s,
-        "third quartile s": timing.high_s,
-        "tokens/s": result.tokens_per_s(field, timing.median_s),
-        "fitted s": line.at(result.n_layers - n) if line else None,
-    }

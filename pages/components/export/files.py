@@ -93,7 +93,7 @@ def reports(choice: Choice) -> None:
         "Everything that was measured of this model: maps, curves, heals, every number in a table, all requests and versions. "
         "The page is one file that needs no network, and its charts stay interactive."
     )
-    first = {kind: shown for kind in ("distances", "sweep", "damage") if (shown := state.shown_result(kind, _shown(kind)))}
+    first = {kind: shown for kind in ("distances", "sweep", "damage") if (shown := state.shown_result(kind))}
 
     def document():
         return report.of(choice.model, choice.cut, main.command_line, first)
@@ -107,7 +107,3 @@ def reports(choice: Choice) -> None:
             "Markdown summary", lambda: document().markdown().encode(), "layerscope-report.md", "text/markdown",
             key="take-markdown", on_click="ignore", icon=":material/download:",
         )  # fmt: skip
-
-
-def _shown(kind: str) -> list[str]:
-    return st.session_state.get(f"shown_{kind}", [])

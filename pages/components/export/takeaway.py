@@ -81,14 +81,13 @@ def _cut(model: ModelSpec, n_layers: int) -> Removal | None:
 
 
 def _shown_on_explore(model: ModelSpec, n: int, strategy: str) -> Removal | None:
-    maps = library.find("distances", model)
-    found = library.by_key("distances", state.shown_result("distances", [entry.key for entry in maps]))
+    found = library.shown("distances", library.find("distances", model))
     if found is None:
         st.info("Without a distance map there is no block to choose: write a cut of your own, or compute a map first.")
         st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
         return None
     sweeps = [entry for entry in library.find("sweep", model) if entry.result.spec.strategy == strategy]
-    sweep = library.by_key("sweep", state.shown_result("sweep", [entry.key for entry in sweeps]))
+    sweep = library.shown("sweep", sweeps)
     damage = cuts.damage_shown(found, model)
     chosen = cuts.at(n, strategy, found.result, sweep.result if sweep else None, damage.result if damage else None)
     if chosen.removed is None:

@@ -141,12 +141,9 @@ def _outcome(result: HealResult, control: HealResult | None = None) -> None:
     st.caption(_provenance(result))
     command.show([result.spec])
     with st.expander("Data behind the charts", icon=":material/table:"):
-        rows = [{"step": s.step, "loss": s.loss, "learning_rate": s.learning_rate, "tokens_per_s": s.tokens_per_s,
-                 "memory_bytes": s.memory_bytes} for s in result.steps]  # fmt: skip
-        chart.table(rows, key="t-steps", alt="Training by step", file_name="healing-steps", formats={"learning_rate": "%.2e"})
-        checks = [{"step": v.step, "loss": v.loss, "loss_stderr": v.loss_stderr, "acc": v.acc, "acc_stderr": v.acc_stderr,
-                   "questions": v.n_questions} for v in result.validations]  # fmt: skip
-        chart.table(checks, key="t-checks", alt="Held-out loss and accuracy by step", file_name="healing-held-out")
+        rates = {"learning_rate": "%.2e"}
+        chart.table(result.table("steps"), key="t-steps", file_name="healing-steps", formats=rates)
+        chart.table(result.table("checks"), key="t-checks", file_name="healing-held-out")
 
 
 _CONTROL = "Control: the unpruned model trained in the same way; what the healing text does by itself."

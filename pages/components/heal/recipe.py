@@ -8,19 +8,13 @@ import streamlit as st
 from analysis.core.blocks import Block
 from analysis.data.spec import BenchmarkSpec, GenerationSpec
 from analysis.data.tasks import TASKS
-from analysis.experiments.heal import recipes, saved_recipes
+from analysis.experiments.heal import recipes
+from analysis.experiments.heal.recipes import saved
 from analysis.experiments.heal.spec import DISTILL_FROM, HEAL_METHODS, HealSpec
 from analysis.models.spec import ModelFacts, ModelSpec
 from pages.components.heal.runs import runs_of
 from pages.components.shared import frame, inputs, start, state, theme, uploads, words
 
-_LINES = {
-    "distill": "distill: LoRA in the time you name, taught by the unpruned model",
-    "quick": "quick: LoRA in the time you name, on the text alone",
-    "partial": "partial: the last layers and the head",
-    "instant": "instant: seconds, no training",
-    "paper": "paper: its table, or its rule for this model",
-}
 _TEACHES = {"logits": "next-token distribution", "states": "last states"}
 _METHODS = {"lora": "LoRA on all layers", "partial": "all of the last layers and the head"}
 _CHOICES = {
@@ -59,15 +53,15 @@ def show(model: ModelSpec, known: ModelFacts, block: Block, asked: BenchmarkSpec
                 name = st.text_input(
                     "Save as", key=f"{begin.key}-save-as", placeholder="Name of your recipe", label_visibility="collapsed"
                 )
-                saved = st.form_submit_button("Save recipe", key="save-recipe", help="Keeps these numbers under that name.")
-        if not started and not saved:
+                kept = st.form_submit_button("Save recipe", key="save-recipe", help="Keeps these numbers under that name.")
+        if not started and not kept:
             return
         if not source:
             st.error("Choose a file of healing text first.")
             return
         spec = _changed(begin.preset, {**values, "source": source})
-        if saved:
-            _save(name, spec)
+        if kept:
+            _save(name.strip(), spec)
         else:
             _start(spec, control=control)
 
@@ -78,8 +72,7 @@ def _start(spec: HealSpec, *, control: bool) -> None:
     if job is None:
         return
     if control:
-        same = replace(spec, control=True, instant=False, distill=0.0, junction=0.0, steps=spec.steps)
-        start.start(same, f"Control of [{block.start}, {block.stop}), {words.heal_length(spec)}")
+        start.start(spec.as_control(), f"Control of [{block.start}, {block.stop}), {words.heal_length(spec)}")
     state.show_result("heal", job.id)
     st.rerun()
 
@@ -99,13 +92,13 @@ class Start:
 def _begin_from(model: ModelSpec, known: ModelFacts, block: Block) -> Start:
     """Draw the menu, at first on what suits this model and machine, and return what is picked."""
     runs = {f"run:{run.id}": run for run in runs_of(model)}
-    saved = [f"saved:{name}" for name in saved_recipes.names()]
-    options = [*recipes.NAMES, *saved, *runs]
+    own = [f"saved:{name}" for name in saved.names()]
+    options = [*recipes.NAMES, *own, *runs]
 
     def title(option: str) -> str:
         if option in runs:
             return f"as in {runs[option].describe()}"
-        return option.removeprefix("saved:") if option in saved else _LINES.get(option, option)
+        return option.removeprefix("saved:") if option in own else recipes.get(option).label
 
     asked = st.session_state.pop("next-recipe", None) or st.session_state.get("recipe")
     if asked not in options:  # it may have been deleted since
@@ -118,17 +111,11 @@ def _begin_from(model: ModelSpec, known: ModelFacts, block: Block) -> Start:
     if picked in runs:
         run = runs[picked]
         return Start(run.id, recipes.like(run.spec, model=model, block=block), "The numbers of an older run.")
-    if picked in saved:
-        name = picked.removeprefix("saved:")
-        return Start(f"saved-{name}", recipes.like(saved_recipes.get(name), model=model, block=block), "A recipe of yours.")
+    if picked in own:
+        mine = saved.get(picked.removeprefix("saved:"))
+        return Start(f"saved-{mine.name}", recipes.like(mine, model=model, block=block), mine.why)
     preset = recipes.heal_spec(picked, model=model, block=block, n_parameters=known.n_parameters)
-    return Start(picked, preset, _why(preset, picked))
-
-
-def _why(preset: HealSpec, name: str) -> str:
-    """Where the preset's numbers come from; some presets take larger batches with an accelerator."""
-    variants = [recipes.get(name, model=preset.model.source, on_gpu=on_gpu) for on_gpu in (False, True)]
-    return words.plain(next((recipe.why for recipe in variants if recipe.steps == preset.steps), variants[0].why))
+    return Start(picked, preset, words.plain(recipes.get(picked, model=model.source).why))
 
 
 def _sized_by(preset: HealSpec, key: str) -> str:
@@ -148,10 +135,10 @@ def _numbers(preset: HealSpec, key: str, sized: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     if sized == "minutes":
         values["minutes"] = left.number_input(
-            "Minutes", 1.0, 100_000.0, preset.minutes or 10.0, step=1.0, format="%g", key=f"{key}-minutes"
+            "Minutes", 1.0, 100_000.0, preset.minutes or recipes.QUICK.minutes, step=1.0, format="%g", key=f"{key}-minutes"
         )
     elif sized == "steps":
-        values["steps"] = left.number_input("Optimizer steps", 1, 1_000_000, preset.steps or 50, key=f"{key}-steps")
+        values["steps"] = left.number_input("Optimizer steps", 1, 1_000_000, preset.steps or HealSpec.steps, key=f"{key}-steps")
     precisions = ("4bit", "none")
     values["quantization"] = right.selectbox(
         "Base weights", precisions, int(preset.model.quantization != "4bit"), key=f"{key}-quantization",
@@ -242,9 +229,9 @@ def _changed(preset: HealSpec, values: dict[str, Any]) -> HealSpec:
 
 def _save(name: str, spec: HealSpec) -> None:
     """Keep a recipe and say so."""
-    saved_recipes.save(name.strip(), spec)
-    st.session_state.setdefault("announcements", []).append((f"Saved the recipe {name.strip()}.", ":material/bookmark:"))
-    st.session_state["next-recipe"] = f"saved:{name.strip()}"
+    saved.save(name, spec)
+    st.session_state.setdefault("announcements", []).append((f"Saved the recipe {name}.", ":material/bookmark:"))
+    st.session_state["next-recipe"] = f"saved:{name}"
     st.rerun()
 
 
@@ -271,7 +258,7 @@ def _questions(preset: HealSpec, asked: BenchmarkSpec, key: str) -> dict:
     options = [asked.task, *(task for task in TASKS if task != asked.task)] if own else list(TASKS)
     names = {**words.task_names(), own: words.questions(asked)} if own else words.task_names()
     task = left.selectbox("Questions from", options, options.index(asked.task), format_func=names.get, key=f"heal-task-{which}")
-    limit = right.number_input("How many", 1, 100_000, asked.limit or 100, key=f"heal-limit-{which}")
+    limit = right.number_input("How many", 1, 100_000, asked.limit or BenchmarkSpec.limit, key=f"heal-limit-{which}")
     checked = left.number_input(
         "At each check", 0, 100_000, preset.check_questions, key=f"{key}-check", disabled=not preset.trains,
         help="How many of the questions are asked again at each check, to see accuracy grow; 0 for none.",

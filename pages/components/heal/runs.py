@@ -73,4 +73,4 @@ def control_of(run: Run) -> HealResult | None:
 
 def _training(spec: HealSpec) -> HealSpec:
     """What a heal and its control have in common."""
-    return replace(spec, control=True, instant=False, distill=0.0, junction=0.0, block=Block(0, 1), recipe="")
+    return replace(spec.as_control(), block=Block(0, 1), recipe="")

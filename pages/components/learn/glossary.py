@@ -2,6 +2,9 @@
 
 import streamlit as st
 
+from analysis.core import registry
+from pages.components.shared import words
+
 TERMS = {
     "Token": "a word or a part of one; models read and write tokens.",
     "Layer": "one step of the model: it reads the stream and adds to it. Layers are counted from 0.",
@@ -19,7 +22,12 @@ TERMS = {
 }
 
 
+def terms() -> dict[str, str]:
+    """All of them, with the kinds of experiment that say what they are."""
+    return TERMS | {words.plain(kind.title): words.plain(kind.help) for kind in registry.experiments().values() if kind.help}
+
+
 def show() -> None:
     """A button that opens them."""
     with st.popover("Glossary", icon=":material/menu_book:", type="tertiary"):
-        st.markdown("\n".join(f"- **{term}**: {meaning}" for term, meaning in TERMS.items()))
+        st.markdown("\n".join(f"- **{term}**: {meaning}" for term, meaning in terms().items()))

@@ -12,7 +12,7 @@ from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import DamageResult, DistanceResult
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.reading import lesson
-from pages.components.shared import library, state, words
+from pages.components.shared import library, words
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def _finished(kind: str, model: ModelSpec, *, any_precision: bool = False) -> li
 
 
 def _first(kind: str, found: list[library.Found]):
-    entry = library.by_key(kind, state.shown_result(kind, [entry.key for entry in found]))
+    entry = library.shown(kind, found)
     return entry.result if entry else None
 
 

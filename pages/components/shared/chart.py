@@ -8,6 +8,7 @@ import streamlit as st
 from plotly.graph_objs import Figure
 
 from analysis.charts import data, look
+from analysis.core.table import Table
 from pages.components.shared import state, theme
 
 _FORMATS = {"png": "PNG", "svg": "SVG"}
@@ -90,8 +91,18 @@ def csv(figure: Figure) -> bytes:
     return pd.DataFrame(data.rows(figure)).to_csv(index=False).encode()
 
 
-def table(rows: list[dict], *, key: str, alt: str, file_name: str, formats: dict[str, str] | None = None) -> None:
-    """Show rows as a table and offer them as CSV, with all their digits."""
+def table(rows: Table | list[dict], *, key: str, file_name: str, alt: str = "", formats: dict[str, str] | None = None) -> None:
+    """Show rows, or the table of a result, and offer them as CSV with all their digits.
+
+    Args:
+        rows: what is shown.
+        key: first part of the widgets' keys.
+        file_name: of the download, without an ending.
+        alt: what it shows, for those who do not see it; the title of a result's table says so itself.
+        formats: by column, how numbers are written.
+    """
+    if isinstance(rows, Table):
+        alt, rows = alt or rows.title, rows.records()
     frame = pd.DataFrame(rows)
     columns = {name: st.column_config.NumberColumn(format=shape) for name, shape in (formats or {}).items()}
     st.dataframe(frame, key=key, hide_index=True, column_config=columns, alt=alt, height=min(38 + 35 * len(rows), 320))
@@ -107,7 +118,7 @@ def table(rows: list[dict], *, key: str, alt: str, file_name: str, formats: dict
     )
 
 
-def folded_table(rows: list[dict], *, key: str, alt: str, file_name: str) -> None:
+def folded_table(rows: Table | list[dict], *, key: str, alt: str, file_name: str) -> None:
     """The numbers behind one chart, folded away below it."""
     with st.expander("Numbers behind the chart", icon=":material/table:"):
         table(rows, key=key, alt=alt, file_name=file_name)

@@ -206,24 +206,19 @@ def _which(sweep: SweepResult | None, n: int) -> int:
 
 def on_explore(model: ModelSpec) -> tuple[Cut, Found | None] | None:
     """The cut on screen, by strategy or by hand, and the curve it stands on; None while there is no map."""
-    distances = _shown("distances", library.find("distances", model))
+    distances = library.shown("distances", library.find("distances", model))
     if distances is None:
         return None
     name = state.strategy()
-    sweep = _shown("sweep", [found for found in library.find("sweep", model) if found.result.spec.strategy == name])
+    sweep = library.shown("sweep", [found for found in library.find("sweep", model) if found.result.spec.strategy == name])
     damage = damage_shown(distances, model)
     scores, measured = sweep.result if sweep else None, damage.result if damage else None
     strategy = Strategy(name, distances.result, scores, measured)
     return chosen(min(state.chosen_n(), distances.result.n_layers - 1), strategy), sweep
 
 
-def _shown(kind: str, found: list[Found]) -> Found | None:
-    shown = state.shown_result(kind, [entry.key for entry in found])
-    return next((entry for entry in found if entry.key == shown), None)
-
-
 def damage_shown(shown: Found, model: ModelSpec) -> Found | None:
     """The damage to show beside a map: of those compared with that map, or else of all, the one that ended last."""
     found = library.find("damage", model)
     same = [entry for entry in found if entry.result.spec.distances == shown.result.spec]
-    return library.by_key("damage", state.shown_result("damage", [entry.key for entry in same or found]))
+    return library.shown("damage", same or found)

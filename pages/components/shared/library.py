@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from analysis.data import starter
 from analysis.models import identity as identities
 from analysis.models.spec import ModelSpec
 from analysis.reading import library
+from pages.components.shared import state
 
 Stamps = tuple[tuple[str, int, int], ...]
 
@@ -61,6 +63,12 @@ def find(kind: str, model: ModelSpec | None = None, *, any_precision: bool = Fal
 def by_key(kind: str, key: str | None) -> Found | None:
     """The result with this fingerprint, finished or on its way."""
     return next((entry for entry in find(kind) if entry.key == key), None)
+
+
+def shown(kind: str, found: Sequence[Found]) -> Found | None:
+    """The result that pages show of a kind: of these the one that was chosen last, else the first; None without any."""
+    key = state.shown_result(kind, [entry.key for entry in found])
+    return next((entry for entry in found if entry.key == key), None)
 
 
 def live(kind: str, key: str | None) -> Any:

@@ -20,7 +20,7 @@ _IN_URL = {"model": "source", "revision": "revision", "dtype": "dtype", "device"
 DEFAULT_N = 5
 
 
-_RUN = re.compile(r"[a-z]+:[0-9a-f]{20}")
+_RUN = re.compile(r"[a-z][a-z0-9_-]*:[0-9a-f]{20}")
 
 
 _KEPT = ("metric", "view", "texts", "benchmark")
@@ -185,9 +185,16 @@ def show_result(kind: str, key: str) -> None:
     chosen[:] = [key, *[other for other in chosen if other != key]][:_REMEMBERED]
 
 
-def shown_result(kind: str, keys: list[str]) -> str | None:
-    """The result to show of a kind: of these the one that was chosen last, else the first."""
+def shown_result(kind: str, keys: list[str] | None = None) -> str | None:
+    """The result to show of a kind: of these the one that was chosen last, else the first.
+
+    Args:
+        kind: of the results; `library.shown` gives the result itself.
+        keys: what there is; None for whatever was chosen last.
+    """
     chosen: list[str] = st.session_state.get(f"shown_{kind}", [])
+    if keys is None:
+        return next(iter(chosen), None)
     return next((key for key in chosen if key in keys), keys[0] if keys else None)
 
 

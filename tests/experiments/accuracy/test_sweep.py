@@ -170,7 +170,7 @@ def test_other_questions_texts_or_code_are_not_taken_over(sweep_spec, asked, mon
     sweep.run(asking(sweep_spec, 12))
     sweep.run(dataclasses.replace(sweep_spec, benchmark=dataclasses.replace(sweep_spec.benchmark, limit=12, seed=1)))
     assert len(asked) == 2 * 4 * 12
-    monkeypatch.setattr("analysis.core.record.CODE_VERSION", 10**6)
+    monkeypatch.setattr("analysis.core.record.Spec.version", 10**6)
     sweep.run(asking(sweep_spec, 12))
     assert len(asked) == 3 * 4 * 12
 

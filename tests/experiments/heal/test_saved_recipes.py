@@ -4,7 +4,8 @@ import pytest
 
 from analysis.core.blocks import Block
 from analysis.core.errors import RecipeError
-from analysis.experiments.heal import recipes, saved_recipes
+from analysis.experiments.heal import recipes
+from analysis.experiments.heal.recipes import saved as saved_recipes
 from analysis.models.spec import ModelSpec
 
 

@@ -79,6 +79,17 @@ def test_a_text_that_is_only_behind_has_not_parted_yet():
     assert text([5], True).decode_rate is None
 
 
+def test_the_table_has_every_token_also_of_a_text_that_is_still_being_written():
+    done = Writing([5, 6], [" a", " b"], [0.5, 0.6], [0.7, 0.8], 4, 0.1, 0.2, ended=False, complete=True)
+    growing = Writing([5], [" a"], [0.5], [], 4, 0.1, 0.2, ended=False, complete=False)
+    table = CompareResult(FULL, {}, 0.0, 0, False, "m", 6, 3, [done, growing]).table()
+    assert [(row["model"], row["token"], row["surprise_unpruned"]) for row in table.records()] == [
+        ("unpruned", 1, 0.7),
+        ("unpruned", 2, 0.8),
+        ("pruned", 1, None),
+    ]
+
+
 @pytest.mark.starter
 @pytest.mark.parametrize(
     "text", ["The capital", " of Île-de-France", "日本語の文\n\n\tand 🙂🙃 more", "a  b .  c , d 's", "<|im_start|>x", ""]

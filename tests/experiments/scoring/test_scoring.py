@@ -10,7 +10,7 @@ from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.scoring import likelihood
 from analysis.experiments.scoring.trees import encode
 from analysis.models import decoder as architecture
-from analysis.models import stream
+from analysis.models import families, stream
 from analysis.models.cut import without_block
 from tests.support.asked import CUTS, flat, questions
 from tests.support.families import BY_MASK, BY_ROW, FAMILIES, build
@@ -58,7 +58,7 @@ def test_the_trial_alone_finds_attention_by_rows(family, monkeypatch):
     """A family that nothing is known of has to be found out; local windows of its own are longer than any trial."""
     if family == "gpt_neo":
         pytest.skip("its window is built into its layers")
-    monkeypatch.setattr(architecture, "ROW_BOUND", {})
+    monkeypatch.setattr(families, "_registered", {})
     assert not likelihood.can_pack(architecture.find_decoder(build(family)))
 
 

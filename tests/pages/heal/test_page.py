@@ -12,7 +12,7 @@ from analysis.experiments.heal import recipes
 from analysis.experiments.heal.spec import JunctionReport, Overlap
 from analysis.jobs import table as job_table
 from pages.components.shared import uploads
-from tests.support import fakes
+from tests.support import fakes, own_recipe
 
 FIRST = recipes.NAMES[0]
 
@@ -108,6 +108,30 @@ def test_a_saved_recipe_and_an_older_run_bring_their_numbers(app, known, job):
     at.text_input(key=f"{made.id}-save-as").set_value("../bad")
     at.button(key="save-recipe").click().run()
     assert "cannot be called" in at.error[0].value
+
+
+def test_a_recipe_from_a_file_of_ones_own_is_on_the_menu_and_starts(app, known, tmp_path):
+    with own_recipe.registered(tmp_path) as recipe:
+        at = app("pages/heal.py", n="5")
+        assert [option for option in at.selectbox(key="recipe").options if "gentle" in option] == [recipe.label]
+        at.selectbox(key="recipe").set_value("gentle").run()
+        assert recipe.why in texts(at)
+        assert at.number_input(key="gentle-r").value == 2
+        at.button(key="start-heal").click().run()
+        (made,) = jobs.active()
+        assert (made.spec.recipe, made.spec.r, made.spec.steps, made.spec.separate_documents) == ("gentle", 2, 2, False)
+
+
+def test_the_menu_says_what_every_recipe_does(app, known):
+    options = app("pages/heal.py").selectbox(key="recipe").options
+    assert options[:6] == [
+        "distill: LoRA in the time you name, taught by the unpruned model",
+        "quick: LoRA in the time you name, on the text alone",
+        "partial: the last layers and the head",
+        "instant: seconds, no training",
+        "paper: its table, or its rule for this model",
+        "paper-llama-2-7b",
+    ]
 
 
 def test_a_block_of_ones_own(app, known):

@@ -66,9 +66,9 @@ def _curves(sweep: SweepResult, cliff: Cliff, guess: int | None, *, revealed: bo
         curves.loss_curve(sweep, n=guess, dark=dark, height=172), key="learn-loss", file_name="loss",
         alt=f"Loss in nats per token against removed layers, {len(sweep.points)} cuts.",
     )  # fmt: skip
-    rows = [{"n": p.n, "block": p.block.describe() if p.block else "none", "accuracy": p.acc, "acc_stderr": p.acc_stderr,
-             "loss": p.loss, "loss_stderr": p.loss_stderr} for p in sweep.points]  # fmt: skip
-    chart.folded_table(rows, key="learn-t-curve", alt="Accuracy and loss by n", file_name="curve")
+    chart.folded_table(
+        sweep.table().only("n", "removed", "acc", "loss"), key="learn-t-curve", alt="Accuracy and loss by n", file_name="curve"
+    )
 
 
 def verdict(guess: int | None, cliff: Cliff) -> str:

@@ -4,6 +4,7 @@ import streamlit as st
 
 from analysis.charts import lesson as learn_figures
 from analysis.charts.lesson import Rung
+from analysis.experiments.accuracy import points
 from pages.components.learn import stored
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.stored import Shown
@@ -36,9 +37,9 @@ def show(lesson: Lesson, shown: Shown) -> None:
                 learn_figures.rungs(ladder, field, heal.lines, dark=theme.is_dark()), key=f"learn-heal-{field}",
                 alt=f"{name.capitalize()}: {said}.", file_name=f"healed-{name}",
             )  # fmt: skip
-        rows = [{"model": r.name, "accuracy": r.point.acc, "acc_stderr": r.point.acc_stderr, "questions": r.point.n_samples,
-                 "loss": r.point.loss, "loss_stderr": r.point.loss_stderr} for r in ladder]  # fmt: skip
-        chart.folded_table(rows, key="learn-t-heal", alt="Unpruned, pruned and healed models", file_name="healed")
+        table = points.table([rung.point for rung in ladder], model=[rung.name for rung in ladder])
+        table = table.only("model", "acc", "n_samples", "loss")
+        chart.folded_table(table, key="learn-t-heal", alt="Unpruned, pruned and healed models", file_name="healed")
 
 
 def _told(ladder: list[Rung]) -> str:

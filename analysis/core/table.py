@@ -1,0 +1,146 @@
+"""A table of numbers that is written once and shown anywhere: a terminal, a document, a page, a data frame."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+MISSING = "–"
+"""What people read where there is no value, unless a column says otherwise."""
+_PLAIN = (bool, int, float, str)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: programs call it by its name, people read its title and its values in its format."""
+
+    name: str
+    title: str = ""
+    """Its head for people; empty for the name."""
+    unit: str = ""
+    """Stands behind the title."""
+    format: str = ""
+    """Format specification of its numbers; empty for four digits, and whole numbers as they are."""
+    scale: float = 1.0
+    """What a number is multiplied by before people read it: 1000 for milliseconds of a column in seconds."""
+    error: str = ""
+    """The column of its standard error: people read both as one, 0.410 ± 0.049."""
+    to: str = ""
+    """The column of the upper end, where this is the lower one: people read both as one, 0.320 to 0.508."""
+    missing: str = MISSING
+    """What people read where there is no value."""
+
+    @property
+    def head(self) -> str:
+        """What stands over it for people."""
+        return ", ".join(part for part in (self.title or self.name, self.unit) if part)
+
+    def said(self, row: Mapping[str, Any]) -> str:
+        """Its cell of a row, for people."""
+        if row.get(self.name) is None:
+            return self.missing
+        value = self._one(row[self.name])
+        for joint, other in (("±", self.error), ("to", self.to)):
+            if other and row.get(other) is not None:
+                value += f" {joint} {self._one(row[other])}"
+        return value
+
+    def _one(self, value: Any) -> str:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return str(value)
+        if self.scale != 1.0:
+            value = value * self.scale
+        return format(value, self.format or (".4g" if isinstance(value, float) else ""))
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of plain values under named columns, with what they were measured on."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: Sequence[Mapping[str, Any]]
+    """Each by the names of the columns; a value that is missing is None, or left out."""
+    caption: str = ""
+    """On what and on how much of it, in which precision, and what intervals are."""
+
+    def only(self, *names: str) -> "Table":
+        """Some of the columns, in this order, with those that they are written together with; what is not there is left out."""
+        there = {column.name: column for column in self.columns}
+        chosen = [there[name] for name in names if name in there]
+        beside = [there[name] for column in chosen for name in (column.error, column.to) if name in there]
+        return replace(self, columns=tuple(dict.fromkeys([*chosen, *beside])))
+
+    def titled(self, **titles: str) -> "Table":
+        """The same with other heads, by the names of the columns."""
+        named = (replace(one, title=titles[one.name], unit="") if one.name in titles else one for one in self.columns)
+        return replace(self, columns=tuple(named))
+
+    def records(self) -> list[dict[str, Any]]:
+        """The plain values, every row with every column."""
+        return [{column.name: row.get(column.name) for column in self.columns} for row in self.rows]
+
+    @property
+    def heads(self) -> list[str]:
+        """What stands over the columns that people read."""
+        return [column.head for column in self._read]
+
+    @property
+    def cells(self) -> list[list[str]]:
+        """The rows as people read them: a value with its error or its interval is one cell."""
+        return [[column.said(row) for column in self._read] for row in self.rows]
+
+    def lines(self) -> list[str]:
+        """The table for a terminal: numbers to the right, texts behind the first column to the left."""
+        cells = [self.heads, *self.cells]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        is_text = [place > 0 and self._is_text(column.name) for place, column in enumerate(self._read)]
+        padded = [
+            [cell.ljust(width) if left else cell.rjust(width) for cell, width, left in zip(row, widths, is_text, strict=True)]
+            for row in cells
+        ]
+        return [f"  {'  '.join(row)}".rstrip() for row in padded]
+
+    def _is_text(self, name: str) -> bool:
+        return any(isinstance(row.get(name), str) for row in self.rows)
+
+    def frame(self) -> "DataFrame":
+        """The plain values as a data frame; columns without any value are left out."""
+        from pandas import DataFrame
+
+        names = [one.name for one in self.columns if any(row.get(one.name) is not None for row in self.rows)]
+        return DataFrame(self.records(), columns=names)
+
+    @property
+    def _read(self) -> list[Column]:
+        """The columns that people read by themselves: not those that are written beside another."""
+        beside = {name for column in self.columns for name in (column.error, column.to)}
+        return [column for column in self.columns if column.name not in beside]
+
+
+def of_rows(title: str, rows: Sequence[Any], caption: str = "") -> Table:
+    """The plain fields of dataclasses, one row for each of them."""
+    names = [field.name for field in fields(rows[0]) if _is_plain(getattr(row, field.name) for row in rows)] if rows else []
+    return Table(title, _columns(names), [{name: getattr(row, name) for name in names} for row in rows], caption)
+
+
+def of_values(title: str, values: Mapping[str, Any], caption: str = "") -> Table:
+    """Plain values as a single row."""
+    plain = {name: value for name, value in values.items() if isinstance(value, _PLAIN)}
+    return Table(title, _columns(list(plain)), [plain], caption)
+
+
+def are_rows(value: Any) -> bool:
+    """Whether a value is a list of dataclasses, which makes a table."""
+    return isinstance(value, list) and bool(value) and all(is_dataclass(one) for one in value)
+
+
+def _columns(names: Sequence[str]) -> tuple[Column, ...]:
+    """A column for each name; one that ends in `_stderr` is the error of the column it is called after."""
+    return tuple(Column(name, error=f"{name}_stderr" if f"{name}_stderr" in names else "") for name in names)
+
+
+def _is_plain(values: Iterable[Any]) -> bool:
+    return all(value is None or isinstance(value, _PLAIN) for value in values)

@@ -1,0 +1,23 @@
+"""Recipes: heals that are known by a name, and how one becomes the request for a model and a cut.
+
+One of your own is one file that registers it when it is imported (`analysis.core.extensions`):
+
+    from analysis.experiments.heal.recipes import Recipe, register
+
+    register(Recipe("gentle", "LoRA of low rank", "Rank 2, for models that forget easily.", {"r": 2, "steps": 200}))
+"""
+
+from analysis.experiments.heal.recipes.recipe import NAMES, SETTINGS, Recipe, forget, get, held_out, register  # isort: skip
+
+# Those of the program, in the order in which they are listed: each registers itself.
+from analysis.experiments.heal.recipes.timed import QUICK  # isort: skip
+from analysis.experiments.heal.recipes.instant import INSTANT  # isort: skip
+from analysis.experiments.heal.recipes.paper import PAPER  # isort: skip
+
+from analysis.experiments.heal.recipes.request import DEFAULT, asked, for_model, heal_spec, like, said, sees_gpu
+from analysis.experiments.heal.recipes.sizing import CHECKS, LEAST_STEPS, planned, spread, steps_that_fit
+
+__all__ = [
+    "CHECKS", "DEFAULT", "INSTANT", "LEAST_STEPS", "NAMES", "PAPER", "QUICK", "SETTINGS", "Recipe", "asked", "for_model",
+    "forget", "get", "heal_spec", "held_out", "like", "planned", "register", "said", "sees_gpu", "spread", "steps_that_fit",
+]  # fmt: skip

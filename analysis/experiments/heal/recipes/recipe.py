@@ -1,0 +1,148 @@
+"""What a recipe is, and which ones there are: each registers itself from a file of its own."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, overload
+
+from analysis.core.blocks import Block
+from analysis.core.errors import RecipeError
+from analysis.data.spec import CorpusSpec, default_loss_corpus
+from analysis.experiments.heal.spec import HealSpec
+
+SETTINGS = tuple(field.name for field in fields(HealSpec) if field.name not in ("block", "recipe"))
+"""What a recipe may say."""
+_SOME_BLOCK = Block(1, 1)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A partial `HealSpec` with a title and a reason; what it leaves out is as the defaults of `HealSpec` are.
+
+    Every setting reads as an attribute, `recipe.r`, whether the recipe says it or not.
+    """
+
+    name: str
+    """What it is called on the command line."""
+    title: str
+    """What it does, in a few words to choose by; empty where the name says it."""
+    why: str
+    """A sentence on where the numbers come from."""
+    values: dict[str, Any]
+    """Fields of `HealSpec` by name; of `model` only the quantization counts."""
+    on_gpu: dict[str, Any] = field(default_factory=dict)
+    """What is otherwise on a CUDA device."""
+    quantize_small: bool = True
+    """Whether models that are small enough for any machine are quantized too (`request.SMALL`)."""
+    of_model: "Callable[[str], Recipe | None] | None" = None
+    """The recipe whose reason and numbers take the place of its own for a model of this source or name, if there is one."""
+
+    def __post_init__(self) -> None:
+        unknown = sorted({*self.values, *self.on_gpu} - set(SETTINGS))
+        if unknown:
+            raise RecipeError(
+                f"The recipe {self.name} sets {', '.join(unknown)}, which no heal has; its settings are {', '.join(SETTINGS)}."
+            )
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in SETTINGS:
+            raise AttributeError(f"A recipe has no {name}.")
+        return getattr(self.spec(), name)
+
+    @property
+    def label(self) -> str:
+        """Name and title in one line, as menus show them."""
+        return f"{self.name}: {self.title}" if self.title else self.name
+
+    @property
+    def tokens(self) -> int:
+        """Tokens trained on in all."""
+        spec = self.spec()
+        return spec.steps * spec.batch_size * spec.gradient_accumulation * spec.corpus.seq_len
+
+    def spec(self, block: Block = _SOME_BLOCK) -> HealSpec:
+        """The heal that it stands for, as it stands.
+
+        Args:
+            block: the layers to remove.
+
+        Raises:
+            SpecError: for a value out of range.
+        """
+        spec = HealSpec(block=block, recipe=self.name, **self.values)
+        return spec if "validation" in self.values else replace(spec, validation=held_out_text(spec.corpus.source))
+
+    def here(self, *, model: str, on_gpu: bool) -> "Recipe":
+        """The recipe as it is for a model and on a machine.
+
+        Args:
+            model: the model's source or name.
+            on_gpu: whether it will run on a CUDA device.
+        """
+        own = self.of_model(model) if self.of_model else None
+        recipe = replace(own, name=self.name, title=self.title) if own else self
+        return replace(recipe, values=recipe.values | recipe.on_gpu) if on_gpu else recipe
+
+
+def held_out(source: str) -> str:
+    """Where the held-out text comes from when this is healed on: the streamed C4 has none of its own that could be drawn."""
+    return {"c4-train": "c4"}.get(source, source)
+
+
+def held_out_text(source: str) -> CorpusSpec:
+    """The text that tells how a heal goes which trains on this source."""
+    return replace(default_loss_corpus(), source=held_out(source))
+
+
+_registered: dict[str, Recipe] = {}
+
+
+def register(recipe: Recipe) -> Recipe:
+    """Make a recipe known everywhere: command line, pages, saved names.
+
+    Raises:
+        SpecError: for a value out of range.
+    """
+    for on_gpu in (False, True):
+        recipe.here(model="", on_gpu=on_gpu).spec()
+    _registered[recipe.name] = recipe
+    return recipe
+
+
+def forget(name: str) -> None:
+    """Take a recipe out again, as a test does with one of its own."""
+    _registered.pop(name, None)
+
+
+class _Names(Sequence[str]):
+    """The names in the order of registration, whenever they are looked at."""
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        return list(_registered)[index]
+
+    def __len__(self) -> int:
+        return len(_registered)
+
+
+NAMES: Sequence[str] = _Names()
+"""Every recipe but the saved ones. The timed ones depend on the machine, `paper` on the model; the others are the same
+everywhere."""
+
+
+def get(name: str, *, model: str = "", on_gpu: bool = False) -> Recipe:
+    """The recipe of this name.
+
+    Args:
+        name: one of `NAMES`.
+        model: the model's source or name; `paper` takes its row if the table has one.
+        on_gpu: whether it will run on a CUDA device; timed recipes take larger batches there.
+
+    Raises:
+        RecipeError: for an unknown name.
+    """
+    if name not in _registered:
+        raise RecipeError(f"There is no recipe {name!r}; the recipes are {', '.join(NAMES)}.")
+    return _registered[name].here(model=model, on_gpu=on_gpu)

@@ -1,0 +1,176 @@
+"""From a recipe, a saved one or an older run to the request for a heal of a model and a cut."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from analysis.core.blocks import Block
+from analysis.core.errors import RecipeError
+from analysis.core.options import imported
+from analysis.data.spec import GenerationSpec
+from analysis.experiments.heal.recipes import saved
+from analysis.experiments.heal.recipes.paper import has_row
+from analysis.experiments.heal.recipes.recipe import NAMES, SETTINGS, Recipe, get, held_out
+from analysis.experiments.heal.recipes.sizing import spread
+from analysis.experiments.heal.recipes.timed import DISTILL
+from analysis.experiments.heal.spec import HealSpec
+from analysis.models.spec import ModelSpec
+
+DEFAULT = DISTILL.name
+"""The recipe of those who name none."""
+SMALL = 1_000_000_000
+"""Parameters below which memory is not short on any machine, while NF4 costs a model dear: the starter model 0.4 nats."""
+_SUBJECT = ("model", "corpus", "validation", "benchmark", "generation", "seed", "control", "separate_documents")
+"""What a heal is of, on and about: other values of these leave a recipe what it is."""
+
+
+def for_model(model: str, n_layers: int, on_gpu: bool) -> Recipe:
+    """The recipe to offer first, its `why` saying the reason.
+
+    Args:
+        model: hub id, folder or name.
+        n_layers: L; tells the sizes of a family apart when only the family's name is known.
+        on_gpu: whether a CUDA device is there.
+    """
+    return get("paper" if on_gpu and has_row(model, n_layers) else DEFAULT, model=model, on_gpu=on_gpu)
+
+
+def heal_spec(
+    name: str,
+    *,
+    model: ModelSpec,
+    block: Block,
+    on_gpu: bool | None = None,
+    quantization: str | None = None,
+    seq_len: int | None = None,
+    n_parameters: int | None = None,
+    **overrides: Any,
+) -> HealSpec:
+    """The request for a heal of `model` without `block` by a recipe.
+
+    Args:
+        name: one of `NAMES`.
+        model: the model; where it is `quantization="none"`, the recipe's own quantization is used.
+        block: the layers to remove.
+        on_gpu: whether it will run on a CUDA device; None to go by the model's device and by what the machine shows.
+        quantization: overrides the recipe's and the model's, `none` included.
+        seq_len: overrides the recipe's tokens per row.
+        n_parameters: size of the model, if it is known; some recipes quantize only what is large.
+        **overrides: fields of `HealSpec` to use instead of the recipe's. `steps` takes the place of a time, `minutes` that of
+            a number of steps; warm-up and the distance between validations go with the steps unless they are given too.
+
+    Raises:
+        RecipeError: for an unknown recipe or field.
+        SpecError: for a value out of range.
+    """
+    recipe = get(name, model=model.source, on_gpu=sees_gpu(model.device) if on_gpu is None else on_gpu)
+    own, allowed = recipe.spec(block), {*SETTINGS, "recipe"} - {"model"}
+    unknown = sorted(set(overrides) - allowed)
+    if unknown:
+        raise RecipeError(
+            f"A heal has no setting {', '.join(unknown)}; its settings are {', '.join(sorted(allowed))}, seq_len."
+        )
+    values = _spread(own, overrides) | overrides
+    if seq_len is not None:
+        values["corpus"] = replace(values.get("corpus", own.corpus), seq_len=seq_len)
+    is_changed = seq_len not in (None, own.corpus.seq_len) or any(
+        overrides.get(key, getattr(own, key)) != getattr(own, key) for key in set(SETTINGS) - set(_SUBJECT)
+    )
+    values.setdefault("recipe", f"{recipe.name}, changed" if is_changed else recipe.name)
+    return replace(own, model=replace(model, quantization=_quantization(recipe, model, quantization, n_parameters)), **values)
+
+
+def like(numbers: HealSpec | Recipe, *, model: ModelSpec, block: Block, **overrides: Any) -> HealSpec:
+    """The same numbers as they stand for another cut or another model, as when an older run is copied.
+
+    Args:
+        numbers: the heal to copy, or a saved recipe.
+        model: the model; it is quantized as in the copied heal.
+        block: the layers to remove.
+        **overrides: fields of `HealSpec` to change.
+
+    Raises:
+        SpecError: for a value out of range.
+    """
+    spec = numbers.spec(block) if isinstance(numbers, Recipe) else numbers
+    fresh = {name: replace(getattr(spec, name), identity="") for name in ("corpus", "validation")}
+    benchmark = None if spec.benchmark is None else replace(spec.benchmark, identity="")
+    if "steps" in overrides:
+        overrides = {"minutes": None, **overrides}
+    quantized = replace(model, quantization=spec.model.quantization)
+    return replace(spec, model=quantized, block=block, benchmark=benchmark, **{**fresh, **overrides})
+
+
+def _spread(own: HealSpec, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Warm-up and validations of a heal whose number of steps is not its recipe's."""
+    if "minutes" in overrides and overrides["minutes"] is not None:
+        return {"steps": 0}
+    steps = overrides.get("steps", own.steps)
+    if own.minutes is not None and "steps" in overrides:
+        return {"minutes": None, **spread(steps)}
+    if steps >= own.steps:
+        return {}
+    return {
+        "warmup_steps": own.warmup_steps * steps // own.steps,
+        "eval_every": max(1, own.eval_every * steps // own.steps),
+    }
+
+
+def _quantization(recipe: Recipe, model: ModelSpec, asked: str | None, n_parameters: int | None) -> str:
+    if asked is not None:
+        return asked
+    if model.quantization != "none":
+        return model.quantization
+    if n_parameters is not None and n_parameters < SMALL and not recipe.quantize_small:
+        return "none"
+    # A GGUF file is already rounded to few bits and cannot be rounded again while it is loaded.
+    return "none" if model.source.lower().endswith(".gguf") or model.device == "mps" else recipe.model.quantization
+
+
+def sees_gpu(device: str) -> bool:
+    """Whether a model of this device setting will run on CUDA, told without loading torch."""
+    return device.startswith("cuda") or (device == "auto" and os.path.exists("/proc/driver/nvidia/gpus"))
+
+
+def said(recipe: str) -> str | None:
+    """The built-in recipe that a heal's numbers came from, changed or not; None where it is no built-in one."""
+    name = recipe.removesuffix(", changed")
+    return name if name in NAMES else None
+
+
+def asked(given: Mapping[str, Any], settings: Mapping[str, Any]) -> HealSpec:
+    """The heal that a command line asks for: a built-in or a saved recipe, with what is given instead of its numbers.
+
+    Args:
+        given: values of options, nested as the fields of `HealSpec`; `recipe` is the name of one.
+        settings: other fields of `HealSpec` by name.
+
+    Raises:
+        RecipeError: for an unknown recipe or field.
+        SpecError: for a value out of range.
+    """
+    model, text = ModelSpec(**given["model"]), given.get("corpus", {})
+    changes = {name: given[name] for name in ("steps", "minutes", "seed") if name in given} | dict(settings)
+    if "generation" in given:
+        changes.setdefault("generation", GenerationSpec(**given["generation"]))
+    name, quantization = given.get("recipe", DEFAULT), given["model"].get("quantization")
+    if name in saved.names():
+        spec = like(saved.get(name), model=model, block=given["block"], **changes)
+        if quantization is not None:
+            spec = replace(spec, model=replace(spec.model, quantization=quantization))
+    else:
+        changes |= {"quantization": quantization, "n_parameters": None if quantization else _size(model)}
+        spec = heal_spec(name, model=model, block=given["block"], **changes)
+    if "seq_len" in text:
+        spec = replace(spec, corpus=replace(spec.corpus, seq_len=text["seq_len"]))
+    if "source" in text:
+        corpus = replace(spec.corpus, source=text["source"], identity="")
+        validation = replace(spec.validation, source=held_out(text["source"]), identity="")
+        spec = replace(spec, corpus=corpus, validation=validation)
+    return spec.as_control() if given.get("control") else spec
+
+
+def _size(model: ModelSpec) -> int:
+    """Parameters of the model, on which the precision of some recipes depends."""
+    return int(imported("analysis.models.load:plan")(model).facts.n_parameters)

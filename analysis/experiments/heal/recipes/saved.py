@@ -1,0 +1,77 @@
+"""Recipes of one's own: heals whose numbers were kept under a name, in the cache folder."""
+
+import contextlib
+import json
+import re
+from pathlib import Path
+
+from analysis.core import store
+from analysis.core.errors import RecipeError, SpecError
+from analysis.experiments.heal.recipes.recipe import NAMES, SETTINGS, Recipe
+from analysis.experiments.heal.spec import HealSpec
+
+_NAME = re.compile(r"[\w][\w .,()+-]{0,39}")
+_FORMAT = 1
+
+
+def save(name: str, spec: HealSpec) -> None:
+    """Keep the numbers of a heal under a name, over older ones of the same name.
+
+    Args:
+        name: up to 40 letters, digits, spaces and .,()+-_; not one of the built-in recipes.
+        spec: the heal; its model and block are only an example of what it may be used on.
+
+    Raises:
+        RecipeError: for a name that cannot be used.
+        StorageError: when it cannot be written.
+    """
+    if not _NAME.fullmatch(name) or name != name.strip():
+        raise RecipeError(
+            f"A recipe cannot be called {name[:60]!r}; use up to 40 letters, digits, spaces, .,()+-_, and begin with a letter."
+        )
+    if name in NAMES:
+        raise RecipeError(f"{name} is a built-in recipe; choose another name.")
+    content = {"format": _FORMAT, "name": name, "heal": spec.to_json() | {"recipe": name}}
+    store.write_atomic(_folder() / f"{name}.json", json.dumps(content, indent=1).encode())
+
+
+def names() -> list[str]:
+    """The names of all that can be read, in alphabetical order."""
+    return sorted(_read_all())
+
+
+def get(name: str) -> Recipe:
+    """The recipe that was kept under a name: it says every number, and `recipes.like` makes a heal of them as they stand.
+
+    Raises:
+        RecipeError: when there is none, or it was written by another version.
+    """
+    found = _read_all()
+    if name not in found:
+        known = ", ".join(found) or "none yet"
+        raise RecipeError(f"There is no saved recipe {name!r}; saved are {known}, built in are {', '.join(NAMES)}.")
+    return found[name]
+
+
+def delete(name: str) -> None:
+    """Forget a saved recipe; heals that were made with it stay."""
+    if name in _read_all():
+        (_folder() / f"{name}.json").unlink(missing_ok=True)
+
+
+def _folder() -> Path:
+    return store.cache_dir() / "recipes"
+
+
+def _read_all() -> dict[str, Recipe]:
+    found = {}
+    for path in sorted(_folder().glob("*.json")):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, SpecError):
+            content = json.loads(path.read_text())
+            if content["format"] == _FORMAT and content["name"] == path.stem:
+                found[path.stem] = _recipe(path.stem, HealSpec.from_json(content["heal"]))
+    return found
+
+
+def _recipe(name: str, spec: HealSpec) -> Recipe:
+    return Recipe(name, "", "A recipe of yours.", {setting: getattr(spec, setting) for setting in SETTINGS})

@@ -1,0 +1,47 @@
+"""How many steps of a heal fit into a time, and how warm-up and validations are spread over them."""
+
+from dataclasses import replace
+from typing import Any
+
+from analysis.core.errors import RecipeError
+from analysis.experiments.heal.spec import HealSpec
+
+CHECKS = 6
+"""Validation losses on the way of a heal whose length is worked out."""
+_WARM_UP = 0.07
+"""Share of the steps in which the learning rate rises."""
+LEAST_STEPS = 5
+"""Fewer are not worth the name of a training."""
+
+
+def steps_that_fit(*, seconds: float, step_s: float, check_s: float, end_s: float) -> int:
+    """Steps that can be taken in some time, validations and the last measurement included.
+
+    Args:
+        seconds: what is left of the time.
+        step_s: seconds per step.
+        check_s: seconds per validation with its checkpoint.
+        end_s: seconds to save the adapter and measure the healed model.
+
+    Raises:
+        RecipeError: when not even a few fit.
+    """
+    steps = int((seconds - CHECKS * check_s - end_s) / step_s)
+    if steps < LEAST_STEPS:
+        needed = CHECKS * check_s + end_s + LEAST_STEPS * step_s
+        raise RecipeError(
+            f"The time is too short: {max(0.0, seconds) / 60:.1f} minutes are left of it after the preparations, and "
+            f"{LEAST_STEPS} steps with their measurements take {needed / 60:.1f} here; give more minutes, shorter rows, fewer "
+            f"questions, or choose the instant recipe."
+        )
+    return steps
+
+
+def planned(spec: HealSpec, steps: int) -> HealSpec:
+    """The spec of a heal whose number of steps is known, with warm-up and validations spread over them."""
+    return spec if spec.minutes is None else replace(spec, steps=steps, **spread(steps))
+
+
+def spread(steps: int) -> dict[str, Any]:
+    """`warmup_steps` and `eval_every` that suit a number of steps."""
+    return {"warmup_steps": round(_WARM_UP * steps), "eval_every": max(1, -(-steps // CHECKS))}

@@ -1,0 +1,57 @@
+"""Recipes that take as many steps as fit into a time, at the speed measured here."""
+
+from dataclasses import replace
+
+from analysis.experiments.heal.recipes.recipe import Recipe, register
+from analysis.experiments.heal.spec import default_heal_corpus
+
+_CORPUS = replace(default_heal_corpus(), n_texts=2400)
+
+QUICK = Recipe(
+    name="quick",
+    title="LoRA in the time you name, on the text alone",
+    why="As many steps as fit into the time you name, at the speed measured here: the instant heal first, then LoRA on "
+    "Wikipedia. Best on text like the healing text; distill keeps more of the rest. Models under a billion parameters stay "
+    "unquantized.",
+    quantize_small=False,
+    values={
+        "minutes": 10.0,
+        "instant": True,
+        "steps": 0,
+        "batch_size": 2,
+        "learning_rate": 3e-3,
+        "warmup_steps": 0,
+        "check_questions": 50,
+        "corpus": _CORPUS,
+    },
+    # Larger batches at a third of the peak rate.
+    on_gpu={"batch_size": 8, "learning_rate": 1e-3, "corpus": replace(_CORPUS, seq_len=512)},
+)
+
+DISTILL = register(
+    replace(
+        QUICK,
+        name="distill",
+        title="LoRA in the time you name, taught by the unpruned model",
+        why="As many steps as fit into the time you name, at the speed measured here: the instant heal first, then LoRA on "
+        "Wikipedia, with half of the loss asking for the unpruned model's own distribution over the next token. On the starter "
+        "model this repaired text of another kind (C4) better than plain training in the same ten minutes.",
+        values=QUICK.values | {"distill": 0.5},
+    )
+)
+"""Of the timed ones the best on the starter model, see README."""
+
+register(QUICK)
+
+_PARTIAL = {"method": "partial", "learning_rate": 1e-4}
+PARTIAL = register(
+    replace(
+        QUICK,
+        name="partial",
+        title="the last layers and the head",
+        why="Every weight matrix of the last three layers and of the head, but no norm and no bias, instead of LoRA on all "
+        "layers (after arXiv:2411.15558); the instant heal first, and as many steps as fit into the time you name.",
+        values=QUICK.values | _PARTIAL,
+        on_gpu=QUICK.on_gpu | _PARTIAL,
+    )
+)

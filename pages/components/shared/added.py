@@ -1,0 +1,71 @@
+"""Results of kinds that no page was made for: what each is, its tables, its chart, and a button that asks for one."""
+
+import streamlit as st
+
+from analysis.charts import kinds
+from analysis.core import registry
+from analysis.core.options import imported
+from analysis.core.record import Result
+from analysis.core.registry import Experiment
+from analysis.models.spec import ModelSpec
+from pages.components.shared import chart, command, frame, library, start, state, theme, words
+from pages.components.shared.library import Found
+
+
+def panels(model: ModelSpec) -> list[Found]:
+    """Draw a panel for each of these kinds; returns the results that are on screen."""
+    drawn = []
+    for kind in registry.additions().values():
+        with frame.errors_shown(), st.container(border=True):
+            found = _panel(kind, model)
+            drawn += [found] if found else []
+    return drawn
+
+
+def _panel(kind: Experiment, model: ModelSpec) -> Found | None:
+    has_model = "model" in kind.spec.__dataclass_fields__
+    found = library.find(kind.kind, model if has_model else None)
+    shown = library.shown(kind.kind, found)
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.header(words.plain(kind.title), anchor=False, help=words.plain(kind.help) or None, width="content")
+        _start(kind, model)
+    if shown is None:
+        st.info(f"Nothing of this kind is stored of {words.plain(state.name(model))} yet.")
+        return None
+    if len(found) > 1:
+        state.pick_result(kind.kind, "Shown", {entry.key: _name(entry) for entry in found}, shown.key)
+    result(shown.result, kind.kind)
+    return shown
+
+
+def _name(found: Found) -> str:
+    when = "precomputed" if found.precomputed else words.date(found.saved_at)
+    return f"{command.line(found.result.spec).partition(' -m analysis ')[2]} · {when}"
+
+
+def _start(kind: Experiment, model: ModelSpec) -> None:
+    """Draw the button that asks for one with the usual settings, where every field has one."""
+    spec = kind.usual(model)
+    if spec is not None and st.button("Compute", key=f"start-{kind.kind}", icon=":material/play_arrow:"):
+        start.start_and_show(spec, f"{kind.title} of {state.name(model)}")
+
+
+def result(found: Result, key: str) -> None:
+    """Draw one result: by the panel of its kind, or else its charts and its tables.
+
+    Args:
+        found: the result.
+        key: first part of the widgets' keys.
+    """
+    kind = registry.experiments()[found.kind]
+    if kind.panel:
+        imported(kind.panel)(found)
+        return
+    for name in kinds.names(found.kind):
+        figure, alt = kinds.figure(found, name, dark=theme.is_dark()), f"{kind.title}: {command.line(found.spec)}"
+        chart.show(figure, key=f"{key}-{name}", alt=alt, file_name=f"{found.kind}-{name}")
+    for name, table in found.tables().items():
+        st.markdown(f"**{words.plain(table.title)}**")
+        chart.table(table, key=f"{key}-t-{name}", file_name=f"{found.kind}-{name}")
+        if table.caption:
+            st.caption(words.plain(table.caption))

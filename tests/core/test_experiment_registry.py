@@ -1,0 +1,134 @@
+"""A kind of experiment is one file: it has a version of its own, and what it registers is answered, stored and reported."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from analysis import experiments
+from analysis.api import Found
+from analysis.charts import kinds
+from analysis.cli import main
+from analysis.core import extensions, registry, store
+from analysis.core.errors import SpecError
+from analysis.core.registry import RESULTS, SPECS
+from analysis.experiments.maps.spec import DistanceSpec
+from analysis.exports import page, report
+from analysis.reading import runs
+from analysis.reading.runs import Run
+from tests.support import fakes
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "precomputed")
+
+
+@pytest.fixture
+def found(letters):
+    return letters.run(letters.LettersSpec(fakes.MODEL), None, load=None)
+
+
+def test_a_raised_version_orphans_the_results_of_its_kind_alone(monkeypatch):
+    results = [fakes.distances(), fakes.sweep(), fakes.damage(), fakes.heal(), fakes.speed(), fakes.inspect()]
+    for result in results:
+        result.save()
+    assert all(type(result).load(result.spec) for result in results)
+    monkeypatch.setattr(DistanceSpec, "version", DistanceSpec.version + 1)
+    assert [result.kind for result in results if type(result).load(result.spec) is None] == ["distances"]
+    assert not type(results[0]).all_current()
+    assert type(results[1]).all_current()
+
+
+def test_the_keys_of_what_is_stored_stay():
+    assert {kind: spec.version for kind, spec in SPECS.items()} == dict.fromkeys(SPECS, 3)
+    assert DistanceSpec().fingerprint() == "770eb5434f1c108d2e2a"
+
+
+def test_only_kinds_from_elsewhere_are_additions(letters):
+    assert list(registry.additions()) == ["letters"]
+    assert registry.experiments()["letters"].version == 1
+    registry.forget("letters")
+    assert not registry.additions()
+
+
+def test_a_result_of_an_added_kind_reads_back_with_its_table_and_its_chart(letters, found):
+    kind = registry.experiments()["letters"]
+    read = RESULTS["letters"].load(found.spec)
+    assert read == found
+    table = read.table()
+    assert table.heads == ["letter", "share"]
+    assert table.cells[0] == ["a", "0.5 ± 0.2041"]
+    assert table.caption == "bfloat16 on cpu."
+    assert list(table.frame()["share"]) == [row.share for row in found.rows]
+    assert list(kinds.figure(read, dark=True).data[0].x) == ["a", "b", "n"]
+    assert kind.usual(fakes.MODEL) == letters.LettersSpec(fakes.MODEL)
+    with pytest.raises(SpecError, match="has no table 'best'; it has rows"):
+        read.table("best")
+
+
+@pytest.mark.usefixtures("letters")
+def test_what_must_be_said_leaves_no_usual_request():
+    assert registry.experiments()["heal"].usual(fakes.MODEL) is None
+    assert registry.experiments()["compare"].usual(fakes.MODEL) is None
+    assert registry.experiments()["speed"].usual(fakes.MODEL).model == fakes.MODEL
+
+
+def test_it_is_a_row_of_the_runs(found):
+    row = runs.row(Run(found.spec.fingerprint(), found, False, 1.0, "nothing"), 0.2)
+    assert (row["model"], row["layers"], row["kind"], row["how"]) == ("starter", None, "letters", "Letters")
+    assert (row["figure"], row["value"]) == ("share", 0.5)
+    assert row["error"] == found.rows[0].share_stderr
+
+
+def test_the_report_has_its_section(found):
+    fakes.distances().save()
+    for results in (2, 1):
+        document = report.of(fakes.MODEL, None, main.command_line)
+        section = document.sections[-1]
+        assert (len(document.sections), section.title) == (results, "Letters")
+        assert section.sentences == ["how often each letter is in a word.", "bfloat16 on cpu."]
+        assert section.tables[0].rows[0] == ["a", "0.5 ± 0.2041"]
+        assert section.commands == [main.command_line(found.spec)]
+        assert len(section.pictures) == 1
+        assert found.spec.fingerprint() in page.html(document)
+        store.discard_result("distances", fakes.distances().spec.fingerprint())
+
+
+def test_a_folder_of_experiments_is_found_by_itself(letters, tmp_path, monkeypatch):
+    folder = tmp_path / "syllables"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "spec.py").write_text(Path(letters.__file__).read_text().replace('"letters"', '"syllables"'))
+    monkeypatch.setattr(experiments, "__path__", [*experiments.__path__, str(tmp_path)])
+    registry._import_rooms.cache_clear()
+    try:
+        assert list(registry.additions()) == ["letters", "syllables"]
+        assert registry.experiments()["syllables"].runner().__module__ == "analysis.experiments.syllables.spec"
+    finally:
+        registry.forget("syllables")
+        for name in ("analysis.experiments.syllables.spec", "analysis.experiments.syllables"):
+            del sys.modules[name]
+        registry._import_rooms.cache_clear()
+
+
+def test_its_file_is_all_that_another_process_needs(tmp_path):
+    file = REPOSITORY / "tests" / "support" / "letters.py"
+    environment = {**os.environ, extensions.VARIABLE: str(file), "LAYERSCOPE_CACHE": str(tmp_path)}
+    command = [sys.executable, "-m", "analysis", "letters", "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, env=environment, check=True)
+    assert "How often letters are in a word." in shown.stdout
+    assert "What is looked through. (default: banana)" in " ".join(shown.stdout.split())
+
+
+def test_a_script_gets_its_table_and_its_chart(found):
+    answer = Found(found)
+    assert list(answer.table()["share"]) == [row.share for row in found.rows]
+    assert answer.figures == ("figure",)
+    assert answer.figure().data[0].name == "share"
+    assert Found(fakes.distances()).table("best")["block"][0] == fakes.distances().best[0].block.describe()

@@ -1,0 +1,88 @@
+"""One table for all who read it: people's cells, a terminal's lines, a document's rows, a data frame."""
+
+import pytest
+
+from analysis.core.table import Column, Table, of_values
+from analysis.exports import document
+from tests.support import fakes, toy
+
+TABLE = Table(
+    "Shares",
+    (
+        Column("n"),
+        Column("share", "share ± se", format=".1%", error="stderr"),
+        Column("stderr", format=".1%"),
+        Column("low_s", "95 %", "ms", ".1f", 1e3, to="high_s"),
+        Column("high_s", format=".1f", scale=1e3),
+        Column("what"),
+    ),
+    [
+        {"n": 1, "share": 0.5, "stderr": 0.05, "low_s": 0.001, "high_s": 0.002, "what": "a"},
+        {"n": 12, "share": None, "stderr": None, "low_s": 0.003, "what": "long"},
+    ],
+    "12 questions.",
+)
+
+
+def test_a_number_and_its_error_and_both_ends_of_an_interval_are_one_cell():
+    assert TABLE.heads == ["n", "share ± se", "95 %, ms", "what"]
+    assert TABLE.cells == [["1", "50.0% ± 5.0%", "1.0 to 2.0", "a"], ["12", "–", "3.0", "long"]]
+
+
+def test_a_terminal_has_numbers_to_the_right_and_a_last_text_to_the_left():
+    assert TABLE.lines() == [
+        "   n    share ± se    95 %, ms  what",
+        "   1  50.0% ± 5.0%  1.0 to 2.0  a",
+        "  12             –         3.0  long",
+    ]
+
+
+def test_chosen_columns_bring_what_is_written_beside_them():
+    chosen = TABLE.only("what", "share", "unknown").titled(share="part")
+    assert [column.name for column in chosen.columns] == ["what", "share", "stderr"]
+    assert chosen.heads == ["what", "part"]
+
+
+def test_a_frame_has_the_plain_values_and_no_empty_column():
+    frame = TABLE.frame()
+    assert list(frame.columns) == ["n", "share", "stderr", "low_s", "high_s", "what"]
+    assert frame["share"][0] == 0.5
+    assert list(TABLE.only("n").frame().columns) == ["n"]
+    assert list(Table("", (Column("a"), Column("b")), [{"a": 1, "b": None}]).frame().columns) == ["a"]
+
+
+def test_a_document_has_the_cells():
+    assert document.Table.of(TABLE) == document.Table(TABLE.heads, TABLE.cells)
+
+
+def test_plain_values_are_one_row():
+    assert of_values("one", {"a": 1, "b": [2], "c": "x"}).records() == [{"a": 1, "c": "x"}]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        *(fakes.rich_distances(), fakes.damage(part=0.3), fakes.sweep(writes=True), fakes.heal(), fakes.heal(20)),
+        *(fakes.speed(), fakes.inspect(), toy.MAP, toy.SWEEP, toy.DAMAGE, toy.HEAL),
+    ],
+    ids=lambda result: result.kind,
+)
+def test_every_result_has_tables_that_everybody_can_show(result):
+    for name, table in result.tables().items():
+        assert result.table(name).rows == table.rows
+        assert table.title
+        assert len(table.records()) == len(table.frame()) == len(table.lines()) - 1 == len(table.cells)
+        assert document.Table.of(table).markdown()
+    assert result.table().caption
+
+
+def test_the_tables_have_the_numbers_of_the_results():
+    damage, sweep = fakes.damage(), fakes.sweep()
+    beside = damage.beside(fakes.distances().best).records()
+    assert [row["increase"] for row in beside] == [best.increase for best in damage.best]
+    first = fakes.distances().best[0]
+    assert (beside[0]["similar"], beside[0]["similar_increase"]) == (first.block.describe(), damage.increase[0][first.start])
+    rows = sweep.table().records()
+    assert [row["acc"] for row in rows] == [point.acc for point in sweep.points]
+    assert rows[0]["removed"] == "nothing"
+    assert all(row["acc_low"] <= row["acc"] <= row["acc_high"] for row in rows)

@@ -1,0 +1,99 @@
+"""A recipe that one file outside the package registers is everywhere by itself; what cannot be one is refused at once."""
+
+import json
+
+import pytest
+
+from analysis.cli import main
+from analysis.core.blocks import Block
+from analysis.core.errors import RecipeError, SpecError
+from analysis.data.spec import default_loss_corpus
+from analysis.experiments.heal import healing, recipes
+from analysis.experiments.heal.recipes import saved
+from analysis.experiments.heal.spec import HealResult, HealSpec, default_heal_corpus
+from analysis.exports import report
+from analysis.models.spec import ModelSpec
+from tests.support import own_recipe
+
+BLOCK = Block(2, 2)
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    with own_recipe.registered(tmp_path) as found:
+        yield found
+
+
+def test_it_is_known_by_its_name_as_long_as_it_is_registered(tmp_path):
+    before = list(recipes.NAMES)
+    with own_recipe.registered(tmp_path) as recipe:
+        assert list(recipes.NAMES) == [*before, "gentle"]
+        assert recipe.label == "gentle: a low rank, few steps"
+        assert recipes.said("gentle, changed") == "gentle"
+    assert list(recipes.NAMES) == before
+    with pytest.raises(RecipeError, match="no recipe 'gentle'"):
+        recipes.get("gentle")
+
+
+def test_it_changes_only_what_it_says(recipe):
+    spec = recipes.heal_spec("gentle", model=ModelSpec(), block=BLOCK, on_gpu=False)
+    plain = HealSpec(block=BLOCK)
+    differing = {name for name in recipes.SETTINGS if getattr(spec, name) != getattr(plain, name)}
+    assert differing == set(recipe.values)
+    assert (spec.recipe, spec.r, spec.lora_dropout, spec.model.quantization) == ("gentle", 2, plain.lora_dropout, "none")
+    assert (spec.corpus.n_texts, spec.validation) == (40, default_loss_corpus())
+    assert recipes.heal_spec("gentle", model=ModelSpec(), block=BLOCK, on_gpu=True).batch_size == 8
+    assert recipes.heal_spec("gentle", model=ModelSpec(), block=BLOCK, r=3).recipe == "gentle, changed"
+
+
+def test_what_a_recipe_leaves_out_is_as_in_a_heal_that_names_none():
+    empty = recipes.Recipe("empty", "nothing", "Nothing is changed.", {})
+    plain = HealSpec(block=BLOCK)
+    for name in recipes.SETTINGS:
+        assert getattr(empty, name) == getattr(plain, name)
+    assert empty.corpus == default_heal_corpus()
+    with pytest.raises(AttributeError, match="has no rank"):
+        _ = empty.rank
+
+
+def test_what_no_heal_has_and_what_none_can_take_is_refused():
+    with pytest.raises(RecipeError, match="The recipe bad sets rank, which no heal has; its settings are model, corpus"):
+        recipes.Recipe("bad", "", "", {"rank": 3})
+    for values, on_gpu in (({"r": 0}, {}), ({}, {"r": 0})):
+        with pytest.raises(SpecError, match="r must be at least 1"):
+            recipes.register(recipes.Recipe("bad", "", "", values, on_gpu))
+    assert "bad" not in recipes.NAMES
+
+
+@pytest.mark.usefixtures("recipe", "cache")
+def test_it_is_in_the_help_and_its_name_is_taken(capsys):
+    with pytest.raises(SystemExit):
+        main.main(["heal", "--help"])
+    assert "paper-phi-2, gentle" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(RecipeError, match="gentle is a built-in recipe"):
+        saved.save("gentle", HealSpec(block=BLOCK))
+
+
+@pytest.mark.usefixtures("recipe", "cache")
+def test_a_model_is_healed_by_it_and_result_command_and_report_name_it(capsys, tiny_folder):
+    asked = ["heal", str(tiny_folder()), "--block", "2:2", "--recipe", "gentle"]
+    assert main.main([*asked, "--set", "benchmark=null", "--json", "-"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    result = HealResult.load(HealSpec.from_json(told["spec"]))
+    assert result.to_json() | told == result.to_json()
+    assert (result.spec.recipe, [step.step for step in result.steps]) == ("gentle", [1, 2])
+    assert result.documents_apart is False
+    assert healing.run(result.spec, lambda progress: pytest.fail("healed twice")) == result
+    assert "--recipe gentle" in main.command_line(result.spec)
+    document = report.of(result.spec.model, BLOCK, main.command_line)
+    assert "gentle" in str([table.rows for section in document.sections for table in section.tables])
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_saved_recipe_is_one_as_well():
+    spec = recipes.heal_spec("quick", model=ModelSpec(), block=BLOCK, on_gpu=False, r=5)
+    saved.save("mine", spec)
+    mine = saved.get("mine")
+    assert isinstance(mine, recipes.Recipe)
+    assert (mine.label, mine.why, mine.r) == ("mine", "A recipe of yours.", 5)
+    assert {**mine.spec(BLOCK).to_json(), "recipe": spec.recipe} == spec.to_json()

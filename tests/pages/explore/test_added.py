@@ -1,0 +1,65 @@
+"""A kind of experiment from a file of one's own is on the pages, without a page that knows it."""
+
+from dataclasses import replace
+
+import pytest
+
+from analysis import jobs
+from analysis.cli import main
+from analysis.core import registry
+from tests.support import fakes
+from tests.support.seen import figures, texts
+
+
+@pytest.fixture
+def found(letters, ui_cache):
+    return letters.run(letters.LettersSpec(fakes.MODEL), None, load=None)
+
+
+def table(at, *columns):
+    return next(element.value for element in at.dataframe if set(columns) <= set(element.value.columns))
+
+
+@pytest.mark.parametrize("has_map", [False, True])
+def test_its_panel_has_its_title_its_chart_its_table_and_its_command(app, found, has_map):
+    if has_map:
+        fakes.distances().save()
+    at = app()
+    assert "Letters" in [header.value for header in at.header]
+    assert figures(at)["letters-figure"]["data"][0]["name"] == "share"
+    assert list(table(at, "letter", "share")["letter"]) == ["a", "b", "n"]
+    assert main.command_line(found.spec) in "\n".join(code.value for code in at.code)
+
+
+def test_a_click_asks_for_one_and_the_list_of_jobs_has_its_title(app, letters):
+    at = app()
+    assert "Nothing of this kind is stored" in texts(at)
+    at.button(key="start-letters").click().run()
+    (job,) = jobs.list_jobs()
+    assert job.spec == letters.LettersSpec()
+    assert job.label == "Letters of Starter model"
+    at.button(key="all-jobs").click().run()
+    assert list(table(at, "kind", "on disk")["kind"]) == ["Letters"]
+
+
+def test_a_panel_of_its_own_takes_the_place_of_table_and_chart(app, found, letters):
+    registry.register(replace(letters.EXPERIMENT, panel="tests.support.letters:panel"))
+    at = app()
+    assert "3 letters in banana" in [text.value for text in at.text]
+    assert "letters-figure" not in figures(at)
+
+
+def test_it_is_a_run_beside_all_others_and_drawn_when_it_is_ticked(app, found):
+    fakes.distances().save()
+    at = app("pages/compare.py", pin=f"letters:{found.spec.fingerprint()}")
+    assert set(table(at, "kind", "key")["kind"]) == {"map", "letters"}
+    assert figures(at)[f"run-{found.spec.fingerprint()}-figure"]
+    assert "How results of this kind compare with others is not known" in texts(at)
+
+
+def test_the_glossary_says_what_it_is(app, letters):
+    assert "- **Letters**: how often each letter is in a word" in texts(app("pages/learn.py"))
+
+
+def test_without_one_there_is_no_panel(app):
+    assert not [button for button in app().button if button.key.startswith("start-")]
