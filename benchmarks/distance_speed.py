@@ -15,7 +15,7 @@ import first_light
 import torch
 from first_light import full_map, interleaved, map_batches, say
 
-from analysis.experiments.maps.metrics import angular_distance
+from analysis.experiments.maps.distances import angular_distance
 from analysis.models.stream import right_padded
 
 TARGETS = {"hooks": 3, "one n": 10}

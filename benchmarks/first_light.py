@@ -64,7 +64,7 @@ def full_map(decoder: Any, groups: list[list[list[int]]]) -> list[list[float]]:
     """Mean angular distances of all blocks, row n-1 for size n; every other metric is measured on the way."""
     import torch
 
-    from analysis.experiments.maps import metrics
+    from analysis.experiments.maps import distances
     from analysis.experiments.maps import spec as selection
     from analysis.models import stream
 
@@ -72,8 +72,8 @@ def full_map(decoder: Any, groups: list[list[list[int]]]) -> list[list[float]]:
     for group in groups:
         streams, lengths = stream.token_streams(decoder, group), [len(ids) for ids in group]
         stream.last_token_states(streams, lengths)
-        found.append(metrics.text_distances(streams, lengths)["angular"])
-    mean = metrics.rows_by_size(torch.cat(found).mean(0))
+        found.append(distances.text_distances(streams, lengths)["angular"])
+    mean = distances.rows_by_size(torch.cat(found).mean(0))
     selection.best_blocks(mean)
     return mean
 

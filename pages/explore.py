@@ -22,7 +22,7 @@ def toolbar(maps: list[Found], sweeps: list[Found]) -> tuple[Found, Found | None
     with how:
         st.session_state["strategy"] = state.strategy()
         st.selectbox(
-            "Blocks chosen by", STRATEGIES, key="strategy", help=words.strategies_help(),
+            "Blocks chosen by", list(STRATEGIES), key="strategy", help=words.strategies_help(),
             on_change=lambda: state.choose_strategy(st.session_state["strategy"]),
         )  # fmt: skip
     return found or maps[0], sweep

@@ -9,13 +9,13 @@ from plotly.graph_objs import Figure
 from analysis.charts.look import (
     ACCURACY,
     LOSS,
-    STRATEGY_STYLES,
     Measure,
     Palette,
     add_level,
     add_levels,
     finish,
     palette,
+    style_of,
     translucent,
     unchecked,
 )
@@ -23,6 +23,7 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.speed.spec import WHAT, SpeedLine, SpeedPoint, SpeedResult, Timing
+from analysis.experiments.strategies import DRAW, needs
 from analysis.reading import verdicts
 
 
@@ -118,12 +119,13 @@ def _curve(
     colours, points = palette(dark), measure.points(sweep)
     if points and points[0].n == 0:
         add_level(figure, "unpruned", measure.value(points[0]), colours.unpruned, "dash", measure.digits)
-    draws = [other for other in others if other.spec.strategy == "random"]
-    draws += [sweep] if draws and sweep.spec.strategy == "random" else []
-    if len(draws) > 1:
-        _add_draws(figure, draws, measure, dark)
+    drawn_at_random = dict.fromkeys(other.spec.strategy for other in others if needs(other.spec.strategy, DRAW))
+    draws = {name: [curve for curve in (*others, sweep) if curve.spec.strategy == name] for name in drawn_at_random}
+    bands = {name: found for name, found in draws.items() if len(found) > 1}
+    for found in bands.values():
+        _add_draws(figure, found, measure, dark)
     for other in others:
-        if other.spec.strategy != "random" or len(draws) < 2:
+        if other.spec.strategy not in bands:
             _add_other(figure, other, measure, dark)
     sides = [measure.interval(point) for point in points]
     numbers = [point.n for point in points]
@@ -223,7 +225,7 @@ def _add_band(
 
 
 def _add_other(figure: Figure, sweep: SweepResult, measure: Measure, dark: bool) -> None:
-    style, points = STRATEGY_STYLES[sweep.spec.strategy], measure.points(sweep)
+    style, points = style_of(sweep.spec.strategy), measure.points(sweep)
     figure.add_scatter(
         x=[point.n for point in points],
         y=[measure.value(point) for point in points],
@@ -238,8 +240,8 @@ def _add_other(figure: Figure, sweep: SweepResult, measure: Measure, dark: bool)
 
 
 def _add_draws(figure: Figure, draws: Sequence[SweepResult], measure: Measure, dark: bool) -> None:
-    """Several draws of `random`: lowest to highest as a band, and their mean where all of them have got to."""
-    style = STRATEGY_STYLES["random"]
+    """Several draws of one strategy: lowest to highest as a band, and their mean where all of them have got to."""
+    style, name = style_of(draws[0].spec.strategy), draws[0].spec.strategy
     found: dict[int, list[float]] = {}
     for sweep in draws:
         for point in measure.points(sweep):
@@ -247,16 +249,16 @@ def _add_draws(figure: Figure, draws: Sequence[SweepResult], measure: Measure, d
     numbers = [n for n, values in sorted(found.items()) if len(values) == len(draws)]
     lows, highs = [min(found[n]) for n in numbers], [max(found[n]) for n in numbers]
     means = [fmean(found[n]) for n in numbers]
-    _add_band(figure, numbers, lows, highs, style.shade(dark=dark), "random draws", 0.22)
+    _add_band(figure, numbers, lows, highs, style.shade(dark=dark), f"{name} draws", 0.22)
     figure.add_scatter(
         x=numbers,
         y=means,
         mode="lines",
-        name=f"random × {len(draws)}",
+        name=f"{name} × {len(draws)}",
         line={"color": style.shade(dark=dark), "width": 1.4, "dash": style.dash},
         legendrank=2,
         text=[
-            f"<b>random</b>, n = {n}<br>mean {measure.name} of {len(draws)} draws {mean:{measure.digits}}<br>"
+            f"<b>{name}</b>, n = {n}<br>mean {measure.name} of {len(draws)} draws {mean:{measure.digits}}<br>"
             f"lowest {low:{measure.digits}}, highest {high:{measure.digits}}"
             for n, mean, low, high in zip(numbers, means, lows, highs, strict=True)
         ],
@@ -275,7 +277,7 @@ def writing_curve(sweep: SweepResult, *, n: int | None = None, dark: bool = Fals
     """What the cut models write by themselves: repetition, variety and sums, against the number of removed layers."""
     figure, colours = Figure(), palette(dark)
     for field, name, look in _WRITTEN:
-        style = STRATEGY_STYLES[look]
+        style = style_of(look)
         points = sorted((p for p in sweep.points if getattr(p, field) is not None), key=lambda point: point.n)
         if not points:
             continue

@@ -8,6 +8,7 @@ from plotly.graph_objs import Figure
 
 from analysis.experiments.accuracy.points import Lines, Point
 from analysis.experiments.accuracy.spec import SweepResult
+from analysis.experiments.strategies import STRATEGIES
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,23 @@ STRATEGY_STYLES = {
     "random": Style("4px,4px", "x", "#5b7690", "#9bb4cc"),
     "manual": Style("3px,2px,8px,2px", "cross", "#6b4fb0", "#bca6ff"),
 }
-"""By the names of `strategies.STRATEGIES`."""
+"""Looks that belong to a strategy for good, so that its curve looks the same on every chart."""
+_MORE_STYLES = (
+    Style("1px,3px", "diamond", "#2f7fd0", "#86b8ff"),
+    Style("8px,2px,2px,2px,2px,2px", "hexagon", "#7a4fa3", "#d0a8f5"),
+    Style("5px,2px", "pentagon", "#2c6f86", "#78c8d8"),
+    Style("10px,5px", "bowtie", "#3a4a9f", "#8aa0e8"),
+)
+"""Looks of all other strategies, one after another."""
+
+
+def style_of(strategy: str) -> Style:
+    """The look of a strategy's curve: its own, or the next of those for all others, in the order in which they registered."""
+    if strategy in STRATEGY_STYLES:
+        return STRATEGY_STYLES[strategy]
+    others = [name for name in STRATEGIES if name not in STRATEGY_STYLES]
+    place = others.index(strategy) if strategy in others else 0
+    return _MORE_STYLES[place % len(_MORE_STYLES)]
 
 
 def translucent(colour: str, opacity: float) -> str:

@@ -9,6 +9,7 @@ from plotly.graph_objs import Figure, Scatter
 
 from analysis.charts.look import PATH, finish, palette, unchecked
 from analysis.core.blocks import Block, Removal
+from analysis.experiments.maps.metrics import UNITS
 from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
 from analysis.models import spec as cost
 from analysis.models.spec import ModelFacts
@@ -146,14 +147,6 @@ def rings(figure: Figure, places: Iterable[tuple[float, float]], colours: tuple[
     return unchecked(spec)
 
 
-METRIC_UNITS = {
-    "angular": "distance, fraction of π",
-    "angular-tokens": "distance over all tokens, fraction of π",
-    "cosine-tokens": "cosine distance over all tokens",
-    "relative-l2": "relative L2 distance",
-}
-"""What is beside the colours of a distance map, by metric."""
-
 _Cells = Sequence[Sequence[float | None]]
 _BAR = 48
 """Height that a colour bar above the map takes, pixels."""
@@ -208,7 +201,7 @@ def distance_map(
     _add_path(figure, result.best if path is None else path, "path", 1.6, "solid", max_size)
     read_outs = distance_read_outs(result, metric, max_size)
     add_cells(figure, read_outs, [block.size for block in read_outs.fields])
-    title = "each row scaled to [0, 1]" if row_normalised else METRIC_UNITS[metric]
+    title = "each row scaled to [0, 1]" if row_normalised else UNITS.get(metric, metric)
     return ringed(_finish_map(figure, title, height, above=max_size is not None), selected, max_size)
 
 
@@ -383,7 +376,7 @@ def distance_lines(result: DistanceResult, *, metric: str | None = None, dark: b
     """
     metric = metric or result.spec.metric
     rows: _Rows = result.mean if metric == result.spec.metric else result.others[metric]
-    return _lines(rows[:-1], distance_read_outs(result, metric, len(rows) - 1), METRIC_UNITS[metric], dark, height)
+    return _lines(rows[:-1], distance_read_outs(result, metric, len(rows) - 1), UNITS.get(metric, metric), dark, height)
 
 
 def damage_lines(result: DamageResult, *, dark: bool = False, height: int = 412) -> Figure:

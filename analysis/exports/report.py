@@ -20,6 +20,7 @@ from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import DamageResult, DistanceResult
 from analysis.experiments.speed.spec import WHAT, SpeedLine, SpeedResult
+from analysis.experiments.strategies import DRAW, needs
 from analysis.exports import card
 from analysis.exports.document import Document, Picture, Section, Table
 from analysis.models import spec as cost
@@ -215,7 +216,8 @@ def _curves(
 
 
 def _strategy(sweep: SweepResult) -> str:
-    return f"random (draw {sweep.spec.draw})" if sweep.spec.strategy == "random" else sweep.spec.strategy
+    strategy: str = sweep.spec.strategy
+    return f"{strategy} (draw {sweep.spec.draw})" if needs(strategy, DRAW) else strategy
 
 
 def _damage(result: DamageResult, cut: Removal | None, command_line: CommandLine) -> Section:

@@ -12,6 +12,7 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult, LeastDamage
+from analysis.experiments.strategies import DRAW, needs
 from analysis.models.spec import ModelFacts, ModelSpec
 
 KINDS = {"distances": "map", "sweep": "curve", "heal": "heal", "damage": "damage", "evaluate": "evaluation"}
@@ -67,7 +68,8 @@ class Run:
         if isinstance(result, DistanceResult):
             return str(result.spec.metric)
         if isinstance(result, SweepResult):
-            return f"random, draw {result.spec.draw}" if result.spec.strategy == "random" else str(result.spec.strategy)
+            strategy = str(result.spec.strategy)
+            return f"{strategy}, draw {result.spec.draw}" if needs(strategy, DRAW) else strategy
         if isinstance(result, HealResult):
             return f"{result.spec.recipe}, [{result.spec.block.start}, {result.spec.block.stop})"
         if isinstance(result, DamageResult):

@@ -13,9 +13,11 @@ from analysis.core.progress import Cancelled, ignore
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy import evaluation, scores
 from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec
-from analysis.experiments.maps import distance_map, metrics
-from analysis.experiments.maps.spec import METRICS, DistanceResult, DistanceSpec
-from analysis.models import cut, decoder, load
+from analysis.experiments.maps import distance_map
+from analysis.experiments.maps.metrics import METRICS
+from analysis.experiments.maps.spec import DistanceResult, DistanceSpec
+from analysis.models import cut as pruning
+from analysis.models import decoder, load
 from analysis.models.spec import ModelSpec
 from tests.support.told import Told
 
@@ -144,26 +146,26 @@ def test_a_map_stored_by_position_opens_and_another_metric_follows_from_it(model
     assert derived.mean == first.others["relative-l2"]
 
 
-def test_a_new_metric_neither_shifts_nor_orphans_what_is_stored(model, monkeypatch):
+@pytest.fixture
+def new_metric():
+    """A function that registers a metric called `new`, for as long as the test lasts."""
+    yield lambda: METRICS.add("new", dataclasses.replace(METRICS["angular"], name="new"))
+    METRICS.forget("new")
+
+
+def test_a_new_metric_neither_shifts_nor_orphans_what_is_stored(model, new_metric):
     def no_model(spec, on_progress):
         pytest.fail("the model was loaded again")
 
+    there_were = list(METRICS)
     first = distance_map.run(DistanceSpec(model, CORPUS))
-    measured = metrics.text_distances
-    for module in ("analysis.experiments.maps.spec", "analysis.experiments.maps.distance_map"):
-        monkeypatch.setattr(f"{module}.METRICS", ("new", *METRICS))
-
-    def with_a_new_one(streams, lengths):
-        found = measured(streams, lengths)
-        return {"new": found["angular"], **found}
-
-    monkeypatch.setattr(metrics, "text_distances", with_a_new_one)
+    new_metric()
     derived = distance_map.run(DistanceSpec(model, CORPUS, "cosine-tokens"), load=no_model)
     assert derived.mean == first.others["cosine-tokens"]
     assert distance_map.run(DistanceSpec(model, CORPUS), load=no_model).mean == first.mean
     new = distance_map.run(DistanceSpec(model, CORPUS, "new"))
     assert new.mean == first.mean
-    assert list(new.others) == list(METRICS)
+    assert list(new.others) == there_were
 
 
 def test_a_map_whose_texts_were_dropped_is_measured_again_for_another_metric(model, monkeypatch):
@@ -204,7 +206,7 @@ def test_an_evaluation_with_an_adapter_equals_the_adapted_cut_model(model, tmp_p
 
     block = Block(2, 2)
     loaded = load.load(model)
-    cut.cut(loaded.decoder, block)
+    pruning.cut(loaded.decoder, block)
     torch.manual_seed(0)
     adapted = get_peft_model(loaded.model, LoraConfig(r=4, target_modules=["up_proj"], init_lora_weights=False))
     adapted.save_pretrained(tmp_path / "adapter")

@@ -5,7 +5,7 @@ import torch
 
 from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import BlockRangeError, SpecError
-from analysis.experiments.maps.metrics import pairwise_angular_distances, rows_by_size
+from analysis.experiments.maps.distances import pairwise_angular_distances, rows_by_size
 from analysis.experiments.maps.spec import Best, LeastDamage, best_blocks
 from analysis.experiments.strategies import choose
 

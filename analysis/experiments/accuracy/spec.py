@@ -14,7 +14,7 @@ from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, defaul
 from analysis.experiments.accuracy import points as cuts
 from analysis.experiments.accuracy.points import Answer, GenerationCheck, Lines, Point
 from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
-from analysis.experiments.strategies import STRATEGIES
+from analysis.experiments.strategies import BLOCKS, DAMAGE, STRATEGIES, USUAL, needs
 from analysis.models.spec import ModelFacts, ModelSpec
 
 
@@ -30,7 +30,7 @@ class SweepSpec(Spec):
     """Text for the mean next-token loss; None to skip it."""
     distances: Annotated[DistanceSpec, Part(only=("model", "metric"))] = field(default_factory=DistanceSpec)
     """The map that `similarity` selects from."""
-    strategy: Annotated[str, Option(choices=STRATEGIES)] = "similarity"
+    strategy: Annotated[str, Option(choices=STRATEGIES)] = USUAL
     """How the layers to remove are chosen."""
     max_n: Annotated[int | None, Option()] = None
     """Largest number of removed layers; None for half of the model's layers."""
@@ -45,7 +45,7 @@ class SweepSpec(Spec):
 
     def __post_init__(self) -> None:
         require(
-            (self.strategy == "manual") == bool(self.blocks),
+            needs(self.strategy, BLOCKS) == bool(self.blocks),
             "The strategy manual needs the blocks to remove, and no other strategy takes any.",
         )
         require(self.strategy in STRATEGIES, f"strategy must be one of {', '.join(STRATEGIES)}, not {self.strategy!r}.")
@@ -55,7 +55,7 @@ class SweepSpec(Spec):
 
 def usual_damage(spec: SweepSpec) -> DamageSpec | None:
     """What `loss-greedy` measures when nothing else is asked for; None for the other strategies."""
-    if spec.strategy != "loss-greedy":
+    if not needs(spec.strategy, DAMAGE):
         return None
     return DamageSpec(model=spec.model, distances=DistanceSpec(model=spec.model), max_size=spec.max_n or None)
 

@@ -1,18 +1,17 @@
 """The experiment behind the curve: accuracy, loss and writing for n = 0 .. max_n, all cuts of a batch from one trunk."""
 
 from dataclasses import replace
-from typing import Any
 
 from analysis.core.errors import BlockRangeError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.data import corpora, questions
-from analysis.experiments import strategies
 from analysis.experiments.accuracy import scores
 from analysis.experiments.accuracy.scores import Material, Scores
 from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
 from analysis.experiments.maps import damage, distance_map
-from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
+from analysis.experiments.maps.spec import DamageSpec, DistanceResult, DistanceSpec
 from analysis.experiments.scoring.likelihood import Cuts
+from analysis.experiments.strategies import BLOCKS, DAMAGE, DRAW, INFLUENCE, INFLUENCE_METRIC, MAP, Given, chosen, needs
 from analysis.models import load as models
 from analysis.models import machine
 from analysis.models.load import Load, LoadedModel
@@ -24,12 +23,12 @@ def resolve(spec: SweepSpec) -> SweepSpec:
     Two requests that give the same curve so become the same spec.
     """
     model = models.resolve(spec.model)
-    distances = replace(spec.distances, model=model) if spec.strategy in strategies.NEEDS_MAP else DistanceSpec(model)
-    if spec.strategy == "block-influence":
-        # Block Influence is one minus the cosine between a layer's input and output, over all tokens.
-        distances = replace(distances, metric="cosine-tokens")
+    strategy = spec.strategy
+    distances = replace(spec.distances, model=model) if needs(strategy, MAP, INFLUENCE) else DistanceSpec(model)
+    if needs(strategy, INFLUENCE) and not needs(strategy, MAP):
+        distances = replace(distances, metric=INFLUENCE_METRIC)
     measured = None
-    if spec.strategy in strategies.NEEDS_DAMAGE:
+    if needs(strategy, DAMAGE):
         measured = damage.resolve(replace(spec.damage or DamageSpec(max_size=spec.max_n or None), model=model))
     return replace(
         spec,
@@ -38,7 +37,7 @@ def resolve(spec: SweepSpec) -> SweepSpec:
         loss_corpus=None if spec.loss_corpus is None else corpora.resolve(spec.loss_corpus),
         distances=distance_map.resolve(distances),
         damage=measured,
-        draw=spec.draw if spec.strategy == "random" else 0,
+        draw=spec.draw if needs(strategy, DRAW) else 0,
     )
 
 
@@ -48,8 +47,8 @@ def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Load = model
     What a stopped run has scored is gone on with, and so is whatever other stored sweeps and evaluations of this model say
     about the same cuts: asking for more questions refines a curve, and strategies share the blocks that they agree on.
 
-    `similarity` and `block-influence` use the stored distance map of `spec.distances`, `loss-greedy` the stored damage map of
-    `spec.damage`; each is computed first where it is missing.
+    Strategies that need a map or the layers' influence use the stored distance map of `spec.distances`, those that need the
+    damage the stored damage map of `spec.damage`; each is computed first where it is missing.
 
     Raises:
         LayerscopeError: one sentence on whatever the user can mend.
@@ -77,7 +76,7 @@ def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Load = model
 def _cuts(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Cuts:
     """The removed layers of every point, None first."""
     n_layers = loaded.decoder.n_layers
-    if spec.strategy == "manual":
+    if needs(spec.strategy, BLOCKS):
         for block in spec.blocks:
             block.check(n_layers)
         return [None, *sorted(set(spec.blocks), key=lambda block: (block.size, block.start))]
@@ -87,18 +86,23 @@ def _cuts(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Cuts
             f"A sweep up to {max_n} removed layers was asked for, but {loaded.facts.name} has {n_layers} layers and must keep "
             f"at least 1; choose max-n 0..{n_layers - 1}."
         )
-    evidence = _evidence(spec, loaded, on_progress) if max_n > 0 else {}
-    return [strategies.choose(spec.strategy, n, n_layers=n_layers, **evidence) for n in range(max_n + 1)]
+    given = _given(spec, loaded, on_progress) if max_n > 0 else Given(n_layers)
+    return [chosen(spec.strategy, n, given) for n in range(max_n + 1)]
 
 
-def _evidence(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> dict[str, Any]:
-    """What `strategies.choose` needs for this strategy, measured first where it is not stored."""
-    if spec.strategy in strategies.NEEDS_MAP:
-        found = distance_map.run(spec.distances, on_progress, load=lambda model, report: loaded)
-        return {"best": found.best, "influence": found.mean[0]}
-    if spec.damage is not None:
-        return {"least": damage.run(spec.damage, on_progress, load=lambda model, report: loaded).best}
-    return {"draw": spec.draw}
+def _given(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Given:
+    """What the strategy chooses from, measured first where it is not stored."""
+
+    def map_by(metric: str) -> DistanceResult:
+        return distance_map.run(replace(spec.distances, metric=metric), on_progress, load=lambda model, report: loaded)
+
+    return Given(
+        loaded.decoder.n_layers,
+        best=map_by(spec.distances.metric).best if needs(spec.strategy, MAP) else (),
+        influence=map_by(INFLUENCE_METRIC).mean[0] if needs(spec.strategy, INFLUENCE) else (),
+        least=() if spec.damage is None else damage.run(spec.damage, on_progress, load=lambda model, report: loaded).best,
+        draw=spec.draw,
+    )
 
 
 def _result(spec: SweepSpec, loaded: LoadedModel, stuff: Material, cuts: Cuts, known: Scores, *, complete: bool) -> SweepResult:

@@ -11,9 +11,10 @@ from analysis.core import stats
 from analysis.core.errors import CorpusError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.data import corpora
-from analysis.experiments.maps import metrics
+from analysis.experiments.maps import distances
 from analysis.experiments.maps import spec as selection
-from analysis.experiments.maps.spec import METRICS, DistanceResult, DistanceSpec
+from analysis.experiments.maps.metrics import METRICS
+from analysis.experiments.maps.spec import DistanceResult, DistanceSpec
 from analysis.models import load as models
 from analysis.models import machine, stream
 from analysis.models.load import Load, LoadedModel
@@ -98,7 +99,7 @@ class _Measured:
         began = time.perf_counter()
         lengths = [len(ids) for ids in sequences]
         streams = stream.token_streams(loaded.decoder, sequences)
-        found = metrics.text_distances(streams, lengths)
+        found = distances.text_distances(streams, lengths)
         self.states.append(stream.last_token_states(streams, lengths).numpy())
         self.distances.append({name: matrices.numpy() for name, matrices in found.items()})
         self.lengths += lengths
@@ -108,7 +109,7 @@ class _Measured:
         """The map in the spec's metric, and what the texts say of the others."""
         known = [name for name in METRICS if name in self.distances[0]]
         per_text = {name: np.concatenate([batch[name] for batch in self.distances]) for name in known}
-        means = {name: metrics.rows_by_size(torch.from_numpy(array.mean(0))) for name, array in per_text.items()}
+        means = {name: distances.rows_by_size(torch.from_numpy(array.mean(0))) for name, array in per_text.items()}
         chosen = per_text[spec.metric]
         spread = chosen.std(0, ddof=1) if len(chosen) > 1 else np.zeros_like(chosen[0])
         by_size = [np.diagonal(chosen, offset=n, axis1=1, axis2=2) for n in range(1, chosen.shape[1])]
@@ -128,7 +129,7 @@ class _Measured:
             model=facts,
             n_layers=facts.n_layers,
             mean=mean,
-            stderr=metrics.rows_by_size(torch.from_numpy(spread / np.sqrt(len(chosen)))),
+            stderr=distances.rows_by_size(torch.from_numpy(spread / np.sqrt(len(chosen)))),
             best=selection.best_blocks(mean),
             n_texts=len(chosen),
             n_skipped=n_skipped,

@@ -14,10 +14,8 @@ from analysis.core.registry import Experiment, register
 from analysis.core.store import Stored
 from analysis.core.table import MISSING, Column, Table
 from analysis.data.spec import CorpusSpec
+from analysis.experiments.maps.metrics import METRICS
 from analysis.models.spec import ModelFacts, ModelSpec
-
-METRICS = ("angular", "angular-tokens", "cosine-tokens", "relative-l2")
-"""Distances between depths; `metrics` says what each is."""
 
 
 @dataclass(frozen=True)

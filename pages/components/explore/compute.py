@@ -12,14 +12,14 @@ from analysis.core.errors import BlockRangeError
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 from analysis.experiments.accuracy.spec import SweepSpec
 from analysis.experiments.maps.spec import DamageSpec, DistanceResult, DistanceSpec
-from analysis.experiments.strategies import STRATEGIES
+from analysis.experiments.strategies import BLOCKS, DRAW, STRATEGIES, needs
 from analysis.models.spec import ModelSpec
 from pages.components.jobs import card
 from pages.components.shared import frame, inputs, start, state, theme, words
 from pages.components.shared.library import Found
 
 DRAWS = 3
-"""Sweeps that `random` is measured by: a single draw could be a lucky one."""
+"""Sweeps that a strategy of draws is measured by: a single draw could be a lucky one."""
 _TEXTS = ("wiki", "c4")
 
 
@@ -105,10 +105,11 @@ def _form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
     with frame.errors_shown():
         benchmark, size = inputs.questions(key)
         chosen = st.multiselect(
-            "Blocks chosen by", STRATEGIES, default=[state.strategy()], key=f"{key}-how", help=words.strategies_help(),
+            "Blocks chosen by", list(STRATEGIES), default=[state.strategy()], key=f"{key}-how", help=words.strategies_help(),
             placeholder="Choose at least one",
         )  # fmt: skip
-        cuts = _cuts(shown.n_layers, key) if "manual" in chosen else ()
+        is_told_blocks = any(needs(name, BLOCKS) for name in chosen)
+        cuts = _cuts(shown.n_layers, key) if is_told_blocks else ()
         numbers = _numbers(shown.n_layers, size, key)
         if numbers is None:
             return
@@ -116,7 +117,7 @@ def _form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
             st.error("Choose a file with questions that can be asked first.")
         elif not chosen:
             st.error("Choose at least one way of choosing blocks.")
-        elif "manual" in chosen and not cuts:
+        elif is_told_blocks and not cuts:
             st.error("Write down at least one cut, for example 11:5.")
         else:
             asked = replace(benchmark, limit=numbers.limit, seed=numbers.seed)
@@ -177,11 +178,11 @@ def _specs(
         benchmark=asked,
         distances=DistanceSpec(model=model, corpus=replace(shown.spec.corpus, identity="")),
         strategy=strategy,
-        max_n=None if strategy == "manual" else numbers.max_n,
-        blocks=cuts if strategy == "manual" else (),
+        max_n=None if needs(strategy, BLOCKS) else numbers.max_n,
+        blocks=cuts if needs(strategy, BLOCKS) else (),
         generation=GenerationSpec() if numbers.writes else None,
     )
-    return [replace(spec, draw=draw) for draw in range(DRAWS)] if strategy == "random" else [spec]
+    return [replace(spec, draw=draw) for draw in range(DRAWS)] if needs(strategy, DRAW) else [spec]
 
 
 def damage_form(model: ModelSpec, shown: DistanceResult, key: str) -> None:

@@ -14,7 +14,7 @@ from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec, SweepResult
-from analysis.experiments.strategies import STRATEGIES
+from analysis.experiments.strategies import DRAW, STRATEGIES, needs
 from analysis.models.spec import ModelSpec
 from pages.components.explore import drawn
 from pages.components.jobs import in_place
@@ -60,8 +60,8 @@ def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], n
 def same_questions(shown: Found, model: ModelSpec) -> dict[str, list[Found]]:
     """By strategy, the curves of the same model and precision on the same questions as the shown one, which is left out.
 
-    Of a strategy the longest curve is taken, and of equally long ones that which shares the shown one's map; `random` has
-    one for each draw.
+    Of a strategy the longest curve is taken, and of equally long ones that which shares the shown one's map; one of draws has
+    one for each.
     """
     spec = shown.result.spec
     groups: dict[tuple[str, int], Found] = {}
@@ -69,13 +69,15 @@ def same_questions(shown: Found, model: ModelSpec) -> dict[str, list[Found]]:
         other = entry.result.spec
         if entry.key == shown.key or (other.model, other.benchmark) != (spec.model, spec.benchmark):
             continue
-        key = (other.strategy, other.draw if other.strategy == "random" else 0)
-        if key == (spec.strategy, spec.draw) or (other.strategy == spec.strategy != "random"):
+        is_drawn = needs(other.strategy, DRAW)
+        key = (other.strategy, other.draw if is_drawn else 0)
+        if key == (spec.strategy, spec.draw) or (other.strategy == spec.strategy and not is_drawn):
             continue
         if key not in groups or _worth(entry, shown) > _worth(groups[key], shown):
             groups[key] = entry
     found: dict[str, list[Found]] = {}
-    for strategy, draw in sorted(groups, key=lambda key: (STRATEGIES.index(key[0]), key[1])):
+    order = list(STRATEGIES)
+    for strategy, draw in sorted(groups, key=lambda key: (order.index(key[0]), key[1])):
         found.setdefault(strategy, []).append(groups[strategy, draw])
     return found
 

@@ -49,7 +49,7 @@ def show(shown: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> No
         return
     best = distances.best if metric == own else spec.best_blocks(distances.others[metric])
     least = min(best, key=lambda entry: entry.distance)
-    said = f"{words.METRIC_NAMES[metric]}; the most similar block is {least.block.describe()} at {least.distance:.3f}."
+    said = f"{words.metric(metric)}; the most similar block is {least.block.describe()} at {least.distance:.3f}."
     others = best if metric != own else ()
     if how == "lines":
         figure = maps.picked(
@@ -67,7 +67,7 @@ def show(shown: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> No
         n_layers=distances.n_layers,
         chosen=strategy.block,
     )
-    st.caption(_how_sure(distances, cut, how) if metric == own else _by_another(best, words.METRIC_NAMES[metric], cut))
+    st.caption(_how_sure(distances, cut, how) if metric == own else _by_another(best, words.metric(metric), cut))
 
 
 def _metric(names: list[str]) -> str:
@@ -77,9 +77,7 @@ def _metric(names: list[str]) -> str:
         return names[0]
     wanted = state.option("metric")
     if wanted and wanted not in names:
-        st.caption(
-            f"This link draws {words.plain(_NAMES.get(wanted, wanted))}, which is not known of this map.", width="content"
-        )
+        st.caption(f"This link draws {words.plain(_name(wanted))}, which is not known of this map.", width="content")
     st.session_state["metric"] = wanted if wanted in names else names[0]
 
     def choose() -> None:
@@ -87,7 +85,7 @@ def _metric(names: list[str]) -> str:
         state.choose_option("metric", "" if metric == names[0] else metric)
 
     return st.selectbox(
-        "What is drawn", names, format_func=_NAMES.get, key="metric", label_visibility="collapsed", width=200, on_change=choose
+        "What is drawn", names, format_func=_name, key="metric", label_visibility="collapsed", width=200, on_change=choose
     )  # fmt: skip
 
 
@@ -106,7 +104,10 @@ def _how() -> str:
 
 
 _WHAT = "How far the residual stream turns between layer l and layer l + n."
-_NAMES = {**words.METRIC_NAMES, DAMAGE: "measured damage"}
+
+
+def _name(metric: str) -> str:
+    return "measured damage" if metric == DAMAGE else words.metric(metric)
 
 
 def _kind(how: str) -> str:

@@ -61,7 +61,7 @@ def _cut(model: ModelSpec, n_layers: int) -> Removal | None:
     )
     st.session_state["export-strategy"] = state.strategy()
     strategy = right.selectbox(
-        "Blocks chosen by", STRATEGIES, key="export-strategy", help=words.strategies_help(),
+        "Blocks chosen by", list(STRATEGIES), key="export-strategy", help=words.strategies_help(),
         on_change=lambda: state.choose_strategy(st.session_state["export-strategy"]),
     )  # fmt: skip
     text = st.text_input(

@@ -7,7 +7,7 @@ from analysis.experiments import strategies
 from pages.components.shared import state
 from pages.components.shared.library import Found
 
-_NAMES = {"similarity": "Similar", "deepest": "Deepest", "own": "My own"}
+_NAMES = {name: strategies.STRATEGIES[name].title for name in ("similarity", "deepest")} | {"own": "My own"}
 
 
 def show(distances: Found | None, n_layers: int, current: Removal | None = None) -> Block | None:

@@ -10,14 +10,15 @@ from analysis.experiments import strategies
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
+from analysis.experiments.strategies import BLOCKS, DAMAGE, DRAW, INFLUENCE, Given, needs
 from analysis.models.spec import ModelSpec
 from pages.components.shared import library, state, words
 from pages.components.shared.library import Found
 
-RULES = ("similarity", "deepest", "reverse")
-"""Strategies whose cut follows from the map or from n alone, before anything else is measured."""
 SLIDER = "n"
 """Key of the slider."""
+_MEASURED_FIRST = (INFLUENCE, DRAW, BLOCKS)
+"""The cuts of strategies with these needs are read from a measured curve: neither map nor damage says which they are."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,22 @@ def at(
     point = measured[min(which, len(measured) - 1)] if measured else None
     if n == 0:
         return Cut(0, None, point)
-    if strategy in RULES:
-        return Cut(n, strategies.choose(strategy, n, n_layers=distances.n_layers, best=distances.best), point)
+    if not needs(strategy, *_MEASURED_FIRST, DAMAGE):
+        return Cut(n, strategies.chosen(strategy, n, Given(distances.n_layers, distances.best)), point)
     if point is not None:
         return Cut(n, point.block, point)
-    least = next((best.block for best in damage.best if best.n == n), None) if damage and strategy == "loss-greedy" else None
+    least = None
+    if damage and not needs(strategy, *_MEASURED_FIRST):
+        least = _of_damage(strategy, n, Given(distances.n_layers, distances.best, least=damage.best))
     return Cut(n, least, None, "" if least else _missing(strategy, n, sweep))
+
+
+def _of_damage(strategy: str, n: int, given: Given) -> Removal | None:
+    """What is chosen by the measured damage, where that says anything of blocks of this size."""
+    try:
+        return strategies.chosen(strategy, n, given)
+    except BlockRangeError:
+        return None
 
 
 def of_size(sweep: SweepResult | None, n: int) -> list[Point]:
@@ -103,7 +114,7 @@ def path(strategy: str, distances: DistanceResult, sweep: SweepResult | None, da
 
     Only blocks that follow a rule make a path: not those at random or by hand, nor layers one by one.
     """
-    if strategy in ("random", "manual", "block-influence"):
+    if needs(strategy, *_MEASURED_FIRST):
         return []
     chosen = [at(n, strategy, distances, sweep, damage).removed for n in range(1, distances.n_layers)]
     return [
@@ -118,11 +129,12 @@ def _missing(strategy: str, n: int, sweep: SweepResult | None) -> str:
     if measured:
         reach = f"between n = {measured[0]} and n = {measured[-1]}" if len(measured) > 1 else f"at n = {measured[0]}"
         return f"No cut of {n} layers is known for {strategy}: its curve has cuts {reach}. Move the slider, or run a sweep."
-    how = {
-        "loss-greedy": "measure the damage map below, or click **Run a sweep**",
-        "manual": "click **Run a sweep** and write your cuts down",
-    }
-    return f"Which layers {strategy} removes is not known yet: {how.get(strategy, 'click **Run a sweep**')}."
+    how = "click **Run a sweep**"
+    if needs(strategy, BLOCKS):
+        how += " and write your cuts down"
+    elif needs(strategy, DAMAGE):
+        how = "measure the damage map below, or click **Run a sweep**"
+    return f"Which layers {strategy} removes is not known yet: {how}."
 
 
 def slider(n_layers: int) -> int:

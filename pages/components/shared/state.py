@@ -7,7 +7,7 @@ import streamlit as st
 
 from analysis.core.blocks import Block
 from analysis.core.errors import BlockRangeError, LayerscopeError
-from analysis.experiments.strategies import STRATEGIES
+from analysis.experiments.strategies import STRATEGIES, USUAL
 from analysis.models.spec import ModelSpec
 from pages.components.shared import words
 
@@ -119,7 +119,7 @@ def strategy() -> str:
     """How blocks are chosen."""
     if "chosen_strategy" not in st.session_state:
         text = st.query_params.get("strategy", "")
-        st.session_state["chosen_strategy"] = text if text in STRATEGIES else STRATEGIES[0]
+        st.session_state["chosen_strategy"] = text if text in STRATEGIES else USUAL
     return st.session_state["chosen_strategy"]
 
 
@@ -165,7 +165,7 @@ def sync_url() -> None:
         value = getattr(model, field)
         if value and value != defaults[field]:
             wanted[name_] = value
-    if strategy() != STRATEGIES[0]:
+    if strategy() != USUAL:
         wanted["strategy"] = strategy()
     if pinned():
         wanted["pin"] = pinned()

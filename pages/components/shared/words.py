@@ -6,9 +6,11 @@ import time
 from analysis.data import questions as benchmarks
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.data.tasks import TASKS
+from analysis.experiments import strategies
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
 from analysis.experiments.heal.spec import HealResult, HealSpec
+from analysis.experiments.maps.metrics import TITLES
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.reading import runs
 from analysis.reading.runs import Measured
@@ -17,22 +19,13 @@ from pages.components.shared import uploads
 TEXT_NAMES = {"c4": "C4", "wiki": "Wikipedia"}
 
 
-METRIC_NAMES = {
-    "angular": "angular distance", "angular-tokens": "angular, all tokens", "cosine-tokens": "cosine, all tokens",
-    "relative-l2": "relative L2",
-}  # fmt: skip
-
-
-STRATEGY_HELP = {
-    "similarity": "the block whose ends are most alike on the distance map (the paper's rule).",
-    "deepest": "the last layers but one: the last layer stays (the paper's simple heuristic).",
-    "reverse": "the very last layers, the last one included.",
-    "block-influence": "the layers that change the residual stream least, wherever they are (ShortGPT).",
-    "loss-greedy": "the block whose removal was measured to raise the loss least.",
-    "random": "a block at a random place; three draws are measured and drawn as a band.",
-    "manual": "cuts of your own.",
-}
+STRATEGY_HELP = strategies.HELP
 """One line on every strategy."""
+
+
+def metric(name: str) -> str:
+    """A distance as people call it; a stored map may have been measured in one that is no longer there."""
+    return TITLES.get(name, name)
 
 
 def task_names() -> dict[str, str]:
@@ -53,7 +46,7 @@ def questions(spec: BenchmarkSpec) -> str:
 
 def strategy(spec: SweepSpec) -> str:
     """How a curve's cuts are chosen, with the draw of a random one."""
-    return f"random (draw {spec.draw})" if spec.strategy == "random" else spec.strategy
+    return f"{spec.strategy} (draw {spec.draw})" if strategies.needs(spec.strategy, strategies.DRAW) else spec.strategy
 
 
 def curve(spec: SweepSpec) -> str:

@@ -5,14 +5,15 @@ import math
 import pytest
 import torch
 
-from analysis.experiments.maps.metrics import (
+from analysis.experiments.maps.distances import (
+    Depths,
     angular_distance,
     pairwise_angular_distances,
-    pairwise_relative_l2,
     rows_by_size,
     text_distances,
 )
-from analysis.experiments.maps.spec import METRICS
+from analysis.experiments.maps.metrics import METRICS
+from analysis.experiments.maps.metrics.relative_l2 import relative_l2
 from analysis.models import decoder as architecture
 from analysis.models.stream import token_streams
 from tests.support.families import build
@@ -92,7 +93,7 @@ def test_angles_are_averaged_not_cosines():
 
 @pytest.mark.parametrize("chunk_bytes", [1, 2000, 1 << 24])
 def test_every_metric_agrees_with_a_brute_force_loop(monkeypatch, chunk_bytes):
-    monkeypatch.setattr("analysis.experiments.maps.metrics._CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr("analysis.experiments.maps.distances._CHUNK_BYTES", chunk_bytes)
     lengths, depths = [3, 1, 7], 4
     states = torch.randn(sum(lengths), depths, 10, generator=torch.Generator().manual_seed(6))
     found = text_distances(streams_of(states), lengths)
@@ -119,7 +120,7 @@ def test_relative_l2_known_answers_and_small_differences():
     """Where a layer writes 1e-9 of the stream, the matrix product would say 0 or noise; the difference says 1e-9."""
     state = torch.tensor([3.0, 4.0], dtype=torch.float64)
     states = torch.stack([state, 2 * state, state * (1 + 1e-9), torch.zeros(2, dtype=torch.float64)])[None]
-    written = pairwise_relative_l2(states)[0]
+    written = relative_l2(Depths(states))[0]
     assert written[0].tolist() == pytest.approx([0, 1, 1e-9, 1], rel=1e-6)
     assert written[1, 0].item() == pytest.approx(0.5)
     assert written[3].tolist() == [1, 1, 1, 0]

@@ -1,19 +1,13 @@
-"""Distances between depths of the residual stream: pure maths, for every pair of depths at once.
-
-Four metrics, all of which say how little the layers l .. l+n-1 change the stream:
-
-* `angular`         arccos(cos(x[l], x[l+n])) / pi at a text's last token, in [0, 1]; arXiv:2403.17887, equation (7)
-* `angular-tokens`  the same, averaged over all tokens of a text
-* `cosine-tokens`   1 - cos(x[l], x[l+n]), averaged over all tokens, in [0, 2]; its row n = 1 is the block influence of
-                    ShortGPT, arXiv:2403.03853
-* `relative-l2`     |x[l+n] - x[l]| / |x[l]| at the last token, at least 0
-"""
+"""Distances between depths of the residual stream: pure maths, for every pair of depths and every metric at once."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from math import pi
 
 import torch
 from torch import Tensor
+
+from analysis.experiments.maps.metrics import LAST, METRICS, TOKENS, Metric
 
 _CHUNK_BYTES = 16 << 20
 """Float64 states held at once: about what stays in a processor's cache."""
@@ -68,24 +62,26 @@ def pairwise_angular_distances(states: Tensor) -> Tensor:
 
     Source: Gromov et al., arXiv:2403.17887, equation (7).
     """
-    return torch.arccos(pairwise_cosines(states)) / pi
+    return Depths(states).angles
 
 
-def pairwise_relative_l2(states: Tensor) -> Tensor:
-    """Length of what is written into the stream between two depths, relative to the stream at the first of them.
+class Depths:
+    """The stream of some tokens at every depth, and what metrics have in common, worked out once when one asks for it."""
 
-    Args:
-        states: x[0..L], (n, L+1, hidden_size), any float dtype.
+    def __init__(self, states: Tensor) -> None:
+        """Take the states x[0..L], (n, L+1, hidden_size), of any float dtype."""
+        self.states = states.double()
+        """x[0..L] of n tokens, float64, (n, L+1, hidden_size); not to be changed."""
 
-    Returns:
-        float64, (n, L+1, L+1), entry [l, m] = |x[m] - x[l]| / |x[l]|, at least 0; 1 where only x[l] is all zero.
-    """
-    states = states.double()
-    lengths = states.norm(dim=-1)
-    # Differences are taken before their length is: from the matrix product a small one would be lost to rounding.
-    rows = [(states - states[:, depth, None]).norm(dim=-1) for depth in range(states.shape[1])]
-    written = torch.stack(rows, dim=1)
-    return torch.where(lengths[:, :, None] > 0, written / lengths[:, :, None].clamp(min=_SMALLEST), (written > 0).double())
+    @cached_property
+    def cosines(self) -> Tensor:
+        """Cosine of every pair of depths, as of `pairwise_cosines`; not to be changed."""
+        return pairwise_cosines(self.states)
+
+    @cached_property
+    def angles(self) -> Tensor:
+        """Angular distance of every pair of depths, as of `pairwise_angular_distances`; not to be changed."""
+        return torch.arccos(self.cosines) / pi
 
 
 def text_distances(streams: Sequence[Tensor], lengths: Sequence[int]) -> dict[str, Tensor]:
@@ -98,31 +94,37 @@ def text_distances(streams: Sequence[Tensor], lengths: Sequence[int]) -> dict[st
         lengths: tokens of each text, none of them padding.
 
     Returns:
-        By the name of a metric, all of `specs.METRICS`: float64, (n_texts, L+1, L+1), on the CPU; entry [l, m] with l < m is
-        the distance of the block [l, m).
+        By the name of a metric, all of `METRICS`: float64, (n_texts, L+1, L+1), on the CPU; entry [l, m] with l < m is the
+        distance of the block [l, m).
     """
     # Apple's accelerator has no float64.
     device = torch.device("cpu") if streams[0].device.type == "mps" else streams[0].device
     chunk = max(1, _CHUNK_BYTES // (8 * len(streams) * streams[0].shape[-1]))
-    found: list[dict[str, Tensor]] = []
+    of_last, of_tokens = ([metric for metric in METRICS.values() if metric.of == of] for of in (LAST, TOKENS))
+    found: dict[str, list[Tensor]] = {name: [] for name in METRICS}
     stop = 0
     for length in lengths:
         start, stop = stop, stop + length
-        angles, cosines = (torch.zeros(len(streams), len(streams), dtype=torch.float64, device=device) for _ in range(2))
-        for begin in range(start, stop, chunk):
-            part = _stack(streams, slice(begin, min(begin + chunk, stop)), device)
-            of_tokens = pairwise_cosines(part)
-            cosines += of_tokens.sum(0)
-            angles += of_tokens.arccos_().sum(0)
-        last = _stack(streams, slice(stop - 1, stop), device)
-        by_name = {
-            "angular": pairwise_angular_distances(last)[0],
-            "angular-tokens": angles / (pi * length),
-            "cosine-tokens": (1 - cosines / length).clamp(min=0),
-            "relative-l2": pairwise_relative_l2(last)[0],
+        sums = {
+            metric.name: torch.zeros(len(streams), len(streams), dtype=torch.float64, device=device) for metric in of_tokens
         }
-        found.append({name: matrix.cpu() for name, matrix in by_name.items()})
-    return {name: torch.stack([of_text[name] for of_text in found]) for name in found[0]}
+        for begin in range(start, stop, chunk):
+            part = Depths(_stack(streams, slice(begin, min(begin + chunk, stop)), device))
+            for metric in of_tokens:
+                sums[metric.name] = sums[metric.name] + _measured(metric, part).sum(0)
+        last = Depths(_stack(streams, slice(stop - 1, stop), device))
+        by_name = {name: total / length for name, total in sums.items()}
+        by_name |= {metric.name: _measured(metric, last)[0] for metric in of_last}
+        for name, matrix in by_name.items():
+            found[name].append(matrix.cpu())
+    return {name: torch.stack(of_texts) for name, of_texts in found.items()}
+
+
+def _measured(metric: Metric, depths: Depths) -> Tensor:
+    distances = metric.measure(depths)
+    wanted = (*depths.states.shape[:2], depths.states.shape[1])
+    assert distances.shape == wanted, f"{metric.name} gives {tuple(distances.shape)}, not {wanted}"
+    return distances
 
 
 def _stack(streams: Sequence[Tensor], tokens: slice, device: torch.device) -> Tensor:

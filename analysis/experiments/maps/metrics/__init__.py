@@ -1,0 +1,85 @@
+"""Distances between depths of the residual stream: one decorated function in one file of this folder, or of anybody's, is one
+more metric.
+
+All say how little the layers l .. l+n-1 change the stream. Every map is measured in all of them on the way, and keeps what it
+measured by name, so that one more neither shifts nor orphans what is stored:
+
+    @metric("chord", title="chord distance", unit="chord, 0 to 2", of=LAST)
+    def chord(depths: "Depths") -> "Tensor":
+        return (2 - 2 * depths.cosines).sqrt()
+
+Pages, charts and the command line read what is said of a metric without loading torch: a file of this folder imports nothing
+heavy, since a tensor's own methods do.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from analysis.core.catalogue import Catalogue
+from analysis.core.record import require
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from analysis.experiments.maps.distances import Depths
+
+LAST = "last"
+"""A metric of a text's last token."""
+TOKENS = "tokens"
+"""A metric that is averaged over all tokens of a text."""
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+Measure = Callable[["Depths"], "Tensor"]
+"""From the stream of some tokens to the distances of every pair of depths of each: float64, (n, L+1, L+1), 0 on the diagonal;
+entry [l, m] with l < m is that of the block [l, m)."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A distance between two depths."""
+
+    name: str
+    """How it is called on the command line and in results."""
+    title: str
+    """How people call it."""
+    unit: str
+    """What is beside the colours and axes that show it."""
+    measure: Measure
+    of: str = LAST
+    """Which tokens count: `LAST` or `TOKENS`."""
+    source: str = ""
+    """Who proposed it: the paper, with the place in it."""
+
+    def __post_init__(self) -> None:
+        require(
+            _NAME.fullmatch(self.name) is not None,
+            f"A metric's name is small letters and digits, joined by hyphens, not {self.name!r}.",
+        )
+        require(self.of in (LAST, TOKENS), f"A metric is of {LAST} or {TOKENS}, not {self.of!r}.")
+
+
+METRICS: Catalogue[Metric] = Catalogue(__name__, ("angular", "angular-tokens", "cosine-tokens", "relative-l2"))
+"""Every metric by name."""
+TITLES: Mapping[str, str] = METRICS.each(lambda metric: metric.title)
+"""How people call each metric."""
+UNITS: Mapping[str, str] = METRICS.each(lambda metric: metric.unit)
+"""What is beside the numbers of each metric."""
+
+
+def metric(name: str, *, title: str, unit: str, of: str = LAST, source: str = "") -> Callable[[Measure], Measure]:
+    """Make a function a metric, known to command line, maps, pages, charts and reports.
+
+    Args:
+        name, title, unit, of, source: as in `Metric`.
+
+    Raises:
+        SpecError: for a name that cannot be written everywhere, and for other tokens than those there are.
+    """
+
+    def register(measure: Measure) -> Measure:
+        METRICS.add(name, Metric(name, title, unit, measure, of, source))
+        return measure
+
+    return register

@@ -1,0 +1,5 @@
+"""Cuts of one's own: a sweep is told them, one point of its curve for each."""
+
+from analysis.experiments.strategies import BLOCKS, Strategy, register
+
+register(Strategy("manual", title="Manual", help="cuts of your own.", choose=None, needs=(BLOCKS,)))

@@ -1,0 +1,294 @@
+"""A strategy that one file outside the package registers is everywhere by itself."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from analysis import jobs
+from analysis.charts import curves, look
+from analysis.cli import main
+from analysis.core.blocks import Block, LayerSet
+from analysis.core.errors import BlockRangeError, SpecError
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.experiments.accuracy import sweep
+from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
+from analysis.experiments.maps import distance_map
+from analysis.experiments.maps.spec import DamageResult, DistanceResult, DistanceSpec, LeastDamage
+from analysis.experiments.strategies import DAMAGE, STRATEGIES, Given, Strategy, choose, chosen
+from analysis.exports import report
+from analysis.models.spec import ModelSpec
+from analysis.reading.runs import Run
+from tests.support import fakes, own
+from tests.support.seen import figures, texts, trace
+from tests.support.toy import MAP, SWEEP
+
+OURS = ["similarity", "deepest", "reverse", "block-influence", "loss-greedy", "random", "manual"]
+MIDDLE = '''
+"""Layers from the middle of the model."""
+
+from analysis.core.blocks import Block
+from analysis.experiments.strategies import Given, Strategy, register
+
+
+def middle(n, given):
+    return Block((given.n_layers - n) // 2, n)
+
+
+register(Strategy("middle", title="Middle", help="layers in the middle of the model.", choose=middle))
+'''
+DRAWN = '''
+"""A block from the second half, drawn."""
+
+import random
+
+from analysis.core.blocks import Block
+from analysis.experiments.strategies import DRAW, Strategy, register
+
+
+def late(n, given):
+    return Block(random.Random(given.draw).randint((given.n_layers - n) // 2, given.n_layers - n), n)
+
+
+register(Strategy("late", title="Late", help="a block from the second half, drawn.", choose=late, needs=(DRAW,)))
+'''
+SPARING = '''
+"""Of each size the most similar block, but for single layers the one of least influence."""
+
+from analysis.core.blocks import Block
+from analysis.experiments.strategies import INFLUENCE, MAP, Strategy, register
+
+
+def sparing(n, given):
+    if n == 1:
+        return Block(min(range(given.n_layers), key=given.influence.__getitem__), 1)
+    return next(best.block for best in given.best if best.n == n)
+
+
+register(Strategy("sparing", title="Sparing", help="two rules.", choose=sparing, needs=(MAP, INFLUENCE)))
+'''
+
+
+@pytest.fixture
+def register(tmp_path):
+    """A function that registers strategies as long as the test lasts."""
+    names = []
+
+    def add(name, text):
+        own.file(tmp_path, f"own_{name}", text)
+        names.append(name)
+        return STRATEGIES[name]
+
+    yield add
+    for name in names:
+        STRATEGIES.forget(name)
+
+
+@pytest.fixture
+def middle(register):
+    return register("middle", MIDDLE)
+
+
+@pytest.fixture
+def spec(cache, tiny_folder):
+    """A short sweep of a model of six layers."""
+    model = ModelSpec(str(tiny_folder()), dtype="float32")
+    text = CorpusSpec("wiki", n_texts=2, seq_len=24, split="validation")
+    distances = DistanceSpec(model, CorpusSpec("c4", n_texts=3, seq_len=24))
+    return SweepSpec(model, BenchmarkSpec(limit=4), text, distances, max_n=3)
+
+
+def helped(capsys):
+    with pytest.raises(SystemExit):
+        main.main(["sweep", "--help"])
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_ours_are_there_in_their_order():
+    assert list(STRATEGIES) == OURS
+    assert [strategy.needs for strategy in STRATEGIES.values()] == [
+        ("map",), (), (), ("influence",), ("damage",), ("draw",), ("blocks",)
+    ]  # fmt: skip
+
+
+def test_the_command_line_offers_it_while_it_is_there(capsys, register):
+    assert f"--strategy {{{','.join(OURS)}}}" in helped(capsys)
+    register("middle", MIDDLE)
+    assert f"--strategy {{{','.join(OURS)},middle}}" in helped(capsys)
+    asked = main.request(["sweep", "starter", "--strategy", "middle"])
+    assert asked == SweepSpec(strategy="middle")
+    assert main.command_line(asked) == "python -m analysis sweep starter --strategy middle"
+    STRATEGIES.forget("middle")
+    assert "middle" not in helped(capsys)
+    with pytest.raises(SpecError, match="strategy must be one of similarity, .*, manual, not 'middle'"):
+        SweepSpec(strategy="middle")
+
+
+@pytest.mark.usefixtures("middle")
+def test_it_chooses_within_the_model_only():
+    assert choose("middle", 2, n_layers=6) == chosen("middle", 2, Given(6)) == Block(2, 2)
+    assert choose("middle", 0, n_layers=6) is None
+    with pytest.raises(BlockRangeError):
+        choose("middle", 6, n_layers=6)
+    with pytest.raises(SpecError, match="similarity, deepest, reverse, block-influence, loss-greedy, random, middle, not"):
+        choose("manual", 1, n_layers=6)
+
+
+@pytest.mark.usefixtures("middle")
+def test_its_curve_is_measured_without_a_map_stored_and_read_back(spec, monkeypatch):
+    monkeypatch.setattr(distance_map, "run", lambda *args, **kwargs: pytest.fail("a map was measured"))
+    measured = sweep.run(replace(spec, strategy="middle"))
+    assert [point.block for point in measured.points] == [None, Block(2, 1), Block(2, 2), Block(1, 3)]
+    assert all(point.acc is not None and math.isfinite(point.loss) for point in measured.points)
+    assert measured.spec == sweep.resolve(replace(spec, strategy="middle", draw=3))
+    assert SweepResult.load(measured.spec).to_json() == measured.to_json()
+
+
+def test_one_that_needs_a_map_and_the_influence_is_given_both(spec, register):
+    register("sparing", SPARING)
+    asked = replace(spec, strategy="sparing", distances=replace(spec.distances, metric="relative-l2"))
+    measured = sweep.run(asked)
+    assert measured.spec.distances.metric == "relative-l2"
+    found = DistanceResult.load(measured.spec.distances)
+    influence = found.others["cosine-tokens"][0]
+    assert measured.points[1].block == Block(influence.index(min(influence)), 1)
+    assert measured.points[2].block == found.best[1].block
+
+
+def test_one_that_needs_the_damage_is_given_it(spec, register):
+    def worst(n, given):
+        return max((entry for entry in given.least if entry.n <= n), key=lambda entry: entry.increase).block
+
+    STRATEGIES.add("worst", Strategy("worst", "Worst", "of the best the worst.", worst, (DAMAGE,)))
+    try:
+        measured = sweep.run(replace(spec, strategy="worst", max_n=1))
+        assert measured.points[1].block == DamageResult.load(measured.spec.damage).best[0].block
+        assert main.request(main.command_line(measured.spec).split()[3:]).damage is None
+    finally:
+        STRATEGIES.forget("worst")
+
+
+@pytest.mark.usefixtures("middle")
+def test_explore_offers_it_and_shows_its_cut_and_its_curve(spec, monkeypatch):
+    distance_map.run(spec.distances)
+    model = {"model": spec.model.source, "dtype": "float32"}
+    at = own.page(monkeypatch, "pages/explore.py", **model, n="2")
+    picker = at.selectbox(key="strategy")
+    assert picker.options == [*OURS, "middle"]
+    assert "- **middle**: layers in the middle of the model." in picker.help
+    picker.set_value("middle").run()
+    assert not at.exception
+    assert f"**{Block(2, 2).describe()}** removed" in texts(at)
+    path = trace(figures(at)["map"], "path")
+    assert list(zip(path["x"], path["y"], strict=True))[:3] == [(2, 1), (2, 2), (1, 3)]
+    at.multiselect(key="sweep-how").set_value(["middle"]).run()
+    at.button(key="sweep-go").click().run()
+    assert not at.exception
+    assert [job.spec.strategy for job in jobs.active()] == ["middle"]
+    sweep.run(replace(spec, strategy="middle"))
+    sweep.run(replace(spec, strategy="deepest"))
+    at = own.page(monkeypatch, "pages/explore.py", **model, strategy="deepest", n="2")
+    assert trace(figures(at)["accuracy"], "middle")["line"]["dash"] == look.style_of("middle").dash
+
+
+def test_a_drawn_one_is_asked_for_in_several_draws(spec, register, monkeypatch):
+    register("late", DRAWN)
+    distance_map.run(spec.distances)
+    at = own.page(monkeypatch, "pages/explore.py", model=spec.model.source, dtype="float32")
+    at.multiselect(key="sweep-how").set_value(["late"]).run()
+    at.button(key="sweep-go").click().run()
+    assert [(job.spec.strategy, job.spec.draw) for job in jobs.active()] == [("late", 0), ("late", 1), ("late", 2)]
+    assert jobs.active()[1].label.endswith("late (draw 1)")
+
+
+def of(name, draw=0):
+    return replace(SWEEP, spec=SweepSpec(max_n=2, strategy=name, draw=draw))
+
+
+def test_charts_give_it_a_look_of_its_own_and_a_legend(register):
+    register("middle", MIDDLE)
+    register("late", DRAWN)
+    figure = curves.accuracy_curve(SWEEP, others=[of("deepest"), of("middle"), of("late"), of("late", 1)])
+    drawn = {item.name: item for item in figure.data}
+    assert {"middle", "late × 2", "late draws"} <= drawn.keys()
+    assert "<b>middle</b>" in drawn["middle"].text[0]
+    looks = [look.style_of(name) for name in STRATEGIES]
+    for side in ("dash", "symbol", "light", "dark"):
+        assert len({getattr(one, side) for one in looks}) == len(looks)
+    assert looks[:7] == [look.STRATEGY_STYLES[name] for name in OURS], "a new one does not change how ours look"
+    run = Run("key", of("late", 1), False, 0.0, "questions")
+    assert run.how == "late, draw 1"
+
+
+def luminance(colour):
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize(("dark", "background"), [(False, "#ffffff"), (True, "#13181d")])
+def test_looks_of_further_ones_have_contrast_and_begin_again_when_they_are_used_up(dark, background):
+    names = [f"further-{number}" for number in range(9)]
+    for name in names:
+        STRATEGIES.add(name, Strategy(name, name, "a test.", lambda n, given: Block(0, n)))
+    try:
+        styles = [look.style_of(name) for name in names]
+    finally:
+        for name in names:
+            STRATEGIES.forget(name)
+    assert styles[:4] == styles[4:8]
+    for style in styles[:4]:
+        high, low = sorted((luminance(style.shade(dark=dark)), luminance(background)), reverse=True)
+        assert (high + 0.05) / (low + 0.05) >= 3
+
+
+@pytest.mark.usefixtures("middle")
+def test_the_report_has_its_curve(spec):
+    sweep.run(replace(spec, strategy="middle"))
+    [section] = [s for s in report.of(spec.model, None, main.command_line).sections if s.title == "Accuracy and loss"]
+    assert [row[0] for row in section.tables[0].rows] == ["middle"] * 4
+    assert section.tables[0].rows[2][2] == Block(2, 2).describe()
+    assert "--strategy middle" in section.commands[0]
+    assert section.records[0][0] == "Curve, middle"
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_cut_of_layers_one_by_one_from_the_damage_is_drawn_where_it_is_known(monkeypatch):
+    def scattered(n, given):
+        if n > len(given.least):
+            raise BlockRangeError("That size is not measured.")
+        return LayerSet(tuple(range(1, 2 * n, 2))) if n > 1 else Block(1, 1)
+
+    from pages.components.shared import cuts
+    from tests.support.toy import DAMAGE as MEASURED
+
+    damage = replace(MEASURED, best=[LeastDamage(1, 1, 0.1), LeastDamage(2, 1, 0.2)])
+    STRATEGIES.add("scattered", Strategy("scattered", "Scattered", "a test.", scattered, (DAMAGE,)))
+    try:
+        assert cuts.at(2, "scattered", MAP, None, damage).removed == LayerSet((1, 3))
+        unknown = cuts.at(3, "scattered", MAP, None, damage)
+        assert (unknown.removed, "damage map" in unknown.missing) == (None, True)
+        assert [best.block for best in cuts.path("scattered", MAP, None, damage)] == [Block(1, 1)]
+    finally:
+        STRATEGIES.forget("scattered")
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"name": "In the Middle"}, "small letters and digits"),
+        ({"needs": ("maps",)}, "can need map, influence, damage, draw, blocks, not maps"),
+        ({"choose": None}, "must either choose, or need blocks"),
+        ({"needs": ("blocks",)}, "must either choose, or need blocks"),
+    ],
+)
+def test_what_cannot_be_a_strategy_is_refused(settings, told):
+    usual = {"name": "middle", "title": "Middle", "help": "a test.", "choose": lambda n, given: Block(0, n)}
+    with pytest.raises(SpecError, match=told):
+        Strategy(**{**usual, **settings})
+
+
+def test_fingerprints_do_not_change_with_what_is_registered(register):
+    before = [SweepSpec().fingerprint(), fakes.sweep().spec.fingerprint()]
+    register("middle", MIDDLE)
+    assert [SweepSpec().fingerprint(), fakes.sweep().spec.fingerprint()] == before
