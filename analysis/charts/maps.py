@@ -11,8 +11,7 @@ from analysis.charts.look import PATH, finish, palette, unchecked
 from analysis.core.blocks import Block, Removal
 from analysis.experiments.maps.metrics import UNITS
 from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
-from analysis.models import spec as cost
-from analysis.models.spec import ModelFacts
+from analysis.models.spec import ModelFacts, savings
 
 CELLS = "cells"
 """Name of the trace that carries the read-outs."""
@@ -69,7 +68,7 @@ _ABOUT = "<b>%{{customdata[1]}}</b><br>{}<br>" + _SAVED
 
 
 def _about(block: Block, model: ModelFacts) -> tuple[str, ...]:
-    saved = cost.savings(model, block)
+    saved = savings(model, block)
     last = "" if block.stop < model.n_layers else _ALL if block.size == model.n_layers else _LAST
     parameters, size = _short(saved.parameters).strip(), f"{_short(saved.weight_bytes)}B"
     return block.describe(), parameters, f"{saved.fraction:.1%}", size, last

@@ -21,11 +21,10 @@ from analysis.data.spec import CorpusSpec
 from analysis.exports import card as model_card
 from analysis.exports import folders, formats
 from analysis.exports.spec import ExportResult, ExportSpec, ReloadCheck
-from analysis.models import adapter as bridge
 from analysis.models import cut, machine, weights
-from analysis.models import decoder as architecture
 from analysis.models import load as models
-from analysis.models.decoder import Decoder
+from analysis.models.adapter import read_bridge, with_adapter
+from analysis.models.decoder import Decoder, find_decoder
 from analysis.models.load import Loader, Plan
 from analysis.models.spec import ModelSpec
 from analysis.reading import library
@@ -128,7 +127,7 @@ def save(planned: Plan, block: Removal, out: Path, adapter: str | None, on_progr
         UnsupportedModelError: when the folder does not load, or not as the same model.
         RecipeError: when the adapter does not fit.
     """
-    if adapter is not None and bridge.read_bridge(Path(adapter)) is not None:
+    if adapter is not None and read_bridge(Path(adapter)) is not None:
         raise RecipeError(
             f"The heal in {adapter} adds a small layer that a plain {planned.facts.family} model has no place for; export the "
             f"cut without it, or heal again without the instant start."
@@ -140,14 +139,14 @@ def save(planned: Plan, block: Removal, out: Path, adapter: str | None, on_progr
         cut.cut(loaded.decoder, block)
         model = loaded.model
     else:
-        loaded = bridge.with_adapter(loaded, block, adapter)
+        loaded = with_adapter(loaded, block, adapter)
         model = loaded.model
     on_progress(Progress("reading a text with it", 0, 1))
     expected = logits(model, texts)
     if adapter is not None:
         model = model.merge_and_unload()
     on_progress(Progress("saving the model", 0, 1))
-    _check_reloads(architecture.find_decoder(model))
+    _check_reloads(find_decoder(model))
     tokenizer, spec = loaded.tokenizer, planned.spec
     found: list[ReloadCheck] = []
 

@@ -20,7 +20,7 @@ from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec, Swe
 from analysis.experiments.scoring import likelihood, trees
 from analysis.experiments.scoring.likelihood import Cuts
 from analysis.experiments.scoring.trees import EncodedQuestion
-from analysis.models import cut as pruning
+from analysis.models.cut import without_block
 from analysis.models.load import LoadedModel
 from analysis.models.spec import ModelSpec
 
@@ -307,7 +307,7 @@ def _do(
 ) -> None:
     if piece.phase == "writing" and writing is not None:
         cut = piece.cuts[0]
-        with pruning.without_block(loaded.decoder, cut):
+        with without_block(loaded.decoder, cut):
             scores.writings[cut] = accuracy_generation.check(
                 loaded.decoder, loaded.tokenizer, writing, lambda done, of: meter(0)
             )

@@ -11,9 +11,9 @@ from analysis.core import store
 from analysis.core.errors import SpecError
 from analysis.core.progress import Cancelled, OnProgress, Progress, ignore
 from analysis.experiments.prompt.spec import CompareResult, CompareSpec, Variant, Writing
-from analysis.models import adapter as evaluation
 from analysis.models import cut, machine, writing
 from analysis.models import load as models
+from analysis.models.adapter import check_adapter, with_adapter
 from analysis.models.decoder import Decoder
 from analysis.models.load import Load, LoadedModel
 
@@ -33,7 +33,7 @@ def resolve(spec: CompareSpec) -> CompareSpec:
 def _identified(variant: Variant) -> Variant:
     if variant.adapter is None:
         return variant
-    evaluation.check_adapter(_folder(variant.adapter), variant.block)
+    check_adapter(_folder(variant.adapter), variant.block)
     return replace(variant, identity=_identity(_folder(variant.adapter)))
 
 
@@ -152,7 +152,7 @@ def _ready(variant: Variant, loaded: LoadedModel, on_progress: OnProgress) -> It
             yield decoder
     else:
         own = models.load(loaded.spec, on_progress)
-        yield evaluation.with_adapter(own, variant.block, _folder(variant.adapter)).decoder
+        yield with_adapter(own, variant.block, _folder(variant.adapter)).decoder
 
 
 def _write(decoder: Decoder, desk: _Desk) -> Writing:

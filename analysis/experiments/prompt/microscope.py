@@ -16,9 +16,9 @@ from analysis.experiments.maps import distances
 from analysis.experiments.prompt.spec import MicroscopeResult, MicroscopeSpec
 from analysis.models import cut, machine, writing
 from analysis.models import load as models
-from analysis.models import stream as hidden_states
 from analysis.models.decoder import Decoder
 from analysis.models.load import Load
+from analysis.models.stream import token_streams
 
 MOST_TOKENS = 128
 """Tokens of a prompt that are watched; what comes after them has no influence on them."""
@@ -48,7 +48,7 @@ def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Load = 
     removed = set() if resolved.block is None else set(resolved.block.layers)
     with cut.without_block(loaded.decoder, resolved.block) as decoder:
         on_progress(Progress("reading the prompt", 0, decoder.n_layers + 1))
-        streams = hidden_states.token_streams(decoder, [read])
+        streams = token_streams(decoder, [read])
         guesses, probabilities, final, settled = _lens(decoder, streams, on_progress)
     named = {token for depth in guesses for position in depth for token in position}
     result = MicroscopeResult(

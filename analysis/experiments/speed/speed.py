@@ -13,11 +13,10 @@ from analysis.core.blocks import Block
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.experiments import strategies
-from analysis.experiments.speed import spec as timings
-from analysis.experiments.speed.spec import SpeedPoint, SpeedResult, SpeedSpec
-from analysis.models import cut as pruning
+from analysis.experiments.speed.spec import SpeedPoint, SpeedResult, SpeedSpec, fit, timing
 from analysis.models import load as models
 from analysis.models import machine
+from analysis.models.cut import without_block
 from analysis.models.decoder import Decoder
 from analysis.models.load import Load, LoadedModel
 
@@ -82,7 +81,7 @@ def read_and_write(
     """Read prompts and write on greedily, as the model is now, with a KV cache.
 
     Args:
-        decoder: the model, whole or inside `cut.without_block`.
+        decoder: the model, whole or inside `without_block`.
         ids: prompts of one length, (batch, tokens).
         new_tokens: tokens to write after the one that reading the prompt gives, one pass each.
         between: called before every pass, off the clock; may raise `Cancelled`.
@@ -170,7 +169,7 @@ class _Measured:
         return sum(len(repeats) for repeats in self.prefill.values())
 
     def _time(self, cut: Cut, ids: Tensor, between: Callable[[], None]) -> tuple[float, float]:
-        with pruning.without_block(self.loaded.decoder, cut) as decoder:
+        with without_block(self.loaded.decoder, cut) as decoder:
             prefill_s, decode_s, _ = read_and_write(decoder, ids, self.spec.new_tokens, between)
         return prefill_s, decode_s
 
@@ -187,8 +186,8 @@ class _Measured:
             SpeedPoint(
                 n=0 if cut is None else cut.size,
                 start=None if cut is None else cut.start,
-                prefill=timings.timing(self.prefill[cut]),
-                decode=timings.timing(self.decode[cut]),
+                prefill=timing(self.prefill[cut]),
+                decode=timing(self.decode[cut]),
             )
             for cut in self.cuts
             if cut in self.prefill
@@ -205,8 +204,8 @@ class _Measured:
             model=self.loaded.facts,
             n_layers=n_layers,
             points=points,
-            prefill=timings.fit(left, [point.prefill.median_s for point in points], n_layers),
-            decode=timings.fit(left, [point.decode.median_s for point in points], n_layers),
+            prefill=fit(left, [point.prefill.median_s for point in points], n_layers),
+            decode=fit(left, [point.decode.median_s for point in points], n_layers),
             rounds=min(len(self.prefill.get(cut, ())) for cut in self.cuts),
             peak_bytes=machine.peak_bytes(self.loaded.spec.device),
         )
