@@ -1,1 +1,5 @@
 """What is read: texts, question sets, the starter pack."""
+
+from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
+
+__all__ = ["BenchmarkSpec", "CorpusSpec", "GenerationSpec"]

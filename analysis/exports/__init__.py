@@ -1,1 +1,5 @@
 """What is taken away: model folders, recipes, cards, reports."""
+
+from analysis.exports.spec import ExportResult, ExportSpec
+
+__all__ = ["ExportResult", "ExportSpec"]

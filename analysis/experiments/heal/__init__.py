@@ -1,1 +1,5 @@
 """Repairing a cut model."""
+
+from analysis.experiments.heal.spec import HealResult, HealSpec
+
+__all__ = ["HealResult", "HealSpec"]
