@@ -18,10 +18,10 @@ from analysis.core.options import Option, imported
 from analysis.core.record import Result, Spec
 
 ROOMS = (
+    "analysis.models.spec",
     "analysis.experiments.maps.spec",
     "analysis.experiments.accuracy.spec",
     "analysis.experiments.heal.spec",
-    "analysis.models.spec",
     "analysis.experiments.speed.spec",
     "analysis.experiments.prompt.spec",
     "analysis.exports.spec",
@@ -97,7 +97,9 @@ def forget(kind: str) -> None:
 def experiments() -> dict[str, Experiment]:
     """Every kind of experiment by name: those of this package first, in the order of `ROOMS`."""
     _import_rooms()
-    return dict(_registered)
+    places = {room: place for place, room in enumerate(ROOMS)}
+    in_order = sorted(_registered.values(), key=lambda one: places.get(one.spec.__module__, len(places)))
+    return {one.kind: one for one in in_order}
 
 
 def additions() -> dict[str, Experiment]:

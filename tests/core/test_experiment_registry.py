@@ -132,3 +132,10 @@ def test_a_script_gets_its_table_and_its_chart(found):
     assert answer.figures == ("figure",)
     assert answer.figure().data[0].name == "share"
     assert Found(fakes.distances()).table("best")["block"][0] == fakes.distances().best[0].block.describe()
+
+
+def test_kinds_are_listed_in_one_order_whatever_was_imported_first():
+    code = "from analysis.exports import spec; from analysis.core.registry import experiments; print(*experiments())"
+    first = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert first == list(registry.experiments())[: len(first)]
+    assert first[:3] == ["inspect", "distances", "damage"]
