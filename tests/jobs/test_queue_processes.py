@@ -101,11 +101,17 @@ def test_a_hundred_jobs_with_ten_cancelled_at_random(cache):
 def test_two_servers_that_ask_the_same_run_it_once(cache):
     code = (
         "import sys; from tests.support.worker import COMMAND, request; from analysis import jobs\n"
+        "print('ready', flush=True); input()\n"
         "print(jobs.submit(request('quick')).id, jobs.ensure_worker(COMMAND))"
     )
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}
-    command = [sys.executable, "-c", code]
-    servers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
+    servers = [subprocess.Popen([sys.executable, "-c", code], env=environment, **options) for _ in range(2)]
+    for server in servers:  # one that is slower to start must not come when the job of the other is done
+        assert server.stdout.readline() == "ready\n"
+    for server in servers:
+        server.stdin.write("\n")
+        server.stdin.flush()
     answers = [server.communicate(timeout=30)[0].split() for server in servers]
     assert answers[0][0] == answers[1][0]
     assert sorted(started for _, started in answers) == ["False", "True"]
