@@ -60,7 +60,7 @@ format: install-dev
 	$(BIN)/ruff format .
 
 check: lint
-	$(PYTEST) -m "not starter and not browser"
+	$(PYTEST) -m "not starter and not tiny and not browser"
 
 test: lint chromium
 	$(PYTEST)

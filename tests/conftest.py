@@ -20,10 +20,12 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs the starter model, and begin with the files that take longest, so that the end is short."""
+    """Mark what needs a model, and begin with the files that take longest, so that the end is short."""
     for item in items:
         if "starter_folder" in item.fixturenames:
             item.add_marker("starter")
+        if "torch" in vars(item.module):
+            item.add_marker("tiny")
     marks = {mark: {item.path for item in items if item.get_closest_marker(mark)} for mark in ("browser", "starter")}
     items.sort(key=lambda item: [item.path not in marks["browser"], item.path not in marks["starter"]])
 
