@@ -19,7 +19,6 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 
 _DETACH = Extra("--detach", "run it as a background job", is_switch=True)
-_BACKEND = Extra("--backend", "where a background job runs, with --detach", metavar="NAME", default=jobs_room.LOCAL)
 _OUT = Extra("--out", "ends in .html or .md", metavar="FILE", is_needed=True)
 
 
@@ -63,9 +62,12 @@ def command_line(spec: Spec) -> str:
 
 def subcommands() -> tuple[Subcommand, ...]:
     """One for every kind of request that something runs, called as the kind is unless its answer has a name."""
+    places = ", ".join(jobs_room.backends())
+    told = f"where a background job runs, with --detach: {places}"
+    where = Extra("--backend", told, metavar="NAME", default=jobs_room.LOCAL)
     shown = {kind: answers.ANSWERS.get(kind, answers.Answer()) for kind in SPECS if kind in RUNNERS}
     return tuple(
-        Subcommand(answer.name or kind, SPECS[kind], _about(SPECS[kind]), (*answer.extras, _DETACH, _BACKEND))
+        Subcommand(answer.name or kind, SPECS[kind], _about(SPECS[kind]), (*answer.extras, _DETACH, where))
         for kind, answer in shown.items()
     )
 

@@ -7,7 +7,7 @@ import streamlit as st
 from analysis import jobs
 from analysis.core import settings
 from pages.components.jobs import all_jobs, card
-from pages.components.shared import frame, library, state
+from pages.components.shared import frame, library, start, state
 
 _RECENT_S = 24 * 3600
 _SHOWN = 4
@@ -43,6 +43,7 @@ def _strip(ticking: bool) -> None:
             card.ended(job)
         if not active and not ended:
             st.caption("Nothing runs. Maps, curves and heals that you start appear here, and go on when you leave.")
+        start.choose_place()
         _auto_resume()
 
 

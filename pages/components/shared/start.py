@@ -21,13 +21,32 @@ SpecT = TypeVar("SpecT", bound=Spec)
 def start(spec: Spec, label: str) -> jobs.Job | None:
     """Queue a request and see to it that a worker is there; what goes wrong is shown and gives None."""
     try:
-        job = jobs.submit(spec, label)
+        job = jobs.submit(spec, label, backend=_place())
         jobs.start()
     except LayerscopeError as error:
         st.error(str(error))
         return None
     st.session_state.setdefault("watched", {})[job.id] = job.state
     return job
+
+
+def choose_place() -> None:
+    """Where the next jobs shall run: asked only where there is more than one place that can run something now."""
+    places = jobs.usable_backends()
+    if len(places) > 1:
+        st.selectbox(
+            "Run new jobs on",
+            list(places),
+            key="place",
+            format_func=lambda name: places[name].title,
+            help=" ".join(f"{place.title}: {place.help}" for place in places.values()),
+        )
+
+
+def _place() -> str:
+    """The chosen place; this machine where there was nothing to choose, or where the choice is gone."""
+    chosen: str = st.session_state.get("place", jobs.LOCAL)
+    return chosen if chosen in jobs.backends() else jobs.LOCAL
 
 
 def start_and_show(spec: Spec, label: str) -> None:

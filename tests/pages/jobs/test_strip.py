@@ -6,7 +6,9 @@ from analysis import jobs
 from analysis.core import settings, store
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.spec import DistanceSpec
+from analysis.jobs import backend
 from analysis.jobs import table as job_table
+from analysis.jobs.backend import Backend, Seen, register
 from analysis.jobs.local import Process
 from tests.support import fakes
 from tests.support.seen import texts
@@ -182,3 +184,32 @@ def test_the_first_map_shows_its_progress_where_it_will_be(app, ui_cache, job):
     assert [bar.proto.text for bar in at.get("progress")] == ["measuring · 1/4"] * 2
     at.button(key=f"first-map-pause-{made.id}").click().run()
     assert jobs.get(made.id).stop_as == jobs.PAUSED
+
+
+class _Elsewhere(Backend):
+    name, title, help = "elsewhere", "Elsewhere", "Keeps what it is given."
+
+    def submit(self, job):
+        pass
+
+    def watch(self, job):
+        return Seen()
+
+    def cancel(self, job):
+        pass
+
+
+def test_where_jobs_run_is_asked_only_where_there_is_a_choice(app, monkeypatch):
+    fakes.distances().save()
+    at = app()
+    assert not [box for box in at.selectbox if box.key == "place"]
+    monkeypatch.setattr(backend, "_registered", dict(backend._registered))
+    register(_Elsewhere)
+    at = app()
+    assert at.selectbox(key="place").options == ["This machine", "Elsewhere"]
+    at.button(key="sweep-go").click().run()
+    at.selectbox(key="place").set_value("elsewhere").run()
+    at.multiselect(key="sweep-how").set_value(["deepest"]).run()
+    at.button(key="sweep-go").click().run()
+    assert not at.exception
+    assert sorted(job.backend for job in jobs.active()) == ["elsewhere", "local"]
