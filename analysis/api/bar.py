@@ -4,16 +4,12 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from analysis.cli import answers
 from analysis.core.progress import OnProgress, Progress, ignore
 
 
-class Bar:
-    """Shows reports as tqdm bars, each taken away when the next phase begins; sentences worth keeping stay."""
-
-    def __init__(self) -> None:
-        """Start without a bar."""
-        self._phase = ""
-        self._bar: Any = None
+class Bar(answers.Bar):
+    """As on the command line, but in a notebook too: a bar begins as soon as a total is known, sentences worth keeping stay."""
 
     def __call__(self, progress: Progress) -> None:
         """Show one report."""
@@ -30,12 +26,6 @@ class Bar:
         if self._bar is not None:
             self._bar.total = progress.total
             self._bar.update(progress.done - self._bar.n)
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.close()
-        self._bar = None
 
 
 @contextlib.contextmanager
