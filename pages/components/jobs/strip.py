@@ -6,7 +6,7 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.core import settings
-from pages.components.jobs import all_jobs, card
+from pages.components.jobs import all_jobs, card, tab_title
 from pages.components.shared import frame, library, start, state
 
 _RECENT_S = 24 * 3600
@@ -90,8 +90,11 @@ def _follow(active: list[jobs.Job]) -> bool:
 
 def _say_news() -> None:
     """Say what there is to say; part of a run of the whole page."""
-    for sentence, icon in st.session_state.pop("announcements", []):
+    said = st.session_state.pop("announcements", [])
+    for sentence, icon in said:
         st.toast(sentence, icon=icon, duration="long")
+    st.session_state["ended"] = st.session_state.get("ended", 0) + len(said)
+    tab_title.show(st.session_state["ended"])
 
 
 def _gather(listed: list[jobs.Job]) -> bool:

@@ -17,10 +17,17 @@ _log = logging.getLogger("layerscope.pages")
 
 def navigation() -> Page:
     """Draw the menu of pages and return the one that was asked for."""
+    explore = st.Page("pages/explore.py", title="Explore", icon=":material/grid_on:")
+
+    def to_explore() -> None:
+        st.switch_page(explore, query_params=st.query_params.to_dict())
+
     return st.navigation(
         [
+            # Streamlit shows its first page under the bare address only; this way Explore has one of its own, as all others.
+            st.Page(to_explore, title="Layerscope", default=True, visibility="hidden"),
             st.Page("pages/model.py", title="Model", icon=":material/deployed_code:"),
-            st.Page("pages/explore.py", title="Explore", icon=":material/grid_on:", default=True),
+            explore,
             st.Page("pages/heal.py", title="Heal", icon=":material/healing:"),
             st.Page("pages/compare.py", title="Compare", icon=":material/compare:"),
             st.Page("pages/export.py", title="Export", icon=":material/ios_share:"),
@@ -81,4 +88,13 @@ def header(title: str, question: str) -> DeltaGenerator:
         if other:
             them = "1 stored result of this name is" if other == 1 else f"{other} stored results of this name are"
             st.caption(f":material/info: {them} of other weights than those that lie there now, and not shown.")
+    _address_faults()
     return right.container(horizontal=True, gap="small", horizontal_alignment="right", vertical_alignment="center")
+
+
+def _address_faults() -> None:
+    faults = state.address_faults()
+    if faults:
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.warning(" ".join(faults))
+            st.button("Dismiss", key="address-read", type="tertiary", on_click=faults.clear)

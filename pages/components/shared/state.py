@@ -39,8 +39,20 @@ def current_model() -> ModelSpec:
             st.session_state["model"] = ModelSpec(**given)
         except LayerscopeError as error:
             st.session_state["model"] = _DEFAULT
-            st.warning(f"The address of this page names a model that cannot be: {error} The starter model is shown instead.")
+            said = words.plain(str(error))
+            _cannot_be(f"The address of this page names a model that cannot be: {said} The starter model is shown instead.")
     return st.session_state["model"]
+
+
+def _cannot_be(sentence: str) -> None:
+    """Keep what is wrong with the address until it has been read; the run that finds it may not be the one that is seen."""
+    st.session_state.setdefault("address_faults", []).append(sentence)
+
+
+def address_faults() -> list[str]:
+    """What was wrong with the address, and what is shown instead, one sentence each."""
+    faults: list[str] = st.session_state.setdefault("address_faults", [])
+    return faults
 
 
 def use_model(model: ModelSpec) -> None:
@@ -59,7 +71,13 @@ def chosen_n() -> int:
     """The slider's n, or the one in the address."""
     if "chosen_n" not in st.session_state:
         text, block = st.query_params.get("n", ""), own_block()
-        given = int(text) if text.isdecimal() and len(text) < 5 else DEFAULT_N
+        is_number = text.isdecimal() and len(text) < 5
+        if text and not is_number and not block:
+            _cannot_be(
+                f"The address of this page asks for n = {words.plain(text[:40])}, which is no number of layers; "
+                f"{DEFAULT_N} are removed instead."
+            )
+        given = int(text) if is_number else DEFAULT_N
         st.session_state["chosen_n"] = block.size if block else given
     return st.session_state["chosen_n"]
 
@@ -96,7 +114,7 @@ def _block_in_address() -> Block | None:
     try:
         return Block.parse(text) if text else None
     except BlockRangeError as error:
-        st.warning(f"The address of this page names a block that cannot be: {words.plain(str(error))}")
+        _cannot_be(f"The address of this page names a block that cannot be: {words.plain(str(error))}")
         return None
 
 
@@ -119,6 +137,11 @@ def strategy() -> str:
     """How blocks are chosen."""
     if "chosen_strategy" not in st.session_state:
         text = st.query_params.get("strategy", "")
+        if text and text not in STRATEGIES:
+            _cannot_be(
+                f"The address of this page asks for the strategy {words.plain(text[:40])!r}, which does not exist; it can be "
+                f"{', '.join(STRATEGIES)}. {USUAL} is shown instead."
+            )
         st.session_state["chosen_strategy"] = text if text in STRATEGIES else USUAL
     return st.session_state["chosen_strategy"]
 

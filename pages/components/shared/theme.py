@@ -18,8 +18,8 @@ Place = contextlib.AbstractContextManager
 
 
 def main_button() -> Literal["primary", "secondary"]:
-    """The kind of a page's main button: Streamlit writes white on the accent, which is unreadable on the dark one."""
-    return "secondary" if is_dark() else "primary"
+    """The kind of a page's main button."""
+    return "primary"
 
 
 def is_dark() -> bool:
