@@ -9,6 +9,7 @@ LayerscopeError
 ├── BenchmarkError          a question set that cannot be used
 ├── RecipeError             a heal that cannot work as asked
 ├── SpecError               a request with an unknown or malformed field
+├── MixedConditionsError    two numbers that were not measured alike are to be compared
 ├── StorageError            the cache folder cannot be read or written
 │   └── CorruptResultError  a stored result does not match its checksum or schema
 └── JobError                a job that does not exist or is in the wrong state
@@ -52,6 +53,10 @@ class RecipeError(LayerscopeError):
 
 class SpecError(LayerscopeError):
     """A request with an unknown, missing or malformed field."""
+
+
+class MixedConditionsError(LayerscopeError):
+    """Two numbers that were measured on other models, in another precision or on other material are to be compared."""
 
 
 class StorageError(LayerscopeError):

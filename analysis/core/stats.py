@@ -63,6 +63,31 @@ def compare_losses(
     return float(differences.mean()), float(low), float(high)
 
 
+POWER = 0.8
+"""How often a difference of the size that is asked for would be seen, were it there."""
+
+
+def needed(difference: float, deviation: float) -> int | None:
+    """How many pairs it takes until the 95 % interval of a mean paired difference excludes zero, in `POWER` of all draws.
+
+    Args:
+        difference: mean of one pair, of the second minus the first.
+        deviation: standard deviation over pairs, in the same unit, above or equal to 0. Of questions of which a share g was
+            only gained and a share l only lost it is sqrt(g + l - (g - l) ** 2).
+
+    Returns:
+        Pairs: questions or texts; at least 2. None where there is no difference to look for.
+
+    Source: Connor, Biometrics 43 (1987) 207, with the variance under the alternative, as the bootstrap has it; for means the
+    same normal approximation.
+    """
+    if difference == 0:
+        return None
+    normal = NormalDist()
+    reach = normal.inv_cdf(0.5 + CONFIDENCE / 2) + normal.inv_cdf(POWER)
+    return max(2, math.ceil((reach * deviation / difference) ** 2))
+
+
 def mcnemar_p(gained: int, lost: int) -> float:
     """Two-sided exact McNemar test: under no difference each discordant question is a fair coin.
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from analysis.core.errors import CorpusError
-from analysis.data import starter
+from analysis.data import files, starter
 from analysis.data.spec import MIN_DOCUMENT_TOKENS, CorpusSpec
 
-STARTER = ("c4", "wiki")
+TITLES = {"c4": "C4", "wiki": "Wikipedia"}
+"""What people call the texts of the starter pack."""
+STARTER = tuple(TITLES)
 _HUB = {"c4": ("allenai/c4", "en", "validation"), "wiki": ("wikimedia/wikipedia", "20231101.en", "train")}
 _HUB_DOCUMENTS = 4000
 """Documents streamed from the hub when the starter pack is not installed."""
@@ -31,6 +33,11 @@ class Texts:
     """At most seq_len ids each, in the drawn order; no padding."""
     n_skipped: int
     """Documents passed over because they were under 16 tokens."""
+
+
+def title(spec: CorpusSpec) -> str:
+    """What to call the texts."""
+    return TITLES.get(spec.source) or files.title(spec.source)
 
 
 def resolve(spec: CorpusSpec) -> CorpusSpec:

@@ -45,6 +45,19 @@ class Table:
     """Lower-case column names; empty for JSON, where every row names its own fields."""
 
 
+def title(path: str) -> str:
+    """What to call a file: the name under which a visitor brought it, else its own."""
+    try:
+        return name_file(Path(path)).read_text(encoding="utf-8") or Path(path).name
+    except (OSError, ValueError):
+        return Path(path).name
+
+
+def name_file(path: Path) -> Path:
+    """Where the visitor's name of an upload lies, which itself is stored under one made from its content."""
+    return path.with_name(f"{path.name}.name")
+
+
 def identity(path: Path) -> str:
     """What the file holds, whatever its path.
 

@@ -32,7 +32,7 @@ __all__ = [
 def title(spec: BenchmarkSpec) -> str:
     """The set's name for people, with the part of it and the way of asking where they are not the usual ones."""
     if spec.is_file:
-        return Path(spec.task).name
+        return files.title(spec.task)
     part = f", {', '.join(name.replace('_', ' ') for name in spec.subset)}" if spec.subset else ""
     return f"{TASKS[spec.task].title}{part}{', as asked in the paper' if spec.protocol == 'paper' else ''}"
 

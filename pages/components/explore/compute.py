@@ -9,6 +9,7 @@ from analysis import jobs
 from analysis.core import blocks
 from analysis.core.blocks import Removal
 from analysis.core.errors import BlockRangeError
+from analysis.data import corpora
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 from analysis.experiments.accuracy.spec import SweepSpec
 from analysis.experiments.maps.spec import DamageSpec, DistanceResult, DistanceSpec
@@ -196,7 +197,7 @@ def damage_form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
     usual, most = DamageSpec().corpus, shown.n_layers - 1
     with frame.errors_shown(), st.form(f"{key}-form", border=False):
         columns = st.columns(4, vertical_alignment="bottom")
-        source = columns[0].selectbox("Texts", _TEXTS, format_func=words.TEXT_NAMES.get, key=f"{key}-texts")
+        source = columns[0].selectbox("Texts", _TEXTS, format_func=corpora.TITLES.get, key=f"{key}-texts")
         n_texts = columns[1].number_input("Number of texts", 1, 10_000, usual.n_texts, key=f"{key}-n")
         seq_len = columns[2].number_input("Tokens of each", 16, 131_072, usual.seq_len, step=16, key=f"{key}-len")
         size = columns[3].number_input(

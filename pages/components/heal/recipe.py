@@ -6,6 +6,7 @@ from typing import Any
 import streamlit as st
 
 from analysis.core.blocks import Block
+from analysis.data import files
 from analysis.data.spec import BenchmarkSpec, GenerationSpec
 from analysis.data.tasks import TASKS
 from analysis.experiments.heal import recipes
@@ -13,7 +14,7 @@ from analysis.experiments.heal.recipes import saved
 from analysis.experiments.heal.spec import DISTILL_FROM, HEAL_METHODS, HealSpec
 from analysis.models.spec import ModelFacts, ModelSpec
 from pages.components.heal.runs import runs_of
-from pages.components.shared import frame, inputs, start, state, theme, uploads, words
+from pages.components.shared import frame, inputs, start, state, theme, words
 
 _TEACHES = {"logits": "next-token distribution", "states": "last states"}
 _METHODS = {"lora": "LoRA on all layers", "partial": "all of the last layers and the head"}
@@ -238,7 +239,7 @@ def _save(name: str, spec: HealSpec) -> None:
 def _healing_text(preset: HealSpec, key: str) -> str:
     """Draw the choice and return a corpus source ("" while a file is still to be chosen)."""
     own = preset.corpus.source
-    names = _CHOICES if own in _CHOICES else {own: uploads.title(own), **_CHOICES}
+    names = _CHOICES if own in _CHOICES else {own: files.title(own), **_CHOICES}
     choice = st.selectbox(
         "Healing text", list(names), list(names).index(own), format_func=names.get, key=f"{key}-text",
         help="One document in ten is held out and never trained on. A file is UTF-8: TXT with documents separated by blank "

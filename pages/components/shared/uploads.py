@@ -1,9 +1,9 @@
 """Files that a visitor brought: stored by content, under names of our own, with the visitor's name only to be shown."""
 
 import hashlib
-from pathlib import Path
 
 from analysis.core import store
+from analysis.data import files
 
 _LONGEST_NAME = 60
 
@@ -23,18 +23,5 @@ def keep(name: str, content: bytes, suffix: str) -> str:
     if not path.exists():
         store.write_atomic(path, content)
         shown = "".join(letter for letter in name.replace("\\", "/").rsplit("/", 1)[-1] if letter.isprintable())
-        store.write_atomic(_name_file(path), shown[-_LONGEST_NAME:].encode("utf-8", "replace"))
+        store.write_atomic(files.name_file(path), shown[-_LONGEST_NAME:].encode("utf-8", "replace"))
     return str(path)
-
-
-def title(path: str) -> str:
-    """What to call a file: the visitor's name of an upload, else the file's own."""
-    file = Path(path)
-    try:
-        return _name_file(file).read_text(encoding="utf-8") or file.name
-    except (OSError, ValueError):
-        return file.name
-
-
-def _name_file(path: Path) -> Path:
-    return path.with_name(f"{path.name}.name")

@@ -3,6 +3,7 @@
 import re
 import time
 
+from analysis.data import corpora
 from analysis.data import questions as benchmarks
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.data.tasks import TASKS
@@ -14,10 +15,6 @@ from analysis.experiments.maps.metrics import TITLES
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.reading import runs
 from analysis.reading.runs import Measured
-from pages.components.shared import uploads
-
-TEXT_NAMES = {"c4": "C4", "wiki": "Wikipedia"}
-
 
 STRATEGY_HELP = strategies.HELP
 """One line on every strategy."""
@@ -40,7 +37,7 @@ def strategies_help() -> str:
 
 def questions(spec: BenchmarkSpec) -> str:
     """Which questions, in a few words: the set, its part, and how it is asked; to be shown as plain text."""
-    name = uploads.title(spec.task) if spec.is_file else benchmarks.title(spec)
+    name = benchmarks.title(spec)
     return name if len(name) <= 48 else f"{name[:47]}…"
 
 
@@ -122,7 +119,7 @@ def other_losses(point: Point | None) -> str:
 
 def texts(corpus: CorpusSpec) -> str:
     """Which texts, in two words."""
-    return TEXT_NAMES.get(corpus.source, corpus.source.rsplit("/", 1)[-1][:20])
+    return corpora.title(corpus)[:20]
 
 
 def measured_on(result: Measured) -> str:

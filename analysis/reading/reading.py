@@ -1,0 +1,264 @@
+"""A measured number with all that it needs to be read: its cut, its repair, its interval, and the condition it holds in.
+
+A `Reading` is made from one result by the constructors here and in no other way, so that its value and its condition cannot
+come from two; a `Change` between two readings exists only where their conditions are the same.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from statistics import NormalDist, stdev
+
+from analysis.core import stats
+from analysis.core.blocks import Block, Removal
+from analysis.core.errors import MixedConditionsError
+from analysis.data import corpora, questions
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.experiments.accuracy.points import Answer, Point
+from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
+from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.maps.spec import DamageResult
+from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.reading import verdicts
+
+ACCURACY, ACC_NORM, LOSS, DAMAGE = "accuracy", "normalised accuracy", "loss", "loss increase"
+"""What can be read: shares of questions, in [0, 1], and nats per token."""
+_Z = NormalDist().inv_cdf(0.5 + stats.CONFIDENCE / 2)
+_QUANTIZED = {"4bit": "NF4", "8bit": "8-bit"}
+
+
+def precision(model: ModelSpec) -> str:
+    """How the weights are held, in words: "float32", or "NF4, bfloat16" for quantized layers that compute in bfloat16."""
+    return ", ".join(part for part in (_QUANTIZED.get(model.quantization), model.dtype) if part)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a number holds for: two numbers may be subtracted where these are equal."""
+
+    model: str
+    """What the weights are, whatever the path they lay in; the name or path where that is not known."""
+    precision: str
+    """As `precision` says it."""
+    material: BenchmarkSpec | CorpusSpec
+    """The questions or texts, their number that which was really used."""
+    n: int
+    """Questions or texts."""
+    name: str = field(default="", compare=False)
+    """What people call the model."""
+
+    def describe(self) -> str:
+        """On what, how much of it, in which precision: "200 ARC-Easy questions, float32" or "32 texts of C4, float32"."""
+        return f"{self.material_in_words()}, {self.precision}"
+
+    def material_in_words(self) -> str:
+        """On what and how much of it: "200 ARC-Easy questions" or "32 texts of C4"."""
+        if isinstance(self.material, CorpusSpec):
+            return f"{self.n} {'text' if self.n == 1 else 'texts'} of {corpora.title(self.material)}"
+        shots = f", {self.material.shots}-shot" if self.material.shots else ""
+        what = "question" if self.n == 1 else "questions"
+        if self.material.is_file or self.material.subset or self.material.protocol != "harness":
+            return f"{self.n} {what} of {questions.title(self.material)}{shots}"
+        return f"{self.n} {questions.title(self.material)} {what}{shots}"
+
+    def apart(self, other: "Condition") -> list[str]:
+        """What differs, a few words for each: "float32 and NF4, bfloat16"; empty where nothing does."""
+        pairs = [(self.precision, other.precision)]
+        if self.model != other.model:
+            same_name = self.name == other.name
+            pairs.insert(0, (self.model, other.model) if same_name else (self.name, other.name))
+        materials = (self.material_in_words(), other.material_in_words())
+        pairs += [materials] if materials[0] != materials[1] else self._finer(other)
+        return [f"{one} and {another}" for one, another in pairs if one != another]
+
+    def _finer(self, other: "Condition") -> list[tuple[str, str]]:
+        """Settings that the words for the material leave out."""
+        both = (self.material, other.material)
+        names = [f.name for f in fields(self.material)]
+        values = [(name, *(getattr(material, name) for material in both)) for name in names]
+        return [(f"{name} {one}", f"{name} {another}") for name, one, another in values if one != another]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One number of one result. Made by the `of_...` functions of this module, never by hand."""
+
+    quantity: str
+    """ACCURACY, ACC_NORM, LOSS or DAMAGE."""
+    cut: Removal | None
+    """The removed layers; None for the unpruned model."""
+    repair: str
+    """The recipe or adapter that repaired the cut; "" for none."""
+    value: float
+    low: float | None
+    """Lower end of the 95 % interval: Wilson for accuracies, normal for losses; None where one text gives none."""
+    high: float | None
+    condition: Condition
+    answers: tuple[Answer, ...] = field(default=(), repr=False, compare=False)
+    """Every answer, where they are kept, so that changes are paired."""
+    losses: tuple[float, ...] = field(default=(), repr=False, compare=False)
+    """The loss, or its increase, on every text, where they are kept."""
+
+    def describe(self) -> str:
+        """On what and in which precision it was measured."""
+        return self.condition.describe()
+
+
+Readings = dict[str, Reading]
+"""By quantity, what was measured; what was not is missing."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """How far one reading is from another of the same condition."""
+
+    difference: float
+    """The reading minus the reference."""
+    low: float | None
+    """Lower end of its 95 % interval; None where no interval is known."""
+    high: float | None
+    paired: bool
+    """Whether it was taken question by question or text by text; else as if the two had nothing in common."""
+    n: int
+    """Questions or texts."""
+    needed: int | None
+    """How many it takes to see a difference of this size; None where it is settled, or where none is to be seen."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+
+def of_sweep(result: SweepResult, n: int | Block) -> Readings:
+    """What a curve says at n removed layers, or of one of its cuts; empty where it does not reach.
+
+    Args:
+        result: the curve.
+        n: removed layers, 0 for the unpruned model; the cut itself where a curve by hand has several of a size.
+    """
+    for place, point in enumerate(result.points):
+        if (point.n if isinstance(n, int) else point.block) == n:
+            answers = result.questions[place] if place < len(result.questions) else ()
+            losses = result.text_losses[place] if place < len(result.text_losses) else ()
+            return _of_point(result, point, result.spec.loss_corpus, answers, losses)
+    return {}
+
+
+def of_evaluate(result: EvaluateResult) -> Readings:
+    """What one model scored."""
+    repair = Path(result.spec.adapter).name if result.spec.adapter else ""
+    return _of_point(result, result.point, result.spec.loss_corpus, result.questions, result.text_losses, repair)
+
+
+def of_heal(result: HealResult, which: str) -> Readings:
+    """What one of the three models of a heal scored.
+
+    Args:
+        result: the heal.
+        which: "unpruned", "pruned" or "healed"; empty where that was not measured.
+    """
+    point = result.models.get(which)
+    if point is None:
+        return {}
+    answers, losses = result.questions.get(which, ()), result.text_losses.get(which, ())
+    repair = "" if which != "healed" else "control" if result.spec.control else result.spec.recipe
+    return _of_point(result, point, result.spec.validation, answers, losses, repair)
+
+
+def of_damage(result: DamageResult, block: Block) -> Reading | None:
+    """The measured loss increase without a block; None where it is not measured.
+
+    Args:
+        result: the damage map.
+        block: the removed layers.
+    """
+    row = result.increase[block.size - 1] if block.size <= len(result.increase) else []
+    value = row[block.start] if block.start < len(row) else None
+    if value is None:
+        return None
+    stderr, n = result.stderr[block.size - 1][block.start], result.n_measured[block.size - 1][block.start]
+    condition = _condition(result.spec.model, result.model, replace(result.spec.corpus, n_texts=n), n)
+    low, high = _normal(value, stderr, n)
+    return Reading(DAMAGE, block, "", value, low, high, condition)
+
+
+def change(reference: Reading, reading: Reading) -> Change:
+    """How far a reading is from its reference: paired by question or text where both kept theirs.
+
+    Raises:
+        MixedConditionsError: when they were not measured alike.
+    """
+    apart = [f"{reference.quantity} and {reading.quantity}"] if reference.quantity != reading.quantity else []
+    apart += reference.condition.apart(reading.condition)
+    if apart:
+        raise MixedConditionsError(f"These two numbers cannot be subtracted, they were not measured alike: {'; '.join(apart)}.")
+    n = reading.condition.n
+    if reference.answers and reading.answers:
+        pair = verdicts.compare(reference.answers, reading.answers)
+        spread = math.sqrt(max(0.0, (pair.gained + pair.lost) / pair.n - pair.difference**2))
+        return _settled(Change(pair.difference, pair.low, pair.high, True, pair.n, stats.needed(pair.difference, spread)))
+    if len(reference.losses) == len(reading.losses) > 1:
+        mean, low, high = stats.compare_losses(reference.losses, reading.losses)
+        spread = stdev(after - before for before, after in zip(reference.losses, reading.losses, strict=True))
+        return _settled(Change(mean, low, high, True, n, stats.needed(mean, spread)))
+    return _unpaired(reference, reading, n)
+
+
+def _unpaired(reference: Reading, reading: Reading, n: int) -> Change:
+    difference = reading.value - reference.value
+    errors = [_error(one) for one in (reference, reading)]
+    if None in errors:
+        return Change(difference, None, None, False, n, None)
+    error = math.hypot(*(one or 0.0 for one in errors))
+    found = Change(difference, difference - _Z * error, difference + _Z * error, False, n, None)
+    return _settled(replace(found, needed=stats.needed(difference, error * math.sqrt(n))))
+
+
+def _error(reading: Reading) -> float | None:
+    """One standard error: that of a share of questions, or half of what the interval of a mean spans."""
+    if reading.quantity in (ACCURACY, ACC_NORM):
+        return math.sqrt(reading.value * (1 - reading.value) / max(1, reading.condition.n - 1))
+    return None if reading.low is None or reading.high is None else (reading.high - reading.low) / 2 / _Z
+
+
+def _settled(found: Change) -> Change:
+    """What is seen already needs no more."""
+    return replace(found, needed=None) if found.is_settled else found
+
+
+def _of_point(
+    result: SweepResult | EvaluateResult | HealResult,
+    point: Point,
+    corpus: CorpusSpec | None,
+    answers: Sequence[Answer],
+    losses: Sequence[float],
+    repair: str = "",
+) -> Readings:
+    found: Readings = {}
+    model, facts, asked = result.spec.model, result.model, result.spec.benchmark
+    if asked is not None and point.n_samples:
+        condition = _condition(model, facts, replace(asked, limit=point.n_samples), point.n_samples)
+        for quantity, value in ((ACCURACY, point.acc), (ACC_NORM, point.acc_norm)):
+            if value is not None:
+                ends = stats.wilson_interval(round(value * point.n_samples), point.n_samples)
+                kept = tuple(answers) if quantity == ACCURACY else ()
+                found[quantity] = Reading(quantity, point.block, repair, value, *ends, condition, answers=kept)
+    if corpus is not None and point.loss is not None and point.n_texts:
+        condition = _condition(model, facts, replace(corpus, n_texts=point.n_texts), point.n_texts)
+        low, high = _normal(point.loss, point.loss_stderr, point.n_texts)
+        found[LOSS] = Reading(LOSS, point.block, repair, point.loss, low, high, condition, losses=tuple(losses))
+    return found
+
+
+def _condition(model: ModelSpec, facts: ModelFacts, material: BenchmarkSpec | CorpusSpec, n: int) -> Condition:
+    weights = model.identity or (f"{model.source} {model.revision}" if model.revision else model.source)
+    return Condition(weights, precision(model), material, n, facts.name)
+
+
+def _normal(value: float, stderr: float | None, n: int) -> tuple[float, float] | tuple[None, None]:
+    """The 95 % interval of a mean; a single text has none."""
+    if stderr is None or n < 2:
+        return None, None
+    return value - _Z * stderr, value + _Z * stderr
