@@ -54,10 +54,12 @@ class Block(Spec):
             )
 
     def describe(self) -> str:
-        """Both index forms, as people are always shown them: "layers 11-15 (5 layers), block [11, 16)"."""
-        if self.size == 1:
-            return f"layer {self.start} (1 layer), block [{self.start}, {self.stop})"
-        return f"layers {self.start}-{self.stop - 1} ({self.size} layers), block [{self.start}, {self.stop})"
+        """Both index forms, as people are first shown them: "layers 11-15 (5 layers), block [11, 16)"."""
+        return f"{self.brief()} ({self.size} layer{'s' * (self.size != 1)}), block [{self.start}, {self.stop})"
+
+    def brief(self) -> str:
+        """For those who have seen both forms: "layers 11-15"."""
+        return f"layer {self.start}" if self.size == 1 else f"layers {self.start}-{self.stop - 1}"
 
     @classmethod
     def parse(cls, text: str) -> "Block":
@@ -123,9 +125,12 @@ class LayerSet(Spec):
 
     def describe(self) -> str:
         """Both index forms: "layers 3, 5-6 (3 layers), blocks [3, 4) [5, 7)"."""
-        runs = [str(b.start) if b.size == 1 else f"{b.start}-{b.stop - 1}" for b in self.blocks]
         halves = " ".join(f"[{b.start}, {b.stop})" for b in self.blocks)
-        return f"layers {', '.join(runs)} ({self.size} layers), blocks {halves}"
+        return f"{self.brief()} ({self.size} layers), blocks {halves}"
+
+    def brief(self) -> str:
+        """For those who have seen both forms: "layers 3, 5-6"."""
+        return "layers " + ", ".join(str(b.start) if b.size == 1 else f"{b.start}-{b.stop - 1}" for b in self.blocks)
 
 
 Removal = Block | LayerSet

@@ -1,11 +1,14 @@
-"""The experiment that lets a model and what is left of it write side by side: cut, healed, with one prompt and one seed."""
+"""The experiment that lets a model and what is left of it write in step: cut, healed, with one prompt and one seed."""
 
+import copy
 import hashlib
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from torch import nn
 
 from analysis.core import store
 from analysis.core.errors import SpecError
@@ -14,7 +17,7 @@ from analysis.experiments.prompt.spec import CompareResult, CompareSpec, Variant
 from analysis.models import cut, machine, writing
 from analysis.models import load as models
 from analysis.models.adapter import check_adapter, with_adapter
-from analysis.models.decoder import Decoder
+from analysis.models.decoder import Decoder, find_decoder
 from analysis.models.load import Load, LoadedModel
 
 PUBLISH_EVERY_S = 0.5
@@ -50,6 +53,72 @@ def _identity(folder: str) -> str:
     return f"adapter:{digest.hexdigest()[:24]}"
 
 
+class _Writer:
+    """One variant at its text, a token at a time."""
+
+    def __init__(self, variant: Variant, loaded: LoadedModel, spec: CompareSpec, prompt: Sequence[int]) -> None:
+        """Make the variant ready: a cut is made for each token and undone again, an adapter lies on a copy of its own."""
+        self.variant = variant
+        self._own = None if variant.adapter is None else _healed(loaded, variant)
+        self._decoder = self._own.decoder if self._own else loaded.decoder
+        self._pieces = writing.Pieces(loaded.tokenizer, prompt)
+        with self._in_place() as decoder:
+            self._stop = writing.stop_tokens(decoder, loaded.tokenizer)
+            self.text = Writing([], [], [], [], decoder.n_layers, 0.0, 0.0, ended=False, complete=False)
+            writing.warm_up(decoder)
+        chooser = writing.Chooser(spec.temperature, spec.seed)
+        self._steps = writing.write(self._decoder, prompt, spec.max_new_tokens, chooser)
+        self._left = spec.max_new_tokens
+        self._begun = False
+
+    def _in_place(self) -> AbstractContextManager[Decoder]:
+        """The model as this variant wants it, for as long as the body runs."""
+        return nullcontext(self._own.decoder) if self._own else cut.without_block(self._decoder, self.variant.block)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is coming."""
+        return self.text.ended or not self._left
+
+    def step(self) -> None:
+        """Write one token, or end the text."""
+        with self._in_place():
+            step = next(self._steps)
+        text = self.text
+        timing = (text.prefill_s, text.decode_s + step.seconds) if self._begun else (step.seconds, 0.0)
+        text = replace(text, prefill_s=timing[0], decode_s=timing[1])
+        self._begun, self._left = True, self._left - 1
+        if step.token in self._stop:
+            text = replace(text, ended=True)
+        else:
+            text = replace(
+                text,
+                token_ids=[*text.token_ids, step.token],
+                pieces=[*text.pieces, self._pieces.add(step.token)],
+                own_surprise=[*text.own_surprise, step.surprise],
+            )
+        if (text.ended or not self._left) and text.pieces:
+            text = replace(text, pieces=[*text.pieces[:-1], text.pieces[-1] + self._pieces.rest()])
+        self.text = text
+
+
+def _healed(loaded: LoadedModel, variant: Variant) -> LoadedModel:
+    """The cut and healed model, which has its own layers but shares every weight with the model that it was made of."""
+    own = _sharing_weights(loaded.model)
+    return with_adapter(replace(loaded, model=own, decoder=find_decoder(own)), variant.block, _folder(str(variant.adapter)))
+
+
+def _sharing_weights(model: nn.Module) -> nn.Module:
+    """A copy whose modules can be cut and wrapped by themselves, with the weights of the original: no second one in memory."""
+    weights: dict[int, object] = {}
+    for parameter in model.parameters():
+        is_plain = type(parameter) is nn.Parameter
+        # A parameter of its own over the same numbers: what is bound anew in the copy stays as it is in the original.
+        weights[id(parameter)] = nn.Parameter(parameter.data, requires_grad=False) if is_plain else parameter
+    weights |= {id(buffer): buffer for buffer in model.buffers()}
+    return copy.deepcopy(model, weights)
+
+
 @dataclass
 class _Desk:
     """All that has been written so far."""
@@ -58,8 +127,8 @@ class _Desk:
     loaded: LoadedModel
     prompt: list[int]
     on_progress: OnProgress
-    done: list[Writing] = field(default_factory=list)
-    growing: Writing | None = None
+    texts: list[Writing] = field(default_factory=list)
+    """One per variant, growing or done."""
     before_s: float = 0.0
     """What an earlier, stopped run took."""
     began: float = field(default_factory=time.perf_counter)
@@ -67,17 +136,16 @@ class _Desk:
 
     def result(self, *, complete: bool = False) -> CompareResult:
         """The texts as they are now."""
-        texts = [*self.done, self.growing] if self.growing else self.done
         return CompareResult(
             spec=self.spec,
             versions=machine.versions(),
             wall_s=self.before_s + time.perf_counter() - self.began,
-            n_tokens=sum(len(self.prompt) + len(text.token_ids) for text in texts),
+            n_tokens=sum(len(self.prompt) + len(text.token_ids) for text in self.texts),
             complete=complete,
             model_name=self.loaded.facts.name,
             n_layers=self.loaded.facts.n_layers,
             n_prompt_tokens=len(self.prompt),
-            writings=list(texts),
+            writings=list(self.texts),
         )
 
     def report(self) -> None:
@@ -85,25 +153,25 @@ class _Desk:
         if time.monotonic() - self.published >= PUBLISH_EVERY_S:
             self.result().save()
             self.published = time.monotonic()
-        tokens = len(self.growing.token_ids) if self.growing else 0
         most = self.spec.max_new_tokens
+        done = sum(most if text.complete else len(text.token_ids) for text in self.texts)
         values = {"result_key": self.spec.fingerprint()}
-        self.on_progress(Progress("writing", len(self.done) * most + tokens, len(self.spec.variants) * most, values=values))
+        self.on_progress(Progress("writing", done, len(self.spec.variants) * most, values=values))
 
-    def finish(self, variant: Variant, text: Writing) -> None:
-        """Put a text with those that are done, after the unpruned model has read it, which knows its own already."""
+    def finish(self, place: int, text: Writing) -> None:
+        """Keep a text that is over, after the unpruned model has read it, which knows its own already."""
         read = text.own_surprise
-        if not variant.is_unpruned:
+        if not self.spec.variants[place].is_unpruned:
             read = writing.surprises(self.loaded.decoder, self.prompt, text.token_ids)
-        self.done.append(replace(text, unpruned_surprise=read, complete=True))
-        self.growing, self.published = None, 0.0
+        self.texts[place] = replace(text, unpruned_surprise=read, complete=True)
+        self.published = 0.0
         self.report()
 
 
 def run(spec: CompareSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> CompareResult:
-    """Let every variant write, one after another, or return the stored texts; what a stopped run finished is kept.
+    """Let all variants write in step, a token each in turn, or return the stored texts; what was over at a stop is kept.
 
-    A healed variant is loaded by itself, since an adapter changes the model; all others share one.
+    All of them share the weights of one model: a cut is a view of it, an adapter lies on a copy of its layers.
 
     Raises:
         LayerscopeError: one sentence on whatever the user can mend.
@@ -117,13 +185,23 @@ def run(spec: CompareSpec, on_progress: OnProgress = ignore, *, load: Load = mod
         if variant.block is not None:
             variant.block.check(loaded.decoder.n_layers)
     desk = _Desk(resolved, loaded, _encode(resolved, loaded), on_progress)
-    if stored is not None:
-        desk.done, desk.before_s = [text for text in stored.writings if text.complete], stored.wall_s
+    before = stored.writings if stored is not None else []
+    desk.before_s = stored.wall_s if stored is not None else 0.0
+    kept = {place: text for place, text in enumerate(before) if text.complete}
+    writers = {
+        place: _Writer(variant, loaded, resolved, desk.prompt)
+        for place, variant in enumerate(resolved.variants)
+        if place not in kept
+    }
+    desk.texts = [kept[place] if place in kept else writers[place].text for place in range(len(resolved.variants))]
     try:
-        for variant in resolved.variants[len(desk.done) :]:
-            with _ready(variant, loaded, on_progress) as decoder:
-                text = _write(decoder, desk)
-            desk.finish(variant, text)
+        while writers:
+            for place, writer in list(writers.items()):
+                desk.report()
+                writer.step()
+                desk.texts[place] = writer.text
+                if writer.is_over:
+                    desk.finish(place, writers.pop(place).text)
     except Cancelled:
         unfinished = desk.result()
         unfinished.save()
@@ -142,41 +220,3 @@ def _encode(spec: CompareSpec, loaded: LoadedModel) -> list[int]:
             f"window of {window}; shorten the prompt or ask for fewer tokens."
         )
     return ids
-
-
-@contextmanager
-def _ready(variant: Variant, loaded: LoadedModel, on_progress: OnProgress) -> Iterator[Decoder]:
-    """The model as this variant wants it, for as long as the body runs."""
-    if variant.adapter is None:
-        with cut.without_block(loaded.decoder, variant.block) as decoder:
-            yield decoder
-    else:
-        own = models.load(loaded.spec, on_progress)
-        yield with_adapter(own, variant.block, _folder(variant.adapter)).decoder
-
-
-def _write(decoder: Decoder, desk: _Desk) -> Writing:
-    """One variant's text, told to the desk token by token."""
-    spec, tokenizer = desk.spec, desk.loaded.tokenizer
-    stop = writing.stop_tokens(decoder, tokenizer)
-    pieces = writing.Pieces(tokenizer, desk.prompt)
-    text = Writing([], [], [], [], decoder.n_layers, 0.0, 0.0, ended=False, complete=False)
-    writing.warm_up(decoder)
-    steps = writing.write(decoder, desk.prompt, spec.max_new_tokens, writing.Chooser(spec.temperature, spec.seed))
-    for number, step in enumerate(steps):
-        desk.growing = text
-        desk.report()
-        timing = (text.prefill_s, text.decode_s + step.seconds) if number else (step.seconds, 0.0)
-        text = replace(text, prefill_s=timing[0], decode_s=timing[1])
-        if step.token in stop:
-            text = replace(text, ended=True)
-            break
-        text = replace(
-            text,
-            token_ids=[*text.token_ids, step.token],
-            pieces=[*text.pieces, pieces.add(step.token)],
-            own_surprise=[*text.own_surprise, step.surprise],
-        )
-    if text.pieces:
-        text = replace(text, pieces=[*text.pieces[:-1], text.pieces[-1] + pieces.rest()])
-    return text

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from itertools import zip_longest
 from statistics import fmean
 from typing import Annotated, Any, ClassVar
@@ -127,6 +128,15 @@ def first_difference(a: Sequence[int], b: Sequence[int]) -> int | None:
     return None if common == len(a) == len(b) else common
 
 
+def differing(a: Sequence[int], b: Sequence[int]) -> set[int]:
+    """Places of `a` that `b` does not have: what is left over when the two are laid side by side.
+
+    A text that slips by one word and then goes on alike differs in that word, and not in all that follows.
+    """
+    same = SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
+    return set(range(len(a))) - {place for match in same for place in range(match.a, match.a + match.size)}
+
+
 @dataclass(frozen=True)
 class Writing:
     """What one variant has written so far."""
@@ -213,8 +223,7 @@ class CompareResult(Result):
         Args:
             index: of the variant.
         """
-        whole = next((writing for variant, writing in self.written if variant.is_unpruned), None)
-        own = self.writings[index]
+        whole, own = self._unpruned(), self.writings[index]
         if whole is None or whole is own:
             return None
         found = first_difference(own.token_ids, whole.token_ids)
@@ -222,6 +231,22 @@ class CompareResult(Result):
         if is_behind and not (own.complete and whole.complete):
             return None
         return found
+
+    def differs_at(self, index: int) -> set[int]:
+        """The tokens of a variant that the unpruned model's text does not have, as far as both have come.
+
+        Args:
+            index: of the variant.
+        """
+        whole, own = self._unpruned(), self.writings[index]
+        if whole is None or whole is own:
+            return set()
+        over = own.complete and whole.complete
+        reach = max(len(own.token_ids), len(whole.token_ids)) if over else min(len(own.token_ids), len(whole.token_ids))
+        return differing(own.token_ids[:reach], whole.token_ids[:reach])
+
+    def _unpruned(self) -> Writing | None:
+        return next((writing for variant, writing in self.written if variant.is_unpruned), None)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,10 @@
-"""A written text with every token shaded by how surprising it is; whatever a model wrote is shown as text, never as markup."""
+"""A written text, its tokens shaded by surprise and underlined where they differ from another's.
+
+Whatever a model wrote is shown as text, never as markup.
+"""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import streamlit as st
 
@@ -15,25 +18,28 @@ _BOX = "white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.7;min-height:9
 
 
 def show(
-    prompt: str, pieces: Sequence[str], surprise: Sequence[float], *, parting: int | None, mark: str, growing: bool, dark: bool
-) -> None:
+    prompt: str, pieces: Sequence[str], surprise: Sequence[float] = (), *, parting: int | None = None,
+    differing: Collection[int] = (), mark: str = "", growing: bool = False, dark: bool = False,
+) -> None:  # fmt: skip
     """Draw the text.
 
     Args:
         prompt: what was to be gone on with.
         pieces: the text of each token.
         surprise: nats of each token; tokens beyond its end are not shaded.
-        parting: the token that is marked as the first to depart from another text.
-        mark: colour of that mark.
+        parting: the token before which a bar stands: the first to depart from another text.
+        differing: tokens that are underlined: the other text does not have them.
+        mark: colour of bar and lines.
         growing: whether more is coming.
         dark: whether the page is dark.
     """
-    st.html(markup(prompt, pieces, surprise, parting=parting, mark=mark, growing=growing, dark=dark))
+    st.html(markup(prompt, pieces, surprise, parting=parting, differing=differing, mark=mark, growing=growing, dark=dark))
 
 
 def markup(
-    prompt: str, pieces: Sequence[str], surprise: Sequence[float], *, parting: int | None, mark: str, growing: bool, dark: bool
-) -> str:
+    prompt: str, pieces: Sequence[str], surprise: Sequence[float] = (), *, parting: int | None = None,
+    differing: Collection[int] = (), mark: str = "", growing: bool = False, dark: bool = False,
+) -> str:  # fmt: skip
     """The text as HTML in which nothing of the prompt or the pieces is markup."""
     spans = [f'<span style="opacity:0.72">{html.escape(prompt)}</span>']
     newlines = 0
@@ -43,9 +49,13 @@ def markup(
         if nats is not None:
             look.append(f"background:{shade(nats, dark=dark)};border-radius:2px")
             title.append(f"{nats:.2f} nats")
+        if index in differing:
+            look.append(f"text-decoration:underline 2px {mark};text-underline-offset:3px")
         if index == parting:
             look.append(f"border-left:3px solid {mark};padding-left:2px")
             title.append("the first token that differs from the unpruned text")
+        elif index in differing:
+            title.append("not in the unpruned text")
         attributes = f' style="{";".join(look)}"' * bool(look) + f' title="{html.escape(", ".join(title))}"' * bool(title)
         text, newlines = _with_marks(piece, newlines)
         spans.append(f"<span{attributes}>{text}</span>")
@@ -79,3 +89,7 @@ def legend(*, dark: bool) -> None:
         for nats, text in ((0, "0"), (2, "2"), (4, "4"), (6, "6"), (FULL_NATS, "8 and more"))
     )
     st.html(f'<p style="margin:0;font-size:0.85rem">Surprise in nats, −log p: {steps}</p>')
+
+
+DIFFERING = "Underlined: not in the unpruned text. The bar: where the text departs from it."
+"""What the marks mean."""

@@ -214,11 +214,12 @@ def _toolbar() -> str:
         if under != "off":
             with st.container(width="content"):
                 shaded_text.legend(dark=theme.is_dark())
+    st.caption(shaded_text.DIFFERING)
     return under or "unpruned"
 
 
 def _cards(result: CompareResult, under: str, *, live: bool) -> None:
-    """A card for every variant, also for those whose turn is still to come, if the job is `live`."""
+    """A card for every variant; if the job is `live`, their texts grow."""
     names = prompt_figures.names(result.spec.variants)
     per_row = len(names) if len(names) <= 3 else 2
     for first in range(0, len(names), per_row):
@@ -241,11 +242,11 @@ def _card(result: CompareResult, index: int, name: str, under: str, live: bool) 
         dark = theme.is_dark()
         shaded_text.show(
             result.spec.prompt, text.pieces if text else [], surprise, parting=parting,
+            differing=result.differs_at(index) if text else (),
             mark=prompt_figures.colour(variant, palette(dark)), growing=live and text is not None and not text.complete,
             dark=dark,
         )  # fmt: skip
-        waiting = "Its turn comes next." if live else "It was stopped before its turn came."
-        st.caption(_said(result, index, text) if text else waiting)
+        st.caption(_said(result, index, text) if text else "It was stopped before it began.")
 
 
 def _surprise(variant: Variant, text: Writing | None, under: str) -> list[float]:
@@ -258,7 +259,7 @@ def _surprise(variant: Variant, text: Writing | None, under: str) -> list[float]
 def _said(result: CompareResult, index: int, text: Writing) -> str:
     """Speed, surprise and where it departs, in a line."""
     block = result.spec.variants[index].block
-    parts = [f"without {block.describe()}"] if block else []
+    parts = [f"without {block.brief()}"] if block else []
     parts.append(f"{len(text.token_ids)} tokens" + (", ended by itself" if text.ended else ""))
     if text.decode_rate:
         parts.append(f"{text.decode_rate:.1f} tokens/s")
@@ -268,7 +269,8 @@ def _said(result: CompareResult, index: int, text: Writing) -> str:
             parting = result.parts_at(index)
             is_compared = any(variant.is_unpruned for variant in result.spec.variants)
             if parting is not None:
-                parts.append(f"departs from the unpruned text at token {parting + 1}")
+                here = len(result.differs_at(index))
+                parts.append(f"departs from the unpruned text at token {parting + 1}; {here} of its tokens are not in that text")
             elif is_compared:
                 parts.append("the same text as the unpruned model's")
     return " · ".join(parts)

@@ -119,29 +119,71 @@ def test_a_finished_comparison_is_not_written_again(model):
     assert again == first
 
 
-def test_it_can_be_watched_growing_and_goes_on_after_a_stop(model, monkeypatch):
+def test_all_texts_grow_in_step(model, adapter, monkeypatch):
     monkeypatch.setattr(comparison, "PUBLISH_EVERY_S", 0.0)
+    spec = asked(model, Variant(), Variant("pruned", BLOCK), Variant("healed", BLOCK, adapter))
     seen, loaded = [], load.load(model)
 
-    def stop_in_the_second(progress):
+    def watch(progress):
         if progress.phase == "writing":
-            stored = CompareResult.load(comparison.resolve(asked(model)))
+            stored = CompareResult.load(comparison.resolve(spec))
             seen.append([len(text.token_ids) for text in stored.writings])
             assert progress.values["result_key"] == stored.spec.fingerprint()
             assert not stored.complete
-            if progress.done == 12 + 5:
-                raise Cancelled
+            assert loaded.decoder.n_layers == 6, "between two tokens the shared model is whole"
 
-    stopped = comparison.run(asked(model), stop_in_the_second, load=lambda *_: loaded)
-    assert seen[:3] == [[0], [1], [2]]
-    assert seen[-1] == [12, 5]
+    comparison.run(spec, watch, load=lambda *_: loaded)
+    assert seen[:5] == [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1], [2, 1, 1]]
+    assert seen[-1] == [12, 12, 12]
+    assert max(max(lengths) - min(lengths) for lengths in seen) == 1
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_in_company_each_writes_to_the_bit_what_it_writes_alone(model, adapter, temperature):
+    variants = [Variant(), Variant("pruned", BLOCK), Variant("healed", BLOCK, adapter), Variant("pruned", Block(1, 1))]
+    together = comparison.run(asked(model, *variants, temperature=temperature)).writings
+    for variant, text in zip(variants, together, strict=True):
+        (alone,) = comparison.run(asked(model, variant, temperature=temperature)).writings
+        assert (text.token_ids, text.own_surprise) == (alone.token_ids, alone.own_surprise)
+        assert text.unpruned_surprise == alone.unpruned_surprise
+
+
+def test_an_adapter_lies_on_the_weights_of_the_one_model_and_leaves_it_as_it_was(model, adapter, cache):
+    loaded = load.load(model)
+    before = {name: weight.clone() for name, weight in loaded.model.state_dict().items()}
+    healed = comparison._healed(loaded, Variant("healed", BLOCK, adapter))
+    shared = {weight.data_ptr() for weight in loaded.model.parameters()}
+    own = [weight for weight in healed.model.parameters() if weight.data_ptr() not in shared]
+    assert sum(weight.numel() for weight in own) < 0.1 * loaded.facts.n_parameters
+    assert healed.decoder.n_layers == 4
+    assert loaded.decoder.n_layers == loaded.model.config.num_hidden_layers == 6
+    comparison.run(asked(model, Variant("healed", BLOCK, adapter)), load=lambda *_: loaded)
+    after = loaded.model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(weight, after[name]) for name, weight in before.items())
+    assert not [name for name, weight in loaded.model.named_parameters() if "lora" in name]
+
+
+def test_after_a_stop_what_was_over_is_kept_and_the_rest_written_again(model, monkeypatch):
+    plain = comparison.run(asked(model, max_new_tokens=11))
+    stop = plain.writings[1].token_ids[3]
+    monkeypatch.setattr("analysis.models.writing.stop_tokens", lambda *_: {stop} - set(plain.writings[0].token_ids))
+    loaded = load.load(model)
+
+    def stop_late(progress):
+        if progress.phase == "writing" and progress.done == 12 + 8:
+            raise Cancelled
+
+    stopped = comparison.run(asked(model), stop_late, load=lambda *_: loaded)
     assert not stopped.complete
+    assert [text.complete for text in stopped.writings] == [False, True]
     assert loaded.decoder.n_layers == 6, "the shared model is whole again"
     told = []
     finished = comparison.run(asked(model), told.append, load=lambda *_: loaded)
     assert finished.complete
-    assert finished.writings[0] == stopped.writings[0]
-    assert min(progress.done for progress in told) == 12, "the finished text is kept"
+    assert finished.writings[1] == stopped.writings[1]
+    assert finished.writings[0].token_ids[:8] == stopped.writings[0].token_ids
+    assert min(progress.done for progress in told if progress.phase == "writing") == 12
     assert (told[-1].done, told[-1].total) == (24, 24)
 
 

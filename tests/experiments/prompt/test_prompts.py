@@ -1,6 +1,7 @@
 """Prompts: requests about them, the text of single tokens, drawing, and surprise against naive references."""
 
 import dataclasses
+import random
 
 import pytest
 import torch
@@ -9,7 +10,15 @@ from analysis.charts import prompts
 from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import SpecError, UnsupportedModelError
 from analysis.core.registry import SPECS
-from analysis.experiments.prompt.spec import CompareResult, CompareSpec, MicroscopeSpec, Variant, Writing, first_difference
+from analysis.experiments.prompt.spec import (
+    CompareResult,
+    CompareSpec,
+    MicroscopeSpec,
+    Variant,
+    Writing,
+    differing,
+    first_difference,
+)
 from analysis.models import cut, writing
 from analysis.models import decoder as architecture
 from analysis.models.spec import ModelSpec
@@ -61,6 +70,42 @@ def test_bad_values_are_refused_in_one_sentence(make, sentence):
 )
 def test_where_two_texts_part(a, b, where):
     assert first_difference(a, b) == where
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "places"),
+    [
+        ([1, 2, 3], [1, 2, 3], set()),
+        ([1, 9, 3, 4], [1, 2, 3, 4], {1}),
+        ([1, 9, 2, 3], [1, 2, 3], {1}),
+        ([1, 3], [1, 2, 3], set()),
+        ([7, 8], [1, 2], {0, 1}),
+        ([1, 2], [], {0, 1}),
+        ([], [1], set()),
+    ],
+)
+def test_tokens_that_another_text_does_not_have(a, b, places):
+    assert differing(a, b) == places
+
+
+def test_what_does_not_differ_stands_in_both_texts_in_this_order():
+    draw = random.Random(0)
+    for _ in range(200):
+        a, b = ([draw.randrange(5) for _ in range(draw.randrange(12))] for _ in range(2))
+        common, rest = [token for place, token in enumerate(a) if place not in differing(a, b)], iter(b)
+        assert all(token in rest for token in common)
+
+
+def test_a_growing_text_differs_only_as_far_as_both_have_come():
+    def text(tokens, complete):
+        return Writing(tokens, [str(token) for token in tokens], [0.0] * len(tokens), [], 4, 0.1, 0.1, False, complete)
+
+    def result(whole, own, complete=False):
+        return CompareResult(FULL, {}, 1.0, 1, complete, "m", 4, 3, [text(whole, complete), text(own, complete)])
+
+    assert result([1, 2], [1, 9, 3]).differs_at(1) == {1}, "token 3 has nothing beside it yet"
+    assert result([1, 2], [1, 9, 3], complete=True).differs_at(1) == {1, 2}
+    assert result([1, 2], [1, 2, 3]).differs_at(0) == set(), "the unpruned text is what others are held against"
 
 
 def test_a_text_that_is_only_behind_has_not_parted_yet():

@@ -144,17 +144,17 @@ def test_an_empty_prompt_is_one_sentence(app, known):
 
 
 def test_a_growing_comparison_is_shown_as_far_as_it_is(app, known, job):
-    growing = comparison(writing([1, 2, 3, 4, 5, 6], layers=30), writing([1, 2], complete=False), complete=False)
+    lengths = ([1, 2, 3, 4], [1, 2, 9, 4], [1, 2, 3], [1, 2, 3])
+    growing = comparison(*(writing(tokens, complete=False) for tokens in lengths), complete=False)
     growing.save()
     made = job(
         growing.spec, jobs.RUNNING, "Comparison", phase="writing", done=8, total=24, result_key=growing.spec.fingerprint()
     )  # fmt: skip
     at = app(PAGE)
     shown = html_of(at)
-    assert " t6</span>" in shown
-    assert shown.count("▍") == 1
-    assert texts(at).count("Its turn comes next.") == 2
-    assert "departs" not in texts(at), "a text that is only behind has not departed"
+    assert shown.count("▍") == 4, "all of them grow"
+    assert shown.count("text-decoration:underline") == shown.count("the first token that differs") == 1
+    assert "departs from the" not in texts(at), "that is said of whole texts"
     at.button(key=f"compare-cancel-{made.id}").click().run()
     assert jobs.get(made.id).cancel_requested
 
@@ -171,7 +171,10 @@ def test_a_done_comparison_shows_texts_speeds_surprise_and_where_they_part(app, 
     said = texts(at)
     assert "departs from the unpruned text at token 3" in said
     assert "the same text as the unpruned model's" in said
+    assert "departs from the unpruned text at token 3; 4 of its tokens are not in that text" in said
     assert html_of(at).count("the first token that differs") == 2
+    assert html_of(at).count("text-decoration:underline") == 4 + 2
+    assert said.count(BLOCK.describe()) == 1, "both forms once, then the short one"
     curve = figures(at)["surprise"]
     assert trace(curve, "pruned")["y"] == pytest.approx([1.0, 1.2, 1.4, 1.6, 1.8, 2.0])
     assert trace(curve, "unpruned")["line"]["dash"] == "dash"
