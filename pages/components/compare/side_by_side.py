@@ -270,7 +270,7 @@ def _said(result: CompareResult, index: int, text: Writing) -> str:
             is_compared = any(variant.is_unpruned for variant in result.spec.variants)
             if parting is not None:
                 here = len(result.differs_at(index))
-                parts.append(f"departs from the unpruned text at token {parting + 1}; {here} of its tokens are not in that text")
+                parts.append(f"departs from the unpruned text at token {parting + 1}; {here} tokens are not in it")
             elif is_compared:
                 parts.append("the same text as the unpruned model's")
     return " · ".join(parts)

@@ -171,7 +171,7 @@ def test_a_done_comparison_shows_texts_speeds_surprise_and_where_they_part(app, 
     said = texts(at)
     assert "departs from the unpruned text at token 3" in said
     assert "the same text as the unpruned model's" in said
-    assert "departs from the unpruned text at token 3; 4 of its tokens are not in that text" in said
+    assert "departs from the unpruned text at token 3; 4 tokens are not in it" in said
     assert html_of(at).count("the first token that differs") == 2
     assert html_of(at).count("text-decoration:underline") == 4 + 2
     assert said.count(BLOCK.describe()) == 1, "both forms once, then the short one"
