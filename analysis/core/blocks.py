@@ -135,6 +135,8 @@ class LayerSet(Spec):
 
 Removal = Block | LayerSet
 """What a cut takes out."""
+_MOST_LAYERS = 10_000
+"""Nobody's text, an address say, makes a set of more."""
 
 
 def removal(layers: typing.Iterable[int]) -> Removal:
@@ -153,9 +155,11 @@ def parse_removal(text: str) -> Removal:
     """Read START:SIZE, or several of them joined by "+", as the command line writes a cut: "11:5", "3:1+7:2".
 
     Raises:
-        BlockRangeError: when a part is not START:SIZE, or two parts share a layer.
+        BlockRangeError: when a part is not START:SIZE, two parts share a layer, or they are more layers than any model has.
     """
     parts = [Block.parse(part) for part in text.split("+")]
+    if sum(part.size for part in parts) > _MOST_LAYERS:
+        raise BlockRangeError(f"The cut {text[:60]!r} is more than {_MOST_LAYERS} layers, and no model has as many.")
     layers = [layer for part in parts for layer in part.layers]
     if len(set(layers)) != len(layers):
         raise BlockRangeError(f"The parts of the cut {text!r} share a layer; name every layer once.")

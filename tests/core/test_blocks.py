@@ -18,7 +18,7 @@ def test_the_command_line_form():
     assert parse_removal("11:5") == Block(11, 5)
     assert parse_removal("3:1+7:2") == LayerSet((3, 7, 8))
     assert parse_removal("3:2+5:1") == Block(3, 3)
-    for wrong in ("3", "3:1+", "3:2+4:1", "a:b"):
+    for wrong in ("3", "3:1+", "3:2+4:1", "a:b", "0:99999999999", "0:9000+9000:9000"):
         with pytest.raises(BlockRangeError):
             parse_removal(wrong)
 

@@ -93,8 +93,8 @@ def notes(sweep: SweepResult | None, cut: Cut) -> list[str]:
 
 
 _NOT_SCORED = (
-    "This block was picked by hand and has not been scored: the curves are those of the strategy's blocks, the distance and "
-    "what is saved are this block's own."
+    "This cut was picked by hand and has not been scored: the curves are those of the strategy's cuts, the distance and what "
+    "is saved are its own."
 )
 
 

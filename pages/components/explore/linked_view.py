@@ -74,7 +74,7 @@ def _cut(strategy: cuts.Strategy, sweep: Found | None, model: ModelSpec) -> Cut:
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="xsmall"):
             with st.container(horizontal=True, vertical_alignment="center", width="content", gap="small"):
                 cuts.say(cut, strategy)
-                cuts.block_menu(n_layers)
+                cuts.block_menu(strategy)
             start.instant_heal_button(sweep, cut, model)
         cut = curves.score_cut(sweep, cut, model)
     what = cut.removed.describe() if cut.removed else "nothing"

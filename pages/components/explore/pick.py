@@ -7,7 +7,7 @@ from plotly.graph_objs import Figure
 
 from analysis.core.blocks import Block
 from analysis.core.errors import BlockRangeError
-from pages.components.shared import chart, state
+from pages.components.shared import chart, cuts, words
 
 VIEW = "view"
 """Key of the fragment that shows the current cut: a click redraws all of it, wherever the chart stands."""
@@ -37,7 +37,10 @@ def chart_of_blocks(
         if count != st.session_state[_COUNT] or block is None or block.size >= n_layers:
             return
         st.session_state[_COUNT] += 1
-        take(block, chosen(block.size))
+        try:
+            cuts.take(block, chosen(block.size), n_layers)
+        except BlockRangeError as error:
+            st.toast(words.plain(str(error)), icon=":material/lock:")
         st.rerun(VIEW)
 
     chart.show(figure, key=name, alt=alt, file_name=file_name, on_select=clicked)
@@ -47,14 +50,6 @@ def name_now(key: str) -> str:
     """The key that the chart of this name is drawn under until the next click."""
     count = st.session_state.get(_COUNT, 0)
     return f"{key}-{count}" if count else key
-
-
-def take(block: Block, chosen: Block | None) -> None:
-    """Make a block the current cut; where the strategy chooses the same one, it is just that."""
-    if block == chosen:
-        state.choose_n(block.size)
-    else:
-        state.choose_block(block)
 
 
 def _block(selection) -> Block | None:

@@ -76,7 +76,7 @@ def _cut(model: ModelSpec, n_layers: int) -> Removal | None:
             st.error(words.plain(str(error)))
             return None
         return cut
-    picked = state.own_block(n_layers)
+    picked = state.own_cut(n_layers)
     return picked if picked is not None and picked.size == n else _shown_on_explore(model, int(n), strategy)
 
 

@@ -19,7 +19,8 @@ def show(distances: Found | None, n_layers: int, current: Removal | None = None)
         current: the cut of the Explore page, where it is known.
     """
     ways = [way for way in _NAMES if way != "similarity" or distances]
-    picked = state.own_block(n_layers)
+    own = state.own_cut(n_layers)
+    picked = own if isinstance(own, Block) else None
     if picked is None and state.strategy() not in _NAMES and isinstance(current, Block):
         picked = current  # what another strategy chose has no button of its own here
     if picked is not None and picked != st.session_state.get("heal_picked"):
@@ -44,7 +45,7 @@ def show(distances: Found | None, n_layers: int, current: Removal | None = None)
         key = f"heal-start-{n}"
         st.session_state[key] = picked.start if picked and picked.size == n else min(chosen.start, most)
         start = right.number_input(
-            "First layer", 0, most, key=key, on_change=lambda: state.choose_block(Block(int(st.session_state[key]), int(n)))
+            "First layer", 0, most, key=key, on_change=lambda: state.choose_cut(Block(int(st.session_state[key]), int(n)))
         )
         chosen = Block(int(start), int(n))
     elif chosen:

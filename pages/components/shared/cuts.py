@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from analysis.core.blocks import Block, Removal
+from analysis.core.blocks import Block, Removal, parse_removal
 from analysis.core.errors import BlockRangeError
 from analysis.experiments import strategies
 from analysis.experiments.accuracy.points import Point
@@ -33,13 +33,13 @@ class Cut:
     missing: str = ""
     """Why the layers are not known yet and what to click; empty where they are."""
     by_hand: bool = False
-    """Whether this block was picked instead of the strategy's choice."""
+    """Whether these layers were picked instead of the strategy's choice."""
 
 
-def picked_by_hand(block: Block, sweep: SweepResult | None) -> Cut:
-    """The cut of a block that was picked by hand, with its scores where the shown curve happens to have them."""
-    point = next((point for point in of_size(sweep, block.size) if point.block == block), None)
-    return Cut(block.size, block, point, by_hand=True)
+def picked_by_hand(removed: Removal, sweep: SweepResult | None) -> Cut:
+    """The cut of layers that were picked by hand, with its scores where the shown curve happens to have them."""
+    point = next((point for point in of_size(sweep, removed.size) if point.block == removed), None)
+    return Cut(removed.size, removed, point, by_hand=True)
 
 
 @dataclass(frozen=True)
@@ -157,15 +157,43 @@ def now(n: int, strategy: Strategy) -> Cut:
 
 
 def chosen(n: int, strategy: Strategy) -> Cut:
-    """The block that was picked by hand, where it has n layers, else the strategy's cut."""
-    own = state.own_block(strategy.distances.n_layers)
-    if own is not None and own.size == n and own != strategy.block(n):
+    """The layers that were picked by hand, where they are n, else the strategy's cut."""
+    own = state.own_cut(strategy.distances.n_layers)
+    if own is not None and own.size == n and own != strategy.cut(n).removed:
         return picked_by_hand(own, strategy.sweep)
     return strategy.cut(n)
 
 
+def take(removed: Removal, strategy: Removal | None, n_layers: int) -> None:
+    """Make layers that somebody picked the current cut; where the strategy chooses the same ones, it is just that.
+
+    Args:
+        removed: the picked layers.
+        strategy: what the strategy chooses of that size.
+        n_layers: layers of the model.
+
+    Raises:
+        BlockRangeError: when the model cannot lose these layers, or one of them is protected.
+    """
+    removed.check(n_layers)
+    if kept := protected_in(removed, n_layers):
+        named = f"Layer {kept[0]} is" if len(kept) == 1 else f"Layers {', '.join(map(str, kept))} are"
+        raise BlockRangeError(
+            f"{named} protected, so this cut was not made: pick other layers, or lift the protection on the strip."
+        )
+    if removed == strategy:
+        state.choose_n(removed.size)
+    else:
+        state.choose_cut(removed)
+
+
+def protected_in(removed: Removal | None, n_layers: int) -> list[int]:
+    """The protected layers that a cut would take, ascending."""
+    return sorted(state.protected(n_layers).intersection(removed.layers)) if removed else []
+
+
 def say(cut: Cut, strategy: Strategy) -> None:
-    """Draw the cut in one line, with the way back from a block that was picked by hand."""
+    """Draw the cut in one line, with the way back from layers that were picked by hand."""
     if cut.removed is None:
         st.markdown(cut.missing or "**Nothing removed**: the unpruned model", width="content")
         return
@@ -173,34 +201,32 @@ def say(cut: Cut, strategy: Strategy) -> None:
     if cut.by_hand:
         name = f"l*({cut.n})" if strategy.name == "similarity" else strategy.name
         chosen = strategy.cut(cut.n).removed
-        why = f"This block was picked by hand; {strategy.name} chooses {chosen.describe() if chosen else 'no known one'}."
+        why = f"These layers were picked by hand; {strategy.name} chooses {chosen.describe() if chosen else 'no known one'}."
         st.button(
             f"Back to {name}", key="back", icon=":material/undo:", type="tertiary", help=why,
-            on_click=lambda: state.choose_block(None),
+            on_click=lambda: state.choose_cut(None),
         )  # fmt: skip
 
 
-def block_menu(n_layers: int) -> None:
-    """Draw a menu in which a block is written instead of clicked."""
+def block_menu(strategy: Strategy) -> None:
+    """Draw a menu in which a cut is written instead of picked."""
     menu = st.popover(
         ":material/edit:", type="tertiary", key="own-block-menu", on_change="rerun", width=64,
-        help="Write a block: cuts it as a click on the map does.",
+        help="Write a cut instead of picking it.",
     )  # fmt: skip
     if not menu.open:
         return
 
-    def take() -> None:
+    def written() -> None:
         st.session_state["own-block-error"] = ""
         try:
-            block = Block.parse(st.session_state["own-block"].strip())
-            block.check(n_layers)
+            cut = parse_removal(st.session_state["own-block"].strip())
+            take(cut, strategy.cut(cut.size).removed, strategy.distances.n_layers)
         except BlockRangeError as error:
             st.session_state["own-block-error"] = str(error)
-        else:
-            state.choose_block(block)
 
     with menu:
-        st.text_input("START:SIZE, counted from 0", key="own-block", placeholder="11:5", on_change=take)
+        st.text_input("START:SIZE, counted from 0", key="own-block", placeholder="11:5 or 3:1+7:2", on_change=written)
         if st.session_state.get("own-block-error"):
             st.error(words.plain(st.session_state["own-block-error"]))
 

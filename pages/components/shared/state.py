@@ -1,11 +1,13 @@
 """What a session has chosen, kept through page changes and in the address."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import fields, replace
 
 import streamlit as st
 
-from analysis.core.blocks import Block
+from analysis.core import blocks
+from analysis.core.blocks import Removal
 from analysis.core.errors import BlockRangeError, LayerscopeError
 from analysis.experiments.strategies import STRATEGIES, USUAL
 from analysis.models.spec import ModelSpec
@@ -58,7 +60,8 @@ def address_faults() -> list[str]:
 def use_model(model: ModelSpec) -> None:
     """Make this the model of all pages."""
     st.session_state["model"] = replace(model, identity="")
-    st.session_state["chosen_block"] = None
+    st.session_state["chosen_cut"] = None
+    st.session_state["protected"] = frozenset()
     sync_url()
 
 
@@ -70,52 +73,77 @@ def name(model: ModelSpec) -> str:
 def chosen_n() -> int:
     """The slider's n, or the one in the address."""
     if "chosen_n" not in st.session_state:
-        text, block = st.query_params.get("n", ""), own_block()
+        text, own = st.query_params.get("n", ""), own_cut()
         is_number = text.isdecimal() and len(text) < 5
-        if text and not is_number and not block:
+        if text and not is_number and not own:
             _cannot_be(
                 f"The address of this page asks for n = {words.plain(text[:40])}, which is no number of layers; "
                 f"{DEFAULT_N} are removed instead."
             )
         given = int(text) if is_number else DEFAULT_N
-        st.session_state["chosen_n"] = block.size if block else given
+        st.session_state["chosen_n"] = own.size if own else given
     return st.session_state["chosen_n"]
 
 
 def choose_n(n: int) -> None:
-    """Remember the slider's n; which block of that size goes is again for the strategy to say."""
+    """Remember the slider's n; which layers go is again for the strategy to say."""
     st.session_state["chosen_n"] = n
-    choose_block(None)
+    choose_cut(None)
 
 
-def own_block(n_layers: int | None = None) -> Block | None:
-    """The block that was picked by hand instead of the strategy's choice, if one was.
+def own_cut(n_layers: int | None = None) -> Removal | None:
+    """The layers that were picked by hand instead of the strategy's choice, if any were.
 
     Args:
-        n_layers: layers of the model; a block that it does not have is no choice.
+        n_layers: layers of the model; a cut that it cannot have is no choice.
     """
-    if "chosen_block" not in st.session_state:
-        st.session_state["chosen_block"] = _block_in_address()
-    block: Block | None = st.session_state["chosen_block"]
-    fits = block is not None and (n_layers is None or (block.stop <= n_layers and block.size < n_layers))
-    return block if fits else None
+    if "chosen_cut" not in st.session_state:
+        st.session_state["chosen_cut"] = _in_address("block", "names a block that cannot be")
+    own: Removal | None = st.session_state["chosen_cut"]
+    return own if own is None or n_layers is None or _fits(own, n_layers) else None
 
 
-def choose_block(block: Block | None) -> None:
-    """Make this block the current cut on all pages; None goes back to what the strategy chooses."""
-    st.session_state["chosen_block"] = block
-    if block is not None:
-        st.session_state["chosen_n"] = block.size
+def choose_cut(cut: Removal | None) -> None:
+    """Make this the current cut on all pages; None goes back to what the strategy chooses."""
+    st.session_state["chosen_cut"] = cut
+    if cut is not None:
+        st.session_state["chosen_n"] = cut.size
     sync_url()
 
 
-def _block_in_address() -> Block | None:
-    text = st.query_params.get("block", "")
+def protected(n_layers: int | None = None) -> frozenset[int]:
+    """The layers that no cut by hand may take.
+
+    Args:
+        n_layers: layers of the model; those that it does not have are left out.
+    """
+    if "protected" not in st.session_state:
+        kept = _in_address("keep", "protects layers that cannot be")
+        st.session_state["protected"] = frozenset(kept.layers) if kept else frozenset()
+    return frozenset(layer for layer in st.session_state["protected"] if n_layers is None or layer < n_layers)
+
+
+def protect(layers: Iterable[int]) -> None:
+    """Let no cut take these layers from now on, and all others again."""
+    st.session_state["protected"] = frozenset(layers)
+    sync_url()
+
+
+def _in_address(field: str, fault: str) -> Removal | None:
+    text = st.query_params.get(field, "")
     try:
-        return Block.parse(text) if text else None
+        return blocks.parse_removal(text) if text else None
     except BlockRangeError as error:
-        _cannot_be(f"The address of this page names a block that cannot be: {words.plain(str(error))}")
+        _cannot_be(f"The address of this page {fault}: {words.plain(str(error))}")
         return None
+
+
+def _fits(cut: Removal, n_layers: int) -> bool:
+    try:
+        cut.check(n_layers)
+    except BlockRangeError:
+        return False
+    return True
 
 
 def option(name: str) -> str:
@@ -149,7 +177,7 @@ def strategy() -> str:
 def choose_strategy(strategy: str) -> None:
     """Remember how blocks are chosen; the current cut is again what it chooses."""
     st.session_state["chosen_strategy"] = strategy
-    choose_block(None)
+    choose_cut(None)
 
 
 def pinned() -> str:
@@ -194,9 +222,10 @@ def sync_url() -> None:
         wanted["pin"] = pinned()
     if presenting():
         wanted["present"] = "1"
-    block = own_block()
-    if block is not None:
-        wanted["block"] = f"{block.start}:{block.size}"
+    if own := own_cut():
+        wanted["block"] = blocks.written(own)
+    if kept := protected():
+        wanted["keep"] = blocks.written(blocks.removal(kept))
     wanted |= {name_: option(name_) for name_ in _KEPT if option(name_)}
     if st.query_params.to_dict() != wanted:
         st.query_params.from_dict(wanted)

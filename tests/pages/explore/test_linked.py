@@ -1,5 +1,6 @@
 """Explore as one instrument: a clicked block is the current cut everywhere, and the address holds the whole view."""
 
+from collections.abc import Collection
 from types import SimpleNamespace
 from unittest import mock
 
@@ -7,9 +8,10 @@ import pytest
 
 from analysis import jobs
 from analysis.cli import main
-from analysis.core.blocks import Block
+from analysis.core.blocks import Block, LayerSet
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from pages.components.explore import asked_for, pick
+from pages.components.shared import cuts
 from tests.support import fakes
 from tests.support.seen import figures, marks, metric, ringed, texts, trace
 
@@ -221,7 +223,7 @@ def test_the_heal_page_starts_from_the_block_that_was_picked(app):
     assert BEST.describe() in texts(at)
 
 
-def click(session: dict, on: str, block: str | None, n_layers: int = 30) -> Block | str | None:
+def click(session: dict, on: str, block: str | None, n_layers: int = 30, kept: Collection[int] = ()) -> Block | str | None:
     """What a click does, on the chart drawn in this session: the block it picks, "strategy", or None where it is not heard."""
     heard = {}
     points = [{"customdata": block}] if block else []
@@ -230,8 +232,9 @@ def click(session: dict, on: str, block: str | None, n_layers: int = 30) -> Bloc
     with (
         mock.patch.object(pick, "st", fake),
         mock.patch.object(pick.chart, "show", lambda _, key, on_select, **__: heard.update({key: on_select})),
-        mock.patch.object(pick.state, "choose_block", done.append),
-        mock.patch.object(pick.state, "choose_n", side_effect=lambda _: done.append("strategy")),
+        mock.patch.object(cuts.state, "choose_cut", done.append),
+        mock.patch.object(cuts.state, "protected", return_value=frozenset(kept)),
+        mock.patch.object(cuts.state, "choose_n", side_effect=lambda _: done.append("strategy")),
     ):
         pick.chart_of_blocks(
             SimpleNamespace(), key=on, alt="", file_name="", n_layers=n_layers, chosen=lambda n: Block(13, n)
@@ -252,6 +255,7 @@ def test_clicks():
     assert click(session, "map", "13:5") == "strategy"
     assert click(session, "map", None) is None
     assert click(session, "map", "0:30") is None, "a model keeps a layer"
+    assert click(session, "map", "5:5", kept={9}) is None, "nor does it lose a protected one"
     assert click(session, "map", "nonsense") is None
 
 
@@ -260,6 +264,9 @@ def test_a_block_can_be_written_instead_of_clicked(app):
     at = app(n="3")
     at.session_state["own-block-menu"] = True
     at.run()
+    at.text_input(key="own-block").set_value("7:1+9:2").run()
+    assert set(ringed(at)) == {(7, 1), (9, 2)}
+    assert at.query_params["block"] in ("7:1+9:2", ["7:1+9:2"])
     at.text_input(key="own-block").set_value("7:5").run()
     assert shown_cuts(at) == {(7, 5)}
     at.text_input(key="own-block").set_value("28:9").run()
@@ -288,3 +295,35 @@ def test_a_link_to_what_is_not_here_names_it_even_without_a_map(app):
     at = app(texts="wiki:8x64", benchmark="boolq:50")
     assert "This link shows" in " ".join(item.value for item in at.info)
     assert not jobs.list_jobs()
+
+
+SCATTERED = LayerSet((3, 7, 8))
+
+
+def test_separate_layers_in_the_address_are_the_cut_on_every_page(app):
+    fill()
+    at = app(block="3:1+7:2")
+    assert at.slider(key="n").value == 3
+    assert set(ringed(at)) == {(3, 1), (7, 2)}
+    assert f"**{SCATTERED.describe()}**" in texts(at)
+    assert metric(at, "Accuracy").value == "–", "the curve has no scores of these layers"
+    at.switch_page("pages/heal.py").run()
+    assert f"A heal repairs one block; the cut on Explore is scattered: {SCATTERED.describe()}" in texts(at)
+    at.switch_page("pages/export.py").run()
+    assert SCATTERED.describe() in texts(at)
+    assert at.query_params["block"] in ("3:1+7:2", ["3:1+7:2"])
+    assert not at.exception
+
+
+def test_a_protected_layer_stays_in_the_address_and_is_not_cut_by_hand(app):
+    fill()
+    at = app(n="3", keep="0:1+12:1")
+    at.session_state["own-block-menu"] = True
+    at.run()
+    at.text_input(key="own-block").set_value("10:4").run()
+    assert "Layer 12 is protected, so this cut was not made" in at.error[0].value
+    assert "block" not in at.query_params
+    at.text_input(key="own-block").set_value("13:4").run()
+    assert shown_cuts(at) == {(13, 4)}
+    assert at.query_params["keep"] in ("0:1+12:1", ["0:1+12:1"])
+    assert not at.exception
