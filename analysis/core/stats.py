@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from math import sqrt
 from statistics import NormalDist, fmean, stdev
 
@@ -37,6 +38,55 @@ def wilson_interval(n_right: int, n: int, confidence: float = CONFIDENCE) -> tup
     centre = (share + spread / 2) / (1 + spread)
     half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def mean_interval(mean: float, stderr: float | None, n: int) -> tuple[float, float] | None:
+    """Confidence interval of a mean of n values by Student's t.
+
+    t rather than the normal, since a loss may rest on a handful of texts: with 4 of them 1.96 standard errors hold the true
+    mean in only 85 % of cases. With hundreds the two agree.
+
+    Args:
+        mean, stderr: as `mean_and_stderr`; the error may be None where none is known.
+        n: values, such as texts.
+
+    Returns:
+        Lower and upper end; None for fewer than two values, which say nothing of how far they scatter.
+
+    Source: Student, Biometrika 6 (1908) 1.
+    """
+    if stderr is None or n < 2:
+        return None
+    half = t_quantile(n - 1) * stderr
+    return mean - half, mean + half
+
+
+@cache
+def t_quantile(freedom: int) -> float:
+    """Standard errors to either side of a mean that its interval of `CONFIDENCE` takes: 12.7 for one degree, 1.96 for many.
+
+    Args:
+        freedom: degrees of freedom; at least 1.
+    """
+    low, high = 0.0, 16.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _t_within(middle, freedom) < CONFIDENCE else (low, middle)
+    return (low + high) / 2
+
+
+def _t_within(t: float, freedom: int) -> float:
+    """Probability that Student's t lies within ± t.
+
+    Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4, exact for whole degrees of freedom.
+    """
+    angle, is_odd = math.atan(t / sqrt(freedom)), freedom % 2
+    sine, cosine = math.sin(angle), math.cos(angle)
+    term, total = (cosine, 0.0) if is_odd else (1.0, 0.0)
+    for k in range(1 + is_odd, freedom, 2):
+        total += term
+        term *= cosine * cosine * k / (k + 1)
+    return 2 / math.pi * (angle + sine * total) if is_odd else sine * total
 
 
 def compare_losses(

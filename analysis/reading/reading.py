@@ -92,7 +92,7 @@ class Reading:
     """The recipe or adapter that repaired the cut; "" for none."""
     value: float
     low: float | None
-    """Lower end of the 95 % interval: Wilson for accuracies, normal for losses; None where one text gives none."""
+    """Lower end of the 95 % interval: Wilson for accuracies, Student's t for losses; None where one text gives none."""
     high: float | None
     condition: Condition
     answers: tuple[Answer, ...] = field(default=(), repr=False, compare=False)
@@ -180,7 +180,7 @@ def of_damage(result: DamageResult, block: Block) -> Reading | None:
         return None
     stderr, n = result.stderr[block.size - 1][block.start], result.n_measured[block.size - 1][block.start]
     condition = _condition(result.spec.model, result.model, replace(result.spec.corpus, n_texts=n), n)
-    low, high = _normal(value, stderr, n)
+    low, high = stats.mean_interval(value, stderr, n) or (None, None)
     return Reading(DAMAGE, block, "", value, low, high, condition)
 
 
@@ -220,7 +220,11 @@ def _error(reading: Reading) -> float | None:
     """One standard error: that of a share of questions, or half of what the interval of a mean spans."""
     if reading.quantity in (ACCURACY, ACC_NORM):
         return math.sqrt(reading.value * (1 - reading.value) / max(1, reading.condition.n - 1))
-    return None if reading.low is None or reading.high is None else (reading.high - reading.low) / 2 / _Z
+    return (
+        None
+        if reading.low is None or reading.high is None
+        else (reading.high - reading.low) / 2 / stats.t_quantile(reading.condition.n - 1)
+    )
 
 
 def _settled(found: Change) -> Change:
@@ -247,7 +251,7 @@ def _of_point(
                 found[quantity] = Reading(quantity, point.block, repair, value, *ends, condition, answers=kept)
     if corpus is not None and point.loss is not None and point.n_texts:
         condition = _condition(model, facts, replace(corpus, n_texts=point.n_texts), point.n_texts)
-        low, high = _normal(point.loss, point.loss_stderr, point.n_texts)
+        low, high = stats.mean_interval(point.loss, point.loss_stderr, point.n_texts) or (None, None)
         found[LOSS] = Reading(LOSS, point.block, repair, point.loss, low, high, condition, losses=tuple(losses))
     return found
 
@@ -255,10 +259,3 @@ def _of_point(
 def _condition(model: ModelSpec, facts: ModelFacts, material: BenchmarkSpec | CorpusSpec, n: int) -> Condition:
     weights = model.identity or (f"{model.source} {model.revision}" if model.revision else model.source)
     return Condition(weights, precision(model), material, n, facts.name)
-
-
-def _normal(value: float, stderr: float | None, n: int) -> tuple[float, float] | tuple[None, None]:
-    """The 95 % interval of a mean; a single text has none."""
-    if stderr is None or n < 2:
-        return None, None
-    return value - _Z * stderr, value + _Z * stderr
