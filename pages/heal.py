@@ -35,6 +35,7 @@ with frame.errors_shown():
     frame.header("Heal", "Can the damage be repaired?")
     model = state.current_model()
     known = facts(model)
+    asked = None
     left, right = st.columns([4, 7], gap="medium")
     with left, st.container(border=True):
         if known is None:
@@ -44,6 +45,6 @@ with frame.errors_shown():
             block = block_choice.show(shown("distances", model), known.n_layers, cut_on_explore(model))
             sweep = shown("sweep", model)
             if block:
-                recipe.show(model, known, block, sweep.result.spec.benchmark if sweep else BenchmarkSpec())
+                asked = recipe.show(model, known, block, sweep.result.spec.benchmark if sweep else BenchmarkSpec())
     with right:
-        panel.show()
+        panel.show(asked)

@@ -5,10 +5,11 @@ import streamlit as st
 from analysis import jobs
 from analysis.charts import heals
 from analysis.core import stats, store
+from analysis.core.blocks import Block
 from analysis.experiments.accuracy.points import Point
-from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.heal.spec import HealResult, HealSpec
 from analysis.reading import verdicts
-from pages.components.heal.runs import Run, control_of, run_now, runs_of
+from pages.components.heal.runs import Run, best, control_of, run_now, runs_of
 from pages.components.jobs import card
 from pages.components.shared import chart, command, frame, state, theme, words
 
@@ -16,17 +17,102 @@ _READ = 3
 _MODELS = ("unpruned", "pruned", "healed")
 
 
-def show() -> None:
-    """Draw the picker of runs and the picked one."""
+def show(asked: HealSpec | None) -> None:
+    """Draw the picker of runs and the picked one, which is of the chosen cut unless it says so.
+
+    Args:
+        asked: what the form says now; None while there is nothing to choose.
+    """
     runs = {run.id: run for run in runs_of(state.current_model())}
-    shown = state.shown_result("heal", [*runs, *(run.found.key for run in runs.values() if run.found)])
-    if shown is None:
+    if not runs:
         st.info("No heal of this model yet. Choose a recipe on the left and click **Start healing**: you can watch it here.")
         return
-    if shown not in runs:
-        shown = next(run.id for run in runs.values() if run.found and run.found.key == shown)
-    state.pick_result("heal", "Run", {key: run.describe() for key, run in runs.items()}, shown)
-    _one(runs[shown])
+    of_cut = [run for run in runs.values() if asked is None or run.spec.block == asked.block]
+    shown = runs.get(_looked_at(asked)) or _chosen(of_cut, asked)
+    _picker(runs, of_cut, shown, asked)
+    if shown is None:
+        said = asked.block.describe() if asked else "this cut"
+        st.info(f"No heal of {said} yet. Click **Start healing** on the left: you can watch it here.")
+        return
+    if asked is not None:
+        _whose(shown, asked, of_cut)
+    _one(shown)
+
+
+def _chosen(of_cut: list[Run], asked: HealSpec | None) -> Run | None:
+    """Of the heals of a cut the one to show.
+
+    One that is on its way, since after a reload the form says the usual again; then those made as the form says before others,
+    of these the one that was chosen last, else the best.
+    """
+    same = [run for run in of_cut if _form(run.spec) == _form(asked)] or of_cut
+    on_its_way = next((run for run in [*same, *of_cut] if run.job and run.job.is_active), None)
+    keys = {key: run for run in same for key in (run.id, run.found.key if run.found else run.id)}
+    return on_its_way or keys.get(state.shown_result("heal", ["", *keys]) or "") or best(same)
+
+
+_LOOKED_AT = "heal_looked_at"
+"""The run that was picked from the list, with what the form said then: another choice in the form ends the looking."""
+
+
+def _looked_at(asked: HealSpec | None) -> str:
+    run_id, form = st.session_state.get(_LOOKED_AT, ("", None))
+    return run_id if form == _form(asked) else ""
+
+
+def _look_at(run_id: str, asked: HealSpec | None) -> None:
+    st.session_state[_LOOKED_AT] = (run_id, _form(asked))
+
+
+def _form(asked: HealSpec | None) -> tuple[Block, str] | None:
+    """What of a request a result is bound to, beside the model: the cut, and how it is healed."""
+    return None if asked is None else (asked.block, words.heal_settings(asked))
+
+
+def _picker(runs: dict[str, Run], of_cut: list[Run], shown: Run | None, asked: HealSpec | None) -> None:
+    """The list of all heals, those of the chosen cut first."""
+    ids = [run.id for run in of_cut] + [run_id for run_id, run in runs.items() if run not in of_cut]
+    key = f"pick-heal-{shown.id if shown else asked and asked.block}"
+
+    def pick() -> None:
+        if st.session_state[key] is not None:
+            _look_at(st.session_state[key], asked)
+
+    st.selectbox(
+        "Run", ids, None if shown is None else ids.index(shown.id), format_func=lambda run_id: runs[run_id].describe(),
+        key=key, on_change=pick, placeholder="Heals of other cuts",
+    )  # fmt: skip
+
+
+def _whose(run: Run, asked: HealSpec, of_cut: list[Run]) -> None:
+    """Where the run is not what the form says: whose it is, and the two ways to bring them together."""
+    other_cut = run.spec.block != asked.block
+    if _form(run.spec) == _form(asked):
+        return
+    with st.container(border=True, gap="xsmall", key="whose"):
+        what = "control" if run.spec.control else "heal"
+        if other_cut:
+            said = f"This is the {what} of {run.spec.block.describe()}; the form says {asked.block.describe()}."
+        else:
+            said = f"This {what} was made by {words.heal_settings(run.spec)}; the form says {words.heal_settings(asked)}."
+        st.markdown(words.plain(said))
+        with st.container(horizontal=True, gap="small"):
+            st.button(
+                "Load its settings", key="load-settings", icon=":material/input:", on_click=_load_settings, args=(run,),
+                help="Puts its cut and its numbers into the form.",
+            )  # fmt: skip
+            if other_cut and of_cut:
+                st.button(
+                    "Show the best heal of the chosen cut", key="best-of-cut", icon=":material/undo:",
+                    on_click=lambda: st.session_state.pop(_LOOKED_AT, None),
+                )  # fmt: skip
+
+
+def _load_settings(run: Run) -> None:
+    """Put a run's cut and numbers into the form; the run stays on screen."""
+    state.choose_block(run.spec.block)
+    st.session_state["next-recipe"] = f"run:{run.id}"
+    _look_at(run.id, run.spec)
 
 
 def _one(run: Run) -> None:

@@ -26,8 +26,10 @@ _CHOICES = {
 }
 
 
-def show(model: ModelSpec, known: ModelFacts, block: Block, asked: BenchmarkSpec) -> None:
+def show(model: ModelSpec, known: ModelFacts, block: Block, asked: BenchmarkSpec) -> HealSpec | None:
     """Draw the recipe; submitting it queues the heal.
+
+    Returns what the form says; None while that is no heal yet.
 
     Args:
         model: the model to cut and heal.
@@ -55,16 +57,17 @@ def show(model: ModelSpec, known: ModelFacts, block: Block, asked: BenchmarkSpec
                     "Save as", key=f"{begin.key}-save-as", placeholder="Name of your recipe", label_visibility="collapsed"
                 )
                 kept = st.form_submit_button("Save recipe", key="save-recipe", help="Keeps these numbers under that name.")
-        if not started and not kept:
-            return
         if not source:
-            st.error("Choose a file of healing text first.")
-            return
+            if started or kept:
+                st.error("Choose a file of healing text first.")
+            return None
         spec = _changed(begin.preset, {**values, "source": source})
         if kept:
             _save(name.strip(), spec)
-        else:
+        elif started:
             _start(spec, control=control)
+        return spec
+    return None
 
 
 def _start(spec: HealSpec, *, control: bool) -> None:

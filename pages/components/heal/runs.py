@@ -1,11 +1,14 @@
 """The heals of a model, running or done, as one list."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from analysis import jobs
 from analysis.core.blocks import Block
 from analysis.experiments.heal.spec import HealResult, HealSpec
 from analysis.models.spec import ModelSpec
+from analysis.reading import evidence
 from pages.components.shared import library, words
 from pages.components.shared.library import Found
 
@@ -39,8 +42,7 @@ class Run:
         # The menu is not redrawn while a run goes from waiting to running, so one word serves both.
         state = "in progress" if self.job and self.job.is_active else self.state
         what = f"control of [{block.start}, {block.stop})" if self.spec.control else f"block [{block.start}, {block.stop})"
-        # The length of an instant heal is its recipe's name, which needs saying once.
-        parts = list(dict.fromkeys([what, words.heal_length(self.spec), self.spec.recipe, state]))
+        parts = [what, words.heal_settings(self.spec), state]
         return " · ".join(parts if self.state == "precomputed" else [*parts, when])
 
 
@@ -52,6 +54,17 @@ def runs_of(model: ModelSpec) -> list[Run]:
         if isinstance(job.spec, HealSpec) and job.spec.model.source == model.source:
             runs.append(Run(job.id, job.spec, job, results.pop(job.result_key or "", None)))
     return runs + [Run(found.key, found.result.spec, None, found) for found in results.values()]
+
+
+def best(runs: Sequence[Run]) -> Run | None:
+    """The run that says most: the strongest evidence, of equally strong ones the lowest loss; without a result the first."""
+
+    def order(run: Run) -> tuple:
+        healed = run.result.healed if run.result else None
+        loss = healed.loss if healed and healed.loss is not None else math.inf
+        return healed is not None, evidence.weight(run.result) if run.result else (), -loss
+
+    return max(runs, key=order, default=None)
 
 
 def run_now(model: ModelSpec, run_id: str) -> Run | None:

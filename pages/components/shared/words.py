@@ -141,6 +141,11 @@ def heal_length(spec: HealSpec) -> str:
     return f"{spec.steps} steps" if spec.steps else "instant"
 
 
+def heal_settings(spec: HealSpec) -> str:
+    """Recipe and length of a heal: "distill, 10 minutes"; the length of an instant heal is its recipe's name."""
+    return ", ".join(dict.fromkeys([spec.recipe, heal_length(spec)]))
+
+
 def repaired(heal: HealResult | None, loss: float | None) -> str:
     """The share of the loss that pruning added and healing has taken away again."""
     if heal is None or loss is None or heal.unpruned is None or heal.pruned is None:

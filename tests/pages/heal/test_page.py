@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from analysis import jobs
+from analysis.core.blocks import Block
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.points import Answer, Continuation, GenerationCheck
 from analysis.experiments.heal import recipes
@@ -15,6 +16,8 @@ from pages.components.shared import uploads
 from tests.support import fakes, own_recipe
 
 FIRST = recipes.NAMES[0]
+OF_HEAL = {"block": "11:5"}
+"""Opens the page at the cut of `fakes.heal`."""
 
 
 def texts(at) -> str:
@@ -174,7 +177,7 @@ def running(job, steps_done: int = 20):
 
 def test_a_running_heal_shows_numbers_and_curve_and_can_be_cancelled(app, known, job):
     made = running(job)
-    at = app("pages/heal.py")
+    at = app("pages/heal.py", **OF_HEAL)
     shown = {item.label: item.value for item in at.metric}
     assert shown["Step"] == "20 of 50"
     assert shown["Training loss"] == "3.21"
@@ -187,14 +190,14 @@ def test_a_running_heal_shows_numbers_and_curve_and_can_be_cancelled(app, known,
 
 def test_progress_is_there_for_a_second_visitor(app, known, job):
     running(job)
-    app("pages/heal.py")
-    assert {item.label: item.value for item in app("pages/heal.py").metric}["Step"] == "20 of 50"
+    app("pages/heal.py", **OF_HEAL)
+    assert {item.label: item.value for item in app("pages/heal.py", **OF_HEAL).metric}["Step"] == "20 of 50"
 
 
 def test_a_done_heal_shows_the_three_models_and_the_adapter(app, known, ui_cache):
     fakes.heal().save()
     (ui_cache / "adapters" / "abc").mkdir(parents=True)
-    at = app("pages/heal.py")
+    at = app("pages/heal.py", **OF_HEAL)
     table = at.table[0].value
     assert list(table["model"]) == ["unpruned", "pruned", "healed"]
     assert list(table["accuracy ± se"]) == ["48.0% ± 5.0", "41.0% ± 4.9", "46.0% ± 5.0"]
@@ -205,7 +208,7 @@ def test_a_done_heal_shows_the_three_models_and_the_adapter(app, known, ui_cache
 
 def test_precomputed_heal_is_badged(app, known, precomputed):
     precomputed(fakes.heal())
-    at = app("pages/heal.py")
+    at = app("pages/heal.py", **OF_HEAL)
     assert "precomputed" in texts(at)
     assert "not on this machine" in texts(at)
 
@@ -213,7 +216,7 @@ def test_precomputed_heal_is_badged(app, known, precomputed):
 def test_a_failed_heal_shows_the_sentence_and_the_log(app, known, job, ui_cache):
     made = job(fakes.heal_spec(), jobs.FAILED, "Heal", error="The disk is full.")
     (made.folder / "log.txt").write_text("step 1\nNo space left on device\n")
-    at = app("pages/heal.py")
+    at = app("pages/heal.py", **OF_HEAL)
     assert "The disk is full." in [item.value for item in at.error]
     assert "No space left on device" in texts(at)
     at.button(key=f"heal-resume-{made.id}").click().run()
@@ -224,7 +227,7 @@ def test_an_interrupted_heal_keeps_its_curve(app, known, job):
     heal = fakes.heal(20)
     heal.save()
     job(fakes.heal_spec(), jobs.INTERRUPTED, "Heal", error="The worker was killed.", result_key=heal.spec.fingerprint())
-    at = app("pages/heal.py")
+    at = app("pages/heal.py", **OF_HEAL)
     assert "The worker was killed." in [item.value for item in at.warning]
     assert "loss, nats per token" in axes(at)
 
@@ -234,7 +237,7 @@ def test_an_instant_heal_has_no_steps_to_show(app, known):
     spec = replace(healed.spec, steps=0, instant=True, recipe="instant")
     report = JunctionReport("model.layers.10.mlp.down_proj", 0.7, 5.3, 3.5, 24_576, 14.0)
     replace(healed, spec=spec, complete=True, healed=fakes.heal().healed, junction=report).save()
-    at = app("pages/heal.py")
+    at = app("pages/heal.py", **OF_HEAL)
     assert axes(at) == ["accuracy", "loss, nats per token"]
     assert "70% of the fitted change" in texts(at)
     assert "loss 5.30 → 3.50" in texts(at)
@@ -260,7 +263,7 @@ def test_the_outcome_is_compared_text_by_text_and_question_by_question(app, know
     }
     losses = {"unpruned": [2.4, 2.6], "pruned": [4.4, 4.6], "healed": [3.4, 3.6]}
     replace(fakes.heal(), text_losses=losses, questions=answers).save()
-    shown = texts(app("pages/heal.py"))
+    shown = texts(app("pages/heal.py", **OF_HEAL))
     assert "Healed against pruned: loss -1.00 nats (95 % interval -1.00 to -1.00) on the same texts" in shown
     assert "accuracy +37.5 points" in shown
     assert "Healed against unpruned: loss +1.00 nats" in shown
@@ -271,7 +274,7 @@ def test_a_control_stands_beside_the_heal_it_belongs_to(app, known):
     spec = replace(heal.spec, control=True, recipe="quick")
     replace(heal, spec=spec, pruned=None, healed=replace(heal.unpruned, loss=2.2)).save()
     heal.save()
-    at = app("pages/heal.py")
+    at = app("pages/heal.py", **OF_HEAL)
     assert list(at.table[0].value["model"]) == ["unpruned", "pruned", "healed", "control"]
     assert list(at.table[0].value["layers"]) == [30, 25, 25, 30]
     assert "what the healing text does by itself" in texts(at)
@@ -285,7 +288,7 @@ def test_accuracy_on_the_way_kept_step_and_overlap_are_told(app, known):
         overlap=Overlap(8, 100, ["a", "b"]), documents_apart=True,
     )  # fmt: skip
     told.save()
-    at = app("pages/heal.py")
+    at = app("pages/heal.py", **OF_HEAL)
     assert axes(at) == ["accuracy", "loss, nats per token", "loss, nats per token", "accuracy on 50 questions"]
     shown = texts(at)
     assert "gives away 2 of 100 questions" in shown
@@ -298,6 +301,64 @@ def test_what_the_models_write_is_shown_as_plain_text(app, known):
         return GenerationCheck([Continuation("Once *upon*", text, 3, 0.1, 0.9, False)], [], 0.1, 0.9, 3.0, 0.5, 0.1)
 
     replace(fakes.heal(), writings={"unpruned": wrote("a"), "pruned": wrote("b"), "healed": wrote("**c**")}).save()
-    at = app("pages/heal.py")
+    at = app("pages/heal.py", **OF_HEAL)
     assert list(at.table[1].value["model"]) == ["unpruned", "pruned", "healed"]
     assert at.table[2].value["healed"][0] == r"\*\*c\*\*"
+
+
+def healed(n: int, start: int, **changes):
+    """A finished heal of another cut or by another recipe, stored."""
+    found = fakes.heal()
+    spec = replace(found.spec, block=Block(start, n), **changes)
+    cut = {name: replace(getattr(found, name), n=n, start=start) for name in ("pruned", "healed")}
+    made = replace(found, spec=spec, **cut)
+    made.save()
+    return made
+
+
+def test_a_result_is_of_the_cut_that_the_form_says(app, known):
+    healed(5, 11)
+    at = app("pages/heal.py", n="5", block="11:5")
+    assert [len(table.value) for table in at.table] == [3]
+    at.number_input(key="heal-n").set_value(8).run()
+    assert not at.table, "the numbers of another cut must not stand beside this form"
+    assert "No heal of layers" in texts(at)
+
+
+def test_a_result_of_another_cut_says_whose_it_is_and_loads_its_settings(app, known):
+    other, own = healed(5, 11), healed(8, 12)
+    at = app("pages/heal.py", block="12:8")
+    assert list(at.table[0].value["layers"]) == [30, 22, 22]
+    picker = at.selectbox(key=f"pick-heal-{own.spec.fingerprint()}")
+    picker.set_value(other.spec.fingerprint()).run()
+    assert "This is the heal of layers 11-15" in texts(at)
+    assert "the form says layers 12-19" in texts(at)
+    at.button(key="best-of-cut").click().run()
+    assert "This is the heal of" not in texts(at)
+    assert list(at.table[0].value["layers"]) == [30, 22, 22]
+    at.selectbox(key=f"pick-heal-{own.spec.fingerprint()}").set_value(other.spec.fingerprint()).run()
+    at.button(key="load-settings").click().run()
+    assert not at.exception
+    assert "the form says" not in texts(at), "the form now says what is shown"
+    assert list(at.table[0].value["layers"]) == [30, 25, 25]
+    at.button(key="start-heal").click().run()
+    (made,) = jobs.active()
+    assert (made.spec.block, made.spec.steps) == (Block(11, 5), 50)
+
+
+def test_a_result_made_otherwise_than_the_form_says_so(app, known):
+    healed(5, 11)
+    at = app("pages/heal.py", block="11:5")
+    assert "This heal was made by quick, 50 steps; the form says distill, 10 minutes" in texts(at)
+
+
+def test_of_two_heals_of_a_cut_the_one_made_as_the_form_says_is_shown_else_the_best(app, known):
+    worse = healed(5, 11, recipe="worse")
+    replace(worse, healed=replace(worse.healed, loss=4.0)).save()
+    better = healed(5, 11, recipe="better")
+    at = app("pages/heal.py", block="11:5")
+    assert at.selectbox(key=f"pick-heal-{better.spec.fingerprint()}")
+    timed = healed(5, 11, recipe="distill", steps=0, minutes=10.0)
+    replace(timed, healed=replace(timed.healed, loss=4.4)).save()
+    at = app("pages/heal.py", block="11:5")
+    assert at.selectbox(key=f"pick-heal-{timed.spec.fingerprint()}")

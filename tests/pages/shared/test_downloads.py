@@ -52,6 +52,7 @@ def test_the_image_format_is_one_choice_for_all_charts_and_pages(app, results):
     at.button_group(key="accuracy-image").set_value("svg").run()
     assert formats(at) == {"svg"}
     assert at.button_group(key="map-image").value == "svg"
+    at.query_params["block"] = "11:5"
     at.switch_page("pages/heal.py").run()
     assert formats(at) == {"svg"}
 
@@ -77,5 +78,5 @@ def test_explore_says_how_its_map_curves_damage_and_heal_are_made(app, results):
 
 
 def test_heal_says_how_it_is_made(app, results):
-    (line,) = commands(app("pages/heal.py"))
+    (line,) = commands(app("pages/heal.py", block="11:5"))
     assert main.request(shlex.split(line)[3:]) == command_line.asked(results[-1].spec)
