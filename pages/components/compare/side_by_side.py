@@ -108,7 +108,7 @@ def _provenance(result: CompareResult) -> str:
 
 
 @dataclass(frozen=True)
-class _Choice:
+class Writer:
     """A model that can write."""
 
     name: str
@@ -122,9 +122,9 @@ def _form(model: ModelSpec) -> None:
         prompt = prompts.box()
     with right, st.container(gap="small"):
         cut = prompts.cut_choice(model, "compare")
-        choices = _choices(model, cut)
-        variants = _variants(choices)
-        _missing_heal(model, cut, choices)
+        writers = who_can_write(model, cut)
+        variants = _variants(writers)
+        _missing_heal(model, cut, writers)
     with left, frame.errors_shown():
         tokens, temperature, seed, is_asked = _settings(is_possible=bool(variants))
         if is_asked:
@@ -137,12 +137,12 @@ def _form(model: ModelSpec) -> None:
                 st.rerun()
 
 
-def _choices(model: ModelSpec, cut: Removal | None) -> dict[str, _Choice]:
+def who_can_write(model: ModelSpec, cut: Removal | None) -> dict[str, Writer]:
     """Everyone who can write, by key: the model, what is left of it, and every stored heal of this cut."""
-    choices = {"unpruned": _Choice("unpruned", Variant())}
+    writers = {"unpruned": Writer("unpruned", Variant())}
     if cut is None:
-        return choices
-    choices["pruned"] = _Choice("pruned", Variant("pruned", cut))
+        return writers
+    writers["pruned"] = Writer("pruned", Variant("pruned", cut))
     for found in library.find("heal", model, any_precision=True):
         spec = found.result.spec
         if _is_usable(found.result, cut):
@@ -150,8 +150,8 @@ def _choices(model: ModelSpec, cut: Removal | None) -> dict[str, _Choice]:
             when = f"{words.plain(spec.recipe)}, {words.date(found.saved_at)}"
             stopped = f"stopped at step {found.result.kept_step}, " if found.result.ended_early else ""
             name = "instant heal" if label == "instant" else f"healed: {stopped}{when}"
-            choices[found.key] = _Choice(name, Variant(label, cut, found.result.adapter))
-    return choices
+            writers[found.key] = Writer(name, Variant(label, cut, found.result.adapter))
+    return writers
 
 
 def _is_usable(heal: HealResult, cut: Removal) -> bool:
@@ -160,22 +160,27 @@ def _is_usable(heal: HealResult, cut: Removal) -> bool:
     return heal.is_of(cut) and is_over and heal.adapter is not None and (store.cache_dir() / heal.adapter).is_dir()
 
 
-def _variants(choices: dict[str, _Choice]) -> tuple[Variant, ...]:
-    """The picked ones, in order; at first the newest of each kind."""
-    newest: dict[str, str] = {}
-    for key, choice in choices.items():
-        newest.setdefault(choice.variant.label, key)
+def first_of_each(writers: dict[str, Writer]) -> list[str]:
+    """The keys of one of each kind: unpruned, pruned, instant, healed."""
+    first: dict[str, str] = {}
+    for key, writer in writers.items():
+        first.setdefault(writer.variant.label, key)
+    return list(first.values())
+
+
+def _variants(writers: dict[str, Writer]) -> tuple[Variant, ...]:
+    """The picked ones, in order; at first one of each kind."""
     picked = st.pills(
-        "Who writes", list(choices), selection_mode="multi", default=list(newest.values()), key=f"who-{'-'.join(choices)}",
-        format_func=lambda key: choices[key].name,
+        "Who writes", list(writers), selection_mode="multi", default=first_of_each(writers), key=f"who-{'-'.join(writers)}",
+        format_func=lambda key: writers[key].name,
     )  # fmt: skip
-    return tuple(choices[key].variant for key in choices if key in picked)
+    return tuple(writers[key].variant for key in writers if key in picked)
 
 
-def _missing_heal(model: ModelSpec, cut: Removal | None, choices: dict[str, _Choice]) -> None:
+def _missing_heal(model: ModelSpec, cut: Removal | None, writers: dict[str, Writer]) -> None:
     """A way to get a healed model of this cut where there is none."""
     found = cuts.on_explore(model)
-    if cut is None or found is None or set(choices) - set(_TRUNK):
+    if cut is None or found is None or set(writers) - set(_TRUNK):
         return
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.caption("No heal of this cut is on this machine.", width="content")
@@ -226,10 +231,19 @@ def _cards(result: CompareResult, under: str, *, live: bool) -> None:
         for index, column in enumerate(st.columns(per_row, gap="small"), first):
             if index < len(names):
                 with column:
-                    _card(result, index, names[index], under, live)
+                    card(result, index, names[index], under, live=live)
 
 
-def _card(result: CompareResult, index: int, name: str, under: str, live: bool) -> None:
+def card(result: CompareResult, index: int, name: str, under: str, *, live: bool) -> None:
+    """What one variant wrote: shaded, marked, with speed and surprise.
+
+    Args:
+        result: the comparison.
+        index: of the variant.
+        name: what to call it.
+        under: whose surprise is shaded, a key of `UNDER`.
+        live: whether more is coming.
+    """
     variant = result.spec.variants[index]
     text = result.writings[index] if index < len(result.writings) else None
     with st.container(border=True, gap="xsmall", height="stretch"):

@@ -1,0 +1,219 @@
+"""The blind test: the same prompt through the model, what is left of it and its heal, unnamed; which one is the pruned one?
+
+Before the pick nothing on the page depends on who wrote what: no name, shade, number, mark, key or download.
+"""
+
+import itertools
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import streamlit as st
+
+from analysis import jobs
+from analysis.charts import prompts as prompt_figures
+from analysis.core.blocks import Removal, written
+from analysis.experiments.prompt.spec import CompareResult, CompareSpec, Variant
+from analysis.models.spec import ModelSpec
+from analysis.reading import blind
+from analysis.reading.blind import Round
+from pages.components.compare import prompts, shaded_text, side_by_side
+from pages.components.shared import library, start, theme
+
+LETTERS = "ABC"
+N_NEW = 5
+"""Texts that one click asks for."""
+TEMPERATURE = 0.8
+"""Of new texts: greedy ones of a small model go round in circles, and two models often in the same."""
+_POLL_S = 1.0
+BEGINNINGS = (
+    "The house at the end of the street had been empty for years, until",
+    "To repair a flat bicycle tyre, first",
+    "The heart pumps blood through",
+    "Dear Sir or Madam, I am writing to complain about",
+    "The main difference between a frog and a toad is",
+    "In 1969 the first people landed on the Moon. They",
+    "My grandmother's recipe for bread is simple:",
+    "Plants need light because",
+    "The detective looked at the broken window and said:",
+    "A good teacher is someone who",
+)
+"""Prompts of new texts: stories, facts and instructions, each the beginning of a sentence."""
+
+
+@dataclass
+class _Test:
+    """One visitor's picks at one cut of one model."""
+
+    seed: str = field(default_factory=lambda: secrets.token_hex(8))
+    picks: dict[str, int] = field(default_factory=dict)
+    """By round, the place that was picked; it cannot be changed any more."""
+    current: str = ""
+    """The round on screen."""
+
+    def pick(self, key: str, place: int) -> None:
+        """Take a pick."""
+        self.picks.setdefault(key, place)
+
+    def turn_to(self, key: str) -> None:
+        """Put a round on screen."""
+        self.current = key
+
+
+def show(model: ModelSpec) -> None:
+    """Draw the cut, the round on screen and the score."""
+    with st.container(border=True):
+        left, right = st.columns(2, gap="medium", vertical_alignment="center")
+        with left:
+            cut = prompts.cut_choice(model, "blind")
+        with right:
+            _new_texts(model, _writers(model, cut))
+    if cut is None:
+        st.info("Nothing is removed, so there is no pruned model to find: choose how many layers go.")
+        return
+    test = _test(model, cut)
+    stored = {found.key: found.result for found in library.find("compare", model) if _is_of(found.result, cut)}
+    rounds = {key: made for key, result in stored.items() if (made := blind.as_round(key, result, test.seed))}
+    _score(model, cut, test, rounds)
+    if not rounds:
+        st.info(
+            f"No texts of this cut to tell apart yet. Click **Write {N_NEW} new ones**: the models go on with {N_NEW} prompts, "
+            "and you say which text the pruned one wrote."
+        )
+        return
+    if test.current not in rounds:
+        test.current = next((key for key in rounds if key not in test.picks), next(iter(rounds)))
+    shown = rounds[test.current]
+    if test.current in test.picks:
+        _reveal(shown, test, list(rounds))
+    else:
+        _ask(shown, test)
+    left_out = len(stored) - len(rounds)
+    if left_out:
+        st.caption(
+            f"{left_out} stored {'comparison is' if left_out == 1 else 'comparisons are'} left out: unfinished, without the "
+            "unpruned or the pruned model, or with the same text twice."
+        )
+
+
+def _is_of(result: CompareResult, cut: Removal) -> bool:
+    return any(variant.label == "pruned" and variant.block == cut for variant in result.spec.variants)
+
+
+def _test(model: ModelSpec, cut: Removal) -> _Test:
+    """The test of this session at this cut: a score over several cuts would say nothing of any."""
+    tests: dict[str, _Test] = st.session_state.setdefault("blind-tests", {})
+    return tests.setdefault(f"{model.source} {written(cut)}", _Test())
+
+
+def _score(model: ModelSpec, cut: Removal, test: _Test, rounds: dict[str, Round]) -> None:
+    played = [key for key in test.picks if key in rounds]
+    found = blind.score([rounds[key] for key in played], [test.picks[key] for key in played])
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+        st.markdown(f"**{found.describe()}** {found.verdict()}", width="content")
+        with st.container(horizontal=True, vertical_alignment="center", gap="small", width="content"):
+            st.caption(f"{len(rounds) - len(played)} of {len(rounds)} still to play", width="content")
+            st.button(
+                "Start over", key="blind-over", type="tertiary", icon=":material/restart_alt:", disabled=not played,
+                on_click=lambda: st.session_state["blind-tests"].pop(f"{model.source} {written(cut)}"),
+                help="Forgets the picks of this cut and shuffles anew.",
+            )  # fmt: skip
+
+
+def _columns(shown: Round) -> list:
+    return st.columns(len(shown.columns), gap="small")
+
+
+def _ask(shown: Round, test: _Test) -> None:
+    """The texts without names, each with a button to pick it."""
+    st.markdown("**Which one did the pruned model write?**")
+    for place, column in enumerate(_columns(shown)):
+        with column, st.container(border=True, gap="small", height="stretch"):
+            st.badge(LETTERS[place], color="gray")
+            # One piece: where its tokens end would be seen in the page.
+            shaded_text.show(shown.result.spec.prompt, [shown.texts[place]])
+            st.button(
+                f"{LETTERS[place]} is the pruned one", key=f"blind-{LETTERS[place]}", width="stretch",
+                on_click=test.pick, args=(shown.key, place),
+            )  # fmt: skip
+    st.caption(f"{_how(shown.result.spec)}. The order was drawn for you alone.")
+
+
+def _reveal(shown: Round, test: _Test, keys: Sequence[str]) -> None:
+    """Who wrote what, with the marks of the open comparison, and the way on."""
+    pick = test.picks[shown.key]
+    right = pick == shown.pruned
+    left = [key for key in keys if key not in test.picks]
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(f"**{'Right' if right else 'Wrong'}: {LETTERS[shown.pruned]} is the pruned one.**", width="content")
+        if left:
+            st.button(
+                "Next", key="blind-next", type=theme.main_button(), icon=":material/chevron_right:", icon_position="right",
+                on_click=test.turn_to, args=(left[0],),
+            )  # fmt: skip
+        else:
+            st.caption("All texts of this cut are played: write new ones above.", width="content")
+    names = prompt_figures.names(shown.result.spec.variants)
+    for place, (index, column) in enumerate(zip(shown.columns, _columns(shown), strict=True)):
+        with column:
+            letter = f"{LETTERS[place]}, your pick" if place == pick else LETTERS[place]
+            side_by_side.card(shown.result, index, f"{letter}: {names[index]}", "off", live=False)
+    st.caption(f"{_how(shown.result.spec)}. {shaded_text.DIFFERING}")
+
+
+def _how(spec: CompareSpec) -> str:
+    drawn = f"temperature {spec.temperature:g}, seed {spec.seed}" if spec.temperature else "greedy"
+    return f"All wrote up to {spec.max_new_tokens} tokens, {drawn}"
+
+
+def _writers(model: ModelSpec, cut: Removal | None) -> tuple[Variant, ...]:
+    """The unpruned model, the pruned one, and a trained heal of it, or else the instant one, or else none."""
+    if cut is None:
+        return ()
+    writers = side_by_side.who_can_write(model, cut)
+    found = {writers[key].variant.label: writers[key].variant for key in side_by_side.first_of_each(writers)}
+    healed = found.get("healed") or found.get("instant")
+    return found["unpruned"], found["pruned"], *([healed] if healed else [])
+
+
+def _new_texts(model: ModelSpec, variants: tuple[Variant, ...]) -> None:
+    """The button that queues new texts, and how many are on their way."""
+    asked = st.button(
+        f"Write {N_NEW} new ones", key="blind-new", icon=":material/edit_note:", disabled=len(variants) < 2,
+        help=f"The unpruned model, the pruned one and a heal of it go on with {N_NEW} prompts at temperature {TEMPERATURE:g}.",
+    )  # fmt: skip
+    if asked:
+        start.start_all([(spec, "Texts for the blind test") for spec in _unwritten(model, variants)])
+    waiting = _on_their_way(model)
+    if waiting:
+        st.fragment(_wait, run_every=_POLL_S)(model, waiting)
+    elif len(variants) == 2:
+        st.caption("No heal of this cut is on this machine, so there are two columns: guessing gives 50 %.")
+
+
+def _unwritten(model: ModelSpec, variants: tuple[Variant, ...]) -> list[CompareSpec]:
+    """The next requests that these models have not answered yet and nobody has queued."""
+    known = [found.result.spec for found in library.find("compare", model)]
+    known += [job.spec for job in jobs.active() if job.kind == "compare"]
+    there = {
+        (spec.prompt, spec.seed) for spec in known if spec.temperature == TEMPERATURE and _who(spec.variants) == _who(variants)
+    }
+    wanted = ((prompt, seed) for seed in itertools.count() for prompt in BEGINNINGS if (prompt, seed) not in there)
+    return [
+        CompareSpec(model, prompt, variants, temperature=TEMPERATURE, seed=seed)
+        for prompt, seed in itertools.islice(wanted, N_NEW)
+    ]
+
+
+def _who(variants: Sequence[Variant]) -> list[tuple[str, Removal | None, str | None]]:
+    return [(variant.label, variant.block, variant.adapter) for variant in variants]
+
+
+def _on_their_way(model: ModelSpec) -> int:
+    return sum(job.kind == "compare" and job.spec.model.source == model.source for job in jobs.active())
+
+
+def _wait(model: ModelSpec, waiting: int) -> None:
+    if _on_their_way(model) != waiting:
+        st.rerun()
+    st.caption(f":material/hourglass_top: {'One text is on its' if waiting == 1 else f'{waiting} texts are on their'} way.")

@@ -1,0 +1,180 @@
+"""The blind test: played, scored, and nothing on the page says who wrote what before the pick."""
+
+import html
+from dataclasses import replace
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from analysis import jobs
+from analysis.core.blocks import Block
+from analysis.experiments.prompt.spec import CompareResult, CompareSpec, Variant, Writing
+from pages.components.compare import blind
+from tests.support import fakes
+from tests.support.seen import texts
+
+PAGE = "pages/compare.py"
+BLOCK = Block(13, 5)
+"""What the made-up map chooses at n = 5."""
+VARIANTS = (Variant(), Variant("pruned", BLOCK), Variant("healed", BLOCK, "adapters/b"))
+WROTE = {"unpruned": " went home & slept", "pruned": " green green green", "healed": " walked away"}
+
+
+def comparison(prompt="Once", variants=VARIANTS, **wrote) -> CompareResult:
+    said = WROTE | wrote
+    written = [
+        Writing([place], [said[variant.label]], [0.3 + place], [0.4 + place], 25 + place, 0.1, 0.5 + place, False, True)
+        for place, variant in enumerate(variants)
+    ]
+    spec = CompareSpec(fakes.MODEL, prompt, variants, 6)
+    return CompareResult(spec, fakes.VERSIONS, 3.0, 40, True, "SmolLM2-135M-Instruct", fakes.L, 12, written)
+
+
+@pytest.fixture
+def known(ui_cache):
+    """A model with a map."""
+    fakes.distances().save()
+
+
+def opened(app, seed: str = "") -> AppTest:
+    at = app(PAGE, n="5")
+    at.button_group(key="compare-view").set_value("Blind test").run()
+    assert not at.exception
+    if seed:
+        for test in at.session_state["blind-tests"].values():
+            test.seed = seed
+        at.run()
+    return at
+
+
+def shown(at: AppTest) -> list[str]:
+    """Who wrote the texts on screen, left one first."""
+    bodies = [element.proto.body for element in at.get("html")]
+    found = [next((name for name, text in WROTE.items() if html.escape(text) in body), "") for body in bodies]
+    return [name for name in found if name]
+
+
+def sent(at: AppTest) -> str:
+    """Everything that the page sends to the browser, with the texts taken out."""
+    found = "\n".join(str(node.proto) for node in at._tree if getattr(node, "proto", None) is not None)
+    for text in WROTE.values():
+        assert html.escape(text) in found
+        found = found.replace(html.escape(text), "A TEXT")
+    return found
+
+
+def pick(at: AppTest, label: str) -> None:
+    at.button(key=f"blind-{blind.LETTERS[shown(at).index(label)]}").click().run()
+    assert not at.exception
+
+
+def test_whatever_the_order_the_page_is_the_same_but_for_the_texts(app, known):
+    comparison().save()
+    orders, pages = set(), set()
+    for seed in range(40):
+        at = opened(app, f"{seed}")
+        orders.add(tuple(shown(at)))
+        pages.add(sent(at))
+        if len(orders) == 6:
+            break
+    assert len(orders) == 6
+    assert len(pages) == 1, "anything that differs between two orders gives away who wrote what"
+    (page,) = pages
+    assert "25 layers" not in page
+    assert "nats" not in page
+    assert not at.get("download_button")
+
+
+def test_a_right_and_a_wrong_pick_are_scored_with_an_interval_and_shown(app, known):
+    for number in range(3):
+        comparison(f"Once {number}").save()
+    at = opened(app)
+    assert "No pick yet" in texts(at)
+    assert "3 of 3 still to play" in texts(at)
+    pick(at, "pruned")
+    assert "is the pruned one.**" in texts(at)
+    assert "**Right" in texts(at)
+    assert "1 of 1 right (95 %: 21 to 100 %; guessing gives 33 %)" in texts(at)
+    assert "cannot be told from guessing" in texts(at)
+    assert f"without {BLOCK.brief()}" in texts(at)
+    at.button(key="blind-next").click().run()
+    pick(at, "healed")
+    assert "**Wrong" in texts(at)
+    assert "1 of 2 right" in texts(at)
+    assert "your pick: healed" in texts(at)
+    at.button(key="blind-next").click().run()
+    pick(at, "pruned")
+    assert "2 of 3 right" in texts(at)
+    assert not [button for button in at.button if button.key == "blind-next"]
+    assert "write new ones above" in texts(at)
+
+
+def test_a_pick_counts_once_and_each_cut_has_a_score_of_its_own(app, known):
+    comparison().save()
+    at = opened(app)
+    pick(at, "pruned")
+    assert not [button for button in at.button if button.key == "blind-A"], "there is nothing to pick again"
+    at.slider(key="blind-n").set_value(4).run()
+    assert "No pick yet" in texts(at)
+    at.slider(key="blind-n").set_value(5).run()
+    assert "1 of 1 right" in texts(at)
+    at.button(key="blind-over").click().run()
+    assert "No pick yet" in texts(at)
+    assert len(shown(at)) == 3
+
+
+def test_what_comes_in_meanwhile_does_not_change_the_round_on_screen(app, known):
+    comparison("Once").save()
+    at = opened(app)
+    before = [element.proto.body for element in at.get("html")]
+    comparison("Newer").save()
+    at.run()
+    assert [element.proto.body for element in at.get("html")] == before
+    assert "2 of 2 still to play" in texts(at)
+
+
+def test_what_nobody_could_tell_is_left_out_and_said(app, known):
+    comparison().save()
+    comparison("Same", pruned=WROTE["unpruned"]).save()
+    replace(comparison("Half"), complete=False).save()
+    at = opened(app)
+    assert "1 of 1 still to play" in texts(at)
+    assert "2 stored comparisons are left out" in texts(at)
+
+
+def test_new_texts_are_asked_for_with_a_click_and_never_twice(app, known):
+    at = opened(app)
+    assert "No texts of this cut to tell apart yet" in texts(at)
+    at.button(key="blind-new").click().run()
+    made = [job.spec for job in jobs.active()]
+    assert [spec.prompt for spec in made] == list(blind.BEGINNINGS[: blind.N_NEW])
+    assert {spec.temperature for spec in made} == {blind.TEMPERATURE}
+    assert {spec.variants for spec in made} == {VARIANTS[:2]}, "there is no heal of this cut"
+    assert "5 texts are on their way" in texts(at)
+    at.button(key="blind-new").click().run()
+    at.button(key="blind-new").click().run()
+    asked = [(job.spec.prompt, job.spec.seed) for job in jobs.active()]
+    assert len(set(asked)) == 15
+    assert {seed for _, seed in asked} == {0, 1}
+
+
+def test_with_two_columns_guessing_gives_half(app, known):
+    comparison(variants=VARIANTS[:2]).save()
+    at = opened(app)
+    assert len(shown(at)) == 2
+    pick(at, "unpruned")
+    assert "0 of 1 right (95 %: 0 to 79 %; guessing gives 50 %)" in texts(at)
+
+
+def test_with_nothing_removed_there_is_nothing_to_find(app, known):
+    at = opened(app)
+    at.slider(key="blind-n").set_value(0).run()
+    assert "no pruned model to find" in texts(at)
+    assert at.button(key="blind-new").disabled
+
+
+def test_what_models_wrote_is_text(app, known):
+    comparison(pruned="<script>alert(1)</script> **bold**").save()
+    bodies = "".join(element.proto.body for element in opened(app).get("html"))
+    assert "&lt;script&gt;" in bodies
+    assert "<script" not in bodies
