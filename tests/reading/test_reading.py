@@ -41,7 +41,7 @@ def test_a_curve_is_read_at_one_n():
     assert len(accuracy.answers) == 200
     assert accuracy.describe() == "200 ARC-Easy questions, bfloat16"
     assert loss.describe() == "8 texts of Wikipedia, bfloat16"
-    assert loss.high - loss.value == pytest.approx(1.959964 * point.loss_stderr, rel=1e-6)
+    assert loss.high - loss.value == pytest.approx(2.364624 * point.loss_stderr, rel=1e-6)
     assert loss.low == pytest.approx(2 * loss.value - loss.high)
     assert loss.condition.name == fakes.FACTS.name
     assert loss.condition.model == fakes.MODEL.identity
@@ -83,7 +83,7 @@ def test_damage_is_read_with_its_own_text():
     assert found.quantity == DAMAGE
     assert found.value == fakes.damage().increase[4][11]
     assert found.describe() == "8 texts of Wikipedia, bfloat16"
-    assert found.high - found.low == pytest.approx(2 * 1.959964 * 0.05, rel=1e-5)
+    assert found.high - found.low == pytest.approx(2 * 2.364624 * 0.05, rel=1e-5)
     assert reading.of_damage(fakes.damage(0.2), Block(3, 15)) is None
     assert reading.of_damage(fakes.damage(max_size=3), Block(3, 15)) is None
 
