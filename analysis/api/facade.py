@@ -66,7 +66,7 @@ def run(spec: Spec, *, progress: bool = True) -> Found[Any]:
 
 
 def stored(kind: str, model: "str | ModelSpec | Model" = "starter") -> list[Found[Any]]:
-    """What has been found out of a model before, newest first, precomputed results last; large arrays stay on disk.
+    """What has been found out of a model before, strongest evidence first, of equal ones the newest; large arrays stay on disk.
 
     Args:
         kind: of the results: distances, damage, sweep, evaluate, heal, speed, compare, microscope, export.

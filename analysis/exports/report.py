@@ -45,7 +45,7 @@ def of(
         model: results of its weights are taken, wherever these lay.
         cut: the cut to write of first; None for none.
         command_line: makes the command of each request.
-        first: by kind, the fingerprint of the result that comes first; by default the newest own one.
+        first: by kind, the fingerprint of the result that comes first; by default the strongest evidence.
 
     Raises:
         SpecError: when nothing is stored of the model.
@@ -325,10 +325,10 @@ def _evaluations(results: Sequence[EvaluateResult], command_line: CommandLine) -
 
 def _added(kind: Experiment, results: Sequence[Result], command_line: CommandLine) -> Section:
     """What an added kind found, by its own tables and its own chart."""
-    newest = results[0]
+    best = results[0]
 
     def picture(name: str) -> Picture:
-        return _picture(lambda dark: kinds.figure(newest, name, dark=dark), f"{kind.title}: {name} of the newest result.")
+        return _picture(lambda dark: kinds.figure(best, name, dark=dark), f"{kind.title}: {name} of the first result.")
 
     tables = [table for result in results for table in result.tables().values()]
     return Section(

@@ -1,14 +1,18 @@
 """Which of several results says most: how strong the evidence of each is, never which came last."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
-from analysis.core.record import Result
+from analysis.core.record import Result, Spec
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.points import Point
-from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
-from analysis.experiments.heal.spec import HealResult
-from analysis.experiments.maps.spec import DamageResult, DistanceResult
+from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
+from analysis.experiments.heal.spec import HealResult, HealSpec
+from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceResult, DistanceSpec
+from analysis.experiments.speed.spec import SpeedResult, SpeedSpec
+from analysis.models.spec import ModelSpec
 
 T = TypeVar("T")
 
@@ -25,11 +29,15 @@ class Weight(NamedTuple):
     questions: int
     """Questions that every cut was asked; 0 of results that ask none."""
     texts: int
-    """Texts that every cut's loss, or the map, was measured on."""
+    """Texts that every cut's loss, or the map, was measured on; rounds of a speed."""
     tokens: int
     """The most tokens that these texts have."""
     cuts: int
     """Cuts that were measured: the longer curve, the larger map of damage."""
+
+
+NO_EVIDENCE = Weight(True, True, 0, 0, 0, 0, 0)
+"""Of results that do not say how much they rest on: checks, what a prompt made models write, exports. The newest counts."""
 
 
 def weight(result: Result) -> Weight:
@@ -41,10 +49,46 @@ def weight(result: Result) -> Weight:
     Args:
         result: of any kind; of one that this program does not know, what it says of its model and its `n_texts` counts.
     """
+    amount = _amount(result)
+    if amount is None:
+        return NO_EVIDENCE
     model = getattr(result.spec, "model", None)
     quantization, dtype = getattr(model, "quantization", "none"), getattr(model, "dtype", "")
-    questions, texts, length, cuts = _amount(result)
+    questions, texts, length, cuts = amount
     return Weight(result.complete, quantization == "none", _PRECISIONS.get(dtype, 0), questions, texts, texts * length, cuts)
+
+
+def request(result: Result) -> Spec:
+    """What was asked, whatever of how much, with which draw and in which precision: results of equal requests are rivals.
+
+    A curve is asked for by its strategy and its question set, a map by its metric and its text, a heal by its cut and its
+    training. What does not say how much it rests on answers nothing but its own request.
+    """
+    spec: Any = result.spec
+    if isinstance(spec, SweepSpec):
+        spec = replace(spec, loss_corpus=None, max_n=None, damage=None, distances=DistanceSpec(metric=spec.distances.metric))
+    if isinstance(spec, EvaluateSpec | HealSpec | SweepSpec):
+        spec = replace(spec, generation=None, benchmark=_questions(spec.benchmark))
+    if isinstance(spec, EvaluateSpec):
+        spec = replace(spec, loss_corpus=_texts(spec.loss_corpus))
+    if isinstance(spec, HealSpec):
+        spec = replace(spec, check_questions=0, validation=_texts(spec.validation))
+    if isinstance(spec, DamageSpec):
+        spec = replace(spec, max_size=None, distances=DistanceSpec())
+    if isinstance(spec, DamageSpec | DistanceSpec):
+        spec = replace(spec, corpus=_texts(spec.corpus))
+    if isinstance(spec, SpeedSpec):
+        spec = replace(spec, ns=(), repeats=1, seed=0)
+    known = isinstance(spec, SweepSpec | EvaluateSpec | HealSpec | DamageSpec | DistanceSpec | SpeedSpec)
+    return replace(spec, model=ModelSpec()) if known else spec
+
+
+def _questions(asked: BenchmarkSpec | None) -> Any:
+    return None if asked is None else replace(asked, limit=None, seed=0, identity="")
+
+
+def _texts(corpus: CorpusSpec | None) -> Any:
+    return None if corpus is None else CorpusSpec(source=corpus.source, split=corpus.split)
 
 
 def ranked(found: Sequence[T], *, result: str = "") -> list[T]:
@@ -63,8 +107,24 @@ def best(found: Sequence[T], *, result: str = "") -> T | None:
     return next(iter(ranked(found, result=result)), None)
 
 
-def _amount(result: Any) -> tuple[int, int, int, int]:
-    """Questions, texts, tokens of a text at most, and cuts."""
+def advantage(stronger: Result, weaker: Result) -> str:
+    """What one result has over a weaker one, to be said after "the result": "on 200 questions", "in float32"."""
+    one, other = weight(stronger), weight(weaker)
+    dtype = getattr(getattr(stronger.spec, "model", None), "dtype", "")
+    said = {
+        "is_complete": "that is complete",
+        "is_unquantized": "that is not quantized",
+        "precision": f"in {dtype}",
+        "questions": f"on {one.questions} questions",
+        "texts": f"on {one.texts} texts",
+        "tokens": "on longer texts",
+        "cuts": f"of {one.cuts} cuts",
+    }
+    return next((words for name, words in said.items() if getattr(one, name) != getattr(other, name)), "that is newer")
+
+
+def _amount(result: Any) -> tuple[int, int, int, int] | None:
+    """Questions, texts, tokens of a text at most, and cuts; None where a result does not say how much it rests on."""
     if isinstance(result, SweepResult):
         return *_of_points(result.points), _length(result.spec.loss_corpus), len(result.points)
     if isinstance(result, EvaluateResult):
@@ -75,7 +135,9 @@ def _amount(result: Any) -> tuple[int, int, int, int]:
         return 0, result.n_texts, _length(result.spec.corpus), 0
     if isinstance(result, DamageResult):
         return 0, result.n_texts, _length(result.spec.corpus), sum(map(len, result.increase))
-    return 0, int(getattr(result, "n_texts", 0)), 1, 0
+    if isinstance(result, SpeedResult):
+        return 0, result.rounds, result.spec.prompt_tokens + result.spec.new_tokens, len(result.points)
+    return (0, int(result.n_texts), 1, 0) if hasattr(result, "n_texts") else None
 
 
 def _of_points(points: Sequence[Point]) -> tuple[int, int]:

@@ -1,9 +1,10 @@
 """What is stored of one model, and what of it was measured of one cut."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from operator import attrgetter
+from typing import Any, TypeVar
 
 from analysis.core import store
 from analysis.core.blocks import Removal
@@ -13,30 +14,49 @@ from analysis.core.registry import RESULTS
 from analysis.data import starter
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.points import Point
-from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
+from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
 from analysis.experiments.heal.spec import HealResult
 from analysis.models import identity as identities
 from analysis.models.spec import ModelSpec
+from analysis.reading import evidence
+
+T = TypeVar("T")
 
 
 def of(kind: str, model: ModelSpec) -> list[Any]:
-    """Readable results of a kind, arrays left on disk: newest first, those of other quantizations and precomputed ones last.
+    """Readable results of a kind, arrays left on disk: strongest evidence first, of equal ones the newest, precomputed last.
 
     Args:
         kind: a key of `registry.RESULTS`.
-        model: only results of the same weights count, wherever these lay; those that lay here come first.
+        model: only results of the same weights count, wherever these lay.
     """
     now = identity(model)
     found: dict[str, Any] = {}
     for stored, result in _stored(kind):
         if is_of(result, model, now):
             found.setdefault(stored.path.name, result)
+    return preferred(list(found.values()), model)
 
-    def order(result: Any) -> tuple[bool, bool]:
-        own = result.spec.model
-        return own.quantization != model.quantization, own.source != model.source
 
-    return sorted(found.values(), key=order)
+def preferred(found: Sequence[T], model: ModelSpec, *, result: str = "") -> list[T]:
+    """Results of one model in the order in which they answer what is asked of it.
+
+    Those in the quantization and the dtype that are asked for come first, then the strongest evidence, then what was measured
+    where the weights lie now; equal ones stay in the order they are in.
+
+    Args:
+        found: results, or what holds one, newest first.
+        model: as asked for.
+        result: the name of the attribute that holds it.
+    """
+    read = attrgetter(f"{result}.spec.model" if result else "spec.model")
+
+    def fits(one: T) -> tuple[bool, bool]:
+        own = read(one)
+        return own.quantization != model.quantization, model.dtype not in ("auto", own.dtype)
+
+    here = sorted(found, key=lambda one: read(one).source != model.source)
+    return sorted(evidence.ranked(here, result=result), key=fits)
 
 
 def identity(model: ModelSpec) -> str:
@@ -107,23 +127,28 @@ class Scored:
 
 
 def scored(model: ModelSpec, cut: Removal, heal: HealResult | None = None) -> Scored | None:
-    """Scores of a cut: those of its heal, else of a curve that passes through it, else of evaluations; None without any."""
+    """Scores of a cut: those of its heal, else the strongest of a curve through it or of it alone; None without any."""
     if heal is not None:
         spec = heal.spec
         return Scored(spec.model, heal.unpruned, heal.pruned, heal.healed, spec.benchmark, spec.validation, heal.versions)
-    for sweep in of("sweep", model):
-        points = {point.block: point for point in sweep.points}
-        if cut in points:
-            spec = sweep.spec
-            return Scored(spec.model, points.get(None), points[cut], None, spec.benchmark, spec.loss_corpus, sweep.versions)
-    for result in _evaluations(model, cut):
-        spec = result.spec
-        return Scored(spec.model, None, result.point, None, spec.benchmark, spec.loss_corpus, result.versions)
+    curves = [sweep for sweep in of("sweep", model) if _points(sweep).get(cut)]
+    alone = [result for result in of("evaluate", model) if result.spec.adapter is None]
+    of_cut: list[SweepResult | EvaluateResult] = [*curves, *(result for result in alone if result.spec.block == cut)]
+    for best in preferred(of_cut, model)[:1]:
+        spec, points = best.spec, _points(best)
+        same = [other for other in alone if asks_the_same(other.spec, spec)]
+        unpruned = next((found for one in (best, *same) if (found := _points(one).get(None))), None)
+        return Scored(spec.model, unpruned, points[cut], None, spec.benchmark, spec.loss_corpus, best.versions)
     return None
 
 
-def _evaluations(model: ModelSpec, cut: Removal) -> Iterator[EvaluateResult]:
-    return (result for result in of("evaluate", model) if result.spec.block == cut and result.spec.adapter is None)
+def _points(result: SweepResult | EvaluateResult) -> dict[Removal | None, Point]:
+    return {point.block: point for point in (result.points if isinstance(result, SweepResult) else [result.point])}
+
+
+def asks_the_same(one: SweepSpec | EvaluateSpec, other: SweepSpec | EvaluateSpec) -> bool:
+    """Whether two requests ask the same of one model in one precision: the same questions and the same texts."""
+    return (one.model, one.benchmark, one.loss_corpus) == (other.model, other.benchmark, other.loss_corpus)
 
 
 def heal_of(model: ModelSpec, adapter: str) -> HealResult | None:
@@ -136,12 +161,11 @@ def heal_of(model: ModelSpec, adapter: str) -> HealResult | None:
 
 
 def curves_beside(sweep: SweepResult, sweeps: list[SweepResult]) -> list[SweepResult]:
-    """Curves of other strategies, and of other draws of `random`, on the same questions; one each, the longest."""
+    """Curves of other strategies, and of other draws of `random`, on the same questions; the strongest of each."""
     found: dict[tuple[str, int], SweepResult] = {}
-    for other in sweeps:
+    for other in evidence.ranked(sweeps):
         same = (other.spec.model, other.spec.benchmark) == (sweep.spec.model, sweep.spec.benchmark)
         key = (other.spec.strategy, other.spec.draw)
-        is_other = same and key != (sweep.spec.strategy, sweep.spec.draw)
-        if is_other and (key not in found or len(other.points) > len(found[key].points)):
-            found[key] = other
+        if same and key != (sweep.spec.strategy, sweep.spec.draw):
+            found.setdefault(key, other)
     return [found[key] for key in sorted(found)]

@@ -3,12 +3,12 @@
 import streamlit as st
 
 from analysis.experiments.strategies import BLOCKS, DRAW, needs
-from pages.components.shared import library, state, words
+from pages.components.shared import library, state, stronger, words
 from pages.components.shared.library import Found
 
 
 def show(kind: str, label: str, found: list[Found]) -> Found | None:
-    """A menu of results of one kind; the newest is shown until another is picked.
+    """A menu of results of one kind; the strongest is shown until another is picked.
 
     Args:
         kind: `distances` or `sweep`.
@@ -20,6 +20,7 @@ def show(kind: str, label: str, found: list[Found]) -> Found | None:
         st.selectbox(label, [], placeholder="not measured yet", disabled=True, key=f"no_{kind}")
         return None
     state.pick_result(kind, label, {entry.key: describe(entry) for entry in found}, shown.key)
+    stronger.note(kind, shown, found)
     return shown
 
 

@@ -11,9 +11,10 @@ from analysis.core import store
 from analysis.experiments.heal.spec import HealResult
 from analysis.exports import card as model_card
 from analysis.exports import formats, page, report
+from analysis.models.spec import ModelSpec
 from pages.components.export import folders
 from pages.components.export.takeaway import Choice
-from pages.components.shared import command, state, words
+from pages.components.shared import command, library, state, words
 
 _ZIP_BYTES = 200_000_000
 """Adapters up to this size are offered as a download; larger ones are only on the disk."""
@@ -93,7 +94,7 @@ def reports(choice: Choice) -> None:
         "Everything that was measured of this model: maps, curves, heals, every number in a table, all requests and versions. "
         "The page is one file that needs no network, and its charts stay interactive."
     )
-    first = {kind: shown for kind in ("distances", "sweep", "damage") if (shown := state.shown_result(kind))}
+    first = _on_explore(choice.model)
 
     def document():
         return report.of(choice.model, choice.cut, main.command_line, first)
@@ -107,3 +108,10 @@ def reports(choice: Choice) -> None:
             "Markdown summary", lambda: document().markdown().encode(), "layerscope-report.md", "text/markdown",
             key="take-markdown", on_click="ignore", icon=":material/download:",
         )  # fmt: skip
+
+
+def _on_explore(model: ModelSpec) -> dict[str, str]:
+    """By kind, the key of what Explore shows: a report begins with it."""
+    found = {kind: library.find(kind, model) for kind in ("distances", "sweep", "damage")}
+    found["sweep"] = [entry for entry in found["sweep"] if entry.result.spec.strategy == state.strategy()]
+    return {kind: shown.key for kind, entries in found.items() if (shown := library.shown(kind, entries))}

@@ -47,13 +47,16 @@ class Run:
 
 
 def runs_of(model: ModelSpec) -> list[Run]:
-    """All runs of a model, active ones first, then newest first."""
+    """All runs of a model: active ones first, then the strongest evidence first, of equal ones the newest; failed ones last."""
     results = {found.key: found for found in library.find("heal", model, any_precision=True)}
     runs = []
     for job in jobs.list_jobs(200):
         if isinstance(job.spec, HealSpec) and job.spec.model.source == model.source:
             runs.append(Run(job.id, job.spec, job, results.pop(job.result_key or "", None)))
-    return runs + [Run(found.key, found.result.spec, None, found) for found in results.values()]
+    runs += [Run(found.key, found.result.spec, None, found) for found in results.values()]
+    active = [run for run in runs if run.job and run.job.is_active]
+    measured = [run for run in runs if run.found and run not in active]
+    return [*active, *evidence.ranked(measured, result="result"), *(run for run in runs if not run.found and run not in active)]
 
 
 def best(runs: Sequence[Run]) -> Run | None:

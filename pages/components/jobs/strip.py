@@ -6,8 +6,9 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.core import settings
+from analysis.reading import evidence
 from pages.components.jobs import all_jobs, card, tab_title
-from pages.components.shared import frame, library, start, state
+from pages.components.shared import frame, library, start
 
 _RECENT_S = 24 * 3600
 _SHOWN = 4
@@ -78,13 +79,15 @@ def _switch() -> None:
 
 
 def _follow(active: list[jobs.Job]) -> bool:
-    """Whether a running curve or damage map has its first numbers: from then on pages show it growing."""
+    """Whether a running curve or damage map has its first numbers: from then on pages show it growing.
+
+    Not where a finished one answers the same: that says more until this one is done.
+    """
     followed: set[str] = st.session_state.setdefault("followed", set())
     for job in active:
         if job.kind in GROWING and job.id not in followed and library.by_key(job.kind, job.result_key):
             followed.add(job.id)
-            state.show_result(job.kind, job.result_key or "")
-            return True
+            return library.arrived(job.kind, job.result_key or "") is None
     return False
 
 
@@ -98,7 +101,7 @@ def _say_news() -> None:
 
 
 def _gather(listed: list[jobs.Job]) -> bool:
-    """Whether a job ended since the last look; its result is then the one that pages show.
+    """Whether a job ended since the last look; its result is then the one that pages show, unless they show a stronger one.
 
     A job that came and went between two looks counts too. At a session's first look nothing is news: after a reload, what
     ended before is in the strip.
@@ -110,10 +113,17 @@ def _gather(listed: list[jobs.Job]) -> bool:
     announcements = st.session_state.setdefault("announcements", [])
     for job in ended:
         said = job.state if job.state == jobs.DONE else job.error or job.state
-        announcements.append((f"{job.label}: {said.rstrip('.')}.", _ICONS.get(job.state, ":material/error:")))
-        if job.state == jobs.DONE and job.result_key:
-            state.show_result(job.kind, job.result_key)
+        stays = _stays(job) if job.state == jobs.DONE and job.result_key else ""
+        announcements.append((f"{job.label}: {said.rstrip('.')}.{stays}", _ICONS.get(job.state, ":material/error:")))
     return bool(ended)
+
+
+def _stays(job: jobs.Job) -> str:
+    """Show what a job found; says so where that is weaker than what pages show, which then stays."""
+    new, before = library.by_key(job.kind, job.result_key), library.arrived(job.kind, job.result_key or "")
+    if new is None or before is None:
+        return ""
+    return f" It is in the list; the result {evidence.advantage(before.result, new.result)} stays on screen."
 
 
 def _is_news(job: jobs.Job, seen_as: str | None, since: float) -> bool:

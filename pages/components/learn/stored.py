@@ -61,7 +61,7 @@ def _finished(kind: str, model: ModelSpec, *, any_precision: bool = False) -> li
 
 
 def _first(kind: str, found: list[library.Found]):
-    entry = library.shown(kind, found)
+    entry = library.shown(kind, found, by_hand=False)
     return entry.result if entry else None
 
 

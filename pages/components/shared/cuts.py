@@ -12,6 +12,7 @@ from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
 from analysis.experiments.strategies import BLOCKS, DAMAGE, DRAW, INFLUENCE, Given, needs
 from analysis.models.spec import ModelSpec
+from analysis.reading import evidence
 from pages.components.shared import library, state, words
 from pages.components.shared.library import Found
 
@@ -256,7 +257,8 @@ def on_explore(model: ModelSpec) -> tuple[Cut, Found | None] | None:
 
 
 def damage_shown(shown: Found, model: ModelSpec) -> Found | None:
-    """The damage to show beside a map: of those compared with that map, or else of all, the one that ended last."""
+    """The damage to show beside a map: the strongest, of equal ones that which is compared with this map."""
     found = library.find("damage", model)
-    same = [entry for entry in found if entry.result.spec.distances == shown.result.spec]
-    return library.shown("damage", same or found)
+    most = evidence.weight(found[0].result) if found else None
+    found.sort(key=lambda entry: (evidence.weight(entry.result) != most, entry.result.spec.distances != shown.result.spec))
+    return library.shown("damage", found)

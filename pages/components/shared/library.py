@@ -14,7 +14,7 @@ from analysis.core.registry import RESULTS
 from analysis.data import starter
 from analysis.models import identity as identities
 from analysis.models.spec import ModelSpec
-from analysis.reading import library
+from analysis.reading import evidence, library
 from pages.components.shared import state
 
 Stamps = tuple[tuple[str, int, int], ...]
@@ -34,12 +34,12 @@ class Found:
 
 
 def find(kind: str, model: ModelSpec | None = None, *, any_precision: bool = False) -> list[Found]:
-    """Stored results of a kind, newest first and precomputed ones last; only those of `model`, if one is given.
+    """Stored results of a kind; those of `model`, if one is given, the strongest evidence first (`library.preferred`).
 
     Args:
         kind: a key of `registry.RESULTS`.
-        model: only results of the same weights, wherever they lay, and the same quantization; those in the asked-for dtype
-            come first.
+        model: only results of the same weights, wherever they lay, and the same quantization; without it they are newest
+            first and precomputed ones last.
         any_precision: also those in another quantization.
     """
     found = _read_all(kind, _stamps(kind))
@@ -50,14 +50,9 @@ def find(kind: str, model: ModelSpec | None = None, *, any_precision: bool = Fal
     if not any_precision:
         same = [entry for entry in same if entry.result.spec.model.quantization == model.quantization]
 
-    def order(entry: Found) -> tuple[bool, bool, bool, str]:
-        elsewhere = entry.result.spec.model.source != model.source
-        other_dtype = model.dtype not in ("auto", entry.result.spec.model.dtype)
-        # Committed files carry the time of the checkout: among precomputed maps the paper's C4 comes first.
-        texts = entry.result.spec.corpus.source if entry.precomputed and kind == "distances" else ""
-        return elsewhere, other_dtype, entry.precomputed, texts
-
-    return sorted(same, key=order)
+    # Committed files carry the time of the checkout: among equal precomputed maps the paper's C4 comes first.
+    same.sort(key=lambda entry: entry.result.spec.corpus.source if entry.precomputed and kind == "distances" else "")
+    return library.preferred(same, model, result="result")
 
 
 def by_key(kind: str, key: str | None) -> Found | None:
@@ -65,10 +60,54 @@ def by_key(kind: str, key: str | None) -> Found | None:
     return next((entry for entry in find(kind) if entry.key == key), None)
 
 
-def shown(kind: str, found: Sequence[Found]) -> Found | None:
-    """The result that pages show of a kind: of these the one that was chosen last, else the first; None without any."""
+def shown(kind: str, found: Sequence[Found], *, by_hand: bool = True) -> Found | None:
+    """The result that pages show of a kind: the one picked by hand, else the strongest of what was asked for last.
+
+    Args:
+        kind: of the results.
+        found: what there is, strongest first.
+        by_hand: whether a result that was picked by hand stands for itself, however weak it is.
+
+    Returns:
+        One of them; where nothing was asked for the first, and None without any.
+    """
     key = state.shown_result(kind, [entry.key for entry in found])
-    return next((entry for entry in found if entry.key == key), None)
+    entry = next((entry for entry in found if entry.key == key), None)
+    if entry is None or (by_hand and state.is_picked(kind, entry.key)):
+        return entry
+    return _rivals(entry, found)[0]
+
+
+def stronger(entry: Found, found: Sequence[Found]) -> Found | None:
+    """The strongest answer to what a result answers, where that is not the result itself."""
+    first = _rivals(entry, found)[0]
+    return first if evidence.weight(first.result) > evidence.weight(entry.result) else None
+
+
+def arrived(kind: str, key: str) -> Found | None:
+    """Let pages show what a result answers that just came in: by it, or by what is on screen where that is stronger.
+
+    Returns:
+        What stays on screen instead of it; None where it is shown.
+    """
+    new = by_key(kind, key)
+    if new is None:
+        return None
+    others = [entry for entry in find(kind, getattr(new.result.spec, "model", None)) if entry.key != key]
+    rivals = [entry for entry in _rivals(new, others) if entry is not new]
+    before = shown(kind, rivals)
+    if before is None or evidence.weight(before.result) <= evidence.weight(new.result):
+        state.ask_for(kind, key)
+        return None
+    show = state.show_result if state.is_picked(kind, before.key) else state.ask_for
+    show(kind, before.key)
+    return before
+
+
+def _rivals(entry: Found, found: Sequence[Found]) -> list[Found]:
+    """Of these the answers to the same request, in their order; the result alone where it is not among them."""
+    wanted = evidence.request(entry.result)
+    return [other for other in found if evidence.request(other.result) == wanted] or [entry]
 
 
 def live(kind: str, key: str | None) -> Any:

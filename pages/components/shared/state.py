@@ -232,7 +232,23 @@ def sync_url() -> None:
 
 
 def show_result(kind: str, key: str) -> None:
-    """Make this result the one that pages show of its kind, wherever it is among those that can be shown."""
+    """Pick this result by hand: pages show it of its kind, wherever it is among those that can be shown."""
+    _remember(kind, key)
+    st.session_state.setdefault(f"picked_{kind}", set()).add(key)
+
+
+def ask_for(kind: str, key: str) -> None:
+    """Let pages show what this result answers, by the strongest evidence there is for it."""
+    _remember(kind, key)
+    st.session_state.setdefault(f"picked_{kind}", set()).discard(key)
+
+
+def is_picked(kind: str, key: str) -> bool:
+    """Whether this very result was picked by hand."""
+    return key in st.session_state.get(f"picked_{kind}", ())
+
+
+def _remember(kind: str, key: str) -> None:
     chosen: list[str] = st.session_state.setdefault(f"shown_{kind}", [])
     chosen[:] = [key, *[other for other in chosen if other != key]][:_REMEMBERED]
 

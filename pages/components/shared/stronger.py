@@ -1,0 +1,28 @@
+"""A result that was picked by hand says so where a stronger one answers the same, and there is a way to that one."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from analysis.reading import evidence
+from pages.components.shared import library, state
+from pages.components.shared.library import Found
+
+
+def note(kind: str, shown: Found, found: Sequence[Found]) -> None:
+    """Draw the sentence and the button; nothing where what is shown is the strongest.
+
+    Args:
+        kind: of the results.
+        shown: the one on screen.
+        found: all of them, strongest first.
+    """
+    best = library.stronger(shown, found)
+    if best is None:
+        return
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.caption(f"You picked this; the result {evidence.advantage(best.result, shown.result)} says more.", width="content")
+        st.button(
+            "Show it", key=f"stronger-{kind}-{shown.key}", type="tertiary", icon=":material/undo:",
+            on_click=state.ask_for, args=(kind, best.key),
+        )  # fmt: skip

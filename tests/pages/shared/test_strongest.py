@@ -1,0 +1,195 @@
+"""What is shown is the strongest evidence for what was asked, on every page, and never a newer and weaker try by itself."""
+
+from dataclasses import replace
+
+import pytest
+
+import analysis as layerscope
+from analysis import jobs
+from analysis.cli import main
+from analysis.core import store
+from analysis.core.blocks import Block
+from analysis.exports import card, report
+from analysis.jobs import table as job_table
+from analysis.reading import library
+from tests.support import fakes
+from tests.support.seen import charts, texts, trace
+
+
+def held(result, **changes):
+    return replace(result, spec=replace(result.spec, model=replace(result.spec.model, **changes)))
+
+
+def another(result, task="arc_challenge"):
+    """The same of another question set."""
+    return replace(result, spec=replace(result.spec, benchmark=replace(result.spec.benchmark, task=task)))
+
+
+def told_of(questions: int, loss: float):
+    """A heal of the usual block that was measured with as many questions, and its healed loss."""
+    made = fakes.heal()
+    spec = replace(made.spec, benchmark=replace(made.spec.benchmark, limit=questions), seed=questions)
+    scored = {name: replace(point, n_samples=questions) for name, point in made.models.items()}
+    scored["healed"] = replace(scored["healed"], loss=loss)
+    return replace(made, spec=spec, **scored)
+
+
+STRONG, TRY = fakes.sweep(limit=200, answers=True), fakes.sweep(limit=5, answers=True)
+
+
+@pytest.fixture(params=["own", "precomputed"])
+def cache(request, ui_cache, precomputed):
+    """A result on 200 questions, and a newer one on five."""
+    keep = precomputed if request.param == "precomputed" else lambda result: result.save()
+    fakes.distances().save()
+    for stronger, weaker in ((STRONG, TRY), (told_of(200, 3.11), told_of(5, 2.22))):
+        keep(stronger)
+        weaker.save()
+    return ui_cache
+
+
+def questions_of(at) -> str:
+    """What the band of the curve rests on: its width is that of the interval of so many questions."""
+    widths = {n: fakes.sweep(limit=n).points[0].interval for n in (5, 200)}
+    band = trace(charts(at)["accuracy"], "interval")["y"]
+    return next(n for n, (low, high) in widths.items() if band[0] - band[-1] == pytest.approx(high - low))
+
+
+def test_explore_shows_the_200_questions(app, cache):
+    at = app()
+    assert questions_of(at) == 200
+    assert at.selectbox(key=f"pick-sweep-{STRONG.spec.fingerprint()}").options[0].startswith("ARC-Easy × 200")
+
+
+def test_heal_shows_the_200_questions(app, cache):
+    at = app("pages/heal.py")
+    shown = texts(at) + "".join(str(table.value.to_dict()) for table in [*at.table, *at.dataframe])
+    assert "3.11" in shown
+    assert "2.22" not in shown
+
+
+def test_export_offers_the_heal_of_200_questions_first(app, cache):
+    for heal in (told_of(200, 3.11), told_of(5, 2.22)):
+        folder = store.cache_dir() / heal.adapter
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "adapter_config.json").write_text("{}")
+    at = app("pages/export.py", n="5", block="11:5")
+    healed = next(box for box in at.selectbox if box.label == "Healed by")
+    assert "3.11" in healed.options[0]
+    assert healed.index == 0
+
+
+def test_learn_is_told_with_the_200_questions_even_where_the_try_was_picked(app, cache):
+    at = app()
+    at.selectbox(key=f"pick-sweep-{STRONG.spec.fingerprint()}").set_value(TRY.spec.fingerprint()).run()
+    assert questions_of(at) == 5
+    from pages.components.learn import stored
+
+    at.switch_page("pages/learn.py").run()
+    assert not at.exception
+    assert stored.of(fakes.MODEL).sweep == STRONG
+    assert stored.ladder(stored.of(fakes.MODEL).heals)[1].unpruned.n_samples == 200
+
+
+def test_report_and_scripts_show_the_200_questions_first(cache):
+    assert layerscope.stored("sweep", fakes.MODEL)[0].result.spec == STRONG.spec
+    said = report.of(fakes.MODEL, Block(11, 5), main.command_line).markdown()
+    assert "| 200 |" in said
+    assert said.index("3.110") < said.index("2.220")
+
+
+def test_a_card_names_the_strongest_scores_of_a_cut_with_the_unpruned_model_beside_them(ui_cache):
+    cut = fakes.sweep().points[5].block
+    fakes.evaluate(cut, acc=0.2, curve=TRY).save()
+    alone = fakes.evaluate(cut, acc=0.375, curve=STRONG)
+    strongest = replace(alone, point=replace(alone.point, n_samples=200))
+    strongest.save()
+    TRY.save()
+    assert library.scored(fakes.MODEL, cut).pruned.acc == 0.375
+    whole = replace(strongest, spec=replace(strongest.spec, block=None), point=replace(STRONG.points[0], acc=0.48))
+    whole.save()
+    assert library.scored(fakes.MODEL, cut).unpruned.acc == 0.48
+    assert "37.5" in card.of(fakes.MODEL, fakes.FACTS, cut) or "0.375" in card.of(fakes.MODEL, fakes.FACTS, cut)
+
+
+def test_more_questions_beat_fewer_and_float32_beats_them_all(app, ui_cache):
+    fakes.distances().save()
+    held(fakes.sweep(limit=5), dtype="float32").save()
+    fakes.sweep(limit=200).save()
+    assert questions_of(app()) == 5
+    assert questions_of(app(dtype="bfloat16")) == 200, "who asks for a precision sees it"
+
+
+# A job that ends
+
+
+def ended(app, job, result, *, page="pages/explore.py"):
+    """A page on which a job ends whose result is stored meanwhile, and what it says of that."""
+    made = job(result.spec, jobs.RUNNING, "The try", result_key=result.spec.fingerprint())
+    at = app(page)
+    result.save()
+    job_table.finish(made, jobs.DONE)
+    said = [toast.value for _ in range(3) for toast in at.run().toast]
+    assert not at.exception
+    return at, said
+
+
+def test_a_weaker_result_that_comes_in_stands_in_the_list(app, job):
+    fakes.distances().save()
+    STRONG.save()
+    at, said = ended(app, job, TRY)
+    assert said == ["The try: done. It is in the list; the result on 200 questions stays on screen."]
+    assert questions_of(at) == 200
+    menu = at.selectbox(key=f"pick-sweep-{STRONG.spec.fingerprint()}")
+    assert [name.partition(" · ")[0] for name in menu.options] == ["ARC-Easy × 200", "ARC-Easy × 5"]
+
+
+def test_a_stronger_result_that_comes_in_is_shown(app, job):
+    fakes.distances().save()
+    TRY.save()
+    at, said = ended(app, job, STRONG)
+    assert said == ["The try: done."]
+    assert questions_of(at) == 200
+
+
+def test_another_question_set_is_another_question(app, job):
+    fakes.distances().save()
+    STRONG.save()
+    other = another(TRY)
+    at, said = ended(app, job, other)
+    assert said == ["The try: done."]
+    assert at.selectbox(key=f"pick-sweep-{other.spec.fingerprint()}")
+    another(STRONG).save()
+    assert at.run().selectbox(key=f"pick-sweep-{another(STRONG).spec.fingerprint()}"), "the best of that set, once there is one"
+
+
+def test_what_was_picked_by_hand_stays_and_says_that_there_is_more(app, job):
+    fakes.distances().save()
+    STRONG.save()
+    TRY.save()
+    at = app()
+    assert "You picked this" not in texts(at)
+    at.selectbox(key=f"pick-sweep-{STRONG.spec.fingerprint()}").set_value(TRY.spec.fingerprint()).run()
+    assert questions_of(at) == 5
+    assert "You picked this; the result on 200 questions says more." in texts(at)
+    at.button(key=f"stronger-sweep-{TRY.spec.fingerprint()}").click().run()
+    assert questions_of(at) == 200
+    assert "You picked this" not in texts(at)
+
+
+def test_a_growing_curve_does_not_hide_a_finished_one(app, job):
+    fakes.distances().save()
+    STRONG.save()
+    growing = replace(fakes.sweep(limit=400, asked=24, complete=False), n_questions=400)
+    growing.save()
+    job(growing.spec, jobs.RUNNING, "More", done=1, total=9, result_key=growing.spec.fingerprint())
+    assert questions_of(app().run()) == 200
+
+
+def test_smaller_damage_stays_beside_the_larger(app, ui_cache):
+    fakes.distances().save()
+    whole = fakes.damage()
+    whole.save()
+    part = replace(fakes.damage(max_size=3), n_texts=4)
+    part.save()
+    assert library.of("damage", fakes.MODEL) == [whole, part]
