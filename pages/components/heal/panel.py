@@ -110,7 +110,7 @@ def _whose(run: Run, asked: HealSpec, of_cut: list[Run]) -> None:
 
 def _load_settings(run: Run) -> None:
     """Put a run's cut and numbers into the form; the run stays on screen."""
-    state.choose_block(run.spec.block)
+    state.choose_cut(run.spec.block)
     st.session_state["next-recipe"] = f"run:{run.id}"
     _look_at(run.id, run.spec)
 
