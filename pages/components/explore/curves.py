@@ -23,6 +23,7 @@ from pages.components.shared.cuts import Cut
 from pages.components.shared.library import Found
 
 _FOURFOLD_BELOW = 250
+_COMPARE = "Curves of other strategies on the same questions."
 
 
 def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], n: int) -> None:
@@ -45,8 +46,8 @@ def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], n
     beside = f", beside {len(others)} other curves" if others else ""
     singles = single_cuts(sweep.result)
     for kind, name, measure, drawn_others, drawn_heals, height in (
-        ("accuracy", "Accuracy", ACCURACY, others, asked, 225),
-        ("loss", "Loss in nats per token", LOSS, same_text, read, 215),
+        ("accuracy", "Accuracy", ACCURACY, others, asked, 210),
+        ("loss", "Loss in nats per token", LOSS, same_text, read, 200),
     ):
         plain = drawn.curve(kind, sweep, drawn_others, drawn_heals, dark=dark, height=height)
         chart.show(
@@ -87,17 +88,17 @@ def _worth(entry: Found, shown: Found) -> tuple[int, bool]:
 
 
 def choice(others: dict[str, list[Found]]) -> list[Found]:
-    """Draw the choice of what to compare with, all at first, and return the chosen curves."""
-    hidden: set[str] = st.session_state.setdefault("not_compared", set())
+    """Draw the choice of what to compare with, nothing at first, and return the chosen curves."""
+    compared: set[str] = st.session_state.setdefault("compared", set())
     options = list(others)
-    with st.popover(f"Compare ({len(set(options) - hidden)})", help="Curves of other strategies on the same questions."):
+    with st.popover(f"Compare ({len(compared.intersection(options))} of {len(options)})", help=_COMPARE):
         picked = st.pills(
             "Drawn together, on the same questions", options, selection_mode="multi",
-            default=[name for name in options if name not in hidden], key=f"compare-{'-'.join(options)}",
+            default=[name for name in options if name in compared], key=f"compare-{'-'.join(options)}",
             format_func=lambda name: name if len(others[name]) < 2 else f"{name} × {len(others[name])}",
         )  # fmt: skip
-    hidden.difference_update(picked)
-    hidden.update(set(options) - set(picked))
+    compared.difference_update(options)
+    compared.update(picked)
     return flat(others[name] for name in options if name in picked)
 
 

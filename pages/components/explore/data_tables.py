@@ -15,7 +15,7 @@ from pages.components.shared import chart, words
 def show(
     distances: DistanceResult, sweeps: Sequence[SweepResult], heals: Sequence[HealResult], damage: DamageResult | None
 ) -> None:
-    """Draw a folded panel with one tab per chart.
+    """Draw one tab per table.
 
     Args:
         distances: the map on screen.
@@ -23,31 +23,30 @@ def show(
         heals: healed models.
         damage: the damage on screen.
     """
-    with st.expander("Data behind the charts", icon=":material/table:"):
-        left_out = sweeps[0].skipped_rows if sweeps else []
-        names = ["Distances", "Chosen blocks"] + (["Accuracy and loss"] if sweeps else []) + (["Healed"] if heals else [])
-        names += (["Damage", "Least damage"] if damage else []) + (["Rows left out"] if left_out else [])
-        tabs = dict(zip(names, st.tabs(names), strict=True))
-        with tabs["Distances"]:
-            chart.table(distances.table("blocks"), key="t-map", file_name="distances")
-        with tabs["Chosen blocks"]:
-            chart.table(distances.table("best"), key="t-best", file_name="blocks")
-        if sweeps:
-            with tabs["Accuracy and loss"]:
-                scored = [(words.strategy(sweep.spec), point) for sweep in sweeps for point in sweep.points]
-                table = points.table([point for _, point in scored], strategy=[name for name, _ in scored])
-                chart.table(table, key="t-sweep", alt="Accuracy and loss by strategy and n", file_name="curve")
-        if heals:
-            with tabs["Healed"]:
-                table = points.table([heal.healed for heal in heals if heal.healed], "Healed models")
-                chart.table(table, key="t-heal", file_name="healed")
-        if damage:
-            with tabs["Damage"]:
-                rows = damage_view.rows(damage, distances)
-                chart.table(rows, key="t-damage", alt="Distance and damage of every block", file_name="damage")
-            with tabs["Least damage"]:
-                chart.table(damage.beside(distances.best), key="t-least", file_name="least-damage")
-        if left_out:
-            with tabs["Rows left out"]:
-                rows = [{"row": row} for row in left_out]
-                chart.table(rows, key="t-rows", alt="Rows of the file that could not be asked", file_name="rows-left-out")
+    left_out = sweeps[0].skipped_rows if sweeps else []
+    names = ["Distances", "Chosen blocks"] + (["Accuracy and loss"] if sweeps else []) + (["Healed"] if heals else [])
+    names += (["Damage", "Least damage"] if damage else []) + (["Rows left out"] if left_out else [])
+    tabs = dict(zip(names, st.tabs(names), strict=True))
+    with tabs["Distances"]:
+        chart.table(distances.table("blocks"), key="t-map", file_name="distances")
+    with tabs["Chosen blocks"]:
+        chart.table(distances.table("best"), key="t-best", file_name="blocks")
+    if sweeps:
+        with tabs["Accuracy and loss"]:
+            scored = [(words.strategy(sweep.spec), point) for sweep in sweeps for point in sweep.points]
+            table = points.table([point for _, point in scored], strategy=[name for name, _ in scored])
+            chart.table(table, key="t-sweep", alt="Accuracy and loss by strategy and n", file_name="curve")
+    if heals:
+        with tabs["Healed"]:
+            table = points.table([heal.healed for heal in heals if heal.healed], "Healed models")
+            chart.table(table, key="t-heal", file_name="healed")
+    if damage:
+        with tabs["Damage"]:
+            rows = damage_view.rows(damage, distances)
+            chart.table(rows, key="t-damage", alt="Distance and damage of every block", file_name="damage")
+        with tabs["Least damage"]:
+            chart.table(damage.beside(distances.best), key="t-least", file_name="least-damage")
+    if left_out:
+        with tabs["Rows left out"]:
+            rows = [{"row": row} for row in left_out]
+            chart.table(rows, key="t-rows", alt="Rows of the file that could not be asked", file_name="rows-left-out")

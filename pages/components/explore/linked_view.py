@@ -1,11 +1,14 @@
-"""Slider, layer strip, numbers, maps and curves, all showing the same cut.
+"""Slider, layer strip, maps and curves, all showing the same cut on one screen; the rest one tab away.
 
-One fragment holds all of it, so that a move of the slider or a click on a block redraws the cut everywhere. Parts with
-controls of their own are fragments inside it: these redraw their part alone, and what is below the window waits for a look.
+One fragment holds all of it, so that a move of the slider or a click on a block redraws the cut everywhere. Only the tab that
+is open is drawn, and parts with controls of their own are fragments inside it: these redraw their part alone.
 """
+
+from dataclasses import dataclass
 
 import streamlit as st
 
+from analysis.core import registry
 from analysis.models.spec import ModelSpec
 from pages.components.explore import (
     cost_panel,
@@ -13,15 +16,41 @@ from pages.components.explore import (
     cut_marks,
     cut_numbers,
     damage_view,
+    data_tables,
     drawn,
     map_view,
     pick,
-    when_seen,
+    speed_view,
+    undo,
     writing,
 )
-from pages.components.shared import chart, cuts, frame, library, start, state, theme
-from pages.components.shared.cuts import Cut
+from pages.components.shared import added, chart, command, cuts, frame, library, start, state, theme, words
+from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found
+
+MAP, COST, WRITING, DAMAGE, DATA, MORE = "map", "cost", "writing", "damage", "data", "more"
+_TABS = {
+    MAP: "Map and curves",
+    COST: "Cost",
+    WRITING: "Writing",
+    DAMAGE: "Rivals and damage",
+    DATA: "Data and command",
+    MORE: "More",
+}
+"""The tabs by their name in the address; the last one is there where results of further kinds can be made."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What is on screen: the cut, and the results that say what is known of it."""
+
+    model: ModelSpec
+    distances: Found
+    sweep: Found | None
+    damage: Found | None
+    heals: list[Found]
+    strategy: Strategy
+    cut: Cut
 
 
 def show(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model: ModelSpec, *, live: bool) -> None:
@@ -32,8 +61,16 @@ def show(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model:
         model: the model of the page.
         live: whether a sweep or the damage is growing, so that the view must look again every two seconds.
     """
-    when_seen.forget("below")
     st.fragment(_view, key=pick.VIEW, run_every="2s" if live else None)(map_key, sweep_key, heal_keys, model)
+
+
+def tab() -> str:
+    """The open tab, one of `_TABS`."""
+    return state.option("tab") if state.option("tab") in _names() else MAP
+
+
+def _names() -> dict[str, str]:
+    return {name: title for name, title in _TABS.items() if name != MORE or registry.additions()}
 
 
 def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model: ModelSpec) -> None:
@@ -45,71 +82,118 @@ def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model
         heals = [heal for key in heal_keys if (heal := library.by_key("heal", key))]
         damage = cuts.damage_shown(found, model)
         scores = sweep.result if sweep else None
-        strategy = cuts.Strategy(state.strategy(), found.result, scores, damage.result if damage else None)
-        with st.container(gap="xsmall"):
+        strategy = Strategy(state.strategy(), found.result, scores, damage.result if damage else None)
+        with st.container(gap="xsmall", key="instrument"):
             cut = _cut(strategy, sweep, model)
-            cut_numbers.show(found.result, scores, cut)
-        left, right = st.columns(2, gap="medium")
-        with left:
-            st.fragment(_map)(found, damage, strategy, cut)
-        with right:
-            st.fragment(_curves)(sweep, heals, model, cut.n)
-        with st.container(gap=None):
-            for note in cut_numbers.notes(scores, cut):
-                st.caption(note)
-            blocks, line = cut_marks.of_blocks(cut.removed), cut_marks.Mark(cut.n)
-            marks = {pick.name_now(map_view.CHART): blocks, "accuracy": line, "loss": line}
-            cut_marks.show(marks, slider=cuts.SLIDER, n=cut.n, path=strategy.path())
-        st.fragment(_below)(found, sweep, damage, strategy, cut, model)
+        shown = View(model, found, sweep, damage, heals, strategy, cut)
+        names = _names()
+        st.session_state["tab"] = names[tab()]
+        places = st.tabs(list(names.values()), key="tab", on_change=_opened)
+        with places[list(names).index(tab())], st.container(key=f"tab-{tab()}", gap="small"):
+            _DRAWN[tab()](shown)
 
 
-def _cut(strategy: cuts.Strategy, sweep: Found | None, model: ModelSpec) -> Cut:
+def _opened() -> None:
+    name = next(name for name, title in _TABS.items() if title == st.session_state["tab"])
+    state.choose_option("tab", "" if name == MAP else name)
+
+
+def _cut(strategy: Strategy, sweep: Found | None, model: ModelSpec) -> Cut:
     """The slider, the cut in words, and the layers that go."""
     n_layers = strategy.distances.n_layers
-    left, right = st.columns([3, 6], vertical_alignment="center", gap="medium")
+    left, right = st.columns([3, 7], vertical_alignment="center", gap="medium")
     with left:
         n = cuts.slider(n_layers)
-    with right:
+    with right, st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
         cut = cuts.now(n, strategy)
-        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="xsmall"):
-            with st.container(horizontal=True, vertical_alignment="center", width="content", gap="small"):
-                cuts.say(cut, strategy)
-                cuts.block_menu(strategy)
-            start.instant_heal_button(sweep, cut, model)
+        undo.remember()
+        cuts.say(cut, strategy)
+        cuts.block_menu(strategy)
+        undo.button()
+        st.space("stretch")
         cut = curves.score_cut(sweep, cut, model)
+        start.instant_heal_button(sweep, cut, model)
     what = cut.removed.describe() if cut.removed else "nothing"
     strip = drawn.strip(n_layers, tuple(cut.removed.layers) if cut.removed else (), dark=theme.is_dark())
     chart.show(strip, key="strip", alt=f"Layers of the model; removed: {what}.", file_name="layers", toolbar=False)
     return cut
 
 
-def _map(found: Found, damage: Found | None, strategy: cuts.Strategy, cut: Cut) -> None:
+def _map_and_curves(shown: View) -> None:
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.fragment(_map)(shown)
+    with right:
+        st.fragment(_curves)(shown)
+    blocks, line = cut_marks.of_blocks(shown.cut.removed), cut_marks.Mark(shown.cut.n)
+    marks = {pick.name_now(map_view.CHART): blocks, "accuracy": line, "loss": line}
+    cut_marks.show(marks, slider=cuts.SLIDER, n=shown.cut.n, path=shown.strategy.path())
+
+
+def _map(shown: View) -> None:
     with frame.errors_shown(), st.container(gap="xsmall"):
-        map_view.show(found, damage, strategy, cut)
+        map_view.show(shown.distances, shown.damage, shown.strategy, shown.cut)
 
 
-def _curves(sweep: Found | None, heals: list[Found], model: ModelSpec, n: int) -> None:
+def _curves(shown: View) -> None:
     with frame.errors_shown(), st.container(gap="xsmall"):
         compared: list[Found] = []
-        if sweep is not None:
+        if shown.sweep is not None:
             with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
-                others = curves.same_questions(sweep, model)
+                others = curves.same_questions(shown.sweep, shown.model)
                 if others:
                     compared = curves.choice(others)
                 else:
                     st.markdown("**Accuracy and loss**", width="content", help=_ALONE)
-                curves.refine_button(sweep, compared)
-        curves.show(sweep, compared, heals, n)
+                curves.refine_button(shown.sweep, compared)
+        curves.show(shown.sweep, compared, shown.heals, shown.cut.n)
 
 
-def _below(
-    found: Found, sweep: Found | None, damage: Found | None, strategy: cuts.Strategy, cut: Cut, model: ModelSpec
-) -> None:
+def _cost(shown: View) -> None:
+    scores = shown.sweep.result if shown.sweep else None
+    cut_numbers.show(shown.distances.result, scores, shown.cut)
+    with st.container(gap=None):
+        for note in cut_numbers.notes(scores, shown.cut):
+            st.caption(note)
+    st.fragment(_saved)(shown)
+
+
+def _saved(shown: View) -> None:
     with frame.errors_shown():
-        cut = when_seen.latest("below", cut)
-        cost_panel.show(found.result, cut, model)
-        writing.show(sweep, cut.n)
-        damage_view.show(found, damage, model, cut, strategy.block)
+        cost_panel.show(shown.distances.result, shown.cut, shown.model)
 
 
+def _writing(shown: View) -> None:
+    with frame.errors_shown():
+        writing.show(shown.sweep, shown.cut.n)
+
+
+def _damage(shown: View) -> None:
+    with frame.errors_shown():
+        damage_view.show(shown.distances, shown.damage, shown.model, shown.cut, shown.strategy.block)
+
+
+def _data(shown: View) -> None:
+    """The numbers behind all tabs, and the commands that make them again."""
+    model, sweep = shown.model, shown.sweep
+    curves_shown = [sweep, *curves.flat(curves.same_questions(sweep, model).values())] if sweep else []
+    speed = speed_view.find(model)
+    st.caption(words.provenance(shown.distances.result, sweep.result if sweep else None))
+    data_tables.show(
+        shown.distances.result,
+        [curve.result for curve in curves_shown],
+        [heal.result for heal in shown.heals],
+        shown.damage.result if shown.damage else None,
+    )
+    once = [entry for entry in (shown.damage, speed) if entry]
+    more = [entry for kind in registry.additions() if (entry := added.shown(kind, model))]
+    everything = [shown.distances, *curves_shown, *once, *shown.heals, *curves.alone(model), *more]
+    command.show([entry.result.spec for entry in everything])
+
+
+def _more(shown: View) -> None:
+    added.panels(shown.model)
+
+
+_DRAWN = {MAP: _map_and_curves, COST: _cost, WRITING: _writing, DAMAGE: _damage, DATA: _data, MORE: _more}
 _ALONE = "Run a sweep with other strategies on the same questions to see them on this chart."

@@ -2,9 +2,27 @@
 
 import streamlit as st
 
-from analysis.experiments.strategies import BLOCKS, DRAW, needs
+from analysis.experiments.strategies import BLOCKS, DRAW, STRATEGIES, needs
 from pages.components.shared import library, state, stronger, words
 from pages.components.shared.library import Found
+
+
+def menu(maps: list[Found], sweeps: list[Found]) -> tuple[Found, Found | None]:
+    """Draw the menu that says which results are on screen and how blocks are chosen; returns these results.
+
+    Args:
+        maps: at least one.
+        sweeps: curves of the current strategy.
+    """
+    with st.popover("Results", key="results", help="Which map and which curve are shown, and how layers are chosen."):
+        found = show("distances", "Distance map", maps)
+        sweep = show("sweep", "Accuracy and loss", sweeps)
+        st.session_state["strategy"] = state.strategy()
+        st.selectbox(
+            "Blocks chosen by", list(STRATEGIES), key="strategy", help=words.strategies_help(),
+            on_change=lambda: state.choose_strategy(st.session_state["strategy"]),
+        )  # fmt: skip
+    return found or maps[0], sweep
 
 
 def show(kind: str, label: str, found: list[Found]) -> Found | None:

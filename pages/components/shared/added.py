@@ -22,20 +22,29 @@ def panels(model: ModelSpec) -> list[Found]:
     return drawn
 
 
+def shown(kind: str, model: ModelSpec) -> Found | None:
+    """The result of one of these kinds that its panel shows."""
+    return library.shown(kind, _of(kind, model))
+
+
+def _of(kind: str, model: ModelSpec) -> list[Found]:
+    has_model = "model" in registry.additions()[kind].spec.__dataclass_fields__
+    return library.find(kind, model if has_model else None)
+
+
 def _panel(kind: Experiment, model: ModelSpec) -> Found | None:
-    has_model = "model" in kind.spec.__dataclass_fields__
-    found = library.find(kind.kind, model if has_model else None)
-    shown = library.shown(kind.kind, found)
+    found = _of(kind.kind, model)
+    now = shown(kind.kind, model)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.header(words.plain(kind.title), anchor=False, help=words.plain(kind.help) or None, width="content")
         _start(kind, model)
-    if shown is None:
+    if now is None:
         st.info(f"Nothing of this kind is stored of {words.plain(state.name(model))} yet.")
         return None
     if len(found) > 1:
-        state.pick_result(kind.kind, "Shown", {entry.key: _name(entry) for entry in found}, shown.key)
-    result(shown.result, kind.kind)
-    return shown
+        state.pick_result(kind.kind, "Shown", {entry.key: _name(entry) for entry in found}, now.key)
+    result(now.result, kind.kind)
+    return now
 
 
 def _name(found: Found) -> str:

@@ -142,8 +142,9 @@ def slider(n_layers: int) -> int:
     """Draw the slider; it goes by the arrow keys too."""
     st.session_state[SLIDER] = min(state.chosen_n(), n_layers - 1)
     return st.slider(
-        "Layers removed, n", 0, n_layers - 1, key=SLIDER, on_change=lambda: state.choose_n(st.session_state[SLIDER])
-    )
+        "Layers removed, n", 0, n_layers - 1, key=SLIDER, on_change=lambda: state.choose_n(st.session_state[SLIDER]),
+        label_visibility="collapsed",
+    )  # fmt: skip
 
 
 def now(n: int, strategy: Strategy) -> Cut:

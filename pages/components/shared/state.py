@@ -25,7 +25,7 @@ DEFAULT_N = 5
 _RUN = re.compile(r"[a-z][a-z0-9_-]*:[0-9a-f]{20}")
 
 
-_KEPT = ("metric", "view", "texts", "benchmark")
+_KEPT = ("metric", "view", "tab", "texts", "benchmark")
 """Further choices in the address, each a short text that is left out where it is the usual one."""
 
 

@@ -1,0 +1,59 @@
+"""Back to the cut before this one: every change of the cut on this page can be taken back."""
+
+from typing import NamedTuple
+
+import streamlit as st
+
+from analysis.core.blocks import Removal
+from pages.components.shared import state
+
+_KEPT = 30
+_HISTORY = "cuts-before"
+
+
+class _Choice(NamedTuple):
+    """What the cut on screen was chosen by."""
+
+    strategy: str
+    n: int
+    own: Removal | None
+
+    def describe(self) -> str:
+        return self.own.describe() if self.own else f"n = {self.n} by {self.strategy}"
+
+
+def remember() -> None:
+    """Note what is chosen now, if it is another cut than last time, however it came about."""
+    now, history = _Choice(state.strategy(), state.chosen_n(), state.own_cut()), _history()
+    if not history or history[-1] != now:
+        history.append(now)
+        del history[:-_KEPT]
+
+
+def button() -> None:
+    """Draw the way back, where there is one; its help says what it goes back to."""
+    history = _history()
+    if len(history) > 1:
+        st.button(
+            "Undo", key="undo", icon=":material/undo:", type="tertiary", on_click=_back,
+            help=f"Back to {history[-2].describe()}.",
+        )  # fmt: skip
+
+
+def _back() -> None:
+    history = _history()
+    history.pop()
+    before = history[-1]
+    state.choose_strategy(before.strategy)
+    state.choose_n(before.n)
+    if before.own is not None:
+        state.choose_cut(before.own)
+
+
+def _history() -> list[_Choice]:
+    """Oldest first, the cut on screen last; of the current model alone."""
+    model, kept = st.session_state.get(_HISTORY, (None, []))
+    if model != state.current_model():
+        kept = []
+        st.session_state[_HISTORY] = (state.current_model(), kept)
+    return kept
