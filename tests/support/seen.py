@@ -9,6 +9,12 @@ def texts(at) -> str:
     return "\n".join(str(element.value) for element in shown)
 
 
+def opened(at, tab: str):
+    """The same page with another tab of Explore open, by its name in the address."""
+    at.session_state["options"]["tab"] = tab
+    return at.run()
+
+
 def figures(at) -> dict[str, dict]:
     """Figures on the page by their key."""
     return {element.proto.id.split("-", 2)[2]: json.loads(element.proto.spec) for element in at.get("plotly_chart")}

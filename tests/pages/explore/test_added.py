@@ -8,7 +8,7 @@ from analysis import jobs
 from analysis.cli import main
 from analysis.core import registry
 from tests.support import fakes
-from tests.support.seen import figures, texts
+from tests.support.seen import figures, opened, texts
 
 
 @pytest.fixture
@@ -24,11 +24,11 @@ def table(at, *columns):
 def test_its_panel_has_its_title_its_chart_its_table_and_its_command(app, found, has_map):
     if has_map:
         fakes.distances().save()
-    at = app()
+    at = app(tab="more")
     assert "Letters" in [header.value for header in at.header]
     assert figures(at)["letters-figure"]["data"][0]["name"] == "share"
     assert list(table(at, "letter", "share")["letter"]) == ["a", "b", "n"]
-    assert main.command_line(found.spec) in "\n".join(code.value for code in at.code)
+    assert main.command_line(found.spec) in "\n".join(code.value for code in opened(at, "data").code)
 
 
 def test_a_click_asks_for_one_and_the_list_of_jobs_has_its_title(app, letters):

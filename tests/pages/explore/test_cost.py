@@ -25,7 +25,7 @@ def table(at) -> dict[str, list[str]]:
 
 def test_before_anything_is_measured_sizes_are_there_and_it_says_what_to_click(app):
     fakes.distances().save()
-    at = app(n="5")
+    at = app(tab="cost", n="5")
     assert "Click **Measure speed**" in texts(at)
     rows = table(at)
     left = fakes.FACTS.n_parameters - 5 * 3_540_000
@@ -43,7 +43,7 @@ def test_an_inspection_knows_the_kv_cache(app):
     fakes.distances().save()
     known = fakes.inspect()
     replace(known, model=replace(known.model, layers=fakes.LAYERS)).save()
-    at = app(n="5")
+    at = app(tab="cost", n="5")
     assert table(at)["KV cache"] == ["94.4 MB", "78.6 MB", "−16.7%"]
     assert "older than" not in texts(at)
     at.selectbox(key="context").set_value(8192).run()
@@ -57,7 +57,7 @@ def test_an_inspection_knows_the_kv_cache(app):
 def test_while_it_is_measured_its_progress_stands_in_place_of_the_button(app, job):
     fakes.distances().save()
     job(REQUEST, jobs.RUNNING, "Speed", phase="measuring the speed", done=7, total=25)
-    at = app()
+    at = app(tab="cost")
     assert not [button for button in at.button if button.key == "measure-speed"]
     assert any(button.key.startswith("speed-cancel-") for button in at.button)
     shown = [element.proto.text for element in at.get("progress")]
@@ -72,7 +72,7 @@ def test_progress_inside_a_growing_view_has_no_timer_of_its_own(app, job):
     fakes.distances().save()
     job(DamageSpec(), jobs.RUNNING, "Damage", done=1, total=9)
     job(REQUEST, jobs.QUEUED, "Speed")
-    at = app()
+    at = app(tab="cost")
     assert "Waiting for its turn" in [element.proto.text for element in at.get("progress")]
     assert not at.exception
 
@@ -80,7 +80,7 @@ def test_progress_inside_a_growing_view_has_no_timer_of_its_own(app, job):
 def test_measured_speed_at_a_measured_n_and_between(app):
     fakes.distances().save()
     fakes.speed().save()
-    at = app(n="5")
+    at = app(tab="cost", n="5")
     rows = table(at)
     assert rows["Decode"] == ["25.0 ms", "22.5 ms", "−10.0%"]
     assert rows["Decode rate"] == ["40.0 tokens/s", "44.4 tokens/s", "+11.1%"]
@@ -98,7 +98,7 @@ def test_measured_speed_at_a_measured_n_and_between(app):
 def test_the_chart_has_points_line_and_marker(app):
     fakes.distances().save()
     fakes.speed().save()
-    at = app(n="5")
+    at = app(tab="cost", n="5")
     figure = figures(at)["speed"]
     assert trace(figure, "pruned")["x"] == [2, 5, 10, 15]
     assert trace(figure, "unpruned")["y"] == [25.0]
@@ -112,7 +112,7 @@ def test_the_chart_has_points_line_and_marker(app):
 def test_a_precomputed_measurement_names_its_machine(app, precomputed):
     fakes.distances().save()
     precomputed(fakes.speed())
-    at = app()
+    at = app(tab="cost")
     assert "precomputed on a test" in texts(at)
     assert at.button(key="measure-speed").label == "Measure speed"
 
@@ -121,7 +121,7 @@ def test_a_stopped_measurement_shows_what_it_has_and_can_go_on(app, job):
     fakes.distances().save()
     fakes.speed(2).save()
     job(REQUEST, jobs.CANCELLED, "Speed", error="It was cancelled.")
-    at = app()
+    at = app(tab="cost")
     assert "Unfinished: 2 of 5 rounds" in texts(at)
     assert at.button(key="measure-speed").label == "Go on measuring"
     at.button(key="measure-speed").click().run()
@@ -131,25 +131,25 @@ def test_a_stopped_measurement_shows_what_it_has_and_can_go_on(app, job):
 def test_a_failed_measurement_says_why(app, job):
     fakes.distances().save()
     job(REQUEST, jobs.FAILED, "Speed", error="Not enough memory.")
-    at = app()
+    at = app(tab="cost")
     assert "Not enough memory." in [item.value for item in at.error]
     assert at.button(key="measure-speed").label == "Measure speed"
     fakes.speed().save()
-    assert "Not enough memory." not in [item.value for item in app().error], "a newer result is there"
+    assert "Not enough memory." not in [item.value for item in app(tab="cost").error], "a newer result is there"
 
 
 def test_points_that_are_no_line_are_called_so(app):
     fakes.distances().save()
     good = fakes.speed()
     good.save()
-    assert "far from a line" not in texts(app())
+    assert "far from a line" not in texts(app(tab="cost"))
     replace(good, decode=replace(good.decode, r_squared=0.3)).save()
-    assert "measure again while nothing does" in texts(app())
+    assert "measure again while nothing does" in texts(app(tab="cost"))
 
 
 def test_a_cut_that_is_not_known_has_no_sizes(app):
     fakes.distances().save()
-    at = app(strategy="block-influence", n="5")
+    at = app(tab="cost", strategy="block-influence", n="5")
     assert table(at)["Parameters"][1:] == ["–", "–"]
 
 

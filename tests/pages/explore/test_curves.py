@@ -12,7 +12,7 @@ from analysis.experiments.accuracy.points import Continuation, GenerationCheck, 
 from analysis.experiments.accuracy.spec import SweepSpec
 from analysis.experiments.strategies import STRATEGIES
 from tests.support import fakes
-from tests.support.seen import charts, figures, metric, names, ringed, texts, trace
+from tests.support.seen import charts, figures, metric, names, opened, ringed, texts, trace
 
 CUTS = (Block(3, 2), Block(11, 5), LayerSet((4, 9, 15, 20, 21)))
 
@@ -25,17 +25,22 @@ def fill(*strategies: str) -> None:
             fakes.sweep(strategy=strategy, draw=draw, cuts=cuts, answers=True).save()
 
 
-def compare(at):
-    return next(group for group in at.button_group if group.key and group.key.startswith("compare-"))
+def compare(at, *strategies: str):
+    """The page with these strategies' curves drawn too."""
+    choice = next(group for group in at.button_group if group.key and group.key.startswith("compare-"))
+    return choice.set_value(list(strategies)).run()
 
 
-def test_other_strategies_on_the_same_questions_are_drawn_and_can_be_hidden(app):
+def test_other_strategies_on_the_same_questions_are_drawn_where_they_are_asked_for(app):
     fill("deepest", "random", "similarity")
     at = app()
+    assert "deepest" not in names(at, "accuracy"), "one curve at first"
+    assert names(at, "accuracy")[-1] == "pruned"
+    compare(at, "deepest", "random")
     drawn = names(at, "accuracy")
     assert {"similarity", "deepest", "random × 3", "interval", "random draws"} <= set(drawn)
     assert "deepest" in names(at, "loss, nats (log scale)")
-    compare(at).set_value(["random"]).run()
+    compare(at, "random")
     assert not at.exception
     assert "deepest" not in names(at, "accuracy")
     assert "random × 3" in names(at, "accuracy")
@@ -60,7 +65,7 @@ def test_the_loss_is_compared_only_where_the_same_text_was_read(app):
     fill("similarity")
     other = fakes.sweep(strategy="deepest")
     replace(other, spec=replace(other.spec, loss_corpus=replace(other.spec.loss_corpus, n_texts=3))).save()
-    at = app()
+    at = compare(app(), "deepest")
     assert "deepest" in names(at, "accuracy")
     assert "deepest" not in names(at, "loss, nats per token")
 
@@ -71,7 +76,7 @@ def test_the_longest_of_several_curves_of_a_strategy_is_compared(app):
     replace(short, spec=replace(short.spec, max_n=3)).save()
     fakes.sweep(strategy="deepest").save()
     fakes.sweep().save()
-    assert len(trace(charts(app())["accuracy"], "deepest")["x"]) == 16
+    assert len(trace(charts(compare(app(), "deepest"))["accuracy"], "deepest")["x"]) == 16
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -84,14 +89,14 @@ def test_every_strategy_drives_slider_strip_and_map(app, strategy):
     bars = figures(at)["strip"]["data"][0]["text"]
     assert [index for index, text in enumerate(bars) if text.endswith("removed")] == list(cut.layers)
     assert ringed(at) == [(run.start, run.size) for run in (cut.blocks if isinstance(cut, LayerSet) else [cut])]
-    assert metric(at, "Parameters").delta == f"{5 * 3_540_000 / fakes.FACTS.n_parameters:.1%} of all"
+    assert metric(opened(at, "cost"), "Parameters").delta == f"{5 * 3_540_000 / fakes.FACTS.n_parameters:.1%} of all"
     assert at.query_params.get("strategy", ["similarity"])[0] in (strategy, strategy[0])
     assert not at.exception
 
 
 def test_scattered_layers_have_no_distance_between_their_ends(app):
     fill("block-influence")
-    at = app(strategy="block-influence", n="5")
+    at = app(strategy="block-influence", n="5", tab="cost")
     assert (metric(at, "Angular distance").value, metric(at, "Angular distance").delta) == ("–", "not one block")
 
 
@@ -101,8 +106,8 @@ def test_a_cut_that_nothing_was_measured_of_says_what_to_click(app, strategy):
     at = app(strategy=strategy, n="5")
     assert f"Which layers {strategy} removes is not known yet" in texts(at)
     assert "Run a sweep" in texts(at)
-    assert metric(at, "Parameters").value == "–"
     assert ringed(at) == []
+    assert metric(opened(at, "cost"), "Parameters").value == "–"
     at.slider(key="n").set_value(0).run()
     assert "Nothing removed" in texts(at)
 
@@ -129,7 +134,7 @@ def test_two_manual_cuts_of_one_size_can_both_be_looked_at(app):
 
 def test_refine_asks_more_questions_of_every_curve_on_the_chart(app):
     fill("deepest", "similarity")
-    at = app()
+    at = compare(app(), "deepest")
     button = at.button(key="refine")
     assert button.label == "Refine: 100 → 400 questions"
     assert "300 new questions, the 100 stored answers are kept" in button.help
@@ -190,12 +195,12 @@ def test_the_cliff_is_marked_and_the_bands_are_explained(app):
     at = app()
     (note,) = charts(at)["accuracy"]["layout"]["annotations"]
     assert note["text"] == "cliff, n = 10"
-    assert "Shaded: the 95 % interval of an accuracy (Wilson), one standard error of a loss." in texts(at)
+    assert "Shaded: the 95 % interval of an accuracy (Wilson), one standard error of a loss." in texts(opened(at, "data"))
 
 
 def test_loss_in_the_units_of_other_papers(app):
     fill("similarity")
-    at = app(n="5")
+    at = app(n="5", tab="cost")
     point = fakes.sweep().points[5]
     assert f"perplexity {point.perplexity:.1f}, {point.bits_per_byte:.2f} bits per byte" in texts(at)
     assert "ln V" in metric(at, "Loss").help
@@ -204,9 +209,9 @@ def test_loss_in_the_units_of_other_papers(app):
 def test_what_the_cuts_write_is_shown_with_a_warning(app):
     fakes.distances().save()
     fakes.sweep().save()
-    assert "What it writes" not in [item.value for item in app().header]
+    assert "What it writes" not in [item.value for item in app(tab="writing").header]
     fakes.sweep(writes=True).save()
-    at = app()
+    at = app(tab="writing")
     assert "What it writes" in [item.value for item in at.header]
     assert "likelihood scores overstate" in texts(at)
     assert [item["name"] for item in figures(at)["writing"]["data"]] == ["repeated 4-grams", "distinct tokens", "sums right"]
@@ -219,7 +224,7 @@ def test_what_the_cuts_wrote_can_be_read_as_plain_text(app):
     sums = [SumAnswer("2 + 2", 4, str(point.n), False) for point in measured.points]
     checks = [GenerationCheck([text], [total], 0.0, 1.0, 4.0, 0.0, 0.0) for text, total in zip(said, sums, strict=True)]
     replace(measured, writings=checks).save()
-    at = app(n="5")
+    at = app(n="5", tab="writing")
     (table,) = [item for item in at.table if "beginning" in item.value.columns]
     assert table.value.iloc[0].tolist() == ["Once", r"\!\[n\]\(x\) 0", r"\!\[n\]\(x\) 5"]
     at.slider(key="n").set_value(20).run()

@@ -13,7 +13,7 @@ from tests.support.seen import figures, metric, texts, trace
 
 def test_without_a_damage_map_the_section_says_what_to_click_and_queues_it(app):
     fakes.distances().save()
-    at = app()
+    at = app(tab="damage")
     assert "Does the distance pick the right layers?" in [item.value for item in at.header]
     assert "Click **Measure the damage**" in texts(at)
     at.number_input(key="damage-n").set_value(4)
@@ -29,7 +29,7 @@ def test_without_a_damage_map_the_section_says_what_to_click_and_queues_it(app):
 def test_while_it_is_measured_and_nothing_is_there_yet(app, job):
     fakes.distances().save()
     job(DamageSpec(), jobs.RUNNING, "Damage map", done=0, total=10)
-    at = app()
+    at = app(tab="damage")
     assert "the map appears here with its first blocks" in texts(at)
     assert not [button for button in at.button if button.key == "damage-go"]
 
@@ -39,7 +39,7 @@ def test_a_growing_damage_map_leaves_unmeasured_blocks_blank(app, job):
     part = fakes.damage(0.4)
     part.save()
     job(DamageSpec(), jobs.RUNNING, "Damage map", done=4, total=10, result_key=part.spec.fingerprint())
-    at = app(n="12")
+    at = app(tab="damage", n="12")
     cells = [value for row in trace(figures(at)["damage-map"], "damage")["z"] for value in row]
     assert sum(value is not None for value in cells) == 138
     assert "138 of 345 blocks measured" in texts(at)
@@ -52,7 +52,7 @@ def test_agreement_in_numbers_and_words_and_the_cost_of_the_cut(app):
     fakes.distances().save()
     measured = fakes.damage()
     measured.save()
-    at = app(n="5")
+    at = app(tab="damage", n="5")
     assert (metric(at, "Rank correlation").value, metric(at, "Rank correlation").delta) == ("0.83", "mostly the same order")
     assert metric(at, "Among blocks of n = 5").delta == "partly the same order"
     start = fakes.distances().best[4].start
@@ -71,7 +71,7 @@ def test_cuts_that_the_damage_map_cannot_speak_of(app):
     fakes.distances().save()
     fakes.damage(max_size=4).save()
     fakes.sweep(strategy="block-influence").save()
-    at = app(strategy="block-influence", n="5")
+    at = app(tab="damage", strategy="block-influence", n="5")
     assert (metric(at, "Loss without this cut's layers").value, metric(at, "Loss without this cut's layers").delta) == (
         "–",
         "not one block",
@@ -88,9 +88,9 @@ def test_the_map_it_was_compared_with_is_the_one_beside_it(app):
     measured = fakes.damage()
     replace(measured, spec=replace(measured.spec, distances=other.spec)).save()
     first.save()
-    assert "which is not the one above" not in texts(app()), "without its own map it stands beside the one on screen"
+    assert "which is not the one above" not in texts(app(tab="damage")), "without its own map it stands beside the one on screen"
     other.save()
-    at = app()
+    at = app(tab="damage")
     at.selectbox(key=f"pick-distances-{other.spec.fingerprint()}").set_value(first.spec.fingerprint()).run()
     assert "which is not the one above" in texts(at)
 
@@ -98,7 +98,7 @@ def test_the_map_it_was_compared_with_is_the_one_beside_it(app):
 def test_a_failed_measurement_says_why(app, job):
     fakes.distances().save()
     job(DamageSpec(), jobs.FAILED, "Damage map", error="The disk is full.")
-    at = app()
+    at = app(tab="damage")
     assert "The disk is full." in texts(at)
     assert "Click **Measure the damage**" in texts(at)
 
@@ -114,5 +114,5 @@ def test_rank_correlations_in_words(rho, words):
 def test_the_damage_stands_in_a_table(app):
     fakes.distances().save()
     fakes.damage().save()
-    at = app()
+    at = app(tab="data")
     assert {"Damage", "Least damage"} <= {tab.label for tab in at.tabs}

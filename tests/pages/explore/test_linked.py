@@ -13,7 +13,7 @@ from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from pages.components.explore import asked_for, pick
 from pages.components.shared import cuts
 from tests.support import fakes
-from tests.support.seen import figures, marks, metric, ringed, texts, trace
+from tests.support.seen import figures, marks, metric, opened, ringed, texts, trace
 
 OWN = Block(7, 5)
 """Not what `similarity` chooses at n = 5 on the made-up map."""
@@ -27,15 +27,17 @@ def fill() -> None:
 
 
 def shown_cuts(at) -> set[tuple[int, int]]:
-    """The blocks that strip and rings show, as start and size."""
+    """The blocks that strip and rings show on both tabs with maps, as start and size."""
     drawn = figures(at)
     bars = drawn["strip"]["data"][0]["text"]
     removed = [index for index, text in enumerate(bars) if text.endswith("removed")]
     found = {(removed[0], len(removed))}
     found.update(ringed(at, next(key for key in marks(at) if key.startswith("map"))))
+    drawn = figures(opened(at, "damage"))
     for name in ("foretold", "damage-map"):
         ring = trace(drawn[name], "selected")
         found.add((ring["x"][0], ring["y"][0]))
+    opened(at, "map")
     return found
 
 
@@ -46,10 +48,12 @@ def test_a_block_picked_by_hand_is_the_cut_everywhere_until_the_way_back(app):
     assert shown_cuts(at) == {(OWN.start, OWN.size)}
     assert f"**{OWN.describe()}**" in texts(at)
     row = fakes.distances().mean[4]
+    opened(at, "cost")
     assert metric(at, "Angular distance").value == f"{row[7]:.3f}"
     assert metric(at, "Accuracy").value == "–", "the curve has no scores of this block"
     assert "picked by hand and has not been scored" in texts(at)
     assert at.query_params["block"] == ["7:5"] or at.query_params["block"] == "7:5"
+    opened(at, "map")
     back = at.button(key="back")
     assert back.label == "Back to l*(5)"
     back.click().run()
@@ -79,7 +83,7 @@ def test_the_strategys_own_block_in_the_address_is_no_choice_by_hand(app):
     fill()
     at = app(block=f"{BEST.start}:5")
     assert not [button for button in at.button if button.key == "back"]
-    assert metric(at, "Accuracy").value != "–"
+    assert metric(opened(at, "cost"), "Accuracy").value != "–"
 
 
 @pytest.mark.parametrize("text", ["evil", "5", "-1:5", "7:0", "29:4", "0:30", "7:99999999999999999999"])
@@ -101,7 +105,7 @@ def test_every_block_on_the_charts_can_be_pointed_at_and_carries_its_name(app):
     assert named["7:5"][1] == OWN.describe()
     assert f"{fakes.distances().mean[4][7]:.4f}" in named["7:5"]
     assert "most similar of its size in" in marks["hovertemplate"]
-    assert len(trace(figures(at)["damage-map"], "cells")["customdata"]) == sum(30 - n + 1 for n in range(1, 16))
+    assert len(trace(figures(opened(at, "damage"))["damage-map"], "cells")["customdata"]) == sum(30 - n + 1 for n in range(1, 16))
 
 
 def test_rivals_are_marked(app):
@@ -281,7 +285,7 @@ def test_the_commands_of_everything_on_the_page_are_there(app):
     fakes.heal().save()
     single = fakes.evaluate(Block(7, 5))
     single.save()
-    said = "\n".join(code.value for code in app(n="5").code)
+    said = "\n".join(code.value for code in app(n="5", tab="data").code)
     for result in (fakes.rich_distances(), fakes.sweep(), fakes.damage(), fakes.speed(), fakes.heal(), single):
         assert main.command_line(result.spec) in said
 
@@ -306,7 +310,7 @@ def test_separate_layers_in_the_address_are_the_cut_on_every_page(app):
     assert at.slider(key="n").value == 3
     assert set(ringed(at)) == {(3, 1), (7, 2)}
     assert f"**{SCATTERED.describe()}**" in texts(at)
-    assert metric(at, "Accuracy").value == "–", "the curve has no scores of these layers"
+    assert metric(opened(at, "cost"), "Accuracy").value == "–", "the curve has no scores of these layers"
     at.switch_page("pages/heal.py").run()
     assert f"A heal repairs one block; the cut on Explore is scattered: {SCATTERED.describe()}" in texts(at)
     at.switch_page("pages/export.py").run()
@@ -327,3 +331,34 @@ def test_a_protected_layer_stays_in_the_address_and_is_not_cut_by_hand(app):
     assert shown_cuts(at) == {(13, 4)}
     assert at.query_params["keep"] in ("0:1+12:1", ["0:1+12:1"])
     assert not at.exception
+
+
+def test_every_change_of_the_cut_can_be_taken_back(app):
+    fill()
+    fakes.sweep(strategy="deepest").save()
+    at = app(n="5")
+    assert not [button for button in at.button if button.key == "undo"], "nothing has changed yet"
+    at.slider(key="n").set_value(8).run()
+    at.session_state["own-block-menu"] = True
+    at.run()
+    at.text_input(key="own-block").set_value("7:1+9:2").run()
+    at.selectbox(key="strategy").set_value("deepest").run()
+    assert at.query_params["strategy"] in ("deepest", ["deepest"])
+    for wanted, says in (({(7, 1), (9, 2)}, "blocks [7, 8) [9, 11)"), (None, "n = 8 by similarity"), (None, "n = 5 by similarity")):
+        undo = at.button(key="undo")
+        assert says in undo.help
+        undo.click().run()
+        assert wanted is None or set(ringed(at)) == wanted
+    assert set(ringed(at)) == {(BEST.start, BEST.size)}
+    assert "strategy" not in at.query_params
+    assert "block" not in at.query_params
+    assert not [button for button in at.button if button.key == "undo"]
+    assert not at.exception
+
+
+def test_the_open_tab_is_in_the_address_and_only_it_is_drawn(app):
+    fill()
+    at = app(tab="damage")
+    assert at.query_params["tab"] in ("damage", ["damage"])
+    assert set(figures(at)) == {"strip", "foretold", "damage-map"}
+    assert set(figures(app(tab="sideways"))) == {"strip", "map", "accuracy", "loss"}

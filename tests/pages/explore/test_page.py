@@ -10,7 +10,7 @@ from analysis.experiments.accuracy.points import Answer
 from analysis.experiments.accuracy.spec import SweepSpec
 from analysis.experiments.maps.spec import DistanceSpec
 from tests.support import fakes
-from tests.support.seen import charts, marks, metric, names, ringed, texts
+from tests.support.seen import charts, marks, metric, names, opened, ringed, texts
 
 
 def test_without_a_map_the_page_says_what_to_click(app):
@@ -37,7 +37,7 @@ def test_how_sure_the_accuracy_is_stands_in_words(app):
         for point in measured.points
     ]
     replace(measured, questions=answered).save()
-    at = app()
+    at = app(tab="cost")
     at.slider(key="n").set_value(8).run()
     lost = round(100 * measured.points[0].acc) - round(100 * measured.points[8].acc)
     assert f"{lost} lost, 0 gained" in texts(at)
@@ -61,20 +61,21 @@ def test_slider_moves_block_numbers_and_markers(app):
     assert not at.exception
     block = fakes.distances().best[7].block
     assert block.describe() in texts(at)
+    assert marks(at)["accuracy"]["n"] == marks(at)["loss"]["n"] == 8
+    assert ringed(at) == [(block.start, 8)]
+    opened(at, "cost")
     point = fakes.sweep().points[8]
     assert metric(at, "Accuracy").value == f"{point.acc:.1%} ± 5.0"
     assert metric(at, "Parameters").value == "−28.3 M"
     assert metric(at, "Parameters").delta == f"{8 * 3_540_000 / fakes.FACTS.n_parameters:.1%} of all"
     assert metric(at, "Weights").value == "−56.6 MB"
-    assert marks(at)["accuracy"]["n"] == marks(at)["loss"]["n"] == 8
-    assert ringed(at) == [(block.start, 8)]
     assert at.query_params["n"] == "8"
 
 
 def test_nothing_removed_is_the_unpruned_model(app):
     fakes.distances().save()
     fakes.sweep().save()
-    at = app(n="0")
+    at = app(n="0", tab="cost")
     assert "Nothing removed" in texts(at)
     assert metric(at, "Accuracy").value.startswith("50.0%")
 
@@ -214,7 +215,7 @@ def test_another_map_can_be_picked_and_stays_picked(app):
     at = app()
     newest, older = first.spec.fingerprint(), other.spec.fingerprint()
     at.selectbox(key=f"pick-distances-{newest}").set_value(older).run()
-    assert "7 texts of C4" in texts(at)
+    assert "7 texts of C4" in texts(opened(at, "data"))
     at.slider(key="n").set_value(9).run()
     assert at.selectbox(key=f"pick-distances-{older}").value == older
 

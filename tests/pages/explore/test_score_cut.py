@@ -11,7 +11,7 @@ from analysis.experiments.accuracy.spec import EvaluateSpec
 from analysis.models.spec import ModelSpec
 from pages.components.shared import start
 from tests.support import fakes
-from tests.support.seen import figures, metric, names, texts, trace
+from tests.support.seen import figures, metric, names, opened, texts, trace
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_a_cut_on_the_curve_needs_no_button(app, curve):
 
 
 def test_a_cut_beyond_the_curve_is_scored_on_the_same_questions_and_text(app, curve):
-    at = app(n="18")
+    at = app(n="18", tab="cost")
     assert metric(at, "Accuracy").value == "–"
     button = at.button(key="score-cut")
     assert "the curve's 100 questions and text" in button.help
@@ -62,11 +62,12 @@ def test_its_progress_stands_in_place(app, curve, job):
 
 def test_its_scores_then_stand_in_the_numbers_and_on_both_curves(app, curve):
     fakes.evaluate(cut_at(18), curve=curve).save()
-    at = app(n="18")
+    at = app(n="18", tab="cost")
     assert not has_button(at)
     assert metric(at, "Accuracy").value == "37.0% ± 4.8"
     assert metric(at, "Loss").value == "3.30 ± 0.08"
     assert "Scored on its own, 100 questions and 8 texts" in texts(at)
+    opened(at, "map")
     for key, value in (("accuracy", 0.37), ("loss", 3.3)):
         diamond = trace(figures(at)[key], "scored on their own")
         assert (diamond["x"], diamond["y"]) == ([18], [value])
@@ -105,7 +106,7 @@ def test_scores_of_another_strategy_are_known_already(app):
     at = app(strategy="similarity", n="5")
     assert not has_button(at)
     assert "Scores from the curve of loss-greedy" in texts(at)
-    assert metric(at, "Accuracy").value != "–"
+    assert metric(opened(at, "cost"), "Accuracy").value != "–"
 
 
 def test_without_any_curve_the_usual_questions_are_asked(app):
@@ -116,7 +117,7 @@ def test_without_any_curve_the_usual_questions_are_asked(app):
     assert made.spec == EvaluateSpec(ModelSpec(), cut_at(5))
     fakes.evaluate(cut_at(5)).save()
     jobs.cancel(made.id)
-    at = app(n="5")
+    at = app(n="5", tab="cost")
     assert metric(at, "Accuracy").value == "37.0% ± 4.8"
 
 

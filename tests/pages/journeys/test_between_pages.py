@@ -134,7 +134,7 @@ def test_the_data_of_a_chart_open_in_pandas(served, visitors):
     browser.visit(page, served.address, "explore")
     page.locator(".st-key-accuracy-download").get_by_role("button").first.click()
     frame = pd.read_csv(saved(page, "Data as CSV"))
-    assert frame[frame["curve"] == "similarity"]["removed layers n"].tolist() == list(range(16))
+    assert frame[frame["curve"] == "pruned"]["removed layers n"].tolist() == list(range(16))
     assert frame["accuracy"].dropna().between(0, 1).all()
 
 

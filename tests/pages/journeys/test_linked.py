@@ -128,11 +128,14 @@ def test_a_clicked_block_is_the_cut_everywhere_and_its_address_shows_it_elsewher
         page.mouse.move(rail["x"] + rail["width"] * 8 / 29, middle, steps=4)
         page.mouse.up()
         expect_cut(page, 11, 8)
-        assert page.evaluate(SHOWN)["damage"] == "11:5", "what nobody looks at is not drawn again"
-        page.locator("[aria-label^='Heat map of the measured']").scroll_into_view_if_needed()
-        expect_shown(page, {"damage": "11:8"})  # what was below the window has waited for a look
+        page.get_by_role("tab", name="Rivals and damage").click()
+        expect_shown(page, {"damage": "11:8", "strip": "11:8"})
+        expect(page).to_have_url(re.compile("tab=damage"))
         click(page, "Heat map of the measured", "9:4")
+        expect_shown(page, {"damage": "9:4", "strip": "9:4"})
+        page.get_by_role("tab", name="Map and curves").click()
         expect_cut(page, 9, 4)
-        expect_shown(page, {"damage": "9:4"})
+        page.get_by_role("button", name="Undo").click()
+        expect_cut(page, 11, 8)
         assert not jobs.list_jobs()
         assert "Traceback" not in (tmp_path / "server.log").read_text()
