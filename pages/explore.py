@@ -1,7 +1,5 @@
 """Explore: the distance map, the cut the slider chooses, and what that cut costs."""
 
-import streamlit as st
-
 from analysis import jobs
 from pages.components.explore import asked_for, compute, hints, linked_view, result_picker
 from pages.components.jobs import strip

@@ -88,7 +88,9 @@ def test_the_map_it_was_compared_with_is_the_one_beside_it(app):
     measured = fakes.damage()
     replace(measured, spec=replace(measured.spec, distances=other.spec)).save()
     first.save()
-    assert "which is not the one above" not in texts(app(tab="damage")), "without its own map it stands beside the one on screen"
+    assert "which is not the one above" not in texts(app(tab="damage")), (
+        "without its own map it stands beside the one on screen"
+    )
     other.save()
     at = app(tab="damage")
     at.selectbox(key=f"pick-distances-{other.spec.fingerprint()}").set_value(first.spec.fingerprint()).run()

@@ -105,7 +105,9 @@ def test_every_block_on_the_charts_can_be_pointed_at_and_carries_its_name(app):
     assert named["7:5"][1] == OWN.describe()
     assert f"{fakes.distances().mean[4][7]:.4f}" in named["7:5"]
     assert "most similar of its size in" in marks["hovertemplate"]
-    assert len(trace(figures(opened(at, "damage"))["damage-map"], "cells")["customdata"]) == sum(30 - n + 1 for n in range(1, 16))
+    assert len(trace(figures(opened(at, "damage"))["damage-map"], "cells")["customdata"]) == sum(
+        30 - n + 1 for n in range(1, 16)
+    )
 
 
 def test_rivals_are_marked(app):
@@ -344,7 +346,11 @@ def test_every_change_of_the_cut_can_be_taken_back(app):
     at.text_input(key="own-block").set_value("7:1+9:2").run()
     at.selectbox(key="strategy").set_value("deepest").run()
     assert at.query_params["strategy"] in ("deepest", ["deepest"])
-    for wanted, says in (({(7, 1), (9, 2)}, "blocks [7, 8) [9, 11)"), (None, "n = 8 by similarity"), (None, "n = 5 by similarity")):
+    for wanted, says in (
+        ({(7, 1), (9, 2)}, "blocks [7, 8) [9, 11)"),
+        (None, "n = 8 by similarity"),
+        (None, "n = 5 by similarity"),
+    ):
         undo = at.button(key="undo")
         assert says in undo.help
         undo.click().run()
