@@ -3,7 +3,7 @@
 from analysis import jobs
 from pages.components.explore import asked_for, compute, hints, linked_view, result_picker
 from pages.components.jobs import strip
-from pages.components.shared import added, command, frame, library, state
+from pages.components.shared import added, command, frame, library, state, stronger
 
 frame.require()
 
@@ -21,6 +21,9 @@ with frame.errors_shown():
         asked_for.note("distances", found)
         asked_for.note("sweep", sweep)
         asked_for.offer(current, found.result.spec.corpus)
+        stronger.note("distances", found, maps)
+        if sweep is not None:
+            stronger.note("sweep", sweep, of_strategy)
         healed = tuple(
             heal.key
             for heal in library.find("heal", current, any_precision=True)

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from analysis.experiments.strategies import BLOCKS, DRAW, STRATEGIES, needs
-from pages.components.shared import library, state, stronger, words
+from pages.components.shared import library, state, words
 from pages.components.shared.library import Found
 
 
@@ -38,7 +38,6 @@ def show(kind: str, label: str, found: list[Found]) -> Found | None:
         st.selectbox(label, [], placeholder="not measured yet", disabled=True, key=f"no_{kind}")
         return None
     state.pick_result(kind, label, {entry.key: describe(entry) for entry in found}, shown.key)
-    stronger.note(kind, shown, found)
     return shown
 
 
