@@ -5,7 +5,7 @@ import streamlit as st
 from analysis.core.blocks import Removal
 from analysis.data.spec import BenchmarkSpec
 from analysis.models.spec import ModelFacts, ModelSpec
-from pages.components.heal import block_choice, panel, recipe
+from pages.components.heal import form, panel
 from pages.components.shared import cuts, frame, library, state
 
 frame.require()
@@ -37,14 +37,13 @@ with frame.errors_shown():
     known = facts(model)
     asked = None
     left, right = st.columns([4, 7], gap="medium")
-    with left, st.container(border=True):
+    with left:
         if known is None:
             st.info("Nothing is known of this model yet: compute its distance map first, so that there is a block to choose.")
             st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
         else:
-            block = block_choice.show(shown("distances", model), known.n_layers, cut_on_explore(model))
             sweep = shown("sweep", model)
-            if block:
-                asked = recipe.show(model, known, block, sweep.result.spec.benchmark if sweep else BenchmarkSpec())
+            questions = sweep.result.spec.benchmark if sweep else BenchmarkSpec()
+            asked = form.show(model, known, questions, shown("distances", model), cut_on_explore(model))
     with right:
         panel.show(asked)

@@ -11,7 +11,7 @@ import psutil
 import torch
 
 from analysis import __version__
-from analysis.core import store
+from analysis.core import host, store
 from analysis.core.errors import SpecError, StorageError
 from analysis.models.spec import Choice
 
@@ -34,16 +34,7 @@ def versions() -> dict[str, str]:
 
 def cpu_name() -> str:
     """The processor's model name and the number of threads torch uses on it."""
-    name = _cpuinfo("model name") or platform.processor() or platform.machine()
-    return f"{name}, {torch.get_num_threads()} threads"
-
-
-def _cpuinfo(key: str) -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith(key):
-                return line.partition(":")[2].strip()
-    return ""
+    return f"{host.processor()}, {torch.get_num_threads()} threads"
 
 
 def free_bytes(device: str) -> int:
@@ -117,7 +108,7 @@ def choose_dtype(asked: str, device: str) -> Choice:
         return Choice("float16", "float16: this GPU has no native bfloat16")
     if device == "mps":
         return Choice("float16", "float16: the widest supported fast type on Apple silicon")
-    flags = [flag for flag in ("amx_bf16", "avx512_bf16") if flag in _cpuinfo("flags").split()]
+    flags = [flag for flag in ("amx_bf16", "avx512_bf16") if flag in host.cpuinfo("flags").split()]
     has = f"this CPU has {' and '.join(flags)}" if flags else "this CPU names no bfloat16 instructions"
     ratio = bfloat16_speed_ratio()
     measured = f"its matrix products measured {ratio:.1f}x the speed of float32 here"

@@ -11,13 +11,27 @@ _NAMES = {name: strategies.STRATEGIES[name].title for name in ("similarity", "de
 
 
 def show(distances: Found | None, n_layers: int, current: Removal | None = None) -> Block | None:
-    """Draw the choice, beginning with the current cut of the Explore page; None when there is no such block.
+    """Say which cut is healed, at first that of the Explore page, beside a menu that changes it; None when there is none.
 
     Args:
         distances: the map that the most similar block is taken from, if there is one.
         n_layers: the model's layers.
         current: the cut of the Explore page, where it is known.
     """
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+        st.subheader("1 Which cut", anchor=False, width="content")
+        menu = st.popover("Change", key="change-cut", type="tertiary", icon=":material/edit:", help="Heal another cut.")
+    said = st.empty()
+    with menu:
+        chosen = _controls(distances, n_layers, current)
+    if chosen:
+        said.markdown(f"**{chosen.describe()}**")
+    if isinstance(current, LayerSet):
+        st.caption(f"A heal repairs one block; the cut on Explore is scattered: {current.describe()}.")
+    return chosen
+
+
+def _controls(distances: Found | None, n_layers: int, current: Removal | None) -> Block | None:
     ways = [way for way in _NAMES if way != "similarity" or distances]
     own = state.own_cut(n_layers)
     picked = own if isinstance(own, Block) else None
@@ -50,8 +64,4 @@ def show(distances: Found | None, n_layers: int, current: Removal | None = None)
         chosen = Block(int(start), int(n))
     elif chosen:
         right.number_input("First layer", value=chosen.start, disabled=True, key=f"shown-start-{way}-{n}")
-    if chosen:
-        st.caption(f"Removes {chosen.describe()}.")
-    if isinstance(current, LayerSet):
-        st.caption(f"A heal repairs one block; the cut on Explore is scattered: {current.describe()}.")
     return chosen

@@ -25,7 +25,7 @@ def show(asked: HealSpec | None) -> None:
     """
     runs = {run.id: run for run in runs_of(state.current_model())}
     if not runs:
-        st.info("No heal of this model yet. Choose a recipe on the left and click **Start healing**: you can watch it here.")
+        st.info("No heal of this model yet. Choose a length on the left and click **Start healing**: you can watch it here.")
         return
     of_cut = [run for run in runs.values() if asked is None or run.spec.block == asked.block]
     shown = runs.get(_looked_at(asked)) or _chosen(of_cut, asked)

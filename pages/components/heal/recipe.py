@@ -1,4 +1,4 @@
-"""How a heal trains: the numbers it begins from, its text, what the three models are asked, and the button that starts it."""
+"""All that a heal can be told beside its cut and its time: the recipe it begins from, its numbers, its text, its questions."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,8 +13,9 @@ from analysis.experiments.heal import recipes
 from analysis.experiments.heal.recipes import saved
 from analysis.experiments.heal.spec import DISTILL_FROM, HEAL_METHODS, HealSpec
 from analysis.models.spec import ModelFacts, ModelSpec
-from pages.components.heal.runs import runs_of
-from pages.components.shared import frame, inputs, start, state, theme, words
+from pages.components.heal import length as length_menu
+from pages.components.heal.runs import Run, runs_of
+from pages.components.shared import frame, inputs, words
 
 _TEACHES = {"logits": "next-token distribution", "states": "last states"}
 _METHODS = {"lora": "LoRA on all layers", "partial": "all of the last layers and the head"}
@@ -26,63 +27,8 @@ _CHOICES = {
 }
 
 
-def show(model: ModelSpec, known: ModelFacts, block: Block, asked: BenchmarkSpec) -> HealSpec | None:
-    """Draw the recipe; submitting it queues the heal.
-
-    Returns what the form says; None while that is no heal yet.
-
-    Args:
-        model: the model to cut and heal.
-        known: its size.
-        block: the layers to remove.
-        asked: the questions of the curve on screen: asking the same ones puts the healed model on that curve.
-    """
-    with frame.errors_shown():
-        begin = _begin_from(model, known, block)
-        st.caption(begin.why)
-        sized = _sized_by(begin.preset, begin.key)
-        source = _healing_text(begin.preset, begin.key)
-        with st.form(f"heal-form-{begin.key}", border=False):
-            values = _numbers(begin.preset, begin.key, sized)
-            values |= _questions(begin.preset, asked, begin.key)
-            control = st.checkbox(
-                "A control as well", key=f"{begin.key}-control", disabled=not begin.preset.trains,
-                help="A second job trains the unpruned model in the same way: what the healing text does by itself.",
-            )  # fmt: skip
-            started = st.form_submit_button(
-                "Start healing", type=theme.main_button(), key="start-heal", icon=":material/healing:", width="stretch"
-            )
-            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-                name = st.text_input(
-                    "Save as", key=f"{begin.key}-save-as", placeholder="Name of your recipe", label_visibility="collapsed"
-                )
-                kept = st.form_submit_button("Save recipe", key="save-recipe", help="Keeps these numbers under that name.")
-        if not source:
-            if started or kept:
-                st.error("Choose a file of healing text first.")
-            return None
-        spec = _changed(begin.preset, {**values, "source": source})
-        if kept:
-            _save(name.strip(), spec)
-        elif started:
-            _start(spec, control=control)
-        return spec
-    return None
-
-
-def _start(spec: HealSpec, *, control: bool) -> None:
-    block = spec.block
-    job = start.start(spec, f"Heal [{block.start}, {block.stop}), {words.heal_length(spec)}")
-    if job is None:
-        return
-    if control:
-        start.start(spec.as_control(), f"Control of [{block.start}, {block.stop}), {words.heal_length(spec)}")
-    state.show_result("heal", job.id)
-    st.rerun()
-
-
 @dataclass(frozen=True)
-class Start:
+class Begin:
     """Where the form begins."""
 
     key: str
@@ -93,116 +39,158 @@ class Start:
     """A sentence on where they come from."""
 
 
-def _begin_from(model: ModelSpec, known: ModelFacts, block: Block) -> Start:
-    """Draw the menu, at first on what suits this model and machine, and return what is picked."""
-    runs = {f"run:{run.id}": run for run in runs_of(model)}
-    own = [f"saved:{name}" for name in saved.names()]
-    options = [*recipes.NAMES, *own, *runs]
+@dataclass(frozen=True)
+class Asked:
+    """What the form says."""
 
-    def title(option: str) -> str:
-        if option in runs:
-            return f"as in {runs[option].describe()}"
-        return option.removeprefix("saved:") if option in own else recipes.get(option).label
+    spec: HealSpec | None
+    """The heal; None while its healing text is still to be chosen."""
+    control: bool
+    """Whether the unpruned model shall be trained in the same way too."""
 
+
+def begin(model: ModelSpec, known: ModelFacts, block: Block) -> Begin:
+    """The recipe that is picked in the menu, at first what suits this model and machine, without drawing the menu.
+
+    Args:
+        model: the model to cut and heal.
+        known: its size.
+        block: the layers to remove.
+    """
+    runs, options = _runs(model), _options(model)
     asked = st.session_state.pop("next-recipe", None) or st.session_state.get("recipe")
     if asked not in options:  # it may have been deleted since
         asked = recipes.for_model(model.source, known.n_layers, on_gpu=recipes.sees_gpu(model.device)).name
     st.session_state["recipe"] = asked
-    picked = st.selectbox(
-        "Recipe", options, format_func=title, key="recipe", persist_state="session",
+    if asked in runs:
+        run = runs[asked]
+        return Begin(run.id, recipes.like(run.spec, model=model, block=block), "The numbers of an older run.")
+    if asked.startswith(_SAVED):
+        mine = saved.get(asked.removeprefix(_SAVED))
+        return Begin(f"saved-{mine.name}", recipes.like(mine, model=model, block=block), mine.why)
+    preset = recipes.heal_spec(asked, model=model, block=block, n_parameters=known.n_parameters)
+    return Begin(asked, preset, words.plain(recipes.get(asked, model=model.source).why))
+
+
+def advanced(begun: Begin, asked: BenchmarkSpec, length: dict[str, Any]) -> Asked:
+    """Draw all that a heal can be told beside its cut and its time; returns the heal.
+
+    Args:
+        begun: the recipe and its numbers.
+        asked: the questions of the curve on screen: asking the same ones puts the healed model on that curve.
+        length: the `minutes` or `steps` that were chosen; empty for a heal that takes no step.
+    """
+    _menu(begun.preset.model)
+    st.caption(begun.why)
+    source = _healing_text(begun.preset, begun.key)
+    values = _numbers(begun.preset, begun.key, by_steps="steps" in length) | length
+    values |= _questions(begun.preset, asked, begun.key)
+    control = st.checkbox(
+        "A control as well", key=f"{begun.key}-control", disabled=not begun.preset.trains,
+        help="A second job trains the unpruned model in the same way: what the healing text does by itself.",
+    )  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        name = st.text_input(
+            "Save as", key=f"{begun.key}-save-as", placeholder="Name of your recipe", label_visibility="collapsed"
+        )
+        kept = st.button("Save recipe", key="save-recipe", help="Keeps these numbers under that name.")
+    if not source:
+        return Asked(None, control)
+    spec = _changed(begun.preset, {**values, "source": source})
+    if kept:
+        with frame.errors_shown():
+            _save(name.strip(), spec)
+    return Asked(spec, control)
+
+
+_SAVED, _RUN = "saved:", "run:"
+
+
+def _runs(model: ModelSpec) -> dict[str, Run]:
+    return {f"{_RUN}{run.id}": run for run in runs_of(model)}
+
+
+def _options(model: ModelSpec) -> list[str]:
+    return [*recipes.NAMES, *(f"{_SAVED}{name}" for name in saved.names()), *_runs(model)]
+
+
+def _menu(model: ModelSpec) -> None:
+    """Draw the menu of recipes; another recipe brings its own length."""
+    runs = _runs(model)
+
+    def title(option: str) -> str:
+        if option in runs:
+            return f"as in {runs[option].describe()}"
+        return option.removeprefix(_SAVED) if option.startswith(_SAVED) else recipes.get(option).label
+
+    st.selectbox(
+        "Recipe", _options(model), format_func=title, key="recipe", persist_state="session", on_change=length_menu.forget,
         help="A preset, a recipe that you saved, or the numbers of an older run; every number can be changed.",
     )  # fmt: skip
-    if picked in runs:
-        run = runs[picked]
-        return Start(run.id, recipes.like(run.spec, model=model, block=block), "The numbers of an older run.")
-    if picked in own:
-        mine = saved.get(picked.removeprefix("saved:"))
-        return Start(f"saved-{mine.name}", recipes.like(mine, model=model, block=block), mine.why)
-    preset = recipes.heal_spec(picked, model=model, block=block, n_parameters=known.n_parameters)
-    return Start(picked, preset, words.plain(recipes.get(picked, model=model.source).why))
 
 
-def _sized_by(preset: HealSpec, key: str) -> str:
-    """Whether a time or a number of steps is named; "" for a heal that takes no step."""
-    if not preset.trains:
-        return ""
-    return st.segmented_control(
-        "Length", ("minutes", "steps"), default="steps" if preset.minutes is None else "minutes", required=True,
-        key=f"{key}-sized",
-        help="By minutes, the speed is measured first and as many steps taken as fit, measurements included.",
-    )  # fmt: skip
-
-
-def _numbers(preset: HealSpec, key: str, sized: str) -> dict[str, Any]:
-    """Draw the fields inside a form; returns their values by the names of `HealSpec`, and `seq_len`, `quantization`."""
+def _numbers(preset: HealSpec, key: str, *, by_steps: bool) -> dict[str, Any]:
+    """Draw the numbers; returns their values by the names of `HealSpec`, and `seq_len`, `quantization`."""
     left, right = st.columns(2)
     values: dict[str, Any] = {}
-    if sized == "minutes":
-        values["minutes"] = left.number_input(
-            "Minutes", 1.0, 100_000.0, preset.minutes or recipes.QUICK.minutes, step=1.0, format="%g", key=f"{key}-minutes"
-        )
-    elif sized == "steps":
-        values["steps"] = left.number_input("Optimizer steps", 1, 1_000_000, preset.steps or HealSpec.steps, key=f"{key}-steps")
     precisions = ("4bit", "none")
-    values["quantization"] = right.selectbox(
+    values["quantization"] = left.selectbox(
         "Base weights", precisions, int(preset.model.quantization != "4bit"), key=f"{key}-quantization",
         format_func={"4bit": "NF4 (QLoRA)", "none": "as they are"}.get,
     )  # fmt: skip
-    with st.expander("More numbers"):
-        left, right = st.columns(2)
+    values |= {
+        "method": right.selectbox(
+            "What is trained", HEAL_METHODS, HEAL_METHODS.index(preset.method), format_func=_METHODS.get,
+            key=f"{key}-method",
+        ),
+        "learning_rate": right.number_input(
+            "Learning rate", 1e-7, 1.0, preset.learning_rate, step=1e-5, format="%.1e", key=f"{key}-lr",
+            help="The peak, after warm-up; then a cosine to 0.",
+        ),
+        "r": left.number_input("LoRA rank r", 1, 1024, preset.r, key=f"{key}-r", help="lora_alpha = r."),
+        "last_layers": right.number_input(
+            "Last layers", 1, 1000, preset.last_layers, key=f"{key}-last", help="How many `partial` trains, with the head."
+        ),
+        "batch_size": left.number_input("Rows per batch", 1, 1024, preset.batch_size, key=f"{key}-batch"),
+        "seq_len": right.number_input("Tokens per row", 16, 131_072, preset.corpus.seq_len, step=16, key=f"{key}-len"),
+        "gradient_accumulation": left.number_input(
+            "Batches per step", 1, 1024, preset.gradient_accumulation, key=f"{key}-accumulate",
+            help="Forward passes per optimizer step (gradient accumulation).",
+        ),
+        "distill": right.number_input(
+            "Weight of the unpruned model", 0.0, 1.0, preset.distill, step=0.1, key=f"{key}-distill",
+            help="Its share of the loss; the text has the rest.",
+        ),
+        "distill_from": left.selectbox(
+            "What of it is learnt", DISTILL_FROM, DISTILL_FROM.index(preset.distill_from), format_func=_TEACHES.get,
+            key=f"{key}-from", help="Last states need no vocabulary head: steps take about half the time.",
+        ),
+        "junction": right.number_input(
+            "Weight at the junction", 0.0, 1000.0, preset.junction, step=0.1, key=f"{key}-junction",
+            help="Draws the stream behind the cut to the unpruned model's behind the block.",
+        ),
+    }  # fmt: skip
+    if by_steps:
         values |= {
-            "method": left.selectbox(
-                "What is trained", HEAL_METHODS, HEAL_METHODS.index(preset.method), format_func=_METHODS.get,
-                key=f"{key}-method",
-            ),
-            "learning_rate": right.number_input(
-                "Learning rate", 1e-7, 1.0, preset.learning_rate, step=1e-5, format="%.1e", key=f"{key}-lr",
-                help="The peak, after warm-up; then a cosine to 0.",
-            ),
-            "r": left.number_input("LoRA rank r", 1, 1024, preset.r, key=f"{key}-r", help="lora_alpha = r."),
-            "last_layers": right.number_input(
-                "Last layers", 1, 1000, preset.last_layers, key=f"{key}-last", help="How many `partial` trains, with the head."
-            ),
-            "batch_size": left.number_input("Rows per batch", 1, 1024, preset.batch_size, key=f"{key}-batch"),
-            "seq_len": right.number_input("Tokens per row", 16, 131_072, preset.corpus.seq_len, step=16, key=f"{key}-len"),
-            "gradient_accumulation": left.number_input(
-                "Batches per step", 1, 1024, preset.gradient_accumulation, key=f"{key}-accumulate",
-                help="Forward passes per optimizer step (gradient accumulation).",
-            ),
-            "distill": right.number_input(
-                "Weight of the unpruned model", 0.0, 1.0, preset.distill, step=0.1, key=f"{key}-distill",
-                help="Its share of the loss; the text has the rest.",
-            ),
-            "distill_from": left.selectbox(
-                "What of it is learnt", DISTILL_FROM, DISTILL_FROM.index(preset.distill_from), format_func=_TEACHES.get,
-                key=f"{key}-from", help="Last states need no vocabulary head: steps take about half the time.",
-            ),
-            "junction": right.number_input(
-                "Weight at the junction", 0.0, 1000.0, preset.junction, step=0.1, key=f"{key}-junction",
-                help="Draws the stream behind the cut to the unpruned model's behind the block.",
+            "warmup_steps": right.number_input("Warm-up steps", 0, 100_000, preset.warmup_steps, key=f"{key}-warmup"),
+            "eval_every": left.number_input(
+                "Check every", 1, 100_000, preset.eval_every, key=f"{key}-every",
+                help="Steps between losses on held-out text; each also saves a checkpoint to resume from.",
             ),
         }  # fmt: skip
-        if sized == "steps":
-            values |= {
-                "warmup_steps": right.number_input("Warm-up steps", 0, 100_000, preset.warmup_steps, key=f"{key}-warmup"),
-                "eval_every": left.number_input(
-                    "Check every", 1, 100_000, preset.eval_every, key=f"{key}-every",
-                    help="Steps between losses on held-out text; each also saves a checkpoint to resume from.",
-                ),
-            }  # fmt: skip
-        values |= {
-            "instant": left.checkbox(
-                "Begin with the instant heal", preset.instant, key=f"{key}-instant", help=recipes.get("instant").why
-            ),
-            "separate_documents": right.checkbox(
-                "Read documents apart", preset.separate_documents, key=f"{key}-apart",
-                help="Documents that share a training row do not see each other, and each begins at position 0.",
-            ),
-            "keep_best": left.checkbox(
-                "Keep the best checkpoint", preset.keep_best, key=f"{key}-best",
-                help="End with the step of the lowest held-out loss instead of the last one.",
-            ),
-        }  # fmt: skip
+    values |= {
+        "instant": left.checkbox(
+            "Begin with the instant heal", preset.instant, key=f"{key}-instant", help=recipes.get("instant").why
+        ),
+        "separate_documents": right.checkbox(
+            "Read documents apart", preset.separate_documents, key=f"{key}-apart",
+            help="Documents that share a training row do not see each other, and each begins at position 0.",
+        ),
+        "keep_best": left.checkbox(
+            "Keep the best checkpoint", preset.keep_best, key=f"{key}-best",
+            help="End with the step of the lowest held-out loss instead of the last one.",
+        ),
+    }  # fmt: skip
     return values
 
 
@@ -215,6 +203,8 @@ def _changed(preset: HealSpec, values: dict[str, Any]) -> HealSpec:
     elif "steps" in wanted:
         wanted["minutes"] = None
     asked = {"benchmark", "generation", "check_questions"}
+    if preset.minutes is not None and "minutes" in wanted:
+        asked.add("minutes")  # a recipe that takes the time one names is none other for another time
     same = source == preset.corpus.source and seq_len == preset.corpus.seq_len and quantization == preset.model.quantization
     same = same and all(getattr(preset, name) == value for name, value in wanted.items() if name not in asked)
     name = preset.recipe if same or preset.recipe.endswith(", changed") else f"{preset.recipe}, changed"

@@ -85,9 +85,26 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60} min"
 
 
+def span(low: float, high: float) -> str:
+    """A range of seconds, no finer than it is known: 310, 395 -> "5-7 min"; 41, 58 -> "40-60 s"."""
+    if high < 100:
+        ends = [max(1, round(value)) if high < 10 else max(5, 5 * round(value / 5)) for value in (low, high)]
+        unit = "s"
+    elif high < 100 * 60:
+        ends, unit = [max(1, round(value / 60)) for value in (low, high)], "min"
+    else:
+        ends, unit = [max(1, round(value / 3600)) for value in (low, high)], "h"
+    return f"{ends[0]} {unit}" if ends[0] == ends[1] else f"{ends[0]}-{ends[1]} {unit}"
+
+
+def counted(number: int, what: str) -> str:
+    """1, "heal" -> "1 heal"; 3, "heal" -> "3 heals"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def layers(number: int) -> str:
     """1 -> "1 layer"."""
-    return "1 layer" if number == 1 else f"{number} layers"
+    return counted(number, "layer")
 
 
 def date(at: float) -> str:

@@ -48,6 +48,7 @@ def test_starting_queues_the_recipe_for_the_sliders_block(app, known):
     best = fakes.distances().best[4].block
     assert best.describe() in texts(at)
     name = recipes.NAMES[0]
+    at.radio(key="heal-time").set_value("own").run()
     at.button_group(key=f"{name}-sized").set_value("steps").run()
     at.number_input(key=f"{name}-steps").set_value(7)
     at.number_input(key=f"{name}-r").set_value(8)
@@ -81,6 +82,7 @@ def test_an_untouched_form_is_the_preset(app, known):
 def test_minutes_text_and_a_control(app, known):
     at = app("pages/heal.py", n="5")
     at.selectbox(key=f"{FIRST}-text").set_value("c4").run()
+    at.radio(key="heal-time").set_value("own").run()
     at.number_input(key=f"{FIRST}-minutes").set_value(3.0)
     at.checkbox(key=f"{FIRST}-control").set_value(True)
     at.checkbox(key=f"{FIRST}-writes").set_value(True)
@@ -151,7 +153,7 @@ def test_the_cut_that_another_strategy_chose_on_explore_is_healed(app, known):
     swept.save()
     block = next(point.block for point in swept.points if point.n == 4)
     at = app("pages/heal.py", n="4", strategy="loss-greedy")
-    assert f"Removes {block.describe()}." in texts(at)
+    assert f"**{block.describe()}**" in texts(at)
     at.button(key="start-heal").click().run()
     (made,) = jobs.active()
     assert made.spec.block == block

@@ -88,11 +88,12 @@ def instant_heal(page: Page) -> None:
 def heal_with_a_reload(page: Page) -> None:
     page.get_by_role("link", name="Heal").click()
     expect(page.get_by_role("heading", name="Heal", exact=True)).to_be_visible()
-    page.get_by_role("radiogroup", name="Length").get_by_text("steps").click()
-    page.get_by_role("spinbutton", name="Optimizer steps").fill("6")
-    page.get_by_text("More numbers").click()
-    page.get_by_role("spinbutton", name="Rows per batch").fill("1")
-    page.get_by_role("spinbutton", name="Tokens per row").fill("64")
+    page.get_by_text("Another length").click()
+    page.get_by_role("radiogroup", name="Length", exact=True).get_by_text("steps").click()
+    fill(page, "Optimizer steps", "6")
+    page.get_by_text("Advanced", exact=True).click()
+    fill(page, "Rows per batch", "1")
+    fill(page, "Tokens per row", "64")
     page.get_by_role("button", name="Start healing").click()
     step = page.get_by_text(re.compile(r"^[1-6] of 6$"))
     expect(step).to_be_visible(timeout=LONG)
@@ -106,6 +107,12 @@ def heal_with_a_reload(page: Page) -> None:
     expect(row).to_contain_text(re.compile(r"\d+\.\d% ± \d+\.\d"), timeout=60 * SECOND)
     browser.settled(page)
     browser.screenshot(page, "journey-6-healed")
+
+
+def fill(page: Page, name: str, value: str) -> None:
+    page.get_by_role("spinbutton", name=name).fill(value)
+    page.keyboard.press("Enter")
+    browser.settled(page)
 
 
 def ended(page: Page, label: str | re.Pattern) -> None:

@@ -10,6 +10,7 @@ import pytest
 from analysis.charts import curves
 from analysis.cli import line as command_line
 from analysis.cli import main
+from analysis.core.blocks import Block
 from pages.components.shared import chart
 from tests.support import fakes
 from tests.support.seen import figures as figures_of
@@ -52,7 +53,7 @@ def test_the_image_format_is_one_choice_for_all_charts_and_pages(app, results):
     at.button_group(key="accuracy-image").set_value("svg").run()
     assert formats(at) == {"svg"}
     assert at.button_group(key="map-image").value == "svg"
-    at.query_params["block"] = "11:5"
+    at.session_state["chosen_cut"] = Block(11, 5)
     at.switch_page("pages/heal.py").run()
     assert formats(at) == {"svg"}
 

@@ -1,0 +1,143 @@
+"""How long a heal will take on this machine, told from those that were measured on it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from analysis.core import host
+from analysis.core.host import Load
+from analysis.data.spec import BenchmarkSpec
+from analysis.experiments.heal.recipes import CHECKS
+from analysis.experiments.heal.spec import HealResult, HealSpec
+from analysis.models.spec import ModelFacts
+
+_TOKENS_PER_QUESTION = 45
+"""Of ARC-Easy with its options; only how two heals compare is told from it."""
+_UNSURE = 0.25
+"""How far a duration may be off that rests on a single heal."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A finished heal, and how long it took from the start of its job."""
+
+    result: HealResult
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Duration:
+    """From when a heal begins until it is done."""
+
+    low_s: float
+    high_s: float
+    n: int
+    """Heals on this machine that it rests on."""
+    of_another: str = ""
+    """The model that these were of, where it is another one; its times go by the number of parameters."""
+
+    def under(self, load: Load) -> "Duration":
+        """The same on a machine that has other work."""
+        quick, slow = load.stretch
+        return Duration(self.low_s * quick, self.high_s * slow, self.n, self.of_another)
+
+
+def is_of_here(result: HealResult) -> bool:
+    """Whether a heal was measured on a machine like this one: on the same processor, which says less where a GPU computed."""
+    return result.versions.get("processor", "").rpartition(",")[0] == host.processor()
+
+
+def expected(spec: HealSpec, facts: ModelFacts, known: Sequence[Timed], load: Load) -> Duration | None:
+    """How long a heal will take; None where no heal like it was measured here.
+
+    What names a time takes that time, whatever the load: on a busy machine it takes fewer steps.
+
+    Args:
+        spec: the heal, before its model is resolved.
+        facts: the size of its model.
+        known: finished heals of this machine, of any model.
+        load: what else the machine does.
+    """
+    apart = _apart(spec, facts, known)
+    if spec.minutes is not None:
+        shares = [heal.seconds / 60 / heal.result.spec.minutes for heal in known if heal.result.spec.minutes]
+        low, high = (min(1.0, *shares), max(1.0, *shares)) if shares else (1.0, 1.0)
+        return Duration(60 * spec.minutes * low, 60 * spec.minutes * high, len(shares))
+    if apart is None or not spec.steps:
+        return apart and apart.under(load)
+    speeds = _speeds(spec, facts, known)
+    if not speeds:
+        return None
+    tokens = spec.steps * spec.batch_size * spec.gradient_accumulation * spec.corpus.seq_len
+    low, high = _range([tokens / speed for speed in speeds])
+    return Duration(apart.low_s + low, apart.high_s + high, min(apart.n, len(speeds)), apart.of_another).under(load)
+
+
+def preparing(spec: HealSpec, facts: ModelFacts, known: Sequence[Timed], load: Load) -> Duration | None:
+    """How long all but the training of a heal takes: what a named time must leave room for."""
+    apart = _apart(spec, facts, known)
+    return apart and apart.under(load)
+
+
+def left(expected: Duration, elapsed_s: float, phase_s: float = 0.0) -> tuple[float, float]:
+    """The range of seconds that are left of a heal which runs, at least those of its present phase."""
+    return tuple(max(phase_s, whole - elapsed_s, 0.0) for whole in (expected.low_s, expected.high_s))  # type: ignore[return-value]
+
+
+def _apart(spec: HealSpec, facts: ModelFacts, known: Sequence[Timed]) -> Duration | None:
+    """All but the training steps, without any load: loading, scoring three models, the instant heal, checks."""
+    like = [heal for heal in known if _computes_alike(spec, heal.result) and heal.result.spec.instant == spec.instant]
+    like = [heal for heal in like if heal.result.spec.trains == spec.trains] or like
+    like = [heal for heal in like if heal.result.model.name == facts.name] or like
+    if not like:
+        return None
+    seconds = [_untrained_s(heal) * _work(spec, facts) / _work(heal.result.spec, heal.result.model) for heal in like]
+    other = like[0].result.model.name
+    return Duration(*_range(seconds), len(like), "" if other == facts.name else other)
+
+
+def _untrained_s(heal: Timed) -> float:
+    spec = heal.result.spec
+    tokens = spec.batch_size * spec.gradient_accumulation * spec.corpus.seq_len
+    return max(1.0, heal.seconds - sum(tokens / step.tokens_per_s for step in heal.result.steps))
+
+
+def _speeds(spec: HealSpec, facts: ModelFacts, known: Sequence[Timed]) -> list[float]:
+    """Tokens per second of training, one a heal; of other models by the number of parameters."""
+    trained = [heal.result for heal in known if heal.result.steps and _computes_alike(spec, heal.result)]
+    trained = [result for result in trained if bool(result.spec.distill) == bool(spec.distill)] or trained
+    trained = [result for result in trained if result.model.name == facts.name] or trained
+    return [
+        median(step.tokens_per_s for step in result.steps) * _size(result.spec, result.model) / _size(spec, facts)
+        for result in trained
+    ]
+
+
+def _computes_alike(spec: HealSpec, result: HealResult) -> bool:
+    """Whether the precision and the kind of device are those of the request, as far as it names them."""
+    own, asked = result.spec.model, spec.model
+    same_device = asked.device in ("auto", own.device)
+    return own.quantization == asked.quantization and asked.dtype in ("auto", own.dtype) and same_device
+
+
+def _work(spec: HealSpec, facts: ModelFacts) -> float:
+    """What the three models are measured on, times their size."""
+    texts = spec.validation.n_texts * spec.validation.seq_len
+    checks = CHECKS * (texts + _TOKENS_PER_QUESTION * spec.check_questions) if spec.trains else 0
+    return (3 * (texts + _TOKENS_PER_QUESTION * _asked(spec.benchmark)) + checks) * facts.n_parameters
+
+
+def _asked(benchmark: BenchmarkSpec | None) -> int:
+    return 0 if benchmark is None else benchmark.limit or 1000
+
+
+def _size(spec: HealSpec, facts: ModelFacts) -> float:
+    """Parameters that a training step passes through."""
+    return sum(facts.layer_parameters) * (1 - spec.block.size / facts.n_layers) + facts.other_parameters
+
+
+def _range(seconds: Sequence[float]) -> tuple[float, float]:
+    """From the quickest to the slowest; of a single one, as far as it may be off."""
+    if len(seconds) == 1:
+        return seconds[0] * (1 - _UNSURE), seconds[0] * (1 + _UNSURE)
+    return min(seconds), max(seconds)

@@ -1,0 +1,71 @@
+"""What heals of a kind have reached: the share of the lost loss that they got back, on text of another kind."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analysis.core.blocks import Block
+from analysis.experiments.heal.spec import HealResult
+from analysis.reading import evidence
+
+_NEAR = 1.25
+"""A heal of twelve minutes still tells of those of ten."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The shares of the loss that pruning added and heals took away again, over several cuts."""
+
+    low: float
+    """The least; below 0 where a heal made it worse."""
+    high: float
+    sizes: tuple[int, int]
+    """Layers of the smallest and the largest cut."""
+    n: int
+    """Cuts, each with its best evidence."""
+    text: str
+    """Source of the text that it was measured on, of another kind than the healing text."""
+    model: str
+    """Name of the model."""
+
+
+def of(heals: Sequence[HealResult], recipe: str, minutes: float | None) -> Reach | None:
+    """What heals by a recipe in a time have reached; None where none was measured on text of another kind.
+
+    Args:
+        heals: of one model, finished or not.
+        recipe: the recipe's name.
+        minutes: the named time; None for one that names none.
+    """
+    found: dict[Block, HealResult] = {}
+    for heal in evidence.ranked([heal for heal in heals if _tells(heal, recipe, minutes)]):
+        found.setdefault(heal.spec.block, heal)
+    text = next((heal.spec.validation.source for heal in found.values()), "")
+    same = {block: heal for block, heal in found.items() if heal.spec.validation.source == text}
+    shares = [share for heal in same.values() if (share := recovered(heal)) is not None]
+    if not shares:
+        return None
+    sizes = [block.size for block in same]
+    return Reach(min(shares), max(shares), (min(sizes), max(sizes)), len(shares), text, next(iter(same.values())).model.name)
+
+
+def recovered(heal: HealResult) -> float | None:
+    """The share of the loss that pruning added and healing took away again; None where nothing was lost, or not measured."""
+    losses = [None if point is None else point.loss for point in (heal.unpruned, heal.pruned, heal.healed)]
+    whole, cut, healed = losses
+    if whole is None or cut is None or healed is None or cut <= whole:
+        return None
+    return (cut - healed) / (cut - whole)
+
+
+def is_of_another_kind(heal: HealResult) -> bool:
+    """Whether the headline loss is of text of another kind than the healing text."""
+    return heal.spec.validation.source != heal.spec.corpus.source.removesuffix("-train")
+
+
+def _tells(heal: HealResult, recipe: str, minutes: float | None) -> bool:
+    spec = heal.spec
+    if spec.control or not heal.complete or spec.recipe != recipe or not is_of_another_kind(heal):
+        return False
+    if minutes is None or spec.minutes is None:
+        return minutes is spec.minutes
+    return 1 / _NEAR <= spec.minutes / minutes <= _NEAR

@@ -1,0 +1,193 @@
+"""How much time a heal gets: a few lengths to choose from, each with what it has reached and how long it takes here."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from analysis import jobs
+from analysis.core import host
+from analysis.core.host import Load
+from analysis.experiments.heal import recipes
+from analysis.experiments.heal.spec import HealSpec
+from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.reading import durations, reach
+from analysis.reading.durations import Duration, Timed
+from analysis.reading.reach import Reach
+from pages.components.shared import library, words
+
+INSTANT, OWN = "instant", "own"
+MINUTES = {"2": 2.0, "5": 5.0, "10": 10.0, "30": 30.0}
+_OPTIONS = (INSTANT, *MINUTES, OWN)
+_CHOSEN = "heal_length"
+"""The length that was chosen over the recipe's own."""
+_TRAINED = "heal_trained_recipe"
+"""The recipe to go back to from the instant heal, which takes no time to name."""
+
+
+def forget() -> None:
+    """Take the recipe's own length again."""
+    st.session_state.pop(_CHOSEN, None)
+
+
+def show(preset: HealSpec, key: str, known: ModelFacts) -> dict[str, Any]:
+    """Draw the choice; returns `minutes` or `steps`, or nothing for a heal that takes no step.
+
+    Args:
+        preset: the recipe's numbers, for the model and the cut.
+        key: part of the keys of its widgets.
+        known: the size of the model.
+    """
+    if preset.trains:
+        st.session_state[_TRAINED] = st.session_state["recipe"]
+    usual = _of(preset)
+    now = st.session_state.get(_CHOSEN, usual) if preset.trains else usual
+    st.session_state["heal-time"] = now
+    evidence = Evidence(preset.model)
+    st.radio(
+        "How much time", _OPTIONS, format_func=_label, captions=[evidence.of(option, preset, known) for option in _OPTIONS],
+        key="heal-time", on_change=_choose, label_visibility="collapsed",
+    )  # fmt: skip
+    if now == INSTANT:
+        return {}
+    return _own(preset, key) if now == OWN else {"minutes": MINUTES[now]}
+
+
+def _of(preset: HealSpec) -> str:
+    """The option that a recipe's own length is."""
+    if not preset.trains:
+        return INSTANT
+    return next((name for name, minutes in MINUTES.items() if preset.minutes == minutes), OWN)
+
+
+def _label(option: str) -> str:
+    return {INSTANT: "No training, a fit of seconds", OWN: "Another length"}.get(option, f"{option} minutes")
+
+
+def _choose() -> None:
+    """Take a length, and with it the instant recipe or one that trains."""
+    chosen = st.session_state["heal-time"]
+    if chosen == INSTANT:
+        st.session_state["next-recipe"] = recipes.INSTANT.name
+        forget()
+        return
+    st.session_state[_CHOSEN] = chosen
+    if st.session_state["recipe"] != st.session_state.get(_TRAINED, recipes.DEFAULT):
+        st.session_state["next-recipe"] = st.session_state.get(_TRAINED, recipes.DEFAULT)
+
+
+def _own(preset: HealSpec, key: str) -> dict[str, Any]:
+    """Draw the fields of a length of one's own."""
+    left, right = st.columns(2, vertical_alignment="bottom")
+    sized = left.segmented_control(
+        "Length", ("minutes", "steps"), default="steps" if preset.minutes is None else "minutes", required=True,
+        key=f"{key}-sized",
+        help="By minutes, the speed is measured first and as many steps taken as fit, measurements included.",
+    )  # fmt: skip
+    if sized == "minutes":
+        minutes = preset.minutes or recipes.QUICK.minutes
+        named = right.number_input("Minutes", 1.0, 100_000.0, minutes, step=1.0, format="%g", key=f"{key}-minutes")
+        return {"minutes": named}
+    steps = preset.steps or HealSpec.steps
+    return {"steps": right.number_input("Optimizer steps", 1, 1_000_000, steps, key=f"{key}-steps")}
+
+
+class Evidence:
+    """What stored heals say of every length: what they reached, and how long they took on this machine."""
+
+    def __init__(self, model: ModelSpec) -> None:
+        self.model = model
+        self.heals = [found.result for found in library.find("heal", model, any_precision=True)]
+        self.others = [found.result for found in library.find("heal") if found.precomputed]
+        self.timed = measured_here()
+        self.load = load_now()
+
+    def of(self, option: str, preset: HealSpec, known: ModelFacts) -> str:
+        """A line on one length."""
+        if option == OWN:
+            return "by minutes or by steps"
+        spec = _with_length(preset, option)
+        expected = durations.expected(spec, known, self.timed, self.load)
+        parts = [self._reached(spec)]
+        if option == INSTANT:
+            parts.append(f"about {words.span(expected.low_s, expected.high_s)} here" if expected else "not timed here yet")
+        elif (needed := durations.preparing(spec, known, self.timed, self.load)) and needed.low_s > 60 * (spec.minutes or 0):
+            parts.append(f"too short here: measuring alone takes about {words.span(needed.low_s, needed.high_s)}")
+        return " · ".join(parts)
+
+    def _reached(self, spec: HealSpec) -> str:
+        found = reach.of(self.heals, spec.recipe, spec.minutes)
+        if found is not None:
+            return said(found)
+        other = reach.of(self.others, spec.recipe, spec.minutes)
+        return f"not measured on this model; {other.model}: {said(other)}" if other else "not measured yet"
+
+
+def _with_length(preset: HealSpec, option: str) -> HealSpec:
+    """The heal that a length asks for, by the recipe at hand or by the one that goes with it."""
+    name = recipes.INSTANT.name if option == INSTANT else st.session_state.get(_TRAINED, recipes.DEFAULT)
+    if option == INSTANT or not preset.trains:
+        name = name if name in recipes.NAMES else recipes.DEFAULT
+        preset = recipes.heal_spec(
+            name, model=preset.model, block=preset.block, benchmark=preset.benchmark, recipe=name,
+            quantization=preset.model.quantization,
+        )  # fmt: skip
+    if option in MINUTES:
+        return recipes.like(preset, model=preset.model, block=preset.block, minutes=MINUTES[option], steps=0)
+    return preset
+
+
+def said(found: Reach) -> str:
+    """What was reached, with the range and on how many cuts: "60-75% of the loss back on C4, 4 cuts of 3-10 layers"."""
+    low, high = f"{100 * found.low:.0f}", f"{100 * found.high:.0f}"
+    share = f"{low}%" if low == high else f"{low} to {high}%"
+    sizes = words.layers(found.sizes[0]) if found.sizes[0] == found.sizes[1] else f"{found.sizes[0]} to {found.sizes[1]} layers"
+    cuts = f"1 cut of {sizes}" if found.n == 1 else f"{found.n} cuts of {sizes}"
+    return f"{share} of the lost loss back on {words.TEXT_NAMES.get(found.text, 'other text')}, {cuts}"
+
+
+def measured_here() -> list[Timed]:
+    """The finished heals of this machine, each with the seconds that its job took, loading included."""
+    took = {
+        job.result_key: job.elapsed_s
+        for job in jobs.list_jobs(200)
+        if job.kind == "heal" and job.state == jobs.DONE and job.attempts == 1
+    }
+    here = [found for found in library.find("heal") if not found.precomputed and durations.is_of_here(found.result)]
+    return [Timed(found.result, took.get(found.key) or found.result.wall_s) for found in here if found.result.complete]
+
+
+def load_now() -> Load:
+    """What else this machine does; work of our own that runs now is waited for, not shared with."""
+    ours = any(job.state == jobs.RUNNING for job in jobs.active())
+    return host.load(host.cores() if ours else 0)
+
+
+def expected(spec: HealSpec, known: ModelFacts) -> Duration | None:
+    """How long a heal would take that began now."""
+    return durations.expected(spec, known, measured_here(), load_now())
+
+
+def say_expected(spec: HealSpec, known: ModelFacts, waiting: Sequence[jobs.Job]) -> None:
+    """Draw how long it will take, and why that may be longer: before the click, never after.
+
+    Args:
+        spec: the heal.
+        known: the size of its model.
+        waiting: jobs that come first.
+    """
+    load, found = load_now(), expected(spec, known)
+    if found is None:
+        parts = ["Not timed yet on this machine: no heal like it has been done here"]
+    elif spec.minutes is not None:
+        parts = [f"About {words.span(found.low_s, found.high_s)}: as many steps as fit"]
+    else:
+        parts = [f"About {words.span(found.low_s, found.high_s)}, from {words.counted(found.n, 'heal')} on this machine"]
+        if found.of_another:
+            parts.append(f"of {found.of_another}, by its size")
+    if load.is_busy:
+        slower = "; fewer steps fit" if spec.minutes is not None else ""
+        parts.append(f"the machine is busy (load {load.average:.1f} on {load.cores} cores{slower})")
+    if waiting:
+        parts.append(f"{words.counted(len(waiting), 'job')} first")
+    st.caption(words.plain("; ".join(parts)) + ".")

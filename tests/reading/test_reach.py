@@ -1,0 +1,60 @@
+"""What heals of a kind have reached, on text of another kind than they trained on."""
+
+from dataclasses import replace
+
+import pytest
+
+from analysis.core.blocks import Block
+from analysis.data.spec import CorpusSpec
+from analysis.reading import reach
+from tests.support import fakes
+
+C4 = CorpusSpec("c4", 32, 256)
+
+
+def heal(
+    n: int, healed_loss: float, *, minutes: float | None = 10.0, recipe: str = "distill", texts: CorpusSpec = C4, **changes
+):
+    """From 2.4 nats to 4.4 without n layers, and back to `healed_loss`."""
+    found = fakes.heal()
+    steps = {"steps": 0, "minutes": minutes} if minutes else {"steps": 0, "instant": True}
+    spec = replace(found.spec, block=Block(11, n), recipe=recipe, validation=texts, **steps)
+    points = {"unpruned": 2.4, "pruned": 4.4, "healed": healed_loss}
+    scored = {name: replace(getattr(found, name), loss=loss) for name, loss in points.items()}
+    return replace(found, spec=spec, **scored, **changes)
+
+
+def test_the_range_is_over_cuts_with_their_sizes_and_number():
+    found = reach.of([heal(3, 2.9), heal(10, 3.2), heal(5, 3.0)], "distill", 10)
+    assert (found.low, found.high) == pytest.approx((0.6, 0.75))
+    assert (found.sizes, found.n, found.text) == ((3, 10), 3, "c4")
+
+
+def test_of_one_cut_the_strongest_evidence_counts():
+    weak = heal(5, 2.4)
+    weak = replace(weak, **{name: replace(point, n_samples=5) for name, point in weak.models.items()})
+    assert reach.of([weak, heal(5, 3.4)], "distill", 10).high == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        heal(5, 2.4, texts=CorpusSpec("wiki", 32, 256, split="validation")),
+        heal(5, 2.4, recipe="distill, changed"),
+        heal(5, 2.4, minutes=2.0),
+        heal(5, 2.4, complete=False),
+        heal(5, 2.4, minutes=None),
+    ],
+    ids=["of the healing kind", "of another recipe", "in another time", "unfinished", "instant"],
+)
+def test_what_is_not_alike_does_not_count(other):
+    assert reach.of([other], "distill", 10) is None
+
+
+def test_where_nothing_was_lost_nothing_can_come_back():
+    found = heal(5, 2.3)
+    assert reach.recovered(replace(found, pruned=replace(found.pruned, loss=2.35))) is None
+
+
+def test_a_heal_that_made_it_worse_is_counted_as_that():
+    assert reach.of([heal(5, 4.6)], "distill", 10).low == pytest.approx(-0.1)
