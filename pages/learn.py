@@ -1,4 +1,4 @@
-"""Learn: a lesson of ten minutes on why layers can go, told with the figures of the current model."""
+"""Learn: a lesson of a quarter of an hour on why layers can go, told with the figures of the current model."""
 
 import streamlit as st
 
@@ -25,6 +25,7 @@ def shown() -> None:
 
 
 with frame.errors_shown():
+    lesson.current()  # before the header, which says what is wrong with the address
     with frame.header("Learn", "Why does this work?"):
         glossary.show()
         st.button(

@@ -1,19 +1,28 @@
 """Charts of the lesson, those of published models among them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from plotly.graph_objs import Figure
 
-from analysis.charts.curves import accuracy_curve
-from analysis.charts.look import ACCURACY, LOSS, Palette, Style, finish, palette
+from analysis.charts.look import (
+    ACCURACY,
+    LOSS,
+    Palette,
+    Style,
+    add_level,
+    add_levels,
+    finish,
+    palette,
+    translucent,
+)
 from analysis.core.blocks import Block
 from analysis.experiments.accuracy.points import Lines, Point
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
 from analysis.reading import lesson
-from analysis.reading.lesson import CLIFFS, PATHS, Arrow, PublishedCliff, PublishedPath
+from analysis.reading.lesson import CLIFFS, PATHS, Arrow, Cliff, PublishedCliff, PublishedPath, Seen
 
 _HIDDEN = {"visible": False, "fixedrange": True}
 _BOX = 0.36
@@ -76,32 +85,69 @@ def _branch(figure: Figure, place: float, colours: Palette) -> None:
     )  # fmt: skip
 
 
-def turns(distances: DistanceResult, *, dark: bool = False, height: int = 185) -> Figure:
-    """How far each single layer turns the stream: the first row of the distance map."""
+def turns(distances: DistanceResult, drawn: Sequence[float | None] = (), *, dark: bool = False, height: int = 230) -> Figure:
+    """How far each single layer turns the stream: the first row of the distance map, with what was expected.
+
+    Args:
+        distances: the map.
+        drawn: what was expected of each layer; None where nothing was.
+        dark: whether the page is dark.
+        height: pixels.
+    """
     colours, row = palette(dark), distances.mean[0]
+    seen = lesson.blocks_of(distances)
     least = min(range(len(row)), key=lambda layer: (row[layer], -layer))
     figure = Figure()
     figure.add_bar(
         x=list(range(len(row))),
         y=row,
-        name="turn",
+        name="measured",
+        error_y=_bars(seen, colours),
         marker={"color": [colours.pruned if layer == least else colours.kept for layer in range(len(row))]},
-        text=[f"layer {n}<br>turn {v:.4f} ± {e:.4f}" for n, (v, e) in enumerate(zip(row, distances.stderr[0], strict=True))],
+        text=[
+            f"layer {layer.place}<br>turn {layer.value:.4f}, 95 % interval {layer.low:.4f} to {layer.high:.4f}"
+            for layer in seen
+        ],
         textposition="none",
         hovertemplate="%{text}<extra></extra>",
-        showlegend=False,
     )
+    _add_own(figure, list(range(len(drawn))), drawn, colours, ".2f", joined=False)
     x = {"title": "layer (0-based)", "range": [-0.7, len(row) - 0.3], "showgrid": False}
-    y = {"title": "turn, fraction of π", "gridcolor": colours.grid, "nticks": 4, "rangemode": "tozero"}
-    return finish(figure, height, x=x, y=y, margin={"t": 6, "l": 56}, bargap=0.18)
+    y = {"title": "turn, fraction of π", "gridcolor": colours.grid, "nticks": 5, "rangemode": "tozero"}
+    return finish(figure, height, x=x, y=y, margin={"t": 26, "l": 56}, bargap=0.18)
 
 
-def arrows(a: Arrow, b: Arrow, *, dark: bool = False, height: int = 330) -> Figure:
+def _bars(seen: Sequence[Seen], colours: Palette) -> dict[str, Any]:
+    """Bars of 95 % intervals."""
+    array = [each.high - each.value for each in seen]
+    return {"type": "data", "array": array, "thickness": 1, "width": 0, "color": colours.unpruned}
+
+
+def _add_own(
+    figure: Figure, places: Sequence[Any], drawn: Sequence[float | None], colours: Palette, digits: str, *, joined: bool = True
+) -> None:
+    """One's own drawing, the same ink and open circles on every chart; nothing where nothing was drawn."""
+    known = [(place, value) for place, value in zip(places, drawn, strict=True) if value is not None]
+    if not known:
+        return
+    figure.add_scatter(
+        x=[place for place, _ in known],
+        y=[value for _, value in known],
+        mode="lines+markers" if joined else "markers",
+        name="your drawing",
+        line={"color": colours.marker, "width": 1.6, "dash": "2px,3px"},
+        marker={"color": colours.marker, "size": 9, "symbol": "circle-open", "line": {"width": 2}},
+        hovertemplate=f"you drew %{{y:{digits}}}<extra></extra>",
+    )
+
+
+def arrows(a: Arrow, b: Arrow, *, scaled: bool = True, dark: bool = False, height: int = 330) -> Figure:
     """Two states as arrows on a protractor whose scale is the angular distance.
 
     Args:
         a: the state before the layers; drawn horizontal in the lesson.
         b: the state after them, on the same side of `a` as the protractor.
+        scaled: whether the protractor tells its numbers; not while the distance is a question.
         dark: whether the page is dark.
         height: pixels.
     """
@@ -115,14 +161,15 @@ def arrows(a: Arrow, b: Arrow, *, dark: bool = False, height: int = 330) -> Figu
     scale = [lesson.arrow(180 * mark, _RIM * 1.13) for mark in (0, 0.25, 0.5, 0.75, 1)]
     figure.add_scatter(
         x=[x for x, _ in scale], y=[y for _, y in scale], mode="text", name="scale", hoverinfo="skip",
-        text=["0", "0.25", "0.5", "0.75", "1"], textfont={"color": colours.unpruned},
+        text=["0", "0.25", "0.5", "0.75", "1"] if scaled else ["0", "", "", "", "1"], textfont={"color": colours.unpruned},
     )  # fmt: skip
     distance = lesson.angular_distance(a, b)
     arc = [lesson.arrow(180 * distance * mark, 0.42) for mark in marks]
     figure.add_scatter(
         x=[x for x, _ in arc], y=[y for _, y in arc], mode="lines", name="angle",
         line={"color": colours.healed, "width": 3, "shape": "spline"},
-        hovertemplate=f"{180 * distance:.0f}°, distance {distance:.3f}<extra></extra>",
+        hovertemplate=f"{180 * distance:.0f}°, distance {distance:.3f}<extra></extra>" if scaled else None,
+        hoverinfo=None if scaled else "skip",
     )  # fmt: skip
     to_rim = lesson.arrow(180 * distance, _RIM)
     figure.add_scatter(
@@ -151,66 +198,96 @@ _RIM = 2.05
 
 
 def blocks_of_one_size(
-    distances: DistanceResult, guess: Block, best: Block, *, dark: bool = False, height: int = 330
+    distances: DistanceResult, guess: Block | None, best: Block, *, dark: bool = False, height: int = 330
 ) -> Figure:
-    """The distance across every block of one size, by where it begins, with the guessed and the most similar one named."""
-    colours, row = palette(dark), distances.mean[guess.size - 1]
-    errors = distances.stderr[guess.size - 1]
+    """The distance across every block of one size, by where it begins, with the most similar one and a guess named."""
+    colours, row = palette(dark), distances.mean[best.size - 1]
+    seen = lesson.blocks_of(distances, best.size)
     figure = Figure()
     figure.add_bar(
         x=list(range(len(row))),
         y=row,
         name="distance",
-        error_y={"type": "data", "array": errors, "thickness": 1, "width": 0, "color": colours.unpruned},
+        error_y=_bars(seen, colours),
         marker={"color": row, "colorscale": "Viridis", "reversescale": True, "line": {"width": 0}},
         text=[
-            f"{Block(start, guess.size).describe()}<br>distance {value:.4f} ± {error:.4f}"
-            for start, (value, error) in enumerate(zip(row, errors, strict=True))
+            f"{Block(block.place, best.size).describe()}<br>distance {block.value:.4f}, 95 % interval {block.low:.4f} to "
+            f"{block.high:.4f}"
+            for block in seen
         ],
         textposition="none",
         hovertemplate="%{text}<extra></extra>",
         showlegend=False,
     )
-    named = [(guess, "your guess, the best")] if guess == best else [(guess, "your guess"), (best, "most similar")]
-    for block, said in named:
+    named = {best: "your guess, the best"} if guess == best else {best: "most similar"}
+    if guess is not None:
+        named.setdefault(guess, "your guess")
+    for block, said in named.items():
         figure.add_annotation(
-            x=block.start, y=row[block.start] + errors[block.start], text=said, showarrow=True, arrowhead=0, ax=0,
+            x=block.start, y=seen[block.start].high, text=said, showarrow=True, arrowhead=0, ax=0,
             ay=-28 if block == best else -56, arrowcolor=colours.marker, font={"color": colours.marker},
         )  # fmt: skip
-    x = {"title": f"start of the block of {guess.size} layers (0-based)", "range": [-0.8, len(row) - 0.2], "showgrid": False}
+    x = {"title": f"start of the block of {best.size} layers (0-based)", "range": [-0.8, len(row) - 0.2], "showgrid": False}
     y = {"title": "distance, fraction of π", "gridcolor": colours.grid, "range": [0, max(row) * 1.25]}
     return finish(figure, height, x=x, y=y, margin={"t": 8, "b": 46}, bargap=0.18)
 
 
-def cliff(sweep: SweepResult, guess: int | None, *, revealed: bool, last: int, dark: bool = False, height: int = 300) -> Figure:
-    """The accuracy curve with the guessed cliff: before the reveal only the levels that it will be read against.
+def answers(
+    sweep: SweepResult, cliff: Cliff, drawn: Sequence[float | None] = (), mark: int | None = None, *, dark: bool = False,
+    height: int = 300,
+) -> Figure:  # fmt: skip
+    """The accuracy curve with 95 % intervals, over it what was expected, and where the measurement lets the cliff begin.
 
     Args:
         sweep: the curve.
-        guess: the guessed n; None for "no cliff".
-        revealed: whether the curve itself is drawn.
-        last: largest n on the axis, the same before and after.
+        cliff: of the curve.
+        drawn: accuracy that was expected for n = 0, 1, ...; None where nothing was.
+        mark: the n where the cliff was expected; None where none was.
         dark: whether the page is dark.
         height: pixels.
     """
-    shown = replace(sweep, spec=replace(sweep.spec, max_n=last))
-    if not revealed:
-        shown = replace(shown, points=[point for point in sweep.points if point.n == 0], questions=[])
-    figure = accuracy_curve(shown, n=guess, dark=dark, height=height)
-    if guess is not None:
+    colours, figure, points = palette(dark), Figure(), ACCURACY.points(sweep)
+    end = cliff.last + 0.5 if cliff.latest is None else cliff.latest + 0.5
+    figure.add_vrect(
+        x0=cliff.earliest - 0.5, x1=end, fillcolor=translucent(colours.unpruned, 0.13), line={"width": 0}, layer="below"
+    )
+    figure.add_annotation(
+        x=(cliff.earliest - 0.5 + end) / 2, y=0.0, yref="paper", yanchor="bottom", showarrow=False,
+        text="the cliff begins here" if cliff.is_settled else "a cliff may begin here",
+        font={"size": 11, "color": colours.unpruned},
+    )  # fmt: skip
+    add_levels(figure, sweep.lines, colours)
+    add_level(figure, "halfway", cliff.midpoint, colours.unpruned, "dash", ".1%")
+    sides, numbers = [ACCURACY.interval(point) for point in points], [point.n for point in points]
+    figure.add_scatter(
+        x=[*numbers, *reversed(numbers)], y=[*(high for _, high in sides), *(low for low, _ in reversed(sides))], mode="lines",
+        fill="toself", fillcolor=translucent(colours.pruned, 0.17), line={"width": 0}, name="95 % interval", hoverinfo="skip",
+    )  # fmt: skip
+    figure.add_scatter(
+        x=numbers, y=[ACCURACY.value(point) for point in points], mode="lines+markers", name="measured",
+        line={"color": colours.pruned, "width": 2.4}, marker={"size": 6}, text=[ACCURACY.hover(point) for point in points],
+        hovertemplate="%{text}<extra></extra>",
+    )  # fmt: skip
+    _add_own(figure, list(range(len(drawn))), drawn, colours, ".0%")
+    if mark is not None:
+        figure.add_vline(x=mark, line={"color": colours.marker, "width": 1.6}, name="your cliff")
         figure.add_annotation(
-            x=guess, y=0.0, yref="paper", text="your guess", showarrow=False, xanchor="left", yanchor="bottom",
-            xshift=3, font={"color": palette(dark).marker},
+            x=mark, y=1.0, yref="paper", text="your cliff", showarrow=False, xanchor="left", yanchor="top", xshift=4,
+            font={"color": colours.marker},
         )  # fmt: skip
-    return figure.update_yaxes(range=_accuracy_range(sweep))
+    every = 1 if cliff.last <= 10 else 2 if cliff.last <= 20 else 5
+    x = {"title": "removed layers n", "range": [-0.5, cliff.last + 0.5], "gridcolor": colours.grid, "dtick": every}
+    expected = [value for value in drawn if value is not None]
+    y = {"title": "accuracy", "tickformat": ".0%", "gridcolor": colours.grid, "range": _accuracy_range(sweep, expected)}
+    return finish(figure, height, x=x, y=y, margin={"t": 48})
 
 
-def _accuracy_range(sweep: SweepResult) -> list[float]:
-    """Room for every interval and level, so that the frame does not move when the curve is revealed."""
+def _accuracy_range(sweep: SweepResult, drawn: Sequence[float]) -> list[float]:
+    """Room for every interval, level and expectation."""
     sides = [side for point in ACCURACY.points(sweep) for side in ACCURACY.interval(point)]
     levels = [sweep.lines.chance, sweep.lines.majority] if sweep.lines else []
-    low, high = min([*sides, *levels], default=0.0), max([*sides, *levels], default=1.0)
-    return [max(0.0, low - 0.03), min(1.0, high + 0.03)]
+    low, high = min([*sides, *levels, *drawn], default=0.0), max([*sides, *levels, *drawn], default=1.0)
+    return [max(0.0, low - 0.05), min(1.0, high + 0.05)]
 
 
 @dataclass(frozen=True)
@@ -223,13 +300,17 @@ class Rung:
     """`unpruned`, `pruned` or `healed`: its colour."""
 
 
-def rungs(ladder: Sequence[Rung], field: str, lines: Lines | None, *, dark: bool = False, height: int = 185) -> Figure:
-    """Models below each other, with their standard errors.
+def rungs(
+    ladder: Sequence[Rung], field: str, lines: Lines | None, drawn: Sequence[float | None] = (), *, dark: bool = False,
+    height: int = 185,
+) -> Figure:  # fmt: skip
+    """Models below each other, with their 95 % intervals.
 
     Args:
         ladder: from top to bottom.
         field: "acc" or "loss".
         lines: chance and majority, for an accuracy.
+        drawn: what was expected of each; None where nothing was.
         dark: whether the page is dark.
         height: pixels.
     """
@@ -246,7 +327,7 @@ def rungs(ladder: Sequence[Rung], field: str, lines: Lines | None, *, dark: bool
         figure.add_scatter(
             x=[measure.value(rung.point)],
             y=[index],
-            error_x=measure.error_bars([rung.point], width=5),
+            error_x=measure.interval_bars([rung.point]),
             mode="markers",
             name=rung.name,
             marker={"color": getattr(colours, rung.kind), "size": 12, "symbol": _SYMBOLS.get(rung.kind, "circle")},
@@ -257,6 +338,14 @@ def rungs(ladder: Sequence[Rung], field: str, lines: Lines | None, *, dark: bool
             x=measure.value(rung.point), y=index, text=f"{measure.value(rung.point):{measure.label}}", showarrow=False,
             yshift=13, font={"color": getattr(colours, rung.kind)},
         )  # fmt: skip
+    for index, value in enumerate(drawn):
+        if value is not None:
+            figure.add_scatter(
+                x=[value], y=[index], mode="markers+text", name="your drawing", showlegend=False, text=["yours"],
+                textposition="bottom center", textfont={"color": colours.marker},
+                marker={"color": colours.marker, "size": 12, "symbol": "circle-open", "line": {"width": 2}},
+                hovertemplate=f"you drew %{{x:{measure.digits}}}<extra></extra>",
+            )  # fmt: skip
     if levels:
         figure.add_annotation(
             x=levels[0][1], y=0, yref="paper", text="chance ", showarrow=False, xanchor="right", yanchor="bottom",
@@ -272,14 +361,16 @@ _SYMBOLS = {"healed": "diamond"}
 
 
 def distance_and_damage(
-    distances: DistanceResult, damage: DamageResult, size: int, *, dark: bool = False, height: int = 300
-) -> Figure:
+    distances: DistanceResult, damage: DamageResult, size: int, guess: Block | None = None, *, dark: bool = False,
+    height: int = 300,
+) -> Figure:  # fmt: skip
     """Blocks of one size: how similar their ends are, against what their removal was measured to cost.
 
     Args:
         distances: the map that the damage was compared with.
         damage: the damage; blocks that are not measured are left out.
         size: the block size n, which the damage reaches.
+        guess: the block that was expected to cost least.
         dark: whether the page is dark.
         height: pixels.
     """
@@ -302,6 +393,8 @@ def distance_and_damage(
     if costs:
         similar, cheapest = min(costs, key=row.__getitem__), min(costs, key=costs.__getitem__)
         named = {cheapest: "least damage", similar: "most similar"} if similar != cheapest else {similar: "best in both"}
+        if guess is not None and guess.start in costs:
+            named[guess.start] = f"{named[guess.start]}, yours" if guess.start in named else "yours"
         is_log = min(costs.values()) > 0
         for start, said in named.items():
             figure.add_scatter(
@@ -327,8 +420,8 @@ _STYLES = (
 
 
 def depth_paths(
-    own: Sequence[Best] = (), n_layers: int = 0, name: str = "your model", *, paths: Sequence[PublishedPath] = PATHS,
-    dark: bool = False, height: int = 330,
+    own: Sequence[Best] = (), n_layers: int = 0, name: str = "your model", *, guess: tuple[float, float] | None = None,
+    paths: Sequence[PublishedPath] = PATHS, dark: bool = False, height: int = 330,
 ) -> Figure:  # fmt: skip
     """Where the most similar block of each size begins, in shares of depth, so that models of any depth compare.
 
@@ -336,6 +429,7 @@ def depth_paths(
         own: the chosen blocks of the user's model, if it has a map.
         n_layers: its L.
         name: its name, as plain text.
+        guess: where a block of a large model was expected to begin, and its size, as shares of depth.
         paths: published choices.
         dark: whether the page is dark.
         height: pixels.
@@ -352,6 +446,12 @@ def depth_paths(
     if own:
         shown = [best for best in own if best.n <= 0.8 * n_layers]
         _add_path(figure, shown, n_layers, name, {"color": colours.pruned, "width": 3}, 6)
+    if guess is not None:
+        figure.add_scatter(
+            x=[guess[0]], y=[guess[1]], mode="markers", name="your guess",
+            marker={"color": colours.marker, "size": 13, "symbol": "circle-open", "line": {"width": 2.5}},
+            hovertemplate="your guess begins at %{x:.0%} of depth<extra></extra>",
+        )  # fmt: skip
     _name_the_corner(figure, colours)
     x = {"title": "where the block begins, share of depth", "range": [0, 1], "tickformat": ".0%", "gridcolor": colours.grid}
     y = {"title": "layers removed", "range": [0, 0.84], "tickformat": ".0%", "gridcolor": colours.grid}
@@ -379,13 +479,13 @@ def _name_the_corner(figure: Figure, colours: Palette) -> None:
 
 
 def cliffs(
-    own: float | None = None, name: str = "your model", *, published: Sequence[PublishedCliff] = CLIFFS, dark: bool = False,
-    height: int = 300,
+    own: tuple[float, float] | None = None, name: str = "your model", *, published: Sequence[PublishedCliff] = CLIFFS,
+    dark: bool = False, height: int = 300,
 ) -> Figure:  # fmt: skip
     """The share of layers at which answers collapse, by family, with the user's own cliff.
 
     Args:
-        own: share of the user's layers at its cliff; None where none is known.
+        own: between which shares of the user's layers its cliff begins; None where none is settled.
         name: its name, as plain text.
         published: the families.
         dark: whether the page is dark.
@@ -394,7 +494,7 @@ def cliffs(
     colours, figure = palette(dark), Figure()
     rows = [(entry.name, entry.low, entry.high, colours.unpruned) for entry in published]
     if own is not None:
-        rows.append((name, own, own, colours.pruned))
+        rows.append((name, *own, colours.pruned))
     rows.sort(key=lambda row: (row[1] + row[2]) / 2)
     for label, low, high, colour in rows:
         said = f"{low:.0%}" if low == high else f"{low:.0%} to {high:.0%}"

@@ -4,9 +4,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from analysis.core import stats
 from analysis.core.blocks import Block
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.maps import spec
+from analysis.experiments.maps.spec import DistanceResult
 from analysis.reading import verdicts
 
 
@@ -24,25 +26,29 @@ class JudgedBlock:
     n_blocks: int
     """Blocks of this size."""
 
+    is_rival: bool
+    """Whether the texts cannot tell the guess from the most similar block."""
+
     @property
     def layers_off(self) -> int:
         """Layers between the two starts."""
         return abs(self.guess.start - self.best.start)
 
 
-def judge_block(mean: Sequence[Sequence[float]], guess: Block) -> JudgedBlock:
+def judge_block(distances: DistanceResult, guess: Block) -> JudgedBlock:
     """Compare a guess with what was measured.
 
     Args:
-        mean: rows of a distance map, as in `DistanceResult.mean`.
+        distances: the map.
         guess: a block inside the model.
     """
-    row = mean[guess.size - 1]
+    row = distances.mean[guess.size - 1]
     # The rule of the map itself, so that the lesson and the other pages name the same block also where two are equal.
     best = spec.best_blocks([row, []])[0]
     distance = row[guess.start]
     rank = 1 + sum(value < distance for value in row)
-    return JudgedBlock(guess, Block(best.start, guess.size), distance, best.distance, rank, len(row))
+    rivals = verdicts.of_map(distances, distances.spec.metric)[guess.size - 1]
+    return JudgedBlock(guess, Block(best.start, guess.size), distance, best.distance, rank, len(row), guess.start in rivals)
 
 
 def question_size(n_layers: int) -> int:
@@ -52,16 +58,31 @@ def question_size(n_layers: int) -> int:
 
 @dataclass(frozen=True)
 class Cliff:
-    """What there is to guess about a curve."""
+    """What there is to guess about a curve, and how far its questions can answer."""
 
     unpruned: float
     """Accuracy of the unpruned model."""
     midpoint: float
     """Halfway between unpruned and chance: the cliff is where accuracy falls below it for good."""
     n: int | None
-    """The first n of the cliff; None when the curve has none."""
+    """The first n of the cliff by the measured accuracies alone; None when they have none."""
     last: int
     """Largest n that was measured."""
+    earliest: int
+    """The cliff begins no earlier: one less is the largest n whose 95 % interval lies above the midpoint."""
+    latest: int | None
+    """It begins no later: from here on every 95 % interval lies below the midpoint. None where too few questions were asked."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is a cliff beyond doubt, wherever it begins."""
+        return self.latest is not None
+
+    def allows(self, guess: int | None) -> bool:
+        """Whether the measurement leaves room for a guess; None is the guess that there is no cliff."""
+        if guess is None:
+            return not self.is_settled
+        return self.earliest <= guess <= (self.last if self.latest is None else self.latest)
 
 
 def cliff(sweep: SweepResult) -> Cliff | None:
@@ -70,14 +91,89 @@ def cliff(sweep: SweepResult) -> Cliff | None:
     if sweep.lines is None or len(scored) < 2 or scored[0].n or not verdicts.is_above(scored[0], sweep.lines.chance):
         return None
     unpruned = scored[0].acc or 0.0
-    return Cliff(unpruned, (unpruned + sweep.lines.chance) / 2, verdicts.knee(scored, sweep.lines), max(p.n for p in scored))
+    midpoint = (unpruned + sweep.lines.chance) / 2
+    sides = [(point.n, *(point.interval or (0.0, 1.0))) for point in scored]
+    above = [n for n, low, _ in sides if low > midpoint]
+    not_below = [n for n, _, high in sides if high >= midpoint]
+    beyond = [n for n, _, _ in sides if n > max(not_below, default=0)]
+    return Cliff(
+        unpruned, midpoint, verdicts.knee(scored, sweep.lines), max(p.n for p in scored), max(above, default=0) + 1,
+        min(beyond, default=None),
+    )  # fmt: skip
 
 
-def layers_off(guess: int | None, cliff: int | None) -> int | None:
-    """Layers between a guessed cliff and the measured one; None when one of them says that there is none."""
-    if guess == cliff:
-        return 0
-    return None if guess is None or cliff is None else abs(guess - cliff)
+@dataclass(frozen=True)
+class Seen:
+    """A measured number at one place of a drawing."""
+
+    place: int
+    value: float
+    low: float
+    """Lower end of the 95 % interval."""
+    high: float
+
+
+@dataclass(frozen=True)
+class JudgedDrawing:
+    """A drawing beside the measurement."""
+
+    mean_distance: float
+    """Mean of |drawn - measured| over the places that have both, in the unit of the measurement."""
+    inside: tuple[int, ...]
+    """Places where the drawing lies inside the 95 % interval."""
+    compared: tuple[int, ...]
+    """Places that have both."""
+    farthest: int
+    """The place where drawing and measurement are farthest apart."""
+
+
+def judge_drawing(drawn: Sequence[float | None], measured: Sequence[Seen]) -> JudgedDrawing | None:
+    """How near a drawing came.
+
+    Args:
+        drawn: by place; None where nothing was drawn.
+        measured: the measurement, at any of these places.
+
+    Returns:
+        None when they have no place in common.
+    """
+    pairs = [(drawn[seen.place], seen) for seen in measured if 0 <= seen.place < len(drawn)]
+    both = [(value, seen) for value, seen in pairs if value is not None]
+    if not both:
+        return None
+    off = {seen.place: abs(value - seen.value) for value, seen in both}
+    inside = tuple(seen.place for value, seen in both if seen.low <= value <= seen.high)
+    return JudgedDrawing(sum(off.values()) / len(off), inside, tuple(off), max(off, key=off.__getitem__))
+
+
+def blocks_of(distances: DistanceResult, size: int = 1) -> list[Seen]:
+    """Distance across every block of one size by its start, with 95 % intervals over texts; fractions of pi."""
+    found = []
+    for start, (value, error) in enumerate(zip(distances.mean[size - 1], distances.stderr[size - 1], strict=True)):
+        low, high = stats.mean_interval(value, error, distances.n_texts) or (value, value)
+        found.append(Seen(start, value, low, high))
+    return found
+
+
+def accuracies(sweep: SweepResult) -> list[Seen]:
+    """Accuracy of each cut by n, with Wilson's 95 % intervals; the unpruned model, which nobody guesses, is left out."""
+    return [
+        Seen(point.n, point.acc, *point.interval)
+        for point in sweep.points
+        if point.n and point.acc is not None and point.interval is not None
+    ]
+
+
+def spans(places: Sequence[int]) -> str:
+    """Whole numbers as people write them: 1, 2, 3, 7 is "1-3 and 7"; "" for none."""
+    runs: list[list[int]] = []
+    for place in sorted(places):
+        if runs and place == runs[-1][1] + 1:
+            runs[-1][1] = place
+        else:
+            runs.append([place, place])
+    said = [str(first) if first == last else f"{first}-{last}" for first, last in runs]
+    return " and ".join([", ".join(said[:-1]), said[-1]] if len(said) > 1 else said)
 
 
 PAPER = "arXiv:2403.17887"

@@ -53,15 +53,15 @@ def test_an_arrow_without_length_has_no_direction():
 
 
 def test_a_guessed_block_is_ranked_among_those_of_its_size():
-    judged = lesson.judge_block(MAP.mean, Block(0, 1))
+    judged = lesson.judge_block(MAP, Block(0, 1))
     assert (judged.best, judged.best_distance) == (Block(1, 1), 0.10)
     assert (judged.guess_distance, judged.rank, judged.n_blocks, judged.layers_off) == (0.30, 3, 4, 1)
-    assert lesson.judge_block(MAP.mean, Block(1, 1)).rank == 1
-    assert lesson.judge_block(MAP.mean, Block(2, 2)).rank == 3
+    assert lesson.judge_block(MAP, Block(1, 1)).rank == 1
+    assert lesson.judge_block(MAP, Block(2, 2)).rank == 3
 
 
 def test_of_equally_similar_blocks_both_are_right_and_the_maps_own_is_named():
-    judged = lesson.judge_block(MAP.mean, Block(0, 3))
+    judged = lesson.judge_block(MAP, Block(0, 3))
     assert judged.rank == 1
     assert judged.best == Block(1, 3), "ties go to the deeper start, as on the map"
 
@@ -88,13 +88,6 @@ def test_nothing_is_asked_of_a_curve_that_says_nothing():
     assert lesson.cliff(replace(SWEEP, lines=None)) is None, "no questions"
     without = curve(0.65, 0.4)
     assert lesson.cliff(replace(without, points=without.points[1:])) is None, "no unpruned model"
-
-
-@pytest.mark.parametrize(
-    ("guess", "cliff", "off"), [(7, 12, 5), (12, 7, 5), (4, 4, 0), (None, None, 0), (None, 3, None), (3, None, None)]
-)
-def test_how_far_off_a_guessed_cliff_is(guess, cliff, off):
-    assert lesson.layers_off(guess, cliff) == off
 
 
 def test_the_favourite_option_is_no_collapse_before_nearly_all_answers_are_it():
@@ -148,7 +141,7 @@ def test_paths_are_drawn_on_relative_depth():
 
 
 def test_cliffs_stand_in_order_with_ones_own_among_them():
-    figure = published_figures.cliffs(0.3, "mine", dark=True)
+    figure = published_figures.cliffs((0.3, 0.3), "mine", dark=True)
     assert [trace.name for trace in figure.data] == [
         "Qwen 7B, 14B", "Phi-2", "mine", "Mistral 7B", "Llama-2 70B", "Llama-2 7B, 13B",
     ]  # fmt: skip
@@ -176,9 +169,15 @@ def test_the_stream_names_the_models_own_layers(n_layers, layers, states):
 
 
 def test_turns_are_the_first_row_of_the_map_with_the_least_marked():
-    bars = named(published_figures.turns(MAP), "turn")
+    bars = named(published_figures.turns(MAP), "measured")
     assert list(bars.y) == MAP.mean[0]
     assert [colour == look.LIGHT.pruned for colour in bars.marker.color] == [False, True, False, False]
+    assert "your drawing" not in [trace.name for trace in published_figures.turns(MAP, [None] * 4).data]
+
+
+def test_the_own_drawing_lies_over_the_measurement_where_something_was_drawn():
+    own = named(published_figures.turns(MAP, [0.2, None, 0.4, None]), "your drawing")
+    assert (list(own.x), list(own.y), own.mode) == ([0, 2], [0.2, 0.4], "markers")
 
 
 @pytest.mark.parametrize("length", [0.5, 2.0])
@@ -187,29 +186,41 @@ def test_arrows_point_where_they_should_and_the_arc_names_the_distance(length):
     tips = {note.name: (round(note.x, 6), round(note.y, 6)) for note in figure.layout.annotations}
     assert tips == {"before": (1, 0), "after": (0, length)}
     assert "90°, distance 0.500" in named(figure, "angle").hovertemplate
+    asked = published_figures.arrows((1, 0), lesson.arrow(90, length), scaled=False)
+    assert "0.5" not in str(asked.to_plotly_json()["data"][1]["text"])
+    assert named(asked, "angle").hovertemplate is None
 
 
 def test_blocks_of_one_size_name_guess_and_best():
     figure = published_figures.blocks_of_one_size(MAP, Block(2, 2), Block(1, 2))
     assert list(named(figure, "distance").y) == MAP.mean[1]
-    assert "layers 1-2 (2 layers), block [1, 3)<br>distance 0.1500 ± 0.0100" in named(figure, "distance").text
+    assert (
+        "layers 1-2 (2 layers), block [1, 3)<br>distance 0.1500, 95 % interval 0.1070 to 0.1930"
+        in named(figure, "distance").text
+    )
     assert {note.text: note.x for note in figure.layout.annotations} == {"your guess": 2, "most similar": 1}
     right = published_figures.blocks_of_one_size(MAP, Block(1, 2), Block(1, 2))
     assert [note.text for note in right.layout.annotations] == ["your guess, the best"]
 
 
-def test_the_curve_stays_hidden_until_it_is_revealed_and_the_frame_stays_the_same():
+def test_the_revealed_curve_shows_intervals_the_drawing_and_where_a_cliff_may_begin():
     sweep = curve(0.65, 0.6, 0.3, 0.28)
-    before = published_figures.cliff(sweep, 2, revealed=False, last=3)
-    after = published_figures.cliff(sweep, 2, revealed=True, last=3)
-    assert list(named(before, "pruned").x) == [0]
-    assert list(named(after, "pruned").y) == [0.65, 0.6, 0.3, 0.28]
-    assert not [note for note in before.layout.annotations if "cliff" in note.text]
-    assert [note.text for note in after.layout.annotations if "cliff" in note.text] == ["cliff, n = 2"]
-    assert "0.6" not in str(named(before, "interval").y), "nor does the band give it away"
-    for axis in ("xaxis", "yaxis"):
-        assert before.layout[axis].range == after.layout[axis].range
-    assert {"chance", "majority", "unpruned"} <= {trace.name for trace in before.data}
+    found = lesson.cliff(sweep)
+    figure = published_figures.answers(sweep, found, [0.65, 0.5, None, 0.3], 2)
+    assert list(named(figure, "measured").y) == [0.65, 0.6, 0.3, 0.28]
+    assert (list(named(figure, "your drawing").x), list(named(figure, "your drawing").y)) == ([0, 1, 3], [0.65, 0.5, 0.3])
+    assert max(named(figure, "95 % interval").y) == pytest.approx(sweep.points[0].interval[1])
+    assert [note.text for note in figure.layout.annotations] == ["the cliff begins here", "your cliff"]
+    area = next(shape for shape in figure.layout.shapes if shape.type == "rect")
+    assert (area.x0, area.x1) == (1.5, 2.5)
+    assert {"chance", "majority", "halfway"} <= {trace.name for trace in figure.data}
+
+
+def test_too_few_questions_draw_no_cliff_as_a_fact():
+    sweep = curve(0.65, 0.6, 0.45, 0.4)
+    figure = published_figures.answers(sweep, lesson.cliff(sweep))
+    assert [note.text for note in figure.layout.annotations] == ["a cliff may begin here"]
+    assert "your drawing" not in [trace.name for trace in figure.data]
 
 
 def test_rungs_are_points_in_the_colours_of_their_meaning():
@@ -225,7 +236,10 @@ def test_rungs_are_points_in_the_colours_of_their_meaning():
     ]  # fmt: skip
     accuracy = published_figures.rungs(ladder, "acc", Lines(0.25, 0.3))
     assert (named(accuracy, "chance").x[0], named(accuracy, "majority").x[0]) == (0.25, 0.3)
-    assert named(accuracy, "50 steps").error_x.array == (0.05,)
+    bars, (low, high) = named(accuracy, "50 steps").error_x, healed.interval
+    assert (bars.arrayminus[0], bars.array[0]) == (pytest.approx(0.45 - low), pytest.approx(high - 0.45))
+    drawn = published_figures.rungs(ladder, "loss", None, [None, None, 2.5])
+    assert (named(drawn, "your drawing").x, named(drawn, "your drawing").y) == ((2.5,), (2,))
 
 
 def test_distance_against_damage_leaves_out_what_is_not_measured_and_names_the_two_that_matter():
@@ -235,6 +249,8 @@ def test_distance_against_damage_leaves_out_what_is_not_measured_and_names_the_t
     other = replace(DAMAGE, increase=[[0.05, 0.1, None, -0.1], [3.0, 0.2, 0.5]])
     figure = published_figures.distance_and_damage(MAP, other, 1)
     assert (named(figure, "most similar").x[0], named(figure, "least damage").x[0]) == (0.10, 0.40)
+    guessed = published_figures.distance_and_damage(MAP, other, 1, Block(1, 1))
+    assert named(guessed, "most similar, yours").x[0] == 0.10
     assert figure.layout.yaxis.type == "linear", "a cut that helps has no place on a logarithmic axis"
     assert published_figures.distance_and_damage(MAP, replace(DAMAGE, increase=[[None] * 4]), 1).data[0].x == ()
 

@@ -1,1 +1,1 @@
-"""The Learn page: a lesson of ten minutes, one step after the other."""
+"""The Learn page: a lesson of a quarter of an hour, one step after the other."""

@@ -1,18 +1,21 @@
 """Where a visitor is in the lesson, and what was guessed and answered; it lives as long as the session."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import streamlit as st
 
 from analysis.models.spec import ModelSpec
-from pages.components.shared import state, theme
+from pages.components.shared import state, theme, words
 
 STEPS = ("Layers", "Angle", "Map", "Cliff", "Big models", "Healing", "Limits", "Check")
 """Short names, in order."""
+SLUGS = tuple(name.lower().replace(" ", "-") for name in STEPS)
+"""What they are called in an address."""
 NO_CLIFF = "no cliff"
 """What can be guessed instead of a number of layers."""
-_MINUTES = (1, 1, 2, 2, 1, 1, 1, 1)
+_MINUTES = (2, 1, 2, 3, 1, 2, 2, 2)
 """How long each step takes a class, roughly."""
 
 
@@ -23,8 +26,14 @@ class Lesson:
     model: ModelSpec
     """The model it is about; another one begins a new lesson, since guesses are about this one."""
     step: int = 0
+    drafts: dict[str, Any] = field(default_factory=dict)
+    """What was dragged or drawn so far, by question."""
+    hear: dict[str, Callable[[], None]] = field(default_factory=dict)
+    """By question, what makes a draft of what the browser sent last."""
     guesses: dict[str, Any] = field(default_factory=dict)
-    """Locked guesses: the start of the block under `block`, the cliff under `cliff` (None for no cliff)."""
+    """Drafts that were locked in, by question."""
+    skipped: set[str] = field(default_factory=set)
+    """Questions whose answer was looked at without a guess."""
     answers: dict[int, int] = field(default_factory=dict)
     """Locked answers to the questions at the end, by number."""
     round: int = 0
@@ -33,15 +42,25 @@ class Lesson:
     def go(self, step: int) -> None:
         """Turn to a step, as far as there is one."""
         self.step = max(0, min(step, len(STEPS) - 1))
+        state.choose_option("step", SLUGS[self.step] if self.step else "")
 
     def lock(self, question: str) -> None:
-        """Keep the guess that the widget named like the question holds; it cannot be changed any more.
+        """Make the draft the guess; it cannot be changed any more, and not made after the answer was seen.
 
-        It is read here and not handed over by the button: one who moves the slider and clicks at once means the new place,
-        and the button was drawn before.
+        What was drawn is heard first: one who draws and clicks at once means the new drawing, which can come after the click.
         """
-        guess = st.session_state[self.key(question)]
-        self.guesses.setdefault(question, None if guess == NO_CLIFF else guess)
+        if not self.is_revealed(question):
+            self.hear.get(question, lambda: None)()
+            self.guesses[question] = self.drafts[question]
+
+    def skip(self, question: str) -> None:
+        """Give no guess and see the answer."""
+        if question not in self.guesses:
+            self.skipped.add(question)
+
+    def is_revealed(self, question: str) -> bool:
+        """Whether the answer may be shown."""
+        return question in self.guesses or question in self.skipped
 
     def answer(self, number: int) -> None:
         """Keep the option that is picked for a question of the check; it cannot be changed any more."""
@@ -56,15 +75,32 @@ def current() -> Lesson:
     """The lesson of this session about the current model."""
     lesson: Lesson | None = st.session_state.get("lesson")
     model = state.current_model()
-    if lesson is None or lesson.model != model:
-        lesson = Lesson(model, round=lesson.round + 1 if lesson else 0)
-        st.session_state["lesson"] = lesson
+    if lesson is None:
+        lesson = Lesson(model, _step_in_address())
+    elif lesson.model != model:
+        lesson = Lesson(model, round=lesson.round + 1)
+        state.choose_option("step", "")
+    st.session_state["lesson"] = lesson
     return lesson
+
+
+def _step_in_address() -> int:
+    """The step that the address names, else the first."""
+    named = state.option("step")
+    if named in ("", *SLUGS):
+        return SLUGS.index(named) if named else 0
+    state.cannot_be(
+        f"The address of this page names the step {words.plain(named)}, which does not exist; the steps are "
+        f"{', '.join(SLUGS)}. The lesson begins with the first."
+    )
+    state.choose_option("step", "")
+    return 0
 
 
 def start_over() -> None:
     """Forget every guess and answer and go back to the first step."""
     st.session_state["lesson"] = Lesson(state.current_model(), round=current().round + 1)
+    state.choose_option("step", "")
 
 
 def outline(lesson: Lesson, title: str) -> None:

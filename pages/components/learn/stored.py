@@ -1,7 +1,8 @@
-"""The stored results that the lesson is told with: those of the current model that other pages show."""
+"""The stored results that the lesson is told with: the strongest evidence of the current model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
 
@@ -38,17 +39,15 @@ class Shown:
 
 
 def of(model: ModelSpec) -> Shown:
-    """Everything that is stored of a model and finished."""
-    distances = _shown("distances", model)
-    sweeps = [found for found in _finished("sweep", model) if found.result.spec.strategy == "similarity"]
-    damages = _finished("damage", model)
-    same_map = [found for found in damages if distances and found.result.spec.distances == distances.spec]
-    inspected = library.find("inspect", model)
-    heals = [found.result for found in _finished("heal", model, any_precision=True)]
-    sweep, damage = _first("sweep", sweeps), _first("damage", same_map or damages)
-    known = [inspected[0].result if inspected else None, distances, sweep, *heals]
+    """The strongest evidence there is of a model, whatever ran last or is shown on other pages."""
+    maps, damages = _finished("distances", model), _finished("damage", model)
+    curves = [result for result in _finished("sweep", model) if result.spec.strategy == "similarity"]
+    distances = next(iter(maps), None)
+    same_map = [result for result in damages if distances and result.spec.distances == distances.spec]
+    damage, heals = next(iter(same_map or damages), None), _finished("heal", model, any_precision=True)
+    known = [*_finished("inspect", model), distances, *curves, damage, *heals]
     facts = next((result.model for result in known if result is not None), None)
-    return Shown(facts, distances, sweep, heals, damage)
+    return Shown(facts, distances, next(iter(curves), None), heals, damage)
 
 
 def specs(shown: Shown) -> list[Spec]:
@@ -56,23 +55,18 @@ def specs(shown: Shown) -> list[Spec]:
     return [result.spec for result in (shown.distances, shown.sweep, shown.damage, *shown.heals) if result is not None]
 
 
-def _finished(kind: str, model: ModelSpec, *, any_precision: bool = False) -> list[library.Found]:
-    return [found for found in library.find(kind, model, any_precision=any_precision) if found.result.complete]
-
-
-def _first(kind: str, found: list[library.Found]):
-    entry = library.shown(kind, found, by_hand=False)
-    return entry.result if entry else None
-
-
-def _shown(kind: str, model: ModelSpec):
-    return _first(kind, _finished(kind, model))
+def _finished(kind: str, model: ModelSpec, *, any_precision: bool = False) -> list[Any]:
+    """Strongest first."""
+    return [found.result for found in library.find(kind, model, any_precision=any_precision) if found.result.complete]
 
 
 def ladder(heals: Sequence[HealResult]) -> tuple[list[Rung], HealResult | None]:
     """Unpruned, pruned, instantly healed and trained models of one cut, and the heal that they are told with.
 
-    Of several cuts the one is taken that has both ways of healing, then the one that was healed last.
+    Of several cuts the one is taken that has both ways of healing, then the one with the strongest evidence.
+
+    Args:
+        heals: strongest first.
     """
     cuts: dict[object, dict[str, HealResult]] = {}
     for heal in heals:

@@ -25,7 +25,7 @@ DEFAULT_N = 5
 _RUN = re.compile(r"[a-z][a-z0-9_-]*:[0-9a-f]{20}")
 
 
-_KEPT = ("metric", "view", "tab", "texts", "benchmark")
+_KEPT = ("metric", "view", "tab", "texts", "benchmark", "step")
 """Further choices in the address, each a short text that is left out where it is the usual one."""
 
 
@@ -42,11 +42,11 @@ def current_model() -> ModelSpec:
         except LayerscopeError as error:
             st.session_state["model"] = _DEFAULT
             said = words.plain(str(error))
-            _cannot_be(f"The address of this page names a model that cannot be: {said} The starter model is shown instead.")
+            cannot_be(f"The address of this page names a model that cannot be: {said} The starter model is shown instead.")
     return st.session_state["model"]
 
 
-def _cannot_be(sentence: str) -> None:
+def cannot_be(sentence: str) -> None:
     """Keep what is wrong with the address until it has been read; the run that finds it may not be the one that is seen."""
     st.session_state.setdefault("address_faults", []).append(sentence)
 
@@ -76,7 +76,7 @@ def chosen_n() -> int:
         text, own = st.query_params.get("n", ""), own_cut()
         is_number = text.isdecimal() and len(text) < 5
         if text and not is_number and not own:
-            _cannot_be(
+            cannot_be(
                 f"The address of this page asks for n = {words.plain(text[:40])}, which is no number of layers; "
                 f"{DEFAULT_N} are removed instead."
             )
@@ -134,7 +134,7 @@ def _in_address(field: str, fault: str) -> Removal | None:
     try:
         return blocks.parse_removal(text) if text else None
     except BlockRangeError as error:
-        _cannot_be(f"The address of this page {fault}: {words.plain(str(error))}")
+        cannot_be(f"The address of this page {fault}: {words.plain(str(error))}")
         return None
 
 
@@ -166,7 +166,7 @@ def strategy() -> str:
     if "chosen_strategy" not in st.session_state:
         text = st.query_params.get("strategy", "")
         if text and text not in STRATEGIES:
-            _cannot_be(
+            cannot_be(
                 f"The address of this page asks for the strategy {words.plain(text[:40])!r}, which does not exist; it can be "
                 f"{', '.join(STRATEGIES)}. {USUAL} is shown instead."
             )

@@ -1,5 +1,6 @@
 """The lesson: every step with and without results, guesses that are locked and revealed, the check, presenter mode."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -7,8 +8,9 @@ import pytest
 from analysis import jobs as analysis_jobs
 from analysis.experiments.heal.spec import JunctionReport
 from analysis.models.spec import ModelSpec
-from analysis.reading import verdicts
-from pages.components.learn import lesson, stored
+from analysis.reading import lesson as reading
+from pages.components.learn import lesson, predict, stored
+from pages.components.learn.predict import Drawn
 from pages.components.learn.steps import check
 from tests.support import fakes
 from tests.support.seen import figures, texts, trace
@@ -39,6 +41,23 @@ def turn_to(at, step: int):
     assert f"step {step} of 8" in texts(at)
     assert not at.exception
     return at
+
+
+def draft(at, question: str, value) -> None:
+    """What a hand on the page would have dragged or drawn; the real one is in the journey."""
+    at.session_state["lesson"].drafts[question] = value
+    at.run()
+
+
+def lock(at, question: str):
+    at.button(key=f"learn-lock-{question}").click().run()
+    assert not at.exception
+    return at
+
+
+def told(at, component: str) -> dict:
+    """What the component of this name was given to draw."""
+    return json.loads(next(item.proto for item in at.get("bidi_component") if item.proto.component_name == component).json)
 
 
 def said(at) -> str:
@@ -72,9 +91,8 @@ def test_no_step_is_a_wall_of_text(app, known):
     glossary = next(item.value for item in at.markdown if "Residual stream" in item.value)
     for step in range(1, 9):
         turn_to(at, step)
-        for key in ("learn-lock-block", "learn-lock-cliff"):
-            if [button for button in at.button if button.key == key]:
-                at.button(key=key).click().run()
+        for skip in [button for button in at.button if button.key.startswith("learn-skip-")]:
+            skip.click().run()
         words = sum(len(item.value.split()) for item in at.main.markdown if item.value != glossary)
         assert words <= 90, f"step {step} says {words} words"
 
@@ -82,17 +100,31 @@ def test_no_step_is_a_wall_of_text(app, known):
 # The steps, with results
 
 
-def test_step_1_draws_the_models_own_layers_and_their_turns(app, known):
+def test_step_1_takes_a_drawing_of_the_turns_and_then_shows_them_under_it(app, known):
     at = app(PAGE)
     assert "here 576" in said(at)
     assert "all 30 layers" in said(at)
     assert "layer 29" in trace(figures(at)["learn-stream"], "layers")["text"]
-    assert trace(figures(at)["learn-turns"], "turn")["y"] == fakes.distances().mean[0]
+    assert set(figures(at)) == {"learn-stream"}, "no turn is shown before the guess"
+    assert at.button(key="learn-lock-turns").disabled
+    row = fakes.distances().mean[0]
+    draft(at, "turns", Drawn((0.2, row[1], *[None] * 28)))
+    lock(at, "turns")
+    turns = figures(at)["learn-turns"]
+    assert trace(turns, "measured")["y"] == row
+    assert (trace(turns, "your drawing")["x"], trace(turns, "your drawing")["y"]) == ([0, 1], [0.2, row[1]])
+    off = abs(0.2 - row[0]) / 2
+    assert f"Your drawing is {off:.2f} off on average; 1 of 2 bars end inside the 95 % interval." in said(at)
+    assert f"Farthest off is layer 0: you drew 0.20, measured {row[0]:.2f}." in said(at)
 
 
-def test_step_2_measures_the_angle_live_and_length_does_not_matter(app, known):
+def test_step_2_asks_for_an_angle_and_tells_the_distance_only_then(app, known):
     at = turn_to(app(PAGE), 2)
-    assert "**60° / 180° = 0.33**" in said(at)
+    assert "/ 180°" not in said(at)
+    assert "0.25" not in trace(figures(at)["learn-arrows"], "scale")["text"]
+    at.slider(key="learn-angle-0").set_value(60)
+    lock(at, "angle")
+    assert "0.25 of 180° is 45°, whatever the length. Yours: 60°, a distance of 0.33, 15° off." in said(at)
     at.slider(key="learn-angle-0").set_value(90).run()
     assert "= 0.50**: a right angle" in said(at)
     at.slider(key="learn-length-0").set_value(0.5).run()
@@ -100,86 +132,162 @@ def test_step_2_measures_the_angle_live_and_length_does_not_matter(app, known):
     assert "The cosine is 1/√2 = 0.707, the angle 45°, the distance 0.25." in said(at)
 
 
-def test_step_3_reveals_the_map_only_after_the_guess_is_locked(app, known):
+def test_step_3_reveals_the_map_only_after_the_block_is_locked(app, known):
     at = turn_to(app(PAGE), 3)
-    assert set(figures(at)) == {"learn-strip"}
+    assert not figures(at)
     assert BEST.block.describe() not in said(at)
-    at.slider(key="learn-block-0").set_value(BEST.start + 3).run()
-    assert set(figures(at)) == {"learn-strip"}
-    at.button(key="learn-lock-block").click().run()
+    assert told(at, "layerscope_block") == {
+        "layers": 30, "size": 5, "start": 0, "label": "Block that changes the stream least"
+    }  # fmt: skip
+    draft(at, "block", BEST.start + 3)
+    assert not figures(at)
+    lock(at, "block")
     assert set(figures(at)) == {"learn-row", "learn-map"}
     row = fakes.distances().mean[4]
     rank = 1 + sum(value < row[BEST.start + 3] for value in row)
     assert f"Most similar: {BEST.block.describe()}, distance {BEST.distance:.3f}." in said(at)
     assert f"has {row[BEST.start + 3]:.3f}: number {rank} of 26, 3 layers off." in said(at)
-    assert not [slider for slider in at.slider if slider.key == "learn-block-0"], "locked is locked"
+    assert not [item for item in at.get("bidi_component") if item.proto.component_name == "layerscope_block"], "locked"
 
 
 def test_step_3_a_right_guess_is_called_right(app, known):
     at = turn_to(app(PAGE), 3)
-    at.slider(key="learn-block-0").set_value(BEST.start).run()
-    at.button(key="learn-lock-block").click().run()
-    assert "Your guess is right: the best of 26." in said(at)
+    draft(at, "block", BEST.start)
+    assert "Your guess is right: the best of 26." in said(lock(at, "block"))
 
 
-def test_step_4_reveals_the_curve_and_how_far_off_the_guess_was(app, known):
+def test_skipping_shows_the_answer_and_scores_nothing(app, known):
+    at = turn_to(app(PAGE), 3)
+    at.button(key="learn-skip-block").click().run()
+    assert f"Most similar: {BEST.block.describe()}" in said(at)
+    assert "Yours" not in said(at)
+    assert list(turn_to(at, 8).table[0].value["yours"])[:2] == ["no guess yet", "skipped"]
+
+
+def test_step_4_lays_the_drawing_over_the_curve_and_says_what_the_mark_is_worth(app, known):
     sweep = fakes.sweep()
-    cliff = verdicts.knee(sweep.points, sweep.lines)
+    cliff = reading.cliff(sweep)
     at = turn_to(app(PAGE), 4)
-    assert trace(figures(at)["learn-accuracy"], "pruned")["x"] == [0]
-    assert f"n = {cliff}" not in said(at)
-    at.select_slider(key="learn-cliff-0").set_value(cliff - 2).run()
-    at.button(key="learn-lock-cliff").click().run()
-    assert len(trace(figures(at)["learn-accuracy"], "pruned")["x"]) == 16
-    assert {"chance", "majority", "unpruned"} <= {item["name"] for item in figures(at)["learn-accuracy"]["data"]}
-    assert f"The cliff is at n = {cliff}. You said {cliff - 2}: 2 layers off." in said(at)
-    assert f"At n = {cliff - 1} loss went from 2.4 to" in said(at)
+    assert not figures(at)
+    given = told(at, "layerscope_curve")
+    assert given["values"] == [sweep.points[0].acc, *[None] * 15], "only what is told is in the page"
+    assert str(sweep.points[9].acc) not in json.dumps(given)
+    accuracies = [point.acc for point in sweep.points]
+    draft(at, "cliff", Drawn((*accuracies[1:4], *[0.9] * 12), mark=cliff.latest))
+    lock(at, "cliff")
+    shown = figures(at)["learn-accuracy"]
+    assert trace(shown, "measured")["y"] == accuracies
+    assert trace(shown, "your drawing")["y"] == [accuracies[0], *accuracies[1:4], *[0.9] * 12]
+    assert {"chance", "majority", "halfway", "95 % interval"} <= {item["name"] for item in shown["data"]}
+    assert f"The cliff begins between n = {cliff.earliest} and n = {cliff.latest}" in said(at)
+    assert f"You said n = {cliff.latest}: the measurement allows that." in said(at)
+    off = sum(0.9 - value for value in accuracies[4:]) / 15
+    assert f"Your drawing is {100 * off:.0f} points off on average; 3 of 15 lie inside the 95 % interval (n = 1-3)." in said(at)
 
 
-def test_step_4_takes_no_cliff_for_an_answer(app, known):
+@pytest.mark.parametrize(("mark", "word"), [(1, "rules that out"), (16, "rules that out")])
+def test_step_4_tells_a_mark_that_cannot_be(app, known, mark, word):
     at = turn_to(app(PAGE), 4)
-    at.select_slider(key="learn-cliff-0").set_value("no cliff").run()
-    at.button(key="learn-lock-cliff").click().run()
-    assert "You said that there is none." in said(at)
+    draft(at, "cliff", Drawn((None,) * 15, mark=mark))
+    lock(at, "cliff")
+    name = "no cliff" if mark == 16 else f"n = {mark}"
+    assert f"You said {name}: it {word}." in said(at)
+    assert "Your drawing" not in said(at)
 
 
-def test_step_4_of_a_curve_without_a_cliff(app, known):
+def test_step_4_of_a_curve_without_a_cliff(app, ui_cache):
+    short = fakes.sweep()
     fakes.distances().save()
-    short = fakes.sweep(limit=400)
     replace(short, points=short.points[:4]).save()
+    at = turn_to(app(PAGE), 4)
+    draft(at, "cliff", Drawn((None,) * 3, mark=4))
+    lock(at, "cliff")
+    assert "Up to n = 3 there is no cliff." in said(at)
+    assert "You said no cliff: the measurement allows that." in said(at)
+
+
+def test_the_lesson_rests_on_the_strongest_evidence_and_never_on_the_latest_try(app, known):
+    strong = fakes.sweep(writes=True, answers=True)
+    points = [replace(point, n_samples=5, acc=0.2 + 0.6 * (point.n == 7)) for point in strong.points]
+    points[0] = replace(points[0], acc=0.8)
+    spec = replace(strong.spec, benchmark=replace(strong.spec.benchmark, limit=5))
+    hasty = replace(strong, spec=spec, points=points, n_questions=5, questions=[])
+    hasty.save()
     at = app(PAGE)
+    at.session_state["shown_sweep"] = [hasty.spec.fingerprint()]
     turn_to(at, 4)
-    at.select_slider(key="learn-cliff-0").set_value("no cliff").run()
-    at.button(key="learn-lock-cliff").click().run()
-    assert "Up to n = 3 there is no cliff. You are right." in said(at)
+    assert "ask 100 questions" in said(at)
+    assert "Uncut, your model gets 50% right" in said(at)
 
 
-def test_step_5_sets_the_own_path_and_cliff_among_published_ones(app, known):
+def test_five_questions_alone_settle_no_cliff(app, ui_cache):
+    fakes.distances().save()
+    sweep = fakes.sweep(limit=5)
+    points = [replace(point, acc=0.8 if point.n < 8 else 0.2) for point in sweep.points]
+    replace(sweep, points=points).save()
+    at = turn_to(app(PAGE), 4)
+    at.button(key="learn-skip-cliff").click().run()
+    assert "Whether and where a cliff follows, 5 questions cannot tell." in said(at)
+    assert "The cliff begins" not in said(at)
+    turn_to(at, 5).button(key="learn-skip-big").click().run()
+    assert fakes.FACTS.name not in [item["name"] for item in figures(at)["learn-cliffs"]["data"]]
+
+
+def test_step_5_asks_for_a_block_of_the_big_model_and_sets_the_own_path_among_published_ones(app, known):
     at = turn_to(app(PAGE), 5)
-    names = [item["name"] for item in figures(at)["learn-paths"]["data"]]
+    assert not figures(at)
+    assert told(at, "layerscope_block")["layers"] == 80
+    draft(at, "big", 30)
+    lock(at, "big")
+    assert "Llama-2 70B: layers 53-72 (20 layers), block [53, 73). Yours begins at layer 30: 23 layers off." in said(at)
+    paths = figures(at)["learn-paths"]
+    names = [item["name"] for item in paths["data"]]
     assert {"Llama-2 7B", "Llama-2 13B", "Llama-2 70B", "Mistral 7B", fakes.FACTS.name} <= set(names)
-    own = trace(figures(at)["learn-cliffs"], fakes.FACTS.name)
-    sweep = fakes.sweep()
-    assert own["x"][0] == pytest.approx(verdicts.knee(sweep.points, sweep.lines) / 30)
+    assert (trace(paths, "your guess")["x"], trace(paths, "your guess")["y"]) == ([30 / 80], [20 / 80])
+    own, cliff = trace(figures(at)["learn-cliffs"], fakes.FACTS.name), reading.cliff(fakes.sweep())
+    assert own["x"] == [pytest.approx(cliff.earliest / 30), pytest.approx(cliff.latest / 30)]
     assert "arXiv:2403.17887" in said(at)
     assert "code that looks like the authors'" in said(at)
 
 
-def test_step_6_shows_instant_and_trained_side_by_side(app, known):
+def test_step_6_takes_the_expected_losses_and_shows_instant_and_trained_side_by_side(app, known):
     at = turn_to(app(PAGE), 6)
-    assert [item["name"] for item in figures(at)["learn-heal-loss"]["data"]] == ["unpruned", "pruned", "instant", "50 steps"]
-    assert "Here loss went up from 2.41 to 4.45, and healing brought it to 3.10." in said(at)
+    assert not figures(at)
+    given = told(at, "layerscope_curve")
+    assert (given["places"], given["fixed"]) == (["unpruned", "pruned", "instant", "50 steps"], 2)
+    assert given["values"] == [2.41, 4.45, None, None]
+    draft(at, "heal", Drawn((3.5, None)))
+    lock(at, "heal")
+    drawn = figures(at)["learn-heal-loss"]
+    assert [item["name"] for item in drawn["data"]] == ["unpruned", "pruned", "instant", "50 steps", "your drawing"]
+    assert "Loss went up from 2.41 to 4.45, and healing brought it to 3.10." in said(at)
+    assert "You drew 3.50 for instant: 0.10 off." in said(at)
     assert "style of its text" not in said(at)
 
 
 def test_step_6_says_why_a_healed_loss_can_be_below_the_unpruned_one(app, known):
     heal = fakes.heal()
     replace(heal, healed=replace(heal.healed, loss=2.1)).save()
-    assert "style of its text" in said(turn_to(app(PAGE), 6))
+    at = turn_to(app(PAGE), 6)
+    at.button(key="learn-skip-heal").click().run()
+    assert "style of its text" in said(at)
+
+
+def test_step_7_asks_for_the_block_that_costs_least(app, known):
+    at = turn_to(app(PAGE), 7)
+    assert not figures(at)
+    costs = fakes.damage().increase[4]
+    least = min(range(len(costs)), key=costs.__getitem__)
+    draft(at, "damage", least + 2)
+    lock(at, "damage")
+    assert f"Least damage: layers {least}-{least + 4} (5 layers), block [{least}, {least + 5}), {costs[least]:+.2f}" in said(at)
+    rank = 1 + sum(cost < costs[least + 2] for cost in costs)
+    assert f"Yours costs {costs[least + 2]:+.2f}: number {rank} of 26." in said(at)
 
 
 def test_step_7_tells_the_limits_with_the_own_numbers(app, known):
     at = turn_to(app(PAGE), 7)
+    at.button(key="learn-skip-damage").click().run()
     shown = said(at)
     assert "Repeated phrases in your model's text: 12% whole, 37% without 5 layers." in shown
     assert "Small sums right: 50% whole, 0% without 5 layers." in shown
@@ -190,8 +298,8 @@ def test_step_7_tells_the_limits_with_the_own_numbers(app, known):
 
 def test_step_8_explains_every_answer_and_sums_the_guesses_up(app, known):
     at = turn_to(app(PAGE), 3)
-    at.slider(key="learn-block-0").set_value(BEST.start + 1).run()
-    at.button(key="learn-lock-block").click().run()
+    draft(at, "block", BEST.start + 1)
+    lock(at, "block")
     turn_to(at, 8)
     assert at.button(key="learn-answer-0").disabled
     for number, question in enumerate(check.QUESTIONS):
@@ -202,14 +310,28 @@ def test_step_8_explains_every_answer_and_sums_the_guesses_up(app, known):
     assert "No: they stand at a right angle." in at.warning[0].value
     table = at.table[0].value
     assert list(table["yours"]) == [
+        "no guess yet",
         f"layers {BEST.start + 1}-{BEST.start + 5} (5 layers), block [{BEST.start + 1}, {BEST.start + 6}), "
         f"{fakes.distances().mean[4][BEST.start + 1]:.3f}",
         "no guess yet",
         "3 of 3 answered",
     ]
-    assert table["measured"][1] == "hidden until you guess"
-    assert table["how far off"][0].endswith(", +0.001, 1 layer")
-    assert table["how far off"][2] == "2 right"
+    assert (table["measured"][0], table["measured"][2]) == ("hidden until you guess",) * 2
+    assert table["how far off"][1].endswith(", +0.001, 1 layer")
+    assert table["how far off"][3] == "2 right"
+
+
+def test_step_8_sums_drawings_up(app, known):
+    row, cliff = fakes.distances().mean[0], reading.cliff(fakes.sweep())
+    at = app(PAGE)
+    draft(at, "turns", Drawn(tuple(row)))
+    lock(at, "turns")
+    turn_to(at, 4)
+    draft(at, "cliff", Drawn((None,) * 15, mark=cliff.earliest))
+    lock(at, "cliff")
+    table = turn_to(at, 8).table[0].value
+    assert list(table["how far off"])[:3] == ["0.000 on average, 30 inside the 95 % interval", "", "possible"]
+    assert table["measured"][2] == f"n = {cliff.earliest} to {cliff.latest}"
 
 
 # Without results
@@ -226,6 +348,8 @@ def test_a_step_without_results_says_one_sentence_and_where_to_go(app):
         (7, "run a sweep that lets them write"),
     ):
         turn_to(at, step)
+        for skip in [button for button in at.button if button.key.startswith("learn-skip-")]:
+            skip.click().run()
         assert not at.error
         assert sentence in said(at)
         assert at.get("page_link")
@@ -251,6 +375,7 @@ def test_a_model_named_like_markup_is_shown_as_it_is(app):
     evil = replace(fakes.FACTS, name="<b>[a](http://b)</b>")
     replace(fakes.distances(), model=evil).save()
     at = turn_to(app(PAGE), 5)
+    at.button(key="learn-skip-big").click().run()
     assert trace(figures(at)["learn-paths"], "&lt;b&gt;[a](http://b)&lt;/b&gt;")
     assert "<b>[a](http://b)</b>" not in said(at)
 
@@ -260,33 +385,85 @@ def test_a_model_named_like_markup_is_shown_as_it_is(app):
 
 def test_start_over_forgets_guesses_and_begins_again(app, known):
     at = turn_to(app(PAGE), 3)
-    at.slider(key="learn-block-0").set_value(9).run()
-    at.button(key="learn-lock-block").click().run()
+    draft(at, "block", 9)
+    lock(at, "block")
     at.button(key="learn-start-over").click().run()
     assert "step 1 of 8" in said(at)
     turn_to(at, 3)
-    assert at.slider(key="learn-block-1").value == 0
-    assert list(turn_to(at, 8).table[0].value["yours"][:2]) == ["no guess yet"] * 2
+    assert told(at, "layerscope_block")["start"] == 0
+    assert list(turn_to(at, 8).table[0].value["yours"][:3]) == ["no guess yet"] * 3
 
 
 def test_another_model_begins_another_lesson(app, known):
     at = turn_to(app(PAGE), 3)
-    at.button(key="learn-lock-block").click().run()
+    lock(at, "block")
     at.session_state["model"] = ModelSpec(source="someone/other")
     at.run()
     assert "step 1 of 8" in said(at)
     assert "all layers" in said(at)
 
 
-def test_a_locked_guess_cannot_be_changed(monkeypatch):
-    one, held = lesson.Lesson(ModelSpec()), {}
+def test_a_locked_guess_cannot_be_changed_and_none_is_made_after_the_answer_was_seen(monkeypatch):
+    one, held, asked = lesson.Lesson(ModelSpec()), {}, []
     monkeypatch.setattr(lesson.st, "session_state", held)
+    monkeypatch.setattr(lesson.state, "choose_option", lambda *option: asked.append(option))
     for block, option in ((3, 1), (4, 2)):
-        held.update({one.key("block"): block, one.key("check-0"): option})
+        held[one.key("check-0")] = option
+        one.drafts["block"] = block
         one.lock("block")
         one.answer(0)
+    one.skip("block")
+    one.skip("cliff")
+    one.drafts["cliff"] = "late"
+    one.lock("cliff")
     one.go(99)
-    assert (one.guesses, one.answers, one.step) == ({"block": 3}, {0: 1}, len(lesson.STEPS) - 1)
+    assert (one.guesses, one.answers, one.skipped, one.step) == ({"block": 3}, {0: 1}, {"cliff"}, len(lesson.STEPS) - 1)
+    assert asked == [("step", "check")]
+
+
+def test_what_was_drawn_just_before_the_click_is_what_is_locked():
+    one = lesson.Lesson(ModelSpec(), drafts={"block": 0})
+    one.hear["block"] = lambda: one.drafts.update(block=7)
+    one.lock("block")
+    assert one.guesses == {"block": 7}
+
+
+AXES = predict.Axes(["0", "1", "2"], one="n =", axis="n", low=0.0, high=1.0, step=0.01, ticks=[0, 1], given=[0.5])
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        None, 3, "x", [], {}, {"values": "0.1"}, {"values": [0.5, 0.1]}, {"values": [0.5, 0.1, 0.2, 0.3]},
+        {"values": [0.5, 2.0, None]}, {"values": [0.5, -0.1, None]}, {"values": [0.5, "0.1", None]},
+        {"values": [0.5, True, None]}, {"values": [0.5, float("nan"), None]}, {"values": [0.5, [0.1], None]},
+        {"values": [0.5, 0.1, None], "mark": 0}, {"values": [0.5, 0.1, None], "mark": 4},
+        {"values": [0.5, 0.1, None], "mark": 1.5}, {"values": [0.5, 0.1, None], "mark": "1"},
+    ],
+)  # fmt: skip
+def test_what_no_hand_can_have_drawn_is_no_drawing(sent):
+    assert predict._read(sent, 1, 2, AXES, marks=True) is None
+
+
+def test_a_drawing_is_read_without_what_was_given():
+    assert predict._read({"values": [0.5, 0.1, None], "mark": 3}, 1, 2, AXES, marks=True) == Drawn((0.1, None), 3)
+
+
+# The address
+
+
+def test_the_address_holds_the_step(app, known):
+    at = turn_to(app(PAGE), 4)
+    assert at.query_params["step"] == "cliff"
+    assert "step 5 of 8" in said(app(PAGE, step="big-models"))
+
+
+def test_an_address_of_a_step_that_does_not_exist_says_which_do(app, known):
+    at = app(PAGE, step="<b>nonsense</b>")
+    assert "step 1 of 8" in said(at)
+    assert "which does not exist; the steps are layers, angle, map, cliff, big-models, healing, limits, check." in said(at)
+    assert "<b>" not in said(at).replace("\\<b\\>", "")
+    assert "step" not in at.query_params
 
 
 def test_the_cut_with_both_ways_of_healing_is_told():

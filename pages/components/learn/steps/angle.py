@@ -1,36 +1,60 @@
-"""Step 2 of the lesson: how alike two states are, on two arrows."""
+"""Step 2 of the lesson: how alike two states are, on two arrows that one turns."""
 
 import streamlit as st
 
 from analysis.charts import lesson as learn_figures
 from analysis.reading import lesson as plane
+from pages.components.learn import predict
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.stored import Shown
 from pages.components.shared import chart, theme
 
 TITLE = "How alike are two states?"
+QUESTION = "angle"
+"""Name of what is predicted here: the angle, in degrees, at which two states are `WANTED` apart."""
+WANTED = 0.25
 
 
 def show(lesson: Lesson, shown: Shown) -> None:
-    """The protractor, its two sliders, the formula and an example to check by hand."""
+    """Two arrows to turn until they are as far apart as asked; then the protractor's numbers, the formula and an example."""
+    is_open = not lesson.is_revealed(QUESTION)
     left, right = st.columns([4, 7], gap="large")
     with left:
         st.markdown(
-            "Picture the stream before and after some layers as two arrows. Their angle says how far it turned. Divided by "
-            "180° it is the **angular distance**. Move both sliders: which of them changes it?"
+            "Picture the stream before and after some layers as two arrows. The **angular distance** goes from 0, the same "
+            "direction, to 1, the opposite one."
+            + (f" **Turn the second arrow until they are {WANTED} apart.** Does its length matter?" if is_open else "")
         )
-        angle = st.slider("Angle", 0, 180, 60, 5, format="%d°", key=lesson.key("angle"), persist_state="session")
+        key = lesson.key("angle")
+        angle = st.slider("Angle", 0, 180, 90, 5, format="%d°", key=key, persist_state="session")
         length = st.slider("Length", 0.5, 2.0, 1.5, 0.1, key=lesson.key("length"), persist_state="session")
-        st.latex(r"d(a,b)=\frac{1}{\pi}\,\arccos\frac{a\cdot b}{|a|\,|b|}")
-        st.caption(example())
+        lesson.hear[QUESTION] = lambda: lesson.drafts.update({QUESTION: st.session_state[key]})
+        if is_open:
+            predict.buttons(lesson, QUESTION)
+        else:
+            st.success(verdict(lesson.guesses.get(QUESTION)), icon=":material/visibility:")
+            st.latex(r"d(a,b)=\frac{1}{\pi}\,\arccos\frac{a\cdot b}{|a|\,|b|}")
+            st.caption(example())
     with right:
         before, after = plane.arrow(0, 1), plane.arrow(angle, length)
         distance = plane.angular_distance(before, after)
-        st.markdown(f"**{angle}° / 180° = {distance:.2f}**: {said(distance)}. The length does not matter.")
+        told = f"{angle} degrees apart"
+        if not is_open:
+            st.markdown(f"**{angle}° / 180° = {distance:.2f}**: {said(distance)}. The length does not matter.")
+            told += f": angular distance {distance:.3f}, whatever their lengths"
         chart.show(
-            learn_figures.arrows(before, after, dark=theme.is_dark()), key="learn-arrows", file_name="angle", toolbar=False,
-            alt=f"Two arrows {angle} degrees apart: angular distance {distance:.3f}, whatever their lengths.",
+            learn_figures.arrows(before, after, scaled=not is_open, dark=theme.is_dark()), key="learn-arrows",
+            file_name="angle", toolbar=False, alt=f"Two arrows {told}.",
         )  # fmt: skip
+
+
+def verdict(guess: int | None) -> str:
+    """How far a guessed angle is from the wanted one."""
+    found = f"{WANTED} of 180° is {180 * WANTED:.0f}°, whatever the length."
+    if guess is None:
+        return found
+    off = abs(guess - 180 * WANTED)
+    return f"{found} Yours: {guess}°, a distance of {guess / 180:.2f}" + (f", {off:.0f}° off." if off else ". Right.")
 
 
 def said(distance: float) -> str:

@@ -1,4 +1,4 @@
-"""Step 5 of the lesson: where large models can be cut, beside the user's own."""
+"""Step 5 of the lesson: drag a block to where a large model can be cut, then see published choices beside the user's own."""
 
 import html
 
@@ -7,24 +7,39 @@ import streamlit as st
 from analysis.charts import lesson as published_figures
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.reading import lesson as guesses
-from pages.components.learn import stored
+from pages.components.learn import predict, stored
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.stored import Shown
 from pages.components.shared import chart, theme, words
 
 TITLE = "Where can big models be cut?"
+QUESTION = "big"
+"""Name of what is predicted here: the start of the block in the largest published model."""
+BIG = guesses.PATHS[2]
+SIZE = BIG.n_layers // 4
 
 
 def show(lesson: Lesson, shown: Shown) -> None:
-    """Published choices and cliffs on relative depth, with the user's own among them."""
+    """The question; then published choices and cliffs on relative depth, with the user's own among them."""
     # Plotly shows a part of HTML, so a model's name must not be any.
     distances, name = shown.distances, html.escape(shown.name)
     left, right = st.columns([4, 7], gap="large")
+    if not lesson.is_revealed(QUESTION):
+        with left:
+            st.markdown(
+                f"{BIG.name} has {BIG.n_layers} layers. Its authors took out the most similar {SIZE}, a quarter of them. "
+                "**Drag the block to where you expect them**: at the same share of depth as in your small model, or elsewhere?"
+            )
+            predict.buttons(lesson, QUESTION)
+        with right:
+            predict.block(lesson, QUESTION, BIG.n_layers, SIZE, label=f"Most similar {SIZE} layers of {BIG.name}")
+        return
+    start = lesson.guesses.get(QUESTION)
     with left:
+        st.success(verdict(start), icon=":material/visibility:")
         st.markdown(
             "Each line follows the most similar block of every size: where it begins, as a share of depth. In big models it "
-            "begins deep and ends just short of the last layer; past about half of the layers it jumps to the front.\n\n"
-            f"{_own(distances)}"
+            f"ends just short of the last layer; past about half of the layers it jumps to the front. {_own(distances)}"
         )
         st.caption(
             f"Block choices: from code that looks like the authors', {_LINK}. Cliffs: the paper's text, on MMLU; yours is on "
@@ -33,15 +48,26 @@ def show(lesson: Lesson, shown: Shown) -> None:
     with right:
         where, how_many = st.tabs(["Where blocks begin", "Where answers collapse"])
         with where:
-            _paths(distances, name)
+            _paths(distances, name, None if start is None else (start / BIG.n_layers, SIZE / BIG.n_layers))
         with how_many:
             _cliffs(shown, name)
 
 
-def _paths(distances: DistanceResult | None, name: str) -> None:
+def verdict(start: int | None) -> str:
+    """Where the published block lies, and how far off a guess is."""
+    block = BIG.blocks()[SIZE - 1]
+    found = f"{BIG.name}: {block.describe()}."
+    if start is None:
+        return found
+    off = abs(start - block.start)
+    return f"{found} Yours begins at layer {start}: {words.layers(off)} off." if off else f"{found} Your guess is right."
+
+
+def _paths(distances: DistanceResult | None, name: str, guess: tuple[float, float] | None) -> None:
     best, n_layers = (distances.best, distances.n_layers) if distances else ([], 0)
     chart.show(
-        published_figures.depth_paths(best, n_layers, name, dark=theme.is_dark()), key="learn-paths", file_name="by-depth",
+        published_figures.depth_paths(best, n_layers, name, guess=guess, dark=theme.is_dark()), key="learn-paths",
+        file_name="by-depth",
         alt="Start of the most similar block against layers removed, both as shares of depth, for four published models.",
     )  # fmt: skip
     if distances is None:
@@ -52,17 +78,20 @@ def _paths(distances: DistanceResult | None, name: str) -> None:
 
 def _cliffs(shown: Shown, name: str) -> None:
     cliff = guesses.cliff(shown.sweep) if shown.sweep else None
-    own = cliff.n / shown.sweep.n_layers if cliff and cliff.n and shown.sweep else None
+    own = None
+    if cliff and shown.sweep and cliff.latest is not None:
+        own = (cliff.earliest / shown.sweep.n_layers, cliff.latest / shown.sweep.n_layers)
     chart.show(
         published_figures.cliffs(own, name, dark=theme.is_dark()), key="learn-cliffs", file_name="cliffs",
         alt="Share of layers at which answers collapse: Qwen 20 %, Phi-2 25 %, Mistral 35 %, Llama-2 40 to 55 %.",
     )  # fmt: skip
     if cliff is None:
         stored.missing("Your own cliff has not been measured yet.", "pages/explore.py", "Run a sweep")
-    elif own is None:
-        st.caption(f"Your model has no cliff up to n = {cliff.last} of {words.layers(shown.sweep.n_layers)}.")
+    elif own is None and shown.sweep:
+        st.caption(f"Your model is not among them: up to n = {cliff.last} of {words.layers(shown.sweep.n_layers)} "
+                   f"{shown.sweep.n_questions} questions show no cliff beyond doubt.")  # fmt: skip
     rows = [{"model": entry.name, "from": entry.low, "to": entry.high} for entry in guesses.CLIFFS]
-    rows += [{"model": name, "from": own, "to": own}] if own is not None else []
+    rows += [{"model": name, "from": own[0], "to": own[1]}] if own is not None else []
     chart.folded_table(rows, key="learn-t-cliffs", alt="Share of layers at the cliff, by model", file_name="cliffs")
 
 

@@ -1,5 +1,6 @@
 """Step 8 of the lesson: three questions with their reasons, and every guess beside what was measured."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import streamlit as st
@@ -7,6 +8,8 @@ import streamlit as st
 from analysis.core.blocks import Block
 from analysis.reading import lesson as guesses
 from pages.components.learn.lesson import NO_CLIFF, Lesson
+from pages.components.learn.steps import cliff as cliff_step
+from pages.components.learn.steps import distance_map, layers
 from pages.components.learn.stored import Shown
 from pages.components.shared import words
 
@@ -70,28 +73,56 @@ def _ask(lesson: Lesson, number: int, question: Question) -> None:
 
 
 def summary(lesson: Lesson, shown: Shown) -> list[dict[str, str]]:
-    """Every guess beside what was measured, and how far off it was."""
-    rows = []
-    if shown.distances is not None:
-        rows.append({"question": f"Block of {shown.size} layers that changes the stream least", **_block(lesson, shown)})
-    cliff = guesses.cliff(shown.sweep) if shown.sweep else None
-    if cliff is not None:
-        rows.append({"question": "Where the cliff begins", **_cliff(lesson, cliff)})
+    """Every prediction beside what was measured, and how far off it was."""
+    rows = [
+        {"question": asked, **(_not_yet(lesson, question) or found(lesson, shown))}
+        for question, asked, found, is_asked in _predicted(shown)
+        if is_asked
+    ]
     right = sum(lesson.answers.get(number) == question.right for number, question in enumerate(QUESTIONS))
     said = f"{len(lesson.answers)} of {len(QUESTIONS)} answered"
     rows.append({"question": "The three questions", "yours": said, "measured": "", "how far off": f"{right} right"})
     return rows
 
 
-_NO_GUESS = "no guess yet"
+Found = Callable[[Lesson, Shown], dict[str, str]]
+
+
+def _predicted(shown: Shown) -> list[tuple[str, str, Found, bool]]:
+    """What is predicted on the way: its name, what was asked, what came of it, and whether there is anything to ask it with."""
+    cliff = guesses.cliff(shown.sweep) if shown.sweep else None
+    return [
+        (layers.QUESTION, "How far each layer turns the stream", _turns, shown.distances is not None),
+        (distance_map.QUESTION, f"Block of {words.layers(shown.size)} that changes the stream least", _block,
+         shown.distances is not None),
+        (cliff_step.QUESTION, "Where the cliff begins", _cliff, cliff is not None),
+    ]  # fmt: skip
+
+
+def _not_yet(lesson: Lesson, question: str) -> dict[str, str]:
+    """The row of a question that was not guessed; empty where it was."""
+    if question in lesson.guesses:
+        return {}
+    said = "skipped" if question in lesson.skipped else "no guess yet"
+    return {"yours": said, "measured": "hidden until you guess" if said != "skipped" else "", "how far off": ""}
+
+
+def _turns(lesson: Lesson, shown: Shown) -> dict[str, str]:
+    assert shown.distances
+    seen = guesses.blocks_of(shown.distances)
+    judged = guesses.judge_drawing(lesson.guesses[layers.QUESTION].values, seen)
+    assert judged
+    low, high = min(each.value for each in seen), max(each.value for each in seen)
+    return {
+        "yours": f"{len(judged.compared)} bars drawn",
+        "measured": f"{low:.3f} to {high:.3f}",
+        "how far off": f"{judged.mean_distance:.3f} on average, {len(judged.inside)} inside the 95 % interval",
+    }
 
 
 def _block(lesson: Lesson, shown: Shown) -> dict[str, str]:
-    assert shown.distances is not None
-    start = lesson.guesses.get("block")
-    if start is None:
-        return {"yours": _NO_GUESS, "measured": "hidden until you guess", "how far off": ""}
-    judged = guesses.judge_block(shown.distances.mean, Block(start, shown.size))
+    assert shown.distances
+    judged = guesses.judge_block(shown.distances, Block(lesson.guesses[distance_map.QUESTION], shown.size))
     excess = judged.guess_distance - judged.best_distance
     off = f"number {judged.rank} of {judged.n_blocks}, {excess:+.3f}, {words.layers(judged.layers_off)}"
     return {
@@ -101,17 +132,24 @@ def _block(lesson: Lesson, shown: Shown) -> dict[str, str]:
     }
 
 
-def _cliff(lesson: Lesson, cliff: guesses.Cliff) -> dict[str, str]:
-    if "cliff" not in lesson.guesses:
-        return {"yours": _NO_GUESS, "measured": "hidden until you guess", "how far off": ""}
-    guess = lesson.guesses["cliff"]
-    off = guesses.layers_off(guess, cliff.n)
+def _cliff(lesson: Lesson, shown: Shown) -> dict[str, str]:
+    assert shown.sweep
+    cliff = guesses.cliff(shown.sweep)
+    assert cliff
+    drawn = lesson.guesses[cliff_step.QUESTION]
+    has_mark, mark = cliff_step.marked(drawn, cliff)
+    judged = guesses.judge_drawing([None, *drawn.values], guesses.accuracies(shown.sweep))
+    off = ["possible" if cliff.allows(mark) else "ruled out"] if has_mark else []
+    off += [f"curve {100 * judged.mean_distance:.0f} points off"] if judged else []
     return {
-        "yours": _said(guess),
-        "measured": _said(cliff.n),
-        "how far off": "right" if off == 0 else "missed" if off is None else words.layers(off),
+        "yours": (NO_CLIFF if mark is None else f"n = {mark}") if has_mark else "no mark, a curve",
+        "measured": _range(cliff),
+        "how far off": ", ".join(off),
     }
 
 
-def _said(n: int | None) -> str:
-    return NO_CLIFF if n is None else f"n = {n}"
+def _range(cliff: guesses.Cliff) -> str:
+    """Where the cliff begins, as short as in a table."""
+    if cliff.latest is not None:
+        return f"n = {cliff.earliest}" if cliff.earliest == cliff.latest else f"n = {cliff.earliest} to {cliff.latest}"
+    return NO_CLIFF if cliff.earliest > cliff.last else f"n ≥ {cliff.earliest}, if at all"

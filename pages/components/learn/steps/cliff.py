@@ -1,4 +1,6 @@
-"""Step 4 of the lesson: guess where answers collapse, then see the curve."""
+"""Step 4 of the lesson: draw the curve one expects and mark where answers collapse, then see both on the measurement."""
+
+import math
 
 import streamlit as st
 
@@ -7,63 +9,89 @@ from analysis.charts import lesson as learn_figures
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.reading import lesson as guesses
 from analysis.reading.lesson import Cliff
-from pages.components.learn import stored
+from pages.components.learn import predict, stored
 from pages.components.learn.lesson import NO_CLIFF, Lesson
+from pages.components.learn.predict import Axes, Drawn
 from pages.components.learn.stored import Shown
 from pages.components.shared import chart, theme, words
 
 TITLE = "How many layers can go?"
+QUESTION = "cliff"
+"""Name of what is predicted here: accuracy for n = 1, 2, ... and the n of the cliff."""
 
 
 def show(lesson: Lesson, shown: Shown) -> None:
-    """The question, and once a guess is locked the curves."""
+    """The empty axes, and once something is locked the curves."""
     sweep = shown.sweep
     if sweep is None:
         stored.missing("No accuracy has been measured for your blocks yet.", "pages/explore.py", "Run a sweep")
         return
     cliff = guesses.cliff(sweep)
     if cliff is None:
-        stored.missing("Your model cannot be told from guessing on these questions, so there is no cliff to find; try "
-                              "another question set.", "pages/explore.py", "Run another sweep")  # fmt: skip
+        stored.missing(
+            "Your model cannot be told from guessing on these questions, so there is no cliff to find; try another question "
+            "set.", "pages/explore.py", "Run another sweep",
+        )  # fmt: skip
         return
-    is_locked = "cliff" in lesson.guesses
     left, right = st.columns([4, 7], gap="large")
     with left:
         st.markdown(
             f"Take out the most similar block of n layers and ask {sweep.n_questions} questions "
-            f"({words.plain(words.questions(sweep.spec.benchmark))}). Uncut, your model gets {cliff.unpruned:.0%} right. "
-            f"**From which n on does accuracy stay below {cliff.midpoint:.0%}**, halfway down to chance?"
+            f"({words.plain(words.questions(sweep.spec.benchmark))}). Uncut, your model gets {cliff.unpruned:.0%} right, "
+            f"guessing {sweep.lines.chance if sweep.lines else 0:.0%}."
         )
-        if is_locked:
-            guess = lesson.guesses["cliff"]
-            st.success(verdict(guess, cliff), icon=":material/visibility:")
+    if lesson.is_revealed(QUESTION):
+        drawn = lesson.guesses.get(QUESTION)
+        with left:
+            st.success("\n\n".join(verdict(sweep, cliff, drawn)), icon=":material/visibility:")
             st.markdown(_apart(sweep, cliff))
-        else:
-            guess = _slider(lesson, cliff)
-            st.button("Lock in my guess", key="learn-lock-cliff", type=theme.main_button(), icon=":material/lock:",
-                      on_click=lesson.lock, args=("cliff",))  # fmt: skip
-    with right:
-        _curves(sweep, cliff, guess, revealed=is_locked)
-
-
-def _slider(lesson: Lesson, cliff: Cliff) -> int | None:
-    options: list[int | str] = [*range(1, cliff.last + 1), NO_CLIFF]
-    picked = st.select_slider("The cliff begins at n", options, 1, persist_state="session", key=lesson.key("cliff"))
-    return None if picked == NO_CLIFF else int(picked)
-
-
-def _curves(sweep: SweepResult, cliff: Cliff, guess: int | None, *, revealed: bool) -> None:
-    dark = theme.is_dark()
-    seen = f"accuracy of {len(sweep.points)} cuts" if revealed else "only the levels; the curve is still hidden"
-    chart.show(
-        learn_figures.cliff(sweep, guess, revealed=revealed, last=cliff.last, dark=dark, height=215), key="learn-accuracy",
-        alt=f"Accuracy against removed layers: {seen}.", file_name="accuracy",
-    )  # fmt: skip
-    if not revealed:
-        st.caption("The curve appears when you lock in your guess.")
+        with right:
+            _curves(sweep, cliff, drawn)
         return
+    with right:
+        draft = predict.curve(
+            lesson, QUESTION, _axes(sweep, cliff), label="Accuracy for each number of removed layers", height=330,
+            mark="The cliff begins", none=NO_CLIFF,
+        )  # fmt: skip
+    with left:
+        st.markdown(
+            f"**Draw the accuracy you expect for each n.** Then move the triangle to the n from which it **stays below "
+            f"{cliff.midpoint:.0%}**, halfway to guessing: the cliff."
+        )
+        ready = not draft.is_empty or draft.mark is not None
+        predict.buttons(lesson, QUESTION, ready=ready, missing="Draw a part of the curve or mark the cliff first.")
+
+
+def _axes(sweep: SweepResult, cliff: Cliff) -> Axes:
+    high = min(10, math.ceil(10 * cliff.unpruned + 1.5))
+    return Axes(
+        places=[str(n) for n in range(cliff.last + 1)], one="n =", axis="removed layers n", low=0.0, high=high / 10, step=0.01,
+        ticks=[tenth / 10 for tenth in range(0, high + 1, 1 if high <= 6 else 2)], percent=True, given=[cliff.unpruned],
+        levels={"guessing": sweep.lines.chance if sweep.lines else 0.0, "halfway": cliff.midpoint},
+    )  # fmt: skip
+
+
+def expected(drawn: Drawn | None, cliff: Cliff) -> list[float | None]:
+    """The drawn accuracy by n, from the unpruned model that was told."""
+    return [cliff.unpruned, *drawn.values] if drawn and not drawn.is_empty else []
+
+
+def marked(drawn: Drawn | None, cliff: Cliff) -> tuple[bool, int | None]:
+    """Whether a cliff was marked, and its n; None for no cliff."""
+    if drawn is None or drawn.mark is None:
+        return False, None
+    return True, drawn.mark if drawn.mark <= cliff.last else None
+
+
+def _curves(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> None:
+    dark, (_, mark) = theme.is_dark(), marked(drawn, cliff)
     chart.show(
-        curves.loss_curve(sweep, n=guess, dark=dark, height=172), key="learn-loss", file_name="loss",
+        learn_figures.answers(sweep, cliff, expected(drawn, cliff), mark, dark=dark, height=300), key="learn-accuracy",
+        alt=f"Accuracy against removed layers: {len(sweep.points)} measured cuts" + (" and your drawing." if drawn else "."),
+        file_name="accuracy",
+    )  # fmt: skip
+    chart.show(
+        curves.loss_curve(sweep, n=mark, dark=dark, height=172), key="learn-loss", file_name="loss",
         alt=f"Loss in nats per token against removed layers, {len(sweep.points)} cuts.",
     )  # fmt: skip
     chart.folded_table(
@@ -71,27 +99,49 @@ def _curves(sweep: SweepResult, cliff: Cliff, guess: int | None, *, revealed: bo
     )
 
 
-def verdict(guess: int | None, cliff: Cliff) -> str:
-    """How far off a guess is, in a sentence or two."""
-    if cliff.n is None:
-        found = f"Up to n = {cliff.last} there is no cliff."
-        return f"{found} You are right." if guess is None else f"{found} You said n = {guess}."
-    found = f"The cliff is at n = {cliff.n}."
-    off = guesses.layers_off(guess, cliff.n)
-    if off is None:
-        return f"{found} You said that there is none."
-    return f"{found} You are right." if off == 0 else f"{found} You said {guess}: {words.layers(off)} off."
+def verdict(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> list[str]:
+    """What the questions can say of the cliff, and how near mark and drawing came, in sentences."""
+    said = [found(cliff, sweep.n_questions)]
+    has_mark, mark = marked(drawn, cliff)
+    if has_mark:
+        name = NO_CLIFF if mark is None else f"n = {mark}"
+        said.append(f"You said {name}: {'the measurement allows that' if cliff.allows(mark) else 'it rules that out'}.")
+    judged = guesses.judge_drawing([None, *drawn.values], guesses.accuracies(sweep)) if drawn else None
+    if drawn is not None and judged is not None:
+        off, far = 100 * judged.mean_distance, judged.farthest
+        inside = f" (n = {guesses.spans(judged.inside)})" if judged.inside else ""
+        value = next(point.acc or 0.0 for point in sweep.points if point.n == far)
+        said.append(
+            f"Your drawing is {off:.0f} points off on average; {len(judged.inside)} of {len(judged.compared)} lie inside the "
+            f"95 % interval{inside}. Farthest at n = {far}: you drew {drawn.values[far - 1]:.0%}, measured {value:.0%}."
+        )
+    return said
+
+
+def found(cliff: Cliff, n_questions: int) -> str:
+    """Where the cliff begins, as far as the questions can tell."""
+    safe = cliff.earliest - 1
+    if cliff.latest is not None:
+        where = (
+            f"at n = {cliff.latest}"
+            if cliff.latest == cliff.earliest
+            else f"between n = {cliff.earliest} and n = {cliff.latest}"
+        )
+        return f"The cliff begins {where} (95 % intervals of {n_questions} questions)."
+    if safe == cliff.last:
+        return f"Up to n = {cliff.last} there is no cliff."
+    start = f"Up to n = {safe} accuracy is above halfway beyond doubt." if safe else ""
+    return f"{start} Whether and where a cliff follows, {n_questions} questions cannot tell.".strip()
 
 
 def _apart(sweep: SweepResult, cliff: Cliff) -> str:
-    """Why loss and accuracy part ways, on the last cut before the cliff."""
-    before = [point for point in sweep.points if point.n < (cliff.n or cliff.last + 1) and point.n and point.acc is not None]
-    whole = sweep.points[0]
+    """Why loss and accuracy part ways, on the last cut whose accuracy is above halfway beyond doubt."""
+    whole, safe = sweep.points[0], cliff.earliest - 1
     said = "**Two stories.** Loss asks how sure the model is of every word. Accuracy asks only which answer comes first."
-    if not before or whole.loss is None or before[-1].loss is None:
+    last = next((point for point in sweep.points if point.n == safe and safe), None)
+    if last is None or last.loss is None or whole.loss is None:
         return said
-    last = before[-1]
     return (
         f"{said} At n = {last.n} loss went from {whole.loss:.1f} to {last.loss:.1f}, accuracy from {whole.acc:.0%} to "
-        f"{last.acc:.0%}: the order of answers outlives the certainty."
+        f"{last.acc:.0%}."
     )

@@ -1,4 +1,4 @@
-"""Step 3 of the lesson: guess the block that changes the stream least, then see the map."""
+"""Step 3 of the lesson: drag a block to where one expects the stream to change least, then see the map."""
 
 import streamlit as st
 
@@ -7,57 +7,50 @@ from analysis.charts import maps
 from analysis.core.blocks import Block
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.reading import lesson as guesses
-from pages.components.learn import stored
+from pages.components.learn import predict, stored
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.stored import Shown
 from pages.components.shared import chart, theme, words
 
 TITLE = "Which layers hardly change it?"
+QUESTION = "block"
+"""Name of what is predicted here: the start of the block."""
 
 
 def show(lesson: Lesson, shown: Shown) -> None:
     """The question, and once a guess is locked the answer."""
     distances, size = shown.distances, shown.size
     if distances is None:
-        stored.missing("Your model has no distance map yet, so there is nothing to guess.", "pages/explore.py",
-                              "Compute a map")  # fmt: skip
+        stored.missing("Your model has no distance map yet, so there is nothing to guess.", "pages/explore.py", "Compute a map")
         return
     left, right = st.columns([4, 7], gap="large")
-    locked = lesson.guesses.get("block")
     with left:
         st.markdown(
-            f"For every block of {size} layers, measure the distance between what enters and what leaves it, at the last token "
-            f"of {distances.n_texts} texts. **Which block of {size} layers changes the stream least?**"
+            f"For every block of {words.layers(size)}, measure the distance between what enters and what leaves it, at the "
+            f"last token of {distances.n_texts} texts. **Drag the block to where you expect the stream to change least.**"
         )
-        if locked is None:
-            start = st.slider(
-                "Your block begins at layer", 0, distances.n_layers - size, 0, key=lesson.key("block"), persist_state="session"
-            )
-            guess = Block(start, size)
-            st.caption(guess.describe())
-            st.button("Lock in my guess", key="learn-lock-block", type=theme.main_button(), icon=":material/lock:",
-                      on_click=lesson.lock, args=("block",))  # fmt: skip
-        else:
-            guess = Block(min(locked, distances.n_layers - size), size)
-            judged = guesses.judge_block(distances.mean, guess)
-            st.success(_verdict(judged), icon=":material/visibility:")
+    if not lesson.is_revealed(QUESTION):
+        with right:
+            predict.block(lesson, QUESTION, distances.n_layers, size, label="Block that changes the stream least")
+        with left:
+            predict.buttons(lesson, QUESTION)
+        return
+    guess = guessed(lesson, size)
+    judged = guesses.judge_block(distances, guess or Block(0, size))
+    with left:
+        st.success(verdict(judged, guess), icon=":material/visibility:")
     with right:
-        if locked is None:
-            _before(distances, guess)
-        else:
-            _after(distances, guess, judged.best)
+        _after(distances, guess, judged.best)
 
 
-def _before(distances: DistanceResult, guess: Block) -> None:
-    strip = maps.layer_strip(distances.n_layers, guess, dark=theme.is_dark())
-    chart.show(
-        strip, key="learn-strip", alt=f"Layers of the model; guessed: {guess.describe()}.", file_name="guess", toolbar=False
-    )
-    st.caption("Hatched: your guess. The map appears when you lock it in.")
+def guessed(lesson: Lesson, size: int) -> Block | None:
+    """The guessed block; None where none was."""
+    start = lesson.guesses.get(QUESTION)
+    return None if start is None else Block(start, size)
 
 
-def _after(distances: DistanceResult, guess: Block, best: Block) -> None:
-    row, whole = st.tabs([f"Blocks of {best.size} layers", "The whole map"])
+def _after(distances: DistanceResult, guess: Block | None, best: Block) -> None:
+    row, whole = st.tabs([f"Blocks of {words.layers(best.size)}", "The whole map"])
     with row:
         chart.show(
             learn_figures.blocks_of_one_size(distances, guess, best, dark=theme.is_dark()), key="learn-row", file_name="blocks",
@@ -78,12 +71,16 @@ def _after(distances: DistanceResult, guess: Block, best: Block) -> None:
         st.caption("Each row is one size, yellow is alike, the line is the most similar block of each size.")
 
 
-def _verdict(judged: guesses.JudgedBlock) -> str:
+def verdict(judged: guesses.JudgedBlock, guess: Block | None) -> str:
+    """The most similar block, as far as the texts can tell, and how far off a guess is."""
     found = f"Most similar: {judged.best.describe()}, distance {judged.best_distance:.3f}."
+    if guess is None:
+        return found
     if judged.rank == 1:
         return f"{found} Your guess is right: the best of {judged.n_blocks}."
     off = words.layers(judged.layers_off)
-    return (
+    said = (
         f"{found} Yours, {judged.guess.describe()}, has {judged.guess_distance:.3f}: number {judged.rank} of "
         f"{judged.n_blocks}, {off} off."
     )
+    return f"{said} The texts cannot tell the two apart." if judged.is_rival else said

@@ -1,53 +1,104 @@
-"""Step 6 of the lesson: what healing does, and what it does not do."""
+"""Step 6 of the lesson: draw how much a heal repairs, then see what it did and did not."""
+
+import math
 
 import streamlit as st
 
 from analysis.charts import lesson as learn_figures
 from analysis.charts.lesson import Rung
 from analysis.experiments.accuracy import points
-from pages.components.learn import stored
+from analysis.experiments.heal.spec import HealResult
+from pages.components.learn import predict, stored
 from pages.components.learn.lesson import Lesson
+from pages.components.learn.predict import Axes, Drawn
 from pages.components.learn.stored import Shown
 from pages.components.shared import chart, theme, words
 
 TITLE = "Can the damage be repaired?"
+QUESTION = "heal"
+"""Name of what is predicted here: the loss of each healed model."""
 
 
 def show(lesson: Lesson, shown: Shown) -> None:
-    """Unpruned, pruned, instantly healed and trained, from the stored heals."""
+    """The losses of the unpruned and the pruned model; then those of the healed ones, from the stored heals."""
     ladder, heal = stored.ladder(shown.heals)
     left, right = st.columns([4, 7], gap="large")
     with left:
         st.markdown(
             "After a cut, one layer hands its stream to a layer that never saw it. **Instant** healing corrects one matrix "
-            "before the gap, by regression. **Trained** healing (LoRA) adds a few weights and practises on other text.\n\n"
-            "Both mend the joint. Neither puts back what the missing layers knew."
+            "before the gap, by regression. **Trained** healing (LoRA) adds a few weights and practises on text."
         )
-        if heal is not None:
-            st.markdown(_told(ladder))
-    with right:
-        if heal is None:
+    if heal is None:
+        with right:
             stored.missing("No cut of your model has been healed yet.", "pages/heal.py", "Start a heal")
-            return
-        block = heal.spec.block
-        st.markdown(f"**Your model without {block.describe()}**")
+        return
+    asked = lesson.is_revealed(QUESTION) or _axes(ladder) is None
+    with right:
+        st.markdown(f"**Your model without {heal.spec.block.describe()}**")
+    if asked:
+        with left:
+            st.markdown("Both mend the joint. Neither puts back what the missing layers knew.")
+        _revealed(left, right, ladder, heal, lesson.guesses.get(QUESTION))
+        return
+    axes = _axes(ladder)
+    assert axes
+    with right:
+        draft = predict.curve(lesson, QUESTION, axes, label="Loss of each model, in nats per token", height=280)
+    with left:
+        names = " and ".join(rung.name for rung in ladder[2:])
+        st.markdown(
+            f"The cut took the loss from {axes.given[0]:.2f} to {axes.given[1]:.2f} nats per token. **Draw the loss after "
+            f"healing ({names}).** Lower is better."
+        )
+        predict.buttons(lesson, QUESTION, ready=not draft.is_empty, missing="Draw at least one bar first.")
+
+
+def _axes(ladder: list[Rung]) -> Axes | None:
+    """Bars for all models, those of the healed ones to be drawn; None where a loss was not measured."""
+    losses = [rung.point.loss for rung in ladder]
+    if losses[0] is None or losses[1] is None or all(loss is None for loss in losses[2:]):
+        return None
+    high = math.ceil(max(losses[:2]) + 0.5)
+    return Axes(
+        places=[rung.name for rung in ladder], one="", axis="", low=0.0, high=float(high), step=0.05,
+        ticks=list(range(0, high + 1, 1 if high <= 6 else 2)), digits=2, given=losses[:2], bars=True,
+    )  # fmt: skip
+
+
+def _revealed(left, right, ladder: list[Rung], heal: HealResult, drawn: Drawn | None) -> None:
+    with left:
+        said = [told(ladder), *judged(ladder, drawn)]
+        if any(said):
+            st.success(" ".join(filter(None, said)), icon=":material/visibility:")
+    with right:
         for field, name in (("loss", "loss"), ("acc", "accuracy")):
-            said = ", ".join(f"{rung.name} {words.scores(rung.point)[field == 'loss']}" for rung in ladder)
+            expected = [None, None, *drawn.values] if drawn and field == "loss" else []
+            numbers = ", ".join(f"{rung.name} {words.scores(rung.point)[field == 'loss']}" for rung in ladder)
             chart.show(
-                learn_figures.rungs(ladder, field, heal.lines, dark=theme.is_dark()), key=f"learn-heal-{field}",
-                alt=f"{name.capitalize()}: {said}.", file_name=f"healed-{name}",
+                learn_figures.rungs(ladder, field, heal.lines, expected, dark=theme.is_dark()), key=f"learn-heal-{field}",
+                alt=f"{name.capitalize()}: {numbers}.", file_name=f"healed-{name}",
             )  # fmt: skip
         table = points.table([rung.point for rung in ladder], model=[rung.name for rung in ladder])
         table = table.only("model", "acc", "n_samples", "loss")
         chart.folded_table(table, key="learn-t-heal", alt="Unpruned, pruned and healed models", file_name="healed")
 
 
-def _told(ladder: list[Rung]) -> str:
+def told(ladder: list[Rung]) -> str:
     """What this heal did to the loss."""
     unpruned, pruned, healed = ladder[0].point.loss, ladder[1].point.loss, ladder[-1].point.loss
     if unpruned is None or pruned is None or healed is None:
         return ""
-    said = f"Here loss went up from {unpruned:.2f} to {pruned:.2f}, and healing brought it to {healed:.2f}."
+    said = f"Loss went up from {unpruned:.2f} to {pruned:.2f}, and healing brought it to {healed:.2f}."
     if healed < unpruned:
         said += " Below the start? Training also taught the style of its text: that is not knowledge."
     return said
+
+
+def judged(ladder: list[Rung], drawn: Drawn | None) -> list[str]:
+    """How near each drawn loss came, a sentence each."""
+    pairs = zip(ladder[2:], drawn.values if drawn else (), strict=False)
+    return [
+        f"You drew {value:.2f} for {rung.name}: {abs(value - rung.point.loss):.2f} off."
+        for rung, value in pairs
+        if value is not None and rung.point.loss is not None
+    ]

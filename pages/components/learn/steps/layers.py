@@ -1,45 +1,99 @@
-"""Step 1 of the lesson: what a layer does."""
+"""Step 1 of the lesson: what a layer does, and how far one expects each to turn the stream."""
+
+import math
 
 import streamlit as st
 
 from analysis.charts import lesson as learn_figures
-from pages.components.learn import stored
+from analysis.experiments.maps.spec import DistanceResult
+from analysis.reading import lesson as guesses
+from analysis.reading import verdicts
+from pages.components.learn import predict, stored
 from pages.components.learn.lesson import Lesson
+from pages.components.learn.predict import Axes, Drawn
 from pages.components.learn.stored import Shown
 from pages.components.shared import chart, theme
 
 TITLE = "What does a layer do?"
+QUESTION = "turns"
+"""Name of what is predicted here: the turn of each layer."""
 
 
 def show(lesson: Lesson, shown: Shown) -> None:
-    """The stream, and how far each layer of the current model turns it."""
-    facts, dark = shown.facts, theme.is_dark()
+    """The stream; then one draws how far each layer of the current model turns it, and sees."""
+    facts, distances = shown.facts, shown.distances
     left, right = st.columns([4, 7], gap="large")
     with left:
         width = f"here {facts.hidden_size}" if facts else "hundreds of them"
         through = f"all {facts.n_layers} layers" if facts else "all layers"
         st.markdown(
             f"A model keeps a list of numbers for every token, a word or part of one: {width}. Each layer reads the list and "
-            f"**adds** to it. Nothing is replaced, so one *residual stream* flows through {through}."
+            f"**adds** to it, so one *residual stream* flows through {through}."
         )
         st.latex(r"x_{l+1} = x_l + f_l(x_l)")
-        st.markdown("A layer that hardly turns the stream might not be missed. Which one, here?")
     with right:
-        n_layers = facts.n_layers if facts else None
         chart.show(
-            learn_figures.stream(n_layers, dark=dark), key="learn-stream", file_name="residual-stream", toolbar=False,
+            learn_figures.stream(facts.n_layers if facts else None, dark=theme.is_dark()), key="learn-stream",
+            file_name="residual-stream", toolbar=False,
             alt="The residual stream as a line; each layer branches off from it and is added to it again.",
         )  # fmt: skip
-        if shown.distances is None:
+        if distances is None:
             stored.missing("How far each layer turns the stream is on its map.", "pages/explore.py", "Compute a map")
             return
-        row = shown.distances.mean[0]
-        least = min(range(len(row)), key=lambda layer: (row[layer], -layer))
-        st.markdown(f"**How far each layer turns the stream.** Layer {least}, in blue, turns it least.")
-        chart.show(
-            learn_figures.turns(shown.distances, dark=dark), key="learn-turns", file_name="turn-by-layer",
-            alt=f"Bars: the turn of each of {len(row)} layers; layer {least} turns the stream least, {row[least]:.3f}.",
-        )  # fmt: skip
-        errors = shown.distances.stderr[0]
-        rows = [{"layer": layer, "turn": value, "stderr": errors[layer]} for layer, value in enumerate(row)]
-        chart.folded_table(rows, key="learn-t-turns", alt="Turn of each layer, fraction of pi", file_name="turn-by-layer")
+    if lesson.is_revealed(QUESTION):
+        drawn = lesson.guesses.get(QUESTION)
+        with left:
+            st.success(verdict(distances, drawn), icon=":material/visibility:")
+        with right:
+            _turns(distances, drawn)
+        return
+    with right:
+        draft = predict.curve(lesson, QUESTION, _axes(distances), label="How far each layer turns the stream", height=250)
+    with left:
+        st.markdown(
+            "**Draw how far each layer turns the stream**, as a share of 180°. All alike? Early ones more? A layer that hardly "
+            "turns it might not be missed."
+        )
+        predict.buttons(lesson, QUESTION, ready=not draft.is_empty, missing="Draw at least one bar first.")
+
+
+def _axes(distances: DistanceResult) -> Axes:
+    # The axis tells no more than that nothing lies beyond it.
+    tenths = max(6, math.ceil(10 * max(distances.mean[0])))
+    return Axes(
+        places=[str(layer) for layer in range(distances.n_layers)], one="layer", axis="layer (0-based)", low=0.0,
+        high=tenths / 10, step=0.02, ticks=[tenth / 10 for tenth in range(0, tenths + 1, 2)], digits=2, bars=True,
+    )  # fmt: skip
+
+
+def verdict(distances: DistanceResult, drawn: Drawn | None) -> str:
+    """Which layer turns the stream least, as far as the texts can tell, and how near a drawing came."""
+    row = distances.mean[0]
+    least = min(range(len(row)), key=lambda layer: (row[layer], -layer))
+    rivals = verdicts.of_map(distances, distances.spec.metric)[0]
+    found = f"Layer {least} turns it least, {row[least]:.3f}"
+    if rivals:
+        found += f"; {distances.n_texts} texts cannot tell it from layers {guesses.spans(rivals)}"
+    judged = guesses.judge_drawing(drawn.values, guesses.blocks_of(distances)) if drawn else None
+    if drawn is None or judged is None:
+        return f"{found}."
+    far, expected = judged.farthest, drawn.values[judged.farthest]
+    inside = f"{len(judged.inside)} of {len(judged.compared)} bars end inside the 95 % interval"
+    return (
+        f"{found}. Your drawing is {judged.mean_distance:.2f} off on average; {inside}. Farthest off is layer {far}: you drew "
+        f"{expected:.2f}, measured {row[far]:.2f}."
+    )
+
+
+def _turns(distances: DistanceResult, drawn: Drawn | None) -> None:
+    row, errors = distances.mean[0], distances.stderr[0]
+    values = drawn.values if drawn else ()
+    chart.show(
+        learn_figures.turns(distances, values, dark=theme.is_dark()), key="learn-turns", file_name="turn-by-layer",
+        alt=f"Bars: the measured turn of each of {len(row)} layers" + (", over them your drawing." if drawn else "."),
+    )  # fmt: skip
+    rows = [
+        {"layer": layer, "turn": value, "stderr": errors[layer], "drawn": values[layer] if values else None}
+        for layer, value in enumerate(row)
+    ]
+    chart.folded_table(rows, key="learn-t-turns", alt="Turn of each layer, fraction of pi", file_name="turn-by-layer")

@@ -1,32 +1,79 @@
-"""Step 7 of the lesson: what all this does not show."""
+"""Step 7 of the lesson: drag a block to where a cut costs least, then see what all this does not show."""
 
 import streamlit as st
 
 from analysis.charts import curves
 from analysis.charts import lesson as learn_figures
+from analysis.core.blocks import Block
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.maps.spec import DistanceResult
+from analysis.reading import lesson as guesses
 from analysis.reading import verdicts
-from pages.components.learn import stored
+from pages.components.learn import predict, stored
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.stored import Shown
-from pages.components.shared import chart, library, theme
+from pages.components.shared import chart, library, theme, words
 
 TITLE = "What does this not show?"
+QUESTION = "damage"
+"""Name of what is predicted here: the start of the block whose removal costs least."""
 
 
 def show(lesson: Lesson, shown: Shown) -> None:
-    """Five limits, those that were measured with the user's own numbers, and two charts behind them."""
+    """The question; then five limits, those that were measured with the user's own numbers, and two charts behind them."""
     left, right = st.columns([4, 7], gap="large")
+    costs = _costs(shown)
+    if costs is not None and shown.damage is not None and not lesson.is_revealed(QUESTION):
+        with left:
+            st.markdown(
+                f"So far a block was chosen because its ends are **alike**. The damage map cut every block of "
+                f"{words.layers(shown.size)} and measured the loss. **Drag the block to where the cut really costs least.** "
+                "Is it the most similar one?"
+            )
+            predict.buttons(lesson, QUESTION)
+        with right:
+            predict.block(lesson, QUESTION, shown.damage.n_layers, shown.size, label="Block whose removal costs least")
+        return
+    start = lesson.guesses.get(QUESTION) if costs is not None else None
     with left:
+        if costs is not None:
+            st.success(verdict(costs, start, shown), icon=":material/visibility:")
         st.markdown("\n".join(f"{index}. {limit}" for index, limit in enumerate(_limits(shown), start=1)))
         st.caption(_SOURCES)
     with right:
-        writing, damage = st.tabs(["Choosing and writing", "Alike and harmless"])
+        damage, writing = st.tabs(["Alike and harmless", "Choosing and writing"])
         with writing:
             _writing(shown.sweep)
         with damage:
-            _damage(shown)
+            _damage(shown, None if start is None else Block(start, shown.size))
+
+
+def _costs(shown: Shown) -> dict[int, float] | None:
+    """What removing each block of the lesson's size cost, by its start; None where not all of them were measured."""
+    damage, size = shown.damage, shown.size
+    if damage is None or size > len(damage.increase) or None in damage.increase[size - 1]:
+        return None
+    return {start: cost for start, cost in enumerate(damage.increase[size - 1]) if cost is not None}
+
+
+def verdict(costs: dict[int, float], start: int | None, shown: Shown) -> str:
+    """The block that cost least beside the most similar one, and how far off a guess is."""
+    least = min(costs, key=costs.__getitem__)
+    said = f"Least damage: {Block(least, shown.size).describe()}, {costs[least]:+.2f} nats per token."
+    distances = _compared(shown)
+    if distances is not None:
+        similar = guesses.judge_block(distances, Block(0, shown.size)).best
+        said += (
+            " It is the most similar one too."
+            if similar.start == least
+            else f" The most similar one, {similar.describe()}, costs {costs[similar.start]:+.2f}."
+        )
+    if start is None:
+        return said
+    rank = 1 + sum(cost < costs[start] for cost in costs.values())
+    return f"{said} Yours costs {costs[start]:+.2f}: " + (
+        "the best of all." if rank == 1 else f"number {rank} of {len(costs)}."
+    )
 
 
 _SOURCES = "Sources: arXiv:2510.02091, 2602.01997 (1, 2), a user's report on ReplaceMe (3), 2605.14075 (4), 2605.07271 (5)."
@@ -100,14 +147,15 @@ def _writing(sweep: SweepResult | None) -> None:
     chart.folded_table(rows, key="learn-t-writing", alt="What the cut models write, by n", file_name="writing")
 
 
-def _damage(shown: Shown) -> None:
+def _damage(shown: Shown, guess: Block | None) -> None:
     damage, size = shown.damage, shown.size
     distances = _compared(shown)
     if damage is None or distances is None or size > len(damage.increase):
         stored.missing("The damage of each block has not been measured yet.", "pages/explore.py", "Measure the damage")
         return
     chart.show(
-        learn_figures.distance_and_damage(distances, damage, size, dark=theme.is_dark(), height=330), key="learn-damage",
+        learn_figures.distance_and_damage(distances, damage, size, guess, dark=theme.is_dark(), height=330),
+        key="learn-damage",
         alt=f"Distance against measured loss increase for every block of {size} layers.", file_name="distance-and-damage",
     )  # fmt: skip
     row = distances.mean[size - 1]

@@ -1,0 +1,174 @@
+"""Predictions by doing: a block is dragged, a curve drawn, a cliff marked, and nothing measured is shown before that is done.
+
+What was done so far is a draft; locking it in makes it the guess. Both come from a browser, so that whatever does not fit the
+question is no draft.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from analysis.core.blocks import Block
+from pages.components.learn.lesson import Lesson
+from pages.components.shared import theme
+
+_ASSETS = Path(__file__).resolve().parents[2] / "assets" / "learn"
+
+
+def _asset(name: str) -> str:
+    return (_ASSETS / name).read_text(encoding="utf-8")
+
+
+_SAID = '<p class="said" aria-live="polite"></p>'
+_block = st.components.v2.component(
+    "layerscope_block",
+    html=f'<div class="strip"><div class="block" role="slider" tabindex="0"></div></div>{_SAID}',
+    js=_asset("block.js"),
+    css=_asset("block.css"),
+)
+_curve = st.components.v2.component(
+    "layerscope_curve",
+    html=(
+        '<div class="drawing"><svg role="group"></svg></div><p class="keys">Draw with the pointer or a finger. Keys: left and '
+        f"right choose a place, up and down move it.</p>{_SAID}"
+    ),
+    js=_asset("curve.js"),
+    css=_asset("curve.css"),
+)
+
+
+def block(lesson: Lesson, question: str, n_layers: int, size: int, *, label: str) -> Block:
+    """Draw the model's layers with a block to drag along them; where it lies now.
+
+    Args:
+        lesson: where one is.
+        question: under which the draft is kept: the start of the block.
+        n_layers: layers of the model.
+        size: of the block.
+        label: what the block is, for those who do not see it.
+    """
+    key = lesson.key(question)
+    last = n_layers - size
+
+    def take() -> None:
+        start = _sent(key, "start")
+        if _is_whole(start) and 0 <= start <= last:
+            lesson.drafts[question] = start
+
+    start = lesson.drafts.setdefault(question, 0)
+    lesson.hear[question] = take
+    _block(key=key, data={"layers": n_layers, "size": size, "start": start, "label": label}, on_start_change=take)
+    return Block(start, size)
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What one draws on."""
+
+    places: Sequence[str]
+    """Names of the places from left to right."""
+    one: str
+    """What a place is called before its name, as in "layer 3"."""
+    axis: str
+    """Title of the horizontal axis."""
+    low: float
+    high: float
+    step: float
+    """What one press of a key moves."""
+    ticks: Sequence[float]
+    percent: bool = False
+    digits: int = 2
+    unit: str = ""
+    given: Sequence[float] = ()
+    """Values of the first places, which are told and not drawn."""
+    levels: Mapping[str, float] | None = None
+    """Horizontals to read the drawing against, by name."""
+    bars: bool = False
+    """Whether places are things apart, so that no line joins them."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A drawing: a value for each place, None where nothing was drawn, and the place that was marked."""
+
+    values: tuple[float | None, ...]
+    mark: int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was drawn beyond what was given."""
+        return all(value is None for value in self.values)
+
+
+def curve(lesson: Lesson, question: str, axes: Axes, *, label: str, height: int = 300, mark: str = "", none: str = "") -> Drawn:
+    """Draw empty axes to draw on; what is drawn now.
+
+    Args:
+        lesson: where one is.
+        question: under which the draft is kept, a `Drawn` whose values begin after the given ones.
+        axes: what one draws on.
+        label: what is to be drawn, for those who do not see it.
+        height: pixels.
+        mark: what the handle below the axis marks; empty for no handle.
+        none: what it means when the handle stands behind the last place.
+    """
+    key, given = lesson.key(question), len(axes.given)
+    n_drawn = len(axes.places) - given
+
+    def take() -> None:
+        drawn = _read(_sent(key, "drawing"), given, n_drawn, axes, marks=bool(mark))
+        if drawn is not None:
+            lesson.drafts[question] = drawn
+
+    draft: Drawn = lesson.drafts.setdefault(question, Drawn((None,) * n_drawn))
+    told = {
+        "label": label, "places": list(axes.places), "one": axes.one, "axis": axes.axis, "low": axes.low, "high": axes.high,
+        "step": axes.step, "ticks": list(axes.ticks), "percent": axes.percent, "digits": axes.digits, "unit": axes.unit,
+        "levels": [{"name": name, "value": value} for name, value in (axes.levels or {}).items()], "bars": axes.bars,
+        "fixed": given, "values": [*axes.given, *draft.values], "height": height,
+        "mark": {"label": mark, "none": none, "place": draft.mark} if mark else None,
+    }  # fmt: skip
+    lesson.hear[question] = take
+    _curve(key=key, data=told, on_drawing_change=take)
+    return draft
+
+
+def _sent(key: str, name: str) -> object:
+    """What the browser sent last."""
+    return (st.session_state.get(key) or {}).get(name)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _read(sent: object, given: int, n_drawn: int, axes: Axes, *, marks: bool) -> Drawn | None:
+    values, mark = (sent.get("values"), sent.get("mark")) if isinstance(sent, dict) else (None, None)
+    if not isinstance(values, list) or len(values) != given + n_drawn:
+        return None
+    drawn = values[given:]
+    for value in drawn:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if value is not None and not (is_number and axes.low <= value <= axes.high):
+            return None
+    is_mark = mark is None or (marks and _is_whole(mark) and 1 <= mark <= len(axes.places))
+    return Drawn(tuple(drawn), mark) if is_mark else None
+
+
+def buttons(lesson: Lesson, question: str, *, ready: bool = True, missing: str = "") -> None:
+    """The way on from a prediction: lock it in, or see the answer without one.
+
+    Args:
+        lesson: where one is.
+        question: whose draft it is.
+        ready: whether there is something to lock in.
+        missing: what has to be done first, where it is not.
+    """
+    with st.container(horizontal=True, gap="small"):
+        st.button("Lock in and reveal", key=f"learn-lock-{question}", type=theme.main_button(), icon=":material/lock:",
+                  disabled=not ready, help=None if ready else missing, on_click=lesson.lock, args=(question,))  # fmt: skip
+        st.button("Skip", key=f"learn-skip-{question}", type="tertiary", on_click=lesson.skip, args=(question,),
+                  help="Shows the measurement; nothing is guessed and nothing is scored.")  # fmt: skip
