@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from pages.components.learn import glossary, lesson, stored
+from pages.components.learn import lesson, stored
 from pages.components.learn.steps import angle, big_models, check, cliff, distance_map, healing, layers, limits
-from pages.components.shared import command, frame, theme
+from pages.components.shared import command, frame, glossary, theme
 
 frame.require()
 

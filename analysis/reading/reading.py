@@ -131,7 +131,7 @@ class Change:
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
-def of_sweep(result: SweepResult, n: int | Block) -> Readings:
+def of_sweep(result: SweepResult, n: int | Removal) -> Readings:
     """What a curve says at n removed layers, or of one of its cuts; empty where it does not reach.
 
     Args:

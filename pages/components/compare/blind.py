@@ -77,7 +77,7 @@ def show(model: ModelSpec) -> None:
     _score(model, cut, test, rounds)
     if not rounds:
         st.info(
-            f"No texts of this cut to tell apart yet. Click **Write {N_NEW} new ones**: the models go on with {N_NEW} prompts, "
+            f"No texts of this cut to tell apart yet. Click **Write {N_NEW} new texts**: the models go on with {N_NEW} prompts, "
             "and you say which text the pruned one wrote."
         )
         return
@@ -179,7 +179,7 @@ def _writers(model: ModelSpec, cut: Removal | None) -> tuple[Variant, ...]:
 def _new_texts(model: ModelSpec, variants: tuple[Variant, ...]) -> None:
     """The button that queues new texts, and how many are on their way."""
     asked = st.button(
-        f"Write {N_NEW} new ones", key="blind-new", icon=":material/edit_note:", disabled=len(variants) < 2,
+        f"Write {N_NEW} new texts", key="blind-new", icon=":material/edit_note:", disabled=len(variants) < 2,
         help=f"The unpruned model, the pruned one and a heal of it go on with {N_NEW} prompts at temperature {TEMPERATURE:g}.",
     )  # fmt: skip
     if asked:

@@ -46,21 +46,25 @@ def show(known: Found, model: ModelSpec) -> Choice | None:
         model: the current model.
     """
     facts = known.result.model
-    cut = _cut(model, facts.n_layers)
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+        said = st.container(width="content")
+        with st.popover("Another cut", type="tertiary", icon=":material/edit:"):
+            n, strategy, text = _asked(facts.n_layers)
+    cut = _cut(model, facts.n_layers, n, strategy, text)
     if cut is None:
         return None
-    st.markdown(f"Removes **{cut.describe()}**.")
+    said.markdown(f"**{words.plain(facts.name)}** without **{cut.describe()}**")
     return Choice(known.result.spec.model, facts, cut, _heal(model, cut))
 
 
-def _cut(model: ModelSpec, n_layers: int) -> Removal | None:
-    left, right = st.columns([2, 3])
+def _asked(n_layers: int) -> tuple[int, str, str]:
+    """How many layers go, how they are chosen, and a cut that is written by hand, as it was typed."""
     st.session_state["export-n"] = max(1, min(state.chosen_n(), n_layers - 1))
-    n = left.number_input(
+    n = st.number_input(
         "Layers, n", 1, n_layers - 1, key="export-n", on_change=lambda: state.choose_n(st.session_state["export-n"])
     )
     st.session_state["export-strategy"] = state.strategy()
-    strategy = right.selectbox(
+    strategy = st.selectbox(
         "Blocks chosen by", list(STRATEGIES), key="export-strategy", help=words.strategies_help(),
         on_change=lambda: state.choose_strategy(st.session_state["export-strategy"]),
     )  # fmt: skip
@@ -68,16 +72,20 @@ def _cut(model: ModelSpec, n_layers: int) -> Removal | None:
         "Or a cut of your own", key="export-cut", placeholder="11:5 or 3:1+7:2", persist_state="session",
         help="START:SIZE counted from 0, parts joined by +. Empty for the cut above.",
     )  # fmt: skip
-    if text.strip():
+    return int(n), strategy, text.strip()
+
+
+def _cut(model: ModelSpec, n_layers: int, n: int, strategy: str, text: str) -> Removal | None:
+    if text:
         try:
-            cut = parse_removal(text.strip())
+            cut = parse_removal(text)
             cut.check(n_layers)
         except BlockRangeError as error:
             st.error(words.plain(str(error)))
             return None
         return cut
     picked = state.own_cut(n_layers)
-    return picked if picked is not None and picked.size == n else _shown_on_explore(model, int(n), strategy)
+    return picked if picked is not None and picked.size == n else _shown_on_explore(model, n, strategy)
 
 
 def _shown_on_explore(model: ModelSpec, n: int, strategy: str) -> Removal | None:
@@ -102,13 +110,16 @@ def _heal(model: ModelSpec, cut: Removal) -> HealResult | None:
         if entry.result.is_of(cut) and (entry.result.healed is not None or entry.result.ended_early)
     }
     if not found:
-        st.caption("This cut has not been healed. It can be taken away as it is, or healed first.")
-        st.page_link("pages/heal.py", label="Heal it", icon=":material/healing:")
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.caption("This cut has not been healed. It can be taken away as it is, or healed first.", width="content")
+            st.page_link("pages/heal.py", label="Heal it", icon=":material/healing:", width="content")
         return None
     names = {key: _name(heal) for key, heal in found.items()} | {_BARE: "not healed"}
     ready = [key for key, heal in found.items() if has_adapter(heal)]
     usual = list(names).index(ready[0] if ready else _BARE)
-    key = st.selectbox("Healed by", list(names), usual, format_func=names.get, key=f"export-heal-{'-'.join(sorted(found))}")
+    key = st.selectbox(
+        "Healed by", list(names), usual, format_func=names.get, key=f"export-heal-{'-'.join(sorted(found))}", width=480
+    )
     return found.get(key)
 
 

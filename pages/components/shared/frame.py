@@ -9,7 +9,7 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.navigation.page import Page
 
 from analysis.core.errors import LayerscopeError
-from pages.components.shared import library, state, words
+from pages.components.shared import glossary, library, state, words
 
 _INSIDE = "inside-frame"
 _log = logging.getLogger("layerscope.pages")
@@ -83,7 +83,7 @@ def header(title: str, question: str) -> DeltaGenerator:
         about.append(model.quantization)
     with left.container(gap=None):
         st.title(title, anchor=False)
-        st.caption(f"{question} · {words.plain(', '.join(about))}")
+        st.caption(f"{question} · {words.plain(', '.join(about))}", help=glossary.of_page(title))
         other = len(library.of_other_weights(model))
         if other:
             them = "1 stored result of this name is" if other == 1 else f"{other} stored results of this name are"

@@ -81,7 +81,7 @@ def test_whatever_the_order_the_page_is_the_same_but_for_the_texts(app, known):
     assert len(pages) == 1, "anything that differs between two orders gives away who wrote what"
     (page,) = pages
     assert "25 layers" not in page
-    assert "nats" not in page
+    assert "mean surprise" not in page
     assert not at.get("download_button")
 
 

@@ -1,0 +1,26 @@
+"""Every page says its words at its title, and the lesson says all of them."""
+
+import pytest
+
+from analysis.reading.glossary import TERMS
+from pages.components.shared import glossary
+from tests.support import fakes
+from tests.support.seen import texts
+
+
+@pytest.mark.parametrize("title", glossary.PAGES)
+def test_the_words_of_a_page_stand_at_its_title(app, title):
+    fakes.distances().save()
+    at = app(f"pages/{title.lower()}.py")
+    helps = [element.proto.help for element in at.caption if element.proto.help]
+    said = next(text for text in helps if text.startswith(f"- **{glossary.PAGES[title][0]}**"))
+    assert [name for name in glossary.PAGES[title] if f"**{glossary.words.plain(name)}**" in said] == [*glossary.PAGES[title]]
+
+
+def test_the_lesson_has_all_of_them(app):
+    said = texts(app("pages/learn.py"))
+    assert not [name for name in TERMS if f"- **{glossary.words.plain(name)}**" not in said]
+
+
+def test_what_looks_like_markup_is_shown_as_it_is():
+    assert "\\[11, 16\\)" in glossary.help_on("Block")
