@@ -77,7 +77,7 @@ def show(model: ModelSpec) -> None:
     _score(model, cut, test, rounds)
     if not rounds:
         st.info(
-            f"No texts of this cut to tell apart yet. Click **Write {N_NEW} new texts**: the models go on with as many prompts, "
+            f"No texts of this cut to tell apart yet. Click **Write {N_NEW} new texts**: the models go on with as many prompts "
             "and you say which text the pruned one wrote."
         )
         return
