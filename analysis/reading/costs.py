@@ -1,0 +1,158 @@
+"""What cuts cost: every measured distance of a cut model from the unpruned one, each within one condition, and the best cut."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.core.blocks import Removal, blocks_up_to
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
+from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.maps.spec import DamageResult
+from analysis.reading import reading
+from analysis.reading.reading import DAMAGE, LOSS, Change, Condition, Reading
+
+_WHOLE_SOURCE = "all"
+"""The split of a corpus that holds all others."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """How far a cut model is from the unpruned one, both measured alike."""
+
+    cut: Removal
+    reading: Reading
+    """Of the cut model; of a damage map, the increase of the loss itself."""
+    change: Change
+    """Against the unpruned model: nats per token, or a share of questions."""
+
+    @property
+    def condition(self) -> Condition:
+        """What it holds for."""
+        return self.reading.condition
+
+
+def of_cuts(results: Sequence[Any], quantity: str, n: int) -> list[Cost]:
+    """What is measured of all cuts of one size.
+
+    Args:
+        results: curves, evaluations, heals and damage maps of one model, strongest evidence first; others are passed over.
+        quantity: ACCURACY or LOSS; a damage map says of the loss by how much it rises.
+        n: removed layers.
+
+    Returns:
+        In the order of the results, one for each cut and condition: of several, the first. A cut whose unpruned model was not
+        measured alike has none.
+    """
+    readings = [found for result in results for found in _readings(result, quantity)]
+    unpruned: dict[Condition, Reading] = {}
+    for found in readings:
+        if found.cut is None:
+            unpruned.setdefault(found.condition, found)
+    costs: dict[tuple[Removal, Condition], Cost] = {}
+    every = [*readings, *(_damages(results, n) if quantity == LOSS else [])]
+    for found in every:
+        cut = found.cut
+        if cut is None or cut.size != n or (cut, found.condition) in costs:
+            continue
+        if found.quantity == DAMAGE:
+            change = Change(found.value, found.low, found.high, True, found.condition.n, None)
+        elif found.condition in unpruned:
+            change = reading.change(unpruned[found.condition], found)
+        else:
+            continue
+        costs[cut, found.condition] = Cost(cut, found, change)
+    return list(costs.values())
+
+
+def _readings(result: Any, quantity: str) -> Iterator[Reading]:
+    """Of the unpruned and the cut models of a result, nothing repaired."""
+    found: list[reading.Readings] = []
+    if isinstance(result, SweepResult):
+        found = [reading.of_sweep(result, point.block or 0) for point in result.points]
+    elif isinstance(result, EvaluateResult):
+        found = [reading.of_evaluate(result)]
+    elif isinstance(result, HealResult):
+        found = [reading.of_heal(result, which) for which in ("unpruned", "pruned")]
+    yield from (each[quantity] for each in found if quantity in each and not each[quantity].repair)
+
+
+def _damages(results: Sequence[Any], n: int) -> Iterator[Reading]:
+    for result in results:
+        if isinstance(result, DamageResult):
+            for block in blocks_up_to(n, result.n_layers):
+                found = reading.of_damage(result, block) if block.size == n else None
+                if found is not None:
+                    yield found
+
+
+def share_texts(one: CorpusSpec, other: CorpusSpec) -> bool:
+    """Whether two draws of texts may hold the same documents, be they cut to other lengths."""
+    return one.source == other.source and (one.split == other.split or _WHOLE_SOURCE in (one.split, other.split))
+
+
+@dataclass(frozen=True)
+class BestCut:
+    """The cut of one size that was measured to cost least."""
+
+    cut: Removal
+    chosen: Cost
+    """On what it was chosen on, where it looks better than it is: it is the least of many."""
+    n_compared: int
+    """Cuts that it was chosen among."""
+    reported: Cost | None
+    """On texts that had no part in the choice; None where none were read without it."""
+
+    @property
+    def cost(self) -> Cost:
+        """The number to show: the reported one, else that which it was chosen by."""
+        return self.reported or self.chosen
+
+
+def best_cut(costs: Sequence[Cost]) -> BestCut | None:
+    """The best known cut among those measured, chosen where most were compared and reported on other texts.
+
+    Where another cut is surely better on these other texts, it is the best known one instead, and then these chose it.
+
+    Args:
+        costs: losses of the cuts of one size, as `of_cuts` gives them.
+
+    Returns:
+        It; None where no two cuts were measured alike.
+    """
+    groups: dict[Condition, list[Cost]] = {}
+    for cost in costs:
+        groups.setdefault(cost.condition, []).append(cost)
+    choosing = max(groups.values(), key=len, default=[])
+    if len(choosing) < 2:
+        return None
+    chosen = min(choosing, key=lambda cost: cost.change.difference)
+    reported = _elsewhere(chosen, costs)
+    if reported is not None:
+        there = groups[reported.condition]
+        rival = min(there, key=lambda cost: cost.change.difference)
+        if rival.cut != chosen.cut and _is_less(rival, reported):
+            return BestCut(rival.cut, rival, len(there), _elsewhere(rival, costs))
+    return BestCut(chosen.cut, chosen, len(choosing), reported)
+
+
+def _elsewhere(chosen: Cost, costs: Sequence[Cost]) -> Cost | None:
+    """What the same cut costs on other texts, in the strongest result that says so."""
+    return next((cost for cost in costs if cost.cut == chosen.cut and not _is_alike(cost, chosen)), None)
+
+
+def _is_alike(one: Cost, other: Cost) -> bool:
+    a, b = one.condition.material, other.condition.material
+    return isinstance(a, CorpusSpec) and isinstance(b, CorpusSpec) and share_texts(a, b)
+
+
+def _is_less(one: Cost, other: Cost) -> bool:
+    difference = apart(other, one)
+    return difference is not None and difference.is_settled and difference.difference < 0
+
+
+def apart(reference: Cost, cost: Cost) -> Change | None:
+    """How much more one cut costs than another, paired where every text was kept; None where they were not measured alike."""
+    if reference.condition != cost.condition or reference.reading.quantity != cost.reading.quantity:
+        return None
+    return reading.change(reference.reading, cost.reading)

@@ -1,0 +1,234 @@
+"""The verdict on a cut in one sentence: what it saves, what it loses, and what a heal gives back, as far as it was measured."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp, log
+from typing import Any
+
+from analysis.core import stats
+from analysis.core.blocks import Removal
+from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.speed.spec import SpeedResult
+from analysis.models import spec
+from analysis.models.spec import ModelFacts
+from analysis.reading import costs, evidence, reading
+from analysis.reading.costs import Cost
+from analysis.reading.reading import ACCURACY, LOSS, Change, Condition
+
+ANSWERS, TEXT, SPEED, HEAL = "answers", "text", "speed", "heal"
+"""What a verdict can miss."""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What is known of a cut, for somebody who decides."""
+
+    sentence: str
+    """One sentence; numbers with their 95 % interval and what they were measured on."""
+    measured_on: tuple[str, ...]
+    """For each number, what it is and in which condition it holds."""
+    missing: tuple[str, ...]
+    """What was not measured: some of ANSWERS, TEXT, SPEED, HEAL."""
+
+
+def headline(
+    cut: Removal,
+    model: ModelFacts,
+    results: Sequence[Any],
+    *,
+    speed: SpeedResult | None = None,
+    heals: Sequence[HealResult] = (),
+) -> Headline:
+    """The verdict on a cut.
+
+    Args:
+        cut: the removed layers.
+        model: the unpruned model.
+        results: curves, evaluations and heals of it; a number is taken from the first that has it, so the strongest, or those
+            on screen, come first.
+        speed: its measured speed.
+        heals: its heals; the strongest of this cut speaks.
+
+    Returns:
+        The sentence. A clause is there only where it was measured, and says a difference only where its interval excludes
+        zero; else that none was seen, with how many questions or texts it would take.
+    """
+    answers, text = (next((c for c in costs.of_cuts(results, q, cut.size) if c.cut == cut), None) for q in (ACCURACY, LOSS))
+    faster = speed_gain(speed, cut.size) if speed is not None else None
+    healed = _healed(cut, heals)
+    parts = [f"Removing {_layers(cut)} makes the model {spec.savings(model, cut).fraction:.0%} smaller{_faster(faster)}"]
+    parts += _lost(answers, text)
+    parts += [_gives_back(healed)] if healed is not None else []
+    found = {ANSWERS: answers, TEXT: text, SPEED: faster, HEAL: healed}
+    said = [f"Answers: {answers.reading.describe()}"] if answers else []
+    said += [f"Loss: {text.reading.describe()}"] if text else []
+    said += [_timed(speed)] if speed is not None and faster is not None else []
+    said += [f"Heal: recipe {healed.spec.recipe}, {_condition(healed).precision}"] if healed is not None else []
+    return Headline(
+        "; ".join(parts).replace("%", " %") + ".", tuple(said), tuple(name for name, known in found.items() if known is None)
+    )
+
+
+@dataclass(frozen=True)
+class SpeedGain:
+    """How much faster a cut model writes: tokens per second over those of the unpruned one, less 1."""
+
+    value: float
+    low: float
+    """Lower end of its 95 % interval."""
+    high: float
+    is_measured: bool
+    """Whether this n was timed; else it is read from the line through those that were."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.low > 0 or self.high < 0
+
+
+def speed_gain(speed: SpeedResult, n: int) -> SpeedGain | None:
+    """How much faster the model writes without n layers.
+
+    Args:
+        speed: the measurement.
+        n: removed layers, at least 1.
+
+    Returns:
+        Where n was timed, the geometric mean over rounds of unpruned over cut time of a token, paired by round, with its
+        interval by Student's t; else the ratio on the fitted line, with that of its slope. None where neither is there, or
+        where too few rounds or points give no interval.
+    """
+    times = {point.n: point.decode.repeats_s for point in speed.points}
+    logs = [log(whole / less) for whole, less in zip(times.get(0, []), times.get(n, []), strict=False)]
+    ends = stats.mean_interval(*stats.mean_and_stderr(logs), len(logs)) if logs else None
+    if ends is not None:
+        value, low, high = (exp(ratio) - 1 for ratio in (sum(logs) / len(logs), *ends))
+        return SpeedGain(value, low, high, is_measured=True)
+    line = speed.decode
+    if line is None or line.slope_stderr_s is None or line.at(speed.n_layers - n) <= 0:
+        return None
+    slopes = stats.mean_interval(line.slope_s, line.slope_stderr_s, len(speed.points) - 1)
+    if slopes is None:
+        return None
+    left = line.at(speed.n_layers - n)
+    value, low, high = (n * slope / left for slope in (line.slope_s, *slopes))
+    return SpeedGain(value, low, high, is_measured=False)
+
+
+def _layers(cut: Removal) -> str:
+    """As in "layer 3", "layers 11-15" or "layers 3, 7-8"."""
+    runs = [str(run.start) if run.size == 1 else f"{run.start}-{run.stop - 1}" for run in cut.blocks]
+    return f"{'layer' if cut.size == 1 else 'layers'} {', '.join(runs)}"
+
+
+def _faster(gain: SpeedGain | None) -> str:
+    if gain is None:
+        return ""
+    if not gain.is_settled:
+        return ", and no difference in speed was seen"
+    about = "" if gain.is_measured else "about "
+    return f" and {about}{abs(gain.value):.0%} {'faster' if gain.value > 0 else 'slower'}"
+
+
+def _timed(speed: SpeedResult) -> str:
+    machine = speed.versions.get("accelerator") or speed.versions.get("processor") or "an unknown machine"
+    return f"Speed: writing a token, {speed.rounds} rounds, {reading.precision(speed.spec.model)}, {machine}"
+
+
+def _lost(answers: Cost | None, text: Cost | None) -> list[str]:
+    """What the cut costs in answers and in loss, one clause where it loses both."""
+    said = [_answers(answers.change, answers.condition)] if answers else []
+    said += [_nats(text.change, text.condition)] if text else []
+    if answers and text and said[0].startswith("it loses") and said[1].startswith("it loses"):
+        return [f"{said[0]} and {said[1].removeprefix('it loses ')}"]
+    return said
+
+
+def _answers(change: Change, condition: Condition) -> str:
+    where = condition.material_in_words()
+    if change.low is None or change.high is None:
+        return f"the interval of its answers is not known on {where}"
+    if not change.is_settled:
+        return f"no difference in its answers was seen with {where}{_would_need(change)}"
+    verb, low, high = ("loses", -change.high, -change.low) if change.difference < 0 else ("gains", change.low, change.high)
+    ends = f"95%: {100 * low:.0f} to {100 * high:.0f}, {where}"
+    return f"it {verb} {100 * abs(change.difference):.0f} of 100 answers ({ends})"
+
+
+def _nats(change: Change, condition: Condition) -> str:
+    where = condition.material_in_words()
+    if change.low is None or change.high is None:
+        return f"the interval of its loss is not known on {where}"
+    if not change.is_settled:
+        return f"no difference in its loss was seen with {where}{_would_need(change)}"
+    verb, low, high = ("loses", change.low, change.high) if change.difference > 0 else ("gains", -change.high, -change.low)
+    return f"it {verb} {abs(change.difference):.2f} nats a token (95%: {low:.2f} to {high:.2f}, {where})"
+
+
+def _would_need(change: Change) -> str:
+    return "" if change.needed is None or change.needed <= change.n else f" (would need about {_two_digits(change.needed)})"
+
+
+def _two_digits(count: int) -> str:
+    unit = 10 ** max(0, len(str(count)) - 2)
+    return f"{-(-count // unit) * unit:,}"
+
+
+def _condition(heal: HealResult) -> Condition:
+    return next(iter(reading.of_heal(heal, "healed").values())).condition
+
+
+def _healed(cut: Removal, heals: Sequence[HealResult]) -> HealResult | None:
+    """Of the strongest heals of a cut that were measured to the end, the one with the least loss."""
+    own = [heal for heal in heals if heal.is_of(cut) and heal.unpruned and heal.pruned and heal.healed]
+    ranked = evidence.ranked([heal for heal in own if reading.of_heal(heal, "healed")])
+    strongest = [heal for heal in ranked if evidence.weight(heal)[:-1] == evidence.weight(ranked[0])[:-1]]
+    return min(
+        strongest, key=lambda heal: reading.of_heal(heal, "healed")[LOSS].value if _has_loss(heal) else 0.0, default=None
+    )
+
+
+def _has_loss(heal: HealResult) -> bool:
+    return LOSS in reading.of_heal(heal, "healed")
+
+
+def _gives_back(heal: HealResult) -> str:
+    """What healing gave back, against the cut and the unpruned model of the same run."""
+    models = [reading.of_heal(heal, which) for which in ("unpruned", "pruned", "healed")]
+    who = f"a heal of {_duration(heal.wall_s)}"
+    said = [
+        clause
+        for quantity, clause_of in ((ACCURACY, _answers_back), (LOSS, _nats_back))
+        if all(quantity in model for model in models)
+        and (
+            clause := clause_of(
+                *(reading.change(models[a][quantity], models[b][quantity]) for a, b in ((0, 1), (1, 2), (0, 2)))
+            )
+        )
+    ]
+    where = " and ".join(models[2][q].condition.material_in_words() for q in (ACCURACY, LOSS) if q in models[2])
+    return f"{who} gives back {' and '.join(said)}" if said else f"{who} was not seen to give anything back on {where}"
+
+
+def _answers_back(lost: Change, gained: Change, left: Change) -> str:
+    """Healing is said to give answers back only where the gain itself is settled."""
+    if not (gained.is_settled and gained.difference > 0):
+        return ""
+    if lost.is_settled and not left.is_settled:
+        return "the answers"
+    return f"{100 * gained.difference:.0f} of 100 answers"
+
+
+def _nats_back(lost: Change, gained: Change, left: Change) -> str:
+    if not (gained.is_settled and gained.difference < 0 and lost.difference > 0):
+        return ""
+    if left.difference < 0:  # the kind of text that it was healed on, or chance; never that it is a better model
+        return f"more than the {lost.difference:.2f} nats that were lost on this kind of text"
+    return f"{-gained.difference:.2f} of {lost.difference:.2f} nats"
+
+
+def _duration(seconds: float) -> str:
+    """As in "17 s", "12 min" or "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
