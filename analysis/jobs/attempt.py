@@ -15,6 +15,7 @@ from analysis.core.errors import LayerscopeError, StorageError
 from analysis.core.progress import Cancelled, Progress
 from analysis.jobs import local, table
 from analysis.jobs.job import INTERRUPTED, Job, redact
+from analysis.jobs.pace import Pace
 from analysis.jobs.table import Standing
 
 _EVENT_S = 0.2
@@ -45,6 +46,8 @@ class Run:
         self._written_at = 0.0
         # A job that was just taken has none; one that another process looked at before goes on in its phase.
         self._columns: dict[str, Any] = {"phase": job.phase, "done": job.done} if job.phase else {}
+        self._pace: Pace | None = None
+        """Of the present phase; None where it began before this process looked at it."""
         self._events = job.folder / "events.jsonl"
         self._end_broken_line()
 
@@ -92,6 +95,11 @@ class Run:
         columns = self._columns
         if progress.phase != columns.get("phase") or progress.done < columns["done"]:
             columns |= {"phase": progress.phase, "phase_started_at": now, "phase_first_done": progress.done}
+            self._pace = Pace(now, progress.done)
+        if self._pace is not None:
+            self._pace.add(now, progress.done)
+            low, high = self._pace.range or (None, None)
+            columns |= {"pace_s": self._pace.value, "pace_low_s": low, "pace_high_s": high}
         columns |= {"done": progress.done, "total": progress.total, "progress_at": now}
         if progress.message:
             columns["message"] = redact(progress.message)

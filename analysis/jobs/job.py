@@ -99,6 +99,12 @@ class Job:
     """Processes that the kernel had ended for want of memory when the attempt began; None where it does not count them."""
     backend: str = LOCAL
     """Where it runs: a key of `backend.backends()`."""
+    pace_s: float | None = None
+    """Seconds per unit of the present phase, of its last units (`pace`); None before the first, and where nobody counts."""
+    pace_low_s: float | None = None
+    """Lower end of its range."""
+    pace_high_s: float | None = None
+    """Upper end of its range."""
 
     @property
     def is_active(self) -> bool:
@@ -114,14 +120,25 @@ class Job:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds until the present phase ends, at the pace it had so far; None while unknown."""
+        """Seconds until the present phase ends, at the pace of its last units; None while unknown."""
         if self.state != RUNNING or self.phase_started_at is None or self.progress_at is None:
             return None
         finished = self.done - self.phase_first_done
         if self.total <= 0 or finished <= 0:
             return None
-        pace = (self.progress_at - self.phase_started_at) / finished
-        return max(0.0, pace * (self.total - self.done) - (time.time() - self.progress_at))
+        return self._left(self.pace_s or (self.progress_at - self.phase_started_at) / finished)
+
+    @property
+    def eta_range_s(self) -> tuple[float, float] | None:
+        """The same at the quickest and the slowest of the usual paces; None while too few units are done to say."""
+        if self.eta_s is None or self.pace_low_s is None or self.pace_high_s is None:
+            return None
+        return self._left(self.pace_low_s), self._left(self.pace_high_s)
+
+    def _left(self, pace: float) -> float:
+        # A unit that takes long takes no time from those after it, so that the time left does not fall and jump back.
+        since = min(time.time() - (self.progress_at or 0.0), pace)
+        return max(0.0, pace * (self.total - self.done) - since)
 
     @property
     def folder(self) -> Path:

@@ -21,7 +21,7 @@ from analysis.jobs import local
 from analysis.jobs.job import CANCELLED, FAILED, LOCAL, QUEUED, RUNNING, Job, redact
 from analysis.jobs.local import Process
 
-_LAYOUT = 3
+_LAYOUT = 4
 _ID = re.compile(r"[0-9a-f]{10}")
 _BUSY_S = 10.0
 """How long to wait for another process that is writing."""
@@ -56,12 +56,16 @@ CREATE TABLE jobs (
     host TEXT,
     stop_as TEXT,
     oom_kills INTEGER,
-    backend TEXT NOT NULL DEFAULT 'local'
+    backend TEXT NOT NULL DEFAULT 'local',
+    pace_s REAL,
+    pace_low_s REAL,
+    pace_high_s REAL
 )"""
 _STEPS = {
     1: ("ALTER TABLE jobs ADD COLUMN stop_as TEXT", "ALTER TABLE jobs ADD COLUMN oom_kills INTEGER"),
     # A worker of an older version would take jobs that are meant for another place: the new layout keeps it out.
     2: ("ALTER TABLE jobs ADD COLUMN backend TEXT NOT NULL DEFAULT 'local'",),
+    3: tuple(f"ALTER TABLE jobs ADD COLUMN {name} REAL" for name in ("pace_s", "pace_low_s", "pace_high_s")),
 }
 """What turns a file of an older layout into one of the next."""
 _FRESH: dict[str, Any] = {
@@ -83,6 +87,9 @@ _FRESH: dict[str, Any] = {
     "host": None,
     "stop_as": None,
     "oom_kills": None,
+    "pace_s": None,
+    "pace_low_s": None,
+    "pace_high_s": None,
 }
 """What a job forgets when it goes back into the queue; its result key stays, for what was finished is usable."""
 

@@ -8,7 +8,9 @@ from analysis.core import stats, store
 from analysis.core.blocks import Block
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.heal.spec import HealResult, HealSpec
-from analysis.reading import verdicts
+from analysis.reading import durations, verdicts
+from analysis.reading.durations import Duration
+from pages.components.heal import length
 from pages.components.heal.runs import Run, best, control_of, run_now, runs_of
 from pages.components.jobs import card
 from pages.components.shared import chart, command, frame, state, theme, words
@@ -142,16 +144,21 @@ def _unfinished(run: Run, job: jobs.Job) -> None:
 
 def _in_progress(run: Run) -> None:
     """Draw a running or waiting heal; it looks again every second, from what is on disk."""
-    st.fragment(_live, run_every="1s")(run.id)
+    known = run.result.model if run.result else None
+    # Worked out once: looking through all heals every second would be felt.
+    whole = length.expected(run.spec, known) if known else None
+    st.fragment(_live, run_every="1s")(run.id, whole)
 
 
-def _live(run_id: str) -> None:
+def _live(run_id: str, whole: Duration | None) -> None:
     with frame.errors_shown():
         run = run_now(state.current_model(), run_id)
         if run is None or run.job is None or not run.job.is_active:
             st.rerun()
         waiting = [job.id for job in jobs.active() if job.state == jobs.QUEUED]
         card.active(run.job, place=waiting.index(run.id) + 1 if run.id in waiting else 0, where="heal")
+        if whole is not None and run.job.state == jobs.RUNNING:
+            _left(run.job, whole)
         _numbers(run.job.values, run.result, run.result.total_steps if run.result else run.spec.steps)
         if run.result and (run.result.steps or run.result.validations):
             _curve(run.result)
@@ -159,6 +166,13 @@ def _live(run_id: str) -> None:
             st.info("Waiting for its turn: one heavy job runs at a time. You can leave this page; it starts by itself.")
         else:
             st.info("Loading and measuring the model before the first step; the curve appears here.")
+
+
+def _left(job: jobs.Job, whole: Duration) -> None:
+    """What is left of all of it: the bar above is of the present phase alone."""
+    low, high = durations.left(whole, job.elapsed_s or 0.0, job.eta_s or 0.0)
+    said = f"About {words.span(low, high)} left in all" if high else "Longer than heals like it took here; it goes on"
+    st.caption(f"{said}; {words.duration(job.elapsed_s or 0.0)} so far.")
 
 
 def _numbers(values: dict, result: HealResult | None, steps: int) -> None:

@@ -53,7 +53,7 @@ def progress_text(job: jobs.Job) -> str:
     if job.total:
         parts.append(f"{job.done}/{job.total}")
     if job.eta_s is not None:
-        parts.append(f"{words.duration(job.eta_s)} left")
+        parts.append(f"{words.span(*(job.eta_range_s or (job.eta_s, job.eta_s)))} left")
     return " · ".join(parts)
 
 

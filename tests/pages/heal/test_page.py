@@ -190,6 +190,14 @@ def test_a_running_heal_shows_numbers_and_curve_and_can_be_cancelled(app, known,
     assert jobs.get(made.id).cancel_requested
 
 
+def test_a_running_heal_says_what_is_left_of_all_of_it(app, known, job):
+    heal = fakes.heal(20)
+    spec = replace(heal.spec, steps=0, minutes=10.0)
+    replace(heal, spec=spec).save()
+    job(spec, jobs.RUNNING, "Heal", phase="scoring questions", done=1, total=2, result_key=spec.fingerprint())
+    assert "About 10 min left in all" in texts(app("pages/heal.py", **OF_HEAL))
+
+
 def test_progress_is_there_for_a_second_visitor(app, known, job):
     running(job)
     app("pages/heal.py", **OF_HEAL)

@@ -1,0 +1,47 @@
+"""How long a unit of a phase takes, told from the last few so that a single slow one does not throw the time that is left."""
+
+from collections import deque
+from statistics import median, quantiles
+
+_RECENT = 24
+"""Reports that are looked back on."""
+_CAP = 3.0
+"""How many times the usual a unit counts at most: checks between steps do count, a machine that hung does not."""
+_SMOOTH = 0.25
+"""Share of the way from the last pace to the new one that a report goes."""
+
+
+class Pace:
+    """Seconds per unit of one phase."""
+
+    def __init__(self, at: float, done: int) -> None:
+        """Begin.
+
+        Args:
+            at: when the phase was first reported, seconds.
+            done: units that were done then.
+        """
+        self._at, self._done = at, done
+        self._recent: deque[tuple[float, int]] = deque(maxlen=_RECENT)
+        self.value: float | None = None
+        """Seconds per unit; None before the first is done."""
+
+    def add(self, at: float, done: int) -> None:
+        """Take in a report; what passed without a unit done counts for the next one."""
+        units = done - self._done
+        if units <= 0:
+            return
+        self._recent.append(((at - self._at) / units, units))
+        self._at, self._done = at, done
+        usual = median(seconds for seconds, _ in self._recent)
+        counted = sum(units * min(seconds, _CAP * usual) for seconds, units in self._recent)
+        now = counted / sum(units for _, units in self._recent)
+        self.value = now if self.value is None or len(self._recent) < 4 else self.value + _SMOOTH * (now - self.value)
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """The quartiles of the last units, the pace itself between them; None while too few are done to say."""
+        if self.value is None or len(self._recent) < 4:
+            return None
+        low, _, high = quantiles([seconds for seconds, _ in self._recent], n=4)
+        return min(low, self.value), max(high, self.value)

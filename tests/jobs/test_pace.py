@@ -1,0 +1,99 @@
+"""The time that is left of a job: smooth, whatever a single unit took."""
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from analysis import jobs
+from analysis.core.progress import Progress
+from analysis.jobs import attempt, table
+from analysis.jobs.attempt import Run
+from analysis.jobs.local import Process
+from analysis.jobs.pace import Pace
+from tests.support.worker import request
+
+
+def paced(seconds: list[float]) -> Pace:
+    pace, at = Pace(0.0, 0), 0.0
+    for done, took in enumerate(seconds, start=1):
+        at += took
+        pace.add(at, done)
+    return pace
+
+
+def test_a_steady_pace_is_that_pace():
+    pace = paced([2.0] * 30)
+    assert pace.value == pytest.approx(2)
+    assert pace.range == pytest.approx((2, 2))
+
+
+def test_one_slow_unit_hardly_moves_it():
+    steady = [2.0, 2.2, 1.9, 2.1] * 6
+    before, after = paced(steady).value, paced([*steady, 60.0]).value
+    assert after == pytest.approx(before, rel=0.05)
+
+
+def test_what_comes_again_and_again_counts():
+    """A check of 5 s after every tenth step of 2 s: ten steps take 25 s."""
+    assert paced(([2.0] * 9 + [7.0]) * 5).value == pytest.approx(2.5, rel=0.12)
+
+
+def test_a_machine_that_has_become_slower_is_followed():
+    assert paced([2.0] * 30 + [4.0] * 24).value == pytest.approx(4, rel=0.1)
+
+
+def test_without_a_unit_done_there_is_none_and_its_time_counts_for_the_next():
+    pace = Pace(0.0, 10)
+    pace.add(5.0, 10)
+    assert pace.value is None
+    pace.add(6.0, 11)
+    assert pace.value == 6
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that is set by hand."""
+    now = [1_000_000.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    return now
+
+
+def test_the_time_that_is_left_does_not_jump_when_a_step_takes_thirty_times_as_long(cache, clock, monkeypatch):
+    monkeypatch.setattr(attempt, "_EVENT_S", 0.0)
+    jobs.submit(request())
+    run = Run(table.claim(Process.current()))
+    shown = []
+
+    def look() -> None:
+        shown.append(jobs.get(run.job.id).eta_s)
+
+    run.on_progress(Progress("healing", 0, 100))
+    for done in range(1, 61):
+        for _ in range(60 if done == 40 else 2):
+            clock[0] += 1
+            if shown:
+                look()
+        run.on_progress(Progress("healing", done, 100))
+        look()
+    changes = [after - before for before, after in zip(shown, shown[1:], strict=False)]
+    assert max(changes) < 5, "it never jumps up"
+    assert min(changes) > -5, "nor down"
+    assert shown[-1] == pytest.approx(2 * 40, rel=0.1)
+
+
+def test_its_range_holds_it(cache, clock, monkeypatch):
+    monkeypatch.setattr(attempt, "_EVENT_S", 0.0)
+    jobs.submit(request())
+    run = Run(table.claim(Process.current()))
+    run.on_progress(Progress("healing", 0, 50))
+    assert jobs.get(run.job.id).eta_range_s is None
+    for done in range(1, 21):
+        clock[0] += 1 + done % 3
+        run.on_progress(Progress("healing", done, 50))
+    job = jobs.get(run.job.id)
+    low, high = job.eta_range_s
+    assert low < job.eta_s < high
+    run.on_progress(Progress("measuring", 0, 4))
+    assert jobs.get(run.job.id).eta_s is None, "another phase has a pace of its own"
+    assert replace(job, state=jobs.DONE).eta_range_s is None
