@@ -2,6 +2,8 @@
 
 import json
 
+STRIP = "layerscope_layer_strip"
+
 
 def texts(at) -> str:
     """Everything that is written on the page, controls and charts aside."""
@@ -20,6 +22,11 @@ def figures(at) -> dict[str, dict]:
     return {element.proto.id.split("-", 2)[2]: json.loads(element.proto.spec) for element in at.get("plotly_chart")}
 
 
+def strip(at) -> dict:
+    """What the strip of layers is told: the removed layers, the protected ones, and what is known of every block."""
+    return json.loads(next(item.proto for item in at.get("bidi_component") if item.proto.component_name == STRIP).json)
+
+
 def marks(at) -> dict[str, dict]:
     """Where the cut is marked on the charts of the linked view, by their key."""
     marker = next(item.proto for item in at.get("bidi_component") if item.proto.component_name == "layerscope_cut_marks")
@@ -36,7 +43,7 @@ def charts(at) -> dict[str, dict]:
     found = {}
     for figure in figures(at).values():
         axis = figure["layout"].get("yaxis", {}).get("title", {})
-        found[axis.get("text") or "strip"] = figure
+        found[axis.get("text")] = figure
     return found
 
 

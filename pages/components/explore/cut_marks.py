@@ -1,7 +1,8 @@
 """The cut on charts that stay as they are when it moves: a line at n on curves, rings around blocks on maps.
 
 A chart whose figure changes is taken away and drawn anew, which takes a browser most of a third of a second for the charts of
-one view. The marks are therefore no part of the figures; they are drawn over them, and follow the slider while it is dragged.
+one view. The marks are therefore no part of the figures; they are drawn over them, and follow the slider and the strip of
+layers while these are dragged.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,9 +62,10 @@ function put(chart, mark, look) {
 export default function({ parentElement, data }) {
   const here = parentElement.host ?? parentElement;
   here.stopMarking?.();
-  let waiting = false;
+  let waiting = false, onStrip = null;
   const dragged = () => {
     const n = Number(document.querySelector(`.st-key-${data.slider} input[type=range]`)?.value ?? data.n);
+    if (onStrip) return mark => mark.n === null ? { n: null, blocks: onStrip.blocks } : { n: onStrip.n, blocks: [] };
     return n === data.n ? mark => mark
       : mark => mark.n === null ? { n: null, blocks: data.path.filter(([, size]) => size === n) } : { n, blocks: [] };
   };
@@ -82,8 +84,10 @@ export default function({ parentElement, data }) {
   const watcher = new MutationObserver(look);
   const page = document.querySelector("[data-testid=stMain]") ?? document.body;
   watcher.observe(page, { childList: true, characterData: true, subtree: true });
+  const follow = event => { onStrip = event.detail; look(); };
+  document.addEventListener("layerscope-cut", follow);
   draw();
-  return here.stopMarking = () => watcher.disconnect();
+  return here.stopMarking = () => { watcher.disconnect(); document.removeEventListener("layerscope-cut", follow); };
 }
 """
 _marker = st.components.v2.component("layerscope_cut_marks", js=_SCRIPT)

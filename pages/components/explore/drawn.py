@@ -6,7 +6,6 @@ import streamlit as st
 from plotly.graph_objs import Figure
 
 from analysis.charts import curves, maps
-from analysis.core import blocks
 from analysis.experiments.maps.spec import Best
 from analysis.reading import verdicts
 from pages.components.shared import library
@@ -49,12 +48,6 @@ def curve(
 def writing(sweep: Found, *, dark: bool) -> Figure:
     """What the cuts of a curve write; arguments as `curves.writing_curve`."""
     return _writing(version(sweep), dark, sweep)
-
-
-@st.cache_resource(max_entries=128, show_spinner=False)
-def strip(n_layers: int, layers: tuple[int, ...], *, dark: bool) -> Figure:
-    """The layers of a model, these of them removed."""
-    return maps.layer_strip(n_layers, blocks.removal(layers) if layers else None, dark=dark)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

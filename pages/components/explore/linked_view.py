@@ -17,14 +17,14 @@ from pages.components.explore import (
     cut_numbers,
     damage_view,
     data_tables,
-    drawn,
+    layer_strip,
     map_view,
     pick,
     speed_view,
     undo,
     writing,
 )
-from pages.components.shared import added, chart, command, cuts, frame, library, start, state, theme, words
+from pages.components.shared import added, command, cuts, frame, library, start, state, words
 from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found
 
@@ -84,7 +84,7 @@ def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model
         scores = sweep.result if sweep else None
         strategy = Strategy(state.strategy(), found.result, scores, damage.result if damage else None)
         with st.container(gap="xsmall", key="instrument"):
-            cut = _cut(strategy, sweep, model)
+            cut = _cut(found, damage, strategy, sweep, model)
         shown = View(model, found, sweep, damage, heals, strategy, cut)
         names = _names()
         st.session_state["tab"] = names[tab()]
@@ -98,8 +98,8 @@ def _opened() -> None:
     state.choose_option("tab", "" if name == MAP else name)
 
 
-def _cut(strategy: Strategy, sweep: Found | None, model: ModelSpec) -> Cut:
-    """The slider, the cut in words, and the layers that go."""
+def _cut(found: Found, damage: Found | None, strategy: Strategy, sweep: Found | None, model: ModelSpec) -> Cut:
+    """The slider, the cut in words, and the strip of layers."""
     n_layers = strategy.distances.n_layers
     left, right = st.columns([3, 7], vertical_alignment="center", gap="medium")
     with left:
@@ -113,9 +113,7 @@ def _cut(strategy: Strategy, sweep: Found | None, model: ModelSpec) -> Cut:
         st.space("stretch")
         cut = curves.score_cut(sweep, cut, model)
         start.instant_heal_button(sweep, cut, model)
-    what = cut.removed.describe() if cut.removed else "nothing"
-    strip = drawn.strip(n_layers, tuple(cut.removed.layers) if cut.removed else (), dark=theme.is_dark())
-    chart.show(strip, key="strip", alt=f"Layers of the model; removed: {what}.", file_name="layers", toolbar=False)
+    layer_strip.show(found, damage, strategy, cut)
     return cut
 
 

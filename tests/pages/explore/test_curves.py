@@ -12,7 +12,7 @@ from analysis.experiments.accuracy.points import Continuation, GenerationCheck, 
 from analysis.experiments.accuracy.spec import SweepSpec
 from analysis.experiments.strategies import STRATEGIES
 from tests.support import fakes
-from tests.support.seen import charts, figures, metric, names, opened, ringed, texts, trace
+from tests.support.seen import charts, figures, metric, names, opened, ringed, strip, texts, trace
 
 CUTS = (Block(3, 2), Block(11, 5), LayerSet((4, 9, 15, 20, 21)))
 
@@ -86,8 +86,7 @@ def test_every_strategy_drives_slider_strip_and_map(app, strategy):
     measured = fakes.sweep(strategy=strategy, cuts=CUTS if strategy == "manual" else (), draw=2 if strategy == "random" else 0)
     cut = next(point.block for point in measured.points if point.n == 5)
     assert f"**{cut.describe()}** removed" in texts(at)
-    bars = figures(at)["strip"]["data"][0]["text"]
-    assert [index for index, text in enumerate(bars) if text.endswith("removed")] == list(cut.layers)
+    assert strip(at)["cut"] == list(cut.layers)
     assert ringed(at) == [(run.start, run.size) for run in (cut.blocks if isinstance(cut, LayerSet) else [cut])]
     assert metric(opened(at, "cost"), "Parameters").delta == f"{5 * 3_540_000 / fakes.FACTS.n_parameters:.1%} of all"
     assert at.query_params.get("strategy", ["similarity"])[0] in (strategy, strategy[0])

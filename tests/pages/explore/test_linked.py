@@ -13,7 +13,7 @@ from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from pages.components.explore import asked_for, pick
 from pages.components.shared import cuts
 from tests.support import fakes
-from tests.support.seen import figures, marks, metric, opened, ringed, texts, trace
+from tests.support.seen import figures, marks, metric, opened, ringed, strip, texts, trace
 
 OWN = Block(7, 5)
 """Not what `similarity` chooses at n = 5 on the made-up map."""
@@ -29,8 +29,7 @@ def fill() -> None:
 def shown_cuts(at) -> set[tuple[int, int]]:
     """The blocks that strip and rings show on both tabs with maps, as start and size."""
     drawn = figures(at)
-    bars = drawn["strip"]["data"][0]["text"]
-    removed = [index for index, text in enumerate(bars) if text.endswith("removed")]
+    removed = strip(at)["cut"]
     found = {(removed[0], len(removed))}
     found.update(ringed(at, next(key for key in marks(at) if key.startswith("map"))))
     drawn = figures(opened(at, "damage"))
@@ -366,5 +365,5 @@ def test_the_open_tab_is_in_the_address_and_only_it_is_drawn(app):
     fill()
     at = app(tab="damage")
     assert at.query_params["tab"] in ("damage", ["damage"])
-    assert set(figures(at)) == {"strip", "foretold", "damage-map"}
-    assert set(figures(app(tab="sideways"))) == {"strip", "map", "accuracy", "loss"}
+    assert set(figures(at)) == {"foretold", "damage-map"}
+    assert set(figures(app(tab="sideways"))) == {"map", "accuracy", "loss"}

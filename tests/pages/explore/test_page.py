@@ -24,7 +24,7 @@ def test_precomputed_results_are_on_screen_and_badged(app, precomputed):
     precomputed(fakes.distances())
     precomputed(fakes.sweep())
     at = app()
-    assert set(charts(at)) == {"strip", "block size n, layers", "accuracy", "loss, nats per token"}
+    assert set(charts(at)) == {"block size n, layers", "accuracy", "loss, nats per token"}
     assert "precomputed" in texts(at)
     assert "layers 13-17 (5 layers), block [13, 18)" in texts(at)
 

@@ -33,8 +33,8 @@ SHOWN = """
   const ring = chart => { const found = chart?.data.find(trace => trace.name === 'selected');
     return found ? `${found.x[0]}:${found.y[0]}` : null; };
   const mark = chart => chart?.querySelector('.cut-mark')?.dataset.at;
-  const bars = of('Layers of the model')?.data[0].text.map((text, layer) => text.endsWith('removed') ? layer : -1)
-    .filter(layer => layer >= 0) ?? [];
+  const cells = document.querySelector('.st-key-layer-strip [data-testid=stBidiComponentIsolated]')?.shadowRoot;
+  const bars = [...cells?.querySelectorAll('[aria-pressed=true]') ?? []].map(cell => Number(cell.dataset.layer));
   return {strip: `${bars[0]}:${bars.length}`, map: mark(of('Heat map by')), accuracy: mark(of('Accuracy')),
     loss: mark(of('Loss')), damage: ring(of('Heat map of the measured'))};
 }

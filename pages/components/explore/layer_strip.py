@@ -1,0 +1,112 @@
+"""The strip of layers, on which the cut is made: dragged and stretched as a block, or picked layer by layer.
+
+What it says of a block while it is dragged is in the page already; the server hears of the cut once it is let go.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from analysis.charts.look import palette
+from analysis.core.blocks import Block, parse_removal
+from analysis.core.errors import BlockRangeError
+from analysis.reading import strip
+from pages.components.explore import drawn
+from pages.components.shared import cuts, state, theme, words
+from pages.components.shared.cuts import Cut, Strategy
+from pages.components.shared.library import Found
+
+KEY = "layer-strip"
+_HERE = Path(__file__)
+_strip = st.components.v2.component(
+    "layerscope_layer_strip",
+    html=_HERE.with_suffix(".html").read_text(),
+    css=_HERE.with_suffix(".css").read_text(),
+    js=_HERE.with_suffix(".js").read_text(),
+)
+_HEARD = "strip-heard"
+"""Where the session keeps the number of the strip's last message, by which the strip knows that it was answered."""
+
+
+def show(found: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> None:
+    """Draw the strip, and say it where the cut takes a protected layer.
+
+    Args:
+        found: the distance map.
+        damage: the measured damage, if there is any.
+        strategy: how blocks are chosen.
+        cut: what is removed now.
+    """
+    n_layers = strategy.distances.n_layers
+    colours = palette(theme.is_dark())
+
+    def heard() -> None:
+        said = st.session_state[KEY].get("said")
+        try:
+            _hear(said if isinstance(said, dict) else {}, strategy)
+        except BlockRangeError as error:
+            st.toast(words.plain(str(error)), icon=":material/lock:")
+
+    _strip(
+        key=KEY,
+        data={
+            **_known(drawn.version(found), drawn.version(damage) if damage else None, found, damage),
+            "cut": list(cut.removed.layers) if cut.removed else [],
+            "kept": sorted(state.protected(n_layers)),
+            "heard": st.session_state.get(_HEARD),
+            "look": {"pruned": colours.pruned, "kept": colours.kept},
+        },
+        on_said_change=heard,
+    )
+    if kept := cuts.protected_in(cut.removed, n_layers):
+        _taken(kept, strategy, cut)
+
+
+def _hear(said: dict[str, Any], strategy: Strategy) -> None:
+    """Take what the strip says of a cut and of protected layers, each only where it changed.
+
+    Raises:
+        BlockRangeError: when it is no cut of this model.
+    """
+    st.session_state[_HEARD] = said.get("number")
+    n_layers = strategy.distances.n_layers
+    if isinstance(text := said.get("protected"), str):
+        layers = parse_removal(text).layers if text else ()
+        state.protect(layer for layer in layers if layer < n_layers)
+    if isinstance(text := said.get("cut"), str):
+        if text:
+            cut = parse_removal(text)
+            cuts.take(cut, strategy.cut(cut.size).removed, n_layers)
+        else:
+            state.choose_n(0)
+
+
+@st.cache_resource(max_entries=24, show_spinner=False)
+def _known(
+    version: drawn.Version, of_damage: drawn.Version | None, _found: Found, _damage: Found | None
+) -> dict[str, Any]:  # fmt: skip
+    return asdict(strip.of_results(_found.result, _damage.result if _damage else None))
+
+
+def _taken(kept: list[int], strategy: Strategy, cut: Cut) -> None:
+    """Say that the cut takes protected layers, and what of its size would not."""
+    named = f"layer {kept[0]}, which is" if len(kept) == 1 else f"layers {', '.join(map(str, kept))}, which are"
+    who = "This cut" if cut.by_hand else f"The choice of {strategy.name}"
+    n_layers = strategy.distances.n_layers
+    other = strip.most_similar_without(strategy.distances, cut.n, state.protected(n_layers))
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.caption(f":material/lock: {who} takes {named} protected.", width="content")
+        if other is None:
+            st.caption(f"Every block of {words.layers(cut.n)} takes a protected one.", width="content")
+            return
+        st.button(
+            f"Take {_short(other.block)} instead", key="take-unprotected", type="tertiary",
+            help=f"The most similar block of its size without a protected layer: {other.block.describe()}.",
+            on_click=state.choose_cut, args=(other.block,),
+        )  # fmt: skip
+
+
+def _short(block: Block) -> str:
+    return f"[{block.start}, {block.stop})"

@@ -1,0 +1,293 @@
+"""The strip on which the cut is made: what the server makes of what it says, and the strip itself in a real browser."""
+
+import re
+import statistics
+from types import SimpleNamespace
+from unittest import mock
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from analysis.core.blocks import Block, LayerSet, written
+from analysis.core.errors import BlockRangeError
+from pages.components.explore import layer_strip
+from pages.components.shared import cuts
+from tests.support import browser, fakes
+from tests.support.seen import ringed, strip, texts
+
+CHOICE = Block(11, 5)
+"""What `similarity` chooses in `heard`, whatever the size."""
+
+
+def heard(said: dict, kept: frozenset[int] = frozenset()) -> list:
+    """What becomes of a message of the strip of a 30-layer model."""
+    done = []
+    fake = SimpleNamespace(cut=lambda _: SimpleNamespace(removed=CHOICE), distances=SimpleNamespace(n_layers=30))
+    with (
+        mock.patch.object(layer_strip, "st", mock.MagicMock(session_state={})),
+        mock.patch.object(cuts.state, "choose_cut", done.append),
+        mock.patch.object(cuts.state, "choose_n", side_effect=lambda n: done.append(n)),
+        mock.patch.object(cuts.state, "protect", side_effect=lambda layers: done.append(sorted(layers))),
+        mock.patch.object(cuts.state, "protected", return_value=kept),
+    ):
+        layer_strip._hear(said, fake)
+    return done
+
+
+def test_what_the_strip_says():
+    assert heard({"cut": "7:5", "number": 1}) == [Block(7, 5)]
+    assert heard({"cut": "3:1+7:2"}) == [LayerSet((3, 7, 8))]
+    assert heard({"cut": "11:5"}) == [5], "the strategy's own choice is no choice by hand"
+    assert heard({"cut": ""}) == [0]
+    assert heard({"protected": "0:1+29:1"}) == [[0, 29]]
+    assert heard({"protected": ""}) == [[]]
+    assert heard({"protected": "29:4"}) == [[29]], "only layers that there are"
+    assert heard({"cut": 5, "protected": None, "more": "<b>"}) == []
+
+
+@pytest.mark.parametrize("text", ["evil", "-1:5", "7:0", "29:4", "0:30", "7:99999999999999999999", "1:2+2:1"])
+def test_what_no_strip_says_is_refused(text):
+    with pytest.raises(BlockRangeError):
+        heard({"cut": text})
+
+
+def test_a_cut_of_a_protected_layer_is_refused():
+    with pytest.raises(BlockRangeError, match="Layer 9 is protected"):
+        heard({"cut": "7:5"}, frozenset({9}))
+
+
+def fill() -> None:
+    fakes.rich_distances().save()
+    fakes.sweep().save()
+    fakes.damage().save()
+
+
+def test_the_strip_is_told_cut_protection_and_every_block(app):
+    fill()
+    told = strip(app(block="3:1+7:2", keep="0:1+29:1"))
+    assert (told["cut"], told["kept"]) == ([3, 7, 8], [0, 29])
+    assert len(told["distance"]["values"]) == 30
+    assert len(told["damage"]["values"]) == 15
+
+
+def test_a_choice_of_the_strategy_that_takes_a_protected_layer_is_said_with_the_way_out(app):
+    fill()
+    best = fakes.distances().best[4].block
+    hit = best.start + 1
+    at = app(n="5", keep=f"{hit}:1")
+    assert f"The choice of similarity takes layer {hit}, which is protected." in texts(at)
+    at.button(key="take-unprotected").click().run()
+    other = Block(*ringed(at)[0])
+    assert other.size == 5
+    assert hit not in other.layers
+    assert "which is protected" not in texts(at)
+    assert at.query_params["block"] in (written(other), [written(other)])
+    assert not at.exception
+
+
+def test_nothing_is_said_where_no_protected_layer_is_taken(app):
+    fill()
+    assert "protected" not in texts(app(n="5", keep="0:1+29:1"))
+
+
+# What the strip shows, and the ring that the map shows.
+SHOWN = """
+() => {
+  const root = document.querySelector('.st-key-layer-strip [data-testid=stBidiComponentIsolated]')?.shadowRoot;
+  const cells = [...root?.querySelectorAll('.cell') ?? []];
+  const map = [...document.querySelectorAll('[aria-label^="Heat map by"] .cut-mark')][0];
+  return {removed: cells.filter(cell => cell.ariaPressed === 'true').map(cell => Number(cell.dataset.layer)),
+    kept: cells.filter(cell => cell.ariaLabel.endsWith('protected')).map(cell => Number(cell.dataset.layer)),
+    ring: map?.dataset.at, said: root?.querySelector('.said').textContent};
+}
+"""
+# Milliseconds from each move of the pointer to the frame after the one that shows it.
+WATCH_MOVES = """
+() => {
+  window.moves = [];
+  const channel = new MessageChannel(), waiting = [];
+  channel.port1.onmessage = () => window.moves.push(...waiting.splice(0).map(at => performance.now() - at));
+  document.addEventListener('pointermove', event => {
+    const at = event.timeStamp;
+    requestAnimationFrame(() => { waiting.push(at); channel.port2.postMessage(0); });
+  }, {capture: true});
+}
+"""
+
+
+@pytest.fixture
+def page(served):
+    page = served.visitor()
+    browser.visit(page, served.address, "explore", "?n=5")
+    expect_strip(page, removed=range(11, 16), ring="11:5")
+    yield page
+    page.context.close()
+
+
+def expect_strip(page: Page, **wanted) -> None:
+    wanted = {name: list(value) if isinstance(value, range) else value for name, value in wanted.items()}
+    page.wait_for_function(
+        f"""wanted => {{ const shown = ({SHOWN})();
+        return Object.keys(wanted).every(key => JSON.stringify(shown[key]) === JSON.stringify(wanted[key])); }}""",
+        arg=wanted,
+    )
+
+
+def place(page: Page, layer: int, part: float = 0.5) -> tuple[float, float]:
+    """A point on a layer, by its share of the cell's width."""
+    box = page.locator(f".cell[data-layer='{layer}']").bounding_box()
+    return box["x"] + part * box["width"], box["y"] + box["height"] / 2
+
+
+def drag(page: Page, start: tuple[float, float], end: tuple[float, float], *, steps: int = 8) -> None:
+    """Press and move, without letting go."""
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(*end, steps=steps)
+
+
+def expect_words(page: Page, cut, address: str | None) -> None:
+    """Wait until the server has taken the cut: its words on the page, the slider and the address."""
+    expect(page.get_by_text(cut.describe()).first).to_be_visible()
+    expect(page.get_by_role("slider", name="Layers removed, n")).to_have_value(str(cut.size))
+    if address is None:
+        expect(page).not_to_have_url(re.compile("block="))
+    else:
+        expect(page).to_have_url(re.compile("block=" + address.replace(":", "(:|%3A)").replace("+", r"(\+|%2B)") + "(&|$)"))
+
+
+@pytest.mark.browser
+@pytest.mark.starter
+@pytest.mark.timeout(300)
+class TestInABrowser:
+    def test_the_block_is_dragged_and_the_map_follows_before_the_server_hears(self, page):
+        drag(page, place(page, 13), place(page, 18))
+        expect_strip(page, removed=range(16, 21), ring="16:5")
+        expect(page.get_by_text(Block(11, 5).describe()).first).to_be_visible()  # the page still has the former cut
+        page.mouse.up()
+        expect_words(page, Block(16, 5), "16:5")
+        expect_strip(page, removed=range(16, 21), ring="16:5")
+        assert "Removed: layers 16-20 (5), block [16, 21). angle 0." in page.evaluate(SHOWN)["said"]
+        assert re.search(r"loss \+\d\.\d\d nats \(95 %: .* texts of Wikipedia", page.evaluate(SHOWN)["said"])
+        page.keyboard.press("Escape")
+        expect_words(page, Block(11, 5), None)
+
+    def test_either_end_is_stretched(self, page):
+        drag(page, place(page, 15, 0.98), place(page, 19, 0.9))
+        expect_strip(page, removed=range(11, 20), ring="11:9")
+        page.mouse.up()
+        expect_words(page, Block(11, 9), "11:9")
+        drag(page, place(page, 11, 0.02), place(page, 17, 0.1))
+        expect_strip(page, removed=range(17, 20), ring="17:3")
+        page.mouse.up()
+        expect_words(page, Block(17, 3), "17:3")
+
+    def test_escape_while_dragging_puts_the_block_back_and_nothing_was_heard(self, page):
+        drag(page, place(page, 13), place(page, 22))
+        expect_strip(page, removed=range(20, 25), ring="20:5")
+        page.keyboard.press("Escape")
+        page.mouse.up()
+        expect_strip(page, removed=range(11, 16), ring="11:5")
+        page.wait_for_timeout(600)
+        expect_words(page, Block(11, 5), None)
+
+    def test_a_new_block_is_drawn_and_a_click_moves_it(self, page):
+        drag(page, place(page, 3), place(page, 6))
+        page.mouse.up()
+        expect_words(page, Block(3, 4), "3:4")
+        page.mouse.click(*place(page, 25))
+        expect_words(page, Block(24, 4), "24:4")
+
+    def test_keys_move_and_stretch_and_the_server_hears_of_the_last(self, page):
+        block = page.get_by_role("slider", name="Removed block")
+        block.focus()
+        expect(block).to_have_attribute("aria-valuetext", "layers 11 to 15, 5 layers")
+        for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "Shift+ArrowRight", "Shift+ArrowUp"):
+            page.keyboard.press(key)
+        expect_words(page, Block(11, 7), "11:7")
+        expect(block).to_be_focused()
+        expect(block).to_have_attribute("aria-valuetext", "layers 11 to 17, 7 layers")
+        page.keyboard.press("Home")
+        expect_words(page, Block(0, 7), "0:7")
+        page.keyboard.press("End")
+        expect_words(page, Block(23, 7), "23:7")
+        page.keyboard.press("Shift+Home")
+        expect_strip(page, removed=range(1, 30))  # one layer stays
+        page.keyboard.press("Escape")
+        expect_words(page, Block(23, 7), "23:7")
+
+    def test_single_layers_are_toggled_by_pointer_and_by_keys(self, page):
+        page.get_by_role("radio", name="Layers").check(force=True)
+        page.mouse.click(*place(page, 13))
+        page.mouse.click(*place(page, 20))
+        expect_words(page, LayerSet((11, 12, 14, 15, 20)), "11:2+14:2+20:1")
+        expect_strip(page, ring="11:2+14:2+20:1")
+        page.keyboard.press("Tab")
+        page.locator(".cell[data-layer='20']").focus()
+        for key in ("Space", "ArrowRight", "ArrowRight", "Enter"):
+            page.keyboard.press(key)
+        expect_words(page, LayerSet((11, 12, 14, 15, 22)), "11:2+14:2+22:1")
+        expect(page.locator(".cell[data-layer='22']")).to_be_focused()
+
+    def test_a_protected_layer_is_never_cut_and_stays_protected_elsewhere(self, page, served):
+        page.get_by_role("radio", name="Protect").check(force=True)
+        page.mouse.click(*place(page, 18))
+        expect(page).to_have_url(re.compile("keep=18(:|%3A)1"))
+        page.get_by_role("radio", name="Block").check(force=True)
+        drag(page, place(page, 15, 0.98), place(page, 22))
+        expect_strip(page, removed=range(11, 18), kept=[18])
+        page.mouse.up()
+        expect_words(page, Block(11, 7), "11:7")
+        drag(page, place(page, 13), place(page, 16))
+        expect_strip(page, removed=range(11, 18))
+        page.mouse.move(*place(page, 24), steps=4)
+        expect_strip(page, removed=range(22, 29))
+        page.mouse.up()
+        expect_words(page, Block(22, 7), "22:7")
+        page.keyboard.down("Alt")
+        page.mouse.click(*place(page, 0))
+        page.keyboard.up("Alt")
+        expect(page).to_have_url(re.compile(r"keep=0(:|%3A)1(\+|%2B)18(:|%3A)1"))
+        other = served.visitor()
+        other.goto(page.url)
+        browser.settled(other)
+        expect_strip(other, removed=range(22, 29), kept=[0, 18])
+        other.locator(".cell[data-layer='0']").focus()
+        other.keyboard.press("p")
+        expect_strip(other, kept=[18])
+        other.context.close()
+
+    def test_hovering_says_angle_damage_and_memory_of_the_layer_or_the_block(self, page):
+        page.mouse.move(*place(page, 13))
+        facts = page.locator(".facts")
+        expect(facts).to_contain_text("layers 11-15 (5), block [11, 16)")
+        expect(facts).to_contain_text(re.compile(r"angle 0\.\d{3} \(95 %: 0\.\d{3} to 0\.\d{3}\), \d+ texts of C4, float32"))
+        expect(facts).to_contain_text("of the memory of the weights")
+        page.mouse.move(*place(page, 20))
+        expect(facts).to_contain_text("layer 20 alone")
+        page.mouse.move(2, 2)
+        expect(facts).to_be_hidden()
+
+    def test_it_is_drawn_again_within_a_frame_or_two_while_it_is_dragged(self, page):
+        page.evaluate(WATCH_MOVES)
+        drag(page, place(page, 13), place(page, 27), steps=80)
+        page.mouse.move(*place(page, 3), steps=80)
+        page.mouse.up()
+        times = page.evaluate("window.moves")
+        p95 = statistics.quantiles(times, n=20)[-1]
+        print(f"strip, pointer move to paint: {len(times)} moves, median {statistics.median(times):.0f} ms, p95 {p95:.0f} ms")
+        assert len(times) > 100
+        assert p95 < 250
+
+    @pytest.mark.parametrize("width", [390, 768, 1920])
+    def test_it_fits_every_window(self, page, width):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_timeout(300)
+        box = page.locator(".st-key-layer-strip .cells").bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        tops = page.evaluate(
+            "() => [...document.querySelector('.st-key-layer-strip [data-testid=stBidiComponentIsolated]').shadowRoot"
+            ".querySelectorAll('.cell')].map(cell => cell.getBoundingClientRect().top)"
+        )
+        assert len(set(tops)) == 1, "thirty layers stand in one row"
