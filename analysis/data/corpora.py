@@ -3,26 +3,28 @@
 import hashlib
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from analysis.core.errors import CorpusError
-from analysis.data import files, starter
-from analysis.data.spec import MIN_DOCUMENT_TOKENS, CorpusSpec
+from analysis.data import files, near_copies, starter
+from analysis.data.spec import MIN_DOCUMENT_TOKENS, STREAMED, CorpusSpec
 
-TITLES = {"c4": "C4", "wiki": "Wikipedia"}
+TITLES = {"c4": "C4", "c4-train": "C4 (training split)", "wiki": "Wikipedia"}
 """What people call the texts of the starter pack."""
-STARTER = tuple(TITLES)
+STARTER = ("c4", "wiki")
 _HUB = {"c4": ("allenai/c4", "en", "validation"), "wiki": ("wikimedia/wikipedia", "20231101.en", "train")}
 _HUB_DOCUMENTS = 4000
 """Documents streamed from the hub when the starter pack is not installed."""
-STREAMED = "c4-train"
-"""The training split of C4, which the paper heals on: far too much to hold, so it is read from the hub as far as needed."""
 _STREAM = ("allenai/c4", "en", "train")
 _SHUFFLED_AT_ONCE = 2_000
 """Streamed documents that are held to be put in a random order."""
+_SPLIT_RULE = "near-copies on one side"
+"""Part of the identity of a text of which one side is read: another rule of splitting makes another text."""
+_LOOKED_THROUGH = 10_000
+"""Documents among which long ones are looked for before shorter ones are taken."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Texts:
     token_ids: list[list[int]]
     """At most seq_len ids each, in the drawn order; no padding."""
     n_skipped: int
-    """Documents passed over because they were under 16 tokens."""
+    """Documents passed over because they were under 16 tokens, or because longer ones were there."""
 
 
 def title(spec: CorpusSpec) -> str:
@@ -40,23 +42,43 @@ def title(spec: CorpusSpec) -> str:
     return TITLES.get(spec.source) or files.title(spec.source)
 
 
+def shortfall(spec: CorpusSpec, lengths: Sequence[int]) -> str:
+    """What the texts that were read lack of what was asked for, in a sentence; "" for nothing.
+
+    Args:
+        spec: what was asked for.
+        lengths: tokens of each text that was read.
+    """
+    long = sum(length >= spec.long_enough for length in lengths)
+    if long >= spec.n_texts:
+        return ""
+    shorter = len(lengths) - long
+    also = f"; {shorter} shorter ones were read as well" if shorter else ""
+    return f"Only {long} of {spec.n_texts} texts of {title(spec)} have at least {spec.long_enough} tokens{also}."
+
+
 def resolve(spec: CorpusSpec) -> CorpusSpec:
     """The spec with the identity of its text filled in."""
     if spec.identity:
         return spec
-    if spec.source == STREAMED:
-        return replace(spec, identity=f"hub:{'/'.join(_STREAM)}")
-    if spec.source in STARTER:
+    return replace(spec, identity=_identity(spec.source) + (f", {_SPLIT_RULE}" if spec.split != "all" else ""))
+
+
+def _identity(source: str) -> str:
+    if source == STREAMED:
+        return f"hub:{'/'.join(_STREAM)}"
+    if source in STARTER:
         try:
-            return replace(spec, identity=starter.text_identity(spec.source))
+            return starter.text_identity(source)
         except CorpusError:
-            return replace(spec, identity=f"hub:{'/'.join(_HUB[spec.source])}:{_HUB_DOCUMENTS}")
-    return replace(spec, identity=f"sha256:{hashlib.sha256(_read(Path(spec.source))).hexdigest()[:24]}")
+            return f"hub:{'/'.join(_HUB[source])}:{_HUB_DOCUMENTS}"
+    return f"sha256:{hashlib.sha256(_read(Path(source))).hexdigest()[:24]}"
 
 
 def documents(spec: CorpusSpec) -> list[str]:
     """All documents of the spec's split in the seeded order of its draw, whole and as text.
 
+    Near-copies are on one side of the split, and what is validated on is not quoted by the training part (`near_copies`).
     The caller takes as many as it needs from the front.
 
     Raises:
@@ -67,11 +89,14 @@ def documents(spec: CorpusSpec) -> list[str]:
     everything = _starter_documents(spec.source) if spec.source in STARTER else _file_documents(Path(spec.source).expanduser())
     everything = list(dict.fromkeys(everything))  # a repeated document must not stand on both sides of a split
     if spec.split != "all":
-        everything = [text for text in everything if is_validation(text) == (spec.split == "validation")]
+        parts = near_copies.split(everything)
+        chosen = parts.train if spec.split == "train" else parts.validation
+        everything = [text for text in everything if text in chosen]
     if not everything:
         raise CorpusError(
-            f"{spec.source} has no documents{'' if spec.split == 'all' else f' in its {spec.split} part'}; give a file with "
-            f"more documents, separated by blank lines or one a line."
+            f"{spec.source} has no documents{'' if spec.split == 'all' else f' in its {spec.split} part'}"
+            f"{'' if spec.split == 'all' else ', in which near-copies of documents stay on one side'}; give a file with more "
+            f"and more different documents, separated by blank lines or one a line."
         )
     random.Random(spec.seed).shuffle(everything)
     return everything
@@ -89,7 +114,8 @@ def stream(spec: CorpusSpec) -> Iterator[str]:
     try:
         rows = _hub_rows(*_STREAM).shuffle(seed=spec.seed, buffer_size=_SHUFFLED_AT_ONCE)
         for row in rows:
-            if spec.split == "all" or is_validation(row["text"]) == (spec.split == "validation"):
+            # What is measured on is not in this split at all, and near-copies of it are left out where rows are packed.
+            if spec.split == "all" or near_copies.is_validation(row["text"]) == (spec.split == "validation"):
                 yield row["text"]
     except Exception as error:  # the hub client raises a dozen unrelated types when it cannot be reached
         raise CorpusError(
@@ -98,34 +124,41 @@ def stream(spec: CorpusSpec) -> Iterator[str]:
         ) from error
 
 
-def is_validation(text: str) -> bool:
-    """Whether a document is among the one in ten that is only ever validated on, decided by its content alone."""
-    return hashlib.sha256(text.encode()).digest()[0] % 10 == 0
-
-
-def tokenize(spec: CorpusSpec, tokenizer: Any) -> Texts:
+def tokenize(spec: CorpusSpec, tokenizer: Any, *, skip: int = 0) -> Texts:
     """Draw `n_texts` documents and cut each to `seq_len` tokens; a shorter one keeps its own last token.
+
+    A smaller draw is the front of a larger one. Documents under `min_tokens` come last (`shortfall` tells of them).
+
+    Args:
+        spec: which texts.
+        tokenizer: a transformers tokenizer.
+        skip: documents at the front of the draw to leave to others.
 
     Raises:
         CorpusError: as `documents`, and when every document is under 16 tokens.
     """
-    chosen: list[list[int]] = []
+    wanted = skip + spec.n_texts
+    long: list[list[int]] = []
+    shorter: list[list[int]] = []
     skipped = 0
-    for text in documents(spec):
+    for looked_at, text in enumerate(documents(spec)):
+        if looked_at >= _LOOKED_THROUGH and len(long) + len(shorter) >= wanted:
+            break
         # Forty characters a token is more than any tokenizer needs, and saves tokenizing whole books.
         ids = tokenizer(text[: spec.seq_len * 40]).input_ids[: spec.seq_len]
         if len(ids) < MIN_DOCUMENT_TOKENS:
             skipped += 1
             continue
-        chosen.append(ids)
-        if len(chosen) == spec.n_texts:
+        (long if len(ids) >= spec.long_enough else shorter).append(ids)
+        if len(long) == wanted:
             break
-    if not chosen:
+    if not long and not shorter:
         raise CorpusError(
             f"Every document of {spec.source} is shorter than {MIN_DOCUMENT_TOKENS} tokens ({skipped} skipped); "
             f"give longer texts, separated by blank lines."
         )
-    return Texts(chosen, skipped)
+    chosen = [*long, *shorter][:wanted]
+    return Texts(chosen[skip:], skipped + len(long) + len(shorter) - len(chosen))
 
 
 def _starter_documents(name: str) -> list[str]:

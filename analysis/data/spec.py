@@ -1,6 +1,6 @@
 """Which texts are read, which questions are asked, and what is to be written: parts of nearly every request."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 from analysis.core.options import Option
@@ -11,6 +11,8 @@ QUESTION_FILES = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet")
 """What a question file of one's own may end in."""
 PROTOCOLS = ("harness", "paper")
 """How questions are asked: as lm-evaluation-harness does, or as the paper does (MMLU and BoolQ)."""
+STREAMED = "c4-train"
+"""The training split of C4, which the paper heals on: far too much to hold, so it is read from the hub as far as needed."""
 SPLITS = ("all", "train", "validation")
 
 MIN_DOCUMENT_TOKENS = 16
@@ -30,11 +32,15 @@ class CorpusSpec(Spec):
     seq_len: Annotated[int, Option()] = 256
     """Documents are cut to this many tokens."""
     split: str = "all"
-    """all, train or validation: one document in ten, chosen by its content's hash, is validation and never healed on."""
+    """all, train or validation: one document in ten, with its near-copies and decided by their content, is validation and never
+    healed on (`near_copies`)."""
     seed: Annotated[int, Option()] = 0
     """Seed of the draw."""
     identity: str = ""
-    """What the text is, whatever the path: filled in by `corpora.resolve`."""
+    """What the text is, whatever the path, and how it is split: filled in by `corpora.resolve`."""
+    min_tokens: int = MIN_DOCUMENT_TOKENS
+    """Documents of at least this many tokens come first, or of `seq_len` where that is less; shorter ones, down to 16, only
+    where there are not enough of these."""
 
     def __post_init__(self) -> None:
         require(self.n_texts >= 1, f"The number of texts must be at least 1, not {self.n_texts}.")
@@ -42,7 +48,25 @@ class CorpusSpec(Spec):
             self.seq_len >= MIN_DOCUMENT_TOKENS,
             f"seq-len must be at least {MIN_DOCUMENT_TOKENS} tokens, not {self.seq_len}.",
         )
+        require(
+            self.min_tokens >= MIN_DOCUMENT_TOKENS,
+            f"min_tokens must be at least {MIN_DOCUMENT_TOKENS}, not {self.min_tokens}.",
+        )
         require(self.split in SPLITS, f"split must be one of {', '.join(SPLITS)}, not {self.split!r}.")
+
+    @property
+    def subject(self) -> str:
+        """What kind of text it is: two sources of the same kind are written alike, and so tell the same of a heal."""
+        return {STREAMED: "c4"}.get(self.source, self.source)
+
+    def fitting(self, window: int | None) -> "CorpusSpec":
+        """The same for a model that reads at most `window` tokens; None for one without such a limit."""
+        return self if window is None else replace(self, seq_len=min(self.seq_len, window))
+
+    @property
+    def long_enough(self) -> int:
+        """Tokens of a document from which on it is among the first that are drawn."""
+        return min(self.min_tokens, self.seq_len)
 
 
 @dataclass(frozen=True)
@@ -84,8 +108,24 @@ class BenchmarkSpec(Spec):
 
 
 def default_loss_corpus() -> CorpusSpec:
-    """The held-out Wikipedia text on which loss is measured unless another is asked for."""
-    return CorpusSpec(source="wiki", n_texts=8, seq_len=256, split="validation")
+    """The text on which loss is measured unless another is asked for: C4, on which neither heals train nor searches choose."""
+    return CorpusSpec(source="c4", n_texts=32, seq_len=256, min_tokens=128)
+
+
+def held_out_text(source: str) -> CorpusSpec:
+    """The default loss text's like from the held-out part of a source that is healed on or chosen on.
+
+    Args:
+        source: as in `CorpusSpec`; of the streamed C4 the held-out part is that of `c4`.
+    """
+    corpus = replace(default_loss_corpus(), source=source, split="validation")
+    return replace(corpus, source=corpus.subject)
+
+
+def other_text(source: str) -> CorpusSpec:
+    """Text of another kind than a source, by which a heal that trains on the source is judged: C4, and for C4 Wikipedia."""
+    usual = default_loss_corpus()
+    return held_out_text("wiki") if replace(usual, source=source).subject == usual.subject else usual
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,171 @@
+"""Near-copies: found as a comparison of all pairs finds them, on one side of the split, never quoted by what is trained on."""
+
+import itertools
+import random
+
+import numpy as np
+import pytest
+
+from analysis.data import corpora, near_copies, starter
+from analysis.data.near_copies import Apart
+from analysis.data.spec import CorpusSpec
+from tests.support import documents
+
+SNAIL = "{} is a species of small sea snail, a marine gastropod mollusk in the family {}, the {}."
+
+
+def word_runs(text: str, length: int) -> set[tuple[str, ...]]:
+    """The reference: runs as tuples of words."""
+    found = near_copies.words(text)
+    length = min(length, len(found))
+    return {tuple(found[begin : begin + length]) for begin in range(len(found) - length + 1)} if found else set()
+
+
+def by_all_pairs(texts: list[str]) -> list[int]:
+    """The clusters by comparing every document with every other, shingle by shingle."""
+    shingles = [word_runs(text, 5) for text in texts]
+    label = list(range(len(texts)))
+    for a, b in itertools.combinations(range(len(texts)), 2):
+        union = shingles[a] | shingles[b]
+        if union and len(shingles[a] & shingles[b]) / len(union) >= near_copies.ALIKE and label[a] != label[b]:
+            low, high = sorted((label[a], label[b]))
+            label = [low if one == high else one for one in label]
+    return label
+
+
+def edited(text: str, draw: random.Random, n: int) -> str:
+    """The same with `n` words changed."""
+    words = text.split()
+    for place in draw.sample(range(len(words)), n):
+        words[place] = f"changed{draw.randrange(1000)}"
+    return " ".join(words)
+
+
+def with_copies(seed: int) -> list[str]:
+    """Documents, some of which are there again with more and more words changed, in any order."""
+    draw = random.Random(seed)
+    texts = documents.sentences(20, seed)
+    texts += [edited(draw.choice(texts), draw, n) for n in (0, 1, 2, 3, 5, 8, 12, 20, 40) for _ in range(2)]
+    texts = list(dict.fromkeys(texts))
+    draw.shuffle(texts)
+    return texts
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_clusters_are_those_of_all_pairs(seed):
+    texts = with_copies(seed)
+    assert near_copies.clusters(texts) == by_all_pairs(texts)
+    assert len(set(near_copies.clusters(texts))) < len(texts)
+
+
+def test_known_pairs():
+    text = documents.sentences(1)[0]
+    assert near_copies.clusters([text, text.upper().replace(".", " !")]) == [0, 0]  # neither case nor punctuation counts
+    assert near_copies.clusters([text, edited(text, random.Random(0), 2), documents.sentences(2)[1]]) == [0, 0, 2]
+    assert near_copies.clusters(["", "...", "one", "one!"]) == [0, 1, 2, 2]
+    assert near_copies.words("Das Café, l'été: 3,5 %") == ["das", "café", "l", "été", "3", "5"]
+    assert near_copies.words("深い層 deeper") == ["深", "い", "層", "deeper"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_shares_are_those_of_sets_of_words(seed):
+    texts = with_copies(seed)
+    own, known = texts[0], texts[1:]
+    joined = set().union(*(word_runs(text, near_copies.RUN) for text in known))
+    runs = word_runs(own, near_copies.RUN)
+    hashes = np.unique(np.concatenate([near_copies.runs(text) for text in known]))
+    assert near_copies.share(near_copies.runs(own), hashes) == pytest.approx(len(runs & joined) / len(runs))
+    assert len(near_copies.runs(own)) == len(runs)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_split_keeps_clusters_whole_whatever_the_order_and_quotes_little(seed):
+    texts = [text for part in range(6) for text in with_copies(100 * seed + part)]
+    texts += [SNAIL.format(name, family, name[::-1]) for name, family in itertools.product(["Aba", "Bella", "Cora"], "xyz")]
+    parts = near_copies.split(texts)
+    assert parts.train | parts.validation | parts.left_out == set(texts)
+    assert len(parts.train) + len(parts.validation) + len(parts.left_out) == len(set(texts))
+    label = dict(zip(texts, by_all_pairs(texts), strict=True))
+    trained = {label[text] for text in parts.train}
+    assert not trained & {label[text] for text in parts.validation | parts.left_out}
+    joined = set().union(*(word_runs(text, near_copies.RUN) for text in parts.train))
+    for text in parts.validation | parts.left_out:
+        runs = word_runs(text, near_copies.RUN)
+        assert (len(runs & joined) / len(runs) > near_copies.MOST_QUOTED) == (text in parts.left_out)
+    shuffled = random.Random(seed).sample(texts, len(texts))
+    assert near_copies.split(shuffled) == parts
+    near_copies._split.cache_clear()
+    assert near_copies.split(texts) == parts
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_admitted_quotes_no_measured_text_beyond_the_limit(seed):
+    draw = random.Random(seed)
+    measured = documents.sentences(5, seed=1000 + seed)
+    offered = documents.sentences(30, seed)
+    for number in range(30):  # pieces of measured texts, each too small to matter alone
+        words = draw.choice(measured).split()
+        begin = draw.randrange(len(words) - 12)
+        offered.append(f"{documents.sentences(1, 5000 + number)[0]} {' '.join(words[begin : begin + 9])}")
+    offered += measured
+    draw.shuffle(offered)
+    apart = Apart(measured)
+    admitted = [text for text in offered if apart.admits(text)]
+    joined = set().union(*(word_runs(text, near_copies.RUN) for text in admitted))
+    shares = [len(runs & joined) / len(runs) for runs in (word_runs(text, near_copies.RUN) for text in measured)]
+    assert apart.highest == pytest.approx(max(shares))
+    assert 0 < max(shares) <= near_copies.MOST_QUOTED
+    assert apart.n_refused == len(offered) - len(admitted)
+    assert not set(measured) & set(admitted)
+    # A refused one would have gone beyond it.
+    refused = next(text for text in offered if text not in admitted)
+    more = joined | word_runs(refused, near_copies.RUN)
+    assert max(len(runs & more) / len(runs) for runs in (word_runs(text, near_copies.RUN) for text in measured)) > 0.05
+
+
+def test_without_measured_texts_all_is_admitted():
+    assert Apart([]).admits("anything")
+    assert Apart([""]).admits("anything")
+    assert Apart([]).highest == 0.0
+
+
+def quoted(split: tuple[list[str], list[str]], tokenizer, n_texts: int, seq_len: int, least: int) -> list[float]:
+    """Of the validation texts that would be drawn, the share of runs that stand in the training part."""
+    train, validation = split
+    joined = set().union(*(word_runs(text, near_copies.RUN) for text in train))
+    shares = []
+    for text in validation:
+        ids = tokenizer(text).input_ids[:seq_len]
+        if len(ids) >= least and len(shares) < n_texts:
+            runs = word_runs(tokenizer.decode(ids), near_copies.RUN)
+            shares.append(len(runs & joined) / len(runs))
+    return shares
+
+
+def test_no_drawn_validation_text_of_the_starter_pack_stands_in_its_training_part(tokenizer):
+    """By the hash of whole documents, as it was done before, two of the eight texts were two thirds and one third quoted."""
+    everything = random.Random(0).sample(sorted(corpora.documents(CorpusSpec("wiki"))), 2300)
+    drawn = [near_copies.is_validation(text) for text in everything]
+    former = [[text for text, is_drawn in zip(everything, drawn, strict=True) if is_drawn is side] for side in (False, True)]
+    assert max(quoted(tuple(former), tokenizer, 200, 256, 16)) > 0.6
+    now = [corpora.documents(CorpusSpec("wiki", split=split)) for split in ("train", "validation")]
+    assert max(quoted(tuple(now), tokenizer, 32, 256, 128)) <= near_copies.MOST_QUOTED
+    assert max(quoted(tuple(now), tokenizer, 200, 256, 16)) < 0.12  # beginnings of texts that are longer
+
+
+def test_enough_long_documents_of_wikipedia_are_left_to_judge_and_to_choose_by(tokenizer):
+    spec = CorpusSpec("wiki", n_texts=32, seq_len=256, split="validation", min_tokens=128)
+    judging, choosing = (corpora.tokenize(spec, tokenizer, skip=skip).token_ids for skip in (0, 32))
+    assert [len(part) >= least for part, least in ((judging, 32), (choosing, 8))] == [True, True]
+    assert min(map(len, [*judging, *choosing[:8]])) >= 128
+    assert not {tuple(ids) for ids in judging} & {tuple(ids) for ids in choosing}
+
+
+def test_the_split_of_the_starter_pack_takes_no_longer_than_a_page_may():
+    import time
+
+    texts = starter.text_file("wiki").read_text(encoding="utf-8").split("<doc ")
+    near_copies._split.cache_clear()
+    began = time.process_time()
+    near_copies.split(texts)
+    assert time.process_time() - began < 6  # 2.5 s on a quiet machine
