@@ -14,6 +14,24 @@ def mean_and_stderr(values: Sequence[float]) -> tuple[float, float]:
     return fmean(values), stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0
 
 
+def weighted_mean_and_stderr(values: Sequence[float], weights: Sequence[float]) -> tuple[float, float]:
+    """Mean over all parts of clusters of unequal size, and its standard error with whole clusters as the sample; 0 for one.
+
+    Losses per text, weighed by their tokens, give the loss per token of all texts. With equal weights this is
+    `mean_and_stderr`.
+
+    Args:
+        values: mean of each cluster.
+        weights: its size, above 0.
+
+    Source: the ratio estimator of cluster sampling, Cochran, Sampling Techniques (1977), section 6.4.
+    """
+    pairs, n = list(zip(values, weights, strict=True)), len(values)
+    mean = sum(value * weight for value, weight in pairs) / sum(weights)
+    spread = sum((weight * (value - mean)) ** 2 for value, weight in pairs)
+    return mean, sqrt(n / (n - 1) * spread) / sum(weights) if n > 1 else 0.0
+
+
 CONFIDENCE = 0.95
 """Level of every interval and test that is shown."""
 
@@ -90,13 +108,20 @@ def _t_within(t: float, freedom: int) -> float:
 
 
 def compare_losses(
-    first: Sequence[float], second: Sequence[float], *, seed: int = 0, n_resamples: int = 2000
+    first: Sequence[float],
+    second: Sequence[float],
+    weights: Sequence[float] | None = None,
+    *,
+    seed: int = 0,
+    n_resamples: int = 2000,
 ) -> tuple[float, float, float]:
     """Mean difference of two models' losses on the same texts, with its paired bootstrap interval.
 
     Args:
         first: loss per text of the reference.
         second: of the other, the same texts in the same order.
+        weights: predicted tokens of each text, by which it counts as in `weighted_mean_and_stderr`; None or empty where they
+            are not known, and every text counts the same.
         seed, n_resamples: of the bootstrap over texts.
 
     Returns:
@@ -108,9 +133,13 @@ def compare_losses(
     differences = np.array(second) - np.array(first)
     if not len(differences):
         raise ValueError("There is no text to compare on.")
+    size = np.array(weights or np.ones(len(differences)), dtype=float)
+    if len(size) != len(differences):
+        raise ValueError(f"There are {len(differences)} texts and {len(size)} weights.")
     draws = np.random.default_rng(seed).integers(len(differences), size=(n_resamples, len(differences)))
-    low, high = np.quantile(differences[draws].mean(1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(differences.mean()), float(low), float(high)
+    means = (size * differences)[draws].sum(1) / size[draws].sum(1)
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(np.average(differences, weights=size)), float(low), float(high)
 
 
 POWER = 0.8

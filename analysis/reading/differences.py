@@ -156,7 +156,7 @@ def _best_blocks(
     texts = [_per_text(a, first.block, x), _per_text(b, second.block, y)]
     removed = f"{first.block.describe()}; {second.block.describe()}"
     if alike and same_texts(a, b) and all(len(found) for found in texts) and len(texts[0]) == len(texts[1]):
-        mean, low, high = stats.compare_losses(*texts)
+        mean, low, high = stats.compare_losses(texts[0], texts[1], getattr(a, "text_tokens", None))
         return [Difference(quantity, removed, reference, value, mean, low, high, f"paired, {len(texts[0])} texts")], ""
     errors = (b.stderr[m - 1][second.start], a.stderr[n - 1][first.start])
     low_, high_ = independent(value, errors[0], reference, errors[1])
@@ -184,6 +184,8 @@ class _Scored:
     point: Point
     answers: Sequence[Answer]
     losses: Sequence[float]
+    tokens: Sequence[int]
+    """Predicted tokens of each text."""
 
 
 def _read(result: Measured, n: int) -> _Scored | None:
@@ -192,14 +194,15 @@ def _read(result: Measured, n: int) -> _Scored | None:
         if index is None:
             return None
         answers = result.questions[index] if index < len(result.questions) else []
-        return _Scored(result.points[index], answers, result.text_losses[index] if index < len(result.text_losses) else [])
+        losses = result.text_losses[index] if index < len(result.text_losses) else []
+        return _Scored(result.points[index], answers, losses, result.text_tokens[: len(losses)])
     point = point_of(result, n)
     if point is None:
         return None
     if isinstance(result, HealResult):
-        return _Scored(point, result.questions.get("healed", []), result.text_losses.get("healed", []))
+        return _Scored(point, result.questions.get("healed", []), result.text_losses.get("healed", []), result.text_tokens)
     assert isinstance(result, EvaluateResult), type(result)
-    return _Scored(point, result.questions, result.text_losses)
+    return _Scored(point, result.questions, result.text_losses, result.text_tokens)
 
 
 def _share(result: Measured) -> float | None:
@@ -249,7 +252,7 @@ def _loss(a: _Scored, b: _Scored, tokens: bool) -> Difference | None:
     if tokens:
         ends = (a.point.loss, b.point.loss)
         if len(a.losses) == len(b.losses) > 0:
-            mean, low, high = stats.compare_losses(a.losses, b.losses)
+            mean, low, high = stats.compare_losses(a.losses, b.losses, a.tokens)
             basis = f"paired, {len(a.losses)} texts"
             return Difference("loss, nats per token", _removed(a, b), *ends, mean, low, high, basis)
         low_, high_ = independent(ends[1], b.point.loss_stderr, ends[0], a.point.loss_stderr)

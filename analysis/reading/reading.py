@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from statistics import NormalDist, stdev
+from statistics import NormalDist
 
 from analysis.core import stats
 from analysis.core.blocks import Block, Removal
@@ -99,6 +99,8 @@ class Reading:
     """Every answer, where they are kept, so that changes are paired."""
     losses: tuple[float, ...] = field(default=(), repr=False, compare=False)
     """The loss, or its increase, on every text, where they are kept."""
+    tokens: tuple[int, ...] = field(default=(), repr=False, compare=False)
+    """Predicted tokens of every text, by which its loss counts."""
 
     def describe(self) -> str:
         """On what and in which precision it was measured."""
@@ -142,14 +144,15 @@ def of_sweep(result: SweepResult, n: int | Removal) -> Readings:
         if (point.n if isinstance(n, int) else point.block) == n:
             answers = result.questions[place] if place < len(result.questions) else ()
             losses = result.text_losses[place] if place < len(result.text_losses) else ()
-            return _of_point(result, point, result.spec.loss_corpus, answers, losses)
+            return _of_point(result, point, result.spec.loss_corpus, answers, losses, result.text_tokens[: len(losses)])
     return {}
 
 
 def of_evaluate(result: EvaluateResult) -> Readings:
     """What one model scored."""
     repair = Path(result.spec.adapter).name if result.spec.adapter else ""
-    return _of_point(result, result.point, result.spec.loss_corpus, result.questions, result.text_losses, repair)
+    corpus, losses = result.spec.loss_corpus, result.text_losses
+    return _of_point(result, result.point, corpus, result.questions, losses, result.text_tokens, repair)
 
 
 def of_heal(result: HealResult, which: str) -> Readings:
@@ -163,8 +166,21 @@ def of_heal(result: HealResult, which: str) -> Readings:
     if point is None:
         return {}
     answers, losses = result.questions.get(which, ()), result.text_losses.get(which, ())
-    repair = "" if which != "healed" else "control" if result.spec.control else result.spec.recipe
-    return _of_point(result, point, result.spec.validation, answers, losses, repair)
+    repair = _repair_of(result, which)
+    return _of_point(result, point, result.spec.validation, answers, losses, result.text_tokens, repair)
+
+
+def of_same_kind(result: HealResult, which: str) -> Readings:
+    """The loss of one of the three models of a heal on text of the kind that was trained on; arguments as `of_heal`."""
+    point = result.same_kind.get(which)
+    if point is None:
+        return {}
+    losses, repair = result.same_kind_losses.get(which, ()), _repair_of(result, which)
+    return _of_point(result, point, result.same_kind_text, (), losses, result.same_kind_tokens, repair)
+
+
+def _repair_of(result: HealResult, which: str) -> str:
+    return "" if which != "healed" else "control" if result.spec.control else result.spec.recipe
 
 
 def of_damage(result: DamageResult, block: Block) -> Reading | None:
@@ -200,8 +216,10 @@ def change(reference: Reading, reading: Reading) -> Change:
         spread = math.sqrt(max(0.0, (pair.gained + pair.lost) / pair.n - pair.difference**2))
         return _settled(Change(pair.difference, pair.low, pair.high, True, pair.n, stats.needed(pair.difference, spread)))
     if len(reference.losses) == len(reading.losses) > 1:
-        mean, low, high = stats.compare_losses(reference.losses, reading.losses)
-        spread = stdev(after - before for before, after in zip(reference.losses, reading.losses, strict=True))
+        mean, low, high = stats.compare_losses(reference.losses, reading.losses, reference.tokens)
+        each = [after - before for before, after in zip(reference.losses, reading.losses, strict=True)]
+        _, stderr = stats.weighted_mean_and_stderr(each, reference.tokens or [1] * len(each))
+        spread = stderr * math.sqrt(len(each))
         return _settled(Change(mean, low, high, True, n, stats.needed(mean, spread)))
     return _unpaired(reference, reading, n)
 
@@ -238,6 +256,7 @@ def _of_point(
     corpus: CorpusSpec | None,
     answers: Sequence[Answer],
     losses: Sequence[float],
+    tokens: Sequence[int],
     repair: str = "",
 ) -> Readings:
     found: Readings = {}
@@ -252,7 +271,9 @@ def _of_point(
     if corpus is not None and point.loss is not None and point.n_texts:
         condition = _condition(model, facts, replace(corpus, n_texts=point.n_texts), point.n_texts)
         low, high = stats.mean_interval(point.loss, point.loss_stderr, point.n_texts) or (None, None)
-        found[LOSS] = Reading(LOSS, point.block, repair, point.loss, low, high, condition, losses=tuple(losses))
+        found[LOSS] = Reading(
+            LOSS, point.block, repair, point.loss, low, high, condition, losses=tuple(losses), tokens=tuple(tokens)
+        )
     return found
 
 

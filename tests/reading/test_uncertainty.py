@@ -173,3 +173,42 @@ def test_losses_are_compared_text_by_text():
     assert stats.compare_losses([2.0], [2.5]) == (0.5, 0.5, 0.5)
     with pytest.raises(ValueError, match="no text"):
         stats.compare_losses([], [])
+    with pytest.raises(ValueError, match="8 texts and 2 weights"):
+        stats.compare_losses(first, second, [1, 2])
+
+
+def test_losses_weighed_by_tokens_are_the_loss_per_token():
+    draw = random.Random(3)
+    for _ in range(20):
+        texts = [[draw.gauss(3, 1) for _ in range(draw.randrange(2, 40))] for _ in range(draw.randrange(2, 12))]
+        values, sizes = [sum(text) / len(text) for text in texts], [len(text) for text in texts]
+        tokens = [loss for text in texts for loss in text]
+        mean, stderr = stats.weighted_mean_and_stderr(values, sizes)
+        assert mean == pytest.approx(sum(tokens) / len(tokens))
+        # The ratio estimator, term by term: residuals of whole texts over the mean size.
+        residuals = [sum(text) - mean * len(text) for text in texts]
+        n, size = len(texts), len(tokens) / len(texts)
+        assert stderr == pytest.approx((sum(r * r for r in residuals) / (n - 1) / n) ** 0.5 / size)
+        assert stats.weighted_mean_and_stderr(values, [7] * n) == pytest.approx(stats.mean_and_stderr(values))
+    assert stats.weighted_mean_and_stderr([2.0], [9]) == (2.0, 0.0)
+
+
+def test_the_error_of_a_weighed_loss_is_that_of_drawing_texts_again():
+    draw = np.random.default_rng(0)
+    sizes = draw.integers(1, 30, size=200)
+    values = 3 + draw.normal(size=200) + 0.02 * sizes
+    _, stderr = stats.weighted_mean_and_stderr(values.tolist(), sizes.tolist())
+    again = draw.integers(200, size=(4000, 200))
+    means = (values * sizes)[again].sum(1) / sizes[again].sum(1)
+    assert stderr == pytest.approx(means.std(), rel=0.08)
+
+
+def test_a_paired_difference_weighs_texts_by_their_tokens():
+    first, second, sizes = [2.0, 3.0, 4.0, 2.5], [2.1, 3.3, 4.1, 2.4], [100, 1, 100, 50]
+    mean, low, high = stats.compare_losses(first, second, sizes)
+    assert mean == pytest.approx((0.1 * 100 + 0.3 + 0.1 * 100 - 0.1 * 50) / 251)
+    assert low < mean < high
+    rounded = [pytest.approx(value) for value in stats.compare_losses(first, second)]
+    assert list(stats.compare_losses(first, second, [5] * 4)) == rounded
+    # A stub of a token or two moves nothing.
+    assert stats.compare_losses(first, [2.1, 0.0, 4.1, 2.4], sizes)[0] == pytest.approx(mean, abs=0.015)

@@ -32,6 +32,7 @@ class Measured:
     lines: Lines | None
     questions: list[Answer]
     text_losses: list[float]
+    text_tokens: list[int]
     writing: GenerationCheck | None
     wall_s: float
     n_tokens: int
@@ -76,6 +77,7 @@ def measure(
         lines=stuff.lines,
         questions=found.answers_of(cut, stuff),
         text_losses=found.losses_of(cut, stuff),
+        text_tokens=stuff.text_tokens,
         writing=found.writings.get(cut),
         wall_s=found.wall_s,
         n_tokens=stuff.n_tokens,
@@ -128,6 +130,7 @@ def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Load = mo
         skipped_rows=measured.skipped_rows,
         questions=measured.questions,
         text_losses=measured.text_losses,
+        text_tokens=measured.text_tokens,
         writing=measured.writing,
     )
     result.save()

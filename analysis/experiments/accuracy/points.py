@@ -26,9 +26,9 @@ class Point:
     n_samples: int = 0
     """Questions scored."""
     loss: float | None = None
-    """Mean next-token cross-entropy, nats per token."""
+    """Next-token cross-entropy, nats per token of all texts: every token counts the same, whatever the text it is in."""
     loss_stderr: float | None = None
-    """Standard error over texts."""
+    """Standard error, whole texts being the sample."""
     n_texts: int = 0
     """Texts the loss was measured on."""
     acc_macro: float | None = None

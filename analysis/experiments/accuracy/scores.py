@@ -9,7 +9,7 @@ from typing import Any
 
 from analysis.core.blocks import LayerSet, Removal
 from analysis.core.progress import OnProgress, Progress
-from analysis.core.stats import mean_and_stderr
+from analysis.core.stats import mean_and_stderr, weighted_mean_and_stderr
 from analysis.data import corpora
 from analysis.data import questions as benchmarks
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
@@ -58,13 +58,25 @@ class Material:
         return sum(question.truncated for question in self.encoded)
 
     @property
+    def text_tokens(self) -> list[int]:
+        """Predicted tokens of each text, by which its loss counts."""
+        return [len(ids) - 1 for ids in self.texts]
+
+    @property
     def n_tokens(self) -> int:
         """Tokens that run through the layers of one cut, shared prefixes counted once."""
         return sum(likelihood.row_lengths(self.encoded, packed=self.packed)) + sum(len(ids) for ids in self.texts)
 
 
-def prepare(loaded: LoadedModel, benchmark: BenchmarkSpec | None, loss_corpus: CorpusSpec | None) -> Material:
+def prepare(
+    loaded: LoadedModel, benchmark: BenchmarkSpec | None, loss_corpus: CorpusSpec | None, *, skip_texts: int = 0
+) -> Material:
     """Read and tokenize what is to be measured.
+
+    Args:
+        loaded: the model, for its tokenizer and its window.
+        benchmark, loss_corpus: what to ask and to read; None to skip it.
+        skip_texts: texts at the front of the draw to leave to others.
 
     Raises:
         CorpusError, BenchmarkError: when the texts or questions cannot be used.
@@ -73,8 +85,7 @@ def prepare(loaded: LoadedModel, benchmark: BenchmarkSpec | None, loss_corpus: C
     window = loaded.facts.max_positions
     texts: list[list[int]] = []
     if loss_corpus is not None:
-        fitting = replace(loss_corpus, seq_len=min(loss_corpus.seq_len, window or loss_corpus.seq_len))
-        texts = corpora.tokenize(fitting, loaded.tokenizer).token_ids
+        texts = corpora.tokenize(loss_corpus.fitting(window), loaded.tokenizer, skip=skip_texts).token_ids
     return Material(
         questions=questions,
         encoded=[trees.encode(question, loaded.tokenizer, window) for question in questions],
@@ -156,15 +167,15 @@ def point(
 
 
 def _loss_values(stuff: Material, losses: Sequence[float]) -> dict[str, Any]:
-    loss, stderr = mean_and_stderr(losses)
-    nats = sum(value * (len(ids) - 1) for value, ids in zip(losses, stuff.texts, strict=False))
+    tokens = stuff.text_tokens[: len(losses)]
+    loss, stderr = weighted_mean_and_stderr(losses, tokens)
     n_bytes = sum(stuff.text_bytes[: len(losses)])
     return {
         "loss": loss,
         "loss_stderr": stderr,
         "loss_per_ln_v": loss / math.log(stuff.vocab_size),
         "perplexity": math.exp(min(loss, 700.0)),  # beyond it is infinite, which JSON does not know
-        "bits_per_byte": nats / math.log(2) / n_bytes if n_bytes else None,
+        "bits_per_byte": loss * sum(tokens) / math.log(2) / n_bytes if n_bytes else None,
     }
 
 
@@ -211,10 +222,9 @@ def remembered(
     """
     scores = Scores()
     for spec, measured in _stored_cuts(model):
-        same_questions = benchmark is not None and _any_limit(spec.benchmark) == _any_limit(benchmark)
-        same_texts = loss_corpus is not None and _any_number(spec.loss_corpus) == _any_number(loss_corpus)
+        asks_the_same, reads_the_same = same_questions(spec.benchmark, benchmark), same_texts(spec.loss_corpus, loss_corpus)
         for cut, answers, losses, writing in measured:
-            scores.take(cut, answers if same_questions else (), losses if same_texts else ())
+            scores.take(cut, answers if asks_the_same else (), losses if reads_the_same else ())
             if writing is not None and spec.generation == generation:
                 scores.writings[cut] = writing
     return scores
@@ -235,12 +245,14 @@ def _stored_cuts(model: ModelSpec) -> Iterator[tuple[SweepSpec | EvaluateSpec, l
             yield alone.spec, [(alone.point.block, alone.questions, alone.text_losses, alone.writing)]
 
 
-def _any_limit(spec: BenchmarkSpec | None) -> BenchmarkSpec | None:
-    return None if spec is None else replace(spec, limit=None)
+def same_questions(a: BenchmarkSpec | None, b: BenchmarkSpec | None) -> bool:
+    """Whether both ask, and one the first of the questions of the other."""
+    return a is not None and b is not None and replace(a, limit=None) == replace(b, limit=None)
 
 
-def _any_number(spec: CorpusSpec | None) -> CorpusSpec | None:
-    return None if spec is None else replace(spec, n_texts=1)
+def same_texts(a: CorpusSpec | None, b: CorpusSpec | None) -> bool:
+    """Whether both read, and one the first of the texts of the other."""
+    return a is not None and b is not None and replace(a, n_texts=1) == replace(b, n_texts=1)
 
 
 @dataclass

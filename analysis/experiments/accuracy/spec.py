@@ -10,6 +10,7 @@ from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
 from analysis.core.table import Table
+from analysis.data import corpora
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
 from analysis.experiments.accuracy import points as cuts
 from analysis.experiments.accuracy.points import Answer, GenerationCheck, Lines, Point
@@ -23,6 +24,8 @@ class SweepSpec(Spec):
     """Accuracy and loss against the number of removed layers, n = 0 .. max_n."""
 
     kind: ClassVar[str] = "sweep"
+    version: ClassVar[int] = 4
+    """4: losses weighed by tokens."""
 
     model: ModelSpec = field(default_factory=ModelSpec)
     benchmark: BenchmarkSpec = field(default_factory=BenchmarkSpec)
@@ -65,6 +68,8 @@ class EvaluateSpec(Spec):
     """One model, cut or not, healed or not, on one set of questions and one set of texts."""
 
     kind: ClassVar[str] = "evaluate"
+    version: ClassVar[int] = 4
+    """4: losses weighed by tokens."""
 
     model: ModelSpec = field(default_factory=ModelSpec)
     block: Annotated[Block | LayerSet | None, Option()] = None
@@ -77,15 +82,28 @@ class EvaluateSpec(Spec):
     """What the model is asked to write; None to skip it."""
 
 
-def _measured_on(spec: SweepSpec | EvaluateSpec, points: Sequence[Point]) -> str:
+def _measured_on(result: "SweepResult | EvaluateResult", points: Sequence[Point]) -> str:
+    spec: SweepSpec | EvaluateSpec = result.spec
     asked, corpus, said = spec.benchmark, spec.loss_corpus, [f"{spec.model.dtype} on {spec.model.device}"]
     if asked is not None:
         most = max((point.n_samples for point in points), default=0)
         said.append(f"{most} questions of {asked.task.rsplit('/', 1)[-1]}, seed {asked.seed}, with 95 % Wilson intervals")
     if corpus is not None:
         most = max((point.n_texts for point in points), default=0)
-        said.append(f"loss on {most} texts of {corpus.source.rsplit('/', 1)[-1]}, seed {corpus.seed}, ± one standard error")
-    return "; ".join(said) + "."
+        said.append(f"loss on {most} texts of {corpora.title(corpus)}, seed {corpus.seed}, ± one standard error")
+    short = "" if corpus is None else lacking(corpus, result.model, result.text_tokens)
+    return "; ".join(said) + "." + (f" {short}" if short else "")
+
+
+def lacking(corpus: CorpusSpec, model: ModelFacts, text_tokens: Sequence[int]) -> str:
+    """What the texts of a loss lack of what was asked for, in a sentence; "" for nothing, and where nothing was read.
+
+    Args:
+        corpus: what was asked for.
+        model: whose window cuts the texts.
+        text_tokens: predicted tokens of each text.
+    """
+    return corpora.shortfall(corpus.fitting(model.max_positions), [n + 1 for n in text_tokens]) if text_tokens else ""
 
 
 @dataclass(frozen=True)
@@ -112,7 +130,7 @@ class SweepResult(Result):
     text_losses: list[list[float]] = field(default_factory=list)
     """Per point, per text: mean next-token cross-entropy, nats."""
     text_tokens: list[int] = field(default_factory=list)
-    """Predicted tokens of each text."""
+    """Predicted tokens of each text, by which its loss counts."""
     writings: list[GenerationCheck | None] = field(default_factory=list)
     """Per point, what it wrote, once it has been asked; empty where nothing is to be written."""
 
@@ -122,7 +140,7 @@ class SweepResult(Result):
 
     def measured_on(self) -> str:
         """On which questions and texts."""
-        return _measured_on(self.spec, self.points)
+        return _measured_on(self, self.points)
 
 
 @dataclass(frozen=True)
@@ -141,6 +159,9 @@ class EvaluateResult(Result):
     skipped_rows: list[str] = field(default_factory=list)
     """Rows of the user's own question file that could not be asked, each with its number and the reason."""
     text_losses: list[float] = field(default_factory=list)
+    """Per text: mean next-token cross-entropy, nats."""
+    text_tokens: list[int] = field(default_factory=list)
+    """Predicted tokens of each text, by which its loss counts."""
     writing: GenerationCheck | None = None
     """What it wrote, if it was asked to."""
 
@@ -150,7 +171,7 @@ class EvaluateResult(Result):
 
     def measured_on(self) -> str:
         """On which questions and texts."""
-        return _measured_on(self.spec, [self.point])
+        return _measured_on(self, [self.point])
 
 
 register(Experiment(SweepSpec, SweepResult, run="analysis.experiments.accuracy.sweep:run", title="Accuracy curve"))

@@ -121,6 +121,6 @@ def _result(spec: SweepSpec, loaded: LoadedModel, stuff: Material, cuts: Cuts, k
         skipped_rows=stuff.skipped_rows,
         questions=[known.answers_of(cut, stuff) for cut in cuts],
         text_losses=[known.losses_of(cut, stuff) for cut in cuts],
-        text_tokens=[len(ids) - 1 for ids in stuff.texts],
+        text_tokens=stuff.text_tokens,
         writings=[known.writings.get(cut) for cut in cuts] if spec.generation is not None else [],
     )

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite, sqrt
+from math import isfinite
 
 import numpy as np
 import torch
@@ -59,9 +59,7 @@ def run(spec: DamageSpec, on_progress: OnProgress = ignore, *, load: Load = mode
     max_size = _max_size(resolved, loaded)
     distances = distance_map.run(resolved.distances, on_progress, load=lambda model, report: loaded)
     on_progress(Progress("reading texts", values={"result_key": resolved.fingerprint()}))
-    window = loaded.facts.max_positions or resolved.corpus.seq_len
-    corpus = replace(resolved.corpus, seq_len=min(resolved.corpus.seq_len, window))
-    texts = corpora.tokenize(corpus, loaded.tokenizer).token_ids
+    texts = corpora.tokenize(resolved.corpus.fitting(loaded.facts.max_positions), loaded.tokenizer).token_ids
     measured = _Measured(resolved, loaded, distances, texts, blocks_up_to(max_size, loaded.decoder.n_layers))
     for earlier in [stored] if stored is not None else _others_of_these_texts(resolved):
         measured.take_over(earlier)
@@ -223,17 +221,19 @@ class _Measured:
         """The map of the damage as it is now."""
         losses = self.losses.astype(np.float64)
         measured = ~np.isnan(losses)
-        known = [(losses[row] - losses[0])[measured[row]] for row in range(1, len(losses))]
+        tokens = np.array([len(ids) - 1 for ids in self.texts])
+        known = [((losses[row] - losses[0])[measured[row]], tokens[measured[row]]) for row in range(1, len(losses))]
         n_layers, max_size = self.loaded.decoder.n_layers, self.blocks[-1].size
         increase: list[list[float | None]] = [[] for _ in range(max_size)]
         stderr: list[list[float | None]] = [[] for _ in range(max_size)]
         n_measured: list[list[int]] = [[] for _ in range(max_size)]
-        for block, values in zip(self.blocks, known, strict=True):
+        for block, (values, weights) in zip(self.blocks, known, strict=True):
             row = block.size - 1
             n_measured[row].append(len(values))
-            is_finite = np.isfinite(values).all()
-            increase[row].append(float(values.mean()) if is_finite and len(values) else None)
-            stderr[row].append(float(values.std(ddof=1) / sqrt(len(values))) if is_finite and len(values) > 1 else None)
+            is_known = len(values) and np.isfinite(values).all()
+            mean, error = stats.weighted_mean_and_stderr(values.tolist(), weights.tolist()) if is_known else (None, None)
+            increase[row].append(mean)
+            stderr[row].append(error if len(values) > 1 else None)
         unpruned = losses[0][measured[0]]
         pairs = [_pairs(distances, found) for distances, found in zip(self.distances.mean, increase, strict=False)]
         return DamageResult(
@@ -244,7 +244,7 @@ class _Measured:
             complete=complete,
             model=self.loaded.facts,
             n_layers=n_layers,
-            unpruned_loss=float(unpruned.mean()) if len(unpruned) else 0.0,
+            unpruned_loss=float(np.average(unpruned, weights=tokens[measured[0]])) if len(unpruned) else 0.0,
             increase=increase,
             stderr=stderr,
             n_measured=n_measured,
@@ -252,6 +252,7 @@ class _Measured:
             n_texts=len(self.texts),
             rank_correlation=_rank_correlation([pair for row in pairs for pair in row]),
             rank_correlation_by_size=[_rank_correlation(row) for row in pairs],
+            text_tokens=tokens.tolist(),
             text_losses=self.losses,
         )
 

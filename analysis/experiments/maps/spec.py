@@ -35,7 +35,7 @@ class DistanceSpec(Spec):
 
 def default_damage_corpus() -> CorpusSpec:
     """The held-out Wikipedia text on which the loss without every block is measured unless another is asked for."""
-    return CorpusSpec(source="wiki", n_texts=8, seq_len=128, split="validation")
+    return CorpusSpec(source="wiki", n_texts=8, seq_len=128, split="validation", min_tokens=128)
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class DamageSpec(Spec):
     """The measured increase of the loss without every block up to a size."""
 
     kind: ClassVar[str] = "damage"
+    version: ClassVar[int] = 4
+    """4: losses weighed by tokens."""
 
     model: ModelSpec = field(default_factory=ModelSpec)
     corpus: CorpusSpec = field(default_factory=default_damage_corpus)
@@ -189,12 +191,12 @@ class DamageResult(Result):
     model: ModelFacts
     n_layers: int
     unpruned_loss: float
-    """Mean next-token cross-entropy of the unpruned model, nats per token; 0 until a text is measured."""
+    """Next-token cross-entropy of the unpruned model, nats per token of all texts; 0 until a text is measured."""
     increase: list[list[float | None]]
-    """Row n-1 holds n = 1..max_size; entry l is the mean over texts of the loss without [l, l+n) minus the unpruned loss; None
-    until a text is measured, and where the loss of the cut model is no finite number."""
+    """Row n-1 holds n = 1..max_size; entry l is the loss without [l, l+n) minus the unpruned loss, nats per token of all texts;
+    None until a text is measured, and where the loss of the cut model is no finite number."""
     stderr: list[list[float | None]]
-    """Standard errors of `increase` over texts, paired with the unpruned loss of the same text; None until two are measured."""
+    """Standard errors of `increase`, whole texts being the sample, each paired with itself; None until two are measured."""
     n_measured: list[list[int]]
     """Texts measured so far for each block."""
     best: list[LeastDamage]
@@ -205,6 +207,8 @@ class DamageResult(Result):
     """Spearman's rho between distance and increase over all measured blocks; None with fewer than three."""
     rank_correlation_by_size: list[float | None]
     """The same among the blocks of each size n = 1..max_size."""
+    text_tokens: list[int] = field(default_factory=list)
+    """Predicted tokens of each text, by which its loss counts."""
     text_losses: np.ndarray | None = None
     """Loss per block and text, (1 + n_blocks, n_texts), float32, NaN where not measured yet; row 0 is the unpruned model, then
     all blocks by size and start. None in precomputed results."""

@@ -170,7 +170,7 @@ def test_other_questions_texts_or_code_are_not_taken_over(sweep_spec, asked, mon
     sweep.run(asking(sweep_spec, 12))
     sweep.run(dataclasses.replace(sweep_spec, benchmark=dataclasses.replace(sweep_spec.benchmark, limit=12, seed=1)))
     assert len(asked) == 2 * 4 * 12
-    monkeypatch.setattr("analysis.core.record.Spec.version", 10**6)
+    monkeypatch.setattr("analysis.experiments.accuracy.spec.SweepSpec.version", 10**6)
     sweep.run(asking(sweep_spec, 12))
     assert len(asked) == 3 * 4 * 12
 
@@ -231,7 +231,9 @@ def test_loss_perplexity_and_bits_per_byte_agree(sweep_spec, tiny_folder):
     texts = corpora.tokenize(result.spec.loss_corpus, tokenizer).token_ids
     n_bytes = sum(len(tokenizer.decode(ids).encode()) - len(tokenizer.decode(ids[:1]).encode()) for ids in texts)
     for point, losses in zip(result.points, result.text_losses, strict=True):
-        assert point.loss == pytest.approx(sum(losses) / 2)
+        sizes = [len(ids) - 1 for ids in texts]
+        assert result.text_tokens == sizes
+        assert point.loss == pytest.approx(sum(loss * size for loss, size in zip(losses, sizes, strict=True)) / sum(sizes))
         assert point.perplexity == pytest.approx(math.exp(point.loss))
         assert point.loss_per_ln_v == pytest.approx(point.loss / math.log(result.model.vocab_size))
         assert 0.9 < point.loss_per_ln_v < 1.2  # an untrained model guesses uniformly

@@ -83,14 +83,18 @@ def test_every_block_costs_what_the_really_cut_model_loses(spec):
     loaded = load.load(spec.model)
     texts = corpora.tokenize(CORPUS, loaded.tokenizer).token_ids
     unpruned = likelihood.text_losses(loaded.decoder, texts, [None])[0]
-    assert result.unpruned_loss == pytest.approx(sum(unpruned) / 5, abs=1e-5)
+    sizes = np.array([len(ids) - 1 for ids in texts])
+    assert result.text_tokens == sizes.tolist()
+    assert result.unpruned_loss == pytest.approx(np.average(unpruned, weights=sizes), abs=1e-5)
     for row, block in enumerate(blocks_up_to(3, 6), start=1):
         with without_block(loaded.decoder, block):
             cut = likelihood.text_losses(loaded.decoder, texts, [None])[0]
         assert result.text_losses[row] == pytest.approx(cut, abs=1e-5)
         raised = np.subtract(cut, unpruned)
-        assert result.increase[block.size - 1][block.start] == pytest.approx(raised.mean(), abs=1e-5)
-        assert result.stderr[block.size - 1][block.start] == pytest.approx(raised.std(ddof=1) / math.sqrt(5), abs=1e-5)
+        mean = np.average(raised, weights=sizes)
+        error = math.sqrt(5 / 4 * ((sizes * (raised - mean)) ** 2).sum()) / sizes.sum()
+        assert result.increase[block.size - 1][block.start] == pytest.approx(mean, abs=1e-5)
+        assert result.stderr[block.size - 1][block.start] == pytest.approx(error, abs=1e-5)
         assert result.n_measured[block.size - 1][block.start] == 5
 
 
@@ -190,17 +194,18 @@ def test_more_texts_and_larger_blocks_refine_what_is_stored(spec, computed):
     again = damage.run(other_map)
     assert len(computed) == 16 * 5
     assert again.increase == whole.increase
-    assert again.rank_correlation != whole.rank_correlation
+    assert again.rank_correlation_by_size != whole.rank_correlation_by_size
 
 
-@pytest.mark.parametrize("budget", [1, 2 * 24 * 32 * 4 * 3])
+@pytest.mark.parametrize("budget", [1, 2 * 24 * 32 * 4 * 2])
 def test_a_small_memory_budget_changes_nothing(spec, whole, monkeypatch, budget):
     kept = []
     original = stream.run_trunk
     monkeypatch.setattr(damage, "_TRUNK_BYTES", budget)
     monkeypatch.setattr(damage, "run_trunk", lambda *a, keep: kept.append(keep) or original(*a, keep=keep))
     tight = damage.run(spec)
-    assert max(len(keep) for keep in kept) == (1 if budget == 1 else 6)
+    most = max(len(keep) for keep in kept)
+    assert most == 1 if budget == 1 else 1 < most < 7
     assert np.array_equal(tight.text_losses, whole.text_losses)
 
 
