@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.core.stats import bootstrap_interval, mcnemar_p, wilson_interval
+from analysis.data import corpora
 from analysis.experiments.accuracy.points import Answer, Lines, Point
+from analysis.experiments.accuracy.spec import SweepSpec
 from analysis.experiments.maps.spec import DistanceResult
 
 
@@ -148,6 +150,20 @@ def remarks(points: Sequence[Point], lines: Lines | None, answers: Sequence[Sequ
             f"At n = {n} the model gives option {option + 1} for {share:.0%} of the questions{others}: it has collapsed."
         )
     return said
+
+
+def chosen_by(spec: SweepSpec) -> str:
+    """By which text a curve's cuts were chosen and by which their loss is reported; "" where no measured loss chose them.
+
+    The least of many measured losses is partly luck, so that it looks better on the text that chose it than anywhere else.
+    """
+    chose, reports = None if spec.damage is None else spec.damage.corpus, spec.loss_corpus
+    if chose is None or reports is None:
+        return ""
+    chosen = f"The cuts were chosen by their loss on {chose.n_texts} texts of {corpora.title(chose)}"
+    if chose.subject == reports.subject:
+        return f"{chosen}, and their loss is reported on such texts too: the best of many looks better there than it is."
+    return f"{chosen}; the loss that is reported is on other text, {corpora.title(reports)}."
 
 
 WIN_SHARE = 0.16

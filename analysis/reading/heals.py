@@ -1,0 +1,270 @@
+"""What a heal did, in the sentences that whoever reads of it must see: page, command line, card and report say the same.
+
+A heal is judged by text of another kind than it trained on. What it scores on the kind that it trained on stands beside that,
+named so, with the unpruned model trained in the same way, the control, as what that kind of text makes of any model. A healed
+model that scores better than the unpruned one is never mentioned without the reason.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from analysis.core import stats
+from analysis.data import corpora, near_copies
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.accuracy.points import Point
+from analysis.experiments.accuracy.spec import lacking
+from analysis.experiments.heal.spec import HealResult, judged_by
+
+
+@dataclass(frozen=True)
+class Shift:
+    """How far the loss of one model is from another's on the same texts, nats per token."""
+
+    difference: float
+    """The second minus the first."""
+    low: float | None
+    """Lower end of the 95 % interval, paired by text; None where losses of texts were not kept."""
+    high: float | None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+    def size(self) -> str:
+        """Its size without a sign and its interval: "0.59 (95 %: 0.52 to 0.66)"."""
+        flip = -1 if self.difference < 0 else 1
+        ends = sorted(flip * end for end in (self.low, self.high) if end is not None)
+        return f"{abs(self.difference):.2f}" + (f" (95 %: {ends[0]:.2f} to {ends[1]:.2f})" if ends else "")
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What a cut cost on some texts and what the heal gave back of it."""
+
+    texts: str
+    """On what: "32 texts of C4"."""
+    unpruned: Point
+    pruned: Point
+    healed: Point
+    cost: Shift
+    """Pruned against unpruned."""
+    change: Shift
+    """Healed against pruned; below 0 where something was repaired."""
+    left: Shift
+    """Healed against unpruned; above 0 where something is left to repair."""
+
+    @property
+    def share(self) -> float | None:
+        """Share of the cost that was given back: 1 is as good as unpruned; None where the cut cost nothing."""
+        return -self.change.difference / self.cost.difference if self.cost.difference > 0 else None
+
+
+def repair(result: HealResult) -> Repair | None:
+    """What was repaired on the text that judges; None until all three models are measured, and for a control."""
+    return _repair(result.models, result.text_losses, result.text_tokens, result.spec.validation)
+
+
+def learnt(result: HealResult) -> Repair | None:
+    """The same on text of the kind that was trained on; None where that was not measured."""
+    if result.same_kind_text is None:
+        return None
+    return _repair(result.same_kind, result.same_kind_losses, result.same_kind_tokens, result.same_kind_text)
+
+
+def _repair(
+    points: dict[str, Point], losses: dict[str, list[float]], tokens: Sequence[int], corpus: CorpusSpec
+) -> Repair | None:
+    unpruned, pruned, healed = (points.get(name) for name in ("unpruned", "pruned", "healed"))
+    if unpruned is None or pruned is None or healed is None or None in (unpruned.loss, pruned.loss, healed.loss):
+        return None
+
+    def shift(first: str, second: str) -> Shift:
+        return _shift(points[first], points[second], losses.get(first, []), losses.get(second, []), tokens)
+
+    return Repair(
+        f"{healed.n_texts} texts of {corpora.title(corpus)}",
+        unpruned,
+        pruned,
+        healed,
+        cost=shift("unpruned", "pruned"),
+        change=shift("pruned", "healed"),
+        left=shift("unpruned", "healed"),
+    )
+
+
+def _shift(a: Point, b: Point, first: Sequence[float], second: Sequence[float], tokens: Sequence[int]) -> Shift:
+    if len(first) == len(second) > 1:
+        return Shift(*stats.compare_losses(first, second, tokens))
+    return Shift((b.loss or 0.0) - (a.loss or 0.0), None, None)
+
+
+def control_of(result: HealResult, heals: Sequence[HealResult]) -> HealResult | None:
+    """The unpruned model trained in the same way, if that was done; one with other numbers where there is no better.
+
+    Args:
+        result: the heal; a control has none.
+        heals: results to look through.
+    """
+    if result.spec.control:
+        return None
+    alike = [
+        other
+        for other in heals
+        if other.spec.control
+        and other.healed is not None
+        and (other.spec.model, other.spec.corpus) == (result.spec.model, result.spec.corpus)
+        and (other.spec.validation, other.same_kind_text) == (result.spec.validation, result.same_kind_text)
+    ]
+    wanted = result.spec.as_control()
+    same = [other for other in alike if replace(other.spec, block=wanted.block, recipe=wanted.recipe) == wanted]
+    return min(same or alike, key=lambda other: abs(other.total_steps - result.total_steps), default=None)
+
+
+def sentences(result: HealResult, control: HealResult | None = None) -> list[str]:
+    """What must be read of a heal: what it repaired, what it learnt, why it scores better than unpruned where it does.
+
+    Args:
+        result: the heal, finished or not.
+        control: of it, as `control_of`.
+    """
+    if result.healed is None:
+        return []
+    if result.spec.control:
+        return _of_control(result)
+    said = [_flattered(result)] if is_flattered(result) else []
+    judged, own = repair(result), learnt(result)
+    if judged is not None:
+        said += [_verdict(judged, result), *_better(judged, result, control, own_kind=is_flattered(result))]
+    if own is not None:
+        said += [_of_own_kind(own, result, control), *_better(own, result, control, own_kind=True)]
+    return said + remarks(result)
+
+
+def headline(result: HealResult) -> str:
+    """The verdict in one sentence; "" until there is one."""
+    judged = repair(result)
+    return "" if judged is None else _verdict(judged, result)
+
+
+def is_flattered(result: HealResult) -> bool:
+    """Whether it was judged by text of the kind that it trained on, as before version 0.3, or because that was asked for."""
+    return bool(result.spec.validation.subject == result.spec.corpus.subject)
+
+
+def _flattered(result: HealResult) -> str:
+    usual = corpora.title(judged_by(result.spec.corpus))
+    near = "" if result.text_tokens else " Near-copies of the healing text are among it, as in versions before 0.3."
+    return (
+        f"This heal was judged by {corpora.title(result.spec.validation)}, the kind of text that it trained on: its loss says "
+        f"how well that kind was learnt, not how much was repaired.{near} Heal again to have it judged by {usual}."
+    )
+
+
+def _verdict(judged: Repair, result: HealResult) -> str:
+    cut, change, left = result.spec.block.describe(), judged.change, judged.left
+    on = f"On {judged.texts}"
+    if not is_flattered(result):
+        on += ", a kind it was not trained on"
+    if judged.cost.difference <= 0:
+        return (
+            f"{on}, removing {cut} cost nothing that could be repaired: loss {judged.unpruned.loss:.2f} unpruned, "
+            f"{judged.pruned.loss:.2f} pruned, {judged.healed.loss:.2f} healed."
+        )
+    cost = f"the {judged.cost.difference:.2f} nats per token that the cut costs"
+    if change.low is not None and not change.is_settled:
+        gave = f"no repair can be told from none: the loss moved by {change.difference:+.2f} (95 %: {_ends(change)}) of {cost}"
+    elif change.difference >= 0:
+        gave = f"the heal made the loss worse, by {change.size()}, on top of {cost}"
+    else:
+        gave = f"the heal gave back {change.size()} of {cost}"
+    if left.low is None:
+        rest = f"The healed model is {abs(left.difference):.2f} {'above' if left.difference > 0 else 'below'} the unpruned one"
+    elif not left.is_settled:
+        rest = f"The healed model cannot be told from the unpruned one ({left.difference:+.2f}; 95 %: {_ends(left)})"
+    elif left.difference > 0:
+        rest = f"The healed model is still worse than the unpruned one, by {left.size()}"
+    else:
+        rest = f"The healed model scores better than the unpruned one, by {left.size()}"
+    return f"{on}, {gave}. {rest}."
+
+
+def _ends(shift: Shift) -> str:
+    return f"{shift.low:+.2f} to {shift.high:+.2f}"
+
+
+def _of_own_kind(own: Repair, result: HealResult, control: HealResult | None) -> str:
+    said = (
+        f"On {own.texts}, the kind it was trained on, the loss is {own.unpruned.loss:.2f} unpruned, {own.pruned.loss:.2f} "
+        f"pruned and {own.healed.loss:.2f} healed"
+    )
+    ceiling = None if control is None else control.same_kind.get("healed")
+    if control is None or ceiling is None or ceiling.loss is None:
+        return f"{said}; how far the unpruned model gets with that text is not known: train it the same way, as a control."
+    above = _shift(
+        ceiling,
+        own.healed,
+        control.same_kind_losses.get("healed", []),
+        result.same_kind_losses.get("healed", []),
+        result.same_kind_tokens,
+    )
+    side = "above" if above.difference > 0 else "below"
+    where = f"the healed one is {above.size()} {side} that"
+    if above.low is not None and not above.is_settled:
+        where = f"the healed one cannot be told from that ({above.difference:+.2f}; 95 %: {_ends(above)})"
+    return f"{said}; the unpruned model trained the same way, the control, reaches {ceiling.loss:.2f}: {where}."
+
+
+def _better(read: Repair, result: HealResult, control: HealResult | None, *, own_kind: bool) -> list[str]:
+    """Why the healed model scores better than the unpruned one, where it does."""
+    if read.left.difference >= 0:
+        return []
+    trained = corpora.title(result.spec.corpus)
+    if own_kind:
+        compare = "compare it with the control" if control is not None else "only a control would be a fair comparison"
+        return [
+            f"Below the unpruned model on {read.texts}, because these are of the kind that it trained on ({trained}) and the "
+            f"unpruned model did not train on it: {compare}."
+        ]
+    if not read.left.is_settled:
+        return [f"That it is below the unpruned model on {read.texts} is within what the choice of texts makes."]
+    return [
+        f"Below the unpruned model on {read.texts} although these are of another kind: training on {trained} teaches the "
+        f"unpruned model as well, which a control shows; it does not mean that the cut was for the better."
+    ]
+
+
+def _of_control(result: HealResult) -> list[str]:
+    """What the healing text does by itself."""
+    said = []
+    for points, corpus, kind in (
+        (result.models, result.spec.validation, "another kind"),
+        (result.same_kind, result.same_kind_text, "the same kind"),
+    ):
+        before, after = points.get("unpruned"), points.get("healed")
+        if corpus is not None and before is not None and after is not None and before.loss and after.loss:
+            said.append(f"{before.loss:.2f} to {after.loss:.2f} on {after.n_texts} texts of {corpora.title(corpus)}, {kind}")
+    trained = corpora.title(result.spec.corpus)
+    moved = "; ".join(said)
+    return [f"A control: nothing was cut, and training on {trained} moved the loss of the unpruned model from {moved}."]
+
+
+def remarks(result: HealResult) -> list[str]:
+    """What limits what was measured: too few texts, texts that chose and judge, text that the healing text quotes."""
+    said = [lacking(result.spec.validation, result.model, result.text_tokens)]
+    if result.same_kind_text is not None:
+        said.append(lacking(result.same_kind_text, result.model, result.same_kind_tokens))
+    elif result.text_tokens:
+        said.append(
+            f"{corpora.title(result.spec.corpus)} is too small to hold any of it back, so that nothing is said of its kind."
+        )
+    if result.text_tokens and not result.n_choice_texts and (result.spec.instant or result.spec.keep_best):
+        said.append(
+            "The draw had no further texts: those that judge also chose the heal's strength or step, which flatters it."
+        )
+    if result.n_held_out:
+        said.append(
+            f"{result.n_held_out} healing documents were left out, since with the others they repeat more of a measured text "
+            f"than {100 * near_copies.MOST_QUOTED:.0f} % of its runs of eight words."
+        )
+    return [one for one in said if one]
