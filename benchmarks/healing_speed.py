@@ -40,6 +40,7 @@ def prepared(options: argparse.Namespace):
     """The trainer of the paper recipe, as a heal makes it."""
     from analysis.core.blocks import Block
     from analysis.data import corpora
+    from analysis.data.near_copies import Apart
     from analysis.data.spec import CorpusSpec
     from analysis.experiments.heal import adapters, packing, recipes
     from analysis.experiments.heal.training import Trainer
@@ -51,9 +52,8 @@ def prepared(options: argparse.Namespace):
         "paper", model=found.spec, block=Block(*BLOCK), steps=options.steps + 1, batch_size=options.rows,
         gradient_accumulation=EFFECTIVE_BATCH // options.rows, seq_len=options.seq_len,
         corpus=corpora.resolve(CorpusSpec("c4", 1000, options.seq_len, "train")),
-        validation=corpora.resolve(CorpusSpec("c4", 8, 256, "validation")),
     )  # fmt: skip
-    packed = packing.training_rows(spec.corpus, spec.validation, found.tokenizer, max_rows=EFFECTIVE_BATCH * spec.steps)
+    packed = packing.training_rows(spec.corpus, Apart([]), found.tokenizer, max_rows=EFFECTIVE_BATCH * spec.steps)
     cut.cut(found.decoder, spec.block)
     model = adapters.attach(found.decoder, spec, 0)
     return Trainer(model, find_decoder(model), packed.rows, spec, None, packed.positions)

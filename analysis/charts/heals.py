@@ -7,7 +7,7 @@ from analysis.experiments.heal.spec import HealResult
 
 
 def training_curve(heal: HealResult, *, dark: bool = False, height: int = 320) -> Figure:
-    """Training loss of each step, and the loss on held-out text on the way."""
+    """Training loss of each step, and the loss on the texts that choose on the way, with the unpruned model's."""
     colours = palette(dark)
     figure = Figure()
     figure.add_scatter(
@@ -34,8 +34,8 @@ def training_curve(heal: HealResult, *, dark: bool = False, height: int = 320) -
         marker={"size": 7},
         hovertemplate="after step %{x}<br>held-out loss %{y:.4f}<extra></extra>",
     )
-    if heal.unpruned is not None:
-        add_level(figure, "unpruned", heal.unpruned.loss, colours.unpruned, "dash", ".4f")
+    if heal.unpruned_check is not None:  # on the same texts as the checks, which are not those that judge
+        add_level(figure, "unpruned", heal.unpruned_check.loss, colours.unpruned, "dash", ".4f")
     return finish(figure, height, x=_steps(heal, colours), y={"title": "loss, nats per token", "gridcolor": colours.grid})
 
 

@@ -228,7 +228,8 @@ def _sweep_lines(result: Any, options: argparse.Namespace) -> list[str]:
     from analysis.reading import verdicts
 
     remarks = verdicts.remarks(result.points, result.lines, result.questions)
-    return [*_point_lines(result, result.points), *remarks]
+    chosen = verdicts.chosen_by(result.spec)
+    return [*_point_lines(result, result.points), *remarks, *([chosen] if chosen else [])]
 
 
 def _without_questions(result: Any, options: argparse.Namespace) -> dict[str, Any]:
@@ -245,8 +246,15 @@ def _evaluate_data(result: Any, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _heal_lines(result: Any, options: argparse.Namespace) -> list[str]:
-    table = result.table("models").only("model", *_SCORES)
-    return [*table.lines(), *_levels(result, list(result.models.values())), f"adapter   {result.adapter}"]
+    from analysis.reading import heals, library
+
+    tables, lines = result.tables(), [result.measured_on()]
+    lines += tables["models"].only("model", *_SCORES).lines()
+    lines += _levels(result, list(result.models.values()))
+    if "same_kind" in tables:
+        lines += [tables["same_kind"].caption, *tables["same_kind"].only("model", "loss", "n_texts", "removed").lines()]
+    control = heals.control_of(result, library.of("heal", result.spec.model))
+    return [*lines, *heals.sentences(result, control), f"adapter   {result.adapter}"]
 
 
 def _export_lines(result: Any, options: argparse.Namespace) -> list[str]:

@@ -16,6 +16,7 @@ from analysis.core.progress import Progress
 from analysis.core.record import Result
 from analysis.core.registry import RESULTS
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
+from analysis.experiments.accuracy.points import Answer
 from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceResult, DistanceSpec
@@ -30,8 +31,11 @@ _QUESTIONS = BenchmarkSpec(limit=200)
 """Asked of every cut and of the healed model, so that they stand on one chart."""
 _CURVES = [(name, 0) for name in ("similarity", "deepest", "reverse", "block-influence", "loss-greedy")]
 _CURVES += [("random", draw) for draw in range(3)]
-_HEALS = [("instant", 3), ("instant", 5), ("instant", 8), ("instant", 10), ("quick", 5)]
-"""Recipes and sizes of the similarity block; the last one is the newest, and so the one the Heal page shows."""
+_HEALS = [("instant", 3), ("instant", 5), ("instant", 8), ("instant", 10), ("distill", 5)]
+"""Recipes and sizes of the similarity block."""
+_CONTROL = ("distill", 5)
+"""Of this one the unpruned model is trained in the same way too: the ceiling that its loss on the healing text's kind is read
+against."""
 _PROMPT = "Once upon a time there was a little girl who lived in a house at the edge of the forest. One morning"
 """What is written on."""
 _FACT = "The capital of France is"
@@ -45,7 +49,7 @@ _WITH_ANSWERS = ("similarity", "deepest")
 def main(kinds: Sequence[str] = ()) -> int:
     """Compute everything, or what is needed for some kinds, in a cache of its own and put it in place.
 
-    About half an hour on two cores for everything.
+    About an hour on two cores for everything, 40 minutes for `heal`.
     """
     from analysis.experiments.accuracy import sweep
     from analysis.experiments.heal import healing, recipes
@@ -77,12 +81,13 @@ def main(kinds: Sequence[str] = ()) -> int:
         results.append(microscope.run(MicroscopeSpec(_MODEL, _FACT), _tell, load=load))
     load.clear()
 
-    def heal(recipe: str, n: int) -> HealResult:
+    def heal(recipe: str, n: int, *, control: bool = False) -> HealResult:
         block, size = maps[0].best[n - 1].block, inspected.model.n_parameters
         spec = recipes.heal_spec(recipe, model=_MODEL, n_parameters=size, block=block, benchmark=_QUESTIONS)
-        return healing.run(spec, _tell)
+        return healing.run(spec.as_control() if control else spec, _tell)
 
-    results += [heal(recipe, n) for recipe, n in (_HEALS if "heal" in kinds else ())]
+    if "heal" in kinds:
+        results += [heal(recipe, n) for recipe, n in _HEALS] + [heal(*_CONTROL, control=True)]
     if "compare" in kinds:
         healed = heal("instant", _FIRST_N)
         cut = healed.spec.block
@@ -106,6 +111,11 @@ def _tell(progress: Progress) -> None:
     sys.stderr.write(f"\r{progress.phase} {progress.done}/{progress.total}      ")
 
 
+def _rounded(answer: Answer) -> Answer:
+    """The same with log-likelihoods to a ten-thousandth of a nat, far finer than machines agree: half a megabyte less."""
+    return dataclasses.replace(answer, loglikelihoods=[round(value, 4) for value in answer.loglikelihoods])
+
+
 def _publish(results: list[Result], kinds: Sequence[str]) -> None:
     target = store.precomputed_dir()
     for kind in kinds:
@@ -118,8 +128,9 @@ def _publish(results: list[Result], kinds: Sequence[str]) -> None:
             lean = dataclasses.replace(result, states=None, text_distances=None)
         if isinstance(result, DamageResult):
             lean = dataclasses.replace(result, text_losses=None)
-        if isinstance(result, SweepResult) and result.spec.strategy not in _WITH_ANSWERS:
-            lean = dataclasses.replace(result, questions=[])
+        if isinstance(result, SweepResult):
+            kept = result.questions if result.spec.strategy in _WITH_ANSWERS else []
+            lean = dataclasses.replace(result, questions=[list(map(_rounded, answers)) for answers in kept])
         if isinstance(result, HealResult):
             lean = dataclasses.replace(result, adapter=None, questions={})
         lean.save()

@@ -15,6 +15,7 @@ from analysis.experiments.heal.spec import HealResult
 from analysis.exports.document import Table, code, text
 from analysis.exports.spec import ReloadCheck
 from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.reading import heals as judgement
 from analysis.reading import library
 from analysis.reading.library import Scored
 
@@ -63,6 +64,7 @@ def of(
         "## How it was made",
         _how(cut, heal, adapter),
         *_scores(scored),
+        *(_judged(heal, library.of("heal", model)) if heal is not None else []),
         *([_checked(check)] if check else []),
         "## Use",
         "    from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
@@ -153,6 +155,15 @@ def _scores(scored: Scored | None) -> list[str]:
     found = {"unpruned": scored.unpruned, "pruned": scored.pruned, "healed": scored.healed}
     table = scores([(name, point) for name, point in found.items() if point is not None])
     return ["## Scores", table.markdown(), text(measured_on(scored.benchmark, scored.corpus))]
+
+
+def _judged(heal: HealResult, heals: Sequence[HealResult]) -> list[str]:
+    """The losses on the kind of text that was trained on, and what must be read of a heal."""
+    said = [text(one) for one in judgement.sentences(heal, judgement.control_of(heal, heals))]
+    own = heal.tables().get("same_kind")
+    if own is None:
+        return said
+    return [own.caption, Table.of(own.only("model", "n", "loss", "n_texts").titled(n="layers removed")).markdown(), *said]
 
 
 def scores(named: Sequence[tuple[str, Point]]) -> Table:

@@ -9,11 +9,12 @@ from analysis.charts import curves as figures
 from analysis.charts import heals as heal_figures
 from analysis.charts import kinds
 from analysis.charts import maps as map_figures
-from analysis.core import registry, stats
+from analysis.core import registry
 from analysis.core.blocks import Block, Removal
 from analysis.core.errors import SpecError
 from analysis.core.record import Result, Spec
 from analysis.core.registry import Experiment
+from analysis.data import corpora
 from analysis.experiments.accuracy import points
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
@@ -25,6 +26,7 @@ from analysis.exports import card
 from analysis.exports.document import Document, Picture, Section, Table
 from analysis.models import spec as cost
 from analysis.models.spec import ModelSpec
+from analysis.reading import heals as judgement
 from analysis.reading import library, verdicts
 
 CommandLine = Callable[[Spec], str]
@@ -205,6 +207,7 @@ def _curves(
     said = [card.measured_on(spec.benchmark, spec.loss_corpus)]
     said += [f"Chance {lines.chance:.3f}, always the most frequent answer {lines.majority:.3f}."] if lines else []
     said += verdicts.remarks(shown.points, shown.lines, shown.questions)
+    said += [chosen for curve in curves if (chosen := verdicts.chosen_by(curve.spec))][:1]
     return Section(
         "Accuracy and loss",
         said,
@@ -269,14 +272,16 @@ def _speed(result: SpeedResult, cut: Removal | None, command_line: CommandLine) 
 
 
 def _heals(heals: Sequence[HealResult], cut: Removal | None, command_line: CommandLine) -> Section:
-    scored = [(heal, name, point) for heal in heals for name, point in heal.models.items()]
+    scored = [(heal, name, point, _text(heal)) for heal in heals for name, point in heal.models.items()]
+    scored += [(heal, name, point, _text(heal, own=True)) for heal in heals for name, point in heal.same_kind.items()]
     table = points.table(
-        [point for _, _, point in scored],
-        block=["none: a control" if heal.spec.control else heal.spec.block.describe() for heal, _, _ in scored],
-        recipe=[heal.spec.recipe for heal, _, _ in scored],
-        seed=[heal.spec.seed for heal, _, _ in scored],
-        model=[name for _, name, _ in scored],
-    )
+        [point for _, _, point, _ in scored],
+        block=["none: a control" if heal.spec.control else heal.spec.block.describe() for heal, _, _, _ in scored],
+        recipe=[heal.spec.recipe for heal, _, _, _ in scored],
+        seed=[heal.spec.seed for heal, _, _, _ in scored],
+        model=[name for _, name, _, _ in scored],
+        text=[text for _, _, _, text in scored],
+    ).titled(text="loss on")
     of_cut = [heal for heal in heals if heal.is_of(cut)] or list(heals)
     pictures = []
     for field, name in (("acc", "Accuracy"), ("loss", "Loss")):
@@ -284,12 +289,18 @@ def _heals(heals: Sequence[HealResult], cut: Removal | None, command_line: Comma
             pictures.append(_comparison(of_cut[0], field, name))
     return Section(
         "Heals",
-        [said for heal in heals if (said := _paired(heal))],
+        [_said(heal, heals) for heal in heals],
         pictures,
-        [Table.of(table.only("block", "recipe", "seed", "model", "acc", "n_samples", "loss", "n_texts"))],
+        [Table.of(table.only("block", "recipe", "seed", "model", "acc", "n_samples", "text", "loss", "n_texts"))],
         [command_line(heal.spec) for heal in heals],
         [_record(heal, f"Heal of {heal.spec.block.describe()}, {heal.spec.recipe}") for heal in heals],
     )
+
+
+def _text(heal: HealResult, *, own: bool = False) -> str:
+    """On which text a loss of a heal is, and whether it is of the kind that was trained on."""
+    corpus = heal.same_kind_text if own else heal.spec.validation
+    return f"{corpora.title(corpus)}{', trained on' if own or judgement.is_flattered(heal) else ''}" if corpus else ""
 
 
 def _comparison(heal: HealResult, field: str, name: str) -> Picture:
@@ -299,16 +310,10 @@ def _comparison(heal: HealResult, field: str, name: str) -> Picture:
     )
 
 
-def _paired(heal: HealResult) -> str:
-    """Healed against pruned, on the same texts."""
-    before, after = heal.text_losses.get("pruned", []), heal.text_losses.get("healed", [])
-    if not before or len(before) != len(after):
-        return ""
-    mean, low, high = stats.compare_losses(before, after)
-    return (
-        f"{heal.spec.block.describe()}, {heal.spec.recipe}: loss {mean:+.3f} nats against no healing (95 % interval {low:+.3f} "
-        f"to {high:+.3f}), on the same {len(before)} texts."
-    )
+def _said(heal: HealResult, others: Sequence[HealResult]) -> str:
+    """What must be read of a heal."""
+    about = f"{heal.spec.block.describe()}, {heal.spec.recipe}" if not heal.spec.control else heal.spec.recipe
+    return " ".join([f"{about}:", *judgement.sentences(heal, judgement.control_of(heal, others))])
 
 
 def _evaluations(results: Sequence[EvaluateResult], command_line: CommandLine) -> Section:

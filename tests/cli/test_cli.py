@@ -136,7 +136,7 @@ def test_a_heal_by_time_by_steps_as_control_on_other_text_or_by_a_saved_recipe(c
     read(capsys, *heal, "--minutes", "3", "--texts", "c4", "--generate")
     read(capsys, *heal, "--steps", "30", "--recipe", "distill", "--control")
     timed, control = made
-    assert (timed.minutes, timed.steps, timed.corpus.source, timed.validation.source) == (3.0, 0, "c4", "c4")
+    assert (timed.minutes, timed.steps, timed.corpus.source, timed.validation.source) == (3.0, 0, "c4", "wiki")
     assert timed.generation is not None
     assert (control.minutes, control.steps, control.control, control.distill, control.instant) == (None, 30, True, 0.0, False)
     saved_recipes.save("mine", timed)

@@ -96,8 +96,10 @@ def test_the_numbers_are_those_of_the_results(stored):
     rows = table(document, "What removing each block costs")
     assert rows[4]["loss increase ± se, nats per token"] == f"{damage.best[4].increase:.4f} ± 0.0500"
     rows = table(document, "Heals")
-    assert [row["model"] for row in rows] == ["unpruned", "pruned", "healed"]
-    assert rows[2]["loss ± se, nats per token"] == f"{heal.healed.loss:.3f} ± {heal.healed.loss_stderr:.3f}"
+    assert [row["model"] for row in rows] == 2 * ["unpruned", "pruned", "healed"]
+    assert [row["loss on"] for row in rows] == 3 * ["C4"] + 3 * ["Wikipedia, trained on"]
+    for row, point in ((rows[2], heal.healed), (rows[5], heal.same_kind["healed"])):
+        assert row["loss ± se, nats per token"] == f"{point.loss:.3f} ± {point.loss_stderr:.3f}"
     rows = table(document, "How fast it is")
     assert [row["writing a token, median ms"] for row in rows] == [f"{1e3 * p.decode.median_s:.2f}" for p in speed.points]
     assert rows[0]["writing a token, tokens/s"] == f"{1 / speed.points[0].decode.median_s:,.1f}"

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import json
 import multiprocessing
 import os
 import shutil
@@ -21,6 +20,7 @@ from analysis.experiments.heal.spec import HealSpec
 from analysis.jobs import attempt
 from analysis.jobs.failures import explain
 from analysis.models.spec import ModelSpec
+from tests.support import documents
 from tests.support.heal_child import work
 from tests.support.worker import wait_for, wait_state
 
@@ -32,15 +32,13 @@ DISK_BYTES = 32 * 1024 * 1024
 @pytest.fixture
 def heal(tiny_folder, tmp_path):
     """A function that makes a heal of a tiny model, of so many steps, with a checkpoint at every other one."""
-    lines = [f"Text {number}. " + f"The {number}th sentence is of this kind and goes on. " * 8 for number in range(60)]
-    texts = tmp_path / "texts.jsonl"
-    texts.write_text("\n".join(json.dumps({"text": line}) for line in lines))
+    texts, others = documents.two_kinds(tmp_path)
 
     def make(steps: int) -> HealSpec:
         return HealSpec(
             block=Block(2, 2), model=ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"),
-            corpus=CorpusSpec(str(texts), n_texts=100, seq_len=32, split="train"),
-            validation=CorpusSpec(str(texts), n_texts=3, seq_len=32, split="validation"),
+            corpus=CorpusSpec(texts, n_texts=100, seq_len=32, split="train"),
+            validation=CorpusSpec(others, n_texts=3, seq_len=32),
             benchmark=None, steps=steps, batch_size=2, warmup_steps=2, learning_rate=1e-2, r=4, eval_every=2,
         )  # fmt: skip
 

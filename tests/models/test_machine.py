@@ -1,6 +1,5 @@
 """What this machine tells of itself: peak memory is that of the work that runs now, where the system can tell."""
 
-import json
 import os
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from analysis.experiments.heal import healing
 from analysis.experiments.heal.spec import HealSpec
 from analysis.models import machine
 from analysis.models.spec import ModelSpec
+from tests.support import documents
 
 LOT = 600_000_000
 
@@ -48,14 +48,12 @@ def test_where_a_peak_cannot_be_reset_nothing_happens(monkeypatch):
 
 
 def test_the_peak_of_a_heal_is_its_own(cache, tiny_folder, tmp_path, peak_of_before):
-    lines = [f"Text {number}. " + f"The {number}th sentence is of this kind and goes on. " * 8 for number in range(60)]
-    texts = tmp_path / "texts.jsonl"
-    texts.write_text("\n".join(json.dumps({"text": line}) for line in lines))
+    texts, others = documents.two_kinds(tmp_path)
     result = healing.run(
         HealSpec(
             block=Block(2, 2), model=ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"),
-            corpus=CorpusSpec(str(texts), n_texts=100, seq_len=32, split="train"),
-            validation=CorpusSpec(str(texts), n_texts=3, seq_len=32, split="validation"),
+            corpus=CorpusSpec(texts, n_texts=100, seq_len=32, split="train"),
+            validation=CorpusSpec(others, n_texts=3, seq_len=32),
             benchmark=None, steps=1, batch_size=2, warmup_steps=0, r=4,
         )
     )  # fmt: skip

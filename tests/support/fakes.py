@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from analysis.core.blocks import Block, LayerSet, Removal, removal
-from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
+from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus, held_out_text
 from analysis.experiments.accuracy.points import Answer, Lines, Point
 from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
 from analysis.experiments.heal.spec import HealResult, HealSpec, HealStep, Validation, default_heal_corpus
@@ -186,7 +186,14 @@ def heal(steps_done: int = 50, *, steps: int = 50) -> HealResult:
         pruned=Point(5, 11, 0.41, 0.049, 0.40, 0.049, 100, 4.45, 0.09, 8),
         healed=Point(5, 11, 0.46, 0.05, 0.45, 0.05, 100, 3.1, 0.08, 8) if done else None,
         lines=Lines(0.25, 0.28), adapter="adapters/abc" if done else None, trainable_parameters=2_900_000,
-        packed_rows=900, n_skipped=2, precision="NF4, bfloat16 compute",
+        packed_rows=900, n_skipped=2, precision="NF4, bfloat16 compute", quoted=0.02, n_choice_texts=8,
+        unpruned_check=Validation(0, 2.43, 0.09),
+        same_kind_text=replace(held_out_text("wiki"), identity="h"),
+        same_kind={
+            "unpruned": Point(0, None, loss=2.30, loss_stderr=0.07, n_texts=32),
+            "pruned": Point(5, 11, loss=4.60, loss_stderr=0.09, n_texts=32),
+            **({"healed": Point(5, 11, loss=2.75, loss_stderr=0.07, n_texts=32)} if done else {}),
+        },
     )  # fmt: skip
 
 

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 
 from analysis.core import store
-from analysis.core.errors import NotEnoughMemoryError, RecipeError
+from analysis.core.blocks import Removal
+from analysis.core.errors import CorpusError, NotEnoughMemoryError, RecipeError
 from analysis.core.progress import Cancelled, OnProgress, Progress, ignore
 from analysis.data import corpora, questions
-from analysis.data.spec import CorpusSpec
+from analysis.data.near_copies import Apart
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy import evaluation, generation, scores
 from analysis.experiments.accuracy.evaluation import Measured
 from analysis.experiments.accuracy.points import Point
@@ -20,7 +22,7 @@ from analysis.experiments.accuracy.scores import Material, Scores
 from analysis.experiments.heal import adapters, checkpoints, junction, packing, recipes
 from analysis.experiments.heal.junction import Junction
 from analysis.experiments.heal.packing import PackedRows
-from analysis.experiments.heal.spec import HealResult, HealSpec, HealStep, Validation
+from analysis.experiments.heal.spec import CHOICE_TEXTS, HealResult, HealSpec, HealStep, Validation
 from analysis.experiments.heal.teacher import Teacher, can_separate
 from analysis.experiments.heal.training import Trainer, derived_seed, deterministic
 from analysis.models import adapter, machine
@@ -97,22 +99,52 @@ class Record:
         self.result.save()
         self.published_at = time.perf_counter()
 
-    def measure(self, loaded: LoadedModel, which: str, loss_corpus: CorpusSpec | None, **options: Any) -> Measured:
-        """Questions, loss and writing of one of the models, with its name in what is reported."""
+    def measure(
+        self,
+        loaded: LoadedModel,
+        which: str,
+        *,
+        cut: Removal | None = None,
+        known: "Remembered | None" = None,
+    ) -> Measured:
+        """Questions, loss and writing of one of the models, with its name in what is reported.
+
+        Args:
+            loaded: the model.
+            which: its name.
+            cut: layers to leave out.
+            known: what need not be measured again.
+        """
 
         def report(progress: Progress) -> None:
             self.on_progress(replace(progress, phase=f"{progress.phase} ({which} model)"))
 
-        started, spec = time.perf_counter(), self.spec
-        measured = evaluation.measure(loaded, spec.benchmark, loss_corpus, spec.generation, report, **options)
+        started, spec, found = time.perf_counter(), self.spec, self.result
+        measured = evaluation.measure(
+            loaded, spec.benchmark, spec.validation, spec.generation, report, cut=cut, known=known.judging if known else None
+        )
+        changes: dict[str, Any] = {}
+        n_tokens = measured.n_tokens
+        if found.same_kind_text is not None:
+            beside = evaluation.measure(
+                loaded, None, found.same_kind_text, None, report, cut=cut, known=known.same_kind if known else None
+            )
+            n_tokens += beside.n_tokens
+            removed = None if which == "unpruned" or spec.control else spec.block
+            changes = {
+                "same_kind": {**found.same_kind, which: beside.of(removed).point},
+                "same_kind_losses": {**found.same_kind_losses, which: beside.text_losses},
+                "same_kind_tokens": beside.text_tokens,
+            }
         self.measuring_s = time.perf_counter() - started
-        writing = {} if measured.writing is None else {which: measured.writing}
         self.result = replace(
-            self.result,
-            n_tokens=self.result.n_tokens + measured.n_tokens,
-            text_losses={**self.result.text_losses, which: measured.text_losses},
-            questions={**self.result.questions, which: measured.questions},
-            writings={**self.result.writings, **writing},
+            found,
+            n_tokens=found.n_tokens + n_tokens,
+            text_losses={**found.text_losses, which: measured.text_losses},
+            text_tokens=measured.text_tokens,
+            questions={**found.questions, which: measured.questions},
+            writings={**found.writings, **({} if measured.writing is None else {which: measured.writing})},
+            **changes,
         )
         return measured
 
@@ -144,7 +176,7 @@ class Record:
         )
 
     def best_step(self) -> int | None:
-        """The step of the lowest held-out loss so far, the earliest of equals; None before the first.
+        """The step of the lowest loss on the way so far, the earliest of equals; None before the first.
 
         Step 0 is what the training begins with, so the later one of two measured there: the instantly healed model.
         """
@@ -154,6 +186,16 @@ class Record:
     def report(self, done: int, total: int, message: str = "") -> None:
         """Tell where the training is; this is where a cancel comes in."""
         self.on_progress(Progress("healing", done, total, message, values=self.last_values))
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What is known of any cut of a model before it is measured."""
+
+    judging: Scores
+    """On the questions, and on the text that judges."""
+    same_kind: Scores
+    """On the text of the healing text's kind."""
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -261,11 +303,15 @@ class _Heal:
     def __init__(self, record: Record, *, base: str) -> None:
         self.record, self.spec, self.base = record, record.spec, base
         self.bridge: Bridge | None = None
+        self.apart = Apart([])
+        """Keeps what is fitted and trained on apart from every text that some loss is taken of."""
+        self.n_same_kind_tokens = 0
 
     def run(self, loaded: LoadedModel) -> HealResult:
         """Everything after loading."""
         record, spec = self.record, self.spec
         record.counted_to = time.perf_counter()
+        self.choose_texts(loaded)
         self.measure_before(loaded)
         fitted = self.fit_junction(loaded) if spec.instant else None
         changes = {} if fitted is None or fitted.is_bridge else {fitted.report.module: fitted.change}
@@ -291,34 +337,80 @@ class _Heal:
         checkpoints.discard(record.key)
         return record.result
 
+    def choose_texts(self, loaded: LoadedModel) -> None:
+        """The texts that judge, those that choose, and those of the healing text's kind: each document in one of them."""
+        spec = self.spec
+        judging = scores.prepare(loaded, None, spec.validation)
+        choosing = self.choice_material(loaded)
+        texts = [*judging.texts, *choosing.texts]
+        same_kind: CorpusSpec | None = corpora.resolve(spec.same_kind)
+        try:
+            beside = scores.prepare(loaded, None, same_kind)
+        except CorpusError:  # too small a text of one's own to hold any of it back
+            same_kind = None
+        else:
+            texts += beside.texts
+            self.n_same_kind_tokens = beside.n_tokens
+        self.apart = packing.kept_apart(texts, loaded.tokenizer)
+        n_choice = 0 if choosing.texts == judging.texts else len(choosing.texts)
+        self.record.publish(same_kind_text=same_kind, n_choice_texts=n_choice)
+
+    def choice_material(self, loaded: LoadedModel, benchmark: BenchmarkSpec | None = None) -> Material:
+        """The texts that choose, the next documents of the draw that judges; that itself where it has too few.
+
+        Args:
+            loaded: the model.
+            benchmark: questions that are asked beside.
+        """
+        judged_by = self.spec.validation
+        next_ones = replace(judged_by, n_texts=CHOICE_TEXTS)
+        found = scores.prepare(loaded, benchmark, next_ones, skip_texts=judged_by.n_texts)
+        return found if len(found.texts) > 1 else scores.prepare(loaded, benchmark, judged_by)
+
     def measure_before(self, loaded: LoadedModel) -> None:
         """The unpruned and the pruned model, each unless it is already in the stored part."""
         record, spec = self.record, self.spec
         if record.result.unpruned is None:
-            measured = record.measure(loaded, "unpruned", spec.validation, known=self.remembered())
-            start = _start(measured.point) if spec.control else []
-            record.publish(unpruned=measured.point, lines=measured.lines, validations=start)
+            measured = record.measure(loaded, "unpruned", known=self.remembered())
+            record.publish(unpruned=measured.point, lines=measured.lines)
         if record.result.pruned is None and not spec.control:
-            known = self.remembered()
-            point = record.measure(loaded, "pruned", spec.validation, cut=spec.block, known=known).point
-            record.publish(pruned=point, validations=_start(point))
+            measured = record.measure(loaded, "pruned", cut=spec.block, known=self.remembered())
+            record.publish(pruned=measured.point)
+        if spec.trains and not record.result.validations:
+            cuts: list[Removal | None] = [None] if spec.control else [None, spec.block]
+            stuff, found = self.choice_material(loaded), Scores()
+            scores.complete(found, loaded, stuff, cuts, record.on_progress)
+            unpruned, start = (_validation(0, found.point(cut, stuff)) for cut in (None, cuts[-1]))
+            record.result = replace(record.result, unpruned_check=unpruned)
+            record.add_validation(start, stuff.n_tokens)
 
-    def remembered(self) -> Scores:
-        """What sweeps and evaluations have scored already of these questions and texts."""
-        spec = self.spec
-        return scores.remembered(spec.model, spec.benchmark, spec.validation, spec.generation)
+    def remembered(self) -> Remembered:
+        """What sweeps, evaluations and other heals have scored already of these questions and texts."""
+        spec, same_kind = self.spec, self.record.result.same_kind_text
+        known = scores.remembered(spec.model, spec.benchmark, spec.validation, spec.generation)
+        beside = scores.remembered(spec.model, None, same_kind, None)
+        for other in HealResult.all_current():
+            if other.spec.model != spec.model:
+                continue
+            asks_the_same = scores.same_questions(other.spec.benchmark, spec.benchmark)
+            reads_the_same = scores.same_texts(other.spec.validation, spec.validation)
+            for which, cut in (("unpruned", None), ("pruned", other.spec.block)):
+                answers = other.questions.get(which, []) if asks_the_same else []
+                known.take(cut, answers, other.text_losses.get(which, []) if reads_the_same else [])
+                if scores.same_texts(other.same_kind_text, same_kind):
+                    beside.take(cut, [], other.same_kind_losses.get(which, []))
+        return Remembered(known, beside)
 
     def fit_junction(self, loaded: LoadedModel) -> Junction:
         """The instant heal of the model that is not cut yet; the same at every start, so that nothing of it is stored."""
         spec, n_tokens = self.spec, min(self.spec.corpus.seq_len, junction.TEXT_TOKENS)
-        n_texts = junction.CALIBRATION_TEXTS + junction.SELECTION_TEXTS
-        texts = packing.beginnings(spec.corpus, spec.validation, loaded.tokenizer, n_texts, n_tokens)
-        if len(texts) <= junction.SELECTION_TEXTS:
+        calibration = packing.beginnings(spec.corpus, self.apart, loaded.tokenizer, junction.CALIBRATION_TEXTS, n_tokens)
+        if len(calibration) < junction.LEAST_TEXTS:
             raise RecipeError(
-                f"The healing text has {len(texts)} documents, and an instant heal is fitted on some and chosen on "
-                f"{junction.SELECTION_TEXTS} others; give more text."
+                f"The healing text has {len(calibration)} documents beside those that are measured on, and an instant heal is "
+                f"fitted on {junction.LEAST_TEXTS} or more; give more text."
             )
-        selection, calibration = texts[: junction.SELECTION_TEXTS], texts[junction.SELECTION_TEXTS :]
+        selection = self.choice_material(loaded).texts
         found = junction.fit(loaded.decoder, self.spec.block, calibration, selection, self.record.on_progress)
         result = self.record.result
         counted = 0 if result.junction is not None else found.report.n_tokens  # once, however often it is fitted
@@ -348,6 +440,8 @@ class _Heal:
             trainable_parameters=trainer.n_trainable if spec.trains else 0,
             packed_rows=len(packed.rows),
             n_skipped=packed.n_skipped,
+            n_held_out=packed.n_held_out,
+            quoted=packed.quoted,
             documents_apart=apart,
         )
         self.look_for_overlap(healed, packed)
@@ -358,7 +452,7 @@ class _Heal:
         """The healing text in rows, no more than are looked at."""
         spec, told = self.spec, self.record.on_progress
         told(Progress("packing the healing text"))
-        return packing.training_rows(spec.corpus, spec.validation, healed.tokenizer, max_rows=max_rows, on_progress=told)
+        return packing.training_rows(spec.corpus, self.apart, healed.tokenizer, max_rows=max_rows, on_progress=told)
 
     def teacher(self, trainer: Trainer, cut: Cut) -> Teacher:
         """The unpruned model behind the cut one."""
@@ -398,7 +492,7 @@ class _Heal:
             writing_s = _QUARTER * timed(
                 lambda: generation.check(healed.decoder, healed.tokenizer, part, lambda *_: self.record.on_progress(told))
             )
-        return check_s * whole.n_tokens / stuff.n_tokens + writing_s
+        return check_s * (whole.n_tokens + self.n_same_kind_tokens) / stuff.n_tokens + writing_s
 
     def look_for_overlap(self, healed: LoadedModel, packed: PackedRows) -> None:
         """Which questions the healing text gives away; looked for once."""
@@ -425,7 +519,9 @@ class _Heal:
         record.forget_after(0 if found is None else found.step)
 
     def train(self, trainer: Trainer, healed: LoadedModel) -> None:
-        """Take the remaining steps, with a validation loss and a checkpoint every so often."""
+        """Take the remaining steps, with a loss on the texts that choose and a checkpoint every so often."""
+        if not self.spec.trains:
+            return
         record, spec = self.record, trainer.spec
         began, first = time.perf_counter(), trainer.steps_done
         stuff = self.check_material(healed)
@@ -456,18 +552,16 @@ class _Heal:
         self.record.add_step(done, trainer.tokens_per_step, left)
 
     def check_material(self, healed: LoadedModel) -> Material:
-        """What is measured on the way: the held-out texts, and the first few of the questions."""
+        """What is measured on the way: the texts that choose, and the first few of the questions."""
         spec = self.spec
         asked = None if spec.benchmark is None or not spec.check_questions else spec.benchmark
-        return scores.prepare(healed, asked and replace(asked, limit=spec.check_questions), spec.validation)
+        return self.choice_material(healed, asked and replace(asked, limit=spec.check_questions))
 
     def check(self, trainer: Trainer, healed: LoadedModel, stuff: Material) -> Validation:
         """Loss and accuracy of the model as it is now."""
         healed.model.eval()
         done, total = trainer.steps_done, trainer.spec.steps
-        point = evaluation.score(healed, stuff, lambda _: self.record.report(done, total))
-        loss, stderr = point.loss or 0.0, point.loss_stderr or 0.0
-        return Validation(done, loss, stderr, point.acc, point.acc_stderr, point.n_samples)
+        return _validation(done, evaluation.score(healed, stuff, lambda _: self.record.report(done, total)))
 
     def validate(self, trainer: Trainer, healed: LoadedModel, stuff: Material) -> None:
         """Measure on the way and write a checkpoint; the curve goes to disk first, so that it never lags a checkpoint."""
@@ -488,7 +582,7 @@ class _Heal:
         adapters.save(trainer.model, trainer.spec, base=self.base, steps_done=done, key=key, bridge=self.bridge)
 
     def choose_step(self, trainer: Trainer) -> None:
-        """Go back to the step of the lowest held-out loss, where that is wanted and its checkpoint is whole."""
+        """Go back to the step of the lowest loss on the way, where that is wanted and its checkpoint is whole."""
         best = self.record.best_step()
         if not self.spec.keep_best or best is None or best == trainer.steps_done:
             return
@@ -499,13 +593,12 @@ class _Heal:
     def measure_after(self, healed: LoadedModel) -> None:
         """The healed model; then the heal is complete."""
         healed.model.eval()
-        measured = self.record.measure(healed, "healed", self.spec.validation)
+        measured = self.record.measure(healed, "healed")
         self.record.publish(healed=measured.of(None if self.spec.control else self.spec.block).point, complete=True)
 
 
-def _start(point: Point) -> list[Validation]:
-    """The curve's beginning."""
-    return [] if point.loss is None else [Validation(0, point.loss, point.loss_stderr or 0.0)]
+def _validation(steps_done: int, point: Point) -> Validation:
+    return Validation(steps_done, point.loss or 0.0, point.loss_stderr or 0.0, point.acc, point.acc_stderr, point.n_samples)
 
 
 def _due(steps_done: int, validated: int, spec: HealSpec) -> bool:

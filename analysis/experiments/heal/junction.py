@@ -6,20 +6,21 @@ change of an existing weight, so it saves as a LoRA adapter of full rank and mer
 adds to the stream as it is, a map of the stream itself is fitted, which stays a small layer of its own (`bridge`).
 
 The idea of a closed-form linear map in place of a block is ReplaceMe's (arXiv:2505.02819); here the features are the
-projection's own input, each token is weighted by 1/|x[start]|, and the strength is chosen on text that was not fitted.
+projection's own input, each token is weighted by 1/|x[start]|, and the strength is chosen on text of another kind than what
+is fitted on.
 """
 
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from analysis.core import stats
 from analysis.core.blocks import Block
 from analysis.core.errors import RecipeError
 from analysis.core.progress import OnProgress, Progress, ignore
@@ -34,9 +35,10 @@ RIDGE = 0.1
 STRENGTHS = (1.0, 0.7, 0.4)
 """Shares of the fitted change that are tried. A cut of many layers is not linear, and less of it then repairs more."""
 CALIBRATION_TEXTS = 96
-SELECTION_TEXTS = 8
+LEAST_TEXTS = 8
+"""Fewer say too little to fit on."""
 TEXT_TOKENS = 256
-"""Longest beginning of a text that is fitted or chosen on."""
+"""Longest beginning of a text that is fitted on."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def fit(
         decoder: the unpruned model; it is not changed.
         block: the block that is to be removed.
         calibration: token ids to fit on.
-        selection: token ids, not among `calibration`, on which the strength is chosen.
+        selection: token ids of another kind of text than `calibration`, on which the strength is chosen.
         on_progress: told about every batch; may raise `Cancelled`.
 
     Raises:
@@ -245,7 +247,7 @@ def _streams(
 def _loss(
     decoder: Decoder, block: Block, module: nn.Module | None, change: Tensor, texts: Sequence[Sequence[int]]
 ) -> float:  # fmt: skip
-    """Mean loss of the cut model with a change of the projection, or of the stream; an empty change is none."""
+    """Loss per token of the cut model with a change of the projection, or of the stream; an empty change is none."""
     with cut.without_block(decoder, block), contextlib.ExitStack() as changed:
         if change.numel() and module is not None:
             weight = change.to(decoder.device)
@@ -253,7 +255,8 @@ def _loss(
         elif change.numel():
             laid = adapter.lay_bridge(decoder, adapter.Bridge(block.start, change), n_layers=decoder.n_layers)
             changed.callback(laid.remove)
-        return fmean(likelihood.text_losses(decoder, texts, [None])[0])
+        losses = likelihood.text_losses(decoder, texts, [None])[0]
+    return stats.weighted_mean_and_stderr(losses, [len(ids) - 1 for ids in texts])[0]
 
 
 @contextlib.contextmanager

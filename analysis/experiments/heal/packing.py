@@ -1,7 +1,6 @@
 """Documents packed into training rows, and the questions that a healing text gives away."""
 
 import itertools
-import re
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +11,8 @@ import numpy as np
 
 from analysis.core.errors import RecipeError
 from analysis.core.progress import OnProgress, Progress, ignore
-from analysis.data import corpora
+from analysis.data import corpora, near_copies
+from analysis.data.near_copies import Apart
 from analysis.data.spec import MIN_DOCUMENT_TOKENS, CorpusSpec
 from analysis.data.tasks import Question
 from analysis.experiments.heal.spec import Overlap
@@ -32,7 +32,9 @@ class PackedRows:
     n_skipped: int
     """Documents passed over because they were under 16 tokens."""
     n_held_out: int
-    """Documents passed over because the validation loss is measured on them."""
+    """Documents passed over because, with the others, they say too much of what a measured text says."""
+    quoted: float
+    """Of the measured texts, the largest share of runs of words that stands in the documents, in [0, 1]."""
 
 
 def pack(
@@ -84,19 +86,24 @@ def _positions(begins: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return np.subtract(np.arange(shape[1], dtype=np.int32), began, out=began)
 
 
+def kept_apart(texts: Iterable[Sequence[int]], tokenizer: Any) -> Apart:
+    """What sees to it that these tokenized texts, which are measured on, are not trained on, in whole or in pieces."""
+    return Apart(tokenizer.decode(ids, skip_special_tokens=True) for ids in texts)
+
+
 def training_rows(
     spec: CorpusSpec,
-    validation: CorpusSpec,
+    apart: Apart,
     tokenizer: Any,
     *,
     max_rows: int | None = None,
     on_progress: OnProgress = ignore,
 ) -> PackedRows:
-    """Draw and pack the documents of `spec`, leaving out every document that `validation` measures on.
+    """Draw and pack the documents of `spec`, leaving out what would give measured texts away.
 
     Args:
         spec: resolved; `n_texts` documents at most are packed into rows of `seq_len` tokens.
-        validation: resolved; the texts of the validation loss, whatever their split.
+        apart: asked about every document, in order.
         tokenizer: a transformers tokenizer.
         max_rows: rows that the training will ever look at; no more are made.
         on_progress: told how many rows are full; may raise `Cancelled`.
@@ -106,59 +113,39 @@ def training_rows(
         RecipeError: when what is left does not fill a single row.
     """
     counts: Counter[str] = Counter()
-    documents = itertools.islice(_fresh(spec, validation, tokenizer, counts), spec.n_texts)
+    documents = itertools.islice(_fresh(spec, apart, tokenizer, counts), spec.n_texts)
     rows, positions = pack(documents, spec.seq_len, tokenizer.eos_token_id, max_rows=max_rows, on_progress=on_progress)
     if len(rows) == 0:
         raise RecipeError(
             f"The healing text {spec.source!r} does not fill one row of {spec.seq_len} tokens"
-            f"{' once the validation documents are left out' if counts['held_out'] else ''}; give more text, or a smaller "
-            f"seq-len."
+            f"{' once what is measured on, with its near-copies, is left out' if apart.n_refused else ''}; give more text, or "
+            f"a smaller seq-len."
         )
-    return PackedRows(rows, positions, counts["skipped"], counts["held_out"])
+    return PackedRows(rows, positions, counts["skipped"], apart.n_refused, apart.highest)
 
 
-def beginnings(spec: CorpusSpec, validation: CorpusSpec, tokenizer: Any, n_texts: int, n_tokens: int) -> list[list[int]]:
-    """The first tokens of documents of `spec`, leaving out every document that `validation` measures on.
+def beginnings(spec: CorpusSpec, apart: Apart, tokenizer: Any, n_texts: int, n_tokens: int) -> list[list[int]]:
+    """The first tokens of documents of `spec`, leaving out what would give measured texts away.
 
     Args:
-        spec, validation, tokenizer: as for `training_rows`.
+        spec, apart, tokenizer: as for `training_rows`.
         n_texts: documents at most.
         n_tokens: tokens of each at most.
 
     Raises:
         CorpusError: when the text cannot be read.
     """
-    documents = _fresh(spec, validation, tokenizer, Counter())
+    documents = _fresh(spec, apart, tokenizer, Counter())
     return [ids[:n_tokens] for ids in itertools.islice(documents, min(n_texts, spec.n_texts))]
 
 
-def _fresh(spec: CorpusSpec, validation: CorpusSpec, tokenizer: Any, counts: Counter[str]) -> Iterator[list[int]]:
-    """Tokenized documents that are long enough and not measured on; `counts` tells how many were `skipped`, `held_out`."""
-    held_out = measured_documents(validation, tokenizer)
-
-    def fresh() -> Iterator[str]:
-        for text in corpora.stream(spec):
-            if text in held_out:
-                counts["held_out"] += 1
-            else:
-                yield text
-
-    for ids in _tokenized(fresh(), tokenizer):
+def _fresh(spec: CorpusSpec, apart: Apart, tokenizer: Any, counts: Counter[str]) -> Iterator[list[int]]:
+    """Tokenized documents that are long enough and admitted; `counts` tells how many were `skipped`."""
+    for ids in _tokenized(filter(apart.admits, corpora.stream(spec)), tokenizer):
         if len(ids) < MIN_DOCUMENT_TOKENS:
             counts["skipped"] += 1
         else:
             yield ids
-
-
-def measured_documents(spec: CorpusSpec, tokenizer: Any) -> set[str]:
-    """The documents that `corpora.tokenize` draws for this spec, as whole text."""
-    chosen: set[str] = set()
-    for text in corpora.documents(spec):
-        if len(chosen) == spec.n_texts:
-            break
-        if len(tokenizer(text[: spec.seq_len * 40]).input_ids[: spec.seq_len]) >= MIN_DOCUMENT_TOKENS:
-            chosen.add(text)
-    return chosen
 
 
 def _tokenized(texts: Iterator[str], tokenizer: Any) -> Iterator[list[int]]:
@@ -189,7 +176,6 @@ def _order(n_rows: int, number: int, seed: int) -> np.ndarray:
 N_WORDS = 8
 """Words in a row, by which a question counts as seen. Benchmarks' questions are short: the 13 of GPT-3 (arXiv:2005.14165) would
 miss most of them."""
-_WORD = re.compile(r"\w+")
 
 
 def find(questions: Sequence[Question], texts: Iterable[str]) -> Overlap:
@@ -206,7 +192,7 @@ def find(questions: Sequence[Question], texts: Iterable[str]) -> Overlap:
     lengths: set[int] = set()
     for question in questions:
         context, right = question.pairs()[question.gold]
-        words = _words(context.rpartition("\n\n")[2] + " " + right)
+        words = near_copies.words(context.rpartition("\n\n")[2] + " " + right)
         length = min(N_WORDS, len(words))
         if length < 6:
             continue
@@ -215,14 +201,10 @@ def find(questions: Sequence[Question], texts: Iterable[str]) -> Overlap:
             wanted.setdefault(tuple(words[start : start + length]), set()).add(question.id)
     found: set[str] = set()
     for text in texts:
-        words = _words(text)
+        words = near_copies.words(text)
         for length in lengths:
             for start in range(len(words) - length + 1):
                 hit = wanted.get(tuple(words[start : start + length]))
                 if hit:
                     found |= hit
     return Overlap(N_WORDS, len(questions), [question.id for question in questions if question.id in found])
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.lower())

@@ -8,15 +8,32 @@ from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
 from analysis.core.table import Table, of_rows
-from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
+from analysis.data import corpora
+from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, held_out_text, other_text
 from analysis.experiments.accuracy import points as cuts
 from analysis.experiments.accuracy.points import Answer, GenerationCheck, Lines, Point
+from analysis.experiments.accuracy.spec import lacking
 from analysis.models.spec import ModelFacts, ModelSpec
 
 HEAL_METHODS = ("lora", "partial")
 """What a heal trains."""
 DISTILL_FROM = ("logits", "states")
 """What a heal learns from the unpruned model."""
+
+
+CHOICE_TEXTS = 8
+"""Texts, of the kind that a heal is judged by but none of those, that the instant heal's strength and the best step are chosen
+on."""
+
+
+def judged_by(corpus: CorpusSpec, wanted: CorpusSpec | None = None) -> CorpusSpec:
+    """The text that a heal is judged by which trains on `corpus`: never of the same kind.
+
+    Args:
+        corpus: the healing text.
+        wanted: taken where it is of another kind, such as the text of a curve that the heal is to stand beside.
+    """
+    return wanted if wanted is not None and wanted.subject != corpus.subject else other_text(corpus.source)
 
 
 def default_heal_corpus() -> CorpusSpec:
@@ -29,6 +46,8 @@ class HealSpec(Spec):
     """A heal of the model without `block`: in closed form, by training, or both. Names follow PEFT and transformers."""
 
     kind: ClassVar[str] = "heal"
+    version: ClassVar[int] = 4
+    """4: judged by text of another kind than the healing text, weighed by tokens."""
     asked_by: ClassVar[str] = "analysis.experiments.heal.recipes:asked"
 
     block: Annotated[Block, Option()]
@@ -36,8 +55,9 @@ class HealSpec(Spec):
     model: Annotated[ModelSpec, Part(always=("quantization",))] = field(default_factory=lambda: ModelSpec(quantization="4bit"))
     corpus: Annotated[CorpusSpec, Part(only=("source", "seq_len"))] = field(default_factory=default_heal_corpus)
     """Documents that are packed into training rows of `corpus.seq_len` tokens."""
-    validation: Annotated[CorpusSpec, Part(only=())] = field(default_factory=default_loss_corpus)
-    """Held-out text for the loss before, during and after."""
+    validation: Annotated[CorpusSpec, Part(only=())] = field(default_factory=lambda: other_text(default_heal_corpus().source))
+    """Text of another kind than `corpus`, on which the loss is measured before and after; the documents that follow in the same
+    draw choose on the way. Of the healing text's own kind it would say how well that kind was learnt."""
     benchmark: Annotated[BenchmarkSpec | None, Part(only=())] = field(default_factory=BenchmarkSpec)
     """Questions asked of the unpruned, pruned and healed model; None to skip them."""
     generation: Annotated[GenerationSpec | None, Option("--generate")] = None
@@ -86,7 +106,7 @@ class HealSpec(Spec):
     check_questions: int = 0
     """How many of the questions are asked at each of these, to see accuracy grow; 0 for none."""
     keep_best: bool = False
-    """Whether to end with the checkpoint of the lowest held-out loss, step 0 included, instead of the last step."""
+    """Whether to end with the checkpoint of the lowest loss on the way, step 0 included, instead of the last step."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "gradient_accumulation", "r", "eval_every", "last_layers"):
@@ -115,6 +135,11 @@ class HealSpec(Spec):
         """Whether any step is taken; without one the instant heal is all."""
         return self.steps > 0 or self.minutes is not None
 
+    @property
+    def same_kind(self) -> CorpusSpec:
+        """The held-out text of the kind that is trained on, which tells how well that kind was learnt."""
+        return held_out_text(self.corpus.source)
+
     def as_control(self) -> "HealSpec":
         """The training of the unpruned model that says what the healing text does by itself."""
         return replace(self, control=True, instant=False, distill=0.0, junction=0.0)
@@ -136,7 +161,7 @@ class HealStep:
 
 @dataclass(frozen=True)
 class Validation:
-    """A validation loss on the way."""
+    """A loss on the way, on the texts that choose: `CHOICE_TEXTS` of the kind that the heal is judged by, but other ones."""
 
     step: int
     """Steps done; 0 is the pruned, unhealed model, and once more 0 the same after the instant heal, if there is one."""
@@ -155,9 +180,9 @@ class JunctionReport:
     module: str
     """The projection before the cut that was changed."""
     strength: float
-    """Share of the fitted change that repaired most on text it was not fitted on; 0 when none of it helped."""
+    """Share of the fitted change that repaired most on the texts that choose; 0 when none of it helped."""
     loss_before: float
-    """Loss of the cut model on that text, nats per token."""
+    """Loss of the cut model on those texts, nats per token."""
     loss_after: float
     """The same after the change; never above `loss_before`."""
     n_tokens: int
@@ -188,6 +213,7 @@ class HealResult(Result):
     steps: list[HealStep]
     validations: list[Validation]
     unpruned: Point | None
+    """Judged by `spec.validation`, as the next two are."""
     pruned: Point | None
     healed: Point | None
     lines: Lines | None
@@ -204,6 +230,25 @@ class HealResult(Result):
     """The instant heal that the training began with; None without one."""
     text_losses: dict[str, list[float]] = field(default_factory=dict)
     """By model (`unpruned`, `pruned`, `healed`), loss per text, so that differences are paired."""
+    text_tokens: list[int] = field(default_factory=list)
+    """Predicted tokens of each of these texts, by which its loss counts."""
+    same_kind: dict[str, Point] = field(default_factory=dict)
+    """By model, the loss on held-out text of the kind that was trained on; empty where the healing text has no such part."""
+    same_kind_text: CorpusSpec | None = None
+    """That text, resolved."""
+    same_kind_losses: dict[str, list[float]] = field(default_factory=dict)
+    """By model, loss per text of it."""
+    same_kind_tokens: list[int] = field(default_factory=list)
+    """Predicted tokens of each of these."""
+    unpruned_check: Validation | None = None
+    """The unpruned model on the texts that choose, the level that `validations` are read against; None without training."""
+    n_choice_texts: int = 0
+    """Texts that chose on the way; 0 where the draw had none left beside those that judge, which then chose as well."""
+    n_held_out: int = 0
+    """Healing documents left out because, with the others, they say too much of what some text that is measured on says."""
+    quoted: float | None = None
+    """Of the texts that are measured on, the largest share of runs of eight words that stands somewhere in the healing text;
+    None until it is packed."""
     questions: dict[str, list[Answer]] = field(default_factory=dict)
     """By model, every answer."""
     writings: dict[str, GenerationCheck] = field(default_factory=dict)
@@ -226,6 +271,13 @@ class HealResult(Result):
         """Whether the cut is what was healed; a control trains the unpruned model."""
         return self.spec.block == cut and not self.spec.control
 
+    def repaired_by(self, check: Validation) -> float | None:
+        """Share of what the cut costs on the texts that choose that is given back at a check; None where it costs nothing."""
+        if self.spec.control or self.unpruned_check is None or not self.validations:
+            return None
+        pruned, unpruned = self.validations[0].loss, self.unpruned_check.loss
+        return (pruned - check.loss) / (pruned - unpruned) if pruned > unpruned else None
+
     @property
     def models(self) -> dict[str, Point]:
         """What the models scored, by name, as far as they were measured."""
@@ -237,9 +289,31 @@ class HealResult(Result):
         found, said = self.models, self.measured_on()
         return {
             "models": cuts.table(list(found.values()), "Unpruned, pruned and healed", said, model=list(found)),
+            **self._same_kind_table(),
             "steps": of_rows("Training by step", self.steps, said),
-            "checks": of_rows("Held-out loss and accuracy by step", self.validations, said),
+            "checks": of_rows("Loss and accuracy by step, on the texts that choose", self.validations, said),
         }
+
+    def _same_kind_table(self) -> dict[str, Table]:
+        if self.same_kind_text is None or not self.same_kind:
+            return {}
+        said = f"Loss on {self._texts(self.same_kind_text, self.same_kind_tokens)}, the kind that was trained on."
+        title = "The same on text of the kind that was trained on"
+        table = cuts.table(list(self.same_kind.values()), title, said, model=list(self.same_kind))
+        return {
+            "same_kind": table.only("model", "n", "removed", "loss", "loss_stderr", "n_texts", "perplexity", "bits_per_byte")
+        }
+
+    def measured_on(self) -> str:
+        """By which text it is judged, and in which precision."""
+        if not self.text_tokens:
+            return f"{self.precision} on {self.spec.model.device}."
+        short = lacking(self.spec.validation, self.model, self.text_tokens)
+        said = f"{self.precision} on {self.spec.model.device}; loss on {self._texts(self.spec.validation, self.text_tokens)}."
+        return f"{said} {short}" if short else said
+
+    def _texts(self, corpus: CorpusSpec, text_tokens: list[int]) -> str:
+        return f"{len(text_tokens)} texts of {corpora.title(corpus)}, {sum(text_tokens):,} tokens"
 
     @property
     def total_steps(self) -> int:

@@ -189,7 +189,7 @@ def _numbers(values: dict, result: HealResult | None, steps: int) -> None:
         "Step": _step(step, steps, result),
         "Training loss": words.nats(loss),
         "Held-out loss": words.nats(check.loss, check.loss_stderr) if check else "–",
-        "Loss repaired": words.repaired(result, check.loss if check else None),
+        "Loss repaired": words.percent(result.repaired_by(check)) if result and check else "–",
         "Accuracy": words.percent(check.acc, check.acc_stderr) if check else "–",
         "Learning rate": "–" if rate is None else f"{rate:.1e}",
         "Speed": f"{speed:,.0f} tokens/s" if speed else "–",

@@ -11,7 +11,7 @@ from analysis.data.spec import BenchmarkSpec, GenerationSpec
 from analysis.data.tasks import TASKS
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.recipes import saved
-from analysis.experiments.heal.spec import DISTILL_FROM, HEAL_METHODS, HealSpec
+from analysis.experiments.heal.spec import DISTILL_FROM, HEAL_METHODS, HealSpec, judged_by
 from analysis.models.spec import ModelFacts, ModelSpec
 from pages.components.heal import length as length_menu
 from pages.components.heal.runs import Run, runs_of
@@ -208,13 +208,11 @@ def _changed(preset: HealSpec, values: dict[str, Any]) -> HealSpec:
     same = source == preset.corpus.source and seq_len == preset.corpus.seq_len and quantization == preset.model.quantization
     same = same and all(getattr(preset, name) == value for name, value in wanted.items() if name not in asked)
     name = preset.recipe if same or preset.recipe.endswith(", changed") else f"{preset.recipe}, changed"
-    validation = preset.validation
-    if source != preset.corpus.source:
-        validation = replace(validation, source=recipes.held_out(source), identity="")
+    corpus = replace(preset.corpus, source=source, seq_len=seq_len, identity="")
     return replace(
         preset,
-        corpus=replace(preset.corpus, source=source, seq_len=seq_len, identity=""),
-        validation=validation,
+        corpus=corpus,
+        validation=judged_by(corpus, preset.validation),
         model=replace(preset.model, quantization=quantization),
         recipe=name,
         **wanted,

@@ -11,6 +11,7 @@ from analysis.core.blocks import Block
 from analysis.core.errors import LayerscopeError
 from analysis.core.record import Spec
 from analysis.experiments.heal import recipes
+from analysis.experiments.heal.spec import judged_by
 from analysis.models.spec import ModelSpec
 from pages.components.shared.cuts import Cut
 from pages.components.shared.library import Found
@@ -90,5 +91,5 @@ def instant_heal_button(sweep: Found | None, cut: Cut, model: ModelSpec, *, labe
         spec = recipes.heal_spec("instant", model=model, block=block)
         if sweep is not None:
             asked = unresolved(sweep.result.spec)
-            spec = replace(spec, benchmark=asked.benchmark, validation=asked.loss_corpus or spec.validation)
+            spec = replace(spec, benchmark=asked.benchmark, validation=judged_by(spec.corpus, asked.loss_corpus))
         start_and_show(spec, f"Instant heal of {block.describe()}")

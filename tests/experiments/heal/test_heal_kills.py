@@ -16,6 +16,7 @@ from analysis.data.spec import CorpusSpec
 from analysis.experiments.heal import checkpoints, healing
 from analysis.experiments.heal.spec import HealResult, HealSpec
 from analysis.models.spec import ModelSpec
+from tests.support import documents
 from tests.support.heal_child import heal, work
 from tests.support.worker import wait_for, wait_state
 
@@ -25,13 +26,11 @@ STEPS = 120
 
 @pytest.fixture
 def spec(cache, tiny_folder, tmp_path) -> HealSpec:
-    lines = [f"Text {number}. " + f"The {number}th sentence is of this kind and goes on. " * 8 for number in range(60)]
-    (tmp_path / "texts.jsonl").write_text("\n".join(json.dumps({"text": line}) for line in lines))
-    texts = str(tmp_path / "texts.jsonl")
+    texts, others = documents.two_kinds(tmp_path)
     return HealSpec(
         block=Block(2, 2), model=ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"),
         corpus=CorpusSpec(texts, n_texts=100, seq_len=32, split="train"),
-        validation=CorpusSpec(texts, n_texts=3, seq_len=32, split="validation"),
+        validation=CorpusSpec(others, n_texts=3, seq_len=32),
         benchmark=None, steps=STEPS, batch_size=2, warmup_steps=4, learning_rate=1e-2, r=4, eval_every=4,
     )  # fmt: skip
 

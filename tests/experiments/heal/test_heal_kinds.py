@@ -12,25 +12,24 @@ from safetensors.torch import load_file
 from analysis.core.blocks import Block
 from analysis.core.errors import RecipeError, SpecError
 from analysis.core.progress import Cancelled
+from analysis.data import near_copies
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 from analysis.experiments.accuracy import evaluation, generation, scores
 from analysis.experiments.accuracy.spec import EvaluateSpec
-from analysis.experiments.heal import checkpoints, healing, junction, packing, recipes, training
+from analysis.experiments.heal import checkpoints, healing, packing, recipes, training
 from analysis.experiments.heal.spec import HealResult, HealSpec
 from analysis.exports import export
 from analysis.models import adapter, cut, load
 from analysis.models.decoder import find_decoder
 from analysis.models.spec import ModelSpec
+from tests.support import documents
 
 BLOCK = Block(2, 2)
 
 
 @pytest.fixture
 def texts(tmp_path) -> str:
-    path = tmp_path / "texts.jsonl"
-    lines = [f"Text {number}. " + f"The {number}th sentence is of this kind and goes on. " * 8 for number in range(60)]
-    path.write_text("\n".join(json.dumps({"text": line}) for line in lines))
-    return str(path)
+    return documents.two_kinds(tmp_path)[0]
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def spec(cache, tiny_folder, texts) -> HealSpec:
     return HealSpec(
         block=BLOCK, model=ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"),
         corpus=CorpusSpec(texts, n_texts=100, seq_len=32, split="train"),
-        validation=CorpusSpec(texts, n_texts=3, seq_len=32, split="validation"),
+        validation=CorpusSpec(texts.replace("texts.jsonl", "others.jsonl"), n_texts=3, seq_len=32),
         benchmark=None, steps=6, batch_size=2, warmup_steps=1, learning_rate=1e-2, r=4, eval_every=2,
     )  # fmt: skip
 
@@ -87,9 +86,11 @@ def test_a_heal_of_a_named_time_works_out_its_steps_and_keeps_to_them(spec, monk
 
 @pytest.mark.parametrize("writing", [None, GenerationSpec(n_prompts=2, max_new_tokens=32, n_sums=2)])
 def test_the_last_measurement_has_its_time_though_those_before_were_remembered(spec, questions, monkeypatch, writing):
+    spec = replace(spec, validation=replace(spec.validation, n_texts=6))
     asked = replace(spec, steps=0, minutes=2.0, benchmark=questions, check_questions=1, generation=writing)
     for block in (None, BLOCK):
         evaluation.run(EvaluateSpec(spec.model, block, None, questions, spec.validation, writing))
+        evaluation.run(EvaluateSpec(spec.model, block, None, None, spec.same_kind))
     seen, wrote = [], []
 
     def steps(**measured) -> int:
@@ -103,7 +104,8 @@ def test_the_last_measurement_has_its_time_though_those_before_were_remembered(s
     monkeypatch.setattr(generation, "check", lambda *given: wrote.append(given[2]) or time.sleep(0.1) or check(*given))
     with pytest.raises(Cancelled):
         healing.run(asked)
-    whole_s = scores.prepare(load.load(spec.model), questions, spec.validation).n_tokens / 200
+    loaded = load.load(spec.model)
+    whole_s = sum(scores.prepare(loaded, *on).n_tokens for on in ((questions, spec.validation), (None, spec.same_kind))) / 200
     assert seen[0]["end_s"] >= whole_s + (0.4 if writing else 0.0)
     assert seen[0]["check_s"] < 0.8 * whole_s
     assert wrote == ([replace(writing, max_new_tokens=8, n_sums=1)] if writing else [])
@@ -140,7 +142,7 @@ def test_partial_changes_weights_as_training_them_directly_would(spec, cache):
     result = healing.run(replace(spec, method="partial", last_layers=1, steps=1, warmup_steps=0, separate_documents=False))
     loaded = load.load(result.spec.model)
     cut.cut(loaded.decoder, BLOCK)
-    packed = packing.training_rows(result.spec.corpus, result.spec.validation, loaded.tokenizer, max_rows=2)
+    packed = packing.training_rows(result.spec.corpus, near_copies.Apart([]), loaded.tokenizer, max_rows=2)
     names = [f"model.layers.3.mlp.{part}" for part in ("gate_proj", "down_proj")]
     for parameter in loaded.model.parameters():
         parameter.requires_grad_(False)
@@ -173,7 +175,8 @@ def test_a_control_trains_the_unpruned_model(spec, cache):
     result = healing.run(replace(spec, control=True))
     assert result.pruned is None
     assert (result.unpruned.n, result.healed.n, result.healed.block) == (0, 0, None)
-    assert result.healed.loss < result.unpruned.loss == result.validations[0].loss
+    assert result.healed.loss < result.unpruned.loss
+    assert (set(result.same_kind), result.same_kind["healed"].block) == ({"unpruned", "healed"}, None)
     loaded = load.load(result.spec.model)
     assert "unpruned model, as a control" in (cache / result.adapter / "README.md").read_text()
     PeftModel.from_pretrained(loaded.model, cache / result.adapter)
@@ -216,7 +219,6 @@ def test_learning_the_last_states_needs_no_head_and_resumes_exactly(spec, monkey
 def test_where_no_weight_can_take_the_instant_heal_in_it_is_a_small_layer_beside_the_adapter(
     spec, cache, tiny_folder, tmp_path, monkeypatch, block, steps
 ):
-    monkeypatch.setattr(junction, "SELECTION_TEXTS", 3)
     model = replace(spec.model, source=str(tiny_folder("gemma2")))
     healed = healing.run(replace(spec, model=model, block=block, steps=steps, instant=True, distill=0.5 * bool(steps)))
     assert healed.junction.module == ""
@@ -320,7 +322,6 @@ def worse_by_step(monkeypatch) -> None:
 
 @pytest.mark.parametrize("changes", [{}, {"instant": True}, {"control": True}, {"instant": True, "method": "partial"}])
 def test_where_training_only_makes_it_worse_the_best_is_what_it_began_with(spec, cache, monkeypatch, changes):
-    monkeypatch.setattr(junction, "SELECTION_TEXTS", 3)
     ruined = replace(spec, learning_rate=10.0, keep_best=True, **changes)
     if ruined.method == "lora":
         worse_by_step(monkeypatch)
@@ -328,14 +329,15 @@ def test_where_training_only_makes_it_worse_the_best_is_what_it_began_with(spec,
     start = [check for check in whole.validations if check.step == 0][-1]
     assert min(check.loss for check in whole.validations if check.step) > start.loss + 0.5
     assert whole.kept_step == 0
-    assert whole.healed.loss == pytest.approx(start.loss, abs=1e-6)
     assert [step.step for step in whole.steps] == list(range(1, 7))
     block = None if ruined.control else BLOCK
     saved = adapter.with_adapter(load.load(whole.spec.model), block, str(cache / whole.adapter))
-    assert evaluation.measure(saved, None, whole.spec.validation).point.loss == pytest.approx(start.loss, abs=1e-6)
+    chosen_on = scores.prepare(saved, None, replace(whole.spec.validation, n_texts=8), skip_texts=3)
+    assert evaluation.score(saved, chosen_on).loss == pytest.approx(start.loss, abs=1e-6)
+    assert evaluation.measure(saved, None, whole.spec.validation).point.loss == pytest.approx(whole.healed.loss, abs=1e-6)
     resumed = stopped_twice(replace(ruined, recipe="stopped"))
     assert resumed.kept_step == 0
-    assert resumed.healed.loss == pytest.approx(start.loss, abs=1e-6)
+    assert resumed.healed.loss == pytest.approx(whole.healed.loss, abs=1e-6)
 
 
 def stopped_twice(spec: HealSpec) -> HealResult:

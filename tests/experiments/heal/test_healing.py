@@ -1,6 +1,5 @@
 """The heal from spec to adapter: its curve, cancel and resume, what it refuses, and that it changes what it should."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -11,12 +10,14 @@ from analysis.core import store
 from analysis.core.blocks import Block
 from analysis.core.errors import BlockRangeError, NotEnoughMemoryError, RecipeError, SpecError, StorageError
 from analysis.core.progress import Cancelled, Progress
+from analysis.data import corpora, near_copies
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
-from analysis.experiments.accuracy import evaluation
-from analysis.experiments.heal import checkpoints, healing, recipes, training
+from analysis.experiments.accuracy import evaluation, scores
+from analysis.experiments.heal import checkpoints, healing, packing, recipes, training
 from analysis.experiments.heal.spec import HealResult, HealSpec
 from analysis.models import cut, load
 from analysis.models.spec import ModelSpec
+from tests.support import documents
 
 BLOCK = Block(2, 2)
 STEPS = 6
@@ -24,10 +25,7 @@ STEPS = 6
 
 @pytest.fixture
 def texts(tmp_path) -> str:
-    path = tmp_path / "texts.jsonl"
-    lines = [f"Text {number}. " + f"The {number}th sentence is of this kind and goes on. " * 8 for number in range(60)]
-    path.write_text("\n".join(json.dumps({"text": line}) for line in lines))
-    return str(path)
+    return documents.two_kinds(tmp_path)[0]
 
 
 @pytest.fixture
@@ -36,7 +34,7 @@ def spec(cache, tiny_folder, texts) -> HealSpec:
         block=BLOCK,
         model=ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"),
         corpus=CorpusSpec(texts, n_texts=100, seq_len=32, split="train"),
-        validation=CorpusSpec(texts, n_texts=3, seq_len=32, split="validation"),
+        validation=CorpusSpec(texts.replace("texts.jsonl", "others.jsonl"), n_texts=3, seq_len=32),
         benchmark=None,
         steps=STEPS,
         batch_size=2,
@@ -76,13 +74,14 @@ def test_a_heal_from_start_to_end(spec, cache):
     assert result.complete
     assert [step.step for step in result.steps] == list(range(1, STEPS + 1))
     assert [check.step for check in result.validations] == [0, 2, 4, 6]
-    assert result.validations[0].loss == result.pruned.loss
-    assert result.validations[-1].loss == result.healed.loss < result.pruned.loss
+    assert result.validations[-1].loss < result.validations[0].loss
+    assert result.healed.loss < result.pruned.loss
     assert (result.unpruned.n, result.pruned.block, result.healed.block) == (0, BLOCK, BLOCK)
     assert result.healed.n_texts == result.pruned.n_texts == 3
     for name in ("unpruned", "pruned", "healed"):
-        losses = result.text_losses[name]
-        assert sum(losses) / 3 == pytest.approx(getattr(result, name).loss)
+        pairs = list(zip(result.text_losses[name], result.text_tokens, strict=True))
+        per_token = sum(loss * n for loss, n in pairs) / sum(result.text_tokens)
+        assert per_token == pytest.approx(getattr(result, name).loss)
     assert result.precision == "unquantized float32"
     assert result.packed_rows == STEPS * 2
     assert result.trainable_parameters == 4 * 3 * 4 * (32 + 48)
@@ -90,6 +89,57 @@ def test_a_heal_from_start_to_end(spec, cache):
     assert HealResult.load(result.spec) == result
     assert not checkpoints.folder(result.spec.fingerprint()).exists()
     assert healing.run(spec, Reports(lambda progress: True)) == result  # from the store, without a report
+
+
+def test_what_judges_what_chooses_and_what_is_trained_on_are_different_documents(spec, monkeypatch):
+    """The losses before and after are of one set of texts, those on the way of another, those of the same kind of a third."""
+    read, apart = [], packing.kept_apart
+    monkeypatch.setattr(packing, "kept_apart", lambda texts, tokenizer: read.append(list(texts)) or apart(texts, tokenizer))
+    result = healing.run(spec)
+    loaded = load.load(result.spec.model)
+
+    def loss(corpus: CorpusSpec, skip: int = 0, cut=None) -> tuple[float, list[list[int]]]:
+        stuff, found = scores.prepare(loaded, None, corpus, skip_texts=skip), scores.Scores()
+        scores.complete(found, loaded, stuff, [cut], lambda progress: None)
+        return found.point(cut, stuff).loss, stuff.texts
+
+    judging, texts = loss(result.spec.validation, cut=BLOCK)
+    choosing, others = loss(replace(result.spec.validation, n_texts=8), skip=3, cut=BLOCK)
+    own_kind, own_texts = loss(result.spec.same_kind, cut=BLOCK)
+    assert (len(texts), len(others), result.n_choice_texts) == (3, 8, 8)
+    assert result.pruned.loss == pytest.approx(judging, abs=1e-6)
+    assert result.validations[0].loss == pytest.approx(choosing, abs=1e-6)
+    assert result.unpruned_check.loss == pytest.approx(loss(replace(result.spec.validation, n_texts=8), skip=3)[0], abs=1e-6)
+    assert result.same_kind["pruned"].loss == pytest.approx(own_kind, abs=1e-6)
+    assert set(result.same_kind) == {"unpruned", "pruned", "healed"}
+    assert result.same_kind_text == corpora.resolve(result.spec.same_kind)
+    assert len({tuple(ids) for ids in [*texts, *others, *own_texts]}) == len(texts) + len(others) + len(own_texts)
+    assert read[0] == [*texts, *others, *own_texts]
+    assert 0 <= result.quoted <= 0.05
+
+
+def test_a_text_of_ones_own_too_small_to_hold_any_back_is_healed_on_without_its_kind(spec, tmp_path):
+    path = documents.write(tmp_path / "few.jsonl", 3, seed=5)
+    kept = [text for text in documents.sentences(3, 5) if near_copies.is_validation(text)]
+    assert not kept
+    result = healing.run(replace(spec, corpus=CorpusSpec(path, n_texts=9, seq_len=32, split="all")))
+    assert (result.same_kind_text, result.same_kind, result.complete) == (None, {}, True)
+
+
+def test_where_the_draw_has_no_more_texts_those_that_judge_choose_and_that_is_kept(spec):
+    result = healing.run(replace(spec, validation=replace(spec.validation, n_texts=14)))
+    assert result.n_choice_texts == 0
+    assert result.validations[0].loss == result.pruned.loss
+
+
+def test_a_second_heal_of_a_cut_measures_only_what_it_makes(spec):
+    first = healing.run(spec)
+    reports = Reports()
+    second = healing.run(replace(spec, r=2), reports)
+    assert (second.unpruned, second.pruned) == (first.unpruned, first.pruned)
+    assert second.same_kind["pruned"] == first.same_kind["pruned"]
+    measured = [report.phase for report in reports if report.phase.startswith("measuring the loss on text (")]
+    assert set(measured) == {"measuring the loss on text (healed model)"}
 
 
 def test_reports(spec):
@@ -288,7 +338,6 @@ def instant(spec, **changes):
 @pytest.fixture
 def little_text(monkeypatch):
     monkeypatch.setattr("analysis.experiments.heal.junction.CALIBRATION_TEXTS", 30)
-    monkeypatch.setattr("analysis.experiments.heal.junction.SELECTION_TEXTS", 4)
 
 
 @pytest.mark.usefixtures("little_text")
@@ -296,8 +345,7 @@ def test_an_instant_heal_is_a_standard_adapter_and_takes_no_step(spec, cache):
     result = healing.run(instant(spec, steps=0))
     assert result.complete
     assert result.steps == []
-    assert [check.step for check in result.validations] == [0, 0]
-    assert result.validations[0].loss == result.pruned.loss
+    assert result.validations == []  # nothing is chosen among steps
     assert result.junction.loss_after <= result.junction.loss_before
     assert result.junction.module == "model.layers.1.mlp.down_proj"
     assert result.junction.n_tokens == 30 * 32
@@ -305,7 +353,6 @@ def test_an_instant_heal_is_a_standard_adapter_and_takes_no_step(spec, cache):
     cut.cut(loaded.decoder, BLOCK)
     PeftModel.from_pretrained(loaded.model, cache / result.adapter)
     assert evaluation.measure(loaded, None, result.spec.validation).point.loss == pytest.approx(result.healed.loss, abs=1e-6)
-    assert result.healed.loss == result.validations[1].loss
     assert healing.run(instant(spec, steps=0), Reports(lambda progress: True)) == result
 
 
@@ -313,7 +360,8 @@ def test_an_instant_heal_is_a_standard_adapter_and_takes_no_step(spec, cache):
 def test_training_begins_where_the_instant_heal_ends_and_keeps_it(spec, cache):
     alone, trained = healing.run(instant(spec, steps=0)), healing.run(instant(spec))
     assert [check.step for check in trained.validations] == [0, 0, 2, 4, 6]
-    assert trained.validations[1].loss == pytest.approx(alone.healed.loss, abs=1e-6)
+    assert trained.validations[0].loss == pytest.approx(alone.junction.loss_before, abs=1e-6)
+    assert trained.validations[1].loss == pytest.approx(alone.junction.loss_after, abs=1e-6)
     assert trained.junction.strength == alone.junction.strength
     before, after = adapter_weights(alone, cache), adapter_weights(trained, cache)
     kept = [name for name in before if ".layers.1.mlp.down_proj." in name]
@@ -340,7 +388,7 @@ def test_a_stopped_heal_with_an_instant_start_ends_as_an_uninterrupted_one(spec,
 def test_an_instant_heal_needs_text_to_choose_on(spec, tmp_path):
     short = tmp_path / "short.txt"
     short.write_text("The one sentence that there is here is not much to go by, whatever is asked of it. " * 4)
-    with pytest.raises(RecipeError, match="fitted on some and chosen on 8 others"):
+    with pytest.raises(RecipeError, match="has 1 documents beside those .* fitted on 8 or more"):
         healing.run(instant(spec, corpus=CorpusSpec(str(short), n_texts=4, seq_len=32, split="all")))
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from analysis.core.blocks import Block
 from analysis.core.errors import RecipeError, SpecError
+from analysis.data.spec import CorpusSpec, default_loss_corpus
 from analysis.experiments.heal import recipes
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.spec import HealSpec, judged_by
 from analysis.models.spec import ModelSpec
 
 BLOCK = Block(11, 5)
@@ -30,7 +31,8 @@ def test_paper_recipe_equals_the_papers_table(model, row):
     assert (spec.steps, spec.warmup_steps, spec.lora_dropout) == (5000, 100, 0.05)
     assert spec.model.quantization == "4bit"
     assert (spec.corpus.source, spec.corpus.split) == ("c4-train", "train")
-    assert (spec.validation.source, spec.validation.split) == ("c4", "validation")
+    assert (spec.validation.source, spec.validation.split) == ("wiki", "validation")
+    assert (spec.same_kind.source, spec.same_kind.split) == ("c4", "validation")
 
 
 def test_token_counts_equal_the_papers():
@@ -113,6 +115,18 @@ def test_an_older_run_is_copied_for_another_cut():
     assert (new.r, new.corpus.seq_len, new.distill, new.recipe, new.seed) == (4, 128, 0.5, "distill, changed", 9)
     assert (new.corpus.identity, new.validation.identity) == ("", "")
     assert recipes.like(old, model=ModelSpec(), block=BLOCK, steps=5).minutes is None
+    same_kind = replace(old, validation=CorpusSpec("wiki", 8, 256, split="validation"))
+    assert recipes.like(same_kind, model=ModelSpec(), block=BLOCK).validation == default_loss_corpus()
+
+
+@pytest.mark.parametrize("source", ["wiki", "c4", "c4-train", "my.txt"])
+def test_a_heal_is_judged_by_text_of_another_kind(source):
+    corpus = CorpusSpec(source, split="train")
+    usual, own = default_loss_corpus(), CorpusSpec("mine.txt", 4)
+    assert judged_by(corpus).subject != corpus.subject
+    assert judged_by(corpus, replace(usual, n_texts=4)) == (judged_by(corpus) if "c4" in source else replace(usual, n_texts=4))
+    assert judged_by(corpus, own) == own
+    assert HealSpec(BLOCK, corpus=corpus).same_kind.subject == corpus.subject
 
 
 @pytest.mark.parametrize(

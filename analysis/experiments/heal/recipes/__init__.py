@@ -7,7 +7,7 @@ One of your own is one file that registers it when it is imported (`analysis.cor
     register(Recipe("gentle", "LoRA of low rank", "Rank 2, for models that forget easily.", {"r": 2, "steps": 200}))
 """
 
-from analysis.experiments.heal.recipes.recipe import NAMES, SETTINGS, Recipe, forget, get, held_out, register  # isort: skip
+from analysis.experiments.heal.recipes.recipe import NAMES, SETTINGS, Recipe, forget, get, register  # isort: skip
 
 # Those of the program, in the order in which they are listed: each registers itself.
 from analysis.experiments.heal.recipes.timed import QUICK  # isort: skip
@@ -19,5 +19,5 @@ from analysis.experiments.heal.recipes.sizing import CHECKS, LEAST_STEPS, planne
 
 __all__ = [
     "CHECKS", "DEFAULT", "INSTANT", "LEAST_STEPS", "NAMES", "PAPER", "QUICK", "SETTINGS", "Recipe", "asked", "for_model",
-    "forget", "get", "heal_spec", "held_out", "like", "planned", "register", "said", "sees_gpu", "spread", "steps_that_fit",
+    "forget", "get", "heal_spec", "like", "planned", "register", "said", "sees_gpu", "spread", "steps_that_fit",
 ]  # fmt: skip

@@ -6,8 +6,7 @@ from typing import Any, overload
 
 from analysis.core.blocks import Block
 from analysis.core.errors import RecipeError
-from analysis.data.spec import CorpusSpec, default_loss_corpus
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.spec import HealSpec, judged_by
 
 SETTINGS = tuple(field.name for field in fields(HealSpec) if field.name not in ("block", "recipe"))
 """What a recipe may say."""
@@ -69,7 +68,7 @@ class Recipe:
             SpecError: for a value out of range.
         """
         spec = HealSpec(block=block, recipe=self.name, **self.values)
-        return spec if "validation" in self.values else replace(spec, validation=held_out_text(spec.corpus.source))
+        return spec if "validation" in self.values else replace(spec, validation=judged_by(spec.corpus))
 
     def here(self, *, model: str, on_gpu: bool) -> "Recipe":
         """The recipe as it is for a model and on a machine.
@@ -81,16 +80,6 @@ class Recipe:
         own = self.of_model(model) if self.of_model else None
         recipe = replace(own, name=self.name, title=self.title) if own else self
         return replace(recipe, values=recipe.values | recipe.on_gpu) if on_gpu else recipe
-
-
-def held_out(source: str) -> str:
-    """Where the held-out text comes from when this is healed on: the streamed C4 has none of its own that could be drawn."""
-    return {"c4-train": "c4"}.get(source, source)
-
-
-def held_out_text(source: str) -> CorpusSpec:
-    """The text that tells how a heal goes which trains on this source."""
-    return replace(default_loss_corpus(), source=held_out(source))
 
 
 _registered: dict[str, Recipe] = {}

@@ -11,10 +11,10 @@ from analysis.core.options import imported
 from analysis.data.spec import GenerationSpec
 from analysis.experiments.heal.recipes import saved
 from analysis.experiments.heal.recipes.paper import has_row
-from analysis.experiments.heal.recipes.recipe import NAMES, SETTINGS, Recipe, get, held_out
+from analysis.experiments.heal.recipes.recipe import NAMES, SETTINGS, Recipe, get
 from analysis.experiments.heal.recipes.sizing import spread
 from analysis.experiments.heal.recipes.timed import DISTILL
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.spec import HealSpec, judged_by
 from analysis.models.spec import ModelSpec
 
 DEFAULT = DISTILL.name
@@ -84,6 +84,8 @@ def heal_spec(
 def like(numbers: HealSpec | Recipe, *, model: ModelSpec, block: Block, **overrides: Any) -> HealSpec:
     """The same numbers as they stand for another cut or another model, as when an older run is copied.
 
+    A heal that was judged by text of the kind that it trained on is not copied in that.
+
     Args:
         numbers: the heal to copy, or a saved recipe.
         model: the model; it is quantized as in the copied heal.
@@ -94,7 +96,8 @@ def like(numbers: HealSpec | Recipe, *, model: ModelSpec, block: Block, **overri
         SpecError: for a value out of range.
     """
     spec = numbers.spec(block) if isinstance(numbers, Recipe) else numbers
-    fresh = {name: replace(getattr(spec, name), identity="") for name in ("corpus", "validation")}
+    corpus = replace(spec.corpus, identity="")
+    fresh = {"corpus": corpus, "validation": judged_by(corpus, replace(spec.validation, identity=""))}
     benchmark = None if spec.benchmark is None else replace(spec.benchmark, identity="")
     if "steps" in overrides:
         overrides = {"minutes": None, **overrides}
@@ -166,7 +169,8 @@ def asked(given: Mapping[str, Any], settings: Mapping[str, Any]) -> HealSpec:
         spec = replace(spec, corpus=replace(spec.corpus, seq_len=text["seq_len"]))
     if "source" in text:
         corpus = replace(spec.corpus, source=text["source"], identity="")
-        validation = replace(spec.validation, source=held_out(text["source"]), identity="")
+        # What `--set` names is taken as it is; the recipe's own stays only while it is of another kind.
+        validation = spec.validation if "validation" in settings else judged_by(corpus, spec.validation)
         spec = replace(spec, corpus=corpus, validation=validation)
     return spec.as_control() if given.get("control") else spec
 
