@@ -36,6 +36,8 @@ class Spec:
     version: ClassVar[int] = 3
     """Part of the fingerprint. A kind raises its own when the same spec would now give another result: only the results of
     that kind are orphaned then, so one that rests on it raises its own too."""
+    later: ClassVar[tuple[str, ...]] = ()
+    """Fields that came after results were stored: at their default they are not part of the fingerprint, which so stays."""
     asked_by: ClassVar[str] = ""
     """`module:function` that makes the request of what the command line gives, where that is more than its fields: called
     with the given values, nested as the fields are, and with the values of plain `--set` settings."""
@@ -62,9 +64,18 @@ class Spec:
 
     def fingerprint(self) -> str:
         """Twenty hexadecimal digits that change with anything that changes the result, the version of the kind included."""
-        content = {"kind": self.kind, "code_version": self.version, "spec": self.to_json()}
+        content = {"kind": self.kind, "code_version": self.version, "spec": _keyed(self)}
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:20]
+
+
+def _keyed(value: Any) -> Any:
+    """A spec as the fingerprint has it, nested ones included."""
+    if isinstance(value, Spec):
+        added = {f.name: f.default for f in dataclasses.fields(value) if f.name in value.later}
+        named = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return {name: _keyed(one) for name, one in named.items() if name not in added or one != added[name]}
+    return [_keyed(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _from_json(hint: Any, value: Any) -> Any:

@@ -24,6 +24,7 @@ class CorpusSpec(Spec):
     """Which texts, how many, and how long."""
 
     kind: ClassVar[str] = "corpus"
+    later: ClassVar[tuple[str, ...]] = ("min_tokens",)
 
     source: Annotated[str, Option("--texts", "c4|wiki|FILE", resets=("split",))] = "c4"
     """`c4` or `wiki` from the starter pack, `c4-train` streamed from the hub to heal on, or a UTF-8 TXT or JSONL file."""
