@@ -31,15 +31,15 @@ _START_S = 60
 
 
 @contextlib.contextmanager
-def dashboard(cache: Path) -> Iterator[str]:
-    """Run the dashboard on `cache`; its address, and at the end neither it nor its worker is left."""
+def dashboard(cache: Path, root: Path = REPOSITORY) -> Iterator[str]:
+    """Run the dashboard of a checkout on `cache`; its address, and at the end neither it nor its worker is left."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = cache / "server.log"
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.headless", "true"]
     with log.open("wb") as output:
-        server = subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(command, cwd=root, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
     try:
         _wait(f"http://127.0.0.1:{port}/_stcore/health", server, log)
         yield f"http://127.0.0.1:{port}"
