@@ -1,36 +1,44 @@
-"""The dashboard's entry: page frame, navigation, and the job strip that every page carries."""
+"""The dashboard's entry: `streamlit run app.py` takes its server from here, and the server runs this file for every visit."""
 
 from pathlib import Path
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from analysis import __version__
 from analysis.core import extensions
 from pages.components.jobs import strip
-from pages.components.shared import frame, state, theme
+from pages.components.shared import first_paint, frame, state, theme
 
-ASSETS = Path(__file__).parent / "pages" / "assets"
+ASSETS = Path(__file__).resolve().parent / "pages" / "assets"
 
-st.set_page_config(
-    page_title="Layerscope",
-    page_icon=str(ASSETS / "mark.svg"),
-    layout="wide",
-    initial_sidebar_state=272,
-    menu_items={
-        "About": f"Layerscope {__version__} shows how much of a language model's depth does real work "
-        "(method: arXiv 2403.17887)."
-    },
-)
-st.html(ASSETS / "app.css")
-st.logo(ASSETS / "wordmark.svg", size="large", icon_image=ASSETS / "mark.svg")
 
-page = frame.navigation()
-with frame.errors_shown():
-    extensions.load()
-    state.sync_url()
-main, beside = theme.places()
-with beside, frame.errors_shown():
-    strip.show()
-    st.caption(f"Layerscope {__version__}")
-with frame.drawn(), main:
-    page.run()
+def draw() -> None:
+    """Draw the page that was asked for with all that stands around it."""
+    st.set_page_config(
+        page_title="Layerscope",
+        page_icon=str(ASSETS / "mark.svg"),
+        layout="wide",
+        initial_sidebar_state=272,
+        menu_items={
+            "About": f"Layerscope {__version__} shows how much of a language model's depth does real work "
+            "(method: arXiv 2403.17887)."
+        },
+    )
+    st.logo(ASSETS / "wordmark.svg", size="large", icon_image=ASSETS / "mark.svg")
+    page = frame.navigation()
+    with frame.errors_shown():
+        extensions.load()
+        state.sync_url()
+    main, beside = theme.places()
+    with beside, frame.errors_shown():
+        strip.show()
+        st.caption(f"Layerscope {__version__}")
+    with frame.drawn(), main:
+        page.run()
+
+
+if get_script_run_ctx(suppress_warning=True) is None:
+    app = st.App(__file__, middleware=first_paint.middleware())
+else:
+    draw()

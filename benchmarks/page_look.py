@@ -40,7 +40,8 @@ new PerformanceObserver(list => {
 """
 CONTROLS = """
 () => {
-  const wanted = 'button, input, textarea, select, a[href], [role=slider], [role=radio], [role=tab], [role=combobox], [role=spinbutton]';
+  const roles = ['slider', 'radio', 'tab', 'combobox', 'spinbutton'].map(role => `[role=${role}]`);
+  const wanted = ['button', 'input', 'textarea', 'select', 'a[href]', ...roles].join();
   const seen = new Set();
   for (const item of document.querySelectorAll(`[data-testid=stMain] :is(${wanted})`)) {
     if (item.closest('.modebar, [data-testid=stDataFrame], [data-testid=stElementToolbar]')) continue;

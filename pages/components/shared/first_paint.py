@@ -1,0 +1,56 @@
+"""The look of the page from its first moment: style that is part of the document instead of arriving with what it styles.
+
+Streamlit's document comes without a word about the app in it, and everything the script says about looks arrives a second
+later, when there is already something to be seen, which then jumps. So the server puts our style into the document itself.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_STYLE = Path(__file__).resolve().parents[2] / "assets" / "app.css"
+_UNTOUCHED = (b"accept-encoding", b"if-none-match", b"if-modified-since")
+"""Headers of a request without which the document comes whole and uncompressed."""
+_ALONE = b"<style>:root { --beside: 0px; }</style>"
+"""Of the pages for a class, which have no sidebar to leave room for."""
+
+
+class FirstPaint:
+    """Puts the style at the end of the head of every HTML document that passes."""
+
+    def __init__(self, app: ASGIApp, style: str) -> None:
+        self.app, self.style = app, f"<style>{style}</style></head>".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on; only answers to those for a document are changed."""
+        headers = dict(scope.get("headers", ()))
+        if scope["type"] != "http" or b"text/html" not in headers.get(b"accept", b""):
+            await self.app(scope, receive, send)
+            return
+        asked = [(name, value) for name, value in scope["headers"] if name not in _UNTOUCHED]
+        begun: list[Message] = []
+        parts: list[bytes] = []
+
+        async def styled(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                begun.append(message)
+                return
+            parts.append(message.get("body", b""))
+            if message.get("more_body"):
+                return
+            alone = _ALONE if b"present=1" in scope.get("query_string", b"") else b""
+            body = b"".join(parts).replace(b"</head>", alone + self.style, 1)
+            start = begun[0]
+            told = [(name, value) for name, value in start["headers"] if name not in (b"content-length", b"etag")]
+            length = (b"content-length", str(len(body)).encode())
+            await send({**start, "headers": [*told, length]})
+            await send({"type": "http.response.body", "body": body})
+
+        await self.app({**scope, "headers": asked}, receive, styled)
+
+
+def middleware() -> Sequence[Middleware]:
+    """What the server of the dashboard puts around Streamlit."""
+    return [Middleware(FirstPaint, style=_STYLE.read_text(encoding="utf-8"))]

@@ -1,0 +1,67 @@
+"""The document carries the look of the page, and everything else passes the server unchanged."""
+
+import asyncio
+
+import pytest
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from pages.components.shared import first_paint
+
+DOCUMENT = b"<html><head><title>x</title></head><body></body></html>"
+
+
+def answer(
+    path: str = "/", *, accept: bytes, query: bytes = b"", parts: tuple[bytes, ...] = (DOCUMENT,)
+) -> tuple[dict, bytes, dict]:
+    """Headers and body as a browser gets them, and the headers as Streamlit was asked."""
+    sent: list[dict] = []
+    asked: dict = {}
+
+    async def app(scope, receive, send):
+        asked.update(scope["headers"])
+        length = str(sum(map(len, parts))).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length), (b"etag", b"1")]})
+        for number, part in enumerate(parts):
+            await send({"type": "http.response.body", "body": part, "more_body": number < len(parts) - 1})
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"accept", accept), (b"accept-encoding", b"gzip"), (b"if-none-match", b"1")]
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": query, "headers": headers}
+    (layer,) = first_paint.middleware()
+    asyncio.run(layer.cls(app, **layer.kwargs)(scope, None, send))
+    return dict(sent[0]["headers"]), b"".join(message.get("body", b"") for message in sent[1:]), asked
+
+
+@pytest.mark.parametrize("parts", [(DOCUMENT,), (DOCUMENT[:17], DOCUMENT[17:])])
+def test_a_document_is_styled_whole_and_as_long_as_it_says(parts):
+    headers, body, asked = answer(accept=b"text/html,*/*", parts=parts)
+    assert body.count(b"<style>") == 1
+    assert body.index(b"stMainBlockContainer") < body.index(b"</head>")
+    assert int(headers[b"content-length"]) == len(body)
+    assert b"etag" not in headers
+    assert b"accept-encoding" not in asked
+    assert b"if-none-match" not in asked
+
+
+def test_room_for_the_sidebar_is_left_except_while_presenting():
+    said = b"--beside: 0px"
+    assert said not in answer(accept=b"text/html")[1]
+    assert said in answer(accept=b"text/html", query=b"present=1")[1]
+
+
+def test_what_is_no_document_passes_unchanged():
+    headers, body, asked = answer("/static/x.js", accept=b"*/*")
+    assert body == DOCUMENT
+    assert headers[b"etag"] == b"1"
+    assert asked[b"accept-encoding"] == b"gzip"
+
+
+def test_outside_a_visit_the_entry_is_the_server():
+    import streamlit as st
+
+    import app
+
+    assert get_script_run_ctx(suppress_warning=True) is None
+    assert isinstance(app.app, st.App)
