@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.core.blocks import Block
+from analysis.data import corpora
 from analysis.experiments.heal.spec import HealResult
 from analysis.reading import evidence
 
@@ -23,7 +24,7 @@ class Reach:
     n: int
     """Cuts, each with its best evidence."""
     text: str
-    """Source of the text that it was measured on, of another kind than the healing text."""
+    """What the text is called that it was measured on, of another kind than the healing text."""
     model: str
     """Name of the model."""
 
@@ -44,8 +45,9 @@ def of(heals: Sequence[HealResult], recipe: str, minutes: float | None) -> Reach
     shares = [share for heal in same.values() if (share := recovered(heal)) is not None]
     if not shares:
         return None
-    sizes = [block.size for block in same]
-    return Reach(min(shares), max(shares), (min(sizes), max(sizes)), len(shares), text, next(iter(same.values())).model.name)
+    sizes, first = [block.size for block in same], next(iter(same.values()))
+    ends = (min(shares), max(shares))
+    return Reach(*ends, (min(sizes), max(sizes)), len(shares), corpora.title(first.spec.validation), first.model.name)
 
 
 def recovered(heal: HealResult) -> float | None:

@@ -27,7 +27,7 @@ def heal(
 def test_the_range_is_over_cuts_with_their_sizes_and_number():
     found = reach.of([heal(3, 2.9), heal(10, 3.2), heal(5, 3.0)], "distill", 10)
     assert (found.low, found.high) == pytest.approx((0.6, 0.75))
-    assert (found.sizes, found.n, found.text) == ((3, 10), 3, "c4")
+    assert (found.sizes, found.n, found.text) == ((3, 10), 3, "C4")
 
 
 def test_of_one_cut_the_strongest_evidence_counts():

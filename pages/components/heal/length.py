@@ -143,7 +143,7 @@ def said(found: Reach) -> str:
     share = f"{low}%" if low == high else f"{low} to {high}%"
     sizes = words.layers(found.sizes[0]) if found.sizes[0] == found.sizes[1] else f"{found.sizes[0]} to {found.sizes[1]} layers"
     cuts = f"1 cut of {sizes}" if found.n == 1 else f"{found.n} cuts of {sizes}"
-    return f"{share} of the lost loss back on {words.TEXT_NAMES.get(found.text, 'other text')}, {cuts}"
+    return f"{share} of the lost loss back on {found.text}, {cuts}"
 
 
 def measured_here() -> list[Timed]:

@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from analysis import jobs
+from analysis.core import host
 from analysis.core.blocks import Block
-from analysis.data.spec import BenchmarkSpec
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.points import Answer, Continuation, GenerationCheck
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.spec import JunctionReport, Overlap
@@ -77,6 +78,34 @@ def test_an_untouched_form_is_the_preset(app, known):
     at.button(key="start-heal").click().run()
     (made,) = jobs.active()
     assert (made.spec.recipe, made.spec.minutes, made.spec.steps) == (recipes.NAMES[0], 10.0, 0)
+
+
+def test_every_length_says_what_it_reached_and_how_long_it_takes_here(app, known, monkeypatch):
+    monkeypatch.setattr(host, "processor", lambda: "a test")
+    monkeypatch.setattr(host, "load", lambda ours=0: host.Load(3.1, 2))
+    instant = replace(fakes.heal_spec().model, quantization="none")
+    for n, start, loss in ((3, 13, 3.0), (10, 9, 3.3)):
+        made = healed(n, start, recipe="instant", steps=0, instant=True, validation=CorpusSpec("c4"), model=instant)
+        replace(made, steps=[], versions={"processor": "a test, 2 threads"}, healed=replace(made.healed, loss=loss)).save()
+    at = app("pages/heal.py", **OF_HEAL)
+    captions = list(at.radio(key="heal-time").proto.captions)
+    assert captions[0].startswith("56 to 71% of the lost loss back on C4, 2 cuts of 3 to 10 layers · about ")
+    assert captions[0].endswith("min here")
+    assert captions[3] == "not measured yet"
+    at.radio(key="heal-time").set_value("instant").run()
+    assert "from 2 heals on this machine; the machine is busy (load 3.1 on 2 cores)" in texts(at).replace("\\", "")
+    assert at.selectbox(key="recipe").value == "instant"
+    at.radio(key="heal-time").set_value("5").run()
+    assert "About 5 min: as many steps as fit" in texts(at).replace("\\", "")
+    at.button(key="start-heal").click().run()
+    (made,) = jobs.active()
+    assert (made.spec.recipe, made.spec.minutes) == ("distill", 5.0)
+
+
+def test_where_nothing_was_timed_the_page_says_so(app, known):
+    at = app("pages/heal.py", **OF_HEAL)
+    at.radio(key="heal-time").set_value("instant").run()
+    assert "Not timed yet on this machine" in texts(at)
 
 
 def test_minutes_text_and_a_control(app, known):
