@@ -118,7 +118,7 @@ def test_minutes_text_and_a_control(app, known):
     at.button(key="start-heal").click().run()
     assert not at.exception
     healed, control = (job.spec for job in jobs.active())
-    assert (healed.minutes, healed.corpus.source, healed.validation.source) == (3.0, "c4", "c4")
+    assert (healed.minutes, healed.corpus.source, healed.validation.source) == (3.0, "c4", "wiki")
     assert (healed.recipe, healed.instant, healed.control) == (f"{FIRST}, changed", True, False)
     assert healed.generation is not None
     assert (control.control, control.instant, control.minutes, control.block) == (True, False, 3.0, healed.block)
