@@ -8,7 +8,7 @@ from analysis.core import host
 from analysis.core.host import Load
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.heal.recipes import CHECKS
-from analysis.experiments.heal.spec import HealResult, HealSpec
+from analysis.experiments.heal.spec import CHOICE_TEXTS, HealResult, HealSpec
 from analysis.models.spec import ModelFacts
 
 _TOKENS_PER_QUESTION = 45
@@ -122,8 +122,10 @@ def _computes_alike(spec: HealSpec, result: HealResult) -> bool:
 
 def _work(spec: HealSpec, facts: ModelFacts) -> float:
     """What the three models are measured on, times their size."""
-    texts = spec.validation.n_texts * spec.validation.seq_len
-    checks = CHECKS * (texts + _TOKENS_PER_QUESTION * spec.check_questions) if spec.trains else 0
+    own, same_kind = spec.validation, spec.same_kind
+    texts = own.n_texts * own.seq_len + (0 if own.subject == same_kind.subject else same_kind.n_texts * same_kind.seq_len)
+    choosing = CHOICE_TEXTS * own.seq_len + _TOKENS_PER_QUESTION * spec.check_questions
+    checks = (CHECKS + 1) * choosing if spec.trains else 0
     return (3 * (texts + _TOKENS_PER_QUESTION * _asked(spec.benchmark)) + checks) * facts.n_parameters
 
 

@@ -7,6 +7,7 @@ from analysis.core.blocks import Block
 from analysis.data import corpora
 from analysis.experiments.heal.spec import HealResult
 from analysis.reading import evidence
+from analysis.reading.heals import is_flattered
 
 _NEAR = 1.25
 """A heal of twelve minutes still tells of those of ten."""
@@ -59,14 +60,9 @@ def recovered(heal: HealResult) -> float | None:
     return (cut - healed) / (cut - whole)
 
 
-def is_of_another_kind(heal: HealResult) -> bool:
-    """Whether the headline loss is of text of another kind than the healing text."""
-    return heal.spec.validation.source != heal.spec.corpus.source.removesuffix("-train")
-
-
 def _tells(heal: HealResult, recipe: str, minutes: float | None) -> bool:
     spec = heal.spec
-    if spec.control or not heal.complete or spec.recipe != recipe or not is_of_another_kind(heal):
+    if spec.control or not heal.complete or spec.recipe != recipe or is_flattered(heal):
         return False
     if minutes is None or spec.minutes is None:
         return minutes is spec.minutes
