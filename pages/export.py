@@ -3,7 +3,7 @@
 import streamlit as st
 
 from analysis.models.spec import ModelSpec
-from pages.components.export import files, folders, takeaway
+from pages.components.export import folders, gain, takeaway, ways
 from pages.components.shared import command, frame, library, state
 from pages.components.shared.library import Found
 
@@ -25,17 +25,15 @@ with frame.errors_shown():
         st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
         folders.on_this_machine(model)
     else:
-        left, right = st.columns([4, 7], gap="medium")
-        with left, st.container(border=True):
+        with st.container(border=True):
             choice = takeaway.show(found, model)
+            if choice is not None:
+                with frame.errors_shown():
+                    gain.show(choice)
+                with frame.errors_shown():
+                    ways.show(choice)
+        with frame.errors_shown():
+            folders.on_this_machine(model)
         if choice is not None:
-            with left, st.container(border=True), frame.errors_shown():
-                files.reports(choice)
-            with right, st.container(border=True), frame.errors_shown():
-                folders.show(choice)
-            with right, frame.errors_shown():
-                folders.on_this_machine(model)
-                st.header("Recipes and files", anchor=False)
-                files.show(choice)
-                specs = [choice.heal.spec] if choice.heal else []
-                command.show([*specs, folders.request(choice)])
+            specs = [choice.heal.spec] if choice.heal else []
+            command.show([*specs, folders.request(choice)])

@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from analysis import __version__
@@ -62,6 +63,18 @@ def llama_cpp(model: str, cut: Removal, kind: str = "Q8_0") -> str:
     stem = model.rstrip("/").rsplit("/", 1)[-1].removesuffix(".gguf") or "model"
     layers = ",".join(map(str, cut.layers))
     return shlex.join(["llama-quantize", "--prune-layers", layers, f"{stem}-f16.gguf", f"{stem}-pruned-{kind}.gguf", kind])
+
+
+def to_gguf(folder: str, kind: str = "Q8_0") -> str:
+    """The llama.cpp commands that make a quantized GGUF file of a model folder.
+
+    Args:
+        folder: a Hugging Face folder.
+        kind: llama.cpp's name of what to quantize to.
+    """
+    stem = Path(folder).name
+    convert = ["python", "convert_hf_to_gguf.py", folder, "--outtype", "f16", "--outfile", f"{stem}-f16.gguf"]
+    return "\n".join(map(shlex.join, [convert, ["llama-quantize", f"{stem}-f16.gguf", f"{stem}-{kind}.gguf", kind]]))
 
 
 def recipe(model: ModelSpec, cut: Removal, n_layers: int, heal: HealResult | None, commands: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""What can be taken away at once: adapter, recipes, model card, report."""
+"""What can be taken away at once: adapter, recipes, model card, report; each with its one button."""
 
 import io
 import zipfile
@@ -8,13 +8,13 @@ import streamlit as st
 
 from analysis.cli import main
 from analysis.core import store
-from analysis.experiments.heal.spec import HealResult
 from analysis.exports import card as model_card
+from analysis.exports import folders as exports
 from analysis.exports import formats, page, report
 from analysis.models.spec import ModelSpec
 from pages.components.export import folders
 from pages.components.export.takeaway import Choice
-from pages.components.shared import command, library, state, words
+from pages.components.shared import command, library, state, theme, words
 
 _ZIP_BYTES = 200_000_000
 """Adapters up to this size are offered as a download; larger ones are only on the disk."""
@@ -22,33 +22,43 @@ _LINES = 24
 """Files of fewer lines are shown whole; what scrolls cannot be reached by every keyboard."""
 
 
-def show(choice: Choice) -> None:
-    """Draw a tab for each file, shown before it is downloaded."""
-    names = ["mergekit", "llama.cpp", "Recipe", "Model card"]
-    tabs = st.tabs(["Adapter", *names] if choice.heal else names)
-    if choice.heal:
-        with tabs[0]:
-            _adapter(choice.heal, choice.adapter)
-    merge, llama, recipe, card = tabs[-4:]
+def mergekit(choice: Choice) -> None:
+    """Draw the same cut as mergekit makes it."""
+    source, note = formats.mergekit_source(choice.model)
+    text = formats.mergekit(source, choice.cut, choice.facts.n_layers, choice.model.dtype, note)
+    st.caption(f"The same cut by mergekit.{_bare(choice)}")
+    _file(text, "mergekit.yaml", "application/yaml", "yaml")
+
+
+def llama_cpp(choice: Choice) -> None:
+    """Draw a folder for llama.cpp, and the commands that make a GGUF file of it."""
+    st.caption("A plain Hugging Face folder, any heal merged in, which llama.cpp converts.")
+    spec = folders.show(choice)
+    if spec is not None:
+        st.caption("Then, in the folder of llama.cpp:")
+        st.code(formats.to_gguf(str(exports.folder(spec.name))), language="bash", wrap_lines=True)
     base = choice.facts.name if choice.model.source == "starter" else choice.model.source
-    n_layers = choice.facts.n_layers
-    bare = " The heal is not in it." if choice.heal else ""
-    with merge:
-        st.caption(f"The same cut by mergekit.{bare}")
-        source, note = formats.mergekit_source(choice.model)
-        text = formats.mergekit(source, choice.cut, n_layers, choice.model.dtype, note)
-        _file(text, "mergekit.yaml", "application/yaml", "yaml")
-    with llama:
-        st.caption(f"The same cut of a GGUF file, while llama.cpp quantizes it.{bare}")
+    with st.expander("Without a folder: the same cut of a GGUF file of yours", icon=":material/terminal:"):
+        st.caption(f"llama.cpp leaves the layers out while it quantizes.{_bare(choice)}")
         st.code(formats.llama_cpp(base, choice.cut), language="bash", wrap_lines=True)
-    with recipe:
-        st.caption("The cut, the heal's request and the command lines, as JSON.")
-        text = formats.recipe(choice.model, choice.cut, n_layers, choice.heal, commands(choice))
-        _file(text, "recipe.json", "application/json", "json")
-    with card:
-        st.caption("Also written into every model folder, then with how the folder compared.")
-        text = model_card.of(choice.model, choice.facts, choice.cut, heal=choice.heal, adapter=choice.adapter)
-        _file(text, "README.md", "text/markdown", "markdown")
+
+
+def recipe(choice: Choice) -> None:
+    """Draw all that is needed to make it again."""
+    st.caption("The cut, the heal's request and the command lines, as JSON.")
+    text = formats.recipe(choice.model, choice.cut, choice.facts.n_layers, choice.heal, commands(choice))
+    _file(text, "recipe.json", "application/json", "json")
+
+
+def card(choice: Choice) -> None:
+    """Draw the model card."""
+    st.caption("Also written into every model folder, then with how the folder compared.")
+    text = model_card.of(choice.model, choice.facts, choice.cut, heal=choice.heal, adapter=choice.adapter)
+    _file(text, "README.md", "text/markdown", "markdown")
+
+
+def _bare(choice: Choice) -> str:
+    return " The heal is not in it." if choice.heal else ""
 
 
 def commands(choice: Choice) -> list[str]:
@@ -58,23 +68,24 @@ def commands(choice: Choice) -> list[str]:
 
 
 def _file(text: str, name: str, mime: str, language: str) -> None:
+    st.download_button(
+        f"Download {name}", text, name, mime, key=f"take-{name}", on_click="ignore", icon=":material/download:",
+        type=theme.main_button(),
+    )  # fmt: skip
     st.code(text, language=language, wrap_lines=True, height="content" if text.count("\n") < _LINES else 420)
-    st.download_button(f"Download {name}", text, name, mime, key=f"take-{name}", on_click="ignore", icon=":material/download:")
 
 
-def _adapter(heal: HealResult, adapter: str | None) -> None:
-    if adapter is None:
-        st.caption("The adapter of this heal is not on this machine; start the same heal to make it.")
-        return
-    folder = store.cache_dir() / adapter
-    st.caption(f"A standard PEFT folder; cut {heal.spec.block.describe()} out of the base model before it is put on.")
-    st.code(str(folder), language=None)
+def adapter(choice: Choice) -> None:
+    """Draw the adapter of the heal, which is there."""
+    folder = store.cache_dir() / str(choice.adapter)
     size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    st.caption("A standard PEFT folder; the layers above are cut out of the base model before it is put on.")
     if size <= _ZIP_BYTES:
         st.download_button(
             f"Download as ZIP ({words.size(size)})", lambda: zipped(folder), f"{folder.name}.zip", "application/zip",
-            key="take-adapter", on_click="ignore", icon=":material/folder_zip:",
+            key="take-adapter", on_click="ignore", icon=":material/folder_zip:", type=theme.main_button(),
         )  # fmt: skip
+    st.code(str(folder), language=None)
 
 
 def zipped(folder: Path) -> bytes:
@@ -87,9 +98,8 @@ def zipped(folder: Path) -> bytes:
     return content.getvalue()
 
 
-def reports(choice: Choice) -> None:
+def report_of_all(choice: Choice) -> None:
     """Draw the downloads of everything that was measured; both are written when they are asked for."""
-    st.markdown("**Report**")
     st.caption(
         "Everything that was measured of this model: maps, curves, heals, every number in a table, all requests and versions. "
         "The page is one file that needs no network, and its charts stay interactive."
@@ -102,7 +112,7 @@ def reports(choice: Choice) -> None:
     with st.container(horizontal=True, gap="small"):
         st.download_button(
             "HTML page", lambda: page.html(document()).encode(), "layerscope-report.html", "text/html",
-            key="take-html", on_click="ignore", icon=":material/download:",
+            key="take-html", on_click="ignore", icon=":material/download:", type=theme.main_button(),
         )  # fmt: skip
         st.download_button(
             "Markdown summary", lambda: document().markdown().encode(), "layerscope-report.md", "text/markdown",

@@ -28,43 +28,42 @@ def request(choice: Choice, name: str = "", dtype: str = "") -> ExportSpec:
     return ExportSpec(choice.cut, name or usual, model, choice.adapter)
 
 
-def show(choice: Choice) -> None:
-    """Draw the form; a click queues the export."""
-    st.markdown("**Model folder**")
-    st.caption(
-        "A plain Hugging Face folder: transformers loads it with no code of ours. An adapter is merged in, and the folder is "
-        "loaded again and compared before it counts."
-    )
+def show(choice: Choice) -> ExportSpec | None:
+    """Draw the button that queues the export and what can be changed of it; returns the request, None where it cannot be."""
     if choice.heal is not None and choice.adapter is None:
         st.info(
             "The adapter of this heal is not on this machine: start the same heal on the Heal page, or choose **not healed**."
         )
-        return
+        return None
     usual = request(choice)
-    left, right = st.columns([3, 1])
-    name = left.text_input(
-        "Name", usual.name, key=f"export-name-{written(choice.cut)}-{choice.adapter or ''}", max_chars=80,
-        help="Letters, digits, dots, dashes and underscores; the folder is made inside of the cache.",
-    ).strip()  # fmt: skip
-    dtype = right.selectbox(
-        "Saved in", list(DTYPES), list(DTYPES).index(usual.model.dtype), key="export-dtype", persist_state="session"
-    )
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        button = st.container(width="content")
+        about = st.container(width="content")
+        with st.popover("Name and precision", type="tertiary", icon=":material/tune:"):
+            name = st.text_input(
+                "Name", usual.name, key=f"export-name-{written(choice.cut)}-{choice.adapter or ''}", max_chars=80,
+                help="Letters, digits, dots, dashes and underscores; the folder is made inside of the cache.",
+            ).strip()  # fmt: skip
+            dtype = st.selectbox(
+                "Saved in", list(DTYPES), list(DTYPES).index(usual.model.dtype), key="export-dtype", persist_state="session"
+            )
     try:
         spec = request(choice, name, dtype)
     except SpecError as error:
         st.error(words.plain(str(error)))
-        return
+        return None
     needed = cost.savings(choice.facts, choice.cut).kept_parameters * DTYPES[dtype]
     free, taken = folders.free_bytes(), folders.folder(spec.name).exists()
-    st.caption(f"About {words.size(needed)} in the folder exports/{words.plain(spec.name)}; {words.size(free)} are free.")
+    about.caption(f"About {words.size(needed)} in the folder exports/{words.plain(spec.name)}; {words.size(free)} are free.")
     if taken:
         st.caption("There is a folder of this name already: delete it below, or choose another name.")
-    if free < needed:
+    elif free < needed:
         st.error("It does not fit on the disk: delete an export, or choose bfloat16.")
-    if st.button(
+    if button.button(
         "Save the folder", key="export-save", type=theme.main_button(), icon=":material/save:", disabled=taken or free < needed
     ):
         start.start_and_show(spec, f"Export {words.plain(spec.name)}")
+    return spec
 
 
 def on_this_machine(model: ModelSpec) -> None:

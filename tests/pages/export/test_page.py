@@ -63,6 +63,35 @@ def name_input(at):
     return next(item for item in at.text_input if item.label == "Name")
 
 
+def take_as(at, way: str):
+    next(item for item in at.button_group if str(item.key).startswith("export-way")).set_value(way).run()
+    assert not at.exception
+    return at
+
+
+def downloads(at) -> list[str]:
+    return [item.proto.label for item in at.get("download_button")]
+
+
+def gains(at) -> dict[str, tuple[str, str, str]]:
+    """What you get: by label the value, its change, and what is said below."""
+    below = [item.value.replace("\\", "") for item in at.main.caption]
+    found = {}
+    for metric in at.metric:
+        said = next(text for text in below if text.startswith(_BELOW[metric.label]) or text.startswith("Not measured"))
+        below.remove(said)
+        found[metric.label] = (metric.value, metric.delta, said)
+    return found
+
+
+_BELOW = {"Weights": "Unpruned", "Speed": "95 %", "Accuracy": "95 %", "Loss": "95 %"}
+
+
+def colour(at, label: str) -> int:
+    """Red, green or grey, as the page sends it."""
+    return next(metric.proto.color for metric in at.metric if metric.label == label)
+
+
 def codes(at) -> str:
     return "\n".join(item.value for item in at.code)
 
@@ -101,7 +130,7 @@ def test_a_healed_cut_goes_with_its_adapter(app, healed):
     (made,) = jobs.active()
     assert made.spec.adapter == "adapters/abc"
     assert made.spec.model.quantization == "none", "the base is never the quantized one"
-    assert "adapters/abc" in codes(at)
+    assert "adapters/abc" in codes(take_as(at, "Adapter"))
 
 
 def test_a_heal_can_be_left_out(app, healed):
@@ -124,7 +153,7 @@ def test_a_heal_whose_adapter_is_elsewhere_is_not_chosen_and_says_so(app, known,
     choice.set_value(replace(heal.spec, block=BEST).fingerprint()).run()
     assert "start the same heal on the Heal page" in texts(at)
     assert not [item for item in at.button if item.key == "export-save"]
-    assert "| healed |" in codes(at), "its scores are in the card all the same"
+    assert "| healed |" in codes(take_as(at, "Model card")), "its scores are in the card all the same"
 
 
 def test_what_was_kept_of_a_stopped_heal_can_be_taken_away(app, healed):
@@ -135,10 +164,10 @@ def test_what_was_kept_of_a_stopped_heal_can_be_taken_away(app, healed):
     assert any("stopped at step 20" in option for option in choice.options)
     choice.set_value(stopped.spec.fingerprint()).run()
     assert not at.exception
-    assert "for 20 of 50 optimizer steps, then stopped" in codes(at)
     save_button(at).click().run()
     (made,) = jobs.active()
     assert made.spec.adapter == "adapters/abc"
+    assert "for 20 of 50 optimizer steps, then stopped" in codes(take_as(at, "Model card"))
 
 
 def test_a_cut_of_ones_own(app, known):
@@ -216,23 +245,106 @@ def test_a_name_that_is_taken_cannot_be_saved_again(app, known, ui_cache):
     assert "folder of this name already" in texts(at)
 
 
-def test_every_file_is_shown_and_right(app, healed):
+def test_every_form_is_shown_with_its_one_main_button_and_right(app, healed):
     at = app("pages/export.py", n="5")
-    shown = [item.value for item in at.code]
-    recipe = json.loads(next(text for text in shown if text.startswith("{")))
+    assert downloads(at) == []
+    merge = take_as(at, "mergekit")
+    assert downloads(at) == ["Download mergekit.yaml"]
+    text = next(item.value for item in merge.code if "merge_method" in item.value)
+    assert yaml.safe_load(text)["slices"][0]["sources"][0]["layer_range"] == [0, BEST.start]
+    take_as(at, "Recipe")
+    assert downloads(at) == ["Download recipe.json"]
+    recipe = json.loads(next(item.value for item in at.code if item.value.startswith("{")))
     assert recipe["removed"]["layers"] == list(BEST.layers)
     assert recipe["heal"]["adapter"] == "adapters/abc"
-    merge = yaml.safe_load(next(text for text in shown if "merge_method" in text))
-    assert merge["slices"][0]["sources"][0]["layer_range"] == [0, BEST.start]
-    assert any(text.startswith(f"llama-quantize --prune-layers {','.join(map(str, BEST.layers))} ") for text in shown)
-    assert "does not know which licence" in codes(at)
-    assert sum("python -m analysis heal" in text for text in shown) == 2, "in the recipe and in the command panel"
+    assert sum("python -m analysis heal" in item.value for item in at.code) == 2, "in the recipe and in the command panel"
     for line in recipe["commands"]:
         assert main.request(shlex.split(line)[3:])
-    assert [item.proto.label for item in at.get("download_button")] == [
-        "HTML page", "Markdown summary", "Download as ZIP (9 B)", "Download mergekit.yaml", "Download recipe.json",
-        "Download README.md",
-    ]  # fmt: skip
+    take_as(at, "Model card")
+    assert downloads(at) == ["Download README.md"]
+    assert "does not know which licence" in codes(at)
+    take_as(at, "Adapter")
+    assert downloads(at) == ["Download as ZIP (9 B)"]
+    take_as(at, "Report")
+    assert downloads(at) == ["HTML page", "Markdown summary"]
+
+
+def test_without_an_adapter_on_this_machine_none_is_offered(app, known):
+    at = app("pages/export.py", n="5")
+    ways = next(item for item in at.button_group if str(item.key).startswith("export-way"))
+    assert "Adapter" not in [str(option.content) if hasattr(option, "content") else str(option) for option in ways.options]
+
+
+def test_a_folder_for_llama_cpp_and_what_to_do_with_it(app, healed):
+    at = take_as(app("pages/export.py", n="5"), "llama.cpp")
+    name = name_input(at).value
+    lines = next(item.value for item in at.code if "convert_hf_to_gguf" in item.value).splitlines()
+    assert shlex.split(lines[0])[:3] == ["python", "convert_hf_to_gguf.py", str(folders.folder(name))]
+    assert shlex.split(lines[1]) == ["llama-quantize", f"{name}-f16.gguf", f"{name}-Q8_0.gguf", "Q8_0"]
+    assert any(item.value.startswith(f"llama-quantize --prune-layers {','.join(map(str, BEST.layers))} ") for item in at.code)
+    save_button(at).click().run()
+    (made,) = jobs.active()
+    assert made.spec.adapter == "adapters/abc", "the heal is merged in"
+
+
+# What you get
+
+
+def test_what_you_get_is_size_speed_and_quality_beside_the_unpruned_model(app, ui_cache):
+    fakes.distances().save()
+    fakes.sweep(answers=True).save()
+    fakes.speed().save()
+    at = app("pages/export.py", n="5")
+    got = gains(at)
+    kept = fakes.FACTS.n_parameters - 5 * fakes.FACTS.layer_parameters[0]
+    value, change, said = got["Weights"]
+    assert value == f"{2 * kept / 1e6:.0f} MB"
+    assert change == f"−{100 * (1 - kept / fakes.FACTS.n_parameters):.0f} %"
+    assert said.startswith(f"Unpruned {2 * fakes.FACTS.n_parameters / 1e6:.0f} MB.")
+    value, change, said = got["Speed"]
+    assert (value, change) == ("44.4 tokens/s", "1.11 times as fast")
+    assert (
+        said
+        == "95 %: 43.3 to 45.6. Unpruned 40.0 (39.0 to 41.0). Times as fast 95 %: 1.11 to 1.11. a test, bfloat16, 5 rounds."
+    )
+    point = next(point for point in fakes.sweep().points if point.block == BEST)
+    value, change, said = got["Accuracy"]
+    assert (value, change) == (f"{100 * point.acc:.1f} %", f"{100 * (point.acc - fakes.sweep().points[0].acc):+.1f} points")
+    assert said.endswith("100 ARC-Easy questions, bfloat16.")
+    assert "Paired change 95 %: " in said
+    value, change, said = got["Loss"]
+    assert value == f"{point.loss:.2f} nats"
+    assert "times as surprising" in said
+
+
+def test_only_a_settled_change_has_a_colour(app, ui_cache):
+    fakes.distances().save()
+    fakes.sweep(answers=True).save()
+    few, many = (app("pages/export.py", n=n) for n in ("3", "14"))
+    assert "no difference seen with 100 questions" in gains(few)["Accuracy"][2]
+    assert "no difference" not in gains(many)["Accuracy"][2]
+    assert colour(few, "Accuracy") != colour(many, "Accuracy")
+    assert colour(few, "Accuracy") == colour(few, "Weights"), "grey"
+    assert colour(many, "Accuracy") == colour(many, "Loss"), "both are worse, and both settled"
+
+
+def test_a_healed_cut_is_told_by_its_own_heal(app, healed):
+    at = app("pages/export.py", n="5")
+    value, _, said = gains(at)["Loss"]
+    assert value == "3.10 nats"
+    assert "Unpruned 2.41" in said
+    assert "NF4" in said, "a heal is measured over quantized weights here, and says so"
+    next(item for item in at.selectbox if item.label == "Healed by").set_value("").run()
+    assert gains(at)["Loss"][0] != "3.10 nats"
+
+
+def test_what_is_not_measured_is_not_made_up_and_one_click_away(app, ui_cache):
+    fakes.distances().save()
+    at = app("pages/export.py", n="4")
+    assert [gains(at)[label][0] for label in ("Speed", "Accuracy", "Loss")] == ["–"] * 3
+    at.button(key="export-speed").click().run()
+    (made,) = jobs.active()
+    assert (made.kind, made.spec.ns) == ("speed", (0, 4))
 
 
 def test_the_zip_holds_the_adapter(healed, ui_cache):

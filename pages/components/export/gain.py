@@ -1,0 +1,114 @@
+"""What one gets: size, speed and quality of what is taken away beside the unpruned model, each with its interval."""
+
+from typing import Literal
+
+import streamlit as st
+
+from analysis.experiments.speed.spec import SpeedSpec
+from analysis.models import spec as cost
+from analysis.reading import gains, glossary, reading
+from analysis.reading.gains import Amount, Quality
+from analysis.reading.reading import Change, Reading
+from pages.components.export.takeaway import Choice
+from pages.components.shared import glossary as terms
+from pages.components.shared import library, start, state, words
+
+_MEASURED = ("sweep", "evaluate", "heal")
+_IN_FULL = {reading.ACCURACY: "Accuracy", reading.LOSS: "Loss"}
+Colour = Literal["normal", "inverse", "off"]
+
+
+def show(choice: Choice) -> None:
+    """Draw the four of them side by side, and the way to what has not been measured."""
+    stored = [entry.result for kind in _MEASURED for entry in library.find(kind, choice.model, any_precision=True)]
+    size, speed, *qualities = st.columns(4, gap="medium")
+    with size:
+        _size(choice)
+    with speed:
+        _speed(choice)
+    for what, column in zip(_IN_FULL, qualities, strict=True):
+        with column:
+            _quality(what, gains.quality(what, stored, choice.cut, choice.heal))
+
+
+def _number(label: str, value: str, change: str | None, said: str, *, help: str, colour: Colour = "off") -> None:
+    with st.container(gap="xsmall"):
+        st.metric(label, value, change, delta_color=colour, delta_arrow="off", help=help)
+        st.caption(words.plain(said))
+
+
+def _size(choice: Choice) -> None:
+    facts, saved, dtype = choice.facts, cost.savings(choice.facts, choice.cut), choice.model.dtype
+    before, after = (words.size(cost.DTYPE_BYTES[dtype] * count) for count in (facts.n_parameters, saved.kept_parameters))
+    said = (
+        f"Unpruned {before}. {words.count(saved.kept_parameters)} of {words.count(facts.n_parameters)} parameters stay, "
+        f"in {dtype}."
+    )
+    _number("Weights", after, f"−{saved.fraction:.0%}".replace("%", " %"), said, help="Counted, not measured.")
+
+
+def _speed(choice: Choice) -> None:
+    n = choice.cut.size
+    found = gains.speed([entry.result for entry in library.find("speed", choice.model)], n)
+    help = "Tokens that it writes per second, one after the other. Which layers are gone makes no difference to time."
+    if found is None:
+        _number("Speed", "–", None, f"Not measured without {words.layers(n)}.", help=help)
+        if st.button("Measure speed", key="export-speed", icon=":material/speed:", help="Best while nothing else runs."):
+            start.start_and_show(SpeedSpec(model=choice.model, ns=(0, n)), f"Speed of {state.name(choice.model)}")
+        return
+    result, times = found.result, found.times
+    machine = result.versions.get("accelerator") or result.versions.get("processor") or "an unknown machine"
+    said = (
+        f"{_ends(found.after, '.1f', '95 %: ')} Unpruned {found.before.value:.1f}{_ends(found.before, '.1f')}. "
+        f"Times as fast{_ends(times, '.2f', ' 95 %: ')} {machine}, {result.spec.model.dtype}, {found.rounds} rounds."
+    )
+    is_settled = times.low is not None and times.high is not None and not times.low <= 1 <= times.high
+    colour: Colour = "off" if not is_settled else "normal" if times.value > 1 else "inverse"
+    _number("Speed", f"{found.after.value:,.1f} tokens/s", f"{times.value:.2f} times as fast", said, help=help, colour=colour)
+
+
+def _ends(amount: Amount | Reading, digits: str, before: str = "", size: int = 1) -> str:
+    """The interval: as a clause of its own after `before`, else in brackets; empty where there is none."""
+    if amount.low is None or amount.high is None:
+        return ""
+    ends = f"{size * amount.low:{digits}} to {size * amount.high:{digits}}"
+    return f"{before}{ends}." if before else f" ({ends})"
+
+
+def _quality(what: str, found: Quality | None) -> None:
+    help = terms.help_on(_IN_FULL[what], "95 % interval", *(["Nat"] if what == reading.LOSS else []))
+    if found is None:
+        _number(_IN_FULL[what], "–", None, "Not measured beside the unpruned model.", help=help)
+        st.page_link("pages/explore.py", label="Measure on Explore", icon=":material/grid_on:")
+        return
+    before, after, change = found.before, found.after, found.change
+    size, digits, unit = _shown_as(what)
+    precise = ".1f" if what == reading.ACCURACY else digits
+    said = (
+        f"{_ends(after, digits, '95 %: ', size)} Unpruned {size * before.value:{precise}}{_ends(before, digits, size=size)}. "
+        f"{_change(change, what)} {after.describe()}."
+    )
+    moved = f"{size * change.difference:+{precise}} {'points' if what == reading.ACCURACY else unit}"
+    colour: Colour = "off" if not change.is_settled else "normal" if what == reading.ACCURACY else "inverse"
+    _number(_IN_FULL[what], f"{size * after.value:{precise}} {unit}", moved, said, help=help, colour=colour)
+
+
+def _shown_as(what: str) -> tuple[int, str, str]:
+    """By how much a value is multiplied, its digits, its unit."""
+    return (100, ".0f", "%") if what == reading.ACCURACY else (1, ".2f", "nats")
+
+
+def _change(change: Change, what: str) -> str:
+    """The interval of the change, and whether there is one."""
+    size, digits, _ = _shown_as(what)
+    counted = "questions" if what == reading.ACCURACY else "texts"
+    ends = ""
+    if change.low is not None and change.high is not None:
+        low, high = (f"{size * end:+{digits}}".replace("-", "−") for end in (change.low, change.high))
+        ends = f"{'Paired change' if change.paired else 'Change'} 95 %: {low} to {high}".replace("+0 ", "0 ").replace(
+            "−0 ", "0 "
+        )
+    if not change.is_settled:
+        more = f" (would need about {change.needed:,})" if change.needed and change.needed > change.n else ""
+        return f"{ends}: no difference seen with {change.n} {counted}{more}.".removeprefix(": ")
+    return f"{ends}." if what == reading.ACCURACY else f"{ends}: {glossary.as_surprise(change.difference)}."

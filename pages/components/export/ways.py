@@ -1,0 +1,38 @@
+"""The forms in which a cut is taken away, one on screen at a time, each with its one main button."""
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from pages.components.export import files, folders
+from pages.components.export.takeaway import Choice
+
+FOLDER, ADAPTER = "Model folder", "Adapter"
+_WAYS: dict[str, Callable[[Choice], None]] = {
+    "llama.cpp": files.llama_cpp,
+    ADAPTER: files.adapter,
+    "mergekit": files.mergekit,
+    "Report": files.report_of_all,
+    "Model card": files.card,
+    "Recipe": files.recipe,
+}
+
+
+def show(choice: Choice) -> None:
+    """Draw the choice and what is chosen."""
+    ways = [FOLDER, *(way for way in _WAYS if way != ADAPTER or choice.adapter)]
+    way = st.segmented_control(
+        "Take it as", ways, default=FOLDER, required=True, key=f"export-way-{choice.adapter is not None}"
+    )
+    if way == FOLDER:
+        _folder(choice)
+    else:
+        _WAYS[way](choice)
+
+
+def _folder(choice: Choice) -> None:
+    st.caption(
+        "A plain Hugging Face folder: transformers loads it with no code of ours. An adapter is merged in, and the folder is "
+        "loaded again and compared before it counts."
+    )
+    folders.show(choice)
