@@ -9,7 +9,7 @@ from analysis.core.blocks import Removal
 from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.speed.spec import SpeedResult
-from analysis.reading import evidence, reading
+from analysis.reading import evidence, headline, reading
 from analysis.reading.reading import Change, Reading, Readings
 
 Scored = SweepResult | EvaluateResult | HealResult
@@ -112,10 +112,12 @@ def speed(results: Sequence[SpeedResult], n: int) -> Speed | None:
     for result in results:
         seconds = {point.n: point.decode.repeats_s for point in result.points}
         if n in seconds and 0 in seconds:
-            whole, cut = ([math.log(result.tokens_per_s("decode", one)) for one in seconds[at]] for at in (0, n))
-            rounds = min(len(whole), len(cut))
-            pairs = [after - before for before, after in zip(whole, cut, strict=False)]
-            return Speed(_mean(whole), _mean(cut), _mean(pairs), rounds, result)
+            before, after = (_mean([math.log(result.tokens_per_s("decode", one)) for one in seconds[at]]) for at in (0, n))
+            gain = headline.speed_gain(result, n)
+            times = Amount(after.value / before.value, None, None)
+            if gain is not None and gain.is_measured:
+                times = Amount(1 + gain.value, 1 + gain.low, 1 + gain.high)
+            return Speed(before, after, times, min(len(seconds[0]), len(seconds[n])), result)
     return None
 
 
