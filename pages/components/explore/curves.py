@@ -46,8 +46,8 @@ def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], n
     beside = f", beside {len(others)} other curves" if others else ""
     singles = single_cuts(sweep.result)
     for kind, name, measure, drawn_others, drawn_heals, height in (
-        ("accuracy", "Accuracy", ACCURACY, others, asked, 210),
-        ("loss", "Loss in nats per token", LOSS, same_text, read, 200),
+        ("accuracy", "Accuracy", ACCURACY, others, asked, 190),
+        ("loss", "Loss in nats per token", LOSS, same_text, read, 178),
     ):
         plain = drawn.curve(kind, sweep, drawn_others, drawn_heals, dark=dark, height=height)
         chart.show(
@@ -152,8 +152,8 @@ def _help(curves: list[Found], asked: int, aim: int) -> str:
     return said if len(curves) == 1 else f"{said} The same for all {len(curves)} curves on the chart, each a job."
 
 
-def score_cut(sweep: Found | None, cut: Cut, model: ModelSpec) -> Cut:
-    """Draw what is known of the cut beyond the curve, or a button that measures it, its progress, or why it failed.
+def score_cut(sweep: Found | None, cut: Cut, model: ModelSpec) -> tuple[Cut, str]:
+    """Find what is known of the cut beyond the curve, or draw a button that measures it, its progress, or why it failed.
 
     Args:
         sweep: the curve on screen, if there is one.
@@ -161,27 +161,26 @@ def score_cut(sweep: Found | None, cut: Cut, model: ModelSpec) -> Cut:
         model: the model of the page.
 
     Returns:
-        The cut with its own scores, where they are known.
+        The cut with its own scores, where they are known, and where these come from, if not from the curve.
     """
     curve = _curve(sweep, model)
     if cut.removed is None or (_is_scored(cut.point) and cut.point.block == cut.removed) or _is_growing(curve):
-        return cut
+        return cut, ""
     known = _known(curve, cut, model)
     if known is not None:
         point, where = known
-        st.caption(where)
-        return replace(cut, point=point)
+        return replace(cut, point=point), where
     spec = _request(curve, cut, model)
     job = in_place.last_of("evaluate", lambda other: other == spec)
     if job is not None and job.is_active:
         in_place.show(job, "score")
-        return cut
+        return cut, ""
     in_place.failure(job)
     asked = f"the curve's {curve.n_questions} questions and text" if curve else "100 questions and held-out text"
     why = f"Measures accuracy and loss of this cut alone, on {asked}; it becomes a diamond on the curves."
     if st.button("Score this cut", key="score-cut", icon=":material/target:", help=why):
         start.start_and_show(spec, f"Score without {cut.removed.describe()}")
-    return cut
+    return cut, ""
 
 
 def single_cuts(curve: SweepResult) -> Sequence[Point]:

@@ -22,9 +22,10 @@ from pages.components.explore import (
     pick,
     speed_view,
     undo,
+    verdict_line,
     writing,
 )
-from pages.components.shared import added, command, cuts, frame, library, start, state, words
+from pages.components.shared import added, command, cuts, frame, library, state, words
 from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found
 
@@ -51,6 +52,8 @@ class View:
     heals: list[Found]
     strategy: Strategy
     cut: Cut
+    where: str
+    """Where the scores of the cut come from, if not from the curve."""
 
 
 def show(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model: ModelSpec, *, live: bool) -> None:
@@ -83,14 +86,22 @@ def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model
         damage = cuts.damage_shown(found, model)
         scores = sweep.result if sweep else None
         strategy = Strategy(state.strategy(), found.result, scores, damage.result if damage else None)
-        with st.container(gap="xsmall", key="instrument"):
-            cut = _cut(found, damage, strategy, sweep, model)
-        shown = View(model, found, sweep, damage, heals, strategy, cut)
-        names = _names()
-        st.session_state["tab"] = names[tab()]
-        places = st.tabs(list(names.values()), key="tab", on_change=_opened)
-        with places[list(names).index(tab())], st.container(key=f"tab-{tab()}", gap="small"):
-            _DRAWN[tab()](shown)
+        with st.container(gap="xxsmall"):
+            verdict = st.container(key="verdict", gap="xxsmall")
+            with st.container(gap="xxsmall", key="instrument"):
+                cut, where = _cut(found, damage, strategy, sweep, model)
+            with verdict:
+                verdict_line.show(cut, strategy, sweep, verdict_line.evidence(sweep, heals, model), model)
+            shown = View(model, found, sweep, damage, heals, strategy, cut, where)
+            _tabs(shown)
+
+
+def _tabs(shown: View) -> None:
+    names = _names()
+    st.session_state["tab"] = names[tab()]
+    places = st.tabs(list(names.values()), key="tab", on_change=_opened)
+    with places[list(names).index(tab())], st.container(key=f"tab-{tab()}", gap="small"):
+        _DRAWN[tab()](shown)
 
 
 def _opened() -> None:
@@ -98,8 +109,8 @@ def _opened() -> None:
     state.choose_option("tab", "" if name == MAP else name)
 
 
-def _cut(found: Found, damage: Found | None, strategy: Strategy, sweep: Found | None, model: ModelSpec) -> Cut:
-    """The slider, the cut in words, and the strip of layers."""
+def _cut(found: Found, damage: Found | None, strategy: Strategy, sweep: Found | None, model: ModelSpec) -> tuple[Cut, str]:
+    """The slider, the cut in words, and the strip of layers; with the cut, where its scores come from."""
     n_layers = strategy.distances.n_layers
     left, right = st.columns([3, 7], vertical_alignment="center", gap="medium")
     with left:
@@ -111,10 +122,9 @@ def _cut(found: Found, damage: Found | None, strategy: Strategy, sweep: Found | 
         cuts.block_menu(strategy)
         undo.button()
         st.space("stretch")
-        cut = curves.score_cut(sweep, cut, model)
-        start.instant_heal_button(sweep, cut, model)
+        cut, where = curves.score_cut(sweep, cut, model)
     layer_strip.show(found, damage, strategy, cut)
-    return cut
+    return cut, where
 
 
 def _map_and_curves(shown: View) -> None:
@@ -151,7 +161,7 @@ def _cost(shown: View) -> None:
     scores = shown.sweep.result if shown.sweep else None
     cut_numbers.show(shown.distances.result, scores, shown.cut)
     with st.container(gap=None):
-        for note in cut_numbers.notes(scores, shown.cut):
+        for note in [shown.where] * bool(shown.where) + cut_numbers.notes(scores, shown.cut):
             st.caption(note)
     st.fragment(_saved)(shown)
 

@@ -74,7 +74,7 @@ def errors_shown() -> Iterator[None]:
 
 def header(title: str, question: str) -> DeltaGenerator:
     """Draw the title, the question and a line on the current model; returns the space to the right of them."""
-    left, right = st.columns(2, vertical_alignment="bottom", gap="small")
+    left, right = st.columns([7, 6], vertical_alignment="bottom", gap="small")
     model = state.current_model()
     known = library.find("inspect", model) or library.find("distances", model)
     facts = known[0].result.model if known else None

@@ -105,8 +105,8 @@ def test_scores_of_another_strategy_are_known_already(app):
     replace(other, points=same).save()
     at = app(strategy="similarity", n="5")
     assert not has_button(at)
-    assert "Scores from the curve of loss-greedy" in texts(at)
-    assert metric(opened(at, "cost"), "Accuracy").value != "–"
+    assert "Scores from the curve of loss-greedy" in texts(opened(at, "cost"))
+    assert metric(at, "Accuracy").value != "–"
 
 
 def test_without_any_curve_the_usual_questions_are_asked(app):

@@ -1,0 +1,196 @@
+"""The decision first: what the cut on screen costs, in one sentence, and the best known cut of its size, one click away."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from analysis.core.blocks import Block, Removal
+from analysis.core.errors import BlockRangeError
+from analysis.data.spec import CorpusSpec, default_loss_corpus
+from analysis.experiments.accuracy.spec import EvaluateSpec
+from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.reading import costs, headline
+from analysis.reading.costs import BestCut, Cost
+from analysis.reading.headline import HEAL, SPEED, Headline
+from analysis.reading.reading import LOSS, Change
+from pages.components.explore import curves, drawn, speed_view
+from pages.components.jobs import in_place
+from pages.components.shared import cuts, library, start, state, words
+from pages.components.shared.cuts import Cut, Strategy
+from pages.components.shared.library import Found
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Results of one model that say what its cuts cost, those on screen first, then the strongest."""
+
+    scores: list[Found]
+    """Curves, evaluations and heals."""
+    damage: list[Found]
+    heals: list[Found]
+    speed: Found | None
+
+    def best(self, n: int, n_layers: int) -> tuple[list[Cost], BestCut | None]:
+        """What is known of the loss without n layers, and the cut of that size that costs least, protected layers kept."""
+        every = [*self.scores, *self.damage]
+        found: list[Cost] = _costs(_versions(every), n, every)
+        free = [cost for cost in found if not cuts.protected_in(cost.cut, n_layers)]
+        return found, costs.best_cut(free)
+
+
+def evidence(sweep: Found | None, heals: Sequence[Found], model: ModelSpec) -> Evidence:
+    """What there is of a model.
+
+    Args:
+        sweep: the curve on screen.
+        heals: its heals.
+        model: the model of the page.
+    """
+    others = [entry for entry in library.find("sweep", model) if sweep is None or entry.key != sweep.key]
+    scores = [*([sweep] if sweep else []), *curves.alone(model), *others, *heals]
+    return Evidence(scores, library.find("damage", model), list(heals), speed_view.find(model))
+
+
+def show(cut: Cut, strategy: Strategy, sweep: Found | None, known: Evidence, model: ModelSpec) -> None:
+    """Draw the sentence, and under it the best known cut of this size with a button that takes it.
+
+    Args:
+        cut: what is removed now.
+        strategy: how layers are chosen.
+        sweep: the curve on screen.
+        known: what was measured.
+        model: the model of the page.
+    """
+    removed, n_layers = cut.removed, strategy.distances.n_layers
+    if removed is None:
+        st.markdown(
+            cut.missing or "Nothing is removed. Move the slider, or pick layers, to see what can go and what that costs."
+        )
+        return
+    said = of_cut(removed, strategy.distances.model, known)
+    st.markdown(words.plain(said.sentence), help=_measured_on(said))
+    found, best = known.best(cut.n, n_layers)
+    with st.container(horizontal=True, wrap=False, vertical_alignment="center", gap="small", key="best-cut"):
+        if best is None:
+            st.caption(f"Which {words.layers(cut.n)} cost least is not known: no two such cuts were measured alike.")
+            st.button("Measure the damage", key="to-damage", on_click=state.choose_option, args=("tab", "damage"))
+        elif best.cut == removed:
+            st.caption(_is_best(best))
+        else:
+            _better(best, removed, found, strategy)
+        if best is not None and best.reported is None:
+            _report(best, sweep, model)
+        if SPEED in said.missing and state.option("tab") != "cost":  # that tab has the button itself
+            speed_view.button(known.speed, speed_view.last_job(model), model)
+        if HEAL in said.missing:
+            start.instant_heal_button(sweep, cut, model)
+
+
+def of_cut(removed: Removal, model: ModelFacts, known: Evidence) -> Headline:
+    """The verdict on a cut."""
+    speed = [known.speed] if known.speed else []
+    versions = _versions([*known.scores, *known.heals, *speed])
+    return _headline(versions, removed, model, known)
+
+
+def _measured_on(said: Headline) -> str:
+    lines = ["Size: exact, of all parameters.", *said.measured_on]
+    return "\n".join(f"- {words.plain(line)}" for line in lines)
+
+
+def _is_best(best: BestCut) -> str:
+    said = f"The best known cut of {words.layers(best.cut.size)}, of {best.n_compared} measured on {_where(best.chosen)}"
+    if best.reported is not None:
+        return f"{said}: {_amount(best.reported)} on {_where(best.reported)}, which had no part in the choice."
+    return f"{said}. {_TOO_GOOD}"
+
+
+def _better(best: BestCut, removed: Removal, found: Sequence[Cost], strategy: Strategy) -> None:
+    """The sentence on the best cut beside the one on screen, and the button that takes it."""
+    cost, own, apart = _beside(best, removed, found)
+    said = f"Best known of {best.n_compared} cuts: **{_name(best.cut)}**, {_amount(cost)} on {_where(cost)}"
+    if own is not None and apart is not None and not apart.is_settled:
+        said += f"; no difference to this cut's {_amount(own)} was seen"
+    elif own is not None:
+        said += f", this one {_amount(own)}"
+    if best.reported is None:
+        said += f". {_TOO_GOOD}"
+    st.caption(said if said.endswith(".") else f"{said}.")
+
+    def take() -> None:
+        try:
+            cuts.take(best.cut, strategy.cut(best.cut.size).removed, strategy.distances.n_layers)
+        except BlockRangeError as error:
+            st.toast(words.plain(str(error)), icon=":material/lock:")
+
+    is_surely_better = apart is not None and apart.is_settled and apart.difference < 0
+    st.button(
+        f"Take {_name(best.cut)}", key="take-best", type="primary" if is_surely_better else "secondary", on_click=take,
+        help=f"Cut {best.cut.describe()} instead.",
+    )  # fmt: skip
+
+
+def _beside(best: BestCut, removed: Removal, found: Sequence[Cost]) -> tuple[Cost, Cost | None, Change | None]:
+    """The best cut's cost, this one's measured alike, and the difference; on texts that did not choose it, where they can."""
+    for cost in (best.reported, best.chosen):
+        own = next((one for one in found if cost and one.cut == removed and one.condition == cost.condition), None)
+        if cost is not None and own is not None:
+            return cost, own, costs.apart(own, cost)
+    return best.cost, None, None
+
+
+_TOO_GOOD = "Chosen and measured on the same texts: looks better than it is."
+
+
+def _report(best: BestCut, sweep: Found | None, model: ModelSpec) -> None:
+    """The button that measures the best cut on texts that had no part in choosing it, where the usual ones are such."""
+    corpus, chose = default_loss_corpus(), best.chosen.condition.material
+    if not isinstance(chose, CorpusSpec) or costs.share_texts(corpus, chose):
+        return
+    asked = start.unresolved(sweep.result.spec).benchmark if sweep else EvaluateSpec().benchmark
+    wanted = [EvaluateSpec(model, cut, benchmark=asked, loss_corpus=corpus) for cut in (None, best.cut)]
+    job = in_place.last_of("evaluate", lambda spec: spec == wanted[1])
+    if job is not None and job.is_active:
+        in_place.show(job, "report-best")
+        return
+    in_place.failure(job)
+    why = f"Measures it on {corpus.n_texts} texts of {words.texts(corpus)}, which had no part in choosing it."
+    if st.button(f"Score {_name(best.cut)}", key="report-best", icon=":material/target:", help=why):
+        start.start_all(
+            [(spec, f"Score of {spec.block.describe() if spec.block else 'the unpruned model'}") for spec in wanted]
+        )
+
+
+def _name(cut: Removal) -> str:
+    return f"[{cut.start}, {cut.stop})" if isinstance(cut, Block) else words.layer_names(cut)
+
+
+def _amount(cost: Cost) -> str:
+    change = cost.change
+    ends = "" if change.low is None or change.high is None else f" (95 %: {change.low:.2f} to {change.high:.2f})"
+    return f"{change.difference:+.2f} nats{ends}".replace("-", "−")
+
+
+def _where(cost: Cost) -> str:
+    return cost.condition.material_in_words()
+
+
+def _versions(found: Sequence[Found]) -> tuple[drawn.Version, ...]:
+    return tuple(drawn.version(entry) for entry in found)
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _costs(versions: tuple[drawn.Version, ...], n: int, _found: Sequence[Found]) -> list[Cost]:
+    return costs.of_cuts([entry.result for entry in _found], LOSS, n)
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _headline(versions: tuple[drawn.Version, ...], cut: Removal, _model: ModelFacts, _known: Evidence) -> Headline:
+    return headline.headline(
+        cut,
+        _model,
+        [entry.result for entry in _known.scores],
+        speed=_known.speed.result if _known.speed else None,
+        heals=[entry.result for entry in _known.heals],
+    )

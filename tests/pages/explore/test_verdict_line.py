@@ -1,0 +1,110 @@
+"""Explore opens with the decision: the verdict on the cut, and the best known cut of its size with a button that takes it."""
+
+import math
+from dataclasses import replace
+
+from analysis import jobs
+from analysis.data.spec import CorpusSpec, default_loss_corpus
+from analysis.experiments.accuracy.spec import EvaluateSpec
+from tests.support import fakes
+from tests.support.seen import opened, ringed, texts
+
+BEST = next(best.block for best in fakes.damage().best if best.n == 5)
+CHOSEN = fakes.distances().best[4].block
+
+
+def fill(*, damage=None) -> None:
+    fakes.distances().save()
+    fakes.sweep(answers=True).save()
+    (damage or fakes.damage()).save()
+
+
+def buttons(at) -> list[str]:
+    return [button.key for button in at.button]
+
+
+def test_the_verdict_is_the_first_thing_and_says_what_was_measured(app):
+    fill()
+    at = app(n="8")
+    said = next(item for item in at.markdown if item.value.startswith("Removing "))
+    assert "Removing layers 11-18 makes the model 21 % smaller" in said.value
+    assert "100 ARC-Easy questions" in said.value
+    assert "- Answers" in said.help
+    assert "faster" not in said.value, "nothing was timed"
+    assert "measure-speed" in buttons(at)
+    fakes.speed().save()
+    at = app(n="8")
+    assert "about 19 % faster" in texts(at)
+    assert "measure-speed" not in buttons(at)
+
+
+def test_nothing_removed_asks_for_a_cut(app):
+    fill()
+    assert "Nothing is removed." in texts(app(n="0"))
+
+
+def test_the_best_known_cut_is_taken_with_one_click_and_given_back_with_another(app):
+    assert BEST != CHOSEN
+    fill()
+    at = app(n="5")
+    said = texts(at)
+    assert f"Best known of 26 cuts: **[{BEST.start}, {BEST.stop})**" in said
+    assert "Chosen and measured on the same texts: looks better than it is." in said
+    at.button(key="take-best").click().run()
+    assert ringed(at) == [(BEST.start, 5)]
+    assert at.query_params["block"] in (f"{BEST.start}:5", [f"{BEST.start}:5"])
+    assert "The best known cut of 5 layers, of 26 measured" in texts(at)
+    assert "take-best" not in buttons(at)
+    at.button(key="undo").click().run()
+    assert ringed(at) == [(CHOSEN.start, 5)]
+    assert not jobs.list_jobs()
+
+
+def test_a_cut_that_takes_a_protected_layer_is_not_offered(app):
+    fill()
+    at = app(n="5", keep=f"{BEST.start}:1")
+    assert f"**[{BEST.start}, {BEST.stop})**" not in texts(at)
+    assert "take-best" in buttons(at)
+
+
+def on_c4(result):
+    """A curve or evaluation whose loss was read on C4."""
+    corpus = CorpusSpec("c4", 8, 256, split="validation", identity="c")
+    points = result.points if hasattr(result, "points") else [result.point]
+    losses = [[point.loss + 0.3 * math.sin(text) for text in range(8)] for point in points]
+    spec = replace(result.spec, loss_corpus=corpus)
+    if hasattr(result, "points"):
+        return replace(result, spec=spec, text_losses=losses)
+    return replace(result, spec=spec, text_losses=losses[0])
+
+
+def test_where_other_texts_were_read_their_loss_is_shown(app):
+    fill()
+    on_c4(fakes.sweep()).save()
+    on_c4(fakes.evaluate(BEST)).save()
+    said = texts(app(n="5"))
+    assert "Best known of 26 cuts" in said
+    assert "8 texts of C4" in said
+    assert "looks better than it is" not in said
+
+
+def test_the_best_cut_can_be_scored_on_texts_that_did_not_choose_it(app):
+    corpus = replace(default_loss_corpus(), source="other.txt", identity="o")
+    measured = fakes.damage()
+    fill(damage=replace(measured, spec=replace(measured.spec, corpus=corpus)))
+    at = app(n="5")
+    button = at.button(key="report-best")
+    assert "had no part in choosing it" in button.help
+    button.click().run()
+    made = [job.spec for job in jobs.active()]
+    assert {spec.block for spec in made} == {None, BEST}
+    assert all(isinstance(spec, EvaluateSpec) and spec.loss_corpus == default_loss_corpus() for spec in made)
+
+
+def test_where_nothing_can_be_compared_the_way_to_the_damage_is_shown(app):
+    fakes.distances().save()
+    fakes.sweep().save()
+    at = app(n="5")
+    at.button(key="to-damage").click().run()
+    assert at.query_params["tab"] in ("damage", ["damage"])
+    assert "Click **Measure the damage**" in texts(opened(at, "damage"))
