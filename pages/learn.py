@@ -3,8 +3,9 @@
 import streamlit as st
 
 from pages.components.learn import lesson, stored
+from pages.components.learn.poll import panel
 from pages.components.learn.steps import angle, big_models, check, cliff, distance_map, healing, layers, limits
-from pages.components.shared import command, frame, glossary, theme
+from pages.components.shared import command, frame, glossary, state, theme
 
 frame.require()
 
@@ -19,6 +20,8 @@ def shown() -> None:
         step = STEPS[current.step]
         lesson.outline(current, step.TITLE)
         results = stored.of(current.model)
+        if state.presenting():
+            panel.show(current, step.poll(results))
         step.show(current, results)
         if told := stored.specs(results):
             command.show(told)

@@ -1,6 +1,8 @@
 """Charts of the lesson, those of published models among them."""
 
-from collections.abc import Sequence
+import html
+import textwrap
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -506,3 +508,46 @@ def cliffs(
     x = {"title": "layers removed at the cliff", "range": [0, 0.8], "tickformat": ".0%", "gridcolor": colours.grid}
     y = {"showgrid": False, "automargin": True, "range": [-0.6, len(rows) - 0.4]}
     return finish(figure, height, x=x, y=y, margin={"t": 4, "l": 8, "b": 46})
+
+
+def votes(
+    options: Sequence[str], counts: Sequence[int], right: Collection[int] | None, *, dark: bool = False, height: int = 240
+) -> Figure:
+    """How many of a class gave which answer.
+
+    Args:
+        options: what could be answered.
+        counts: answers, by option.
+        right: options that the measurement allows; None while it is not shown.
+        dark: whether the page is dark.
+        height: pixels.
+    """
+    colours, figure, places = palette(dark), Figure(), list(range(len(options)))
+    is_list = len(options) <= 8
+    shades = [colours.pruned if right is not None and place in right else colours.unpruned for place in places]
+    hover = [f"{html.escape(option)}<br>{count} answered" for option, count in zip(options, counts, strict=True)]
+    figure.add_bar(
+        x=list(counts) if is_list else places, y=places if is_list else list(counts), orientation="h" if is_list else "v",
+        name="answers", marker={"color": shades}, text=[str(count) if count else "" for count in counts],
+        textposition="outside", cliponaxis=False, hovertext=hover, hovertemplate="%{hovertext}<extra></extra>",
+        showlegend=False,
+    )  # fmt: skip
+    if right is not None:
+        figure.add_scatter(
+            x=[None], y=[None], mode="markers", name="answers that hold",
+            marker={"color": colours.pruned, "symbol": "square", "size": 10},
+        )  # fmt: skip
+    every = 1 if is_list else max(1, len(options) // 8)
+    shown = [place for place in places if place % every == 0]
+    named = {"tickvals": shown, "ticktext": [_wrapped(html.escape(options[place])) for place in shown], "showgrid": False}
+    most = max([*counts, 4])
+    amount = {"range": [0, 1.15 * most], "gridcolor": colours.grid, "dtick": max(1, -(-most // 5)), "title": "answers"}
+    if is_list:
+        named["range"] = [len(options) - 0.5, -0.5]
+        return finish(figure, height, x=amount, y={**named, "automargin": True}, margin={"l": 8, "t": 26})
+    return finish(figure, height, x={**named, "tickangle": 0}, y=amount, margin={"t": 26, "l": 50})
+
+
+def _wrapped(text: str) -> str:
+    """A long answer in lines."""
+    return "<br>".join(textwrap.wrap(text, 34)) or text

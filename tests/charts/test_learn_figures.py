@@ -258,6 +258,19 @@ def test_distance_against_damage_leaves_out_what_is_not_measured_and_names_the_t
 # For a class
 
 
+def test_answers_of_a_class_are_one_colour_until_the_reveal_and_then_those_that_hold_stand_out():
+    before = published_figures.votes(["1", "2", "<b>"], [2, 0, 1], None)
+    bars = named(before, "answers")
+    assert (list(bars.x), list(bars.y)) == ([2, 0, 1], [0, 1, 2]), "few answers are a list"
+    assert len(set(bars.marker.color)) == 1
+    assert bars.hovertext[2].startswith("&lt;b&gt;")
+    after = published_figures.votes([str(n) for n in range(26)], [1] * 26, {3, 4})
+    bars = named(after, "answers")
+    assert [place for place, shade in enumerate(bars.marker.color) if shade == look.LIGHT.pruned] == [3, 4]
+    assert list(bars.y) == [1] * 26
+    assert named(after, "answers that hold").showlegend is not False
+
+
 def test_enlarged_charts_show_the_same_in_larger_type():
     plain = curves.accuracy_curve(curve(0.65, 0.6, 0.3, 0.28), n=2)
     large = look.enlarged(plain, 1.5)

@@ -6,41 +6,16 @@ from dataclasses import replace
 import pytest
 
 from analysis import jobs as analysis_jobs
-from analysis.experiments.heal.spec import JunctionReport
 from analysis.models.spec import ModelSpec
 from analysis.reading import lesson as reading
 from pages.components.learn import lesson, predict, stored
 from pages.components.learn.predict import Drawn
 from pages.components.learn.steps import check
 from tests.support import fakes
+from tests.support.lesson import PAGE, turn_to
 from tests.support.seen import figures, texts, trace
 
-PAGE = "pages/learn.py"
 BEST = fakes.distances().best[4]
-
-
-@pytest.fixture
-def known(ui_cache):
-    """A model of which everything has been measured."""
-    fakes.distances().save()
-    fakes.sweep(writes=True, answers=True).save()
-    fakes.damage().save()
-    fakes.heal().save()
-    healed = fakes.heal(0, steps=50)
-    report = JunctionReport("model.layers.10.mlp.down_proj", 0.7, 5.3, 3.5, 24_576, 14.0)
-    instant = replace(healed.spec, steps=0, instant=True, recipe="instant")
-    better = replace(fakes.heal().healed, loss=3.4, acc=0.47)
-    replace(healed, spec=instant, complete=True, healed=better, junction=report).save()
-
-
-def turn_to(at, step: int):
-    """Click a step in the outline."""
-    outline = next(group for group in at.button_group if group.key.startswith("learn-outline"))
-    if outline.value != step - 1:
-        outline.set_value(step - 1).run()
-    assert f"step {step} of 8" in texts(at)
-    assert not at.exception
-    return at
 
 
 def draft(at, question: str, value) -> None:

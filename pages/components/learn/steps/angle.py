@@ -6,6 +6,7 @@ from analysis.charts import lesson as learn_figures
 from analysis.reading import lesson as plane
 from pages.components.learn import predict
 from pages.components.learn.lesson import Lesson
+from pages.components.learn.poll.ballot import Question
 from pages.components.learn.stored import Shown
 from pages.components.shared import chart, theme
 
@@ -46,6 +47,14 @@ def show(lesson: Lesson, shown: Shown) -> None:
             learn_figures.arrows(before, after, scaled=not is_open, dark=theme.is_dark()), key="learn-arrows",
             file_name="angle", toolbar=False, alt=f"Two arrows {told}.",
         )  # fmt: skip
+
+
+def poll(shown: Shown) -> list[Question]:
+    """What a class is asked here."""
+    angles = (0, 15, 25, 45, 75, 90)
+    options = tuple(f"{angle}°" for angle in angles)
+    right = frozenset({angles.index(round(180 * WANTED))})
+    return [Question(QUESTION, f"Two states are {WANTED} apart. What is their angle?", options, right)]
 
 
 def verdict(guess: int | None) -> str:

@@ -9,6 +9,7 @@ from analysis.experiments.maps.spec import DistanceResult
 from analysis.reading import lesson as guesses
 from pages.components.learn import predict, stored
 from pages.components.learn.lesson import Lesson
+from pages.components.learn.poll.ballot import Question
 from pages.components.learn.stored import Shown
 from pages.components.shared import chart, theme, words
 
@@ -51,6 +52,14 @@ def show(lesson: Lesson, shown: Shown) -> None:
             _paths(distances, name, None if start is None else (start / BIG.n_layers, SIZE / BIG.n_layers))
         with how_many:
             _cliffs(shown, name)
+
+
+def poll(shown: Shown) -> list[Question]:
+    """What a class is asked here."""
+    fifths = range(0, 80, 20)
+    asked = f"{BIG.name} loses its most similar {SIZE} of {BIG.n_layers} layers. Where does that block begin?"
+    right = BIG.starts[SIZE - 1] * 100 // BIG.n_layers // 20
+    return [Question(QUESTION, asked, tuple(f"{low} to {low + 20} % of depth" for low in fifths), frozenset({right}))]
 
 
 def verdict(start: int | None) -> str:

@@ -8,6 +8,7 @@ import streamlit as st
 from analysis.core.blocks import Block
 from analysis.reading import lesson as guesses
 from pages.components.learn.lesson import NO_CLIFF, Lesson
+from pages.components.learn.poll import ballot
 from pages.components.learn.steps import cliff as cliff_step
 from pages.components.learn.steps import distance_map, layers
 from pages.components.learn.stored import Shown
@@ -53,6 +54,14 @@ def show(lesson: Lesson, shown: Shown) -> None:
             _ask(lesson, number, question)
     st.markdown("**Your results, to compare with your class**")
     st.table(summary(lesson, shown), border="horizontal", hide_index=True, alt="Guesses beside what was measured")
+
+
+def poll(shown: Shown) -> list[ballot.Question]:
+    """What a class is asked here."""
+    return [
+        ballot.Question(f"check-{number}", question.asked, question.options, frozenset({question.right}))
+        for number, question in enumerate(QUESTIONS)
+    ]
 
 
 def _ask(lesson: Lesson, number: int, question: Question) -> None:

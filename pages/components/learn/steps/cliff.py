@@ -11,6 +11,7 @@ from analysis.reading import lesson as guesses
 from analysis.reading.lesson import Cliff
 from pages.components.learn import predict, stored
 from pages.components.learn.lesson import NO_CLIFF, Lesson
+from pages.components.learn.poll.ballot import Question
 from pages.components.learn.predict import Axes, Drawn
 from pages.components.learn.stored import Shown
 from pages.components.shared import chart, theme, words
@@ -97,6 +98,17 @@ def _curves(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> None:
     chart.folded_table(
         sweep.table().only("n", "removed", "acc", "loss"), key="learn-t-curve", alt="Accuracy and loss by n", file_name="curve"
     )
+
+
+def poll(shown: Shown) -> list[Question]:
+    """What a class is asked here."""
+    cliff = guesses.cliff(shown.sweep) if shown.sweep else None
+    if cliff is None:
+        return []
+    asked = f"From how many removed layers on does accuracy stay below {cliff.midpoint:.0%}?"
+    possible: list[int | None] = [*range(1, cliff.last + 1), None]
+    right = frozenset(place for place, n in enumerate(possible) if cliff.allows(n))
+    return [Question(QUESTION, asked, tuple("never" if n is None else str(n) for n in possible), right)]
 
 
 def verdict(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> list[str]:

@@ -9,6 +9,7 @@ from analysis.experiments.maps.spec import DistanceResult
 from analysis.reading import lesson as guesses
 from pages.components.learn import predict, stored
 from pages.components.learn.lesson import Lesson
+from pages.components.learn.poll.ballot import Question
 from pages.components.learn.stored import Shown
 from pages.components.shared import chart, theme, words
 
@@ -69,6 +70,21 @@ def _after(distances: DistanceResult, guess: Block | None, best: Block) -> None:
             alt="Heat map of the distance of every block of every size; the line is the most similar block of each size.",
         )  # fmt: skip
         st.caption("Each row is one size, yellow is alike, the line is the most similar block of each size.")
+
+
+def poll(shown: Shown) -> list[Question]:
+    """What a class is asked here."""
+    distances, size = shown.distances, shown.size
+    if distances is None:
+        return []
+    blocks = [Block(start, size) for start in range(distances.n_layers - size + 1)]
+    judged = [guesses.judge_block(distances, block) for block in blocks]
+    right = frozenset(each.guess.start for each in judged if each.rank == 1 or each.is_rival)
+    return [Question(QUESTION, f"Which {words.layers(size)} in a row change the stream least?", _names(blocks), right)]
+
+
+def _names(blocks: list[Block]) -> tuple[str, ...]:
+    return tuple(f"{block.start}-{block.stop - 1}" if block.size > 1 else str(block.start) for block in blocks)
 
 
 def verdict(judged: guesses.JudgedBlock, guess: Block | None) -> str:

@@ -10,6 +10,7 @@ from analysis.experiments.accuracy import points
 from analysis.experiments.heal.spec import HealResult
 from pages.components.learn import predict, stored
 from pages.components.learn.lesson import Lesson
+from pages.components.learn.poll.ballot import Question
 from pages.components.learn.predict import Axes, Drawn
 from pages.components.learn.stored import Shown
 from pages.components.shared import chart, theme, words
@@ -81,6 +82,18 @@ def _revealed(left, right, ladder: list[Rung], heal: HealResult, drawn: Drawn | 
         table = points.table([rung.point for rung in ladder], model=[rung.name for rung in ladder])
         table = table.only("model", "acc", "n_samples", "loss")
         chart.folded_table(table, key="learn-t-heal", alt="Unpruned, pruned and healed models", file_name="healed")
+
+
+def poll(shown: Shown) -> list[Question]:
+    """What a class is asked here."""
+    ladder, heal = stored.ladder(shown.heals)
+    losses = [rung.point.loss for rung in ladder]
+    if heal is None or losses[0] is None or losses[1] is None or losses[-1] is None or losses[1] <= losses[0]:
+        return []
+    share = (losses[1] - losses[-1]) / (losses[1] - losses[0])
+    options = ("nothing", "up to a quarter", "up to a half", "up to three quarters", "up to all of it", "more than all of it")
+    right = frozenset({max(0, min(5, math.ceil(4 * share)))})
+    return [Question(QUESTION, f"How much of the lost loss does healing ({ladder[-1].name}) bring back?", options, right)]
 
 
 def told(ladder: list[Rung]) -> str:

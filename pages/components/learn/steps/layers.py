@@ -10,6 +10,7 @@ from analysis.reading import lesson as guesses
 from analysis.reading import verdicts
 from pages.components.learn import predict, stored
 from pages.components.learn.lesson import Lesson
+from pages.components.learn.poll.ballot import Question
 from pages.components.learn.predict import Axes, Drawn
 from pages.components.learn.stored import Shown
 from pages.components.shared import chart, theme
@@ -64,6 +65,18 @@ def _axes(distances: DistanceResult) -> Axes:
         places=[str(layer) for layer in range(distances.n_layers)], one="layer", axis="layer (0-based)", low=0.0,
         high=tenths / 10, step=0.02, ticks=[tenth / 10 for tenth in range(0, tenths + 1, 2)], digits=2, bars=True,
     )  # fmt: skip
+
+
+def poll(shown: Shown) -> list[Question]:
+    """What a class is asked here."""
+    distances = shown.distances
+    if distances is None:
+        return []
+    row = guesses.blocks_of(distances)
+    least = min(row, key=lambda each: (each.value, -each.place)).place
+    right = {least, *verdicts.of_map(distances, distances.spec.metric)[0]}
+    options = tuple(f"layer {each.place}" for each in row)
+    return [Question(QUESTION, "Which layer turns the stream least?", options, frozenset(right))]
 
 
 def verdict(distances: DistanceResult, drawn: Drawn | None) -> str:

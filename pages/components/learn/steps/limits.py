@@ -11,6 +11,7 @@ from analysis.reading import lesson as guesses
 from analysis.reading import verdicts
 from pages.components.learn import predict, stored
 from pages.components.learn.lesson import Lesson
+from pages.components.learn.poll.ballot import Question
 from pages.components.learn.stored import Shown
 from pages.components.shared import chart, library, theme, words
 
@@ -54,6 +55,16 @@ def _costs(shown: Shown) -> dict[int, float] | None:
     if damage is None or size > len(damage.increase) or None in damage.increase[size - 1]:
         return None
     return {start: cost for start, cost in enumerate(damage.increase[size - 1]) if cost is not None}
+
+
+def poll(shown: Shown) -> list[Question]:
+    """What a class is asked here."""
+    costs = _costs(shown)
+    if costs is None:
+        return []
+    least, size = min(costs, key=costs.__getitem__), shown.size
+    options = tuple(f"{start}-{start + size - 1}" if size > 1 else str(start) for start in costs)
+    return [Question(QUESTION, f"Which {words.layers(size)} in a row cost least when cut?", options, frozenset({least}))]
 
 
 def verdict(costs: dict[int, float], start: int | None, shown: Shown) -> str:
