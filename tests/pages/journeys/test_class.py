@@ -25,6 +25,7 @@ def test_two_phones_answer_and_the_distribution_is_seen_before_the_reveal(served
     page.get_by_role("button", name="Open the poll").click()
     panel = page.locator(".st-key-learn-poll")
     expect(panel).to_contain_text("0 students have joined")
+    expect(panel).to_contain_text(re.compile(r"127\.0\.0\.1:\d+.*Code.*\d{3} \d{3}", re.DOTALL))
     told = panel.inner_text()
     address = re.search(r"127\.0\.0\.1:\d+", told)[0]
     code = re.search(r"Code\s+(\d{3} \d{3})", told)[1]

@@ -56,9 +56,9 @@ def show(lesson: Lesson, questions: Sequence[Question]) -> None:
     with st.container(border=True, key="learn-poll"):
         left, right = st.columns([3, 4], gap="medium")
         with left:
-            address, code = st.columns([3, 2])
-            address.metric("Address to type on the phone", room.url.removeprefix("http://"))
-            code.metric("Code", f"{room.ballot.code[:3]} {room.ballot.code[3:]}")
+            with st.container(horizontal=True, gap="medium"):
+                st.metric("Address to type on the phone", room.url.removeprefix("http://"), width="content")
+                st.metric("Code", f"{room.ballot.code[:3]} {room.ballot.code[3:]}", width="content")
             _buttons(lesson, room, questions)
         with right:
             _answers(room, [question.name for question in questions])
