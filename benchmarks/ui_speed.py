@@ -3,9 +3,10 @@
     python benchmarks/ui_speed.py                 everything
     python benchmarks/ui_speed.py --moves 40      more moves of the slider
 
-Printed are the times from asking for the page to its first chart, cold (server just started, empty browser cache) and warm, and
-from the release of the slider to the new cut in words and on all charts in the window. The marks on maps and curves follow the
-slider at once, in the browser; the words and the layer strip come from the server. What is below waits until somebody looks.
+Printed are the times from asking for the page to its first chart, cold (server just started, empty browser cache) and warm,
+from the release of the slider to the new cut in words, on the strip and on all charts in the window, and from a move of the
+pointer that drags the block on the strip of layers to the frame that shows it. The marks on maps and curves follow slider and
+strip at once, in the browser; the words come from the server. What is in other tabs waits until somebody looks.
 """
 
 import argparse
@@ -27,7 +28,7 @@ SIZE = {"width": 1280, "height": 800}
 SETTLE_MS = 1200
 """Rest between two moves, so that each is measured by itself."""
 
-# What n a chart is drawn for: marks laid over it, a ringed cell, or hatched layers. Charts of another kind have none.
+# What n a chart is drawn for: marks laid over it, or a ringed cell. Charts of another kind have none.
 WATCH = """
 () => {
   const shown = chart => {
@@ -35,14 +36,14 @@ WATCH = """
     const mark = chart.querySelector('.cut-mark');
     if (mark) return mark.dataset.at ? Number(mark.dataset.at.split(':').at(-1)) : null;
     const ring = chart.data.find(trace => trace.name === 'selected');
-    if (ring) return ring.y[0] > 0 ? ring.y[0] : null;
-    const layers = chart.data[0];
-    if (layers && layers.type === 'bar') return layers.text.filter(text => text.endsWith('removed')).length;
-    return null;
+    return ring && ring.y[0] > 0 ? ring.y[0] : null;
   };
-  window.charts = () => [...document.querySelectorAll('.js-plotly-plot')].map(chart => ({
-    n: shown(chart), seen: chart.getBoundingClientRect().top < window.innerHeight,
-  }));
+  const strip = document.querySelector('.st-key-layer-strip [data-testid=stBidiComponentIsolated]').shadowRoot;
+  const inWindow = item => item.getBoundingClientRect().top < window.innerHeight;
+  window.charts = () => [
+    {n: strip.querySelectorAll('[aria-pressed=true]').length, seen: inWindow(strip.host)},
+    ...[...document.querySelectorAll('.js-plotly-plot')].map(chart => ({n: shown(chart), seen: inWindow(chart)})),
+  ];
   window.released = (n, count) => new Promise(done => {
     let began = null;
     window.addEventListener('pointerup', event => { began = event.timeStamp; }, {once: true, capture: true});
@@ -95,6 +96,21 @@ def move(page: Page, n: int, count: int) -> float:
     return float(took)
 
 
+def drag(page: Page, layers: list[int]) -> list[float]:
+    """Drag the block over these layers without letting go; milliseconds from each move of the pointer to its frame."""
+    boxes = [page.locator(f".cell[data-layer='{layer}']").bounding_box() for layer in layers]
+    first, *others = [(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in boxes]
+    page.mouse.move(*first)
+    page.mouse.down()
+    page.evaluate(browser.WATCH_MOVES)
+    for place in others:
+        page.mouse.move(*place, steps=40)
+    times = page.evaluate("window.moves")
+    page.keyboard.press("Escape")
+    page.mouse.up()
+    return times
+
+
 def charts_in_window(page: Page) -> int:
     """How many of the charts in the window follow n."""
     return sum(chart["seen"] and chart["n"] is not None for chart in page.evaluate("window.charts()"))
@@ -130,6 +146,11 @@ def main() -> int:
                 times.append(move(page, (4, 9, 6, 12, 7, 2, 10, 5)[index % 8], count))
             say(f"slider: {len(times)} moves, {count} charts in a window of {SIZE['width']} x {SIZE['height']}")
             say(f"  {told('release to new words and charts', times)}")
+            removed = page.evaluate("window.charts()[0].n")
+            first = int(page.locator(".cell[aria-pressed=true]").first.get_attribute("data-layer") or 0)
+            times = drag(page, [first, 2, 27, 5, 24, first])
+            say(f"strip: {len(times)} moves of the pointer, {removed} layers dragged")
+            say(f"  {told('move to paint', times)}")
     return 0
 
 

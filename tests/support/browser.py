@@ -92,6 +92,18 @@ DRAWN = """
 () => document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'
   && ![...document.querySelectorAll('[data-testid=stPlotlyChart]')].some(chart => !chart.querySelector('.main-svg'))
 """
+# Milliseconds from each move of the pointer to the frame after the one that shows it.
+WATCH_MOVES = """
+() => {
+  window.moves = [];
+  const channel = new MessageChannel(), waiting = [];
+  channel.port1.onmessage = () => window.moves.push(...waiting.splice(0).map(at => performance.now() - at));
+  document.addEventListener('pointermove', event => {
+    const at = event.timeStamp;
+    requestAnimationFrame(() => { waiting.push(at); channel.port2.postMessage(0); });
+  }, {capture: true});
+}
+"""
 PAGES = ("model", "explore", "heal", "compare", "export", "learn")
 """Every page, by the last part of its address."""
 

@@ -83,11 +83,11 @@ class Strip {
     this.strip.style.setProperty("--gap", width / this.across < 16 ? "0.5px" : "1.5px");
   }
 
-  // How much each layer alone turns the stream, as a line under it.
+  // How much each layer alone turns the stream, as a line under it; the first layer, which turns most by far, is off the scale.
   shade() {
-    const row = this.data.distance.values[0];
-    const low = Math.min(...row), reach = Math.max(...row) - low || 1;
-    row.forEach((value, layer) => this.cells.children[layer].style.setProperty("--turn", ((value - low) / reach).toFixed(2)));
+    const row = this.data.distance.values[0], ordered = [...row].sort((one, another) => one - another);
+    const low = ordered[0], reach = ordered[Math.floor(0.9 * (row.length - 1))] - low || 1;
+    row.forEach((value, layer) => this.cells.children[layer].style.setProperty("--turn", clamp((value - low) / reach, 0, 1).toFixed(2)));
   }
 
   listen() {
