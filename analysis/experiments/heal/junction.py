@@ -12,7 +12,7 @@ is fitted on.
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,15 +20,13 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from analysis.core import stats
 from analysis.core.blocks import Block
 from analysis.core.errors import RecipeError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.experiments.heal.spec import JunctionReport
 from analysis.experiments.scoring import likelihood
-from analysis.models import adapter, cut
 from analysis.models.decoder import Decoder, feed_forward_modules, output_stream
-from analysis.models.stream import batches, input_stream, right_padded, tokens_per_batch
+from analysis.models.stream import Trunk, batches, input_stream, right_padded, run_tails, run_trunk, tokens_per_batch
 
 RIDGE = 0.1
 """Ridge of the regression, as a share of the mean squared feature: what held up best over cuts of 3 to 10 layers."""
@@ -116,7 +114,7 @@ def fit(
     first, rest = _Sums.none(n_in, n_out), _Sums.none(n_in, n_out)
     groups = batches([len(ids) for ids in calibration], tokens_per_batch(decoder.device))
     for done, group in enumerate(groups):
-        on_progress(Progress("fitting the junction", done, len(groups) + len(STRENGTHS) * 2 + 1))
+        on_progress(Progress("fitting the junction", done, len(groups) + 2 * len(STRENGTHS) + 1))
         features, before, behind, real = _streams(decoder, module, block, [calibration[index] for index in group])
         weight = 1 / before.norm(dim=-1, keepdim=True).clamp(min=1e-6)
         features, targets = features * weight, (behind - before) * weight
@@ -125,22 +123,23 @@ def fit(
     # The first position holds the attention sink, unlike all others: it helps some cuts to fit it too, and harms others.
     both = _Sums(first.gram + rest.gram, first.cross + rest.cross)
     candidates = [(strength, change) for change in (rest.solve(), both.solve()) for strength in STRENGTHS]
-    best = (0.0, torch.zeros(n_out, n_in))
-    before_loss = after_loss = _loss(decoder, block, module, torch.zeros(0), selection)
-    for tried, (strength, change) in enumerate(candidates):
-        on_progress(Progress("fitting the junction", len(groups) + tried + 1, len(groups) + len(candidates) + 1))
-        loss = _loss(decoder, block, module, strength * change, selection)
-        if loss < after_loss:
-            best, after_loss = (strength, strength * change), loss
+    changes = [torch.zeros(n_out, n_in), *(strength * change for strength, change in candidates)]
+
+    def tried(share: float) -> None:
+        on_progress(Progress("fitting the junction", len(groups) + int(share * len(changes)), len(groups) + len(changes)))
+
+    losses = _losses(decoder, block, module, changes, selection, tried)
+    chosen = losses.index(min(losses))  # the first of equals: where nothing helps, no change
+    strength = 0.0 if chosen == 0 else candidates[chosen - 1][0]
     report = JunctionReport(
         module=name,
-        strength=best[0],
-        loss_before=before_loss,
-        loss_after=after_loss,
+        strength=strength,
+        loss_before=losses[0],
+        loss_after=losses[chosen],
         n_tokens=sum(map(len, calibration)),
         wall_s=time.perf_counter() - began,
     )
-    return Junction(best[1], report)
+    return Junction(changes[chosen], report)
 
 
 def _place(decoder: Decoder, block: Block) -> tuple[str, nn.Module | None]:
@@ -244,19 +243,46 @@ def _streams(
     return features, found["before"], found["behind"], real.to(decoder.device)
 
 
-def _loss(
-    decoder: Decoder, block: Block, module: nn.Module | None, change: Tensor, texts: Sequence[Sequence[int]]
-) -> float:  # fmt: skip
-    """Loss per token of the cut model with a change of the projection, or of the stream; an empty change is none."""
-    with cut.without_block(decoder, block), contextlib.ExitStack() as changed:
-        if change.numel() and module is not None:
-            weight = change.to(decoder.device)
-            changed.enter_context(_added(module, lambda inputs: inputs.float() @ weight.T))
-        elif change.numel():
-            laid = adapter.lay_bridge(decoder, adapter.Bridge(block.start, change), n_layers=decoder.n_layers)
-            changed.callback(laid.remove)
-        losses = likelihood.text_losses(decoder, texts, [None])[0]
-    return stats.weighted_mean_and_stderr(losses, [len(ids) - 1 for ids in texts])[0]
+def _losses(
+    decoder: Decoder,
+    block: Block,
+    module: nn.Module | None,
+    changes: Sequence[Tensor],
+    texts: Sequence[Sequence[int]],
+    on_tried: Callable[[float], None],
+) -> list[float]:
+    """Loss per token of the cut model with each change, all from one pass up to the cut.
+
+    What the projection puts out more, the stream in front of the block has more: `_adds_to_stream` tried it.
+
+    Args:
+        decoder: the unpruned model.
+        block: what is cut.
+        module: the projection that is changed; None where it is the stream.
+        changes: as `Junction.change`.
+        texts: token ids.
+        on_tried: told the share that is done.
+    """
+    nats = [0.0] * len(changes)
+    seen: list[Tensor] = []
+    batches_of_texts = likelihood.text_batches(decoder, texts)
+    for done, group in enumerate(batches_of_texts):
+        sequences = [texts[index] for index in group]
+        watched = [] if module is None else [module.register_forward_pre_hook(lambda _, args: seen.append(args[0]))]
+        try:
+            trunk = run_trunk(decoder, right_padded(sequences), keep={block.start})
+        finally:
+            for handle in watched:
+                handle.remove()
+        stream = trunk.states[block.start]
+        features = (stream if module is None else seen.pop()).reshape(*stream.shape[:2], -1).float()
+        for number, change in enumerate(changes):
+            on_tried((done + number / len(changes)) / len(batches_of_texts))
+            moved = stream + (features @ change.to(features.device).T).to(stream.dtype)
+            ((_, behind),) = run_tails(decoder, Trunk({block.start: moved}, trunk.calls), [block])
+            losses = likelihood.batch_losses(decoder, behind, sequences)
+            nats[number] += sum(loss * (len(ids) - 1) for loss, ids in zip(losses, sequences, strict=True))
+    return [total / sum(len(ids) - 1 for ids in texts) for total in nats]
 
 
 @contextlib.contextmanager

@@ -162,7 +162,7 @@ def test_the_menu_says_what_every_recipe_does(app, known):
         "distill: LoRA in the time you name, taught by the unpruned model",
         "quick: LoRA in the time you name, on the text alone",
         "partial: the last layers and the head",
-        "instant: seconds, no training",
+        "instant: no training",
         "paper: its table, or its rule for this model",
         "paper-llama-2-7b",
     ]

@@ -1,4 +1,4 @@
-"""The heal that takes seconds and trains nothing."""
+"""The heal that trains nothing."""
 
 from dataclasses import replace
 
@@ -10,9 +10,10 @@ INSTANT = register(
     replace(
         QUICK,
         name="instant",
-        title="seconds, no training",
-        why="Seconds and no training: the layer before the cut is changed, by linear regression on up to 24,576 tokens, to add "
-        "what the removed block added. The change is kept only as far as it lowers the loss on text it was not fitted on.",
+        title="no training",
+        why="No training, and less time than it takes to measure it: the layer before the cut is changed, by linear regression "
+        "on up to 24,576 tokens, to add what the removed block added. The change is kept only as far as it lowers the loss on "
+        "text of another kind.",
         # The numbers of the quick training are there for those who ask for steps after all.
         values=QUICK.values | {"minutes": None, "check_questions": 0, "model": ModelSpec(quantization="none")},
         on_gpu={},
