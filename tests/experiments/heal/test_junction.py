@@ -134,8 +134,7 @@ def test_padding_does_not_count(monkeypatch):
 
 def test_what_does_not_help_is_left_alone(monkeypatch):
     decoder = architecture.find_decoder(build("llama"))
-    losses = iter([1.0] + [2.0] * 6)
-    monkeypatch.setattr(junction, "_loss", lambda *_: next(losses))
+    monkeypatch.setattr(junction, "_losses", lambda *_: [1.0] + [2.0] * 6)
     found = junction.fit(decoder, Block(2, 2), texts(2), texts(2, seed=1))
     assert (found.report.strength, found.report.loss_after) == (0.0, found.report.loss_before)
     assert not found.change.any()
