@@ -146,7 +146,7 @@ def score_curves(curves: Sequence[Drawn], measure: Measure, *, dark: bool = Fals
 
 
 def heal_curves(heals: Sequence[Drawn], *, dark: bool = False, height: int = 300) -> Figure:
-    """Held-out loss of several heals against the optimizer step; an instant heal is a point at step 0."""
+    """Loss of several heals on the texts that choose against the optimizer step; an instant heal is a point at step 0."""
     figure, colours = Figure(), palette(dark)
     for drawn in heals:
         result: HealResult = drawn.result
@@ -160,9 +160,7 @@ def heal_curves(heals: Sequence[Drawn], *, dark: bool = False, height: int = 300
             ],
             **drawn.trace(HEALED_LOOKS, dark),
         )
-    for level in sorted(
-        {drawn.result.unpruned.loss for drawn in heals if drawn.result.unpruned and drawn.result.unpruned.loss}
-    ):
+    for level in sorted({drawn.result.unpruned_check.loss for drawn in heals if drawn.result.unpruned_check}):
         add_level(figure, "unpruned", level, colours.unpruned, "dash", ".3f")
     last = max((check.step for drawn in heals for check in drawn.result.validations), default=0) or 1
     figure = _finish(figure, "held-out loss, nats per token", height, colours)

@@ -376,7 +376,7 @@ class _Heal:
         if record.result.pruned is None and not spec.control:
             measured = record.measure(loaded, "pruned", cut=spec.block, known=self.remembered())
             record.publish(pruned=measured.point)
-        if spec.trains and not record.result.validations:
+        if not record.result.validations:
             cuts: list[Removal | None] = [None] if spec.control else [None, spec.block]
             stuff, found = self.choice_material(loaded), Scores()
             scores.complete(found, loaded, stuff, cuts, record.on_progress)
@@ -520,8 +520,6 @@ class _Heal:
 
     def train(self, trainer: Trainer, healed: LoadedModel) -> None:
         """Take the remaining steps, with a loss on the texts that choose and a checkpoint every so often."""
-        if not self.spec.trains:
-            return
         record, spec = self.record, trainer.spec
         began, first = time.perf_counter(), trainer.steps_done
         stuff = self.check_material(healed)

@@ -241,7 +241,7 @@ class HealResult(Result):
     same_kind_tokens: list[int] = field(default_factory=list)
     """Predicted tokens of each of these."""
     unpruned_check: Validation | None = None
-    """The unpruned model on the texts that choose, the level that `validations` are read against; None without training."""
+    """The unpruned model on the texts that choose, the level that `validations` are read against; None until measured."""
     n_choice_texts: int = 0
     """Texts that chose on the way; 0 where the draw had none left beside those that judge, which then chose as well."""
     n_held_out: int = 0

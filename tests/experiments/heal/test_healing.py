@@ -345,7 +345,9 @@ def test_an_instant_heal_is_a_standard_adapter_and_takes_no_step(spec, cache):
     result = healing.run(instant(spec, steps=0))
     assert result.complete
     assert result.steps == []
-    assert result.validations == []  # nothing is chosen among steps
+    assert [check.step for check in result.validations] == [0, 0]
+    losses = [check.loss for check in result.validations]
+    assert losses == pytest.approx([result.junction.loss_before, result.junction.loss_after], abs=1e-5)
     assert result.junction.loss_after <= result.junction.loss_before
     assert result.junction.module == "model.layers.1.mlp.down_proj"
     assert result.junction.n_tokens == 30 * 32
