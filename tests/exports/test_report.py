@@ -11,11 +11,12 @@ import pytest
 from huggingface_hub import ModelCard
 from plotly.graph_objs import Figure
 
-from analysis.cli import main
+from analysis.cli import answers, main
 from analysis.core import store
 from analysis.core.blocks import Block
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.data.spec import BenchmarkSpec
+from analysis.experiments.accuracy.points import Point
 from analysis.exports import card as model_card
 from analysis.exports import page as one_page
 from analysis.exports import report
@@ -23,6 +24,7 @@ from analysis.exports.document import Document, Picture, Section, Table, code, f
 from analysis.exports.spec import ReloadCheck
 from analysis.models import identity
 from analysis.models.spec import ModelSpec
+from analysis.reading import heals
 from tests.support import browser, fakes
 
 EVIL = '<img src=x onerror="window.hit=1">](http://evil.example)|`</script><script>window.hit=1</script>'
@@ -105,6 +107,23 @@ def test_the_numbers_are_those_of_the_results(stored):
     assert rows[0]["writing a token, tokens/s"] == f"{1 / speed.points[0].decode.median_s:,.1f}"
     assert [row["left out"] for row in rows][:2] == ["none", speed.points[1].block.describe()]
     assert [row["model"] for row in table(document, f"The cut: {CUT.describe()}", 1)][-1] == "healed, quick"
+
+
+def test_report_card_and_command_line_say_the_same_of_a_heal(stored):
+    """What was repaired on another kind of text, then what was learnt of its own; below unpruned only with the reason."""
+    below = Point(5, 11, loss=2.10, loss_stderr=0.07, n_texts=32)
+    heal = replace(stored[4], same_kind={**stored[4].same_kind, "healed": below})
+    heal.save()
+    wanted = heals.sentences(heal)
+    assert any(said.startswith("Below the unpruned model on 32 texts of Wikipedia, because") for said in wanted)
+    report = next(section for section in make().sections if section.title == "Heals").sentences[0]
+    card = model_card.of(fakes.MODEL, fakes.FACTS, CUT, heal=heal, adapter=heal.adapter, check=CHECK)
+    lines = answers.ANSWERS["heal"].lines(heal, None)
+    for said in wanted:
+        assert said in report
+        assert text(said) in card
+        assert said in lines
+    assert lines[0] == heal.measured_on()
 
 
 def test_results_of_weights_that_were_replaced_are_not_in_the_report(stored, tmp_path):
