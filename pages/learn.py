@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.components.learn import lesson, stored
+from pages.components.learn import lesson, stored, teach
 from pages.components.learn.poll import panel
 from pages.components.learn.steps import angle, big_models, check, cliff, distance_map, healing, layers, limits
 from pages.components.shared import command, frame, glossary, state, theme
@@ -31,6 +31,7 @@ with frame.errors_shown():
     lesson.current()  # before the header, which says what is wrong with the address
     with frame.header("Learn", "Why does this work?"):
         glossary.show()
+        teach.show(STEPS, stored.of(state.current_model()))
         st.button(
             "Start over", key="learn-start-over", type="tertiary", icon=":material/restart_alt:", on_click=lesson.start_over,
             help="Forgets your guesses and answers.",

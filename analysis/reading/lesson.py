@@ -26,8 +26,13 @@ class JudgedBlock:
     n_blocks: int
     """Blocks of this size."""
 
-    is_rival: bool
-    """Whether the texts cannot tell the guess from the most similar block."""
+    rivals: tuple[int, ...]
+    """Starts of blocks that the texts cannot tell from the most similar one."""
+
+    @property
+    def is_rival(self) -> bool:
+        """Whether the texts cannot tell the guess from the most similar block."""
+        return self.guess.start in self.rivals
 
     @property
     def layers_off(self) -> int:
@@ -48,7 +53,7 @@ def judge_block(distances: DistanceResult, guess: Block) -> JudgedBlock:
     distance = row[guess.start]
     rank = 1 + sum(value < distance for value in row)
     rivals = verdicts.of_map(distances, distances.spec.metric)[guess.size - 1]
-    return JudgedBlock(guess, Block(best.start, guess.size), distance, best.distance, rank, len(row), guess.start in rivals)
+    return JudgedBlock(guess, Block(best.start, guess.size), distance, best.distance, rank, len(row), tuple(rivals))
 
 
 def question_size(n_layers: int) -> int:

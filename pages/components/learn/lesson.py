@@ -15,7 +15,7 @@ SLUGS = tuple(name.lower().replace(" ", "-") for name in STEPS)
 """What they are called in an address."""
 NO_CLIFF = "no cliff"
 """What can be guessed instead of a number of layers."""
-_MINUTES = (2, 1, 2, 3, 1, 2, 2, 2)
+MINUTES = (2, 1, 2, 3, 1, 2, 2, 2)
 """How long each step takes a class, roughly."""
 
 
@@ -119,7 +119,7 @@ def outline(lesson: Lesson, title: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
         with st.container(horizontal=True, vertical_alignment="center", width="stretch"):
             st.header(title, anchor=False, width="content")
-            left = sum(_MINUTES[lesson.step :])
+            left = sum(MINUTES[lesson.step :])
             st.caption(f"step {lesson.step + 1} of {len(STEPS)}, about {left} min to go", width="content")
         _turn("Back", lesson, -1, "secondary", icon=":material/chevron_left:", disabled=lesson.step == 0)
         _turn("Next", lesson, 1, theme.main_button(), icon=":material/chevron_right:", disabled=lesson.step == len(STEPS) - 1)

@@ -12,6 +12,7 @@ from pathlib import Path
 import streamlit as st
 
 from analysis.core.blocks import Block
+from analysis.exports import handout
 from pages.components.learn.lesson import Lesson
 from pages.components.shared import theme
 
@@ -88,6 +89,11 @@ class Axes:
     """Horizontals to read the drawing against, by name."""
     bars: bool = False
     """Whether places are things apart, so that no line joins them."""
+
+    def printed(self) -> handout.Axes:
+        """The same on paper."""
+        named = [(tick, f"{tick:.0%}" if self.percent else f"{tick:.{min(self.digits, 1)}f}") for tick in self.ticks]
+        return handout.Axes(self.places, self.axis, named, self.given, list((self.levels or {}).items()), self.bars)
 
 
 @dataclass(frozen=True)

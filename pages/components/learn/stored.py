@@ -12,7 +12,7 @@ from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import DamageResult, DistanceResult
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.reading import lesson
+from analysis.reading import exercises, lesson
 from pages.components.shared import library, words
 
 
@@ -85,6 +85,22 @@ def ladder(heals: Sequence[HealResult]) -> tuple[list[Rung], HealResult | None]:
         if way in ways and (point := ways[way].healed):
             rungs.append(Rung("instant" if way == "instant" else words.heal_length(ways[way].spec), point, "healed"))
     return rungs, best
+
+
+def for_exercises(shown: Shown) -> exercises.Results:
+    """What exercises are made from."""
+    _, heal = ladder(shown.heals)
+    return exercises.Results(shown.size, shown.facts, shown.distances, shown.sweep, heal)
+
+
+def too_few(found: Sequence[exercises.Exercise]) -> str:
+    """What it takes to have all exercises; empty where they are there."""
+    if len(found) >= exercises.WANTED:
+        return ""
+    return (
+        f"{len(found)} of {exercises.WANTED} exercises can be made from what was measured of this model; the others need a "
+        "distance map, an accuracy curve and its loss."
+    )
 
 
 def missing(sentence: str, page: str, label: str) -> None:

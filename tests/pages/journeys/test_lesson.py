@@ -48,6 +48,7 @@ def walk(page: Page, name: str) -> None:
         if step < len(STEPS):
             page.get_by_role("button", name="Next").click()
     expect(page.get_by_role("button", name="Next")).to_be_disabled()
+    page.get_by_role("tab", name="Your results").click()
     table = page.locator("[data-testid=stTable]")
     expect(table).to_contain_text("n = 3")
     expect(table).to_contain_text("block [2, 7)")

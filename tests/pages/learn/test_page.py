@@ -6,11 +6,13 @@ from dataclasses import replace
 import pytest
 
 from analysis import jobs as analysis_jobs
+from analysis.exports import handout
 from analysis.models.spec import ModelSpec
+from analysis.reading import exercises
 from analysis.reading import lesson as reading
-from pages.components.learn import lesson, predict, stored
+from pages.components.learn import lesson, predict, stored, teach
 from pages.components.learn.predict import Drawn
-from pages.components.learn.steps import check
+from pages.components.learn.steps import angle, big_models, check, cliff, distance_map, healing, layers, limits
 from tests.support import fakes
 from tests.support.lesson import PAGE, turn_to
 from tests.support.seen import figures, texts, trace
@@ -68,7 +70,9 @@ def test_no_step_is_a_wall_of_text(app, known):
         turn_to(at, step)
         for skip in [button for button in at.button if button.key.startswith("learn-skip-")]:
             skip.click().run()
-        words = sum(len(item.value.split()) for item in at.main.markdown if item.value != glossary)
+        # Exercises are a sheet of their own, behind a tab.
+        seen = at.tabs[0].markdown if step == 8 else at.main.markdown
+        words = sum(len(item.value.split()) for item in seen if item.value != glossary)
         assert words <= 90, f"step {step} says {words} words"
 
 
@@ -457,6 +461,53 @@ def test_a_heal_by_minutes_is_a_trained_one_and_a_control_is_none():
     rungs, _ = stored.ladder([trained, instant])
     assert [rung.name for rung in rungs] == ["unpruned", "pruned", "instant", "10 minutes"]
     assert stored.ladder([fakes.timed_heal(control=True)]) == ([], None)
+
+
+# Exercises and sheets
+
+
+def test_exercises_are_made_from_the_models_own_numbers_and_checked(app, known):
+    at = turn_to(app(PAGE), 8)
+    made = exercises.of(stored.for_exercises(stored.of(ModelSpec())))
+    assert len(made) == 5
+    given = [item for item in at.number_input if item.key.startswith("learn-exercise")]
+    assert len(given) == 5
+    given[0].set_value(made[0].answer + 30).run()
+    assert "Not yet." in at.warning[0].value
+    at.number_input(key="learn-exercise-0-0").set_value(round(made[0].answer, 1)).run()
+    assert not at.warning
+    assert at.success[0].value.startswith("Right. The distance is the angle")
+
+
+def test_exercises_that_cannot_be_made_are_missed_in_a_sentence(app, ui_cache):
+    assert "0 of 5 exercises can be made" in said(turn_to(app(PAGE), 8))
+    fakes.distances().save()
+    assert "2 of 5 exercises can be made" in said(turn_to(app(PAGE), 8))
+
+
+STEPS = (layers, angle, distance_map, cliff, big_models, healing, limits, check)
+
+
+def test_the_handout_asks_every_step_and_tells_no_answer(known):
+    sheet = teach.of(STEPS, stored.of(ModelSpec()))
+    assert len(sheet.tasks) == 10
+    assert not sheet.missing
+    page = handout.html(sheet, solved=False)
+    best = BEST.block
+    assert f"block [{best.start}, {best.stop})" not in page.replace(f"Without {fakes.heal().spec.block.describe()}", "")
+    for task in sheet.tasks:
+        assert task.answer not in page
+    solved = handout.html(sheet, solved=True)
+    assert f"Most similar: {best.describe()}" in solved
+    assert all(step.NOTE.beware.split(".")[0].split(chr(39))[0] in solved for step in STEPS)
+
+
+def test_the_handout_of_a_model_without_results_says_what_is_left_out(ui_cache):
+    sheet = teach.of(STEPS, stored.of(ModelSpec()))
+    assert [task.title for task in sheet.tasks[:2]] == [angle.TITLE, big_models.TITLE]
+    assert "Left out, since nothing is measured for them yet: What does a layer do?" in sheet.missing
+    assert "0 of 5 exercises" in sheet.missing
+    assert "Nothing was measured of this model yet." in handout.html(sheet, solved=False)
 
 
 # For a class

@@ -3,9 +3,11 @@
 import streamlit as st
 
 from analysis.charts import lesson as learn_figures
+from analysis.exports.handout import Task
 from analysis.reading import lesson as plane
 from pages.components.learn import predict
 from pages.components.learn.lesson import Lesson
+from pages.components.learn.notes import Note
 from pages.components.learn.poll.ballot import Question
 from pages.components.learn.stored import Shown
 from pages.components.shared import chart, theme
@@ -14,6 +16,11 @@ TITLE = "How alike are two states?"
 QUESTION = "angle"
 """Name of what is predicted here: the angle, in degrees, at which two states are `WANTED` apart."""
 WANTED = 0.25
+
+NOTE = Note(
+    "Which of the two sliders changes the distance, and why should the other not?",
+    "0.5 is not half alike: it is a right angle, nothing in common. A longer arrow is not farther away.",
+)
 
 
 def show(lesson: Lesson, shown: Shown) -> None:
@@ -47,6 +54,12 @@ def show(lesson: Lesson, shown: Shown) -> None:
             learn_figures.arrows(before, after, scaled=not is_open, dark=theme.is_dark()), key="learn-arrows",
             file_name="angle", toolbar=False, alt=f"Two arrows {told}.",
         )  # fmt: skip
+
+
+def tasks(shown: Shown) -> list[Task]:
+    """What is asked on paper."""
+    asked = poll(shown)[0]
+    return [Task(TITLE, asked.asked, None, asked.options, verdict(None))]
 
 
 def poll(shown: Shown) -> list[Question]:

@@ -6,9 +6,11 @@ import streamlit as st
 
 from analysis.charts import lesson as published_figures
 from analysis.experiments.maps.spec import DistanceResult
+from analysis.exports.handout import Strip, Task
 from analysis.reading import lesson as guesses
 from pages.components.learn import predict, stored
 from pages.components.learn.lesson import Lesson
+from pages.components.learn.notes import Note
 from pages.components.learn.poll.ballot import Question
 from pages.components.learn.stored import Shown
 from pages.components.shared import chart, theme, words
@@ -18,6 +20,11 @@ QUESTION = "big"
 """Name of what is predicted here: the start of the block in the largest published model."""
 BIG = guesses.PATHS[2]
 SIZE = BIG.n_layers // 4
+
+NOTE = Note(
+    "Why could a larger model have more layers to spare near its end?",
+    "A share of depth is not a number of layers. What holds for one family need not hold for the next: compare the cliffs.",
+)
 
 
 def show(lesson: Lesson, shown: Shown) -> None:
@@ -52,6 +59,12 @@ def show(lesson: Lesson, shown: Shown) -> None:
             _paths(distances, name, None if start is None else (start / BIG.n_layers, SIZE / BIG.n_layers))
         with how_many:
             _cliffs(shown, name)
+
+
+def tasks(shown: Shown) -> list[Task]:
+    """What is asked on paper."""
+    asked = f"Mark the {SIZE} layers in a row that change the stream of {BIG.name} least, of {BIG.n_layers}."
+    return [Task(TITLE, asked, Strip(BIG.n_layers), (), verdict(None))]
 
 
 def poll(shown: Shown) -> list[Question]:

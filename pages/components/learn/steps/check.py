@@ -1,4 +1,4 @@
-"""Step 8 of the lesson: three questions with their reasons, and every guess beside what was measured."""
+"""Step 8 of the lesson: three questions with their reasons, exercises, and every guess beside what was measured."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,8 +6,12 @@ from dataclasses import dataclass
 import streamlit as st
 
 from analysis.core.blocks import Block
+from analysis.exports.handout import Task
+from analysis.reading import exercises
 from analysis.reading import lesson as guesses
+from pages.components.learn import stored
 from pages.components.learn.lesson import NO_CLIFF, Lesson
+from pages.components.learn.notes import Note
 from pages.components.learn.poll import ballot
 from pages.components.learn.steps import cliff as cliff_step
 from pages.components.learn.steps import distance_map, layers
@@ -15,6 +19,11 @@ from pages.components.learn.stored import Shown
 from pages.components.shared import words
 
 TITLE = "What do you take home?"
+
+NOTE = Note(
+    "Which of your predictions was farthest off, and what did you believe then?",
+    "A wrong prediction is the point of the lesson: what counts is what one would predict now.",
+)
 
 
 @dataclass(frozen=True)
@@ -48,12 +57,48 @@ QUESTIONS = (
 
 
 def show(lesson: Lesson, shown: Shown) -> None:
-    """The questions side by side, then the summary."""
-    for number, (column, question) in enumerate(zip(st.columns(3, gap="medium"), QUESTIONS, strict=True)):
-        with column, st.container(border=True, height="stretch"):
-            _ask(lesson, number, question)
-    st.markdown("**Your results, to compare with your class**")
-    st.table(summary(lesson, shown), border="horizontal", hide_index=True, alt="Guesses beside what was measured")
+    """The questions side by side, the exercises, and the summary."""
+    asked, worked, told = st.tabs(["Questions", "Exercises", "Your results"])
+    with asked:
+        for number, (column, question) in enumerate(zip(st.columns(3, gap="medium"), QUESTIONS, strict=True)):
+            with column, st.container(border=True, height="stretch"):
+                _ask(lesson, number, question)
+    with worked:
+        _exercises(lesson, shown)
+    with told:
+        st.markdown("**To compare with your class**")
+        st.table(summary(lesson, shown), border="horizontal", hide_index=True, alt="Guesses beside what was measured")
+
+
+def _exercises(lesson: Lesson, shown: Shown) -> None:
+    """Exercises on the model's own numbers, each with a place for the answer."""
+    found = exercises.of(stored.for_exercises(shown))
+    for number, exercise in enumerate(found):
+        with st.container(border=True):
+            left, right = st.columns([3, 2], gap="medium")
+            with left:
+                st.markdown(f"**{number + 1}. {exercise.title}**  \n{words.plain(exercise.asked)}")
+            with right:
+                given = st.number_input(
+                    f"Your answer, {exercise.unit}", value=None, format="%.4g", key=lesson.key(f"exercise-{number}"),
+                    persist_state="session",
+                )  # fmt: skip
+                with st.expander("Solution"):
+                    st.markdown(words.plain(exercise.solution))
+            if given is not None and exercise.is_right(given):
+                st.success(f"Right. {words.plain(exercise.solution)}", icon=":material/check:")
+            elif given is not None:
+                st.warning("Not yet. Try again, or open the solution.", icon=":material/close:")
+    if said := stored.too_few(found):
+        stored.missing(said, "pages/explore.py", "Measure more")
+
+
+def tasks(shown: Shown) -> list[Task]:
+    """What is asked on paper."""
+    return [
+        Task(question.asked, "Tick one.", None, question.options, f"{question.options[question.right]}. {question.because}")
+        for question in QUESTIONS
+    ]
 
 
 def poll(shown: Shown) -> list[ballot.Question]:

@@ -7,10 +7,12 @@ import streamlit as st
 from analysis.charts import curves
 from analysis.charts import lesson as learn_figures
 from analysis.experiments.accuracy.spec import SweepResult
+from analysis.exports.handout import Task
 from analysis.reading import lesson as guesses
 from analysis.reading.lesson import Cliff
 from pages.components.learn import predict, stored
 from pages.components.learn.lesson import NO_CLIFF, Lesson
+from pages.components.learn.notes import Note
 from pages.components.learn.poll.ballot import Question
 from pages.components.learn.predict import Axes, Drawn
 from pages.components.learn.stored import Shown
@@ -19,6 +21,12 @@ from pages.components.shared import chart, theme, words
 TITLE = "How many layers can go?"
 QUESTION = "cliff"
 """Name of what is predicted here: accuracy for n = 1, 2, ... and the n of the cliff."""
+
+NOTE = Note(
+    "The curve goes up from one n to the next. Is that model better?",
+    "Ups and downs within the interval are noise, not a story. With few questions the cliff is a range, not a place. Accuracy "
+    "near chance is not half knowledge: it is none.",
+)
 
 
 def show(lesson: Lesson, shown: Shown) -> None:
@@ -98,6 +106,21 @@ def _curves(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> None:
     chart.folded_table(
         sweep.table().only("n", "removed", "acc", "loss"), key="learn-t-curve", alt="Accuracy and loss by n", file_name="curve"
     )
+
+
+def tasks(shown: Shown) -> list[Task]:
+    """What is asked on paper."""
+    sweep = shown.sweep
+    cliff = guesses.cliff(sweep) if sweep else None
+    if sweep is None or cliff is None:
+        return []
+    asked = (
+        f"The most similar n layers are taken out; {sweep.n_questions} questions are asked. Draw the accuracy you expect for "
+        "each n, and mark the n from which it stays below halfway."
+    )
+    measured = ", ".join(f"n = {seen.place}: {seen.value:.0%}" for seen in guesses.accuracies(sweep))
+    said = f"{found(cliff, sweep.n_questions)} Measured: {measured}."
+    return [Task(TITLE, asked, _axes(sweep, cliff).printed(), (), said)]
 
 
 def poll(shown: Shown) -> list[Question]:

@@ -6,9 +6,11 @@ from analysis.charts import lesson as learn_figures
 from analysis.charts import maps
 from analysis.core.blocks import Block
 from analysis.experiments.maps.spec import DistanceResult
+from analysis.exports.handout import Strip, Task
 from analysis.reading import lesson as guesses
 from pages.components.learn import predict, stored
 from pages.components.learn.lesson import Lesson
+from pages.components.learn.notes import Note
 from pages.components.learn.poll.ballot import Question
 from pages.components.learn.stored import Shown
 from pages.components.shared import chart, theme, words
@@ -16,6 +18,12 @@ from pages.components.shared import chart, theme, words
 TITLE = "Which layers hardly change it?"
 QUESTION = "block"
 """Name of what is predicted here: the start of the block."""
+
+NOTE = Note(
+    "Why might the first and the last layers differ from those between?",
+    "Adjacent blocks are often closer than the texts can tell: several answers hold. The map says what is alike, not what is "
+    "harmless.",
+)
 
 
 def show(lesson: Lesson, shown: Shown) -> None:
@@ -72,6 +80,15 @@ def _after(distances: DistanceResult, guess: Block | None, best: Block) -> None:
         st.caption("Each row is one size, yellow is alike, the line is the most similar block of each size.")
 
 
+def tasks(shown: Shown) -> list[Task]:
+    """What is asked on paper."""
+    distances, size = shown.distances, shown.size
+    if distances is None:
+        return []
+    asked = f"Mark the {words.layers(size)} in a row that you expect to change the stream least."
+    return [Task(TITLE, asked, Strip(distances.n_layers), (), verdict(guesses.judge_block(distances, Block(0, size)), None))]
+
+
 def poll(shown: Shown) -> list[Question]:
     """What a class is asked here."""
     distances, size = shown.distances, shown.size
@@ -91,7 +108,8 @@ def verdict(judged: guesses.JudgedBlock, guess: Block | None) -> str:
     """The most similar block, as far as the texts can tell, and how far off a guess is."""
     found = f"Most similar: {judged.best.describe()}, distance {judged.best_distance:.3f}."
     if guess is None:
-        return found
+        rivals = f" The texts cannot tell it from the blocks that begin at {guesses.spans(judged.rivals)}."
+        return found + rivals if judged.rivals else found
     if judged.rank == 1:
         return f"{found} Your guess is right: the best of {judged.n_blocks}."
     off = words.layers(judged.layers_off)

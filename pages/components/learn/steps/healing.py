@@ -8,8 +8,10 @@ from analysis.charts import lesson as learn_figures
 from analysis.charts.lesson import Rung
 from analysis.experiments.accuracy import points
 from analysis.experiments.heal.spec import HealResult
+from analysis.exports.handout import Task
 from pages.components.learn import predict, stored
 from pages.components.learn.lesson import Lesson
+from pages.components.learn.notes import Note
 from pages.components.learn.poll.ballot import Question
 from pages.components.learn.predict import Axes, Drawn
 from pages.components.learn.stored import Shown
@@ -18,6 +20,12 @@ from pages.components.shared import chart, theme, words
 TITLE = "Can the damage be repaired?"
 QUESTION = "heal"
 """Name of what is predicted here: the loss of each healed model."""
+
+NOTE = Note(
+    "If the loss is back, is the knowledge back?",
+    "Healing mends the joint between two layers; it does not put back what the missing ones knew. A loss below the unpruned "
+    "model's mostly means that the style of the healing text was learned.",
+)
 
 
 def show(lesson: Lesson, shown: Shown) -> None:
@@ -82,6 +90,17 @@ def _revealed(left, right, ladder: list[Rung], heal: HealResult, drawn: Drawn | 
         table = points.table([rung.point for rung in ladder], model=[rung.name for rung in ladder])
         table = table.only("model", "acc", "n_samples", "loss")
         chart.folded_table(table, key="learn-t-heal", alt="Unpruned, pruned and healed models", file_name="healed")
+
+
+def tasks(shown: Shown) -> list[Task]:
+    """What is asked on paper."""
+    ladder, heal = stored.ladder(shown.heals)
+    axes = _axes(ladder) if heal else None
+    if heal is None or axes is None:
+        return []
+    asked = f"Without {heal.spec.block.describe()}: draw the loss, in nats per token, after each way of healing."
+    measured = ", ".join(f"{rung.name} {rung.point.loss:.2f}" for rung in ladder if rung.point.loss is not None)
+    return [Task(TITLE, asked, axes.printed(), (), f"{told(ladder)} Measured: {measured}.")]
 
 
 def poll(shown: Shown) -> list[Question]:

@@ -6,10 +6,12 @@ import streamlit as st
 
 from analysis.charts import lesson as learn_figures
 from analysis.experiments.maps.spec import DistanceResult
+from analysis.exports.handout import Task
 from analysis.reading import lesson as guesses
 from analysis.reading import verdicts
 from pages.components.learn import predict, stored
 from pages.components.learn.lesson import Lesson
+from pages.components.learn.notes import Note
 from pages.components.learn.poll.ballot import Question
 from pages.components.learn.predict import Axes, Drawn
 from pages.components.learn.stored import Shown
@@ -18,6 +20,11 @@ from pages.components.shared import chart, theme
 TITLE = "What does a layer do?"
 QUESTION = "turns"
 """Name of what is predicted here: the turn of each layer."""
+
+NOTE = Note(
+    "What would the next layer see if one layer added nothing?",
+    "Layers do not hand on a new text or a new list: each adds to the one that is there. A small turn is not a useless layer.",
+)
 
 
 def show(lesson: Lesson, shown: Shown) -> None:
@@ -65,6 +72,16 @@ def _axes(distances: DistanceResult) -> Axes:
         places=[str(layer) for layer in range(distances.n_layers)], one="layer", axis="layer (0-based)", low=0.0,
         high=tenths / 10, step=0.02, ticks=[tenth / 10 for tenth in range(0, tenths + 1, 2)], digits=2, bars=True,
     )  # fmt: skip
+
+
+def tasks(shown: Shown) -> list[Task]:
+    """What is asked on paper."""
+    if shown.distances is None:
+        return []
+    row = guesses.blocks_of(shown.distances)
+    asked = "Draw how far each layer turns the residual stream, as a share of 180 degrees."
+    measured = ", ".join(f"{each.place}: {each.value:.2f}" for each in row)
+    return [Task(TITLE, asked, _axes(shown.distances).printed(), (), f"{verdict(shown.distances, None)} By layer: {measured}.")]
 
 
 def poll(shown: Shown) -> list[Question]:

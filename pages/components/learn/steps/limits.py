@@ -7,10 +7,12 @@ from analysis.charts import lesson as learn_figures
 from analysis.core.blocks import Block
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.maps.spec import DistanceResult
+from analysis.exports.handout import Strip, Task
 from analysis.reading import lesson as guesses
 from analysis.reading import verdicts
 from pages.components.learn import predict, stored
 from pages.components.learn.lesson import Lesson
+from pages.components.learn.notes import Note
 from pages.components.learn.poll.ballot import Question
 from pages.components.learn.stored import Shown
 from pages.components.shared import chart, library, theme, words
@@ -18,6 +20,12 @@ from pages.components.shared import chart, library, theme, words
 TITLE = "What does this not show?"
 QUESTION = "damage"
 """Name of what is predicted here: the start of the block whose removal costs least."""
+
+NOTE = Note(
+    "How would you find out whether a cut model is still good enough for your use?",
+    "Alike is a guess at harmless, not a measurement. The best of many measured blocks looks better than it is: check it on "
+    "other texts.",
+)
 
 
 def show(lesson: Lesson, shown: Shown) -> None:
@@ -55,6 +63,15 @@ def _costs(shown: Shown) -> dict[int, float] | None:
     if damage is None or size > len(damage.increase) or None in damage.increase[size - 1]:
         return None
     return {start: cost for start, cost in enumerate(damage.increase[size - 1]) if cost is not None}
+
+
+def tasks(shown: Shown) -> list[Task]:
+    """What is asked on paper."""
+    costs = _costs(shown)
+    if costs is None or shown.damage is None:
+        return []
+    asked = f"Mark the {words.layers(shown.size)} in a row whose removal you expect to raise the loss least."
+    return [Task(TITLE, asked, Strip(shown.damage.n_layers), (), verdict(costs, None, shown))]
 
 
 def poll(shown: Shown) -> list[Question]:

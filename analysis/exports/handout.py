@@ -1,0 +1,74 @@
+"""What a class gets on paper: questions with something to draw on, exercises, and a second sheet with what was measured."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+
+from analysis.reading.exercises import Exercise
+
+_TEMPLATE = Path(__file__).with_name("handout.html.jinja")
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Empty axes to draw a curve or bars on."""
+
+    places: Sequence[str]
+    """Names along the horizontal axis."""
+    axis: str
+    ticks: Sequence[tuple[float, str]]
+    """Values of the vertical axis with their names, from low to high."""
+    given: Sequence[float] = ()
+    """Values of the first places, which are printed."""
+    levels: Sequence[tuple[str, float]] = ()
+    """Horizontals by name."""
+    bars: bool = False
+
+
+@dataclass(frozen=True)
+class Strip:
+    """The layers of a model, to mark a block on."""
+
+    n_layers: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """One question of the lesson."""
+
+    title: str
+    asked: str
+    sheet: Axes | Strip | None
+    options: Sequence[str]
+    """What can be ticked, where there is nothing to draw on."""
+    answer: str
+    """What was measured; only on the second sheet."""
+    note: str = ""
+    """What a teacher should know; only on the second sheet."""
+
+
+@dataclass(frozen=True)
+class Handout:
+    """Both sheets."""
+
+    title: str
+    about: Sequence[str]
+    """On which model and results, in sentences."""
+    tasks: Sequence[Task]
+    exercises: Sequence[Exercise]
+    missing: str = ""
+    """What could not be asked, in a sentence."""
+
+
+def html(handout: Handout, *, solved: bool) -> str:
+    """A file to print: black on white, nothing fetched from anywhere, every text escaped.
+
+    Args:
+        handout: what is on it.
+        solved: whether this is the sheet with answers, solutions and notes.
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.tests["strip"] = lambda sheet: isinstance(sheet, Strip)
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(handout=handout, solved=solved)

@@ -1,0 +1,180 @@
+"""Exercises whose numbers and solutions are worked out from stored results."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from analysis.core import stats
+from analysis.core.blocks import Block
+from analysis.experiments.accuracy.points import Point
+from analysis.experiments.accuracy.spec import SweepResult
+from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.maps.spec import DistanceResult
+from analysis.models.spec import ModelFacts
+from analysis.reading import verdicts
+
+WANTED = 5
+"""How many exercises a class gets."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the exercises are made from; None where nothing is stored."""
+
+    size: int
+    """Layers of the block that the exercises are about."""
+    facts: ModelFacts | None = None
+    distances: DistanceResult | None = None
+    sweep: SweepResult | None = None
+    """The curve of the most similar blocks."""
+    heal: HealResult | None = None
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A question with a number for an answer."""
+
+    title: str
+    asked: str
+    """Everything needed to work it out, in plain text."""
+    unit: str
+    answer: float
+    tolerance: float
+    """How far off an answer may be and still be right; covers rounding of what was told."""
+    solution: str
+    """The way to the answer, in plain text."""
+
+    def is_right(self, given: float) -> bool:
+        """Whether an answer is right, up to rounding."""
+        return abs(given - self.answer) <= self.tolerance
+
+
+def of(results: Results) -> list[Exercise]:
+    """The first `WANTED` exercises that the results allow; fewer where results are missing."""
+    made = (make(results) for make in _MAKERS)
+    return [exercise for exercise in made if exercise is not None][:WANTED]
+
+
+def _angle(results: Results) -> Exercise | None:
+    if results.distances is None:
+        return None
+    # The least similar block: the most similar one is what the lesson asks for.
+    row = results.distances.mean[results.size - 1]
+    start = max(range(len(row)), key=row.__getitem__)
+    distance = round(row[start], 3)
+    degrees = 180 * distance
+    return Exercise(
+        "From distance to angle",
+        f"What enters and what leaves {Block(start, results.size).describe()} is {distance:.3f} apart (angular distance). "
+        "What is the angle between the two, in degrees?",
+        "degrees", degrees, 0.5,
+        f"The distance is the angle as a share of 180 degrees: {distance:.3f} × 180 = {degrees:.1f} degrees, with a cosine of "
+        f"{math.cos(math.radians(degrees)):.3f}. No other block of this size turns the stream as far.",
+    )  # fmt: skip
+
+
+def _smaller(results: Results) -> Exercise | None:
+    facts = results.facts
+    if facts is None or results.size > len(facts.layer_parameters):
+        return None
+    gone, whole = sum(facts.layer_parameters[: results.size]), facts.n_parameters
+    share = 100 * gone / whole
+    return Exercise(
+        "How much smaller?",
+        f"The model has {whole:,} parameters, {facts.other_parameters:,} of them in embeddings, the final norm and the head. "
+        f"Its first {results.size} of {facts.n_layers} layers hold {gone:,}. How many percent of all parameters would go with "
+        "them?",
+        "%", share, 0.15,
+        f"{gone:,} / {whole:,} = {share:.1f} %. Not {results.size} / {facts.n_layers} = "
+        f"{100 * results.size / facts.n_layers:.1f} %, since embeddings and head stay.",
+    )  # fmt: skip
+
+
+def _interval(results: Results) -> Exercise | None:
+    whole = _point(results.sweep, 0)
+    if whole is None or whole.acc is None or not whole.n_samples:
+        return None
+    n, right = whole.n_samples, round(whole.acc * whole.n_samples)
+    half = 100 * 1.96 * math.sqrt(whole.acc * (1 - whole.acc) / n)
+    low, high = stats.wilson_interval(right, n)
+    return Exercise(
+        "How sure is an accuracy?",
+        f"The unpruned model answers {right} of {n} questions. Its 95 % interval is about accuracy ± 1.96 × √(p(1−p)/n). How "
+        "many percentage points are that to either side?",
+        "points", half, 0.25,
+        f"p = {right}/{n} = {whole.acc:.3f}, so 1.96 × √({whole.acc:.3f} × {1 - whole.acc:.3f} / {n}) = {half:.1f} points. The "
+        f"pages draw Wilson's interval, {low:.1%} to {high:.1%}, which also holds for few questions. Four times the questions "
+        "halve it.",
+    )  # fmt: skip
+
+
+def _flipped(results: Results) -> Exercise | None:
+    sweep = results.sweep
+    if sweep is None:
+        return None
+    answers = {point.n: given for point, given in zip(sweep.points, sweep.questions, strict=False) if given}
+    if 0 not in answers or results.size not in answers:
+        return None
+    found = verdicts.compare(answers[0], answers[results.size])
+    change = 100 * found.difference
+    settled = (
+        "It excludes 0: the change is beyond doubt."
+        if found.is_settled
+        else "It holds 0: these questions show no difference beyond doubt."
+    )
+    return Exercise(
+        "Lost and gained",
+        f"Without its most similar {results.size} layers the model loses {found.lost} of {found.n} questions that it got "
+        f"right before, and gains {found.gained} that it got wrong. By how many percentage points does its accuracy change? "
+        "(Mind the sign.)",
+        "points", change, 0.06,
+        f"({found.gained} − {found.lost}) / {found.n} = {change:+.1f} points. Question by question the 95 % interval is "
+        f"{100 * found.low:+.1f} to {100 * found.high:+.1f}. {settled}",
+    )  # fmt: skip
+
+
+def _perplexity(results: Results) -> Exercise | None:
+    whole, cut = _point(results.sweep, 0), _point(results.sweep, results.size)
+    if whole is None or cut is None or whole.loss is None or cut.loss is None:
+        return None
+    before, after = round(whole.loss, 2), round(cut.loss, 2)
+    factor = math.exp(after - before)
+    return Exercise(
+        "From loss to perplexity",
+        f"Without the most similar {results.size} layers the loss goes from {before:.2f} to {after:.2f} nats per token. "
+        "Perplexity is e to the power of the loss. By which factor does it grow?",
+        "times", factor, max(0.02 * factor, 0.02),
+        f"e^({after:.2f} − {before:.2f}) = e^{after - before:.2f} = {factor:.2f}. It hesitates between {factor:.2f} times "
+        f"as many words: {math.exp(after):.0f} instead of {math.exp(before):.0f}.",
+    )  # fmt: skip
+
+
+def _repaired(results: Results) -> Exercise | None:
+    heal = results.heal
+    points = [heal.unpruned, heal.pruned, heal.healed] if heal else []
+    losses = [round(point.loss, 2) for point in points if point is not None and point.loss is not None]
+    if heal is None or len(losses) < 3 or losses[1] <= losses[0]:
+        return None
+    unpruned, pruned, healed = losses
+    share = 100 * (pruned - healed) / (pruned - unpruned)
+    return Exercise(
+        "How much is repaired?",
+        f"Unpruned the loss is {unpruned:.2f}, without {heal.spec.block.describe()} {pruned:.2f}, after healing {healed:.2f} "
+        "nats per token. How many percent of what the cut added has healing taken away?",
+        "%", share, 1.0,
+        f"({pruned:.2f} − {healed:.2f}) / ({pruned:.2f} − {unpruned:.2f}) = {share:.0f} %.",
+    )  # fmt: skip
+
+
+_MAKERS: tuple[Callable[[Results], Exercise | None], ...] = (
+    _angle,
+    _smaller,
+    _interval,
+    _flipped,
+    _perplexity,
+    _repaired,
+)
+
+
+def _point(sweep: SweepResult | None, n: int) -> Point | None:
+    return next((point for point in sweep.points if point.n == n), None) if sweep else None

@@ -1,0 +1,64 @@
+"""The sheets for a class: nothing measured on the first, everything on the second, and any text is text."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+
+from analysis.exports.handout import Axes, Handout, Strip, Task, html
+from analysis.reading.exercises import Exercise
+
+EVIL = '<script>alert("x")</script>'
+AXES = Axes(["0", "1", "2"], "n", [(0.0, "0 %"), (0.5, "50 %"), (1.0, "100 %")], [0.5], [("halfway", 0.25)])
+SHEET = Handout(
+    "A lesson",
+    ["Measured on toy."],
+    [
+        Task("Turns", "Draw.", AXES, (), "ANSWER-CURVE", "NOTE-CURVE"),
+        Task("Bars", "Draw bars.", Axes(["a", "b"], "", [(0, "0"), (4, "4")], [3.0], bars=True), (), "ANSWER-BARS"),
+        Task("Block", "Mark.", Strip(30), (), "ANSWER-BLOCK"),
+        Task("Tick", "Which?", None, ("one", "two"), "ANSWER-TICK"),
+    ],
+    [Exercise("Angle", "How many degrees?", "degrees", 25.4, 0.5, "SOLUTION")],
+    "Left out.",
+)
+
+
+def test_the_first_sheet_asks_and_tells_nothing():
+    page = html(SHEET, solved=False)
+    for told in ("ANSWER", "SOLUTION", "NOTE", "25.4"):
+        assert told not in page
+    for asked in ("Draw.", "Mark.", "one", "two", "How many degrees?", "Answer:", "Name:", "Left out."):
+        assert asked in page
+
+
+def test_the_second_sheet_holds_answers_solutions_and_notes_and_nothing_to_draw_on():
+    page = html(SHEET, solved=True)
+    for told in ("ANSWER-CURVE", "ANSWER-BARS", "ANSWER-BLOCK", "ANSWER-TICK", "SOLUTION", "NOTE-CURVE"):
+        assert told in page
+    assert "<svg" not in page
+
+
+def test_what_is_drawn_on_is_drawn_to_scale():
+    drawings = [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", html(SHEET, solved=False), re.DOTALL)]
+    curve, bars, strip = drawings
+    given = curve.find("circle")
+    assert (float(given.get("cy")), float(given.get("cx"))) == (220 - 205 / 2, 60 + 620 / 6)
+    level = next(line for line in curve.iter("line") if line.get("class") == "level")
+    assert float(level.get("y1")) == 220 - 205 / 4
+    bar = next(rect for rect in bars.iter("rect") if rect.get("class") == "given")
+    assert float(bar.get("height")) == 205 * 3 / 4
+    assert len(list(strip.iter("rect"))) == 30
+    assert [text.text for text in strip.iter("text")] == ["0", "5", "10", "15", "20", "25"]
+    assert all(drawing.get("aria-label") for drawing in drawings)
+
+
+def test_any_text_is_text_and_nothing_is_fetched():
+    evil = Handout(
+        EVIL, [EVIL], [Task(EVIL, EVIL, Axes([EVIL], EVIL, [(0, EVIL), (1, EVIL)], (), [(EVIL, 0.5)]), (), EVIL, EVIL),
+                       Task(EVIL, EVIL, None, (EVIL,), EVIL)],
+        [Exercise(EVIL, EVIL, EVIL, 1, 1, EVIL)], EVIL,
+    )  # fmt: skip
+    for solved in (False, True):
+        page = html(evil, solved=solved)
+        assert "<script" not in page
+        assert "default-src 'none'" in page
+        assert not re.search(r"(src|href)=", page)
