@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 from analysis.charts.look import palette
-from analysis.core.blocks import Block, parse_removal
+from analysis.core.blocks import parse_removal
 from analysis.core.errors import BlockRangeError
 from analysis.reading import strip
 from pages.components.explore import drawn
@@ -60,8 +60,10 @@ def show(found: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> No
         },
         on_said_change=heard,
     )
-    if kept := cuts.protected_in(cut.removed, n_layers):
-        _taken(kept, strategy, cut)
+    if cuts.protected_in(cut.removed, n_layers):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            cuts.say_protected(cut.removed, n_layers, "This cut" if cut.by_hand else f"The choice of {strategy.name}")
+            _way_out(strategy, cut.n)
 
 
 def _hear(said: dict[str, Any], strategy: Strategy) -> None:
@@ -90,23 +92,16 @@ def _known(
     return asdict(strip.of_results(_found.result, _damage.result if _damage else None))
 
 
-def _taken(kept: list[int], strategy: Strategy, cut: Cut) -> None:
-    """Say that the cut takes protected layers, and what of its size would not."""
-    named = f"layer {kept[0]}, which is" if len(kept) == 1 else f"layers {', '.join(map(str, kept))}, which are"
-    who = "This cut" if cut.by_hand else f"The choice of {strategy.name}"
+def _way_out(strategy: Strategy, n: int) -> None:
+    """Offer what of this size takes no protected layer."""
     n_layers = strategy.distances.n_layers
-    other = strip.most_similar_without(strategy.distances, cut.n, state.protected(n_layers))
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.caption(f":material/lock: {who} takes {named} protected.", width="content")
-        if other is None:
-            st.caption(f"Every block of {words.layers(cut.n)} takes a protected one.", width="content")
-            return
-        st.button(
-            f"Take {_short(other.block)} instead", key="take-unprotected", type="tertiary",
-            help=f"The most similar block of its size without a protected layer: {other.block.describe()}.",
-            on_click=state.choose_cut, args=(other.block,),
-        )  # fmt: skip
-
-
-def _short(block: Block) -> str:
-    return f"[{block.start}, {block.stop})"
+    other = strip.most_similar_without(strategy.distances, n, state.protected(n_layers))
+    if other is None:
+        st.caption(f"Every block of {words.layers(n)} takes a protected one.", width="content")
+        return
+    block = other.block
+    st.button(
+        f"Take [{block.start}, {block.stop}) instead", key="take-unprotected", type="tertiary",
+        help=f"The most similar block of its size without a protected layer: {block.describe()}.",
+        on_click=cuts.take, args=(block, strategy.cut(n).removed, n_layers),
+    )  # fmt: skip

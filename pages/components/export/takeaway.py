@@ -54,6 +54,7 @@ def show(known: Found, model: ModelSpec) -> Choice | None:
     if cut is None:
         return None
     said.markdown(f"**{words.plain(facts.name)}** without **{cut.describe()}**")
+    cuts.say_protected(cut, facts.n_layers)
     return Choice(known.result.spec.model, facts, cut, _heal(model, cut))
 
 

@@ -4,7 +4,7 @@ import streamlit as st
 
 from analysis.core.blocks import Block, LayerSet, Removal
 from analysis.experiments import strategies
-from pages.components.shared import state
+from pages.components.shared import cuts, state
 from pages.components.shared.library import Found
 
 _NAMES = {name: strategies.STRATEGIES[name].title for name in ("similarity", "deepest")} | {"own": "My own"}
@@ -26,6 +26,7 @@ def show(distances: Found | None, n_layers: int, current: Removal | None = None)
         chosen = _controls(distances, n_layers, current)
     if chosen:
         said.markdown(f"**{chosen.describe()}**")
+        cuts.say_protected(chosen, n_layers)
     if isinstance(current, LayerSet):
         st.caption(f"A heal repairs one block; the cut on Explore is scattered: {current.describe()}.")
     return chosen

@@ -194,6 +194,20 @@ def protected_in(removed: Removal | None, n_layers: int) -> list[int]:
     return sorted(state.protected(n_layers).intersection(removed.layers)) if removed else []
 
 
+def say_protected(removed: Removal | None, n_layers: int, who: str = "This cut") -> None:
+    """Say which protected layers a cut takes, where it takes any.
+
+    Args:
+        removed: the cut.
+        n_layers: layers of the model.
+        who: what takes them.
+    """
+    kept = protected_in(removed, n_layers)
+    if kept:
+        named = f"layer {kept[0]}, which is" if len(kept) == 1 else f"layers {', '.join(map(str, kept))}, which are"
+        st.caption(f":material/lock: {who} takes {named} protected.", width="content")
+
+
 def say(cut: Cut, strategy: Strategy) -> None:
     """Draw the cut in one line, with the way back from layers that were picked by hand."""
     if cut.removed is None:
