@@ -98,6 +98,12 @@ def _shown_as(what: str) -> tuple[int, str, str]:
     return (100, ".0f", "%") if what == reading.ACCURACY else (1, ".2f", "nats")
 
 
+def _signed(value: float, digits: str) -> str:
+    """A number with its sign, but a nought without one."""
+    shown = f"{value:+{digits}}"
+    return shown[1:] if float(shown) == 0 else shown.replace("-", "−")
+
+
 def _change(change: Change, what: str) -> str:
     """The interval of the change, and whether there is one."""
     size, digits, _ = _shown_as(what)

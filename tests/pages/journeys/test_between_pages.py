@@ -88,6 +88,7 @@ def test_a_link_shows_the_same_cut_to_somebody_else(served, visitors, name):
         slide(page, "ArrowLeft")
         expect(page).to_have_url(re.compile("n=7"))
     else:
+        page.get_by_role("button", name="Another cut").click()
         page.get_by_role("spinbutton", name="Layers, n").fill("7")
         page.keyboard.press("Enter")
         expect(page).to_have_url(re.compile("n=7"))
@@ -164,17 +165,19 @@ def test_the_camera_over_a_chart_saves_png_and_svg(served, visitors):
 def test_all_that_can_be_taken_away_can_be_opened(served, visitors):
     page = visitors()
     browser.visit(page, served.address, "export", "?n=5")
+    page.get_by_role("radio", name="Report").click()
     summary = saved(page, "Markdown summary").read_text()
     assert summary.startswith("# ")
     assert "layers 11-15" in summary
+    report_opens_without_a_network(served, saved(page, "HTML page").read_bytes())
+    page.get_by_role("radio", name="mergekit").click()
     merge = yaml.safe_load(saved(page, "Download mergekit.yaml").read_text())
     assert [slice_["sources"][0]["layer_range"] for slice_ in merge["slices"]] == [[0, 11], [16, 30]]
-    page.get_by_role("tab", name="Recipe").click()
+    page.get_by_role("radio", name="Recipe").click()
     recipe = json.loads(saved(page, "Download recipe.json").read_text())
     assert "11:5" in json.dumps(recipe)
-    page.get_by_role("tab", name="Model card").click()
+    page.get_by_role("radio", name="Model card").click()
     assert saved(page, "Download README.md").read_text().startswith("---")
-    report_opens_without_a_network(served, saved(page, "HTML page").read_bytes())
 
 
 def report_opens_without_a_network(served, content: bytes) -> None:
