@@ -1,5 +1,6 @@
 """Charts against the number of removed layers: accuracy, loss, writing and speed."""
 
+from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
@@ -13,18 +14,22 @@ from analysis.charts.look import (
     Palette,
     add_level,
     add_levels,
+    bars,
     finish,
     palette,
     style_of,
     translucent,
     unchecked,
+    wrapped,
 )
+from analysis.core import stats
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.speed.spec import WHAT, SpeedLine, SpeedPoint, SpeedResult, Timing
 from analysis.experiments.strategies import DRAW, needs
-from analysis.reading import verdicts
+from analysis.reading import settled, verdicts
+from analysis.reading.reading import Change
 
 
 def accuracy_curve(
@@ -49,7 +54,7 @@ def accuracy_curve(
     figure = Figure()
     add_levels(figure, sweep.lines, palette(dark))
     figure = _curve(figure, sweep, heals, others, ACCURACY, dark, height)
-    knee = verdicts.knee(ACCURACY.points(sweep), sweep.lines) if sweep.lines else None
+    knee = verdicts.knee(sweep.points, sweep.lines, sweep.questions) if sweep.lines else None
     if knee is not None:
         colour = palette(dark).unpruned
         figure.add_vline(x=knee, line={"color": colour, "width": 1, "dash": "dot"}, name="cliff")
@@ -69,7 +74,7 @@ def loss_curve(
     dark: bool = False,
     height: int = 250,
 ) -> Figure:
-    """Loss on held-out text against the number of removed layers, with standard errors; arguments as `accuracy_curve`.
+    """Loss on held-out text against the number of removed layers, with 95 % intervals; arguments as `accuracy_curve`.
 
     Among several strategies some lose all and would press the others into a line, so that the axis is then logarithmic.
     """
@@ -124,42 +129,18 @@ def _curve(
     bands = {name: found for name, found in draws.items() if len(found) > 1}
     for found in bands.values():
         _add_draws(figure, found, measure, dark)
-    for other in others:
-        if other.spec.strategy not in bands:
-            _add_other(figure, other, measure, dark)
-    sides = [measure.interval(point) for point in points]
-    numbers = [point.n for point in points]
-    _add_band(figure, numbers, [low for low, _ in sides], [high for _, high in sides], colours.pruned, "interval", 0.17)
-    figure.add_scatter(
-        x=numbers,
-        y=[measure.value(point) for point in points],
-        mode=_mode(points),
-        name=sweep.spec.strategy if others else "pruned",
-        line={"color": colours.pruned, "width": 2.6},
-        legendrank=1,
-        marker={"size": 6},
-        text=[measure.hover(point) for point in points],
-        hovertemplate="%{text}<extra></extra>",
-    )
-    healed = [(heal, heal.healed) for heal in heals if heal.healed and measure.value(heal.healed) is not None]
-    if healed:
-        figure.add_scatter(
-            x=[point.n for _, point in healed],
-            y=[measure.value(point) for _, point in healed],
-            error_y=measure.interval_bars([point for _, point in healed]),
-            mode="markers",
-            name="healed",
-            marker={"color": colours.healed, "size": 10, "symbol": "diamond"},
-            text=[f"{_healed_how(heal)}<br>{measure.hover(point)}" for heal, point in healed],
-            hovertemplate="%{text}<extra></extra>",
-        )
+    beside = [other for other in others if other.spec.strategy not in bands]
+    for place, other in enumerate(beside):
+        _add_other(figure, other, measure, dark, _dodge(place, len(beside)))
+    _add_shown(figure, sweep, measure, colours, sweep.spec.strategy if others else "pruned")
+    _add_healed(figure, heals, measure, colours)
     drawn = [point.n for curve in (sweep, *others) for point in curve.points]
     last = max([*drawn, sweep.spec.max_n or 1])
     rows = _more_legend_rows(figure) if measure is ACCURACY else 0
     finish(
         figure,
         height + rows * _LEGEND_ROW,
-        x=_n_axis(last, colours),
+        x=_n_axis(last, colours, f"removed layers n{FILLED}"),
         y={"title": measure.axis, "tickformat": measure.tickformat, "gridcolor": colours.grid},
         margin={"t": 30 + rows * _LEGEND_ROW},
         legend={"entrywidthmode": "fraction", "entrywidth": 1 / _COLUMNS} if rows else {},
@@ -167,6 +148,10 @@ def _curve(
     return figure
 
 
+FILLED = " (filled points differ from n = 0)"
+"""What the axis of a curve says besides its title."""
+TOLD_APART = "neighbours told apart"
+"""Name of the strong parts of a curve's line, which have no numbers of their own."""
 _LOSS_TICKS = [1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50]
 _COLUMNS = 2
 """Entries side by side in a legend of several rows; three are cut off in a narrow window."""
@@ -174,6 +159,33 @@ _LEGEND_ROW = 18
 """Height of a further row of the legend, pixels."""
 _ONE_ROW = 5
 """Entries that fit into one row, as long as they are the levels and one curve."""
+
+
+def _add_healed(figure: Figure, heals: Sequence[HealResult], measure: Measure, colours: Palette) -> None:
+    """Healed models, to the right of the cut that they heal."""
+    healed = [(heal, heal.healed) for heal in heals if heal.healed and measure.value(heal.healed) is not None]
+    if not healed:
+        return
+    points, changes = [point for _, point in healed], [settled.healed(heal, measure.quantity) for heal, _ in healed]
+    seen: Counter[int] = Counter()
+    asides = []
+    for point in points:
+        seen[point.n] += 1
+        asides.append(seen[point.n] * min(0.15, 0.38 / sum(other.n == point.n for other in points)))
+    figure.add_scatter(
+        x=[point.n + aside for point, aside in zip(points, asides, strict=True)],
+        y=[measure.value(point) for point in points],
+        error_y=measure.bars(points),
+        mode="markers",
+        name="healed",
+        marker=_marker(changes, "diamond", colours.healed, 10),
+        customdata=[point.n for point in points],
+        text=[
+            f"{_healed_how(heal)}<br>{_read(measure, point, change)}"
+            for (heal, point), change in zip(healed, changes, strict=True)
+        ],
+        hovertemplate="%{text}<extra></extra>",
+    )
 
 
 def _healed_how(heal: HealResult) -> str:
@@ -187,9 +199,9 @@ def _more_legend_rows(figure: Figure) -> int:
     return 0 if entries <= _ONE_ROW else -(-entries // _COLUMNS) - 1
 
 
-def _n_axis(last: int, colours: Palette) -> dict[str, Any]:
+def _n_axis(last: int, colours: Palette, title: str = "removed layers n") -> dict[str, Any]:
     return {
-        "title": "removed layers n",
+        "title": title,
         "range": [-0.5, last + 0.5],
         "gridcolor": colours.grid,
         "tickmode": "linear",
@@ -203,9 +215,13 @@ def _every(last: int) -> int:
     return 1 if last <= 10 else 2 if last <= 20 else 5
 
 
+def _is_line(points: Sequence[Point]) -> bool:
+    """Whether points may be joined: two cuts of one size would make a line go up and down at one place."""
+    return len({point.n for point in points}) == len(points)
+
+
 def _mode(points: Sequence[Point]) -> str:
-    """A line, unless two cuts of one size would make it go up and down at one place."""
-    return "lines+markers" if len({point.n for point in points}) == len(points) else "markers"
+    return "lines+markers" if _is_line(points) else "markers"
 
 
 def _add_band(
@@ -224,19 +240,93 @@ def _add_band(
     )
 
 
-def _add_other(figure: Figure, sweep: SweepResult, measure: Measure, dark: bool) -> None:
-    style, points = style_of(sweep.spec.strategy), measure.points(sweep)
+def _add_shown(figure: Figure, sweep: SweepResult, measure: Measure, colours: Palette, name: str) -> None:
+    """The curve that is read: its intervals as a band, its points, and a line that is strong only where it tells something.
+
+    A point is filled where its difference from the unpruned model is settled. Between neighbours that cannot be told apart the
+    line is a pale guide for the eye: a dip and a rise inside their own intervals must not look like a story.
+    """
+    points, changes = measure.points(sweep), _changes(sweep, measure)
+    numbers, values = [point.n for point in points], [measure.value(point) or 0.0 for point in points]
+    ends = [measure.interval(point) or (value, value) for point, value in zip(points, values, strict=True)]
+    _add_band(figure, numbers, [low for low, _ in ends], [high for _, high in ends], colours.pruned, "interval", 0.17)
+    x: list[int | None] = []
+    y: list[float | None] = []
+    if _is_line(points):
+        apart = settled.steps_apart(sweep, measure.quantity, [sweep.points.index(point) for point in points])
+        for place in (place for place, is_apart in enumerate(apart) if is_apart):
+            x += [*numbers[place : place + 2], None]
+            y += [*values[place : place + 2], None]
     figure.add_scatter(
-        x=[point.n for point in points],
-        y=[measure.value(point) for point in points],
+        x=x,
+        y=y,
+        mode="lines",
+        name=TOLD_APART,
+        line={"color": colours.pruned, "width": 2.2},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+    figure.add_scatter(
+        x=numbers,
+        y=values,
         mode=_mode(points),
-        name=sweep.spec.strategy,
-        line={"color": style.shade(dark=dark), "width": 1.4, "dash": style.dash},
-        legendrank=2,
-        marker={"color": style.shade(dark=dark), "size": 5.5, "symbol": style.symbol},
-        text=[f"<b>{sweep.spec.strategy}</b><br>{measure.hover(point)}" for point in points],
+        name=name,
+        line={"color": translucent(colours.pruned, _GUIDE), "width": 1.2},
+        legendrank=1,
+        marker=_marker(changes, "circle", colours.pruned, 7),
+        text=[_read(measure, point, change) for point, change in zip(points, changes, strict=True)],
         hovertemplate="%{text}<extra></extra>",
     )
+
+
+def _add_other(figure: Figure, sweep: SweepResult, measure: Measure, dark: bool, aside: float) -> None:
+    """A curve beside it: its points with their intervals, a little aside of their n so that they do not cover others."""
+    style, points, changes = style_of(sweep.spec.strategy), measure.points(sweep), _changes(sweep, measure)
+    shade = style.shade(dark=dark)
+    # At n = 0 all curves are the same model, whose interval the shown one has.
+    own = [measure.interval(point) if point.n else None for point in points]
+    figure.add_scatter(
+        x=[point.n + (aside if point.n else 0) for point in points],
+        y=[measure.value(point) for point in points],
+        error_y={**bars([measure.value(p) or 0.0 for p in points], own, width=0), "color": translucent(shade, _GUIDE)},
+        mode=_mode(points),
+        name=sweep.spec.strategy,
+        line={"color": translucent(shade, _GUIDE), "width": 1, "dash": style.dash},
+        legendrank=2,
+        marker=_marker(changes, style.symbol, shade, 6),
+        customdata=[point.n for point in points],
+        text=[
+            f"<b>{sweep.spec.strategy}</b><br>{_read(measure, p, change)}" for p, change in zip(points, changes, strict=True)
+        ],
+        hovertemplate="%{text}<extra></extra>",
+    )
+
+
+_GUIDE = 0.45
+"""Opacity of a line that only guides the eye."""
+
+
+def _changes(sweep: SweepResult, measure: Measure) -> list[Change | None]:
+    """How far every point that is drawn is from the unpruned model."""
+    by_place = settled.against_unpruned(sweep, measure.quantity)
+    return [by_place[sweep.points.index(point)] for point in measure.points(sweep)]
+
+
+def _marker(changes: Sequence[Change | None], symbol: str, colour: str, size: float) -> dict[str, Any]:
+    """Filled where a difference from the unpruned model is settled, hollow elsewhere."""
+    symbols = [symbol if change is not None and change.is_settled else f"{symbol}-open" for change in changes]
+    return {"color": colour, "size": size, "symbol": symbols, "line": {"width": 1.3, "color": colour}}
+
+
+def _read(measure: Measure, point: Point, change: Change | None) -> str:
+    said = "" if change is None else f"<br>{wrapped(settled.said(change, measure.quantity))}"
+    return f"{measure.hover(point)}{said}"
+
+
+def _dodge(place: int, n_curves: int) -> float:
+    """How far a curve stands aside of its n, to the right and to the left in turn: below 0.4, so that its n stays plain."""
+    step = min(0.13, 0.38 / (n_curves // 2 + n_curves % 2)) if n_curves else 0.0
+    return round(step * (place // 2 + 1) * (-1 if place % 2 else 1), 3)
 
 
 def _add_draws(figure: Figure, draws: Sequence[SweepResult], measure: Measure, dark: bool) -> None:
@@ -316,7 +406,7 @@ def with_singles(figure: Figure, points: Sequence[Point], measure: Measure, *, d
     figure.add_scatter(
         x=[point.n for point in shown],
         y=[measure.value(point) for point in shown],
-        error_y={**measure.interval_bars(shown), "color": colour},
+        error_y={**measure.bars(shown), "color": colour},
         mode="markers",
         name="scored on their own",
         marker={"color": colour, "size": 10, "symbol": "diamond-open", "line": {"width": 2}},
@@ -330,7 +420,9 @@ def with_singles(figure: Figure, points: Sequence[Point], measure: Measure, *, d
 
 
 def speed_chart(speed: SpeedResult, field: str, *, n: int | None = None, dark: bool = False, height: int = 250) -> Figure:
-    """Milliseconds against the number of removed layers: medians with quartiles, the fitted line, the marker.
+    """Milliseconds against the number of removed layers: medians with 95 % intervals, the fitted line, the marker.
+
+    Of fewer than six repeats the bars go from the fastest to the slowest, which is a little less than 95 %, and say so.
 
     Args:
         speed: the measurement.
@@ -376,26 +468,30 @@ def speed_chart(speed: SpeedResult, field: str, *, n: int | None = None, dark: b
 
 def _add_points(figure: Figure, name: str, points: Sequence[SpeedPoint], speed: SpeedResult, field: str, colour: str) -> None:
     timings: list[Timing] = [getattr(point, field) for point in points]
+    ends = [(1e3 * low, 1e3 * high) for low, high in (_reach(timing) for timing in timings)]
     texts = [
         f"{point.block.describe() if point.block else 'unpruned model, n = 0'}<br>"
-        f"median {1e3 * timing.median_s:.2f} ms, quartiles {1e3 * timing.low_s:.2f} to {1e3 * timing.high_s:.2f}<br>"
+        f"median {1e3 * timing.median_s:.2f} ms, {_reach_in_words(timing)} {low:.2f} to {high:.2f}<br>"
         f"{speed.tokens_per_s(field, timing.median_s):,.1f} tokens/s, {len(timing.repeats_s)} repeats"
-        for point, timing in zip(points, timings, strict=True)
+        for point, timing, (low, high) in zip(points, timings, ends, strict=True)
     ]
     figure.add_scatter(
         x=[point.n for point in points],
         y=[1e3 * timing.median_s for timing in timings],
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": [1e3 * (timing.high_s - timing.median_s) for timing in timings],
-            "arrayminus": [1e3 * (timing.median_s - timing.low_s) for timing in timings],
-            "thickness": 1,
-            "width": 3,
-        },
+        error_y=bars([1e3 * timing.median_s for timing in timings], ends, width=3),
         mode="markers",
         name=name,
         marker={"color": colour, "size": 8, "symbol": "square" if name == "unpruned" else "circle"},
         text=texts,
         hovertemplate="%{text}<extra></extra>",
     )
+
+
+def _reach(timing: Timing) -> tuple[float, float]:
+    """The 95 % interval of a median, or all repeats where they are too few for one, seconds."""
+    repeats = timing.repeats_s or [timing.median_s]
+    return stats.median_interval(repeats) or (min(repeats), max(repeats))
+
+
+def _reach_in_words(timing: Timing) -> str:
+    return "fastest to slowest" if stats.median_interval(timing.repeats_s) is None else "95 % interval"

@@ -7,6 +7,7 @@ from typing import Any
 from plotly.graph_objs import Figure
 
 from analysis.charts import maps
+from analysis.charts.curves import FILLED, TOLD_APART
 from analysis.charts.look import LEVEL_ENDS
 
 _TAG = re.compile(r"<[^>]*>")
@@ -22,7 +23,8 @@ def rows(figure: Figure) -> list[dict[str, Any]]:
     names = (_title(figure.layout.xaxis, "x"), _title(figure.layout.yaxis, "y"))
     over = next((trace for trace in figure.data if trace.name == maps.CELLS), None)
     said = {} if over is None else dict(zip(zip(over.x, over.y, strict=True), maps.said(over), strict=True))
-    found = [row for trace in figure.data if trace is not over for row in _trace(trace, *names, said)]
+    drawn = [trace for trace in figure.data if trace is not over and trace.name != TOLD_APART]
+    found = [row for trace in drawn for row in _trace(trace, *names, said)]
     keys = list(dict.fromkeys(key for row in found for key, value in row.items() if value is not None))
     order = ["curve", *names]
     keys = [key for key in order if key in keys] + [key for key in keys if key not in order]
@@ -30,7 +32,7 @@ def rows(figure: Figure) -> list[dict[str, Any]]:
 
 
 def _title(axis: Any, otherwise: str) -> str:
-    return (axis.title.text if axis.title else None) or otherwise
+    return ((axis.title.text if axis.title else None) or otherwise).removesuffix(FILLED)
 
 
 def _trace(trace: Any, x: str, y: str, said: Mapping[tuple[Any, Any], str]) -> Iterator[dict[str, Any]]:
@@ -57,13 +59,19 @@ def _points(trace: Any, name: str, x: str, y: str) -> Iterator[dict[str, Any]]:
     above = bars.array if bars is not None else None
     below = bars.arrayminus if bars is not None and bars.arrayminus is not None else above
     labels = trace.text if isinstance(trace.text, list | tuple) else None
-    for index, (at, value) in enumerate(zip(_list(trace.x), _list(trace.y), strict=False)):
+    # Where points of one place stand a little aside of each other, the place itself is in their data.
+    places = trace.customdata if _are_places(trace.customdata) else trace.x
+    for index, (at, value) in enumerate(zip(_list(places), _list(trace.y), strict=False)):
         row = {"curve": name, x: at, y: value}
         if above is not None and below is not None:
             row |= {"low": value - below[index], "high": value + above[index]}
         if labels is not None:
             row["label"] = _plain(labels[index])
         yield row
+
+
+def _are_places(data: Any) -> bool:
+    return data is not None and all(isinstance(one, int) for one in data)
 
 
 def _plain(label: Any) -> str | None:

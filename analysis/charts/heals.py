@@ -2,14 +2,15 @@
 
 from plotly.graph_objs import Figure
 
-from analysis.charts.look import ACCURACY, LOSS, Palette, add_level, add_levels, finish, palette
+from analysis.charts.look import ACCURACY, LOSS, Palette, add_level, add_levels, bars, finish, palette, with_interval
+from analysis.core import stats
 from analysis.experiments.heal.spec import HealResult
 
 
 def training_curve(heal: HealResult, *, dark: bool = False, height: int = 320) -> Figure:
     """Training loss of each step, and the loss on the texts that choose on the way, with the unpruned model's."""
     colours = palette(dark)
-    figure = Figure()
+    figure, ends = Figure(), validation_intervals(heal)
     figure.add_scatter(
         x=[step.step for step in heal.steps],
         y=[step.loss for step in heal.steps],
@@ -22,21 +23,24 @@ def training_curve(heal: HealResult, *, dark: bool = False, height: int = 320) -
     figure.add_scatter(
         x=[check.step for check in heal.validations],
         y=[check.loss for check in heal.validations],
-        error_y={
-            "type": "data",
-            "array": [check.loss_stderr for check in heal.validations],
-            "thickness": 1,
-            "width": 2,
-        },
+        error_y=bars([check.loss for check in heal.validations], ends),
         mode="lines+markers",
         name="loss on held-out text",
         line={"color": colours.healed, "width": 2.2},
         marker={"size": 7},
-        hovertemplate="after step %{x}<br>held-out loss %{y:.4f}<extra></extra>",
+        text=[with_interval(check.loss, end, ".4f") for check, end in zip(heal.validations, ends, strict=True)],
+        hovertemplate="after step %{x}<br>held-out loss %{text}<extra></extra>",
     )
     if heal.unpruned_check is not None:  # on the same texts as the checks, which are not those that judge
         add_level(figure, "unpruned", heal.unpruned_check.loss, colours.unpruned, "dash", ".4f")
     return finish(figure, height, x=_steps(heal, colours), y={"title": "loss, nats per token", "gridcolor": colours.grid})
+
+
+def validation_intervals(heal: HealResult) -> list[tuple[float, float] | None]:
+    """95 % interval of the loss of each check; older heals were checked on the texts that they were judged on."""
+    judged = next((point.n_texts for point in (heal.unpruned, heal.pruned, heal.healed) if point and point.n_texts), 0)
+    n_texts = heal.n_choice_texts or judged
+    return [stats.mean_interval(check.loss, check.loss_stderr, n_texts) for check in heal.validations]
 
 
 def accuracy_on_the_way(heal: HealResult, *, dark: bool = False, height: int = 260) -> Figure:
@@ -44,15 +48,19 @@ def accuracy_on_the_way(heal: HealResult, *, dark: bool = False, height: int = 2
     colours = palette(dark)
     figure = Figure()
     checks = [check for check in heal.validations if check.acc is not None]
+    shares = [check.acc or 0.0 for check in checks]
+    counts = [check.n_questions for check in checks]
+    ends = [stats.wilson_interval(round(share * asked), asked) for share, asked in zip(shares, counts, strict=True)]
     figure.add_scatter(
         x=[check.step for check in checks],
-        y=[check.acc for check in checks],
-        error_y={"type": "data", "array": [check.acc_stderr for check in checks], "thickness": 1, "width": 3},
+        y=shares,
+        error_y=bars(shares, ends, width=3),
         mode="lines+markers",
         name="healing",
         line={"color": colours.healed, "width": 2.2},
         marker={"size": 8},
-        hovertemplate="after step %{x}<br>accuracy %{y:.1%} ± %{error_y.array:.1%}<extra></extra>",
+        text=[with_interval(share, end, ".1%") for share, end in zip(shares, ends, strict=True)],
+        hovertemplate="after step %{x}<br>accuracy %{text}<extra></extra>",
     )
     n = checks[0].n_questions if checks else 0
     for name, colour, dash in (("unpruned", colours.unpruned, "dash"), ("pruned", colours.pruned, "solid")):
@@ -76,7 +84,7 @@ def _steps(heal: HealResult, colours: Palette) -> dict:
 def heal_comparison(
     heal: HealResult, field: str, *, control: HealResult | None = None, dark: bool = False, height: int = 260
 ) -> Figure:
-    """Unpruned, pruned and healed side by side with their standard errors.
+    """Unpruned, pruned and healed side by side with their 95 % intervals.
 
     Args:
         heal: the result.
@@ -102,7 +110,7 @@ def heal_comparison(
         figure.add_scatter(
             x=[index],
             y=[measure.value(point)],
-            error_y=measure.error_bars([point], width=8),
+            error_y=measure.bars([point], width=8),
             mode="markers+text",
             name=name,
             marker={"color": colour, "size": 13},

@@ -15,6 +15,7 @@ from analysis.charts.look import (
     Style,
     add_level,
     add_levels,
+    bars,
     finish,
     palette,
     translucent,
@@ -121,8 +122,8 @@ def turns(distances: DistanceResult, drawn: Sequence[float | None] = (), *, dark
 
 def _bars(seen: Sequence[Seen], colours: Palette) -> dict[str, Any]:
     """Bars of 95 % intervals."""
-    array = [each.high - each.value for each in seen]
-    return {"type": "data", "array": array, "thickness": 1, "width": 0, "color": colours.unpruned}
+    ends = [(each.low, each.high) for each in seen]
+    return {**bars([each.value for each in seen], ends, width=0), "color": colours.unpruned}
 
 
 def _add_own(
@@ -260,7 +261,7 @@ def answers(
     )  # fmt: skip
     add_levels(figure, sweep.lines, colours)
     add_level(figure, "halfway", cliff.midpoint, colours.unpruned, "dash", ".1%")
-    sides, numbers = [ACCURACY.interval(point) for point in points], [point.n for point in points]
+    sides, numbers = [ACCURACY.interval(point) or (0.0, 1.0) for point in points], [point.n for point in points]
     figure.add_scatter(
         x=[*numbers, *reversed(numbers)], y=[*(high for _, high in sides), *(low for low, _ in reversed(sides))], mode="lines",
         fill="toself", fillcolor=translucent(colours.pruned, 0.17), line={"width": 0}, name="95 % interval", hoverinfo="skip",
@@ -286,7 +287,7 @@ def answers(
 
 def _accuracy_range(sweep: SweepResult, drawn: Sequence[float]) -> list[float]:
     """Room for every interval, level and expectation."""
-    sides = [side for point in ACCURACY.points(sweep) for side in ACCURACY.interval(point)]
+    sides = [side for point in ACCURACY.points(sweep) for side in ACCURACY.interval(point) or ()]
     levels = [sweep.lines.chance, sweep.lines.majority] if sweep.lines else []
     low, high = min([*sides, *levels, *drawn], default=0.0), max([*sides, *levels, *drawn], default=1.0)
     return [max(0.0, low - 0.05), min(1.0, high + 0.05)]
@@ -329,7 +330,7 @@ def rungs(
         figure.add_scatter(
             x=[measure.value(rung.point)],
             y=[index],
-            error_x=measure.interval_bars([rung.point]),
+            error_x=measure.bars([rung.point], width=5),
             mode="markers",
             name=rung.name,
             marker={"color": getattr(colours, rung.kind), "size": 12, "symbol": _SYMBOLS.get(rung.kind, "circle")},

@@ -1,14 +1,17 @@
 """How every chart looks: palettes, styles of strategies, axes, and the levels that measures are read against."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from plotly.graph_objs import Figure
 
+from analysis.core import stats
 from analysis.experiments.accuracy.points import Lines, Point
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.strategies import STRATEGIES
+from analysis.reading import reading
 
 
 @dataclass(frozen=True)
@@ -191,6 +194,35 @@ def _length(name: str, value: Any, factor: float, parent: str) -> Any:
     return _grown(value, factor, name)
 
 
+def bars(values: Sequence[float], ends: Sequence[tuple[float, float] | None], *, width: int = 2) -> dict[str, Any]:
+    """Error bars of 95 % intervals, the only ones that charts have.
+
+    Args:
+        values: what is drawn.
+        ends: lower and upper end of each; None for no bar.
+        width: of the caps, pixels.
+    """
+    sides = [(value, *(end or (value, value))) for value, end in zip(values, ends, strict=True)]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [high - value for value, _, high in sides],
+        "arrayminus": [value - low for value, low, _ in sides],
+        "thickness": 1,
+        "width": width,
+    }
+
+
+def wrapped(said: str, width: int = 58) -> str:
+    """A sentence of a read-out in lines that fit beside a pointer."""
+    return "<br>".join(textwrap.wrap(said, width))
+
+
+def with_interval(value: float, ends: tuple[float, float] | None, digits: str) -> str:
+    """A number for a read-out: "2.500, 95 % interval 2.027 to 2.973"."""
+    return f"{value:{digits}}" + (f", 95 % interval {ends[0]:{digits}} to {ends[1]:{digits}}" if ends else "")
+
+
 @dataclass(frozen=True)
 class Measure:
     """How a measured number of a `Point` is read and written."""
@@ -204,58 +236,44 @@ class Measure:
     label: str
     """Format of texts beside points."""
     unit: str
+    quantity: str
+    """As `Reading.quantity` has it; "" for what is read in no other unit than here."""
 
     def value(self, point: Point | None) -> float | None:
         """The number itself, or None where it was not measured."""
         return getattr(point, self.field) if point else None
 
-    def error(self, point: Point) -> float:
-        """One standard error; 0 where none is known."""
-        return getattr(point, f"{self.field}_stderr", None) or 0.0
-
-    def interval(self, point: Point) -> tuple[float, float]:
-        """What is shaded: the 95 % interval of an accuracy, one standard error to both sides of a loss."""
-        value = self.value(point) or 0.0
-        if self.field == "acc" and point.interval:
+    def interval(self, point: Point) -> tuple[float, float] | None:
+        """The 95 % interval: Wilson's of an accuracy, Student's of a loss; None where it is not known, as of a single text."""
+        value = self.value(point)
+        if value is None:
+            return None
+        if self.field == "acc":
             return point.interval
-        return value - self.error(point), value + self.error(point)
+        # Bits per byte are the loss in another unit, and so is their error.
+        error = point.loss_stderr * value / point.loss if point.loss and point.loss_stderr is not None else None
+        return stats.mean_interval(value, error, point.n_texts)
 
     def hover(self, point: Point) -> str:
         """The cut in both index forms, and the number with how sure it is."""
         what = point.block.describe() if point.block else "unpruned model, n = 0"
-        low, high = self.interval(point)
-        if self.field == "acc":
-            numbers = f"{self.value(point):{self.digits}}, 95 % interval {low:{self.digits}} to {high:{self.digits}}"
-        else:
-            numbers = f"{self.value(point):{self.digits}} ± {self.error(point):{self.digits}}"
         count = point.n_samples if self.field == "acc" else point.n_texts
-        return f"{what}<br>{self.name} {numbers}<br>{count} {self.unit}"
+        number = with_interval(self.value(point) or 0.0, self.interval(point), self.digits)
+        return f"{what}<br>{self.name} {number}<br>{count} {self.unit}"
 
-    def error_bars(self, points: Sequence[Point], width: int = 2) -> dict[str, Any]:
-        """Bars of one standard error."""
-        return {"type": "data", "array": [self.error(point) for point in points], "thickness": 1, "width": width}
-
-    def interval_bars(self, points: Sequence[Point]) -> dict[str, Any]:
-        """Bars of `interval`."""
-        sides = [(*self.interval(point), self.value(point) or 0.0) for point in points]
-        return {
-            "type": "data",
-            "symmetric": False,
-            "array": [high - value for _, high, value in sides],
-            "arrayminus": [value - low for low, _, value in sides],
-            "thickness": 1,
-            "width": 2,
-        }
+    def bars(self, points: Sequence[Point], *, width: int = 2) -> dict[str, Any]:
+        """Error bars of `interval`."""
+        return bars([self.value(point) or 0.0 for point in points], [self.interval(point) for point in points], width=width)
 
     def points(self, sweep: SweepResult) -> list[Point]:
         """The points of a curve that have this number, by n."""
         return sorted((point for point in sweep.points if self.value(point) is not None), key=lambda point: point.n)
 
 
-ACCURACY = Measure("acc", "accuracy", "accuracy", ".0%", ".1%", ".1%", "questions")
-LOSS = Measure("loss", "loss", "loss, nats per token", "", ".3f", ".2f", "texts")
-BITS = Measure("bits_per_byte", "loss", "loss, bits per byte", "", ".3f", ".2f", "texts")
-"""The loss where vocabularies differ, so that tokens do; without an error of its own."""
+ACCURACY = Measure("acc", "accuracy", "accuracy", ".0%", ".1%", ".1%", "questions", reading.ACCURACY)
+LOSS = Measure("loss", "loss", "loss, nats per token", "", ".3f", ".2f", "texts", reading.LOSS)
+BITS = Measure("bits_per_byte", "loss", "loss, bits per byte", "", ".3f", ".2f", "texts", "")
+"""The loss where vocabularies differ, so that tokens do."""
 
 
 def add_levels(figure: Figure, lines: Lines | None, colours: Palette) -> None:

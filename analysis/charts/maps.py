@@ -8,6 +8,7 @@ from plotly.colors import sample_colorscale  # type: ignore[attr-defined]  # exp
 from plotly.graph_objs import Figure, Scatter
 
 from analysis.charts.look import PATH, finish, palette, unchecked
+from analysis.core import stats
 from analysis.core.blocks import Block, Removal
 from analysis.experiments.maps.metrics import UNITS
 from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
@@ -41,10 +42,10 @@ def distance_read_outs(result: DistanceResult, metric: str, max_size: int | None
     found = {}
     for n, row in enumerate((result.mean if own else result.others[metric])[:max_size], start=1):
         for start, value in enumerate(row):
-            error = f"{result.stderr[n - 1][start]:.4f}" if own else ""
+            ends = _ends(value, result.stderr[n - 1][start], result.n_texts, ".4f") if own else ""
             wins = f"{result.wins[n - 1][start]:.0%}" if own and result.wins else ""
-            found[Block(start, n)] = (*_about(Block(start, n), result.model), f"{value:.4f}", error, wins)
-    words = "distance %{customdata[6]}" + (" ± %{customdata[7]}" if own else "")
+            found[Block(start, n)] = (*_about(Block(start, n), result.model), f"{value:.4f}", ends, wins)
+    words = "distance %{customdata[6]}" + (", 95 % interval %{customdata[7]}" if own else "")
     words += "<br>most similar of its size in %{customdata[8]} of resamples" if own and result.wins else ""
     return ReadOuts(_ABOUT.format(words), found)
 
@@ -56,11 +57,18 @@ def damage_read_outs(result: DamageResult) -> ReadOuts:
         for start, value in enumerate(row):
             if value is None:
                 continue
-            error = result.stderr[n - 1][start]
-            spread, texts = "" if error is None else f" ± {error:.3f}", str(result.n_measured[n - 1][start])
-            found[Block(start, n)] = (*_about(Block(start, n), result.model), f"{value:+.3f}", spread, texts)
-    words = "loss %{customdata[6]}%{customdata[7]} nats per token<br>%{customdata[8]} of " + f"{result.n_texts} texts"
+            n_texts = result.n_measured[n - 1][start]
+            ends = _ends(value, result.stderr[n - 1][start], n_texts, "+.3f")
+            found[Block(start, n)] = (*_about(Block(start, n), result.model), f"{value:+.3f}", ends, str(n_texts))
+    words = "loss %{customdata[6]} nats per token, 95 % interval %{customdata[7]}<br>%{customdata[8]} of "
+    words += f"{result.n_texts} texts"
     return ReadOuts(_ABOUT.format(words), found)
+
+
+def _ends(value: float, stderr: float | None, n: int, digits: str) -> str:
+    """Both ends of the 95 % interval of a mean."""
+    ends = stats.mean_interval(value, stderr, n)
+    return f"{ends[0]:{digits}} to {ends[1]:{digits}}" if ends else "not known"
 
 
 _SAVED = "%{{customdata[2]}} parameters (%{{customdata[3]}}), %{{customdata[4]}}%{{customdata[5]}}"

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 from plotly.graph_objs import Figure
 
-from analysis.charts.look import ACCURACY, Measure, Palette, Style, add_level, finish, palette
+from analysis.charts.heals import validation_intervals
+from analysis.charts.look import ACCURACY, Measure, Palette, Style, add_level, bars, finish, palette, with_interval
+from analysis.core import stats
 from analysis.core.blocks import Block
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult, LeastDamage
-from analysis.reading.differences import independent, recovered
+from analysis.reading.differences import recovered
 
 LOOKS = (
     Style("solid", "circle", "#1f6fb5", "#6bb1f2"),
@@ -67,8 +69,10 @@ def distance_curves(maps: Sequence[Drawn], *, dark: bool = False, height: int = 
     figure = Figure()
     for drawn in maps:
         result: DistanceResult = drawn.result
-        errors = [result.stderr[best.n - 1][best.start] for best in result.best]
-        said = [f"distance {best.distance:.4f} ± {error:.4f}" for best, error in zip(result.best, errors, strict=True)]
+        said = []
+        for best in result.best:
+            ends = stats.mean_interval(best.distance, result.stderr[best.n - 1][best.start], result.n_texts)
+            said.append(f"distance {with_interval(best.distance, ends, '.4f')}")
         _add_best(figure, drawn, [best.distance for best in result.best], said, dark)
     return _finish(figure, "distance of the best block", height, palette(dark))
 
@@ -95,8 +99,13 @@ def damage_curves(measured: Sequence[Drawn], *, dark: bool = False, height: int 
     """Loss increase of the least damaging block of each size, against the share of the layers it takes out."""
     figure = Figure()
     for drawn in measured:
-        values = [best.increase for best in drawn.result.best]
-        _add_best(figure, drawn, values, [f"loss {value:+.3f} nats per token" for value in values], dark)
+        result: DamageResult = drawn.result
+        said = []
+        for best in result.best:
+            error, n = result.stderr[best.n - 1][best.start], result.n_measured[best.n - 1][best.start]
+            ends = stats.mean_interval(best.increase, error, n)
+            said.append(f"loss {with_interval(best.increase, ends, '+.3f')}, nats per token")
+        _add_best(figure, drawn, [best.increase for best in result.best], said, dark)
     return _finish(figure, "least loss increase, nats", height, palette(dark))
 
 
@@ -129,17 +138,16 @@ def score_curves(curves: Sequence[Drawn], measure: Measure, *, dark: bool = Fals
     for drawn in curves:
         result: SweepResult = drawn.result
         points = measure.points(result)
-        lined = len({point.n for point in points}) == len(points)
+        lined, look = len({point.n for point in points}) == len(points), drawn.trace(LOOKS, dark)
         figure.add_scatter(
             x=[point.n / result.n_layers for point in points],
             y=[measure.value(point) for point in points],
-            error_y=measure.interval_bars(points) if measure.field != "bits_per_byte" else None,
+            error_y={**measure.bars(points), "color": look["line"]["color"]},
             text=[
                 f"<b>{escape(drawn.name)}</b>, {point.n / result.n_layers:.0%}<br>{measure.hover(point)}" for point in points
             ],
-            **drawn.trace(LOOKS, dark) | ({} if lined else {"mode": "markers"}),
+            **look | ({} if lined else {"mode": "markers"}),
         )
-        figure.data[-1].error_y.color = None if figure.data[-1].error_y.array is None else figure.data[-1].line.color
     figure = _finish(figure, measure.axis, height, colours)
     last = max((point.n / drawn.result.n_layers for drawn in curves for point in drawn.result.points), default=1.0)
     return figure.update_xaxes(range=[-0.03 * last, last * 1.03]).update_yaxes(tickformat=measure.tickformat)
@@ -150,14 +158,16 @@ def heal_curves(heals: Sequence[Drawn], *, dark: bool = False, height: int = 300
     figure, colours = Figure(), palette(dark)
     for drawn in heals:
         result: HealResult = drawn.result
+        ends = validation_intervals(result)
         figure.add_scatter(
             x=[check.step for check in result.validations],
             y=[check.loss for check in result.validations],
             text=[
                 f"<b>{escape(drawn.name)}</b><br>after step {check.step}<br>"
-                f"held-out loss {check.loss:.4f} ± {check.loss_stderr:.4f}"
-                for check in result.validations
+                f"held-out loss {with_interval(check.loss, end, '.4f')}"
+                for check, end in zip(result.validations, ends, strict=True)
             ],
+            error_y=bars([check.loss for check in result.validations], ends),
             **drawn.trace(HEALED_LOOKS, dark),
         )
     for level in sorted({drawn.result.unpruned_check.loss for drawn in heals if drawn.result.unpruned_check}):
@@ -215,7 +225,7 @@ def difference_map(a: DistanceResult, b: DistanceResult, names: tuple[str, str],
         texts = []
         for start, value in enumerate(row):
             x, y = a.mean[n - 1][start], b.mean[n - 1][start]
-            low, high = independent(x, a.stderr[n - 1][start], y, b.stderr[n - 1][start])
+            low, high = stats.independent(x, a.stderr[n - 1][start], y, b.stderr[n - 1][start])
             texts.append(
                 f"{Block(start, n).describe()}<br>{first} {x:.4f}<br>{second} {y:.4f}<br>difference {value:+.4f}, "
                 f"95 % interval {low:+.4f} to {high:+.4f}"

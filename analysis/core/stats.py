@@ -32,6 +32,8 @@ def weighted_mean_and_stderr(values: Sequence[float], weights: Sequence[float]) 
     return mean, sqrt(n / (n - 1) * spread) / sum(weights) if n > 1 else 0.0
 
 
+Interval = tuple[float, float] | tuple[None, None]
+"""Lower and upper end; None twice where it is not known."""
 CONFIDENCE = 0.95
 """Level of every interval and test that is shown."""
 
@@ -105,6 +107,41 @@ def _t_within(t: float, freedom: int) -> float:
         total += term
         term *= cosine * cosine * k / (k + 1)
     return 2 / math.pi * (angle + sine * total) if is_odd else sine * total
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Confidence interval of a median, from one ordered value to another: right whatever the values scatter like.
+
+    Args:
+        values: repeats, in any order.
+
+    Returns:
+        The narrowest pair of values, as many from either end, that holds the median with at least `CONFIDENCE`; None for
+        fewer than six values, not even all of which reach it.
+
+    Source: Thompson, Ann. Math. Stat. 7 (1936) 122.
+    """
+    n, left_out, place = len(values), 0.0, -1
+    while (left_out := left_out + 2 * math.comb(n, place + 1) / 2**n) <= 1 - CONFIDENCE:
+        place += 1
+    ordered = sorted(values)
+    return None if place < 0 else (ordered[place], ordered[n - 1 - place])
+
+
+def independent(value: float, error: float | None, reference: float, reference_error: float | None) -> Interval:
+    """95 % interval of the difference of two numbers as if they had nothing in common.
+
+    Args:
+        value, reference: the numbers.
+        error, reference_error: their standard errors; None where one is not known.
+
+    Returns:
+        Lower and upper end of value minus reference; None twice without both errors.
+    """
+    if error is None or reference_error is None:
+        return None, None
+    half = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2) * math.hypot(error, reference_error)
+    return value - reference - half, value - reference + half
 
 
 def compare_losses(

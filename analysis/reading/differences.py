@@ -1,9 +1,7 @@
 """Results against a reference: which of their numbers may be compared, and by how much they differ."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -20,8 +18,6 @@ from analysis.reading.runs import KINDS, Measured, best_of, nearest_n, point_of,
 
 Arrays = Mapping[str, Any]
 """Array fields of a stored result by name, as `Result.arrays_in`; empty where none are kept."""
-Interval = tuple[float, float] | tuple[None, None]
-_Z = NormalDist().inv_cdf(0.5 + stats.CONFIDENCE / 2)
 
 
 @dataclass(frozen=True)
@@ -114,14 +110,6 @@ def recovered(heal: HealResult, field: str = "loss") -> float | None:
     return float((healed - cut) / cost) if (cost > 0) == (field == "acc") and cost else None
 
 
-def independent(value: float, error: float | None, reference: float, reference_error: float | None) -> Interval:
-    """95 % interval of a difference of two numbers as if they had nothing in common; None twice without errors."""
-    if error is None or reference_error is None:
-        return None, None
-    half = _Z * math.hypot(error, reference_error)
-    return value - reference - half, value - reference + half
-
-
 def _any_limit(benchmark: BenchmarkSpec) -> BenchmarkSpec:
     return replace(benchmark, limit=None)
 
@@ -159,7 +147,7 @@ def _best_blocks(
         mean, low, high = stats.compare_losses(texts[0], texts[1], getattr(a, "text_tokens", None))
         return [Difference(quantity, removed, reference, value, mean, low, high, f"paired, {len(texts[0])} texts")], ""
     errors = (b.stderr[m - 1][second.start], a.stderr[n - 1][first.start])
-    low_, high_ = independent(value, errors[0], reference, errors[1])
+    low_, high_ = stats.independent(value, errors[0], reference, errors[1])
     basis = "as if independent: texts not kept" if same_texts(a, b) else "independent: other texts"
     return [Difference(quantity, removed, reference, value, value - reference, low_, high_, basis)], ""
 
@@ -241,7 +229,7 @@ def _accuracy(a: _Scored, b: _Scored) -> Difference | None:
         pair = verdicts.compare(a.answers, b.answers)
         basis = f"paired, {pair.n} questions, McNemar p = {pair.p_value:.2g}"
         return Difference("accuracy", _removed(a, b), *ends, pair.difference, pair.low, pair.high, basis)
-    low, high = independent(ends[1], b.point.acc_stderr, ends[0], a.point.acc_stderr)
+    low, high = stats.independent(ends[1], b.point.acc_stderr, ends[0], a.point.acc_stderr)
     return Difference("accuracy", _removed(a, b), *ends, ends[1] - ends[0], low, high, "as if independent: answers not kept")
 
 
@@ -255,14 +243,14 @@ def _loss(a: _Scored, b: _Scored, tokens: bool) -> Difference | None:
             mean, low, high = stats.compare_losses(a.losses, b.losses, a.tokens)
             basis = f"paired, {len(a.losses)} texts"
             return Difference("loss, nats per token", _removed(a, b), *ends, mean, low, high, basis)
-        low_, high_ = independent(ends[1], b.point.loss_stderr, ends[0], a.point.loss_stderr)
+        low_, high_ = stats.independent(ends[1], b.point.loss_stderr, ends[0], a.point.loss_stderr)
         basis = "as if independent: losses of texts not kept"
         return Difference("loss, nats per token", _removed(a, b), *ends, ends[1] - ends[0], low_, high_, basis)
     if a.point.bits_per_byte is None or b.point.bits_per_byte is None:
         return None
     bits = (a.point.bits_per_byte, b.point.bits_per_byte)
     errors = [_bits_error(scored.point) for scored in (b, a)]
-    low_, high_ = independent(bits[1], errors[0], bits[0], errors[1])
+    low_, high_ = stats.independent(bits[1], errors[0], bits[0], errors[1])
     basis = "as if independent: another vocabulary cuts the texts into other tokens"
     return Difference("loss, bits per byte", _removed(a, b), *bits, bits[1] - bits[0], low_, high_, basis)
 

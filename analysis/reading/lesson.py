@@ -101,10 +101,8 @@ def cliff(sweep: SweepResult) -> Cliff | None:
     above = [n for n, low, _ in sides if low > midpoint]
     not_below = [n for n, _, high in sides if high >= midpoint]
     beyond = [n for n, _, _ in sides if n > max(not_below, default=0)]
-    return Cliff(
-        unpruned, midpoint, verdicts.knee(scored, sweep.lines), max(p.n for p in scored), max(above, default=0) + 1,
-        min(beyond, default=None),
-    )  # fmt: skip
+    fall, last = verdicts.knee(sweep.points, sweep.lines, sweep.questions), max(point.n for point in scored)
+    return Cliff(unpruned, midpoint, fall, last, max(above, default=0) + 1, min(beyond, default=None))
 
 
 @dataclass(frozen=True)

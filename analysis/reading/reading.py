@@ -8,7 +8,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from statistics import NormalDist
 
 from analysis.core import stats
 from analysis.core.blocks import Block, Removal
@@ -24,7 +23,6 @@ from analysis.reading import verdicts
 
 ACCURACY, ACC_NORM, LOSS, DAMAGE = "accuracy", "normalised accuracy", "loss", "loss increase"
 """What can be read: shares of questions, in [0, 1], and nats per token."""
-_Z = NormalDist().inv_cdf(0.5 + stats.CONFIDENCE / 2)
 _QUANTIZED = {"4bit": "NF4", "8bit": "8-bit"}
 
 
@@ -126,6 +124,8 @@ class Change:
     """Questions or texts."""
     needed: int | None
     """How many it takes to see a difference of this size; None where it is settled, or where none is to be seen."""
+    p_value: float | None = None
+    """Exact McNemar test of answers to the same questions; None for losses, and where answers are not kept."""
 
     @property
     def is_settled(self) -> bool:
@@ -214,7 +214,8 @@ def change(reference: Reading, reading: Reading) -> Change:
     if reference.answers and reading.answers:
         pair = verdicts.compare(reference.answers, reading.answers)
         spread = math.sqrt(max(0.0, (pair.gained + pair.lost) / pair.n - pair.difference**2))
-        return _settled(Change(pair.difference, pair.low, pair.high, True, pair.n, stats.needed(pair.difference, spread)))
+        more = stats.needed(pair.difference, spread)
+        return _settled(Change(pair.difference, pair.low, pair.high, True, pair.n, more, pair.p_value))
     if len(reference.losses) == len(reading.losses) > 1:
         mean, low, high = stats.compare_losses(reference.losses, reading.losses, reference.tokens)
         each = [after - before for before, after in zip(reference.losses, reading.losses, strict=True)]
@@ -225,13 +226,12 @@ def change(reference: Reading, reading: Reading) -> Change:
 
 
 def _unpaired(reference: Reading, reading: Reading, n: int) -> Change:
-    difference = reading.value - reference.value
-    errors = [_error(one) for one in (reference, reading)]
-    if None in errors:
-        return Change(difference, None, None, False, n, None)
-    error = math.hypot(*(one or 0.0 for one in errors))
-    found = Change(difference, difference - _Z * error, difference + _Z * error, False, n, None)
-    return _settled(replace(found, needed=stats.needed(difference, error * math.sqrt(n))))
+    difference, error, other = reading.value - reference.value, _error(reading), _error(reference)
+    low, high = stats.independent(reading.value, error, reference.value, other)
+    found = Change(difference, low, high, False, n, None)
+    if error is None or other is None:
+        return found
+    return _settled(replace(found, needed=stats.needed(difference, math.hypot(error, other) * math.sqrt(n))))
 
 
 def _error(reading: Reading) -> float | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.core import stats
 from analysis.core.stats import bootstrap_interval, mcnemar_p, wilson_interval
 from analysis.data import corpora
 from analysis.experiments.accuracy.points import Answer, Lines, Point
@@ -67,20 +68,23 @@ def is_above(point: Point, level: float) -> bool:
     return wilson_interval(round(point.acc * point.n_samples), point.n_samples)[0] > level
 
 
-def knee(points: Sequence[Point], lines: Lines) -> int | None:
+def knee(points: Sequence[Point], lines: Lines, answers: Sequence[Sequence[Answer]] = ()) -> int | None:
     """The cliff of a curve: the first n from which on accuracy stays below the midpoint of unpruned and chance.
 
-    "Stays" makes one unlucky block in the middle of a plateau no cliff.
+    "Stays" makes one unlucky block in the middle of a plateau no cliff. And the fall must be settled: an accuracy whose
+    difference from the unpruned model's may be nothing has fallen from no cliff.
 
     Args:
         points: n = 0 first.
         lines: for the chance level.
+        answers: per point, where they are kept, so that the fall is paired; else it is taken as if independent.
 
     Returns:
         n, or None when the curve has no cliff or never was above chance.
 
     Source: Gromov et al., arXiv:2403.17887, section 4: a plateau, then a sharp fall.
     """
+    kept = {id(point): given for point, given in zip(points, answers, strict=False)}
     scored = [point for point in points if point.acc is not None]
     if not scored or not is_above(scored[0], lines.chance):
         return None
@@ -88,8 +92,18 @@ def knee(points: Sequence[Point], lines: Lines) -> int | None:
     below = [(point.acc or 0.0) < midpoint for point in scored]
     for index in range(1, len(scored)):
         if all(below[index:]):
-            return scored[index].n
+            fallen = (_has_fallen(scored[0], point, kept) for point in scored[index:])
+            return next((point.n for point, is_settled in zip(scored[index:], fallen, strict=True) if is_settled), None)
     return None
+
+
+def _has_fallen(unpruned: Point, point: Point, kept: Mapping[int, Sequence[Answer]]) -> bool:
+    """Whether the 95 % interval of a fall from the unpruned model's accuracy excludes zero."""
+    first, second = kept.get(id(unpruned), ()), kept.get(id(point), ())
+    if {answer.id for answer in first} & {answer.id for answer in second}:
+        return compare(first, second).high < 0
+    _, high = stats.independent(point.acc or 0.0, point.acc_stderr, unpruned.acc or 0.0, unpruned.acc_stderr)
+    return high is not None and high < 0
 
 
 def favourite_option(answers: Sequence[Answer]) -> tuple[int, float] | None:
@@ -139,7 +153,7 @@ def remarks(points: Sequence[Point], lines: Lines | None, answers: Sequence[Sequ
             f"The unpruned model is not above always giving the most frequent answer ({points[0].acc:.0%} against "
             f"{lines.majority:.0%})."
         )
-    fall = knee(points, lines)
+    fall = knee(points, lines, answers)
     if fall is not None:
         said.append(f"From n = {fall} on accuracy stays below the midpoint of unpruned and chance: the cliff of this model.")
     collapsed = [(point.n, found) for point, given in zip(points, answers, strict=False) if (found := collapsed_option(given))]

@@ -47,7 +47,8 @@ def test_map_holds_every_distance_and_nothing_outside_the_triangle():
 def test_map_hover_gives_both_index_forms_and_the_error():
     read = read_outs(maps.distance_map(MAP, row_normalised=True))
     assert read["1:2"] == (
-        "<b>layers 1-2 (2 layers), block [1, 3)</b><br>distance 0.1500 ± 0.0100<br>200 parameters (30.5%), 800 B"
+        "<b>layers 1-2 (2 layers), block [1, 3)</b><br>distance 0.1500, 95 % interval 0.1070 to 0.1930<br>"
+        "200 parameters (30.5%), 800 B"
     )
     assert len(read) == 10
     assert "includes the last layer" in read["2:2"]
@@ -81,7 +82,7 @@ def test_colours_of_meaning(dark):
     figure = curves.accuracy_curve(SWEEP, [HEAL], n=1, dark=dark)
     assert trace(figure, "unpruned").line.color == colours.unpruned
     assert trace(figure, "unpruned").line.dash == "dash"
-    assert trace(figure, "pruned").line.color == colours.pruned
+    assert trace(figure, "pruned").marker.color == colours.pruned
     assert trace(figure, "healed").marker.color == colours.healed
     assert trace(figure, "chance").line.color == colours.chance
     assert trace(figure, "chance").line.dash == "dot"
@@ -108,8 +109,9 @@ def test_curves_hold_values_and_errors():
     loss = curves.loss_curve(SWEEP, [HEAL])
     assert list(trace(loss, "pruned").y) == [2.0, 2.5]
     assert trace(loss, "healed").y[0] == 2.2
-    assert "layer 1 (1 layer), block [1, 2)<br>loss 2.500 ± 0.200" in trace(loss, "pruned").text[1]
-    assert list(trace(loss, "interval").y) == pytest.approx([2.1, 2.7, 2.3, 1.9])
+    assert "layer 1 (1 layer), block [1, 2)<br>loss 2.500, 95 % interval 2.027 to 2.973" in trace(loss, "pruned").text[1]
+    t = 2.364624  # of 8 texts
+    assert list(trace(loss, "interval").y) == pytest.approx([2.0 + 0.1 * t, 2.5 + 0.2 * t, 2.5 - 0.2 * t, 2.0 - 0.1 * t])
 
 
 def of_strategy(strategy, *, draw=0, acc=0.35, layers=None):
@@ -123,8 +125,10 @@ def test_strategies_differ_in_dash_marker_and_shade(dark):
     others = [of_strategy(name) for name in STRATEGIES if name != "similarity"]
     figure = curves.accuracy_curve(SWEEP, others=others, dark=dark)
     main = trace(figure, "similarity")
-    assert main.line.color == drawing.palette(dark).pruned
-    looks = [(item.line.dash, item.marker.symbol, item.line.color) for item in (trace(figure, o.spec.strategy) for o in others)]
+    assert main.marker.color == drawing.palette(dark).pruned
+    looks = [
+        (item.line.dash, item.marker.symbol, item.marker.color) for item in (trace(figure, o.spec.strategy) for o in others)
+    ]
     for place in range(3):
         assert len({look[place] for look in looks}) == len(looks)
     assert all(trace(figure, o.spec.strategy).line.width < main.line.width for o in others)
@@ -136,8 +140,8 @@ def test_strategies_differ_in_dash_marker_and_shade(dark):
 
 def test_a_curve_of_any_strategy_is_the_blue_one_when_it_is_shown():
     figure = curves.accuracy_curve(of_strategy("reverse"), others=[SWEEP])
-    assert trace(figure, "reverse").line.color == drawing.LIGHT.pruned
-    assert trace(figure, "similarity").line.width < 2
+    assert trace(figure, "reverse").marker.color == drawing.LIGHT.pruned
+    assert trace(figure, "similarity").marker.size < trace(figure, "reverse").marker.size
 
 
 def test_draws_of_random_are_one_band_with_a_mean():
@@ -218,8 +222,8 @@ def test_damage_map_leaves_what_is_not_measured_blank():
     assert heat.reversescale, "little damage must be yellow, as similar is"
     assert not heat.hoverongaps
     read = read_outs(figure)
-    assert "block [1, 2)</b><br>loss +0.100 ± 0.010 nats per token<br>2 of 8 texts" in read["1:1"]
-    assert "loss +3.000 nats per token<br>1 of 8 texts" in read["0:2"]
+    assert "block [1, 2)</b><br>loss +0.100 nats per token, 95 % interval -0.027 to +0.227<br>2 of 8 texts" in read["1:1"]
+    assert "loss +3.000 nats per token, 95 % interval not known<br>1 of 8 texts" in read["0:2"]
     assert "2:1" not in read, "nothing can be read of a block that was not measured, and it cannot be picked"
     assert (trace(figure, "path").x, trace(figure, "path").y) == ((1,), (2,))
     assert (trace(figure, "selected").x, trace(figure, "selected").y) == ((1,), (2,))

@@ -40,7 +40,7 @@ def test_a_curve_is_read_at_one_n():
     assert (accuracy.low, accuracy.high) == stats.wilson_interval(round(point.acc * 200), 200)
     assert len(accuracy.answers) == 200
     assert accuracy.describe() == "200 ARC-Easy questions, bfloat16"
-    assert loss.describe() == "8 texts of Wikipedia, bfloat16"
+    assert loss.describe() == "8 texts of C4, bfloat16"
     assert loss.high - loss.value == pytest.approx(2.364624 * point.loss_stderr, rel=1e-6)
     assert loss.low == pytest.approx(2 * loss.value - loss.high)
     assert loss.condition.name == fakes.FACTS.name

@@ -1,0 +1,90 @@
+"""What the difference of two readings allows to say: seen or not seen, and how much more it would take."""
+
+import math
+from collections.abc import Sequence
+
+from analysis.core.errors import MixedConditionsError
+from analysis.experiments.accuracy.spec import SweepResult
+from analysis.experiments.heal.spec import HealResult
+from analysis.reading import reading
+from analysis.reading.reading import ACC_NORM, ACCURACY, Change, Readings
+
+NOT_SEEN = "no difference seen"
+
+
+def not_seen(n: int, needed: int | None, what: str) -> str:
+    """That a difference is not settled: "no difference seen with 200 questions (would need about 900)".
+
+    Args:
+        n: questions or texts it was looked for with.
+        needed: as `stats.needed`; None where there is no difference to look for.
+        what: "questions" or "texts".
+    """
+    more = f" (would need about {two_digits(needed)})" if needed is not None and needed > n else ""
+    return f"{NOT_SEEN} with {n:,} {what if n != 1 else what.removesuffix('s')}{more}"
+
+
+def two_digits(count: int) -> str:
+    """A number of questions or texts as people read it, rounded up: 873 -> "880", 1565 -> "1,600"."""
+    unit = 10 ** max(0, math.floor(math.log10(max(count, 1))) - 1)
+    return f"{math.ceil(count / unit) * unit:,}"
+
+
+def said(change: Change, quantity: str, *, of: str = "the unpruned model") -> str:
+    """A difference in words: how large, its interval, how it was taken, and whether it is one.
+
+    Args:
+        change: the difference.
+        quantity: what it is of, as in `Reading.quantity`.
+        of: what it is taken from.
+    """
+    is_share = quantity in (ACCURACY, ACC_NORM)
+    size, unit, digits = (100, "points", "+.1f") if is_share else (1, "nats", "+.3f")
+    what = "questions" if is_share else "texts"
+    how = f"{'paired' if change.paired else 'not paired'} with {of}: {size * change.difference:{digits}} {unit}"
+    if change.low is None or change.high is None:
+        return f"{how}, of unknown interval"
+    how += f", 95 % interval {size * change.low:{digits}} to {size * change.high:{digits}}"
+    how += "" if change.p_value is None else f", McNemar p = {change.p_value:.2g}"
+    return how if change.is_settled else f"{how}: {not_seen(change.n, change.needed, what)}"
+
+
+def against_unpruned(sweep: SweepResult, quantity: str) -> list[Change | None]:
+    """How far each point of a curve is from the unpruned model, paired where answers and losses are kept.
+
+    Returns:
+        One for each of `sweep.points`; None for the unpruned model itself, and where it cannot be said, as while a curve grows.
+    """
+    return [_change(_at(sweep, 0), _at(sweep, place), quantity) for place in range(len(sweep.points))]
+
+
+def steps_apart(sweep: SweepResult, quantity: str, places: Sequence[int]) -> list[bool]:
+    """Whether each of the chosen points of a curve, by place, can be told from the one before it.
+
+    Returns:
+        One fewer than places.
+    """
+    found = [_at(sweep, place) for place in places]
+    changes = (_change(before, after, quantity) for before, after in zip(found, found[1:], strict=False))
+    return [change is not None and change.is_settled for change in changes]
+
+
+def healed(heal: HealResult, quantity: str) -> Change | None:
+    """How far a healed model is from the unpruned one; None where it cannot be said."""
+    return _change(reading.of_heal(heal, "unpruned"), reading.of_heal(heal, "healed"), quantity)
+
+
+def _at(sweep: SweepResult, place: int) -> Readings:
+    if place >= len(sweep.points):
+        return {}
+    point = sweep.points[place]
+    return reading.of_sweep(sweep, 0 if point.block is None else point.block)
+
+
+def _change(reference: Readings, found: Readings, quantity: str) -> Change | None:
+    if quantity not in reference or quantity not in found or reference[quantity] == found[quantity]:
+        return None
+    try:
+        return reading.change(reference[quantity], found[quantity])
+    except MixedConditionsError:  # a growing curve has asked some cuts more than others
+        return None

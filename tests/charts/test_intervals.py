@@ -1,0 +1,162 @@
+"""One convention on every chart: 95 % intervals, filled points and strong lines only where a difference is settled."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import analysis
+from analysis.charts import curves, data, heals, kinds, look
+from analysis.core import stats
+from analysis.experiments.accuracy.points import Answer
+from analysis.reading import reading, settled
+from tests.support import fakes
+
+CHARTS = Path(look.__file__).parent
+
+
+def stored(kind):
+    return [found.result for found in analysis.stored(kind)]
+
+
+def named(figure, name):
+    return next(trace for trace in figure.data if trace.name == name)
+
+
+def ends(trace, axis="y"):
+    """Lower and upper ends of what a trace is drawn with."""
+    bars, values = trace[f"error_{axis}"], trace[axis]
+    return [(v - below, v + above) for v, below, above in zip(values, bars.arrayminus, bars.array, strict=True)]
+
+
+def close(found, expected):
+    assert len(found) == len(expected) > 0
+    for one, another in zip(found, expected, strict=True):
+        assert one == pytest.approx(another)
+
+
+def wilson(point):
+    return stats.wilson_interval(round(point.acc * point.n_samples), point.n_samples)
+
+
+def student(value, stderr, n):
+    half = stats.t_quantile(n - 1) * stderr
+    return value - half, value + half
+
+
+def test_only_one_place_makes_error_bars():
+    for file in CHARTS.glob("*.py"):
+        said = file.read_text()
+        assert file.name == "look.py" or '"array"' not in said, f"{file.name} makes error bars of its own"
+        assert "±" not in said, file.name
+
+
+@pytest.mark.parametrize("kind", list(analysis.charts.kinds._drawn))
+def test_every_registered_chart_of_stored_results_has_two_sided_bars_around_its_points(kind):
+    for result in stored(kind):
+        for name in kinds.names(kind):
+            for trace in kinds.figure(result, name).data:
+                for axis in ("x", "y"):
+                    if trace.type in ("scatter", "bar") and trace[f"error_{axis}"].array is not None:
+                        assert trace[f"error_{axis}"].symmetric is False
+                        assert all(
+                            low <= value <= high for (low, high), value in zip(ends(trace, axis), trace[axis], strict=True)
+                        )
+
+
+def test_curves_of_stored_results_have_wilsons_and_students_intervals():
+    for sweep in stored("sweep"):
+        by_n = sorted(sweep.points, key=lambda point: point.n)
+        expected = {
+            "accuracy": [wilson(point) for point in by_n],
+            "loss": [student(point.loss, point.loss_stderr, point.n_texts) for point in by_n],
+        }
+        for name, sides in expected.items():
+            figure = kinds.figure(sweep, name)
+            band = named(figure, "interval")
+            half = len(band.x) // 2
+            close(list(zip(reversed(band.y[half:]), band.y[:half], strict=True)), sides)
+            beside = curves.accuracy_curve(fakes.sweep(), others=[sweep]) if name == "accuracy" else None
+            if beside is not None and sweep.spec.strategy not in ("similarity", "random"):
+                close(ends(named(beside, sweep.spec.strategy))[1:], sides[1:])
+
+
+def test_heals_of_stored_results_have_wilsons_and_students_intervals():
+    for heal in stored("heal"):
+        for name, point in heal.models.items():
+            accuracy, loss = (named(heals.heal_comparison(heal, field), name) for field in ("acc", "loss"))
+            close(ends(accuracy), [wilson(point)])
+            close(ends(loss), [student(point.loss, point.loss_stderr, point.n_texts)])
+        checks = named(heals.training_curve(heal), "loss on held-out text")
+        expected = [
+            student(check.loss, check.loss_stderr, heal.n_choice_texts or heal.unpruned.n_texts) for check in heal.validations
+        ]
+        if expected:
+            close(ends(checks), expected)
+
+
+def with_answers(*rights):
+    """A curve whose n-th cut got these of 200 questions right, the first ones of a fixed order."""
+    sweep, n = fakes.sweep(last=len(rights) - 1, limit=200), 200
+    given = [[Answer(f"q{place}", [0.0, 0.0], int(place not in right), 0) for place in range(n)] for right in rights]
+    points = [
+        replace(point, acc=len(right) / n, n_samples=n, acc_stderr=0.035)
+        for point, right in zip(sweep.points, rights, strict=True)
+    ]
+    return replace(sweep, points=points, questions=given)
+
+
+NOISY = [set(range(100)), set(range(14, 108)), set(range(70))]
+"""The unpruned model; 14 lost and 8 gained, 3 points with p = 0.29; 30 lost and none gained."""
+
+
+def test_a_point_is_filled_only_where_its_paired_difference_is_settled():
+    sweep = with_answers(*NOISY)
+    pruned = named(curves.accuracy_curve(sweep), "pruned")
+    assert list(pruned.marker.symbol) == ["circle-open", "circle-open", "circle"]
+    assert "no difference seen with 200 questions (would need about" in pruned.text[1].replace("<br>", " ")
+    assert "paired with the unpruned model: -3.0 points" in pruned.text[1].replace("<br>", " ")
+    assert "McNemar p = 0.29" in pruned.text[1].replace("<br>", " ")
+    assert settled.NOT_SEEN not in pruned.text[2].replace("<br>", " ")
+    unpaired = named(curves.accuracy_curve(replace(sweep, questions=[])), "pruned")
+    assert "not paired with the unpruned model" in unpaired.text[1].replace("<br>", " ")
+
+
+def test_a_line_is_strong_only_between_points_that_can_be_told_apart():
+    figure = curves.accuracy_curve(with_answers(*NOISY))
+    assert list(named(figure, curves.TOLD_APART).x) == [1, 2, None]
+    guide = named(figure, "pruned").line
+    assert guide.width < 1.5
+    assert guide.color.startswith("rgba")
+    assert curves.TOLD_APART not in {row["curve"] for row in data.rows(figure)}
+
+
+def test_curves_of_one_n_stand_side_by_side_and_their_numbers_do_not():
+    others = [fakes.sweep(strategy=name) for name in ("deepest", "reverse", "block-influence", "loss-greedy")]
+    figure = curves.accuracy_curve(fakes.sweep(), [fakes.heal(), fakes.heal()], others=others)
+    at_five = [x for trace in figure.data if trace.customdata for x, n in zip(trace.x, trace.customdata, strict=True) if n == 5]
+    assert len(set(at_five)) == len(at_five) == 6
+    assert all(0 < abs(x - 5) < 0.4 for x in at_five)
+    rows = [row for row in data.rows(figure) if row["curve"] == "deepest"]
+    assert [row["removed layers n"] for row in rows] == list(range(16))
+    assert {"low", "high"} <= rows[1].keys()
+
+
+def test_no_difference_says_how_many_it_would_take():
+    assert settled.not_seen(200, 873, "questions") == "no difference seen with 200 questions (would need about 880)"
+    assert settled.not_seen(8, None, "texts") == "no difference seen with 8 texts"
+    assert settled.two_digits(1565) == "1,600"
+    assert settled.two_digits(7) == "7"
+
+
+def test_a_loss_is_paired_over_texts():
+    sweep = next(found for found in stored("sweep") if found.text_losses)
+    change = settled.against_unpruned(sweep, reading.LOSS)[1]
+    mean, low, high = stats.compare_losses(sweep.text_losses[0], sweep.text_losses[1], sweep.text_tokens)
+    assert (change.difference, change.low, change.high, change.paired) == (mean, low, high, True)
+
+
+@pytest.mark.parametrize("n", [1, 5, 6, 7, 20])
+def test_the_interval_of_a_median_is_of_order_statistics(n):
+    found = stats.median_interval(list(range(n, 0, -1)))
+    assert found == {1: None, 5: None, 6: (1, 6), 7: (1, 7), 20: (6, 15)}[n]
