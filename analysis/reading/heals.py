@@ -103,10 +103,10 @@ def control_of(result: HealResult, heals: Sequence[HealResult]) -> HealResult | 
     """The unpruned model trained in the same way, if that was done; one with other numbers where there is no better.
 
     Args:
-        result: the heal; a control has none.
+        result: the heal; a control has none, nor has an instant heal, which trains nothing.
         heals: results to look through.
     """
-    if result.spec.control:
+    if result.spec.control or not result.spec.trains:
         return None
     alike = [
         other

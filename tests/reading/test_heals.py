@@ -169,3 +169,10 @@ def test_readings_of_both_kinds_name_their_text():
 def test_curves_and_heals_share_a_text():
     assert fakes.heal_spec().validation == fakes.sweep().spec.loss_corpus == replace(default_loss_corpus(), identity="w")
     assert fakes.heal_spec().same_kind == held_out_text("wiki")
+
+
+def test_an_instant_heal_trains_nothing_and_has_no_control():
+    found = heal((3.0, 4.0, 3.5), (2.0, 3.0, 2.5))
+    instant = replace(found, spec=replace(found.spec, steps=0, instant=True, recipe="instant"))
+    control = replace(found, spec=found.spec.as_control())
+    assert heals.control_of(instant, [control]) is None
