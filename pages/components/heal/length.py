@@ -10,7 +10,7 @@ from analysis.core import host
 from analysis.core.host import Load
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.spec import HealSpec
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.models.spec import ModelFacts
 from analysis.reading import durations, reach
 from analysis.reading.durations import Duration, Timed
 from analysis.reading.reach import Reach
@@ -43,11 +43,13 @@ def show(preset: HealSpec, key: str, known: ModelFacts) -> dict[str, Any]:
     usual = _of(preset)
     now = st.session_state.get(_CHOSEN, usual) if preset.trains else usual
     st.session_state["heal-time"] = now
-    evidence = Evidence(preset.model)
+    captions, any_reached = Evidence(preset, known).captions()
     st.radio(
-        "How much time", _OPTIONS, format_func=_label, captions=[evidence.of(option, preset, known) for option in _OPTIONS],
-        key="heal-time", on_change=_choose, label_visibility="collapsed",
+        "How much time", _OPTIONS, format_func=_label, captions=captions, key="heal-time", on_change=_choose,
+        label_visibility="collapsed",
     )  # fmt: skip
+    if not any_reached:
+        st.caption("What each gives back is shown here once a heal was judged by text of another kind than it trained on.")
     if now == INSTANT:
         return {}
     return _own(preset, key) if now == OWN else {"minutes": MINUTES[now]}
@@ -95,32 +97,42 @@ def _own(preset: HealSpec, key: str) -> dict[str, Any]:
 class Evidence:
     """What stored heals say of every length: what they reached, and how long they took on this machine."""
 
-    def __init__(self, model: ModelSpec) -> None:
-        self.model = model
-        self.heals = [found.result for found in library.find("heal", model, any_precision=True)]
+    def __init__(self, preset: HealSpec, known: ModelFacts) -> None:
+        self.preset, self.known = preset, known
+        self.heals = [found.result for found in library.find("heal", preset.model, any_precision=True)]
         self.others = [found.result for found in library.find("heal") if found.precomputed]
         self.timed = measured_here()
         self.load = load_now()
 
-    def of(self, option: str, preset: HealSpec, known: ModelFacts) -> str:
-        """A line on one length."""
-        if option == OWN:
-            return "by minutes or by steps"
-        spec = _with_length(preset, option)
-        expected = durations.expected(spec, known, self.timed, self.load)
-        parts = [self._reached(spec)]
-        if option == INSTANT:
-            parts.append(f"about {words.span(expected.low_s, expected.high_s)} here" if expected else "not timed here yet")
-        elif (needed := durations.preparing(spec, known, self.timed, self.load)) and needed.low_s > 60 * (spec.minutes or 0):
-            parts.append(f"too short here: measuring alone takes about {words.span(needed.low_s, needed.high_s)}")
-        return " · ".join(parts)
+    def captions(self) -> tuple[list[str], bool]:
+        """A line on each length, and whether any says what was reached."""
+        specs = {option: _with_length(self.preset, option) for option in _OPTIONS if option != OWN}
+        reached = {option: self._reached(spec) for option, spec in specs.items()}
+        known = any(reached.values())
+        lines = {
+            option: " · ".join([*([reached[option] or "not measured yet"] if known else []), *self._takes(spec)])
+            for option, spec in specs.items()
+        }
+        return [lines.get(option, "by minutes or by steps") for option in _OPTIONS], known
+
+    def _takes(self, spec: HealSpec) -> list[str]:
+        """How long it takes where its name does not say so, and whether that is too short."""
+        if not spec.trains:
+            found = durations.expected(spec, self.known, self.timed, self.load)
+            return [
+                f"about {words.span(found.low_s, found.high_s)} here, measuring included" if found else "not timed here yet"
+            ]
+        needed = durations.preparing(spec, self.known, self.timed, self.load)
+        if needed is not None and needed.low_s > 60 * (spec.minutes or 0):
+            return [f"too short here: measuring alone takes about {words.span(needed.low_s, needed.high_s)}"]
+        return []
 
     def _reached(self, spec: HealSpec) -> str:
         found = reach.of(self.heals, spec.recipe, spec.minutes)
         if found is not None:
             return said(found)
         other = reach.of(self.others, spec.recipe, spec.minutes)
-        return f"not measured on this model; {other.model}: {said(other)}" if other else "not measured yet"
+        return f"not measured on this model; {other.model}: {said(other)}" if other else ""
 
 
 def _with_length(preset: HealSpec, option: str) -> HealSpec:

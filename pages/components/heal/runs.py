@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from analysis import jobs
-from analysis.core.blocks import Block
 from analysis.experiments.heal.spec import HealResult, HealSpec
 from analysis.models.spec import ModelSpec
-from analysis.reading import evidence
+from analysis.reading import evidence, heals
 from pages.components.shared import library, words
 from pages.components.shared.library import Found
 
@@ -60,12 +59,17 @@ def runs_of(model: ModelSpec) -> list[Run]:
 
 
 def best(runs: Sequence[Run]) -> Run | None:
-    """The run that says most: the strongest evidence, of equally strong ones the lowest loss; without a result the first."""
+    """The run that says most; without a result the first.
+
+    One judged by text of another kind than it trained on before others, then the strongest evidence, then the lowest loss.
+    """
 
     def order(run: Run) -> tuple:
         healed = run.result.healed if run.result else None
         loss = healed.loss if healed and healed.loss is not None else math.inf
-        return healed is not None, evidence.weight(run.result) if run.result else (), -loss
+        if run.result is None or healed is None:
+            return (False,)
+        return True, not heals.is_flattered(run.result), evidence.weight(run.result), -loss
 
     return max(runs, key=order, default=None)
 
@@ -76,17 +80,7 @@ def run_now(model: ModelSpec, run_id: str) -> Run | None:
 
 
 def control_of(run: Run) -> HealResult | None:
-    """The finished heal of the unpruned model that was trained as this run was, text and questions included."""
-    if run.result is None or run.spec.control or not run.spec.trains:
+    """The unpruned model trained as this run was, as far as that was done."""
+    if run.result is None or not run.spec.trains:
         return None
-    wanted = _training(run.result.spec)
-    for found in library.find("heal", run.result.spec.model):
-        spec = found.result.spec
-        if spec.control and found.result.complete and _training(spec) == wanted:
-            return found.result
-    return None
-
-
-def _training(spec: HealSpec) -> HealSpec:
-    """What a heal and its control have in common."""
-    return replace(spec.as_control(), block=Block(0, 1), recipe="")
+    return heals.control_of(run.result, [found.result for found in library.find("heal", run.result.spec.model)])

@@ -1,0 +1,295 @@
+"""A finished heal: its verdict, the models side by side, its curves, and what is to be taken away from it."""
+
+import streamlit as st
+
+from analysis import jobs
+from analysis.charts import heals as figures
+from analysis.core import store
+from analysis.experiments.accuracy.points import Point
+from analysis.experiments.heal.spec import HealResult
+from analysis.models import spec as sizes
+from analysis.reading import gains, heals, reading
+from analysis.reading.reading import ACCURACY, LOSS, Reading
+from pages.components.heal import length
+from pages.components.heal.runs import Run
+from pages.components.shared import chart, command, library, start, theme, words
+
+_READ = 3
+_MODELS = ("unpruned", "pruned", "healed")
+
+
+def show(run: Run, control: HealResult | None) -> None:
+    """Draw the verdict, the comparison, the curve, what was written, where the adapter lies, and the numbers to download.
+
+    Args:
+        run: with a result, finished or stopped.
+        control: the unpruned model trained in the same way, if that was done.
+    """
+    result = run.result
+    assert result is not None
+    _verdict(result, control)
+    _table(result, control)
+    _ceiling(run, control)
+    for said in [*_answers(result), *_warnings(result)]:
+        st.caption(said)
+    left, right = st.columns(2, gap="medium")
+    for column, field, name in ((left, "acc", "accuracy"), (right, "loss", "loss")):
+        with column:
+            figure = figures.heal_comparison(result, field, control=control, dark=theme.is_dark())
+            alt = f"Unpruned, pruned and healed {name}, with 95 % intervals."
+            chart.show(figure, key=f"compare-{field}", alt=alt, file_name=f"healed-{name}")
+    if result.spec.trains:
+        curve(result)
+    _writing(result)
+    _adapter(result)
+    st.caption(_provenance(result))
+    command.show([result.spec])
+    with st.expander("Data behind the charts", icon=":material/table:"):
+        rates = {"learning_rate": "%.2e"}
+        chart.table(result.table("steps"), key="t-steps", file_name="healing-steps", formats=rates)
+        chart.table(result.table("checks"), key="t-checks", file_name="healing-held-out")
+
+
+def _verdict(result: HealResult, control: HealResult | None) -> None:
+    """What the heal did, before any number: recovered how much of what, and whether it can be told from unpruned."""
+    said = heals.sentences(result, control)
+    if not said:
+        return
+    with st.container(border=True, gap="xsmall", key="verdict"):
+        st.markdown(words.plain(said[0]))
+        for sentence in said[1:]:
+            st.caption(words.plain(sentence))
+
+
+def _rows(result: HealResult, control: HealResult | None) -> dict[str, HealResult]:
+    """The models by name, with the result that measured them."""
+    if result.spec.control:
+        return {"unpruned": result, "control": result}
+    return dict.fromkeys(_MODELS, result) | ({} if control is None else {"control": control})
+
+
+def _table(result: HealResult, control: HealResult | None) -> None:
+    """Quality, size and speed of every model in one table; a column that nothing was measured for is not there."""
+    speed = gains.speed([found.result for found in library.find("speed", result.spec.model)], result.spec.block.size)
+    judged, own = words.texts(result.spec.validation), result.same_kind_text
+    rows = []
+    for name, measured in _rows(result, control).items():
+        which = "healed" if name == "control" else name
+        is_cut = name in ("pruned", "healed")
+        found, same = reading.of_heal(measured, which), measured.same_kind.get(which)
+        cells = {
+            "model": name,
+            "layers": result.model.n_layers - (result.spec.block.size if is_cut else 0),
+            "right answers": _share(found.get(ACCURACY)),
+            f"loss, {judged}": _loss(found.get(LOSS)),
+            f"loss, {words.texts(own)} (trained kind)" if own else "": _nats(same) if own else "",
+            "size": _size(result, is_cut),
+            "tokens/s": "" if speed is None else f"{(speed.after if is_cut else speed.before).value:,.1f}",
+        }
+        rows.append({head: cell for head, cell in cells.items() if head})
+    kept = [head for head in rows[0] if any(row[head] not in ("", "–") for row in rows)]
+    st.table(
+        [{head: row[head] for head in kept} for row in rows], border="horizontal", hide_index=True,
+        alt="Quality, size and speed of the models",
+    )  # fmt: skip
+    st.caption(_table_says(result, control, speed))
+
+
+def _table_says(result: HealResult, control: HealResult | None, speed: gains.Speed | None) -> str:
+    said = ["In brackets: 95 % intervals; losses in nats per token"]
+    if result.healed is not None and result.healed.n_samples:
+        said.append(f"answers to {result.healed.n_samples} questions of {words.questions(result.spec.benchmark)}")
+    said.append(f"size in {_precision(result)}, the heal merged into the weights")
+    if speed is not None:
+        machine = speed.result.versions.get("accelerator") or speed.result.versions.get("processor") or "an unknown machine"
+        said.append(f"tokens written a second in {speed.result.spec.model.dtype} on {machine}")
+    found = words.plain("; ".join(said)) + "."
+    if control is not None or result.spec.control:
+        found += " Control: the unpruned model trained in the same way; what the healing text does by itself."
+    return found + (_lengths(result, control) if control is not None else "")
+
+
+def _share(found: Reading | None) -> str:
+    if found is None:
+        return "–"
+    ends = "" if found.low is None or found.high is None else f" ({100 * found.low:.0f}-{100 * found.high:.0f})"
+    return f"{found.value:.1%}{ends}"
+
+
+def _loss(found: Reading | None) -> str:
+    if found is None:
+        return "–"
+    ends = "" if found.low is None or found.high is None else f" ({found.low:.2f}-{found.high:.2f})"
+    return f"{found.value:.2f}{ends}"
+
+
+def _nats(point: Point | None) -> str:
+    return "–" if point is None or point.loss is None else f"{point.loss:.2f}"
+
+
+def _precision(result: HealResult) -> str:
+    model = result.spec.model
+    return {"4bit": "NF4", "8bit": "8-bit"}.get(model.quantization, model.dtype)
+
+
+def _size(result: HealResult, is_cut: bool) -> str:
+    model = result.spec.model
+    precision = model.dtype if model.quantization == "none" else model.quantization
+    n_bytes = sizes.weight_bytes(result.model, result.spec.block if is_cut else None, precision)
+    return "–" if n_bytes is None else words.size(n_bytes)
+
+
+def _ceiling(run: Run, control: HealResult | None) -> None:
+    """Where a training has no control yet: the button that measures how far the healing text brings the unpruned model."""
+    spec, result = run.spec, run.result
+    if control is not None or result is None or spec.control or not spec.trains or result.healed is None:
+        return
+    wanted = start.unresolved(result.spec).as_control()
+    if any(job.kind == "heal" and job.spec == wanted for job in jobs.active()):
+        st.caption("The control is on its way: see the jobs.")
+        return
+    expected = length.expected(wanted, result.model)
+    takes = f"about {words.span(expected.low_s, expected.high_s)}" if expected else "not timed here yet"
+    if st.button(
+        f"Measure the ceiling (control), {takes}", key="measure-ceiling", icon=":material/vertical_align_top:",
+        help="Trains the unpruned model in the same way: how low this healing text brings the loss of any model. Only against "
+        "that can a loss below the unpruned model's be read.",
+    ):  # fmt: skip
+        block = spec.block
+        start.start_and_show(wanted, f"Control of [{block.start}, {block.stop}), {words.heal_length(spec)}")
+
+
+def _lengths(result: HealResult, control: HealResult) -> str:
+    """How much the control was trained, where that is not as much as the cut model."""
+    if control.total_steps == result.total_steps:
+        return ""
+    where = "" if result.spec.minutes is None else f"In the same {result.spec.minutes:g} minutes it "
+    return f" {where or 'It '}took {control.total_steps} steps, and the cut model {result.total_steps}."
+
+
+def _answers(result: HealResult) -> list[str]:
+    """Healed against pruned and unpruned, on the same questions."""
+    said = []
+    healed = reading.of_heal(result, "healed").get(ACCURACY)
+    for name in ("pruned", "unpruned"):
+        other = reading.of_heal(result, name).get(ACCURACY)
+        if healed is None or other is None or result.spec.control:
+            continue
+        found = reading.change(other, healed)
+        ends = "" if found.low is None or found.high is None else f" (95 %: {100 * found.low:+.1f} to {100 * found.high:+.1f})"
+        size = f"{100 * found.difference:+.1f} points{ends}, {'paired' if found.paired else 'not paired'}"
+        if found.is_settled:
+            said.append(f"Right answers, healed against {name}: {size}.")
+        else:
+            more = f"; it would need about {found.needed:,}" if found.needed else ""
+            said.append(f"Right answers, healed against {name}: no difference seen with {found.n} questions{more} ({size}).")
+    return said
+
+
+def _warnings(result: HealResult) -> list[str]:
+    """What a reader must know so as not to misread the scores."""
+    said = []
+    overlap = result.overlap
+    if overlap is not None and overlap.ids:
+        named = ", ".join(words.plain(name) for name in overlap.ids[:3])
+        said.append(
+            f"The healing text gives away {len(overlap.ids)} of {overlap.n_questions} questions ({overlap.n_words} words in a "
+            f"row, or the whole question, stand in it: {named}{' …' if len(overlap.ids) > 3 else ''}): what they add to the "
+            f"accuracy may be memory."
+        )
+    elif overlap is not None:
+        said.append(
+            f"None of the {overlap.n_questions} questions stands in the healing text ({overlap.n_words} words in a row)."
+        )
+    if result.spec.keep_best and result.kept_step is not None and result.kept_step != result.total_steps:
+        said.append(
+            f"Kept is step {result.kept_step} of {result.total_steps}, chosen by the loss on the held-out text that is shown "
+            f"here, which flatters it a little."
+        )
+    return said
+
+
+def curve(result: HealResult) -> None:
+    """Training and held-out loss by step, and accuracy where it was asked on the way."""
+    alt = f"Loss by optimizer step, {len(result.steps)} of {result.total_steps} steps."
+    chart.show(figures.training_curve(result, dark=theme.is_dark()), key="training", alt=alt, file_name="healing-loss")
+    asked = [check for check in result.validations if check.acc is not None]
+    if asked:
+        figure = figures.accuracy_on_the_way(result, dark=theme.is_dark())
+        alt = f"Accuracy on {asked[-1].n_questions} questions at {len(asked)} checks."
+        chart.show(figure, key="training-acc", alt=alt, file_name="healing-accuracy")
+
+
+def _provenance(result: HealResult) -> str:
+    """How the heal was made."""
+    spec = result.spec
+    made = f"base in {result.precision}, seed {spec.seed}, {words.duration(result.wall_s)}."
+    if not spec.trains:
+        return f"{_junction(result)}No training, {made} Held-out text was not fitted on."
+    trained = (
+        f"rank {spec.r}" if spec.method == "lora" else f"all weight matrices of the last {spec.last_layers} layers and the head"
+    )
+    weights = [
+        *([f"{spec.distill:g} of the loss from the unpruned model's {spec.distill_from}"] if spec.distill else []),
+        *([f"{spec.junction:g} × the loss at the junction"] if spec.junction else []),
+    ]
+    documents = "each document read by itself" if result.documents_apart else "documents of a row see each other"
+    return _junction(result) + (
+        f"{len(result.steps)} steps of {spec.batch_size * spec.gradient_accumulation} × {spec.corpus.seq_len} tokens of "
+        f"{words.texts(spec.corpus)}, {documents}, {trained}{''.join(f', {part}' for part in weights)}, peak learning rate "
+        f"{spec.learning_rate:.1e}, {words.count(result.trainable_parameters)} trainable parameters, {made} "
+        f"Held-out text was never trained on."
+    )
+
+
+def _junction(result: HealResult) -> str:
+    """What the instant heal did, in a sentence; empty without one."""
+    done = result.junction
+    if done is None:
+        return ""
+    if not done.strength:
+        return "Instant heal: no share of the fitted change lowered the loss, so it was left out. "
+    what = f"the fitted change of {done.module}" if done.module else "a fitted small layer of its own behind the cut"
+    return (
+        f"Instant heal: {done.strength:.0%} of {what}, {words.count(done.n_tokens)} tokens, "
+        f"{words.duration(done.wall_s)}; loss {done.loss_before:.2f} → {done.loss_after:.2f} on text that it was chosen on. "
+    )
+
+
+def _writing(result: HealResult) -> None:
+    """Draw rates and the first continuations, where the models were let to write."""
+    written = {name: result.writings[name] for name in _MODELS if name in result.writings}
+    if len(written) < 2:
+        return
+    st.markdown("**What they write**")
+    rates = [
+        {
+            "model": name,
+            "repeated": words.percent(check.repetition_rate),
+            "distinct tokens": words.percent(check.distinct_rate),
+            "sums right": words.percent(check.acc, check.acc_stderr),
+        }
+        for name, check in written.items()
+    ]
+    st.table(rates, border="horizontal", hide_index=True, alt="Repetition, distinct tokens and sums by model")
+    with st.expander("Read the continuations", icon=":material/article:"):
+        texts = zip(*(check.continuations for check in written.values()), strict=False)
+        rows = [
+            {"beginning": words.plain(same[0].prompt)}
+            | {name: words.plain(one.text) for name, one in zip(written, same, strict=True)}
+            for same in list(texts)[:_READ]
+        ]
+        st.table(rows, border="horizontal", hide_index=True, alt="Continuations of the same beginnings")
+
+
+def _adapter(result: HealResult) -> None:
+    """Where the adapter lies; that of a precomputed heal stayed where it was made."""
+    if not result.adapter:
+        return
+    folder = store.cache_dir() / result.adapter
+    if folder.is_dir():
+        kept = "" if result.kept_step is None or not result.spec.trains else f", after step {result.kept_step}"
+        st.caption(f"Adapter{kept}, a standard PEFT folder:")
+        st.code(str(folder), language=None)
+    else:
+        st.caption("The adapter of this heal is not on this machine; start the same heal to make it.")
