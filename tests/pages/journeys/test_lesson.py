@@ -172,3 +172,29 @@ def assert_nothing_sticks_out(page: Page) -> None:
     """No sideways scrolling, and no chart wider than its column."""
     wide = "() => { const main = document.querySelector('[data-testid=stMain]'); return main.scrollWidth - main.clientWidth }"
     assert page.evaluate(wide) <= 1
+
+
+def test_a_finger_draws_on_a_phone(served):
+    context = served.chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.set_default_timeout(60 * SECOND)
+    page.goto(f"{served.address}/learn?step=cliff")
+    browser.settled(page)
+    svg = page.locator("svg[role=group]")
+    svg.scroll_into_view_if_needed()
+    box = svg.bounding_box()
+    scrolled = page.evaluate("document.querySelector('[data-testid=stMain]').scrollTop")
+    finger = context.new_cdp_session(page)
+    stroke = [(60 + step * (box["width"] - 80) / 12, 40 + 12 * step) for step in range(13)]
+    for kind, (x, y) in zip(["touchStart", *["touchMove"] * 12], stroke, strict=True):
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": box["x"] + x, "y": box["y"] + y}]})
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    expect(page.locator(".said")).to_contain_text("of 15 drawn")
+    assert int(page.locator(".said").inner_text().split(" of 15")[0].split()[-1]) >= 12
+    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollTop") == scrolled, "the page stays while drawing"
+    assert_nothing_sticks_out(page)
+    page.get_by_role("button", name="Lock in and reveal").click()
+    expect(page.get_by_test_id("stAlert")).to_contain_text("Your drawing is")
+    assert_nothing_sticks_out(page)
+    browser.screenshot(page, "learn-phone")
+    context.close()

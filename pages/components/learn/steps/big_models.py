@@ -35,12 +35,12 @@ def show(lesson: Lesson, shown: Shown) -> None:
     if not lesson.is_revealed(QUESTION):
         with left:
             st.markdown(
-                f"{BIG.name} has {BIG.n_layers} layers. Its authors took out the most similar {SIZE}, a quarter of them. "
+                f"{BIG.name} has {BIG.n_layers} layers. The paper took out the most similar {SIZE}, a quarter of them. "
                 "**Drag the block to where you expect them**: at the same share of depth as in your small model, or elsewhere?"
             )
-            predict.buttons(lesson, QUESTION)
         with right:
             predict.block(lesson, QUESTION, BIG.n_layers, SIZE, label=f"Most similar {SIZE} layers of {BIG.name}")
+            predict.buttons(lesson, QUESTION)
         return
     start = lesson.guesses.get(QUESTION)
     with left:

@@ -62,13 +62,13 @@ def show(lesson: Lesson, shown: Shown) -> None:
             lesson, QUESTION, _axes(sweep, cliff), label="Accuracy for each number of removed layers", height=330,
             mark="The cliff begins", none=NO_CLIFF,
         )  # fmt: skip
+        ready = not draft.is_empty or draft.mark is not None
+        predict.buttons(lesson, QUESTION, ready=ready, missing="Draw a part of the curve or mark the cliff first.")
     with left:
         st.markdown(
             f"**Draw the accuracy you expect for each n.** Then move the triangle to the n from which it **stays below "
             f"{cliff.midpoint:.0%}**, halfway to guessing: the cliff."
         )
-        ready = not draft.is_empty or draft.mark is not None
-        predict.buttons(lesson, QUESTION, ready=ready, missing="Draw a part of the curve or mark the cliff first.")
 
 
 def _axes(sweep: SweepResult, cliff: Cliff) -> Axes:

@@ -41,7 +41,6 @@ def show(lesson: Lesson, shown: Shown) -> None:
     if not lesson.is_revealed(QUESTION):
         with right:
             predict.block(lesson, QUESTION, distances.n_layers, size, label="Block that changes the stream least")
-        with left:
             predict.buttons(lesson, QUESTION)
         return
     guess = guessed(lesson, size)

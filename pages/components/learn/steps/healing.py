@@ -9,6 +9,7 @@ from analysis.charts.lesson import Rung
 from analysis.experiments.accuracy import points
 from analysis.experiments.heal.spec import HealResult
 from analysis.exports.handout import Task
+from analysis.reading import reading as readings
 from pages.components.learn import predict, stored
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.notes import Note
@@ -53,13 +54,13 @@ def show(lesson: Lesson, shown: Shown) -> None:
     assert axes
     with right:
         draft = predict.curve(lesson, QUESTION, axes, label="Loss of each model, in nats per token", height=280)
+        predict.buttons(lesson, QUESTION, ready=not draft.is_empty, missing="Draw at least one bar first.")
     with left:
         names = " and ".join(rung.name for rung in ladder[2:])
         st.markdown(
             f"The cut took the loss from {axes.given[0]:.2f} to {axes.given[1]:.2f} nats per token. **Draw the loss after "
             f"healing ({names}).** Lower is better."
         )
-        predict.buttons(lesson, QUESTION, ready=not draft.is_empty, missing="Draw at least one bar first.")
 
 
 def _axes(ladder: list[Rung]) -> Axes | None:
@@ -76,9 +77,9 @@ def _axes(ladder: list[Rung]) -> Axes | None:
 
 def _revealed(left, right, ladder: list[Rung], heal: HealResult, drawn: Drawn | None) -> None:
     with left:
-        said = [told(ladder), *judged(ladder, drawn)]
+        said = [told(heal), *judged(ladder, drawn)]
         if any(said):
-            st.success(" ".join(filter(None, said)), icon=":material/visibility:")
+            st.success("\n\n".join(filter(None, said)), icon=":material/visibility:")
     with right:
         for field, name in (("loss", "loss"), ("acc", "accuracy")):
             expected = [None, None, *drawn.values] if drawn and field == "loss" else []
@@ -100,7 +101,7 @@ def tasks(shown: Shown) -> list[Task]:
         return []
     asked = f"Without {heal.spec.block.describe()}: draw the loss, in nats per token, after each way of healing."
     measured = ", ".join(f"{rung.name} {rung.point.loss:.2f}" for rung in ladder if rung.point.loss is not None)
-    return [Task(TITLE, asked, axes.printed(), (), f"{told(ladder)} Measured: {measured}.")]
+    return [Task(TITLE, asked, axes.printed(), (), f"{told(heal)} Measured: {measured}.")]
 
 
 def poll(shown: Shown) -> list[Question]:
@@ -115,15 +116,38 @@ def poll(shown: Shown) -> list[Question]:
     return [Question(QUESTION, f"How much of the lost loss does healing ({ladder[-1].name}) bring back?", options, right)]
 
 
-def told(ladder: list[Rung]) -> str:
-    """What this heal did to the loss."""
-    unpruned, pruned, healed = ladder[0].point.loss, ladder[1].point.loss, ladder[-1].point.loss
+def told(heal: HealResult) -> str:
+    """What this heal did to the loss, on which texts, and whether it can be told from the unpruned model."""
+    found = [readings.of_heal(heal, which).get(readings.LOSS) for which in ("unpruned", "pruned", "healed")]
+    unpruned, pruned, healed = found
     if unpruned is None or pruned is None or healed is None:
         return ""
-    said = f"Loss went up from {unpruned:.2f} to {pruned:.2f}, and healing brought it to {healed:.2f}."
-    if healed < unpruned:
+    said = (
+        f"Loss went up from {unpruned.value:.2f} to {pruned.value:.2f}, and healing brought it to {healed.value:.2f} "
+        f"({words.plain(healed.describe())})."
+    )
+    change = readings.change(unpruned, healed)
+    if change.is_settled:
+        side = "above" if change.difference > 0 else "below"
+        said += (
+            f" That is {abs(change.difference):.2f} {side} the unpruned model (95 %: {change.low:+.2f} to {change.high:+.2f})."
+        )
+    elif change.low is not None:
+        said += f" With {change.n} texts no difference from the unpruned model is seen."
+    if healed.value < unpruned.value:
         said += " Below the start? Training also taught the style of its text: that is not knowledge."
-    return said
+    return said + _same_kind(heal)
+
+
+def _same_kind(heal: HealResult) -> str:
+    """The loss on text like that which was trained on; empty where it was not measured."""
+    before, after = (readings.of_same_kind(heal, which).get(readings.LOSS) for which in ("unpruned", "healed"))
+    if before is None or after is None:
+        return ""
+    return (
+        f" On text of the kind it practised on: {after.value:.2f}, unpruned {before.value:.2f}. What it gained there alone is "
+        "style, not knowledge."
+    )
 
 
 def judged(ladder: list[Rung], drawn: Drawn | None) -> list[str]:

@@ -57,12 +57,12 @@ def show(lesson: Lesson, shown: Shown) -> None:
         return
     with right:
         draft = predict.curve(lesson, QUESTION, _axes(distances), label="How far each layer turns the stream", height=250)
+        predict.buttons(lesson, QUESTION, ready=not draft.is_empty, missing="Draw at least one bar first.")
     with left:
         st.markdown(
             "**Draw how far each layer turns the stream**, as a share of 180°. All alike? Early ones more? A layer that hardly "
             "turns it might not be missed."
         )
-        predict.buttons(lesson, QUESTION, ready=not draft.is_empty, missing="Draw at least one bar first.")
 
 
 def _axes(distances: DistanceResult) -> Axes:

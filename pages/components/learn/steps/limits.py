@@ -39,9 +39,9 @@ def show(lesson: Lesson, shown: Shown) -> None:
                 f"{words.layers(shown.size)} and measured the loss. **Drag the block to where the cut really costs least.** "
                 "Is it the most similar one?"
             )
-            predict.buttons(lesson, QUESTION)
         with right:
             predict.block(lesson, QUESTION, shown.damage.n_layers, shown.size, label="Block whose removal costs least")
+            predict.buttons(lesson, QUESTION)
         return
     start = lesson.guesses.get(QUESTION) if costs is not None else None
     with left:
