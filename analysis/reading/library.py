@@ -148,7 +148,12 @@ def _points(result: SweepResult | EvaluateResult) -> dict[Removal | None, Point]
 
 def asks_the_same(one: SweepSpec | EvaluateSpec, other: SweepSpec | EvaluateSpec) -> bool:
     """Whether two requests ask the same of one model in one precision: the same questions and the same texts."""
-    return (one.model, one.benchmark, one.loss_corpus) == (other.model, other.benchmark, other.loss_corpus)
+
+    def asked(spec: SweepSpec | EvaluateSpec) -> tuple[Any, ...]:
+        model = spec.model
+        return model.identity or model.source, model.dtype, model.quantization, spec.benchmark, spec.loss_corpus
+
+    return asked(one) == asked(other)
 
 
 def heal_of(model: ModelSpec, adapter: str) -> HealResult | None:

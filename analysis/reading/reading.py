@@ -104,9 +104,34 @@ class Reading:
         """On what and in which precision it was measured."""
         return self.condition.describe()
 
+    def number(self) -> str:
+        """The value alone: "46.0 %" or "3.10"."""
+        return f"{100 * self.value:.1f} %" if self.is_share else f"{self.value:.2f}"
+
+    def in_words(self) -> str:
+        """What it is, its value and its interval: "accuracy 46.0 % (95 %: 36.6 to 55.7)"."""
+        said = f"{self.quantity} {self.number()}"
+        if self.low is None or self.high is None:
+            return said
+        size, digits = (100, ".1f") if self.is_share else (1, ".2f")
+        return f"{said} (95 %: {size * self.low:{digits}} to {size * self.high:{digits}})"
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is a share of questions rather than nats."""
+        return self.quantity in (ACCURACY, ACC_NORM)
+
 
 Readings = dict[str, Reading]
 """By quantity, what was measured; what was not is missing."""
+
+
+def measured_on(readings: Readings) -> str:
+    """What several numbers of one model rest on: "200 ARC-Easy questions and 32 texts of C4, float32"; "" without any."""
+    conditions = [one.condition for one in readings.values()]
+    materials = list(dict.fromkeys(condition.material_in_words() for condition in conditions))
+    held = list(dict.fromkeys(condition.precision for condition in conditions))
+    return ", ".join([" and ".join(materials), *held]) if conditions else ""
 
 
 @dataclass(frozen=True)
@@ -236,7 +261,7 @@ def _unpaired(reference: Reading, reading: Reading, n: int) -> Change:
 
 def _error(reading: Reading) -> float | None:
     """One standard error: that of a share of questions, or half of what the interval of a mean spans."""
-    if reading.quantity in (ACCURACY, ACC_NORM):
+    if reading.is_share:
         return math.sqrt(reading.value * (1 - reading.value) / max(1, reading.condition.n - 1))
     return (
         None

@@ -16,6 +16,8 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec, SweepResult
 from analysis.experiments.strategies import DRAW, STRATEGIES, needs
 from analysis.models.spec import ModelSpec
+from analysis.reading import beside, evidence, reading
+from analysis.reading import library as stored
 from pages.components.explore import drawn
 from pages.components.jobs import in_place
 from pages.components.shared import chart, library, start, theme, words
@@ -26,43 +28,45 @@ _FOURFOLD_BELOW = 250
 _COMPARE = "Curves of other strategies on the same questions."
 
 
-def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], n: int) -> None:
+def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], cut: Cut) -> None:
     """Draw both charts, one above the other; the line at n is drawn over them by `cut_marks`.
 
     Args:
         sweep: the curve; None while there is none.
-        others: curves of other strategies on the same questions; the loss of each is drawn where it read the same text.
-        heals: healed models; each is drawn where it answered the same questions, or read the same text.
-        n: how far the axes have to reach at least.
+        others: curves of other strategies; each is drawn where it was measured in the same condition.
+        heals: healed models, strongest first; drawn in the same way. Of those of this cut that are not, one is said below.
+        cut: what is removed now; the axes reach out to it.
     """
     if sweep is None:
         st.info("No accuracy or loss has been measured for these blocks yet. Click **Run a sweep** above to measure them.")
         return
-    dark, spec = theme.is_dark(), sweep.result.spec
-    asked = [heal for heal in heals if heal.result.spec.benchmark == spec.benchmark]
-    read = [heal for heal in heals if heal.result.spec.validation == spec.loss_corpus]
-    same_text = [other for other in others if other.result.spec.loss_corpus == spec.loss_corpus]
+    dark = theme.is_dark()
     points = len(sweep.result.points)
-    beside = f", beside {len(others)} other curves" if others else ""
+    others_said = f", beside {len(others)} other curves" if others else ""
     singles = single_cuts(sweep.result)
-    for kind, name, measure, drawn_others, drawn_heals, height in (
-        ("accuracy", "Accuracy", ACCURACY, others, asked, 190),
-        ("loss", "Loss in nats per token", LOSS, same_text, read, 178),
+    for quantity, name, measure, height in (
+        (reading.ACCURACY, "Accuracy", ACCURACY, 190),
+        (reading.LOSS, "Loss in nats per token", LOSS, 178),
     ):
-        plain = drawn.curve(kind, sweep, drawn_others, drawn_heals, dark=dark, height=height)
+        alike = [[one for one in found if beside.may_stand(sweep.result, one.result, quantity)] for found in (others, heals)]
+        plain = drawn.curve(quantity, sweep, *alike, dark=dark, height=height)
         chart.show(
-            figures.with_singles(figures.reaching(plain, n), singles, measure, dark=dark),
-            key=kind,
-            alt=f"{name} against removed layers, {points} points{beside}.",
-            file_name=kind,
+            figures.with_singles(figures.reaching(plain, cut.n), singles, measure, dark=dark),
+            key=quantity,
+            alt=f"{name} against removed layers, {points} points{others_said}.",
+            file_name=quantity,
         )
+    said = beside.elsewhere(sweep.result, [heal.result for heal in heals if heal.result.is_of(cut.removed)])
+    if said:
+        more = f" {len(said) - 1} more under **Data and command**." if len(said) > 1 else ""
+        st.caption(words.plain(said[0]) + more)
 
 
 def same_questions(shown: Found, model: ModelSpec) -> dict[str, list[Found]]:
     """By strategy, the curves of the same model and precision on the same questions as the shown one, which is left out.
 
-    Of a strategy the longest curve is taken, and of equally long ones that which shares the shown one's map; one of draws has
-    one for each.
+    Of a strategy the strongest curve is taken, and of equally strong ones that which shares the shown one's map; one of draws
+    has one for each.
     """
     spec = shown.result.spec
     groups: dict[tuple[str, int], Found] = {}
@@ -83,8 +87,8 @@ def same_questions(shown: Found, model: ModelSpec) -> dict[str, list[Found]]:
     return found
 
 
-def _worth(entry: Found, shown: Found) -> tuple[int, bool]:
-    return len(entry.result.points), entry.result.spec.distances == shown.result.spec.distances
+def _worth(entry: Found, shown: Found) -> tuple[evidence.Weight, bool]:
+    return evidence.weight(entry.result), entry.result.spec.distances == shown.result.spec.distances
 
 
 def choice(others: dict[str, list[Found]]) -> list[Found]:
@@ -184,15 +188,12 @@ def score_cut(sweep: Found | None, cut: Cut, model: ModelSpec) -> tuple[Cut, str
 
 
 def single_cuts(curve: SweepResult) -> Sequence[Point]:
-    """The cuts that were scored on their own on the questions or the text of a curve, with what can be compared of each."""
+    """The cuts that were scored on their own in the condition of a curve, with what can be compared of each."""
     found = []
-    for entry in alone(curve.spec.model):
-        result = entry.result
-        same_questions = result.spec.benchmark == curve.spec.benchmark
-        same_text = result.spec.loss_corpus == curve.spec.loss_corpus
-        if result.point.n and result.spec.model == curve.spec.model:
-            kept = result.point if same_questions else replace(result.point, acc=None)
-            found.append(kept if same_text else replace(kept, loss=None))
+    for result in (entry.result for entry in alone(curve.spec.model)):
+        if result.point.n:
+            kept = result.point if beside.may_stand(curve, result, reading.ACCURACY) else replace(result.point, acc=None)
+            found.append(kept if beside.may_stand(curve, result, reading.LOSS) else replace(kept, loss=None))
     return found
 
 
@@ -202,7 +203,7 @@ def alone(model: ModelSpec) -> list[Found]:
 
 
 def _curve(sweep: Found | None, model: ModelSpec) -> SweepResult | None:
-    """The curve that says what to ask: the one on screen, else the newest of another strategy."""
+    """The curve that says what to ask: the one on screen, else the strongest of another strategy."""
     if sweep is not None:
         return sweep.result
     return next((entry.result for entry in library.find("sweep", model)), None)
@@ -227,23 +228,22 @@ def _request(curve: SweepResult | None, cut: Cut, model: ModelSpec) -> EvaluateS
 def _known(curve: SweepResult | None, cut: Cut, model: ModelSpec) -> tuple[Point, str] | None:
     """What this very cut scored, alone or on the curve of another strategy, and that in words."""
 
-    def is_same(spec) -> bool:
-        return curve is None or (spec.model, spec.benchmark, spec.loss_corpus) == (
-            curve.spec.model,
-            curve.spec.benchmark,
-            curve.spec.loss_corpus,
-        )
-
-    for entry in alone(model):
-        result: EvaluateResult = entry.result
-        if result.point.block == cut.removed and is_same(result.spec):
+    single: list[Found] = [entry for entry in alone(model) if entry.result.point.block == cut.removed]
+    through = [entry for entry in library.find("sweep", model) if _point_of(entry, cut)]
+    for entry in evidence.ranked([*single, *through], result="result"):
+        result = entry.result
+        if curve is not None and not stored.asks_the_same(result.spec, curve.spec):
+            continue
+        if isinstance(result, EvaluateResult):
             return result.point, f"Scored on its own, {_material(result.point)}: a diamond on the curves."
-    for entry in library.find("sweep", model):
-        swept: SweepResult = entry.result
-        for point in swept.points if is_same(swept.spec) else ():
-            if point.block == cut.removed and _is_scored(point):
-                return point, f"Scores from the curve of {words.strategy(swept.spec)}, {_material(point)}."
+        point = _point_of(entry, cut)
+        return point, f"Scores from the curve of {words.strategy(result.spec)}, {_material(point)}."
     return None
+
+
+def _point_of(sweep: Found, cut: Cut) -> Point | None:
+    """What a curve says of this very cut."""
+    return next((point for point in sweep.result.points if point.block == cut.removed and _is_scored(point)), None)
 
 
 def _material(point: Point) -> str:

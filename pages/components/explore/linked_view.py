@@ -154,7 +154,7 @@ def _curves(shown: View) -> None:
                 else:
                     st.markdown("**Accuracy and loss**", width="content", help=_ALONE)
                 curves.refine_button(shown.sweep, compared)
-        curves.show(shown.sweep, compared, shown.heals, shown.cut.n)
+        curves.show(shown.sweep, compared, shown.heals, shown.cut)
 
 
 def _cost(shown: View) -> None:

@@ -8,11 +8,12 @@ from analysis.core.blocks import Block, Removal, parse_removal
 from analysis.core.errors import BlockRangeError
 from analysis.experiments import strategies
 from analysis.experiments.accuracy.points import Point
-from analysis.experiments.accuracy.spec import SweepResult
+from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
 from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
 from analysis.experiments.strategies import BLOCKS, DAMAGE, DRAW, INFLUENCE, Given, needs
 from analysis.models.spec import ModelSpec
-from analysis.reading import evidence
+from analysis.reading import evidence, reading
+from analysis.reading.reading import Readings
 from pages.components.shared import library, state, words
 from pages.components.shared.library import Found
 

@@ -1,0 +1,48 @@
+"""What may stand beside a curve: numbers of its own condition, and no others; those are said with theirs."""
+
+from collections.abc import Sequence
+
+from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
+from analysis.experiments.heal.spec import HealResult
+from analysis.reading import reading
+from analysis.reading.reading import ACCURACY, LOSS, Reading, Readings
+
+Scored = SweepResult | EvaluateResult | HealResult
+"""Results that say how good a model is."""
+
+
+def may_stand(sweep: SweepResult, other: Scored, quantity: str) -> bool:
+    """Whether a number may be drawn on a curve: the same model, precision, and questions or texts, and as many of them.
+
+    Args:
+        sweep: the curve.
+        other: what would be drawn on it; of a heal its healed model, of another curve its unpruned one.
+        quantity: `ACCURACY` or `LOSS`; what has not measured it may not stand.
+    """
+    own, its = reading.of_sweep(sweep, 0).get(quantity), _of(other).get(quantity)
+    return own is not None and its is not None and own.condition == its.condition
+
+
+def elsewhere(sweep: SweepResult, heals: Sequence[HealResult]) -> list[str]:
+    """Heals that may not stand on a curve, each in a sentence with its own condition and its own unpruned model."""
+    said = []
+    for heal in heals:
+        unlike = [name for name in (ACCURACY, LOSS) if name in _of(heal) and not may_stand(sweep, heal, name)]
+        if unlike:
+            whole, healed = reading.of_heal(heal, "unpruned"), _of(heal)
+            told = "; ".join(_told(healed[name], whole.get(name)) for name in unlike)
+            said.append(
+                f"Measured otherwise, so not on the curve: {heal.spec.block.describe()}, healed by {healed[unlike[0]].repair}: {told}."
+            )
+    return said
+
+
+def _told(healed: Reading, unpruned: Reading | None) -> str:
+    there = "" if unpruned is None else f" (unpruned there {unpruned.number()})"
+    return f"{healed.in_words()} on {healed.describe()}{there}"
+
+
+def _of(result: Scored) -> Readings:
+    if isinstance(result, SweepResult):
+        return reading.of_sweep(result, 0)
+    return reading.of_evaluate(result) if isinstance(result, EvaluateResult) else reading.of_heal(result, "healed")
