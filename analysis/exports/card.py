@@ -16,7 +16,7 @@ from analysis.exports.document import Table, code, text
 from analysis.exports.spec import ReloadCheck
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.reading import heals as judgement
-from analysis.reading import library
+from analysis.reading import library, reading
 from analysis.reading.library import Scored
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _scores(scored: Scored | None) -> list[str]:
         return ["## Scores", "Nothing was measured of this cut."]
     found = {"unpruned": scored.unpruned, "pruned": scored.pruned, "healed": scored.healed}
     table = scores([(name, point) for name, point in found.items() if point is not None])
-    return ["## Scores", table.markdown(), text(measured_on(scored.benchmark, scored.corpus))]
+    return ["## Scores", table.markdown(), text(measured_on(scored.model, scored.benchmark, scored.corpus))]
 
 
 def _judged(heal: HealResult, heals: Sequence[HealResult]) -> list[str]:
@@ -166,15 +166,17 @@ def _judged(heal: HealResult, heals: Sequence[HealResult]) -> list[str]:
     return [own.caption, Table.of(own.only("model", "n", "loss", "n_texts").titled(n="layers removed")).markdown(), *said]
 
 
-def scores(named: Sequence[tuple[str, Point]]) -> Table:
-    """What models scored, each under its name."""
-    table = points.table([point for _, point in named], model=[name for name, _ in named]).titled(n="layers removed")
-    return Table.of(table.only("model", "n", "acc", "n_samples", "loss", "n_texts"))
+def scores(named: Sequence[tuple[str, Point]], measured_on: Sequence[str] = ()) -> Table:
+    """What models scored, each under its name, and on what where that is not the same for all."""
+    names, n = [name for name, _ in named], "layers removed"
+    table = points.table([point for _, point in named], model=names, on=measured_on or names).titled(n=n, on="measured on")
+    columns = ("model", "on") if measured_on else ("model",)
+    return Table.of(table.only(*columns, "n", "acc", "n_samples", "loss", "n_texts"))
 
 
-def measured_on(benchmark: BenchmarkSpec | None, corpus: CorpusSpec | None) -> str:
-    """Which questions and texts, with their seeds, in plain text."""
-    said = []
+def measured_on(model: ModelSpec, benchmark: BenchmarkSpec | None, corpus: CorpusSpec | None) -> str:
+    """In which precision, on which questions and texts, with their seeds, in plain text."""
+    said = [f"Scored in {reading.precision(model)}."]
     if benchmark is not None:
         shots = f", {benchmark.shots}-shot" if benchmark.shots else ""
         said.append(f"Questions: {questions.title(benchmark)}{shots}, seed {benchmark.seed}.")

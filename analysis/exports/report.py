@@ -26,8 +26,9 @@ from analysis.exports import card
 from analysis.exports.document import Document, Picture, Section, Table
 from analysis.models import spec as cost
 from analysis.models.spec import ModelSpec
+from analysis.reading import beside, library, reading, verdicts
 from analysis.reading import heals as judgement
-from analysis.reading import library, verdicts
+from analysis.reading.reading import ACCURACY, LOSS
 
 CommandLine = Callable[[Spec], str]
 """Writes the command that asks for a request again."""
@@ -134,18 +135,33 @@ def _cut(
         row = cut.size - 1
         rows.append(["distance", f"{maps[0].mean[row][cut.start]:.4f} ± {maps[0].stderr[row][cut.start]:.4f}"])
     tables = [Table(["", "value"], rows)]
-    measured = [sweep for sweep in sweeps if any(point.block == cut for point in sweep.points)]
-    scores = [
-        ("pruned" if point.block else "unpruned", point)
-        for point in (measured[0].points if measured else ())
-        if point.block in (None, cut)
-    ]
-    scores += [(f"healed, {heal.spec.recipe}", heal.healed) for heal in heals if heal.is_of(cut) and heal.healed]
-    tables += [card.scores(scores)] if scores else []
+    scored = _scored(cut, sweeps, heals)
+    tables += [card.scores([(name, point) for name, point, _ in scored], [on for *_, on in scored])] if scored else []
     strip = _picture(
         lambda dark: map_figures.layer_strip(facts.n_layers, cut, dark=dark), f"Layers of the model; removed: {cut.describe()}."
     )
     return Section(f"The cut: {cut.describe()}", pictures=[strip], tables=tables)
+
+
+def _scored(cut: Removal, sweeps: Sequence[SweepResult], heals: Sequence[HealResult]) -> list[tuple[str, Point, str]]:
+    """What was measured of a cut: the name of each model, its scores, and what they rest on.
+
+    Each stands below the unpruned model of its own condition: a heal in another one brings its own along.
+    """
+    through = [sweep for sweep in sweeps if any(point.block == cut for point in sweep.points)]
+    found = []
+    for point in through[0].points if through else ():
+        if point.block in (None, cut):
+            on = reading.measured_on(reading.of_sweep(through[0], point.block or 0))
+            found.append(("pruned" if point.block else "unpruned", point, on))
+    for heal in heals:
+        if heal.is_of(cut):
+            alike = bool(through) and not beside.elsewhere(through[0], [heal])
+            for name, point in heal.models.items():
+                on = reading.measured_on(reading.of_heal(heal, name))
+                if name == "healed" or not alike:
+                    found.append((f"{name}, {heal.spec.recipe}", point, on))
+    return found
 
 
 def _map(result: DistanceResult, cut: Removal | None, command_line: CommandLine) -> Section:
@@ -172,9 +188,8 @@ def _curves(
     shown = sweeps[0]
     others = library.curves_beside(shown, list(sweeps))
     of_cuts = [heal for heal in heals if not heal.spec.control]
-    asked = [heal for heal in of_cuts if heal.spec.benchmark == shown.spec.benchmark]
-    read = [heal for heal in of_cuts if heal.spec.validation == shown.spec.loss_corpus]
-    same_text = [other for other in others if other.spec.loss_corpus == shown.spec.loss_corpus]
+    asked, read = ([heal for heal in of_cuts if beside.may_stand(shown, heal, name)] for name in (ACCURACY, LOSS))
+    same_text = [other for other in others if beside.may_stand(shown, other, LOSS)]
     n = cut.size if cut else None
     n_points = len(shown.points)
     pictures = []
@@ -204,7 +219,8 @@ def _curves(
     table = points.table([point for _, point in cuts], strategy=[name for name, _ in cuts])
     table = table.only("strategy", "n", "removed", *_SCORES).titled(loss="loss ± se")
     spec, lines = shown.spec, shown.lines
-    said = [card.measured_on(spec.benchmark, spec.loss_corpus)]
+    said = [card.measured_on(spec.model, spec.benchmark, spec.loss_corpus)]
+    said += beside.elsewhere(shown, [heal for heal in of_cuts if heal.is_of(cut)])
     said += [f"Chance {lines.chance:.3f}, always the most frequent answer {lines.majority:.3f}."] if lines else []
     said += verdicts.remarks(shown.points, shown.lines, shown.questions)
     said += [chosen for curve in curves if (chosen := verdicts.chosen_by(curve.spec))][:1]
@@ -281,6 +297,7 @@ def _heals(heals: Sequence[HealResult], cut: Removal | None, command_line: Comma
         seed=[heal.spec.seed for heal, _, _, _ in scored],
         model=[name for _, name, _, _ in scored],
         text=[text for _, _, _, text in scored],
+        precision=[reading.precision(heal.spec.model) for heal, _, _, _ in scored],
     ).titled(text="loss on")
     of_cut = [heal for heal in heals if heal.is_of(cut)] or list(heals)
     pictures = []
@@ -291,7 +308,7 @@ def _heals(heals: Sequence[HealResult], cut: Removal | None, command_line: Comma
         "Heals",
         [_said(heal, heals) for heal in heals],
         pictures,
-        [Table.of(table.only("block", "recipe", "seed", "model", "acc", "n_samples", "text", "loss", "n_texts"))],
+        [Table.of(table.only("block", "recipe", "seed", "model", "precision", "acc", "n_samples", "text", "loss", "n_texts"))],
         [command_line(heal.spec) for heal in heals],
         [_record(heal, f"Heal of {heal.spec.block.describe()}, {heal.spec.recipe}") for heal in heals],
     )
@@ -318,8 +335,9 @@ def _said(heal: HealResult, others: Sequence[HealResult]) -> str:
 
 def _evaluations(results: Sequence[EvaluateResult], command_line: CommandLine) -> Section:
     adapters = ["yes" if result.spec.adapter else "no" for result in results]
-    table = points.table([result.point for result in results], adapter=adapters)
-    table = table.only("removed", "adapter", *_SCORES).titled(loss="loss ± se")
+    on = [reading.measured_on(reading.of_evaluate(result)) for result in results]
+    table = points.table([result.point for result in results], adapter=adapters, on=on).titled(on="measured on")
+    table = table.only("removed", "adapter", "on", *_SCORES).titled(loss="loss ± se")
     return Section(
         "Single evaluations",
         tables=[Table.of(table)],

@@ -31,9 +31,8 @@ def elsewhere(sweep: SweepResult, heals: Sequence[HealResult]) -> list[str]:
         if unlike:
             whole, healed = reading.of_heal(heal, "unpruned"), _of(heal)
             told = "; ".join(_told(healed[name], whole.get(name)) for name in unlike)
-            said.append(
-                f"Measured otherwise, so not on the curve: {heal.spec.block.describe()}, healed by {healed[unlike[0]].repair}: {told}."
-            )
+            what = f"{heal.spec.block.describe()}, healed by {heal.spec.recipe}"
+            said.append(f"Measured otherwise, so not on the curve: {what}: {told}.")
     return said
 
 

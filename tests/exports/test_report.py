@@ -359,3 +359,22 @@ def test_a_card_names_a_question_file_without_its_folder(stored, tmp_path):
     card = model_card.of(named, fakes.FACTS, sweep.points[5].block)
     assert read_back(tmp_path, card).data.eval_results[0].dataset_name == "mine.csv"
     assert "/home/me" not in card
+
+
+def test_the_scores_of_a_cut_name_what_they_rest_on_and_a_heal_in_nf4_brings_its_own_unpruned_model(stored):
+    rows = table(make(), f"The cut: {CUT.describe()}", 1)
+    named = {row["model"]: row["measured on"] for row in rows}
+    alike = "100 ARC-Easy questions and 8 texts of Wikipedia, bfloat16"
+    in_nf4 = "100 ARC-Easy questions and 8 texts of Wikipedia, NF4, bfloat16"
+    assert named == {"unpruned, quick": in_nf4, "pruned, quick": in_nf4, "healed, quick": in_nf4}
+    fakes.evaluate(CUT).save()
+    assert table(make(), "Single evaluations")[0]["measured on"] == alike
+
+
+def test_a_heal_in_nf4_is_not_on_the_curves_of_a_report(stored):
+    section = next(section for section in make().sections if section.title == "Accuracy and loss")
+    assert "healed" not in str([picture.light.to_dict() for picture in section.pictures])
+    assert "Measured otherwise, so not on the curve" in " ".join(section.sentences)
+    fakes.alike_heal().save()
+    section = next(section for section in make().sections if section.title == "Accuracy and loss")
+    assert "healed" in str([trace["name"] for picture in section.pictures[:2] for trace in picture.light.to_dict()["data"]])

@@ -197,6 +197,12 @@ def heal(steps_done: int = 50, *, steps: int = 50) -> HealResult:
     )  # fmt: skip
 
 
+def alike_heal() -> HealResult:
+    """A heal measured as the curves of `sweep` are: in their precision, on their questions and texts."""
+    made = heal()
+    return replace(made, spec=replace(made.spec, model=MODEL), precision="unquantized bfloat16")
+
+
 def timed_heal(minutes: float = 10.0, *, control: bool = False) -> HealResult:
     """A heal of as many steps as fitted into a time; its request names none."""
     found = heal()

@@ -172,8 +172,8 @@ def score_cut(sweep: Found | None, cut: Cut, model: ModelSpec) -> tuple[Cut, str
         return cut, ""
     known = _known(curve, cut, model)
     if known is not None:
-        point, where = known
-        return replace(cut, point=point), where
+        point, result = known
+        return replace(cut, point=point, result=result), _where(result, point)
     spec = _request(curve, cut, model)
     job = in_place.last_of("evaluate", lambda other: other == spec)
     if job is not None and job.is_active:
@@ -225,20 +225,23 @@ def _request(curve: SweepResult | None, cut: Cut, model: ModelSpec) -> EvaluateS
     return EvaluateSpec(asked.model, cut.removed, benchmark=asked.benchmark, loss_corpus=asked.loss_corpus)
 
 
-def _known(curve: SweepResult | None, cut: Cut, model: ModelSpec) -> tuple[Point, str] | None:
-    """What this very cut scored, alone or on the curve of another strategy, and that in words."""
-
+def _known(curve: SweepResult | None, cut: Cut, model: ModelSpec) -> tuple[Point, SweepResult | EvaluateResult] | None:
+    """What this very cut scored, alone or on the curve of another strategy, by the strongest of these results."""
     single: list[Found] = [entry for entry in alone(model) if entry.result.point.block == cut.removed]
     through = [entry for entry in library.find("sweep", model) if _point_of(entry, cut)]
     for entry in evidence.ranked([*single, *through], result="result"):
         result = entry.result
-        if curve is not None and not stored.asks_the_same(result.spec, curve.spec):
-            continue
-        if isinstance(result, EvaluateResult):
-            return result.point, f"Scored on its own, {_material(result.point)}: a diamond on the curves."
-        point = _point_of(entry, cut)
-        return point, f"Scores from the curve of {words.strategy(result.spec)}, {_material(point)}."
+        if curve is None or stored.asks_the_same(result.spec, curve.spec):
+            point = result.point if isinstance(result, EvaluateResult) else _point_of(entry, cut)
+            assert point is not None
+            return point, result
     return None
+
+
+def _where(result: SweepResult | EvaluateResult, point: Point) -> str:
+    if isinstance(result, EvaluateResult):
+        return f"Scored on its own, {_material(point)}: a diamond on the curves."
+    return f"Scores from the curve of {words.strategy(result.spec)}, {_material(point)}."
 
 
 def _point_of(sweep: Found, cut: Cut) -> Point | None:

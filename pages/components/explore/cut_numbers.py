@@ -8,7 +8,8 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.models import spec
-from analysis.reading import verdicts
+from analysis.reading import reading, verdicts
+from analysis.reading.reading import ACCURACY, LOSS, Change, Readings
 from pages.components.shared import cuts, words
 from pages.components.shared.cuts import Cut
 
@@ -21,8 +22,7 @@ def show(distances: DistanceResult, sweep: SweepResult | None, cut: Cut) -> None
         sweep: scores by n, if there are any.
         cut: the removed layers, and what was measured without them.
     """
-    n, point = cut.n, cut.point
-    unpruned = next(iter(cuts.of_size(sweep, 0)), None)
+    n, readings = cut.n, cut.readings
     known = n == 0 or cut.removed is not None
     saved = spec.savings(distances.model, cut.removed)
     columns = st.columns(5, gap="small")
@@ -31,18 +31,18 @@ def show(distances: DistanceResult, sweep: SweepResult | None, cut: Cut) -> None
         "Angular distance" if distances.spec.metric == "angular" else "Distance", distance, error, delta_color="off",
         delta_arrow="off", help="Between the two ends of the block, in fractions of π. Scattered layers have no two ends.",
     )  # fmt: skip
-    accuracy, loss = words.scores(point)
-    change = None
-    if point and unpruned and n and point.acc is not None and unpruned.acc is not None:
-        change = f"{100 * (point.acc - unpruned.acc):+.1f} points"
-    columns[1].metric("Accuracy", accuracy, change, help="Share of questions answered right, ± standard error.")
-    change = None
-    if point and unpruned and n and point.loss is not None and unpruned.loss is not None:
-        change = f"{point.loss - unpruned.loss:+.2f} nats"
-    units = words.other_losses(point)
+    accuracy, loss = words.scores(cut.point)
+    changes = _changes(sweep, readings) if n else {}
+    seen = {name: "normal" if change.is_settled else "off" for name, change in changes.items()}
+    columns[1].metric(
+        "Accuracy", accuracy, _moved(changes, ACCURACY, 100, "+.1f", "points"), delta_color=seen.get(ACCURACY, "off"),
+        help=f"Share of questions answered right, {_condition(readings, ACCURACY)}, ± standard error.",
+    )  # fmt: skip
+    units = words.other_losses(cut.point)
     columns[2].metric(
-        "Loss", loss, change, delta_color="inverse",
-        help="Nats per token on held-out text, ± standard error." + (f" In other units: {units}." if units else ""),
+        "Loss", loss, _moved(changes, LOSS, 1, "+.2f", "nats"),
+        delta_color="inverse" if seen.get(LOSS) == "normal" else "off",
+        help=f"Nats per token, {_condition(readings, LOSS)}, ± standard error.{f' In other units: {units}.' if units else ''}",
     )  # fmt: skip
     share = f"{saved.fraction:.1%} of all" if n and known else None
     columns[3].metric(
@@ -54,6 +54,21 @@ def show(distances: DistanceResult, sweep: SweepResult | None, cut: Cut) -> None
         f"in {distances.spec.model.dtype}" if n and known else None,
         delta_color="off", delta_arrow="off", help="Memory that the removed weights no longer take.",
     )  # fmt: skip
+
+
+def _changes(sweep: SweepResult | None, readings: Readings) -> dict[str, Change]:
+    """How far each number is from the unpruned model's, where that was measured in the same condition."""
+    whole = reading.of_sweep(sweep, 0) if sweep else {}
+    found = {name: (whole[name], one) for name, one in readings.items() if name in whole}
+    return {name: reading.change(*pair) for name, pair in found.items() if pair[0].condition == pair[1].condition}
+
+
+def _moved(changes: dict[str, Change], name: str, size: int, digits: str, unit: str) -> str | None:
+    return f"{size * changes[name].difference:{digits}} {unit}" if name in changes else None
+
+
+def _condition(readings: Readings, name: str) -> str:
+    return readings[name].describe() if name in readings else "not measured of this cut"
 
 
 def _gone(amount: str, n: int, known: bool) -> str:
@@ -77,14 +92,16 @@ def notes(sweep: SweepResult | None, cut: Cut) -> list[str]:
         return [] if point else ["No accuracy has been measured yet: run a sweep."]
     if point is None and cut.by_hand:
         return [_NOT_SCORED]
+    others = [measured for measured in cuts.of_size(sweep, n) if measured.block is not None]
+    if point is None and others:
+        return [f"The curves at n = {n} are without {others[0].block.describe()}, another choice: this cut is not scored yet."]
     if point is None:
         reach = max([p.n for p in sweep.points], default=0)
         return [f"n = {n} is not among the points measured so far, which reach n = {reach}."]
-    if point.block != cut.removed and point.block is not None:
-        return [f"The scores at n = {n} were measured without {point.block.describe()}, the choice of another map."]
     units = words.other_losses(point)
     left_out = f"{len(sweep.skipped_rows)} rows of the question file could not be asked and are listed below."
     return [
+        f"Scores on {reading.measured_on(cut.readings)}.",
         *_interval(sweep, point),
         *verdicts.remarks(sweep.points, sweep.lines, sweep.questions),
         *([f"Loss at n = {n} in other units: {units}."] if units else []),

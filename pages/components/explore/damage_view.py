@@ -6,9 +6,11 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.charts import maps
-from analysis.core.blocks import Block
+from analysis.core.blocks import Block, Removal
 from analysis.experiments.maps.spec import DamageResult, DistanceResult
 from analysis.models.spec import ModelSpec
+from analysis.reading import reading
+from analysis.reading.reading import Reading
 from pages.components.explore import compute, drawn, map_view, pick
 from pages.components.shared import library, words
 from pages.components.shared.cuts import Cut
@@ -87,24 +89,24 @@ def _numbers(result: DamageResult, cut: Cut) -> None:
         f"Among blocks of n = {cut.n}", _rho(here), agreement(here), delta_color="off", delta_arrow="off",
         help="The same among blocks of the slider's size, where the choice is really made.",
     )  # fmt: skip
-    now = _increase(result, cut)
+    # Named with its text: other losses on this page are mostly of another.
+    text, here_ = words.texts(result.spec.corpus), _increase(result, cut.removed)
     columns[2].metric(
-        "Loss without this cut's layers", _nats(now), _where(cut.removed), delta_color="off", delta_arrow="off",
-        help="Measured increase of the loss, nats per token.",
+        f"Loss increase of this cut, {text}", _nats(here_), _where(cut.removed), delta_color="off", delta_arrow="off",
+        help=f"Nats per token, {here_.describe() if here_ else 'not measured of this cut'}.",
     )  # fmt: skip
     best = next((entry for entry in result.best if entry.n == cut.n), None)
+    least = _increase(result, best.block) if best else None
     columns[3].metric(
-        f"Least damaging {cut.n} layers" if cut.n != 1 else "Least damaging layer", _nats(best.increase if best else None),
+        f"Least for {words.layers(cut.n)}, {text}", _nats(least),
         _where(best.block) if best else "not all measured yet" if 0 < cut.n <= len(result.increase) else "beyond this map",
-        delta_color="off", delta_arrow="off", help="The block of this size that costs least, once all of them are measured.",
+        delta_color="off", delta_arrow="off",
+        help=f"The block of this size that costs least, once all are measured{f'; {least.describe()}' if least else ''}.",
     )  # fmt: skip
 
 
-def _increase(result: DamageResult, cut: Cut) -> float | None:
-    block = cut.removed
-    if not isinstance(block, Block) or block.size > len(result.increase):
-        return None
-    return result.increase[block.size - 1][block.start]
+def _increase(result: DamageResult, removed: Removal | None) -> Reading | None:
+    return reading.of_damage(result, removed) if isinstance(removed, Block) else None
 
 
 def _where(removed) -> str:
@@ -117,8 +119,8 @@ def _rho(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}".replace("-", "−")
 
 
-def _nats(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.3f} nats".replace("-", "−")
+def _nats(increase: Reading | None) -> str:
+    return "–" if increase is None else f"{increase.value:+.3f} nats".replace("-", "−")
 
 
 def agreement(rho: float | None) -> str:

@@ -36,12 +36,23 @@ class Cut:
     """Why the layers are not known yet and what to click; empty where they are."""
     by_hand: bool = False
     """Whether these layers were picked instead of the strategy's choice."""
+    result: SweepResult | EvaluateResult | None = None
+    """What the point is of; None where there is none."""
+
+    @property
+    def readings(self) -> Readings:
+        """What was measured of the cut, each number with its condition."""
+        if self.point is None or self.result is None:
+            return {}
+        if isinstance(self.result, EvaluateResult):
+            return reading.of_evaluate(self.result)
+        return reading.of_sweep(self.result, self.point.block or 0)
 
 
 def picked_by_hand(removed: Removal, sweep: SweepResult | None) -> Cut:
     """The cut of layers that were picked by hand, with its scores where the shown curve happens to have them."""
     point = next((point for point in of_size(sweep, removed.size) if point.block == removed), None)
-    return Cut(removed.size, removed, point, by_hand=True)
+    return Cut(removed.size, removed, point, by_hand=True, result=sweep)
 
 
 @dataclass(frozen=True)
@@ -87,11 +98,13 @@ def at(
     measured = of_size(sweep, n)
     point = measured[min(which, len(measured) - 1)] if measured else None
     if n == 0:
-        return Cut(0, None, point)
+        return Cut(0, None, point, result=sweep)
     if not needs(strategy, *_MEASURED_FIRST, DAMAGE):
-        return Cut(n, strategies.chosen(strategy, n, Given(distances.n_layers, distances.best)), point)
+        removed = strategies.chosen(strategy, n, Given(distances.n_layers, distances.best))
+        # The curve may stand on another map's choice: its scores are not this cut's.
+        return Cut(n, removed, next((one for one in measured if one.block == removed), None), result=sweep)
     if point is not None:
-        return Cut(n, point.block, point)
+        return Cut(n, point.block, point, result=sweep)
     least = None
     if damage and not needs(strategy, *_MEASURED_FIRST):
         least = _of_damage(strategy, n, Given(distances.n_layers, distances.best, least=damage.best))

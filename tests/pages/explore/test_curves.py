@@ -64,7 +64,7 @@ def test_curves_on_other_questions_or_in_another_precision_are_not_drawn(app):
 def test_the_loss_is_compared_only_where_the_same_text_was_read(app):
     fill("similarity")
     other = fakes.sweep(strategy="deepest")
-    replace(other, spec=replace(other.spec, loss_corpus=replace(other.spec.loss_corpus, n_texts=3))).save()
+    replace(other, spec=replace(other.spec, loss_corpus=replace(other.spec.loss_corpus, seq_len=64))).save()
     at = compare(app(), "deepest")
     assert "deepest" in names(at, "accuracy")
     assert "deepest" not in names(at, "loss, nats per token")

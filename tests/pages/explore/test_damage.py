@@ -44,7 +44,7 @@ def test_a_growing_damage_map_leaves_unmeasured_blocks_blank(app, job):
     assert sum(value is not None for value in cells) == 138
     assert "138 of 345 blocks measured" in texts(at)
     assert "blank cells are still to come" in texts(at)
-    assert metric(at, "Least damaging 12 layers").delta == "not all measured yet"
+    assert metric(at, "Least for 12 layers, Wikipedia").delta == "not all measured yet"
     assert metric(at, "Among blocks of n = 12").value == "–"
 
 
@@ -56,10 +56,10 @@ def test_agreement_in_numbers_and_words_and_the_cost_of_the_cut(app):
     assert (metric(at, "Rank correlation").value, metric(at, "Rank correlation").delta) == ("0.83", "mostly the same order")
     assert metric(at, "Among blocks of n = 5").delta == "partly the same order"
     start = fakes.distances().best[4].start
-    assert metric(at, "Loss without this cut's layers").value == f"{measured.increase[4][start]:+.3f} nats"
+    assert metric(at, "Loss increase of this cut, Wikipedia").value == f"{measured.increase[4][start]:+.3f} nats"
     least = measured.best[4]
-    assert metric(at, "Least damaging 5 layers").value == f"{least.increase:+.3f} nats"
-    assert metric(at, "Least damaging 5 layers").delta == f"[{least.start}, {least.start + 5})"
+    assert metric(at, "Least for 5 layers, Wikipedia").value == f"{least.increase:+.3f} nats"
+    assert metric(at, "Least for 5 layers, Wikipedia").delta == f"[{least.start}, {least.start + 5})"
     distance, damage = figures(at)["foretold"], figures(at)["damage-map"]
     for axis in ("xaxis", "yaxis"):
         assert distance["layout"][axis]["range"] == damage["layout"][axis]["range"]
@@ -72,12 +72,15 @@ def test_cuts_that_the_damage_map_cannot_speak_of(app):
     fakes.damage(max_size=4).save()
     fakes.sweep(strategy="block-influence").save()
     at = app(tab="damage", strategy="block-influence", n="5")
-    assert (metric(at, "Loss without this cut's layers").value, metric(at, "Loss without this cut's layers").delta) == (
+    assert (
+        metric(at, "Loss increase of this cut, Wikipedia").value,
+        metric(at, "Loss increase of this cut, Wikipedia").delta,
+    ) == (
         "–",
         "not one block",
     )
     at.slider(key="n").set_value(20).run()
-    assert metric(at, "Least damaging 20 layers").delta == "beyond this map"
+    assert metric(at, "Least for 20 layers, Wikipedia").delta == "beyond this map"
     at.slider(key="n").set_value(0).run()
     assert not at.exception
 

@@ -10,7 +10,7 @@ from analysis.experiments.accuracy.points import Answer
 from analysis.experiments.accuracy.spec import SweepSpec
 from analysis.experiments.maps.spec import DistanceSpec
 from tests.support import fakes
-from tests.support.seen import charts, marks, metric, names, opened, ringed, texts
+from tests.support.seen import charts, marks, metric, opened, ringed, texts
 
 
 def test_without_a_map_the_page_says_what_to_click(app):
@@ -88,25 +88,6 @@ def test_deepest_keeps_the_last_layer_and_asks_for_its_own_sweep(app):
     assert "Run a sweep" in texts(at)
     fakes.sweep(strategy="deepest").save()
     assert "accuracy" in charts(app(strategy="deepest"))
-
-
-def test_healed_results_are_drawn_where_they_can_be_compared(app):
-    fakes.distances().save()
-    fakes.sweep().save()
-    fakes.heal().save()
-    at = app()
-    assert "healed" in names(at, "accuracy")
-    assert "healed" in names(at, "loss, nats per token")
-
-
-def test_healed_results_on_other_questions_are_not_drawn_among_these(app):
-    fakes.distances().save()
-    fakes.sweep().save()
-    heal = fakes.heal()
-    replace(heal, spec=replace(heal.spec, benchmark=replace(heal.spec.benchmark, limit=7))).save()
-    at = app()
-    assert "healed" not in names(at, "accuracy")
-    assert "healed" in names(at, "loss, nats per token")
 
 
 def test_a_running_sweep_grows_and_can_be_cancelled(app, job):

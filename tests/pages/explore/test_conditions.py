@@ -1,0 +1,75 @@
+"""Numbers of two conditions never stand side by side as one: other precisions, texts and cuts are named where they stand."""
+
+from dataclasses import replace
+
+import pytest
+
+from analysis.core.blocks import Block
+from tests.support import fakes
+from tests.support.seen import metric, names, texts
+
+LOSS = "loss, nats per token"
+
+
+@pytest.fixture
+def curve(ui_cache):
+    fakes.distances().save()
+    made = fakes.sweep(answers=True)
+    made.save()
+    return made
+
+
+def test_a_heal_in_the_condition_of_the_curve_is_on_it(app, curve):
+    fakes.alike_heal().save()
+    at = app()
+    assert "healed" in names(at, "accuracy")
+    assert "healed" in names(at, LOSS)
+    assert "Measured otherwise" not in texts(at)
+
+
+def test_a_newer_heal_in_nf4_is_not_on_the_curve_and_is_said_with_its_precision(app, curve):
+    fakes.heal().save()
+    at = app(block="11:5")
+    assert "healed" not in names(at, "accuracy")
+    assert "healed" not in names(at, LOSS)
+    assert "NF4, bfloat16" in texts(at)
+    assert "unpruned there 48.0 %" in texts(at)
+
+
+def test_a_heal_on_other_questions_keeps_its_loss_on_the_curve(app, curve):
+    heal = fakes.alike_heal()
+    few = {name: replace(point, n_samples=7) for name, point in heal.models.items()}
+    replace(heal, spec=replace(heal.spec, benchmark=replace(heal.spec.benchmark, limit=7)), **few).save()
+    at = app()
+    assert "healed" not in names(at, "accuracy")
+    assert "healed" in names(at, LOSS)
+
+
+def test_the_numbers_name_their_questions_texts_and_precision(app, curve):
+    at = app(n="5", tab="cost")
+    assert "Scores on 100 ARC-Easy questions and 8 texts of Wikipedia, bfloat16." in texts(at)
+    assert "100 ARC-Easy questions, bfloat16" in metric(at, "Accuracy").help
+    assert "8 texts of Wikipedia, bfloat16" in metric(at, "Loss").help
+
+
+def test_scores_of_another_block_are_not_those_of_this_one(app, curve):
+    """The curve stands on the choice of another map: its point at n = 5 is of other layers than the strip shows."""
+    other = Block(3, 5)
+    points = [replace(point, start=other.start) if point.n == 5 else point for point in curve.points]
+    replace(curve, points=points).save()
+    at = app(n="5", tab="cost")
+    assert metric(at, "Accuracy").value == "–"
+    assert metric(at, "Loss").value == "–"
+    assert f"are without {other.describe()}, another choice" in texts(at)
+
+
+def test_a_change_is_only_taken_from_the_unpruned_model_of_its_condition(app, curve):
+    """A cut that was scored alone in another precision has no difference from the curve's unpruned model."""
+    at = app(n="5", tab="cost")
+    assert metric(at, "Accuracy").delta.endswith("points")
+    alone = fakes.evaluate(Block(3, 5), curve=curve)
+    replace(alone, point=replace(alone.point, n_samples=24)).save()
+    at = app(block="3:5", tab="cost")
+    assert metric(at, "Accuracy").value.startswith("37.0%")
+    assert not metric(at, "Accuracy").delta
+    assert metric(at, "Loss").delta.endswith("nats")
