@@ -364,8 +364,8 @@ def test_a_card_names_a_question_file_without_its_folder(stored, tmp_path):
 def test_the_scores_of_a_cut_name_what_they_rest_on_and_a_heal_in_nf4_brings_its_own_unpruned_model(stored):
     rows = table(make(), f"The cut: {CUT.describe()}", 1)
     named = {row["model"]: row["measured on"] for row in rows}
-    alike = "100 ARC-Easy questions and 8 texts of Wikipedia, bfloat16"
-    in_nf4 = "100 ARC-Easy questions and 8 texts of Wikipedia, NF4, bfloat16"
+    alike = "100 ARC-Easy questions and 8 texts of C4, bfloat16"
+    in_nf4 = "100 ARC-Easy questions and 8 texts of C4, NF4, bfloat16"
     assert named == {"unpruned, quick": in_nf4, "pruned, quick": in_nf4, "healed, quick": in_nf4}
     fakes.evaluate(CUT).save()
     assert table(make(), "Single evaluations")[0]["measured on"] == alike

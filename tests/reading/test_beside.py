@@ -28,7 +28,7 @@ LIKE = fakes.alike_heal()
         (of(LIKE, benchmark=replace(LIKE.spec.benchmark, limit=5), n_samples=5), False, True),
         (of(LIKE, benchmark=replace(LIKE.spec.benchmark, task="boolq")), False, True),
         (of(LIKE, benchmark=None), False, True),
-        (of(LIKE, validation=replace(LIKE.spec.validation, source="c4")), True, False),
+        (of(LIKE, validation=replace(LIKE.spec.validation, source="wiki")), True, False),
         (of(LIKE, validation=replace(LIKE.spec.validation, n_texts=4), n_texts=4), True, False),
         (of(LIKE, model=replace(fakes.MODEL, dtype="float32")), False, False),
         (of(LIKE, model=replace(fakes.MODEL, identity="sha256:other")), False, False),
@@ -57,6 +57,6 @@ def test_what_may_not_stand_there_is_said_with_its_own_condition_and_its_own_unp
     )
     assert "accuracy 46.0 % (95 %: 36.6 to 55.7) on 100 ARC-Easy questions, NF4, bfloat16 (unpruned there 48.0 %)" in said
     assert "NF4, bfloat16 (unpruned there 2.41)" in said
-    (other_text,) = beside.elsewhere(fakes.sweep(), [of(LIKE, validation=replace(LIKE.spec.validation, source="c4"))])
-    assert "8 texts of C4" in other_text
+    (other_text,) = beside.elsewhere(fakes.sweep(), [of(LIKE, validation=replace(LIKE.spec.validation, source="wiki"))])
+    assert "8 texts of Wikipedia" in other_text
     assert "accuracy" not in other_text

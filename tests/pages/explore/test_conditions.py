@@ -47,9 +47,9 @@ def test_a_heal_on_other_questions_keeps_its_loss_on_the_curve(app, curve):
 
 def test_the_numbers_name_their_questions_texts_and_precision(app, curve):
     at = app(n="5", tab="cost")
-    assert "Scores on 100 ARC-Easy questions and 8 texts of Wikipedia, bfloat16." in texts(at)
+    assert "Scores on 100 ARC-Easy questions and 8 texts of C4, bfloat16." in texts(at)
     assert "100 ARC-Easy questions, bfloat16" in metric(at, "Accuracy").help
-    assert "8 texts of Wikipedia, bfloat16" in metric(at, "Loss").help
+    assert "8 texts of C4, bfloat16" in metric(at, "Loss").help
 
 
 def test_scores_of_another_block_are_not_those_of_this_one(app, curve):
