@@ -39,7 +39,7 @@ def test_everything_that_was_measured_stands_in_one_sentence():
         f"Removing layers 11-18 makes the model {100 * share:.0f} % smaller and about 19 % faster; it loses 20"
     )
     assert "it loses 20 of 100 answers (95 %: 12 to 28, 100 ARC-Easy questions) and 1.5" in said.sentence
-    assert said.sentence.endswith("8 texts of Wikipedia).")
+    assert said.sentence.endswith("8 texts of C4).")
     assert "Answers: 100 ARC-Easy questions, bfloat16" in said.measured_on
 
 
