@@ -219,12 +219,11 @@ def _answers_back(lost: Change, gained: Change, left: Change) -> str:
     return f"{100 * gained.difference:.0f} of 100 answers"
 
 
-def _nats_back(lost: Change, gained: Change, left: Change) -> str:
+def _nats_back(lost: Change, gained: Change, _: Change) -> str:
     if not (gained.is_settled and gained.difference < 0 and lost.difference > 0):
         return ""
-    if left.difference < 0:  # the kind of text that it was healed on, or chance; never that it is a better model
-        return f"more than the {lost.difference:.2f} nats that were lost on this kind of text"
-    return f"{-gained.difference:.2f} of {lost.difference:.2f} nats"
+    # Below the unpruned loss is the kind of text that was healed on, or chance; never a better model.
+    return f"{min(1.0, -gained.difference / lost.difference):.0%} of the nats"
 
 
 def _duration(seconds: float) -> str:

@@ -87,11 +87,10 @@ def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model
         scores = sweep.result if sweep else None
         strategy = Strategy(state.strategy(), found.result, scores, damage.result if damage else None)
         with st.container(gap="xxsmall"):
-            verdict = st.container(key="verdict", gap="xxsmall")
+            with st.container(key="verdict", gap="xxsmall"):  # drawn in its place, so that nothing below it moves
+                verdict_line.show(cuts.now(strategy), strategy, sweep, verdict_line.evidence(sweep, heals, model), model)
             with st.container(gap="xxsmall", key="instrument"):
                 cut, where = _cut(found, damage, strategy, sweep, model)
-            with verdict:
-                verdict_line.show(cut, strategy, sweep, verdict_line.evidence(sweep, heals, model), model)
             shown = View(model, found, sweep, damage, heals, strategy, cut, where)
             _tabs(shown)
 
@@ -114,9 +113,10 @@ def _cut(found: Found, damage: Found | None, strategy: Strategy, sweep: Found | 
     n_layers = strategy.distances.n_layers
     left, right = st.columns([3, 7], vertical_alignment="center", gap="medium")
     with left:
-        n = cuts.slider(n_layers)
+        cuts.slider(n_layers)
     with right, st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-        cut = cuts.now(n, strategy)
+        cut = cuts.now(strategy)
+        cuts.which_menu(strategy, cut)
         undo.remember()
         cuts.say(cut, strategy)
         cuts.block_menu(strategy)

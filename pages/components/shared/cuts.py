@@ -152,24 +152,20 @@ def _missing(strategy: str, n: int, sweep: SweepResult | None) -> str:
     return f"Which layers {strategy} removes is not known yet: {how}."
 
 
-def slider(n_layers: int) -> int:
+def slider(n_layers: int) -> None:
     """Draw the slider; it goes by the arrow keys too."""
     st.session_state[SLIDER] = min(state.chosen_n(), n_layers - 1)
-    return st.slider(
+    st.slider(
         "Layers removed, n", 0, n_layers - 1, key=SLIDER, on_change=lambda: state.choose_n(st.session_state[SLIDER]),
         label_visibility="collapsed",
     )  # fmt: skip
 
 
-def now(n: int, strategy: Strategy) -> Cut:
-    """The cut on screen; draws a menu where several manual cuts of one size are meant.
-
-    Args:
-        n: the slider's.
-        strategy: how blocks are chosen.
-    """
+def now(strategy: Strategy) -> Cut:
+    """The cut on screen: at the slider's n, and of several manual cuts of that size the one in the menu."""
+    n = min(state.chosen_n(), strategy.distances.n_layers - 1)
     cut = chosen(n, strategy)
-    return cut if cut.by_hand else strategy.cut(n, _which(strategy.sweep, n))
+    return cut if cut.by_hand else strategy.cut(n, st.session_state.get(f"which-{n}", 0))
 
 
 def chosen(n: int, strategy: Strategy) -> Cut:
@@ -261,15 +257,15 @@ def block_menu(strategy: Strategy) -> None:
             st.error(words.plain(st.session_state["own-block-error"]))
 
 
-def _which(sweep: SweepResult | None, n: int) -> int:
-    """Which of several manual cuts of one size is meant."""
-    same = of_size(sweep, n)
-    if len(same) < 2:
-        return 0
+def which_menu(strategy: Strategy, cut: Cut) -> None:
+    """Draw a menu where several manual cuts of one size are meant."""
+    same = of_size(strategy.sweep, cut.n)
+    if len(same) < 2 or cut.by_hand:
+        return
     names = [point.block.describe() if point.block else "" for point in same]
-    return int(
-        st.selectbox("Cut", range(len(same)), format_func=names.__getitem__, key=f"which-{n}", label_visibility="collapsed")
-    )
+    st.selectbox(
+        "Cut", range(len(same)), format_func=names.__getitem__, key=f"which-{cut.n}", label_visibility="collapsed"
+    )  # fmt: skip
 
 
 def on_explore(model: ModelSpec) -> tuple[Cut, Found | None] | None:
