@@ -111,7 +111,7 @@ def _opened() -> None:
 def _cut(found: Found, damage: Found | None, strategy: Strategy, sweep: Found | None, model: ModelSpec) -> tuple[Cut, str]:
     """The slider, the cut in words, and the strip of layers; with the cut, where its scores come from."""
     n_layers = strategy.distances.n_layers
-    left, right = st.columns([3, 7], vertical_alignment="center", gap="medium")
+    left, right = st.columns([3, 7], vertical_alignment="center", gap="small")
     with left:
         cuts.slider(n_layers)
     with right, st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
@@ -147,7 +147,10 @@ def _curves(shown: View) -> None:
     with frame.errors_shown(), st.container(gap="xsmall"):
         compared: list[Found] = []
         if shown.sweep is not None:
-            with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+            with st.container(
+                horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small",
+                key="curve-controls",
+            ):  # fmt: skip
                 others = curves.same_questions(shown.sweep, shown.model)
                 if others:
                     compared = curves.choice(others)

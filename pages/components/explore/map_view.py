@@ -41,7 +41,9 @@ def show(shown: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> No
     distances: DistanceResult = shown.result
     own = distances.spec.metric
     names = [own, *(name for name in distances.others if name != own), *([DAMAGE] if damage else [])]
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+    with st.container(
+        horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small", key="map-controls"
+    ):
         metric = _metric(names)
         how = _how()
     if metric == DAMAGE and damage is not None:

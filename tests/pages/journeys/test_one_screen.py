@@ -1,0 +1,72 @@
+"""Explore on one screen: the decision and all that it rests on in one window, nothing that jumps, few controls."""
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.support import browser
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+SHIFTS = """
+new PerformanceObserver(list => list.getEntries().filter(entry => !entry.hadRecentInput).forEach(entry => {
+  window.shifted = (window.shifted ?? 0) + entry.value;
+})).observe({type: 'layout-shift', buffered: true});
+"""
+CONTROLS = """
+() => [...document.querySelectorAll(
+  '[data-testid=stMain] :is(button, input, select, textarea, a[href], [role=tab])')]
+  .filter(one => one.checkVisibility({visibilityProperty: true}) && one.getBoundingClientRect().width > 0
+    && !one.closest('.modebar, [data-testid=stHeader]')).length
+"""
+BOTTOM = """
+label => Math.max(...[...document.querySelectorAll('[role=figure]')].filter(one => one.ariaLabel.startsWith(label))
+  .map(one => one.getBoundingClientRect().bottom))
+"""
+HEIGHT = "document.querySelector('[data-testid=stMain]').scrollHeight"
+
+
+def visit(served, width: int, *, height: int = 800) -> Page:
+    page = served.visitor(width=width)
+    page.set_viewport_size({"width": width, "height": height})
+    page.add_init_script(SHIFTS)
+    browser.visit(page, served.address, "explore", "?n=5")
+    page.wait_for_timeout(500)
+    return page
+
+
+def test_the_decision_and_its_reasons_are_in_one_window_of_1280_by_800(served):
+    page = visit(served, 1280)
+    verdict = page.locator(".st-key-verdict")
+    expect(verdict).to_contain_text("Removing layers 11-15 makes the model 13 % smaller")
+    assert verdict.bounding_box()["y"] < 200
+    for label in ("Heat map by", "Accuracy", "Loss"):
+        assert page.evaluate(BOTTOM, label) <= 800, label
+    measured = {"height": page.evaluate(HEIGHT), "controls": page.evaluate(CONTROLS)}
+    print(json.dumps(measured))
+    assert measured["height"] <= 1000
+    assert measured["controls"] <= 37
+    browser.screenshot(page, "one-screen")
+    page.context.close()
+
+
+def test_the_best_known_cut_is_one_click_away_and_so_is_the_way_back(served):
+    page = visit(served, 1280)
+    page.get_by_role("button", name="Take [14, 19)").click()
+    expect(page.locator(".st-key-verdict")).to_contain_text("Removing layers 14-18")
+    expect(page.locator(".st-key-verdict")).to_contain_text("The best known cut of 5 layers")
+    expect(page).to_have_url(re.compile(r"block=14(:|%3A)5"))
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".st-key-verdict")).to_contain_text("Removing layers 11-15")
+    expect(page).not_to_have_url(re.compile("block="))
+    page.context.close()
+
+
+@pytest.mark.parametrize("width", [390, 768, 1280, 1920])
+def test_nothing_jumps_while_the_page_comes(served, width):
+    page = visit(served, width)
+    assert page.evaluate("window.shifted ?? 0") <= 0.05
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.context.close()
