@@ -17,6 +17,7 @@ from pages.components.explore import (
     cut_numbers,
     damage_view,
     data_tables,
+    front_view,
     layer_strip,
     map_view,
     pick,
@@ -29,10 +30,11 @@ from pages.components.shared import added, command, cuts, frame, library, state,
 from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found
 
-MAP, COST, WRITING, DAMAGE, DATA, MORE = "map", "cost", "writing", "damage", "data", "more"
+MAP, COST, FRONT, WRITING, DAMAGE, DATA, MORE = "map", "cost", "trade-off", "writing", "damage", "data", "more"
 _TABS = {
     MAP: "Map and curves",
     COST: "Cost",
+    FRONT: "Trade-off",
     WRITING: "Writing",
     DAMAGE: "Rivals and damage",
     DATA: "Data and command",
@@ -174,6 +176,15 @@ def _saved(shown: View) -> None:
         cost_panel.show(shown.distances.result, shown.cut, shown.model)
 
 
+def _front(shown: View) -> None:
+    st.fragment(_weighed)(shown)
+
+
+def _weighed(shown: View) -> None:
+    with frame.errors_shown():
+        front_view.show(shown.model, shown.strategy, shown.cut)
+
+
 def _writing(shown: View) -> None:
     with frame.errors_shown():
         writing.show(shown.sweep, shown.cut.n)
@@ -206,5 +217,5 @@ def _more(shown: View) -> None:
     added.panels(shown.model)
 
 
-_DRAWN = {MAP: _map_and_curves, COST: _cost, WRITING: _writing, DAMAGE: _damage, DATA: _data, MORE: _more}
+_DRAWN = {MAP: _map_and_curves, COST: _cost, FRONT: _front, WRITING: _writing, DAMAGE: _damage, DATA: _data, MORE: _more}
 _ALONE = "Run a sweep with other strategies on the same questions to see them on this chart."

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import streamlit as st
 from plotly.graph_objs import Figure
 
-from analysis.core.blocks import Block
+from analysis.core.blocks import Block, Removal, parse_removal
 from analysis.core.errors import BlockRangeError
 from pages.components.shared import chart, cuts, words
 
@@ -52,11 +52,11 @@ def name_now(key: str) -> str:
     return f"{key}-{count}" if count else key
 
 
-def _block(selection) -> Block | None:
-    """The block of the clicked point; None where nothing was clicked, or nothing that is a block."""
+def _block(selection) -> Removal | None:
+    """The cut of the clicked point; None where nothing was clicked, or nothing that is a cut."""
     points = selection["selection"]["points"] if selection else []
     try:
-        return Block.parse(_text(points[0].get("customdata"))) if points else None
+        return parse_removal(_text(points[0].get("customdata"))) if points else None
     except BlockRangeError:
         return None
 

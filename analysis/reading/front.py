@@ -1,0 +1,209 @@
+"""The trade-off: everything measured of a model under one condition, what it weighs and how fast it is, and what beats what.
+
+A heal stands beside a bare cut, and another model beside a smaller version of this one, as long as all of them answered the
+same questions or read the same texts in the same precision.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from analysis.core.blocks import Removal
+from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
+from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.speed.spec import SpeedResult
+from analysis.models import spec
+from analysis.models.spec import ModelFacts
+from analysis.reading import headline, reading
+from analysis.reading.headline import SpeedGain
+from analysis.reading.reading import ACCURACY, LOSS, Change, Condition, Reading
+
+SIZE, SPEED = "size", "speed"
+"""What a model may cost: bytes of its weights, or how many times as fast as the unpruned model it writes."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One model that could be taken."""
+
+    reading: Reading
+    """How good it is."""
+    change: Change | None
+    """Against the unpruned model of its own family; None for the unpruned one itself, and where that was not measured alike."""
+    facts: ModelFacts
+    """Of its unpruned model."""
+    bytes: int
+    """Of the weights, as they were held when it was measured."""
+    gain: SpeedGain | None
+    """How much faster than its unpruned model it writes; None where no speed was measured. The unpruned one gains 0."""
+    is_rival: bool
+    """Whether it is another model than the one that is asked about."""
+
+    @property
+    def cut(self) -> Removal | None:
+        """The removed layers."""
+        return self.reading.cut
+
+    @property
+    def times(self) -> float | None:
+        """How many times as fast as the unpruned model it writes."""
+        return None if self.gain is None or self.is_rival else 1 + self.gain.value
+
+    @property
+    def is_seen_worse(self) -> bool:
+        """Whether it was seen to be worse than its unpruned model."""
+        return self.change is not None and self.change.is_settled and _worse(self.reading.quantity, self.change.difference) > 0
+
+
+@dataclass(frozen=True)
+class Front:
+    """All offers of one condition."""
+
+    quantity: str
+    """ACCURACY or LOSS."""
+    condition: Condition
+    """Of the model that is asked about; a rival's differs in the model alone."""
+    offers: list[Offer]
+
+    def best(self, by: str) -> list[Offer]:
+        """The offers that no other one beats, from the cheapest to the dearest.
+
+        An offer is beaten by one that costs no more and is better, or is as good and costs less, by what was measured: whether
+        the difference could be seen is for the intervals to say.
+
+        Args:
+            by: SIZE or SPEED; offers without a speed are not on the latter front.
+        """
+        priced = sorted((o for o in self.offers if _price(o, by) is not None), key=lambda o: (_price(o, by), _badness(o)))
+        kept: list[Offer] = []
+        for offer in priced:
+            if not kept or _badness(offer) < _badness(kept[-1]):
+                kept.append(offer)
+        return kept
+
+    def smallest(self, most_lost: float) -> Offer | None:
+        """The smallest offer of the own model that loses at most so much against the unpruned one; None without any.
+
+        Args:
+            most_lost: a share of the answers, or nats per token, by what was measured.
+        """
+        most = most_lost + 1e-9  # two of a hundred answers are two points, however their difference was rounded
+        fits = [o for o in self.own() if o.change is None or _worse(self.quantity, o.change.difference) <= most]
+        return min(fits, key=lambda o: (o.bytes, _badness(o)), default=None)
+
+    def within(self, most_bytes: float) -> Offer | None:
+        """The best offer of the own model that weighs at most so much; None where everything weighs more."""
+        return self._best_of(lambda offer: offer.bytes <= most_bytes)
+
+    def faster(self, times: float) -> Offer | None:
+        """The best offer of the own model that writes at least so many times as fast; None without any."""
+        return self._best_of(lambda offer: offer.times is not None and offer.times >= times)
+
+    def own(self) -> list[Offer]:
+        """The offers of the model that is asked about."""
+        return [offer for offer in self.offers if not offer.is_rival]
+
+    def _best_of(self, fits: Callable[[Offer], bool]) -> Offer | None:
+        return min((o for o in self.own() if fits(o)), key=lambda o: (_badness(o), o.bytes), default=None)
+
+
+def fronts(
+    quantity: str, results: Sequence[Any], rivals: Sequence[Any] = (), speed: SpeedResult | None = None
+) -> list[Front]:  # fmt: skip
+    """Everything measured of a model, condition by condition.
+
+    Args:
+        quantity: ACCURACY or LOSS; a loss per token of another model is comparable only where its vocabulary is as large.
+        results: curves, evaluations and heals of the model, strongest evidence first.
+        rivals: the same of other models.
+        speed: the measured speed of the model.
+
+    Returns:
+        The front with the most offers of the own model first, then in the order of the results; those with one offer alone
+        are left out.
+    """
+    own = [pair for result in results for pair in _readings(result, quantity)]
+    others = [pair for result in rivals for pair in _readings(result, quantity)]
+    conditions = list(dict.fromkeys(found.condition for found, _ in own))
+    made = [_front(quantity, condition, own, others, speed) for condition in conditions]
+    return sorted((front for front in made if len(front.own()) > 1), key=lambda front: -len(front.own()))
+
+
+def _front(
+    quantity: str,
+    condition: Condition,
+    own: Sequence[tuple[Reading, Any]],
+    others: Sequence[tuple[Reading, Any]],
+    speed: SpeedResult | None,
+) -> Front:
+    offers = _offers([pair for pair in own if pair[0].condition == condition], speed, is_rival=False)
+    facts = offers[0].facts
+    alike = [pair for pair in others if replace(pair[0].condition, model=condition.model) == condition]
+    for model in dict.fromkeys(found.condition.model for found, _ in alike):
+        theirs = [pair for pair in alike if pair[0].condition.model == model and model != condition.model]
+        if quantity == ACCURACY or all(result.model.vocab_size == facts.vocab_size for _, result in theirs):
+            offers += _offers(theirs, None, is_rival=True)
+    return Front(quantity, condition, offers)
+
+
+def _offers(pairs: Sequence[tuple[Reading, Any]], speed: SpeedResult | None, *, is_rival: bool) -> list[Offer]:
+    """One offer for each cut and repair: the first of them, which comes from the strongest result."""
+    firsts: dict[tuple[Removal | None, str], tuple[Reading, Any]] = {}
+    for found, result in pairs:
+        firsts.setdefault((found.cut, found.repair), (found, result))
+    whole = next((found for found, _ in firsts.values() if found.cut is None and not found.repair), None)
+    return [
+        Offer(
+            reading=found,
+            change=None if whole is None or found is whole else reading.change(whole, found),
+            facts=result.model,
+            bytes=_bytes(result, found.cut),
+            gain=_gain(speed, found.cut),
+            is_rival=is_rival,
+        )
+        for found, result in firsts.values()
+    ]
+
+
+def _readings(result: Any, quantity: str) -> list[tuple[Reading, Any]]:
+    """All that a result says of the quantity; a control is no offer, it is the unpruned model trained on."""
+    found: list[reading.Readings] = []
+    if isinstance(result, SweepResult):
+        found = [reading.of_sweep(result, point.block or 0) for point in result.points]
+    elif isinstance(result, EvaluateResult):
+        found = [reading.of_evaluate(result)]
+    elif isinstance(result, HealResult):
+        names = ("unpruned",) if result.spec.control else ("unpruned", "pruned", "healed")
+        found = [reading.of_heal(result, which) for which in names]
+    return [(each[quantity], result) for each in found if quantity in each]
+
+
+def _bytes(result: Any, cut: Removal | None) -> int:
+    """Bytes of the weights as they were held; quantized layers where their facts are known, else by bytes per weight."""
+    model = result.spec.model
+    held = model.dtype if model.quantization == "none" else model.quantization
+    known = spec.weight_bytes(result.model, cut, held, rest=model.dtype if model.dtype in spec.DTYPE_BYTES else "bfloat16")
+    return (
+        known if known is not None else int(spec.savings(result.model, cut).kept_parameters * result.model.bytes_per_parameter)
+    )
+
+
+def _gain(speed: SpeedResult | None, cut: Removal | None) -> SpeedGain | None:
+    if speed is None:
+        return None
+    return SpeedGain(0.0, 0.0, 0.0, is_measured=True) if cut is None else headline.speed_gain(speed, cut.size)
+
+
+def _price(offer: Offer, by: str) -> float | None:
+    if by == SIZE:
+        return float(offer.bytes)
+    return None if offer.times is None else -offer.times
+
+
+def _badness(offer: Offer) -> float:
+    return _worse(offer.reading.quantity, offer.reading.value)
+
+
+def _worse(quantity: str, value: float) -> float:
+    """The value, or the difference, so that more is worse."""
+    return value if quantity == LOSS else -value

@@ -1,0 +1,40 @@
+"""The trade-off is drawn as it was measured: intervals, what is not beaten, and what a click takes."""
+
+import pytest
+
+from analysis.charts import front as figures
+from analysis.core import blocks
+from analysis.reading import front
+from analysis.reading.front import SIZE, SPEED
+from analysis.reading.reading import ACCURACY
+from tests.support import fakes
+
+
+@pytest.mark.parametrize("by", [SIZE, SPEED])
+def test_points_have_their_intervals_and_open_marks_where_another_is_better_for_as_little(by):
+    (found,) = front.fronts(ACCURACY, [fakes.sweep()], speed=fakes.speed())
+    figure = figures.trade_off(found, by, None, dark=False)
+    best = found.best(by)
+    pruned = [trace for trace in figure.data if trace.name.startswith("pruned")]
+    offers = {blocks.written(offer.cut): offer for offer in found.offers if offer.cut}
+    assert {name for trace in pruned for name in trace.customdata} == set(offers)
+    for trace in pruned:
+        for place, name in enumerate(trace.customdata):
+            offer = offers[name]
+            assert trace.y[place] + trace.error_y.array[place] == pytest.approx(offer.reading.high)
+            assert trace.y[place] - trace.error_y.arrayminus[place] == pytest.approx(offer.reading.low)
+            assert trace.marker.symbol.endswith("-open") == (offer not in best)
+    (line,) = [trace for trace in figure.data if trace.name == "not beaten"]
+    assert list(line.y) == [offer.reading.value for offer in best]
+
+
+def test_the_cut_on_screen_is_ringed_and_a_difference_that_was_not_seen_is_said_so():
+    curve = fakes.sweep()
+    cut = curve.points[5].block
+    (found,) = front.fronts(ACCURACY, [curve])
+    figure = figures.trade_off(found, SIZE, cut, dark=True)
+    (ring,) = [trace for trace in figure.data if trace.name == "on screen"]
+    assert list(ring.y) == [curve.points[5].acc]
+    unseen = [offer for offer in found.offers if offer.change and not offer.change.is_settled]
+    assert unseen
+    assert all("no difference seen" in figures.said(offer, SIZE) for offer in unseen)

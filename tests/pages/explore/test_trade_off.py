@@ -1,0 +1,28 @@
+"""The tab that answers wishes: for a size, a speed or a loss, the best that was measured, and a button that takes it."""
+
+from analysis.reading import front
+from analysis.reading.reading import ACCURACY
+from tests.support import fakes
+
+
+def test_without_a_measured_cut_it_says_what_to_do(app, precomputed):
+    precomputed(fakes.distances())
+    at = app(tab="trade-off")
+    assert "Nothing can be weighed yet" in at.info[0].value
+
+
+def test_a_wish_is_answered_and_taken(app, precomputed):
+    curve = fakes.sweep()
+    for result in (fakes.distances(), curve):
+        precomputed(result)
+    at = app(tab="trade-off", n="3")
+    (found,) = front.fronts(ACCURACY, [curve])
+    megabytes = round(0.7 * max(offer.bytes for offer in found.offers) / 1e6)
+    at.number_input("front-mb").set_value(float(megabytes)).run()
+    offer = found.within(megabytes * 1e6)
+    named = f"**Without layers {offer.cut.start}-{offer.cut.stop - 1} "
+    assert any(said.value.startswith(named) for said in at.markdown)
+    button = next(one for one in at.button if one.key and one.key.startswith("front-take"))
+    button.click().run()
+    assert at.session_state["chosen_n"] == offer.cut.size
+    assert not at.exception
