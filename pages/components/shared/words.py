@@ -11,7 +11,7 @@ from analysis.data.tasks import TASKS
 from analysis.experiments import strategies
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
-from analysis.experiments.heal.spec import HealResult, HealSpec
+from analysis.experiments.heal.spec import HealSpec
 from analysis.experiments.maps.metrics import TITLES
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.reading import runs
@@ -167,14 +167,6 @@ def heal_length(spec: HealSpec) -> str:
 def heal_settings(spec: HealSpec) -> str:
     """Recipe and length of a heal: "distill, 10 minutes"; the length of an instant heal is its recipe's name."""
     return ", ".join(dict.fromkeys([spec.recipe, heal_length(spec)]))
-
-
-def repaired(heal: HealResult | None, loss: float | None) -> str:
-    """The share of the loss that pruning added and healing has taken away again."""
-    if heal is None or loss is None or heal.unpruned is None or heal.pruned is None:
-        return "–"
-    low, high = heal.unpruned.loss, heal.pruned.loss
-    return percent((high - loss) / (high - low)) if low is not None and high is not None and high > low else "–"
 
 
 def scores(point: Point | None) -> tuple[str, str]:

@@ -1,0 +1,76 @@
+"""Heal it in ten minutes: three decisions, clicks counted, by pointer and by keyboard, in a real browser."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from analysis import jobs
+from tests.support import browser
+from tests.support.worker import end_worker, wait_for
+
+pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(300)]
+
+COUNT_CLICKS = "() => { window.clicks = 0; window.addEventListener('click', () => { window.clicks += 1; }, true); }"
+# What can be operated on the page; a group of choices, a field with its buttons, is one.
+CONTROLS = """
+() => {
+  const main = document.querySelector('[data-testid=stMain]');
+  const parts = 'button, input, textarea, a[href], summary, [role=radio], [role=slider], [role=combobox]';
+  const whole = '[role=radiogroup], [data-testid=stSelectbox], [data-testid=stNumberInput], [data-testid=stCheckbox]';
+  const seen = [...main.querySelectorAll(parts)]
+    .filter(one => one.checkVisibility({visibilityProperty: true, opacityProperty: true}) && !one.closest('.modebar'));
+  return new Set(seen.map(one => one.closest(whole) ?? one)).size;
+}
+"""
+
+
+@pytest.fixture
+def page(served):
+    opened = served.visitor()
+    yield opened
+    opened.context.close()
+    for job in jobs.active():
+        jobs.cancel(job.id)
+    end_worker()
+
+
+def at_heal(page: Page) -> None:
+    expect(page.get_by_role("heading", name="Heal", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="Start healing")).to_be_visible()
+    browser.settled(page)
+
+
+def test_from_explore_a_heal_of_ten_minutes_is_two_clicks_away(served, page):
+    browser.visit(page, served.address, "explore")
+    page.evaluate(COUNT_CLICKS)
+    page.get_by_role("link", name="Heal").click()
+    at_heal(page)
+    expect(page.get_by_text("layers 11-15 (5 layers), block [11, 16)").first).to_be_visible()
+    expect(page.get_by_role("radio", name=re.compile("^10 minutes"))).to_be_checked()
+    expect(page.get_by_text(re.compile("About 10 min"))).to_be_visible()
+    page.get_by_role("button", name="Start healing").click()
+    wait_for(jobs.active, 60)
+    (job,) = jobs.active()
+    assert (job.spec.minutes, job.spec.block.start, job.spec.block.size) == (10.0, 11, 5)
+    assert page.evaluate("window.clicks") == 2
+
+
+def test_the_page_asks_little_and_goes_by_the_keyboard(served, page):
+    browser.visit(page, served.address, "heal")
+    assert page.evaluate(CONTROLS) <= 16
+    page.get_by_role("radio", name=re.compile("^10 minutes")).focus()
+    page.keyboard.press("ArrowUp")
+    expect(page.get_by_text(re.compile("About 5 min"))).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Start healing")).to_be_focused()
+
+
+def test_another_cut_in_the_form_takes_the_numbers_of_the_first_away(served, page):
+    browser.visit(page, served.address, "heal")
+    expect(page.get_by_text(re.compile(r"^On \d+ texts|judged by")).first).to_be_visible()
+    page.get_by_role("button", name="Change").click()
+    page.get_by_role("spinbutton", name="How many, n").fill("12")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text(re.compile(r"^No heal of layers .* \(12 layers\)")).first).to_be_visible()
+    expect(page.get_by_test_id("stTable")).to_have_count(0)
