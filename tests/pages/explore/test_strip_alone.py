@@ -1,0 +1,169 @@
+"""The strip of layers by itself, without a server: a model of many layers, a finger, the keyboard, and axe."""
+
+import json
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.base import AXE_SCRIPT
+from playwright.sync_api import Page, expect
+
+from pages.components.explore import layer_strip
+from tests.support import browser
+from tests.support.on_strip import drag, place
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+
+L = 126
+# Mounts the strip as a page of the dashboard does; what it tells the server is in `told`.
+MOUNT = """
+async ([html, css, js, data]) => {
+  document.body.innerHTML = '<main><h1>A strip</h1><div id="host"></div></main>';
+  const root = document.querySelector('#host').attachShadow({mode: 'open'});
+  root.innerHTML = html + '<style>' + css + '</style>';
+  const {default: start} = await import(URL.createObjectURL(new Blob([js], {type: 'text/javascript'})));
+  window.told = [];
+  window.give = data => start({parentElement: root, data, setTriggerValue: (_, said) => window.told.push(said)});
+  window.give(data);
+}
+"""
+THEME = (
+    "--st-primary-color: #0f6b66; --st-background-color: #ffffff; --st-secondary-background-color: #f3f5f6; "
+    "--st-text-color: #0d141b; --st-border-color: #d5dade; --st-font: sans-serif; --st-base-radius: 4px"
+)
+CUT = "() => [...document.querySelector('#host').shadowRoot.querySelectorAll('[aria-pressed=true]')].map(c => +c.dataset.layer)"
+
+
+def data(**changes) -> dict:
+    """What the server would tell of a model of `L` layers."""
+    rows = [[0.05 + 0.001 * n + 0.0005 * start for start in range(L - n + 1)] for n in range(1, L + 1)]
+    distance = {"name": "angle", "unit": "", "values": rows, "halves": [[0.01] * len(row) for row in rows], "on": "32 texts"}
+    look = {"pruned": "#1f6fb5", "kept": "#c9d1d8"}
+    told = {"n_layers": L, "shares": [1 / L] * L, "distance": distance, "damage": None, "heard": None, "look": look}
+    return {**told, "cut": list(range(60, 70)), "kept": [0, 125], **changes}
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator:
+    with browser.chromium() as one:
+        yield one
+
+
+def mounted(chromium, *, width: int = 390, **context) -> Page:
+    """A page with nothing but the strip of a model of `L` layers."""
+    page = chromium.new_context(viewport={"width": width, "height": 600}, **context).new_page()
+    files = [Path(layer_strip.__file__).with_suffix(end).read_text() for end in (".html", ".css", ".js")]
+    page.set_content(f"<html lang=en><title>A strip</title><style>body {{ margin: 0; {THEME} }}</style></html>")
+    page.evaluate(MOUNT, [*files, data()])
+    expect_cut(page, range(60, 70))
+    return page
+
+
+def expect_cut(page: Page, layers: range) -> None:
+    page.wait_for_function(f"wanted => JSON.stringify(({CUT})()) === wanted", arg=json.dumps([*layers], separators=(",", ":")))
+
+
+def expect_told(page: Page, **said: str) -> None:
+    """Wait for what the server hears last."""
+    page.wait_for_function(
+        "said => window.told.length && Object.entries(said).every(([name, text]) => window.told.at(-1)[name] === text)",
+        arg=said,
+    )
+
+
+def test_a_narrow_window_takes_several_rows_and_the_block_is_dragged_across_them(chromium):
+    page = mounted(chromium)
+    boxes = [page.locator(f".cell[data-layer='{layer}']").bounding_box() for layer in (0, 31, 32, 125)]
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
+    assert boxes[0]["y"] == boxes[1]["y"] < boxes[2]["y"] < boxes[3]["y"]
+    drag(page, place(page, 65), place(page, 101))
+    expect_cut(page, range(96, 106))
+    assert page.evaluate("window.told") == [], "the server hears of it once it is let go"
+    page.mouse.up()
+    expect_told(page, cut="96:10")
+
+
+def test_a_finger_drags_and_a_scroll_that_the_browser_takes_over_puts_it_back(chromium):
+    page = mounted(chromium, has_touch=True)
+    touch = page.context.new_cdp_session(page)
+    finger = lambda kind, *at: touch.send(  # noqa: E731
+        "Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y} for x, y in at]}
+    )
+    (x, y), (to, _) = place(page, 66), place(page, 75)
+    finger("touchStart", (x, y))
+    for part in range(1, 9):
+        finger("touchMove", (x + (to - x) * part / 8, y))
+    expect_cut(page, range(69, 79))
+    finger("touchEnd")
+    expect_told(page, cut="69:10")
+    (x, y) = place(page, 73)
+    finger("touchStart", (x, y))
+    finger("touchCancel")
+    expect_cut(page, range(69, 79))
+
+
+def test_it_is_drawn_again_in_time(chromium):
+    page = mounted(chromium, width=1280)
+    page.evaluate(browser.WATCH_MOVES)
+    drag(page, place(page, 65), place(page, 120), steps=120)
+    times = page.evaluate("window.moves")
+    assert len(times) > 100
+    assert statistics.quantiles(times, n=20)[-1] < 250
+
+
+def test_the_answer_of_the_server_is_waited_for_and_then_holds(chromium):
+    page = mounted(chromium)
+    drag(page, place(page, 65), place(page, 75))
+    page.mouse.up()
+    expect_told(page, cut="70:10")
+    page.evaluate("data => window.give(data)", data())  # a redraw from before the server heard
+    page.wait_for_timeout(100)
+    expect_cut(page, range(70, 80))
+    answer = "data => window.give({...data, heard: window.told.at(-1).number})"
+    page.evaluate(answer, data(cut=list(range(80, 90))))  # it made something else of it
+    expect_cut(page, range(80, 90))
+
+
+def test_one_layer_stays_and_a_removed_one_is_not_protected(chromium):
+    page = mounted(chromium)
+    page.evaluate("data => window.give(data)", data(cut=list(range(125)), kept=[]))
+    page.get_by_role("radio", name="Layers").check(force=True)
+    page.mouse.click(*place(page, 125))
+    expect(page.locator(".said")).to_have_text("One layer must stay. ")
+    page.get_by_role("radio", name="Protect").check(force=True)
+    page.mouse.click(*place(page, 5))
+    expect(page.locator(".said")).to_have_text("Layer 5 is removed; put it back before it is protected. ")
+    assert page.evaluate("window.told") == []
+
+
+def test_tab_reaches_block_layers_and_modes_and_the_focus_is_seen(chromium):
+    page = mounted(chromium)
+    ring = "([name, before]) => getComputedStyle(host.shadowRoot.querySelector(name), before).outline"
+    for name, before, focused in (
+        (".part", None, page.get_by_role("slider", name="Removed block")),
+        (".cell", "::before", page.locator(".cell[data-layer='0']")),
+        ("input[value=block] + span", None, page.get_by_role("radio", name="Block")),
+    ):
+        assert "solid" not in page.evaluate(ring, [name, before])
+        page.keyboard.press("Tab")
+        expect(focused).to_be_focused()
+        assert "solid" in page.evaluate(ring, [name, before])
+
+
+@pytest.mark.parametrize("mode", ["Block", "Layers", "Protect"])
+def test_axe_finds_nothing(chromium, mode):
+    page = mounted(chromium)
+    page.get_by_role("radio", name=mode).check(force=True)
+    page.mouse.move(*place(page, 20))
+    expect(page.locator(".facts")).to_be_visible()
+    page.evaluate(AXE_SCRIPT)
+    assert page.evaluate("() => axe.run().then(found => found.violations.map(one => [one.id, one.nodes[0].html]))") == []
+
+
+def test_nothing_moves_for_those_who_ask_for_less_motion(chromium):
+    duration = "() => getComputedStyle(document.querySelector('#host').shadowRoot.querySelector('.cell'), '::before')"
+    moving = mounted(chromium, reduced_motion="no-preference").evaluate(f"() => ({duration})().transitionDuration")
+    still = mounted(chromium, reduced_motion="reduce").evaluate(f"() => ({duration})().transitionDuration")
+    assert moving != "0s"
+    assert still == "0s"
