@@ -170,7 +170,7 @@ def test_step_4_tells_a_mark_that_cannot_be(app, known, mark, word):
     draft(at, "cliff", Drawn((None,) * 15, mark=mark))
     lock(at, "cliff")
     name = "no cliff" if mark == 16 else f"n = {mark}"
-    assert f"You said {name}: it {word}." in said(at)
+    assert f"You said {name}: the measurement {word}." in said(at)
     assert "Your drawing" not in said(at)
 
 
@@ -274,6 +274,21 @@ def test_step_7_asks_for_the_block_that_costs_least(app, known):
     assert f"Least damage: layers {least}-{least + 4} (5 layers), block [{least}, {least + 5}), {costs[least]:+.2f}" in said(at)
     rank = 1 + sum(cost < costs[least + 2] for cost in costs)
     assert f"Yours costs {costs[least + 2]:+.2f}: number {rank} of 26." in said(at)
+    near = costs[least + 2] - costs[least] < 2.365 * 0.05 * 2**0.5
+    assert ("8 texts cannot tell it from the best." in said(at)) == near
+
+
+def test_step_7_lets_blocks_hold_that_the_texts_cannot_tell_from_the_least(known):
+    found = stored.of(ModelSpec())
+    costs = limits._costs(found)
+    least = min(costs.values())
+    close = {start for start, cost in costs.items() if cost - least < 0.13}
+    far = {start for start, cost in costs.items() if cost - least > 0.25}
+    held = limits.rivals(costs, found)
+    assert close <= held
+    assert len(close) > 1
+    assert not far & held
+    assert limits.poll(found)[0].right == held
 
 
 def test_step_7_tells_the_limits_with_the_own_numbers(app, known):

@@ -140,7 +140,7 @@ def verdict(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> list[str]:
     has_mark, mark = marked(drawn, cliff)
     if has_mark:
         name = NO_CLIFF if mark is None else f"n = {mark}"
-        said.append(f"You said {name}: {'the measurement allows that' if cliff.allows(mark) else 'it rules that out'}.")
+        said.append(f"You said {name}: the measurement {'allows that' if cliff.allows(mark) else 'rules that out'}.")
     judged = guesses.judge_drawing([None, *drawn.values], guesses.accuracies(sweep)) if drawn else None
     if drawn is not None and judged is not None:
         off, far = 100 * judged.mean_distance, judged.farthest

@@ -9,6 +9,7 @@ from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.exports.handout import Strip, Task
 from analysis.reading import lesson as guesses
+from analysis.reading import reading as readings
 from analysis.reading import verdicts
 from pages.components.learn import predict, stored
 from pages.components.learn.lesson import Lesson
@@ -79,9 +80,13 @@ def poll(shown: Shown) -> list[Question]:
     costs = _costs(shown)
     if costs is None:
         return []
-    least, size = min(costs, key=costs.__getitem__), shown.size
+    size = shown.size
     options = tuple(f"{start}-{start + size - 1}" if size > 1 else str(start) for start in costs)
-    return [Question(QUESTION, f"Which {words.layers(size)} in a row cost least when cut?", options, frozenset({least}))]
+    return [
+        Question(
+            QUESTION, f"Which {words.layers(size)} in a row cost least when cut?", options, frozenset(rivals(costs, shown))
+        )
+    ]
 
 
 def verdict(costs: dict[int, float], start: int | None, shown: Shown) -> str:
@@ -99,9 +104,23 @@ def verdict(costs: dict[int, float], start: int | None, shown: Shown) -> str:
     if start is None:
         return said
     rank = 1 + sum(cost < costs[start] for cost in costs.values())
-    return f"{said} Yours costs {costs[start]:+.2f}: " + (
-        "the best of all." if rank == 1 else f"number {rank} of {len(costs)}."
-    )
+    said += f" Yours costs {costs[start]:+.2f}: " + ("the best of all." if rank == 1 else f"number {rank} of {len(costs)}.")
+    if rank > 1 and start in rivals(costs, shown):
+        said += f" {shown.damage.n_texts if shown.damage else 0} texts cannot tell it from the best."
+    return said
+
+
+def rivals(costs: dict[int, float], shown: Shown) -> set[int]:
+    """Starts of blocks whose damage cannot be told from the least, those measured on fewer texts among them."""
+    assert shown.damage
+    found = {start: readings.of_damage(shown.damage, Block(start, shown.size)) for start in costs}
+    least = found[min(costs, key=costs.__getitem__)]
+    assert least
+    return {
+        start
+        for start, each in found.items()
+        if each is not None and (each.condition != least.condition or not readings.change(least, each).is_settled)
+    }
 
 
 _SOURCES = "Sources: arXiv:2510.02091, 2602.01997 (1, 2), a user's report on ReplaceMe (3), 2605.14075 (4), 2605.07271 (5)."
