@@ -16,7 +16,7 @@ from pages.components.shared import chart, command, cuts, frame, library, start,
 
 _TRUNK = ("unpruned", "pruned")
 _BADGES = {"unpruned": "gray", "pruned": "blue", "instant": "orange", "healed": "orange"}
-UNDER = {"unpruned": "the unpruned model", "own": "the one who wrote it", "off": "no shading"}
+UNDER = {"unpruned": "the unpruned model", "own": "its writer", "off": "nothing"}
 
 
 def show(model: ModelSpec) -> None:

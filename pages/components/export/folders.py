@@ -39,7 +39,7 @@ def show(choice: Choice) -> ExportSpec | None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         button = st.container(width="content")
         about = st.container(width="content")
-        with st.popover("Name and precision", type="tertiary", icon=":material/tune:"):
+        with st.popover("Name and precision", type="tertiary", icon=":material/tune:", width=200):
             name = st.text_input(
                 "Name", usual.name, key=f"export-name-{written(choice.cut)}-{choice.adapter or ''}", max_chars=80,
                 help="Letters, digits, dots, dashes and underscores; the folder is made inside of the cache.",

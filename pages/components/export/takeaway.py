@@ -48,7 +48,7 @@ def show(known: Found, model: ModelSpec) -> Choice | None:
     facts = known.result.model
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
         said = st.container(width="content")
-        with st.popover("Another cut", type="tertiary", icon=":material/edit:"):
+        with st.popover("Another cut", type="tertiary", icon=":material/edit:", width=150):
             n, strategy, text = _asked(facts.n_layers)
     cut = _cut(model, facts.n_layers, n, strategy, text)
     if cut is None:
