@@ -4,6 +4,7 @@ from plotly.graph_objs import Figure
 
 from analysis.charts.look import ACCURACY, LOSS, Palette, add_level, add_levels, bars, finish, palette, with_interval
 from analysis.core import stats
+from analysis.data import corpora
 from analysis.experiments.heal.spec import HealResult
 
 
@@ -25,11 +26,11 @@ def training_curve(heal: HealResult, *, dark: bool = False, height: int = 320) -
         y=[check.loss for check in heal.validations],
         error_y=bars([check.loss for check in heal.validations], ends),
         mode="lines+markers",
-        name="loss on held-out text",
+        name=f"loss on {_choosing(heal)}",
         line={"color": colours.healed, "width": 2.2},
         marker={"size": 7},
         text=[with_interval(check.loss, end, ".4f") for check, end in zip(heal.validations, ends, strict=True)],
-        hovertemplate="after step %{x}<br>held-out loss %{text}<extra></extra>",
+        hovertemplate="after step %{x}<br>loss %{text}<extra></extra>",
     )
     if heal.unpruned_check is not None:  # on the same texts as the checks, which are not those that judge
         add_level(figure, "unpruned", heal.unpruned_check.loss, colours.unpruned, "dash", ".4f")
@@ -41,6 +42,12 @@ def validation_intervals(heal: HealResult) -> list[tuple[float, float] | None]:
     judged = next((point.n_texts for point in (heal.unpruned, heal.pruned, heal.healed) if point and point.n_texts), 0)
     n_texts = heal.n_choice_texts or judged
     return [stats.mean_interval(check.loss, check.loss_stderr, n_texts) for check in heal.validations]
+
+
+def _choosing(heal: HealResult) -> str:
+    """The texts of the checks on the way, which are not those that the heal is judged by where there were others."""
+    texts = f"{heal.n_choice_texts} other texts of {corpora.title(heal.spec.validation)}"
+    return texts if heal.n_choice_texts else "held-out text"
 
 
 def accuracy_on_the_way(heal: HealResult, *, dark: bool = False, height: int = 260) -> Figure:

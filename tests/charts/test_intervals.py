@@ -87,7 +87,7 @@ def test_heals_of_stored_results_have_wilsons_and_students_intervals():
             accuracy, loss = (named(heals.heal_comparison(heal, field), name) for field in ("acc", "loss"))
             close(ends(accuracy), [wilson(point)])
             close(ends(loss), [student(point.loss, point.loss_stderr, point.n_texts)])
-        checks = named(heals.training_curve(heal), "loss on held-out text")
+        checks = heals.training_curve(heal).data[1]
         expected = [
             student(check.loss, check.loss_stderr, heal.n_choice_texts or heal.unpruned.n_texts) for check in heal.validations
         ]

@@ -203,8 +203,8 @@ def _warnings(result: HealResult) -> list[str]:
         )
     if result.spec.keep_best and result.kept_step is not None and result.kept_step != result.total_steps:
         said.append(
-            f"Kept is step {result.kept_step} of {result.total_steps}, chosen by the loss on the held-out text that is shown "
-            f"here, which flatters it a little."
+            f"Kept is step {result.kept_step} of {result.total_steps}, chosen by the loss on "
+            f"{f'{result.n_choice_texts} other texts than those' if result.n_choice_texts else 'the texts'} that judge it."
         )
     return said
 
