@@ -23,6 +23,8 @@ class Weight(NamedTuple):
     """How strong the evidence of a result is; the larger tuple says more."""
 
     is_complete: bool
+    is_judged_apart: bool
+    """False of a heal whose headline loss is on the kind of text that it trained on, which flatters it."""
     is_unquantized: bool
     precision: int
     """2 for float32, 1 for half precision, 0 where it is not known."""
@@ -36,15 +38,16 @@ class Weight(NamedTuple):
     """Cuts that were measured: the longer curve, the larger map of damage."""
 
 
-NO_EVIDENCE = Weight(True, True, 0, 0, 0, 0, 0)
+NO_EVIDENCE = Weight(True, True, True, 0, 0, 0, 0, 0)
 """Of results that do not say how much they rest on: checks, what a prompt made models write, exports. The newest counts."""
 
 
 def weight(result: Result) -> Weight:
     """How strong the evidence of a result is.
 
-    Complete before unfinished, unquantized before quantized, float32 before half precision, then the most questions, then the
-    most texts and tokens. Of equal ones the newer says no more: whoever orders results puts it first, and `best` keeps it so.
+    Complete before unfinished, a heal judged by other text than it trained on before one that is not, unquantized before
+    quantized, float32 before half precision, then the most questions, then the most texts and tokens. Of equal ones the newer
+    says no more: whoever orders results puts it first, and `best` keeps it so.
 
     Args:
         result: of any kind; of one that this program does not know, what it says of its model and its `n_texts` counts.
@@ -55,7 +58,9 @@ def weight(result: Result) -> Weight:
     model = getattr(result.spec, "model", None)
     quantization, dtype = getattr(model, "quantization", "none"), getattr(model, "dtype", "")
     questions, texts, length, cuts = amount
-    return Weight(result.complete, quantization == "none", _PRECISIONS.get(dtype, 0), questions, texts, texts * length, cuts)
+    apart = not isinstance(result, HealResult) or result.spec.validation.subject != result.spec.corpus.subject
+    held = (quantization == "none", _PRECISIONS.get(dtype, 0))
+    return Weight(result.complete, apart, *held, questions, texts, texts * length, cuts)
 
 
 def request(result: Result) -> Spec:
@@ -113,6 +118,7 @@ def advantage(stronger: Result, weaker: Result) -> str:
     dtype = getattr(getattr(stronger.spec, "model", None), "dtype", "")
     said = {
         "is_complete": "that is complete",
+        "is_judged_apart": "that is judged by another kind of text than it trained on",
         "is_unquantized": "that is not quantized",
         "precision": f"in {dtype}",
         "questions": f"on {one.questions} questions",

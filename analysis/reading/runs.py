@@ -14,6 +14,7 @@ from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult, LeastDamage
 from analysis.experiments.strategies import DRAW, needs
 from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.reading import evidence
 
 KINDS = {"distances": "map", "sweep": "curve", "heal": "heal", "damage": "damage", "evaluate": "evaluation"}
 """Kinds of results that can be laid over each other, with the words for them."""
@@ -237,18 +238,20 @@ def labels(runs: Sequence[Run]) -> list[str]:
 
 
 def first_picks(runs: Sequence[Run], most: int = 3) -> list[str]:
-    """Ids of what is worth laying over each other at first.
+    """Ids of what is worth laying over each other at first: of each model the strongest evidence.
 
     The first map of each model and, where there is only one model, its first map of other texts; the same with curves by
     `similarity` on the same questions, beside which one model's second curve is another strategy.
 
     Args:
-        runs: in the order of preference.
+        runs: those of the preferred models first.
         most: models of each.
     """
     picks: list[str] = []
     for kind in ("distances", "sweep"):
         found = [run for run in runs if run.result.kind == kind]
+        models = list(dict.fromkeys(run.name for run in found))
+        found = sorted(evidence.ranked(found, result="result"), key=lambda run: models.index(run.name))
         found.sort(key=lambda run: (run.result.spec.model.quantization != "none", _is_other(run.result)))
         if kind == "sweep" and found:
             found = [run for run in found if run.result.spec.benchmark == found[0].result.spec.benchmark]

@@ -67,11 +67,19 @@ def test_a_curve_is_as_sure_as_its_weakest_point():
 
 
 def test_maps_damage_heals_and_single_cuts_count_what_they_rest_on():
-    assert evidence.weight(fakes.distances())[3:] == (0, 32, 32 * 256, 0)
+    assert evidence.weight(fakes.distances())[4:] == (0, 32, 32 * 256, 0)
     many = replace(fakes.distances(), n_texts=64, spec=replace(fakes.distances().spec, corpus=CorpusSpec(n_texts=64)))
     assert evidence.weight(many) > evidence.weight(fakes.distances())
     assert evidence.weight(fakes.damage(max_size=15)) > evidence.weight(fakes.damage(max_size=3))
     assert evidence.weight(fakes.heal()) > evidence.weight(fakes.heal(30))
-    assert evidence.weight(fakes.heal())[3:5] == (100, 8)
-    assert evidence.weight(fakes.evaluate(Block(3, 2)))[3:5] == (100, 8)
+    assert evidence.weight(fakes.heal())[4:6] == (100, 8)
+    assert evidence.weight(fakes.evaluate(Block(3, 2)))[4:6] == (100, 8)
     assert evidence.weight(fakes.inspect()).questions == 0
+
+
+def test_a_heal_that_is_judged_by_its_own_kind_of_text_says_less():
+    fair = fakes.heal()
+    flattered = replace(fair, spec=replace(fair.spec, validation=replace(fair.spec.corpus, split="validation")))
+    many = {name: replace(point, n_samples=900) for name, point in flattered.models.items()}
+    assert evidence.best([replace(flattered, **many), fair]) is fair
+    assert evidence.advantage(fair, flattered) == "that is judged by another kind of text than it trained on"

@@ -94,6 +94,11 @@ def test_first_are_one_map_per_model_or_two_of_one():
     assert run_table.first_picks([]) == []
 
 
+def test_first_is_the_strongest_of_a_model_and_not_its_newest():
+    newer, older = run(fakes.sweep(limit=5)), run(fakes.sweep(limit=200))
+    assert run_table.first_picks([newer, older]) == [older.id]
+
+
 def test_models_are_told_apart_by_weights_not_by_path():
     here, moved = fakes.distances(), of_model(fakes.sweep(), source="/moved")
     exchanged = of_model(fakes.distances(), source="/moved", identity="files:new")

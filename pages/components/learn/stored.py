@@ -12,7 +12,7 @@ from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import DamageResult, DistanceResult
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.reading import exercises, lesson
+from analysis.reading import evidence, exercises, lesson
 from pages.components.shared import library, words
 
 
@@ -63,7 +63,7 @@ def _finished(kind: str, model: ModelSpec, *, any_precision: bool = False) -> li
 def ladder(heals: Sequence[HealResult]) -> tuple[list[Rung], HealResult | None]:
     """Unpruned, pruned, instantly healed and trained models of one cut, and the heal that they are told with.
 
-    Of several cuts the one is taken that has both ways of healing, then the one with the strongest evidence.
+    Of several cuts the one with the strongest evidence is taken, of equally strong ones one that has both ways of healing.
 
     Args:
         heals: strongest first.
@@ -76,7 +76,7 @@ def ladder(heals: Sequence[HealResult]) -> tuple[list[Rung], HealResult | None]:
             cuts.setdefault(cut, {}).setdefault("trained" if spec.trains else "instant", heal)
     if not cuts:
         return [], None
-    ways = max(cuts.values(), key=len)
+    ways = max(cuts.values(), key=lambda ways: (min(map(evidence.weight, ways.values())), len(ways)))
     best = ways.get("trained") or ways["instant"]
     assert best.unpruned
     assert best.pruned

@@ -42,7 +42,7 @@ def cache(request, ui_cache, precomputed):
     """A result on 200 questions, and a newer one on five."""
     keep = precomputed if request.param == "precomputed" else lambda result: result.save()
     fakes.distances().save()
-    for stronger, weaker in ((STRONG, TRY), (told_of(200, 3.11), told_of(5, 2.22))):
+    for stronger, weaker in ((STRONG, TRY), (told_of(200, 3.11), told_of(5, 7.77))):
         keep(stronger)
         weaker.save()
     return ui_cache
@@ -65,11 +65,11 @@ def test_heal_shows_the_200_questions(app, cache):
     at = app("pages/heal.py", block="11:5")
     shown = texts(at) + "".join(str(table.value.to_dict()) for table in [*at.table, *at.dataframe])
     assert "3.11" in shown
-    assert "2.22" not in shown
+    assert "7.77" not in shown
 
 
 def test_export_offers_the_heal_of_200_questions_first(app, cache):
-    for heal in (told_of(200, 3.11), told_of(5, 2.22)):
+    for heal in (told_of(200, 3.11), told_of(5, 7.77)):
         folder = store.cache_dir() / heal.adapter
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "adapter_config.json").write_text("{}")
@@ -95,7 +95,7 @@ def test_report_and_scripts_show_the_200_questions_first(cache):
     assert layerscope.stored("sweep", fakes.MODEL)[0].result.spec == STRONG.spec
     said = report.of(fakes.MODEL, Block(11, 5), main.command_line).markdown()
     assert "| 200 |" in said
-    assert said.index("3.110") < said.index("2.220")
+    assert said.index("3.110") < said.index("7.770")
 
 
 def test_a_card_names_the_strongest_scores_of_a_cut_with_the_unpruned_model_beside_them(ui_cache):
