@@ -14,6 +14,7 @@ from analysis.models.spec import ModelFacts
 from analysis.reading import costs, evidence, reading
 from analysis.reading.costs import Cost
 from analysis.reading.reading import ACCURACY, LOSS, Change, Condition
+from analysis.reading.settled import two_digits
 
 ANSWERS, TEXT, SPEED, HEAL = "answers", "text", "speed", "heal"
 """What a verdict can miss."""
@@ -166,12 +167,7 @@ def _nats(change: Change, condition: Condition) -> str:
 
 
 def _would_need(change: Change) -> str:
-    return "" if change.needed is None or change.needed <= change.n else f" (would need about {_two_digits(change.needed)})"
-
-
-def _two_digits(count: int) -> str:
-    unit = 10 ** max(0, len(str(count)) - 2)
-    return f"{-(-count // unit) * unit:,}"
+    return "" if change.needed is None or change.needed <= change.n else f" (would need about {two_digits(change.needed)})"
 
 
 def _condition(heal: HealResult) -> Condition:

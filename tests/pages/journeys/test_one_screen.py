@@ -70,3 +70,15 @@ def test_nothing_jumps_while_the_page_comes(served, width):
     assert page.evaluate("window.shifted ?? 0") <= 0.05
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.context.close()
+
+
+def test_on_touch_a_charts_toolbar_covers_nothing(served):
+    context = served.chromium.new_context(viewport={"width": 768, "height": 1024}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    browser.visit(page, served.address, "explore", "?n=5")
+    page.wait_for_timeout(500)
+    for chart in page.locator(".js-plotly-plot").all():
+        box, camera = chart.bounding_box(), chart.locator(".modebar").bounding_box()
+        assert camera["x"] >= box["x"] + box["width"] - 8, "beside the chart, not over it"
+        assert camera["x"] + camera["width"] <= 768
+    context.close()
