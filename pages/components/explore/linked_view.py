@@ -11,6 +11,7 @@ import streamlit as st
 from analysis.core import registry
 from analysis.models.spec import ModelSpec
 from pages.components.explore import (
+    autopsy_view,
     cost_panel,
     curves,
     cut_marks,
@@ -30,9 +31,11 @@ from pages.components.shared import added, command, cuts, frame, library, state,
 from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found
 
-MAP, COST, FRONT, WRITING, DAMAGE, DATA, MORE = "map", "cost", "trade-off", "writing", "damage", "data", "more"
+MAP, QUESTIONS, COST, FRONT = "map", "questions", "cost", "trade-off"
+WRITING, DAMAGE, DATA, MORE = "writing", "damage", "data", "more"
 _TABS = {
     MAP: "Map and curves",
+    QUESTIONS: "Questions",
     COST: "Cost",
     FRONT: "Trade-off",
     WRITING: "Writing",
@@ -176,6 +179,11 @@ def _saved(shown: View) -> None:
         cost_panel.show(shown.distances.result, shown.cut, shown.model)
 
 
+def _questions(shown: View) -> None:
+    with frame.errors_shown():
+        autopsy_view.show(shown.sweep, shown.cut.n)
+
+
 def _front(shown: View) -> None:
     st.fragment(_weighed)(shown)
 
@@ -217,5 +225,14 @@ def _more(shown: View) -> None:
     added.panels(shown.model)
 
 
-_DRAWN = {MAP: _map_and_curves, COST: _cost, FRONT: _front, WRITING: _writing, DAMAGE: _damage, DATA: _data, MORE: _more}
+_DRAWN = {
+    MAP: _map_and_curves,
+    QUESTIONS: _questions,
+    COST: _cost,
+    FRONT: _front,
+    WRITING: _writing,
+    DAMAGE: _damage,
+    DATA: _data,
+    MORE: _more,
+}
 _ALONE = "Run a sweep with other strategies on the same questions to see them on this chart."

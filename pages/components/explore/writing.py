@@ -1,9 +1,11 @@
 """What the cut models write by themselves, beside how likely they find the right answers."""
 
+from difflib import SequenceMatcher
+
 import streamlit as st
 
 from analysis.charts import curves
-from analysis.experiments.accuracy.points import Point
+from analysis.experiments.accuracy.points import GenerationCheck, Point
 from analysis.experiments.accuracy.spec import SweepResult
 from pages.components.explore import drawn
 from pages.components.shared import chart, theme, words
@@ -29,6 +31,7 @@ def show(found: Found | None, n: int) -> None:
         "Choosing among given answers is easier than writing one: likelihood scores overstate what a cut model keeps. "
         "Greedy continuations of held-out articles, and small sums."
     )
+    _morph(sweep, n)
     left, right = st.columns(2, gap="medium")
     with left:
         chart.show(
@@ -43,9 +46,47 @@ def show(found: Found | None, n: int) -> None:
     _read(sweep, n)
 
 
+def _morph(sweep: SweepResult, n: int) -> None:
+    """One beginning as the unpruned and as the cut model go on from it, with the words that differ marked."""
+    written = _written(sweep)
+    if 0 not in written or n not in written:
+        measured = [at for at in sorted(written) if at]
+        if measured:
+            st.caption(f"What it writes at n = {n} was not kept: move the slider to n = {measured[0]} … {measured[-1]}.")
+        return
+    beginnings = [continuation.prompt for continuation in written[0].continuations]
+    place = st.selectbox(
+        "Beginning", range(len(beginnings)), format_func=lambda i: words.plain(beginnings[i][:90]), key="writing-prompt"
+    )
+    whole, cut = (written[at].continuations[place].text for at in (0, n))
+    said = "the same words" if whole == cut else "marked: words that the unpruned model does not write there"
+    st.markdown(f"**Without {n} layers** ({said})" if n else "**Unpruned**")
+    with st.container(border=True, key="writing-morph"):
+        st.markdown(f":gray[{words.plain(beginnings[place])}] {marked(whole, cut)}")
+    if n:
+        with st.container(border=True):
+            st.caption("Unpruned")
+            st.markdown(f":gray[{words.plain(beginnings[place])}] {words.plain(whole)}")
+
+
+def marked(reference: str, text: str) -> str:
+    """A text as Markdown, with the runs of words marked that do not stand in the reference in that order."""
+    one, other = reference.split(), text.split()
+    said = []
+    for kind, _, _, begin, end in SequenceMatcher(None, one, other, autojunk=False).get_opcodes():
+        run = words.plain(" ".join(other[begin:end]))
+        if run:
+            said.append(run if kind == "equal" else f":blue-background[{run}]")
+    return " ".join(said)
+
+
+def _written(sweep: SweepResult) -> dict[int, GenerationCheck]:
+    return {point.n: check for point, check in zip(sweep.points, sweep.writings, strict=False) if check}
+
+
 def _read(sweep: SweepResult, n: int) -> None:
     """The same beginnings continued by the unpruned and by the cut model, word by word."""
-    written = {point.n: check for point, check in zip(sweep.points, sweep.writings, strict=False) if check}
+    written = _written(sweep)
     if 0 not in written or n not in written:
         return
     with st.expander(f"Read what it writes at n = {n}", icon=":material/article:"):

@@ -1,7 +1,7 @@
 """One chart with its downloads, or one table with its download."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import streamlit as st
@@ -91,7 +91,15 @@ def csv(figure: Figure) -> bytes:
     return pd.DataFrame(data.rows(figure)).to_csv(index=False).encode()
 
 
-def table(rows: Table | list[dict], *, key: str, file_name: str, alt: str = "", formats: dict[str, str] | None = None) -> None:
+def table(
+    rows: Table | list[dict],
+    *,
+    key: str,
+    file_name: str,
+    alt: str = "",
+    formats: dict[str, str] | None = None,
+    columns: dict[str, Any] | None = None,
+) -> None:
     """Show rows, or the table of a result, and offer them as CSV with all their digits.
 
     Args:
@@ -100,12 +108,20 @@ def table(rows: Table | list[dict], *, key: str, file_name: str, alt: str = "", 
         file_name: of the download, without an ending.
         alt: what it shows, for those who do not see it; the title of a result's table says so itself.
         formats: by column, how numbers are written.
+        columns: by column, how else it is shown, as in `st.dataframe`.
     """
     if isinstance(rows, Table):
         alt, rows = alt or rows.title, rows.records()
     frame = pd.DataFrame(rows)
-    columns = {name: st.column_config.NumberColumn(format=shape) for name, shape in (formats or {}).items()}
-    st.dataframe(frame, key=key, hide_index=True, column_config=columns, alt=alt, height=min(38 + 35 * len(rows), 320))
+    numbers = {name: st.column_config.NumberColumn(format=shape) for name, shape in (formats or {}).items()}
+    st.dataframe(
+        frame,
+        key=key,
+        hide_index=True,
+        column_config={**numbers, **(columns or {})},
+        alt=alt,
+        height=min(38 + 35 * len(rows), 320),
+    )
     st.download_button(
         "Download CSV",
         frame.to_csv(index=False).encode(),

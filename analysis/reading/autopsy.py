@@ -1,0 +1,129 @@
+"""Which questions a cut flips: what became of each one, and how its options fared over the whole curve."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from analysis.core.table import Column, Table
+from analysis.data.tasks import Question
+from analysis.experiments.accuracy.spec import SweepResult
+
+LOST, GAINED, ALWAYS_RIGHT, RIGHT, WRONG, ALWAYS_WRONG = (
+    "lost", "gained", "right at every n", "right before and after", "wrong before and after", "wrong at every n",
+)  # fmt: skip
+FATES = (LOST, GAINED, RIGHT, WRONG, ALWAYS_RIGHT, ALWAYS_WRONG)
+"""What can become of a question, each in one of them."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One question over a curve."""
+
+    id: str
+    """Identifier in the source."""
+    fate: str
+    """One of `FATES`."""
+    gold: int
+    """Index of the right option."""
+    before: int
+    """Index of the option that the unpruned model gives."""
+    after: int
+    """The same of the cut model."""
+    right: list[float]
+    """Log-likelihood of the right option by n, nats, as long as `Autopsy.ns`."""
+    rival: list[float]
+    """That of the most likely wrong option, whichever that is at each n."""
+
+    @property
+    def margins(self) -> list[float]:
+        """By how much the right option is ahead, nats; below 0 the answer is wrong."""
+        return [right - rival for right, rival in zip(self.right, self.rival, strict=True)]
+
+
+@dataclass(frozen=True)
+class Autopsy:
+    """All questions of a curve at one n."""
+
+    n: int
+    ns: list[int]
+    """The curve's numbers of removed layers, ascending."""
+    cases: list[Case]
+    """In the order they were asked."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many questions met each fate, in the order of `FATES`."""
+        found = Counter(case.fate for case in self.cases)
+        return {fate: found[fate] for fate in FATES}
+
+    def of(self, fates: Sequence[str]) -> list[Case]:
+        """The cases with one of these fates, those that moved most first."""
+        place = self.ns.index(self.n)
+
+        def moved(case: Case) -> float:
+            return abs(case.margins[place] - case.margins[0])
+
+        return sorted((case for case in self.cases if case.fate in fates), key=moved, reverse=True)
+
+    def table(self, cases: Sequence[Case], questions: Mapping[str, Question]) -> Table:
+        """Cases as rows, with the words of the questions where these are known.
+
+        Args:
+            cases: what is shown.
+            questions: by identifier.
+        """
+        columns = (
+            Column("what became of it"), Column("question"), Column("right option"), Column("unpruned says"),
+            Column(f"without {self.n} layers"), Column("ahead at n = 0", unit="nats", format="+.2f"),
+            Column(f"ahead at n = {self.n}", unit="nats", format="+.2f"),
+            Column("right"), Column("most likely wrong"), Column("id"),
+        )  # fmt: skip
+        place = self.ns.index(self.n)
+        rows = []
+        for case in cases:
+            question = questions.get(case.id)
+            values = (
+                case.fate, _asked(question), *(_option(question, index) for index in (case.gold, case.before, case.after)),
+                case.margins[0], case.margins[place], case.right, case.rival, case.id,
+            )  # fmt: skip
+            rows.append(dict(zip((column.name for column in columns), values, strict=True)))
+        return Table(f"What became of the questions at n = {self.n}", columns, rows)
+
+
+def autopsy(sweep: SweepResult, n: int) -> Autopsy | None:
+    """What became of every question at n; None where the answers at 0 or n were not kept.
+
+    Args:
+        sweep: a curve with at most one cut of each size; of several by hand the first counts.
+        n: removed layers, above 0.
+    """
+    answers: dict[int, dict[str, tuple[int, int, list[float]]]] = {}
+    for point, given in zip(sweep.points, sweep.questions, strict=False):
+        if given and point.n not in answers:
+            answers[point.n] = {one.id: (one.prediction, one.gold, one.loglikelihoods) for one in given}
+    if n <= 0 or 0 not in answers or n not in answers:
+        return None
+    ns = sorted(answers)
+    shared = [name for name in answers[0] if all(name in answers[at] for at in ns)]
+    return Autopsy(n, ns, [_case(name, [answers[at][name] for at in ns], ns.index(n)) for name in shared])
+
+
+def _case(name: str, by_n: Sequence[tuple[int, int, list[float]]], place: int) -> Case:
+    gold = by_n[0][1]
+    hits = [prediction == gold for prediction, _, _ in by_n]
+    rivals = [max(value for index, value in enumerate(likely) if index != gold) for _, _, likely in by_n]
+    rights = [likely[gold] for _, _, likely in by_n]
+    if all(hits) or not any(hits):
+        fate = ALWAYS_RIGHT if hits[0] else ALWAYS_WRONG
+    else:
+        fate = {(True, False): LOST, (False, True): GAINED, (True, True): RIGHT, (False, False): WRONG}[hits[0], hits[place]]
+    return Case(name, fate, gold, by_n[0][0], by_n[place][0], rights, rivals)
+
+
+def _asked(question: Question | None) -> str:
+    """The question without the worked examples before it."""
+    return "" if question is None else question.context.rpartition("\n\n")[2].strip()
+
+
+def _option(question: Question | None, index: int) -> str:
+    return f"option {index + 1}" if question is None else question.options[index].strip()

@@ -1,0 +1,65 @@
+"""Which questions the cut flips: lost, gained, and those that never change, each with its options over the whole curve."""
+
+import streamlit as st
+
+from analysis.core.errors import LayerscopeError
+from analysis.data import questions
+from analysis.data.spec import BenchmarkSpec
+from analysis.data.tasks import Question
+from analysis.reading import autopsy
+from analysis.reading.autopsy import FATES, GAINED, LOST
+from pages.components.shared import chart, words
+from pages.components.shared.library import Found
+
+_TAKEN = "fates"
+"""Key of the filter."""
+
+
+def show(sweep: Found | None, n: int) -> None:
+    """Draw the counts as a filter, and the questions that pass it.
+
+    Args:
+        sweep: the curve on screen.
+        n: removed layers on screen.
+    """
+    if sweep is None:
+        st.info("No question has been asked yet: **Run a sweep**, and what becomes of each one is told here.")
+        return
+    if n == 0:
+        st.info("Nothing is removed: move the slider, or click a point of the accuracy curve, to see what its cut flips.")
+        return
+    found = autopsy.autopsy(sweep.result, n)
+    if found is None:
+        st.info(f"The answers of this curve at n = {n} were not kept; a sweep of your own keeps them all.")
+        return
+    counts = found.counts
+    picked = st.pills(
+        f"{len(found.cases)} {words.plain(words.questions(sweep.result.spec.benchmark))} questions at n = {n}",
+        FATES, selection_mode="multi", default=[fate for fate in (LOST, GAINED) if counts[fate]] or list(FATES[:1]),
+        format_func=lambda fate: f"{fate}: {counts[fate]}", key=f"{_TAKEN}-{n}",
+        help="Against the unpruned model. What never changes over the whole curve has a name of its own.",
+    )  # fmt: skip
+    cases = found.of(picked)
+    if not cases:
+        st.caption("No question of this kind.")
+        return
+    table = found.table(cases, _texts(sweep.result.spec.benchmark))
+    lines = {
+        name: st.column_config.LineChartColumn(name, help=f"Log-likelihood by n = {found.ns[0]} … {found.ns[-1]}, nats")
+        for name in ("right", "most likely wrong")
+    }
+    chart.table(table, key=f"t-autopsy-{n}", file_name=f"questions-n{n}", columns=lines)
+    st.caption(
+        "Those that moved most come first. Small lines: log-likelihood of the right and of the most likely wrong option from "
+        f"n = {found.ns[0]} to {found.ns[-1]}, each on a scale of its own. A single question that flips says little; the "
+        "verdict above counts all of them."
+    )
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _texts(spec: BenchmarkSpec) -> dict[str, Question]:
+    """The questions by identifier; none where they cannot be read here, which takes nothing from the answers."""
+    try:
+        return {question.id: question for question in questions.load(spec)}
+    except LayerscopeError:
+        return {}
