@@ -355,7 +355,8 @@ def rungs(
             font={"color": colours.chance},
         )  # fmt: skip
     y: dict[str, Any] = {"tickvals": list(range(len(ladder))), "ticktext": [rung.name for rung in ladder], "showgrid": False}
-    y |= {"range": [len(ladder) - 0.4, -0.75]}
+    # Room below the last one for the name of a drawn mark.
+    y |= {"range": [len(ladder) - (0.05 if any(value is not None for value in drawn) else 0.4), -0.75]}
     x = {"title": measure.axis, "tickformat": measure.tickformat, "gridcolor": colours.grid, "nticks": 7}
     return finish(figure, height, x=x, y=y, margin={"l": 74, "t": 4, "b": 44})
 
