@@ -129,7 +129,7 @@ def _damage(damage: Found, how: str, cut: Cut, strategy: Strategy) -> None:
         figure, key=CHART, alt=alt, file_name="damage-map", n_layers=result.n_layers, chosen=strategy.block
     )  # fmt: skip
     best = next((entry for entry in result.best if entry.n == cut.n), None)
-    least = f"; at n = {cut.n} it is {best.block.describe()}, {best.increase:+.3f} nats" if best else ""
+    least = f"; at n = {cut.n} it is {best.block.brief()}, {best.increase:+.3f} nats" if best else ""
     st.caption(f"The line runs through the block of each size that costs least{least}.")
 
 
@@ -144,12 +144,12 @@ def _how_sure(distances: DistanceResult, cut: Cut, how: str) -> str:
     others = [start for start in range(len(row)) if start != chosen.start]
     second = max(others, key=row.__getitem__, default=None)
     of_size = f"{cut.n} layers" if cut.n > 1 else "single layers"
-    said = "How sure: " if cut.removed == chosen else f"Of {of_size}, the most similar are {chosen.describe()}: "
+    said = "How sure: " if cut.removed == chosen else f"Of {of_size}, the most similar are {chosen.brief()}: "
     said += f"in {row[chosen.start]:.0%} of resamples of the texts this block wins"
     circles = _LINES if how == "lines" else "Small circles: about within one standard error of the best."
     if second is None or row[second] == 0:
         return f"{said}; no other ever does. {circles}"
-    return f"{said}; second: {Block(second, cut.n).describe()}, in {row[second]:.0%}. {circles}"
+    return f"{said}; second: {Block(second, cut.n).brief()}, in {row[second]:.0%}. {circles}"
 
 
 _LINES = "Blue: all blocks of this size; the line across runs through the most similar of each."
@@ -161,4 +161,4 @@ def _by_another(best: Sequence[Best], name: str, cut: Cut) -> str:
     if found is None:
         return f"Dotted: what {name} would choose. The cuts are still chosen by the map's own distance."
     verdict = "the same block as is removed" if found == cut.removed else "not what is removed"
-    return f"Dotted: by {name} the choice at n = {cut.n} would be {found.describe()}, {verdict}."
+    return f"Dotted: by {name} the choice at n = {cut.n} would be {found.brief()}, {verdict}."

@@ -6,7 +6,7 @@ import streamlit as st
 
 from analysis.experiments.speed.spec import SpeedSpec
 from analysis.models import spec as cost
-from analysis.reading import gains, glossary, reading
+from analysis.reading import gains, glossary, reading, settled
 from analysis.reading.gains import Amount, Quality
 from analysis.reading.reading import Change, Reading
 from pages.components.export.takeaway import Choice
@@ -115,6 +115,5 @@ def _change(change: Change, what: str) -> str:
             "−0 ", "0 "
         )
     if not change.is_settled:
-        more = f" (would need about {change.needed:,})" if change.needed and change.needed > change.n else ""
-        return f"{ends}: no difference seen with {change.n} {counted}{more}.".removeprefix(": ")
+        return f"{ends}: {settled.not_seen(change.n, change.needed, counted)}.".removeprefix(": ")
     return f"{ends}." if what == reading.ACCURACY else f"{ends}: {glossary.as_surprise(change.difference)}."
