@@ -8,7 +8,7 @@ from analysis.core import store
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.heal.spec import HealResult
 from analysis.models import spec as sizes
-from analysis.reading import gains, heals, reading
+from analysis.reading import gains, heals, reading, settled
 from analysis.reading.reading import ACCURACY, LOSS, Reading
 from pages.components.heal import length
 from pages.components.heal.runs import Run
@@ -16,6 +16,8 @@ from pages.components.shared import chart, command, library, start, theme, words
 
 _READ = 3
 _MODELS = ("unpruned", "pruned", "healed")
+_TO = "\u2011"
+"""Between the ends of an interval: a hyphen at which a narrow column does not break."""
 
 
 def show(run: Run, control: HealResult | None) -> None:
@@ -30,8 +32,7 @@ def show(run: Run, control: HealResult | None) -> None:
     _verdict(result, control)
     _table(result, control)
     _ceiling(run, control)
-    for said in [*_answers(result), *_warnings(result)]:
-        st.caption(said)
+    st.caption("  \n".join([*_answers(result), *_warnings(result)]))
     left, right = st.columns(2, gap="medium")
     for column, field, name in ((left, "acc", "accuracy"), (right, "loss", "loss")):
         with column:
@@ -82,7 +83,7 @@ def _table(result: HealResult, control: HealResult | None) -> None:
             "layers": result.model.n_layers - (result.spec.block.size if is_cut else 0),
             "right answers": _share(found.get(ACCURACY)),
             f"loss, {judged}": _loss(found.get(LOSS)),
-            f"loss, {words.texts(own)} (trained kind)" if own else "": _nats(same) if own else "",
+            f"loss, {words.texts(own)} (trained on)" if own else "": _nats(same) if own else "",
             "size": _size(result, is_cut),
             "tokens/s": "" if speed is None else f"{(speed.after if is_cut else speed.before).value:,.1f}",
         }
@@ -112,14 +113,14 @@ def _table_says(result: HealResult, control: HealResult | None, speed: gains.Spe
 def _share(found: Reading | None) -> str:
     if found is None:
         return "–"
-    ends = "" if found.low is None or found.high is None else f" ({100 * found.low:.0f}-{100 * found.high:.0f})"
+    ends = "" if found.low is None or found.high is None else f" ({100 * found.low:.0f}{_TO}{100 * found.high:.0f})"
     return f"{found.value:.1%}{ends}"
 
 
 def _loss(found: Reading | None) -> str:
     if found is None:
         return "–"
-    ends = "" if found.low is None or found.high is None else f" ({found.low:.2f}-{found.high:.2f})"
+    ends = "" if found.low is None or found.high is None else f" ({found.low:.2f}{_TO}{found.high:.2f})"
     return f"{found.value:.2f}{ends}"
 
 
@@ -136,7 +137,7 @@ def _size(result: HealResult, is_cut: bool) -> str:
     model = result.spec.model
     precision = model.dtype if model.quantization == "none" else model.quantization
     n_bytes = sizes.weight_bytes(result.model, result.spec.block if is_cut else None, precision)
-    return "–" if n_bytes is None else words.size(n_bytes)
+    return "–" if n_bytes is None else words.size(n_bytes).replace(" ", "\u00a0")
 
 
 def _ceiling(run: Run, control: HealResult | None) -> None:
@@ -169,21 +170,15 @@ def _lengths(result: HealResult, control: HealResult) -> str:
 
 def _answers(result: HealResult) -> list[str]:
     """Healed against pruned and unpruned, on the same questions."""
-    said = []
+    if result.spec.control:
+        return []
     healed = reading.of_heal(result, "healed").get(ACCURACY)
-    for name in ("pruned", "unpruned"):
-        other = reading.of_heal(result, name).get(ACCURACY)
-        if healed is None or other is None or result.spec.control:
-            continue
-        found = reading.change(other, healed)
-        ends = "" if found.low is None or found.high is None else f" (95 %: {100 * found.low:+.1f} to {100 * found.high:+.1f})"
-        size = f"{100 * found.difference:+.1f} points{ends}, {'paired' if found.paired else 'not paired'}"
-        if found.is_settled:
-            said.append(f"Right answers, healed against {name}: {size}.")
-        else:
-            more = f"; it would need about {found.needed:,}" if found.needed else ""
-            said.append(f"Right answers, healed against {name}: no difference seen with {found.n} questions{more} ({size}).")
-    return said
+    others = {name: reading.of_heal(result, name).get(ACCURACY) for name in ("pruned", "unpruned")}
+    return [
+        f"Right answers, healed: {settled.said(reading.change(other, healed), ACCURACY, of=f'the {name} model')}."
+        for name, other in others.items()
+        if healed is not None and other is not None
+    ]
 
 
 def _warnings(result: HealResult) -> list[str]:

@@ -239,9 +239,9 @@ def test_a_done_heal_shows_the_three_models_and_the_adapter(app, known, ui_cache
     at = app("pages/heal.py", **OF_HEAL)
     table = at.table[0].value
     assert list(table["model"]) == ["unpruned", "pruned", "healed"]
-    assert list(table["right answers"]) == ["48.0% (38-58)", "41.0% (32-51)", "46.0% (37-56)"]
-    assert list(table["loss, C4"]) == ["2.41 (2.22-2.60)", "4.45 (4.24-4.66)", "3.10 (2.91-3.29)"]
-    assert list(table["loss, Wikipedia (trained kind)"]) == ["2.30", "4.60", "2.75"]
+    assert list(table["right answers"]) == ["48.0% (38‑58)", "41.0% (32‑51)", "46.0% (37‑56)"]
+    assert list(table["loss, C4"]) == ["2.41 (2.22‑2.60)", "4.45 (4.24‑4.66)", "3.10 (2.91‑3.29)"]
+    assert list(table["loss, Wikipedia (trained on)"]) == ["2.30", "4.60", "2.75"]
     assert "tokens/s" not in table, "no speed was measured"
     assert axes(at) == ["accuracy", "loss, nats per token", "loss, nats per token"]
     assert str(ui_cache / "adapters" / "abc") in texts(at)
@@ -335,8 +335,9 @@ def test_the_outcome_is_compared_text_by_text_and_question_by_question(app, know
     losses = {"unpruned": [2.4, 2.6], "pruned": [4.4, 4.6], "healed": [3.4, 3.6]}
     replace(fakes.heal(), text_losses=losses, questions=answers).save()
     shown = texts(app("pages/heal.py", **OF_HEAL)).replace("\\", "")
-    assert "Right answers, healed against pruned: +37.5 points" in shown
-    assert "Right answers, healed against unpruned: no difference seen with 40 questions" in shown
+    assert "Right answers, healed: paired with the pruned model: +37.5 points" in shown
+    (beside,) = [line for line in shown.splitlines() if "paired with the unpruned model" in line]
+    assert "no difference seen with 40 questions" in beside
     assert "still worse than the unpruned one, by 1.00" in shown
 
 
