@@ -8,7 +8,7 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.models import spec
-from analysis.reading import reading, verdicts
+from analysis.reading import reading, settled, verdicts
 from analysis.reading.reading import ACCURACY, LOSS, Change, Readings
 from pages.components.shared import cuts, words
 from pages.components.shared.cuts import Cut
@@ -31,18 +31,18 @@ def show(distances: DistanceResult, sweep: SweepResult | None, cut: Cut) -> None
         "Angular distance" if distances.spec.metric == "angular" else "Distance", distance, error, delta_color="off",
         delta_arrow="off", help="Between the two ends of the block, in fractions of π. Scattered layers have no two ends.",
     )  # fmt: skip
-    accuracy, loss = words.scores(cut.point)
     changes = _changes(sweep, readings) if n else {}
     seen = {name: "normal" if change.is_settled else "off" for name, change in changes.items()}
     columns[1].metric(
-        "Accuracy", accuracy, _moved(changes, ACCURACY, 100, "+.1f", "points"), delta_color=seen.get(ACCURACY, "off"),
-        help=f"Share of questions answered right, {_condition(readings, ACCURACY)}, ± standard error.",
+        "Accuracy", words.percent(cut.point.acc if cut.point else None),
+        _moved(changes, ACCURACY, 100, "+.1f", "points"), delta_color=seen.get(ACCURACY, "off"),
+        help=f"Share of questions answered right, {_condition(readings, ACCURACY)}. {_COLOURED}",
     )  # fmt: skip
     units = words.other_losses(cut.point)
     columns[2].metric(
-        "Loss", loss, _moved(changes, LOSS, 1, "+.2f", "nats"),
+        "Loss", words.nats(cut.point.loss if cut.point else None), _moved(changes, LOSS, 1, "+.2f", "nats"),
         delta_color="inverse" if seen.get(LOSS) == "normal" else "off",
-        help=f"Nats per token, {_condition(readings, LOSS)}, ± standard error.{f' In other units: {units}.' if units else ''}",
+        help=f"Nats per token, {_condition(readings, LOSS)}. {_COLOURED}" + (f" In other units: {units}." if units else ""),
     )  # fmt: skip
     share = f"{saved.fraction:.1%} of all" if n and known else None
     columns[3].metric(
@@ -64,11 +64,25 @@ def _changes(sweep: SweepResult | None, readings: Readings) -> dict[str, Change]
 
 
 def _moved(changes: dict[str, Change], name: str, size: int, digits: str, unit: str) -> str | None:
-    return f"{size * changes[name].difference:{digits}} {unit}" if name in changes else None
+    if name not in changes:
+        return None
+    change = changes[name]
+    said = f"{size * change.difference:{digits}} {unit}"
+    what = "questions" if name == ACCURACY else "texts"
+    return said if change.is_settled else f"{said}, {settled.not_seen(change.n, change.needed, what)}"
+
+
+_COLOURED = "The change is coloured where the 95 % interval of the difference from the unpruned model excludes zero."
 
 
 def _condition(readings: Readings, name: str) -> str:
-    return readings[name].describe() if name in readings else "not measured of this cut"
+    """The interval of a number, and what it was measured on."""
+    if name not in readings:
+        return "not measured of this cut"
+    found, digits = readings[name], ".1%" if name == ACCURACY else ".3f"
+    if found.low is None or found.high is None:
+        return found.describe()
+    return f"95 % interval {found.low:{digits}} to {found.high:{digits}}, {found.describe()}"
 
 
 def _gone(amount: str, n: int, known: bool) -> str:
@@ -82,7 +96,9 @@ def _distance(distances: DistanceResult, cut: Cut) -> tuple[str, str | None]:
     if not isinstance(block, Block):
         return "–", "not one block" if block else None
     row = block.size - 1
-    return f"{distances.mean[row][block.start]:.3f}", f"± {distances.stderr[row][block.start]:.3f}"
+    value = distances.mean[row][block.start]
+    ends = stats.mean_interval(value, distances.stderr[row][block.start], distances.n_texts)
+    return f"{value:.3f}", f"95 %: {ends[0]:.3f} to {ends[1]:.3f}" if ends else None
 
 
 def notes(sweep: SweepResult | None, cut: Cut) -> list[str]:
@@ -126,7 +142,7 @@ def _interval(sweep: SweepResult, point: Point) -> list[str]:
     number = sweep.points.index(point)
     if point.n and len(sweep.questions) > number and sweep.questions[number]:
         pair = verdicts.compare(sweep.questions[0], sweep.questions[number])
-        verdict = "a settled difference" if pair.is_settled else "not settled"
+        verdict = "a settled difference" if pair.is_settled else settled.NOT_SEEN
         said += (
             f" Against the unpruned model, question by question: {pair.lost} lost, {pair.gained} gained, "
             f"{100 * pair.low:+.0f} to {100 * pair.high:+.0f} points (p = {pair.p_value:.2g}, exact McNemar): {verdict}."

@@ -48,6 +48,24 @@ def test_how_sure_the_accuracy_is_stands_in_words(app):
     assert "lost, " not in texts(at)
 
 
+def test_a_change_that_may_be_nothing_is_grey_and_says_how_many_questions_it_would_take(app):
+    fakes.distances().save()
+    rights = [set(range(100)), set(range(14, 108)), set(range(70))]  # 3 points with p = 0.29, then 15 that are settled
+    made = fakes.sweep(last=2, limit=200)
+    given = [[Answer(f"q{place}", [0.0, 0.0], int(place not in right), 0) for place in range(200)] for right in rights]
+    points = [replace(point, acc=len(right) / 200, n_samples=200) for point, right in zip(made.points, rights, strict=True)]
+    replace(made, points=points, questions=given).save()
+    at = app(tab="cost")
+    at.slider(key="n").set_value(1).run()
+    noisy = metric(at, "Accuracy")
+    assert noisy.delta.startswith("-3.0 points, no difference seen with 200 questions (would need about 96")
+    assert noisy.proto.color == noisy.proto.GRAY
+    at.slider(key="n").set_value(2).run()
+    settled = metric(at, "Accuracy")
+    assert settled.delta == "-15.0 points"
+    assert settled.proto.color == settled.proto.RED
+
+
 def test_own_results_have_no_badge(app):
     fakes.distances().save()
     assert "badge" not in texts(app())
@@ -65,7 +83,7 @@ def test_slider_moves_block_numbers_and_markers(app):
     assert ringed(at) == [(block.start, 8)]
     opened(at, "cost")
     point = fakes.sweep().points[8]
-    assert metric(at, "Accuracy").value == f"{point.acc:.1%} ± 5.0"
+    assert metric(at, "Accuracy").value == f"{point.acc:.1%}"
     assert metric(at, "Parameters").value == "−28.3 M"
     assert metric(at, "Parameters").delta == f"{8 * 3_540_000 / fakes.FACTS.n_parameters:.1%} of all"
     assert metric(at, "Weights").value == "−56.6 MB"
