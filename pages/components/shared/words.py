@@ -187,6 +187,6 @@ def provenance(distances: DistanceResult, sweep: SweepResult | None) -> str:
         said += (
             f" Curves: {sweep.n_questions} questions, the same for every n, {sweep.n_truncated} cut to the window, "
             f"seed {sweep.spec.benchmark.seed}, {duration(sweep.wall_s)}. Shaded: the 95 % interval of an "
-            "accuracy (Wilson), one standard error of a loss."
+            "accuracy (Wilson) or of a loss (Student's t)."
         )
     return said
