@@ -19,7 +19,7 @@ def show(distances: Found | None, n_layers: int, current: Removal | None = None)
         current: the cut of the Explore page, where it is known.
     """
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
-        st.subheader("1 Which cut", anchor=False, width="content")
+        st.header("1 Which cut", anchor=False, width="content")
         menu = st.popover("Change", key="change-cut", type="tertiary", icon=":material/edit:", help="Heal another cut.")
     said = st.empty()
     with menu:

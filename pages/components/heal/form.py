@@ -31,13 +31,13 @@ def show(
     with frame.errors_shown():
         begun = recipe.begin(model, known, block)
         with st.container(border=True):
-            st.subheader("2 How much time", anchor=False)
+            st.header("2 How much time", anchor=False)
             chosen = length.show(begun.preset, begun.key, known)
         place = st.container(border=True)
         with st.expander("Advanced", icon=":material/tune:", key="advanced"):
             asked = recipe.advanced(begun, questions, chosen)
         with place:
-            st.subheader("3 Start", anchor=False)
+            st.header("3 Start", anchor=False)
             _start_button(asked, known)
         return asked.spec
     return None
