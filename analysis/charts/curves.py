@@ -1,7 +1,8 @@
 """Charts against the number of removed layers: accuracy, loss, writing and speed."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from math import log10
 from statistics import fmean
 from typing import Any
 
@@ -9,6 +10,7 @@ from plotly.graph_objs import Figure
 
 from analysis.charts.look import (
     ACCURACY,
+    LEVEL_ENDS,
     LOSS,
     Measure,
     Palette,
@@ -22,7 +24,7 @@ from analysis.charts.look import (
     unchecked,
     wrapped,
 )
-from analysis.core import stats
+from analysis.core import blocks, stats
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.heal.spec import HealResult
@@ -104,6 +106,30 @@ def reaching(figure: Figure, n: int) -> Figure:
     return unchecked(_reaching(figure, n))
 
 
+def within(figure: Figure, sizes: range) -> Figure:
+    """A curve whose axes are for these numbers of removed layers, as a new figure; its data stay whole.
+
+    The vertical axis fits what is then seen, intervals and levels included.
+    """
+    spec: dict[str, Any] = figure.to_dict()
+    axis, left, right = spec["layout"]["yaxis"], sizes[0] - 0.5, sizes[-1] + 0.5
+    spec["layout"]["xaxis"].update(range=[left, right], dtick=_every(len(sizes)))
+    seen = [y for trace in spec["data"] for x, y in _ends(trace) if left < x < right or tuple(trace["x"]) == LEVEL_ENDS]
+    if seen:
+        low, high = (log10(min(seen)), log10(max(seen))) if axis.get("type") == "log" else (min(seen), max(seen))
+        spare = 0.06 * (high - low) or 0.1
+        axis.update(range=[low - spare, high + spare])
+    return unchecked(spec)
+
+
+def _ends(trace: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
+    """Where a trace has points, and both ends of their bars."""
+    bars = trace.get("error_y") or {}
+    for place, (x, y) in enumerate(zip(trace["x"], trace["y"], strict=True)):
+        if x is not None and y is not None:
+            yield from ((x, y - bars["arrayminus"][place]), (x, y + bars["array"][place])) if "array" in bars else ((x, y),)
+
+
 def _reaching(figure: Figure, n: int) -> dict[str, Any]:
     spec: dict[str, Any] = figure.to_dict()
     last = spec["layout"]["xaxis"]["range"][1] - 0.5
@@ -179,7 +205,7 @@ def _add_healed(figure: Figure, heals: Sequence[HealResult], measure: Measure, c
         mode="markers",
         name="healed",
         marker=_marker(changes, "diamond", colours.healed, 10),
-        customdata=[point.n for point in points],
+        customdata=_taken(points),
         text=[
             f"{_healed_how(heal)}<br>{_read(measure, point, change)}"
             for (heal, point), change in zip(healed, changes, strict=True)
@@ -274,6 +300,7 @@ def _add_shown(figure: Figure, sweep: SweepResult, measure: Measure, colours: Pa
         line={"color": translucent(colours.pruned, _GUIDE), "width": 1.2},
         legendrank=1,
         marker=_marker(changes, "circle", colours.pruned, 7),
+        customdata=_taken(points),
         text=[_read(measure, point, change) for point, change in zip(points, changes, strict=True)],
         hovertemplate="%{text}<extra></extra>",
     )
@@ -294,7 +321,7 @@ def _add_other(figure: Figure, sweep: SweepResult, measure: Measure, dark: bool,
         line={"color": translucent(shade, _GUIDE), "width": 1, "dash": style.dash},
         legendrank=2,
         marker=_marker(changes, style.symbol, shade, 6),
-        customdata=[point.n for point in points],
+        customdata=_taken(points),
         text=[
             f"<b>{sweep.spec.strategy}</b><br>{_read(measure, p, change)}" for p, change in zip(points, changes, strict=True)
         ],
@@ -310,6 +337,15 @@ def _changes(sweep: SweepResult, measure: Measure) -> list[Change | None]:
     """How far every point that is drawn is from the unpruned model."""
     by_place = settled.against_unpruned(sweep, measure.quantity)
     return [by_place[sweep.points.index(point)] for point in measure.points(sweep)]
+
+
+UNPRUNED = "unpruned"
+"""What a click on a point takes where nothing is removed."""
+
+
+def _taken(points: Sequence[Point]) -> list[list[Any]]:
+    """What a click on each point takes, its cut as it is written, and the point's n, which it may stand aside of."""
+    return [[blocks.written(point.block) if point.block else UNPRUNED, point.n] for point in points]
 
 
 def _marker(changes: Sequence[Change | None], symbol: str, colour: str, size: float) -> dict[str, Any]:
@@ -410,6 +446,7 @@ def with_singles(figure: Figure, points: Sequence[Point], measure: Measure, *, d
         mode="markers",
         name="scored on their own",
         marker={"color": colour, "size": 10, "symbol": "diamond-open", "line": {"width": 2}},
+        customdata=_taken(shown),
         text=[f"scored on its own<br>{measure.hover(point)}" for point in shown],
         hovertemplate="%{text}<extra></extra>",
         showlegend=False,  # the legend's rows are counted before

@@ -60,7 +60,7 @@ def _points(trace: Any, name: str, x: str, y: str) -> Iterator[dict[str, Any]]:
     below = bars.arrayminus if bars is not None and bars.arrayminus is not None else above
     labels = trace.text if isinstance(trace.text, list | tuple) else None
     # Where points of one place stand a little aside of each other, the place itself is in their data.
-    places = trace.customdata if _are_places(trace.customdata) else trace.x
+    places = _places(trace.customdata) or trace.x
     for index, (at, value) in enumerate(zip(_list(places), _list(trace.y), strict=False)):
         row = {"curve": name, x: at, y: value}
         if above is not None and below is not None:
@@ -70,8 +70,9 @@ def _points(trace: Any, name: str, x: str, y: str) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _are_places(data: Any) -> bool:
-    return data is not None and all(isinstance(one, int) for one in data)
+def _places(data: Any) -> list[int]:
+    """The second of two things that points carry, where it is a number: their own place."""
+    return [one[1] for one in _list(data) if isinstance(one, list | tuple) and len(one) == 2 and isinstance(one[1], int)]
 
 
 def _plain(label: Any) -> str | None:

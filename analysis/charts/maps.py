@@ -403,6 +403,23 @@ def picked(figure: Figure, selected: Removal | None, *, dark: bool = False) -> F
     return rings(unchecked(spec), _place(spec["data"], selected), ring)
 
 
+def of_sizes(figure: Figure, sizes: range) -> Figure:
+    """A map or its lines with blocks of these sizes alone, as a new figure; colours keep their scale."""
+    spec = figure.to_dict()
+    if spec["data"][0]["type"] == "heatmap":
+        spec["layout"]["yaxis"]["range"] = [max(sizes[0], 1) - 0.6, sizes[-1] + 0.6]
+        return unchecked(spec)
+    cells, minima = (next(trace for trace in spec["data"] if trace["name"] == name) for name in (CELLS, "minima"))
+    kept = [place for place, said in enumerate(cells["customdata"]) if Block.parse(said[0]).size in sizes]
+    cells.update({name: [cells[name][place] for place in kept] for name in ("x", "y", "customdata")})
+    blocks = set(zip(cells["x"], cells["y"], strict=True))
+    lowest = [place for place in zip(minima["x"], minima["y"], strict=True) if place in blocks]
+    minima.update(x=[x for x, _ in lowest], y=[y for _, y in lowest])
+    others = {f"n = {n}" for n in range(1, len(spec["data"]) + 1) if n not in sizes}
+    spec["data"] = [trace for trace in spec["data"] if trace["name"] not in others]
+    return unchecked(spec)
+
+
 def _place(traces: Sequence[dict], block: Block) -> list[tuple[float, float]]:
     """Where a block's mark is; nowhere if it is not drawn."""
     marks = next(trace for trace in traces if trace["name"] == CELLS)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from analysis.core.blocks import Removal
 from analysis.core.table import Column, Table
 from analysis.data.tasks import Question
 from analysis.experiments.accuracy.spec import SweepResult
@@ -65,12 +66,13 @@ class Autopsy:
 
         return sorted((case for case in self.cases if case.fate in fates), key=moved, reverse=True)
 
-    def table(self, cases: Sequence[Case], questions: Mapping[str, Question]) -> Table:
+    def table(self, cases: Sequence[Case], questions: Mapping[str, Question], over: Sequence[int] | None = None) -> Table:
         """Cases as rows, with the words of the questions where these are known.
 
         Args:
             cases: what is shown.
             questions: by identifier.
+            over: the numbers of removed layers, of `ns`, that log-likelihoods are listed at; None for all.
         """
         columns = (
             Column("what became of it"), Column("question"), Column("right option"), Column("unpruned says"),
@@ -79,27 +81,30 @@ class Autopsy:
             Column("right"), Column("most likely wrong"), Column("id"),
         )  # fmt: skip
         place = self.ns.index(self.n)
+        listed = [self.ns.index(n) for n in (self.ns if over is None else over)]
         rows = []
         for case in cases:
             question = questions.get(case.id)
             values = (
                 case.fate, _asked(question), *(_option(question, index) for index in (case.gold, case.before, case.after)),
-                case.margins[0], case.margins[place], case.right, case.rival, case.id,
+                case.margins[0], case.margins[place],
+                *([likely[at] for at in listed] for likely in (case.right, case.rival)), case.id,
             )  # fmt: skip
             rows.append(dict(zip((column.name for column in columns), values, strict=True)))
         return Table(f"What became of the questions at n = {self.n}", columns, rows)
 
 
-def autopsy(sweep: SweepResult, n: int) -> Autopsy | None:
+def autopsy(sweep: SweepResult, n: int, removed: Removal | None = None) -> Autopsy | None:
     """What became of every question at n; None where the answers at 0 or n were not kept.
 
     Args:
-        sweep: a curve with at most one cut of each size; of several by hand the first counts.
+        sweep: a curve; of several cuts of one size, as there are by hand, the first counts, unless another is asked for.
         n: removed layers, above 0.
+        removed: which cut of n layers.
     """
     answers: dict[int, dict[str, tuple[int, int, list[float]]]] = {}
     for point, given in zip(sweep.points, sweep.questions, strict=False):
-        if given and point.n not in answers:
+        if given and (point.n not in answers or (point.n == n and point.block == removed)):
             answers[point.n] = {one.id: (one.prediction, one.gold, one.loglikelihoods) for one in given}
     if n <= 0 or 0 not in answers or n not in answers:
         return None

@@ -18,23 +18,28 @@ from analysis.experiments.strategies import DRAW, STRATEGIES, needs
 from analysis.models.spec import ModelSpec
 from analysis.reading import beside, evidence, reading
 from analysis.reading import library as stored
-from pages.components.explore import drawn
+from pages.components.explore import drawn, pick
 from pages.components.jobs import in_place
-from pages.components.shared import chart, library, start, theme, words
-from pages.components.shared.cuts import Cut
+from pages.components.shared import library, start, state, theme, words
+from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found
 
 _FOURFOLD_BELOW = 250
 _COMPARE = "Curves of other strategies on the same questions."
 
 
-def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], cut: Cut) -> None:
+CHARTS = (reading.ACCURACY, reading.LOSS)
+"""Keys of the charts, for `pick.name_now`."""
+
+
+def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], strategy: Strategy, cut: Cut) -> None:
     """Draw both charts, one above the other; the line at n is drawn over them by `cut_marks`.
 
     Args:
         sweep: the curve; None while there is none.
         others: curves of other strategies; each is drawn where it was measured in the same condition.
         heals: healed models, strongest first; drawn in the same way. Of those of this cut that are not, one is said below.
+        strategy: how blocks are chosen; a click on what it chooses anyway is no choice by hand.
         cut: what is removed now; the axes reach out to it.
     """
     if sweep is None:
@@ -43,18 +48,21 @@ def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], c
     dark = theme.is_dark()
     points = len(sweep.result.points)
     others_said = f", beside {len(others)} other curves" if others else ""
-    singles = single_cuts(sweep.result)
+    singles, sizes = single_cuts(sweep.result), state.sizes(strategy.distances.n_layers)
     for quantity, name, measure, height in (
         (reading.ACCURACY, "Accuracy", ACCURACY, 190),
         (reading.LOSS, "Loss in nats per token", LOSS, 178),
     ):
         alike = [[one for one in found if beside.may_stand(sweep.result, one.result, quantity)] for found in (others, heals)]
         plain = drawn.curve(quantity, sweep, *alike, dark=dark, height=height)
-        chart.show(
-            figures.with_singles(figures.reaching(plain, cut.n), singles, measure, dark=dark),
+        figure = figures.with_singles(figures.reaching(plain, cut.n), singles, measure, dark=dark)
+        pick.chart_of_blocks(
+            figures.within(figure, sizes) if sizes else figure,
             key=quantity,
             alt=f"{name} against removed layers, {points} points{others_said}.",
             file_name=quantity,
+            n_layers=strategy.distances.n_layers,
+            chosen=lambda n: strategy.cut(n).removed,
         )
     said = beside.elsewhere(sweep.result, [heal.result for heal in heals if heal.result.is_of(cut.removed)])
     if said:

@@ -1,21 +1,23 @@
 """The numbers behind the charts, as tables that can be downloaded."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import streamlit as st
 
+from analysis.core.table import Table
 from analysis.experiments.accuracy import points
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import DamageResult, DistanceResult
 from pages.components.explore import damage_view
-from pages.components.shared import chart, words
+from pages.components.shared import chart, state, words
 
 
 def show(
     distances: DistanceResult, sweeps: Sequence[SweepResult], heals: Sequence[HealResult], damage: DamageResult | None
 ) -> None:
-    """Draw one tab per table.
+    """Draw one tab per table, each with the numbers of removed layers in the range on screen.
 
     Args:
         distances: the map on screen.
@@ -23,30 +25,34 @@ def show(
         heals: healed models.
         damage: the damage on screen.
     """
-    left_out = sweeps[0].skipped_rows if sweeps else []
+    left_out, sizes = sweeps[0].skipped_rows if sweeps else [], state.sizes(distances.n_layers)
     names = ["Distances", "Chosen blocks"] + (["Accuracy and loss"] if sweeps else []) + (["Healed"] if heals else [])
     names += (["Damage", "Least damage"] if damage else []) + (["Rows left out"] if left_out else [])
     tabs = dict(zip(names, st.tabs(names), strict=True))
     with tabs["Distances"]:
-        chart.table(distances.table("blocks"), key="t-map", file_name="distances")
+        chart.table(_kept(distances.table("blocks"), sizes), key="t-map", file_name="distances")
     with tabs["Chosen blocks"]:
-        chart.table(distances.table("best"), key="t-best", file_name="blocks")
+        chart.table(_kept(distances.table("best"), sizes), key="t-best", file_name="blocks")
     if sweeps:
         with tabs["Accuracy and loss"]:
             scored = [(words.strategy(sweep.spec), point) for sweep in sweeps for point in sweep.points]
             table = points.table([point for _, point in scored], strategy=[name for name, _ in scored])
-            chart.table(table, key="t-sweep", alt="Accuracy and loss by strategy and n", file_name="curve")
+            chart.table(_kept(table, sizes), key="t-sweep", alt="Accuracy and loss by strategy and n", file_name="curve")
     if heals:
         with tabs["Healed"]:
             table = points.table([heal.healed for heal in heals if heal.healed], "Healed models")
-            chart.table(table, key="t-heal", file_name="healed")
+            chart.table(_kept(table, sizes), key="t-heal", file_name="healed")
     if damage:
         with tabs["Damage"]:
-            rows = damage_view.rows(damage, distances)
+            rows = [row for row in damage_view.rows(damage, distances) if sizes is None or row["n"] in sizes]
             chart.table(rows, key="t-damage", alt="Distance and damage of every block", file_name="damage")
         with tabs["Least damage"]:
-            chart.table(damage.beside(distances.best), key="t-least", file_name="least-damage")
+            chart.table(_kept(damage.beside(distances.best), sizes), key="t-least", file_name="least-damage")
     if left_out:
         with tabs["Rows left out"]:
             rows = [{"row": row} for row in left_out]
             chart.table(rows, key="t-rows", alt="Rows of the file that could not be asked", file_name="rows-left-out")
+
+
+def _kept(table: Table, sizes: range | None) -> Table:
+    return table if sizes is None else replace(table, rows=[row for row in table.rows if row["n"] in sizes])

@@ -1,6 +1,7 @@
 """The best trade-off: what is the best one can have for a size, a speed or a loss, over everything measured of the model."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import streamlit as st
 
@@ -12,7 +13,7 @@ from analysis.reading import evidence, front
 from analysis.reading.front import SIZE, SPEED, Front, Offer
 from analysis.reading.reading import ACCURACY, LOSS
 from pages.components.explore import pick, speed_view
-from pages.components.shared import cuts, library, theme, words
+from pages.components.shared import cuts, library, state, theme, words
 from pages.components.shared.cuts import Cut, Strategy
 
 KINDS = ("sweep", "evaluate", "heal")
@@ -48,6 +49,9 @@ def show(model: ModelSpec, strategy: Strategy, cut: Cut) -> None:
             st.info("Nothing can be weighed yet: run a sweep, score a cut or heal one, and it appears here.")
             return
         shown = _condition(found)
+        if sizes := state.sizes(strategy.distances.n_layers):
+            kept = [offer for offer in shown.offers if offer.is_rival or offer.cut is None or offer.cut.size in sizes]
+            shown = replace(shown, offers=kept)
         answer = _wish(shown)
     _say(answer, strategy)
     if by == SPEED and not any(offer.times for offer in shown.own()):

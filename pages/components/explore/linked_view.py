@@ -12,6 +12,7 @@ from analysis.core import registry
 from analysis.models.spec import ModelSpec
 from pages.components.explore import (
     autopsy_view,
+    brush,
     cost_panel,
     curves,
     cut_marks,
@@ -105,6 +106,8 @@ def _tabs(shown: View) -> None:
     st.session_state["tab"] = names[tab()]
     places = st.tabs(list(names.values()), key="tab", on_change=_opened)
     with places[list(names).index(tab())], st.container(key=f"tab-{tab()}", gap="small"):
+        if tab() in (QUESTIONS, FRONT, DATA):
+            brush.way_back(shown.strategy.distances.n_layers)
         _DRAWN[tab()](shown)
 
 
@@ -128,8 +131,20 @@ def _cut(found: Found, damage: Found | None, strategy: Strategy, sweep: Found | 
         undo.button()
         st.space("stretch")
         cut, where = curves.score_cut(sweep, cut, model)
+        _way_to_questions(cut)
     layer_strip.show(found, damage, strategy, cut)
     return cut, where
+
+
+def _way_to_questions(cut: Cut) -> None:
+    """After a click on a point of a curve: what became of each of its questions is one tab away."""
+    is_clicked = cut.removed is not None and pick.is_last(cut.removed, *curves.CHARTS)
+    asked = autopsy_view.curve_of(cut)
+    if is_clicked and tab() == MAP and asked is not None and asked.questions:
+        st.button(
+            "Which questions flipped?", key="to-questions", icon=":material/quiz:", type="tertiary",
+            on_click=state.choose_option, args=("tab", QUESTIONS),
+        )  # fmt: skip
 
 
 def _map_and_curves(shown: View) -> None:
@@ -139,8 +154,10 @@ def _map_and_curves(shown: View) -> None:
     with right:
         st.fragment(_curves)(shown)
     blocks, line = cut_marks.of_blocks(shown.cut.removed), cut_marks.Mark(shown.cut.n)
-    marks = {pick.name_now(map_view.CHART): blocks, "accuracy": line, "loss": line}
+    marks = {pick.name_now(map_view.CHART): blocks} | {pick.name_now(name): line for name in curves.CHARTS}
     cut_marks.show(marks, slider=cuts.SLIDER, n=shown.cut.n, path=shown.strategy.path())
+    axes = {pick.name_now(map_view.CHART): "y"} | {pick.name_now(name): "x" for name in curves.CHARTS}
+    brush.listen(axes, shown.strategy.distances.n_layers)
 
 
 def _map(shown: View) -> None:
@@ -162,7 +179,11 @@ def _curves(shown: View) -> None:
                 else:
                     st.markdown("**Accuracy and loss**", width="content", help=_ALONE)
                 curves.refine_button(shown.sweep, compared)
-        curves.show(shown.sweep, compared, shown.heals, shown.cut)
+                brush.menu(shown.strategy.distances.n_layers)
+                brush.way_back(shown.strategy.distances.n_layers)
+        else:
+            brush.way_back(shown.strategy.distances.n_layers)
+        curves.show(shown.sweep, compared, shown.heals, shown.strategy, shown.cut)
 
 
 def _cost(shown: View) -> None:
@@ -181,7 +202,7 @@ def _saved(shown: View) -> None:
 
 def _questions(shown: View) -> None:
     with frame.errors_shown():
-        autopsy_view.show(shown.sweep, shown.cut.n)
+        autopsy_view.show(shown.sweep, shown.cut, shown.strategy.distances.n_layers)
 
 
 def _front(shown: View) -> None:

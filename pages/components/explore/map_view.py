@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import streamlit as st
+from plotly.graph_objs import Figure
 
 from analysis.charts import maps
 from analysis.core.blocks import Block
@@ -62,7 +63,7 @@ def show(shown: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> No
             shown, strategy.path(), others, metric=metric, scaled=how == "rows", max_size=None, height=_HEIGHT
         )  # fmt: skip
     pick.chart_of_blocks(
-        figure,
+        _kept(figure, distances.n_layers),
         key=CHART,
         alt=f"{_kind(how)} by {said}",
         file_name="distance-map",
@@ -125,12 +126,19 @@ def _damage(damage: Found, how: str, cut: Cut, strategy: Strategy) -> None:
     else:
         figure = drawn.damage_map(damage, scaled=how == "rows", height=_HEIGHT)
     alt = f"{_kind(how)} of the measured loss increase without each block of up to {len(result.increase)} layers."
+    figure = _kept(figure, result.n_layers)
     pick.chart_of_blocks(
         figure, key=CHART, alt=alt, file_name="damage-map", n_layers=result.n_layers, chosen=strategy.block
     )  # fmt: skip
     best = next((entry for entry in result.best if entry.n == cut.n), None)
     least = f"; at n = {cut.n} it is {best.block.brief()}, {best.increase:+.3f} nats" if best else ""
     st.caption(f"The line runs through the block of each size that costs least{least}.")
+
+
+def _kept(figure: Figure, n_layers: int) -> Figure:
+    """Of the sizes in the range on screen, where there is one."""
+    sizes = state.sizes(n_layers)
+    return maps.of_sizes(figure, sizes) if sizes else figure
 
 
 def _how_sure(distances: DistanceResult, cut: Cut, how: str) -> str:

@@ -1,44 +1,52 @@
-"""A click on a chart of blocks makes the clicked block the current cut."""
+"""A click on a chart of cuts makes the clicked one the current cut."""
 
 from collections.abc import Callable
 
 import streamlit as st
 from plotly.graph_objs import Figure
 
-from analysis.core.blocks import Block, Removal, parse_removal
+from analysis.charts.curves import UNPRUNED
+from analysis.core.blocks import Removal, parse_removal
 from analysis.core.errors import BlockRangeError
-from pages.components.shared import chart, cuts, words
+from pages.components.shared import chart, cuts, state, words
 
 VIEW = "view"
 """Key of the fragment that shows the current cut: a click redraws all of it, wherever the chart stands."""
-_COUNT = "clicks"
+_LAST = "last-click"
 
 
 def chart_of_blocks(
-    figure: Figure, *, key: str, alt: str, file_name: str, n_layers: int, chosen: Callable[[int], Block | None]
+    figure: Figure, *, key: str, alt: str, file_name: str, n_layers: int, chosen: Callable[[int], Removal | None]
 ) -> None:
-    """Draw a chart whose blocks can be clicked.
+    """Draw a chart whose blocks, or points of cuts, can be clicked.
 
     A browser remembers what was selected on a chart, and a chart that looks as it did before is the same one to it: it would
     keep silent when the same block is clicked again, and would click it again by itself when the slider comes back. Each
-    click therefore ends the charts there are, new ones take their place, and only a chart drawn since is heard.
+    click therefore ends the chart, a new one takes its place, and only a chart drawn since is heard.
 
     Args:
-        figure: a chart with `cells`.
+        figure: a chart whose points carry, first or alone, a cut as it is written, or `UNPRUNED`.
         key, alt, file_name: as in `chart.show`.
         n_layers: layers of the model.
-        chosen: the strategy's own block of a size, which is no choice by hand.
+        chosen: the strategy's own cut of a size, which is no choice by hand.
     """
-    count = st.session_state.setdefault(_COUNT, 0)
+    counted = _counted(key)
+    count = st.session_state.setdefault(counted, 0)
     name = name_now(key)
 
     def clicked() -> None:
-        block = _block(st.session_state.get(name))
-        if count != st.session_state[_COUNT] or block is None or block.size >= n_layers:
+        said = _said(st.session_state.get(name))
+        removed = _cut(said)
+        is_cut = said == UNPRUNED or (removed is not None and removed.size < n_layers)
+        if count != st.session_state[counted] or not is_cut:
             return
-        st.session_state[_COUNT] += 1
+        st.session_state[counted] += 1
+        st.session_state[_LAST] = (key, removed)
         try:
-            cuts.take(block, chosen(block.size), n_layers)
+            if removed is None:
+                state.choose_n(0)
+            else:
+                cuts.take(removed, chosen(removed.size), n_layers)
         except BlockRangeError as error:
             st.toast(words.plain(str(error)), icon=":material/lock:")
         st.rerun(VIEW)
@@ -48,19 +56,29 @@ def chart_of_blocks(
 
 def name_now(key: str) -> str:
     """The key that the chart of this name is drawn under until the next click."""
-    count = st.session_state.get(_COUNT, 0)
+    count = st.session_state.get(_counted(key), 0)
     return f"{key}-{count}" if count else key
 
 
-def _block(selection) -> Removal | None:
-    """The cut of the clicked point; None where nothing was clicked, or nothing that is a cut."""
+def is_last(removed: Removal, *keys: str) -> bool:
+    """Whether the last click was on this cut, on a chart of one of these names."""
+    key, clicked = st.session_state.get(_LAST, ("", None))
+    return key in keys and clicked == removed
+
+
+def _counted(key: str) -> str:
+    return f"clicks-{key}"
+
+
+def _said(selection) -> str:
+    """What the clicked point carries, which arrives as it is or as the first entry of a list; empty without a click."""
     points = selection["selection"]["points"] if selection else []
+    value = points[0].get("customdata") if points else ""
+    return str(value[0] if isinstance(value, list) and value else value)
+
+
+def _cut(said: str) -> Removal | None:
     try:
-        return parse_removal(_text(points[0].get("customdata"))) if points else None
+        return parse_removal(said)
     except BlockRangeError:
         return None
-
-
-def _text(value) -> str:
-    """What a point carries, which arrives as it is or as the only entry of a list."""
-    return str(value[0] if isinstance(value, list) and value else value)

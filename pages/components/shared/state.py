@@ -25,6 +25,9 @@ DEFAULT_N = 5
 _RUN = re.compile(r"[a-z][a-z0-9_-]*:[0-9a-f]{20}")
 
 
+_SIZES = re.compile(r"(\d{1,4})-(\d{1,4})")
+
+
 _KEPT = ("metric", "view", "tab", "texts", "benchmark", "step")
 """Further choices in the address, each a short text that is left out where it is the usual one."""
 
@@ -62,6 +65,7 @@ def use_model(model: ModelSpec) -> None:
     st.session_state["model"] = replace(model, identity="")
     st.session_state["chosen_cut"] = None
     st.session_state["protected"] = frozenset()
+    st.session_state["sizes"] = None
     sync_url()
 
 
@@ -146,6 +150,40 @@ def _fits(cut: Removal, n_layers: int) -> bool:
     return True
 
 
+def sizes(n_layers: int | None = None) -> range | None:
+    """The numbers of removed layers that charts and tables keep to; None for all.
+
+    Args:
+        n_layers: layers of the model; what it cannot lose is left out, and what is left must be two numbers at least.
+    """
+    if "sizes" not in st.session_state:
+        text = st.query_params.get("range", "")
+        st.session_state["sizes"] = read_sizes(text)
+        if text and st.session_state["sizes"] is None:
+            cannot_be(
+                f"The address of this page asks for the range {words.plain(text[:40])!r}, which is no range of removed layers "
+                "such as 3-9; all are shown."
+            )
+    chosen: range | None = st.session_state["sizes"]
+    if chosen is None or n_layers is None:
+        return chosen
+    inside = range(chosen.start, min(chosen.stop, n_layers))
+    return inside if len(inside) > 1 else None
+
+
+def choose_sizes(sizes: range | None) -> None:
+    """Let charts and tables keep to these numbers of removed layers; None for all."""
+    st.session_state["sizes"] = sizes
+    sync_url()
+
+
+def read_sizes(text: str) -> range | None:
+    """A range as the address has it, "3-9" with both ends in it; None where it is not one."""
+    found = _SIZES.fullmatch(text)
+    first, last = map(int, found.groups()) if found else (0, 0)
+    return range(first, last + 1) if first < last else None
+
+
 def option(name: str) -> str:
     """A further choice that the address holds, one of `_KEPT`; empty where it is the usual one."""
     chosen: dict[str, str] = st.session_state.setdefault("options", {})
@@ -224,6 +262,8 @@ def sync_url() -> None:
         wanted["present"] = "1"
     if own := own_cut():
         wanted["block"] = blocks.written(own)
+    if kept_to := sizes():
+        wanted["range"] = f"{kept_to[0]}-{kept_to[-1]}"
     if kept := protected():
         wanted["keep"] = blocks.written(blocks.removal(kept))
     wanted |= {name_: option(name_) for name_ in _KEPT if option(name_)}

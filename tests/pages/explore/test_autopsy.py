@@ -42,6 +42,35 @@ def test_a_curve_without_answers_says_so(app, precomputed):
     assert any("were not kept" in one.value for one in at.info)
 
 
+def test_a_clicked_point_leads_to_its_questions(app, precomputed):
+    for result in (fakes.distances(), with_answers()):
+        precomputed(result)
+    at = app(n="4")
+    assert not [one for one in at.button if one.key == "to-questions"]
+    at.session_state["chosen_n"] = 5
+    at.session_state["last-click"] = ("accuracy", next(point.block for point in fakes.sweep().points if point.n == 5))
+    at.run()
+    at.button(key="to-questions").click().run()
+    assert at.session_state["tab"] == "Questions"
+    assert "questions at n = 5" in at.pills[0].label
+    assert not [one for one in at.button if one.key == "to-questions"], "one is there already"
+
+
+def test_questions_of_a_cut_by_hand_are_its_own_or_none(app, precomputed):
+    for result in (fakes.distances(), with_answers()):
+        precomputed(result)
+    at = app(tab="questions", block="3:5")
+    assert not at.pills, "those of the strategy's cut of this size are of other layers"
+    assert any("No curve has asked this cut, layers 3-7" in one.value for one in at.info)
+    deepest = replace(fakes.sweep(strategy="deepest"), questions=with_answers().questions)
+    precomputed(deepest)
+    own = next(point.block for point in deepest.points if point.n == 5)
+    at = app(tab="questions", block=f"{own.start}:5")
+    found = autopsy.autopsy(deepest, 5)
+    assert sum(found.counts.values()) == len(found.cases)
+    assert at.pills[0].options[0].endswith(f": {found.counts[autopsy.LOST]}")
+
+
 def test_words_that_differ_are_marked_and_nothing_else():
     assert writing.marked("a b c d", "a x c d") == "a :blue-background[x] c d"
     assert writing.marked("same words", "same words") == "same words"

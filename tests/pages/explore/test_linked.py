@@ -262,6 +262,19 @@ def test_clicks():
     assert click(session, "map", "0:30") is None, "a model keeps a layer"
     assert click(session, "map", "5:5", kept={9}) is None, "nor does it lose a protected one"
     assert click(session, "map", "nonsense") is None
+    assert click(session, "accuracy", ["7:5", 5]) == Block(7, 5), "a point of a curve, which says its n too"
+    assert click(session, "accuracy", ["unpruned", 0]) == "strategy", "n = 0 is no choice by hand"
+
+
+def test_a_click_on_one_chart_leaves_the_others_as_they_are():
+    session: dict = {}
+    click(session, "accuracy", ["7:5", 5])
+    with mock.patch.object(pick, "st", mock.MagicMock(session_state=session)):
+        assert pick.name_now("accuracy") != "accuracy"
+        assert pick.name_now("map") == "map"
+        assert pick.is_last(Block(7, 5), "accuracy", "loss")
+        assert not pick.is_last(Block(7, 4), "accuracy", "loss")
+        assert not pick.is_last(Block(7, 5), "map")
 
 
 def test_a_block_can_be_written_instead_of_clicked(app):

@@ -1,0 +1,70 @@
+"""The range of n that charts and tables keep to: dragged across a curve or up the map, or set by two handles."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import streamlit as st
+
+from analysis.charts.look import palette
+from pages.components.explore import pick
+from pages.components.shared import state, theme
+
+_KEY = "brush"
+_HANDLES = "sizes-handles"
+_brush = st.components.v2.component("layerscope_brush", js=Path(__file__).with_suffix(".js").read_text())
+
+
+def listen(charts: Mapping[str, Literal["x", "y"]], n_layers: int) -> None:
+    """Let a range be dragged on charts; takes no place of its own.
+
+    Args:
+        charts: by key of the chart, which of its axes is of n: "x" of a curve, "y" of a map, whose sizes begin with 1.
+        n_layers: layers of the model.
+    """
+
+    def heard() -> None:
+        state.choose_sizes(state.read_sizes(str(st.session_state[_KEY].get("range"))))
+
+    ends = {"x": [0, n_layers - 1], "y": [1, n_layers - 1]}
+    look = palette(theme.is_dark()).pruned
+    _brush(key=_KEY, data={"charts": dict(charts), "ends": ends, "look": look}, on_range_change=heard)
+
+
+def menu(n_layers: int) -> None:
+    """Draw the menu in which the range is set by two handles, by pointer or keys."""
+    opened = st.popover(
+        ":material/arrow_range:", type="tertiary", key="sizes-menu", on_change="rerun", width=64,
+        help="Keep charts and tables to a range of n: set it here, or drag across a curve.",
+    )  # fmt: skip
+    if opened.open:
+        kept = state.sizes(n_layers) or range(n_layers)
+        st.session_state[_HANDLES] = (kept[0], kept[-1])
+        opened.slider("Removed layers shown, n", 0, n_layers - 1, key=_HANDLES, on_change=_set, args=(n_layers,))
+
+
+def _set(n_layers: int) -> None:
+    first, last = st.session_state[_HANDLES]
+    if first < last:  # else the handles spring back: there is no curve of one number
+        _choose(None if (first, last) == (0, n_layers - 1) else range(first, last + 1))
+
+
+def way_back(n_layers: int) -> None:
+    """Say which range is kept to, where one is, with the way back to all n."""
+    asked, kept = state.sizes(), state.sizes(n_layers)
+    if asked is None:
+        return
+    said = f"n = {asked[0]} to {asked[-1]}"
+    if kept is None:
+        st.caption(f"{said} is more than {n_layers} layers can lose: all n are shown.", width="content")
+    n = min(state.chosen_n(), n_layers - 1)
+    outside = f" The cut on screen, n = {n}, is not among them." if kept and n not in kept else ""
+    st.button(
+        f"Only {said}", key="all-sizes", icon=":material/close:", type="tertiary", on_click=_choose, args=(None,),
+        help=f"Charts and tables keep to these numbers of removed layers.{outside} Click to see all again.",
+    )  # fmt: skip
+
+
+def _choose(sizes: range | None) -> None:
+    state.choose_sizes(sizes)
+    st.rerun(pick.VIEW)

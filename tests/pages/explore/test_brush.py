@@ -1,0 +1,101 @@
+"""A range of n that everything on Explore keeps to: from the address, by handles, and back to all."""
+
+import pytest
+
+from tests.support import fakes
+from tests.support.seen import figures, opened, texts, trace
+
+NO_RANGE = "which is no range of removed layers such as 3-9; all are shown"
+
+
+@pytest.fixture
+def filled(precomputed):
+    for result in (fakes.rich_distances(), fakes.sweep(), fakes.damage()):
+        precomputed(result)
+
+
+def axis(at, chart: str, side: str = "xaxis") -> list[float]:
+    return figures(at)[chart]["layout"][side]["range"]
+
+
+def sizes_in(at) -> list[set[int]]:
+    """The numbers of removed layers in each table on the page."""
+    return [set(one.value["n"]) for one in at.dataframe]
+
+
+def test_curves_and_map_keep_to_the_range_of_the_address(app, filled):
+    at = app(n="5", range="3-9")
+    assert axis(at, "accuracy") == axis(at, "loss") == [2.5, 9.5]
+    assert axis(at, "map", "yaxis") == pytest.approx([2.4, 9.6])
+    low, high = axis(at, "accuracy", "yaxis")
+    shown = [(x, y) for x, y in zip(*(trace(figures(at)["accuracy"], "pruned")[side] for side in "xy"), strict=True)]
+    assert all(low < y < high for x, y in shown if 3 <= x <= 9)
+    assert len(shown) == len(fakes.sweep().points), "what is out of sight is not lost"
+    assert at.query_params["range"] in ("3-9", ["3-9"])
+
+
+def test_the_loss_axis_fits_what_is_seen(app, filled):
+    losses = {point.n: point.loss for point in fakes.sweep().points}
+    low, high = axis(app(range="0-3"), "loss", "yaxis")
+    assert low < min(losses[n] for n in range(4)) <= max(losses[n] for n in range(4)) < high
+    assert high < max(losses.values())
+
+
+def test_lines_of_other_sizes_are_not_drawn(app, filled):
+    drawn = figures(app(range="3-5", view="lines"))["map"]
+    assert {one["name"] for one in drawn["data"] if one["name"].startswith("n = ")} == {"n = 3", "n = 4", "n = 5"}
+    assert {int(said[0].split(":")[1]) for said in trace(drawn, "cells")["customdata"]} == {3, 4, 5}
+    assert len(trace(drawn, "minima")["x"]) == 3
+
+
+def test_tables_and_offers_keep_to_the_range(app, filled):
+    at = app(range="3-9", tab="data")
+    assert all(found <= set(range(3, 10)) for found in sizes_in(at))
+    assert set(range(3, 10)) in sizes_in(at)
+    offers = figures(opened(at, "trade-off"))["front"]["data"]
+    taken = {name for one in offers for name in one.get("customdata", []) if name}
+    assert {sum(int(part.split(":")[1]) for part in name.split("+")) for name in taken} == set(range(3, 10))
+
+
+def test_one_click_shows_all_again(app, filled):
+    at = app(range="3-9", tab="data")
+    at.button(key="all-sizes").click().run()
+    assert set(range(16)) in sizes_in(at)
+    assert "range" not in at.query_params
+    assert not [one for one in at.button if one.key == "all-sizes"]
+    assert not at.exception
+
+
+def test_the_handles_set_the_range(app, filled):
+    at = app()
+    whole = axis(at, "accuracy")
+    at.session_state["sizes-menu"] = True
+    at.run()
+    assert at.slider(key="sizes-handles").value == (0, 29)
+    at.slider(key="sizes-handles").set_value((4, 8)).run()
+    assert axis(at, "accuracy") == [3.5, 8.5]
+    assert at.button(key="all-sizes").label == "Only n = 4 to 8"
+    at.slider(key="sizes-handles").set_value((0, 29)).run()
+    assert axis(at, "accuracy") == whole
+    assert not at.exception
+
+
+@pytest.mark.parametrize("text", ["evil", "9-3", "4-4", "-1-5", "3-99999", "3-9-12"])
+def test_what_is_no_range_is_said_and_all_is_shown(app, filled, text):
+    at = app(range=text)
+    assert NO_RANGE in texts(at)
+    assert axis(at, "accuracy")[0] == -0.5
+    assert "range" not in at.query_params
+
+
+def test_a_range_beyond_the_model_is_said_and_one_that_reaches_out_is_shortened(app, filled):
+    at = app(range="40-50")
+    assert "n = 40 to 50 is more than 30 layers can lose: all n are shown." in texts(at)
+    assert axis(at, "accuracy")[0] == -0.5
+    assert axis(app(range="20-50"), "map", "yaxis") == pytest.approx([19.4, 29.6])
+
+
+def test_the_slider_goes_its_own_way_and_it_is_said(app, filled):
+    at = app(n="12", range="3-9")
+    assert "n = 12, is not among them" in at.button(key="all-sizes").help
+    assert at.slider(key="n").value == 12
