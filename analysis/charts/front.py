@@ -5,7 +5,7 @@ from typing import Any
 
 from plotly.graph_objs import Figure
 
-from analysis.charts.look import finish, palette, translucent
+from analysis.charts.look import bars, finish, palette, translucent
 from analysis.core import blocks
 from analysis.core.blocks import Removal
 from analysis.reading import front as fronts
@@ -76,7 +76,8 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
 
 def _points(name: str, kind: str, offers: Sequence[Offer], by: str, shade: str) -> dict[str, Any]:
     """Filled where no other offer is better for as little; open and pale where one is."""
-    sides = [(offer.reading.low, offer.reading.high, offer.reading.value) for offer in offers]
+    read = [offer.reading for offer in offers]
+    ends = [None if one.low is None or one.high is None else (one.low, one.high) for one in read]
     symbol = _SYMBOLS[kind] if name == kind else f"{_SYMBOLS[kind]}-open"
     return {
         "type": "scatter",
@@ -84,15 +85,7 @@ def _points(name: str, kind: str, offers: Sequence[Offer], by: str, shade: str) 
         "mode": "markers",
         "x": [_x(offer, by) for offer in offers],
         "y": [offer.reading.value for offer in offers],
-        "error_y": {
-            "type": "data",
-            "symmetric": False,
-            "array": [0 if high is None else high - value for _, high, value in sides],
-            "arrayminus": [0 if low is None else value - low for low, _, value in sides],
-            "thickness": 0.8,
-            "width": 0,
-            "color": shade,
-        },
+        "error_y": {**bars([one.value for one in read], ends, width=0), "color": shade},
         "marker": {"symbol": symbol, "size": 9, "color": shade},
         "customdata": [_taken(offer) for offer in offers],
         "text": [said(offer, by) for offer in offers],

@@ -338,7 +338,7 @@ def _damage_lines(result: Any, options: argparse.Namespace) -> list[str]:
     """The least damaging block of every size beside the most similar one, and how alike damage and distance rank blocks."""
     rho = result.rank_correlation
     table = result.beside(run(result.spec.distances).best).titled(
-        rank_correlation="rho", increase="least damage ± se", similar_increase="similar is ± se"
+        rank_correlation="rho", increase="least damage (95 %)", similar_increase="similar is (95 %)"
     )
     return [
         f"{result.model.name}: unpruned loss {result.unpruned_loss:.3f} nats per token on {result.n_texts} texts; without a "
@@ -364,7 +364,8 @@ def _speed_lines(result: Any, options: argparse.Namespace) -> list[str]:
     ]
     for what, line in (("reading", result.prefill), ("writing", result.decode)):
         if line is not None:
-            error = "" if line.slope_stderr_s is None else f" ± {1e3 * line.slope_stderr_s:.3f}"
+            ends = line.slope_interval(len(result.points))
+            error = f" ({1e3 * ends[0]:+.3f} to {1e3 * ends[1]:+.3f})" if ends else ""
             fits = "" if line.r_squared is None else f", R² {line.r_squared:.3f}"
             lines.append(
                 f"{what}: {1e3 * line.intercept_s:.2f} ms {1e3 * line.slope_s:+.3f}{error} ms per layer left{fits}; "

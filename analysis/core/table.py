@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from analysis.core import stats
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
@@ -26,7 +28,10 @@ class Column:
     scale: float = 1.0
     """What a number is multiplied by before people read it: 1000 for milliseconds of a column in seconds."""
     error: str = ""
-    """The column of its standard error: people read both as one, 0.410 ± 0.049."""
+    """The column of its standard error, which is for programs: people read the interval."""
+    low: str = ""
+    """The columns of the ends of its 95 % interval: people read all three as one, 0.410 (0.320 to 0.508)."""
+    high: str = ""
     to: str = ""
     """The column of the upper end, where this is the lower one: people read both as one, 0.320 to 0.508."""
     missing: str = MISSING
@@ -42,10 +47,16 @@ class Column:
         if row.get(self.name) is None:
             return self.missing
         value = self._one(row[self.name])
-        for joint, other in (("±", self.error), ("to", self.to)):
-            if other and row.get(other) is not None:
-                value += f" {joint} {self._one(row[other])}"
+        if self.to and row.get(self.to) is not None:
+            value += f" to {self._one(row[self.to])}"
+        if row.get(self.low) is not None and row.get(self.high) is not None:
+            value += f" ({self._one(row[self.low])} to {self._one(row[self.high])})"
         return value
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """The columns that are written together with it, or stand for programs beside it."""
+        return self.error, self.low, self.high, self.to
 
     def _one(self, value: Any) -> str:
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -70,7 +81,7 @@ class Table:
         """Some of the columns, in this order, with those that they are written together with; what is not there is left out."""
         there = {column.name: column for column in self.columns}
         chosen = [there[name] for name in names if name in there]
-        beside = [there[name] for column in chosen for name in (column.error, column.to) if name in there]
+        beside = [there[name] for column in chosen for name in column.beside if name in there]
         return replace(self, columns=tuple(dict.fromkeys([*chosen, *beside])))
 
     def titled(self, **titles: str) -> "Table":
@@ -89,7 +100,7 @@ class Table:
 
     @property
     def cells(self) -> list[list[str]]:
-        """The rows as people read them: a value with its error or its interval is one cell."""
+        """The rows as people read them: a value with its interval is one cell."""
         return [[column.said(row) for column in self._read] for row in self.rows]
 
     def lines(self) -> list[str]:
@@ -116,20 +127,20 @@ class Table:
     @property
     def _read(self) -> list[Column]:
         """The columns that people read by themselves: not those that are written beside another."""
-        beside = {name for column in self.columns for name in (column.error, column.to)}
+        beside = {name for column in self.columns for name in column.beside}
         return [column for column in self.columns if column.name not in beside]
 
 
 def of_rows(title: str, rows: Sequence[Any], caption: str = "") -> Table:
     """The plain fields of dataclasses, one row for each of them."""
     names = [field.name for field in fields(rows[0]) if _is_plain(getattr(row, field.name) for row in rows)] if rows else []
-    return Table(title, _columns(names), [{name: getattr(row, name) for name in names} for row in rows], caption)
+    return Table(title, _columns(names), [_with_ends({name: getattr(row, name) for name in names}) for row in rows], caption)
 
 
 def of_values(title: str, values: Mapping[str, Any], caption: str = "") -> Table:
     """Plain values as a single row."""
     plain = {name: value for name, value in values.items() if isinstance(value, _PLAIN)}
-    return Table(title, _columns(list(plain)), [plain], caption)
+    return Table(title, _columns(list(plain)), [_with_ends(plain)], caption)
 
 
 def are_rows(value: Any) -> bool:
@@ -138,8 +149,22 @@ def are_rows(value: Any) -> bool:
 
 
 def _columns(names: Sequence[str]) -> tuple[Column, ...]:
-    """A column for each name; one that ends in `_stderr` is the error of the column it is called after."""
-    return tuple(Column(name, error=f"{name}_stderr" if f"{name}_stderr" in names else "") for name in names)
+    """A column for each name; one that ends in `_stderr` is the error of the column it is called after, read as an interval."""
+    columns: list[Column] = []
+    for name in names:
+        error, low, high = (f"{name}_{end}" for end in ("stderr", "low", "high"))
+        has_ends = error in names and low not in names
+        columns.append(Column(name, error=error, low=low, high=high) if has_ends else Column(name))
+        columns += [Column(low), Column(high)] if has_ends else []
+    return tuple(columns)
+
+
+def _with_ends(row: dict[str, Any]) -> dict[str, Any]:
+    """The same with the ends of 95 % intervals: normal ones, since a row does not say how many its errors rest on."""
+    for name, error in [(name, row.get(f"{name}_stderr")) for name in row]:
+        if error is not None and row[name] is not None and f"{name}_low" not in row:
+            row = row | {f"{name}_low": row[name] - stats.Z * error, f"{name}_high": row[name] + stats.Z * error}
+    return row
 
 
 def _is_plain(values: Iterable[Any]) -> bool:

@@ -9,7 +9,7 @@ from analysis.charts import curves as figures
 from analysis.charts import heals as heal_figures
 from analysis.charts import kinds
 from analysis.charts import maps as map_figures
-from analysis.core import registry
+from analysis.core import registry, stats
 from analysis.core.blocks import Block, Removal
 from analysis.core.errors import SpecError
 from analysis.core.record import Result, Spec
@@ -33,7 +33,7 @@ from analysis.reading.reading import ACCURACY, LOSS
 CommandLine = Callable[[Spec], str]
 """Writes the command that asks for a request again."""
 _HEIGHT = 320
-_SCORES = ("acc", "acc_low", "n_samples", "loss", "n_texts")
+_SCORES = ("acc", "n_samples", "loss", "n_texts")
 
 
 def of(
@@ -91,7 +91,7 @@ def of(
         "Layers are counted from 0, and a block [a, b) ends before b. Angular distance is arccos of the cosine over π, at the "
         "last token, between the residual stream before and after a block (arXiv:2403.17887). Accuracy is the share of "
         "questions whose most likely option is right, with the 95 % Wilson interval; loss is the mean next-token "
-        "cross-entropy on held-out text, ± one standard error."
+        "cross-entropy on held-out text, with its 95 % interval over texts (Student's t)."
     )
     return Document(f"Layerscope report: {name}", [*lead, how, f"Written by layerscope {__version__}."], sections)
 
@@ -133,7 +133,9 @@ def _cut(
     ]
     if maps and isinstance(cut, Block):
         row = cut.size - 1
-        rows.append(["distance", f"{maps[0].mean[row][cut.start]:.4f} ± {maps[0].stderr[row][cut.start]:.4f}"])
+        mean = maps[0].mean[row][cut.start]
+        ends = stats.mean_interval(mean, maps[0].stderr[row][cut.start], maps[0].n_texts)
+        rows.append(["distance", f"{mean:.4f}" + (f" ({ends[0]:.4f} to {ends[1]:.4f})" if ends else "")])
     tables = [Table(["", "value"], rows)]
     scored = _scored(cut, sweeps, heals)
     tables += [card.scores([(name, point) for name, point, _ in scored], [on for *_, on in scored])] if scored else []
@@ -217,7 +219,7 @@ def _curves(
     curves = [shown, *others]
     cuts = [(_strategy(curve), point) for curve in curves for point in sorted(curve.points, key=lambda point: point.n)]
     table = points.table([point for _, point in cuts], strategy=[name for name, _ in cuts])
-    table = table.only("strategy", "n", "removed", *_SCORES).titled(loss="loss ± se")
+    table = table.only("strategy", "n", "removed", *_SCORES).titled(loss="loss")
     spec, lines = shown.spec, shown.lines
     said = [card.measured_on(spec.model, spec.benchmark, spec.loss_corpus)]
     said += beside.elsewhere(shown, [heal for heal in of_cuts if heal.is_of(cut)])
@@ -337,7 +339,7 @@ def _evaluations(results: Sequence[EvaluateResult], command_line: CommandLine) -
     adapters = ["yes" if result.spec.adapter else "no" for result in results]
     on = [reading.measured_on(reading.of_evaluate(result)) for result in results]
     table = points.table([result.point for result in results], adapter=adapters, on=on).titled(on="measured on")
-    table = table.only("removed", "adapter", "on", *_SCORES).titled(loss="loss ± se")
+    table = table.only("removed", "adapter", "on", *_SCORES).titled(loss="loss")
     return Section(
         "Single evaluations",
         tables=[Table.of(table)],

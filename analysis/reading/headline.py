@@ -106,10 +106,8 @@ def speed_gain(speed: SpeedResult, n: int) -> SpeedGain | None:
         value, low, high = (exp(ratio) - 1 for ratio in (sum(logs) / len(logs), *ends))
         return SpeedGain(value, low, high, is_measured=True)
     line = speed.decode
-    if line is None or line.slope_stderr_s is None or line.at(speed.n_layers - n) <= 0:
-        return None
-    slopes = stats.mean_interval(line.slope_s, line.slope_stderr_s, len(speed.points) - 1)
-    if slopes is None:
+    slopes = None if line is None else line.slope_interval(len(speed.points))
+    if line is None or slopes is None or line.at(speed.n_layers - n) <= 0:
         return None
     left = line.at(speed.n_layers - n)
     value, low, high = (n * slope / left for slope in (line.slope_s, *slopes))

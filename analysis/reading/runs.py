@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.core import registry
+from analysis.core import registry, stats
 from analysis.core.table import Table
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy.points import Point
@@ -103,8 +103,9 @@ class KeyFigure:
     """What it is, with the number of removed layers."""
     value: float | None
     """None where it was not measured."""
-    error: float | None
-    """One standard error; None where it is not known."""
+    low: float | None = None
+    """The ends of its 95 % interval; None where it is not known."""
+    high: float | None = None
 
 
 def nearest_n(fraction: float, n_layers: int) -> int:
@@ -141,9 +142,11 @@ def key_figure(result: Measured, fraction: float) -> KeyFigure:
         best = best_of(result, n)
         name = f"least {'distance' if isinstance(result, DistanceResult) else 'loss increase'}, n = {n}"
         if best is None:
-            return KeyFigure(name, None, None)
+            return KeyFigure(name, None)
         value = best.distance if isinstance(best, Best) else best.increase
-        return KeyFigure(name, value, result.stderr[n - 1][best.start])
+        measured = result.n_texts if isinstance(result, DistanceResult) else result.n_measured[n - 1][best.start]
+        ends = stats.mean_interval(value, result.stderr[n - 1][best.start], measured)
+        return KeyFigure(name, value, *(ends or ()))
     n = nearest_n(fraction, result.n_layers) if isinstance(result, SweepResult) else 0
     point = point_of(result, n)
     n = point.n if point else n
@@ -151,16 +154,20 @@ def key_figure(result: Measured, fraction: float) -> KeyFigure:
         name = "loss"
         if isinstance(result, HealResult):
             name, n = ("control's loss", 0) if result.spec.control else ("healed loss", result.spec.block.size)
-        return KeyFigure(f"{name}, n = {n}", point.loss if point else None, point.loss_stderr if point else None)
-    return KeyFigure(f"accuracy, n = {n}", point.acc, point.acc_stderr)
+        return (
+            KeyFigure(f"{name}, n = {n}", point.loss, *(point.loss_interval or ()))
+            if point
+            else KeyFigure(f"{name}, n = {n}", None)
+        )
+    return KeyFigure(f"accuracy, n = {n}", point.acc, *(point.interval or ()))
 
 
 def _first_number(table: Table) -> KeyFigure:
     for row in table.rows:
         for column in table.columns:
             if isinstance(row.get(column.name), float):
-                return KeyFigure(column.head, row[column.name], row.get(column.error))
-    return KeyFigure(table.title, None, None)
+                return KeyFigure(column.head, row[column.name], row.get(column.low), row.get(column.high))
+    return KeyFigure(table.title, None)
 
 
 def n_measured(result: Measured) -> int:
@@ -194,7 +201,8 @@ def row(run: Run, fraction: float) -> dict[str, Any]:
         "n": n_measured(run.result),
         "figure": figure.name,
         "value": figure.value,
-        "error": figure.error,
+        "value_low": figure.low,
+        "value_high": figure.high,
         "precision": run.precision,
         "seed": seed(run.result),
         "saved": run.saved if run.result.complete else f"{run.saved}, unfinished",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.core import stats
-from analysis.core.stats import bootstrap_interval, mcnemar_p, wilson_interval
+from analysis.core.stats import mcnemar_p, paired_interval, wilson_interval
 from analysis.data import corpora
 from analysis.experiments.accuracy.points import Answer, Lines, Point
 from analysis.experiments.accuracy.spec import SweepSpec
@@ -21,7 +21,7 @@ class PairedComparison:
     difference: float
     """Accuracy of the second minus accuracy of the first."""
     low: float
-    """Lower end of the paired bootstrap interval of the difference."""
+    """Lower end of the paired interval of the difference."""
     high: float
     """Upper end."""
     gained: int
@@ -39,14 +39,12 @@ class PairedComparison:
         return self.low > 0 or self.high < 0
 
 
-def compare(first: Sequence[Answer], second: Sequence[Answer], *, seed: int = 0, n_resamples: int = 2000) -> PairedComparison:
+def compare(first: Sequence[Answer], second: Sequence[Answer]) -> PairedComparison:
     """Compare two models question by question.
 
     Args:
         first: answers of the reference, usually the unpruned model.
         second: answers of the other; only questions that both answered count.
-        seed: of the bootstrap.
-        n_resamples: resamples of the questions.
 
     Raises:
         ValueError: when they share no question.
@@ -57,7 +55,7 @@ def compare(first: Sequence[Answer], second: Sequence[Answer], *, seed: int = 0,
         raise ValueError("The two have no question in common.")
     gained = sum(not before and after for before, after in pairs)
     lost = sum(before and not after for before, after in pairs)
-    low, high = bootstrap_interval(gained, lost, len(pairs), seed, n_resamples)
+    low, high = paired_interval(gained, lost, len(pairs))
     return PairedComparison((gained - lost) / len(pairs), low, high, gained, lost, mcnemar_p(gained, lost), len(pairs))
 
 

@@ -66,7 +66,7 @@ def test_a_result_of_an_added_kind_reads_back_with_its_table_and_its_chart(lette
     assert read == found
     table = read.table()
     assert table.heads == ["letter", "share"]
-    assert table.cells[0] == ["a", "0.5 ± 0.2041"]
+    assert table.cells[0] == ["a", "0.5 (0.09992 to 0.9001)"]
     assert table.caption == "bfloat16 on cpu."
     assert list(table.frame()["share"]) == [row.share for row in found.rows]
     assert list(kinds.figure(read, dark=True).data[0].x) == ["a", "b", "n"]
@@ -86,7 +86,7 @@ def test_it_is_a_row_of_the_runs(found):
     row = runs.row(Run(found.spec.fingerprint(), found, False, 1.0, "nothing"), 0.2)
     assert (row["model"], row["layers"], row["kind"], row["how"]) == ("starter", None, "letters", "Letters")
     assert (row["figure"], row["value"]) == ("share", 0.5)
-    assert row["error"] == found.rows[0].share_stderr
+    assert row["value_high"] - row["value_low"] == pytest.approx(2 * 1.959964 * found.rows[0].share_stderr)
 
 
 def test_the_report_has_its_section(found):
@@ -96,7 +96,7 @@ def test_the_report_has_its_section(found):
         section = document.sections[-1]
         assert (len(document.sections), section.title) == (results, "Letters")
         assert section.sentences == ["how often each letter is in a word.", "bfloat16 on cpu."]
-        assert section.tables[0].rows[0] == ["a", "0.5 ± 0.2041"]
+        assert section.tables[0].rows[0] == ["a", "0.5 (0.09992 to 0.9001)"]
         assert section.commands == [main.command_line(found.spec)]
         assert len(section.pictures) == 1
         assert found.spec.fingerprint() in page.html(document)

@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 from plotly.graph_objs import Figure
 
 from analysis.cli import answers, main
-from analysis.core import store
+from analysis.core import stats, store
 from analysis.core.blocks import Block
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.data.spec import BenchmarkSpec
@@ -82,26 +82,34 @@ class Cells(HTMLParser):
             self.rows[-1][-1] += data
 
 
+def said(value: float, ends: tuple[float, float]) -> str:
+    """A number with its interval, as people read it."""
+    return f"{value:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
+
+
 def test_the_numbers_are_those_of_the_results(stored):
     maps, sweep, deepest, damage, heal, speed = stored
     document = make()
     rows = table(document, "Distance of every block")
-    assert [row["distance ± se"] for row in rows] == [
-        f"{best.distance:.4f} ± {maps.stderr[best.n - 1][best.start]:.4f}" for best in maps.best
+    ends = [stats.mean_interval(best.distance, maps.stderr[best.n - 1][best.start], maps.n_texts) for best in maps.best]
+    assert [row["distance"] for row in rows] == [
+        f"{best.distance:.4f} ({low:.4f} to {high:.4f})" for best, (low, high) in zip(maps.best, ends, strict=True)
     ]
     rows = table(document, "Accuracy and loss")
     for curve, name in ((sweep, "similarity"), (deepest, "deepest")):
         mine = [row for row in rows if row["strategy"] == name]
-        assert [row["accuracy ± se"] for row in mine] == [f"{p.acc:.3f} ± {p.acc_stderr:.3f}" for p in curve.points]
-        assert [row["loss ± se"] for row in mine] == [f"{p.loss:.3f} ± {p.loss_stderr:.3f}" for p in curve.points]
+        assert [row["accuracy"] for row in mine] == [said(p.acc, p.interval) for p in curve.points]
+        assert [row["loss"] for row in mine] == [said(p.loss, p.loss_interval) for p in curve.points]
         assert {row["questions"] for row in mine} == {"100"}
     rows = table(document, "What removing each block costs")
-    assert rows[4]["loss increase ± se, nats per token"] == f"{damage.best[4].increase:.4f} ± 0.0500"
+    least = damage.best[4]
+    low, high = stats.mean_interval(least.increase, 0.05, damage.n_measured[4][least.start])
+    assert rows[4]["loss increase, nats per token"] == f"{least.increase:.4f} ({low:.4f} to {high:.4f})"
     rows = table(document, "Heals")
     assert [row["model"] for row in rows] == 2 * ["unpruned", "pruned", "healed"]
     assert [row["loss on"] for row in rows] == 3 * ["C4"] + 3 * ["Wikipedia, trained on"]
     for row, point in ((rows[2], heal.healed), (rows[5], heal.same_kind["healed"])):
-        assert row["loss ± se, nats per token"] == f"{point.loss:.3f} ± {point.loss_stderr:.3f}"
+        assert row["loss, nats per token"] == said(point.loss, point.loss_interval)
     rows = table(document, "How fast it is")
     assert [row["writing a token, median ms"] for row in rows] == [f"{1e3 * p.decode.median_s:.2f}" for p in speed.points]
     assert rows[0]["writing a token, tokens/s"] == f"{1 / speed.points[0].decode.median_s:,.1f}"
@@ -281,7 +289,7 @@ def test_a_model_card_says_how_it_was_made_and_what_is_not_known(stored):
     assert "license" not in front
     assert "does not know which licence" in card
     for name, point in (("unpruned", heal.unpruned), ("pruned", heal.pruned), ("healed", heal.healed)):
-        assert f"| {name} | {point.n} | {point.acc:.3f} ± {point.acc_stderr:.3f} | 100 |" in card
+        assert f"| {name} | {point.n} | {said(point.acc, point.interval)} | 100 |" in card
     assert "seed 0" in card
     assert "0.0625" in card
     assert "layers 11-15 (5 layers), block [11, 16)" in card

@@ -220,7 +220,7 @@ def test_as_many_questions_as_needed_see_the_difference_four_times_in_five(gaine
     difference, spread = gained - lost, math.sqrt(gained + lost - (gained - lost) ** 2)
     n = stats.needed(difference, spread)
     draws = np.random.default_rng(1).multinomial(n, [gained, lost, 1 - gained - lost], size=400)
-    seen = [stats.bootstrap_interval(int(draw[0]), int(draw[1]), n, 0, 600)[1] < 0 for draw in draws]
+    seen = [stats.paired_interval(int(draw[0]), int(draw[1]), n)[1] < 0 for draw in draws]
     assert 0.72 < np.mean(seen) < 0.88
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from analysis.core import stats
 from analysis.data.spec import CorpusSpec
 from analysis.reading import runs as run_table
 from analysis.reading.runs import Run
@@ -32,7 +33,8 @@ def test_a_share_of_the_layers_is_the_nearest_whole_number_that_leaves_one(fract
 def test_key_figures_are_read_at_the_share():
     distances, sweep, damage = fakes.distances(), fakes.sweep(), fakes.damage()
     found = run_table.key_figure(distances, 0.2)
-    assert (found.name, found.value, found.error) == ("least distance, n = 6", distances.best[5].distance, 0.004)
+    assert (found.name, found.value) == ("least distance, n = 6", distances.best[5].distance)
+    assert (found.low, found.high) == stats.mean_interval(found.value, 0.004, distances.n_texts)
     found = run_table.key_figure(sweep, 0.2)
     assert (found.name, found.value) == ("accuracy, n = 6", sweep.points[6].acc)
     assert run_table.key_figure(damage, 0.2).value == damage.best[5].increase
@@ -42,7 +44,8 @@ def test_key_figures_are_read_at_the_share():
 
 def test_a_heal_has_a_share_of_its_own():
     found = run_table.key_figure(fakes.heal(), 0.9)
-    assert (found.name, found.value, found.error) == ("healed loss, n = 5", 3.1, 0.08)
+    assert (found.name, found.value) == ("healed loss, n = 5", 3.1)
+    assert (found.low, found.high) == stats.mean_interval(3.1, 0.08, fakes.heal().healed.n_texts)
     assert run_table.key_figure(fakes.heal(20), 0.9).value is None
     assert run_table.key_figure(fakes.timed_heal(control=True), 0.9).name == "control's loss, n = 0"
 

@@ -65,19 +65,34 @@ class Point:
             return None
         return stats.wilson_interval(round(self.acc * self.n_samples), self.n_samples)
 
+    @property
+    def loss_interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the loss (Student's t over texts); None for fewer than two texts."""
+        return None if self.loss is None else stats.mean_interval(self.loss, self.loss_stderr, self.n_texts)
+
+    @property
+    def sum_interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the share of sums that are right: the normal one, since it is not said of how many."""
+        if self.sum_acc is None or self.sum_acc_stderr is None:
+            return None
+        half = stats.Z * self.sum_acc_stderr
+        return max(0.0, self.sum_acc - half), min(1.0, self.sum_acc + half)
+
+
+def _with_interval(name: str, title: str = "", unit: str = "", format: str = ".3f") -> tuple[Column, ...]:
+    """A number, which people read with its 95 % interval, and its standard error for programs."""
+    ends = (f"{name}_low", f"{name}_high")
+    number = Column(name, title, unit, format, error=f"{name}_stderr", low=ends[0], high=ends[1])
+    return (number, Column(f"{name}_stderr"), *map(Column, ends))
+
 
 _COLUMNS = (
     Column("n"),
     Column("removed"),
-    Column("acc", "accuracy ± se", format=".3f", error="acc_stderr"),
-    Column("acc_stderr"),
-    Column("acc_low", "95 % interval", format=".3f", to="acc_high"),
-    Column("acc_high"),
-    Column("acc_norm", format=".3f", error="acc_norm_stderr"),
-    Column("acc_norm_stderr"),
+    *_with_interval("acc", "accuracy"),
+    *_with_interval("acc_norm"),
     Column("n_samples", "questions"),
-    Column("loss", "loss ± se", "nats per token", ".3f", error="loss_stderr"),
-    Column("loss_stderr"),
+    *_with_interval("loss", unit="nats per token"),
     Column("n_texts", "texts"),
 )
 _WHERE_MEASURED = (
@@ -88,9 +103,23 @@ _WHERE_MEASURED = (
     Column("repetition_rate", "repeated", format=".1%"),
     Column("distinct_rate", "distinct", format=".1%"),
     Column("generated_tokens", "tokens", format=".1f"),
-    Column("sum_acc", "sums right", format=".1%", error="sum_acc_stderr"),
-    Column("sum_acc_stderr", format=".1%"),
+    *_with_interval("sum_acc", "sums right", format=".1%"),
 )
+
+
+def intervals(point: Point) -> dict[str, float]:
+    """The ends of the 95 % intervals of a point's scores, by the names of its table; without those that have none."""
+    ends = {"acc": point.interval, "loss": point.loss_interval, "sum_acc": point.sum_interval}
+    if point.acc_norm is not None and point.n_samples:
+        ends["acc_norm"] = stats.wilson_interval(round(point.acc_norm * point.n_samples), point.n_samples)
+    return {
+        f"{name}_{end}": value for name, found in ends.items() for end, value in zip(("low", "high"), found or (), strict=False)
+    }
+
+
+def _number(column: Column) -> str:
+    """The number that a column holds, or holds an end of the interval of."""
+    return column.name.removesuffix("_low").removesuffix("_high")
 
 
 def table(points: Sequence[Point], title: str = "Accuracy and loss", caption: str = "", **first: Sequence[Any]) -> Table:
@@ -101,13 +130,14 @@ def table(points: Sequence[Point], title: str = "Accuracy and loss", caption: st
         title, caption: of the table.
         first: columns before those of the scores, each with one value for every cut: `model=["pruned", "healed"]`.
     """
-    measured = [column for column in _WHERE_MEASURED if any(getattr(point, column.name) is not None for point in points)]
+    numbers = {column: [getattr(point, _number(column), None) for point in points] for column in _WHERE_MEASURED}
+    measured = [column for column, values in numbers.items() if any(value is not None for value in values)]
     columns = (*map(Column, first), *_COLUMNS, *measured)
     rows = [
         {column.name: getattr(point, column.name, None) for column in columns}
         | {name: values[place] for name, values in first.items()}
         | {"removed": point.block.describe() if point.block else "nothing"}
-        | dict(zip(("acc_low", "acc_high"), point.interval or (), strict=False))
+        | intervals(point)
         for place, point in enumerate(points)
     ]
     return Table(title, columns, rows, caption)
@@ -175,3 +205,8 @@ class GenerationCheck:
     acc: float
     """Share of the sums that came out right."""
     acc_stderr: float
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the share of right sums (Wilson); None without sums."""
+        return stats.wilson_interval(round(self.acc * len(self.sums)), len(self.sums)) if self.sums else None

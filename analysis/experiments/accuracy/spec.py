@@ -90,7 +90,7 @@ def _measured_on(result: "SweepResult | EvaluateResult", points: Sequence[Point]
         said.append(f"{most} questions of {asked.task.rsplit('/', 1)[-1]}, seed {asked.seed}, with 95 % Wilson intervals")
     if corpus is not None:
         most = max((point.n_texts for point in points), default=0)
-        said.append(f"loss on {most} texts of {corpora.title(corpus)}, seed {corpus.seed}, ± one standard error")
+        said.append(f"loss on {most} texts of {corpora.title(corpus)}, seed {corpus.seed}, with 95 % intervals over texts")
     short = "" if corpus is None else lacking(corpus, result.model, result.text_tokens)
     return "; ".join(said) + "." + (f" {short}" if short else "")
 

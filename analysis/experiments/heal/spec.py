@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar
 
+from analysis.core import stats
 from analysis.core.blocks import Block, Removal
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
@@ -171,6 +172,13 @@ class Validation:
     """Accuracy on the first few of the questions, where they were asked."""
     acc_stderr: float | None = None
     n_questions: int = 0
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the accuracy (Wilson); None where no question was asked."""
+        if self.acc is None or not self.n_questions:
+            return None
+        return stats.wilson_interval(round(self.acc * self.n_questions), self.n_questions)
 
 
 @dataclass(frozen=True)

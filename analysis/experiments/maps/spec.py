@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
+from analysis.core import stats
 from analysis.core.blocks import Block
 from analysis.core.errors import BlockRangeError
 from analysis.core.options import Option, Part
@@ -117,8 +118,8 @@ class DistanceResult(Result):
             Column("n"),
             Column("start"),
             Column("block", "most similar block"),
-            Column("distance", "distance ± se", format=".4f", error="stderr"),
-            Column("stderr", format=".4f"),
+            Column("distance", format=".4f", error="stderr", low="low", high="high"),
+            *_ENDS,
             *([Column("wins", "wins resamples", format=".0%")] if self.wins else []),
         ]
         every = tuple([*distances, *map(Column, self.others)])
@@ -143,6 +144,7 @@ class DistanceResult(Result):
             "block": block.describe(),
             "distance": self.mean[row][start],
             "stderr": self.stderr[row][start],
+            **_ends(self.mean[row][start], self.stderr[row][start], self.n_texts),
             "wins": self.wins[row][start] if self.wins else None,
             **{metric: rows[row][start] for metric, rows in self.others.items()},
         }
@@ -222,10 +224,13 @@ class DamageResult(Result):
         """Every block, and the least damaging one of each size."""
         # Once all is measured, what is missing is a loss that is no finite number.
         blank = "not finite" if self.complete else MISSING
-        loss = Column("increase", "loss increase ± se", "nats per token", ".4f", error="stderr", missing=blank)
-        block, stderr = Column("block", "least damaging block"), Column("stderr", format=".4f")
-        every = (Column("n"), Column("start"), replace(block, title="block"), loss, stderr, Column("n_texts", "texts"))
-        best = (Column("n"), Column("start"), block, loss, stderr, Column("rank_correlation", "rank correlation", format=".2f"))
+        rho = Column("rank_correlation", "rank correlation", format=".2f")
+        loss = Column(
+            "increase", "loss increase", "nats per token", ".4f", error="stderr", low="low", high="high", missing=blank
+        )
+        block = Column("block", "least damaging block")
+        every = (Column("n"), Column("start"), replace(block, title="block"), loss, *_ENDS, Column("n_texts", "texts"))
+        best = (Column("n"), Column("start"), block, loss, *_ENDS, rho)
         blocks = [Block(start, n) for n, row in enumerate(self.increase, start=1) for start in range(len(row))]
         said = self.measured_on()
         return {
@@ -244,19 +249,22 @@ class DamageResult(Result):
             Column("similar", "most similar block"),
             Column(
                 "similar_increase",
-                "its loss increase ± se",
+                "its loss increase",
                 "nats per token",
                 ".4f",
                 error="similar_stderr",
+                low="similar_low",
+                high="similar_high",
                 missing="not finite",
             ),
-            Column("similar_stderr", format=".4f"),
+            *(replace(column, name=f"similar_{column.name}") for column in _ENDS),
         )
         rows = [dict(row) for row in least.rows]
         for row in rows:
             if block := chosen.get(row["n"]):
                 other = self._row(block)
-                row |= {"similar": other["block"], "similar_increase": other["increase"], "similar_stderr": other["stderr"]}
+                row |= {"similar": other["block"], "similar_increase": other["increase"]}
+                row |= {f"similar_{column.name}": other[column.name] for column in _ENDS}
         return replace(least, title="Least damaging and most similar blocks", columns=(*least.columns, *others), rows=rows)
 
     def _row(self, block: Block) -> dict[str, Any]:
@@ -267,6 +275,7 @@ class DamageResult(Result):
             "block": block.describe(),
             "increase": self.increase[row][start],
             "stderr": self.stderr[row][start],
+            **_ends(self.increase[row][start], self.stderr[row][start], self.n_measured[row][start]),
             "n_texts": self.n_measured[row][start],
             "rank_correlation": self.rank_correlation_by_size[row],
         }
@@ -274,6 +283,16 @@ class DamageResult(Result):
     def measured_on(self) -> str:
         """On which texts, and what the unpruned model scores there."""
         return f"Loss of the unpruned model {self.unpruned_loss:.4f} nats per token on {_texts(self.n_texts, self.spec)}."
+
+
+_ENDS = (Column("stderr", format=".4f"), Column("low", format=".4f"), Column("high", format=".4f"))
+"""The standard error of a mean over texts, and the ends of its 95 % interval."""
+
+
+def _ends(mean: float | None, stderr: float | None, n: int) -> dict[str, float | None]:
+    """The ends of a mean's interval by Student's t; None twice where there is none."""
+    low, high = (None if mean is None else stats.mean_interval(mean, stderr, n)) or (None, None)
+    return {"low": low, "high": high}
 
 
 def best_blocks(mean: Sequence[Sequence[float]]) -> list[Best]:

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
+from analysis.core import stats
 from analysis.core.blocks import Block
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require
@@ -93,6 +94,14 @@ class SpeedLine:
     """Share of the medians' variance that the line accounts for, at most 1; None where they do not differ."""
     fixed_share: float
     """Share of the unpruned model's time that no cut saves, in [0, 1]: the intercept over the line at all layers."""
+
+    def slope_interval(self, n_points: int) -> tuple[float, float] | None:
+        """The 95 % interval of the seconds per layer, by Student's t; None where so few points give none.
+
+        Args:
+            n_points: numbers of layers that the line was fitted through.
+        """
+        return stats.mean_interval(self.slope_s, self.slope_stderr_s, n_points - 1)
 
     def at(self, layers_left: int) -> float:
         """Seconds with this many layers left, as the line has it."""

@@ -24,13 +24,14 @@ _FRACTIONS = [step / 20 for step in range(1, 16)]
 _USUAL_FRACTION = 0.2
 _PLURALS = {"distances": "Maps", "sweep": "Curves", "heal": "Heals", "damage": "Damage", "evaluate": "Evaluations"}
 _COLUMNS = {
-    "error": st.column_config.NumberColumn("± error", format="%.4f", help="One standard error of the key figure."),
+    "value_low": st.column_config.NumberColumn("95 % from", format="%.4f", help="Of the key figure."),
+    "value_high": st.column_config.NumberColumn("to", format="%.4f"),
     "value": st.column_config.NumberColumn("value", format="%.4f"),
     "figure": st.column_config.TextColumn("key figure", help="Distances in fractions of π, losses in nats per token."),
     "n": st.column_config.NumberColumn("n", help="Questions scored or, where none were asked, texts."),
     "difference": st.column_config.NumberColumn("Δ", format="%+.4f", help="The run minus the reference."),
-    "low": st.column_config.NumberColumn("95 % from", format="%+.4f"),
-    "high": st.column_config.NumberColumn("to", format="%+.4f"),
+    "low": st.column_config.NumberColumn("Δ, 95 % from", format="%+.4f"),
+    "high": st.column_config.NumberColumn("Δ, to", format="%+.4f"),
     "basis": st.column_config.TextColumn("compared", width="medium"),
 }
 _KEPT = ("text_distances", "text_losses")

@@ -81,7 +81,8 @@ def provenance(shown: Found) -> str:
     for field, name in (("decode", "Decode"), ("prefill", "Prefill")):
         line = getattr(result, field)
         if line is not None:
-            error = "" if line.slope_stderr_s is None else f" ± {1e3 * line.slope_stderr_s:.2f}"
+            ends = line.slope_interval(len(result.points))
+            error = f" ({1e3 * ends[0]:.2f} to {1e3 * ends[1]:.2f})" if ends else ""
             fit = "" if line.r_squared is None else f", R² {line.r_squared:.3f}"
             said += (
                 f" {name}: {1e3 * line.slope_s:.2f}{error} ms per layer{fit}; {line.fixed_share:.0%} of the unpruned "

@@ -120,7 +120,7 @@ def _rows(points: list[Point]) -> list[dict]:
             "repeats": words.percent(point.repetition_rate),
             "distinct": words.percent(point.distinct_rate),
             "tokens": point.generated_tokens,
-            "sums right": words.percent(point.sum_acc, point.sum_acc_stderr),
+            "sums right": words.percent(point.sum_acc, point.sum_interval),
             "layers": point.block.describe() if point.block else "none",
         }
         for point in points

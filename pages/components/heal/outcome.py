@@ -262,7 +262,7 @@ def _writing(result: HealResult) -> None:
             "model": name,
             "repeated": words.percent(check.repetition_rate),
             "distinct tokens": words.percent(check.distinct_rate),
-            "sums right": words.percent(check.acc, check.acc_stderr),
+            "sums right": words.percent(check.acc, check.interval),
         }
         for name, check in written.items()
     ]

@@ -3,8 +3,9 @@
 import streamlit as st
 
 from analysis import jobs
+from analysis.core import stats
 from analysis.core.blocks import Block
-from analysis.experiments.heal.spec import HealResult, HealSpec
+from analysis.experiments.heal.spec import HealResult, HealSpec, Validation
 from analysis.reading import durations
 from analysis.reading.durations import Duration
 from pages.components.heal import length, outcome
@@ -184,17 +185,28 @@ def _numbers(values: dict, result: HealResult | None, steps: int) -> None:
     shown = {
         "Step": _step(step, steps, result),
         "Training loss": words.nats(loss),
-        "Held-out loss": words.nats(check.loss, check.loss_stderr) if check else "–",
+        "Held-out loss": words.nats(check.loss) if check else "–",
         "Loss repaired": words.percent(result.repaired_by(check)) if result and check else "–",
-        "Accuracy": words.percent(check.acc, check.acc_stderr) if check else "–",
+        "Accuracy": words.percent(check.acc) if check else "–",
         "Learning rate": "–" if rate is None else f"{rate:.1e}",
         "Speed": f"{speed:,.0f} tokens/s" if speed else "–",
         "Peak memory": words.size(memory) if memory else "–",
     }
+    sure = _intervals(check, result) if check and result else {}
     with st.container(gap="xsmall"):
         cells = [*st.columns(4), *st.columns(4)]
         for cell, (label, value) in zip(cells, shown.items(), strict=True):
-            cell.metric(label, value)
+            cell.metric(label, value, help=sure.get(label))
+
+
+def _intervals(check: Validation, result: HealResult) -> dict[str, str]:
+    """The 95 % intervals of what is checked on the way, by label."""
+    loss = stats.mean_interval(check.loss, check.loss_stderr, result.n_choice_texts)
+    said = {"Held-out loss": f"95 %: {loss[0]:.2f} to {loss[1]:.2f}, on {result.n_choice_texts} texts."} if loss else {}
+    if check.interval:
+        low, high = check.interval
+        said["Accuracy"] = f"95 %: {low:.1%} to {high:.1%}, on {check.n_questions} questions."
+    return said
 
 
 def _step(step: int, steps: int, result: HealResult | None) -> str:

@@ -118,18 +118,18 @@ def date(at: float) -> str:
     return time.strftime("%d %b %H:%M", time.localtime(at))
 
 
-def percent(value: float | None, error: float | None = None) -> str:
-    """0.41, 0.049 -> "41.0% ± 4.9"."""
+def percent(value: float | None, ends: tuple[float, float] | None = None) -> str:
+    """0.41, (0.32, 0.508) -> "41.0% (32.0 to 50.8)"; the ends are those of its 95 % interval."""
     if value is None:
         return "–"
-    return f"{value:.1%}" + (f" ± {100 * error:.1f}" if error is not None else "")
+    return f"{value:.1%}" + (f" ({100 * ends[0]:.1f} to {100 * ends[1]:.1f})" if ends else "")
 
 
-def nats(value: float | None, error: float | None = None) -> str:
-    """3.1, 0.08 -> "3.10 ± 0.08"."""
+def nats(value: float | None, ends: tuple[float, float] | None = None) -> str:
+    """3.1, (2.94, 3.26) -> "3.10 (2.94 to 3.26)"; the ends are those of its 95 % interval."""
     if value is None:
         return "–"
-    return f"{value:.2f}" + (f" ± {error:.2f}" if error is not None else "")
+    return f"{value:.2f}" + (f" ({ends[0]:.2f} to {ends[1]:.2f})" if ends else "")
 
 
 def other_losses(point: Point | None) -> str:
@@ -170,10 +170,10 @@ def heal_settings(spec: HealSpec) -> str:
 
 
 def scores(point: Point | None) -> tuple[str, str]:
-    """Accuracy and loss of a point, each with its standard error."""
+    """Accuracy and loss of a point, each with its 95 % interval."""
     if point is None:
         return "–", "–"
-    return percent(point.acc, point.acc_stderr), nats(point.loss, point.loss_stderr)
+    return percent(point.acc, point.interval), nats(point.loss, point.loss_interval)
 
 
 def provenance(distances: DistanceResult, sweep: SweepResult | None) -> str:

@@ -91,7 +91,7 @@ def test_measured_speed_at_a_measured_n_and_between(app):
     assert table(at)["Decode, interpolated"][1] == "21.5 ms"
     at.slider(key="n").set_value(20).run()
     assert table(at)["Decode, extrapolated"][1] == "15.0 ms"
-    assert "0.50 ± 0.00 ms per layer, R² 1.000; 40% of the unpruned model's time shrinks with no cut" in texts(at)
+    assert "0.50 (0.50 to 0.50) ms per layer, R² 1.000; 40% of the unpruned model's time shrinks with no cut" in texts(at)
     assert at.button(key="measure-speed").label == "Measure again"
 
 
