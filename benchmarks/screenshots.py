@@ -1,10 +1,12 @@
 """`make screenshots`: what every page looks like on the precomputed results, and the README's pictures.
 
-python benchmarks/screenshots.py                    the gallery in tests/artifacts/gallery, and pages/assets/*.png
-python benchmarks/screenshots.py --only explore     one page, and no picture of the README
+python benchmarks/screenshots.py                       the gallery in tests/artifacts/gallery, and pages/assets/*.png
+python benchmarks/screenshots.py --only explore        one view, and no picture of the README
+python benchmarks/screenshots.py --also ../former      the views of another checkout as well, as VIEW-THEME-WIDTH-also.png
 """
 
 import argparse
+import contextlib
 import os
 import sys
 import tempfile
@@ -20,13 +22,17 @@ from tests.support import browser
 
 ASSETS = ROOT / "pages" / "assets"
 GALLERY = browser.ARTIFACTS / "gallery"
-SIZES = ((1280, 800), (1920, 1080))
+SIZES = {390: 844, 768: 1024, 1280: 800, 1920: 1080}
+"""Of a phone, a tablet and two screens: how high by how wide."""
 REST_MS = 800
 """For what fades in or grows into its place."""
 
 VIEWS = {
     "model": ("model", ""),
     "explore": ("explore", ""),
+    "explore-questions": ("explore", "?n=5&tab=questions"),
+    "explore-trade-off": ("explore", "?n=5&tab=trade-off"),
+    "explore-writing": ("explore", "?n=5&tab=writing"),
     "heal": ("heal", ""),
     "compare": ("compare", ""),
     "export": ("export", ""),
@@ -59,15 +65,25 @@ def taken(page: Page, address: str, view: str, path: Path, *, whole: bool = Fals
     page.screenshot(path=path)
 
 
-def gallery(chromium: Browser, address: str, views: list[str], *, whole: bool) -> None:
+def gallery(chromium: Browser, served: dict[str, str], views: list[str], widths: list[int], *, whole: bool) -> None:
+    """Take every view in both themes.
+
+    Args:
+        chromium: the browser.
+        served: addresses of dashboards by what is added to the names of their pictures.
+        views: names of `VIEWS`.
+        widths: of `SIZES`.
+        whole: pages from top to bottom.
+    """
     for theme in ("light", "dark"):
-        for width, height in SIZES:
-            context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
+        for width in widths:
+            context = chromium.new_context(viewport={"width": width, "height": SIZES[width]}, color_scheme=theme)
             for view in views:
-                page = context.new_page()
-                page.set_default_timeout(60_000)
-                taken(page, address, view, GALLERY / f"{view}-{theme}-{width}.png", whole=whole)
-                page.close()
+                for added, address in served.items():
+                    page = context.new_page()
+                    page.set_default_timeout(60_000)
+                    taken(page, address, view, GALLERY / f"{view}-{theme}-{width}{added}.png", whole=whole)
+                    page.close()
                 print(f"{view}, {theme}, {width} wide", flush=True)
             context.close()
 
@@ -88,17 +104,25 @@ def readme(chromium: Browser, address: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Pictures of every page, light and dark, on two screens.")
+    parser = argparse.ArgumentParser(description="Pictures of every page, light and dark, from a phone to a large screen.")
     parser.add_argument("--only", choices=list(VIEWS), action="append", help="just this view, as often as needed")
+    parser.add_argument("--width", choices=list(SIZES), type=int, action="append", help="just this width, as often as needed")
     parser.add_argument("--whole", action="store_true", help="pages from top to bottom, not just the first screen")
+    parser.add_argument("--also", type=Path, help="another checkout of the repository, for before and after")
     asked = parser.parse_args()
     GALLERY.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="layerscope-pictures-") as scratch:
-        os.environ["LAYERSCOPE_CACHE"] = scratch
-        with browser.dashboard(Path(scratch)) as address, browser.chromium() as chromium:
-            if not asked.only:
-                readme(chromium, address)
-            gallery(chromium, address, asked.only or list(VIEWS), whole=asked.whole)
+    checkouts = {"": ROOT} | ({"-also": asked.also.resolve()} if asked.also else {})
+    with tempfile.TemporaryDirectory(prefix="layerscope-pictures-") as scratch, contextlib.ExitStack() as stack:
+        served = {}
+        for added, root in checkouts.items():
+            cache = Path(scratch) / f"cache{added}"
+            cache.mkdir()
+            os.environ["LAYERSCOPE_CACHE"] = str(cache)
+            served[added] = stack.enter_context(browser.dashboard(cache, root))
+        chromium = stack.enter_context(browser.chromium())
+        if not (asked.only or asked.width or asked.also):
+            readme(chromium, served[""])
+        gallery(chromium, served, asked.only or list(VIEWS), asked.width or list(SIZES), whole=asked.whole)
     print(f"The gallery is in {GALLERY.relative_to(ROOT)}.")
     return 0
 

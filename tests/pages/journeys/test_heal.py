@@ -11,7 +11,6 @@ from tests.support.worker import end_worker, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(300)]
 
-COUNT_CLICKS = "() => { window.clicks = 0; window.addEventListener('click', () => { window.clicks += 1; }, true); }"
 # What can be operated on the page; a group of choices, a field with its buttons, is one.
 CONTROLS = """
 () => {
@@ -43,7 +42,7 @@ def at_heal(page: Page) -> None:
 
 def test_from_explore_a_heal_of_ten_minutes_is_two_clicks_away(served, page):
     browser.visit(page, served.address, "explore")
-    page.evaluate(COUNT_CLICKS)
+    page.evaluate(browser.COUNT_CLICKS)
     page.get_by_role("link", name="Heal").click()
     at_heal(page)
     expect(page.get_by_text("layers 11-15 (5 layers), block [11, 16)").first).to_be_visible()
