@@ -13,6 +13,7 @@ from analysis.models import spec
 from analysis.models.spec import ModelFacts
 from analysis.reading import costs, evidence, reading
 from analysis.reading.costs import Cost
+from analysis.reading.heals import is_flattered
 from analysis.reading.reading import ACCURACY, LOSS, Change, Condition
 from analysis.reading.settled import two_digits
 
@@ -187,19 +188,25 @@ def _has_loss(heal: HealResult) -> bool:
 
 
 def _gives_back(heal: HealResult) -> str:
-    """What healing gave back, against the cut and the unpruned model of the same run."""
+    """What healing gave back, against the cut and the unpruned model of the same run.
+
+    Loss on the kind of text that was trained on says nothing of repair, so such a heal gives no nats back.
+    """
     models = [reading.of_heal(heal, which) for which in ("unpruned", "pruned", "healed")]
     who = f"a heal of {_duration(heal.wall_s)}"
     said = [
         clause
         for quantity, clause_of in ((ACCURACY, _answers_back), (LOSS, _nats_back))
         if all(quantity in model for model in models)
+        and not (quantity == LOSS and is_flattered(heal))
         and (
             clause := clause_of(
                 *(reading.change(models[a][quantity], models[b][quantity]) for a, b in ((0, 1), (1, 2), (0, 2)))
             )
         )
     ]
+    if not said and is_flattered(heal):
+        return f"{who} was judged by text of the kind it trained on, which shows no repair"
     where = " and ".join(models[2][q].condition.material_in_words() for q in (ACCURACY, LOSS) if q in models[2])
     return f"{who} gives back {' and '.join(said)}" if said else f"{who} was not seen to give anything back on {where}"
 

@@ -139,3 +139,15 @@ def test_a_loss_below_the_unpruned_one_is_not_called_better():
 def test_heals_of_other_cuts_and_unfinished_ones_say_nothing():
     assert headline.headline(Block(2, 5), fakes.FACTS, [], heals=[heal((50, 30, 49), (3.0, 5.0, 3.5))]).missing[-1] == HEAL
     assert "heal" not in said_of(fakes.heal(20))
+
+
+def test_a_heal_judged_by_the_kind_it_trained_on_gives_no_nats_back():
+    made = heal((50, 47, 49), (3.0, 5.0, 2.5))
+    flattered = replace(made, spec=replace(made.spec, validation=replace(made.spec.validation, source="wiki")))
+    assert flattered.spec.corpus.source == "wiki"
+    said = said_of(flattered)
+    assert "of the nats" not in said
+    assert "the kind it trained on, which shows no repair" in said
+    assert "a heal of 17 s gives back the answers." in said_of(
+        replace(flattered, questions=heal((50, 30, 49), (3.0, 5.0, 3.5)).questions)
+    )
