@@ -1,7 +1,7 @@
 """Charts against the number of removed layers: accuracy, loss, writing and speed."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from math import log10
 from statistics import fmean
 from typing import Any
@@ -16,6 +16,7 @@ from analysis.charts.look import (
     Palette,
     add_level,
     add_levels,
+    bar_ends,
     bars,
     finish,
     palette,
@@ -114,20 +115,12 @@ def within(figure: Figure, sizes: range) -> Figure:
     spec: dict[str, Any] = figure.to_dict()
     axis, left, right = spec["layout"]["yaxis"], sizes[0] - 0.5, sizes[-1] + 0.5
     spec["layout"]["xaxis"].update(range=[left, right], dtick=_every(len(sizes)))
-    seen = [y for trace in spec["data"] for x, y in _ends(trace) if left < x < right or tuple(trace["x"]) == LEVEL_ENDS]
+    seen = [y for trace in spec["data"] for x, y in bar_ends(trace) if left < x < right or tuple(trace["x"]) == LEVEL_ENDS]
     if seen:
         low, high = (log10(min(seen)), log10(max(seen))) if axis.get("type") == "log" else (min(seen), max(seen))
         spare = 0.06 * (high - low) or 0.1
         axis.update(range=[low - spare, high + spare])
     return unchecked(spec)
-
-
-def _ends(trace: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
-    """Where a trace has points, and both ends of their bars."""
-    bars = trace.get("error_y") or {}
-    for place, (x, y) in enumerate(zip(trace["x"], trace["y"], strict=True)):
-        if x is not None and y is not None:
-            yield from ((x, y - bars["arrayminus"][place]), (x, y + bars["array"][place])) if "array" in bars else ((x, y),)
 
 
 def _reaching(figure: Figure, n: int) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """How every chart looks: palettes, styles of strategies, axes, and the levels that measures are read against."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -211,6 +211,17 @@ def bars(values: Sequence[float], ends: Sequence[tuple[float, float] | None], *,
         "thickness": 1,
         "width": width,
     }
+
+
+def bar_ends(trace: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
+    """Where the points of a trace are, and both ends of their error bars where they have them."""
+    sides = trace.get("error_y", {})
+    for place, (x, y) in enumerate(zip(trace["x"], trace["y"], strict=True)):
+        if x is not None and y is not None:
+            yield x, y
+            if sides:
+                yield x, y - sides["arrayminus"][place]
+                yield x, y + sides["array"][place]
 
 
 def wrapped(said: str, width: int = 58) -> str:

@@ -407,7 +407,10 @@ def of_sizes(figure: Figure, sizes: range) -> Figure:
     """A map or its lines with blocks of these sizes alone, as a new figure; colours keep their scale."""
     spec = figure.to_dict()
     if spec["data"][0]["type"] == "heatmap":
-        spec["layout"]["yaxis"]["range"] = [max(sizes[0], 1) - 0.6, sizes[-1] + 0.6]
+        # The corner that the bar stands in is blank only where all sizes are drawn.
+        above = [0, 1 - _BAR / (spec["layout"]["height"] - 58)]
+        spec["layout"]["yaxis"].update(range=[max(sizes[0], 1) - 0.6, sizes[-1] + 0.6], domain=above)
+        spec["data"][0]["colorbar"]["y"] = 1.0
         return unchecked(spec)
     cells, minima = (next(trace for trace in spec["data"] if trace["name"] == name) for name in (CELLS, "minima"))
     kept = [place for place, said in enumerate(cells["customdata"]) if Block.parse(said[0]).size in sizes]

@@ -1,4 +1,4 @@
-// A range of n is chosen by a mouse or a pen that is dragged across a curve, or up and down a map; a finger scrolls the page.
+// A range of n is chosen by a mouse or a pen that is dragged across a curve; a finger scrolls the page.
 // The server hears of it once it is let go. Whoever moves less than plotly's own threshold has clicked a point.
 
 const CLICK_PX = 8;
@@ -23,42 +23,25 @@ class Brush {
 
   begin(event) {
     this.drop();
-    const plot = event.target.closest?.(".nsewdrag");
-    if (event.pointerType === "touch" || event.button !== 0 || !plot) return;
-    for (const [key, along] of Object.entries(this.data.charts)) {
-      const chart = plot.closest(`.st-key-${key} .js-plotly-plot`);
-      if (chart && (along === "x" || chart.data[0].type === "heatmap")) {
-        this.drag = { along, frame: chart.querySelector(".svg-container"), layout: chart._fullLayout, from: this.place(event, along) };
-      }
+    const plot = event.target.closest?.(".nsewdrag"), isFinger = event.pointerType === "touch";
+    for (const key of this.data.charts) {
+      const chart = plot?.closest(`.st-key-${key} .js-plotly-plot`);
+      if (!chart) continue;
+      chart._fullLayout.dragmode = isFinger ? false : "pan"; // otherwise plotly keeps a finger from scrolling
+      if (!isFinger && event.button === 0) this.drag = { frame: chart.querySelector(".svg-container"), layout: chart._fullLayout, from: event.clientX };
     }
-  }
-
-  place(event, along) {
-    return along === "x" ? event.clientX : event.clientY;
   }
 
   move(event) {
-    const { along, frame, layout, from } = this.drag;
-    const to = this.place(event, along);
-    if (!this.drag.shade && Math.abs(to - from) < CLICK_PX) return;
-    const box = frame.getBoundingClientRect(), axis = layout[`${along}axis`], before = along === "x" ? box.left : box.top;
-    const [low, high] = this.data.ends[along];
-    const n = place => clamp(Math.round(axis.p2l(place - before - axis._offset)), low, high);
-    this.drag.range = [n(from), n(to)].sort((one, other) => one - other);
-    const [start, end] = this.drag.range.map((at, last) => axis.l2p(at + (last ? 0.5 : -0.5)) + axis._offset);
-    this.shade({ start: Math.min(start, end), length: Math.abs(end - start) });
-  }
-
-  shade({ start, length }) {
-    const { along, frame, layout } = this.drag;
-    if (!this.drag.shade) {
-      this.drag.shade = frame.appendChild(Object.assign(document.createElement("div"), { className: "n-range" }));
-    }
-    const across = along === "x" ? layout.yaxis : layout.xaxis;
-    const sides = along === "x" ? ["left", "width", "top", "height"] : ["top", "height", "left", "width"];
-    const lengths = [start, length, across._offset, across._length];
+    const { frame, layout: { xaxis, yaxis }, from } = this.drag;
+    if (!this.drag.shade && Math.abs(event.clientX - from) < CLICK_PX) return;
+    const left = frame.getBoundingClientRect().left + xaxis._offset;
+    const n = x => clamp(Math.round(xaxis.p2l(x - left)), 0, this.data.last);
+    const [first, last] = this.drag.range = [n(from), n(event.clientX)].sort((one, other) => one - other);
+    const start = xaxis.l2p(first - 0.5), end = xaxis.l2p(last + 0.5);
+    this.drag.shade ??= frame.appendChild(Object.assign(document.createElement("div"), { className: "n-range" }));
     this.drag.shade.style.cssText = `position:absolute;pointer-events:none;background:${this.data.look};opacity:.2;`
-      + sides.map((side, place) => `${side}:${lengths[place]}px`).join(";");
+      + `left:${start + xaxis._offset}px;width:${end - start}px;top:${yaxis._offset}px;height:${yaxis._length}px`;
   }
 
   finish() {

@@ -1,8 +1,7 @@
-"""The range of n that charts and tables keep to: dragged across a curve or up the map, or set by two handles."""
+"""The range of n that charts and tables keep to: dragged across a curve, or set by two handles."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import streamlit as st
 
@@ -15,20 +14,19 @@ _HANDLES = "sizes-handles"
 _brush = st.components.v2.component("layerscope_brush", js=Path(__file__).with_suffix(".js").read_text())
 
 
-def listen(charts: Mapping[str, Literal["x", "y"]], n_layers: int) -> None:
-    """Let a range be dragged on charts; takes no place of its own.
+def listen(charts: Sequence[str], n_layers: int) -> None:
+    """Let a range be dragged across curves; takes no place of its own.
 
     Args:
-        charts: by key of the chart, which of its axes is of n: "x" of a curve, "y" of a map, whose sizes begin with 1.
+        charts: their keys.
         n_layers: layers of the model.
     """
 
     def heard() -> None:
         state.choose_sizes(state.read_sizes(str(st.session_state[_KEY].get("range"))))
 
-    ends = {"x": [0, n_layers - 1], "y": [1, n_layers - 1]}
-    look = palette(theme.is_dark()).pruned
-    _brush(key=_KEY, data={"charts": dict(charts), "ends": ends, "look": look}, on_range_change=heard)
+    told = {"charts": list(charts), "last": n_layers - 1, "look": palette(theme.is_dark()).pruned}
+    _brush(key=_KEY, data=told, on_range_change=heard)
 
 
 def menu(n_layers: int) -> None:

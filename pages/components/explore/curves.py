@@ -56,6 +56,7 @@ def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], s
         alike = [[one for one in found if beside.may_stand(sweep.result, one.result, quantity)] for found in (others, heals)]
         plain = drawn.curve(quantity, sweep, *alike, dark=dark, height=height)
         figure = figures.with_singles(figures.reaching(plain, cut.n), singles, measure, dark=dark)
+        figure.update_layout(xaxis_fixedrange=True, yaxis_fixedrange=True)  # what is dragged is a range of n, not the view
         pick.chart_of_blocks(
             figures.within(figure, sizes) if sizes else figure,
             key=quantity,

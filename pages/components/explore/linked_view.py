@@ -106,8 +106,6 @@ def _tabs(shown: View) -> None:
     st.session_state["tab"] = names[tab()]
     places = st.tabs(list(names.values()), key="tab", on_change=_opened)
     with places[list(names).index(tab())], st.container(key=f"tab-{tab()}", gap="small"):
-        if tab() in (QUESTIONS, FRONT, DATA):
-            brush.way_back(shown.strategy.distances.n_layers)
         _DRAWN[tab()](shown)
 
 
@@ -129,6 +127,7 @@ def _cut(found: Found, damage: Found | None, strategy: Strategy, sweep: Found | 
         cuts.say(cut, strategy)
         cuts.block_menu(strategy)
         undo.button()
+        brush.way_back(n_layers)
         st.space("stretch")
         cut, where = curves.score_cut(sweep, cut, model)
         _way_to_questions(cut)
@@ -156,8 +155,7 @@ def _map_and_curves(shown: View) -> None:
     blocks, line = cut_marks.of_blocks(shown.cut.removed), cut_marks.Mark(shown.cut.n)
     marks = {pick.name_now(map_view.CHART): blocks} | {pick.name_now(name): line for name in curves.CHARTS}
     cut_marks.show(marks, slider=cuts.SLIDER, n=shown.cut.n, path=shown.strategy.path())
-    axes = {pick.name_now(map_view.CHART): "y"} | {pick.name_now(name): "x" for name in curves.CHARTS}
-    brush.listen(axes, shown.strategy.distances.n_layers)
+    brush.listen([pick.name_now(name) for name in curves.CHARTS], shown.strategy.distances.n_layers)
 
 
 def _map(shown: View) -> None:
@@ -180,9 +178,6 @@ def _curves(shown: View) -> None:
                     st.markdown("**Accuracy and loss**", width="content", help=_ALONE)
                 curves.refine_button(shown.sweep, compared)
                 brush.menu(shown.strategy.distances.n_layers)
-                brush.way_back(shown.strategy.distances.n_layers)
-        else:
-            brush.way_back(shown.strategy.distances.n_layers)
         curves.show(shown.sweep, compared, shown.heals, shown.strategy, shown.cut)
 
 

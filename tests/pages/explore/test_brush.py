@@ -27,6 +27,8 @@ def test_curves_and_map_keep_to_the_range_of_the_address(app, filled):
     at = app(n="5", range="3-9")
     assert axis(at, "accuracy") == axis(at, "loss") == [2.5, 9.5]
     assert axis(at, "map", "yaxis") == pytest.approx([2.4, 9.6])
+    bar, top = trace(figures(at)["map"], "distance")["colorbar"]["y"], figures(at)["map"]["layout"]["yaxis"]["domain"][1]
+    assert bar == 1.0 > top, "the bar stands on no cells"
     low, high = axis(at, "accuracy", "yaxis")
     shown = [(x, y) for x, y in zip(*(trace(figures(at)["accuracy"], "pruned")[side] for side in "xy"), strict=True)]
     assert all(low < y < high for x, y in shown if 3 <= x <= 9)

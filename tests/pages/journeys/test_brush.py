@@ -24,7 +24,13 @@ RANGE = '([label, side]) => document.querySelector(`[role=figure][aria-label^="$
 
 
 def place(page: Page, label: str, n: int) -> dict[str, float]:
-    page.wait_for_function(f"which => ({PLACE})(which) !== null", arg=[label, n])
+    """Where it is once the page has stood still for half a second: charts are drawn once more when their width is known."""
+    page.wait_for_function(
+        f"""which => {{ const said = JSON.stringify(({PLACE})(which)), now = performance.now(), last = window.lastPlace;
+        if (said === 'null' || last?.said !== said) window.lastPlace = {{said, since: now}};
+        return said !== 'null' && now - window.lastPlace.since > 500; }}""",
+        arg=[label, n],
+    )
     return page.evaluate(PLACE, [label, n])
 
 
@@ -39,6 +45,7 @@ def expect_range(page: Page, label: str, side: str, wanted: list[float]) -> None
 def test_a_range_is_dragged_and_lifted_and_a_point_is_clicked(served):
     page = served.visitor()
     browser.visit(page, served.address, "explore", "?n=5")
+    expect(page.get_by_test_id("stSidebar")).to_be_visible()
     start, end = place(page, "Accuracy", 3), place(page, "Accuracy", 9)
     page.mouse.move(start["x"], start["y"])
     page.mouse.down()
