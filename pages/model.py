@@ -6,7 +6,7 @@ from analysis.core.errors import LayerscopeError
 from analysis.data import starter
 from analysis.models.spec import InspectSpec, ModelSpec
 from pages.components.model import choice, inspection
-from pages.components.shared import command, frame, start, state, theme
+from pages.components.shared import command, frame, start, state
 
 frame.require()
 
@@ -16,7 +16,7 @@ def checked(model: ModelSpec) -> bool:
     asked = st.session_state.setdefault("checked-models", set())
     if model.source == "starter":
         return True
-    if st.button("Check this model", key="check", type=theme.main_button()):
+    if st.button("Check this model", key="check", type="primary"):
         asked.add(model.source)
     return model.source in asked
 
@@ -28,7 +28,7 @@ def actions(model: ModelSpec, *, fits: bool) -> None:
         if st.button(
             "In use" if is_current else "Use this model",
             key="use",
-            type=theme.main_button(),
+            type="primary",
             disabled=is_current,
             icon=":material/check:",
         ):

@@ -18,7 +18,7 @@ from analysis.models.spec import ModelSpec
 from analysis.reading import blind
 from analysis.reading.blind import Round
 from pages.components.compare import prompts, shaded_text, side_by_side
-from pages.components.shared import library, start, theme
+from pages.components.shared import library, start
 
 LETTERS = "ABC"
 N_NEW = 5
@@ -148,7 +148,7 @@ def _reveal(shown: Round, test: _Test, keys: Sequence[str]) -> None:
         st.markdown(f"**{'Right' if right else 'Wrong'}: {LETTERS[shown.pruned]} is the pruned one.**", width="content")
         if left:
             st.button(
-                "Next", key="blind-next", type=theme.main_button(), icon=":material/chevron_right:", icon_position="right",
+                "Next", key="blind-next", type="primary", icon=":material/chevron_right:", icon_position="right",
                 on_click=test.turn_to, args=(left[0],),
             )  # fmt: skip
         else:

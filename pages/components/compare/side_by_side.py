@@ -203,7 +203,7 @@ def _settings(*, is_possible: bool) -> tuple[int, float, int, bool]:
         help="Without effect at temperature 0.",
     )  # fmt: skip
     is_asked = st.button(
-        "Write", key="compare-go", type=theme.main_button(), icon=":material/edit_note:", disabled=not is_possible,
+        "Write", key="compare-go", type="primary", icon=":material/edit_note:", disabled=not is_possible,
         width="stretch",
     )  # fmt: skip
     return int(tokens), float(temperature), int(seed), is_asked

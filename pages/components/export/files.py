@@ -14,7 +14,7 @@ from analysis.exports import formats, page, report
 from analysis.models.spec import ModelSpec
 from pages.components.export import folders
 from pages.components.export.takeaway import Choice
-from pages.components.shared import command, library, state, theme, words
+from pages.components.shared import command, library, state, words
 
 _ZIP_BYTES = 200_000_000
 """Adapters up to this size are offered as a download; larger ones are only on the disk."""
@@ -70,7 +70,7 @@ def commands(choice: Choice) -> list[str]:
 def _file(text: str, name: str, mime: str, language: str) -> None:
     st.download_button(
         f"Download {name}", text, name, mime, key=f"take-{name}", on_click="ignore", icon=":material/download:",
-        type=theme.main_button(),
+        type="primary",
     )  # fmt: skip
     st.code(text, language=language, wrap_lines=True, height="content" if text.count("\n") < _LINES else 420)
 
@@ -83,7 +83,7 @@ def adapter(choice: Choice) -> None:
     if size <= _ZIP_BYTES:
         st.download_button(
             f"Download as ZIP ({words.size(size)})", lambda: zipped(folder), f"{folder.name}.zip", "application/zip",
-            key="take-adapter", on_click="ignore", icon=":material/folder_zip:", type=theme.main_button(),
+            key="take-adapter", on_click="ignore", icon=":material/folder_zip:", type="primary",
         )  # fmt: skip
     st.code(str(folder), language=None)
 
@@ -112,7 +112,7 @@ def report_of_all(choice: Choice) -> None:
     with st.container(horizontal=True, gap="small"):
         st.download_button(
             "HTML page", lambda: page.html(document()).encode(), "layerscope-report.html", "text/html",
-            key="take-html", on_click="ignore", icon=":material/download:", type=theme.main_button(),
+            key="take-html", on_click="ignore", icon=":material/download:", type="primary",
         )  # fmt: skip
         st.download_button(
             "Markdown summary", lambda: document().markdown().encode(), "layerscope-report.md", "text/markdown",

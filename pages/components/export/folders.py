@@ -11,7 +11,7 @@ from analysis.exports.spec import ExportResult, ExportSpec
 from analysis.models import spec as cost
 from analysis.models.spec import ModelSpec
 from pages.components.export.takeaway import Choice
-from pages.components.shared import library, start, theme, words
+from pages.components.shared import library, start, words
 
 DTYPES = {"bfloat16": 2, "float32": 4, "float16": 2}
 """With the bytes of a weight."""
@@ -60,7 +60,7 @@ def show(choice: Choice) -> ExportSpec | None:
     elif free < needed:
         st.error("It does not fit on the disk: delete an export, or choose bfloat16.")
     if button.button(
-        "Save the folder", key="export-save", type=theme.main_button(), icon=":material/save:", disabled=taken or free < needed
+        "Save the folder", key="export-save", type="primary", icon=":material/save:", disabled=taken or free < needed
     ):
         start.start_and_show(spec, f"Export {words.plain(spec.name)}")
     return spec

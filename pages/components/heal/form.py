@@ -8,7 +8,7 @@ from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.heal.spec import HealSpec
 from analysis.models.spec import ModelFacts, ModelSpec
 from pages.components.heal import block_choice, length, recipe
-from pages.components.shared import frame, start, state, theme, words
+from pages.components.shared import frame, start, state, words
 from pages.components.shared.library import Found
 
 
@@ -49,7 +49,7 @@ def _start_button(asked: recipe.Asked, known: ModelFacts) -> None:
     if spec is not None:
         length.say_expected(spec, known, jobs.active())
     clicked = st.button(
-        "Start healing", type=theme.main_button(), key="start-heal", icon=":material/healing:", width="stretch"
+        "Start healing", type="primary", key="start-heal", icon=":material/healing:", width="stretch"
     )  # fmt: skip
     if not clicked:
         return

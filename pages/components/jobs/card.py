@@ -4,7 +4,7 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.core.errors import LayerscopeError
-from pages.components.shared import frame, theme, words
+from pages.components.shared import frame, words
 
 _COLOURS = {
     jobs.DONE: "green", jobs.FAILED: "red", jobs.CANCELLED: "gray", jobs.INTERRUPTED: "orange", jobs.PAUSED: "blue",
@@ -83,7 +83,7 @@ def _log(job: jobs.Job, where: str) -> None:
 
 def resume_button(job: jobs.Job, *, where: str, primary: bool = False) -> None:
     """Put the job back into the queue: it goes on from what it saved."""
-    kind = theme.main_button() if primary else "tertiary"
+    kind = "primary" if primary else "tertiary"
     _button("Resume", jobs.resume, job, where, icon=":material/play_arrow:", kind=kind)
 
 

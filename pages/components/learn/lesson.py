@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from analysis.models.spec import ModelSpec
-from pages.components.shared import state, theme, words
+from pages.components.shared import state, words
 
 STEPS = ("Layers", "Angle", "Map", "Cliff", "Big models", "Healing", "Limits", "Check")
 """Short names, in order."""
@@ -122,7 +122,7 @@ def outline(lesson: Lesson, title: str) -> None:
             left = sum(MINUTES[lesson.step :])
             st.caption(f"step {lesson.step + 1} of {len(STEPS)}, about {left} min to go", width="content")
         _turn("Back", lesson, -1, "secondary", icon=":material/chevron_left:", disabled=lesson.step == 0)
-        _turn("Next", lesson, 1, theme.main_button(), icon=":material/chevron_right:", disabled=lesson.step == len(STEPS) - 1)
+        _turn("Next", lesson, 1, "primary", icon=":material/chevron_right:", disabled=lesson.step == len(STEPS) - 1)
 
 
 def _turn(label: str, lesson: Lesson, by: int, kind, **settings) -> None:

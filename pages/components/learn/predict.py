@@ -14,7 +14,6 @@ import streamlit as st
 from analysis.core.blocks import Block
 from analysis.exports import handout
 from pages.components.learn.lesson import Lesson
-from pages.components.shared import theme
 
 _ASSETS = Path(__file__).resolve().parents[2] / "assets" / "learn"
 
@@ -174,7 +173,7 @@ def buttons(lesson: Lesson, question: str, *, ready: bool = True, missing: str =
         missing: what has to be done first, where it is not.
     """
     with st.container(horizontal=True, gap="small"):
-        st.button("Lock in and reveal", key=f"learn-lock-{question}", type=theme.main_button(), icon=":material/lock:",
+        st.button("Lock in and reveal", key=f"learn-lock-{question}", type="primary", icon=":material/lock:",
                   disabled=not ready, help=None if ready else missing, on_click=lesson.lock, args=(question,))  # fmt: skip
         st.button("Skip", key=f"learn-skip-{question}", type="tertiary", on_click=lesson.skip, args=(question,),
                   help="Shows the measurement; nothing is guessed and nothing is scored.")  # fmt: skip

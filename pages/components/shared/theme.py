@@ -5,7 +5,6 @@ Presenter mode is the same pages for a class to read from the last row, in large
 
 import contextlib
 from pathlib import Path
-from typing import Literal
 
 import streamlit as st
 
@@ -15,11 +14,6 @@ LARGER = 1.35
 """How much lettering and marks of charts grow; the style enlarges everything else."""
 _STYLE = Path(__file__).resolve().parents[2] / "assets" / "presenter.css"
 Place = contextlib.AbstractContextManager
-
-
-def main_button() -> Literal["primary", "secondary"]:
-    """The kind of a page's main button."""
-    return "primary"
 
 
 def is_dark() -> bool:

@@ -81,7 +81,7 @@ def _offer() -> None:
         )  # fmt: skip
         if found == [server.HERE_ONLY]:
             st.caption("This computer is in no local network, so that phones cannot reach it.")
-        st.button("Open the poll", type=theme.main_button(), key="learn-poll-open", on_click=_try_open, args=(host,))
+        st.button("Open the poll", type="primary", key="learn-poll-open", on_click=_try_open, args=(host,))
         if failed := st.session_state.pop("learn-poll-failed", ""):
             st.error(failed)
 
@@ -100,7 +100,7 @@ def _buttons(lesson: Lesson, room: Classroom, questions: Sequence[Question]) -> 
             is_asked = standing.question == question
             label = "Ask this step" if len(questions) == 1 else f"Ask question {number}"
             if is_asked and standing.is_open:
-                st.button("Reveal", key=f"learn-poll-reveal-{number}", type=theme.main_button(), icon=":material/visibility:",
+                st.button("Reveal", key=f"learn-poll-reveal-{number}", type="primary", icon=":material/visibility:",
                           on_click=_reveal, args=(lesson, ballot, question))  # fmt: skip
             else:
                 st.button(label if not is_asked else "Ask again", key=f"learn-poll-ask-{number}", icon=":material/campaign:",
