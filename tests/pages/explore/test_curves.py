@@ -194,7 +194,7 @@ def test_the_cliff_is_marked_and_the_bands_are_explained(app):
     at = app()
     (note,) = charts(at)["accuracy"]["layout"]["annotations"]
     assert note["text"] == "cliff, n = 10"
-    assert "Shaded: the 95 % interval of an accuracy (Wilson), one standard error of a loss." in texts(opened(at, "data"))
+    assert "Shaded: the 95 % interval of an accuracy (Wilson) or of a loss (Student's t)." in texts(opened(at, "data"))
 
 
 def test_loss_in_the_units_of_other_papers(app):
