@@ -198,6 +198,8 @@ def _of_own_kind(own: Repair, result: HealResult, control: HealResult | None) ->
         f"On {own.texts}, the kind it was trained on, the loss is {own.unpruned.loss:.2f} unpruned, {own.pruned.loss:.2f} "
         f"pruned and {own.healed.loss:.2f} healed"
     )
+    if not result.spec.trains:
+        return f"{said}; no model is trained by an instant heal, so that no control says how far this text alone leads."
     ceiling = None if control is None else control.same_kind.get("healed")
     if control is None or ceiling is None or ceiling.loss is None:
         return f"{said}; how far the unpruned model gets with that text is not known: train it the same way, as a control."
