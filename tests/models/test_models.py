@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from analysis.core import host
 from analysis.core.errors import ModelNotFoundError, NotEnoughMemoryError, SpecError, StorageError, UnsupportedModelError
 from analysis.data import starter as data_starter
 from analysis.models import load as models
@@ -180,7 +181,7 @@ def test_without_the_starter_pack_the_command_is_named(monkeypatch):
 
 
 def test_defaults_explain_themselves(monkeypatch):
-    monkeypatch.setattr(machine, "_cpuinfo", lambda key: "avx512_bf16 amx_bf16" if key == "flags" else "Test CPU")
+    monkeypatch.setattr(host, "cpuinfo", lambda key: "avx512_bf16 amx_bf16" if key == "flags" else "Test CPU")
     monkeypatch.setattr(machine, "bfloat16_speed_ratio", lambda: 1.9)
     fast = machine.choose_dtype("auto", "cpu")
     assert fast.value == "bfloat16"
