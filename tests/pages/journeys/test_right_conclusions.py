@@ -146,7 +146,7 @@ def test_a_heal_is_judged_by_text_of_another_kind_than_it_trained_on(page, serve
     assert "a kind it was not trained on, the heal gave back" in text
     table = page.get_by_role("table", name="Quality, size and speed of the models")
     expect(table).to_contain_text("loss, C4")
-    expect(table).to_contain_text("loss, Wikipedia (trained kind)")
+    expect(table).to_contain_text("loss, Wikipedia (trained on)")
     text = read(page, served, "heal", "own-kind", "block=9:10")
     assert "2.05" in text, "below the unpruned model's 2.41"
     assert "This heal was judged by Wikipedia, the kind of text that it trained on" in text
