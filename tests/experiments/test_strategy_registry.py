@@ -188,6 +188,7 @@ def test_explore_offers_it_and_shows_its_cut_and_its_curve(spec, monkeypatch):
     sweep.run(replace(spec, strategy="middle"))
     sweep.run(replace(spec, strategy="deepest"))
     at = own.page(monkeypatch, "pages/explore.py", **model, strategy="deepest", n="2")
+    at.pills(key="compare-middle").set_value(["middle"]).run()
     assert trace(figures(at)["accuracy"], "middle")["line"]["dash"] == look.style_of("middle").dash
 
 

@@ -20,7 +20,9 @@ def show(distances: Found | None, n_layers: int, current: Removal | None = None)
     """
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
         st.header("1 Which cut", anchor=False, width="content")
-        menu = st.popover("Change", key="change-cut", type="tertiary", icon=":material/edit:", help="Heal another cut.")
+        menu = st.popover(
+            "Change", key="change-cut", type="tertiary", icon=":material/edit:", help="Heal another cut.", width=100
+        )  # fmt: skip
     said = st.empty()
     with menu:
         chosen = _controls(distances, n_layers, current)

@@ -32,7 +32,9 @@ def show(steps: Sequence[Step], shown: Shown) -> None:
         steps: of the lesson, in order.
         shown: the results that the lesson is told with.
     """
-    menu = st.popover("Teach", icon=":material/co_present:", type="tertiary", key="learn-teach", on_change="rerun")
+    menu = st.popover(
+        "Teach", icon=":material/co_present:", type="tertiary", key="learn-teach", on_change="rerun", width=100
+    )  # fmt: skip
     if not menu.open:  # no step waits for sheets that nobody prints
         return
     with menu:
