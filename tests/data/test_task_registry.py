@@ -99,7 +99,7 @@ def test_what_a_set_from_a_file_scored_is_stored_read_and_reported(capitals, tin
     (curves,) = [
         section for section in report.of(model, None, main.command_line).sections if section.title.startswith("Accuracy")
     ]
-    assert curves.sentences[0] == "Questions: Capitals, seed 0."
+    assert curves.sentences[0] == "Scored in float32. Questions: Capitals, seed 0."
     assert f"--task {capitals}" in curves.commands[0]
 
 
