@@ -32,12 +32,6 @@ SIZE = {"width": 1280, "height": 800}
 WINDOWS = 5
 REST_MS = 2500
 """For whatever still moves after everything is drawn."""
-SHIFTS = """
-window.shifted = 0;
-new PerformanceObserver(list => {
-  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifted += entry.value;
-}).observe({type: 'layout-shift', buffered: true});
-"""
 CONTROLS = """
 () => {
   const roles = ['slider', 'radio', 'tab', 'combobox', 'spinbutton'].map(role => `[role=${role}]`);
@@ -71,7 +65,7 @@ def look(chromium: Browser, address: str, name: str) -> Look:
     context = chromium.new_context(viewport=SIZE)
     page = context.new_page()
     page.set_default_timeout(60_000)
-    page.add_init_script(SHIFTS)
+    page.add_init_script(browser.SHIFTS)
     began = time.perf_counter()
     page.goto(f"{address}/{'' if name == 'explore' else name}", wait_until="commit")
     page.wait_for_selector("[data-testid=stMain] h1")

@@ -57,7 +57,7 @@ def accuracy_on_the_way(heal: HealResult, *, dark: bool = False, height: int = 2
     checks = [check for check in heal.validations if check.acc is not None]
     shares = [check.acc or 0.0 for check in checks]
     counts = [check.n_questions for check in checks]
-    ends = [stats.wilson_interval(round(share * asked), asked) for share, asked in zip(shares, counts, strict=True)]
+    ends = [stats.share_interval(share, asked) for share, asked in zip(shares, counts, strict=True)]
     figure.add_scatter(
         x=[check.step for check in checks],
         y=shares,

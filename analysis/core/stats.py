@@ -62,6 +62,11 @@ def wilson_interval(n_right: int, n: int, confidence: float = CONFIDENCE) -> tup
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def share_interval(share: float, n: int) -> tuple[float, float]:
+    """The Wilson interval of a share of n questions that was counted, in [0, 1]."""
+    return wilson_interval(round(share * n), n)
+
+
 def mean_interval(mean: float, stderr: float | None, n: int) -> tuple[float, float] | None:
     """Confidence interval of a mean of n values by Student's t.
 

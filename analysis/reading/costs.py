@@ -6,8 +6,6 @@ from typing import Any
 
 from analysis.core.blocks import Removal, blocks_up_to
 from analysis.data.spec import CorpusSpec
-from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
-from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import DamageResult
 from analysis.reading import reading
 from analysis.reading.reading import DAMAGE, LOSS, Change, Condition, Reading
@@ -67,14 +65,8 @@ def of_cuts(results: Sequence[Any], quantity: str, n: int) -> list[Cost]:
 
 def _readings(result: Any, quantity: str) -> Iterator[Reading]:
     """Of the unpruned and the cut models of a result, nothing repaired."""
-    found: list[reading.Readings] = []
-    if isinstance(result, SweepResult):
-        found = [reading.of_sweep(result, point.block or 0) for point in result.points]
-    elif isinstance(result, EvaluateResult):
-        found = [reading.of_evaluate(result)]
-    elif isinstance(result, HealResult):
-        found = [reading.of_heal(result, which) for which in ("unpruned", "pruned")]
-    yield from (each[quantity] for each in found if quantity in each and not each[quantity].repair)
+    found = [each[quantity] for each in reading.of_all(result) if quantity in each]
+    yield from (one for one in found if not one.repair)
 
 
 def _damages(results: Sequence[Any], n: int) -> Iterator[Reading]:

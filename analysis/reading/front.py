@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from analysis.core.blocks import Removal
-from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
-from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.speed.spec import SpeedResult
 from analysis.models import spec
 from analysis.models.spec import ModelFacts
@@ -48,11 +46,6 @@ class Offer:
     def times(self) -> float | None:
         """How many times as fast as the unpruned model it writes."""
         return None if self.gain is None or self.is_rival else 1 + self.gain.value
-
-    @property
-    def is_seen_worse(self) -> bool:
-        """Whether it was seen to be worse than its unpruned model."""
-        return self.change is not None and self.change.is_settled and _worse(self.reading.quantity, self.change.difference) > 0
 
 
 @dataclass(frozen=True)
@@ -167,15 +160,8 @@ def _offers(pairs: Sequence[tuple[Reading, Any]], speed: SpeedResult | None, *, 
 
 def _readings(result: Any, quantity: str) -> list[tuple[Reading, Any]]:
     """All that a result says of the quantity; a control is no offer, it is the unpruned model trained on."""
-    found: list[reading.Readings] = []
-    if isinstance(result, SweepResult):
-        found = [reading.of_sweep(result, point.block or 0) for point in result.points]
-    elif isinstance(result, EvaluateResult):
-        found = [reading.of_evaluate(result)]
-    elif isinstance(result, HealResult):
-        names = ("unpruned",) if result.spec.control else ("unpruned", "pruned", "healed")
-        found = [reading.of_heal(result, which) for which in names]
-    return [(each[quantity], result) for each in found if quantity in each]
+    found = [each[quantity] for each in reading.of_all(result) if quantity in each]
+    return [(one, result) for one in found if one.repair != reading.CONTROL]
 
 
 def _bytes(result: Any, cut: Removal | None) -> int:

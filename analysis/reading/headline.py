@@ -58,7 +58,7 @@ def headline(
     answers, text = (next((c for c in costs.of_cuts(results, q, cut.size) if c.cut == cut), None) for q in (ACCURACY, LOSS))
     faster = speed_gain(speed, cut.size) if speed is not None else None
     healed = _healed(cut, heals)
-    parts = [f"Removing {_layers(cut)} makes the model {spec.savings(model, cut).fraction:.0%} smaller{_faster(faster)}"]
+    parts = [f"Removing {cut.brief()} makes the model {spec.savings(model, cut).fraction:.0%} smaller{_faster(faster)}"]
     parts += _lost(answers, text)
     parts += [_gives_back(healed)] if healed is not None else []
     found = {ANSWERS: answers, TEXT: text, SPEED: faster, HEAL: healed}
@@ -115,12 +115,6 @@ def speed_gain(speed: SpeedResult, n: int) -> SpeedGain | None:
     return SpeedGain(value, low, high, is_measured=False)
 
 
-def _layers(cut: Removal) -> str:
-    """As in "layer 3", "layers 11-15" or "layers 3, 7-8"."""
-    runs = [str(run.start) if run.size == 1 else f"{run.start}-{run.stop - 1}" for run in cut.blocks]
-    return f"{'layer' if cut.size == 1 else 'layers'} {', '.join(runs)}"
-
-
 def _faster(gain: SpeedGain | None) -> str:
     if gain is None:
         return ""
@@ -131,8 +125,7 @@ def _faster(gain: SpeedGain | None) -> str:
 
 
 def _timed(speed: SpeedResult) -> str:
-    machine = speed.versions.get("accelerator") or speed.versions.get("processor") or "an unknown machine"
-    return f"Speed: writing a token, {speed.rounds} rounds, {reading.precision(speed.spec.model)}, {machine}"
+    return f"Speed: writing a token, {speed.rounds} rounds, {reading.precision(speed.spec.model)}, {speed.machine}"
 
 
 def _lost(answers: Cost | None, text: Cost | None) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from analysis.core.blocks import Block
 from analysis.data import corpora
 from analysis.experiments.heal.spec import HealResult
-from analysis.reading import evidence
+from analysis.reading import differences, evidence
 from analysis.reading.heals import is_flattered
 
 _NEAR = 1.25
@@ -43,21 +43,12 @@ def of(heals: Sequence[HealResult], recipe: str, minutes: float | None) -> Reach
         found.setdefault(heal.spec.block, heal)
     text = next((heal.spec.validation.source for heal in found.values()), "")
     same = {block: heal for block, heal in found.items() if heal.spec.validation.source == text}
-    shares = [share for heal in same.values() if (share := recovered(heal)) is not None]
+    shares = [share for heal in same.values() if (share := differences.recovered(heal)) is not None]
     if not shares:
         return None
     sizes, first = [block.size for block in same], next(iter(same.values()))
     ends = (min(shares), max(shares))
     return Reach(*ends, (min(sizes), max(sizes)), len(shares), corpora.title(first.spec.validation), first.model.name)
-
-
-def recovered(heal: HealResult) -> float | None:
-    """The share of the loss that pruning added and healing took away again; None where nothing was lost, or not measured."""
-    losses = [None if point is None else point.loss for point in (heal.unpruned, heal.pruned, heal.healed)]
-    whole, cut, healed = losses
-    if whole is None or cut is None or healed is None or cut <= whole:
-        return None
-    return (cut - healed) / (cut - whole)
 
 
 def _tells(heal: HealResult, recipe: str, minutes: float | None) -> bool:

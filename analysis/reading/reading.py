@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from analysis.core import stats
 from analysis.core.blocks import Block, Removal
@@ -23,6 +24,8 @@ from analysis.reading import verdicts
 
 ACCURACY, ACC_NORM, LOSS, DAMAGE = "accuracy", "normalised accuracy", "loss", "loss increase"
 """What can be read: shares of questions, in [0, 1], and nats per token."""
+CONTROL = "control"
+"""The repair of an unpruned model that was trained on as a heal would be."""
 _QUANTIZED = {"4bit": "NF4", "8bit": "8-bit"}
 
 
@@ -195,6 +198,15 @@ def of_heal(result: HealResult, which: str) -> Readings:
     return _of_point(result, point, result.spec.validation, answers, losses, result.text_tokens, repair)
 
 
+def of_all(result: Any) -> list[Readings]:
+    """What a curve, an evaluation or a heal scored, model by model, in its order; other kinds score none."""
+    if isinstance(result, SweepResult):
+        return [of_sweep(result, point.block or 0) for point in result.points]
+    if isinstance(result, EvaluateResult):
+        return [of_evaluate(result)]
+    return [of_heal(result, which) for which in result.models] if isinstance(result, HealResult) else []
+
+
 def of_same_kind(result: HealResult, which: str) -> Readings:
     """The loss of one of the three models of a heal on text of the kind that was trained on; arguments as `of_heal`."""
     point = result.same_kind.get(which)
@@ -205,7 +217,7 @@ def of_same_kind(result: HealResult, which: str) -> Readings:
 
 
 def _repair_of(result: HealResult, which: str) -> str:
-    return "" if which != "healed" else "control" if result.spec.control else result.spec.recipe
+    return "" if which != "healed" else CONTROL if result.spec.control else result.spec.recipe
 
 
 def of_damage(result: DamageResult, block: Block) -> Reading | None:
@@ -290,12 +302,12 @@ def _of_point(
         condition = _condition(model, facts, replace(asked, limit=point.n_samples), point.n_samples)
         for quantity, value in ((ACCURACY, point.acc), (ACC_NORM, point.acc_norm)):
             if value is not None:
-                ends = stats.wilson_interval(round(value * point.n_samples), point.n_samples)
+                ends = stats.share_interval(value, point.n_samples)
                 kept = tuple(answers) if quantity == ACCURACY else ()
                 found[quantity] = Reading(quantity, point.block, repair, value, *ends, condition, answers=kept)
     if corpus is not None and point.loss is not None and point.n_texts:
         condition = _condition(model, facts, replace(corpus, n_texts=point.n_texts), point.n_texts)
-        low, high = stats.mean_interval(point.loss, point.loss_stderr, point.n_texts) or (None, None)
+        low, high = point.loss_interval or (None, None)
         found[LOSS] = Reading(
             LOSS, point.block, repair, point.loss, low, high, condition, losses=tuple(losses), tokens=tuple(tokens)
         )

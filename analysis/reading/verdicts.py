@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.core import stats
-from analysis.core.stats import mcnemar_p, paired_interval, wilson_interval
+from analysis.core.stats import mcnemar_p, paired_interval
 from analysis.data import corpora
 from analysis.experiments.accuracy.points import Answer, Lines, Point
 from analysis.experiments.accuracy.spec import SweepSpec
@@ -61,9 +61,7 @@ def compare(first: Sequence[Answer], second: Sequence[Answer]) -> PairedComparis
 
 def is_above(point: Point, level: float) -> bool:
     """Whether an accuracy can be told from a level below it, such as chance."""
-    if point.acc is None or point.n_samples == 0:
-        return False
-    return wilson_interval(round(point.acc * point.n_samples), point.n_samples)[0] > level
+    return point.interval is not None and point.interval[0] > level
 
 
 def knee(points: Sequence[Point], lines: Lines, answers: Sequence[Sequence[Answer]] = ()) -> int | None:

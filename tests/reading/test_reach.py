@@ -6,7 +6,7 @@ import pytest
 
 from analysis.core.blocks import Block
 from analysis.data.spec import CorpusSpec
-from analysis.reading import reach
+from analysis.reading import differences, reach
 from tests.support import fakes
 
 C4 = CorpusSpec("c4", 32, 256)
@@ -53,7 +53,7 @@ def test_what_is_not_alike_does_not_count(other):
 
 def test_where_nothing_was_lost_nothing_can_come_back():
     found = heal(5, 2.3)
-    assert reach.recovered(replace(found, pruned=replace(found.pruned, loss=2.35))) is None
+    assert differences.recovered(replace(found, pruned=replace(found.pruned, loss=2.35))) is None
 
 
 def test_a_heal_that_made_it_worse_is_counted_as_that():

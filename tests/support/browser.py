@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from analysis.jobs import local
 
@@ -28,6 +28,8 @@ _FLAGS = (
     "--disable-sync",
 )
 _START_S = 60
+# Two test processes and a worker share the machine: a page that is right may need more than the usual five seconds.
+expect.set_options(timeout=30_000)
 
 
 @contextlib.contextmanager
@@ -104,6 +106,13 @@ WATCH_MOVES = """
   }, {capture: true});
 }
 """
+SHIFTS = """
+window.shifted = 0;
+new PerformanceObserver(list => {
+  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifted += entry.value;
+}).observe({type: 'layout-shift', buffered: true});
+"""
+"""A script for before a page loads: `window.shifted` is its cumulative layout shift."""
 COUNT_CLICKS = "() => { window.clicks = 0; window.addEventListener('click', () => { window.clicks += 1; }, true); }"
 """From now on `window.clicks` says how often something was clicked, on any page of this window."""
 PAGES = ("model", "explore", "heal", "compare", "export", "learn")

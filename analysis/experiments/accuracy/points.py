@@ -63,7 +63,7 @@ class Point:
         """The 95 % interval of the accuracy (Wilson); None where no question was asked."""
         if self.acc is None or not self.n_samples:
             return None
-        return stats.wilson_interval(round(self.acc * self.n_samples), self.n_samples)
+        return stats.share_interval(self.acc, self.n_samples)
 
     @property
     def loss_interval(self) -> tuple[float, float] | None:
@@ -111,7 +111,7 @@ def intervals(point: Point) -> dict[str, float]:
     """The ends of the 95 % intervals of a point's scores, by the names of its table; without those that have none."""
     ends = {"acc": point.interval, "loss": point.loss_interval, "sum_acc": point.sum_interval}
     if point.acc_norm is not None and point.n_samples:
-        ends["acc_norm"] = stats.wilson_interval(round(point.acc_norm * point.n_samples), point.n_samples)
+        ends["acc_norm"] = stats.share_interval(point.acc_norm, point.n_samples)
     return {
         f"{name}_{end}": value for name, found in ends.items() for end, value in zip(("low", "high"), found or (), strict=False)
     }
@@ -209,4 +209,4 @@ class GenerationCheck:
     @property
     def interval(self) -> tuple[float, float] | None:
         """The 95 % interval of the share of right sums (Wilson); None without sums."""
-        return stats.wilson_interval(round(self.acc * len(self.sums)), len(self.sums)) if self.sums else None
+        return stats.share_interval(self.acc, len(self.sums)) if self.sums else None

@@ -178,7 +178,7 @@ class Validation:
         """The 95 % interval of the accuracy (Wilson); None where no question was asked."""
         if self.acc is None or not self.n_questions:
             return None
-        return stats.wilson_interval(round(self.acc * self.n_questions), self.n_questions)
+        return stats.share_interval(self.acc, self.n_questions)
 
 
 @dataclass(frozen=True)

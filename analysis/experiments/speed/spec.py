@@ -197,12 +197,16 @@ class SpeedResult(Result):
             f"{field} fitted s": line.at(self.n_layers - point.n) if line else None,
         }
 
+    @property
+    def machine(self) -> str:
+        """The accelerator or processor that was measured."""
+        return self.versions.get("accelerator") or self.versions.get("processor") or "an unknown machine"
+
     def measured_on(self) -> str:
         """On which machine, in which precision, and how often."""
-        machine = self.versions.get("accelerator") or self.versions.get("processor") or "an unknown machine"
         return (
-            f"Measured on {machine}, {self.spec.model.dtype}: {self.spec.prompt_tokens} prompt tokens, {self.spec.new_tokens} "
-            f"new ones, medians of {self.rounds} rounds, peak memory {self.peak_bytes:,} bytes."
+            f"Measured on {self.machine}, {self.spec.model.dtype}: {self.spec.prompt_tokens} prompt tokens, "
+            f"{self.spec.new_tokens} new ones, medians of {self.rounds} rounds, peak memory {self.peak_bytes:,} bytes."
         )
 
 

@@ -133,9 +133,9 @@ _NOT_SCORED = (
 
 def _interval(sweep: SweepResult, point: Point) -> list[str]:
     """How sure the accuracy is, and whether it differs from the unpruned model's on the same questions."""
-    if point.acc is None:
+    if point.interval is None:
         return []
-    low, high = stats.wilson_interval(round(point.acc * point.n_samples), point.n_samples)
+    low, high = point.interval
     said = f"Accuracy: 95 % interval {low:.0%} to {high:.0%} from {point.n_samples} questions."
     if point not in sweep.points:  # scored on its own
         return [said]

@@ -7,7 +7,6 @@ import streamlit as st
 
 from analysis.charts import front as figures
 from analysis.core import blocks
-from analysis.core.errors import BlockRangeError
 from analysis.models.spec import ModelSpec
 from analysis.reading import evidence, front
 from analysis.reading.front import SIZE, SPEED, Front, Offer
@@ -112,14 +111,10 @@ def _say(answer: Callable[[], Offer | None], strategy: Strategy) -> None:
         if offer.cut is None:
             return
         name = blocks.written(offer.cut)
-
-        def take() -> None:
-            try:
-                cuts.take(offer.cut, strategy.cut(offer.cut.size).removed, strategy.distances.n_layers)
-            except BlockRangeError as error:
-                st.toast(words.plain(str(error)), icon=":material/lock:")
-
-        st.button(f"Take {offer.cut.brief()}", key=f"front-take-{name}", icon=":material/content_cut:", on_click=take)
+        st.button(
+            f"Take {offer.cut.brief()}", key=f"front-take-{name}", icon=":material/content_cut:",
+            on_click=cuts.take_or_say, args=(offer.cut, strategy.cut(offer.cut.size).removed, strategy.distances.n_layers),
+        )  # fmt: skip
 
 
 def _sentence(offer: Offer) -> str:

@@ -8,7 +8,7 @@ from plotly.graph_objs import Figure
 from analysis.charts.curves import UNPRUNED
 from analysis.core.blocks import Removal, parse_removal
 from analysis.core.errors import BlockRangeError
-from pages.components.shared import chart, cuts, state, words
+from pages.components.shared import chart, cuts, state
 
 VIEW = "view"
 """Key of the fragment that shows the current cut: a click redraws all of it, wherever the chart stands."""
@@ -42,13 +42,10 @@ def chart_of_blocks(
             return
         st.session_state[counted] += 1
         st.session_state[_LAST] = (key, removed)
-        try:
-            if removed is None:
-                state.choose_n(0)
-            else:
-                cuts.take(removed, chosen(removed.size), n_layers)
-        except BlockRangeError as error:
-            st.toast(words.plain(str(error)), icon=":material/lock:")
+        if removed is None:
+            state.choose_n(0)
+        else:
+            cuts.take_or_say(removed, chosen(removed.size), n_layers)
         st.rerun(VIEW)
 
     chart.show(figure, key=name, alt=alt, file_name=file_name, on_select=clicked)

@@ -66,7 +66,7 @@ def show(shown: Found | None, job: jobs.Job | None, n: int) -> None:
 
 def machine(result: SpeedResult) -> str:
     """The accelerator or processor that was measured."""
-    return words.plain(result.versions.get("accelerator") or result.versions.get("processor") or "an unknown machine")
+    return words.plain(result.machine)
 
 
 def provenance(shown: Found) -> str:

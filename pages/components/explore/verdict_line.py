@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import streamlit as st
 
 from analysis.core.blocks import Block, Removal
-from analysis.core.errors import BlockRangeError
 from analysis.data.spec import CorpusSpec, default_loss_corpus
 from analysis.experiments.accuracy.spec import EvaluateSpec
 from analysis.models.spec import ModelFacts, ModelSpec
@@ -118,15 +117,10 @@ def _better(best: BestCut, removed: Removal, found: Sequence[Cost], strategy: St
         said += f". {_TOO_GOOD}"
     st.caption(said if said.endswith(".") else f"{said}.")
 
-    def take() -> None:
-        try:
-            cuts.take(best.cut, strategy.cut(best.cut.size).removed, strategy.distances.n_layers)
-        except BlockRangeError as error:
-            st.toast(words.plain(str(error)), icon=":material/lock:")
-
     is_surely_better = apart is not None and apart.is_settled and apart.difference < 0
     st.button(
-        f"Take {_name(best.cut)}", key="take-best", type="primary" if is_surely_better else "secondary", on_click=take,
+        f"Take {_name(best.cut)}", key="take-best", type="primary" if is_surely_better else "secondary",
+        on_click=cuts.take_or_say, args=(best.cut, strategy.cut(best.cut.size).removed, strategy.distances.n_layers),
         help=f"Cut {best.cut.describe()} instead.",
     )  # fmt: skip
 
@@ -163,7 +157,7 @@ def _report(best: BestCut, sweep: Found | None, model: ModelSpec) -> None:
 
 
 def _name(cut: Removal) -> str:
-    return f"[{cut.start}, {cut.stop})" if isinstance(cut, Block) else words.layer_names(cut)
+    return f"[{cut.start}, {cut.stop})" if isinstance(cut, Block) else cut.brief()
 
 
 def _amount(cost: Cost) -> str:

@@ -57,10 +57,9 @@ def _speed(choice: Choice) -> None:
             start.start_and_show(SpeedSpec(model=choice.model, ns=(0, n)), f"Speed of {state.name(choice.model)}")
         return
     result, times = found.result, found.times
-    machine = result.versions.get("accelerator") or result.versions.get("processor") or "an unknown machine"
     said = (
         f"{_ends(found.after, '.1f', '95 %: ')} Unpruned {found.before.value:.1f}{_ends(found.before, '.1f')}. "
-        f"Times as fast{_ends(times, '.2f', ' 95 %: ')} {machine}, {result.spec.model.dtype}, {found.rounds} rounds."
+        f"Times as fast{_ends(times, '.2f', ' 95 %: ')} {result.machine}, {result.spec.model.dtype}, {found.rounds} rounds."
     )
     is_settled = times.low is not None and times.high is not None and not times.low <= 1 <= times.high
     colour: Colour = "off" if not is_settled else "normal" if times.value > 1 else "inverse"

@@ -102,8 +102,7 @@ def _table_says(result: HealResult, control: HealResult | None, speed: gains.Spe
         said.append(f"answers to {result.healed.n_samples} questions of {words.questions(result.spec.benchmark)}")
     said.append(f"size in {_precision(result)}, the heal merged into the weights")
     if speed is not None:
-        machine = speed.result.versions.get("accelerator") or speed.result.versions.get("processor") or "an unknown machine"
-        said.append(f"tokens written a second in {speed.result.spec.model.dtype} on {machine}")
+        said.append(f"tokens written a second in {speed.result.spec.model.dtype} on {speed.result.machine}")
     found = words.plain("; ".join(said)) + "."
     if control is not None or result.spec.control:
         found += " Control: the unpruned model trained in the same way; what the healing text does by itself."

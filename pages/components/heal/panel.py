@@ -13,9 +13,6 @@ from pages.components.heal.runs import Run, best, control_of, run_now, runs_of
 from pages.components.jobs import card
 from pages.components.shared import frame, state, words
 
-_READ = 3
-_MODELS = ("unpruned", "pruned", "healed")
-
 
 def show(asked: HealSpec | None) -> None:
     """Draw the picker of runs and the picked one, which is of the chosen cut unless it says so.
@@ -43,9 +40,9 @@ def _chosen(of_cut: list[Run], asked: HealSpec | None) -> Run | None:
     """Of the heals of a cut the one to show.
 
     One that is on its way, since after a reload the form says the usual again; then those made as the form says before others,
-    of these the one that was chosen last, else the best.
+    of these the one that was chosen last, else the best. One that was stopped before it measured anything hides no other.
     """
-    same = [run for run in of_cut if _form(run.spec) == _form(asked)] or of_cut
+    same = [run for run in of_cut if _form(run.spec) == _form(asked) and not run.says_nothing] or of_cut
     on_its_way = next((run for run in [*same, *of_cut] if run.job and run.job.is_active), None)
     keys = {key: run for run in same for key in (run.id, run.found.key if run.found else run.id)}
     return on_its_way or keys.get(state.shown_result("heal", ["", *keys]) or "") or best(same)

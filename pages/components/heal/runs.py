@@ -34,6 +34,11 @@ class Run:
             return self.job.state
         return "precomputed" if self.found and self.found.precomputed else "done"
 
+    @property
+    def says_nothing(self) -> bool:
+        """Whether it was stopped by its user before anything was measured; one that failed says why."""
+        return self.found is None and self.state == jobs.CANCELLED
+
     def describe(self) -> str:
         """The run in one line."""
         block = self.spec.block

@@ -137,7 +137,8 @@ def curve(lesson: Lesson, question: str, axes: Axes, *, label: str, height: int 
         "mark": {"label": mark, "none": none, "place": draft.mark} if mark else None,
     }  # fmt: skip
     lesson.hear[question] = take
-    _curve(key=key, data=told, on_drawing_change=take)
+    with st.container(key=f"drawing-{question}"):
+        _curve(key=key, data=told, on_drawing_change=take)
     return draft
 
 

@@ -199,6 +199,14 @@ def take(removed: Removal, strategy: Removal | None, n_layers: int) -> None:
         state.choose_cut(removed)
 
 
+def take_or_say(removed: Removal, strategy: Removal | None, n_layers: int) -> None:
+    """As `take`; what cannot be taken is said in passing, and the cut stays what it was."""
+    try:
+        take(removed, strategy, n_layers)
+    except BlockRangeError as error:
+        st.toast(words.plain(str(error)), icon=":material/lock:")
+
+
 def protected_in(removed: Removal | None, n_layers: int) -> list[int]:
     """The protected layers that a cut would take, ascending."""
     return sorted(state.protected(n_layers).intersection(removed.layers)) if removed else []

@@ -89,7 +89,9 @@ def header(title: str, question: str) -> DeltaGenerator:
             them = "1 stored result of this name is" if other == 1 else f"{other} stored results of this name are"
             st.caption(f":material/info: {them} of other weights than those that lie there now, and not shown.")
     _address_faults()
-    return right.container(horizontal=True, gap="small", horizontal_alignment="right", vertical_alignment="center")
+    return right.container(
+        horizontal=True, gap="small", horizontal_alignment="right", vertical_alignment="center", key=f"beside-{title.lower()}"
+    )
 
 
 def _address_faults() -> None:

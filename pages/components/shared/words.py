@@ -3,7 +3,6 @@
 import re
 import time
 
-from analysis.core.blocks import Removal
 from analysis.data import corpora
 from analysis.data import questions as benchmarks
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
@@ -106,11 +105,6 @@ def counted(number: int, what: str) -> str:
 def layers(number: int) -> str:
     """1 -> "1 layer"."""
     return counted(number, "layer")
-
-
-def layer_names(cut: Removal) -> str:
-    """The removed layers alone: "layers 3, 7-8"."""
-    return cut.describe().partition(" (")[0]
 
 
 def date(at: float) -> str:

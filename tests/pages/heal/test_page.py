@@ -434,3 +434,13 @@ def test_of_two_heals_of_a_cut_the_one_made_as_the_form_says_is_shown_else_the_b
     replace(timed, healed=replace(timed.healed, loss=4.4)).save()
     at = app("pages/heal.py", block="11:5")
     assert at.selectbox(key=f"pick-heal-{timed.spec.fingerprint()}")
+
+
+def test_a_heal_that_was_stopped_before_it_measured_anything_hides_no_other(app, known, job):
+    found = healed(5, 11, recipe="other")
+    stopped = job(replace(fakes.heal_spec(), steps=0, recipe="distill", minutes=10.0), jobs.QUEUED)
+    jobs.cancel(stopped.id)
+    assert jobs.get(stopped.id).state == jobs.CANCELLED
+    at = app("pages/heal.py", block="11:5")
+    assert at.selectbox(key=f"pick-heal-{found.spec.fingerprint()}")
+    assert at.table

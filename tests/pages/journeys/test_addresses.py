@@ -49,13 +49,10 @@ def test_the_main_button_is_filled_and_readable_in_both_themes(served):
         page.context.close()
 
 
-@pytest.mark.parametrize("name", ["model"])
+@pytest.mark.parametrize("name", ["model", "learn"])
 def test_a_page_stands_still_while_it_comes(served, name):
     page = served.visitor()
-    page.add_init_script(
-        "window.shifted = 0; new PerformanceObserver(list => { for (const entry of list.getEntries())"
-        " if (!entry.hadRecentInput) window.shifted += entry.value; }).observe({type: 'layout-shift', buffered: true})"
-    )
+    page.add_init_script(browser.SHIFTS)
     browser.visit(page, served.address, name)
     page.wait_for_timeout(1500)
     assert page.evaluate("window.shifted") <= 0.05

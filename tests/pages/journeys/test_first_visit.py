@@ -56,7 +56,7 @@ def fresh_map(page: Page) -> None:
 
 
 def move_the_slider(page: Page) -> None:
-    slider = page.get_by_role("slider")
+    slider = page.get_by_role("slider", name="Layers removed, n")
     before = int(slider.input_value())
     slider.focus()
     for _ in range(2):

@@ -10,11 +10,6 @@ from tests.support import browser
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
-SHIFTS = """
-new PerformanceObserver(list => list.getEntries().filter(entry => !entry.hadRecentInput).forEach(entry => {
-  window.shifted = (window.shifted ?? 0) + entry.value;
-})).observe({type: 'layout-shift', buffered: true});
-"""
 CONTROLS = """
 () => [...document.querySelectorAll(
   '[data-testid=stMain] :is(button, input, select, textarea, a[href], [role=tab])')]
@@ -31,7 +26,7 @@ HEIGHT = "document.querySelector('[data-testid=stMain]').scrollHeight"
 def visit(served, width: int, *, height: int = 800) -> Page:
     page = served.visitor(width=width)
     page.set_viewport_size({"width": width, "height": height})
-    page.add_init_script(SHIFTS)
+    page.add_init_script(browser.SHIFTS)
     browser.visit(page, served.address, "explore", "?n=5")
     page.wait_for_timeout(500)
     return page
