@@ -114,7 +114,7 @@ def heal_with_a_reload(page: Page) -> None:
     ended(page, re.compile("Heal .*, 6 steps"))
     table = page.locator("[data-testid=stTable]").first
     row = table.get_by_role("row", name=re.compile("^healed"))
-    expect(row).to_contain_text(re.compile(r"\d+\.\d% \(\d+\.\d to \d+\.\d\)"), timeout=60 * SECOND)
+    expect(row).to_contain_text(re.compile(r"\d+\.\d% \(\d+‑\d+\)"), timeout=60 * SECOND)
     browser.settled(page)
     browser.screenshot(page, "journey-6-healed")
 
