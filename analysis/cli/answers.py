@@ -185,7 +185,7 @@ class ReportSpec(Spec):
 
     model: ModelSpec = field(default_factory=ModelSpec)
     block: Annotated[Block | LayerSet | None, Option()] = None
-    """The cut to write of; without one it is the measured one of five layers."""
+    """The cut to write of first, with the verdict on it; without one there is none."""
 
 
 def report(options: argparse.Namespace) -> None:
@@ -229,7 +229,38 @@ def _sweep_lines(result: Any, options: argparse.Namespace) -> list[str]:
 
     remarks = verdicts.remarks(result.points, result.lines, result.questions)
     chosen = verdicts.chosen_by(result.spec)
-    return [*_point_lines(result, result.points), *remarks, *([chosen] if chosen else [])]
+    said = [line for cut in _judged(result) for line in _verdict(result, cut, [result])]
+    return [*_point_lines(result, result.points), *remarks, *([chosen] if chosen else []), *said]
+
+
+def _judged(result: Any) -> list[Any]:
+    """The cuts of a curve that its verdict is on: those written by hand, else the last one before the cliff, if it has one."""
+    from analysis.experiments.strategies import BLOCKS, needs
+    from analysis.reading import verdicts
+
+    cuts = [point for point in result.points if point.block]
+    if not needs(result.spec.strategy, BLOCKS):
+        cliff = None if result.lines is None else verdicts.knee(result.points, result.lines, result.questions)
+        cuts = [point for point in cuts if cliff is None or point.n < cliff][-1:]
+    return [point.block for point in cuts]
+
+
+def _verdict(result: Any, cut: Any, scores: Sequence[Any], heals: Sequence[Any] = ()) -> list[str]:
+    """What a cut saves, costs and gets back in one sentence; nothing where neither answers nor loss are known."""
+    from analysis.reading import headline
+
+    said = headline.headline(cut, result.model, scores, heals=heals)
+    return [] if {headline.ANSWERS, headline.TEXT} <= set(said.missing) else [said.sentence]
+
+
+def _evaluate_lines(result: Any, options: argparse.Namespace) -> list[str]:
+    """The scores of one model, and the verdict on its cut where the unpruned model was asked the same before."""
+    from analysis.reading import library
+
+    lines, cut = _point_lines(result, [result.point]), result.spec.block
+    if cut is None or result.spec.adapter:
+        return lines
+    return [*lines, *_verdict(result, cut, [result, *library.of("evaluate", result.spec.model)])]
 
 
 def _without_questions(result: Any, options: argparse.Namespace) -> dict[str, Any]:
@@ -254,7 +285,8 @@ def _heal_lines(result: Any, options: argparse.Namespace) -> list[str]:
     if "same_kind" in tables:
         lines += [tables["same_kind"].caption, *tables["same_kind"].only("model", "loss", "n_texts", "removed").lines()]
     control = heals.control_of(result, library.of("heal", result.spec.model))
-    return [*lines, *heals.sentences(result, control), f"adapter   {result.adapter}"]
+    said = [] if result.spec.control else _verdict(result, result.spec.block, [result], [result])
+    return [*lines, *heals.sentences(result, control), f"adapter   {result.adapter}", *said]
 
 
 def _export_lines(result: Any, options: argparse.Namespace) -> list[str]:
@@ -400,7 +432,7 @@ ANSWERS = {
     "distances": Answer(_distance_lines),
     "damage": Answer(_damage_lines),
     "sweep": Answer(_sweep_lines, _without_questions, (_PER_QUESTION,)),
-    "evaluate": Answer(lambda result, options: _point_lines(result, [result.point]), _evaluate_data, (_PER_QUESTION,)),
+    "evaluate": Answer(_evaluate_lines, _evaluate_data, (_PER_QUESTION,)),
     "heal": Answer(_heal_lines, _without_questions),
     "speed": Answer(_speed_lines),
     "compare": Answer(_compare_lines),

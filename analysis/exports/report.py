@@ -25,8 +25,8 @@ from analysis.experiments.strategies import DRAW, needs
 from analysis.exports import card
 from analysis.exports.document import Document, Picture, Section, Table
 from analysis.models import spec as cost
-from analysis.models.spec import ModelSpec
-from analysis.reading import beside, library, reading, verdicts
+from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.reading import beside, headline, library, reading, verdicts
 from analysis.reading import heals as judgement
 from analysis.reading.reading import ACCURACY, LOSS
 
@@ -34,6 +34,7 @@ CommandLine = Callable[[Spec], str]
 """Writes the command that asks for a request again."""
 _HEIGHT = 320
 _SCORES = ("acc", "n_samples", "loss", "n_texts")
+_MISSING = {headline.ANSWERS: "answers", headline.TEXT: "loss", headline.SPEED: "speed", headline.HEAL: "a heal"}
 
 
 def of(
@@ -78,6 +79,8 @@ def of(
         *([_evaluations(evaluations, command_line)] if evaluations else []),
         *(_added(kind, found, command_line) for kind, found in added),
     ]
+    scores = _ordered(library.preferred([*sweeps, *evaluations, *healed], model), (first or {}).get("sweep"))
+    verdict = _verdict(cut, facts, scores, speeds, healed) if cut and facts else []
     name = facts.name if facts else model.source.rstrip("/").rsplit("/", 1)[-1]
     lead = (
         [
@@ -93,7 +96,7 @@ def of(
         "questions whose most likely option is right, with the 95 % Wilson interval; loss is the mean next-token "
         "cross-entropy on held-out text, with its 95 % interval over texts (Student's t)."
     )
-    return Document(f"Layerscope report: {name}", [*lead, how, f"Written by layerscope {__version__}."], sections)
+    return Document(f"Layerscope report: {name}", [*verdict, *lead, how, f"Written by layerscope {__version__}."], sections)
 
 
 def _ordered(results: list[Any], first: str | None) -> list[Any]:
@@ -120,6 +123,16 @@ def _record(result: Result, title: str) -> tuple[str, str]:
 
 def _removed(point: Point) -> str:
     return point.block.describe() if point.block else "nothing"
+
+
+def _verdict(
+    cut: Removal, facts: ModelFacts, scores: Sequence[Any], speeds: Sequence[SpeedResult], heals: Sequence[HealResult]
+) -> list[str]:
+    """The decision first: what the cut saves and costs in one sentence, and what its numbers rest on in another."""
+    said = headline.headline(cut, facts, scores, speed=speeds[0] if speeds else None, heals=heals)
+    rests = [f"{one}." for one in said.measured_on]
+    rests += [f"Not measured: {', '.join(_MISSING[one] for one in said.missing)}."] if said.missing else []
+    return [said.sentence, *([" ".join(rests)] if rests else [])]
 
 
 def _cut(

@@ -24,7 +24,7 @@ from analysis.exports.document import Document, Picture, Section, Table, code, f
 from analysis.exports.spec import ReloadCheck
 from analysis.models import identity
 from analysis.models.spec import ModelSpec
-from analysis.reading import heals
+from analysis.reading import headline, heals
 from tests.support import browser, fakes
 
 EVIL = '<img src=x onerror="window.hit=1">](http://evil.example)|`</script><script>window.hit=1</script>'
@@ -132,6 +132,27 @@ def test_report_card_and_command_line_say_the_same_of_a_heal(stored):
         assert text(said) in card
         assert said in lines
     assert lines[0] == heal.measured_on()
+
+
+def test_the_report_begins_with_the_verdict_on_its_cut_in_one_sentence(stored):
+    _, sweep, _, _, heal, speed = stored
+    for cut in (CUT, sweep.points[6].block):
+        said = headline.headline(cut, fakes.FACTS, [sweep, heal], speed=speed, heals=[heal])
+        document = make(cut)
+        assert document.sentences[0] == said.sentence
+        assert all(one in document.sentences[1] for one in said.measured_on)
+        assert text(said.sentence) in document.markdown()
+    assert "Answers: 100 ARC-Easy questions, bfloat16." in document.sentences[1]
+    assert document.sentences[1].endswith("Not measured: a heal.")
+    assert not any(one.startswith("Removing") for one in make(None).sentences), "without a cut there is no verdict"
+
+
+def test_the_verdict_of_a_report_is_from_the_curve_that_comes_first(stored):
+    weak, cut = fakes.sweep(limit=20, answers=True), stored[1].points[6].block
+    weak.save()
+    assert "100 ARC-Easy questions" in make(cut).sentences[1]
+    named = report.of(fakes.MODEL, cut, main.command_line, {"sweep": weak.spec.fingerprint()})
+    assert "20 ARC-Easy questions" in named.sentences[1]
 
 
 def test_results_of_weights_that_were_replaced_are_not_in_the_report(stored, tmp_path):

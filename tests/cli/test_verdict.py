@@ -1,0 +1,58 @@
+"""The verdict that ends an answer on a terminal: only of a cut that was measured beside the unpruned model."""
+
+from dataclasses import replace
+
+import pytest
+
+from analysis.cli import answers
+from analysis.core.blocks import Block
+from analysis.reading import headline
+from tests.support import fakes
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+def lines(result) -> list[str]:
+    return answers.ANSWERS[result.spec.kind].lines(result, None)
+
+
+def verdicts(result) -> list[str]:
+    return [line for line in lines(result) if line.startswith("Removing ")]
+
+
+def test_a_heal_ends_with_the_verdict_from_its_own_numbers():
+    heal = fakes.heal()
+    said = headline.headline(heal.spec.block, fakes.FACTS, [heal], heals=[heal]).sentence
+    assert lines(heal)[-1] == said
+    assert "a heal of 115 s" not in said
+    assert "a heal of 2 min" in said
+
+
+def test_a_control_and_a_heal_that_was_stopped_promise_nothing():
+    assert verdicts(fakes.timed_heal(control=True)) == []
+    assert "a heal of" not in " ".join(verdicts(fakes.heal(20)))
+
+
+def test_a_curve_ends_with_the_verdict_on_its_last_cut_before_the_cliff():
+    curve = fakes.sweep(answers=True)
+    assert any(line.startswith("From n = 10 on") for line in lines(curve))
+    cut = next(point.block for point in curve.points if point.n == 9)
+    assert lines(curve)[-1] == headline.headline(cut, fakes.FACTS, [curve]).sentence
+
+
+def test_cuts_by_hand_have_a_verdict_each():
+    curve = fakes.sweep(strategy="manual", cuts=(Block(3, 2), Block(20, 4)))
+    assert [line.split(" makes")[0] for line in verdicts(curve)] == ["Removing layers 3-4", "Removing layers 20-23"]
+
+
+def test_an_evaluation_has_one_where_the_unpruned_model_was_asked_the_same():
+    cut = fakes.evaluate(Block(11, 5))
+    assert verdicts(cut) == [], "nothing to compare it with"
+    whole = fakes.sweep().points[0]
+    other = replace(cut.spec, block=None, benchmark=replace(cut.spec.benchmark, limit=50))
+    replace(cut, spec=other, point=replace(whole, n_samples=50, n_texts=4)).save()
+    assert verdicts(cut) == [], "asked something else"
+    replace(cut, spec=replace(cut.spec, block=None), point=whole).save()
+    assert len(verdicts(cut)) == 1
+    assert lines(cut)[-1].startswith("Removing layers 11-15 makes the model")
+    assert verdicts(replace(cut, spec=replace(cut.spec, adapter="adapters/abc"))) == [], "a healed model is not the cut alone"
