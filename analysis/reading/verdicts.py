@@ -176,27 +176,26 @@ def chosen_by(spec: SweepSpec) -> str:
     return f"{chosen}; the loss that is reported is on other text, {corpora.title(reports)}."
 
 
-WIN_SHARE = 0.16
-"""Share of resamples that a block one standard error behind the best would win against it: the lower tail of a normal at -1."""
+WIN_SHARE = (1 - stats.CONFIDENCE) / 2
+"""Share of resamples that a block wins whose interval just reaches the best: the lower tail of what 95 % leave out."""
 
 
-def within_one_error(per_text: np.ndarray) -> list[int]:
-    """Starts whose mean distance is at most one standard error above the lowest, paired over texts.
+def not_told_apart(per_text: np.ndarray) -> list[int]:
+    """Starts that the texts cannot tell from the one of the lowest mean distance: the 95 % interval of the difference has zero.
 
     Args:
         per_text: distance of every block of one size on every text, (n_texts, n_starts), any range.
 
     Returns:
-        Starts in ascending order without the best one; empty with a single text, which has no error. The error is that of the
+        Starts in ascending order without the best one; empty with a single text, which has no interval. It is that of the
         difference to the best block, text by text: texts that are hard for one block are mostly hard for its neighbour too.
     """
     if len(per_text) < 2:
         return []
-    mean = per_text.mean(0)
-    best = _lowest(mean.tolist())
+    best = _lowest(per_text.mean(0).tolist())
     differences = per_text - per_text[:, [best]]
-    errors = differences.std(0, ddof=1) / np.sqrt(len(per_text))
-    close = np.flatnonzero(differences.mean(0) <= errors)
+    halves = stats.t_quantile(len(per_text) - 1) * differences.std(0, ddof=1) / np.sqrt(len(per_text))
+    close = np.flatnonzero(differences.mean(0) <= halves)
     return [int(start) for start in close if start != best]
 
 
@@ -211,11 +210,11 @@ def of_map(result: DistanceResult, metric: str, per_text: Mapping[str, np.ndarra
     Returns:
         Row n-1 holds the starts for n = 1..L. Paired over texts where every text's distances are kept; else blocks that win
         in at least `WIN_SHARE` of the bootstrap's resamples, which are paired too but count a win only against all blocks at
-        once; else by the standard error of the best block. Rows are empty for another metric of which only means are kept.
+        once; else by the errors of both as if independent. Rows are empty for another metric of which only means are kept.
     """
     if per_text is not None and metric in per_text:
         chosen = per_text[metric]
-        return [within_one_error(np.diagonal(chosen, offset=n, axis1=1, axis2=2)) for n in range(1, chosen.shape[-1])]
+        return [not_told_apart(np.diagonal(chosen, offset=n, axis1=1, axis2=2)) for n in range(1, chosen.shape[-1])]
     if metric != result.spec.metric:
         return [[] for _ in result.mean]
     found = []
@@ -224,7 +223,8 @@ def of_map(result: DistanceResult, metric: str, per_text: Mapping[str, np.ndarra
         if result.wins:
             close = [start for start, share in enumerate(result.wins[row]) if share >= WIN_SHARE]
         else:
-            close = [start for start, value in enumerate(mean) if value <= mean[best] + stderr[best]]
+            lows = (stats.independent(mean[start], stderr[start], mean[best], stderr[best])[0] for start in range(len(mean)))
+            close = [start for start, low in enumerate(lows) if low is None or low <= 0]
         found.append([start for start in close if start != best])
     return found
 

@@ -154,7 +154,7 @@ def _how_sure(distances: DistanceResult, cut: Cut, how: str) -> str:
     of_size = f"{cut.n} layers" if cut.n > 1 else "single layers"
     said = "How sure: " if cut.removed == chosen else f"Of {of_size}, the most similar are {chosen.brief()}: "
     said += f"in {row[chosen.start]:.0%} of resamples of the texts this block wins"
-    circles = _LINES if how == "lines" else "Small circles: about within one standard error of the best."
+    circles = _LINES if how == "lines" else "Small circles: not told from the best by these texts (95 %)."
     if second is None or row[second] == 0:
         return f"{said}; no other ever does. {circles}"
     return f"{said}; second: {Block(second, cut.n).brief()}, in {row[second]:.0%}. {circles}"

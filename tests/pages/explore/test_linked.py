@@ -115,7 +115,7 @@ def test_rivals_are_marked(app):
     wins = fakes.rich_distances().wins
     found = set(zip(marked["x"], marked["y"], strict=True))
     assert found
-    assert all(wins[n - 1][start] >= 0.16 for start, n in found)
+    assert all(wins[n - 1][start] >= 0.025 for start, n in found)
 
 
 @pytest.mark.parametrize("view", ["rows", "lines"])
