@@ -197,10 +197,10 @@ def _add_healed(figure: Figure, heals: Sequence[HealResult], measure: Measure, c
         error_y=measure.bars(points),
         mode="markers",
         name="healed",
-        marker=_marker(changes, "diamond", colours.healed, 10),
+        marker=settled_marker(changes, "diamond", colours.healed, 10),
         customdata=_taken(points),
         text=[
-            f"{_healed_how(heal)}<br>{_read(measure, point, change)}"
+            f"{_healed_how(heal)}<br>{read_out(measure, point, change)}"
             for (heal, point), change in zip(healed, changes, strict=True)
         ],
         hovertemplate="%{text}<extra></extra>",
@@ -265,7 +265,7 @@ def _add_shown(figure: Figure, sweep: SweepResult, measure: Measure, colours: Pa
     A point is filled where its difference from the unpruned model is settled. Between neighbours that cannot be told apart the
     line is a pale guide for the eye: a dip and a rise inside their own intervals must not look like a story.
     """
-    points, changes = measure.points(sweep), _changes(sweep, measure)
+    points, changes = measure.points(sweep), changes_of(sweep, measure)
     numbers, values = [point.n for point in points], [measure.value(point) or 0.0 for point in points]
     ends = [measure.interval(point) or (value, value) for point, value in zip(points, values, strict=True)]
     _add_band(figure, numbers, [low for low, _ in ends], [high for _, high in ends], colours.pruned, "interval", 0.17)
@@ -290,44 +290,44 @@ def _add_shown(figure: Figure, sweep: SweepResult, measure: Measure, colours: Pa
         y=values,
         mode=_mode(points),
         name=name,
-        line={"color": translucent(colours.pruned, _GUIDE), "width": 1.2},
+        line={"color": translucent(colours.pruned, GUIDE), "width": 1.2},
         legendrank=1,
-        marker=_marker(changes, "circle", colours.pruned, 7),
+        marker=settled_marker(changes, "circle", colours.pruned, 7),
         customdata=_taken(points),
-        text=[_read(measure, point, change) for point, change in zip(points, changes, strict=True)],
+        text=[read_out(measure, point, change) for point, change in zip(points, changes, strict=True)],
         hovertemplate="%{text}<extra></extra>",
     )
 
 
 def _add_other(figure: Figure, sweep: SweepResult, measure: Measure, dark: bool, aside: float) -> None:
     """A curve beside it: its points with their intervals, a little aside of their n so that they do not cover others."""
-    style, points, changes = style_of(sweep.spec.strategy), measure.points(sweep), _changes(sweep, measure)
+    style, points, changes = style_of(sweep.spec.strategy), measure.points(sweep), changes_of(sweep, measure)
     shade = style.shade(dark=dark)
     # At n = 0 all curves are the same model, whose interval the shown one has.
     own = [measure.interval(point) if point.n else None for point in points]
     figure.add_scatter(
         x=[point.n + (aside if point.n else 0) for point in points],
         y=[measure.value(point) for point in points],
-        error_y={**bars([measure.value(p) or 0.0 for p in points], own, width=0), "color": translucent(shade, _GUIDE)},
+        error_y={**bars([measure.value(p) or 0.0 for p in points], own, width=0), "color": translucent(shade, GUIDE)},
         mode=_mode(points),
         name=sweep.spec.strategy,
-        line={"color": translucent(shade, _GUIDE), "width": 1, "dash": style.dash},
+        line={"color": translucent(shade, GUIDE), "width": 1, "dash": style.dash},
         legendrank=2,
-        marker=_marker(changes, style.symbol, shade, 6),
+        marker=settled_marker(changes, style.symbol, shade, 6),
         customdata=_taken(points),
         text=[
-            f"<b>{sweep.spec.strategy}</b><br>{_read(measure, p, change)}" for p, change in zip(points, changes, strict=True)
+            f"<b>{sweep.spec.strategy}</b><br>{read_out(measure, p, change)}" for p, change in zip(points, changes, strict=True)
         ],
         hovertemplate="%{text}<extra></extra>",
     )
 
 
-_GUIDE = 0.45
+GUIDE = 0.45
 """Opacity of a line that only guides the eye."""
 
 
-def _changes(sweep: SweepResult, measure: Measure) -> list[Change | None]:
-    """How far every point that is drawn is from the unpruned model."""
+def changes_of(sweep: SweepResult, measure: Measure) -> list[Change | None]:
+    """How far every point that is drawn is from the unpruned model, in the order of `measure.points`."""
     by_place = settled.against_unpruned(sweep, measure.quantity)
     return [by_place[sweep.points.index(point)] for point in measure.points(sweep)]
 
@@ -341,13 +341,14 @@ def _taken(points: Sequence[Point]) -> list[list[Any]]:
     return [[blocks.written(point.block) if point.block else UNPRUNED, point.n] for point in points]
 
 
-def _marker(changes: Sequence[Change | None], symbol: str, colour: str, size: float) -> dict[str, Any]:
+def settled_marker(changes: Sequence[Change | None], symbol: str, colour: str, size: float) -> dict[str, Any]:
     """Filled where a difference from the unpruned model is settled, hollow elsewhere."""
     symbols = [symbol if change is not None and change.is_settled else f"{symbol}-open" for change in changes]
     return {"color": colour, "size": size, "symbol": symbols, "line": {"width": 1.3, "color": colour}}
 
 
-def _read(measure: Measure, point: Point, change: Change | None) -> str:
+def read_out(measure: Measure, point: Point, change: Change | None) -> str:
+    """What a point says under the pointer: its number, and how far it is from the unpruned model."""
     said = "" if change is None else f"<br>{wrapped(settled.said(change, measure.quantity))}"
     return f"{measure.hover(point)}{said}"
 

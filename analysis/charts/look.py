@@ -248,7 +248,7 @@ class Measure:
     """Format of texts beside points."""
     unit: str
     quantity: str
-    """As `Reading.quantity` has it; "" for what is read in no other unit than here."""
+    """What a difference from the unpruned model is of, as `Reading.quantity` has it."""
 
     def value(self, point: Point | None) -> float | None:
         """The number itself, or None where it was not measured."""
@@ -283,8 +283,8 @@ class Measure:
 
 ACCURACY = Measure("acc", "accuracy", "accuracy", ".0%", ".1%", ".1%", "questions", reading.ACCURACY)
 LOSS = Measure("loss", "loss", "loss, nats per token", "", ".3f", ".2f", "texts", reading.LOSS)
-BITS = Measure("bits_per_byte", "loss", "loss, bits per byte", "", ".3f", ".2f", "texts", "")
-"""The loss where vocabularies differ, so that tokens do."""
+BITS = Measure("bits_per_byte", "loss", "loss, bits per byte", "", ".3f", ".2f", "texts", reading.LOSS)
+"""The loss where vocabularies differ, so that tokens do; within one model a difference of it is one of nats per token."""
 
 
 def add_levels(figure: Figure, lines: Lines | None, colours: Palette) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from plotly.graph_objs import Figure
 
+from analysis.charts.curves import FILLED, GUIDE, changes_of, read_out, settled_marker
 from analysis.charts.heals import validation_intervals
-from analysis.charts.look import ACCURACY, Measure, Palette, Style, add_level, bars, finish, palette, with_interval
+from analysis.charts.look import ACCURACY, Measure, Palette, Style, add_level, bars, finish, palette, translucent, with_interval
 from analysis.core import stats
 from analysis.core.blocks import Block
 from analysis.experiments.accuracy.spec import SweepResult
@@ -33,6 +34,8 @@ HEALED_LOOKS = (
     Style("solid", "triangle-up", "#b3392f", "#ff8d80"),
 )
 """How heals are told apart: shades of the colour of healing."""
+_MORE_SYMBOLS = ("hexagon", "triangle-down", "pentagon", "bowtie", "hourglass", "star-diamond")
+"""Of runs beyond the looks. None is hollow: that says of a point that no difference was seen."""
 _DASH = "7px,4px"
 _LEGEND_ROW = 18
 _SHORT_NAME = 30
@@ -54,12 +57,12 @@ class Drawn:
         """How its line and markers are drawn."""
         style = looks[self.look % len(looks)]
         colour = palette(dark).marker if self.pinned else style.shade(dark=dark)
-        symbol = style.symbol if self.look < len(looks) else f"{style.symbol}-open"
+        symbol = style.symbol if self.look < len(looks) else _MORE_SYMBOLS[self.look % len(_MORE_SYMBOLS)]
         return {
             "name": f"{escape(self.name)} (reference)" if self.pinned else escape(self.name),
             "mode": "lines+markers",
             "line": {"color": colour, "width": 2, "dash": _DASH if self.pinned else "solid"},
-            "marker": {"color": colour, "size": 6, "symbol": "x-thin-open" if self.pinned else symbol},
+            "marker": {"color": colour, "size": 6, "symbol": "x" if self.pinned else symbol},
             "hovertemplate": "%{text}<extra></extra>",
         }
 
@@ -123,6 +126,9 @@ def _add_best(figure: Figure, drawn: Drawn, values: Sequence[float], said: Seque
 def score_curves(curves: Sequence[Drawn], measure: Measure, *, dark: bool = False, height: int = 300) -> Figure:
     """Accuracy or loss against the share of the layers that is removed.
 
+    As on a curve of one model, a point is filled where its difference from the unpruned model of its own run is settled, and
+    the line only guides the eye.
+
     Args:
         curves: their results are `SweepResult`.
         measure: what is drawn; accuracies come with one chance line for each set of questions.
@@ -137,20 +143,26 @@ def score_curves(curves: Sequence[Drawn], measure: Measure, *, dark: bool = Fals
             add_level(figure, f"chance, {said}", chance, colours.chance, "dot", ".1%")
     for drawn in curves:
         result: SweepResult = drawn.result
-        points = measure.points(result)
+        points, changes = measure.points(result), changes_of(result, measure)
         lined, look = len({point.n for point in points}) == len(points), drawn.trace(LOOKS, dark)
+        colour = look["line"]["color"]
         figure.add_scatter(
             x=[point.n / result.n_layers for point in points],
             y=[measure.value(point) for point in points],
-            error_y={**measure.bars(points), "color": look["line"]["color"]},
+            error_y={**measure.bars(points), "color": translucent(colour, GUIDE)},
             text=[
-                f"<b>{escape(drawn.name)}</b>, {point.n / result.n_layers:.0%}<br>{measure.hover(point)}" for point in points
+                f"<b>{escape(drawn.name)}</b>, {point.n / result.n_layers:.0%}<br>{read_out(measure, point, change)}"
+                for point, change in zip(points, changes, strict=True)
             ],
-            **look | ({} if lined else {"mode": "markers"}),
+            **look
+            | {"marker": settled_marker(changes, look["marker"]["symbol"], colour, 7)}
+            | {"line": {**look["line"], "color": translucent(colour, GUIDE), "width": 1.2}}
+            | ({} if lined else {"mode": "markers"}),
         )
     figure = _finish(figure, measure.axis, height, colours)
     last = max((point.n / drawn.result.n_layers for drawn in curves for point in drawn.result.points), default=1.0)
-    return figure.update_xaxes(range=[-0.03 * last, last * 1.03]).update_yaxes(tickformat=measure.tickformat)
+    title = {"text": f"share removed, n/L{FILLED}", "standoff": 6}
+    return figure.update_xaxes(title=title, range=[-0.03 * last, last * 1.03]).update_yaxes(tickformat=measure.tickformat)
 
 
 def heal_curves(heals: Sequence[Drawn], *, dark: bool = False, height: int = 300) -> Figure:

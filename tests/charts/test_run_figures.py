@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 
 from analysis.charts import runs
-from analysis.charts.look import ACCURACY, BITS, LOSS
+from analysis.charts.curves import GUIDE
+from analysis.charts.look import ACCURACY, BITS, LOSS, translucent
 from analysis.charts.runs import Drawn
 from analysis.experiments.accuracy.points import Lines
 from analysis.experiments.maps.spec import Best
+from analysis.reading import settled
 from tests.support import fakes
 
 
@@ -54,6 +56,24 @@ def test_every_set_of_questions_has_its_chance_line():
     assert named(figure, "again").x[15] == 0.5
     assert not [trace for trace in runs.score_curves(curves, LOSS).data if trace.name.startswith("chance")]
     assert named(runs.score_curves(curves, BITS), "again").y[3] == fakes.sweep().points[3].bits_per_byte
+
+
+def test_points_are_filled_only_where_a_difference_from_the_unpruned_model_was_seen():
+    curve = fakes.sweep(answers=True)
+    for measure in (ACCURACY, LOSS, BITS):
+        for pinned, look in ((False, 0), (True, 1), (False, len(runs.LOOKS) + 2)):
+            trace = runs.score_curves([Drawn(curve, "a", look, pinned=pinned)], measure).data[-1]
+            changes = settled.against_unpruned(curve, measure.quantity)
+            is_filled = [not symbol.endswith("-open") for symbol in trace.marker.symbol]
+            assert is_filled == [change is not None and change.is_settled for change in changes]
+            assert {True, False} == set(is_filled)
+            assert "paired with the unpruned model" in trace.text[3] or "not paired" in trace.text[3]
+    assert "filled points differ" in runs.score_curves([Drawn(curve, "a", 0)], ACCURACY).layout.xaxis.title.text
+
+
+def test_a_line_between_points_only_guides_the_eye():
+    trace = runs.score_curves([Drawn(fakes.sweep(), "a", 0)], ACCURACY).data[-1]
+    assert trace.line.color == trace.error_y.color == translucent(trace.marker.color, GUIDE)
 
 
 def test_more_runs_than_shades_still_look_different():
