@@ -31,7 +31,7 @@ def elsewhere(sweep: SweepResult, heals: Sequence[HealResult]) -> list[str]:
         if unlike:
             whole, healed = reading.of_heal(heal, "unpruned"), _of(heal)
             told = "; ".join(_told(healed[name], whole.get(name)) for name in unlike)
-            what = f"{heal.spec.block.describe()}, healed by {heal.spec.recipe}"
+            what = f"{heal.spec.block.brief()}, healed by {heal.spec.recipe}"
             said.append(f"Measured otherwise, so not on the curve: {what}: {told}.")
     return said
 

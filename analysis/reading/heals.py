@@ -162,7 +162,7 @@ def _flattered(result: HealResult) -> str:
 
 
 def _verdict(judged: Repair, result: HealResult) -> str:
-    cut, change, left = result.spec.block.describe(), judged.change, judged.left
+    cut, change, left = result.spec.block.brief(), judged.change, judged.left
     on = f"On {judged.texts}"
     if not is_flattered(result):
         on += ", a kind it was not trained on"

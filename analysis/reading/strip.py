@@ -1,7 +1,6 @@
 """What is known of every block before anybody asks, for a strip of layers that answers without a server."""
 
 from dataclasses import dataclass
-from statistics import NormalDist
 
 from analysis.core import stats
 from analysis.core.blocks import Block
@@ -51,8 +50,8 @@ def of_results(distances: DistanceResult, damage: DamageResult | None) -> Strip:
         damage: of the same model. Only blocks on which the most texts were read are told, so that all numbers compare.
     """
     facts, spec = distances.model, distances.spec
-    z = NormalDist().inv_cdf(0.5 + stats.CONFIDENCE / 2)
     sure = distances.n_texts > 1
+    half = stats.t_quantile(distances.n_texts - 1) if sure else 0.0
     texts = f"{distances.n_texts} {'text' if distances.n_texts == 1 else 'texts'} of {corpora.title(spec.corpus)}"
     return Strip(
         n_layers=distances.n_layers,
@@ -61,7 +60,7 @@ def of_results(distances: DistanceResult, damage: DamageResult | None) -> Strip:
             name="angle" if spec.metric == "angular" else TITLES.get(spec.metric, spec.metric),
             unit="",
             values=[[round(value, _DIGITS) for value in row] for row in distances.mean],
-            halves=[[round(z * error, _DIGITS) if sure else None for error in row] for row in distances.stderr],
+            halves=[[round(half * error, _DIGITS) if sure else None for error in row] for row in distances.stderr],
             on=f"{texts}, {reading.precision(spec.model)}",
         ),
         damage=_of_damage(damage) if damage else None,

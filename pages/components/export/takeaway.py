@@ -80,7 +80,7 @@ def _cut(model: ModelSpec, n_layers: int, n: int, strategy: str, text: str) -> R
     if text:
         try:
             cut = parse_removal(text)
-            cut.check(n_layers)
+            cuts.check(cut, n_layers)
         except BlockRangeError as error:
             st.error(words.plain(str(error)))
             return None

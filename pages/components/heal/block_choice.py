@@ -62,8 +62,9 @@ def _controls(distances: Found | None, n_layers: int, current: Removal | None) -
         key = f"heal-start-{n}"
         st.session_state[key] = picked.start if picked and picked.size == n else min(chosen.start, most)
         start = right.number_input(
-            "First layer", 0, most, key=key, on_change=lambda: state.choose_cut(Block(int(st.session_state[key]), int(n)))
-        )
+            "First layer", 0, most, key=key,
+            on_change=lambda: cuts.take_or_say(Block(int(st.session_state[key]), int(n)), None, n_layers),
+        )  # fmt: skip
         chosen = Block(int(start), int(n))
     elif chosen:
         right.number_input("First layer", value=chosen.start, disabled=True, key=f"shown-start-{way}-{n}")

@@ -28,7 +28,7 @@ def show(asked: HealSpec | None) -> None:
     shown = runs.get(_looked_at(asked)) or _chosen(of_cut, asked)
     _picker(runs, of_cut, shown, asked)
     if shown is None:
-        said = asked.block.describe() if asked else "this cut"
+        said = asked.block.brief() if asked else "this cut"
         st.info(f"No heal of {said} yet. Click **Start healing** on the left: you can watch it here.")
         return
     if asked is not None:
@@ -88,7 +88,7 @@ def _whose(run: Run, asked: HealSpec, of_cut: list[Run]) -> None:
         return
     what = "control" if run.spec.control else "heal"
     if other_cut:
-        said = f"This is the {what} of {run.spec.block.describe()}; the form says {asked.block.describe()}."
+        said = f"This is the {what} of {run.spec.block.brief()}; the form says {asked.block.brief()}."
     else:
         said = f"This {what} was made by {words.heal_settings(run.spec)}; the form says {words.heal_settings(asked)}."
     with st.container(border=True, horizontal=True, vertical_alignment="center", gap="small", key="whose"):

@@ -187,16 +187,25 @@ def take(removed: Removal, strategy: Removal | None, n_layers: int) -> None:
     Raises:
         BlockRangeError: when the model cannot lose these layers, or one of them is protected.
     """
+    check(removed, n_layers)
+    if removed == strategy:
+        state.choose_n(removed.size)
+    else:
+        state.choose_cut(removed)
+
+
+def check(removed: Removal, n_layers: int) -> None:
+    """See to it that somebody may pick these layers.
+
+    Raises:
+        BlockRangeError: when the model cannot lose them, or one of them is protected.
+    """
     removed.check(n_layers)
     if kept := protected_in(removed, n_layers):
         named = f"Layer {kept[0]} is" if len(kept) == 1 else f"Layers {', '.join(map(str, kept))} are"
         raise BlockRangeError(
             f"{named} protected, so this cut was not made: pick other layers, or lift the protection on the strip."
         )
-    if removed == strategy:
-        state.choose_n(removed.size)
-    else:
-        state.choose_cut(removed)
 
 
 def take_or_say(removed: Removal, strategy: Removal | None, n_layers: int) -> None:

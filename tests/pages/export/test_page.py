@@ -180,10 +180,11 @@ def test_a_cut_of_ones_own(app, known):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("eleven", "START:SIZE"), ("28:5", "must be 0..25"), ("[x](http://y)", "START:SIZE")]
+    ("text", "said"),
+    [("eleven", "START:SIZE"), ("28:5", "must be 0..25"), ("[x](http://y)", "START:SIZE"), ("3:5", "Layer 4 is protected")],
 )
 def test_a_cut_that_cannot_be_is_one_sentence(app, known, text, said):
-    at = app("pages/export.py")
+    at = app("pages/export.py", keep="4:1")
     at.text_input(key="export-cut").set_value(text).run()
     assert len(at.error) == 1
     assert said in texts(at).replace("\\", "")

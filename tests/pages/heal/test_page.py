@@ -1,6 +1,7 @@
 """Heal in every state: nothing known, ready, queued, running, done, failed, interrupted."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -42,6 +43,27 @@ def test_of_an_unknown_model_the_page_says_what_to_do_first(app):
     at = app("pages/heal.py")
     assert "compute its distance map first" in texts(at)
     assert "No heal of this model yet" in texts(at)
+
+
+def test_a_protected_layer_cannot_be_chosen_by_the_number_field(app, known):
+    at = app("pages/heal.py", block="3:5", keep="9:1")
+    at.number_input(key="heal-start-5").set_value(6).run()
+    assert [toast.value.replace("\\", "") for toast in at.toast] == [
+        "Layer 9 is protected, so this cut was not made: pick other layers, or lift the protection on the strip."
+    ]
+    assert Block(3, 5).describe() in texts(at)
+    assert at.number_input(key="heal-start-5").value == 3
+    at.number_input(key="heal-start-5").set_value(4).run()
+    assert Block(4, 5).describe() in texts(at)
+    assert not at.toast
+
+
+def test_both_forms_of_a_block_stand_on_the_page_once(app, known):
+    fakes.heal().save()
+    for cut in ("3:5", "11:5"):
+        at = app("pages/heal.py", block=cut)
+        assert len(re.findall(r"\(5 layers\), block", texts(at))) == 1
+    assert "No heal of layers 3-7 yet" in texts(app("pages/heal.py", block="3:5"))
 
 
 def test_starting_queues_the_recipe_for_the_sliders_block(app, known):

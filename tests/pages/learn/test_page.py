@@ -322,6 +322,8 @@ def test_step_8_explains_every_answer_and_sums_the_guesses_up(app, known):
         "no guess yet",
         "3 of 3 answered",
     ]
+    best = BEST.block
+    assert table["measured"][1] == f"{best.brief()}, {BEST.distance:.3f}", "the column beside it has both forms"
     assert (table["measured"][0], table["measured"][2]) == ("hidden until you guess",) * 2
     assert table["how far off"][1].endswith(", +0.001, 1 layer")
     assert table["how far off"][3] == "2 right"

@@ -181,7 +181,7 @@ def _block(lesson: Lesson, shown: Shown) -> dict[str, str]:
     off = f"number {judged.rank} of {judged.n_blocks}, {excess:+.3f}, {words.layers(judged.layers_off)}"
     return {
         "yours": f"{judged.guess.describe()}, {judged.guess_distance:.3f}",
-        "measured": f"{judged.best.describe()}, {judged.best_distance:.3f}",
+        "measured": f"{judged.best.brief()}, {judged.best_distance:.3f}",
         "how far off": "right" if judged.rank == 1 else off,
     }
 

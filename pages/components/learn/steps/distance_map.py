@@ -113,7 +113,7 @@ def verdict(judged: guesses.JudgedBlock, guess: Block | None) -> str:
         return f"{found} Your guess is right: the best of {judged.n_blocks}."
     off = words.layers(judged.layers_off)
     said = (
-        f"{found} Yours, {judged.guess.describe()}, has {judged.guess_distance:.3f}: number {judged.rank} of "
+        f"{found} Yours, {judged.guess.brief()}, has {judged.guess_distance:.3f}: number {judged.rank} of "
         f"{judged.n_blocks}, {off} off."
     )
     return f"{said} The texts cannot tell the two apart." if judged.is_rival else said

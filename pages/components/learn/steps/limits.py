@@ -99,7 +99,7 @@ def verdict(costs: dict[int, float], start: int | None, shown: Shown) -> str:
         said += (
             " It is the most similar one too."
             if similar.start == least
-            else f" The most similar one, {similar.describe()}, costs {costs[similar.start]:+.2f}."
+            else f" The most similar one, {similar.brief()}, costs {costs[similar.start]:+.2f}."
         )
     if start is None:
         return said
