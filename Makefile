@@ -5,13 +5,16 @@
 PYTHON ?= python3
 PORT   ?= 8501
 BIN    := .venv/bin
+# LOCK=no installs within the ranges of the requirements alone.
+LOCK   ?= yes
+locked  = $(if $(filter no,$(LOCK)),,--lock $(1))
 # Tests run file by file in so many processes, which share the cores.
 TESTERS ?= 2
 PYTEST = $(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help run check test lint format install install-dev chromium precomputed bench bench-evaluation bench-distances bench-healing bench-ui screenshots map clean
+.PHONY: help run check test lint format install install-dev lock sbom audit chromium precomputed bench bench-evaluation bench-distances bench-healing bench-ui load screenshots map clean
 
 help:
 	@sed -n '1,3p' Makefile
@@ -22,17 +25,29 @@ help:
 	$(PYTHON) -m venv .venv
 	@touch $@
 
-.venv/runtime: .venv/python requirements.txt requirements-starter.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+.venv/runtime: .venv/python requirements.txt requirements-starter.txt requirements.lock
+	$(BIN)/python -m supply.install $(call locked,requirements.lock) requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-starter.txt
 	@touch $@
 
-.venv/dev: .venv/runtime requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+.venv/dev: .venv/runtime requirements-dev.txt requirements-dev.lock
+	$(BIN)/python -m supply.install $(call locked,requirements-dev.lock) requirements-dev.txt
 	@touch $@
 
 install: .venv/runtime
 install-dev: .venv/dev
+
+# The newest versions within the ranges, installed as soon as they are written.
+lock: install-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
+	$(BIN)/python -m supply.lock
+	$(MAKE) install-dev
+
+sbom: install
+	$(BIN)/python -m supply.sbom
+
+audit: install
+	$(BIN)/python -m supply.audit
 
 chromium:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \

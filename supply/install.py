@@ -1,0 +1,47 @@
+"""Bring packages into this Python: `python -m supply.install [--lock LOCK] RANGES`.
+
+The lock comes first, file by file as its hashes say; then the ranges, which find most of it there and add what the lock leaves
+out by design. A lock that names nothing for this platform or this Python is passed over with a sentence. A file whose content
+is not what the lock says is never installed. Needs only the standard library and pip: it runs before anything is there.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+PIP = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+_OTHER_CONTENT = "DO NOT MATCH THE HASHES"
+"""What pip says of a file that it found under the right name with another content."""
+
+
+def locked(lock: Path, ranges: Path) -> None:
+    """Install what a lock names; one printed sentence if it does not fit here.
+
+    Raises:
+        SystemExit: a file has another content than the lock says.
+    """
+    done = subprocess.run([*PIP, "--no-deps", "--require-hashes", "-r", str(lock)], stderr=subprocess.PIPE, text=True)
+    if done.returncode == 0:
+        return
+    if _OTHER_CONTENT in done.stderr:
+        raise SystemExit(
+            f"{done.stderr.strip()}\nThe index offers a file with another content than {lock.name} says, so nothing of it was "
+            f"installed. If you know why and trust that index, say LOCK=no to make: it takes {ranges.name} without the lock."
+        )
+    reason = next((line for line in done.stderr.splitlines() if line.startswith("ERROR:")), "pip gave no reason")
+    print(f"{lock.name} does not fit here, so versions are taken from the ranges of {ranges.name} instead. pip said: {reason}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Install what Layerscope needs, from a lock file where it fits.")
+    parser.add_argument("--lock", type=Path, help="pinned versions with hashes, tried first")
+    parser.add_argument("ranges", type=Path, help="what is needed, by ranges of versions")
+    asked = parser.parse_args(arguments)
+    if asked.lock is not None:
+        locked(asked.lock, asked.ranges)
+    return subprocess.run([*PIP, "-r", str(asked.ranges)]).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
