@@ -1,4 +1,4 @@
-"""What this machine is called and how busy it is, told without a model library."""
+"""What this machine is called, how busy it is and what memory it has free, told without a model library."""
 
 import contextlib
 import os
@@ -58,3 +58,61 @@ def cpuinfo(key: str) -> str:
             if line.startswith(key):
                 return line.partition(":")[2].strip()
     return ""
+
+
+def memory_groups(root: Path = Path("/")) -> list[Path]:
+    """The control groups whose memory this process counts to, its own first, then those around it as far as they can be seen.
+
+    Version 2 of control groups and version 1 are read alike; outside of Linux there is none.
+
+    Args:
+        root: the folder that holds `proc` and `sys`.
+    """
+    found: list[Path] = []
+    with contextlib.suppress(OSError, ValueError):
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers and "memory" not in controllers.split(","):
+                continue
+            top = root / "sys/fs/cgroup" / ("memory" if controllers else "")
+            # A container may be told the path that its group has outside, where only the top is to be seen: its own group.
+            own = top / path.lstrip("/")
+            around = [group for group in (own, *own.parents) if group.is_relative_to(top)]
+            found += [group for group in around if ".." not in group.parts and group.is_dir()]
+    return found
+
+
+def free_bytes(root: Path = Path("/")) -> int:
+    """Memory that is free now: of the machine, and within every limit that a container sets, whichever is least.
+
+    Pages of files that the kernel would give up count as free, as they do in what the machine says of itself.
+
+    Args:
+        root: the folder that holds `proc` and `sys`, for limits.
+    """
+    left = [_left(group) for group in memory_groups(root)]
+    return min([int(psutil.virtual_memory().available), *(free for free in left if free is not None)])
+
+
+def _left(group: Path) -> int | None:
+    """What is left of a control group's limit, bytes; None where it has none."""
+    limits = [_number(group / name) for name in ("memory.max", "memory.high", "memory.limit_in_bytes")]
+    used = next((n for name in ("memory.current", "memory.usage_in_bytes") if (n := _number(group / name)) is not None), None)
+    least = min((limit for limit in limits if limit is not None), default=None)
+    return None if least is None or used is None else max(0, least - max(0, used - _reclaimable(group)))
+
+
+def _reclaimable(group: Path) -> int:
+    """Bytes of files kept in memory that were not read lately, in the group and those below it."""
+    with contextlib.suppress(OSError, ValueError):
+        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        # Version 1 counts only the group itself under the plain name.
+        return int(counts.get("total_inactive_file", counts.get("inactive_file", 0)))
+    return 0
+
+
+def _number(file: Path) -> int | None:
+    """The number in a file; None where there is none, as of a limit that is not set."""
+    with contextlib.suppress(OSError, ValueError):
+        return int(file.read_text())
+    return None

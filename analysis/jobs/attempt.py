@@ -95,9 +95,9 @@ class Run:
         columns = self._columns
         if progress.phase != columns.get("phase") or progress.done < columns["done"]:
             columns |= {"phase": progress.phase, "phase_started_at": now, "phase_first_done": progress.done}
-            self._pace = Pace(now, progress.done)
+            self._pace = Pace(time.monotonic(), progress.done)
         if self._pace is not None:
-            self._pace.add(now, progress.done)
+            self._pace.add(time.monotonic(), progress.done)
             low, high = self._pace.range or (None, None)
             columns |= {"pace_s": self._pace.value, "pace_low_s": low, "pace_high_s": high}
         columns |= {"done": progress.done, "total": progress.total, "progress_at": now}

@@ -1,5 +1,6 @@
 """One request on its way through the queue: its states, and all that is known of it."""
 
+import contextlib
 import re
 import time
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ class Job:
     pid: int | None
     """The worker's process, while running and after; None where the backend has no worker of its own."""
     pid_started_at: float | None
-    """When that process was created: pids are handed out again."""
+    """When that process was created, as the clock was then: pids are handed out again."""
     host: str | None
     """The machine it runs on."""
     cancel_requested: bool
@@ -105,6 +106,8 @@ class Job:
     """Lower end of its range."""
     pace_high_s: float | None = None
     """Upper end of its range."""
+    pid_born: str | None = None
+    """The same as `pid_started_at` in what no clock changes (`Process.born`); None in rows of older versions."""
 
     @property
     def is_active(self) -> bool:
@@ -137,7 +140,7 @@ class Job:
 
     def _left(self, pace: float) -> float:
         # A unit that takes long takes no time from those after it, so that the time left does not fall and jump back.
-        since = min(time.time() - (self.progress_at or 0.0), pace)
+        since = max(0.0, min(time.time() - (self.progress_at or 0.0), pace))
         return max(0.0, pace * (self.total - self.done) - since)
 
     @property
@@ -147,7 +150,9 @@ class Job:
 
     @property
     def process(self) -> Process | None:
-        """The worker that has, or had, it."""
+        """The worker that has, or had, it; None where none is written down, or what no process can be."""
         if self.pid is None or self.pid_started_at is None or self.host is None:
             return None
-        return Process(self.pid, self.pid_started_at, self.host)
+        with contextlib.suppress(ValueError):
+            return Process(self.pid, self.pid_started_at, self.host, self.pid_born)
+        return None

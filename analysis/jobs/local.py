@@ -1,4 +1,4 @@
-"""Which process is which: the worker of a cache folder is started once, and known to every server by pid and start time."""
+"""Which process is which: the worker of a cache folder is started once, and known to every server by what no clock changes."""
 
 import contextlib
 import json
@@ -15,13 +15,15 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from analysis.core import store
+from analysis.core import host, store
 
 SILENCE_S = 15.0
 """A process on another host that has not been heard from for this long counts as gone."""
 
-_CLOCK_STEP_S = 2.0
-"""Start times are boot time plus ticks, and the boot time moves a little when the clock is set."""
+_SAME_START_S = 2.0
+"""Where the system has no ticks since its start to tell (macOS, Windows, and what older versions wrote), start times this close
+are one: there they are noted when a process begins, and stay when the clock is set."""
+_MAX_PID = 2**31 - 1
 _WORKER_LOG_BYTES = 1024 * 1024
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _started: list[subprocess.Popen[bytes]] = []
@@ -34,14 +36,44 @@ def host_name() -> str:
     return socket.gethostname()
 
 
+@cache
+def _numbering() -> str | None:
+    """This run of this system and its numbering of processes, as no other has them; None where the system does not say."""
+    with contextlib.suppress(OSError):
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}/{os.stat('/proc/self/ns/pid').st_ino}"
+    return None
+
+
+def _born(pid: int) -> str | None:
+    """When a process began, in ticks since this run of the system did: setting the clock leaves them as they are."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        # The second field is the name of the program, which may hold spaces and brackets.
+        ticks = int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
+        return None if _numbering() is None else f"{_numbering()}/{ticks}"
+    return None
+
+
 @dataclass(frozen=True)
 class Process:
-    """One process on one host: a pid alone is not enough, because the system hands pids out again."""
+    """One process on one host: a pid alone is not enough, because the system hands pids out again.
+
+    Raises:
+        ValueError: when the pid is none that a process can have: a signal to 0 or a negative one reaches many processes.
+    """
 
     pid: int
     started_at: float
-    """When the process was created, seconds since the epoch."""
+    """When the process was created, seconds since the epoch, as the clock was then."""
     host: str
+    born: str | None = None
+    """Run of the system, numbering of processes and ticks, as `BOOT/NAMESPACE/TICKS`; None where the system has none, and in
+    records of older versions."""
+
+    def __post_init__(self) -> None:
+        if type(self.pid) is not int or not 0 < self.pid <= _MAX_PID:
+            raise ValueError(f"{self.pid!r} is not the number of a process.")
+        if not isinstance(self.started_at, int | float) or not isinstance(self.born, str | None):
+            raise ValueError(f"Process {self.pid} cannot have begun at {self.started_at!r}, {self.born!r}.")
 
     @classmethod
     def of(cls, pid: int) -> "Process":
@@ -50,25 +82,36 @@ class Process:
             started_at = psutil.Process(pid).create_time()
         except psutil.NoSuchProcess:
             started_at = 0.0
-        return cls(pid, started_at, host_name())
+        return cls(pid, started_at, host_name(), _born(pid))
 
     @classmethod
     def current(cls) -> "Process":
         """The process that asks."""
         return cls.of(os.getpid())
 
+    @property
+    def is_here(self) -> bool:
+        """Whether this process can look at it: it has its pid on this host, since the last start, in this container."""
+        if self.host != host_name() or self.born is None or _numbering() is None:
+            return self.host == host_name()
+        return self.born.rpartition("/")[0] == _numbering()
+
     def same(self, other: "Process") -> bool:
         """Whether both are one process."""
-        return self.pid == other.pid and self.host == other.host and abs(self.started_at - other.started_at) < _CLOCK_STEP_S
+        if self.pid != other.pid or self.host != other.host:
+            return False
+        if self.born is not None and other.born is not None:
+            return self.born == other.born
+        return abs(self.started_at - other.started_at) < _SAME_START_S
 
     def is_alive(self, heard_at: float | None) -> bool:
-        """Whether it still runs; on another host only the time it was last heard from can tell.
+        """Whether it still runs; of another host only the time it was last heard from can tell, and the worker's lock.
 
         Args:
             heard_at: time of the last sign of life, seconds since the epoch; None if there was none.
         """
-        if self.host != host_name():
-            return heard_at is not None and time.time() - heard_at < SILENCE_S
+        if not self.is_here:
+            return (heard_at is not None and time.time() - heard_at < SILENCE_S) or self._holds_lock()
         try:
             found = psutil.Process(self.pid)
             # A zombie has ended and only waits for its parent to ask how.
@@ -78,9 +121,14 @@ class Process:
         except psutil.AccessDenied:
             return True
 
+    def _holds_lock(self) -> bool:
+        """Whether it is the recorded worker, and the lock that the system takes from a dead one is held."""
+        recorded, _ = announced()
+        return recorded is not None and recorded.same(self) and is_locked()
+
     def kill(self) -> None:
         """End it at once, with all that it started; nothing happens if it is gone or on another host."""
-        if self.host == host_name() and self.same(Process.of(self.pid)):
+        if self.is_here and self.same(Process.of(self.pid)):
             end_children(self.pid)
             with contextlib.suppress(psutil.Error):
                 psutil.Process(self.pid).kill()
@@ -117,10 +165,18 @@ def withdraw(process: Process) -> None:
 
 
 def announced() -> tuple[Process | None, float | None]:
-    """The recorded worker, alive or not, and when it was last heard from."""
+    """The recorded worker, alive or not, and when it was last heard from.
+
+    A sign of life from the future, as a clock that is ahead or was set back leaves it, counts as one of now, once: it is dated
+    so in the record, and the worker has to be heard again like any other.
+    """
     try:
-        heard_at = _record().stat().st_mtime
-        return Process(**json.loads(_record().read_bytes())), heard_at
+        heard_at, now = _record().stat().st_mtime, time.time()
+        process = Process(**json.loads(_record().read_bytes()))
+        if heard_at > now + SILENCE_S:
+            with contextlib.suppress(OSError):
+                os.utime(_record(), (now, now))
+        return process, min(heard_at, now)
     except (OSError, ValueError, TypeError):
         return None, None
 
@@ -134,6 +190,22 @@ def worker() -> Process | None:
 def worker_alive() -> bool:
     """Whether the worker of this cache folder runs (it starts when it is needed and leaves when idle for long)."""
     return worker() is not None
+
+
+def lock() -> FileLock:
+    """The lock that the worker holds as long as it lives, and that the system takes from one that is killed."""
+    return FileLock(store.cache_dir() / "worker.lock")
+
+
+def is_locked() -> bool:
+    """Whether some process is the worker, known or not."""
+    try:
+        with lock().acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False  # there is no folder, or nobody may write in it
 
 
 def ensure_worker(command: Sequence[str] = (sys.executable, "-m", "analysis.jobs.worker")) -> bool:
@@ -189,9 +261,10 @@ def oom_kills() -> int | None:
     A process that was killed cannot say so, and whoever looks later learns no more than that it is gone; a count that has
     risen meanwhile is the only trace. None where the kernel keeps none.
     """
-    for file in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control", "/proc/vmstat"):
+    own = [group / name for group in host.memory_groups() for name in ("memory.events", "memory.oom_control")]
+    for file in (*own, Path("/proc/vmstat")):
         with contextlib.suppress(OSError, ValueError):
-            for line in Path(file).read_text().splitlines():
+            for line in file.read_text().splitlines():
                 name, _, count = line.partition(" ")
                 if name == "oom_kill":
                     return int(count)

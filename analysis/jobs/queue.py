@@ -325,6 +325,9 @@ def reap() -> list[Job]:
     for row in rows:
         with contextlib.suppress(JobError):
             job = table.read(row)
+            if (job.heartbeat_at or 0.0) > time.time() + local.SILENCE_S:
+                # Of a clock that is ahead, or from before this one was set back: dated now, once, it has to be heard again.
+                table.update(job, heartbeat_at=time.time())
             if _has_ended(job):
                 ended.append(get(job.id))
     return ended

@@ -21,7 +21,7 @@ from analysis.jobs import local
 from analysis.jobs.job import CANCELLED, FAILED, LOCAL, QUEUED, RUNNING, Job, redact
 from analysis.jobs.local import Process
 
-_LAYOUT = 4
+_LAYOUT = 5
 _ID = re.compile(r"[0-9a-f]{10}")
 _BUSY_S = 10.0
 """How long to wait for another process that is writing."""
@@ -59,13 +59,15 @@ CREATE TABLE jobs (
     backend TEXT NOT NULL DEFAULT 'local',
     pace_s REAL,
     pace_low_s REAL,
-    pace_high_s REAL
+    pace_high_s REAL,
+    pid_born TEXT
 )"""
 _STEPS = {
     1: ("ALTER TABLE jobs ADD COLUMN stop_as TEXT", "ALTER TABLE jobs ADD COLUMN oom_kills INTEGER"),
     # A worker of an older version would take jobs that are meant for another place: the new layout keeps it out.
     2: ("ALTER TABLE jobs ADD COLUMN backend TEXT NOT NULL DEFAULT 'local'",),
     3: tuple(f"ALTER TABLE jobs ADD COLUMN {name} REAL" for name in ("pace_s", "pace_low_s", "pace_high_s")),
+    4: ("ALTER TABLE jobs ADD COLUMN pid_born TEXT",),
 }
 """What turns a file of an older layout into one of the next."""
 _FRESH: dict[str, Any] = {
@@ -90,6 +92,7 @@ _FRESH: dict[str, Any] = {
     "pace_s": None,
     "pace_low_s": None,
     "pace_high_s": None,
+    "pid_born": None,
 }
 """What a job forgets when it goes back into the queue; its result key stays, for what was finished is usable."""
 
@@ -272,11 +275,12 @@ def _take(which: str, values: tuple[str, ...], process: Process | None) -> Job |
         if db.execute(f"SELECT 1 FROM jobs WHERE state = ? AND {which} LIMIT 1", (QUEUED, *values)).fetchone() is None:
             return None
     now = time.time()
-    worker = (None,) * 4 if process is None else (process.pid, process.started_at, process.host, local.oom_kills())
+    own = None if process is None else (process.pid, process.started_at, process.born, process.host, local.oom_kills())
+    worker = own or (None,) * 5
     with transaction(write=True) as db:
         rows = db.execute(
             "UPDATE jobs SET state = ?, started_at = ?, heartbeat_at = ?, attempts = attempts + 1, "
-            "pid = ?, pid_started_at = ?, host = ?, oom_kills = ? "
+            "pid = ?, pid_started_at = ?, pid_born = ?, host = ?, oom_kills = ? "
             f"WHERE number = (SELECT number FROM jobs WHERE state = ? AND {which} ORDER BY position LIMIT 1) RETURNING *",
             (RUNNING, now, now, *worker, QUEUED, *values),
         ).fetchall()

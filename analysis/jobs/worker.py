@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from analysis.core import extensions, store
 from analysis.core.errors import StorageError
@@ -298,7 +298,7 @@ def serve(runners: Mapping[str, str], loader: str, idle_s: float = 900.0, warm: 
     with store.disk_errors_explained(cache):
         cache.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(cache / "worker.lock", timeout=_LOCK_S):
+        with local.lock().acquire(timeout=_LOCK_S):
             reap()
             _Worker(runners, loader, warm).work(idle_s)
             return True

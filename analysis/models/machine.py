@@ -38,15 +38,10 @@ def cpu_name() -> str:
 
 
 def free_bytes(device: str) -> int:
-    """Memory that is free now on a device: of the accelerator, or of the machine within its container's limit."""
+    """Memory that is free now on a device: of the accelerator, or of the machine within its container's limits."""
     if device.startswith("cuda"):
         return int(torch.cuda.mem_get_info(torch.device(device))[0])
-    free = int(psutil.virtual_memory().available)
-    with contextlib.suppress(OSError, ValueError):
-        group = Path("/sys/fs/cgroup")
-        limit = int((group / "memory.max").read_text())
-        free = min(free, max(0, limit - int((group / "memory.current").read_text())))
-    return free
+    return host.free_bytes()
 
 
 def reset_peak(device: str) -> None:

@@ -17,7 +17,7 @@ from analysis.experiments.heal.spec import HealSpec
 from analysis.jobs import attempt, local, table
 from analysis.jobs.local import Process
 from analysis.models.spec import ModelSpec
-from tests.support.worker import end_worker, request
+from tests.support.worker import another, end_worker, request
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -209,7 +209,7 @@ def test_the_log_tail_never_begins_inside_a_token(monkeypatch):
 
 
 def test_a_reused_pid_is_not_the_worker():
-    earlier = replace(HERE, started_at=HERE.started_at - 100)
+    earlier = another(HERE)
     job = claimed(process=earlier)
     assert [(j.id, j.state) for j in jobs.reap()] == [(job.id, "interrupted")]
     assert jobs.reap() == []
@@ -241,13 +241,13 @@ def test_on_another_host_only_the_heartbeat_counts():
 
 
 def test_a_cancelled_job_whose_worker_died_is_cancelled():
-    job = claimed(process=replace(HERE, started_at=1.0))
+    job = claimed(process=another(HERE))
     jobs.cancel(job.id)
     assert [j.state for j in jobs.reap()] == ["cancelled"]
 
 
 def test_an_attempt_that_was_given_up_cannot_write():
-    stale = claimed(process=replace(HERE, started_at=1.0))
+    stale = claimed(process=another(HERE))
     jobs.reap()
     jobs.resume(stale.id)
     assert table.update(stale, done=99) is table.Standing.LOST
@@ -323,7 +323,7 @@ def test_the_worker_record_names_a_live_process_only(cache):
     assert not jobs.worker_alive()
     local.announce(HERE)
     assert jobs.worker_alive()
-    other = replace(HERE, started_at=1.0)
+    other = another(HERE)
     local.withdraw(other)
     assert jobs.worker_alive()
     local.announce(other)

@@ -23,12 +23,12 @@ from analysis.jobs import attempt as interruption
 from analysis.jobs import local, table
 from analysis.jobs.local import Process
 from analysis.jobs.space import saved_folders
-from tests.support.worker import request
+from tests.support.worker import another, request
 
 pytestmark = pytest.mark.timeout(60)
 
 HERE = Process.current()
-GONE = replace(HERE, started_at=1.0)
+GONE = another(HERE)
 LAYOUT_1 = Path(__file__).with_name("jobs-layout-1.sql")
 BLOCK = Block(2, 2)
 KEY = "0123456789abcdef0123"

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -21,6 +22,12 @@ COMMAND = (sys.executable, str(SCRIPT), "60")
 
 def request(what: str = "quick", seed: int = 0) -> DistanceSpec:
     return DistanceSpec(model=ModelSpec(source=what), corpus=CorpusSpec(seed=seed))
+
+
+def another(process: local.Process) -> local.Process:
+    """A process that had the pid of this one before."""
+    born = process.born and f"{process.born.rpartition('/')[0]}/1"
+    return replace(process, started_at=1.0, born=born)
 
 
 def wait_for(condition, timeout: float = 15.0):

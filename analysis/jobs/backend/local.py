@@ -7,7 +7,7 @@ from analysis.jobs.backend import Backend, Seen, register
 from analysis.jobs.job import INTERRUPTED, LOCAL, Job
 
 STUCK_S = 8.0
-"""A worker that has been asked to stop, and silent, for this long is ended: even its watchdog is stuck."""
+"""A worker that was asked to stop and then seen silent for this long is ended: even its watchdog is stuck."""
 
 
 @register
@@ -19,6 +19,10 @@ class Local(Backend):
     help = "One job after another, in a process of its own that goes on when the dashboard ends."
     has_worker = True
 
+    def __init__(self) -> None:
+        """Begin without having seen any worker."""
+        self._heard: dict[str, tuple[tuple[int, float | None], float]] = {}
+
     def submit(self, job: Job) -> None:
         """See to it that the worker runs: it takes queued jobs itself, in their order."""
         local.ensure_worker()
@@ -26,17 +30,25 @@ class Local(Backend):
     def watch(self, job: Job) -> Seen:
         """Whether the worker is still there: all else it writes down itself.
 
-        On this host it is known by pid and creation time, on another by its heartbeat. A worker that was asked to stop and is
-        so stuck that not even its watchdog acts is ended here.
+        On this host it is known by what no clock changes, on another by its heartbeat. A worker that was asked to stop and is
+        so stuck that not even its watchdog acts is ended here, by who has looked at it for that long.
         """
-        process, now = job.process, time.time()
+        process = job.process
         if process is None or not process.is_alive(job.heartbeat_at):
             return Seen(INTERRUPTED)
-        silent_s = now - min(job.cancel_requested_at or now, now)
-        if silent_s > STUCK_S and now - (job.heartbeat_at or 0.0) > STUCK_S and process.host == local.host_name():
+        if job.cancel_requested and process.is_here and self._silent_s(job) > STUCK_S:
             process.kill()
             return Seen(INTERRUPTED)
         return Seen()
+
+    def _silent_s(self, job: Job) -> float:
+        """For how long this process has seen no sign of life: times that others wrote down are of clocks that may be set."""
+        now, heard = time.monotonic(), (job.attempts, job.heartbeat_at)
+        before, since = self._heard.get(job.id, (None, now))
+        if before != heard:
+            self._heard[job.id] = heard, now
+            return 0.0
+        return now - since
 
     def cancel(self, job: Job) -> None:
         """Nothing: the worker's watchdog reads the wish in the list of jobs, several times a second."""

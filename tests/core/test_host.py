@@ -1,0 +1,86 @@
+"""What is free within containers, on folders that look like those of the kernel."""
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from analysis.core import host
+
+GB = 1024**3
+NO_LIMIT = 9223372036854771712
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch):
+    """A machine with 64 GB free."""
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 64 * GB}))
+
+
+def belongs_to(root: Path, *lines: str) -> None:
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text("\n".join(lines) + "\n")
+
+
+def group(root: Path, path: str, **files: object) -> None:
+    folder = root / "sys/fs/cgroup" / path
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name.replace("memory_", "memory.", 1)).write_text(f"{content}\n")
+
+
+def test_without_control_groups_the_machine_is_the_limit(tmp_path):
+    assert host.free_bytes(tmp_path) == 64 * GB
+
+
+def test_a_group_of_version_2_without_a_limit_leaves_the_machine_s(tmp_path):
+    belongs_to(tmp_path, "0::/")
+    group(tmp_path, "", memory_max="max", memory_high="max", memory_current=5 * GB)
+    assert host.free_bytes(tmp_path) == 64 * GB
+
+
+def test_the_least_limit_on_the_way_up_counts(tmp_path):
+    belongs_to(tmp_path, "0::/team/one/job")
+    group(tmp_path, "team", memory_max=16 * GB, memory_current=13 * GB)
+    group(tmp_path, "team/one", memory_max=8 * GB, memory_current=4 * GB)
+    group(tmp_path, "team/one/job", memory_max="max", memory_current=1 * GB)
+    assert host.free_bytes(tmp_path) == 3 * GB
+    assert [path.name for path in host.memory_groups(tmp_path)] == ["job", "one", "team", "cgroup"]
+
+
+def test_a_throttle_below_the_limit_counts_as_one(tmp_path):
+    belongs_to(tmp_path, "0::/job")
+    group(tmp_path, "job", memory_max=16 * GB, memory_high=6 * GB, memory_current=2 * GB)
+    assert host.free_bytes(tmp_path) == 4 * GB
+
+
+def test_files_that_the_kernel_would_give_up_count_as_free(tmp_path):
+    belongs_to(tmp_path, "0::/")
+    stat = f"anon {GB}\nfile {6 * GB}\ninactive_file {5 * GB}\nactive_file {GB}"
+    group(tmp_path, "", memory_max=8 * GB, memory_current=7 * GB, memory_stat=stat)
+    assert host.free_bytes(tmp_path) == 6 * GB
+
+
+def test_version_1_is_read_too_with_what_groups_below_hold(tmp_path):
+    belongs_to(tmp_path, "4:cpu,cpuacct:/other", "3:memory:/docker/a/b", "0::/")
+    stat = f"inactive_file 0\ntotal_inactive_file {2 * GB}"
+    group(tmp_path, "memory", memory_limit_in_bytes=NO_LIMIT, memory_usage_in_bytes=9 * GB)
+    group(tmp_path, "memory/docker/a", memory_limit_in_bytes=8 * GB, memory_usage_in_bytes=7 * GB, memory_stat=stat)
+    group(tmp_path, "memory/docker/a/b", memory_limit_in_bytes=NO_LIMIT, memory_usage_in_bytes=1 * GB)
+    assert host.free_bytes(tmp_path) == 3 * GB
+
+
+def test_a_container_that_is_told_the_path_outside_finds_its_limit_at_the_top(tmp_path):
+    belongs_to(tmp_path, "3:memory:/docker/abc", "0::/../outside")
+    group(tmp_path, "memory", memory_limit_in_bytes=4 * GB, memory_usage_in_bytes=GB)
+    assert host.free_bytes(tmp_path) == 3 * GB
+
+
+def test_more_used_than_allowed_leaves_nothing_and_nonsense_is_passed_over(tmp_path):
+    belongs_to(tmp_path, "0::/full", "nonsense")
+    group(tmp_path, "full", memory_max=GB, memory_current=2 * GB, memory_stat="no numbers here")
+    assert host.free_bytes(tmp_path) == 0
+
+
+def test_this_machine_says_something():
+    assert 0 <= host.free_bytes() <= 64 * GB
