@@ -6,11 +6,17 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from analysis import __version__
-from analysis.core import extensions
+from analysis.core import extensions, store
 from pages.components.jobs import strip
 from pages.components.shared import first_paint, frame, state, theme
 
 ASSETS = Path(__file__).resolve().parent / "pages" / "assets"
+
+
+@st.cache_resource(show_spinner=False)
+def tidy() -> None:
+    """Once per server: what killed processes left half-made in the cache goes."""
+    store.sweep()
 
 
 def draw() -> None:
@@ -28,6 +34,7 @@ def draw() -> None:
     st.logo(ASSETS / "wordmark.svg", size="large", icon_image=ASSETS / "mark.svg")
     page = frame.navigation()
     with frame.errors_shown():
+        tidy()
         extensions.load()
         state.sync_url()
     main, beside = theme.places()

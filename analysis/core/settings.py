@@ -35,7 +35,7 @@ def change(**values: Any) -> Settings:
         StorageError: when the cache folder cannot be written.
     """
     with store.disk_errors_explained(_file()):
-        _file().parent.mkdir(parents=True, exist_ok=True)
+        store.make_folder(_file().parent)
         with FileLock(_file().with_suffix(".lock"), timeout=10):
             changed = replace(load(), **values)
             store.write_atomic(_file(), json.dumps(asdict(changed), indent=1).encode())

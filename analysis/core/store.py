@@ -9,9 +9,9 @@ import contextlib
 import errno
 import hashlib
 import json
+import logging
 import os
-import shutil
-import tempfile
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +21,14 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from analysis.core import disk
 from analysis.core.errors import CorruptResultError, StorageError
 
 FORMAT = 1
 """Layout of `result.json`; a reader refuses any other."""
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
+_log = logging.getLogger(__name__)
 
 
 def cache_dir() -> Path:
@@ -60,51 +62,66 @@ def disk_errors_explained(path: Path) -> Iterator[None]:
         ) from error
 
 
+def is_private(path: Path) -> bool:
+    """Whether a file is for its owner alone: all that lies in the cache is, for requests, texts and prompts are in it."""
+    return path.absolute().is_relative_to(cache_dir())
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder with those above it, for its owner alone where it is in the cache.
+
+    Raises:
+        StorageError: when it cannot be made.
+    """
+    with disk_errors_explained(path):
+        disk.make(path, private=is_private(path))
+
+
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new one, never a part.
+    """Write a file so that a reader, and a power cut, find the old content or the new one, never a part.
+
+    In the cache it is for its owner alone. Elsewhere a new file is as the umask has it, and an older one keeps its mode.
 
     Raises:
         StorageError: when the disk is full or the folder cannot be written; the old content is untouched.
     """
+    private = is_private(path)
     with disk_errors_explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
+        disk.make(path.parent, private=private)
+        with disk.draft(path, is_folder=False, private=private) as (temporary, handle):
+            if not private and path.is_file():
+                os.fchmod(handle, stat.S_IMODE(path.stat().st_mode))
+            with os.fdopen(handle, "wb", closefd=False) as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)  # mkstemp makes private files; results are for all who may see the folder
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+            disk.replace(temporary, path)
 
 
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
-    """Build a folder under a temporary name with `fill(folder)` and rename it to `path` when it is complete.
+    """Build a folder under a temporary name with `fill(folder)` and put it at `path` when it is complete.
 
-    An older folder at `path` is replaced. Whatever goes wrong, `path` is the old folder or the new one.
+    An older folder at `path` is replaced. Whatever goes wrong, `path` is the old folder or the new one, and what processes that
+    were killed at the same left beside it goes.
 
     Raises:
         StorageError: when the disk is full or the folder cannot be written.
     """
+    private = is_private(path)
     with disk_errors_explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-        try:
+        disk.make(path.parent, private=private)
+        _tell(disk.sweep(path.parent, deep=False))
+        with disk.draft(path, is_folder=True, private=private) as (temporary, _):
             fill(temporary)
-            temporary.chmod(0o755)
-            if path.exists():
-                old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
-                os.replace(path, old)
-                os.replace(temporary, path)
-                shutil.rmtree(old, ignore_errors=True)
-            else:
-                os.replace(temporary, path)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+            disk.replace(temporary, path)
+
+
+def sweep() -> None:
+    """Remove what processes that are gone left half-made in the cache, and say in the log how much that was."""
+    _tell(disk.sweep(cache_dir(), deep=True))
+
+
+def _tell(swept: Mapping[Path, int]) -> None:
+    for path, size in swept.items():
+        _log.warning("%s was left half-made by a process that is gone; %.1f MB are free again.", path, size / 1e6)
 
 
 @dataclass(frozen=True)
@@ -193,9 +210,9 @@ def discard_result(kind: str, fingerprint: str) -> None:
     folder = result_dir(kind, fingerprint)
     if folder.exists():
         aside = folder.with_name(f"{folder.name}.corrupt")
-        shutil.rmtree(aside, ignore_errors=True)
+        disk.remove(aside)
         with disk_errors_explained(folder):
-            os.replace(folder, aside)
+            disk.replace(folder, aside)
 
 
 def _read(folder: Path, *, precomputed: bool) -> Stored:

@@ -72,7 +72,11 @@ def export(
             raise SpecError("A mergekit recipe cannot carry an adapter; export the hf format, which merges it.")
         name, note = formats.mergekit_source(spec)
         content = formats.mergekit(name, block, planned.facts.n_layers, planned.spec.dtype, note)
-        store.write_folder(out, lambda folder: store.write_atomic(folder / "mergekit.yaml", content.encode()))
+
+        def fill(folder: Path) -> None:
+            (folder / "mergekit.yaml").write_text(content, encoding="utf-8")
+
+        store.write_folder(out, fill)
         return out
     if spec.quantization != "none":
         raise SpecError("A quantized model is not exported: rounding would be baked in; choose quantization none.")

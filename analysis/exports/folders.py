@@ -1,11 +1,10 @@
 """The folders of exported models under the cache: where they are, how large, whether there is room, and their end."""
 
-import contextlib
 import re
 import shutil
 from pathlib import Path
 
-from analysis.core import store
+from analysis.core import disk, store
 from analysis.core.blocks import Removal
 from analysis.core.errors import SpecError, StorageError
 
@@ -37,11 +36,7 @@ def suggested_name(model: str, cut: Removal, *, healed: bool) -> str:
 
 def size_bytes(name: str) -> int:
     """Bytes of all files of an export; 0 when there is none of this name."""
-    total = 0
-    for file in folder(name).rglob("*"):
-        with contextlib.suppress(OSError):
-            total += file.stat().st_size if file.is_file() else 0
-    return total
+    return disk.size_bytes(folder(name))
 
 
 def free_bytes(at: Path | None = None) -> int:

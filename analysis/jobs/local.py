@@ -224,8 +224,7 @@ def ensure_worker(command: Sequence[str] = (sys.executable, "-m", "analysis.jobs
     if worker_alive():
         return False
     cache = store.cache_dir()
-    with store.disk_errors_explained(cache):
-        cache.mkdir(parents=True, exist_ok=True)
+    store.make_folder(cache)
     try:
         # Two servers, or two sessions of one, that ask at the same moment start one worker.
         with FileLock(cache / "worker-start.lock", timeout=10):

@@ -4,15 +4,13 @@ import contextlib
 import dataclasses
 import functools
 import json
-import os
 import re
-import shutil
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.core import store
+from analysis.core import disk, store
 from analysis.core.errors import SpecError
 from analysis.core.record import Spec
 from analysis.core.registry import SPECS
@@ -58,13 +56,7 @@ def saved_folders(kind: str, key: str | None) -> list[Path]:
 
 def size_bytes(folders: Iterable[Path]) -> int:
     """Bytes of all files in these folders; links are not followed, and what vanishes meanwhile counts nothing."""
-    total = 0
-    for top in folders:
-        for base, _, names in os.walk(top):
-            for name in names:
-                with contextlib.suppress(OSError):
-                    total += os.lstat(os.path.join(base, name)).st_size
-    return total
+    return sum(map(disk.size_bytes, folders))
 
 
 def needed_by(db: sqlite3.Connection, row: sqlite3.Row) -> str | None:
@@ -122,18 +114,12 @@ def set_aside(folders: Iterable[Path]) -> list[Path]:
     """Rename folders so that nothing finds them any more, at once and without deleting yet; their new names."""
     aside = []
     for folder in folders:
-        target = folder.with_name(f"{folder.name}.removed")
-        shutil.rmtree(target, ignore_errors=True)
-        with store.disk_errors_explained(folder), contextlib.suppress(FileNotFoundError):
-            os.replace(folder, target)
-            aside.append(target)
-    return aside
+        with store.disk_errors_explained(folder):
+            aside.append(disk.aside(folder))
+    return [folder for folder in aside if folder is not None]
 
 
 def erase(folders: Iterable[Path]) -> None:
     """Delete what was set aside; a folder that is only a link loses the link, and what it points to stays."""
     for folder in folders:
-        if folder.is_symlink():
-            folder.unlink(missing_ok=True)
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
+        disk.remove(folder)

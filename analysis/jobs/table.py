@@ -4,8 +4,10 @@ import contextlib
 import enum
 import json
 import math
+import os
 import re
 import sqlite3
+import stat
 import time
 import typing
 from collections.abc import Iterable, Iterator
@@ -97,19 +99,24 @@ _FRESH: dict[str, Any] = {
 """What a job forgets when it goes back into the queue; its result key stays, for what was finished is usable."""
 
 
-def connect() -> sqlite3.Connection:
+def connect(*, is_lasting: bool = True) -> sqlite3.Connection:
     """An open connection to the table, which is made or brought up to date if need be; the caller closes it.
+
+    Args:
+        is_lasting: whether what is committed has to outlast a power cut, which each time waits for the disk.
 
     Raises:
         StorageError: when the file is damaged, of a newer version, busy for too long, or cannot be written.
     """
     path = store.cache_dir() / "jobs.sqlite"
+    store.make_folder(path.parent)
     with store.disk_errors_explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _keep_private(path)
     with _errors_explained(path):
         db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
         try:
             db.row_factory = sqlite3.Row
+            db.execute(f"PRAGMA synchronous = {'FULL' if is_lasting else 'NORMAL'}")
             _prepare(db, path)
         except BaseException:
             db.close()
@@ -118,15 +125,19 @@ def connect() -> sqlite3.Connection:
 
 
 @contextlib.contextmanager
-def transaction(*, write: bool = False) -> Iterator[sqlite3.Connection]:
+def transaction(*, write: bool = False, is_lasting: bool = True) -> Iterator[sqlite3.Connection]:
     """A connection to the table: all that is done in the block is committed, or none of it.
 
     Readers are never held up by a writer; writers wait for each other.
 
+    Args:
+        write: whether it will.
+        is_lasting: as in `connect`; what is not lasts as soon as something after it does, and a power cut before loses no more.
+
     Raises:
         StorageError: when the file is damaged, busy for too long, or cannot be written.
     """
-    with contextlib.closing(connect()) as db, _errors_explained(store.cache_dir() / "jobs.sqlite"):
+    with contextlib.closing(connect(is_lasting=is_lasting)) as db, _errors_explained(store.cache_dir() / "jobs.sqlite"):
         db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
         try:
             yield db
@@ -152,7 +163,6 @@ def _errors_explained(path: Path) -> Iterator[None]:
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
     """Create the table in a new file, or bring an older one up to date, once, however many processes open it at once."""
-    db.execute("PRAGMA synchronous = NORMAL")
     if _layout(db) == _LAYOUT:
         return
     # SQLite does not wait its turn when two processes switch a file to WAL, so they take turns here.
@@ -172,6 +182,17 @@ def _change(db: sqlite3.Connection, statements: Iterable[str], layout: int) -> N
     """Run the statements and note the layout that they lead to, all or nothing: a connection that closes rolls back."""
     for statement in ("BEGIN IMMEDIATE", *statements, f"PRAGMA user_version = {layout}", "COMMIT"):
         db.execute(statement)
+
+
+def _keep_private(path: Path) -> None:
+    """Make the file for its owner alone: SQLite gives the files beside it the mode that it has."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+        # Older versions left it to the umask; who may write to the folder of another user cannot change that.
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            if stat.S_IMODE(file.stat().st_mode) & 0o077:
+                file.chmod(0o600)
 
 
 def _layout(db: sqlite3.Connection) -> int:
@@ -309,8 +330,10 @@ def update(job: Job, **columns: Any) -> Standing:
     """Change the row of a running job, if it is still the attempt that `job` was read in.
 
     `attempts` is the fence: a worker that was thought dead cannot write into the attempt that replaced it.
+
+    A state outlasts a power cut; progress and signs of life, which come several times a second, may be lost with it.
     """
-    with transaction(write=bool(columns)) as db:
+    with transaction(write=bool(columns), is_lasting="state" in columns) as db:
         return write(db, job, columns)
 
 

@@ -132,6 +132,7 @@ class _Worker:
                 self._run = None
 
         attempt.write_down(finish)
+        store.sweep()
         attempt.hold()
         return True
 
@@ -295,11 +296,11 @@ def serve(runners: Mapping[str, str], loader: str, idle_s: float = 900.0, warm: 
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True)
     cache = store.cache_dir()
-    with store.disk_errors_explained(cache):
-        cache.mkdir(parents=True, exist_ok=True)
+    store.make_folder(cache)
     try:
         with local.lock().acquire(timeout=_LOCK_S):
             reap()
+            store.sweep()
             _Worker(runners, loader, warm).work(idle_s)
             return True
     except Timeout:

@@ -286,7 +286,7 @@ def test_a_job_is_forgotten_alone_or_with_what_it_saved(cache):
     job = ended()
     jobs.delete(job.id, saved=True)
     assert not any(folder.exists() for folder in folders)
-    assert not list(cache.rglob("*.removed"))
+    assert not list(cache.rglob("*.part"))
 
 
 def test_what_another_job_or_a_shown_result_needs_stays(cache):

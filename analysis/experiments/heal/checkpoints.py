@@ -48,8 +48,8 @@ def write(fingerprint: str, checkpoint: Checkpoint, *, best: int | None = None) 
     head = {"format": _FORMAT, "step": checkpoint.step, "sha256": hashlib.sha256(content).hexdigest()}
 
     def fill(target: Path) -> None:
-        store.write_atomic(target / "state.safetensors", content)
-        store.write_atomic(target / "checkpoint.json", json.dumps(head).encode())
+        (target / "state.safetensors").write_bytes(content)
+        (target / "checkpoint.json").write_text(json.dumps(head))
 
     store.write_folder(folder(fingerprint) / _name(checkpoint.step), fill)
     for old in _folders(fingerprint)[KEPT:]:

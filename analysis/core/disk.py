@@ -1,0 +1,245 @@
+"""Files and folders that are there whole or not at all, after a power cut too, and what processes that ended left half-made.
+
+What is being made is a draft: a hidden name of ours beside its place, which the process that makes it keeps locked. The
+system lets go of a lock when a process ends, however it ends, so a draft that nobody holds is a leftover, and any server may
+remove it.
+Everything here raises `OSError`.
+"""
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import logging
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+_OURS = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{12}\.(?P<what>part|old)")
+_LONGEST = 200
+"""Bytes of a name that its draft is called by; the rest of the 255 that a name may have is for what makes it a draft."""
+_BUSY = (errno.EWOULDBLOCK, errno.EACCES)
+_CANNOT = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+"""What a file system answers that does not offer what was asked."""
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+_log = logging.getLogger(__name__)
+
+
+def make(folder: Path, *, private: bool) -> None:
+    """Make a folder with all those above it that are missing, and see to it that they stay.
+
+    Args:
+        folder: which; nothing happens where it is there.
+        private: for its owner alone; else as the umask has it.
+    """
+    for one in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
+        with contextlib.suppress(FileExistsError):
+            one.mkdir(0o700 if private else 0o777)
+        sync(one.parent)
+
+
+@contextlib.contextmanager
+def draft(path: Path, *, is_folder: bool, private: bool) -> Iterator[tuple[Path, int]]:
+    """A new hidden file or folder beside `path`, ours as long as the body runs, and gone after it unless it took its place.
+
+    Args:
+        path: what it shall become; the folder that holds it must be there.
+        is_folder: what to make.
+        private: for its owner alone; else as the umask has it.
+
+    Yields:
+        Its path and its open descriptor, of a file to write to.
+    """
+    draft, handle = _begun(path, is_folder, 0o700 if private else 0o777)
+    try:
+        yield draft, handle
+    finally:
+        remove(draft)
+        os.close(handle)
+
+
+def _begun(path: Path, is_folder: bool, mode: int) -> tuple[Path, int]:
+    while True:
+        draft = _hidden(path, "part")
+        try:
+            if is_folder:
+                draft.mkdir(mode)
+                handle = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
+            else:
+                handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode & 0o666)
+        except FileNotFoundError:
+            if not path.parent.exists():
+                raise
+            continue  # a sweeper was quicker than the lock
+        # Where there are no locks no sweeper gets one either, and nothing is ever taken for a leftover.
+        if _is_locked(handle) is not False and _is_still(draft, handle):
+            return draft, handle
+        os.close(handle)
+
+
+def _hidden(path: Path, what: str) -> Path:
+    name = path.name.encode()[:_LONGEST].decode(errors="ignore") if what == "part" else path.name
+    return path.with_name(f".{name}.{secrets.token_hex(6)}.{what}")
+
+
+def _is_locked(handle: int) -> bool | None:
+    """Take the lock of an open file or folder; False when another has it, None where there are none."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError as error:
+        return False if error.errno in _BUSY else None
+
+
+def _is_still(path: Path, handle: int) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.lstat(path), os.fstat(handle))
+    return False
+
+
+def replace(source: Path, target: Path) -> None:
+    """Put a file or folder in the place of another, or of nothing: a reader, and a power cut, find the old one or the new one.
+
+    A folder changes places with the old one at once where the system can do that (Linux, on most file systems). Elsewhere there
+    is no folder for an instant between two renames; a process that ends just then leaves the old one to `sweep`, which puts it
+    back.
+    """
+    sync_all(source)
+    if target.is_dir() and source.is_dir():
+        old = source if _exchanged(source, target) else _replaced_in_two_steps(source, target)
+        sync(target.parent)
+        remove(old)
+    else:
+        os.replace(source, target)
+        sync(target.parent)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Let two paths change places; False where the system cannot."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
+    if rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), ctypes.c_uint(_RENAME_EXCHANGE)) == 0:
+        return True
+    if (number := ctypes.get_errno()) in _CANNOT:
+        return False
+    raise OSError(number, os.strerror(number), str(one), None, str(other))
+
+
+def _replaced_in_two_steps(source: Path, target: Path) -> Path:
+    _log.info("This file system cannot exchange two folders, so for an instant there is none at %s.", target)
+    old = _hidden(target, "old")
+    held = os.open(target, os.O_RDONLY)
+    try:
+        _is_locked(held)
+        os.rename(target, old)
+        try:
+            os.replace(source, target)
+        except OSError:
+            os.rename(old, target)
+            raise
+        return old
+    finally:
+        os.close(held)
+
+
+def aside(path: Path) -> Path | None:
+    """Rename what shall go, so that nothing finds it any more: its new name, or None where it is gone already.
+
+    Nobody holds it then, so that it goes with the next sweep even if its own removal is never reached.
+    """
+    hidden = _hidden(path, "part")
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(path, hidden)
+        sync(path.parent)
+        return hidden
+    return None
+
+
+def remove(path: Path) -> None:
+    """Delete a file, or a folder with all in it, as far as that is possible; of a link the link."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """See to it that what was written to a file, or the list of what a folder holds, stays after a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _CANNOT:  # some network file systems know no such thing for folders
+            raise
+    finally:
+        os.close(handle)
+
+
+def sync_all(path: Path) -> None:
+    """The same, of a folder with all in it."""
+    if path.is_dir():
+        for base, _, names in os.walk(path, topdown=False):
+            for name in names:
+                if not (file := Path(base, name)).is_symlink():
+                    sync(file)
+            sync(Path(base))
+    else:
+        sync(path)
+
+
+def sweep(top: Path, *, deep: bool) -> dict[Path, int]:
+    """Remove the drafts that no process holds any more.
+
+    Args:
+        top: where they are looked for.
+        deep: also in the folders below it.
+
+    Returns:
+        What was removed, with the bytes that this freed.
+    """
+    found = {}
+    for base, folders, files in os.walk(top):
+        for name in (*folders, *files):
+            match = _OURS.fullmatch(name)
+            if match and (size := _swept(Path(base, name), match)) is not None:
+                found[Path(base, name)] = size
+        folders[:] = [name for name in folders if deep and not _OURS.fullmatch(name)]
+    return found
+
+
+def _swept(path: Path, match: re.Match[str]) -> int | None:
+    """Remove one draft, or put back what it was; its bytes, or None where it is held, or is back."""
+    with contextlib.suppress(OSError):
+        if stat.S_IFMT(path.lstat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+            return None
+        held = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            if not _is_locked(held) or not _is_still(path, held):
+                return None
+            home = path.with_name(match["name"])
+            if match["what"] == "old" and not home.exists():
+                os.rename(path, home)
+                return None
+            size = size_bytes(path)
+            remove(path)
+            return None if path.exists() else size
+        finally:
+            os.close(held)
+    return None
+
+
+def size_bytes(top: Path) -> int:
+    """Bytes of a file, or of all files in a folder; links are not followed, and what vanishes meanwhile counts nothing."""
+    files = [Path(base, name) for base, _, names in os.walk(top) for name in names] if top.is_dir() else [top]
+    total = 0
+    for file in files:
+        with contextlib.suppress(OSError):
+            total += os.lstat(file).st_size
+    return total

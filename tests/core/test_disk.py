@@ -1,0 +1,195 @@
+"""Drafts, what is left of them, and who may read what."""
+
+import multiprocessing
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from analysis import jobs
+from analysis.core import disk, store
+from tests.support.worker import request
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from analysis.core import store
+def fill(folder):
+    (folder / "weights").write_bytes(b"1" * 5000)
+    print("half", flush=True)
+    if sys.argv[2] == "waits":
+        sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGKILL)
+store.write_folder(Path(sys.argv[1]), fill)
+"""
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def exporting(path, how: str) -> subprocess.Popen:
+    child = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(path), how], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout.readline() == "half\n"
+    return child
+
+
+def drafts(folder) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_what_a_killed_process_left_goes_and_what_a_living_one_makes_stays(cache, caplog):
+    living = exporting(cache / "exports" / "living", "waits")
+    dead = exporting(cache / "exports" / "dead", "ends")
+    assert dead.wait(20) == -signal.SIGKILL
+    assert len(drafts(cache / "exports")) == 2
+    store.sweep()
+    (left,) = drafts(cache / "exports")
+    assert "living" in left
+    assert "0.0 MB are free again" in caplog.text
+    living.kill()
+    living.communicate()
+    store.sweep()
+    assert drafts(cache / "exports") == []
+
+
+def test_what_a_killed_process_left_outside_the_cache_goes_with_the_next_export_there(tmp_path):
+    exporting(tmp_path / "out", "ends").wait(20)
+    assert len(drafts(tmp_path)) == 1
+    store.write_folder(tmp_path / "other", lambda folder: None)
+    assert drafts(tmp_path) == []
+
+
+def test_names_that_are_not_ours_are_never_taken_for_leftovers(cache):
+    for name in (".model.finetune", ".hidden", ".model.0123456789ab.partly", "model.0123456789ab.part"):
+        (cache / "exports" / name).mkdir(parents=True)
+    (cache / "exports" / ".link.0123456789ab.part").symlink_to(cache)
+    os.mkfifo(cache / "exports" / ".fifo.0123456789ab.part")
+    assert disk.sweep(cache, deep=True) == {}
+    assert len(list((cache / "exports").iterdir())) == 6
+
+
+def test_what_is_set_aside_to_be_deleted_goes_with_the_next_sweep(cache):
+    (cache / "results" / "sweep" / "abc").mkdir(parents=True)
+    aside = disk.aside(cache / "results" / "sweep" / "abc")
+    assert aside.exists()
+    store.sweep()
+    assert not list((cache / "results" / "sweep").iterdir())
+    assert disk.aside(cache / "nothing") is None
+
+
+def test_a_draft_that_a_sweeper_took_before_it_was_locked_is_begun_anew(cache, monkeypatch):
+    cache.mkdir()
+    lock, taken = disk._is_locked, []
+
+    def late(handle):
+        if not taken:
+            taken.extend(drafts(cache))
+            (cache / taken[0]).rmdir()
+        return lock(handle)
+
+    monkeypatch.setattr(disk, "_is_locked", late)
+    store.write_folder(cache / "x", lambda folder: (folder / "a").write_text("1"))
+    assert len(taken) == 1
+    assert [path.name for path in cache.iterdir()] == ["x"]
+
+
+def test_there_is_a_folder_at_the_path_at_every_moment_while_it_is_replaced(tmp_path):
+    target, missing, is_over = tmp_path / "model", [], threading.Event()
+    store.write_folder(target, lambda folder: (folder / "a").write_text("1"))
+
+    def look():
+        while not is_over.is_set():
+            if not (target / "a").exists():
+                missing.append(1)
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    for _ in range(100):
+        store.write_folder(target, lambda folder: (folder / "a").write_text("2"))
+    is_over.set()
+    reader.join()
+    assert not missing
+
+
+def _ends_between_two_renames(target: str) -> None:
+    disk._exchanged = lambda one, other: False
+    os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
+    store.write_folder(store.Path(target), lambda folder: (folder / "a").write_text("new"))
+
+
+def test_where_folders_cannot_be_exchanged_the_old_one_comes_back_after_a_kill_between_the_renames(cache):
+    target = cache / "exports" / "model"
+    store.write_folder(target, lambda folder: (folder / "a").write_text("old"))
+    child = multiprocessing.get_context("fork").Process(target=_ends_between_two_renames, args=(str(target),))
+    child.start()
+    child.join(20)
+    assert child.exitcode == -signal.SIGKILL
+    assert not target.exists()
+    store.sweep()
+    assert (target / "a").read_text() == "old"
+    assert [path.name for path in target.parent.iterdir()] == ["model"]
+
+
+def test_a_rename_that_fails_halfway_puts_the_old_folder_back(cache, monkeypatch):
+    target = cache / "model"
+    store.write_folder(target, lambda folder: (folder / "a").write_text("old"))
+    monkeypatch.setattr(disk, "_exchanged", lambda one, other: False)
+
+    def fails(*paths):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(store.StorageError, match="cannot be written"):
+        store.write_folder(target, lambda folder: (folder / "a").write_text("new"))
+    assert (target / "a").read_text() == "old"
+    assert [path.name for path in cache.iterdir()] == ["model"]
+
+
+def mode(path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def umask():
+    before = os.umask(0o027)
+    yield
+    os.umask(before)
+
+
+def test_files_elsewhere_have_the_mode_that_the_umask_gives_and_older_ones_keep_theirs(tmp_path, umask):
+    store.write_atomic(tmp_path / "new" / "a.json", b"1")
+    assert (mode(tmp_path / "new"), mode(tmp_path / "new" / "a.json")) == (0o750, 0o640)
+    (tmp_path / "new" / "a.json").chmod(0o604)
+    store.write_atomic(tmp_path / "new" / "a.json", b"2")
+    assert mode(tmp_path / "new" / "a.json") == 0o604
+    store.write_folder(tmp_path / "folder", lambda folder: None)
+    assert mode(tmp_path / "folder") == 0o750
+
+
+def test_all_that_lies_in_the_cache_is_for_its_owner_alone(cache):
+    job = jobs.submit(request("quick"))
+    store.write_atomic(cache / "uploads" / "a", b"1")
+    db = jobs.table.connect()
+    db.execute("SELECT * FROM jobs").fetchall()
+    folders = [cache, cache / "uploads", cache / "jobs", job.folder]
+    assert {mode(folder) for folder in folders} == {0o700}
+    files = [cache / "uploads" / "a", job.folder / "spec.json", *cache.glob("jobs.sqlite*")]
+    assert len(files) == 5
+    assert {mode(file) for file in files} == {0o600}
+    db.close()
+
+
+def test_a_table_of_jobs_that_others_could_read_is_closed_to_them(cache):
+    jobs.submit(request("quick"))
+    (cache / "jobs.sqlite").chmod(0o644)
+    assert len(jobs.list_jobs()) == 1
+    assert mode(cache / "jobs.sqlite") == 0o600

@@ -1,0 +1,139 @@
+"""A disk that forgets what was not synced: what a power cut at every moment would leave, to be looked at one by one."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from analysis.core import disk
+
+Identity = tuple[int, int]
+Tree = dict[str, bytes | None]
+"""Files with their content, and folders with None, by their path below the top."""
+
+_PATCHED = ("fsync", "replace", "rename", "mkdir", "unlink", "rmdir")
+
+
+class Recorder:
+    """Watches every operation on the files below a folder."""
+
+    def __init__(self, top: Path, monkeypatch) -> None:
+        """Begin: `top` is empty and lasts."""
+        self.top = top
+        self.moments: list[tuple[str, dict[str, Tree]]] = []
+        """After each operation its name, and what would be left by what the disk kept of what it need not keep."""
+        self._held: dict[Identity, int] = {}
+        self._content: dict[Identity, bytes] = {}
+        self._entries: dict[Identity, dict[str, Identity]] = {}
+        for name in _PATCHED:
+            monkeypatch.setattr(os, name, self._watched(name, getattr(os, name)))
+        monkeypatch.setattr(disk, "_exchanged", self._watched("exchange", disk._exchanged))
+        connect = sqlite3.connect
+
+        class Connection(_Connection):
+            on_synced = self._table_synced
+
+        monkeypatch.setattr(sqlite3, "connect", lambda *args, **named: connect(*args, **named, factory=Connection))
+
+    def close(self) -> None:
+        """Let go of all files, which are held so that none gets the number of another."""
+        for handle in self._held.values():
+            os.close(handle)
+
+    def _watched(self, name, call):
+        def watched(*args, **named):
+            result = call(*args, **named)
+            if name == "fsync":
+                self._synced(args[0])
+            self._note(name)
+            return result
+
+        return watched
+
+    def _synced(self, handle: int) -> None:
+        status = os.fstat(handle)
+        identity = (status.st_dev, status.st_ino)
+        path = os.readlink(f"/proc/self/fd/{handle}")
+        if not path.startswith(str(self.top)):
+            return
+        if os.path.isdir(path):
+            self._entries[identity] = {name: self._hold(os.path.join(path, name)) for name in os.listdir(path)}
+        else:
+            self._hold(path)
+            self._content[identity] = self._read(identity)
+
+    def _table_synced(self) -> None:
+        """SQLite syncs by itself: its files and that they are there."""
+        for file in self.top.glob("jobs.sqlite*"):
+            identity = self._hold(file)
+            self._content[identity] = self._read(identity)
+            self._entries.setdefault(self._hold(self.top), {})[file.name] = identity
+        self._note("commit")
+
+    def _hold(self, path) -> Identity:
+        status = os.lstat(path)
+        identity = (status.st_dev, status.st_ino)
+        if identity not in self._held:
+            self._held[identity] = os.open(path, os.O_RDONLY)
+        return identity
+
+    def _read(self, identity: Identity) -> bytes:
+        # Never opened and closed: that would take SQLite's locks away.
+        return os.pread(self._held[identity], os.fstat(self._held[identity]).st_size, 0)
+
+    def _note(self, name: str) -> None:
+        top = self._hold(self.top)
+        now = dict(self._now(self.top))
+        kept: dict[str, Tree] = {
+            "nothing that was not synced": dict(self._lasting(top, "")),
+            "names without content": {
+                path: None if is_folder else self._content.get(identity, b"") for path, (identity, is_folder) in now.items()
+            },
+            "everything": {path: None if is_folder else self._read(identity) for path, (identity, is_folder) in now.items()},
+        }
+        wal = "jobs.sqlite-wal"
+        if wal in now:
+            # Progress is committed without a sync: a part of it is on the disk, torn off somewhere.
+            synced, written = self._content.get(now[wal][0], b""), self._read(now[wal][0])
+            for tree in list(kept.values())[:2]:
+                tree["jobs.sqlite"] = self._content.get(now["jobs.sqlite"][0], b"")
+                tree[wal] = written[: (len(synced) + len(written)) // 2] if written.startswith(synced) else synced
+        self.moments.append((name, kept))
+
+    def _now(self, folder: Path) -> Iterator[tuple[str, tuple[Identity, bool]]]:
+        for base, folders, files in os.walk(folder):
+            for name in (*folders, *files):
+                if not name.endswith((".lock", "-shm")):
+                    path = os.path.join(base, name)
+                    yield os.path.relpath(path, folder), (self._hold(path), name in folders)
+
+    def _lasting(self, folder: Identity, path: str) -> Iterator[tuple[str, bytes | None]]:
+        for name, identity in self._entries.get(folder, {}).items():
+            inside = os.path.join(path, name)
+            if os.path.isdir(f"/proc/self/fd/{self._held[identity]}") or identity in self._entries:
+                yield inside, None
+                yield from self._lasting(identity, inside)
+            elif not name.endswith((".lock", "-shm")):
+                yield inside, self._content.get(identity, b"")
+
+
+class _Connection(sqlite3.Connection):
+    def execute(self, sql, *args):
+        cursor = super().execute(sql, *args)
+        self.has_made = getattr(self, "has_made", False) or sql.lstrip().startswith("CREATE")
+        lasting = sql == "COMMIT" and super().execute("PRAGMA synchronous").fetchone()[0] >= 2
+        if lasting and (self.has_made or self.total_changes):
+            self.on_synced()
+        return cursor
+
+
+def restore(tree: Tree, top: Path) -> None:
+    """Put what was left on a disk of its own."""
+    top.mkdir()
+    for path, content in sorted(tree.items()):
+        target = top / path
+        if content is None:
+            target.mkdir(parents=True, exist_ok=True)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
