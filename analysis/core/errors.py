@@ -9,6 +9,7 @@ LayerscopeError
 ├── BenchmarkError          a question set that cannot be used
 ├── RecipeError             a heal that cannot work as asked
 ├── SpecError               a request with an unknown or malformed field
+├── AccessError             something that whoever runs this dashboard does not let its visitors do
 ├── MixedConditionsError    two numbers that were not measured alike are to be compared
 ├── StorageError            the cache folder cannot be read or written
 │   └── CorruptResultError  a stored result does not match its checksum or schema
@@ -53,6 +54,10 @@ class RecipeError(LayerscopeError):
 
 class SpecError(LayerscopeError):
     """A request with an unknown, missing or malformed field."""
+
+
+class AccessError(LayerscopeError):
+    """Something that whoever runs the dashboard does not let this visitor do."""
 
 
 class MixedConditionsError(LayerscopeError):

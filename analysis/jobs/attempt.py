@@ -38,6 +38,7 @@ class Run:
         self.job = job
         self.lost = False
         """The row is no longer ours: nothing may be written to it."""
+        self.began_at = time.monotonic()
         self.stop_at: float | None = None
         """When the wish to stop arrived, `time.monotonic`."""
         self.heard_at: float | None = None
@@ -71,6 +72,12 @@ class Run:
         self.lost = self.lost or standing is Standing.LOST
         if standing is not Standing.GO_ON and self.stop_at is None:
             self.stop_at = time.monotonic()
+
+    @property
+    def is_over_time(self) -> bool:
+        """Whether it runs for longer than it may and has not been asked to stop."""
+        limit_s = self.job.limit_s
+        return self.stop_at is None and limit_s is not None and time.monotonic() - self.began_at > limit_s
 
     def is_deaf(self) -> bool:
         """Whether it was asked to stop and has not done so in time."""

@@ -108,6 +108,10 @@ class Job:
     """Upper end of its range."""
     pid_born: str | None = None
     """The same as `pid_started_at` in what no clock changes (`Process.born`); None in rows of older versions."""
+    owner: str | None = None
+    """Who of several users started it; None for whoever has the machine."""
+    limit_s: float | None = None
+    """Seconds after which an attempt is stopped; None for never."""
 
     @property
     def is_active(self) -> bool:
@@ -120,6 +124,11 @@ class Job:
         if self.started_at is None:
             return None
         return max(0.0, (self.finished_at or time.time()) - self.started_at)
+
+    @property
+    def is_over_time(self) -> bool:
+        """Whether the present attempt runs for longer than it may."""
+        return self.state == RUNNING and self.limit_s is not None and (self.elapsed_s or 0.0) > self.limit_s
 
     @property
     def eta_s(self) -> float | None:

@@ -47,13 +47,17 @@ _STOPPED = "It was {state}; what was finished is kept."
 _UNKNOWN = "{title} no longer knows of the job: what ran it is gone; {resume}"
 
 
-def submit(spec: Spec, label: str | None = None, backend: str = LOCAL) -> Job:
+def submit(
+    spec: Spec, label: str | None = None, backend: str = LOCAL, *, owner: str | None = None, limit_s: float | None = None
+) -> Job:
     """Put a request into the queue, and hand it over to where it shall run unless a worker takes it from here.
 
     Args:
         spec: what to compute.
         label: the line to show people; None for one made from the spec.
         backend: where to run it, a key of `backend.backends()`.
+        owner: who of several users asks; None for whoever has the machine.
+        limit_s: seconds after which an attempt is stopped; None for never.
 
     Returns:
         The new job, or the one that already waits or runs with an identical spec, or a paused one, which goes on.
@@ -89,6 +93,8 @@ def submit(spec: Spec, label: str | None = None, backend: str = LOCAL) -> Job:
                 label=label or _label(spec),
                 created_at=time.time(),
                 backend=backend,
+                owner=owner,
+                limit_s=limit_s,
             )
     return _hand_over(get(job_id))
 
@@ -328,9 +334,20 @@ def reap() -> list[Job]:
             if (job.heartbeat_at or 0.0) > time.time() + local.SILENCE_S:
                 # Of a clock that is ahead, or from before this one was set back: dated now, once, it has to be heard again.
                 table.update(job, heartbeat_at=time.time())
+            if job.is_over_time and not job.cancel_requested:
+                job = _stop_over_time(job)
             if _has_ended(job):
                 ended.append(get(job.id))
     return ended
+
+
+def _stop_over_time(job: Job) -> Job:
+    """Ask a job to stop where nobody else counts its time: a worker of its own does, by a clock that nobody sets."""
+    place = places.backends().get(job.backend)
+    if place is None or place.has_worker:
+        return job
+    table.stop_over_time(job)
+    return _pass_on(job.id)
 
 
 def _has_ended(job: Job) -> bool:

@@ -23,7 +23,7 @@ from analysis.jobs import local
 from analysis.jobs.job import CANCELLED, FAILED, LOCAL, QUEUED, RUNNING, Job, redact
 from analysis.jobs.local import Process
 
-_LAYOUT = 5
+_LAYOUT = 6
 _ID = re.compile(r"[0-9a-f]{10}")
 _BUSY_S = 10.0
 """How long to wait for another process that is writing."""
@@ -62,7 +62,9 @@ CREATE TABLE jobs (
     pace_s REAL,
     pace_low_s REAL,
     pace_high_s REAL,
-    pid_born TEXT
+    pid_born TEXT,
+    owner TEXT,
+    limit_s REAL
 )"""
 _STEPS = {
     1: ("ALTER TABLE jobs ADD COLUMN stop_as TEXT", "ALTER TABLE jobs ADD COLUMN oom_kills INTEGER"),
@@ -70,6 +72,7 @@ _STEPS = {
     2: ("ALTER TABLE jobs ADD COLUMN backend TEXT NOT NULL DEFAULT 'local'",),
     3: tuple(f"ALTER TABLE jobs ADD COLUMN {name} REAL" for name in ("pace_s", "pace_low_s", "pace_high_s")),
     4: ("ALTER TABLE jobs ADD COLUMN pid_born TEXT",),
+    5: ("ALTER TABLE jobs ADD COLUMN owner TEXT", "ALTER TABLE jobs ADD COLUMN limit_s REAL"),
 }
 """What turns a file of an older layout into one of the next."""
 _FRESH: dict[str, Any] = {
@@ -373,10 +376,19 @@ def finish_stopped(job: Job, sentence: str, **columns: Any) -> Standing:
 def write_stopped(db: sqlite3.Connection, job: Job, sentence: str, **columns: Any) -> Standing:
     """As `finish_stopped`, in the caller's transaction."""
     # Read where it is written: the wish to pause may turn into one to cancel until the last moment.
-    row = db.execute("SELECT stop_as FROM jobs WHERE id = ?", (job.id,)).fetchone()
+    row = db.execute("SELECT stop_as, cancel_requested_at FROM jobs WHERE id = ?", (job.id,)).fetchone()
     state = (row and row["stop_as"]) or CANCELLED
+    if row and job.limit_s is not None and (row["cancel_requested_at"] or 0.0) - (job.started_at or 0.0) > job.limit_s:
+        sentence = f"It had reached the {job.limit_s / 3600:.3g} h that a job may take here. {sentence}"
     ended = {"state": state, "error": sentence.format(state=state), "finished_at": time.time(), **columns}
     return write(db, job, ended)
+
+
+def stop_over_time(job: Job) -> None:
+    """Ask an attempt to stop that runs for longer than it may; one that was asked already is let be."""
+    sql = "UPDATE jobs SET cancel_requested_at = ?, stop_as = ? WHERE id = ? AND attempts = ? AND cancel_requested_at IS NULL"
+    with transaction(write=True) as db:
+        db.execute(sql, (time.time(), CANCELLED, job.id, job.attempts))
 
 
 def to_json(value: Any) -> str:

@@ -198,6 +198,8 @@ class _Worker:
     def _look_after(self, run: Run | None, *, beat: bool) -> None:
         if run is None:
             return
+        if beat and run.is_over_time:
+            table.stop_over_time(run.job)
         run.note(table.update(run.job, **({"heartbeat_at": time.time()} if beat else {})))
         if not run.is_deaf():
             return

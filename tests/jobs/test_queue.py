@@ -185,6 +185,45 @@ def test_a_list_of_layout_1_is_brought_up_to_date_in_place(cache):
     assert waiting() == [second]
 
 
+def test_old_jobs_are_nobodys_and_may_take_as_long_as_they_like(cache):
+    db = sqlite3.connect(cache / "jobs.sqlite")
+    db.executescript(LAYOUT_1.read_text())
+    db.close()
+    assert {(job.owner, job.limit_s) for job in jobs.list_jobs()} == {(None, None)}
+
+
+# Owners and limits
+
+
+def test_a_job_keeps_who_started_it_whoever_asks_for_the_same_later():
+    first = jobs.submit(request(), owner="Ada #1", limit_s=60)
+    assert (first.owner, first.limit_s) == ("Ada #1", 60)
+    assert jobs.submit(request(), owner="Bob #2").owner == "Ada #1"
+    assert jobs.submit(request(seed=1)).owner is None
+    jobs.cancel(first.id)
+    assert jobs.resume(first.id).owner == "Ada #1"
+
+
+def test_a_job_that_runs_for_longer_than_it_may_is_asked_to_stop_once():
+    jobs.submit(request(), limit_s=60)
+    taken = claim()
+    table.update(taken, started_at=taken.started_at - 61)
+    taken = jobs.get(taken.id)
+    assert taken.is_over_time
+    jobs.reap()  # this machine's worker counts by itself
+    assert not jobs.get(taken.id).cancel_requested
+    table.stop_over_time(taken)
+    asked = jobs.get(taken.id)
+    assert asked.cancel_requested
+    table.stop_over_time(taken)
+    assert jobs.get(taken.id).cancel_requested_at == asked.cancel_requested_at
+    table.finish_stopped(asked, "It was {state}; what was finished is kept.")
+    ended = jobs.get(taken.id)
+    assert ended.state == "cancelled"
+    assert ended.error == ("It had reached the 0.0167 h that a job may take here. It was cancelled; what was finished is kept.")
+    assert jobs.resume(taken.id).state == "queued"
+
+
 # Going on by itself
 
 

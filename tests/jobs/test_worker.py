@@ -347,3 +347,10 @@ def test_every_kind_of_request_has_a_runner_and_a_title():
     for target in registry.RUNNERS.values():
         module, _, function = target.partition(":")
         assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_a_worker_stops_what_runs_for_longer_than_it_may_with_nobody_looking():
+    job = jobs.submit(request("waits"), limit_s=0.5)
+    assert jobs.ensure_worker(COMMAND)
+    wait_for(lambda: table.get(job.id).state == "cancelled")
+    assert "that a job may take here" in table.get(job.id).error

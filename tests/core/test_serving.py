@@ -1,0 +1,123 @@
+"""What visitors may do is read from the environment, right or refused, and no file outside of the roots can be named."""
+
+from pathlib import Path
+
+import pytest
+
+from analysis.core import serving
+from analysis.core.errors import AccessError, SpecError
+from analysis.core.serving import Serving
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
+from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.maps.spec import DistanceSpec
+from analysis.experiments.prompt.spec import CompareSpec, Variant
+from analysis.exports.spec import ExportSpec
+from analysis.models.spec import ModelSpec
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+
+
+def test_somebody_alone_meets_no_limit():
+    assert serving.read({}, shared=False) == Serving()
+
+
+def test_visitors_meet_all_of_them():
+    read = serving.read({}, shared=True)
+    assert (read.roots, read.jobs_per_user, read.job_hours) == ((), 4, 12.0)
+    assert read.uploads_gb
+    assert read.results_gb
+
+
+def test_what_is_set_holds_for_both():
+    given = {"LAYERSCOPE_ROOTS": "/a:/b", "LAYERSCOPE_READ_ONLY": "1", "LAYERSCOPE_JOBS_PER_USER": "none"}
+    for shared in (True, False):
+        read = serving.read(given, shared=shared)
+        assert (read.roots, read.read_only, read.jobs_per_user) == ((Path("/a"), Path("/b")), True, None)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["TOKEN=short", "TOKEN=gr\u00fc\u00dfe-an-alle", "READ_ONLY=maybe", "ROOTS=relative", "UPLOADS_GB=-1", "UPLOADS_GB=nan",
+     "RESULTS_GB=much", "JOBS_PER_USER=2.5", "JOBS_PER_USER=0", "JOB_HOURS=inf"],
+)  # fmt: skip
+def test_a_setting_that_cannot_be_is_refused_by_its_name(setting):
+    name, _, value = setting.partition("=")
+    with pytest.raises(SpecError, match=f"LAYERSCOPE_{name} "):
+        serving.read({f"LAYERSCOPE_{name}": value}, shared=True)
+
+
+@pytest.fixture
+def limited(tmp_path) -> Serving:
+    (tmp_path / "open" / "model").mkdir(parents=True)
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "open" / "out").symlink_to(tmp_path / "closed")
+    (tmp_path / "in").symlink_to(tmp_path / "open")
+    return Serving(roots=(tmp_path / "open",))
+
+
+@pytest.mark.parametrize("inside", ["open/model", "open/not-there", "in/model", "open/../open/model", "cache/uploads/x.txt",
+                                    "cache/adapters/0123", "cache/exports/mine", "open"])  # fmt: skip
+def test_files_under_the_roots_may_be_named(limited, tmp_path, inside):
+    limited.check_file(f"{tmp_path}/{inside}")
+
+
+@pytest.mark.parametrize(
+    "name", ["starter", "c4", "c4-train", "arc_easy", "Qwen/Qwen3-0.6B", "gpt2", "adapters/0123456789abcdef0123"]
+)
+def test_names_that_are_no_paths_pass(limited, name):
+    limited.check_file(name)
+
+
+@pytest.mark.parametrize(
+    "outside",
+    ["closed", "not-there", "open/out", "open/out/not-there", "open/../closed", "open-beside", "cache", "cache/access.json",
+     "cache/uploads/../access.json", "cache/jobs.sqlite", "", "open\0", "x" * 5000],
+)  # fmt: skip
+def test_files_outside_answer_alike_whether_or_not_they_are_there(limited, tmp_path, outside):
+    named = f"{tmp_path}/{outside}"
+    with pytest.raises(AccessError) as refused:
+        limited.check_file(named)
+    assert str(refused.value).partition(" is not among ")[2].startswith("the files that may be named here")
+    assert str(refused.value).partition(" is not among ")[0] == repr(named[:80])
+
+
+@pytest.mark.parametrize("outside", ["~", "~root/x", "~nobody-of-this-name/x", ".", "..", "../x", "./README.md", "README.md",
+                                     "cache/precomputed", "a/b/c", "/", "//etc/passwd", "file:///etc/passwd"])  # fmt: skip
+def test_no_other_way_to_write_a_path_leads_outside(limited, outside):
+    with pytest.raises(AccessError):
+        limited.check_file(outside)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        DistanceSpec(model=ModelSpec(source="/etc")),
+        DistanceSpec(corpus=CorpusSpec(source="/etc/passwd")),
+        SweepSpec(benchmark=BenchmarkSpec(task="/etc/x.jsonl")),
+        SweepSpec(loss_corpus=CorpusSpec(source="/etc/passwd")),
+        SweepSpec(distances=DistanceSpec(corpus=CorpusSpec(source="/etc/passwd"))),
+        EvaluateSpec(adapter="/etc"),
+        CompareSpec(prompt="a", variants=(Variant("healed", None, "/etc"),)),
+    ],
+    ids=lambda spec: spec.kind,
+)
+def test_no_part_of_a_request_names_a_file_outside(limited, spec):
+    with pytest.raises(AccessError):
+        limited.check_files(spec)
+    Serving().check_files(spec)
+
+
+def test_a_prompt_is_no_file(limited):
+    limited.check_files(CompareSpec(prompt="/etc/passwd", variants=(Variant(),)))
+
+
+def test_usual_requests_pass(limited):
+    from analysis.core.blocks import Block
+
+    for spec in (DistanceSpec(), SweepSpec(), EvaluateSpec(), HealSpec(block=Block(3, 2)), ExportSpec(Block(3, 2), "mine")):
+        limited.check_files(spec)
