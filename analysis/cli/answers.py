@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar
 from analysis import jobs
 from analysis.cli import line as command_line
 from analysis.cli.line import Extra
+from analysis.core import output
 from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import SpecError
 from analysis.core.options import Option, imported
@@ -91,6 +92,16 @@ def quiet_libraries() -> None:
     disable_progress_bars()
 
 
+def check(options: argparse.Namespace) -> None:
+    """Refuse a place for the JSON that cannot be written, before anything is asked.
+
+    Raises:
+        LayerscopeError: as `output.check`.
+    """
+    if options.json not in (None, "-"):
+        output.check(options.json, "--json")
+
+
 def write(options: argparse.Namespace, data: dict[str, Any], lines: Sequence[str]) -> None:
     """Print lines for people, or JSON where `--json` asks for it."""
     if options.json != "-":
@@ -101,9 +112,7 @@ def write(options: argparse.Namespace, data: dict[str, Any], lines: Sequence[str
     if options.json == "-":
         sys.stdout.write(content + "\n")
     else:
-        from analysis.core import store
-
-        store.write_atomic(Path(options.json), content.encode())
+        output.write(options.json, content.encode(), "--json")
 
 
 def whole(result: Any, options: argparse.Namespace) -> dict[str, Any]:
@@ -155,6 +164,7 @@ def export(options: argparse.Namespace) -> None:
             raise SpecError(f"--name makes a model folder; write --out DIR to save the format {options.format}.")
         answer(options)
         return
+    output.check_folder(options.out, "--out")
     if options.detach:
         raise SpecError("--out is written at once; write --name to export as a background job.")
     asked, bar = command_line.request(_Saved, options), Bar()
@@ -190,17 +200,17 @@ class ReportSpec(Spec):
 
 def report(options: argparse.Namespace) -> None:
     """Everything that was measured of a model, in one file."""
-    from analysis.core import store
     from analysis.exports import page
     from analysis.exports import report as exports_report
 
+    output.check(options.out, "--out")
     out = Path(options.out)
     if out.suffix not in (".html", ".md"):
         raise SpecError(f"A report is written as .html or .md, and {out.name} is neither; name the file accordingly.")
     asked = command_line.request(ReportSpec, options)
     document = exports_report.of(asked.model, asked.block, options.command_line)
     text = page.html(document) if out.suffix == ".html" else document.markdown()
-    store.write_atomic(out, text.encode())
+    output.write(options.out, text.encode(), "--out")
     write(options, {"out": str(out), "sections": [section.title for section in document.sections]}, [f"Written to {out}"])
 
 

@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         extensions.load()
         options = _parse(sys.argv[1:] if arguments is None else arguments)
+        answers.check(options)
         options.command(options)
     except Misuse as misuse:
         sys.stderr.write(f"{misuse}\n")

@@ -1,0 +1,119 @@
+"""Files and folders that people name for an answer: what is replaced, what is written to as it is, and what is refused.
+
+Only a regular file is replaced, at once and whole. A pipe, a terminal or another character device is written to. A link is
+refused with the name of what it leads to: to follow it would change a file that was not named, and to replace it would take the
+link away; who names the target gets what was meant.
+"""
+
+import os
+import re
+import stat
+import sys
+from pathlib import Path
+
+from analysis.core import store
+from analysis.core.errors import SpecError, StorageError
+
+_STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}
+_DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/([0-9]{1,6})")
+
+
+def check(name: str, option: str) -> None:
+    """Refuse what no answer can be written to, before it is worked out.
+
+    Args:
+        name: what was given: a file that may be there or not, in a folder that is.
+        option: what it was given with.
+
+    Raises:
+        SpecError: when it is no name, a folder, a link, a block device or a socket, or its folder is missing.
+        StorageError: when it may not be written.
+    """
+    _check_name(name, option)
+    path, number = Path(name), _descriptor(name)
+    with store.disk_errors_explained(path):
+        mode = os.fstat(number).st_mode if number is not None else _mode(path)
+    if number is not None:
+        return
+    if path.is_symlink() and not _is_written_to(mode):
+        raise SpecError(f"{option} {name} is a link to {os.readlink(path)}; name that file itself, or another one.")
+    if mode is None:
+        _check_folder(path.parent, f"{option} {name}")
+        return
+    if stat.S_ISDIR(mode):
+        raise SpecError(f"{option} {name} is a folder; name a file in it.")
+    if not (stat.S_ISREG(mode) or _is_written_to(mode)):
+        what = "a block device" if stat.S_ISBLK(mode) else "a socket"
+        raise SpecError(f"{option} {name} is {what}, which an answer is not written to; name a file.")
+    if not os.access(path, os.W_OK):
+        raise StorageError(f"{option} {name} is there and may not be written; name another file.")
+    if stat.S_ISREG(mode):
+        _check_folder(path.parent, f"{option} {name}")
+
+
+def check_folder(name: str, option: str) -> None:
+    """Refuse a new folder that cannot be made, before what it is to hold is worked out; those above it are made with it.
+
+    Raises:
+        SpecError: when it is no name, or it is or would be in a link or a file.
+        StorageError: when it may not be made.
+    """
+    _check_name(name, option)
+    path = Path(name)
+    with store.disk_errors_explained(path):
+        mode = _mode(path)
+    if path.is_symlink():
+        raise SpecError(f"{option} {name} is a link to {os.readlink(path)}; name a new folder.")
+    if mode is None or stat.S_ISDIR(mode):
+        above = path.absolute().parent
+        _check_folder(next(one for one in (above, *above.parents) if one.exists()), f"{option} {name}")
+
+
+def write(name: str, content: bytes, option: str) -> None:
+    """Write an answer where it was asked for.
+
+    Raises:
+        LayerscopeError: as `check`, and when the disk is full or nobody reads the pipe any more.
+    """
+    check(name, option)
+    path, number = Path(name), _descriptor(name)
+    if number is None and not _is_written_to(_mode(path)):
+        store.write_atomic(path, content)
+        return
+    with store.disk_errors_explained(path):
+        sys.stdout.flush()
+        handle = os.dup(number) if number is not None else os.open(path, os.O_WRONLY | os.O_NOCTTY)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+
+
+def _check_name(name: str, option: str) -> None:
+    if not name.strip() or "\0" in name:
+        raise SpecError(f"{option} was given no name; write the name of a file or folder after it.")
+
+
+def _check_folder(folder: Path, what: str) -> None:
+    if not folder.exists():
+        raise SpecError(f"{what} would be in {folder}, which does not exist; make that folder first, or name another.")
+    if not folder.is_dir():
+        raise SpecError(f"{what} would be in {folder}, which is not a folder; name another place.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StorageError(f"{what} would be in {folder}, which may not be written; name another place.")
+
+
+def _descriptor(name: str) -> int | None:
+    """The open file of this process that a name stands for: what a shell has put there is never opened anew, or replaced."""
+    match = _DESCRIPTOR.fullmatch(name)
+    return int(match[1]) if match else _STANDARD.get(name)
+
+
+def _mode(path: Path) -> int | None:
+    """The mode of what a path leads to; None where there is nothing."""
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _is_written_to(mode: int | None) -> bool:
+    return mode is not None and (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode))

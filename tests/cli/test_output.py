@@ -1,0 +1,146 @@
+"""Where answers are written: regular files are replaced, devices and pipes written to, and the rest is refused at once."""
+
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from analysis.cli import answers, main
+from analysis.core import output
+from analysis.core.errors import SpecError
+
+
+ANSWER = {"auto_resume": False, "jobs": []}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+
+
+def asked(capsys, path) -> tuple[int, str]:
+    code = main.main(["jobs", "list", "--json", str(path)])
+    return code, capsys.readouterr().err
+
+
+def test_a_new_file_and_an_older_one_are_written_whole(tmp_path, capsys):
+    for _ in range(2):
+        assert asked(capsys, tmp_path / "out.json") == (0, "")
+        assert json.loads((tmp_path / "out.json").read_text()) == ANSWER
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_a_device_is_written_to_and_stays_a_device(tmp_path, capsys):
+    if os.geteuid() != 0:
+        pytest.skip("making devices needs root")
+    for name, minor, code in (("null", 3, 0), ("full", 7, 2)):
+        try:
+            os.mknod(tmp_path / name, 0o666 | stat.S_IFCHR, os.makedev(1, minor))
+        except PermissionError:
+            pytest.skip("devices cannot be made here")
+        assert asked(capsys, tmp_path / name)[0] == code
+        assert stat.S_ISCHR((tmp_path / name).stat().st_mode)
+
+
+def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path, capsys):
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    (tmp_path / "link").symlink_to(pipe)
+    for path in (pipe, tmp_path / "link"):
+        reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
+        reader.start()
+        assert asked(capsys, path) == (0, "")
+        reader.join(10)
+    assert [json.loads(content) for content in read] == [ANSWER] * 2
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_standard_output_gets_the_answer_after_what_was_said_wherever_it_leads(tmp_path, name):
+    with (tmp_path / "said").open("wb") as said:
+        ended = subprocess.run([sys.executable, "-m", "analysis", "jobs", "list", "--json", name], stdout=said, check=False)
+    assert ended.returncode == 0
+    head, _, answer = (tmp_path / "said").read_text().partition("{")
+    assert head.strip()
+    assert json.loads("{" + answer) == ANSWER
+
+
+def test_a_link_is_refused_with_what_it_leads_to_and_neither_is_touched(tmp_path, capsys):
+    target = tmp_path / "kept.json"
+    for content in ("kept", None):
+        link = tmp_path / f"link-{content}"
+        link.symlink_to(target)
+        if content:
+            target.write_text(content)
+        else:
+            target.unlink()
+        code, said = asked(capsys, link)
+        assert code == 2
+        assert f"is a link to {target}" in said
+        assert link.is_symlink()
+        assert target.exists() == bool(content)
+
+
+def test_what_cannot_be_written_is_one_sentence_and_exit_code_2(tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_text("")
+    sock = socket.socket(socket.AF_UNIX)
+    monkeypatch.chdir(tmp_path)
+    sock.bind("socket")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for path, sentence in {
+        "": "given no name",
+        " ": "given no name",
+        "a\0b": "given no name",
+        tmp_path: "is a folder",
+        tmp_path / "nowhere" / "out.json": "does not exist",
+        tmp_path / "file" / "out.json": "Not a directory",
+        tmp_path / "socket": "is a socket",
+        tmp_path / "loop": "cannot be written",
+        tmp_path / ("x" * 300): "File name too long",
+        "/dev/fd/987": "Bad file descriptor",
+    }.items():
+        code, said = asked(capsys, path)
+        assert (code, said.count("\n")) == (2, 1), path
+        assert sentence in said
+    sock.close()
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_computed(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(answers, "run", lambda spec: pytest.fail("it was computed"))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    for words in (
+        ("distances", "starter", "--json", str(tmp_path / "x.json")),
+        ("run", "sweep", "--json", str(tmp_path / "x.json")),
+        ("export", "starter", "--block", "11:5", "--out", str(tmp_path / "new")),
+        ("report", "starter", "--out", str(tmp_path / "x.html")),
+    ):
+        assert main.main(list(words)) == 2
+        assert "may not be written" in capsys.readouterr().err
+    monkeypatch.undo()
+    for words in (
+        ("export", "starter", "--block", "11:5", "--out", ""),
+        ("report", "starter", "--out", ""),
+        ("export", "starter", "--block", "11:5", "--out", "/dev/null/new"),
+    ):
+        assert main.main(list(words)) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_link_to_an_empty_folder_is_not_replaced_by_an_export(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    assert main.main(["export", "starter", "--block", "11:5", "--out", str(tmp_path / "link")]) == 2
+    assert "is a link to" in capsys.readouterr().err
+
+
+def test_a_link_that_comes_while_it_is_computed_is_refused_too(tmp_path):
+    output.check(str(tmp_path / "out"), "--json")
+    (tmp_path / "out").symlink_to(tmp_path / "other")
+    with pytest.raises(SpecError, match="is a link to"):
+        output.write(str(tmp_path / "out"), b"1", "--json")
