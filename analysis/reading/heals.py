@@ -14,28 +14,7 @@ from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import lacking
 from analysis.experiments.heal.spec import HealResult, judged_by
-
-
-@dataclass(frozen=True)
-class Shift:
-    """How far the loss of one model is from another's on the same texts, nats per token."""
-
-    difference: float
-    """The second minus the first."""
-    low: float | None
-    """Lower end of the 95 % interval, paired by text; None where losses of texts were not kept."""
-    high: float | None
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether the interval excludes zero."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
-
-    def size(self) -> str:
-        """Its size without a sign and its interval: "0.59 (95 %: 0.52 to 0.66)"."""
-        flip = -1 if self.difference < 0 else 1
-        ends = sorted(flip * end for end in (self.low, self.high) if end is not None)
-        return f"{abs(self.difference):.2f}" + (f" (95 %: {ends[0]:.2f} to {ends[1]:.2f})" if ends else "")
+from analysis.reading.reading import Change
 
 
 @dataclass(frozen=True)
@@ -47,11 +26,11 @@ class Repair:
     unpruned: Point
     pruned: Point
     healed: Point
-    cost: Shift
-    """Pruned against unpruned."""
-    change: Shift
+    cost: Change
+    """Pruned against unpruned, nats per token; paired by text, with no interval where losses of texts were not kept."""
+    change: Change
     """Healed against pruned; below 0 where something was repaired."""
-    left: Shift
+    left: Change
     """Healed against unpruned; above 0 where something is left to repair."""
 
     @property
@@ -79,24 +58,24 @@ def _repair(
     if unpruned is None or pruned is None or healed is None or None in (unpruned.loss, pruned.loss, healed.loss):
         return None
 
-    def shift(first: str, second: str) -> Shift:
-        return _shift(points[first], points[second], losses.get(first, []), losses.get(second, []), tokens)
+    def change(first: str, second: str) -> Change:
+        return _change(points[first], points[second], losses.get(first, []), losses.get(second, []), tokens)
 
     return Repair(
         f"{healed.n_texts} texts of {corpora.title(corpus)}",
         unpruned,
         pruned,
         healed,
-        cost=shift("unpruned", "pruned"),
-        change=shift("pruned", "healed"),
-        left=shift("unpruned", "healed"),
+        cost=change("unpruned", "pruned"),
+        change=change("pruned", "healed"),
+        left=change("unpruned", "healed"),
     )
 
 
-def _shift(a: Point, b: Point, first: Sequence[float], second: Sequence[float], tokens: Sequence[int]) -> Shift:
+def _change(a: Point, b: Point, first: Sequence[float], second: Sequence[float], tokens: Sequence[int]) -> Change:
     if len(first) == len(second) > 1:
-        return Shift(*stats.compare_losses(first, second, tokens))
-    return Shift((b.loss or 0.0) - (a.loss or 0.0), None, None)
+        return Change(*stats.compare_losses(first, second, tokens), True, len(first), None)
+    return Change((b.loss or 0.0) - (a.loss or 0.0), None, None, False, b.n_texts, None)
 
 
 def control_of(result: HealResult, heals: Sequence[HealResult]) -> HealResult | None:
@@ -175,22 +154,29 @@ def _verdict(judged: Repair, result: HealResult) -> str:
     if change.low is not None and not change.is_settled:
         gave = f"no repair can be told from none: the loss moved by {change.difference:+.2f} (95 %: {_ends(change)}) of {cost}"
     elif change.difference >= 0:
-        gave = f"the heal made the loss worse, by {change.size()}, on top of {cost}"
+        gave = f"the heal made the loss worse, by {_size(change)}, on top of {cost}"
     else:
-        gave = f"the heal gave back {change.size()} of {cost}"
+        gave = f"the heal gave back {_size(change)} of {cost}"
     if left.low is None:
         rest = f"The healed model is {abs(left.difference):.2f} {'above' if left.difference > 0 else 'below'} the unpruned one"
     elif not left.is_settled:
         rest = f"The healed model cannot be told from the unpruned one ({left.difference:+.2f}; 95 %: {_ends(left)})"
     elif left.difference > 0:
-        rest = f"The healed model is still worse than the unpruned one, by {left.size()}"
+        rest = f"The healed model is still worse than the unpruned one, by {_size(left)}"
     else:
-        rest = f"The healed model scores better than the unpruned one, by {left.size()}"
+        rest = f"The healed model scores better than the unpruned one, by {_size(left)}"
     return f"{on}, {gave}. {rest}."
 
 
-def _ends(shift: Shift) -> str:
-    return f"{shift.low:+.2f} to {shift.high:+.2f}"
+def _size(change: Change) -> str:
+    """Its size without a sign and its interval: "0.59 (95 %: 0.52 to 0.66)"."""
+    flip = -1 if change.difference < 0 else 1
+    ends = sorted(flip * end for end in (change.low, change.high) if end is not None)
+    return f"{abs(change.difference):.2f}" + (f" (95 %: {ends[0]:.2f} to {ends[1]:.2f})" if ends else "")
+
+
+def _ends(change: Change) -> str:
+    return f"{change.low:+.2f} to {change.high:+.2f}"
 
 
 def _of_own_kind(own: Repair, result: HealResult, control: HealResult | None) -> str:
@@ -203,7 +189,7 @@ def _of_own_kind(own: Repair, result: HealResult, control: HealResult | None) ->
     ceiling = None if control is None else control.same_kind.get("healed")
     if control is None or ceiling is None or ceiling.loss is None:
         return f"{said}; how far the unpruned model gets with that text is not known: train it the same way, as a control."
-    above = _shift(
+    above = _change(
         ceiling,
         own.healed,
         control.same_kind_losses.get("healed", []),
@@ -211,7 +197,7 @@ def _of_own_kind(own: Repair, result: HealResult, control: HealResult | None) ->
         result.same_kind_tokens,
     )
     side = "above" if above.difference > 0 else "below"
-    where = f"the healed one is {above.size()} {side} that"
+    where = f"the healed one is {_size(above)} {side} that"
     if above.low is not None and not above.is_settled:
         where = f"the healed one cannot be told from that ({above.difference:+.2f}; 95 %: {_ends(above)})"
     return f"{said}; the unpruned model trained the same way, the control, reaches {ceiling.loss:.2f}: {where}."

@@ -8,7 +8,7 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.models import spec
-from analysis.reading import reading, settled, verdicts
+from analysis.reading import glossary, reading, settled, verdicts
 from analysis.reading.reading import ACCURACY, LOSS, Change, Readings
 from pages.components.shared import cuts, words
 from pages.components.shared.cuts import Cut
@@ -42,7 +42,8 @@ def show(distances: DistanceResult, sweep: SweepResult | None, cut: Cut) -> None
     columns[2].metric(
         "Loss", words.nats(cut.point.loss if cut.point else None), _moved(changes, LOSS, 1, "+.2f", "nats"),
         delta_color="inverse" if seen.get(LOSS) == "normal" else "off",
-        help=f"Nats per token, {_condition(readings, LOSS)}. {_COLOURED}" + (f" In other units: {units}." if units else ""),
+        help=f"Nats per token, {_condition(readings, LOSS)}. {_COLOURED}"
+        + (f" In other units: {units}." if units else "") + _pictured(sweep, cut, changes.get(LOSS)),
     )  # fmt: skip
     share = f"{saved.fraction:.1%} of all" if n and known else None
     columns[3].metric(
@@ -70,6 +71,15 @@ def _moved(changes: dict[str, Change], name: str, size: int, digits: str, unit: 
     said = f"{size * change.difference:{digits}} {unit}"
     what = "questions" if name == ACCURACY else "texts"
     return said if change.is_settled else f"{said}, {settled.not_seen(change.n, change.needed, what)}"
+
+
+def _pictured(sweep: SweepResult | None, cut: Cut, change: Change | None) -> str:
+    """A settled rise of the loss as people can picture it; where the cut is none of the curve's own, also as one of those."""
+    if change is None or not change.is_settled or change.difference < 0:
+        return ""
+    like = glossary.like_cutting(sweep, change.difference) if sweep is not None and cut.by_hand else None
+    said = glossary.as_surprise(change.difference)
+    return f" Against the unpruned model {said}{f', {like}' if like else ''}."
 
 
 _COLOURED = "The change is coloured where the 95 % interval of the difference from the unpruned model excludes zero."

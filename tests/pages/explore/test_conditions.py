@@ -52,6 +52,17 @@ def test_the_numbers_name_their_questions_texts_and_precision(app, curve):
     assert "8 texts of C4, bfloat16" in metric(at, "Loss").help
 
 
+def test_nats_are_said_as_surprise_and_those_of_a_cut_by_hand_as_a_cut_of_the_curve(app, curve):
+    said = "Against the unpruned model on average each token is"
+    own = metric(app(n="5", tab="cost"), "Loss").help
+    assert said in own
+    assert "like taking out" not in own, "its own cut would be like itself"
+    fakes.evaluate(Block(3, 5), curve=curve).save()
+    by_hand = metric(app(block="3:5", tab="cost"), "Loss").help
+    assert f"{said} 2.5 times as surprising, like taking out 5 layers by similarity (+0.97 nats)." in by_hand
+    assert said not in metric(app(n="0", tab="cost"), "Loss").help
+
+
 def test_scores_of_another_block_are_not_those_of_this_one(app, curve):
     """The curve stands on the choice of another map: its point at n = 5 is of other layers than the strip shows."""
     other = Block(3, 5)
