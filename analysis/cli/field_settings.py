@@ -4,8 +4,6 @@ A name is a path of field names joined by dots. A value is JSON where it reads a
 """
 
 import json
-import types
-import typing
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar
@@ -14,7 +12,6 @@ from analysis.core.errors import SpecError
 from analysis.core.record import Spec
 
 SpecT = TypeVar("SpecT", bound=Spec)
-_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
 def read(text: str) -> tuple[str, Any]:
@@ -54,7 +51,7 @@ def settled(kind: type[SpecT], data: dict[str, Any], texts: Sequence[str]) -> Sp
         name, value = read(text)
         _put(data, name, value, kind.__name__)
     needed = {field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING}
-    return checked(kind, {name: value for name, value in data.items() if value is not None or name not in needed})
+    return kind.from_json({name: value for name, value in data.items() if value is not None or name not in needed})
 
 
 def defaults(kind: type[Spec]) -> dict[str, Any]:
@@ -71,17 +68,6 @@ def as_json(value: Any) -> Any:
     if isinstance(value, Spec):
         return value.to_json()
     return [as_json(entry) for entry in value] if isinstance(value, tuple) else value
-
-
-def checked(kind: type[SpecT], data: dict[str, Any]) -> SpecT:
-    """A request from JSON that people wrote: every value must be of its field's type.
-
-    Raises:
-        SpecError: as `Spec.from_json`, and for a value of another type.
-    """
-    spec = kind.from_json(data)
-    _check(spec, "")
-    return spec
 
 
 def built(kind: type[SpecT], texts: Sequence[str]) -> SpecT:
@@ -120,25 +106,6 @@ def _put(data: dict[str, Any], name: str, value: Any, kind: str) -> None:
     if isinstance(place[last], dict) and not (value is None or isinstance(value, dict)):
         raise SpecError(f"{name} must be written with all of its fields, as {name}={{…}}, not {json.dumps(value)}.")
     place[last] = value
-
-
-def _check(spec: Spec, path: str) -> None:
-    hints = typing.get_type_hints(type(spec))
-    for field in fields(spec):
-        value, name = getattr(spec, field.name), f"{path}{field.name}"
-        if isinstance(value, Spec):
-            _check(value, f"{name}.")
-            continue
-        options = typing.get_args(hints[field.name]) if _is_union(hints[field.name]) else (hints[field.name],)
-        kinds = [option for option in options if option in _NAMES]
-        if value is None and type(None) in options:
-            continue
-        if kinds and not any(type(value) is kind for kind in kinds):
-            raise SpecError(f"{name} must be {' or '.join(_NAMES[kind] for kind in kinds)}, not {json.dumps(value)}.")
-
-
-def _is_union(hint: Any) -> bool:
-    return isinstance(hint, types.UnionType)
 
 
 def _differences(have: dict[str, Any], want: dict[str, Any], path: str) -> list[tuple[str, Any]]:

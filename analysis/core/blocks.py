@@ -4,8 +4,12 @@ import typing
 from dataclasses import dataclass
 from typing import ClassVar
 
-from analysis.core.errors import BlockRangeError
+from analysis.core.bounds import MOST_LAYERS, shown
+from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.record import Spec
+
+_SHOWN = 60
+"""Characters of a text that is no cut."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,11 @@ class Block(Spec):
         if self.start < 0 or self.size < 1:
             raise BlockRangeError(
                 f"A block needs a start of at least 0 and a size of at least 1, not start {self.start} and size {self.size}."
+            )
+        if self.stop > MOST_LAYERS:
+            raise BlockRangeError(
+                f"A block of {self.size:,} layers from layer {self.start:,} on cannot be removed: no model has more than "
+                f"{MOST_LAYERS:,} layers."
             )
 
     @property
@@ -66,13 +75,13 @@ class Block(Spec):
         """Read the command line's START:SIZE form.
 
         Raises:
-            BlockRangeError: when the text is not two whole numbers joined by a colon.
+            BlockRangeError: when the text is not two whole numbers joined by a colon, or no model has such layers.
         """
         start, _, size = text.partition(":")
         try:
             return cls(int(start), int(size))
-        except ValueError as error:
-            raise BlockRangeError(f"A block is written START:SIZE, for example 11:5, not {text!r}.") from error
+        except (ValueError, SpecError) as error:
+            raise BlockRangeError(f"A block is written START:SIZE, for example 11:5, not {text[:_SHOWN]!r}.") from error
 
 
 def blocks_up_to(max_size: int, n_layers: int) -> list[Block]:
@@ -91,8 +100,10 @@ class LayerSet(Spec):
 
     def __post_init__(self) -> None:
         ascending = all(a < b for a, b in zip(self.layers, self.layers[1:], strict=False))
-        if not self.layers or self.layers[0] < 0 or not ascending:
-            raise BlockRangeError(f"Removed layers must be distinct, ascending and at least 0, not {list(self.layers)}.")
+        if not self.layers or self.layers[0] < 0 or not ascending or self.layers[-1] >= MOST_LAYERS:
+            raise BlockRangeError(
+                f"Removed layers must be distinct, ascending and 0..{MOST_LAYERS - 1}, not {shown(self.layers)}."
+            )
 
     @property
     def start(self) -> int:
@@ -135,8 +146,6 @@ class LayerSet(Spec):
 
 Removal = Block | LayerSet
 """What a cut takes out."""
-_MOST_LAYERS = 10_000
-"""Nobody's text, an address say, makes a set of more."""
 
 
 def removal(layers: typing.Iterable[int]) -> Removal:
@@ -157,12 +166,12 @@ def parse_removal(text: str) -> Removal:
     Raises:
         BlockRangeError: when a part is not START:SIZE, two parts share a layer, or they are more layers than any model has.
     """
-    parts = [Block.parse(part) for part in text.split("+")]
-    if sum(part.size for part in parts) > _MOST_LAYERS:
-        raise BlockRangeError(f"The cut {text[:60]!r} is more than {_MOST_LAYERS} layers, and no model has as many.")
+    parts = [Block.parse(part) for part in text.split("+", MOST_LAYERS)]
+    if sum(part.size for part in parts) > MOST_LAYERS:
+        raise BlockRangeError(f"The cut {text[:_SHOWN]!r} is more than {MOST_LAYERS:,} layers, and no model has as many.")
     layers = [layer for part in parts for layer in part.layers]
     if len(set(layers)) != len(layers):
-        raise BlockRangeError(f"The parts of the cut {text!r} share a layer; name every layer once.")
+        raise BlockRangeError(f"The parts of the cut {text[:_SHOWN]!r} share a layer; name every layer once.")
     return removal(layers)
 
 

@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from analysis.core import store
-from analysis.core.errors import CorruptResultError, SpecError
+from analysis.core import bounds, store
+from analysis.core.errors import CorruptResultError, LayerscopeError, SpecError
 from analysis.core.progress import OnProgress, Progress
 from analysis.core.table import Table, are_rows, of_rows, of_values
 
@@ -42,6 +42,23 @@ class Spec:
     """`module:function` that makes the request of what the command line gives, where that is more than its fields: called
     with the given values, nested as the fields are, and with the values of plain `--set` settings."""
 
+    def __init_subclass__(cls, **named: Any) -> None:
+        """Let the fields be checked by their types and bounds first, so that `__post_init__` compares what can be compared."""
+        super().__init_subclass__(**named)
+        own = cls.__dict__.get("__post_init__")
+        if own is not None:
+
+            @functools.wraps(own)
+            def checked(self: Spec) -> None:
+                bounds.check(self)
+                own(self)
+
+            cls.__post_init__ = checked  # type: ignore[method-assign]
+
+    def __post_init__(self) -> None:
+        """Raise `SpecError` unless every field holds a value of its type and within its bounds."""
+        bounds.check(self)
+
     def to_json(self) -> dict[str, Any]:
         """The spec as plain JSON types, nested specs as objects."""
         return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(self))))
@@ -53,12 +70,14 @@ class Spec:
         Raises:
             SpecError: on an unknown field, a missing one, or a value out of range.
         """
+        if not isinstance(data, Mapping):
+            raise SpecError(f"A {cls.__name__} is written with its fields by name, not as {bounds.shown(data)}.")
         hints = typing.get_type_hints(cls)
         names = {f.name for f in dataclasses.fields(cls)}
         unknown = sorted(set(data) - names)
         require(not unknown, f"A {cls.__name__} has no field {', '.join(unknown)}; its fields are {', '.join(sorted(names))}.")
         try:
-            return cls(**{name: _from_json(hints[name], value) for name, value in data.items()})
+            return cls(**{name: _field_from_json(name, hints[name], value) for name, value in data.items()})
         except TypeError as error:
             raise SpecError(f"This is not a complete {cls.__name__}: {error}.") from error
 
@@ -78,6 +97,13 @@ def _keyed(value: Any) -> Any:
     return [_keyed(one) for one in value] if isinstance(value, list | tuple) else value
 
 
+def _field_from_json(name: str, hint: Any, value: Any) -> Any:
+    try:
+        return _from_json(hint, value)
+    except bounds.FieldError as error:
+        raise error.within(name) from error
+
+
 def _from_json(hint: Any, value: Any) -> Any:
     """Turn one JSON value into what the type hint of a field asks for."""
     if isinstance(hint, types.UnionType):
@@ -85,10 +111,10 @@ def _from_json(hint: Any, value: Any) -> Any:
         return None if value is None else _from_json(_option_for(options, value), value)
     if isinstance(hint, type) and issubclass(hint, Spec):
         return hint.from_json(value)
-    if typing.get_origin(hint) is tuple:
+    if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
         item = typing.get_args(hint)[0]
         return tuple(_from_json(item, entry) for entry in value)
-    if hint is float and isinstance(value, int):
+    if hint is float and type(value) is int and abs(value) <= bounds.MOST_WHOLE:
         return float(value)
     return value
 
@@ -233,7 +259,7 @@ class Result:
                 arrays = cls.arrays_in(stored)
                 values.update({name: arrays.get(name) for name in cls.array_names()})
             return cls(**values)
-        except (KeyError, TypeError, ValueError, SpecError) as error:
+        except (KeyError, TypeError, ValueError, LayerscopeError) as error:
             raise CorruptResultError(f"The stored result in {stored.path} does not fit {cls.__name__}: {error!r}.") from error
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
+from analysis.core.bounds import SEED, Bound, one_of, shown
 from analysis.core.options import Option
 from analysis.core.record import Spec, require
 from analysis.data.tasks import TASKS
@@ -17,6 +18,10 @@ SPLITS = ("all", "train", "validation")
 
 MIN_DOCUMENT_TOKENS = 16
 """Documents shorter than this are skipped and counted: their last token has seen too little to stand for a text."""
+MOST_TOKENS = 1_048_576
+"""Of a text that is read at once: more than any window of today."""
+_LENGTH = Bound(MIN_DOCUMENT_TOKENS, MOST_TOKENS)
+_COUNT = Bound(1, 1_000_000)
 
 
 @dataclass(frozen=True)
@@ -28,32 +33,23 @@ class CorpusSpec(Spec):
 
     source: Annotated[str, Option("--texts", "c4|wiki|FILE", resets=("split",))] = "c4"
     """`c4` or `wiki` from the starter pack, `c4-train` streamed from the hub to heal on, or a UTF-8 TXT or JSONL file."""
-    n_texts: Annotated[int, Option("--samples")] = 32
+    n_texts: Annotated[int, Option("--samples"), _COUNT] = 32
     """How many documents to draw."""
-    seq_len: Annotated[int, Option()] = 256
+    seq_len: Annotated[int, Option(), _LENGTH] = 256
     """Documents are cut to this many tokens."""
     split: str = "all"
     """all, train or validation: one document in ten, with its near-copies and decided by their content, is validation and never
     healed on (`near_copies`)."""
-    seed: Annotated[int, Option()] = 0
+    seed: Annotated[int, Option(), SEED] = 0
     """Seed of the draw."""
     identity: str = ""
     """What the text is, whatever the path, and how it is split: filled in by `corpora.resolve`."""
-    min_tokens: int = MIN_DOCUMENT_TOKENS
+    min_tokens: Annotated[int, _LENGTH] = MIN_DOCUMENT_TOKENS
     """Documents of at least this many tokens come first, or of `seq_len` where that is less; shorter ones, down to 16, only
     where there are not enough of these."""
 
     def __post_init__(self) -> None:
-        require(self.n_texts >= 1, f"The number of texts must be at least 1, not {self.n_texts}.")
-        require(
-            self.seq_len >= MIN_DOCUMENT_TOKENS,
-            f"seq-len must be at least {MIN_DOCUMENT_TOKENS} tokens, not {self.seq_len}.",
-        )
-        require(
-            self.min_tokens >= MIN_DOCUMENT_TOKENS,
-            f"min_tokens must be at least {MIN_DOCUMENT_TOKENS}, not {self.min_tokens}.",
-        )
-        require(self.split in SPLITS, f"split must be one of {', '.join(SPLITS)}, not {self.split!r}.")
+        one_of("split", self.split, SPLITS)
 
     @property
     def subject(self) -> str:
@@ -80,11 +76,11 @@ class BenchmarkSpec(Spec):
         "arc_easy"
     )
     """The name of a built-in set, or a JSONL, CSV or Parquet file of questions."""
-    limit: Annotated[int | None, Option(none="0")] = 100
+    limit: Annotated[int | None, Option(none="0"), _COUNT] = 100
     """How many questions; None for all of them."""
-    shots: Annotated[int | None, Option(usual="analysis.data.questions:usual_shots")] = None
+    shots: Annotated[int | None, Option(usual="analysis.data.questions:usual_shots"), Bound(0, 5)] = None
     """Worked examples before the question; None for the task's own default (MMLU 5, others 0)."""
-    seed: Annotated[int, Option()] = 0
+    seed: Annotated[int, Option(), SEED] = 0
     """Seed of the subset and of its order."""
     identity: str = ""
     """Which release of the questions, or which content of the file: filled in by `questions.resolve`."""
@@ -96,11 +92,10 @@ class BenchmarkSpec(Spec):
     def __post_init__(self) -> None:
         require(
             self.task in TASKS or self.is_file,
-            f"task must be one of {', '.join(TASKS)}, or a file that ends in {', '.join(QUESTION_FILES)}, not {self.task!r}.",
+            f"task must be one of {', '.join(TASKS)}, or a file that ends in {', '.join(QUESTION_FILES)}, not "
+            f"{shown(self.task)}.",
         )
-        require(self.protocol in PROTOCOLS, f"protocol must be one of {', '.join(PROTOCOLS)}, not {self.protocol!r}.")
-        require(self.limit is None or self.limit >= 1, f"The number of questions must be at least 1, not {self.limit}.")
-        require(self.shots is None or 0 <= self.shots <= 5, f"shots must be 0..5, not {self.shots}.")
+        one_of("protocol", self.protocol, PROTOCOLS)
 
     @property
     def is_file(self) -> bool:
@@ -135,15 +130,11 @@ class GenerationSpec(Spec):
 
     kind: ClassVar[str] = "generation"
 
-    n_prompts: int = 8
+    n_prompts: Annotated[int, Bound(1, 1_000)] = 8
     """Beginnings of held-out Wikipedia articles to continue greedily."""
-    max_new_tokens: int = 64
+    max_new_tokens: Annotated[int, Bound(1, 4_096)] = 64
     """Longest continuation."""
-    n_sums: int = 24
+    n_sums: Annotated[int, Bound(1, 1_000)] = 24
     """Small sums to do."""
-    seed: Annotated[int, Option()] = 0
+    seed: Annotated[int, Option(), SEED] = 0
     """Picks the articles and the sums."""
-
-    def __post_init__(self) -> None:
-        for name in ("n_prompts", "max_new_tokens", "n_sums"):
-            require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.core import disk, store
-from analysis.core.errors import SpecError
+from analysis.core.errors import LayerscopeError
 from analysis.core.record import Spec
 from analysis.core.registry import SPECS
 from analysis.jobs import job
@@ -83,7 +83,7 @@ def needed_by(db: sqlite3.Connection, row: sqlite3.Row) -> str | None:
 def _specs(kind: str, text: str) -> tuple[Spec, ...]:
     try:
         return (SPECS[kind].from_json(json.loads(text)),)
-    except (ValueError, KeyError, TypeError, AttributeError, SpecError):
+    except (ValueError, KeyError, TypeError, AttributeError, LayerscopeError):
         return ()
 
 
@@ -92,7 +92,7 @@ def _stored(kind: str, file: Path, changed_ns: int) -> tuple[Spec, ...]:
     """The request of a stored result, read once as long as the file stays as it is: answers make it long."""
     try:
         return (SPECS[kind].from_json(json.loads(file.read_bytes())["data"]["spec"]),)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SpecError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, LayerscopeError):
         return ()
 
 

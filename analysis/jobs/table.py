@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from analysis.core import store
-from analysis.core.errors import JobError, SpecError, StorageError
+from analysis.core.errors import JobError, LayerscopeError, StorageError
 from analysis.core.registry import SPECS
 from analysis.jobs import local
 from analysis.jobs.job import CANCELLED, FAILED, LOCAL, QUEUED, RUNNING, Job, redact
@@ -215,7 +215,7 @@ def read(row: sqlite3.Row) -> Job:
         columns["cancel_requested"] = columns["cancel_requested_at"] is not None
         del columns["number"], columns["fingerprint"]
         return Job(**columns)
-    except (KeyError, TypeError, ValueError, AttributeError, SpecError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, LayerscopeError) as error:
         raise JobError(
             f"Job {row['id']} was written by another version and cannot be read ({error}); delete it and submit it again."
         ) from error

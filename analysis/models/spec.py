@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from analysis.core.blocks import Removal
+from analysis.core.bounds import one_of
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
@@ -33,11 +34,8 @@ class ModelSpec(Spec):
 
     def __post_init__(self) -> None:
         require(bool(self.source.strip()), "No model was named: give `starter`, a hub id, a folder or a GGUF file.")
-        require(self.dtype in DTYPES, f"dtype must be one of {', '.join(DTYPES)}, not {self.dtype!r}.")
-        require(
-            self.quantization in QUANTIZATIONS,
-            f"quantization must be one of {', '.join(QUANTIZATIONS)}, not {self.quantization!r}.",
-        )
+        one_of("dtype", self.dtype, DTYPES)
+        one_of("quantization", self.quantization, QUANTIZATIONS)
 
 
 @dataclass(frozen=True)

@@ -221,7 +221,7 @@ def test_a_saved_recipe_is_one_too(model):
         ("evaluate", {"block": "eleven"}, "A block is written START:SIZE"),
         ("heal", {}, "A HealSpec needs block"),
         ("heal", {"block": "1:2", "recipe": "slow"}, "There is no recipe 'slow'"),
-        ("heal", {"block": "1:2", "r": "four"}, "These values make no HealSpec"),
+        ("heal", {"block": "1:2", "r": "four"}, 'r must be a whole number, not "four"'),
         ("export", {"block": "1:2"}, "A ExportSpec needs name"),
     ],
 )

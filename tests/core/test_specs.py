@@ -49,6 +49,7 @@ OTHERS = {
     "damage": DamageSpec(), "generation": GenerationSpec(), "block": Block(1, 1), "benchmark": BenchmarkSpec("copa"),
     "ns": (0, 1), "shots": 1, "subset": ("stem",), "protocol": "paper", "limit": 7, "max_n": 9, "lora_dropout": 0.5,
     "minutes": 2.0, "method": "partial", "distill_from": "states", "control": True, "junction": 0.5, "distill": 0.5,
+    "instant": True, "separate_documents": False, "keep_best": True,
 }  # fmt: skip
 
 
@@ -100,8 +101,8 @@ def test_unknown_and_missing_fields_are_refused():
     [
         (lambda: ModelSpec("  "), "No model was named"),
         (lambda: ModelSpec(dtype="int3"), "dtype must be one of"),
-        (lambda: CorpusSpec(n_texts=0), "at least 1"),
-        (lambda: CorpusSpec(seq_len=4), "at least 16"),
+        (lambda: CorpusSpec(n_texts=0), "n_texts must be 1..1,000,000, not 0"),
+        (lambda: CorpusSpec(seq_len=4), "seq_len must be 16..1,048,576, not 4"),
         (lambda: BenchmarkSpec(task="trivia"), "task must be one of"),
         (lambda: BenchmarkSpec(shots=9), "shots must be 0..5"),
         (lambda: HealSpec(Block(1, 1), steps=0), "steps must be at least 1"),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from analysis.core.blocks import Block, LayerSet
-from analysis.core.errors import BlockRangeError
+from analysis.core.bounds import MOST_LAYERS, SEED, Bound, one_of
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
@@ -35,9 +35,9 @@ class SweepSpec(Spec):
     """The map that `similarity` selects from."""
     strategy: Annotated[str, Option(choices=STRATEGIES)] = USUAL
     """How the layers to remove are chosen."""
-    max_n: Annotated[int | None, Option()] = None
+    max_n: Annotated[int | None, Option(), Bound(0, MOST_LAYERS)] = None
     """Largest number of removed layers; None for half of the model's layers."""
-    draw: Annotated[int, Option()] = 0
+    draw: Annotated[int, Option(), SEED] = 0
     """Seed of the blocks that `random` picks."""
     blocks: Annotated[tuple[Block | LayerSet, ...], Option()] = ()
     """What `manual` removes, one point of the curve for each."""
@@ -51,9 +51,7 @@ class SweepSpec(Spec):
             needs(self.strategy, BLOCKS) == bool(self.blocks),
             "The strategy manual needs the blocks to remove, and no other strategy takes any.",
         )
-        require(self.strategy in STRATEGIES, f"strategy must be one of {', '.join(STRATEGIES)}, not {self.strategy!r}.")
-        if self.max_n is not None and self.max_n < 0:
-            raise BlockRangeError(f"max-n must be at least 0, not {self.max_n}.")
+        one_of("strategy", self.strategy, STRATEGIES)
 
 
 def usual_damage(spec: SweepSpec) -> DamageSpec | None:

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 
 from analysis.core import stats
 from analysis.core.blocks import Block, Removal
+from analysis.core.bounds import MOST_LAYERS, SEED, Bound, one_of
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
@@ -22,6 +23,10 @@ DISTILL_FROM = ("logits", "states")
 """What a heal learns from the unpruned model."""
 
 
+MOST_STEPS = 1_000_000
+MOST_ROWS = 4_096
+"""Training rows of one forward pass, and passes of one step."""
+MOST_RANK = 4_096
 CHOICE_TEXTS = 8
 """Texts, of the kind that a heal is judged by but none of those, that the instant heal's strength and the best step are chosen
 on."""
@@ -68,68 +73,56 @@ class HealSpec(Spec):
         Option(metavar="NAME", known="analysis.experiments.heal.recipes:NAMES", write="analysis.experiments.heal.recipes:said"),
     ] = "custom"
     """The recipe that these numbers came from: a built-in one, or one of yours."""
-    seed: Annotated[int, Option()] = 0
+    seed: Annotated[int, Option(), SEED] = 0
     """Seed of the order of the rows and of the training."""
-    steps: Annotated[int, Option()] = 50
+    steps: Annotated[int, Option(), Bound(0, MOST_STEPS)] = 50
     """Optimizer steps; 0 where the instant heal is all, or where `minutes` decides."""
-    minutes: Annotated[float | None, Option()] = None
+    minutes: Annotated[float | None, Option(), Bound(0, 525_600, above=True)] = None
     """How long all of it may take; the steps that fit are worked out from the speed measured here. None: `steps` it is."""
     method: str = "lora"
     """`lora` on the feed-forward modules of every layer, or `partial`: every weight matrix of the last layers and of the
     head, but no norm and no bias."""
-    last_layers: int = 3
+    last_layers: Annotated[int, Bound(1, MOST_LAYERS)] = 3
     """Layers whose weight matrices `partial` trains."""
     instant: bool = False
     """Whether to begin with the instant heal: the layer before the cut adds what the block added (`junction`)."""
-    distill: float = 0.0
+    distill: Annotated[float, Bound(0, 1)] = 0.0
     """Weight, in [0, 1], of the unpruned model in the training loss; the text has the rest."""
     distill_from: str = "logits"
     """What of the unpruned model is learnt: its next-token distribution (`logits`), or its last states (`states`), which with
     `distill=1` needs no vocabulary head and so takes half the time."""
-    junction: float = 0.0
+    junction: Annotated[float, Bound(0, 1_000_000)] = 0.0
     """Weight of the loss that draws the stream behind the cut to the unpruned model's (paper, section 5); 0 for none."""
     control: Annotated[bool, Option()] = False
     """Train the unpruned model the same way instead: what the healing text does by itself."""
     separate_documents: bool = True
     """Whether documents that share a training row are read each by itself."""
-    batch_size: int = 4
+    batch_size: Annotated[int, Bound(1, MOST_ROWS)] = 4
     """Rows per forward pass."""
-    gradient_accumulation: int = 1
+    gradient_accumulation: Annotated[int, Bound(1, MOST_ROWS)] = 1
     """Forward passes per optimizer step."""
-    learning_rate: float = 3e-4
+    learning_rate: Annotated[float, Bound(0, 10, above=True)] = 3e-4
     """Peak learning rate, reached after the warm-up, then a cosine to 0."""
-    warmup_steps: int = 5
-    r: int = 16
+    warmup_steps: Annotated[int, Bound(0, MOST_STEPS)] = 5
+    r: Annotated[int, Bound(1, MOST_RANK)] = 16
     """LoRA rank; lora_alpha = r."""
-    lora_dropout: float = 0.05
-    eval_every: int = 10
+    lora_dropout: Annotated[float, Bound(0, 1, below=True)] = 0.05
+    eval_every: Annotated[int, Bound(1, MOST_STEPS)] = 10
     """Steps between validation losses and checkpoints."""
-    check_questions: int = 0
+    check_questions: Annotated[int, Bound(0, 1_000_000)] = 0
     """How many of the questions are asked at each of these, to see accuracy grow; 0 for none."""
     keep_best: bool = False
     """Whether to end with the checkpoint of the lowest loss on the way, step 0 included, instead of the last step."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "gradient_accumulation", "r", "eval_every", "last_layers"):
-            require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
         least = 0 if self.instant or self.minutes is not None else 1
         require(self.steps >= least, f"steps must be at least {least}, not {self.steps}.")
-        require(self.minutes is None or self.minutes > 0, f"minutes must be above 0, not {self.minutes}.")
-        require(self.method in HEAL_METHODS, f"method must be one of {', '.join(HEAL_METHODS)}, not {self.method!r}.")
-        require(
-            self.distill_from in DISTILL_FROM,
-            f"distill_from must be one of {', '.join(DISTILL_FROM)}, not {self.distill_from!r}.",
-        )
-        require(0 <= self.distill <= 1, f"distill must be in [0, 1], not {self.distill}.")
-        require(self.junction >= 0, f"junction must be at least 0, not {self.junction}.")
-        require(self.check_questions >= 0, f"check_questions must be at least 0, not {self.check_questions}.")
+        one_of("method", self.method, HEAL_METHODS)
+        one_of("distill_from", self.distill_from, DISTILL_FROM)
         require(
             not (self.control and (self.instant or self.distill or self.junction)),
             "A control trains the unpruned model on the text alone; it takes no instant heal, distill or junction.",
         )
-        require(self.warmup_steps >= 0, f"warmup_steps must be at least 0, not {self.warmup_steps}.")
-        require(self.learning_rate > 0, f"learning_rate must be above 0, not {self.learning_rate}.")
-        require(0 <= self.lora_dropout < 1, f"lora_dropout must be in [0, 1), not {self.lora_dropout}.")
 
     @property
     def trains(self) -> bool:

@@ -8,9 +8,9 @@ import numpy as np
 
 from analysis.core import stats
 from analysis.core.blocks import Block
-from analysis.core.errors import BlockRangeError
+from analysis.core.bounds import MOST_LAYERS, Bound, one_of
 from analysis.core.options import Option, Part
-from analysis.core.record import Result, Spec, require
+from analysis.core.record import Result, Spec
 from analysis.core.registry import Experiment, register
 from analysis.core.store import Stored
 from analysis.core.table import MISSING, Column, Table
@@ -31,7 +31,7 @@ class DistanceSpec(Spec):
     """How far apart two depths are taken to be; blocks are selected by it."""
 
     def __post_init__(self) -> None:
-        require(self.metric in METRICS, f"metric must be one of {', '.join(METRICS)}, not {self.metric!r}.")
+        one_of("metric", self.metric, METRICS)
 
 
 def default_damage_corpus() -> CorpusSpec:
@@ -51,12 +51,8 @@ class DamageSpec(Spec):
     corpus: CorpusSpec = field(default_factory=default_damage_corpus)
     distances: Annotated[DistanceSpec, Part(only=("model", "metric"))] = field(default_factory=DistanceSpec)
     """The map that the damage is compared with."""
-    max_size: Annotated[int | None, Option()] = None
+    max_size: Annotated[int | None, Option(), Bound(1, MOST_LAYERS)] = None
     """Largest block; None for half of the model's layers."""
-
-    def __post_init__(self) -> None:
-        if self.max_size is not None and self.max_size < 1:
-            raise BlockRangeError(f"max-size must be at least 1, not {self.max_size}.")
 
 
 @dataclass(frozen=True)

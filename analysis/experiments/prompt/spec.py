@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Annotated, Any, ClassVar
 
 from analysis.core.blocks import Block, LayerSet
+from analysis.core.bounds import SEED, Bound, one_of
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
@@ -40,7 +41,7 @@ class Variant(Spec):
     """What the adapter's weights are, whatever the path: filled in by `comparison.resolve`."""
 
     def __post_init__(self) -> None:
-        require(self.label in LABELS, f"A variant is one of {', '.join(LABELS)}, not {self.label!r}.")
+        one_of("label", self.label, LABELS)
         require(
             self.label != "unpruned" or (self.block is None and self.adapter is None),
             "The unpruned model has no layers removed and no adapter; call this variant pruned or healed.",
@@ -74,11 +75,11 @@ class CompareSpec(Spec):
     """The beginning of a text, as it stands: no chat template is put around it."""
     variants: Annotated[tuple[Variant, ...], Part(only=("block", "adapter"))] = (Variant(),)
     """Who writes, in order."""
-    max_new_tokens: Annotated[int, Option("--tokens")] = 48
+    max_new_tokens: Annotated[int, Option("--tokens"), Bound(1, MOST_NEW_TOKENS)] = 48
     """Where to stop at the latest."""
-    temperature: Annotated[float, Option(metavar="T")] = 0.0
+    temperature: Annotated[float, Option(metavar="T"), Bound(0, 5)] = 0.0
     """0 takes the likeliest token each time (greedy); above 0 tokens are drawn, at 1 by the model's own probabilities."""
-    seed: Annotated[int, Option()] = 0
+    seed: Annotated[int, Option(), SEED] = 0
     """Seed of the draws, the same for every variant; without effect at temperature 0."""
 
     def __post_init__(self) -> None:
@@ -87,12 +88,6 @@ class CompareSpec(Spec):
             1 <= len(self.variants) <= MOST_VARIANTS,
             f"Between 1 and {MOST_VARIANTS} variants can be compared, not {len(self.variants)}.",
         )
-        require(
-            1 <= self.max_new_tokens <= MOST_NEW_TOKENS,
-            f"The number of tokens to write must be 1..{MOST_NEW_TOKENS}, not {self.max_new_tokens}.",
-        )
-        require(0 <= self.temperature <= 5, f"The temperature must be 0 (greedy) to 5, not {self.temperature:g}.")
-        require(0 <= self.seed < 2**63, f"The seed must be a whole number of at least 0, not {self.seed}.")
 
 
 def asked_comparison(given: Mapping[str, Any], settings: Mapping[str, Any]) -> CompareSpec:

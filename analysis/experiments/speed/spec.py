@@ -9,10 +9,12 @@ import numpy as np
 
 from analysis.core import stats
 from analysis.core.blocks import Block
+from analysis.core.bounds import MOST_LAYERS, SEED, Bound, shown
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
 from analysis.core.table import Column, Table
+from analysis.data.spec import MOST_TOKENS
 from analysis.models.spec import ModelFacts, ModelSpec
 
 WHAT = {"decode": "writing a token", "prefill": "reading the prompt"}
@@ -26,25 +28,23 @@ class SpeedSpec(Spec):
     kind: ClassVar[str] = "speed"
 
     model: ModelSpec = field(default_factory=ModelSpec)
-    ns: Annotated[tuple[int, ...], Option()] = ()
+    ns: Annotated[tuple[int, ...], Option(), Bound(0, MOST_LAYERS)] = ()
     """Numbers of removed layers; empty for 0, 2, 5, 10 and half of the model's layers, as far as there are so many."""
-    prompt_tokens: Annotated[int, Option()] = 256
+    prompt_tokens: Annotated[int, Option(), Bound(1, MOST_TOKENS)] = 256
     """Length of the prompt that is read in one pass."""
-    new_tokens: Annotated[int, Option()] = 32
+    new_tokens: Annotated[int, Option(), Bound(1, MOST_TOKENS)] = 32
     """Tokens written after it, one pass each."""
-    batch_size: int = 1
+    batch_size: Annotated[int, Bound(1, 4_096)] = 1
     """Prompts at once."""
-    repeats: Annotated[int, Option()] = 5
+    repeats: Annotated[int, Option(), Bound(1, 10_000)] = 5
     """How often each n is measured; once more, before, without being counted."""
-    seed: Annotated[int, Option()] = 0
+    seed: Annotated[int, Option(), SEED] = 0
     """Picks the tokens of the prompt."""
 
     def __post_init__(self) -> None:
-        for name in ("prompt_tokens", "new_tokens", "batch_size", "repeats"):
-            require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
         require(
-            all(n >= 0 for n in self.ns) and len(set(self.ns)) == len(self.ns),
-            f"The numbers of removed layers must be at least 0 and different from each other, not {list(self.ns)}.",
+            len(set(self.ns)) == len(self.ns),
+            f"The numbers of removed layers must be different from each other, not {shown(self.ns)}.",
         )
 
 

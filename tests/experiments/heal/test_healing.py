@@ -397,7 +397,7 @@ def test_an_instant_heal_needs_text_to_choose_on(spec, tmp_path):
 def test_steps_may_be_none_only_after_an_instant_heal(spec):
     with pytest.raises(SpecError, match="steps must be at least 1"):
         replace(spec, steps=0)
-    with pytest.raises(SpecError, match="distill must be in"):
+    with pytest.raises(SpecError, match="distill must be 0..1"):
         replace(spec, distill=1.5)
 
 

@@ -60,7 +60,7 @@ def test_what_no_heal_has_and_what_none_can_take_is_refused():
     with pytest.raises(RecipeError, match="The recipe bad sets rank, which no heal has; its settings are model, corpus"):
         recipes.Recipe("bad", "", "", {"rank": 3})
     for values, on_gpu in (({"r": 0}, {}), ({}, {"r": 0})):
-        with pytest.raises(SpecError, match="r must be at least 1"):
+        with pytest.raises(SpecError, match="r must be 1..4,096, not 0"):
             recipes.register(recipes.Recipe("bad", "", "", values, on_gpu))
     assert "bad" not in recipes.NAMES
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from analysis.core import store
-from analysis.core.errors import RecipeError, SpecError
+from analysis.core.errors import LayerscopeError, RecipeError
 from analysis.experiments.heal.recipes.recipe import NAMES, SETTINGS, Recipe
 from analysis.experiments.heal.spec import HealSpec
 
@@ -66,7 +66,7 @@ def _folder() -> Path:
 def _read_all() -> dict[str, Recipe]:
     found = {}
     for path in sorted(_folder().glob("*.json")):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, SpecError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, LayerscopeError):
             content = json.loads(path.read_text())
             if content["format"] == _FORMAT and content["name"] == path.stem:
                 found[path.stem] = _recipe(path.stem, HealSpec.from_json(content["heal"]))

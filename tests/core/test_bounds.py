@@ -1,0 +1,173 @@
+"""Requests from outside: every field is of its type and within its bounds before anything is compared or expanded."""
+
+import json
+import math
+import tracemalloc
+import typing
+from dataclasses import dataclass, fields
+from typing import Annotated, ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis.core import blocks
+from analysis.core.blocks import Block, LayerSet, parse_removal, written
+from analysis.core.bounds import MOST_LAYERS, Bound
+from analysis.core.errors import BlockRangeError, LayerscopeError, SpecError
+from analysis.core.record import Spec, require
+from analysis.core.registry import SPECS
+from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
+from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
+from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.prompt.spec import Variant
+from analysis.experiments.speed.spec import SpeedSpec
+from analysis.models.spec import ModelSpec
+from tests.support.made_up import json_values, refusal
+
+PARTS = (Block, LayerSet, ModelSpec, CorpusSpec, BenchmarkSpec, GenerationSpec, Variant)
+WRONG = (math.nan, math.inf, -math.inf, [], {}, [[]], -1.5, 10**20, -(10**20), 10**5000, "", "x" * 5000, True, None)
+SMALL = 4 << 20
+"""Bytes that a refusal may take."""
+
+
+def test_a_cut_that_no_model_has_is_refused_before_its_layers_are_listed():
+    tracemalloc.start()
+    try:
+        for text in (
+            "0:50000000",
+            "0:1+1:50000000",
+            "49999999:1",
+            "+".join(["0:900"] * 900),
+            "1:" + "9" * 5000,
+            "0:" + "9" * 30,
+        ):
+            with pytest.raises(BlockRangeError) as refused:
+                parse_removal(text)
+            assert len(str(refused.value)) < 200
+        for wrong in ({"start": 0, "size": 50_000_000}, {"layers": [1, 50_000_000]}, {"start": 0, "size": math.nan}):
+            with pytest.raises(LayerscopeError):
+                EvaluateSpec.from_json({"block": wrong})
+        assert tracemalloc.get_traced_memory()[1] < SMALL
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_deepest_cut_that_can_be_asked_for_is_still_one():
+    assert parse_removal(f"0:{MOST_LAYERS}").size == MOST_LAYERS
+    assert parse_removal("+".join(f"{start}:1" for start in range(0, MOST_LAYERS, 2))).size == MOST_LAYERS // 2
+
+
+@given(st.text(alphabet="0123456789:+- x", max_size=30) | st.text(max_size=10))
+def test_any_text_is_a_cut_within_bounds_or_refused(text):
+    if not refusal(lambda: parse_removal(text)):
+        cut = parse_removal(text)
+        assert 0 <= cut.start < MOST_LAYERS
+        assert parse_removal(written(cut)) == cut
+
+
+@given(st.sets(st.integers(0, MOST_LAYERS - 1), min_size=1))
+def test_every_set_of_layers_survives_being_written(layers):
+    cut = blocks.removal(layers)
+    assert set(cut.layers) == layers
+    assert parse_removal(written(cut)) == cut
+
+
+def every_field():
+    for kind in (*SPECS.values(), *PARTS):
+        for field in fields(kind):
+            yield kind, field.name
+
+
+@pytest.mark.parametrize("value", WRONG, ids=lambda value: f"{value!r:.20}" if not isinstance(value, int) else "number")
+def test_a_value_that_a_field_cannot_hold_is_refused_in_a_sentence(value):
+    for kind, name in every_field():
+        needed = {"block": Block(1, 1), "name": "a", "start": 1, "size": 1, "layers": (1, 3)}
+        given = {one.name: needed[one.name] for one in fields(kind) if one.name in needed} | {name: value}
+        for make in (lambda: kind(**given), lambda: kind.from_json({**given, **as_json(given)})):  # noqa: B023
+            assert len(refusal(make)) < 1000
+
+
+def as_json(given):
+    return {name: one.to_json() for name, one in given.items() if isinstance(one, Spec)}
+
+
+def test_every_number_of_a_request_has_an_end():
+    for kind, name in every_field():
+        hint = typing.get_type_hints(kind)[name]
+        if int not in (hint, *typing.get_args(hint)) and float not in (hint, *typing.get_args(hint)):
+            continue
+        needed = {HealSpec: {"block": {"start": 1, "size": 1}}, Block: {"start": 1, "size": 1}}.get(kind, {})
+        for value in (10**20, -(10**20), math.nan, "3", True):
+            with pytest.raises(SpecError, match=f"{name} must be"):
+                kind.from_json(needed | {name: [value] if typing.get_origin(hint) is tuple else value})
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"r": 1_000_000}, "r must be 1..4,096, not 1,000,000."),
+        ({"r": 2.5}, "r must be a whole number, not 2.5."),
+        ({"batch_size": 10**9}, "batch_size must be 1..4,096, not 1,000,000,000."),
+        ({"steps": 10**20}, "steps must be 0..1,000,000, not 100,000,000,000,000,000,000."),
+        ({"steps": 10**5000}, "steps must be 0..1,000,000, not a number of 5001 digits."),
+        ({"learning_rate": math.nan}, "learning_rate must be above 0 and at most 10, not NaN."),
+        ({"lora_dropout": 1}, "lora_dropout must be at least 0 and below 1, not 1.0."),
+        ({"seed": -1}, "seed must be at least 0, not -1."),
+        ({"minutes": []}, "minutes must be a number, not []."),
+        ({"corpus": {"n_texts": None}}, "corpus.n_texts must be a whole number, not null."),
+        ({"corpus": {"source": 3}}, "corpus.source must be text, not 3."),
+        ({"benchmark": {"limit": 10**9}}, "benchmark.limit must be 1..1,000,000, not 1,000,000,000."),
+        ({"model": []}, "A ModelSpec is written with its fields by name, not as []."),
+        ({"control": 1}, "control must be true or false, not 1."),
+    ],
+)
+def test_what_is_wrong_with_a_field_is_said_with_what_is_possible(data, said):
+    with pytest.raises(SpecError) as refused:
+        HealSpec.from_json({"block": {"start": 1, "size": 1}} | data)
+    assert str(refused.value) == said
+
+
+def test_several_values_are_each_held_to_the_bound():
+    with pytest.raises(SpecError, match=r"ns must be 0\.\.1,000, not -1"):
+        SpeedSpec(ns=(0, -1))
+    with pytest.raises(SpecError, match="ns must be several values, not 3"):
+        SpeedSpec.from_json({"ns": 3})
+
+
+@given(st.sampled_from(sorted(SPECS)), st.data())
+def test_any_json_makes_a_request_or_a_sentence(kind, data):
+    names = [field.name for field in fields(SPECS[kind])]
+    content = data.draw(st.dictionaries(st.sampled_from(names), json_values, max_size=4) | json_values)
+    try:
+        spec = SPECS[kind].from_json(content)
+    except LayerscopeError:
+        return
+    assert SPECS[kind].from_json(json.loads(json.dumps(spec.to_json()))) == spec
+    assert len(spec.fingerprint()) == 20
+
+
+@dataclass(frozen=True)
+class Added(Spec):
+    """A kind from outside the package."""
+
+    kind: ClassVar[str] = "added"
+
+    times: Annotated[int, Bound(1, 3)] = 1
+    share: float = 0.5
+
+    def __post_init__(self):
+        require(self.times * self.share < 2, "Too much of it.")
+
+
+def test_a_kind_of_ones_own_is_held_to_its_bounds_before_it_compares():
+    for wrong in ("x", None, math.nan, 4):
+        with pytest.raises(SpecError, match="times must be"):
+            Added(times=wrong)
+    with pytest.raises(SpecError, match="Too much"):
+        Added(times=3, share=1)
+
+
+def test_a_sweep_of_manual_blocks_is_read_back():
+    spec = SweepSpec(strategy="manual", blocks=(Block(1, 2), LayerSet((1, 3))))
+    assert SweepSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
