@@ -14,7 +14,6 @@ from analysis.cli import answers, main
 from analysis.core import output
 from analysis.core.errors import SpecError
 
-
 ANSWER = {"auto_resume": False, "jobs": []}
 
 
