@@ -167,8 +167,8 @@ def _curve(
     return figure
 
 
-FILLED = " (filled points differ from n = 0)"
-"""What the axis of a curve says besides its title."""
+FILLED = " (filled: unlike n = 0)"
+"""What the axis of a curve says besides its title, short enough for a phone."""
 TOLD_APART = "neighbours told apart"
 """Name of the strong parts of a curve's line, which have no numbers of their own."""
 _LOSS_TICKS = [1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50]

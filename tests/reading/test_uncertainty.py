@@ -212,3 +212,10 @@ def test_a_paired_difference_weighs_texts_by_their_tokens():
     assert list(stats.compare_losses(first, second, [5] * 4)) == rounded
     # A stub of a token or two moves nothing.
     assert stats.compare_losses(first, [2.1, 0.0, 4.1, 2.4], sizes)[0] == pytest.approx(mean, abs=0.015)
+
+
+def test_the_interval_of_sums_is_wilsons_of_as_many_as_its_error_tells_and_none_is_no_certainty():
+    for right, n in ((1, 24), (12, 24), (23, 24), (3, 8)):
+        share, error = stats.mean_and_stderr([1.0] * right + [0.0] * (n - right))
+        assert Point(5, 11, sum_acc=share, sum_acc_stderr=error).sum_interval == stats.wilson_interval(right, n)
+    assert Point(5, 11, sum_acc=0.0, sum_acc_stderr=0.0).sum_interval is None

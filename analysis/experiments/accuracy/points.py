@@ -72,11 +72,13 @@ class Point:
 
     @property
     def sum_interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the share of sums that are right: the normal one, since it is not said of how many."""
-        if self.sum_acc is None or self.sum_acc_stderr is None:
+        """The 95 % interval of the share of sums that are right (Wilson), of as many as its error tells.
+
+        None where all or none are right: their error is nought however few they were.
+        """
+        if self.sum_acc is None or not self.sum_acc_stderr:
             return None
-        half = stats.Z * self.sum_acc_stderr
-        return max(0.0, self.sum_acc - half), min(1.0, self.sum_acc + half)
+        return stats.share_interval(self.sum_acc, round(self.sum_acc * (1 - self.sum_acc) / self.sum_acc_stderr**2) + 1)
 
 
 def _with_interval(name: str, title: str = "", unit: str = "", format: str = ".3f") -> tuple[Column, ...]:

@@ -152,9 +152,10 @@ def _interval(sweep: SweepResult, point: Point) -> list[str]:
     number = sweep.points.index(point)
     if point.n and len(sweep.questions) > number and sweep.questions[number]:
         pair = verdicts.compare(sweep.questions[0], sweep.questions[number])
-        verdict = "a settled difference" if pair.is_settled else settled.NOT_SEEN
+        verdict = "the interval excludes zero" if pair.is_settled else settled.NOT_SEEN
         said += (
             f" Against the unpruned model, question by question: {pair.lost} lost, {pair.gained} gained, "
-            f"{100 * pair.low:+.0f} to {100 * pair.high:+.0f} points (p = {pair.p_value:.2g}, exact McNemar): {verdict}."
+            f"95 % interval {100 * pair.low:+.1f} to {100 * pair.high:+.1f} points: {verdict} (exact McNemar test, which is "
+            f"stricter: p = {pair.p_value:.2g})."
         )
     return [said]

@@ -106,13 +106,12 @@ def _signed(value: float, digits: str) -> str:
 def _change(change: Change, what: str) -> str:
     """The interval of the change, and whether there is one."""
     size, digits, _ = _shown_as(what)
+    digits = ".1f" if what == reading.ACCURACY else digits  # an interval that just excludes zero must not end at it
     counted = "questions" if what == reading.ACCURACY else "texts"
     ends = ""
     if change.low is not None and change.high is not None:
-        low, high = (f"{size * end:+{digits}}".replace("-", "−") for end in (change.low, change.high))
-        ends = f"{'Paired change' if change.paired else 'Change'} 95 %: {low} to {high}".replace("+0 ", "0 ").replace(
-            "−0 ", "0 "
-        )
+        low, high = (_signed(size * end, digits) for end in (change.low, change.high))
+        ends = f"{'Paired change' if change.paired else 'Change'} 95 %: {low} to {high}"
     if not change.is_settled:
         return f"{ends}: {settled.not_seen(change.n, change.needed, counted)}.".removeprefix(": ")
     return f"{ends}." if what == reading.ACCURACY else f"{ends}: {glossary.as_surprise(change.difference)}."

@@ -41,11 +41,23 @@ def test_how_sure_the_accuracy_is_stands_in_words(app):
     at.slider(key="n").set_value(8).run()
     lost = round(100 * measured.points[0].acc) - round(100 * measured.points[8].acc)
     assert f"{lost} lost, 0 gained" in texts(at)
-    assert "a settled difference" in texts(at)
+    assert "points: the interval excludes zero" in texts(at)
     assert "95 % interval" in texts(at)
     assert "the cliff of this model" in texts(at)
     at.slider(key="n").set_value(0).run()
     assert "lost, " not in texts(at)
+
+
+def test_an_interval_that_just_excludes_zero_does_not_end_at_it_and_its_test_does_not_contradict_it(app):
+    """40 of 200 questions lost and 24 gained: -15.7 to -0.1 points, and p = 0.06 by the exact test."""
+    fakes.distances().save()
+    measured = fakes.sweep(limit=200)
+    whole, cut = [True] * 94 + [False] * 106, [True] * 54 + [False] * 40 + [True] * 24 + [False] * 82
+    given = [[Answer(f"q{i}", [0.0, 0.0], int(not right), 0) for i, right in enumerate(each)] for each in (whole, cut)]
+    replace(measured, questions=[given[0], *[given[1]] * (len(measured.points) - 1)]).save()
+    told = texts(app(n="5", tab="cost"))
+    assert "-15.7 to -0.1 points: the interval excludes zero (exact McNemar test, which is stricter: p = 0.06)" in told
+    assert "Paired change 95 %: −15.7 to −0.1." in texts(app("pages/export.py", n="5")).replace("\\", "")
 
 
 def test_a_change_that_may_be_nothing_is_grey_and_says_how_many_questions_it_would_take(app):
