@@ -38,8 +38,8 @@ _MORE_SYMBOLS = ("hexagon", "triangle-down", "pentagon", "bowtie", "hourglass", 
 """Of runs beyond the looks. None is hollow: that says of a point that no difference was seen."""
 _DASH = "7px,4px"
 _LEGEND_ROW = 18
-_SHORT_NAME = 30
-"""Letters of a name that fit into half of a chart's width."""
+_SHORT_NAME = 16
+"""Letters of a name that fit into half of a chart's width, on a phone too."""
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def test_more_runs_than_shades_still_look_different():
 
 def test_a_legend_of_long_names_has_one_column_and_leaves_the_plot_its_height():
     heights = []
-    for name in ("short", "a name that is far too long for half of the width"):
+    for name in ("short", "Wikipedia 32 × 256"):
         layout = runs.distance_curves([Drawn(small(), f"{name} {i}", i) for i in range(4)]).layout
         heights.append((layout.height - layout.margin.t, layout.legend.entrywidth))
     assert heights == [(heights[0][0], 0.5), (heights[0][0], 1)]
