@@ -98,6 +98,9 @@ bench-healing: install
 bench-ui: install-dev chromium
 	$(BIN)/python benchmarks/ui_speed.py
 
+load: install-dev chromium
+	$(BIN)/python benchmarks/load.py
+
 screenshots: install-dev chromium
 	$(BIN)/python benchmarks/screenshots.py
 

@@ -18,7 +18,7 @@ from analysis.jobs import local
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ARTIFACTS = REPOSITORY / "tests" / "artifacts"
-_FLAGS = (
+FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -28,18 +28,20 @@ _FLAGS = (
     "--disable-sync",
 )
 _START_S = 60
+ENTRY = ("-m", "streamlit", "run", "app.py")
+"""What Python runs as the dashboard."""
 # Two test processes and a worker share the machine: a page that is right may need more than the usual five seconds.
 expect.set_options(timeout=30_000)
 
 
 @contextlib.contextmanager
-def dashboard(cache: Path, root: Path = REPOSITORY) -> Iterator[str]:
+def dashboard(cache: Path, root: Path = REPOSITORY, entry: tuple[str, ...] = ENTRY) -> Iterator[str]:
     """Run the dashboard of a checkout on `cache`; its address, and at the end neither it nor its worker is left."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = cache / "server.log"
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.headless", "true"]
+    command = [sys.executable, *entry, "--server.port", str(port), "--server.headless", "true"]
     with log.open("wb") as output:
         server = subprocess.Popen(command, cwd=root, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
     try:
@@ -62,14 +64,19 @@ def _wait(address: str, server: subprocess.Popen, log: Path) -> None:
     pytest.fail(f"The dashboard did not start:\n{log.read_text()}")
 
 
-@contextlib.contextmanager
-def chromium() -> Iterator[Browser]:
-    """The system's Chromium, headless."""
+def executable() -> str:
+    """Where the system's Chromium is."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         pytest.fail("The browser tests need Chromium: install it with `apt-get install chromium`, or run `make chromium`.")
+    return path
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium, headless."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(_FLAGS))
+        browser = playwright.chromium.launch(executable_path=executable(), args=list(FLAGS))
         yield browser
         browser.close()
 

@@ -17,8 +17,6 @@ from analysis.models.spec import ModelSpec
 from analysis.reading import evidence, library
 from pages.components.shared import state
 
-Stamps = tuple[tuple[str, int, int], ...]
-
 
 @dataclass(frozen=True)
 class Found:
@@ -162,18 +160,21 @@ def _identity_here(source: str, stamps: identities.Stamps) -> str:
     return identities.here(source)
 
 
-def _stamps(kind: str) -> Stamps:
-    """What lies where, cheaply: reading and checking everything on each rerun would make the slider wait."""
+def _stamps(kind: str) -> str:
+    """What lies where, cheaply: reading and checking everything on each rerun would make the slider wait.
+
+    One text, since Streamlit takes each part of a tuple by itself whenever it looks for what it remembers.
+    """
     stamps = []
     for base in (store.cache_dir() / "results", store.precomputed_dir()):
         for file in sorted((base / kind).glob("*/result.json")):
             status = file.stat()
-            stamps.append((str(file), status.st_mtime_ns, status.st_size))
-    return tuple(stamps)
+            stamps.append(f"{file} {status.st_mtime_ns} {status.st_size}")
+    return "\n".join(stamps)
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
-def _read_all(kind: str, stamps: Stamps) -> tuple[Found, ...]:
+def _read_all(kind: str, stamps: str) -> tuple[Found, ...]:
     found: dict[str, Found] = {}
     for stored in store.find_results(kind):
         if stored.path.name in found:

@@ -1,0 +1,255 @@
+"""`make load`: many visitors at once in Chromium beside a heal that runs.
+
+    python benchmarks/load.py                                 20 sessions for 10 minutes
+    python benchmarks/load.py --sessions 3 --minutes 0.5      a small one
+    python benchmarks/load.py --no-heal                       beside nothing
+
+Each visitor moves as people do, with pauses: the slider on Explore, its tabs, the pages. Printed are the errors that anyone saw
+(on a page, in the browser's console, in the server's log), the time from a click to the page that stands still with what was
+asked for, what a run of a script cost the server on the clock and on the processor, its memory, and where its time goes.
+The browser shares the cores with the server: of the times from a click, some are its own. Exit code 1 when there was an error.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import psutil
+from playwright.async_api import Browser, ConsoleMessage, Error, Page, async_playwright
+
+from analysis import jobs
+from tests.support import browser
+
+SIZE = {"width": 1280, "height": 800}
+PAUSE_S = (2.0, 6.0)
+"""How long a visitor looks before the next click: between these, evenly."""
+PATIENCE_MS = 60_000
+TABS = ("Questions", "Cost", "Trade-off", "Writing", "Map and curves")
+PAGES = ("Explore", "Heal", "Compare", "Export", "Learn", "Model")
+SHARES = {"slider": 5, "tab": 2, "page": 3}
+"""How often a visitor does what, in relation."""
+PROFILE_LINES = 16
+STEADY = 0.05
+"""How much the memory may grow after the first third, as a fraction."""
+
+SHOWN = """([what, name]) => {
+  const texts = (where, inside = document) => [...inside.querySelectorAll(where)].map(item => item.textContent);
+  if (what === 'slider') return texts('[data-testid=stMain] strong').some(text => text.includes(`(${name} layer`));
+  if (what === 'tab') return texts('[role=tab][aria-selected=true]').some(text => text.trim() === name);
+  return texts('h1').some(text => text.trim() === name);
+}"""
+
+
+@dataclass
+class Log:
+    """What the visitors met."""
+
+    took: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """Seconds from a click to the page that stands still, by what was clicked."""
+    errors: list[str] = field(default_factory=list)
+    memory: list[tuple[float, int]] = field(default_factory=list)
+    """Seconds since the first visitor came, and the resident memory of the server in bytes."""
+
+
+def say(*words: object) -> None:
+    print(*words, flush=True)
+
+
+async def act(page: Page, chance: random.Random, log: Log) -> None:
+    """Do one thing and wait until what was asked for is there."""
+    what = chance.choices(list(SHARES), list(SHARES.values()))[0]
+    if what != "page" and not page.url.split("?")[0].endswith("explore"):
+        what, name = "page", "Explore"
+    elif what == "page":
+        name = chance.choice([name for name in PAGES if not page.url.split("?")[0].endswith(name.lower())])
+    elif what == "tab":
+        name = chance.choice(TABS)
+    else:
+        name = str(chance.randint(1, 15))
+    began = time.perf_counter()
+    if what == "page":
+        await page.get_by_test_id("stSidebar").get_by_role("link", name=name, exact=True).click()
+    elif what == "tab":
+        await page.get_by_role("tab", name=name, exact=True).click()
+    else:
+        slider = page.locator("[data-testid=stSlider] input[type=range]").first
+        last = int(await slider.get_attribute("max") or 0)
+        name = str(min(int(name), last))
+        rail = await page.locator("[data-testid=stSlider] [role=group]").first.bounding_box()
+        thumb = 6.0
+        x = rail["x"] + thumb + (rail["width"] - 2 * thumb) * int(name) / last
+        began = time.perf_counter()
+        await page.mouse.click(x, rail["y"] + rail["height"] / 2)
+    await page.wait_for_function(SHOWN, arg=[what, name])
+    await page.wait_for_function(browser.DRAWN)
+    log.took[what].append(time.perf_counter() - began)
+
+
+def heard(number: int, told: ConsoleMessage, log: Log) -> None:
+    """Note what the browser's console says of an error."""
+    # Streamlit's client looks for its server below the page's own address first: no answer there is no fault.
+    looking = "404" in told.text and re.search(r"/\w+/_stcore/[\w-]+$", told.location["url"])
+    if told.type == "error" and not looking:
+        log.errors.append(f"visitor {number}: {told.text} {told.location['url']}")
+
+
+async def visitor(chromium: Browser, address: str, number: int, until: float, log: Log) -> None:
+    """One person with a window of their own, from opening Explore until time is up."""
+    chance = random.Random(number)
+    context = await chromium.new_context(viewport=SIZE)
+    page = await context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.on("pageerror", lambda error: log.errors.append(f"visitor {number}: {error}"))
+    page.on("console", lambda told: heard(number, told, log))
+    began = time.perf_counter()
+    try:
+        await page.goto(f"{address}/explore")
+        await page.wait_for_function(SHOWN, arg=["page", "Explore"])
+        await page.wait_for_function(browser.DRAWN)
+        log.took["opening"].append(time.perf_counter() - began)
+        while time.monotonic() < until:
+            await asyncio.sleep(chance.uniform(*PAUSE_S))
+            await act(page, chance, log)
+            for told in await page.locator("[data-testid=stException], [data-testid=stAlertContentError]").all_inner_texts():
+                log.errors.append(f"visitor {number} reads: {told}")
+    except Error as error:
+        log.errors.append(f"visitor {number}, {page.url}: {str(error).splitlines()[0]}")
+    await context.close()
+
+
+async def weigh(server: psutil.Process, began: float, log: Log) -> None:
+    """Note the server's memory every second."""
+    while True:
+        with contextlib.suppress(psutil.Error):
+            log.memory.append((time.monotonic() - began, server.memory_info().rss))
+        await asyncio.sleep(1)
+
+
+async def crowd(address: str, server: psutil.Process, sessions: int, minutes: float, log: Log) -> None:
+    """Let the visitors come, a second apart, and stay."""
+    async with async_playwright() as playwright:
+        chromium = await playwright.chromium.launch(executable_path=browser.executable(), args=list(browser.FLAGS))
+        began = time.monotonic()
+        weighing = asyncio.create_task(weigh(server, began, log))
+        coming = []
+        for number in range(sessions):
+            coming.append(asyncio.create_task(visitor(chromium, address, number, began + 60 * minutes, log)))
+            await asyncio.sleep(min(1.0, 10 * minutes / sessions))
+        await asyncio.gather(*coming)
+        weighing.cancel()
+        await chromium.close()
+
+
+def failures(server_log: str) -> list[str]:
+    """The last line of every traceback in a log: what was raised."""
+    found, inside = [], False
+    for line in server_log.splitlines():
+        if line.lstrip().startswith("Traceback"):
+            inside = True
+        elif inside and line and not line[0].isspace():
+            found.append(line)
+            inside = False
+    return found
+
+
+def start_heal(minutes: float) -> None:
+    """Put a heal that outlasts the visit into the queue, and wait until it runs."""
+    heal = ("heal", "starter", "--block", "11:5", "--minutes", f"{minutes + 10:.0f}", "--detach")
+    subprocess.run([sys.executable, "-m", "analysis", *heal], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    end = time.monotonic() + 120
+    while not any(job.state == jobs.RUNNING for job in jobs.list_jobs()):
+        if time.monotonic() > end:
+            raise SystemExit("The heal did not begin within two minutes.")
+        time.sleep(0.5)
+
+
+def told(name: str, times: list[float]) -> str:
+    ordered = sorted(times)
+    p95 = ordered[round(0.95 * (len(ordered) - 1))]
+    return f"  {name}: {len(times)}, p50 {statistics.median(ordered):.3f} s, p95 {p95:.3f} s, slowest {ordered[-1]:.3f} s"
+
+
+def memory_told(memory: list[tuple[float, int]]) -> str:
+    """How the memory went: at the start, after a third of the time, at the end."""
+    third = memory[-1][0] / 3
+    middle = statistics.median(size for at, size in memory if third <= at < 2 * third)
+    last = statistics.median(size for at, size in memory if at >= 2 * third)
+    change = last / middle - 1
+    sizes = f"{memory[0][1] / 2**20:.0f} MiB first, {middle / 2**20:.0f} in the second third, {last / 2**20:.0f} in the last"
+    return f"memory of the server: {sizes} ({change:+.1%}, {'flat' if abs(change) <= STEADY else 'not flat'} to {STEADY:.0%})"
+
+
+def report(log: Log, watched: dict, wall_s: float) -> None:
+    """Print what was found."""
+    say("from a click to a page that stands still")
+    for name, times in log.took.items():
+        say(told(name, times))
+    reruns = [seconds for name, times in log.took.items() if name != "opening" for seconds in times]
+    if reruns:
+        say(told("all reruns", reruns))
+    say("runs of scripts on the server")
+    for kind in watched["busy"]:
+        runs = [(clock, cpu) for of, clock, cpu in watched["runs"] if of == kind]
+        say(told(f"{kind}, clock", [clock for clock, _ in runs]))
+        say(told(f"{kind}, processor", [cpu for _, cpu in runs]) + f", {sum(cpu for _, cpu in runs):.1f} s in all")
+    say(f"  the server's processor time: {watched['cpu_s']:.1f} s in {wall_s:.0f} s")
+    say(memory_told(log.memory))
+    for kind, busy in watched["busy"].items():
+        for where, title in (("inside", "in a function of ours or below it"), ("at", "in a function itself")):
+            say(f"where the time of {kind} runs goes: {title}")
+            for name, count in watched[where][kind][:PROFILE_LINES]:
+                say(f"  {count / busy:6.1%} {name}")
+    say(f"errors: {len(log.errors)}")
+    for error in log.errors[:20]:
+        say(f"  {error}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Many visitors at once in Chromium, beside a heal.")
+    parser.add_argument("--sessions", type=int, default=20, help="how many visitors")
+    parser.add_argument("--minutes", type=float, default=10, help="how long they stay")
+    parser.add_argument("--no-heal", action="store_true", help="no heal runs beside them")
+    asked = parser.parse_args()
+    if asked.sessions < 1 or not 0 < asked.minutes <= 24 * 60:
+        parser.error("There must be at least 1 session, for more than 0 minutes and at most a day.")
+    log = Log()
+    with tempfile.TemporaryDirectory(prefix="layerscope-load-") as scratch:
+        os.environ["LAYERSCOPE_CACHE"] = scratch
+        watched = Path(scratch, "watched.json")
+        entry = (str(ROOT / "benchmarks" / "sampled_server.py"), str(watched))
+        with browser.dashboard(Path(scratch), entry=entry) as address:
+            server = next(child for child in psutil.Process().children() if entry[0] in child.cmdline())
+            if not asked.no_heal:
+                start_heal(asked.minutes)
+            began = time.monotonic()
+            asyncio.run(crowd(address, server, asked.sessions, asked.minutes, log))
+            wall_s = time.monotonic() - began
+            if not asked.no_heal and not any(job.state == jobs.RUNNING for job in jobs.list_jobs()):
+                log.errors.append(f"The heal did not run to the end: {[job.state for job in jobs.list_jobs()]}")
+        server_log = Path(scratch, "server.log").read_text()
+        log.errors += [
+            f"the server's log: {line}" for line in server_log.splitlines() if "Error" in line or "Traceback" in line
+        ]
+        beside = "nothing" if asked.no_heal else "a heal"
+        say(f"{asked.sessions} sessions for {asked.minutes:g} minutes beside {beside} on {os.cpu_count()} cores")
+        report(log, json.loads(watched.read_text()), wall_s)
+    return 1 if log.errors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

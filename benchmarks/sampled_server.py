@@ -1,0 +1,104 @@
+"""A dashboard that watches itself, for `make load`: `python benchmarks/sampled_server.py REPORT --server.port 8501 ...`.
+
+It times every run of a script, on the clock and on the processor, and looks a hundred times a second at what each of them is
+doing. The report is JSON, written anew every second: `runs` as [kind, seconds, processor seconds], where a kind is "whole" or
+"fragment"; and by kind how often a script was seen at work (`busy`), in a function of ours or below it (`inside`), and in a
+function itself (`at`).
+"""
+
+import json
+import sys
+import threading
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+from types import FrameType
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
+from streamlit.web import cli
+
+EVERY_S = 0.01
+_ASLEEP = ("threading.py", "selectors.py")
+
+
+class Watch:
+    """What the scripts of this process cost, and where."""
+
+    def __init__(self, report: Path) -> None:
+        self.report = report
+        self.runs: list[tuple[str, float, float]] = []
+        self.busy = Counter[str]()
+        self.inside, self.at = defaultdict[str, Counter[str]](Counter), defaultdict[str, Counter[str]](Counter)
+        self.scripts: dict[int, str] = {}
+        """The kind of run that a thread is in, by its number."""
+
+    def time_runs(self) -> None:
+        """From now on every run of a script is timed."""
+        plain = ScriptRunner._run_script
+
+        def timed(runner: ScriptRunner, asked) -> None:
+            began, cpu = time.perf_counter(), time.thread_time()
+            kind = self.scripts[threading.get_ident()] = "fragment" if asked.fragment_id_queue else "whole"
+            try:
+                plain(runner, asked)
+            finally:
+                del self.scripts[threading.get_ident()]
+                self.runs.append((kind, time.perf_counter() - began, time.thread_time() - cpu))
+
+        ScriptRunner._run_script = timed
+
+    def look(self) -> None:
+        """Note what each script does at this moment."""
+        for ident, frame in sys._current_frames().items():
+            kind = self.scripts.get(ident)
+            if kind is not None and not frame.f_code.co_filename.endswith(_ASLEEP):
+                self.busy[kind] += 1
+                self.at[kind][named(frame)] += 1
+                self.inside[kind].update(ours(frame))
+
+    def write(self) -> None:
+        """Put the report where it was asked for, whole or not at all."""
+        content = {
+            "runs": self.runs,
+            "busy": self.busy,
+            "inside": {kind: counted.most_common(40) for kind, counted in self.inside.items()},
+            "at": {kind: counted.most_common(40) for kind, counted in self.at.items()},
+            "cpu_s": time.process_time(),
+        }
+        fresh = self.report.with_suffix(".new")
+        fresh.write_text(json.dumps(content))
+        fresh.replace(self.report)
+
+    def keep_looking(self) -> None:
+        while True:
+            for _ in range(round(1 / EVERY_S)):
+                self.look()
+                time.sleep(EVERY_S)
+            self.write()
+
+
+def named(frame: FrameType) -> str:
+    """A function as people find it: its last two folders, its file and its name."""
+    return f"{'/'.join(Path(frame.f_code.co_filename).parts[-3:])}:{frame.f_code.co_qualname}"
+
+
+def ours(frame: FrameType | None) -> set[str]:
+    """The functions of this repository that are being carried out, each once."""
+    found = set()
+    while frame is not None:
+        path = Path(frame.f_code.co_filename)
+        if path.is_relative_to(ROOT) and not path.is_relative_to(ROOT / ".venv") and path != Path(__file__):
+            found.add(f"{path.relative_to(ROOT)}:{frame.f_code.co_qualname}")
+        frame = frame.f_back
+    return found
+
+
+if __name__ == "__main__":
+    watch = Watch(Path(sys.argv[1]))
+    watch.time_runs()
+    threading.Thread(target=watch.keep_looking, daemon=True).start()
+    sys.argv = ["streamlit", "run", str(ROOT / "app.py"), *sys.argv[2:]]
+    cli.main()
