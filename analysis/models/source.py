@@ -31,7 +31,7 @@ from analysis.core.errors import ModelNotFoundError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.data import starter
 from analysis.data.starter import NAME, gguf_file, is_installed
-from analysis.models import families, weights
+from analysis.models import families, gguf, plausible, weights
 from analysis.models import identity as identities
 from analysis.models.spec import ModelSpec
 
@@ -168,12 +168,17 @@ def read_config(source: Source) -> Any:
             raw = json.loads((source.folder / "config.json").read_text())
         except (OSError, ValueError) as error:
             raise ModelNotFoundError(f"The config.json of {source.name} cannot be read: {error}.") from error
+        if not isinstance(raw, dict):
+            raise UnsupportedModelError(f"The config.json of {source.name} holds no object; get it again.")
         family = raw.get("model_type", "")
         if family not in CONFIG_MAPPING:
             raise UnsupportedModelError(
                 f"{source.name} is of type {family!r}, which this transformers version has no class for; code that comes "
                 f"with a model is never run."
             )
+        plausible.check(raw, source.name)
+    else:
+        plausible.check(gguf.header(source.folder / source.gguf_file), source.name)
     config = AutoConfig.from_pretrained(
         source.folder, trust_remote_code=False, **({"gguf_file": source.gguf_file} if source.gguf_file else {})
     )

@@ -1,0 +1,122 @@
+"""The header of a GGUF file, never read beyond its end: what it says of the model, and whether the file is whole.
+
+Source: the format's description in ggml-org/ggml, docs/gguf.md.
+"""
+
+import mmap
+import struct
+from pathlib import Path
+from typing import Any
+
+from analysis.core.errors import UnsupportedModelError
+
+_NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+"""How a value is packed, by the number of its type."""
+_TEXT, _ARRAY = 8, 9
+_VERSIONS = (2, 3)
+_MOST_ITEMS = 8_000_000
+"""Entries of all lists together; a vocabulary has a million with its merges."""
+_MOST_KEYS, _MOST_TENSORS, _MOST_DIMENSIONS, _LONGEST = 10_000, 1_000_000, 8, 65_535
+
+
+class _BrokenError(Exception):
+    """Why it is no header."""
+
+
+def header(path: Path) -> dict[str, Any]:
+    """The numbers, switches and texts of a header by key; of lists and long texts only that they are there is looked at.
+
+    Raises:
+        UnsupportedModelError: when it is no GGUF file of a version that is read, or not a whole one.
+        OSError: when it cannot be opened.
+    """
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return _Reader(content).header()
+    except ValueError as error:  # nothing can be mapped of an empty file
+        raise UnsupportedModelError(f"{path.name} is empty; get it again.") from error
+    except (_BrokenError, struct.error) as error:
+        said = str(error) if isinstance(error, _BrokenError) else "it ends before its header does"
+        raise UnsupportedModelError(f"{path.name} is not a GGUF file that can be read: {said}; get it again.") from error
+
+
+class _Reader:
+    def __init__(self, content: mmap.mmap) -> None:
+        self._content = content
+        self._at = 0
+        self._left = _MOST_ITEMS
+
+    def header(self) -> dict[str, Any]:
+        if self._content[:4] != b"GGUF":
+            raise _BrokenError("it does not begin as one")
+        self._at = 4
+        version = self._number("I")
+        if version not in _VERSIONS:
+            raise _BrokenError(f"its version is {version}, and 2 and 3 can be read")
+        n_tensors, n_keys = self._number("Q"), self._number("Q")
+        if n_tensors > _MOST_TENSORS or n_keys > _MOST_KEYS:
+            raise _BrokenError(f"it names {n_tensors:,} tensors and {n_keys:,} settings")
+        found = {}
+        for _ in range(n_keys):
+            key = self._name()
+            found[key] = self._value(self._number("I"))
+        self._check_tensors(n_tensors)
+        return found
+
+    def _check_tensors(self, count: int) -> None:
+        furthest = 0
+        for _ in range(count):
+            self._name()
+            n_dimensions = self._number("I")
+            if n_dimensions > _MOST_DIMENSIONS:
+                raise _BrokenError(f"one of its tensors has {n_dimensions:,} dimensions")
+            self._skip(8 * n_dimensions + 4)
+            furthest = max(furthest, self._number("Q"))
+        if count and self._at + furthest >= len(self._content):
+            raise _BrokenError("it ends before its weights do")
+
+    def _value(self, kind: int, depth: int = 0) -> Any:
+        if kind in _NUMBERS:
+            return self._number(_NUMBERS[kind])
+        if kind == _TEXT:
+            return self._text()
+        if kind != _ARRAY or depth > 2:
+            raise _BrokenError(f"a setting is of type {kind}, which there is not")
+        of, length = self._number("I"), self._number("Q")
+        if of in _NUMBERS:
+            self._skip(length * struct.calcsize(_NUMBERS[of]))
+            return None
+        self._left -= length
+        if self._left < 0:
+            raise _BrokenError(f"a list of it has {length:,} entries")
+        for _ in range(length):
+            if of == _TEXT:
+                self._skip(self._number("Q"))
+            else:
+                self._value(of, depth + 1)
+        return None
+
+    def _number(self, form: str) -> Any:
+        (value,) = struct.unpack_from(f"<{form}", self._content, self._at)
+        self._at += struct.calcsize(form)
+        return value
+
+    def _name(self) -> str:
+        name = self._text()
+        if name is None:
+            raise _BrokenError("a name in it is too long")
+        return name
+
+    def _text(self) -> str | None:
+        """The text that begins here; None for one that is longer than any that is looked at."""
+        length = self._number("Q")
+        begin = self._at
+        self._skip(length)
+        if length > _LONGEST:
+            return None
+        return self._content[begin : self._at].decode("utf-8", "replace")
+
+    def _skip(self, length: int) -> None:
+        self._at += length
+        if self._at > len(self._content):
+            raise _BrokenError("it ends before its header does")

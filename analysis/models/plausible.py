@@ -1,0 +1,87 @@
+"""Whether the sizes that a model's configuration names are those of a model at all, before anything is made of them.
+
+A library that reads a configuration lists every layer and builds every module that it names, so one wrong number fills the
+memory of a machine before anybody can say that it is wrong.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from analysis.core.bounds import MOST_LAYERS, Bound, shown
+from analysis.core.errors import UnsupportedModelError
+
+_CORE = {
+    "num_hidden_layers", "n_layer", "n_layers", "num_layers", "block_count", "hidden_size", "n_embd", "d_model",
+    "embedding_length", "vocab_size", "num_attention_heads", "n_head", "n_heads", "head_count",
+}  # fmt: skip
+"""What every decoder has, by its names: where it is said it is a whole number of at least 1."""
+_BOUNDS = (
+    (re.compile(r"layers?$|block_count$"), MOST_LAYERS),
+    (re.compile(r"heads?$|head_count(_kv)?$"), 10_000),
+    (re.compile(r"experts?$|expert_count$"), 100_000),
+    (re.compile(r"vocab_size"), 100_000_000),
+    (re.compile(r"position|ctx|context|seq|window|max_length"), 10**9),
+    (re.compile(r"size|dim|embd|inner|rank|d_model|length"), 1_000_000),
+    (re.compile(r"^(n|num)_|_num_|count"), 10_000),
+)
+"""The most that a whole number may be, by the first of these that its name fits: many times what any model has."""
+_MOST_OF_OTHERS = 2**40
+_MOST_EXPERTS = 1_000_000
+"""Experts of all layers."""
+_MOST_ENTRIES = 100_000
+_DEEPEST = 8
+"""Parts of a configuration within each other."""
+
+
+def check(config: Mapping[str, Any], name: str) -> None:
+    """Refuse a configuration with a size that no model has.
+
+    Args:
+        config: as it is written, of a `config.json` or of the header of a GGUF file, parts within it included.
+        name: of the model.
+
+    Raises:
+        UnsupportedModelError: for the first such size.
+    """
+    for part in _parts(config, 0, name):
+        for key, value in part.items():
+            _check_entry(str(key), value, name)
+        layers, experts = (_largest(part, pattern) for pattern in (r"layers?$|block_count$", r"(local|routed|num)_experts$"))
+        if layers * experts > _MOST_EXPERTS:
+            raise UnsupportedModelError(
+                f"{name} cannot be a language model: its configuration names {experts:,} experts in each of {layers:,} layers; "
+                f"get the configuration that belongs to its weights."
+            )
+
+
+def _parts(config: Mapping[str, Any], depth: int, name: str) -> Iterator[Mapping[str, Any]]:
+    if depth > _DEEPEST:
+        raise UnsupportedModelError(f"{name} cannot be a language model: its configuration is nested too deeply; get it again.")
+    yield config
+    for value in config.values():
+        if isinstance(value, Mapping):
+            yield from _parts(value, depth + 1, name)
+
+
+def _check_entry(key: str, value: Any, name: str) -> None:
+    last = key.rpartition(".")[2]
+    if last in _CORE and value is not None and not isinstance(value, list) and (type(value) is not int or value < 1):
+        raise _wrong(name, key, f"must be a whole number of at least 1, not {shown(value)}")
+    most = next((most for pattern, most in _BOUNDS if pattern.search(last)), _MOST_OF_OTHERS)
+    if isinstance(value, list) and len(value) > _MOST_ENTRIES:
+        raise _wrong(name, key, f"has {len(value):,} entries, where {_MOST_ENTRIES:,} are possible")
+    for one in value if isinstance(value, list) else [value]:
+        if isinstance(one, int) and not Bound(-most, most).holds(one):
+            raise _wrong(name, key, f"is {shown(one)}, where at most {most:,} is possible")
+
+
+def _wrong(name: str, key: str, said: str) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"{name} cannot be a language model: {key[:60]} of its configuration {said}; get the configuration that belongs to its "
+        f"weights."
+    )
+
+
+def _largest(part: Mapping[str, Any], pattern: str) -> int:
+    return max((value for key, value in part.items() if isinstance(value, int) and re.search(pattern, str(key))), default=0)
