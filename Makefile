@@ -14,7 +14,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-
 
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help run check test lint format install install-dev lock sbom audit chromium precomputed bench bench-evaluation bench-distances bench-healing bench-ui load screenshots map clean
+.PHONY: help run check test lint format install install-dev lock sbom audit chromium precomputed bench bench-evaluation bench-distances bench-healing bench-ui load screenshots map chaos clean
 
 help:
 	@sed -n '1,3p' Makefile
@@ -79,6 +79,10 @@ check: lint
 
 test: lint chromium
 	$(PYTEST)
+
+# Kills at random moments and faults of the machine, over every kind of job: about ten minutes.
+chaos: install-dev
+	$(BIN)/python -m tests.chaos
 
 precomputed: install
 	$(BIN)/python -m analysis.cli.precomputed

@@ -215,10 +215,20 @@ class Result:
 
     @classmethod
     def load(cls, spec: Spec, on_progress: OnProgress | None = None) -> Self | None:
-        """The stored result of a resolved spec, or None.
+        """The stored result of a resolved spec, whole or in part, or None: what a run begins with.
 
         A corrupt one is moved aside, `on_progress` is told, and None is returned so that it is computed again.
+
+        Raises:
+            StorageError: when it has to be computed and nothing can be stored.
         """
+        found = cls._load(spec, on_progress)
+        if found is None or not found.complete:
+            store.check_writable()
+        return found
+
+    @classmethod
+    def _load(cls, spec: Spec, on_progress: OnProgress | None) -> Self | None:
         try:
             stored = store.load_result(cls.kind, spec.fingerprint())
             return None if stored is None else cls.read(stored)

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import stat
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,18 @@ def write_atomic(path: Path, content: bytes) -> None:
             with os.fdopen(handle, "wb", closefd=False) as file:
                 file.write(content)
             disk.replace(temporary, path)
+
+
+def check_writable() -> None:
+    """Refuse to begin what could not be stored afterwards.
+
+    Raises:
+        StorageError: when nothing can be written in the cache folder.
+    """
+    folder = cache_dir()
+    make_folder(folder)
+    with disk_errors_explained(folder), tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 from filelock import Timeout
 
 from analysis.core import extensions, store
-from analysis.core.errors import StorageError
+from analysis.core.errors import LayerscopeError, StorageError
 from analysis.core.progress import Cancelled, Progress
 from analysis.core.registry import RUNNERS
 from analysis.jobs import attempt, local, table
@@ -292,6 +292,9 @@ def serve(runners: Mapping[str, str], loader: str, idle_s: float = 900.0, warm: 
 
     Returns:
         Whether this process was the worker; False when another one is.
+
+    Raises:
+        StorageError: when the cache folder cannot be written.
     """
     faulthandler.enable(os.dup(2))  # a copy that stays the worker's own while a job's log takes the place of 2
     for stream in (sys.stdout, sys.stderr):
@@ -299,22 +302,28 @@ def serve(runners: Mapping[str, str], loader: str, idle_s: float = 900.0, warm: 
             stream.reconfigure(line_buffering=True)
     cache = store.cache_dir()
     store.make_folder(cache)
-    try:
-        with local.lock().acquire(timeout=_LOCK_S):
-            reap()
-            store.sweep()
-            _Worker(runners, loader, warm).work(idle_s)
-            return True
-    except Timeout:
-        return False
+    with store.disk_errors_explained(cache):
+        try:
+            held = local.lock().acquire(timeout=_LOCK_S)
+        except Timeout:
+            return False
+    with held:
+        reap()
+        store.sweep()
+        _Worker(runners, loader, warm).work(idle_s)
+        return True
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, then serve."""
     parser = argparse.ArgumentParser(prog="python -m analysis.jobs.worker", description="Run queued jobs, one after another.")
     parser.add_argument("--idle-s", type=float, default=900.0, help="seconds without a job after which to leave")
-    extensions.load()
-    serve(RUNNERS, LOADER, parser.parse_args(arguments).idle_s, WARM)
+    idle_s = parser.parse_args(arguments).idle_s
+    try:
+        extensions.load()
+        serve(RUNNERS, LOADER, idle_s, WARM)
+    except LayerscopeError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import time
 
+from analysis.core import store
 from analysis.core.progress import OnProgress, ignore
 from analysis.models import load as models
 from analysis.models import machine
@@ -13,9 +14,10 @@ def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Load = mod
     """Inspect a model. Never taken from the cache: what is free changes from minute to minute.
 
     Raises:
-        LayerscopeError: one sentence on why the model cannot be used.
+        LayerscopeError: one sentence on why the model cannot be used, or what is found cannot be stored.
     """
     began = time.perf_counter()
+    store.check_writable()
     planned = models.plan(spec.model, on_progress)
     if spec.load:
         load(planned.spec, on_progress)

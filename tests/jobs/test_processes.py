@@ -94,7 +94,8 @@ def test_a_child_that_has_ended_is_not_the_process_that_gets_its_pid():
 def test_a_row_and_a_record_of_an_older_version_still_name_their_process(cache):
     job = claimed(HERE)
     with sqlite3.connect(cache / "jobs.sqlite") as db:
-        db.execute("ALTER TABLE jobs DROP COLUMN pid_born")
+        for later in ("pid_born", "owner", "limit_s"):
+            db.execute(f"ALTER TABLE jobs DROP COLUMN {later}")
         db.execute("PRAGMA user_version = 4")
     db.close()
     assert jobs.reap() == []
@@ -164,3 +165,11 @@ def test_a_step_of_the_clock_after_a_cancel_ends_no_healthy_worker(clock, monkey
     for _ in range(3):
         assert jobs.reap() == []
     assert jobs.get(job.id).state == "running"
+
+
+def test_a_worker_whose_cache_cannot_be_written_says_so_in_a_sentence(cache):
+    (cache / "worker.lock").mkdir()
+    ended = subprocess.run([sys.executable, "-m", "analysis.jobs.worker"], capture_output=True, text=True, timeout=50)
+    assert ended.returncode == 1
+    assert "cannot be written" in ended.stderr
+    assert ended.stderr.count("\n") == 1

@@ -1,26 +1,21 @@
 """The queue with real processes: a hundred jobs, two servers, workers and servers that are killed."""
 
-import asyncio
 import contextlib
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
-import websockets
-from streamlit.proto.BackMsg_pb2 import BackMsg
-from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from analysis import jobs
 from analysis.core import settings
 from analysis.core.errors import JobError
 from analysis.jobs import local
-from tests.support.worker import COMMAND, SERVER, end_worker, request, wait_for, wait_state
+from tests.support.server import FAKE, running, visit
+from tests.support.worker import COMMAND, end_worker, request, wait_for, wait_state
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -162,45 +157,9 @@ def test_sigterm_lets_the_job_go_on_too():
     assert jobs.get(job.id).state == "queued"
 
 
-@contextlib.contextmanager
-def server(cache: Path):
-    """A real Streamlit server; its process and its port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with (cache / "server.log").open("ab") as log:
-        process = subprocess.Popen([sys.executable, str(SERVER), str(port)], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-    try:
-        yield process, port
-    finally:
-        process.kill()
-        process.wait(10)
-
-
-def visit(port: int, until) -> str:
-    """Open a page as a browser does, and read what the server sends until `until(text)`; the text so far."""
-
-    async def read() -> str:
-        text = ""
-        while True:
-            with contextlib.suppress(OSError):
-                async with websockets.connect(f"ws://127.0.0.1:{port}/_stcore/stream", subprotocols=["streamlit"]) as socket:
-                    ask = BackMsg()
-                    ask.rerun_script.query_string = ""
-                    await socket.send(ask.SerializeToString())
-                    while not until(text):
-                        message = ForwardMsg()
-                        message.ParseFromString(await socket.recv())
-                        text += str(message)
-                    return text
-            await asyncio.sleep(0.2)
-
-    return asyncio.run(asyncio.wait_for(read(), 45))
-
-
 def test_a_job_outlives_the_server_that_was_killed_and_the_next_one_shows_it(cache):
     job = jobs.submit(request("tidy"), "The job that stays")
-    with server(cache) as (process, port):
+    with running(FAKE, cache) as (process, port):
         visit(port, lambda text: "The job that stays" in text)
         wait_for(lambda: jobs.get(job.id).done >= 3)
         worker = local.worker().pid
@@ -209,7 +168,7 @@ def test_a_job_outlives_the_server_that_was_killed_and_the_next_one_shows_it(cac
     reached = jobs.get(job.id).done
     wait_for(lambda: jobs.get(job.id).done > reached + 3)
     assert local.worker().pid == worker
-    with server(cache) as (_, port):
+    with running(FAKE, cache) as (_, port):
         shown = visit(port, lambda text: "stepping" in text)
     assert "The job that stays" in shown
     assert (jobs.get(job.id).state, jobs.get(job.id).attempts) == ("running", 1)

@@ -16,7 +16,6 @@ from analysis.jobs import local
 from analysis.models.spec import ModelSpec
 
 SCRIPT = Path(__file__).with_name("fake_worker.py")
-SERVER = Path(__file__).with_name("fake_server.py")
 COMMAND = (sys.executable, str(SCRIPT), "60")
 
 

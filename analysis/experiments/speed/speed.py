@@ -9,6 +9,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
+from analysis.core import store
 from analysis.core.blocks import Block
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.progress import OnProgress, Progress, ignore
@@ -49,6 +50,7 @@ def run(spec: SpeedSpec, on_progress: OnProgress = ignore, *, load: Load = model
     """
     resolved = resolve(spec)
     stored = SpeedResult.load(resolved, on_progress)
+    store.check_writable()
     machine.reset_peak(resolved.model.device)
     loaded = load(resolved.model, on_progress)
     measured = _Measured(resolved, loaded, _cuts(resolved, loaded))
