@@ -93,6 +93,8 @@ def _value(text: str) -> Any:
 
 def _put(data: dict[str, Any], name: str, value: Any, kind: str) -> None:
     *path, last = name.split(".")
+    if last == "identity" or plain(value) != value:
+        raise SpecError(f"{name} cannot give an identity: that is worked out from the files themselves; leave it out.")
     place: Any = data
     for index, part in enumerate([*path, last]):
         if place is None:

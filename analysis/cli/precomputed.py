@@ -1,7 +1,8 @@
 """`python -m analysis.cli.precomputed`: make the committed results of the starter model that are on screen at first open.
 
 They are ordinary results of ordinary runs, with their provenance, less what a first look does not need: what is kept of
-each text, and most of the per-question answers. Kinds of results may be named (`… precomputed heal`) to renew only those.
+each text, and most of the per-question answers. Kinds of results may be named (`… precomputed heal`) to renew only those;
+`… precomputed seal` computes nothing, and gives those that have none the checksum that a reader checks.
 """
 
 import dataclasses
@@ -11,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from analysis.core import store
+from analysis.core import disk, store
 from analysis.core.progress import Progress
 from analysis.core.record import Result
 from analysis.core.registry import RESULTS
@@ -59,6 +60,8 @@ def main(kinds: Sequence[str] = ()) -> int:
     from analysis.models import inspection
     from analysis.models import load as models
 
+    if list(kinds) == ["seal"]:
+        return _seal()
     kinds = kinds or tuple(RESULTS)
     if unknown := set(kinds) - set(RESULTS):
         raise SystemExit(f"There are no results of kind {', '.join(sorted(unknown))}; choose from {', '.join(RESULTS)}.")
@@ -95,6 +98,20 @@ def main(kinds: Sequence[str] = ()) -> int:
         results.append(comparison.run(CompareSpec(_MODEL, _PROMPT, writers, max_new_tokens=48), _tell, load=load))
     _publish(results, kinds)
     return 0
+
+
+def _seal() -> int:
+    sealed = [file.parent for file in sorted(store.precomputed_dir().glob("*/*/result.json")) if store.seal(file.parent)]
+    sys.stderr.write(f"{len(sealed)} results were given a checksum; {_told_size()}\n")
+    return 0
+
+
+def _told_size() -> str:
+    """The size of all that is committed, which is bounded."""
+    size = disk.size_bytes(store.precomputed_dir())
+    if size > _LIMIT_BYTES:
+        raise SystemExit(f"The precomputed results take {size} bytes; keep them under {_LIMIT_BYTES}.")
+    return f"{size / 1e6:.2f} MB in {store.precomputed_dir().name}"
 
 
 def _remember_models() -> None:
@@ -136,10 +153,7 @@ def _publish(results: list[Result], kinds: Sequence[str]) -> None:
         lean.save()
         source = store.result_dir(lean.kind, lean.spec.fingerprint())
         shutil.copytree(source, target / lean.kind / source.name)
-    size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
-    sys.stderr.write(f"\n{len(results)} results, {size / 1e6:.2f} MB in {target.name}\n")
-    if size > _LIMIT_BYTES:
-        raise SystemExit(f"The precomputed results take {size} bytes; keep them under {_LIMIT_BYTES}.")
+    sys.stderr.write(f"\n{len(results)} results, {_told_size()}\n")
     shutil.rmtree(store.cache_dir(), ignore_errors=True)
 
 

@@ -269,7 +269,7 @@ class Result:
                 arrays = cls.arrays_in(stored)
                 values.update({name: arrays.get(name) for name in cls.array_names()})
             return cls(**values)
-        except (KeyError, TypeError, ValueError, LayerscopeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, LayerscopeError) as error:
             raise CorruptResultError(f"The stored result in {stored.path} does not fit {cls.__name__}: {error!r}.") from error
 
 

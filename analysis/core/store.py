@@ -1,16 +1,19 @@
 """Everything under the cache folder: paths, atomic writes, stored results with checksums.
 
-A result is a folder `results/KIND/FINGERPRINT/` with `result.json` and, where there are arrays, safetensors files that
-`result.json` lists with their SHA-256. Arrays are written first and `result.json` last, each to a temporary name that is
-then renamed, so a reader sees the old result or the new one and never half of one. Nothing is ever pickled.
+A result is a folder `results/KIND/FINGERPRINT/` with `result.json`, which begins with the SHA-256 of the rest of it, and, where
+there are arrays, safetensors files that `result.json` lists with theirs. Arrays are written first and `result.json` last, each
+to a temporary name that is then renamed, so a reader sees the old result or the new one and never half of one, and what was
+changed or damaged afterwards is not read. Nothing is ever pickled.
 """
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import logging
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +30,9 @@ from analysis.core.errors import CorruptResultError, StorageError
 
 FORMAT = 1
 """Layout of `result.json`; a reader refuses any other."""
+
+_SEAL = re.compile(rb'\{\n "sha256": "([0-9a-f]{64})",')
+_PARTS = {"sha256", "format", "kind", "fingerprint", "files", "data"}
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _log = logging.getLogger(__name__)
@@ -150,11 +156,18 @@ class Stored:
     """Seconds since the epoch."""
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All arrays by name; a name that several files share is joined along its first axis, in file order."""
+        """All arrays by name; a name that several files share is joined along its first axis, in file order.
+
+        Raises:
+            CorruptResultError: when they are gone, or are no arrays.
+        """
         parts: dict[str, list[np.ndarray]] = {}
-        for file in self.array_files:
-            for name, array in load_file(file).items():
-                parts.setdefault(name, []).append(array)
+        try:
+            for file in self.array_files:
+                for name, array in load_file(file).items():
+                    parts.setdefault(name, []).append(array)
+        except (OSError, ValueError, SafetensorError) as error:
+            raise CorruptResultError(f"The arrays stored in {self.path} cannot be read: {error!r}.") from error
         return {name: arrays[0] if len(arrays) == 1 else np.concatenate(arrays) for name, arrays in parts.items()}
 
 
@@ -186,12 +199,40 @@ def save_result(
         if not (folder / name).exists():
             write_atomic(folder / name, content)
     envelope = {"format": FORMAT, "kind": kind, "fingerprint": fingerprint, "files": files, "data": dict(data)}
-    write_atomic(folder / "result.json", json.dumps(envelope, indent=1, allow_nan=False).encode())
+    write_atomic(folder / "result.json", _sealed(json.dumps(envelope, indent=1, allow_nan=False).encode()))
     with contextlib.suppress(OSError):
         for stale in folder.glob("arrays-*.safetensors"):
             if stale.name not in files:
                 stale.unlink()
     return folder
+
+
+def _sealed(content: bytes) -> bytes:
+    """The JSON of a result with the checksum of all that follows it in front."""
+    rest = content.removeprefix(b"{")
+    return b'{\n "sha256": "%s",' % hashlib.sha256(rest).hexdigest().encode() + rest
+
+
+def _is_whole(content: bytes) -> bool:
+    """Whether the JSON of a result is what its checksum was made of, however its lines end."""
+    content = content.replace(b"\r\n", b"\n")
+    seal = _SEAL.match(content)
+    return seal is not None and hashlib.sha256(content[seal.end() :]).hexdigest().encode() == seal[1]
+
+
+def seal(folder: Path) -> bool:
+    """Put the checksum into a result that was stored before there were any; whether it had none.
+
+    Raises:
+        CorruptResultError: when it has one that does not match, or cannot be read.
+        StorageError: when it cannot be written.
+    """
+    _read(folder, precomputed=False)
+    content = (folder / "result.json").read_bytes()
+    if _is_whole(content):
+        return False
+    write_atomic(folder / "result.json", _sealed(content))
+    return True
 
 
 def load_result(kind: str, fingerprint: str) -> Stored | None:
@@ -205,17 +246,24 @@ def load_result(kind: str, fingerprint: str) -> Stored | None:
 
 
 def find_results(kind: str) -> list[Stored]:
-    """All readable results of a kind, newest first, precomputed ones last; corrupt ones are left out."""
+    """All readable results of a kind, newest first, precomputed ones last; corrupt ones are left out, and the log says so."""
     found: list[Stored] = []
     for base, precomputed in ((cache_dir() / "results", False), (precomputed_dir(), True)):
         group = []
         for file in sorted((base / kind).glob("*/result.json")):
             if file.parent.suffix:  # moved aside as corrupt
                 continue
-            with contextlib.suppress(CorruptResultError):
+            try:
                 group.append(_read(file.parent, precomputed=precomputed))
+            except CorruptResultError as error:
+                _tell_once(f"{error} It is not shown, and computed again where it is asked for.")
         found += sorted(group, key=lambda stored: -stored.saved_at)
     return found
+
+
+@functools.lru_cache(maxsize=256)
+def _tell_once(sentence: str) -> None:
+    _log.warning(sentence)
 
 
 def discard_result(kind: str, fingerprint: str) -> None:
@@ -231,15 +279,20 @@ def discard_result(kind: str, fingerprint: str) -> None:
 def _read(folder: Path, *, precomputed: bool) -> Stored:
     file = folder / "result.json"
     try:
-        envelope = json.loads(file.read_bytes())
+        content = file.read_bytes()
+        envelope = json.loads(content)
+        if set(envelope) - _PARTS or ("sha256" in envelope and not _is_whole(content)):
+            raise CorruptResultError(f"{file} does not match its checksum: it was changed or damaged after it was stored.")
+        if (envelope["kind"], envelope["fingerprint"]) != (folder.parent.name, folder.name):
+            raise CorruptResultError(f"{file} is the {envelope['kind']} result {envelope['fingerprint']}, stored as another.")
         if envelope["format"] != FORMAT:
             raise CorruptResultError(f"{file} has layout {envelope['format']}, and this version reads layout {FORMAT}.")
         paths = []
         for name, digest in envelope["files"].items():
             path = folder / name
             if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-                raise CorruptResultError(f"{path} does not match its checksum.")
+                raise CorruptResultError(f"{path} does not match its checksum: it was changed or damaged after it was stored.")
             paths.append(path)
         return Stored(folder, envelope["data"], tuple(paths), precomputed, file.stat().st_mtime)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptResultError(f"The stored result in {folder} cannot be read: {error!r}.") from error

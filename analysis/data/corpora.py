@@ -58,9 +58,7 @@ def shortfall(spec: CorpusSpec, lengths: Sequence[int]) -> str:
 
 
 def resolve(spec: CorpusSpec) -> CorpusSpec:
-    """The spec with the identity of its text filled in."""
-    if spec.identity:
-        return spec
+    """The spec with the identity of its text as it is now."""
     return replace(spec, identity=_identity(spec.source) + (f", {_SPLIT_RULE}" if spec.split != "all" else ""))
 
 

@@ -38,7 +38,7 @@ def title(spec: BenchmarkSpec) -> str:
 
 
 def resolve(spec: BenchmarkSpec) -> BenchmarkSpec:
-    """The spec with the number of shots and the identity of the questions filled in.
+    """The spec with the number of shots filled in and the identity of the questions as they are now.
 
     Raises:
         BenchmarkError: when the set does not offer the shots, the protocol or the subset asked for, or cannot be read.
@@ -61,7 +61,7 @@ def resolve(spec: BenchmarkSpec) -> BenchmarkSpec:
         )
     if task:
         task.chosen_groups(spec.subset)  # a wrong name is an error now, not when a job begins
-    return replace(spec, shots=shots, identity=spec.identity or (_identity(task) if task else files.identity(Path(spec.task))))
+    return replace(spec, shots=shots, identity=_identity(task) if task else files.identity(Path(spec.task)))
 
 
 def usual_shots(spec: BenchmarkSpec) -> int:

@@ -22,6 +22,9 @@ from analysis.models import cut
 from analysis.models.decoder import Decoder, find_decoder
 from analysis.models.load import LoadedModel
 
+WEIGHTS_FILE = "adapter_model.safetensors"
+"""Where the weights of an adapter are, in its folder."""
+
 
 def check_adapter(adapter: str, block: Removal | None) -> None:
     """See to it that a folder is a PEFT adapter and, where it says so, one for this cut.
@@ -34,6 +37,11 @@ def check_adapter(adapter: str, block: Removal | None) -> None:
     if not (Path(adapter) / "adapter_config.json").exists():
         raise RecipeError(
             f"The folder {adapter} has no adapter_config.json, so it is not a PEFT adapter; give one that a heal saved."
+        )
+    if not (Path(adapter) / WEIGHTS_FILE).exists():
+        raise RecipeError(
+            f"The adapter {adapter} has no {WEIGHTS_FILE}; pickled weights (.bin) can run code when loaded and are never read: "
+            f"save it again with `save_pretrained(..., safe_serialization=True)` in an environment you trust."
         )
     healed = _healed(Path(adapter) / "layerscope.json")
     if block is None or healed is None or healed == block.to_json():
@@ -88,10 +96,7 @@ def with_adapter(loaded: LoadedModel, block: Removal | None, adapter: str) -> Lo
 
 def _weight_names(adapter: Path) -> set[str]:
     """Names of the weights in an adapter folder."""
-    file = adapter / "adapter_model.safetensors"
-    if not file.exists():
-        return set()
-    with safe_open(file, framework="pt") as weights:
+    with safe_open(adapter / WEIGHTS_FILE, framework="pt") as weights:
         return set(weights.keys())
 
 

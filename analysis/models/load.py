@@ -108,7 +108,11 @@ def _check_quantization(quantization: str, device: str) -> None:
 
 
 def resolve(spec: ModelSpec) -> ModelSpec:
-    """The spec with `auto` replaced by concrete choices and the identity of the weights filled in."""
+    """The spec with `auto` replaced by concrete choices and the identity of the weights filled in.
+
+    One that was filled in before is taken as it is, so that a request stays one as it is passed on; `load` holds it against the
+    files.
+    """
     if spec.identity and "auto" not in (spec.dtype, spec.device):
         return spec
     device = machine.choose_device(spec.device)
@@ -120,7 +124,8 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore) -> LoadedModel:
     """Load a model for measuring.
 
     Raises:
-        ModelNotFoundError, UnsupportedModelError: see `locate` and `read_config`.
+        ModelNotFoundError, UnsupportedModelError: see `locate` and `read_config`; also when the weights are not those that the
+            spec has the identity of.
         NotEnoughMemoryError: when the estimate exceeds what is free; nothing has been loaded then.
     """
     transformers_logging.disable_progress_bar()  # progress is ours to show; in a job's log the bars bury what matters
@@ -134,6 +139,11 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore) -> LoadedModel:
             f"device."
         )
     source = locate(spec, on_progress)
+    if spec.identity not in ("", source.identity):
+        raise UnsupportedModelError(
+            f"The weights of {source.name} are {source.identity} and not {spec.identity[:60]}, which were asked for: they were "
+            f"exchanged meanwhile, or the request names an identity that is not theirs; ask again without one."
+        )
     on_progress(Progress("loading the model", 0, 1, f"Loading {source.name} in {resolved.dtype} on {resolved.device}."))
     options: dict[str, Any] = {"dtype": getattr(torch, resolved.dtype), "trust_remote_code": False}
     if source.gguf_file:

@@ -261,3 +261,9 @@ def test_cuts_are_written_as_they_are_read(cut):
 def test_required_fields_stay_required():
     needed = [f.name for f in fields(HealSpec) if f.default is MISSING and f.default_factory is MISSING]
     assert needed == ["block"]
+
+
+@pytest.mark.parametrize("setting", ["model.identity=files:false", 'model={"source": "starter", "identity": "files:false"}'])
+def test_an_identity_cannot_be_set(setting):
+    with pytest.raises(SpecError, match="cannot give an identity: that is worked out from the files themselves"):
+        main.request(["run", "distances", "--set", setting])

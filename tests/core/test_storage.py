@@ -22,6 +22,10 @@ def save(value=1, states=None):
     return store.save_result("distances", "abc", {"value": value}, shards)
 
 
+def save_as(key, value):
+    return store.save_result("distances", key, {"value": value})
+
+
 def full_disk(*args, **kwargs):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -45,7 +49,7 @@ def test_shards_are_joined_in_order_and_stale_files_removed():
     assert len(list(folder.glob("*.safetensors"))) == 2
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "json", "missing", "format", "list"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "json", "missing", "format", "list", "number", "seal", "deep", "moved"])
 def test_damage_is_noticed(damage):
     folder = save(1, np.ones((2, 3), dtype=np.float32))
     array = next(folder.glob("*.safetensors"))
@@ -60,11 +64,19 @@ def test_damage_is_noticed(damage):
         array.unlink()
     elif damage == "format":
         result.write_text(json.dumps(json.loads(result.read_text()) | {"format": 99}))
+    elif damage == "number":
+        result.write_text(result.read_text().replace('"value": 1', '"value": 9'))
+    elif damage == "seal":
+        result.write_text(result.read_text().replace('"sha256"', '"sha255"'))
+    elif damage == "deep":
+        result.write_text("[" * 100_000)
+    elif damage == "moved":
+        result.write_bytes((save_as("other", 1) / "result.json").read_bytes())
     else:
         result.write_text("[]")
     with pytest.raises(CorruptResultError):
         store.load_result("distances", "abc")
-    assert store.find_results("distances") == []
+    assert [stored.path.name for stored in store.find_results("distances") if stored.path.name != "other"] == []
     store.discard_result("distances", "abc")
     assert store.load_result("distances", "abc") is None
     assert (folder.parent / "abc.corrupt").exists()
@@ -121,3 +133,41 @@ def test_newest_result_first():
 def test_not_a_number_is_never_stored():
     with pytest.raises(ValueError, match="JSON"):
         store.save_result("sweep", "abc", {"loss": float("nan")})
+
+
+def test_an_edited_number_is_named_in_one_sentence_and_not_shown(caplog):
+    result = save(1) / "result.json"
+    result.write_text(result.read_text().replace('"value": 1', '"value": 9'))
+    for _ in range(3):
+        assert store.find_results("distances") == []
+    assert caplog.text.count("does not match its checksum: it was changed or damaged after it was stored.") == 1
+    assert "It is not shown, and computed again where it is asked for." in caplog.text
+
+
+def test_a_result_of_before_there_were_checksums_still_opens_and_can_be_given_one():
+    folder = save(1, np.ones(2))
+    file = folder / "result.json"
+    sealed = file.read_bytes()
+    first, old = sealed.split(b"\n", 2)[:2], b"{\n" + sealed.split(b"\n", 2)[2]
+    assert b"sha256" in first[1]
+    file.write_bytes(old)
+    assert store.load_result("distances", "abc").data == {"value": 1}
+    assert store.seal(folder)
+    assert not store.seal(folder)
+    assert file.read_bytes() == sealed
+    file.write_bytes(sealed.replace(b"\n", b"\r\n"))
+    assert store.load_result("distances", "abc").data == {"value": 1}, "a checkout may end lines in another way"
+
+
+def test_every_committed_result_has_a_checksum_that_matches(monkeypatch):
+    monkeypatch.undo()
+    found = sorted(store.precomputed_dir().glob("*/*/result.json"))
+    assert len(found) > 10
+    assert [file for file in found if not store._is_whole(file.read_bytes())] == []
+
+
+def test_arrays_that_are_gone_after_a_result_was_found_are_a_corrupt_result():
+    stored = store.load_result("distances", save(1, np.ones(2)).name)
+    stored.array_files[0].unlink()
+    with pytest.raises(CorruptResultError, match="cannot be read"):
+        stored.arrays()

@@ -1,7 +1,13 @@
 """What weights are, told without loading them: the same as `load` says, and cheap to ask whether they changed."""
 
 import shutil
+from dataclasses import replace
 
+import pytest
+
+from analysis.core.errors import UnsupportedModelError
+from analysis.data import corpora, questions
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.models import identity as identities
 from analysis.models import load
 from analysis.models.spec import ModelSpec
@@ -27,3 +33,21 @@ def test_nothing_there_is_no_identity(tmp_path):
     for source in (str(tmp_path), str(tmp_path / "notes.txt"), str(tmp_path / "gone"), "someone/model", "starter"):
         assert identities.here(source) == ""
         assert identities.stamps(source) == ()
+
+
+def test_weights_that_are_not_those_of_the_identity_in_a_request_are_not_loaded(tiny_folder, cache):
+    spec = load.resolve(ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"))
+    assert load.load(spec).spec == spec
+    with pytest.raises(UnsupportedModelError, match=r"and not files:false, which were asked for: .* ask again without one\."):
+        load.load(replace(spec, identity="files:false"))
+
+
+def test_the_identity_of_texts_and_questions_is_worked_out_whatever_a_request_says(tmp_path):
+    (tmp_path / "texts.txt").write_text("one\n\ntwo")
+    (tmp_path / "questions.csv").write_text("question,A,B,answer\nWhich?,this,that,A\n")
+    for resolve, spec in (
+        (corpora.resolve, CorpusSpec(str(tmp_path / "texts.txt"))),
+        (questions.resolve, BenchmarkSpec(str(tmp_path / "questions.csv"))),
+    ):
+        assert resolve(replace(spec, identity="false")) == resolve(spec) == resolve(resolve(spec))
+        assert resolve(spec).identity.startswith("sha256:")
