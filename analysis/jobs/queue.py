@@ -148,22 +148,27 @@ def list_jobs(limit: int = 50) -> list[Job]:
 
     Jobs of another version that cannot be read are left out.
     """
+    return _listed(limit, (RUNNING, QUEUED, PAUSED, DONE, FAILED, CANCELLED, INTERRUPTED))
+
+
+def active() -> list[Job]:
+    """The jobs that run or wait, in order."""
+    return _listed(1000, (RUNNING, QUEUED))
+
+
+def _listed(limit: int, states: tuple[str, ...]) -> list[Job]:
     order = (
         "ORDER BY state != ?, state != ?, CASE WHEN state = ? THEN position END, state != ?, "
         "coalesce(finished_at, created_at) DESC, number DESC"
     )
     with table.transaction() as db:
-        rows = db.execute(f"SELECT * FROM jobs {order} LIMIT ?", (RUNNING, QUEUED, QUEUED, PAUSED, limit)).fetchall()
+        sql = f"SELECT * FROM jobs WHERE state IN ({', '.join('?' * len(states))}) {order} LIMIT ?"
+        rows = db.execute(sql, (*states, RUNNING, QUEUED, QUEUED, PAUSED, limit)).fetchall()
     found = []
     for row in rows:
         with contextlib.suppress(JobError):
             found.append(table.read(row))
     return found
-
-
-def active() -> list[Job]:
-    """The jobs that run or wait, in order."""
-    return [job for job in list_jobs(limit=1000) if job.is_active]
 
 
 def cancel(job_id: str) -> Job:

@@ -2,6 +2,7 @@
 
 import contextlib
 import enum
+import functools
 import json
 import math
 import os
@@ -18,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from analysis.core import store
 from analysis.core.errors import JobError, LayerscopeError, StorageError
+from analysis.core.record import Spec
 from analysis.core.registry import SPECS
 from analysis.jobs import local
 from analysis.jobs.job import CANCELLED, FAILED, LOCAL, QUEUED, RUNNING, Job, redact
@@ -210,7 +212,7 @@ def read(row: sqlite3.Row) -> Job:
     """
     try:
         columns = dict(row)
-        columns["spec"] = SPECS[columns["kind"]].from_json(json.loads(columns["spec"]))
+        columns["spec"] = _request(SPECS[columns["kind"]], columns["spec"])
         columns["values"] = json.loads(columns["values"])
         columns["cancel_requested"] = columns["cancel_requested_at"] is not None
         del columns["number"], columns["fingerprint"]
@@ -219,6 +221,12 @@ def read(row: sqlite3.Row) -> Job:
         raise JobError(
             f"Job {row['id']} was written by another version and cannot be read ({error}); delete it and submit it again."
         ) from error
+
+
+@functools.lru_cache(maxsize=1024)
+def _request(kind: type[Spec], text: str) -> Spec:
+    """What a row asks for, made once: it never changes, and every visitor's page reads all rows every second."""
+    return kind.from_json(json.loads(text))
 
 
 def row_of(db: sqlite3.Connection, job_id: str) -> sqlite3.Row:
