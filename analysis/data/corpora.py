@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from analysis.core import given
 from analysis.core.errors import CorpusError
 from analysis.data import files, near_copies, starter
 from analysis.data.spec import MIN_DOCUMENT_TOKENS, STREAMED, CorpusSpec
@@ -23,6 +24,8 @@ _SHUFFLED_AT_ONCE = 2_000
 """Streamed documents that are held to be put in a random order."""
 _SPLIT_RULE = "near-copies on one side"
 """Part of the identity of a text of which one side is read: another rule of splitting makes another text."""
+_MOST_BYTES = 512 << 20
+"""Of a text file, which is held whole."""
 _LOOKED_THROUGH = 10_000
 """Documents among which long ones are looked for before shorter ones are taken."""
 
@@ -84,7 +87,7 @@ def documents(spec: CorpusSpec) -> list[str]:
     """
     if spec.source == STREAMED:
         raise CorpusError(f"{STREAMED} is endless and can only be healed on; choose `c4`, `wiki`, or a TXT or JSONL file.")
-    everything = _starter_documents(spec.source) if spec.source in STARTER else _file_documents(Path(spec.source).expanduser())
+    everything = _starter_documents(spec.source) if spec.source in STARTER else _file_documents(Path(spec.source))
     everything = list(dict.fromkeys(everything))  # a repeated document must not stand on both sides of a split
     if spec.split != "all":
         parts = near_copies.split(everything)
@@ -189,7 +192,7 @@ def _hub_rows(path: str, config: str, split: str) -> Any:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.expanduser().read_bytes()
+        return given.read(path, _MOST_BYTES)
     except OSError as error:
         raise CorpusError(
             f"The text file {str(path)!r} cannot be read ({error.strerror}); give `c4`, `wiki`, or a TXT or JSONL file."

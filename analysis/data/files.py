@@ -4,14 +4,16 @@ import ast
 import csv
 import hashlib
 import io
+import itertools
 import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from analysis.core import apart, given
 from analysis.core.errors import BenchmarkError
 from analysis.data.spec import QUESTION_FILES
 from analysis.data.tasks import LETTERS, Question, lettered
@@ -22,6 +24,16 @@ ANSWER_NAMES = ("answer", "answerkey", "answer_key", "label", "gold", "target", 
 """Fields that may hold the answer."""
 
 
+MOST_ROWS = 250_000
+"""Of a file; a benchmark has some ten thousand."""
+MOST_BYTES = 64 << 20
+"""Of a file, and of its rows where they are written more tightly than they are read."""
+_MOST_LINE = 1 << 20
+"""Characters of a row; a longer one is no question, and what is nested in it may take twenty times as much."""
+_BATCH = 16
+"""Rows of a Parquet file that are unpacked at once."""
+_APART_BYTES, _APART_S = 2 << 30, 30.0
+"""Memory, libraries included, and time for the file of a visitor."""
 _WIDEST = 28
 """Columns of a file without a header: a question, a choice for every letter of the alphabet, an answer."""
 
@@ -67,6 +79,11 @@ def identity(path: Path) -> str:
     return f"sha256:{hashlib.sha256(_content(path)).hexdigest()[:24]}"
 
 
+def _check_rows(name: str, n_rows: int) -> None:
+    if n_rows > MOST_ROWS:
+        raise BenchmarkError(f"{name} has {n_rows:,} rows, and at most {MOST_ROWS:,} can be read; give a part of it.")
+
+
 def read_table(path: Path) -> Table:
     """Every row of the file that is not blank.
 
@@ -81,16 +98,17 @@ def read_table(path: Path) -> Table:
     # Bytes that are no UTF-8 survive as surrogates, so that only the rows that hold them are refused.
     text = content.decode("utf-8-sig", errors="surrogateescape")
     if ending in (".csv", ".tsv"):
-        return _csv(text, "\t" if ending == ".tsv" else ",")
+        return _csv(path.name, text, "\t" if ending == ".tsv" else ",")
     if ending == ".json" and text.lstrip().startswith("["):
         return _json_list(path.name, text)
     lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    _check_rows(path.name, len(lines))
     return Table([(number, _json_line(line)) for number, line in lines], frozenset())
 
 
 def _content(path: Path) -> bytes:
     try:
-        return path.expanduser().read_bytes()
+        return given.read(path, MOST_BYTES)
     except OSError as error:
         raise BenchmarkError(
             f"The question file {str(path)!r} cannot be read ({error.strerror}); give a file that ends in "
@@ -103,14 +121,29 @@ def _parquet(name: str, content: bytes) -> Table:
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(io.BytesIO(content))
+        # No threads: in a process whose memory is bounded they cannot be started.
+        file = pyarrow.parquet.ParquetFile(io.BytesIO(content), pre_buffer=False)
+        names = [str(column).lower() for column in file.schema_arrow.names]
+        if len(set(names)) < len(names):
+            raise BenchmarkError(f"{name} has several columns of one name; rename them and try again.")
+        _check_rows(name, file.metadata.num_rows)
+        unpacked, rows = 0, []
+        for batch in file.iter_batches(_BATCH, use_threads=False):
+            # What the file says of its size is that of its pages: a text that many rows share is in them once.
+            unpacked += batch.nbytes
+            if unpacked > MOST_BYTES:
+                raise BenchmarkError(
+                    f"{name} unpacks to more than {MOST_BYTES >> 20} MB, which is more than can be read; give a part of it."
+                )
+            rows += batch.to_pylist()
+    except MemoryError:
+        raise
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise BenchmarkError(f"{name} is not a Parquet file that can be read; save it again and retry.") from error
-    names = [str(column).lower() for column in table.column_names]
-    rows: list[Numbered] = [
-        (number, dict(zip(names, row.values(), strict=True))) for number, row in enumerate(table.to_pylist(), start=1)
+    numbered: list[Numbered] = [
+        (number, dict(zip(names, row.values(), strict=True))) for number, row in enumerate(rows, start=1)
     ]
-    return Table(rows, frozenset(names))
+    return Table(numbered, frozenset(names))
 
 
 def _json_list(name: str, text: str) -> Table:
@@ -118,10 +151,13 @@ def _json_list(name: str, text: str) -> Table:
         entries = json.loads(text)
     except ValueError as error:
         raise BenchmarkError(f"{name} is not valid JSON ({error}); give one object a line, or a list of objects.") from error
+    _check_rows(name, len(entries))
     return Table([(number, _lowered(entry)) for number, entry in enumerate(entries, start=1)], frozenset())
 
 
 def _json_line(line: str) -> Fields:
+    if len(line) > _MOST_LINE:
+        return BadRowError(f"{len(line):,} characters long, where {_MOST_LINE:,} are possible")
     try:
         return _lowered(json.loads(line))
     except ValueError as error:
@@ -134,8 +170,9 @@ def _lowered(entry: Any) -> Fields:
     return {str(name).strip().lower(): value for name, value in entry.items()}
 
 
-def _csv(text: str, delimiter: str) -> Table:
-    records = list(_csv_records(text, delimiter))
+def _csv(name: str, text: str, delimiter: str) -> Table:
+    records = list(itertools.islice(_csv_records(text, delimiter), MOST_ROWS + 2))  # a header too
+    _check_rows(name, len(records) - 1)
     whole = [(line, cells) for line, cells in records if not isinstance(cells, BadRowError)]
     if not whole:
         return Table([(line, cells) for line, cells in records if isinstance(cells, BadRowError)], frozenset())
@@ -269,6 +306,30 @@ def read(path: Path) -> QuestionFile:
         except BadRowError as bad:
             errors.append(RowError(raw.row, str(bad)))
     return QuestionFile(questions, sorted(errors, key=lambda error: error.row), kind)
+
+
+def read_apart(path: Path) -> QuestionFile:
+    """The same of a file that a visitor brought, in a process of its own with bounds of memory and time.
+
+    Raises:
+        BenchmarkError: as `read`, and when the file takes more than its bounds.
+    """
+    try:
+        found = apart.answer(
+            "analysis.data.files:read_plain", str(path.absolute()), memory_bytes=_APART_BYTES, seconds=_APART_S
+        )
+    except apart.OverLimitError as error:
+        raise BenchmarkError(f"Reading {title(str(path))} takes more than {error}; give a smaller file.") from error
+    return QuestionFile(
+        [Question(**{**entry, "contexts": tuple(entry["contexts"])}) for entry in found["questions"]],
+        [RowError(**entry) for entry in found["errors"]],
+        found["answers_as"],
+    )
+
+
+def read_plain(path: str) -> dict[str, Any]:
+    """What `read` finds, as JSON has it."""
+    return asdict(read(Path(path)))
 
 
 def preview(path: Path, k: int = 5) -> Preview:

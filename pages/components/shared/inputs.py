@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from analysis.core.errors import CorpusError
+from analysis.core.errors import BenchmarkError, CorpusError
 from analysis.data import files
 from analysis.data import questions as benchmarks
 from analysis.data.files import QuestionFile
@@ -112,14 +112,19 @@ def _own(key: str) -> tuple[BenchmarkSpec | None, int | None]:
     ending = Path(upload.name).suffix.lower()
     path = uploads.keep(upload.name, upload.getvalue(), ending if ending in QUESTION_FILES else ".jsonl")
     file = _read(path)
+    if isinstance(file, BenchmarkError):
+        raise file
     _preview(file, key)
     return (BenchmarkSpec(task=path, limit=None), len(file.questions)) if file.questions else (None, None)
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the questions")
-def _read(path: str) -> QuestionFile:
-    """A stored upload never changes: its name is its content's hash."""
-    return files.read(Path(path))
+def _read(path: str) -> QuestionFile | BenchmarkError:
+    """A stored upload never changes, its name is its content's hash: one that cannot be read is not tried again and again."""
+    try:
+        return files.read_apart(Path(path))
+    except BenchmarkError as error:
+        return error
 
 
 def _preview(file: QuestionFile, key: str) -> None:

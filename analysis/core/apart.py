@@ -1,0 +1,83 @@
+"""Work on what strangers bring, in a process of its own with an end: so much memory and so much time, and then a sentence.
+
+Memory is bounded by the address space of the process (RLIMIT_AS), which Linux keeps to; macOS takes the bound and does not keep
+to it, and Windows has none: there only the time is bounded. One such process runs at a time, so that many strangers together
+take no more than one.
+"""
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from analysis.core import errors
+from analysis.core.errors import LayerscopeError
+from analysis.core.options import imported
+
+_REPOSITORY = Path(__file__).resolve().parents[2]
+_OVER = 75
+"""Exit code of a process that met the bound of its memory."""
+_one_at_a_time = threading.Lock()
+
+
+class OverLimitError(Exception):
+    """It took more memory or time than it was given; the text says which: "1,024 MB of memory", "20 s"."""
+
+
+def answer(function: str, *arguments: str, memory_bytes: int, seconds: float) -> Any:
+    """What a function returns, worked out elsewhere.
+
+    Args:
+        function: `module:function`, of texts; what it returns is told as JSON.
+        arguments: what it is given.
+        memory_bytes: address space that the process may take, the interpreter and its libraries included.
+        seconds: until it is ended.
+
+    Raises:
+        LayerscopeError: what the function raises, of the same type.
+        OverLimitError: when it was over one of the two.
+    """
+    command = [sys.executable, "-m", "analysis.core.apart", str(memory_bytes), str(round(seconds) + 1), function, *arguments]
+    with _one_at_a_time:
+        try:
+            done = subprocess.run(command, cwd=_REPOSITORY, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds)
+        except subprocess.TimeoutExpired as error:
+            raise OverLimitError(f"{seconds:g} s") from error
+    if done.returncode == 0:
+        said = json.loads(done.stdout)
+        if "refused" in said:
+            raise getattr(errors, said["refused"], LayerscopeError)(said["why"])
+        return said["answer"]
+    if done.returncode < 0 or done.returncode == _OVER or b"MemoryError" in done.stderr:  # a library may abort for want of it
+        raise OverLimitError(f"{memory_bytes >> 20:,} MB of memory")
+    raise RuntimeError(f"{function} ended with {done.returncode}: {done.stderr.decode(errors='replace')[-2000:]}")
+
+
+def _bound(memory_bytes: int, seconds: int) -> None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    for what, most in ((resource.RLIMIT_AS, memory_bytes), (resource.RLIMIT_CPU, seconds)):
+        _, hard = resource.getrlimit(what)
+        allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (allowed, hard))
+
+
+def main(memory_bytes: str, seconds: str, function: str, *arguments: str) -> int:
+    """What the process does: its bounds hold before anything that it was given is looked at."""
+    _bound(int(memory_bytes), int(seconds))
+    try:
+        said = {"answer": imported(function)(*arguments)}
+    except LayerscopeError as error:
+        said = {"refused": type(error).__name__, "why": str(error)}
+    except MemoryError:
+        return _OVER
+    sys.stdout.write(json.dumps(said))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

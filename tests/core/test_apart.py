@@ -1,0 +1,56 @@
+"""Work in a process of its own: what it answers, what it refuses, and where it ends."""
+
+import sys
+import time
+
+import pytest
+
+from analysis.core import apart
+from analysis.core.errors import BenchmarkError
+
+MEMORY = 1 << 30
+only_linux = pytest.mark.skipif(sys.platform != "linux", reason="the bound of memory holds on Linux alone")
+
+
+def told(*texts):
+    return list(texts)
+
+
+def refused():
+    raise BenchmarkError("That cannot be.")
+
+
+def greedy():
+    return len(bytearray(8 << 30))
+
+
+def endless():
+    time.sleep(600)
+
+
+def ask(name, *texts, seconds=30.0):
+    return apart.answer(f"{__name__}:{name}", *texts, memory_bytes=MEMORY, seconds=seconds)
+
+
+def test_what_a_function_returns_or_refuses_is_told():
+    assert ask("told", "a", "é\n") == ["a", "é\n"]
+    with pytest.raises(BenchmarkError, match="That cannot be"):
+        ask("refused")
+
+
+@only_linux
+def test_more_memory_than_was_given_ends_it():
+    with pytest.raises(apart.OverLimitError, match="1,024 MB of memory"):
+        ask("greedy")
+
+
+def test_more_time_than_was_given_ends_it():
+    began = time.perf_counter()
+    with pytest.raises(apart.OverLimitError, match=r"1\.5 s"):
+        ask("endless", seconds=1.5)
+    assert time.perf_counter() - began < 15
+
+
+def test_a_fault_of_ours_stays_loud():
+    with pytest.raises(RuntimeError, match="AttributeError"):
+        ask("missing")
