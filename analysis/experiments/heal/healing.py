@@ -281,6 +281,11 @@ def _check(spec: HealSpec, facts: ModelFacts) -> None:
     adapters.check_last_layers(spec, facts.n_layers - (0 if spec.control else spec.block.size))
     if spec.instant:
         junction.check_start(spec.block)
+    if spec.method == "lora" and spec.trains and spec.r > facts.hidden_size:
+        raise RecipeError(
+            f"A rank of {spec.r} was asked for, but {facts.name} has states of {facts.hidden_size} numbers; choose an r of at "
+            f"most {facts.hidden_size}."
+        )
     if facts.max_positions is not None and spec.corpus.seq_len > facts.max_positions:
         raise RecipeError(
             f"Rows of {spec.corpus.seq_len} tokens were asked for, but {facts.name} has a window of {facts.max_positions} "

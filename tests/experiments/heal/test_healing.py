@@ -295,6 +295,7 @@ def test_other_families_heal(spec, tiny_folder, family):
     [
         ({"block": Block(4, 3)}, BlockRangeError, "the start must be 0..3"),
         ({"seq_len": 512}, RecipeError, "window of 256 tokens"),
+        ({"r": 4_000}, RecipeError, "choose an r of at most 32"),
         ({"dtype": "float16"}, RecipeError, "choose bfloat16"),
         ({"family": "qwen3_moe"}, RecipeError, "mixture of experts"),
     ],

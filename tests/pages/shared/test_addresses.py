@@ -1,0 +1,70 @@
+"""Whatever an address says, a page has a choice to show: the one that is named, or the usual one and a sentence on why."""
+
+import tracemalloc
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from analysis.core.bounds import MOST_LAYERS
+from pages.components.explore import asked_for
+from pages.components.shared import state
+from tests.support import made_up
+
+MUCH = 4 << 20
+NAMES = ("model", "revision", "dtype", "device", "quantization", "n", "block", "keep", "range", "strategy", "pin", "present")
+TEXTS = st.text(max_size=12) | st.text(alphabet="0123456789:+-", max_size=14) | st.sampled_from(
+    ["0:50000000", "0:9+0:9", "3-9", "1-9999", "9" * 5000, "0:" + "9" * 5000, "٣", "²", "-5", "5.0", "starter", "bfloat16"]
+)  # fmt: skip
+
+
+@pytest.fixture
+def session(monkeypatch):
+    """A session without Streamlit: what it remembers and what its address says."""
+    found = SimpleNamespace(session_state={}, query_params={})
+    monkeypatch.setattr(state, "st", found)
+    return found
+
+
+def choices():
+    """Everything that a page reads off its address."""
+    yield state.current_model().source
+    yield state.chosen_n()
+    yield state.own_cut()
+    yield state.own_cut(30)
+    yield state.protected(30)
+    yield state.sizes(30)
+    yield state.strategy()
+    yield state.pinned()
+    yield state.presenting()
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), TEXTS, max_size=5))
+@example({"block": "0:50000000", "keep": "0:50000000", "range": "0-9999", "n": "9" * 5000})
+@example({"keep": "+".join(["0:900"] * 500), "block": "1:1+" * 3000})
+def test_any_address_is_a_choice_or_a_fault(address):
+    found = SimpleNamespace(session_state={}, query_params=address)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(state, "st", found)
+        tracemalloc.start()
+        said = [*choices(), *state.address_faults()]
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert all(len(fault) < 700 for fault in state.address_faults()), said
+        assert 0 <= state.chosen_n() < 10_000
+        assert peak < MUCH
+
+
+def test_a_cut_and_a_protection_that_no_model_has_are_said_and_not_made(session):
+    session.query_params |= {"block": "0:50000000", "keep": "5:50000000"}
+    assert (state.own_cut(), state.protected()) == (None, frozenset())
+    cut, kept = state.address_faults()
+    assert cut.startswith("The address of this page names a block that cannot be: A block of 50,000,000 layers")
+    assert f"no model has more than {MOST_LAYERS:,} layers" in kept
+
+
+@given(st.text(max_size=40) | st.from_regex(r"(c4|wiki):[0-9]{1,30}x[0-9]{1,30}(:seed[0-9]{1,30})?", fullmatch=True))
+def test_any_name_of_texts_or_questions_is_one_or_none(text):
+    for read in (asked_for.read_texts, asked_for.read_questions):
+        assert made_up.refusal(lambda: read(text)) == ""  # noqa: B023
