@@ -170,7 +170,7 @@ def test_a_heal_in_nf4_is_not_drawn_on_a_curve_in_float32(page, served):
     charts = page.locator("[data-testid=stPlotlyChart]")
     drawn = " ".join(charts.locator("svg text").all_text_contents())
     assert "healed" not in drawn
-    assert re.search(r"Measured otherwise, so not on the curve: layers 11-15 .* NF4", text)
+    assert re.search(r"Measured otherwise, so not on the curve: layers 11-15, .* NF4", text)
     assert "8 texts of C4" in text, "of which text the loss is"
 
 
