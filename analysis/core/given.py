@@ -1,6 +1,7 @@
 """Files that people name to be read: regular ones, and none larger than can be read whole."""
 
 import errno
+import os
 import stat
 from pathlib import Path
 
@@ -13,24 +14,37 @@ _KINDS = {
 }
 
 
-def read(path: Path, most_bytes: int) -> bytes:
-    """All of a file; what is no regular file, and so may never end, is not opened.
-
-    Args:
-        path: which, `~` for a home; a link counts as what it leads to.
-        most_bytes: the largest that is read.
+def regular(path: Path) -> os.stat_result:
+    """What the system says of a regular file; anything else may never end, and to open it may never return.
 
     Raises:
-        OSError: when it cannot be read, with the reason as its `strerror`.
+        OSError: when it is none, with the reason as its `strerror`; a link counts as what it leads to.
     """
     try:
-        path = path.expanduser()
         status = path.stat()
-    except (ValueError, RuntimeError) as error:  # a NUL in it, the home of nobody
+    except ValueError as error:  # a NUL in it
         raise OSError(errno.EINVAL, "no file has such a name", str(path)) from error
     for is_one, said in _KINDS.items():
         if is_one(status.st_mode):
             raise OSError(errno.EINVAL, f"{said}, not a regular file", str(path))
+    return status
+
+
+def read(path: Path, most_bytes: int) -> bytes:
+    """All of a regular file.
+
+    Args:
+        path: which, `~` for a home.
+        most_bytes: the largest that is read.
+
+    Raises:
+        OSError: as `regular`, and when it cannot be read or is too large.
+    """
+    try:
+        path = path.expanduser()
+    except RuntimeError as error:  # the home of nobody
+        raise OSError(errno.EINVAL, "no file has such a name", str(path)) from error
+    status = regular(path)
     if status.st_size > most_bytes:
         raise OSError(errno.EFBIG, f"it is larger than {most_bytes >> 20:,} MB", str(path))
     with path.open("rb") as file:

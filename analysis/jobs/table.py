@@ -212,7 +212,7 @@ def read(row: sqlite3.Row) -> Job:
     """
     try:
         columns = dict(row)
-        columns["spec"] = _request(SPECS[columns["kind"]], columns["spec"])
+        columns["spec"] = _request(SPECS[columns["kind"]], columns["spec"])  # type: ignore[arg-type]  # takes __hash__ for that of instances
         columns["values"] = json.loads(columns["values"])
         columns["cancel_requested"] = columns["cancel_requested_at"] is not None
         del columns["number"], columns["fingerprint"]

@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from analysis.core import given
+
 Stamps = tuple[tuple[str, int, int], ...]
 """Name, size in bytes and time of the last change in nanoseconds of every file that makes up the identity."""
 
@@ -60,7 +62,7 @@ def _digest(files: Sequence[Path]) -> str:
     """Identify files by name, size and sixteen samples of their content: whole for small ones, fast for huge ones."""
     digest = hashlib.sha256()
     for file in files:
-        size = file.stat().st_size
+        size = given.regular(file).st_size
         digest.update(f"{file.name}:{size}".encode())
         with file.open("rb") as stream:
             for index in range(16):

@@ -26,7 +26,7 @@ from transformers import (
     GgufConfig,
 )
 
-from analysis.core import store
+from analysis.core import given, store
 from analysis.core.errors import ModelNotFoundError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.data import starter
@@ -71,6 +71,8 @@ def _convert(source: Path, target: Path) -> None:
 
 _HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$|^[A-Za-z][\w.-]*$")
 _HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_MOST_BYTES = 16 << 20
+"""Of a config.json."""
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -132,7 +134,12 @@ def _local_folder(path: Path) -> Source:
                 f"convert them with `save_pretrained(..., safe_serialization=True)` in an environment you trust."
             )
         raise ModelNotFoundError(f"The folder {path} has a config.json but no .safetensors weights; add them.")
-    return Source(path, None, path.name, identities.of_folder(path))
+    try:
+        identity = identities.of_folder(path)
+    except OSError as error:
+        name = Path(error.filename or path).name
+        raise ModelNotFoundError(f"The model {path.name} cannot be read: {name}: {error.strerror}; get it again.") from error
+    return Source(path, None, path.name, identity)
 
 
 def _hub(spec: ModelSpec, on_progress: OnProgress, *, weights: bool) -> Source:
@@ -165,7 +172,7 @@ def read_config(source: Source) -> Any:
     """
     if source.gguf_file is None:
         try:
-            raw = json.loads((source.folder / "config.json").read_text())
+            raw = json.loads(given.read(source.folder / "config.json", _MOST_BYTES))
         except (OSError, ValueError) as error:
             raise ModelNotFoundError(f"The config.json of {source.name} cannot be read: {error}.") from error
         if not isinstance(raw, dict):

@@ -1,6 +1,7 @@
 """Sizes that no model has, and headers that are not whole, are refused before anything is made of them."""
 
 import json
+import os
 import struct
 import time
 import tracemalloc
@@ -9,10 +10,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from analysis.core.errors import UnsupportedModelError
+from analysis.core.errors import ModelNotFoundError, UnsupportedModelError
 from analysis.data import starter
 from analysis.models import gguf, plausible, source
 from analysis.models.source import Source
+from analysis.models.spec import ModelSpec
 from tests.support.made_up import json_values, refusal
 
 LLAMA = {"model_type": "llama", "num_hidden_layers": 2, "hidden_size": 8, "vocab_size": 16, "num_attention_heads": 2}
@@ -68,6 +70,16 @@ def test_a_configuration_with_a_size_that_no_model_has_is_refused_at_once(tmp_pa
         tracemalloc.stop()
     assert said in str(refused.value)
     assert time.perf_counter() - began < 5
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_model_folder_with_a_pipe_in_it_is_refused_and_not_waited_for(tmp_path, name):
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ModelNotFoundError, match=f"{name}: it is a pipe, not a regular file; get it again"):
+        source.locate(ModelSpec(str(tmp_path)))
 
 
 def test_what_every_family_of_the_library_has_by_default_is_plausible():
