@@ -199,7 +199,7 @@ def test_jobs_list_is_empty_at_first(capsys):
         (("compare", "TINY", "--prompt", "a" * 2001), "may have 2,000"),
         (("compare", "TINY", "--prompt", "a", "--block", "5:2"), "the start must be 0..4"),
         (("compare", "TINY", "--prompt", "a", "--block", "1:2", "--adapter", "nowhere"), "not a PEFT adapter"),
-        (("compare", "TINY", "--prompt", "a", "--temperature", "9"), "0 (greedy) to 5"),
+        (("compare", "TINY", "--prompt", "a", "--temperature", "9"), "temperature must be 0..5"),
         (("microscope", "TINY", "--prompt", "a", "--token", "7"), "1..1 were read"),
         (("jobs", "show"), "needs the id of a job"),
         (("jobs", "show", "../../etc"), "../../etc"),
