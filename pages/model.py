@@ -16,7 +16,7 @@ def checked(model: ModelSpec) -> bool:
     asked = st.session_state.setdefault("checked-models", set())
     if model.source == "starter":
         return True
-    if st.button("Check this model", key="check", type="primary"):
+    if start.button("Check this model", key="check", type="primary"):
         asked.add(model.source)
     return model.source in asked
 
@@ -34,7 +34,7 @@ def actions(model: ModelSpec, *, fits: bool) -> None:
         ):
             state.use_model(model)
             st.rerun()
-        if st.button(
+        if start.button(
             "Load it now",
             key="load",
             disabled=not fits,

@@ -299,15 +299,18 @@ def delete(job_id: str, *, saved: bool = False) -> None:
     job_space.erase(aside)
 
 
-def clear(*, saved: bool = False) -> int:
+def clear(*, saved: bool = False, owner: str | None = None) -> int:
     """Forget all jobs that have ended, paused ones aside; returns how many there were.
 
     Args:
         saved: as in `delete`.
+        owner: only those of this user; None for everybody's.
     """
     aside = []
     with table.transaction(write=True) as db:
-        rows = db.execute("SELECT * FROM jobs WHERE state IN (?, ?, ?, ?)", (DONE, FAILED, CANCELLED, INTERRUPTED)).fetchall()
+        ended = (DONE, FAILED, CANCELLED, INTERRUPTED)
+        sql = "SELECT * FROM jobs WHERE state IN (?, ?, ?, ?) AND (? IS NULL OR owner = ?)"
+        rows = db.execute(sql, (*ended, owner, owner)).fetchall()
         for row in rows:
             aside += _forget(db, row, saved=saved)
     job_space.erase(aside)

@@ -178,7 +178,7 @@ def _writers(model: ModelSpec, cut: Removal | None) -> tuple[Variant, ...]:
 
 def _new_texts(model: ModelSpec, variants: tuple[Variant, ...]) -> None:
     """The button that queues new texts, and how many are on their way."""
-    asked = st.button(
+    asked = start.button(
         f"Write {N_NEW} new texts", key="blind-new", icon=":material/edit_note:", disabled=len(variants) < 2,
         help=f"The unpruned model, the pruned one and a heal of it go on with {N_NEW} prompts at temperature {TEMPERATURE:g}.",
     )  # fmt: skip

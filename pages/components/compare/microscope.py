@@ -37,7 +37,7 @@ def _form(model: ModelSpec) -> Removal | None:
             "Look into", [_WHOLE, _CUT] if cut else [_WHOLE], default=_WHOLE, required=True, key=f"inside-{cut is None}"
         )
     with left, frame.errors_shown():
-        if st.button("Look inside", key="microscope-go", type="primary", icon=":material/biotech:"):
+        if start.button("Look inside", key="microscope-go", type="primary", icon=":material/biotech:"):
             spec = MicroscopeSpec(model=model, prompt=prompt, block=cut if inside == _CUT else None)
             job = start.start(spec, "Microscope of a prompt" if spec.block is None else "Microscope of a prompt, pruned model")
             if job is not None:

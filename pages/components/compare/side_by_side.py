@@ -202,7 +202,7 @@ def _settings(*, is_possible: bool) -> tuple[int, float, int, bool]:
         "Seed", 0, 2**31, CompareSpec.seed, key="compare-seed", disabled=temperature == 0, persist_state="session",
         help="Without effect at temperature 0.",
     )  # fmt: skip
-    is_asked = st.button(
+    is_asked = start.button(
         "Write", key="compare-go", type="primary", icon=":material/edit_note:", disabled=not is_possible,
         width="stretch",
     )  # fmt: skip

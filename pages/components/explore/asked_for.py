@@ -69,7 +69,7 @@ def _sentence(kind: str, what: str, spec: DistanceSpec | SweepSpec | None, label
     how = "" if spec else " and cannot be asked for from here"
     sentence, do, drop = st.columns([9, 2, 1.4], vertical_alignment="center", gap="small")
     sentence.info(f"This link shows {what}, which has not been measured here{how}.")
-    if spec is not None and do.button(verb, key=f"asked-{kind}-go", width="stretch"):
+    if spec is not None and start.button(verb, place=do, key=f"asked-{kind}-go", width="stretch"):
         start.start_and_show(spec, label)
     if drop.button("Dismiss", key=f"asked-{kind}-drop", type="tertiary"):
         _settle(kind)

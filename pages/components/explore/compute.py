@@ -72,7 +72,7 @@ def _map_form(model: ModelSpec, key: str) -> None:
                 "Tokens per text", 16, 131_072, 256, step=16, key=f"{key}-len", help="Longer documents are cut to this many."
             )
             seed = right.number_input("Seed", 0, 2**31, 0, key=f"{key}-seed", help="Seed of the draw.")
-            if st.form_submit_button("Compute map", type="primary", key=f"{key}-go"):
+            if start.button("Compute map", in_form=True, type="primary", key=f"{key}-go"):
                 if not source:
                     st.error("Choose a file first.")
                     return
@@ -164,7 +164,7 @@ def _numbers(n_layers: int, size: int | None, key: str) -> _Numbers | None:
             "Also let every cut write text", key=f"{key}-writes",
             help="Continuations and small sums: likelihood scores overstate what a cut model can still do. Takes longer.",
         )  # fmt: skip
-        if not st.form_submit_button("Run sweep", type="primary", key=f"{key}-go"):
+        if not start.button("Run sweep", in_form=True, type="primary", key=f"{key}-go"):
             return None
     wanted = None if everything or (size is not None and int(limit) >= size) else int(limit)
     return _Numbers(wanted, int(max_n), int(seed), bool(writes))
@@ -208,7 +208,7 @@ def damage_form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
             key=f"{key}-size",
             help="Layers; every block up to it is cut.",
         )
-        if st.form_submit_button("Measure the damage", type="primary", key=f"{key}-go"):
+        if start.button("Measure the damage", in_form=True, type="primary", key=f"{key}-go"):
             corpus = replace(usual, source=source, n_texts=int(n_texts), seq_len=int(seq_len))
             distances = DistanceSpec(model=model, corpus=_again(shown.spec.corpus))
             spec = DamageSpec(model=model, corpus=corpus, distances=distances, max_size=int(size))

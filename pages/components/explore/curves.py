@@ -135,7 +135,7 @@ def refine_button(shown: Found, compared: list[Found]) -> None:
         st.caption(f"All {asked} questions are asked.")
         return
     curves = [shown, *compared]
-    if st.button(
+    if start.button(
         f"Refine: {asked:,} → {aim:,} questions", key="refine", icon=":material/zoom_in:", disabled=not sweep.complete,
         help=_help(curves, asked, aim),
     ):  # fmt: skip
@@ -191,7 +191,7 @@ def score_cut(sweep: Found | None, cut: Cut, model: ModelSpec) -> tuple[Cut, str
     in_place.failure(job)
     asked = f"the curve's {curve.n_questions} questions and text" if curve else "100 questions and held-out text"
     why = f"Measures accuracy and loss of this cut alone, on {asked}; it becomes a diamond on the curves."
-    if st.button("Score this cut", key="score-cut", icon=":material/target:", help=why):
+    if start.button("Score this cut", key="score-cut", icon=":material/target:", help=why):
         start.start_and_show(spec, f"Score without {cut.removed.describe()}")
     return cut, ""
 

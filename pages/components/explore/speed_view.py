@@ -35,7 +35,7 @@ def button(shown: Found | None, job: jobs.Job | None, model: ModelSpec) -> None:
     if shown is None or shown.precomputed:
         label = "Measure speed"
     why = "Reads a prompt and writes on without 0, 2, 5, 10 and half of the layers, in turn. Best while nothing else runs."
-    if st.button(label, key="measure-speed", icon=":material/speed:", help=why):
+    if start.button(label, key="measure-speed", icon=":material/speed:", help=why):
         start.start_and_show(SpeedSpec(model=model), f"Speed of {state.name(model)}")
 
 

@@ -150,7 +150,7 @@ def _report(best: BestCut, sweep: Found | None, model: ModelSpec) -> None:
         return
     in_place.failure(job)
     why = f"Measures it on {corpus.n_texts} texts of {words.texts(corpus)}, which had no part in choosing it."
-    if st.button(f"Score {_name(best.cut)}", key="report-best", icon=":material/target:", help=why):
+    if start.button(f"Score {_name(best.cut)}", key="report-best", icon=":material/target:", help=why):
         start.start_all(
             [(spec, f"Score of {spec.block.describe() if spec.block else 'the unpruned model'}") for spec in wanted]
         )

@@ -11,7 +11,7 @@ from analysis.exports.spec import ExportResult, ExportSpec
 from analysis.models import spec as cost
 from analysis.models.spec import ModelSpec
 from pages.components.export.takeaway import Choice
-from pages.components.shared import library, start, words
+from pages.components.shared import access, library, start, words
 
 DTYPES = {"bfloat16": 2, "float32": 4, "float16": 2}
 """With the bytes of a weight."""
@@ -59,8 +59,13 @@ def show(choice: Choice) -> ExportSpec | None:
         st.caption("There is a folder of this name already: delete it below, or choose another name.")
     elif free < needed:
         st.error("It does not fit on the disk: delete an export, or choose bfloat16.")
-    if button.button(
-        "Save the folder", key="export-save", type="primary", icon=":material/save:", disabled=taken or free < needed
+    if start.button(
+        "Save the folder",
+        place=button,
+        key="export-save",
+        type="primary",
+        icon=":material/save:",
+        disabled=taken or free < needed,
     ):
         start.start_and_show(spec, f"Export {words.plain(spec.name)}")
     return spec
@@ -85,7 +90,13 @@ def _card(result: ExportResult) -> None:
         with st.popover("Delete", type="tertiary", icon=":material/delete:", key=f"delete-{spec.name}"):
             size = words.size(folders.size_bytes(spec.name))
             st.write(f"This frees {size} and cannot be undone; the export can be made again.")
-            st.button("Delete it", key=f"delete-now-{spec.name}", on_click=_delete, args=(spec.name,))
+            st.button(
+                "Delete it",
+                key=f"delete-now-{spec.name}",
+                on_click=_delete,
+                args=(spec.name,),
+                disabled=not access.is_operator(),
+            )
     merged = "healed, adapter merged in" if check.merged else "not healed"
     st.caption(
         f"{result.n_layers} layers, without {spec.block.describe()}, {merged}; {spec.model.dtype}, "
@@ -96,6 +107,7 @@ def _card(result: ExportResult) -> None:
 
 def _delete(name: str) -> None:
     try:
+        access.check_operator("delete exports")
         folders.delete(name)
     except LayerscopeError as error:
         st.session_state.setdefault("announcements", []).append((str(error), ":material/error:"))

@@ -53,7 +53,7 @@ def _speed(choice: Choice) -> None:
     help = "Tokens that it writes per second, one after the other. Which layers are gone makes no difference to time."
     if found is None:
         _number("Speed", "–", None, f"Not measured without {words.layers(n)}.", help=help)
-        if st.button("Measure speed", key="export-speed", icon=":material/speed:", help="Best while nothing else runs."):
+        if start.button("Measure speed", key="export-speed", icon=":material/speed:", help="Best while nothing else runs."):
             start.start_and_show(SpeedSpec(model=choice.model, ns=(0, n)), f"Speed of {state.name(choice.model)}")
         return
     result, times = found.result, found.times

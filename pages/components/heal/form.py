@@ -48,7 +48,7 @@ def _start_button(asked: recipe.Asked, known: ModelFacts) -> None:
     spec = asked.spec
     if spec is not None:
         length.say_expected(spec, known, jobs.active())
-    clicked = st.button(
+    clicked = start.button(
         "Start healing", type="primary", key="start-heal", icon=":material/healing:", width="stretch"
     )  # fmt: skip
     if not clicked:

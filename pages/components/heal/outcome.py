@@ -150,7 +150,7 @@ def _ceiling(run: Run, control: HealResult | None) -> None:
         return
     expected = length.expected(wanted, result.model)
     takes = f"about {words.span(expected.low_s, expected.high_s)}" if expected else "not timed here yet"
-    if st.button(
+    if start.button(
         f"Measure the ceiling (control), {takes}", key="measure-ceiling", icon=":material/vertical_align_top:",
         help="Trains the unpruned model in the same way: how low this healing text brings the loss of any model. Only against "
         "that can a loss below the unpruned model's be read.",

@@ -15,7 +15,7 @@ from analysis.experiments.heal.spec import DISTILL_FROM, HEAL_METHODS, HealSpec,
 from analysis.models.spec import ModelFacts, ModelSpec
 from pages.components.heal import length as length_menu
 from pages.components.heal.runs import Run, runs_of
-from pages.components.shared import frame, inputs, words
+from pages.components.shared import access, frame, inputs, words
 
 _TEACHES = {"logits": "next-token distribution", "states": "last states"}
 _METHODS = {"lora": "LoRA on all layers", "partial": "all of the last layers and the head"}
@@ -99,6 +99,7 @@ def advanced(begun: Begin, asked: BenchmarkSpec, length: dict[str, Any]) -> Aske
     spec = _changed(begun.preset, {**values, "source": source})
     if kept:
         with frame.errors_shown():
+            access.check_start()
             _save(name.strip(), spec)
     return Asked(spec, control)
 

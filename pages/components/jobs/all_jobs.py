@@ -9,7 +9,7 @@ import streamlit as st
 from analysis import jobs
 from analysis.core import registry
 from pages.components.jobs import card
-from pages.components.shared import frame, words
+from pages.components.shared import access, frame, words
 
 _MOST = 500
 
@@ -47,7 +47,7 @@ def _list() -> None:
             return
         sizes = {job.id: jobs.size_bytes(job) for job in listed}
         _one(_chosen(listed, sizes))
-        _clear([job for job in listed if not job.is_active and job.state != jobs.PAUSED], sizes)
+        _clear([job for job in listed if not job.is_active and job.state != jobs.PAUSED and access.may_change(job)], sizes)
 
 
 def _chosen(listed: list[jobs.Job], sizes: dict[str, int]) -> jobs.Job:
@@ -57,12 +57,17 @@ def _chosen(listed: list[jobs.Job], sizes: dict[str, int]) -> jobs.Job:
     # A table remembers a row by its number: one of another order is another table, with the same job picked.
     key = f"all-jobs-{zlib.crc32(''.join(ids).encode())}"
 
+    several = any(job.owner for job in listed)
+
+    def owned(job: jobs.Job) -> dict:
+        return {"started by": job.owner or ""} if several else {}
+
     def choose() -> None:
         rows = st.session_state[key].selection.rows
         st.session_state[_CHOSEN] = ids[rows[0]] if rows else None
 
     st.dataframe(
-        pd.DataFrame([_row(job, sizes[job.id]) for job in listed]), key=key, hide_index=True, on_select=choose,
+        pd.DataFrame([_row(job, sizes[job.id]) | owned(job) for job in listed]), key=key, hide_index=True, on_select=choose,
         selection_mode="single-row-required", selection_default={"selection": {"rows": [place]}},
         alt=f"{len(listed)} jobs with state, kind, age, duration and size", height=min(38 + 35 * len(listed), 360),
         column_config=_COLUMNS,
@@ -112,4 +117,4 @@ def _clear(ended: list[jobs.Job], sizes: dict[str, int]) -> None:
 
 def _clear_all(saved: bool) -> None:
     with frame.errors_shown():
-        jobs.clear(saved=saved)
+        access.clear(saved=saved)

@@ -4,7 +4,7 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.core.errors import LayerscopeError
-from pages.components.shared import frame, words
+from pages.components.shared import access, frame, words
 
 _COLOURS = {
     jobs.DONE: "green", jobs.FAILED: "red", jobs.CANCELLED: "gray", jobs.INTERRUPTED: "orange", jobs.PAUSED: "blue",
@@ -22,6 +22,7 @@ def active(job: jobs.Job, *, place: int, where: str = "strip") -> None:
     """
     with st.container(border=True, gap="xsmall"):
         st.markdown(words.plain(job.label))
+        _owner(job)
         if job.cancel_requested:
             st.caption(f"{'Pausing' if job.stop_as == jobs.PAUSED else 'Stopping'}; what was finished is kept.")
             return
@@ -32,13 +33,16 @@ def active(job: jobs.Job, *, place: int, where: str = "strip") -> None:
             st.progress(min(1.0, job.done / job.total) if job.total else 0.0, text=progress_text(job))
         with st.container(horizontal=True, gap="small", vertical_alignment="center"):
             _button(
-                "Pause", jobs.pause, job, where,
+                "Pause", "pause", job, where,
                 help="Stops it for now: what was finished is kept, and it goes on when you resume it.",
             )  # fmt: skip
-            _button("Cancel", jobs.cancel, job, where, help="What was finished is kept.")
+            _button("Cancel", "cancel", job, where, help="What was finished is kept.")
             if job.state == jobs.QUEUED:
                 key = f"{where}-move-{job.id}"
-                st.menu_button("Move", list(_PLACES), key=key, on_click=_move, args=(job.id, key), type="tertiary")
+                st.menu_button(
+                    "Move", list(_PLACES), key=key, on_click=_move, args=(job.id, key), type="tertiary",
+                    disabled=not access.may_change(job),
+                )  # fmt: skip
 
 
 def place(job: jobs.Job) -> int:
@@ -63,6 +67,7 @@ def ended(job: jobs.Job, *, where: str = "strip") -> None:
         when = words.date(job.finished_at) if job.finished_at else ""
         st.markdown(f":{_COLOURS[job.state]}-badge[{job.state}] {words.plain(job.label)}")
         st.caption(words.plain(job.error) if job.error else f"{when}, took {words.duration(job.elapsed_s or 0)}")
+        _owner(job)
         if job.state in (jobs.FAILED, jobs.INTERRUPTED):
             _log(job, where)
         if job.state != jobs.DONE or where != "strip":
@@ -70,6 +75,13 @@ def ended(job: jobs.Job, *, where: str = "strip") -> None:
                 if job.state in jobs.RESUMABLE:
                     resume_button(job, where=where)
                 _removal_button(job, where=where)
+
+
+def _owner(job: jobs.Job) -> None:
+    """Who started it, where that is somebody else."""
+    there = access.visitor()
+    if job.owner is not None and job.owner != (there and there.name):
+        st.caption(f"Started by {words.plain(job.owner)}")
 
 
 def _log(job: jobs.Job, where: str) -> None:
@@ -84,22 +96,26 @@ def _log(job: jobs.Job, where: str) -> None:
 def resume_button(job: jobs.Job, *, where: str, primary: bool = False) -> None:
     """Put the job back into the queue: it goes on from what it saved."""
     kind = "primary" if primary else "tertiary"
-    _button("Resume", jobs.resume, job, where, icon=":material/play_arrow:", kind=kind)
+    _button("Resume", "resume", job, where, icon=":material/play_arrow:", kind=kind)
 
 
-def _button(label: str, action, job: jobs.Job, where: str, *, icon=None, help=None, kind="tertiary") -> None:
+def _button(label: str, action: str, job: jobs.Job, where: str, *, icon=None, help=None, kind="tertiary") -> None:
     """A button that does something to a job; the outcome shows on the redraw that follows."""
     key = f"{where}-{label.lower()}-{job.id}"
-    st.button(label, key=key, on_click=_act, args=(action, job.id), icon=icon, help=help, type=kind)
+    refused = access.why_not_change(job)
+    st.button(
+        label, key=key, on_click=_act, args=(action, job.id), icon=icon, help=refused or help, type=kind,
+        disabled=refused is not None,
+    )  # fmt: skip
 
 
 def _move(job_id: str, key: str) -> None:
-    _act(jobs.move, job_id, _PLACES[st.session_state[key]])
+    _act("move", job_id, _PLACES[st.session_state[key]])
 
 
-def _act(action, *given) -> None:
+def _act(action: str, job_id: str, *given) -> None:
     try:
-        action(*given)
+        access.change(action, job_id, *given)
     except LayerscopeError as error:
         st.session_state.setdefault("announcements", []).append((str(error), ":material/error:"))
 
@@ -107,7 +123,9 @@ def _act(action, *given) -> None:
 def _removal_button(job: jobs.Job, *, where: str) -> None:
     """Draw the button; it opens to what the job takes on the disk and what of that may go."""
     # Sizes are worked out only while it is open: that reads the request of every stored result.
-    popover = st.popover("Remove", key=f"{where}-remove-{job.id}", type="tertiary", on_change="rerun")
+    popover = st.popover(
+        "Remove", key=f"{where}-remove-{job.id}", type="tertiary", on_change="rerun", disabled=not access.may_change(job)
+    )
     if popover.open:
         with popover, frame.errors_shown():
             _ask(job, where)
@@ -133,6 +151,6 @@ def _ask(job: jobs.Job, where: str) -> None:
 
 def _remove(job_id: str, saved: bool) -> None:
     try:
-        jobs.delete(job_id, saved=saved)
+        access.change("delete", job_id, saved=saved)
     except LayerscopeError as error:
         st.session_state.setdefault("announcements", []).append((str(error), ":material/error:"))

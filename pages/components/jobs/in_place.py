@@ -5,7 +5,7 @@ import streamlit as st
 from analysis import jobs
 from analysis.core.errors import LayerscopeError
 from pages.components.jobs import card, strip
-from pages.components.shared import frame
+from pages.components.shared import access, frame
 
 
 def show(job: jobs.Job, where: str) -> None:
@@ -50,9 +50,10 @@ def _line(job_id: str, where: str) -> None:
             share = min(1.0, job.done / job.total) if job.total and job.state == jobs.RUNNING else 0.0
             st.progress(share, text=_said(job), width="stretch")
             if not job.cancel_requested:
+                refused = access.why_not_change(job)
                 st.button(
                     "Cancel", key=f"{where}-cancel-{job.id}", on_click=_cancel, args=(job.id,), type="tertiary",
-                    help="What was finished is kept.",
+                    help=refused or "What was finished is kept.", disabled=refused is not None,
                 )  # fmt: skip
 
 
@@ -66,6 +67,6 @@ def _said(job: jobs.Job) -> str:
 
 def _cancel(job_id: str) -> None:
     try:
-        jobs.cancel(job_id)
+        access.change("cancel", job_id)
     except LayerscopeError as error:
         st.session_state.setdefault("announcements", []).append((str(error), ":material/error:"))

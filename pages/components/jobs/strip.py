@@ -8,7 +8,7 @@ from analysis import jobs
 from analysis.core import settings
 from analysis.reading import evidence
 from pages.components.jobs import all_jobs, card, tab_title
-from pages.components.shared import frame, library, start
+from pages.components.shared import access, frame, library, start, words
 
 _RECENT_S = 24 * 3600
 _SHOWN = 4
@@ -46,6 +46,8 @@ def _strip(ticking: bool) -> None:
             st.caption("Nothing runs. Maps, curves and heals that you start appear here, and go on when you leave.")
         start.choose_place()
         _auto_resume()
+        if (there := access.visitor()) is not None:
+            st.caption(f"You are {words.plain(there.name)}{', an operator' if there.is_operator else ''}.")
 
 
 def _active(active: list[jobs.Job]) -> None:
@@ -68,6 +70,7 @@ def _auto_resume() -> None:
     st.session_state["auto-resume"] = settings.load().auto_resume
     st.toggle(
         "Resume interrupted jobs", key="auto-resume", on_change=_switch,
+        disabled=not access.is_operator() or access.why_not_start() is not None,
         help="A job that was interrupted, because its process was killed or the machine restarted, goes on by itself before "
         "others; after two attempts without any progress it waits for you.",
     )  # fmt: skip
@@ -75,6 +78,7 @@ def _auto_resume() -> None:
 
 def _switch() -> None:
     with frame.errors_shown():
+        access.check_operator("let jobs resume by themselves")
         settings.change(auto_resume=st.session_state["auto-resume"])
 
 

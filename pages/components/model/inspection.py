@@ -13,7 +13,7 @@ import streamlit as st
 from analysis.core.errors import LayerscopeError
 from analysis.core.store import Stored, cache_dir
 from analysis.models.spec import Choice, InspectResult, ModelSpec
-from pages.components.shared import words
+from pages.components.shared import access, words
 
 _REPOSITORY = Path(__file__).resolve().parents[3]
 _TIMEOUT_S = 300
@@ -25,8 +25,12 @@ def of(model: ModelSpec) -> InspectResult:
     """Facts, memory estimate and chosen settings of a model, from its configuration alone.
 
     Raises:
+        AccessError: when this visitor may not look at it.
         LayerscopeError: one sentence on why the model cannot be used.
     """
+    access.check_file(model.source)
+    if model.source != "starter":
+        access.check_start()
     data = _run(model.source, model.revision, model.dtype, model.device, model.quantization, str(cache_dir()))
     return InspectResult.read(Stored(Path(model.source), data, (), False, 0.0))
 

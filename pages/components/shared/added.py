@@ -55,7 +55,7 @@ def _name(found: Found) -> str:
 def _start(kind: Experiment, model: ModelSpec) -> None:
     """Draw the button that asks for one with the usual settings, where every field has one."""
     spec = kind.usual(model)
-    if spec is not None and st.button("Compute", key=f"start-{kind.kind}", icon=":material/play_arrow:"):
+    if spec is not None and start.button("Compute", key=f"start-{kind.kind}", icon=":material/play_arrow:"):
         start.start_and_show(spec, f"{kind.title} of {state.name(model)}")
 
 

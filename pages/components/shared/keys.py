@@ -57,8 +57,13 @@ class Keys:
 
     def cookie(self, role: str, name: str) -> str:
         """The cookie of somebody who has just shown the token of this role, under the name that they gave."""
-        cleaned = " ".join("".join(letter for letter in name if letter.isprintable()).split())[:_LONGEST_NAME]
-        said = {"role": role, "name": f"{cleaned or role} #{secrets.token_hex(3)}", "until": int(time.time()) + VISIT_S}
+        # Letters and digits: a name is shown to others, on pages and in messages.
+        cleaned = " ".join("".join(letter if letter.isalnum() or letter in ".'-" else " " for letter in name).split())
+        said = {
+            "role": role,
+            "name": f"{cleaned[:_LONGEST_NAME] or role} ({secrets.token_hex(3)})",
+            "until": int(time.time()) + VISIT_S,
+        }
         body = base64.urlsafe_b64encode(json.dumps(said).encode()).decode()
         return f"{body}.{self._signature(body, role)}"
 

@@ -1,8 +1,8 @@
-"""From a request to a job in the queue, with the instant heal as the one that a single click asks for."""
+"""From a click to a job in the queue, with the instant heal as the one that a single click asks for."""
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import streamlit as st
 
@@ -13,6 +13,7 @@ from analysis.core.record import Spec
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.spec import judged_by
 from analysis.models.spec import ModelSpec
+from pages.components.shared import access
 from pages.components.shared.cuts import Cut
 from pages.components.shared.library import Found
 
@@ -22,13 +23,31 @@ SpecT = TypeVar("SpecT", bound=Spec)
 def start(spec: Spec, label: str) -> jobs.Job | None:
     """Queue a request and see to it that a worker is there; what goes wrong is shown and gives None."""
     try:
-        job = jobs.submit(spec, label, backend=_place())
+        job = access.submit(spec, label, _place())
         jobs.start()
     except LayerscopeError as error:
         st.error(str(error))
         return None
     st.session_state.setdefault("watched", {})[job.id] = job.state
     return job
+
+
+def button(label: str, *, place: Any = st, in_form: bool = False, **options: Any) -> bool:
+    """Draw a button that starts something, disabled with the reason where nothing may be started.
+
+    Args:
+        label: what is written on it.
+        place: where it is drawn.
+        in_form: whether it submits a form.
+        options: as `st.button` takes them.
+
+    Returns:
+        Whether it was clicked.
+    """
+    if (sentence := access.why_not_start()) is not None:
+        options |= {"disabled": True, "help": sentence}
+    draw = place.form_submit_button if in_form else place.button
+    return draw(label, **options)
 
 
 def choose_place() -> None:
@@ -87,7 +106,7 @@ def instant_heal_button(sweep: Found | None, cut: Cut, model: ModelSpec, *, labe
     if not isinstance(block, Block):
         return
     why = recipes.get("instant").why if block.start else "There is no layer before layer 0 that could be changed."
-    if st.button(label, key="instant", icon=":material/bolt:", disabled=block.start == 0, help=why):
+    if button(label, key="instant", icon=":material/bolt:", disabled=block.start == 0, help=why):
         spec = recipes.heal_spec("instant", model=model, block=block)
         if sweep is not None:
             asked = unresolved(sweep.result.spec)

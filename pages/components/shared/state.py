@@ -11,7 +11,7 @@ from analysis.core.blocks import Removal
 from analysis.core.errors import BlockRangeError, LayerscopeError
 from analysis.experiments.strategies import STRATEGIES, USUAL
 from analysis.models.spec import ModelSpec
-from pages.components.shared import words
+from pages.components.shared import access, words
 
 _DEFAULT = ModelSpec()
 
@@ -41,6 +41,7 @@ def current_model() -> ModelSpec:
     if "model" not in st.session_state:
         given = {field: st.query_params[name] for name, field in _IN_URL.items() if name in st.query_params}
         try:
+            access.check_file(given.get("source", _DEFAULT.source))
             st.session_state["model"] = ModelSpec(**given)
         except LayerscopeError as error:
             st.session_state["model"] = _DEFAULT

@@ -4,6 +4,7 @@ import hashlib
 
 from analysis.core import store
 from analysis.data import files
+from pages.components.shared import access
 
 _LONGEST_NAME = 60
 
@@ -17,10 +18,12 @@ def keep(name: str, content: bytes, suffix: str) -> str:
         suffix: one of our own choice, with its dot.
 
     Raises:
+        AccessError: when this visitor may not bring it.
         StorageError: when it cannot be stored.
     """
     path = store.cache_dir() / "uploads" / f"{hashlib.sha256(content).hexdigest()}{suffix}"
     if not path.exists():
+        access.check_upload(len(content))
         store.write_atomic(path, content)
         shown = "".join(letter for letter in name.replace("\\", "/").rsplit("/", 1)[-1] if letter.isprintable())
         store.write_atomic(files.name_file(path), shown[-_LONGEST_NAME:].encode("utf-8", "replace"))

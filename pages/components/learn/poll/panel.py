@@ -6,11 +6,12 @@ from collections.abc import Sequence
 import streamlit as st
 
 from analysis.charts import lesson as learn_figures
+from analysis.core.errors import LayerscopeError
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.poll import server
 from pages.components.learn.poll.ballot import LASTS_S, Ballot, Question
 from pages.components.learn.poll.server import Classroom
-from pages.components.shared import chart, theme, words
+from pages.components.shared import access, chart, theme, words
 
 _opening = threading.Lock()
 _open: Classroom | None = None
@@ -88,8 +89,9 @@ def _offer() -> None:
 
 def _try_open(host: str) -> None:
     try:
+        access.check_operator("open a poll")
         open_on(host)
-    except server.PollError as error:
+    except LayerscopeError as error:
         st.session_state["learn-poll-failed"] = str(error)
 
 

@@ -1,0 +1,279 @@
+"""What a visitor may do is decided where it is done: no click, however it was made, starts or stops what it may not."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from analysis import jobs
+from analysis.core import settings, store
+from analysis.core.errors import AccessError
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.maps.spec import DistanceSpec
+from analysis.models.spec import ModelSpec
+from pages.components.model import inspection
+from pages.components.shared import access, uploads
+from pages.components.shared.keys import Visitor
+from tests.support import fakes
+from tests.support.seen import texts
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+ADA, BOB, ROOT = Visitor("Ada (1)"), Visitor("Bob (2)"), Visitor("Root (3)", is_operator=True)
+
+
+def spec(seed: int = 0, **changes) -> DistanceSpec:
+    return DistanceSpec(corpus=CorpusSpec(seed=seed), **changes)
+
+
+@pytest.fixture
+def be(ui_cache, monkeypatch):
+    """A function that makes somebody the visitor."""
+
+    def become(there: Visitor | None) -> None:
+        monkeypatch.setattr(access, "visitor", lambda: there)
+
+    become(None)
+    return become
+
+
+def crafted(widget):
+    """The widget as somebody can use it who writes to the server without a browser: disabled or not."""
+    widget.proto.disabled = False
+    return widget
+
+
+def submit(seed: int = 0, **changes) -> jobs.Job:
+    return access.submit(spec(seed, **changes), None, jobs.LOCAL)
+
+
+def test_no_page_starts_or_changes_a_job_but_here():
+    """Every other way from a click to the queue would be one around the rules."""
+    guarded = {"submit", "clear", *access.CHANGES}
+    for path in (REPOSITORY / "pages").rglob("*.py"):
+        if path.name == "access.py":
+            continue
+        used = {
+            node.attr
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in ("jobs", "queue", "table")
+        }
+        assert not used & guarded, path
+
+
+# Owners
+
+
+def test_jobs_belong_to_who_started_them(be):
+    assert submit(0).owner is None
+    be(ADA)
+    assert submit(1).owner == ADA.name
+
+
+@pytest.mark.parametrize("action", access.CHANGES)
+def test_only_the_owner_or_an_operator_changes_a_job(be, action):
+    be(ADA)
+    job = submit()
+    given = {"move": (1,)}.get(action, ())
+    if action == "resume":
+        access.change("pause", job.id)
+    before = jobs.get(job.id)
+    be(BOB)
+    with pytest.raises(AccessError, match=r"Only Ada \(1\) or an operator may do that"):
+        access.change(action, job.id, *given)
+    assert jobs.get(job.id) == before
+    for there in (ADA, ROOT, None):
+        be(there)
+        assert access.may_change(before)
+    access.change(action, job.id, *given)
+
+
+def test_a_guest_changes_nothing_of_who_has_the_machine(be):
+    job = submit()
+    be(ADA)
+    with pytest.raises(AccessError, match="Only an operator"):
+        access.change("cancel", job.id)
+
+
+def test_nothing_else_is_done_with_a_job(be):
+    with pytest.raises(AccessError, match="cannot be changed by 'submit'"):
+        access.change("submit", submit().id)
+
+
+def test_a_guest_clears_only_their_own(be):
+    for there, seed in ((None, 0), (ADA, 1), (BOB, 2)):
+        be(there)
+        access.change("cancel", submit(seed).id)
+    be(ADA)
+    assert access.clear(saved=False) == 1
+    assert {job.owner for job in jobs.list_jobs()} == {None, BOB.name}
+    be(ROOT)
+    assert access.clear(saved=False) == 2
+
+
+def test_the_strip_says_whose_a_job_is_and_offers_only_what_may_be_done(app, be):
+    fakes.distances().save()
+    be(BOB)
+    job = submit()
+    be(ADA)
+    at = app("pages/heal.py")
+    assert "Started by Bob" in texts(at)
+    assert "You are Ada" in texts(at)
+    cancel = at.sidebar.button(key=f"strip-cancel-{job.id}")
+    assert cancel.disabled
+    assert cancel.help == "Only Bob (2) or an operator may do that."
+    crafted(cancel).click().run()
+    assert jobs.get(job.id).state == jobs.QUEUED
+    be(BOB)
+    at = app("pages/heal.py")
+    assert "Started by" not in texts(at)
+    at.sidebar.button(key=f"strip-cancel-{job.id}").click().run()
+    assert jobs.get(job.id).state == jobs.CANCELLED
+
+
+def test_a_guest_decides_nothing_for_everybody(app, be):
+    fakes.distances().save()
+    be(ADA)
+    at = app("pages/heal.py")
+    assert at.sidebar.toggle(key="auto-resume").disabled
+    crafted(at.sidebar.toggle(key="auto-resume")).set_value(True).run()
+    assert not settings.load().auto_resume
+    be(ROOT)
+    app("pages/heal.py").sidebar.toggle(key="auto-resume").set_value(True).run()
+    assert settings.load().auto_resume
+
+
+# Read only
+
+
+def stored() -> list[Path]:
+    """All files of the cache, but for what the Model page keeps about the starter model and the machine as it is opened."""
+    files = [path.relative_to(store.cache_dir()) for path in sorted(store.cache_dir().rglob("*")) if path.is_file()]
+    passing = ("machine.json", "jobs.sqlite-shm", "jobs.sqlite-wal")
+    return [path for path in files if path.name not in passing and "inspect" not in path.parts]
+
+
+@pytest.mark.parametrize("page", ["model", "explore", "heal", "compare", "export", "learn"])
+def test_read_only_no_click_starts_or_stores_anything(app, be, monkeypatch, page):
+    for result in (fakes.rich_distances(), fakes.sweep(), fakes.alike_heal(), fakes.damage()):
+        result.save()
+    job = submit()
+    be(ADA)
+    monkeypatch.setenv("LAYERSCOPE_READ_ONLY", "1")
+    before = jobs.list_jobs()
+    kept = stored()
+    at = app(f"pages/{page}.py")
+    keys = [button.key for button in at.button]
+    assert f"strip-cancel-{job.id}" in keys
+    refused = [button.key for button in at.button if button.help == access.READ_ONLY]
+    assert page == "learn" or len(refused) > 1
+    assert all(button.disabled for button in at.button if button.help == access.READ_ONLY)
+    for key in keys:
+        at = app(f"pages/{page}.py")
+        if key in [button.key for button in at.button]:
+            crafted(at.button(key=key)).click().run()
+    assert jobs.list_jobs() == before
+    assert stored() == kept
+
+
+def test_read_only_the_queue_says_so_in_one_sentence(be, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_READ_ONLY", "1")
+    for there in (None, ADA):
+        be(there)
+        with pytest.raises(AccessError, match="read only"):
+            submit()
+        with pytest.raises(AccessError, match="read only"):
+            uploads.keep("a.txt", b"text", ".txt")
+        with pytest.raises(AccessError, match="read only"):
+            inspection.of(ModelSpec(source="some/model"))
+    be(ROOT)
+    assert submit().state == jobs.QUEUED
+
+
+# How much
+
+
+def test_a_guest_has_only_so_many_jobs_at_a_time(be, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_JOBS_PER_USER", "2")
+    be(ADA)
+    first, _ = submit(0), submit(1)
+    with pytest.raises(AccessError, match="You have 2 jobs that wait or run, and 2 is the most"):
+        submit(2)
+    be(BOB)
+    submit(3)
+    be(ADA)
+    access.change("pause", first.id)
+    submit(4)
+    with pytest.raises(AccessError, match="is the most"):
+        access.change("resume", first.id)
+    be(ROOT)
+    for seed in range(5, 9):
+        submit(seed)
+
+
+def test_a_guests_job_may_take_only_so_long(be, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_JOB_HOURS", "0.5")
+    be(ADA)
+    assert submit(0).limit_s == 1800
+    be(ROOT)
+    assert submit(1).limit_s is None
+
+
+def test_somebody_at_the_machine_itself_has_no_limits(be):
+    for seed in range(6):
+        assert submit(seed, model=ModelSpec(source="/any/model")).limit_s is None
+
+
+def test_results_fill_the_disk_only_so_far(be, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_RESULTS_GB", "0.000001")
+    be(ADA)
+    submit(0)
+    (store.cache_dir() / "adapters" / "x").mkdir(parents=True)
+    (store.cache_dir() / "adapters" / "x" / "weights").write_bytes(b"0" * 1000)
+    with pytest.raises(AccessError, match="0.000001|1e-06 GB is the most"):
+        submit(1)
+
+
+def test_uploads_take_only_so_much(be, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_UPLOADS_GB", "0.000001")
+    be(ADA)
+    kept = uploads.keep("a.txt", b"a" * 600, ".txt")
+    with pytest.raises(AccessError, match="all uploads would take"):
+        uploads.keep("b.txt", b"b" * 600, ".txt")
+    assert uploads.keep("again.txt", b"a" * 600, ".txt") == kept
+
+
+# Which files
+
+
+def test_a_guest_names_no_file_of_the_server_in_a_request_or_a_look(be, tmp_path, monkeypatch):
+    monkeypatch.setattr(inspection, "_run", lambda *_: pytest.fail("It looked."))
+    (tmp_path / "there").mkdir()
+    be(ADA)
+    said = set()
+    for name in ("there", "not-there"):
+        model = ModelSpec(source=f"{tmp_path}/{name}")
+        with pytest.raises(AccessError) as refused:
+            submit(0, model=model)
+        said.add(str(refused.value).replace(name, "it"))
+        with pytest.raises(AccessError) as refused:
+            inspection.of(model)
+        said.add(str(refused.value).replace(name, "it"))
+    assert len(said) == 1
+    assert jobs.list_jobs() == []
+
+
+def test_a_guests_upload_can_be_asked_for(be):
+    be(ADA)
+    path = uploads.keep("a.txt", b"some text", ".txt")
+    assert access.submit(DistanceSpec(corpus=CorpusSpec(source=path)), None, jobs.LOCAL).state == jobs.QUEUED
+
+
+def test_an_address_that_names_a_file_outside_shows_the_starter_and_says_so(app, be, tmp_path):
+    fakes.distances().save()
+    be(ADA)
+    for name in ("there", "not-there"):
+        at = app("pages/explore.py", model=f"{tmp_path}/{name}")
+        assert at.session_state["model"].source == "starter"
+        assert any("is not among the files that may be named here" in warning.value for warning in at.warning)
