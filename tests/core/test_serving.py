@@ -1,5 +1,6 @@
 """What visitors may do is read from the environment, right or refused, and no file outside of the roots can be named."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,12 @@ def test_usual_requests_pass(limited):
 
     for spec in (DistanceSpec(), SweepSpec(), EvaluateSpec(), HealSpec(block=Block(3, 2)), ExportSpec(Block(3, 2), "mine")):
         limited.check_files(spec)
+
+
+def test_every_setting_is_in_the_page_on_serving_with_its_default():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+    rows = {row.split("|")[1].strip(" `"): row.split("|")[3].strip() for row in page.splitlines() if row.startswith("| `LAYER")}
+    assert set(rows) == {f"LAYERSCOPE_{field.name.upper()}" for field in fields(Serving)}
+    defaults = serving.read({}, shared=True)
+    for name in ("uploads_gb", "results_gb", "jobs_per_user", "job_hours"):
+        assert float(rows[f"LAYERSCOPE_{name.upper()}"]) == getattr(defaults, name)

@@ -64,14 +64,14 @@ class Keys:
             "name": f"{cleaned[:_LONGEST_NAME] or role} ({secrets.token_hex(3)})",
             "until": int(time.time()) + VISIT_S,
         }
-        body = base64.urlsafe_b64encode(json.dumps(said).encode()).decode()
+        body = base64.urlsafe_b64encode(json.dumps(said).encode()).decode().rstrip("=")
         return f"{body}.{self._signature(body, role)}"
 
     def visitor(self, cookie: str) -> Visitor | None:
         """Who holds the cookie; None for one that was not signed here, or is too old."""
         body, _, signature = cookie.partition(".")
         try:
-            said = json.loads(base64.urlsafe_b64decode(body.encode()))
+            said = json.loads(base64.urlsafe_b64decode(f"{body}==".encode()))
             role, name, until = said["role"], said["name"], said["until"]
         except (ValueError, KeyError, TypeError, RecursionError):
             return None
