@@ -81,8 +81,8 @@ class Serving:
         if not is_inside:
             named = ", ".join(str(root) for root in self.roots) or "no folder"
             raise AccessError(
-                f"{value[:80]!r} is not among the files that may be named here: whoever runs this dashboard has listed {named} "
-                f"in {PREFIX}ROOTS; give a hub id, upload the file, or ask them."
+                f"{value[:200]!r} is not among the files that may be named here: whoever runs this dashboard has listed "
+                f"{named} in {PREFIX}ROOTS; give a hub id, upload the file, or ask them."
             )
 
 

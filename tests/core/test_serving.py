@@ -84,7 +84,7 @@ def test_files_outside_answer_alike_whether_or_not_they_are_there(limited, tmp_p
     with pytest.raises(AccessError) as refused:
         limited.check_file(named)
     assert str(refused.value).partition(" is not among ")[2].startswith("the files that may be named here")
-    assert str(refused.value).partition(" is not among ")[0] == repr(named[:80])
+    assert str(refused.value).partition(" is not among ")[0] == repr(named[:200])
 
 
 @pytest.mark.parametrize("outside", ["~", "~root/x", "~nobody-of-this-name/x", ".", "..", "../x", "./README.md", "README.md",
