@@ -68,6 +68,31 @@ def test_what_a_killed_process_left_outside_the_cache_goes_with_the_next_export_
     assert drafts(tmp_path) == []
 
 
+def test_the_dashboard_and_the_worker_sweep_when_they_start_and_after_each_job(cache, monkeypatch):
+    import app
+
+    swept = []
+    monkeypatch.setattr(store, "sweep", lambda: swept.append(1))
+    app.tidy.clear()
+    app.tidy()
+    app.tidy()
+    assert len(swept) == 1, "once per server"
+    job = jobs.submit(request("quick"))
+    worker = multiprocessing.get_context("fork").Process(target=_works_once, args=(swept,))
+    worker.start()
+    worker.join(30)
+    assert worker.exitcode == 2, "when it started, and after the job"
+    assert jobs.get(job.id).state == "failed"
+
+
+def _works_once(swept: list) -> None:
+    from analysis.jobs import worker
+
+    swept.clear()
+    worker.serve({"distances": "nowhere:run"}, "builtins:object", idle_s=0.1)
+    os._exit(len(swept))
+
+
 def test_names_that_are_not_ours_are_never_taken_for_leftovers(cache):
     for name in (".model.finetune", ".hidden", ".model.0123456789ab.partly", "model.0123456789ab.part"):
         (cache / "exports" / name).mkdir(parents=True)

@@ -109,9 +109,11 @@ def test_no_job_and_no_state_of_one_is_lost_wherever_the_power_is_cut(recorder, 
     promise(second, "queued")
     taken = table.claim(Process.current())
     promise(first, "running")
-    run = attempt.Run(taken)
+    run, before = attempt.Run(taken), [name for name, _ in recorder.moments]
     for done in range(5):
         run.write(Progress("counting", done, 5))
+    table.update(taken, heartbeat_at=1.0)
+    assert [name for name, _ in recorder.moments] == before, "progress and signs of life wait for no disk"
     table.finish(taken, "done", result_key="0" * 20)
     promise(first, "done")
     jobs.cancel(second.id)
