@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.chaos import children, faults, kills, kinds, stage
 from tests.chaos.stage import Row, Stage
 
-ROUNDS = 3
+ROUNDS = 4
 """How often the worker is killed, once or twice in a row, in every kind of job."""
 COMMANDS = ("distances", "damage", "sweep", "evaluate", "heal", "compare", "export", "microscope")
 Plays = Iterator[tuple[str, list[Callable[[Row], None]]]]
@@ -64,7 +64,7 @@ def command(on: Stage) -> Plays:
 
 def dashboard(on: Stage) -> Plays:
     """The real one, with the real worker that it starts."""
-    yield "dashboard killed", [partial(kills.dashboard, on, kind) for kind in ("damage", "heal")]
+    yield "dashboard killed", [partial(kills.dashboard, on, kind) for kind in ("damage", "sweep", "heal")]
 
 
 def servers(on: Stage) -> Plays:

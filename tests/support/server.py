@@ -63,4 +63,4 @@ def visit(port: int, until: Callable[[str], bool]) -> str:
                     return text
             await asyncio.sleep(0.2)
 
-    return asyncio.run(asyncio.wait_for(read(), 45))
+    return asyncio.run(asyncio.wait_for(read(), 80))
