@@ -10,11 +10,13 @@ LOCK   ?= yes
 locked  = $(if $(filter no,$(LOCK)),,--lock $(1))
 # Tests run file by file in so many processes, which share the cores.
 TESTERS ?= 2
+# How long `make fuzz` looks for bad input that is not answered in a sentence.
+MINUTES ?= 5
 PYTEST = $(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help run check test lint format install install-dev lock sbom audit chromium precomputed bench bench-evaluation bench-distances bench-healing bench-ui load screenshots map chaos clean
+.PHONY: help run check test lint format install install-dev lock sbom audit chromium fuzz precomputed bench bench-evaluation bench-distances bench-healing bench-ui load screenshots map chaos clean
 
 help:
 	@sed -n '1,3p' Makefile
@@ -83,6 +85,9 @@ test: lint chromium
 # Kills at random moments and faults of the machine, over every kind of job: about ten minutes.
 chaos: install-dev
 	$(BIN)/python -m tests.chaos
+
+fuzz: install-dev
+	$(BIN)/python -m tests.corpus.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 precomputed: install
 	$(BIN)/python -m analysis.cli.precomputed

@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar
 from analysis import jobs
 from analysis.cli import line as command_line
 from analysis.cli.line import Extra
-from analysis.core import output
+from analysis.core import output, units
 from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import SpecError
 from analysis.core.options import Option, imported
@@ -221,8 +221,8 @@ def _model_lines(result: Any, options: argparse.Namespace) -> list[str]:
         f"{model.other_parameters / 1e6:.1f} M are embeddings and head",
         f"dtype    {result.dtype.reason}",
         f"device   {result.device.reason}",
-        f"memory   {result.weight_bytes / 1e9:.2f} GB weights + {result.working_bytes / 1e9:.2f} GB at work; "
-        f"{result.free_bytes / 1e9:.1f} GB free: {'fits' if result.fits else 'does NOT fit'}",
+        f"memory   {units.size(result.weight_bytes)} weights + {units.size(result.working_bytes)} at work; "
+        f"{units.size(result.free_bytes)} free: {'fits' if result.fits else 'does NOT fit'}",
         *result.notes,
     ]
 
@@ -310,8 +310,8 @@ def _compare_lines(result: Any, options: argparse.Namespace) -> list[str]:
 
 
 def _microscope_lines(result: Any, options: argparse.Namespace) -> list[str]:
-    position = options.token - 1 if options.token else len(result.pieces) - 1
-    if not 0 <= position < len(result.pieces):
+    position = len(result.pieces) - 1 if options.token is None else options.token - 1
+    if position >= len(result.pieces):
         raise SpecError(f"Token {options.token} was asked for, but 1..{len(result.pieces)} were read; choose one of these.")
     return _layer_lines(result, position)
 
@@ -401,7 +401,7 @@ def _speed_lines(result: Any, options: argparse.Namespace) -> list[str]:
     }
     lines = [
         f"{result.model.name}: {spec.prompt_tokens} prompt tokens, {spec.new_tokens} new ones, {result.rounds} rounds over all "
-        f"n, {spec.model.dtype} on {spec.model.device}, peak memory {result.peak_bytes / 1e9:.2f} GB",
+        f"n, {spec.model.dtype} on {spec.model.device}, peak memory {units.size(result.peak_bytes)}",
         *result.table().only("n", *heads, "left out").titled(**heads).lines(),
     ]
     for what, line in (("reading", result.prefill), ("writing", result.decode)):
@@ -435,7 +435,17 @@ class Answer:
 _PER_QUESTION = Extra("--per-question", "add every question's log-likelihoods to the JSON", is_switch=True)
 _OUT = Extra("--out", "a new folder anywhere", metavar="DIR", instead_of="--name")
 _FORMAT = Extra("--format", "hf or mergekit", default="hf")
-_TOKEN = Extra("--token", "whose next token is guessed, from 1 (default: the last one)", metavar="K", type=int)
+
+
+def _counted(text: str) -> int:
+    """The number of a token, the first one being 1."""
+    number = command_line.plain_number(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"tokens are counted from 1, not {number}")
+    return number
+
+
+_TOKEN = Extra("--token", "whose next token is guessed, from 1 (default: the last one)", metavar="K", type=_counted)
 
 ANSWERS = {
     "inspect": Answer(_model_lines, name="models"),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
+from analysis.core import documents
 from analysis.core.errors import SpecError
 from analysis.core.record import Spec
 
@@ -86,14 +87,14 @@ def differences(spec: Spec, wanted: Spec) -> list[str]:
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text)
+        return documents.parsed(text)
     except ValueError:
         return text
 
 
 def _put(data: dict[str, Any], name: str, value: Any, kind: str) -> None:
     *path, last = name.split(".")
-    if last == "identity" or plain(value) != value:
+    if last == "identity" or (isinstance(value, dict) and plain(value) != value):  # NaN is not equal to itself
         raise SpecError(f"{name} cannot give an identity: that is worked out from the files themselves; leave it out.")
     place: Any = data
     for index, part in enumerate([*path, last]):

@@ -9,8 +9,10 @@ import argparse
 import ast
 import functools
 import inspect
+import math
 import operator
 import os
+import re
 import shlex
 import textwrap
 import types
@@ -20,6 +22,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, NoReturn, TypeVar
 
 from analysis.cli import field_settings
+from analysis.core import bounds
 from analysis.core.blocks import Block, LayerSet, parse_removal, written
 from analysis.core.errors import LayerscopeError, SpecError
 from analysis.core.options import Option, Part, imported
@@ -102,9 +105,27 @@ class _Form:
     example: str = ""
 
 
+def whole_number(text: str) -> int:
+    """A number as everybody writes it: Python itself also takes 1_000 and the digits of other scripts.
+
+    Raises:
+        ValueError: when it is none, or has thousands of digits.
+    """
+    if not re.fullmatch(r"\s*[+-]?[0-9]+\s*", text):
+        raise ValueError("not a whole number")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number) or "_" in text:
+        raise ValueError("not a number")
+    return number
+
+
 _FORMS = {
-    int: _Form(int, str, "N", "a whole number"),
-    float: _Form(float, str, "X", "a number"),
+    int: _Form(whole_number, str, "N", "a whole number"),
+    float: _Form(_number, str, "X", "a number"),
     str: _Form(str, str, "TEXT", "text"),
     Block: _Form(Block.parse, written, "START:SIZE", "START:SIZE", "11:5"),
     Block | LayerSet: _Form(parse_removal, written, "START:SIZE", "START:SIZE", "11:5, or 3:1+7:2"),
@@ -373,6 +394,18 @@ def _default(kind: type[Spec], name: str) -> Any:
     return field.default if field.default_factory is MISSING else field.default_factory()
 
 
+def plain_number(text: str) -> int:
+    """The whole number that the text of an option which is no field of a request stands for.
+
+    Raises:
+        argparse.ArgumentTypeError: when it stands for none.
+    """
+    try:
+        return whole_number(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"it takes a whole number, not {text!r}") from error
+
+
 def fill(parser: Parser, subcommand: Subcommand) -> None:
     """Give a parser the options of a subcommand."""
     places = {
@@ -392,7 +425,7 @@ def fill(parser: Parser, subcommand: Subcommand) -> None:
             settings = {"action": "store_true"}
         places.get(extra.instead_of, parser).add_argument(extra.flag, help=extra.help, **settings)
     if all(flag.name != "--seed" for flag in _flags(subcommand.spec)):
-        parser.add_argument("--seed", type=int, help="taken by every subcommand; nothing is drawn by this one")
+        parser.add_argument("--seed", type=plain_number, help="taken by every subcommand; nothing is drawn by this one")
     parser.add_argument("--set", action="append", metavar="NAME=VALUE", help="any other field of the request: corpus.seed=3")
 
 
@@ -407,6 +440,12 @@ def request(kind: type[SpecT], options: argparse.Namespace) -> SpecT:
     if kind.asked_by:
         plain = {name: value for name, value in map(field_settings.read, settings) if "." not in name}
         plain = {name: value for name, value in plain.items() if not isinstance(value, dict)}
+        # Before anything is worked out from them, not after; requests within a list are checked as they are made.
+        flat = {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
+        parts = {
+            name for name, value in flat.items() if isinstance(value, tuple) and any(isinstance(one, dict) for one in value)
+        }
+        bounds.check_values(kind, {name: value for name, value in flat.items() if name not in parts})
         data = imported(kind.asked_by)(_nested_values(given), plain).to_json()
     else:
         data = field_settings.defaults(kind)

@@ -1,23 +1,36 @@
 """The command line: which subcommands there are. Those of requests are made of the registered kinds (`line`)."""
 
 import argparse
+import contextlib
 import functools
+import os
 import sys
 from collections.abc import Sequence
 
 from analysis import jobs as jobs_room
 from analysis.cli import answers, jobs, line
 from analysis.cli.line import Extra, Misuse, Parser, Subcommand
-from analysis.core import extensions
-from analysis.core.errors import LayerscopeError
+from analysis.core import extensions, failures
+from analysis.core.errors import one_line
 from analysis.core.record import Spec
 from analysis.core.registry import RUNNERS, SPECS
 
 BAD_INPUT = 2
 """Exit code when the request cannot be answered as it stands."""
+UNFORESEEN = 70
+"""Exit code of what nobody foresaw: a bug, whose details are kept in the cache folder."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
+CLOSED = 141
+"""Exit code when whoever read the output has closed it, as `| head` does; nothing is said then."""
 
+_EXITS = (
+    f"Exit codes: 0 done; {BAD_INPUT} the request cannot be answered as it stands, one sentence on standard error says why; "
+    f"{UNFORESEEN} a bug, whose details are in the folder {failures.FOLDER} of the cache folder; {INTERRUPTED} interrupted; "
+    f"{CLOSED} whoever read the output closed it."
+)
+
+_ABOUT = "Layerscope: how much of a model's depth does real work."
 _DETACH = Extra("--detach", "run it as a background job", is_switch=True)
 _OUT = Extra("--out", "ends in .html or .md", metavar="FILE", is_needed=True)
 
@@ -26,23 +39,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0, or 2 with one sentence on standard error when the input is bad, or 130 when interrupted.
+        0, or 2 with one sentence on standard error when the input is bad, 70 when nobody foresaw what happened, 130 when
+        interrupted, 141 when nobody reads the output any more.
     """
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         extensions.load()
-        options = _parse(sys.argv[1:] if arguments is None else arguments)
+        options = _parse(words)
         answers.check(options)
         options.command(options)
+        sys.stdout.flush()
     except Misuse as misuse:
-        sys.stderr.write(f"{misuse}\n")
+        _say(one_line(str(misuse)))
         raise SystemExit(BAD_INPUT) from None
-    except LayerscopeError as error:
-        sys.stderr.write(f"{error}\n")
-        return BAD_INPUT
+    except SystemExit:  # after --help
+        raise
     except KeyboardInterrupt:
-        sys.stderr.write("\nInterrupted; what was finished is kept, and the same command goes on from there.\n")
+        _say("\nInterrupted; what was finished is kept, and the same command goes on from there.")
         return INTERRUPTED
+    except BrokenPipeError:
+        _forget_output()
+        return CLOSED
+    except BaseException as error:  # libraries written in Rust panic past Exception
+        known = failures.cause(error)
+        _say(known or failures.in_a_sentence(error, doing=f"answering `{' '.join(words[:1])}`"))
+        return UNFORESEEN if known is None else BAD_INPUT
     return 0
+
+
+def _say(sentence: str) -> None:
+    """One line on standard error, if anybody reads it."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{sentence}\n")
+        sys.stderr.flush()
+
+
+def _forget_output() -> None:
+    """Let what is left to be written go nowhere, so that Python does not complain of it at its end."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def request(arguments: Sequence[str]) -> Spec:
@@ -84,7 +119,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 @functools.lru_cache(maxsize=4)
 def _parser(asking: tuple[Subcommand, ...]) -> Parser:
-    parser = Parser(prog="python -m analysis", description="Layerscope: how much of a model's depth does real work.")
+    parser = Parser(prog="python -m analysis", description=_ABOUT, epilog=_EXITS)
     places = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
     def add(name: str, help: str, **defaults: object) -> Parser:

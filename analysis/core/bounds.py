@@ -6,7 +6,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,8 +83,19 @@ def check(spec: Any) -> None:
     Raises:
         FieldError: for the first one that does not.
     """
-    for field in _fields(spec.__class__):
-        value = getattr(spec, field.name)
+    check_values(spec.__class__, {field.name: getattr(spec, field.name) for field in _fields(spec.__class__)})
+
+
+def check_values(kind: type, values: Mapping[str, Any]) -> None:
+    """The same of some values of a request of a kind that is not made yet, by the names of their fields.
+
+    Raises:
+        FieldError: as `check`.
+    """
+    for field in _fields(kind):
+        if field.name not in values:
+            continue
+        value = values[field.name]
         if not field.is_many:
             _check_value(field, value)
         elif type(value) is not tuple:

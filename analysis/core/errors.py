@@ -16,8 +16,13 @@ LayerscopeError
 └── JobError                a job that does not exist or is in the wrong state
 
 Every message is one sentence that says what was asked, what is possible and what to do. Pages and the command line
-catch exactly `LayerscopeError`; anything else is a bug and stays loud.
+catch `LayerscopeError`; of anything else `failures.in_a_sentence` says the cause, or that nobody foresaw it.
 """
+
+import re
+
+_LONG_WORD = 200
+"""Characters of a word in a sentence: nobody reads a number of 5000 digits."""
 
 
 class LayerscopeError(Exception):
@@ -74,3 +79,10 @@ class CorruptResultError(StorageError):
 
 class JobError(LayerscopeError):
     """A job that does not exist or is in the wrong state for what was asked."""
+
+
+def one_line(text: str) -> str:
+    """A sentence as one line: line breaks as spaces, other control characters as their escapes, and no endless words."""
+    line = " ".join(text.split())
+    line = "".join(letter if letter.isprintable() or letter == " " else ascii(letter)[1:-1] for letter in line)
+    return re.sub(rf"\S{{{_LONG_WORD},}}", lambda found: f"{found[0][:60]}…{found[0][-20:]}", line)

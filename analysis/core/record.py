@@ -76,6 +76,9 @@ class Spec:
         names = {f.name for f in dataclasses.fields(cls)}
         unknown = sorted(set(data) - names)
         require(not unknown, f"A {cls.__name__} has no field {', '.join(unknown)}; its fields are {', '.join(sorted(names))}.")
+        needed = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
+        lacking = [name for name in needed if name not in data]
+        require(not lacking, f"This is not a complete {cls.__name__}: it lacks {', '.join(lacking)}.")
         try:
             return cls(**{name: _field_from_json(name, hints[name], value) for name, value in data.items()})
         except TypeError as error:

@@ -25,7 +25,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from analysis.core import disk
+from analysis.core import disk, documents
 from analysis.core.errors import CorruptResultError, StorageError
 
 FORMAT = 1
@@ -280,7 +280,7 @@ def _read(folder: Path, *, precomputed: bool) -> Stored:
     file = folder / "result.json"
     try:
         content = file.read_bytes()
-        envelope = json.loads(content)
+        envelope = documents.parsed(content)
         if set(envelope) - _PARTS or ("sha256" in envelope and not _is_whole(content)):
             raise CorruptResultError(f"{file} does not match its checksum: it was changed or damaged after it was stored.")
         if (envelope["kind"], envelope["fingerprint"]) != (folder.parent.name, folder.name):

@@ -1,7 +1,6 @@
 """From a `CorpusSpec` to documents and token ids: seeded draws, cut to length, never padded."""
 
 import hashlib
-import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.core import given
+from analysis.core.documents import parsed
 from analysis.core.errors import CorpusError
 from analysis.data import files, near_copies, starter
 from analysis.data.spec import MIN_DOCUMENT_TOKENS, STREAMED, CorpusSpec
@@ -219,13 +219,20 @@ def _file_documents(path: Path) -> list[str]:
     return [line for line in lines if line]
 
 
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise TypeError("not a text")
+    return value
+
+
 def _json_lines(name: str, text: str) -> list[str]:
     found = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Only a line feed ends a line of JSON: texts may hold U+2028 and its like as they are.
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            found.append(str(json.loads(line)["text"]))
+            found.append(_text(parsed(line)["text"]))
         except (ValueError, KeyError, TypeError) as error:
             raise CorpusError(
                 f'Line {number} of {name} is not a JSON object with a field "text"; each line must look like {{"text": "…"}}.'

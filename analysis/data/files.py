@@ -5,7 +5,6 @@ import csv
 import hashlib
 import io
 import itertools
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.core import apart, given
+from analysis.core import apart, documents, given
 from analysis.core.errors import BenchmarkError
 from analysis.data.spec import QUESTION_FILES
 from analysis.data.tasks import LETTERS, Question, lettered
@@ -138,7 +137,7 @@ def _parquet(name: str, content: bytes) -> Table:
             rows += batch.to_pylist()
     except MemoryError:
         raise
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         raise BenchmarkError(f"{name} is not a Parquet file that can be read; save it again and retry.") from error
     numbered: list[Numbered] = [
         (number, dict(zip(names, row.values(), strict=True))) for number, row in enumerate(rows, start=1)
@@ -148,7 +147,7 @@ def _parquet(name: str, content: bytes) -> Table:
 
 def _json_list(name: str, text: str) -> Table:
     try:
-        entries = json.loads(text)
+        entries = documents.parsed(text)
     except ValueError as error:
         raise BenchmarkError(f"{name} is not valid JSON ({error}); give one object a line, or a list of objects.") from error
     _check_rows(name, len(entries))
@@ -159,7 +158,7 @@ def _json_line(line: str) -> Fields:
     if len(line) > _MOST_LINE:
         return BadRowError(f"{len(line):,} characters long, where {_MOST_LINE:,} are possible")
     try:
-        return _lowered(json.loads(line))
+        return _lowered(documents.parsed(line))
     except ValueError as error:
         return BadRowError(f"not valid JSON ({error})")
 
@@ -351,10 +350,14 @@ def _parts(number: int, fields: Fields) -> _Raw:
     question = _first(fields, QUESTION_NAMES)
     if question is None or not str(question).strip():
         raise BadRowError("no question")
+    if isinstance(question, list | dict):
+        raise BadRowError("the question is not a text")
     choices, labels = _choices(fields)
     answer = _first(fields, ANSWER_NAMES)
     if answer is None or not str(answer).strip() or answer != answer:  # a missing number in Parquet is not equal to itself
         raise BadRowError("no answer")
+    if isinstance(answer, list | dict):
+        raise BadRowError("the answer is neither a text nor a number")
     if len(choices) < 2:
         raise BadRowError(f"{len(choices)} choices where at least 2 are needed")
     if len(choices) > len(LETTERS):
@@ -414,7 +417,7 @@ def _texts(values: Sequence[Any]) -> list[str]:
 def _parse_list(text: str) -> Any:
     """A list or labelled list that was written into one cell, as JSON, as Python, or as numpy prints it (no commas)."""
     try:
-        return json.loads(text)
+        return documents.parsed(text)
     except ValueError:
         pass
     inside = text.strip()
@@ -424,7 +427,7 @@ def _parse_list(text: str) -> Any:
         return [ast.literal_eval(literal) for literal in literals]
     try:
         return ast.literal_eval(inside)
-    except (ValueError, SyntaxError) as error:
+    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:  # the last two of a list in a list in a list
         raise BadRowError("choices is not a list") from error
 
 
@@ -434,7 +437,7 @@ def _number(answer: Any) -> int | None:
         return None
     if isinstance(answer, int) or (isinstance(answer, float) and answer.is_integer()):
         return int(answer)
-    return int(answer) if isinstance(answer, str) and re.fullmatch(r"\s*-?\d+\s*", answer) else None
+    return int(answer) if isinstance(answer, str) and re.fullmatch(r"\s*-?[0-9]{1,18}\s*", answer) else None
 
 
 def _by_label(raw: _Raw) -> int | None:

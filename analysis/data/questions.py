@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from analysis.core import documents
 from analysis.core.errors import BenchmarkError
 from analysis.data import files, starter
 from analysis.data.spec import BenchmarkSpec
@@ -114,7 +115,7 @@ def size(spec: BenchmarkSpec) -> int | None:
 
 def _rows_in(folder: Path, split: str) -> int:
     try:
-        return int(json.loads((folder / "dataset_info.json").read_bytes())["splits"][split]["num_examples"])
+        return int(documents.parsed((folder / "dataset_info.json").read_bytes())["splits"][split]["num_examples"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BenchmarkError(f"The starter pack's questions in {folder.parent.name} are not as they should be.") from error
 

@@ -4,7 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
-from analysis.core import disk, store
+from analysis.core import disk, store, units
 from analysis.core.blocks import Removal
 from analysis.core.errors import SpecError, StorageError
 
@@ -54,7 +54,7 @@ def check_space(out: Path, size: int) -> None:
     free = free_bytes(out)
     if free < size:
         raise StorageError(
-            f"The model needs about {size / 1e9:.1f} GB on disk, and {free / 1e9:.1f} GB are free at {out.parent}; free some "
+            f"The model needs about {units.size(size)} on disk, and {units.size(free)} are free at {out.parent}; free some "
             f"space or choose another folder."
         )
 

@@ -15,7 +15,6 @@ from analysis.jobs.job import (
     RUNNING,
     STATES,
     Job,
-    redact,
 )
 from analysis.jobs.local import ensure_worker, worker_alive
 from analysis.jobs.queue import (
@@ -69,7 +68,6 @@ __all__ = [
     "move",
     "pause",
     "reap",
-    "redact",
     "resume",
     "size_bytes",
     "space",

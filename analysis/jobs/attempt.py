@@ -10,11 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from analysis.core import settings, store
+from analysis.core import documents, settings, store
 from analysis.core.errors import LayerscopeError, StorageError
+from analysis.core.failures import redact
 from analysis.core.progress import Cancelled, Progress
 from analysis.jobs import local, table
-from analysis.jobs.job import INTERRUPTED, Job, redact
+from analysis.jobs.job import INTERRUPTED, Job
 from analysis.jobs.pace import Pace
 from analysis.jobs.table import Standing
 
@@ -242,7 +243,7 @@ def read_events(folder: Path, offset: int = 0) -> tuple[list[dict[str, Any]], in
     found = []
     for line in complete.split(b"\n"):
         with contextlib.suppress(ValueError):
-            event = json.loads(line)
+            event = documents.parsed(line)
             if isinstance(event, dict):
                 found.append(event)
     return found, offset + len(complete)

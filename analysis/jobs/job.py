@@ -1,7 +1,6 @@
 """One request on its way through the queue: its states, and all that is known of it."""
 
 import contextlib
-import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +23,6 @@ LOCAL = "local"
 """The name of the place to run that every installation has: the worker process on this machine."""
 RESUMABLE = (PAUSED, FAILED, CANCELLED, INTERRUPTED)
 """States from which a job can go back into the queue."""
-
-_TOKEN = re.compile(r"\b(hf|api_org)_[A-Za-z0-9]{8,}")
-
-
-def redact(text: str) -> str:
-    """The text with everything that looks like a hub token blotted out."""
-    return _TOKEN.sub(r"\1_[redacted]", text)
 
 
 def folder(job_id: str) -> Path:

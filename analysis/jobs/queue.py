@@ -15,6 +15,7 @@ from typing import Any
 
 from analysis.core import store
 from analysis.core.errors import JobError, LayerscopeError
+from analysis.core.failures import redact
 from analysis.core.record import Spec
 from analysis.core.registry import TITLES
 from analysis.jobs import attempt, local, table
@@ -33,7 +34,6 @@ from analysis.jobs.job import (
     RUNNING,
     Job,
     folder,
-    redact,
 )
 from analysis.jobs.space import Space
 from analysis.jobs.table import Standing, get

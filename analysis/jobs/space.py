@@ -3,14 +3,13 @@
 import contextlib
 import dataclasses
 import functools
-import json
 import re
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.core import disk, store
+from analysis.core import disk, documents, store
 from analysis.core.errors import LayerscopeError
 from analysis.core.record import Spec
 from analysis.core.registry import SPECS
@@ -82,7 +81,7 @@ def needed_by(db: sqlite3.Connection, row: sqlite3.Row) -> str | None:
 
 def _specs(kind: str, text: str) -> tuple[Spec, ...]:
     try:
-        return (SPECS[kind].from_json(json.loads(text)),)
+        return (SPECS[kind].from_json(documents.parsed(text)),)
     except (ValueError, KeyError, TypeError, AttributeError, LayerscopeError):
         return ()
 
@@ -91,7 +90,7 @@ def _specs(kind: str, text: str) -> tuple[Spec, ...]:
 def _stored(kind: str, file: Path, changed_ns: int) -> tuple[Spec, ...]:
     """The request of a stored result, read once as long as the file stays as it is: answers make it long."""
     try:
-        return (SPECS[kind].from_json(json.loads(file.read_bytes())["data"]["spec"]),)
+        return (SPECS[kind].from_json(documents.parsed(file.read_bytes())["data"]["spec"]),)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, LayerscopeError):
         return ()
 

@@ -17,12 +17,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from analysis.core import store
+from analysis.core import documents, store
 from analysis.core.errors import JobError, LayerscopeError, StorageError
+from analysis.core.failures import redact
 from analysis.core.record import Spec
 from analysis.core.registry import SPECS
 from analysis.jobs import local
-from analysis.jobs.job import CANCELLED, FAILED, LOCAL, QUEUED, RUNNING, Job, redact
+from analysis.jobs.job import CANCELLED, FAILED, LOCAL, QUEUED, RUNNING, Job
 from analysis.jobs.local import Process
 
 _LAYOUT = 6
@@ -213,7 +214,7 @@ def read(row: sqlite3.Row) -> Job:
     try:
         columns = dict(row)
         columns["spec"] = _request(SPECS[columns["kind"]], columns["spec"])  # type: ignore[arg-type]  # takes __hash__ for that of instances
-        columns["values"] = json.loads(columns["values"])
+        columns["values"] = documents.parsed(columns["values"])
         columns["cancel_requested"] = columns["cancel_requested_at"] is not None
         del columns["number"], columns["fingerprint"]
         return Job(**columns)
@@ -226,7 +227,7 @@ def read(row: sqlite3.Row) -> Job:
 @functools.lru_cache(maxsize=1024)
 def _request(kind: type[Spec], text: str) -> Spec:
     """What a row asks for, made once: it never changes, and every visitor's page reads all rows every second."""
-    return kind.from_json(json.loads(text))
+    return kind.from_json(documents.parsed(text))
 
 
 def row_of(db: sqlite3.Connection, job_id: str) -> sqlite3.Row:

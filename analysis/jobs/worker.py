@@ -25,12 +25,12 @@ from filelock import Timeout
 
 from analysis.core import extensions, store
 from analysis.core.errors import LayerscopeError, StorageError
+from analysis.core.failures import in_a_sentence, redact
 from analysis.core.progress import Cancelled, Progress
 from analysis.core.registry import RUNNERS
 from analysis.jobs import attempt, local, table
 from analysis.jobs.attempt import Run
-from analysis.jobs.failures import explain
-from analysis.jobs.job import DONE, FAILED, RUNNING, redact
+from analysis.jobs.job import DONE, FAILED, RUNNING
 from analysis.jobs.queue import reap
 
 WARM: Sequence[str] = (
@@ -155,8 +155,10 @@ class _Worker:
             if run.heard_at is not None:  # a library made another error of our Cancelled
                 return None, _STOPPED, {}
             # Pages show the job's log, and they never show a traceback.
-            _append(2, f"{explain(error)}\n")
-            return FAILED, explain(error), {}
+            doing, log = f"running this {run.job.kind} job", "worker.log in the cache folder"
+            sentence = in_a_sentence(error, doing=doing, then="resume the job", log=log)
+            _append(2, f"{sentence}\n")
+            return FAILED, sentence, {}
 
     def _warm_one(self) -> bool:
         """Import the next library that jobs will need; False when all are there."""

@@ -1,7 +1,7 @@
 """PEFT adapters on a cut model: checked, put on, and the small layer that some of them need beside them."""
 
 import contextlib
-import json
+import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,17 +10,18 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from analysis.core import store
+from analysis.core import documents, failures, store
 from analysis.core.blocks import Block, Removal
 from analysis.core.errors import LayerscopeError, RecipeError
 from analysis.models import cut
 from analysis.models.decoder import Decoder, find_decoder
 from analysis.models.load import LoadedModel
+from analysis.models.source import reason
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 """Where the weights of an adapter are, in its folder."""
@@ -34,7 +35,7 @@ def check_adapter(adapter: str, block: Removal | None) -> None:
     Raises:
         RecipeError: when it is not.
     """
-    if not (Path(adapter) / "adapter_config.json").exists():
+    if not os.path.isfile(Path(adapter) / "adapter_config.json"):  # of a name that no file can have, `Path.is_file` raises
         raise RecipeError(
             f"The folder {adapter} has no adapter_config.json, so it is not a PEFT adapter; give one that a heal saved."
         )
@@ -43,6 +44,7 @@ def check_adapter(adapter: str, block: Removal | None) -> None:
             f"The adapter {adapter} has no {WEIGHTS_FILE}; pickled weights (.bin) can run code when loaded and are never read: "
             f"save it again with `save_pretrained(..., safe_serialization=True)` in an environment you trust."
         )
+    _config(Path(adapter))
     healed = _healed(Path(adapter) / "layerscope.json")
     if block is None or healed is None or healed == block.to_json():
         return
@@ -52,10 +54,24 @@ def check_adapter(adapter: str, block: Removal | None) -> None:
     )
 
 
+def _config(folder: Path) -> dict[str, Any]:
+    """The configuration of an adapter.
+
+    Raises:
+        RecipeError: when it cannot be read, or is none.
+    """
+    try:
+        return documents.parsed_object((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecipeError(
+            f"The adapter_config.json of {folder} cannot be read: {error}; give an adapter that a heal saved."
+        ) from error
+
+
 def _healed(record: Path) -> dict | None:
     """What a heal of ours notes beside its adapter: the block that was removed, or {} for a control; None without a note."""
     try:
-        heal = json.loads(record.read_text(encoding="utf-8"))["heal"]
+        heal = documents.parsed(record.read_text(encoding="utf-8"))["heal"]
         return {} if heal.get("control") else Block.from_json(heal["block"]).to_json()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, LayerscopeError):
         return None
@@ -82,16 +98,37 @@ def with_adapter(loaded: LoadedModel, block: Removal | None, adapter: str) -> Lo
         left_over = _weight_names(Path(adapter)) - set(get_peft_model_state_dict(model))
         if left_over:
             raise ValueError(f"{len(left_over)} weights have no place")
-    except (RuntimeError, ValueError, KeyError, UserWarning) as error:
+        _check_numbers(model, adapter)
+    except LayerscopeError:
+        raise
+    except Exception as error:  # of an adapter that is not as it should be PEFT raises a dozen unrelated types
+        if failures.is_of_machine(error):
+            raise
         raise RecipeError(
-            f"The adapter {adapter} does not fit this model without {block.describe() if block else 'any layer removed'}; "
-            f"give the block that it was healed for."
+            f"The adapter {adapter} does not fit this model without {block.describe() if block else 'any layer removed'} "
+            f"({reason(error)}); give the block that it was healed for."
         ) from error
     healed = replace(loaded, model=model, decoder=find_decoder(model))
     laid = read_bridge(Path(adapter))
     if laid is not None:
+        hidden = healed.decoder.config.hidden_size
+        if tuple(laid.change.shape) != (hidden, hidden) or not 0 <= laid.start <= healed.decoder.n_layers:
+            raise RecipeError(
+                f"The {BRIDGE_FILE} of the adapter {adapter} is that of another model; give the one that belongs."
+            )
         lay_bridge(healed.decoder, laid, n_layers=healed.decoder.n_layers)
     return healed
+
+
+def _check_numbers(model: Any, adapter: str) -> None:
+    from peft import get_peft_model_state_dict
+
+    broken = [name for name, weight in get_peft_model_state_dict(model).items() if not weight.isfinite().all()]
+    if broken:
+        raise RecipeError(
+            f"The adapter {adapter} has NaN or infinite weights: {', '.join(broken[:3])}{' and more' if broken[3:] else ''}; "
+            f"heal again."
+        )
 
 
 def _weight_names(adapter: Path) -> set[str]:
@@ -107,7 +144,7 @@ def part_head(model: Any, adapter: Path) -> None:
         model: the transformers model that the adapter is going to be put on.
         adapter: its folder.
     """
-    targets = json.loads((adapter / "adapter_config.json").read_text()).get("target_modules") or []
+    targets = _config(adapter).get("target_modules") or []
     head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
     name = next(name for name, module in model.named_modules() if module is head)
     is_meant = any(name == target or name.endswith(f".{target}") for target in targets) if isinstance(targets, list) else False
@@ -188,5 +225,8 @@ def read_bridge(folder: Path) -> Bridge | None:
     """The one in an adapter folder; None where there is none."""
     if not (folder / BRIDGE_FILE).exists():
         return None
-    found = load_file(folder / BRIDGE_FILE)
-    return Bridge(int(found["start"]), found["change"])
+    try:
+        found = load_file(folder / BRIDGE_FILE)
+        return Bridge(int(found["start"]), found["change"].float())
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise RecipeError(f"The {BRIDGE_FILE} of {folder} cannot be read: {reason(error)}; heal again.") from error

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -14,13 +13,14 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from analysis.core import units
 from analysis.core.errors import NotEnoughMemoryError, SpecError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.models import decoder as architecture
 from analysis.models import machine, weights
 from analysis.models import spec as cost
 from analysis.models.decoder import Decoder
-from analysis.models.source import Source, first_line, locate, read_config
+from analysis.models.source import Source, as_it_should_be, locate, read_config
 from analysis.models.spec import Choice, ModelFacts, ModelSpec
 
 _WORKING_TOKENS = 4096
@@ -68,12 +68,13 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
     device = machine.choose_device(spec.device)
     dtype = machine.choose_dtype(spec.dtype, device.value)
     _check_quantization(spec.quantization, device.value)
-    with torch.device("meta"):
-        # The dtype changes no size, and experts cannot be run on the meta device in any other.
-        skeleton = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    decoder = architecture.find_decoder(skeleton)
-    facts = architecture.facts(decoder, name=source.name, dtype=dtype.value, quantization=spec.quantization)
-    facts = replace(facts, layers=architecture.layer_facts(decoder))
+    with as_it_should_be(source, "configuration"):
+        with torch.device("meta"):
+            # The dtype changes no size, and experts cannot be run on the meta device in any other.
+            skeleton = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        decoder = architecture.find_decoder(skeleton)
+        facts = architecture.facts(decoder, name=source.name, dtype=dtype.value, quantization=spec.quantization)
+        facts = replace(facts, layers=architecture.layer_facts(decoder))
     resolved = replace(spec, dtype=dtype.value, device=device.value, identity=source.identity)
     item = cost.DTYPE_BYTES[dtype.value]
     precision = dtype.value if spec.quantization == "none" else spec.quantization
@@ -133,10 +134,9 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore) -> LoadedModel:
     resolved = planned.spec
     if not planned.fits:
         raise NotEnoughMemoryError(
-            f"{planned.source.name} needs about {_gb(planned.weight_bytes + planned.working_bytes)} in {resolved.dtype}"
+            f"{planned.source.name} needs about {units.size(planned.weight_bytes + planned.working_bytes)} in {resolved.dtype}"
             f"{'' if resolved.quantization == 'none' else ' with ' + resolved.quantization + ' layers'}, and only "
-            f"{_gb(planned.free_bytes)} are free on {resolved.device}; choose bfloat16, 4bit, a smaller model or another "
-            f"device."
+            f"{units.size(planned.free_bytes)} are free on {resolved.device}; choose {_smaller(resolved)}."
         )
     source = locate(spec, on_progress)
     if spec.identity not in ("", source.identity):
@@ -156,21 +156,31 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore) -> LoadedModel:
         options |= {"quantization_config": _bitsandbytes(resolved), "device_map": {"": resolved.device}}
     elif resolved.device == "cuda" and torch.cuda.device_count() > 1:
         options |= {"device_map": "auto"}
-    try:
+    with as_it_should_be(source, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(
             source.folder, trust_remote_code=False, **({"gguf_file": source.gguf_file} if source.gguf_file else {})
         )
+        _check_tokenizer(tokenizer, planned.facts)
+    with as_it_should_be(source, "weights"):
         model: Any = weights.whole(source.name, source.folder, options, on_progress)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise UnsupportedModelError(f"{source.name} cannot be loaded: {first_line(error)}") from error
     if "device_map" not in options:
         model.to(resolved.device)
     model.eval()
     keep_differentiable(model)
-    decoder = architecture.find_decoder(model)
-    decoder.check()
+    with as_it_should_be(source, "configuration"):  # only at work it shows that it belongs to another model
+        decoder = architecture.find_decoder(model)
+        decoder.check()
     on_progress(Progress("loading the model", 1, 1))
     return LoadedModel(model, tokenizer, decoder, resolved, planned.facts)
+
+
+def _check_tokenizer(tokenizer: Any, facts: ModelFacts) -> None:
+    """Raise `ValueError` where it makes nothing of a text, or tokens that the model does not have."""
+    ids = tokenizer("The capital of France is Paris.").input_ids
+    if not ids:
+        raise ValueError("it makes no tokens of a sentence")
+    if max(ids) >= facts.vocab_size:
+        raise ValueError(f"it makes a token {max(ids)}, and the model has the tokens 0..{facts.vocab_size - 1}")
 
 
 def keep_differentiable(model: Any) -> None:
@@ -194,8 +204,10 @@ def _bitsandbytes(spec: ModelSpec) -> BitsAndBytesConfig:
     )
 
 
-def _gb(size: int) -> str:
-    return f"{size / 1e9:.1f} GB"
+def _smaller(spec: ModelSpec) -> str:
+    """What takes less memory than a model as it was asked for."""
+    choices = ["bfloat16"] * (spec.dtype == "float32") + ["4bit"] * (spec.quantization != "4bit")
+    return ", ".join([*choices, "a smaller model"]) + " or another device"
 
 
 Load = Callable[[ModelSpec, OnProgress], LoadedModel]

@@ -2,20 +2,23 @@
 
 import contextlib
 import json
+import logging
 import platform
 import time
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
 
 from analysis import __version__
-from analysis.core import host, store
+from analysis.core import documents, host, store
 from analysis.core.errors import SpecError, StorageError
 from analysis.models.spec import Choice
 
 _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "datasets", "numpy", "streamlit")
+_log = logging.getLogger(__name__)
 _FASTER = 1.15
 """bfloat16 must beat float32 by this factor on a CPU before it becomes the default there."""
 
@@ -90,6 +93,16 @@ def choose_device(asked: str) -> Choice:
     if not present.get(kind, False):
         offered = ", ".join(name for name, here in present.items() if here)
         raise SpecError(f"Device {asked!r} was asked for, but this machine offers {offered}; choose one of these or auto.")
+    number = asked.partition(":")[2]
+    if asked != kind and not (kind == "cuda" and number.isascii() and number.isdigit()):
+        raise SpecError(
+            f"Device {asked!r} was asked for, but only CUDA devices have a number, as in cuda:1; choose {kind} or auto."
+        )
+    if number and int(number[:9]) >= torch.cuda.device_count():
+        raise SpecError(
+            f"Device {asked!r} was asked for, but this machine has {torch.cuda.device_count()} CUDA devices, which count from "
+            f"0; choose one of these or auto."
+        )
     return Choice(asked, f"{asked}: chosen by you")
 
 
@@ -119,14 +132,23 @@ def bfloat16_speed_ratio() -> float:
     """
     file = store.cache_dir() / "machine.json"
     key = f"{cpu_name()}, torch {torch.__version__}"
-    known: dict[str, float] = {}
-    with contextlib.suppress(OSError, ValueError):
-        known = json.loads(file.read_text())
+    known = _kept(file)
     if not isinstance(known.get(key), float):
         known[key] = round(_product_seconds(torch.float32) / _product_seconds(torch.bfloat16), 2)
         with contextlib.suppress(StorageError):
             store.write_atomic(file, json.dumps(known, indent=1).encode())
-    return known[key]
+    return float(known[key])
+
+
+def _kept(file: Path) -> dict[str, Any]:
+    """What is in a file that we keep for ourselves; nothing where it is not as we write it."""
+    try:
+        return documents.parsed_object(file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        _log.warning("%s cannot be read (%s) and is written anew.", file, error)
+        return {}
 
 
 def _product_seconds(dtype: torch.dtype) -> float:

@@ -1,7 +1,8 @@
 """Where a model's files are, and what its configuration says: safetensors or GGUF only, never remote code."""
 
-import json
+import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -26,9 +27,9 @@ from transformers import (
     GgufConfig,
 )
 
-from analysis.core import given, store
-from analysis.core.errors import ModelNotFoundError, UnsupportedModelError
-from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.core import documents, failures, given, store
+from analysis.core.errors import LayerscopeError, ModelNotFoundError, UnsupportedModelError
+from analysis.core.progress import Cancelled, OnProgress, Progress, ignore
 from analysis.data import starter
 from analysis.data.starter import NAME, gguf_file, is_installed
 from analysis.models import families, gguf, plausible, weights
@@ -106,11 +107,21 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
             return Source(model_folder(on_progress), None, starter.NAME, identity)
         file = starter.gguf_file()
         return Source(file.parent, file.name, starter.NAME, identity)
-    path = Path(spec.source).expanduser()
-    if path.is_file() and path.suffix == ".gguf":
-        return Source(path.parent, path.name, path.stem, identities.of_file(path))
-    if path.is_dir():
-        return _local_folder(path)
+    try:
+        path = Path(spec.source).expanduser()
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except (OSError, ValueError, RuntimeError):  # a name that no file can have, the home of nobody
+        path, is_file, is_folder = Path("/"), False, False
+    try:
+        if is_file and path.suffix == ".gguf":
+            return Source(path.parent, path.name, path.stem, identities.of_file(path))
+        if is_folder:
+            return _local_folder(path)
+    except OSError as error:
+        name = Path(error.filename or path).name
+        raise ModelNotFoundError(
+            f"The model {path.name} cannot be read: {name}: {error.strerror or error}; get its files again."
+        ) from error
     if path.is_absolute() or spec.source.startswith((".", "~")) or path.suffix == ".gguf" or not _HUB_ID.match(spec.source):
         raise ModelNotFoundError(
             f"There is no model at {spec.source!r}: give `starter`, a folder with a config.json, a .gguf file, or a hub id "
@@ -171,14 +182,9 @@ def read_config(source: Source) -> Any:
         UnsupportedModelError: an encoder, an encoder-decoder, or a model that brings its own code.
     """
     if source.gguf_file is None:
-        try:
-            raw = json.loads(given.read(source.folder / "config.json", _MOST_BYTES))
-        except (OSError, ValueError) as error:
-            raise ModelNotFoundError(f"The config.json of {source.name} cannot be read: {error}.") from error
-        if not isinstance(raw, dict):
-            raise UnsupportedModelError(f"The config.json of {source.name} holds no object; get it again.")
+        raw = _raw_config(source)
         family = raw.get("model_type", "")
-        if family not in CONFIG_MAPPING:
+        if not isinstance(family, str) or family not in CONFIG_MAPPING:
             raise UnsupportedModelError(
                 f"{source.name} is of type {family!r}, which this transformers version has no class for; code that comes "
                 f"with a model is never run."
@@ -186,10 +192,16 @@ def read_config(source: Source) -> Any:
         plausible.check(raw, source.name)
     else:
         plausible.check(gguf.header(source.folder / source.gguf_file), source.name)
-    config = AutoConfig.from_pretrained(
-        source.folder, trust_remote_code=False, **({"gguf_file": source.gguf_file} if source.gguf_file else {})
-    )
-    names = list(getattr(config, "architectures", None) or [])
+    with as_it_should_be(source, "configuration"):
+        config = AutoConfig.from_pretrained(
+            source.folder, trust_remote_code=False, **({"gguf_file": source.gguf_file} if source.gguf_file else {})
+        )
+        names = getattr(config, "architectures", None) or []
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("architectures must be a list of names")
+        window = getattr(config.get_text_config(), "max_position_embeddings", None)
+        if window is not None and window < 1:
+            raise ValueError(f"max_position_embeddings must be at least 1, not {window}")
     causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and not getattr(config, "is_encoder_decoder", False)
     if names and not any(name.endswith(families.of(config).classes) for name in names):
         causal = False
@@ -201,6 +213,43 @@ def read_config(source: Source) -> Any:
     return config
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or its representation where it says nothing."""
-    return (str(error).strip().splitlines() or [repr(error)])[0]
+def _raw_config(source: Source) -> dict[str, Any]:
+    try:
+        return documents.parsed_object(given.read(source.folder / "config.json", _MOST_BYTES).decode())
+    except (OSError, ValueError) as error:
+        raise ModelNotFoundError(f"The config.json of {source.name} cannot be read: {error}.") from error
+
+
+@contextlib.contextmanager
+def as_it_should_be(source: Source, what: str) -> Iterator[None]:
+    """Around a library's reading of a part of a model: of one that is broken they raise dozens of unrelated types.
+
+    Args:
+        source: the model.
+        what: the part, to name in the sentence.
+
+    Raises:
+        UnsupportedModelError: when it is broken; what we say ourselves, and what memory or a disk is to blame for, stays.
+    """
+    try:
+        yield
+    except (LayerscopeError, Cancelled, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # those written in Rust panic past Exception
+        if failures.is_of_machine(error):
+            raise
+        raise UnsupportedModelError(
+            f"The {what} of {source.name} cannot be used: {reason(error)}; get its files again."
+        ) from error
+
+
+def reason(error: BaseException) -> str:
+    """What a library says of what it cannot read, in a clause: the first line, and the next one where that ends in a colon."""
+    first, *rest = str(error).strip().splitlines() or [repr(error)]
+    if isinstance(error, KeyError):
+        return f"{first} is missing or unknown"
+    said = f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first
+    said = said.rstrip(".:; ")
+    return (
+        f"it is not built as it should be ({said})" if isinstance(error, AttributeError | TypeError | RecursionError) else said
+    )

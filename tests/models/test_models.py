@@ -62,7 +62,7 @@ def test_truncated_weights(tmp_path, tiny_folder):
     target = copied(tiny_folder(), tmp_path)
     weights = target / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(UnsupportedModelError, match="cannot be loaded"):
+    with pytest.raises(UnsupportedModelError, match="The weights of .* cannot be used"):
         models.load(ModelSpec(str(target)))
 
 
@@ -157,7 +157,8 @@ def test_a_models_own_code_is_never_run(tmp_path, tiny_folder):
 def test_a_model_larger_than_memory_is_refused_before_anything_is_loaded(tmp_path, tiny_folder, monkeypatch):
     huge = copied(tiny_folder(), tmp_path, hidden_size=16384, intermediate_size=53248, num_hidden_layers=126, head_dim=4096)
     monkeypatch.setattr(models.AutoModelForCausalLM, "from_pretrained", lambda *a, **k: pytest.fail("must not load"))
-    with pytest.raises(NotEnoughMemoryError, match=r"needs about \d+\.\d GB in .* and only \d+\.\d GB are free on cpu; choose"):
+    needs = r"needs about [\d.]+ [GT]B in .* and only [\d.]+ [MG]B are free on cpu; choose"
+    with pytest.raises(NotEnoughMemoryError, match=needs):
         models.load(ModelSpec(str(huge)))
 
 

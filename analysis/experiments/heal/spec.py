@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 from analysis.core import stats
 from analysis.core.blocks import Block, Removal
 from analysis.core.bounds import MOST_LAYERS, SEED, Bound, one_of
+from analysis.core.errors import RecipeError
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
@@ -135,7 +136,16 @@ class HealSpec(Spec):
         return held_out_text(self.corpus.source)
 
     def as_control(self) -> "HealSpec":
-        """The training of the unpruned model that says what the healing text does by itself."""
+        """The training of the unpruned model that says what the healing text does by itself.
+
+        Raises:
+            RecipeError: when this heal trains nothing.
+        """
+        if not self.trains:
+            raise RecipeError(
+                f"The recipe {self.recipe} trains nothing, so it has no control: that is the same training of the unpruned "
+                f"model; choose a recipe that trains, such as distill, or leave the control out."
+            )
         return replace(self, control=True, instant=False, distill=0.0, junction=0.0)
 
 

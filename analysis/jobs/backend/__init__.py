@@ -77,7 +77,7 @@ class Backend(ABC):
         """How the attempt is doing; None when this process knows nothing of it.
 
         An attempt that nobody knows of for `local.SILENCE_S` counts as interrupted. What it prints belongs at the end of
-        `log.txt` in the job's folder, without what looks like a token (`job.redact`).
+        `log.txt` in the job's folder, without what looks like a token (`failures.redact`).
         """
 
     @abstractmethod

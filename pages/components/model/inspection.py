@@ -10,6 +10,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from analysis.cli import main
 from analysis.core.errors import LayerscopeError
 from analysis.core.store import Stored, cache_dir
 from analysis.models.spec import Choice, InspectResult, ModelSpec
@@ -52,7 +53,7 @@ def _run(source: str, revision: str | None, dtype: str, device: str, quantizatio
         raise LayerscopeError(
             f"Reading the configuration of {source} took more than {_TIMEOUT_S} s; check the connection and try again."
         ) from error
-    if done.returncode == 2:
+    if done.returncode in (main.BAD_INPUT, main.UNFORESEEN):
         sentences = [line for line in done.stderr.splitlines() if line.strip()]
         raise LayerscopeError(sentences[-1] if sentences else f"{source} cannot be used.")
     if done.returncode != 0:

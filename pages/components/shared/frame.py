@@ -8,6 +8,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.navigation.page import Page
 
+from analysis.core import failures
 from analysis.core.errors import LayerscopeError
 from pages.components.shared import glossary, library, state, words
 
@@ -65,11 +66,9 @@ def errors_shown() -> Iterator[None]:
         yield
     except LayerscopeError as error:
         st.error(str(error))
-    except Exception:
+    except Exception as error:
         _log.exception("A page failed")
-        st.error(
-            "Something went wrong while drawing this part of the page; reload it, or look in the server's log for details."
-        )
+        st.error(failures.in_a_sentence(error, doing="drawing this part of the page", then="reload it", log="the server's log"))
 
 
 def header(title: str, question: str) -> DeltaGenerator:

@@ -3,6 +3,7 @@
 import re
 import time
 
+from analysis.core import units
 from analysis.data import corpora
 from analysis.data import questions as benchmarks
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
@@ -18,6 +19,7 @@ from analysis.reading.runs import Measured
 
 STRATEGY_HELP = strategies.HELP
 """One line on every strategy."""
+size = units.size
 
 
 def metric(name: str) -> str:
@@ -64,15 +66,6 @@ def count(number: float) -> str:
         if number >= size:
             return f"{number / size:.1f} {letter}"
     return f"{number:.0f}"
-
-
-def size(n_bytes: float) -> str:
-    """269000000 -> "269 MB"; decimal units."""
-    for unit_size, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if n_bytes >= unit_size:
-            amount = n_bytes / unit_size
-            return f"{amount:.0f} {unit}" if amount >= 100 else f"{amount:.1f} {unit}"
-    return f"{n_bytes:.0f} B"
 
 
 def duration(seconds: float) -> str:

@@ -158,7 +158,7 @@ def asked(given: Mapping[str, Any], settings: Mapping[str, Any]) -> HealSpec:
     if "generation" in given:
         changes.setdefault("generation", GenerationSpec(**given["generation"]))
     name, quantization = given.get("recipe", DEFAULT), given["model"].get("quantization")
-    if name in saved.names():
+    if saved.is_kept(name):
         spec = like(saved.get(name), model=model, block=given["block"], **changes)
         if quantization is not None:
             spec = replace(spec, model=replace(spec.model, quantization=quantization))

@@ -5,7 +5,7 @@ import json
 import re
 from pathlib import Path
 
-from analysis.core import store
+from analysis.core import documents, store
 from analysis.core.errors import LayerscopeError, RecipeError
 from analysis.experiments.heal.recipes.recipe import NAMES, SETTINGS, Recipe
 from analysis.experiments.heal.spec import HealSpec
@@ -40,17 +40,21 @@ def names() -> list[str]:
     return sorted(_read_all())
 
 
+def is_kept(name: str) -> bool:
+    """Whether something was kept under a name, be it that it can no longer be read."""
+    return _NAME.fullmatch(name) is not None and (_folder() / f"{name}.json").is_file()
+
+
 def get(name: str) -> Recipe:
     """The recipe that was kept under a name: it says every number, and `recipes.like` makes a heal of them as they stand.
 
     Raises:
-        RecipeError: when there is none, or it was written by another version.
+        RecipeError: when there is none, or it cannot be read.
     """
-    found = _read_all()
-    if name not in found:
-        known = ", ".join(found) or "none yet"
+    if not is_kept(name):
+        known = ", ".join(_read_all()) or "none yet"
         raise RecipeError(f"There is no saved recipe {name!r}; saved are {known}, built in are {', '.join(NAMES)}.")
-    return found[name]
+    return _read(_folder() / f"{name}.json")
 
 
 def delete(name: str) -> None:
@@ -66,11 +70,22 @@ def _folder() -> Path:
 def _read_all() -> dict[str, Recipe]:
     found = {}
     for path in sorted(_folder().glob("*.json")):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, LayerscopeError):
-            content = json.loads(path.read_text())
-            if content["format"] == _FORMAT and content["name"] == path.stem:
-                found[path.stem] = _recipe(path.stem, HealSpec.from_json(content["heal"]))
+        with contextlib.suppress(RecipeError):
+            found[path.stem] = _read(path)
     return found
+
+
+def _read(path: Path) -> Recipe:
+    try:
+        content = documents.parsed(path.read_bytes())
+        if (content["format"], content["name"]) != (_FORMAT, path.stem):
+            raise ValueError("it was kept by another version, or under another name")
+        return _recipe(path.stem, HealSpec.from_json(content["heal"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, LayerscopeError) as error:
+        why = f"it has no {error.args[0]}" if isinstance(error, KeyError) else str(error).rstrip(".")
+        raise RecipeError(
+            f"The saved recipe {path.stem!r} cannot be used: {why}; save it anew, or choose another one."
+        ) from error
 
 
 def _recipe(name: str, spec: HealSpec) -> Recipe:

@@ -1,4 +1,4 @@
-"""Why a job failed, in one sentence: whatever library the error comes from, and however deep it lies."""
+"""Why something failed, in one sentence: whatever library the error comes from, and however deep it lies."""
 
 import builtins
 import errno
@@ -10,7 +10,11 @@ import torch
 from safetensors import SafetensorError
 
 from analysis.core.errors import CorpusError, ModelNotFoundError, StorageError
-from analysis.jobs.failures import explain
+from analysis.core.failures import cause, in_a_sentence
+
+
+def explain(error: BaseException) -> str:
+    return in_a_sentence(error, doing="running this job", then="resume the job", log="worker.log in the cache folder")
 
 
 def chained(*errors: BaseException) -> BaseException:
@@ -58,7 +62,7 @@ def test_an_error_while_handling_another_counts_too_unless_it_was_shut_out():
         tidy()
     assert "no space left" in explain(raised.value)
     raised.value.__suppress_context__ = True
-    assert "bug in Layerscope: ValueError: while tidying up" in explain(raised.value)
+    assert "did not foresee what happened while running this job (ValueError: while tidying up)" in explain(raised.value)
 
 
 def test_our_own_errors_say_it_themselves():
@@ -143,8 +147,33 @@ def test_bitsandbytes_not_there_or_without_a_device(monkeypatch):
 
 def test_anything_else_is_a_bug_with_its_first_line():
     assert explain(ValueError("seven is not\na number")) == (
-        "This is a bug in Layerscope: ValueError: seven is not (worker.log in the cache folder has the details)."
+        "Layerscope did not foresee what happened while running this job (ValueError: seven is not); this is a bug, and "
+        "worker.log in the cache folder has the details."
     )
     assert "no message" in explain(named("Odd"))
     for harmless in ("device 3 is not a GPU", "index 28 is out of range", "the gate of layer 3"):
-        assert "bug in Layerscope" in explain(RuntimeError(harmless))
+        assert "this is a bug" in explain(RuntimeError(harmless))
+        assert cause(RuntimeError(harmless)) is None
+
+
+def test_a_disk_that_does_not_answer_is_no_bug():
+    assert explain(chained(OSError(errno.EIO, "Input/output error"), ValueError("x"))).startswith("The disk does not answer")
+
+
+def test_details_of_what_nobody_foresaw_are_kept_for_their_owner_alone_without_tokens_and_only_the_newest(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
+    for number in range(25):
+        said = in_a_sentence(chained(ValueError(f"number {number} of hf_abcdefgh1234")), doing="counting")
+    kept = sorted((tmp_path / "faults").iterdir())
+    assert len(kept) == 20
+    assert str(kept[-1]) in said
+    assert "\n" not in said
+    assert kept[-1].stat().st_mode & 0o777 == 0o600
+    details = kept[-1].read_text()
+    assert details.startswith("counting\n\nTraceback")
+    assert "number 24 of hf_[redacted]" in details
+    assert "hf_abcd" not in said
+    monkeypatch.setenv("LAYERSCOPE_CACHE", "/dev/null/nowhere")
+    assert "its details could not be kept" in in_a_sentence(ValueError("x"), doing="counting")

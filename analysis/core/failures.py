@@ -1,0 +1,228 @@
+"""Why something failed, in one sentence that says what to do; of what nobody foresaw the details are kept in the cache folder.
+
+Libraries' errors are told apart by what stands in their chain, by names and words: none of the libraries is imported.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from analysis.core import store
+from analysis.core.errors import LayerscopeError, one_line
+
+_SPACE = (
+    "There is no space left on the disk; what was saved before is intact. Free some space, or point LAYERSCOPE_CACHE at "
+    "another disk, then {then}."
+)
+_BROKEN_DISK = (
+    "The disk does not answer as it should (input/output error); what was saved before is intact. Look after the disk or the "
+    "network folder, or point LAYERSCOPE_CACHE at another one, then {then}."
+)
+_DEVICE_MEMORY = (
+    "The accelerator's memory was not enough: lower the batch size (and raise gradient accumulation), the sequence length or "
+    "the number of texts, load the model in 4 bits, or end other programs on it, then {then}."
+)
+_MEMORY = (
+    "The memory was not enough: lower the number of texts, the sequence length or the batch size, load the model in "
+    "4 bits, or close other programs, then {then}."
+)
+_GATED = "This model is gated: accept its licence on the hub and set HF_TOKEN in the environment of the dashboard, then {then}."
+_MISSING = "The hub has no such model, revision or file: check the spelling, and that HF_TOKEN may read it if it is private."
+_OFFLINE = (
+    "The hub cannot be reached and the model is not in the local hub cache: connect and {then}, or use `starter` or a "
+    "local folder."
+)
+_NO_BITSANDBYTES = (
+    "Weights in 4 or 8 bits need the package bitsandbytes, which is not installed or cannot be loaded: run `pip install -r "
+    "requirements.txt`, or choose quantization none."
+)
+_BITSANDBYTES_DEVICE = (
+    "bitsandbytes cannot compute with 4- or 8-bit weights on this device: choose quantization none, or a machine with a GPU "
+    "that it supports."
+)
+
+FOLDER = "faults"
+"""Where the details of what nobody foresaw are kept, in the cache folder."""
+_MOST_KEPT = 20
+"""Faults that are kept, the newest ones."""
+_MOST_BYTES = 64 * 1024
+"""Of one fault: the end of its details, which says most."""
+_TOKEN = re.compile(r"\b(hf|api_org)_[A-Za-z0-9]{8,}")
+
+
+def redact(text: str) -> str:
+    """The text with everything that looks like a hub token blotted out."""
+    return _TOKEN.sub(r"\1_[redacted]", text)
+
+
+def in_a_sentence(error: BaseException, *, doing: str, then: str = "run it again", log: str = "") -> str:
+    """One sentence about what went wrong: our own errors say it themselves, others by their cause.
+
+    Args:
+        error: whatever was raised.
+        doing: what was being done, for what nobody foresaw: "drawing this part of the page".
+        then: what to do when the cause is mended: "resume the job".
+        log: where the details of what nobody foresaw are; empty to keep them in a file of the cache folder.
+    """
+    return cause(error, then=then) or _unforeseen(error, doing, log)
+
+
+def cause(error: BaseException, *, then: str = "run it again") -> str | None:
+    """The sentence of an error whose cause is known, as `in_a_sentence` has it; None for what nobody foresaw."""
+    chain = list(_chain(error))
+    # A full disk comes first: it also shows as a file that cannot be read or a model that cannot be fetched.
+    if any(map(_is_space, chain)) and "no space left" not in str(error):
+        return _SPACE.format(then=then)
+    if isinstance(error, LayerscopeError):
+        return one_line(str(error))
+    for is_cause, sentence in (*_OF_MACHINE, *_OF_MODEL):
+        if any(map(is_cause, chain)):
+            return sentence.format(then=then)
+    return None
+
+
+def is_of_machine(error: BaseException) -> bool:
+    """Whether memory or a disk was to blame, and not what was read."""
+    chain = list(_chain(error))
+    return any(any(map(is_cause, chain)) for is_cause in (_is_space, *(is_cause for is_cause, _ in _OF_MACHINE)))
+
+
+def _unforeseen(error: BaseException, doing: str, log: str) -> str:
+    what = one_line(f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}")
+    where = log or _keep(error, doing)
+    told = f"{where} has the details" if where else "its details could not be kept, for the cache folder cannot be written"
+    return redact(f"Layerscope did not foresee what happened while {doing} ({what}); this is a bug, and {told}.")
+
+
+def _keep(error: BaseException, doing: str) -> Path | None:
+    """Write the details down for whoever mends it, for its owner's eyes only; None where that cannot be done."""
+    details = redact(f"{doing}\n\n{''.join(traceback.format_exception(error))}").encode(errors="backslashreplace")
+    folder = store.cache_dir() / FOLDER
+    seconds, rest = divmod(time.time_ns(), 1_000_000_000)
+    file = folder / f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(seconds))}-{rest:09d}-{os.getpid()}.txt"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as log:
+            log.write(details[-_MOST_BYTES:])
+        for old in sorted(folder.glob("*.txt"))[:-_MOST_KEPT]:
+            with contextlib.suppress(OSError):
+                old.unlink()
+    except OSError:
+        return None
+    return file
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, what it was raised from or while handling, and what a group holds."""
+    pending, seen = [error], set[int]()
+    while pending:
+        current = pending.pop(0)
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        before = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+        pending += [*([before] if before else []), *getattr(current, "exceptions", ())]
+
+
+def _names(error: BaseException) -> set[str]:
+    """The names of its classes: with them no library need be imported."""
+    return {cls.__name__ for cls in type(error).__mro__}
+
+
+def _is_space(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    # Libraries in Rust and C++ pass only the text on.
+    text = str(error).lower()
+    return any(part in text for part in ("no space left on device", "(os error 28)", "disk quota exceeded", "disk is full"))
+
+
+def _is_broken_disk(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.EIO
+
+
+def _is_device_memory(error: BaseException) -> bool:
+    text = str(error).lower()
+    return "OutOfMemoryError" in _names(error) or any(
+        part in text
+        for part in ("cuda out of memory", "hip out of memory", "mps backend out of memory", "cublas_status_alloc_failed")
+    )
+
+
+_OF_MEMORY = (
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory: you tried",
+    "unable to mmap",
+    "std::bad_alloc",
+)
+
+
+def _is_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    text = str(error).lower()  # torch's CPU allocator raises a plain RuntimeError
+    return any(
+        part in text
+        for part in (
+            "can't allocate memory",
+            "cannot allocate memory",
+            "not enough memory: you tried",
+            "unable to mmap",
+            "std::bad_alloc",
+        )
+    )
+
+
+def _is_gated(error: BaseException) -> bool:
+    return "GatedRepoError" in _names(error) or "gated repo" in str(error).lower()
+
+
+def _is_missing(error: BaseException) -> bool:
+    names = {"RepositoryNotFoundError", "RevisionNotFoundError", "RemoteEntryNotFoundError", "HFValidationError"}
+    return bool(names & _names(error))
+
+
+def _is_offline(error: BaseException) -> bool:
+    return bool({"LocalEntryNotFoundError", "OfflineModeIsEnabled"} & _names(error))
+
+
+def _is_no_bitsandbytes(error: BaseException) -> bool:
+    is_import = isinstance(error, ImportError) or "PackageNotFoundError" in _names(error)
+    return is_import and "bitsandbytes" in str(error)
+
+
+def _is_bitsandbytes_device(error: BaseException) -> bool:
+    text = str(error).lower()
+    about = "bitsandbytes" in text or _ends_in_bitsandbytes(error)
+    return about and any(word in text for word in ("gpu", "cuda", "backend", "device", "not compiled", "not implemented"))
+
+
+def _ends_in_bitsandbytes(error: BaseException) -> bool:
+    """Whether it was raised by code of that package."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] == "bitsandbytes"
+
+
+_Causes = tuple[tuple[Callable[[BaseException], bool], str], ...]
+_OF_MACHINE: _Causes = (
+    (_is_broken_disk, _BROKEN_DISK),
+    (_is_device_memory, _DEVICE_MEMORY),
+    (_is_memory, _MEMORY),
+)
+_OF_MODEL: _Causes = (
+    (_is_gated, _GATED),
+    (_is_missing, _MISSING),
+    (_is_offline, _OFFLINE),
+    (_is_no_bitsandbytes, _NO_BITSANDBYTES),
+    (_is_bitsandbytes_device, _BITSANDBYTES_DEVICE),
+)
+"""In this order: a memory error may speak of a device, a gated model is also one that is not found."""

@@ -1,0 +1,108 @@
+"""Every bad input of the corpus is answered by one sentence and exit code 2, and nothing is written."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import corpus
+from tests.corpus import Bad, adapters, models, options, questions, settings, stored, texts
+
+COMMANDS = (*options.COMMANDS, "run", "jobs")
+LONGEST_S = 60.0
+"""One entry, the import of the model libraries included, on a busy machine."""
+
+
+@pytest.fixture(scope="module")
+def whole_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole tiny model with a tokenizer of a few words."""
+    folder = tmp_path_factory.mktemp("corpus") / "model"
+    models.whole(folder)
+    return folder
+
+
+@pytest.fixture
+def warm(monkeypatch: pytest.MonkeyPatch, loader) -> None:
+    """One model for all entries: what is refused here is not about it."""
+    monkeypatch.setattr("analysis.models.load.FRESH", loader)
+
+
+@pytest.fixture(scope="module")
+def loader():
+    from analysis.models.load import WarmModels
+
+    return WarmModels()
+
+
+def refuses(bad: Bad, here: Path, model: Path | None = None) -> None:
+    """Ask, and hold the answer against what must be said."""
+    if bad.make is not None:
+        bad.make(here)
+    began = time.monotonic()
+    to_file = ("--json", str(here / "answer.json")) if bad.words and bad.words[0] in COMMANDS else ()
+    said = corpus.ask((*bad.words, *to_file), here, model)
+    places = {"{here}": str(here), "{model}": str(model)}
+    wanted = bad.says
+    for place, path in places.items():
+        wanted = wanted.replace(place, path)
+    assert said.code == 2, f"{bad.name}: exit code {said.code}: {said.err}"
+    assert len(said.sentences) == 1, f"{bad.name}: {said.err}"
+    assert wanted in said.sentences[0], bad.name
+    assert "Traceback" not in said.err
+    assert len(said.sentences[0]) < 2000
+    assert said.sentences[0].rstrip().endswith("."), bad.name
+    assert not (here / "answer.json").exists()
+    assert not (here / "r.html").exists()
+    assert time.monotonic() - began < LONGEST_S
+
+
+def by_name(*rooms) -> Callable:
+    found = [bad for room in rooms for bad in room.entries()]
+    return pytest.mark.parametrize("bad", found, ids=[bad.name.encode("ascii", "backslashreplace").decode() for bad in found])
+
+
+@by_name(options, settings)
+def test_arguments_that_make_no_request_are_refused_in_a_sentence(bad, tmp_path):
+    refuses(bad, tmp_path)
+
+
+@by_name(stored)
+def test_a_file_of_the_cache_that_is_not_as_we_write_it_is_refused_in_a_sentence(bad, tmp_path):
+    refuses(bad, tmp_path)
+
+
+@pytest.mark.tiny
+@by_name(models)
+def test_a_model_that_is_broken_is_refused_in_a_sentence(bad, tmp_path, whole_model):
+    refuses(bad, tmp_path, whole_model)
+
+
+@pytest.mark.tiny
+@pytest.mark.usefixtures("warm")
+@by_name(texts, questions)
+def test_texts_and_questions_that_cannot_be_used_are_refused_in_a_sentence(bad, tmp_path, whole_model):
+    refuses(bad, tmp_path, whole_model)
+
+
+@pytest.mark.tiny
+@by_name(adapters)
+def test_an_adapter_that_is_broken_or_of_another_model_is_refused_in_a_sentence(bad, tmp_path, whole_model):
+    refuses(bad, tmp_path, whole_model)
+
+
+def test_the_corpus_is_large_and_every_entry_has_a_name_of_its_own_and_says_what_must_answer():
+    everything = list(corpus.every())
+    assert len(everything) >= 500
+    assert len({bad.name for bad in everything}) == len(everything)
+    assert len({(bad.words, bad.make and bad.name) for bad in everything}) == len(everything)
+    assert all(bad.says for bad in everything)
+
+
+@pytest.mark.tiny
+@pytest.mark.parametrize("bad", list(corpus.found()), ids=lambda bad: bad.name)
+def test_what_the_fuzzer_found_is_answered_in_a_sentence(bad, tmp_path, whole_model):
+    bad.make(tmp_path)
+    said = corpus.ask(bad.words, tmp_path, whole_model)
+    assert said.code in (0, 2), said.err
+    assert len(said.sentences) == (1 if said.code else 0), said.err

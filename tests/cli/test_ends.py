@@ -1,0 +1,111 @@
+"""How a command ends that does not end well: its exit code, the one sentence, and where the details are."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from analysis.cli import main
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch) -> Path:
+    """An empty cache folder."""
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def ended(monkeypatch, capsys, error: BaseException) -> tuple[int, str]:
+    """The exit code and what was said of a command in the middle of which this is raised."""
+
+    def fails() -> None:
+        raise error
+
+    monkeypatch.setattr("analysis.jobs.reap", fails)
+    code = main.main(["jobs", "list"])
+    return code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [TypeError("seven is not\na number"), RecursionError("too deep"), AssertionError()])
+def test_what_nobody_foresaw_is_one_sentence_with_an_exit_code_of_its_own_and_its_details_are_kept(
+    monkeypatch, capsys, place, error
+):
+    code, said = ended(monkeypatch, capsys, error)
+    assert code == main.UNFORESEEN == 70
+    assert said.count("\n") == 1
+    assert said.startswith(f"Layerscope did not foresee what happened while answering `jobs` ({type(error).__name__}: ")
+    [kept] = (place / "faults").iterdir()
+    assert str(kept) in said
+    assert "Traceback" not in said
+    assert "Traceback" in kept.read_text()
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_panic_of_a_library_in_rust_is_one_too(monkeypatch, capsys):
+    code, said = ended(monkeypatch, capsys, type("PanicException", (BaseException,), {})("index out of bounds"))
+    assert code == main.UNFORESEEN
+    assert "(PanicException: index out of bounds)" in said
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (MemoryError(), "The memory was not enough"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+            "The memory was not enough",
+        ),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "The memory was not enough"),
+        (RuntimeError("unable to mmap 99 bytes from file <x>: Cannot allocate memory (12)"), "The memory was not enough"),
+        (OSError(errno.ENOSPC, "No space left on device"), "There is no space left on the disk"),
+        (OSError(errno.EIO, "Input/output error"), "The disk does not answer as it should"),
+    ],
+)
+def test_memory_and_disks_are_no_bugs(monkeypatch, capsys, place, error, says):
+    code, said = ended(monkeypatch, capsys, error)
+    assert code == 2
+    assert said.startswith(says)
+    assert said.rstrip().endswith("then run it again.")
+    assert said.count("\n") == 1
+    assert not place.exists()
+
+
+def test_an_interruption_is_said_as_before(monkeypatch, capsys):
+    code, said = ended(monkeypatch, capsys, KeyboardInterrupt())
+    assert code == 130
+    assert "Interrupted; what was finished is kept" in said
+
+
+def test_whoever_closes_the_output_hears_nothing_more(place):
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run(
+        [sys.executable, "-m", "analysis", "jobs", "list"], cwd=REPOSITORY, stdout=writes, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writes)
+    assert done.returncode == main.CLOSED == 141
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+def test_an_output_that_is_full_is_said_in_a_sentence(place):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "analysis", "jobs", "list"], cwd=REPOSITORY, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("There is no space left on the disk")
+    assert "Traceback" not in done.stderr
+
+
+def test_help_says_what_the_exit_codes_mean(capsys):
+    with pytest.raises(SystemExit):
+        main.main(["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    for code in ("0 done", "2 the request cannot be answered", "70 a bug", "130 interrupted", "141 whoever read the output"):
+        assert code in told

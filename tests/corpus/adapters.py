@@ -1,0 +1,143 @@
+"""Adapter folders that are broken, or made for another model or another cut."""
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.corpus import Bad, Make, files
+from tests.corpus.models import numbers, safetensors
+
+_ASK = (
+    "compare",
+    "{model}",
+    "--dtype",
+    "float32",
+    "--device",
+    "cpu",
+    "--prompt",
+    "a b",
+    "--tokens",
+    "1",
+    "--block",
+    "1:1",
+    "--adapter",
+    "{here}/a",
+)
+_DEEP = "[" * 100_000
+_NAMES = [f"base_model.model.model.layers.{layer}.mlp.down_proj.lora_{side}.weight" for layer in (0, 1) for side in "AB"]
+_CONFIG: dict[str, Any] = {
+    "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 2, "lora_dropout": 0.0, "bias": "none",
+    "target_modules": ["down_proj"], "base_model_name_or_path": None, "inference_mode": True,
+}  # fmt: skip
+
+
+def _weights(**changed: Any) -> bytes:
+    """Adapter weights for two layers of the tiny model, which is what is left of three without one."""
+    shapes = {name: ([2, 24] if "lora_A" in name else [16, 2]) for name in _NAMES}
+    contents = {name: numbers(shape, 0.01) for name, shape in shapes.items()} | changed
+    return safetensors({name: ("F32", *one) for name, one in contents.items() if one is not None})
+
+
+def _folder(**changed: bytes | str | None) -> Make:
+    """An adapter folder with other contents for some files; None for none."""
+    usual = {"adapter_config.json": json.dumps(_CONFIG), "adapter_model.safetensors": _weights()}
+    contents = usual | {name.replace("__", "."): content for name, content in changed.items()}
+    return files({f"a/{name}": content for name, content in contents.items() if content is not None})
+
+
+_CONFIGS = {
+    "nothing": "", "null": "null", "a list": "[]", "a number": "5", "no JSON": "{", "deep": _DEEP, "no UTF-8": b"\xff",
+    "UTF-16": json.dumps(_CONFIG).encode("utf-16"), "5000 digits": '{"r": ' + "9" * 5000 + "}", "a text": '"LORA"',
+}  # fmt: skip
+_VALUES: dict[str, tuple[Any, ...]] = {
+    "peft_type": (None, 5, "NOSUCH", "", []),
+    "r": (0, -1, "2", 2.5, [], {}, 3),
+    "target_modules": (["nosuch"], 5, {}, "(", ["down_proj", 5]),
+    "lora_alpha": ("x", [], {}),
+    "lora_dropout": ("x", 2.0, [], {}),
+    "bias": ("nosuch", 5),
+    "task_type": ("NOSUCH", 5),
+    "layers_to_transform": ([99], "x"),
+    "modules_to_save": (5,),
+}
+"""By field of an adapter's configuration, values that it cannot have."""
+_HEADS = {
+    "nothing": b"", "short": b"\1", "a huge length": struct.pack("<Q", 2**62), "no JSON": struct.pack("<Q", 4) + b"abcd", "zeros": b"\0" * 100,
+    "no weights": struct.pack("<Q", 2) + b"{}", "half": _weights()[:-10], "a page": b"<html></html>",
+}  # fmt: skip
+_BRIDGES = {
+    "nothing": b"", "no weights": struct.pack("<Q", 2) + b"{}", "zeros": b"\0" * 100,
+    "no start": safetensors({"change": ("F32", *numbers([16, 16], 0.0))}),
+    "another size": safetensors({"change": ("F32", *numbers([8, 8], 0.0)), "start": ("I64", [], struct.pack("<q", 1))}),
+    "a start beyond": safetensors({"change": ("F32", *numbers([16, 16], 0.0)), "start": ("I64", [], struct.pack("<q", 99))}),
+    "a start below": safetensors({"change": ("F32", *numbers([16, 16], 0.0)), "start": ("I64", [], struct.pack("<q", -1))}),
+    "a start that is many": safetensors({"change": ("F32", *numbers([16, 16], 0.0)), "start": ("I64", [2], struct.pack("<qq", 1, 1))}),
+}  # fmt: skip
+
+
+def _empty(here: Path) -> None:
+    (here / "a").mkdir()
+
+
+def _file(here: Path) -> None:
+    (here / "a").write_text("adapter")
+
+
+def _loop(here: Path) -> None:
+    (here / "a").symlink_to(here / "a")
+
+
+def entries() -> Iterator[Bad]:
+    """All of this file."""
+    no = "has no adapter_config.json, so it is not a PEFT adapter"
+    yield Bad("an adapter that is nowhere", _ASK, no)
+    yield Bad("an adapter folder that is empty", _ASK, no, _empty)
+    yield Bad("an adapter that is a file", _ASK, no, _file)
+    yield Bad("an adapter that links to itself", _ASK, no, _loop)
+    yield Bad("an adapter of no name", (*_ASK[:-1], ""), no)
+    yield Bad("an adapter of a name too long", (*_ASK[:-1], "x" * 300), no)
+    yield Bad("an adapter with NUL", (*_ASK[:-1], "a\0b"), no)
+    yield Bad("an adapter without weights", _ASK, "The adapter ", _folder(adapter_model__safetensors=None))
+    pickled = _folder(adapter_model__safetensors=None, adapter_model__bin=b"\x80\x02.")
+    yield Bad("an adapter with pickled weights", _ASK, "The adapter ", pickled)
+    for name, content in _CONFIGS.items():
+        yield Bad(f"an adapter_config.json: {name}", _ASK, "The adapter_config.json of ", _folder(adapter_config__json=content))
+    fits = "does not fit this model without layer 1 (1 layer), block [1, 2) ("
+    for field, values in _VALUES.items():
+        for value in values:
+            text = json.dumps(_CONFIG | {field: value})
+            yield Bad(f"an adapter_config.json: {field}={value!r}", _ASK, fits, _folder(adapter_config__json=text))
+    for name, content in _HEADS.items():
+        yield Bad(f"adapter weights: {name}", _ASK, fits, _folder(adapter_model__safetensors=content))
+    for name in _NAMES[:2]:
+        yield Bad(f"an adapter without {name[-13:]}", _ASK, fits, _folder(adapter_model__safetensors=_weights(**{name: None})))
+        other = _weights(**{name: numbers([5, 5], 0.1)})
+        yield Bad(f"an adapter with {name[-13:]} of another shape", _ASK, fits, _folder(adapter_model__safetensors=other))
+        for value in (float("nan"), float("inf")):
+            shape = [2, 24] if "lora_A" in name else [16, 2]
+            content = _weights(**{name: numbers(shape, value)})
+            yield Bad(
+                f"an adapter with {name[-13:]} {value}",
+                _ASK,
+                "has NaN or infinite weights",
+                _folder(adapter_model__safetensors=content),
+            )
+    more = _weights(**{_NAMES[0].replace(".0.", ".2."): numbers([2, 24], 0.1)})
+    yield Bad("an adapter for more layers", _ASK, fits, _folder(adapter_model__safetensors=more))
+    for name, content in _BRIDGES.items():
+        yield Bad(f"a bridge: {name}", _ASK, "The bridge.safetensors of ", _folder(bridge__safetensors=content))
+    for name, heal, says in (
+        ("another cut", {"block": {"start": 0, "size": 1}}, "was healed without layer 0 (1 layer), block [0, 1), and layer 1"),
+        ("a control", {"block": {"start": 1, "size": 1}, "control": True}, "was healed as a control, with no layer removed"),
+    ):
+        yield Bad(f"an adapter of {name}", _ASK, says, _folder(layerscope__json=json.dumps({"heal": heal})))
+    for block, says in (
+        ("3:1", "this model has 3 layers"),
+        ("0:3", "this model has 3 layers and must keep at least 1"),
+        ("2:2", "this model has 3 layers"),
+    ):
+        words = ("compare", "{model}", "--dtype", "float32", "--device", "cpu", "--prompt", "a b", "--block", block)
+        yield Bad(f"a cut {block} of three layers", words, says)
+        yield Bad(f"a cut {block} of three layers, in the microscope", ("microscope", *words[1:]), says)

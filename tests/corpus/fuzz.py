@@ -1,0 +1,198 @@
+"""Changes the corpus at random for some minutes and looks for what is not answered in a sentence: `make fuzz`.
+
+A finding is kept in `found/` as a file, and the suite asks it again from then on. The same seed makes the same changes.
+"""
+
+import argparse
+import json
+import random
+import resource
+import secrets
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from analysis.core.errors import SpecError
+from tests import corpus
+from tests.corpus import Bad, adapters, models, options, questions, settings, stored, texts
+
+LONGEST_S = 30
+"""One input."""
+MOST_BYTES = 6 << 30
+"""What this process may map, libraries included."""
+_ODD: tuple[Any, ...] = (
+    None,
+    True,
+    0,
+    -1,
+    2**63,
+    10**30,
+    1.5,
+    1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    "a\0b",
+    "x" * 5000,
+    "\ud800",
+    "../x",
+    [],
+    [[]],
+    {},
+    {"a": {}},
+)
+"""Values that may stand in place of any in JSON."""
+_PIECES = (b"\0", b"\xff", b"\n", b"\r", b"{", b"[", b'"', b",", b"9" * 40, b"-", b"null", b"\xe2\x80\xa8", b"\xef\xbb\xbf")
+"""What may be put into any file."""
+
+
+def changed_bytes(content: bytes, draw: random.Random) -> bytes:
+    """A file with a few changes, or cut, or with parts of it twice."""
+    found = bytearray(content)
+    for _ in range(draw.randint(1, 4)):
+        place = draw.randrange(len(found) + 1)
+        match draw.randrange(6):
+            case 0 if found:
+                found[place % len(found)] = draw.randrange(256)
+            case 1:
+                del found[place:]
+            case 2:
+                found[place:place] = draw.choice(_PIECES)
+            case 3:
+                found[place:place] = found[: draw.randrange(min(200, len(found)) + 1)]
+            case 4:
+                del found[place : place + draw.randint(1, 20)]
+            case _ if found:
+                found[place % len(found)] ^= 1 << draw.randrange(8)
+    return bytes(found)
+
+
+def changed_json(content: bytes, draw: random.Random) -> bytes:
+    """A JSON file with an odd value in some place, or without a field; changed as bytes where it is none."""
+    try:
+        value = json.loads(content)
+        places = list(_places(value))
+    except (ValueError, RecursionError):
+        return changed_bytes(content, draw)
+    if not places:
+        return json.dumps(draw.choice(_ODD)).encode()
+    holder, key = draw.choice(places)
+    if isinstance(holder, dict) and draw.random() < 0.2:
+        del holder[key]
+    else:
+        holder[key] = draw.choice(_ODD)
+    return json.dumps(value).encode()
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield value, key
+        yield from _places(inner)
+
+
+def changed_words(words: tuple[str, ...], others: list[str], draw: random.Random) -> tuple[str, ...]:
+    """A line with another word in some place, one more, one less, or a letter changed."""
+    found = list(words)
+    place = draw.randrange(1, len(found)) if len(found) > 1 else 0
+    match draw.randrange(4):
+        case 0:
+            found[place:place] = [draw.choice(others)]
+        case 1 if len(found) > 1:
+            del found[place]
+        case 2 if found:
+            found[place] = changed_bytes(found[place].encode("utf-8", "replace"), draw).decode("utf-8", "replace")
+        case _ if found:
+            found[place] = draw.choice(others)
+    return tuple(found)
+
+
+def refused(*given: Any, **named: Any) -> Any:
+    """In place of a runner: what is asked makes a request, and that is all that is looked at."""
+    raise SpecError("This makes a request.")
+
+
+def verdict(words: tuple[str, ...], here: Path, model: Path, *, is_run: bool) -> str:
+    """What is wrong with how an input is answered; "" for nothing."""
+
+    def too_long(*_: Any) -> None:
+        raise TimeoutError(f"it took more than {LONGEST_S} s")
+
+    signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(LONGEST_S)
+    try:
+        with mock.patch("analysis.cli.answers.run", refused) if not is_run else mock.patch("os.nice"):
+            said = corpus.ask(words, here, model)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        return f"raised {error!r}"
+    finally:
+        signal.alarm(0)
+    if said.code not in (0, 2):
+        return f"exit code {said.code}: {said.err.strip()[-300:]}"
+    if said.code == 2 and len(said.sentences) != 1:
+        return f"{len(said.sentences)} sentences: {said.err.strip()[-300:]}"
+    return ""
+
+
+def main() -> int:
+    """Look for as long as was asked; 1 where something was found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--seed", type=int, default=None)
+    asked = parser.parse_args()
+    seed = secrets.randbelow(10**9) if asked.seed is None else asked.seed
+    print(f"seed {seed}: `make fuzz SEED={seed}` makes the same changes again", flush=True)
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
+    draw, n_asked, n_found, end = random.Random(seed), 0, 0, time.monotonic() + 60 * asked.minutes
+    # Lines whose answer writes where they say, or leaves processes behind, are not changed.
+    lines = [
+        bad
+        for room in (options, settings)
+        for bad in room.entries()
+        if bad.words and not {"export", "report", "jobs"} & {*bad.words}
+    ]
+    with_files = [bad for room in (models, adapters, texts, questions, stored) for bad in room.entries() if bad.make]
+    others = sorted({word for bad in lines for word in bad.words} - {"--detach", "--json", "--out", "export", "report", "jobs"})
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "model"
+        models.whole(model)
+        while time.monotonic() < end:
+            n_asked += 1
+            here = Path(folder) / str(n_asked)
+            here.mkdir()
+            words, is_run, contents = _next(draw, lines, with_files, others, here)
+            wrong = verdict(words, here, model, is_run=is_run)
+            if wrong:
+                n_found += 1
+                name = sha256(repr((words, contents)).encode()).hexdigest()[:12]
+                print(f"{wrong}\n  kept as {corpus.keep(name, words, contents)}", flush=True)
+    print(f"{n_asked} inputs, {n_found} findings")
+    return 1 if n_found else 0
+
+
+def _next(
+    draw: random.Random, lines: list[Bad], with_files: list[Bad], others: list[str], here: Path
+) -> tuple[tuple[str, ...], bool, dict]:
+    """The next input, written into its folder: its words, whether it is really run, and its files."""
+    if draw.random() < 0.5:
+        return changed_words(draw.choice(lines).words, others, draw), False, {}
+    bad = draw.choice(with_files)
+    assert bad.make is not None
+    bad.make(here)
+    contents = {str(file.relative_to(here)): file.read_bytes() for file in sorted(here.rglob("*")) if file.is_file()}
+    for name in draw.sample(sorted(contents), k=min(len(contents), draw.randint(1, 2))):
+        change = changed_json if name.endswith((".json", ".jsonl")) and draw.random() < 0.7 else changed_bytes
+        contents[name] = change(contents[name], draw)
+        (here / name).write_bytes(contents[name])
+    return bad.words, bad.words[0] != "heal", contents
+
+
+if __name__ == "__main__":
+    sys.exit(main())

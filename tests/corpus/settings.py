@@ -1,0 +1,191 @@
+"""`--set`: names that no request has, and values of another type or outside their range."""
+
+from collections.abc import Iterator
+
+from tests.corpus import Bad
+
+_DEEP = "[" * 100_000
+_LONG = "9" * 5000
+NO_WHOLE = (
+    "NaN",
+    "null",
+    "[]",
+    "[1]",
+    "{}",
+    "Infinity",
+    "-Infinity",
+    "1.5",
+    "1e3",
+    "true",
+    '"1"',
+    "four",
+    "",
+    "1e999",
+    _LONG,
+    _DEEP,
+)
+"""Values, as they are written, that are no whole number."""
+NO_NUMBER = ("NaN", "null", "[]", "Infinity", "-Infinity", "false", '"0.1"', "much", "", "1e999", _LONG)
+NO_TEXT = ("null", "1", "1.5", "[]", '["a"]', "true", "NaN")
+NO_SWITCH = ("null", "1", "0", "yes", '"true"', "[]", "NaN")
+NO_PART = ("1", "[]", "text", "true", "NaN", '"{}"')
+_FIELDS = {
+    "distances": {
+        "corpus.seed": NO_WHOLE,
+        "corpus.n_texts": NO_WHOLE[:8],
+        "corpus.split": NO_TEXT,
+        "corpus.source": NO_TEXT[:5],
+    },
+    "sweep": {"benchmark.seed": NO_WHOLE[:6], "draw": NO_WHOLE[:9], "benchmark.protocol": NO_TEXT[:4]},
+    "speed": {"batch_size": NO_WHOLE[:12], "repeats": NO_WHOLE[6:12]},
+    "compare": {"temperature": NO_NUMBER, "seed": NO_WHOLE[:6], "prompt": NO_TEXT[1:4]},
+    "heal": {
+        "r": NO_WHOLE,
+        "steps": NO_WHOLE[:8],
+        "minutes": (NO_NUMBER[0], *NO_NUMBER[2:]),
+        "learning_rate": NO_NUMBER,
+        "lora_dropout": NO_NUMBER[:6],
+        "batch_size": NO_WHOLE[:6],
+        "eval_every": NO_WHOLE[:5],
+        "distill": NO_NUMBER[:4],
+        "method": NO_TEXT[1:4],
+        "keep_best": NO_SWITCH,
+        "separate_documents": NO_SWITCH[:3],
+        "seed": NO_WHOLE[:6],
+    },
+    "models": {"load": NO_SWITCH},
+}
+"""Fields by subcommand, with values that they cannot take."""
+_KINDS = ((NO_WHOLE, "a whole number"), (NO_NUMBER, "a number"), (NO_TEXT, "text"), (NO_SWITCH, "true or false"))
+_USUAL = {
+    "heal": ("--block", "1:1", "--quantization", "none"),
+    "compare": ("--prompt", "a"),
+}
+_RANGES = {
+    "heal": {
+        "r=0": "r must be 1..4,096, not 0.",
+        "r=-1": "r must be 1..4,096, not -1.",
+        "batch_size=0": "batch_size must be 1..4,096, not 0.",
+        "gradient_accumulation=0": "gradient_accumulation must be 1..4,096, not 0.",
+        "eval_every=0": "eval_every must be 1..1,000,000, not 0.",
+        "last_layers=0": "last_layers must be 1..1,000, not 0.",
+        "learning_rate=0": "learning_rate must be above 0 and at most 10, not 0.",
+        "learning_rate=-1": "learning_rate must be above 0 and at most 10, not -1.",
+        "lora_dropout=1": "lora_dropout must be at least 0 and below 1, not 1.",
+        "lora_dropout=-0.1": "lora_dropout must be at least 0 and below 1, not -0.1.",
+        "distill=1.1": "distill must be 0..1, not 1.1.",
+        "distill=-1": "distill must be 0..1, not -1.",
+        "junction=-1": "junction must be 0..1,000,000, not -1.",
+        "check_questions=-1": "check_questions must be 0..1,000,000, not -1.",
+        "warmup_steps=-1": "warmup_steps must be 0..1,000,000, not -1.",
+        "method=full": "method must be one of lora, partial, not 'full'.",
+        "distill_from=words": "distill_from must be one of logits, states, not 'words'.",
+        "steps=100000000000000000000": "steps must be 0..1,000,000, not 100,000,000,000,000,000,000.",
+        "seed=100000000000000000000": "seed must be at least 0, not 100,000,000,000,000,000,000.",
+        "corpus.split=test": "split must be one of all, train, validation, not 'test'.",
+        "nosuch=1": "A heal has no setting nosuch",
+        "corpus.nosuch=1": "There is no setting 'corpus.nosuch' in a HealSpec",
+        "control=true": "A control trains the unpruned model on the text alone",
+    },
+    "distances": {
+        "corpus.n_texts=0": "corpus.n_texts must be 1..1,000,000, not 0.",
+        "corpus.min_tokens=1": "corpus.min_tokens must be 16..1,048,576, not 1.",
+        "corpus.split=test": "split must be one of all, train, validation, not 'test'.",
+        "metric=euclid": "metric must be one of angular",
+        "model.dtype=int8": "dtype must be one of auto, float32, bfloat16, float16, not 'int8'.",
+        "model.quantization=2bit": "quantization must be one of none, 4bit, 8bit, not '2bit'.",
+        "nosuch=1": "There is no setting 'nosuch' in a DistanceSpec; it has model, corpus, metric.",
+        "corpus.nosuch=1": "There is no setting 'corpus.nosuch' in a DistanceSpec",
+        "corpus.seed.deeper=1": "There is no setting 'corpus.seed.deeper' in a DistanceSpec",
+        "corpus..seed=1": "There is no setting 'corpus..seed' in a DistanceSpec",
+        ".=1": "There is no setting '.' in a DistanceSpec",
+        "=1": "A setting is written NAME=VALUE",
+        "corpus.seed": "A setting is written NAME=VALUE",
+        "": "A setting is written NAME=VALUE",
+        "__class__=1": "There is no setting '__class__' in a DistanceSpec",
+        "model.identity.x=1": "There is no setting 'model.identity.x' in a DistanceSpec",
+        'corpus={"n_texts": "x"}': "corpus.n_texts must be a whole number",
+        'corpus={"nosuch": 1}': "A CorpusSpec has no field nosuch",
+        'corpus={"seed": [1]}': "corpus.seed must be a whole number, not [1].",
+        'model={"source": 3}': "model.source must be text, not 3.",
+        "corpus.seed=100000000000000000000": "corpus.seed must be at least 0, not 100,000,000,000,000,000,000.",
+    },
+    "sweep": {
+        "benchmark.shots=6": "shots must be 0..5, not 6.",
+        "benchmark.limit=0": "benchmark.limit must be 1..1,000,000, not 0.",
+        "benchmark.subset=stem": "benchmark.subset must be several values, not \"stem\".",
+        "benchmark.subset=[1]": "benchmark.subset must be text, not 1.",
+        "strategy=best": "strategy must be one of similarity",
+        "blocks=1:1": "blocks must be several values, not \"1:1\".",
+        'blocks=["1:1"]': 'A Block is written with its fields by name, not as "1:1".',
+        'blocks=[{"start": 1}]': "This is not a complete Block: it lacks size.",
+        'blocks=[{"start": 1, "size": "x"}]': 'blocks.size must be a whole number, not "x".',
+        'blocks=[{"layers": [2, 1]}]': "Removed layers must be distinct, ascending and 0..999, not [2, 1].",
+        'blocks=[{"layers": []}]': "Removed layers must be distinct, ascending and 0..999, not [].",
+        'blocks=[{"layers": [1.5]}]': "blocks.layers must be a whole number, not 1.5.",
+        'blocks=[{"layers": {"a": 1}}]': "blocks.layers must be several values",
+        "damage.max_size=1": "damage.max_size cannot be set while there is no damage",
+        "generation.seed=1": "generation.seed cannot be set while there is no generation",
+        'generation={"n_sums": 0}': "generation.n_sums must be 1..1,000, not 0.",
+        'generation={"n_sums": null}': "generation.n_sums must be a whole number, not null.",
+    },
+    "compare": {
+        "variants=[]": "Between 1 and 8 variants can be compared, not 0.",
+        "variants=[1]": "variants must be a Variant, not 1.",
+        "variants={}": "variants must be several values",
+        'variants=[{"label": "odd"}]': "variants.label must be one of unpruned, pruned, instant, healed, not 'odd'.",
+        'variants=[{"block": {"start": 1, "size": 1}}]': "The unpruned model has no layers removed and no adapter",
+        'variants=[{"label": "healed", "adapter": 5}]': "variants.adapter must be text, not 5.",
+        'variants=[{"label": "pruned", "block": 5}]': "A Block is written with its fields by name, not as 5.",
+        "max_new_tokens=513": "max_new_tokens must be 1..512, not 513.",
+        "seed=-1": "seed must be at least 0, not -1.",
+    },
+}  # fmt: skip
+"""What is impossible although it is of the right type, and what has no name."""
+
+
+def entries() -> Iterator[Bad]:
+    """All of this file."""
+    for command, fields in _FIELDS.items():
+        line = (command, "starter", *_USUAL.get(command, ()))
+        for field, values in fields.items():
+            kind = next(name for known, name in _KINDS if set(values) <= set(known) and values[1] in known[:14])
+            kind = _named(command, field) or kind
+            for value in values:
+                says = f"{field} must be {kind}, not " if not _is_real(value, kind) else f"{field} must be "
+                yield Bad(f"{command} --set {field}={value[:12]}", (*line, "--set", f"{field}={value}"), says)
+                if command == "distances" and field == "corpus.seed":
+                    yield Bad(f"run {command} --set {field}={value[:12]}", ("run", command, "--set", f"{field}={value}"), says)
+    for command, settings in _RANGES.items():
+        for setting, says in settings.items():
+            yield Bad(f"{command} --set {setting}", (command, "starter", *_USUAL.get(command, ()), "--set", setting), says)
+    for part in ("corpus", "model"):
+        for value in NO_PART:
+            yield Bad(
+                f"distances --set {part}={value}", ("distances", "starter", "--set", f"{part}={value}"), f"{part} must be "
+            )
+    for kind, needs in (("heal", "block"), ("export", "block, name")):
+        yield Bad(f"run {kind} lacks {needs}", ("run", kind), f"it lacks {needs}.")
+    yield Bad("run export lacks a name", ("run", "export", "--set", 'block={"start": 1, "size": 1}'), "it lacks name.")
+    yield Bad(
+        "run heal, block as a list",
+        ("run", "heal", "--set", "block=[1,2]"),
+        "A Block is written with its fields by name, not as [1, 2].",
+    )
+
+
+def _is_real(value: str, kind: str) -> bool:
+    """Whether a value is a number to a computer, which no bounds hold."""
+    return kind == "a number" and value in ("NaN", "Infinity", "-Infinity", "1e999")
+
+
+def _named(command: str, field: str) -> str:
+    """What a field takes, where its values do not tell."""
+    return {
+        "protocol": "text",
+        "method": "text",
+        "prompt": "text",
+        "source": "text",
+        "split": "text",
+        "distill": "a number",
+    }.get(field.split(".")[-1], "")
