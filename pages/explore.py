@@ -1,13 +1,14 @@
 """Explore: the distance map, the cut the slider chooses, and what that cut costs."""
 
 from analysis import jobs
-from pages.components.explore import asked_for, compute, hints, linked_view, result_picker
+from pages.components.explore import asked_for, compute, hints, linked_view, map_view, result_picker
 from pages.components.jobs import strip
 from pages.components.shared import added, command, frame, library, state, stronger
 
 frame.require()
 
 with frame.errors_shown():
+    linked_view.tab(), map_view.view()  # before the header, which says what is wrong with the address
     place = frame.header("Explore", "Where is the redundancy, and what do I lose?")
     current = state.current_model()
     maps = library.find("distances", current)

@@ -6,7 +6,7 @@ from analysis.core.errors import LayerscopeError
 from analysis.data import starter
 from analysis.models.spec import InspectSpec, ModelSpec
 from pages.components.model import choice, inspection
-from pages.components.shared import command, frame, start, state
+from pages.components.shared import command, frame, start, state, words
 
 frame.require()
 
@@ -65,9 +65,9 @@ with frame.errors_shown():
             try:
                 facts = inspection.of(wanted)
             except LayerscopeError as error:
-                st.error(str(error))
+                st.error(words.plain(str(error)))
             else:
-                st.header(facts.model.name, anchor=False)
+                st.header(words.plain(facts.model.name, most=80), anchor=False)
                 actions(wanted, fits=facts.fits)
                 inspection.show(facts)
                 command.show([InspectSpec(wanted)])

@@ -228,7 +228,7 @@ class RowError:
     """Its line in a JSONL or CSV file (the first line is 1), its number from 1 in a Parquet file."""
     reason: str
 
-    def describe(self) -> str:
+    def in_words(self) -> str:
         """One clause for people."""
         return f"row {self.row}: {self.reason}"
 

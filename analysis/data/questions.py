@@ -124,7 +124,7 @@ def skipped_rows(spec: BenchmarkSpec) -> list[str]:
     """Rows of the user's own file that cannot be asked, each with its number and the reason; none of a built-in set."""
     if not spec.is_file:
         return []
-    return [error.describe() for error in files.read(Path(spec.task)).errors]
+    return [error.in_words() for error in files.read(Path(spec.task)).errors]
 
 
 def chance(questions: Iterable[Question]) -> float:
@@ -222,6 +222,6 @@ def _behind(before: str, question: Question, group: str) -> Question:
 def _file(spec: BenchmarkSpec) -> files.QuestionFile:
     file = files.read(Path(spec.task))
     if not file.questions:
-        reasons = "; ".join(error.describe() for error in file.errors[:3]) or "it has no rows"
+        reasons = "; ".join(error.in_words() for error in file.errors[:3]) or "it has no rows"
         raise BenchmarkError(f"No question can be read from {Path(spec.task).name}: {reasons}.")
     return file

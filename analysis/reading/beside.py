@@ -38,7 +38,7 @@ def elsewhere(sweep: SweepResult, heals: Sequence[HealResult]) -> list[str]:
 
 def _told(healed: Reading, unpruned: Reading | None) -> str:
     there = "" if unpruned is None else f" (unpruned there {unpruned.number()})"
-    return f"{healed.in_words()} on {healed.describe()}{there}"
+    return f"{healed.in_words()} on {healed.on_what()}{there}"
 
 
 def _of(result: Scored) -> Readings:

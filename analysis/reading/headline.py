@@ -62,8 +62,8 @@ def headline(
     parts += _lost(answers, text)
     parts += [_gives_back(healed)] if healed is not None else []
     found = {ANSWERS: answers, TEXT: text, SPEED: faster, HEAL: healed}
-    said = [f"Answers: {answers.reading.describe()}"] if answers else []
-    said += [f"Loss: {text.reading.describe()}"] if text else []
+    said = [f"Answers: {answers.reading.on_what()}"] if answers else []
+    said += [f"Loss: {text.reading.on_what()}"] if text else []
     said += [_timed(speed)] if speed is not None and faster is not None else []
     said += [f"Heal: recipe {healed.spec.recipe}, {_condition(healed).precision}"] if healed is not None else []
     return Headline(

@@ -49,7 +49,7 @@ class Condition:
     name: str = field(default="", compare=False)
     """What people call the model."""
 
-    def describe(self) -> str:
+    def on_what(self) -> str:
         """On what, how much of it, in which precision: "200 ARC-Easy questions, float32" or "32 texts of C4, float32"."""
         return f"{self.material_in_words()}, {self.precision}"
 
@@ -103,9 +103,9 @@ class Reading:
     tokens: tuple[int, ...] = field(default=(), repr=False, compare=False)
     """Predicted tokens of every text, by which its loss counts."""
 
-    def describe(self) -> str:
+    def on_what(self) -> str:
         """On what and in which precision it was measured."""
-        return self.condition.describe()
+        return self.condition.on_what()
 
     def number(self) -> str:
         """The value alone: "46.0 %" or "3.10"."""

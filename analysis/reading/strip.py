@@ -81,7 +81,7 @@ def _of_damage(damage: DamageResult) -> OverBlocks | None:
         unit="nats",
         values=[[round(one.value, _DIGITS) if one else None for one in row] for row in read],
         halves=[[_half(one) for one in row] for row in read],
-        on=first.describe(),
+        on=first.on_what(),
     )
 
 

@@ -53,7 +53,7 @@ def test_every_bad_row_is_named_with_its_line_and_reason(write):
     for line, part in {2: "JSON", 4: "at least 2", 5: "no answer", 6: "'maroon'", 7: "no number 0..3", 8: "no question",
                        9: "not a JSON object", 10: "choice 1 is empty", 11: "no choices"}.items():  # fmt: skip
         assert part in reasons[line]
-    assert file.errors[0].describe().startswith("row 2: ")
+    assert file.errors[0].in_words().startswith("row 2: ")
 
 
 def test_arc_rows_with_digit_labels_and_other_numbers_of_options(write):
@@ -125,7 +125,7 @@ def test_csv_with_or_without_header_with_letters_or_numbers(write, content):
 def test_a_byte_that_is_no_utf8_costs_its_own_row_only(write):
     file = files.read(write("q.csv", "Q1,a,b,c,d,A\nQ2,caf\xe9,b,c,d,B\nQ3,a,b,c,d,C\n".encode("latin-1")))
     assert golds(file) == [0, 2]
-    assert [error.describe() for error in file.errors] == ["row 2: not UTF-8 text (byte 0xe9)"]
+    assert [error.in_words() for error in file.errors] == ["row 2: not UTF-8 text (byte 0xe9)"]
 
 
 def test_utf16_is_refused_in_a_sentence_and_a_byte_order_mark_is_not(write):
@@ -153,7 +153,7 @@ def test_parquet_of_the_hub_with_a_gap(tmp_path):
     frame.to_parquet(tmp_path / "q.parquet")
     file = files.read(tmp_path / "q.parquet")
     assert golds(file) == [3, 0]
-    assert [error.describe() for error in file.errors] == ["row 2: no answer"]
+    assert [error.in_words() for error in file.errors] == ["row 2: no answer"]
     assert file.questions[0].group == "virology"
 
 

@@ -41,7 +41,7 @@ def test_damage_is_what_the_reading_of_each_block_says():
         read = reading.of_damage(damage, block)
         assert found.values[block.size - 1][block.start] == pytest.approx(read.value, abs=1e-4)
         assert found.halves[block.size - 1][block.start] == pytest.approx((read.high - read.low) / 2, abs=1e-4)
-    assert found.on == reading.of_damage(damage, Block(7, 5)).describe()
+    assert found.on == reading.of_damage(damage, Block(7, 5)).on_what()
 
 
 def test_only_blocks_with_the_most_texts_are_told_while_the_damage_grows():

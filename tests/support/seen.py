@@ -11,6 +11,11 @@ def texts(at) -> str:
     return "\n".join(str(element.value) for element in shown)
 
 
+def read(markdown: str) -> str:
+    """Markdown that passed `words.plain` as a visitor reads it."""
+    return markdown.replace("\\", "").replace("\u2060", "")
+
+
 def opened(at, tab: str):
     """The same page with another tab of Explore open, by its name in the address."""
     at.session_state["options"]["tab"] = tab

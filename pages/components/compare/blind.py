@@ -162,7 +162,7 @@ def _reveal(shown: Round, test: _Test, keys: Sequence[str]) -> None:
 
 
 def _how(spec: CompareSpec) -> str:
-    drawn = f"temperature {spec.temperature:g}, seed {spec.seed}" if spec.temperature else "greedy"
+    drawn = f"temperature {spec.temperature:g}, seed {spec.seed:d}" if spec.temperature else "greedy"
     return f"All wrote up to {spec.max_new_tokens} tokens, {drawn}"
 
 

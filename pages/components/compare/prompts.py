@@ -30,7 +30,7 @@ EXAMPLES = {
 _KEY = "prompt-text"
 
 
-def show(kind: str, model: ModelSpec, *, grown: Draw, done: Draw, empty: str) -> None:
+def show(kind: str, model: ModelSpec, *, grown: Draw, done: Draw, empty: words.Markdown) -> None:
     """Draw the right one of them.
 
     Args:
@@ -47,8 +47,10 @@ def show(kind: str, model: ModelSpec, *, grown: Draw, done: Draw, empty: str) ->
     found = library.find(kind, model)
     last = _unfinished(kind)
     if last is not None:
-        say = st.error if last.state == jobs.FAILED else st.warning
-        say(last.error or f"It was {last.state}.")
+        if last.state == jobs.FAILED:
+            st.error(words.plain(last.error or "It failed."))
+        else:
+            st.warning(words.plain(last.error or f"It was {last.state}."))
         card.resume_button(last, where=kind)
         partial = library.live(kind, last.result_key)
         if partial is not None:
@@ -111,7 +113,8 @@ def box() -> str:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown("**Prompt**", width="content")
         for name, prompt in EXAMPLES.items():
-            st.button(name, key=f"example-{name}", type="tertiary", on_click=_put, args=(prompt,), help=f"Fills in: {prompt!r}")
+            hint = words.plain(f"Fills in: {prompt!r}")
+            st.button(name, key=f"example-{name}", type="tertiary", on_click=_put, args=(prompt,), help=hint)
     # The key alone would be forgotten while another page is on screen.
     st.session_state.setdefault(_KEY, EXAMPLES["A fact"])
     return st.text_area(
@@ -143,8 +146,8 @@ def cut_choice(model: ModelSpec, key: str) -> Removal | None:
     st.slider("Layers removed, n", 0, most, key=f"{key}-n", on_change=lambda: state.choose_n(st.session_state[f"{key}-n"]))
     cut, _ = found
     st.caption(
-        f"Without {cut.removed.describe()}, {'picked by hand' if cut.by_hand else f'by {state.strategy()}'}."
+        f"Without {cut.removed.describe()}, {'picked by hand' if cut.by_hand else f'by {words.plain(state.strategy())}'}."
         if cut.removed
-        else cut.missing or "Nothing removed."
+        else cut.unknown or "Nothing removed."
     )
     return cut.removed

@@ -46,7 +46,7 @@ def show(picked: list[Run], reference: Run | None) -> None:
     _data({kind: same for kind, same in drawn.items() if kind in _TITLES})
 
 
-def _split(drawn: list[Drawn], alike: Callable[[Drawn, Drawn], bool], why: str) -> list[Drawn]:
+def _split(drawn: list[Drawn], alike: Callable[[Drawn, Drawn], bool], why: words.Markdown) -> list[Drawn]:
     """Those that may share an axis with the first; the others are named."""
     kept = [one for one in drawn if alike(drawn[0], one)]
     left = [one.name for one in drawn if not alike(drawn[0], one)]

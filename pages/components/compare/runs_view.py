@@ -81,8 +81,8 @@ def _reference(runs: list[Run]) -> Run | None:
     if pinned and found is None:
         kind, _, key = pinned.partition(":")
         st.warning(
-            f"The reference named in the address, {run_table.kinds().get(kind, 'run')} {key}, is not stored here; pick another "
-            f"one below, or compute it again."
+            f"The reference named in the address, {words.plain(run_table.kinds().get(kind, 'run'))} {words.plain(key)}, is not "
+            f"stored here; pick another one below, or compute it again."
         )
     return found
 
@@ -119,8 +119,8 @@ def _table(runs: list[Run], reference: Run | None) -> tuple[list[Run], float]:
     return chosen, fraction
 
 
-def _plural(kind: str) -> str:
-    return _PLURALS.get(kind) or registry.TITLES.get(kind, "All")
+def _plural(kind: str) -> words.Markdown:
+    return words.plain(_PLURALS.get(kind) or registry.TITLES.get(kind, "All"))
 
 
 def _filtered(runs: list[Run]) -> tuple[list[Run], float]:
@@ -239,7 +239,7 @@ def differences(picked: list[Run], reference: Run, fraction: float) -> None:
         formats = {"difference": "%+.4f", "95 % from": "%+.4f", "to": "%+.4f", "reference": "%.4f", "run's": "%.4f"}
         chart.table(rows, key="t-against", alt="Differences from the reference", file_name="against-reference", formats=formats)
     for why, labels in reasons.items():
-        st.caption(f"{words.plain(', '.join(labels))}: {why}")
+        st.caption(words.plain(f"{', '.join(labels)}: {why}"))
     st.caption(
         words.plain(f"Run minus reference ({name}).")
         + " Settled: the 95 % interval leaves out zero. Paired intervals resample "

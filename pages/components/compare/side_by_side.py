@@ -59,7 +59,7 @@ def _numbers(result: CompareResult) -> None:
         parting, prefill = result.parts_at(index), text.prefill_rate(result.n_prompt_tokens)
         rows.append(
             {
-                "model": name,
+                "model": words.plain(name),
                 "layers": str(text.n_layers),
                 "tokens": str(len(text.token_ids)),
                 "prefill, tokens/s": f"{prefill:,.0f}" if prefill else "–",
@@ -96,14 +96,15 @@ def _provenance(result: CompareResult) -> str:
     spec = result.spec
     healed = any(variant.adapter for variant in spec.variants)
     beside = (
-        f" Adapters lie beside {spec.model.dtype} weights here, whatever they were trained over. Writing is a little slower so "
-        f"than with an adapter merged in, as an export does."
+        f" Adapters lie beside {words.plain(spec.model.dtype)} weights here, whatever they were trained over. Writing is a "
+        f"little slower so than with an adapter merged in, as an export does."
     )
-    how = f"temperature {spec.temperature:g}, seed {spec.seed}" if spec.temperature else "greedy"
+    how = f"temperature {spec.temperature:g}, seed {spec.seed:d}" if spec.temperature else "greedy"
+    who = words.plain(f"{result.model_name}, {spec.model.dtype} on {spec.model.device}")
     return (
-        f"{words.plain(result.model_name)}, {spec.model.dtype} on {spec.model.device}, {how}, {result.n_prompt_tokens} prompt "
-        f"tokens, as they stand: no chat template. Prefill reads the prompt, decode writes with a KV cache; both without "
-        f"loading. {words.duration(result.wall_s)} in all.{beside if healed else ''}"
+        f"{who}, {how}, {result.n_prompt_tokens} prompt tokens, as they stand: no chat template. Prefill reads the prompt, "
+        "decode writes with a KV cache; both without loading. "
+        f"{words.duration(result.wall_s)} in all.{beside if healed else ''}"
     )
 
 
@@ -147,7 +148,7 @@ def who_can_write(model: ModelSpec, cut: Removal | None) -> dict[str, Writer]:
         spec = found.result.spec
         if _is_usable(found.result, cut):
             label = "instant" if spec.recipe == "instant" else "healed"
-            when = f"{words.plain(spec.recipe)}, {words.date(found.saved_at)}"
+            when = f"{spec.recipe}, {words.date(found.saved_at)}"
             stopped = f"stopped at step {found.result.kept_step}, " if found.result.ended_early else ""
             name = "instant heal" if label == "instant" else f"healed: {stopped}{when}"
             writers[found.key] = Writer(name, Variant(label, cut, found.result.adapter))
@@ -172,7 +173,7 @@ def _variants(writers: dict[str, Writer]) -> tuple[Variant, ...]:
     """The picked ones, in order; at first one of each kind."""
     picked = st.pills(
         "Who writes", list(writers), selection_mode="multi", default=first_of_each(writers), key=f"who-{'-'.join(writers)}",
-        format_func=lambda key: writers[key].name,
+        format_func=lambda key: words.plain(writers[key].name),
     )  # fmt: skip
     return tuple(writers[key].variant for key in writers if key in picked)
 
@@ -248,7 +249,7 @@ def card(result: CompareResult, index: int, name: str, under: str, *, live: bool
     text = result.writings[index] if index < len(result.writings) else None
     with st.container(border=True, gap="xsmall", height="stretch"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
-            st.badge(name, color=_BADGES[variant.label])
+            st.badge(words.plain(name), color=_BADGES[variant.label])
             if text:
                 st.caption(f"{text.n_layers} layers", width="content")
         surprise = _surprise(variant, text, under)

@@ -65,10 +65,10 @@ def _sweep(model: ModelSpec, asked: BenchmarkSpec | None, distances: CorpusSpec 
     return SweepSpec(model=model, benchmark=asked, distances=distance_spec, strategy=state.strategy())
 
 
-def _sentence(kind: str, what: str, spec: DistanceSpec | SweepSpec | None, label: str, verb: str) -> None:
+def _sentence(kind: str, what: str, spec: DistanceSpec | SweepSpec | None, label: str, verb: words.Markdown) -> None:
     how = "" if spec else " and cannot be asked for from here"
     sentence, do, drop = st.columns([9, 2, 1.4], vertical_alignment="center", gap="small")
-    sentence.info(f"This link shows {what}, which has not been measured here{how}.")
+    sentence.info(f"This link shows {words.plain(what)}, which has not been measured here{how}.")
     if spec is not None and start.button(verb, place=do, key=f"asked-{kind}-go", width="stretch"):
         start.start_and_show(spec, label)
     if drop.button("Dismiss", key=f"asked-{kind}-drop", type="tertiary"):

@@ -51,7 +51,7 @@ def show(sweep: Found | None, cut: Cut, n_layers: int) -> None:
     picked = st.pills(
         f"{len(found.cases)} {words.plain(words.questions(curve.spec.benchmark))} questions at n = {n}",
         FATES, selection_mode="multi", default=[fate for fate in (LOST, GAINED) if counts[fate]] or list(FATES[:1]),
-        format_func=lambda fate: f"{fate}: {counts[fate]}", key=f"{_TAKEN}-{n}",
+        format_func=lambda fate: f"{fate}: {counts[fate]:d}", key=f"{_TAKEN}-{n}",
         help="Against the unpruned model. What never changes over the whole curve has a name of its own.",
     )  # fmt: skip
     cases = found.of(picked)

@@ -151,7 +151,7 @@ def shown(found: list[Row], n: int) -> list[dict[str, str]]:
     """The rows as people read them."""
     return [
         {
-            "": row.what + (f", {row.how}" if row.unit == "seconds" and row.how != "measured" else ""),
+            "": words.plain(row.what + (f", {row.how}" if row.unit == "seconds" and row.how != "measured" else "")),
             "unpruned": _said(row.unpruned, row.unit),
             f"n = {n}": _said(row.pruned, row.unit),
             "change": _change(row),

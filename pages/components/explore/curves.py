@@ -108,7 +108,7 @@ def choice(others: dict[str, list[Found]]) -> list[Found]:
         picked = st.pills(
             "Drawn together, on the same questions", options, selection_mode="multi",
             default=[name for name in options if name in compared], key=f"compare-{'-'.join(options)}",
-            format_func=lambda name: name if len(others[name]) < 2 else f"{name} × {len(others[name])}",
+            format_func=lambda name: words.plain(name if len(others[name]) < 2 else f"{name} × {len(others[name])}"),
         )  # fmt: skip
     compared.difference_update(options)
     compared.update(picked)

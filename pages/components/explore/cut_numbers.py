@@ -52,7 +52,7 @@ def show(distances: DistanceResult, sweep: SweepResult | None, cut: Cut) -> None
     )  # fmt: skip
     columns[4].metric(
         "Weights", _gone(f"−{words.size(saved.weight_bytes)}", n, known),
-        f"in {distances.spec.model.dtype}" if n and known else None,
+        f"in {words.plain(distances.spec.model.dtype)}" if n and known else None,
         delta_color="off", delta_arrow="off", help="Memory that the removed weights no longer take.",
     )  # fmt: skip
 
@@ -64,13 +64,13 @@ def _changes(sweep: SweepResult | None, readings: Readings) -> dict[str, Change]
     return {name: reading.change(*pair) for name, pair in found.items() if pair[0].condition == pair[1].condition}
 
 
-def _moved(changes: dict[str, Change], name: str, size: int, digits: str, unit: str) -> str | None:
+def _moved(changes: dict[str, Change], name: str, size: int, digits: str, unit: words.Markdown) -> str | None:
     if name not in changes:
         return None
     change = changes[name]
     said = f"{size * change.difference:{digits}} {unit}"
     what = "questions" if name == ACCURACY else "texts"
-    return said if change.is_settled else f"{said}, {settled.not_seen(change.n, change.needed, what)}"
+    return said if change.is_settled else f"{said}, {words.plain(settled.not_seen(change.n, change.needed, what))}"
 
 
 def _pictured(sweep: SweepResult | None, cut: Cut, change: Change | None) -> str:
@@ -79,7 +79,7 @@ def _pictured(sweep: SweepResult | None, cut: Cut, change: Change | None) -> str
         return ""
     like = glossary.like_cutting(sweep, change.difference) if sweep is not None and cut.by_hand else None
     said = glossary.as_surprise(change.difference)
-    return f" Against the unpruned model {said}{f', {like}' if like else ''}."
+    return f" Against the unpruned model {words.plain(f'{said}, {like}' if like else said)}."
 
 
 _COLOURED = "The change is coloured where the 95 % interval of the difference from the unpruned model excludes zero."
@@ -91,11 +91,11 @@ def _condition(readings: Readings, name: str) -> str:
         return "not measured of this cut"
     found, digits = readings[name], ".1%" if name == ACCURACY else ".3f"
     if found.low is None or found.high is None:
-        return found.describe()
-    return f"95 % interval {found.low:{digits}} to {found.high:{digits}}, {found.describe()}"
+        return words.plain(found.on_what())
+    return f"95 % interval {found.low:{digits}} to {found.high:{digits}}, {words.plain(found.on_what())}"
 
 
-def _gone(amount: str, n: int, known: bool) -> str:
+def _gone(amount: words.Markdown, n: int, known: bool) -> str:
     return "0" if n == 0 else amount if known else "–"
 
 

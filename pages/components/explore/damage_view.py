@@ -90,10 +90,10 @@ def _numbers(result: DamageResult, cut: Cut) -> None:
         help="The same among blocks of the slider's size, where the choice is really made.",
     )  # fmt: skip
     # Named with its text: other losses on this page are mostly of another.
-    text, here_ = words.texts(result.spec.corpus), _increase(result, cut.removed)
+    text, here_ = words.plain(words.texts(result.spec.corpus)), _increase(result, cut.removed)
     columns[2].metric(
         f"Loss increase of this cut, {text}", _nats(here_), _where(cut.removed), delta_color="off", delta_arrow="off",
-        help=f"Nats per token, {here_.describe() if here_ else 'not measured of this cut'}.",
+        help=f"Nats per token, {words.plain(here_.on_what()) if here_ else 'not measured of this cut'}.",
     )  # fmt: skip
     best = next((entry for entry in result.best if entry.n == cut.n), None)
     least = _increase(result, best.block) if best else None
@@ -101,7 +101,8 @@ def _numbers(result: DamageResult, cut: Cut) -> None:
         f"Least for {words.layers(cut.n)}, {text}", _nats(least),
         _where(best.block) if best else "not all measured yet" if 0 < cut.n <= len(result.increase) else "beyond this map",
         delta_color="off", delta_arrow="off",
-        help=f"The block of this size that costs least, once all are measured{f'; {least.describe()}' if least else ''}.",
+        help="The block of this size that costs least, once all are measured"
+        + (f"; {words.plain(least.on_what())}." if least else "."),
     )  # fmt: skip
 
 
@@ -143,7 +144,7 @@ def _caption(result: DamageResult, same_map: bool) -> str:
     corpus = result.spec.corpus
     said = (
         f"Yellow is little in both, rings mark the cut on screen, lines the best block of each size. {_progress(result)} on "
-        f"{result.n_texts} texts of {words.texts(corpus)}, up to {corpus.seq_len} tokens, unpruned loss "
+        f"{result.n_texts} texts of {words.plain(words.texts(corpus))}, up to {corpus.seq_len} tokens, unpruned loss "
         f"{result.unpruned_loss:.2f} nats per token, {words.duration(result.wall_s)}."
     )
     if not result.complete:

@@ -67,7 +67,7 @@ def show(model: ModelSpec, strategy: Strategy, cut: Cut) -> None:
     st.caption(_about(shown, by))
 
 
-def _choice(label: str, options: dict[str, str], key: str, usual: str) -> str:
+def _choice(label: words.Markdown, options: dict[str, words.Markdown], key: str, usual: str) -> str:
     return st.segmented_control(label, list(options), format_func=options.get, default=usual, required=True, key=key)
 
 
@@ -77,7 +77,7 @@ def _condition(found: list[Front]) -> Front:
         return found[0]
     place = st.selectbox(
         "Measured on", range(len(found)), key="front-condition", width=320,
-        format_func=lambda i: f"{found[i].condition.describe()} · {len(found[i].own())} models",
+        format_func=lambda i: f"{found[i].condition.on_what()} · {len(found[i].own())} models",
     )  # fmt: skip
     return found[place]
 
@@ -125,9 +125,9 @@ def _sentence(offer: Offer) -> str:
 def _about(shown: Front, by: str) -> str:
     rivals = sorted({offer.facts.name for offer in shown.offers if offer.is_rival})
     said = [
-        f"{shown.condition.describe()}; bars are 95 % intervals. Filled: no other one is better for as little, by what was "
-        f"measured; the best of many looks better than it is, and neighbours whose bars overlap may not differ. A click takes "
-        f"the cut."
+        f"{words.plain(shown.condition.on_what())}; bars are 95 % intervals. Filled: no other one is better for as little, "
+        f"by what was measured; the best of many looks better than it is, and neighbours whose bars overlap may not differ. "
+        f"A click takes the cut."
     ]
     if rivals:
         said.append(f"Squares are other models on the same questions: {words.plain(', '.join(rivals))}.")

@@ -62,7 +62,9 @@ def show(found: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> No
     )
     if cuts.protected_in(cut.removed, n_layers):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            cuts.say_protected(cut.removed, n_layers, "This cut" if cut.by_hand else f"The choice of {strategy.name}")
+            cuts.say_protected(
+                cut.removed, n_layers, "This cut" if cut.by_hand else f"The choice of {words.plain(strategy.name)}"
+            )
             _way_out(strategy, cut.n)
 
 

@@ -75,7 +75,7 @@ def show(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model:
 
 def tab() -> str:
     """The open tab, one of `_TABS`."""
-    return state.option("tab") if state.option("tab") in _names() else MAP
+    return state.option_of("tab", _names(), MAP)
 
 
 def _names() -> dict[str, str]:
@@ -186,7 +186,7 @@ def _cost(shown: View) -> None:
     cut_numbers.show(shown.distances.result, scores, shown.cut)
     with st.container(gap=None):
         for note in [shown.where] * bool(shown.where) + cut_numbers.notes(scores, shown.cut):
-            st.caption(note)
+            st.caption(words.plain(note))
     st.fragment(_saved)(shown)
 
 

@@ -27,7 +27,7 @@ _HEIGHT = 352
 
 def view() -> str:
     """How blocks are drawn: one of `VIEWS`."""
-    return state.option("view") if state.option("view") in VIEWS else "map"
+    return state.option_of("view", VIEWS, "map")
 
 
 def show(shown: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> None:
@@ -70,7 +70,7 @@ def show(shown: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> No
         n_layers=distances.n_layers,
         chosen=strategy.block,
     )
-    st.caption(_how_sure(distances, cut, how) if metric == own else _by_another(best, words.metric(metric), cut))
+    st.caption(_how_sure(distances, cut, how) if metric == own else _by_another(best, words.plain(words.metric(metric)), cut))
 
 
 def _metric(names: list[str]) -> str:
@@ -163,7 +163,7 @@ def _how_sure(distances: DistanceResult, cut: Cut, how: str) -> str:
 _LINES = "Blue: all blocks of this size; the line across runs through the most similar of each."
 
 
-def _by_another(best: Sequence[Best], name: str, cut: Cut) -> str:
+def _by_another(best: Sequence[Best], name: words.Markdown, cut: Cut) -> str:
     """What another distance would choose; it is drawn dotted, since cuts are chosen by the map's own."""
     found = next((entry.block for entry in best if entry.n == cut.n), None)
     if found is None:

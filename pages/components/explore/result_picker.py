@@ -25,7 +25,7 @@ def menu(maps: list[Found], sweeps: list[Found]) -> tuple[Found, Found | None]:
     return found or maps[0], sweep
 
 
-def show(kind: str, label: str, found: list[Found]) -> Found | None:
+def show(kind: str, label: words.Markdown, found: list[Found]) -> Found | None:
     """A menu of results of one kind; the strongest is shown until another is picked.
 
     Args:

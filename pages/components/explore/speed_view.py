@@ -73,9 +73,10 @@ def provenance(shown: Found) -> str:
     """How it was measured, and what the line says."""
     result: SpeedResult = shown.result
     spec = result.spec
+    where = words.plain(f"{spec.model.dtype} on {spec.model.device}")
     said = (
         f"Medians of {result.rounds} rounds over all n in turn, bars are quartiles: {spec.prompt_tokens} prompt tokens, "
-        f"{spec.new_tokens} new ones, {spec.model.dtype} on {spec.model.device}, peak memory {words.size(result.peak_bytes)}. "
+        f"{spec.new_tokens} new ones, {where}, peak memory {words.size(result.peak_bytes)}. "
         f"Left out: the deepest layers but the last; which ones go makes no difference to time."
     )
     for field, name in (("decode", "Decode"), ("prefill", "Prefill")):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import streamlit as st
 
 from analysis.core.blocks import Removal
-from pages.components.shared import state
+from pages.components.shared import state, words
 
 _KEPT = 30
 _HISTORY = "cuts-before"
@@ -19,7 +19,7 @@ class _Choice(NamedTuple):
     own: Removal | None
 
     def describe(self) -> str:
-        return self.own.describe() if self.own else f"n = {self.n} by {self.strategy}"
+        return self.own.describe() if self.own else f"n = {self.n} by {words.plain(self.strategy)}"
 
 
 def remember() -> None:

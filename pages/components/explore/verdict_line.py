@@ -64,7 +64,7 @@ def show(cut: Cut, strategy: Strategy, sweep: Found | None, known: Evidence, mod
     removed, n_layers = cut.removed, strategy.distances.n_layers
     if removed is None:
         st.markdown(
-            cut.missing or "Nothing is removed. Move the slider, or pick layers, to see what can go and what that costs."
+            cut.unknown or "Nothing is removed. Move the slider, or pick layers, to see what can go and what that costs."
         )
         return
     said = of_cut(removed, strategy.distances.model, known)
@@ -149,7 +149,7 @@ def _report(best: BestCut, sweep: Found | None, model: ModelSpec) -> None:
         in_place.show(job, "report-best")
         return
     in_place.failure(job)
-    why = f"Measures it on {corpus.n_texts} texts of {words.texts(corpus)}, which had no part in choosing it."
+    why = f"Measures it on {corpus.n_texts} texts of {words.plain(words.texts(corpus))}, which had no part in choosing it."
     if start.button(f"Score {_name(best.cut)}", key="report-best", icon=":material/target:", help=why):
         start.start_all(
             [(spec, f"Score of {spec.block.describe() if spec.block else 'the unpruned model'}") for spec in wanted]
@@ -167,7 +167,7 @@ def _amount(cost: Cost) -> str:
 
 
 def _where(cost: Cost) -> str:
-    return cost.condition.material_in_words()
+    return words.plain(cost.condition.material_in_words())
 
 
 def _versions(found: Sequence[Found]) -> tuple[drawn.Version, ...]:

@@ -52,11 +52,11 @@ def _morph(sweep: SweepResult, n: int) -> None:
     if 0 not in written or n not in written:
         measured = [at for at in sorted(written) if at]
         if measured:
-            st.caption(f"What it writes at n = {n} was not kept: move the slider to n = {measured[0]} … {measured[-1]}.")
+            st.caption(f"What it writes at n = {n} was not kept: move the slider to n = {measured[0]:d} … {measured[-1]:d}.")
         return
     beginnings = [continuation.prompt for continuation in written[0].continuations]
     place = st.selectbox(
-        "Beginning", range(len(beginnings)), format_func=lambda i: words.plain(beginnings[i][:90]), key="writing-prompt"
+        "Beginning", range(len(beginnings)), format_func=lambda i: words.seen(beginnings[i], 90), key="writing-prompt"
     )
     whole, cut = (written[at].continuations[place].text for at in (0, n))
     said = "the same words" if whole == cut else "marked: words that the unpruned model does not write there"

@@ -67,7 +67,7 @@ def commands(choice: Choice) -> list[str]:
     return [*heal, command.line(folders.request(choice))]
 
 
-def _file(text: str, name: str, mime: str, language: str) -> None:
+def _file(text: str, name: words.Markdown, mime: str, language: str) -> None:
     st.download_button(
         f"Download {name}", text, name, mime, key=f"take-{name}", on_click="ignore", icon=":material/download:",
         type="primary",

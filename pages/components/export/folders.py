@@ -67,7 +67,7 @@ def show(choice: Choice) -> ExportSpec | None:
         icon=":material/save:",
         disabled=taken or free < needed,
     ):
-        start.start_and_show(spec, f"Export {words.plain(spec.name)}")
+        start.start_and_show(spec, f"Export {spec.name}")
     return spec
 
 
@@ -99,7 +99,7 @@ def _card(result: ExportResult) -> None:
             )
     merged = "healed, adapter merged in" if check.merged else "not healed"
     st.caption(
-        f"{result.n_layers} layers, without {spec.block.describe()}, {merged}; {spec.model.dtype}, "
+        f"{result.n_layers} layers, without {spec.block.describe()}, {merged}; {words.plain(spec.model.dtype)}, "
         f"{words.size(result.size_bytes)}. {_checked(result)}"
     )
     st.code(str(folders.folder(spec.name)), language=None)

@@ -12,6 +12,7 @@ from analysis.reading.reading import Change, Reading
 from pages.components.export.takeaway import Choice
 from pages.components.shared import glossary as terms
 from pages.components.shared import library, start, state, words
+from pages.components.shared.words import Markdown
 
 _MEASURED = ("sweep", "evaluate", "heal")
 _IN_FULL = {reading.ACCURACY: "Accuracy", reading.LOSS: "Loss"}
@@ -31,7 +32,9 @@ def show(choice: Choice) -> None:
             _quality(what, gains.quality(what, stored, choice.cut, choice.heal))
 
 
-def _number(label: str, value: str, change: str | None, said: str, *, help: str, colour: Colour = "off") -> None:
+def _number(
+    label: Markdown, value: Markdown, change: Markdown | None, said: str, *, help: Markdown, colour: Colour = "off"
+) -> None:
     with st.container(gap="xsmall"):
         st.metric(label, value, change, delta_color=colour, delta_arrow="off", help=help)
         st.caption(words.plain(said))
@@ -85,7 +88,7 @@ def _quality(what: str, found: Quality | None) -> None:
     precise = ".1f" if what == reading.ACCURACY else digits
     said = (
         f"{_ends(after, digits, '95 %: ', size)} Unpruned {size * before.value:{precise}}{_ends(before, digits, size=size)}. "
-        f"{_change(change, what)} {after.describe()}."
+        f"{_change(change, what)} {after.on_what()}."
     )
     moved = f"{size * change.difference:+{precise}} {'points' if what == reading.ACCURACY else unit}"
     colour: Colour = "off" if not change.is_settled else "normal" if what == reading.ACCURACY else "inverse"

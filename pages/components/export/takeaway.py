@@ -100,7 +100,7 @@ def _shown_on_explore(model: ModelSpec, n: int, strategy: str) -> Removal | None
     damage = cuts.damage_shown(found, model)
     chosen = cuts.at(n, strategy, found.result, sweep.result if sweep else None, damage.result if damage else None)
     if chosen.removed is None:
-        st.info(chosen.missing)
+        st.info(chosen.unknown)
     return chosen.removed
 
 

@@ -63,7 +63,7 @@ def _of(preset: HealSpec) -> str:
 
 
 def _label(option: str) -> str:
-    return {INSTANT: "No training, a fit of seconds", OWN: "Another length"}.get(option, f"{option} minutes")
+    return {INSTANT: "No training, a fit of seconds", OWN: "Another length"}.get(option) or words.plain(f"{option} minutes")
 
 
 def _choose() -> None:

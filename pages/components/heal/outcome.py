@@ -72,18 +72,18 @@ def _rows(result: HealResult, control: HealResult | None) -> dict[str, HealResul
 def _table(result: HealResult, control: HealResult | None) -> None:
     """Quality, size and speed of every model in one table; a column that nothing was measured for is not there."""
     speed = gains.speed([found.result for found in library.find("speed", result.spec.model)], result.spec.block.size)
-    judged, own = words.texts(result.spec.validation), result.same_kind_text
+    judged, own = words.plain(words.texts(result.spec.validation)), result.same_kind_text
     rows = []
     for name, measured in _rows(result, control).items():
         which = "healed" if name == "control" else name
         is_cut = name in ("pruned", "healed")
         found, same = reading.of_heal(measured, which), measured.same_kind.get(which)
         cells = {
-            "model": name,
+            "model": words.plain(name),
             "layers": result.model.n_layers - (result.spec.block.size if is_cut else 0),
             "right answers": _share(found.get(ACCURACY)),
             f"loss, {judged}": _loss(found.get(LOSS)),
-            f"loss, {words.texts(own)} (trained on)" if own else "": _nats(same) if own else "",
+            f"loss, {words.plain(words.texts(own))} (trained on)" if own else "": _nats(same) if own else "",
             "size": _size(result, is_cut),
             "tokens/s": "" if speed is None else f"{(speed.after if is_cut else speed.before).value:,.1f}",
         }
@@ -174,7 +174,7 @@ def _answers(result: HealResult) -> list[str]:
     healed = reading.of_heal(result, "healed").get(ACCURACY)
     others = {name: reading.of_heal(result, name).get(ACCURACY) for name in ("pruned", "unpruned")}
     return [
-        f"Right answers, healed: {settled.said(reading.change(other, healed), ACCURACY, of=f'the {name} model')}."
+        f"Right answers, healed: {words.plain(settled.said(reading.change(other, healed), ACCURACY, of=f'the {name} model'))}."
         for name, other in others.items()
         if healed is not None and other is not None
     ]
@@ -217,21 +217,21 @@ def curve(result: HealResult) -> None:
 def _provenance(result: HealResult) -> str:
     """How the heal was made."""
     spec = result.spec
-    made = f"base in {result.precision}, seed {spec.seed}, {words.duration(result.wall_s)}."
+    made = f"base in {words.plain(result.precision)}, seed {spec.seed:d}, {words.duration(result.wall_s)}."
     if not spec.trains:
         return f"{_junction(result)}No training, {made} Held-out text was not fitted on."
     trained = (
         f"rank {spec.r}" if spec.method == "lora" else f"all weight matrices of the last {spec.last_layers} layers and the head"
     )
     weights = [
-        *([f"{spec.distill:g} of the loss from the unpruned model's {spec.distill_from}"] if spec.distill else []),
+        *([f"{spec.distill:g} of the loss from the unpruned model's {words.plain(spec.distill_from)}"] if spec.distill else []),
         *([f"{spec.junction:g} × the loss at the junction"] if spec.junction else []),
     ]
     documents = "each document read by itself" if result.documents_apart else "documents of a row see each other"
     return _junction(result) + (
         f"{len(result.steps)} steps of {spec.batch_size * spec.gradient_accumulation} × {spec.corpus.seq_len} tokens of "
-        f"{words.texts(spec.corpus)}, {documents}, {trained}{''.join(f', {part}' for part in weights)}, peak learning rate "
-        f"{spec.learning_rate:.1e}, {words.count(result.trainable_parameters)} trainable parameters, {made} "
+        f"{words.plain(words.texts(spec.corpus))}, {documents}, {trained}{''.join(f', {part}' for part in weights)}, "
+        f"peak learning rate {spec.learning_rate:.1e}, {words.count(result.trainable_parameters)} trainable parameters, {made} "
         f"Held-out text was never trained on."
     )
 
@@ -243,7 +243,9 @@ def _junction(result: HealResult) -> str:
         return ""
     if not done.strength:
         return "Instant heal: no share of the fitted change lowered the loss, so it was left out. "
-    what = f"the fitted change of {done.module}" if done.module else "a fitted small layer of its own behind the cut"
+    what = (
+        f"the fitted change of {words.plain(done.module)}" if done.module else "a fitted small layer of its own behind the cut"
+    )
     return (
         f"Instant heal: {done.strength:.0%} of {what}, {words.count(done.n_tokens)} tokens, "
         f"{words.duration(done.wall_s)}; loss {done.loss_before:.2f} → {done.loss_after:.2f} on text that it was chosen on. "
@@ -258,7 +260,7 @@ def _writing(result: HealResult) -> None:
     st.markdown("**What they write**")
     rates = [
         {
-            "model": name,
+            "model": words.plain(name),
             "repeated": words.percent(check.repetition_rate),
             "distinct tokens": words.percent(check.distinct_rate),
             "sums right": words.percent(check.acc, check.interval),
@@ -270,7 +272,7 @@ def _writing(result: HealResult) -> None:
         texts = zip(*(check.continuations for check in written.values()), strict=False)
         rows = [
             {"beginning": words.plain(same[0].prompt)}
-            | {name: words.plain(one.text) for name, one in zip(written, same, strict=True)}
+            | {words.plain(name): words.plain(one.text) for name, one in zip(written, same, strict=True)}
             for same in list(texts)[:_READ]
         ]
         st.table(rows, border="horizontal", hide_index=True, alt="Continuations of the same beginnings")

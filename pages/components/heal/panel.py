@@ -76,7 +76,7 @@ def _picker(runs: dict[str, Run], of_cut: list[Run], shown: Run | None, asked: H
             _look_at(st.session_state[key], asked)
 
     st.selectbox(
-        "Run", ids, None if shown is None else ids.index(shown.id), format_func=lambda run_id: runs[run_id].describe(),
+        "Run", ids, None if shown is None else ids.index(shown.id), format_func=lambda run_id: runs[run_id].in_a_line(),
         key=key, on_change=pick, placeholder="Heals of other cuts",
     )  # fmt: skip
 

@@ -69,7 +69,7 @@ def begin(model: ModelSpec, known: ModelFacts, block: Block) -> Begin:
         mine = saved.get(asked.removeprefix(_SAVED))
         return Begin(f"saved-{mine.name}", recipes.like(mine, model=model, block=block), mine.why)
     preset = recipes.heal_spec(asked, model=model, block=block, n_parameters=known.n_parameters)
-    return Begin(asked, preset, words.plain(recipes.get(asked, model=model.source).why))
+    return Begin(asked, preset, recipes.get(asked, model=model.source).why)
 
 
 def advanced(begun: Begin, asked: BenchmarkSpec, length: dict[str, Any]) -> Asked:
@@ -81,7 +81,7 @@ def advanced(begun: Begin, asked: BenchmarkSpec, length: dict[str, Any]) -> Aske
         length: the `minutes` or `steps` that were chosen; empty for a heal that takes no step.
     """
     _menu(begun.preset.model)
-    st.caption(begun.why)
+    st.caption(words.plain(begun.why))
     source = _healing_text(begun.preset, begun.key)
     values = _numbers(begun.preset, begun.key, by_steps="steps" in length) | length
     values |= _questions(begun.preset, asked, begun.key)
@@ -121,7 +121,7 @@ def _menu(model: ModelSpec) -> None:
 
     def title(option: str) -> str:
         if option in runs:
-            return f"as in {runs[option].describe()}"
+            return f"as in {runs[option].in_a_line()}"
         return option.removeprefix(_SAVED) if option.startswith(_SAVED) else recipes.get(option).label
 
     st.selectbox(
@@ -181,7 +181,7 @@ def _numbers(preset: HealSpec, key: str, *, by_steps: bool) -> dict[str, Any]:
         }  # fmt: skip
     values |= {
         "instant": left.checkbox(
-            "Begin with the instant heal", preset.instant, key=f"{key}-instant", help=recipes.get("instant").why
+            "Begin with the instant heal", preset.instant, key=f"{key}-instant", help=words.plain(recipes.get("instant").why)
         ),
         "separate_documents": right.checkbox(
             "Read documents apart", preset.separate_documents, key=f"{key}-apart",

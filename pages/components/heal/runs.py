@@ -39,7 +39,7 @@ class Run:
         """Whether it was stopped by its user before anything was measured; one that failed says why."""
         return self.found is None and self.state == jobs.CANCELLED
 
-    def describe(self) -> str:
+    def in_a_line(self) -> str:
         """The run in one line."""
         block = self.spec.block
         when = words.date(self.job.created_at if self.job else self.found.saved_at if self.found else 0)

@@ -28,9 +28,9 @@ def active(job: jobs.Job, *, place: int, where: str = "strip") -> None:
             return
         if job.state == jobs.QUEUED:
             said = "Next in the queue" if place == 1 else f"Number {place} in the queue"
-            st.caption(f"{said}. {job.message}" if job.message else said)
+            st.caption(words.plain(f"{said}. {job.message}" if job.message else said))
         else:
-            st.progress(min(1.0, job.done / job.total) if job.total else 0.0, text=progress_text(job))
+            st.progress(min(1.0, job.done / job.total) if job.total else 0.0, text=words.plain(progress_text(job)))
         with st.container(horizontal=True, gap="small", vertical_alignment="center"):
             _button(
                 "Pause", "pause", job, where,
@@ -65,7 +65,7 @@ def ended(job: jobs.Job, *, where: str = "strip") -> None:
     """A job that ended or is paused: how, why, and ways to go on."""
     with st.container(gap=None):
         when = words.date(job.finished_at) if job.finished_at else ""
-        st.markdown(f":{_COLOURS[job.state]}-badge[{job.state}] {words.plain(job.label)}")
+        st.markdown(f":{_COLOURS[job.state]}-badge[{words.plain(job.state)}] {words.plain(job.label)}")
         st.caption(words.plain(job.error) if job.error else f"{when}, took {words.duration(job.elapsed_s or 0)}")
         _owner(job)
         if job.state in (jobs.FAILED, jobs.INTERRUPTED):
@@ -99,7 +99,16 @@ def resume_button(job: jobs.Job, *, where: str, primary: bool = False) -> None:
     _button("Resume", "resume", job, where, icon=":material/play_arrow:", kind=kind)
 
 
-def _button(label: str, action: str, job: jobs.Job, where: str, *, icon=None, help=None, kind="tertiary") -> None:
+def _button(
+    label: words.Markdown,
+    action: str,
+    job: jobs.Job,
+    where: str,
+    *,
+    icon=None,
+    help: words.Markdown | None = None,
+    kind="tertiary",
+) -> None:
     """A button that does something to a job; the outcome shows on the redraw that follows."""
     key = f"{where}-{label.lower()}-{job.id}"
     refused = access.why_not_change(job)

@@ -5,7 +5,7 @@ import streamlit as st
 from analysis import jobs
 from analysis.core.errors import LayerscopeError
 from pages.components.jobs import card, strip
-from pages.components.shared import access, frame
+from pages.components.shared import access, frame, words
 
 
 def show(job: jobs.Job, where: str) -> None:
@@ -38,7 +38,7 @@ def failure(job: jobs.Job | None, since: float = 0.0) -> None:
         since: when the shown result was stored, seconds since the epoch.
     """
     if job is not None and job.state in (jobs.FAILED, jobs.INTERRUPTED) and (job.finished_at or 0) > since:
-        st.error(job.error or "It ended without a result; see its log.")
+        st.error(words.plain(job.error or "It ended without a result; see its log."))
 
 
 def _line(job_id: str, where: str) -> None:
@@ -48,7 +48,7 @@ def _line(job_id: str, where: str) -> None:
             st.rerun()
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             share = min(1.0, job.done / job.total) if job.total and job.state == jobs.RUNNING else 0.0
-            st.progress(share, text=_said(job), width="stretch")
+            st.progress(share, text=words.plain(_said(job)), width="stretch")
             if not job.cancel_requested:
                 refused = access.why_not_change(job)
                 st.button(

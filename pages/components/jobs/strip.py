@@ -99,7 +99,7 @@ def _say_news() -> None:
     """Say what there is to say; part of a run of the whole page."""
     said = st.session_state.pop("announcements", [])
     for sentence, icon in said:
-        st.toast(sentence, icon=icon, duration="long")
+        st.toast(words.plain(sentence), icon=icon, duration="long")
     st.session_state["ended"] = st.session_state.get("ended", 0) + len(said)
     tab_title.show(st.session_state["ended"])
 

@@ -86,15 +86,7 @@ def current() -> Lesson:
 
 def _step_in_address() -> int:
     """The step that the address names, else the first."""
-    named = state.option("step")
-    if named in ("", *SLUGS):
-        return SLUGS.index(named) if named else 0
-    state.cannot_be(
-        f"The address of this page names the step {words.plain(named)}, which does not exist; the steps are "
-        f"{', '.join(SLUGS)}. The lesson begins with the first."
-    )
-    state.choose_option("step", "")
-    return 0
+    return SLUGS.index(state.option_of("step", SLUGS, SLUGS[0]))
 
 
 def start_over() -> None:
@@ -103,7 +95,7 @@ def start_over() -> None:
     state.choose_option("step", "")
 
 
-def outline(lesson: Lesson, title: str) -> None:
+def outline(lesson: Lesson, title: words.Markdown) -> None:
     """Draw the outline, and below it the step's title between the ways back and on.
 
     Args:
@@ -125,7 +117,7 @@ def outline(lesson: Lesson, title: str) -> None:
         _turn("Next", lesson, 1, "primary", icon=":material/chevron_right:", disabled=lesson.step == len(STEPS) - 1)
 
 
-def _turn(label: str, lesson: Lesson, by: int, kind, **settings) -> None:
+def _turn(label: words.Markdown, lesson: Lesson, by: int, kind, **settings) -> None:
     st.button(
         label, key=f"learn-{label.lower()}", type=kind, on_click=lesson.go, args=(lesson.step + by,),
         icon_position="right" if by > 0 else "left", **settings,

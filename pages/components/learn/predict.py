@@ -14,6 +14,7 @@ import streamlit as st
 from analysis.core.blocks import Block
 from analysis.exports import handout
 from pages.components.learn.lesson import Lesson
+from pages.components.shared import words
 
 _ASSETS = Path(__file__).resolve().parents[2] / "assets" / "learn"
 
@@ -164,7 +165,7 @@ def _read(sent: object, given: int, n_drawn: int, axes: Axes, *, marks: bool) ->
     return Drawn(tuple(drawn), mark) if is_mark else None
 
 
-def buttons(lesson: Lesson, question: str, *, ready: bool = True, missing: str = "") -> None:
+def buttons(lesson: Lesson, question: str, *, ready: bool = True, missing: words.Markdown = "") -> None:
     """The way on from a prediction: lock it in, or see the answer without one.
 
     Args:

@@ -103,7 +103,7 @@ def too_few(found: Sequence[exercises.Exercise]) -> str:
     )
 
 
-def missing(sentence: str, page: str, label: str) -> None:
+def missing(sentence: words.Markdown, page: str, label: words.Markdown) -> None:
     """Say what this step would show and where it can be computed."""
     st.info(sentence, icon=":material/hourglass_empty:")
     st.page_link(page, label=label, icon=":material/arrow_forward:")

@@ -73,15 +73,15 @@ def show(result: InspectResult) -> None:
     share = min(1.0, needed / result.free_bytes) if result.free_bytes else 1.0
     st.progress(
         share,
-        text=f"Memory on {result.device.value}: needs {words.size(needed)} ({words.size(result.weight_bytes)} weights + "
-        f"{words.size(result.working_bytes)} at work) of {words.size(result.free_bytes)} free",
+        text=f"Memory on {words.plain(result.device.value)}: needs {words.size(needed)} ({words.size(result.weight_bytes)} "
+        f"weights + {words.size(result.working_bytes)} at work) of {words.size(result.free_bytes)} free",
     )
     if not result.fits:
         st.error("It does not fit in what is free: choose bfloat16, 4bit, a smaller model or another device.")
     _settings(result)
     _parameters(result)
     for note in result.notes:
-        st.caption(note)
+        st.caption(words.plain(note))
 
 
 def _settings(result: InspectResult) -> None:
@@ -89,8 +89,8 @@ def _settings(result: InspectResult) -> None:
     bits = {"none": "weights as they are", "4bit": "NF4 layers: asked for", "8bit": "8-bit layers: asked for"}
     rows = {
         "setting": ["dtype", "device", "quantization"],
-        "value": [result.dtype.value, result.device.value, spec.quantization],
-        "why": [_reason(result.dtype), _reason(result.device), bits[spec.quantization]],
+        "value": [words.plain(value) for value in (result.dtype.value, result.device.value, spec.quantization)],
+        "why": [words.plain(why) for why in (_reason(result.dtype), _reason(result.device), bits[spec.quantization])],
     }
     st.table(rows, border="horizontal", hide_index=True, alt="Chosen settings and why")
 

@@ -32,7 +32,7 @@ class Cut:
     """None for n = 0, and where it is not known yet."""
     point: Point | None
     """What the shown curve says at n."""
-    missing: str = ""
+    unknown: words.Markdown = ""
     """Why the layers are not known yet and what to click; empty where they are."""
     by_hand: bool = False
     """Whether these layers were picked instead of the strategy's choice."""
@@ -221,7 +221,7 @@ def protected_in(removed: Removal | None, n_layers: int) -> list[int]:
     return sorted(state.protected(n_layers).intersection(removed.layers)) if removed else []
 
 
-def say_protected(removed: Removal | None, n_layers: int, who: str = "This cut") -> None:
+def say_protected(removed: Removal | None, n_layers: int, who: words.Markdown = "This cut") -> None:
     """Say which protected layers a cut takes, where it takes any.
 
     Args:
@@ -238,13 +238,14 @@ def say_protected(removed: Removal | None, n_layers: int, who: str = "This cut")
 def say(cut: Cut, strategy: Strategy) -> None:
     """Draw the cut in one line, with the way back from layers that were picked by hand."""
     if cut.removed is None:
-        st.markdown(cut.missing or "**Nothing removed**: the unpruned model", width="content")
+        st.markdown(cut.unknown or "**Nothing removed**: the unpruned model", width="content")
         return
     st.markdown(f"**{cut.removed.describe()}**" + ("" if cut.by_hand else " removed"), width="content")
     if cut.by_hand:
-        name = f"l*({cut.n})" if strategy.name == "similarity" else strategy.name
+        name = f"l*({cut.n})" if strategy.name == "similarity" else words.plain(strategy.name)
         chosen = strategy.cut(cut.n).removed
-        why = f"These layers were picked by hand; {strategy.name} chooses {chosen.describe() if chosen else 'no known one'}."
+        others = chosen.describe() if chosen else "no known one"
+        why = f"These layers were picked by hand; {words.plain(strategy.name)} chooses {others}."
         st.button(
             f"Back to {name}", key="back", icon=":material/undo:", type="tertiary", help=why,
             on_click=lambda: state.choose_cut(None),

@@ -65,13 +65,13 @@ def errors_shown() -> Iterator[None]:
     try:
         yield
     except LayerscopeError as error:
-        st.error(str(error))
+        st.error(words.plain(str(error)))
     except Exception as error:
         _log.exception("A page failed")
         st.error(failures.in_a_sentence(error, doing="drawing this part of the page", then="reload it", log="the server's log"))
 
 
-def header(title: str, question: str) -> DeltaGenerator:
+def header(title: words.Markdown, question: words.Markdown) -> DeltaGenerator:
     """Draw the title, the question and a line on the current model; returns the space to the right of them."""
     left, right = st.columns([7, 6], vertical_alignment="bottom", gap="small")
     model = state.current_model()
@@ -97,5 +97,5 @@ def _address_faults() -> None:
     faults = state.address_faults()
     if faults:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.warning(" ".join(faults))
+            st.warning(words.plain(" ".join(faults), most=2000))
             st.button("Dismiss", key="address-read", type="tertiary", on_click=faults.clear)

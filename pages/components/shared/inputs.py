@@ -130,7 +130,7 @@ def _read(path: str) -> QuestionFile | BenchmarkError:
 def _preview(file: QuestionFile, key: str) -> None:
     """The first questions as they will be asked, and every row that cannot be."""
     st.caption(
-        f"{len(file.questions):,} of {file.n_rows:,} rows can be asked; answers are read as {file.answers_as}. "
+        f"{len(file.questions):,} of {file.n_rows:,} rows can be asked; answers are read as {words.plain(file.answers_as)}. "
         f"The first {min(_PREVIEWED, len(file.questions))} as they will be asked:"
         if file.questions
         else f"None of {file.n_rows:,} rows can be asked."

@@ -13,7 +13,7 @@ from analysis.core.record import Spec
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.spec import judged_by
 from analysis.models.spec import ModelSpec
-from pages.components.shared import access
+from pages.components.shared import access, words
 from pages.components.shared.cuts import Cut
 from pages.components.shared.library import Found
 
@@ -26,7 +26,7 @@ def start(spec: Spec, label: str) -> jobs.Job | None:
         job = access.submit(spec, label, _place())
         jobs.start()
     except LayerscopeError as error:
-        st.error(str(error))
+        st.error(words.plain(str(error)))
         return None
     st.session_state.setdefault("watched", {})[job.id] = job.state
     return job
@@ -59,7 +59,7 @@ def choose_place() -> None:
             list(places),
             key="place",
             format_func=lambda name: places[name].title,
-            help=" ".join(f"{place.title}: {place.help}" for place in places.values()),
+            help=words.plain(" ".join(f"{place.title}: {place.help}" for place in places.values())),
         )
 
 
@@ -93,7 +93,7 @@ def unresolved(spec: SpecT) -> SpecT:
     return replace(spec, **changes) if changes else spec
 
 
-def instant_heal_button(sweep: Found | None, cut: Cut, model: ModelSpec, *, label: str = "Instant heal") -> None:
+def instant_heal_button(sweep: Found | None, cut: Cut, model: ModelSpec, *, label: words.Markdown = "Instant heal") -> None:
     """Draw the button; a click queues the heal, on the questions and the text of the curve on screen.
 
     Args:
@@ -105,7 +105,7 @@ def instant_heal_button(sweep: Found | None, cut: Cut, model: ModelSpec, *, labe
     block = cut.removed
     if not isinstance(block, Block):
         return
-    why = recipes.get("instant").why if block.start else "There is no layer before layer 0 that could be changed."
+    why = words.plain(recipes.get("instant").why) if block.start else "There is no layer before layer 0 that could be changed."
     if button(label, key="instant", icon=":material/bolt:", disabled=block.start == 0, help=why):
         spec = recipes.heal_spec("instant", model=model, block=block)
         if sweep is not None:

@@ -45,8 +45,10 @@ def current_model() -> ModelSpec:
             st.session_state["model"] = ModelSpec(**given)
         except LayerscopeError as error:
             st.session_state["model"] = _DEFAULT
-            said = words.plain(str(error))
-            cannot_be(f"The address of this page names a model that cannot be: {said} The starter model is shown instead.")
+            cannot_be(
+                f"The address of this page names a model that cannot be: {words.seen(str(error), 300)} "
+                "The starter model is shown instead."
+            )
     return st.session_state["model"]
 
 
@@ -82,7 +84,7 @@ def chosen_n() -> int:
         is_number = text.isdecimal() and len(text) < 5
         if text and not is_number and not own:
             cannot_be(
-                f"The address of this page asks for n = {words.plain(text[:40])}, which is no number of layers; "
+                f"The address of this page asks for n = {words.seen(text, 40)!r}, which is no number of layers; "
                 f"{DEFAULT_N} are removed instead."
             )
         given = int(text) if is_number else DEFAULT_N
@@ -139,7 +141,7 @@ def _in_address(field: str, fault: str) -> Removal | None:
     try:
         return blocks.parse_removal(text) if text else None
     except BlockRangeError as error:
-        cannot_be(f"The address of this page {fault}: {words.plain(str(error))}")
+        cannot_be(f"The address of this page {fault}: {words.seen(str(error), 300)}")
         return None
 
 
@@ -162,7 +164,7 @@ def sizes(n_layers: int | None = None) -> range | None:
         st.session_state["sizes"] = read_sizes(text)
         if text and st.session_state["sizes"] is None:
             cannot_be(
-                f"The address of this page asks for the range {words.plain(text[:40])!r}, which is no range of removed layers "
+                f"The address of this page asks for the range {words.seen(text, 40)!r}, which is no range of removed layers "
                 "such as 3-9; all are shown."
             )
     chosen: range | None = st.session_state["sizes"]
@@ -193,6 +195,18 @@ def option(name: str) -> str:
     return chosen[name]
 
 
+def option_of(name: str, known: Iterable[str], usual: str) -> str:
+    """A further choice that must be one of these; where the address names another, that is said and the usual one is taken."""
+    chosen = option(name)
+    if chosen and chosen not in known:
+        cannot_be(
+            f"The address of this page asks for the {name} {words.seen(chosen, 40)!r}, which does not exist; it can be "
+            f"{', '.join(known)}. {usual} is shown instead."
+        )
+        choose_option(name, "")
+    return option(name) or usual
+
+
 def choose_option(name: str, value: str) -> None:
     """Remember a further choice."""
     if option(name) != value:
@@ -206,7 +220,7 @@ def strategy() -> str:
         text = st.query_params.get("strategy", "")
         if text and text not in STRATEGIES:
             cannot_be(
-                f"The address of this page asks for the strategy {words.plain(text[:40])!r}, which does not exist; it can be "
+                f"The address of this page asks for the strategy {words.seen(text, 40)!r}, which does not exist; it can be "
                 f"{', '.join(STRATEGIES)}. {USUAL} is shown instead."
             )
         st.session_state["chosen_strategy"] = text if text in STRATEGIES else USUAL
@@ -224,6 +238,11 @@ def pinned() -> str:
     if "pinned" not in st.session_state:
         text = st.query_params.get("pin", "")
         st.session_state["pinned"] = text if _RUN.fullmatch(text) else ""
+        if text and not st.session_state["pinned"]:
+            cannot_be(
+                f"The address of this page compares with the run {words.seen(text, 40)!r}, which no run is called: it is the "
+                "kind and 20 digits, such as sweep:0123456789abcdef0123. No run is the reference."
+            )
     return st.session_state["pinned"]
 
 
@@ -307,7 +326,7 @@ def shown_result(kind: str, keys: list[str] | None = None) -> str | None:
     return next((key for key in chosen if key in keys), keys[0] if keys else None)
 
 
-def pick_result(kind: str, label: str, names: dict[str, str], shown: str) -> None:
+def pick_result(kind: str, label: words.Markdown, names: dict[str, str], shown: str) -> None:
     """A menu of results by key; what is picked becomes the shown one.
 
     Streamlit keeps the callback of a menu that is no longer drawn, and a busy browser can still send that menu's value when

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from analysis.reading import evidence
-from pages.components.shared import library, state
+from pages.components.shared import library, state, words
 from pages.components.shared.library import Found
 
 
@@ -21,7 +21,8 @@ def note(kind: str, shown: Found, found: Sequence[Found]) -> None:
     if best is None:
         return
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.caption(f"You picked this; the result {evidence.advantage(best.result, shown.result)} says more.", width="content")
+        more = words.plain(evidence.advantage(best.result, shown.result))
+        st.caption(f"You picked this; the result {more} says more.", width="content")
         st.button(
             "Show it", key=f"stronger-{kind}-{shown.key}", type="tertiary", icon=":material/undo:",
             on_click=state.ask_for, args=(kind, best.key),

@@ -1,7 +1,9 @@
-"""Numbers and times as people read them."""
+"""Numbers and times as people read them, and the one way for text of outside origin into Markdown."""
 
 import re
 import time
+import unicodedata
+from typing import Literal, TypeAlias
 
 from analysis.core import units
 from analysis.data import corpora
@@ -20,6 +22,20 @@ from analysis.reading.runs import Measured
 STRATEGY_HELP = strategies.HELP
 """One line on every strategy."""
 size = units.size
+
+Markdown: TypeAlias = str
+"""Text that may be rendered: words of our own, and what passed `plain`. A test follows every text that reaches Streamlit."""
+
+_LONGEST = 1000
+_MARKS = re.compile(r"[\\`*_\[\](){}#$<>!~|:&]")
+_APART = "\u2060"
+"""A joiner of no width. Streamlit looks for what follows in the text that is left when the backslashes are gone."""
+_FOUND_LATER = re.compile(
+    r":(?=//|material[/_]|(?:\+1|[\w-]+):)|@(?=[-\w]+\.[-\w])|www(?=\.)|(?<!\S)[-<>~](?=(?:->|[->=])(?!\S))", re.IGNORECASE
+)
+"""Beginnings of links without brackets, of emoji and icons by name, and of arrows."""
+_AT_THE_START = re.compile(r"^(\d*)([-+=.)])(?=[-+=\s]|$)")
+"""Of lists, rules and underlined headings."""
 
 
 def metric(name: str) -> str:
@@ -55,9 +71,30 @@ def curve(spec: SweepSpec) -> str:
     return f"Curve, {questions(spec.benchmark)} {asked}, {reach}, {strategy(spec)}"
 
 
-def plain(text: str) -> str:
-    """Text that someone else wrote, so that Markdown shows it as it is: no links, no pictures, no formulas."""
-    return re.sub(r"([\\`*_\[\](){}#$<>!~|:])", r"\\\1", text)
+def plain(text: str, most: int = _LONGEST) -> Markdown:
+    """Text that someone else wrote, so that Markdown shows it as it is, in one line: nothing in it is a link, picture, formula,
+    icon, colour, heading or list, and no character in it hides or turns round what stands beside it.
+
+    Args:
+        text: of any origin: an address, an error, a name, a token, a question.
+        most: characters; longer text ends in an ellipsis.
+    """
+    marked = _MARKS.sub(r"\\\g<0>", _FOUND_LATER.sub(rf"\g<0>{_APART}", seen(text, most)))
+    return _AT_THE_START.sub(r"\1\\\2", marked)
+
+
+def seen(text: str, most: int = _LONGEST) -> str:
+    """The same for where nothing is rendered, as in the options of a menu: one line, no longer than this, nothing hidden."""
+    line = " ".join("".join(map(_visible, text[: 8 * most])).split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def _visible(letter: str) -> str:
+    """A character as it may be shown: control characters part words, those of no width are left out."""
+    kind = unicodedata.category(letter)
+    if kind in ("Cc", "Zl", "Zp"):
+        return " "
+    return "" if kind == "Cf" else "\ufffd" if kind in ("Cs", "Co", "Cn") else letter
 
 
 def count(number: float) -> str:
@@ -90,7 +127,7 @@ def span(low: float, high: float) -> str:
     return f"{ends[0]} {unit}" if ends[0] == ends[1] else f"{ends[0]}-{ends[1]} {unit}"
 
 
-def counted(number: int, what: str) -> str:
+def counted(number: int, what: Literal["heal", "layer"]) -> str:
     """1, "heal" -> "1 heal"; 3, "heal" -> "3 heals"."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
@@ -163,17 +200,17 @@ def scores(point: Point | None) -> tuple[str, str]:
     return percent(point.acc, point.interval), nats(point.loss, point.loss_interval)
 
 
-def provenance(distances: DistanceResult, sweep: SweepResult | None) -> str:
+def provenance(distances: DistanceResult, sweep: SweepResult | None) -> Markdown:
     """Where the numbers of a map and its curves come from."""
     corpus, model = distances.spec.corpus, distances.spec.model
     said = (
-        f"Map: {distances.n_texts} texts of {texts(corpus)}, up to {corpus.seq_len} tokens, {distances.n_skipped} too short "
-        f"and skipped, seed {corpus.seed}, {model.dtype} on {model.device}, {duration(distances.wall_s)}."
+        f"Map: {distances.n_texts} texts of {plain(texts(corpus))}, up to {corpus.seq_len} tokens, {distances.n_skipped} too "
+        f"short and skipped, seed {corpus.seed:d}, {plain(f'{model.dtype} on {model.device}')}, {duration(distances.wall_s)}."
     )
     if sweep:
         said += (
             f" Curves: {sweep.n_questions} questions, the same for every n, {sweep.n_truncated} cut to the window, "
-            f"seed {sweep.spec.benchmark.seed}, {duration(sweep.wall_s)}. Shaded: the 95 % interval of an "
+            f"seed {sweep.spec.benchmark.seed:d}, {duration(sweep.wall_s)}. Shaded: the 95 % interval of an "
             "accuracy (Wilson) or of a loss (Student's t)."
         )
     return said

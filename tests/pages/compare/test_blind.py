@@ -11,7 +11,7 @@ from analysis.core.blocks import Block
 from analysis.experiments.prompt.spec import CompareResult, CompareSpec, Variant, Writing
 from pages.components.compare import blind
 from tests.support import fakes
-from tests.support.seen import texts
+from tests.support.seen import read, texts
 
 PAGE = "pages/compare.py"
 BLOCK = Block(13, 5)
@@ -101,7 +101,7 @@ def test_a_right_and_a_wrong_pick_are_scored_with_an_interval_and_shown(app, kno
     pick(at, "healed")
     assert "**Wrong" in texts(at)
     assert "1 of 2 right" in texts(at)
-    assert "your pick: healed" in texts(at)
+    assert "your pick: healed" in read(texts(at))
     at.button(key="blind-next").click().run()
     pick(at, "pruned")
     assert "2 of 3 right" in texts(at)

@@ -74,4 +74,4 @@ def test_questions_of_a_cut_by_hand_are_its_own_or_none(app, precomputed):
 def test_words_that_differ_are_marked_and_nothing_else():
     assert writing.marked("a b c d", "a x c d") == "a :blue-background[x] c d"
     assert writing.marked("same words", "same words") == "same words"
-    assert writing.marked("", "![x](http://y)") == r":blue-background[\!\[x\]\(http\://y\)]"
+    assert writing.marked("", "![x](http://y)") == ":blue-background[\\!\\[x\\]\\(http\\:\u2060//y\\)]"

@@ -6,7 +6,7 @@ import pytest
 
 from analysis.core.blocks import Block
 from tests.support import fakes
-from tests.support.seen import metric, names, texts
+from tests.support.seen import metric, names, read, texts
 
 LOSS = "loss, nats per token"
 
@@ -59,7 +59,7 @@ def test_nats_are_said_as_surprise_and_those_of_a_cut_by_hand_as_a_cut_of_the_cu
     assert "like taking out" not in own, "its own cut would be like itself"
     fakes.evaluate(Block(3, 5), curve=curve).save()
     by_hand = metric(app(block="3:5", tab="cost"), "Loss").help
-    assert f"{said} 2.5 times as surprising, like taking out 5 layers by similarity (+0.97 nats)." in by_hand
+    assert f"{said} 2.5 times as surprising, like taking out 5 layers by similarity (+0.97 nats)." in read(by_hand)
     assert said not in metric(app(n="0", tab="cost"), "Loss").help
 
 
@@ -71,7 +71,7 @@ def test_scores_of_another_block_are_not_those_of_this_one(app, curve):
     at = app(n="5", tab="cost")
     assert metric(at, "Accuracy").value == "–"
     assert metric(at, "Loss").value == "–"
-    assert f"are without {other.describe()}, another choice" in texts(at)
+    assert f"are without {other.describe()}, another choice" in read(texts(at))
 
 
 def test_a_change_is_only_taken_from_the_unpruned_model_of_its_condition(app, curve):

@@ -10,12 +10,12 @@ from analysis.experiments.accuracy.points import Answer
 from analysis.experiments.accuracy.spec import SweepSpec
 from analysis.experiments.maps.spec import DistanceSpec
 from tests.support import fakes
-from tests.support.seen import charts, marks, metric, opened, ringed, texts
+from tests.support.seen import charts, marks, metric, opened, read, ringed, texts
 
 
 def test_without_a_map_the_page_says_what_to_click(app):
     at = app()
-    assert "Compute map" in texts(at)
+    assert "Compute map" in read(texts(at))
     assert not at.get("plotly_chart")
     assert at.title[0].value == "Explore"
 
@@ -25,8 +25,8 @@ def test_precomputed_results_are_on_screen_and_badged(app, precomputed):
     precomputed(fakes.sweep())
     at = app()
     assert set(charts(at)) == {"block size n, layers", "accuracy", "loss, nats per token"}
-    assert "precomputed" in texts(at)
-    assert "layers 13-17 (5 layers), block [13, 18)" in texts(at)
+    assert "precomputed" in read(texts(at))
+    assert "layers 13-17 (5 layers), block [13, 18)" in read(texts(at))
 
 
 def test_how_sure_the_accuracy_is_stands_in_words(app):
@@ -40,12 +40,12 @@ def test_how_sure_the_accuracy_is_stands_in_words(app):
     at = app(tab="cost")
     at.slider(key="n").set_value(8).run()
     lost = round(100 * measured.points[0].acc) - round(100 * measured.points[8].acc)
-    assert f"{lost} lost, 0 gained" in texts(at)
-    assert "points: the interval excludes zero" in texts(at)
-    assert "95 % interval" in texts(at)
-    assert "the cliff of this model" in texts(at)
+    assert f"{lost} lost, 0 gained" in read(texts(at))
+    assert "points: the interval excludes zero" in read(texts(at))
+    assert "95 % interval" in read(texts(at))
+    assert "the cliff of this model" in read(texts(at))
     at.slider(key="n").set_value(0).run()
-    assert "lost, " not in texts(at)
+    assert "lost, " not in read(texts(at))
 
 
 def test_an_interval_that_just_excludes_zero_does_not_end_at_it_and_its_test_does_not_contradict_it(app):
@@ -56,7 +56,7 @@ def test_an_interval_that_just_excludes_zero_does_not_end_at_it_and_its_test_doe
     given = [[Answer(f"q{i}", [0.0, 0.0], int(not right), 0) for i, right in enumerate(each)] for each in (whole, cut)]
     replace(measured, questions=[given[0], *[given[1]] * (len(measured.points) - 1)]).save()
     told = texts(app(n="5", tab="cost"))
-    assert "-15.7 to -0.1 points: the interval excludes zero (exact McNemar test, which is stricter: p = 0.06)" in told
+    assert "-15.7 to -0.1 points: the interval excludes zero (exact McNemar test, which is stricter: p = 0.06)" in read(told)
     assert "Paired change 95 %: −15.7 to −0.1." in texts(app("pages/export.py", n="5")).replace("\\", "")
 
 
@@ -70,7 +70,7 @@ def test_a_change_that_may_be_nothing_is_grey_and_says_how_many_questions_it_wou
     at = app(tab="cost")
     at.slider(key="n").set_value(1).run()
     noisy = metric(at, "Accuracy")
-    assert noisy.delta.startswith("-3.0 points, no difference seen with 200 questions (would need about 96")
+    assert read(noisy.delta).startswith("-3.0 points, no difference seen with 200 questions (would need about 96")
     assert noisy.proto.color == noisy.proto.GRAY
     at.slider(key="n").set_value(2).run()
     settled = metric(at, "Accuracy")
@@ -90,7 +90,7 @@ def test_slider_moves_block_numbers_and_markers(app):
     at.slider(key="n").set_value(8).run()
     assert not at.exception
     block = fakes.distances().best[7].block
-    assert block.describe() in texts(at)
+    assert block.describe() in read(texts(at))
     assert marks(at)["accuracy"]["n"] == marks(at)["loss"]["n"] == 8
     assert ringed(at) == [(block.start, 8)]
     opened(at, "cost")
@@ -106,7 +106,7 @@ def test_nothing_removed_is_the_unpruned_model(app):
     fakes.distances().save()
     fakes.sweep().save()
     at = app(n="0", tab="cost")
-    assert "Nothing removed" in texts(at)
+    assert "Nothing removed" in read(texts(at))
     assert metric(at, "Accuracy").value.startswith("50.0%")
 
 
@@ -114,8 +114,8 @@ def test_deepest_keeps_the_last_layer_and_asks_for_its_own_sweep(app):
     fakes.distances().save()
     fakes.sweep().save()
     at = app(strategy="deepest", n="5")
-    assert "layers 24-28 (5 layers), block [24, 29)" in texts(at)
-    assert "Run a sweep" in texts(at)
+    assert "layers 24-28 (5 layers), block [24, 29)" in read(texts(at))
+    assert "Run a sweep" in read(texts(at))
     fakes.sweep(strategy="deepest").save()
     assert "accuracy" in charts(app(strategy="deepest"))
 
@@ -129,10 +129,10 @@ def test_a_running_sweep_grows_and_can_be_cancelled(app, job):
     at = app()
     pruned = next(trace for trace in charts(at)["accuracy"]["data"] if trace["name"] == "pruned")
     assert pruned["x"] == [0, 1, 2, 3]
-    assert "Curve" in texts(at)
+    assert "Curve" in read(texts(at))
     at.sidebar.button(key=f"strip-cancel-{made.id}").click().run()
     assert jobs.get(made.id).cancel_requested
-    assert "Stopping" in texts(at)
+    assert "Stopping" in read(texts(at))
 
 
 @pytest.mark.parametrize("state", [jobs.FAILED, jobs.INTERRUPTED])
@@ -140,7 +140,7 @@ def test_a_job_that_ended_badly_says_why_and_can_be_resumed(app, job, state):
     fakes.distances().save()
     made = job(DistanceSpec(), state, "A map", error="The disk is full.")
     at = app()
-    assert "The disk is full." in texts(at)
+    assert "The disk is full." in read(texts(at))
     at.sidebar.button(key=f"strip-resume-{made.id}").click().run()
     assert jobs.get(made.id).state == jobs.QUEUED
 
@@ -186,7 +186,7 @@ def test_uploads_must_be_utf8(app):
     at = app()
     at.selectbox(key="map-texts").set_value("file").run()
     at.file_uploader(key="map-file").upload("a.txt", b"\xff\xfe\x00", "text/plain").run()
-    assert "UTF-8" in texts(at)
+    assert "UTF-8" in read(texts(at))
     assert not jobs.active()
 
 
@@ -194,7 +194,7 @@ def test_an_address_with_nonsense_is_harmless(app):
     fakes.distances().save()
     at = app(n="999999", strategy="evil", dtype="int3")
     assert at.slider(key="n").value == 29 or at.slider(key="n").value == 5
-    assert "names a model that cannot be" in texts(at)
+    assert "names a model that cannot be" in read(texts(at))
     assert not jobs.active()
 
 
@@ -214,8 +214,8 @@ def test_unforeseen_trouble_is_one_sentence(app, monkeypatch):
     monkeypatch.setattr(maps, "distance_map", broken)
     fakes.distances().save()
     at = app()
-    assert "Something went wrong" in texts(at)
-    assert "secret detail" not in texts(at)
+    assert "Something went wrong" in read(texts(at))
+    assert "secret detail" not in read(texts(at))
 
 
 def test_another_map_can_be_picked_and_stays_picked(app):

@@ -11,7 +11,7 @@ from analysis.jobs import table as job_table
 from analysis.jobs.backend import Backend, Seen, register
 from analysis.jobs.local import Process
 from tests.support import fakes
-from tests.support.seen import texts
+from tests.support.seen import read, texts
 
 
 def spec(seed: int) -> DistanceSpec:
@@ -23,7 +23,7 @@ def waiting() -> list[str]:
 
 
 def toasts(at) -> list[str]:
-    return [toast.value for toast in at.toast]
+    return [read(toast.value) for toast in at.toast]
 
 
 @pytest.fixture

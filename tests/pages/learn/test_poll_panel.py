@@ -6,7 +6,7 @@ from pages.components.learn.poll import panel
 from tests.support import fakes
 from tests.support.lesson import PAGE, turn_to
 from tests.support.phone import Phone
-from tests.support.seen import figures, metric, texts, trace
+from tests.support.seen import figures, metric, read, texts, trace
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def test_it_is_off_until_it_is_opened_and_says_before_what_it_exposes(app, known
     at.button(key="learn-poll-open").click().run()
     room = panel.classroom()
     assert room is not None
-    assert metric(at, "Address to type on the phone").value == room.url.removeprefix("http://")
+    assert read(metric(at, "Address to type on the phone").value) == room.url.removeprefix("http://")
     assert metric(at, "Code").value == f"{room.ballot.code[:3]} {room.ballot.code[3:]}"
     at.button(key="learn-poll-close").click().run()
     assert panel.classroom() is None
@@ -84,7 +84,7 @@ def test_every_step_with_results_has_a_question_whose_right_answer_is_among_its_
             assert question.right
             assert question.right <= set(range(len(question.options)))
             assert len(set(question.options)) == len(question.options)
-            assert question.asked in texts(at)
+            assert question.asked in read(texts(at))
 
 
 def test_the_poll_of_another_step_is_not_shown_as_this_ones(app, known):
@@ -103,7 +103,7 @@ def test_a_step_without_a_result_asks_nothing(app, ui_cache):
 def test_a_reload_finds_the_poll_again_and_never_opens_a_second_one(app, known):
     _, room = begin(app)
     at = app(PAGE, present="1")
-    assert metric(at, "Address to type on the phone").value == room.url.removeprefix("http://")
+    assert read(metric(at, "Address to type on the phone").value) == room.url.removeprefix("http://")
     assert panel.open_on(panel.server.HERE_ONLY, port=0) is room
 
 

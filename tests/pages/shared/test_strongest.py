@@ -13,7 +13,7 @@ from analysis.exports import card, report
 from analysis.jobs import table as job_table
 from analysis.reading import library
 from tests.support import fakes
-from tests.support.seen import charts, texts, trace
+from tests.support.seen import charts, read, texts, trace
 
 
 def held(result, **changes):
@@ -129,7 +129,7 @@ def ended(app, job, result, *, page="pages/explore.py"):
     at = app(page)
     result.save()
     job_table.finish(made, jobs.DONE)
-    said = [toast.value for _ in range(3) for toast in at.run().toast]
+    said = [read(toast.value) for _ in range(3) for toast in at.run().toast]
     assert not at.exception
     return at, said
 

@@ -58,8 +58,8 @@ def show(lesson: Lesson, questions: Sequence[Question]) -> None:
         left, right = st.columns([3, 4], gap="medium")
         with left:
             with st.container(horizontal=True, gap="medium"):
-                st.metric("Address to type on the phone", room.url.removeprefix("http://"), width="content")
-                st.metric("Code", f"{room.ballot.code[:3]} {room.ballot.code[3:]}", width="content")
+                st.metric("Address to type on the phone", words.plain(room.url.removeprefix("http://")), width="content")
+                st.metric("Code", words.plain(f"{room.ballot.code[:3]} {room.ballot.code[3:]}"), width="content")
             _buttons(lesson, room, questions)
         with right:
             _answers(room, [question.name for question in questions])
@@ -78,13 +78,14 @@ def _offer() -> None:
         found = server.addresses()
         host = st.radio(
             "Network", found, key="learn-poll-host",
-            format_func=lambda host: f"{host} (only this computer, to try it out)" if host == server.HERE_ONLY else host,
+            format_func=lambda host: words.plain(host)
+            + (" (only this computer, to try it out)" if host == server.HERE_ONLY else ""),
         )  # fmt: skip
         if found == [server.HERE_ONLY]:
             st.caption("This computer is in no local network, so that phones cannot reach it.")
         st.button("Open the poll", type="primary", key="learn-poll-open", on_click=_try_open, args=(host,))
         if failed := st.session_state.pop("learn-poll-failed", ""):
-            st.error(failed)
+            st.error(words.plain(failed))
 
 
 def _try_open(host: str) -> None:
@@ -129,7 +130,7 @@ def _answers(room: Classroom, here: Sequence[str]) -> None:
     if question is None or question.name not in here:
         st.markdown(f"**{joined}.**")
         return
-    st.markdown(f"**{question.asked}** {standing.answered} of {standing.students} have answered.")
+    st.markdown(f"**{words.plain(question.asked)}** {standing.answered} of {standing.students} have answered.")
     right = None if standing.is_open else question.right
     said = ", ".join(f"{option} {count}" for option, count in zip(question.options, standing.counts, strict=True) if count)
     chart.show(

@@ -67,7 +67,8 @@ def show(lesson: Lesson, shown: Shown) -> None:
         _exercises(lesson, shown)
     with told:
         st.markdown("**To compare with your class**")
-        st.table(summary(lesson, shown), border="horizontal", hide_index=True, alt="Guesses beside what was measured")
+        rows = [{words.plain(head): words.plain(cell) for head, cell in row.items()} for row in summary(lesson, shown)]
+        st.table(rows, border="horizontal", hide_index=True, alt="Guesses beside what was measured")
 
 
 def _exercises(lesson: Lesson, shown: Shown) -> None:
@@ -77,11 +78,11 @@ def _exercises(lesson: Lesson, shown: Shown) -> None:
         with st.container(border=True):
             left, right = st.columns([3, 2], gap="medium")
             with left:
-                st.markdown(f"**{number + 1}. {exercise.title}**  \n{words.plain(exercise.asked)}")
+                st.markdown(f"**{number + 1}. {words.plain(exercise.title)}**  \n{words.plain(exercise.asked)}")
             with right:
                 given = st.number_input(
-                    f"Your answer, {exercise.unit}", value=None, format="%.4g", key=lesson.key(f"exercise-{number}"),
-                    persist_state="session",
+                    f"Your answer, {words.plain(exercise.unit)}", value=None, format="%.4g",
+                    key=lesson.key(f"exercise-{number}"), persist_state="session",
                 )  # fmt: skip
                 with st.expander("Solution"):
                     st.markdown(words.plain(exercise.solution))
@@ -110,20 +111,21 @@ def poll(shown: Shown) -> list[ballot.Question]:
 
 
 def _ask(lesson: Lesson, number: int, question: Question) -> None:
-    st.markdown(f"**{question.asked}**")
+    st.markdown(f"**{words.plain(question.asked)}**")
     given = lesson.answers.get(number)
     if given is None:
         picked = st.radio(
-            question.asked, range(len(question.options)), None, format_func=question.options.__getitem__,
+            words.plain(question.asked), range(len(question.options)), None,
+            format_func=lambda place: words.plain(question.options[place]),
             key=lesson.key(f"check-{number}"), label_visibility="collapsed", persist_state="session",
         )  # fmt: skip
         st.button("Answer", key=f"learn-answer-{number}", disabled=picked is None, on_click=lesson.answer, args=(number,))
         return
     said, right = question.options[given].lower(), question.options[question.right].lower()
     if given == question.right:
-        st.success(f"Right: {right}. {question.because}", icon=":material/check:")
+        st.success(words.plain(f"Right: {right}. {question.because}"), icon=":material/check:")
     else:
-        st.warning(f"You said: {said}. No: {right}. {question.because}", icon=":material/close:")
+        st.warning(words.plain(f"You said: {said}. No: {right}. {question.because}"), icon=":material/close:")
 
 
 def summary(lesson: Lesson, shown: Shown) -> list[dict[str, str]]:

@@ -56,7 +56,7 @@ def show(lesson: Lesson, shown: Shown) -> None:
         draft = predict.curve(lesson, QUESTION, axes, label="Loss of each model, in nats per token", height=280)
         predict.buttons(lesson, QUESTION, ready=not draft.is_empty, missing="Draw at least one bar first.")
     with left:
-        names = " and ".join(rung.name for rung in ladder[2:])
+        names = words.plain(" and ".join(rung.name for rung in ladder[2:]))
         st.markdown(
             f"The cut took the loss from {axes.given[0]:.2f} to {axes.given[1]:.2f} nats per token. **Draw the loss after "
             f"healing ({names}).** Lower is better."
@@ -124,7 +124,7 @@ def told(heal: HealResult) -> str:
         return ""
     said = (
         f"Loss went up from {unpruned.value:.2f} to {pruned.value:.2f}, and healing brought it to {healed.value:.2f} "
-        f"({words.plain(healed.describe())})."
+        f"({words.plain(healed.on_what())})."
     )
     change = readings.change(unpruned, healed)
     if change.is_settled:
@@ -154,7 +154,7 @@ def judged(ladder: list[Rung], drawn: Drawn | None) -> list[str]:
     """How near each drawn loss came, a sentence each."""
     pairs = zip(ladder[2:], drawn.values if drawn else (), strict=False)
     return [
-        f"You drew {value:.2f} for {rung.name}: {abs(value - rung.point.loss):.2f} off."
+        f"You drew {value:.2f} for {words.plain(rung.name)}: {abs(value - rung.point.loss):.2f} off."
         for rung, value in pairs
         if value is not None and rung.point.loss is not None
     ]

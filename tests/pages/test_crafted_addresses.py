@@ -1,0 +1,91 @@
+"""Links that somebody crafted: whatever an address holds, no page renders any of it."""
+
+import itertools
+import re
+
+import pytest
+
+from analysis import jobs
+from pages.components.model import inspection
+from tests.support import fakes
+from tests.support.rendered import markdown
+
+PAYLOADS = {
+    "a picture": ("![x](http://evil.test/a.png)", "![x]("),
+    "a link": ("[a](javascript:alert(1))", "](java"),
+    "a bare link": ("http://evil.test/a www.evil.test/a", "http://evil", "www.evil"),
+    "HTML": ("<img src=x onerror=alert(1)>", "<img"),
+    "a formula": ("$x^2$", "$x^"),
+    "a colour": (":red[x] :red-badge[x]", ":red[", ":red-badge["),
+    "an icon": (":material/skull: :smile:", ":material/skull", ":smile:"),
+    "a heading": ("x\n# y\n- z `c`", "\n#", "\n- z", "`c`"),
+    "a turned text": ("a\u202egnp.b", "\u202e"),
+    "control characters": ("a\x00\x1b[31mb\x7f", "\x1b"),
+    "ten thousand letters": ("x" * 10_000, "x" * 1001),
+}
+"""What is tried, and what must not be left of it as it stands."""
+FIELDS = (
+    "model", "revision", "dtype", "device", "quantization", "n", "block", "keep", "range", "strategy", "pin", "metric", "view",
+    "tab", "texts", "benchmark", "step",
+)  # fmt: skip
+PAGES = ("model", "explore", "heal", "compare", "export", "learn")
+ADDRESSES = [(PAGES[place % 6], field, payload) for place, (field, payload) in enumerate(itertools.product(FIELDS, PAYLOADS))]
+
+
+@pytest.fixture
+def stored(ui_cache, monkeypatch):
+    """Results, so that there is a page to draw for fields that a page of an empty cache does not read."""
+    fakes.distances().save()
+    fakes.sweep().save()
+    monkeypatch.setattr(inspection, "of", lambda model: fakes.inspect())
+
+
+def read_on(field: str, page: str) -> str:
+    """The page that shows what a field says, else the one given."""
+    shown_on = {"metric": "explore", "view": "explore", "tab": "explore", "texts": "explore", "benchmark": "explore"}
+    return {**shown_on, "step": "learn", "pin": "compare"}.get(field, page)
+
+
+def rendered_in(said: list[str], *active: str) -> list[str]:
+    """The texts in which it stands without a backslash before it."""
+    pattern = "|".join(map(re.escape, active))
+    return [text for text in said if re.search(rf"(?<!\\)(?:{pattern})", text)]
+
+
+@pytest.mark.parametrize(("page", "field", "payload"), ADDRESSES, ids=[" ".join(one) for one in ADDRESSES])
+def test_nothing_of_an_address_is_rendered(app, stored, page, field, payload):
+    text, *active = PAYLOADS[payload]
+    at = app(f"pages/{read_on(field, page)}.py", **{field: text})
+    assert at.title
+    assert rendered_in(markdown(at), *active) == []
+
+
+def test_there_are_as_many_addresses_as_were_examined():
+    assert len(set(ADDRESSES)) >= 170
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("payload", ["a picture", "a bare link", "HTML", "a formula"])
+def test_nothing_of_a_job_is_rendered(app, stored, job, page, payload):
+    text, *active = PAYLOADS[payload]
+    spec = fakes.sweep().spec
+    job(spec, jobs.FAILED, text, error=f"{text} cannot be used.")
+    assert rendered_in(markdown(app(f"pages/{page}.py")), *active) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "page"), [("tab", "explore"), ("view", "explore"), ("strategy", "explore"), ("step", "learn")]
+)
+def test_what_does_not_exist_is_said_with_what_does_and_the_rest_is_kept(app, stored, field, page):
+    at = app(f"pages/{page}.py", **{field: "sideways", "n": "7"})
+    said = "\n".join(element.value for element in at.warning)
+    assert "sideways" in said
+    assert {"tab": "questions", "view": "lines", "strategy": "similarity", "step": "healing"}[field] in said
+    assert at.query_params["n"] in ("7", ["7"])
+    assert field not in at.query_params
+
+
+def test_a_run_that_cannot_be_is_said_to_be_none(app, stored):
+    at = app("pages/compare.py", pin="sweep:1", n="7")
+    assert "which no run is called" in "\n".join(element.value for element in at.warning)
+    assert at.query_params["n"] in ("7", ["7"])
