@@ -1,6 +1,7 @@
 """The trade-off: how good a model is against what it weighs or how fast it writes, with what no other one beats."""
 
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 from plotly.graph_objs import Figure
@@ -88,12 +89,12 @@ def _points(name: str, kind: str, offers: Sequence[Offer], by: str, shade: str) 
         "error_y": {**bars([one.value for one in read], ends, width=0), "color": shade},
         "marker": {"symbol": symbol, "size": 9, "color": shade},
         "customdata": [_taken(offer) for offer in offers],
-        "text": [said(offer, by) for offer in offers],
+        "text": ["<br>".join(map(escape, said(offer, by))) for offer in offers],
         "hovertemplate": "%{text}<extra></extra>",
     }
 
 
-def said(offer: Offer, by: str) -> str:
+def said(offer: Offer, by: str) -> list[str]:
     """An offer in a few lines: what it is, how good, and what it costs."""
     reading, change = offer.reading, offer.change
     what = f"without {offer.cut.describe()}" if offer.cut else "unpruned"
@@ -108,7 +109,7 @@ def said(offer: Offer, by: str) -> str:
         if not change.is_settled:
             lines.append("no difference seen" + (f"; would need about {change.needed:,}" if change.needed else ""))
     speed = "" if by == SIZE or offer.times is None else f", {offer.times:.2f} times as fast"
-    return "<br>".join([*lines, f"{offer.bytes / _MEGABYTE:,.0f} MB{speed}"])
+    return [*lines, f"{offer.bytes / _MEGABYTE:,.0f} MB{speed}"]
 
 
 def _taken(offer: Offer) -> str:

@@ -1,5 +1,7 @@
 """Plotly figures of a heal: its training, and the unpruned, pruned and healed model side by side."""
 
+from html import escape
+
 from plotly.graph_objs import Figure
 
 from analysis.charts.look import ACCURACY, LOSS, Palette, add_level, add_levels, bars, finish, palette, with_interval
@@ -46,7 +48,7 @@ def validation_intervals(heal: HealResult) -> list[tuple[float, float] | None]:
 
 def _choosing(heal: HealResult) -> str:
     """The texts of the checks on the way, which are not those that the heal is judged by where there were others."""
-    texts = f"{heal.n_choice_texts} other texts of {corpora.title(heal.spec.validation)}"
+    texts = f"{heal.n_choice_texts} other texts of {escape(corpora.title(heal.spec.validation))}"
     return texts if heal.n_choice_texts else "held-out text"
 
 

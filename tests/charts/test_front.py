@@ -1,5 +1,7 @@
 """The trade-off is drawn as it was measured: intervals, what is not beaten, and what a click takes."""
 
+from dataclasses import replace
+
 import pytest
 
 from analysis.charts import front as figures
@@ -37,4 +39,13 @@ def test_the_cut_on_screen_is_ringed_and_a_difference_that_was_not_seen_is_said_
     assert list(ring.y) == [curve.points[5].acc]
     unseen = [offer for offer in found.offers if offer.change and not offer.change.is_settled]
     assert unseen
-    assert all("no difference seen" in figures.said(offer, SIZE) for offer in unseen)
+    assert all("no difference seen" in " ".join(figures.said(offer, SIZE)) for offer in unseen)
+
+
+def test_a_models_name_makes_no_link_of_itself_in_a_chart():
+    rival = replace(fakes.sweep(), model=replace(fakes.FACTS, name="<a href='http://a.test'>x</a>"))
+    (found,) = front.fronts(ACCURACY, [fakes.sweep()], speed=fakes.speed())
+    offer = replace(found.offers[0], facts=rival.model, is_rival=True)
+    shown = figures.trade_off(replace(found, offers=[*found.offers, offer]), SIZE, None, dark=False)
+    assert "<a " not in shown.to_json()
+    assert "&lt;a href" in " ".join(text for trace in shown.data if trace.text for text in trace.text)

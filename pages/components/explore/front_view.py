@@ -118,7 +118,7 @@ def _say(answer: Callable[[], Offer | None], strategy: Strategy) -> None:
 
 
 def _sentence(offer: Offer) -> str:
-    lines = figures.said(offer, SPEED).split("<br>")
+    lines = figures.said(offer, SPEED)
     return f"**{words.plain(lines[0][:1].upper() + lines[0][1:])}**: {words.plain('; '.join(lines[1:]))}."
 
 

@@ -1,0 +1,90 @@
+"""No page asks another host for anything, whatever its address holds, and the policy that forbids it is in nobody's way."""
+
+from urllib.parse import quote, urlsplit
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from pages.components.shared import headers
+from tests.support import browser
+
+pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(300)]
+
+WATCH = """
+window.refused = [];
+document.addEventListener('securitypolicyviolation', event => {
+  if (event.blockedURI.endsWith('eval') || event.blockedURI.startsWith('https://fonts.gstatic.com/')) return;
+  window.refused.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`);
+});
+"""
+"""Libraries of Streamlit try whether code may be made of text, and do without; and it asks a font's host for a page's icon as
+the icon of the window, which the policy keeps from leaving."""
+PAYLOAD = "![x](http://evil.test/a.png) <img src=http://evil.test/b.png> [a](http://evil.test) http://evil.test " \
+          "www.evil.test a@evil.test :material/skull: :smile: :red[x] $x^2$ ->"  # fmt: skip
+CRAFTED = "&".join(
+    f"{name}={quote(PAYLOAD)}" for name in ("model", "dtype", "strategy", "pin", "tab", "view", "metric", "texts", "step")
+)
+
+
+def watched(served, theme: str) -> tuple[Page, list[str]]:
+    """A window, and the hosts that it asks from now on."""
+    page = served.visitor(theme=theme)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("requestfailed", lambda request: "csp" in (request.failure or "").lower() and asked.remove(request.url))
+    page.add_init_script(WATCH)
+    return page, asked
+
+
+def elsewhere(asked: list[str], address: str) -> list[str]:
+    """What went to another host."""
+    own = urlsplit(address).netloc
+    return [url for url in asked if not url.startswith(("data:", "blob:")) and urlsplit(url).netloc != own]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_page_asks_another_host_and_none_needs_what_is_forbidden(served, theme):
+    page, asked = watched(served, theme)
+    for name in browser.PAGES:
+        browser.visit(page, served.address, name)
+        assert page.evaluate("window.refused") == [], name
+    assert elsewhere(asked, served.address) == []
+    page.context.close()
+
+
+@pytest.mark.parametrize("name", browser.PAGES)
+def test_a_crafted_address_shows_and_fetches_nothing_foreign(served, name):
+    page, asked = watched(served, "light")
+    browser.visit(page, served.address, name, f"?{CRAFTED}")
+    assert elsewhere(asked, served.address) == []
+    assert page.evaluate("window.refused") == []
+    expect(page.locator("[href*='evil.test'], [src*='evil.test'], .katex")).to_have_count(0)
+    shown = page.locator("[data-testid=stMain]").inner_text()
+    assert "evil.test" in shown, "it is said as it stands"
+    assert ":red[x]" in shown or ":material/skull:" in shown or "…" in shown
+    page.context.close()
+
+
+def test_files_go_down_and_charts_are_saved_under_the_policy(served):
+    page, _ = watched(served, "light")
+    browser.visit(page, served.address, "explore")
+    chart = page.get_by_test_id("stPlotlyChart").first
+    chart.hover()
+    with page.expect_download() as saved:
+        chart.locator("[data-title*='ownload']").first.click()
+    assert saved.value.suggested_filename.endswith(".png")
+    assert page.evaluate("window.refused") == []
+    page.context.close()
+
+
+def test_the_document_and_what_it_loads_carry_the_headers(served):
+    page = served.visitor()
+    answered: dict[str, dict] = {}
+    page.on("response", lambda response: answered.setdefault(response.url, response.headers))
+    browser.visit(page, served.address, "explore")
+    own = {url: told for url, told in answered.items() if url.startswith(served.address)}
+    assert len(own) > 5
+    for url, told in own.items():
+        assert told.get("x-content-type-options") == "nosniff", url
+        assert told.get("content-security-policy") == headers.HEADERS["Content-Security-Policy"], url
+    page.context.close()
