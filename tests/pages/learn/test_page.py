@@ -314,7 +314,7 @@ def test_step_8_explains_every_answer_and_sums_the_guesses_up(app, known):
         at.button(key=f"learn-answer-{number}").click().run()
     assert [question.because in read(said(at) + at.warning[0].value) for question in check.QUESTIONS] == [True] * 3
     assert "No: they stand at a right angle." in read(at.warning[0].value)
-    table = at.table[0].value
+    table = at.table[0].value.map(read)
     assert list(table["yours"]) == [
         "no guess yet",
         f"layers {BEST.start + 1}-{BEST.start + 5} (5 layers), block [{BEST.start + 1}, {BEST.start + 6}), "
