@@ -113,7 +113,8 @@ def _button(
     key = f"{where}-{label.lower()}-{job.id}"
     refused = access.why_not_change(job)
     st.button(
-        label, key=key, on_click=_act, args=(action, job.id), icon=icon, help=refused or help, type=kind,
+        label, key=key, on_click=_act, args=(action, job.id), icon=icon, type=kind,
+        help=words.plain(refused) if refused else help,
         disabled=refused is not None,
     )  # fmt: skip
 

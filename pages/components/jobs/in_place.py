@@ -53,7 +53,7 @@ def _line(job_id: str, where: str) -> None:
                 refused = access.why_not_change(job)
                 st.button(
                     "Cancel", key=f"{where}-cancel-{job.id}", on_click=_cancel, args=(job.id,), type="tertiary",
-                    help=refused or "What was finished is kept.", disabled=refused is not None,
+                    help=words.plain(refused) if refused else "What was finished is kept.", disabled=refused is not None,
                 )  # fmt: skip
 
 

@@ -68,7 +68,8 @@ def errors_shown() -> Iterator[None]:
         st.error(words.plain(str(error)))
     except Exception as error:
         _log.exception("A page failed")
-        st.error(failures.in_a_sentence(error, doing="drawing this part of the page", then="reload it", log="the server's log"))
+        doing = "drawing this part of the page"
+        st.error(words.plain(failures.in_a_sentence(error, doing=doing, then="reload it", log="the server's log")))
 
 
 def header(title: words.Markdown, question: words.Markdown) -> DeltaGenerator:
