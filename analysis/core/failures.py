@@ -60,7 +60,7 @@ def redact(text: str) -> str:
     return _TOKEN.sub(r"\1_[redacted]", text)
 
 
-def in_a_sentence(error: BaseException, *, doing: str, then: str = "run it again", log: str = "") -> str:
+def in_a_sentence(error: BaseException, *, doing: str, then: str = "run it again", log: str = "", told: bool = True) -> str:
     """One sentence about what went wrong: our own errors say it themselves, others by their cause.
 
     Args:
@@ -68,8 +68,9 @@ def in_a_sentence(error: BaseException, *, doing: str, then: str = "run it again
         doing: what was being done, for what nobody foresaw: "drawing this part of the page".
         then: what to do when the cause is mended: "resume the job".
         log: where the details of what nobody foresaw are; empty to keep them in a file of the cache folder.
+        told: whether the first line of what nobody foresaw is said; a visitor of a page is none to be shown it.
     """
-    return cause(error, then=then) or _unforeseen(error, doing, log)
+    return cause(error, then=then) or _unforeseen(error, doing, log, told)
 
 
 def cause(error: BaseException, *, then: str = "run it again") -> str | None:
@@ -92,11 +93,13 @@ def is_of_machine(error: BaseException) -> bool:
     return any(any(map(is_cause, chain)) for is_cause in (_is_space, *(is_cause for is_cause, _ in _OF_MACHINE)))
 
 
-def _unforeseen(error: BaseException, doing: str, log: str) -> str:
-    what = one_line(f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}")
+def _unforeseen(error: BaseException, doing: str, log: str, told: bool) -> str:
+    what = type(error).__name__
+    if told:
+        what = one_line(f"{what}: {(str(error).strip().splitlines() or ['no message'])[0]}")
     where = log or _keep(error, doing)
-    told = f"{where} has the details" if where else "its details could not be kept, for the cache folder cannot be written"
-    return redact(f"Layerscope did not foresee what happened while {doing} ({what}); this is a bug, and {told}.")
+    kept = f"{where} has the details" if where else "its details could not be kept, for the cache folder cannot be written"
+    return redact(f"Layerscope did not foresee what happened while {doing} ({what}); this is a bug, and {kept}.")
 
 
 def _keep(error: BaseException, doing: str) -> Path | None:

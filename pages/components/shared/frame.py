@@ -69,7 +69,8 @@ def errors_shown() -> Iterator[None]:
     except Exception as error:
         _log.exception("A page failed")
         doing = "drawing this part of the page"
-        st.error(words.plain(failures.in_a_sentence(error, doing=doing, then="reload it", log="the server's log")))
+        said = failures.in_a_sentence(error, doing=doing, then="reload it", log="the server's log", told=False)
+        st.error(words.plain(said))
 
 
 def header(title: words.Markdown, question: words.Markdown) -> DeltaGenerator:
