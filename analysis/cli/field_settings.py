@@ -92,9 +92,14 @@ def _value(text: str) -> Any:
         return text
 
 
+def _gives_identity(value: Any) -> bool:
+    """Whether a part that was given whole says what its files are; one that leaves it open has an empty one."""
+    return isinstance(value, dict) and any((key == "identity" and one) or _gives_identity(one) for key, one in value.items())
+
+
 def _put(data: dict[str, Any], name: str, value: Any, kind: str) -> None:
     *path, last = name.split(".")
-    if last == "identity" or (isinstance(value, dict) and plain(value) != value):  # NaN is not equal to itself
+    if last == "identity" or _gives_identity(value):
         raise SpecError(f"{name} cannot give an identity: that is worked out from the files themselves; leave it out.")
     place: Any = data
     for index, part in enumerate([*path, last]):
