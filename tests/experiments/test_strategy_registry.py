@@ -268,7 +268,7 @@ def test_a_cut_of_layers_one_by_one_from_the_damage_is_drawn_where_it_is_known(m
     try:
         assert cuts.at(2, "scattered", MAP, None, damage).removed == LayerSet((1, 3))
         unknown = cuts.at(3, "scattered", MAP, None, damage)
-        assert (unknown.removed, "damage map" in unknown.missing) == (None, True)
+        assert (unknown.removed, "damage map" in unknown.unknown) == (None, True)
         assert [best.block for best in cuts.path("scattered", MAP, None, damage)] == [Block(1, 1)]
     finally:
         STRATEGIES.forget("scattered")

@@ -75,7 +75,7 @@ def test_what_cannot_work_is_one_sentence(spec, tmp_path, monkeypatch):
     with pytest.raises(SpecError, match="quantized model is not exported"):
         export.export(ModelSpec(spec.source, quantization="4bit"), Block(1, 1), tmp_path / "x")
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
-    with pytest.raises(StorageError, match=r"needs about [\d.]+ GB on disk"):
+    with pytest.raises(StorageError, match=r"needs about [\d.]+ MB on disk"):
         export.export(spec, Block(1, 1), tmp_path / "x")
     assert sorted(path.name for path in tmp_path.iterdir() if "cache" not in path.name) == ["used"]
 

@@ -56,6 +56,7 @@ def clock(monkeypatch):
     """A clock that is set by hand."""
     now = [1_000_000.0]
     monkeypatch.setattr(time, "time", lambda: now[0])
+    monkeypatch.setattr(attempt.time, "monotonic", lambda: now[0])
     return now
 
 

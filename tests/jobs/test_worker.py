@@ -79,7 +79,7 @@ def test_what_goes_wrong_is_one_sentence_and_the_queue_goes_on(cache):
     assert "lower" in errors["memory"]
     assert "accelerator" in errors["cuda"]
     assert "lower" in errors["cuda"]
-    nobody = "Layerscope did not foresee what happened while running this bug job (ValueError: seven is not)"
+    nobody = "Layerscope did not foresee what happened while running this distances job (ValueError: seven is not)"
     assert errors["bug"].startswith(nobody)
     assert "Traceback" not in errors["bug"]
     for kind, job in found.items():
