@@ -8,8 +8,8 @@ BIN    := .venv/bin
 # LOCK=no installs within the ranges of the requirements alone.
 LOCK   ?= yes
 locked  = $(if $(filter no,$(LOCK)),,--lock $(1))
-# Tests run file by file in so many processes, which share the cores.
-TESTERS ?= 2
+# Tests run file by file in so many processes, one more than cores: those with a browser wait for it half of the time.
+TESTERS ?= 3
 # How long `make fuzz` looks for bad input that is not answered in a sentence.
 MINUTES ?= 5
 PYTEST = $(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder

@@ -28,7 +28,6 @@ def test_from_first_look_to_healed_accuracy(cache: Path):
         heal_with_a_reload(page)
         assert "Traceback" not in page.content()
         assert "Traceback" not in (cache / "server.log").read_text()
-        gallery(chromium, address)
 
 
 def first_look(page: Page, address: str) -> None:
@@ -38,10 +37,6 @@ def first_look(page: Page, address: str) -> None:
     expect(page.get_by_text("precomputed").first).to_be_visible()
     expect(page.locator(".js-plotly-plot")).to_have_count(3, timeout=LONG)
     browser.screenshot(page, "journey-1-first-look")
-    page.set_viewport_size({"width": 1280, "height": 980})
-    page.wait_for_timeout(SECOND)
-    browser.screenshot(page, "readme")
-    page.set_viewport_size({"width": 1280, "height": 800})
     assert not jobs.list_jobs()
 
 
@@ -131,19 +126,3 @@ def ended(page: Page, label: str | re.Pattern) -> None:
     expect(card.filter(has_text=re.compile("done|failed|interrupted|cancelled")).first).to_be_visible(timeout=LONG)
     ended_badly = [job.error for job in jobs.list_jobs() if job.state in (jobs.FAILED, jobs.INTERRUPTED)]
     assert not ended_badly
-
-
-def gallery(chromium, address: str) -> None:
-    """All pages, light and dark, on a laptop and on a wide screen."""
-    for theme in ("light", "dark"):
-        for width, height in ((1280, 800), (1920, 1080)):
-            page = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=theme).new_page()
-            page.set_default_timeout(60 * SECOND)
-            for name in ("model", "explore", "heal", "compare"):
-                page.goto(f"{address}/{'' if name == 'explore' else name}")
-                browser.settled(page)
-                if name == "model":
-                    page.get_by_text("embeddings, final norm, head").wait_for()
-                page.wait_for_timeout(SECOND)
-                browser.screenshot(page, f"{name}-{theme}-{width}")
-            page.context.close()
