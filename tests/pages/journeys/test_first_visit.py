@@ -24,7 +24,6 @@ def test_from_first_look_to_healed_accuracy(cache: Path):
         fresh_map(page)
         move_the_slider(page)
         small_sweep(page)
-        instant_heal(page)
         heal_with_a_reload(page)
         assert "Traceback" not in page.content()
         assert "Traceback" not in (cache / "server.log").read_text()
@@ -83,13 +82,6 @@ def pick(page: Page, menu: str, stronger: str, picked: str) -> None:
     browser.settled(page)
 
 
-def instant_heal(page: Page) -> None:
-    page.get_by_role("button", name="Instant heal").click()
-    ended(page, re.compile("Instant heal of layers"))
-    browser.settled(page)
-    browser.screenshot(page, "journey-4-instant")
-
-
 def heal_with_a_reload(page: Page) -> None:
     page.get_by_role("link", name="Heal").click()
     expect(page.get_by_role("heading", name="Heal", exact=True)).to_be_visible()
@@ -102,7 +94,7 @@ def heal_with_a_reload(page: Page) -> None:
     page.get_by_role("button", name="Start healing").click()
     step = page.get_by_text(re.compile(r"^[1-6] of 6$"))
     expect(step).to_be_visible(timeout=LONG)
-    browser.screenshot(page, "journey-5-healing")
+    browser.screenshot(page, "journey-4-healing")
     page.reload()
     browser.settled(page)
     expect(page.get_by_role("combobox", name=re.compile("Run"))).to_have_value(re.compile("6 steps"))
@@ -111,7 +103,7 @@ def heal_with_a_reload(page: Page) -> None:
     row = table.get_by_role("row", name=re.compile("^healed"))
     expect(row).to_contain_text(re.compile(r"\d+\.\d% \(\d+‑\d+\)"), timeout=60 * SECOND)
     browser.settled(page)
-    browser.screenshot(page, "journey-6-healed")
+    browser.screenshot(page, "journey-5-healed")
 
 
 def fill(page: Page, name: str, value: str) -> None:
