@@ -242,9 +242,9 @@ def main() -> int:
             if not asked.no_heal and not any(job.state == jobs.RUNNING for job in jobs.list_jobs()):
                 log.errors.append(f"The heal did not run to the end: {[job.state for job in jobs.list_jobs()]}")
         server_log = Path(scratch, "server.log").read_text()
-        log.errors += [
-            f"the server's log: {line}" for line in server_log.splitlines() if "Error" in line or "Traceback" in line
-        ]
+        raised = failures(server_log)
+        raised += [line for line in server_log.splitlines() if "Error" in line and line not in raised]
+        log.errors += [f"the server's log: {line}" for line in raised]
         beside = "nothing" if asked.no_heal else "a heal"
         say(f"{asked.sessions} sessions for {asked.minutes:g} minutes beside {beside} on {os.cpu_count()} cores")
         report(log, json.loads(watched.read_text()), wall_s)

@@ -4,12 +4,9 @@ import typing
 from dataclasses import dataclass
 from typing import ClassVar
 
-from analysis.core.bounds import MOST_LAYERS, shown
+from analysis.core.bounds import LONGEST_SHOWN, MOST_LAYERS, shown
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.record import Spec
-
-_SHOWN = 60
-"""Characters of a text that is no cut."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ class Block(Spec):
         try:
             return cls(int(start), int(size))
         except (ValueError, SpecError) as error:
-            raise BlockRangeError(f"A block is written START:SIZE, for example 11:5, not {text[:_SHOWN]!r}.") from error
+            raise BlockRangeError(f"A block is written START:SIZE, for example 11:5, not {text[:LONGEST_SHOWN]!r}.") from error
 
 
 def blocks_up_to(max_size: int, n_layers: int) -> list[Block]:
@@ -168,10 +165,12 @@ def parse_removal(text: str) -> Removal:
     """
     parts = [Block.parse(part) for part in text.split("+", MOST_LAYERS)]
     if sum(part.size for part in parts) > MOST_LAYERS:
-        raise BlockRangeError(f"The cut {text[:_SHOWN]!r} is more than {MOST_LAYERS:,} layers, and no model has as many.")
+        raise BlockRangeError(
+            f"The cut {text[:LONGEST_SHOWN]!r} is more than {MOST_LAYERS:,} layers, and no model has as many."
+        )
     layers = [layer for part in parts for layer in part.layers]
     if len(set(layers)) != len(layers):
-        raise BlockRangeError(f"The parts of the cut {text[:_SHOWN]!r} share a layer; name every layer once.")
+        raise BlockRangeError(f"The parts of the cut {text[:LONGEST_SHOWN]!r} share a layer; name every layer once.")
     return removal(layers)
 
 

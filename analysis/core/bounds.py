@@ -16,7 +16,8 @@ MOST_LAYERS = 1_000
 """Decoder layers of a model; the deepest that are published have not a fifth of it."""
 MOST_WHOLE = 2**63 - 1
 """The largest whole number that a database or an array holds."""
-_LONGEST_SHOWN = 60
+LONGEST_SHOWN = 60
+"""Characters of a wrong value that a sentence repeats."""
 _NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
@@ -141,7 +142,7 @@ def _is_of(value: Any, kind: type) -> bool:
 def one_of(name: str, value: str, choices: Collection[str]) -> None:
     """Raise `SpecError` unless a field holds one of these."""
     if value not in choices:
-        raise FieldError(name, f"must be one of {', '.join(choices)}, not {value[:_LONGEST_SHOWN]!r}")
+        raise FieldError(name, f"must be one of {', '.join(choices)}, not {value[:LONGEST_SHOWN]!r}")
 
 
 def shown(value: Any) -> str:
@@ -154,4 +155,4 @@ def shown(value: Any) -> str:
         text = json.dumps(value, ensure_ascii=False, default=repr)
     except (ValueError, RecursionError):
         text = repr(type(value))
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"

@@ -3,7 +3,6 @@
 Libraries' errors are told apart by what stands in their chain, by names and words: none of the libraries is imported.
 """
 
-import contextlib
 import errno
 import os
 import re
@@ -12,8 +11,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from analysis.core import store
-from analysis.core.errors import LayerscopeError, one_line
+from analysis.core import disk, store
+from analysis.core.errors import LayerscopeError, StorageError, one_line
 
 _SPACE = (
     "There is no space left on the disk; what was saved before is intact. Free some space, or point LAYERSCOPE_CACHE at "
@@ -109,14 +108,11 @@ def _keep(error: BaseException, doing: str) -> Path | None:
     seconds, rest = divmod(time.time_ns(), 1_000_000_000)
     file = folder / f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(seconds))}-{rest:09d}-{os.getpid()}.txt"
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as log:
-            log.write(details[-_MOST_BYTES:])
-        for old in sorted(folder.glob("*.txt"))[:-_MOST_KEPT]:
-            with contextlib.suppress(OSError):
-                old.unlink()
-    except OSError:
+        store.write_atomic(file, details[-_MOST_BYTES:])
+    except StorageError:
         return None
+    for old in sorted(folder.glob("*.txt"))[:-_MOST_KEPT]:
+        disk.remove(old)
     return file
 
 
@@ -171,16 +167,7 @@ def _is_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
     text = str(error).lower()  # torch's CPU allocator raises a plain RuntimeError
-    return any(
-        part in text
-        for part in (
-            "can't allocate memory",
-            "cannot allocate memory",
-            "not enough memory: you tried",
-            "unable to mmap",
-            "std::bad_alloc",
-        )
-    )
+    return any(part in text for part in _OF_MEMORY)
 
 
 def _is_gated(error: BaseException) -> bool:

@@ -120,7 +120,7 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
     except OSError as error:
         name = Path(error.filename or path).name
         raise ModelNotFoundError(
-            f"The model {path.name} cannot be read: {name}: {error.strerror or error}; get its files again."
+            f"The model {path.name} cannot be read: {name}: {error.strerror or error}; get it again."
         ) from error
     if path.is_absolute() or spec.source.startswith((".", "~")) or path.suffix == ".gguf" or not _HUB_ID.match(spec.source):
         raise ModelNotFoundError(
@@ -145,12 +145,7 @@ def _local_folder(path: Path) -> Source:
                 f"convert them with `save_pretrained(..., safe_serialization=True)` in an environment you trust."
             )
         raise ModelNotFoundError(f"The folder {path} has a config.json but no .safetensors weights; add them.")
-    try:
-        identity = identities.of_folder(path)
-    except OSError as error:
-        name = Path(error.filename or path).name
-        raise ModelNotFoundError(f"The model {path.name} cannot be read: {name}: {error.strerror}; get it again.") from error
-    return Source(path, None, path.name, identity)
+    return Source(path, None, path.name, identities.of_folder(path))
 
 
 def _hub(spec: ModelSpec, on_progress: OnProgress, *, weights: bool) -> Source:

@@ -79,8 +79,7 @@ def ended(job: jobs.Job, *, where: str = "strip") -> None:
 
 def _owner(job: jobs.Job) -> None:
     """Who started it, where that is somebody else."""
-    there = access.visitor()
-    if job.owner is not None and job.owner != (there and there.name):
+    if job.owner not in (None, access.owner()):
         st.caption(f"Started by {words.plain(job.owner)}")
 
 

@@ -33,6 +33,12 @@ def visitor() -> Visitor | None:
     return door.read(told) if told else None
 
 
+def owner() -> str | None:
+    """What the jobs of whoever is there are theirs by; None for somebody at the machine itself."""
+    there = visitor()
+    return None if there is None else there.name
+
+
 def rules() -> Serving:
     """What holds for whoever is there."""
     return serving.read(shared=visitor() is not None)
@@ -95,8 +101,7 @@ def submit(spec: Spec, label: str | None, backend: str) -> jobs.Job:
     hours = None if _is_unlimited(there) else held.job_hours
     with _counting:
         _check_room(held, there)
-        owner = None if there is None else there.name
-        return jobs.submit(spec, label, backend, owner=owner, limit_s=None if hours is None else hours * 3600)
+        return jobs.submit(spec, label, backend, owner=owner(), limit_s=None if hours is None else hours * 3600)
 
 
 def _is_unlimited(there: Visitor | None) -> bool:
@@ -106,7 +111,7 @@ def _is_unlimited(there: Visitor | None) -> bool:
 def _check_room(held: Serving, there: Visitor | None) -> None:
     """Refuse one more job where this visitor has too many, or where results take too much of the disk."""
     if held.jobs_per_user is not None and not _is_unlimited(there):
-        own = sum(job.owner == (there and there.name) for job in jobs.active())
+        own = sum(job.owner == owner() for job in jobs.active())
         if own >= held.jobs_per_user:
             raise AccessError(
                 f"You have {own} jobs that wait or run, and {held.jobs_per_user} is the most for one person here: wait until "
@@ -141,8 +146,7 @@ def check_upload(n_bytes: int) -> None:
 
 def may_change(job: jobs.Job) -> bool:
     """Whether this visitor may stop, move, resume or remove a job: its owner may, and an operator."""
-    there = visitor()
-    return why_not_start() is None and (is_operator() or (there is not None and job.owner == there.name))
+    return why_not_start() is None and (is_operator() or job.owner == owner())
 
 
 def why_not_change(job: jobs.Job) -> str | None:
@@ -181,5 +185,4 @@ def clear(*, saved: bool) -> int:
         AccessError: when the dashboard is read only.
     """
     check_start()
-    there = visitor()
-    return jobs.clear(saved=saved, owner=None if there is None or there.is_operator else there.name)
+    return jobs.clear(saved=saved, owner=None if is_operator() else owner())

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from analysis.core import store
+from analysis.core import documents, store
 from analysis.core.serving import Serving
 
 VISIT_S = 14 * 24 * 3600
@@ -112,8 +112,8 @@ def load(serving: Serving) -> Keys:
 
 
 def _kept(path: Path) -> dict[str, str]:
-    with contextlib.suppress(FileNotFoundError, ValueError, AttributeError):
-        kept = json.loads(path.read_bytes())
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        kept = documents.parsed_object(path.read_bytes())
         return {name: value for name, value in kept.items() if name in _MADE and isinstance(value, str) and len(value) >= 32}
     return {}
 
