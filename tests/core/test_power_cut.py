@@ -18,10 +18,10 @@ def recorder(tmp_path, monkeypatch):
     (tmp_path / "cache").mkdir()
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "none")
-    with monkeypatch.context() as patched:
-        recorder = power.Recorder(tmp_path / "cache", patched)
-        yield recorder
-        recorder.close()
+    # The test's own patches lie over these, and all go in one: undone apart, a test would leave its recorder to the next one.
+    recorder = power.Recorder(tmp_path / "cache", monkeypatch)
+    yield recorder
+    recorder.close()
 
 
 @pytest.fixture
