@@ -19,7 +19,8 @@ from pages.components.shared import access, words
 _REPOSITORY = Path(__file__).resolve().parents[3]
 _TIMEOUT_S = 300
 _FRESH_S = 120
-"""What is free changes from minute to minute."""
+"""What is free changes from minute to minute. For as long again the old answer is shown while a new one is read: on a busy
+machine that takes half a minute, which only the first visitor waits for."""
 
 
 def of(model: ModelSpec) -> InspectResult:
@@ -36,7 +37,9 @@ def of(model: ModelSpec) -> InspectResult:
     return InspectResult.read(Stored(Path(model.source), data, (), False, 0.0))
 
 
-@st.cache_data(ttl=_FRESH_S, max_entries=32, show_spinner="Reading the model's configuration…")
+@st.cache_data(
+    ttl=_FRESH_S, refresh_mode="background", max_entries=32, show_spinner="Reading the model's configuration…"
+)  # fmt: skip
 def _run(source: str, revision: str | None, dtype: str, device: str, quantization: str, cache: str) -> dict:
     """Every argument is part of the cache key."""
     if source.startswith("-"):
