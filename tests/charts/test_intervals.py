@@ -84,7 +84,8 @@ def test_curves_of_stored_results_have_wilsons_and_students_intervals():
 def test_heals_of_stored_results_have_wilsons_and_students_intervals():
     for heal in stored("heal"):
         for name, point in heal.models.items():
-            accuracy, loss = (named(heals.heal_comparison(heal, field), name) for field in ("acc", "loss"))
+            shown = "control" if heal.spec.control and name == "healed" else name
+            accuracy, loss = (named(heals.heal_comparison(heal, field), shown) for field in ("acc", "loss"))
             close(ends(accuracy), [wilson(point)])
             close(ends(loss), [student(point.loss, point.loss_stderr, point.n_texts)])
         checks = heals.training_curve(heal).data[1]
