@@ -3,7 +3,7 @@
 import hashlib
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -28,6 +28,9 @@ __all__ = [
     "title",
     "usual_shots",
 ]
+
+ReadFile = Callable[[Path], files.QuestionFile]
+"""`files.read`, or what bounds it."""
 
 
 def title(spec: BenchmarkSpec) -> str:
@@ -79,16 +82,20 @@ def _identity(task: Task) -> str:
     return f"sha256:{hashlib.sha256(json.dumps(rows, sort_keys=True, default=str).encode()).hexdigest()[:24]}"
 
 
-def load(spec: BenchmarkSpec) -> list[Question]:
+def load(spec: BenchmarkSpec, read: ReadFile = files.read) -> list[Question]:
     """The seeded subset of the questions, in a seeded order; questions of one group stand together.
 
     The first k questions of a larger limit are not those of a smaller one where there are groups; without groups they are.
+
+    Args:
+        spec: which questions.
+        read: how a file of the user's own is read.
 
     Raises:
         BenchmarkError: when neither the starter pack nor the hub has them, or no row of a file can be read.
     """
     spec = resolve(spec)
-    questions = list(_file(spec).questions) if spec.is_file else _asked(TASKS[spec.task], spec)
+    questions = list(_file(spec, read).questions) if spec.is_file else _asked(TASKS[spec.task], spec)
     draw = random.Random(spec.seed)
     draw.shuffle(questions)
     chosen = questions[: spec.limit]
@@ -96,14 +103,18 @@ def load(spec: BenchmarkSpec) -> list[Question]:
     return sorted(chosen, key=lambda question: groups[question.group])
 
 
-def size(spec: BenchmarkSpec) -> int | None:
+def size(spec: BenchmarkSpec, read: ReadFile = files.read) -> int | None:
     """How many questions there are to ask from, whatever the limit, without reading them; None where only the hub knows.
+
+    Args:
+        spec: which questions.
+        read: how a file of the user's own is read.
 
     Raises:
         BenchmarkError: as `load`, for a file of the user's own.
     """
     if spec.is_file:
-        return len(_file(spec).questions)
+        return len(_file(spec, read).questions)
     task = TASKS[spec.task]
     groups = task.chosen_groups(spec.subset) or [""]
     if task.rows is not None:
@@ -219,8 +230,8 @@ def _behind(before: str, question: Question, group: str) -> Question:
     )
 
 
-def _file(spec: BenchmarkSpec) -> files.QuestionFile:
-    file = files.read(Path(spec.task))
+def _file(spec: BenchmarkSpec, read: ReadFile) -> files.QuestionFile:
+    file = read(Path(spec.task))
     if not file.questions:
         reasons = "; ".join(error.in_words() for error in file.errors[:3]) or "it has no rows"
         raise BenchmarkError(f"No question can be read from {Path(spec.task).name}: {reasons}.")

@@ -88,12 +88,10 @@ def measure(
 
 def resolve(spec: EvaluateSpec) -> EvaluateSpec:
     """The spec with concrete dtype, device and identities."""
-    return replace(
-        spec,
-        model=models.resolve(spec.model),
-        benchmark=None if spec.benchmark is None else benchmarks.resolve(spec.benchmark),
-        loss_corpus=None if spec.loss_corpus is None else corpora.resolve(spec.loss_corpus),
-    )
+    # First: a file that cannot be read is refused before a model is looked for.
+    benchmark = None if spec.benchmark is None else benchmarks.resolve(spec.benchmark)
+    loss_corpus = None if spec.loss_corpus is None else corpora.resolve(spec.loss_corpus)
+    return replace(spec, model=models.resolve(spec.model), benchmark=benchmark, loss_corpus=loss_corpus)
 
 
 def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> EvaluateResult:

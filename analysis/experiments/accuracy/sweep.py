@@ -22,6 +22,9 @@ def resolve(spec: SweepSpec) -> SweepSpec:
 
     Two requests that give the same curve so become the same spec.
     """
+    # First: a file that cannot be read is refused before a model is looked for.
+    benchmark = questions.resolve(spec.benchmark)
+    loss_corpus = None if spec.loss_corpus is None else corpora.resolve(spec.loss_corpus)
     model = models.resolve(spec.model)
     strategy = spec.strategy
     distances = replace(spec.distances, model=model) if needs(strategy, MAP, INFLUENCE) else DistanceSpec(model)
@@ -33,8 +36,8 @@ def resolve(spec: SweepSpec) -> SweepSpec:
     return replace(
         spec,
         model=model,
-        benchmark=questions.resolve(spec.benchmark),
-        loss_corpus=None if spec.loss_corpus is None else corpora.resolve(spec.loss_corpus),
+        benchmark=benchmark,
+        loss_corpus=loss_corpus,
         distances=distance_map.resolve(distances),
         damage=measured,
         draw=spec.draw if needs(strategy, DRAW) else 0,

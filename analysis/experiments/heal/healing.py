@@ -219,18 +219,15 @@ def resolve(spec: HealSpec) -> HealSpec:
     Raises:
         RecipeError: for float16, in which gradients underflow to 0.
     """
+    # First: a file that cannot be read is refused before a model is looked for.
+    corpus, validation = corpora.resolve(spec.corpus), corpora.resolve(spec.validation)
+    benchmark = None if spec.benchmark is None else questions.resolve(spec.benchmark)
     model = models.resolve(spec.model)
     if model.dtype == "float16":
         if spec.model.dtype == "float16":
             raise RecipeError("A heal in float16 loses small gradients; choose bfloat16, or float32 where that is not native.")
         model = replace(model, dtype="float32")
-    return replace(
-        spec,
-        model=model,
-        corpus=corpora.resolve(spec.corpus),
-        validation=corpora.resolve(spec.validation),
-        benchmark=None if spec.benchmark is None else questions.resolve(spec.benchmark),
-    )
+    return replace(spec, model=model, corpus=corpus, validation=validation, benchmark=benchmark)
 
 
 def run(spec: HealSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> HealResult:

@@ -32,11 +32,12 @@ _TRUNK_BYTES = 1 << 30
 
 def resolve(spec: DamageSpec) -> DamageSpec:
     """The spec with concrete dtype, device and identities; the map is of the same model."""
+    corpus = corpora.resolve(spec.corpus)  # first: a file that cannot be read is refused before a model is looked for
     model = models.resolve(spec.model)
     return replace(
         spec,
         model=model,
-        corpus=corpora.resolve(spec.corpus),
+        corpus=corpus,
         distances=distance_map.resolve(replace(spec.distances, model=model)),
     )
 

@@ -29,7 +29,8 @@ _MOST_STREAM_BYTES = 2 << 30
 
 def resolve(spec: DistanceSpec) -> DistanceSpec:
     """The spec with concrete dtype, device and identities."""
-    return replace(spec, model=models.resolve(spec.model), corpus=corpora.resolve(spec.corpus))
+    corpus = corpora.resolve(spec.corpus)  # first: a file that cannot be read is refused before a model is looked for
+    return replace(spec, model=models.resolve(spec.model), corpus=corpus)
 
 
 def run(spec: DistanceSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> DistanceResult:

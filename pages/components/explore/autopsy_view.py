@@ -9,7 +9,7 @@ from analysis.data.tasks import Question
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.reading import autopsy
 from analysis.reading.autopsy import FATES, GAINED, LOST
-from pages.components.shared import chart, state, words
+from pages.components.shared import chart, state, uploads, words
 from pages.components.shared.cuts import Cut
 from pages.components.shared.library import Found
 
@@ -77,6 +77,6 @@ def show(sweep: Found | None, cut: Cut, n_layers: int) -> None:
 def _texts(spec: BenchmarkSpec) -> dict[str, Question]:
     """The questions by identifier; none where they cannot be read here, which takes nothing from the answers."""
     try:
-        return {question.id: question for question in questions.load(spec)}
+        return {question.id: question for question in questions.load(spec, uploads.questions)}
     except LayerscopeError:
         return {}

@@ -20,7 +20,7 @@ from analysis.reading import beside, evidence, reading
 from analysis.reading import library as stored
 from pages.components.explore import drawn, pick
 from pages.components.jobs import in_place
-from pages.components.shared import library, start, state, theme, words
+from pages.components.shared import library, start, state, theme, uploads, words
 from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found
 
@@ -154,7 +154,7 @@ def _aim(asked: int, size: int | None) -> int | None:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _size(spec: BenchmarkSpec) -> int | None:
-    return questions.size(spec)
+    return questions.size(spec, uploads.questions)
 
 
 def _help(curves: list[Found], asked: int, aim: int) -> str:

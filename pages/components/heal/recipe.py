@@ -15,7 +15,7 @@ from analysis.experiments.heal.spec import DISTILL_FROM, HEAL_METHODS, HealSpec,
 from analysis.models.spec import ModelFacts, ModelSpec
 from pages.components.heal import length as length_menu
 from pages.components.heal.runs import Run, runs_of
-from pages.components.shared import access, frame, inputs, words
+from pages.components.shared import access, frame, inputs, uploads, words
 
 _TEACHES = {"logits": "next-token distribution", "states": "last states"}
 _METHODS = {"lora": "LoRA on all layers", "partial": "all of the last layers and the head"}
@@ -239,7 +239,7 @@ def _healing_text(preset: HealSpec, key: str) -> str:
     )  # fmt: skip
     if choice != "file":
         return choice
-    upload = st.file_uploader("TXT or JSONL, up to 20 MB", type=["txt", "jsonl"], key=f"{key}-text-file", max_upload_size=20)
+    upload = uploads.field("TXT or JSONL", ("txt", "jsonl"), key=f"{key}-text-file")
     return "" if upload is None else inputs.keep_texts(upload.name, upload.getvalue())
 
 

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from analysis.core.errors import BenchmarkError, CorpusError
-from analysis.data import files
+from analysis.core.errors import CorpusError
 from analysis.data import questions as benchmarks
 from analysis.data.files import QuestionFile
 from analysis.data.spec import PROTOCOLS, QUESTION_FILES, BenchmarkSpec
@@ -30,7 +29,7 @@ def texts(key: str) -> str:
     )
     if choice != "file":
         return choice
-    upload = st.file_uploader("TXT or JSONL, up to 20 MB", type=["txt", "jsonl"], key=f"{key}-file", max_upload_size=20)
+    upload = uploads.field("TXT or JSONL", ("txt", "jsonl"), key=f"{key}-file")
     return "" if upload is None else keep_texts(upload.name, upload.getvalue())
 
 
@@ -102,8 +101,8 @@ def _protocol(task: Task, key: str) -> str:
 
 
 def _own(key: str) -> tuple[BenchmarkSpec | None, int | None]:
-    upload = st.file_uploader(
-        "JSONL, CSV or Parquet, up to 20 MB", type=list(_ENDINGS), key=f"{key}-questions", max_upload_size=20,
+    upload = uploads.field(
+        "JSONL, CSV or Parquet", _ENDINGS, key=f"{key}-questions",
         help="Each row: a question, two or more choices (a list, or columns A, B, C …), and the answer as a letter, a number "
         "or the text of the choice. CSV files in the layout of MMLU are read with or without a header.",
     )  # fmt: skip
@@ -111,20 +110,9 @@ def _own(key: str) -> tuple[BenchmarkSpec | None, int | None]:
         return None, None
     ending = Path(upload.name).suffix.lower()
     path = uploads.keep(upload.name, upload.getvalue(), ending if ending in QUESTION_FILES else ".jsonl")
-    file = _read(path)
-    if isinstance(file, BenchmarkError):
-        raise file
+    file = uploads.questions(Path(path))
     _preview(file, key)
     return (BenchmarkSpec(task=path, limit=None), len(file.questions)) if file.questions else (None, None)
-
-
-@st.cache_resource(max_entries=4, show_spinner="Reading the questions")
-def _read(path: str) -> QuestionFile | BenchmarkError:
-    """A stored upload never changes, its name is its content's hash: one that cannot be read is not tried again and again."""
-    try:
-        return files.read_apart(Path(path))
-    except BenchmarkError as error:
-        return error
 
 
 def _preview(file: QuestionFile, key: str) -> None:

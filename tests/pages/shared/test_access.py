@@ -285,3 +285,27 @@ def test_an_address_that_names_a_file_outside_shows_the_starter_and_says_so(app,
         at = app("pages/explore.py", model=f"{tmp_path}/{name}")
         assert at.session_state["model"].source == "starter"
         assert any("is not among the files that may be named here" in warning.value for warning in at.warning)
+
+
+# Fields for files
+
+
+@pytest.mark.parametrize(
+    ("page", "choice", "key"), [("explore", "sweep-task", "sweep-questions"), ("explore", "map-texts", "map-file")]
+)
+def test_read_only_a_field_for_a_file_is_disabled_with_the_reason(app, be, monkeypatch, page, choice, key):
+    fakes.rich_distances().save()
+    be(ADA)
+    for closed in (False, True):
+        monkeypatch.setenv("LAYERSCOPE_READ_ONLY", str(int(closed)))
+        at = app(f"pages/{page}.py")
+        next(box for box in at.selectbox if box.key.endswith(choice)).set_value("file").run()
+        (field,) = [field for field in at.file_uploader if field.key.endswith(key)]
+        assert field.disabled == closed
+        assert (field.help == access.READ_ONLY) == closed
+
+
+def test_fields_for_files_are_drawn_in_one_place():
+    """Every other one would be open where nothing may be brought."""
+    for path in (REPOSITORY / "pages").rglob("*.py"):
+        assert path.name == "uploads.py" or ".file_uploader" not in path.read_text(), path

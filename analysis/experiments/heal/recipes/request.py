@@ -8,7 +8,7 @@ from typing import Any
 from analysis.core.blocks import Block
 from analysis.core.errors import RecipeError
 from analysis.core.options import imported
-from analysis.data.spec import GenerationSpec
+from analysis.data.spec import CorpusSpec, GenerationSpec
 from analysis.experiments.heal.recipes import saved
 from analysis.experiments.heal.recipes.paper import has_row
 from analysis.experiments.heal.recipes.recipe import NAMES, SETTINGS, Recipe, get
@@ -154,6 +154,8 @@ def asked(given: Mapping[str, Any], settings: Mapping[str, Any]) -> HealSpec:
         SpecError: for a value out of range.
     """
     model, text = ModelSpec(**given["model"]), given.get("corpus", {})
+    if "source" in text:  # a file that cannot be read is refused before the model is looked for, whose size is asked below
+        imported("analysis.data.corpora:resolve")(CorpusSpec(text["source"]))
     changes = {name: given[name] for name in ("steps", "minutes", "seed") if name in given} | dict(settings)
     if "generation" in given:
         changes.setdefault("generation", GenerationSpec(**given["generation"]))

@@ -1,0 +1,52 @@
+"""What is refused for its texts or questions is refused before any model is looked for, on the command line and in a job."""
+
+import importlib
+
+import pytest
+
+from analysis.cli import main
+from analysis.core import registry
+from analysis.core.blocks import Block
+from analysis.core.errors import LayerscopeError
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
+from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
+from analysis.models import load
+
+COMMANDS = ("distances", "damage", "sweep", "evaluate", "heal")
+ENDLESS = CorpusSpec("/dev/zero")
+REQUESTS = [
+    DistanceSpec(corpus=ENDLESS),
+    DamageSpec(corpus=ENDLESS),
+    SweepSpec(loss_corpus=ENDLESS),
+    SweepSpec(benchmark=BenchmarkSpec("missing.jsonl")),
+    EvaluateSpec(loss_corpus=ENDLESS),
+    EvaluateSpec(benchmark=BenchmarkSpec("missing.jsonl")),
+    HealSpec(block=Block(3, 2), corpus=ENDLESS),
+    HealSpec(block=Block(3, 2), validation=ENDLESS),
+    HealSpec(block=Block(3, 2), benchmark=BenchmarkSpec("missing.jsonl")),
+]
+
+
+@pytest.fixture(autouse=True)
+def _no_model(monkeypatch, tmp_path):
+    """Whoever asks for a model, be it by its name only, fails the test."""
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
+    for name in ("resolve", "plan", "load", "locate"):
+        monkeypatch.setattr(load, name, lambda *_, name=name, **__: pytest.fail(f"A model was asked for by {name}."))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_text_without_an_end_is_refused_before_a_model_is_looked_for(capsys, command):
+    block = ["--block", "3:2"] if command == "heal" else []
+    assert main.main([command, "starter", "--texts", "/dev/zero", *block]) == 2
+    assert "(it is a device, not a regular file)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spec", REQUESTS, ids=lambda spec: spec.kind)
+def test_a_job_is_refused_before_its_loader_is_called(spec):
+    module, name = registry.RUNNERS[spec.kind].split(":")
+    run = getattr(importlib.import_module(module), name)
+    with pytest.raises(LayerscopeError, match="cannot be read"):
+        run(spec, load=lambda *_: pytest.fail("A model was loaded."))
