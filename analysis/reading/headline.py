@@ -15,7 +15,7 @@ from analysis.reading import costs, evidence, reading
 from analysis.reading.costs import Cost
 from analysis.reading.heals import is_flattered
 from analysis.reading.reading import ACCURACY, LOSS, Change, Condition
-from analysis.reading.settled import two_digits
+from analysis.reading.settled import number, two_digits
 
 ANSWERS, TEXT, SPEED, HEAL = "answers", "text", "speed", "heal"
 """What a verdict can miss."""
@@ -144,8 +144,8 @@ def _answers(change: Change, condition: Condition) -> str:
     if not change.is_settled:
         return f"no difference in its answers was seen with {where}{_would_need(change)}"
     verb, low, high = ("loses", -change.high, -change.low) if change.difference < 0 else ("gains", change.low, change.high)
-    ends = f"95%: {100 * low:.0f} to {100 * high:.0f}, {where}"
-    return f"it {verb} {100 * abs(change.difference):.0f} of 100 answers ({ends})"
+    ends = f"95%: {number(100 * low, 0)} to {number(100 * high, 0)}, {where}"
+    return f"it {verb} {number(100 * abs(change.difference), 0)} of 100 answers ({ends})"
 
 
 def _nats(change: Change, condition: Condition) -> str:
@@ -155,7 +155,7 @@ def _nats(change: Change, condition: Condition) -> str:
     if not change.is_settled:
         return f"no difference in its loss was seen with {where}{_would_need(change)}"
     verb, low, high = ("loses", change.low, change.high) if change.difference > 0 else ("gains", -change.high, -change.low)
-    return f"it {verb} {abs(change.difference):.2f} nats a token (95%: {low:.2f} to {high:.2f}, {where})"
+    return f"it {verb} {number(abs(change.difference), 2)} nats a token (95%: {number(low, 2)} to {number(high, 2)}, {where})"
 
 
 def _would_need(change: Change) -> str:
@@ -210,7 +210,7 @@ def _answers_back(lost: Change, gained: Change, left: Change) -> str:
         return ""
     if lost.is_settled and not left.is_settled:
         return "the answers"
-    return f"{100 * gained.difference:.0f} of 100 answers"
+    return f"{number(100 * gained.difference, 0)} of 100 answers"
 
 
 def _nats_back(lost: Change, gained: Change, _: Change) -> str:

@@ -15,6 +15,7 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import lacking
 from analysis.experiments.heal.spec import HealResult, judged_by
 from analysis.reading.reading import Change
+from analysis.reading.settled import number
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,8 @@ def _size(change: Change) -> str:
     """Its size without a sign and its interval: "0.59 (95 %: 0.52 to 0.66)"."""
     flip = -1 if change.difference < 0 else 1
     ends = sorted(flip * end for end in (change.low, change.high) if end is not None)
-    return f"{abs(change.difference):.2f}" + (f" (95 %: {ends[0]:.2f} to {ends[1]:.2f})" if ends else "")
+    said = number(abs(change.difference), 2)
+    return f"{said} (95 %: {number(ends[0], 2)} to {number(ends[1], 2)})" if ends else said
 
 
 def _ends(change: Change) -> str:

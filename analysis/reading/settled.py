@@ -10,6 +10,7 @@ from analysis.reading import reading
 from analysis.reading.reading import ACC_NORM, ACCURACY, Change, Readings
 
 NOT_SEEN = "no difference seen"
+_MOST_DECIMALS = 5
 
 
 def not_seen(n: int, needed: int | None, what: str) -> str:
@@ -30,6 +31,21 @@ def two_digits(count: int) -> str:
     return f"{math.ceil(count / unit) * unit:,}"
 
 
+def number(value: float, digits: int, sign: str = "") -> str:
+    """A number with so many decimals, and with as many more as it takes, up to five, where it would read as zero and is not.
+
+    The end of an interval that excludes zero so never reads as if it were zero: 0.1 to 16, not 0 to 16.
+
+    Args:
+        value: the number.
+        digits: decimals.
+        sign: "+" for one before numbers above zero.
+    """
+    while value and not round(value, digits) and digits < _MOST_DECIMALS:
+        digits += 1
+    return f"{value:{sign},.{digits}f}"
+
+
 def said(change: Change, quantity: str, *, of: str = "the unpruned model") -> str:
     """A difference in words: how large, its interval, how it was taken, and whether it is one.
 
@@ -39,12 +55,12 @@ def said(change: Change, quantity: str, *, of: str = "the unpruned model") -> st
         of: what it is taken from.
     """
     is_share = quantity in (ACCURACY, ACC_NORM)
-    size, unit, digits = (100, "points", "+.1f") if is_share else (1, "nats", "+.3f")
+    size, unit, digits = (100, "points", 1) if is_share else (1, "nats", 3)
     what = "questions" if is_share else "texts"
-    how = f"{'paired' if change.paired else 'not paired'} with {of}: {size * change.difference:{digits}} {unit}"
+    how = f"{'paired' if change.paired else 'not paired'} with {of}: {number(size * change.difference, digits, '+')} {unit}"
     if change.low is None or change.high is None:
         return f"{how}, of unknown interval"
-    how += f", 95 % interval {size * change.low:{digits}} to {size * change.high:{digits}}"
+    how += f", 95 % interval {number(size * change.low, digits, '+')} to {number(size * change.high, digits, '+')}"
     how += "" if change.p_value is None else f", McNemar p = {change.p_value:.2g}"
     return how if change.is_settled else f"{how}: {not_seen(change.n, change.needed, what)}"
 

@@ -8,8 +8,9 @@ import pytest
 
 from analysis.core.blocks import Block, LayerSet
 from analysis.experiments.accuracy.points import Answer
-from analysis.reading import headline
+from analysis.reading import headline, reading, settled
 from analysis.reading.headline import ANSWERS, HEAL, SPEED, TEXT
+from analysis.reading.reading import Change
 from tests.support import fakes
 
 CUT = next(point.block for point in fakes.sweep().points if point.n == 8)
@@ -58,6 +59,16 @@ def test_what_is_not_settled_is_no_loss():
     assert "no difference in its answers was seen with 100 ARC-Easy questions (would need about" in said
     assert "loses" not in said
     assert "nats a token" not in said
+
+
+def test_an_interval_that_excludes_zero_never_reads_as_if_it_had_zero_in_it():
+    condition = reading.of_sweep(curve(30, 4.5), 8)[reading.ACCURACY].condition
+    change = Change(-0.079, -0.157, -0.001, paired=True, n=200, needed=None)
+    assert "it loses 8 of 100 answers (95%: 0.1 to 16, " in headline._answers(change, condition)
+    assert settled.said(replace(change, low=-0.157, high=-0.0002), reading.ACCURACY).endswith("-15.7 to -0.02")
+    assert settled.number(0.0004, 0) == "0.0004"
+    assert settled.number(0.0, 0) == "0"
+    assert settled.number(-0.004, 2, "+") == "-0.004"
 
 
 def test_a_gain_is_called_one():
