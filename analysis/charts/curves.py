@@ -150,7 +150,7 @@ def _curve(
         _add_draws(figure, found, measure, dark)
     beside = [other for other in others if other.spec.strategy not in bands]
     for place, other in enumerate(beside):
-        _add_other(figure, other, measure, dark, _dodge(place, len(beside)))
+        _add_other(figure, other, measure, dark, dodge(place, len(beside)))
     _add_shown(figure, sweep, measure, colours, sweep.spec.strategy if others else "pruned")
     _add_healed(figure, heals, measure, colours)
     drawn = [point.n for curve in (sweep, *others) for point in curve.points]
@@ -353,7 +353,7 @@ def read_out(measure: Measure, point: Point, change: Change | None) -> str:
     return f"{measure.hover(point)}{said}"
 
 
-def _dodge(place: int, n_curves: int) -> float:
+def dodge(place: int, n_curves: int) -> float:
     """How far a curve stands aside of its n, to the right and to the left in turn: below 0.4, so that its n stays plain."""
     step = min(0.13, 0.38 / (n_curves // 2 + n_curves % 2)) if n_curves else 0.0
     return round(step * (place // 2 + 1) * (-1 if place % 2 else 1), 3)

@@ -70,9 +70,11 @@ def _points(trace: Any, name: str, x: str, y: str) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _places(data: Any) -> list[int]:
+def _places(data: Any) -> list[float]:
     """The second of two things that points carry, where it is a number: their own place."""
-    return [one[1] for one in _list(data) if isinstance(one, list | tuple) and len(one) == 2 and isinstance(one[1], int)]
+    return [
+        one[1] for one in _list(data) if isinstance(one, list | tuple) and len(one) == 2 and isinstance(one[1], int | float)
+    ]
 
 
 def _plain(label: Any) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from plotly.graph_objs import Figure
 
-from analysis.charts.curves import FILLED, GUIDE, changes_of, read_out, settled_marker
+from analysis.charts.curves import FILLED, GUIDE, changes_of, dodge, read_out, settled_marker
 from analysis.charts.heals import validation_intervals
 from analysis.charts.look import ACCURACY, Measure, Palette, Style, add_level, bars, finish, palette, translucent, with_interval
 from analysis.core import stats
@@ -127,7 +127,7 @@ def score_curves(curves: Sequence[Drawn], measure: Measure, *, dark: bool = Fals
     """Accuracy or loss against the share of the layers that is removed.
 
     As on a curve of one model, a point is filled where its difference from the unpruned model of its own run is settled, and
-    the line only guides the eye.
+    the line only guides the eye. All but the first stand a little aside of their place, so that none covers another.
 
     Args:
         curves: their results are `SweepResult`.
@@ -141,14 +141,16 @@ def score_curves(curves: Sequence[Drawn], measure: Measure, *, dark: bool = Fals
         levels = {f"{drawn.result.lines.chance:.1%}": drawn.result.lines.chance for drawn in curves if drawn.result.lines}
         for said, chance in sorted(levels.items(), key=lambda level: level[1]):
             add_level(figure, f"chance, {said}", chance, colours.chance, "dot", ".1%")
-    for drawn in curves:
+    for place, drawn in enumerate(curves):
         result: SweepResult = drawn.result
         points, changes = measure.points(result), changes_of(result, measure)
+        aside = dodge(place - 1, len(curves) - 1) if place else 0.0
         lined, look = len({point.n for point in points}) == len(points), drawn.trace(LOOKS, dark)
         colour = look["line"]["color"]
         figure.add_scatter(
-            x=[point.n / result.n_layers for point in points],
+            x=[(point.n + aside) / result.n_layers for point in points],
             y=[measure.value(point) for point in points],
+            customdata=[[drawn.name, point.n / result.n_layers] for point in points],
             error_y={**measure.bars(points), "color": translucent(colour, GUIDE)},
             text=[
                 f"<b>{escape(drawn.name)}</b>, {point.n / result.n_layers:.0%}<br>{read_out(measure, point, change)}"
@@ -160,9 +162,12 @@ def score_curves(curves: Sequence[Drawn], measure: Measure, *, dark: bool = Fals
             | ({} if lined else {"mode": "markers"}),
         )
     figure = _finish(figure, measure.axis, height, colours)
-    last = max((point.n / drawn.result.n_layers for drawn in curves for point in drawn.result.points), default=1.0)
+    places = [place for trace in figure.data if trace.customdata for place in trace.x] or [0.0, 1.0]
+    air = 0.03 * max(places)
     title = {"text": f"share removed, n/L{FILLED}", "standoff": 6}
-    return figure.update_xaxes(title=title, range=[-0.03 * last, last * 1.03]).update_yaxes(tickformat=measure.tickformat)
+    return figure.update_xaxes(title=title, range=[min(places) - air, max(places) + air]).update_yaxes(
+        tickformat=measure.tickformat
+    )
 
 
 def heal_curves(heals: Sequence[Drawn], *, dark: bool = False, height: int = 300) -> Figure:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.charts import runs
+from analysis.charts import data, runs
 from analysis.charts.curves import GUIDE
 from analysis.charts.look import ACCURACY, BITS, LOSS, translucent
 from analysis.charts.runs import Drawn
@@ -53,7 +53,7 @@ def test_every_set_of_questions_has_its_chance_line():
     figure = runs.score_curves(curves, ACCURACY)
     levels = [trace.name for trace in figure.data if trace.name.startswith("chance")]
     assert levels == ["chance, 25.0%", "chance, 50.0%"]
-    assert named(figure, "again").x[15] == 0.5
+    assert named(figure, "four options").x[15] == 0.5
     assert not [trace for trace in runs.score_curves(curves, LOSS).data if trace.name.startswith("chance")]
     assert named(runs.score_curves(curves, BITS), "again").y[3] == fakes.sweep().points[3].bits_per_byte
 
@@ -69,6 +69,21 @@ def test_points_are_filled_only_where_a_difference_from_the_unpruned_model_was_s
             assert {True, False} == set(is_filled)
             assert "paired with the unpruned model" in trace.text[3] or "not paired" in trace.text[3]
     assert "filled: unlike n = 0" in runs.score_curves([Drawn(curve, "a", 0)], ACCURACY).layout.xaxis.title.text
+
+
+def test_runs_of_equal_n_do_not_cover_each_other_and_their_data_say_where_they_belong():
+    figure = runs.score_curves([Drawn(fakes.sweep(), name, look) for look, name in enumerate("abc")], ACCURACY)
+    places = [named(figure, name).x for name in "abc"]
+    depth = fakes.sweep().n_layers
+    assert all(len({round(at * depth, 3) for at in same}) == 3 for same in zip(*places, strict=True))
+    assert all(abs(at - own) * depth < 0.4 for same in places for own, at in zip(places[0], same, strict=True))
+    low, high = figure.layout.xaxis.range
+    assert low < min(map(min, places))
+    assert max(map(max, places)) < high
+    rows = data.rows(figure)
+    title = next(key for key in rows[0] if key.startswith("share removed"))
+    written = {name: [row[title] for row in rows if row["curve"] == name] for name in "abc"}
+    assert written["a"] == written["b"] == written["c"] == list(places[0])
 
 
 def test_a_line_between_points_only_guides_the_eye():
