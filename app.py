@@ -8,7 +8,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from analysis import __version__
 from analysis.core import extensions, store
 from pages.components.jobs import strip
-from pages.components.shared import door, first_paint, frame, headers, state, theme
+from pages.components.shared import door, first_paint, frame, headers, scripts, state, theme, wire
 
 ASSETS = Path(__file__).resolve().parent / "pages" / "assets"
 
@@ -46,6 +46,7 @@ def draw() -> None:
 
 
 if get_script_run_ctx(suppress_warning=True) is None:
-    app = st.App(__file__, middleware=[*headers.middleware(), *door.middleware(), *first_paint.middleware()])
+    around = [*headers.middleware(), *door.middleware(), *scripts.middleware(), *first_paint.middleware()]
+    app = st.App(__file__, middleware=around, lifespan=wire.lifespan)
 else:
     draw()

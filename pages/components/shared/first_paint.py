@@ -1,7 +1,8 @@
 """The look of the page from its first moment: style that is part of the document instead of arriving with what it styles.
 
 Streamlit's document comes without a word about the app in it, and everything the script says about looks arrives a second
-later, when there is already something to be seen, which then jumps. So the server puts our style into the document itself.
+later, when there is already something to be seen, which then jumps. So the server puts our style into the document itself, and
+the names of the scripts that will draw the page.
 """
 
 from collections.abc import Sequence
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pages.components.shared import scripts
 
 _STYLE = Path(__file__).resolve().parents[2] / "assets" / "app.css"
 _UNTOUCHED = (b"accept-encoding", b"if-none-match", b"if-modified-since")
@@ -18,7 +21,7 @@ _ALONE = b"<style>:root { --beside: 0px; }</style>"
 
 
 class FirstPaint:
-    """Puts the style at the end of the head of every HTML document that passes."""
+    """Puts style and scripts at the end of the head of every HTML document that passes."""
 
     def __init__(self, app: ASGIApp, style: str) -> None:
         self.app, self.style = app, f"<style>{style}</style></head>".encode()
@@ -41,7 +44,8 @@ class FirstPaint:
             if message.get("more_body"):
                 return
             alone = _ALONE if b"present=1" in scope.get("query_string", b"") else b""
-            body = b"".join(parts).replace(b"</head>", alone + self.style, 1)
+            fetched = scripts.fetch(scope["path"]).encode()
+            body = b"".join(parts).replace(b"</head>", fetched + alone + self.style, 1)
             start = begun[0]
             told = [(name, value) for name, value in start["headers"] if name not in (b"content-length", b"etag")]
             length = (b"content-length", str(len(body)).encode())

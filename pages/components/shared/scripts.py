@@ -1,0 +1,107 @@
+"""Streamlit's own scripts: kept in memory, and fetched before the first part of a page asks for one.
+
+A page is some hundred small files, and one of 4.7 MB that draws the charts. The document names only those of the empty frame;
+of the others the browser hears when the first part that needs one has come over the socket and is drawn, one after the other.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import streamlit
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+_STATIC = Path(streamlit.__file__).parent / "static"
+_WHERE = "static/js"
+_PARTS = ("BidiComponent", "Slider", "Selectbox", "ButtonGroup", "Button", "Checkbox", "PageLink")
+_CHARTS = ("PlotlyChart",)
+_WITH_CHARTS = ("", "explore", "heal", "learn")
+"""Pages that open with charts, by the last part of their address."""
+_IMPORTED = re.compile(r'(?:from|import)"\./([\w.~-]+\.js)"')
+_NAMED = re.compile(r'"\./static/js/([\w.~-]+\.js)"')
+_HEADERS = (
+    (b"content-type", b"text/javascript; charset=utf-8"),
+    (b"cache-control", b"public, immutable, max-age=31536000"),  # as Streamlit says of them: a name has the hash of its file
+)
+
+
+def fetch(path: str, static: Path = _STATIC) -> str:
+    """A script for the head of a page's document that has the browser fetch what will draw the page.
+
+    It runs when those of the frame have been read, so that it does not stand in their way.
+
+    Args:
+        path: of the page's address.
+        static: Streamlit's folder of what browsers get.
+    """
+    names = needed(path.rpartition("/")[2] in _WITH_CHARTS, static)
+    addresses = json.dumps([f"./{_WHERE}/{name}" for name in names])
+    return (
+        f'<script type="module">for (const href of {addresses}) document.head.append('
+        'Object.assign(document.createElement("link"), {rel: "modulepreload", crossOrigin: "", href}));</script>'
+    )
+
+
+@lru_cache(maxsize=4)
+def needed(charts: bool, static: Path = _STATIC) -> tuple[str, ...]:
+    """File names of the scripts that draw our pages and of all that these import, less those that the document names.
+
+    Parts that this version of Streamlit has no file for are left out.
+
+    Args:
+        charts: with the one that draws charts, which comes first.
+        static: as in `fetch`.
+    """
+    there = set(_of_document(static))
+    wanted = [_file(part, static) for part in (*(_CHARTS if charts else ()), *_PARTS)]
+    return tuple(name for name in _with_imports(filter(None, wanted), static) if name not in there)
+
+
+def _file(part: str, static: Path) -> str | None:
+    """The name of a part's file: the part and a hash."""
+    return next((path.name for path in sorted((static / _WHERE).glob(f"{part}.*.js"))), None)
+
+
+def _of_document(static: Path) -> list[str]:
+    return _NAMED.findall((static / "index.html").read_text(encoding="utf-8"))
+
+
+def _with_imports(names: Iterable[str], static: Path) -> Iterable[str]:
+    """Scripts and what they import at once, directly or not."""
+    found: dict[str, None] = {}
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop(0)
+        if name not in found and (static / _WHERE / name).is_file():
+            found[name] = None
+            waiting.extend(_IMPORTED.findall((static / _WHERE / name).read_text(encoding="utf-8")))
+    return found
+
+
+class Scripts:
+    """Answers for scripts of the frame and of our pages from memory; everything else passes."""
+
+    def __init__(self, app: ASGIApp, files: dict[str, bytes]) -> None:
+        self.app, self.files = app, files
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass a request on."""
+        folder, _, name = scope.get("path", "").rpartition("/")
+        is_one = folder.endswith(f"/{_WHERE}") and name in self.files and scope.get("method") == "GET"
+        if not is_one or any(key == b"range" for key, _ in scope["headers"]):
+            await self.app(scope, receive, send)
+            return
+        body = self.files[name]
+        headers = [*_HEADERS, (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def middleware(static: Path = _STATIC) -> Sequence[Middleware]:
+    """What the server of the dashboard puts around Streamlit."""
+    names = [*_of_document(static), *needed(True, static)]
+    files = {name: path.read_bytes() for name in names if (path := static / _WHERE / name).is_file()}
+    return [Middleware(Scripts, files=files)]
