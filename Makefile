@@ -16,7 +16,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-
 
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help run check test lint format install install-dev lock sbom audit chromium fuzz precomputed bench bench-evaluation bench-distances bench-healing bench-ui load screenshots map chaos clean
+.PHONY: help run check test lint format install install-dev lock sbom audit chromium fuzz precomputed bench bench-evaluation bench-distances bench-by-layer bench-healing bench-ui load screenshots map chaos clean
 
 help:
 	@sed -n '1,3p' Makefile
@@ -100,6 +100,9 @@ bench-evaluation: install-dev
 
 bench-distances: install
 	$(BIN)/python benchmarks/distance_speed.py
+
+bench-by-layer: install
+	$(BIN)/python benchmarks/by_layer.py
 
 bench-healing: install
 	$(BIN)/python benchmarks/healing_speed.py

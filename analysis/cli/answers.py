@@ -7,6 +7,7 @@ imported when they are called, so that `jobs` and `--help` answer without loadin
 import argparse
 import json
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from typing import Annotated, Any, ClassVar
 from analysis import jobs
 from analysis.cli import line as command_line
 from analysis.cli.line import Extra
-from analysis.core import output, units
+from analysis.core import host, output, units
 from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import SpecError
 from analysis.core.options import Option, imported
@@ -73,8 +74,8 @@ def run(spec: Spec) -> Any:
 class _Fresh:
     """Loads a model anew each time, as `models.load.FRESH` does, which is imported with the first."""
 
-    def __call__(self, spec: ModelSpec, on_progress: OnProgress) -> Any:
-        return imported("analysis.models.load:FRESH")(spec, on_progress)
+    def __call__(self, spec: ModelSpec, on_progress: OnProgress, *, by_layer: bool = False) -> Any:
+        return imported("analysis.models.load:FRESH")(spec, on_progress, by_layer=by_layer)
 
     def clear(self) -> None:
         """There is nothing to let go of."""
@@ -93,13 +94,22 @@ def quiet_libraries() -> None:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Refuse a place for the JSON that cannot be written, before anything is asked.
+    """Refuse a place for the JSON that cannot be written, before anything is asked, and keep to the memory that is allowed.
 
     Raises:
-        LayerscopeError: as `output.check`.
+        LayerscopeError: as `output.check`, and when that is no amount of memory, or is said of a job in the background.
     """
     if options.json not in (None, "-"):
         output.check(options.json, "--json")
+    if options.memory is None:
+        return
+    if getattr(options, "detach", False):
+        raise SpecError(
+            f"--memory bounds this process, and --detach leaves the work to another one; set {host.MEMORY} in the environment "
+            f"that the dashboard or the worker is started in, or leave out one of the two."
+        )
+    units.read_size(options.memory)
+    os.environ[host.MEMORY] = options.memory
 
 
 def write(options: argparse.Namespace, data: dict[str, Any], lines: Sequence[str]) -> None:
@@ -216,13 +226,14 @@ def report(options: argparse.Namespace) -> None:
 
 def _model_lines(result: Any, options: argparse.Namespace) -> list[str]:
     model = result.model
+    fits = "fits" if result.fits else "does not fit; measured layer by layer" if result.by_layer else "does NOT fit"
     return [
         f"{model.name}: {model.family}, {model.n_layers} layers, {model.n_parameters / 1e6:.1f} M parameters, of which "
         f"{model.other_parameters / 1e6:.1f} M are embeddings and head",
         f"dtype    {result.dtype.reason}",
         f"device   {result.device.reason}",
         f"memory   {units.size(result.weight_bytes)} weights + {units.size(result.working_bytes)} at work; "
-        f"{units.size(result.free_bytes)} free: {'fits' if result.fits else 'does NOT fit'}",
+        f"{units.size(result.free_bytes)} free: {fits}",
         *result.notes,
     ]
 

@@ -32,6 +32,7 @@ _EXITS = (
 
 _ABOUT = "Layerscope: how much of a model's depth does real work."
 _DETACH = Extra("--detach", "run it as a background job", is_switch=True)
+_MEMORY = "the most that a model may take, such as 4GB: the layers of a larger one are read from the disk one by one"
 _OUT = Extra("--out", "ends in .html or .md", metavar="FILE", is_needed=True)
 
 
@@ -126,6 +127,7 @@ def _parser(asking: tuple[Subcommand, ...]) -> Parser:
         sub: Parser = places.add_parser(name, help=help.replace("%", "%%"), description=help)
         sub.set_defaults(**{"asks": None, **defaults})
         sub.add_argument("--json", metavar="FILE", help="write JSON to FILE, or to standard output for -")
+        sub.add_argument("--memory", metavar="SIZE", help=_MEMORY)
         return sub
 
     for one in asking:

@@ -95,6 +95,19 @@ def _is_locked(handle: int) -> bool | None:
         return False if error.errno in _BUSY else None
 
 
+def lock(path: Path) -> int | None:
+    """Take the lock of a file, which is made where it is not there: held until the descriptor is closed, or the process ends.
+
+    Returns:
+        The descriptor; None where another has the lock. Where there are no locks nobody ever has it.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    if _is_locked(handle) is False:
+        os.close(handle)
+        return None
+    return handle
+
+
 def _is_still(path: Path, handle: int) -> bool:
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(os.lstat(path), os.fstat(handle))

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import psutil
 
+from analysis.core import units
+
+MEMORY = "LAYERSCOPE_MEMORY"
+"""Environment variable: the most memory that a model, with what is measured of it, may take, as `units.read_size` reads it."""
 _BUSY = 0.5
 """Load per core from which others are felt."""
 
@@ -83,15 +87,19 @@ def memory_groups(root: Path = Path("/")) -> list[Path]:
 
 
 def free_bytes(root: Path = Path("/")) -> int:
-    """Memory that is free now: of the machine, and within every limit that a container sets, whichever is least.
+    """Memory that is free now: of the machine, within every limit that a container sets, and within `MEMORY`; the least.
 
     Pages of files that the kernel would give up count as free, as they do in what the machine says of itself.
 
     Args:
         root: the folder that holds `proc` and `sys`, for limits.
+
+    Raises:
+        SpecError: when `MEMORY` names no amount.
     """
+    ours = [units.read_size(os.environ[MEMORY])] if os.environ.get(MEMORY) else []
     left = [_left(group) for group in memory_groups(root)]
-    return min([int(psutil.virtual_memory().available), *(free for free in left if free is not None)])
+    return min([*ours, int(psutil.virtual_memory().available), *(free for free in left if free is not None)])
 
 
 def _left(group: Path) -> int | None:

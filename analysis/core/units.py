@@ -1,4 +1,24 @@
-"""Amounts in words."""
+"""Amounts in words, and read from them."""
+
+import re
+
+from analysis.core.bounds import shown
+from analysis.core.errors import SpecError
+
+_UNITS = {"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
+_SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?([kmgt]i?b)", re.IGNORECASE | re.ASCII)
+
+
+def read_size(text: str) -> int:
+    """Bytes of an amount of memory: "4GB", "512 MB", "1.5 GiB".
+
+    Raises:
+        SpecError: when it is none.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if not found:
+        raise SpecError(f"{shown(text)} is no amount of memory; give a number with its unit, such as 4GB or 512MB.")
+    return int(float(found[1]) * _UNITS[found[2].lower()])
 
 
 def size(n_bytes: float) -> str:

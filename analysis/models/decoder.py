@@ -5,7 +5,7 @@ import inspect
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from analysis.core.errors import RecipeError, UnsupportedModelError
 from analysis.models import families
 from analysis.models.families import Family
 from analysis.models.spec import DTYPE_BYTES, LayerFacts, ModelFacts
+
+if TYPE_CHECKING:
+    from analysis.models.layerwise import LayersOnDisk
 
 _SHORT_WINDOW = 12
 _ROUNDING = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 6e-2}
@@ -47,6 +50,8 @@ class Decoder:
     """The final norm, between x[L] and the head."""
     head: nn.Module
     """The vocabulary head."""
+    on_disk: "LayersOnDisk | None" = None
+    """Where the weights of the layers are, when they are not in memory."""
 
     @property
     def layers(self) -> nn.ModuleList:

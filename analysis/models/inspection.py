@@ -35,6 +35,7 @@ def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Load = mod
         free_bytes=planned.free_bytes,
         fits=planned.fits,
         notes=_notes(planned),
+        by_layer=planned.streams and not planned.fits,
     )
     result.save()
     return result
@@ -42,6 +43,8 @@ def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Load = mod
 
 def _notes(planned: models.Plan) -> list[str]:
     notes = []
+    if planned.streams and not planned.fits:
+        notes.append(f"{planned.how} To write, to heal and to export, it has to fit.")
     if planned.spec.quantization != "none":
         notes.append(
             f"Decoder layers are held in {planned.spec.quantization} and computed in {planned.spec.dtype}; embeddings and head "

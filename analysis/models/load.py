@@ -1,6 +1,5 @@
 """From a `ModelSpec` to a model that is ready to be measured, its memory checked first."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -17,7 +16,7 @@ from analysis.core import units
 from analysis.core.errors import NotEnoughMemoryError, SpecError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.models import decoder as architecture
-from analysis.models import machine, weights
+from analysis.models import layerwise, machine, weights
 from analysis.models import spec as cost
 from analysis.models.decoder import Decoder
 from analysis.models.source import Source, as_it_should_be, locate, read_config
@@ -59,6 +58,35 @@ class Plan:
     def fits(self) -> bool:
         """Whether weights and working memory fit in what is free."""
         return self.weight_bytes + self.working_bytes <= self.free_bytes
+
+    @property
+    def layered_bytes(self) -> int:
+        """What is in memory at least where the layers stay on the disk: the rest of the model, and room for three layers.
+
+        One is at work, one is read meanwhile, and one is as it is stored, before it becomes what is computed with.
+        """
+        item = cost.DTYPE_BYTES[self.spec.dtype]
+        return int(item * (self.facts.other_parameters + 3 * max(self.facts.layer_parameters))) + self.working_bytes
+
+    @property
+    def streams(self) -> bool:
+        """Whether it can be measured with its layers on the disk, where all of it does not fit."""
+        kinds = self.source.gguf_file is None and self.spec.quantization in ("none", "4bit")
+        return kinds and self.layered_bytes <= self.free_bytes
+
+    @property
+    def room_bytes(self) -> int:
+        """What residual streams may take in memory then, before they go to files."""
+        return max(0, self.free_bytes - self.layered_bytes)
+
+    @property
+    def how(self) -> str:
+        """How it is measured then, and why, in a sentence."""
+        return (
+            f"{self.source.name} needs about {units.size(self.weight_bytes + self.working_bytes)} and "
+            f"{units.size(self.free_bytes)} are free, so its layers are read from the disk one by one: each once for a map or "
+            f"a curve, and with the same figures."
+        )
 
 
 def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
@@ -121,8 +149,14 @@ def resolve(spec: ModelSpec) -> ModelSpec:
     return replace(spec, dtype=dtype.value, device=device.value, identity=locate(spec).identity)
 
 
-def load(spec: ModelSpec, on_progress: OnProgress = ignore) -> LoadedModel:
+def load(spec: ModelSpec, on_progress: OnProgress = ignore, *, by_layer: bool = False) -> LoadedModel:
     """Load a model for measuring.
+
+    Args:
+        spec: which.
+        on_progress: told of it.
+        by_layer: whether one that does not fit in memory may come with its layers on the disk (`Decoder.on_disk`), which only
+            what goes through `stream.finals` and `stream.all_token_streams` can measure.
 
     Raises:
         ModelNotFoundError, UnsupportedModelError: see `locate` and `read_config`; also when the weights are not those that the
@@ -132,7 +166,7 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore) -> LoadedModel:
     transformers_logging.disable_progress_bar()  # progress is ours to show; in a job's log the bars bury what matters
     planned = plan(spec, on_progress)
     resolved = planned.spec
-    if not planned.fits:
+    if not planned.fits and not (by_layer and planned.streams):
         raise NotEnoughMemoryError(
             f"{planned.source.name} needs about {units.size(planned.weight_bytes + planned.working_bytes)} in {resolved.dtype}"
             f"{'' if resolved.quantization == 'none' else ' with ' + resolved.quantization + ' layers'}, and only "
@@ -144,6 +178,8 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore) -> LoadedModel:
             f"The weights of {source.name} are {source.identity} and not {spec.identity[:60]}, which were asked for: they were "
             f"exchanged meanwhile, or the request names an identity that is not theirs; ask again without one."
         )
+    if not planned.fits:
+        return _by_layer(planned, source, on_progress)
     on_progress(Progress("loading the model", 0, 1, f"Loading {source.name} in {resolved.dtype} on {resolved.device}."))
     options: dict[str, Any] = {"dtype": getattr(torch, resolved.dtype), "trust_remote_code": False}
     if source.gguf_file:
@@ -172,6 +208,27 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore) -> LoadedModel:
         decoder.check()
     on_progress(Progress("loading the model", 1, 1))
     return LoadedModel(model, tokenizer, decoder, resolved, planned.facts)
+
+
+def _by_layer(planned: Plan, source: Source, on_progress: OnProgress) -> LoadedModel:
+    """The model with its layers on the disk, held against itself on a few tokens with one layer of each kind."""
+    spec = planned.spec
+    on_progress(Progress("loading the model", 0, 1, planned.how))
+    with as_it_should_be(source, "tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
+        _check_tokenizer(tokenizer, planned.facts)
+    with as_it_should_be(source, "weights"):
+        decoder = weights.without_layers(
+            source.name, source.folder, planned.config, dtype=getattr(torch, spec.dtype), device=spec.device,
+            nf4=spec.quantization == "4bit", identity=f"{spec.identity} {spec.dtype} {spec.quantization} {spec.device}",
+        )  # fmt: skip
+        assert decoder.on_disk is not None
+        decoder.on_disk.room_bytes = planned.room_bytes
+    with as_it_should_be(source, "configuration"), layerwise.in_part(decoder) as part:
+        part.check()
+        layerwise.check(part)
+    on_progress(Progress("loading the model", 1, 1))
+    return LoadedModel(decoder.model, tokenizer, decoder, spec, planned.facts)
 
 
 def _check_tokenizer(tokenizer: Any, facts: ModelFacts) -> None:
@@ -210,15 +267,20 @@ def _smaller(spec: ModelSpec) -> str:
     return ", ".join([*choices, "a smaller model"]) + " or another device"
 
 
-Load = Callable[[ModelSpec, OnProgress], LoadedModel]
-"""How an experiment gets its model: any `Loader`, or a function that hands out one that is already there."""
+class Load(Protocol):
+    """How an experiment gets its model: any `Loader`, or a function that hands out one that is already there."""
 
-
-class Loader(Protocol):
-    """How an experiment gets its model, and how one that needs a copy of its own gets the memory for it."""
-
-    def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /) -> LoadedModel:
+    def __call__(self, spec: ModelSpec, on_progress: OnProgress, /, *, by_layer: bool = False) -> LoadedModel:
         """The same as `load`; what is handed out may be shared: measure it, never change it."""
+
+
+def handing_out(loaded: LoadedModel) -> Load:
+    """A way to get a model that is there already."""
+    return lambda spec, on_progress, **_: loaded
+
+
+class Loader(Load, Protocol):
+    """How an experiment gets its model, and how one that needs a copy of its own gets the memory for it."""
 
     def clear(self) -> None:
         """Give back the memory of whatever is held."""
@@ -227,9 +289,9 @@ class Loader(Protocol):
 class FreshModels:
     """The loader that holds nothing: every call loads."""
 
-    def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /) -> LoadedModel:
+    def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /, *, by_layer: bool = False) -> LoadedModel:
         """The same as `load`."""
-        return load(spec, on_progress)
+        return load(spec, on_progress, by_layer=by_layer)
 
     def clear(self) -> None:
         """Nothing is held."""
@@ -246,12 +308,13 @@ class WarmModels:
         """Start with nothing loaded."""
         self._loaded: LoadedModel | None = None
 
-    def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /) -> LoadedModel:
+    def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /, *, by_layer: bool = False) -> LoadedModel:
         """The same as `load`, at once if this very model is still in memory."""
-        resolved = resolve(spec)
-        if self._loaded is None or self._loaded.spec != resolved:
+        resolved, held = resolve(spec), self._loaded
+        if held is None or held.spec != resolved or (held.decoder.on_disk is not None and not by_layer):
             self.clear()
-            self._loaded = load(resolved, on_progress)
+            self._loaded = load(resolved, on_progress, by_layer=by_layer)
+        assert self._loaded is not None
         return self._loaded
 
     def clear(self) -> None:

@@ -41,7 +41,7 @@ def cpu_name() -> str:
 
 
 def free_bytes(device: str) -> int:
-    """Memory that is free now on a device: of the accelerator, or of the machine within its container's limits."""
+    """Memory that is free now on a device: of the accelerator, or of the machine within its container's limits and ours."""
     if device.startswith("cuda"):
         return int(torch.cuda.mem_get_info(torch.device(device))[0])
     return host.free_bytes()

@@ -197,6 +197,8 @@ class InspectResult(Result):
     fits: bool
     notes: list[str]
     """Sentences worth showing: quantization, a window shorter than asked, a family with caveats."""
+    by_layer: bool = False
+    """Whether it can be measured although it does not fit, its layers read from the disk one by one."""
 
 
 register(Experiment(InspectSpec, InspectResult, run="analysis.models.inspection:run", title="Model check"))

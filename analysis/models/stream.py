@@ -1,7 +1,8 @@
 """The pre-norm residual stream x[0..L], read with hooks on the decoder layers of an unmodified model."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from analysis.core.blocks import Removal
+from analysis.models import layerwise
 from analysis.models.decoder import Decoder, output_stream
+from analysis.models.layerwise import Inputs, OnStep
+from analysis.models.scratch import Scratch
 
 
 def tokens_per_batch(device: torch.device) -> int:
@@ -92,9 +96,7 @@ def token_streams(decoder: Decoder, sequences: Sequence[Sequence[int]]) -> list[
         L+1 tensors (n_tokens, hidden_size), in the model's dtype and on its device: the tokens of one sequence after
         another, without padding; x[L] is taken before the final norm.
     """
-    padded = right_padded(sequences)
-    lengths = torch.tensor([len(sequence) for sequence in sequences])
-    real = (torch.arange(padded.shape[1]) < lengths[:, None]).flatten().nonzero()[:, 0]
+    padded, real = right_padded(sequences), _real(sequences)
     kept: list[Tensor] = []
 
     def keep(stream: Tensor) -> None:
@@ -103,6 +105,45 @@ def token_streams(decoder: Decoder, sequences: Sequence[Sequence[int]]) -> list[
     with _hooks(decoder, lambda index, args, kwargs: keep(input_stream(args, kwargs)), keep):
         decoder.body(input_ids=padded.to(decoder.device), use_cache=False)
     return kept
+
+
+def _real(sequences: Sequence[Sequence[int]]) -> Tensor:
+    """Flat indices of the tokens of a right-padded batch that are no padding."""
+    lengths = torch.tensor([len(sequence) for sequence in sequences])
+    return (torch.arange(int(lengths.max())) < lengths[:, None]).flatten().nonzero()[:, 0]
+
+
+def all_token_streams(
+    decoder: Decoder, groups: Sequence[Sequence[Sequence[int]]], on_step: OnStep = lambda done, total: None
+) -> Iterator[list[Tensor]]:
+    """`token_streams` of one batch after another; of a model that is read layer by layer they all go through it together.
+
+    Args:
+        decoder: the model, taken apart.
+        groups: token ids of each batch.
+        on_step: told of the layers that are passed where they are on the disk; may raise `Cancelled`.
+    """
+    if decoder.on_disk is None:
+        for sequences in groups:
+            yield token_streams(decoder, sequences)
+        return
+    inputs = [Inputs(right_padded(sequences), [None]) for sequences in groups]
+    for number, streams in layerwise.every_depth(decoder, inputs, _scratch(decoder, inputs, "depths"), on_step):
+        real = _real(groups[number])
+        yield [stream.flatten(0, 1)[real] for stream in streams]
+
+
+def _scratch(decoder: Decoder, inputs: Sequence[Inputs], what: str) -> Scratch:
+    """Where the streams of these batches are, under a key of all that they depend on."""
+    assert decoder.on_disk is not None
+    key = hashlib.sha256(f"{what} {decoder.on_disk.identity}".encode())
+    for one in inputs:
+        key.update(repr((one.ids.tolist(), list(one.cuts))).encode())
+        for name, value in sorted(one.arguments.items()):
+            for mask in [value] if isinstance(value, Tensor) else value.values():
+                key.update(f"{name} {tuple(mask.shape)}".encode())
+                key.update(mask.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return Scratch(key.hexdigest()[:20], memory_bytes=decoder.on_disk.room_bytes)
 
 
 def last_token_states(streams: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
@@ -154,6 +195,33 @@ def run_trunk(decoder: Decoder, input_ids: Tensor, *, keep: set[int], **body_arg
     with _hooks(decoder, before, after):
         decoder.body(input_ids=input_ids.to(decoder.device), use_cache=False, **body_arguments)
     return Trunk(states, calls)
+
+
+def finals(
+    decoder: Decoder, inputs: Iterable[Inputs], on_step: OnStep = lambda done, total: None
+) -> Iterator[tuple[int, int, Tensor]]:
+    """x[L] of every batch without each of its cuts: exactly that of the really cut model.
+
+    With the whole model in memory one batch after another is taken from `inputs`, and its cuts share one trunk. Of a model that
+    is read layer by layer all batches go through it together, so that each weight is read once.
+
+    Args:
+        decoder: the unpruned model; it is not changed.
+        inputs: the batches.
+        on_step: told of the layers that are passed where they are on the disk; may raise `Cancelled`.
+
+    Yields:
+        (number of the batch, index into its cuts, (batch, seq, hidden_size) before the final norm); every cut of a batch once,
+        in no particular order.
+    """
+    if decoder.on_disk is not None:
+        together = list(inputs)
+        yield from layerwise.finals(decoder, together, _scratch(decoder, together, "finals"), on_step)
+        return
+    for number, one in enumerate(inputs):
+        trunk = run_trunk(decoder, one.ids, keep=tail_depths(one.cuts, decoder.n_layers), **one.arguments)
+        for index, stream in run_tails(decoder, trunk, one.cuts):
+            yield number, index, stream
 
 
 def tail_depths(cuts: Sequence[Removal | None], n_layers: int) -> set[int]:

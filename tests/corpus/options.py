@@ -54,6 +54,11 @@ _CHOSEN = {
     "models": (_DTYPE, _QUANT),
 }
 _RANGES = [
+    *(
+        (("distances", "--memory", amount), "is no amount of memory; give a number with its unit")
+        for amount in ("", "4", "GB", "4 G B", "1e9GB", "nanGB", "4GB\nx", "9" * 5000 + "GB", "٤GB", "4GB;4GB")
+    ),
+    (("sweep", "--memory", "4GB", "--detach"), "--memory bounds this process, and --detach leaves the work to another one"),
     (("distances", "--samples", "0"), "n_texts must be 1..1,000,000, not 0."),
     (("distances", "--samples", "-3"), "corpus.n_texts must be 1..1,000,000, not -3."),
     (("distances", "--seq-len", "15"), "seq_len must be 16..1,048,576, not 15."),

@@ -106,7 +106,7 @@ def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Load = mo
         return stored
     what = (resolved.benchmark, resolved.loss_corpus, resolved.generation)
     if resolved.adapter is None:
-        loaded = load(resolved.model, on_progress)
+        loaded = load(resolved.model, on_progress, by_layer=resolved.generation is None)
         if resolved.block is not None:
             resolved.block.check(loaded.decoder.n_layers)
         known = scores.remembered(resolved.model, *what)

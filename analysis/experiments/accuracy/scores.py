@@ -305,6 +305,13 @@ def complete(
     pieces = [*_questions(scores, loaded, stuff, cuts), *_texts(scores, loaded, stuff, cuts)]
     pieces += [_Piece("writing", [cut], (), 1) for cut in cuts if writing is not None and cut not in scores.writings]
     meter = Meter(on_progress, sum(piece.size for piece in pieces))
+    if loaded.decoder.on_disk is not None:
+        began = time.perf_counter()
+        meter.phase = "reading layer by layer"
+        _do_together(pieces, scores, loaded, stuff, meter)
+        scores.wall_s += time.perf_counter() - began
+        keep()
+        return
     for piece in pieces:
         meter.phase = piece.phase
         began = time.perf_counter()
@@ -325,14 +332,39 @@ def _do(
             )
     elif piece.phase == "scoring questions":
         encoded = [stuff.encoded[index] for index in piece.items]
-        scored = likelihood.option_loglikelihoods(loaded.decoder, encoded, piece.cuts, meter, packed=stuff.packed)
-        for cut, of_cut in zip(piece.cuts, scored, strict=True):
-            given = [answer(stuff.questions[index], values) for index, values in zip(piece.items, of_cut, strict=True)]
-            scores.answers.setdefault(cut, {}).update({one.id: one for one in given})
+        asked = likelihood.option_loglikelihoods(loaded.decoder, encoded, piece.cuts, meter, packed=stuff.packed)
+        _take_answers(piece, asked, scores, stuff)
     else:
         texts = [stuff.texts[index] for index in piece.items]
-        for cut, losses in zip(piece.cuts, likelihood.text_losses(loaded.decoder, texts, piece.cuts, meter), strict=True):
-            scores.losses[cut] = scores.losses.get(cut, []) + losses
+        _take_losses(piece, likelihood.text_losses(loaded.decoder, texts, piece.cuts, meter), scores)
+
+
+def _do_together(pieces: Sequence[_Piece], scores: Scores, loaded: LoadedModel, stuff: Material, meter: Meter) -> None:
+    """All questions and texts in one reading of a model that is on the disk."""
+    decoder, measures = loaded.decoder, list[likelihood.Measure]()
+    for piece in pieces:
+        if piece.phase == "scoring questions":
+            encoded = [stuff.encoded[index] for index in piece.items]
+            measures.append(likelihood.Asked(decoder, encoded, piece.cuts, packed=stuff.packed))
+        else:
+            measures.append(likelihood.Read(decoder, [stuff.texts[index] for index in piece.items], piece.cuts))
+    likelihood.measure(decoder, measures, meter)
+    for piece, measure in zip(pieces, measures, strict=True):
+        if isinstance(measure, likelihood.Asked):
+            _take_answers(piece, measure.found, scores, stuff)
+        else:
+            _take_losses(piece, measure.found, scores)
+
+
+def _take_answers(piece: _Piece, found: Sequence[Sequence[list[float]]], scores: Scores, stuff: Material) -> None:
+    for cut, of_cut in zip(piece.cuts, found, strict=True):
+        given = [answer(stuff.questions[index], values) for index, values in zip(piece.items, of_cut, strict=True)]
+        scores.answers.setdefault(cut, {}).update({one.id: one for one in given})
+
+
+def _take_losses(piece: _Piece, found: Sequence[list[float]], scores: Scores) -> None:
+    for cut, losses in zip(piece.cuts, found, strict=True):
+        scores.losses[cut] = scores.losses.get(cut, []) + losses
 
 
 def _questions(scores: Scores, loaded: LoadedModel, stuff: Material, cuts: Cuts) -> list[_Piece]:

@@ -60,7 +60,7 @@ def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Load = model
     stored = SweepResult.load(resolved, on_progress)
     if stored is not None and stored.complete:
         return stored
-    loaded = load(resolved.model, on_progress)
+    loaded = load(resolved.model, on_progress, by_layer=resolved.generation is None)
     cuts = _cuts(resolved, loaded, on_progress)
     on_progress(Progress("reading questions and texts", values={"result_key": resolved.fingerprint()}))
     stuff = scores.prepare(loaded, resolved.benchmark, resolved.loss_corpus)
@@ -97,13 +97,13 @@ def _given(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Giv
     """What the strategy chooses from, measured first where it is not stored."""
 
     def map_by(metric: str) -> DistanceResult:
-        return distance_map.run(replace(spec.distances, metric=metric), on_progress, load=lambda model, report: loaded)
+        return distance_map.run(replace(spec.distances, metric=metric), on_progress, load=models.handing_out(loaded))
 
     return Given(
         loaded.decoder.n_layers,
         best=map_by(spec.distances.metric).best if needs(spec.strategy, MAP) else (),
         influence=map_by(INFLUENCE_METRIC).mean[0] if needs(spec.strategy, INFLUENCE) else (),
-        least=() if spec.damage is None else damage.run(spec.damage, on_progress, load=lambda model, report: loaded).best,
+        least=() if spec.damage is None else damage.run(spec.damage, on_progress, load=models.handing_out(loaded)).best,
         draw=spec.draw,
     )
 

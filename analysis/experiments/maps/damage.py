@@ -18,8 +18,9 @@ from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceRes
 from analysis.experiments.scoring import likelihood
 from analysis.models import load as models
 from analysis.models import machine
+from analysis.models.layerwise import Inputs, OnStep
 from analysis.models.load import Load, LoadedModel
-from analysis.models.stream import Trunk, right_padded, run_tails, run_trunk, tail_depths
+from analysis.models.stream import Trunk, finals, right_padded, run_tails, run_trunk, tail_depths
 
 Cut = Block | None
 """What is left out; None is the unpruned model."""
@@ -56,9 +57,9 @@ def run(spec: DamageSpec, on_progress: OnProgress = ignore, *, load: Load = mode
     stored = DamageResult.load(resolved, on_progress)
     if stored is not None and stored.complete:
         return stored
-    loaded = load(resolved.model, on_progress)
+    loaded = load(resolved.model, on_progress, by_layer=True)
     max_size = _max_size(resolved, loaded)
-    distances = distance_map.run(resolved.distances, on_progress, load=lambda model, report: loaded)
+    distances = distance_map.run(resolved.distances, on_progress, load=models.handing_out(loaded))
     on_progress(Progress("reading texts", values={"result_key": resolved.fingerprint()}))
     texts = corpora.tokenize(resolved.corpus.fitting(loaded.facts.max_positions), loaded.tokenizer).token_ids
     measured = _Measured(resolved, loaded, distances, texts, blocks_up_to(max_size, loaded.decoder.n_layers))
@@ -160,15 +161,17 @@ class _Measured:
         done, before, began = 0, self.wall_s, time.perf_counter()
         saved = began
         try:
-            for texts, missing in batches:
-                for cut, losses in self._losses(texts, missing):
-                    self._keep(cut, texts, losses)
-                    done += 1
-                    now = time.perf_counter()
-                    self.wall_s = before + now - began
-                    if now - saved > _SAVE_EVERY_S:
-                        self.result(complete=False).save()
-                        saved = time.perf_counter()
+            for texts, cut, losses in self._of_all(
+                batches, lambda steps, of: on_progress(Progress(phase, total * steps // of, total))
+            ):
+                self._keep(cut, texts, losses)
+                done += 1
+                now = time.perf_counter()
+                self.wall_s = before + now - began
+                if now - saved > _SAVE_EVERY_S:
+                    self.result(complete=False).save()
+                    saved = time.perf_counter()
+                if self.loaded.decoder.on_disk is None:
                     on_progress(Progress(phase, done, total, values=values))
         except BaseException:
             self.result(complete=False).save()
@@ -200,6 +203,23 @@ class _Measured:
             if cuts:
                 for group in likelihood.text_batches(self.loaded.decoder, [self.texts[text] for text in texts]):
                     yield [texts[index] for index in group], cuts
+
+    @torch.inference_mode()
+    def _of_all(
+        self, batches: list[tuple[list[int], list[Cut]]], on_step: OnStep
+    ) -> Iterator[tuple[list[int], Cut, list[float]]]:
+        """The texts of a batch with the losses of each of its cuts; of a model on the disk all batches in one reading."""
+        decoder = self.loaded.decoder
+        if decoder.on_disk is None:
+            for texts, missing in batches:
+                for cut, losses in self._losses(texts, missing):
+                    yield texts, cut, losses
+            return
+        sequences = [[self.texts[text] for text in texts] for texts, _ in batches]
+        inputs = [Inputs(right_padded(of_batch), missing) for of_batch, (_, missing) in zip(sequences, batches, strict=True)]
+        for number, index, stream in finals(decoder, inputs, on_step):
+            texts, missing = batches[number]
+            yield texts, missing[index], likelihood.batch_losses(decoder, stream, sequences[number])
 
     @torch.inference_mode()
     def _losses(self, texts: list[int], cuts: Sequence[Cut]) -> Iterator[tuple[Cut, list[float]]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from analysis.core import stats
 from analysis.core.errors import CorpusError
@@ -52,7 +53,7 @@ def run(spec: DistanceSpec, on_progress: OnProgress = ignore, *, load: Load = mo
         derived.save()
         return derived
     on_progress(Progress("loading the model", values={"result_key": resolved.fingerprint()}))
-    loaded = load(resolved.model, on_progress)
+    loaded = load(resolved.model, on_progress, by_layer=True)
     texts = corpora.tokenize(resolved.corpus, loaded.tokenizer)
     window = loaded.facts.max_positions
     if window is not None and resolved.corpus.seq_len > window:
@@ -95,16 +96,12 @@ class _Measured:
         states = [] if stored.states is None else [stored.states]
         return cls(kept, states, list(stored.text_lengths), stored.wall_s)
 
-    def add(self, loaded: LoadedModel, sequences: Sequence[Sequence[int]]) -> None:
-        """Measure one batch of texts."""
-        began = time.perf_counter()
-        lengths = [len(ids) for ids in sequences]
-        streams = stream.token_streams(loaded.decoder, sequences)
+    def add(self, streams: Sequence[Tensor], lengths: Sequence[int]) -> None:
+        """Measure one batch of texts, from x[0..L] at its tokens."""
         found = distances.text_distances(streams, lengths)
         self.states.append(stream.last_token_states(streams, lengths).numpy())
         self.distances.append({name: matrices.numpy() for name, matrices in found.items()})
         self.lengths += lengths
-        self.wall_s += time.perf_counter() - began
 
     def result(self, spec: DistanceSpec, facts: ModelFacts, n_skipped: int, *, complete: bool) -> DistanceResult:
         """The map in the spec's metric, and what the texts say of the others."""
@@ -152,15 +149,25 @@ def _measure(
     def result(complete: bool) -> DistanceResult:
         return measured.result(spec, loaded.facts, texts.n_skipped, complete=complete)
 
-    on_progress(Progress("reading the residual stream", done, total))
+    phase = "reading the residual stream"
+    on_progress(Progress(phase, done, total))
+    first, left = 0, []
+    for group in groups:
+        first += len(group)
+        if first > done:  # groups are the same on every run, so a stored part ends at a group's end
+            left.append([texts.token_ids[index] for index in group])
+    unread = total - done
+
+    def passed(steps: int, of: int) -> None:
+        on_progress(Progress(phase, done + unread * steps // of, total))
+
     try:
-        first = 0
-        for group in groups:
-            first += len(group)
-            if first <= done:  # groups are the same on every run, so a stored part ends at a group's end
-                continue
-            measured.add(loaded, [texts.token_ids[index] for index in group])
-            on_progress(Progress("reading the residual stream", first, total))
+        began = time.perf_counter()
+        for group_ids, streams in zip(left, stream.all_token_streams(loaded.decoder, left, passed), strict=True):
+            measured.add(streams, [len(ids) for ids in group_ids])
+            measured.wall_s += time.perf_counter() - began
+            began = time.perf_counter()
+            on_progress(Progress(phase, total if loaded.decoder.on_disk else len(measured.lengths), total))
             if time.perf_counter() - saved > _SAVE_EVERY_S:
                 result(complete=False).save()
                 saved = time.perf_counter()

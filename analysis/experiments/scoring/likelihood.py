@@ -21,8 +21,10 @@ from torch import Tensor
 from analysis.core.blocks import Removal
 from analysis.experiments.scoring.attention import skipping_masked, with_runs
 from analysis.experiments.scoring.trees import EncodedQuestion, Option, Row, one_row_each, pack
+from analysis.models import layerwise
 from analysis.models.decoder import Decoder
-from analysis.models.stream import batches, before_each_layer, right_padded, run_tails, run_trunk, tail_depths, tokens_per_batch
+from analysis.models.layerwise import Inputs
+from analysis.models.stream import batches, before_each_layer, finals, right_padded, tokens_per_batch
 
 Cuts = Sequence[Removal | None]
 """What to measure in one go; None is the unpruned model."""
@@ -123,6 +125,9 @@ def can_pack(decoder: Decoder) -> bool:
     """
     if decoder.is_row_bound or not set(decoder.layer_types) <= {"full_attention", "sliding_attention"}:
         return False
+    if decoder.on_disk is not None:
+        with layerwise.in_part(decoder) as part:
+            return can_pack(part)
     asked = _trial(decoder)
     row = pack(asked)[0]
     options = [option for question in asked for option in question.options]
@@ -147,7 +152,98 @@ def can_pack(decoder: Decoder) -> bool:
     )
 
 
+class Asked:
+    """Questions that are asked of some cuts: what goes through the model, and what comes of it."""
+
+    groups: list[list[int]]
+    """The rows of each batch."""
+
+    def __init__(self, decoder: Decoder, questions: Sequence[EncodedQuestion], cuts: Cuts, *, packed: bool) -> None:
+        """Arguments as of `option_loglikelihoods`."""
+        self._decoder, self._questions, self.cuts, self.packed = decoder, questions, cuts, packed
+        self._rows = pack(questions) if packed else one_row_each(questions)
+        self.groups = batches([len(row) for row in self._rows], tokens_per_batch(decoder.device))
+        self._batches: dict[int, _Batch] = {}
+        self._totals = torch.zeros(len(cuts), sum(len(question.options) for question in questions), dtype=torch.float64)
+
+    def inputs(self) -> Iterator[Inputs]:
+        """The batches, each made when it is asked for."""
+        for number, group in enumerate(self.groups):
+            batch = self._batches[number] = _batch([self._rows[index] for index in group], self._decoder, packed=self.packed)
+            yield Inputs(batch.input_ids, self.cuts, batch.arguments)
+            # With the whole model in memory a batch is done when the next one is asked for.
+            if self._decoder.on_disk is None:
+                del self._batches[number]
+
+    def take(self, number: int, index: int, stream: Tensor) -> None:
+        """x[L] of a batch without one of the cuts."""
+        batch = self._batches[number]
+        states = stream.flatten(0, 1)[batch.where]
+        self._totals[index].index_add_(0, batch.target_options, _target_loglikelihoods(self._decoder, states, batch))
+
+    @property
+    def found(self) -> list[list[list[float]]]:
+        """As `option_loglikelihoods` returns them."""
+        return [list(_by_question(row.tolist(), self._questions)) for row in self._totals]
+
+
+class Read:
+    """Texts whose loss is measured without some cuts: what goes through the model, and what comes of it."""
+
+    groups: list[list[int]]
+    """The texts of each batch."""
+
+    def __init__(self, decoder: Decoder, token_ids: Sequence[Sequence[int]], cuts: Cuts) -> None:
+        """Arguments as of `text_losses`."""
+        self._decoder, self._token_ids, self.cuts = decoder, token_ids, cuts
+        self.groups = text_batches(decoder, token_ids)
+        self.found: list[list[float]] = [[0.0] * len(token_ids) for _ in cuts]
+        """As `text_losses` returns them."""
+
+    def inputs(self) -> Iterator[Inputs]:
+        """The batches."""
+        for group in self.groups:
+            yield Inputs(right_padded([self._token_ids[index] for index in group]), self.cuts)
+
+    def take(self, number: int, index: int, stream: Tensor) -> None:
+        """x[L] of a batch without one of the cuts."""
+        group = self.groups[number]
+        sequences = [self._token_ids[text] for text in group]
+        for text, loss in zip(group, batch_losses(self._decoder, stream, sequences), strict=True):
+            self.found[index][text] = loss
+
+
+Measure = Asked | Read
+
+
 @torch.inference_mode()
+def measure(decoder: Decoder, measures: Sequence[Measure], on_batch: OnBatch = lambda done: None) -> None:
+    """Let batches of questions and texts go through the model, of one that is read layer by layer all of them together.
+
+    Args:
+        decoder: the unpruned model; it is not changed.
+        measures: what is asked and read; the figures are in its `found` afterwards.
+        on_batch: told how many of the batches are done, each counted once for each of its cuts, the same number many times.
+    """
+    owners = [(one, number) for one in measures for number in range(len(one.groups))]
+    total, done = sum(len(one.cuts) for one, _ in owners), 0
+
+    def passed(steps: int, of: int) -> None:
+        on_batch(total * steps // of)
+
+    # A long row is many seconds of work, and a cancel shall be heard within a few: hence a report before each layer.
+    # Only for masks of ours: some families (Falcon) ask for the attention's name and make another kind of mask of their own.
+    is_packed = any(isinstance(one, Asked) and one.packed for one in measures)
+    attention = skipping_masked(decoder) if is_packed else contextlib.nullcontext()
+    with attention, before_each_layer(decoder, lambda: on_batch(done)):
+        together = itertools.chain.from_iterable(one.inputs() for one in measures)
+        for at, index, stream in finals(decoder, together, passed):
+            one, number = owners[at]
+            one.take(number, index, stream)
+            done += 1
+            on_batch(done if decoder.on_disk is None else total)
+
+
 def option_loglikelihoods(
     decoder: Decoder,
     questions: Sequence[EncodedQuestion],
@@ -168,23 +264,9 @@ def option_loglikelihoods(
     Returns:
         Per cut, per question, per option.
     """
-    n_options = sum(len(question.options) for question in questions)
-    totals = torch.zeros(len(cuts), n_options, dtype=torch.float64)
-    rows = pack(questions) if packed else one_row_each(questions)
-    done = 0
-    # A long row is many seconds of work, and a cancel shall be heard within a few: hence a report before each layer.
-    # Only for masks of ours: some families (Falcon) ask for the attention's name and make another kind of mask of their own.
-    attention = skipping_masked(decoder) if packed else contextlib.nullcontext()
-    with attention, before_each_layer(decoder, lambda: on_batch(done)):
-        for group in batches([len(row) for row in rows], tokens_per_batch(decoder.device)):
-            batch = _batch([rows[index] for index in group], decoder, packed=packed)
-            trunk = run_trunk(decoder, batch.input_ids, keep=tail_depths(cuts, decoder.n_layers), **batch.arguments)
-            for index, stream in run_tails(decoder, trunk, cuts):
-                states = stream.flatten(0, 1)[batch.where]
-                totals[index].index_add_(0, batch.target_options, _target_loglikelihoods(decoder, states, batch))
-                done += 1
-                on_batch(done)
-    return [list(_by_question(row.tolist(), questions)) for row in totals]
+    asked = Asked(decoder, questions, cuts, packed=packed)
+    measure(decoder, [asked], on_batch)
+    return asked.found
 
 
 def row_lengths(questions: Sequence[EncodedQuestion], *, packed: bool) -> list[int]:
@@ -218,7 +300,6 @@ def _by_question(values: list[float], questions: Sequence[EncodedQuestion]) -> I
         begin += len(question.options)
 
 
-@torch.inference_mode()
 def text_losses(
     decoder: Decoder, token_ids: Sequence[Sequence[int]], cuts: Cuts, on_batch: OnBatch = lambda done: None
 ) -> list[list[float]]:
@@ -233,17 +314,9 @@ def text_losses(
     Returns:
         Per cut, per text.
     """
-    losses = [[0.0] * len(token_ids) for _ in cuts]
-    done = 0
-    for group in text_batches(decoder, token_ids):
-        sequences = [token_ids[index] for index in group]
-        trunk = run_trunk(decoder, right_padded(sequences), keep=tail_depths(cuts, decoder.n_layers))
-        for number, stream in run_tails(decoder, trunk, cuts):
-            for index, loss in zip(group, batch_losses(decoder, stream, sequences), strict=True):
-                losses[number][index] = loss
-            done += 1
-            on_batch(done)
-    return losses
+    read = Read(decoder, token_ids, cuts)
+    measure(decoder, [read], on_batch)
+    return read.found
 
 
 def text_batches(decoder: Decoder, token_ids: Sequence[Sequence[int]]) -> list[list[int]]:

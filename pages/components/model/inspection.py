@@ -79,7 +79,9 @@ def show(result: InspectResult) -> None:
         text=f"Memory on {words.plain(result.device.value)}: needs {words.size(needed)} ({words.size(result.weight_bytes)} "
         f"weights + {words.size(result.working_bytes)} at work) of {words.size(result.free_bytes)} free",
     )
-    if not result.fits:
+    if result.by_layer:
+        st.info("It does not fit in what is free, so maps, damage and curves are measured layer by layer from the disk.")
+    elif not result.fits:
         st.error("It does not fit in what is free: choose bfloat16, 4bit, a smaller model or another device.")
     _settings(result)
     _parameters(result)

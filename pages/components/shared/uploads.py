@@ -11,14 +11,14 @@ from analysis.core import store
 from analysis.core.errors import BenchmarkError
 from analysis.data import files
 from analysis.data.files import QuestionFile
-from pages.components.shared import access
+from pages.components.shared import access, words
 
 _LONGEST_NAME = 60
 _MOST_MEGABYTES = 20
 """Of a file, as `.streamlit/config.toml` says of the server."""
 
 
-def field(kinds: str, endings: Sequence[str], *, key: str, help: str | None = None) -> Any:
+def field(kinds: words.Markdown, endings: Sequence[str], *, key: str, help: words.Markdown | None = None) -> Any:
     """Draw a field for a file, disabled with the reason where nothing may be brought; returns the upload, if there is one.
 
     Args:
@@ -30,7 +30,7 @@ def field(kinds: str, endings: Sequence[str], *, key: str, help: str | None = No
     closed = access.why_not_start()
     upload = st.file_uploader(
         f"{kinds}, up to {_MOST_MEGABYTES} MB", type=list(endings), key=key, max_upload_size=_MOST_MEGABYTES,
-        disabled=closed is not None, help=closed or help,
+        disabled=closed is not None, help=words.plain(closed) if closed else help,
     )  # fmt: skip
     return None if closed else upload
 

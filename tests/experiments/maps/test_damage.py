@@ -268,7 +268,7 @@ def test_a_loss_that_is_no_number(spec, monkeypatch):
 def test_a_damage_map_of_the_starter_model_equals_its_cut_models(starter, monkeypatch):
     corpus = CorpusSpec("wiki", n_texts=1, seq_len=32, split="validation")
     spec = DamageSpec(ModelSpec(dtype="float32"), corpus, DistanceSpec(corpus=CorpusSpec("c4", 2, 32)), max_size=1)
-    result = damage.run(spec, load=lambda model, report: starter)
+    result = damage.run(spec, load=load.handing_out(starter))
     assert len(result.increase[0]) == 30
     texts = corpora.tokenize(corpus, starter.tokenizer).token_ids
     for start in (0, 13, 29):

@@ -1,0 +1,177 @@
+"""The weights of a model folder read part by part: each tensor once, in the order it lies on the disk, and copied no further.
+
+A safetensors file begins with a header that says where each tensor is, so a layer's tensors are a few stretches of bytes, which
+go straight to where they are used. Source: the format's description, github.com/huggingface/safetensors.
+"""
+
+import math
+import os
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from analysis.core import documents, given
+from analysis.core.errors import UnsupportedModelError
+
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_MOST_HEADER_BYTES = 100 << 20
+_MOST_INDEX_BYTES = 64 << 20
+_ALIGNED = 64
+"""Bytes to whose multiples a stretch is read, so that every tensor in it can be looked at in its own type."""
+_AT_ONCE = 64 << 20
+"""Bytes asked of the system in one call."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one tensor is."""
+
+    file: Path
+    begin: int
+    end: int
+    """Bytes of the file, end exclusive."""
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def n_bytes(self) -> int:
+        """How large it is on the disk."""
+        return self.end - self.begin
+
+
+class Checkpoint:
+    """The tensors of a folder of safetensors files, by name."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read the headers of all files; no weight is read.
+
+        Raises:
+            UnsupportedModelError: when a file is not what it should be.
+        """
+        self.folder = folder
+        self.places: dict[str, Place] = {}
+        self.bytes_read = 0
+        """Of weights, since it was opened."""
+        for file in _files(folder):
+            self.places.update(_header(file))
+
+    @property
+    def n_bytes(self) -> int:
+        """Of all tensors together."""
+        return sum(place.n_bytes for place in self.places.values())
+
+    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Some tensors, on the CPU, in the types they are stored in; neighbours on the disk share memory.
+
+        The pages that the system kept of them are given back: what is read once must not push out what is needed again.
+
+        Raises:
+            UnsupportedModelError: when a file ends before its tensors do.
+            OSError: when it cannot be read.
+        """
+        by_file: dict[Path, list[str]] = {}
+        for name in names:
+            by_file.setdefault(self.places[name].file, []).append(name)
+        found: dict[str, Tensor] = {}
+        for file, wanted in by_file.items():
+            found |= self._of_file(file, sorted(wanted, key=lambda name: self.places[name].begin))
+        return found
+
+    def _of_file(self, file: Path, names: Sequence[str]) -> dict[str, Tensor]:
+        found = {}
+        handle = os.open(file, os.O_RDONLY)
+        try:
+            for stretch in _stretches(names, self.places):
+                begin, end = self.places[stretch[0]].begin, self.places[stretch[-1]].end
+                before = begin % _ALIGNED
+                buffer = torch.empty(before + end - begin, dtype=torch.uint8)
+                _fill(handle, buffer[before:], begin, file)
+                self.bytes_read += end - begin
+                for name in stretch:
+                    place = self.places[name]
+                    part = buffer[before + place.begin - begin : before + place.end - begin]
+                    if part.storage_offset() % place.dtype.itemsize:
+                        part = part.clone()
+                    found[name] = part.view(place.dtype).view(place.shape)
+                if hasattr(os, "posix_fadvise"):
+                    os.posix_fadvise(handle, begin, end - begin, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(handle)
+        return found
+
+
+def _fill(handle: int, buffer: Tensor, begin: int, file: Path) -> None:
+    view, done = buffer.numpy().data, 0
+    while done < len(view):
+        got = os.preadv(handle, [view[done : done + _AT_ONCE]], begin + done)
+        if not got:
+            raise UnsupportedModelError(f"{file.name} ends in the middle of its weights; get it again.")
+        done += got
+
+
+def _stretches(names: Sequence[str], places: Mapping[str, Place]) -> list[list[str]]:
+    """Names in the order of the file, parted where something else lies between."""
+    stretches: list[list[str]] = []
+    for name in names:
+        if stretches and 0 <= places[name].begin - places[stretches[-1][-1]].end < _ALIGNED:
+            stretches[-1].append(name)
+        else:
+            stretches.append([name])
+    return stretches
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files that belong to the model: those of the index where there is one, else all."""
+    index = folder / "model.safetensors.index.json"
+    if not index.exists():
+        return sorted(folder.glob("*.safetensors"))
+    try:
+        named = documents.parsed_object(given.read(index, _MOST_INDEX_BYTES).decode())["weight_map"]
+        files = sorted({folder / Path(str(name)).name for name in named.values()})
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise UnsupportedModelError(f"The index of the weights in {folder.name} cannot be read: {error}.") from error
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise UnsupportedModelError(f"{folder.name} lacks {', '.join(missing[:3])}; get its files again.")
+    return files
+
+
+def _header(file: Path) -> dict[str, Place]:
+    """Where the tensors of a file are, each held against the file's length and its own shape."""
+    try:
+        size = given.regular(file).st_size
+        with file.open("rb") as opened:
+            (length,) = struct.unpack("<Q", opened.read(8))
+            if not 0 < length <= min(size - 8, _MOST_HEADER_BYTES):
+                raise ValueError("its header is longer than the file")
+            header = documents.parsed_object(opened.read(length).decode())
+        header.pop("__metadata__", None)
+        found = {}
+        for name, said in header.items():
+            begin, end = (int(at) + 8 + length for at in said["data_offsets"])
+            dtype, shape = _DTYPES[said["dtype"]], tuple(int(n) for n in said["shape"])
+            if not (8 + length <= begin <= end <= size and end - begin == math.prod(shape) * dtype.itemsize):
+                raise ValueError(f"{name} does not lie in it as it says")
+            found[name] = Place(file, begin, end, dtype, shape)
+        return found
+    except KeyError as error:
+        raise UnsupportedModelError(
+            f"{file.name} holds weights of the kind {error}, which cannot be read layer by layer; choose a model in float32, "
+            f"float16 or bfloat16."
+        ) from error
+    except (OSError, ValueError, struct.error, TypeError, AttributeError) as error:
+        raise UnsupportedModelError(f"{file.name} is not a safetensors file: {error}; get it again.") from error

@@ -1,0 +1,357 @@
+"""A model whose decoder layers stay on the disk: each is read once, all that is to go through it goes, and the next follows.
+
+In memory are the embeddings, the final norm and the head, the layer at work, the one that is read meanwhile, and the residual
+streams, which go to files where they would take too much. Nothing is rounded or summed in another way than with the whole
+model in memory, so the figures are the same to the last bit.
+"""
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from analysis.core import blocks
+from analysis.core.blocks import Removal
+from analysis.core.errors import UnsupportedModelError
+from analysis.models.checkpoint import Checkpoint
+from analysis.models.cut import without_block
+from analysis.models.decoder import Decoder, output_stream
+from analysis.models.scratch import Scratch
+
+Convert = Callable[[nn.Module, str, Tensor], Tensor]
+"""Makes of a weight as it is stored, given the part it belongs to and its name in it, what the model computes with."""
+OnStep = Callable[[int, int], None]
+"""Told how many passes of a batch through a layer are done, and of how many; may raise `Cancelled`."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One batch, and what is to be left out of the model that it goes through."""
+
+    ids: Tensor
+    """(batch, seq)."""
+    cuts: Sequence[Removal | None]
+    arguments: dict = field(default_factory=dict)
+    """What the body needs beside the ids: masks and positions, when they are not the plain causal ones."""
+
+
+class LayersOnDisk:
+    """Where the weights of a model's decoder layers are, and how they come into memory for a while."""
+
+    def __init__(
+        self, decoder: Decoder, checkpoint: Checkpoint, stored: Mapping[str, str], convert: Convert, *, identity: str
+    ) -> None:
+        """Find the weights of every layer.
+
+        Args:
+            decoder: the model, its layers on the meta device.
+            checkpoint: its files.
+            stored: names in the files by the full names in the model.
+            convert: makes of a weight as it is stored what the model computes with, on its device.
+            identity: of the weights and of how they are computed with.
+
+        Raises:
+            UnsupportedModelError: when they are not in the files under their own names, each in its own shape.
+        """
+        self.identity, self.room_bytes = identity, 0
+        self._layers = list(decoder.layers)
+        self._checkpoint, self._convert = checkpoint, convert
+        path = next(name for name, module in decoder.model.named_modules() if module is decoder.layers)
+        self._names = [names(layer, f"{path}.{index}.", stored, checkpoint) for index, layer in enumerate(self._layers)]
+        self.checkpoint_bytes = checkpoint.n_bytes
+
+    @property
+    def n_layers(self) -> int:
+        """How many there are."""
+        return len(self._layers)
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of weights that were read from the disk until now, those outside of the layers included."""
+        return self._checkpoint.bytes_read
+
+    @property
+    def layer_bytes(self) -> list[int]:
+        """What each layer takes on the disk."""
+        return [sum(self._checkpoint.places[name].n_bytes for name in named.values()) for named in self._names]
+
+    def each(self, first: int = 0) -> Iterator[tuple[int, nn.Module]]:
+        """The layers from `first` on, each with its weights until the next one is asked for, which is read meanwhile."""
+        with ThreadPoolExecutor(1, "layerscope-reader") as reader:
+            ahead = reader.submit(self._read, first) if first < self.n_layers else None
+            for index in range(first, self.n_layers):
+                assert ahead is not None
+                weights = ahead.result()
+                ahead = reader.submit(self._read, index + 1) if index + 1 < self.n_layers else None
+                with self._held(index, weights):
+                    del weights
+                    yield index, self._layers[index]
+
+    @contextlib.contextmanager
+    def in_memory(self, indices: Sequence[int]) -> Iterator[None]:
+        """Some layers with their weights, for a trial."""
+        with contextlib.ExitStack() as held:
+            for index in indices:
+                held.enter_context(self._held(index, self._read(index)))
+            yield
+
+    def _read(self, index: int) -> dict[str, Tensor]:
+        wanted = self._names[index]
+        stored = self._checkpoint.read(wanted.values())
+        return {own: self._convert(self._layers[index], own, stored.pop(name)) for own, name in wanted.items()}
+
+    @contextlib.contextmanager
+    def _held(self, index: int, weights: dict[str, Tensor]) -> Iterator[None]:
+        layer = self._layers[index]
+        before = {name: value for name, value in (*layer.named_parameters(), *layer.named_buffers()) if name in weights}
+        put(layer, weights)
+        try:
+            yield
+        finally:
+            put(layer, before)
+
+
+def put(module: nn.Module, weights: dict[str, Any]) -> None:
+    """Exchange parameters and buffers of a module by name; tensors become parameters where parameters were."""
+    for name, value in weights.items():
+        path, _, last = name.rpartition(".")
+        owner = module.get_submodule(path)
+        if last in owner._parameters:
+            is_parameter = isinstance(value, nn.Parameter)
+            owner._parameters[last] = value if is_parameter else nn.Parameter(value, requires_grad=False)
+        else:
+            owner._buffers[last] = value
+
+
+def names(
+    module: nn.Module, prefix: str, stored: Mapping[str, str], checkpoint: Checkpoint, *, outside: str = ""
+) -> dict[str, str]:
+    """What the weights of a part of the model are called in its files, by what they are called in the part.
+
+    Args:
+        module: the part.
+        prefix: what the model calls it, with a dot at the end; "" for the whole model.
+        stored: names in the files by the full names in the model.
+        checkpoint: its files.
+        outside: leaves out what is called by a name that begins so; "" for nothing.
+
+    Raises:
+        UnsupportedModelError: when one is not there, or in another shape.
+    """
+    computed = {
+        f"{path}.{name}" if path else name for path, part in module.named_modules() for name in part._non_persistent_buffers_set
+    }
+    found = {}
+    for own, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if own in computed or (outside and own.startswith(outside)):
+            continue
+        known = stored.get(prefix + own)
+        if known is None or checkpoint.places[known].shape != tuple(tensor.shape):
+            raise UnsupportedModelError(
+                f"{checkpoint.folder.name} does not hold {prefix}{own} in the form that is computed with, so its layers cannot "
+                f"be read one by one; it can be used where there is memory for all of it."
+            )
+        found[own] = known
+    return found
+
+
+@torch.inference_mode()
+def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step: OnStep) -> Iterator[tuple[int, int, Tensor]]:
+    """x[L] of every batch without each of its cuts, all of them layer by layer; arguments and order as `stream.finals`.
+
+    Up to its first removed layer a cut shares the unpruned stream, and cuts that agree on which layers are gone share one
+    up to where they part, so a layer runs exactly as often as `stream.layer_passes` says.
+    """
+    gone = [[frozenset(cut.layers) if cut is not None else frozenset[int]() for cut in one.cuts] for one in inputs]
+
+    def lanes(depth: int) -> set[tuple[int, tuple[int, ...]]]:
+        """Which streams there are at a depth: by batch, and by the layers below it that are gone."""
+        return {(number, _below(removed, depth)) for number, of_one in enumerate(gone) for removed in of_one}
+
+    total = sum(
+        len({_below(removed, depth) for removed in of_one if depth not in removed})
+        for of_one in gone
+        for depth in range(decoder.n_layers)
+    )
+    done = 0
+    with _walk(decoder, inputs, scratch) as walk:
+        for depth, layer in walk.layers():
+            ahead, after = lanes(depth + 1), {}
+            for number, below in sorted(lanes(depth)):
+                stream = walk.streams.pop((number, below))
+                if (number, (*below, depth)) in ahead:
+                    after[number, (*below, depth)] = stream
+                if (number, below) in ahead:
+                    after[number, below] = walk.through(layer, depth, number, stream)
+                    done += 1
+                    on_step(done, total)
+            walk.passed(depth + 1, after)
+        for number, of_one in enumerate(gone):
+            for index, removed in enumerate(of_one):
+                yield number, index, walk.streams[number, _below(removed, decoder.n_layers)].to(decoder.device)
+
+
+def _below(removed: frozenset[int], depth: int) -> tuple[int, ...]:
+    return tuple(sorted(layer for layer in removed if layer < depth))
+
+
+@torch.inference_mode()
+def every_depth(
+    decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step: OnStep
+) -> Iterator[tuple[int, list[Tensor]]]:
+    """x[0..L] of every batch, (batch, seq, hidden_size) each, with the number of the batch; all of them layer by layer."""
+    total, done = len(inputs) * decoder.n_layers, 0
+    with _walk(decoder, inputs, scratch) as walk:
+        for depth, layer in walk.layers():
+            after = dict(walk.streams)
+            for number in range(len(inputs)):
+                after[number, (depth + 1,)] = walk.through(
+                    layer, depth, number, walk.streams[number, (depth,) if depth else ()]
+                )
+                done += 1
+                on_step(done, total)
+            walk.passed(depth + 1, after)
+        for number in range(len(inputs)):
+            yield number, [walk.streams[number, (depth,) if depth else ()] for depth in range(decoder.n_layers + 1)]
+
+
+class _Walk:
+    """The streams on their way through the layers."""
+
+    def __init__(self, decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch) -> None:
+        self._decoder, self._scratch = decoder, scratch
+        entered = [entry(decoder, one) for one in inputs]
+        self._calls = [calls for _, calls in entered]
+        self.streams: dict[tuple[int, tuple[int, ...]], Tensor] = {}
+        self._depth, kept = scratch.resumed()
+        if self._depth:
+            self.streams = kept
+        else:
+            self.streams = {(number, ()): scratch.keep(first.cpu()) for number, (first, _) in enumerate(entered)}
+
+    def layers(self) -> Iterator[tuple[int, nn.Module]]:
+        """The layers that are still to be passed."""
+        on_disk = self._decoder.on_disk
+        assert on_disk is not None
+        yield from on_disk.each(self._depth)
+
+    def through(self, layer: nn.Module, depth: int, number: int, stream: Tensor) -> Tensor:
+        """What a layer makes of a batch."""
+        args, kwargs = self._calls[number][depth]
+        return self._scratch.keep(output_stream(layer(stream.to(self._decoder.device), *args, **kwargs)).cpu())
+
+    def passed(self, depth: int, streams: dict[tuple[int, tuple[int, ...]], Tensor]) -> None:
+        """A layer is behind all that had to go through it."""
+        self.streams = streams
+        self._scratch.passed(depth, streams)
+
+
+@contextlib.contextmanager
+def _walk(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch) -> Iterator[_Walk]:
+    """What the scratch holds goes when all was taken, and stays for the next try when it was not."""
+    try:
+        yield _Walk(decoder, inputs, scratch)
+        scratch.clear()
+    finally:
+        scratch.close()
+
+
+@torch.inference_mode()
+def entry(decoder: Decoder, one: Inputs) -> tuple[Tensor, list[tuple[tuple, dict]]]:
+    """x[0] of a batch, and what the family passes to every layer beside the stream: masks, rotary tables, positions.
+
+    The layers themselves are not run.
+
+    Raises:
+        UnsupportedModelError: when the family's body needs what its layers would return.
+    """
+    for as_tuple in (False, True):
+        seen: list[Tensor] = []
+        calls: list[tuple[tuple, dict]] = []
+        with _skipped(decoder, seen, calls, as_tuple), contextlib.suppress(*_CONFUSED):
+            decoder.body(input_ids=one.ids.to(decoder.device), use_cache=False, **one.arguments)
+        if len(seen) == decoder.n_layers and all(stream.shape == seen[0].shape for stream in seen) and seen[0].dim() == 3:
+            return seen[0], calls
+    raise _not_one_by_one(decoder)
+
+
+def _not_one_by_one(decoder: Decoder) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"The body of this {decoder.config.model_type} model does more between its layers than hand on the stream, so they "
+        f"cannot be read one by one; it can be used where there is memory for all of it."
+    )
+
+
+_CONFUSED = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError)
+
+
+@contextlib.contextmanager
+def _skipped(decoder: Decoder, seen: list[Tensor], calls: list[tuple[tuple, dict]], as_tuple: bool) -> Iterator[None]:
+    """Let every layer note what it is called with and hand the stream on as it is."""
+
+    def skip(*args: Any, **kwargs: Any) -> Any:
+        stream = args[0] if args else kwargs["hidden_states"]
+        seen.append(stream)
+        calls.append((args[1:], {name: value for name, value in kwargs.items() if name != "hidden_states"}))
+        return (stream,) if as_tuple else stream
+
+    layers = list(decoder.layers)
+    try:
+        for layer in layers:
+            layer.forward = skip
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
+
+
+def distinct(decoder: Decoder) -> list[int]:
+    """Layers among which there is one of every kind, at least two: by how they attend and how they are built."""
+    kinds: dict[Any, int] = {}
+    for index, layer in enumerate(decoder.layers):
+        types = decoder.layer_types
+        built = tuple((name, tuple(weight.shape)) for name, weight in layer.named_parameters())
+        kinds.setdefault(
+            (types[index] if index < len(types) else "", built, inspect.getmodule(type(layer)), type(layer)), index
+        )
+    return sorted({*kinds.values(), 0, min(1, decoder.n_layers - 1)})
+
+
+@contextlib.contextmanager
+def in_part(decoder: Decoder) -> Iterator[Decoder]:
+    """The model as if it had one layer of every kind and no more, and these in memory: to try out what families differ in."""
+    on_disk = decoder.on_disk
+    assert on_disk is not None
+    kept = distinct(decoder)
+    others = [index for index in range(decoder.n_layers) if index not in kept]
+    with on_disk.in_memory(kept), without_block(decoder, blocks.removal(others) if others else None):
+        yield replace(decoder, on_disk=None)
+
+
+@torch.inference_mode()
+def check(decoder: Decoder) -> None:
+    """See to it that a stream that goes through the layers one by one ends where the model's own body brings it.
+
+    Args:
+        decoder: inside of `in_part`.
+
+    Raises:
+        UnsupportedModelError: when it does not.
+    """
+    one = Inputs(torch.tensor([decoder.trial_tokens(24)]), [None])
+    own: list[Tensor] = []
+    handle = decoder.layers[-1].register_forward_hook(lambda module, args, output: own.append(output_stream(output)))
+    try:
+        decoder.body(input_ids=one.ids.to(decoder.device), use_cache=False)
+    finally:
+        handle.remove()
+    stream, calls = entry(decoder, one)
+    for layer, (args, kwargs) in zip(decoder.layers, calls, strict=True):
+        stream = output_stream(layer(stream, *args, **kwargs))
+    if not torch.equal(stream, own[0]):
+        raise _not_one_by_one(decoder)

@@ -1,0 +1,211 @@
+"""`make bench-by-layer`: a model that does not fit in memory, mapped with its layers read from the disk one by one.
+
+    python benchmarks/by_layer.py                      12.9 GB on the disk, under 4 GB, about five minutes
+    python benchmarks/by_layer.py --layers 6 --memory 2.5GB      3 GB
+    python benchmarks/by_layer.py --keep FOLDER        keeps the model, or takes the one that is there
+
+A random model shaped as Llama 2 7B is written in bfloat16, then: all of its bytes are read once in their order, all of its
+layers are passed with one of them in memory, and the command line makes a distance map of it. What the system kept of the files
+is given back before each. Where this machine allows a control group, the map runs in one; else its peak is measured.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+SHAPE = {
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "max_position_embeddings": 4096,
+    "tie_word_embeddings": False,
+}
+"""Of Llama 2 7B, but for the vocabulary, which is the starter model's."""
+READ_AT_ONCE = 64 << 20
+
+
+def say(*words: object) -> None:
+    print(*words, flush=True)
+
+
+def write_model(folder: Path, n_layers: int) -> None:
+    """One file for each layer, so that no more than one is ever in memory."""
+    import torch
+    import transformers
+    from safetensors.torch import save_file
+
+    from analysis.models import source
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source.model_folder())
+    config = transformers.LlamaConfig(
+        **SHAPE, num_hidden_layers=n_layers, vocab_size=len(tokenizer), bos_token_id=0, eos_token_id=0, dtype="bfloat16",
+        architectures=["LlamaForCausalLM"],
+    )  # fmt: skip
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    parts: dict[str, list[str]] = {}
+    for name, _ in model.named_parameters():
+        number = name.split(".")[2] if ".layers." in name else "rest"
+        parts.setdefault(f"model-{number}.safetensors", []).append(name)
+    shapes, drawn = dict(model.named_parameters()), torch.Generator().manual_seed(0)
+    for file, names in parts.items():
+        made = {}
+        for name in names:
+            scale = 1.0 if name.endswith("norm.weight") else 0.02
+            made[name] = torch.empty(shapes[name].shape, dtype=torch.bfloat16)
+            made[name].fill_(1.0) if scale == 1.0 else made[name].normal_(0.0, scale, generator=drawn)
+        save_file(made, folder / file, metadata={"format": "pt"})
+    index = {"metadata": {}, "weight_map": {name: file for file, names in parts.items() for name in names}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def forget(folder: Path) -> None:
+    """Give back what the system keeps of the files."""
+    os.sync()
+    for file in folder.glob("*.safetensors"):
+        handle = os.open(file, os.O_RDONLY)
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(handle)
+
+
+def sequential_read_s(folder: Path) -> float:
+    """Seconds to read all bytes of all files once."""
+    forget(folder)
+    began, buffer = time.perf_counter(), bytearray(READ_AT_ONCE)
+    for file in sorted(folder.glob("*.safetensors")):
+        with file.open("rb", buffering=0) as opened:
+            while opened.readinto(buffer):
+                pass
+        forget(folder)
+    return time.perf_counter() - began
+
+
+def compute_s(folder: Path, texts: list[list[int]], n_layers: int) -> float:
+    """Seconds to pass all layers, from one layer in memory that is passed over and over."""
+    import torch
+
+    from analysis.models import layerwise, load, stream
+    from analysis.models.decoder import output_stream
+    from analysis.models.spec import ModelSpec
+
+    loaded = load.load(ModelSpec(source=str(folder), dtype="bfloat16", device="cpu"), by_layer=True)
+    decoder, passed = loaded.decoder, 0.0
+    assert decoder.on_disk is not None, "it fits in memory: give less"
+    groups = stream.batches([len(ids) for ids in texts], stream.tokens_per_batch(decoder.device))
+    with torch.inference_mode(), decoder.on_disk.in_memory([0]):
+        for group in groups:
+            ids = stream.right_padded([texts[index] for index in group])
+            states, calls = layerwise.entry(decoder, layerwise.Inputs(ids, [None]))
+            args, kwargs = calls[0]
+            decoder.layers[0](states, *args, **kwargs)
+            began = time.perf_counter()
+            for _ in range(3):
+                output_stream(decoder.layers[0](states, *args, **kwargs))
+            passed += (time.perf_counter() - began) / 3
+    return passed * n_layers
+
+
+@contextlib.contextmanager
+def control_group(limit: int) -> Iterator[Path | None]:
+    """A group of processes that may take so many bytes, files kept in memory included; None where this machine allows none."""
+    for top, name in ((Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"), (Path("/sys/fs/cgroup"), "memory.max")):
+        group = top / f"layerscope-{os.getpid()}"
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            if (group / name).exists():
+                (group / name).write_text(str(limit))
+                yield group
+                return
+        except OSError:
+            pass
+        finally:
+            group.rmdir()
+    yield None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="A model that does not fit in memory.")
+    parser.add_argument("--layers", type=int, default=30)
+    parser.add_argument("--memory", default="4GB")
+    parser.add_argument("--texts", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--keep", type=Path)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="layerscope-by-layer-") as scratch:
+        from analysis.core import host, store, units
+        from analysis.models import machine, source
+
+        source.model_folder()
+        machine.bfloat16_speed_ratio()
+        cache = Path(scratch) / "cache"
+        cache.mkdir()
+        for name in ("models", "machine.json"):
+            (cache / name).symlink_to(store.cache_dir() / name)
+        os.environ["LAYERSCOPE_CACHE"] = str(cache)
+        folder = asked.keep or Path(scratch) / "model"
+        if not (folder / "config.json").exists():
+            began = time.perf_counter()
+            write_model(folder, asked.layers)
+            say(f"written in {time.perf_counter() - began:.0f} s")
+        n_bytes = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+        say(f"{units.size(n_bytes)} on the disk, {host.processor()}, load {os.getloadavg()[0]:.1f} on {host.cores()} cores")
+        reading = sequential_read_s(folder)
+        say(f"read once in its order: {reading:.1f} s, {n_bytes / reading / 1e9:.2f} GB/s")
+        os.environ[host.MEMORY] = asked.memory
+        from transformers import AutoTokenizer
+
+        from analysis.data import corpora
+        from analysis.data.spec import CorpusSpec
+
+        texts = corpora.tokenize(
+            CorpusSpec(n_texts=asked.texts, seq_len=asked.tokens), AutoTokenizer.from_pretrained(folder)
+        ).token_ids
+        computing = compute_s(folder, texts, asked.layers)
+        say(f"all layers passed by {sum(map(len, texts))} tokens: {computing:.1f} s")
+        forget(folder)
+        command = [sys.executable, "-m", "analysis", "distances", str(folder), "--dtype", "bfloat16", "--device", "cpu"]
+        command += ["--samples", str(asked.texts), "--seq-len", str(asked.tokens), "--memory", asked.memory, "--json", "-"]
+        del os.environ[host.MEMORY]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        limit = units.read_size(asked.memory)
+        with control_group(limit) as group:
+            join = ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"] if group else []
+            began = time.perf_counter()
+            done = subprocess.run([*join, *command], cwd=REPOSITORY, capture_output=True, text=True)
+            wall = time.perf_counter() - began
+        if done.returncode:
+            say(done.stderr)
+            return 1
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        measured = json.loads(done.stdout)
+        read = (after.ru_inblock - before.ru_inblock) * 512
+        say("capped by a control group" if group else "no control group here: only measured")
+        say(f"mapped under {asked.memory}: {wall:.1f} s in all, {measured['wall_s']:.1f} s of them for the map")
+        say(
+            f"peak resident memory {units.size(after.ru_maxrss * 1024)}, {after.ru_maxrss * 1024 / limit:.0%} of {asked.memory}"
+        )
+        say(f"read from the disk, programs included: {units.size(read)}, {read / n_bytes:.3f} x the checkpoint")
+        slower, map_s = max(reading, computing), measured["wall_s"]
+        say(f"the map takes {map_s / slower:.2f} x the longer of reading and passing, everything {wall / slower:.2f} x")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

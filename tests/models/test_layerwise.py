@@ -1,0 +1,214 @@
+"""A model that is read layer by layer from the disk has the figures of the whole model, to the last bit."""
+
+import dataclasses
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from analysis.core.blocks import Block, LayerSet
+from analysis.core.errors import NotEnoughMemoryError, UnsupportedModelError
+from analysis.core.progress import Cancelled
+from analysis.experiments.scoring import likelihood, trees
+from analysis.models import layerwise, load, scratch, stream
+from analysis.models.spec import ModelSpec
+from tests.conftest import REPOSITORY
+from tests.support.families import BY_MASK, FAMILIES
+
+TEXTS = [[5, 9, 200, 31, 17, 8], [3, 4, 5], list(range(40, 90)), [7, 7, 7, 250, 11]]
+JOINED = ("qwen3_moe",)
+"""Families whose weights are joined on loading."""
+CUTS = [None, Block(1, 2), Block(0, 1), Block(5, 1), Block(2, 3), LayerSet((0, 3)), LayerSet((1, 2, 4))]
+
+
+@pytest.fixture
+def pair(tiny_folder, tmp_path, monkeypatch):
+    """A function that gives a tiny model in memory and the same on the disk."""
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+
+    def make(family: str, **settings) -> tuple[load.LoadedModel, load.LoadedModel]:
+        spec = ModelSpec(source=str(tiny_folder(family)), device="cpu", **{"dtype": "float32", **settings})
+        whole = load.load(spec)
+        monkeypatch.setattr(load.Plan, "fits", False)
+        monkeypatch.setattr(load.Plan, "streams", True)
+        monkeypatch.setattr(load.Plan, "room_bytes", 1 << 30)
+        on_disk = load.load(spec, by_layer=True)
+        monkeypatch.undo()
+        monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+        assert on_disk.decoder.on_disk is not None
+        return whole, on_disk
+
+    return make
+
+
+def ends(loaded: load.LoadedModel) -> dict[tuple[int, int], torch.Tensor]:
+    batches = [layerwise.Inputs(stream.right_padded([ids]), CUTS) for ids in TEXTS]
+    return {(number, index): found for number, index, found in stream.finals(loaded.decoder, batches)}
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *BY_MASK])
+def test_every_family_ends_where_the_whole_model_does_or_is_refused(pair, family):
+    if family in JOINED:
+        with pytest.raises(UnsupportedModelError, match="cannot be read one by one"):
+            pair(family)
+        return
+    whole, on_disk = pair(family)
+    expected, found = ends(whole), ends(on_disk)
+    assert found.keys() == expected.keys()
+    for key, states in expected.items():
+        assert torch.equal(states, found[key]), key
+
+
+def test_all_depths_are_those_of_the_whole_model(pair):
+    whole, on_disk = pair("llama")
+    groups = [TEXTS[:2], TEXTS[2:]]
+    for expected, found in zip(*(stream.all_token_streams(one.decoder, groups) for one in (whole, on_disk)), strict=True):
+        assert len(expected) == len(found) == whole.decoder.n_layers + 1
+        assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_questions_and_texts_share_one_reading(pair, dtype):
+    whole, on_disk = pair("qwen2", dtype=dtype)
+    drawn = torch.Generator().manual_seed(0)
+
+    def tokens(n: int) -> tuple[int, ...]:
+        return tuple(torch.randint(10, 290, (n,), generator=drawn).tolist())
+
+    shared = tokens(20)
+    questions = [
+        trees.EncodedQuestion([trees.Option((*shared, *tokens(5 + n)), n) for n in (1, 3)], truncated=False) for _ in range(3)
+    ]
+
+    def measured(loaded: load.LoadedModel) -> tuple[list, list]:
+        asked = likelihood.Asked(loaded.decoder, questions, CUTS, packed=likelihood.can_pack(loaded.decoder))
+        read = likelihood.Read(loaded.decoder, TEXTS, CUTS)
+        if loaded.decoder.on_disk is None:
+            likelihood.measure(loaded.decoder, [asked])
+            likelihood.measure(loaded.decoder, [read])
+        else:
+            likelihood.measure(loaded.decoder, [asked, read])
+        return asked.found, read.found
+
+    before = on_disk.decoder.on_disk.bytes_read
+    assert measured(whole) == measured(on_disk)
+    layers = on_disk.decoder.on_disk.layer_bytes
+    tried = sum(layers[index] for index in layerwise.distinct(on_disk.decoder))
+    assert on_disk.decoder.on_disk.bytes_read - before == sum(layers) + tried, "each layer once, beside the trial of packing"
+
+
+def test_a_layer_is_in_memory_only_while_it_is_at_work(pair):
+    _, on_disk = pair("llama")
+    kept = on_disk.decoder.on_disk
+    for index, layer in kept.each():
+        assert all(not weight.is_meta for weight in layer.parameters())
+        assert all(
+            weight.is_meta for at, other in enumerate(on_disk.decoder.layers) if at != index for weight in other.parameters()
+        )
+    assert all(weight.is_meta for layer in on_disk.decoder.layers for weight in layer.parameters())
+
+
+def test_streams_that_do_not_fit_go_to_files_and_change_nothing(pair):
+    whole, on_disk = pair("llama")
+    on_disk.decoder.on_disk.room_bytes = 0
+    for key, states in ends(whole).items():
+        assert torch.equal(states, ends(on_disk)[key])
+    assert not list((scratch.store.cache_dir() / "scratch").glob("*/*")), "nothing is left"
+
+
+@pytest.mark.parametrize("room", [0, 1 << 30])
+def test_a_stopped_run_goes_on_behind_the_last_layer_noted(pair, monkeypatch, room):
+    whole, on_disk = pair("llama")
+    monkeypatch.setattr(scratch, "_NOTE_EVERY_S", 0.0)
+    on_disk.decoder.on_disk.room_bytes = room
+    batches = [layerwise.Inputs(stream.right_padded([ids]), CUTS) for ids in TEXTS]
+    read: list[int] = []
+    each = layerwise.LayersOnDisk.each
+    monkeypatch.setattr(layerwise.LayersOnDisk, "each", lambda self, first=0: (read.append(first), each(self, first))[1])
+
+    def stop(done: int, total: int) -> None:
+        if done > 0.6 * total:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        list(stream.finals(on_disk.decoder, batches, stop))
+    found = {(number, index): states for number, index, states in stream.finals(on_disk.decoder, batches)}
+    assert read[0] == 0
+    assert read[1] >= 2
+    for key, states in ends(whole).items():
+        assert torch.equal(states, found[key])
+
+
+def test_progress_ends_at_its_total_and_every_layer_runs_as_rarely_as_possible(pair):
+    _, on_disk = pair("llama")
+    told: list[tuple[int, int]] = []
+    batches = [layerwise.Inputs(stream.right_padded([ids]), CUTS) for ids in TEXTS]
+    list(stream.finals(on_disk.decoder, batches, lambda done, total: told.append((done, total))))
+    passes = len(TEXTS) * stream.layer_passes(CUTS, on_disk.decoder.n_layers)
+    assert told == [(done, passes) for done in range(1, passes + 1)]
+
+
+def test_another_request_takes_nothing_over(pair, monkeypatch):
+    whole, on_disk = pair("llama")
+    monkeypatch.setattr(scratch, "_NOTE_EVERY_S", 0.0)
+
+    def stop(done: int, total: int) -> None:
+        if done > 0.6 * total:
+            raise Cancelled
+
+    one = layerwise.Inputs(stream.right_padded([TEXTS[0]]), [None])
+    with pytest.raises(Cancelled):
+        list(stream.finals(on_disk.decoder, [one], stop))
+    other = dataclasses.replace(one, ids=one.ids + 1)
+    ((_, _, expected),) = stream.finals(whole.decoder, [other])
+    ((_, _, found),) = stream.finals(on_disk.decoder, [other])
+    assert torch.equal(expected, found)
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {root!r})
+from analysis.models import layerwise, load, scratch, stream
+from analysis.models.spec import ModelSpec
+from tests.models.test_layerwise import CUTS, TEXTS
+
+scratch._NOTE_EVERY_S = 0.0
+load.Plan.fits, load.Plan.streams, load.Plan.room_bytes = False, True, {room}
+loaded = load.load(ModelSpec(source={folder!r}, device="cpu", dtype="float32"), by_layer=True)
+batches = [layerwise.Inputs(stream.right_padded([ids]), CUTS) for ids in TEXTS]
+
+def report(done, total):
+    if done > 0.6 * total:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+list(stream.finals(loaded.decoder, batches, report))
+"""
+
+
+@pytest.mark.parametrize("room", [0, 1 << 30])
+def test_a_killed_process_leaves_what_the_next_one_goes_on_with(pair, tiny_folder, monkeypatch, room):
+    whole, on_disk = pair("llama")
+    code = KILLED.format(root=str(REPOSITORY), folder=str(tiny_folder("llama")), room=room)
+    died = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    first: list[int] = []
+    each = layerwise.LayersOnDisk.each
+    monkeypatch.setattr(layerwise.LayersOnDisk, "each", lambda self, at=0: (first.append(at), each(self, at))[1])
+    found = ends(on_disk)
+    assert first[0] >= 2
+    for key, states in ends(whole).items():
+        assert torch.equal(states, found[key])
+
+
+def test_nf4_is_what_bitsandbytes_computes_with(pair):
+    whole, on_disk = pair("llama", quantization="4bit")
+    for key, states in ends(whole).items():
+        assert torch.allclose(states, ends(on_disk)[key], atol=1e-5), key
+
+
+def test_the_whole_model_is_wanted_where_it_must_be_changed(pair, monkeypatch, tiny_folder):
+    monkeypatch.setattr(load.Plan, "fits", False)
+    with pytest.raises(NotEnoughMemoryError):
+        load.load(ModelSpec(source=str(tiny_folder("llama")), device="cpu"))
