@@ -66,7 +66,8 @@ class Plan:
         One is at work, one is read meanwhile, and one is as it is stored, before it becomes what is computed with.
         """
         item = cost.DTYPE_BYTES[self.spec.dtype]
-        return int(item * (self.facts.other_parameters + 3 * max(self.facts.layer_parameters))) + self.working_bytes
+        held = int(item * (self.facts.other_parameters + 3 * max(self.facts.layer_parameters)))
+        return held + self.working_bytes // 2  # batches are not larger than half of what is reckoned with for a whole model
 
     @property
     def streams(self) -> bool:
@@ -170,7 +171,8 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore, *, by_layer: bool = 
         raise NotEnoughMemoryError(
             f"{planned.source.name} needs about {units.size(planned.weight_bytes + planned.working_bytes)} in {resolved.dtype}"
             f"{'' if resolved.quantization == 'none' else ' with ' + resolved.quantization + ' layers'}, and only "
-            f"{units.size(planned.free_bytes)} are free on {resolved.device}; choose {_smaller(resolved)}."
+            f"{units.size(planned.free_bytes)} are free on {resolved.device}{_at_least(planned) if by_layer else ''}; choose "
+            f"{_smaller(resolved)}."
         )
     source = locate(spec, on_progress)
     if spec.identity not in ("", source.identity):
@@ -259,6 +261,15 @@ def _bitsandbytes(spec: ModelSpec) -> BitsAndBytesConfig:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=getattr(torch, spec.dtype),
     )
+
+
+def _at_least(planned: Plan) -> str:
+    """Why it cannot be read layer by layer either, as part of a sentence."""
+    if planned.source.gguf_file is not None:
+        return " (the layers of a GGUF file cannot be read one by one)"
+    if planned.spec.quantization == "8bit":
+        return " (in 8bit its layers cannot be read one by one)"
+    return f" (layer by layer from the disk it takes {units.size(planned.layered_bytes)})"
 
 
 def _smaller(spec: ModelSpec) -> str:

@@ -84,5 +84,5 @@ def test_the_command_line_bounds_the_memory(cache, monkeypatch, capsys):
 
 def test_too_little_even_for_a_few_layers_is_refused(cache, monkeypatch):
     monkeypatch.setenv(host.MEMORY, "100MB")
-    with pytest.raises(NotEnoughMemoryError):
+    with pytest.raises(NotEnoughMemoryError, match=r"layer by layer from the disk it takes \d+ MB"):
         distance_map.run(ASKED[0][1])
