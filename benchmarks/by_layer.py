@@ -106,7 +106,7 @@ def compute_s(folder: Path, texts: list[list[int]], n_layers: int) -> float:
     decoder, passed = loaded.decoder, 0.0
     assert decoder.on_disk is not None, "it fits in memory: give less"
     groups = stream.batches([len(ids) for ids in texts], stream.tokens_per_batch(decoder.device))
-    with torch.inference_mode(), decoder.on_disk.in_memory([0]):
+    with torch.inference_mode(), decoder.on_disk.in_memory({0: 0}):
         for group in groups:
             ids = stream.right_padded([texts[index] for index in group])
             states, calls = layerwise.entry(decoder, layerwise.Inputs(ids, [None]))

@@ -6,7 +6,6 @@ model in memory, so the figures are the same to the last bit.
 """
 
 import contextlib
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -63,7 +62,7 @@ class LayersOnDisk:
         self._checkpoint, self._convert = checkpoint, convert
         path = next(name for name, module in decoder.model.named_modules() if module is decoder.layers)
         self._names = [names(layer, f"{path}.{index}.", stored, checkpoint) for index, layer in enumerate(self._layers)]
-        self.checkpoint_bytes = checkpoint.n_bytes
+        self._tried: dict[int, dict[str, Tensor]] = {}
 
     @property
     def n_layers(self) -> int:
@@ -93,14 +92,18 @@ class LayersOnDisk:
                     yield index, self._layers[index]
 
     @contextlib.contextmanager
-    def in_memory(self, indices: Sequence[int]) -> Iterator[None]:
-        """Some layers with their weights, for a trial."""
+    def in_memory(self, like: Mapping[int, int]) -> Iterator[None]:
+        """Some layers with weights, for a trial: those of the layer that they are like, which are kept for the next reading."""
+        for index in set(like.values()) - self._tried.keys():
+            self._tried[index] = self._read(index)
         with contextlib.ExitStack() as held:
-            for index in indices:
-                held.enter_context(self._held(index, self._read(index)))
+            for index, other in like.items():
+                held.enter_context(self._held(index, self._tried[other]))
             yield
 
     def _read(self, index: int) -> dict[str, Tensor]:
+        if index in self._tried:
+            return self._tried.pop(index)
         wanted = self._names[index]
         stored = self._checkpoint.read(wanted.values())
         return {own: self._convert(self._layers[index], own, stored.pop(name)) for own, name in wanted.items()}
@@ -310,16 +313,18 @@ def _skipped(decoder: Decoder, seen: list[Tensor], calls: list[tuple[tuple, dict
             del layer.forward
 
 
-def distinct(decoder: Decoder) -> list[int]:
-    """Layers among which there is one of every kind, at least two: by how they attend and how they are built."""
-    kinds: dict[Any, int] = {}
+def kinds(decoder: Decoder) -> dict[int, int]:
+    """Layers among which there is one of every kind, at least two, each with the first one of its kind.
+
+    Layers are of a kind that attend in the same way and are built the same.
+    """
+    first: dict[Any, int] = {}
+    like: dict[int, int] = {}
     for index, layer in enumerate(decoder.layers):
-        types = decoder.layer_types
+        attends = decoder.layer_types[index] if index < len(decoder.layer_types) else ""
         built = tuple((name, tuple(weight.shape)) for name, weight in layer.named_parameters())
-        kinds.setdefault(
-            (types[index] if index < len(types) else "", built, inspect.getmodule(type(layer)), type(layer)), index
-        )
-    return sorted({*kinds.values(), 0, min(1, decoder.n_layers - 1)})
+        like[index] = first.setdefault((attends, built, type(layer)), index)
+    return {index: other for index, other in like.items() if index == other or index == 1}
 
 
 @contextlib.contextmanager
@@ -327,7 +332,7 @@ def in_part(decoder: Decoder) -> Iterator[Decoder]:
     """The model as if it had one layer of every kind and no more, and these in memory: to try out what families differ in."""
     on_disk = decoder.on_disk
     assert on_disk is not None
-    kept = distinct(decoder)
+    kept = kinds(decoder)
     others = [index for index in range(decoder.n_layers) if index not in kept]
     with on_disk.in_memory(kept), without_block(decoder, blocks.removal(others) if others else None):
         yield replace(decoder, on_disk=None)
