@@ -8,7 +8,8 @@ from pages.components.shared import added, command, frame, library, state, stron
 frame.require()
 
 with frame.errors_shown():
-    linked_view.tab(), map_view.view()  # before the header, which says what is wrong with the address
+    linked_view.tab()  # this and the next before the header, which says what is wrong with the address
+    map_view.view()
     place = frame.header("Explore", "Where is the redundancy, and what do I lose?")
     current = state.current_model()
     maps = library.find("distances", current)

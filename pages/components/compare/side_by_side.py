@@ -255,12 +255,13 @@ def card(result: CompareResult, index: int, name: str, under: str, *, live: bool
         surprise = _surprise(variant, text, under)
         parting = result.parts_at(index) if text else None
         dark = theme.is_dark()
-        shaded_text.show(
-            result.spec.prompt, text.pieces if text else [], surprise, parting=parting,
-            differing=result.differs_at(index) if text else (),
-            mark=prompt_figures.colour(variant, palette(dark)), growing=live and text is not None and not text.complete,
-            dark=dark,
-        )  # fmt: skip
+        with st.container(key=f"written-{index}"):  # drawn late, in a place of about its size
+            shaded_text.show(
+                result.spec.prompt, text.pieces if text else [], surprise, parting=parting,
+                differing=result.differs_at(index) if text else (),
+                mark=prompt_figures.colour(variant, palette(dark)), growing=live and text is not None and not text.complete,
+                dark=dark,
+            )  # fmt: skip
         st.caption(_said(result, index, text) if text else "It was stopped before it began.")
 
 

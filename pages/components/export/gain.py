@@ -35,7 +35,7 @@ def show(choice: Choice) -> None:
 def _number(
     label: Markdown, value: Markdown, change: Markdown | None, said: str, *, help: Markdown, colour: Colour = "off"
 ) -> None:
-    with st.container(gap="xsmall"):
+    with st.container(gap="xsmall", key=f"number-{label.lower()}"):
         st.metric(label, value, change, delta_color=colour, delta_arrow="off", help=help)
         st.caption(words.plain(said))
 

@@ -89,10 +89,11 @@ def _table(result: HealResult, control: HealResult | None) -> None:
         }
         rows.append({head: cell for head, cell in cells.items() if head})
     kept = [head for head in rows[0] if any(row[head] not in ("", "–") for row in rows)]
-    st.table(
-        [{head: row[head] for head in kept} for row in rows], border="horizontal", hide_index=True,
-        alt="Quality, size and speed of the models",
-    )  # fmt: skip
+    with st.container(key=f"models-{len(rows)}"):
+        st.table(
+            [{head: row[head] for head in kept} for row in rows], border="horizontal", hide_index=True,
+            alt="Quality, size and speed of the models",
+        )  # fmt: skip
     st.caption(_table_says(result, control, speed))
 
 

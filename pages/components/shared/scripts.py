@@ -17,9 +17,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 _STATIC = Path(streamlit.__file__).parent / "static"
 _WHERE = "static/js"
 _PARTS = ("BidiComponent", "Slider", "Selectbox", "ButtonGroup", "Button", "Checkbox", "PageLink")
-_CHARTS = ("PlotlyChart",)
-_WITH_CHARTS = ("", "explore", "heal", "learn")
-"""Pages that open with charts, by the last part of their address."""
+"""What is on most pages."""
+_CHARTS = "PlotlyChart"
+_MORE = {
+    "": (_CHARTS,),
+    "explore": (_CHARTS,),
+    "heal": (_CHARTS, "Table", "NumberInput", "Radio"),
+    "compare": (_CHARTS, "Table", "NumberInput", "TextArea", "Html"),
+    "learn": (_CHARTS,),
+    "export": ("Metric",),
+    "model": ("Table", "Metric", "Progress"),
+}
+"""What else is on a page, by the last part of its address."""
 _IMPORTED = re.compile(r'(?:from|import)"\./([\w.~-]+\.js)"')
 _NAMED = re.compile(r'"\./static/js/([\w.~-]+\.js)"')
 _HEADERS = (
@@ -37,7 +46,7 @@ def fetch(path: str, static: Path = _STATIC) -> str:
         path: of the page's address.
         static: Streamlit's folder of what browsers get.
     """
-    names = needed(path.rpartition("/")[2] in _WITH_CHARTS, static)
+    names = needed(path.rpartition("/")[2], static)
     addresses = json.dumps([f"./{_WHERE}/{name}" for name in names])
     return (
         f'<script type="module">for (const href of {addresses}) document.head.append('
@@ -45,18 +54,18 @@ def fetch(path: str, static: Path = _STATIC) -> str:
     )
 
 
-@lru_cache(maxsize=4)
-def needed(charts: bool, static: Path = _STATIC) -> tuple[str, ...]:
-    """File names of the scripts that draw our pages and of all that these import, less those that the document names.
+@lru_cache(maxsize=16)
+def needed(page: str, static: Path = _STATIC) -> tuple[str, ...]:
+    """File names of the scripts that draw a page and of all that these import, less those that the document names.
 
     Parts that this version of Streamlit has no file for are left out.
 
     Args:
-        charts: with the one that draws charts, which comes first.
+        page: the last part of its address.
         static: as in `fetch`.
     """
     there = set(_of_document(static))
-    wanted = [_file(part, static) for part in (*(_CHARTS if charts else ()), *_PARTS)]
+    wanted = [_file(part, static) for part in (*_MORE.get(page, ()), *_PARTS)]
     return tuple(name for name in _with_imports(filter(None, wanted), static) if name not in there)
 
 
@@ -102,6 +111,6 @@ class Scripts:
 
 def middleware(static: Path = _STATIC) -> Sequence[Middleware]:
     """What the server of the dashboard puts around Streamlit."""
-    names = [*_of_document(static), *needed(True, static)]
+    names = {*_of_document(static), *(name for page in _MORE for name in needed(page, static))}
     files = {name: path.read_bytes() for name in names if (path := static / _WHERE / name).is_file()}
     return [Middleware(Scripts, files=files)]

@@ -29,6 +29,11 @@ def test_precomputed_results_are_on_screen_and_badged(app, precomputed):
     assert "layers 13-17 (5 layers), block [13, 18)" in read(texts(at))
 
 
+def test_nothing_stands_above_the_title_but_what_was_meant_to(app, precomputed):
+    precomputed(fakes.distances())
+    assert not [one.value for one in app().markdown if "map map" in one.value]
+
+
 def test_how_sure_the_accuracy_is_stands_in_words(app):
     fakes.distances().save()
     measured = fakes.sweep()

@@ -71,6 +71,19 @@ def test_nothing_jumps_while_the_page_comes(served, width):
     page.context.close()
 
 
+def test_on_a_phone_a_wide_table_is_moved_in_its_own_box_and_says_whose_row_it_is(served):
+    page = served.visitor(width=390)
+    browser.visit(page, served.address, "heal")
+    box = page.locator("[data-testid=stTable] > div").first
+    name = box.locator("td", has_text="healed").first
+    before = name.bounding_box()["x"]
+    assert box.evaluate("one => { one.scrollLeft = 60; return one.scrollLeft; }") == 60
+    assert name.bounding_box()["x"] == pytest.approx(before, abs=1)
+    assert box.locator("td").nth(3).bounding_box()["x"] < 390
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.context.close()
+
+
 def test_on_touch_a_charts_toolbar_covers_nothing(served):
     context = served.chromium.new_context(viewport={"width": 768, "height": 1024}, has_touch=True, is_mobile=True)
     page = context.new_page()

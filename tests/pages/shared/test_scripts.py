@@ -29,8 +29,8 @@ def static(tmp_path):
 
 
 def test_named_are_the_parts_of_our_pages_with_their_imports_less_what_the_document_names_or_is_not_there(static):
-    assert scripts.needed(True, static) == ("PlotlyChart.3.js", "Slider.6.js", "frame.2.js", "scale.4.js")
-    assert scripts.needed(False, static) == ("Slider.6.js", "scale.4.js")
+    assert scripts.needed("explore", static) == ("PlotlyChart.3.js", "Slider.6.js", "frame.2.js", "scale.4.js")
+    assert scripts.needed("export", static) == ("Slider.6.js", "scale.4.js")
 
 
 @pytest.mark.parametrize(("path", "charts"), [("/", True), ("/base/explore", True), ("/heal", True), ("/model", False)])
@@ -42,8 +42,8 @@ def test_only_pages_that_open_with_charts_fetch_what_draws_them(static, path, ch
 
 
 def test_this_version_of_streamlit_has_every_part_that_is_named():
-    names = scripts.needed(True)
-    assert {name.partition(".")[0] for name in names} >= {*scripts._CHARTS, *scripts._PARTS}
+    for page, more in scripts._MORE.items():
+        assert {name.partition(".")[0] for name in scripts.needed(page)} >= {*scripts._PARTS, *more}
 
 
 def ask(static, path, method="GET", headers=()):
