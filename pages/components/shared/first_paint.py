@@ -16,6 +16,11 @@ from pages.components.shared import scripts
 _STYLE = Path(__file__).resolve().parents[2] / "assets" / "app.css"
 _UNTOUCHED = (b"accept-encoding", b"if-none-match", b"if-modified-since")
 """Headers of a request without which the document comes whole and uncompressed."""
+_AT_HOME = (
+    b'<script>if (location.pathname.endsWith("/")) '
+    b'history.replaceState(history.state, "", "explore" + location.search + location.hash);</script>'
+)
+"""The bare address is Explore's: said before Streamlit reads it, else its script would run once to find out and once more."""
 _ALONE = b"<style>:root { --beside: 0px; }</style>"
 """Of the pages for a class, which have no sidebar to leave room for."""
 
@@ -45,7 +50,7 @@ class FirstPaint:
                 return
             alone = _ALONE if b"present=1" in scope.get("query_string", b"") else b""
             fetched = scripts.fetch(scope["path"]).encode()
-            body = b"".join(parts).replace(b"</head>", fetched + alone + self.style, 1)
+            body = b"".join(parts).replace(b"</head>", _AT_HOME + fetched + alone + self.style, 1)
             start = begun[0]
             told = [(name, value) for name, value in start["headers"] if name not in (b"content-length", b"etag")]
             length = (b"content-length", str(len(body)).encode())

@@ -51,6 +51,12 @@ def test_room_for_the_sidebar_is_left_except_while_presenting():
     assert said in answer(accept=b"text/html", query=b"present=1")[1]
 
 
+def test_the_bare_address_is_explores_before_streamlit_reads_it():
+    body = answer(accept=b"text/html")[1]
+    assert b'"explore" + location.search' in body[: body.index(b"</head>")]
+    assert body.index(b'"explore"') < body.index(b'type="module"')
+
+
 def test_what_is_no_document_passes_unchanged():
     headers, body, asked = answer("/static/x.js", accept=b"*/*")
     assert body == DOCUMENT
