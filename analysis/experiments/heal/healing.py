@@ -19,7 +19,7 @@ from analysis.experiments.accuracy import evaluation, generation, scores
 from analysis.experiments.accuracy.evaluation import Measured
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.scores import Material, Scores
-from analysis.experiments.heal import adapters, checkpoints, junction, packing, recipes
+from analysis.experiments.heal import adapters, checkpoints, junction, memory, packing, recipes
 from analysis.experiments.heal.junction import Junction
 from analysis.experiments.heal.packing import PackedRows
 from analysis.experiments.heal.spec import CHOICE_TEXTS, HealResult, HealSpec, HealStep, Validation
@@ -260,6 +260,7 @@ def run(spec: HealSpec, on_progress: OnProgress = ignore, *, load: Loader = mode
     on_progress(Progress("loading the model", values={"result_key": key}))
     planned = models.plan(resolved.model, on_progress)
     _check(resolved, planned.facts)
+    memory.check(resolved, planned.facts, planned.free_bytes, resolved.model.device)
     record = Record(resolved, on_progress, stored or nothing_yet(resolved, planned.facts), began)
     record.publish()
     loaded = models.load(resolved.model, on_progress)

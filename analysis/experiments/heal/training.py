@@ -14,13 +14,12 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from analysis.core.errors import RecipeError
-from analysis.experiments.heal import checkpoints, packing
+from analysis.experiments.heal import checkpoints, memory, packing
 from analysis.experiments.heal.checkpoints import Checkpoint
 from analysis.experiments.heal.spec import HealSpec
 from analysis.experiments.heal.teacher import Teacher, head_loss, run_rows, stream_behind
 from analysis.models import machine
 from analysis.models.decoder import Decoder
-from analysis.models.spec import DTYPE_BYTES
 
 BETAS = (0.9, 0.999)
 _ACTIVATION_SHARE = 0.6
@@ -79,15 +78,6 @@ def relative_distance(student: Tensor, teacher: Tensor) -> Tensor:
     """
     student, teacher = student[:, 1:].float(), teacher[:, 1:].float()
     return ((student - teacher).square().sum(-1) / teacher.square().sum(-1).clamp(min=1e-6)).mean()
-
-
-def activation_bytes(decoder: Decoder, tokens: int, dtype: str) -> int:
-    """Estimated bytes that one forward pass keeps for its backward pass, without gradient checkpointing.
-
-    Per token and layer about 16 x hidden_size + 8 x feed-forward width numbers, measured on the starter model.
-    """
-    numbers = 16 * decoder.config.hidden_size + 8 * decoder.feed_forward_width
-    return int(tokens * decoder.n_layers * numbers * DTYPE_BYTES[dtype])
 
 
 @dataclass(frozen=True)
@@ -214,7 +204,9 @@ class Trainer:
     def save_memory(self) -> None:
         """Recompute activations in the backward pass when they would not fit otherwise; it costs a third more time."""
         spec = self.spec
-        needed = activation_bytes(self.decoder, spec.batch_size * spec.corpus.seq_len, spec.model.dtype)
+        hidden, width, n_layers = self.decoder.config.hidden_size, self.decoder.feed_forward_width, self.decoder.n_layers
+        tokens = spec.batch_size * spec.corpus.seq_len
+        needed = memory.activation_bytes(hidden, width, n_layers, tokens, spec.model.dtype)
         if needed > _ACTIVATION_SHARE * machine.free_bytes(spec.model.device):
             self.decoder.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 

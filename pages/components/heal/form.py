@@ -1,12 +1,16 @@
 """What is asked for, in three decisions: which cut, how much time, start. Everything else is folded away."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from analysis import jobs
+from analysis.core import host
 from analysis.core.blocks import Removal
 from analysis.data.spec import BenchmarkSpec
+from analysis.experiments.heal import memory, recipes
 from analysis.experiments.heal.spec import HealSpec
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.models.spec import DTYPE_BYTES, ModelFacts, ModelSpec
 from pages.components.heal import block_choice, length, recipe
 from pages.components.shared import frame, start, state, words
 from pages.components.shared.library import Found
@@ -48,6 +52,8 @@ def _start_button(asked: recipe.Asked, known: ModelFacts) -> None:
     spec = asked.spec
     if spec is not None:
         length.say_expected(spec, known, jobs.active())
+        if (sentence := _does_not_fit(spec, known)) is not None:
+            st.warning(words.plain(sentence))
     clicked = start.button(
         "Start healing", type="primary", key="start-heal", icon=":material/healing:", width="stretch"
     )  # fmt: skip
@@ -64,3 +70,12 @@ def _start_button(asked: recipe.Asked, known: ModelFacts) -> None:
         start.start(spec.as_control(), f"Control of [{block.start}, {block.stop}), {words.heal_length(spec)}")
     state.show_result("heal", job.id)
     st.rerun()
+
+
+def _does_not_fit(spec: HealSpec, known: ModelFacts) -> str | None:
+    """Why its training step cannot fit in what is free now; None where it can, and where it takes an accelerator's memory."""
+    if recipes.sees_gpu(spec.model.device):
+        return None
+    own = "float32" if known.bytes_per_parameter == DTYPE_BYTES["float32"] else "bfloat16"
+    model = spec.model if spec.model.dtype in ("float32", "bfloat16") else replace(spec.model, dtype=own)
+    return memory.shortage(replace(spec, model=model), known, host.free_bytes(), "this machine")

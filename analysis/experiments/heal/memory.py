@@ -1,0 +1,119 @@
+"""What a training step takes of memory, told from shapes alone: what cannot fit is refused before anything is loaded."""
+
+import bisect
+from dataclasses import replace
+
+from analysis.core import units
+from analysis.core.errors import NotEnoughMemoryError
+from analysis.experiments.heal.spec import HealSpec
+from analysis.models.spec import DTYPE_BYTES, ModelFacts, weight_bytes
+
+LOGITS_AT_ONCE = 1 << 25
+"""Logits that exist at the same time, as `Decoder.states_at_once` has it."""
+_LOGIT_COPIES = {False: 3, True: 6}
+"""Arrays of that many float32 numbers at the peak of the loss: without and with the unpruned model's distribution."""
+_TRAINED_BYTES = 16
+"""Of a trained parameter in float32: itself, its gradient and two moments of AdamW."""
+_WIDEST = 8
+"""Feed-forward widths beyond so many times the hidden size are those of experts, of which a token sees a few."""
+
+
+def activation_bytes(hidden_size: int, width: int, n_layers: int, tokens: int, dtype: str) -> int:
+    """Bytes that one forward pass keeps for its backward pass, without gradient checkpointing.
+
+    Per token and layer about 16 x hidden_size + 8 x feed-forward width numbers, measured on the starter model.
+
+    Args:
+        hidden_size, width: numbers per token in the stream and inside the feed-forward part of a layer.
+        n_layers: layers that gradients flow through.
+        tokens: of the pass.
+        dtype: what it computes in.
+    """
+    return int(tokens * n_layers * (16 * hidden_size + 8 * width) * DTYPE_BYTES[dtype])
+
+
+def step_bytes(spec: HealSpec, facts: ModelFacts) -> int:
+    """Estimated bytes that a training step takes beside the weights, the least that it can do with.
+
+    Activations with gradient checkpointing, which is turned on where they would not fit otherwise, or without, whichever is
+    less; states before the head and the unpruned model's; logits and what becomes of them; adapter, gradients and moments.
+
+    Against the peak measured with checkpointing on the starter model without five layers: 681 MB where it was 654 (4 rows
+    of 256 tokens, float32), 1.40 GB where it was 1.97 (8 of 512), 1.33 GB where it was 1.54 (the same in bfloat16, with the
+    unpruned model as teacher). For long rows it is too low, since the scores of attention are not in it: it refuses what is
+    far from fitting, and not all that does not fit.
+
+    Args:
+        spec: concrete in its dtype.
+        facts: of the unpruned model.
+    """
+    tokens, item = spec.batch_size * spec.corpus.seq_len, DTYPE_BYTES[spec.model.dtype]
+    hidden, width, left = facts.hidden_size, _width(facts), facts.n_layers - (0 if spec.control else spec.block.size)
+    through = min(left, spec.last_layers) if spec.method == "partial" else left
+    kept = activation_bytes(hidden, width, through, tokens, spec.model.dtype)
+    # The stream into every layer, and one layer with its gradients at a time.
+    recomputed = int(tokens * hidden * item * through) + 2 * activation_bytes(hidden, width, 1, tokens, spec.model.dtype)
+    teaches = (spec.distill > 0) + (spec.junction > 0)
+    states = int(tokens * hidden * (3 * item + teaches * (item + 2)))
+    needs_head = spec.distill_from == "logits" or spec.distill < 1
+    by_logits = spec.distill > 0 and spec.distill_from == "logits"
+    logits = 4 * min(tokens * facts.vocab_size, LOGITS_AT_ONCE) * _LOGIT_COPIES[by_logits] if needs_head else 0
+    return min(kept, recomputed) + states + logits + _TRAINED_BYTES * _trained(spec, facts, left, width)
+
+
+def _trained(spec: HealSpec, facts: ModelFacts, left: int, width: int) -> int:
+    """About how many parameters are trained."""
+    if spec.method == "partial":
+        return sum(facts.layer_parameters[-spec.last_layers :]) + facts.vocab_size * facts.hidden_size
+    return left * 3 * spec.r * (facts.hidden_size + width)
+
+
+def _width(facts: ModelFacts) -> int:
+    """About how wide the feed-forward part of a layer is, from its parameters: attention has some three squares of them."""
+    largest, hidden = max(facts.layer_parameters), facts.hidden_size
+    return min(_WIDEST * hidden, max(hidden, largest // hidden - 3 * hidden) // 3)
+
+
+def shortage(spec: HealSpec, facts: ModelFacts, free_bytes: int, where: str) -> str | None:
+    """Why a heal's training step cannot fit, in one sentence with both amounts and what to change; None where it can.
+
+    Args:
+        spec: concrete in its dtype.
+        facts: of the unpruned model.
+        free_bytes: free before its weights are loaded.
+        where: the device.
+    """
+    precision = spec.model.dtype if spec.model.quantization == "none" else spec.model.quantization
+    weights = weight_bytes(facts, None, precision, rest=spec.model.dtype)
+    if not spec.trains or weights is None or (needed := weights + step_bytes(spec, facts)) <= free_bytes:
+        return None
+    return (
+        f"Healing {facts.name} with {spec.batch_size:,} rows of {spec.corpus.seq_len:,} tokens at once needs about "
+        f"{units.size(needed)}, and only {units.size(free_bytes)} are free on {where}; "
+        f"{_instead(spec, facts, free_bytes - weights)}."
+    )
+
+
+def check(spec: HealSpec, facts: ModelFacts, free_bytes: int, where: str) -> None:
+    """Refuse a heal whose training step cannot fit.
+
+    Args:
+        spec, facts, free_bytes, where: as in `shortage`.
+
+    Raises:
+        NotEnoughMemoryError: with that sentence.
+    """
+    if (sentence := shortage(spec, facts, free_bytes, where)) is not None:
+        raise NotEnoughMemoryError(sentence)
+
+
+def _instead(spec: HealSpec, facts: ModelFacts, room: int) -> str:
+    """What to change."""
+    rows = bisect.bisect_right(
+        range(1, spec.batch_size), room, key=lambda rows: step_bytes(replace(spec, batch_size=rows), facts)
+    )
+    if rows:
+        passes = -(-spec.batch_size * spec.gradient_accumulation // rows)
+        return f"a batch_size of {rows:,} fits, and with gradient_accumulation {passes:,} a step learns from as many rows"
+    smaller = ["4bit"] * (spec.model.quantization != "4bit") + ["a smaller model", "more memory"]
+    return f"not even one row fits: choose a lower seq-len, {', '.join(smaller[:-1])} or {smaller[-1]}"

@@ -1,0 +1,69 @@
+"""A training step that cannot fit is refused from shapes alone, before anything is loaded, with what would fit."""
+
+from dataclasses import replace
+
+import pytest
+
+from analysis.core.blocks import Block
+from analysis.core.errors import NotEnoughMemoryError
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.heal import healing, memory
+from analysis.experiments.heal.spec import HealSpec
+from analysis.models import decoder, load
+from analysis.models.spec import ModelSpec
+from tests.support import fakes
+
+GB = 10**9
+SPEC = HealSpec(
+    block=Block(11, 5), model=ModelSpec(dtype="bfloat16", device="cpu"), batch_size=64, steps=9,
+    corpus=CorpusSpec("wiki", seq_len=1024),
+)  # fmt: skip
+
+
+def test_the_sentence_says_both_amounts_and_the_most_rows_that_fit():
+    needed = memory.step_bytes(SPEC, fakes.FACTS)
+    assert memory.shortage(SPEC, fakes.FACTS, needed + GB, "cpu") is None
+    sentence = memory.shortage(SPEC, fakes.FACTS, 2 * GB, "cpu")
+    assert sentence.startswith("Healing SmolLM2-135M-Instruct with 64 rows of 1,024 tokens at once needs about ")
+    assert "and only 2.0 GB are free on cpu; a batch_size of " in sentence
+    rows = int(sentence.split("a batch_size of ")[1].split()[0])
+    passes = int(sentence.split("gradient_accumulation ")[1].split()[0])
+    assert rows * passes >= SPEC.batch_size
+    assert memory.shortage(replace(SPEC, batch_size=rows), fakes.FACTS, 2 * GB, "cpu") is None
+    assert memory.shortage(replace(SPEC, batch_size=rows + 1), fakes.FACTS, 2 * GB, "cpu") is not None
+
+
+def test_where_not_even_a_row_fits_the_sentence_says_what_else_to_change():
+    sentence = memory.shortage(SPEC, fakes.FACTS, GB // 10, "cpu")
+    assert sentence.endswith("not even one row fits: choose a lower seq-len, 4bit, a smaller model or more memory.")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"batch_size": 128},
+        {"distill": 0.5},
+        {"junction": 1.0},
+        {"r": 512},
+        {"control": True},
+        {"corpus": CorpusSpec("wiki", seq_len=2048)},
+    ],
+)
+def test_more_of_anything_takes_more(more):
+    assert memory.step_bytes(replace(SPEC, **more), fakes.FACTS) > memory.step_bytes(SPEC, fakes.FACTS)
+
+
+def test_an_instant_heal_takes_no_step_and_is_never_refused():
+    assert memory.shortage(replace(SPEC, steps=0, instant=True), fakes.FACTS, 1, "cpu") is None
+
+
+def test_the_logits_of_a_step_are_as_many_as_the_head_is_given_at_once():
+    assert memory.LOGITS_AT_ONCE == decoder._LOGITS_AT_ONCE
+
+
+def test_a_heal_that_cannot_fit_is_refused_before_its_model_is_loaded(cache, tiny_folder, monkeypatch):
+    monkeypatch.setattr(load, "load", lambda *_: pytest.fail("A model was loaded."))
+    spec = replace(SPEC, block=Block(2, 1), model=ModelSpec(str(tiny_folder()), dtype="float32"), batch_size=4096)
+    monkeypatch.setattr(healing.machine, "free_bytes", lambda _: 2 * GB)
+    with pytest.raises(NotEnoughMemoryError, match=r"4,096 rows of 256 tokens at once needs about .* a batch_size of "):
+        healing.run(replace(spec, corpus=CorpusSpec("wiki", seq_len=256)))
