@@ -34,12 +34,17 @@ ENTRY = ("-m", "streamlit", "run", "app.py")
 expect.set_options(timeout=30_000)
 
 
-@contextlib.contextmanager
-def dashboard(cache: Path, root: Path = REPOSITORY, entry: tuple[str, ...] = ENTRY) -> Iterator[str]:
-    """Run the dashboard of a checkout on `cache`; its address, and at the end neither it nor its worker is left."""
+def free_port() -> int:
+    """One that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def dashboard(cache: Path, root: Path = REPOSITORY, entry: tuple[str, ...] = ENTRY, port: int | None = None) -> Iterator[str]:
+    """Run the dashboard of a checkout on `cache`; its address, and at the end neither it nor its worker is left."""
+    port = port or free_port()
     log = cache / "server.log"
     command = [sys.executable, *entry, "--server.port", str(port), "--server.headless", "true"]
     with log.open("wb") as output:
@@ -73,10 +78,10 @@ def executable() -> str:
 
 
 @contextlib.contextmanager
-def chromium() -> Iterator[Browser]:
+def chromium(*flags: str) -> Iterator[Browser]:
     """The system's Chromium, headless."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable(), args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=executable(), args=[*FLAGS, *flags])
         yield browser
         browser.close()
 

@@ -8,7 +8,7 @@ from analysis import jobs
 from analysis.core import settings
 from analysis.reading import evidence
 from pages.components.jobs import all_jobs, card, tab_title
-from pages.components.shared import access, frame, library, start, words
+from pages.components.shared import access, door, frame, library, start, words
 
 _RECENT_S = 24 * 3600
 _SHOWN = 4
@@ -48,6 +48,8 @@ def _strip(ticking: bool) -> None:
         _auto_resume()
         if (there := access.visitor()) is not None:
             st.caption(f"You are {words.plain(there.name)}{', an operator' if there.is_operator else ''}.")
+            if door.has_provider() and st.button("Log out", key="log-out", type="tertiary"):
+                st.logout()
 
 
 def _active(active: list[jobs.Job]) -> None:

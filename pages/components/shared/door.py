@@ -184,6 +184,11 @@ def middleware() -> Sequence[Middleware]:
     return [Middleware(Door, serving=settings)]
 
 
+def has_provider() -> bool:
+    """Whether people log in with an account of a provider of identities, which is also who ends that."""
+    return bool(_providers())
+
+
 def written(visitor: Visitor) -> bytes:
     """A visitor as the pages are told of them."""
     return quote(json.dumps([visitor.name, visitor.is_operator])).encode()
