@@ -108,6 +108,17 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer) -> Iterator
     return make
 
 
+@pytest.fixture
+def few_own_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A heal reads 4 texts of its own kind instead of 32, for the real model takes a minute for those."""
+    import dataclasses
+
+    from analysis.experiments.heal.spec import HealSpec
+
+    whole = HealSpec.same_kind.fget
+    monkeypatch.setattr(HealSpec, "same_kind", property(lambda self: dataclasses.replace(whole(self), n_texts=4)))
+
+
 CAPITALS = '''
 """Three capitals: a question set of one file, outside the package."""
 
