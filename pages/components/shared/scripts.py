@@ -24,9 +24,7 @@ _MORE = {
     "explore": (_CHARTS,),
     "heal": (_CHARTS, "Table", "NumberInput", "Radio"),
     "compare": (_CHARTS, "Table", "NumberInput", "TextArea", "Html"),
-    "learn": (_CHARTS,),
     "export": ("Metric",),
-    "model": ("Table", "Metric", "Progress"),
 }
 """What else is on a page, by the last part of its address."""
 _IMPORTED = re.compile(r'(?:from|import)"\./([\w.~-]+\.js)"')
