@@ -23,7 +23,7 @@ _MORE = {
     "": (_CHARTS,),
     "explore": (_CHARTS,),
     "heal": (_CHARTS, "Table", "NumberInput", "Radio"),
-    "compare": (_CHARTS, "Table", "NumberInput", "TextArea", "Html"),
+    "compare": ("Table", "NumberInput", "TextArea", "Html"),  # its charts are far down, and would hold up its heading
     "export": ("Metric",),
 }
 """What else is on a page, by the last part of its address."""
