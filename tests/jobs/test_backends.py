@@ -284,7 +284,7 @@ def test_what_fails_there_says_why(toy, count):
 def test_an_unknown_place_is_one_sentence_with_those_that_exist(toy, count):
     with pytest.raises(JobError) as error:
         jobs.submit(count.CountSpec(), backend="mars")
-    assert str(error.value) == "There is no place to run called 'mars'; there is local, toy."
+    assert str(error.value) == "There is no place to run called 'mars'; there is local, slurm, toy."
     assert jobs.list_jobs() == []
 
 
@@ -420,7 +420,7 @@ def test_a_list_of_layout_2_is_brought_up_to_date_and_its_jobs_are_of_this_machi
 
 
 def test_this_machine_is_always_there_and_described():
-    (here,) = backend.backends().values()
+    here = next(iter(backend.backends().values()))
     assert (here.name, here.available()) == (jobs.LOCAL, None)
     assert here.title
     assert here.help

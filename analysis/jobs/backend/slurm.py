@@ -1,0 +1,159 @@
+"""A Slurm cluster, through submitit: for whoever shares a cache folder with its machines.
+
+Environment variables: `LAYERSCOPE_SLURM` is `slurm`, or `local` for processes of this machine that are handed over in the same
+way (to try it out), and `off` or unset where it is not used; `LAYERSCOPE_SLURM_OPTIONS` is what each job asks the cluster for,
+as submitit calls it: `slurm_partition=gpu,gpus_per_node=1,cpus_per_task=8,mem_gb=64,timeout_min=240`.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from analysis.core import documents, store
+from analysis.core.errors import JobError, SpecError
+from analysis.jobs import errand
+from analysis.jobs.backend import Backend, Seen, register
+from analysis.jobs.job import INTERRUPTED, RUNNING, Job
+
+PLACE = "LAYERSCOPE_SLURM"
+OPTIONS = "LAYERSCOPE_SLURM_OPTIONS"
+_PLACES = ("slurm", "local")
+_OPTIONS = {
+    "slurm_partition", "slurm_account", "slurm_qos", "slurm_constraint", "slurm_mem", "gpus_per_node", "cpus_per_task",
+    "mem_gb", "timeout_min",
+}  # fmt: skip
+"""What can be asked for; other settings of submitit would change what is run, and how often."""
+_PASSED = ("HF_HOME", "HF_HUB_OFFLINE", "LAYERSCOPE_EXTENSIONS", "LAYERSCOPE_MEMORY")
+_GRACE_S = 20.0
+"""How long an attempt that was asked to stop may take to save what it has."""
+_UNSEEN_S = 60.0
+"""How long the cluster may know nothing yet of what was just handed to it."""
+_WAITING = ("PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "SUSPENDED", "UNKNOWN")
+
+
+@register
+class Slurm(Backend):
+    """Jobs of a Slurm cluster whose machines see the cache folder."""
+
+    name = "slurm"
+    title = "Slurm"
+    help = "Runs on a Slurm cluster whose machines see the cache folder; it waits there for its turn."
+
+    def available(self) -> str | None:
+        """Why nothing can be run there now."""
+        place = os.environ.get(PLACE, "off")
+        if place == "off":
+            return f"no Slurm cluster is set up; set {PLACE}=slurm where the cache folder is shared with one."
+        if place not in _PLACES:
+            return f"{PLACE} is {place[:40]!r}; it can be {' or '.join(_PLACES)}."
+        if find_spec("submitit") is None:
+            return "the package submitit is not installed; run `pip install -r requirements-slurm.txt`."
+        lacking = [name for name in ("sbatch", "srun") if place == "slurm" and shutil.which(name) is None]
+        if lacking:
+            return f"there is no {lacking[0]} on this machine; log in where jobs of the cluster are submitted."
+        try:
+            _options()
+        except SpecError as error:
+            return str(error)
+        return None
+
+    def submit(self, job: Job) -> None:
+        """Hand the attempt to the cluster, unless that was done before."""
+        handed = _handed(job)
+        if handed.exists():
+            return
+        import submitit
+
+        try:
+            executor = submitit.AutoExecutor(folder=job.folder / "slurm", cluster=os.environ[PLACE])
+            executor.update_parameters(name=f"layerscope-{job.id}", **_options())
+            begun = executor.submit(subprocess.call, ["env", *_told(), *errand.command(job)], cwd=_ROOT)
+        except Exception as error:  # what sbatch says comes as many types
+            raise JobError(f"Slurm does not take the job: {' '.join(str(error).split())[:300]}; see {OPTIONS}.") from error
+        store.write_atomic(handed, json.dumps({"id": begun.job_id, "at": time.time()}).encode())
+
+    def watch(self, job: Job) -> Seen | None:
+        """What the attempt says of itself; while it says nothing, what the cluster says of it."""
+        seen = errand.seen(job)
+        if seen is not None and seen.state != RUNNING:
+            return seen
+        number, handed_at = _number(job)
+        if number is None:
+            return seen
+        if seen is None and time.time() - handed_at > _UNSEEN_S and _state(job, number) not in _WAITING:
+            return Seen(
+                INTERRUPTED, error=f"Slurm has ended job {number} before it began; resume the job to hand it over again."
+            )
+        return seen or Seen(RUNNING)
+
+    def cancel(self, job: Job) -> None:
+        """Ask the attempt to stop, and end it where it does not."""
+        errand.ask_to_stop(job)
+        late = job.cancel_requested_at is not None and time.time() - job.cancel_requested_at > _GRACE_S
+        number, _ = _number(job)
+        if not late or number is None:
+            return
+        if (said := errand.told(job)) is not None and said.process.is_here:
+            said.process.kill()
+        elif os.environ.get(PLACE) == "slurm":
+            with contextlib.suppress(Exception):  # it may have ended just now
+                _of(job, number).cancel()
+
+
+def _state(job: Job, number: str) -> str:
+    """What the cluster says of a job of its own, "GONE" where the processes of this machine are the cluster."""
+    if os.environ.get(PLACE) != "slurm":
+        return "GONE"
+    try:
+        return str(_of(job, number).state).upper()
+    except Exception as error:
+        raise JobError(f"Slurm does not say how job {number} is: {' '.join(str(error).split())[:300]}.") from error
+
+
+def _of(job: Job, number: str) -> Any:
+    import submitit
+
+    return submitit.SlurmJob(folder=job.folder / "slurm", job_id=number)
+
+
+_ROOT = str(Path(__file__).resolve().parents[3])
+
+
+def _told() -> list[str]:
+    """Variables that the attempt needs beside those that its machine has, as `env` takes them."""
+    passed = [f"{name}={os.environ[name]}" for name in _PASSED if name in os.environ]
+    return [*passed, f"LAYERSCOPE_CACHE={store.cache_dir()}"]
+
+
+def _handed(job: Job) -> Path:
+    """Where the cluster's number for the attempt is written down."""
+    return job.folder / f"attempt-{job.attempts}.slurm"
+
+
+def _number(job: Job) -> tuple[str | None, float]:
+    try:
+        said = documents.parsed_object(_handed(job).read_bytes())
+        return str(said["id"]), float(said["at"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, 0.0
+
+
+def _options() -> dict[str, str | int]:
+    """What each job asks the cluster for.
+
+    Raises:
+        SpecError: when the variable holds something else.
+    """
+    found: dict[str, str | int] = {}
+    for part in filter(None, os.environ.get(OPTIONS, "").split(",")):
+        name, _, value = part.partition("=")
+        if name not in _OPTIONS or not value:
+            raise SpecError(f"{OPTIONS} holds {part[:40]!r}; it can be NAME=VALUE with {', '.join(sorted(_OPTIONS))}.")
+        found[name] = int(value) if value.isascii() and value.isdigit() else value
+    return found

@@ -1,0 +1,178 @@
+"""One attempt at a job in a process of its own, anywhere that sees the cache: `python -m analysis.jobs.errand JOB ATTEMPT`.
+
+It is what backends start on machines of a cluster. All that is known of the attempt lies in the job's folder: what it says of
+itself (`attempt-N.json`: its process, how far it is, how it ended), the wish that it stops (`attempt-N.stop`), and the log. It
+never touches the list of jobs, so that the folder may lie on a network file system where SQLite must not.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.core import documents, extensions, failures, store
+from analysis.core.options import imported
+from analysis.core.progress import Cancelled, Progress
+from analysis.core.record import Spec
+from analysis.core.registry import RUNNERS, SPECS
+from analysis.jobs.backend import Seen
+from analysis.jobs.job import CANCELLED, DONE, FAILED, INTERRUPTED, RUNNING, Job, folder
+from analysis.jobs.local import SILENCE_S, Process
+
+LOADER = "analysis.models.load:WarmModels"
+_REPORT_S = 0.5
+"""A report that says nothing new but a count is written at most this often."""
+_BEAT_S = 3.0
+"""How often the file is touched, so that others see from elsewhere that it lives."""
+_LOST = "The machine or process that ran it is gone; resume the job to go on from what was saved."
+
+
+def _said(job_id: str, attempt: int) -> Path:
+    return folder(job_id) / f"attempt-{attempt}.json"
+
+
+def _stop(job_id: str, attempt: int) -> Path:
+    return folder(job_id) / f"attempt-{attempt}.stop"
+
+
+def command(job: Job) -> list[str]:
+    """What to start on the machine that shall make this attempt."""
+    return [sys.executable, "-m", "analysis.jobs.errand", job.id, str(job.attempts)]
+
+
+def ask_to_stop(job: Job) -> None:
+    """Tell the attempt to save what it has and end.
+
+    Raises:
+        StorageError: when the cache folder cannot be written.
+    """
+    store.write_atomic(_stop(job.id, job.attempts), b"")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What an attempt says of itself."""
+
+    seen: Seen
+    process: Process
+    silent_s: float
+    """Seconds since it was last heard from, by the clock of whoever looks."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it has not ended and yet nothing of it is left."""
+        lives = self.process.is_alive(None) if self.process.is_here else self.silent_s < SILENCE_S
+        return self.seen.state == RUNNING and not lives
+
+
+def told(job: Job) -> Told | None:
+    """What an attempt has said so far; None while it has said nothing."""
+    file = _said(job.id, job.attempts)
+    try:
+        heard_at, said = file.stat().st_mtime, documents.parsed_object(file.read_bytes())
+        progress = Progress(**said["progress"]) if said["progress"] else None
+        seen = Seen(str(said["state"]), progress, said["error"], said["result_key"])
+        return Told(seen, Process(**said["process"]), max(0.0, time.time() - heard_at))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def seen(job: Job) -> Seen | None:
+    """The same as a backend tells it: an attempt of which nothing is left is interrupted."""
+    found = told(job)
+    if found is None:
+        return None
+    return Seen(INTERRUPTED, found.seen.progress, _LOST, found.seen.result_key) if found.is_gone else found.seen
+
+
+class _Attempt:
+    """The attempt that this process makes."""
+
+    def __init__(self, job_id: str, attempt: int) -> None:
+        self._file, self._stop = _said(job_id, attempt), _stop(job_id, attempt)
+        self._me, self._lock = asdict(Process.current()), threading.Lock()
+        self._last, self._written_at = Progress(""), 0.0
+        self._result_key: str | None = None
+        self._ended = threading.Event()
+        self.is_told_to_stop = False
+
+    def on_progress(self, progress: Progress) -> None:
+        """Write the report down if it is due.
+
+        Raises:
+            Cancelled: when the attempt shall end.
+        """
+        last, self._last = self._last, progress
+        self._result_key = str(progress.values.get("result_key") or "") or self._result_key
+        news = (last.phase, last.message, last.values) != (progress.phase, progress.message, progress.values)
+        if news or time.monotonic() - self._written_at >= _REPORT_S:
+            self.say(RUNNING)
+        if self.is_told_to_stop or self._stop.exists():
+            raise Cancelled
+
+    def say(self, state: str, error: str | None = None, result_key: str | None = None) -> None:
+        """Write down how it stands."""
+        key = result_key or self._result_key
+        progress = {**asdict(self._last), "message": failures.redact(self._last.message or "")} if self._last.phase else None
+        said = {"state": state, "progress": progress, "error": error, "result_key": key, "process": self._me}
+        with self._lock:
+            if state != RUNNING:
+                self._ended.set()
+            store.write_atomic(self._file, json.dumps(said).encode())
+        self._written_at = time.monotonic()
+
+    def beat(self) -> None:
+        """Show others that it lives, until it has ended."""
+        while not self._ended.wait(_BEAT_S):
+            with self._lock, contextlib.suppress(OSError):
+                os.utime(self._file)
+
+
+def _spec(job_id: str) -> Spec:
+    said = documents.parsed_object((folder(job_id) / "spec.json").read_bytes())
+    return SPECS[said["kind"]].from_json(said["spec"])
+
+
+def make(job_id: str, attempt: int) -> int:
+    """Make the attempt; 0 when it has said how it ended, be it failed."""
+    own = _Attempt(job_id, attempt)
+
+    def told_to_end(number: int, frame: Any) -> None:
+        own.is_told_to_stop = True
+
+    # What a scheduler sends before it ends a job: what was finished is saved first.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, told_to_end)
+    own.say(RUNNING)
+    threading.Thread(target=own.beat, name="beat", daemon=True).start()
+    try:
+        extensions.load()
+        spec = _spec(job_id)
+        result = imported(RUNNERS[spec.kind])(spec, own.on_progress, load=imported(LOADER)())
+        own.say(DONE if result.complete else CANCELLED, result_key=result.spec.fingerprint())
+    except Cancelled:
+        by_wish = _stop(job_id, attempt).exists()
+        own.say(CANCELLED if by_wish else INTERRUPTED, None if by_wish else _LOST)
+    except BaseException as error:  # libraries written in Rust panic past Exception
+        own.say(FAILED, failures.in_a_sentence(error, doing=f"running job {job_id}", then="resume the job"))
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the command line, then make the attempt; all that is printed goes to the job's log."""
+    job_id, attempt = sys.argv[1:] if arguments is None else arguments
+    with store.disk_errors_explained(folder(job_id)), (folder(job_id) / "log.txt").open("ab", buffering=0) as log:
+        for number in (1, 2):
+            os.dup2(log.fileno(), number)
+        return make(job_id, int(attempt))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""Jobs handed to a cluster by submitit, here to its executor for one machine: seen, stopped, lost, found again, resumed."""
+
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from analysis import jobs
+from analysis.core import extensions, registry
+from analysis.core.errors import JobError
+from analysis.jobs import backend, errand, local
+from analysis.jobs.backend import slurm
+from tests.jobs.test_backends import KIND, load_file
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+def count(tmp_path, monkeypatch):
+    """The kind of job that counts to ten, known here and to the processes that are started."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(folder))
+    monkeypatch.setenv(slurm.PLACE, "local")
+    monkeypatch.setattr(local, "ensure_worker", lambda: pytest.fail("a worker was started for a job that runs elsewhere"))
+    monkeypatch.setattr(errand, "LOADER", "builtins:object")
+    registry.experiments()
+    module = load_file(tmp_path / "toy_kind.py", KIND)
+    monkeypatch.setenv(extensions.VARIABLE, str(tmp_path / "toy_kind.py"))
+    module.gate().write_text("10")
+    yield module
+    for job in jobs.active():
+        if (said := errand.told(job)) is not None:
+            said.process.kill()
+    registry._registered.pop("count")
+    sys.modules.pop("toy_kind")
+
+
+def wait_for(condition, timeout: float = 60.0):
+    """What `condition()` returns as soon as it is true, looking as pages do."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        jobs.reap()
+        if found := condition():
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"not within {timeout} s: {jobs.list_jobs()}")
+
+
+def wait_state(job: jobs.Job, state: str) -> jobs.Job:
+    return wait_for(lambda: (now := jobs.get(job.id)).state == state and now)
+
+
+def begun(count, n: int = 3) -> jobs.Job:
+    """A job that has counted to n and waits there."""
+    count.gate().write_text(str(n))
+    job = jobs.submit(count.CountSpec(), backend="slurm")
+    return wait_for(lambda: (now := jobs.get(job.id)).done == n and now)
+
+
+def test_a_job_runs_there_and_a_dashboard_that_began_meanwhile_finds_it(count):
+    job = begun(count, 4)
+    assert (job.backend, job.state, job.phase, job.values) == ("slurm", "running", "counting", {"n": 4})
+    backend._registered["slurm"] = slurm.Slurm()  # as of another dashboard, or of this one after a restart
+    count.gate().write_text("10")
+    done = wait_state(job, "done")
+    assert (done.done, done.total, done.error) == (10, 10, None)
+    assert count.CountResult.load(job.spec).numbers == list(range(1, 11))
+    assert len(list(job.folder.glob("attempt-*.slurm"))) == 1
+
+
+def test_it_is_stopped_and_goes_on_from_what_it_stored(count):
+    job = begun(count, 5)
+    jobs.cancel(job.id)
+    assert wait_state(job, "cancelled").error == "It was cancelled; what was finished is kept."
+    count.gate().write_text("10")
+    assert jobs.resume(job.id).attempts == 2
+    wait_state(job, "done")
+    assert count.CountResult.load(job.spec).numbers == list(range(1, 11))
+
+
+def test_a_killed_machine_is_noticed_and_the_job_goes_on_from_what_it_stored(count):
+    job = begun(count, 5)
+    os.kill(errand.told(jobs.get(job.id)).process.pid, signal.SIGKILL)
+    assert "is gone; resume the job" in wait_state(job, "interrupted").error
+    count.gate().write_text("10")
+    jobs.resume(job.id)
+    wait_state(job, "done")
+    assert count.CountResult.load(job.spec).numbers == list(range(1, 11))
+
+
+def test_what_the_scheduler_ends_saves_first_and_is_no_wish_of_ours(count):
+    job = begun(count, 5)
+    os.kill(errand.told(jobs.get(job.id)).process.pid, signal.SIGTERM)
+    wait_for(lambda: errand.told(job).seen.state == "interrupted")
+    assert "The machine or process that ran it is gone" in errand.seen(job).error
+
+
+def test_what_fails_there_says_why(count):
+    job = jobs.submit(count.CountSpec(13), backend="slurm")
+    assert wait_state(job, "failed").error == "Thirteen cannot be counted with; give another seed."
+
+
+@pytest.mark.parametrize(
+    ("variables", "why"),
+    [
+        ({slurm.PLACE: "off"}, "no Slurm cluster is set up; set LAYERSCOPE_SLURM=slurm"),
+        ({slurm.PLACE: "moon"}, "LAYERSCOPE_SLURM is 'moon'; it can be slurm or local."),
+        ({slurm.PLACE: "slurm", "PATH": "/nowhere"}, "there is no sbatch on this machine"),
+        ({slurm.OPTIONS: "setup=rm"}, "LAYERSCOPE_SLURM_OPTIONS holds 'setup=rm'; it can be NAME=VALUE with cpus_per_task,"),
+        ({slurm.OPTIONS: "mem_gb"}, "holds 'mem_gb'"),
+    ],
+)
+def test_where_nothing_can_be_run_it_says_why(count, monkeypatch, variables, why):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(JobError) as error:
+        jobs.submit(count.CountSpec(), backend="slurm")
+    assert why in str(error.value)
+    assert "slurm" not in jobs.usable_backends()
+
+
+def test_what_a_cluster_refuses_is_one_sentence_and_the_job_has_failed(count, monkeypatch, tmp_path):
+    """The real `sbatch` stands in for: what it says of a partition that is not there."""
+    for name in ("sbatch", "srun"):
+        fake = tmp_path / name
+        fake.write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: gpu' >&2\nexit 1\n")
+        fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv(slurm.PLACE, "slurm")
+    monkeypatch.setenv(slurm.OPTIONS, "slurm_partition=gpu,gpus_per_node=1")
+    job = jobs.submit(count.CountSpec(), backend="slurm")
+    assert job.state == "failed"
+    assert job.error.startswith("Slurm does not take the job: ")
+    assert "invalid partition specified: gpu" in job.error
