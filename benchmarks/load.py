@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,7 +104,9 @@ def heard(number: int, told: ConsoleMessage, log: Log) -> None:
     """Note what the browser's console says of an error."""
     # Streamlit's client looks for its server below the page's own address first: no answer there is no fault.
     looking = "404" in told.text and re.search(r"/\w+/_stcore/[\w-]+$", told.location["url"])
-    if told.type == "error" and not looking:
+    # It also asks a font's host for a page's icon as the icon of the window, which our policy keeps from leaving.
+    kept_back = "https://fonts.gstatic.com/" in told.text and "Content Security Policy" in told.text
+    if told.type == "error" and not looking and not kept_back:
         log.errors.append(f"visitor {number}: {told.text} {told.location['url']}")
 
 
@@ -215,8 +217,8 @@ def report(log: Log, watched: dict, wall_s: float) -> None:
             for name, count in watched[where][kind][:PROFILE_LINES]:
                 say(f"  {count / busy:6.1%} {name}")
     say(f"errors: {len(log.errors)}")
-    for error in log.errors[:20]:
-        say(f"  {error}")
+    for error, times in Counter(re.sub(r"^visitor \d+", "a visitor", error) for error in log.errors).most_common(20):
+        say(f"  {times} x {error}")
 
 
 def main() -> int:
