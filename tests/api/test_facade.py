@@ -79,7 +79,7 @@ def test_every_result_says_which_layerscope_made_it(model):
 
 
 def test_a_model_is_checked_before_anything_is_loaded(model, monkeypatch):
-    monkeypatch.setattr("analysis.models.load.load", lambda *args: pytest.fail("loaded"))
+    monkeypatch.setattr("analysis.models.load.load", lambda *args, **how: pytest.fail("loaded"))
     assert (model.facts.n_layers, model.facts.family, model.fits) == (6, "llama", True)
     assert "6 layers" in repr(model)
     with pytest.raises(ModelNotFoundError):
@@ -117,7 +117,7 @@ def test_one_model_stays_loaded_between_calls(model, monkeypatch):
 
     layerscope.clear()
     loads, real = [], load.load
-    monkeypatch.setattr(load, "load", lambda *args: loads.append(args) or real(*args))
+    monkeypatch.setattr(load, "load", lambda *args, **how: loads.append(args) or real(*args, **how))
     model.distances(samples=2, seq_len=32, progress=False)
     model.evaluate("1:2", **SMALL)
     model.evaluate("3:1", **SMALL)

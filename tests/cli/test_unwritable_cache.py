@@ -36,7 +36,7 @@ def unwritable(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_refuses_it_before_weights_are_loaded(unwritable, tiny_folder, capsys, monkeypatch, name):
-    monkeypatch.setattr(load, "load", lambda *given: pytest.fail("weights are loaded"))
+    monkeypatch.setattr(load, "load", lambda *given, **how: pytest.fail("weights are loaded"))
     model, options = str(tiny_folder("llama")), ("--dtype", "float32", "--device", "cpu")
     capsys.readouterr()
     assert main([name, model, *options, *COMMANDS[name]]) == 2

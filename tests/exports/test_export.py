@@ -220,7 +220,7 @@ def test_an_adapter_of_another_cut_is_one_sentence(spec, adapter):
 
 def test_the_disk_is_looked_at_before_anything_is_loaded(spec, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
-    monkeypatch.setattr(load, "load", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr(load, "load", lambda *_, **__: pytest.fail("loaded"))
     with pytest.raises(StorageError, match="needs about"):
         export.run(ExportSpec(BLOCK, "big", spec))
 

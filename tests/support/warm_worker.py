@@ -14,8 +14,8 @@ loaded: weakref.WeakSet = weakref.WeakSet()
 load, plan = models.load, models.plan
 
 
-def noting_load(*given):
-    found = load(*given)
+def noting_load(*given, **how):
+    found = load(*given, **how)
     loaded.add(found.model)
     return found
 

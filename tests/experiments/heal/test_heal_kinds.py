@@ -166,7 +166,7 @@ def test_partial_changes_weights_as_training_them_directly_would(spec, cache):
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_anything_is_loaded(spec, monkeypatch, changes, sentence):
-    monkeypatch.setattr(load, "load", lambda *given: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(load, "load", lambda *given, **how: pytest.fail("the model was loaded"))
     with pytest.raises(RecipeError, match=sentence):
         healing.run(replace(spec, **changes))
 

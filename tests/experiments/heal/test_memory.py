@@ -62,7 +62,7 @@ def test_the_logits_of_a_step_are_as_many_as_the_head_is_given_at_once():
 
 
 def test_a_heal_that_cannot_fit_is_refused_before_its_model_is_loaded(cache, tiny_folder, monkeypatch):
-    monkeypatch.setattr(load, "load", lambda *_: pytest.fail("A model was loaded."))
+    monkeypatch.setattr(load, "load", lambda *_, **__: pytest.fail("A model was loaded."))
     spec = replace(SPEC, block=Block(2, 1), model=ModelSpec(str(tiny_folder()), dtype="float32"), batch_size=4096)
     monkeypatch.setattr(healing.machine, "free_bytes", lambda _: 2 * GB)
     with pytest.raises(NotEnoughMemoryError, match=r"4,096 rows of 256 tokens at once needs about .* a batch_size of "):
