@@ -1,5 +1,6 @@
 """Nobody is shut out: axe-core finds nothing serious on any page in either theme, and the keyboard reaches everything."""
 
+import contextlib
 import re
 
 import pytest
@@ -86,8 +87,12 @@ def test_the_cut_is_chosen_and_a_menu_opened_by_the_keyboard_alone(served):
     page.keyboard.press("Enter")
     compute = page.get_by_role("button", name="Compute map")
     expect(compute).to_be_visible()
-    page.wait_for_function(browser.DRAWN)  # a key that comes while the menu is still being drawn is lost
-    page.keyboard.press("Escape")
+    page.wait_for_function(browser.DRAWN)
+    for _ in range(3):  # a key that comes while a busy browser still draws the menu is lost
+        page.keyboard.press("Escape")
+        with contextlib.suppress(AssertionError):
+            expect(compute).to_be_hidden(timeout=5_000)
+            break
     expect(compute).to_be_hidden()
     expect(menu).to_be_focused()
     page.context.close()

@@ -154,8 +154,6 @@ def asked(given: Mapping[str, Any], settings: Mapping[str, Any]) -> HealSpec:
         SpecError: for a value out of range.
     """
     model, text = ModelSpec(**given["model"]), given.get("corpus", {})
-    if "source" in text:  # a file that cannot be read is refused before the model is looked for, whose size is asked below
-        imported("analysis.data.corpora:resolve")(CorpusSpec(text["source"]))
     changes = {name: given[name] for name in ("steps", "minutes", "seed") if name in given} | dict(settings)
     if "generation" in given:
         changes.setdefault("generation", GenerationSpec(**given["generation"]))
@@ -165,6 +163,8 @@ def asked(given: Mapping[str, Any], settings: Mapping[str, Any]) -> HealSpec:
         if quantization is not None:
             spec = replace(spec, model=replace(spec.model, quantization=quantization))
     else:
+        if quantization is None and "source" in text:  # a file that cannot be read is refused before the model is looked for
+            imported("analysis.data.corpora:resolve")(CorpusSpec(text["source"]))
         changes |= {"quantization": quantization, "n_parameters": None if quantization else _size(model)}
         spec = heal_spec(name, model=model, block=given["block"], **changes)
     if "seq_len" in text:
