@@ -20,7 +20,7 @@ from analysis.core.errors import UnsupportedModelError
 from analysis.models.checkpoint import Checkpoint
 from analysis.models.cut import without_block
 from analysis.models.decoder import Decoder, output_stream
-from analysis.models.scratch import Scratch
+from analysis.models.scratch import Lane, Scratch
 
 Convert = Callable[[nn.Module, str, Tensor], Tensor]
 """Makes of a weight as it is stored, given the part it belongs to and its name in it, what the model computes with."""
@@ -172,7 +172,7 @@ def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step
     """
     gone = [[frozenset(cut.layers) if cut is not None else frozenset[int]() for cut in one.cuts] for one in inputs]
 
-    def lanes(depth: int) -> set[tuple[int, tuple[int, ...]]]:
+    def lanes(depth: int) -> set[Lane]:
         """Which streams there are at a depth: by batch, and by the layers below it that are gone."""
         return {(number, _below(removed, depth)) for number, of_one in enumerate(gone) for removed in of_one}
 
@@ -230,7 +230,7 @@ class _Walk:
         self._decoder, self._scratch = decoder, scratch
         entered = [entry(decoder, one) for one in inputs]
         self._calls = [calls for _, calls in entered]
-        self.streams: dict[tuple[int, tuple[int, ...]], Tensor] = {}
+        self.streams: dict[Lane, Tensor] = {}
         self._depth, kept = scratch.resumed()
         if self._depth:
             self.streams = kept
@@ -248,7 +248,7 @@ class _Walk:
         args, kwargs = self._calls[number][depth]
         return self._scratch.keep(output_stream(layer(stream.to(self._decoder.device), *args, **kwargs)).cpu())
 
-    def passed(self, depth: int, streams: dict[tuple[int, tuple[int, ...]], Tensor]) -> None:
+    def passed(self, depth: int, streams: dict[Lane, Tensor]) -> None:
         """A layer is behind all that had to go through it."""
         self.streams = streams
         self._scratch.passed(depth, streams)

@@ -51,8 +51,6 @@ class Scratch:
         self._free = memory_bytes
         self._files = WeakIdKeyDictionary()
         self._noted = time.monotonic()
-        self.spilled_bytes = 0
-        """Bytes of streams that went to files because there was no memory for them."""
 
     def keep(self, stream: Tensor) -> Tensor:
         """The same stream, where there is room for it.
@@ -64,7 +62,6 @@ class Scratch:
             self._free -= stream.nbytes
             weakref.finalize(stream, self._give_back, stream.nbytes)
             return stream
-        self.spilled_bytes += stream.nbytes
         return self._written(stream)
 
     def _give_back(self, n_bytes: int) -> None:

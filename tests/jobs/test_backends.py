@@ -196,8 +196,8 @@ def wait_for(condition, timeout: float = 15.0):
     raise AssertionError(f"not within {timeout} s: {jobs.list_jobs()}")
 
 
-def wait_state(job: jobs.Job, state: str) -> jobs.Job:
-    return wait_for(lambda: (now := jobs.get(job.id)).state == state and now)
+def wait_state(job: jobs.Job, state: str, timeout: float = 15.0) -> jobs.Job:
+    return wait_for(lambda: (now := jobs.get(job.id)).state == state and now, timeout)
 
 
 def begun(count, n: int = 3, seed: int = 0) -> jobs.Job:

@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-import time
+from functools import partial
 
 import pytest
 
@@ -12,6 +12,7 @@ from analysis.core import extensions, registry
 from analysis.core.errors import JobError
 from analysis.jobs import backend, errand, local
 from analysis.jobs.backend import slurm
+from tests.jobs import test_backends
 from tests.jobs.test_backends import KIND, load_file
 
 pytestmark = pytest.mark.timeout(120)
@@ -38,19 +39,8 @@ def count(tmp_path, monkeypatch):
     sys.modules.pop("toy_kind")
 
 
-def wait_for(condition, timeout: float = 60.0):
-    """What `condition()` returns as soon as it is true, looking as pages do."""
-    end = time.monotonic() + timeout
-    while time.monotonic() < end:
-        jobs.reap()
-        if found := condition():
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"not within {timeout} s: {jobs.list_jobs()}")
-
-
-def wait_state(job: jobs.Job, state: str) -> jobs.Job:
-    return wait_for(lambda: (now := jobs.get(job.id)).state == state and now)
+wait_for, wait_state = (partial(wait, timeout=60.0) for wait in (test_backends.wait_for, test_backends.wait_state))
+"""A process that imports everything is slower than a thread."""
 
 
 def begun(count, n: int = 3) -> jobs.Job:

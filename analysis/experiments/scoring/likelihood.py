@@ -235,7 +235,9 @@ def measure(decoder: Decoder, measures: Sequence[Measure], on_batch: OnBatch = l
     # Only for masks of ours: some families (Falcon) ask for the attention's name and make another kind of mask of their own.
     is_packed = any(isinstance(one, Asked) and one.packed for one in measures)
     attention = skipping_masked(decoder) if is_packed else contextlib.nullcontext()
-    with attention, before_each_layer(decoder, lambda: on_batch(done)):
+    # Where layers are on the disk, `passed` is that report.
+    heard = before_each_layer(decoder, lambda: on_batch(done)) if decoder.on_disk is None else contextlib.nullcontext()
+    with attention, heard:
         together = itertools.chain.from_iterable(one.inputs() for one in measures)
         for at, index, stream in finals(decoder, together, passed):
             one, number = owners[at]
