@@ -101,11 +101,14 @@ def lock(path: Path) -> int | None:
     Returns:
         The descriptor; None where another has the lock. Where there are no locks nobody ever has it.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    if _is_locked(handle) is False:
-        os.close(handle)
-        return None
-    return handle
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        if _is_locked(handle) is False:
+            os.close(handle)
+            return None
+        if _is_still(path, handle):
+            return handle
+        os.close(handle)  # who had it removed the file meanwhile
 
 
 def _is_still(path: Path, handle: int) -> bool:

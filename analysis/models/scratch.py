@@ -126,6 +126,7 @@ class Scratch:
     def clear(self) -> None:
         """The run is over: nothing of it is needed any more."""
         disk.remove(self._folder)
+        disk.remove(self._folder.with_name(f"{self._folder.name}.lock"))
         self.close()
 
     def close(self) -> None:

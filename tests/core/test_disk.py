@@ -218,3 +218,15 @@ def test_a_table_of_jobs_that_others_could_read_is_closed_to_them(cache):
     (cache / "jobs.sqlite").chmod(0o644)
     assert len(jobs.list_jobs()) == 1
     assert mode(cache / "jobs.sqlite") == 0o600
+
+
+def test_a_lock_whose_file_its_holder_removed_is_none(tmp_path):
+    path = tmp_path / "a.lock"
+    first = disk.lock(path)
+    assert disk.lock(path) is None
+    path.unlink()
+    os.close(first)
+    second = disk.lock(path)
+    assert os.path.samestat(os.fstat(second), path.stat())
+    assert disk.lock(path) is None
+    os.close(second)

@@ -115,6 +115,7 @@ def test_streams_that_do_not_fit_go_to_files_and_change_nothing(pair):
     for key, states in ends(whole).items():
         assert torch.equal(states, ends(on_disk)[key])
     assert not list((scratch.store.cache_dir() / "scratch").glob("*/*")), "nothing is left"
+    assert not list((scratch.store.cache_dir() / "scratch").iterdir()), "no lock either"
 
 
 @pytest.mark.parametrize("room", [0, 1 << 30])
