@@ -39,7 +39,7 @@ def model(tiny_folder):
 
 @pytest.mark.starter
 @pytest.mark.timeout(900)
-def test_the_lines_of_the_readme_run(monkeypatch, tmp_path, few_own_texts):
+def test_the_lines_of_the_readme_run(monkeypatch, tmp_path, short_texts):
     """As they stand there, each as a notebook would run it."""
     code = re.search(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL).group(1)
     assert len([line for line in code.splitlines() if line.strip()]) == 6

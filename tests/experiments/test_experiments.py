@@ -235,7 +235,7 @@ def test_an_evaluation_is_stored(model):
 
 @pytest.mark.starter
 def test_the_starter_map_picks_the_blocks_known_for_it(starter):
-    spec = DistanceSpec(ModelSpec(dtype="float32"), CorpusSpec("c4", n_texts=32, seq_len=256))
+    spec = DistanceSpec(ModelSpec(dtype="float32"), CorpusSpec("c4", n_texts=8, seq_len=256))
     result = distance_map.run(spec, ignore, load=load.handing_out(starter))
     distances = {entry.n: (entry.start, entry.distance) for entry in result.best}
     assert distances[1][0] == 25

@@ -3,11 +3,8 @@
 import dataclasses
 import json
 import math
-import os
+import multiprocessing
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from transformers import AutoTokenizer
@@ -25,10 +22,10 @@ from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceRes
 from analysis.experiments.scoring import likelihood
 from analysis.models import cut, load
 from analysis.models.spec import ModelSpec
+from tests.support import sweep_child
 from tests.support.told import Told
 
 pytestmark = pytest.mark.usefixtures("cache")
-REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -265,39 +262,20 @@ def test_every_cut_writes_if_asked_and_is_asked_once(sweep_spec, monkeypatch):
     assert alone.writing == result.writings[3]
 
 
-KILLED = """
-import json, os, signal, sys
-from analysis.experiments.accuracy import sweep
-from analysis.experiments.accuracy.spec import SweepSpec
-from analysis.experiments.scoring import likelihood
-original, reports = likelihood.option_loglikelihoods, [0]
-
-def recording(decoder, questions, cuts, *args, **kwargs):
-    result = original(decoder, questions, cuts, *args, **kwargs)
-    with open(sys.argv[2], "a") as log:
-        log.writelines(f"{cut} {question.options[0].tokens}\\n" for cut in cuts for question in questions)
-    return result
-
-def told(progress):
-    reports[0] += 1
-    if reports[0] == int(sys.argv[3]):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-likelihood.option_loglikelihoods = recording
-sweep.run(SweepSpec.from_json(json.loads(sys.argv[1])), told)
-"""
-
-
-def test_killed_at_any_point_a_sweep_goes_on_without_asking_twice(sweep_spec, tmp_path):
+def test_killed_at_any_point_a_sweep_goes_on_without_asking_twice(sweep_spec, cache, tmp_path, monkeypatch):
     """Killed again and again, a few reports later each time, until it lives."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    # A server that has imported everything forks each child: a new process would import for seconds.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.support.sweep_child"])
     log, kills, report = tmp_path / "asked.txt", 0, 8
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     while True:
-        command = [sys.executable, "-c", KILLED, json.dumps(sweep_spec.to_json()), str(log), str(report)]
-        ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, env=environment)
-        if ended.returncode == 0:
+        process = context.Process(target=sweep_child.run, args=(json.dumps(sweep_spec.to_json()), str(cache), log, report))
+        process.start()
+        process.join(120)
+        if process.exitcode == 0:
             break
-        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        assert process.exitcode == -signal.SIGKILL
         kills, report = kills + 1, report + 5
         assert kills < 12
     assert kills >= 2

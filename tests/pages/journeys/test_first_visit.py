@@ -16,6 +16,7 @@ LONG = 300 * SECOND
 """For what computes: generous, since the machine may be busy with other things."""
 
 
+@pytest.mark.usefixtures("short_texts")
 def test_from_first_look_to_healed_accuracy(cache: Path):
     with browser.dashboard(cache) as address, browser.chromium() as chromium:
         page = chromium.new_context(viewport={"width": 1280, "height": 800}).new_page()
