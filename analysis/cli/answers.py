@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,15 +19,17 @@ from typing import Annotated, Any, ClassVar
 from analysis import jobs
 from analysis.cli import line as command_line
 from analysis.cli.line import Extra
-from analysis.core import host, output, units
+from analysis.core import host, output, store, units
 from analysis.core.blocks import Block, LayerSet
-from analysis.core.errors import SpecError
+from analysis.core.errors import JobError, SpecError
 from analysis.core.options import Option, imported
 from analysis.core.progress import OnProgress, Progress
 from analysis.core.record import VALUES, Spec
-from analysis.core.registry import RUNNERS
+from analysis.core.registry import RESULTS, RUNNERS
 from analysis.models.spec import ModelSpec
 
+_LOOK_S = 0.5
+"""How often a job that is waited for is looked at."""
 _FEW = 8
 """Values of a list that are written out for people."""
 
@@ -150,12 +153,34 @@ def answer(options: argparse.Namespace) -> None:
     if options.detach:
         _queue(spec, options)
         return
-    shown, result = ANSWERS.get(spec.kind, Answer()), run(spec)
+    shown = ANSWERS.get(spec.kind, Answer())
+    result = run(spec) if options.run_on == jobs.LOCAL else _from_elsewhere(spec, options)
     write(options, shown.data(result, options), shown.lines(result, options))
 
 
+def _from_elsewhere(spec: Spec, options: argparse.Namespace) -> Any:
+    """The result of a request that is answered in another place, where it goes on when nobody waits any more."""
+    job, bar = jobs.submit(spec, backend=options.run_on), Bar()
+    told, job_id = f"Job {job.id} runs on {job.backend}, and goes on there if this command ends.", job.id
+    try:
+        while job.is_active:
+            bar(Progress(job.phase or "", job.done, job.total, told))
+            time.sleep(_LOOK_S)
+            jobs.start()
+            jobs.reap()
+            before, job = job, jobs.get(job_id)
+            news = ((job.message, before.message), (job.error, before.error))
+            told = " ".join(new for new, old in news if new and new != old)
+    finally:
+        bar.close()
+    stored = store.load_result(job.kind, job.result_key) if job.state == jobs.DONE and job.result_key else None
+    if stored is None:
+        raise JobError(f"Job {job_id} on {job.backend} is {job.state}: {job.error or 'its result is not in the cache folder.'}")
+    return RESULTS[job.kind].read(stored)
+
+
 def _queue(spec: Spec, options: argparse.Namespace) -> None:
-    job = jobs.submit(spec, backend=options.backend)
+    job = jobs.submit(spec, backend=options.run_on)
     jobs.start()
     told = [f"Job {job.id} is queued; `jobs show {job.id}` tells how far it is."]
     write(options, {"job": job.id, "spec": spec.to_json()}, told)
@@ -175,8 +200,8 @@ def export(options: argparse.Namespace) -> None:
         answer(options)
         return
     output.check_folder(options.out, "--out")
-    if options.detach:
-        raise SpecError("--out is written at once; write --name to export as a background job.")
+    if options.detach or options.run_on != jobs.LOCAL:
+        raise SpecError("--out is written at once, by this machine; write --name to export as a background job.")
     asked, bar = command_line.request(_Saved, options), Bar()
     quiet_libraries()
     from analysis.exports import export as exports_export

@@ -75,6 +75,8 @@ class Extra:
 
     flag: str
     help: str
+    also: str = ""
+    """Another spelling."""
     metavar: str | None = None
     type: Callable[[str], Any] = str
     default: Any = None
@@ -423,7 +425,7 @@ def fill(parser: Parser, subcommand: Subcommand) -> None:
         }
         if extra.is_switch:
             settings = {"action": "store_true"}
-        places.get(extra.instead_of, parser).add_argument(extra.flag, help=extra.help, **settings)
+        places.get(extra.instead_of, parser).add_argument(*filter(None, (extra.flag, extra.also)), help=extra.help, **settings)
     if all(flag.name != "--seed" for flag in _flags(subcommand.spec)):
         parser.add_argument("--seed", type=plain_number, help="taken by every subcommand; nothing is drawn by this one")
     parser.add_argument("--set", action="append", metavar="NAME=VALUE", help="any other field of the request: corpus.seed=3")

@@ -100,8 +100,8 @@ def command_line(spec: Spec) -> str:
 def subcommands() -> tuple[Subcommand, ...]:
     """One for every kind of request that something runs, called as the kind is unless its answer has a name."""
     places = ", ".join(jobs_room.backends())
-    told = f"where a background job runs, with --detach: {places}"
-    where = Extra("--backend", told, metavar="NAME", default=jobs_room.LOCAL)
+    told = f"where it runs: {places}; elsewhere than here it is a job, which is waited for unless there is --detach"
+    where = Extra("--run-on", told, also="--backend", metavar="NAME", default=jobs_room.LOCAL)
     shown = {kind: answers.ANSWERS.get(kind, answers.Answer()) for kind in SPECS if kind in RUNNERS}
     return tuple(
         Subcommand(answer.name or kind, SPECS[kind], _about(SPECS[kind]), (*answer.extras, _DETACH, where))

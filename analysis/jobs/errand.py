@@ -1,4 +1,5 @@
-"""One attempt at a job in a process of its own, anywhere that sees the cache: `python -m analysis.jobs.errand JOB ATTEMPT`.
+"""One attempt at a job in a process of its own, anywhere that sees the cache:
+`python -m analysis.jobs.errand JOB ATTEMPT VERSION`, with the version of this program that the attempt is asked for by.
 
 It is what backends start on machines of a cluster. All that is known of the attempt lies in the job's folder: what it says of
 itself (`attempt-N.json`: its process, how far it is, how it ended), the wish that it stops (`attempt-N.stop`), and the log. It
@@ -17,7 +18,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from analysis import __version__
 from analysis.core import documents, extensions, failures, store
+from analysis.core.errors import JobError
 from analysis.core.options import imported
 from analysis.core.progress import Cancelled, Progress
 from analysis.core.record import Spec
@@ -27,10 +30,15 @@ from analysis.jobs.job import CANCELLED, DONE, FAILED, INTERRUPTED, RUNNING, Job
 from analysis.jobs.local import SILENCE_S, Process
 
 LOADER = "analysis.models.load:WarmModels"
+ROOT = str(Path(__file__).resolve().parents[2])
+"""Where this program lies: elsewhere, `command` is run in it."""
+_PASSED = ("HF_HOME", "HF_HUB_OFFLINE", "LAYERSCOPE_EXTENSIONS", "LAYERSCOPE_MEMORY")
 _REPORT_S = 0.5
 """A report that says nothing new but a count is written at most this often."""
 _BEAT_S = 3.0
 """How often the file is touched, so that others see from elsewhere that it lives."""
+NOT_SHARED = 3
+"""Exit code where the job's folder is not there: it cannot be said in that folder then."""
 _LOST = "The machine or process that ran it is gone; resume the job to go on from what was saved."
 
 
@@ -44,7 +52,12 @@ def _stop(job_id: str, attempt: int) -> Path:
 
 def command(job: Job) -> list[str]:
     """What to start on the machine that shall make this attempt."""
-    return [sys.executable, "-m", "analysis.jobs.errand", job.id, str(job.attempts)]
+    return [sys.executable, "-m", "analysis.jobs.errand", job.id, str(job.attempts), __version__]
+
+
+def surroundings() -> dict[str, str]:
+    """Variables that an attempt elsewhere needs beside those that its machine has; nothing secret is among them."""
+    return {**{name: os.environ[name] for name in _PASSED if name in os.environ}, "LAYERSCOPE_CACHE": str(store.cache_dir())}
 
 
 def ask_to_stop(job: Job) -> None:
@@ -87,6 +100,8 @@ def told(job: Job) -> Told | None:
 def seen(job: Job) -> Seen | None:
     """The same as a backend tells it: an attempt of which nothing is left is interrupted."""
     found = told(job)
+    if found is not None and found.is_gone:
+        found = told(job)  # its last word may have come between a look at what it says and one at whether it lives
     if found is None:
         return None
     return Seen(INTERRUPTED, found.seen.progress, _LOST, found.seen.result_key) if found.is_gone else found.seen
@@ -140,8 +155,8 @@ def _spec(job_id: str) -> Spec:
     return SPECS[said["kind"]].from_json(said["spec"])
 
 
-def make(job_id: str, attempt: int) -> int:
-    """Make the attempt; 0 when it has said how it ended, be it failed."""
+def make(job_id: str, attempt: int, version: str = __version__) -> int:
+    """Make the attempt for a program of this version; 0 when it has said how it ended, be it failed."""
     own = _Attempt(job_id, attempt)
 
     def told_to_end(number: int, frame: Any) -> None:
@@ -153,6 +168,13 @@ def make(job_id: str, attempt: int) -> int:
     own.say(RUNNING)
     threading.Thread(target=own.beat, name="beat", daemon=True).start()
     try:
+        if version != __version__:
+            raise JobError(
+                f"The machine that was to run it has Layerscope {__version__}, and whoever asks has {version[:40]}; install "
+                f"the same version on both, then resume the job."
+            )
+        if _stop(job_id, attempt).exists():
+            raise Cancelled
         extensions.load()
         spec = _spec(job_id)
         result = imported(RUNNERS[spec.kind])(spec, own.on_progress, load=imported(LOADER)())
@@ -167,11 +189,17 @@ def make(job_id: str, attempt: int) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line, then make the attempt; all that is printed goes to the job's log."""
-    job_id, attempt = sys.argv[1:] if arguments is None else arguments
+    job_id, attempt, *version = sys.argv[1:] if arguments is None else arguments
+    if not (folder(job_id) / "spec.json").is_file():
+        sys.stderr.write(
+            f"This machine does not see the job's folder {folder(job_id)}: the cache folder has to lie on storage that all "
+            f"machines share, at the same path.\n"
+        )
+        return NOT_SHARED
     with store.disk_errors_explained(folder(job_id)), (folder(job_id) / "log.txt").open("ab", buffering=0) as log:
         for number in (1, 2):
             os.dup2(log.fileno(), number)
-        return make(job_id, int(attempt))
+        return make(job_id, int(attempt), *version)
 
 
 if __name__ == "__main__":

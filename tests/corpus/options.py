@@ -125,7 +125,7 @@ _WRONG = [
     (("distances", "starter", "--nosuch"), "Unrecognized arguments: --nosuch"),
     (("distances", "starter", "--samples"), "Argument --samples: expected one argument"),
     (("distances", "starter", "--dtype"), "Argument --dtype: expected one argument"),
-    (("distances", "starter", "--detach", "--backend", "nowhere"), "nowhere"),
+    (("distances", "starter", "--detach", "--run-on", "nowhere"), "nowhere"),
     (("heal", "starter"), "The following arguments are required: --block"),
     (("compare", "starter"), "The following arguments are required: --prompt"),
     (("microscope", "starter"), "The following arguments are required: --prompt"),

@@ -268,6 +268,22 @@ def test_the_command_line_shows_where_it_runs_and_resumes_it_there(toy, count, c
     wait_state(job, "done")
 
 
+@pytest.mark.parametrize("flag", ["--run-on", "--backend"])
+def test_the_command_line_waits_for_what_runs_elsewhere_and_shows_its_result(toy, count, capsys, flag):
+    assert main.main(["count", flag, "toy", "--json", "-"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["numbers"] == list(range(1, 11))
+    (job,) = jobs.list_jobs()
+    assert said.err.splitlines()[0] == f"Job {job.id} runs on toy, and goes on there if this command ends."
+    assert job.backend == "toy"
+
+
+def test_what_fails_elsewhere_is_bad_input_for_the_command_line_that_waits(toy, count, capsys):
+    assert main.main(["count", "--set", "seed=13", "--run-on", "toy"]) == 2
+    job, said = jobs.list_jobs()[0], capsys.readouterr().err
+    assert said.endswith(f"Job {job.id} on toy is failed: Thirteen cannot be counted with; give another seed.\n")
+
+
 def test_a_job_of_this_machine_is_shown_as_before(count, capsys):
     job = jobs.submit(count.CountSpec())
     text, found = listed(capsys, "list")
@@ -284,7 +300,7 @@ def test_what_fails_there_says_why(toy, count):
 def test_an_unknown_place_is_one_sentence_with_those_that_exist(toy, count):
     with pytest.raises(JobError) as error:
         jobs.submit(count.CountSpec(), backend="mars")
-    assert str(error.value) == "There is no place to run called 'mars'; there is local, slurm, toy."
+    assert str(error.value) == "There is no place to run called 'mars'; there is local, ray, slurm, toy."
     assert jobs.list_jobs() == []
 
 

@@ -29,7 +29,6 @@ _OPTIONS = {
     "mem_gb", "timeout_min",
 }  # fmt: skip
 """What can be asked for; other settings of submitit would change what is run, and how often."""
-_PASSED = ("HF_HOME", "HF_HUB_OFFLINE", "LAYERSCOPE_EXTENSIONS", "LAYERSCOPE_MEMORY")
 _GRACE_S = 20.0
 """How long an attempt that was asked to stop may take to save what it has."""
 _UNSEEN_S = 60.0
@@ -73,7 +72,8 @@ class Slurm(Backend):
         try:
             executor = submitit.AutoExecutor(folder=job.folder / "slurm", cluster=os.environ[PLACE])
             executor.update_parameters(name=f"layerscope-{job.id}", **_options())
-            begun = executor.submit(subprocess.call, ["env", *_told(), *errand.command(job)], cwd=_ROOT)
+            told = [f"{name}={value}" for name, value in errand.surroundings().items()]
+            begun = executor.submit(subprocess.call, ["env", *told, *errand.command(job)], cwd=errand.ROOT)
         except Exception as error:  # what sbatch says comes as many types
             raise JobError(f"Slurm does not take the job: {' '.join(str(error).split())[:300]}; see {OPTIONS}.") from error
         store.write_atomic(handed, json.dumps({"id": begun.job_id, "at": time.time()}).encode())
@@ -120,15 +120,6 @@ def _of(job: Job, number: str) -> Any:
     import submitit
 
     return submitit.SlurmJob(folder=job.folder / "slurm", job_id=number)
-
-
-_ROOT = str(Path(__file__).resolve().parents[3])
-
-
-def _told() -> list[str]:
-    """Variables that the attempt needs beside those that its machine has, as `env` takes them."""
-    passed = [f"{name}={os.environ[name]}" for name in _PASSED if name in os.environ]
-    return [*passed, f"LAYERSCOPE_CACHE={store.cache_dir()}"]
 
 
 def _handed(job: Job) -> Path:

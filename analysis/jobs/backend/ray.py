@@ -1,0 +1,222 @@
+"""A Ray cluster, for whoever shares a cache folder with its machines: each attempt at a job is one job of the cluster.
+
+Environment variables: those of `analysis.jobs.head` say where it is and what it is shown; `LAYERSCOPE_RAY_OPTIONS` is what each
+process of a job asks the cluster for, such as `num_gpus=1,num_cpus=8,memory_gb=64`. What is left out follows from the machines
+that the cluster has: a card where there are cards, and its share of the cores.
+"""
+
+import contextlib
+import os
+import shlex
+import time
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any
+
+from analysis.core import documents
+from analysis.core.errors import JobError, LayerscopeError, SpecError, one_line
+from analysis.core.failures import redact
+from analysis.core.progress import Progress
+from analysis.jobs import errand, head
+from analysis.jobs.backend import Backend, Seen, register
+from analysis.jobs.job import CANCELLED, FAILED, INTERRUPTED, RUNNING, Job
+
+OPTIONS = "LAYERSCOPE_RAY_OPTIONS"
+_OPTIONS = ("num_gpus", "num_cpus", "memory_gb")
+_GRACE_S = 20.0
+"""How long an attempt that was asked to stop may take to save what it has."""
+_UNSEEN_S = 30.0
+"""How long the cluster may know nothing yet of what was just handed to it."""
+_LOG_CHARS = 20_000
+_RESUME = "resume the job to go on from what was saved."
+_AGAIN = f"The Ray cluster no longer knows of the job: it was started anew, and what ran it is gone; {_RESUME}"
+_GONE = f"The machine of the Ray cluster that ran it is gone, or its process there: {{said}}; {_RESUME}"
+_KILLED = f"It was killed on the cluster with signal {{number}}, most likely for want of memory there; {_RESUME}"
+_STOPPED = f"Somebody stopped it on the cluster; {_RESUME}"
+_NO_ROOM = (
+    f"No machine of the Ray cluster had room for it in time ({{asked}}); resume the job to wait again, or ask for less with "
+    f"{OPTIONS}."
+)
+_NOT_BEGUN = (
+    "The Ray cluster cannot begin it: {said}; this program has to be on all of its machines at the same path, with its Python "
+    "at {python}."
+)
+
+
+@register
+class Ray(Backend):
+    """Jobs of a Ray cluster whose machines see the cache folder."""
+
+    name = "ray"
+    title = "Ray"
+    help = "Runs on a Ray cluster whose machines see the cache folder; it waits there for its turn."
+
+    def available(self) -> str | None:
+        """Why nothing can be run there now."""
+        try:
+            head.address()
+            if find_spec("ray") is None:
+                return "the package ray is not installed; run `pip install -r requirements-ray.txt`."
+            options()
+            head.look()
+        except LayerscopeError as error:
+            return str(error)
+        return None
+
+    def submit(self, job: Job) -> None:
+        """Hand the attempt to the cluster, unless it has it."""
+        cluster = head.look(head.PATIENT_S)
+        if _info(job, head.PATIENT_S) is not None:
+            return
+        asked = needs(cluster, wants_card(job))
+        body = {
+            "entrypoint": f"cd {shlex.quote(errand.ROOT)} && exec {shlex.join(errand.command(job))}",
+            "submission_id": _name(job),
+            "metadata": {"layerscope_job": job.id, "kind": job.kind},
+            "runtime_env": {
+                "env_vars": {
+                    **errand.surroundings(),
+                    "PYTHONPATH": errand.ROOT,
+                    "OMP_NUM_THREADS": str(max(1, int(asked["num_cpus"]))),
+                }
+            },
+            "entrypoint_num_cpus": asked["num_cpus"],
+            "entrypoint_num_gpus": asked["num_gpus"],
+            "entrypoint_memory": int(asked["memory_gb"] * 1e9),
+        }
+        with contextlib.suppress(head.Silent):  # it may have heard, which `watch` finds out
+            code, text = head.ask("POST", "/api/jobs/", body, within_s=head.PATIENT_S)
+            if code != 200 and "already exists" not in text:
+                raise JobError(f"Ray does not take the job: {_last_line(text)}; see {OPTIONS}.")
+
+    def watch(self, job: Job) -> Seen | None:
+        """What the attempt says of itself; while it says nothing, what the cluster says of it."""
+        said = errand.told(job)
+        if said is not None and not said.is_gone:
+            return said.seen
+        try:
+            info = _info(job)
+        except JobError as error:
+            if said is None and not job.cancel_requested:
+                raise
+            info, lost = None, f"Nothing is heard of it any more, and of the cluster: {error} When it is back, {_RESUME}"
+        else:
+            lost = _AGAIN
+        said = errand.told(job)  # its last word may have come meanwhile
+        if said is not None and not said.is_gone:
+            return said.seen
+        before = said.seen if said is not None else Seen()
+        if info is None:
+            began = job.started_at or 0.0
+            is_new = said is None and not job.cancel_requested and time.time() - began < _UNSEEN_S
+            return Seen() if is_new else replace(before, state=INTERRUPTED, error=lost)
+        return _seen(job, before, has_begun=said is not None, info=info)
+
+    def cancel(self, job: Job) -> None:
+        """Ask the attempt to stop, and end it where it has not begun, or does not stop."""
+        errand.ask_to_stop(job)
+        late = job.cancel_requested_at is not None and time.time() - job.cancel_requested_at > _GRACE_S
+        if late or errand.told(job) is None:
+            with contextlib.suppress(JobError):  # it is told again until `watch` sees the end
+                head.ask("POST", f"/api/jobs/{_name(job)}/stop")
+
+
+def _seen(job: Job, before: Seen, *, has_begun: bool, info: dict[str, Any]) -> Seen:
+    """How an attempt is that says nothing itself, or no longer does."""
+    status, kind, code = info.get("status"), str(info.get("error_type") or ""), info.get("driver_exit_code")
+    if status == "PENDING" and job.cancel_requested:
+        return Seen(CANCELLED)  # should it begin after all, it reads that it shall not
+    if status == "PENDING":
+        return Seen(RUNNING, Progress("waiting for room on the cluster"))
+    if status == "RUNNING":
+        return before
+    _keep_log(job)
+    said = _last_line(str(info.get("message") or ""))
+    if status == "STOPPED":
+        return replace(before, state=CANCELLED) if job.cancel_requested else replace(before, state=INTERRUPTED, error=_STOPPED)
+    if kind.endswith(("START_TIMEOUT", "UNSCHEDULABLE")):
+        asked = ", ".join(f"{name} {value:g}" for name, value in _asked(info).items() if value)
+        return Seen(INTERRUPTED, error=_NO_ROOM.format(asked=asked))
+    if code == errand.NOT_SHARED:
+        return Seen(FAILED, error=said)
+    if isinstance(code, int) and code < 0:
+        return replace(before, state=INTERRUPTED, error=_KILLED.format(number=-code))
+    if has_begun or kind.startswith("JOB_SUPERVISOR"):
+        return replace(before, state=INTERRUPTED, error=_GONE.format(said=said.rstrip(".")))
+    return Seen(FAILED, error=_NOT_BEGUN.format(said=said.rstrip("."), python=errand.command(job)[0]))
+
+
+def _name(job: Job) -> str:
+    """What the attempt is called there: the cluster takes a name once only."""
+    return f"layerscope-{job.id}-{job.attempts}"
+
+
+def _info(job: Job, within_s: float = head.QUICK_S) -> dict[str, Any] | None:
+    """What the cluster says of the attempt; None where it knows nothing of it."""
+    code, text = head.ask("GET", f"/api/jobs/{_name(job)}", within_s=within_s)
+    if code == 404:
+        return None
+    with contextlib.suppress(ValueError):
+        if code == 200:
+            return documents.parsed_object(text)
+    raise head.OutOfReach(f"The Ray cluster does not say how job {job.id} is: {_last_line(text)}.")
+
+
+def _asked(info: dict[str, Any]) -> dict[str, float]:
+    names = {"cores": "entrypoint_num_cpus", "cards": "entrypoint_num_gpus"}
+    return {name: float(info.get(key) or 0) for name, key in names.items()}
+
+
+def _keep_log(job: Job) -> None:
+    """Put what the cluster has of the attempt's output at the end of the job's log."""
+    with contextlib.suppress(JobError, ValueError, OSError):
+        code, text = head.ask("GET", f"/api/jobs/{_name(job)}/logs")
+        if code == 200:
+            said = str(documents.parsed_object(text).get("logs", ""))[-_LOG_CHARS:]
+            with (job.folder / "log.txt").open("ab") as log:
+                log.write(redact(head.blotted(said)).encode())
+
+
+def _last_line(text: str) -> str:
+    """The line of an answer that says most: the last one, where it is a traceback or a log."""
+    lines = [line.strip() for line in text.splitlines() if any(map(str.isalnum, line)) and "Running entrypoint" not in line]
+    return one_line(redact(head.blotted(lines[-1])))[:300] if lines else "it does not say why"
+
+
+def wants_card(job: Job) -> bool:
+    """Whether a job of this request is to run on a card where there is one."""
+    return getattr(getattr(job.spec, "model", None), "device", "auto") not in ("cpu", "mps")
+
+
+def needs(cluster: head.Cluster, card: bool, n: int = 1) -> dict[str, float]:
+    """What each of `n` processes of a job takes: cards, cores, gigabytes; 0 for as much as there is.
+
+    Raises:
+        SpecError: when what the environment asks for cannot be read.
+    """
+    asked = options()
+    with_cards = [machine for machine in cluster.machines if machine.cards >= 1]
+    cards = asked.get("num_gpus", 1.0 if card and with_cards else 0.0)
+    if cards >= 1 and with_cards:
+        cores = min(machine.cores // machine.cards for machine in with_cards) * cards
+    else:
+        cores = min(cluster.total("cores") // n, max((machine.cores for machine in cluster.machines), default=1))
+    cores = float(max(1, cores))
+    return {"num_gpus": cards, "num_cpus": asked.get("num_cpus", cores), "memory_gb": asked.get("memory_gb", 0.0)}
+
+
+def options() -> dict[str, float]:
+    """What the environment says that each process asks the cluster for.
+
+    Raises:
+        SpecError: when the variable holds something else.
+    """
+    found: dict[str, float] = {}
+    for part in filter(None, os.environ.get(OPTIONS, "").split(",")):
+        name, _, value = part.strip().partition("=")
+        with contextlib.suppress(ValueError):
+            if name in _OPTIONS and 0 <= (number := float(value)) < 1e6:
+                found[name] = number
+                continue
+        raise SpecError(f"{OPTIONS} holds {part[:40]!r}; it can be NAME=NUMBER with {', '.join(_OPTIONS)}.")
+    return found

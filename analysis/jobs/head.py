@@ -1,0 +1,313 @@
+"""The head of a Ray cluster, asked over the HTTP interface of its jobs, which is documented and the same since Ray 2.
+
+Ray's own client is not used here: it waits without end where nobody answers, and costs the pages' process a second and 90 MB.
+
+Environment variables, as Ray has them: `RAY_API_SERVER_ADDRESS`, such as `http://HOST:8265`; the token in `RAY_AUTH_TOKEN`, or
+in the file that `RAY_AUTH_TOKEN_PATH` names, or in `~/.ray/auth_token`. A cluster that asks nobody for a token runs whatever
+anybody on its network sends it, so it is refused, unless it is on the loopback and `LAYERSCOPE_RAY_OPEN=yes` says that this is
+meant.
+"""
+
+import contextlib
+import http.client
+import importlib.metadata
+import ipaddress
+import json
+import os
+import stat
+import threading
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from analysis.core import documents
+from analysis.core.errors import JobError
+
+ADDRESS = "RAY_API_SERVER_ADDRESS"
+TOKEN, TOKEN_FILE = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
+OPEN = "LAYERSCOPE_RAY_OPEN"
+QUICK_S = 0.8
+"""How long a page waits for an answer."""
+PATIENT_S = 8.0
+"""How long whoever hands a job over waits: the first job that a cluster is given takes seconds."""
+_FRESH_S = 5.0
+"""For how long a look at the cluster is taken for how it is."""
+_MOST_BYTES = 8 * 1024 * 1024
+"""Of an answer: what is longer is none of Ray's."""
+
+
+class OutOfReach(JobError):
+    """Nobody answers, for now."""
+
+
+class Silent(OutOfReach):
+    """It did not answer in time: what it was told may have been done."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a machine of a cluster lends to jobs, and how much of it is free."""
+
+    name: str
+    cores: float
+    free_cores: float
+    cards: float
+    free_cards: float
+    memory_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster as it was seen a moment ago."""
+
+    address: str
+    ray: str
+    """The version of Ray that it runs."""
+    session: str
+    """The name of this run of it: another one knows nothing of the jobs of the last."""
+    is_open: bool
+    """Whether it asks nobody for a token."""
+    machines: tuple[Machine, ...]
+
+    def total(self, what: str) -> float:
+        """The sum of a field over its machines."""
+        return sum(getattr(machine, what) for machine in self.machines)
+
+    @property
+    def is_in_clear(self) -> bool:
+        """Whether the token and all else travels unencrypted over a network."""
+        return self.address.startswith("http://") and not _is_loopback(self.address)
+
+
+def address() -> str:
+    """Where the head is.
+
+    Raises:
+        JobError: when no address is set, or what is set is none.
+    """
+    said = os.environ.get(ADDRESS, "").strip()
+    if not said:
+        raise JobError(f"no Ray cluster is set up; set {ADDRESS}=http://HOST:8265 where the cache folder is shared with one.")
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(said)
+        is_bare = parts.path in ("", "/") and not parts.query and "@" not in parts.netloc
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and is_bare:
+            return f"{parts.scheme}://{parts.netloc}"
+    # What stands there may hold a password.
+    raise JobError(f"{ADDRESS} is not the address of a cluster's dashboard, which is like http://HOST:8265 and nothing more.")
+
+
+def token() -> str:
+    """What the cluster is told, so that it believes who asks; empty where there is none.
+
+    Raises:
+        JobError: when the file cannot be read, or others may read it.
+    """
+    if said := os.environ.get(TOKEN, "").strip():
+        return _plain(said, TOKEN)
+    named = os.environ.get(TOKEN_FILE, "").strip()
+    file = Path(named).expanduser() if named else Path.home() / ".ray" / "auth_token"
+    try:
+        with file.open("rb") as stream:
+            mode, found = os.fstat(stream.fileno()).st_mode, stream.read(4097)
+    except OSError as error:
+        if not named and isinstance(error, FileNotFoundError):
+            return ""
+        why = error.strerror or type(error).__name__
+        raise JobError(
+            f"The file with the token of the Ray cluster, {file}, cannot be read ({why}); mend {TOKEN_FILE}."
+        ) from error
+    if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
+        raise JobError(
+            f"Others than you may read the token of the Ray cluster in {file}; run `chmod 600` on it, and change it."
+        )
+    return _plain(found.decode("utf-8", "replace").strip(), str(file))
+
+
+def _plain(said: str, where: str) -> str:
+    if len(said) > 4096 or not said.isascii() or not said.isprintable() or " " in said:
+        raise JobError(f"{where} holds no token of a Ray cluster: that is one word of plain letters and digits.")
+    return said
+
+
+def blotted(text: str) -> str:
+    """The text without the token."""
+    with contextlib.suppress(JobError):
+        if said := token():
+            return text.replace(said, "[redacted]")
+    return text
+
+
+def look(within_s: float = QUICK_S) -> Cluster:
+    """The cluster, as it was at most a few seconds ago.
+
+    Raises:
+        JobError: when there is none that can be used; one sentence says why.
+    """
+    asked = (address(), token())
+    with _lock:
+        glance = _glances.get(asked)
+        if glance is None or glance.is_stale:
+            glance = _Glance(*asked)
+            _glances.clear()
+            _glances[asked] = glance
+    return glance.wait(within_s)
+
+
+class _Glance(threading.Thread):
+    """One look at a cluster, in a thread of its own: even the name of the machine may take long to be found."""
+
+    def __init__(self, address: str, token: str) -> None:
+        super().__init__(name="ray-head", daemon=True)
+        self._asked = address, token
+        self._found: Cluster | JobError | None = None
+        self._at = 0.0
+        self.start()
+
+    @property
+    def is_stale(self) -> bool:
+        return not self.is_alive() and time.monotonic() - self._at > _FRESH_S
+
+    def run(self) -> None:
+        try:
+            self._found = _looked(*self._asked)
+        except JobError as error:
+            self._found = error
+        except Exception as error:  # whatever a stranger's answer leads to
+            self._found = JobError(_STRANGER.format(address=self._asked[0], said=type(error).__name__))
+        self._at = time.monotonic()
+
+    def wait(self, within_s: float) -> Cluster:
+        self.join(within_s)
+        if self._found is None:
+            raise OutOfReach(f"The Ray cluster at {self._asked[0]} has not answered yet.")
+        if isinstance(self._found, JobError):
+            raise type(self._found)(str(self._found))
+        return self._found
+
+
+_lock = threading.Lock()
+_glances: dict[tuple[str, str], _Glance] = {}
+
+_STRANGER = (
+    "What answers at {address} is no Ray dashboard ({said}); set " + ADDRESS + " to the address of one, like http://HOST:8265."
+)
+
+
+def _looked(address: str, token: str) -> Cluster:
+    # Asked without the token first: it is shown to nobody who does not ask for it.
+    code, text = _sent(address, "", "GET", "/api/version", None, QUICK_S)
+    is_open = code not in (401, 403)
+    if is_open:
+        version = _version(address, code, text)
+        if not _is_loopback(address):
+            raise JobError(
+                f"The Ray cluster at {address} asks nobody for a token, so anybody on its network can run anything on it; "
+                f"start it with RAY_AUTH_MODE=token."
+            )
+        if os.environ.get(OPEN) != "yes":
+            raise JobError(
+                f"The Ray cluster at {address} asks nobody for a token; start it with RAY_AUTH_MODE=token, or set {OPEN}=yes "
+                f"if everybody who uses this machine may run anything as whoever started it."
+            )
+    else:
+        version = _version(address, *_answered(address, token, "GET", "/api/version"))
+    ours = importlib.metadata.version("ray")
+    if version["ray_version"] != ours:
+        raise JobError(
+            f"The Ray cluster at {address} runs Ray {version['ray_version']} and this program has Ray {ours}; they have to be "
+            f"the same: install ray=={version['ray_version']} here, or Ray {ours} there."
+        )
+    code, text = _answered(address, token, "GET", "/api/cluster_status")
+    machines = _machines(documents.parsed_object(text.encode())) if code == 200 else ()
+    return Cluster(address, version["ray_version"], str(version.get("session_name", "")), is_open, machines)
+
+
+def _version(address: str, code: int, text: str) -> dict[str, Any]:
+    with contextlib.suppress(ValueError):
+        said = documents.parsed_object(text.encode())
+        if code == 200 and isinstance(said.get("ray_version"), str):
+            return {**said, "ray_version": said["ray_version"][:40]}
+    raise JobError(_STRANGER.format(address=address, said=f"status {code}"))
+
+
+def _machines(said: dict[str, Any]) -> tuple[Machine, ...]:
+    """What the cluster says of its machines; none where it says it in another way than this version of Ray does."""
+    found = []
+    try:
+        for name, usage in said["data"]["clusterStatus"]["loadMetricsReport"]["usageByNode"].items():
+            (cores, of), (cards, of_cards) = usage.get("CPU", (0.0, 0.0)), usage.get("GPU", (0.0, 0.0))
+            used, memory = usage.get("memory", (0.0, 0.0))
+            address = next((key[5:] for key in usage if key.startswith("node:") and key != "node:InternalHead"), name)
+            free = (float(of - cores), float(of_cards), float(of_cards - cards), int(memory), int(memory - used))
+            found.append(Machine(str(address), float(of), *free))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return ()
+    return tuple(sorted(found, key=lambda machine: machine.name))
+
+
+def ask(method: str, path: str, body: dict[str, Any] | None = None, *, within_s: float = QUICK_S) -> tuple[int, str]:
+    """Ask the head something; the status and the text of what it answers.
+
+    Raises:
+        OutOfReach: when it does not answer.
+        JobError: when it does not know the token.
+    """
+    return _answered(address(), token(), method, path, body, within_s)
+
+
+def _answered(
+    address: str, token: str, method: str, path: str, body: dict[str, Any] | None = None, within_s: float = QUICK_S
+) -> tuple[int, str]:
+    code, text = _sent(address, token, method, path, body, within_s)
+    if code in (401, 403):
+        what = "does not know the token it is shown" if token else "asks for a token, and there is none here"
+        raise JobError(
+            f"The Ray cluster at {address} {what}; set {TOKEN_FILE} to a file with the token that it was started with."
+        )
+    return code, text
+
+
+class _Nowhere(urllib.request.HTTPRedirectHandler):
+    """Follows nobody: the token would go along."""
+
+    def redirect_request(self, *arguments: Any, **options: Any) -> None:
+        return None
+
+
+# No proxy either, for the same reason.
+_opener = urllib.request.build_opener(_Nowhere(), urllib.request.ProxyHandler({}))
+
+
+def _sent(address: str, token: str, method: str, path: str, body: dict[str, Any] | None, within_s: float) -> tuple[int, str]:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    data = None if body is None else json.dumps(body).encode()
+    if data is not None:
+        headers["Content-Type"] = "application/json"
+    request = urllib.request.Request(f"{address}{path}", data, headers, method=method)
+    try:
+        with _opener.open(request, timeout=within_s) as answer:
+            return answer.status, answer.read(_MOST_BYTES).decode("utf-8", "replace")
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read(_MOST_BYTES).decode("utf-8", "replace")
+    except (urllib.error.URLError, OSError) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        if isinstance(reason, TimeoutError):
+            raise Silent(f"The Ray cluster at {address} does not answer within {within_s:g} s.") from error
+        why = getattr(reason, "strerror", None) or str(reason)
+        raise OutOfReach(f"No Ray cluster answers at {address} ({why}); start it, or mend {ADDRESS}.") from error
+    except (http.client.HTTPException, ValueError) as error:
+        raise JobError(_STRANGER.format(address=address, said=type(error).__name__)) from error
+
+
+def _is_loopback(address: str) -> bool:
+    host = urlsplit(address).hostname or ""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"

@@ -1,0 +1,325 @@
+"""What the Ray backend makes of what a head answers, here one that says whatever a test wants it to."""
+
+import json
+import os
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
+
+import pytest
+
+from analysis import __version__, jobs
+from analysis.core.errors import JobError
+from analysis.jobs import backend, errand, head, local
+from analysis.jobs.backend import ray
+from tests.jobs.test_backends import cache as cache
+from tests.jobs.test_backends import count as count  # the kind of job that counts to ten
+from tests.jobs.test_backends import wait_state
+
+pytestmark = pytest.mark.timeout(60)
+TOKEN = "5ecre7t0ken"
+
+
+class Head(ThreadingHTTPServer):
+    """A head that knows the jobs in `jobs`, and answers of other paths what `says` has for them."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Answers)
+        self.token, self.jobs, self.says, self.asked, self.slow_s = TOKEN, {}, {}, [], 0.0
+        nodes = {"a1": {"CPU": [1.0, 8.0], "GPU": [1.0, 2.0], "memory": [0.0, 64e9], "node:10.0.0.1": [0.0, 1.0]}}
+        self.says["/api/version"] = 200, {"ray_version": version("ray"), "session_name": "one"}
+        self.says["/api/cluster_status"] = 200, {"data": {"clusterStatus": {"loadMetricsReport": {"usageByNode": nodes}}}}
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+
+    @property
+    def address(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Answers(BaseHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+    def do_GET(self):
+        shown = self.headers.get("Authorization")
+        self.server.asked.append((self.command, self.path, shown))
+        if self.server.token and shown != f"Bearer {self.server.token}":
+            return self.say(401 if shown is None else 403, "Unauthorized")
+        if self.path in self.server.says:
+            return self.say(*self.server.says[self.path])
+        name = self.path.split("/")[3]
+        if self.path.endswith("/logs"):
+            return self.say(200, {"logs": f"a line with {TOKEN} in it\n"})
+        return self.say(200, self.server.jobs[name]) if name in self.server.jobs else self.say(404, "Job does not exist")
+
+    def do_POST(self):
+        shown = self.headers.get("Authorization")
+        self.server.asked.append((self.command, self.path, shown))
+        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
+        time.sleep(self.server.slow_s)
+        if self.path.endswith("/stop"):
+            return self.say(200, {"stopped": True})
+        if self.path in self.server.says:
+            return self.say(*self.server.says[self.path])
+        self.server.jobs[body["submission_id"]] = {**body, "status": "PENDING", "message": "Job has not started yet."}
+        return self.say(200, {"submission_id": body["submission_id"]})
+
+    def say(self, code, what):
+        text = (what if isinstance(what, str) else json.dumps(what)).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+
+@pytest.fixture(autouse=True)
+def cluster(monkeypatch):
+    found = Head()
+    for name in (head.TOKEN_FILE, head.OPEN, ray.OPTIONS):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(head.ADDRESS, found.address)
+    monkeypatch.setenv(head.TOKEN, TOKEN)
+    monkeypatch.setattr(head, "_FRESH_S", 0.0)
+    head._glances.clear()
+    yield found
+    found.shutdown()
+    found.server_close()
+
+
+def handed(cluster, count):
+    """A job that the cluster has, and what it has of it."""
+    job = jobs.submit(count.CountSpec(), backend="ray")
+    assert (job.state, job.error) == ("running", None)
+    return job, cluster.jobs[f"layerscope-{job.id}-1"]
+
+
+def seen(job):
+    jobs.reap()
+    return jobs.get(job.id)
+
+
+def test_it_is_told_what_to_run_where_and_with_how_much(cluster, count):
+    job, told = handed(cluster, count)
+    assert told["entrypoint"].startswith(f"cd {errand.ROOT} && exec ")
+    assert told["entrypoint"].endswith(f" -m analysis.jobs.errand {job.id} 1 {__version__}")
+    assert (told["entrypoint_num_gpus"], told["entrypoint_num_cpus"], told["entrypoint_memory"]) == (1, 4, 0)
+    assert told["runtime_env"]["env_vars"]["LAYERSCOPE_CACHE"] == os.environ["LAYERSCOPE_CACHE"]
+    assert told["metadata"] == {"layerscope_job": job.id, "kind": "count"}
+    assert seen(job).phase == "waiting for room on the cluster"
+
+
+def test_what_each_process_takes_can_be_said(cluster, count, monkeypatch):
+    monkeypatch.setenv(ray.OPTIONS, "num_gpus=0.5,num_cpus=3,memory_gb=20")
+    told = handed(cluster, count)[1]
+    assert (told["entrypoint_num_gpus"], told["entrypoint_num_cpus"], told["entrypoint_memory"]) == (0.5, 3, 20_000_000_000)
+
+
+def test_the_token_is_shown_to_the_cluster_alone_and_kept_nowhere(cluster, count):
+    job, told = handed(cluster, count)
+    told |= {"status": "FAILED", "driver_exit_code": 127, "message": f"/bin/sh: not found {TOKEN}"}
+    failed = seen(job)
+    assert failed.state == "failed"
+    assert "not found [redacted]" in failed.error
+    assert TOKEN not in json.dumps(told["runtime_env"])
+    kept = [path.read_text() for path in job.folder.rglob("*") if path.is_file()]
+    assert any("a line with [redacted] in it" in text for text in kept)
+    assert not any(TOKEN in text for text in kept)
+    # Each look asks without it first, to hear whether it is asked for at all.
+    assert {path for _, path, shown in cluster.asked if shown is None} == {"/api/version"}
+    assert cluster.asked[0][2] is None
+
+
+def test_the_same_attempt_handed_over_twice_is_begun_once(cluster, count):
+    job, _ = handed(cluster, count)
+    backend.backends()["ray"].submit(job)
+    assert [path for method, path, _ in cluster.asked if method == "POST"] == ["/api/jobs/"]
+    cluster.says["/api/jobs/"] = 500, "Traceback\nValueError: Job with submission_id x already exists. Please use another.\n.\n"
+    cluster.jobs.clear()
+    backend.backends()["ray"].submit(job)  # as when two dashboards do it at once
+
+
+def test_a_head_that_takes_a_job_and_does_not_say_so_in_time_has_it(cluster, count, monkeypatch):
+    monkeypatch.setattr(head, "PATIENT_S", 0.3)
+    cluster.slow_s = 0.6
+    job = jobs.submit(count.CountSpec(), backend="ray")
+    assert job.state == "running"
+    wait_state(job, "running")
+    time.sleep(0.5)
+    assert seen(job).phase == "waiting for room on the cluster"
+
+
+@pytest.mark.parametrize(
+    ("info", "state", "sentence"),
+    [
+        ({"status": "STOPPED"}, "interrupted", "Somebody stopped it on the cluster; resume the job"),
+        (
+            {"status": "FAILED", "error_type": "JOB_SUPERVISOR_ACTOR_START_TIMEOUT", "message": "within 900 s"},
+            "interrupted",
+            "No machine of the Ray cluster had room for it in time (cores 4, cards 1); resume the job to wait again",
+        ),
+        (
+            {"status": "FAILED", "error_type": "JOB_SUPERVISOR_ACTOR_DIED", "message": "died: its node 10.0.0.1 has died."},
+            "interrupted",
+            "The machine of the Ray cluster that ran it is gone, or its process there: died: its node 10.0.0.1 has died;",
+        ),
+        (
+            {"status": "FAILED", "driver_exit_code": -9, "message": "Job entrypoint command failed"},
+            "interrupted",
+            "It was killed on the cluster with signal 9, most likely for want of memory there; resume the job",
+        ),
+        (
+            {"status": "FAILED", "driver_exit_code": errand.NOT_SHARED, "message": "log:\nThis machine does not see the job's"},
+            "failed",
+            "This machine does not see the job's",
+        ),
+        (
+            {"status": "FAILED", "driver_exit_code": 2, "message": "Running entrypoint for job x\n/bin/sh: can't cd to /x\n"},
+            "failed",
+            "The Ray cluster cannot begin it: /bin/sh: can't cd to /x; this program has to be on all of its machines",
+        ),
+    ],
+)
+def test_what_the_cluster_says_of_an_end_is_one_sentence(cluster, count, info, state, sentence):
+    job, told = handed(cluster, count)
+    told |= info
+    ended = seen(job)
+    assert (ended.state, ended.error[: len(sentence)]) == (state, sentence)
+
+
+def test_a_head_that_was_started_anew_knows_nothing_and_the_job_can_be_resumed(cluster, count, monkeypatch):
+    job, _ = handed(cluster, count)
+    cluster.jobs.clear()
+    assert seen(job).state == "running"  # it may be on its way there
+    monkeypatch.setattr(ray, "_UNSEEN_S", 0.0)
+    lost = seen(job)
+    assert lost.state == "interrupted"
+    assert lost.error.startswith("The Ray cluster no longer knows of the job: it was started anew")
+    assert jobs.resume(job.id).attempts == 2
+    assert set(cluster.jobs) == {f"layerscope-{job.id}-2"}
+
+
+def test_out_of_reach_is_not_gone_until_nothing_is_heard_of_the_attempt_either(cluster, count, monkeypatch):
+    job, _ = handed(cluster, count)
+    monkeypatch.setenv(head.ADDRESS, "http://127.0.0.1:9")
+    away = seen(job)
+    assert away.state == "running"
+    assert away.error.startswith("No Ray cluster answers at http://127.0.0.1:9 (Connection refused); start it, or mend")
+    told = {"state": "running", "progress": None, "error": None, "result_key": None, "process": vars(local.Process.of(2**22))}
+    (job.folder / "attempt-1.json").write_text(json.dumps(told))
+    gone = seen(job)
+    assert gone.state == "interrupted"
+    assert gone.error.startswith("Nothing is heard of it any more, and of the cluster: No Ray cluster answers")
+
+
+def test_a_job_that_waits_there_is_stopped_at_once_and_does_not_begin_later(cluster, count):
+    job, _ = handed(cluster, count)
+    jobs.cancel(job.id)
+    assert ("POST", f"/api/jobs/layerscope-{job.id}-1/stop") in [asked[:2] for asked in cluster.asked]
+    assert seen(job).state == "cancelled"
+    assert errand.make(job.id, 1) == 0
+    assert errand.seen(job).state == "cancelled"
+
+
+def test_a_job_of_a_lost_cluster_can_be_cancelled(cluster, count, monkeypatch):
+    job, _ = handed(cluster, count)
+    monkeypatch.setenv(head.ADDRESS, "http://127.0.0.1:9")
+    jobs.cancel(job.id)
+    assert seen(job).state == "cancelled"
+
+
+REFUSED = [
+    ({head.ADDRESS: ""}, {}, "no Ray cluster is set up; set RAY_API_SERVER_ADDRESS=http://HOST:8265"),
+    ({head.ADDRESS: "ray://head:10001"}, {}, "RAY_API_SERVER_ADDRESS is not the address of a cluster's dashboard"),
+    ({head.ADDRESS: "http://me:pass@head:8265"}, {}, "RAY_API_SERVER_ADDRESS is not the address of a cluster's dashboard"),
+    ({head.ADDRESS: "http://127.0.0.1:9"}, {}, "No Ray cluster answers at http://127.0.0.1:9 (Connection refused)"),
+    ({head.TOKEN: "wrong"}, {}, "does not know the token it is shown; set RAY_AUTH_TOKEN_PATH to a file"),
+    ({head.TOKEN: "", "HOME": "/nowhere"}, {}, "asks for a token, and there is none here; set RAY_AUTH_TOKEN_PATH to a file"),
+    ({head.TOKEN: "two words"}, {}, "RAY_AUTH_TOKEN holds no token of a Ray cluster"),
+    ({head.TOKEN: "", head.TOKEN_FILE: "/nowhere/token"}, {}, "/nowhere/token, cannot be read (No such file or directory)"),
+    ({ray.OPTIONS: "num_gpus=many"}, {}, "LAYERSCOPE_RAY_OPTIONS holds 'num_gpus=many'; it can be NAME=NUMBER with num_gpus,"),
+    (
+        {},
+        {"token": ""},
+        "asks nobody for a token; start it with RAY_AUTH_MODE=token, or set LAYERSCOPE_RAY_OPEN=yes if everybody",
+    ),
+    ({}, {"version": (200, {"ray_version": "2.9.3"})}, "runs Ray 2.9.3 and this program has Ray 2."),
+    ({}, {"version": (200, "<html>")}, "is no Ray dashboard (status 200); set RAY_API_SERVER_ADDRESS"),
+    ({}, {"version": (302, "")}, "is no Ray dashboard (status 302)"),
+]
+
+
+@pytest.mark.parametrize(("variables", "says", "why"), REFUSED)
+def test_where_nothing_can_be_run_it_says_why(cluster, count, monkeypatch, variables, says, why):
+    cluster.token = says.get("token", TOKEN)
+    cluster.says["/api/version"] = says.get("version", cluster.says["/api/version"])
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(JobError) as error:
+        jobs.submit(count.CountSpec(), backend="ray")
+    assert why in str(error.value)
+    assert "pass@" not in str(error.value)
+    assert "ray" not in jobs.usable_backends()
+    assert jobs.list_jobs() == []
+
+
+def test_without_the_package_it_says_how_to_install_it(monkeypatch):
+    monkeypatch.setattr(ray, "find_spec", lambda name: None)
+    assert "pip install -r requirements-ray.txt" in backend.backends()["ray"].available()
+
+
+def test_a_file_of_the_token_that_others_may_read_is_refused(cluster, monkeypatch, tmp_path):
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}\n")
+    monkeypatch.delenv(head.TOKEN)
+    monkeypatch.setenv(head.TOKEN_FILE, str(file))
+    file.chmod(0o640)
+    assert "run `chmod 600` on it, and change it" in backend.backends()["ray"].available()
+    file.chmod(0o600)
+    assert backend.backends()["ray"].available() is None
+
+
+def test_an_open_cluster_is_used_on_the_loopback_where_that_is_meant_and_never_elsewhere(cluster, monkeypatch):
+    cluster.token = ""
+    monkeypatch.setenv(head.OPEN, "yes")
+    assert head.look().is_open
+    monkeypatch.setattr(head, "_is_loopback", lambda address: False)
+    time.sleep(0.01)
+    assert "anybody on its network can run anything on it" in backend.backends()["ray"].available()
+
+
+def test_a_page_never_waits_a_second_for_a_head_that_is_silent(cluster, monkeypatch):
+    """Nobody takes what is sent to this port."""
+    import socket
+
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        monkeypatch.setenv(head.ADDRESS, f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        began = time.monotonic()
+        assert "answer" in backend.backends()["ray"].available()
+        assert time.monotonic() - began < 1.5
+
+
+def test_what_is_free_is_known_by_machine(cluster):
+    (machine,) = head.look().machines
+    assert (machine.name, machine.free_cores, machine.cores, machine.free_cards, machine.cards) == ("10.0.0.1", 7, 8, 1, 2)
+    assert (machine.free_bytes, head.look().total("free_cards"), head.look().is_in_clear) == (64_000_000_000, 1, False)
+    cluster.says["/api/cluster_status"] = 200, {"data": "otherwise"}
+    time.sleep(0.01)
+    assert head.look().machines == ()
+
+
+def test_another_version_there_is_refused_before_it_runs_with_both_named(cluster, count):
+    job, _ = handed(cluster, count)
+    assert errand.main([job.id, "1", "0.0.1"]) == 0
+    failed = seen(job)
+    assert failed.state == "failed"
+    assert f"has Layerscope {__version__}, and whoever asks has 0.0.1; install the same version" in failed.error
+
+
+def test_a_machine_that_does_not_see_the_cache_folder_says_so(cluster, count, capsys):
+    assert errand.main(["0123456789", "1", __version__]) == errand.NOT_SHARED
+    assert "has to lie on storage that all machines share, at the same path." in capsys.readouterr().err
