@@ -6,8 +6,9 @@
 
 Each visitor moves as people do, with pauses: the slider on Explore, its tabs, the pages. Printed are the errors that anyone saw
 (on a page, in the browser's console, in the server's log), the time from a click to the page that stands still with what was
-asked for, what a run of a script cost the server on the clock and on the processor, its memory, and where its time goes.
-The browser shares the cores with the server: of the times from a click, some are its own. Exit code 1 when there was an error.
+asked for, the server's part of it, what a run of a script cost the server on the clock and on the processor, its memory, and
+where its time goes. The browsers of all visitors share the cores with the server and the heal, which they do nowhere else: much
+of the times from a click is theirs, so it is also said who had the processors. Exit code 1 when there was an error.
 """
 
 import argparse
@@ -33,6 +34,7 @@ import psutil
 from playwright.async_api import Browser, ConsoleMessage, Error, Page, async_playwright
 
 from analysis import jobs
+from analysis.jobs import local
 from tests.support import browser
 
 SIZE = {"width": 1280, "height": 800}
@@ -64,6 +66,8 @@ class Log:
     errors: list[str] = field(default_factory=list)
     memory: list[tuple[float, int]] = field(default_factory=list)
     """Seconds since the first visitor came, and the resident memory of the server in bytes."""
+    shared: dict[str, float] = field(default_factory=dict)
+    """Seconds of processors, by who had them."""
 
 
 def say(*words: object) -> None:
@@ -134,11 +138,62 @@ async def visitor(chromium: Browser, address: str, number: int, until: float, lo
     await context.close()
 
 
+class Shares:
+    """Who has the processors: what each process had of them, also of those that are gone."""
+
+    def __init__(self, server: int) -> None:
+        self.server = server
+        self.spent: dict[tuple[int, float], tuple[str, float, float]] = {}
+        """By process its owner, and its seconds when it was first and last seen."""
+        self.began, self.started, self.busy_before = time.monotonic(), time.time(), busy_s()
+        self.look()
+
+    def look(self) -> None:
+        """Note how much each process had until now."""
+        worker = local.worker()
+        for process in psutil.process_iter(["pid", "ppid", "name", "create_time", "cpu_times"]):
+            info = process.info
+            if not info["cpu_times"]:
+                continue
+            spent = info["cpu_times"].user + info["cpu_times"].system
+            if info["pid"] == self.server:
+                owner = "the server"
+            elif "chrom" in (info["name"] or ""):
+                owner = "the browsers"
+            elif worker is not None and worker.pid in (info["pid"], info["ppid"]):
+                owner = "the heal"
+            elif info["pid"] == os.getpid():
+                owner = "the visitors' hands"
+            else:
+                continue
+            born = (info["pid"], info["create_time"])
+            first = self.spent[born][1] if born in self.spent else spent if info["create_time"] < self.started else 0.0
+            self.spent[born] = (owner, first, spent)
+
+    def told(self) -> dict[str, float]:
+        """Seconds by owner since the beginning; of all cores, and of what else runs on this machine."""
+        found = defaultdict[str, float](float)
+        for owner, first, last in self.spent.values():
+            found[owner] += last - first
+        found["others"] = max(0.0, busy_s() - self.busy_before - sum(found.values()))
+        all_s = (time.monotonic() - self.began) * (os.cpu_count() or 1)
+        return {**found, "nobody": max(0.0, all_s - sum(found.values()))}
+
+
+def busy_s() -> float:
+    """Seconds that the processors of this machine have worked since it started."""
+    times = psutil.cpu_times()
+    return times.user + times.nice + times.system + getattr(times, "irq", 0.0) + getattr(times, "softirq", 0.0)
+
+
 async def weigh(server: psutil.Process, began: float, log: Log) -> None:
-    """Note the server's memory every second."""
+    """Note the server's memory every second, and who has the processors."""
+    shares = Shares(server.pid)
     while True:
         with contextlib.suppress(psutil.Error):
             log.memory.append((time.monotonic() - began, server.memory_info().rss))
+        shares.look()
+        log.shared = shares.told()
         await asyncio.sleep(1)
 
 
@@ -196,6 +251,14 @@ def memory_told(memory: list[tuple[float, int]]) -> str:
     return f"memory of the server: {sizes} ({change:+.1%}, {'flat' if abs(change) <= STEADY else 'not flat'} to {STEADY:.0%})"
 
 
+def shares_told(shared: dict[str, float], wall_s: float) -> str:
+    """Who had the processors, the most first."""
+    whole = sum(shared.values()) or 1.0
+    most_first = sorted(shared.items(), key=lambda item: -item[1])
+    parts = [f"{owner} {spent:.0f} s ({spent / whole:.0%})" for owner, spent in most_first]
+    return f"who had the processors in {wall_s:.0f} s: {', '.join(parts)}"
+
+
 def report(log: Log, watched: dict, wall_s: float) -> None:
     """Print what was found."""
     say("from a click to a page that stands still")
@@ -204,12 +267,21 @@ def report(log: Log, watched: dict, wall_s: float) -> None:
     reruns = [seconds for name, times in log.took.items() if name != "opening" for seconds in times]
     if reruns:
         say(told("all reruns", reruns))
+    say("the server's part of it, from a request to the last message of its answer")
+    kinds = ("page", "part", "tick")
+    for kind in kinds:
+        if answers := [seconds for of, seconds in watched["answers"] if of == kind]:
+            say(told(kind, answers))
+    reruns = [seconds for of, seconds in watched["answers"] if of != "tick"]
+    if reruns:
+        say(told("all reruns", reruns))
+    say(f"  ticks not passed on, since their window was not at rest or many were looking: {watched['left_out']}")
     say("runs of scripts on the server")
-    for kind in watched["busy"]:
+    for kind in [kind for kind in kinds if kind in watched["busy"]]:
         runs = [(clock, cpu) for of, clock, cpu in watched["runs"] if of == kind]
         say(told(f"{kind}, clock", [clock for clock, _ in runs]))
         say(told(f"{kind}, processor", [cpu for _, cpu in runs]) + f", {sum(cpu for _, cpu in runs):.1f} s in all")
-    say(f"  the server's processor time: {watched['cpu_s']:.1f} s in {wall_s:.0f} s")
+    say(shares_told(log.shared, wall_s))
     say(memory_told(log.memory))
     for kind, busy in watched["busy"].items():
         for where, title in (("inside", "in a function of ours or below it"), ("at", "in a function itself")):

@@ -1,9 +1,10 @@
 """A dashboard that watches itself, for `make load`: `python benchmarks/sampled_server.py REPORT --server.port 8501 ...`.
 
 It times every run of a script, on the clock and on the processor, and looks a hundred times a second at what each of them is
-doing. The report is JSON, written anew every second: `runs` as [kind, seconds, processor seconds], where a kind is "whole" or
-"fragment"; and by kind how often a script was seen at work (`busy`), in a function of ours or below it (`inside`), and in a
-function itself (`at`).
+doing. The report is JSON, written anew every second: `runs` as [kind, seconds, processor seconds]; by kind how often a script
+was seen at work (`busy`), in a function of ours or below it (`inside`), and in a function itself (`at`); `answers` as [kind,
+seconds] from a request that came in to the last message of its answer; `left_out`, how many ticks were not passed on. A kind is
+"page", what a visitor asked for that draws a page; "part", that draws a part of one; or "tick", what refreshes itself.
 """
 
 import json
@@ -17,8 +18,12 @@ from types import FrameType
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
 from streamlit.web import cli
+
+from pages.components.shared import ticks
 
 EVERY_S = 0.01
 _ASLEEP = ("threading.py", "selectors.py")
@@ -30,6 +35,8 @@ class Watch:
     def __init__(self, report: Path) -> None:
         self.report = report
         self.runs: list[tuple[str, float, float]] = []
+        self.answers: list[tuple[str, float]] = []
+        self.left_out = 0
         self.busy = Counter[str]()
         self.inside, self.at = defaultdict[str, Counter[str]](Counter), defaultdict[str, Counter[str]](Counter)
         self.scripts: dict[int, str] = {}
@@ -41,7 +48,7 @@ class Watch:
 
         def timed(runner: ScriptRunner, asked) -> None:
             began, cpu = time.perf_counter(), time.thread_time()
-            kind = self.scripts[threading.get_ident()] = "fragment" if asked.fragment_id_queue else "whole"
+            kind = self.scripts[threading.get_ident()] = kind_of(asked.fragment_id_queue, asked.is_auto_rerun)
             try:
                 plain(runner, asked)
             finally:
@@ -49,6 +56,32 @@ class Watch:
                 self.runs.append((kind, time.perf_counter() - began, time.thread_time() - cpu))
 
         ScriptRunner._run_script = timed
+
+    def time_answers(self) -> None:
+        """From now on every answer is timed, from the request to the end of its last message."""
+        passes, is_told = ticks.Window.passes, ticks.Window.is_told
+        waiting = defaultdict[ticks.Window, dict[str, tuple[str, float]]](dict)
+        """By window when what was asked for: the part of a page, or the page under no name."""
+
+        def asked(window: ticks.Window, request: BackMsg, now: float, wait_s: float) -> bool:
+            is_passed = passes(window, request, now, wait_s)
+            self.left_out += not is_passed
+            if is_passed and request.HasField("rerun_script"):
+                part = request.rerun_script.fragment_id
+                if not part:
+                    waiting[window].clear()
+                waiting[window].setdefault(part, (kind_of(part, request.rerun_script.is_auto_rerun), time.perf_counter()))
+            return is_passed
+
+        def told(window: ticks.Window, message: ForwardMsg) -> None:
+            is_told(window, message)
+            if message.HasField("script_finished") and message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN:
+                for part in message.metadata.run.fragment_ids or ("",):
+                    if part in waiting[window]:
+                        kind, began = waiting[window].pop(part)
+                        self.answers.append((kind, time.perf_counter() - began))
+
+        ticks.Window.passes, ticks.Window.is_told = asked, told
 
     def look(self) -> None:
         """Note what each script does at this moment."""
@@ -63,6 +96,8 @@ class Watch:
         """Put the report where it was asked for, whole or not at all."""
         content = {
             "runs": self.runs,
+            "answers": self.answers,
+            "left_out": self.left_out,
             "busy": self.busy,
             "inside": {kind: counted.most_common(40) for kind, counted in self.inside.items()},
             "at": {kind: counted.most_common(40) for kind, counted in self.at.items()},
@@ -78,6 +113,11 @@ class Watch:
                 self.look()
                 time.sleep(EVERY_S)
             self.write()
+
+
+def kind_of(parts: object, is_tick: bool) -> str:
+    """What kind of run draws these parts of a page, or without any the page."""
+    return "tick" if is_tick else "part" if parts else "page"
 
 
 def named(frame: FrameType) -> str:
@@ -99,6 +139,7 @@ def ours(frame: FrameType | None) -> set[str]:
 if __name__ == "__main__":
     watch = Watch(Path(sys.argv[1]))
     watch.time_runs()
+    watch.time_answers()
     threading.Thread(target=watch.keep_looking, daemon=True).start()
     sys.argv = ["streamlit", "run", str(ROOT / "app.py"), *sys.argv[2:]]
     cli.main()

@@ -1,13 +1,17 @@
 """What `make load` says, and what keeps a tick of the job strip cheap for everybody."""
 
 import json
+import os
 import threading
 import time
 import tomllib
 from pathlib import Path
 
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+
 from benchmarks import load, sampled_server
-from pages.components.shared import library
+from pages.components.shared import library, ticks
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,7 +47,7 @@ def test_the_watch_sees_where_a_script_is(tmp_path):
     end = threading.Event()
 
     def script():
-        watch.scripts[threading.get_ident()] = "whole"
+        watch.scripts[threading.get_ident()] = "page"
         while not end.is_set():
             sum(range(1000))
 
@@ -58,5 +62,55 @@ def test_the_watch_sees_where_a_script_is(tmp_path):
     thread.join()
     watch.write()
     seen = json.loads((tmp_path / "report.json").read_text())
-    assert seen["busy"]["whole"] >= 1
-    assert any("test_load.py:test_the_watch_sees_where_a_script_is" in name for name, _ in seen["inside"]["whole"])
+    assert seen["busy"]["page"] >= 1
+    assert any("test_load.py:test_the_watch_sees_where_a_script_is" in name for name, _ in seen["inside"]["page"])
+
+
+def test_an_answer_is_timed_from_the_request_to_its_last_message(tmp_path, monkeypatch):
+    monkeypatch.setattr(ticks.Window, "passes", ticks.Window.passes)  # and put back afterwards
+    monkeypatch.setattr(ticks.Window, "is_told", ticks.Window.is_told)
+    watch = sampled_server.Watch(tmp_path / "report.json")
+    watch.time_answers()
+    window = ticks.Window()
+
+    def asks(part="", is_tick=False, page="a"):
+        request = BackMsg()
+        request.rerun_script.fragment_id, request.rerun_script.is_auto_rerun = part, is_tick
+        request.rerun_script.page_script_hash = page
+        return window.passes(request, time.monotonic(), 0.0)
+
+    def runs(name, *parts, how=ForwardMsg.FINISHED_SUCCESSFULLY):
+        begun, ended = ForwardMsg(), ForwardMsg()
+        for message in (begun, ended):
+            message.metadata.run.script_run_id = name
+            message.metadata.run.fragment_ids.extend(parts)
+        begun.new_session.page_script_hash = "a"
+        ended.script_finished = how
+        window.is_told(begun)
+        window.is_told(ended)
+
+    assert asks()
+    time.sleep(0.03)
+    runs("first")
+    assert asks("slider")
+    runs("second", "slider")
+    assert asks("strip", is_tick=True)
+    runs("third", "strip", how=ForwardMsg.FINISHED_EARLY_FOR_RERUN)
+    assert not asks("strip", is_tick=True)
+    runs("fourth")
+    assert [kind for kind, _ in watch.answers] == ["page", "part"]
+    assert watch.answers[0][1] >= 0.03 > watch.answers[1][1]
+    assert watch.left_out == 1
+
+
+def test_who_had_the_processors_adds_up_to_all_there_was():
+    shares = load.Shares(os.getpid())
+    end = time.process_time() + 0.2
+    while time.process_time() < end:
+        sum(range(1000))
+    shares.look()
+    had = shares.told()
+    assert had["the server"] >= 0.1
+    assert sum(had.values()) >= had["the server"] + had["others"]
+    told = load.shares_told({"the server": 10.0, "the browsers": 30.0}, 20.0)
+    assert told == "who had the processors in 20 s: the browsers 30 s (75%), the server 10 s (25%)"

@@ -11,6 +11,7 @@ from pages.components.jobs import all_jobs, card, tab_title
 from pages.components.shared import access, door, frame, library, start, words
 
 _RECENT_S = 24 * 3600
+_LONG_S = 120
 _SHOWN = 4
 _SHOWN_WAITING = 3
 GROWING = ("sweep", "damage")
@@ -19,11 +20,19 @@ _ICONS = {jobs.DONE: ":material/check_circle:", jobs.PAUSED: ":material/pause_ci
 
 
 def show() -> None:
-    """Draw the strip; it refreshes itself every second while anything is active."""
+    """Draw the strip; it refreshes itself while anything is active."""
     _say_news()
-    ticking = bool(jobs.active())
-    st.fragment(_strip, run_every="1s" if ticking else None)(ticking)
+    active = jobs.active()
+    st.fragment(_strip, run_every=_every(active))(bool(active))
     all_jobs.show()
+
+
+def _every(active: list[jobs.Job]) -> str | None:
+    """How often it looks again, if it does: a job that goes on for minutes is seen to go on at half the price."""
+    if not active:
+        return None
+    left = [job.eta_s or 0.0 for job in active if job.state == jobs.RUNNING]
+    return "2s" if left and min(left) > _LONG_S else "1s"
 
 
 def _strip(ticking: bool) -> None:

@@ -21,6 +21,14 @@ _AT_HOME = (
     b'history.replaceState(history.state, "", "explore" + location.search + location.hash);</script>'
 )
 """The bare address is Explore's: said before Streamlit reads it, else its script would run once to find out and once more."""
+_ANEW = b"""<script>addEventListener("error", ({message}) => {
+  if (!/delta path|'setIn'|TransientNode has no anchor/.test(message)) return;
+  const last = Number(sessionStorage.getItem("drawn-anew"));
+  if (Date.now() - last < 30000) return;
+  sessionStorage.setItem("drawn-anew", Date.now());
+  location.reload();
+});</script>"""
+"""A browser that has no place for what it is sent leaves its window empty: the page is opened anew, at most twice a minute."""
 _ALONE = b"<style>:root { --beside: 0px; }</style>"
 """Of the pages for a class, which have no sidebar to leave room for."""
 
@@ -50,7 +58,7 @@ class FirstPaint:
                 return
             alone = _ALONE if b"present=1" in scope.get("query_string", b"") else b""
             fetched = scripts.fetch(scope["path"]).encode()
-            body = b"".join(parts).replace(b"</head>", _AT_HOME + fetched + alone + self.style, 1)
+            body = b"".join(parts).replace(b"</head>", _AT_HOME + _ANEW + fetched + alone + self.style, 1)
             start = begun[0]
             told = [(name, value) for name, value in start["headers"] if name not in (b"content-length", b"etag")]
             length = (b"content-length", str(len(body)).encode())

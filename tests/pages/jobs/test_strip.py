@@ -1,5 +1,7 @@
 """The job strip and the list of all jobs: what can be done from any page, and what a session is told once."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from analysis import jobs
@@ -10,6 +12,7 @@ from analysis.jobs import backend
 from analysis.jobs import table as job_table
 from analysis.jobs.backend import Backend, Seen, register
 from analysis.jobs.local import Process
+from pages.components.jobs import strip
 from tests.support import fakes
 from tests.support.seen import read, texts
 
@@ -29,6 +32,19 @@ def toasts(at) -> list[str]:
 @pytest.fixture
 def known(ui_cache):
     fakes.distances().save()
+
+
+@pytest.mark.parametrize(
+    ("left", "every"),
+    [([], None), ([None], "1s"), ([30.0], "1s"), ([600.0], "2s"), ([600.0, 30.0], "1s"), ([600.0, "waits"], "2s"),
+     (["waits"], "1s")],
+)  # fmt: skip
+def test_the_strip_looks_again_less_often_while_what_runs_goes_on_for_minutes(left, every):
+    active = [
+        SimpleNamespace(state=jobs.QUEUED if eta == "waits" else jobs.RUNNING, eta_s=None if eta == "waits" else eta)
+        for eta in left
+    ]
+    assert strip._every(active) == every
 
 
 def test_a_running_job_has_a_bar_and_can_be_paused(app, known, job):

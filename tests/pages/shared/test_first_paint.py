@@ -57,6 +57,11 @@ def test_the_bare_address_is_explores_before_streamlit_reads_it():
     assert body.index(b'"explore"') < body.index(b'type="module"')
 
 
+def test_a_window_that_streamlit_leaves_empty_is_opened_anew_and_told_so_before_streamlit_runs():
+    body = answer(accept=b"text/html")[1]
+    assert b"location.reload()" in body[: body.index(b'type="module"')]
+
+
 def test_what_is_no_document_passes_unchanged():
     headers, body, asked = answer("/static/x.js", accept=b"*/*")
     assert body == DOCUMENT

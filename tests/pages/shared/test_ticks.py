@@ -1,0 +1,201 @@
+"""A tick reaches Streamlit only where its window is at rest, and less often where many windows look."""
+
+import asyncio
+
+import pytest
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
+
+from pages.components.shared import ticks
+
+STRIP = "strip"
+
+
+def asks(page: str = "explore", *, fragment: str = "", tick: bool = False) -> BackMsg:
+    message = BackMsg()
+    message.rerun_script.page_script_hash = page
+    message.rerun_script.fragment_id = fragment
+    message.rerun_script.is_auto_rerun = tick
+    return message
+
+
+def tick(page: str = "explore", fragment: str = STRIP) -> BackMsg:
+    return asks(page, fragment=fragment, tick=True)
+
+
+def begins(run: str, page: str = "explore", *fragments: str) -> ForwardMsg:
+    message = ForwardMsg()
+    message.metadata.run.script_run_id = run
+    message.metadata.run.fragment_ids.extend(fragments)
+    message.new_session.page_script_hash = page
+    return message
+
+
+def ends(run: str, *fragments: str, how: int = ForwardMsg.FINISHED_SUCCESSFULLY) -> ForwardMsg:
+    message = ForwardMsg()
+    message.metadata.run.script_run_id = run
+    message.metadata.run.fragment_ids.extend(fragments)
+    message.script_finished = how
+    return message
+
+
+class Looked:
+    """A window at rest on Explore, and a clock."""
+
+    def __init__(self) -> None:
+        self.window, self.now = ticks.Window(), 100.0
+        self.sent(begins("first"), ends("first"))
+
+    def sent(self, *messages: ForwardMsg) -> None:
+        for message in messages:
+            self.window.is_told(message)
+
+    def passes(self, request: BackMsg, after: float = 1.0, wait_s: float = 0.2) -> bool:
+        self.now += after
+        return self.window.passes(request, self.now, wait_s)
+
+
+@pytest.fixture
+def looked() -> Looked:
+    return Looked()
+
+
+def test_a_window_at_rest_is_answered_every_tick(looked):
+    for number in range(3):
+        assert looked.passes(tick())
+        looked.sent(begins(f"tick {number}", "explore", STRIP), ends(f"tick {number}", STRIP))
+
+
+def test_no_tick_is_put_behind_a_run_of_the_page_that_was_asked_for(looked):
+    assert looked.passes(asks())
+    assert not looked.passes(tick()), "it has not begun"
+    looked.sent(begins("second"))
+    assert not looked.passes(tick()), "its messages are on their way"
+    looked.sent(ends("second"))
+    assert looked.passes(tick())
+
+
+def test_no_tick_of_a_page_that_was_left_is_answered(looked):
+    looked.passes(asks("heal"))
+    looked.sent(begins("second", "heal"), ends("second"))
+    assert not looked.passes(tick("explore")), "the browser would take it for a change of pages, and throw away what it shows"
+    assert looked.passes(tick("heal"))
+
+
+def test_a_tick_waits_for_what_else_is_drawn_anew(looked):
+    assert looked.passes(asks(fragment="view"))
+    looked.sent(begins("slider", "explore", "view"))
+    assert not looked.passes(tick())
+    looked.sent(ends("slider", "view", how=ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY))
+    assert looked.passes(tick())
+
+
+def test_a_window_whose_connection_was_lost_and_made_again_goes_on():
+    assert ticks.Window().passes(tick(), 100.0, 1.0)
+
+
+def test_a_run_that_gives_way_to_another_is_no_rest(looked):
+    looked.sent(begins("tick", "explore", STRIP), ends("tick", STRIP, how=ForwardMsg.FINISHED_EARLY_FOR_RERUN))
+    assert not looked.passes(tick())
+    looked.sent(begins("whole"), ends("whole"))
+    assert looked.passes(tick())
+
+
+def test_the_end_of_a_run_that_was_cut_short_does_not_end_the_one_that_took_its_place(looked):
+    looked.sent(begins("second"), ends("first"))
+    assert not looked.passes(tick())
+
+
+def test_what_a_visitor_asks_for_always_passes(looked):
+    looked.sent(begins("second"))
+    for request in (asks(), asks("heal"), asks(fragment="view"), BackMsg(stop_script=True)):
+        assert looked.passes(request, after=0.0, wait_s=5.0)
+
+
+def test_where_many_look_each_part_of_a_page_waits_its_time(looked):
+    answered = []
+    for second in range(9):
+        for part in (STRIP, "live"):
+            if looked.passes(tick(fragment=part), after=0.49, wait_s=4.0):
+                answered.append((second, part))
+                looked.sent(begins("tick", "explore", part), ends("tick", part))
+    assert answered == [(0, STRIP), (0, "live"), (4, STRIP), (4, "live"), (8, STRIP), (8, "live")]
+
+
+def test_after_a_run_of_the_page_the_first_tick_does_not_wait(looked):
+    assert looked.passes(tick(), wait_s=5.0)
+    looked.sent(begins("tick", "explore", STRIP), ends("tick", STRIP))
+    assert not looked.passes(tick(), wait_s=5.0)
+    looked.sent(begins("second"), ends("second"))
+    assert looked.passes(tick(), wait_s=5.0)
+
+
+@pytest.mark.parametrize(("looking", "wait_s"), [(1, 0.2), (5, 1.0), (10, 2.0), (20, 4.0), (200, 5.0)])
+def test_the_wait_grows_with_the_windows_that_look(looking, wait_s):
+    gate = ticks.Ticks(None)
+    for _ in range(looking):
+        window = ticks.Window()
+        window.passes(tick(), 100.0, 0.0)
+        gate.windows.add(window)
+    gate.windows.add(ticks.Window())  # one where nothing ticks
+    assert gate.wait_s(101.0) == pytest.approx(wait_s)
+    assert gate.wait_s(200.0) == 0.0, "who stopped looking no longer counts"
+
+
+def through(*received: dict, sends: tuple[dict, ...] = ()) -> list[dict]:
+    """What Streamlit gets of what a browser sends, after Streamlit has sent something itself."""
+    got: list[dict] = []
+
+    async def app(scope, receive, send):
+        for message in sends:
+            await send(message)
+        while (message := await receive())["type"] != "websocket.disconnect":
+            got.append(message)
+
+    waiting = iter([*received, {"type": "websocket.disconnect"}])
+
+    async def receive():
+        return next(waiting)
+
+    async def send(message):
+        pass
+
+    (layer,) = ticks.middleware()
+    asyncio.run(layer.cls(app, **layer.kwargs)({"type": "websocket"}, receive, send))
+    return got
+
+
+def packed(message: BackMsg | ForwardMsg, way: str = "receive") -> dict:
+    return {"type": f"websocket.{way}", "bytes": message.SerializeToString()}
+
+
+def test_over_a_connection_ticks_at_the_wrong_time_are_left_out_and_all_else_passes():
+    connect, broken = {"type": "websocket.connect"}, {"type": "websocket.receive", "bytes": b"\xff\xff"}
+    page, late, own = packed(asks("heal")), packed(tick("explore")), packed(tick("heal"))
+    sends = tuple(packed(message, "send") for message in (begins("first"), ends("first")))
+    assert through(connect, own, late, broken, page, late, sends=sends) == [connect, late, broken, page]
+    assert through(connect, own) == [connect, own]
+
+
+def test_a_dashboard_has_the_gate_around_it():
+    import app
+
+    assert any(layer.cls is ticks.Ticks for layer in app.around)
+
+
+def test_what_the_gate_is_for_still_holds_of_streamlit():
+    """A part that is drawn anew takes back what was to be sent of it, but not what stands inside: that has no place then."""
+
+    def place(path: list[int], part: str) -> ForwardMsg:
+        message = ForwardMsg()
+        message.metadata.delta_path[:] = path
+        message.delta.add_block.allow_empty = True
+        message.delta.fragment_id = part
+        return message
+
+    queue = ForwardMsgQueue()
+    for message in (place([0, 2], "view"), place([0, 2, 0], "view"), place([0, 2, 0, 1], "inside the view")):
+        queue.enqueue(message)
+    queue.clear(retain_lifecycle_msgs=True, fragment_ids_this_run=["view"])
+    assert [list(message.metadata.delta_path) for message in queue.flush()] == [[0, 2, 0, 1]]
