@@ -70,6 +70,7 @@ with frame.errors_shown():
                 st.header(words.plain(facts.model.name, most=80), anchor=False)
                 actions(wanted, fits=facts.fits)
                 inspection.show(facts)
+                start.show_places()
                 command.show([InspectSpec(wanted)])
         elif wanted is not None and wanted.source != "starter":
             st.info("Click **Check this model**: its configuration is read and compared with the memory that is free.")

@@ -312,6 +312,26 @@ def test_what_is_free_is_known_by_machine(cluster):
     assert head.look().machines == ()
 
 
+def test_what_is_free_and_what_a_job_takes_is_told_in_a_sentence(cluster, monkeypatch):
+    place = backend.backends()["ray"]
+    assert (
+        place.tells() == "1 of 2 cards and 7 of 8 cores free on 1 machine (64.0 GB of memory); a job takes 1 cards and 4 cores."
+    )
+    cluster.token = "another"
+    time.sleep(0.01)
+    assert "does not know the token it is shown" in place.tells()
+    monkeypatch.delenv(head.ADDRESS)
+    assert place.tells() is None
+
+
+@pytest.mark.parametrize(
+    ("cores", "n", "each"),
+    [((8,), 1, 8), ((8, 4), 1, 8), ((8, 4), 3, 4), ((5, 1), 2, 2), ((2,), 7, 0.25), ((2,), 2, 1), ((), 3, 1), ((2, 2), 4, 1)],
+)
+def test_processes_of_a_job_share_the_cores_machine_by_machine(cores, n, each):
+    assert ray._cores(list(map(float, cores)), n) == each
+
+
 def test_another_version_there_is_refused_before_it_runs_with_both_named(cluster, count):
     job, _ = handed(cluster, count)
     assert errand.main([job.id, "1", "0.0.1"]) == 0

@@ -65,6 +65,10 @@ class Backend(ABC):
         """Why nothing can be run there now, in a few words with what to do; None when it can."""
         return None
 
+    def tells(self) -> str | None:
+        """What is free there and what a job takes, or why nothing can be run, in a sentence; None where it is not set up."""
+        return None
+
     @abstractmethod
     def submit(self, job: Job) -> None:
         """Begin the attempt `job.attempts` at this job; the same attempt handed over twice is begun once.

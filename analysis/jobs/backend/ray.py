@@ -6,6 +6,7 @@ that the cluster has: a card where there are cards, and its share of the cores.
 """
 
 import contextlib
+import math
 import os
 import shlex
 import time
@@ -13,7 +14,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
-from analysis.core import documents
+from analysis.core import documents, units
 from analysis.core.errors import JobError, LayerscopeError, SpecError, one_line
 from analysis.core.failures import redact
 from analysis.core.progress import Progress
@@ -33,6 +34,7 @@ _AGAIN = f"The Ray cluster no longer knows of the job: it was started anew, and 
 _GONE = f"The machine of the Ray cluster that ran it is gone, or its process there: {{said}}; {_RESUME}"
 _KILLED = f"It was killed on the cluster with signal {{number}}, most likely for want of memory there; {_RESUME}"
 _STOPPED = f"Somebody stopped it on the cluster; {_RESUME}"
+_CLEAR = " What is sent to it travels unencrypted."
 _NO_ROOM = (
     f"No machine of the Ray cluster had room for it in time ({{asked}}); resume the job to wait again, or ask for less with "
     f"{OPTIONS}."
@@ -62,6 +64,24 @@ class Ray(Backend):
         except LayerscopeError as error:
             return str(error)
         return None
+
+    def tells(self) -> str | None:
+        """What is free there and what a job takes, or why nothing can be run."""
+        if not os.environ.get(head.ADDRESS):
+            return None
+        if (reason := self.available()) is not None:
+            return reason
+        cluster = head.look()
+        asked = needs(cluster, card=True)
+        free = [
+            f"{cluster.total(f'free_{what}'):g} of {cluster.total(what):g} {what}"
+            for what in ("cards", "cores")
+            if cluster.total(what)
+        ]
+        takes = [f"{asked[name]:g} {what}" for name, what in (("num_gpus", "cards"), ("num_cpus", "cores")) if asked[name]]
+        n, memory = len(cluster.machines), units.size(cluster.total("free_bytes"))
+        where = f"{' and '.join(free) or 'Nothing'} free on {n} machine{'s' * (n != 1)} ({memory} of memory)"
+        return f"{where}; a job takes {' and '.join(takes)}.{_CLEAR * cluster.is_in_clear}"
 
     def submit(self, job: Job) -> None:
         """Hand the attempt to the cluster, unless it has it."""
@@ -198,11 +218,19 @@ def needs(cluster: head.Cluster, card: bool, n: int = 1) -> dict[str, float]:
     with_cards = [machine for machine in cluster.machines if machine.cards >= 1]
     cards = asked.get("num_gpus", 1.0 if card and with_cards else 0.0)
     if cards >= 1 and with_cards:
-        cores = min(machine.cores // machine.cards for machine in with_cards) * cards
+        cores = max(1.0, min(machine.cores // machine.cards for machine in with_cards) * cards)
     else:
-        cores = min(cluster.total("cores") // n, max((machine.cores for machine in cluster.machines), default=1))
-    cores = float(max(1, cores))
+        cores = _cores([machine.cores for machine in cluster.machines], n)
     return {"num_gpus": cards, "num_cpus": asked.get("num_cpus", cores), "memory_gb": asked.get("memory_gb", 0.0)}
+
+
+def _cores(machines: list[float], n: int) -> float:
+    """The most cores, or else the largest part of one, of which `n` times as many are there, machine by machine."""
+    for whole in range(int(max(machines, default=1)), 0, -1):
+        if sum(of // whole for of in machines) >= n:
+            return float(whole)
+    parts = next((parts for parts in range(2, n + 1) if sum(of * parts // 1 for of in machines) >= n), 1)
+    return math.floor(100 / parts) / 100
 
 
 def options() -> dict[str, float]:

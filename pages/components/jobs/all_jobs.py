@@ -9,7 +9,7 @@ import streamlit as st
 from analysis import jobs
 from analysis.core import registry
 from pages.components.jobs import card
-from pages.components.shared import access, frame, words
+from pages.components.shared import access, frame, start, words
 
 _MOST = 500
 
@@ -41,6 +41,7 @@ def _live() -> None:
 
 def _list() -> None:
     with frame.errors_shown():
+        start.show_places()
         listed = jobs.list_jobs(_MOST)
         if not listed:
             st.info("No jobs yet. Maps, curves and heals that you start are listed here.")

@@ -54,13 +54,23 @@ def choose_place() -> None:
     """Where the next jobs shall run: asked only where there is more than one place that can run something now."""
     places = jobs.usable_backends()
     if len(places) > 1:
-        st.selectbox(
-            "Run new jobs on",
+        chosen = st.selectbox(
+            "Run on",
             list(places),
             key="place",
             format_func=lambda name: places[name].title,
             help=words.plain(" ".join(f"{place.title}: {place.help}" for place in places.values())),
         )
+        if told := places[chosen].tells():
+            st.caption(words.plain(told))
+
+
+def show_places() -> None:
+    """What is free in the places that are set up, and what a job takes there, for whoever runs this dashboard."""
+    if access.is_operator():
+        for place in jobs.backends().values():
+            if told := place.tells():
+                st.caption(f"{words.plain(place.title)}: {words.plain(told)}")
 
 
 def _place() -> str:

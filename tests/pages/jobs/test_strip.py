@@ -205,6 +205,9 @@ def test_the_first_map_shows_its_progress_where_it_will_be(app, ui_cache, job):
 class _Elsewhere(Backend):
     name, title, help = "elsewhere", "Elsewhere", "Keeps what it is given."
 
+    def tells(self):
+        return "1 of 2 cards free; a job takes *one*."
+
     def submit(self, job):
         pass
 
@@ -225,6 +228,7 @@ def test_where_jobs_run_is_asked_only_where_there_is_a_choice(app, monkeypatch):
     assert at.selectbox(key="place").options == ["This machine", "Elsewhere"]
     at.button(key="sweep-go").click().run()
     at.selectbox(key="place").set_value("elsewhere").run()
+    assert "1 of 2 cards free; a job takes *one*." in [read(caption.value) for caption in at.sidebar.caption]
     at.multiselect(key="sweep-how").set_value(["deepest"]).run()
     at.button(key="sweep-go").click().run()
     assert not at.exception

@@ -1,0 +1,141 @@
+"""Jobs on a real Ray cluster of this machine, which asks for a token: found again, stopped, lost, resumed, figures equal."""
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from analysis import jobs
+from analysis.core import extensions, registry, store
+from analysis.core.errors import JobError
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.maps import distance_map
+from analysis.experiments.maps.spec import DistanceResult, DistanceSpec
+from analysis.jobs import backend, errand, head, local
+from analysis.jobs.backend import ray
+from analysis.models.spec import ModelSpec
+from tests.jobs import test_backends
+from tests.jobs.test_backends import KIND, load_file
+from tests.support.cluster import cluster
+
+pytestmark = pytest.mark.timeout(300)
+WITHOUT_TORCH = """
+import sys
+
+if hasattr(sys.modules["__main__"], "LOADER"):
+    sys.modules["__main__"].LOADER = "builtins:object"
+"""
+"""Counting needs no model, and so no attempt has to wait for what loads one."""
+
+
+@pytest.fixture(scope="module")
+def running():
+    # Its sockets lie there, whose paths may have a hundred letters.
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))
+    try:
+        with cluster(folder) as started:
+            yield started
+        assert not [process for process in started.processes() if process.is_running()]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def here(running, tmp_path, monkeypatch):
+    """A cache folder, and a dashboard that knows the cluster."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    for name, value in {
+        "LAYERSCOPE_CACHE": str(folder),
+        head.ADDRESS: running.address,
+        head.TOKEN_FILE: str(running.token_file),
+        ray.OPTIONS: "num_cpus=1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv(head.TOKEN, raising=False)
+    monkeypatch.setattr(local, "ensure_worker", lambda: pytest.fail("a worker was started for a job that runs elsewhere"))
+    monkeypatch.setattr(head, "QUICK_S", 5.0)  # of a machine that is busy with other tests
+    monkeypatch.setattr(head, "PATIENT_S", 60.0)
+    return folder
+
+
+@pytest.fixture
+def count(tmp_path, monkeypatch):
+    """The kind of job that counts to ten, known here and to the processes that are started."""
+    registry.experiments()
+    module = load_file(tmp_path / "toy_kind.py", KIND + WITHOUT_TORCH)
+    monkeypatch.setenv(extensions.VARIABLE, str(tmp_path / "toy_kind.py"))
+    yield module
+    registry._registered.pop("count")
+    sys.modules.pop("toy_kind")
+
+
+wait_for, wait_state = (partial(wait, timeout=120.0) for wait in (test_backends.wait_for, test_backends.wait_state))
+
+
+def test_a_job_there_is_found_again_begun_once_killed_resumed_stopped_and_done(running, count):
+    count.gate().write_text("3")
+    job = jobs.submit(count.CountSpec(), backend="ray")
+    wait_for(lambda: jobs.get(job.id).done == 3)
+    backend._registered["ray"] = ray.Ray()  # as of another dashboard, or of this one after a restart
+    backend.backends()["ray"].submit(jobs.get(job.id))
+    assert head.ask("GET", "/api/jobs/")[1].count('"type": "SUBMISSION"') == 1
+    count.gate().write_text("4")
+    assert wait_for(lambda: (now := jobs.get(job.id)).done == 4 and now).state == "running"
+
+    os.kill(errand.told(jobs.get(job.id)).process.pid, signal.SIGKILL)
+    assert "It was killed on the cluster with signal 9" in wait_state(job, "interrupted").error
+    count.gate().write_text("6")
+    assert jobs.resume(job.id).attempts == 2
+    wait_for(lambda: jobs.get(job.id).done == 6)
+
+    jobs.cancel(job.id)
+    assert wait_state(job, "cancelled").error == "It was cancelled; what was finished is kept."
+    count.gate().write_text("10")
+    jobs.resume(job.id)
+    wait_state(job, "done")
+    assert count.CountResult.load(job.spec).numbers == list(range(1, 11))
+    kept = [path for path in job.folder.rglob("*") if path.is_file() and running.token.encode() in path.read_bytes()]
+    assert kept == []
+
+
+def test_who_has_no_token_or_another_one_is_refused(running, count, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv(head.TOKEN_FILE)
+    for token, why in (("", "asks for a token, and there is none here"), ("0" * 32, "does not know the token it is shown")):
+        monkeypatch.setenv(head.TOKEN, token)
+        with pytest.raises(JobError) as error:
+            jobs.submit(count.CountSpec(), backend="ray")
+        assert why in str(error.value)
+    assert jobs.list_jobs() == []
+
+
+def test_what_is_free_is_seen(running):
+    found = head.look()
+    assert (found.is_open, found.total("cores"), found.total("cards")) == (False, 2, 0)
+    assert found.total("free_bytes") > 0
+
+
+def tiny_map(tiny_folder, tmp_path) -> DistanceSpec:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n\n".join(f"Text {n} is about the number {n}, and {n} times {n} is {n * n}. " * 8 for n in range(40)))
+    corpus = CorpusSpec(source=str(texts), n_texts=40, seq_len=64)
+    return DistanceSpec(ModelSpec(source=str(tiny_folder("llama")), dtype="float32", device="cpu"), corpus)
+
+
+def found(job: jobs.Job) -> DistanceResult:
+    done = wait_state(job, "done")
+    return DistanceResult.read(store.load_result(done.kind, done.result_key))
+
+
+def test_a_map_made_there_has_the_figures_of_one_made_here(tiny_folder, tmp_path, monkeypatch):
+    spec = tiny_map(tiny_folder, tmp_path)
+    there = found(jobs.submit(spec, backend="ray"))
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "other"))
+    here = distance_map.run(spec)
+    assert (there.mean, there.stderr, there.spec) == (here.mean, here.stderr, here.spec)
