@@ -2,66 +2,15 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from analysis.core import stats
-from analysis.core.stats import mcnemar_p, paired_interval
 from analysis.data import corpora
+from analysis.experiments.accuracy.pairs import compare, is_above
 from analysis.experiments.accuracy.points import Answer, Lines, Point
 from analysis.experiments.accuracy.spec import SweepSpec
 from analysis.experiments.maps.spec import DistanceResult
-
-
-@dataclass(frozen=True)
-class PairedComparison:
-    """Two models on the same questions."""
-
-    difference: float
-    """Accuracy of the second minus accuracy of the first."""
-    low: float
-    """Lower end of the paired interval of the difference."""
-    high: float
-    """Upper end."""
-    gained: int
-    """Questions that only the second got right."""
-    lost: int
-    """Questions that only the first got right."""
-    p_value: float
-    """Exact McNemar test, two-sided: how often a difference this uneven would come about if both were equally good."""
-    n: int
-    """Questions."""
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether the interval excludes zero."""
-        return self.low > 0 or self.high < 0
-
-
-def compare(first: Sequence[Answer], second: Sequence[Answer]) -> PairedComparison:
-    """Compare two models question by question.
-
-    Args:
-        first: answers of the reference, usually the unpruned model.
-        second: answers of the other; only questions that both answered count.
-
-    Raises:
-        ValueError: when they share no question.
-    """
-    right = {answer.id: answer.prediction == answer.gold for answer in first}
-    pairs = [(right[answer.id], answer.prediction == answer.gold) for answer in second if answer.id in right]
-    if not pairs:
-        raise ValueError("The two have no question in common.")
-    gained = sum(not before and after for before, after in pairs)
-    lost = sum(before and not after for before, after in pairs)
-    low, high = paired_interval(gained, lost, len(pairs))
-    return PairedComparison((gained - lost) / len(pairs), low, high, gained, lost, mcnemar_p(gained, lost), len(pairs))
-
-
-def is_above(point: Point, level: float) -> bool:
-    """Whether an accuracy can be told from a level below it, such as chance."""
-    return point.interval is not None and point.interval[0] > level
 
 
 def knee(points: Sequence[Point], lines: Lines, answers: Sequence[Sequence[Answer]] = ()) -> int | None:
