@@ -2,12 +2,18 @@
 
 import streamlit as st
 
-from pages.components.compare import blind, microscope, runs_view, side_by_side
+from pages.components.compare import blind, grid_view, microscope, runs_view, side_by_side
 from pages.components.shared import frame, state
 
 frame.require()
 
-VIEWS = {"Prompt": side_by_side.show, "Blind test": blind.show, "Microscope": microscope.show, "Runs": runs_view.show}
+VIEWS = {
+    "Prompt": side_by_side.show,
+    "Blind test": blind.show,
+    "Microscope": microscope.show,
+    "Runs": runs_view.show,
+    "Grid": grid_view.show,
+}
 
 with frame.errors_shown():
     place = frame.header("Compare", "Is it still any good?")

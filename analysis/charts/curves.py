@@ -84,7 +84,7 @@ def loss_curve(
     figure = _curve(Figure(), sweep, heals, others, LOSS, dark, height)
     if others:  # the legend of the accuracy above it names the curves
         figure.update_traces(showlegend=False)
-        figure.update_yaxes(type="log", tickvals=_LOSS_TICKS, title="loss, nats (log scale)")
+        figure.update_yaxes(type="log", tickvals=LOSS_TICKS, title="loss, nats (log scale)")
     return marked(figure, n, dark=dark)
 
 
@@ -159,7 +159,7 @@ def _curve(
     finish(
         figure,
         height + rows * _LEGEND_ROW,
-        x=_n_axis(last, colours, f"removed layers n{FILLED}"),
+        x=n_axis(last, colours, f"removed layers n{FILLED}"),
         y={"title": measure.axis, "tickformat": measure.tickformat, "gridcolor": colours.grid},
         margin={"t": 30 + rows * _LEGEND_ROW},
         legend={"entrywidthmode": "fraction", "entrywidth": 1 / _COLUMNS} if rows else {},
@@ -171,7 +171,8 @@ FILLED = " (filled: unlike n = 0)"
 """What the axis of a curve says besides its title, short enough for a phone."""
 TOLD_APART = "neighbours told apart"
 """Name of the strong parts of a curve's line, which have no numbers of their own."""
-_LOSS_TICKS = [1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50]
+LOSS_TICKS = [1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50]
+"""Nats, where an axis of losses is logarithmic."""
 _COLUMNS = 2
 """Entries side by side in a legend of several rows; three are cut off in a narrow window."""
 _LEGEND_ROW = 18
@@ -218,7 +219,8 @@ def _more_legend_rows(figure: Figure) -> int:
     return 0 if entries <= _ONE_ROW else -(-entries // _COLUMNS) - 1
 
 
-def _n_axis(last: int, colours: Palette, title: str = "removed layers n") -> dict[str, Any]:
+def n_axis(last: int, colours: Palette, title: str = "removed layers n") -> dict[str, Any]:
+    """The horizontal axis of curves that reach to `last` removed layers."""
     return {
         "title": title,
         "range": [-0.5, last + 0.5],
@@ -416,7 +418,7 @@ def writing_curve(sweep: SweepResult, *, n: int | None = None, dark: bool = Fals
         )
     last = max([point.n for point in sweep.points] + [1])
     y = {"title": "share", "tickformat": ".0%", "range": [-0.04, 1.04], "gridcolor": colours.grid}
-    finish(figure, height, x=_n_axis(last, colours), y=y)
+    finish(figure, height, x=n_axis(last, colours), y=y)
     return marked(figure, n, dark=dark)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from plotly.graph_objs import Figure
 
-from analysis.charts import curves, heals, maps, prompts
+from analysis.charts import curves, grids, heals, maps, prompts
 from analysis.core.errors import SpecError
 from analysis.core.options import imported
 from analysis.core.record import Result
@@ -75,3 +75,5 @@ draws("speed", "prefill")(lambda result, dark: curves.speed_chart(result, "prefi
 draws("compare", "surprise")(lambda result, dark: prompts.surprise_curve(result, dark=dark))
 draws("microscope", "distances")(lambda result, dark: prompts.token_map(result, dark=dark))
 draws("microscope", "guesses")(lambda result, dark: prompts.lens(result, len(result.pieces) - 1, dark=dark))
+draws("grid", "accuracy")(lambda result, dark: grids.figure(result, grids.ACCURACY, dark=dark))
+draws("grid", "loss")(lambda result, dark: grids.figure(result, grids.LOSS, dark=dark))

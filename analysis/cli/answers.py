@@ -186,6 +186,19 @@ def _queue(spec: Spec, options: argparse.Namespace) -> None:
     write(options, {"job": job.id, "spec": spec.to_json()}, told)
 
 
+def grid(options: argparse.Namespace) -> None:
+    """Measure a grid and, where `--csv` asks for it, write its table for a spreadsheet."""
+    if options.csv is None:
+        answer(options)
+        return
+    if options.detach:
+        raise SpecError("--csv is written when the grid is done; leave out --detach, or ask again without it once it is.")
+    output.check(options.csv, "--csv")
+    result = run(command_line.request(options.asks.spec, options))
+    output.write(options.csv, result.table().frame().to_csv(index=False).encode(), "--csv")
+    write(options, whole(result, options), [*_grid_lines(result, options), f"Every cut is in {options.csv}."])
+
+
 def run_any(options: argparse.Namespace) -> None:
     """Any request by its kind, from settings alone."""
     result = run(command_line.request_of_settings(options))
@@ -452,6 +465,30 @@ def _speed_lines(result: Any, options: argparse.Namespace) -> list[str]:
     return lines
 
 
+def _grid_lines(result: Any, options: argparse.Namespace) -> list[str]:
+    """Every curve in a line: how far it goes without a loss that is seen, and what it scores there."""
+    table = result.table("cells")
+    told = [
+        "model",
+        "precision",
+        "strategy",
+        "map_texts",
+        "questions",
+        "texts",
+        "no_loss_n",
+        "acc",
+        "acc_change",
+        "loss_change",
+    ]
+    several = [name for name in told if name not in _SIDES or len({row.get(name) for row in table.rows}) > 1]
+    failed = [f"not measured: {cell.name}: {cell.error}" for cell in result.failures]
+    return [*table.only(*several).lines(), *failed, table.caption]
+
+
+_SIDES = ("precision", "map_texts", "questions", "texts")
+"""What is said of every curve of a grid only where it differs."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """How the result of a kind is shown."""
@@ -481,6 +518,7 @@ def _counted(text: str) -> int:
     return number
 
 
+_CSV = Extra("--csv", "also write every cut of every curve as a table to FILE", metavar="FILE")
 _TOKEN = Extra("--token", "whose next token is guessed, from 1 (default: the last one)", metavar="K", type=_counted)
 
 ANSWERS = {
@@ -493,6 +531,7 @@ ANSWERS = {
     "speed": Answer(_speed_lines),
     "compare": Answer(_compare_lines),
     "microscope": Answer(_microscope_lines, extras=(_TOKEN,)),
+    "grid": Answer(_grid_lines, extras=(_CSV,), command=grid),
     "export": Answer(_export_lines, extras=(_OUT, _FORMAT), command=export),
 }
 """By kind; a kind of one's own that is not here is shown by its fields."""

@@ -94,6 +94,8 @@ def _value(text: str) -> Any:
 
 def _gives_identity(value: Any) -> bool:
     """Whether a part that was given whole says what its files are; one that leaves it open has an empty one."""
+    if isinstance(value, list):
+        return any(map(_gives_identity, value))
     return isinstance(value, dict) and any((key == "identity" and one) or _gives_identity(one) for key, one in value.items())
 
 
@@ -132,4 +134,4 @@ def plain(value: Any) -> Any:
     """JSON of a request without the identities of files, which are found out and never asked for."""
     if isinstance(value, dict):
         return {name: plain(entry) for name, entry in value.items() if name != "identity"}
-    return value
+    return [plain(entry) for entry in value] if isinstance(value, list) else value

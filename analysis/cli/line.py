@@ -161,7 +161,7 @@ class _Field:
     owner: type[Spec]
     option: Option
     form: _Form | None
-    """None for a switch."""
+    """None for a switch; that of a text where the option itself reads its value."""
     on: Any
     """What the switch sets: the other one of true and false, or a nested request of this kind with its defaults."""
     default: Any
@@ -342,12 +342,13 @@ def _fields(
         if option is not None:
             if nested is None and hint is not bool and _form(hint) is None:
                 raise TypeError(f"{kind.__name__}.{name} is of a type that no option can give; leave it to --set.")
+            form = _FORMS[str] if nested is not None and option.parse else _form(hint)
             is_required = option.required or (default is MISSING and not path)
             yield _Field(
                 here,
                 kind,
                 option,
-                _form(hint),
+                form,
                 nested or default is not True,
                 default,
                 is_required and name not in part.optional,
@@ -537,11 +538,18 @@ def _nested_values(given: Sequence[tuple[_Field, Any]]) -> dict[str, Any]:
 def _put(data: dict[str, Any], field: _Field, value: Any) -> None:
     """Write the value of an option into the JSON of a request."""
     *path, last = field.path
-    place = functools.reduce(operator.getitem, path, data)
-    if field.option.resets and place[last] != value:
-        usual = field_settings.defaults(field.owner)
-        place.update({name: usual[name] for name in field.option.resets})
-    place[last] = field_settings.defaults(value) if isinstance(value, type) else field_settings.as_json(value)
+    for place in _places(data, path):
+        if field.option.resets and place[last] != value:
+            usual = field_settings.defaults(field.owner)
+            place.update({name: usual[name] for name in field.option.resets})
+        place[last] = field_settings.defaults(value) if isinstance(value, type) else field_settings.as_json(value)
+
+
+def _places(data: Any, path: Sequence[str]) -> list[dict[str, Any]]:
+    """The nested request at a path; where there are several at once, each of them."""
+    if isinstance(data, list):
+        return [place for one in data for place in _places(one, path)]
+    return _places(data[path[0]], path[1:]) if path else [data]
 
 
 def asked(spec: SpecT) -> SpecT:

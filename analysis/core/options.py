@@ -46,7 +46,8 @@ class Part:
     """Annotation of a nested request: which of its options are options of the outer one too. Without it all of them are.
 
     An option that several parts share is given to each of them. A part that may be missing, and is by default, gives none
-    unless it has an `Option` that asks for it; of a tuple of parts `asked_by` makes what it likes.
+    unless it has an `Option` that asks for it. Of a tuple of parts each is given it, unless
+    `asked_by` makes something else of it.
     """
 
     only: Collection[str] | None = None

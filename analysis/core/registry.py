@@ -24,6 +24,7 @@ ROOMS = (
     "analysis.experiments.heal.spec",
     "analysis.experiments.speed.spec",
     "analysis.experiments.prompt.spec",
+    "analysis.experiments.grid.spec",
     "analysis.exports.spec",
 )
 """Modules that register a kind when they are imported, in the order in which kinds are listed: names and not imports, because

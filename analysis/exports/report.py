@@ -63,6 +63,7 @@ def of(
     if not (first or {}).get("sweep"):
         sweeps = sorted(sweeps, key=lambda sweep: sweep.spec.strategy != "similarity")  # the paper's own curve is read first
     known: list[Any] = [*maps, *sweeps, *damages, *healed, *evaluations, *speeds]
+    grids = library.of("grid", model)[:1]
     added = [(kind, found) for kind in registry.additions().values() if (found := library.of(kind.kind, model))]
     if not known and not added:
         raise SpecError(f"Nothing is stored of {model.source}: compute its distance map first, then write the report.")
@@ -77,6 +78,7 @@ def of(
         *([_speed(speeds[0], cut, command_line)] if speeds else []),
         *([_heals(healed, cut, command_line)] if healed else []),
         *([_evaluations(evaluations, command_line)] if evaluations else []),
+        *([_added(registry.experiments()["grid"], grids, command_line)] if grids else []),
         *(_added(kind, found, command_line) for kind, found in added),
     ]
     scores = _ordered(library.preferred([*sweeps, *evaluations, *healed], model), (first or {}).get("sweep"))

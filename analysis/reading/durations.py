@@ -6,12 +6,13 @@ from statistics import median
 
 from analysis.core import host
 from analysis.core.host import Load
+from analysis.core.record import Result
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.heal.recipes import CHECKS
 from analysis.experiments.heal.spec import CHOICE_TEXTS, HealResult, HealSpec
 from analysis.models.spec import ModelFacts
 
-_TOKENS_PER_QUESTION = 45
+TOKENS_PER_QUESTION = 45
 """Of ARC-Easy with its options; only how two heals compare is told from it."""
 _UNSURE = 0.25
 """How far a duration may be off that rests on a single heal."""
@@ -32,7 +33,7 @@ class Duration:
     low_s: float
     high_s: float
     n: int
-    """Heals on this machine that it rests on."""
+    """Heals, or curves, of this machine that it rests on."""
     of_another: str = ""
     """The model that these were of, where it is another one; its times go by the number of parameters."""
 
@@ -42,8 +43,8 @@ class Duration:
         return Duration(self.low_s * quick, self.high_s * slow, self.n, self.of_another)
 
 
-def is_of_here(result: HealResult) -> bool:
-    """Whether a heal was measured on a machine like this one: on the same processor, which says less where a GPU computed."""
+def is_of_here(result: Result) -> bool:
+    """Whether a result was measured on a machine like this one: on the same processor, which says less where a GPU computed."""
     return result.versions.get("processor", "").rpartition(",")[0] == host.processor()
 
 
@@ -124,9 +125,9 @@ def _work(spec: HealSpec, facts: ModelFacts) -> float:
     """What the three models are measured on, times their size."""
     own, same_kind = spec.validation, spec.same_kind
     texts = own.n_texts * own.seq_len + (0 if own.subject == same_kind.subject else same_kind.n_texts * same_kind.seq_len)
-    choosing = CHOICE_TEXTS * own.seq_len + _TOKENS_PER_QUESTION * spec.check_questions
+    choosing = CHOICE_TEXTS * own.seq_len + TOKENS_PER_QUESTION * spec.check_questions
     checks = (CHECKS + 1) * choosing if spec.trains else 0
-    return (3 * (texts + _TOKENS_PER_QUESTION * _asked(spec.benchmark)) + checks) * facts.n_parameters
+    return (3 * (texts + TOKENS_PER_QUESTION * _asked(spec.benchmark)) + checks) * facts.n_parameters
 
 
 def _asked(benchmark: BenchmarkSpec | None) -> int:

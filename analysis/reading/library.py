@@ -49,13 +49,18 @@ def preferred(found: Sequence[T], model: ModelSpec, *, result: str = "") -> list
         model: as asked for.
         result: the name of the attribute that holds it.
     """
-    read = attrgetter(f"{result}.spec.model" if result else "spec.model")
+    spec = attrgetter(f"{result}.spec" if result else "spec")
+
+    def read(one: T) -> ModelSpec | None:
+        return getattr(spec(one), "model", None)
 
     def fits(one: T) -> tuple[bool, bool]:
         own = read(one)
+        if own is None:
+            return False, False
         return own.quantization != model.quantization, model.dtype not in ("auto", own.dtype)
 
-    here = sorted(found, key=lambda one: read(one).source != model.source)
+    here = sorted(found, key=lambda one: getattr(read(one), "source", None) != model.source)
     return sorted(evidence.ranked(here, result=result), key=fits)
 
 
@@ -80,13 +85,13 @@ def is_of(result: Result, model: ModelSpec, now: str) -> bool:
     """Whether a result was measured on a model's weights; told by its name where either identity is not known.
 
     Args:
-        result: of any kind; one of no model at all is not of this one.
+        result: of any kind; one of several models is of each whose weights are known, and one of no model is not of this one.
         model: the model asked about.
         now: its `identity`, which does not change from one result to the next.
     """
     own = getattr(result.spec, "model", None)
     if own is None:
-        return False
+        return bool(now) and now in [one.identity for one in getattr(result.spec, "models", ())]
     return own.identity == now if own.identity and now else is_named(result, model)
 
 

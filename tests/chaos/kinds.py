@@ -14,6 +14,7 @@ from analysis.core.blocks import Block
 from analysis.core.record import Spec
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
+from analysis.experiments.grid.spec import GridSpec
 from analysis.experiments.heal.spec import HealSpec
 from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
 from analysis.experiments.prompt.spec import CompareSpec, MicroscopeSpec, Variant
@@ -76,6 +77,7 @@ def requests(ground: Ground) -> dict[str, Spec]:
         SpeedSpec(model, (0, 2), prompt_tokens=16, new_tokens=4, repeats=2),
         CompareSpec(model, "The river", (Variant(), Variant("pruned", Block(2, 2))), max_new_tokens=24),
         MicroscopeSpec(model, "The river runs to the harbour."),
+        GridSpec((model,), (questions,), (other,), (text,), max_n=2),
         ExportSpec(Block(2, 2), "without-2-3", model),
     )
     return {spec.kind: spec for spec in asked}

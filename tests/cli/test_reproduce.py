@@ -15,6 +15,7 @@ from analysis.core.record import Result, Spec
 from analysis.core.registry import RESULTS, RUNNERS, SPECS
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
 from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
+from analysis.experiments.grid.spec import GridSpec
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.spec import HealSpec
 from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
@@ -67,6 +68,12 @@ REQUESTS = {
     "heal of no recipe": HealSpec(Block(2, 3), MINE, OTHER_TEXT, OTHER_TEXT, None, recipe="-own- ; words"),
     "4bit heal": HealSpec(Block(0, 1), replace(RESOLVED, quantization="4bit"), benchmark=BenchmarkSpec("piqa")),
     "paper": recipes.heal_spec("paper", model=RESOLVED, block=Block(1, 2), quantization="4bit", on_gpu=True),
+    "plain grid": GridSpec((ModelSpec(), ModelSpec("/models/b"))),
+    "grid": GridSpec(
+        (MINE, replace(RESOLVED, quantization="4bit")),
+        (BenchmarkSpec("mmlu", None, 2, 5, "x"), BenchmarkSpec("/data/quiz 1.csv")),
+        (OTHER_TEXT, CorpusSpec("wiki")), (CorpusSpec("c4", 7),), ("random", "loss-greedy"), 3, 2,
+    ),
     "export": ExportSpec(LayerSet((3, 7)), "my.model-1", MINE, "adapters/abc"),
 }  # fmt: skip
 
@@ -94,6 +101,8 @@ TEXTS = {"N": "3", "X": "0.5", "TEXT": "other", "START:SIZE": "3:2", "N,…": "2
 OWN_TEXTS = {
     "--seq-len": "64", "--task": "boolq", "--subset": "stem,virology", "--recipe": "instant", "--texts": "my 'texts'.txt",
     "--prompt": "-Once", "--name": "my.model-1", "--adapter": "a b", "--temperature": "0.5",
+    "--models": "starter,/models/b c", "--tasks": "boolq,quiz 1.csv", "--map-texts": "wiki,my.txt",
+    "--strategies": "random,deepest", "--draws": "2",
 }  # fmt: skip
 ALSO = {"--blocks": ["--strategy", "manual"], "--subset": ["--task", "mmlu"]}
 """What must be said with an option."""
@@ -144,6 +153,24 @@ def test_a_comparison_of_the_usual_variants_is_said_by_name():
     assert line == "python -m analysis compare starter --prompt 'The capital' --block 11:5 --adapter adapters/a"
     looked = main.command_line(MicroscopeSpec(prompt="The capital", block=Block(11, 5)))
     assert looked == "python -m analysis microscope starter --prompt 'The capital' --block 11:5"
+
+
+def test_a_grid_is_said_by_its_sides_and_what_all_of_one_side_have():
+    models = tuple(ModelSpec(source, dtype="float32", quantization="4bit") for source in ("starter", "/path/b"))
+    texts = tuple(replace(default_loss_corpus(), source=source, n_texts=8) for source in ("c4", "wiki"))
+    asked = (BenchmarkSpec("arc_easy", 20), BenchmarkSpec("boolq", 20))
+    line = main.command_line(GridSpec(models, asked, texts, max_n=8))
+    assert line == (
+        "python -m analysis grid --models starter,/path/b --tasks arc_easy,boolq --texts c4,wiki --max-n 8 --dtype float32 "
+        "--quantization 4bit --limit 20 --samples 8"
+    )
+
+
+def test_a_grid_of_one_model_in_two_precisions_is_said_whole():
+    spec = GridSpec((RESOLVED, replace(RESOLVED, quantization="4bit")))
+    words = shlex.split(main.command_line(spec))[3:]
+    assert words[:2] == ["run", "grid"]
+    assert main.request(words) == command_line.asked(spec)
 
 
 def test_a_heal_says_the_numbers_that_its_recipe_does_not():

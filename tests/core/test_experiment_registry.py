@@ -47,7 +47,7 @@ def test_a_raised_version_orphans_the_results_of_its_kind_alone(monkeypatch):
 
 
 def test_the_keys_of_what_is_stored_stay():
-    weighed = dict.fromkeys(("sweep", "evaluate", "damage", "heal"), 4)  # losses by token, heals by another kind of text
+    weighed = dict.fromkeys(("sweep", "evaluate", "damage", "heal", "grid"), 4)  # losses by token
     assert {kind: spec.version for kind, spec in SPECS.items()} == dict.fromkeys(SPECS, 3) | weighed
     assert DistanceSpec().fingerprint() == "770eb5434f1c108d2e2a"
     assert DistanceSpec(corpus=CorpusSpec(min_tokens=64)).fingerprint() != DistanceSpec().fingerprint()

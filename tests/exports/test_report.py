@@ -407,3 +407,16 @@ def test_a_heal_in_nf4_is_not_on_the_curves_of_a_report(stored):
     fakes.alike_heal().save()
     section = next(section for section in make().sections if section.title == "Accuracy and loss")
     assert "healed" in str([trace["name"] for picture in section.pictures[:2] for trace in picture.light.to_dict()["data"]])
+
+
+def test_a_grid_is_in_the_report_of_each_of_its_models(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "precomputed")
+    fakes.grid().save()
+    fakes.distances().save()
+    document = report.of(fakes.MODEL, None, main.command_line)
+    section = document.sections[-1]
+    assert section.title == "Grid"
+    assert [len(table.rows) for table in section.tables] == [64, 4]
+    assert section.commands == [main.command_line(fakes.grid().spec)]
+    assert len(section.pictures) == 2

@@ -8,6 +8,8 @@ from analysis.core.blocks import Block, LayerSet, Removal, removal
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus, held_out_text
 from analysis.experiments.accuracy.points import Answer, Lines, Point
 from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
+from analysis.experiments.grid import cells
+from analysis.experiments.grid.spec import GridResult, GridSpec
 from analysis.experiments.heal.spec import HealResult, HealSpec, HealStep, Validation, default_heal_corpus
 from analysis.experiments.maps.spec import (
     Best,
@@ -253,3 +255,26 @@ def evaluate(block: Removal, *, acc: float = 0.37, curve: SweepResult | None = N
         spec=spec, versions=VERSIONS, wall_s=4.0, n_tokens=4444, complete=True, model=FACTS, n_layers=L, point=scored,
         lines=Lines(0.25, 0.28), n_truncated=0,
     )  # fmt: skip
+
+
+def grid(n_done: int | None = None, *, failing: bool = False) -> GridResult:
+    """A grid of two models and two strategies on one question set.
+
+    Args:
+        n_done: curves that are finished; None for all four.
+        failing: whether the second model could not be loaded.
+    """
+    small = replace(MODEL, source="/models/small", identity="files:small")
+    spec = GridSpec((MODEL, small), (BenchmarkSpec(identity="q"),), (replace(default_loss_corpus(), identity="w"),), max_n=15)
+    found = []
+    for asked in spec.cells():
+        curve = sweep(strategy=asked.strategy, answers=True)
+        if asked.model == small and failing:
+            found.append(cells.without_numbers(asked, "There is no model at '/models/small': give another."))
+        else:
+            facts = FACTS if asked.model == MODEL else replace(FACTS, name="small")
+            losses = [[point.loss + 0.01 * text for text in range(point.n_texts)] for point in curve.points]
+            told = replace(curve, spec=asked, model=facts, text_losses=losses, text_tokens=[255] * 8)
+            found.append(cells.measured(told))
+    n_done = len(found) if n_done is None else n_done
+    return GridResult(spec, VERSIONS, 41.0 * n_done, 4444 * n_done, n_done == len(found), len(found), found[:n_done])

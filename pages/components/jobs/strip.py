@@ -14,7 +14,7 @@ _RECENT_S = 24 * 3600
 _LONG_S = 120
 _SHOWN = 4
 _SHOWN_WAITING = 3
-GROWING = ("sweep", "damage")
+GROWING = ("sweep", "damage", "grid")
 """Kinds whose unfinished results are worth looking at."""
 _ICONS = {jobs.DONE: ":material/check_circle:", jobs.PAUSED: ":material/pause_circle:"}
 

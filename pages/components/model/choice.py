@@ -1,13 +1,9 @@
 """Which model, in which precision, on which device: named afresh, or one that something is stored of."""
 
-from dataclasses import replace
-
 import streamlit as st
 
-from analysis.core.registry import RESULTS
 from analysis.models.spec import DTYPES, QUANTIZATIONS, ModelSpec
-from analysis.reading import runs
-from analysis.reading.runs import Run, Seen
+from analysis.reading.runs import Seen
 from pages.components.shared import library, state, words
 
 KINDS = ("Starter", "Hub id", "Folder", "GGUF file")
@@ -69,7 +65,7 @@ def _kind(source: str) -> str:
 
 def looked_at() -> None:
     """Draw the list; nothing while no model was looked at."""
-    seen = models()
+    seen = library.models_seen()
     if not seen:
         return
     st.header("Models you have looked at", anchor=False)
@@ -83,19 +79,8 @@ def looked_at() -> None:
                 _row(one, index, current, now)
 
 
-def models() -> list[Seen]:
-    """One entry for each set of weights, whatever paths it lay at."""
-    return runs.models_seen(
-        [
-            Run(entry.key, entry.result, entry.precomputed, entry.saved_at, "")
-            for kind in RESULTS
-            for entry in library.find(kind)
-        ]
-    )
-
-
 def _row(one: Seen, index: int, current: ModelSpec, now: str) -> None:
-    model = usable(one)
+    model = library.usable(one)
     is_current = bool(now) and now == one.model.identity or (not now and model is not None and model.source == current.source)
     with st.container(
         border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"
@@ -116,17 +101,6 @@ def _use(model: ModelSpec) -> None:
     state.use_model(model)
     forget()
     st.session_state.setdefault("checked-models", set()).add(model.source)
-
-
-def usable(one: Seen) -> ModelSpec | None:
-    """The model as it can be asked for now: at a path where its weights still are, or else by the name it was last read under.
-
-    None where other weights lie at every path that it was measured at.
-    """
-    candidates = [replace(one.model, source=source, device="auto", dtype="auto", identity="") for source in one.sources]
-    known = {model.source: library.identity(model) for model in candidates}
-    fitting = [model for model in candidates if known[model.source] in ("", one.model.identity) or not one.model.identity]
-    return next(iter(fitting), None)
 
 
 def _said(one: Seen, model: ModelSpec | None) -> str:

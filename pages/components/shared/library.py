@@ -14,7 +14,8 @@ from analysis.core.registry import RESULTS
 from analysis.data import starter
 from analysis.models import identity as identities
 from analysis.models.spec import ModelSpec
-from analysis.reading import evidence, library
+from analysis.reading import evidence, library, runs
+from analysis.reading.runs import Run, Seen
 from pages.components.shared import state
 
 
@@ -137,6 +138,24 @@ def of_other_weights(model: ModelSpec) -> list[Found]:
     now = identity(model)
     named = [entry for kind in RESULTS for entry in find(kind) if kind != "inspect" and library.is_named(entry.result, model)]
     return [entry for entry in named if now and entry.result.spec.model.identity not in ("", now)]
+
+
+def models_seen() -> list[Seen]:
+    """One entry for each set of weights, whatever paths it lay at."""
+    return runs.models_seen(
+        [Run(entry.key, entry.result, entry.precomputed, entry.saved_at, "") for kind in RESULTS for entry in find(kind)]
+    )
+
+
+def usable(one: Seen) -> ModelSpec | None:
+    """The model as it can be asked for now: at a path where its weights still are, or else by the name it was last read under.
+
+    None where other weights lie at every path that it was measured at.
+    """
+    candidates = [replace(one.model, source=source, device="auto", dtype="auto", identity="") for source in one.sources]
+    known = {model.source: identity(model) for model in candidates}
+    fitting = [model for model in candidates if known[model.source] in ("", one.model.identity) or not one.model.identity]
+    return next(iter(fitting), None)
 
 
 def array(found: Found, name: str) -> Any:

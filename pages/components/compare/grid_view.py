@@ -1,0 +1,212 @@
+"""Many curves as one request: a form that says how many and how long, and the table and the charts that grow out of it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from analysis import jobs
+from analysis.charts import grids as grid_figures
+from analysis.core import host
+from analysis.core.errors import LayerscopeError
+from analysis.core.table import Table
+from analysis.data import corpora
+from analysis.data.spec import BenchmarkSpec, default_loss_corpus
+from analysis.data.tasks import TASKS
+from analysis.experiments.grid.spec import GridResult, GridSpec
+from analysis.experiments.strategies import BLOCKS, STRATEGIES, needs
+from analysis.models.spec import DTYPES, ModelFacts, ModelSpec
+from analysis.reading import grids
+from pages.components.jobs import in_place
+from pages.components.shared import chart, command, frame, library, start, state, theme, words
+from pages.components.shared.library import Found
+
+_MOST_SHOWN = 6
+"""Panels drawn unasked."""
+_TOLD_FAILURES = 5
+_TEXTS = ("c4", "wiki")
+_QUANTITIES = {grid_figures.ACCURACY: "Accuracy", grid_figures.LOSS: "Loss"}
+_ALWAYS = ("model", "strategy", "no_loss_n", "acc_change", "loss_change", "unpruned_acc", "acc", "loss", "wall_s")
+_WHOLE = ("n_layers", "no_loss_n")
+"""Whole numbers, by which people sort."""
+_WHERE_DIFFERENT = ("n_layers", "precision", "map_texts", "questions", "texts")
+"""Columns of the table of curves that say nothing where all curves that have something there have the same."""
+
+
+def show(model: ModelSpec) -> None:
+    """Draw the view.
+
+    Args:
+        model: the model of the page, which a new grid begins with.
+    """
+    with frame.errors_shown():
+        st.fragment(_form)(model)
+        growing = any(job.kind == "grid" for job in jobs.active())
+        st.fragment(_grown, run_every="2s" if growing else None)()
+
+
+def _form(model: ModelSpec) -> None:
+    """What a new grid is made of, with its size and its time said before the click."""
+    sizes = _sizes(model)
+    with frame.errors_shown(), st.expander("New grid", icon=":material/grid_view:", expanded=not library.find("grid")):
+        sources = st.multiselect(
+            "Models", list(sizes), default=[model.source], key="grid-models", accept_new_options=True,
+            format_func=lambda source: _name(source, sizes.get(source)),
+            placeholder="Choose models, or type a hub id or a folder",
+            help="Models that something is stored of; any other is typed in as a hub id, a folder or a GGUF file.",
+        )  # fmt: skip
+        left, right = st.columns(2)
+        tasks = left.multiselect("Questions from", list(TASKS), ["arc_easy"], words.task_names().get, key="grid-tasks")
+        texts = right.multiselect("Loss on", _TEXTS, ["c4"], corpora.TITLES.get, key="grid-texts")
+        choosing = [name for name in STRATEGIES if not needs(name, BLOCKS)]
+        strategies = st.multiselect(
+            "Blocks chosen by", choosing, list(GridSpec((model,)).strategies), key="grid-how", help=words.strategies_help()
+        )
+        columns = st.columns(3, vertical_alignment="bottom")
+        limit = columns[0].number_input(
+            "Questions of each set", 1, 100_000, 100, key="grid-limit",
+            help="100 questions tell differences above about ten points apart.",
+        )  # fmt: skip
+        max_n = columns[1].number_input(
+            "Up to n removed layers", 1, 999, None, key="grid-max", placeholder="half of the layers",
+            help="Left empty it is half of the layers of each model.",
+        )  # fmt: skip
+        dtype = columns[2].selectbox("dtype", DTYPES, DTYPES.index(model.dtype), key="grid-dtype")
+        try:
+            spec = GridSpec(
+                models=tuple(replace(model, source=source, revision=None, dtype=dtype, identity="") for source in sources),
+                benchmarks=tuple(BenchmarkSpec(task, int(limit)) for task in tasks),
+                loss_corpora=tuple(replace(default_loss_corpus(), source=source) for source in texts),
+                strategies=tuple(strategies),
+                max_n=None if max_n is None else int(max_n),
+            )
+        except LayerscopeError as error:
+            st.error(words.plain(str(error)))
+            return
+        n_cells = len(spec.cells())
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            if start.button("Run the grid", type="primary", key="grid-go", icon=":material/play_arrow:"):
+                start.start_and_show(spec, f"Grid of {n_cells} curves")
+            known = {source: facts for source, facts in sizes.items() if facts is not None}
+            st.caption(f"**{_curves(n_cells)}**: {words.plain(spec.how_many())}. {_time(spec, known)}")
+
+
+def _curves(number: int) -> words.Markdown:
+    return "1 curve" if number == 1 else f"{number} curves"
+
+
+def _sizes(model: ModelSpec) -> dict[str, ModelFacts | None]:
+    """The models that something is stored of and that are still there by their sources, that of the page first."""
+    sizes: dict[str, ModelFacts | None] = {model.source: None}
+    for one in library.models_seen():
+        usable = library.usable(one)
+        if usable is not None:
+            sizes[usable.source] = one.facts
+    return sizes
+
+
+def _name(source: str, facts: ModelFacts | None) -> str:
+    """A model in the menu: by its own name, and by where it is where that says more."""
+    name = facts.name if facts else source
+    return words.seen(name if source in (name, "starter") else f"{name} ({source})", 80)
+
+
+def _time(spec: GridSpec, facts: Mapping[str, ModelFacts]) -> words.Markdown:
+    """How long it takes at most, from what was measured here."""
+    curves = [entry.result for entry in library.find("sweep") if not entry.precomputed]
+    found = grids.expected(spec, curves, facts, host.load())
+    if found is None:
+        return "How long it takes cannot be told yet: that needs a curve measured on this machine, and models looked at before."
+    rests = "1 curve" if found.n == 1 else f"{found.n} curves"
+    return f"About {words.span(found.low_s, found.high_s)}, less what is measured already; told from {rests} of this machine."
+
+
+def _grown() -> None:
+    """The grid on screen, finished or on its way."""
+    with frame.errors_shown():
+        running = [job for job in jobs.active() if job.kind == "grid"]
+        for job in running:
+            in_place.show(job, "grid")
+            if doing := job.values.get("doing"):
+                st.caption(words.plain(str(doing)))
+        found = library.find("grid")
+        in_place.failure(in_place.last_of("grid", lambda spec: True), max((entry.saved_at for entry in found), default=0.0))
+        shown = library.shown("grid", found)
+        if shown is None:
+            if not running:
+                st.info("No grid yet: say above what it is made of, and click **Run the grid**.")
+            return
+        if len(found) > 1:
+            state.pick_result("grid", "Shown", {entry.key: _called(entry) for entry in found}, shown.key)
+        _result(shown.result)
+        command.show([shown.result.spec])
+
+
+def _called(entry: Found) -> str:
+    when = "precomputed" if entry.precomputed else words.date(entry.saved_at)
+    result: GridResult = entry.result
+    left = "" if result.complete else ", unfinished"
+    return words.seen(f"{result.n_cells} curves ({result.spec.how_many()}) · {when}{left}")
+
+
+def _result(result: GridResult) -> None:
+    _failures(result)
+    _charts(result)
+    tables = result.tables()
+    curves, cuts = tables["cells"], tables["cuts"]
+    st.markdown(f"**{words.plain(curves.title)}**")
+    chart.table(_read(curves), key="t-grid-cells", alt=curves.title, file_name="grid-curves")
+    st.caption(words.plain(curves.caption))
+    with st.expander(f"Every cut, {len(cuts.rows)} rows with all digits", icon=":material/table:"):
+        chart.table(cuts, key="t-grid-cuts", file_name="grid")
+
+
+def _read(table: Table) -> list[dict[str, Any]]:
+    """Rows as people read them: numbers with their intervals, and of what the curves are of only that in which they differ."""
+    values = {column.name: {row[column.name] for row in table.rows if row.get(column.name)} for column in table.columns}
+    differing = [name for name in _WHERE_DIFFERENT if len(values[name]) > 1]
+    wanted = {*_ALWAYS, *differing, *(["error"] if values["error"] else [])}
+    told = [column for column in table.columns if column.name in wanted]
+    return [
+        {column.head: row.get(column.name) if column.name in _WHOLE else column.said(row) for column in told}
+        for row in table.rows
+    ]
+
+
+def _failures(result: GridResult) -> None:
+    failed = result.failures
+    if not failed:
+        return
+    lost = f"{len(failed)} of {result.n_cells} curves could not be measured; ask for the grid again to try them again."
+    st.warning(words.plain(lost))
+    for why in list(dict.fromkeys(cell.error for cell in failed))[:_TOLD_FAILURES]:
+        names = [cell.name for cell in failed if cell.error == why]
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        st.caption(words.plain(f"{names[0]}{more}: {why}"))
+
+
+def _charts(result: GridResult) -> None:
+    """A panel for each model and question set or text, those that are chosen."""
+    quantities = [quantity for quantity in _QUANTITIES if grid_figures.panels(result, quantity)]
+    if not quantities:
+        return
+    quantity = st.segmented_control(
+        "Against removed layers", quantities, default=quantities[0], required=True, format_func=_QUANTITIES.get,
+        key="grid-quantity", persist_state="session",
+    )  # fmt: skip
+    titles = list(grid_figures.panels(result, quantity))
+    if len(titles) > _MOST_SHOWN:
+        key = state.generation(f"grid-panels-{quantity}", [result.spec.fingerprint()])
+        titles = st.multiselect("Panels", titles, titles[:_MOST_SHOWN], format_func=words.seen, key=key)
+    columns = st.columns(min(2, max(1, len(titles))), gap="medium")
+    for place, title in enumerate(titles):
+        with columns[place % len(columns)]:
+            st.markdown(f"**{words.plain(title)}**")
+            figure = grid_figures.panel(result, title, quantity, dark=theme.is_dark())
+            alt = f"{_QUANTITIES[quantity]} against removed layers: {title}."
+            chart.show(figure, key=f"grid-{quantity}-{place}", alt=alt, file_name=f"grid-{quantity}-{place + 1}")
+    st.caption(
+        "Bars: 95 % intervals. Coloured and filled: the change from the unpruned model, paired by question or text, excludes "
+        "zero; grey and hollow: it does not, and no difference is seen."
+    )

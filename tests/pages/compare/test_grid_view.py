@@ -1,0 +1,104 @@
+"""A grid on its page: asked for with its size said before, growing, done, and what could not be measured."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from analysis import jobs
+from analysis.core import host
+from analysis.experiments.grid.spec import GridSpec
+from analysis.models.spec import ModelSpec
+from tests.support import fakes
+from tests.support.seen import figures, read, texts
+
+PAGE = "pages/compare.py"
+
+
+@pytest.fixture
+def view(app):
+    def open_view():
+        at = app(PAGE)
+        at.button_group(key="compare-view").set_value("Grid").run()
+        assert not at.exception
+        return at
+
+    return open_view
+
+
+def test_the_size_and_the_time_are_said_before_the_click(view):
+    at = view()
+    assert "No grid yet" in texts(at)
+    assert "2 curves" in texts(at)
+    assert "cannot be told yet" in texts(at)
+    at.multiselect(key="grid-tasks").set_value(["arc_easy", "boolq"]).run()
+    at.multiselect(key="grid-how").set_value(["similarity", "random"]).run()
+    assert "8 curves" in texts(at)
+    assert "1 model, 4 ways to choose layers, 2 question sets, 1 text" in read(texts(at))
+
+
+def test_a_click_asks_for_what_the_form_says(view):
+    at = view()
+    at.multiselect(key="grid-models").set_value(["starter", "/models/b"]).run()
+    at.number_input(key="grid-max").set_value(8).run()
+    at.number_input(key="grid-limit").set_value(20).run()
+    at.button(key="grid-go").click().run()
+    assert not at.exception
+    (job,) = jobs.active()
+    assert isinstance(job.spec, GridSpec)
+    assert job.spec.models == (ModelSpec(), ModelSpec("/models/b"))
+    assert (job.spec.max_n, job.spec.benchmarks[0].limit, job.label) == (8, 20, "Grid of 4 curves")
+
+
+def test_nothing_chosen_on_one_side_is_said_in_a_sentence(view):
+    at = view()
+    at.multiselect(key="grid-tasks").set_value([]).run()
+    assert "needs at least one of its tasks" in texts(at)
+    assert not [button for button in at.button if button.key == "grid-go"]
+
+
+def test_a_finished_grid_has_its_panels_and_both_tables(ui_cache, view):
+    fakes.grid().save()
+    at = view()
+    drawn = figures(at)
+    assert sorted(drawn) == ["grid-accuracy-0", "grid-accuracy-1"]
+    lines = {trace["name"] for trace in drawn["grid-accuracy-0"]["data"]}
+    assert lines == {"similarity", "deepest", "chance"}
+    assert [len(frame.value) for frame in at.dataframe] == [4, 64]
+    assert "No loss seen up to n: the largest n" in read(texts(at))
+    at.button_group(key="grid-quantity").set_value("loss").run()
+    assert sorted(figures(at)) == ["grid-loss-0", "grid-loss-1"]
+
+
+def test_what_cannot_be_told_from_the_unpruned_model_is_not_coloured(ui_cache, view):
+    fakes.grid().save()
+    line = next(trace for trace in figures(view())["grid-accuracy-0"]["data"] if trace["name"] == "deepest")
+    colours, symbols = line["marker"]["color"], line["marker"]["symbol"]
+    assert (symbols[0], symbols[-1]) == ("square-open", "square")
+    assert colours[0] != colours[-1]
+    assert {symbol.endswith("-open") for symbol, colour in zip(symbols, colours, strict=True) if colour == colours[0]} == {True}
+
+
+def test_a_growing_grid_shows_what_it_has_and_which_curve_it_is_at(ui_cache, view, job):
+    partial = fakes.grid(n_done=2)
+    partial.save()
+    doing = json.dumps({"doing": "small, deepest: scoring questions"})
+    running = job(partial.spec, jobs.RUNNING, phase="measuring the curves of the grid", done=2, total=4, values=doing)
+    at = view()
+    assert "small, deepest: scoring questions" in read(texts(at))
+    assert len(at.dataframe[0].value) == 2
+    assert [button for button in at.button if button.key == f"grid-cancel-{running.id}"]
+
+
+def test_curves_that_could_not_be_measured_are_named_with_the_reason(ui_cache, view):
+    fakes.grid(failing=True).save()
+    said = read(texts(view()))
+    assert "2 of 4 curves could not be measured" in said
+    assert "small, similarity, ARC-Easy, C4 and 1 more: There is no model at '/models/small'" in said
+
+
+def test_the_time_is_told_from_curves_of_this_machine(ui_cache, view, monkeypatch):
+    monkeypatch.setattr(host, "processor", lambda: "a test")
+    replace(fakes.sweep(answers=True), versions={"processor": "a test, 4 cores"}).save()
+    at = view()
+    assert "told from 1 curve of this machine" in read(texts(at))
