@@ -20,10 +20,14 @@ _ICONS = {jobs.DONE: ":material/check_circle:", jobs.PAUSED: ":material/pause_ci
 
 
 def show() -> None:
-    """Draw the strip; it refreshes itself while anything is active."""
+    """Draw the strip: what runs refreshes itself, and runs the page when one ends, which draws the rest anew."""
     _say_news()
     active = jobs.active()
-    st.fragment(_strip, run_every=_every(active))(bool(active))
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.markdown("**Jobs**", width="content")
+        all_jobs.button()
+    st.fragment(_running, run_every=_every(active))(bool(active))
+    st.fragment(_rest)({job.id for job in active})
     all_jobs.show()
 
 
@@ -35,7 +39,8 @@ def _every(active: list[jobs.Job]) -> str | None:
     return "2s" if left and min(left) > _LONG_S else "1s"
 
 
-def _strip(ticking: bool) -> None:
+def _running(ticking: bool) -> None:
+    """What is active, and nothing else: every open window draws it as often as it looks again."""
     with frame.errors_shown():
         jobs.reap()
         listed = jobs.list_jobs()
@@ -44,10 +49,16 @@ def _strip(ticking: bool) -> None:
             st.rerun()
         if active:
             jobs.start()
-        with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-            st.markdown("**Jobs**", width="content")
-            all_jobs.button()
         _active(active)
+
+
+def _rest(drawn: set[str]) -> None:
+    """What has ended, and what holds for all jobs."""
+    with frame.errors_shown():
+        listed = jobs.list_jobs()
+        active = {job.id for job in listed if job.is_active}
+        if active - drawn:  # one was resumed from here, and stands above from now on
+            st.rerun()
         ended = [job for job in listed if not job.is_active and _is_recent(job)]
         for job in ended[:_SHOWN]:
             card.ended(job)

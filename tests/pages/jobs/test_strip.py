@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from analysis import jobs
 from analysis.core import settings, store
@@ -45,6 +46,29 @@ def test_the_strip_looks_again_less_often_while_what_runs_goes_on_for_minutes(le
         for eta in left
     ]
     assert strip._every(active) == every
+
+
+def test_what_refreshes_itself_is_what_runs_and_nothing_else(known, job):
+    job(spec(1), jobs.DONE, "The first")
+    job(spec(2), jobs.RUNNING, "The second")
+
+    def tick():
+        from pages.components.jobs import strip
+
+        strip._running(ticking=True)
+
+    at = AppTest.from_function(tick, default_timeout=30).run()
+    assert not at.exception
+    assert "The second" in texts(at)
+    assert "The first" not in texts(at)
+    assert not at.toggle
+
+
+def test_what_is_resumed_from_below_stands_among_what_runs_at_once(app, known, job):
+    made = job(spec(1), jobs.FAILED, "A map", error="No.")
+    at = app("pages/heal.py")
+    at.sidebar.button(key=f"strip-resume-{made.id}").click().run()
+    assert at.sidebar.button(key=f"strip-cancel-{made.id}")
 
 
 def test_a_running_job_has_a_bar_and_can_be_paused(app, known, job):
