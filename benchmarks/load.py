@@ -277,8 +277,10 @@ def report(log: Log, watched: dict, wall_s: float) -> None:
         say(told("all reruns", reruns))
     say(f"  ticks not passed on, since their window was not at rest or many were looking: {watched['left_out']}")
     say("runs of scripts on the server")
-    for kind in [kind for kind in kinds if kind in watched["busy"]]:
+    for kind in kinds:
         runs = [(clock, cpu) for of, clock, cpu in watched["runs"] if of == kind]
+        if not runs:
+            continue
         say(told(f"{kind}, clock", [clock for clock, _ in runs]))
         say(told(f"{kind}, processor", [cpu for _, cpu in runs]) + f", {sum(cpu for _, cpu in runs):.1f} s in all")
     say(shares_told(log.shared, wall_s))

@@ -101,7 +101,6 @@ class Watch:
             "busy": self.busy,
             "inside": {kind: counted.most_common(40) for kind, counted in self.inside.items()},
             "at": {kind: counted.most_common(40) for kind, counted in self.at.items()},
-            "cpu_s": time.process_time(),
         }
         fresh = self.report.with_suffix(".new")
         fresh.write_text(json.dumps(content))
