@@ -10,7 +10,7 @@ from analysis.reading import durations
 from analysis.reading.durations import Duration
 from pages.components.heal import length, outcome
 from pages.components.heal.runs import Run, best, control_of, run_now, runs_of
-from pages.components.jobs import card
+from pages.components.jobs import card, strip
 from pages.components.shared import frame, state, words
 
 
@@ -137,11 +137,11 @@ def _unfinished(run: Run, job: jobs.Job) -> None:
 
 
 def _in_progress(run: Run) -> None:
-    """Draw a running or waiting heal; it looks again every second, from what is on disk."""
+    """Draw a running or waiting heal; it looks again by itself, from what is on disk."""
     known = run.result.model if run.result else None
     # Worked out once: looking through all heals every second would be felt.
     whole = length.expected(run.spec, known) if known else None
-    st.fragment(_live, run_every="1s")(run.id, whole)
+    st.fragment(_live, run_every=strip.every([run.job]))(run.id, whole)
 
 
 def _live(run_id: str, whole: Duration | None) -> None:

@@ -1,4 +1,4 @@
-"""A job's progress where its result will be: one line that looks again every second."""
+"""A job's progress where its result will be: one line that looks again by itself."""
 
 import streamlit as st
 
@@ -17,7 +17,7 @@ def show(job: jobs.Job, where: str) -> None:
     """
     # Where results grow, the view around this looks again by itself, and timers inside one another do not go together.
     inside_timer = any(other.kind in strip.GROWING for other in jobs.active())
-    st.fragment(_line, run_every=None if inside_timer else "1s")(job.id, where)
+    st.fragment(_line, run_every=None if inside_timer else strip.every([job]))(job.id, where)
 
 
 def last_of(kind: str, matches) -> jobs.Job | None:

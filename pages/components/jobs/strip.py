@@ -1,6 +1,7 @@
 """What runs, waits and has just ended, in the sidebar of every page; what ended since is said once in a corner."""
 
 import time
+from collections.abc import Sequence
 
 import streamlit as st
 
@@ -26,13 +27,13 @@ def show() -> None:
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.markdown("**Jobs**", width="content")
         all_jobs.button()
-    st.fragment(_running, run_every=_every(active))(bool(active))
+    st.fragment(_running, run_every=every(active))(bool(active))
     st.fragment(_rest)({job.id for job in active})
     all_jobs.show()
 
 
-def _every(active: list[jobs.Job]) -> str | None:
-    """How often it looks again, if it does: a job that goes on for minutes is seen to go on at half the price."""
+def every(active: Sequence[jobs.Job]) -> str | None:
+    """How often what shows these jobs looks again, if it does: what goes on for minutes is seen to go on at half the price."""
     if not active:
         return None
     left = [job.eta_s or 0.0 for job in active if job.state == jobs.RUNNING]

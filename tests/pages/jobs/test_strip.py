@@ -45,7 +45,7 @@ def test_the_strip_looks_again_less_often_while_what_runs_goes_on_for_minutes(le
         SimpleNamespace(state=jobs.QUEUED if eta == "waits" else jobs.RUNNING, eta_s=None if eta == "waits" else eta)
         for eta in left
     ]
-    assert strip._every(active) == every
+    assert strip.every(active) == every
 
 
 def test_what_refreshes_itself_is_what_runs_and_nothing_else(known, job):
