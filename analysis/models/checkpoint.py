@@ -1,7 +1,8 @@
-"""The weights of a model folder read part by part: each tensor once, in the order it lies on the disk, and copied no further.
+"""The weights in a model's files read part by part: each tensor once, in the order it lies on the disk, and copied no further.
 
-A safetensors file begins with a header that says where each tensor is, so a layer's tensors are a few stretches of bytes, which
-go straight to where they are used. Source: the format's description, github.com/huggingface/safetensors.
+A safetensors file and a GGUF file begin with a header that says where each tensor is, so a layer's tensors are a few stretches
+of bytes, which go straight to where they are used. Source: the formats' descriptions, github.com/huggingface/safetensors and
+docs/gguf.md in github.com/ggml-org/ggml.
 """
 
 import math
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from analysis.core import documents, given
 from analysis.core.errors import UnsupportedModelError
+from analysis.models import gguf
 
 _DTYPES = {
     "F64": torch.float64,
@@ -29,6 +31,8 @@ _DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+_GGUF_DTYPES = {0: torch.float32, 1: torch.float16, 30: torch.bfloat16}
+"""Numbers of ggml's types that are no blocks."""
 _MOST_HEADER_BYTES = 100 << 20
 _MOST_INDEX_BYTES = 64 << 20
 _ALIGNED = 64
@@ -47,27 +51,44 @@ class Place:
     """Bytes of the file, end exclusive."""
     dtype: torch.dtype
     shape: tuple[int, ...]
+    """Of what is read: the last dimension of blocks counts their bytes."""
+    blocks: tuple[int, int, int] | None = None
+    """Of a tensor in blocks the number of its type in ggml, and the numbers and the bytes of one block."""
 
     @property
     def n_bytes(self) -> int:
         """How large it is on the disk."""
         return self.end - self.begin
 
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The shape of the numbers that it stands for."""
+        if self.blocks is None:
+            return self.shape
+        _, n_numbers, n_bytes = self.blocks
+        return (*self.shape[:-1], self.shape[-1] // n_bytes * n_numbers)
+
 
 class Checkpoint:
-    """The tensors of a folder of safetensors files, by name."""
+    """The tensors of a folder of safetensors files or of a GGUF file, by name."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, path: Path) -> None:
         """Read the headers of all files; no weight is read.
+
+        Args:
+            path: the folder, or the GGUF file.
 
         Raises:
             UnsupportedModelError: when a file is not what it should be.
         """
-        self.folder = folder
+        self.path = path
         self.places: dict[str, Place] = {}
         self.bytes_read = 0
         """Of weights, since it was opened."""
-        for file in _files(folder):
+        if path.is_file():
+            self.places = _of_gguf(path)
+            return
+        for file in _files(path):
             self.places.update(_header(file))
 
     @property
@@ -148,6 +169,30 @@ def _files(folder: Path) -> list[Path]:
     if missing := [file.name for file in files if not file.is_file()]:
         raise UnsupportedModelError(f"{folder.name} lacks {', '.join(missing[:3])}; get its files again.")
     return files
+
+
+def _of_gguf(file: Path) -> dict[str, Place]:
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
+    size, found = file.stat().st_size, {}
+    for entry in gguf.tensors(file):
+        try:
+            n_numbers, n_bytes = GGML_QUANT_SIZES[GGMLQuantizationType(entry.kind)]
+        except (KeyError, ValueError) as error:
+            raise UnsupportedModelError(
+                f"{file.name} holds weights of ggml's type {entry.kind}, which cannot be read; choose another quantization."
+            ) from error
+        dtype, shape, blocks = _GGUF_DTYPES.get(entry.kind), entry.shape or (1,), None
+        if dtype is None:
+            dtype, blocks = torch.uint8, (entry.kind, n_numbers, n_bytes)
+            if shape[-1] % n_numbers:
+                raise UnsupportedModelError(f"{file.name} holds {entry.name} in blocks that do not fill it; get it again.")
+            shape = (*shape[:-1], shape[-1] // n_numbers * n_bytes)
+        end = entry.begin + math.prod(shape) * dtype.itemsize
+        if end > size:
+            raise UnsupportedModelError(f"{file.name} ends in the middle of its weights; get it again.")
+        found[entry.name] = Place(file, entry.begin, end, dtype, shape, blocks)
+    return found
 
 
 def _header(file: Path) -> dict[str, Place]:

@@ -5,6 +5,7 @@ Source: the format's description in ggml-org/ggml, docs/gguf.md.
 
 import mmap
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,25 @@ _MOST_ITEMS = 8_000_000
 _MOST_KEYS, _MOST_TENSORS, _MOST_DIMENSIONS, _LONGEST = 10_000, 1_000_000, 8, 65_535
 
 
+_ALIGNED = 32
+"""Bytes to whose multiples tensors are put where the header says nothing else."""
+
+
 class _BrokenError(Exception):
     """Why it is no header."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the header says of one tensor."""
+
+    name: str
+    shape: tuple[int, ...]
+    """Of its numbers, the slowest dimension first, as PyTorch has it."""
+    kind: int
+    """How they are packed: the number of a type of ggml."""
+    begin: int
+    """Bytes from the start of the file."""
 
 
 def header(path: Path) -> dict[str, Any]:
@@ -30,9 +48,18 @@ def header(path: Path) -> dict[str, Any]:
         UnsupportedModelError: when it is no GGUF file of a version that is read, or not a whole one.
         OSError: when it cannot be opened.
     """
+    return _read(path).settings
+
+
+def tensors(path: Path) -> list[Entry]:
+    """Where its tensors are and how they are packed, in the order of the header; raises as `header` does."""
+    return _read(path).tensors
+
+
+def _read(path: Path) -> "_Reader":
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return _Reader(content).header()
+            return _Reader(content)
     except ValueError as error:  # nothing can be mapped of an empty file
         raise UnsupportedModelError(f"{path.name} is empty; get it again.") from error
     except (_BrokenError, struct.error) as error:
@@ -45,8 +72,11 @@ class _Reader:
         self._content = content
         self._at = 0
         self._left = _MOST_ITEMS
+        self.settings: dict[str, Any] = {}
+        self.tensors: list[Entry] = []
+        self._header()
 
-    def header(self) -> dict[str, Any]:
+    def _header(self) -> None:
         if self._content[:4] != b"GGUF":
             raise _BrokenError("it does not begin as one")
         self._at = 4
@@ -56,24 +86,26 @@ class _Reader:
         n_tensors, n_keys = self._number("Q"), self._number("Q")
         if n_tensors > _MOST_TENSORS or n_keys > _MOST_KEYS:
             raise _BrokenError(f"it names {n_tensors:,} tensors and {n_keys:,} settings")
-        found = {}
         for _ in range(n_keys):
             key = self._name()
-            found[key] = self._value(self._number("I"))
-        self._check_tensors(n_tensors)
-        return found
+            self.settings[key] = self._value(self._number("I"))
+        self._tensors(n_tensors)
 
-    def _check_tensors(self, count: int) -> None:
-        furthest = 0
+    def _tensors(self, count: int) -> None:
+        told = []
         for _ in range(count):
-            self._name()
-            n_dimensions = self._number("I")
+            name, n_dimensions = self._name(), self._number("I")
             if n_dimensions > _MOST_DIMENSIONS:
                 raise _BrokenError(f"one of its tensors has {n_dimensions:,} dimensions")
-            self._skip(8 * n_dimensions + 4)
-            furthest = max(furthest, self._number("Q"))
-        if count and self._at + furthest >= len(self._content):
+            shape = tuple(self._number("Q") for _ in range(n_dimensions))[::-1]
+            told.append((name, shape, self._number("I"), self._number("Q")))
+        aligned = self.settings.get("general.alignment", _ALIGNED)
+        if not isinstance(aligned, int) or aligned < 1:
+            raise _BrokenError(f"its tensors are aligned to {aligned!r} bytes")
+        data = -(-self._at // aligned) * aligned
+        if any(data + offset >= len(self._content) for *_, offset in told):
             raise _BrokenError("it ends before its weights do")
+        self.tensors = [Entry(name, shape, kind, data + offset) for name, shape, kind, offset in told]
 
     def _value(self, kind: int, depth: int = 0) -> Any:
         if kind in _NUMBERS:

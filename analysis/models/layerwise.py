@@ -6,6 +6,7 @@ model in memory, so the figures are the same to the last bit.
 """
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -17,15 +18,15 @@ from torch import Tensor, nn
 from analysis.core import blocks
 from analysis.core.blocks import Removal
 from analysis.core.errors import UnsupportedModelError
-from analysis.models.checkpoint import Checkpoint
+from analysis.models.assembly import Assembly
 from analysis.models.cut import without_block
 from analysis.models.decoder import Decoder, output_stream
 from analysis.models.scratch import Lane, Scratch
 
-Convert = Callable[[nn.Module, str, Tensor], Tensor]
-"""Makes of a weight as it is stored, given the part it belongs to and its name in it, what the model computes with."""
 OnStep = Callable[[int, int], None]
 """Told how many passes of a batch through a layer are done, and of how many; may raise `Cancelled`."""
+_NOTED = {"state", "quant_state"}
+"""What the matrices of bitsandbytes call what they note of their weights."""
 
 
 @dataclass(frozen=True)
@@ -42,26 +43,18 @@ class Inputs:
 class LayersOnDisk:
     """Where the weights of a model's decoder layers are, and how they come into memory for a while."""
 
-    def __init__(
-        self, decoder: Decoder, checkpoint: Checkpoint, stored: Mapping[str, str], convert: Convert, *, identity: str
-    ) -> None:
+    def __init__(self, decoder: Decoder, assembly: Assembly, *, identity: str) -> None:
         """Find the weights of every layer.
 
         Args:
             decoder: the model, its layers on the meta device.
-            checkpoint: its files.
-            stored: names in the files by the full names in the model.
-            convert: makes of a weight as it is stored what the model computes with, on its device.
+            assembly: makes weights out of its files.
             identity: of the weights and of how they are computed with.
-
-        Raises:
-            UnsupportedModelError: when they are not in the files under their own names, each in its own shape.
         """
         self.identity, self.room_bytes = identity, 0
-        self._layers = list(decoder.layers)
-        self._checkpoint, self._convert = checkpoint, convert
+        self._layers, self._assembly = list(decoder.layers), assembly
         path = next(name for name, module in decoder.model.named_modules() if module is decoder.layers)
-        self._names = [names(layer, f"{path}.{index}.", stored, checkpoint) for index, layer in enumerate(self._layers)]
+        self._stored = [assembly.names(f"{path}.{index}.") for index in range(len(self._layers))]
         self._tried: dict[int, dict[str, Tensor]] = {}
 
     @property
@@ -72,12 +65,18 @@ class LayersOnDisk:
     @property
     def bytes_read(self) -> int:
         """Bytes of weights that were read from the disk until now, those outside of the layers included."""
-        return self._checkpoint.bytes_read
+        return self._assembly.checkpoint.bytes_read
+
+    @property
+    def stored(self) -> set[str]:
+        """Names in the files of all that the layers are made of."""
+        return {name for names in self._stored for name in names}
 
     @property
     def layer_bytes(self) -> list[int]:
         """What each layer takes on the disk."""
-        return [sum(self._checkpoint.places[name].n_bytes for name in named.values()) for named in self._names]
+        places = self._assembly.checkpoint.places
+        return [sum(places[name].n_bytes for name in names) for names in self._stored]
 
     def each(self, first: int = 0) -> Iterator[tuple[int, nn.Module]]:
         """The layers from `first` on, each with its weights until the next one is asked for, which is read meanwhile."""
@@ -104,19 +103,39 @@ class LayersOnDisk:
     def _read(self, index: int) -> dict[str, Tensor]:
         if index in self._tried:
             return self._tried.pop(index)
-        wanted = self._names[index]
-        stored = self._checkpoint.read(wanted.values())
-        return {own: self._convert(self._layers[index], own, stored.pop(name)) for own, name in wanted.items()}
+        layer = self._layers[index]
+        before = _weights(layer)
+        with _as_it_was(layer):
+            self._assembly.load(self._stored[index])
+            made = {name: weight for name, weight in _weights(layer).items() if weight is not before[name]}
+            put(layer, before)
+        return made
 
     @contextlib.contextmanager
     def _held(self, index: int, weights: dict[str, Tensor]) -> Iterator[None]:
         layer = self._layers[index]
-        before = {name: value for name, value in (*layer.named_parameters(), *layer.named_buffers()) if name in weights}
-        put(layer, weights)
-        try:
-            yield
-        finally:
-            put(layer, before)
+        before = _weights(layer)
+        with _as_it_was(layer):
+            put(layer, weights)
+            try:
+                yield
+            finally:
+                put(layer, before)
+
+
+def _weights(module: nn.Module) -> dict[str, Tensor]:
+    return dict((*module.named_parameters(), *module.named_buffers()))
+
+
+@contextlib.contextmanager
+def _as_it_was(layer: nn.Module) -> Iterator[None]:
+    """Let go in the end of what the matrices of bitsandbytes note of their weights beside them."""
+    noted = [(part, name, copy.copy(part.__dict__[name])) for part in layer.modules() for name in _NOTED & part.__dict__.keys()]
+    try:
+        yield
+    finally:
+        for part, name, before in noted:
+            part.__dict__[name] = before
 
 
 def put(module: nn.Module, weights: dict[str, Any]) -> None:
@@ -124,43 +143,13 @@ def put(module: nn.Module, weights: dict[str, Any]) -> None:
     for name, value in weights.items():
         path, _, last = name.rpartition(".")
         owner = module.get_submodule(path)
-        if last in owner._parameters:
-            is_parameter = isinstance(value, nn.Parameter)
-            owner._parameters[last] = value if is_parameter else nn.Parameter(value, requires_grad=False)
-        else:
+        if last not in owner._parameters:
             owner._buffers[last] = value
-
-
-def names(
-    module: nn.Module, prefix: str, stored: Mapping[str, str], checkpoint: Checkpoint, *, outside: str = ""
-) -> dict[str, str]:
-    """What the weights of a part of the model are called in its files, by what they are called in the part.
-
-    Args:
-        module: the part.
-        prefix: what the model calls it, with a dot at the end; "" for the whole model.
-        stored: names in the files by the full names in the model.
-        checkpoint: its files.
-        outside: leaves out what is called by a name that begins so; "" for nothing.
-
-    Raises:
-        UnsupportedModelError: when one is not there, or in another shape.
-    """
-    computed = {
-        f"{path}.{name}" if path else name for path, part in module.named_modules() for name in part._non_persistent_buffers_set
-    }
-    found = {}
-    for own, tensor in (*module.named_parameters(), *module.named_buffers()):
-        if own in computed or (outside and own.startswith(outside)):
-            continue
-        known = stored.get(prefix + own)
-        if known is None or checkpoint.places[known].shape != tuple(tensor.shape):
-            raise UnsupportedModelError(
-                f"{checkpoint.folder.name} does not hold {prefix}{own} in the form that is computed with, so its layers cannot "
-                f"be read one by one; it can be used where there is memory for all of it."
-            )
-        found[own] = known
-    return found
+        elif getattr(value, "SCB", None) is not None:
+            # LLM.int8 takes the scales out of the weight when it is first used, and it may be used in two layers.
+            owner._parameters[last] = type(value)(value.data, requires_grad=False, CB=value.CB, SCB=value.SCB)
+        else:
+            owner._parameters[last] = value if isinstance(value, nn.Parameter) else nn.Parameter(value, requires_grad=False)
 
 
 @torch.inference_mode()

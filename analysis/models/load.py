@@ -53,6 +53,8 @@ class Plan:
     weight_bytes: int
     working_bytes: int
     free_bytes: int
+    layered_bytes: int
+    """What is in memory at least where the layers stay on the disk."""
 
     @property
     def fits(self) -> bool:
@@ -60,20 +62,9 @@ class Plan:
         return self.weight_bytes + self.working_bytes <= self.free_bytes
 
     @property
-    def layered_bytes(self) -> int:
-        """What is in memory at least where the layers stay on the disk: the rest of the model, and room for three layers.
-
-        One is at work, one is read meanwhile, and one is as it is stored, before it becomes what is computed with.
-        """
-        item = cost.DTYPE_BYTES[self.spec.dtype]
-        held = int(item * (self.facts.other_parameters + 3 * max(self.facts.layer_parameters)))
-        return held + self.working_bytes // 2  # batches are not larger than half of what is reckoned with for a whole model
-
-    @property
     def streams(self) -> bool:
         """Whether it can be measured with its layers on the disk, where all of it does not fit."""
-        kinds = self.source.gguf_file is None and self.spec.quantization in ("none", "4bit")
-        return kinds and self.layered_bytes <= self.free_bytes
+        return self.layered_bytes <= self.free_bytes
 
     @property
     def room_bytes(self) -> int:
@@ -97,6 +88,7 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
     device = machine.choose_device(spec.device)
     dtype = machine.choose_dtype(spec.dtype, device.value)
     _check_quantization(spec.quantization, device.value)
+    stored_as = str(getattr(config, "dtype", None)).removeprefix("torch.")
     with as_it_should_be(source, "configuration"):
         with torch.device("meta"):
             # The dtype changes no size, and experts cannot be run on the meta device in any other.
@@ -110,6 +102,7 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
     weight_bytes = cost.weight_bytes(facts, None, precision, rest=dtype.value)
     assert weight_bytes is not None, "a model that was just taken apart has facts on every layer"
     widest = max(facts.hidden_size * 16, facts.vocab_size)
+    working_bytes = int(_WORKING_TOKENS * (facts.hidden_size * 16 * item + widest * 4))
     return Plan(
         source=source,
         spec=resolved,
@@ -118,9 +111,33 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
         dtype=dtype,
         device=device,
         weight_bytes=weight_bytes,
-        working_bytes=int(_WORKING_TOKENS * (facts.hidden_size * 16 * item + widest * 4)),
+        working_bytes=working_bytes,
         free_bytes=machine.free_bytes(device.value),
+        # Batches are not larger than half of what is reckoned with for a whole model.
+        layered_bytes=_few_layers_bytes(decoder, facts, precision, dtype.value, stored_as, source) + working_bytes // 2,
     )
+
+
+def _few_layers_bytes(decoder: Decoder, facts: ModelFacts, precision: str, dtype: str, stored_as: str, source: Source) -> int:
+    """The rest of a model, the layer at work, the next one as it is stored and as it will be, and what it is made with."""
+    item, rest = cost.DTYPE_BYTES[dtype], facts.other_parameters * cost.DTYPE_BYTES[dtype]
+    made = max((cost.weight_bytes(_alone(facts, layer), None, precision, rest=dtype) or 0) for layer in range(facts.n_layers))
+    largest = max(weight.numel() for layer in decoder.layers for weight in layer.parameters())
+    if source.gguf_file is not None:
+        share = max(facts.layer_parameters) / facts.n_parameters
+        stored = (source.folder / source.gguf_file).stat().st_size * share
+        turned = 3.0 * 4 * largest  # unpacked in float32, in pieces and joined, and turned
+    else:
+        stored = max(facts.layer_parameters) * max(item, cost.DTYPE_BYTES.get(stored_as, item))
+        turned = (0 if precision in cost.DTYPE_BYTES else 4 * largest) + (item * largest if weights.joins(decoder) else 0)
+    return int(rest + 2 * made + stored + turned)
+
+
+def _alone(facts: ModelFacts, layer: int) -> ModelFacts:
+    """As if the model were one of its layers and nothing else."""
+    return replace(
+        facts, layer_parameters=[facts.layer_parameters[layer]], layers=[facts.layers[layer]], other_parameters=0
+    )  # fmt: skip
 
 
 def _check_quantization(quantization: str, device: str) -> None:
@@ -180,6 +197,8 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore, *, by_layer: bool = 
             f"The weights of {source.name} are {source.identity} and not {spec.identity[:60]}, which were asked for: they were "
             f"exchanged meanwhile, or the request names an identity that is not theirs; ask again without one."
         )
+    if source.gguf_file and resolved.quantization != "none":
+        raise SpecError("A GGUF file cannot be quantized again while loading; export it to a folder first.")
     if not planned.fits:
         return _by_layer(planned, source, on_progress)
     on_progress(Progress("loading the model", 0, 1, f"Loading {source.name} in {resolved.dtype} on {resolved.device}."))
@@ -189,16 +208,10 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore, *, by_layer: bool = 
     else:
         options |= {"use_safetensors": True}
     if resolved.quantization != "none":
-        if source.gguf_file:
-            raise SpecError("A GGUF file cannot be quantized again while loading; export it to a folder first.")
         options |= {"quantization_config": _bitsandbytes(resolved), "device_map": {"": resolved.device}}
     elif resolved.device == "cuda" and torch.cuda.device_count() > 1:
         options |= {"device_map": "auto"}
-    with as_it_should_be(source, "tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(
-            source.folder, trust_remote_code=False, **({"gguf_file": source.gguf_file} if source.gguf_file else {})
-        )
-        _check_tokenizer(tokenizer, planned.facts)
+    tokenizer = _tokenizer(source, planned.facts)
     with as_it_should_be(source, "weights"):
         model: Any = weights.whole(source.name, source.folder, options, on_progress)
     if "device_map" not in options:
@@ -216,14 +229,15 @@ def _by_layer(planned: Plan, source: Source, on_progress: OnProgress) -> LoadedM
     """The model with its layers on the disk, held against itself on a few tokens with one layer of each kind."""
     spec = planned.spec
     on_progress(Progress("loading the model", 0, 1, planned.how))
-    with as_it_should_be(source, "tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
-        _check_tokenizer(tokenizer, planned.facts)
+    tokenizer = _tokenizer(source, planned.facts)
     with as_it_should_be(source, "weights"):
+        path = source.folder / source.gguf_file if source.gguf_file else source.folder
         decoder = weights.without_layers(
-            source.name, source.folder, planned.config, dtype=getattr(torch, spec.dtype), device=spec.device,
-            nf4=spec.quantization == "4bit", identity=f"{spec.identity} {spec.dtype} {spec.quantization} {spec.device}",
+            source.name, path, planned.config, dtype=getattr(torch, spec.dtype), device=spec.device,
+            quantization=None if spec.quantization == "none" else _bitsandbytes(spec),
+            identity=f"{spec.identity} {spec.dtype} {spec.quantization} {spec.device}", on_progress=on_progress,
         )  # fmt: skip
+        keep_differentiable(decoder.model)
         assert decoder.on_disk is not None
         decoder.on_disk.room_bytes = planned.room_bytes
     with as_it_should_be(source, "configuration"), layerwise.in_part(decoder) as part:
@@ -233,13 +247,18 @@ def _by_layer(planned: Plan, source: Source, on_progress: OnProgress) -> LoadedM
     return LoadedModel(decoder.model, tokenizer, decoder, spec, planned.facts)
 
 
-def _check_tokenizer(tokenizer: Any, facts: ModelFacts) -> None:
-    """Raise `ValueError` where it makes nothing of a text, or tokens that the model does not have."""
-    ids = tokenizer("The capital of France is Paris.").input_ids
-    if not ids:
-        raise ValueError("it makes no tokens of a sentence")
-    if max(ids) >= facts.vocab_size:
-        raise ValueError(f"it makes a token {max(ids)}, and the model has the tokens 0..{facts.vocab_size - 1}")
+def _tokenizer(source: Source, facts: ModelFacts) -> Any:
+    """Its tokenizer, refused where it makes nothing of a text, or tokens that the model does not have."""
+    with as_it_should_be(source, "tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(
+            source.folder, trust_remote_code=False, **({"gguf_file": source.gguf_file} if source.gguf_file else {})
+        )
+        ids = tokenizer("The capital of France is Paris.").input_ids
+        if not ids:
+            raise ValueError("it makes no tokens of a sentence")
+        if max(ids) >= facts.vocab_size:
+            raise ValueError(f"it makes a token {max(ids)}, and the model has the tokens 0..{facts.vocab_size - 1}")
+    return tokenizer
 
 
 def keep_differentiable(model: Any) -> None:
@@ -265,10 +284,6 @@ def _bitsandbytes(spec: ModelSpec) -> BitsAndBytesConfig:
 
 def _at_least(planned: Plan) -> str:
     """Why it cannot be read layer by layer either, as part of a sentence."""
-    if planned.source.gguf_file is not None:
-        return " (the layers of a GGUF file cannot be read one by one)"
-    if planned.spec.quantization == "8bit":
-        return " (in 8bit its layers cannot be read one by one)"
     return f" (layer by layer from the disk it takes {units.size(planned.layered_bytes)})"
 
 

@@ -1,35 +1,38 @@
 """A model that is read layer by layer from the disk has the figures of the whole model, to the last bit."""
 
 import dataclasses
+import shutil
 import signal
 import subprocess
 import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import NotEnoughMemoryError, UnsupportedModelError
 from analysis.core.progress import Cancelled
 from analysis.experiments.scoring import likelihood, trees
-from analysis.models import layerwise, load, scratch, stream
+from analysis.models import families, layerwise, load, scratch, stream
+from analysis.models.checkpoint import Checkpoint
 from analysis.models.spec import ModelSpec
 from tests.conftest import REPOSITORY
+from tests.support import gguf_files
 from tests.support.families import BY_MASK, FAMILIES
 
 TEXTS = [[5, 9, 200, 31, 17, 8], [3, 4, 5], list(range(40, 90)), [7, 7, 7, 250, 11]]
-JOINED = ("qwen3_moe",)
-"""Families whose weights are joined on loading."""
 CUTS = [None, Block(1, 2), Block(0, 1), Block(5, 1), Block(2, 3), LayerSet((0, 3)), LayerSet((1, 2, 4))]
 
 
 @pytest.fixture
 def pair(tiny_folder, tmp_path, monkeypatch):
-    """A function that gives a tiny model in memory and the same on the disk."""
+    """A function that gives a tiny model of a family, or that of a GGUF file, in memory and the same on the disk."""
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
 
     def make(family: str, **settings) -> tuple[load.LoadedModel, load.LoadedModel]:
-        spec = ModelSpec(source=str(tiny_folder(family)), device="cpu", **{"dtype": "float32", **settings})
+        path = family if family.endswith(".gguf") else tiny_folder(family)
+        spec = ModelSpec(source=str(path), device="cpu", **{"dtype": "float32", **settings})
         whole = load.load(spec)
         monkeypatch.setattr(load.Plan, "fits", False)
         monkeypatch.setattr(load.Plan, "streams", True)
@@ -49,11 +52,7 @@ def ends(loaded: load.LoadedModel) -> dict[tuple[int, int], torch.Tensor]:
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, *BY_MASK])
-def test_every_family_ends_where_the_whole_model_does_or_is_refused(pair, family):
-    if family in JOINED:
-        with pytest.raises(UnsupportedModelError, match="cannot be read one by one"):
-            pair(family)
-        return
+def test_every_family_ends_where_the_whole_model_does(pair, family):
     whole, on_disk = pair(family)
     expected, found = ends(whole), ends(on_disk)
     assert found.keys() == expected.keys()
@@ -202,10 +201,95 @@ def test_a_killed_process_leaves_what_the_next_one_goes_on_with(pair, tiny_folde
         assert torch.equal(states, found[key])
 
 
-def test_nf4_is_what_bitsandbytes_computes_with(pair):
-    whole, on_disk = pair("llama", quantization="4bit")
-    for key, states in ends(whole).items():
-        assert torch.allclose(states, ends(on_disk)[key], atol=1e-5), key
+@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3_moe"])
+@pytest.mark.parametrize("quantization", ["4bit", "8bit"])
+def test_quantized_layers_end_where_the_whole_model_does(pair, family, quantization):
+    whole, on_disk = pair(family, quantization=quantization)
+    expected = ends(whole)
+    for _ in range(2):
+        found = ends(on_disk)
+        for key, states in expected.items():
+            assert torch.equal(states, found[key]), key
+
+
+@pytest.fixture
+def lfm2():
+    """A family that transformers reads in its newer way, its norm where no generic name finds it."""
+    families.register(families.Family("lfm2", norm=("embedding_norm",)))
+    yield
+    families.forget("lfm2")
+
+
+@pytest.mark.parametrize("architecture", gguf_files.ARCHITECTURES)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_layers_of_a_gguf_file_end_where_the_whole_model_does(pair, lfm2, tmp_path, architecture, dtype):
+    file = gguf_files.write(tmp_path / f"{architecture}.gguf", architecture)
+    whole, on_disk = pair(str(file), dtype=dtype)
+    cuts = [None, Block(1, 2), Block(0, 1), LayerSet((0, 3))]
+
+    def without(loaded: load.LoadedModel) -> list[torch.Tensor]:
+        batches = [layerwise.Inputs(stream.right_padded([ids]), cuts) for ids in TEXTS]
+        found = {(number, index): states for number, index, states in stream.finals(loaded.decoder, batches)}
+        return [found[key] for key in sorted(found)]
+
+    for expected, found in zip(without(whole), without(on_disk), strict=True):
+        assert torch.equal(expected, found)
+    kept = on_disk.decoder.on_disk
+    assert kept.bytes_read <= file.stat().st_size, "each tensor once, the trials included"
+
+
+def test_a_gguf_file_that_lacks_a_weight_is_refused_before_it_is_read(pair, tmp_path, monkeypatch):
+    file = gguf_files.write(tmp_path / "m.gguf", "llama", without="blk.2.ffn_down.weight")
+    monkeypatch.setattr(Checkpoint, "read", lambda self, names: pytest.fail("no weight is read"))
+    with pytest.raises(UnsupportedModelError, match=r"lacks 1 weight \(model\.layers\.2\.mlp\.down_proj\.weight\)"):
+        by_layer(file, monkeypatch)
+
+
+def test_experts_that_are_not_all_there_are_refused_before_any_is_read(tiny_folder, tmp_path, monkeypatch):
+    folder = tmp_path / "moe"
+    shutil.copytree(tiny_folder("qwen3_moe"), folder)
+    held = load_file(folder / "model.safetensors")
+    del held["model.layers.2.mlp.experts.1.down_proj.weight"]
+    save_file(held, folder / "model.safetensors", metadata={"format": "pt"})
+    monkeypatch.setattr(Checkpoint, "read", lambda self, names: pytest.fail("no weight is read"))
+    with pytest.raises(UnsupportedModelError, match="missing or do not fit together|another shape"):
+        by_layer(folder, monkeypatch)
+
+
+def by_layer(path, monkeypatch) -> load.LoadedModel:
+    for name, value in {"fits": False, "streams": True, "room_bytes": 1 << 30}.items():
+        monkeypatch.setattr(load.Plan, name, value)
+    return load.load(ModelSpec(source=str(path), device="cpu", dtype="float32"), by_layer=True)
+
+
+def test_what_a_layer_notes_beside_its_quantized_weights_is_let_go_with_them(pair):
+    for quantization in ("4bit", "8bit"):
+        _, on_disk = pair("llama", quantization=quantization)
+        for _ in on_disk.decoder.on_disk.each():
+            pass
+        ends(on_disk)
+        for part in on_disk.decoder.layers.modules():
+            state = getattr(part, "state", None)
+            assert getattr(part, "quant_state", None) is None
+            assert state is None or (state.CB is None and state.SCB is None)
+
+
+def test_room_is_reckoned_for_what_layers_are_made_of_and_with(tiny_folder, tmp_path):
+    def needed(path, **settings) -> int:
+        planned = load.plan(ModelSpec(source=str(path), device="cpu", **{"dtype": "bfloat16", **settings}))
+        rest = planned.facts.other_parameters * 4 if settings.get("dtype") == "float32" else 2 * planned.facts.other_parameters
+        return planned.layered_bytes - planned.working_bytes // 2 - rest
+
+    dense, experts = tiny_folder("llama"), tiny_folder("qwen3_moe")
+    one = max(load.plan(ModelSpec(source=str(dense), device="cpu")).facts.layer_parameters)
+    # Stored in float32, so as large as two layers in bfloat16.
+    assert needed(dense) == 2 * 2 * one + 4 * one
+    assert needed(dense, dtype="float32") == 3 * 4 * one
+    joined = max(load.plan(ModelSpec(source=str(experts), device="cpu")).facts.layer_parameters)
+    assert needed(experts) > 2 * 2 * joined + 4 * joined
+    assert needed(dense, quantization="4bit") < needed(dense) + 4 * one
+    file = gguf_files.write(tmp_path / "m.gguf", "llama")
+    assert 0 < needed(file) < file.stat().st_size + 40 * 64 * 96
 
 
 def test_the_whole_model_is_wanted_where_it_must_be_changed(pair, monkeypatch, tiny_folder):

@@ -1,0 +1,167 @@
+"""The tensors of a model's files become weights part by part: renamed, joined, turned, unpacked and rounded as on loading all.
+
+Every part goes through transformers' own loader, with the steps that it has for the family, for the kind of file and for
+bitsandbytes. Only for a GGUF file of a family that transformers reads whole at once its steps are taken here, tensor by tensor.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import GgufConfig
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import (
+    WeightConverter,
+    WeightRenaming,
+    convert_and_load_state_dict_in_model,
+    dot_natural_key,
+    rename_source_key,
+)
+from transformers.modeling_utils import LoadStateDictConfig
+from transformers.quantizers.auto import get_hf_quantizer
+
+from analysis.core.errors import UnsupportedModelError
+from analysis.models import gguf
+from analysis.models.checkpoint import Checkpoint
+
+
+class Assembly:
+    """What makes the weights of a model without any out of its files."""
+
+    def __init__(self, model: Any, checkpoint: Checkpoint, *, dtype: torch.dtype, device: str, quantization: Any) -> None:
+        """Make the model ready for its weights, and see what the files hold of them; no weight is read.
+
+        Args:
+            model: of transformers, its weights on the meta device; matrices that are to be quantized are exchanged in it.
+            checkpoint: its files.
+            dtype: what it computes in.
+            device: where.
+            quantization: of bitsandbytes, as transformers wants it, or None.
+
+        Raises:
+            UnsupportedModelError: when a GGUF file is of a family that is not read.
+        """
+        self._model, self.checkpoint = model, checkpoint
+        self._legacy = None
+        file = checkpoint.path if checkpoint.path.is_file() else None
+        if file is not None:
+            quantization = GgufConfig(dequantize=True)
+        places = {"": device}
+        quantizer, model.config, _ = get_hf_quantizer(
+            model.config, quantization, places, True, {}, gguf_file=None if file is None else str(file)
+        )
+        expected: Any = get_model_conversion_mapping(model)
+        if file is not None:
+            quantizer.read_header(str(file))
+            dtype = quantizer.update_dtype(dtype)
+            if quantizer.supported:
+                from transformers.integrations.gguf import get_gguf_conversion_mapping
+
+                expected = get_gguf_conversion_mapping(quantizer.header.architecture, model.config)
+            else:
+                self._legacy = _Legacy(model, file, dtype)
+        self.told = self._tried(expected, dtype)
+        if quantizer is not None:
+            quantizer.preprocess_model(
+                model=model, dtype=dtype, device_map=places, checkpoint_files=[str(checkpoint.path)], use_kernels=False
+            )
+            # Before there is a weight, since all that is done then is to note how the model was made.
+            quantizer.postprocess_model(model)
+        self._config = LoadStateDictConfig(
+            device_map=places, dtype=dtype, dtype_plan=model._get_dtype_plan(dtype), hf_quantizer=quantizer,
+            weight_mapping=cast(Any, get_model_conversion_mapping(model, None, quantizer)),
+        )  # fmt: skip
+        self._of = self._called()
+
+    def _tried(self, steps: list[Any], dtype: torch.dtype) -> Any:
+        """What transformers says after the files' tensors, without a number in them, went through its loader."""
+        held, tensors = self.checkpoint.places, dict[str, Tensor]()
+        if self._legacy is not None:
+            called = {self._legacy.name(name) for name in held}
+            tensors = {own: weight for own, weight in self._model.state_dict().items() if own in called}
+        else:
+            tensors = {name: torch.empty(place.numbers, dtype=dtype, device="meta") for name, place in held.items()}
+        config = LoadStateDictConfig(device_map={"": "meta"}, dtype=dtype, weight_mapping=steps)
+        told, _ = convert_and_load_state_dict_in_model(self._model, tensors, config)
+        self._model.tie_weights(missing_keys=told.missing_keys, recompute_mapping=False)
+        self._model._adjust_missing_and_unexpected_keys(told)
+        return told
+
+    def _called(self) -> dict[str, str]:
+        """Names in the model by names in the files; the first of them for what becomes several weights."""
+        if self._legacy is not None:
+            return {name: own for name in self.checkpoint.places if (own := self._legacy.name(name)) is not None}
+        steps = self._config.weight_mapping or []
+        renamings = [step for step in steps if isinstance(step, WeightRenaming)]
+        converters = [step for step in steps if isinstance(step, WeightConverter)]
+        of_model, found = self._model.state_dict(), {}
+        for stored in sorted(self.checkpoint.places, key=dot_natural_key):
+            own, _ = rename_source_key(stored, renamings, converters, self._model.base_model_prefix, of_model)
+            if own not in of_model and stored in of_model:
+                own, _ = rename_source_key(stored, [], [], self._model.base_model_prefix, of_model)
+            if own in of_model:
+                found[stored] = own
+        return found
+
+    def names(self, prefix: str) -> list[str]:
+        """Names in the files of all that the weights of a part are made of; the part by what its names begin with."""
+        return [stored for stored, own in self._of.items() if own.startswith(prefix)]
+
+    def load(self, names: Iterable[str]) -> Any:
+        """Read tensors by their names in the files and put the weights that they become into the model.
+
+        Returns:
+            What transformers says of it, in which every weight that was not among them is missing.
+
+        Raises:
+            UnsupportedModelError: when they do not become weights of the model.
+        """
+        stored = self.checkpoint.read(names)
+        if self._legacy is not None:
+            stored = self._legacy.unpacked(stored, self.checkpoint)
+        told, _ = convert_and_load_state_dict_in_model(self._model, stored, self._config)
+        broken = sorted({*(name for name, *_ in told.mismatched_keys), *told.conversion_errors})
+        if broken:
+            raise UnsupportedModelError(
+                f"{self.checkpoint.path.name} holds {broken[0]} in a form that the model's configuration does not ask for; get "
+                f"its files again, or give the configuration that belongs to them."
+            )
+        return told
+
+
+class _Legacy:
+    """A GGUF file of a family that transformers reads whole at once: what it does to each tensor, done to some of them."""
+
+    def __init__(self, model: Any, file: Path, dtype: torch.dtype) -> None:
+        from transformers import modeling_gguf_pytorch_utils as of_transformers
+
+        settings = of_transformers.load_gguf_checkpoint(str(file), return_tensors=False)["config"]
+        kind = of_transformers.TENSOR_PROCESSORS.get(gguf.header(file)["general.architecture"], of_transformers.TensorProcessor)
+        self._processor, self._dtype = kind(config=settings), dtype
+        self._called = of_transformers.get_gguf_hf_weights_map(model, self._processor)
+
+    def name(self, stored: str) -> str | None:
+        """What the model calls the weight that a tensor becomes, or a part of; None for one that it has no place for."""
+        return self._called.get(stored) or self._called.get(stored.removesuffix(".weight"))
+
+    def unpacked(self, stored: Mapping[str, Tensor], checkpoint: Checkpoint) -> dict[str, Tensor]:
+        """Weights by their names in the model."""
+        from gguf import GGMLQuantizationType, dequantize
+
+        joined: dict[str, dict[str, Tensor]] = {"tensors": {}}
+        found: dict[str, Tensor] = {}
+        for name, tensor in stored.items():
+            blocks = checkpoint.places[name].blocks
+            kind = GGMLQuantizationType.F32 if blocks is None else GGMLQuantizationType(blocks[0])
+            numbers = tensor.float().numpy() if blocks is None else dequantize(tensor.numpy(), kind)
+            made = self._processor.process(
+                weights=numbers, name=name, tensor_key_mapping=self._called, parsed_parameters=joined
+            )
+            if made.name in self._called:
+                # Copied as it lies: one that was turned is computed with as it was turned.
+                weights = made.weights if made.weights.flags.c_contiguous else np.copy(made.weights)
+                found[self._called[made.name]] = torch.from_numpy(weights).to(self._dtype)
+        return found | {name: tensor.to(self._dtype) for name, tensor in joined["tensors"].items()}
