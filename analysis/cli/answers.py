@@ -64,11 +64,14 @@ class Bar:
         self._bar = None
 
 
-def run(spec: Spec) -> Any:
-    """The result of a request by the runner of its kind, with its progress shown."""
+def run(spec: Spec, shards: int = 1) -> Any:
+    """The result of a request by the runner of its kind, or by so many processes that share it, with its progress shown."""
+    jobs.crew.check(spec, shards)
     quiet_libraries()
     bar = Bar()
     try:
+        if shards > 1:
+            return jobs.crew.shared(spec, shards, bar)
         return imported(RUNNERS[spec.kind])(spec, bar, load=_Fresh())
     finally:
         bar.close()
@@ -153,14 +156,14 @@ def answer(options: argparse.Namespace) -> None:
     if options.detach:
         _queue(spec, options)
         return
-    shown = ANSWERS.get(spec.kind, Answer())
-    result = run(spec) if options.run_on == jobs.LOCAL else _from_elsewhere(spec, options)
+    shown, shards = ANSWERS.get(spec.kind, Answer()), getattr(options, "shards", 1)
+    result = run(spec, shards) if options.run_on == jobs.LOCAL else _from_elsewhere(spec, options)
     write(options, shown.data(result, options), shown.lines(result, options))
 
 
 def _from_elsewhere(spec: Spec, options: argparse.Namespace) -> Any:
     """The result of a request that is answered in another place, where it goes on when nobody waits any more."""
-    job, bar = jobs.submit(spec, backend=options.run_on), Bar()
+    job, bar = jobs.submit(spec, backend=options.run_on, shards=getattr(options, "shards", 1)), Bar()
     told, job_id = f"Job {job.id} runs on {job.backend}, and goes on there if this command ends.", job.id
     try:
         while job.is_active:
@@ -180,7 +183,7 @@ def _from_elsewhere(spec: Spec, options: argparse.Namespace) -> Any:
 
 
 def _queue(spec: Spec, options: argparse.Namespace) -> None:
-    job = jobs.submit(spec, backend=options.run_on)
+    job = jobs.submit(spec, backend=options.run_on, shards=getattr(options, "shards", 1))
     jobs.start()
     told = [f"Job {job.id} is queued; `jobs show {job.id}` tells how far it is."]
     write(options, {"job": job.id, "spec": spec.to_json()}, told)

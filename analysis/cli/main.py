@@ -13,7 +13,7 @@ from analysis.cli.line import Extra, Misuse, Parser, Subcommand
 from analysis.core import extensions, failures
 from analysis.core.errors import one_line
 from analysis.core.record import Spec
-from analysis.core.registry import RUNNERS, SPECS
+from analysis.core.registry import RUNNERS, SPECS, experiments
 
 BAD_INPUT = 2
 """Exit code when the request cannot be answered as it stands."""
@@ -102,9 +102,15 @@ def subcommands() -> tuple[Subcommand, ...]:
     places = ", ".join(jobs_room.backends())
     told = f"where it runs: {places}; elsewhere than here it is a job, which is waited for unless there is --detach"
     where = Extra("--run-on", told, also="--backend", metavar="NAME", default=jobs_room.LOCAL)
+    shards = Extra("--shards", "processes of the place where it runs that share the work", metavar="N", type=int, default=1)
     shown = {kind: answers.ANSWERS.get(kind, answers.Answer()) for kind in SPECS if kind in RUNNERS}
     return tuple(
-        Subcommand(answer.name or kind, SPECS[kind], _about(SPECS[kind]), (*answer.extras, _DETACH, where))
+        Subcommand(
+            answer.name or kind,
+            SPECS[kind],
+            _about(SPECS[kind]),
+            (*answer.extras, _DETACH, where, *([shards] if experiments()[kind].shards else [])),
+        )
         for kind, answer in shown.items()
     )
 

@@ -42,6 +42,8 @@ class Experiment:
     """"module:function", called as `run(spec, on_progress, *, load) -> Result` and imported when first needed."""
     title: str
     """What people call it: "Distance map"."""
+    shards: str = ""
+    """"module:class", a `shards.Work`, where several processes can share the work; empty where one does it all."""
     help: str = ""
     """What it is, in a sentence for the glossary; empty for none."""
     figure: str = ""

@@ -1,5 +1,6 @@
 """The queue of long computations, and the places where they run."""
 
+from analysis.jobs import crew
 from analysis.jobs.attempt import events, log_tail
 from analysis.jobs.backend import Backend, Seen, backends, usable_backends
 from analysis.jobs.backend.local import STUCK_S
@@ -58,6 +59,7 @@ __all__ = [
     "active",
     "backends",
     "cancel",
+    "crew",
     "clear",
     "delete",
     "ensure_worker",

@@ -25,6 +25,7 @@ from analysis.core.options import imported
 from analysis.core.progress import Cancelled, Progress
 from analysis.core.record import Spec
 from analysis.core.registry import RUNNERS, SPECS
+from analysis.jobs import crew
 from analysis.jobs.backend import Seen
 from analysis.jobs.job import CANCELLED, DONE, FAILED, INTERRUPTED, RUNNING, Job, folder
 from analysis.jobs.local import SILENCE_S, Process
@@ -50,9 +51,14 @@ def _stop(job_id: str, attempt: int) -> Path:
     return folder(job_id) / f"attempt-{attempt}.stop"
 
 
-def command(job: Job) -> list[str]:
-    """What to start on the machine that shall make this attempt."""
-    return [sys.executable, "-m", "analysis.jobs.errand", job.id, str(job.attempts), __version__]
+def command(job: Job, members: str = crew.LOCAL) -> list[str]:
+    """What to start on the machine that shall make this attempt.
+
+    Args:
+        job: of which.
+        members: the crew that shares it where several processes do, as of `crew.shared`.
+    """
+    return [sys.executable, "-m", "analysis.jobs.errand", job.id, str(job.attempts), __version__, str(job.shards), members]
 
 
 def surroundings() -> dict[str, str]:
@@ -155,7 +161,7 @@ def _spec(job_id: str) -> Spec:
     return SPECS[said["kind"]].from_json(said["spec"])
 
 
-def make(job_id: str, attempt: int, version: str = __version__) -> int:
+def make(job_id: str, attempt: int, version: str = __version__, shards: int = 1, members: str = crew.LOCAL) -> int:
     """Make the attempt for a program of this version; 0 when it has said how it ended, be it failed."""
     own = _Attempt(job_id, attempt)
 
@@ -177,7 +183,10 @@ def make(job_id: str, attempt: int, version: str = __version__) -> int:
             raise Cancelled
         extensions.load()
         spec = _spec(job_id)
-        result = imported(RUNNERS[spec.kind])(spec, own.on_progress, load=imported(LOADER)())
+        if shards > 1:
+            result = crew.shared(spec, shards, own.on_progress, members)
+        else:
+            result = imported(RUNNERS[spec.kind])(spec, own.on_progress, load=imported(LOADER)())
         own.say(DONE if result.complete else CANCELLED, result_key=result.spec.fingerprint())
     except Cancelled:
         by_wish = _stop(job_id, attempt).exists()
@@ -189,7 +198,8 @@ def make(job_id: str, attempt: int, version: str = __version__) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line, then make the attempt; all that is printed goes to the job's log."""
-    job_id, attempt, *version = sys.argv[1:] if arguments is None else arguments
+    job_id, attempt, *how = sys.argv[1:] if arguments is None else arguments
+    version, shards, members = [*how, *(__version__, "1", crew.LOCAL)[len(how) :]]
     if not (folder(job_id) / "spec.json").is_file():
         sys.stderr.write(
             f"This machine does not see the job's folder {folder(job_id)}: the cache folder has to lie on storage that all "
@@ -199,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with store.disk_errors_explained(folder(job_id)), (folder(job_id) / "log.txt").open("ab", buffering=0) as log:
         for number in (1, 2):
             os.dup2(log.fileno(), number)
-        return make(job_id, int(attempt), *version)
+        return make(job_id, int(attempt), version, int(shards), members)
 
 
 if __name__ == "__main__":

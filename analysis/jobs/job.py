@@ -104,6 +104,8 @@ class Job:
     """Who of several users started it; None for whoever has the machine."""
     limit_s: float | None = None
     """Seconds after which an attempt is stopped; None for never."""
+    shards: int = 1
+    """How many processes share it (`crew`)."""
 
     @property
     def is_active(self) -> bool:

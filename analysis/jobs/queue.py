@@ -18,7 +18,7 @@ from analysis.core.errors import JobError, LayerscopeError
 from analysis.core.failures import redact
 from analysis.core.record import Spec
 from analysis.core.registry import TITLES
-from analysis.jobs import attempt, local, table
+from analysis.jobs import attempt, crew, local, table
 from analysis.jobs import backend as places
 from analysis.jobs import space as job_space
 from analysis.jobs.backend import Backend, Seen
@@ -48,7 +48,13 @@ _UNKNOWN = "{title} no longer knows of the job: what ran it is gone; {resume}"
 
 
 def submit(
-    spec: Spec, label: str | None = None, backend: str = LOCAL, *, owner: str | None = None, limit_s: float | None = None
+    spec: Spec,
+    label: str | None = None,
+    backend: str = LOCAL,
+    *,
+    owner: str | None = None,
+    limit_s: float | None = None,
+    shards: int = 1,
 ) -> Job:
     """Put a request into the queue, and hand it over to where it shall run unless a worker takes it from here.
 
@@ -58,15 +64,18 @@ def submit(
         backend: where to run it, a key of `backend.backends()`.
         owner: who of several users asks; None for whoever has the machine.
         limit_s: seconds after which an attempt is stopped; None for never.
+        shards: how many processes share it.
 
     Returns:
         The new job, or the one that already waits or runs with an identical spec, or a paused one, which goes on.
 
     Raises:
         JobError: when there is no such place to run, or it cannot run anything now.
+        SpecError: when a request of its kind cannot be shared by so many.
         StorageError: when the cache folder cannot be written.
     """
     places.usable(backend)
+    crew.check(spec, shards)
     fingerprint = spec.fingerprint()
     with table.transaction(write=True) as db:
         twin = _active_twin(db, spec.kind, fingerprint)
@@ -78,7 +87,7 @@ def submit(
         if paused is not None:
             job_id = paused["id"]
             table.requeue(db, job_id)
-            db.execute("UPDATE jobs SET backend = ? WHERE id = ?", (backend, job_id))
+            db.execute("UPDATE jobs SET backend = ?, shards = ? WHERE id = ?", (backend, shards, job_id))
         else:
             job_id = secrets.token_hex(5)
             content = json.dumps({"kind": spec.kind, "spec": spec.to_json()}, indent=1)
@@ -95,6 +104,7 @@ def submit(
                 backend=backend,
                 owner=owner,
                 limit_s=limit_s,
+                shards=shards,
             )
     return _hand_over(get(job_id))
 

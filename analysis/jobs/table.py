@@ -26,7 +26,7 @@ from analysis.jobs import local
 from analysis.jobs.job import CANCELLED, FAILED, LOCAL, QUEUED, RUNNING, Job
 from analysis.jobs.local import Process
 
-_LAYOUT = 6
+_LAYOUT = 7
 _ID = re.compile(r"[0-9a-f]{10}")
 _BUSY_S = 10.0
 """How long to wait for another process that is writing."""
@@ -67,7 +67,8 @@ CREATE TABLE jobs (
     pace_high_s REAL,
     pid_born TEXT,
     owner TEXT,
-    limit_s REAL
+    limit_s REAL,
+    shards INTEGER NOT NULL DEFAULT 1
 )"""
 _STEPS = {
     1: ("ALTER TABLE jobs ADD COLUMN stop_as TEXT", "ALTER TABLE jobs ADD COLUMN oom_kills INTEGER"),
@@ -76,6 +77,7 @@ _STEPS = {
     3: tuple(f"ALTER TABLE jobs ADD COLUMN {name} REAL" for name in ("pace_s", "pace_low_s", "pace_high_s")),
     4: ("ALTER TABLE jobs ADD COLUMN pid_born TEXT",),
     5: ("ALTER TABLE jobs ADD COLUMN owner TEXT", "ALTER TABLE jobs ADD COLUMN limit_s REAL"),
+    6: ("ALTER TABLE jobs ADD COLUMN shards INTEGER NOT NULL DEFAULT 1",),
 }
 """What turns a file of an older layout into one of the next."""
 _FRESH: dict[str, Any] = {

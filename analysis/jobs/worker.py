@@ -28,7 +28,7 @@ from analysis.core.errors import LayerscopeError, StorageError
 from analysis.core.failures import in_a_sentence, redact
 from analysis.core.progress import Cancelled, Progress
 from analysis.core.registry import RUNNERS
-from analysis.jobs import attempt, local, table
+from analysis.jobs import attempt, crew, local, table
 from analysis.jobs.attempt import Run
 from analysis.jobs.job import DONE, FAILED, RUNNING
 from analysis.jobs.queue import reap
@@ -143,7 +143,11 @@ class _Worker:
             runner = _named(self._runners[run.job.kind])
             if self._load is None:
                 self._load = _named(self._loader)()
-            result = runner(run.job.spec, run.on_progress, load=self._load)
+            if run.job.shards > 1:
+                self._load.clear()  # the others load it themselves
+                result = crew.shared(run.job.spec, run.job.shards, run.on_progress)
+            else:
+                result = runner(run.job.spec, run.on_progress, load=self._load)
             columns = {"result_key": result.spec.fingerprint()}
             if run.heard_at is not None and not result.complete:
                 return None, _STOPPED, columns

@@ -106,6 +106,11 @@ def choose_device(asked: str) -> Choice:
     return Choice(asked, f"{asked}: chosen by you")
 
 
+def n_cards() -> int:
+    """Accelerators of which each could hold a model of its own."""
+    return torch.cuda.device_count()
+
+
 def choose_dtype(asked: str, device: str) -> Choice:
     """The dtype to compute in, with the reason: measured on a CPU, because instruction flags alone mislead."""
     if asked != "auto":

@@ -119,7 +119,7 @@ def test_damage(capsys, tiny, tmp_path):
 
 def test_a_recipe_brings_its_own_precision_unless_one_is_named(capsys, tiny, monkeypatch):
     made = []
-    monkeypatch.setattr("analysis.jobs.submit", lambda spec, backend: made.append(spec) or SimpleNamespace(id="0" * 10))
+    monkeypatch.setattr("analysis.jobs.submit", lambda spec, **_: made.append(spec) or SimpleNamespace(id="0" * 10))
     monkeypatch.setattr("analysis.jobs.start", lambda: None)
     quick = ["--recipe", "quick"]
     for options in (["--recipe", "instant"], quick, [*quick, "--quantization", "4bit"], ["--recipe", "paper"]):
@@ -130,7 +130,7 @@ def test_a_recipe_brings_its_own_precision_unless_one_is_named(capsys, tiny, mon
 
 def test_a_heal_by_time_by_steps_as_control_on_other_text_or_by_a_saved_recipe(capsys, tiny, monkeypatch):
     made = []
-    monkeypatch.setattr("analysis.jobs.submit", lambda spec, backend: made.append(spec) or SimpleNamespace(id="0" * 10))
+    monkeypatch.setattr("analysis.jobs.submit", lambda spec, **_: made.append(spec) or SimpleNamespace(id="0" * 10))
     monkeypatch.setattr("analysis.jobs.start", lambda: None)
     heal = ("heal", tiny, "--block", "2:2", "--detach")
     read(capsys, *heal, "--minutes", "3", "--texts", "c4", "--generate")

@@ -135,7 +135,7 @@ def test_it_is_answered_as_a_table_and_as_json(capsys, tmp_path):
 @pytest.mark.usefixtures("kind")
 def test_it_can_run_as_a_job(capsys, monkeypatch):
     queued = []
-    monkeypatch.setattr("analysis.jobs.submit", lambda spec, backend: queued.append(spec) or SimpleNamespace(id="0" * 10))
+    monkeypatch.setattr("analysis.jobs.submit", lambda spec, **_: queued.append(spec) or SimpleNamespace(id="0" * 10))
     monkeypatch.setattr("analysis.jobs.start", lambda: None)
     assert "Job 0000000000 is queued" in said(capsys, "count", "starter", "--word", "banana", "--detach")
     assert [spec.word for spec in queued] == ["banana"]

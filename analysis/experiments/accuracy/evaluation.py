@@ -3,7 +3,9 @@
 from dataclasses import dataclass, replace
 
 from analysis.core.blocks import LayerSet, Removal
+from analysis.core.errors import SpecError
 from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.core.record import Spec
 from analysis.data import corpora
 from analysis.data import questions as benchmarks
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
@@ -55,6 +57,7 @@ def measure(
     *,
     cut: Removal | None = None,
     known: Scores | None = None,
+    origin: scores.Origin | None = None,
 ) -> Measured:
     """Accuracy, loss and writing of a model as it is now, or of what would be left without `cut`.
 
@@ -64,6 +67,7 @@ def measure(
         on_progress: told about it; may raise `Cancelled`.
         cut: layers to leave out.
         known: scores of this model that need not be measured again.
+        origin: as of `scores.complete`.
 
     Raises:
         CorpusError, BenchmarkError: when the texts or questions cannot be used.
@@ -71,7 +75,7 @@ def measure(
     on_progress(Progress("reading questions and texts"))
     stuff = scores.prepare(loaded, benchmark, loss_corpus)
     found = Scores() if known is None else known
-    scores.complete(found, loaded, stuff, [cut], on_progress, writing=generation)
+    scores.complete(found, loaded, stuff, [cut], on_progress, writing=generation, origin=origin)
     return Measured(
         point=found.point(cut, stuff),
         lines=stuff.lines,
@@ -106,11 +110,10 @@ def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Load = mo
         return stored
     what = (resolved.benchmark, resolved.loss_corpus, resolved.generation)
     if resolved.adapter is None:
-        loaded = load(resolved.model, on_progress, by_layer=resolved.generation is None)
-        if resolved.block is not None:
-            resolved.block.check(loaded.decoder.n_layers)
+        loaded = _ready(resolved, on_progress, load)
         known = scores.remembered(resolved.model, *what)
-        measured = measure(loaded, *what, on_progress, cut=resolved.block, known=known)
+        origin = scores.Origin(resolved.model, resolved.benchmark, resolved.loss_corpus)
+        measured = measure(loaded, *what, on_progress, cut=resolved.block, known=known, origin=origin)
     else:
         loaded = with_adapter(models.load(resolved.model, on_progress), resolved.block, resolved.adapter)
         measured = measure(loaded, *what, on_progress).of(resolved.block)
@@ -133,3 +136,32 @@ def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Load = mo
     )
     result.save()
     return result
+
+
+def _ready(spec: EvaluateSpec, on_progress: OnProgress, load: Load) -> LoadedModel:
+    """The model of a resolved request, with nothing changed, which has the layers that are to be left out."""
+    loaded = load(spec.model, on_progress, by_layer=spec.generation is None)
+    if spec.block is not None:
+        spec.block.check(loaded.decoder.n_layers)
+    return loaded
+
+
+class Work(scores.Pieces):
+    """An evaluation of which some questions or texts are a shard; one of a healed model is not shared (`shards.Work`)."""
+
+    resolve = staticmethod(resolve)
+
+    def __init__(self, spec: EvaluateSpec, on_progress: OnProgress, *, load: Load) -> None:
+        """Load the model and read the questions and texts of a resolved request."""
+        if spec.adapter is not None:
+            raise SpecError("A healed model is evaluated by one process; ask for it without shards.")
+        loaded = _ready(spec, on_progress, load)
+        stuff = scores.prepare(loaded, spec.benchmark, spec.loss_corpus)
+        known = scores.remembered(spec.model, spec.benchmark, spec.loss_corpus, spec.generation)
+        origin = scores.Origin(spec.model, spec.benchmark, spec.loss_corpus)
+        super().__init__(known, loaded, stuff, [spec.block], origin)
+
+    @staticmethod
+    def before(spec: EvaluateSpec) -> list[Spec]:
+        """It rests on nothing."""
+        return []

@@ -2,13 +2,16 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from analysis.core.blocks import LayerSet, Removal
+import numpy as np
+
+from analysis.core.blocks import LayerSet, Removal, removal
 from analysis.core.progress import OnProgress, Progress
+from analysis.core.shards import Shard
 from analysis.core.stats import mean_and_stderr, weighted_mean_and_stderr
 from analysis.data import corpora
 from analysis.data import questions as benchmarks
@@ -269,6 +272,9 @@ class Meter:
         self.on_progress(Progress(self.phase, self.begun + done, self.total))
 
 
+QUESTIONS, TEXTS, WRITING = "scoring questions", "measuring the loss on text", "writing"
+
+
 @dataclass(frozen=True)
 class _Piece:
     """Work between two stored states: some cuts on some questions, on some texts, or one cut that writes."""
@@ -281,6 +287,43 @@ class _Piece:
     """In units of progress."""
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where material is from, for pieces that others may have measured: of a model as it was loaded, with nothing changed."""
+
+    model: ModelSpec
+    """Resolved, as are the others."""
+    benchmark: BenchmarkSpec | None
+    loss_corpus: CorpusSpec | None
+
+    def shard(self, piece: _Piece) -> Shard | None:
+        """A piece as work that stands alone; None where it writes, which is not shared."""
+        source: BenchmarkSpec | CorpusSpec | None = None
+        if piece.phase == QUESTIONS and self.benchmark is not None:
+            source = replace(self.benchmark, limit=None)  # the first questions of more are the same, and so are texts
+        elif piece.phase == TEXTS and self.loss_corpus is not None:
+            source = replace(self.loss_corpus, n_texts=1)
+        if source is None:
+            return None
+        content = {
+            "model": self.model.to_json(),
+            "source": source.to_json(),
+            "items": list(piece.items),
+            "cuts": [None if cut is None else list(cut.layers) for cut in piece.cuts],
+            "version": SweepSpec.version,
+        }
+        return Shard(piece.phase, content, piece.size)
+
+
+def _piece(shard: Shard) -> _Piece:
+    cuts = [None if layers is None else removal(layers) for layers in shard.content["cuts"]]
+    return _Piece(shard.kind, cuts, tuple(shard.content["items"]), shard.size)
+
+
+_Found = list[list[Any]]
+"""What was measured of a piece, by cut: of each question the log-likelihoods of its options, or of each text its loss."""
+
+
 def complete(
     scores: Scores,
     loaded: LoadedModel,
@@ -290,6 +333,7 @@ def complete(
     *,
     writing: GenerationSpec | None = None,
     keep: Callable[[], None] = lambda: None,
+    origin: Origin | None = None,
 ) -> None:
     """Measure whatever the scores lack of these cuts, all cuts of a batch from one shared trunk.
 
@@ -301,70 +345,121 @@ def complete(
         on_progress: told about every piece; may raise `Cancelled`.
         writing: what every cut is asked to write; None to skip it.
         keep: stores the scores as they are; called after every piece of work, so that a kill loses only the one in hand.
+        origin: of what the pieces are, where others may have measured some as shards; None where the model is not as it was
+            loaded.
     """
-    pieces = [*_questions(scores, loaded, stuff, cuts), *_texts(scores, loaded, stuff, cuts)]
-    pieces += [_Piece("writing", [cut], (), 1) for cut in cuts if writing is not None and cut not in scores.writings]
+    pieces = _lacking(scores, loaded, stuff, cuts)
+    pieces += [_Piece(WRITING, [cut], (), 1) for cut in cuts if writing is not None and cut not in scores.writings]
+    stored = [_stored(piece, origin, stuff) for piece in pieces]
     meter = Meter(on_progress, sum(piece.size for piece in pieces))
     if loaded.decoder.on_disk is not None:
         began = time.perf_counter()
         meter.phase = "reading layer by layer"
-        _do_together(pieces, scores, loaded, stuff, meter)
-        scores.wall_s += time.perf_counter() - began
+        found = iter(_measured(loaded, stuff, [one for one, known in zip(pieces, stored, strict=True) if not known], meter))
+        for piece, known in zip(pieces, stored, strict=True):
+            _take(piece, known[0] if known else next(found), scores, stuff)
+        scores.wall_s += time.perf_counter() - began + sum(known[1] for known in stored if known)
         keep()
         return
-    for piece in pieces:
+    for piece, known in zip(pieces, stored, strict=True):
         meter.phase = piece.phase
         began = time.perf_counter()
-        _do(piece, scores, loaded, stuff, meter, writing)
-        scores.wall_s += time.perf_counter() - began
+        if piece.phase == WRITING and writing is not None:
+            _write(piece.cuts[0], scores, loaded, writing, meter)
+        else:
+            _take(piece, known[0] if known else _measured(loaded, stuff, [piece], meter)[0], scores, stuff)
+        scores.wall_s += time.perf_counter() - began + (known[1] if known else 0.0)
         meter.begun += piece.size
         keep()
 
 
-def _do(
-    piece: _Piece, scores: Scores, loaded: LoadedModel, stuff: Material, meter: Meter, writing: GenerationSpec | None
-) -> None:
-    if piece.phase == "writing" and writing is not None:
-        cut = piece.cuts[0]
-        with without_block(loaded.decoder, cut):
-            scores.writings[cut] = accuracy_generation.check(
-                loaded.decoder, loaded.tokenizer, writing, lambda done, of: meter(0)
-            )
-    elif piece.phase == "scoring questions":
-        encoded = [stuff.encoded[index] for index in piece.items]
-        asked = likelihood.option_loglikelihoods(loaded.decoder, encoded, piece.cuts, meter, packed=stuff.packed)
-        _take_answers(piece, asked, scores, stuff)
-    else:
-        texts = [stuff.texts[index] for index in piece.items]
-        _take_losses(piece, likelihood.text_losses(loaded.decoder, texts, piece.cuts, meter), scores)
+def _lacking(scores: Scores, loaded: LoadedModel, stuff: Material, cuts: Cuts) -> list[_Piece]:
+    return [*_questions(scores, loaded, stuff, cuts), *_texts(scores, loaded, stuff, cuts)]
 
 
-def _do_together(pieces: Sequence[_Piece], scores: Scores, loaded: LoadedModel, stuff: Material, meter: Meter) -> None:
-    """All questions and texts in one reading of a model that is on the disk."""
-    decoder, measures = loaded.decoder, list[likelihood.Measure]()
+def _stored(piece: _Piece, origin: Origin | None, stuff: Material) -> tuple[_Found, float] | None:
+    """What a piece scored where it was measured as a shard, and the seconds that took."""
+    shard = origin.shard(piece) if origin is not None else None
+    figures = shard.found() if shard is not None else None
+    if figures is None:
+        return None
+    values = figures["values"].tolist()
+    if piece.phase == QUESTIONS:
+        ends = np.cumsum([len(stuff.encoded[index].options) for index in piece.items]).tolist()
+        values = [[row[a:b] for a, b in zip([0, *ends], ends, strict=False)] for row in values]
+    return values, float(figures["wall_s"][0])
+
+
+def _write(cut: Removal | None, scores: Scores, loaded: LoadedModel, writing: GenerationSpec, meter: Meter) -> None:
+    with without_block(loaded.decoder, cut):
+        scores.writings[cut] = accuracy_generation.check(loaded.decoder, loaded.tokenizer, writing, lambda done, of: meter(0))
+
+
+def _measured(loaded: LoadedModel, stuff: Material, pieces: Sequence[_Piece], meter: Meter) -> list[_Found]:
+    """What pieces score: one after another, or all of them in one reading where the model is on the disk."""
+    decoder = loaded.decoder
+    if decoder.on_disk is None:
+        return [_scored(loaded, stuff, piece, meter) for piece in pieces]
+    measures: list[likelihood.Measure] = []
     for piece in pieces:
-        if piece.phase == "scoring questions":
-            encoded = [stuff.encoded[index] for index in piece.items]
-            measures.append(likelihood.Asked(decoder, encoded, piece.cuts, packed=stuff.packed))
+        if piece.phase == QUESTIONS:
+            measures.append(likelihood.Asked(decoder, _encoded(piece, stuff), piece.cuts, packed=stuff.packed))
         else:
             measures.append(likelihood.Read(decoder, [stuff.texts[index] for index in piece.items], piece.cuts))
     likelihood.measure(decoder, measures, meter)
-    for piece, measure in zip(pieces, measures, strict=True):
-        if isinstance(measure, likelihood.Asked):
-            _take_answers(piece, measure.found, scores, stuff)
-        else:
-            _take_losses(piece, measure.found, scores)
+    return [measure.found for measure in measures]
 
 
-def _take_answers(piece: _Piece, found: Sequence[Sequence[list[float]]], scores: Scores, stuff: Material) -> None:
+def _scored(loaded: LoadedModel, stuff: Material, piece: _Piece, meter: Meter) -> _Found:
+    if piece.phase == QUESTIONS:
+        asked = _encoded(piece, stuff)
+        return likelihood.option_loglikelihoods(loaded.decoder, asked, piece.cuts, meter, packed=stuff.packed)
+    return likelihood.text_losses(loaded.decoder, [stuff.texts[index] for index in piece.items], piece.cuts, meter)
+
+
+def _encoded(piece: _Piece, stuff: Material) -> list[EncodedQuestion]:
+    return [stuff.encoded[index] for index in piece.items]
+
+
+def _take(piece: _Piece, found: _Found, scores: Scores, stuff: Material) -> None:
     for cut, of_cut in zip(piece.cuts, found, strict=True):
-        given = [answer(stuff.questions[index], values) for index, values in zip(piece.items, of_cut, strict=True)]
-        scores.answers.setdefault(cut, {}).update({one.id: one for one in given})
+        if piece.phase == QUESTIONS:
+            given = [answer(stuff.questions[index], values) for index, values in zip(piece.items, of_cut, strict=True)]
+            scores.answers.setdefault(cut, {}).update({one.id: one for one in given})
+        else:
+            scores.losses[cut] = [*scores.losses.get(cut, []), *of_cut]
 
 
-def _take_losses(piece: _Piece, found: Sequence[list[float]], scores: Scores) -> None:
-    for cut, losses in zip(piece.cuts, found, strict=True):
-        scores.losses[cut] = scores.losses.get(cut, []) + losses
+class Pieces:
+    """What scores lack, as shards (`shards.Work`)."""
+
+    def __init__(self, scores: Scores, loaded: LoadedModel, stuff: Material, cuts: Cuts, origin: Origin) -> None:
+        """Arguments as of `complete`."""
+        self._loaded, self._stuff = loaded, stuff
+        self.reads_disk = loaded.decoder.on_disk is not None
+        self._all = [shard for piece in _lacking(scores, loaded, stuff, cuts) if (shard := origin.shard(piece)) is not None]
+
+    def missing(self) -> list[Shard]:
+        """The pieces that nobody has measured."""
+        return [shard for shard in self._all if not shard.is_stored()]
+
+    def measure(self, shards: Sequence[Shard], on_progress: OnProgress) -> None:
+        """Measure some pieces, and store each."""
+        pieces = [_piece(shard) for shard in shards]
+        meter = Meter(on_progress, sum(piece.size for piece in pieces))
+        for together in [pieces] if self.reads_disk else [[piece] for piece in pieces]:
+            meter.phase = together[0].phase
+            began = time.perf_counter()
+            found = _measured(self._loaded, self._stuff, together, meter)
+            took = (time.perf_counter() - began) / len(together)
+            for piece, of_piece in zip(together, found, strict=True):
+                shards[pieces.index(piece)].keep(_figures(of_piece, took))
+                meter.begun += piece.size
+
+
+def _figures(found: _Found, wall_s: float) -> Mapping[str, np.ndarray]:
+    rows = [np.concatenate([np.atleast_1d(np.asarray(one, dtype=np.float64)) for one in of_cut]) for of_cut in found]
+    return {"values": np.stack(rows), "wall_s": np.array([wall_s])}
 
 
 def _questions(scores: Scores, loaded: LoadedModel, stuff: Material, cuts: Cuts) -> list[_Piece]:
@@ -378,7 +473,7 @@ def _questions(scores: Scores, loaded: LoadedModel, stuff: Material, cuts: Cuts)
     for missing, indices in lacking.items():
         for chunk in _chunks(stuff.questions, indices):
             size = likelihood.n_batches(loaded.decoder, [stuff.encoded[index] for index in chunk], packed=stuff.packed)
-            pieces.append(_Piece("scoring questions", [cuts[i] for i in missing], tuple(chunk), size * len(missing)))
+            pieces.append(_Piece(QUESTIONS, [cuts[i] for i in missing], tuple(chunk), size * len(missing)))
     return pieces
 
 
@@ -410,5 +505,5 @@ def _texts(scores: Scores, loaded: LoadedModel, stuff: Material, cuts: Cuts) -> 
         for first in range(begin, len(stuff.texts), step):
             chunk = tuple(range(first, min(first + step, len(stuff.texts))))
             size = len(likelihood.text_batches(loaded.decoder, [stuff.texts[index] for index in chunk]))
-            pieces.append(_Piece("measuring the loss on text", missing, chunk, size * len(missing)))
+            pieces.append(_Piece(TEXTS, missing, chunk, size * len(missing)))
     return pieces

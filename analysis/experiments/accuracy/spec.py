@@ -172,7 +172,17 @@ class EvaluateResult(Result):
         return _measured_on(self, [self.point])
 
 
-register(Experiment(SweepSpec, SweepResult, run="analysis.experiments.accuracy.sweep:run", title="Accuracy curve"))
+register(
+    Experiment(
+        SweepSpec, SweepResult, run="analysis.experiments.accuracy.sweep:run", title="Accuracy curve",
+        shards="analysis.experiments.accuracy.sweep:Work",
+    )
+)  # fmt: skip
 
 
-register(Experiment(EvaluateSpec, EvaluateResult, run="analysis.experiments.accuracy.evaluation:run", title="Evaluation"))
+register(
+    Experiment(
+        EvaluateSpec, EvaluateResult, run="analysis.experiments.accuracy.evaluation:run", title="Evaluation",
+        shards="analysis.experiments.accuracy.evaluation:Work",
+    )
+)  # fmt: skip

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from analysis.core.errors import BlockRangeError
 from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.core.record import Spec
 from analysis.data import corpora, questions
 from analysis.experiments.accuracy import scores
 from analysis.experiments.accuracy.scores import Material, Scores
@@ -60,20 +61,30 @@ def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Load = model
     stored = SweepResult.load(resolved, on_progress)
     if stored is not None and stored.complete:
         return stored
-    loaded = load(resolved.model, on_progress, by_layer=resolved.generation is None)
-    cuts = _cuts(resolved, loaded, on_progress)
-    on_progress(Progress("reading questions and texts", values={"result_key": resolved.fingerprint()}))
-    stuff = scores.prepare(loaded, resolved.benchmark, resolved.loss_corpus)
-    known = scores.remembered(resolved.model, resolved.benchmark, resolved.loss_corpus, resolved.generation)
+    loaded, cuts, stuff, known = _ready(resolved, on_progress, load)
     known.wall_s = stored.wall_s if stored is not None else 0.0
 
     def keep() -> None:
         _result(resolved, loaded, stuff, cuts, known, complete=False).save()
 
-    scores.complete(known, loaded, stuff, cuts, on_progress, writing=resolved.generation, keep=keep)
+    origin = _origin(resolved)
+    scores.complete(known, loaded, stuff, cuts, on_progress, writing=resolved.generation, keep=keep, origin=origin)
     finished = _result(resolved, loaded, stuff, cuts, known, complete=True)
     finished.save()
     return finished
+
+
+def _ready(spec: SweepSpec, on_progress: OnProgress, load: Load) -> tuple[LoadedModel, Cuts, Material, Scores]:
+    """The model of a resolved request, the cuts, what they are measured on, and what is known of them."""
+    loaded = load(spec.model, on_progress, by_layer=spec.generation is None)
+    cuts = _cuts(spec, loaded, on_progress)
+    on_progress(Progress("reading questions and texts", values={"result_key": spec.fingerprint()}))
+    stuff = scores.prepare(loaded, spec.benchmark, spec.loss_corpus)
+    return loaded, cuts, stuff, scores.remembered(spec.model, spec.benchmark, spec.loss_corpus, spec.generation)
+
+
+def _origin(spec: SweepSpec) -> scores.Origin:
+    return scores.Origin(spec.model, spec.benchmark, spec.loss_corpus)
 
 
 def _cuts(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Cuts:
@@ -127,3 +138,20 @@ def _result(spec: SweepSpec, loaded: LoadedModel, stuff: Material, cuts: Cuts, k
         text_tokens=stuff.text_tokens,
         writings=[known.writings.get(cut) for cut in cuts] if spec.generation is not None else [],
     )
+
+
+class Work(scores.Pieces):
+    """A curve of which some cuts on some questions, or on some texts, are a shard (`shards.Work`)."""
+
+    resolve = staticmethod(resolve)
+
+    def __init__(self, spec: SweepSpec, on_progress: OnProgress, *, load: Load) -> None:
+        """Load the model and read the questions and texts of a resolved request."""
+        loaded, cuts, stuff, known = _ready(spec, on_progress, load)
+        super().__init__(known, loaded, stuff, cuts, _origin(spec))
+
+    @staticmethod
+    def before(spec: SweepSpec) -> list[Spec]:
+        """What its strategy chooses from."""
+        maps: list[Spec] = [spec.distances] if needs(spec.strategy, MAP, INFLUENCE) else []
+        return [*maps, *([spec.damage.distances, spec.damage] if spec.damage is not None else [])]

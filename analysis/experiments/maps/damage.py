@@ -12,6 +12,8 @@ from analysis.core import stats
 from analysis.core.blocks import Block, blocks_up_to
 from analysis.core.errors import BlockRangeError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.core.record import Spec
+from analysis.core.shards import Shard
 from analysis.data import corpora
 from analysis.experiments.maps import distance_map
 from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceResult, LeastDamage
@@ -24,7 +26,11 @@ from analysis.models.stream import Trunk, finals, right_padded, run_tails, run_t
 
 Cut = Block | None
 """What is left out; None is the unpruned model."""
+_Batch = tuple[list[int], list[Cut]]
+"""Texts that go through the model together, and the cuts that they are measured with."""
 
+CUTS_PER_SHARD = 64
+"""Cuts of a batch that are measured together where processes share the map: each such part runs the unpruned model once."""
 _SAVE_EVERY_S = 3.0
 """Pages draw the stored part while the rest is measured."""
 _TRUNK_BYTES = 1 << 30
@@ -57,15 +63,20 @@ def run(spec: DamageSpec, on_progress: OnProgress = ignore, *, load: Load = mode
     stored = DamageResult.load(resolved, on_progress)
     if stored is not None and stored.complete:
         return stored
-    loaded = load(resolved.model, on_progress, by_layer=True)
-    max_size = _max_size(resolved, loaded)
-    distances = distance_map.run(resolved.distances, on_progress, load=models.handing_out(loaded))
-    on_progress(Progress("reading texts", values={"result_key": resolved.fingerprint()}))
-    texts = corpora.tokenize(resolved.corpus.fitting(loaded.facts.max_positions), loaded.tokenizer).token_ids
-    measured = _Measured(resolved, loaded, distances, texts, blocks_up_to(max_size, loaded.decoder.n_layers))
-    for earlier in [stored] if stored is not None else _others_of_these_texts(resolved):
+    return _ready(resolved, stored, on_progress, load).measure(on_progress)
+
+
+def _ready(spec: DamageSpec, stored: DamageResult | None, on_progress: OnProgress, load: Load) -> "_Measured":
+    """What is known of a resolved request, with all that is needed to measure the rest."""
+    loaded = load(spec.model, on_progress, by_layer=True)
+    max_size = _max_size(spec, loaded)
+    distances = distance_map.run(spec.distances, on_progress, load=models.handing_out(loaded))
+    on_progress(Progress("reading texts", values={"result_key": spec.fingerprint()}))
+    texts = corpora.tokenize(spec.corpus.fitting(loaded.facts.max_positions), loaded.tokenizer).token_ids
+    measured = _Measured(spec, loaded, distances, texts, blocks_up_to(max_size, loaded.decoder.n_layers))
+    for earlier in [stored] if stored is not None else _others_of_these_texts(spec):
         measured.take_over(earlier)
-    return measured.measure(on_progress)
+    return measured
 
 
 def _max_size(spec: DamageSpec, loaded: LoadedModel) -> int:
@@ -88,6 +99,11 @@ def _others_of_these_texts(spec: DamageSpec) -> list[DamageResult]:
         if same and other.text_losses is not None:
             found.append(other)
     return found
+
+
+def _split(cuts: list[Cut]) -> list[list[Cut]]:
+    """The cuts of a batch in parts that are worth a trunk of their own, so that many processes have something to do."""
+    return [cuts[first : first + CUTS_PER_SHARD] for first in range(0, len(cuts), CUTS_PER_SHARD)]
 
 
 def _rounds(cuts: Sequence[Cut]) -> list[list[Cut]]:
@@ -154,17 +170,17 @@ class _Measured:
         Raises:
             UnsupportedModelError: when the loss of the unpruned model is no finite number.
         """
-        batches = list(self._batches())
+        batches = self._not_yet(list(self._batches()))
         total = sum(len(missing) for _, missing in batches)
         phase, values = "measuring the loss without each block", {"result_key": self.spec.fingerprint()}
         on_progress(Progress(phase, 0, total, values=values))
         done, before, began = 0, self.wall_s, time.perf_counter()
         saved = began
         try:
-            for texts, cut, losses in self._of_all(
+            for number, cut, losses in self.of_all(
                 batches, lambda steps, of: on_progress(Progress(phase, total * steps // of, total))
             ):
-                self._keep(cut, texts, losses)
+                self._keep(cut, batches[number][0], losses)
                 done += 1
                 now = time.perf_counter()
                 self.wall_s = before + now - began
@@ -180,6 +196,39 @@ class _Measured:
         finished.save()
         return finished
 
+    def _not_yet(self, batches: list[_Batch]) -> list[_Batch]:
+        """Keep what was measured as a shard; the batches of which nothing was."""
+        left = []
+        for texts, cuts in batches:
+            unknown: list[Cut] = []
+            for some in _split(cuts):
+                figures = self.shard(texts, some).found()
+                if figures is None:
+                    unknown += some
+                    continue
+                for cut, losses in zip(some, figures["losses"].tolist(), strict=True):
+                    self._keep(cut, texts, losses)
+                self.wall_s += float(figures["wall_s"][0])
+            if unknown:
+                left.append((texts, unknown))
+        return left
+
+    def shard(self, texts: list[int], cuts: Sequence[Cut]) -> Shard:
+        """A batch of texts without each of some blocks, as a piece of work that stands alone."""
+        content = {
+            "model": self.spec.model.to_json(),
+            "corpus": replace(self.spec.corpus, n_texts=1).to_json(),  # the first texts of more are the same
+            "texts": texts,
+            "cuts": [None if cut is None else [cut.start, cut.size] for cut in cuts],
+            "version": self.spec.version,
+        }
+        return Shard("damage", content, size=len(texts) * len(cuts))
+
+    def shards(self) -> list[Shard]:
+        """Batches with some of their cuts that nobody has measured."""
+        found = [self.shard(texts, some) for texts, cuts in self._batches() for some in _split(cuts)]
+        return [shard for shard in found if not shard.is_stored()]
+
     def _keep(self, cut: Cut, texts: list[int], losses: list[float]) -> None:
         if cut is None and not all(map(isfinite, losses)):
             raise UnsupportedModelError(
@@ -188,7 +237,7 @@ class _Measured:
             )
         self.losses[self.row[cut], texts] = [loss if isfinite(loss) else np.inf for loss in losses]
 
-    def _batches(self) -> Iterator[tuple[list[int], list[Cut]]]:
+    def _batches(self) -> Iterator[_Batch]:
         """Texts that go through the model together, each group with the cuts that are missing for all of it.
 
         Texts that miss the same cuts are batched together, those that miss fewest first, so that a run that was stopped in
@@ -205,21 +254,18 @@ class _Measured:
                     yield [texts[index] for index in group], cuts
 
     @torch.inference_mode()
-    def _of_all(
-        self, batches: list[tuple[list[int], list[Cut]]], on_step: OnStep
-    ) -> Iterator[tuple[list[int], Cut, list[float]]]:
-        """The texts of a batch with the losses of each of its cuts; of a model on the disk all batches in one reading."""
+    def of_all(self, batches: Sequence[_Batch], on_step: OnStep) -> Iterator[tuple[int, Cut, list[float]]]:
+        """The number of a batch, one of its cuts, and the losses; of a model on the disk all batches in one reading."""
         decoder = self.loaded.decoder
         if decoder.on_disk is None:
-            for texts, missing in batches:
+            for number, (texts, missing) in enumerate(batches):
                 for cut, losses in self._losses(texts, missing):
-                    yield texts, cut, losses
+                    yield number, cut, losses
             return
         sequences = [[self.texts[text] for text in texts] for texts, _ in batches]
         inputs = [Inputs(right_padded(of_batch), missing) for of_batch, (_, missing) in zip(sequences, batches, strict=True)]
         for number, index, stream in finals(decoder, inputs, on_step):
-            texts, missing = batches[number]
-            yield texts, missing[index], likelihood.batch_losses(decoder, stream, sequences[number])
+            yield number, batches[number][1][index], likelihood.batch_losses(decoder, stream, sequences[number])
 
     @torch.inference_mode()
     def _losses(self, texts: list[int], cuts: Sequence[Cut]) -> Iterator[tuple[Cut, list[float]]]:
@@ -276,6 +322,47 @@ class _Measured:
             text_tokens=tokens.tolist(),
             text_losses=self.losses,
         )
+
+
+class Work:
+    """A damage map of which every batch of texts, with some of the cuts that it lacks, is a shard (`shards.Work`)."""
+
+    resolve = staticmethod(resolve)
+
+    def __init__(self, spec: DamageSpec, on_progress: OnProgress, *, load: Load) -> None:
+        """Load the model and tokenize the texts of a resolved request."""
+        self._measured = _ready(spec, DamageResult.load(spec), on_progress, load)
+        self.reads_disk = self._measured.loaded.decoder.on_disk is not None
+
+    @staticmethod
+    def before(spec: DamageSpec) -> list[Spec]:
+        """The distance map that it is compared with."""
+        return [spec.distances]
+
+    def missing(self) -> list[Shard]:
+        """Batches with some of their cuts that nobody has measured."""
+        return self._measured.shards()
+
+    def measure(self, shards: Sequence[Shard], on_progress: OnProgress) -> None:
+        """Measure some batches, and store each."""
+        phase, total = "measuring the loss without each block", sum(len(one.content["cuts"]) for one in shards)
+        batches = [(shard.content["texts"], [None if cut is None else Block(*cut) for cut in shard.content["cuts"]])
+                   for shard in shards]  # fmt: skip
+        found: list[dict[Cut, list[float]]] = [{} for _ in batches]
+        began = time.perf_counter()
+
+        def passed(steps: int, of: int) -> None:
+            on_progress(Progress(phase, total * steps // of, total))
+
+        for done, (number, cut, losses) in enumerate(self._measured.of_all(batches, passed), start=1):
+            found[number][cut] = losses
+            on_progress(Progress(phase, done, total))
+            cuts = batches[number][1]
+            if len(found[number]) == len(cuts):
+                now = time.perf_counter()
+                figures = [found[number].pop(cut) for cut in cuts]
+                shards[number].keep({"losses": np.array(figures, dtype=np.float64), "wall_s": np.array([now - began])})
+                began = now
 
 
 def _least(increase: Sequence[Sequence[float | None]], n_measured: Sequence[Sequence[int]]) -> list[LeastDamage]:

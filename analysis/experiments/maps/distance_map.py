@@ -1,7 +1,7 @@
 """The experiment behind the heat map: texts in, distances of all pairs of depths out, in one pass over the model."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,6 +11,8 @@ from torch import Tensor
 from analysis.core import stats
 from analysis.core.errors import CorpusError
 from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.core.record import Spec
+from analysis.core.shards import Shard
 from analysis.data import corpora
 from analysis.experiments.maps import distances
 from analysis.experiments.maps import spec as selection
@@ -53,14 +55,19 @@ def run(spec: DistanceSpec, on_progress: OnProgress = ignore, *, load: Load = mo
         derived.save()
         return derived
     on_progress(Progress("loading the model", values={"result_key": resolved.fingerprint()}))
-    loaded = load(resolved.model, on_progress, by_layer=True)
-    texts = corpora.tokenize(resolved.corpus, loaded.tokenizer)
-    window = loaded.facts.max_positions
-    if window is not None and resolved.corpus.seq_len > window:
-        raise CorpusError(
-            f"seq-len {resolved.corpus.seq_len} is longer than the window of {loaded.facts.name}; choose at most {window}."
-        )
+    loaded, texts = _ready(resolved, on_progress, load)
     return _measure(resolved, loaded, texts, measured, on_progress)
+
+
+def _ready(spec: DistanceSpec, on_progress: OnProgress, load: Load) -> tuple[LoadedModel, corpora.Texts]:
+    loaded = load(spec.model, on_progress, by_layer=True)
+    texts = corpora.tokenize(spec.corpus, loaded.tokenizer)
+    window = loaded.facts.max_positions
+    if window is not None and spec.corpus.seq_len > window:
+        raise CorpusError(
+            f"seq-len {spec.corpus.seq_len} is longer than the window of {loaded.facts.name}; choose at most {window}."
+        )
+    return loaded, texts
 
 
 def _furthest(spec: DistanceSpec, own: DistanceResult | None, on_progress: OnProgress) -> DistanceResult | None:
@@ -103,6 +110,18 @@ class _Measured:
         self.distances.append({name: matrices.numpy() for name, matrices in found.items()})
         self.lengths += lengths
 
+    def figures(self) -> dict[str, np.ndarray]:
+        """What is known of a single batch, as a shard holds it."""
+        (of_metrics,), (states,) = self.distances, self.states
+        return {"states": states, "wall_s": np.array([self.wall_s]), **{f"of {name}": one for name, one in of_metrics.items()}}
+
+    def take(self, figures: Mapping[str, np.ndarray], lengths: Sequence[int]) -> None:
+        """Add a batch that was measured as a shard."""
+        self.states.append(figures["states"])
+        self.distances.append({name: figures[f"of {name}"] for name in METRICS})
+        self.lengths += lengths
+        self.wall_s += float(figures["wall_s"][0])
+
     def result(self, spec: DistanceSpec, facts: ModelFacts, n_skipped: int, *, complete: bool) -> DistanceResult:
         """The map in the spec's metric, and what the texts say of the others."""
         known = [name for name in METRICS if name in self.distances[0]]
@@ -139,10 +158,25 @@ class _Measured:
         )
 
 
+def _left(spec: DistanceSpec, loaded: LoadedModel, texts: corpora.Texts, done: int) -> list[Shard]:
+    """The batches after the first `done` texts: they are the same on every run, so a stored part ends at a batch's end."""
+    corpus = replace(spec.corpus, n_texts=1)  # the first texts of more are the same
+    shared = {"model": spec.model.to_json(), "corpus": corpus.to_json(), "metrics": sorted(METRICS), "version": spec.version}
+    first, left = 0, []
+    for group in stream.batches([len(ids) for ids in texts.token_ids], _tokens_per_batch(loaded)):
+        first += len(group)
+        if first > done:
+            left.append(Shard("distances", {**shared, "texts": group}, size=len(group)))
+    return left
+
+
+def _token_ids(shard: Shard, texts: corpora.Texts) -> list[list[int]]:
+    return [texts.token_ids[index] for index in shard.content["texts"]]
+
+
 def _measure(
     spec: DistanceSpec, loaded: LoadedModel, texts: corpora.Texts, measured: _Measured, on_progress: OnProgress
 ) -> DistanceResult:
-    groups = stream.batches([len(ids) for ids in texts.token_ids], _tokens_per_batch(loaded))
     total, done = len(texts.token_ids), len(measured.lengths)
     saved = time.perf_counter()
 
@@ -151,20 +185,23 @@ def _measure(
 
     phase = "reading the residual stream"
     on_progress(Progress(phase, done, total))
-    first, left = 0, []
-    for group in groups:
-        first += len(group)
-        if first > done:  # groups are the same on every run, so a stored part ends at a group's end
-            left.append([texts.token_ids[index] for index in group])
-    unread = total - done
+    left = _left(spec, loaded, texts, done)
+    known = [shard.found() for shard in left]
+    unread = [_token_ids(shard, texts) for shard, figures in zip(left, known, strict=True) if figures is None]
+    n_unread = sum(map(len, unread))
 
     def passed(steps: int, of: int) -> None:
-        on_progress(Progress(phase, done + unread * steps // of, total))
+        on_progress(Progress(phase, total - n_unread + n_unread * steps // of, total))
 
     try:
         began = time.perf_counter()
-        for group_ids, streams in zip(left, stream.all_token_streams(loaded.decoder, left, passed), strict=True):
-            measured.add(streams, [len(ids) for ids in group_ids])
+        streams = stream.all_token_streams(loaded.decoder, unread, passed)
+        for shard, figures in zip(left, known, strict=True):
+            lengths = [len(ids) for ids in _token_ids(shard, texts)]
+            if figures is not None:
+                measured.take(figures, lengths)
+                continue
+            measured.add(next(streams), lengths)
             measured.wall_s += time.perf_counter() - began
             began = time.perf_counter()
             on_progress(Progress(phase, total if loaded.decoder.on_disk else len(measured.lengths), total))
@@ -183,3 +220,40 @@ def _measure(
 def _tokens_per_batch(loaded: LoadedModel) -> int:
     per_token = 4 * (loaded.facts.n_layers + 1) * loaded.facts.hidden_size
     return min(stream.tokens_per_batch(loaded.decoder.device), max(1, _MOST_STREAM_BYTES // per_token))
+
+
+class Work:
+    """A distance map of which every batch of texts is a shard (`shards.Work`)."""
+
+    resolve = staticmethod(resolve)
+
+    def __init__(self, spec: DistanceSpec, on_progress: OnProgress, *, load: Load) -> None:
+        """Load the model and tokenize the texts of a resolved request."""
+        self._loaded, self._texts = _ready(spec, on_progress, load)
+        self.reads_disk = self._loaded.decoder.on_disk is not None
+        furthest = _furthest(spec, DistanceResult.load(spec), on_progress)
+        known = 0 if furthest is None else furthest.n_texts
+        self._left = _left(spec, self._loaded, self._texts, known)
+
+    @staticmethod
+    def before(spec: DistanceSpec) -> list[Spec]:
+        """It rests on nothing."""
+        return []
+
+    def missing(self) -> list[Shard]:
+        """The batches that nobody has measured."""
+        return [shard for shard in self._left if not shard.is_stored()]
+
+    def measure(self, shards: Sequence[Shard], on_progress: OnProgress) -> None:
+        """Measure some batches, and store each."""
+        phase, total = "reading the residual stream", len(shards)
+        groups = [_token_ids(shard, self._texts) for shard in shards]
+        began = time.perf_counter()
+        streams = stream.all_token_streams(self._loaded.decoder, groups, lambda *_: on_progress(Progress(phase, 0, total)))
+        for done, (shard, group) in enumerate(zip(shards, groups, strict=True), start=1):
+            one = _Measured()
+            one.add(next(streams), [len(ids) for ids in group])
+            one.wall_s = time.perf_counter() - began
+            shard.keep(one.figures())
+            began = time.perf_counter()
+            on_progress(Progress(phase, done, total))

@@ -309,7 +309,17 @@ def best_blocks(mean: Sequence[Sequence[float]]) -> list[Best]:
     return best
 
 
-register(Experiment(DistanceSpec, DistanceResult, run="analysis.experiments.maps.distance_map:run", title="Distance map"))
+register(
+    Experiment(
+        DistanceSpec, DistanceResult, run="analysis.experiments.maps.distance_map:run", title="Distance map",
+        shards="analysis.experiments.maps.distance_map:Work",
+    )
+)  # fmt: skip
 
 
-register(Experiment(DamageSpec, DamageResult, run="analysis.experiments.maps.damage:run", title="Damage map"))
+register(
+    Experiment(
+        DamageSpec, DamageResult, run="analysis.experiments.maps.damage:run", title="Damage map",
+        shards="analysis.experiments.maps.damage:Work",
+    )
+)  # fmt: skip

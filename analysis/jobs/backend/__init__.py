@@ -108,9 +108,9 @@ def register(backend: BackendT) -> BackendT:
 
 
 def backends() -> dict[str, Backend]:
-    """Every place to run by name, this machine first."""
+    """Every place to run by name, this machine first, the others in the order of their names."""
     _import_all()
-    return {LOCAL: _registered[LOCAL], **_registered}
+    return {LOCAL: _registered[LOCAL], **dict(sorted(_registered.items()))}
 
 
 @functools.cache

@@ -1,0 +1,104 @@
+"""A crew of this machine: processes with a card each, or with a share of its cores and of its memory."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from analysis.core import host
+from analysis.core.errors import JobError
+from analysis.core.options import imported
+from analysis.jobs.crew import Crew, MemberLost, as_line
+
+_ROOT = str(Path(__file__).resolve().parents[3])
+
+
+class LocalCrew(Crew):
+    """Processes of this machine that read what to do on their standard input."""
+
+    def __init__(self, spec: Any, n: int) -> None:
+        """Start `n` processes that shall share a request.
+
+        Raises:
+            JobError: when they need a card each and there are fewer.
+        """
+        self.n, self._cards = n, _cards(spec)
+        if self._cards and n > self._cards:
+            raise JobError(f"{n} processes need a card each, and this machine has {self._cards}; ask for {self._cards} shards.")
+        self._own = {} if self._cards else _share(n)
+        self._processes = [self._started(place) for place in range(n)]
+
+    def call(self, place: int, do: str, *arguments: Any) -> Any:
+        """Let a member do something, and wait for the answer."""
+        process = self._processes[place]
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(as_line(do, arguments))
+            process.stdin.flush()
+            line = process.stdout.readline()
+        except (OSError, ValueError) as error:
+            raise MemberLost(f"Process {process.pid} does not listen.") from error
+        if not line.endswith(b"\n"):
+            raise MemberLost(f"Process {process.pid} ended with {process.poll()}.")
+        said = json.loads(line)
+        if "error" in said:
+            raise JobError(said["error"])
+        return said["value"]
+
+    def replace(self, place: int) -> None:
+        """Start another process at this place."""
+        self._end(self._processes[place])
+        self._processes[place] = self._started(place)
+
+    def close(self) -> None:
+        """End all processes."""
+        for process in self._processes:
+            self._end(process)
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes, by place."""
+        return [process.pid for process in self._processes]
+
+    def _started(self, place: int) -> subprocess.Popen[bytes]:
+        own = {**os.environ, **self._own}
+        if self._cards:
+            own["CUDA_VISIBLE_DEVICES"] = _card(place)
+        command = [sys.executable, "-m", "analysis.jobs.crew.member"]
+        return subprocess.Popen(command, env=own, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    @staticmethod
+    def _end(process: subprocess.Popen[bytes]) -> None:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except OSError:  # what was not yet sent cannot be
+                    continue
+
+
+def _cards(spec: Any) -> int:
+    """Cards that a request may use; 0 where it runs on the processor."""
+    if getattr(getattr(spec, "model", None), "device", "cpu") not in ("auto", "cuda"):
+        return 0
+    found: int = imported("analysis.models.machine:n_cards")()
+    return found
+
+
+def _share(n: int) -> dict[str, str]:
+    """The share of the cores and of the free memory that each of `n` processes has, as environment variables.
+
+    Each would else see the memory that is free before the others have loaded their models.
+    """
+    return {"OMP_NUM_THREADS": str(max(1, host.cores() // n)), host.MEMORY: f"{host.free_bytes() // n / 1e6:.0f}MB"}
+
+
+def _card(number: int) -> str:
+    """How the driver calls a card of those that this process may see."""
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return seen.split(",")[number].strip() if seen else str(number)

@@ -1,0 +1,129 @@
+"""One of several processes that share a request: it loads the model once, and measures one shard after another.
+
+`python -m analysis.jobs.crew.member` is such a process of this machine. It reads what to do as lines of JSON and answers each
+with one; what libraries print goes to the log.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis import __version__
+from analysis.core import extensions, failures
+from analysis.core.errors import JobError
+from analysis.core.options import imported
+from analysis.core.progress import Progress
+from analysis.core.record import Spec
+from analysis.core.registry import SPECS, experiments
+from analysis.core.shards import Shard, Work
+
+LOADER = "analysis.models.load:WarmModels"
+_LIBRARIES = ("torch", "transformers")
+"""What has to be the same wherever a request is shared, beside this program: figures may change with them."""
+_DOES = ("hello", "sees", "requests", "begin", "missing", "measure", "finish")
+
+
+def versions() -> dict[str, str]:
+    """Versions that have to be the same in every process of a crew, Python's included; loads none of them."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"layerscope": __version__, "python": python, **{name: _version(name) for name in _LIBRARIES}}
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name).partition("+")[0]
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"
+
+
+class Member:
+    """Shares in one request after another; every argument and answer is of JSON types."""
+
+    def __init__(self, on_progress: Callable[[Progress], None] = lambda progress: None) -> None:
+        """Start with no model; `on_progress` is told of what is done, and may raise to end it."""
+        self._on_progress = on_progress
+        self._load: Any = None
+        self._work: Work | None = None
+        self._spec: Spec | None = None
+        extensions.load()
+
+    def hello(self) -> dict[str, str]:
+        """What runs here."""
+        return versions()
+
+    def sees(self, file: str) -> bool:
+        """Whether a file that lies in the cache of whoever shares the request lies in this one's too."""
+        return Path(file).is_file()
+
+    def requests(self, kind: str, spec: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+        """What a request rests on, and the request itself, resolved for this machine: kinds and specs, in order.
+
+        Raises:
+            LayerscopeError: when the model, its texts or its questions are not here.
+        """
+        work = imported(experiments()[kind].shards)
+        resolved = work.resolve(SPECS[kind].from_json(spec))
+        return [(one.kind, one.to_json()) for one in [*work.before(resolved), resolved]]
+
+    def begin(self, kind: str, spec: dict[str, Any]) -> bool:
+        """Make a resolved request ready; whether its model's layers lie on the disk.
+
+        Raises:
+            LayerscopeError: when the model is not here, has other weights, or does not fit.
+        """
+        self._work, self._spec = None, SPECS[kind].from_json(spec)
+        if self._load is None:
+            self._load = imported(LOADER)()
+        work: Work = imported(experiments()[kind].shards)(self._spec, self._on_progress, load=self._load)
+        self._work = work
+        return work.reads_disk
+
+    def missing(self) -> list[dict[str, Any]]:
+        """The shards of the request that nobody has measured."""
+        return [shard.to_json() for shard in self._ready().missing()]
+
+    def measure(self, shards: Sequence[dict[str, Any]]) -> None:
+        """Measure some shards, and store each."""
+        self._ready().measure([Shard.from_json(one) for one in shards], self._on_progress)
+
+    def finish(self, kind: str, spec: dict[str, Any]) -> str:
+        """Run a request, which finds its shards measured; the fingerprint of its result, which is stored."""
+        if self._load is None:
+            self._load = imported(LOADER)()
+        result = experiments()[kind].runner()(SPECS[kind].from_json(spec), self._on_progress, load=self._load)
+        return str(result.spec.fingerprint())
+
+    def _ready(self) -> Work:
+        if self._work is None:
+            raise JobError("No request was begun.")
+        return self._work
+
+
+def answer(member: Member, asked: dict[str, Any]) -> dict[str, Any]:
+    """What a line asks for, as the line that answers it: a value, or the sentence of an error."""
+    try:
+        if asked["do"] not in _DOES:
+            raise JobError(f"A process of a crew does {', '.join(_DOES)}, not {asked['do']!r}.")
+        return {"value": getattr(member, asked["do"])(*asked["with"])}
+    except BaseException as error:  # libraries written in Rust panic past Exception
+        return {"error": failures.in_a_sentence(error, doing="sharing a request", then="try again")}
+
+
+def main() -> int:
+    """Answer line by line until there is no more."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print would stand among the answers
+    member = Member()
+    for line in sys.stdin:
+        answers.write(json.dumps(answer(member, json.loads(line))) + "\n")
+        answers.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

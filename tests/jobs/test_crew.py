@@ -1,0 +1,267 @@
+"""Several processes that share a request: the figures of one, bit for bit, whoever is lost on the way."""
+
+import dataclasses
+import os
+import signal
+import threading
+
+import pytest
+
+from analysis import jobs
+from analysis.core import shards, store
+from analysis.core.blocks import Block
+from analysis.core.errors import JobError, SpecError
+from analysis.core.progress import Cancelled
+from analysis.core.registry import experiments
+from analysis.core.shards import Shard
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
+from analysis.experiments.maps import damage
+from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
+from analysis.jobs import crew, errand
+from analysis.jobs.crew import Crew, MemberLost, member
+from analysis.jobs.crew.local import LocalCrew
+from analysis.models import stream
+from analysis.models.spec import ModelSpec
+
+TEXTS = CorpusSpec(n_texts=7, seq_len=32)
+KINDS = ("distances", "damage", "sweep", "evaluate")
+
+
+@pytest.fixture
+def asked(tiny_folder):
+    """One request of each kind that can be shared, of a small model."""
+    model = ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu")
+    maps, questions = DistanceSpec(model, TEXTS), BenchmarkSpec(limit=60)
+    made = [
+        maps,
+        DamageSpec(model, TEXTS, maps, max_size=2),
+        SweepSpec(model, benchmark=questions, loss_corpus=TEXTS, distances=maps, max_n=2),
+        EvaluateSpec(model, block=Block(1, 1), benchmark=questions, loss_corpus=TEXTS),
+    ]
+    return {spec.kind: spec for spec in made}
+
+
+@pytest.fixture
+def small_batches(monkeypatch):
+    """Batches of two texts, of a few questions and of a few cuts, so that there is something to share."""
+    monkeypatch.setattr(damage, "CUTS_PER_SHARD", 4)
+    monkeypatch.setattr(stream, "tokens_per_batch", lambda device: 64)
+    for module in ("analysis.experiments.scoring.likelihood", "analysis.experiments.maps.distance_map"):
+        monkeypatch.setattr(f"{module}.tokens_per_batch", lambda device: 128, raising=False)
+
+
+class Here(Crew):
+    """A crew of threads of this process; some calls find their member gone."""
+
+    def __init__(self, n: int, lost: tuple[int, ...] = (), versions: dict | None = None) -> None:
+        self.n, self._lost, self._versions = n, set(lost), versions
+        self.measured, self.replaced, self.is_closed = [], [], False
+        self._members = [member.Member() for _ in range(n)]
+        self._lock = threading.Lock()  # torch shares its threads, and the tests their cores
+
+    def call(self, place, do, *arguments):
+        if do == "hello" and self._versions:
+            return self._versions
+        with self._lock:
+            if do == "measure":
+                self.measured += [Shard.from_json(one).address for one in arguments[0]]
+                if len(self.measured) in self._lost:
+                    self._members[place] = None
+            if self._members[place] is None or self.is_closed:
+                raise MemberLost("It is gone.")
+            said = member.answer(self._members[place], {"do": do, "with": arguments})
+        if "error" in said:
+            raise JobError(said["error"])
+        return said["value"]
+
+    def replace(self, place):
+        self.replaced.append(place)
+        self._members[place] = member.Member()
+
+    def close(self):
+        self.is_closed = True
+
+
+def figures(result) -> dict:
+    """All that a result says of the model, arrays bit by bit."""
+    said = {name: value for name, value in result.to_json().items() if name not in ("wall_s", "versions")}
+    arrays = store.load_result(result.kind, result.spec.fingerprint()).arrays()
+    return said | {name: array.tobytes() for name, array in arrays.items()}
+
+
+def alone(spec, cache, with_starter, monkeypatch, tmp_path) -> dict:
+    """The figures of one process, in a cache of its own."""
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "alone")))
+    found = figures(experiments()[spec.kind].runner()(spec))
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(cache))
+    return found
+
+
+def nobody(progress) -> None:
+    """Nobody is told."""
+
+
+def stored_shards() -> list:
+    return list((store.cache_dir() / "results" / shards.FOLDER).glob("*/result.json"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_two_and_seven_find_the_figures_of_one_process(
+    asked, kind, cache, with_starter, monkeypatch, tmp_path, small_batches
+):
+    wanted = alone(asked[kind], cache, with_starter, monkeypatch, tmp_path)
+    for n in (1, 2, 7):
+        monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / f"of-{n}")))
+        members = Here(n)
+        assert figures(crew.share(asked[kind], members, nobody)) == wanted
+        assert len(set(members.measured)) == len(members.measured) > 1, "each piece is measured once"
+        assert stored_shards() == [], "they are kept until the result says the same"
+
+
+def test_a_lost_member_costs_the_shard_it_had(asked, cache, with_starter, monkeypatch, tmp_path, small_batches):
+    wanted = alone(asked["damage"], cache, with_starter, monkeypatch, tmp_path)
+    members = Here(2, lost=(2, 5))
+    assert figures(crew.share(asked["damage"], members, nobody)) == wanted
+    assert len(members.replaced) == 2
+    assert len(members.measured) == len(set(members.measured)) + 2
+
+
+def test_who_loses_one_member_after_another_gives_up_and_keeps_what_there_is(asked, cache, small_batches):
+    members = Here(1, lost=tuple(range(6, 20)))
+    with pytest.raises(JobError, match="was lost 4 times; what was measured is kept"):
+        crew.share(asked["damage"], members, nobody)
+    kept = {file.parent.name for file in stored_shards()}
+    assert kept
+    again = Here(2)
+    assert crew.share(asked["damage"], again, nobody).complete
+    assert again.measured
+    assert kept.isdisjoint(again.measured)
+
+
+def test_a_single_process_goes_on_from_what_several_measured(asked, cache, small_batches):
+    with pytest.raises(JobError):
+        crew.share(asked["distances"], Here(1, lost=tuple(range(3, 20))), nobody)
+    assert stored_shards()
+    result = experiments()["distances"].runner()(asked["distances"])
+    assert result.complete
+    assert result.n_texts == TEXTS.n_texts
+
+
+def test_a_damaged_shard_is_measured_again(asked, cache, with_starter, monkeypatch, tmp_path, small_batches):
+    wanted = alone(asked["distances"], cache, with_starter, monkeypatch, tmp_path)
+    with pytest.raises(JobError):
+        crew.share(asked["distances"], Here(1, lost=tuple(range(3, 20))), nobody)
+    file = stored_shards()[0]
+    file.write_bytes(file.read_bytes().replace(b"distances", b"distance5"))
+    assert figures(crew.share(asked["distances"], Here(1), nobody)) == wanted
+
+
+def test_a_shard_of_other_weights_is_another_shard(asked, cache):
+    spec = asked["distances"]
+    other = dataclasses.replace(spec, model=dataclasses.replace(spec.model, identity="sha256:0"))
+    content = {"texts": [0], "model": spec.model.to_json()}
+    assert Shard("distances", content).address != Shard("distances", content | {"model": other.model.to_json()}).address
+
+
+def test_weights_that_were_exchanged_meanwhile_are_refused(asked, cache, tiny_folder, tmp_path):
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(tiny_folder("llama"), tmp_path / "model")
+    spec = dataclasses.replace(asked["distances"], model=ModelSpec(str(folder), dtype="float32", device="cpu"))
+    (kind, resolved), *_ = member.Member().requests("distances", spec.to_json())
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+    said = member.answer(member.Member(), {"do": "begin", "with": [kind, resolved]})
+    assert "were exchanged meanwhile" in said["error"]
+
+
+def test_other_versions_are_refused_before_anything_runs(asked, cache):
+    other = member.versions() | {"torch": "1.0.0"}
+    members = Here(2, versions=other)
+    with pytest.raises(JobError, match=r"This machine has torch .+ and a process that shall share the request has 1\.0\.0"):
+        crew.share(asked["distances"], members, nobody)
+    assert members.is_closed
+    assert not members.measured
+
+
+def test_storage_that_is_not_shared_is_refused(asked, cache, monkeypatch):
+    monkeypatch.setattr(member.Member, "sees", lambda self, file: False)
+    with pytest.raises(JobError, match="does not see the cache folder"):
+        crew.share(asked["distances"], Here(1), nobody)
+    assert not list(cache.glob("shared-*"))
+
+
+def test_a_wish_to_end_is_heard_while_members_work(asked, cache, small_batches):
+    told = []
+
+    def until_measured(progress):
+        told.append(progress.phase.startswith("measuring"))
+        if sum(told) > 1:  # the first says that it begins
+            raise Cancelled
+
+    members = Here(2)
+    with pytest.raises(Cancelled):
+        crew.share(asked["damage"], members, until_measured)
+    assert members.is_closed
+
+
+def test_what_cannot_be_shared_is_refused(asked):
+    with pytest.raises(SpecError, match="shared by 1 to 256"):
+        crew.check(asked["distances"], 0)
+    with pytest.raises(SpecError, match="kind corpus is answered by one process"):
+        crew.check(TEXTS, 2)
+    crew.check(TEXTS, 1)
+
+
+def test_a_healed_model_is_never_measured_by_the_shards_of_the_one_it_was(asked):
+    healed = dataclasses.replace(asked["evaluate"], adapter="some-heal")
+    assert not crew.can_share(healed)
+
+
+def test_processes_of_this_machine_share_it_and_one_is_killed(asked, cache, with_starter, monkeypatch, tmp_path):
+    spec = dataclasses.replace(asked["damage"], corpus=dataclasses.replace(TEXTS, n_texts=24, seq_len=256))
+    wanted = alone(spec, cache, with_starter, monkeypatch, tmp_path)
+    members = LocalCrew(spec, 2)
+    killed = []
+
+    def kill_one(progress):
+        if progress.phase.startswith("measuring") and progress.done and not killed:
+            killed.append(members.pids[1])
+            os.kill(killed[0], signal.SIGKILL)
+
+    try:
+        result = crew.share(spec, members, kill_one)
+    finally:
+        members.close()
+    assert killed
+    assert killed[0] not in members.pids
+    found = figures(result)
+    assert found == wanted
+
+
+def test_an_errand_shares_its_job(asked, cache, monkeypatch):
+    monkeypatch.setattr(errand, "LOADER", "builtins:object")
+    shared = []
+    monkeypatch.setattr(crew, "shared", lambda spec, n, on_progress, members: shared.append((spec, n, members)))
+    queued = jobs.submit(asked["distances"], shards=3)
+    assert queued.shards == 3
+    errand.make(queued.id, 1, shards=3)
+    assert shared == [(asked["distances"], 3, crew.LOCAL)]
+    assert errand.command(queued)[-2:] == ["3", crew.LOCAL]
+
+
+def test_a_lost_connection_is_told_as_what_it_is(asked, cache):
+    members = LocalCrew(asked["distances"], 1)
+    try:
+        assert members.call(0, "hello") == member.versions()
+        os.kill(members.pids[0], signal.SIGKILL)
+        with pytest.raises(MemberLost, match="Process"):
+            members.call(0, "hello")
+        members.replace(0)
+        with pytest.raises(JobError, match="does hello, sees"):
+            members.call(0, "clear")
+    finally:
+        members.close()
