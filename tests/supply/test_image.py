@@ -1,0 +1,211 @@
+"""The container: what is built into the image, who runs it, and what a small cluster of it shows of itself.
+
+There is no container engine where these run. The texts are read as an engine reads them; the commands in them are run as they
+stand where they can be, which is the health check.
+"""
+
+import fnmatch
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+import yaml
+
+from tests.support import server
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+SERVICES = COMPOSE["services"]
+NODES = {name: service for name, service in SERVICES.items() if name != "dashboard"}
+
+
+def instructions() -> list[tuple[str, str]]:
+    """Every instruction of the Dockerfile in order, with its arguments on one line."""
+    lines = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
+    whole = "\n".join(lines).replace("\\\n", " ")
+    return [(line.split()[0], " ".join(line.split()[1:])) for line in whole.splitlines() if line.strip()]
+
+
+def stage(name: str) -> list[tuple[str, str]]:
+    """The instructions of a stage and of those that it begins from."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for word, rest in instructions():
+        if word == "FROM":
+            source, _, here = rest.split()
+            found[here] = [*found.get(source, [])]
+        found[here].append((word, rest))
+    return found[name]
+
+
+def ignored(path: str) -> bool:
+    """Whether `.dockerignore` keeps a path of the repository out: the last line that matches it or a folder above it counts."""
+    out = False
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        pattern = line.lstrip("!").removeprefix("**/")
+        parts = path.split("/")
+        tails = range(len(parts)) if "**/" in line else range(1)
+        named = ["/".join(parts[start:end]) for start in tails for end in range(start + 1, len(parts) + 1)]
+        if line and not line.startswith("#") and any(matches(one, pattern) for one in named):
+            out = not line.startswith("!")
+    return out
+
+
+def matches(path: str, pattern: str) -> bool:
+    return path.count("/") == pattern.count("/") and fnmatch.fnmatchcase(path, pattern)
+
+
+@pytest.mark.parametrize("name", ["dashboard", "ray"])
+def test_the_image_is_run_by_a_fixed_user_that_is_not_root(name):
+    users = [rest for word, rest in stage(name) if word == "USER"]
+    assert users[-1] == "10001:10001"
+    assert any("--uid 10001" in rest for word, rest in stage(name) if word == "RUN")
+
+
+def test_bases_are_named_by_version_and_are_one():
+    stages = {rest.split()[2] for word, rest in instructions() if word == "FROM"}
+    bases = {rest.split()[0] for word, rest in instructions() if word == "FROM"} - stages
+    [base] = bases
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", base)
+
+
+def test_packages_come_by_the_lock_with_hashes_and_the_starter_pack_with_them():
+    for name, ray in (("packages", False), ("packages-ray", True)):
+        said = " ".join(rest for word, rest in stage(name) if word == "RUN")
+        assert "supply.install --lock requirements.lock requirements.txt" in said
+        assert "--no-deps -r requirements-starter.txt" in said
+        assert ("requirements-ray.txt" in said) is ray
+        assert "slurm" not in said
+
+
+def test_without_a_target_the_dashboard_is_built_which_has_no_ray():
+    assert [rest.split()[2] for word, rest in instructions() if word == "FROM"][-1] == "dashboard"
+    assert ("COPY", "--from=packages /opt/venv /opt/venv") in stage("dashboard")
+    assert ("COPY", "--from=packages-ray /opt/venv /opt/venv") in stage("ray")
+
+
+def test_all_that_is_copied_is_in_the_repository_and_in_the_build():
+    for word, rest in instructions():
+        if word == "COPY" and "--from" not in rest and rest != ". .":
+            for path in rest.split()[:-1]:
+                assert (ROOT / path).exists(), path
+                assert not ignored(path), path
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".git/config", ".venv/bin/python", ".streamlit/secrets.toml", "cache/access.json", "cache/jobs.sqlite", "ray-token",
+        "tests/conftest.py", "analysis/core/__pycache__/store.cpython-311.pyc", "sbom.json", ".env",
+    ],
+)  # fmt: skip
+def test_nothing_private_or_made_here_gets_into_the_image(path):
+    assert ignored(path)
+
+
+def test_what_the_program_reads_is_in_the_image():
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    rooms = ("analysis/", "pages/", "supply/", "cache/precomputed/")
+    needed = [path for path in tracked if path.startswith(rooms)] + ["app.py", ".streamlit/config.toml"]
+    assert len(needed) > 200
+    assert [path for path in needed if ignored(path)] == []
+
+
+def test_the_cache_is_a_volume_for_its_owner_alone():
+    lines = stage("dashboard")
+    assert ("VOLUME", "/cache") in lines
+    assert any("install --directory --mode 0700 --owner 10001 --group 10001 /cache" in rest for _, rest in lines)
+    assert any(word == "ENV" and "LAYERSCOPE_CACHE=/cache" in rest for word, rest in lines)
+
+
+def test_the_dashboard_listens_on_the_network_so_that_the_door_is_closed():
+    [command] = [rest for word, rest in stage("dashboard") if word == "CMD"]
+    words = yaml.safe_load(command)
+    assert words[:4] == ["python", "-m", "streamlit", "run"]
+    assert words[words.index("--server.address") + 1] == "0.0.0.0"
+    assert not any("TOKEN" in rest for word, rest in instructions() if word in ("ENV", "ARG"))
+
+
+def test_the_container_as_it_starts_is_well_asks_for_a_login_and_says_where_the_token_is(tmp_path):
+    """The command of the image as it stands, on a port of our own and in a cache that was made as the image makes it."""
+    cache = tmp_path / "cache"
+    cache.mkdir(mode=0o700)
+    [command] = [yaml.safe_load(rest) for word, rest in stage("dashboard") if word == "CMD"]
+    [health] = [yaml.safe_load(rest.partition("CMD ")[2]) for word, rest in stage("dashboard") if word == "HEALTHCHECK"]
+    command = [sys.executable, *command[1 : command.index("--server.port")], "--server.port"]
+    with server.running(command, cache) as (_, port):
+        asked = [word.replace("8501", str(port)) for word in health[1:]]
+        until = time.monotonic() + 60
+        while subprocess.run([sys.executable, *asked], capture_output=True).returncode != 0:
+            assert time.monotonic() < until
+            time.sleep(0.5)
+        with pytest.raises(HTTPError, match="401"):
+            urlopen(f"http://127.0.0.1:{port}/", timeout=10)
+        said = (cache / "server.log").read_text()
+    assert "Layerscope asks everybody to log in." in said
+    assert f"with the token kept in {cache / 'access.json'}" in said
+    assert (cache / "access.json").stat().st_mode & 0o777 == 0o600
+    assert cache.stat().st_mode & 0o777 == 0o700
+
+
+def test_only_the_dashboard_is_published_and_only_to_this_machine():
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert published == {"dashboard": ["127.0.0.1:8501:8501"]}
+    assert not any("network_mode" in service or "expose" in service for service in SERVICES.values())
+
+
+def test_there_are_a_head_two_workers_and_the_dashboard_of_one_image_and_one_volume():
+    assert set(SERVICES) == {"head", "worker-1", "worker-2", "dashboard"}
+    assert {service["image"] for service in SERVICES.values()} == {"layerscope:ray"}
+    assert all(service["build"] == {"context": ".", "target": "ray"} for service in SERVICES.values())
+    assert all(service["volumes"] == ["cache:/cache"] for service in SERVICES.values())
+    assert set(COMPOSE["volumes"]) == {"cache"}
+
+
+def test_the_token_is_a_secret_in_a_file_that_everybody_has_and_no_variable():
+    assert COMPOSE["secrets"] == {"ray-token": {"file": "${RAY_TOKEN_FILE:-./ray-token}"}}
+    for service in SERVICES.values():
+        assert service["secrets"] == ["ray-token"]
+        assert service["environment"]["RAY_AUTH_MODE"] == "token"
+        assert service["environment"]["RAY_AUTH_TOKEN_PATH"] == "/run/secrets/ray-token"
+        assert "RAY_AUTH_TOKEN" not in service["environment"]
+    assert SERVICES["dashboard"]["environment"]["RAY_API_SERVER_ADDRESS"] == "http://head:8265"
+    assert "ray-token" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_service_is_root_gains_rights_or_takes_the_whole_machine(name):
+    service = SERVICES[name]
+    assert service["user"] == "10001:10001"
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "privileged" not in service
+    assert {"cpus", "memory"} <= service["deploy"]["resources"]["limits"].keys()
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_nodes_of_ray_stay_in_the_foreground_tell_nobody_and_are_asked_whether_they_are_well(name):
+    command = NODES[name]["command"]
+    assert command[:2] == ["ray", "start"]
+    assert {"--block", "--disable-usage-stats"} <= set(command)
+    assert NODES[name]["healthcheck"]["test"][:2] == ["CMD", "wget"]
+    assert any("wget" in rest for word, rest in stage("ray") if word == "RUN")
+
+
+def test_workers_and_dashboard_wait_for_a_head_that_is_well():
+    for name in set(SERVICES) - {"head"}:
+        assert SERVICES[name]["depends_on"] == {"head": {"condition": "service_healthy"}}
+
+
+def test_commands_in_the_comments_name_files_and_targets_that_are_there():
+    text = (ROOT / "compose.yaml").read_text() + (ROOT / "Dockerfile").read_text()
+    for line in re.findall(r"^#   (docker build [^#\n]*?)(?: {2,}.*)?$", text, re.MULTILINE):
+        words = shlex.split(line)
+        if "--target" in words:
+            assert stage(words[words.index("--target") + 1])
