@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from analysis import jobs as jobs_room
-from analysis.cli import answers, jobs, line
+from analysis.cli import answers, jobs, line, manifest
 from analysis.cli.line import Extra, Misuse, Parser, Subcommand
 from analysis.core import extensions, failures
 from analysis.core.errors import one_line
@@ -145,4 +145,6 @@ def _parser(asking: tuple[Subcommand, ...]) -> Parser:
     sub.add_argument("kind", choices=SPECS)
     sub.add_argument("--set", action="append", metavar="NAME=VALUE", help="a field of the request: model.source=starter")
     jobs.add_options(add("jobs", "the background jobs", command=jobs.run))
+    told = "a request as a RayJob for Kubernetes, written to a file and not run"
+    manifest.add_options(add("manifest", told, command=manifest.run, parse=_parse, command_line=command_line))
     return parser

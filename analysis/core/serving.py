@@ -62,7 +62,7 @@ class Serving:
             AccessError: when it does; whether there is such a file is not said.
         """
         if self.roots is not None:
-            for value in _named_files(spec):
+            for value in named_files(spec):
                 self.check_file(value)
 
     def check_file(self, value: str) -> None:
@@ -71,7 +71,7 @@ class Serving:
         Raises:
             AccessError: when it is outside; whether there is such a file is not said.
         """
-        if self.roots is None or _is_plain_name(value):
+        if self.roots is None or is_plain_name(value):
             return
         try:
             path = Path(value).expanduser().resolve()
@@ -170,19 +170,19 @@ _SHARED: dict[str, Any] = {"roots": (), "uploads_gb": 2.0, "results_gb": 50.0, "
 """What holds for visitors who logged in where nothing is set."""
 
 
-def _is_plain_name(value: str) -> bool:
+def is_plain_name(value: str) -> bool:
     """Whether it can only be a word or a hub id: it looks like one, and nothing of this name lies in the program's folder."""
     return _NAME.fullmatch(value) is not None and not Path(value).exists()
 
 
-def _named_files(spec: Spec) -> Iterator[str]:
+def named_files(spec: Spec) -> Iterator[str]:
     """The values of all fields of a request, and of requests inside it, whose option stands for a file, a folder or a model."""
     hints = get_type_hints(type(spec), include_extras=True)
     for field in fields(spec):
         value = getattr(spec, field.name)
         for part in value if isinstance(value, tuple) else (value,):
             if isinstance(part, Spec):
-                yield from _named_files(part)
+                yield from named_files(part)
             elif isinstance(part, str) and _stands_for_file(hints[field.name]):
                 yield part
 

@@ -1,0 +1,95 @@
+"""The subcommand `manifest`: a request as a job for Kubernetes, written to a file and not run."""
+
+import argparse
+import json
+import shlex
+from collections.abc import Callable, Sequence
+
+from analysis.cli import line
+from analysis.cli.answers import write
+from analysis.cli.line import plain_number
+from analysis.core import output, units
+from analysis.core.errors import SpecError
+from analysis.core.record import Spec
+from analysis.exports import rayjob
+
+_NEEDED = {
+    "--image": ("IMAGE", "made by `docker build --target ray`, with a tag or a digest"),
+    "--claim": ("NAME", "the volume claim that holds the cache, one of ReadWriteMany"),
+    "--secret": ("NAME", "the secret with the token of the cluster, under the key auth_token"),
+    "--out": ("FILE", "where to write it: JSON, which kubectl takes as it takes YAML"),
+}
+_COUNTS = {
+    "--shards": (1, "workers that share the request"),
+    "--cpus": (4, "processors of each worker"),
+    "--gpus": (0, "cards of each worker"),
+}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options of the subcommand."""
+    for flag, (metavar, told) in _NEEDED.items():
+        parser.add_argument(flag, metavar=metavar, help=told, required=True)
+    for flag, (usual, told) in _COUNTS.items():
+        parser.add_argument(flag, metavar="N", type=plain_number, default=usual, help=f"{told} (default: {usual})")
+    needs = "memory of each worker, such as 64GiB (default: what the model needs, where it is known here)"
+    parser.add_argument("--worker-memory", metavar="SIZE", help=needs)
+    parser.add_argument("--name", help="of the RayJob (default: made of the request)")
+    told = "behind `--`, any command that makes a request: -- distances starter --samples 32"
+    parser.add_argument("request", nargs=argparse.REMAINDER, metavar="-- COMMAND …", help=told)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the manifest of the request behind the options.
+
+    Raises:
+        LayerscopeError: when there is none, or its manifest cannot be made or written.
+    """
+    output.check(options.out, "--out")
+    words = options.request[1:] if options.request[:1] == ["--"] else options.request
+    spec = _asked(words, options.parse)
+    rayjob.check_files(spec)
+    cluster = rayjob.Cluster(
+        image=options.image, claim=options.claim, secret=options.secret, name=options.name or rayjob.name_of(spec),
+        memory_bytes=_memory_bytes(spec, options), shards=options.shards, cpus=options.cpus, gpus=options.gpus,
+        memory=options.memory,
+    )  # fmt: skip
+    said = shlex.split(options.command_line(spec))
+    if cluster.shards > 1:
+        said += rayjob.sharing(cluster.shards)
+        try:
+            options.parse(said[len(line.PROGRAM) :])
+        except line.Misuse:
+            raise SpecError(f"`{words[0]}` is answered by one worker; leave out --shards.") from None
+    content = json.dumps(rayjob.manifest(said, cluster), indent=2) + "\n"
+    output.write(options.out, content.encode(), "--out")
+    pods = f"{cluster.shards} x {cluster.cpus} processors, {cluster.gpus} cards, {units.size(cluster.memory_bytes)}"
+    lines = [f"Written to {options.out}: {cluster.name}, {pods}", f"  {shlex.join(said)}"]
+    lines += [f"Not handed over; that is `kubectl apply --filename {shlex.quote(options.out)}`."]
+    write(options, {"out": options.out, "name": cluster.name, "command": shlex.join(said)}, lines)
+
+
+def _asked(words: Sequence[str], parse: Callable[[Sequence[str]], argparse.Namespace]) -> Spec:
+    """The request that a command makes.
+
+    Raises:
+        SpecError: when it makes none, or says more than what is wanted.
+    """
+    if not words:
+        raise SpecError("A manifest is of a request; write the command that makes it behind `--`, as in -- distances starter.")
+    inner = parse(words)
+    if inner.asks is None and not hasattr(inner, "kind"):
+        raise SpecError(f"`{words[0]}` makes no request that could wait; name a command that does, such as distances.")
+    extras = {extra.flag: False if extra.is_switch else extra.default for extra in (inner.asks.extras if inner.asks else ())}
+    for flag, usual in {**extras, "--json": None, "--memory": None}.items():
+        if getattr(inner, flag.lstrip("-").replace("-", "_")) != usual:
+            where = "say it before the `--`" if flag == "--memory" else "leave it out"
+            raise SpecError(f"{flag} says how a request is answered, which the manifest does; {where}.")
+    return line.request(inner.asks.spec, inner) if inner.asks else line.request_of_settings(inner)
+
+
+def _memory_bytes(spec: Spec, options: argparse.Namespace) -> int:
+    """What each worker is given: what is said, else what a model is bounded to or needs, and the program beside it."""
+    if options.worker_memory is not None:
+        return units.read_size(options.worker_memory)
+    return rayjob.memory_for(units.read_size(options.memory) if options.memory else rayjob.model_bytes(spec))
