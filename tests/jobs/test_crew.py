@@ -16,6 +16,7 @@ from analysis.core.registry import experiments
 from analysis.core.shards import Shard
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
+from analysis.experiments.grid.spec import GridSpec
 from analysis.experiments.maps import damage
 from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
 from analysis.jobs import crew, errand
@@ -117,6 +118,23 @@ def test_one_two_and_seven_find_the_figures_of_one_process(
         assert figures(crew.share(asked[kind], members, nobody)) == wanted
         assert len(set(members.measured)) == len(members.measured) > 1, "each piece is measured once"
         assert stored_shards() == [], "they are kept until the result says the same"
+
+
+def test_a_grid_is_shared_curve_by_curve_and_a_model_that_is_not_there_costs_its_own(
+    asked, cache, with_starter, monkeypatch, tmp_path
+):
+    model = asked["sweep"].model
+    spec = GridSpec((model, ModelSpec("/no/such")), (BenchmarkSpec(limit=12),), (TEXTS,), (TEXTS,), max_n=1)
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "alone")))
+    wanted = [dataclasses.replace(cell, wall_s=0.0) for cell in experiments()["grid"].runner()(spec).cells]
+    assert [bool(cell.error) for cell in wanted] == [False, False, True, True]
+    for n in (1, 2):
+        monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / f"of-{n}")))
+        members = Here(n)
+        found = crew.share(spec, members, nobody)
+        assert [dataclasses.replace(cell, wall_s=0.0) for cell in found.cells] == wanted
+        assert len(members.measured) == 2
+        assert stored_shards() == []
 
 
 def test_a_lost_member_costs_the_shard_it_had(asked, cache, with_starter, monkeypatch, tmp_path, small_batches):

@@ -75,14 +75,10 @@ def run(spec: GridSpec, on_progress: OnProgress = ignore, *, load: Loader = mode
     asked = resolved.cells()
     # Those that are stored come first, so that the time that is left is told from those that are not.
     found = _stored(asked, on_progress)
-    told, held = _Told(on_progress, len(asked), resolved.fingerprint()), _Held(load)
-    of_model = None
+    told, held = _Told(on_progress, len(asked), resolved.fingerprint()), Held(load)
     for place, cell in enumerate(asked):
         if place in found:
             continue
-        if cell.model != of_model:
-            held.let_go()
-            of_model = cell.model
         told.begin(len(found), place, cells.without_numbers(cell).name)
         found[place] = _measured(cell, told, held)
         _result(resolved, found, complete=False).save()
@@ -112,9 +108,9 @@ def _stored(asked: Sequence[SweepSpec], on_progress: OnProgress) -> dict[int, _F
     return found
 
 
-def _measured(cell: SweepSpec, told: "_Told", held: "_Held") -> _Found:
+def _measured(cell: SweepSpec, told: "_Told", held: "Held") -> _Found:
     try:
-        curve = sweep.run(cell, told, load=held)
+        curve = sweep.run(cell, told, load=held.of(cell.model))
         return cells.measured(curve), curve.n_tokens
     except (Cancelled, StorageError):
         raise
@@ -138,15 +134,28 @@ def _result(spec: GridSpec, found: Mapping[int, _Found], *, complete: bool) -> G
     )
 
 
-class _Held:
+class Held:
     """The one model of several curves: loaded for the first of them, and refused to all where it cannot be loaded."""
 
     def __init__(self, load: Loader) -> None:
         self._load = load
         self._loaded: LoadedModel | None = None
         self._refusal = ""
+        self._model: ModelSpec | None = None
+
+    def of(self, model: ModelSpec) -> "Held":
+        """The same for curves of this model: that of another one is let go of first."""
+        if model != self._model:
+            self._let_go()
+            self._model = model
+        return self
 
     def __call__(self, spec: ModelSpec, on_progress: OnProgress, /, *, by_layer: bool = False) -> LoadedModel:
+        """The model, loaded now or before.
+
+        Raises:
+            LayerscopeError: as loading it does; said again where it was refused before.
+        """
         if self._refusal:
             raise LayerscopeError(self._refusal)
         if self._loaded is None:
@@ -160,8 +169,7 @@ class _Held:
                 raise
         return self._loaded
 
-    def let_go(self) -> None:
-        """Give its memory back, before another model is loaded."""
+    def _let_go(self) -> None:
         if self._loaded is not None:
             self._loaded = None
             gc.collect()

@@ -188,6 +188,7 @@ register(
         GridResult,
         run="analysis.experiments.grid.grid:run",
         title="Grid",
+        shards="analysis.experiments.grid.shared:Work",
         help="curves of several models, question sets, texts and strategies, each with each, in one table.",
     )
 )

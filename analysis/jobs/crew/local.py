@@ -84,7 +84,8 @@ class LocalCrew(Crew):
 
 def _cards(spec: Any) -> int:
     """Cards that a request may use; 0 where it runs on the processor."""
-    if getattr(getattr(spec, "model", None), "device", "cpu") not in ("auto", "cuda"):
+    models = getattr(spec, "models", (getattr(spec, "model", None),))
+    if not any(getattr(model, "device", "cpu") in ("auto", "cuda") for model in models):
         return 0
     found: int = imported("analysis.models.machine:n_cards")()
     return found
