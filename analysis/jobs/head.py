@@ -31,7 +31,9 @@ ADDRESS = "RAY_API_SERVER_ADDRESS"
 TOKEN, TOKEN_FILE = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 OPEN = "LAYERSCOPE_RAY_OPEN"
 QUICK_S = 0.8
-"""How long a page waits for an answer."""
+"""How long a page waits for a look at the cluster, which goes on meanwhile."""
+ANSWER_S = 1.5
+"""How long a page waits for what is said of a job."""
 PATIENT_S = 8.0
 """How long whoever hands a job over waits: the first job that a cluster is given takes seconds."""
 _FRESH_S = 5.0
@@ -143,7 +145,7 @@ def blotted(text: str) -> str:
     return text
 
 
-def look(within_s: float = QUICK_S) -> Cluster:
+def look(within_s: float | None = None) -> Cluster:
     """The cluster, as it was at most a few seconds ago.
 
     Raises:
@@ -153,19 +155,20 @@ def look(within_s: float = QUICK_S) -> Cluster:
     with _lock:
         glance = _glances.get(asked)
         if glance is None or glance.is_stale:
-            glance = _Glance(*asked)
+            glance = _Glance(*asked, glance)
             _glances.clear()
             _glances[asked] = glance
-    return glance.wait(within_s)
+    return glance.wait(QUICK_S if within_s is None else within_s)
 
 
 class _Glance(threading.Thread):
     """One look at a cluster, in a thread of its own: even the name of the machine may take long to be found."""
 
-    def __init__(self, address: str, token: str) -> None:
+    def __init__(self, address: str, token: str, before: "_Glance | None") -> None:
         super().__init__(name="ray-head", daemon=True)
         self._asked = address, token
         self._found: Cluster | JobError | None = None
+        self._before = before._found if before is not None else None
         self._at = 0.0
         self.start()
 
@@ -184,11 +187,12 @@ class _Glance(threading.Thread):
 
     def wait(self, within_s: float) -> Cluster:
         self.join(within_s)
-        if self._found is None:
+        found = self._found or self._before  # what was so a moment ago, while nothing newer is known
+        if found is None:
             raise OutOfReach(f"The Ray cluster at {self._asked[0]} has not answered yet.")
-        if isinstance(self._found, JobError):
-            raise type(self._found)(str(self._found))
-        return self._found
+        if isinstance(found, JobError):
+            raise type(found)(str(found))
+        return found
 
 
 _lock = threading.Lock()
@@ -201,7 +205,7 @@ _STRANGER = (
 
 def _looked(address: str, token: str) -> Cluster:
     # Asked without the token first: it is shown to nobody who does not ask for it.
-    code, text = _sent(address, "", "GET", "/api/version", None, QUICK_S)
+    code, text = _sent(address, "", "GET", "/api/version", None, PATIENT_S)
     is_open = code not in (401, 403)
     if is_open:
         version = _version(address, code, text)
@@ -216,14 +220,14 @@ def _looked(address: str, token: str) -> Cluster:
                 f"if everybody who uses this machine may run anything as whoever started it."
             )
     else:
-        version = _version(address, *_answered(address, token, "GET", "/api/version"))
+        version = _version(address, *_answered(address, token, "GET", "/api/version", within_s=PATIENT_S))
     ours = importlib.metadata.version("ray")
     if version["ray_version"] != ours:
         raise JobError(
             f"The Ray cluster at {address} runs Ray {version['ray_version']} and this program has Ray {ours}; they have to be "
             f"the same: install ray=={version['ray_version']} here, or Ray {ours} there."
         )
-    code, text = _answered(address, token, "GET", "/api/cluster_status")
+    code, text = _answered(address, token, "GET", "/api/cluster_status", within_s=PATIENT_S)
     machines = _machines(documents.parsed_object(text.encode())) if code == 200 else ()
     return Cluster(address, version["ray_version"], str(version.get("session_name", "")), is_open, machines)
 
@@ -251,18 +255,18 @@ def _machines(said: dict[str, Any]) -> tuple[Machine, ...]:
     return tuple(sorted(found, key=lambda machine: machine.name))
 
 
-def ask(method: str, path: str, body: dict[str, Any] | None = None, *, within_s: float = QUICK_S) -> tuple[int, str]:
+def ask(method: str, path: str, body: dict[str, Any] | None = None, *, within_s: float | None = None) -> tuple[int, str]:
     """Ask the head something; the status and the text of what it answers.
 
     Raises:
         OutOfReach: when it does not answer.
         JobError: when it does not know the token.
     """
-    return _answered(address(), token(), method, path, body, within_s)
+    return _answered(address(), token(), method, path, body, within_s=ANSWER_S if within_s is None else within_s)
 
 
 def _answered(
-    address: str, token: str, method: str, path: str, body: dict[str, Any] | None = None, within_s: float = QUICK_S
+    address: str, token: str, method: str, path: str, body: dict[str, Any] | None = None, *, within_s: float
 ) -> tuple[int, str]:
     code, text = _sent(address, token, method, path, body, within_s)
     if code in (401, 403):

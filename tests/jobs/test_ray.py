@@ -315,7 +315,7 @@ def test_what_is_free_is_known_by_machine(cluster):
 def test_what_is_free_and_what_a_job_takes_is_told_in_a_sentence(cluster, monkeypatch):
     place = backend.backends()["ray"]
     assert (
-        place.tells() == "1 of 2 cards and 7 of 8 cores free on 1 machine (64.0 GB of memory); a job takes 1 cards and 4 cores."
+        place.tells() == "1 of 2 cards and 7 of 8 cores free on 1 machine (64.0 GB of memory); a job takes 1 card and 4 cores."
     )
     cluster.token = "another"
     time.sleep(0.01)

@@ -23,7 +23,7 @@ from tests.jobs import test_backends
 from tests.jobs.test_backends import KIND, load_file
 from tests.support.cluster import cluster
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(400), pytest.mark.tiny]
 WITHOUT_TORCH = """
 import sys
 
@@ -59,8 +59,8 @@ def here(running, tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.delenv(head.TOKEN, raising=False)
     monkeypatch.setattr(local, "ensure_worker", lambda: pytest.fail("a worker was started for a job that runs elsewhere"))
-    monkeypatch.setattr(head, "QUICK_S", 5.0)  # of a machine that is busy with other tests
-    monkeypatch.setattr(head, "PATIENT_S", 60.0)
+    for name in ("QUICK_S", "ANSWER_S", "PATIENT_S"):
+        monkeypatch.setattr(head, name, 60.0)  # of a machine that is busy with other tests
     return folder
 
 
@@ -75,7 +75,7 @@ def count(tmp_path, monkeypatch):
     sys.modules.pop("toy_kind")
 
 
-wait_for, wait_state = (partial(wait, timeout=120.0) for wait in (test_backends.wait_for, test_backends.wait_state))
+wait_for, wait_state = (partial(wait, timeout=240.0) for wait in (test_backends.wait_for, test_backends.wait_state))
 
 
 def test_a_job_there_is_found_again_begun_once_killed_resumed_stopped_and_done(running, count):

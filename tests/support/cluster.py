@@ -59,6 +59,7 @@ def cluster(folder: Path, *, cores: int = 2) -> Iterator[Cluster]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token_file),
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",  # else its processes come last on a machine that is busy with other tests
         "RAY_TMPDIR": str(folder),
     }
     outside = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "LAYERSCOPE_", "COV_"))}

@@ -78,7 +78,11 @@ class Ray(Backend):
             for what in ("cards", "cores")
             if cluster.total(what)
         ]
-        takes = [f"{asked[name]:g} {what}" for name, what in (("num_gpus", "cards"), ("num_cpus", "cores")) if asked[name]]
+        takes = [
+            f"{asked[name]:g} {what}{'s' * (asked[name] != 1)}"
+            for name, what in (("num_gpus", "card"), ("num_cpus", "core"))
+            if asked[name]
+        ]
         n, memory = len(cluster.machines), units.size(cluster.total("free_bytes"))
         where = f"{' and '.join(free) or 'Nothing'} free on {n} machine{'s' * (n != 1)} ({memory} of memory)"
         return f"{where}; a job takes {' and '.join(takes)}.{_CLEAR * cluster.is_in_clear}"
@@ -171,7 +175,7 @@ def _name(job: Job) -> str:
     return f"layerscope-{job.id}-{job.attempts}"
 
 
-def _info(job: Job, within_s: float = head.QUICK_S) -> dict[str, Any] | None:
+def _info(job: Job, within_s: float | None = None) -> dict[str, Any] | None:
     """What the cluster says of the attempt; None where it knows nothing of it."""
     code, text = head.ask("GET", f"/api/jobs/{_name(job)}", within_s=within_s)
     if code == 404:
