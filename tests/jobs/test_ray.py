@@ -104,7 +104,7 @@ def seen(job):
 def test_it_is_told_what_to_run_where_and_with_how_much(cluster, count):
     job, told = handed(cluster, count)
     assert told["entrypoint"].startswith(f"cd {errand.ROOT} && exec ")
-    assert told["entrypoint"].endswith(f" -m analysis.jobs.errand {job.id} 1 {__version__}")
+    assert told["entrypoint"].endswith(f" -m analysis.jobs.errand {job.id} 1 {__version__} 1 {ray.MEMBERS}")
     assert (told["entrypoint_num_gpus"], told["entrypoint_num_cpus"], told["entrypoint_memory"]) == (1, 4, 0)
     assert told["runtime_env"]["env_vars"]["LAYERSCOPE_CACHE"] == os.environ["LAYERSCOPE_CACHE"]
     assert told["metadata"] == {"layerscope_job": job.id, "kind": "count"}
@@ -115,6 +115,15 @@ def test_what_each_process_takes_can_be_said(cluster, count, monkeypatch):
     monkeypatch.setenv(ray.OPTIONS, "num_gpus=0.5,num_cpus=3,memory_gb=20")
     told = handed(cluster, count)[1]
     assert (told["entrypoint_num_gpus"], told["entrypoint_num_cpus"], told["entrypoint_memory"]) == (0.5, 3, 20_000_000_000)
+
+
+def test_who_starts_several_takes_nothing_for_itself_and_tells_them_their_share(cluster, count, monkeypatch):
+    monkeypatch.setattr("analysis.jobs.crew.check", lambda spec, n: None)
+    job = jobs.submit(count.CountSpec(), backend="ray", shards=2)
+    told = cluster.jobs[f"layerscope-{job.id}-1"]
+    assert (told["entrypoint_num_gpus"], told["entrypoint_num_cpus"], told["entrypoint_memory"]) == (0, 0, 0)
+    assert told["runtime_env"]["env_vars"][ray.OPTIONS] == "num_gpus=1,num_cpus=4,memory_gb=0"
+    assert told["entrypoint"].endswith(f" 2 {ray.MEMBERS}")
 
 
 def test_the_token_is_shown_to_the_cluster_alone_and_kept_nowhere(cluster, count):

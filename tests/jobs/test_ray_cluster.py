@@ -8,6 +8,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from analysis import jobs
@@ -123,8 +124,8 @@ def test_what_is_free_is_seen(running):
 
 def tiny_map(tiny_folder, tmp_path) -> DistanceSpec:
     texts = tmp_path / "texts.txt"
-    texts.write_text("\n\n".join(f"Text {n} is about the number {n}, and {n} times {n} is {n * n}. " * 8 for n in range(40)))
-    corpus = CorpusSpec(source=str(texts), n_texts=40, seq_len=64)
+    texts.write_text("\n\n".join(f"Text {n} is about the number {n}, and {n} times {n} is {n * n}. " * 8 for n in range(140)))
+    corpus = CorpusSpec(source=str(texts), n_texts=140, seq_len=64)
     return DistanceSpec(ModelSpec(source=str(tiny_folder("llama")), dtype="float32", device="cpu"), corpus)
 
 
@@ -133,9 +134,25 @@ def found(job: jobs.Job) -> DistanceResult:
     return DistanceResult.read(store.load_result(done.kind, done.result_key))
 
 
-def test_a_map_made_there_has_the_figures_of_one_made_here(tiny_folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_map_made_there_has_the_figures_of_one_made_here(running, tiny_folder, tmp_path, monkeypatch, shards):
     spec = tiny_map(tiny_folder, tmp_path)
-    there = found(jobs.submit(spec, backend="ray"))
+    job = jobs.submit(spec, backend="ray", shards=shards)
+    if shards > 1:
+        # One of those that share it is lost before it has found anything; another takes its place.
+        wait_for(lambda: actors(running))[0].kill()
+    there = found(job)
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "other"))
     here = distance_map.run(spec)
     assert (there.mean, there.stderr, there.spec) == (here.mean, here.stderr, here.spec)
+
+
+def actors(running) -> list[psutil.Process]:
+    return [process for process in running.processes() if named(process).startswith("ray::_Seat")]
+
+
+def named(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""

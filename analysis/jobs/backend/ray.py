@@ -23,6 +23,8 @@ from analysis.jobs.backend import Backend, Seen, register
 from analysis.jobs.job import CANCELLED, FAILED, INTERRUPTED, RUNNING, Job
 
 OPTIONS = "LAYERSCOPE_RAY_OPTIONS"
+MEMBERS = "analysis.jobs.crew.ray:RayCrew"
+"""Who shares a job there."""
 _OPTIONS = ("num_gpus", "num_cpus", "memory_gb")
 _GRACE_S = 20.0
 """How long an attempt that was asked to stop may take to save what it has."""
@@ -92,21 +94,23 @@ class Ray(Backend):
         cluster = head.look(head.PATIENT_S)
         if _info(job, head.PATIENT_S) is not None:
             return
-        asked = needs(cluster, wants_card(job))
+        asked = needs(cluster, wants_card(job), job.shards)
+        told = {
+            **errand.surroundings(),
+            "PYTHONPATH": errand.ROOT,
+            "OMP_NUM_THREADS": str(max(1, int(asked["num_cpus"]))),
+            OPTIONS: ",".join(f"{name}={value:g}" for name, value in asked.items()),
+        }
+        # Where several share it, whoever starts them computes nothing, and waits with the head for there to be room for them.
+        own = asked if job.shards == 1 else dict.fromkeys(asked, 0)
         body = {
-            "entrypoint": f"cd {shlex.quote(errand.ROOT)} && exec {shlex.join(errand.command(job))}",
+            "entrypoint": f"cd {shlex.quote(errand.ROOT)} && exec {shlex.join(errand.command(job, MEMBERS))}",
             "submission_id": _name(job),
             "metadata": {"layerscope_job": job.id, "kind": job.kind},
-            "runtime_env": {
-                "env_vars": {
-                    **errand.surroundings(),
-                    "PYTHONPATH": errand.ROOT,
-                    "OMP_NUM_THREADS": str(max(1, int(asked["num_cpus"]))),
-                }
-            },
-            "entrypoint_num_cpus": asked["num_cpus"],
-            "entrypoint_num_gpus": asked["num_gpus"],
-            "entrypoint_memory": int(asked["memory_gb"] * 1e9),
+            "runtime_env": {"env_vars": told},
+            "entrypoint_num_cpus": own["num_cpus"],
+            "entrypoint_num_gpus": own["num_gpus"],
+            "entrypoint_memory": int(own["memory_gb"] * 1e9),
         }
         with contextlib.suppress(head.Silent):  # it may have heard, which `watch` finds out
             code, text = head.ask("POST", "/api/jobs/", body, within_s=head.PATIENT_S)

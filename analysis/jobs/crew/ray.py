@@ -1,0 +1,123 @@
+"""A crew of a Ray cluster: actors with the cards and cores that whoever handed the job over reckoned for each.
+
+It belongs to a job of the cluster, which is where it finds the cluster and its token. What actors are asked and what they
+answer are lines of JSON, and results go through the cache folder; weights are read from storage by each of them.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+from analysis.core.errors import JobError, one_line
+from analysis.core.failures import redact
+from analysis.jobs.backend.ray import OPTIONS, options
+from analysis.jobs.crew import Crew, MemberLost, as_line
+from analysis.jobs.crew.member import Member, answer
+
+_LATE_S = 60.0
+"""How long the rest of the actors may take to begin once one has: those that have no room by then are not waited for."""
+_LOOK_S = 0.5
+
+
+class RayCrew(Crew):
+    """Actors, spread over the machines of the cluster that have room for them."""
+
+    def __init__(self, spec: Any, n: int) -> None:
+        """Start up to `n` actors that shall share a request: as many as there is room for.
+
+        Raises:
+            JobError: when this process belongs to no cluster, or is to end.
+        """
+        import ray
+
+        self._ray: Any = ray
+        _join(ray)
+        asked = options()
+        self._seat = self._ray.remote(
+            num_cpus=asked.get("num_cpus", 1),
+            num_gpus=asked.get("num_gpus", 0),
+            memory=int(asked.get("memory_gb", 0) * 1e9) or None,
+            max_restarts=0,  # another takes its place, and begins anew
+            max_task_retries=0,
+            scheduling_strategy="SPREAD",
+        )(_Seat)
+        self._seats = [self._seat.remote() for _ in range(n)]
+        self._seats = self._with_room(self._seats)
+        self.n = len(self._seats)
+
+    def _with_room(self, seats: list[Any]) -> list[Any]:
+        """Those that have begun, of which there is at least one: the first is waited for as long as it takes."""
+        begun = {seat.begun.remote(): seat for seat in seats}
+        ready: list[Any] = []
+        since = time.monotonic()
+        while len(ready) < len(begun) and not (ready and time.monotonic() - since > _LATE_S):
+            before = len(ready)
+            ready, _ = self._ray.wait(list(begun), num_returns=len(begun), timeout=_LOOK_S)
+            since = time.monotonic() if len(ready) > before else since
+        for question, seat in begun.items():
+            if question not in ready:
+                self._ray.kill(seat)
+        return [begun[question] for question in ready]
+
+    def call(self, place: int, do: str, *arguments: Any) -> Any:
+        """Let a member do something, and wait for the answer."""
+        errors = self._ray.exceptions
+        try:
+            said = json.loads(self._ray.get(self._seats[place].do.remote(as_line(do, arguments))))
+        except errors.OutOfMemoryError as error:
+            raise JobError(
+                f"A machine of the Ray cluster had too little memory for what ran on it, and Ray ended a process that shared "
+                f"the request; ask for more with {OPTIONS}=memory_gb=NUMBER, or for fewer shards."
+            ) from error
+        except errors.RayError as error:
+            raise MemberLost(_first_line(error)) from error
+        if "error" in said:
+            raise JobError(said["error"])
+        return said["value"]
+
+    def replace(self, place: int) -> None:
+        """Start another actor at this place."""
+        self._end(self._seats[place])
+        self._seats[place] = self._seat.remote()
+
+    def close(self) -> None:
+        """End all actors."""
+        for seat in self._seats:
+            self._end(seat)
+
+    def _end(self, seat: Any) -> None:
+        with contextlib.suppress(self._ray.exceptions.RayError):
+            self._ray.kill(seat)
+
+
+def _join(ray: Any) -> None:
+    """Become a part of the cluster that has started this process, which still ends as it did before."""
+    if "RAY_ADDRESS" not in os.environ:
+        raise JobError("This process belongs to no Ray cluster; use `--run-on ray`, and `--shards` with it.")
+    before = signal.getsignal(signal.SIGTERM)
+    if not ray.is_initialized():
+        ray.init(address="auto", configure_logging=False)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)  # Ray has its own, which would not let us save
+
+
+class _Seat:
+    """A member in a process of the cluster."""
+
+    def __init__(self) -> None:
+        self._member = Member()
+
+    def begun(self) -> bool:
+        return True
+
+    def do(self, line: bytes) -> str:
+        return json.dumps(answer(self._member, json.loads(line)))
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return redact(one_line(" ".join(lines)))[:300] or type(error).__name__

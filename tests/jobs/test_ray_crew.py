@@ -1,0 +1,124 @@
+"""What a crew makes of what Ray says, here a stand-in for it: who has no room, who is lost, and who was too large."""
+
+import json
+import signal
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from analysis.core.errors import JobError
+from analysis.jobs.crew import MemberLost
+from analysis.jobs.crew.ray import RayCrew
+
+
+class RayError(Exception):
+    pass
+
+
+class OutOfMemoryError(RayError):
+    pass
+
+
+class Seat:
+    """An actor: it answers at once, has no room, or raises what a test wants it to."""
+
+    def __init__(self, room=True, raises=None):
+        self.room, self.raises, self.is_killed = room, raises, False
+        self.begun = self.do = SimpleNamespace(remote=lambda *asked: (self, *asked))
+
+
+class Ray:
+    """As much of the library as a crew uses."""
+
+    def __init__(self, seats):
+        self.exceptions = SimpleNamespace(RayError=RayError, OutOfMemoryError=OutOfMemoryError)
+        self._seats, self.asked_for, self.joined = iter(seats), None, 0
+
+    def is_initialized(self):
+        return self.joined > 0
+
+    def init(self, **options):
+        self.joined += 1
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as Ray does, which then ends without saving
+
+    def remote(self, **options):
+        self.asked_for = options
+        return lambda kind: SimpleNamespace(remote=lambda: next(self._seats))
+
+    def wait(self, questions, num_returns, timeout):
+        ready = [question for question in questions if question[0].room]
+        return ready, [question for question in questions if question not in ready]
+
+    def get(self, question):
+        seat, line = question
+        if seat.raises:
+            raise seat.raises
+        return json.dumps({"value": json.loads(line)["do"]})
+
+    def kill(self, seat):
+        seat.is_killed = True
+
+
+@pytest.fixture
+def crew(monkeypatch):
+    """Makes a crew on a cluster with these seats."""
+
+    def make(*seats, n=None):
+        library = Ray(seats)
+        monkeypatch.setitem(sys.modules, "ray", library)
+        monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+        monkeypatch.setattr("analysis.jobs.crew.ray._LATE_S", 0.0)
+        return RayCrew(None, n or len(seats)), library
+
+    return make
+
+
+def test_each_asks_for_what_was_reckoned_for_it_and_answers(crew, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_RAY_OPTIONS", "num_gpus=1,num_cpus=4,memory_gb=0")
+    ours, library = crew(Seat(), Seat())
+    asked = library.asked_for
+    assert (asked["num_gpus"], asked["num_cpus"], asked["memory"], asked["max_restarts"]) == (1, 4, None, 0)
+    assert [ours.call(place, "hello") for place in range(ours.n)] == ["hello", "hello"]
+    ours.close()
+
+
+def test_those_that_have_no_room_are_not_waited_for(crew):
+    seats = Seat(), Seat(room=False), Seat()
+    ours, _ = crew(*seats)
+    assert ours.n == 2
+    assert [seat.is_killed for seat in seats] == [False, True, False]
+
+
+def test_who_is_lost_is_told_apart_from_who_was_too_large(crew):
+    ours, _ = crew(Seat(raises=RayError("The actor died.\n\tits node has died")), Seat(raises=OutOfMemoryError("1.2 GB")))
+    with pytest.raises(MemberLost, match="The actor died. its node has died"):
+        ours.call(0, "hello")
+    with pytest.raises(JobError, match="too little memory .* ask for more with LAYERSCOPE_RAY_OPTIONS=memory_gb=NUMBER"):
+        ours.call(1, "hello")
+
+
+def test_another_takes_the_place_of_one_that_is_lost(crew):
+    lost, next_one = Seat(raises=RayError("gone")), Seat()
+    ours, _ = crew(lost, next_one, n=1)
+    ours.replace(0)
+    assert (lost.is_killed, ours.call(0, "hello")) == (True, "hello")
+
+
+def test_a_process_that_joins_a_cluster_still_saves_before_it_is_ended(crew):
+    def ours(number, frame):
+        pass
+
+    before = signal.signal(signal.SIGTERM, ours)
+    try:
+        crew(Seat())
+        assert signal.getsignal(signal.SIGTERM) is ours
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_outside_of_a_cluster_it_says_how_to_get_there(crew, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setitem(sys.modules, "ray", Ray([]))
+    with pytest.raises(JobError, match="belongs to no Ray cluster; use `--run-on ray`"):
+        RayCrew(None, 2)
