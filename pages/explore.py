@@ -15,7 +15,7 @@ with frame.errors_shown():
     maps = library.find("distances", current)
     if maps:
         asked_for.prefer("distances", maps)
-        of_strategy = [f for f in library.find("sweep", current) if f.result.spec.strategy == state.strategy()]
+        of_strategy = [f for f in library.find("sweep", current) if f.summary.strategy == state.strategy()]
         asked_for.prefer("sweep", of_strategy)
         with place:
             found, sweep = result_picker.menu(maps, of_strategy)
@@ -26,11 +26,7 @@ with frame.errors_shown():
         stronger.note("distances", found, maps)
         if sweep is not None:
             stronger.note("sweep", sweep, of_strategy)
-        healed = tuple(
-            heal.key
-            for heal in library.find("heal", current, any_precision=True)
-            if heal.result.healed and not heal.result.spec.control
-        )
+        healed = tuple(heal.key for heal in library.find("heal", current, any_precision=True) if heal.summary.is_repair)
         growing = any(job.kind in strip.GROWING for job in jobs.active())
         linked_view.show(found.key, sweep.key if sweep else None, healed, current, live=growing)
         hints.show()

@@ -16,6 +16,7 @@ import re
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -210,12 +211,13 @@ def sync_all(path: Path) -> None:
         sync(path)
 
 
-def sweep(top: Path, *, deep: bool) -> dict[Path, int]:
+def sweep(top: Path, *, deep: bool, older_s: float = 0.0) -> dict[Path, int]:
     """Remove the drafts that no process holds any more.
 
     Args:
         top: where they are looked for.
         deep: also in the folders below it.
+        older_s: only those that were last changed so many seconds ago; for where locks may not be seen by all.
 
     Returns:
         What was removed, with the bytes that this freed.
@@ -224,16 +226,19 @@ def sweep(top: Path, *, deep: bool) -> dict[Path, int]:
     for base, folders, files in os.walk(top):
         for name in (*folders, *files):
             match = _OURS.fullmatch(name)
-            if match and (size := _swept(Path(base, name), match)) is not None:
+            if match and (size := _swept(Path(base, name), match, older_s)) is not None:
                 found[Path(base, name)] = size
         folders[:] = [name for name in folders if deep and not _OURS.fullmatch(name)]
     return found
 
 
-def _swept(path: Path, match: re.Match[str]) -> int | None:
+def _swept(path: Path, match: re.Match[str], older_s: float) -> int | None:
     """Remove one draft, or put back what it was; its bytes, or None where it is held, or is back."""
     with contextlib.suppress(OSError):
-        if stat.S_IFMT(path.lstat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+        status = path.lstat()
+        if stat.S_IFMT(status.st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+            return None
+        if older_s and time.time() - status.st_mtime < older_s:
             return None
         held = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         try:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from analysis.core import bounds, store
+from analysis.core import bounds, index, store, upkeep
 from analysis.core.errors import CorruptResultError, LayerscopeError, SpecError
 from analysis.core.progress import OnProgress, Progress
 from analysis.core.table import Table, are_rows, of_rows, of_values
@@ -215,6 +215,7 @@ class Result:
             elif value is not None:
                 arrays[name] = value
         store.save_result(self.kind, self.spec.fingerprint(), self.to_json(), [arrays] if arrays else [])
+        upkeep.note(self.kind, self.spec.fingerprint())
 
     @classmethod
     def load(cls, spec: Spec, on_progress: OnProgress | None = None) -> Self | None:
@@ -242,16 +243,21 @@ class Result:
             return None
 
     @classmethod
-    def all_current(cls) -> list[Self]:
-        """Every readable result of this kind that this version of the code has stored, newest first.
+    def all_of(cls, model: Any) -> list[Self]:
+        """Every readable result of this kind on a model's weights that this version of the code has stored, newest first.
 
         Precomputed ones do not count: they are only ever shown.
+
+        Args:
+            model: a resolved `ModelSpec`; results in another precision or place are among them.
         """
         found = []
-        for stored in store.find_results(cls.kind):
+        wanted = index.Wanted((cls.kind,), (model.identity, model.source, model.revision or ""))
+        for entry in index.entries(wanted, wait=True):
             with contextlib.suppress(CorruptResultError):
-                result = None if stored.precomputed else cls.read(stored)
-                if result is not None and result.spec.fingerprint() == stored.path.name:
+                stored = None if entry.precomputed else store.load_result(cls.kind, entry.key)
+                result = None if stored is None else cls.read(stored)
+                if result is not None and result.spec.fingerprint() == entry.key:
                     found.append(result)
         return found
 

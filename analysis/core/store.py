@@ -25,7 +25,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from analysis.core import disk, documents
+from analysis.core import disk, documents, mounts
 from analysis.core.errors import CorruptResultError, StorageError
 
 FORMAT = 1
@@ -34,13 +34,50 @@ FORMAT = 1
 _SEAL = re.compile(rb'\{\n "sha256": "([0-9a-f]{64})",')
 _PARTS = {"sha256", "format", "kind", "fingerprint", "files", "data"}
 
+_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:(//|:)")
+_SHARED_DRAFT_S = 7 * 86400.0
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _log = logging.getLogger(__name__)
 
 
 def cache_dir() -> Path:
-    """The folder that holds everything computed: `LAYERSCOPE_CACHE`, or `cache/` beside the code."""
-    return Path(os.environ.get("LAYERSCOPE_CACHE") or _REPOSITORY / "cache").resolve()
+    """The folder that holds everything computed: `LAYERSCOPE_CACHE`, or `cache/` beside the code.
+
+    Raises:
+        StorageError: when an address is given, for a store of objects can neither rename nor lock what it holds.
+    """
+    given = os.environ.get("LAYERSCOPE_CACHE") or ""
+    if _ADDRESS.match(given):
+        raise StorageError(
+            f"LAYERSCOPE_CACHE is {given}, and results can only be kept in a folder: a store of objects cannot rename or lock "
+            f"what it holds, so that half of a result could be read. Name a folder of a disk or of a network file system, "
+            f"and copy it from there."
+        )
+    return Path(given or _REPOSITORY / "cache").resolve()
+
+
+def local_dir() -> Path:
+    """The folder of what only this machine writes: SQLite's files, and the locks and notes of its worker.
+
+    That is the cache folder, unless this lies on a network file system: several machines may share results, which are renamed
+    into their place, and each has its own list of jobs and its own worker then.
+
+    Raises:
+        StorageError: when there is no folder on a disk of this machine.
+    """
+    cache = cache_dir()
+    held = mounts.kind(cache)
+    if held not in mounts.NETWORK | mounts.OBJECTS:
+        return cache
+    named = os.environ.get("LAYERSCOPE_LOCAL")
+    top = Path(named or os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state").absolute().resolve()
+    local = top / "layerscope" / hashlib.sha256(os.fsencode(cache)).hexdigest()[:12]
+    if (own := mounts.kind(local)) in mounts.NETWORK | mounts.OBJECTS:
+        raise StorageError(
+            f"{cache} lies on a network file system ({held}), where a list of jobs would be damaged, and so does {top} "
+            f"({own}). Set LAYERSCOPE_LOCAL to a folder on a disk of this machine; results stay where they are."
+        )
+    return local
 
 
 def precomputed_dir() -> Path:
@@ -71,7 +108,10 @@ def disk_errors_explained(path: Path) -> Iterator[None]:
 
 def is_private(path: Path) -> bool:
     """Whether a file is for its owner alone: all that lies in the cache is, for requests, texts and prompts are in it."""
-    return path.absolute().is_relative_to(cache_dir())
+    path, cache = path.absolute(), cache_dir()
+    if path.is_relative_to(cache) or mounts.kind(cache) not in mounts.NETWORK:
+        return path.is_relative_to(cache)
+    return path.is_relative_to(local_dir())
 
 
 def make_folder(path: Path) -> None:
@@ -107,9 +147,15 @@ def check_writable() -> None:
     """Refuse to begin what could not be stored afterwards.
 
     Raises:
-        StorageError: when nothing can be written in the cache folder.
+        StorageError: when nothing can be written in the cache folder, or not so that it is there whole or not at all.
     """
     folder = cache_dir()
+    if (held := mounts.kind(folder)) in mounts.OBJECTS:
+        raise StorageError(
+            f"{folder} is a store of objects that is mounted as a folder ({held}): it copies where it should rename, so that "
+            f"half of a result could be read. What is stored there can be looked at; to compute, point LAYERSCOPE_CACHE at "
+            f"another folder."
+        )
     make_folder(folder)
     with disk_errors_explained(folder), tempfile.TemporaryFile(dir=folder):
         pass
@@ -127,7 +173,7 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
     private = is_private(path)
     with disk_errors_explained(path):
         disk.make(path.parent, private=private)
-        _tell(disk.sweep(path.parent, deep=False))
+        _sweep(path.parent, deep=False)
         with disk.draft(path, is_folder=True, private=private) as (temporary, _):
             fill(temporary)
             disk.replace(temporary, path)
@@ -135,11 +181,13 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
 
 def sweep() -> None:
     """Remove what processes that are gone left half-made in the cache, and say in the log how much that was."""
-    _tell(disk.sweep(cache_dir(), deep=True))
+    _sweep(cache_dir(), deep=True)
 
 
-def _tell(swept: Mapping[Path, int]) -> None:
-    for path, size in swept.items():
+def _sweep(top: Path, *, deep: bool) -> None:
+    # There a lock may hold for one machine alone, and what another one makes just now would look like a leftover.
+    is_shared = mounts.kind(top.absolute()) in mounts.NETWORK | mounts.OBJECTS
+    for path, size in disk.sweep(top, deep=deep, older_s=_SHARED_DRAFT_S if is_shared else 0.0).items():
         _log.warning("%s was left half-made by a process that is gone; %.1f MB are free again.", path, size / 1e6)
 
 
@@ -256,13 +304,14 @@ def find_results(kind: str) -> list[Stored]:
             try:
                 group.append(_read(file.parent, precomputed=precomputed))
             except CorruptResultError as error:
-                _tell_once(f"{error} It is not shown, and computed again where it is asked for.")
+                tell_once(f"{error} It is not shown, and computed again where it is asked for.")
         found += sorted(group, key=lambda stored: -stored.saved_at)
     return found
 
 
 @functools.lru_cache(maxsize=256)
-def _tell_once(sentence: str) -> None:
+def tell_once(sentence: str) -> None:
+    """Say something in the log that would be said again and again."""
     _log.warning(sentence)
 
 
@@ -276,7 +325,16 @@ def discard_result(kind: str, fingerprint: str) -> None:
             disk.replace(folder, aside)
 
 
-def _read(folder: Path, *, precomputed: bool) -> Stored:
+def read(folder: Path, *, precomputed: bool) -> Stored:
+    """The result in this folder without its arrays, which are checked when they are read as a whole (`load_result`).
+
+    Raises:
+        CorruptResultError: when it is not what was written.
+    """
+    return _read(folder, precomputed=precomputed, arrays=False)
+
+
+def _read(folder: Path, *, precomputed: bool, arrays: bool = True) -> Stored:
     file = folder / "result.json"
     try:
         content = file.read_bytes()
@@ -288,7 +346,7 @@ def _read(folder: Path, *, precomputed: bool) -> Stored:
         if envelope["format"] != FORMAT:
             raise CorruptResultError(f"{file} has layout {envelope['format']}, and this version reads layout {FORMAT}.")
         paths = []
-        for name, digest in envelope["files"].items():
+        for name, digest in envelope["files"].items() if arrays else ():
             path = folder / name
             if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
                 raise CorruptResultError(f"{path} does not match its checksum: it was changed or damaged after it was stored.")

@@ -277,7 +277,7 @@ _log = logging.getLogger(__name__)
 
 
 def _file() -> Path:
-    return store.cache_dir() / "worker.reserve"
+    return store.local_dir() / "worker.reserve"
 
 
 def hold() -> None:

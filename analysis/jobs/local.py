@@ -143,7 +143,7 @@ def end_children(pid: int) -> None:
 
 
 def _record() -> Path:
-    return store.cache_dir() / "worker.json"
+    return store.local_dir() / "worker.json"
 
 
 def announce(process: Process) -> None:
@@ -194,7 +194,7 @@ def worker_alive() -> bool:
 
 def lock() -> FileLock:
     """The lock that the worker holds as long as it lives, and that the system takes from one that is killed."""
-    return FileLock(store.cache_dir() / "worker.lock")
+    return FileLock(store.local_dir() / "worker.lock")
 
 
 def is_locked() -> bool:
@@ -223,14 +223,14 @@ def ensure_worker(command: Sequence[str] = (sys.executable, "-m", "analysis.jobs
     _started[:] = [started for started in _started if started.poll() is None]
     if worker_alive():
         return False
-    cache = store.cache_dir()
-    store.make_folder(cache)
+    local = store.local_dir()
+    store.make_folder(local)
     try:
         # Two servers, or two sessions of one, that ask at the same moment start one worker.
-        with FileLock(cache / "worker-start.lock", timeout=10):
+        with FileLock(local / "worker-start.lock", timeout=10):
             if worker_alive():
                 return False
-            started = _start(command, cache)
+            started = _start(command, local)
             announce(Process.of(started.pid))
     except Timeout:
         return False
@@ -238,15 +238,15 @@ def ensure_worker(command: Sequence[str] = (sys.executable, "-m", "analysis.jobs
     return True
 
 
-def _start(command: Sequence[str], cache: Path) -> subprocess.Popen[bytes]:
-    log = cache / "worker.log"
+def _start(command: Sequence[str], local: Path) -> subprocess.Popen[bytes]:
+    log = local / "worker.log"
     with store.disk_errors_explained(log):
         too_long = log.exists() and log.stat().st_size > _WORKER_LOG_BYTES
         with log.open("wb" if too_long else "ab") as output:
             return subprocess.Popen(
                 list(command),
                 cwd=_REPOSITORY,
-                env={**os.environ, "LAYERSCOPE_CACHE": str(cache)},
+                env={**os.environ, "LAYERSCOPE_CACHE": str(store.cache_dir())},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -1,18 +1,16 @@
 """What a job takes on the disk, who else needs it, and taking it away."""
 
-import contextlib
 import dataclasses
-import functools
 import re
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.core import disk, documents, store
+from analysis.core import disk, documents, index, store
 from analysis.core.errors import LayerscopeError
 from analysis.core.record import Spec
-from analysis.core.registry import SPECS
+from analysis.core.registry import RESULTS, SPECS
 from analysis.jobs import job
 
 _KEY = re.compile(r"[0-9a-f]{20}")
@@ -69,29 +67,14 @@ def needed_by(db: sqlite3.Connection, row: sqlite3.Row) -> str | None:
         same = other["kind"] == row["kind"] and (other["fingerprint"] == row["fingerprint"] or other["result_key"] == key)
         if same or any(_uses(spec, key) for spec in _specs(other["kind"], other["spec"])):
             return f"job {other['id']} needs it too"
-    for kind in SPECS:
-        for file in sorted((store.cache_dir() / "results" / kind).glob("*/result.json")):
-            if file.parent.suffix or file.parent.name == key:
-                continue
-            with contextlib.suppress(FileNotFoundError):
-                if any(_uses(spec, key) for spec in _stored(kind, file, file.stat().st_mtime_ns)):
-                    return f"the stored {kind} result {file.parent.name} was made from it"
-    return None
+    other = index.builds_on(list(RESULTS), key, but=key)
+    return None if other is None else f"the stored {other.kind} result {other.key} was made from it"
 
 
 def _specs(kind: str, text: str) -> tuple[Spec, ...]:
     try:
         return (SPECS[kind].from_json(documents.parsed(text)),)
     except (ValueError, KeyError, TypeError, AttributeError, LayerscopeError):
-        return ()
-
-
-@functools.lru_cache(maxsize=1024)
-def _stored(kind: str, file: Path, changed_ns: int) -> tuple[Spec, ...]:
-    """The request of a stored result, read once as long as the file stays as it is: answers make it long."""
-    try:
-        return (SPECS[kind].from_json(documents.parsed(file.read_bytes())["data"]["spec"]),)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, LayerscopeError):
         return ()
 
 

@@ -107,6 +107,10 @@ _FRESH: dict[str, Any] = {
 """What a job forgets when it goes back into the queue; its result key stays, for what was finished is usable."""
 
 
+def _file() -> Path:
+    return store.local_dir() / "jobs.sqlite"
+
+
 def connect(*, is_lasting: bool = True) -> sqlite3.Connection:
     """An open connection to the table, which is made or brought up to date if need be; the caller closes it.
 
@@ -116,7 +120,7 @@ def connect(*, is_lasting: bool = True) -> sqlite3.Connection:
     Raises:
         StorageError: when the file is damaged, of a newer version, busy for too long, or cannot be written.
     """
-    path = store.cache_dir() / "jobs.sqlite"
+    path = _file()
     store.make_folder(path.parent)
     with store.disk_errors_explained(path):
         _keep_private(path)
@@ -145,7 +149,7 @@ def transaction(*, write: bool = False, is_lasting: bool = True) -> Iterator[sql
     Raises:
         StorageError: when the file is damaged, busy for too long, or cannot be written.
     """
-    with contextlib.closing(connect(is_lasting=is_lasting)) as db, _errors_explained(store.cache_dir() / "jobs.sqlite"):
+    with contextlib.closing(connect(is_lasting=is_lasting)) as db, _errors_explained(_file()):
         db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
         try:
             yield db

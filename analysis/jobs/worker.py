@@ -306,9 +306,9 @@ def serve(runners: Mapping[str, str], loader: str, idle_s: float = 900.0, warm: 
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True)
-    cache = store.cache_dir()
-    store.make_folder(cache)
-    with store.disk_errors_explained(cache):
+    local_dir = store.local_dir()
+    store.make_folder(local_dir)
+    with store.disk_errors_explained(local_dir):
         try:
             held = local.lock().acquire(timeout=_LOCK_S)
         except Timeout:

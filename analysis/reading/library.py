@@ -1,15 +1,15 @@
 """What is stored of one model, and what of it was measured of one cut."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from analysis.core import store
+from analysis.core import index, store
 from analysis.core.blocks import Removal
 from analysis.core.errors import CorruptResultError, ModelNotFoundError
-from analysis.core.record import Result
+from analysis.core.index import Wanted
 from analysis.core.registry import RESULTS
 from analysis.data import starter
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
@@ -19,8 +19,58 @@ from analysis.experiments.heal.spec import HealResult
 from analysis.models import identity as identities
 from analysis.models.spec import ModelSpec
 from analysis.reading import evidence
+from analysis.reading.found import Found, of_entry
+
+_MATERIALS = 100
+"""A statement holds no more questions and texts than this."""
 
 T = TypeVar("T")
+
+
+def found(kind: str, model: ModelSpec | None = None, *, any_precision: bool = True, wait: bool = False) -> list[Found]:
+    """Stored results of a kind, told by the index and not yet read.
+
+    Args:
+        kind: a key of `registry.RESULTS`.
+        model: only results of the same weights, wherever these lay, the strongest evidence first as `preferred` has it; without
+            it they are newest first and precomputed ones last.
+        any_precision: also those in another quantization than the model's.
+        wait: whether to wait until all that is stored was read once; else what was not is missing for a while.
+    """
+    if model is None:
+        return [of_entry(entry) for entry in index.entries(Wanted((kind,)), wait=wait)]
+    same = [of_entry(entry) for entry in index.entries(Wanted((kind,), weights(model)), wait=wait)]
+    if not any_precision:
+        same = [one for one in same if getattr(one.summary.model, "quantization", None) in (None, model.quantization)]
+
+    def fits(one: Found) -> tuple[bool, bool]:
+        own = one.summary.model
+        if own is None:
+            return False, False
+        return own.quantization != model.quantization, model.dtype not in ("auto", own.dtype)
+
+    # Committed files carry the time of the checkout: among equal precomputed maps the paper's C4 comes first.
+    same.sort(key=lambda one: one.summary.on if one.precomputed and kind == "distances" else "")
+    same.sort(key=lambda one: getattr(one.summary.model, "source", None) != model.source)
+    same.sort(key=lambda one: one.summary.weight, reverse=True)
+    return sorted(same, key=fits)
+
+
+def rivals(kinds: Sequence[str], own: Sequence[Found], most: int = 200) -> list[Found]:
+    """Results of other models that may be compared with a model's: on the same questions or texts, in the same precision.
+
+    Args:
+        kinds: of which kinds.
+        own: the model's results of these kinds.
+        most: no more than so many, strongest first.
+    """
+    materials = sorted({one for entry in own for one in entry.summary.materials})
+    if not materials:
+        return []
+    keys = {entry.id for entry in own}
+    alike = [of_entry(entry) for entry in index.entries(Wanted(tuple(kinds), materials=tuple(materials[:_MATERIALS])))]
+    others = [entry for entry in alike if entry.id not in keys]
+    return sorted(others, key=lambda entry: entry.summary.weight, reverse=True)[:most]
 
 
 def of(kind: str, model: ModelSpec) -> list[Any]:
@@ -30,12 +80,16 @@ def of(kind: str, model: ModelSpec) -> list[Any]:
         kind: a key of `registry.RESULTS`.
         model: only results of the same weights count, wherever these lay.
     """
-    now = identity(model)
-    found: dict[str, Any] = {}
-    for stored, result in _stored(kind):
-        if is_of(result, model, now):
-            found.setdefault(stored.path.name, result)
-    return preferred(list(found.values()), model)
+    results = []
+    for one in found(kind, model, wait=True):
+        with contextlib.suppress(CorruptResultError):
+            results.append(one.result)
+    return results
+
+
+def weights(model: ModelSpec) -> tuple[str, str, str]:
+    """Which weights a model has, as the index is asked for them."""
+    return identity(model), model.source, model.revision or ""
 
 
 def preferred(found: Sequence[T], model: ModelSpec, *, result: str = "") -> list[T]:
@@ -78,43 +132,7 @@ def identity(model: ModelSpec) -> str:
     if identities.stamps(model.source):
         return identities.here(model.source)
     # A hub id, or files that are gone: what the newest result of it was measured on.
-    return _last_identity(model)
-
-
-def is_of(result: Result, model: ModelSpec, now: str) -> bool:
-    """Whether a result was measured on a model's weights; told by its name where either identity is not known.
-
-    Args:
-        result: of any kind; one of several models is of each whose weights are known, and one of no model is not of this one.
-        model: the model asked about.
-        now: its `identity`, which does not change from one result to the next.
-    """
-    own = getattr(result.spec, "model", None)
-    if own is None:
-        return bool(now) and now in [one.identity for one in getattr(result.spec, "models", ())]
-    return own.identity == now if own.identity and now else is_named(result, model)
-
-
-def is_named(result: Result, model: ModelSpec) -> bool:
-    """Whether a result was measured under a model's name or path and revision, whatever weights lay there then."""
-    own = getattr(result.spec, "model", None)
-    return own is not None and own.source == model.source and (own.revision or None) == (model.revision or None)
-
-
-def _last_identity(model: ModelSpec) -> str:
-    known = [
-        (stored.saved_at, result.spec.model.identity)
-        for kind in RESULTS
-        for stored, result in _stored(kind)
-        if not stored.precomputed and is_named(result, model) and result.spec.model.identity
-    ]
-    return max(known)[1] if known else ""
-
-
-def _stored(kind: str) -> Iterator[tuple[store.Stored, Any]]:
-    for stored in store.find_results(kind):
-        with contextlib.suppress(CorruptResultError):
-            yield stored, RESULTS[kind].read(replace(stored, array_files=()))
+    return index.last_identity(list(RESULTS), model.source, model.revision or "")
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,31 @@
 """Stored results of every kind as tidy rows: what was measured on which model, and one key figure with its error."""
 
+import contextlib
+import dataclasses
+import hashlib
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from analysis.core import registry, stats
+from analysis.core.errors import CorruptResultError
+from analysis.core.index import Group
+from analysis.core.record import Spec
+from analysis.core.store import Stored
 from analysis.core.table import Table
-from analysis.data.spec import CorpusSpec
+from analysis.data import corpora, questions
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult, LeastDamage
 from analysis.experiments.strategies import DRAW, needs
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.reading import evidence
+from analysis.reading import evidence, reading
+from analysis.reading.found import Found, KeyFigure, Summary, read
 
 KINDS = {"distances": "map", "sweep": "curve", "heal": "heal", "damage": "damage", "evaluate": "evaluation"}
 """Kinds of results that can be laid over each other, with the words for them."""
@@ -29,83 +40,70 @@ def kinds() -> dict[str, str]:
     return KINDS | {kind: experiment.title.lower() for kind, experiment in registry.additions().items()}
 
 
-@dataclass(frozen=True)
-class Run:
-    """A stored result, where it came from, and what it was measured on."""
-
-    key: str
-    """The fingerprint it is stored under."""
-    result: Any
-    """A `Measured` result, or one of an added kind."""
-    precomputed: bool
-    saved_at: float
-    """Seconds since the epoch."""
-    on: str
-    """Its questions and texts, in words."""
-
-    @property
-    def id(self) -> str:
-        """KIND:KEY, which no other result has."""
-        return f"{self.result.kind}:{self.key}"
-
-    @property
-    def model(self) -> ModelFacts | None:
-        """The model's size; None where a result of an added kind does not say it."""
-        facts = getattr(self.result, "model", None)
-        return facts if isinstance(facts, ModelFacts) else None
-
-    @property
-    def name(self) -> str:
-        """The model's name; what it was read from where the result does not say it."""
-        if self.model is not None:
-            return self.model.name
-        spec = getattr(self.result.spec, "model", None)
-        return "" if spec is None else str(spec.source).rstrip("/").rsplit("/", 1)[-1]
-
-    @property
-    def how(self) -> str:
-        """The metric of a map, the strategy of a curve, the recipe of a heal, the block of an evaluation."""
-        result = self.result
-        if isinstance(result, DistanceResult):
-            return str(result.spec.metric)
-        if isinstance(result, SweepResult):
-            strategy = str(result.spec.strategy)
-            return f"{strategy}, draw {result.spec.draw}" if needs(strategy, DRAW) else strategy
-        if isinstance(result, HealResult):
-            return f"{result.spec.recipe}, [{result.spec.block.start}, {result.spec.block.stop})"
-        if isinstance(result, DamageResult):
-            return f"blocks up to {len(result.increase)}"
-        if isinstance(result, EvaluateResult):
-            return "unpruned" if result.spec.block is None else str(result.spec.block.describe())
-        return registry.TITLES[result.kind]
-
-    @property
-    def precision(self) -> str:
-        """How the weights were held."""
-        if isinstance(self.result, HealResult):
-            return str(self.result.precision)
-        spec = getattr(self.result.spec, "model", None)
-        if spec is None:
-            return ""
-        return str(spec.dtype) if spec.quantization == "none" else f"{spec.quantization}, {spec.dtype}"
-
-    @property
-    def saved(self) -> str:
-        """When it was stored: year, month, day and minute, which sort as text; committed files only carry the checkout's."""
-        return "precomputed" if self.precomputed else time.strftime("%Y-%m-%d %H:%M", time.localtime(self.saved_at))
+def facts(result: Any) -> ModelFacts | None:
+    """The model's size; None where a result of an added kind does not say it."""
+    found = getattr(result, "model", None)
+    return found if isinstance(found, ModelFacts) else None
 
 
-@dataclass(frozen=True)
-class KeyFigure:
-    """The one number that stands for a result."""
+def name(result: Any) -> str:
+    """The model's name; what it was read from where the result does not say it."""
+    known = facts(result)
+    if known is not None:
+        return known.name
+    model = getattr(result.spec, "model", None)
+    return "" if model is None else str(model.source).rstrip("/").rsplit("/", 1)[-1]
 
-    name: str
-    """What it is, with the number of removed layers."""
-    value: float | None
-    """None where it was not measured."""
-    low: float | None = None
-    """The ends of its 95 % interval; None where it is not known."""
-    high: float | None = None
+
+def how(result: Any) -> str:
+    """The metric of a map, the strategy of a curve, the recipe of a heal, the block of an evaluation."""
+    if isinstance(result, DistanceResult):
+        return str(result.spec.metric)
+    if isinstance(result, SweepResult):
+        strategy = str(result.spec.strategy)
+        return f"{strategy}, draw {result.spec.draw}" if needs(strategy, DRAW) else strategy
+    if isinstance(result, HealResult):
+        return f"{result.spec.recipe}, [{result.spec.block.start}, {result.spec.block.stop})"
+    if isinstance(result, DamageResult):
+        return f"blocks up to {len(result.increase)}"
+    if isinstance(result, EvaluateResult):
+        return "unpruned" if result.spec.block is None else str(result.spec.block.describe())
+    return registry.TITLES[result.kind]
+
+
+def precision(result: Any) -> str:
+    """How the weights were held."""
+    if isinstance(result, HealResult):
+        return str(result.precision)
+    model = getattr(result.spec, "model", None)
+    if model is None:
+        return ""
+    return str(model.dtype) if model.quantization == "none" else f"{model.quantization}, {model.dtype}"
+
+
+def in_words(asked: BenchmarkSpec | CorpusSpec) -> str:
+    """Which texts in two words, or which questions in a few: the set, its part, and how it is asked."""
+    if isinstance(asked, CorpusSpec):
+        return corpora.title(asked)[:20]
+    title = questions.title(asked)
+    return title if len(title) <= 48 else f"{title[:47]}…"
+
+
+def measured_on(result: Any) -> str:
+    """Which questions and texts a result rests on, and how many."""
+    benchmark, corpus = getattr(result.spec, "benchmark", None), texts_read(result)
+    said = []
+    if benchmark is not None:
+        shots = f", {benchmark.shots}-shot" if benchmark.shots else ""
+        said.append(f"{in_words(benchmark)} × {benchmark.limit or 'all'}{shots}")
+    if corpus is not None:
+        said.append(f"{in_words(corpus)} {corpus.n_texts} × {corpus.seq_len}")
+    return "; ".join(said) or "nothing"
+
+
+def saved(found: Found) -> str:
+    """When it was stored: year, month, day and minute, which sort as text; committed files only carry the checkout's."""
+    return "precomputed" if found.precomputed else time.strftime("%Y-%m-%d %H:%M", time.localtime(found.saved_at))
 
 
 def nearest_n(fraction: float, n_layers: int) -> int:
@@ -162,6 +160,13 @@ def key_figure(result: Measured, fraction: float) -> KeyFigure:
     return KeyFigure(f"accuracy, n = {n}", point.acc, *(point.interval or ()))
 
 
+def _key_figures(result: Any) -> tuple[KeyFigure, ...]:
+    """The key figure for every number of removed layers, or the one that there is."""
+    if isinstance(result, DistanceResult | DamageResult | SweepResult):
+        return tuple(key_figure(result, n / result.n_layers) for n in range(1, result.n_layers))
+    return (key_figure(result, 0),)
+
+
 def _first_number(table: Table) -> KeyFigure:
     for row in table.rows:
         for column in table.columns:
@@ -189,63 +194,128 @@ def seed(result: Measured) -> int | None:
     return None if drawn is None else int(drawn.seed)
 
 
-def row(run: Run, fraction: float) -> dict[str, Any]:
-    """A result as a row of the table, in its order of columns."""
-    figure = key_figure(run.result, fraction)
+def summary(result: Any) -> Summary:
+    """What the index keeps of a result."""
+    spec, model = result.spec, getattr(result.spec, "model", None)
+    benchmark = getattr(spec, "benchmark", None)
+    return Summary(
+        name=name(result),
+        layers=None if facts(result) is None else result.model.n_layers,
+        how=how(result),
+        on=measured_on(result),
+        precision=precision(result),
+        n=n_measured(result),
+        seed=seed(result),
+        versions=", ".join(f"{package} {version}" for package, version in result.versions.items()),
+        complete=result.complete,
+        figures=_key_figures(result) if result.kind in kinds() else (),
+        weight=evidence.weight(result),
+        request=evidence.request(result).fingerprint(),
+        questions="" if benchmark is None else benchmark.fingerprint(),
+        strategy=str(getattr(spec, "strategy", "")),
+        is_repair=isinstance(result, HealResult) and result.healed is not None and not spec.control,
+        materials=tuple(dict.fromkeys(_materials(result))),
+        model=model if isinstance(model, ModelSpec) else None,
+    )
+
+
+def _materials(result: Any) -> Iterator[str]:
+    for found in reading.of_all(result):
+        for condition in (one.condition for one in found.values()):
+            said = f"{condition.precision} {condition.material.fingerprint()} {condition.n}"
+            yield hashlib.sha256(said.encode()).hexdigest()[:12]
+
+
+def described(kind: str, stored: Stored) -> dict[str, Any]:
+    """What the index keeps of a stored result, by column; arrays are left on disk.
+
+    Raises:
+        CorruptResultError: when it does not fit its kind.
+    """
+    result = registry.RESULTS[kind].read(dataclasses.replace(stored, array_files=()))
+    known = summary(result)
+    model, said = known.model, known.to_json()
+    searched = [said[part] for part in ("name", "layers", "how", "on", "n", "precision", "seed", "versions")]
+    searched += [kinds().get(kind, kind), model.identity if model else "", stored.path.name]
     return {
-        "model": run.name,
-        "layers": run.model.n_layers if run.model else None,
-        "kind": kinds()[run.result.kind],
-        "how": run.how,
-        "measured on": run.on,
-        "n": n_measured(run.result),
+        "source": None if model is None else model.source,
+        "revision": None if model is None else model.revision or "",
+        "identity": None if model is None else model.identity,
+        "identities": " ".join(one.identity for one in getattr(result.spec, "models", ())),
+        "is_quantized": model is not None and model.quantization != "none",
+        "name": known.name,
+        "builds_on": " ".join(_builds_on(result.spec)),
+        "materials": " ".join(known.materials),
+        "said": " ".join(map(str, searched)).lower(),
+        "summary": json.dumps(said, separators=(",", ":")),
+    }
+
+
+def _builds_on(spec: Spec) -> Iterator[str]:
+    """Fingerprints of the maps inside a request, and the parts of the path of its adapter, one of which is its heal's."""
+    adapter = getattr(spec, "adapter", None)
+    if isinstance(adapter, str):
+        yield from Path(adapter).parts
+    values = [getattr(spec, field.name) for field in dataclasses.fields(spec)]
+    for part in (part for value in values for part in (value if isinstance(value, tuple) else (value,))):
+        if isinstance(part, Spec):
+            if part.kind == "distances":
+                yield part.fingerprint()
+            yield from _builds_on(part)
+
+
+def figure_at(found: Found, fraction: float) -> KeyFigure:
+    """The number to sort a stored result by, as `key_figure` has it."""
+    known = found.summary
+    if len(known.figures) > 1 and known.layers is not None:
+        return known.figures[nearest_n(fraction, known.layers) - 1]
+    return known.figures[0]
+
+
+def row(found: Found, fraction: float) -> dict[str, Any]:
+    """A stored result as a row of the table, in its order of columns.
+
+    Args:
+        found: of one of `kinds()`.
+        fraction: as in `key_figure`.
+    """
+    known, figure = found.summary, figure_at(found, fraction)
+    return {
+        "model": known.name,
+        "layers": known.layers,
+        "kind": kinds()[found.kind],
+        "how": known.how,
+        "measured on": known.on,
+        "n": known.n,
         "figure": figure.name,
         "value": figure.value,
         "value_low": figure.low,
         "value_high": figure.high,
-        "precision": run.precision,
-        "seed": seed(run.result),
-        "saved": run.saved if run.result.complete else f"{run.saved}, unfinished",
-        "versions": ", ".join(f"{name} {version}" for name, version in run.result.versions.items()),
-        "weights": getattr(getattr(run.result.spec, "model", None), "identity", ""),
-        "key": run.key,
+        "precision": known.precision,
+        "seed": known.seed,
+        "saved": saved(found) if known.complete else f"{saved(found)}, unfinished",
+        "versions": known.versions,
+        "weights": known.model.identity if known.model else "",
+        "key": found.key,
     }
 
 
-def matching(runs: Sequence[Run], *, models: Sequence[str] = (), kinds: Sequence[str] = (), text: str = "") -> list[Run]:
-    """The runs that pass every filter, in their order.
-
-    Args:
-        runs: all of them.
-        models: names of models; none for all.
-        kinds: of `kinds()`; none for all.
-        text: words that must all occur somewhere in the row, in any case.
-    """
-    found = []
-    for run in runs:
-        said = " ".join(str(value) for value in row(run, 0).values()).lower()
-        if models and run.name not in models:
-            continue
-        if kinds and run.result.kind not in kinds:
-            continue
-        if all(word in said for word in text.lower().split()):
-            found.append(run)
-    return found
-
-
-def labels(runs: Sequence[Run]) -> list[str]:
+def labels(runs: Sequence[Found]) -> list[str]:
     """The shortest names that tell runs apart: of model, rule, material, precision, seed and date only what differs."""
-    parts = [(run.name, run.how, run.on, run.precision, f"seed {seed(run.result)}", run.saved, run.key[:6]) for run in runs]
+    parts = [
+        (said.name, said.how, said.on, said.precision, f"seed {said.seed}", saved(run), run.key[:6])
+        for run, said in ((run, run.summary) for run in runs)
+    ]
     used: list[int] = []
     for place in range(len(parts[0]) if parts else 0):
         said = [tuple(part[i] for i in used) for part in parts]
         # A part is used where it divides runs that are still called the same.
-        if len({(*name, part[place]) for name, part in zip(said, parts, strict=True)}) > len(set(said)):
+        if len({(*one, part[place]) for one, part in zip(said, parts, strict=True)}) > len(set(said)):
             used.append(place)
     return [" · ".join(part[i] for i in used or [0, 1]) for part in parts]
 
 
-def first_picks(runs: Sequence[Run], most: int = 3) -> list[str]:
+def first_picks(runs: Sequence[Found], most: int = 3) -> list[str]:
     """Ids of what is worth laying over each other at first: of each model the strongest evidence.
 
     The first map of each model and, where there is only one model, its first map of other texts; the same with curves by
@@ -257,18 +327,24 @@ def first_picks(runs: Sequence[Run], most: int = 3) -> list[str]:
     """
     picks: list[str] = []
     for kind in ("distances", "sweep"):
-        found = [run for run in runs if run.result.kind == kind]
-        models = list(dict.fromkeys(run.name for run in found))
-        found = sorted(evidence.ranked(found, result="result"), key=lambda run: models.index(run.name))
-        found.sort(key=lambda run: (run.result.spec.model.quantization != "none", _is_other(run.result)))
+        found = [run for run in runs if run.kind == kind]
+        models = {name: place for place, name in reversed(list(enumerate(run.summary.name for run in found)))}
+        found.sort(key=lambda run: run.summary.weight, reverse=True)
+        found.sort(key=lambda run: models[run.summary.name])
+        found.sort(key=lambda run: (_is_quantized(run), kind == "sweep" and run.summary.strategy != "similarity"))
         if kind == "sweep" and found:
-            found = [run for run in found if run.result.spec.benchmark == found[0].result.spec.benchmark]
-        firsts = list({run.name: run for run in reversed(found)}.values())
-        chosen = [run for run in found if run in firsts][:most]
+            found = [run for run in found if run.summary.questions == found[0].summary.questions]
+        firsts = {run.summary.name: run.id for run in reversed(found)}.values()
+        chosen = [run for run in found if run.id in firsts][:most]
         if len(chosen) == 1:
-            chosen += [run for run in found if (run.on, run.how) != (chosen[0].on, chosen[0].how)][:1]
+            first = chosen[0].summary
+            chosen += [run for run in found if (run.summary.on, run.summary.how) != (first.on, first.how)][:1]
         picks += [run.id for run in chosen]
     return picks
+
+
+def _is_quantized(run: Found) -> bool:
+    return run.summary.model is not None and run.summary.model.quantization != "none"
 
 
 def shortened(names: Sequence[str]) -> list[str]:
@@ -276,10 +352,6 @@ def shortened(names: Sequence[str]) -> list[str]:
     parts = [name.split(" · ") for name in names]
     used = [place for place, said in enumerate(zip(*parts, strict=False)) if len(set(said)) > 1]
     return [" · ".join(part[place] for place in used) for part in parts] if used else list(names)
-
-
-def _is_other(result: Measured) -> bool:
-    return isinstance(result, SweepResult) and result.spec.strategy != "similarity"
 
 
 @dataclass(frozen=True)
@@ -297,32 +369,35 @@ class Seen:
     """When the newest result was stored, seconds since the epoch; 0 where all are precomputed."""
 
 
-def models_seen(runs: Sequence[Run]) -> list[Seen]:
+def models_seen(groups: Sequence[Group]) -> list[Seen]:
     """The models behind results of any kind, told apart by their weights rather than their paths; newest first.
 
     Args:
-        runs: may also hold what was read of a model alone (`InspectResult`), which is not counted.
+        groups: may also hold what was read of a model alone (`InspectResult`), which is not counted.
     """
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        spec = getattr(run.result.spec, "model", None)
-        if spec is None:
-            continue
-        groups.setdefault(spec.identity or f"{spec.source} {spec.revision}", []).append(run)
+    by_weights: dict[str, list[Group]] = {}
+    for group in groups:
+        by_weights.setdefault(group.identity or f"{group.source} {group.revision}", []).append(group)
     seen = []
-    for group in groups.values():
-        newest = sorted(group, key=lambda run: (run.precomputed, -run.saved_at))
-        counts = {kind: sum(run.result.kind == kind for run in group) for kind in KINDS}
-        plain = [run for run in newest if run.result.spec.model.quantization == "none"]
-        spec = (plain or newest)[0].result.spec.model
-        sources = list(dict.fromkeys(run.result.spec.model.source for run in newest))
-        times = [run.saved_at for run in group if not run.precomputed]
-        known = {kind: count for kind, count in counts.items() if count}
-        facts = next((run.model for run in newest if run.model is not None), None)
-        if facts is None:
+    for same in by_weights.values():
+        newest = sorted(same, key=lambda group: (group.newest.precomputed, -group.newest.mtime_ns))
+        counts = {kind: sum(group.n for group in same if group.newest.kind == kind) for kind in KINDS}
+        asked = _first_read([group for group in newest if not group.is_quantized] or newest)
+        size = next((size for group in newest if (size := facts(_first_read([group])))), None)
+        if asked is None or size is None:
             continue
-        seen.append(Seen(facts, spec, known, sources, max(times, default=0.0)))
+        sources = list(dict.fromkeys(group.source for group in newest))
+        times = [group.newest.saved_at for group in same if not group.newest.precomputed]
+        known = {kind: count for kind, count in counts.items() if count}
+        seen.append(Seen(size, asked.spec.model, known, sources, max(times, default=0.0)))
     return sorted(seen, key=lambda one: -one.saved_at)
+
+
+def _first_read(groups: Sequence[Group]) -> Any:
+    for group in groups:
+        with contextlib.suppress(CorruptResultError):
+            return read(group.newest)
+    return None
 
 
 def texts_read(result: Measured) -> CorpusSpec | None:

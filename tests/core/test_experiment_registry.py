@@ -17,8 +17,7 @@ from analysis.core.registry import RESULTS, SPECS
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.spec import DistanceSpec
 from analysis.exports import page, report
-from analysis.reading import runs
-from analysis.reading.runs import Run
+from analysis.reading import library, runs
 from tests.support import fakes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -42,8 +41,8 @@ def test_a_raised_version_orphans_the_results_of_its_kind_alone(monkeypatch):
     assert all(type(result).load(result.spec) for result in results)
     monkeypatch.setattr(DistanceSpec, "version", DistanceSpec.version + 1)
     assert [result.kind for result in results if type(result).load(result.spec) is None] == ["distances"]
-    assert not type(results[0]).all_current()
-    assert type(results[1]).all_current()
+    assert not type(results[0]).all_of(fakes.MODEL)
+    assert type(results[1]).all_of(fakes.MODEL)
 
 
 def test_the_keys_of_what_is_stored_stay():
@@ -83,7 +82,8 @@ def test_what_must_be_said_leaves_no_usual_request():
 
 
 def test_it_is_a_row_of_the_runs(found):
-    row = runs.row(Run(found.spec.fingerprint(), found, False, 1.0, "nothing"), 0.2)
+    stored = library.Found(found.kind, found.spec.fingerprint(), False, 1.0, (found, runs.summary(found)))
+    row = runs.row(stored, 0.2)
     assert (row["model"], row["layers"], row["kind"], row["how"]) == ("starter", None, "letters", "Letters")
     assert (row["figure"], row["value"]) == ("share", 0.5)
     assert row["value_high"] - row["value_low"] == pytest.approx(2 * 1.959964 * found.rows[0].share_stderr)

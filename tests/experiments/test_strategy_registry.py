@@ -18,7 +18,7 @@ from analysis.experiments.maps.spec import DamageResult, DistanceResult, Distanc
 from analysis.experiments.strategies import DAMAGE, STRATEGIES, Given, Strategy, choose, chosen
 from analysis.exports import report
 from analysis.models.spec import ModelSpec
-from analysis.reading.runs import Run
+from analysis.reading import runs
 from tests.support import fakes, own
 from tests.support.seen import figures, texts, trace
 from tests.support.toy import MAP, SWEEP
@@ -217,8 +217,7 @@ def test_charts_give_it_a_look_of_its_own_and_a_legend(register):
     for side in ("dash", "symbol", "light", "dark"):
         assert len({getattr(one, side) for one in looks}) == len(looks)
     assert looks[:7] == [look.STRATEGY_STYLES[name] for name in OURS], "a new one does not change how ours look"
-    run = Run("key", of("late", 1), False, 0.0, "questions")
-    assert run.how == "late, draw 1"
+    assert runs.how(of("late", 1)) == "late, draw 1"
 
 
 def luminance(colour):

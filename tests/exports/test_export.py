@@ -169,7 +169,7 @@ def test_a_merge_that_went_wrong_leaves_no_folder(spec, adapter, monkeypatch, ca
         with pytest.raises(UnsupportedModelError, match=r"answers otherwise than the model with its adapter.*was removed"):
             export.run(ExportSpec(BLOCK, "wrong", ModelSpec(spec.source, dtype=dtype, device="cpu"), adapter))
     assert list((cache / "exports").iterdir()) == []
-    assert ExportResult.all_current() == []
+    assert store.find_results("export") == []
 
 
 def test_a_folder_that_does_not_load_again_is_removed(spec, monkeypatch, cache):

@@ -11,7 +11,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from benchmarks import load, sampled_server
-from pages.components.shared import library, ticks
+from pages.components.shared import ticks
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -19,15 +19,6 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_no_run_of_a_script_ends_with_a_look_at_every_object_of_the_server():
     """It took longer than the run: 20 visitors beside a job would have asked for two and a half processors."""
     assert tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["runner"]["postScriptGC"] is False
-
-
-def test_what_lies_in_the_library_is_one_text_that_streamlit_takes_as_a_whole(cache):
-    before = library._stamps("sweep")
-    assert isinstance(before, str)
-    folder = cache / "results" / "sweep" / "0123"
-    folder.mkdir(parents=True)
-    (folder / "result.json").write_text("{}")
-    assert library._stamps("sweep") != before
 
 
 def test_the_memory_is_flat_when_it_grows_after_the_first_third_by_no_more_than_five_percent():

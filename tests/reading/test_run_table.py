@@ -1,18 +1,44 @@
 """Stored results as rows: key figures with known values, filters, names, and models told apart by their weights."""
 
+import json
+import os
 from dataclasses import replace
 
 import pytest
 
-from analysis.core import stats
+from analysis.core import index, stats, store
+from analysis.core.blocks import Block
+from analysis.core.index import Wanted
+from analysis.core.registry import RESULTS
 from analysis.data.spec import CorpusSpec
 from analysis.reading import runs as run_table
-from analysis.reading.runs import Run
+from analysis.reading.found import Found, Summary
 from tests.support import fakes
 
 
 def run(result, *, precomputed=False, saved_at=1.0, on="C4"):
-    return Run(result.spec.fingerprint(), result, precomputed, saved_at, on)
+    known = replace(run_table.summary(result), on=on)
+    return Found(result.kind, result.spec.fingerprint(), precomputed, saved_at, (result, known))
+
+
+def seen(*results):
+    """The models of results that were stored at these times; at None for committed ones."""
+    for result, at in results:
+        result.save()
+        folder = store.result_dir(result.kind, result.spec.fingerprint())
+        if at is None:
+            target = store.precomputed_dir() / result.kind
+            target.mkdir(parents=True)
+            folder.rename(target / folder.name)
+        else:
+            os.utime(folder / "result.json", (at, at))
+    return run_table.models_seen(index.groups(Wanted(tuple(RESULTS))))
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "precomputed")
 
 
 def other_texts(result):
@@ -60,12 +86,28 @@ def test_a_row_says_all_that_tells_results_apart():
     assert run_table.row(run(fakes.distances(), precomputed=True), 0.2)["saved"] == "precomputed"
 
 
-def test_filters_are_all_to_be_passed():
-    runs = [run(fakes.distances()), run(fakes.sweep()), run(fakes.heal())]
-    assert run_table.matching(runs, kinds=["heal"]) == [runs[2]]
-    assert run_table.matching(runs, text="SIMILARITY bfloat16") == [runs[1]]
-    assert run_table.matching(runs, models=["another"]) == []
-    assert run_table.matching(runs) == runs
+@pytest.mark.parametrize("fraction", [0.05, 0.2, 0.5, 0.75])
+def test_what_the_index_keeps_says_the_key_figure_at_every_share(fraction):
+    results = [fakes.distances(), fakes.sweep(), fakes.sweep(5), fakes.heal(), fakes.heal(20), fakes.damage()]
+    results += [fakes.damage(0.3), fakes.evaluate(Block(3, 2))]
+    for result in results:
+        again = Summary.from_json(json.dumps(run_table.summary(result).to_json()))
+        assert again == run_table.summary(result)
+        found = Found(result.kind, "", False, 0.0, (result, again))
+        assert run_table.figure_at(found, fraction) == run_table.key_figure(result, fraction)
+
+
+def test_filters_are_all_to_be_passed(cache):
+    for result in (fakes.distances(), fakes.sweep(), fakes.heal()):
+        result.save()
+
+    def matching(kinds=("distances", "sweep", "heal"), **wanted):
+        return [entry.kind for entry in index.entries(Wanted(kinds, **wanted))]
+
+    assert matching(("heal",)) == ["heal"]
+    assert matching(words=("similarity", "bfloat16", fakes.sweep().spec.fingerprint())) == ["sweep"]
+    assert matching(names=("another",)) == []
+    assert matching(names=("another", "SmolLM2-135M-Instruct")) == ["distances", "sweep", "heal"]
 
 
 def test_names_hold_only_what_differs():
@@ -102,24 +144,24 @@ def test_first_is_the_strongest_of_a_model_and_not_its_newest():
     assert run_table.first_picks([newer, older]) == [older.id]
 
 
-def test_models_are_told_apart_by_weights_not_by_path():
+def test_models_are_told_apart_by_weights_not_by_path(cache):
     here, moved = fakes.distances(), of_model(fakes.sweep(), source="/moved")
     exchanged = of_model(fakes.distances(), source="/moved", identity="files:new")
-    seen = run_table.models_seen([run(here, saved_at=1), run(moved, saved_at=2), run(exchanged, saved_at=3)])
-    assert [(one.counts, one.sources) for one in seen] == [
+    models = seen((here, 1), (moved, 2), (exchanged, 3))
+    assert [(one.counts, one.sources) for one in models] == [
         ({"distances": 1}, ["/moved"]),
         ({"distances": 1, "sweep": 1}, ["/moved", "starter"]),
     ]
-    assert seen[1].saved_at == 2
+    assert models[1].saved_at == 2
 
 
-def test_a_model_whose_newest_result_does_not_say_its_size_is_seen(letters):
+def test_a_model_whose_newest_result_does_not_say_its_size_is_seen(letters, cache):
     counted = letters.counted(letters.LettersSpec(fakes.MODEL))
-    (one,) = run_table.models_seen([run(counted, saved_at=2), run(fakes.distances(), saved_at=1)])
+    assert seen((counted, 2)) == []
+    (one,) = seen((fakes.distances(), 1))
     assert (one.facts, one.counts, one.saved_at) == (fakes.FACTS, {"distances": 1}, 2)
-    assert run_table.models_seen([run(counted)]) == []
 
 
-def test_a_model_that_was_only_inspected_is_seen_without_results():
-    (one,) = run_table.models_seen([run(fakes.inspect(), precomputed=True)])
+def test_a_model_that_was_only_inspected_is_seen_without_results(cache):
+    (one,) = seen((fakes.inspect(), None))
     assert (one.counts, one.saved_at) == ({}, 0)

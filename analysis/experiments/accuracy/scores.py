@@ -238,12 +238,12 @@ _CutScores = tuple[Removal | None, list[Answer], list[float], GenerationCheck | 
 
 def _stored_cuts(model: ModelSpec) -> Iterator[tuple[SweepSpec | EvaluateSpec, list[_CutScores]]]:
     """The cuts of every stored sweep and evaluation of a model, adapters left out."""
-    for swept in SweepResult.all_current():
+    for swept in SweepResult.all_of(model):
         if swept.spec.model == model:
             writings = swept.writings or [None] * len(swept.points)
             parts = zip(swept.points, swept.questions, swept.text_losses, writings, strict=True)
             yield swept.spec, [(point.block, answers, losses, wrote) for point, answers, losses, wrote in parts]
-    for alone in EvaluateResult.all_current():
+    for alone in EvaluateResult.all_of(model):
         if alone.spec.model == model and alone.spec.adapter is None:
             yield alone.spec, [(alone.point.block, alone.questions, alone.text_losses, alone.writing)]
 

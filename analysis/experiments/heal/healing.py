@@ -392,7 +392,7 @@ class _Heal:
         spec, same_kind = self.spec, self.record.result.same_kind_text
         known = scores.remembered(spec.model, spec.benchmark, spec.validation, spec.generation)
         beside = scores.remembered(spec.model, None, same_kind, None)
-        for other in HealResult.all_current():
+        for other in HealResult.all_of(spec.model):
             if other.spec.model != spec.model:
                 continue
             asks_the_same = scores.same_questions(other.spec.benchmark, spec.benchmark)

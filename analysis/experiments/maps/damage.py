@@ -93,7 +93,7 @@ def _max_size(spec: DamageSpec, loaded: LoadedModel) -> int:
 def _others_of_these_texts(spec: DamageSpec) -> list[DamageResult]:
     """Stored results of the same model that differ from this one in nothing but sizes, number of texts and map."""
     found = []
-    for other in DamageResult.all_current():
+    for other in DamageResult.all_of(spec.model):
         corpus = replace(other.spec.corpus, n_texts=spec.corpus.n_texts)
         same = replace(other.spec, corpus=corpus, distances=spec.distances, max_size=spec.max_size) == spec
         if same and other.text_losses is not None:

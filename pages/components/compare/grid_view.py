@@ -114,7 +114,7 @@ def _name(source: str, facts: ModelFacts | None) -> str:
 
 def _time(spec: GridSpec, facts: Mapping[str, ModelFacts]) -> words.Markdown:
     """How long it takes at most, from what was measured here."""
-    curves = [entry.result for entry in library.find("sweep") if not entry.precomputed]
+    curves = [entry.result for entry in library.of_here("sweep")]
     found = grids.expected(spec, curves, facts, host.load())
     if found is None:
         return "How long it takes cannot be told yet: that needs a curve measured on this machine, and models looked at before."

@@ -13,13 +13,13 @@ from analysis.charts.runs import Drawn
 from analysis.core import registry
 from analysis.reading import differences
 from analysis.reading import runs as run_table
-from analysis.reading.runs import Run
+from analysis.reading.found import Found
 from pages.components.shared import added, chart, state, theme, words
 
 _TITLES = {"distances": "Maps", "damage": "Damage", "sweep": "Curves", "heal": "Heals", "steps": "Heals by step"}
 
 
-def show(picked: list[Run], reference: Run | None) -> None:
+def show(picked: list[Found], reference: Found | None) -> None:
     """Draw a section for every kind among the ticked runs and the reference.
 
     Args:
@@ -29,7 +29,7 @@ def show(picked: list[Run], reference: Run | None) -> None:
     runs = [*([reference] if reference else []), *(run for run in picked if reference is None or run.id != reference.id)]
     drawn: dict[str, list[Drawn]] = {}
     for kind in run_table.kinds():
-        same = [run for run in runs if run.result.kind == kind]
+        same = [run for run in runs if run.kind == kind]
         for run, name in zip(same, run_table.labels(same), strict=True):
             pinned = reference is not None and run.id == reference.id
             drawn.setdefault(kind, []).append(Drawn(run.result, name, state.look(kind, run.id, [r.id for r in same]), pinned))
@@ -40,8 +40,8 @@ def show(picked: list[Run], reference: Run | None) -> None:
     if "evaluate" in drawn:
         st.caption("Evaluations are single points: they are in the table, and compared with the reference once one is pinned.")
     for run in runs:
-        if run.result.kind not in run_table.KINDS:
-            st.header(f"{words.plain(registry.TITLES[run.result.kind])} of {words.plain(run.name)}", anchor=False)
+        if run.kind not in run_table.KINDS:
+            st.header(f"{words.plain(registry.TITLES[run.kind])} of {words.plain(run.summary.name)}", anchor=False)
             added.result(run.result, f"run-{run.key}")
     _data({kind: same for kind, same in drawn.items() if kind in _TITLES})
 

@@ -4,21 +4,28 @@ The pinned run is kept in the address, and subtracted from all others.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from analysis.core import registry, store
+from analysis.core import index, registry, store
 from analysis.core.errors import CorruptResultError
+from analysis.core.index import Wanted
 from analysis.core.registry import RESULTS
 from analysis.models.spec import ModelSpec
 from analysis.reading import differences as run_compare
+from analysis.reading import library as reading
 from analysis.reading import runs as run_table
-from analysis.reading.runs import Run
+from analysis.reading.found import Found, of_entry
 from pages.components.compare import runs_overlay
 from pages.components.shared import chart, command, frame, library, state, words
 
+MOST = 1000
+"""Rows of the table: a browser takes many more of them slowly, and nobody reads them."""
+_LOOKED_AT = 300
+"""So many maps and curves are looked through for those that are drawn at first."""
 _PICKS = "run-picks"
 _FRACTIONS = [step / 20 for step in range(1, 16)]
 _USUAL_FRACTION = 0.2
@@ -44,13 +51,12 @@ def show(model: ModelSpec) -> None:
         model: the model of the page; its runs come first.
     """
     with frame.errors_shown():
-        runs = stored(model)
-        if not runs:
+        if not any(index.names(list(run_table.kinds()))):
             st.info("Nothing has been measured yet. A map or a curve of any model appears here as soon as it is computed.")
             st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
             return
-        reference = _reference(runs)
-        picked, fraction = _table(runs, reference)
+        reference = _reference()
+        picked, fraction = _table(model, reference)
         reference = _choose(picked, reference)
         if not picked and reference is None:
             st.info("Tick the runs in the table that you want to see laid over each other; any number, of any model.")
@@ -62,24 +68,30 @@ def show(model: ModelSpec) -> None:
         command.show([run.result.spec for run in shown])
 
 
-def stored(model: ModelSpec) -> list[Run]:
-    """All runs, those of the current model first, in each kind the newest first."""
-    kinds = run_table.kinds()
-    own = {entry.key for kind in kinds for entry in library.find(kind, model, any_precision=True)}
-    found = [
-        Run(entry.key, entry.result, entry.precomputed, entry.saved_at, words.measured_on(entry.result))
-        for kind in kinds
-        for entry in library.find(kind)
-    ]
-    return sorted(found, key=lambda run: run.key not in own)
+def stored(
+    model: ModelSpec, kinds: Sequence[str] = (), *, names: Sequence[str] = (), text: str = "", most: int = MOST
+) -> list[Found]:
+    """Runs, those of the current model first, in each kind the newest first.
+
+    Args:
+        model: the current one.
+        kinds: of `runs.kinds()`; none for all.
+        names: of models; none for all.
+        text: words that must all occur somewhere in what is known of the run, in any case.
+        most: no more than so many.
+    """
+    wanted = _wanted(kinds, names, text)
+    return [of_entry(entry) for entry in index.entries(wanted, first=reading.weights(library.known(model)), most=most)]
 
 
-def _reference(runs: list[Run]) -> Run | None:
+def _wanted(kinds: Sequence[str], names: Sequence[str], text: str) -> Wanted:
+    return Wanted(tuple(kinds or run_table.kinds()), names=tuple(names), words=tuple(text.lower().split()))
+
+
+def _reference() -> Found | None:
     """The pinned run; one that is pinned in the address but not stored here is said to be missing."""
-    pinned = state.pinned()
-    found = next((run for run in runs if run.id == pinned), None)
-    if pinned and found is None:
-        kind, _, key = pinned.partition(":")
+    found, (kind, _, key) = _by_id(state.pinned()), state.pinned().partition(":")
+    if state.pinned() and found is None:
         st.warning(
             f"The reference named in the address, {words.plain(run_table.kinds().get(kind, 'run'))} {words.plain(key)}, is not "
             f"stored here; pick another one below, or compute it again."
@@ -87,30 +99,37 @@ def _reference(runs: list[Run]) -> Run | None:
     return found
 
 
-def _table(runs: list[Run], reference: Run | None) -> tuple[list[Run], float]:
+def _by_id(run_id: str) -> Found | None:
+    kind, _, key = run_id.partition(":")
+    return library.by_key(kind, key) if kind in run_table.kinds() else None
+
+
+def _table(model: ModelSpec, reference: Found | None) -> tuple[list[Found], float]:
     """Draw the table.
 
     Args:
-        runs: all of them.
+        model: the current one.
         reference: the pinned one; differences from it are columns.
 
     Returns:
         The ticked runs in the order of their ticks, and the share of the layers that key figures are read at.
     """
-    shown, fraction = _filtered(runs)
+    shown, n_passed, fraction = _filtered(model)
     rows = [_row(run, fraction, reference) for run in shown]
-    chosen = _ticked(runs, shown, rows)
+    chosen = _ticked(model, shown, rows)
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        st.caption(
-            f"{len(shown)} of {len(runs)} runs, {len(chosen)} drawn. A click on a column's head sorts by it.", width="stretch"
-        )
+        n_runs = index.count(_wanted((), (), ""))
+        said = f"{n_passed:d} of {n_runs:d} runs, {len(chosen)} drawn. A click on a column's head sorts by it."
+        if len(shown) < n_passed:
+            said = f"{len(shown)} of the {n_passed:d} that pass are in the table; narrow them by kind, model or words. {said}"
+        st.caption(said, width="stretch")
         csv = pd.DataFrame(rows).to_csv(index=False).encode()
         st.download_button(
             "CSV of the table", csv, "runs.csv", "text/csv", key="runs-csv", on_click="ignore", type="tertiary",
             icon=":material/download:", disabled=not rows,
         )  # fmt: skip
         only = chosen[0] if len(chosen) == 1 else None
-        name = f"{only.result.kind}-{only.key}.json" if only else "run.json"
+        name = f"{only.kind}-{only.key}.json" if only else "run.json"
         st.download_button(
             "JSON of the ticked run", _json(only) if only else b"", name, "application/json", key="runs-json",
             on_click="ignore", type="tertiary", icon=":material/data_object:", disabled=only is None,
@@ -123,25 +142,29 @@ def _plural(kind: str) -> words.Markdown:
     return words.plain(_PLURALS.get(kind) or registry.TITLES.get(kind, "All"))
 
 
-def _filtered(runs: list[Run]) -> tuple[list[Run], float]:
-    kinds = [kind for kind in run_table.kinds() if any(run.result.kind == kind for run in runs)]
-    names = list(dict.fromkeys(run.name for run in runs))
+def _filtered(model: ModelSpec) -> tuple[list[Found], int, float]:
+    """Draw the filters; the runs that pass them, how many pass where not all are taken, and the share of the layers."""
+    known = index.names(list(run_table.kinds()))
+    kinds = [kind for kind in run_table.kinds() if any(kind == one for one, _ in known)]
+    own = [run.summary.name for run in stored(model, most=1)]
+    names = list(dict.fromkeys([*own, *(name for _, name in known)]))
     place = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
     kind = place.segmented_control(
         "Kind", ["", *kinds], default="", required=True, format_func=_plural, key="runs-kind",
         persist_state="session",
     )  # fmt: skip
     models = place.multiselect("Models", names, key="runs-models", placeholder="all models", persist_state="session")
-    words = place.text_input("Search", key="runs-search", placeholder="wiki float32", persist_state="session", width=160)
+    text = place.text_input("Search", key="runs-search", placeholder="wiki float32", persist_state="session", width=160)
     fraction = place.select_slider(
         "Figures at n/L", _FRACTIONS, _USUAL_FRACTION, format_func=lambda share: f"{share:.0%}", key="runs-fraction",
         persist_state="session", width=170,
         help="The share of the layers removed that maps, damage and curves are read at. Heals and evaluations have their own.",
     )  # fmt: skip
-    return run_table.matching(runs, models=models, kinds=[kind] if kind else [], text=words), float(fraction)
+    of_kind = [kind] if kind else []
+    return stored(model, of_kind, names=models, text=text), index.count(_wanted(of_kind, models, text)), float(fraction)
 
 
-def _row(run: Run, fraction: float, reference: Run | None) -> dict[str, Any]:
+def _row(run: Found, fraction: float, reference: Found | None) -> dict[str, Any]:
     row = run_table.row(run, fraction)
     if reference is None:
         return row
@@ -150,31 +173,37 @@ def _row(run: Run, fraction: float, reference: Run | None) -> dict[str, Any]:
     return dict([*list(row.items())[:place], *beside.items(), *list(row.items())[place:]])
 
 
-def _ticked(runs: list[Run], shown: list[Run], rows: list[dict[str, Any]]) -> list[Run]:
+def _ticked(model: ModelSpec, shown: list[Found], rows: list[dict[str, Any]]) -> list[Found]:
     """Draw the rows; ticks of runs that the filters hide are kept."""
-    by_id = {run.id: run for run in runs}
-    picks: list[str] = st.session_state.setdefault(_PICKS, run_table.first_picks(runs))
-    visible = [run.id for run in shown]
+    if _PICKS not in st.session_state:
+        firsts = [run for kind in ("distances", "sweep") for run in stored(model, [kind], most=_LOOKED_AT)]
+        st.session_state[_PICKS] = run_table.first_picks(firsts)
+    picks: list[str] = st.session_state[_PICKS]
+    visible = {run.id: run for run in shown}
+
+    def picked() -> list[Found]:
+        return [run for pick in picks if (run := visible.get(pick) or _by_id(pick)) is not None]
+
     if not rows:
         st.info("No run passes these filters. Clear the search, or choose **All** kinds.")
-        return [by_id[pick] for pick in picks if pick in by_id]
-    ticked = {"selection": {"rows": [index for index, run in enumerate(visible) if run in picks]}}
+        return picked()
+    ticked = {"selection": {"rows": [place for place, run in enumerate(visible) if run in picks]}}
     event = st.dataframe(
-        pd.DataFrame(rows), key=state.generation("runs-table", visible), hide_index=True, on_select="rerun",
+        pd.DataFrame(rows), key=state.generation("runs-table", list(visible)), hide_index=True, on_select="rerun",
         selection_mode="multi-row", selection_default=ticked, column_config=_COLUMNS, placeholder="–",
         height=min(38 + 35 * len(rows), 283), alt="Stored runs with their key figures",
     )  # fmt: skip
-    chosen = [visible[index] for index in event["selection"]["rows"] if index < len(visible)]
+    chosen = [shown[row].id for row in event["selection"]["rows"] if row < len(shown)]
     picks[:] = [pick for pick in picks if pick in chosen or pick not in visible] + [run for run in chosen if run not in picks]
-    return [by_id[pick] for pick in picks if pick in by_id]
+    return picked()
 
 
-@st.cache_data(max_entries=8, show_spinner=False, hash_funcs={Run: lambda run: (run.id, run.saved_at)})
-def _json(run: Run) -> bytes:
+@st.cache_data(max_entries=8, show_spinner=False, hash_funcs={Found: lambda run: (run.id, run.saved_at)})
+def _json(run: Found) -> bytes:
     return json.dumps(run.result.to_json(), indent=1).encode()
 
 
-def _choose(picked: list[Run], reference: Run | None) -> Run | None:
+def _choose(picked: list[Found], reference: Found | None) -> Found | None:
     """Draw the choice of the reference among the ticked runs; returns it."""
     runs = [*([reference] if reference and reference not in picked else []), *picked]
     names = dict(zip([run.id for run in runs], run_table.labels(runs), strict=True))
@@ -189,20 +218,20 @@ def _choose(picked: list[Run], reference: Run | None) -> Run | None:
     return next((run for run in runs if run.id == state.pinned()), None)
 
 
-def _columns(run: Run, reference: Run, fraction: float) -> dict[str, Any]:
+def _columns(run: Found, reference: Found, fraction: float) -> dict[str, Any]:
     """How a run's key figure differs from the reference's, as columns of the table."""
     empty = {"difference": None, "low": None, "high": None}
     if run.id == reference.id:
         return {**empty, "basis": "is the reference"}
     found, why = _differences(run, reference, fraction)
-    wanted = run_table.key_figure(run.result, fraction).name
+    wanted = run_table.figure_at(run, fraction).name
     key = next((one for one in found if one.quantity.split(",")[0] in wanted), found[0] if found else None)
     if key is None:
         return {**empty, "basis": why}
     return {"difference": key.difference, "low": key.low, "high": key.high, "basis": f"{key.quantity}: {key.basis}"}
 
 
-def differences(picked: list[Run], reference: Run, fraction: float) -> None:
+def differences(picked: list[Found], reference: Found, fraction: float) -> None:
     """Draw every number of the ticked runs as a difference from the reference, and say what has none."""
     others = [run for run in picked if run.id != reference.id]
     st.header("Against the reference", anchor=False)
@@ -247,16 +276,16 @@ def differences(picked: list[Run], reference: Run, fraction: float) -> None:
     )
 
 
-def _differences(run: Run, reference: Run, fraction: float) -> tuple[list[run_compare.Difference], str]:
+def _differences(run: Found, reference: Found, fraction: float) -> tuple[list[run_compare.Difference], str]:
     return run_compare.differences(
         reference.result, run.result, fraction, reference_arrays=_arrays(reference), run_arrays=_arrays(run)
     )
 
 
-def _arrays(run: Run) -> dict[str, Any]:
+def _arrays(run: Found) -> dict[str, Any]:
     """What was kept of each text; nothing of precomputed runs."""
-    wanted = run.result.kind in ("distances", "damage") and not run.precomputed
-    return _read(run.result.kind, run.key, str(store.cache_dir()), run.saved_at) if wanted else {}
+    wanted = run.kind in ("distances", "damage") and not run.precomputed
+    return _read(run.kind, run.key, str(store.cache_dir()), run.saved_at) if wanted else {}
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

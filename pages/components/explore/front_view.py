@@ -8,7 +8,8 @@ import streamlit as st
 from analysis.charts import front as figures
 from analysis.core import blocks
 from analysis.models.spec import ModelSpec
-from analysis.reading import evidence, front
+from analysis.reading import front
+from analysis.reading import library as stored
 from analysis.reading.front import SIZE, SPEED, Front, Offer
 from analysis.reading.reading import ACCURACY, LOSS
 from pages.components.explore import pick, speed_view
@@ -32,16 +33,15 @@ def show(model: ModelSpec, strategy: Strategy, cut: Cut) -> None:
         cut: what is removed now.
     """
     own = [entry for kind in KINDS for entry in library.find(kind, model, any_precision=True)]
-    keys = {entry.key for entry in own}
-    rivals = [entry for kind in KINDS for entry in library.find(kind) if entry.key not in keys]
+    rivals = stored.rivals(KINDS, own)
     speed = speed_view.find(model)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         quantity = _choice("Quality", _QUANTITIES, "front-quantity", ACCURACY)
         by = _choice("Against", _AXES, "front-by", SIZE)
         found = front.fronts(
             quantity,
-            [entry.result for entry in evidence.ranked(own, result="result")],
-            [entry.result for entry in evidence.ranked(rivals, result="result")],
+            [entry.result for entry in sorted(own, key=lambda entry: entry.summary.weight, reverse=True)],
+            [entry.result for entry in rivals],
             speed.result if speed else None,
         )
         if not found:

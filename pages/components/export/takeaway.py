@@ -95,7 +95,7 @@ def _shown_on_explore(model: ModelSpec, n: int, strategy: str) -> Removal | None
         st.info("Without a distance map there is no block to choose: write a cut of your own, or compute a map first.")
         st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
         return None
-    sweeps = [entry for entry in library.find("sweep", model) if entry.result.spec.strategy == strategy]
+    sweeps = [entry for entry in library.find("sweep", model) if entry.summary.strategy == strategy]
     sweep = library.shown("sweep", sweeps)
     damage = cuts.damage_shown(found, model)
     chosen = cuts.at(n, strategy, found.result, sweep.result if sweep else None, damage.result if damage else None)

@@ -6,13 +6,15 @@ from typing import Any
 import streamlit as st
 
 from analysis import jobs
-from analysis.core import host
+from analysis.core import host, index
 from analysis.core.host import Load
+from analysis.core.index import Wanted
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.spec import HealSpec
 from analysis.models.spec import ModelFacts
 from analysis.reading import durations, reach
 from analysis.reading.durations import Duration, Timed
+from analysis.reading.found import of_entry
 from analysis.reading.reach import Reach
 from pages.components.shared import library, words
 
@@ -100,7 +102,8 @@ class Evidence:
     def __init__(self, preset: HealSpec, known: ModelFacts) -> None:
         self.preset, self.known = preset, known
         self.heals = [found.result for found in library.find("heal", preset.model, any_precision=True)]
-        self.others = [found.result for found in library.find("heal") if found.precomputed]
+        committed = index.entries(Wanted(("heal",), is_committed=True))
+        self.others = [of_entry(entry).result for entry in committed]
         self.timed = measured_here()
         self.load = load_now()
 
@@ -165,8 +168,8 @@ def measured_here() -> list[Timed]:
         for job in jobs.list_jobs(200)
         if job.kind == "heal" and job.state == jobs.DONE and job.attempts == 1
     }
-    here = [found for found in library.find("heal") if not found.precomputed and durations.is_of_here(found.result)]
-    return [Timed(found.result, took.get(found.key) or found.result.wall_s) for found in here if found.result.complete]
+    here = [found for found in library.of_here("heal") if durations.is_of_here(found.result)]
+    return [Timed(found.result, took.get(found.key) or found.result.wall_s) for found in here if found.summary.complete]
 
 
 def load_now() -> Load:

@@ -71,15 +71,15 @@ def looked_at() -> None:
     st.header("Models you have looked at", anchor=False)
     current = state.current_model()
     now = library.identity(current)
-    for index, one in enumerate(seen[:_SHOWN]):
-        _row(one, index, current, now)
+    for place, one in enumerate(seen[:_SHOWN]):
+        _row(one, place, current, now)
     if len(seen) > _SHOWN:
         with st.expander(f"{len(seen) - _SHOWN} more"):
-            for index, one in enumerate(seen[_SHOWN:], start=_SHOWN):
-                _row(one, index, current, now)
+            for place, one in enumerate(seen[_SHOWN:], start=_SHOWN):
+                _row(one, place, current, now)
 
 
-def _row(one: Seen, index: int, current: ModelSpec, now: str) -> None:
+def _row(one: Seen, place: int, current: ModelSpec, now: str) -> None:
     model = library.usable(one)
     is_current = bool(now) and now == one.model.identity or (not now and model is not None and model.source == current.source)
     with st.container(
@@ -91,7 +91,7 @@ def _row(one: Seen, index: int, current: ModelSpec, now: str) -> None:
             st.markdown(f"**{words.plain(facts.name)}** · {size}")
             st.caption(words.plain(_said(one, model)))
         st.button(
-            "In use" if is_current else "Use", key=f"use-seen-{index}", disabled=is_current or model is None,
+            "In use" if is_current else "Use", key=f"use-seen-{place}", disabled=is_current or model is None,
             help=words.plain(one.sources[0]), icon=":material/check:" if is_current else None, on_click=_use, args=(model,),
         )  # fmt: skip
 

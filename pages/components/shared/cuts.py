@@ -292,7 +292,7 @@ def on_explore(model: ModelSpec) -> tuple[Cut, Found | None] | None:
     if distances is None:
         return None
     name = state.strategy()
-    sweep = library.shown("sweep", [found for found in library.find("sweep", model) if found.result.spec.strategy == name])
+    sweep = library.shown("sweep", [found for found in library.find("sweep", model) if found.summary.strategy == name])
     damage = damage_shown(distances, model)
     scores, measured = sweep.result if sweep else None, damage.result if damage else None
     strategy = Strategy(name, distances.result, scores, measured)

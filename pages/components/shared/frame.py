@@ -8,8 +8,9 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.navigation.page import Page
 
-from analysis.core import failures
+from analysis.core import failures, index, upkeep
 from analysis.core.errors import LayerscopeError
+from analysis.core.registry import RESULTS
 from pages.components.shared import glossary, library, state, words
 
 _INSIDE = "inside-frame"
@@ -85,10 +86,16 @@ def header(title: words.Markdown, question: words.Markdown) -> DeltaGenerator:
     with left.container(gap=None):
         st.title(title, anchor=False)
         st.caption(f"{question} · {words.plain(', '.join(about))}", help=glossary.of_page(title))
-        other = len(library.of_other_weights(model))
+        other = library.n_of_other_weights(model)
         if other:
             them = "1 stored result of this name is" if other == 1 else f"{other} stored results of this name are"
             st.caption(f":material/info: {them} of other weights than those that lie there now, and not shown.")
+        n_unread, n_stored = index.unread(tuple(RESULTS))
+        if n_unread > upkeep.FEW:
+            st.caption(
+                f":material/hourglass_top: {n_unread:,} of {n_stored:,} stored results were not read yet and are not shown; "
+                f"this is done once, in the background. Reload the page to see more."
+            )
     _address_faults()
     return right.container(
         horizontal=True, gap="small", horizontal_alignment="right", vertical_alignment="center", key=f"beside-{title.lower()}"

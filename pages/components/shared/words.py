@@ -6,8 +6,6 @@ import unicodedata
 from typing import Literal, TypeAlias
 
 from analysis.core import units
-from analysis.data import corpora
-from analysis.data import questions as benchmarks
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.data.tasks import TASKS
 from analysis.experiments import strategies
@@ -17,7 +15,6 @@ from analysis.experiments.heal.spec import HealSpec
 from analysis.experiments.maps.metrics import TITLES
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.reading import runs
-from analysis.reading.runs import Measured
 
 STRATEGY_HELP = strategies.HELP
 """One line on every strategy."""
@@ -54,9 +51,8 @@ def strategies_help() -> str:
 
 
 def questions(spec: BenchmarkSpec) -> str:
-    """Which questions, in a few words: the set, its part, and how it is asked; to be shown as plain text."""
-    name = benchmarks.title(spec)
-    return name if len(name) <= 48 else f"{name[:47]}…"
+    """Which questions, in a few words; to be shown as plain text."""
+    return runs.in_words(spec)
 
 
 def strategy(spec: SweepSpec) -> str:
@@ -166,19 +162,7 @@ def other_losses(point: Point | None) -> str:
 
 def texts(corpus: CorpusSpec) -> str:
     """Which texts, in two words."""
-    return corpora.title(corpus)[:20]
-
-
-def measured_on(result: Measured) -> str:
-    """Which questions and texts a result rests on, and how many."""
-    benchmark, corpus = getattr(result.spec, "benchmark", None), runs.texts_read(result)
-    said = []
-    if benchmark is not None:
-        shots = f", {benchmark.shots}-shot" if benchmark.shots else ""
-        said.append(f"{questions(benchmark)} × {benchmark.limit or 'all'}{shots}")
-    if corpus is not None:
-        said.append(f"{texts(corpus)} {corpus.n_texts} × {corpus.seq_len}")
-    return "; ".join(said) or "nothing"
+    return runs.in_words(corpus)
 
 
 def heal_length(spec: HealSpec) -> str:

@@ -1,0 +1,431 @@
+"""The file behind the index of results: made, kept up to date with the folders, moved aside when it is broken.
+
+What is there is told by the time at which a kind's folder changed, and what was written anew by whoever wrote it (`note`). What
+nobody told, an edit by hand or a machine that shares the folder, is found by a look at the times and sizes of all files, which
+takes no more than a twentieth of the time.
+
+Write-ahead logging, so that readers and the one who writes do not wait for each other; `synchronous = NORMAL`, for a power cut
+may take the last changes, which are then made again, but leaves no broken file.
+"""
+
+import contextlib
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis.core import disk, store
+from analysis.core.errors import CorruptResultError, LayerscopeError, StorageError
+from analysis.core.options import imported
+
+LAYOUT = 1
+"""Of the file, which its name says: raise it when a column or a summary says something else than before."""
+DESCRIBED_BY = "analysis.reading.runs:described"
+"""Called with the kind and a stored result: what its columns hold, from `source` on, by name. A name and no import, because
+this room is below that one."""
+FEW = 200
+"""So many results are read while whoever asks waits; more are read behind their back, and come as they are read."""
+
+OWN = "results"
+"""Place of what is in the cache; any other is a folder of committed results."""
+UNREAD, GOOD, BAD, NOTHING = range(4)
+"""States of a row: to be read, readable, not to be shown, a folder without a result."""
+_TABLES = (
+    """CREATE TABLE results (
+    number INTEGER PRIMARY KEY,
+    place TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    state INTEGER NOT NULL DEFAULT 0,
+    news INTEGER NOT NULL DEFAULT 0,
+    mtime_ns INTEGER NOT NULL DEFAULT 0,
+    size INTEGER NOT NULL DEFAULT 0,
+    inode INTEGER NOT NULL DEFAULT 0,
+    source TEXT,
+    revision TEXT,
+    identity TEXT,
+    identities TEXT,
+    is_quantized INTEGER,
+    name TEXT,
+    builds_on TEXT,
+    materials TEXT,
+    said TEXT,
+    UNIQUE (place, kind, key)
+)""",
+    # Apart, so that a search of all rows passes over little.
+    "CREATE TABLE summaries (number INTEGER PRIMARY KEY, summary TEXT NOT NULL)",
+    "CREATE INDEX of_weights ON results (identity, kind)",
+    "CREATE INDEX of_source ON results (source, kind)",
+    "CREATE INDEX by_time ON results (kind, place, state, mtime_ns)",
+    "CREATE INDEX by_name ON results (kind, place, state, name, mtime_ns)",
+    "CREATE INDEX by_model ON results (kind, place, state, identity, source, revision, is_quantized, mtime_ns, key)",
+    "CREATE INDEX unread ON results (kind) WHERE state = 0",
+    "CREATE TABLE folders (place TEXT, kind TEXT, mtime_ns INTEGER, PRIMARY KEY (place, kind))",
+)
+_UNSETTLED_NS = 2_000_000_000
+"""A folder that changed so shortly before it was listed may change again at the same time, as coarse clocks tell it."""
+_SHARE = 20
+_QUICK_S = 0.002
+_LOOK_AT_ONCE = 2_000
+"""Files that are looked at while whoever asks waits."""
+_CHUNK = 50
+_BUSY_S = 10.0
+_SAY_S = 5.0
+_BROKEN = ("malformed", "not a database", "no such table", "no such column", "corrupt")
+_log = logging.getLogger(__name__)
+
+
+def marks(name: str, values: Sequence[str]) -> str:
+    """The places of values in a statement, which `named` fills."""
+    return ", ".join(f":{name}{number}" for number in range(len(values)))
+
+
+def named(name: str, values: Sequence[str]) -> dict[str, Any]:
+    """Values by the names that `marks` gives them."""
+    return {f"{name}{number}": value for number, value in enumerate(values)}
+
+
+def folder_of(place: str, kind: str) -> Path:
+    """Where results of a kind lie."""
+    return (store.cache_dir() / OWN if place == OWN else Path(place)) / kind
+
+
+def places() -> tuple[str, str]:
+    """What is in the cache, and the committed results."""
+    return OWN, str(store.precomputed_dir())
+
+
+def note(kind: str, key: str) -> None:
+    """Say that a result was written anew, or cannot be read; where that cannot be noted, the next look at its file tells."""
+    values = {"place": OWN, "kind": kind, "key": key}
+    with contextlib.suppress(sqlite3.Error, StorageError, OSError), _of_cache().opened() as db:
+        done = db.execute(f"UPDATE results SET {_ANEW} WHERE place = :place AND kind = :kind AND key = :key", values)
+        if not done.rowcount:
+            db.execute("INSERT OR IGNORE INTO results (place, kind, key) VALUES (:place, :kind, :key)", values)
+
+
+_ANEW = f"state = {UNREAD}, news = news + 1"
+
+
+@contextlib.contextmanager
+def fresh(kinds: Sequence[str], *, wait: bool = False) -> Iterator[sqlite3.Connection]:
+    """A connection to the index after it was brought up to date."""
+    with _of_cache().fresh(kinds, wait=wait) as db:
+        yield db
+
+
+def _of_cache() -> "_Index":
+    try:
+        file = store.local_dir() / f"index-{LAYOUT}.sqlite"
+    except StorageError:  # a machine of a cluster, which has no disk of its own that we were told of
+        file = None
+    which = str(store.cache_dir()), str(file)
+    with _indices_held:
+        if which not in _indices:
+            _indices[which] = _Index(file)
+        return _indices[which]
+
+
+_indices_held = threading.Lock()
+_indices: dict[tuple[str, str], "_Index"] = {}
+
+
+class _Index:
+    """The index of one cache folder, as one process sees it."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._memory: sqlite3.Connection | None = None
+        """Instead of the file where none can be written."""
+        self._held = threading.RLock()
+        self._looked: dict[tuple[str, str], tuple[float, float]] = {}
+        """When all files of a folder were last looked at, and how long that took: seconds of the monotonic clock."""
+        self._reader: threading.Thread | None = None
+        self._left: set[str] = set()
+        """Kinds that the reader has not come to."""
+        if file is None:
+            self._keep_in_memory()
+
+    def _keep_in_memory(self) -> None:
+        self._memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        _make(self._memory)
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[sqlite3.Connection]:
+        """A connection, closed afterwards; each statement is a transaction of its own unless one is begun."""
+        if self._memory is not None:
+            with self._held:
+                yield self._memory
+        else:
+            assert self._file is not None
+            with contextlib.closing(_connected(self._file)) as db:
+                yield db
+
+    @contextlib.contextmanager
+    def fresh(self, kinds: Sequence[str], *, wait: bool) -> Iterator[sqlite3.Connection]:
+        """A connection, after what changed in the folders of these kinds was brought in."""
+        try:
+            self._bring_in(kinds, wait)
+        except (sqlite3.DatabaseError, StorageError) as error:
+            self._get_over(error)
+            self._bring_in(kinds, wait)
+        with self.opened() as db:
+            try:
+                yield db
+            except sqlite3.DatabaseError as error:
+                self._get_over(error)
+                raise StorageError("The index of the stored results was damaged and is made again; ask once more.") from error
+
+    def _get_over(self, error: Exception) -> None:
+        """Go on without the file as it is, which held nothing that the folders do not say."""
+        if self._memory is not None:
+            raise error
+        self._looked.clear()
+        if isinstance(error, StorageError) or not any(word in str(error) for word in _BROKEN):
+            _log.warning("The index of the results in %s cannot be kept (%s); this process makes its own.", self._file, error)
+            self._keep_in_memory()
+        else:
+            self._move_aside(error)
+
+    def _move_aside(self, error: Exception) -> None:
+        assert self._file is not None
+        _log.warning("The index of the results in %s is damaged (%s); it was moved aside and is made again.", self._file, error)
+        with store.disk_errors_explained(self._file), contextlib.suppress(FileNotFoundError):
+            os.replace(self._file, self._file.with_name(f"{self._file.name}.damaged"))
+
+    def _bring_in(self, kinds: Sequence[str], wait: bool) -> None:
+        with self.opened() as db:
+            for kind in kinds:
+                for place in places():
+                    _bring_in_names(db, place, kind)
+                    self._look(db, place, kind, at_once=wait)
+            while left := _n_unread(db, kinds):
+                if left > FEW and not wait:
+                    self._read_later(kinds)
+                    return
+                if left > FEW:
+                    self._read_all(kinds, say=True)
+                elif not _read_some(db, kinds):
+                    return
+
+    def _look(self, db: sqlite3.Connection, place: str, kind: str, *, at_once: bool) -> None:
+        """Look at the times and sizes of all files of a kind, where that is due."""
+        at, took = self._looked.get((place, kind), (0.0, 0.0))
+        if at and took > _QUICK_S and time.monotonic() - at < _SHARE * took:
+            return
+        if not at_once and _n_of(db, place, kind) > _LOOK_AT_ONCE:
+            self._read_later([kind])
+            return
+        began = time.monotonic()
+        _bring_in_changes(db, place, kind, again=not at)
+        self._looked[place, kind] = (time.monotonic(), time.monotonic() - began)
+
+    def _read_later(self, kinds: Sequence[str]) -> None:
+        """Let a thread read what is unread, so that nobody waits for it."""
+        with self._held:
+            self._left |= set(kinds)
+            if self._reader is None or not self._reader.is_alive():
+                self._reader = threading.Thread(target=self._read_what_is_left, name="index", daemon=True)
+                self._reader.start()
+
+    def _read_what_is_left(self) -> None:
+        cache = store.cache_dir()
+        try:
+            while True:
+                with self._held:
+                    kinds, self._left = sorted(self._left), set()
+                    if not kinds or store.cache_dir() != cache:
+                        self._reader = None
+                        return
+                for kind in kinds:
+                    for place in places():
+                        with self.opened() as db:
+                            self._look(db, place, kind, at_once=True)
+                self._read_all(kinds, say=False)
+        except (sqlite3.Error, LayerscopeError, OSError):
+            _log.warning("The index of the results could not be brought up to date; it is tried again.", exc_info=True)
+            self._reader = None
+
+    def _read_all(self, kinds: Sequence[str], *, say: bool) -> None:
+        """Read what is unread, a part at a time; one process does, and others wait until it has."""
+        said_at, left = time.monotonic(), 1
+        while left:
+            handle = None if self._file is None or self._memory is not None else disk.lock(self._file.with_suffix(".lock"))
+            try:
+                with self.opened() as db:
+                    if handle is None and self._memory is None:
+                        time.sleep(0.1)
+                    else:
+                        _read_some(db, kinds)
+                    left = _n_unread(db, kinds)
+            finally:
+                if handle is not None:
+                    os.close(handle)
+            if say and time.monotonic() - said_at > _SAY_S:
+                _log.warning("Reading the stored results for their index, which is done once: %s are left.", f"{left:,}")
+                said_at = time.monotonic()
+
+
+def _connected(file: Path) -> sqlite3.Connection:
+    """A connection to the file, which is made if need be.
+
+    Raises:
+        StorageError: when it cannot be made.
+        sqlite3.DatabaseError: when it is broken, or cannot be written.
+    """
+    if not file.exists():
+        with store.disk_errors_explained(file):
+            _begin(file)
+    db = sqlite3.connect(file, timeout=_BUSY_S, isolation_level=None)
+    try:
+        db.execute("PRAGMA synchronous = NORMAL")
+        return db
+    except BaseException:
+        db.close()
+        raise
+
+
+def _begin(file: Path) -> None:
+    """Make the file, whole, however many processes want to; for its owner alone, as all that lies in the cache."""
+    store.make_folder(file.parent)
+    while (handle := disk.lock(file.with_suffix(".lock"))) is None:
+        time.sleep(0.01)
+    try:
+        if file.exists():
+            return
+        for end in ("-wal", "-shm"):  # of a file that was deleted or moved aside: they would be taken for those of the new one
+            file.with_name(file.name + end).unlink(missing_ok=True)
+        with disk.draft(file, is_folder=False, private=True) as (draft, _):
+            with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as db:
+                db.execute("PRAGMA journal_mode = WAL")
+                _make(db)
+            os.replace(draft, file)
+    finally:
+        os.close(handle)
+
+
+def _make(db: sqlite3.Connection) -> None:
+    with _transaction(db):
+        for statement in _TABLES:
+            db.execute(statement)
+
+
+@contextlib.contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _n_unread(db: sqlite3.Connection, kinds: Sequence[str]) -> int:
+    sql = f"SELECT count(*) FROM results WHERE state = {UNREAD} AND kind IN ({marks('kind', kinds)})"
+    return int(db.execute(sql, named("kind", kinds)).fetchone()[0])
+
+
+def _n_of(db: sqlite3.Connection, place: str, kind: str) -> int:
+    return int(db.execute("SELECT count(*) FROM results WHERE place = ? AND kind = ?", (place, kind)).fetchone()[0])
+
+
+def _bring_in_names(db: sqlite3.Connection, place: str, kind: str) -> None:
+    """Take in folders that came and leave out those that went, where the folder that holds them changed."""
+    folder = folder_of(place, kind)
+    try:
+        mtime_ns, now_ns = folder.stat().st_mtime_ns, time.time_ns()
+    except OSError:
+        mtime_ns, now_ns = -1, 0
+    known = db.execute("SELECT mtime_ns FROM folders WHERE place = ? AND kind = ?", (place, kind)).fetchone()
+    if known is not None and known[0] == mtime_ns:
+        return
+    if mtime_ns == -1 and known is None and not _n_of(db, place, kind):
+        return
+    there = _names_in(folder)
+    with _transaction(db):
+        before = {row[0] for row in db.execute("SELECT key FROM results WHERE place = ? AND kind = ?", (place, kind))}
+        _forget(db, place, kind, before - there)
+        new = ((place, kind, key) for key in sorted(there - before))
+        db.executemany("INSERT INTO results (place, kind, key) VALUES (?, ?, ?)", new)
+        settled = mtime_ns if mtime_ns == -1 or now_ns - mtime_ns > _UNSETTLED_NS else 0
+        if (known and known[0]) != settled:
+            db.execute("INSERT OR REPLACE INTO folders VALUES (?, ?, ?)", (place, kind, settled))
+
+
+def _names_in(folder: Path) -> set[str]:
+    try:
+        with os.scandir(folder) as found:
+            # A name with a dot is a draft, or was moved aside as corrupt.
+            return {entry.name for entry in found if "." not in entry.name}
+    except FileNotFoundError:
+        return set()
+
+
+def _forget(db: sqlite3.Connection, place: str, kind: str, keys: set[str]) -> None:
+    which = [(place, kind, key) for key in sorted(keys)]
+    same = "place = ? AND kind = ? AND key = ?"
+    db.executemany(f"DELETE FROM summaries WHERE number = (SELECT number FROM results WHERE {same})", which)
+    db.executemany(f"DELETE FROM results WHERE {same}", which)
+
+
+def _bring_in_changes(db: sqlite3.Connection, place: str, kind: str, *, again: bool) -> None:
+    """Mark what is not as it was when it was read, by time, size and place on the disk.
+
+    Args:
+        db: the connection.
+        place, kind: the folder.
+        again: whether what could not be read is to be tried again: another version of this program may.
+    """
+    folder, changed = os.fspath(folder_of(place, kind)), []
+    rows = db.execute("SELECT key, state, mtime_ns, size, inode FROM results WHERE place = ? AND kind = ?", (place, kind))
+    for key, state, *before in rows.fetchall():
+        if state == UNREAD:
+            continue
+        try:
+            found = os.stat(f"{folder}/{key}/result.json")
+            is_same = state != NOTHING and [found.st_mtime_ns, found.st_size, found.st_ino] == before
+        except OSError:
+            is_same = state == NOTHING
+        if not is_same or (again and state == BAD):
+            changed.append((place, kind, key))
+    if changed:
+        with _transaction(db):
+            db.executemany(f"UPDATE results SET {_ANEW} WHERE place = ? AND kind = ? AND key = ?", changed)
+
+
+def _read_some(db: sqlite3.Connection, kinds: Sequence[str]) -> bool:
+    """Read some of the results that are unread; False where there are none left."""
+    sql = f"SELECT number, place, kind, key, news FROM results WHERE state = {UNREAD} AND kind IN ({marks('kind', kinds)})"
+    rows = db.execute(f"{sql} LIMIT {_CHUNK}", named("kind", kinds)).fetchall()
+    found = [(number, news, _read(place, kind, key)) for number, place, kind, key, news in rows]
+    with _transaction(db):
+        for number, news, columns in found:
+            summary = columns.pop("summary", None)
+            settings = ", ".join(f"{name} = :{name}" for name in columns)
+            own = {"own_number": number, "own_news": news}
+            # What was written anew meanwhile is read once more.
+            done = db.execute(f"UPDATE results SET {settings} WHERE number = :own_number AND news = :own_news", columns | own)
+            if done.rowcount and summary is not None:
+                db.execute("INSERT OR REPLACE INTO summaries VALUES (?, ?)", (number, summary))
+    return bool(rows)
+
+
+def _read(place: str, kind: str, key: str) -> dict[str, Any]:
+    """The columns of a result as it lies there now."""
+    folder = folder_of(place, kind) / key
+    columns: dict[str, Any] = {"state": BAD}
+    try:
+        status = os.stat(folder / "result.json")
+        columns |= {"mtime_ns": status.st_mtime_ns, "size": status.st_size, "inode": status.st_ino}
+        columns |= imported(DESCRIBED_BY)(kind, store.read(folder, precomputed=place != OWN)) | {"state": GOOD}
+    except FileNotFoundError:
+        columns["state"] = NOTHING
+    except CorruptResultError as error:
+        store.tell_once(f"{error} It is not shown, and computed again where it is asked for.")
+    return columns

