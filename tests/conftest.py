@@ -32,7 +32,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def starter_folder() -> Path:
+def _tokenizers_are_read_once() -> Iterator[None]:
+    """A model is loaded within a moment but for its tokenizer of 49,152 tokens, which is the same in nearly all tests."""
+    from analysis.models import load
+
+    read: dict[object, object] = {}
+    own = load.AutoTokenizer
+
+    class Known:
+        @staticmethod
+        def from_pretrained(folder: Path, **options: object) -> object:
+            looks = [(file.name, file.stat()) for file in sorted(folder.iterdir()) if file.suffix != ".safetensors"]
+            key = folder, str(options), *((name, look.st_ino, look.st_size, look.st_mtime_ns) for name, look in looks)
+            if key not in read:
+                read[key] = own.from_pretrained(folder, **options)
+            return read[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(load, "AutoTokenizer", Known)
+        yield
+
+
+@pytest.fixture(scope="session")
+def starter_folder(_tokenizers_are_read_once: None) -> Path:
     """The converted starter model in the repository's own cache, converted on the first run only."""
     from analysis.core import store
     from analysis.models import machine, source

@@ -28,7 +28,7 @@ from analysis.experiments.prompt.spec import Variant
 from analysis.models.spec import ModelSpec
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.usefixtures("cache")
+pytestmark = pytest.mark.usefixtures("cache", "short_texts")
 SMALL = {"task": "arc_easy", "limit": 4, "samples": 2, "seq_len": 32, "progress": False}
 
 
@@ -39,7 +39,7 @@ def model(tiny_folder):
 
 @pytest.mark.starter
 @pytest.mark.timeout(900)
-def test_the_lines_of_the_readme_run(monkeypatch, tmp_path, short_texts):
+def test_the_lines_of_the_readme_run(monkeypatch, tmp_path):
     """As they stand there, each as a notebook would run it."""
     code = re.search(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL).group(1)
     assert len([line for line in code.splitlines() if line.strip()]) == 6

@@ -1,5 +1,6 @@
 """Heals in processes of their own: one that is killed a given time after its first report, and a worker for any number."""
 
+import importlib
 import itertools
 import json
 import os
@@ -11,10 +12,14 @@ from analysis.experiments.heal import healing
 from analysis.experiments.heal.spec import HealSpec
 from analysis.jobs import worker
 
+SHORT_TEXTS = "tests.support.short_texts"
+"""What a test of heals reads; imported in the child alone, since it holds for the whole process."""
+
 
 def heal(spec: str, cache: str, kill_at_report: int, delay_s: float) -> None:
     """Run or go on with a heal; with `kill_at_report` above 0 the process kills itself a moment after that many reports."""
     os.environ["LAYERSCOPE_CACHE"] = cache
+    importlib.import_module(SHORT_TEXTS)
     heard = itertools.count(1)
 
     def told(progress) -> None:
@@ -27,4 +32,5 @@ def heal(spec: str, cache: str, kill_at_report: int, delay_s: float) -> None:
 def work(cache: str) -> None:
     """Be the worker of a cache folder."""
     os.environ["LAYERSCOPE_CACHE"] = cache
+    importlib.import_module(SHORT_TEXTS)
     worker.serve(registry.RUNNERS, worker.LOADER, 60)

@@ -87,6 +87,8 @@ def test_a_heal_of_a_named_time_works_out_its_steps_and_keeps_to_them(spec, monk
 @pytest.mark.parametrize("writing", [None, GenerationSpec(n_prompts=2, max_new_tokens=32, n_sums=2)])
 def test_the_last_measurement_has_its_time_though_those_before_were_remembered(spec, questions, monkeypatch, writing):
     spec = replace(spec, validation=replace(spec.validation, n_texts=6))
+    own_kind = replace(spec.same_kind, n_texts=32, seq_len=256)  # as it is outside of tests, long beside a check
+    monkeypatch.setattr(HealSpec, "same_kind", own_kind)
     asked = replace(spec, steps=0, minutes=2.0, benchmark=questions, check_questions=1, generation=writing)
     for block in (None, BLOCK):
         evaluation.run(EvaluateSpec(spec.model, block, None, questions, spec.validation, writing))
