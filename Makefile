@@ -79,7 +79,9 @@ format: install-dev
 check: lint
 	$(PYTEST) -m "not starter and not tiny and not browser"
 
-test: lint chromium
+# Chromium is installed while the libraries are, and while the code is checked.
+test:
+	@$(MAKE) --no-print-directory --jobs=2 lint chromium
 	$(PYTEST)
 
 # Kills at random moments and faults of the machine, over every kind of job: about ten minutes.

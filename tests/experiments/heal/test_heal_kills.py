@@ -38,6 +38,7 @@ def spec(cache, tiny_folder, tmp_path) -> HealSpec:
 @pytest.mark.timeout(600)
 def test_killed_at_random_moments(spec, cache, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    spec, steps = replace(spec, steps=STEPS // 2), STEPS // 2  # more than all that are killed get to
     # A server that has imported everything forks each child, so that many processes start in no time and share nothing.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.support.heal_child"])
@@ -70,7 +71,7 @@ def test_killed_at_random_moments(spec, cache, monkeypatch):
     assert child() == 0
     survived = HealResult.load(healing.resolve(spec))
     assert survived.complete
-    assert [step.step for step in survived.steps] == list(range(1, STEPS + 1))
+    assert [step.step for step in survived.steps] == list(range(1, steps + 1))
     assert survived.healed.loss == pytest.approx(alone.healed.loss, abs=1e-6)
     assert [step.loss for step in survived.steps] == pytest.approx([step.loss for step in alone.steps], abs=1e-6)
 

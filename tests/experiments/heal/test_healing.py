@@ -312,7 +312,7 @@ def test_what_cannot_work_is_refused_in_one_sentence(spec, tiny_folder, changes,
 
 
 @pytest.mark.starter
-def test_the_real_model_heals_in_nf4(cache):
+def test_the_real_model_heals_in_nf4(cache, little_text):
     """Four short steps of the starter model repair some of the cut, and the gradients are those of the NF4 weights."""
     spec = recipes.heal_spec(
         "quick",
