@@ -111,9 +111,18 @@ SHOWN = """
 """
 
 
+@pytest.fixture(scope="module")
+def visitor(served):
+    """One visitor for all of these tests, whose browser has the page's scripts already."""
+    first = served.visitor()
+    yield first.context
+    first.context.close()
+
+
 @pytest.fixture
-def page(served):
-    page = served.visitor()
+def page(served, visitor):
+    page = visitor.new_page()
+    page.set_default_timeout(60_000)
     browser.visit(page, served.address, "explore", "?n=5")
     expect_strip(page, removed=range(11, 16), ring="11:5")
     yield page
@@ -124,7 +133,7 @@ def leave(page: Page) -> None:
     """Close the window once nothing is on its way: a server that still writes to it says so in its log."""
     page.wait_for_timeout(600)
     page.wait_for_function(browser.DRAWN)
-    page.context.close()
+    page.close()
 
 
 def expect_strip(page: Page, **wanted) -> None:
@@ -246,6 +255,7 @@ class TestInABrowser:
         other.keyboard.press("p")
         expect_strip(other, kept=[18])
         leave(other)
+        other.context.close()
 
     def test_hovering_says_angle_damage_and_memory_of_the_layer_or_the_block(self, page):
         page.mouse.move(*place(page, 13))
