@@ -16,7 +16,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-
 
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help run check test lint format install install-dev lock sbom audit chromium fuzz precomputed bench bench-evaluation bench-distances bench-by-layer bench-store bench-healing bench-ui load screenshots map chaos clean
+.PHONY: help run check test lint format install install-dev lock sbom audit chromium fuzz precomputed bench bench-evaluation bench-distances bench-by-layer bench-cluster bench-store bench-healing bench-ui load screenshots map chaos clean
 
 help:
 	@sed -n '1,3p' Makefile
@@ -108,6 +108,9 @@ bench-by-layer: install
 
 bench-store: install-dev
 	$(BIN)/python benchmarks/store_size.py
+
+bench-cluster: install
+	$(BIN)/python benchmarks/cluster.py
 
 bench-healing: install
 	$(BIN)/python benchmarks/healing_speed.py

@@ -197,7 +197,7 @@ def test_weights_that_were_exchanged_meanwhile_are_refused(asked, cache, tiny_fo
 
 
 def test_other_versions_are_refused_before_anything_runs(asked, cache):
-    other = member.versions() | {"torch": "1.0.0"}
+    other = crew.versions() | {"torch": "1.0.0"}
     members = Here(2, versions=other)
     with pytest.raises(JobError, match=r"This machine has torch .+ and a process that shall share the request has 1\.0\.0"):
         crew.share(asked["distances"], members, nobody)
@@ -274,7 +274,7 @@ def test_an_errand_shares_its_job(asked, cache, monkeypatch):
 def test_a_lost_connection_is_told_as_what_it_is(asked, cache):
     members = LocalCrew(asked["distances"], 1)
     try:
-        assert members.call(0, "hello") == member.versions()
+        assert members.call(0, "hello") == crew.versions()
         os.kill(members.pids[0], signal.SIGKILL)
         with pytest.raises(MemberLost, match="Process"):
             members.call(0, "hello")

@@ -4,13 +4,16 @@ The figures are those that one process finds, bit for bit where the processors a
 on who measures it (`core.shards`). A process that is lost costs the shard it had, and another takes its place.
 """
 
+import importlib.metadata
 import json
+import platform
 import secrets
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from analysis import __version__
 from analysis.core import shards, store
 from analysis.core.errors import JobError, SpecError
 from analysis.core.options import imported
@@ -18,7 +21,6 @@ from analysis.core.progress import OnProgress, Progress
 from analysis.core.record import Result, Spec
 from analysis.core.registry import RESULTS, SPECS, experiments
 from analysis.core.shards import Shard
-from analysis.jobs.crew import member
 
 LOCAL = "analysis.jobs.crew.local:LocalCrew"
 """The crew of this machine."""
@@ -30,6 +32,8 @@ _LOOK_S = 0.2
 """How often whoever asked is told how far it is, and heard whether it shall end."""
 
 
+_LIBRARIES = ("torch", "transformers")
+"""What has to be the same wherever a request is shared, beside this program: figures may change with them."""
 T = TypeVar("T")
 
 
@@ -63,6 +67,19 @@ class Crew(ABC):
     @abstractmethod
     def close(self) -> None:
         """End all members at once, whatever they do."""
+
+
+def versions() -> dict[str, str]:
+    """Versions that have to be the same in every process of a crew, Python's included; loads none of them."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"layerscope": __version__, "python": python, **{name: _version(name) for name in _LIBRARIES}}
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name).partition("+")[0]
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"
 
 
 def can_share(spec: Spec) -> bool:
@@ -209,7 +226,7 @@ def _fits(crew: Crew, place: int, told: "_Told") -> None:
     Raises:
         JobError: when its versions differ, or it does not see the cache folder.
     """
-    theirs, ours = _kept_alive(crew, place, lambda: crew.call(place, "hello"), told), member.versions()
+    theirs, ours = _kept_alive(crew, place, lambda: crew.call(place, "hello"), told), versions()
     for name, version in ours.items():
         if theirs.get(name) != version:
             raise JobError(

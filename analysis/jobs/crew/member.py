@@ -4,16 +4,13 @@
 with one; what libraries print goes to the log.
 """
 
-import importlib.metadata
 import json
 import os
-import platform
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis import __version__
 from analysis.core import extensions, failures
 from analysis.core.errors import JobError
 from analysis.core.options import imported
@@ -21,24 +18,10 @@ from analysis.core.progress import Progress
 from analysis.core.record import Spec
 from analysis.core.registry import SPECS, experiments
 from analysis.core.shards import Shard, Work
+from analysis.jobs.crew import versions
 
 LOADER = "analysis.models.load:WarmModels"
-_LIBRARIES = ("torch", "transformers")
-"""What has to be the same wherever a request is shared, beside this program: figures may change with them."""
 _DOES = ("hello", "sees", "requests", "begin", "missing", "measure", "finish")
-
-
-def versions() -> dict[str, str]:
-    """Versions that have to be the same in every process of a crew, Python's included; loads none of them."""
-    python = ".".join(platform.python_version_tuple()[:2])
-    return {"layerscope": __version__, "python": python, **{name: _version(name) for name in _LIBRARIES}}
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name).partition("+")[0]
-    except importlib.metadata.PackageNotFoundError:
-        return "missing"
 
 
 class Member:

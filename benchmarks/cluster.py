@@ -1,0 +1,332 @@
+"""`make bench-cluster`: one request shared by one process and by two, then by a thousand cards on paper.
+
+    python benchmarks/cluster.py                      measures here, a few minutes, then simulates
+    python benchmarks/cluster.py --measured FILE      simulates again from what was measured before
+
+Measured: a damage map of the starter model shared by 1 and by 2 processes of one thread each (the same figures, bit for bit),
+with the seconds that starting a process, loading the model, handing out a shard, storing it and putting all together take.
+Simulated: the same program with models of 7 to 405 billion parameters on cards of a kind given by `--card-tflops`,
+`--card-memory` and `--storage`: every shard is an event, members take them from one list as they do here, shards take as much
+longer or shorter than their mean as was measured. What is on paper is not run: no cluster was there.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import heapq
+import json
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+PICTURE = REPOSITORY / "docs" / "cluster.svg"
+MODELS = {"7B": (7e9, 32), "70B": (70e9, 80), "405B": (405e9, 126)}
+"""Parameters and decoder layers."""
+CARDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+SMALLEST_GAIN = 0.8
+"""Share of the full gain of a doubling, below which a curve is no longer called linear."""
+
+
+def say(*words: object) -> None:
+    print(*words, flush=True)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What sharing costs here; seconds where nothing else is said."""
+
+    processor: str
+    load: float
+    start_s: float
+    """A process, until it answers."""
+    hand_s: float
+    """A shard to a process and back, with nothing to do."""
+    keep_s: float
+    """Storing a shard."""
+    finish_s: float
+    """Finding one shard again when all is put together."""
+    spread: list[float]
+    """Seconds of each shard for one unit of its size, over their mean."""
+    wall_s: dict[str, list[float]]
+    """Of one and of two processes, without starting and loading."""
+    is_same: bool
+    """Whether the figures are."""
+
+    @property
+    def speed_up(self) -> float:
+        """Of two processes over one."""
+        return statistics.median(self.wall_s["1"]) / statistics.median(self.wall_s["2"])
+
+
+def measure(rounds: int, n_texts: int, max_size: int) -> Measured:
+    """Share a damage map among one process and two, in turn."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    from analysis.core import host, shards
+    from analysis.experiments.maps.spec import DamageSpec
+    from analysis.jobs import crew
+    from analysis.jobs.crew.local import LocalCrew
+    from analysis.models import source
+    from analysis.models.spec import ModelSpec
+
+    model_folder = source.model_folder()
+    spec = DamageSpec(ModelSpec(dtype="float32", device="cpu"), max_size=max_size)
+    spec = dataclasses.replace(spec, corpus=dataclasses.replace(spec.corpus, n_texts=n_texts))
+    wall: dict[str, list[float]] = {"1": [], "2": []}
+    spread: list[float] = []
+    kept: list[float] = []
+    found = set()
+    original = crew._measure
+
+    class OneThread(LocalCrew):
+        """As many threads each, however many share it."""
+
+        def _started(self, place):
+            self._own = {**self._own, "OMP_NUM_THREADS": "1"}
+            return super()._started(place)
+
+        def call(self, place, do, *arguments):
+            began = time.perf_counter()
+            answer = super().call(place, do, *arguments)
+            if do == "measure" and self.n == 1:
+                (asked,) = arguments
+                spread.append((time.perf_counter() - began) / sum(one["size"] for one in asked))
+            return answer
+
+    def timed(missing, members, asked, told, *, together):
+        for place in range(members.n):  # both have the model before the clock runs
+            members.call(place, "begin", *asked)
+        began = time.perf_counter()
+        original(missing, members, asked, told, together=together)
+        if len(missing) > 4:  # the map of distances that it rests on is small
+            wall[str(members.n)].append(time.perf_counter() - began)
+        sample = missing[0].found()
+        began = time.perf_counter()
+        missing[0].keep(sample)
+        kept.append(time.perf_counter() - began)
+
+    def timed_and_forgotten(missing):
+        finds.append(_find_s(missing))
+        forgotten(missing)
+
+    crew._measure = timed
+    forgotten, shards.forget = shards.forget, timed_and_forgotten
+    starts, finds = [], []
+    for number in range(2 * rounds):
+        with tempfile.TemporaryDirectory() as cache:
+            os.environ["LAYERSCOPE_CACHE"] = cache
+            (Path(cache) / "models").mkdir()
+            (Path(cache) / "models" / model_folder.name).symlink_to(model_folder)
+            members = OneThread(spec, 1 + number % 2)
+            began = time.perf_counter()
+            members.call(0, "hello")
+            starts.append(time.perf_counter() - began)
+            try:
+                result = crew.share(spec, members, lambda progress: None)
+            finally:
+                members.close()
+            found.add(hashlib.sha256(result.text_losses.tobytes()).hexdigest())
+            say(f"  {members.n} process{'es' * (members.n > 1)}: {wall[str(members.n)][-1]:.1f} s")
+    members = OneThread(spec, 1)
+    members.call(0, "hello")
+    began = time.perf_counter()
+    for _ in range(200):
+        members.call(0, "sees", str(REPOSITORY))
+    hand_s = (time.perf_counter() - began) / 200
+    members.close()
+    mean = statistics.mean(spread)
+    return Measured(
+        processor=host.processor(),
+        load=host.load().average,
+        start_s=statistics.median(starts),
+        hand_s=hand_s,
+        keep_s=statistics.median(kept),
+        finish_s=statistics.median(finds),
+        spread=[one / mean for one in spread],
+        wall_s=wall,
+        is_same=len(found) == 1,
+    )
+
+
+def _find_s(missing) -> float:
+    began = time.perf_counter()
+    for shard in missing:
+        shard.found()
+    return (time.perf_counter() - began) / len(missing)
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a cluster has: bytes and seconds."""
+
+    card_flops: float
+    card_bytes: float
+    storage: float
+    """Bytes a second of the storage that all machines read from, together."""
+    machine: float
+    """Bytes a second that one machine of eight cards can take."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One simulated request."""
+
+    cards: int
+    members: int
+    n_shards: int
+    wall_s: float
+    parts: dict[str, float]
+    """Where the time goes: seconds in which the run waits for it."""
+
+
+def simulate(name: str, cards: int, place: Place, here: Measured, n_texts: int, seq_len: int, texts_at_once: int) -> Run | None:
+    """A damage map of every block up to half of the layers; None where a member needs more cards than there are."""
+    from analysis.core.blocks import blocks_up_to
+    from analysis.experiments.maps.damage import CUTS_PER_SHARD
+
+    parameters, n_layers = MODELS[name]
+    n_bytes = 2 * parameters
+    each = -(-int(n_bytes * 1.15) // int(place.card_bytes))  # room for streams beside the weights
+    if each > cards:
+        return None
+    members = cards // each
+    blocks = blocks_up_to(n_layers // 2, n_layers)
+    # A card of a member works while the others wait: layers follow one another.
+    layer_s = 2 * (parameters / n_layers) * seq_len * texts_at_once / place.card_flops
+    chunks = [blocks[first : first + CUTS_PER_SHARD] for first in range(0, len(blocks), CUTS_PER_SHARD)]
+    of_batch = [layer_s * (n_layers + sum(n_layers - block.stop for block in chunk)) for chunk in chunks]
+    pure = of_batch * (n_texts // texts_at_once)
+    random_ = random.Random(0)
+    shards = [seconds * random_.choice(here.spread) for seconds in pure]
+    machines = max(1, -(-members * each // 8))
+    # A machine reads the weights once: its other members find them in its memory.
+    readers = min(machines, members)
+    load_s = max(n_bytes * readers / place.storage, n_bytes / min(place.machine, place.storage))
+    free = [(here.start_s + load_s, number) for number in range(min(members, len(shards)))]
+    heapq.heapify(free)
+    handed = 0.0
+    for seconds in shards:
+        at, number = heapq.heappop(free)
+        handed = max(handed, at) + here.hand_s  # one process hands them all out
+        heapq.heappush(free, (handed + seconds + here.keep_s, number))
+    ends = max(at for at, _ in free)
+    finish_s = here.finish_s * len(shards)
+    busy = sum(shards) / min(members, len(shards))
+    parts = {"measuring": busy, "reading weights": load_s, "starting": here.start_s, "putting together": finish_s}
+    parts["waiting for the last"] = max(0.0, ends - here.start_s - load_s - busy)
+    return Run(cards, members, len(shards), ends + finish_s, parts)
+
+
+def linear_until(runs: list[Run]) -> tuple[Run, str]:
+    """The last run of an unbroken row of doublings that gain enough, and what the time of the next goes into."""
+    last = runs[0]
+    for before, after in zip(runs, runs[1:], strict=False):
+        grown = after.members / before.members
+        if before.wall_s / after.wall_s < 1 + (grown - 1) * SMALLEST_GAIN:
+            rest = {name: seconds for name, seconds in after.parts.items() if name != "measuring"}
+            return before, max(rest, key=lambda name: rest[name])
+        last = after
+    return last, ""
+
+
+def drawn(curves: dict[str, list[Run]], told: str) -> str:
+    """Speed-up by cards, both logarithmic, dark where the reader's screen is."""
+    import math
+
+    width, height, left, top, size_x, size_y = 760, 470, 60, 40, 560, 350
+    most = math.log2(CARDS[-1])
+
+    def x(cards: float) -> float:
+        return left + size_x * math.log2(cards) / most
+
+    def y(gain: float) -> float:
+        return top + size_y * (1 - math.log2(gain) / most)
+
+    parts = []
+    for cards in CARDS[::2]:
+        parts.append(f'<path class="grid" d="M{x(cards):.0f} {top}v{size_y}M{left} {y(cards):.0f}h{size_x}"/>')
+        parts.append(f'<text x="{x(cards):.0f}" y="{top + size_y + 18}" text-anchor="middle">{cards}</text>')
+        parts.append(f'<text x="{left - 8}" y="{y(cards) + 4:.0f}" text-anchor="end">{cards}</text>')
+    parts.append(f'<path class="ideal" d="M{x(1):.0f} {y(1):.0f}L{x(CARDS[-1]):.0f} {y(CARDS[-1]):.0f}"/>')
+    for number, (name, runs) in enumerate(curves.items()):
+        first = runs[0]
+        points = [(x(run.cards / first.cards), y(max(1.0, first.wall_s / run.wall_s))) for run in runs]
+        line = "L".join(f"{a:.0f} {b:.0f}" for a, b in points)
+        parts.append(f'<path class="line" stroke-dasharray="{("", "7 3", "2 3")[number]}" d="M{line}"/>')
+        a, b = points[-1]
+        what = f"{name}, from {first.cards} card{'s' * (first.cards > 1)}"
+        parts.append(f'<text x="{a + 8:.0f}" y="{b + 4:.0f}">{what}</text>')
+    title = "Speed-up of a damage map, simulated, over the fewest cards that hold the model"
+    parts.append(f'<text x="{left}" y="22" class="title">{title}</text>')
+    parts.append(f'<text x="{left + size_x / 2:.0f}" y="{height - 34}" text-anchor="middle">times as many cards</text>')
+    parts.append(f'<text x="{left}" y="{height - 10}" class="small">{escape(told)}</text>')
+    style = (
+        "text{font:13px sans-serif;fill:#222}.title{font-size:15px}.small{font-size:11px;fill:#666}"
+        ".grid{stroke:#8884;fill:none}"
+        ".ideal{stroke:#888;stroke-dasharray:2 5;fill:none}.line{stroke:#3a6ea5;stroke-width:2;fill:none}"
+        "@media(prefers-color-scheme:dark){text{fill:#ddd}.small{fill:#aaa}.line{stroke:#8ab4e8}}"
+    )
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">'
+    return "\n".join([head, "<title>Speed-up by cards, simulated</title>", f"<style>{style}</style>", *parts, "</svg>\n"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--measured", metavar="FILE", help="what a run before measured, or where to keep what this one does")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--texts", type=int, default=8, help="of the map that is measured")
+    parser.add_argument("--max-size", type=int, default=8, help="of the map that is measured")
+    parser.add_argument("--card-tflops", type=float, default=400.0, help="that a card reaches in bfloat16, not its peak")
+    parser.add_argument("--card-memory", type=float, default=80.0, help="GB")
+    parser.add_argument("--storage", type=float, default=20.0, help="GB a second that all machines read together")
+    parser.add_argument("--machine", type=float, default=5.0, help="GB a second that a machine of eight cards reads")
+    parser.add_argument("--draw", action="store_true", help=f"write {PICTURE.name}")
+    options = parser.parse_args()
+    file = Path(options.measured) if options.measured else None
+    if file is not None and file.exists():
+        here = Measured(**json.loads(file.read_text()))
+    else:
+        say("Measuring with one process and with two, one thread each:")
+        here = measure(options.rounds, options.texts, options.max_size)
+        if file is not None:
+            file.write_text(json.dumps(dataclasses.asdict(here)))
+    one, two = (statistics.median(here.wall_s[n]) for n in ("1", "2"))
+    say(f"{here.processor}, load before {here.load:.1f}: medians of {len(here.wall_s['1'])}")
+    same = "the same" if here.is_same else "DIFFER"
+    say(f"1 process {one:.1f} s, 2 processes {two:.1f} s: {here.speed_up:.2f} x; figures {same}")
+    say(
+        f"a process starts in {here.start_s:.1f} s; a shard is handed out in {1e3 * here.hand_s:.1f} ms, stored in "
+        f"{1e3 * here.keep_s:.1f} ms, found again in {1e3 * here.finish_s:.1f} ms"
+    )
+    place = Place(options.card_tflops * 1e12, options.card_memory * 1e9, options.storage * 1e9, options.machine * 1e9)
+    curves: dict[str, list[Run]] = {}
+    say("\nSimulated: a damage map of all blocks up to half of the layers, 256 texts of 1,024 tokens, 8 texts at once")
+    for name in MODELS:
+        runs = [run for cards in CARDS if (run := simulate(name, cards, place, here, 256, 1024, 8)) is not None]
+        curves[name] = runs
+        say(f"{name}: {runs[0].n_shards:,} shards")
+        for run in runs:
+            gain = runs[0].wall_s / run.wall_s
+            shares = {part: 100 * seconds / run.wall_s for part, seconds in run.parts.items()}
+            told = ", ".join(f"{part} {share:.0f} %" for part, share in shares.items() if share > 2)
+            say(f"  {run.cards:5,} cards, {run.members:5,} members: {run.wall_s / 3600:8.2f} h, {gain:7.1f} x  ({told})")
+        last, why = linear_until(runs)
+        ends = f"; then {why} is what more cards wait for" if why else ", as far as was simulated"
+        say(f"  linear (each doubling gains {SMALLEST_GAIN:.0%} or more) until {last.cards:,} cards{ends}")
+    if options.draw:
+        told = (
+            f"{options.card_tflops:g} TFLOP/s and {options.card_memory:g} GB a card, storage {options.storage:g} GB/s, "
+            f"{options.machine:g} GB/s a machine; costs of sharing as measured. Dotted: linear."
+        )
+        PICTURE.write_text(drawn(curves, told))
+
+
+if __name__ == "__main__":
+    main()
