@@ -71,7 +71,6 @@ def asked() -> dict[str, Callable[[], Any]]:
     from analysis.reading import library as stored
     from analysis.reading import runs
     from pages.components.compare import runs_view
-    from pages.components.model import choice
     from pages.components.shared import library
 
     model = ModelSpec("lab/model-7")
@@ -91,7 +90,7 @@ def asked() -> dict[str, Callable[[], Any]]:
         "all maps": lambda: len(library.find("distances")),
         "maps of a model": lambda: len(library.find("distances", model)),
         "choice of map and curve (Explore)": explore,
-        "models looked at (Model)": lambda: len(choice.models()),
+        "models looked at (Model)": lambda: len(library.models_seen()),
         "table of runs (Compare)": table,
         "the same by model, kind and words": lambda: len(
             runs_view.stored(model, ["sweep"], names=["model-7"], text="similarity bfloat16")
