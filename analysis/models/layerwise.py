@@ -38,6 +38,8 @@ class Inputs:
     cuts: Sequence[Removal | None]
     arguments: dict = field(default_factory=dict)
     """What the body needs beside the ids: masks and positions, when they are not the plain causal ones."""
+    every_depth: bool = False
+    """Whether x[0..L] of the unpruned model are wanted, rather than x[L] without each cut."""
 
 
 class LayersOnDisk:
@@ -157,7 +159,8 @@ def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step
     """x[L] of every batch without each of its cuts, all of them layer by layer; arguments and order as `stream.finals`.
 
     Up to its first removed layer a cut shares the unpruned stream, and cuts that agree on which layers are gone share one
-    up to where they part, so a layer runs exactly as often as `stream.layer_passes` says.
+    up to where they part, so a layer runs exactly as often as `stream.layer_passes` says. Of a batch that is wanted at every
+    depth the index is the depth, 0..L in their order, and the streams are where the scratch has them.
     """
     gone = [[frozenset(cut.layers) if cut is not None else frozenset[int]() for cut in one.cuts] for one in inputs]
 
@@ -173,9 +176,12 @@ def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step
     done = 0
     with _walk(decoder, inputs, scratch) as walk:
         for depth, layer in walk.layers():
-            ahead, after = lanes(depth + 1), {}
-            for number, below in sorted(lanes(depth)):
+            here, ahead = lanes(depth), lanes(depth + 1)
+            after = {lane: stream for lane, stream in walk.streams.items() if lane not in here}
+            for number, below in sorted(here):
                 stream = walk.streams.pop((number, below))
+                if inputs[number].every_depth:
+                    after[number, _kept(depth)] = stream
                 if (number, (*below, depth)) in ahead:
                     after[number, (*below, depth)] = stream
                 if (number, below) in ahead:
@@ -184,6 +190,11 @@ def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step
                     on_step(done, total)
             walk.passed(depth + 1, after)
         for number, of_one in enumerate(gone):
+            if inputs[number].every_depth:
+                for depth in range(decoder.n_layers):
+                    yield number, depth, walk.streams[number, _kept(depth)]
+                yield number, decoder.n_layers, walk.streams[number, ()]
+                continue
             for index, removed in enumerate(of_one):
                 yield number, index, walk.streams[number, _below(removed, decoder.n_layers)].to(decoder.device)
 
@@ -192,24 +203,9 @@ def _below(removed: frozenset[int], depth: int) -> tuple[int, ...]:
     return tuple(sorted(layer for layer in removed if layer < depth))
 
 
-@torch.inference_mode()
-def every_depth(
-    decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step: OnStep
-) -> Iterator[tuple[int, list[Tensor]]]:
-    """x[0..L] of every batch, (batch, seq, hidden_size) each, with the number of the batch; all of them layer by layer."""
-    total, done = len(inputs) * decoder.n_layers, 0
-    with _walk(decoder, inputs, scratch) as walk:
-        for depth, layer in walk.layers():
-            after = dict(walk.streams)
-            for number in range(len(inputs)):
-                after[number, (depth + 1,)] = walk.through(
-                    layer, depth, number, walk.streams[number, (depth,) if depth else ()]
-                )
-                done += 1
-                on_step(done, total)
-            walk.passed(depth + 1, after)
-        for number in range(len(inputs)):
-            yield number, [walk.streams[number, (depth,) if depth else ()] for depth in range(decoder.n_layers + 1)]
+def _kept(depth: int) -> tuple[int, ...]:
+    """What tells the stream that was at a depth from those that go on, which are told by the layers that they left out."""
+    return (-1 - depth,)
 
 
 class _Walk:

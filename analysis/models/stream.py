@@ -127,18 +127,33 @@ def all_token_streams(
         for sequences in groups:
             yield token_streams(decoder, sequences)
         return
-    inputs = [Inputs(right_padded(sequences), [None]) for sequences in groups]
-    for number, streams in layerwise.every_depth(decoder, inputs, _scratch(decoder, inputs, "depths"), on_step):
-        real = _real(groups[number])
-        yield [stream.flatten(0, 1)[real] for stream in streams]
+    if not groups:
+        return  # or all layers would be read for nothing
+    inputs = [every_depth(sequences) for sequences in groups]
+    streams: list[Tensor] = []
+    for number, _, stream in finals(decoder, inputs, on_step):
+        streams.append(real_tokens(stream, groups[number]))
+        if len(streams) > decoder.n_layers:
+            yield streams
+            streams = []
 
 
-def _scratch(decoder: Decoder, inputs: Sequence[Inputs], what: str) -> Scratch:
+def every_depth(sequences: Sequence[Sequence[int]]) -> Inputs:
+    """A batch of which `finals` yields x[0..L], of a model that is read layer by layer."""
+    return Inputs(right_padded(sequences), [None], every_depth=True)
+
+
+def real_tokens(stream: Tensor, sequences: Sequence[Sequence[int]]) -> Tensor:
+    """(n_tokens, hidden_size) of a right-padded batch, (batch, seq, hidden_size), without its padding."""
+    return stream.flatten(0, 1)[_real(sequences)]
+
+
+def _scratch(decoder: Decoder, inputs: Sequence[Inputs]) -> Scratch:
     """Where the streams of these batches are, under a key of all that they depend on."""
     assert decoder.on_disk is not None
-    key = hashlib.sha256(f"{what} {decoder.on_disk.identity}".encode())
+    key = hashlib.sha256(decoder.on_disk.identity.encode())
     for one in inputs:
-        key.update(repr((one.ids.tolist(), list(one.cuts))).encode())
+        key.update(repr((one.ids.tolist(), list(one.cuts), one.every_depth)).encode())
         for name, value in sorted(one.arguments.items()):
             for mask in [value] if isinstance(value, Tensor) else value.values():
                 key.update(f"{name} {tuple(mask.shape)}".encode())
@@ -212,11 +227,11 @@ def finals(
 
     Yields:
         (number of the batch, index into its cuts, (batch, seq, hidden_size) before the final norm); every cut of a batch once,
-        in no particular order.
+        in no particular order. Of a batch that is wanted at every depth the index is the depth, 0..L.
     """
     if decoder.on_disk is not None:
         together = list(inputs)
-        yield from layerwise.finals(decoder, together, _scratch(decoder, together, "finals"), on_step)
+        yield from layerwise.finals(decoder, together, _scratch(decoder, together), on_step)
         return
     for number, one in enumerate(inputs):
         trunk = run_trunk(decoder, one.ids, keep=tail_depths(one.cuts, decoder.n_layers), **one.arguments)

@@ -62,6 +62,46 @@ def test_each_weight_of_a_map_is_read_once(cache, little_memory):
     assert loaded.decoder.on_disk.bytes_read <= stored, "the trials on loading included"
 
 
+def shrunk(monkeypatch, folder) -> load.LoadedModel:
+    """A tiny model with its layers on the disk."""
+    for name, value in {"fits": False, "streams": True, "room_bytes": 1 << 30}.items():
+        monkeypatch.setattr(load.Plan, name, value)
+    return load.load(ModelSpec(source=str(folder), device="cpu", dtype="float32"), by_layer=True)
+
+
+def test_a_damage_map_and_the_map_that_it_is_held_against_share_one_reading(
+    tiny_folder, cache, with_starter, tmp_path, monkeypatch
+):
+    spec = ModelSpec(source=str(tiny_folder("llama")), device="cpu", dtype="float32")
+    asked = DamageSpec(spec, dataclasses.replace(TEXTS, n_texts=2), DistanceSpec(spec, TEXTS), max_size=3)
+    whole = damage.run(asked), distance_map.stored(asked.distances)
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "other")))
+    loaded = shrunk(monkeypatch, tiny_folder("llama"))
+    assert distance_map.stored(asked.distances) is None
+    found = damage.run(asked, load=load.handing_out(loaded)), distance_map.stored(asked.distances)
+    assert [told(one) for one in found] == [told(one) for one in whole]
+    kept = loaded.decoder.on_disk
+    assert kept.bytes_read <= sum(file.stat().st_size for file in tiny_folder("llama").glob("*.safetensors"))
+    again = dataclasses.replace(asked, distances=DistanceSpec(spec, dataclasses.replace(TEXTS, n_texts=4)))
+    damage.run(again, load=load.handing_out(loaded))
+    assert distance_map.stored(again.distances) is not None, "a map beside damage that was all measured before"
+
+
+def test_a_curve_says_when_the_files_are_read_twice(tiny_folder, cache, monkeypatch):
+    loaded = shrunk(monkeypatch, tiny_folder("llama"))
+    spec = ModelSpec(source=str(tiny_folder("llama")), device="cpu", dtype="float32")
+    asked = SweepSpec(spec, benchmark=BenchmarkSpec(limit=2), loss_corpus=TEXTS, distances=DistanceSpec(spec, TEXTS), max_n=1)
+    said: list[str] = []
+
+    def told_of(request: SweepSpec) -> bool:
+        said.clear()
+        sweep.run(request, lambda progress: said.append(progress.message or ""), load=load.handing_out(loaded))
+        return any("read twice" in sentence and "the distance map" in sentence for sentence in said)
+
+    assert told_of(asked)
+    assert not told_of(dataclasses.replace(asked, max_n=2)), "the map is stored by now"
+
+
 def test_what_needs_the_whole_model_says_so(cache, little_memory):
     spec = EvaluateSpec(MODEL, generation=GenerationSpec())
     with pytest.raises(NotEnoughMemoryError, match="only 1.3 GB are free"):

@@ -10,7 +10,7 @@ from analysis.experiments.accuracy import scores
 from analysis.experiments.accuracy.scores import Material, Scores
 from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
 from analysis.experiments.maps import damage, distance_map
-from analysis.experiments.maps.spec import DamageSpec, DistanceResult, DistanceSpec
+from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceResult, DistanceSpec
 from analysis.experiments.scoring.likelihood import Cuts
 from analysis.experiments.strategies import BLOCKS, DAMAGE, DRAW, INFLUENCE, INFLUENCE_METRIC, MAP, Given, chosen, needs
 from analysis.models import load as models
@@ -77,6 +77,8 @@ def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Load = model
 def _ready(spec: SweepSpec, on_progress: OnProgress, load: Load) -> tuple[LoadedModel, Cuts, Material, Scores]:
     """The model of a resolved request, the cuts, what they are measured on, and what is known of them."""
     loaded = load(spec.model, on_progress, by_layer=spec.generation is None)
+    if loaded.decoder.on_disk is not None and (chooses := _still_to_be_read(spec)):
+        on_progress(Progress("reading layer by layer", message=f"{_TWO_READINGS} {chooses}."))
     cuts = _cuts(spec, loaded, on_progress)
     on_progress(Progress("reading questions and texts", values={"result_key": spec.fingerprint()}))
     stuff = scores.prepare(loaded, spec.benchmark, spec.loss_corpus)
@@ -85,6 +87,23 @@ def _ready(spec: SweepSpec, on_progress: OnProgress, load: Load) -> tuple[Loaded
 
 def _origin(spec: SweepSpec) -> scores.Origin:
     return scores.Origin(spec.model, spec.benchmark, spec.loss_corpus)
+
+
+_TWO_READINGS = "The files of the model are read twice: which blocks the curve is made of is only known after"
+"""Of a model that is on the disk, where something chooses its blocks."""
+
+
+def _still_to_be_read(spec: SweepSpec) -> str:
+    """What chooses the blocks and is not stored; empty where all is known."""
+    if spec.max_n == 0 or needs(spec.strategy, BLOCKS):
+        return ""
+    if spec.damage is not None:
+        measured = DamageResult.load(spec.damage)
+        return "" if measured is not None and measured.complete else "the damage map"
+    metrics = [spec.distances.metric] if needs(spec.strategy, MAP) else []
+    metrics += [INFLUENCE_METRIC] if needs(spec.strategy, INFLUENCE) else []
+    stored = [distance_map.stored(replace(spec.distances, metric=metric)) for metric in metrics]
+    return "the distance map" if None in stored else ""
 
 
 def _cuts(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Cuts:

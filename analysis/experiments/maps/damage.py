@@ -70,13 +70,20 @@ def _ready(spec: DamageSpec, stored: DamageResult | None, on_progress: OnProgres
     """What is known of a resolved request, with all that is needed to measure the rest."""
     loaded = load(spec.model, on_progress, by_layer=True)
     max_size = _max_size(spec, loaded)
-    distances = distance_map.run(spec.distances, on_progress, load=models.handing_out(loaded))
+    distances = _map(spec, loaded, on_progress)
     on_progress(Progress("reading texts", values={"result_key": spec.fingerprint()}))
     texts = corpora.tokenize(spec.corpus.fitting(loaded.facts.max_positions), loaded.tokenizer).token_ids
     measured = _Measured(spec, loaded, distances, texts, blocks_up_to(max_size, loaded.decoder.n_layers))
     for earlier in [stored] if stored is not None else _others_of_these_texts(spec):
         measured.take_over(earlier)
     return measured
+
+
+def _map(spec: DamageSpec, loaded: LoadedModel, on_progress: OnProgress) -> "DistanceResult | distance_map.Unread":
+    """The distance map, or of a model on the disk the texts that it is still to be made of, to be read in the same reading."""
+    if loaded.decoder.on_disk is None:
+        return distance_map.run(spec.distances, on_progress, load=models.handing_out(loaded))
+    return distance_map.stored(spec.distances) or distance_map.Unread(spec.distances, loaded)
 
 
 def _max_size(spec: DamageSpec, loaded: LoadedModel) -> int:
@@ -135,7 +142,7 @@ class _Measured:
 
     spec: DamageSpec
     loaded: LoadedModel
-    distances: DistanceResult
+    distances: DistanceResult | distance_map.Unread
     texts: list[list[int]]
     blocks: list[Block]
     losses: np.ndarray = field(init=False)
@@ -264,8 +271,18 @@ class _Measured:
             return
         sequences = [[self.texts[text] for text in texts] for texts, _ in batches]
         inputs = [Inputs(right_padded(of_batch), missing) for of_batch, (_, missing) in zip(sequences, batches, strict=True)]
-        for number, index, stream in finals(decoder, inputs, on_step):
+        unread = self.distances if isinstance(self.distances, distance_map.Unread) else None
+        first = [] if unread is None else unread.inputs
+        for at, index, stream in finals(decoder, [*first, *inputs], on_step):
+            number = at - len(first)
+            if unread is not None and number < 0:
+                unread.take(at, stream)
+                continue
+            if self.distances is unread:
+                self.distances = unread.result()
             yield number, batches[number][1][index], likelihood.batch_losses(decoder, stream, sequences[number])
+        if self.distances is unread:  # of a map whose blocks were all measured before
+            self.distances = unread.result()
 
     @torch.inference_mode()
     def _losses(self, texts: list[int], cuts: Sequence[Cut]) -> Iterator[tuple[Cut, list[float]]]:
@@ -302,7 +319,8 @@ class _Measured:
             increase[row].append(mean)
             stderr[row].append(error if len(values) > 1 else None)
         unpruned = losses[0][measured[0]]
-        pairs = [_pairs(distances, found) for distances, found in zip(self.distances.mean, increase, strict=False)]
+        foretold = self.distances.mean if isinstance(self.distances, DistanceResult) else []
+        pairs = [_pairs(distances, found) for distances, found in zip(foretold, increase, strict=False)]
         return DamageResult(
             spec=self.spec,
             versions=machine.versions(),

@@ -20,6 +20,7 @@ from analysis.experiments.maps.metrics import METRICS
 from analysis.experiments.maps.spec import DistanceResult, DistanceSpec
 from analysis.models import load as models
 from analysis.models import machine, stream
+from analysis.models.layerwise import Inputs
 from analysis.models.load import Load, LoadedModel
 from analysis.models.spec import ModelFacts
 
@@ -45,18 +46,32 @@ def run(spec: DistanceSpec, on_progress: OnProgress = ignore, *, load: Load = mo
         LayerscopeError: one sentence on whatever the user can mend.
     """
     resolved = resolve(spec)
-    stored = DistanceResult.load(resolved, on_progress)
-    if stored is not None and stored.complete:
-        return stored
-    furthest = _furthest(resolved, stored, on_progress)
-    measured = _Measured() if furthest is None else _Measured.of(furthest)
-    if furthest is not None and furthest.complete:
-        derived = measured.result(resolved, furthest.model, furthest.n_skipped, complete=True)
-        derived.save()
-        return derived
+    known = _known(resolved, on_progress)
+    if isinstance(known, DistanceResult):
+        return known
     on_progress(Progress("loading the model", values={"result_key": resolved.fingerprint()}))
     loaded, texts = _ready(resolved, on_progress, load)
-    return _measure(resolved, loaded, texts, measured, on_progress)
+    return _measure(resolved, loaded, texts, known, on_progress)
+
+
+def stored(spec: DistanceSpec) -> DistanceResult | None:
+    """The whole map as it is stored, or as it follows from a stored one of another metric; None where there is none."""
+    known = _known(resolve(spec), ignore)
+    return known if isinstance(known, DistanceResult) else None
+
+
+def _known(spec: DistanceSpec, on_progress: OnProgress) -> "DistanceResult | _Measured":
+    """The whole map, or what is known of its texts."""
+    own = DistanceResult.load(spec, on_progress)
+    if own is not None and own.complete:
+        return own
+    furthest = _furthest(spec, own, on_progress)
+    measured = _Measured() if furthest is None else _Measured.of(furthest)
+    if furthest is not None and furthest.complete:
+        derived = measured.result(spec, furthest.model, furthest.n_skipped, complete=True)
+        derived.save()
+        return derived
+    return measured
 
 
 def _ready(spec: DistanceSpec, on_progress: OnProgress, load: Load) -> tuple[LoadedModel, corpora.Texts]:
@@ -208,6 +223,7 @@ def _measure(
             if time.perf_counter() - saved > _SAVE_EVERY_S:
                 result(complete=False).save()
                 saved = time.perf_counter()
+        next(streams, None)  # only at its end a reading lets go of what it wrote
     except BaseException:
         if measured.lengths:
             result(complete=False).save()
@@ -222,6 +238,43 @@ def _tokens_per_batch(loaded: LoadedModel) -> int:
     return min(stream.tokens_per_batch(loaded.decoder.device), max(1, _MOST_STREAM_BYTES // per_token))
 
 
+class Unread:
+    """The texts of a map that is not stored, which go through a model on the disk in one reading with other batches."""
+
+    def __init__(self, spec: DistanceSpec, loaded: LoadedModel) -> None:
+        """Tokenize them.
+
+        Args:
+            spec: of the map.
+            loaded: a model that is on the disk.
+        """
+        self._spec, self._loaded, self._load = resolve(spec), loaded, models.handing_out(loaded)
+        work = Work(self._spec, ignore, load=self._load)
+        self._shards = work.missing()
+        self._groups = [_token_ids(shard, work.texts) for shard in self._shards]
+        self._streams: list[Tensor] = []
+        self._began = time.perf_counter()
+
+    @property
+    def inputs(self) -> list[Inputs]:
+        """The batches."""
+        return [stream.every_depth(sequences) for sequences in self._groups]
+
+    def take(self, number: int, states: Tensor) -> None:
+        """The next depth of a batch, which is stored when it was the last."""
+        self._streams.append(stream.real_tokens(states, self._groups[number]))
+        if len(self._streams) > self._loaded.decoder.n_layers:
+            one = _Measured()
+            one.add(self._streams, [len(ids) for ids in self._groups[number]])
+            one.wall_s, self._began = time.perf_counter() - self._began, time.perf_counter()
+            self._shards[number].keep(one.figures())
+            self._streams = []
+
+    def result(self) -> DistanceResult:
+        """The map, of which all batches are stored now."""
+        return run(self._spec, load=self._load)
+
+
 class Work:
     """A distance map of which every batch of texts is a shard (`shards.Work`)."""
 
@@ -229,11 +282,11 @@ class Work:
 
     def __init__(self, spec: DistanceSpec, on_progress: OnProgress, *, load: Load) -> None:
         """Load the model and tokenize the texts of a resolved request."""
-        self._loaded, self._texts = _ready(spec, on_progress, load)
+        self._loaded, self.texts = _ready(spec, on_progress, load)
         self.reads_disk = self._loaded.decoder.on_disk is not None
         furthest = _furthest(spec, DistanceResult.load(spec), on_progress)
         known = 0 if furthest is None else furthest.n_texts
-        self._left = _left(spec, self._loaded, self._texts, known)
+        self._left = _left(spec, self._loaded, self.texts, known)
 
     @staticmethod
     def before(spec: DistanceSpec) -> list[Spec]:
@@ -247,7 +300,7 @@ class Work:
     def measure(self, shards: Sequence[Shard], on_progress: OnProgress) -> None:
         """Measure some batches, and store each."""
         phase, total = "reading the residual stream", len(shards)
-        groups = [_token_ids(shard, self._texts) for shard in shards]
+        groups = [_token_ids(shard, self.texts) for shard in shards]
         began = time.perf_counter()
         streams = stream.all_token_streams(self._loaded.decoder, groups, lambda *_: on_progress(Progress(phase, 0, total)))
         for done, (shard, group) in enumerate(zip(shards, groups, strict=True), start=1):
@@ -257,3 +310,4 @@ class Work:
             shard.keep(one.figures())
             began = time.perf_counter()
             on_progress(Progress(phase, done, total))
+        next(streams, None)  # only at its end a reading lets go of what it wrote
