@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from analysis.cli import main
-from analysis.core import host
+from analysis.core import host, shards, store
 from analysis.core.errors import NotEnoughMemoryError
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 from analysis.experiments.accuracy import evaluation, sweep
@@ -85,6 +85,7 @@ def test_a_damage_map_and_the_map_that_it_is_held_against_share_one_reading(
     again = dataclasses.replace(asked, distances=DistanceSpec(spec, dataclasses.replace(TEXTS, n_texts=4)))
     damage.run(again, load=load.handing_out(loaded))
     assert distance_map.stored(again.distances) is not None, "a map beside damage that was all measured before"
+    assert not list((store.cache_dir() / "results" / shards.FOLDER).glob("*")), "what the map is made of is in the map"
 
 
 def test_a_curve_says_when_the_files_are_read_twice(tiny_folder, cache, monkeypatch):

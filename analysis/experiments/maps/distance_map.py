@@ -12,7 +12,7 @@ from analysis.core import stats
 from analysis.core.errors import CorpusError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.core.record import Spec
-from analysis.core.shards import Shard
+from analysis.core.shards import Shard, forget
 from analysis.data import corpora
 from analysis.experiments.maps import distances
 from analysis.experiments.maps import spec as selection
@@ -272,7 +272,9 @@ class Unread:
 
     def result(self) -> DistanceResult:
         """The map, of which all batches are stored now."""
-        return run(self._spec, load=self._load)
+        found = run(self._spec, load=self._load)
+        forget(self._shards)
+        return found
 
 
 class Work:
