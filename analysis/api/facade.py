@@ -37,7 +37,7 @@ def model(
         source: `starter`, a hub id, a local Hugging Face folder, or a GGUF file.
         revision: branch, tag or commit of a hub id.
         dtype: float32, bfloat16, float16, or auto: what this machine is good at.
-        device: cpu, cuda, cuda:1, mps, or auto.
+        device: cpu, cuda (as many cards as the model takes), cuda:1, cuda:all, mps, or auto.
         quantization: none, 4bit (NF4) or 8bit.
 
     Raises:

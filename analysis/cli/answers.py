@@ -453,7 +453,7 @@ def _speed_lines(result: Any, options: argparse.Namespace) -> list[str]:
     }
     lines = [
         f"{result.model.name}: {spec.prompt_tokens} prompt tokens, {spec.new_tokens} new ones, {result.rounds} rounds over all "
-        f"n, {spec.model.dtype} on {spec.model.device}, peak memory {units.size(result.peak_bytes)}",
+        f"n, {result.ran_in}, peak memory {units.size(result.peak_bytes)}",
         *result.table().only("n", *heads, "left out").titled(**heads).lines(),
     ]
     for what, line in (("reading", result.prefill), ("writing", result.decode)):

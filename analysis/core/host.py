@@ -50,6 +50,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def cards() -> int:
+    """NVIDIA cards that this process may use, as their driver says."""
+    try:
+        there = len(os.listdir("/proc/driver/nvidia/gpus"))
+    except OSError:
+        return 0
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return there if visible is None else min(there, len([name for name in visible.split(",") if name.strip()]))
+
+
 def processor() -> str:
     """The processor's model name."""
     return cpuinfo("model name") or platform.processor() or platform.machine()

@@ -154,6 +154,16 @@ class Result:
         data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in self.array_names()}
         return typing.cast(dict[str, Any], _plain(data))
 
+    @property
+    def ran_on(self) -> str:
+        """The device; of a model that was spread over several their number too, as in "cuda x2"."""
+        return self.versions.get("device") or str(self.spec.model.device)
+
+    @property
+    def ran_in(self) -> str:
+        """In which precision and where, as in "bfloat16 on cuda"."""
+        return f"{self.spec.model.dtype} on {self.ran_on}"
+
     def tables(self) -> dict[str, Table]:
         """Its numbers as tables, by name, the main one first.
 
@@ -182,7 +192,7 @@ class Result:
     def measured_on(self) -> str:
         """On what, on how much of it and in which precision, in a sentence; "" where nothing of it is known."""
         model = getattr(self.spec, "model", None)
-        return f"{model.dtype} on {model.device}." if model is not None else ""
+        return f"{self.ran_in}." if model is not None else ""
 
     @classmethod
     def array_names(cls) -> tuple[str, ...]:

@@ -21,11 +21,12 @@ from analysis.data.spec import CorpusSpec
 from analysis.exports import card as model_card
 from analysis.exports import folders, formats
 from analysis.exports.spec import ExportResult, ExportSpec, ReloadCheck
-from analysis.models import cut, machine, weights
+from analysis.models import cut, machine, placement, weights
 from analysis.models import load as models
 from analysis.models.adapter import read_bridge, with_adapter
 from analysis.models.decoder import Decoder, find_decoder
 from analysis.models.load import Loader, Plan
+from analysis.models.placement import Placement
 from analysis.models.spec import ModelSpec
 from analysis.reading import library
 
@@ -109,7 +110,7 @@ def run(spec: ExportSpec, on_progress: OnProgress = ignore, *, load: Loader = mo
     check = save(planned, resolved.block, out, adapter, on_progress)
     result = ExportResult(
         spec=resolved,
-        versions=machine.versions(),
+        versions=planned.versions(),
         wall_s=time.perf_counter() - began,
         n_tokens=2 * check.n_tokens,
         complete=True,
@@ -162,12 +163,13 @@ def save(planned: Plan, block: Removal, out: Path, adapter: str | None, on_progr
         del model, loaded
         gc.collect()
         on_progress(Progress("loading it again", 0, 1))
-        check = compare(folder, spec, texts, expected, merged=adapter is not None)
+        placed = None if planned.placement is None else planned.placement.without(block)
+        check = compare(folder, spec, texts, expected, merged=adapter is not None, placed=placed)
         found.append(check)
         heal = None if adapter is None else library.heal_of(spec, adapter)
         card = model_card.of(spec, planned.facts, block, heal=heal, adapter=adapter, check=check)
         (folder / "README.md").write_text(card, encoding="utf-8")
-        (folder / "layerscope.json").write_text(json.dumps(_provenance(spec, block, adapter, check), indent=1))
+        (folder / "layerscope.json").write_text(json.dumps(_provenance(planned, block, adapter, check), indent=1))
 
     store.write_folder(out, fill)
     on_progress(Progress("saving the model", 1, 1, f"Saved to {out}."))
@@ -183,7 +185,15 @@ def logits(model: Any, texts: Sequence[Sequence[int]]) -> Tensor:
     return torch.cat(rows)
 
 
-def compare(folder: Path, spec: ModelSpec, texts: Sequence[Sequence[int]], expected: Tensor, *, merged: bool) -> ReloadCheck:
+def compare(
+    folder: Path,
+    spec: ModelSpec,
+    texts: Sequence[Sequence[int]],
+    expected: Tensor,
+    *,
+    merged: bool,
+    placed: Placement | None = None,
+) -> ReloadCheck:
     """Load a saved folder as anyone would, and compare its logits with those of what it was made from.
 
     Args:
@@ -192,6 +202,7 @@ def compare(folder: Path, spec: ModelSpec, texts: Sequence[Sequence[int]], expec
         texts: what is read.
         expected: `logits` of the same texts before saving.
         merged: whether an adapter was merged in between.
+        placed: where its parts go when it is spread over several devices.
 
     Raises:
         UnsupportedModelError: when it does not load, or differs by more than its dtype explains.
@@ -203,7 +214,11 @@ def compare(folder: Path, spec: ModelSpec, texts: Sequence[Sequence[int]], expec
             f"The saved folder does not load in plain transformers ({type(error).__name__}), so it was removed; choose another "
             f"cut or another model."
         ) from error
-    check = _difference(expected, logits(again.to(spec.device), texts), spec.dtype, merged)
+    if placed is None:
+        again.to(machine.first_card(spec.device))
+    else:
+        placement.spread(find_decoder(again), placed)
+    check = _difference(expected, logits(again, texts), spec.dtype, merged)
     if not check.relative_difference <= check.tolerance:  # also refuses what is not a number
         raise UnsupportedModelError(
             f"The saved model answers otherwise than {'the model with its adapter' if merged else 'the cut model'} did: its "
@@ -245,13 +260,13 @@ def _saved_bytes(planned: Plan, block: Removal) -> int:
     return int(planned.weight_bytes - removed * planned.facts.bytes_per_parameter)
 
 
-def _provenance(spec: ModelSpec, block: Removal, adapter: str | None, check: ReloadCheck) -> dict[str, Any]:
+def _provenance(planned: Plan, block: Removal, adapter: str | None, check: ReloadCheck) -> dict[str, Any]:
     return {
-        "model": spec.to_json(),
+        "model": planned.spec.to_json(),
         "removed": block.to_json() | {"layers": list(block.layers), "description": block.describe()},
         "adapter": _relative(adapter),
         "check": vars(check),
-        "versions": machine.versions(),
+        "versions": planned.versions(),
         "method": "Gromov et al., The Unreasonable Ineffectiveness of the Deeper Layers, arXiv:2403.17887",
     }
 

@@ -204,7 +204,8 @@ def lay_bridge(decoder: Decoder, bridge: Bridge, *, n_layers: int) -> RemovableH
         n_layers: layers of the cut model.
     """
     place = decoder.layers[bridge.start] if bridge.start < decoder.n_layers else decoder.norm
-    change = bridge.change.clone().to(decoder.device)  # one that was fitted in inference mode cannot be trained through
+    # A copy: one that was fitted in inference mode cannot be trained through.
+    change = bridge.change.clone().to(next(place.parameters()).device)
 
     def cross(_: Any, args: tuple, named: dict) -> tuple[tuple, dict] | None:
         if decoder.n_layers != n_layers:

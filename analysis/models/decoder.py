@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -76,8 +77,18 @@ class Decoder:
 
     @property
     def device(self) -> torch.device:
-        """Where token ids go."""
+        """Where token ids go, and what is made beside them; of a model that is spread over several, the first."""
         return next(self.body.parameters()).device
+
+    @property
+    def head_device(self) -> torch.device:
+        """Where the normed states and the logits are."""
+        return next(self.head.parameters()).device
+
+    @property
+    def layers_on(self) -> dict[torch.device, int]:
+        """How many of the layers, as they are now, each device has; the stream that enters a layer is where that layer is."""
+        return dict(Counter(next(layer.parameters()).device for layer in self.layers))
 
     @property
     def cache_name(self) -> str:

@@ -5,7 +5,6 @@ import time
 from analysis.core import store
 from analysis.core.progress import OnProgress, ignore
 from analysis.models import load as models
-from analysis.models import machine
 from analysis.models.load import Load
 from analysis.models.spec import InspectResult, InspectSpec
 
@@ -23,7 +22,7 @@ def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Load = mod
         load(planned.spec, on_progress)
     result = InspectResult(
         spec=InspectSpec(planned.spec, load=spec.load),
-        versions=machine.versions(),
+        versions=planned.versions(),
         wall_s=time.perf_counter() - began,
         n_tokens=0,
         complete=True,
@@ -43,7 +42,9 @@ def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Load = mod
 
 def _notes(planned: models.Plan) -> list[str]:
     notes = []
-    if planned.streams and not planned.fits:
+    if planned.placement is not None:
+        notes.append(planned.how)
+    elif planned.how:
         notes.append(f"{planned.how} To write, to heal and to export, it has to fit.")
     if planned.spec.quantization != "none":
         notes.append(

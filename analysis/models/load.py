@@ -1,6 +1,6 @@
 """From a `ModelSpec` to a model that is ready to be measured, its memory checked first."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -16,9 +16,10 @@ from analysis.core import units
 from analysis.core.errors import NotEnoughMemoryError, SpecError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.models import decoder as architecture
-from analysis.models import layerwise, machine, weights
+from analysis.models import layerwise, machine, placement, weights
 from analysis.models import spec as cost
 from analysis.models.decoder import Decoder
+from analysis.models.placement import Needs, Placement
 from analysis.models.source import Source, as_it_should_be, locate, read_config
 from analysis.models.spec import Choice, ModelFacts, ModelSpec
 
@@ -37,6 +38,12 @@ class LoadedModel:
     spec: ModelSpec
     """Resolved: concrete dtype, device and identity."""
     facts: ModelFacts
+    placement: Placement | None = None
+    """Where its parts are when it is spread over several devices."""
+
+    def versions(self) -> dict[str, str]:
+        """What a result of it is computed with: `machine.versions`, and the devices when they are several."""
+        return _versions(self.placement)
 
 
 @dataclass(frozen=True)
@@ -53,13 +60,29 @@ class Plan:
     weight_bytes: int
     working_bytes: int
     free_bytes: int
+    """On its device, or on all of those that it is spread over."""
     layered_bytes: int
     """What is in memory at least where the layers stay on the disk."""
+    placement: Placement | None = None
+    """Where its parts go when it is spread over several devices."""
+    modules: dict[str, str] = field(default_factory=dict)
+    """The same by the names of its modules."""
+    cards: dict[str, int] = field(default_factory=dict)
+    """Bytes that are free on each of the devices that it may be spread over."""
 
     @property
     def fits(self) -> bool:
         """Whether weights and working memory fit in what is free."""
-        return self.weight_bytes + self.working_bytes <= self.free_bytes
+        return self.placement is not None or self.weight_bytes + self.working_bytes <= self.free_bytes
+
+    @property
+    def where(self) -> str:
+        """Which device, or which devices."""
+        return _together(self.placement) if self.placement is not None else machine.first_card(self.spec.device)
+
+    def versions(self) -> dict[str, str]:
+        """What a result of it is computed with: `machine.versions`, and the devices when they are several."""
+        return _versions(self.placement)
 
     @property
     def streams(self) -> bool:
@@ -73,12 +96,25 @@ class Plan:
 
     @property
     def how(self) -> str:
-        """How it is measured then, and why, in a sentence."""
+        """How it is measured where it is not simply in the memory of one device, and why, in a sentence; "" where it is."""
+        needs = f"{self.source.name} needs about {units.size(self.weight_bytes + self.working_bytes)} and {_free(self)}"
+        if self.placement is not None:
+            return f"{needs}, so it is spread over {len(self.placement.devices)} of them: {self.placement.describe()}."
+        if self.fits or not self.streams:
+            return ""
         return (
-            f"{self.source.name} needs about {units.size(self.weight_bytes + self.working_bytes)} and "
-            f"{units.size(self.free_bytes)} are free, so its layers are read from the disk one by one: each once for a map or "
-            f"a curve, and with the same figures."
+            f"{needs}, so its layers are read from the disk one by one: each once for a map or a curve, and with the same "
+            f"figures."
         )
+
+
+def _together(placement: Placement) -> str:
+    """What devices are called together: "cuda x2"."""
+    return f"{torch.device(placement.first).type} x{len(placement.devices)}"
+
+
+def _versions(placement: Placement | None) -> dict[str, str]:
+    return machine.versions() | ({} if placement is None else {"device": _together(placement)})
 
 
 def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
@@ -97,12 +133,18 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
         facts = architecture.facts(decoder, name=source.name, dtype=dtype.value, quantization=spec.quantization)
         facts = replace(facts, layers=architecture.layer_facts(decoder))
     resolved = replace(spec, dtype=dtype.value, device=device.value, identity=source.identity)
-    item = cost.DTYPE_BYTES[dtype.value]
     precision = dtype.value if spec.quantization == "none" else spec.quantization
     weight_bytes = cost.weight_bytes(facts, None, precision, rest=dtype.value)
     assert weight_bytes is not None, "a model that was just taken apart has facts on every layer"
-    widest = max(facts.hidden_size * 16, facts.vocab_size)
-    working_bytes = int(_WORKING_TOKENS * (facts.hidden_size * 16 * item + widest * 4))
+    stream_bytes, head_bytes = _at_work(facts, dtype.value)
+    working_bytes, free = stream_bytes + head_bytes, machine.free_bytes(device.value)
+    # What bitsandbytes keeps beside weights in 8 bits does not follow them to another card.
+    cards = {} if spec.quantization == "8bit" else machine.cards(device.value)
+    placed = None
+    if cards and (device.value == machine.ALL_CARDS or weight_bytes + working_bytes > free):
+        placed = placement.place(needs(decoder, facts, precision, dtype.value), cards)
+    if placed is not None:
+        working_bytes, free = len(placed.devices) * stream_bytes + head_bytes, sum(cards[card] for card in placed.devices)
     return Plan(
         source=source,
         spec=resolved,
@@ -112,9 +154,41 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
         device=device,
         weight_bytes=weight_bytes,
         working_bytes=working_bytes,
-        free_bytes=machine.free_bytes(device.value),
+        free_bytes=free,
         # Batches are not larger than half of what is reckoned with for a whole model.
         layered_bytes=_few_layers_bytes(decoder, facts, precision, dtype.value, stored_as, source) + working_bytes // 2,
+        placement=placed,
+        modules={} if placed is None else placement.device_map(decoder, placed),
+        cards=cards,
+    )
+
+
+def _at_work(facts: ModelFacts, dtype: str) -> tuple[int, int]:
+    """Bytes that a pass takes on top of the weights: in its layers, and where the head makes logits."""
+    inside = int(_WORKING_TOKENS * facts.hidden_size * 16 * cost.DTYPE_BYTES[dtype])
+    return inside, _WORKING_TOKENS * max(facts.hidden_size * 16, facts.vocab_size) * 4
+
+
+def needs(decoder: Decoder, facts: ModelFacts, precision: str, dtype: str) -> Needs:
+    """What the parts of a model take where it is spread over several devices.
+
+    Args:
+        decoder: the model, or its weightless skeleton.
+        facts: of it.
+        precision: of the matrices of the layers, as in `cost.weight_bytes`.
+        dtype: of all else.
+    """
+    inside, at_head = _at_work(facts, dtype)
+    last = sum(parameter.numel() for end in (decoder.norm, decoder.head) for parameter in end.parameters())
+    tied = decoder.head.weight is decoder.model.get_input_embeddings().weight
+    outside = facts.other_parameters  # tied weights counted once
+    return Needs(
+        layers=cost.layer_bytes(facts, None, precision, rest=dtype),
+        first=int(cost.DTYPE_BYTES[dtype] * (0 if tied else outside - last)),
+        last=int(cost.DTYPE_BYTES[dtype] * (outside if tied else last)),
+        tied=tied,
+        stream=inside,
+        logits=at_head,
     )
 
 
@@ -150,6 +224,8 @@ def _check_quantization(quantization: str, device: str) -> None:
             f"{quantization} weights need the package bitsandbytes, which is not installed; run `pip install -r "
             f"requirements.txt` or choose quantization none."
         ) from error
+    if device == machine.ALL_CARDS and quantization == "8bit":
+        raise SpecError("Weights in 8bit are kept on one card; choose quantization none or 4bit, or device cuda.")
     if device == "mps":
         raise SpecError(f"{quantization} weights are not supported on mps; choose quantization none or device cpu.")
 
@@ -188,7 +264,7 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore, *, by_layer: bool = 
         raise NotEnoughMemoryError(
             f"{planned.source.name} needs about {units.size(planned.weight_bytes + planned.working_bytes)} in {resolved.dtype}"
             f"{'' if resolved.quantization == 'none' else ' with ' + resolved.quantization + ' layers'}, and only "
-            f"{units.size(planned.free_bytes)} are free on {resolved.device}{_at_least(planned) if by_layer else ''}; choose "
+            f"{_free(planned)}{_at_least(planned) if by_layer else ''}; choose "
             f"{_smaller(resolved)}."
         )
     source = locate(spec, on_progress)
@@ -201,28 +277,31 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore, *, by_layer: bool = 
         raise SpecError("A GGUF file cannot be quantized again while loading; export it to a folder first.")
     if not planned.fits:
         return _by_layer(planned, source, on_progress)
-    on_progress(Progress("loading the model", 0, 1, f"Loading {source.name} in {resolved.dtype} on {resolved.device}."))
+    said = planned.how or f"Loading {source.name} in {resolved.dtype} on {planned.where}."
+    on_progress(Progress("loading the model", 0, 1, said))
     options: dict[str, Any] = {"dtype": getattr(torch, resolved.dtype), "trust_remote_code": False}
     if source.gguf_file:
         options |= {"gguf_file": source.gguf_file, "quantization_config": GgufConfig(dequantize=True)}
     else:
         options |= {"use_safetensors": True}
     if resolved.quantization != "none":
-        options |= {"quantization_config": _bitsandbytes(resolved), "device_map": {"": resolved.device}}
-    elif resolved.device == "cuda" and torch.cuda.device_count() > 1:
-        options |= {"device_map": "auto"}
+        options |= {"quantization_config": _bitsandbytes(resolved), "device_map": planned.modules or {"": planned.where}}
+    elif planned.modules and not source.gguf_file:
+        options |= {"device_map": planned.modules}
     tokenizer = _tokenizer(source, planned.facts)
     with as_it_should_be(source, "weights"):
         model: Any = weights.whole(source.name, source.folder, options, on_progress)
-    if "device_map" not in options:
-        model.to(resolved.device)
+    if "device_map" not in options and planned.placement is None:
+        model.to(planned.where)
     model.eval()
     keep_differentiable(model)
     with as_it_should_be(source, "configuration"):  # only at work it shows that it belongs to another model
         decoder = architecture.find_decoder(model)
+        if planned.placement is not None:
+            placement.spread(decoder, planned.placement)
         decoder.check()
     on_progress(Progress("loading the model", 1, 1))
-    return LoadedModel(model, tokenizer, decoder, resolved, planned.facts)
+    return LoadedModel(model, tokenizer, decoder, resolved, planned.facts, planned.placement)
 
 
 def _by_layer(planned: Plan, source: Source, on_progress: OnProgress) -> LoadedModel:
@@ -233,7 +312,7 @@ def _by_layer(planned: Plan, source: Source, on_progress: OnProgress) -> LoadedM
     with as_it_should_be(source, "weights"):
         path = source.folder / source.gguf_file if source.gguf_file else source.folder
         decoder = weights.without_layers(
-            source.name, path, planned.config, dtype=getattr(torch, spec.dtype), device=spec.device,
+            source.name, path, planned.config, dtype=getattr(torch, spec.dtype), device=planned.where,
             quantization=None if spec.quantization == "none" else _bitsandbytes(spec),
             identity=f"{spec.identity} {spec.dtype} {spec.quantization} {spec.device}", on_progress=on_progress,
         )  # fmt: skip
@@ -280,6 +359,14 @@ def _bitsandbytes(spec: ModelSpec) -> BitsAndBytesConfig:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=getattr(torch, spec.dtype),
     )
+
+
+def _free(planned: Plan) -> str:
+    """What is free, as part of a sentence: on its device, or on all that it could have been spread over."""
+    if not planned.cards:
+        return f"{units.size(planned.free_bytes)} are free on {planned.where}"
+    each = ", ".join(f"{units.size(n_bytes)} on {card}" for card, n_bytes in planned.cards.items())
+    return f"{units.size(sum(planned.cards.values()))} are free on {len(planned.cards)} cards ({each})"
 
 
 def _at_least(planned: Plan) -> str:

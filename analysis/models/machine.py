@@ -19,6 +19,8 @@ from analysis.models.spec import Choice
 
 _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "datasets", "numpy", "streamlit")
 _log = logging.getLogger(__name__)
+ALL_CARDS = "cuda:all"
+"""The device of a model that is to be spread over all CUDA devices, whether it fits on one or not."""
 _FASTER = 1.15
 """bfloat16 must beat float32 by this factor on a CPU before it becomes the default there."""
 
@@ -43,8 +45,25 @@ def cpu_name() -> str:
 def free_bytes(device: str) -> int:
     """Memory that is free now on a device: of the accelerator, or of the machine within its container's limits and ours."""
     if device.startswith("cuda"):
-        return int(torch.cuda.mem_get_info(torch.device(device))[0])
+        return int(torch.cuda.mem_get_info(torch.device(first_card(device)))[0])
     return host.free_bytes()
+
+
+def cards(device: str) -> dict[str, int]:
+    """Bytes that are free on each of the CUDA devices that a model may be spread over; none where there is no choice."""
+    if device not in ("cuda", ALL_CARDS) or torch.cuda.device_count() < 2:
+        return {}
+    return {name: free_bytes(name) for name in map("cuda:{}".format, range(torch.cuda.device_count()))}
+
+
+def first_card(device: str) -> str:
+    """Where a model is that is not spread; what torch calls it."""
+    return "cuda" if device == ALL_CARDS else device
+
+
+def _each(device: str) -> list[torch.device]:
+    """The CUDA devices on which a model on this device can be."""
+    return [torch.device(name) for name in cards(device)] or [torch.device(device)]
 
 
 def reset_peak(device: str) -> None:
@@ -55,7 +74,8 @@ def reset_peak(device: str) -> None:
     """
     if device.startswith("cuda"):
         if torch.cuda.is_initialized():  # else nothing has been counted yet
-            torch.cuda.reset_peak_memory_stats(torch.device(device))
+            for card in _each(device):
+                torch.cuda.reset_peak_memory_stats(card)
         return
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
@@ -64,10 +84,12 @@ def reset_peak(device: str) -> None:
 def peak_bytes(device: str) -> int:
     """Peak memory of this process since `reset_peak`: of the accelerator if it runs there, else resident memory.
 
+    Of a model that is spread over several cards, the sum of their peaks.
+
     Where the peak cannot be reset, or was not, it is that of the whole life of the process.
     """
     if device.startswith("cuda"):
-        return int(torch.cuda.max_memory_allocated(torch.device(device)))
+        return sum(int(torch.cuda.max_memory_allocated(card)) for card in _each(device))
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM"):
@@ -84,7 +106,9 @@ def choose_device(asked: str) -> Choice:
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if asked == "auto":
         if cuda:
-            return Choice("cuda", f"cuda: {torch.cuda.get_device_name()} is here")
+            more = torch.cuda.device_count() - 1
+            here = f"and {more} more are here" if more else "is here"
+            return Choice("cuda", f"cuda: {torch.cuda.get_device_name()} {here}")
         if mps:
             return Choice("mps", "mps: this is Apple silicon")
         return Choice("cpu", "cpu: no CUDA or Apple accelerator is visible to torch")
@@ -93,10 +117,15 @@ def choose_device(asked: str) -> Choice:
     if not present.get(kind, False):
         offered = ", ".join(name for name, here in present.items() if here)
         raise SpecError(f"Device {asked!r} was asked for, but this machine offers {offered}; choose one of these or auto.")
+    if asked == ALL_CARDS:
+        if torch.cuda.device_count() < 2:
+            raise SpecError(f"Device {asked!r} was asked for, but this machine has one CUDA device; choose cuda or auto.")
+        return Choice(asked, f"{asked}: all {torch.cuda.device_count()} cards, chosen by you")
     number = asked.partition(":")[2]
     if asked != kind and not (kind == "cuda" and number.isascii() and number.isdigit()):
         raise SpecError(
-            f"Device {asked!r} was asked for, but only CUDA devices have a number, as in cuda:1; choose {kind} or auto."
+            f"Device {asked!r} was asked for, but only CUDA devices have a number, as in cuda:1, or are taken all, as in "
+            f"cuda:all; choose {kind} or auto."
         )
     if number and int(number[:9]) >= torch.cuda.device_count():
         raise SpecError(

@@ -26,7 +26,7 @@ class ModelSpec(Spec):
     dtype: Annotated[str, Option(choices=DTYPES)] = "auto"
     """float32, bfloat16, float16, or auto: what this machine is good at."""
     device: Annotated[str, Option()] = "auto"
-    """cpu, cuda, cuda:1, mps, or auto."""
+    """cpu, cuda (as many cards as the model takes), cuda:1, cuda:all, mps, or auto."""
     quantization: Annotated[str, Option(choices=QUANTIZATIONS)] = "none"
     """none, 4bit (NF4) or 8bit."""
     identity: str = ""
@@ -123,12 +123,24 @@ def weight_bytes(model: ModelFacts, block: Removal | None, precision: str, *, re
     """
     if precision in DTYPE_BYTES:
         return int(savings(model, block).kept_parameters * DTYPE_BYTES[precision])
-    kept = _kept(model, block)
-    if not kept:
-        return None
-    matrices = sum(layer.nf4_bytes if precision == "4bit" else layer.int8_bytes for layer in kept)
-    others = sum(layer.other_parameters for layer in kept) + model.other_parameters
-    return matrices + int(others * DTYPE_BYTES[rest])
+    layers = layer_bytes(model, block, precision, rest=rest)
+    return sum(layers) + int(model.other_parameters * DTYPE_BYTES[rest]) if layers else None
+
+
+def layer_bytes(model: ModelFacts, block: Removal | None, precision: str, *, rest: str = "bfloat16") -> list[int]:
+    """Bytes of the weights of each layer that is left without `block`; arguments as of `weight_bytes`.
+
+    Returns:
+        The bytes, first layer first; none for a quantized precision where the layers' facts are not known.
+    """
+    if precision in DTYPE_BYTES:
+        removed = set(block.layers) if block is not None else set()
+        kept = [n for index, n in enumerate(model.layer_parameters) if index not in removed]
+        return [int(n * DTYPE_BYTES[precision]) for n in kept]
+    return [
+        (layer.nf4_bytes if precision == "4bit" else layer.int8_bytes) + int(layer.other_parameters * DTYPE_BYTES[rest])
+        for layer in _kept(model, block)
+    ]
 
 
 def kv_cache_bytes(model: ModelFacts, block: Removal | None, *, tokens: int, batch_size: int = 1, dtype: str) -> int | None:

@@ -223,7 +223,7 @@ def surprises(decoder: Decoder, prompt: Sequence[int], written: Sequence[int]) -
         return []
     ids = torch.tensor([[*prompt, *written]], device=decoder.device)
     states = decoder.body(input_ids=ids, use_cache=False).last_hidden_state[0, len(prompt) - 1 : -1]
-    targets = ids[0, len(prompt) :]
+    targets = ids[0, len(prompt) :].to(decoder.head_device)
     found: list[float] = []
     for begin in range(0, len(targets), decoder.states_at_once):
         part = slice(begin, begin + decoder.states_at_once)

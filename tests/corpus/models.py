@@ -272,6 +272,7 @@ def _devices() -> Iterator[Bad]:
         "cuda:0",
         "cuda:abc",
         "cuda:-1",
+        "cuda:all",
         "tpu",
         "CPU",
         "meta",

@@ -14,7 +14,6 @@ from analysis.experiments.accuracy.points import Answer, GenerationCheck, Lines,
 from analysis.experiments.accuracy.scores import Material, Scores
 from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec
 from analysis.models import load as models
-from analysis.models import machine
 from analysis.models.adapter import with_adapter
 from analysis.models.load import Load, LoadedModel
 
@@ -119,7 +118,7 @@ def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Load = mo
         measured = measure(loaded, *what, on_progress).of(resolved.block)
     result = EvaluateResult(
         spec=resolved,
-        versions=machine.versions(),
+        versions=loaded.versions(),
         wall_s=measured.wall_s,
         n_tokens=measured.n_tokens,
         complete=True,

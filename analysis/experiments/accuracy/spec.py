@@ -82,7 +82,7 @@ class EvaluateSpec(Spec):
 
 def _measured_on(result: "SweepResult | EvaluateResult", points: Sequence[Point]) -> str:
     spec: SweepSpec | EvaluateSpec = result.spec
-    asked, corpus, said = spec.benchmark, spec.loss_corpus, [f"{spec.model.dtype} on {spec.model.device}"]
+    asked, corpus, said = spec.benchmark, spec.loss_corpus, [result.ran_in]
     if asked is not None:
         most = max((point.n_samples for point in points), default=0)
         said.append(f"{most} questions of {asked.task.rsplit('/', 1)[-1]}, seed {asked.seed}, with 95 % Wilson intervals")

@@ -14,7 +14,6 @@ from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceRes
 from analysis.experiments.scoring.likelihood import Cuts
 from analysis.experiments.strategies import BLOCKS, DAMAGE, DRAW, INFLUENCE, INFLUENCE_METRIC, MAP, Given, chosen, needs
 from analysis.models import load as models
-from analysis.models import machine
 from analysis.models.load import Load, LoadedModel
 
 
@@ -141,7 +140,7 @@ def _given(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Giv
 def _result(spec: SweepSpec, loaded: LoadedModel, stuff: Material, cuts: Cuts, known: Scores, *, complete: bool) -> SweepResult:
     return SweepResult(
         spec=spec,
-        versions=machine.versions(),
+        versions=loaded.versions(),
         wall_s=known.wall_s,
         n_tokens=stuff.n_tokens,
         complete=complete,

@@ -260,16 +260,17 @@ def run(spec: HealSpec, on_progress: OnProgress = ignore, *, load: Loader = mode
     on_progress(Progress("loading the model", values={"result_key": key}))
     planned = models.plan(resolved.model, on_progress)
     _check(resolved, planned.facts)
-    memory.check(resolved, planned.facts, planned.free_bytes, resolved.model.device)
+    memory.check(resolved, planned.facts, planned.free_bytes, planned.where)
     record = Record(resolved, on_progress, stored or nothing_yet(resolved, planned.facts), began)
     record.publish()
     loaded = models.load(resolved.model, on_progress)
+    record.publish(versions=loaded.versions())
     try:
         return _Heal(record, base=_base_name(resolved, planned)).run(loaded)
     except torch.OutOfMemoryError as error:
         raise NotEnoughMemoryError(
             f"Healing {planned.source.name} with {resolved.batch_size} rows of {resolved.corpus.seq_len} tokens ran out of "
-            f"memory on {resolved.model.device}; lower batch_size and raise gradient_accumulation, lower seq-len, or use 4bit."
+            f"memory on {planned.where}; lower batch_size and raise gradient_accumulation, lower seq-len, or use 4bit."
         ) from error
 
 

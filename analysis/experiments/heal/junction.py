@@ -192,7 +192,7 @@ def _adds_to_stream(decoder: Decoder, layer: nn.Module, module: nn.Module) -> bo
         decoder.body(input_ids=ids, use_cache=False)
         # As large as the stream itself, so that it is not lost in the rounding of a half-precision model.
         scale = seen[0].float().abs().mean()
-        bump = scale * torch.linspace(-1, 1, decoder.config.hidden_size, device=decoder.device)
+        bump = scale * torch.linspace(-1, 1, decoder.config.hidden_size, device=scale.device)
         with _added(module, lambda inputs: bump.expand(*inputs.shape[:-1], -1)):
             decoder.body(input_ids=ids, use_cache=False)
     except RuntimeError:  # the shapes do not fit: this projection does not lead into the stream
@@ -207,7 +207,10 @@ def _adds_to_stream(decoder: Decoder, layer: nn.Module, module: nn.Module) -> bo
 def _streams(
     decoder: Decoder, module: nn.Module | None, block: Block, sequences: Sequence[Sequence[int]]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The projection's input (x[start] without one), x[start] and x[stop], float32, and which positions are real."""
+    """The projection's input (x[start] without one), x[start] and x[stop], float32, and which positions are real.
+
+    All of them are where the layer behind the block is.
+    """
     found: dict[str, Tensor] = {}
 
     def keep(name: str, value: Tensor) -> None:
@@ -240,7 +243,8 @@ def _streams(
     features = found.get("features", found["before"]).reshape(
         *real.shape, -1
     )  # OPT runs its feed-forward part on all tokens in one row
-    return features, found["before"], found["behind"], real.to(decoder.device)
+    device = found["behind"].device
+    return features.to(device), found["before"].to(device), found["behind"], real.to(device)
 
 
 def _losses(
@@ -278,7 +282,7 @@ def _losses(
         features = (stream if module is None else seen.pop()).reshape(*stream.shape[:2], -1).float()
         for number, change in enumerate(changes):
             on_tried((done + number / len(changes)) / len(batches_of_texts))
-            moved = stream + (features @ change.to(features.device).T).to(stream.dtype)
+            moved = stream + (features @ change.to(features.device).T).to(stream)
             ((_, behind),) = run_tails(decoder, Trunk({block.start: moved}, trunk.calls), [block])
             losses = likelihood.batch_losses(decoder, behind, sequences)
             nats[number] += sum(loss * (len(ids) - 1) for loss, ids in zip(losses, sequences, strict=True))

@@ -318,9 +318,9 @@ class HealResult(Result):
     def measured_on(self) -> str:
         """By which text it is judged, and in which precision."""
         if not self.text_tokens:
-            return f"{self.precision} on {self.spec.model.device}."
+            return f"{self.precision} on {self.ran_on}."
         short = lacking(self.spec.validation, self.model, self.text_tokens)
-        said = f"{self.precision} on {self.spec.model.device}; loss on {self._texts(self.spec.validation, self.text_tokens)}."
+        said = f"{self.precision} on {self.ran_on}; loss on {self._texts(self.spec.validation, self.text_tokens)}."
         return f"{said} {short}" if short else said
 
     def _texts(self, corpus: CorpusSpec, text_tokens: list[int]) -> str:

@@ -94,7 +94,7 @@ def _chunk_loss(logits: Tensor, targets: Tensor, taught: Tensor | None, distill:
 
 @dataclass(frozen=True)
 class Taught:
-    """States of the unpruned model for a batch of rows, on the model's device."""
+    """States of the unpruned model for a batch of rows, where the logits are."""
 
     states: Tensor | None
     """(batch, seq_len, hidden_size), after the final norm: the head, which is shared, makes the distribution of them."""
@@ -148,7 +148,7 @@ class Teacher:
             answers = self._ask(rows, positions)
             self._keep(numbers, answers)
         dtype = next(self._decoder.norm.parameters()).dtype
-        on_device = [answer.to(self._decoder.device, dtype) for answer in answers]
+        on_device = [answer.to(self._decoder.head_device, dtype) for answer in answers]
         return Taught(on_device[0] if self._final else None, on_device[-1] if self._junction else None)
 
     @torch.no_grad()

@@ -76,7 +76,7 @@ def relative_distance(student: Tensor, teacher: Tensor) -> Tensor:
 
     Source: at the junction the auxiliary loss that Gromov et al. suggest, arXiv:2403.17887, made independent of the length.
     """
-    student, teacher = student[:, 1:].float(), teacher[:, 1:].float()
+    student, teacher = student[:, 1:].float(), teacher[:, 1:].to(student.device).float()
     return ((student - teacher).square().sum(-1) / teacher.square().sum(-1).clamp(min=1e-6)).mean()
 
 
@@ -179,7 +179,7 @@ class Trainer:
 
     def batch_loss(self, numbers: Sequence[int]) -> Tensor:
         """The loss of some rows, a scalar that gradients flow through."""
-        spec, device = self.spec, self.decoder.device
+        spec, device = self.spec, self.decoder.head_device
         rows = self.rows[numbers]
         positions = None if self.positions is None else self.positions[numbers]
         # What follows a document's end is the chance beginning of another: nothing to learn from.
@@ -198,16 +198,19 @@ class Trainer:
             share = (1 - spec.distill) if by_states else 1.0
             loss = loss + share * head_loss(self.decoder, states[:, :-1][within.to(device)], targets, kept, spec.distill)
         if asked is not None and asked.behind is not None:
-            loss = loss + spec.junction * relative_distance(seen[-1], asked.behind)
+            loss = loss + spec.junction * relative_distance(seen[-1], asked.behind).to(device)
         return loss
 
     def save_memory(self) -> None:
         """Recompute activations in the backward pass when they would not fit otherwise; it costs a third more time."""
         spec = self.spec
-        hidden, width, n_layers = self.decoder.config.hidden_size, self.decoder.feed_forward_width, self.decoder.n_layers
+        hidden, width = self.decoder.config.hidden_size, self.decoder.feed_forward_width
         tokens = spec.batch_size * spec.corpus.seq_len
-        needed = memory.activation_bytes(hidden, width, n_layers, tokens, spec.model.dtype)
-        if needed > _ACTIVATION_SHARE * machine.free_bytes(spec.model.device):
+        needed = {
+            device: memory.activation_bytes(hidden, width, n_layers, tokens, spec.model.dtype)
+            for device, n_layers in self.decoder.layers_on.items()
+        }
+        if any(n_bytes > _ACTIVATION_SHARE * machine.free_bytes(str(device)) for device, n_bytes in needed.items()):
             self.decoder.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
     def rehearse(self) -> None:

@@ -19,7 +19,6 @@ from analysis.experiments.maps import distance_map
 from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceResult, LeastDamage
 from analysis.experiments.scoring import likelihood
 from analysis.models import load as models
-from analysis.models import machine
 from analysis.models.layerwise import Inputs, OnStep
 from analysis.models.load import Load, LoadedModel
 from analysis.models.stream import Trunk, finals, right_padded, run_tails, run_trunk, tail_depths
@@ -323,7 +322,7 @@ class _Measured:
         pairs = [_pairs(distances, found) for distances, found in zip(foretold, increase, strict=False)]
         return DamageResult(
             spec=self.spec,
-            versions=machine.versions(),
+            versions=self.loaded.versions(),
             wall_s=self.wall_s,
             n_tokens=sum(len(ids) for ids in self.texts),
             complete=complete,

@@ -19,7 +19,7 @@ from analysis.experiments.maps import spec as selection
 from analysis.experiments.maps.metrics import METRICS
 from analysis.experiments.maps.spec import DistanceResult, DistanceSpec
 from analysis.models import load as models
-from analysis.models import machine, stream
+from analysis.models import stream
 from analysis.models.layerwise import Inputs
 from analysis.models.load import Load, LoadedModel
 from analysis.models.spec import ModelFacts
@@ -68,7 +68,7 @@ def _known(spec: DistanceSpec, on_progress: OnProgress) -> "DistanceResult | _Me
     furthest = _furthest(spec, own, on_progress)
     measured = _Measured() if furthest is None else _Measured.of(furthest)
     if furthest is not None and furthest.complete:
-        derived = measured.result(spec, furthest.model, furthest.n_skipped, complete=True)
+        derived = measured.result(spec, furthest.model, furthest.n_skipped, furthest.versions, complete=True)
         derived.save()
         return derived
     return measured
@@ -137,7 +137,9 @@ class _Measured:
         self.lengths += lengths
         self.wall_s += float(figures["wall_s"][0])
 
-    def result(self, spec: DistanceSpec, facts: ModelFacts, n_skipped: int, *, complete: bool) -> DistanceResult:
+    def result(
+        self, spec: DistanceSpec, facts: ModelFacts, n_skipped: int, versions: dict[str, str], *, complete: bool
+    ) -> DistanceResult:
         """The map in the spec's metric, and what the texts say of the others."""
         known = [name for name in METRICS if name in self.distances[0]]
         per_text = {name: np.concatenate([batch[name] for batch in self.distances]) for name in known}
@@ -154,7 +156,7 @@ class _Measured:
 
         return DistanceResult(
             spec=spec,
-            versions=machine.versions(),
+            versions=versions,
             wall_s=self.wall_s,
             n_tokens=sum(self.lengths),
             complete=complete,
@@ -196,7 +198,7 @@ def _measure(
     saved = time.perf_counter()
 
     def result(complete: bool) -> DistanceResult:
-        return measured.result(spec, loaded.facts, texts.n_skipped, complete=complete)
+        return measured.result(spec, loaded.facts, texts.n_skipped, loaded.versions(), complete=complete)
 
     phase = "reading the residual stream"
     on_progress(Progress(phase, done, total))

@@ -14,7 +14,7 @@ from analysis.core import store
 from analysis.core.errors import SpecError
 from analysis.core.progress import Cancelled, OnProgress, Progress, ignore
 from analysis.experiments.prompt.spec import CompareResult, CompareSpec, Variant, Writing
-from analysis.models import cut, machine, writing
+from analysis.models import cut, writing
 from analysis.models import load as models
 from analysis.models.adapter import check_adapter, with_adapter
 from analysis.models.decoder import Decoder, find_decoder
@@ -138,7 +138,7 @@ class _Desk:
         """The texts as they are now."""
         return CompareResult(
             spec=self.spec,
-            versions=machine.versions(),
+            versions=self.loaded.versions(),
             wall_s=self.before_s + time.perf_counter() - self.began,
             n_tokens=sum(len(self.prompt) + len(text.token_ids) for text in self.texts),
             complete=complete,

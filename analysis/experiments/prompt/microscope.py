@@ -14,7 +14,7 @@ from torch import Tensor
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.experiments.maps import distances
 from analysis.experiments.prompt.spec import MicroscopeResult, MicroscopeSpec
-from analysis.models import cut, machine, writing
+from analysis.models import cut, writing
 from analysis.models import load as models
 from analysis.models.decoder import Decoder
 from analysis.models.load import Load
@@ -53,7 +53,7 @@ def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Load = 
     named = {token for depth in guesses for position in depth for token in position}
     result = MicroscopeResult(
         spec=resolved,
-        versions=machine.versions(),
+        versions=loaded.versions(),
         wall_s=time.perf_counter() - began,
         n_tokens=len(read),
         complete=True,
@@ -83,7 +83,7 @@ def layer_distances(streams: Sequence[Tensor]) -> list[list[float]]:
         L rows, entry t is token t; in [0, 1].
     """
     pairs = zip(streams, streams[1:], strict=False)
-    return [distances.angular_distance(before, after).cpu().tolist() for before, after in pairs]
+    return [distances.angular_distance(before, after.to(before.device)).cpu().tolist() for before, after in pairs]
 
 
 @torch.inference_mode()
@@ -95,7 +95,7 @@ def next_token_probabilities(decoder: Decoder, stream: Tensor) -> Tensor:
         stream: x[l] before the final norm, (n, hidden_size).
 
     Returns:
-        float32, (n, vocabulary), on the model's device.
+        float32, (n, vocabulary), where the head is.
     """
     return decoder.logits(decoder.norm(stream)).softmax(-1)
 

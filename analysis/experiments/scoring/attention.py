@@ -32,15 +32,26 @@ class _Run:
     mask: Tensor
     """Their part of the additive mask, (rows, 1, queries, columns)."""
 
+    def to(self, device: torch.device) -> "_Run":
+        columns = self.columns if isinstance(self.columns, slice) else self.columns.to(device)
+        return _Run(self.queries, columns, self.mask.to(device))
+
+
+class _Runs(list[_Run]):
+    """All runs of a mask; they go with it to another device (`placement`)."""
+
+    def to(self, device: torch.device) -> "_Runs":
+        return _Runs(run.to(device) for run in self)
+
 
 def with_runs(mask: Tensor, seen: Tensor) -> Tensor:
     """The same mask, made ready for `skipping_masked`; where nothing uses that, it is an ordinary dense mask.
 
     Args:
-        mask: additive, (rows, 1, seq, seq), on the model's device.
+        mask: additive, (rows, 1, seq, seq), where the token ids are.
         seen: (rows, seq, seq) booleans on the CPU, False where the mask forbids.
     """
-    runs = []
+    runs = _Runs()
     for begin in range(0, seen.shape[1], RUN_TOKENS):
         queries = slice(begin, begin + RUN_TOKENS)
         used = seen[:, queries].any(dim=1).any(dim=0).nonzero()[:, 0]
@@ -54,7 +65,7 @@ def with_runs(mask: Tensor, seen: Tensor) -> Tensor:
 
 
 def _attend(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any) -> Any:
-    runs: list[_Run] | None = getattr(attention_mask, "layerscope_runs", None)
+    runs: _Runs | None = getattr(attention_mask, "layerscope_runs", None)
     if runs is None or options.get("position_bias") is not None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     parts = [

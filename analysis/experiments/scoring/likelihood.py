@@ -34,7 +34,7 @@ OnBatch = Callable[[int], None]
 
 @dataclass(frozen=True)
 class _Batch:
-    """Rows as tensors on the model's device."""
+    """Rows as tensors: ids and what the body needs beside them where ids go, what is read off where the logits are."""
 
     input_ids: Tensor
     arguments: dict
@@ -60,13 +60,12 @@ def _batch(rows: Sequence[Row], decoder: Decoder, *, packed: bool) -> _Batch:
             tokens.append(token)
             options.append(option)
     where, inverse = torch.unique(torch.tensor(flat), return_inverse=True)
-    device = decoder.device
     return _Batch(
-        ids.to(device),
+        ids.to(decoder.device),
         _packed_arguments(rows, longest, decoder) if packed else {},
-        where.to(device),
-        inverse.to(device),
-        torch.tensor(tokens, device=device),
+        where.to(decoder.head_device),
+        inverse.to(decoder.head_device),
+        torch.tensor(tokens, device=decoder.head_device),
         torch.tensor(options),
     )
 
@@ -178,7 +177,7 @@ class Asked:
     def take(self, number: int, index: int, stream: Tensor) -> None:
         """x[L] of a batch without one of the cuts."""
         batch = self._batches[number]
-        states = stream.flatten(0, 1)[batch.where]
+        states = stream.flatten(0, 1)[batch.where.to(stream.device)]
         self._totals[index].index_add_(0, batch.target_options, _target_loglikelihoods(self._decoder, states, batch))
 
     @property
@@ -329,7 +328,7 @@ def text_batches(decoder: Decoder, token_ids: Sequence[Sequence[int]]) -> list[l
 def batch_losses(decoder: Decoder, stream: Tensor, sequences: Sequence[Sequence[int]]) -> list[float]:
     """Mean next-token cross-entropy of each sequence of a right-padded batch, from its x[L], nats per token."""
     states = torch.cat([row[: len(ids) - 1] for row, ids in zip(stream, sequences, strict=True)])
-    targets = torch.tensor([token for ids in sequences for token in ids[1:]], device=states.device)
+    targets = torch.tensor([token for ids in sequences for token in ids[1:]], device=decoder.head_device)
     chunk = decoder.states_at_once
     parts = [
         torch.nn.functional.cross_entropy(decoder.logits(decoder.norm(part)), target, reduction="none")

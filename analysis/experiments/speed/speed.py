@@ -106,9 +106,10 @@ def read_and_write(
 
 
 def _now(decoder: Decoder) -> float:
-    """Seconds on a clock, once the device has done all it was asked to."""
+    """Seconds on a clock, once the devices have done all they were asked to."""
     if decoder.device.type != "cpu":
-        torch.accelerator.synchronize(decoder.device)
+        for device in {decoder.device, *decoder.layers_on, decoder.head_device}:
+            torch.accelerator.synchronize(device)
     return time.perf_counter()
 
 
@@ -125,8 +126,8 @@ class _Measured:
 
     def take_over(self, earlier: SpeedResult) -> None:
         """Keep what a stopped run measured, if it was on this very machine."""
-        now = machine.versions()
-        if all(earlier.versions.get(name) == now.get(name) for name in ("processor", "accelerator")):
+        now = self.loaded.versions()
+        if all(earlier.versions.get(name) == now.get(name) for name in ("processor", "accelerator", "device")):
             for point in earlier.points:
                 self.prefill[point.block] = list(point.prefill.repeats_s)
                 self.decode[point.block] = list(point.decode.repeats_s)
@@ -199,7 +200,7 @@ class _Measured:
         tokens = self.spec.batch_size * (self.spec.prompt_tokens + self.spec.new_tokens)
         return SpeedResult(
             spec=self.spec,
-            versions=machine.versions(),
+            versions=self.loaded.versions(),
             wall_s=self.wall_s,
             n_tokens=tokens * self._done,
             complete=complete,

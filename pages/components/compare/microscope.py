@@ -128,6 +128,5 @@ def _notes(result: MicroscopeResult) -> list[str]:
         shown = len(result.pieces)
         said.append(f"Only the first {shown} tokens are shown; the {result.n_left_out} after them were not read.")
     what = f"without {result.spec.block.describe()}" if result.spec.block else "unpruned"
-    model = result.spec.model
-    said.append(f"{result.model_name}, {what}, {model.dtype} on {model.device}, {result.wall_s:.1f} s without loading.")
+    said.append(f"{result.model_name}, {what}, {result.ran_in}, {result.wall_s:.1f} s without loading.")
     return said

@@ -100,7 +100,7 @@ def _provenance(result: CompareResult) -> str:
         f"little slower so than with an adapter merged in, as an export does."
     )
     how = f"temperature {spec.temperature:g}, seed {spec.seed:d}" if spec.temperature else "greedy"
-    who = words.plain(f"{result.model_name}, {spec.model.dtype} on {spec.model.device}")
+    who = words.plain(f"{result.model_name}, {result.ran_in}")
     return (
         f"{who}, {how}, {result.n_prompt_tokens} prompt tokens, as they stand: no chat template. Prefill reads the prompt, "
         "decode writes with a KV cache; both without loading. "

@@ -73,7 +73,7 @@ def provenance(shown: Found) -> str:
     """How it was measured, and what the line says."""
     result: SpeedResult = shown.result
     spec = result.spec
-    where = words.plain(f"{spec.model.dtype} on {spec.model.device}")
+    where = words.plain(result.ran_in)
     said = (
         f"Medians of {result.rounds} rounds over all n in turn, bars are quartiles: {spec.prompt_tokens} prompt tokens, "
         f"{spec.new_tokens} new ones, {where}, peak memory {words.size(result.peak_bytes)}. "

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from analysis.core import host
 from analysis.models.spec import DTYPES, QUANTIZATIONS, ModelSpec
 from analysis.reading.runs import Seen
 from pages.components.shared import library, state, words
@@ -17,6 +18,7 @@ _HINTS = {
     "GGUF file": ("File", "/path/to/model.gguf", "It is dequantized when it is loaded."),
 }
 _DEVICES = ("auto", "cpu", "cuda", "mps")
+_ALL_CARDS = "cuda:all"
 _SHOWN = 6
 _COUNTED = {"distances": "map", "sweep": "curve", "heal": "heal", "damage": "damage map", "evaluate": "evaluation"}
 
@@ -36,9 +38,11 @@ def show() -> ModelSpec | None:
         ).strip()
     dtype_column, device_column, quantization_column = st.columns(3)
     dtype = dtype_column.selectbox("dtype", DTYPES, DTYPES.index(current.dtype), key="dtype", persist_state="session")
+    devices = (*_DEVICES, _ALL_CARDS) if host.cards() > 1 else _DEVICES
     device = device_column.selectbox(
-        "Device", _DEVICES, _DEVICES.index(current.device) if current.device in _DEVICES else 0, key="device",
-        persist_state="session", help="auto takes a CUDA accelerator when there is one.",
+        "Device", devices, devices.index(current.device) if current.device in devices else 0, key="device",
+        persist_state="session", format_func=lambda name: "all cards" if name == _ALL_CARDS else name,
+        help="auto takes a CUDA accelerator when there is one, and as many of them as the model needs.",
     )  # fmt: skip
     quantization = quantization_column.selectbox(
         "Quantization", QUANTIZATIONS, QUANTIZATIONS.index(current.quantization), key="quantization",

@@ -76,7 +76,7 @@ def show(result: InspectResult) -> None:
     share = min(1.0, needed / result.free_bytes) if result.free_bytes else 1.0
     st.progress(
         share,
-        text=f"Memory on {words.plain(result.device.value)}: needs {words.size(needed)} ({words.size(result.weight_bytes)} "
+        text=f"Memory on {words.plain(result.ran_on)}: needs {words.size(needed)} ({words.size(result.weight_bytes)} "
         f"weights + {words.size(result.working_bytes)} at work) of {words.size(result.free_bytes)} free",
     )
     if result.by_layer:

@@ -186,10 +186,10 @@ def scores(point: Point | None) -> tuple[str, str]:
 
 def provenance(distances: DistanceResult, sweep: SweepResult | None) -> Markdown:
     """Where the numbers of a map and its curves come from."""
-    corpus, model = distances.spec.corpus, distances.spec.model
+    corpus = distances.spec.corpus
     said = (
         f"Map: {distances.n_texts} texts of {plain(texts(corpus))}, up to {corpus.seq_len} tokens, {distances.n_skipped} too "
-        f"short and skipped, seed {corpus.seed:d}, {plain(f'{model.dtype} on {model.device}')}, {duration(distances.wall_s)}."
+        f"short and skipped, seed {corpus.seed:d}, {plain(distances.ran_in)}, {duration(distances.wall_s)}."
     )
     if sweep:
         said += (

@@ -1,10 +1,10 @@
 """From a recipe, a saved one or an older run to the request for a heal of a model and a cut."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from analysis.core import host
 from analysis.core.blocks import Block
 from analysis.core.errors import RecipeError
 from analysis.core.options import imported
@@ -133,7 +133,7 @@ def _quantization(recipe: Recipe, model: ModelSpec, asked: str | None, n_paramet
 
 def sees_gpu(device: str) -> bool:
     """Whether a model of this device setting will run on CUDA, told without loading torch."""
-    return device.startswith("cuda") or (device == "auto" and os.path.exists("/proc/driver/nvidia/gpus"))
+    return device.startswith("cuda") or (device == "auto" and host.cards() > 0)
 
 
 def said(recipe: str) -> str | None:

@@ -1,0 +1,220 @@
+"""Which layers go on which card, told from shapes alone: what fits, with as much room left on every card as can be."""
+
+import itertools
+import random
+
+import pytest
+import torch
+import transformers
+from accelerate.hooks import AlignDevicesHook, add_hook_to_module
+
+from analysis.core.blocks import Block
+from analysis.core.errors import NotEnoughMemoryError, SpecError, UnsupportedModelError
+from analysis.models import decoder as architecture
+from analysis.models import inspection, load, machine, placement
+from analysis.models.placement import Needs, Placement
+from analysis.models.spec import InspectSpec, ModelSpec
+from tests.support.families import build
+
+GB = 10**9
+LLAMA_70B = {
+    "hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64,
+    "num_key_value_heads": 8, "vocab_size": 32000,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def skeleton() -> architecture.Decoder:
+    """Llama 2 70B without weights."""
+    with torch.device("meta"):
+        config = transformers.LlamaConfig(**LLAMA_70B)
+        return architecture.find_decoder(transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16))
+
+
+def needs(skeleton: architecture.Decoder, precision: str = "bfloat16") -> Needs:
+    facts = architecture.facts(skeleton, name="70B", dtype="bfloat16", quantization="none")
+    if precision != "bfloat16":
+        facts = load.replace(facts, layers=[architecture._layer(layer, None, None) for layer in skeleton.layers])
+    return load.needs(skeleton, facts, precision, "bfloat16")
+
+
+def room(found: Placement, asked: Needs, free: dict[str, int]) -> dict[str, int]:
+    """What is left on every device that is used, counted anew."""
+    left = {device: free[device] - asked.stream for device in found.devices}
+    left[found.first] -= asked.first
+    left[found.last] -= asked.last + asked.logits
+    for device, n_bytes in zip(found.layers, asked.layers, strict=True):
+        left[device] -= n_bytes
+    return left
+
+
+@pytest.mark.parametrize(
+    ("n", "size", "precision", "fits"),
+    [
+        (2, 80, "bfloat16", True),
+        (8, 24, "bfloat16", True),
+        (4, 24, "bfloat16", False),
+        (2, 24, "4bit", True),
+        (1, 80, "bfloat16", False),
+    ],
+)
+def test_70_billion_parameters(skeleton, n, size, precision, fits):
+    asked, free = needs(skeleton, precision), {f"cuda:{index}": size * GB for index in range(n)}
+    found = placement.place(asked, free)
+    assert (found is not None) == fits
+    if found is None:
+        return
+    assert len(found.layers) == 80
+    assert list(found.layers) == sorted(found.layers), "neighbours stay together, in the order of the cards"
+    left = room(found, asked, free)
+    assert len(left) == n
+    assert min(left.values()) >= 0
+
+
+def test_no_other_division_leaves_the_fullest_card_more_room():
+    draw, tried = random.Random(0), 0
+    for _ in range(60):
+        tied = draw.random() < 0.5
+        layers, ends = [draw.randint(5, 20) << 20 for _ in range(6)], [draw.randint(0, 30) << 20 for _ in range(3)]
+        asked = Needs(layers, 0 if tied else ends[0], ends[1], tied, 3 << 20, ends[2])
+        free = {f"cuda:{index}": draw.randint(20, 90) << 20 for index in range(3)}
+        best = None
+        for at in itertools.combinations_with_replacement(range(3), 7):
+            *of_layers, last = (f"cuda:{index}" for index in at)
+            found = Placement("cuda:0", tuple(of_layers), "cuda:0" if tied else last)
+            least = min(room(found, asked, free).values())
+            best = least if best is None else max(best, least)
+        placed = placement.place(asked, free)
+        assert (placed is None) == (best < 0)
+        if placed is not None:
+            tried += 1
+            assert min(room(placed, asked, free).values()) >= best
+    assert tried > 20
+
+
+def test_what_is_planned_adds_up_to_the_whole_model(skeleton):
+    asked = needs(skeleton)
+    assert sum(asked.layers) + asked.first + asked.last == 2 * sum(one.numel() for one in skeleton.model.parameters())
+
+
+def test_a_card_that_others_use_gets_fewer_layers():
+    asked = Needs([10] * 12, first=5, last=5, tied=False, stream=0, logits=0)
+    free = {"cuda:0": 40 << 20, "cuda:1": 90 << 20}
+    asked = Needs([part << 20 for part in asked.layers], 5 << 20, 5 << 20, False, 0, 0)
+    found = placement.place(asked, free)
+    assert found is None
+    found = placement.place(Needs(asked.layers[:10], 5 << 20, 5 << 20, False, 0, 0), free)
+    assert (found.layers.count("cuda:0"), found.layers.count("cuda:1")) == (3, 7)
+    assert found.describe() == "layers 0-2 with the embeddings on cuda:0; layers 3-9 with the head on cuda:1"
+
+
+def test_a_head_that_is_the_embeddings_turned_round_is_where_they_are():
+    asked = Needs([10 << 20] * 4, 0, 30 << 20, True, 0, 0)
+    found = placement.place(asked, {"cuda:0": 60 << 20, "cuda:1": 45 << 20})
+    assert (found.first, found.last) == ("cuda:0", "cuda:0")
+    assert found.describe() == "layer 0 with the embeddings and the head on cuda:0; layers 1-3 on cuda:1"
+    assert found.without(Block(0, 2)).layers == ("cuda:1", "cuda:1")
+
+
+@pytest.fixture
+def two_cards(monkeypatch):
+    """A machine that says it has two cards; nothing is put on them."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Card")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (GB, 2 * GB))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+
+
+def test_devices_that_are_not_there_are_refused(two_cards, monkeypatch):
+    with pytest.raises(SpecError, match="'cuda:3' was asked for, but this machine has 2 CUDA devices, which count from 0"):
+        machine.choose_device("cuda:3")
+    assert machine.choose_device("cuda:all").reason == "cuda:all: all 2 cards, chosen by you"
+    assert machine.choose_device("auto").reason == "cuda: Card and 1 more are here"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(SpecError, match="'cuda:all' was asked for, but this machine has one CUDA device; choose cuda or auto"):
+        machine.choose_device("cuda:all")
+
+
+def test_all_cards_where_there_is_none_is_refused():
+    with pytest.raises(SpecError, match="'cuda:all' was asked for, but this machine offers cpu"):
+        machine.choose_device("cuda:all")
+
+
+def plan(tiny_folder, device: str, needed: int, monkeypatch) -> load.Plan:
+    monkeypatch.setattr(load, "_WORKING_TOKENS", 1)
+    monkeypatch.setattr(load.cost, "weight_bytes", lambda *_, **__: needed)
+    return load.plan(ModelSpec(str(tiny_folder("llama")), dtype="float32", device=device))
+
+
+@pytest.mark.parametrize(
+    ("device", "needed", "where"),
+    [
+        ("auto", GB // 2, "cuda"),
+        ("cuda", GB + 1, "cuda x2"),
+        ("auto", GB + 1, "cuda x2"),
+        ("cuda:1", GB + 1, "cuda:1"),
+        ("cuda:all", GB // 2, "cuda x2"),
+    ],
+)
+def test_one_card_is_taken_where_it_is_enough_and_all_where_it_takes_them(
+    two_cards, tiny_folder, monkeypatch, device, needed, where
+):
+    planned = plan(tiny_folder, device, needed, monkeypatch)
+    assert planned.where == where
+    assert planned.fits == (device != "cuda:1")
+    assert planned.spec.device == ("cuda" if device == "auto" else device), "how many there are is not part of what is asked"
+    if planned.placement is not None:
+        assert planned.free_bytes == 2 * GB
+        assert "1.0 GB on cuda:0, 1.0 GB on cuda:1), so it is spread over 2 of them: layers 0-" in planned.how
+        assert planned.modules[""] == "cuda:0"
+        assert planned.modules["lm_head"] == planned.modules["model.norm"] == "cuda:1"
+        assert planned.modules.keys() == {"", "model.norm", "lm_head", *(f"model.layers.{index}" for index in range(6))}
+        assert planned.versions()["device"] == "cuda x2"
+
+
+def test_a_check_of_the_model_says_which_layers_go_where(two_cards, tiny_folder, monkeypatch, cache):
+    monkeypatch.setattr(load, "_WORKING_TOKENS", 1)
+    result = inspection.run(InspectSpec(ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cuda:all")))
+    assert result.fits
+    assert result.ran_on == "cuda x2"
+    assert any("with the embeddings on cuda:0; " in note for note in result.notes)
+
+
+def test_8_bit_weights_stay_on_one_card(two_cards, tiny_folder, monkeypatch):
+    monkeypatch.setattr(load, "_WORKING_TOKENS", 1)
+    folder = str(tiny_folder("llama"))
+    with pytest.raises(SpecError, match="8bit are kept on one card; choose quantization none or 4bit, or device cuda"):
+        load.plan(ModelSpec(folder, device="cuda:all", quantization="8bit"))
+    monkeypatch.setattr(load.cost, "weight_bytes", lambda *_, **__: GB + 1)
+    assert load.plan(ModelSpec(folder, device="cuda", quantization="8bit")).placement is None
+    assert load.plan(ModelSpec(folder, device="cuda", quantization="4bit")).placement is not None
+
+
+def test_too_little_on_all_cards_is_one_sentence_with_what_each_has(two_cards, tiny_folder, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2_000_000, GB))
+    with pytest.raises(
+        NotEnoughMemoryError, match=r"only 4\.0 MB are free on 2 cards \(2\.0 MB on cuda:0, 2\.0 MB on cuda:1\)"
+    ):
+        load.load(ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cuda"))
+
+
+def test_what_transformers_puts_on_a_model_that_it_read_to_several_devices_is_taken_off():
+    decoder = architecture.find_decoder(build("llama"))
+    for module in decoder.model.modules():
+        add_hook_to_module(module, AlignDevicesHook(io_same_device=True))
+    decoder.model.hf_device_map = {"": "cpu"}
+    placement.spread(decoder, Placement("cpu", ("cpu",) * 6, "cpu"))
+    assert not any(hasattr(module, "_hf_hook") or "forward" in vars(module) for module in decoder.model.modules())
+    assert not hasattr(decoder.model, "hf_device_map")
+
+
+def test_a_family_that_mixes_its_layers_is_refused():
+    decoder = architecture.find_decoder(build("llama"))
+
+    def mixes(*args, **kwargs):
+        raise RuntimeError("Expected all tensors to be on the same device")
+
+    decoder.body.forward = mixes
+    with pytest.raises(UnsupportedModelError, match="cannot be spread over 2 devices; choose one that all of it fits on"):
+        placement.spread(decoder, Placement("cpu", ("cpu",) * 6, "cpu:0"))

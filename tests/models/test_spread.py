@@ -1,0 +1,144 @@
+"""A model that is spread over two cards has the figures of one card, to the last bit, and no operation mixes the two."""
+
+import functools
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from analysis.core.blocks import Block, LayerSet
+from analysis.experiments.maps import distances
+from analysis.experiments.prompt import microscope
+from analysis.experiments.scoring import attention, likelihood, trees
+from analysis.experiments.speed import speed
+from analysis.models import cut, load, placement, stream, weights, writing
+from analysis.models.decoder import Decoder, find_decoder
+from analysis.models.placement import Placement
+from analysis.models.spec import ModelSpec
+from tests.support.cards import MixedCards, cards
+from tests.support.families import BY_MASK, BY_ROW, FAMILIES, build
+
+TEXTS = [[5, 9, 200, 31, 17, 8], [3, 4, 5], list(range(40, 90)), [7, 7, 7, 250, 11]]
+CUTS = [None, Block(1, 2), Block(0, 4), Block(3, 3), LayerSet((1, 2, 4))]
+
+
+def over(decoder: Decoder, *devices: str, border: int = 3) -> Decoder:
+    """The decoder, spread over some cards; the head of tied embeddings is where they are."""
+    first, last = devices[0], devices[-1]
+    tied = decoder.head.weight is decoder.model.get_input_embeddings().weight
+    layers = tuple(first if index < border else last for index in range(decoder.n_layers))
+    placement.spread(decoder, Placement(first, layers, first if tied else last))
+    return decoder
+
+
+def questions() -> list[trees.EncodedQuestion]:
+    drawn = torch.Generator().manual_seed(0)
+
+    def tokens(n: int) -> tuple[int, ...]:
+        return tuple(torch.randint(10, 290, (n,), generator=drawn).tolist())
+
+    shared = tokens(20)
+    return [
+        trees.EncodedQuestion([trees.Option((*shared, *tokens(5 + n)), n) for n in (1, 3)], truncated=False) for _ in range(3)
+    ]
+
+
+def figures(decoder: Decoder) -> dict:
+    """What is measured by hand, layer by layer."""
+    found: dict = {}
+    (streams,) = stream.all_token_streams(decoder, [TEXTS])
+    found["distances"] = {name: one.tolist() for name, one in distances.text_distances(streams, list(map(len, TEXTS))).items()}
+    found["states"] = stream.last_token_states(streams, list(map(len, TEXTS))).tolist()
+    found["losses"] = likelihood.text_losses(decoder, TEXTS, CUTS)
+    for packed in {False, likelihood.can_pack(decoder)}:
+        found["answers", packed] = likelihood.option_loglikelihoods(decoder, questions(), CUTS, packed=packed)
+    for block in (None, Block(3, 3)):
+        with cut.without_block(decoder, block):
+            found["written", block] = writing.greedy(decoder, TEXTS[:2], 4)
+            chooser = writing.Chooser(0.7, 1)
+            found["drawn", block] = [step.surprise for step in writing.write(decoder, TEXTS[0], 3, chooser)]
+            found["surprises", block] = writing.surprises(decoder, TEXTS[0], TEXTS[2])
+            lens = stream.token_streams(decoder, [TEXTS[0]])
+            found["lens", block] = microscope._lens(decoder, lens, lambda told: None)
+            found["turned", block] = microscope.layer_distances(lens)
+            found["read", block] = speed.read_and_write(decoder, torch.tensor(TEXTS[:1]).to(decoder.device), 4)[2].tolist()
+    return found
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *BY_MASK, *BY_ROW])
+def test_every_family_measures_on_two_cards_what_it_does_on_one(family):
+    expected = figures(find_decoder(build(family)))
+    with cards(2) as (one, other):
+        found = figures(over(find_decoder(build(family)), one, other))
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name] == value, name
+
+
+def test_nf4_weights_go_to_their_cards_and_stay_what_they_are(tmp_path):
+    build("llama").save_pretrained(tmp_path)
+    spec = ModelSpec(str(tmp_path), dtype="float32", quantization="4bit")
+
+    def loaded() -> Decoder:
+        options = {"dtype": torch.float32, "quantization_config": load._bitsandbytes(spec), "device_map": {"": "cpu"}}
+        model = weights.whole("tiny", tmp_path, options).eval()
+        load.keep_differentiable(model)
+        return find_decoder(model)
+
+    expected = likelihood.text_losses(loaded(), TEXTS, CUTS)
+    with cards(2) as (one, other):
+        assert likelihood.text_losses(over(loaded(), one, other), TEXTS, CUTS) == expected
+
+
+@pytest.fixture
+def spread() -> Iterator[Decoder]:
+    """A model over two cards, as long as there are any."""
+    with cards(2) as (one, other):
+        yield over(find_decoder(build("llama")), one, other)
+
+
+def test_a_layer_keeps_its_card_whatever_is_left_out(spread):
+    assert spread.layers_on == {torch.device("cpu:0"): 3, torch.device("cpu:1"): 3}
+    streams = stream.token_streams(spread, TEXTS)
+    assert [str(one.device) for one in streams] == ["cpu:0"] * 3 + ["cpu:1"] * 4, "each where the layer is that it enters"
+    with cut.without_block(spread, Block(1, 4)):
+        assert spread.layers_on == {torch.device("cpu:0"): 1, torch.device("cpu:1"): 1}
+    assert str(spread.device) == "cpu:0"
+    assert str(spread.head_device) == "cpu:1"
+
+
+@pytest.mark.parametrize(
+    ("part", "block"), [("model.layers.3", None), ("model.layers.5", Block(2, 3)), ("model.norm", Block(3, 3))]
+)
+def test_where_one_transfer_is_left_out_it_fails(spread, part, block):
+    spread.model.get_submodule(part)._forward_pre_hooks.clear()
+    with pytest.raises(MixedCards, match="on the same device"), cut.without_block(spread, block):
+        writing.greedy(spread, TEXTS[:1], 1)
+
+
+def test_what_hangs_on_a_mask_goes_with_it_and_each_card_gets_one_copy(spread):
+    seen = torch.ones(1, 300, 300, dtype=torch.bool).tril()
+    mask = attention.with_runs(torch.zeros(1, 1, 300, 300).to("cpu:0"), seen)
+    there = placement._moved({"full_attention": mask}, torch.device("cpu:1"), keep=True)["full_attention"]
+    assert {str(run.mask.device) for run in there.layerscope_runs} == {"cpu:1"}
+    assert len(there.layerscope_runs) == 3
+    assert placement._moved(mask, torch.device("cpu:1"), keep=True) is there
+    assert placement._moved(mask, torch.device("cpu:1"), keep=False) is not there
+
+
+def test_what_is_computed_again_for_its_gradient_is_called_on_its_own_card(spread):
+    called: list[tuple[str, str]] = []
+    own = torch.utils.checkpoint.checkpoint
+
+    def noted(function, *args, **options):
+        layer = function.args[0]  # as it is called from transformers 5.24 on
+        called.append((str(args[0].device), str(next(layer.parameters()).device)))
+        return own(function, *args, **options)
+
+    spread.model.train()
+    spread.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    for layer in spread.layers:
+        layer._gradient_checkpointing_func = functools.partial(noted, use_reentrant=False)
+    spread.model(input_ids=torch.tensor(TEXTS[:1])).logits.sum().backward()
+    assert called == [("cpu:0", "cpu:0")] * 3 + [("cpu:1", "cpu:1")] * 3, "dropout would draw from another card's numbers"
+    assert all(weight.grad.device == weight.device for weight in spread.model.parameters())
