@@ -99,7 +99,7 @@ class Plan:
         """How it is measured where it is not simply in the memory of one device, and why, in a sentence; "" where it is."""
         needs = f"{self.source.name} needs about {units.size(self.weight_bytes + self.working_bytes)} and {_free(self)}"
         if self.placement is not None:
-            return f"{needs}, so it is spread over {len(self.placement.devices)} of them: {self.placement.describe()}."
+            return f"{needs}, so it is spread over {len(self.placement.devices)} of them: {self.placement.in_words()}."
         if self.fits or not self.streams:
             return ""
         return (

@@ -53,25 +53,25 @@ class Placement:
     """Has the embeddings, and all else that comes before the layers."""
     layers: tuple[str, ...]
     """Of each layer."""
-    last: str
+    head_on: str
     """Has the final norm and the head."""
 
     @property
     def devices(self) -> tuple[str, ...]:
         """Each of them once, in the order of the layers."""
-        return tuple(dict.fromkeys((self.first, *self.layers, self.last)))
+        return tuple(dict.fromkeys((self.first, *self.layers, self.head_on)))
 
     def without(self, block: Removal) -> "Placement":
         """The same of the cut model."""
         return replace(self, layers=tuple(device for index, device in enumerate(self.layers) if index not in block.layers))
 
-    def describe(self) -> str:
+    def in_words(self) -> str:
         """Which layers go where, and what goes with them, as part of a sentence."""
         said = []
         for device in self.devices:
             held = [index for index, other in enumerate(self.layers) if other == device]
             layers = [f"layers {held[0]}-{held[-1]}" if len(held) > 1 else f"layer {held[0]}"] if held else []
-            ends = ["the embeddings"] * (device == self.first) + ["the head"] * (device == self.last)
+            ends = ["the embeddings"] * (device == self.first) + ["the head"] * (device == self.head_on)
             said.append(f"{' with '.join([*layers, *([' and '.join(ends)] if ends else [])])} on {device}")
         return "; ".join(said)
 
@@ -102,7 +102,7 @@ def _filled(needs: Needs, free: Mapping[str, int], room: int) -> Placement | Non
     left[0] -= needs.first + (needs.last + needs.logits if needs.tied else 0)
     if left[0] < 0:
         return None
-    at, layers = 0, []
+    at, layers = 0, list[str]()
     for part in [*needs.layers, 0 if needs.tied else needs.last + needs.logits]:
         while left[at] < part:
             at += 1
@@ -123,7 +123,7 @@ def device_map(decoder: Decoder, placement: Placement) -> dict[str, str]:
     """
     paths = {module: name for name, module in decoder.model.named_modules()}
     layers = {paths[layer]: device for layer, device in zip(decoder.layers, placement.layers, strict=True)}
-    return {"": placement.first, paths[decoder.norm]: placement.last, paths[decoder.head]: placement.last, **layers}
+    return {"": placement.first, paths[decoder.norm]: placement.head_on, paths[decoder.head]: placement.head_on, **layers}
 
 
 def spread(decoder: Decoder, placement: Placement) -> None:
@@ -144,16 +144,16 @@ def spread(decoder: Decoder, placement: Placement) -> None:
     inside = {module for layer in decoder.layers for module in layer.modules()}
     for module in decoder.model.modules():
         if module not in inside and (module._parameters or module._buffers):
-            device = torch.device(placement.last if module in last else placement.first)
-            module._apply(lambda tensor, to=device: tensor.to(to), recurse=False)
-            _fetches(module, device)
+            place = torch.device(placement.head_on if module in last else placement.first)
+            module._apply(lambda tensor, place=place: tensor.to(place), recurse=False)
+            _fetches(module, place)
     _fetches(decoder.body, torch.device(placement.first))
     try:
         with torch.inference_mode():
             decoder.model(input_ids=torch.tensor([decoder.trial_tokens(8)]), use_cache=False)
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, ValueError) as error:
+    except RuntimeError as error:
+        if "same device" not in str(error):
+            raise
         raise UnsupportedModelError(
             f"The body of this {decoder.config.model_type} model does more between its layers than hand on the stream, so it "
             f"cannot be spread over {len(placement.devices)} devices; choose one that all of it fits on, such as cuda:0, or a "

@@ -1,5 +1,6 @@
 """What is free within containers, on folders that look like those of the kernel."""
 
+import os
 from pathlib import Path
 
 import psutil
@@ -27,6 +28,22 @@ def group(root: Path, path: str, **files: object) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (folder / name.replace("memory_", "memory.", 1)).write_text(f"{content}\n")
+
+
+@pytest.mark.parametrize(
+    ("there", "visible", "n"), [(None, None, 0), (2, None, 2), (2, "1", 1), (2, "", 0), (8, "0,1,5", 3), (1, "0,1", 1)]
+)
+def test_cards_are_those_of_the_driver_that_may_be_used(monkeypatch, there, visible, n):
+    def listed(path):
+        if there is None:
+            raise FileNotFoundError(path)
+        return [f"0000:{index:02d}:00.0" for index in range(there)]
+
+    monkeypatch.setattr(os, "listdir", listed)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert host.cards() == n
 
 
 def test_without_control_groups_the_machine_is_the_limit(tmp_path):

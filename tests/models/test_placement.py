@@ -3,6 +3,7 @@
 import itertools
 import random
 
+import bitsandbytes  # noqa: F401  (looks for cards when it is imported first: before a test says that there are some)
 import pytest
 import torch
 import transformers
@@ -42,7 +43,7 @@ def room(found: Placement, asked: Needs, free: dict[str, int]) -> dict[str, int]
     """What is left on every device that is used, counted anew."""
     left = {device: free[device] - asked.stream for device in found.devices}
     left[found.first] -= asked.first
-    left[found.last] -= asked.last + asked.logits
+    left[found.head_on] -= asked.last + asked.logits
     for device, n_bytes in zip(found.layers, asked.layers, strict=True):
         left[device] -= n_bytes
     return left
@@ -105,14 +106,14 @@ def test_a_card_that_others_use_gets_fewer_layers():
     assert found is None
     found = placement.place(Needs(asked.layers[:10], 5 << 20, 5 << 20, False, 0, 0), free)
     assert (found.layers.count("cuda:0"), found.layers.count("cuda:1")) == (3, 7)
-    assert found.describe() == "layers 0-2 with the embeddings on cuda:0; layers 3-9 with the head on cuda:1"
+    assert found.in_words() == "layers 0-2 with the embeddings on cuda:0; layers 3-9 with the head on cuda:1"
 
 
 def test_a_head_that_is_the_embeddings_turned_round_is_where_they_are():
     asked = Needs([10 << 20] * 4, 0, 30 << 20, True, 0, 0)
     found = placement.place(asked, {"cuda:0": 60 << 20, "cuda:1": 45 << 20})
-    assert (found.first, found.last) == ("cuda:0", "cuda:0")
-    assert found.describe() == "layer 0 with the embeddings and the head on cuda:0; layers 1-3 on cuda:1"
+    assert (found.first, found.head_on) == ("cuda:0", "cuda:0")
+    assert found.in_words() == "layer 0 with the embeddings and the head on cuda:0; layers 1-3 on cuda:1"
     assert found.without(Block(0, 2)).layers == ("cuda:1", "cuda:1")
 
 

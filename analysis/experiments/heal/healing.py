@@ -260,7 +260,8 @@ def run(spec: HealSpec, on_progress: OnProgress = ignore, *, load: Loader = mode
     on_progress(Progress("loading the model", values={"result_key": key}))
     planned = models.plan(resolved.model, on_progress)
     _check(resolved, planned.facts)
-    memory.check(resolved, planned.facts, planned.free_bytes, planned.where)
+    other = machine.ALL_CARDS if planned.cards and planned.placement is None else ""
+    memory.check(resolved, planned.facts, planned.free_bytes, planned.where, other=other)
     record = Record(resolved, on_progress, stored or nothing_yet(resolved, planned.facts), began)
     record.publish()
     loaded = models.load(resolved.model, on_progress)

@@ -74,7 +74,7 @@ def _width(facts: ModelFacts) -> int:
     return min(_WIDEST * hidden, max(hidden, largest // hidden - 3 * hidden) // 3)
 
 
-def shortage(spec: HealSpec, facts: ModelFacts, free_bytes: int, where: str) -> str | None:
+def shortage(spec: HealSpec, facts: ModelFacts, free_bytes: int, where: str, *, other: str = "") -> str | None:
     """Why a heal's training step cannot fit, in one sentence with both amounts and what to change; None where it can.
 
     Args:
@@ -82,6 +82,7 @@ def shortage(spec: HealSpec, facts: ModelFacts, free_bytes: int, where: str) -> 
         facts: of the unpruned model.
         free_bytes: free before its weights are loaded.
         where: the device.
+        other: a device that has more room; "" for none.
     """
     precision = spec.model.dtype if spec.model.quantization == "none" else spec.model.quantization
     weights = weight_bytes(facts, None, precision, rest=spec.model.dtype)
@@ -90,24 +91,24 @@ def shortage(spec: HealSpec, facts: ModelFacts, free_bytes: int, where: str) -> 
     return (
         f"Healing {facts.name} with {spec.batch_size:,} rows of {spec.corpus.seq_len:,} tokens at once needs about "
         f"{units.size(needed)}, and only {units.size(free_bytes)} are free on {where}; "
-        f"{_instead(spec, facts, free_bytes - weights)}."
+        f"{_instead(spec, facts, free_bytes - weights, other)}."
     )
 
 
-def check(spec: HealSpec, facts: ModelFacts, free_bytes: int, where: str) -> None:
+def check(spec: HealSpec, facts: ModelFacts, free_bytes: int, where: str, *, other: str = "") -> None:
     """Refuse a heal whose training step cannot fit.
 
     Args:
-        spec, facts, free_bytes, where: as in `shortage`.
+        spec, facts, free_bytes, where, other: as in `shortage`.
 
     Raises:
         NotEnoughMemoryError: with that sentence.
     """
-    if (sentence := shortage(spec, facts, free_bytes, where)) is not None:
+    if (sentence := shortage(spec, facts, free_bytes, where, other=other)) is not None:
         raise NotEnoughMemoryError(sentence)
 
 
-def _instead(spec: HealSpec, facts: ModelFacts, room: int) -> str:
+def _instead(spec: HealSpec, facts: ModelFacts, room: int, other: str) -> str:
     """What to change."""
     rows = bisect.bisect_right(
         range(1, spec.batch_size), room, key=lambda rows: step_bytes(replace(spec, batch_size=rows), facts)
@@ -115,5 +116,6 @@ def _instead(spec: HealSpec, facts: ModelFacts, room: int) -> str:
     if rows:
         passes = -(-spec.batch_size * spec.gradient_accumulation // rows)
         return f"a batch_size of {rows:,} fits, and with gradient_accumulation {passes:,} a step learns from as many rows"
-    smaller = ["4bit"] * (spec.model.quantization != "4bit") + ["a smaller model", "more memory"]
+    can_round = spec.model.quantization != "4bit"
+    smaller = [f"device {other}"] * bool(other) + ["4bit"] * can_round + ["a smaller model", "more memory"]
     return f"not even one row fits: choose a lower seq-len, {', '.join(smaller[:-1])} or {smaller[-1]}"

@@ -36,6 +36,8 @@ def test_the_sentence_says_both_amounts_and_the_most_rows_that_fit():
 def test_where_not_even_a_row_fits_the_sentence_says_what_else_to_change():
     sentence = memory.shortage(SPEC, fakes.FACTS, GB // 10, "cpu")
     assert sentence.endswith("not even one row fits: choose a lower seq-len, 4bit, a smaller model or more memory.")
+    sentence = memory.shortage(SPEC, fakes.FACTS, GB // 10, "cuda", other="cuda:all")
+    assert sentence.endswith("choose a lower seq-len, device cuda:all, 4bit, a smaller model or more memory.")
 
 
 @pytest.mark.parametrize(

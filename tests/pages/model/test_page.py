@@ -4,6 +4,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from analysis import jobs
+from analysis.core import host
 from analysis.core.errors import ModelNotFoundError
 from analysis.data import starter
 from pages.components.model import inspection
@@ -35,6 +36,17 @@ def test_starter_is_ready_with_reasons_and_memory(app, asked):
     assert {item.label: item.value for item in at.metric}["Layers"] == "30"
     assert "1.8 times as fast" in at.table[0].value.to_string()
     assert not jobs.active()
+
+
+@pytest.mark.parametrize(("n", "offered"), [(0, False), (1, False), (2, True)])
+def test_all_cards_are_offered_where_there_are_several(app, asked, monkeypatch, n, offered):
+    monkeypatch.setattr(host, "cards", lambda: n)
+    at = app("pages/model.py")
+    box = at.selectbox(key="device")
+    assert ("all cards" in box.options) == offered
+    if offered:
+        box.select("cuda:all").run()
+        assert asked[-1].device == "cuda:all"
 
 
 def test_without_the_starter_pack_the_page_says_how_to_get_it(app, monkeypatch):
