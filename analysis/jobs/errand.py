@@ -18,8 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis import __version__
-from analysis.core import documents, extensions, failures, store
+from analysis.core import documents, extensions, failures, program, store
 from analysis.core.errors import JobError
 from analysis.core.options import imported
 from analysis.core.progress import Cancelled, Progress
@@ -58,7 +57,16 @@ def command(job: Job, members: str = crew.LOCAL) -> list[str]:
         job: of which.
         members: the crew that shares it where several processes do, as of `crew.shared`.
     """
-    return [sys.executable, "-m", "analysis.jobs.errand", job.id, str(job.attempts), __version__, str(job.shards), members]
+    return [
+        sys.executable,
+        "-m",
+        "analysis.jobs.errand",
+        job.id,
+        str(job.attempts),
+        program.version(),
+        str(job.shards),
+        members,
+    ]
 
 
 def surroundings() -> dict[str, str]:
@@ -161,7 +169,7 @@ def _spec(job_id: str) -> Spec:
     return SPECS[said["kind"]].from_json(said["spec"])
 
 
-def make(job_id: str, attempt: int, version: str = __version__, shards: int = 1, members: str = crew.LOCAL) -> int:
+def make(job_id: str, attempt: int, version: str = "", shards: int = 1, members: str = crew.LOCAL) -> int:
     """Make the attempt for a program of this version; 0 when it has said how it ended, be it failed."""
     own = _Attempt(job_id, attempt)
 
@@ -174,10 +182,10 @@ def make(job_id: str, attempt: int, version: str = __version__, shards: int = 1,
     own.say(RUNNING)
     threading.Thread(target=own.beat, name="beat", daemon=True).start()
     try:
-        if version != __version__:
+        if version not in ("", program.version()):
             raise JobError(
-                f"The machine that was to run it has Layerscope {__version__}, and whoever asks has {version[:40]}; install "
-                f"the same version on both, then resume the job."
+                f"The machine that was to run it has Layerscope {program.version()}, and whoever asks has {version[:40]}; "
+                f"install the same version on both, then resume the job."
             )
         if _stop(job_id, attempt).exists():
             raise Cancelled
@@ -199,7 +207,7 @@ def make(job_id: str, attempt: int, version: str = __version__, shards: int = 1,
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line, then make the attempt; all that is printed goes to the job's log."""
     job_id, attempt, *how = sys.argv[1:] if arguments is None else arguments
-    version, shards, members = [*how, *(__version__, "1", crew.LOCAL)[len(how) :]]
+    version, shards, members = [*how, *("", "1", crew.LOCAL)[len(how) :]]
     if not (folder(job_id) / "spec.json").is_file():
         sys.stderr.write(
             f"This machine does not see the job's folder {folder(job_id)}: the cache folder has to lie on storage that all "

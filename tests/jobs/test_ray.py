@@ -9,7 +9,8 @@ from importlib.metadata import version
 
 import pytest
 
-from analysis import __version__, jobs
+from analysis import jobs
+from analysis.core import program
 from analysis.core.errors import JobError
 from analysis.jobs import backend, errand, head, local
 from analysis.jobs.backend import ray
@@ -104,7 +105,7 @@ def seen(job):
 def test_it_is_told_what_to_run_where_and_with_how_much(cluster, count):
     job, told = handed(cluster, count)
     assert told["entrypoint"].startswith(f"cd {errand.ROOT} && exec ")
-    assert told["entrypoint"].endswith(f" -m analysis.jobs.errand {job.id} 1 {__version__} 1 {ray.MEMBERS}")
+    assert told["entrypoint"].endswith(f" -m analysis.jobs.errand {job.id} 1 {program.version()} 1 {ray.MEMBERS}")
     assert (told["entrypoint_num_gpus"], told["entrypoint_num_cpus"], told["entrypoint_memory"]) == (1, 4, 0)
     assert told["runtime_env"]["env_vars"]["LAYERSCOPE_CACHE"] == os.environ["LAYERSCOPE_CACHE"]
     assert told["metadata"] == {"layerscope_job": job.id, "kind": "count"}
@@ -346,9 +347,9 @@ def test_another_version_there_is_refused_before_it_runs_with_both_named(cluster
     assert errand.main([job.id, "1", "0.0.1"]) == 0
     failed = seen(job)
     assert failed.state == "failed"
-    assert f"has Layerscope {__version__}, and whoever asks has 0.0.1; install the same version" in failed.error
+    assert f"has Layerscope {program.version()}, and whoever asks has 0.0.1; install the same version" in failed.error
 
 
 def test_a_machine_that_does_not_see_the_cache_folder_says_so(cluster, count, capsys):
-    assert errand.main(["0123456789", "1", __version__]) == errand.NOT_SHARED
+    assert errand.main(["0123456789", "1", program.version()]) == errand.NOT_SHARED
     assert "has to lie on storage that all machines share, at the same path." in capsys.readouterr().err

@@ -13,8 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from analysis import __version__
-from analysis.core import shards, store
+from analysis.core import program, shards, store
 from analysis.core.errors import JobError, SpecError
 from analysis.core.options import imported
 from analysis.core.progress import OnProgress, Progress
@@ -72,7 +71,7 @@ class Crew(ABC):
 def versions() -> dict[str, str]:
     """Versions that have to be the same in every process of a crew, Python's included; loads none of them."""
     python = ".".join(platform.python_version_tuple()[:2])
-    return {"layerscope": __version__, "python": python, **{name: _version(name) for name in _LIBRARIES}}
+    return {"layerscope": program.version(), "python": python, **{name: _version(name) for name in _LIBRARIES}}
 
 
 def _version(name: str) -> str:

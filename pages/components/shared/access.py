@@ -88,7 +88,7 @@ def check_file(value: str) -> None:
     rules().check_file(value)
 
 
-def submit(spec: Spec, label: str | None, backend: str) -> jobs.Job:
+def submit(spec: Spec, label: str | None, backend: str, shards: int = 1) -> jobs.Job:
     """Put a request of this visitor into the queue.
 
     Raises:
@@ -101,7 +101,8 @@ def submit(spec: Spec, label: str | None, backend: str) -> jobs.Job:
     hours = None if _is_unlimited(there) else held.job_hours
     with _counting:
         _check_room(held, there)
-        return jobs.submit(spec, label, backend, owner=owner(), limit_s=None if hours is None else hours * 3600)
+        limit_s = None if hours is None else hours * 3600
+        return jobs.submit(spec, label, backend, owner=owner(), limit_s=limit_s, shards=shards)
 
 
 def _is_unlimited(there: Visitor | None) -> bool:

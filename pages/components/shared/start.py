@@ -23,7 +23,7 @@ SpecT = TypeVar("SpecT", bound=Spec)
 def start(spec: Spec, label: str) -> jobs.Job | None:
     """Queue a request and see to it that a worker is there; what goes wrong is shown and gives None."""
     try:
-        job = access.submit(spec, label, _place())
+        job = access.submit(spec, label, _place(), _shards(spec))
         jobs.start()
     except LayerscopeError as error:
         st.error(words.plain(str(error)))
@@ -61,6 +61,15 @@ def choose_place() -> None:
             format_func=lambda name: places[name].title,
             help=words.plain(" ".join(f"{place.title}: {place.help}" for place in places.values())),
         )
+        if chosen != jobs.LOCAL:
+            st.number_input(
+                "Processes",
+                min_value=1,
+                max_value=jobs.crew.MOST,
+                key="shards",
+                help="How many processes share a map, a curve, an evaluation or a grid there: each loads the model and takes "
+                "one batch after another. The figures are those of one. Other jobs run in one process.",
+            )
         if told := places[chosen].tells():
             st.caption(words.plain(told))
 
@@ -77,6 +86,12 @@ def _place() -> str:
     """The chosen place; this machine where there was nothing to choose, or where the choice is gone."""
     chosen: str = st.session_state.get("place", jobs.LOCAL)
     return chosen if chosen in jobs.backends() else jobs.LOCAL
+
+
+def _shards(spec: Spec) -> int:
+    """How many processes shall share a request where it is sent; one where a single process answers its kind."""
+    asked = int(st.session_state.get("shards", 1))
+    return asked if _place() != jobs.LOCAL and jobs.crew.can_share(spec) else 1
 
 
 def start_and_show(spec: Spec, label: str) -> None:

@@ -253,7 +253,8 @@ def test_where_jobs_run_is_asked_only_where_there_is_a_choice(app, monkeypatch):
     at.button(key="sweep-go").click().run()
     at.selectbox(key="place").set_value("elsewhere").run()
     assert "1 of 2 cards free; a job takes *one*." in [read(caption.value) for caption in at.sidebar.caption]
+    at.number_input(key="shards").set_value(3).run()
     at.multiselect(key="sweep-how").set_value(["deepest"]).run()
     at.button(key="sweep-go").click().run()
     assert not at.exception
-    assert sorted(job.backend for job in jobs.active()) == ["elsewhere", "local"]
+    assert sorted((job.backend, job.shards) for job in jobs.active()) == [("elsewhere", 3), ("local", 1)]
