@@ -19,6 +19,7 @@ from analysis.core.record import Spec, require
 from analysis.core.registry import SPECS
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
+from analysis.experiments.grid.spec import GridSpec
 from analysis.experiments.heal.spec import HealSpec
 from analysis.experiments.prompt.spec import Variant
 from analysis.experiments.speed.spec import SpeedSpec
@@ -82,14 +83,15 @@ def every_field():
 @pytest.mark.parametrize("value", WRONG, ids=lambda value: f"{value!r:.20}" if not isinstance(value, int) else "number")
 def test_a_value_that_a_field_cannot_hold_is_refused_in_a_sentence(value):
     for kind, name in every_field():
-        needed = {"block": Block(1, 1), "name": "a", "start": 1, "size": 1, "layers": (1, 3)}
+        needed = {"block": Block(1, 1), "name": "a", "start": 1, "size": 1, "layers": (1, 3), "models": (ModelSpec(),)}
         given = {one.name: needed[one.name] for one in fields(kind) if one.name in needed} | {name: value}
         for make in (lambda: kind(**given), lambda: kind.from_json({**given, **as_json(given)})):  # noqa: B023
             assert len(refusal(make)) < 1000
 
 
 def as_json(given):
-    return {name: one.to_json() for name, one in given.items() if isinstance(one, Spec)}
+    models = {"models": [one.to_json() for one in given["models"]]} if given.get("models") == (ModelSpec(),) else {}
+    return models | {name: one.to_json() for name, one in given.items() if isinstance(one, Spec)}
 
 
 def test_every_number_of_a_request_has_an_end():
@@ -97,7 +99,11 @@ def test_every_number_of_a_request_has_an_end():
         hint = typing.get_type_hints(kind)[name]
         if int not in (hint, *typing.get_args(hint)) and float not in (hint, *typing.get_args(hint)):
             continue
-        needed = {HealSpec: {"block": {"start": 1, "size": 1}}, Block: {"start": 1, "size": 1}}.get(kind, {})
+        needed = {
+            HealSpec: {"block": {"start": 1, "size": 1}},
+            Block: {"start": 1, "size": 1},
+            GridSpec: {"models": [ModelSpec().to_json()]},
+        }.get(kind, {})
         for value in (10**20, -(10**20), math.nan, "3", True):
             with pytest.raises(SpecError, match=f"{name} must be"):
                 kind.from_json(needed | {name: [value] if typing.get_origin(hint) is tuple else value})

@@ -15,14 +15,14 @@ from analysis import jobs
 from analysis.core import settings, store
 from analysis.core.blocks import Block
 from analysis.core.errors import JobError, StorageError
-from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
+from analysis.experiments.accuracy.spec import EvaluateSpec
 from analysis.experiments.heal.spec import HealSpec
-from analysis.experiments.maps.spec import DistanceSpec
 from analysis.experiments.prompt.spec import CompareSpec, Variant
 from analysis.jobs import attempt as interruption
 from analysis.jobs import local, table
 from analysis.jobs.local import Process
 from analysis.jobs.space import saved_folders
+from tests.support import fakes
 from tests.support.worker import another, request
 
 pytestmark = pytest.mark.timeout(60)
@@ -371,13 +371,12 @@ def test_an_adapter_stays_as_long_as_a_comparison_asks_for_it(cache):
 
 
 def test_a_map_stays_as_long_as_a_curve_was_made_from_it(cache):
-    spec = DistanceSpec()
-    key = spec.fingerprint()
+    curve = fakes.sweep()
+    curve.save()
+    spec, key = curve.spec.distances, curve.spec.distances.fingerprint()
     saved(cache, "distances", key)
     job = ended(spec, "done", key)
-    curve = SweepSpec(distances=spec)
-    store.save_result("sweep", curve.fingerprint(), {"spec": curve.to_json()})
-    assert jobs.space(job.id).needed_by == f"the stored sweep result {curve.fingerprint()} was made from it"
+    assert jobs.space(job.id).needed_by == f"the stored sweep result {curve.spec.fingerprint()} was made from it"
     jobs.delete(job.id, saved=True)
     assert store.result_dir("distances", key).exists()
 

@@ -74,9 +74,14 @@ def errors_shown() -> Iterator[None]:
         st.error(words.plain(said))
 
 
-def header(title: words.Markdown, question: words.Markdown) -> DeltaGenerator:
-    """Draw the title, the question and a line on the current model; returns the space to the right of them."""
-    left, right = st.columns([7, 6], vertical_alignment="bottom", gap="small")
+def header(title: words.Markdown, question: words.Markdown, shares: tuple[int, int] = (7, 6)) -> DeltaGenerator:
+    """Draw the title, the question and a line on the current model; returns the space to the right of them.
+
+    Args:
+        title, question: what the page is called, and what it answers.
+        shares: how the width is shared between them and that space.
+    """
+    left, right = st.columns(shares, vertical_alignment="bottom", gap="small")
     model = state.current_model()
     known = library.find("inspect", model) or library.find("distances", model)
     facts = known[0].result.model if known else None

@@ -77,6 +77,9 @@ class Window:
             if not run.fragment_ids:
                 self._is_awaited = False
                 self._answered.clear()
+        elif message.HasField("navigation"):
+            # A bare address, or one that names a page, begins as the program itself and says its page only then.
+            self._page = message.navigation.page_script_hash
         elif message.HasField("script_finished") and run.script_run_id in (self._run, ""):
             # A run that gave way to another is no rest: the other begins.
             self._run = self._run if message.script_finished == ForwardMsg.FINISHED_EARLY_FOR_RERUN else ""

@@ -83,6 +83,17 @@ def test_no_tick_of_a_page_that_was_left_is_answered(looked):
     assert looked.passes(tick("heal"))
 
 
+def test_a_page_that_was_opened_by_its_address_says_which_it_is_only_after_it_began():
+    window = ticks.Window()
+    window.is_told(begins("first", page="app"))
+    navigation = ForwardMsg()
+    navigation.navigation.page_script_hash = "explore"
+    window.is_told(navigation)
+    window.is_told(ends("first"))
+    assert window.passes(tick("explore"), 100.0, 0.2)
+    assert not window.passes(tick("app"), 102.0, 0.2)
+
+
 def test_a_tick_waits_for_what_else_is_drawn_anew(looked):
     assert looked.passes(asks(fragment="view"))
     looked.sent(begins("slider", "explore", "view"))
