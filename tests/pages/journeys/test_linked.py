@@ -1,10 +1,12 @@
 """A block clicked in a real browser is the cut everywhere, and its address shows the same view to somebody else."""
 
+import contextlib
 import re
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from analysis import jobs
 from tests.support import browser
@@ -67,11 +69,21 @@ def expect_cut(page: Page, start: int, size: int) -> None:
     expect(page.get_by_text(f"block [{start}, {start + size})").first).to_be_visible()
 
 
-def expect_shown(page: Page, wanted: dict[str, str | int]) -> None:
+def expect_shown(page: Page, wanted: dict[str, str | int], timeout: float | None = None) -> None:
     page.wait_for_function(
         f"wanted => {{ const shown = ({SHOWN})(); return Object.keys(wanted).every(key => shown[key] === wanted[key]); }}",
         arg=wanted,
+        timeout=timeout,
     )
+
+
+def click_until_shown(page: Page, label: str, block: str, wanted: dict[str, str | int]) -> None:
+    """Click again where the first click fell on a chart that was just drawn anew, as it does on a machine at its limit."""
+    for _ in range(3):
+        click(page, label, block)
+        with contextlib.suppress(PlaywrightTimeout):
+            return expect_shown(page, wanted, timeout=10_000)
+    return expect_shown(page, wanted)
 
 
 def click(page: Page, label: str, block: str) -> None:
@@ -131,9 +143,9 @@ def test_a_clicked_block_is_the_cut_everywhere_and_its_address_shows_it_elsewher
         page.get_by_role("tab", name="Rivals and damage").click()
         expect_shown(page, {"damage": "11:8", "strip": "11:8"})
         expect(page).to_have_url(re.compile("tab=damage"))
+        browser.settled(page)
         page.wait_for_function(browser.DRAWN)
-        click(page, "Heat map of the measured", "9:4")
-        expect_shown(page, {"damage": "9:4", "strip": "9:4"})
+        click_until_shown(page, "Heat map of the measured", "9:4", {"damage": "9:4", "strip": "9:4"})
         page.get_by_role("tab", name="Map and curves").click()
         expect_cut(page, 9, 4)
         page.get_by_role("button", name="Undo").click()
