@@ -54,7 +54,7 @@ def dashboard(cache: Path, root: Path = REPOSITORY, entry: tuple[str, ...] = ENT
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(90)
         worker = local.worker()
         if worker is not None:
             worker.kill()
