@@ -11,7 +11,7 @@ from pathlib import Path
 
 TABLE = Path("/proc/self/mountinfo")
 NETWORK = frozenset(
-    (
+    [
         "nfs",
         "nfs4",
         "cifs",
@@ -27,8 +27,6 @@ NETWORK = frozenset(
         "beegfs",
         "orangefs",
         "pvfs2",
-    )
-    + (
         "fuse.sshfs",
         "fuse.glusterfs",
         "fuse.ceph",
@@ -37,8 +35,6 @@ NETWORK = frozenset(
         "fuse.lustre",
         "fuse.beegfs",
         "fuse.moosefs",
-    )
-    + (
         "fuse.mfs",
         "fuse.lizardfs",
         "fuse.cernvm-fs",
@@ -49,11 +45,26 @@ NETWORK = frozenset(
         "wekafs",
         "panfs",
         "quobyte",
-    )
+    ]
 )
 OBJECTS = frozenset(
-    ("fuse.s3fs", "fuse.gcsfuse", "gcsfuse", "fuse.goofys", "goofys", "fuse.rclone", "fuse.blobfuse", "fuse.blobfuse2")
-    + ("fuse.mountpoint-s3", "mountpoint-s3", "fuse.s3ql", "fuse.ossfs", "fuse.cosfs", "fuse.obsfs", "fuse.s3backer")
+    [
+        "fuse.s3fs",
+        "fuse.gcsfuse",
+        "gcsfuse",
+        "fuse.goofys",
+        "goofys",
+        "fuse.rclone",
+        "fuse.blobfuse",
+        "fuse.blobfuse2",
+        "fuse.mountpoint-s3",
+        "mountpoint-s3",
+        "fuse.s3ql",
+        "fuse.ossfs",
+        "fuse.cosfs",
+        "fuse.obsfs",
+        "fuse.s3backer",
+    ]
 )
 
 

@@ -140,13 +140,14 @@ class _Worker:
         """Run a job to its end: the state it ends in (None: as it was asked to stop), the sentence, what else to store."""
         try:
             run.on_progress(Progress("starting"))
-            runner = _named(self._runners[run.job.kind])
-            if self._load is None:
-                self._load = _named(self._loader)()
             if run.job.shards > 1:
-                self._load.clear()  # the others load it themselves
+                if self._load is not None:
+                    self._load.clear()  # the others load it themselves
                 result = crew.shared(run.job.spec, run.job.shards, run.on_progress)
             else:
+                runner = _named(self._runners[run.job.kind])
+                if self._load is None:
+                    self._load = _named(self._loader)()
                 result = runner(run.job.spec, run.on_progress, load=self._load)
             columns = {"result_key": result.spec.fingerprint()}
             if run.heard_at is not None and not result.complete:

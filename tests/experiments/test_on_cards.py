@@ -1,13 +1,12 @@
 """Whole experiments with a model spread over two cards: the figures and files of one device, to the last bit."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import pytest
 
 from analysis.core.blocks import Block
-from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy import sweep
 from analysis.experiments.accuracy.spec import SweepSpec
 from analysis.experiments.heal import healing
@@ -66,14 +65,6 @@ def model(cache, tiny_folder) -> ModelSpec:
 @pytest.fixture
 def texts(tmp_path) -> CorpusSpec:
     return CorpusSpec(documents.two_kinds(tmp_path)[0], n_texts=4, seq_len=32)
-
-
-@pytest.fixture
-def questions(tmp_path) -> BenchmarkSpec:
-    path = tmp_path / "questions.jsonl"
-    rows = [{"question": f"What is {number}?", "choices": ["one", "two"], "answer": number % 2} for number in range(8)]
-    path.write_text("\n".join(json.dumps(row) for row in rows))
-    return BenchmarkSpec(str(path), limit=8)
 
 
 def test_maps_curves_and_prompts(on_cards, model, texts, questions):

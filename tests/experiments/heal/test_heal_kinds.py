@@ -13,7 +13,7 @@ from analysis.core.blocks import Block
 from analysis.core.errors import RecipeError, SpecError
 from analysis.core.progress import Cancelled
 from analysis.data import near_copies
-from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
+from analysis.data.spec import CorpusSpec, GenerationSpec
 from analysis.experiments.accuracy import evaluation, generation, scores
 from analysis.experiments.accuracy.spec import EvaluateSpec
 from analysis.experiments.heal import checkpoints, healing, packing, recipes, training
@@ -40,14 +40,6 @@ def spec(cache, tiny_folder, texts) -> HealSpec:
         validation=CorpusSpec(texts.replace("texts.jsonl", "others.jsonl"), n_texts=3, seq_len=32),
         benchmark=None, steps=6, batch_size=2, warmup_steps=1, learning_rate=1e-2, r=4, eval_every=2,
     )  # fmt: skip
-
-
-@pytest.fixture
-def questions(tmp_path) -> BenchmarkSpec:
-    path = tmp_path / "questions.jsonl"
-    rows = [{"question": f"What is {number}?", "choices": ["one", "two"], "answer": number % 2} for number in range(8)]
-    path.write_text("\n".join(json.dumps(row) for row in rows))
-    return BenchmarkSpec(str(path), limit=8)
 
 
 def cancel_at(step: int):
