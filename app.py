@@ -8,7 +8,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from analysis import __version__
 from analysis.core import extensions, store
 from pages.components.jobs import strip
-from pages.components.shared import door, first_paint, frame, headers, scripts, state, theme, ticks, wire
+from pages.components.shared import door, first_paint, frame, gate, headers, scripts, state, theme, wire
 
 ASSETS = Path(__file__).resolve().parent / "pages" / "assets"
 
@@ -46,7 +46,7 @@ def draw() -> None:
 
 
 if get_script_run_ctx(suppress_warning=True) is None:
-    around = [*headers.middleware(), *door.middleware(), *scripts.middleware(), *first_paint.middleware(), *ticks.middleware()]
+    around = [*headers.middleware(), *door.middleware(), *scripts.middleware(), *first_paint.middleware(), *gate.middleware()]
     app = st.App(__file__, middleware=around, lifespan=wire.lifespan)
 else:
     draw()

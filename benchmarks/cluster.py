@@ -66,7 +66,7 @@ class Measured:
         return statistics.median(self.wall_s["1"]) / statistics.median(self.wall_s["2"])
 
 
-def measure(rounds: int, n_texts: int, max_size: int) -> Measured:
+def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int) -> Measured:
     """Share a damage map among one process and two, in turn."""
     os.environ["OMP_NUM_THREADS"] = "1"
     from analysis.core import host, shards
@@ -86,7 +86,9 @@ def measure(rounds: int, n_texts: int, max_size: int) -> Measured:
     original = crew._measure
 
     class OneThread(LocalCrew):
-        """As many threads each, however many share it."""
+        """As many threads each, however many share it, and a small map in as many parts as a large one has."""
+
+        command = (sys.executable, __file__, "--cuts", str(cuts_per_shard), "--member")
 
         def _started(self, place):
             self._own = {**self._own, "OMP_NUM_THREADS": "1"}
@@ -105,7 +107,7 @@ def measure(rounds: int, n_texts: int, max_size: int) -> Measured:
             members.call(place, "begin", *asked)
         began = time.perf_counter()
         original(missing, members, asked, told, together=together)
-        if len(missing) > 4:  # the map of distances that it rests on is small
+        if "cuts" in missing[0].content:  # the map of distances that it rests on is small
             wall[str(members.n)].append(time.perf_counter() - began)
         sample = missing[0].found()
         began = time.perf_counter()
@@ -160,6 +162,15 @@ def _find_s(missing) -> float:
     for shard in missing:
         shard.found()
     return (time.perf_counter() - began) / len(missing)
+
+
+def member(cuts_per_shard: int) -> int:
+    """Be a process that shares the map."""
+    from analysis.experiments.maps import damage
+    from analysis.jobs.crew import member as process
+
+    damage.CUTS_PER_SHARD = cuts_per_shard
+    return process.main()
 
 
 @dataclass(frozen=True)
@@ -281,20 +292,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--measured", metavar="FILE", help="what a run before measured, or where to keep what this one does")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--texts", type=int, default=8, help="of the map that is measured")
-    parser.add_argument("--max-size", type=int, default=8, help="of the map that is measured")
+    parser.add_argument("--texts", type=int, default=4, help="of the map that is measured")
+    parser.add_argument("--max-size", type=int, default=1, help="of the map that is measured")
+    parser.add_argument("--cuts", type=int, default=2, help="of the map that is measured, a shard")
+    parser.add_argument("--member", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--card-tflops", type=float, default=400.0, help="that a card reaches in bfloat16, not its peak")
     parser.add_argument("--card-memory", type=float, default=80.0, help="GB")
     parser.add_argument("--storage", type=float, default=20.0, help="GB a second that all machines read together")
     parser.add_argument("--machine", type=float, default=5.0, help="GB a second that a machine of eight cards reads")
     parser.add_argument("--draw", action="store_true", help=f"write {PICTURE.name}")
     options = parser.parse_args()
+    if options.member:
+        sys.exit(member(options.cuts))
     file = Path(options.measured) if options.measured else None
     if file is not None and file.exists():
         here = Measured(**json.loads(file.read_text()))
     else:
         say("Measuring with one process and with two, one thread each:")
-        here = measure(options.rounds, options.texts, options.max_size)
+        here = measure(options.rounds, options.texts, options.max_size, options.cuts)
         if file is not None:
             file.write_text(json.dumps(dataclasses.asdict(here)))
     one, two = (statistics.median(here.wall_s[n]) for n in ("1", "2"))

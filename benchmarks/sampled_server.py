@@ -23,7 +23,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
 from streamlit.web import cli
 
-from pages.components.shared import ticks
+from pages.components.shared import gate
 
 EVERY_S = 0.01
 _ASLEEP = ("threading.py", "selectors.py")
@@ -59,21 +59,29 @@ class Watch:
 
     def time_answers(self) -> None:
         """From now on every answer is timed, from the request to the end of its last message."""
-        passes, is_told = ticks.Window.passes, ticks.Window.is_told
-        waiting = defaultdict[ticks.Window, dict[str, tuple[str, float]]](dict)
+        take, passes, is_told = gate.Requests._take, gate.Window.ticks, gate.Window.is_told
+        waiting = defaultdict[gate.Window, dict[str, tuple[str, float]]](dict)
         """By window when what was asked for: the part of a page, or the page under no name."""
 
-        def asked(window: ticks.Window, request: BackMsg, now: float, wait_s: float) -> bool:
+        def heard(requests: gate.Requests, message: dict, now: float) -> None:
+            request = gate._read(BackMsg, message)
+            if request is not None and request.HasField("rerun_script") and not request.rerun_script.is_auto_rerun:
+                asked(requests.window, request.rerun_script.fragment_id, is_tick=False)
+            take(requests, message, now)
+
+        def ticked(window: gate.Window, request: BackMsg, now: float, wait_s: float) -> bool:
             is_passed = passes(window, request, now, wait_s)
             self.left_out += not is_passed
-            if is_passed and request.HasField("rerun_script"):
-                part = request.rerun_script.fragment_id
-                if not part:
-                    waiting[window].clear()
-                waiting[window].setdefault(part, (kind_of(part, request.rerun_script.is_auto_rerun), time.perf_counter()))
+            if is_passed:
+                asked(window, request.rerun_script.fragment_id, is_tick=True)
             return is_passed
 
-        def told(window: ticks.Window, message: ForwardMsg) -> None:
+        def asked(window: gate.Window, part: str, *, is_tick: bool) -> None:
+            if not part:
+                waiting[window].clear()
+            waiting[window].setdefault(part, (kind_of(part, is_tick), time.perf_counter()))
+
+        def told(window: gate.Window, message: ForwardMsg) -> None:
             is_told(window, message)
             if message.HasField("script_finished") and message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN:
                 for part in message.metadata.run.fragment_ids or ("",):
@@ -81,7 +89,7 @@ class Watch:
                         kind, began = waiting[window].pop(part)
                         self.answers.append((kind, time.perf_counter() - began))
 
-        ticks.Window.passes, ticks.Window.is_told = asked, told
+        gate.Requests._take, gate.Window.ticks, gate.Window.is_told = heard, ticked, told
 
     def look(self) -> None:
         """Note what each script does at this moment."""

@@ -11,7 +11,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from benchmarks import load, sampled_server
-from pages.components.shared import ticks
+from pages.components.shared import gate
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,17 +58,21 @@ def test_the_watch_sees_where_a_script_is(tmp_path):
 
 
 def test_an_answer_is_timed_from_the_request_to_its_last_message(tmp_path, monkeypatch):
-    monkeypatch.setattr(ticks.Window, "passes", ticks.Window.passes)  # and put back afterwards
-    monkeypatch.setattr(ticks.Window, "is_told", ticks.Window.is_told)
+    for of, name in ((gate.Requests, "_take"), (gate.Window, "ticks"), (gate.Window, "is_told")):
+        monkeypatch.setattr(of, name, getattr(of, name))  # and put back afterwards
     watch = sampled_server.Watch(tmp_path / "report.json")
     watch.time_answers()
-    window = ticks.Window()
+    window = gate.Window()
+    requests = gate.Requests(window, None, lambda now: 0.0)
 
     def asks(part="", is_tick=False, page="a"):
         request = BackMsg()
         request.rerun_script.fragment_id, request.rerun_script.is_auto_rerun = part, is_tick
         request.rerun_script.page_script_hash = page
-        return window.passes(request, time.monotonic(), 0.0)
+        requests._take({"bytes": request.SerializeToString()}, time.monotonic())
+        is_passed = bool(requests._held)
+        requests._held.clear()
+        return is_passed
 
     def runs(name, *parts, how=ForwardMsg.FINISHED_SUCCESSFULLY):
         begun, ended = ForwardMsg(), ForwardMsg()

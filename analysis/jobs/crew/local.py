@@ -18,6 +18,9 @@ _ROOT = str(Path(__file__).resolve().parents[3])
 class LocalCrew(Crew):
     """Processes of this machine that read what to do on their standard input."""
 
+    command = (sys.executable, "-m", "analysis.jobs.crew.member")
+    """What a process runs."""
+
     def __init__(self, spec: Any, n: int) -> None:
         """Start `n` processes that shall share a request.
 
@@ -67,8 +70,7 @@ class LocalCrew(Crew):
         own = {**os.environ, **self._own}
         if self._cards:
             own["CUDA_VISIBLE_DEVICES"] = _card(place)
-        command = [sys.executable, "-m", "analysis.jobs.crew.member"]
-        return subprocess.Popen(command, env=own, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        return subprocess.Popen(self.command, env=own, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     @staticmethod
     def _end(process: subprocess.Popen[bytes]) -> None:

@@ -1,0 +1,222 @@
+"""When what an open window asks for is passed on to Streamlit.
+
+A part of a page that refreshes itself has its browser ask for it every second or two, whatever else goes on, and a visitor may
+click on one part before another is drawn. Streamlit starts such a run as soon as the one before it has ended, and where the
+server or the line is slow, three things go wrong. A tick that was on its way when another page was asked for names the page
+that was left, and the browser throws the new one away. A run of a part that begins while parts of a page are still to be sent
+takes some of them back, but not what stands inside them. And one that comes as a run ends makes Streamlit forget what that run
+has not yet handed over. The browser then has no place for what it is sent: "Cannot set a node at a delta path", and an empty
+window. So a tick that does not find its window at rest is not passed on; the next one comes by itself. And what a visitor asks
+of a part waits until all of the run before it was sent, which Streamlit lets run to its end in any case.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+
+Read = TypeVar("Read", BackMsg, ForwardMsg)
+PER_SECOND = 5
+"""Ticks of one kind that are answered in a second, of all windows together: a window of ten is answered every other second."""
+MOST_S = 5.0
+"""The longest that a window waits for its next tick, however many there are."""
+_EARLY_S = 0.3
+"""A browser's second is not ours: a tick may come by this much before its time."""
+_LOOKS_S = 10.0
+"""A window counts for this long after it asked for a tick."""
+_PART_BEGINS_S, _PAGE_BEGINS_S = 2.0, 10.0
+"""What was asked for has begun by then, or never does, as where the part is gone."""
+_HELD_S = 10.0
+"""The longest that a visitor's request is held."""
+_MOST_BYTES = 2**16
+"""Messages that begin or end a run, and requests for one, are smaller."""
+
+
+class Window:
+    """What goes on in one window, by what it asks for and what it has been sent."""
+
+    def __init__(self) -> None:
+        self.looked_at = float("-inf")
+        """When it last asked for a tick."""
+        self._answered: dict[str, float] = {}
+        """When a tick was last passed on, by the part of the page."""
+        self._page: str | None = None
+        """The page that it shows; None where nothing was drawn over this connection, as when a lost one was made again."""
+        self._run = ""
+        """The run whose messages are being sent; empty at rest."""
+        self._part_until = self._page_until = float("-inf")
+        """Until when a run that was asked for may not have begun."""
+        self.changed = asyncio.Event()
+        """Set when a run begins or ends."""
+
+    def rests(self, now: float) -> bool:
+        """Whether all that was asked for has been sent."""
+        return not self._run and now >= max(self._part_until, self._page_until)
+
+    def ticks(self, request: BackMsg, now: float, wait_s: float) -> bool:
+        """Whether a tick is passed on.
+
+        Args:
+            request: that comes by itself, not from a visitor.
+            now: seconds on a clock that only goes forward.
+            wait_s: how long after the last answered tick of this part of the page the next one is.
+        """
+        asked = request.rerun_script
+        self.looked_at = now
+        if not self.rests(now) or self._page not in (None, asked.page_script_hash):
+            return False
+        if now - self._answered.get(asked.fragment_id, float("-inf")) < wait_s - _EARLY_S:
+            return False
+        self._answered[asked.fragment_id] = now
+        return True
+
+    def is_asked(self, request: BackMsg, now: float) -> None:
+        """Note what is passed on."""
+        if request.HasField("rerun_script"):
+            if request.rerun_script.fragment_id:
+                self._part_until = now + _PART_BEGINS_S
+            else:
+                self._page_until = now + _PAGE_BEGINS_S
+
+    def is_told(self, message: ForwardMsg) -> None:
+        """Note what the browser has been sent."""
+        run = message.metadata.run
+        if message.HasField("new_session"):
+            self._run, self._page = run.script_run_id, message.new_session.page_script_hash
+            self._part_until = float("-inf")
+            if not run.fragment_ids:
+                self._page_until = float("-inf")
+                self._answered.clear()
+        elif message.HasField("navigation"):
+            # A bare address, or one that names a page, begins as the program itself and says its page only then.
+            self._page = message.navigation.page_script_hash
+        elif message.HasField("script_finished") and run.script_run_id in (self._run, ""):
+            # A run that gave way to another is no rest: the other begins.
+            self._run = self._run if message.script_finished == ForwardMsg.FINISHED_EARLY_FOR_RERUN else ""
+        else:
+            return
+        self.changed.set()
+
+
+class Requests:
+    """What one window asks for, in the order in which Streamlit gets it."""
+
+    def __init__(self, window: Window, receive: Receive, wait_s: Callable[[float], float]) -> None:
+        self.window = window
+        self._receive, self._wait_s = receive, wait_s
+        self._coming: asyncio.Future[Message] | None = None
+        self._held: deque[tuple[Message, BackMsg | None, float]] = deque()
+        """What a visitor asked of parts and, behind it, what does not wait."""
+        self._at_once = 0
+        """How many of those that are held wait no longer, since something behind them does not."""
+
+    async def next(self) -> Message:
+        """The next that is passed on."""
+        while True:
+            now = time.monotonic()
+            if self._held and (self._at_once or self.window.rests(now) or now - self._held[0][2] > _HELD_S):
+                self._at_once = max(0, self._at_once - 1)
+                message, request, _ = self._held.popleft()
+                if request is not None:
+                    self.window.is_asked(request, now)
+                return message
+            await self._hear()
+
+    async def _hear(self) -> None:
+        """Wait for the next message; while some are held, also for a rest."""
+        self._coming = self._coming or asyncio.ensure_future(self._receive())
+        self.window.changed.clear()
+        changed = [asyncio.ensure_future(self.window.changed.wait())] if self._held else []
+        try:
+            waits = _PART_BEGINS_S if self._held else None
+            await asyncio.wait([self._coming, *changed], timeout=waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in changed:
+                one.cancel()
+        if self._coming.done():
+            message, self._coming = self._coming.result(), None
+            self._take(message, time.monotonic())
+
+    def _take(self, message: Message, now: float) -> None:
+        """Put a message where it waits, or waits no longer."""
+        request = _read(BackMsg, message)
+        is_run = request is not None and request.HasField("rerun_script")
+        if is_run and request.rerun_script.is_auto_rerun:
+            if self._held or not self.window.ticks(request, now, self._wait_s(now)):
+                return
+        elif is_run and request.rerun_script.fragment_id:
+            if len(self._held) > self._at_once and _is_overtaken(self._held[-1][1], request):
+                self._held.pop()
+            self._held.append((message, request, now))
+            return
+        self._held.append((message, request, now))
+        self._at_once = len(self._held)
+
+    def close(self) -> None:
+        """Hear no more."""
+        if self._coming is not None:
+            self._coming.cancel()
+
+
+def _is_overtaken(held: BackMsg | None, later: BackMsg | None) -> bool:
+    """Whether a later request of a part says all that one before it does: a click that happens once stands only in its own."""
+    if held is None or later is None or held.rerun_script.fragment_id != later.rerun_script.fragment_id:
+        return False
+    happened = ("trigger_value", "string_trigger_value", "json_trigger_value", "chat_input_value")
+    return not any(state.WhichOneof("value") in happened for state in held.rerun_script.widget_states.widgets)
+
+
+class Gate:
+    """Stands between the browsers and Streamlit."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.windows: set[Window] = set()
+
+    def wait_s(self, now: float) -> float:
+        """How long a window now waits for the next tick of a part of its page."""
+        looking = sum(now - window.looked_at < _LOOKS_S for window in self.windows)
+        return min(looking / PER_SECOND, MOST_S)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a connection on; what comes over the one of a window, at its time."""
+        if scope["type"] != "websocket":
+            await self.app(scope, receive, send)
+            return
+        window = Window()
+        self.windows.add(window)
+        requests = Requests(window, receive, self.wait_s)
+
+        async def told(message: Message) -> None:
+            await send(message)
+            if (sent := _read(ForwardMsg, message)) is not None:
+                window.is_told(sent)
+
+        try:
+            await self.app(scope, requests.next, told)
+        finally:
+            requests.close()
+            self.windows.discard(window)
+
+
+def _read(kind: type[Read], message: Message) -> Read | None:
+    """What a message over a socket says; None for one that is about the connection, or that begins and ends no run."""
+    content = message.get("bytes")
+    if not content or len(content) > _MOST_BYTES:
+        return None
+    try:
+        return kind.FromString(content)
+    except DecodeError:  # Streamlit says so to whoever sent it
+        return None
+
+
+def middleware() -> Sequence[Middleware]:
+    """What the server of the dashboard puts around Streamlit."""
+    return [Middleware(Gate)]

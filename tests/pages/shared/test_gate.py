@@ -1,0 +1,313 @@
+"""A tick reaches Streamlit only where its window is at rest, and less often where many look; a click waits for the rest."""
+
+import asyncio
+
+import pytest
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
+
+from pages.components.shared import gate
+
+STRIP = "strip"
+
+
+def asks(page: str = "explore", *, fragment: str = "", tick: bool = False) -> BackMsg:
+    message = BackMsg()
+    message.rerun_script.page_script_hash = page
+    message.rerun_script.fragment_id = fragment
+    message.rerun_script.is_auto_rerun = tick
+    return message
+
+
+def tick(page: str = "explore", fragment: str = STRIP) -> BackMsg:
+    return asks(page, fragment=fragment, tick=True)
+
+
+def begins(run: str, page: str = "explore", *fragments: str) -> ForwardMsg:
+    message = ForwardMsg()
+    message.metadata.run.script_run_id = run
+    message.metadata.run.fragment_ids.extend(fragments)
+    message.new_session.page_script_hash = page
+    return message
+
+
+def ends(run: str, *fragments: str, how: int = ForwardMsg.FINISHED_SUCCESSFULLY) -> ForwardMsg:
+    message = ForwardMsg()
+    message.metadata.run.script_run_id = run
+    message.metadata.run.fragment_ids.extend(fragments)
+    message.script_finished = how
+    return message
+
+
+class Looked:
+    """A window at rest on Explore, and a clock."""
+
+    def __init__(self) -> None:
+        self.window, self.now = gate.Window(), 100.0
+        self.sent(begins("first"), ends("first"))
+
+    def sent(self, *messages: ForwardMsg) -> None:
+        for message in messages:
+            self.window.is_told(message)
+
+    def passes(self, request: BackMsg, after: float = 1.0, wait_s: float = 0.2) -> bool:
+        self.now += after
+        is_passed = not request.rerun_script.is_auto_rerun or self.window.ticks(request, self.now, wait_s)
+        if is_passed:
+            self.window.is_asked(request, self.now)
+        return is_passed
+
+
+@pytest.fixture
+def looked() -> Looked:
+    return Looked()
+
+
+def test_a_window_at_rest_is_answered_every_tick(looked):
+    for number in range(3):
+        assert looked.passes(tick())
+        looked.sent(begins(f"tick {number}", "explore", STRIP), ends(f"tick {number}", STRIP))
+
+
+def test_no_tick_is_put_behind_a_run_of_the_page_that_was_asked_for(looked):
+    assert looked.passes(asks())
+    assert not looked.passes(tick()), "it has not begun"
+    looked.sent(begins("second"))
+    assert not looked.passes(tick()), "its messages are on their way"
+    looked.sent(ends("second"))
+    assert looked.passes(tick())
+
+
+def test_no_tick_of_a_page_that_was_left_is_answered(looked):
+    looked.passes(asks("heal"))
+    looked.sent(begins("second", "heal"), ends("second"))
+    assert not looked.passes(tick("explore")), "the browser would take it for a change of pages, and throw away what it shows"
+    assert looked.passes(tick("heal"))
+
+
+def test_a_page_that_was_opened_by_its_address_says_which_it_is_only_after_it_began():
+    window = gate.Window()
+    window.is_told(begins("first", page="app"))
+    navigation = ForwardMsg()
+    navigation.navigation.page_script_hash = "explore"
+    window.is_told(navigation)
+    window.is_told(ends("first"))
+    assert window.ticks(tick("explore"), 100.0, 0.2)
+    assert not window.ticks(tick("app"), 102.0, 0.2)
+
+
+def test_a_tick_waits_for_what_else_is_drawn_anew(looked):
+    assert looked.passes(asks(fragment="view"))
+    looked.sent(begins("slider", "explore", "view"))
+    assert not looked.passes(tick())
+    looked.sent(ends("slider", "view", how=ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY))
+    assert looked.passes(tick())
+
+
+def test_a_window_whose_connection_was_lost_and_made_again_goes_on():
+    assert gate.Window().ticks(tick(), 100.0, 1.0)
+
+
+def test_a_run_that_gives_way_to_another_is_no_rest(looked):
+    looked.sent(begins("tick", "explore", STRIP), ends("tick", STRIP, how=ForwardMsg.FINISHED_EARLY_FOR_RERUN))
+    assert not looked.passes(tick())
+    looked.sent(begins("whole"), ends("whole"))
+    assert looked.passes(tick())
+
+
+def test_the_end_of_a_run_that_was_cut_short_does_not_end_the_one_that_took_its_place(looked):
+    looked.sent(begins("second"), ends("first"))
+    assert not looked.passes(tick())
+
+
+def test_where_many_look_each_part_of_a_page_waits_its_time(looked):
+    answered = []
+    for second in range(9):
+        for part in (STRIP, "live"):
+            if looked.passes(tick(fragment=part), after=0.49, wait_s=4.0):
+                answered.append((second, part))
+                looked.sent(begins("tick", "explore", part), ends("tick", part))
+    assert answered == [(0, STRIP), (0, "live"), (4, STRIP), (4, "live"), (8, STRIP), (8, "live")]
+
+
+def test_after_a_run_of_the_page_the_first_tick_does_not_wait(looked):
+    assert looked.passes(tick(), wait_s=5.0)
+    looked.sent(begins("tick", "explore", STRIP), ends("tick", STRIP))
+    assert not looked.passes(tick(), wait_s=5.0)
+    looked.sent(begins("second"), ends("second"))
+    assert looked.passes(tick(), wait_s=5.0)
+
+
+@pytest.mark.parametrize(("looking", "wait_s"), [(1, 0.2), (5, 1.0), (10, 2.0), (20, 4.0), (200, 5.0)])
+def test_the_wait_grows_with_the_windows_that_look(looking, wait_s):
+    stands = gate.Gate(None)
+    for _ in range(looking):
+        window = gate.Window()
+        window.ticks(tick(), 100.0, 0.0)
+        stands.windows.add(window)
+    stands.windows.add(gate.Window())  # one where nothing ticks
+    assert stands.wait_s(101.0) == pytest.approx(wait_s)
+    assert stands.wait_s(200.0) == 0.0, "who stopped looking no longer counts"
+
+
+class Line:
+    """A browser at one end, Streamlit at the other, the gate between."""
+
+    def __init__(self) -> None:
+        self._asked: asyncio.Queue[dict] = asyncio.Queue()
+        self.got: list[dict] = []
+        """What Streamlit got."""
+
+    async def asks(self, *messages: dict) -> list[dict]:
+        """What Streamlit has got after a browser sent something."""
+        for message in messages:
+            self._asked.put_nowait(message)
+        await asyncio.sleep(0.01)
+        return self.got
+
+    async def sends(self, *messages: ForwardMsg) -> list[dict]:
+        """What Streamlit has got after it sent something itself."""
+        for message in messages:
+            await self._send(packed(message, "send"))
+        await asyncio.sleep(0.01)
+        return self.got
+
+    async def _streamlit(self, scope, receive, send) -> None:
+        self._send = send
+        while (message := await receive())["type"] != "websocket.disconnect":
+            self.got.append(message)
+
+    async def _is_sent(self, message: dict) -> None:
+        pass
+
+    def plays(self, journey) -> None:
+        """Open the connection, do what a visitor does, and close it."""
+
+        async def whole() -> None:
+            (layer,) = gate.middleware()
+            open_ = asyncio.create_task(
+                layer.cls(self._streamlit, **layer.kwargs)({"type": "websocket"}, self._asked.get, self._is_sent)
+            )
+            await asyncio.sleep(0)
+            await journey(self)
+            await self.asks({"type": "websocket.disconnect"})
+            await asyncio.wait_for(open_, 5)
+
+        asyncio.run(whole())
+
+
+def packed(message: BackMsg | ForwardMsg, way: str = "receive") -> dict:
+    return {"type": f"websocket.{way}", "bytes": message.SerializeToString()}
+
+
+def part(name: str, **values: object) -> dict:
+    """A click on a part of the page, with what the browser says of its widgets."""
+    message = asks(fragment=name)
+    for identity, value in values.items():
+        kind = "trigger_value" if isinstance(value, bool) else "int_value"
+        setattr(message.rerun_script.widget_states.widgets.add(id=identity), kind, value)
+    return packed(message)
+
+
+def test_over_a_connection_ticks_at_the_wrong_time_are_left_out_and_all_else_passes():
+    connect, broken = {"type": "websocket.connect"}, {"type": "websocket.receive", "bytes": b"\xff\xff"}
+    page, late, own = packed(asks("heal")), packed(tick("explore")), packed(tick("heal"))
+
+    async def journey(line: Line) -> None:
+        await line.sends(begins("first"), ends("first"))
+        assert await line.asks(connect, own, late, broken, page, late) == [connect, late, broken, page]
+
+    Line().plays(journey)
+
+
+def test_a_click_on_a_part_waits_until_all_before_it_was_sent():
+    page, click, stop = packed(asks("explore")), part("view"), packed(BackMsg(stop_script=True))
+
+    async def journey(line: Line) -> None:
+        assert await line.asks(page, click) == [page], "the page has not begun"
+        assert await line.sends(begins("first")) == [page], "its messages are on their way"
+        assert await line.sends(ends("first")) == [page, click]
+        other = part("curves")
+        assert await line.asks(other) == [page, click], "the run of the first click has not begun"
+        await line.sends(begins("second", "explore", "view"))
+        assert await line.sends(ends("second", "view")) == [page, click, other]
+        last = part("map")
+        assert await line.asks(last, stop) == [page, click, other, last, stop], "to stop waits for nothing, and keeps its place"
+
+    Line().plays(journey)
+
+
+def test_a_click_behind_which_a_page_is_asked_for_does_not_keep_it_waiting():
+    click, page = part("view"), packed(asks("heal"))
+
+    async def journey(line: Line) -> None:
+        await line.sends(begins("first"))
+        assert await line.asks(click) == []
+        assert await line.asks(page) == [click, page]
+
+    Line().plays(journey)
+
+
+def test_of_many_movements_of_a_slider_that_wait_the_last_is_passed_on_and_no_click_is_lost():
+    moved = [part("view", slider=at) for at in range(5)]
+    pressed, after = part("view", slider=4, button=True), part("view", slider=7)
+
+    async def journey(line: Line) -> None:
+        await line.sends(begins("first"))
+        await line.asks(*moved, pressed, after)
+        assert await line.sends(ends("first")) == [pressed]
+        await line.sends(begins("second", "explore", "view"))
+        assert await line.sends(ends("second", "view")) == [pressed, after]
+
+    Line().plays(journey)
+
+
+def test_a_click_on_a_part_that_is_gone_keeps_nothing_waiting_for_long(monkeypatch):
+    monkeypatch.setattr(gate, "_PART_BEGINS_S", 0.05)
+    first, second = part("gone"), part("view")
+
+    async def journey(line: Line) -> None:
+        await line.sends(begins("first"), ends("first"))
+        assert await line.asks(first, second) == [first]
+        await asyncio.sleep(0.1)
+        assert line.got == [first, second]
+
+    Line().plays(journey)
+
+
+def test_a_click_is_not_held_for_ever_where_no_end_is_heard(monkeypatch):
+    monkeypatch.setattr(gate, "_PART_BEGINS_S", 0.05)
+    monkeypatch.setattr(gate, "_HELD_S", 0.1)
+
+    async def journey(line: Line) -> None:
+        await line.sends(begins("first"))
+        click = part("view")
+        assert await line.asks(click) == []
+        await asyncio.sleep(0.2)
+        assert line.got == [click]
+
+    Line().plays(journey)
+
+
+def test_a_dashboard_has_the_gate_around_it():
+    import app
+
+    assert any(layer.cls is gate.Gate for layer in app.around)
+
+
+def test_what_the_gate_is_for_still_holds_of_streamlit():
+    """A part that is drawn anew takes back what was to be sent of it, but not what stands inside: that has no place then."""
+
+    def place(path: list[int], part: str) -> ForwardMsg:
+        message = ForwardMsg()
+        message.metadata.delta_path[:] = path
+        message.delta.add_block.allow_empty = True
+        message.delta.fragment_id = part
+        return message
+
+    queue = ForwardMsgQueue()
+    for message in (place([0, 2], "view"), place([0, 2, 0], "view"), place([0, 2, 0, 1], "inside the view")):
+        queue.enqueue(message)
+    queue.clear(retain_lifecycle_msgs=True, fragment_ids_this_run=["view"])
+    assert [list(message.metadata.delta_path) for message in queue.flush()] == [[0, 2, 0, 1]]
