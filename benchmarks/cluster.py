@@ -248,10 +248,10 @@ def linear_until(runs: list[Run]) -> tuple[Run, str]:
 
 
 def drawn(curves: dict[str, list[Run]], told: str) -> str:
-    """Speed-up by cards, both logarithmic, dark where the reader's screen is."""
+    """Speed-up by copies of the model at work, both logarithmic, dark where the reader's screen is."""
     import math
 
-    width, height, left, top, size_x, size_y = 760, 470, 60, 40, 560, 350
+    width, height, left, top, size_x, size_y = 790, 470, 60, 40, 560, 350
     most = math.log2(CARDS[-1])
 
     def x(cards: float) -> float:
@@ -268,15 +268,18 @@ def drawn(curves: dict[str, list[Run]], told: str) -> str:
     parts.append(f'<path class="ideal" d="M{x(1):.0f} {y(1):.0f}L{x(CARDS[-1]):.0f} {y(CARDS[-1]):.0f}"/>')
     for number, (name, runs) in enumerate(curves.items()):
         first = runs[0]
-        points = [(x(run.cards / first.cards), y(max(1.0, first.wall_s / run.wall_s))) for run in runs]
+        points = [(x(run.members), y(max(1.0, first.wall_s / run.wall_s))) for run in runs]
         line = "L".join(f"{a:.0f} {b:.0f}" for a, b in points)
         parts.append(f'<path class="line" stroke-dasharray="{("", "7 3", "2 3")[number]}" d="M{line}"/>')
         a, b = points[-1]
-        what = f"{name}, from {first.cards} card{'s' * (first.cards > 1)}"
-        parts.append(f'<text x="{a + 8:.0f}" y="{b + 4:.0f}">{what}</text>')
-    title = "Speed-up of a damage map, simulated, over the fewest cards that hold the model"
+        n = runs[-1].cards // runs[-1].members
+        each = f"{n} card{'s' * (n > 1)}"
+        above = 'text-anchor="end"' if a < left + 0.75 * size_x else ""  # where others go on, a name stands over its line
+        shift_x, shift_y = (-8, -10) if above else (8, 4)
+        parts.append(f'<text x="{a + shift_x:.0f}" y="{b + shift_y:.0f}" {above}>{name}, {each} a copy</text>')
+    title = "Speed-up of a damage map, simulated, over one copy of the model"
     parts.append(f'<text x="{left}" y="22" class="title">{title}</text>')
-    parts.append(f'<text x="{left + size_x / 2:.0f}" y="{height - 34}" text-anchor="middle">times as many cards</text>')
+    parts.append(f'<text x="{left + size_x / 2:.0f}" y="{height - 34}" text-anchor="middle">copies of the model at work</text>')
     parts.append(f'<text x="{left}" y="{height - 10}" class="small">{escape(told)}</text>')
     style = (
         "text{font:13px sans-serif;fill:#222}.title{font-size:15px}.small{font-size:11px;fill:#666}"
