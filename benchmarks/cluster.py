@@ -102,13 +102,14 @@ def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int) -> Me
                 spread.append((time.perf_counter() - began) / sum(one["size"] for one in asked))
             return answer
 
-    def timed(missing, members, asked, told, *, together):
-        for place in range(members.n):  # both have the model before the clock runs
-            members.call(place, "begin", *asked)
+    def timed(missing, team, asked, *, together):
+        for place in range(team.gather(60.0)):  # both have the model before the clock runs
+            team.crew.call(place, "begin", *asked)
+            team.ready[place] = asked
         began = time.perf_counter()
-        original(missing, members, asked, told, together=together)
+        original(missing, team, asked, together=together)
         if "cuts" in missing[0].content:  # the map of distances that it rests on is small
-            wall[str(members.n)].append(time.perf_counter() - began)
+            wall[str(team.crew.n)].append(time.perf_counter() - began)
         sample = missing[0].found()
         began = time.perf_counter()
         missing[0].keep(sample)

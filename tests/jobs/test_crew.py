@@ -4,6 +4,7 @@ import dataclasses
 import os
 import signal
 import threading
+import time
 
 import pytest
 
@@ -20,7 +21,7 @@ from analysis.experiments.grid.spec import GridSpec
 from analysis.experiments.maps import damage
 from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
 from analysis.jobs import crew, errand
-from analysis.jobs.crew import Crew, MemberLost, member
+from analysis.jobs.crew import Crew, MemberLost, member, team
 from analysis.jobs.crew.local import LocalCrew
 from analysis.models import stream
 from analysis.models.spec import ModelSpec
@@ -143,6 +144,66 @@ def test_a_lost_member_costs_the_shard_it_had(asked, cache, with_starter, monkey
     assert figures(crew.share(asked["damage"], members, nobody)) == wanted
     assert len(members.replaced) == 2
     assert len(members.measured) == len(set(members.measured)) + 2
+
+
+def test_who_comes_late_joins_and_who_never_comes_is_not_waited_for(
+    asked, cache, with_starter, monkeypatch, tmp_path, small_batches
+):
+    wanted = alone(asked["damage"], cache, with_starter, monkeypatch, tmp_path)
+
+    class TwoOfSeven(Here):
+        """The last one is there at once, another when two pieces are measured, and no other ever."""
+
+        def call(self, place, do, *arguments):
+            if do == "hello" and place not in (3, 6):
+                assert ended.wait(60)
+                raise MemberLost("It never came.")
+            if do == "hello" and place == 3:
+                assert is_late.wait(60)
+            if do == "measure":
+                by.append(place)
+                if len(by) > 2:
+                    is_late.set()
+                    time.sleep(0.01)  # both have a turn
+            return super().call(place, do, *arguments)
+
+    def on_progress(progress):
+        if progress.phase not in phases:
+            phases.append(progress.phase)
+
+    ended, is_late, by, phases = threading.Event(), threading.Event(), [], []
+    assert figures(crew.share(asked["damage"], TwoOfSeven(7), on_progress)) == wanted
+    ended.set()
+    assert set(by) == {3, 6}
+    assert by[:2] == [6, 6]
+    assert phases[0] == "starting the processes"
+    said = [phase.partition(" in ")[2] for phase in phases if phase.startswith("measuring")]
+    assert (said[0], said[-1]) == ("1 of 4 processes", "2 of 7 processes"), "the map that it rests on has four pieces"
+
+
+def test_a_straggler_costs_the_shard_it_has(asked, cache, with_starter, monkeypatch, tmp_path, small_batches):
+    wanted = alone(asked["distances"], cache, with_starter, monkeypatch, tmp_path)
+    monkeypatch.setattr(team, "_LATE_S", 0.1)
+
+    class Stuck(Here):
+        """The second is given a piece, and never says more."""
+
+        def call(self, place, do, *arguments):
+            if place == 1 and do == "measure":
+                stuck.set()
+                assert ended.wait(60)
+                raise MemberLost("It is gone.")
+            if do == "measure":
+                assert stuck.wait(60)
+            return super().call(place, do, *arguments)
+
+    ended, stuck = threading.Event(), threading.Event()
+    members = Stuck(2)
+    assert figures(crew.share(asked["distances"], members, nobody)) == wanted
+    assert not ended.is_set()
+    ended.set()
+    assert len(set(members.measured)) == len(members.measured) > 1
+    assert members.replaced == []
 
 
 def test_who_loses_one_member_after_another_gives_up_and_keeps_what_there_is(asked, cache, small_batches):

@@ -1,4 +1,4 @@
-"""What a crew makes of what Ray says, here a stand-in for it: who has no room, who is lost, and who was too large."""
+"""What a crew makes of what Ray says, here a stand-in for it: who is lost, and who was too large."""
 
 import json
 import signal
@@ -21,11 +21,11 @@ class OutOfMemoryError(RayError):
 
 
 class Seat:
-    """An actor: it answers at once, has no room, or raises what a test wants it to."""
+    """An actor: it answers at once, or raises what a test wants it to."""
 
-    def __init__(self, room=True, raises=None):
-        self.room, self.raises, self.is_killed = room, raises, False
-        self.begun = self.do = SimpleNamespace(remote=lambda *asked: (self, *asked))
+    def __init__(self, raises=None):
+        self.raises, self.is_killed = raises, False
+        self.do = SimpleNamespace(remote=lambda *asked: (self, *asked))
 
 
 class Ray:
@@ -46,10 +46,6 @@ class Ray:
         self.asked_for = options
         return lambda kind: SimpleNamespace(remote=lambda: next(self._seats))
 
-    def wait(self, questions, num_returns, timeout):
-        ready = [question for question in questions if question[0].room]
-        return ready, [question for question in questions if question not in ready]
-
     def get(self, question):
         seat, line = question
         if seat.raises:
@@ -68,7 +64,6 @@ def crew(monkeypatch):
         library = Ray(seats)
         monkeypatch.setitem(sys.modules, "ray", library)
         monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-        monkeypatch.setattr("analysis.jobs.crew.ray._LATE_S", 0.0)
         return RayCrew(None, n or len(seats)), library
 
     return make
@@ -81,13 +76,6 @@ def test_each_asks_for_what_was_reckoned_for_it_and_answers(crew, monkeypatch):
     assert (asked["num_gpus"], asked["num_cpus"], asked["memory"], asked["max_restarts"]) == (1, 4, None, 0)
     assert [ours.call(place, "hello") for place in range(ours.n)] == ["hello", "hello"]
     ours.close()
-
-
-def test_those_that_have_no_room_are_not_waited_for(crew):
-    seats = Seat(), Seat(room=False), Seat()
-    ours, _ = crew(*seats)
-    assert ours.n == 2
-    assert [seat.is_killed for seat in seats] == [False, True, False]
 
 
 def test_who_is_lost_is_told_apart_from_who_was_too_large(crew):

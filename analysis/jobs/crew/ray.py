@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import threading
-import time
 from typing import Any
 
 from analysis.core.errors import JobError, one_line
@@ -18,16 +17,12 @@ from analysis.jobs.backend.ray import OPTIONS, options
 from analysis.jobs.crew import Crew, MemberLost, as_line
 from analysis.jobs.crew.member import Member, answer
 
-_LATE_S = 60.0
-"""How long the rest of the actors may take to begin once one has: those that have no room by then are not waited for."""
-_LOOK_S = 0.5
-
 
 class RayCrew(Crew):
-    """Actors, spread over the machines of the cluster that have room for them."""
+    """Actors, spread over the machines of the cluster: one that has no room yet begins when there is some."""
 
     def __init__(self, spec: Any, n: int) -> None:
-        """Start up to `n` actors that shall share a request: as many as there is room for.
+        """Ask the cluster for `n` actors that shall share a request.
 
         Raises:
             JobError: when this process belongs to no cluster, or is to end.
@@ -45,23 +40,7 @@ class RayCrew(Crew):
             max_task_retries=0,
             scheduling_strategy="SPREAD",
         )(_Seat)
-        self._seats = [self._seat.remote() for _ in range(n)]
-        self._seats = self._with_room(self._seats)
-        self.n = len(self._seats)
-
-    def _with_room(self, seats: list[Any]) -> list[Any]:
-        """Those that have begun, of which there is at least one: the first is waited for as long as it takes."""
-        begun = {seat.begun.remote(): seat for seat in seats}
-        ready: list[Any] = []
-        since = time.monotonic()
-        while len(ready) < len(begun) and not (ready and time.monotonic() - since > _LATE_S):
-            before = len(ready)
-            ready, _ = self._ray.wait(list(begun), num_returns=len(begun), timeout=_LOOK_S)
-            since = time.monotonic() if len(ready) > before else since
-        for question, seat in begun.items():
-            if question not in ready:
-                self._ray.kill(seat)
-        return [begun[question] for question in ready]
+        self.n, self._seats = n, [self._seat.remote() for _ in range(n)]
 
     def call(self, place: int, do: str, *arguments: Any) -> Any:
         """Let a member do something, and wait for the answer."""
@@ -110,9 +89,6 @@ class _Seat:
 
     def __init__(self) -> None:
         self._member = Member()
-
-    def begun(self) -> bool:
-        return True
 
     def do(self, line: bytes) -> str:
         return json.dumps(answer(self._member, json.loads(line)))
