@@ -31,10 +31,9 @@ _EARLY_S = 0.3
 """A browser's second is not ours: a tick may come by this much before its time."""
 _LOOKS_S = 10.0
 """A window counts for this long after it asked for a tick."""
-_PART_BEGINS_S, _PAGE_BEGINS_S = 2.0, 10.0
-"""What was asked for has begun by then, or never does, as where the part is gone."""
-_HELD_S = 10.0
-"""The longest that a visitor's request is held."""
+_LOST_S = 60.0
+"""What was asked for has begun by then, and a run that began has ended, or nothing more is heard of it. A machine that is too
+busy answers after many seconds, so it is long; a part that is gone is known at once."""
 _MOST_BYTES = 2**16
 """Messages that begin or end a run, and requests for one, are smaller."""
 
@@ -51,6 +50,8 @@ class Window:
         """The page that it shows; None where nothing was drawn over this connection, as when a lost one was made again."""
         self._run = ""
         """The run whose messages are being sent; empty at rest."""
+        self._parts: set[str] = set()
+        """The parts of the page that it shows, by what was sent of them."""
         self._part_until = self._page_until = float("-inf")
         """Until when a run that was asked for may not have begun."""
         self.changed = asyncio.Event()
@@ -80,10 +81,11 @@ class Window:
     def is_asked(self, request: BackMsg, now: float) -> None:
         """Note what is passed on."""
         if request.HasField("rerun_script"):
-            if request.rerun_script.fragment_id:
-                self._part_until = now + _PART_BEGINS_S
-            else:
-                self._page_until = now + _PAGE_BEGINS_S
+            part = request.rerun_script.fragment_id
+            if not part:
+                self._page_until = now + _LOST_S
+            elif part in self._parts:  # Streamlit says nothing on one that is gone
+                self._part_until = now + _LOST_S
 
     def is_told(self, message: ForwardMsg) -> None:
         """Note what the browser has been sent."""
@@ -94,6 +96,7 @@ class Window:
             if not run.fragment_ids:
                 self._page_until = float("-inf")
                 self._answered.clear()
+                self._parts.clear()
         elif message.HasField("navigation"):
             # A bare address, or one that names a page, begins as the program itself and says its page only then.
             self._page = message.navigation.page_script_hash
@@ -101,6 +104,8 @@ class Window:
             # A run that gave way to another is no rest: the other begins.
             self._run = self._run if message.script_finished == ForwardMsg.FINISHED_EARLY_FOR_RERUN else ""
         else:
+            if message.delta.fragment_id:
+                self._parts.add(message.delta.fragment_id)
             return
         self.changed.set()
 
@@ -121,7 +126,7 @@ class Requests:
         """The next that is passed on."""
         while True:
             now = time.monotonic()
-            if self._held and (self._at_once or self.window.rests(now) or now - self._held[0][2] > _HELD_S):
+            if self._held and (self._at_once or self.window.rests(now) or now - self._held[0][2] > _LOST_S):
                 self._at_once = max(0, self._at_once - 1)
                 message, request, _ = self._held.popleft()
                 if request is not None:
@@ -135,7 +140,7 @@ class Requests:
         self.window.changed.clear()
         changed = [asyncio.ensure_future(self.window.changed.wait())] if self._held else []
         try:
-            waits = _PART_BEGINS_S if self._held else None
+            waits = _LOST_S if self._held else None
             await asyncio.wait([self._coming, *changed], timeout=waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for one in changed:

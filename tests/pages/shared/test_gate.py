@@ -24,6 +24,13 @@ def tick(page: str = "explore", fragment: str = STRIP) -> BackMsg:
     return asks(page, fragment=fragment, tick=True)
 
 
+def draws(*parts: str) -> list[ForwardMsg]:
+    messages = [ForwardMsg() for _ in parts]
+    for message, part_ in zip(messages, parts, strict=True):
+        message.delta.fragment_id = part_
+    return messages
+
+
 def begins(run: str, page: str = "explore", *fragments: str) -> ForwardMsg:
     message = ForwardMsg()
     message.metadata.run.script_run_id = run
@@ -98,7 +105,9 @@ def test_a_page_that_was_opened_by_its_address_says_which_it_is_only_after_it_be
 
 
 def test_a_tick_waits_for_what_else_is_drawn_anew(looked):
+    looked.sent(*draws("view"))
     assert looked.passes(asks(fragment="view"))
+    assert not looked.passes(tick(), after=30.0), "it has not begun"
     looked.sent(begins("slider", "explore", "view"))
     assert not looked.passes(tick())
     looked.sent(ends("slider", "view", how=ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY))
@@ -226,7 +235,7 @@ def test_a_click_on_a_part_waits_until_all_before_it_was_sent():
 
     async def journey(line: Line) -> None:
         assert await line.asks(page, click) == [page], "the page has not begun"
-        assert await line.sends(begins("first")) == [page], "its messages are on their way"
+        assert await line.sends(begins("first"), *draws("view", "curves", "map")) == [page], "its messages are on their way"
         assert await line.sends(ends("first")) == [page, click]
         other = part("curves")
         assert await line.asks(other) == [page, click], "the run of the first click has not begun"
@@ -254,7 +263,7 @@ def test_of_many_movements_of_a_slider_that_wait_the_last_is_passed_on_and_no_cl
     pressed, after = part("view", slider=4, button=True), part("view", slider=7)
 
     async def journey(line: Line) -> None:
-        await line.sends(begins("first"))
+        await line.sends(begins("first"), *draws("view"))
         await line.asks(*moved, pressed, after)
         assert await line.sends(ends("first")) == [pressed]
         await line.sends(begins("second", "explore", "view"))
@@ -263,28 +272,25 @@ def test_of_many_movements_of_a_slider_that_wait_the_last_is_passed_on_and_no_cl
     Line().plays(journey)
 
 
-def test_a_click_on_a_part_that_is_gone_keeps_nothing_waiting_for_long(monkeypatch):
-    monkeypatch.setattr(gate, "_PART_BEGINS_S", 0.05)
+def test_a_click_on_a_part_that_is_gone_keeps_nothing_waiting():
     first, second = part("gone"), part("view")
 
     async def journey(line: Line) -> None:
-        await line.sends(begins("first"), ends("first"))
-        assert await line.asks(first, second) == [first]
-        await asyncio.sleep(0.1)
-        assert line.got == [first, second]
+        await line.sends(begins("first"), *draws("gone"), ends("first"))
+        await line.sends(begins("second"), *draws("view"), ends("second"))
+        assert await line.asks(first, second) == [first, second]
 
     Line().plays(journey)
 
 
 def test_a_click_is_not_held_for_ever_where_no_end_is_heard(monkeypatch):
-    monkeypatch.setattr(gate, "_PART_BEGINS_S", 0.05)
-    monkeypatch.setattr(gate, "_HELD_S", 0.1)
+    monkeypatch.setattr(gate, "_LOST_S", 0.1)
 
     async def journey(line: Line) -> None:
         await line.sends(begins("first"))
         click = part("view")
         assert await line.asks(click) == []
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.25)
         assert line.got == [click]
 
     Line().plays(journey)
