@@ -3,6 +3,7 @@
     python benchmarks/load.py                                 20 sessions for 10 minutes
     python benchmarks/load.py --sessions 3 --minutes 0.5      a small one
     python benchmarks/load.py --no-heal                       beside nothing
+    python benchmarks/load.py --pause 2 6                     in a hurry
 
 Each visitor moves as people do, with pauses: the slider on Explore, its tabs, the pages. Printed are the errors that anyone saw
 (on a page, in the browser's console, in the server's log), the time from a click to the page that stands still with what was
@@ -38,8 +39,10 @@ from analysis.jobs import local
 from tests.support import browser
 
 SIZE = {"width": 1280, "height": 800}
-PAUSE_S = (2.0, 6.0)
-"""How long a visitor looks before the next click: between these, evenly."""
+PAUSE_S = (10.0, 30.0)
+"""How long a visitor looks at what a click brought before the next: between these, evenly."""
+APART_S = 5.0
+"""Visitors come by this much after one another, unless that took too much of the time."""
 PATIENCE_MS = 60_000
 TABS = ("Questions", "Cost", "Trade-off", "Writing", "Map and curves")
 PAGES = ("Explore", "Heal", "Compare", "Export", "Learn", "Model")
@@ -114,7 +117,7 @@ def heard(number: int, told: ConsoleMessage, log: Log) -> None:
         log.errors.append(f"visitor {number}: {told.text} {told.location['url']}")
 
 
-async def visitor(chromium: Browser, address: str, number: int, until: float, log: Log) -> None:
+async def visitor(chromium: Browser, address: str, number: int, pause_s: tuple[float, float], until: float, log: Log) -> None:
     """One person with a window of their own, from opening Explore until time is up."""
     chance = random.Random(number)
     context = await chromium.new_context(viewport=SIZE)
@@ -129,7 +132,7 @@ async def visitor(chromium: Browser, address: str, number: int, until: float, lo
         await page.wait_for_function(browser.DRAWN)
         log.took["opening"].append(time.perf_counter() - began)
         while time.monotonic() < until:
-            await asyncio.sleep(chance.uniform(*PAUSE_S))
+            await asyncio.sleep(chance.uniform(*pause_s))
             await act(page, chance, log)
             for told in await page.locator("[data-testid=stException], [data-testid=stAlertContentError]").all_inner_texts():
                 log.errors.append(f"visitor {number} reads: {told}")
@@ -197,16 +200,18 @@ async def weigh(server: psutil.Process, began: float, log: Log) -> None:
         await asyncio.sleep(1)
 
 
-async def crowd(address: str, server: psutil.Process, sessions: int, minutes: float, log: Log) -> None:
-    """Let the visitors come, a second apart, and stay."""
+async def crowd(
+    address: str, server: psutil.Process, sessions: int, minutes: float, pause_s: tuple[float, float], log: Log
+) -> None:
+    """Let the visitors come, one after another, and stay."""
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(executable_path=browser.executable(), args=list(browser.FLAGS))
         began = time.monotonic()
         weighing = asyncio.create_task(weigh(server, began, log))
         coming = []
         for number in range(sessions):
-            coming.append(asyncio.create_task(visitor(chromium, address, number, began + 60 * minutes, log)))
-            await asyncio.sleep(min(1.0, 10 * minutes / sessions))
+            coming.append(asyncio.create_task(visitor(chromium, address, number, pause_s, began + 60 * minutes, log)))
+            await asyncio.sleep(min(APART_S, 10 * minutes / sessions))
         await asyncio.gather(*coming)
         weighing.cancel()
         await chromium.close()
@@ -299,10 +304,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Many visitors at once in Chromium, beside a heal.")
     parser.add_argument("--sessions", type=int, default=20, help="how many visitors")
     parser.add_argument("--minutes", type=float, default=10, help="how long they stay")
+    parser.add_argument("--pause", type=float, nargs=2, default=PAUSE_S, metavar=("FROM", "TO"), help="seconds between clicks")
     parser.add_argument("--no-heal", action="store_true", help="no heal runs beside them")
     asked = parser.parse_args()
     if asked.sessions < 1 or not 0 < asked.minutes <= 24 * 60:
         parser.error("There must be at least 1 session, for more than 0 minutes and at most a day.")
+    if not 0 <= asked.pause[0] <= asked.pause[1] <= 3600:
+        parser.error("A pause is between two numbers of seconds, the smaller first, and at most an hour.")
     log = Log()
     with tempfile.TemporaryDirectory(prefix="layerscope-load-") as scratch:
         os.environ["LAYERSCOPE_CACHE"] = scratch
@@ -313,7 +321,7 @@ def main() -> int:
             if not asked.no_heal:
                 start_heal(asked.minutes)
             began = time.monotonic()
-            asyncio.run(crowd(address, server, asked.sessions, asked.minutes, log))
+            asyncio.run(crowd(address, server, asked.sessions, asked.minutes, tuple(asked.pause), log))
             wall_s = time.monotonic() - began
             if not asked.no_heal and not any(job.state == jobs.RUNNING for job in jobs.list_jobs()):
                 log.errors.append(f"The heal did not run to the end: {[job.state for job in jobs.list_jobs()]}")
@@ -322,7 +330,8 @@ def main() -> int:
         raised += [line for line in server_log.splitlines() if "Error" in line and line not in raised]
         log.errors += [f"the server's log: {line}" for line in raised]
         beside = "nothing" if asked.no_heal else "a heal"
-        say(f"{asked.sessions} sessions for {asked.minutes:g} minutes beside {beside} on {os.cpu_count()} cores")
+        paced = f"a click every {asked.pause[0]:g} to {asked.pause[1]:g} s each"
+        say(f"{asked.sessions} sessions for {asked.minutes:g} minutes, {paced}, beside {beside} on {os.cpu_count()} cores")
         report(log, json.loads(watched.read_text()), wall_s)
     return 1 if log.errors else 0
 
