@@ -109,7 +109,7 @@ def subcommands() -> tuple[Subcommand, ...]:
             answer.name or kind,
             SPECS[kind],
             _about(SPECS[kind]),
-            (*answer.extras, _DETACH, where, *([shards] if experiments()[kind].shards else [])),
+            (*answer.extras, _DETACH, where, *([shards] if experiments()[kind].is_shared else [])),
         )
         for kind, answer in shown.items()
     )

@@ -29,5 +29,9 @@ class Cancelled(Exception):
     """Raised by an `OnProgress` callback to stop the work: what was finished must be kept usable."""
 
 
+class PeerLost(Exception):
+    """One of several processes that do one thing together is gone: what was saved last is where they go on from."""
+
+
 def ignore(progress: Progress) -> None:
     """The callback of callers who do not want to know."""

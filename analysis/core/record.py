@@ -59,6 +59,10 @@ class Spec:
         """Raise `SpecError` unless every field holds a value of its type and within its bounds."""
         bounds.check(self)
 
+    def why_not_shared(self, n: int) -> str | None:
+        """Why so many processes cannot share this request, in a sentence; None where its kind decides."""
+        return None
+
     def to_json(self) -> dict[str, Any]:
         """The spec as plain JSON types, nested specs as objects."""
         return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(self))))

@@ -44,6 +44,9 @@ class Experiment:
     """What people call it: "Distance map"."""
     shards: str = ""
     """"module:class", a `shards.Work`, where several processes can share the work; empty where one does it all."""
+    together: str = ""
+    """"module:function", called as `run(spec, on_progress, *, load, rank, size, meeting)` in each of several processes that do
+    the work together, step by step; the result comes from rank 0. Empty where none do."""
     help: str = ""
     """What it is, in a sentence for the glossary; empty for none."""
     figure: str = ""
@@ -61,6 +64,11 @@ class Experiment:
     def version(self) -> int:
         """Which results count: those that were made for this version of the kind."""
         return self.spec.version
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes can answer a request of this kind."""
+        return bool(self.shards or self.together)
 
     def runner(self) -> Callable[..., Any]:
         """The function that answers its requests, imported now."""

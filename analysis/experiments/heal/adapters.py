@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,45 +24,84 @@ _PER_DRAW = 4
 """Values that one drawn number of 64 bits serves."""
 
 
-class SharedDrawDropout(nn.Module):
+class PartDropout(nn.Module):
     """Sets a share of its values to 0 while training, and makes up for it in the others; otherwise does nothing.
 
-    The draws are those of torch's default generator, so that a seed repeats them.
+    The draws are those of torch's default generator, so that a seed repeats them. Where the values are some rows of a batch,
+    the draws are those that these rows have in the whole batch: so processes that share it drop what one would.
     """
 
     def __init__(self, p: float) -> None:
         """Get ready.
 
         Args:
-            p: share of values to drop, in [0, 1), rounded to a multiple of 1 / 65536.
+            p: share of values to drop, in [0, 1), in `SharedDrawDropout` rounded to a multiple of 1 / 65536.
         """
         super().__init__()
         self.p = p
+        self.part, self.of = range(1), 1
+        """Which rows the values are, and of how many."""
 
     def forward(self, values: Tensor) -> Tensor:
         """Values of any shape, some of them dropped while training."""
-        dropped = round(self.p * _STEPS)
-        if not self.training or not dropped:
+        if not self.training or not self.p:
             return values
-        draws = torch.empty(-(-values.numel() // _PER_DRAW), dtype=torch.int64).random_(-(2**63), None)
-        bits = draws.view(torch.int16)[: values.numel()].view(values.shape)
-        kept = torch.ge(bits, dropped - _STEPS // 2, out=torch.empty(values.shape, dtype=values.dtype))
-        return values * kept.mul_(_STEPS / (_STEPS - dropped))
+        per_row, over = divmod(values.numel(), len(self.part))
+        if over or self.of == len(self.part):  # tokens that an expert was given are no rows
+            return self._dropped(values, values.numel(), 0)
+        return self._dropped(values, self.of * per_row, self.part.start * per_row)
+
+    def _dropped(self, values: Tensor, n: int, first: int) -> Tensor:
+        """Values that stand at `first` and behind it among `n` that are drawn for."""
+        drawn = nn.functional.dropout(values.new_ones(n), self.p)
+        return values * drawn[first : first + values.numel()].view(values.shape)
 
     def extra_repr(self) -> str:
         """The share, for a printed model."""
         return f"p={self.p}"
 
 
+class SharedDrawDropout(PartDropout):
+    """The same, with draws that are cheap on a CPU."""
+
+    def _dropped(self, values: Tensor, n: int, first: int) -> Tensor:
+        dropped = round(self.p * _STEPS)
+        if not dropped:
+            return values
+        draws = torch.empty(-(-n // _PER_DRAW), dtype=torch.int64).random_(-(2**63), None)
+        bits = draws.view(torch.int16)[first : first + values.numel()].view(values.shape)
+        kept = torch.ge(bits, dropped - _STEPS // 2, out=torch.empty(values.shape, dtype=values.dtype))
+        return values * kept.mul_(_STEPS / (_STEPS - dropped))
+
+
 def speed_up(model: PeftModel) -> None:
     """Give the adapters of a model on the CPU this dropout; what is saved of them stays the same."""
+    _replace_dropout(model, SharedDrawDropout, lambda device: device == "cpu")
+
+
+def drop_for(model: PeftModel, part: range, of: int) -> None:
+    """Let the adapters drop, from now on, what some rows of a batch drop in the whole of it.
+
+    Args:
+        model: whose adapters.
+        part: which rows every pass holds.
+        of: rows of the whole batch.
+    """
+    if len(part) < of:
+        _replace_dropout(model, PartDropout, lambda device: device != "cpu")
+    for module in model.modules():
+        if isinstance(module, PartDropout):
+            module.part, module.of = part, of
+
+
+def _replace_dropout(model: PeftModel, kind: type[PartDropout], where: Callable[[str], bool]) -> None:
     for module in model.modules():
         places = getattr(module, "lora_dropout", None)
-        if not isinstance(places, nn.ModuleDict) or next(module.parameters()).device.type != "cpu":
+        if not isinstance(places, nn.ModuleDict) or not where(next(module.parameters()).device.type):
             continue
         for name, own in places.items():
             if isinstance(own, nn.Dropout):
-                places[name] = SharedDrawDropout(own.p).train(own.training)
+                places[name] = kind(own.p).train(own.training)
 
 
 def trained_modules(decoder: Decoder, spec: HealSpec) -> list[str]:

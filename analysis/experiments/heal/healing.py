@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from analysis.core import store
 from analysis.core.blocks import Removal
-from analysis.core.errors import CorpusError, NotEnoughMemoryError, RecipeError
+from analysis.core.errors import CorpusError, RecipeError
 from analysis.core.progress import Cancelled, OnProgress, Progress, ignore
 from analysis.data import corpora, questions
 from analysis.data.near_copies import Apart
@@ -19,18 +19,17 @@ from analysis.experiments.accuracy import evaluation, generation, scores
 from analysis.experiments.accuracy.evaluation import Measured
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.scores import Material, Scores
-from analysis.experiments.heal import adapters, checkpoints, junction, memory, packing, recipes
+from analysis.experiments.heal import adapters, checkpoints, following, junction, memory, packing, recipes
+from analysis.experiments.heal.group import ALONE, Group, joined
 from analysis.experiments.heal.junction import Junction
 from analysis.experiments.heal.packing import PackedRows
 from analysis.experiments.heal.spec import CHOICE_TEXTS, HealResult, HealSpec, HealStep, Validation
-from analysis.experiments.heal.teacher import Teacher, can_separate
-from analysis.experiments.heal.training import Trainer, derived_seed, deterministic
+from analysis.experiments.heal.teacher import can_separate
+from analysis.experiments.heal.training import Trainer, deterministic, memory_explained
 from analysis.models import adapter, machine
-from analysis.models import cut as pruning
 from analysis.models import load as models
 from analysis.models.adapter import Bridge
 from analysis.models.cut import Cut
-from analysis.models.decoder import find_decoder
 from analysis.models.load import LoadedModel, Loader, Plan
 from analysis.models.spec import ModelFacts
 
@@ -230,7 +229,32 @@ def resolve(spec: HealSpec) -> HealSpec:
     return replace(spec, model=model, corpus=corpus, validation=validation, benchmark=benchmark)
 
 
-def run(spec: HealSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> HealResult:
+def share(
+    spec: HealSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH, rank: int, size: int, meeting: str
+) -> HealResult | None:
+    """Heal a model together with other processes: rank 0 does what `run` does, the others train with it.
+
+    Args:
+        spec, on_progress, load: as of `run`.
+        rank, size, meeting: as of `group.joined`.
+
+    Returns:
+        The heal at rank 0; None elsewhere.
+
+    Raises:
+        LayerscopeError: one sentence on whatever the user can mend.
+        PeerLost: when another of them is gone; the last checkpoint is kept.
+    """
+    with joined(rank, size, meeting) as group:
+        if rank == 0:
+            return run(spec, on_progress, load=load, group=group)
+        following.follow(group, load, on_progress)
+        return None
+
+
+def run(
+    spec: HealSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH, group: Group = ALONE
+) -> HealResult:  # fmt: skip
     """Heal a model, or return the stored heal; one that was stopped goes on from its last checkpoint.
 
     The unpruned, pruned and healed model are measured in the precision that is trained in. When `on_progress` raises
@@ -241,6 +265,7 @@ def run(spec: HealSpec, on_progress: OnProgress = ignore, *, load: Loader = mode
         on_progress: told every step; `values` holds step, loss, learning_rate, tokens_per_s, memory_bytes, eta_s, and
             validation_loss where one was measured.
         load: asked to give its memory back. A heal changes its model, so it always loads a copy of its own.
+        group: the processes that train it together, of which this is rank 0.
 
     Raises:
         LayerscopeError: one sentence on whatever the user can mend.
@@ -250,6 +275,7 @@ def run(spec: HealSpec, on_progress: OnProgress = ignore, *, load: Loader = mode
     stored = HealResult.load(resolved, on_progress)
     if stored is not None and stored.complete:
         if stored.adapter and (store.cache_dir() / stored.adapter / "adapter_config.json").exists():
+            group.order("end")
             return stored
         stored = None  # a precomputed result, or the adapter was deleted: its numbers alone are not what was asked for
     load.clear()
@@ -264,15 +290,11 @@ def run(spec: HealSpec, on_progress: OnProgress = ignore, *, load: Loader = mode
     memory.check(resolved, planned.facts, planned.free_bytes, planned.where, other=other)
     record = Record(resolved, on_progress, stored or nothing_yet(resolved, planned.facts), began)
     record.publish()
+    group.order("load", {"spec": resolved.to_json()})
     loaded = models.load(resolved.model, on_progress)
     record.publish(versions=loaded.versions())
-    try:
-        return _Heal(record, base=_base_name(resolved, planned)).run(loaded)
-    except torch.OutOfMemoryError as error:
-        raise NotEnoughMemoryError(
-            f"Healing {planned.source.name} with {resolved.batch_size} rows of {resolved.corpus.seq_len} tokens ran out of "
-            f"memory on {planned.where}; lower batch_size and raise gradient_accumulation, lower seq-len, or use 4bit."
-        ) from error
+    with memory_explained(resolved, planned.source.name, planned.where):
+        return _Heal(record, base=_base_name(resolved, planned), group=group).run(loaded)
 
 
 def _check(spec: HealSpec, facts: ModelFacts) -> None:
@@ -305,8 +327,10 @@ def _base_name(spec: HealSpec, planned: Plan) -> str:
 class _Heal:
     """A heal in the making."""
 
-    def __init__(self, record: Record, *, base: str) -> None:
-        self.record, self.spec, self.base = record, record.spec, base
+    def __init__(self, record: Record, *, base: str, group: Group) -> None:
+        self.record, self.spec, self.base, self.group = record, record.spec, base, group
+        self.changes: dict[str, Tensor] = {}
+        """By module, what the instant heal adds to its weight."""
         self.bridge: Bridge | None = None
         self.apart = Apart([])
         """Keeps what is fitted and trained on apart from every text that some loss is taken of."""
@@ -319,14 +343,12 @@ class _Heal:
         self.choose_texts(loaded)
         self.measure_before(loaded)
         fitted = self.fit_junction(loaded) if spec.instant else None
-        changes = {} if fitted is None or fitted.is_bridge else {fitted.report.module: fitted.change}
-        apart = spec.separate_documents and can_separate(loaded.decoder)
-        cut = None if spec.control else pruning.cut(loaded.decoder, spec.block)
-        model = adapters.attach(loaded.decoder, spec, derived_seed(spec.seed, "adapter"), changes)
-        healed = replace(loaded, model=model, decoder=find_decoder(model))
         if fitted is not None and fitted.is_bridge:
             self.bridge = Bridge(spec.block.start, fitted.change)
-            adapter.lay_bridge(healed.decoder, self.bridge, n_layers=healed.decoder.n_layers)
+        elif fitted is not None:
+            self.changes = {fitted.report.module: fitted.change}
+        apart = spec.separate_documents and can_separate(loaded.decoder)
+        healed, cut = following.made_ready(loaded, spec, self.changes, self.bridge)
         with deterministic(spec.model.device):
             trainer = self.prepare(healed, cut, apart)
             try:
@@ -335,6 +357,8 @@ class _Heal:
                 if trainer.steps_done:
                     self.keep(trainer)
                 raise
+        self.group.order("end")
+        trainer.group = ALONE
         self.choose_step(trainer)
         self.save(trainer)
         record.publish(adapter=adapter.relative(record.key), kept_step=trainer.steps_done)
@@ -429,15 +453,15 @@ class _Heal:
         known = spec if spec.minutes is None else recipes.planned(spec, planned or 0)
         at_once = spec.batch_size * spec.gradient_accumulation
         packed = self.pack(healed, max(1, (known.steps or 1) * at_once))
-        trainer = Trainer(healed.model, healed.decoder, packed.rows, known, None, packed.positions if apart else None)
+        positions = packed.positions if apart else None
+        trainer = Trainer(healed.model, healed.decoder, packed.rows, known, None, positions, self.group)
+        following.introduce(trainer, self.changes, self.bridge)
         trainer.save_memory()
-        if cut is not None and (spec.distill or spec.junction):
-            trainer.teacher = self.teacher(trainer, cut)
+        following.teach(trainer, cut)
         if spec.minutes is not None and planned is None:
             steps = self.work_out_steps(trainer, healed)
-            trainer.spec = recipes.planned(spec, steps)
             packed = self.pack(healed, steps * at_once)
-            trainer.rows, trainer.positions = packed.rows, packed.positions if apart else None
+            trainer.plan(recipes.planned(spec, steps), packed.rows, packed.positions if apart else None)
             record.publish(planned_steps=steps)
         if trainer.teacher is not None and trainer.spec.steps * at_once > len(packed.rows):  # rows come again
             trainer.teacher.kept_bytes = int(_TEACHER_SHARE * machine.free_bytes("cpu"))
@@ -448,6 +472,7 @@ class _Heal:
             n_held_out=packed.n_held_out,
             quoted=packed.quoted,
             documents_apart=apart,
+            processes=_processes(record.result, self.group.size),
         )
         self.look_for_overlap(healed, packed)
         self.go_on(trainer)
@@ -458,11 +483,6 @@ class _Heal:
         spec, told = self.spec, self.record.on_progress
         told(Progress("packing the healing text"))
         return packing.training_rows(spec.corpus, self.apart, healed.tokenizer, max_rows=max_rows, on_progress=told)
-
-    def teacher(self, trainer: Trainer, cut: Cut) -> Teacher:
-        """The unpruned model behind the cut one."""
-        spec, model = self.spec, trainer.model
-        return Teacher(model, trainer.decoder, cut, final=spec.distill > 0, junction=spec.junction > 0)
 
     def work_out_steps(self, trainer: Trainer, healed: LoadedModel) -> int:
         """How many steps fit into the asked time, from the measured speed of a few that change nothing."""
@@ -475,7 +495,7 @@ class _Heal:
         check_s = timed(lambda: self.check(trainer, healed, stuff))
         return recipes.steps_that_fit(
             seconds=60 * (spec.minutes or 0.0) - (time.perf_counter() - record.began),
-            step_s=spec.gradient_accumulation * median(seconds[1:]),
+            step_s=len(trainer.passes) * median(seconds[1:]),
             check_s=check_s,
             end_s=max(record.measuring_s, self.end_s(healed, stuff, check_s)),
         )
@@ -598,6 +618,13 @@ class _Heal:
         healed.model.eval()
         measured = self.record.measure(healed, "healed")
         self.record.publish(healed=measured.of(None if self.spec.control else self.spec.block).point, complete=True)
+
+
+def _processes(result: HealResult, now: int) -> list[int]:
+    """How many trained a heal, one after another, once `now` go on with it; none said where it was always one."""
+    before = result.processes or [1] * bool(result.steps)
+    every = before if before[-1:] == [now] else [*before, now]
+    return [] if every == [1] else every
 
 
 def _validation(steps_done: int, point: Point) -> Validation:

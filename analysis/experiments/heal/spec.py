@@ -135,6 +135,23 @@ class HealSpec(Spec):
         """The held-out text of the kind that is trained on, which tells how well that kind was learnt."""
         return held_out_text(self.corpus.source)
 
+    def why_not_shared(self, n: int) -> str | None:
+        """Why so many processes cannot train it together."""
+        rows = self.batch_size * self.gradient_accumulation
+        if not self.trains:
+            return (
+                f"The recipe {self.recipe} trains nothing, so one process answers it; leave out --shards, or choose a recipe "
+                f"that trains, such as distill."
+            )
+        if self.model.device == "cuda:all":
+            return "A model on cuda:all takes every card for one process; leave out --shards, or choose the device cuda."
+        if n > rows:
+            return (
+                f"{n} processes were to train together, and a step of this heal has {rows} row{'s' * (rows != 1)}; ask for at "
+                f"most {rows}, or raise batch_size or gradient_accumulation."
+            )
+        return None
+
     def as_control(self) -> "HealSpec":
         """The training of the unpruned model that says what the healing text does by itself.
 
@@ -268,6 +285,8 @@ class HealResult(Result):
     """Optimizer steps in all, where the spec names a time; None until they are worked out."""
     kept_step: int | None = None
     """The step whose adapter was measured and kept; None until then."""
+    processes: list[int] = field(default_factory=list)
+    """How many processes trained it together, in the order in which they took over from each other; empty for one."""
     documents_apart: bool = False
     """Whether documents that share a row were read each by itself."""
     overlap: Overlap | None = None
@@ -316,11 +335,13 @@ class HealResult(Result):
         }
 
     def measured_on(self) -> str:
-        """By which text it is judged, and in which precision."""
+        """By which text it is judged, in which precision, and how many processes trained it where it was not one."""
+        together = f", trained by {' then '.join(map(str, self.processes))} processes" if self.processes else ""
+        where = f"{self.precision} on {self.ran_on}{together}"
         if not self.text_tokens:
-            return f"{self.precision} on {self.ran_on}."
+            return f"{where}."
         short = lacking(self.spec.validation, self.model, self.text_tokens)
-        said = f"{self.precision} on {self.ran_on}; loss on {self._texts(self.spec.validation, self.text_tokens)}."
+        said = f"{where}; loss on {self._texts(self.spec.validation, self.text_tokens)}."
         return f"{said} {short}" if short else said
 
     def _texts(self, corpus: CorpusSpec, text_tokens: list[int]) -> str:
@@ -332,4 +353,12 @@ class HealResult(Result):
         return self.spec.steps if self.planned_steps is None else self.planned_steps
 
 
-register(Experiment(HealSpec, HealResult, run="analysis.experiments.heal.healing:run", title="Heal"))
+register(
+    Experiment(
+        HealSpec,
+        HealResult,
+        run="analysis.experiments.heal.healing:run",
+        title="Heal",
+        together="analysis.experiments.heal.healing:share",
+    )
+)

@@ -13,9 +13,10 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from analysis.core.errors import RecipeError
-from analysis.experiments.heal import checkpoints, memory, packing
+from analysis.core.errors import NotEnoughMemoryError, RecipeError
+from analysis.experiments.heal import adapters, checkpoints, memory, packing
 from analysis.experiments.heal.checkpoints import Checkpoint
+from analysis.experiments.heal.group import ALONE, Group
 from analysis.experiments.heal.spec import HealSpec
 from analysis.experiments.heal.teacher import Teacher, head_loss, run_rows, stream_behind
 from analysis.models import machine
@@ -64,6 +65,24 @@ def deterministic(device: str) -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
+@contextlib.contextmanager
+def memory_explained(spec: HealSpec, name: str, where: str) -> Iterator[None]:
+    """Say in one sentence that memory ran out, and what to lower.
+
+    Args:
+        spec: resolved.
+        name: of the model.
+        where: what it ran on.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise NotEnoughMemoryError(
+            f"Healing {name} with {spec.batch_size} rows of {spec.corpus.seq_len} tokens ran out of memory on {where}; lower "
+            f"batch_size and raise gradient_accumulation, lower seq-len, or use 4bit."
+        ) from error
+
+
 def relative_distance(student: Tensor, teacher: Tensor) -> Tensor:
     """How far states of the cut model are from the unpruned model's at the same place.
 
@@ -91,6 +110,12 @@ class Step:
     learning_rate: float
 
 
+def tensors(rows: np.ndarray, positions: np.ndarray | None) -> dict[str, Tensor]:
+    """The rows that are trained on as tensors by name."""
+    both = {"rows": rows, "positions": positions}
+    return {name: torch.from_numpy(array) for name, array in both.items() if array is not None}
+
+
 class Trainer:
     """The optimizer and the place in the schedule."""
 
@@ -102,6 +127,7 @@ class Trainer:
         spec: HealSpec,
         teacher: Teacher | None = None,
         positions: np.ndarray | None = None,
+        group: Group = ALONE,
     ) -> None:
         """Get ready for the first step.
 
@@ -112,9 +138,10 @@ class Trainer:
             spec: the heal, its number of steps known.
             teacher: what the unpruned model makes of the rows; needed by `distill` and `junction`.
             positions: of every token in its document, shaped like the rows; None when documents in a row see each other.
+            group: the processes that take every step together, each with a trainer of the same.
         """
         self.model, self.decoder, self.rows, self.spec = model, decoder, rows, spec
-        self.teacher, self.positions = teacher, positions
+        self.teacher, self.positions, self.group = teacher, positions, group
         self.parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=0.0, betas=BETAS, weight_decay=0.0)
         self.steps_done = 0
@@ -129,8 +156,16 @@ class Trainer:
         """Tokens of one optimizer step."""
         return self.spec.batch_size * self.spec.gradient_accumulation * self.rows.shape[1]
 
+    @property
+    def passes(self) -> list[tuple[int, range]]:
+        """What this process works through in a step: numbers of its batches, and which of the rows of each."""
+        size = self.spec.batch_size
+        mine = self.group.part(size * self.spec.gradient_accumulation)
+        batches = range(mine.start // size, -(-mine.stop // size))
+        return [(batch, range(max(0, mine.start - batch * size), min(size, mine.stop - batch * size))) for batch in batches]
+
     def take_step(self, between: Callable[[], None]) -> Step:
-        """Train on the next rows.
+        """Train on the next rows, with all of the group.
 
         Args:
             between: called after each forward and backward pass but the last; may raise, and the step then never happened.
@@ -139,16 +174,19 @@ class Trainer:
             RecipeError: when the loss or the gradient is no longer a number.
         """
         spec = self.spec
+        self.group.order("step")
         rate = learning_rate(self.steps_done, peak=spec.learning_rate, warmup_steps=spec.warmup_steps, steps=spec.steps)
         self.model.train()
         losses = []
         try:
-            for micro in range(spec.gradient_accumulation):
-                if micro:
+            for number, (batch, part) in enumerate(self.passes):
+                if number:
                     between()
-                losses.append(self._accumulate(micro))
+                losses.append(self._accumulate(batch, part))
+            loss = self.group.total(sum(losses)) / spec.gradient_accumulation
+            self._share_gradients()
             norm = float(nn.utils.clip_grad_norm_(self.parameters.values(), MAX_GRADIENT_NORM))
-            if not math.isfinite(sum(losses)) or not math.isfinite(norm):
+            if not math.isfinite(loss) or not math.isfinite(norm):
                 raise RecipeError(
                     f"The loss was no longer a number at step {self.steps_done + 1}; heal again with a learning rate below "
                     f"{spec.learning_rate:g}, or with more warm-up steps."
@@ -159,17 +197,29 @@ class Trainer:
         finally:
             self.optimizer.zero_grad(set_to_none=True)
         self.steps_done += 1
-        return Step(self.steps_done, sum(losses) / len(losses), rate)
+        return Step(self.steps_done, loss, rate)
 
-    def _accumulate(self, micro: int) -> float:
-        """Add the gradient of one batch; returns its mean loss."""
+    def _share_gradients(self) -> None:
+        """Make every process's gradient the sum of all."""
+        if self.group.size == 1:
+            return
+        for parameter in self.parameters.values():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        self.group.add(parameter.grad for parameter in self.parameters.values() if parameter.grad is not None)
+
+    def _accumulate(self, batch: int, part: range) -> float:
+        """Add the gradient of some rows of one batch; returns what they add to its mean loss."""
         spec = self.spec
-        first = (self.steps_done * spec.gradient_accumulation + micro) * spec.batch_size
+        first = (self.steps_done * spec.gradient_accumulation + batch) * spec.batch_size
         numbers = packing.row_numbers(len(self.rows), first, spec.batch_size, spec.seed)
-        torch.manual_seed(derived_seed(spec.seed, "dropout", self.steps_done, micro))
+        torch.manual_seed(derived_seed(spec.seed, "dropout", self.steps_done, batch))
+        if self.group.size > 1:
+            adapters.drop_for(self.model, part, spec.batch_size)
         with self.mixed_precision():
-            loss = self.batch_loss(numbers)
-        (loss / spec.gradient_accumulation).backward()
+            loss = self.batch_loss(numbers, part)
+        if loss.requires_grad:
+            (loss / spec.gradient_accumulation).backward()
         return float(loss.detach())
 
     def mixed_precision(self) -> contextlib.AbstractContextManager[Any]:
@@ -177,13 +227,21 @@ class Trainer:
         half = self.spec.model.dtype == "bfloat16"
         return torch.autocast(self.decoder.device.type, torch.bfloat16) if half else contextlib.nullcontext()
 
-    def batch_loss(self, numbers: Sequence[int]) -> Tensor:
-        """The loss of some rows, a scalar that gradients flow through."""
-        spec, device = self.spec, self.decoder.head_device
+    def batch_loss(self, batch: Sequence[int], part: range) -> Tensor:
+        """What some rows of a batch add to its loss, a scalar that gradients flow through.
+
+        Args:
+            batch: numbers of its rows.
+            part: which of them; the losses of the parts of a batch sum up to that of the batch.
+        """
+        spec, device, numbers = self.spec, self.decoder.head_device, batch[part.start : part.stop]
         rows = self.rows[numbers]
         positions = None if self.positions is None else self.positions[numbers]
         # What follows a document's end is the chance beginning of another: nothing to learn from.
-        within = torch.from_numpy(np.ones_like(rows[:, 1:], dtype=bool) if positions is None else positions[:, 1:] > 0)
+        every = np.ones((len(batch), rows.shape[1] - 1), dtype=bool)
+        learnt = every if self.positions is None else self.positions[batch][:, 1:] > 0
+        within = torch.from_numpy(learnt[part.start : part.stop])
+        of_rows, of_tokens = len(part) / len(batch), float(within.sum()) / max(1, int(learnt.sum()))
         asked = None if self.teacher is None else self.teacher(numbers, rows, positions)
         with stream_behind(self.decoder, spec.block, is_cut=True) as seen:
             states = run_rows(self.decoder, rows, positions)
@@ -191,21 +249,21 @@ class Trainer:
         taught = None if asked is None else asked.states
         by_states = taught is not None and spec.distill_from == "states"
         if taught is not None and by_states:
-            loss = loss + spec.distill * STATES_SCALE * relative_distance(states, taught)
-        if not by_states or spec.distill < 1:
+            loss = loss + of_rows * spec.distill * STATES_SCALE * relative_distance(states, taught)
+        if (not by_states or spec.distill < 1) and (of_tokens or of_rows == 1):
             kept = None if taught is None or by_states else taught[:, :-1][within.to(device)]
             targets = torch.from_numpy(rows[:, 1:])[within].to(device, torch.long)
-            share = (1 - spec.distill) if by_states else 1.0
+            share = of_tokens * ((1 - spec.distill) if by_states else 1.0)
             loss = loss + share * head_loss(self.decoder, states[:, :-1][within.to(device)], targets, kept, spec.distill)
         if asked is not None and asked.behind is not None:
-            loss = loss + spec.junction * relative_distance(seen[-1], asked.behind).to(device)
+            loss = loss + of_rows * spec.junction * relative_distance(seen[-1], asked.behind).to(device)
         return loss
 
     def save_memory(self) -> None:
         """Recompute activations in the backward pass when they would not fit otherwise; it costs a third more time."""
         spec = self.spec
         hidden, width = self.decoder.config.hidden_size, self.decoder.feed_forward_width
-        tokens = spec.batch_size * spec.corpus.seq_len
+        tokens = max(len(part) for _, part in self.passes) * spec.corpus.seq_len
         needed = {
             device: memory.activation_bytes(hidden, width, n_layers, tokens, spec.model.dtype)
             for device, n_layers in self.decoder.layers_on.items()
@@ -215,9 +273,11 @@ class Trainer:
 
     def rehearse(self) -> None:
         """Work through the next batch without learning from it, to see how long that takes."""
+        self.group.order("rehearse")
         self.model.train()
         try:
-            self._accumulate(0)
+            self._accumulate(*self.passes[0])
+            self._share_gradients()
         finally:
             self.optimizer.zero_grad(set_to_none=True)
 
@@ -225,7 +285,13 @@ class Trainer:
         """What `go_on_from` needs; its tensors are shared with the trainer."""
         return Checkpoint(self.steps_done, checkpoints.trainable_state(self.parameters, self.optimizer))
 
+    def plan(self, spec: HealSpec, rows: np.ndarray, positions: np.ndarray | None) -> None:
+        """Train so many steps on other rows."""
+        self.spec, self.rows, self.positions = spec, rows, positions
+        self.group.order("plan", {"spec": spec.to_json()}, tensors(rows, positions))
+
     def go_on_from(self, checkpoint: Checkpoint) -> None:
         """Continue as if this trainer had taken the checkpoint's steps itself."""
+        self.group.order("go on", {"step": checkpoint.step}, checkpoint.tensors)
         checkpoints.restore(checkpoint, self.parameters, self.optimizer)
         self.steps_done = checkpoint.step

@@ -1,4 +1,5 @@
-"""Several processes that share one request: each loads the model once, and takes one shard after another.
+"""Several processes that share one request: each loads the model once, and takes one shard after another, or all of them train
+together (`together`).
 
 The figures are those that one process finds, bit for bit where the processors are alike, for what a shard holds does not depend
 on who measures it (`core.shards`). It begins with the first that is there, and others join when they come; one that is lost
@@ -26,6 +27,7 @@ __all__ = ["LOCAL", "MOST", "Crew", "MemberLost", "as_line", "can_share", "check
 
 LOCAL = "analysis.jobs.crew.local:LocalCrew"
 """The crew of this machine."""
+_TOGETHER = "analysis.jobs.crew.together:train"
 MOST = 256
 """Processes that may share a request."""
 _GATHER_S = 30.0
@@ -49,8 +51,12 @@ def _version(name: str) -> str:
 
 def can_share(spec: Spec) -> bool:
     """Whether several processes can share this request."""
+    return _is_shared(spec) and spec.why_not_shared(2) is None
+
+
+def _is_shared(spec: Spec) -> bool:
     one = experiments().get(spec.kind)
-    return one is not None and bool(one.shards) and getattr(spec, "adapter", None) is None
+    return one is not None and one.is_shared and getattr(spec, "adapter", None) is None
 
 
 def check(spec: Spec, n: int) -> None:
@@ -61,9 +67,11 @@ def check(spec: Spec, n: int) -> None:
     """
     if not 1 <= n <= MOST:
         raise SpecError(f"{n} shards were asked for; a request can be shared by 1 to {MOST} processes.")
-    if n > 1 and not can_share(spec):
-        kinds = ", ".join(kind for kind, one in experiments().items() if one.shards)
+    if n > 1 and not _is_shared(spec):
+        kinds = ", ".join(kind for kind, one in experiments().items() if one.is_shared)
         raise SpecError(f"A request of kind {spec.kind} is answered by one process; {kinds} can be shared, without an adapter.")
+    if n > 1 and (why := spec.why_not_shared(n)) is not None:
+        raise SpecError(why)
 
 
 def shared(spec: Spec, n: int, on_progress: OnProgress, members: str = LOCAL) -> Result:
@@ -76,8 +84,10 @@ def shared(spec: Spec, n: int, on_progress: OnProgress, members: str = LOCAL) ->
     """
     check(spec, n)
     ours: Crew = imported(members)(spec, n)
+    answer = imported(_TOGETHER) if experiments()[spec.kind].together else share
     try:
-        return share(spec, ours, on_progress)
+        found: Result = answer(spec, ours, on_progress)
+        return found
     finally:
         ours.close()
 
@@ -94,7 +104,7 @@ def share(spec: Spec, crew: Crew, on_progress: OnProgress) -> Result:
         LayerscopeError: one sentence on whatever the user can mend.
     """
     shards.sweep()
-    team = Team(crew, lambda place: _fits(crew, place), on_progress)
+    team = Team(crew, lambda place: fits(crew, place), on_progress)
     try:
         team.tell()
         *before, own = team.alone(lambda place: crew.call(place, "requests", spec.kind, spec.to_json()))
@@ -162,7 +172,7 @@ def _measure(missing: Sequence[Shard], team: Team, asked: tuple[str, dict[str, A
     team.all(pieces)
 
 
-def _fits(crew: Crew, place: int) -> None:
+def fits(crew: Crew, place: int) -> None:
     """Refuse a member that would find other figures, or could not show what it found.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Any
 from analysis.core import host
 from analysis.core.errors import JobError
 from analysis.core.options import imported
-from analysis.jobs.crew import Crew, MemberLost, as_line
+from analysis.jobs.crew import Crew, MemberLost, as_line, together
 
 _ROOT = str(Path(__file__).resolve().parents[3])
 
@@ -31,6 +31,7 @@ class LocalCrew(Crew):
         if self._cards and n > self._cards:
             raise JobError(f"{n} processes need a card each, and this machine has {self._cards}; ask for {self._cards} shards.")
         self._own = {} if self._cards else _share(n)
+        self._is_closed = False
         self._processes = [self._started(place) for place in range(n)]
 
     def call(self, place: int, do: str, *arguments: Any) -> Any:
@@ -51,13 +52,20 @@ class LocalCrew(Crew):
             raise JobError(said["error"])
         return said["value"]
 
+    def together(self, asked: dict[str, Any], n: int) -> None:
+        """Let all processes do one request as a group until it has ended."""
+        together.in_turns(self, asked)
+
     def replace(self, place: int) -> None:
         """Start another process at this place."""
+        if self._is_closed:
+            raise MemberLost("Nobody waits for it any more.")
         self._end(self._processes[place])
         self._processes[place] = self._started(place)
 
     def close(self) -> None:
         """End all processes."""
+        self._is_closed = True
         for process in self._processes:
             self._end(process)
 

@@ -1,4 +1,5 @@
-"""One of several processes that share a request: it loads the model once, and measures one shard after another.
+"""One of several processes that share a request: it loads the model once, and measures one shard after another, or trains with
+the others.
 
 `python -m analysis.jobs.crew.member` is such a process of this machine. It reads what to do as lines of JSON and answers each
 with one; what libraries print goes to the log.
@@ -7,6 +8,8 @@ with one; what libraries print goes to the log.
 import json
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,14 +17,17 @@ from typing import Any
 from analysis.core import extensions, failures
 from analysis.core.errors import JobError
 from analysis.core.options import imported
-from analysis.core.progress import Progress
+from analysis.core.progress import Cancelled, PeerLost, Progress
 from analysis.core.record import Spec
 from analysis.core.registry import SPECS, experiments
 from analysis.core.shards import Shard, Work
 from analysis.jobs.crew import versions
+from analysis.jobs.crew.together import Line
 
 LOADER = "analysis.models.load:WarmModels"
-_DOES = ("hello", "sees", "requests", "begin", "missing", "measure", "finish")
+_DOES = ("hello", "sees", "requests", "begin", "missing", "measure", "finish", "take_part")
+_ORPHAN_S = 0.5
+"""How often a process looks whether the one that started it is still there."""
 
 
 class Member:
@@ -81,6 +87,31 @@ class Member:
         result = experiments()[kind].runner()(SPECS[kind].from_json(spec), self._on_progress, load=self._load)
         return str(result.spec.fingerprint())
 
+    def take_part(self, asked: dict[str, Any], rank: int, size: int, meeting: str) -> str | None:
+        """Do a request together with others, of whom rank 0 leads; why it has not ended, where another is lost, or None.
+
+        Args:
+            asked: `kind` and `spec` of the request, and the `folder` of its `together.Line`.
+            rank, size: its number, and how many there are.
+            meeting: a file by which they find each other; "" where they have been introduced.
+        """
+        line, kind = Line(Path(asked["folder"])), asked["kind"]
+        if line.ended():
+            return None
+        run, load = imported(experiments()[kind].together), imported(LOADER)()
+        told = self._on_progress if rank else line.report
+        try:
+            result = run(SPECS[kind].from_json(asked["spec"]), told, load=load, rank=rank, size=size, meeting=meeting)
+            if rank == 0:
+                line.end(key=result.spec.fingerprint())
+        except Cancelled:
+            line.end(stopped="")
+        except PeerLost as error:
+            return None if line.last_word() else str(error)
+        except BaseException as error:  # libraries written in Rust panic past Exception
+            line.end(error=failures.in_a_sentence(error, doing="sharing a request", then="resume the job"))
+        return None
+
     def _ready(self) -> Work:
         if self._work is None:
             raise JobError("No request was begun.")
@@ -97,8 +128,16 @@ def answer(member: Member, asked: dict[str, Any]) -> dict[str, Any]:
         return {"error": failures.in_a_sentence(error, doing="sharing a request", then="try again")}
 
 
+def _end_as_an_orphan(parent: int) -> None:
+    """End when whoever started this process is gone: it would go on training, beside those who take over."""
+    while os.getppid() == parent:
+        time.sleep(_ORPHAN_S)
+    os._exit(1)
+
+
 def main() -> int:
     """Answer line by line until there is no more."""
+    threading.Thread(target=_end_as_an_orphan, args=(os.getppid(),), name="orphan", daemon=True).start()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print would stand among the answers
     member = Member()

@@ -12,7 +12,8 @@ from analysis.core.progress import OnProgress, Progress
 
 REPLACED = 3
 """How often a place in a crew is filled anew before it is given up, and how many members a piece of work may lose."""
-_LOOK_S = 0.2
+LOST = "A process that shared the request was lost {n} times; what was {done} is kept. {why}"
+LOOK_S = 0.2
 """How often whoever asked is told how far it is, and heard whether it shall end."""
 _LATE, _LATE_S = 2.0, 5.0
 """A piece is late when it takes so many times as long, for its size, as the slowest that is done, and so many seconds more."""
@@ -47,6 +48,18 @@ class Crew(ABC):
         Raises:
             JobError: when none can be had.
         """
+
+    def together(self, asked: dict[str, Any], n: int) -> None:
+        """Let members do one request as a group until it has ended; where one is lost, all begin anew from what was saved.
+
+        Args:
+            asked: what each is told, as of `Member.take_part`.
+            n: how many there were a moment ago.
+
+        Raises:
+            JobError: when members are lost too often, or are none that work together.
+        """
+        raise JobError(f"{type(self).__name__} shares no request that is done together.")
 
     @abstractmethod
     def close(self) -> None:
@@ -147,7 +160,7 @@ class Team:
                     raise self._failed
                 if is_so():
                     return
-                self._changed.wait(_LOOK_S)
+                self._changed.wait(LOOK_S)
             self.tell()
 
     def _attend(self, place: int) -> None:
@@ -181,7 +194,7 @@ class Team:
                 if (piece := self._taken(place)) is not None:
                     piece.since[place] = time.monotonic()
                     return piece
-                self._changed.wait(_LOOK_S)
+                self._changed.wait(LOOK_S)
         return None
 
     def _taken(self, place: int) -> Piece | None:
@@ -232,8 +245,7 @@ class Team:
             is_hopeless = piece is not None and piece.lost > REPLACED or min(self._lost.values()) > REPLACED
             self._changed.notify_all()
             if is_hopeless:
-                said = f"A process that shared the request was lost {lost} times; what was measured is kept. {error}"
-                raise JobError(said) from error
+                raise JobError(LOST.format(n=lost, done="measured", why=error)) from error
             return self._lost[place] <= REPLACED
 
     def _put_back(self, place: int, piece: Piece) -> None:

@@ -68,7 +68,8 @@ def choose_place() -> None:
                 max_value=jobs.crew.MOST,
                 key="shards",
                 help="How many processes share a map, a curve, an evaluation or a grid there: each loads the model and takes "
-                "one batch after another. The figures are those of one. Other jobs run in one process.",
+                "one batch after another. The figures are those of one. A heal is trained by all of them together, each with "
+                "its rows of every step. Other jobs run in one process.",
             )
         if told := places[chosen].tells():
             st.caption(words.plain(told))

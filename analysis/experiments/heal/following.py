@@ -1,0 +1,118 @@
+"""What the other processes of a group do while one of them heals: they make the same model ready, and take the same steps.
+
+They read no text, measure nothing and store nothing: rows, weights and what comes next are told by rank 0 (`group.Order`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from torch import Tensor
+
+from analysis.core.progress import OnProgress
+from analysis.experiments.heal import adapters
+from analysis.experiments.heal.checkpoints import Checkpoint
+from analysis.experiments.heal.group import Group, Order
+from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.teacher import Teacher
+from analysis.experiments.heal.training import Trainer, derived_seed, deterministic, memory_explained, tensors
+from analysis.models import adapter
+from analysis.models import cut as pruning
+from analysis.models import load as models
+from analysis.models.adapter import Bridge
+from analysis.models.cut import Cut
+from analysis.models.decoder import find_decoder
+from analysis.models.load import LoadedModel, Loader
+
+_CHANGE, _TRAINED, _BRIDGE = "change/", "trained/", "bridge"
+
+
+def made_ready(
+    loaded: LoadedModel, spec: HealSpec, changes: Mapping[str, Tensor], bridge: Bridge | None
+) -> tuple[LoadedModel, Cut | None]:
+    """The model without the block and with its adapter, and the cut; that is None in a control.
+
+    Args:
+        loaded: the model, which is changed.
+        spec: resolved.
+        changes, bridge: of the instant heal, as far as there is one.
+    """
+    cut = None if spec.control else pruning.cut(loaded.decoder, spec.block)
+    model = adapters.attach(loaded.decoder, spec, derived_seed(spec.seed, "adapter"), changes)
+    healed = replace(loaded, model=model, decoder=find_decoder(model))
+    if bridge is not None:
+        adapter.lay_bridge(healed.decoder, bridge, n_layers=healed.decoder.n_layers)
+    return healed, cut
+
+
+def teach(trainer: Trainer, cut: Cut | None) -> None:
+    """Give a trainer the unpruned model as its teacher, where the heal learns from it."""
+    spec = trainer.spec
+    if cut is not None and (spec.distill or spec.junction):
+        final, junction = spec.distill > 0, spec.junction > 0
+        trainer.teacher = Teacher(trainer.model, trainer.decoder, cut, final=final, junction=junction)
+
+
+def introduce(trainer: Trainer, changes: Mapping[str, Tensor], bridge: Bridge | None) -> None:
+    """Let the others make the same trainer, from rank 0."""
+    if trainer.group.size == 1:
+        return
+    parts = {
+        **tensors(trainer.rows, trainer.positions),
+        **{_CHANGE + name: change for name, change in changes.items()},
+        **{_TRAINED + name: parameter for name, parameter in trainer.parameters.items()},
+        **({} if bridge is None else {_BRIDGE: bridge.change}),
+    }
+    trainer.group.order("begin", {"spec": trainer.spec.to_json()}, parts)
+
+
+def follow(group: Group, load: Loader, on_progress: OnProgress) -> None:
+    """Do what rank 0 tells until it tells that this is the end.
+
+    Raises:
+        LayerscopeError: when the model is not here, has other weights or does not fit, or training cannot go on.
+        PeerLost: when another of the group is gone.
+    """
+    first = group.heard()
+    if first.name == "end":
+        return
+    spec = HealSpec.from_json(first.values["spec"])
+    load.clear()
+    loaded = models.load(spec.model, on_progress)
+    with memory_explained(spec, loaded.facts.name, spec.model.device), deterministic(spec.model.device):
+        begin = group.heard()
+        if begin.name != "end":
+            _train(_trainer(group, loaded, begin))
+
+
+def _trainer(group: Group, loaded: LoadedModel, begin: Order) -> Trainer:
+    """The trainer that rank 0 has, with the same weights."""
+    spec, told = HealSpec.from_json(begin.values["spec"]), begin.tensors
+    changes = {name.removeprefix(_CHANGE): change for name, change in told.items() if name.startswith(_CHANGE)}
+    bridge = Bridge(spec.block.start, told[_BRIDGE]) if _BRIDGE in told else None
+    healed, cut = made_ready(loaded, spec, changes, bridge)
+    rows, positions = _text(begin)
+    trainer = Trainer(healed.model, healed.decoder, rows, spec, None, positions, group)
+    for name, parameter in trainer.parameters.items():
+        parameter.data.copy_(told[_TRAINED + name])
+    trainer.save_memory()
+    teach(trainer, cut)
+    return trainer
+
+
+def _text(order: Order) -> tuple[np.ndarray, np.ndarray | None]:
+    """The rows that are trained on, and their positions where documents are read apart."""
+    positions = order.tensors.get("positions")
+    return order.tensors["rows"].numpy(), None if positions is None else positions.numpy()
+
+
+def _train(trainer: Trainer) -> None:
+    while (order := trainer.group.heard()).name != "end":
+        if order.name == "step":
+            trainer.take_step(lambda: None)
+        elif order.name == "rehearse":
+            trainer.rehearse()
+        elif order.name == "plan":
+            trainer.plan(HealSpec.from_json(order.values["spec"]), *_text(order))
+        elif order.name == "go on":
+            trainer.go_on_from(Checkpoint(order.values["step"], dict(order.tensors)))

@@ -1,0 +1,166 @@
+"""Processes that train one heal together: each works through its rows of every step, and all take the same step.
+
+Rank 0 leads: it alone reads text, measures, reports and stores, and tells the others what comes next. What is told is JSON and
+safetensors; gradients are summed where they are, on cards by NCCL.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import psutil
+import torch
+import torch.distributed as dist
+from safetensors.torch import load, save
+from torch import Tensor
+
+from analysis.core.progress import PeerLost
+
+_PATIENCE = timedelta(days=30)
+"""How long one waits for another: whoever leads may measure for hours, and one that is gone is noticed by other means."""
+_AT_ONCE = 1 << 28
+"""Bytes that are sent in one piece."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What rank 0 tells the others to do."""
+
+    name: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """JSON types only."""
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    """On the CPU."""
+
+
+class Group:
+    """The processes that train together, as one of them sees it; this is the group of one, which costs nothing."""
+
+    rank = 0
+    """Its own number, 0 .. size-1."""
+    size = 1
+
+    def part(self, n: int) -> range:
+        """Which of `n` things in a row are its own: as many as anybody's or one more, the first ranks first."""
+        whole, more = divmod(n, self.size)
+        first = self.rank * whole + min(self.rank, more)
+        return range(first, first + whole + (self.rank < more))
+
+    def total(self, value: float) -> float:
+        """The sum of what every rank has."""
+        return value
+
+    def add(self, tensors: Iterable[Tensor]) -> None:
+        """Put into each tensor, which all ranks have in the same order, the sum of what they have."""
+
+    def order(self, name: str, values: Mapping[str, Any] | None = None, tensors: Mapping[str, Tensor] | None = None) -> None:
+        """Tell the others what to do next, from rank 0; from elsewhere it does nothing, for there it was heard."""
+
+    def heard(self) -> Order:
+        """What rank 0 tells to do next; waited for."""
+        raise AssertionError("nobody leads a group of one")
+
+
+ALONE = Group()
+"""The group of a process that trains by itself."""
+
+
+class _Joined(Group):
+    """Several processes that torch has introduced to each other."""
+
+    def __init__(self, rank: int, size: int) -> None:
+        self.rank, self.size = rank, size
+
+    def total(self, value: float) -> float:
+        held = torch.tensor(value, dtype=torch.float64)
+        _with_all(partial(dist.all_reduce, held))
+        return float(held)
+
+    def add(self, tensors: Iterable[Tensor]) -> None:
+        kinds: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+        for tensor in tensors:
+            kinds.setdefault((tensor.device, tensor.dtype), []).append(tensor)
+        for alike in kinds.values():
+            whole = torch.cat([tensor.flatten() for tensor in alike])
+            _with_all(partial(dist.all_reduce, whole))
+            for tensor, summed in zip(alike, whole.split([tensor.numel() for tensor in alike]), strict=True):
+                tensor.copy_(summed.view_as(tensor))
+
+    def order(self, name: str, values: Mapping[str, Any] | None = None, tensors: Mapping[str, Tensor] | None = None) -> None:
+        if self.rank:
+            return
+        sent = {name: tensor.detach().cpu().contiguous() for name, tensor in (tensors or {}).items()}
+        content = save(sent, metadata={"order": json.dumps([name, dict(values or {})])})
+        self._send(torch.tensor([len(content)]))
+        self._send(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+
+    def heard(self) -> Order:
+        length = torch.zeros(1, dtype=torch.int64)
+        self._send(length)
+        held = torch.empty(int(length), dtype=torch.uint8)
+        self._send(held)
+        content = held.numpy().tobytes()
+        head = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        name, values = json.loads(head["__metadata__"]["order"])
+        return Order(name, values, load(content))
+
+    @staticmethod
+    def _send(tensor: Tensor) -> None:
+        """From rank 0 to all."""
+        for part in tensor.split(_AT_ONCE):
+            _with_all(partial(dist.broadcast, part, src=0))
+
+
+def _with_all(do: Callable[[], Any]) -> None:
+    """Do what all ranks do at once.
+
+    Raises:
+        PeerLost: when one of them is gone.
+    """
+    try:
+        do()
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise PeerLost(str(error)) from error
+
+
+@contextlib.contextmanager
+def joined(rank: int, size: int, meeting: str = "") -> Iterator[Group]:
+    """The group that this process is one of, while it lasts.
+
+    Args:
+        rank, size: its number, and how many there are.
+        meeting: a file, of none yet, by which processes of one machine find each other; "" where somebody else has introduced
+            them already, as Ray Train does.
+    """
+    if size == 1:
+        yield ALONE
+        return
+    if not meeting:
+        yield _Joined(rank, size)
+        return
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", _loopback())
+    os.environ.setdefault("NCCL_SOCKET_IFNAME", _loopback())
+    by = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    try:
+        dist.init_process_group(by, init_method=f"file://{meeting}", rank=rank, world_size=size, timeout=_PATIENCE)
+    except RuntimeError as error:
+        raise PeerLost(str(error)) from error
+    try:
+        yield _Joined(rank, size)
+    finally:
+        dist.destroy_process_group()
+
+
+def _loopback() -> str:
+    """How this machine calls its way to itself."""
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(address.address == "127.0.0.1" for address in addresses):
+            return name
+    return "lo"

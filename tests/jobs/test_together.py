@@ -1,0 +1,156 @@
+"""Heals that several processes of this machine train together: the figures of one, whoever is lost, stopped or takes over."""
+
+import os
+import signal
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from analysis import jobs
+from analysis.core.blocks import Block
+from analysis.core.errors import JobError, RecipeError, SpecError
+from analysis.core.progress import Cancelled, PeerLost, Progress
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.heal import checkpoints, healing
+from analysis.experiments.heal.spec import HealResult, HealSpec
+from analysis.jobs import crew
+from analysis.jobs.crew import Crew, member, together
+from analysis.models.spec import ModelSpec
+from tests.support import documents
+from tests.support.forked_crew import ForkedCrew
+
+STEPS = 6
+
+
+@pytest.fixture
+def spec(cache, short_texts, tiny_folder, tmp_path, monkeypatch) -> HealSpec:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    texts, others = documents.two_kinds(tmp_path)
+    return HealSpec(
+        block=Block(2, 2), model=ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"),
+        corpus=CorpusSpec(texts, n_texts=100, seq_len=32, split="train"),
+        validation=CorpusSpec(others, n_texts=3, seq_len=32),
+        benchmark=None, steps=STEPS, batch_size=3, warmup_steps=1, learning_rate=1e-2, r=4, eval_every=2,
+    )  # fmt: skip
+
+
+def alone(spec, cache, with_starter, monkeypatch, tmp_path) -> HealResult:
+    """What one process finds, in a cache of its own."""
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "alone")))
+    found = healing.run(spec)
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(cache))
+    return found
+
+
+def same(found: HealResult, wanted: HealResult) -> None:
+    assert [step.step for step in found.steps] == list(range(1, STEPS + 1))
+    losses = partial(map, lambda step: step.loss)
+    assert list(losses(found.steps)) == pytest.approx(list(losses(wanted.steps)), rel=1e-5)
+    assert list(losses(found.validations)) == pytest.approx(list(losses(wanted.validations)), rel=1e-5)
+    assert found.healed.loss == pytest.approx(wanted.healed.loss, rel=1e-5)
+
+
+def test_a_lost_process_costs_the_steps_since_the_last_checkpoint_and_another_number_goes_on(
+    spec, cache, with_starter, monkeypatch, tmp_path
+):
+    wanted = alone(spec, cache, with_starter, monkeypatch, tmp_path)
+    members, killed = ForkedCrew(spec, 2), []
+
+    def told(progress) -> None:
+        if progress.phase == "healing" and progress.done >= 3 and not killed:
+            killed.append(members.pids[1])
+            os.kill(killed[0], signal.SIGKILL)
+        if killed and progress.phase == "healing" and progress.done >= 5:
+            raise Cancelled
+
+    try:
+        with pytest.raises(Cancelled):
+            together.train(spec, members, told)
+    finally:
+        members.close()
+    assert killed
+    part = HealResult.load(healing.resolve(spec))
+    assert not part.complete
+    assert part.processes == [2]
+    assert part.kept_step == checkpoints.newest(part.spec.fingerprint()).step >= 5
+    found = healing.run(spec)
+    assert found.processes == [2, 1]
+    assert "trained by 2 then 1 processes" in found.measured_on()
+    same(found, wanted)
+    assert list(cache.glob("shared-*")) == []
+
+
+class Threads(Crew):
+    """A crew of threads of this process, of which none is ever lost by itself."""
+
+    n, turns = 2, 1
+
+    def call(self, place, do, *arguments):
+        said = member.answer(member.Member(), {"do": do, "with": arguments})
+        if "error" in said:
+            raise JobError(said["error"])
+        return said["value"]
+
+    def together(self, asked, n):
+        together.in_turns(self, asked)
+
+    def replace(self, place):
+        self.turns += place == 0
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def stands_for_a_heal(cache, monkeypatch):
+    """Lets a function stand for the training of a heal."""
+    monkeypatch.setattr(member, "LOADER", "builtins:object")
+    monkeypatch.setattr(together, "_LAST_WORD_S", 0.3)
+
+    def stand(run):
+        monkeypatch.setattr(healing, "share", run)
+        return HealSpec(block=Block(2, 2))
+
+    return stand
+
+
+def test_what_any_of_them_says_is_the_reason_why_it_failed(stands_for_a_heal):
+    def share(spec, on_progress, *, rank, **options):
+        on_progress(Progress("healing", 1, 2))
+        raise RecipeError("Rank 1 has no memory left; lower batch_size.") if rank else PeerLost("closed by peer")
+
+    members = Threads()
+    with pytest.raises(JobError, match="Rank 1 has no memory left; lower batch_size"):
+        together.train(stands_for_a_heal(share), members, lambda progress: None)
+    assert members.turns == 1
+
+
+def test_processes_that_are_lost_again_and_again_are_given_up(stands_for_a_heal, cache):
+    def share(spec, on_progress, **options):
+        raise PeerLost("closed by peer")
+
+    members = Threads()
+    with pytest.raises(JobError, match=r"was lost 4 times; what was saved is kept\. closed by peer"):
+        together.train(stands_for_a_heal(share), members, lambda progress: None)
+    assert members.turns == 4
+    assert list(cache.glob("shared-*")) == []
+
+
+def test_another_program_in_one_of_them_is_refused_before_anything_runs(stands_for_a_heal, monkeypatch):
+    spec = stands_for_a_heal(lambda *asked, **options: pytest.fail("it ran"))
+    monkeypatch.setattr(member.Member, "hello", lambda self: crew.versions() | {"torch": "1.0.0"})
+    with pytest.raises(JobError, match=r"and a process that shall share the request has 1\.0\.0"):
+        together.train(spec, Threads(), lambda progress: None)
+
+
+def test_a_heal_can_be_shared_where_it_trains(cache):
+    spec = HealSpec(block=Block(2, 2), batch_size=4)
+    assert crew.can_share(spec)
+    assert jobs.submit(spec, shards=4).shards == 4
+    with pytest.raises(SpecError, match="5 processes were to train together, and a step of this heal has 4 rows"):
+        jobs.submit(spec, shards=5)
+    instant = replace(spec, steps=0, instant=True, recipe="instant")
+    assert not crew.can_share(instant)
+    with pytest.raises(SpecError, match="The recipe instant trains nothing, so one process answers it"):
+        crew.check(instant, 2)
