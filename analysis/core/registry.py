@@ -47,6 +47,9 @@ class Experiment:
     together: str = ""
     """"module:function", called as `run(spec, on_progress, *, load, rank, size, meeting)` in each of several processes that do
     the work together, step by step; the result comes from rank 0. Empty where none do."""
+    working: str = ""
+    """"module:function", called as `working(spec, facts) -> int` with a spec of a concrete dtype: bytes that it takes beside
+    the weights, where that may be more than a pass of texts through the model; empty where it is not."""
     help: str = ""
     """What it is, in a sentence for the glossary; empty for none."""
     figure: str = ""

@@ -16,7 +16,7 @@ from analysis.core.bounds import shown
 from analysis.core.errors import LayerscopeError, SpecError
 from analysis.core.record import Spec
 from analysis.core.serving import is_plain_name, named_files
-from analysis.experiments.heal.spec import HealSpec
+from analysis.jobs import preflight
 from analysis.models.spec import ModelSpec
 
 RAY = "2.60.0"
@@ -132,17 +132,14 @@ def model_bytes(spec: Spec) -> int:
     model = getattr(spec, "model", None)
     if not isinstance(model, ModelSpec):
         raise SpecError("What a worker needs is not known of a request without a model; say it with --worker-memory.")
-    from analysis.experiments.heal.memory import step_bytes
     from analysis.models import load
 
     try:
         planned = load.plan(model)
     except LayerscopeError as error:
         raise SpecError(f"What a worker needs is not known here, so say it with --worker-memory: {error}") from error
-    at_work = planned.working_bytes
-    if isinstance(spec, HealSpec) and spec.trains:
-        at_work = max(at_work, step_bytes(replace(spec, model=planned.spec), planned.facts))
-    return planned.weight_bytes + at_work
+    concrete: Any = replace(spec, **{"model": planned.spec})
+    return planned.weight_bytes + preflight.working_bytes(concrete, planned.facts, planned.working_bytes)
 
 
 def sharing(shards: int) -> list[str]:

@@ -70,12 +70,14 @@ def submit(
         The new job, or the one that already waits or runs with an identical spec, or a paused one, which goes on.
 
     Raises:
-        JobError: when there is no such place to run, or it cannot run anything now.
+        JobError: when there is no such place to run, it cannot run anything now, or never a request like this.
         SpecError: when a request of its kind cannot be shared by so many.
         StorageError: when the cache folder cannot be written.
     """
-    places.usable(backend)
+    place = places.usable(backend)
     crew.check(spec, shards)
+    if (why := place.refuses(spec, shards)) is not None:
+        raise JobError(why)
     fingerprint = spec.fingerprint()
     with table.transaction(write=True) as db:
         twin = _active_twin(db, spec.kind, fingerprint)

@@ -35,6 +35,7 @@ def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Load = mod
         fits=planned.fits,
         notes=_notes(planned),
         by_layer=planned.streams and not planned.fits,
+        layered_bytes=planned.layered_bytes,
     )
     result.save()
     return result

@@ -211,6 +211,8 @@ class InspectResult(Result):
     """Sentences worth showing: quantization, a window shorter than asked, a family with caveats."""
     by_layer: bool = False
     """Whether it can be measured although it does not fit, its layers read from the disk one by one."""
+    layered_bytes: int = 0
+    """Estimated bytes of what is in memory at least then; 0 in results that are older than this field."""
 
 
 register(Experiment(InspectSpec, InspectResult, run="analysis.models.inspection:run", title="Model check"))

@@ -4,6 +4,7 @@ import json
 import os
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 
@@ -11,12 +12,17 @@ import pytest
 
 from analysis import jobs
 from analysis.core import program
-from analysis.core.errors import JobError
-from analysis.jobs import backend, errand, head, local
+from analysis.core.errors import JobError, LayerscopeError
+from analysis.experiments.grid.spec import GridSpec
+from analysis.experiments.maps.spec import DistanceSpec
+from analysis.experiments.speed.spec import SpeedSpec
+from analysis.jobs import backend, errand, head, local, preflight
 from analysis.jobs.backend import ray
+from analysis.models.spec import InspectSpec, ModelSpec
 from tests.jobs.test_backends import cache as cache
 from tests.jobs.test_backends import count as count  # the kind of job that counts to ten
 from tests.jobs.test_backends import wait_state
+from tests.support import fakes
 
 pytestmark = pytest.mark.timeout(60)
 TOKEN = "5ecre7t0ken"
@@ -125,6 +131,66 @@ def test_who_starts_several_takes_nothing_for_itself_and_tells_them_their_share(
     assert (told["entrypoint_num_gpus"], told["entrypoint_num_cpus"], told["entrypoint_memory"]) == (0, 0, 0)
     assert told["runtime_env"]["env_vars"][ray.OPTIONS] == "num_gpus=1,num_cpus=4,memory_gb=0"
     assert told["entrypoint"].endswith(f" 2 {ray.MEMBERS}")
+
+
+@pytest.fixture
+def seventy(cache):
+    """A model of 70 billion parameters that somebody has looked at: 140 GB in bfloat16."""
+    sizes = {"n_layers": 80, "layer_parameters": [860_000_000] * 80, "other_parameters": 1_200_000_000}
+    facts = replace(fakes.FACTS, name="seventy", **sizes)
+    model = ModelSpec("some/seventy", dtype="bfloat16", device="cpu", identity="hub:1")
+    looked = replace(
+        fakes.inspect(), spec=InspectSpec(model), model=facts, working_bytes=3_000_000_000, layered_bytes=9_000_000_000
+    )
+    looked.save()
+    return ModelSpec("some/seventy")
+
+
+def test_memory_is_asked_for_by_what_the_model_takes(cluster, seventy, monkeypatch):
+    found, place = head.look(), backend.backends()["ray"]
+    free = {"num_gpus": 1.0, "num_cpus": 4.0}
+    # Of 64 GB: layer by layer a map fits, and a text that is written does not; on a card the weights go through memory.
+    assert ray.needs(found, DistanceSpec(seventy)) == {**free, "memory_gb": 9.5}
+    assert ray.needs(found, DistanceSpec(seventy), 2)["memory_gb"] == 9.5
+    assert ray.needs(found, SpeedSpec(seventy)) == {**free, "memory_gb": 140.5}
+    assert ray.needs(found, SpeedSpec(replace(seventy, quantization="4bit")))["memory_gb"] == 0, "its layers are not known"
+    on_processor = replace(seventy, device="cpu")
+    assert ray.needs(found, SpeedSpec(on_processor)) == {"num_gpus": 0, "num_cpus": 8, "memory_gb": 286.5}, "in float32"
+    assert ray.needs(found, DistanceSpec(replace(seventy, device="cuda:all")))["num_gpus"] == 2
+    several = GridSpec((seventy, replace(seventy, dtype="float32")), max_n=1)
+    assert ray.needs(found, several)["memory_gb"] == 18.5, "the largest of its models decides"
+    assert place.tells(SpeedSpec(seventy)).endswith("; a job (speed) takes 1 card, 4 cores and 140 GB of memory.")
+    shared = place.tells(DistanceSpec(seventy), 3)
+    assert shared.endswith("; each of 3 processes of a job (distance map) takes 1 card, 4 cores and 9.5 GB of memory.")
+    monkeypatch.setenv(ray.OPTIONS, "memory_gb=20")
+    assert ray.needs(found, SpeedSpec(seventy))["memory_gb"] == 20
+
+
+def test_what_no_machine_can_ever_hold_is_refused_before_there_is_a_job_of_it(cluster, seventy, monkeypatch):
+    with pytest.raises(JobError) as error:
+        jobs.submit(SpeedSpec(seventy), backend="ray")
+    assert str(error.value) == (
+        "It takes 1 card, 4 cores and 140 GB of memory, and no machine of the Ray cluster has that: the largest has 2 cards, "
+        "8 cores and 64.0 GB of memory; choose a smaller model or 4bit, add a larger machine, or say what it takes with "
+        "LAYERSCOPE_RAY_OPTIONS."
+    )
+    monkeypatch.setenv(ray.OPTIONS, "num_gpus=3,memory_gb=1")
+    with pytest.raises(JobError, match="Each of 2 processes takes 3 cards, 12 cores and 1.0 GB of memory, and no machine"):
+        jobs.submit(DistanceSpec(seventy), backend="ray", shards=2)
+    monkeypatch.delenv(ray.OPTIONS)
+    with pytest.raises(JobError, match="Device 'cuda:1' was asked for, and a job of a Ray cluster is given its cards there"):
+        jobs.submit(DistanceSpec(replace(seventy, device="cuda:1")), backend="ray")
+    assert jobs.list_jobs() == []
+    assert cluster.jobs == {}
+
+
+def test_a_model_that_cannot_be_looked_at_here_is_left_to_the_machine_that_has_it(cluster, cache, monkeypatch):
+    def refused(*asked, within_s):
+        raise LayerscopeError("There is none.")
+
+    monkeypatch.setattr(preflight, "looked_at", refused)
+    job = jobs.submit(DistanceSpec(ModelSpec("/there/alone")), backend="ray")
+    assert cluster.jobs[f"layerscope-{job.id}-1"]["entrypoint_memory"] == 0
 
 
 def test_the_token_is_shown_to_the_cluster_alone_and_kept_nowhere(cluster, count):

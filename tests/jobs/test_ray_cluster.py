@@ -55,7 +55,7 @@ def here(running, tmp_path, monkeypatch):
         "LAYERSCOPE_CACHE": str(folder),
         head.ADDRESS: running.address,
         head.TOKEN_FILE: str(running.token_file),
-        ray.OPTIONS: "num_cpus=1",
+        ray.OPTIONS: "num_cpus=1,memory_gb=0.1",
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv(head.TOKEN, raising=False)

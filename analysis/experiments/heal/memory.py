@@ -61,6 +61,11 @@ def step_bytes(spec: HealSpec, facts: ModelFacts) -> int:
     return min(kept, recomputed) + states + logits + _TRAINED_BYTES * _trained(spec, facts, left, width)
 
 
+def working_bytes(spec: HealSpec, facts: ModelFacts) -> int:
+    """The same of any heal: nothing where it trains nothing."""
+    return step_bytes(spec, facts) if spec.trains else 0
+
+
 def _trained(spec: HealSpec, facts: ModelFacts, left: int, width: int) -> int:
     """About how many parameters are trained."""
     if spec.method == "partial":

@@ -358,6 +358,7 @@ register(
         HealSpec,
         HealResult,
         run="analysis.experiments.heal.healing:run",
+        working="analysis.experiments.heal.memory:working_bytes",
         title="Heal",
         together="analysis.experiments.heal.healing:share",
     )

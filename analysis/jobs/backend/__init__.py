@@ -25,6 +25,7 @@ from typing import ClassVar, TypeVar
 
 from analysis.core.errors import JobError
 from analysis.core.progress import Progress
+from analysis.core.record import Spec
 from analysis.jobs.job import LOCAL, RUNNING, Job
 
 
@@ -65,8 +66,17 @@ class Backend(ABC):
         """Why nothing can be run there now, in a few words with what to do; None when it can."""
         return None
 
-    def tells(self) -> str | None:
-        """What is free there and what a job takes, or why nothing can be run, in a sentence; None where it is not set up."""
+    def tells(self, spec: Spec | None = None, shards: int = 1) -> str | None:
+        """What is free there and what a job takes, or why nothing can be run, in a sentence; None where it is not set up.
+
+        Args:
+            spec: what a job would ask, or a smaller request of the same model; None where that is not known.
+            shards: how many processes would share it.
+        """
+        return None
+
+    def refuses(self, spec: Spec, shards: int) -> str | None:
+        """Why a request that so many processes share can never run there, in a sentence with what to do; None when it can."""
         return None
 
     @abstractmethod

@@ -2,7 +2,7 @@
 
 Environment variables: those of `analysis.jobs.head` say where it is and what it is shown; `LAYERSCOPE_RAY_OPTIONS` is what each
 process of a job asks the cluster for, such as `num_gpus=1,num_cpus=8,memory_gb=64`. What is left out follows from the machines
-that the cluster has: a card where there are cards, and its share of the cores.
+that the cluster has, a card where there are cards and its share of the cores, and from what the model takes (`preflight`).
 """
 
 import contextlib
@@ -18,7 +18,9 @@ from analysis.core import documents, units
 from analysis.core.errors import JobError, LayerscopeError, SpecError, one_line
 from analysis.core.failures import redact
 from analysis.core.progress import Progress
-from analysis.jobs import errand, head
+from analysis.core.record import Spec
+from analysis.core.registry import TITLES
+from analysis.jobs import errand, head, preflight
 from analysis.jobs.backend import Backend, Seen, register
 from analysis.jobs.job import CANCELLED, FAILED, INTERRUPTED, RUNNING, Job
 
@@ -67,34 +69,52 @@ class Ray(Backend):
             return str(error)
         return None
 
-    def tells(self) -> str | None:
+    def tells(self, spec: Spec | None = None, shards: int = 1) -> str | None:
         """What is free there and what a job takes, or why nothing can be run."""
         if not os.environ.get(head.ADDRESS):
             return None
         if (reason := self.available()) is not None:
             return reason
         cluster = head.look()
-        asked = needs(cluster, card=True)
+        asked = needs(cluster, spec, shards, look=False)
         free = [
             f"{cluster.total(f'free_{what}'):g} of {cluster.total(what):g} {what}"
             for what in ("cards", "cores")
             if cluster.total(what)
         ]
-        takes = [
-            f"{asked[name]:g} {what}{'s' * (asked[name] != 1)}"
-            for name, what in (("num_gpus", "card"), ("num_cpus", "core"))
-            if asked[name]
-        ]
         n, memory = len(cluster.machines), units.size(cluster.total("free_bytes"))
         where = f"{' and '.join(free) or 'Nothing'} free on {n} machine{'s' * (n != 1)} ({memory} of memory)"
-        return f"{where}; a job takes {' and '.join(takes)}.{_CLEAR * cluster.is_in_clear}"
+        job = "a job" if spec is None else f"a job ({TITLES[spec.kind].lower()})"
+        who = job if shards == 1 else f"each of {shards} processes of {job}"
+        return f"{where}; {who} takes {_in_words(asked)}.{_CLEAR * cluster.is_in_clear}"
+
+    def refuses(self, spec: Spec, shards: int) -> str | None:
+        """Why the cluster can never run a request: it takes more than its largest machine has, or names cards by number."""
+        cluster = head.look(head.PATIENT_S)
+        asked = needs(cluster, spec, shards)
+        for device in sorted({model.device for model in preflight.models_of(spec)}):
+            number = device.removeprefix("cuda:")
+            if number.isdecimal() and int(number) >= max(1, asked["num_gpus"]):
+                return (
+                    f"Device {device!r} was asked for, and a job of a Ray cluster is given its cards there; ask for device "
+                    f"cuda, cuda:all or auto."
+                )
+        if not cluster.machines or any(_has_room(machine, asked) for machine in cluster.machines):
+            return None
+        largest = max(cluster.machines, key=lambda machine: (machine.cards, machine.memory_bytes, machine.cores))
+        has = {"num_gpus": largest.cards, "num_cpus": largest.cores, "memory_gb": largest.memory_bytes / 1e9}
+        return (
+            f"{'It' if shards == 1 else f'Each of {shards} processes'} takes {_in_words(asked)}, and no machine of the Ray "
+            f"cluster has that: the largest has {_in_words(has)}; choose a smaller model or 4bit, add a larger machine, or say "
+            f"what it takes with {OPTIONS}."
+        )
 
     def submit(self, job: Job) -> None:
         """Hand the attempt to the cluster, unless it has it."""
         cluster = head.look(head.PATIENT_S)
         if _info(job, head.PATIENT_S) is not None:
             return
-        asked = needs(cluster, wants_card(job), job.shards)
+        asked = needs(cluster, job.spec, job.shards)
         told = {
             **errand.surroundings(),
             "PYTHONPATH": errand.ROOT,
@@ -211,25 +231,62 @@ def _last_line(text: str) -> str:
     return one_line(redact(head.blotted(lines[-1])))[:300] if lines else "it does not say why"
 
 
-def wants_card(job: Job) -> bool:
-    """Whether a job of this request is to run on a card where there is one."""
-    return getattr(getattr(job.spec, "model", None), "device", "auto") not in ("cpu", "mps")
+def _in_words(asked: dict[str, float]) -> str:
+    """Cards, cores and memory: "1 card, 4 cores and 15.2 GB of memory"."""
+    named = (("num_gpus", "card"), ("num_cpus", "core"))
+    parts = [f"{asked[name]:g} {what}{'s' * (asked[name] != 1)}" for name, what in named if asked[name]]
+    parts += [f"{units.size(int(asked['memory_gb'] * 1e9))} of memory"] if asked["memory_gb"] else []
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1]))) if parts else "nothing"
 
 
-def needs(cluster: head.Cluster, card: bool, n: int = 1) -> dict[str, float]:
-    """What each of `n` processes of a job takes: cards, cores, gigabytes; 0 for as much as there is.
+def _has_room(machine: head.Machine, asked: dict[str, float]) -> bool:
+    """Whether a machine could ever hold a process that asks for so much."""
+    memory_bytes = int(asked["memory_gb"] * 1e9)
+    return machine.cards >= asked["num_gpus"] and machine.cores >= asked["num_cpus"] and machine.memory_bytes >= memory_bytes
+
+
+def needs(cluster: head.Cluster, spec: Spec | None = None, n: int = 1, *, look: bool = True) -> dict[str, float]:
+    """What each of `n` processes of a job takes: cards, cores, gigabytes; 0 where nothing is asked for.
+
+    Args:
+        cluster: as it was seen.
+        spec: what is asked; None for a request of any model.
+        n: how many share it.
+        look: whether a model that nobody has looked at is looked at now, for seconds; else its memory counts as not known.
 
     Raises:
         SpecError: when what the environment asks for cannot be read.
     """
-    asked = options()
+    asked, devices = options(), {model.device for model in preflight.models_of(spec)} if spec is not None else set[str]()
     with_cards = [machine for machine in cluster.machines if machine.cards >= 1]
-    cards = asked.get("num_gpus", 1.0 if card and with_cards else 0.0)
+    cards = 0.0
+    if "cuda:all" in devices:
+        cards = max([1.0, *(machine.cards // 1 for machine in with_cards)])
+    elif any(device.startswith("cuda") for device in devices) or (with_cards and not devices & {"cpu", "mps"}):
+        cards = 1.0
+    cards = asked.get("num_gpus", cards)
     if cards >= 1 and with_cards:
         cores = max(1.0, min(machine.cores // machine.cards for machine in with_cards) * cards)
     else:
         cores = _cores([machine.cores for machine in cluster.machines], n)
-    return {"num_gpus": cards, "num_cpus": asked.get("num_cpus", cores), "memory_gb": asked.get("memory_gb", 0.0)}
+    memory = asked["memory_gb"] if "memory_gb" in asked else _memory_gb(cluster, spec, has_card=cards > 0, look=look)
+    return {"num_gpus": cards, "num_cpus": asked.get("num_cpus", cores), "memory_gb": memory}
+
+
+def _memory_gb(cluster: head.Cluster, spec: Spec | None, *, has_card: bool, look: bool) -> float:
+    """The memory of its machine that a process takes: on a card, what the weights take on their way to it.
+
+    0 where that is not known: the machine itself then refuses what does not fit. Of a model that fits no machine whole it is
+    what a reading layer by layer takes, where the request can be answered so.
+    """
+    takes = None if spec is None else preflight.takes(spec, "bfloat16" if has_card else "float32", look=look)
+    if takes is None:
+        return 0.0
+    most = max((machine.memory_bytes for machine in cluster.machines), default=0)
+    wanted = takes.weights if has_card else takes.whole
+    if most and preflight.PROCESS_BYTES + wanted > most:
+        wanted = min(wanted, takes.layered)
+    return math.ceil((preflight.PROCESS_BYTES + wanted) / 1e8) / 10
 
 
 def _cores(machines: list[float], n: int) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 from analysis.core import host
 from analysis.core.errors import JobError
 from analysis.core.options import imported
+from analysis.jobs import preflight
 from analysis.jobs.crew import Crew, MemberLost, as_line, together
 
 _ROOT = str(Path(__file__).resolve().parents[3])
@@ -25,7 +26,7 @@ class LocalCrew(Crew):
         """Start `n` processes that shall share a request.
 
         Raises:
-            JobError: when they need a card each and there are fewer.
+            JobError: when they need a card each and there are fewer, or the request names others.
         """
         self.n, self._cards = n, _cards(spec)
         if self._cards and n > self._cards:
@@ -93,9 +94,19 @@ class LocalCrew(Crew):
 
 
 def _cards(spec: Any) -> int:
-    """Cards that a request may use; 0 where it runs on the processor."""
-    models = getattr(spec, "models", (getattr(spec, "model", None),))
-    if not any(getattr(model, "device", "cpu") in ("auto", "cuda") for model in models):
+    """Cards that a request may use; 0 where it runs on the processor.
+
+    Raises:
+        JobError: when it names cards that not every process can have.
+    """
+    devices = {model.device for model in preflight.models_of(spec)}
+    others = sorted(device for device in devices if device.startswith("cuda") and device != "cuda")
+    if others:
+        raise JobError(
+            f"Device {others[0]!r} was asked for, and each of several processes takes a card of its own; ask for device cuda "
+            f"or auto, or leave out --shards."
+        )
+    if not devices & {"auto", "cuda"}:
         return 0
     found: int = imported("analysis.models.machine:n_cards")()
     return found

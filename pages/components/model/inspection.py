@@ -3,21 +3,15 @@
 It is asked of a process of its own, so that a busy worker does not hold it up.
 """
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import streamlit as st
 
-from analysis.cli import main
-from analysis.core.errors import LayerscopeError
 from analysis.core.store import Stored, cache_dir
+from analysis.jobs import preflight
 from analysis.models.spec import Choice, InspectResult, ModelSpec
 from pages.components.shared import access, words
 
-_REPOSITORY = Path(__file__).resolve().parents[3]
-_TIMEOUT_S = 300
 _FRESH_S = 120
 """What is free changes from minute to minute. For as long again the old answer is shown while a new one is read: on a busy
 machine that takes half a minute, which only the first visitor waits for."""
@@ -42,26 +36,7 @@ def of(model: ModelSpec) -> InspectResult:
 )  # fmt: skip
 def _run(source: str, revision: str | None, dtype: str, device: str, quantization: str, cache: str) -> dict:
     """Every argument is part of the cache key."""
-    if source.startswith("-"):
-        raise LayerscopeError(f"A model's name cannot begin with a dash, as {source!r} does.")
-    command = [sys.executable, "-m", "analysis", "models", source, "--json", "-"]
-    command += ["--dtype", dtype, "--device", device, "--quantization", quantization]
-    if revision:
-        command += ["--revision", revision]
-    try:
-        done = subprocess.run(
-            command, cwd=_REPOSITORY, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT_S
-        )
-    except subprocess.TimeoutExpired as error:
-        raise LayerscopeError(
-            f"Reading the configuration of {source} took more than {_TIMEOUT_S} s; check the connection and try again."
-        ) from error
-    if done.returncode in (main.BAD_INPUT, main.UNFORESEEN):
-        sentences = [line for line in done.stderr.splitlines() if line.strip()]
-        raise LayerscopeError(sentences[-1] if sentences else f"{source} cannot be used.")
-    if done.returncode != 0:
-        raise RuntimeError(f"{command} ended with {done.returncode}: {done.stderr}")
-    return json.loads(done.stdout)
+    return preflight.looked_at(source, revision, dtype, device, quantization)
 
 
 def show(result: InspectResult) -> None:

@@ -12,8 +12,9 @@ from analysis.core.errors import LayerscopeError
 from analysis.core.record import Spec
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.spec import judged_by
+from analysis.experiments.maps.spec import DistanceSpec
 from analysis.models.spec import ModelSpec
-from pages.components.shared import access, words
+from pages.components.shared import access, state, words
 from pages.components.shared.cuts import Cut
 from pages.components.shared.library import Found
 
@@ -71,7 +72,8 @@ def choose_place() -> None:
                 "one batch after another. The figures are those of one. A heal is trained by all of them together, each with "
                 "its rows of every step. Other jobs run in one process.",
             )
-        if told := places[chosen].tells():
+        asked = DistanceSpec(state.current_model())
+        if told := places[chosen].tells(asked, _shards(asked)):
             st.caption(words.plain(told))
 
 
@@ -79,7 +81,7 @@ def show_places() -> None:
     """What is free in the places that are set up, and what a job takes there, for whoever runs this dashboard."""
     if access.is_operator():
         for place in jobs.backends().values():
-            if told := place.tells():
+            if told := place.tells(DistanceSpec(state.current_model())):
                 st.caption(f"{words.plain(place.title)}: {words.plain(told)}")
 
 

@@ -1,0 +1,141 @@
+"""What a request takes of whoever answers it, from the configurations of its models alone: known before it is sent anywhere.
+
+A model is looked at by a process of its own (`python -m analysis models`), for that loads a model library; what it found is
+stored, and is looked up from then on.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from analysis.core import store
+from analysis.core.errors import CorruptResultError, LayerscopeError
+from analysis.core.options import imported
+from analysis.core.record import Spec
+from analysis.core.registry import experiments
+from analysis.models import identity as identities
+from analysis.models.spec import DTYPE_BYTES, InspectResult, ModelFacts, ModelSpec, weight_bytes
+
+PROCESS_BYTES = 500_000_000
+"""What Python and torch take in a process, beside the model."""
+_ROOT = Path(__file__).resolve().parents[2]
+_TIMEOUT_S = 300
+_QUICK_S = 60.0
+"""How long whoever hands a job over waits for a model that nobody has looked at."""
+_WITH_A_SENTENCE = (2, 70)
+"""Exit codes of the command line that come with one."""
+
+
+@dataclass(frozen=True)
+class Takes:
+    """Bytes that a request takes; of several models, the largest."""
+
+    weights: int
+    at_work: int
+    """Beside the weights."""
+    layered: int
+    """The least that it can do with, its layers on the disk; as much as the whole where it cannot."""
+
+    @property
+    def whole(self) -> int:
+        """Weights and what is at work."""
+        return self.weights + self.at_work
+
+
+def models_of(spec: Spec) -> Sequence[ModelSpec]:
+    """The models of a request; none where it is of no model."""
+    several = getattr(spec, "models", (getattr(spec, "model", None),))
+    return [model for model in several if isinstance(model, ModelSpec)]
+
+
+def takes(spec: Spec, dtype: str, *, look: bool = True) -> Takes | None:
+    """What a request takes, or None where that is not known: the model cannot be looked at here, or is none.
+
+    Args:
+        spec: the request.
+        dtype: what models compute in that say `auto`.
+        look: whether a model that nobody has looked at is looked at now, for seconds.
+    """
+    found = [_of(spec, model, dtype, look) for model in models_of(spec)]
+    known = [one for one in found if one is not None]
+    return max(known, key=lambda one: one.whole) if known and len(known) == len(found) else None
+
+
+def _of(spec: Spec, model: ModelSpec, dtype: str, look: bool) -> Takes | None:
+    seen = _seen(model) or (_looked(model) if look else None)
+    if seen is None:
+        return None
+    dtype = dtype if model.dtype == "auto" else model.dtype
+    weights = weight_bytes(seen.model, None, dtype if model.quantization == "none" else model.quantization, rest=dtype)
+    if weights is None:
+        return None
+    larger = DTYPE_BYTES[dtype] / DTYPE_BYTES[seen.dtype.value]
+    concrete: Any = replace(spec, **{"model": replace(model, dtype=dtype)}) if hasattr(spec, "model") else spec
+    at_work = working_bytes(concrete, seen.model, int(seen.working_bytes * max(1.0, larger)))
+    one = experiments().get(spec.kind)
+    reads = one is not None and bool(one.shards) and getattr(spec, "generation", None) is None
+    layered = int(seen.layered_bytes * max(1.0, larger)) if reads and seen.layered_bytes else weights + at_work
+    return Takes(weights, at_work, min(layered, weights + at_work))
+
+
+def working_bytes(spec: Spec, facts: ModelFacts, of_a_pass: int) -> int:
+    """Bytes that a request takes beside the weights.
+
+    Args:
+        spec: concrete in its dtype.
+        facts: of its model.
+        of_a_pass: what a pass of texts through the model takes.
+    """
+    one = experiments().get(spec.kind)
+    return max(of_a_pass, int(imported(one.working)(spec, facts)) if one is not None and one.working else 0)
+
+
+def _seen(model: ModelSpec) -> InspectResult | None:
+    """What was found when these weights were looked at before, in whatever precision."""
+    identity = model.identity or ("" if model.source == "starter" else identities.here(model.source))
+    return next(iter(InspectResult.all_of(replace(model, identity=identity))), None)
+
+
+def _looked(model: ModelSpec) -> InspectResult | None:
+    """The same, looked at now; in a precision and place that every machine offers."""
+    try:
+        said = looked_at(model.source, model.revision, "float32", "cpu", "none", within_s=_QUICK_S)
+        return InspectResult.read(store.Stored(Path(model.source), said, (), False, 0.0))
+    except (LayerscopeError, CorruptResultError, RuntimeError):
+        return None
+
+
+def looked_at(
+    source: str, revision: str | None, dtype: str, device: str, quantization: str, *, within_s: float = _TIMEOUT_S
+) -> dict[str, Any]:
+    """The result of `models` of the command line as JSON, asked of a process of its own; arguments as in `ModelSpec`.
+
+    Raises:
+        LayerscopeError: one sentence on why the model cannot be used, or that it takes longer than `within_s` seconds.
+        RuntimeError: when the process ends in another way.
+    """
+    if source.startswith("-"):
+        raise LayerscopeError(f"A model's name cannot begin with a dash, as {source!r} does.")
+    command = [sys.executable, "-m", "analysis", "models", source, "--json", "-"]
+    command += ["--dtype", dtype, "--device", device, "--quantization", quantization]
+    if revision:
+        command += ["--revision", revision]
+    try:
+        done = subprocess.run(
+            command, cwd=_ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=within_s
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise LayerscopeError(
+            f"Reading the configuration of {source} took more than {within_s:g} s; check the connection and try again."
+        ) from error
+    if done.returncode in _WITH_A_SENTENCE:
+        sentences = [line for line in done.stderr.splitlines() if line.strip()]
+        raise LayerscopeError(sentences[-1] if sentences else f"{source} cannot be used.")
+    if done.returncode != 0:
+        raise RuntimeError(f"{command} ended with {done.returncode}: {done.stderr}")
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said
