@@ -66,7 +66,7 @@ run: install
 lint: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy analysis
+	$(BIN)/mypy --num-workers 2 analysis
 	$(BIN)/lint-imports
 
 map: install-dev
