@@ -89,6 +89,7 @@ def shelf(tmp_path, monkeypatch):
     for name, value in {"NO_INDEX": "1", "FIND_LINKS": str(tmp_path), "TARGET": str(tmp_path / "site")}.items():
         monkeypatch.setenv(f"PIP_{name}", value)
     monkeypatch.setattr(install, "PIP", (*install.PIP, "--upgrade"))
+    monkeypatch.setattr(install, "PACKAGES", tmp_path / "site")
     (tmp_path / "ranges.txt").write_text("leaf>=1,<2\n")
     return tmp_path
 
@@ -111,6 +112,11 @@ def test_a_lock_that_names_nothing_for_this_machine_is_passed_over_with_a_senten
         "the.lock does not fit here, so versions are taken from the ranges of ranges.txt instead. pip said: ERROR"
     )
     assert len(told.splitlines()) == 1
+
+
+def test_what_is_installed_is_compiled_too(shelf):
+    asked(shelf, "1.0", digest(shelf, "1.0"))
+    assert [file.name.partition(".")[0] for file in (shelf / "site" / "__pycache__").iterdir()] == ["leaf"]
 
 
 def test_a_file_of_another_content_is_never_installed(shelf, capsys):
