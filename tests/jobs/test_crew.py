@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+import torch
 
 from analysis import jobs
 from analysis.core import shards, store
@@ -234,6 +235,65 @@ def test_a_damaged_shard_is_measured_again(asked, cache, with_starter, monkeypat
     file = stored_shards()[0]
     file.write_bytes(file.read_bytes().replace(b"distances", b"distance5"))
     assert figures(crew.share(asked["distances"], Here(1), nobody)) == wanted
+
+
+class Second(Here):
+    """Two members; the second is not as it should be, and the first has measured something by then."""
+
+    changed: dict = {}
+
+    def __init__(self, spec, n):
+        super().__init__(n)
+        self._first_measured, self._second_begins = threading.Event(), threading.Event()
+
+    def call(self, place, do, *arguments):
+        if place == 1 and do == "hello":
+            assert self._first_measured.wait(60)
+        if place == 1 and do == "begin":
+            kind, spec = arguments
+            arguments = kind, {**spec, "model": {**spec["model"], **self.changed}}
+            self._second_begins.set()
+        if place == 0 and self.measured:
+            self._first_measured.set()
+            assert self._second_begins.wait(60)
+        return super().call(place, do, *arguments)
+
+
+def failed(spec) -> str:
+    """The sentence of a job that two members share, and that has failed with what was measured kept."""
+    job = jobs.submit(spec, shards=2)
+    errand.make(job.id, job.attempts, shards=2, members=f"{__name__}:Second")
+    said = errand.seen(job)
+    assert said.state == "failed"
+    assert stored_shards()
+    assert said.error.count("\n") == 0
+    return said.error
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"source": "/no/such"}, "There is no model at '/no/such'"),
+        ({"source": "nobody/nothing"}, "'nobody/nothing' is neither a local folder nor in the local hub cache"),
+        ({"identity": "files:0"}, "are files:"),
+    ],
+)
+def test_a_member_without_the_model_or_with_other_weights_fails_the_job_and_shards_are_kept(
+    asked, cache, small_batches, monkeypatch, changed, sentence
+):
+    monkeypatch.setattr(Second, "changed", changed)
+    assert sentence in failed(asked["distances"])
+
+
+def test_a_member_whose_card_is_too_small_fails_the_job_and_shards_are_kept(asked, cache, small_batches, monkeypatch):
+    def measure(self, shards):
+        if stored_shards():
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        original(self, shards)
+
+    original = member.Member.measure
+    monkeypatch.setattr(member.Member, "measure", measure)
+    assert failed(asked["distances"]).startswith("The accelerator's memory was not enough: lower the batch size")
 
 
 def test_a_shard_of_other_weights_is_another_shard(asked, cache):

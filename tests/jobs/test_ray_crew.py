@@ -23,8 +23,8 @@ class OutOfMemoryError(RayError):
 class Seat:
     """An actor: it answers at once, or raises what a test wants it to."""
 
-    def __init__(self, raises=None):
-        self.raises, self.is_killed = raises, False
+    def __init__(self, raises=None, error=None):
+        self.raises, self.error, self.is_killed = raises, error, False
         self.do = SimpleNamespace(remote=lambda *asked: (self, *asked))
 
 
@@ -50,7 +50,7 @@ class Ray:
         seat, line = question
         if seat.raises:
             raise seat.raises
-        return json.dumps({"value": json.loads(line)["do"]})
+        return json.dumps({"error": seat.error, "machine": "m7"} if seat.error else {"value": json.loads(line)["do"]})
 
     def kill(self, seat):
         seat.is_killed = True
@@ -84,6 +84,12 @@ def test_who_is_lost_is_told_apart_from_who_was_too_large(crew):
         ours.call(0, "hello")
     with pytest.raises(JobError, match="too little memory .* ask for more with LAYERSCOPE_RAY_OPTIONS=memory_gb=NUMBER"):
         ours.call(1, "hello")
+
+
+def test_what_a_member_cannot_do_is_said_with_the_machine_that_it_is_on(crew):
+    ours, _ = crew(Seat(error="There is no model at '/models/x': give a folder."))
+    with pytest.raises(JobError, match="On the machine m7 of the Ray cluster: There is no model at '/models/x': give a folder"):
+        ours.call(0, "begin")
 
 
 def test_another_takes_the_place_of_one_that_is_lost(crew):

@@ -23,6 +23,7 @@ from analysis.core.registry import SPECS, experiments
 from analysis.core.shards import Shard, Work
 from analysis.jobs.crew import versions
 from analysis.jobs.crew.together import Line
+from analysis.jobs.local import host_name
 
 LOADER = "analysis.models.load:WarmModels"
 _DOES = ("hello", "sees", "requests", "begin", "missing", "measure", "finish", "take_part")
@@ -119,13 +120,14 @@ class Member:
 
 
 def answer(member: Member, asked: dict[str, Any]) -> dict[str, Any]:
-    """What a line asks for, as the line that answers it: a value, or the sentence of an error."""
+    """What a line asks for, as the line that answers it: a value, or the sentence of an error with the machine's name."""
     try:
         if asked["do"] not in _DOES:
             raise JobError(f"A process of a crew does {', '.join(_DOES)}, not {asked['do']!r}.")
         return {"value": getattr(member, asked["do"])(*asked["with"])}
     except BaseException as error:  # libraries written in Rust panic past Exception
-        return {"error": failures.in_a_sentence(error, doing="sharing a request", then="try again")}
+        said = failures.in_a_sentence(error, doing="sharing a request", then="try again")
+        return {"error": said, "machine": host_name()}
 
 
 def _end_as_an_orphan(parent: int) -> None:

@@ -55,7 +55,7 @@ class RayCrew(Crew):
         except errors.RayError as error:
             raise MemberLost(_first_line(error)) from error
         if "error" in said:
-            raise JobError(said["error"])
+            raise JobError(f"On the machine {said['machine']} of the Ray cluster: {said['error']}")
         return said["value"]
 
     def replace(self, place: int) -> None:
