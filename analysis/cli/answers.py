@@ -25,7 +25,7 @@ from analysis.core.errors import JobError, SpecError
 from analysis.core.options import Option, imported
 from analysis.core.progress import OnProgress, Progress
 from analysis.core.record import VALUES, Spec
-from analysis.core.registry import RESULTS, RUNNERS
+from analysis.core.registry import RESULTS
 from analysis.models.spec import ModelSpec
 
 _LOOK_S = 0.5
@@ -70,9 +70,7 @@ def run(spec: Spec, shards: int = 1) -> Any:
     quiet_libraries()
     bar = Bar()
     try:
-        if shards > 1:
-            return jobs.crew.shared(spec, shards, bar)
-        return imported(RUNNERS[spec.kind])(spec, bar, load=_Fresh())
+        return jobs.crew.answered(spec, shards, bar, load=_Fresh)
     finally:
         bar.close()
 

@@ -51,7 +51,10 @@ def cores() -> int:
 
 
 def cards() -> int:
-    """NVIDIA cards that this process may use, as their driver says."""
+    """NVIDIA cards that this process may use, as their driver says: for pages, which load no torch, to offer what there may be.
+
+    What runs takes torch's word (`models.machine`), which knows of other cards too, and of parts of one.
+    """
     try:
         there = len(os.listdir("/proc/driver/nvidia/gpus"))
     except OSError:

@@ -257,22 +257,27 @@ class Result:
             return None
 
     @classmethod
-    def all_of(cls, model: Any) -> list[Self]:
+    def all_of(cls, model: Any, read: dict[tuple[str, str, int], Any] | None = None) -> list[Self]:
         """Every readable result of this kind on a model's weights that this version of the code has stored, newest first.
 
         Precomputed ones do not count: they are only ever shown.
 
         Args:
             model: a resolved `ModelSpec`; results in another precision or place are among them.
+            read: results that were read before, by kind, key and time; those that are not among them are added.
         """
+        read = {} if read is None else read
         found = []
         wanted = index.Wanted((cls.kind,), (model.identity, model.source, model.revision or ""))
         for entry in index.entries(wanted, wait=True):
+            known = (cls.kind, entry.key, entry.mtime_ns)
             with contextlib.suppress(CorruptResultError):
-                stored = None if entry.precomputed else store.load_result(cls.kind, entry.key)
-                result = None if stored is None else cls.read(stored)
-                if result is not None and result.spec.fingerprint() == entry.key:
-                    found.append(result)
+                if known not in read and not entry.precomputed:
+                    stored = store.load_result(cls.kind, entry.key)
+                    result = None if stored is None else cls.read(stored)
+                    read[known] = result if result is not None and result.spec.fingerprint() == entry.key else None
+                if (one := read.get(known)) is not None:
+                    found.append(one)
         return found
 
     @classmethod

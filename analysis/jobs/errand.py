@@ -23,7 +23,7 @@ from analysis.core.errors import JobError
 from analysis.core.options import imported
 from analysis.core.progress import Cancelled, Progress
 from analysis.core.record import Spec
-from analysis.core.registry import RUNNERS, SPECS
+from analysis.core.registry import SPECS
 from analysis.jobs import crew
 from analysis.jobs.backend import Seen
 from analysis.jobs.job import CANCELLED, DONE, FAILED, INTERRUPTED, RUNNING, Job, folder
@@ -191,10 +191,7 @@ def make(job_id: str, attempt: int, version: str = "", shards: int = 1, members:
             raise Cancelled
         extensions.load()
         spec = _spec(job_id)
-        if shards > 1:
-            result = crew.shared(spec, shards, own.on_progress, members)
-        else:
-            result = imported(RUNNERS[spec.kind])(spec, own.on_progress, load=imported(LOADER)())
+        result = crew.answered(spec, shards, own.on_progress, load=lambda: imported(LOADER)(), members=members)
         own.say(DONE if result.complete else CANCELLED, result_key=result.spec.fingerprint())
     except Cancelled:
         by_wish = _stop(job_id, attempt).exists()

@@ -26,6 +26,7 @@ from filelock import Timeout
 from analysis.core import extensions, store
 from analysis.core.errors import LayerscopeError, StorageError
 from analysis.core.failures import in_a_sentence, redact
+from analysis.core.options import imported
 from analysis.core.progress import Cancelled, Progress
 from analysis.core.registry import RUNNERS
 from analysis.jobs import attempt, crew, local, table
@@ -140,15 +141,11 @@ class _Worker:
         """Run a job to its end: the state it ends in (None: as it was asked to stop), the sentence, what else to store."""
         try:
             run.on_progress(Progress("starting"))
-            if run.job.shards > 1:
-                if self._load is not None:
-                    self._load.clear()  # the others load it themselves
-                result = crew.shared(run.job.spec, run.job.shards, run.on_progress)
-            else:
-                runner = _named(self._runners[run.job.kind])
-                if self._load is None:
-                    self._load = _named(self._loader)()
-                result = runner(run.job.spec, run.on_progress, load=self._load)
+            if run.job.shards > 1 and self._load is not None:
+                self._load.clear()  # the others load it themselves
+            result = crew.answered(
+                run.job.spec, run.job.shards, run.on_progress, load=self._loads, runners=self._runners
+            )  # fmt: skip
             columns = {"result_key": result.spec.fingerprint()}
             if run.heard_at is not None and not result.complete:
                 return None, _STOPPED, columns
@@ -164,6 +161,12 @@ class _Worker:
             sentence = in_a_sentence(error, doing=doing, then="resume the job", log=log)
             _append(2, f"{sentence}\n")
             return FAILED, sentence, {}
+
+    def _loads(self) -> Any:
+        """The loader that keeps the last model in memory, made when it is first needed."""
+        if self._load is None:
+            self._load = imported(self._loader)()
+        return self._load
 
     def _warm_one(self) -> bool:
         """Import the next library that jobs will need; False when all are there."""
@@ -237,12 +240,6 @@ class _Worker:
             local.withdraw(self._me)
             local.end_children(self._me.pid)
             os._exit(128 + signal.SIGTERM)
-
-
-def _named(dotted: str) -> Any:
-    """What `module:name` stands for."""
-    module, _, name = dotted.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 def _signal_pipe() -> int:

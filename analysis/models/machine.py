@@ -136,7 +136,11 @@ def choose_device(asked: str) -> Choice:
 
 
 def n_cards() -> int:
-    """Accelerators of which each could hold a model of its own."""
+    """Accelerators of which each could hold a model of its own, as torch has them: those that processes of a crew are given.
+
+    `host.cards` tells the same where torch must not be loaded, of NVIDIA cards on Linux alone; a crew that took its word would
+    put all of its processes on the first of other cards.
+    """
     return torch.cuda.device_count()
 
 

@@ -1,8 +1,10 @@
 """What cuts have scored on tokenized questions and texts, each measured once."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -233,17 +235,36 @@ def remembered(
     return scores
 
 
+_read: ContextVar[dict[tuple[str, str, int], Any] | None] = ContextVar("read", default=None)
+"""What `_stored_cuts` has read inside of `reading_once`."""
+
+
+@contextlib.contextmanager
+def reading_once(read: dict[tuple[str, str, int], Any]) -> Iterator[None]:
+    """Around several curves of one model: what is stored is read for the first of them, and only what is new for the others.
+
+    Args:
+        read: what was read before, and is kept; empty at first.
+    """
+    before = _read.set(read)
+    try:
+        yield
+    finally:
+        _read.reset(before)
+
+
 _CutScores = tuple[Removal | None, list[Answer], list[float], GenerationCheck | None]
 
 
 def _stored_cuts(model: ModelSpec) -> Iterator[tuple[SweepSpec | EvaluateSpec, list[_CutScores]]]:
     """The cuts of every stored sweep and evaluation of a model, adapters left out."""
-    for swept in SweepResult.all_of(model):
+    read = _read.get()
+    for swept in SweepResult.all_of(model, read):
         if swept.spec.model == model:
             writings = swept.writings or [None] * len(swept.points)
             parts = zip(swept.points, swept.questions, swept.text_losses, writings, strict=True)
             yield swept.spec, [(point.block, answers, losses, wrote) for point, answers, losses, wrote in parts]
-    for alone in EvaluateResult.all_of(model):
+    for alone in EvaluateResult.all_of(model, read):
         if alone.spec.model == model and alone.spec.adapter is None:
             yield alone.spec, [(alone.point.block, alone.questions, alone.text_losses, alone.writing)]
 

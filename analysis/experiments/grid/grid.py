@@ -9,7 +9,7 @@ from analysis.core import failures
 from analysis.core.errors import LayerscopeError, StorageError
 from analysis.core.progress import Cancelled, OnProgress, Progress, ignore
 from analysis.data import corpora, questions
-from analysis.experiments.accuracy import sweep
+from analysis.experiments.accuracy import scores, sweep
 from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
 from analysis.experiments.grid import cells
 from analysis.experiments.grid.cells import Cell
@@ -110,7 +110,7 @@ def _stored(asked: Sequence[SweepSpec], on_progress: OnProgress) -> dict[int, _F
 
 def _measured(cell: SweepSpec, told: "_Told", held: "Held") -> _Found:
     try:
-        curve = sweep.run(cell, told, load=held.of(cell.model))
+        curve = held.curve(cell, told)
         return cells.measured(curve), curve.n_tokens
     except (Cancelled, StorageError):
         raise
@@ -139,6 +139,8 @@ class Held:
 
     def __init__(self, load: Loader) -> None:
         self._load = load
+        self.read: dict[tuple[str, str, int], Any] = {}
+        """Stored results of the model, as of `scores.reading_once`."""
         self._loaded: LoadedModel | None = None
         self._refusal = ""
         self._model: ModelSpec | None = None
@@ -147,8 +149,15 @@ class Held:
         """The same for curves of this model: that of another one is let go of first."""
         if model != self._model:
             self._let_go()
+            self.read = {}
             self._model = model
         return self
+
+    def curve(self, cell: SweepSpec, on_progress: OnProgress) -> SweepResult:
+        """A curve of its model, which takes what is stored of others; raises as `sweep.run` does."""
+        load = self.of(cell.model)
+        with scores.reading_once(self.read):
+            return sweep.run(cell, on_progress, load=load)
 
     def __call__(self, spec: ModelSpec, on_progress: OnProgress, /, *, by_layer: bool = False) -> LoadedModel:
         """The model, loaded now or before.

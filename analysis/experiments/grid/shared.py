@@ -38,7 +38,7 @@ class Work:
         for shard in shards:
             cell = SweepSpec.from_json(shard.content["curve"])
             try:
-                sweep.run(cell, on_progress, load=self._held.of(cell.model))
+                self._held.curve(cell, on_progress)
             except StorageError:
                 raise
             except LayerscopeError:

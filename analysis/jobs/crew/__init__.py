@@ -10,7 +10,7 @@ import importlib.metadata
 import json
 import platform
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,11 +19,11 @@ from analysis.core.errors import JobError, SpecError
 from analysis.core.options import imported
 from analysis.core.progress import OnProgress, Progress
 from analysis.core.record import Result, Spec
-from analysis.core.registry import RESULTS, SPECS, experiments
+from analysis.core.registry import RESULTS, RUNNERS, SPECS, experiments
 from analysis.core.shards import Shard
 from analysis.jobs.crew.team import Crew, MemberLost, Piece, Team
 
-__all__ = ["LOCAL", "MOST", "Crew", "MemberLost", "as_line", "can_share", "check", "share", "shared", "versions"]
+__all__ = ["LOCAL", "MOST", "Crew", "MemberLost", "answered", "as_line", "can_share", "check", "share", "shared", "versions"]
 
 LOCAL = "analysis.jobs.crew.local:LocalCrew"
 """The crew of this machine."""
@@ -72,6 +72,36 @@ def check(spec: Spec, n: int) -> None:
         raise SpecError(f"A request of kind {spec.kind} is answered by one process; {kinds} can be shared, without an adapter.")
     if n > 1 and (why := spec.why_not_shared(n)) is not None:
         raise SpecError(why)
+
+
+def answered(
+    spec: Spec,
+    n: int,
+    on_progress: OnProgress,
+    *,
+    load: Callable[[], Any],
+    members: str = LOCAL,
+    runners: Mapping[str, str] = RUNNERS,
+) -> Result:
+    """Answer a request in this process, or with `n` of them where there are several; its result, which is stored.
+
+    Args:
+        spec: what is asked.
+        n: how many processes.
+        on_progress: as of `share`.
+        load: makes the loader that a runner is handed; the processes of a crew have their own.
+        members: as of `shared`.
+        runners: the dotted function for each kind.
+
+    Raises:
+        SpecError: when so many cannot share it.
+        LayerscopeError: one sentence on whatever the user can mend.
+    """
+    check(spec, n)
+    if n > 1:
+        return shared(spec, n, on_progress, members)
+    found: Result = imported(runners[spec.kind])(spec, on_progress, load=load())
+    return found
 
 
 def shared(spec: Spec, n: int, on_progress: OnProgress, members: str = LOCAL) -> Result:

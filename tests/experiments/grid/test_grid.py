@@ -70,6 +70,20 @@ def test_every_cell_is_the_curve_that_it_names(spec):
     assert None in {cell.no_loss_n for cell in result.cells}
 
 
+def test_what_is_stored_of_a_model_is_read_once_for_all_of_its_curves(spec, monkeypatch):
+    def counted(kind, key):
+        found = original(kind, key)
+        if kind == "sweep" and found is not None:
+            read.append(key)
+        return found
+
+    original, read = store.load_result, []
+    monkeypatch.setattr(store, "load_result", counted)
+    result = grid.run(replace(spec, models=spec.models[:1], max_n=1))
+    assert [cell.error for cell in result.cells] == [""] * 4
+    assert sorted(read) == sorted(cell.key for cell in result.cells[:3]), "each by the next one"
+
+
 def test_each_model_is_loaded_once_and_let_go_of_before_the_next(spec, tiny_folder):
     loads = Loads()
     grid.run(spec, load=loads)
@@ -125,7 +139,7 @@ def test_what_is_unforeseen_in_one_cell_leaves_the_others(spec, monkeypatch):
         return run(asked, *given, **named)
 
     monkeypatch.setattr(sweep, "run", failing)
-    result = grid.run(replace(spec, models=spec.models[:1]))
+    result = grid.run(replace(spec, models=spec.models[:1], max_n=1))
     assert [bool(cell.error) for cell in result.cells] == [False, True, False, False]
     assert "did not foresee" in result.cells[1].error
 
