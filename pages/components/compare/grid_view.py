@@ -90,6 +90,7 @@ def _form(model: ModelSpec) -> None:
                 start.start_and_show(spec, f"Grid of {n_cells} curves")
             known = {source: facts for source, facts in sizes.items() if facts is not None}
             st.caption(f"**{_curves(n_cells)}**: {words.plain(spec.how_many())}. {_time(spec, known)}")
+        start.say_what_it_takes(spec)
 
 
 def _curves(number: int) -> words.Markdown:

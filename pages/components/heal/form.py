@@ -54,6 +54,7 @@ def _start_button(asked: recipe.Asked, known: ModelFacts) -> None:
         length.say_expected(spec, known, jobs.active())
         if (sentence := _does_not_fit(spec, known)) is not None:
             st.warning(words.plain(sentence))
+        start.say_what_it_takes(spec)
     clicked = start.button(
         "Start healing", type="primary", key="start-heal", icon=":material/healing:", width="stretch"
     )  # fmt: skip

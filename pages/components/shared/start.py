@@ -77,6 +77,12 @@ def choose_place() -> None:
             st.caption(words.plain(told))
 
 
+def say_what_it_takes(spec: Spec) -> None:
+    """Say what is free and what this request takes where it would be sent, if that is not this machine."""
+    if (place := jobs.backends()[_place()]).name != jobs.LOCAL and (told := place.tells(spec, _shards(spec))):
+        st.caption(f"{words.plain(place.title)}: {words.plain(told)}")
+
+
 def show_places() -> None:
     """What is free in the places that are set up, and what a job takes there, for whoever runs this dashboard."""
     if access.is_operator():

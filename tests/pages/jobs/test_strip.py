@@ -229,8 +229,8 @@ def test_the_first_map_shows_its_progress_where_it_will_be(app, ui_cache, job):
 class _Elsewhere(Backend):
     name, title, help = "elsewhere", "Elsewhere", "Keeps what it is given."
 
-    def tells(self):
-        return "1 of 2 cards free; a job takes *one*."
+    def tells(self, spec=None, shards=1):
+        return f"1 of 2 cards free; a job ({spec.kind}) takes *one* of {shards}."
 
     def submit(self, job):
         pass
@@ -252,9 +252,21 @@ def test_where_jobs_run_is_asked_only_where_there_is_a_choice(app, monkeypatch):
     assert at.selectbox(key="place").options == ["This machine", "Elsewhere"]
     at.button(key="sweep-go").click().run()
     at.selectbox(key="place").set_value("elsewhere").run()
-    assert "1 of 2 cards free; a job takes *one*." in [read(caption.value) for caption in at.sidebar.caption]
+    assert "1 of 2 cards free; a job (distances) takes *one* of 1." in [read(one.value) for one in at.sidebar.caption]
     at.number_input(key="shards").set_value(3).run()
     at.multiselect(key="sweep-how").set_value(["deepest"]).run()
     at.button(key="sweep-go").click().run()
     assert not at.exception
     assert sorted((job.backend, job.shards) for job in jobs.active()) == [("elsewhere", 3), ("local", 1)]
+
+
+@pytest.mark.parametrize("kind", ["heal", "grid"])
+def test_what_a_job_takes_elsewhere_is_said_beside_the_button_that_sends_it(app, monkeypatch, kind):
+    fakes.distances().save()
+    monkeypatch.setattr(backend, "_registered", dict(backend._registered))
+    register(_Elsewhere)
+    at = app("pages/heal.py" if kind == "heal" else "pages/compare.py")
+    at.selectbox(key="place").set_value("elsewhere").run()
+    if kind == "grid":
+        at.button_group(key="compare-view").set_value("Grid").run()
+    assert f"Elsewhere: 1 of 2 cards free; a job ({kind}) takes *one* of 1." in [read(one.value) for one in at.main.caption]
