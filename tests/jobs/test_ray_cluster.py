@@ -13,8 +13,11 @@ import pytest
 
 from analysis import jobs
 from analysis.core import extensions, registry, store
+from analysis.core.blocks import Block
 from analysis.core.errors import JobError
 from analysis.data.spec import CorpusSpec
+from analysis.experiments.heal import healing
+from analysis.experiments.heal.spec import HealResult, HealSpec
 from analysis.experiments.maps import distance_map
 from analysis.experiments.maps.spec import DistanceResult, DistanceSpec
 from analysis.jobs import backend, errand, head, local
@@ -22,6 +25,7 @@ from analysis.jobs.backend import ray
 from analysis.models.spec import ModelSpec
 from tests.jobs import test_backends
 from tests.jobs.test_backends import KIND, load_file
+from tests.support import documents
 from tests.support.cluster import cluster
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.tiny]
@@ -32,6 +36,24 @@ if hasattr(sys.modules["__main__"], "LOADER"):
     sys.modules["__main__"].LOADER = "builtins:object"
 """
 """Counting needs no model, and so no attempt has to wait for what loads one."""
+HELD = """
+import time
+from pathlib import Path
+
+from analysis.core import store
+
+write = store.write_folder
+
+
+def held(path, fill):
+    write(path, fill)
+    while path.name == "step-00000004" and not Path({gate!r}).exists():
+        time.sleep(0.1)
+
+
+store.write_folder = held
+"""
+"""An extension that lets a heal wait behind its checkpoint of step 4."""
 
 
 @pytest.fixture(scope="module")
@@ -147,8 +169,34 @@ def test_a_map_made_there_has_the_figures_of_one_made_here(running, tiny_folder,
     assert (there.mean, there.stderr, there.spec) == (here.mean, here.stderr, here.spec)
 
 
-def actors(running) -> list[psutil.Process]:
-    return [process for process in running.processes() if named(process).startswith("ray::_Seat")]
+def test_a_heal_trained_there_by_two_goes_on_when_one_is_killed_and_ends_as_one_made_here(
+    running, here, tiny_folder, tmp_path, monkeypatch
+):
+    gate = tmp_path / "gate"
+    (tmp_path / "held.py").write_text(HELD.format(gate=str(gate)))
+    monkeypatch.setenv(extensions.VARIABLE, str(tmp_path / "held.py"))
+    texts, others = documents.two_kinds(tmp_path)
+    corpus, judging = (CorpusSpec(texts, n_texts=100, seq_len=32, split="train"), CorpusSpec(others, n_texts=3, seq_len=32))
+    spec = HealSpec(
+        Block(2, 2), tiny_map(tiny_folder, tmp_path).model, corpus, judging, benchmark=None,
+        steps=8, batch_size=3, warmup_steps=1, learning_rate=1e-2, r=4, eval_every=2,
+    )  # fmt: skip
+    job = jobs.submit(spec, backend="ray", shards=2)
+    wait_for(lambda: list((here / "checkpoints").glob("*/step-00000004")))
+    actors(running, "ray::RayTrainWorker")[1].kill()
+    gate.touch()
+    done = wait_state(job, "done")
+    there = HealResult.read(store.load_result(done.kind, done.result_key))
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "other"))
+    alone = healing.run(spec)
+    assert there.spec == alone.spec
+    assert there.processes == [2]
+    assert [step.loss for step in there.steps] == pytest.approx([step.loss for step in alone.steps], rel=1e-5)
+    assert there.healed.loss == pytest.approx(alone.healed.loss, rel=1e-5)
+
+
+def actors(running, name: str = "ray::_Seat") -> list[psutil.Process]:
+    return [process for process in running.processes() if named(process).startswith(name)]
 
 
 def named(process: psutil.Process) -> str:

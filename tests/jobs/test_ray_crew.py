@@ -116,3 +116,67 @@ def test_outside_of_a_cluster_it_says_how_to_get_there(crew, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", Ray([]))
     with pytest.raises(JobError, match="belongs to no Ray cluster; use `--run-on ray`"):
         RayCrew(None, 2)
+
+
+class TrainingFailedError(Exception):
+    worker_failures: dict = {}
+
+
+@pytest.fixture
+def trained(crew, monkeypatch):
+    """What Ray Train is asked by a crew of three of which two are there; `fails` with what a test wants."""
+
+    def make(fails=None):
+        ours, _ = crew(Seat(), Seat(), Seat())
+        seats, kept = ours._seats, {}
+
+        class Trainer:
+            def __init__(self, do, **options):
+                kept.update(options)
+
+            def fit(self):
+                kept["released"] = all(seat.is_killed for seat in seats)
+                if fails is not None:
+                    raise fails
+
+        named = {name: SimpleNamespace for name in ("FailureConfig", "RunConfig", "ScalingConfig")}
+        train = SimpleNamespace(**named, TrainingFailedError=TrainingFailedError)
+        monkeypatch.setitem(sys.modules, "ray.train", train)
+        monkeypatch.setitem(sys.modules, "ray.train.torch", SimpleNamespace(TorchConfig=SimpleNamespace, TorchTrainer=Trainer))
+        ours.together({"folder": "/shared"}, 2)
+        return kept
+
+    return make
+
+
+def test_who_trains_together_has_what_was_reckoned_for_it_and_the_actors_make_room(trained, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_RAY_OPTIONS", "num_gpus=1,num_cpus=4,memory_gb=2")
+    kept = trained()
+    assert kept["released"]
+    assert kept["train_loop_config"] == {"folder": "/shared"}
+    scaling = kept["scaling_config"]
+    assert (scaling.num_workers, scaling.use_gpu, scaling.resources_per_worker) == (
+        2,
+        True,
+        {"CPU": 4, "GPU": 1, "memory": 2e9},
+    )
+    assert kept["run_config"].storage_path == "/shared"
+    assert kept["run_config"].failure_config.max_failures == 3
+    assert kept["torch_config"].backend == "cpu:gloo,cuda:nccl"
+    monkeypatch.setenv("LAYERSCOPE_RAY_OPTIONS", "num_gpus=0,num_cpus=1")
+    assert trained()["torch_config"].backend == "gloo"
+
+
+def test_a_part_of_a_card_is_too_little_for_one_that_trains_with_others(trained, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_RAY_OPTIONS", "num_gpus=0.5")
+    with pytest.raises(JobError, match=r"need a card each, and LAYERSCOPE_RAY_OPTIONS asks for num_gpus=0\.5"):
+        trained()
+
+
+def test_a_training_that_ray_gives_up_says_why(trained):
+    with pytest.raises(JobError, match=r"was lost 4 times; what was saved is kept\. its node has died"):
+        trained(TrainingFailedError("its node has died"))
+    too_large = TrainingFailedError("killed")
+    too_large.worker_failures = {1: OutOfMemoryError("1.2 GB")}
+    with pytest.raises(JobError, match="too little memory"):
+        trained(too_large)

@@ -13,6 +13,7 @@ from analysis.core.errors import JobError, RecipeError, SpecError
 from analysis.core.progress import Cancelled, PeerLost, Progress
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.heal import checkpoints, healing
+from analysis.experiments.heal.group import Group
 from analysis.experiments.heal.spec import HealResult, HealSpec
 from analysis.jobs import crew
 from analysis.jobs.crew import Crew, member, together
@@ -154,3 +155,19 @@ def test_a_heal_can_be_shared_where_it_trains(cache):
     assert not crew.can_share(instant)
     with pytest.raises(SpecError, match="The recipe instant trains nothing, so one process answers it"):
         crew.check(instant, 2)
+
+
+def test_the_memory_that_each_of_them_needs_is_that_of_its_own_rows(spec, monkeypatch):
+    asked = []
+
+    def check(spec, *others, **options):
+        asked.append(spec.batch_size)
+        raise Cancelled
+
+    monkeypatch.setattr(healing.memory, "check", check)
+    for size in (1, 2, 3):
+        group = Group()
+        group.size = size
+        with pytest.raises(Cancelled):
+            healing.run(spec, group=group)
+    assert asked == [3, 2, 1]

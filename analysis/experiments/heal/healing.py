@@ -287,7 +287,12 @@ def run(
     planned = models.plan(resolved.model, on_progress)
     _check(resolved, planned.facts)
     other = machine.ALL_CARDS if planned.cards and planned.placement is None else ""
-    memory.check(resolved, planned.facts, planned.free_bytes, planned.where, other=other)
+    at_once = resolved
+    if group.size > 1:  # each holds the whole model, and its share of the rows
+        other = f"{machine.ALL_CARDS} without --shards" if planned.device.value.startswith("cuda") else ""
+        step = resolved.batch_size * resolved.gradient_accumulation
+        at_once = replace(resolved, batch_size=min(resolved.batch_size, -(-step // group.size)))
+    memory.check(at_once, planned.facts, planned.free_bytes, planned.where, other=other)
     record = Record(resolved, on_progress, stored or nothing_yet(resolved, planned.facts), began)
     record.publish()
     group.order("load", {"spec": resolved.to_json()})

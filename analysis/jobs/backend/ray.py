@@ -27,6 +27,8 @@ from analysis.jobs.job import CANCELLED, FAILED, INTERRUPTED, RUNNING, Job
 OPTIONS = "LAYERSCOPE_RAY_OPTIONS"
 MEMBERS = "analysis.jobs.crew.ray:RayCrew"
 """Who shares a job there."""
+_TRAINING = {"TRAIN_ENABLE_SHARE_CUDA_VISIBLE_DEVICES": "0", "RAY_CHDIR_TO_TRIAL_DIR": "0"}
+"""Each process of Ray Train sees the card that is its own alone, and runs where the others do, so that paths mean the same."""
 _OPTIONS = ("num_gpus", "num_cpus", "memory_gb")
 _GRACE_S = 20.0
 """How long an attempt that was asked to stop may take to save what it has."""
@@ -119,6 +121,7 @@ class Ray(Backend):
             **errand.surroundings(),
             "PYTHONPATH": errand.ROOT,
             "OMP_NUM_THREADS": str(max(1, int(asked["num_cpus"]))),
+            **_TRAINING,
             OPTIONS: ",".join(f"{name}={value:g}" for name, value in asked.items()),
         }
         # Where several share it, whoever starts them computes nothing, and waits with the head for there to be room for them.

@@ -1,4 +1,5 @@
-"""A crew of a Ray cluster: actors with the cards and cores that whoever handed the job over reckoned for each.
+"""A crew of a Ray cluster: actors with the cards and cores that whoever handed the job over reckoned for each; workers of Ray
+Train take their place where all of them train together.
 
 It belongs to a job of the cluster, which is where it finds the cluster and its token. What actors are asked and what they
 answer are lines of JSON, and results go through the cache folder; weights are read from storage by each of them.
@@ -16,6 +17,14 @@ from analysis.core.failures import redact
 from analysis.jobs.backend.ray import OPTIONS, options
 from analysis.jobs.crew import Crew, MemberLost, as_line
 from analysis.jobs.crew.member import Member, answer
+from analysis.jobs.crew.team import LOST, REPLACED
+
+_PATIENCE_S = 30 * 24 * 3600
+"""How long workers that train together wait for each other: the first may measure for hours, and Ray notices who is gone."""
+_TOO_LARGE = (
+    f"A machine of the Ray cluster had too little memory for what ran on it, and Ray ended a process that shared the request; "
+    f"ask for more with {OPTIONS}=memory_gb=NUMBER, or for fewer shards."
+)
 
 
 class RayCrew(Crew):
@@ -48,15 +57,48 @@ class RayCrew(Crew):
         try:
             said = json.loads(self._ray.get(self._seats[place].do.remote(as_line(do, arguments))))
         except errors.OutOfMemoryError as error:
-            raise JobError(
-                f"A machine of the Ray cluster had too little memory for what ran on it, and Ray ended a process that shared "
-                f"the request; ask for more with {OPTIONS}=memory_gb=NUMBER, or for fewer shards."
-            ) from error
+            raise JobError(_TOO_LARGE) from error
         except errors.RayError as error:
             raise MemberLost(_first_line(error)) from error
         if "error" in said:
             raise JobError(f"On the machine {said['machine']} of the Ray cluster: {said['error']}")
         return said["value"]
+
+    def together(self, asked: dict[str, Any], n: int) -> None:
+        """Let as many workers of Ray Train as there are actors do one request as a group, begun anew where one is lost."""
+        self.close()  # what they hold is for the workers
+        self._seats = []
+        from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        reckoned = options()
+        cards = reckoned.get("num_gpus", 0)
+        if 0 < cards < 1:
+            raise JobError(
+                f"Processes that train together need a card each, and {OPTIONS} asks for num_gpus={cards:g}; ask for 1, or 0."
+            )
+        each = {"CPU": reckoned.get("num_cpus", 1), "GPU": cards, "memory": reckoned.get("memory_gb", 0) * 1e9}
+        trainer = TorchTrainer(
+            _take_part,
+            train_loop_config=asked,
+            torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if cards else "gloo", timeout_s=_PATIENCE_S),
+            scaling_config=ScalingConfig(
+                num_workers=n,
+                use_gpu=cards > 0,
+                resources_per_worker={name: amount for name, amount in each.items() if amount},
+                placement_strategy="SPREAD",
+            ),
+            run_config=RunConfig(
+                name="group", storage_path=asked["folder"], failure_config=FailureConfig(max_failures=REPLACED)
+            ),  # fmt: skip
+        )
+        try:
+            trainer.fit()
+        except TrainingFailedError as error:
+            causes = getattr(error, "worker_failures", {}).values()
+            if any(isinstance(cause, self._ray.exceptions.OutOfMemoryError) for cause in causes):
+                raise JobError(_TOO_LARGE) from error
+            raise JobError(LOST.format(n=REPLACED + 1, done="saved", why=_first_line(error))) from error
 
     def replace(self, place: int) -> None:
         """Start another actor at this place."""
@@ -82,6 +124,16 @@ def _join(ray: Any) -> None:
         ray.init(address="auto", configure_logging=False)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, before)  # Ray has its own, which would not let us save
+
+
+def _take_part(asked: dict[str, Any]) -> None:
+    """What each worker of Ray Train does."""
+    from ray.train import get_context
+
+    context = get_context()
+    why = Member().take_part(asked, context.get_world_rank(), context.get_world_size(), "")
+    if why is not None:
+        raise MemberLost(why)  # which lets Ray start them all anew
 
 
 class _Seat:
