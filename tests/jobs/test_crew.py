@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 
+import psutil
 import pytest
 import torch
 
@@ -20,12 +21,13 @@ from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
 from analysis.experiments.grid.spec import GridSpec
 from analysis.experiments.maps import damage
-from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
+from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceSpec
 from analysis.jobs import crew, errand
 from analysis.jobs.crew import Crew, MemberLost, member, team
 from analysis.jobs.crew.local import LocalCrew
 from analysis.models import stream
 from analysis.models.spec import ModelSpec
+from tests.support.worker import end_worker, wait_for, wait_state
 
 TEXTS = CorpusSpec(n_texts=7, seq_len=32)
 KINDS = ("distances", "damage", "sweep", "evaluate")
@@ -360,25 +362,29 @@ def test_a_healed_model_is_never_measured_by_the_shards_of_the_one_it_was(asked)
     assert not crew.can_share(healed)
 
 
-def test_processes_of_this_machine_share_it_and_one_is_killed(asked, cache, with_starter, monkeypatch, tmp_path):
-    spec = dataclasses.replace(asked["damage"], corpus=dataclasses.replace(TEXTS, n_texts=24, seq_len=256))
-    wanted = alone(spec, cache, with_starter, monkeypatch, tmp_path)
-    members = LocalCrew(spec, 2)
-    killed = []
-
-    def kill_one(progress):
-        if progress.phase.startswith("measuring") and progress.done and not killed:
-            killed.append(members.pids[1])
-            os.kill(killed[0], signal.SIGKILL)
-
+@pytest.mark.timeout(300)
+def test_a_job_of_the_worker_is_shared_by_processes_of_this_machine_and_one_is_killed(
+    asked, cache, with_starter, monkeypatch, tmp_path
+):
+    spec = dataclasses.replace(asked["damage"], corpus=dataclasses.replace(TEXTS, n_texts=12, seq_len=128))
+    job = jobs.submit(spec, shards=2)
     try:
-        result = crew.share(spec, members, kill_one)
+        jobs.ensure_worker()
+        now = wait_for(lambda: (seen := jobs.get(job.id)).phase.startswith("measuring") and seen.done and seen, 240)
+        assert now.state == "running"
+        assert 0 < now.done < now.total
+        members = [one for one in psutil.Process(now.pid).children() if member.__name__ in one.cmdline()]
+        members[-1].kill()
+        done = wait_state(job, "done", 240)
     finally:
-        members.close()
-    assert killed
-    assert killed[0] not in members.pids
-    found = figures(result)
-    assert found == wanted
+        end_worker()
+    assert len(members) == 2
+    said = [event["phase"] for event in jobs.events(job.id)[0]]
+    assert {"starting the processes", "loading the model", "putting the shards together"} < set(said)
+    assert any(phase.endswith(" in 2 processes") for phase in said)
+    assert any(phase.endswith(" in 1 of 2 processes") for phase in said), "one was lost"
+    found = figures(DamageResult.read(store.load_result("damage", done.result_key)))
+    assert found == alone(spec, cache, with_starter, monkeypatch, tmp_path)
 
 
 def test_an_errand_shares_its_job(asked, cache, monkeypatch):

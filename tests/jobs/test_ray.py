@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -11,7 +13,7 @@ from importlib.metadata import version
 import pytest
 
 from analysis import jobs
-from analysis.core import program
+from analysis.core import extensions, program
 from analysis.core.errors import JobError, LayerscopeError
 from analysis.experiments.grid.spec import GridSpec
 from analysis.experiments.maps.spec import DistanceSpec
@@ -21,7 +23,7 @@ from analysis.jobs.backend import ray
 from analysis.models.spec import InspectSpec, ModelSpec
 from tests.jobs.test_backends import cache as cache
 from tests.jobs.test_backends import count as count  # the kind of job that counts to ten
-from tests.jobs.test_backends import wait_state
+from tests.jobs.test_backends import wait_for, wait_state
 from tests.support import fakes
 
 pytestmark = pytest.mark.timeout(60)
@@ -275,6 +277,39 @@ def test_a_head_that_was_started_anew_knows_nothing_and_the_job_can_be_resumed(c
     assert lost.error.startswith("The Ray cluster no longer knows of the job: it was started anew")
     assert jobs.resume(job.id).attempts == 2
     assert set(cluster.jobs) == {f"layerscope-{job.id}-2"}
+
+
+def test_a_cluster_that_is_killed_in_mid_job_is_told_as_that_and_a_new_one_goes_on_from_what_was_saved(
+    cluster, count, monkeypatch
+):
+    job, _ = handed(cluster, count)
+    count.gate().write_text("4")
+    lines = f"from analysis.jobs import errand\nerrand.LOADER = 'builtins:object'\nerrand.main(['{job.id}', '1'])"
+    known = os.environ | {extensions.VARIABLE: count.__file__}
+    attempt = subprocess.Popen([sys.executable, "-c", lines], cwd=errand.ROOT, env=known)
+    try:
+        wait_for(lambda: seen(job).done == 4, 30)
+    finally:
+        attempt.kill()
+        attempt.wait()
+    monkeypatch.setenv(head.ADDRESS, "http://127.0.0.1:9")
+    lost = seen(job)
+    assert lost.state == "interrupted"
+    assert lost.error.startswith("Nothing is heard of it any more, and of the cluster: No Ray cluster answers at")
+    assert lost.error.endswith("When it is back, resume the job to go on from what was saved.")
+
+    cluster.jobs.clear()
+    monkeypatch.setenv(head.ADDRESS, cluster.address)
+    assert jobs.resume(job.id).attempts == 2
+    assert set(cluster.jobs) == {f"layerscope-{job.id}-2"}
+    count.gate().write_text("10")
+    monkeypatch.setattr(errand, "LOADER", "builtins:object")
+    told = []
+    monkeypatch.setattr(errand._Attempt, "on_progress", lambda self, progress: told.append(progress.done))
+    errand.make(job.id, 2)
+    assert seen(job).state == "done"
+    assert told[0] >= 4
+    assert count.CountResult.load(job.spec).numbers == list(range(1, 11))
 
 
 def test_out_of_reach_is_not_gone_until_nothing_is_heard_of_the_attempt_either(cluster, count, monkeypatch):
