@@ -99,7 +99,10 @@ def test_no_page_that_is_drawn_brings_a_model_library(tmp_path):
 
 def test_what_trains_nothing_does_not_wait_for_the_library_of_adapters():
     """PEFT takes seconds to import, and "Check this model" waits for them."""
-    rooms = ("models.inspection", "maps.distance_map", "maps.damage", "accuracy.sweep", "speed.speed", "prompt.microscope")
+    rooms = (
+        "models.inspection", "maps.distance_map", "maps.damage", "accuracy.sweep", "accuracy.evaluation", "speed.speed",
+        "prompt.microscope", "prompt.comparison",
+    )  # fmt: skip
     modules = [f"analysis.{name}" if name.startswith("models") else f"analysis.experiments.{name}" for name in rooms]
     code = f"import importlib; [importlib.import_module(name) for name in {modules!r}]"
     assert "peft" not in top(loaded_by(code))

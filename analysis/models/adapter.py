@@ -6,10 +6,9 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import PeftModel
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -22,6 +21,9 @@ from analysis.models import cut
 from analysis.models.decoder import Decoder, find_decoder
 from analysis.models.load import LoadedModel
 from analysis.models.source import reason
+
+if TYPE_CHECKING:  # it brings bitsandbytes, and seconds
+    from peft import PeftModel
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 """Where the weights of an adapter are, in its folder."""
@@ -157,7 +159,7 @@ def part_head(model: Any, adapter: Path) -> None:
 
 
 @contextlib.contextmanager
-def left_out(model: PeftModel) -> Iterator[None]:
+def left_out(model: "PeftModel") -> Iterator[None]:
     """Run the body of a `with` statement as if the adapter were not there."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
