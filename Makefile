@@ -15,6 +15,8 @@ MINUTES ?= 5
 PYTEST = $(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 export PYTHONUNBUFFERED = 1
+# What one process has compiled, the next need not: some images forbid to keep it, and the tests start hundreds of processes.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: help run check test lint format install install-dev lock sbom audit chromium fuzz precomputed bench bench-evaluation bench-distances bench-by-layer bench-cluster bench-store bench-healing bench-ui load screenshots map chaos clean
 

@@ -21,6 +21,8 @@ from analysis.jobs.table import Standing
 
 _EVENT_S = 0.2
 """Reports that say nothing new but a count are written at most this often."""
+_SAME_S = 30.0
+"""Reports that say what the last one did are written at most this often: who waits for others may look many times a second."""
 _GRACE_S = 3.5
 """How long a job has to hear that it shall stop; with starting anew this keeps a cancel within 5 s."""
 _CLEAN_UP_S = 30.0
@@ -62,7 +64,8 @@ class Run:
         last, self._last = self._last, progress
         news = (last.phase, last.message, last.values) != (progress.phase, progress.message, progress.values)
         is_end = progress.done == progress.total and progress.done != last.done
-        if news or is_end or time.monotonic() - self._written_at >= _EVENT_S:
+        due_s = _SAME_S if progress == last else _EVENT_S
+        if news or is_end or time.monotonic() - self._written_at >= due_s:
             self.write(progress)
         if self.stop_at is not None:
             self.heard_at = self.heard_at or time.monotonic()

@@ -98,3 +98,15 @@ def test_its_range_holds_it(cache, clock, monkeypatch):
     run.on_progress(Progress("measuring", 0, 4))
     assert jobs.get(run.job.id).eta_s is None, "another phase has a pace of its own"
     assert replace(job, state=jobs.DONE).eta_range_s is None
+
+
+def test_whoever_waits_for_others_and_says_the_same_many_times_a_second_fills_no_disk(cache, clock):
+    jobs.submit(request())
+    run = Run(table.claim(Process.current()))
+    for _ in range(5 * 60):
+        clock[0] += 0.2
+        run.on_progress(Progress("measuring 8 shards in 2 processes", 3, 8))
+    assert 2 <= len(jobs.events(run.job.id)[0]) <= 4
+    clock[0] += 0.2
+    run.on_progress(Progress("measuring 8 shards in 2 processes", 4, 8))
+    assert jobs.get(run.job.id).done == 4, "what is new is written at once"
