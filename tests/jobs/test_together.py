@@ -8,11 +8,12 @@ from functools import partial
 import pytest
 
 from analysis import jobs
+from analysis.core import extensions
 from analysis.core.blocks import Block
 from analysis.core.errors import JobError, RecipeError, SpecError
 from analysis.core.progress import Cancelled, PeerLost, Progress
 from analysis.data.spec import CorpusSpec
-from analysis.experiments.heal import checkpoints, healing
+from analysis.experiments.heal import checkpoints, healing, recipes
 from analysis.experiments.heal.group import Group
 from analysis.experiments.heal.spec import HealResult, HealSpec
 from analysis.jobs import crew
@@ -80,6 +81,27 @@ def test_a_lost_process_costs_the_steps_since_the_last_checkpoint_and_another_nu
     assert "trained by 2 then 1 processes" in found.measured_on()
     same(found, wanted)
     assert list(cache.glob("shared-*")) == []
+
+
+def test_a_heal_of_so_many_minutes_with_an_instant_start_takes_the_steps_of_one_process_too(
+    spec, cache, with_starter, monkeypatch, tmp_path
+):
+    six = tmp_path / "six.py"
+    six.write_text("from analysis.experiments.heal import recipes\n\nrecipes.steps_that_fit = lambda **known: 6\n")
+    monkeypatch.setenv(extensions.VARIABLE, os.pathsep.join([os.environ[extensions.VARIABLE], str(six)]))
+    asked = replace(spec, minutes=1.0, steps=0, instant=True, distill=0.5, recipe="distill")
+    members = ForkedCrew(asked, 2)
+    try:
+        found = together.train(asked, members, lambda progress: None)
+    finally:
+        members.close()
+    assert found.complete
+    assert (found.processes, found.planned_steps) == ([2], STEPS)
+    timeless = replace(recipes.planned(asked, STEPS), minutes=None)
+    wanted = alone(timeless, cache, with_starter, monkeypatch, tmp_path)
+    assert found.junction.strength == wanted.junction.strength
+    assert [step.loss for step in found.steps] == pytest.approx([step.loss for step in wanted.steps], rel=1e-5)
+    assert found.healed.loss == pytest.approx(wanted.healed.loss, rel=1e-5)
 
 
 class Threads(Crew):
