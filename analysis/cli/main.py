@@ -12,13 +12,10 @@ from analysis.cli import answers, jobs, line, manifest
 from analysis.cli.line import Extra, Misuse, Parser, Subcommand
 from analysis.core import extensions, failures
 from analysis.core.errors import one_line
+from analysis.core.failures import BAD_INPUT, UNFORESEEN
 from analysis.core.record import Spec
 from analysis.core.registry import RUNNERS, SPECS, experiments
 
-BAD_INPUT = 2
-"""Exit code when the request cannot be answered as it stands."""
-UNFORESEEN = 70
-"""Exit code of what nobody foresaw: a bug, whose details are kept in the cache folder."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 CLOSED = 141

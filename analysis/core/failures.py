@@ -45,6 +45,10 @@ _BITSANDBYTES_DEVICE = (
     "that it supports."
 )
 
+BAD_INPUT = 2
+"""Exit code when the request cannot be answered as it stands; one sentence on standard error says why."""
+UNFORESEEN = 70
+"""Exit code of what nobody foresaw: a bug, whose details are kept in the cache folder."""
 FOLDER = "faults"
 """Where the details of what nobody foresaw are kept, in the cache folder."""
 _MOST_KEPT = 20

@@ -14,6 +14,7 @@ from typing import Any
 
 from analysis.core import store
 from analysis.core.errors import CorruptResultError, LayerscopeError
+from analysis.core.failures import BAD_INPUT, UNFORESEEN
 from analysis.core.options import imported
 from analysis.core.record import Spec
 from analysis.core.registry import experiments
@@ -26,8 +27,6 @@ _ROOT = Path(__file__).resolve().parents[2]
 _TIMEOUT_S = 300
 _QUICK_S = 60.0
 """How long whoever hands a job over waits for a model that nobody has looked at."""
-_WITH_A_SENTENCE = (2, 70)
-"""Exit codes of the command line that come with one."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ def looked_at(
         raise LayerscopeError(
             f"Reading the configuration of {source} took more than {within_s:g} s; check the connection and try again."
         ) from error
-    if done.returncode in _WITH_A_SENTENCE:
+    if done.returncode in (BAD_INPUT, UNFORESEEN):
         sentences = [line for line in done.stderr.splitlines() if line.strip()]
         raise LayerscopeError(sentences[-1] if sentences else f"{source} cannot be used.")
     if done.returncode != 0:

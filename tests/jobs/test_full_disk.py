@@ -12,15 +12,12 @@ import pytest
 
 from analysis import jobs
 from analysis.core import store
-from analysis.core.blocks import Block
 from analysis.core.errors import StorageError
 from analysis.core.failures import in_a_sentence
-from analysis.data.spec import CorpusSpec
 from analysis.experiments.heal import checkpoints, healing
 from analysis.experiments.heal.spec import HealSpec
 from analysis.jobs import attempt
-from analysis.models.spec import ModelSpec
-from tests.support import documents
+from tests.support import little_heal
 from tests.support.heal_child import work
 from tests.support.worker import wait_for, wait_state
 
@@ -32,15 +29,9 @@ DISK_BYTES = 32 * 1024 * 1024
 @pytest.fixture
 def heal(tiny_folder, tmp_path):
     """A function that makes a heal of a tiny model, of so many steps, with a checkpoint at every other one."""
-    texts, others = documents.two_kinds(tmp_path)
 
     def make(steps: int) -> HealSpec:
-        return HealSpec(
-            block=Block(2, 2), model=ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"),
-            corpus=CorpusSpec(texts, n_texts=100, seq_len=32, split="train"),
-            validation=CorpusSpec(others, n_texts=3, seq_len=32),
-            benchmark=None, steps=steps, batch_size=2, warmup_steps=2, learning_rate=1e-2, r=4, eval_every=2,
-        )  # fmt: skip
+        return little_heal.spec(tiny_folder("llama"), tmp_path, steps=steps, warmup_steps=2, eval_every=2)
 
     return make
 

@@ -12,14 +12,12 @@ from analysis.core import extensions
 from analysis.core.blocks import Block
 from analysis.core.errors import JobError, RecipeError, SpecError
 from analysis.core.progress import Cancelled, PeerLost, Progress
-from analysis.data.spec import CorpusSpec
 from analysis.experiments.heal import checkpoints, healing, recipes
 from analysis.experiments.heal.group import Group
 from analysis.experiments.heal.spec import HealResult, HealSpec
 from analysis.jobs import crew
 from analysis.jobs.crew import Crew, member, together
-from analysis.models.spec import ModelSpec
-from tests.support import documents
+from tests.support import little_heal
 from tests.support.forked_crew import ForkedCrew
 
 STEPS = 6
@@ -28,13 +26,7 @@ STEPS = 6
 @pytest.fixture
 def spec(cache, short_texts, tiny_folder, tmp_path, monkeypatch) -> HealSpec:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    texts, others = documents.two_kinds(tmp_path)
-    return HealSpec(
-        block=Block(2, 2), model=ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"),
-        corpus=CorpusSpec(texts, n_texts=100, seq_len=32, split="train"),
-        validation=CorpusSpec(others, n_texts=3, seq_len=32),
-        benchmark=None, steps=STEPS, batch_size=3, warmup_steps=1, learning_rate=1e-2, r=4, eval_every=2,
-    )  # fmt: skip
+    return little_heal.spec(tiny_folder("llama"), tmp_path, steps=STEPS, batch_size=3, warmup_steps=1, eval_every=2)
 
 
 def alone(spec, cache, with_starter, monkeypatch, tmp_path) -> HealResult:

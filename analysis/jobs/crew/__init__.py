@@ -97,8 +97,7 @@ def answered(
         SpecError: when so many cannot share it.
         LayerscopeError: one sentence on whatever the user can mend.
     """
-    check(spec, n)
-    if n > 1:
+    if n != 1:
         return shared(spec, n, on_progress, members)
     found: Result = imported(runners[spec.kind])(spec, on_progress, load=load())
     return found
@@ -134,19 +133,12 @@ def share(spec: Spec, crew: Crew, on_progress: OnProgress) -> Result:
         LayerscopeError: one sentence on whatever the user can mend.
     """
     shards.sweep()
-    team = Team(crew, lambda place: fits(crew, place), on_progress)
-    try:
+    with Team(crew, partial(fits, crew), on_progress) as team:
         team.tell()
         *before, own = team.alone(lambda place: crew.call(place, "requests", spec.kind, spec.to_json()))
         for kind, resolved in before:
             _answered(SPECS[kind].from_json(resolved), team)
         return _answered(SPECS[spec.kind].from_json(own[1]), team)
-    except BaseException:
-        team.end()
-        crew.close()  # what members do just now is not waited for
-        raise
-    finally:
-        team.end()
 
 
 def _answered(spec: Spec, team: Team) -> Result:

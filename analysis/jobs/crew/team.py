@@ -5,7 +5,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from analysis.core.errors import JobError
 from analysis.core.progress import OnProgress, Progress
@@ -146,6 +146,15 @@ class Team:
         self.tell()
         self._until(lambda: all(piece.is_done for piece in pieces))
         return [piece.answer for piece in pieces]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Let nobody take anything any more; after an error, what members do just now is not waited for."""
+        self.end()
+        if kind is not None:
+            self.crew.close()
 
     def end(self) -> None:
         """Let nobody take anything any more."""

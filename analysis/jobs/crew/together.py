@@ -120,17 +120,10 @@ def train(spec: Spec, crew: Crew, on_progress: OnProgress) -> Result:
 
 def _there(crew: Crew, on_progress: OnProgress) -> int:
     """How many members are there and fit, once there is one and others had some time to come."""
-    team = Team(crew, partial(fits, crew), on_progress)
-    try:
+    with Team(crew, partial(fits, crew), on_progress) as team:
         team.tell()
         team.alone(lambda place: None)
         return team.gather(_GATHER_S)
-    except BaseException:
-        team.end()
-        crew.close()
-        raise
-    finally:
-        team.end()
 
 
 def _until_ended(work: Callable[[], None], line: Line, on_progress: OnProgress) -> None:

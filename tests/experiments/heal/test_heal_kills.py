@@ -11,12 +11,9 @@ from dataclasses import replace
 import pytest
 
 from analysis import jobs
-from analysis.core.blocks import Block
-from analysis.data.spec import CorpusSpec
 from analysis.experiments.heal import checkpoints, healing
 from analysis.experiments.heal.spec import HealResult, HealSpec
-from analysis.models.spec import ModelSpec
-from tests.support import documents
+from tests.support import little_heal
 from tests.support.heal_child import heal, work
 from tests.support.worker import wait_for, wait_state
 
@@ -26,13 +23,7 @@ STEPS = 120
 
 @pytest.fixture
 def spec(cache, tiny_folder, tmp_path) -> HealSpec:
-    texts, others = documents.two_kinds(tmp_path)
-    return HealSpec(
-        block=Block(2, 2), model=ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"),
-        corpus=CorpusSpec(texts, n_texts=100, seq_len=32, split="train"),
-        validation=CorpusSpec(others, n_texts=3, seq_len=32),
-        benchmark=None, steps=STEPS, batch_size=2, warmup_steps=4, learning_rate=1e-2, r=4, eval_every=4,
-    )  # fmt: skip
+    return little_heal.spec(tiny_folder("llama"), tmp_path, steps=STEPS, warmup_steps=4, eval_every=4)
 
 
 @pytest.mark.timeout(600)
