@@ -370,7 +370,12 @@ def test_a_job_of_the_worker_is_shared_by_processes_of_this_machine_and_one_is_k
     job = jobs.submit(spec, shards=2)
     try:
         jobs.ensure_worker()
-        now = wait_for(lambda: (seen := jobs.get(job.id)).phase.startswith("measuring") and seen.done and seen, 240)
+
+        def both_measure() -> jobs.Job | None:
+            seen = jobs.get(job.id)
+            return seen if seen.phase.endswith(" in 2 processes") and 0 < seen.done < seen.total else None
+
+        now = wait_for(both_measure, 240)
         assert now.state == "running"
         assert 0 < now.done < now.total
         members = [one for one in psutil.Process(now.pid).children() if member.__name__ in one.cmdline()]
