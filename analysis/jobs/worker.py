@@ -3,6 +3,10 @@
 The main thread runs the experiments. A watchdog thread sends heartbeats, passes on the wish to cancel and, when the main
 thread is so deep in a library that it does not hear, replaces the whole process with a new one by `execv`: a thread
 cannot be stopped from outside, a process can.
+
+It and all that it starts give way to every other process (`give_way`): on a machine of few cores a heal would otherwise keep
+the pages of the dashboard, and what they wait for, from the processors. Where nobody else wants them it loses nothing. What the
+command line runs itself, and what a cluster runs, goes at the priority it was started with.
 """
 
 import argparse
@@ -51,6 +55,10 @@ _TICK_S = 0.25
 _HEARTBEAT_S = 2.0
 _LOCK_S = 3.0
 """How long a new worker waits for one that is just leaving."""
+
+NICENESS = 10
+"""How far the worker gives way, as in `nice`: beside one process that wants the same core it has a tenth of it."""
+_AUTOGROUP = Path("/proc/self/autogroup")
 
 _STOPPED = "It was {state}; what was finished is kept."
 _STUCK = "It was {state} and had to be stopped at once; what was saved before is kept."
@@ -318,11 +326,27 @@ def serve(runners: Mapping[str, str], loader: str, idle_s: float = 900.0, warm: 
         return True
 
 
+def give_way() -> None:
+    """Let this process, and all that it starts from now on, have the processors after others; nothing where that is unknown.
+
+    Linux shares the processors between sessions first where it groups processes by session (`sched_autogroup`), and there the
+    niceness of a process counts only within its own. The worker leads a session, so it says the same of that.
+    """
+    if not hasattr(os, "setpriority"):
+        return
+    # Not `os.nice`, which adds: a worker that became a new process already gives way.
+    os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
+    if os.getsid(0) == os.getpid():  # else it is the session of a shell
+        with contextlib.suppress(OSError):
+            _AUTOGROUP.write_text(str(NICENESS))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, then serve."""
     parser = argparse.ArgumentParser(prog="python -m analysis.jobs.worker", description="Run queued jobs, one after another.")
     parser.add_argument("--idle-s", type=float, default=900.0, help="seconds without a job after which to leave")
     idle_s = parser.parse_args(arguments).idle_s
+    give_way()
     try:
         extensions.load()
         serve(RUNNERS, LOADER, idle_s, WARM)

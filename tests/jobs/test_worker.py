@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -19,7 +20,7 @@ from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy.spec import SweepSpec
 from analysis.experiments.heal.spec import HealSpec
 from analysis.exports.spec import ExportSpec
-from analysis.jobs import local, table
+from analysis.jobs import local, table, worker
 from analysis.models.spec import InspectSpec, ModelSpec
 from tests.support.worker import COMMAND, SCRIPT, end_worker, request, wait_for, wait_state
 
@@ -240,6 +241,29 @@ def test_sigterm_interrupts_the_job_even_in_the_middle_of_a_long_call():
     job = wait_state(job, "interrupted", 3)
     assert "asked to end" in job.error
     wait_for(lambda: not jobs.worker_alive(), 3)
+
+
+SESSION = Path("/proc/self/autogroup")
+"""Where a Linux that shares the processors between sessions says how far this one gives way."""
+
+
+def test_the_worker_gives_way_to_the_pages_and_whoever_starts_it_does_not():
+    mine, session = psutil.Process().nice(), SESSION.exists() and SESSION.read_text()
+    jobs.ensure_worker((sys.executable, "-m", "analysis.jobs.worker"))
+    wait_for(lambda: psutil.Process(worker_pid()).nice() == worker.NICENESS)
+    if SESSION.exists():
+        own = Path(f"/proc/{worker_pid()}/autogroup")
+        wait_for(lambda: own.read_text().endswith(f"nice {worker.NICENESS}\n"))
+    assert psutil.Process().nice() == mine < worker.NICENESS
+    assert session == (SESSION.exists() and SESSION.read_text())
+
+
+def test_who_gives_way_already_does_not_do_so_twice_and_the_session_of_a_shell_stays_as_it_is():
+    session = SESSION.exists() and SESSION.read_text()
+    asked = "import os; from analysis.jobs import worker; worker.give_way(); worker.give_way(); print(os.getpriority(0, 0))"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(worker.NICENESS)
+    assert session == (SESSION.exists() and SESSION.read_text())
 
 
 def test_a_forked_child_can_be_ended_without_ending_the_worker():
