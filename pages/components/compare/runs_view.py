@@ -123,15 +123,14 @@ def _table(model: ModelSpec, reference: Found | None) -> tuple[list[Found], floa
         if len(shown) < n_passed:
             said = f"{len(shown)} of the {n_passed:d} that pass are in the table; narrow them by kind, model or words. {said}"
         st.caption(said, width="stretch")
-        csv = pd.DataFrame(rows).to_csv(index=False).encode()
         st.download_button(
-            "CSV of the table", csv, "runs.csv", "text/csv", key="runs-csv", on_click="ignore", type="tertiary",
-            icon=":material/download:", disabled=not rows,
+            "CSV of the table", lambda: pd.DataFrame(rows).to_csv(index=False).encode(), "runs.csv", "text/csv", key="runs-csv",
+            on_click="ignore", type="tertiary", icon=":material/download:", disabled=not rows,
         )  # fmt: skip
         only = chosen[0] if len(chosen) == 1 else None
         name = f"{only.kind}-{only.key}.json" if only else "run.json"
         st.download_button(
-            "JSON of the ticked run", _json(only) if only else b"", name, "application/json", key="runs-json",
+            "JSON of the ticked run", lambda: _json(chosen[0]), name, "application/json", key="runs-json",
             on_click="ignore", type="tertiary", icon=":material/data_object:", disabled=only is None,
             help="Its whole result with spec, versions and counts; tick exactly one run.",
         )  # fmt: skip
@@ -198,7 +197,6 @@ def _ticked(model: ModelSpec, shown: list[Found], rows: list[dict[str, Any]]) ->
     return picked()
 
 
-@st.cache_data(max_entries=8, show_spinner=False, hash_funcs={Found: lambda run: (run.id, run.saved_at)})
 def _json(run: Found) -> bytes:
     return json.dumps(run.result.to_json(), indent=1).encode()
 

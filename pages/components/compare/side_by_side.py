@@ -83,11 +83,13 @@ def _data(result: CompareResult) -> None:
             )
         ]
         chart.table(rows, key="t-surprise", alt="Surprise of every token", file_name="comparison")
-        told = "\n\n".join(
-            f"[{name}]\n{result.spec.prompt}{text.text}" for (_, text), name in zip(result.written, names, strict=False)
-        )
+
+        def told() -> str:
+            written = zip(result.written, names, strict=False)
+            return "\n\n".join(f"[{name}]\n{result.spec.prompt}{text.text}" for (_, text), name in written)
+
         st.download_button(
-            "Download texts", told.encode(), "comparison.txt", "text/plain", key="compare-texts", on_click="ignore",
+            "Download texts", told, "comparison.txt", "text/plain", key="compare-texts", on_click="ignore",
             icon=":material/download:", type="tertiary",
         )  # fmt: skip
 

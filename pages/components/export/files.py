@@ -69,7 +69,7 @@ def commands(choice: Choice) -> list[str]:
 
 def _file(text: str, name: words.Markdown, mime: str, language: str) -> None:
     st.download_button(
-        f"Download {name}", text, name, mime, key=f"take-{name}", on_click="ignore", icon=":material/download:",
+        f"Download {name}", lambda: text, name, mime, key=f"take-{name}", on_click="ignore", icon=":material/download:",
         type="primary",
     )  # fmt: skip
     st.code(text, language=language, wrap_lines=True, height="content" if text.count("\n") < _LINES else 420)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 import streamlit as st
@@ -42,7 +43,7 @@ def show(steps: Sequence[Step], shown: Shown) -> None:
         with st.container(horizontal=True, gap="small"):
             for label, solved, name in (("Handout", False, "handout"), ("Solutions and notes", True, "solutions")):
                 st.download_button(
-                    label, handout.html(sheet, solved=solved), f"layerscope-{name}.html", "text/html",
+                    label, partial(handout.html, sheet, solved=solved), f"layerscope-{name}.html", "text/html",
                     key=f"learn-{name}", on_click="ignore", icon=":material/print:",
                 )  # fmt: skip
         st.caption("To open in a browser and print, or save as PDF. Made from the results of this model.")

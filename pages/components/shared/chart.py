@@ -124,7 +124,7 @@ def table(
     )
     st.download_button(
         "Download CSV",
-        frame.to_csv(index=False).encode(),
+        lambda: frame.to_csv(index=False).encode(),
         f"{file_name}.csv",
         "text/csv",
         key=f"{key}-csv",
