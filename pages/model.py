@@ -45,6 +45,23 @@ def actions(model: ModelSpec, *, fits: bool) -> None:
             st.page_link("pages/explore.py", label="Explore it", icon=":material/grid_on:")
 
 
+def found(model: ModelSpec) -> None:
+    """What was found of a model, what can be done with it, or why nothing can."""
+    try:
+        facts = inspection.of(model)
+    except LayerscopeError as error:
+        st.error(words.plain(str(error)))
+        return
+    if facts is None:
+        inspection.coming(model)
+        return
+    st.header(words.plain(facts.model.name, most=80), anchor=False)
+    actions(model, fits=facts.fits)
+    inspection.show(facts)
+    start.show_places()
+    command.show([InspectSpec(model)])
+
+
 with frame.errors_shown():
     frame.header("Model", "Which model, and does it fit?")
     left, right = st.columns([5, 6], gap="large")
@@ -62,16 +79,7 @@ with frame.errors_shown():
             ready = checked(wanted)
     with right:
         if ready:
-            try:
-                facts = inspection.of(wanted)
-            except LayerscopeError as error:
-                st.error(words.plain(str(error)))
-            else:
-                st.header(words.plain(facts.model.name, most=80), anchor=False)
-                actions(wanted, fits=facts.fits)
-                inspection.show(facts)
-                start.show_places()
-                command.show([InspectSpec(wanted)])
+            found(wanted)
         elif wanted is not None and wanted.source != "starter":
             st.info("Click **Check this model**: its configuration is read and compared with the memory that is free.")
     with left:

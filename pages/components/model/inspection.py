@@ -1,24 +1,31 @@
 """What a model is and whether it fits, before anything of it is loaded.
 
-It is asked of a process of its own, so that a busy worker does not hold it up.
+It is asked of a process of its own, so that a busy worker does not hold it up. That takes seconds, and on a busy machine half a
+minute: the page says so meanwhile, and shows what was found when it is there.
 """
 
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
 from analysis.core.store import Stored, cache_dir
 from analysis.jobs import preflight
 from analysis.models.spec import Choice, InspectResult, ModelSpec
+from pages.components.model.looks import Looks
 from pages.components.shared import access, words
 
-_FRESH_S = 120
-"""What is free changes from minute to minute. For as long again the old answer is shown while a new one is read: on a busy
-machine that takes half a minute, which only the first visitor waits for."""
+
+def _run(source: str, revision: str | None, dtype: str, device: str, quantization: str, cache: str) -> dict[str, Any]:
+    """The cache folder is part of what is asked: another one knows other models."""
+    return preflight.looked_at(source, revision, dtype, device, quantization)
 
 
-def of(model: ModelSpec) -> InspectResult:
-    """Facts, memory estimate and chosen settings of a model, from its configuration alone.
+_looks = Looks(_run)
+
+
+def of(model: ModelSpec) -> InspectResult | None:
+    """Facts, memory estimate and chosen settings of a model, from its configuration alone; None while they are being read.
 
     Raises:
         AccessError: when this visitor may not look at it.
@@ -27,16 +34,23 @@ def of(model: ModelSpec) -> InspectResult:
     access.check_file(model.source)
     if model.source != "starter":
         access.check_start()
-    data = _run(model.source, model.revision, model.dtype, model.device, model.quantization, str(cache_dir()))
-    return InspectResult.read(Stored(Path(model.source), data, (), False, 0.0))
+    data = _looks.of(model.source, model.revision, model.dtype, model.device, model.quantization, str(cache_dir()))
+    return None if data is None else InspectResult.read(Stored(Path(model.source), data, (), False, 0.0))
 
 
-@st.cache_data(
-    ttl=_FRESH_S, refresh_mode="background", max_entries=32, show_spinner="Reading the model's configuration…"
-)  # fmt: skip
-def _run(source: str, revision: str | None, dtype: str, device: str, quantization: str, cache: str) -> dict:
-    """Every argument is part of the cache key."""
-    return preflight.looked_at(source, revision, dtype, device, quantization)
+def coming(model: ModelSpec) -> None:
+    """Say that a model is being read, and run the page when it was."""
+    st.fragment(_coming, run_every="1s")(model)
+
+
+def _coming(model: ModelSpec) -> None:
+    try:
+        is_there = of(model) is not None
+    except Exception:  # the page says what
+        is_there = True
+    if is_there:
+        st.rerun()
+    st.info("Reading the model's configuration…", icon=":material/hourglass_top:")
 
 
 def show(result: InspectResult) -> None:

@@ -9,6 +9,7 @@ from analysis.core.errors import ModelNotFoundError
 from analysis.data import starter
 from pages.components.model import inspection
 from tests.support import fakes
+from tests.support.worker import wait_for
 
 
 def texts(at) -> str:
@@ -105,8 +106,23 @@ def test_what_cannot_be_used_is_one_sentence(app, monkeypatch):
 def test_inspection_is_a_process_that_reports_bad_input(ui_cache, tmp_path):
     from analysis.models.spec import ModelSpec
 
+    model = ModelSpec(source=str(tmp_path / "nowhere"))
+    assert inspection.of(model) is None, "nobody waits for it"
     with pytest.raises(ModelNotFoundError.__base__, match="nowhere"):
-        inspection.of(ModelSpec(source=str(tmp_path / "nowhere")))
+        wait_for(lambda: inspection.of(model), 60)
+
+
+def test_the_page_stands_while_a_model_is_read_and_shows_what_was_found_when_it_is_there(app, monkeypatch):
+    found = []
+    monkeypatch.setattr(starter, "is_installed", lambda: True)
+    monkeypatch.setattr(inspection, "of", lambda model: found[0] if found else None)
+    at = app("pages/model.py")
+    assert "Reading the model's configuration…" in texts(at)
+    assert at.button_group(key="source-kind").value == "Starter"
+    assert not at.metric
+    found.append(fakes.inspect())
+    assert {item.label: item.value for item in at.run().metric}["Layers"] == "30"
+    assert "Reading" not in texts(at)
 
 
 def test_a_link_straight_to_a_page_of_a_fresh_server_has_its_frame(ui_cache, asked):

@@ -257,7 +257,7 @@ def test_uploads_take_only_so_much(be, monkeypatch):
 
 
 def test_a_guest_names_no_file_of_the_server_in_a_request_or_a_look(be, tmp_path, monkeypatch):
-    monkeypatch.setattr(inspection, "_run", lambda *_: pytest.fail("It looked."))
+    monkeypatch.setattr(inspection._looks, "of", lambda *_: pytest.fail("It looked."))
     (tmp_path / "there").mkdir()
     be(ADA)
     said = set()

@@ -1,0 +1,82 @@
+"""What is known of models, and who asks: a look goes on behind the pages, once for all of them."""
+
+import threading
+
+import pytest
+
+from analysis.core.errors import ModelNotFoundError
+from pages.components.model import looks
+from tests.support.worker import wait_for
+
+
+class Slow:
+    """A look that ends when it is let, and a clock that is set by hand."""
+
+    def __init__(self):
+        self.asked, self.time, self.goes_on = [], 0.0, threading.Event()
+        self.inside, self.most = 0, 0
+        self.looks = looks.Looks(self, lambda: self.time)
+
+    def __call__(self, source):
+        self.asked.append(source)
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        assert self.goes_on.wait(10)
+        self.inside -= 1
+        if source == "bad":
+            raise ModelNotFoundError("There is no model there.")
+        return {"source": source, "look": len(self.asked)}
+
+    def answered(self, source):
+        self.goes_on.set()
+        return wait_for(lambda: self.looks.of(source))
+
+
+@pytest.fixture
+def slow():
+    made = Slow()
+    yield made
+    made.goes_on.set()
+
+
+def test_who_asks_first_does_not_wait_and_those_who_ask_meanwhile_start_no_second_look(slow):
+    assert [slow.looks.of("a") for _ in range(3)] == [None] * 3
+    assert slow.answered("a") == {"source": "a", "look": 1}
+    assert slow.asked == ["a"]
+
+
+def test_an_old_answer_is_shown_while_a_new_one_is_read_and_a_very_old_one_is_not(slow):
+    first = slow.answered("a")
+    slow.time = looks.FRESH_S - 1
+    assert slow.looks.of("a") is first
+    slow.goes_on.clear()
+    slow.time = looks.FRESH_S + 1
+    assert slow.looks.of("a") is first
+    wait_for(lambda: len(slow.asked) == 2)
+    slow.time = looks.OLD_S + 1
+    assert slow.looks.of("a") is None
+    assert slow.answered("a")["look"] == 2
+
+
+def test_why_a_model_cannot_be_used_is_said_to_all_who_wait_and_asked_again_after_a_while(slow):
+    assert slow.looks.of("bad") is None
+    with pytest.raises(ModelNotFoundError, match="no model there"):
+        slow.answered("bad")
+    with pytest.raises(ModelNotFoundError):
+        slow.looks.of("bad")
+    assert len(slow.asked) == 1
+    slow.time = looks.FAILED_S
+    assert slow.looks.of("bad") is None
+    wait_for(lambda: len(slow.asked) == 2)
+
+
+def test_no_more_than_two_are_looked_at_at_once_and_the_longest_unasked_is_forgotten(slow):
+    names = [f"m{number}" for number in range(40)]
+    for name in names:
+        slow.looks.of(name)
+    wait_for(lambda: len(slow.asked) == 2)
+    slow.goes_on.set()
+    wait_for(lambda: len(slow.asked) == 40 and not slow.inside)
+    assert slow.most == 2
+    assert slow.looks.of(names[0]) is None
+    assert slow.answered(names[-1])["source"] == names[-1]
