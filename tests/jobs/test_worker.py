@@ -344,7 +344,7 @@ def test_the_real_worker_starts_by_its_module_name_and_leaves_on_sigterm(cache):
     # It has taken the lock once a second one is turned away.
     wait_for(lambda: subprocess.run([*COMMAND[:2], "0"], timeout=20).returncode == 3)
     os.kill(pid, signal.SIGTERM)
-    wait_for(lambda: not jobs.worker_alive(), 5)
+    wait_for(lambda: not jobs.worker_alive())  # it gives way to whatever else runs here
     assert "Traceback" not in (cache / "worker.log").read_text()
 
 

@@ -57,7 +57,7 @@ def _steps(spec, on_progress, load, n=40) -> None:
         time.sleep(0.05)
         done += 1
         note(f"steps-{spec.corpus.seed}.txt", str(done))
-        _saved(spec).write_text(str(done))
+        store.write_atomic(_saved(spec), str(done).encode())
         on_progress(Progress("stepping", done, n, values={"step": done}))
 
 
