@@ -4,7 +4,8 @@ It times every run of a script, on the clock and on the processor, and looks a h
 doing. The report is JSON, written anew every second: `runs` as [kind, seconds, processor seconds]; by kind how often a script
 was seen at work (`busy`), in a function of ours or below it (`inside`), and in a function itself (`at`); `answers` as [kind,
 seconds] from a request that came in to the last message of its answer; `left_out`, how many ticks were not passed on. A kind is
-"page", what a visitor asked for that draws a page; "part", that draws a part of one; or "tick", what refreshes itself.
+"page", what a visitor asked for that draws a page; "part", that draws a part of one; or "tick", what refreshes itself. Answers
+have more kinds: "opening" is the first page of a window, "slider" and "tab" are parts of Explore.
 """
 
 import json
@@ -26,6 +27,10 @@ from streamlit.web import cli
 from pages.components.shared import gate
 
 EVERY_S = 0.01
+KINDS = ("page", "part", "tick")
+ASKED = ("opening", "page", "slider", "tab", "part", "tick")
+_MOVED = {"-tab": "tab", "-n": "slider"}
+"""What was moved, by how the widget's name ends; a window tells of its tabs from the first time that one is chosen."""
 _ASLEEP = ("threading.py", "selectors.py")
 
 
@@ -62,24 +67,29 @@ class Watch:
         take, passes, is_told = gate.Requests._take, gate.Window.ticks, gate.Window.is_told
         waiting = defaultdict[gate.Window, dict[str, tuple[str, float]]](dict)
         """By window when what was asked for: the part of a page, or the page under no name."""
+        stood = dict[gate.Window, dict[str, bytes]]()
+        """By window how its widgets stood when it last asked."""
 
         def heard(requests: gate.Requests, message: dict, now: float) -> None:
             request = gate._read(BackMsg, message)
             if request is not None and request.HasField("rerun_script") and not request.rerun_script.is_auto_rerun:
-                asked(requests.window, request.rerun_script.fragment_id, is_tick=False)
+                before, now_stand = stood.get(requests.window), standing(request)
+                stood[requests.window] = now_stand
+                part = request.rerun_script.fragment_id
+                asked(requests.window, part, "opening" if before is None else moved(before, now_stand) if part else "page")
             take(requests, message, now)
 
         def ticked(window: gate.Window, request: BackMsg, now: float, wait_s: float) -> bool:
             is_passed = passes(window, request, now, wait_s)
             self.left_out += not is_passed
             if is_passed:
-                asked(window, request.rerun_script.fragment_id, is_tick=True)
+                asked(window, request.rerun_script.fragment_id, "tick")
             return is_passed
 
-        def asked(window: gate.Window, part: str, *, is_tick: bool) -> None:
+        def asked(window: gate.Window, part: str, kind: str) -> None:
             if not part:
                 waiting[window].clear()
-            waiting[window].setdefault(part, (kind_of(part, is_tick), time.perf_counter()))
+            waiting[window].setdefault(part, (kind, time.perf_counter()))
 
         def told(window: gate.Window, message: ForwardMsg) -> None:
             is_told(window, message)
@@ -125,6 +135,18 @@ class Watch:
 def kind_of(parts: object, is_tick: bool) -> str:
     """What kind of run draws these parts of a page, or without any the page."""
     return "tick" if is_tick else "part" if parts else "page"
+
+
+def standing(request: BackMsg) -> dict[str, bytes]:
+    """How the slider and the tabs stand that a request tells of."""
+    widgets = request.rerun_script.widget_states.widgets
+    return {one.id: one.SerializeToString() for one in widgets if any(one.id.endswith(end) for end in _MOVED)}
+
+
+def moved(before: dict[str, bytes], now: dict[str, bytes]) -> str:
+    """Which of them was moved; "part" where it was neither."""
+    changed = [name for name, value in now.items() if before.get(name) != value]
+    return next((kind for end, kind in _MOVED.items() for name in changed if name.endswith(end)), "part")
 
 
 def named(frame: FrameType) -> str:

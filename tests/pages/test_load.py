@@ -65,8 +65,10 @@ def test_an_answer_is_timed_from_the_request_to_its_last_message(tmp_path, monke
     window = gate.Window()
     requests = gate.Requests(window, None, lambda now: 0.0)
 
-    def asks(part="", is_tick=False, page="a"):
+    def asks(part="", is_tick=False, page="a", moved=()):
         request = BackMsg()
+        for name, value in dict(moved).items():
+            request.rerun_script.widget_states.widgets.add(id=name, int_value=value)
         request.rerun_script.fragment_id, request.rerun_script.is_auto_rerun = part, is_tick
         request.rerun_script.page_script_hash = page
         requests._take({"bytes": request.SerializeToString()}, time.monotonic())
@@ -93,7 +95,13 @@ def test_an_answer_is_timed_from_the_request_to_its_last_message(tmp_path, monke
     runs("third", "strip", how=ForwardMsg.FINISHED_EARLY_FOR_RERUN)
     assert not asks("strip", is_tick=True)
     runs("fourth")
-    assert [kind for kind, _ in watch.answers] == ["page", "part"]
+    assert asks("slider", moved={"$$ID-2-n": 4})
+    runs("fifth", "slider")
+    assert asks("slider", moved={"$$ID-1-tab": 2, "$$ID-2-n": 4, "$$ID-3-min": 5})
+    runs("sixth", "slider")
+    assert asks()
+    runs("seventh")
+    assert [kind for kind, _ in watch.answers] == ["opening", "part", "slider", "tab", "page"]
     assert watch.answers[0][1] >= 0.03 > watch.answers[1][1]
     assert watch.left_out == 1
 
