@@ -38,7 +38,7 @@ def known(ui_cache):
 @pytest.mark.parametrize(
     ("left", "every"),
     [([], None), ([None], "1s"), ([30.0], "1s"), ([600.0], "2s"), ([600.0, 30.0], "1s"), ([600.0, "waits"], "2s"),
-     (["waits"], "1s")],
+     (["waits"], "1s"), ([900.0], "5s"), ([900.0, 300.0], "2s"), ([900.0, None], "1s")],
 )  # fmt: skip
 def test_the_strip_looks_again_less_often_while_what_runs_goes_on_for_minutes(left, every):
     active = [
