@@ -296,12 +296,24 @@ def nf4_bytes(n_weights: int) -> int:
     return -(-n_weights // 2) + scales + 4 * -(-scales // _NF4_SCALES) + _NF4_TABLES
 
 
-def _caches(decoder: Decoder) -> list[tuple[int | None, int | None]]:
-    """Per layer, the elements of keys and values per token and the most tokens kept; None where that is unknown.
+_Caches = list[tuple[int | None, int | None]]
+_caches_of: dict[tuple[type, str], _Caches] = {}
+"""What skeletons said, by class and configuration: a pass takes a third of a second, and a job plans its model twice."""
 
-    Read from the cache of a real pass, for configurations name heads in many ways and some not at all.
-    """
-    unknown: list[tuple[int | None, int | None]] = [(None, None)] * decoder.n_layers
+
+def _caches(decoder: Decoder) -> _Caches:
+    """Per layer, the elements of keys and values per token and the most tokens kept; None where that is unknown."""
+    if decoder.device.type != "meta":
+        return _caches_of_a_pass(decoder)
+    key = type(decoder.body), decoder.model.config.to_json_string(use_diff=False)
+    if key not in _caches_of:
+        _caches_of[key] = _caches_of_a_pass(decoder)
+    return _caches_of[key]
+
+
+def _caches_of_a_pass(decoder: Decoder) -> _Caches:
+    """Read from the cache of a real pass, for configurations name heads in many ways and some not at all."""
+    unknown: _Caches = [(None, None)] * decoder.n_layers
     ids = torch.zeros(1, 2, dtype=torch.long, device=decoder.device)
     try:
         with torch.inference_mode(), torch.device(decoder.device):

@@ -89,6 +89,17 @@ def test_the_skeleton_says_the_same_as_the_model(tiny_folder):
         assert load.plan(spec).facts.layers == architecture.layer_facts(load.load(spec).decoder)
 
 
+def test_a_skeleton_is_run_once_however_often_its_model_is_planned(tiny_folder, monkeypatch):
+    spec = ModelSpec(str(tiny_folder("qwen3")), dtype="float32")
+    other = ModelSpec(str(tiny_folder("gemma3_text")), dtype="float32")
+    passes, run = [], architecture._caches_of_a_pass
+    monkeypatch.setattr(architecture, "_caches_of", {})
+    monkeypatch.setattr(architecture, "_caches_of_a_pass", lambda decoder: passes.append(decoder) or run(decoder))
+    planned = [load.plan(one).facts for one in (spec, spec, other, other, spec)]
+    assert len(passes) == 2
+    assert planned[0] == planned[1] == planned[4] != planned[2] == planned[3]
+
+
 def test_nf4_of_one_matrix_by_hand():
     # 65 weights: 33 bytes of pairs, 2 scales of a byte, 1 scale of them of four bytes, 273 float32 of tables.
     assert architecture.nf4_bytes(65) == 33 + 2 + 4 + 4 * 273
