@@ -5,6 +5,7 @@ import importlib.util
 import os
 import runpy
 import shutil
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -39,7 +40,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "torch" in vars(item.module):
             item.add_marker("tiny")
     marks = {mark: {item.path for item in items if item.get_closest_marker(mark)} for mark in ("browser", "starter")}
-    items.sort(key=lambda item: [item.path not in marks["browser"], item.path not in marks["starter"]])
+    n_tests = Counter(item.path for item in items if item.path not in marks["browser"] | marks["starter"])
+    items.sort(key=lambda item: [item.path not in marks["browser"], item.path not in marks["starter"], -n_tests[item.path]])
 
 
 @pytest.fixture(scope="session")
