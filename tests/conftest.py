@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 from filelock import FileLock
 
+os.environ.setdefault("LAYERSCOPE_NICENESS", "0")  # workers would wait for all the tests that run beside theirs
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for a hub, whatever the machine can reach
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # processes share the cores: before torch is imported, and for children too
     threads = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])

@@ -28,7 +28,7 @@ from typing import Any
 from filelock import Timeout
 
 from analysis.core import extensions, store
-from analysis.core.errors import LayerscopeError, StorageError
+from analysis.core.errors import LayerscopeError, SpecError, StorageError
 from analysis.core.failures import in_a_sentence, redact
 from analysis.core.options import imported
 from analysis.core.progress import Cancelled, Progress
@@ -58,6 +58,9 @@ _LOCK_S = 3.0
 
 NICENESS = 10
 """How far the worker gives way, as in `nice`: beside one process that wants the same core it has a tenth of it."""
+NICENESS_SET = "LAYERSCOPE_NICENESS"
+"""The environment variable that says another number, 0 (not at all) to 19."""
+_MOST_NICE = 19
 _AUTOGROUP = Path("/proc/self/autogroup")
 
 _STOPPED = "It was {state}; what was finished is kept."
@@ -331,14 +334,20 @@ def give_way() -> None:
 
     Linux shares the processors between sessions first where it groups processes by session (`sched_autogroup`), and there the
     niceness of a process counts only within its own. The worker leads a session, so it says the same of that.
+
+    Raises:
+        SpecError: when `NICENESS_SET` says something else than a number from 0 to 19.
     """
-    if not hasattr(os, "setpriority"):
+    said = os.environ.get(NICENESS_SET, str(NICENESS))
+    if not (said.isascii() and said.isdigit() and int(said[:3]) <= _MOST_NICE):
+        raise SpecError(f"{NICENESS_SET} is {said[:20]!r}; it can be 0 (the worker gives way to nobody) to {_MOST_NICE}.")
+    if not hasattr(os, "setpriority") or int(said) == 0:
         return
     # Not `os.nice`, which adds: a worker that became a new process already gives way.
-    os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
+    os.setpriority(os.PRIO_PROCESS, 0, max(int(said), os.getpriority(os.PRIO_PROCESS, 0)))
     if os.getsid(0) == os.getpid():  # else it is the session of a shell
         with contextlib.suppress(OSError):
-            _AUTOGROUP.write_text(str(NICENESS))
+            _AUTOGROUP.write_text(said)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -346,8 +355,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m analysis.jobs.worker", description="Run queued jobs, one after another.")
     parser.add_argument("--idle-s", type=float, default=900.0, help="seconds without a job after which to leave")
     idle_s = parser.parse_args(arguments).idle_s
-    give_way()
     try:
+        give_way()
         extensions.load()
         serve(RUNNERS, LOADER, idle_s, WARM)
     except LayerscopeError as error:

@@ -14,7 +14,7 @@ import pytest
 from analysis import jobs
 from analysis.core import registry
 from analysis.core.blocks import Block
-from analysis.core.errors import JobError
+from analysis.core.errors import JobError, SpecError
 from analysis.core.registry import RESULTS, SPECS
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy.spec import SweepSpec
@@ -247,7 +247,8 @@ SESSION = Path("/proc/self/autogroup")
 """Where a Linux that shares the processors between sessions says how far this one gives way."""
 
 
-def test_the_worker_gives_way_to_the_pages_and_whoever_starts_it_does_not():
+def test_the_worker_gives_way_to_the_pages_and_whoever_starts_it_does_not(monkeypatch):
+    monkeypatch.delenv(worker.NICENESS_SET)
     mine, session = psutil.Process().nice(), SESSION.exists() and SESSION.read_text()
     jobs.ensure_worker((sys.executable, "-m", "analysis.jobs.worker"))
     wait_for(lambda: psutil.Process(worker_pid()).nice() == worker.NICENESS)
@@ -258,7 +259,15 @@ def test_the_worker_gives_way_to_the_pages_and_whoever_starts_it_does_not():
     assert session == (SESSION.exists() and SESSION.read_text())
 
 
-def test_who_gives_way_already_does_not_do_so_twice_and_the_session_of_a_shell_stays_as_it_is():
+@pytest.mark.parametrize("said", ["20", "-1", "", "1e1", "9" * 5000])
+def test_no_other_number_is_taken_for_how_far_it_gives_way(said, monkeypatch):
+    monkeypatch.setenv(worker.NICENESS_SET, said)
+    with pytest.raises(SpecError, match=r"^LAYERSCOPE_NICENESS is '.{0,20}'; it can be 0 \(the worker gives way"):
+        worker.give_way()
+
+
+def test_who_gives_way_already_does_not_do_so_twice_and_the_session_of_a_shell_stays_as_it_is(monkeypatch):
+    monkeypatch.delenv(worker.NICENESS_SET)
     session = SESSION.exists() and SESSION.read_text()
     asked = "import os; from analysis.jobs import worker; worker.give_way(); worker.give_way(); print(os.getpriority(0, 0))"
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
@@ -344,7 +353,7 @@ def test_the_real_worker_starts_by_its_module_name_and_leaves_on_sigterm(cache):
     # It has taken the lock once a second one is turned away.
     wait_for(lambda: subprocess.run([*COMMAND[:2], "0"], timeout=20).returncode == 3)
     os.kill(pid, signal.SIGTERM)
-    wait_for(lambda: not jobs.worker_alive())  # it gives way to whatever else runs here
+    wait_for(lambda: not jobs.worker_alive(), 5)
     assert "Traceback" not in (cache / "worker.log").read_text()
 
 

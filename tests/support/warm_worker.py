@@ -1,4 +1,4 @@
-"""The worker, at the priority of the tests, which notes how many loaded models are in memory whenever another is planned."""
+"""The worker as it is started, which also notes how many loaded models are in memory whenever another is planned."""
 
 import sys
 import weakref
@@ -7,7 +7,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from analysis.core import store
-from analysis.core.registry import RUNNERS
 from analysis.jobs import worker
 from analysis.models import load as models
 
@@ -29,4 +28,4 @@ def noting_plan(*given):
 
 if __name__ == "__main__":
     models.load, models.plan = noting_load, noting_plan
-    worker.serve(RUNNERS, worker.LOADER, float(sys.argv[1]), worker.WARM)
+    worker.main(["--idle-s", sys.argv[1]])
