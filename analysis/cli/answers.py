@@ -39,7 +39,7 @@ class Bar:
 
     def __init__(self) -> None:
         """Start without a bar."""
-        self._phase = ""
+        self._phase = self._said = ""
         self._bar: Any = None
 
     def __call__(self, progress: Progress) -> None:
@@ -51,7 +51,8 @@ class Bar:
             self._phase = progress.phase
             if progress.total and sys.stderr.isatty():
                 self._bar = tqdm(desc=progress.phase, total=progress.total, file=sys.stderr, leave=False)
-        if progress.message:
+        if progress.message and progress.message != self._said:  # of several processes it is heard again and again
+            self._said = progress.message
             tqdm.write(progress.message, file=sys.stderr)
         if self._bar is not None:
             self._bar.total = progress.total

@@ -19,7 +19,7 @@ from analysis.core.options import imported
 from analysis.core.record import Spec
 from analysis.core.registry import experiments
 from analysis.models import identity as identities
-from analysis.models.spec import DTYPE_BYTES, InspectResult, ModelFacts, ModelSpec, weight_bytes
+from analysis.models.spec import DIVIDED, DTYPE_BYTES, InspectResult, ModelFacts, ModelSpec, divided_bytes, weight_bytes
 
 PROCESS_BYTES = 500_000_000
 """What Python and torch take in a process, beside the model."""
@@ -37,7 +37,7 @@ class Takes:
     at_work: int
     """Beside the weights."""
     layered: int
-    """The least that it can do with, its layers on the disk; as much as the whole where it cannot."""
+    """The least that it can do with, its layers on the disk or divided over those that share it; the whole where it cannot."""
 
     @property
     def whole(self) -> int:
@@ -51,25 +51,27 @@ def models_of(spec: Spec) -> Sequence[ModelSpec]:
     return [model for model in several if isinstance(model, ModelSpec)]
 
 
-def takes(spec: Spec, dtype: str, *, look: bool = True) -> Takes | None:
+def takes(spec: Spec, dtype: str, *, look: bool = True, shards: int = 1) -> Takes | None:
     """What a request takes, or None where that is not known: the model cannot be looked at here, or is none.
 
     Args:
         spec: the request.
         dtype: what models compute in that say `auto`.
         look: whether a model that nobody has looked at is looked at now, for seconds.
+        shards: how many processes share it; what each of them takes is meant.
     """
-    found = [_of(spec, model, dtype, look) for model in models_of(spec)]
+    found = [_of(spec, model, dtype, look, shards) for model in models_of(spec)]
     known = [one for one in found if one is not None]
     return max(known, key=lambda one: one.whole) if known and len(known) == len(found) else None
 
 
-def _of(spec: Spec, model: ModelSpec, dtype: str, look: bool) -> Takes | None:
+def _of(spec: Spec, model: ModelSpec, dtype: str, look: bool, shards: int) -> Takes | None:
     seen = _seen(model) or (_looked(model) if look else None)
     if seen is None:
         return None
     dtype = dtype if model.dtype == "auto" else model.dtype
-    weights = weight_bytes(seen.model, None, dtype if model.quantization == "none" else model.quantization, rest=dtype)
+    precision = dtype if model.quantization == "none" else model.quantization
+    weights = weight_bytes(seen.model, None, precision, rest=dtype)
     if weights is None:
         return None
     larger = DTYPE_BYTES[dtype] / DTYPE_BYTES[seen.dtype.value]
@@ -78,6 +80,8 @@ def _of(spec: Spec, model: ModelSpec, dtype: str, look: bool) -> Takes | None:
     one = experiments().get(spec.kind)
     reads = one is not None and bool(one.shards) and getattr(spec, "generation", None) is None
     layered = int(seen.layered_bytes * max(1.0, larger)) if reads and seen.layered_bytes else weights + at_work
+    if one is not None and one.together and shards > 1 and model.quantization in DIVIDED:
+        layered = at_work + (divided_bytes(seen.model, shards, precision, rest=dtype) or weights)
     return Takes(weights, at_work, min(layered, weights + at_work))
 
 

@@ -257,7 +257,6 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore, *, by_layer: bool = 
             spec has the identity of.
         NotEnoughMemoryError: when the estimate exceeds what is free; nothing has been loaded then.
     """
-    transformers_logging.disable_progress_bar()  # progress is ours to show; in a job's log the bars bury what matters
     planned = plan(spec, on_progress)
     resolved = planned.spec
     if not planned.fits and not (by_layer and planned.streams):
@@ -267,16 +266,9 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore, *, by_layer: bool = 
             f"{_free(planned)}{_at_least(planned) if by_layer else ''}; choose "
             f"{_smaller(resolved)}."
         )
-    source = locate(spec, on_progress)
-    if spec.identity not in ("", source.identity):
-        raise UnsupportedModelError(
-            f"The weights of {source.name} are {source.identity} and not {spec.identity[:60]}, which were asked for: they were "
-            f"exchanged meanwhile, or the request names an identity that is not theirs; ask again without one."
-        )
-    if source.gguf_file and resolved.quantization != "none":
-        raise SpecError("A GGUF file cannot be quantized again while loading; export it to a folder first.")
+    source = _weights(spec, on_progress)
     if not planned.fits:
-        return _by_layer(planned, source, on_progress)
+        return _by_layer(planned, source, on_progress, planned.how)
     said = planned.how or f"Loading {source.name} in {resolved.dtype} on {planned.where}."
     on_progress(Progress("loading the model", 0, 1, said))
     options: dict[str, Any] = {"dtype": getattr(torch, resolved.dtype), "trust_remote_code": False}
@@ -304,10 +296,37 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore, *, by_layer: bool = 
     return LoadedModel(model, tokenizer, decoder, resolved, planned.facts, planned.placement)
 
 
-def _by_layer(planned: Plan, source: Source, on_progress: OnProgress) -> LoadedModel:
+def load_layers_on_disk(spec: ModelSpec, on_progress: OnProgress = ignore, *, why: str) -> LoadedModel:
+    """Load a model with its layers on the disk (`Decoder.on_disk`), whether or not all of it would fit in memory.
+
+    Args:
+        spec, on_progress: as of `load`.
+        why: a sentence for whoever waits.
+
+    Raises:
+        ModelNotFoundError, UnsupportedModelError: as of `load`.
+    """
+    return _by_layer(plan(spec, on_progress), _weights(spec, on_progress), on_progress, why)
+
+
+def _weights(spec: ModelSpec, on_progress: OnProgress) -> Source:
+    """Where the weights are, which are those that are asked for."""
+    transformers_logging.disable_progress_bar()  # progress is ours to show; in a job's log the bars bury what matters
+    source = locate(spec, on_progress)
+    if spec.identity not in ("", source.identity):
+        raise UnsupportedModelError(
+            f"The weights of {source.name} are {source.identity} and not {spec.identity[:60]}, which were asked for: they were "
+            f"exchanged meanwhile, or the request names an identity that is not theirs; ask again without one."
+        )
+    if source.gguf_file and spec.quantization != "none":
+        raise SpecError("A GGUF file cannot be quantized again while loading; export it to a folder first.")
+    return source
+
+
+def _by_layer(planned: Plan, source: Source, on_progress: OnProgress, why: str) -> LoadedModel:
     """The model with its layers on the disk, held against itself on a few tokens with one layer of each kind."""
     spec = planned.spec
-    on_progress(Progress("loading the model", 0, 1, planned.how))
+    on_progress(Progress("loading the model", 0, 1, why))
     tokenizer = _tokenizer(source, planned.facts)
     with as_it_should_be(source, "weights"):
         path = source.folder / source.gguf_file if source.gguf_file else source.folder

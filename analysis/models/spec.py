@@ -143,6 +143,20 @@ def layer_bytes(model: ModelFacts, block: Removal | None, precision: str, *, res
     ]
 
 
+DIVIDED = ("none", "4bit")
+"""Quantizations of models whose layers can be divided over processes; what LLM.int8 keeps beside its weights cannot be."""
+
+
+def divided_bytes(model: ModelFacts, n: int, precision: str, *, rest: str = "bfloat16") -> int | None:
+    """Bytes of the weights that each of `n` processes has in memory at most, where the layers are divided over them.
+
+    That is all but the layers, its part of every layer, and one layer whole: the one at work. Arguments as of `weight_bytes`.
+    """
+    whole = weight_bytes(model, None, precision, rest=rest)
+    layers = layer_bytes(model, None, precision, rest=rest)
+    return None if whole is None else whole - sum(layers) + -(-sum(layers) // n) + max(layers)
+
+
 def kv_cache_bytes(model: ModelFacts, block: Removal | None, *, tokens: int, batch_size: int = 1, dtype: str) -> int | None:
     """Bytes of the keys and values that are kept for a context, without `block`.
 

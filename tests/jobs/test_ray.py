@@ -14,8 +14,10 @@ import pytest
 
 from analysis import jobs
 from analysis.core import extensions, program
+from analysis.core.blocks import Block
 from analysis.core.errors import JobError, LayerscopeError
 from analysis.experiments.grid.spec import GridSpec
+from analysis.experiments.heal.recipes import heal_spec
 from analysis.experiments.maps.spec import DistanceSpec
 from analysis.experiments.speed.spec import SpeedSpec
 from analysis.jobs import backend, errand, head, local, preflight
@@ -166,6 +168,20 @@ def test_memory_is_asked_for_by_what_the_model_takes(cluster, seventy, monkeypat
     assert shared.endswith("; each of 3 processes of a job (distance map) takes 1 card, 4 cores and 9.5 GB of memory.")
     monkeypatch.setenv(ray.OPTIONS, "memory_gb=20")
     assert ray.needs(found, SpeedSpec(seventy))["memory_gb"] == 20
+
+
+def test_a_heal_of_a_model_that_no_machine_holds_whole_asks_for_its_part_of_the_layers(cluster, seventy):
+    found = head.look()
+    asked = heal_spec("distill", model=seventy, block=Block(40, 10))
+    asked = replace(asked, model=replace(seventy, device="cpu", dtype="bfloat16"))
+    alone = ray.needs(found, asked)["memory_gb"]
+    by_four, by_eight = (ray.needs(found, asked, n)["memory_gb"] for n in (4, 8))
+    assert alone > 140
+    # A quarter of 137.6 GB or an eighth, one layer whole and what is no layer: 1.72 and 2.4 GB in bfloat16.
+    assert alone - by_four == pytest.approx(140 - (137.6 / 4 + 1.72 + 2.4), abs=0.2)
+    assert by_four - by_eight == pytest.approx(137.6 / 8, abs=0.2)
+    rounded = replace(asked, model=replace(asked.model, quantization="8bit"))
+    assert ray.needs(found, rounded, 4)["memory_gb"] == ray.needs(found, rounded)["memory_gb"], "that cannot be divided"
 
 
 def test_what_no_machine_can_ever_hold_is_refused_before_there_is_a_job_of_it(cluster, seventy, monkeypatch):

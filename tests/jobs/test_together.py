@@ -1,5 +1,6 @@
 """Heals that several processes of this machine train together: the figures of one, whoever is lost, stopped or takes over."""
 
+import contextlib
 import os
 import signal
 from dataclasses import replace
@@ -94,6 +95,85 @@ def test_a_heal_of_so_many_minutes_with_an_instant_start_takes_the_steps_of_one_
     assert found.junction.strength == wanted.junction.strength
     assert [step.loss for step in found.steps] == pytest.approx([step.loss for step in wanted.steps], rel=1e-5)
     assert found.healed.loss == pytest.approx(wanted.healed.loss, rel=1e-5)
+
+
+@pytest.fixture
+def nobody_has_room(tmp_path, monkeypatch):
+    """Within it no process has memory for a whole model, and each has for its part of one."""
+    file = tmp_path / "no_room.py"
+    file.write_text(
+        "from analysis.experiments.heal import memory\n\n"
+        "memory.shortage = lambda *asked, over=1, **said: None if over > 1 else 'It is too large.'\n"
+    )
+
+    @contextlib.contextmanager
+    def within():
+        with monkeypatch.context() as now:
+            now.setenv(extensions.VARIABLE, os.pathsep.join([os.environ[extensions.VARIABLE], str(file)]))
+            yield
+
+    return within
+
+
+def trained(asked: HealSpec, n: int, told=lambda progress: None) -> HealResult:
+    """What a crew of copies finds."""
+    members = ForkedCrew(asked, n)
+    try:
+        return together.train(asked, members, partial(told, members) if told.__code__.co_argcount > 1 else told)
+    finally:
+        members.close()
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"quantization": "4bit"},
+        {"instant": True, "distill": 0.5, "junction": 0.3, "distill_from": "states", "recipe": "distill"},
+        {"method": "partial", "last_layers": 1, "gradient_accumulation": 3, "batch_size": 1, "keep_best": True},
+    ],
+    ids=["4bit", "taught", "passes of another number"],
+)
+def test_a_model_that_no_process_holds_whole_is_divided_over_them_with_the_very_same_figures(
+    spec, cache, with_starter, monkeypatch, tmp_path, own, nobody_has_room
+):
+    settings = dict(own)
+    asked = replace(spec, model=replace(spec.model, quantization=settings.pop("quantization", "none")), **settings)
+    said = []
+    with nobody_has_room():
+        found = trained(asked, 2, lambda progress: said.append(progress.message))
+    assert any("its layers are divided over 2 processes" in message for message in said)
+    assert (found.complete, found.processes) == (True, [2])
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "whole")))
+    wanted = trained(asked, 2)
+    for result in (found, wanted):
+        assert [step.step for step in result.steps] == list(range(1, STEPS + 1))
+    assert [step.loss for step in found.steps] == [step.loss for step in wanted.steps]
+    assert found.validations == wanted.validations
+    assert found.healed == wanted.healed
+
+
+def test_of_a_divided_model_any_process_may_be_lost_and_a_larger_group_that_holds_it_whole_goes_on(
+    spec, cache, with_starter, monkeypatch, tmp_path, nobody_has_room
+):
+    wanted = alone(spec, cache, with_starter, monkeypatch, tmp_path)
+    killed = []
+
+    def told(members, progress) -> None:
+        for place, step in ((1, 1), (0, 3)):
+            if progress.phase == "healing" and progress.done >= step and place not in killed:
+                killed.append(place)
+                os.kill(members.pids[place], signal.SIGKILL)
+                return
+        if killed == [1, 0] and progress.phase == "healing" and progress.done >= 5:
+            raise Cancelled
+
+    with nobody_has_room(), pytest.raises(Cancelled):
+        trained(spec, 2, told)
+    assert killed == [1, 0]
+    assert not HealResult.load(healing.resolve(spec)).complete
+    found = trained(spec, 3)
+    assert found.processes == [2, 3]
+    same(found, wanted)
 
 
 class Threads(Crew):

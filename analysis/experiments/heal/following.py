@@ -10,8 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from analysis.core.progress import OnProgress
-from analysis.experiments.heal import adapters
+from analysis.experiments.heal import adapters, divided
 from analysis.experiments.heal.checkpoints import Checkpoint
+from analysis.experiments.heal.divided import Layers
 from analysis.experiments.heal.group import Group, Order
 from analysis.experiments.heal.spec import HealSpec
 from analysis.experiments.heal.teacher import Teacher
@@ -76,13 +77,21 @@ def follow(group: Group, load: Loader, on_progress: OnProgress) -> None:
     first = group.heard()
     if first.name == "end":
         return
-    spec = HealSpec.from_json(first.values["spec"])
+    spec, why = HealSpec.from_json(first.values["spec"]), first.values["divided"]
     load.clear()
-    loaded = models.load(spec.model, on_progress)
+    loaded, layers = divided.load(spec.model, group, on_progress, why) if why else (models.load(spec.model, on_progress), None)
     with memory_explained(spec, loaded.facts.name, spec.model.device), deterministic(spec.model.device):
-        begin = group.heard()
+        begin = _heard(group, layers)
         if begin.name != "end":
-            _train(_trainer(group, loaded, begin))
+            _train(_trainer(group, loaded, begin), layers)
+
+
+def _heard(group: Group, layers: Layers | None) -> Order:
+    """What rank 0 tells to do next, beside giving it parts of layers."""
+    while (order := group.heard()).name == divided.ORDER:
+        assert layers is not None
+        layers.give(order)
+    return order
 
 
 def _trainer(group: Group, loaded: LoadedModel, begin: Order) -> Trainer:
@@ -106,8 +115,8 @@ def _text(order: Order) -> tuple[np.ndarray, np.ndarray | None]:
     return order.tensors["rows"].numpy(), None if positions is None else positions.numpy()
 
 
-def _train(trainer: Trainer) -> None:
-    while (order := trainer.group.heard()).name != "end":
+def _train(trainer: Trainer, layers: Layers | None = None) -> None:
+    while (order := _heard(trainer.group, layers)).name != "end":
         if order.name == "step":
             trainer.take_step(lambda: None)
         elif order.name == "rehearse":

@@ -44,12 +44,26 @@ class Group:
     rank = 0
     """Its own number, 0 .. size-1."""
     size = 1
+    divides = False
+    """Whether each has only a part of every layer, so that a layer works where all ranks give their part of it."""
+    is_in_step = False
+    """Whether all ranks run the same layers now, in the same order; else only rank 0 does, and the others give their parts."""
 
-    def part(self, n: int) -> range:
-        """Which of `n` things in a row are its own: as many as anybody's or one more, the first ranks first."""
+    @contextlib.contextmanager
+    def in_step(self) -> Iterator[None]:
+        """Run the body of a `with` statement on all ranks at once, the same layers in the same order."""
+        self.is_in_step = True
+        try:
+            yield
+        finally:
+            self.is_in_step = False
+
+    def part(self, n: int, rank: int | None = None) -> range:
+        """Which of `n` things in a row are a rank's, by default its own: as many as anybody's or one more, the first first."""
         whole, more = divmod(n, self.size)
-        first = self.rank * whole + min(self.rank, more)
-        return range(first, first + whole + (self.rank < more))
+        place = self.rank if rank is None else rank
+        first = place * whole + min(place, more)
+        return range(first, first + whole + (place < more))
 
     def total(self, value: float) -> float:
         """The sum of what every rank has."""
@@ -128,6 +142,22 @@ def _with_all(do: Callable[[], Any]) -> None:
         raise
     except RuntimeError as error:
         raise PeerLost(str(error)) from error
+
+
+@contextlib.contextmanager
+def losses_named() -> Iterator[None]:
+    """Tell, of what went wrong in the body of a `with` statement, when it was that another rank is gone.
+
+    Raises:
+        PeerLost: then.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # Gloo has no type of its own for it.
+        if isinstance(error, dist.DistError) or "gloo" in str(error):
+            raise PeerLost(str(error)) from error
+        raise
 
 
 @contextlib.contextmanager

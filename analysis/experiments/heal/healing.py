@@ -19,8 +19,8 @@ from analysis.experiments.accuracy import evaluation, generation, scores
 from analysis.experiments.accuracy.evaluation import Measured
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.scores import Material, Scores
-from analysis.experiments.heal import adapters, checkpoints, following, junction, memory, packing, recipes
-from analysis.experiments.heal.group import ALONE, Group, joined
+from analysis.experiments.heal import adapters, checkpoints, divided, following, junction, memory, packing, recipes
+from analysis.experiments.heal.group import ALONE, Group, joined, losses_named
 from analysis.experiments.heal.junction import Junction
 from analysis.experiments.heal.packing import PackedRows
 from analysis.experiments.heal.spec import CHOICE_TEXTS, HealResult, HealSpec, HealStep, Validation
@@ -31,7 +31,7 @@ from analysis.models import load as models
 from analysis.models.adapter import Bridge
 from analysis.models.cut import Cut
 from analysis.models.load import LoadedModel, Loader, Plan
-from analysis.models.spec import ModelFacts
+from analysis.models.spec import DIVIDED, ModelFacts
 
 PUBLISH_EVERY_S = 4.0
 """Seconds between two states of the curve on disk, for pages that watch."""
@@ -245,7 +245,7 @@ def share(
         LayerscopeError: one sentence on whatever the user can mend.
         PeerLost: when another of them is gone; the last checkpoint is kept.
     """
-    with joined(rank, size, meeting) as group:
+    with joined(rank, size, meeting) as group, losses_named():
         if rank == 0:
             return run(spec, on_progress, load=load, group=group)
         following.follow(group, load, on_progress)
@@ -287,16 +287,22 @@ def run(
     planned = models.plan(resolved.model, on_progress)
     _check(resolved, planned.facts)
     other = machine.ALL_CARDS if planned.cards and planned.placement is None else ""
-    at_once = resolved
-    if group.size > 1:  # each holds the whole model, and its share of the rows
+    at_once, over = resolved, 1
+    if group.size > 1:  # each has its share of the rows, and the whole model where there is room for it
         other = f"{machine.ALL_CARDS} without --shards" if planned.device.value.startswith("cuda") else ""
         step = resolved.batch_size * resolved.gradient_accumulation
         at_once = replace(resolved, batch_size=min(resolved.batch_size, -(-step // group.size)))
-    memory.check(at_once, planned.facts, planned.free_bytes, planned.where, other=other)
+        is_short = not planned.fits or memory.shortage(at_once, planned.facts, planned.free_bytes, planned.where) is not None
+        over = group.size if is_short and resolved.model.quantization in DIVIDED else 1
+    memory.check(at_once, planned.facts, planned.free_bytes, planned.where, other=other, over=over)
     record = Record(resolved, on_progress, stored or nothing_yet(resolved, planned.facts), began)
     record.publish()
-    group.order("load", {"spec": resolved.to_json()})
-    loaded = models.load(resolved.model, on_progress)
+    why = divided.WHY.format(name=planned.source.name, n=over) if over > 1 else ""
+    group.order("load", {"spec": resolved.to_json(), "divided": why})
+    if why:
+        loaded, _ = divided.load(resolved.model, group, on_progress, why)
+    else:
+        loaded = models.load(resolved.model, on_progress)
     record.publish(versions=loaded.versions())
     with memory_explained(resolved, planned.source.name, planned.where):
         return _Heal(record, base=_base_name(resolved, planned), group=group).run(loaded)
@@ -362,12 +368,15 @@ class _Heal:
                 if trainer.steps_done:
                     self.keep(trainer)
                 raise
-        self.group.order("end")
-        trainer.group = ALONE
+        if not self.group.divides:
+            self.group.order("end")
+            trainer.group = ALONE
         self.choose_step(trainer)
         self.save(trainer)
         record.publish(adapter=adapter.relative(record.key), kept_step=trainer.steps_done)
         self.measure_after(healed)
+        if self.group.divides:  # until here they gave their parts of the layers
+            self.group.order("end")
         checkpoints.discard(record.key)
         return record.result
 
@@ -468,7 +477,8 @@ class _Heal:
             packed = self.pack(healed, steps * at_once)
             trainer.plan(recipes.planned(spec, steps), packed.rows, packed.positions if apart else None)
             record.publish(planned_steps=steps)
-        if trainer.teacher is not None and trainer.spec.steps * at_once > len(packed.rows):  # rows come again
+        comes_again = trainer.spec.steps * at_once > len(packed.rows)
+        if trainer.teacher is not None and comes_again and not self.group.divides:  # its layers work where all ask
             trainer.teacher.kept_bytes = int(_TEACHER_SHARE * machine.free_bytes("cpu"))
         record.publish(
             trainable_parameters=trainer.n_trainable if spec.trains else 0,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from analysis.core import units
 from analysis.core.errors import NotEnoughMemoryError
 from analysis.experiments.heal.spec import HealSpec
-from analysis.models.spec import DTYPE_BYTES, ModelFacts, weight_bytes
+from analysis.models.spec import DTYPE_BYTES, ModelFacts, divided_bytes, weight_bytes
 
 LOGITS_AT_ONCE = 1 << 25
 """Logits that exist at the same time, as `Decoder.states_at_once` has it."""
@@ -79,7 +79,9 @@ def _width(facts: ModelFacts) -> int:
     return min(_WIDEST * hidden, max(hidden, largest // hidden - 3 * hidden) // 3)
 
 
-def shortage(spec: HealSpec, facts: ModelFacts, free_bytes: int, where: str, *, other: str = "") -> str | None:
+def shortage(
+    spec: HealSpec, facts: ModelFacts, free_bytes: int, where: str, *, other: str = "", over: int = 1
+) -> str | None:  # fmt: skip
     """Why a heal's training step cannot fit, in one sentence with both amounts and what to change; None where it can.
 
     Args:
@@ -88,28 +90,33 @@ def shortage(spec: HealSpec, facts: ModelFacts, free_bytes: int, where: str, *, 
         free_bytes: free before its weights are loaded.
         where: the device.
         other: a device that has more room; "" for none.
+        over: how many processes its layers are divided over.
     """
     precision = spec.model.dtype if spec.model.quantization == "none" else spec.model.quantization
-    weights = weight_bytes(facts, None, precision, rest=spec.model.dtype)
+    if over > 1:
+        weights = divided_bytes(facts, over, precision, rest=spec.model.dtype)
+    else:
+        weights = weight_bytes(facts, None, precision, rest=spec.model.dtype)
     if not spec.trains or weights is None or (needed := weights + step_bytes(spec, facts)) <= free_bytes:
         return None
+    parts = f" in each of {over} processes that its layers are divided over" if over > 1 else ""
     return (
         f"Healing {facts.name} with {spec.batch_size:,} rows of {spec.corpus.seq_len:,} tokens at once needs about "
-        f"{units.size(needed)}, and only {units.size(free_bytes)} are free on {where}; "
+        f"{units.size(needed)}{parts}, and only {units.size(free_bytes)} are free on {where}; "
         f"{_instead(spec, facts, free_bytes - weights, other)}."
     )
 
 
-def check(spec: HealSpec, facts: ModelFacts, free_bytes: int, where: str, *, other: str = "") -> None:
+def check(spec: HealSpec, facts: ModelFacts, free_bytes: int, where: str, *, other: str = "", over: int = 1) -> None:
     """Refuse a heal whose training step cannot fit.
 
     Args:
-        spec, facts, free_bytes, where, other: as in `shortage`.
+        spec, facts, free_bytes, where, other, over: as in `shortage`.
 
     Raises:
         NotEnoughMemoryError: with that sentence.
     """
-    if (sentence := shortage(spec, facts, free_bytes, where, other=other)) is not None:
+    if (sentence := shortage(spec, facts, free_bytes, where, other=other, over=over)) is not None:
         raise NotEnoughMemoryError(sentence)
 
 

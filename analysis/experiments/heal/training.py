@@ -27,6 +27,8 @@ _ACTIVATION_SHARE = 0.6
 """Share of the free memory that activations may take before gradient checkpointing is turned on."""
 STATES_SCALE = 4.0
 """Brings the distance of last states, a share below 1, to the size of a loss in nats."""
+_ANY = range(1)
+"""What is run where a pass has no rows of its own."""
 MAX_GRADIENT_NORM = 1.0
 """With weight decay 0, the defaults of transformers' Trainer, which the paper used (`paper.md` 3.3)."""
 
@@ -159,10 +161,17 @@ class Trainer:
     @property
     def passes(self) -> list[tuple[int, range]]:
         """What this process works through in a step: numbers of its batches, and which of the rows of each."""
+        mine = self._passes(self.group.rank)
+        if self.group.divides:  # all run each layer together, so whoever has less to do passes as often, for nothing
+            most = max(len(self._passes(rank)) for rank in range(self.group.size))
+            mine += [(mine[-1][0], range(0))] * (most - len(mine))
+        return mine
+
+    def _passes(self, rank: int) -> list[tuple[int, range]]:
         size = self.spec.batch_size
-        mine = self.group.part(size * self.spec.gradient_accumulation)
-        batches = range(mine.start // size, -(-mine.stop // size))
-        return [(batch, range(max(0, mine.start - batch * size), min(size, mine.stop - batch * size))) for batch in batches]
+        part = self.group.part(size * self.spec.gradient_accumulation, rank)
+        batches = range(part.start // size, -(-part.stop // size))
+        return [(batch, range(max(0, part.start - batch * size), min(size, part.stop - batch * size))) for batch in batches]
 
     def take_step(self, between: Callable[[], None]) -> Step:
         """Train on the next rows, with all of the group.
@@ -179,10 +188,11 @@ class Trainer:
         self.model.train()
         losses = []
         try:
-            for number, (batch, part) in enumerate(self.passes):
-                if number:
-                    between()
-                losses.append(self._accumulate(batch, part))
+            with self.group.in_step():
+                for number, (batch, part) in enumerate(self.passes):
+                    if number:
+                        between()
+                    losses.append(self._accumulate(batch, part))
             loss = self.group.total(sum(losses)) / spec.gradient_accumulation
             self._share_gradients()
             norm = float(nn.utils.clip_grad_norm_(self.parameters.values(), MAX_GRADIENT_NORM))
@@ -215,7 +225,7 @@ class Trainer:
         numbers = packing.row_numbers(len(self.rows), first, spec.batch_size, spec.seed)
         torch.manual_seed(derived_seed(spec.seed, "dropout", self.steps_done, batch))
         if self.group.size > 1:
-            adapters.drop_for(self.model, part, spec.batch_size)
+            adapters.drop_for(self.model, part or _ANY, spec.batch_size)
         with self.mixed_precision():
             loss = self.batch_loss(numbers, part)
         if loss.requires_grad:
@@ -232,16 +242,18 @@ class Trainer:
 
         Args:
             batch: numbers of its rows.
-            part: which of them; the losses of the parts of a batch sum up to that of the batch.
+            part: which of them; the losses of the parts of a batch sum up to that of the batch, and that of none is 0.
         """
-        spec, device, numbers = self.spec, self.decoder.head_device, batch[part.start : part.stop]
+        held = part or _ANY
+        spec, device, numbers = self.spec, self.decoder.head_device, batch[held.start : held.stop]
         rows = self.rows[numbers]
         positions = None if self.positions is None else self.positions[numbers]
         # What follows a document's end is the chance beginning of another: nothing to learn from.
         every = np.ones((len(batch), rows.shape[1] - 1), dtype=bool)
         learnt = every if self.positions is None else self.positions[batch][:, 1:] > 0
-        within = torch.from_numpy(learnt[part.start : part.stop])
-        of_rows, of_tokens = len(part) / len(batch), float(within.sum()) / max(1, int(learnt.sum()))
+        within = torch.from_numpy(learnt[held.start : held.stop])
+        of_rows = len(part) / len(batch)
+        of_tokens = float(within.sum()) / max(1, int(learnt.sum())) if part else 0.0
         asked = None if self.teacher is None else self.teacher(numbers, rows, positions)
         with stream_behind(self.decoder, spec.block, is_cut=True) as seen:
             states = run_rows(self.decoder, rows, positions)
@@ -257,6 +269,8 @@ class Trainer:
             loss = loss + share * head_loss(self.decoder, states[:, :-1][within.to(device)], targets, kept, spec.distill)
         if asked is not None and asked.behind is not None:
             loss = loss + of_rows * spec.junction * relative_distance(seen[-1], asked.behind).to(device)
+        if self.group.divides and not loss.requires_grad:  # the others go back through the layers
+            loss = loss + 0.0 * states.float().sum()
         return loss
 
     def save_memory(self) -> None:
@@ -276,7 +290,8 @@ class Trainer:
         self.group.order("rehearse")
         self.model.train()
         try:
-            self._accumulate(*self.passes[0])
+            with self.group.in_step():
+                self._accumulate(*self.passes[0])
             self._share_gradients()
         finally:
             self.optimizer.zero_grad(set_to_none=True)

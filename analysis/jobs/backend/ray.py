@@ -272,17 +272,17 @@ def needs(cluster: head.Cluster, spec: Spec | None = None, n: int = 1, *, look: 
         cores = max(1.0, min(machine.cores // machine.cards for machine in with_cards) * cards)
     else:
         cores = _cores([machine.cores for machine in cluster.machines], n)
-    memory = asked["memory_gb"] if "memory_gb" in asked else _memory_gb(cluster, spec, has_card=cards > 0, look=look)
+    memory = asked["memory_gb"] if "memory_gb" in asked else _memory_gb(cluster, spec, n, has_card=cards > 0, look=look)
     return {"num_gpus": cards, "num_cpus": asked.get("num_cpus", cores), "memory_gb": memory}
 
 
-def _memory_gb(cluster: head.Cluster, spec: Spec | None, *, has_card: bool, look: bool) -> float:
+def _memory_gb(cluster: head.Cluster, spec: Spec | None, n: int, *, has_card: bool, look: bool) -> float:
     """The memory of its machine that a process takes: on a card, what the weights take on their way to it.
 
     0 where that is not known: the machine itself then refuses what does not fit. Of a model that fits no machine whole it is
-    what a reading layer by layer takes, where the request can be answered so.
+    what a reading layer by layer takes, or its layers divided over `n` processes, where the request can be answered so.
     """
-    takes = None if spec is None else preflight.takes(spec, "bfloat16" if has_card else "float32", look=look)
+    takes = None if spec is None else preflight.takes(spec, "bfloat16" if has_card else "float32", look=look, shards=n)
     if takes is None:
         return 0.0
     most = max((machine.memory_bytes for machine in cluster.machines), default=0)
