@@ -8,10 +8,14 @@ from functools import partial
 import pytest
 
 from analysis import jobs
-from analysis.core import extensions, registry
+from analysis.core import extensions, registry, store
 from analysis.core.errors import JobError
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.maps import distance_map
+from analysis.experiments.maps.spec import DistanceResult, DistanceSpec
 from analysis.jobs import backend, errand, local
 from analysis.jobs.backend import slurm
+from analysis.models.spec import ModelSpec
 from tests.jobs import test_backends
 from tests.jobs.test_backends import KIND, load_file
 
@@ -116,7 +120,9 @@ def test_what_a_cluster_refuses_is_one_sentence_and_the_job_has_failed(count, mo
     """The real `sbatch` stands in for: what it says of a partition that is not there."""
     for name in ("sbatch", "srun"):
         fake = tmp_path / name
-        fake.write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: gpu' >&2\nexit 1\n")
+        fake.write_text(
+            f"#!/bin/sh\ncp $1 {tmp_path}/asked\necho 'sbatch: error: invalid partition specified: gpu' >&2\nexit 1\n"
+        )
         fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv(slurm.PLACE, "slurm")
@@ -125,3 +131,16 @@ def test_what_a_cluster_refuses_is_one_sentence_and_the_job_has_failed(count, mo
     assert job.state == "failed"
     assert job.error.startswith("Slurm does not take the job: ")
     assert "invalid partition specified: gpu" in job.error
+    assert "#SBATCH --time=1440\n" in (tmp_path / "asked").read_text(), "minutes, where none are named"
+
+
+def test_what_several_processes_share_there_has_the_figures_of_one(tmp_path, with_starter, tiny_folder, monkeypatch):
+    monkeypatch.setenv(slurm.PLACE, "local")
+    model = ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu")
+    spec = DistanceSpec(model, CorpusSpec(n_texts=3, seq_len=24))
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "there")))
+    job = jobs.submit(spec, backend="slurm", shards=2)
+    done = wait_state(job, "done")
+    found = DistanceResult.read(store.load_result(done.kind, done.result_key))
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "here")))
+    assert found.mean == distance_map.run(spec).mean

@@ -2,7 +2,8 @@
 
 Environment variables: `LAYERSCOPE_SLURM` is `slurm`, or `local` for processes of this machine that are handed over in the same
 way (to try it out), and `off` or unset where it is not used; `LAYERSCOPE_SLURM_OPTIONS` is what each job asks the cluster for,
-as submitit calls it: `slurm_partition=gpu,gpus_per_node=1,cpus_per_task=8,mem_gb=64,timeout_min=240`.
+as submitit calls it: `slurm_partition=gpu,gpus_per_node=1,cpus_per_task=8,mem_gb=64,timeout_min=240`. A job may take a day where
+`timeout_min` does not say how long.
 """
 
 import contextlib
@@ -29,6 +30,8 @@ _OPTIONS = {
     "mem_gb", "timeout_min",
 }  # fmt: skip
 """What can be asked for; other settings of submitit would change what is run, and how often."""
+_DAY_MIN = 24 * 60
+"""How long a job may take by default, minutes: submitit would ask for five."""
 _GRACE_S = 20.0
 """How long an attempt that was asked to stop may take to save what it has."""
 _UNSEEN_S = 60.0
@@ -141,7 +144,7 @@ def _options() -> dict[str, str | int]:
     Raises:
         SpecError: when the variable holds something else.
     """
-    found: dict[str, str | int] = {}
+    found: dict[str, str | int] = {"timeout_min": _DAY_MIN}
     for part in filter(None, os.environ.get(OPTIONS, "").split(",")):
         name, _, value = part.partition("=")
         if name not in _OPTIONS or not value:
