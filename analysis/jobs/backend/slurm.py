@@ -2,8 +2,8 @@
 
 Environment variables: `LAYERSCOPE_SLURM` is `slurm`, or `local` for processes of this machine that are handed over in the same
 way (to try it out), and `off` or unset where it is not used; `LAYERSCOPE_SLURM_OPTIONS` is what each job asks the cluster for,
-as submitit calls it: `slurm_partition=gpu,gpus_per_node=1,cpus_per_task=8,mem_gb=64,timeout_min=240`. A job may take a day where
-`timeout_min` does not say how long.
+as submitit calls it: `slurm_partition=gpu,gpus_per_node=1,cpus_per_task=8,mem_gb=64,timeout_min=240`. A job may take a day
+where `timeout_min` does not say how long.
 """
 
 import contextlib
