@@ -4,11 +4,11 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from analysis.cli import answers
+from analysis.cli import bar
 from analysis.core.progress import OnProgress, Progress, ignore
 
 
-class Bar(answers.Bar):
+class Bar(bar.Bar):
     """As on the command line, but in a notebook too: a bar begins as soon as a total is known, sentences worth keeping stay."""
 
     def __call__(self, progress: Progress) -> None:
@@ -19,7 +19,8 @@ class Bar(answers.Bar):
         if progress.phase != self._phase:
             self.close()
             self._phase = progress.phase
-        if progress.message:
+        if progress.message and progress.message != self._said:
+            self._said = progress.message
             tqdm.write(progress.message)
         if self._bar is None and progress.total:
             self._bar = tqdm(desc=progress.phase, total=progress.total, initial=progress.done, leave=False)

@@ -18,6 +18,7 @@ from typing import Annotated, Any, ClassVar
 
 from analysis import jobs
 from analysis.cli import line as command_line
+from analysis.cli.bar import Bar
 from analysis.cli.line import Extra
 from analysis.core import host, output, store, units
 from analysis.core.blocks import Block, LayerSet
@@ -32,37 +33,6 @@ _LOOK_S = 0.5
 """How often a job that is waited for is looked at."""
 _FEW = 8
 """Values of a list that are written out for people."""
-
-
-class Bar:
-    """Progress on a terminal, one bar per phase; sentences only where there is no terminal."""
-
-    def __init__(self) -> None:
-        """Start without a bar."""
-        self._phase = self._said = ""
-        self._bar: Any = None
-
-    def __call__(self, progress: Progress) -> None:
-        """Show one report."""
-        from tqdm import tqdm
-
-        if progress.phase != self._phase:
-            self.close()
-            self._phase = progress.phase
-            if progress.total and sys.stderr.isatty():
-                self._bar = tqdm(desc=progress.phase, total=progress.total, file=sys.stderr, leave=False)
-        if progress.message and progress.message != self._said:  # of several processes it is heard again and again
-            self._said = progress.message
-            tqdm.write(progress.message, file=sys.stderr)
-        if self._bar is not None:
-            self._bar.total = progress.total
-            self._bar.update(progress.done - self._bar.n)
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.close()
-        self._bar = None
 
 
 def run(spec: Spec, shards: int = 1) -> Any:

@@ -10,7 +10,6 @@ from transformers import (
     BitsAndBytesConfig,
     GgufConfig,
 )
-from transformers.utils import logging as transformers_logging
 
 from analysis.core import units
 from analysis.core.errors import NotEnoughMemoryError, SpecError, UnsupportedModelError
@@ -311,7 +310,6 @@ def load_layers_on_disk(spec: ModelSpec, on_progress: OnProgress = ignore, *, wh
 
 def _weights(spec: ModelSpec, on_progress: OnProgress) -> Source:
     """Where the weights are, which are those that are asked for."""
-    transformers_logging.disable_progress_bar()  # progress is ours to show; in a job's log the bars bury what matters
     source = locate(spec, on_progress)
     if spec.identity not in ("", source.identity):
         raise UnsupportedModelError(

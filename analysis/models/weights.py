@@ -3,15 +3,18 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from transformers import AutoModelForCausalLM
+from tqdm import tqdm
+from transformers import AutoModelForCausalLM, modeling_gguf_pytorch_utils
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter
+from transformers.utils import logging as transformers_logging
 
 from analysis.core.errors import UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
@@ -37,6 +40,8 @@ def whole(name: str, folder: Path, options: dict[str, Any], on_progress: OnProgr
     Raises:
         UnsupportedModelError: when weights are missing, or of another shape than the configuration asks for.
     """
+    transformers_logging.disable_progress_bar()  # progress is ours to show; in a job's log the bars bury what matters
+    setattr(modeling_gguf_pytorch_utils, "tqdm", partial(tqdm, disable=True))  # noqa: B010 (which that does not reach)
     try:
         # By default transformers names no weight of another shape.
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -124,6 +129,7 @@ def without_layers(
     Raises:
         UnsupportedModelError: when weights are missing, or its files or its family do not let its layers be read one by one.
     """
+    transformers_logging.disable_progress_bar()
     checkpoint = Checkpoint(path)
     if getattr(config, "quantization_config", None) is not None:
         raise UnsupportedModelError(f"{name} is quantized in its files, which are only read whole; give the original weights.")

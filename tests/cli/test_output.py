@@ -13,7 +13,6 @@ import pytest
 from analysis.cli import answers, main
 from analysis.core import output
 from analysis.core.errors import SpecError
-from analysis.core.progress import Progress
 
 ANSWER = {"auto_resume": False, "jobs": []}
 
@@ -144,10 +143,3 @@ def test_a_link_that_comes_while_it_is_computed_is_refused_too(tmp_path):
     (tmp_path / "out").symlink_to(tmp_path / "other")
     with pytest.raises(SpecError, match="is a link to"):
         output.write(str(tmp_path / "out"), b"1", "--json")
-
-
-def test_a_sentence_that_is_heard_again_and_again_is_written_once(capsys):
-    bar = answers.Bar()
-    for message in ("One.", "One.", "", "One.", "Two."):
-        bar(Progress("loading", 0, 1, message))
-    assert "".join(capsys.readouterr()) == "One.\nTwo.\n"

@@ -222,7 +222,7 @@ def lfm2():
 
 @pytest.mark.parametrize("architecture", gguf_files.ARCHITECTURES)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_layers_of_a_gguf_file_end_where_the_whole_model_does(pair, lfm2, tmp_path, architecture, dtype):
+def test_the_layers_of_a_gguf_file_end_where_the_whole_model_does(pair, lfm2, tmp_path, architecture, dtype, capsys):
     file = gguf_files.write(tmp_path / f"{architecture}.gguf", architecture)
     whole, on_disk = pair(str(file), dtype=dtype)
     cuts = [None, Block(1, 2), Block(0, 1), LayerSet((0, 3))]
@@ -236,6 +236,7 @@ def test_the_layers_of_a_gguf_file_end_where_the_whole_model_does(pair, lfm2, tm
         assert torch.equal(expected, found)
     kept = on_disk.decoder.on_disk
     assert kept.bytes_read <= file.stat().st_size, "each tensor once, the trials included"
+    assert "%|" not in capsys.readouterr().err, "a library's own bar"
 
 
 def test_a_gguf_file_that_lacks_a_weight_is_refused_before_it_is_read(pair, tmp_path, monkeypatch):

@@ -1,0 +1,60 @@
+"""Progress while a command works: a bar on a terminal, plain lines where there is none."""
+
+import sys
+import time
+from typing import Any
+
+from analysis.core.progress import Progress
+
+_EVERY_S = 10.0
+"""A line is due after so many seconds,"""
+_EVERY_SHARE = 0.0999
+"""or after so much of a phase,"""
+_LEAST_S = 1.0
+"""but no two lines in less than this: what is done in a moment needs none."""
+
+
+class Bar:
+    """One bar per phase, or a line now and then; each sentence worth keeping once."""
+
+    def __init__(self) -> None:
+        """Start without a bar."""
+        self._phase = self._said = ""
+        self._bar: Any = None
+        self._line_at, self._line_share = time.monotonic(), 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        """Show one report."""
+        from tqdm import tqdm
+
+        is_terminal = sys.stderr.isatty()
+        if progress.phase != self._phase:
+            self.close()
+            self._phase, self._line_share = progress.phase, 0.0
+            if progress.total and is_terminal:
+                self._bar = tqdm(desc=progress.phase, total=progress.total, file=sys.stderr, leave=False)
+        if progress.message and progress.message != self._said:  # of several processes it is heard again and again
+            self._said = progress.message
+            tqdm.write(progress.message, file=sys.stderr)
+        if self._bar is not None:
+            self._bar.total = progress.total
+            self._bar.update(progress.done - self._bar.n)
+        elif not is_terminal:
+            self._line(progress)
+
+    def _line(self, progress: Progress) -> None:
+        """Write how far it is, if that is due."""
+        share = min(1.0, progress.done / progress.total) if progress.total else 0.0
+        waited = time.monotonic() - self._line_at
+        if waited < _EVERY_S and (waited < _LEAST_S or share - self._line_share < _EVERY_SHARE):
+            return
+        self._line_at, self._line_share = time.monotonic(), share
+        far = f": {progress.done:,} of {progress.total:,} ({share:.0%})" if progress.total else ""
+        sys.stderr.write(f"{progress.phase}{far}\n")
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
