@@ -5,12 +5,13 @@
     python benchmarks/load.py --no-heal                       beside nothing
     python benchmarks/load.py --pause 2 6                     in a hurry
 
-Each visitor moves as people do, with pauses: the slider on Explore, its tabs, the pages. Printed are the errors that anyone saw
-(on a page, in the browser's console, in the server's log), the time from a click to the page that stands still with what was
-asked for, the server's part of it, what a run of a script cost the server on the clock and on the processor, its memory, and
-where its time goes. Model stands still before a model that nobody has looked at was read: until when that is there is said by
-itself. The browsers of all visitors share the cores with the server and the heal, which they do nowhere else: much
-of the times from a click is theirs, so it is also said who had the processors. Exit code 1 when there was an error.
+Visitors come one after another. When all are there, each moves for so long as people do, with pauses: the slider on Explore,
+its tabs, the pages. Printed are the errors that anyone saw (on a page, in the browser's console, in the server's log), the
+time from a click to the page that stands still with what was asked for, the server's part of it, what a run of a script cost
+the server on the clock and on the processor, its memory, and where its time goes. Model stands still before a model that
+nobody has looked at was read: until when that is there is said by itself. The browsers of all visitors share the cores with
+the server and the heal, which they do nowhere else: much of the times from a click is theirs, so it is also said who had the
+processors. Exit code 1 when there was an error.
 """
 
 import argparse
@@ -46,7 +47,7 @@ SIZE = {"width": 1280, "height": 800}
 PAUSE_S = (10.0, 30.0)
 """How long a visitor looks at what a click brought before the next: between these, evenly."""
 APART_S = 5.0
-"""Visitors come by this much after one another, unless that took too much of the time."""
+"""Visitors come by this much after one another, or sooner where the visit is short."""
 PATIENCE_MS = 60_000
 TABS = ("Questions", "Cost", "Trade-off", "Writing", "Map and curves")
 PAGES = ("Explore", "Heal", "Compare", "Export", "Learn", "Model")
@@ -78,7 +79,7 @@ class Log:
     """Seconds from a click to the page that stands still, by what was clicked."""
     errors: list[str] = field(default_factory=list)
     memory: list[tuple[float, int]] = field(default_factory=list)
-    """Seconds since the first visitor came, and the resident memory of the server in bytes."""
+    """Seconds since the last visitor came, and the resident memory of the server in bytes."""
     shared: dict[str, float] = field(default_factory=dict)
     """Seconds of processors, by who had them."""
 
@@ -135,7 +136,30 @@ def heard(number: int, told: ConsoleMessage, log: Log) -> None:
         log.errors.append(f"visitor {number}: {told.text} {told.location['url']}")
 
 
-async def visitor(chromium: Browser, address: str, number: int, pause_s: tuple[float, float], until: float, log: Log) -> None:
+class Visit:
+    """All visitors together: they begin to move when everybody is there."""
+
+    def __init__(self, sessions: int, minutes: float) -> None:
+        self._missing, self._minutes = sessions, minutes
+        self._everybody = asyncio.Event()
+        self.until = float("inf")
+        """When it ends, `time.monotonic`."""
+
+    def here(self) -> None:
+        """One more is there, or will never be."""
+        self._missing -= 1
+        if not self._missing:
+            self.until = time.monotonic() + 60 * self._minutes
+            self._everybody.set()
+
+    async def begun(self) -> None:
+        """Wait until everybody is there."""
+        await self._everybody.wait()
+
+
+async def visitor(
+    chromium: Browser, address: str, number: int, pause_s: tuple[float, float], visit: Visit, log: Log
+) -> None:  # fmt: skip
     """One person with a window of their own, from opening Explore until time is up."""
     chance = random.Random(number)
     context = await chromium.new_context(viewport=SIZE)
@@ -145,10 +169,14 @@ async def visitor(chromium: Browser, address: str, number: int, pause_s: tuple[f
     page.on("console", lambda told: heard(number, told, log))
     began = time.perf_counter()
     try:
-        await page.goto(f"{address}/explore")
-        await drawn(page, "page", "Explore")
-        log.took["opening"].append(time.perf_counter() - began)
-        while time.monotonic() < until:
+        try:
+            await page.goto(f"{address}/explore")
+            await drawn(page, "page", "Explore")
+            log.took["opening"].append(time.perf_counter() - began)
+        finally:
+            visit.here()
+        await visit.begun()
+        while time.monotonic() < visit.until:
             await asyncio.sleep(chance.uniform(*pause_s))
             await act(page, chance, log)
             for told in await page.locator("[data-testid=stException], [data-testid=stAlertContentError]").all_inner_texts():
@@ -224,12 +252,12 @@ async def crowd(
     """Let the visitors come, one after another, and stay."""
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(executable_path=browser.executable(), args=list(browser.FLAGS))
-        began = time.monotonic()
-        weighing = asyncio.create_task(weigh(server, began, log))
-        coming = []
+        visit, coming = Visit(sessions, minutes), []
         for number in range(sessions):
-            coming.append(asyncio.create_task(visitor(chromium, address, number, pause_s, began + 60 * minutes, log)))
+            coming.append(asyncio.create_task(visitor(chromium, address, number, pause_s, visit, log)))
             await asyncio.sleep(min(APART_S, 10 * minutes / sessions))
+        await visit.begun()
+        weighing = asyncio.create_task(weigh(server, time.monotonic(), log))
         await asyncio.gather(*coming)
         weighing.cancel()
         await chromium.close()
@@ -274,15 +302,15 @@ def memory_told(memory: list[tuple[float, int]]) -> str:
     return f"memory of the server: {sizes} ({change:+.1%}, {'flat' if abs(change) <= STEADY else 'not flat'} to {STEADY:.0%})"
 
 
-def shares_told(shared: dict[str, float], wall_s: float) -> str:
+def shares_told(shared: dict[str, float]) -> str:
     """Who had the processors, the most first."""
     whole = sum(shared.values()) or 1.0
     most_first = sorted(shared.items(), key=lambda item: -item[1])
     parts = [f"{owner} {spent:.0f} s ({spent / whole:.0%})" for owner, spent in most_first]
-    return f"who had the processors in {wall_s:.0f} s: {', '.join(parts)}"
+    return f"who had the processors while they moved: {', '.join(parts)}"
 
 
-def report(log: Log, watched: dict, wall_s: float) -> None:
+def report(log: Log, watched: dict) -> None:
     """Print what was found."""
     say("from a click to a page that stands still")
     for name, times in log.took.items():
@@ -305,7 +333,7 @@ def report(log: Log, watched: dict, wall_s: float) -> None:
             continue
         say(told(f"{kind}, clock", [clock for clock, _ in runs]))
         say(told(f"{kind}, processor", [cpu for _, cpu in runs]) + f", {sum(cpu for _, cpu in runs):.1f} s in all")
-    say(shares_told(log.shared, wall_s))
+    say(shares_told(log.shared))
     say(memory_told(log.memory))
     for kind, busy in watched["busy"].items():
         for where, title in (("inside", "in a function of ours or below it"), ("at", "in a function itself")):
@@ -320,7 +348,7 @@ def report(log: Log, watched: dict, wall_s: float) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Many visitors at once in Chromium, beside a heal.")
     parser.add_argument("--sessions", type=int, default=20, help="how many visitors")
-    parser.add_argument("--minutes", type=float, default=10, help="how long they stay")
+    parser.add_argument("--minutes", type=float, default=10, help="how long they move, once all are there")
     parser.add_argument("--pause", type=float, nargs=2, default=PAUSE_S, metavar=("FROM", "TO"), help="seconds between clicks")
     parser.add_argument("--no-heal", action="store_true", help="no heal runs beside them")
     asked = parser.parse_args()
@@ -337,9 +365,7 @@ def main() -> int:
             server = next(child for child in psutil.Process().children() if entry[0] in child.cmdline())
             if not asked.no_heal:
                 start_heal(asked.minutes)
-            began = time.monotonic()
             asyncio.run(crowd(address, server, asked.sessions, asked.minutes, tuple(asked.pause), log))
-            wall_s = time.monotonic() - began
             if not asked.no_heal and not any(job.state == jobs.RUNNING for job in jobs.list_jobs()):
                 log.errors.append(f"The heal did not run to the end: {[job.state for job in jobs.list_jobs()]}")
         server_log = Path(scratch, "server.log").read_text()
@@ -349,7 +375,7 @@ def main() -> int:
         beside = "nothing" if asked.no_heal else "a heal"
         paced = f"a click every {asked.pause[0]:g} to {asked.pause[1]:g} s each"
         say(f"{asked.sessions} sessions for {asked.minutes:g} minutes, {paced}, beside {beside} on {os.cpu_count()} cores")
-        report(log, json.loads(watched.read_text()), wall_s)
+        report(log, json.loads(watched.read_text()))
     return 1 if log.errors else 0
 
 

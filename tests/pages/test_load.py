@@ -1,5 +1,6 @@
 """What `make load` says, and what keeps a tick of the job strip cheap for everybody."""
 
+import asyncio
 import json
 import os
 import threading
@@ -115,5 +116,29 @@ def test_who_had_the_processors_adds_up_to_all_there_was():
     had = shares.told()
     assert had["the server"] >= 0.1
     assert sum(had.values()) >= had["the server"] + had["others"]
-    told = load.shares_told({"the server": 10.0, "the browsers": 30.0}, 20.0)
-    assert told == "who had the processors in 20 s: the browsers 30 s (75%), the server 10 s (25%)"
+    told = load.shares_told({"the server": 10.0, "the browsers": 30.0})
+    assert told == "who had the processors while they moved: the browsers 30 s (75%), the server 10 s (25%)"
+
+
+def test_nobody_moves_before_everybody_is_there():
+    async def three() -> list[str]:
+        visit, seen = load.Visit(3, 0.5), []
+
+        async def come(name: str) -> None:
+            seen.append(f"{name} is there")
+            visit.here()
+            await visit.begun()
+            seen.append(f"{name} moves")
+
+        coming = []
+        for name in "abc":
+            assert visit.until == float("inf")
+            coming.append(asyncio.create_task(come(name)))
+            await asyncio.sleep(0)
+        await asyncio.gather(*coming)
+        assert 29 < visit.until - time.monotonic() <= 30
+        return seen
+
+    seen = asyncio.run(three())
+    assert seen[:3] == ["a is there", "b is there", "c is there"]
+    assert sorted(seen[3:]) == ["a moves", "b moves", "c moves"]
