@@ -39,8 +39,8 @@ def say(*words: object) -> None:
     print(*words, flush=True)
 
 
-def write_model(folder: Path, n_layers: int) -> None:
-    """One file for each layer, so that no more than one is ever in memory."""
+def write_model(folder: Path, n_layers: int, **shape: int) -> None:
+    """One file for each layer, so that no more than one is ever in memory; `shape` says what is other than in `SHAPE`."""
     import torch
     import transformers
     from safetensors.torch import save_file
@@ -49,8 +49,8 @@ def write_model(folder: Path, n_layers: int) -> None:
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(source.model_folder())
     config = transformers.LlamaConfig(
-        **SHAPE, num_hidden_layers=n_layers, vocab_size=len(tokenizer), bos_token_id=0, eos_token_id=0, dtype="bfloat16",
-        architectures=["LlamaForCausalLM"],
+        **SHAPE | shape, num_hidden_layers=n_layers, vocab_size=len(tokenizer), bos_token_id=0, eos_token_id=0,
+        dtype="bfloat16", architectures=["LlamaForCausalLM"],
     )  # fmt: skip
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config)

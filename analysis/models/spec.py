@@ -150,11 +150,12 @@ DIVIDED = ("none", "4bit")
 def divided_bytes(model: ModelFacts, n: int, precision: str, *, rest: str = "bfloat16") -> int | None:
     """Bytes of the weights that each of `n` processes has in memory at most, where the layers are divided over them.
 
-    That is all but the layers, its part of every layer, and one layer whole: the one at work. Arguments as of `weight_bytes`.
+    That is all but the layers, its part of every layer, and what the layer at work comes together in: its part once more, what
+    all sent, and the layer itself. Arguments as of `weight_bytes`.
     """
     whole = weight_bytes(model, None, precision, rest=rest)
     layers = layer_bytes(model, None, precision, rest=rest)
-    return None if whole is None else whole - sum(layers) + -(-sum(layers) // n) + max(layers)
+    return None if whole is None else whole - sum(layers) + -(-(sum(layers) + max(layers)) // n) + 2 * max(layers)
 
 
 def kv_cache_bytes(model: ModelFacts, block: Removal | None, *, tokens: int, batch_size: int = 1, dtype: str) -> int | None:
