@@ -43,8 +43,10 @@ class Bar:
             self._line(progress)
 
     def _line(self, progress: Progress) -> None:
-        """Write how far it is, if that is due."""
-        share = min(1.0, progress.done / progress.total) if progress.total else 0.0
+        """Write how far it is, if that is due; what is done needs no word."""
+        if not progress.phase or (progress.total and progress.done >= progress.total):
+            return
+        share = progress.done / progress.total if progress.total else 0.0
         waited = time.monotonic() - self._line_at
         if waited < _EVERY_S and (waited < _LEAST_S or share - self._line_share < _EVERY_SHARE):
             return

@@ -41,6 +41,14 @@ def test_a_phase_of_unknown_length_says_that_it_goes_on_and_a_short_one_nothing(
     for second in range(11):
         clock[0] = 100 + second
         bar(Progress("loading the model"))
-    for done in range(50):
+    for done in range(51):
         bar(Progress("reading", done, 50))
     assert capsys.readouterr().err.splitlines() == ["loading the model"]
+
+
+def test_what_is_done_and_what_has_no_name_is_not_said(clock, capsys):
+    bar = Bar()
+    for progress in (Progress("loading the model", 1, 1), Progress(""), Progress("", 1, 4)):
+        clock[0] += 60
+        bar(progress)
+    assert "".join(capsys.readouterr()) == ""

@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +49,9 @@ class Answered:
     @property
     def sentences(self) -> list[str]:
         """Lines on standard error that are no report of progress."""
-        reports = ("Loading ", "Asking the hub ", "Converting ")
-        return [line for line in self.err.splitlines() if line.strip() and not line.startswith(reports)]
+        reports = ("Loading ", "Asking the hub ", "Converting ", "loading the model")
+        told = (line for line in self.err.splitlines() if line.strip() and not line.startswith(reports))
+        return [line for line in told if not re.search(r": [\d,]+ of [\d,]+ \(\d+%\)$", line)]
 
 
 def ask(words: tuple[str, ...], here: Path, model: Path | None) -> Answered:

@@ -71,6 +71,8 @@ def test_people_log_in_have_jobs_of_their_own_and_log_out(served):
         expect(other.get_by_role("button", name="Cancel")).to_be_disabled()
 
         cancel.click()
+        expect(page.get_by_text("cancelled Distance map")).to_be_visible()
+        browser.settled(page)  # the end of a job draws the page anew
         page.get_by_role("button", name="Log out").click()
         expect(page.get_by_role("link", name="Log in")).to_be_visible()
         assert known.ended[0]["client_id"] == provider.CLIENT
