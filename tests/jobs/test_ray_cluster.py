@@ -52,8 +52,12 @@ def held(path, fill):
 
 
 store.write_folder = held
+
+from analysis.experiments.heal import memory
+
+memory.shortage = lambda *asked, over=1, **said: None if over > 1 else "It is too large."
 """
-"""An extension that lets a heal wait behind its checkpoint of step 4."""
+"""An extension that lets a heal wait behind its checkpoint of step 4, of a model that no process holds whole."""
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +173,7 @@ def test_a_map_made_there_has_the_figures_of_one_made_here(running, tiny_folder,
     assert (there.mean, there.stderr, there.spec) == (here.mean, here.stderr, here.spec)
 
 
-def test_a_heal_trained_there_by_two_goes_on_when_one_is_killed_and_ends_as_one_made_here(
+def test_a_model_divided_over_two_there_is_healed_on_when_one_is_killed_and_ends_as_one_made_here(
     running, here, tiny_folder, tmp_path, monkeypatch
 ):
     gate = tmp_path / "gate"
@@ -186,6 +190,7 @@ def test_a_heal_trained_there_by_two_goes_on_when_one_is_killed_and_ends_as_one_
     actors(running, "ray::RayTrainWorker")[1].kill()
     gate.touch()
     done = wait_state(job, "done")
+    assert "its layers are divided over 2 processes" in (job.folder / "events.jsonl").read_text()
     there = HealResult.read(store.load_result(done.kind, done.result_key))
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "other"))
     alone = healing.run(spec)
