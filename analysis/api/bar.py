@@ -19,8 +19,7 @@ class Bar(bar.Bar):
         if progress.phase != self._phase:
             self.close()
             self._phase = progress.phase
-        if progress.message and progress.message != self._said:
-            self._said = progress.message
+        if self._is_news(progress.message):
             tqdm.write(progress.message)
         if self._bar is None and progress.total:
             self._bar = tqdm(desc=progress.phase, total=progress.total, initial=progress.done, leave=False)

@@ -33,14 +33,18 @@ class Bar:
             self._phase, self._line_share = progress.phase, 0.0
             if progress.total and is_terminal:
                 self._bar = tqdm(desc=progress.phase, total=progress.total, file=sys.stderr, leave=False)
-        if progress.message and progress.message != self._said:  # of several processes it is heard again and again
-            self._said = progress.message
+        if self._is_news(progress.message):
             tqdm.write(progress.message, file=sys.stderr)
         if self._bar is not None:
             self._bar.total = progress.total
             self._bar.update(progress.done - self._bar.n)
         elif not is_terminal:
             self._line(progress)
+
+    def _is_news(self, message: str) -> bool:
+        """Whether a sentence is another than the last one: of several processes it is heard again and again."""
+        before, self._said = self._said, message or self._said
+        return self._said != before
 
     def _line(self, progress: Progress) -> None:
         """Write how far it is, if that is due; what is done needs no word."""

@@ -40,8 +40,7 @@ def whole(name: str, folder: Path, options: dict[str, Any], on_progress: OnProgr
     Raises:
         UnsupportedModelError: when weights are missing, or of another shape than the configuration asks for.
     """
-    transformers_logging.disable_progress_bar()  # progress is ours to show; in a job's log the bars bury what matters
-    setattr(modeling_gguf_pytorch_utils, "tqdm", partial(tqdm, disable=True))  # noqa: B010 (which that does not reach)
+    _quiet()
     try:
         # By default transformers names no weight of another shape.
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -54,6 +53,12 @@ def whole(name: str, folder: Path, options: dict[str, Any], on_progress: OnProgr
     model, said = loaded
     _check(name, SimpleNamespace(conversion_errors=None, **said), on_progress)
     return model
+
+
+def _quiet() -> None:
+    """Keep the bars of transformers away: progress is ours to show, and in a job's log they bury what matters."""
+    transformers_logging.disable_progress_bar()
+    setattr(modeling_gguf_pytorch_utils, "tqdm", partial(tqdm, disable=True))  # noqa: B010 (which that does not reach)
 
 
 def _check(name: str, told: Any, on_progress: OnProgress) -> None:
@@ -129,7 +134,7 @@ def without_layers(
     Raises:
         UnsupportedModelError: when weights are missing, or its files or its family do not let its layers be read one by one.
     """
-    transformers_logging.disable_progress_bar()
+    _quiet()
     checkpoint = Checkpoint(path)
     if getattr(config, "quantization_config", None) is not None:
         raise UnsupportedModelError(f"{name} is quantized in its files, which are only read whole; give the original weights.")

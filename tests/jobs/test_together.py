@@ -46,24 +46,30 @@ def same(found: HealResult, wanted: HealResult) -> None:
     assert found.healed.loss == pytest.approx(wanted.healed.loss, rel=1e-5)
 
 
+def trained(asked: HealSpec, n: int, told=lambda members, progress: None) -> HealResult:
+    """What a crew of copies finds; `told` is called with the crew and how far it is."""
+    members = ForkedCrew(asked, n)
+    try:
+        return together.train(asked, members, partial(told, members))
+    finally:
+        members.close()
+
+
 def test_a_lost_process_costs_the_steps_since_the_last_checkpoint_and_another_number_goes_on(
     spec, cache, with_starter, monkeypatch, tmp_path
 ):
     wanted = alone(spec, cache, with_starter, monkeypatch, tmp_path)
-    members, killed = ForkedCrew(spec, 2), []
+    killed = []
 
-    def told(progress) -> None:
+    def told(members, progress) -> None:
         if progress.phase == "healing" and progress.done >= 3 and not killed:
             killed.append(members.pids[1])
             os.kill(killed[0], signal.SIGKILL)
         if killed and progress.phase == "healing" and progress.done >= 5:
             raise Cancelled
 
-    try:
-        with pytest.raises(Cancelled):
-            together.train(spec, members, told)
-    finally:
-        members.close()
+    with pytest.raises(Cancelled):
+        trained(spec, 2, told)
     assert killed
     part = HealResult.load(healing.resolve(spec))
     assert not part.complete
@@ -83,11 +89,7 @@ def test_a_heal_of_so_many_minutes_with_an_instant_start_takes_the_steps_of_one_
     six.write_text("from analysis.experiments.heal import recipes\n\nrecipes.steps_that_fit = lambda **known: 6\n")
     monkeypatch.setenv(extensions.VARIABLE, os.pathsep.join([os.environ[extensions.VARIABLE], str(six)]))
     asked = replace(spec, minutes=1.0, steps=0, instant=True, distill=0.5, recipe="distill")
-    members = ForkedCrew(asked, 2)
-    try:
-        found = together.train(asked, members, lambda progress: None)
-    finally:
-        members.close()
+    found = trained(asked, 2)
     assert found.complete
     assert (found.processes, found.planned_steps) == ([2], STEPS)
     timeless = replace(recipes.planned(asked, STEPS), minutes=None)
@@ -115,15 +117,6 @@ def nobody_has_room(tmp_path, monkeypatch):
     return within
 
 
-def trained(asked: HealSpec, n: int, told=lambda progress: None) -> HealResult:
-    """What a crew of copies finds."""
-    members = ForkedCrew(asked, n)
-    try:
-        return together.train(asked, members, partial(told, members) if told.__code__.co_argcount > 1 else told)
-    finally:
-        members.close()
-
-
 @pytest.mark.parametrize(
     "own",
     [
@@ -140,7 +133,7 @@ def test_a_model_that_no_process_holds_whole_is_divided_over_them_with_the_very_
     asked = replace(spec, model=replace(spec.model, quantization=settings.pop("quantization", "none")), **settings)
     said = []
     with nobody_has_room():
-        found = trained(asked, 2, lambda progress: said.append(progress.message))
+        found = trained(asked, 2, lambda members, progress: said.append(progress.message))
     assert any("its layers are divided over 2 processes" in message for message in said)
     assert (found.complete, found.processes) == (True, [2])
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "whole")))
