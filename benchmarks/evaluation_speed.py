@@ -2,7 +2,6 @@
 
     python benchmarks/evaluation_speed.py                                   every part
     python benchmarks/evaluation_speed.py arc --questions 20 --ns 0,5,10    a part of it
-    python benchmarks/evaluation_speed.py linear
 
 Same machine, process, float32 weights, questions and blocks (similarity, from the precomputed map of the starter model).
 Ours is timed from the questions' text to their log-likelihoods, the median of `--repeats`; the harness's runs take many
@@ -24,9 +23,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import torch
+from work import matrix_peak, say
 
 from analysis.core import store
-from analysis.core.blocks import Block, Removal
+from analysis.core.blocks import Removal
 from analysis.data import questions as benchmarks
 from analysis.data import tasks
 from analysis.data.spec import BenchmarkSpec
@@ -39,23 +39,8 @@ from analysis.models import stream
 from analysis.models.load import LoadedModel, load
 from analysis.models.spec import ModelSpec
 
-PARTS = ("arc", "mmlu", "linear")
+PARTS = ("arc", "mmlu")
 TARGETS = {"arc": 6, "mmlu": 8}
-
-
-def say(*words: object) -> None:
-    print(*words, flush=True)
-
-
-def matrix_peak(size: int = 2048, repeats: int = 20) -> float:
-    """FLOP/s of the fastest of some large float32 matrix products."""
-    a, b = torch.randn(size, size), torch.randn(size, size)
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        a @ b
-        times.append(time.perf_counter() - began)
-    return 2 * size**3 / min(times)
 
 
 @dataclass
@@ -176,49 +161,6 @@ def harness_run(
     return seconds, work, largest
 
 
-def linear(loaded: LoadedModel, options: argparse.Namespace) -> None:
-    """Seconds for 1, 2 and 4 times the questions, and for 1, 2 and 4 times the layers of a random model."""
-    base = max(1, options.questions // 4)
-    best = best_blocks()
-    cuts = [strategies.choose("similarity", n, n_layers=loaded.decoder.n_layers, best=best) for n in options.ns]
-    questions = benchmarks.load(BenchmarkSpec("arc_easy", limit=4 * base))
-    work = {f"{k * base} questions": (loaded, questions[: k * base], cuts) for k in (1, 2, 4)}
-    say_growth("questions of ARC-Easy, the starter model", work, options.repeats)
-    models = {f"{depth} layers": (random_llama(depth, loaded), questions[: 2 * base], eighths(depth)) for depth in (8, 16, 32)}
-    say_growth(f"layers, random Llama models, {2 * base} questions, nothing and 1/8, 2/8, 3/8 removed", models, options.repeats)
-
-
-def say_growth(title: str, work: dict[str, tuple], repeats: int) -> None:
-    times: dict[str, list[float]] = {name: [] for name in work}
-    scored(*next(iter(work.values())))  # warm up
-    for _ in range(repeats):
-        for name, (loaded, questions, cuts) in work.items():
-            began = time.perf_counter()
-            scored(loaded, questions, cuts)
-            times[name].append(time.perf_counter() - began)
-    first = median(next(iter(times.values())))
-    say(f"linear: {title}")
-    for name, seconds in times.items():
-        say(f"  {name:14} {median(seconds):8.2f} s, {median(seconds) / first:.2f} x (median of {repeats})")
-
-
-def eighths(depth: int) -> list[Block | None]:
-    """Cuts whose layer passes are exactly proportional to the depth."""
-    return [None, *(Block(depth // 2, k * depth // 8) for k in (1, 2, 3))]
-
-
-def random_llama(depth: int, like: LoadedModel) -> LoadedModel:
-    """A randomly initialised Llama with the starter model's vocabulary and width, and this many layers."""
-    from dataclasses import replace
-
-    from transformers import AutoModelForCausalLM, LlamaConfig
-
-    config = LlamaConfig(**{**like.model.config.to_dict(), "num_hidden_layers": depth, "dtype": "float32"})
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config).eval()
-    return replace(like, model=model, decoder=architecture.find_decoder(model))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Sweeps against lm-evaluation-harness.")
     parser.add_argument("parts", nargs="*", help=f"{', '.join(PARTS)}; all by default")
@@ -236,10 +178,7 @@ def main() -> None:
     peak = matrix_peak()
     say(f"{torch.get_num_threads()} threads; matrix-product peak {peak / 1e9:.0f} GFLOP/s in float32")
     for part in options.parts or PARTS:
-        if part == "linear":
-            linear(loaded, options)
-        else:
-            compare(part, loaded, options, peak)
+        compare(part, loaded, options, peak)
 
 
 if __name__ == "__main__":

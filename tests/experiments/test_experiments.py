@@ -1,6 +1,7 @@
 """Distance maps and evaluations from spec to stored result: on a tiny model, and on the starter."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -79,6 +80,28 @@ def test_a_cancelled_map_is_usable_and_goes_on(model, monkeypatch):
     assert finished.complete
     assert finished.mean == whole.mean
     assert min(progress.done for progress in told if progress.phase == "reading the residual stream") == 4
+
+
+def test_storing_takes_a_small_share_of_the_time_however_long_it_takes(model, monkeypatch):
+    """Every 20 seconds, as it was, storing the thousands of texts of a long map came to take most of the time."""
+    monkeypatch.setattr("analysis.models.stream.tokens_per_batch", lambda device: 32)
+    now, stored = [0.0], []
+    monkeypatch.setattr(distance_map, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    measure, save = distance_map._Measured.add, DistanceResult.save
+
+    def add(self, streams, lengths):
+        now[0] += 25
+        measure(self, streams, lengths)
+
+    def slow_save(self):
+        now[0] += 3
+        stored.append(self.n_texts)
+        return save(self)
+
+    monkeypatch.setattr(distance_map._Measured, "add", add)
+    monkeypatch.setattr(DistanceResult, "save", slow_save)
+    distance_map.run(DistanceSpec(model, CORPUS))
+    assert stored == [1, 4, 6]  # at 25 s, when twenty times its 3 s have passed, and at the end
 
 
 def test_every_text_is_kept_in_every_metric(model):

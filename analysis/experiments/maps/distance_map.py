@@ -25,6 +25,8 @@ from analysis.models.load import Load, LoadedModel
 from analysis.models.spec import ModelFacts
 
 _SAVE_EVERY_S = 20.0
+_SAVE_SHARE = 0.05
+"""Most of the time that storing may take: the more texts are known the longer it does, and it would come to take all of it."""
 _MOST_STATE_BYTES = 2 << 30
 """An array of what is kept of each text is dropped from the result above this: the map does not need it."""
 _MOST_STREAM_BYTES = 2 << 30
@@ -195,7 +197,7 @@ def _measure(
     spec: DistanceSpec, loaded: LoadedModel, texts: corpora.Texts, measured: _Measured, on_progress: OnProgress
 ) -> DistanceResult:
     total, done = len(texts.token_ids), len(measured.lengths)
-    saved = time.perf_counter()
+    saved, pause = time.perf_counter(), _SAVE_EVERY_S
 
     def result(complete: bool) -> DistanceResult:
         return measured.result(spec, loaded.facts, texts.n_skipped, loaded.versions(), complete=complete)
@@ -222,9 +224,11 @@ def _measure(
             measured.wall_s += time.perf_counter() - began
             began = time.perf_counter()
             on_progress(Progress(phase, total if loaded.decoder.on_disk else len(measured.lengths), total))
-            if time.perf_counter() - saved > _SAVE_EVERY_S:
+            now = time.perf_counter()
+            if now - saved > pause:
                 result(complete=False).save()
                 saved = time.perf_counter()
+                pause = max(_SAVE_EVERY_S, (saved - now) / _SAVE_SHARE)
         next(streams, None)  # only at its end a reading lets go of what it wrote
     except BaseException:
         if measured.lengths:

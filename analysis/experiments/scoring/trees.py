@@ -1,5 +1,6 @@
 """Token sequences of questions merged into prefix trees and packed side by side, so that no shared prefix runs twice."""
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ SHARED_ROW_TOKENS = 4096
 class Option:
     """One context and continuation as token ids."""
 
-    tokens: tuple[int, ...]
+    tokens: Sequence[int]
     n_scored: int
     """The last `n_scored` tokens are the continuation; at least one token stands before them."""
 
@@ -51,7 +52,8 @@ def encode(question: Question, tokenizer: Any, max_positions: int | None) -> Enc
         tokens = before + scored
         if max_positions is not None and len(tokens) > max_positions + 1:
             tokens, truncated = tokens[-(max_positions + 1) :], True
-        options.append(Option(tuple(tokens), min(len(scored), len(tokens) - 1)))
+        # Numbers of four bytes: a large set of questions behind worked examples has a hundred million of them.
+        options.append(Option(array("i", tokens), min(len(scored), len(tokens) - 1)))
     return EncodedQuestion(options, truncated)
 
 
@@ -127,6 +129,10 @@ class Row:
                 self.depths.append(depth)
             node = child
 
+    def close(self) -> None:
+        """Let go of what finds a shared prefix: nothing more is added."""
+        self._children.clear()
+
     def visible(self) -> Tensor:
         """Who sees whom: (len, len) booleans, True where the column is the row itself or an ancestor of it."""
         seen = torch.zeros(len(self), len(self), dtype=torch.bool)
@@ -154,10 +160,12 @@ def pack(
         added = rows[-1].cost(question.options)
         shared = Row().cost(question.options) - added
         if len(rows[-1]) and len(rows[-1]) + added > (shared_row_tokens if shared > added else row_tokens):
+            rows[-1].close()
             rows.append(Row())
         for option in question.options:
             rows[-1].add(number, option)
             number += 1
+    rows[-1].close()
     return rows
 
 
@@ -167,4 +175,5 @@ def one_row_each(questions: Sequence[EncodedQuestion]) -> list[Row]:
     for number, option in enumerate(option for question in questions for option in question.options):
         rows.append(Row())
         rows[-1].add(number, option)
+        rows[-1].close()
     return rows

@@ -1,6 +1,8 @@
 """Prefix trees: shared tokens once, every token with its own ancestors, harness boundaries between context and option."""
 
 import random
+import tracemalloc
+from types import SimpleNamespace
 
 import pytest
 
@@ -206,3 +208,28 @@ def test_a_prompt_beyond_the_window_loses_tokens_on_the_left(window, truncated):
     assert result.truncated is truncated
     assert len(option.tokens) == min(8, window + 1)
     assert option.n_scored == 2
+
+
+class Letters:
+    """A tokenizer whose tokens are characters, each id a number of its own in memory as those of a large vocabulary are."""
+
+    bos_token, bos_token_id, eos_token, eos_token_id = "", 0, "", 0
+
+    def __call__(self, text, **options):
+        return SimpleNamespace(input_ids=[1000 + ord(letter) for letter in text])
+
+
+def test_a_question_takes_little_memory_however_many_there_are():
+    """A set of 14,000 questions behind five worked examples took half a gigabyte."""
+    shown = "".join(chr(97 + number * number % 26) for number in range(600))
+    asked = [Question(str(n), f"{shown} {n}?", [" yes", " no", " maybe", " never"], 0) for n in range(100)]
+    tracemalloc.start()
+    try:
+        encoded = [encode(one, Letters(), None) for one in asked]
+        rows = pack(encoded)
+        each = tracemalloc.get_traced_memory()[0] / len(asked)
+    finally:
+        tracemalloc.stop()
+    n_tokens = sum(len(option.tokens) for option in encoded[0].options)
+    n_nodes = sum(map(len, rows)) / len(asked)
+    assert each < 4 * n_tokens + 300 * n_nodes + 1000
