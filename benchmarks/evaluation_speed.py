@@ -17,16 +17,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import torch
-from work import matrix_peak, say
+from work import say
 
 from analysis.core import store
 from analysis.core.blocks import Removal
+from analysis.core.meter import COUNTS
 from analysis.data import questions as benchmarks
 from analysis.data import tasks
 from analysis.data.spec import BenchmarkSpec
@@ -35,7 +35,7 @@ from analysis.experiments.maps.spec import Best, DistanceResult, DistanceSpec
 from analysis.experiments.scoring import likelihood, trees
 from analysis.models import cut as pruning
 from analysis.models import decoder as architecture
-from analysis.models import stream
+from analysis.models import machine, meter, stream
 from analysis.models.load import LoadedModel, load
 from analysis.models.spec import ModelSpec
 
@@ -53,32 +53,11 @@ class Work:
 
 @contextlib.contextmanager
 def counted(decoder: architecture.Decoder) -> Iterator[Work]:
-    """Count tokens through layers, and floating-point operations of layers, attention and head (2 per multiply-add)."""
-    work = Work()
-    parameters = sum(parameter.numel() for parameter in decoder.layers[0].parameters())
-    head_parameters = decoder.config.hidden_size * decoder.config.vocab_size
-    fused = torch.nn.functional.scaled_dot_product_attention
-
-    def layer(module: Any, args: Any) -> None:
-        work.layer_tokens += args[0].shape[0] * args[0].shape[1]
-        work.flop += 2.0 * parameters * args[0].shape[0] * args[0].shape[1]
-
-    def head(module: Any, args: Any) -> None:
-        work.flop += 2.0 * head_parameters * args[0].shape[:-1].numel()
-
-    def attend(query: torch.Tensor, key: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
-        work.flop += 4.0 * query.numel() * key.shape[-2]
-        return fused(query, key, *args, **options)
-
-    handles = [one.register_forward_pre_hook(layer) for one in decoder.layers]
-    handles.append(decoder.head.register_forward_pre_hook(head))
-    torch.nn.functional.scaled_dot_product_attention = attend
-    try:
-        yield work
-    finally:
-        torch.nn.functional.scaled_dot_product_attention = fused
-        for handle in handles:
-            handle.remove()
+    """Count what is computed meanwhile with a model that is in float32."""
+    meter.watch(decoder, "float32")
+    work, before = Work(), (COUNTS.layer_tokens, COUNTS.flop)
+    yield work
+    work.layer_tokens, work.flop = COUNTS.layer_tokens - before[0], COUNTS.flop - before[1]
 
 
 def best_blocks() -> list[Best]:
@@ -175,7 +154,7 @@ def main() -> None:
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no part {', '.join(unknown)}; choose from {', '.join(PARTS)}")
     loaded = load(ModelSpec(dtype="float32"))
-    peak = matrix_peak()
+    peak = machine.most_flop_s("cpu", "float32", again=True)
     say(f"{torch.get_num_threads()} threads; matrix-product peak {peak / 1e9:.0f} GFLOP/s in float32")
     for part in options.parts or PARTS:
         compare(part, loaded, options, peak)

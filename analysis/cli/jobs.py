@@ -61,6 +61,8 @@ def _show(options: argparse.Namespace, listed: list[Job]) -> None:
         f"{job.id}  {job.kind:9}  {job.state:11}  {_where(job)}{job.phase} {job.done}/{job.total}  {job.error or ''}"
         for job in listed
     ]
+    if options.action == "show":
+        lines += [f"{' ' * 12}{done}" for job in listed if job.work is not None and (done := job.work.in_words())]
     if options.action in ("list", "auto-resume"):
         wont = "go on by themselves" if goes_on else "wait to be resumed"
         lines = [*(lines or ["No jobs yet."]), f"Interrupted jobs {wont}."]
@@ -82,6 +84,7 @@ def _as_json(job: Job) -> dict[str, Any]:
         "done": job.done,
         "total": job.total,
         "values": dict(job.values),
+        "work": None if job.work is None else job.work.to_json(),
         "error": job.error,
         "result_key": job.result_key,
         "size_bytes": jobs.size_bytes(job),

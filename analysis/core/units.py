@@ -28,3 +28,12 @@ def size(n_bytes: float) -> str:
             amount = n_bytes / unit_size
             return f"{amount:.0f} {unit}" if amount >= 100 else f"{amount:.1f} {unit}"
     return f"{n_bytes:.0f} B"
+
+
+def scaled(amount: float, unit: str) -> str:
+    """4.2e12, "FLOP" -> "4.2 TFLOP"."""
+    for of, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if amount >= of:
+            found = amount / of
+            return f"{found:.0f} {prefix}{unit}" if found >= 100 else f"{found:.1f} {prefix}{unit}"
+    return f"{amount:.0f} {unit}"

@@ -13,6 +13,7 @@ from typing import Any
 from analysis.core import documents, settings, store
 from analysis.core.errors import LayerscopeError, StorageError
 from analysis.core.failures import redact
+from analysis.core.meter import Meter, Work
 from analysis.core.progress import Cancelled, Progress
 from analysis.jobs import local, table
 from analysis.jobs.job import INTERRUPTED, Job
@@ -32,13 +33,14 @@ _CLEAN_UP_S = 30.0
 class Run:
     """An attempt at a job."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, meter: Meter | None = None) -> None:
         """Begin an attempt.
 
         Args:
             job: as it was claimed.
+            meter: reads what this process computes for it; None where another process runs it.
         """
-        self.job = job
+        self.job, self._meter = job, meter
         self.lost = False
         """The row is no longer ours: nothing may be written to it."""
         self.began_at = time.monotonic()
@@ -90,6 +92,10 @@ class Run:
         limit = self.stop_at + _GRACE_S if self.heard_at is None else self.heard_at + _CLEAN_UP_S
         return time.monotonic() > limit
 
+    def work(self) -> dict[str, Any]:
+        """The column of what was computed until now; none where another process runs it."""
+        return {} if self._meter is None else _work(self._meter.read())
+
     def write(self, progress: Progress) -> None:
         """Write the report down, whether or not it is due."""
         now = time.time()
@@ -118,7 +124,7 @@ class Run:
             columns["values"] = table.to_json(progress.values)
             if progress.values.get("result_key"):
                 columns["result_key"] = str(progress.values["result_key"])
-        self.note(table.update(self.job, **columns))
+        self.note(table.update(self.job, **columns, **self.work()))
         self._written_at = time.monotonic()
 
     def _append(self, line: bytes) -> None:
@@ -144,6 +150,16 @@ def report(job: Job, progress: Progress) -> None:
     seen = (progress.phase, progress.done, progress.total, message, values)
     if seen != (job.phase, job.done, job.total, message and job.message, values and job.values):
         Run(job).write(progress)
+
+
+def _work(work: Work) -> dict[str, Any]:
+    return {"work": table.to_json(work.to_json())}
+
+
+def count(job: Job, work: Work | None) -> None:
+    """Write down what an attempt that runs elsewhere has computed, if that is news."""
+    if work is not None and work != job.work:
+        table.update(job, **_work(work))
 
 
 MAX_STALLED = 2

@@ -14,12 +14,13 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from analysis.core import documents, extensions, failures, program, store
 from analysis.core.errors import JobError
+from analysis.core.meter import Meter, Work
 from analysis.core.options import imported
 from analysis.core.progress import Cancelled, Progress
 from analysis.core.record import Spec
@@ -105,7 +106,8 @@ def told(job: Job) -> Told | None:
     try:
         heard_at, said = file.stat().st_mtime, documents.parsed_object(file.read_bytes())
         progress = Progress(**said["progress"]) if said["progress"] else None
-        seen = Seen(str(said["state"]), progress, said["error"], said["result_key"])
+        work = Work.from_json(said["work"]) if said.get("work") else None
+        seen = Seen(str(said["state"]), progress, said["error"], said["result_key"], work)
         return Told(seen, Process(**said["process"]), max(0.0, time.time() - heard_at))
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -118,17 +120,18 @@ def seen(job: Job) -> Seen | None:
         found = told(job)  # its last word may have come between a look at what it says and one at whether it lives
     if found is None:
         return None
-    return Seen(INTERRUPTED, found.seen.progress, _LOST, found.seen.result_key) if found.is_gone else found.seen
+    return replace(found.seen, state=INTERRUPTED, error=_LOST) if found.is_gone else found.seen
 
 
 class _Attempt:
     """The attempt that this process makes."""
 
-    def __init__(self, job_id: str, attempt: int) -> None:
+    def __init__(self, job_id: str, attempt: int, shards: int = 1) -> None:
         self._file, self._stop = _said(job_id, attempt), _stop(job_id, attempt)
         self._me, self._lock = asdict(Process.current()), threading.Lock()
         self._last, self._written_at = Progress(""), 0.0
         self._result_key: str | None = None
+        self._meter = Meter(_work_before(job_id, attempt)) if shards == 1 else None
         self._ended = threading.Event()
         self.is_told_to_stop = False
 
@@ -151,6 +154,8 @@ class _Attempt:
         key = result_key or self._result_key
         progress = {**asdict(self._last), "message": failures.redact(self._last.message or "")} if self._last.phase else None
         said = {"state": state, "progress": progress, "error": error, "result_key": key, "process": self._me}
+        if self._meter is not None:
+            said["work"] = self._meter.read().to_json()
         with self._lock:
             if state != RUNNING:
                 self._ended.set()
@@ -164,6 +169,14 @@ class _Attempt:
                 os.utime(self._file)
 
 
+def _work_before(job_id: str, attempt: int) -> Work | None:
+    """What earlier attempts that were made in this way did: each has said that of those before it, too."""
+    for earlier in range(attempt - 1, 0, -1):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return Work.from_json(documents.parsed_object(_said(job_id, earlier).read_bytes())["work"])
+    return None
+
+
 def _spec(job_id: str) -> Spec:
     said = documents.parsed_object((folder(job_id) / "spec.json").read_bytes())
     return SPECS[said["kind"]].from_json(said["spec"])
@@ -171,7 +184,7 @@ def _spec(job_id: str) -> Spec:
 
 def make(job_id: str, attempt: int, version: str = "", shards: int = 1, members: str = crew.LOCAL) -> int:
     """Make the attempt for a program of this version; 0 when it has said how it ended, be it failed."""
-    own = _Attempt(job_id, attempt)
+    own = _Attempt(job_id, attempt, shards)
 
     def told_to_end(number: int, frame: Any) -> None:
         own.is_told_to_stop = True

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.core import store
+from analysis.core.meter import Work
 from analysis.core.record import Spec
 from analysis.jobs.local import Process
 
@@ -106,6 +107,8 @@ class Job:
     """Seconds after which an attempt is stopped; None for never."""
     shards: int = 1
     """How many processes share it (`crew`)."""
+    work: Work | None = None
+    """What its attempts had their machine do, as far as is written down; None where nobody counts."""
 
     @property
     def is_active(self) -> bool:

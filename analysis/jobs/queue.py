@@ -397,6 +397,7 @@ def _write_down(job: Job, place: Backend, seen: Seen) -> bool:
     columns = {} if seen.result_key is None else {"result_key": seen.result_key}
     if seen.progress is not None:
         attempt.report(job, seen.progress)
+    attempt.count(job, seen.work)
     if seen.state == INTERRUPTED:
         standing = attempt.interrupt(job, seen.error, at=job.heartbeat_at)
     elif seen.state == CANCELLED:

@@ -20,13 +20,14 @@ from filelock import FileLock, Timeout
 from analysis.core import documents, store
 from analysis.core.errors import JobError, LayerscopeError, StorageError
 from analysis.core.failures import redact
+from analysis.core.meter import Work
 from analysis.core.record import Spec
 from analysis.core.registry import SPECS
 from analysis.jobs import local
 from analysis.jobs.job import CANCELLED, FAILED, LOCAL, QUEUED, RUNNING, Job
 from analysis.jobs.local import Process
 
-_LAYOUT = 7
+_LAYOUT = 8
 _ID = re.compile(r"[0-9a-f]{10}")
 _BUSY_S = 10.0
 """How long to wait for another process that is writing."""
@@ -68,7 +69,8 @@ CREATE TABLE jobs (
     pid_born TEXT,
     owner TEXT,
     limit_s REAL,
-    shards INTEGER NOT NULL DEFAULT 1
+    shards INTEGER NOT NULL DEFAULT 1,
+    work TEXT
 )"""
 _STEPS = {
     1: ("ALTER TABLE jobs ADD COLUMN stop_as TEXT", "ALTER TABLE jobs ADD COLUMN oom_kills INTEGER"),
@@ -78,6 +80,7 @@ _STEPS = {
     4: ("ALTER TABLE jobs ADD COLUMN pid_born TEXT",),
     5: ("ALTER TABLE jobs ADD COLUMN owner TEXT", "ALTER TABLE jobs ADD COLUMN limit_s REAL"),
     6: ("ALTER TABLE jobs ADD COLUMN shards INTEGER NOT NULL DEFAULT 1",),
+    7: ("ALTER TABLE jobs ADD COLUMN work TEXT",),
 }
 """What turns a file of an older layout into one of the next."""
 _FRESH: dict[str, Any] = {
@@ -104,7 +107,8 @@ _FRESH: dict[str, Any] = {
     "pace_high_s": None,
     "pid_born": None,
 }
-"""What a job forgets when it goes back into the queue; its result key stays, for what was finished is usable."""
+"""What a job forgets when it goes back into the queue; its result key stays, for what was finished is usable, and its work, for
+what comes is added."""
 
 
 def _file() -> Path:
@@ -221,6 +225,7 @@ def read(row: sqlite3.Row) -> Job:
         columns = dict(row)
         columns["spec"] = _request(SPECS[columns["kind"]], columns["spec"])  # type: ignore[arg-type]  # takes __hash__ for that of instances
         columns["values"] = documents.parsed(columns["values"])
+        columns["work"] = None if columns["work"] is None else Work.from_json(documents.parsed_object(columns["work"]))
         columns["cancel_requested"] = columns["cancel_requested_at"] is not None
         del columns["number"], columns["fingerprint"]
         return Job(**columns)

@@ -30,6 +30,7 @@ from filelock import Timeout
 from analysis.core import extensions, store
 from analysis.core.errors import LayerscopeError, SpecError, StorageError
 from analysis.core.failures import in_a_sentence, redact
+from analysis.core.meter import Meter
 from analysis.core.options import imported
 from analysis.core.progress import Cancelled, Progress
 from analysis.core.registry import RUNNERS
@@ -125,7 +126,7 @@ class _Worker:
         """Run the job that has waited longest; False when none waits."""
         with self._hands:
             job = table.claim(self._me)
-            run = self._run = None if job is None else Run(job)
+            run = self._run = None if job is None else Run(job, Meter(job.work) if job.shards == 1 else None)
         if run is None:
             return False
         self._set_leaving(False)
@@ -134,6 +135,7 @@ class _Worker:
                 state, error, columns = self._outcome(run)
         except StorageError as full:
             state, error, columns = FAILED, str(full), {}
+        columns |= run.work()
 
         def finish() -> None:
             with self._hands:

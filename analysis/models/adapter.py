@@ -17,7 +17,7 @@ from torch.utils.hooks import RemovableHandle
 from analysis.core import documents, failures, store
 from analysis.core.blocks import Block, Removal
 from analysis.core.errors import LayerscopeError, RecipeError
-from analysis.models import cut
+from analysis.models import cut, meter
 from analysis.models.decoder import Decoder, find_decoder
 from analysis.models.load import LoadedModel
 from analysis.models.source import reason
@@ -111,6 +111,7 @@ def with_adapter(loaded: LoadedModel, block: Removal | None, adapter: str) -> Lo
             f"({reason(error)}); give the block that it was healed for."
         ) from error
     healed = replace(loaded, model=model, decoder=find_decoder(model))
+    meter.watch(healed.decoder, loaded.spec.dtype)
     laid = read_bridge(Path(adapter))
     if laid is not None:
         hidden = healed.decoder.config.hidden_size

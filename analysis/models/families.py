@@ -42,6 +42,17 @@ class Family:
     """What the configuration calls the width of the feed-forward part; 4 x hidden_size where it says none."""
     experts: tuple[str, ...] = ("moe", "expert", "router")
     """Words in the class names of a mixture of experts."""
+    n_experts: tuple[str, ...] = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+    """What the configuration calls the number of experts in a layer."""
+    experts_used: tuple[str, ...] = (
+        "num_experts_per_tok",
+        "num_experts_per_token",
+        "top_k_experts",
+        "moe_top_k",
+        "moe_topk",
+        "moe_k",
+    )
+    """What it calls the number of those that a token goes through."""
 
     row_bound: Callable[[Any], bool] = _never
     """From the configuration: whether attention goes by where a token stands in its row, whatever position it is told and mask

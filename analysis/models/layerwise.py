@@ -21,6 +21,7 @@ from analysis.core.errors import UnsupportedModelError
 from analysis.models.assembly import Assembly
 from analysis.models.cut import without_block
 from analysis.models.decoder import Decoder, output_stream
+from analysis.models.meter import not_counted
 from analysis.models.scratch import Lane, Scratch
 
 OnStep = Callable[[int, int], None]
@@ -298,7 +299,8 @@ def _skipped(decoder: Decoder, seen: list[Tensor], calls: list[tuple[tuple, dict
     try:
         for layer in layers:
             layer.forward = skip
-        yield
+        with not_counted():
+            yield
     finally:
         for layer in layers:
             del layer.forward

@@ -15,7 +15,7 @@ from analysis.core import units
 from analysis.core.errors import NotEnoughMemoryError, SpecError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.models import decoder as architecture
-from analysis.models import layerwise, machine, placement, weights
+from analysis.models import layerwise, machine, meter, placement, weights
 from analysis.models import spec as cost
 from analysis.models.decoder import Decoder
 from analysis.models.placement import Needs, Placement
@@ -291,6 +291,7 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore, *, by_layer: bool = 
         if planned.placement is not None:
             placement.spread(decoder, planned.placement)
         decoder.check()
+    meter.watch(decoder, resolved.dtype)
     on_progress(Progress("loading the model", 1, 1))
     return LoadedModel(model, tokenizer, decoder, resolved, planned.facts, planned.placement)
 
@@ -339,6 +340,7 @@ def _by_layer(planned: Plan, source: Source, on_progress: OnProgress, why: str) 
     with as_it_should_be(source, "configuration"), layerwise.in_part(decoder) as part:
         part.check()
         layerwise.check(part)
+    meter.watch(decoder, spec.dtype)
     on_progress(Progress("loading the model", 1, 1))
     return LoadedModel(decoder.model, tokenizer, decoder, spec, planned.facts)
 

@@ -21,6 +21,10 @@ _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "datasets", "numpy
 _log = logging.getLogger(__name__)
 ALL_CARDS = "cuda:all"
 """The device of a model that is to be spread over all CUDA devices, whether it fits on one or not."""
+_PEAK_SIZES = (1024, 2048)
+"""Rows and columns of the products that show what a device can do: the larger are faster where it has many cores."""
+_PEAK_S = 0.25
+"""Seconds that products of each size are timed for, at least three of them."""
 _FASTER = 1.15
 """bfloat16 must beat float32 by this factor on a CPU before it becomes the default there."""
 
@@ -168,14 +172,61 @@ def bfloat16_speed_ratio() -> float:
 
     Kept so that the default dtype, and with it every cache key, does not flip between runs on a noisy machine.
     """
-    file = store.cache_dir() / "machine.json"
     key = f"{cpu_name()}, torch {torch.__version__}"
-    known = _kept(file)
-    if not isinstance(known.get(key), float):
-        known[key] = round(_product_seconds(torch.float32) / _product_seconds(torch.bfloat16), 2)
-        with contextlib.suppress(StorageError):
-            store.write_atomic(file, json.dumps(known, indent=1).encode())
-    return float(known[key])
+    ratio = _kept(_file()).get(key)
+    if not isinstance(ratio, float):
+        ratio = _keep(key, round(_product_seconds(torch.float32) / _product_seconds(torch.bfloat16), 2))
+    return ratio
+
+
+def most_flop_s(device: str, dtype: str, *, again: bool = False) -> float:
+    """Floating point operations a second of the fastest of some matrix products, measured once and kept in the cache folder.
+
+    Args:
+        device: what torch calls it.
+        dtype: of the matrices.
+        again: whether to measure once more and keep the larger one: the machine may have been busy.
+    """
+    name = torch.cuda.get_device_name(torch.device(device)) if device.startswith("cuda") else cpu_name()
+    key = f"{name}, torch {torch.__version__}, {dtype} FLOP/s" + " on mps" * (device == "mps")
+    known = _kept(_file()).get(key)
+    if isinstance(known, float) and known > 0 and not again:
+        return known
+    found = _measured_flop_s(torch.device(device), getattr(torch, dtype))
+    return _keep(key, max(found, known) if isinstance(known, float) else found)
+
+
+def _measured_flop_s(device: torch.device, dtype: torch.dtype) -> float:
+    fastest = 0.0
+    for size in _PEAK_SIZES:
+        a = torch.randn(size, size).to(device, dtype)
+        timings: list[float] = []
+        began = time.perf_counter()
+        while len(timings) < 3 or time.perf_counter() - began < _PEAK_S:
+            _wait(device)
+            at = time.perf_counter()
+            a @ a
+            _wait(device)
+            timings.append(time.perf_counter() - at)
+        fastest = max(fastest, 2.0 * size**3 / min(timings))
+    return fastest
+
+
+def _wait(device: torch.device) -> None:
+    """For what was asked of an accelerator to be done."""
+    if device.type != "cpu":
+        getattr(torch, device.type).synchronize()
+
+
+def _file() -> Path:
+    return store.cache_dir() / "machine.json"
+
+
+def _keep(key: str, value: float) -> float:
+    """Write down what was measured, beside what was before."""
+    with contextlib.suppress(StorageError):
+        store.write_atomic(_file(), json.dumps({**_kept(_file()), key: value}, indent=1).encode())
+    return value
 
 
 def _kept(file: Path) -> dict[str, Any]:

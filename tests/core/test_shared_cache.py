@@ -112,6 +112,7 @@ def test_an_errand_on_a_machine_without_a_disk_needs_no_list_of_jobs(mounted, tm
     own = errand._Attempt(taken.id, taken.attempts)
     own.say("done", result_key="0" * 20)
     assert errand.seen(taken).state == "done"
+    assert errand.seen(taken).work.seconds > 0
 
 
 @pytest.mark.parametrize("address", ["s3://bucket/cache", "gs://bucket", "hf://buckets/x", "memory://", "simplecache::s3://x"])

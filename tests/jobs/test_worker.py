@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from analysis import jobs
+from analysis.cli import jobs as jobs_command
 from analysis.core import registry
 from analysis.core.blocks import Block
 from analysis.core.errors import JobError, SpecError
@@ -159,6 +160,19 @@ def test_reports_are_throttled_but_the_last_is_kept(cache):
     told, _ = jobs.events(job.id)
     assert 3 <= len(told) <= 5 + 5 * took_s
     assert told[-1]["done"] == job.done == 5000
+
+
+def test_a_job_keeps_what_was_computed_for_it_in_all_its_attempts():
+    job = jobs.submit(request("computes"))
+    jobs.ensure_worker(COMMAND)
+    failed = wait_state(job, "failed")
+    assert (failed.work.flop, failed.work.layer_tokens, failed.work.peak_bytes) == (3e9, 300, 4000), "to its very end"
+    jobs.resume(job.id)
+    done = wait_state(job, "done")
+    assert (done.work.flop, done.work.layer_tokens) == (6e9, 600)
+    assert done.work.seconds > failed.work.seconds > 0
+    assert jobs_command._as_json(done)["work"] == done.work.to_json()
+    assert done.work.joules is done.work.share_of_peak is None, "a machine that does not tell, and too little to compare"
 
 
 @pytest.mark.parametrize("what", ["tidy", "partial"])

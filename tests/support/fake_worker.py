@@ -8,11 +8,13 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from analysis.core import store
 from analysis.core.errors import CorpusError
+from analysis.core.meter import COUNTS
 from analysis.core.progress import Cancelled, OnProgress, Progress
 from analysis.experiments.maps.spec import DistanceSpec
 from analysis.jobs import worker
@@ -43,6 +45,17 @@ def run(spec: DistanceSpec, on_progress: OnProgress, *, load) -> FakeResult:
 def _quick(spec, on_progress, load) -> None:
     for i in range(3):
         on_progress(Progress("counting", i + 1, 3, message=f"step {i + 1}", values={"step": i + 1, "loss": 1 / (i + 1)}))
+
+
+def _computes(spec, on_progress, load) -> None:
+    """As a model would, whose machine tells nothing of its energy."""
+    COUNTS.machine = SimpleNamespace(peak_bytes=lambda: 4000, reset_peak=lambda: None, joules=lambda: None)
+    COUNTS.flop, COUNTS.layer_tokens = COUNTS.flop + 2e9, COUNTS.layer_tokens + 300
+    on_progress(Progress("computing", 1, 2))
+    COUNTS.flop += 1e9
+    if not _saved(spec).exists():
+        _saved(spec).write_text("")
+        raise CorpusError("It went wrong in the middle.")
 
 
 def _saved(spec) -> Path:

@@ -17,7 +17,7 @@ from analysis.experiments.heal.group import Group, Order
 from analysis.experiments.heal.spec import HealSpec
 from analysis.experiments.heal.teacher import Teacher
 from analysis.experiments.heal.training import Trainer, derived_seed, deterministic, memory_explained, tensors
-from analysis.models import adapter
+from analysis.models import adapter, meter
 from analysis.models import cut as pruning
 from analysis.models import load as models
 from analysis.models.adapter import Bridge
@@ -41,6 +41,7 @@ def made_ready(
     cut = None if spec.control else pruning.cut(loaded.decoder, spec.block)
     model = adapters.attach(loaded.decoder, spec, derived_seed(spec.seed, "adapter"), changes)
     healed = replace(loaded, model=model, decoder=find_decoder(model))
+    meter.watch(healed.decoder, spec.model.dtype)
     if bridge is not None:
         adapter.lay_bridge(healed.decoder, bridge, n_layers=healed.decoder.n_layers)
     return healed, cut

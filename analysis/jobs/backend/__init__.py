@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 from analysis.core.errors import JobError
+from analysis.core.meter import Work
 from analysis.core.progress import Progress
 from analysis.core.record import Spec
 from analysis.jobs.job import LOCAL, RUNNING, Job
@@ -42,6 +43,8 @@ class Seen:
     """Why it failed or was interrupted, in one sentence that says what to do."""
     result_key: str | None = None
     """Fingerprint of the resolved spec, under which its result, a partial one too, is stored; None until known."""
+    work: Work | None = None
+    """What this and earlier attempts had their machines do; None where that is not counted."""
 
 
 class Backend(ABC):

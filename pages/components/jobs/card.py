@@ -52,12 +52,14 @@ def place(job: jobs.Job) -> int:
 
 
 def progress_text(job: jobs.Job) -> str:
-    """What it does, how far it is and how long it still takes: the same words wherever a job is shown."""
+    """What it does, how far it is, how long it still takes and how much of the machine it uses: the same words everywhere."""
     parts = [job.phase or "starting"]
     if job.total:
         parts.append(f"{job.done}/{job.total}")
     if job.eta_s is not None:
         parts.append(f"{words.span(*(job.eta_range_s or (job.eta_s, job.eta_s)))} left")
+    if job.work is not None and job.work.share_now is not None:
+        parts.append(f"{job.work.share_now:.0%} of this machine's peak")
     return " · ".join(parts)
 
 
@@ -67,6 +69,8 @@ def ended(job: jobs.Job, *, where: str = "strip") -> None:
         when = words.date(job.finished_at) if job.finished_at else ""
         st.markdown(f":{_COLOURS[job.state]}-badge[{words.plain(job.state)}] {words.plain(job.label)}")
         st.caption(words.plain(job.error) if job.error else f"{when}, took {words.duration(job.elapsed_s or 0)}")
+        if job.work is not None and (done := job.work.in_words()):
+            st.caption(words.plain(done))
         _owner(job)
         if job.state in (jobs.FAILED, jobs.INTERRUPTED):
             _log(job, where)

@@ -7,6 +7,7 @@ from streamlit.testing.v1 import AppTest
 
 from analysis import jobs
 from analysis.core import settings, store
+from analysis.core.meter import Work
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.spec import DistanceSpec
 from analysis.jobs import backend
@@ -72,10 +73,11 @@ def test_what_is_resumed_from_below_stands_among_what_runs_at_once(app, known, j
 
 
 def test_a_running_job_has_a_bar_and_can_be_paused(app, known, job):
-    made = job(spec(1), jobs.RUNNING, "A map", phase="measuring", done=3, total=12)
+    work = job_table.to_json(Work(share_now=0.617).to_json())
+    made = job(spec(1), jobs.RUNNING, "A map", phase="measuring", done=3, total=12, work=work)
     at = app("pages/heal.py")
     (bar,) = at.get("progress")
-    assert (bar.proto.value, bar.proto.text) == (25, "measuring · 3/12")
+    assert (bar.proto.value, bar.proto.text) == (25, "measuring · 3/12 · 62% of this machine's peak")
     at.sidebar.button(key=f"strip-pause-{made.id}").click().run()
     assert jobs.get(made.id).stop_as == jobs.PAUSED
     assert "Pausing; what was finished is kept." in texts(at)
@@ -83,11 +85,13 @@ def test_a_running_job_has_a_bar_and_can_be_paused(app, known, job):
 
 
 def test_a_paused_job_stays_in_sight_and_is_resumed(app, known, job):
-    made = job(spec(1), jobs.PAUSED, "A map", error="It was paused; what was finished is kept.")
+    work = job_table.to_json(Work(seconds=60, layer_tokens=5000, flop=3e12, peak_bytes=10**9, most_flop_s=1e11).to_json())
+    made = job(spec(1), jobs.PAUSED, "A map", error="It was paused; what was finished is kept.", work=work)
     with job_table.transaction(write=True) as db:
         db.execute("UPDATE jobs SET finished_at = 1.0")
     at = app("pages/heal.py")
     assert "It was paused" in texts(at)
+    assert "3.0 TFLOP, 5.0 k tokens through a layer, 50% of this machine's peak, 1.0 GB at most" in texts(at)
     at.sidebar.button(key=f"strip-resume-{made.id}").click().run()
     assert jobs.get(made.id).state == jobs.QUEUED
 

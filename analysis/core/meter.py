@@ -1,0 +1,161 @@
+"""What a process computes with models, counted where they run, and read off by whoever runs jobs.
+
+Like the time that a process has had of the processor: the counts only ever grow, and a stretch of work is the difference of two
+looks at them. So no experiment does anything for it.
+"""
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Protocol, Self
+
+from analysis.core import units
+
+_RECENT_S = 10.0
+"""How far `Work.share_now` looks back."""
+_SOON_S = 5.0
+"""Seconds of computing before which nothing is compared with what the machine can do: that has to be measured once."""
+
+
+class Machine(Protocol):
+    """What the device that a model is on says of itself."""
+
+    def peak_bytes(self) -> int:
+        """Peak memory of this process there since `reset_peak`."""
+
+    def reset_peak(self) -> None:
+        """Let `peak_bytes` begin anew."""
+
+    def joules(self) -> float | None:
+        """Energy that it has drawn since some moment, for whatever process; None where it does not tell."""
+
+    def most_flop_s(self, *, again: bool = False) -> float:
+        """Floating point operations a second of its fastest matrix products, in the model's dtype; measured once, and kept.
+
+        Args:
+            again: whether to measure once more and keep the larger one: the machine may have been busy.
+        """
+
+
+@dataclass
+class Counts:
+    """Totals of this process since it began."""
+
+    layer_tokens: int = 0
+    """Tokens that went through a layer, each counted once for each layer."""
+    flop: float = 0.0
+    """Floating point operations of layers, attention and vocabulary head, two for a multiply-add, padding included."""
+    machine: Machine | None = None
+    """Where the last model is that was made ready to be counted; None before the first."""
+
+
+COUNTS = Counts()
+"""Of this process; `analysis.models.meter` adds to them."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job had its machine do, and what that took."""
+
+    seconds: float = 0.0
+    """From its beginning, loading included; of a job that was resumed, all attempts together."""
+    layer_tokens: int = 0
+    """As of `Counts`."""
+    flop: float = 0.0
+    """As of `Counts`."""
+    peak_bytes: int = 0
+    """Peak memory of the process: of the accelerator where the model is on one, else resident memory."""
+    joules: float | None = None
+    """Energy that the processor or the accelerator drew since the model was loaded, for other processes too; None where the
+    machine does not tell."""
+    most_flop_s: float | None = None
+    """Floating point operations a second of the machine's fastest matrix products; None where too little was computed."""
+    share_now: float | None = None
+    """Of `most_flop_s`, what the last seconds reached."""
+
+    @property
+    def share_of_peak(self) -> float | None:
+        """Of `most_flop_s`, what was reached from the beginning to the end; None while that is not known."""
+        return self.flop / self.seconds / self.most_flop_s if self.most_flop_s and self.seconds > 0 else None
+
+    def in_words(self) -> str:
+        """What was computed and what that took, in a few words; empty where nothing was computed."""
+        if not self.flop:
+            return ""
+        said = [units.scaled(self.flop, "FLOP"), f"{units.scaled(self.layer_tokens, '').strip()} tokens through a layer"]
+        said += [] if self.share_of_peak is None else [f"{self.share_of_peak:.0%} of this machine's peak"]
+        said += [f"{units.size(self.peak_bytes)} at most"]
+        return ", ".join([*said, *([] if self.joules is None else [units.scaled(self.joules, "J")])])
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is kept with a job, `share_of_peak` included."""
+        return {**asdict(self), "share_of_peak": self.share_of_peak}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`; what another version wrote beside is passed over."""
+        return cls(**{one.name: data[one.name] for one in fields(cls) if one.name in data})
+
+
+class Meter:
+    """What this process computes from now on, as the work of one job."""
+
+    def __init__(self, before: Work | None = None) -> None:
+        """Begin.
+
+        Args:
+            before: what earlier attempts at the job did, which is added.
+        """
+        self._before, self._began = before or Work(), time.monotonic()
+        self._layer_tokens, self._flop = COUNTS.layer_tokens, COUNTS.flop
+        self._recent: deque[tuple[float, float]] = deque()
+        self._most_flop_s: float | None = None
+        self._peak_bytes = self._before.peak_bytes
+        self._joules: float | None = self._before.joules
+        self._joules_at: tuple[Machine, float | None] | None = None
+        if COUNTS.machine is not None:
+            COUNTS.machine.reset_peak()
+            self._draw(COUNTS.machine)
+
+    def read(self) -> Work:
+        """What was done until now; called now and then while it runs."""
+        now, flop, machine, before = time.monotonic(), COUNTS.flop - self._flop, COUNTS.machine, self._before
+        if machine is None:
+            return replace(before, seconds=before.seconds + now - self._began)
+        self._peak_bytes = max(self._peak_bytes, machine.peak_bytes())
+        self._draw(machine)
+        return Work(
+            seconds=before.seconds + now - self._began,
+            layer_tokens=before.layer_tokens + COUNTS.layer_tokens - self._layer_tokens,
+            flop=before.flop + flop,
+            peak_bytes=self._peak_bytes,
+            joules=self._joules,
+            share_now=self._share_now(machine, now, flop),
+            most_flop_s=self._most_flop_s or before.most_flop_s,
+        )
+
+    def _draw(self, machine: Machine) -> None:
+        """Add the energy since the last look."""
+        told = machine.joules()
+        if self._joules_at is not None and self._joules_at[0] is machine:
+            last = self._joules_at[1]
+            if told is not None and last is not None:
+                self._joules = (self._joules or 0.0) + told - last
+        self._joules_at = machine, told
+
+    def _share_now(self, machine: Machine, now: float, flop: float) -> float | None:
+        if flop <= 0:
+            return None
+        recent = self._recent
+        recent.append((now, flop))
+        while now - recent[0][0] > _RECENT_S and len(recent) > 2:
+            recent.popleft()
+        span_s, done = now - recent[0][0], flop - recent[0][1]
+        if span_s < _SOON_S:
+            return None
+        if self._most_flop_s is None:
+            self._most_flop_s = machine.most_flop_s()
+            if done / span_s > self._most_flop_s:
+                self._most_flop_s = machine.most_flop_s(again=True)
+        return done / span_s / self._most_flop_s

@@ -1,0 +1,97 @@
+"""The work of a job: what was computed since it began, how much of the machine that was, and in words."""
+
+import pytest
+
+from analysis.core import meter
+from analysis.core.meter import Counts, Meter, Work
+
+
+class Machine:
+    """One that can do 100 operations a second."""
+
+    def __init__(self) -> None:
+        self.memory, self.drawn, self.can = 50, 0.0, [100.0]
+
+    def peak_bytes(self):
+        return self.memory
+
+    def reset_peak(self):
+        self.memory = 0
+
+    def joules(self):
+        return self.drawn
+
+    def most_flop_s(self, *, again=False):
+        return self.can.pop(0)
+
+
+@pytest.fixture
+def now(monkeypatch):
+    seconds = [1000.0]
+    monkeypatch.setattr(meter.time, "monotonic", lambda: seconds[0])
+    return seconds
+
+
+@pytest.fixture
+def counts(monkeypatch):
+    """Of a process that has computed before."""
+    found = Counts(7, 700.0, Machine())
+    monkeypatch.setattr(meter, "COUNTS", found)
+    return found
+
+
+def passed(now, counts, seconds, flop, told):
+    """So many seconds at a pace, looked at once a second."""
+    for _ in range(seconds):
+        now[0] += 1
+        counts.flop += flop
+        counts.layer_tokens += 1
+        work = told.read()
+    return work
+
+
+def test_only_what_comes_after_its_beginning_counts(now, counts):
+    told = Meter()
+    work = passed(now, counts, 3, 60.0, told)
+    assert (work.seconds, work.layer_tokens, work.flop) == (3, 3, 180)
+    assert work.share_of_peak is work.share_now is None, "too early to compare"
+
+
+def test_the_share_of_now_is_of_the_last_seconds_and_that_of_all_of_the_whole(now, counts):
+    told = Meter()
+    assert passed(now, counts, 20, 80.0, told).share_now == pytest.approx(0.8)
+    work = passed(now, counts, 20, 20.0, told)
+    assert work.share_now == pytest.approx(0.2)
+    assert work.share_of_peak == pytest.approx(0.5)
+
+
+def test_a_machine_that_does_more_than_it_could_is_measured_again(now, counts):
+    counts.machine.can = [50.0, 200.0]
+    assert passed(now, counts, 8, 100.0, Meter()).share_now == pytest.approx(0.5)
+
+
+def test_earlier_attempts_are_added(now, counts):
+    before = Work(seconds=10, layer_tokens=5, flop=1000.0, peak_bytes=80, joules=4.0, most_flop_s=100.0)
+    told = Meter(before)
+    counts.machine.drawn = 6.0
+    work = passed(now, counts, 2, 50.0, told)
+    assert (work.seconds, work.layer_tokens, work.flop, work.peak_bytes) == (12, 7, 1100, 80)
+    assert work.joules == 10
+    assert Work.from_json(work.to_json()) == work
+
+
+def test_what_the_machine_does_not_tell_is_not_made_up(now, counts):
+    counts.machine.drawn = None
+    work = passed(now, counts, 2, 50.0, Meter())
+    assert work.joules is None
+    assert "J" not in work.in_words()
+    counts.machine = None
+    nothing = Meter().read()
+    assert nothing.in_words() == ""
+    assert nothing.share_of_peak is None
+
+
+def test_in_words():
+    work = Work(seconds=100.0, layer_tokens=1_230_000, flop=4.2e12, peak_bytes=1_100_000_000, joules=530.0, most_flop_s=1e11)
+    told = "4.2 TFLOP, 1.2 M tokens through a layer, 42% of this machine's peak, 1.1 GB at most, 530 J"
+    assert work.in_words() == told

@@ -1,0 +1,133 @@
+"""What models compute, counted against sums by hand, and what their machine says of itself."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from analysis.core.blocks import Block
+from analysis.core.meter import COUNTS
+from analysis.models import cut, layerwise, machine, meter
+from analysis.models.decoder import Decoder, find_decoder
+from analysis.models.layerwise import Inputs
+from tests.support.families import N_LAYERS, build
+
+IDS = torch.arange(20).reshape(2, 10) + 3
+PROJECTIONS = 32 * 32 + 2 * 32 * 16 + 32 * 32
+"""Weights of queries, keys and values of two heads, and output."""
+FEED_FORWARD = 3 * 32 * 48
+ATTENTION = 2 * 2 * (2 * 4 * 10 * 10) * 8
+"""Of a layer: two products of 10 x 10 pairs, 8 numbers each, in 4 heads of 2 rows."""
+HEAD = 32 * 300
+
+
+def watched(family: str) -> Decoder:
+    decoder = find_decoder(build(family))
+    meter.watch(decoder, "float32")
+    return decoder
+
+
+def counted(work) -> tuple[int, float]:
+    before = COUNTS.layer_tokens, COUNTS.flop
+    work()
+    return COUNTS.layer_tokens - before[0], COUNTS.flop - before[1]
+
+
+@torch.inference_mode()
+def test_layers_attention_and_head_are_the_sum_by_hand():
+    decoder = watched("llama")
+    tokens, flop = counted(lambda: decoder.model(IDS, use_cache=False))
+    assert tokens == N_LAYERS * 20
+    assert flop == N_LAYERS * (2 * 20 * (PROJECTIONS + FEED_FORWARD) + ATTENTION) + 2 * 20 * HEAD
+
+
+@torch.inference_mode()
+def test_of_experts_those_count_that_a_token_uses():
+    """Two of four; layers 0 and 4 have none. The router sees every token."""
+    decoder = watched("qwen3_moe")
+    experts = 2 * 3 * 32 * 16 + 4 * 32
+    _, flop = counted(lambda: decoder.body(IDS, use_cache=False))
+    layers = N_LAYERS * (2 * 20 * PROJECTIONS + ATTENTION) + 2 * 20 * (2 * FEED_FORWARD + 4 * experts)
+    assert flop == layers
+
+
+@torch.inference_mode()
+def test_a_cut_model_counts_what_is_left_of_it():
+    decoder = watched("llama")
+    with cut.without_block(decoder, Block(1, 2)):
+        tokens, _ = counted(lambda: decoder.body(IDS, use_cache=False))
+    assert tokens == (N_LAYERS - 2) * 20
+
+
+def test_the_way_back_costs_as_much_and_what_is_trained_once_more():
+    decoder = watched("llama")
+    decoder.model.requires_grad_(False)
+    decoder.layers[2].mlp.up_proj.weight.requires_grad_(True)
+    meter.watch(decoder, "float32")  # now with what is trained
+    _, flop = counted(lambda: decoder.body(IDS, use_cache=False))
+    layer = 2 * 20 * (PROJECTIONS + FEED_FORWARD)
+    # Gradients flow from the third layer on, and in it not through its attention.
+    assert flop == N_LAYERS * (layer + ATTENTION) + 4 * layer + 3 * 2 * ATTENTION + 2 * 20 * 32 * 48
+
+
+@torch.inference_mode()
+def test_layers_that_are_only_asked_for_what_they_are_called_with_count_nothing():
+    decoder = watched("llama")
+    assert counted(lambda: layerwise.entry(decoder, Inputs(IDS, [None]))) == (0, 0)
+    assert counted(lambda: decoder.body(IDS, use_cache=False))[0] == N_LAYERS * 20
+
+
+@torch.inference_mode()
+def test_figures_are_bit_for_bit_those_of_a_model_that_is_not_watched():
+    alone = find_decoder(build("llama")).model(IDS, use_cache=False).logits
+    assert torch.equal(alone, watched("llama").model(IDS, use_cache=False).logits)
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch) -> Path:
+    """Two processor packages, one of them in two parts."""
+    for name in ("intel-rapl:0", "intel-rapl:0:0", "intel-rapl:1"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "energy_uj").write_text("1000000\n")
+        (folder / "max_energy_range_uj").write_text("5000000\n")
+    monkeypatch.setattr(meter, "POWERCAP", tmp_path)
+    return tmp_path
+
+
+def test_energy_is_that_of_the_packages_also_where_a_counter_begins_anew(packages):
+    device = meter.Device("cpu", "float32")
+    assert device.joules() == 0
+    (packages / "intel-rapl:0" / "energy_uj").write_text("4000000\n")
+    assert device.joules() == 3
+    (packages / "intel-rapl:1" / "energy_uj").write_text("500000\n")
+    assert device.joules() == pytest.approx(3 + 4.5)
+
+
+def test_where_the_machine_does_not_tell_there_is_no_energy(packages, tmp_path, monkeypatch):
+    (packages / "intel-rapl:1" / "energy_uj").unlink()
+    device = meter.Device("cpu", "float32")
+    assert device.joules() is None
+    monkeypatch.setattr(meter, "POWERCAP", tmp_path / "none")
+    assert meter.Device("cpu", "float32").joules() is None
+    assert meter.Device("mps", "float16").joules() is None
+
+
+def test_what_the_machine_can_do_is_measured_once_and_raised_when_it_does_more(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
+    (tmp_path / "machine.json").write_text('{"before": 1.5}')
+    found = iter([2e9, 3e9, 1e9])
+    monkeypatch.setattr(machine, "_measured_flop_s", lambda *_: next(found))
+    assert machine.most_flop_s("cpu", "float32") == 2e9
+    assert machine.most_flop_s("cpu", "float32") == 2e9
+    assert machine.most_flop_s("cpu", "float32", again=True) == 3e9
+    assert machine.most_flop_s("cpu", "bfloat16") == 1e9
+    assert len(kept := json.loads((tmp_path / "machine.json").read_text())) == 3
+    assert kept["before"] == 1.5
+
+
+def test_products_are_timed(monkeypatch):
+    monkeypatch.setattr(machine, "_PEAK_SIZES", (64,))
+    monkeypatch.setattr(machine, "_PEAK_S", 0.0)
+    assert machine._measured_flop_s(torch.device("cpu"), torch.float32) > 1e6
