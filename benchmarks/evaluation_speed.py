@@ -22,7 +22,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import torch
-from work import say
 
 from analysis.core import store
 from analysis.core.blocks import Removal
@@ -38,6 +37,7 @@ from analysis.models import decoder as architecture
 from analysis.models import machine, meter, stream
 from analysis.models.load import LoadedModel, load
 from analysis.models.spec import ModelSpec
+from benchmarks.work import say
 
 PARTS = ("arc", "mmlu")
 TARGETS = {"arc": 6, "mmlu": 8}

@@ -26,7 +26,7 @@ from pathlib import Path
 from statistics import fmean, median
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "benchmarks")]
+sys.path.insert(0, str(REPOSITORY))
 
 from analysis.core import host, stats, units
 
@@ -185,14 +185,13 @@ def layer_passes(layers: int, curve: int) -> int:
 
 def measure(point: Point, options: argparse.Namespace) -> Found:
     """In this process."""
-    import first_light
     import torch
-    import work
 
     from analysis.data import questions
     from analysis.data.spec import BenchmarkSpec
     from analysis.experiments.scoring import likelihood, trees
     from analysis.models import machine, stream
+    from benchmarks import first_light, work
 
     made = work.random_llama(point.layers, point.hidden, dtype=options.dtype, device=options.device)
     decoder, tokenizer, removed = made.decoder, made.tokenizer, cuts(point.layers, point.curve)

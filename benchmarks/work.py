@@ -1,6 +1,5 @@
-"""What benchmarks share: random models of any size, the operations that a stretch of code takes, the peak of a product."""
+"""What benchmarks share: random models of any size, and the operations that a stretch of code takes."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -59,19 +58,6 @@ def random_llama(n_layers: int, hidden_size: int, *, dtype: str, device: str = "
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype)).eval()
     return Made(architecture.find_decoder(model), tokenizer)
-
-
-def matrix_peak(dtype: str = "float32", device: str = "cpu", size: int = 2048, repeats: int = 20) -> float:
-    """Operations a second of the fastest of some large matrix products."""
-    a, b = (torch.randn(size, size, dtype=getattr(torch, dtype), device=device) for _ in range(2))
-    times = []
-    for _ in range(repeats):
-        wait(device)
-        began = time.perf_counter()
-        a @ b
-        wait(device)
-        times.append(time.perf_counter() - began)
-    return 2 * size**3 / min(times)
 
 
 def wait(device: str) -> None:

@@ -1,6 +1,7 @@
 """The pre-norm residual stream x[0..L], read with hooks on the decoder layers of an unmodified model."""
 
 import contextlib
+import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -84,6 +85,13 @@ def right_padded(sequences: Sequence[Sequence[int]]) -> Tensor:
     return torch.tensor([[*sequence, *[sequence[-1]] * (longest - len(sequence))] for sequence in sequences])
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; from the host to a CUDA card through pinned memory, so that the host does not wait for the copy."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 @torch.inference_mode()
 def token_streams(decoder: Decoder, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
     """x[0..L] at every real token of a batch, from one forward pass without the vocabulary head.
@@ -97,13 +105,14 @@ def token_streams(decoder: Decoder, sequences: Sequence[Sequence[int]]) -> list[
         another, without padding; x[L] is taken before the final norm.
     """
     padded, real = right_padded(sequences), _real(sequences)
+    real_on = functools.cache(functools.partial(sent, real))  # once a device, not once a layer
     kept: list[Tensor] = []
 
     def keep(stream: Tensor) -> None:
-        kept.append(stream.flatten(0, 1)[real.to(stream.device)])
+        kept.append(stream.flatten(0, 1)[real_on(stream.device)])
 
     with _hooks(decoder, lambda index, args, kwargs: keep(input_stream(args, kwargs)), keep):
-        decoder.body(input_ids=padded.to(decoder.device), use_cache=False)
+        decoder.body(input_ids=sent(padded, decoder.device), use_cache=False)
     return kept
 
 
@@ -171,8 +180,9 @@ def last_token_states(streams: Sequence[Tensor], lengths: Sequence[int]) -> Tens
     Returns:
         (batch, L+1, hidden_size), float32, on the CPU.
     """
-    last = torch.tensor(lengths).cumsum(0) - 1
-    return torch.stack([stream[last.to(stream.device)].float().cpu() for stream in streams], dim=1)
+    last_on = functools.cache(functools.partial(sent, torch.tensor(lengths).cumsum(0) - 1))
+    # Together where the first is, so that the host waits for one copy and not for one of every depth.
+    return torch.stack([stream[last_on(stream.device)].to(streams[0].device) for stream in streams], dim=1).float().cpu()
 
 
 @dataclass(frozen=True)
@@ -208,7 +218,7 @@ def run_trunk(decoder: Decoder, input_ids: Tensor, *, keep: set[int], **body_arg
             states[decoder.n_layers] = stream
 
     with _hooks(decoder, before, after):
-        decoder.body(input_ids=input_ids.to(decoder.device), use_cache=False, **body_arguments)
+        decoder.body(input_ids=sent(input_ids, decoder.device), use_cache=False, **body_arguments)
     return Trunk(states, calls)
 
 

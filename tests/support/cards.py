@@ -7,6 +7,7 @@ computed by the CPU, so that what comes out is to the last bit what it is withou
 
 import contextlib
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from torch.utils._pytree import tree_leaves
 HOST = torch.device("cpu")
 _COPIES = {"copy_", "_foreach_copy_", "resize_", "set_", "is_same_size"}
 """May take tensors of several places, and leave each where it is."""
+_WAITS = {"item", "_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "_unique2", "unique_dim"}
+"""What a card is waited for: the next thing that the host does needs a number of it."""
 _INDEXED = {"index": 1, "index_put_": 1, "_index_put_impl_": 1, "index_put": 1, "_unsafe_index": 1}
 """May take indices from host memory, as the argument of this place."""
 
@@ -31,7 +34,8 @@ class MixedCards(RuntimeError):
 class _Places:
     """Where the storage of every tensor is."""
 
-    def __init__(self) -> None:
+    def __init__(self, waits: Counter[str]) -> None:
+        self.waits = waits
         self._known: dict[int, tuple[StorageWeakRef, torch.device]] = {}
 
     def of(self, tensor: Tensor) -> torch.device:
@@ -72,6 +76,8 @@ class _NoMixing(TorchDispatchMode):
         name, kwargs = op._schema.name.partition("::")[2], kwargs or {}
         if name in _COPIES:
             return op(*args, **kwargs)
+        if self._is_waited_for(name, args):
+            self._places.waits[name] += 1
         if name.startswith("_foreach_"):  # one operation after another
             lists = [
                 taken for taken in args if isinstance(taken, list | tuple) and any(isinstance(one, Tensor) for one in taken)
@@ -85,6 +91,12 @@ class _NoMixing(TorchDispatchMode):
         place = self._place(name, taken)
         found = op(*args, **kwargs)
         return self._put(found, itertools.repeat(place))
+
+    def _is_waited_for(self, name: str, args: Any) -> bool:
+        if name in _INDEXED:  # booleans are counted first
+            on_card = self._places.of(args[0]) != HOST
+            return on_card and any(one.dtype == torch.bool for one in tree_leaves(args[1]) if isinstance(one, Tensor))
+        return name in _WAITS and self._places.of(args[0]) != HOST
 
     def _place(self, name: str, taken: Sequence[Tensor]) -> torch.device:
         """Where all of them are; a number from host memory may meet tensors of any card."""
@@ -113,6 +125,8 @@ class _Cards(TorchFunctionMode):
             return self._places.of(args[0])
         if function is Tensor.numpy and self._places.of(args[0]) != HOST:
             raise MixedCards("can't convert a tensor of a card to numpy; use Tensor.cpu() to copy it to host memory first.")
+        if function is Tensor.tolist and self._places.of(args[0]) != HOST:
+            self._places.waits["tolist"] += 1
         if function is Tensor.cpu:
             return self._moved(args[0], HOST)
         if function is Tensor.to:
@@ -121,7 +135,10 @@ class _Cards(TorchFunctionMode):
         if device is not None and device.type == "cpu":
             kwargs["device"] = "cpu"
             found = function(*args, **kwargs)
-            return tuple(self._moved(one, device) for one in found) if isinstance(found, tuple) else self._moved(found, device)
+            if function is torch.tensor:
+                return self._moved(found, device)
+            # Zeros and the like are made where they are.
+            return tuple(self._put(one, device) for one in found) if isinstance(found, tuple) else self._put(found, device)
         return function(*args, **kwargs)
 
     def _device(self, named: Any) -> torch.device:
@@ -143,12 +160,24 @@ class _Cards(TorchFunctionMode):
     def _moved(self, tensor: Tensor, device: torch.device) -> Tensor:
         if tensor.is_meta or self._places.of(tensor) == device:
             return tensor
+        if HOST in (device, self._places.of(tensor)):
+            self._places.waits["to the host" if device == HOST else "to a card"] += 1
+        return self._put(tensor, device)
+
+    def _put(self, tensor: Tensor, device: torch.device) -> Tensor:
+        if tensor.is_meta or self._places.of(tensor) == device:
+            return tensor
         return _Move.apply(tensor, self._places, device)
 
 
 @contextlib.contextmanager
-def cards(n: int) -> Iterator[list[str]]:
-    """Have cards, and give their names."""
-    places = _Places()
+def cards(n: int, waits: Counter[str] | None = None) -> Iterator[list[str]]:
+    """Have cards, and give their names.
+
+    Args:
+        n: how many.
+        waits: counts what a card would be waited for, by the name of the operation, and what is moved.
+    """
+    places = _Places(Counter() if waits is None else waits)
     with _NoMixing(places), _Cards(places, n):
         yield [f"cpu:{index}" for index in range(n)]

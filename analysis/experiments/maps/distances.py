@@ -116,8 +116,9 @@ def text_distances(streams: Sequence[Tensor], lengths: Sequence[int]) -> dict[st
         by_name = {name: total / length for name, total in sums.items()}
         by_name |= {metric.name: _measured(metric, last)[0] for metric in of_last}
         for name, matrix in by_name.items():
-            found[name].append(matrix.cpu())
-    return {name: torch.stack(of_texts) for name, of_texts in found.items()}
+            found[name].append(matrix)
+    # A card is waited for once a metric, and not once a text.
+    return {name: torch.stack(of_texts).cpu() for name, of_texts in found.items()}
 
 
 def _measured(metric: Metric, depths: Depths) -> Tensor:

@@ -1,0 +1,157 @@
+"""`make bench-gpu`: the figures of the README on the CUDA card of this machine; without one it says so and ends with 2.
+
+    python benchmarks/card.py                                the starter model and a random one of 1.5 billion parameters
+    python benchmarks/card.py starter --dtype float32
+
+A distance map against a bare forward pass on the same batches, the loss on text and a curve of n = 0 .. half of the layers,
+each with seconds (median of `--repeats`, after a first run that counts the operations), tokens a second, peak memory of the
+card, and operations a second with their share of what the fastest of some large products reached on this card. Before it, how
+far the starter model on the card is from the same on the processor in float32.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+import torch
+
+from analysis.core import units
+from analysis.data import questions
+from analysis.data.spec import BenchmarkSpec
+from analysis.data.tasks import Question
+from analysis.experiments.scoring import likelihood, trees
+from analysis.models import load, machine, stream
+from analysis.models.spec import ModelSpec
+from benchmarks.first_light import full_map
+from benchmarks.scaling import cuts
+from benchmarks.work import Made, flop_of, random_llama, say, wait
+
+MODELS = ("starter", "random")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    what: str
+    seconds: float
+    n_tokens: int
+    """Tokens that went in, whatever they went through."""
+    peak_bytes: int
+    flop: float
+
+    def told(self, peak: float) -> str:
+        """In words, beside the operations a second that a product reached."""
+        speed = self.flop / self.seconds
+        return (
+            f"  {self.what:32}{self.seconds:9.3f} s{self.n_tokens / self.seconds:12,.0f} tokens/s"
+            f"{units.size(self.peak_bytes):>10}{speed / 1e9:12,.0f} GFLOP/s {speed / peak:6.1%}"
+        )
+
+
+def measured(what: str, run: Callable[[], object], n_tokens: int, device: str, repeats: int) -> Row:
+    machine.reset_peak(device)
+    flop = flop_of(run)
+    seconds = []
+    for _ in range(repeats):
+        wait(device)
+        began = time.perf_counter()
+        run()
+        wait(device)
+        seconds.append(time.perf_counter() - began)
+    return Row(what, median(seconds), n_tokens, machine.peak_bytes(device), flop)
+
+
+@torch.inference_mode()
+def rows(made: Made, asked: list[Question], *, n_texts: int, seq_len: int, device: str, repeats: int) -> list[Row]:
+    """All that is measured of a model."""
+    decoder = made.decoder
+    drawn = iter(decoder.trial_tokens(n_texts * seq_len))
+    texts = [[next(drawn) for _ in range(seq_len)] for _ in range(n_texts)]
+    budget = stream.tokens_per_batch(decoder.device)
+    groups = [[texts[index] for index in group] for group in stream.batches([seq_len] * n_texts, budget)]
+    curve = cuts(decoder.n_layers, decoder.n_layers // 2)
+    packed = likelihood.can_pack(decoder)
+    encoded = [trees.encode(one, made.tokenizer, None) for one in asked]
+
+    def bare() -> None:
+        for group in groups:
+            decoder.body(input_ids=stream.sent(stream.right_padded(group), decoder.device), use_cache=False)
+
+    work: dict[str, tuple[Callable[[], object], int]] = {
+        "bare forward pass": (bare, n_texts * seq_len),
+        "distance map": (lambda: full_map(decoder, groups), n_texts * seq_len),
+        "loss, unpruned": (lambda: likelihood.text_losses(decoder, texts, [None]), n_texts * seq_len),
+        f"curve, n = 0..{decoder.n_layers // 2}": (
+            lambda: likelihood.option_loglikelihoods(decoder, encoded, curve, packed=packed),
+            sum(likelihood.row_lengths(encoded, packed=packed)),
+        ),
+    }
+    return [measured(what, run, n_tokens, device, repeats) for what, (run, n_tokens) in work.items()]
+
+
+def tell(name: str, made: Made, found: list[Row], peak: float) -> None:
+    n_parameters = made.n_parameters / 1e6
+    say(f"{name}: {n_parameters:,.0f} M parameters, {made.decoder.n_layers} layers")
+    for row in found:
+        say(row.told(peak))
+    of = {row.what: row.seconds for row in found}
+    say(f"  a distance map takes {of['distance map'] / of['bare forward pass']:.3f} x the bare forward pass")
+
+
+@torch.inference_mode()
+def apart(on_card: Made, here: Made, asked: list[Question]) -> float:
+    """Largest difference of an option's log-likelihood, nats."""
+    found = []
+    for one in (on_card, here):
+        encoded = [trees.encode(question, one.tokenizer, None) for question in asked]
+        packed = likelihood.can_pack(one.decoder)
+        found.append(likelihood.option_loglikelihoods(one.decoder, encoded, cuts(one.decoder.n_layers, 2), packed=packed))
+    pairs = zip(*found, strict=True)
+    return max(abs(a - b) for x, y in pairs for p, q in zip(x, y, strict=True) for a, b in zip(p, q, strict=True))
+
+
+def starter(dtype: str, device: str) -> Made:
+    loaded = load.load(ModelSpec(dtype=dtype, device=device))
+    return Made(loaded.decoder, loaded.tokenizer)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="The figures of the README on a CUDA card.")
+    parser.add_argument("models", nargs="*", help=f"{', '.join(MODELS)}; both by default")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
+    parser.add_argument("--texts", type=int, default=256)
+    parser.add_argument("--seq-len", type=int, default=256)
+    parser.add_argument("--questions", type=int, default=200, help="questions of ARC-Easy")
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    if unknown := set(options.models) - set(MODELS):
+        parser.error(f"no model {', '.join(unknown)}; choose from {', '.join(MODELS)}")
+    if not torch.cuda.is_available():
+        print("There is no CUDA card that torch can use on this machine, so nothing was measured.", file=sys.stderr)
+        return 2
+    device = "cuda"
+    peak = machine.most_flop_s(device, options.dtype, again=True)
+    say(f"{torch.cuda.get_device_name()}, torch {torch.__version__}; {options.dtype} products reach {peak / 1e12:.1f} TFLOP/s")
+    asked = questions.load(BenchmarkSpec("arc_easy", limit=options.questions))
+    sizes = {"n_texts": options.texts, "seq_len": options.seq_len, "device": device, "repeats": options.repeats}
+    for name in options.models or MODELS:
+        made = (
+            starter(options.dtype, device) if name == "starter" else random_llama(32, 2048, dtype=options.dtype, device=device)
+        )
+        if name == "starter":
+            far = apart(made, starter("float32", "cpu"), asked[:8])
+            say(f"the starter model on the card is within {far:.1e} nats an option of float32 on the processor")
+        tell(name, made, rows(made, asked, **sizes), peak)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

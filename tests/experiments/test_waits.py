@@ -1,0 +1,116 @@
+"""How often the host waits for a card: not at all for a layer, and a few times for a batch and for a cut.
+
+Counted on made-up cards (`tests.support.cards`): no card is needed, and none ran.
+"""
+
+from collections import Counter
+
+import pytest
+import torch
+
+from analysis.core.blocks import Block
+from analysis.experiments.maps import distances
+from analysis.experiments.scoring import likelihood
+from analysis.models import decoder as architecture
+from analysis.models import stream
+from tests.support.asked import questions
+from tests.support.cards import cards
+from tests.support.families import build
+
+TEXTS = [[5 + n, 6, 7, 8] * 8 for n in range(6)]
+CUTS = [None, Block(1, 1), Block(2, 1)]
+
+
+def asked(decoder, cuts, n):
+    likelihood.measure(decoder, [likelihood.Asked(decoder, questions(n), cuts, packed=True)])
+
+
+def read(decoder, cuts, n):
+    likelihood.measure(decoder, [likelihood.Read(decoder, TEXTS[:n], cuts)])
+
+
+def mapped(decoder, cuts, n):
+    streams = stream.token_streams(decoder, TEXTS[:n])
+    lengths = [len(ids) for ids in TEXTS[:n]]
+    stream.last_token_states(streams, lengths)
+    distances.text_distances(streams, lengths)
+
+
+def waits(work, *, n_layers=4, n_cuts=2, n=2):
+    """How often the host waits for a card, by what it waits for, and how often it sends something there."""
+    counted = Counter()
+    with cards(1, counted) as (card,):
+        model = build("llama", n_layers=n_layers)
+        for one in (*model.parameters(), *model.buffers()):
+            one.data = one.data.to(card)
+        decoder = architecture.find_decoder(model)
+        counted.clear()
+        with torch.inference_mode():
+            work(decoder, CUTS[:n_cuts], n)
+    return counted
+
+
+def test_what_waits_is_seen():
+    counted = Counter()
+    with cards(1, counted) as (card,), torch.inference_mode():
+        here = torch.ones(4)
+        there = here.to(card)
+        assert counted == {"to a card": 1}
+        (there + there).sum().item()
+        there[there > 0]
+        bool((there > 0).all())
+        there.nonzero()
+        there.tolist()
+        there.cpu()
+        here.sum().item()
+        here.nonzero()
+        torch.zeros(3, device=card)
+    assert counted.pop("to a card") == 1
+    assert set(counted) == {"item", "index", "is_nonzero", "nonzero", "tolist", "to the host"}
+    assert set(counted.values()) == {1}
+
+
+@pytest.mark.parametrize("work", [asked, read, mapped])
+def test_layers_are_not_waited_for(work):
+    assert waits(work, n_layers=4) == waits(work, n_layers=7)
+
+
+@pytest.mark.parametrize("work", [asked, read, mapped])
+def test_more_in_a_batch_is_not_waited_for_longer(work):
+    two, four = waits(work, n=2), waits(work, n=4)
+    for counted in (two, four):
+        counted.pop("to a card")  # a longer row has more parts, whose columns are sent
+    assert two == four
+
+
+@pytest.mark.parametrize(("work", "most"), [(asked, 3), (read, 1)])
+def test_a_cut_is_waited_for_a_few_times(work, most):
+    two, three = waits(work, n_cuts=2), waits(work, n_cuts=3)
+    sent = three.pop("to a card") - two.pop("to a card")
+    assert (three - two).total() <= most
+    assert sent <= 1
+    assert two.total() <= 2 * most + 1  # transformers asks once a pass whether texts are packed
+
+
+def test_a_map_is_waited_for_once_a_metric():
+    counted = waits(mapped)
+    assert counted.pop("to a card") <= 3
+    assert counted.total() <= len(distances.METRICS) + 2
+
+
+def test_only_what_comes_from_the_host_to_a_card_is_pinned():
+    class Recorded:
+        def __init__(self, place):
+            self.device, self.calls = torch.device(place), []
+
+        def pin_memory(self):
+            self.calls.append("pinned")
+            return self
+
+        def to(self, device, non_blocking=False):
+            self.calls.append((str(device), non_blocking))
+            return self
+
+    assert stream.sent(Recorded("cpu"), torch.device("cuda")).calls == ["pinned", ("cuda", True)]
+    assert stream.sent(Recorded("cuda"), torch.device("cuda")).calls == [("cuda", False)]
+    assert stream.sent(Recorded("cpu"), torch.device("cpu")).calls == [("cpu", False)]
