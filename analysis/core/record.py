@@ -59,6 +59,10 @@ class Spec:
         """Raise `SpecError` unless every field holds a value of its type and within its bounds."""
         bounds.check(self)
 
+    def also_keyed(self) -> dict[str, Any]:
+        """What the fingerprint has beside the fields: a way of computing that changed for some requests of a kind alone."""
+        return {}
+
     def why_not_shared(self, n: int) -> str | None:
         """Why so many processes cannot share this request, in a sentence; None where its kind decides."""
         return None
@@ -100,7 +104,8 @@ def _keyed(value: Any) -> Any:
     if isinstance(value, Spec):
         added = {f.name: f.default for f in dataclasses.fields(value) if f.name in value.later}
         named = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        return {name: _keyed(one) for name, one in named.items() if name not in added or one != added[name]}
+        kept = {name: _keyed(one) for name, one in named.items() if name not in added or one != added[name]}
+        return kept | value.also_keyed()
     return [_keyed(one) for one in value] if isinstance(value, list | tuple) else value
 
 

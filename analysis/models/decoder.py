@@ -152,15 +152,17 @@ class Decoder:
 
     def logits(self, states: Tensor) -> Tensor:
         """Vocabulary logits, float32, of normed states (..., hidden_size), with the family's own scaling."""
+        return self.scaled(self.head(states).float())
+
+    def scaled(self, logits: Tensor) -> Tensor:
+        """What the family does to the float32 products of its head; may be done in place."""
         config, family = self.config, self.family
-        logits: Tensor = self.head(states)
         if (times := families.first(config, family.logits_times)) is not None:
-            logits = logits * times
+            logits = logits.mul_(times)
         if (over := families.first(config, family.logits_over)) is not None:
-            logits = logits / over
-        logits = logits.float()
+            logits = logits.div_(over)
         cap = families.first(config, family.logits_cap)
-        return logits if cap is None else cap * torch.tanh(logits / cap)
+        return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
 
     def check(self) -> None:
         """Run a few tokens and compare layers + norm + head, as taken apart here, with the model's own logits.

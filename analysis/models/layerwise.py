@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from analysis.core import blocks
 from analysis.core.blocks import Removal
 from analysis.core.errors import UnsupportedModelError
+from analysis.models import residual
 from analysis.models.assembly import Assembly
 from analysis.models.cut import without_block
 from analysis.models.decoder import Decoder, output_stream
@@ -227,7 +228,8 @@ class _Walk:
         if self._depth:
             self.streams = kept
         else:
-            self.streams = {(number, ()): scratch.keep(first.cpu()) for number, (first, _) in enumerate(entered)}
+            first = [residual.at_entry(decoder, stream).cpu() for stream, _ in entered]
+            self.streams = {(number, ()): scratch.keep(stream) for number, stream in enumerate(first)}
 
     def layers(self) -> Iterator[tuple[int, nn.Module]]:
         """The layers that are still to be passed."""

@@ -15,7 +15,7 @@ from analysis.core import units
 from analysis.core.errors import NotEnoughMemoryError, SpecError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.models import decoder as architecture
-from analysis.models import layerwise, machine, meter, placement, weights
+from analysis.models import layerwise, machine, meter, placement, residual, weights
 from analysis.models import spec as cost
 from analysis.models.decoder import Decoder
 from analysis.models.placement import Needs, Placement
@@ -290,7 +290,9 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore, *, by_layer: bool = 
         decoder = architecture.find_decoder(model)
         if planned.placement is not None:
             placement.spread(decoder, planned.placement)
+        residual.widen(decoder)
         decoder.check()
+        residual.check(decoder)
     meter.watch(decoder, resolved.dtype)
     on_progress(Progress("loading the model", 1, 1))
     return LoadedModel(model, tokenizer, decoder, resolved, planned.facts, planned.placement)
@@ -337,9 +339,11 @@ def _by_layer(planned: Plan, source: Source, on_progress: OnProgress, why: str) 
         keep_differentiable(decoder.model)
         assert decoder.on_disk is not None
         decoder.on_disk.room_bytes = planned.room_bytes
+        residual.widen(decoder)
     with as_it_should_be(source, "configuration"), layerwise.in_part(decoder) as part:
         part.check()
         layerwise.check(part)
+        residual.check(part)
     meter.watch(decoder, spec.dtype)
     on_progress(Progress("loading the model", 1, 1))
     return LoadedModel(decoder.model, tokenizer, decoder, spec, planned.facts)

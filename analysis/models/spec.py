@@ -10,6 +10,8 @@ from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+HALF = ("bfloat16", "float16")
+"""Those in which the residual stream alone is in float32 (`residual`)."""
 QUANTIZATIONS = ("none", "4bit", "8bit")
 
 
@@ -31,6 +33,10 @@ class ModelSpec(Spec):
     """none, 4bit (NF4) or 8bit."""
     identity: str = ""
     """What the weights are, whatever the path: filled in by `load.resolve`, empty before."""
+
+    def also_keyed(self) -> dict[str, str]:
+        """In half precision the residual stream was in half precision, too, and results of then are other ones."""
+        return {"stream": "float32"} if self.dtype in HALF else {}
 
     def __post_init__(self) -> None:
         require(bool(self.source.strip()), "No model was named: give `starter`, a hub id, a folder or a GGUF file.")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis.core.blocks import Removal
-from analysis.models import layerwise
+from analysis.models import layerwise, residual
 from analysis.models.decoder import Decoder, output_stream
 from analysis.models.layerwise import Inputs, OnStep
 from analysis.models.scratch import Scratch
@@ -28,8 +28,11 @@ def _hooks(decoder: Decoder, on_input: Any, on_last_output: Any) -> Iterator[Non
     handles = []
     for index, layer in enumerate(decoder.layers):
 
-        def before(module: nn.Module, args: Any, kwargs: Any, index: int = index) -> None:
+        def before(module: nn.Module, args: Any, kwargs: Any, index: int = index) -> tuple[Any, Any]:
+            if index == 0:
+                args, kwargs = residual.entering(decoder, args, kwargs)
             on_input(index, args, kwargs)
+            return args, kwargs
 
         handles.append(layer.register_forward_pre_hook(before, with_kwargs=True))
 

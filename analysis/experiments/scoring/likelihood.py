@@ -21,7 +21,7 @@ from torch import Tensor
 from analysis.core.blocks import Removal
 from analysis.experiments.scoring.attention import skipping_masked, with_runs
 from analysis.experiments.scoring.trees import EncodedQuestion, Option, Row, one_row_each, pack
-from analysis.models import layerwise
+from analysis.models import head, layerwise
 from analysis.models.decoder import Decoder
 from analysis.models.layerwise import Inputs
 from analysis.models.stream import batches, before_each_layer, finals, right_padded, tokens_per_batch
@@ -177,8 +177,9 @@ class Asked:
     def take(self, number: int, index: int, stream: Tensor) -> None:
         """x[L] of a batch without one of the cuts."""
         batch = self._batches[number]
-        states = stream.flatten(0, 1)[batch.where.to(stream.device)]
-        self._totals[index].index_add_(0, batch.target_options, _target_loglikelihoods(self._decoder, states, batch))
+        states = self._decoder.norm(stream.flatten(0, 1)[batch.where])
+        found = head.log_probabilities(self._decoder, states, batch.target_where, batch.target_tokens)
+        self._totals[index].index_add_(0, batch.target_options, found.double().cpu())
 
     @property
     def found(self) -> list[list[list[float]]]:
@@ -280,20 +281,6 @@ def n_batches(decoder: Decoder, questions: Sequence[EncodedQuestion], *, packed:
     return len(batches(row_lengths(questions, packed=packed), tokens_per_batch(decoder.device)))
 
 
-def _target_loglikelihoods(decoder: Decoder, states: Tensor, batch: _Batch) -> Tensor:
-    """Log-probability of every target, float64, on the CPU; the head runs once per distinct position, in chunks."""
-    found = torch.zeros(len(batch.target_tokens), dtype=torch.float64)
-    chunk = decoder.states_at_once
-    for begin in range(0, len(states), chunk):
-        logits = decoder.logits(decoder.norm(states[begin : begin + chunk]))
-        chosen = ((batch.target_where >= begin) & (batch.target_where < begin + chunk)).nonzero()[:, 0]
-        at = batch.target_where[chosen] - begin
-        # Not logits minus logsumexp: on a CPU the two round apart by 1e-5 nats a token, and the harness takes this one.
-        values = logits.log_softmax(-1)[at, batch.target_tokens[chosen]]
-        found[chosen.cpu()] = values.double().cpu()
-    return found
-
-
 def _by_question(values: list[float], questions: Sequence[EncodedQuestion]) -> Iterator[list[float]]:
     begin = 0
     for question in questions:
@@ -329,10 +316,6 @@ def batch_losses(decoder: Decoder, stream: Tensor, sequences: Sequence[Sequence[
     """Mean next-token cross-entropy of each sequence of a right-padded batch, from its x[L], nats per token."""
     states = torch.cat([row[: len(ids) - 1] for row, ids in zip(stream, sequences, strict=True)])
     targets = torch.tensor([token for ids in sequences for token in ids[1:]], device=decoder.head_device)
-    chunk = decoder.states_at_once
-    parts = [
-        torch.nn.functional.cross_entropy(decoder.logits(decoder.norm(part)), target, reduction="none")
-        for part, target in zip(states.split(chunk), targets.split(chunk), strict=True)
-    ]
-    per_token = torch.cat(parts).double().cpu()
+    found = head.log_probabilities(decoder, decoder.norm(states), torch.arange(len(states), device=states.device), targets)
+    per_token = -found.double().cpu()
     return [float(part.mean()) for part in per_token.split([len(ids) - 1 for ids in sequences])]

@@ -1,5 +1,9 @@
 """Attention run by run: what the dense mask gives, on every family that has it, and the model as it was afterwards."""
 
+import itertools
+import random
+
+import numpy as np
 import pytest
 import torch
 
@@ -26,8 +30,8 @@ def test_runs_give_what_the_dense_mask_gives_from_fewer_pairs(family, monkeypatc
     decoder = architecture.find_decoder(build(family))
     pairs = attended(monkeypatch)
     found, sums = [], []
-    for length in (10_000, 16):
-        monkeypatch.setattr(attention, "RUN_TOKENS", length)
+    for call in (1 << 40, 64):  # where a call costs that much there is one run
+        monkeypatch.setattr(attention, "_CALL", call)
         pairs.clear()
         found.append(flat(likelihood.option_loglikelihoods(decoder, questions(), CUTS, packed=True)))
         sums.append(sum(pairs))
@@ -43,13 +47,61 @@ def test_a_family_without_fused_attention_runs_the_whole_mask(monkeypatch):
 
 
 def test_a_run_sees_only_the_columns_that_one_of_its_tokens_sees(monkeypatch):
-    monkeypatch.setattr(attention, "RUN_TOKENS", 2)
+    monkeypatch.setattr(attention, "cheapest_runs", lambda seen: [slice(0, 2), slice(2, 4)])
     seen = torch.tensor([[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1]], dtype=torch.bool)[None]
     mask = torch.zeros(1, 1, 4, 4).masked_fill_(~seen[:, None], -1.0)
     first, second = attention.with_runs(mask, seen).layerscope_runs
     assert first.columns == slice(0, 2)
     assert second.columns.tolist() == [0, 2, 3]
     assert second.mask.tolist() == [[[[0.0, 0.0, -1.0], [0.0, -1.0, 0.0]]]]
+
+
+def forest(parents):
+    """Who sees whom in rows of these trees."""
+    seen = np.eye(len(parents), dtype=bool)
+    for node, parent in enumerate(parents):
+        if parent >= 0:
+            seen[node] |= seen[parent]
+    return seen
+
+
+def cost(seen, runs, call):
+    return sum(call + (run.stop - run.start) * int(seen[run].any(axis=0).sum()) for run in runs)
+
+
+def ways(starts, n):
+    """Every way of cutting n queries at some of these places."""
+    for some in itertools.product([False, True], repeat=len(starts)):
+        places = [0, *itertools.compress(starts, some), n]
+        yield [slice(a, b) for a, b in itertools.pairwise(places)]
+
+
+@pytest.mark.parametrize("call", [1, 12, 100])
+@pytest.mark.parametrize("seed", range(6))
+def test_runs_are_the_cheapest_of_all_that_begin_at_branches(seed, call, monkeypatch):
+    monkeypatch.setattr(attention, "_CALL", call)
+    drawn = random.Random(seed)
+    # Chains, some of which begin anew or branch off an earlier node.
+    parents = [node - 1 if drawn.random() < 0.7 else drawn.randint(-1, node - 1) for node in range(24)]
+    seen = forest(parents)
+    branches = [node for node in range(1, 24) if not seen[node, node - 1]]
+    found = attention.cheapest_runs(seen)
+    assert [place for run in found for place in range(run.start, run.stop)] == list(range(24))
+    assert cost(seen, found, call) == min(cost(seen, runs, call) for runs in ways(branches, 24))
+
+
+def test_a_long_sequence_is_cut_and_every_run_is_bounded():
+    seen = np.tril(np.ones((2000, 2000), dtype=bool))
+    runs = attention.cheapest_runs(seen)
+    assert [run.start for run in runs] == list(range(0, 2000, attention._STEP))
+
+
+def test_a_run_has_so_many_queries_at_most(monkeypatch):
+    monkeypatch.setattr(attention, "_CALL", 1 << 40)  # as few runs as there can be
+    lengths = [run.stop - run.start for run in attention.cheapest_runs(np.eye(1100, dtype=bool))]
+    assert sum(lengths) == 1100
+    assert len(lengths) == 3
+    assert max(lengths) <= attention._LONGEST
 
 
 def test_the_configuration_is_as_it_was_even_after_an_exception():

@@ -1,0 +1,100 @@
+"""The residual stream of a model in half precision, kept in float32: what is added up at every layer and never multiplied.
+
+Weights, products and attention stay in half precision, and so do time and memory; but the stream, which is the sum of all that
+the layers write, is not rounded to eight bits at every layer. On the starter model in bfloat16 that takes away about half of
+what the log-likelihood of an option is off (`benchmarks/half_precision.py`).
+
+A stream that enters the first layer in float32 stays so by torch's own promotion: a layer adds half precision to float32. What
+reads it are norms, or matrices where norms come behind them (OLMo 2): these are taught to read float32 and to answer in the
+model's dtype.
+"""
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from analysis.core.errors import UnsupportedModelError
+from analysis.models.decoder import Decoder
+from analysis.models.spec import HALF
+
+
+def widen(decoder: Decoder) -> None:
+    """Let a model in half precision read a stream in float32; what reads one in its own dtype is as before."""
+    dtype = decoder.model.dtype
+    if str(dtype).removeprefix("torch.") not in HALF:
+        return
+    for module in (decoder.norm, *(part for layer in decoder.layers for part in layer.modules())):
+        kind = type(module)
+        if kind in (nn.Linear, Conv1D) or ("norm" in kind.__name__.lower() and not isinstance(module, _Wide)):
+            module.__class__ = _wide(kind, dtype)
+
+
+@torch.inference_mode()
+def check(decoder: Decoder) -> None:
+    """Try on a few tokens that a widened model computes what it does without, but for rounding.
+
+    Args:
+        decoder: the model with its weights, or a part of it with one layer of every kind.
+
+    Raises:
+        UnsupportedModelError: when its family cannot be computed so.
+    """
+    if not isinstance(decoder.norm, _Wide):
+        return
+    ids = torch.tensor([decoder.trial_tokens(16)], device=decoder.device)
+    plain = decoder.body(input_ids=ids, use_cache=False)[0]
+    handle = decoder.layers[0].register_forward_pre_hook(
+        lambda _, args, named: entering(decoder, args, named), with_kwargs=True
+    )
+    try:
+        found = decoder.body(input_ids=ids, use_cache=False)[0]
+        why = "" if decoder.agree(found[0], plain[0]) else "it then computes something else"
+    except RuntimeError as error:
+        why = f"torch says: {str(error).splitlines()[0]}"
+    finally:
+        handle.remove()
+    if why:
+        raise UnsupportedModelError(
+            f"The residual stream of this {decoder.config.model_type} model cannot be kept in float32 while its weights are in "
+            f"{str(decoder.model.dtype).removeprefix('torch.')} ({why}); choose dtype float32."
+        )
+
+
+def entering(decoder: Decoder, args: tuple, named: dict) -> tuple[tuple, dict]:
+    """Arguments of the first layer, with the stream among them in float32 where the model was widened."""
+    if args:
+        return (at_entry(decoder, args[0]), *args[1:]), named
+    return args, {**named, "hidden_states": at_entry(decoder, named["hidden_states"])}
+
+
+def at_entry(decoder: Decoder, stream: Tensor) -> Tensor:
+    """x[0] as it shall enter the first layer: in float32 where the model was widened."""
+    return stream.float() if isinstance(decoder.norm, _Wide) else stream
+
+
+class _Wide:
+    """What the modules of a widened model that may read its stream have in common."""
+
+
+@functools.cache
+def _wide(kind: Any, dtype: torch.dtype) -> type[nn.Module]:
+    """A kind of module that also reads float32, and then answers in the model's dtype."""
+
+    class Wide(_Wide, kind):  # type: ignore[misc, valid-type]
+        def forward(self, stream: Tensor, *args: Any, **named: Any) -> Tensor:
+            weight, bias = getattr(self, "weight", None), getattr(self, "bias", None)
+            half = dtype if weight is None else weight.dtype
+            if stream.dtype != torch.float32 or half == torch.float32:
+                return super().forward(stream, *args, **named)
+            if kind in (nn.Linear, Conv1D):
+                return super().forward(stream.to(half))
+            if kind is nn.LayerNorm:  # the only norm whose weights have to be of the dtype of what it reads
+                weight, bias = (None if one is None else one.float() for one in (weight, bias))
+                return nn.functional.layer_norm(stream, self.normalized_shape, weight, bias, self.eps).to(half)
+            return super().forward(stream, *args, **named).to(half)
+
+    Wide.__name__ = Wide.__qualname__ = kind.__name__
+    return Wide
