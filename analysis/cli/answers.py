@@ -383,8 +383,11 @@ _SCORES = ("n", "acc", "loss", "acc_macro", "repetition_rate", "distinct_rate", 
 
 
 def _point_lines(result: Any, points: Sequence[Any]) -> list[str]:
-    """Points of a curve as a table, and the levels that they are read against."""
-    return [*result.table().only(*_SCORES).lines(), *_levels(result, points)]
+    """Points of a curve as a table, the levels that they are read against, and what the precision costs."""
+    from analysis.experiments.accuracy import precision
+
+    precise = precision.said_of(result.spec.model)
+    return [*result.table().only(*_SCORES).lines(), *_levels(result, points), *([precise] if precise else [])]
 
 
 def _levels(result: Any, points: Sequence[Any]) -> list[str]:

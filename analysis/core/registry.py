@@ -5,6 +5,7 @@ anywhere that is named as an extension (`extensions`). It is then on the command
 among the runs, in the report and in the glossary, without a change anywhere else.
 """
 
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, TypeVar
 
+from analysis.core.errors import SpecError
 from analysis.core.options import Option, imported
 from analysis.core.record import Result, Spec
 
@@ -79,7 +81,7 @@ class Experiment:
         return found
 
     def usual(self, model: Any) -> Spec | None:
-        """The request with every field at its default, of this model; None where one has to be said."""
+        """The request with every field at its default, of this model; None where one has to be said, or this model has none."""
         hints = typing.get_type_hints(self.spec, include_extras=True)
         for one in fields(self.spec):
             notes = getattr(hints[one.name], "__metadata__", ())
@@ -87,7 +89,9 @@ class Experiment:
                 return None
             if one.default is MISSING and one.default_factory is MISSING:
                 return None
-        return self.spec(**({"model": model} if "model" in hints else {}))
+        with contextlib.suppress(SpecError):
+            return self.spec(**({"model": model} if "model" in hints else {}))
+        return None
 
 
 T = TypeVar("T")

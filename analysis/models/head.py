@@ -3,7 +3,8 @@
 The vocabulary goes by in pieces that stay in the processor's caches, and only the sum of exponentials is kept. In half
 precision a product is accumulated in float32 and rounded at its end, to some hundredths of a nat where logits are around 16;
 here each row's shift, the logit of its own token in float32, is subtracted inside the product, before it is rounded: what is
-left is small wherever the probability is large, and so is its rounding. It costs one pass over the weights, as a plain head does.
+left is small wherever the probability is large, and so is its rounding. That costs one pass over the weights, like a plain
+head.
 """
 
 import torch

@@ -27,7 +27,7 @@ def widen(decoder: Decoder) -> None:
     if str(dtype).removeprefix("torch.") not in HALF:
         return
     for module in (decoder.norm, *(part for layer in decoder.layers for part in layer.modules())):
-        kind = type(module)
+        kind: Any = type(module)
         if kind in (nn.Linear, Conv1D) or ("norm" in kind.__name__.lower() and not isinstance(module, _Wide)):
             module.__class__ = _wide(kind, dtype)
 
@@ -83,7 +83,7 @@ class _Wide:
 def _wide(kind: Any, dtype: torch.dtype) -> type[nn.Module]:
     """A kind of module that also reads float32, and then answers in the model's dtype."""
 
-    class Wide(_Wide, kind):  # type: ignore[misc, valid-type]
+    class Wide(_Wide, kind):
         def forward(self, stream: Tensor, *args: Any, **named: Any) -> Tensor:
             weight, bias = getattr(self, "weight", None), getattr(self, "bias", None)
             half = dtype if weight is None else weight.dtype

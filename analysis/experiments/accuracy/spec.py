@@ -13,6 +13,7 @@ from analysis.core.table import Table
 from analysis.data import corpora
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
 from analysis.experiments.accuracy import points as cuts
+from analysis.experiments.accuracy import precision
 from analysis.experiments.accuracy.points import Answer, GenerationCheck, Lines, Point
 from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
 from analysis.experiments.strategies import BLOCKS, DAMAGE, STRATEGIES, USUAL, needs
@@ -90,7 +91,8 @@ def _measured_on(result: "SweepResult | EvaluateResult", points: Sequence[Point]
         most = max((point.n_texts for point in points), default=0)
         said.append(f"loss on {most} texts of {corpora.title(corpus)}, seed {corpus.seed}, with 95 % intervals over texts")
     short = "" if corpus is None else lacking(corpus, result.model, result.text_tokens)
-    return "; ".join(said) + "." + (f" {short}" if short else "")
+    told = ["; ".join(said) + ".", short, precision.said_of(spec.model)]
+    return " ".join(sentence for sentence in told if sentence)
 
 
 def lacking(corpus: CorpusSpec, model: ModelFacts, text_tokens: Sequence[int]) -> str:

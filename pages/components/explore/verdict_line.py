@@ -7,6 +7,7 @@ import streamlit as st
 
 from analysis.core.blocks import Block, Removal
 from analysis.data.spec import CorpusSpec, default_loss_corpus
+from analysis.experiments.accuracy import precision
 from analysis.experiments.accuracy.spec import EvaluateSpec
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.reading import costs, headline
@@ -68,7 +69,7 @@ def show(cut: Cut, strategy: Strategy, sweep: Found | None, known: Evidence, mod
         )
         return
     said = of_cut(removed, strategy.distances.model, known)
-    st.markdown(words.plain(said.sentence), help=_measured_on(said))
+    st.markdown(words.plain(said.sentence), help=_measured_on(said, sweep))
     found, best = known.best(cut.n, n_layers)
     with st.container(horizontal=True, wrap=False, vertical_alignment="center", gap="small", key="best-cut"):
         if best is None:
@@ -93,8 +94,10 @@ def of_cut(removed: Removal, model: ModelFacts, known: Evidence) -> Headline:
     return _headline(versions, removed, model, known)
 
 
-def _measured_on(said: Headline) -> str:
+def _measured_on(said: Headline, sweep: Found | None) -> str:
     lines = ["Size: exact, of all parameters.", *said.measured_on]
+    if sweep is not None and (precise := precision.said_of(sweep.result.spec.model)):
+        lines.append(f"Precision: {precise}")
     return "\n".join(f"- {words.plain(line)}" for line in lines)
 
 

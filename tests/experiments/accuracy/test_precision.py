@@ -1,0 +1,58 @@
+"""What half precision costs a model: held against two evaluations, said with results, and kept with the model."""
+
+import pytest
+
+from analysis.core.errors import SpecError
+from analysis.data.spec import BenchmarkSpec
+from analysis.experiments.accuracy import against_float32, evaluation, precision
+from analysis.experiments.accuracy.precision import PrecisionSpec, moved
+from analysis.experiments.accuracy.spec import EvaluateSpec
+from analysis.models import load as models
+from analysis.models.spec import ModelSpec
+
+ASKED = BenchmarkSpec("arc_easy", limit=6)
+
+
+def test_how_far_options_are_moved_counts_every_question_once():
+    mean, ends, largest = moved([[1.0, 2.0], [0.0, 0.0, 0.0]], [[1.5, 2.5], [0.0, 0.3, -0.3]])
+    assert mean == pytest.approx((0.5 + 0.2) / 2)
+    assert largest == 0.5
+    low, high = ends
+    assert low < mean < high
+    assert moved([[1.0]], [[2.0]])[1] is None
+
+
+def test_float32_has_no_cost_and_cannot_be_asked_for():
+    with pytest.raises(SpecError, match="float32 is what other precisions are held against; choose"):
+        PrecisionSpec(model=ModelSpec(dtype="float32"))
+    assert PrecisionSpec(model=ModelSpec(dtype="float32", quantization="4bit")).model.quantization == "4bit"
+    assert precision.said_of(ModelSpec(dtype="float32", identity="files:x")) == ""
+
+
+def test_it_is_the_difference_of_two_evaluations_and_is_said_with_later_results(cache, tiny_folder):
+    half = models.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="bfloat16"))
+    exact = models.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="float32"))
+    assert "was not measured" in precision.said_of(half)
+    found = against_float32.run(PrecisionSpec(model=half, benchmark=ASKED))
+    a, b = (evaluation.run(EvaluateSpec(model=model, benchmark=ASKED, loss_corpus=None)).questions for model in (half, exact))
+    mean, ends, largest = moved([x.loglikelihoods for x in a], [x.loglikelihoods for x in b])
+    assert (found.mean_nats, (found.low_nats, found.high_nats), found.largest_nats) == (mean, ends, largest)
+    assert 0 < found.mean_nats < 0.1
+    assert found.n_changed == sum(x.prediction != y.prediction for x, y in zip(a, b, strict=True))
+    said = precision.said_of(half)
+    assert said == found.said()
+    assert said.startswith(f"bfloat16 moves an option of this model by {mean:.3f} nats on average")
+    assert said.endswith("from float32 in 6 questions.")
+    later = evaluation.run(EvaluateSpec(model=half, benchmark=ASKED, loss_corpus=None))
+    assert later.measured_on().endswith(said)
+    assert "nats on average" not in evaluation.run(EvaluateSpec(model=exact, benchmark=ASKED, loss_corpus=None)).measured_on()
+
+
+def test_the_result_with_the_most_questions_speaks_for_its_own_precision_alone(cache, tiny_folder):
+    half = models.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="bfloat16"))
+    for limit in (6, 3):
+        against_float32.run(PrecisionSpec(model=half, benchmark=BenchmarkSpec("arc_easy", limit=limit)))
+    assert precision.cost(half).n_questions == 6
+    other = models.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="float16"))
+    assert precision.cost(other) is None
+    assert precision.said_of(other).startswith("What float16 costs on this model was not measured")
