@@ -108,6 +108,9 @@ bench-scaling: install
 bench-gpu: install
 	$(BIN)/python benchmarks/card.py
 
+bench-precision: install
+	$(BIN)/python benchmarks/half_precision.py
+
 bench-distances: install
 	$(BIN)/python benchmarks/distance_speed.py
 

@@ -1,26 +1,33 @@
 """`make bench-evaluation`: a sweep's scoring against lm-evaluation-harness run once per n on really cut models.
 
     python benchmarks/evaluation_speed.py                                   every part
-    python benchmarks/evaluation_speed.py arc --questions 20 --ns 0,5,10    a part of it
+    python benchmarks/evaluation_speed.py arc --questions 60 --dtype bfloat16   one of them
+    python benchmarks/evaluation_speed.py mmlu long --measured 0,15         the harness at two n, and its time drawn from these
+    python benchmarks/evaluation_speed.py arc --profile                     where our time goes, and no harness
 
-Same machine, process, float32 weights, questions and blocks (similarity, from the precomputed map of the starter model).
-Ours is timed from the questions' text to their log-likelihoods, the median of `--repeats`; the harness's runs take many
-minutes and are timed once each, from its built requests to their log-likelihoods, without loading and cutting. With `--ns`
-both sides do those n only. Needs requirements-dev.txt. The default takes about an hour on two cores.
+arc: ARC-Easy without examples; long: ARC-Challenge with 25 of them, a long prefix that all questions share; mmlu: 5
+examples, some questions of some subjects. Same machine, process, weights, questions and blocks (similarity, from the
+precomputed map of the starter model). Ours is timed from the questions' text to their log-likelihoods, the median of
+`--repeats`; the harness's runs take many minutes and are timed once each, from its built requests to their log-likelihoods,
+without loading and cutting. Its time is linear in the layers that are left, so `--measured` says at which n it runs and the
+others are put on the line through these.
+Needs requirements-dev.txt. The default takes hours on two cores.
 """
 
 import argparse
 import contextlib
+import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import numpy as np
 import torch
 
 from analysis.core import store
@@ -39,8 +46,12 @@ from analysis.models.load import LoadedModel, load
 from analysis.models.spec import ModelSpec
 from benchmarks.work import say
 
-PARTS = ("arc", "mmlu")
-TARGETS = {"arc": 6, "mmlu": 8}
+PARTS = ("arc", "long", "mmlu")
+TARGETS = {("arc", "float32"): 8, ("arc", "bfloat16"): 6}
+"""How many times as fast as the harness; 8 where a long prefix is shared."""
+HARNESS = {"arc": ("arc_easy", 0), "long": ("arc_challenge", 25), "mmlu": ("mmlu", 5)}
+"""What the harness calls each part, and the examples before each question."""
+PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
 
 
 @dataclass
@@ -52,9 +63,9 @@ class Work:
 
 
 @contextlib.contextmanager
-def counted(decoder: architecture.Decoder) -> Iterator[Work]:
-    """Count what is computed meanwhile with a model that is in float32."""
-    meter.watch(decoder, "float32")
+def counted(decoder: architecture.Decoder, dtype: str) -> Iterator[Work]:
+    """Count what is computed meanwhile with a model."""
+    meter.watch(decoder, dtype)
     work, before = Work(), (COUNTS.layer_tokens, COUNTS.flop)
     yield work
     work.layer_tokens, work.flop = COUNTS.layer_tokens - before[0], COUNTS.flop - before[1]
@@ -71,9 +82,10 @@ def best_blocks() -> list[Best]:
 
 
 def asked(part: str, options: argparse.Namespace) -> list[tasks.Question]:
-    """ARC-Easy, or MMLU with some questions in each of some subjects, evenly spaced through the alphabet."""
-    if part == "arc":
-        return benchmarks.load(BenchmarkSpec("arc_easy", limit=options.questions))
+    """ARC, or MMLU with some questions in each of some subjects, evenly spaced through the alphabet."""
+    name, shots = HARNESS[part]
+    if part != "mmlu":
+        return benchmarks.load(BenchmarkSpec(name, limit=options.questions, shots=shots))
     everything = tasks.TASKS["mmlu"].chosen_groups()
     subjects = [everything[place * len(everything) // options.subjects] for place in range(options.subjects)]
     questions = benchmarks.load(BenchmarkSpec("mmlu", limit=None, shots=5, subset=tuple(subjects)))
@@ -94,9 +106,12 @@ def compare(part: str, loaded: LoadedModel, options: argparse.Namespace, peak: f
     n_layers = loaded.decoder.n_layers
     cuts = [strategies.choose("similarity", n, n_layers=n_layers, best=best) for n in options.ns]
     scored(loaded, questions[:1], cuts)  # warm up
+    if options.profile:
+        profile(lambda: scored(loaded, questions, cuts))
+        return
     times, found = [], []
     for _ in range(options.repeats):
-        with counted(loaded.decoder) as ours:
+        with counted(loaded.decoder, options.dtype) as ours:
             began = time.perf_counter()
             found = scored(loaded, questions, cuts)
             times.append(time.perf_counter() - began)
@@ -104,58 +119,90 @@ def compare(part: str, loaded: LoadedModel, options: argparse.Namespace, peak: f
     encoded = [trees.encode(one, loaded.tokenizer, loaded.facts.max_positions) for one in questions]
     distinct = len(trees.pack(encoded, 1 << 40, 1 << 40)[0])
     least = distinct * stream.layer_passes(cuts, n_layers)
-    say(f"{part}: {len(questions)} questions, n = {','.join(map(str, options.ns))}")
+    say(f"{part}: {len(questions)} questions in {options.dtype}, n = {','.join(map(str, options.ns))}")
     say(f"  ours        {mine:8.1f} s (median of {', '.join(f'{one:.1f}' for one in times)})")
     say(f"              {ours.layer_tokens:,} layer-tokens, {ours.layer_tokens / least:.3f} x the minimum {least:,}")
     say(f"              {ours.flop / mine / 1e9:.0f} GFLOP/s, {ours.flop / mine / peak:.0%} of the matrix-product peak")
-    total, theirs, largest = 0.0, Work(), 0.0
+    seconds, theirs, apart, same = {}, Work(), [], []
     for n, cut, values in zip(options.ns, cuts, found, strict=True):
-        seconds, work, difference = harness_run(part, questions, cut, values, options)
-        total, largest = total + seconds, max(largest, difference)
+        if n not in options.measured:
+            continue
+        seconds[n], work, harness_values = harness_run(part, questions, cut, options)
+        differences = [abs(a - b) for x, y in zip(values, harness_values, strict=True) for a, b in zip(x, y, strict=True)]
+        apart += differences
+        same += [x.index(max(x)) == y.index(max(y)) for x, y in zip(values, harness_values, strict=True)]
         theirs = Work(theirs.layer_tokens + work.layer_tokens, theirs.flop + work.flop)
-        say(f"  lm-eval n={n:2} {seconds:7.1f} s, largest difference {difference:.1e} nats")
-    say(f"  lm-eval     {total:8.1f} s (each n once, batches of {options.batch_size})")
-    say(f"              {theirs.layer_tokens:,} layer-tokens, {theirs.layer_tokens / ours.layer_tokens:.1f} x ours")
-    say(f"              {theirs.flop / total / 1e9:.0f} GFLOP/s, {theirs.flop / total / peak:.0%} of the peak")
-    say(f"  RATIO       {total / mine:8.2f} x (target {TARGETS[part]}), largest difference {largest:.1e} nats")
+        said = f"mean difference {fmean(differences):.1e} nats, largest {max(differences):.1e}"
+        say(f"  lm-eval n={n:2} {seconds[n]:7.1f} s, {work.flop / seconds[n] / peak:.0%} of the peak, {said}")
+    total, drawn = whole(seconds, options.ns)
+    say(f"  lm-eval     {total:8.1f} s for all n ({drawn}; batches of {options.batch_size})")
+    target = TARGETS.get((part, options.dtype), 8)
+    agreed = f"{sum(same)} of {len(same)} predictions the same, largest difference {max(apart):.1e} nats"
+    say(f"  RATIO       {total / mine:8.2f} x (target {target}), {agreed}")
+
+
+def whole(seconds: dict[int, float], ns: list[int]) -> tuple[float, str]:
+    """The harness's seconds for all n, and how they were found."""
+    if len(seconds) == len(ns):
+        return sum(seconds.values()), "each measured"
+    slope, level = np.polyfit(list(seconds), list(seconds.values()), 1)
+    others = sum(level + slope * n for n in ns if n not in seconds)
+    return sum(seconds.values()) + float(others), f"{len(seconds)} measured, the others on the line through these"
 
 
 def harness_run(
-    part: str, questions: list, cut: Removal | None, values: list[list[float]], options: argparse.Namespace
-) -> tuple[float, Work, float]:
-    """Seconds and work of the harness on a really cut model, and the largest difference of `values` to its own."""
+    part: str, questions: list, cut: Removal | None, options: argparse.Namespace
+) -> tuple[float, Work, list[list[float]]]:
+    """Seconds and work of the harness on a really cut model, and its log-likelihoods."""
     from tests.support import harness
 
-    loaded = load(ModelSpec(dtype="float32"))
+    loaded = load(ModelSpec(dtype=options.dtype))
     if cut is not None:
         pruning.cut(loaded.decoder, cut)
     lm = harness.HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=options.batch_size)
-    name, shots = ("mmlu", 5) if part == "mmlu" else ("arc_easy", 0)
+    name, shots = HARNESS[part]
     requests = [harness.requests(name, question, shots) for question in questions]
-    with counted(loaded.decoder) as work:
+    with counted(loaded.decoder, options.dtype) as work:
         began = time.perf_counter()
         theirs = harness.loglikelihoods(lm, requests)
         seconds = time.perf_counter() - began
-    largest = max(abs(a - b) for x, y in zip(values, theirs, strict=True) for a, b in zip(x, y, strict=True))
-    return seconds, work, largest
+    return seconds, work, theirs
+
+
+def profile(run: Callable[[], object]) -> None:
+    """Print what the time is spent in."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as told:
+        run()
+    events = told.key_averages()
+    total = sum(event.self_cpu_time_total for event in events)
+    products = sum(event.self_cpu_time_total for event in events if event.key in PRODUCTS)
+    say(f"matrix products {products / total:.1%} of {total / 1e6:.1f} s")
+    for event in sorted(events, key=lambda event: -event.self_cpu_time_total)[:12]:
+        say(f"  {event.self_cpu_time_total / total:6.1%}  {event.count:6} calls  {event.key}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Sweeps against lm-evaluation-harness.")
     parser.add_argument("parts", nargs="*", help=f"{', '.join(PARTS)}; all by default")
     parser.add_argument("--ns", default=",".join(map(str, range(16))), help="numbers of removed layers, by comma")
-    parser.add_argument("--questions", type=int, default=200, help="questions of ARC-Easy")
+    parser.add_argument("--measured", default="", help="of these, at which the harness runs; all by default, or two and more")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="of the weights, on both sides")
+    parser.add_argument("--profile", action="store_true", help="print where our time goes, and run no harness")
+    parser.add_argument("--questions", type=int, default=200, help="questions of ARC")
     parser.add_argument("--subjects", type=int, default=20, help="subjects of MMLU")
     parser.add_argument("--per-subject", type=int, default=10, help="questions in each subject")
     parser.add_argument("--repeats", type=int, default=3, help="repeats of ours")
     parser.add_argument("--batch-size", type=int, default=8, help="batch size of the harness")
     options = parser.parse_args()
     options.ns = [int(n) for n in options.ns.split(",")]
+    options.measured = [int(n) for n in options.measured.split(",")] if options.measured else options.ns
+    if len(set(options.measured) & set(options.ns)) < min(2, len(options.ns)):
+        parser.error("--measured takes at least two of --ns, by comma")
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no part {', '.join(unknown)}; choose from {', '.join(PARTS)}")
-    loaded = load(ModelSpec(dtype="float32"))
-    peak = machine.most_flop_s("cpu", "float32", again=True)
-    say(f"{torch.get_num_threads()} threads; matrix-product peak {peak / 1e9:.0f} GFLOP/s in float32")
+    loaded = load(ModelSpec(dtype=options.dtype))
+    peak = machine.most_flop_s("cpu", options.dtype, again=True)
+    say(f"{machine.cpu_name()}, load {os.getloadavg()[0]:.1f}; products reach {peak / 1e9:.0f} GFLOP/s in {options.dtype}")
     for part in options.parts or PARTS:
         compare(part, loaded, options, peak)
 
