@@ -155,14 +155,14 @@ class Decoder:
         return self.scaled(self.head(states).float())
 
     def scaled(self, logits: Tensor) -> Tensor:
-        """What the family does to the float32 products of its head; may be done in place."""
+        """What the family does to the float32 products of its head."""
         config, family = self.config, self.family
         if (times := families.first(config, family.logits_times)) is not None:
-            logits = logits.mul_(times)
+            logits = logits * times
         if (over := families.first(config, family.logits_over)) is not None:
-            logits = logits.div_(over)
+            logits = logits / over
         cap = families.first(config, family.logits_cap)
-        return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
+        return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def check(self) -> None:
         """Run a few tokens and compare layers + norm + head, as taken apart here, with the model's own logits.

@@ -26,14 +26,15 @@ def log_probabilities(decoder: Decoder, states: Tensor, at: Tensor, tokens: Tens
 
     Args:
         decoder: the model.
-        states: (n_states, hidden_size), normed, where the head is.
-        at: (n_targets,), the state that each token follows; every state has at least one.
-        tokens: (n_targets,), token ids.
+        states: (n_states, hidden_size), normed.
+        at: (n_targets,), the state that each token follows, where the head is; every state has at least one.
+        tokens: (n_targets,), token ids, where the head is.
 
     Returns:
-        (n_targets,), float32, where the head is. Against the same product in float64, of logits up to 20: within 1e-5 nats in
+        (n_targets,), float64, on the CPU, for which a card is waited for once. Against the same product in float64, of logits up to 20: within 1e-5 nats in
         float32; in bfloat16 a mean of 0.001.
     """
+    states = states.to(decoder.head_device)
     if type(decoder.head) is not nn.Linear:
         return _plainly(decoder, states, at, tokens)
     weight, bias = decoder.head.weight, decoder.head.bias
@@ -60,7 +61,7 @@ def log_probabilities(decoder: Decoder, states: Tensor, at: Tensor, tokens: Tens
         if bias is not None:
             exact.add_(bias[begin : begin + width])
         total += decoder.scaled(exact).sub_(reference[:, None]).exp_().sum(-1)
-    values = chosen - reference[at] - total.log()[at]
+    values = (chosen - reference[at] - total.log()[at]).double().cpu()
     # A token that the model takes for impossible: the others' exponentials beside its own are beyond float32.
     return values if bool(values.isfinite().all()) else _plainly(decoder, states, at, tokens)
 
@@ -72,4 +73,4 @@ def _plainly(decoder: Decoder, states: Tensor, at: Tensor, tokens: Tensor) -> Te
         rows = decoder.logits(states[begin : begin + decoder.states_at_once]).log_softmax(-1)
         chosen = ((at >= begin) & (at < begin + decoder.states_at_once)).nonzero()[:, 0]
         found[chosen] = rows[at[chosen] - begin, tokens[chosen]]
-    return found
+    return found.double().cpu()

@@ -177,9 +177,9 @@ class Asked:
     def take(self, number: int, index: int, stream: Tensor) -> None:
         """x[L] of a batch without one of the cuts."""
         batch = self._batches[number]
-        states = self._decoder.norm(stream.flatten(0, 1)[batch.where])
+        states = self._decoder.norm(stream.flatten(0, 1)[batch.where.to(stream.device)])
         found = head.log_probabilities(self._decoder, states, batch.target_where, batch.target_tokens)
-        self._totals[index].index_add_(0, batch.target_options, found.double().cpu())
+        self._totals[index].index_add_(0, batch.target_options, found)
 
     @property
     def found(self) -> list[list[list[float]]]:
@@ -316,6 +316,5 @@ def batch_losses(decoder: Decoder, stream: Tensor, sequences: Sequence[Sequence[
     """Mean next-token cross-entropy of each sequence of a right-padded batch, from its x[L], nats per token."""
     states = torch.cat([row[: len(ids) - 1] for row, ids in zip(stream, sequences, strict=True)])
     targets = torch.tensor([token for ids in sequences for token in ids[1:]], device=decoder.head_device)
-    found = head.log_probabilities(decoder, decoder.norm(states), torch.arange(len(states), device=states.device), targets)
-    per_token = -found.double().cpu()
-    return [float(part.mean()) for part in per_token.split([len(ids) - 1 for ids in sequences])]
+    found = head.log_probabilities(decoder, decoder.norm(states), torch.arange(len(states), device=targets.device), targets)
+    return [-float(part.mean()) for part in found.split([len(ids) - 1 for ids in sequences])]
