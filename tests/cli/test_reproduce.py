@@ -14,6 +14,7 @@ from analysis.core.errors import SpecError
 from analysis.core.record import Result, Spec
 from analysis.core.registry import RESULTS, RUNNERS, SPECS
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
+from analysis.experiments.accuracy.precision import PrecisionSpec
 from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
 from analysis.experiments.grid.spec import GridSpec
 from analysis.experiments.heal import recipes
@@ -53,6 +54,7 @@ REQUESTS = {
         HEAL, r=8, learning_rate=1e-5, steps=7, minutes=None, eval_every=3, recipe="quick, changed", seed=4
     ),
     "timed heal": replace(HEAL, steps=0, minutes=3.5, generation=GenerationSpec(n_prompts=2, seed=5), seed=1),
+    "precision": PrecisionSpec(replace(MINE, quantization="4bit"), BenchmarkSpec("mmlu", 3, 2, 1)),
     "speed": SpeedSpec(MINE, ns=(0, 3), repeats=2, seed=3),
     "compare": CompareSpec(MINE, "Say 'this'", (Variant(), Variant("pruned", Block(1, 2))), max_new_tokens=5, seed=2),
     "healed": CompareSpec(
