@@ -154,7 +154,7 @@ def axes(*, quick: bool) -> dict[str, Axis]:
             tuple(Point(x, layers=24, hidden=width, ask=32, curve=k) for k, x in passes.items()),
         ),
         "layers": Axis(
-            "layers, loss, nothing and 1/8, 2/8, 3/8 removed",
+            "layers, loss, up to 3/8 removed",
             "layers",
             points([8, 16, 32, 64, 128], lambda k: Point(k, layers=k, hidden=width, read=4, curve=-3)),
         ),
@@ -162,8 +162,8 @@ def axes(*, quick: bool) -> dict[str, Axis]:
             "layers, distance map", "layers", points([8, 16, 32, 64, 128], lambda k: Point(k, layers=k, hidden=width, map=8))
         ),
         "hidden": Axis(
-            "hidden size, loss, n = 0..1",
-            "hidden size, 32 layers",
+            "hidden size, loss, 32 layers, n = 0..1",
+            "hidden size",
             points([128, 256, 512, 1024, 2048], lambda k: Point(k, layers=32, hidden=k, read=2, seq_len=64, curve=1)),
         ),
     }

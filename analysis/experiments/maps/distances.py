@@ -1,5 +1,6 @@
 """Distances between depths of the residual stream: pure maths, for every pair of depths and every metric at once."""
 
+import itertools
 from collections.abc import Sequence
 from functools import cached_property
 from math import pi
@@ -10,7 +11,9 @@ from torch import Tensor
 from analysis.experiments.maps.metrics import LAST, METRICS, TOKENS, Metric
 
 _CHUNK_BYTES = 16 << 20
-"""Float64 states held at once: about what stays in a processor's cache."""
+"""Float64 states held at once on a processor: about what stays in its cache."""
+_CHUNK_BYTES_OF_CARD = 256 << 20
+"""The same on an accelerator, where every call costs more than a small chunk does."""
 _SMALLEST = 1e-300
 """Stands in for the length of an all-zero state, so that its cosine is 0 and its angle 0.5."""
 
@@ -99,26 +102,26 @@ def text_distances(streams: Sequence[Tensor], lengths: Sequence[int]) -> dict[st
     """
     # Apple's accelerator has no float64.
     device = torch.device("cpu") if streams[0].device.type == "mps" else streams[0].device
-    chunk = max(1, _CHUNK_BYTES // (8 * len(streams) * streams[0].shape[-1]))
+    at_once = _CHUNK_BYTES if device.type == "cpu" else _CHUNK_BYTES_OF_CARD
+    chunk = max(1, at_once // (8 * len(streams) * streams[0].shape[-1]))
     of_last, of_tokens = ([metric for metric in METRICS.values() if metric.of == of] for of in (LAST, TOKENS))
-    found: dict[str, list[Tensor]] = {name: [] for name in METRICS}
-    stop = 0
-    for length in lengths:
-        start, stop = stop, stop + length
+    stops = list(itertools.accumulate(lengths))
+    last = Depths(_stack(streams, [stop - 1 for stop in stops], device))
+    found = {metric.name: _measured(metric, last) for metric in of_last}
+    means: dict[str, list[Tensor]] = {metric.name: [] for metric in of_tokens}
+    for length, stop in zip(lengths, stops, strict=True):
         sums = {
             metric.name: torch.zeros(len(streams), len(streams), dtype=torch.float64, device=device) for metric in of_tokens
         }
-        for begin in range(start, stop, chunk):
+        for begin in range(stop - length, stop, chunk):
             part = Depths(_stack(streams, slice(begin, min(begin + chunk, stop)), device))
             for metric in of_tokens:
-                sums[metric.name] = sums[metric.name] + _measured(metric, part).sum(0)
-        last = Depths(_stack(streams, slice(stop - 1, stop), device))
-        by_name = {name: total / length for name, total in sums.items()}
-        by_name |= {metric.name: _measured(metric, last)[0] for metric in of_last}
-        for name, matrix in by_name.items():
-            found[name].append(matrix)
+                sums[metric.name] += _measured(metric, part).sum(0)
+        for name, total in sums.items():
+            means[name].append(total / length)
+    found |= {name: torch.stack(of_texts) for name, of_texts in means.items()}
     # A card is waited for once a metric, and not once a text.
-    return {name: torch.stack(of_texts).cpu() for name, of_texts in found.items()}
+    return {name: found[name].cpu() for name in METRICS}
 
 
 def _measured(metric: Metric, depths: Depths) -> Tensor:
@@ -128,11 +131,14 @@ def _measured(metric: Metric, depths: Depths) -> Tensor:
     return distances
 
 
-def _stack(streams: Sequence[Tensor], tokens: slice, device: torch.device) -> Tensor:
+def _stack(streams: Sequence[Tensor], tokens: slice | list[int], device: torch.device) -> Tensor:
     """The states of some tokens, (n, L+1, hidden_size), float64."""
-    stacked = torch.empty(tokens.stop - tokens.start, len(streams), streams[0].shape[-1], dtype=torch.float64, device=device)
-    for depth, stream in enumerate(streams):
-        stacked[:, depth] = stream[tokens].to(device)
+    taken = [stream[tokens].to(device) for stream in streams]
+    if device.type != "cpu":  # one call, where calls are what costs
+        return torch.stack(taken, dim=1).double()
+    stacked = torch.empty(len(taken[0]), len(taken), taken[0].shape[-1], dtype=torch.float64, device=device)
+    for depth, states in enumerate(taken):
+        stacked[:, depth] = states
     return stacked
 
 

@@ -24,7 +24,7 @@ from analysis.experiments.scoring.trees import EncodedQuestion, Option, Row, one
 from analysis.models import head, layerwise
 from analysis.models.decoder import Decoder
 from analysis.models.layerwise import Inputs
-from analysis.models.stream import batches, before_each_layer, finals, right_padded, tokens_per_batch
+from analysis.models.stream import batches, before_each_layer, finals, right_padded, sent, tokens_per_batch
 
 Cuts = Sequence[Removal | None]
 """What to measure in one go; None is the unpruned model."""
@@ -61,11 +61,11 @@ def _batch(rows: Sequence[Row], decoder: Decoder, *, packed: bool) -> _Batch:
             options.append(option)
     where, inverse = torch.unique(torch.tensor(flat), return_inverse=True)
     return _Batch(
-        ids.to(decoder.device),
+        sent(ids, decoder.device),
         _packed_arguments(rows, longest, decoder) if packed else {},
-        where.to(decoder.head_device),
-        inverse.to(decoder.head_device),
-        torch.tensor(tokens, device=decoder.head_device),
+        sent(where, decoder.head_device),
+        sent(inverse, decoder.head_device),
+        sent(torch.tensor(tokens), decoder.head_device),
         torch.tensor(options),
     )
 
@@ -82,7 +82,7 @@ def _packed_arguments(rows: Sequence[Row], longest: int, decoder: Decoder) -> di
 
     def additive(seen: Tensor) -> Tensor:
         mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
-        return with_runs(mask[:, None].to(decoder.device), seen)
+        return with_runs(sent(mask[:, None], decoder.device), seen)
 
     mask: Tensor | dict[str, Tensor]
     window = _sliding_window(decoder)
@@ -92,7 +92,7 @@ def _packed_arguments(rows: Sequence[Row], longest: int, decoder: Decoder) -> di
         near = visible & (positions[:, :, None] - positions[:, None, :] < window)
         by_type = {"full_attention": additive(visible), "sliding_attention": additive(near)}
         mask = by_type if decoder.layer_types else by_type["sliding_attention"]
-    return {"attention_mask": mask, "position_ids": positions.to(decoder.device)}
+    return {"attention_mask": mask, "position_ids": sent(positions, decoder.device)}
 
 
 def _sliding_window(decoder: Decoder) -> int | None:

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from analysis.experiments.maps import distances
 from analysis.experiments.maps.distances import (
     Depths,
     angular_distance,
@@ -172,3 +173,22 @@ def test_block_influence_is_the_papers_formula_on_a_real_forward_pass():
 def test_rows_hold_every_pair_with_start_zero_and_the_last_layer():
     matrix = torch.arange(16.0).reshape(4, 4)  # L = 3
     assert rows_by_size(matrix) == [[1, 6, 11], [2, 7], [3]]
+
+
+def test_the_last_tokens_of_all_texts_are_measured_together(monkeypatch):
+    """On a card every call costs: one by one, the last tokens of a batch would take longer than the model."""
+    measured, original = [], distances._measured
+    monkeypatch.setattr(distances, "_measured", lambda metric, depths: measured.append(metric) or original(metric, depths))
+    states = torch.randn(3, 40, 8, generator=torch.Generator().manual_seed(0))
+    found = distances.text_distances(list(states), [10, 16, 14])
+    of_last = [metric.name for metric in measured if metric.of == "last"]
+    assert sorted(of_last) == sorted({*of_last})
+    alone = distances.text_distances(list(states[:, 10:26]), [16])
+    for name, of_texts in found.items():
+        torch.testing.assert_close(of_texts[1], alone[name][0], rtol=0, atol=1e-12)
+
+
+def test_where_calls_are_what_costs_all_depths_are_stacked_in_one():
+    states = [torch.ones(9, 8, dtype=torch.bfloat16, device="meta") for _ in range(4)]
+    stacked = distances._stack(states, slice(2, 7), torch.device("meta"))
+    assert (stacked.shape, stacked.dtype) == ((5, 4, 8), torch.float64)
