@@ -9,7 +9,8 @@ process of its own: its time is the median of `--repeats` after a first run, whi
 is what that process held from the moment the model was there. Through each axis a power law is fitted, by least squares of
 logarithms. An axis is judged by seconds over floating-point operations: in theory hidden size and length of a text have parts
 whose exponent is 2, so SUPERLINEAR is what grows faster than the operations do. `--clock processor` measures the seconds of
-processors, which other programs do not lengthen as they do those of the clock on the wall. Draws benchmarks/scaling.svg.
+processors, which other programs do not lengthen as they do those of the clock on the wall. Draws benchmarks/scaling.svg. Ends
+with 1 where something is SUPERLINEAR, or memory GROWS that must not.
 """
 
 import argparse
@@ -233,8 +234,8 @@ def measured(point: Point, options: argparse.Namespace) -> Found:
     return Found(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def tell(axis: Axis, found: Sequence[Found]) -> str:
-    """Say a row of the table; the verdict."""
+def tell(axis: Axis, found: Sequence[Found]) -> bool:
+    """Say what was found along an axis; whether something grows as it must not."""
     x = [point.x for point in axis.points]
     seconds, flop, peaks = ([getattr(one, name) for one in found] for name in ("second", "flop", "peak_bytes"))
     of_time, of_flop = fit(x, seconds), fit(x, flop)
@@ -247,8 +248,9 @@ def tell(axis: Axis, found: Sequence[Found]) -> str:
     say(f"  {'parameters':24}" + "".join(f"{one.n_parameters / 1e6:9,.0f} M" for one in found))
     say(f"  {'peak memory':24}" + "".join(f"{units.size(one):>11}" for one in peaks))
     say(f"  exponent of seconds {in_words(of_time)}, of operations {of_flop.exponent:.2f}, of their ratio {in_words(over)}")
-    say(f"  time: {told}" + (f"; memory: {memory_verdict(x, peaks)}" if axis.is_flat else ""))
-    return told
+    memory = memory_verdict(x, peaks) if axis.is_flat else ""
+    say(f"  time: {told}" + (f"; memory: {memory}" if memory else ""))
+    return told == "SUPERLINEAR" or memory.startswith("GROWS")
 
 
 def in_words(one: Fit) -> str:
@@ -326,15 +328,15 @@ def main() -> int:
     load = host.load()
     where = f"{host.processor()}, {options.dtype} on {options.device}, seconds of the {options.clock}, load {load.average:.2f}"
     say(f"{where} on {load.cores} cores; each point in a process of its own, median of {options.repeats}")
-    rows, verdicts = [], []
+    rows, faults = [], []
     for axis in chosen.values():
         found = [measured(point, options) for point in axis.points]
         rows.append((axis, found))
-        verdicts.append(tell(axis, found))
+        faults.append(tell(axis, found))
     say(f"load at the end {host.load().average:.2f}")
     if options.draw and len(chosen) == len(names):
         PICTURE.write_text(drawn(rows, f"{where}. Intervals 95 %."))
-    return int("SUPERLINEAR" in verdicts)
+    return int(any(faults))
 
 
 if __name__ == "__main__":
