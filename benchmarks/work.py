@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from analysis.models import decoder as architecture
-from analysis.models import source
+from analysis.models import residual, source
 
 _HEAD_WIDTH = 64
 
@@ -57,7 +57,9 @@ def random_llama(n_layers: int, hidden_size: int, *, dtype: str, device: str = "
     torch.manual_seed(0)
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype)).eval()
-    return Made(architecture.find_decoder(model), tokenizer)
+    decoder = architecture.find_decoder(model)
+    residual.widen(decoder)  # as a model that is loaded
+    return Made(decoder, tokenizer)
 
 
 def wait(device: str) -> None:

@@ -19,6 +19,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from analysis.models.decoder import Decoder
+from analysis.models.stream import sent
 
 _STEP = 128
 """Within one sequence a run may begin after so many tokens: earlier ones see fewer columns."""
@@ -62,7 +63,7 @@ def with_runs(mask: Tensor, seen: Tensor) -> Tensor:
         used = seen[:, queries].any(dim=1).any(dim=0).nonzero()[:, 0]
         first, last = int(used[0]), int(used[-1])
         # An unbroken range is a view; others are gathered.
-        columns = slice(first, last + 1) if last - first + 1 == len(used) else used.to(mask.device)
+        columns = slice(first, last + 1) if last - first + 1 == len(used) else sent(used, mask.device)
         runs.append(_Run(queries, columns, mask[:, :, queries][..., columns].contiguous()))
     # On the tensor itself: a family that hands on another mask, such as a slice of it, then runs the whole of that one.
     mask.layerscope_runs = runs  # type: ignore[attr-defined]

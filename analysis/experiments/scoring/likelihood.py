@@ -315,6 +315,6 @@ def text_batches(decoder: Decoder, token_ids: Sequence[Sequence[int]]) -> list[l
 def batch_losses(decoder: Decoder, stream: Tensor, sequences: Sequence[Sequence[int]]) -> list[float]:
     """Mean next-token cross-entropy of each sequence of a right-padded batch, from its x[L], nats per token."""
     states = torch.cat([row[: len(ids) - 1] for row, ids in zip(stream, sequences, strict=True)])
-    targets = torch.tensor([token for ids in sequences for token in ids[1:]], device=decoder.head_device)
+    targets = sent(torch.tensor([token for ids in sequences for token in ids[1:]]), decoder.head_device)
     found = head.log_probabilities(decoder, decoder.norm(states), torch.arange(len(states), device=targets.device), targets)
     return [-float(part.mean()) for part in found.split([len(ids) - 1 for ids in sequences])]
