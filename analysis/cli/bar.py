@@ -4,7 +4,7 @@ import sys
 import time
 from typing import Any
 
-from analysis.core.progress import Progress
+from analysis.core.progress import Progress, is_counted
 
 _EVERY_S = 10.0
 """A line is due after so many seconds,"""
@@ -55,8 +55,8 @@ class Bar:
         if waited < _EVERY_S and (waited < _LEAST_S or share - self._line_share < _EVERY_SHARE):
             return
         self._line_at, self._line_share = time.monotonic(), share
-        far = f": {progress.done:,} of {progress.total:,} ({share:.0%})" if progress.total else ""
-        sys.stderr.write(f"{progress.phase}{far}\n")
+        far = f"{progress.done:,} of {progress.total:,} ({share:.0%})" if is_counted(progress.total) else f"{share:.0%}"
+        sys.stderr.write(f"{progress.phase}{f': {far}' if progress.total else ''}\n")
         sys.stderr.flush()
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from analysis import jobs
 from analysis.cli.answers import write
 from analysis.core import settings
 from analysis.core.errors import SpecError
+from analysis.core.progress import how_far
 from analysis.jobs import Job
 
 _ON_ONE = {"show": "get", "pause": "pause", "cancel": "cancel", "resume": "resume"}
@@ -58,7 +59,7 @@ def _choice(given: str | None, choices: dict[str, Any], action: str) -> Any:
 def _show(options: argparse.Namespace, listed: list[Job]) -> None:
     goes_on = settings.load().auto_resume
     lines = [
-        f"{job.id}  {job.kind:9}  {job.state:11}  {_where(job)}{job.phase} {job.done}/{job.total}  {job.error or ''}"
+        f"{job.id}  {job.kind:9}  {job.state:11}  {_where(job)}{job.phase} {how_far(job.done, job.total)}  {job.error or ''}"
         for job in listed
     ]
     if options.action == "show":

@@ -12,13 +12,27 @@ class Progress:
     phase: str
     """What is being done, in words for people: "loading the model", "scoring questions"."""
     done: int = 0
-    """Units finished in this phase."""
+    """Units finished in this phase: of equal cost, for the time that is left is told from them."""
     total: int = 0
     """Units in this phase; 0 while unknown."""
     message: str = ""
     """A sentence worth keeping in the log, or nothing."""
     values: Mapping[str, Any] = field(default_factory=dict)
     """Measured numbers of this moment (step, loss, learning_rate, tokens_per_s …), JSON types only."""
+
+
+_MANY = 10_000
+"""So many units are no things that people count."""
+
+
+def is_counted(total: int) -> bool:
+    """Whether a phase of so many units is told in them."""
+    return total < _MANY
+
+
+def how_far(done: int, total: int) -> str:
+    """3, 12 -> "3/12"; 30000, 120000 -> "25%"."""
+    return f"{done}/{total}" if is_counted(total) else f"{min(1.0, done / total):.0%}"
 
 
 OnProgress = Callable[[Progress], None]

@@ -4,7 +4,11 @@ from collections import deque
 from statistics import median, quantiles
 
 _RECENT = 24
-"""Reports that are looked back on."""
+"""Stretches that are looked back on, of a report or of several quick ones."""
+_LEAST_S = 30.0
+"""How far it is looked back at least: within a few seconds work of one sort follows on that of another,"""
+_LEAST_SHARE = 0.2
+"""and at least this much of the phase until now; less, and every breath of the machine is seen, more, and no change is."""
 _CAP = 3.0
 """How many times the usual a unit counts at most: checks between steps do count, a machine that hung does not."""
 _SMOOTH = 0.25
@@ -21,15 +25,16 @@ class Pace:
             at: when the phase was first reported, seconds.
             done: units that were done then.
         """
-        self._at, self._done = at, done
+        self._began = self._at = at
+        self._done = done
         self._recent: deque[tuple[float, int]] = deque(maxlen=_RECENT)
         self.value: float | None = None
         """Seconds per unit; None before the first is done."""
 
     def add(self, at: float, done: int) -> None:
-        """Take in a report; what passed without a unit done counts for the next one."""
+        """Take in a report; what passed without a unit done counts for the next one, as does what was done in a moment."""
         units = done - self._done
-        if units <= 0:
+        if units <= 0 or at - self._at < max(_LEAST_S, _LEAST_SHARE * (at - self._began)) / _RECENT:
             return
         self._recent.append(((at - self._at) / units, units))
         self._at, self._done = at, done

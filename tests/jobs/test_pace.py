@@ -43,6 +43,17 @@ def test_a_machine_that_has_become_slower_is_followed():
     assert paced([2.0] * 30 + [4.0] * 24).value == pytest.approx(4, rel=0.1)
 
 
+def test_what_alternates_within_half_a_minute_is_told_by_its_mean():
+    """Layers go at one pace and the vocabulary head at another, some seconds each, and every layer is reported."""
+    cycle = [0.1] * 50 + [0.2] * 25
+    told = [paced((cycle * 10)[:n]).value for n in range(600, 750, 5)]
+    assert told == [pytest.approx(10 / 75, rel=0.2)] * len(told)
+
+
+def test_a_load_that_comes_after_a_quarter_of_the_way_is_followed_before_the_half():
+    assert paced([0.5] * 300 + [1.0] * 250).value == pytest.approx(1.0, rel=0.1)
+
+
 def test_without_a_unit_done_there_is_none_and_its_time_counts_for_the_next():
     pace = Pace(0.0, 10)
     pace.add(5.0, 10)

@@ -4,7 +4,7 @@ from analysis.core.progress import Cancelled
 
 
 class Told(list):
-    """A callback that keeps what it was told, and cancels after `stop_after` reports with progress in a phase."""
+    """Keeps what it was told, and cancels at `stop_after` units of a phase, or at that share of them where it is a float."""
 
     def __init__(self, phase="", stop_after=None):
         super().__init__()
@@ -12,5 +12,7 @@ class Told(list):
 
     def __call__(self, progress):
         self.append(progress)
-        if self.stop_after is not None and progress.phase == self.phase and progress.done >= self.stop_after:
+        if self.stop_after is None or progress.phase != self.phase:
+            return
+        if progress.done >= self.stop_after * (progress.total if isinstance(self.stop_after, float) else 1):
             raise Cancelled

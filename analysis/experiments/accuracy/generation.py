@@ -18,6 +18,8 @@ from analysis.experiments.accuracy.points import Continuation, GenerationCheck, 
 from analysis.models.decoder import Decoder
 from analysis.models.writing import OnStep, greedy, stop_tokens
 
+SUM_TOKENS = 6
+"""Written for a sum."""
 PROMPT_TOKENS = 32
 """Tokens of a document's beginning that are to be continued."""
 _WORKED_SUMS = ((3, "+", 4), (9, "-", 5), (2, "*", 6))
@@ -124,7 +126,7 @@ def check(
     encoded = [list(tokenizer(sum_prompt(one)).input_ids) for one in asked]
     answers = [
         SumAnswer(one.question, one.answer, text, first_number(text.partition("\n")[0]) == one.answer)
-        for one, text in zip(asked, map(tokenizer.decode, greedy(decoder, encoded, 6, on_step=on_step)), strict=True)
+        for one, text in zip(asked, map(tokenizer.decode, greedy(decoder, encoded, SUM_TOKENS, on_step=on_step)), strict=True)
     ]
     right = [float(answer.is_right) for answer in answers]
     return GenerationCheck(

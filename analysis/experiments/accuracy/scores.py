@@ -370,7 +370,8 @@ def complete(
             loaded.
     """
     pieces = _lacking(scores, loaded, stuff, cuts)
-    pieces += [_Piece(WRITING, [cut], (), 1) for cut in cuts if writing is not None and cut not in scores.writings]
+    if writing is not None:
+        pieces += [_Piece(WRITING, [cut], (), _size(writing, loaded)) for cut in cuts if cut not in scores.writings]
     stored = [_stored(piece, origin, stuff) for piece in pieces]
     meter = Meter(on_progress, sum(piece.size for piece in pieces))
     if loaded.decoder.on_disk is not None:
@@ -392,6 +393,16 @@ def complete(
         scores.wall_s += time.perf_counter() - began + (known[1] if known else 0.0)
         meter.begun += piece.size
         keep()
+
+
+_ALONE = 16
+"""A token that is written waits for the one before it, and takes as long as about so many that are read together."""
+
+
+def _size(writing: GenerationSpec, loaded: LoadedModel) -> int:
+    """How much work it is to write, in tokens through layers."""
+    n_tokens = max(1, writing.max_new_tokens) + accuracy_generation.SUM_TOKENS
+    return _ALONE * n_tokens * loaded.decoder.n_layers
 
 
 def _lacking(scores: Scores, loaded: LoadedModel, stuff: Material, cuts: Cuts) -> list[_Piece]:
@@ -493,8 +504,9 @@ def _questions(scores: Scores, loaded: LoadedModel, stuff: Material, cuts: Cuts)
     pieces = []
     for missing, indices in lacking.items():
         for chunk in _chunks(stuff.questions, indices):
-            size = likelihood.n_batches(loaded.decoder, [stuff.encoded[index] for index in chunk], packed=stuff.packed)
-            pieces.append(_Piece(QUESTIONS, [cuts[i] for i in missing], tuple(chunk), size * len(missing)))
+            asked, of = [stuff.encoded[index] for index in chunk], [cuts[i] for i in missing]
+            size = likelihood.Asked(loaded.decoder, asked, of, packed=stuff.packed).size
+            pieces.append(_Piece(QUESTIONS, of, tuple(chunk), size))
     return pieces
 
 
@@ -525,6 +537,6 @@ def _texts(scores: Scores, loaded: LoadedModel, stuff: Material, cuts: Cuts) -> 
     for begin, missing in lacking.items():
         for first in range(begin, len(stuff.texts), step):
             chunk = tuple(range(first, min(first + step, len(stuff.texts))))
-            size = len(likelihood.text_batches(loaded.decoder, [stuff.texts[index] for index in chunk]))
-            pieces.append(_Piece(TEXTS, missing, chunk, size * len(missing)))
+            size = likelihood.Read(loaded.decoder, [stuff.texts[index] for index in chunk], missing).size
+            pieces.append(_Piece(TEXTS, missing, chunk, size))
     return pieces

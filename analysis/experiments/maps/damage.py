@@ -135,6 +135,11 @@ def _parts(cuts: Sequence[Cut], n_layers: int, at_once: int) -> Iterator[list[Cu
             yield [cut for cut in cuts_of_round if tail_depths([cut], n_layers) <= these]
 
 
+def _work(cost: likelihood.Cost, cut: Cut, depth: int) -> int:
+    """What a batch costs without one block, beside the unpruned model that all its cuts share."""
+    return cost.head + cost.layer * (0 if cut is None else depth - cut.stop)
+
+
 @dataclass
 class _Measured:
     """The losses measured so far, and the result that they amount to."""
@@ -177,17 +182,20 @@ class _Measured:
             UnsupportedModelError: when the loss of the unpruned model is no finite number.
         """
         batches = self._not_yet(list(self._batches()))
-        total = sum(len(missing) for _, missing in batches)
+        depth, costs = self.loaded.decoder.n_layers, [self._cost(texts) for texts, _ in batches]
+        whole = [_work(cost, cut, depth) for cost, (_, missing) in zip(costs, batches, strict=True) for cut in missing]
+        total = sum(whole) + sum(cost.layer * depth for cost in costs)
         phase, values = "measuring the loss without each block", {"result_key": self.spec.fingerprint()}
         on_progress(Progress(phase, 0, total, values=values))
         done, before, began = 0, self.wall_s, time.perf_counter()
-        saved = began
+        saved, begun = began, set[int]()
         try:
             for number, cut, losses in self.of_all(
                 batches, lambda steps, of: on_progress(Progress(phase, total * steps // of, total))
             ):
                 self._keep(cut, batches[number][0], losses)
-                done += 1
+                done += _work(costs[number], cut, depth) + (number not in begun) * costs[number].layer * depth
+                begun.add(number)
                 now = time.perf_counter()
                 self.wall_s = before + now - began
                 if now - saved > _SAVE_EVERY_S:
@@ -201,6 +209,10 @@ class _Measured:
         finished = self.result(complete=True)
         finished.save()
         return finished
+
+    def _cost(self, texts: Sequence[int]) -> likelihood.Cost:
+        lengths = [len(self.texts[text]) for text in texts]
+        return likelihood.cost_of(self.loaded.decoder, lengths, sum(lengths) - len(lengths))
 
     def _not_yet(self, batches: list[_Batch]) -> list[_Batch]:
         """Keep what was measured as a shard; the batches of which nothing was."""

@@ -11,6 +11,7 @@ Two savings, neither of which changes a result:
 """
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,12 +25,12 @@ from analysis.experiments.scoring.trees import EncodedQuestion, Option, Row, one
 from analysis.models import head, layerwise
 from analysis.models.decoder import Decoder
 from analysis.models.layerwise import Inputs
-from analysis.models.stream import batches, before_each_layer, finals, right_padded, sent, tokens_per_batch
+from analysis.models.stream import batches, before_each_layer, finals, layer_passes, right_padded, sent, tokens_per_batch
 
 Cuts = Sequence[Removal | None]
 """What to measure in one go; None is the unpruned model."""
 OnBatch = Callable[[int], None]
-"""Told again and again how many pieces of work are done; may raise `Cancelled`."""
+"""Told again and again how much of the work is done, in units of `Measure.size`; may raise `Cancelled`."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,8 @@ class Asked:
 
     groups: list[list[int]]
     """The rows of each batch."""
+    costs: list["Cost"]
+    """Of each batch."""
 
     def __init__(self, decoder: Decoder, questions: Sequence[EncodedQuestion], cuts: Cuts, *, packed: bool) -> None:
         """Arguments as of `option_loglikelihoods`."""
@@ -164,6 +167,13 @@ class Asked:
         self.groups = batches([len(row) for row in self._rows], tokens_per_batch(decoder.device))
         self._batches: dict[int, _Batch] = {}
         self._totals = torch.zeros(len(cuts), sum(len(question.options) for question in questions), dtype=torch.float64)
+        rows = [[self._rows[index] for index in group] for group in self.groups]
+        self.costs = [cost_of(decoder, [len(row) for row in of_group], sum(map(_n_predicted, of_group))) for of_group in rows]
+
+    @property
+    def size(self) -> int:
+        """How much work it is: tokens through layers, and what the vocabulary head costs as much as."""
+        return _size(self, self._decoder)
 
     def inputs(self) -> Iterator[Inputs]:
         """The batches, each made when it is asked for."""
@@ -192,13 +202,22 @@ class Read:
 
     groups: list[list[int]]
     """The texts of each batch."""
+    costs: list["Cost"]
+    """Of each batch."""
 
     def __init__(self, decoder: Decoder, token_ids: Sequence[Sequence[int]], cuts: Cuts) -> None:
         """Arguments as of `text_losses`."""
         self._decoder, self._token_ids, self.cuts = decoder, token_ids, cuts
         self.groups = text_batches(decoder, token_ids)
+        lengths = [[len(token_ids[index]) for index in group] for group in self.groups]
+        self.costs = [cost_of(decoder, of_group, sum(of_group) - len(of_group)) for of_group in lengths]
         self.found: list[list[float]] = [[0.0] * len(token_ids) for _ in cuts]
         """As `text_losses` returns them."""
+
+    @property
+    def size(self) -> int:
+        """As of `Asked`."""
+        return _size(self, self._decoder)
 
     def inputs(self) -> Iterator[Inputs]:
         """The batches."""
@@ -216,6 +235,41 @@ class Read:
 Measure = Asked | Read
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a batch costs, in tokens through a layer."""
+
+    layer: int
+    """Of a layer that it goes through, padding included."""
+    head: int
+    """Of the vocabulary head, for each cut: a state through it costs as much as the layers that have so many weights."""
+
+
+def cost_of(decoder: Decoder, lengths: Sequence[int], n_predicted: int) -> Cost:
+    """What a batch costs.
+
+    Args:
+        decoder: the model.
+        lengths: tokens of each row.
+        n_predicted: states that go through the vocabulary head.
+    """
+    weights = sum(parameter.numel() for parameter in decoder.layers.parameters()) / decoder.n_layers
+    of_head = decoder.config.hidden_size * decoder.config.vocab_size
+    return Cost(len(lengths) * max(lengths), round(n_predicted * of_head / weights))
+
+
+_passes = functools.lru_cache(maxsize=8)(layer_passes)
+
+
+def _n_predicted(row: Row) -> int:
+    return len({node for _, node, _ in row.targets})
+
+
+def _size(measured: Measure, decoder: Decoder) -> int:
+    passes = _passes(tuple(measured.cuts), decoder.n_layers)
+    return sum(passes * cost.layer + len(measured.cuts) * cost.head for cost in measured.costs)
+
+
 @torch.inference_mode()
 def measure(decoder: Decoder, measures: Sequence[Measure], on_batch: OnBatch = lambda done: None) -> None:
     """Let batches of questions and texts go through the model, of one that is read layer by layer all of them together.
@@ -223,26 +277,38 @@ def measure(decoder: Decoder, measures: Sequence[Measure], on_batch: OnBatch = l
     Args:
         decoder: the unpruned model; it is not changed.
         measures: what is asked and read; the figures are in its `found` afterwards.
-        on_batch: told how many of the batches are done, each counted once for each of its cuts, the same number many times.
+        on_batch: told how much of the `size` of all of them is done, the same again and again.
     """
     owners = [(one, number) for one in measures for number in range(len(one.groups))]
-    total, done = sum(len(one.cuts) for one, _ in owners), 0
+    total, done, begun = sum(one.size for one in measures), 0, iter(owners)
+    cost = Cost(0, 0)
 
     def passed(steps: int, of: int) -> None:
         on_batch(total * steps // of)
+
+    def one_by_one() -> Iterator[Inputs]:
+        nonlocal cost
+        for inputs in itertools.chain.from_iterable(one.inputs() for one in measures):
+            owner, number = next(begun)
+            cost = owner.costs[number]
+            yield inputs
+
+    def entered() -> None:
+        nonlocal done
+        on_batch(done)
+        done += cost.layer
 
     # A long row is many seconds of work, and a cancel shall be heard within a few: hence a report before each layer.
     # Only for masks of ours: some families (Falcon) ask for the attention's name and make another kind of mask of their own.
     is_packed = any(isinstance(one, Asked) and one.packed for one in measures)
     attention = skipping_masked(decoder) if is_packed else contextlib.nullcontext()
     # Where layers are on the disk, `passed` is that report.
-    heard = before_each_layer(decoder, lambda: on_batch(done)) if decoder.on_disk is None else contextlib.nullcontext()
+    heard = before_each_layer(decoder, entered) if decoder.on_disk is None else contextlib.nullcontext()
     with attention, heard:
-        together = itertools.chain.from_iterable(one.inputs() for one in measures)
-        for at, index, stream in finals(decoder, together, passed):
+        for at, index, stream in finals(decoder, one_by_one(), passed):
             one, number = owners[at]
             one.take(number, index, stream)
-            done += 1
+            done += one.costs[number].head
             on_batch(done if decoder.on_disk is None else total)
 
 
@@ -260,7 +326,7 @@ def option_loglikelihoods(
         decoder: the unpruned model; it is not changed.
         questions: what to score.
         cuts: blocks to leave out, each measured on its own.
-        on_batch: told how many of `n_batches(...) * len(cuts)` pieces are done, the same number many times.
+        on_batch: told how much of `Asked(...).size` is done, the same number many times.
         packed: `can_pack(decoder)`.
 
     Returns:
@@ -274,11 +340,6 @@ def option_loglikelihoods(
 def row_lengths(questions: Sequence[EncodedQuestion], *, packed: bool) -> list[int]:
     """Tokens of every row that `option_loglikelihoods` runs for these questions."""
     return [len(row) for row in (pack(questions) if packed else one_row_each(questions))]
-
-
-def n_batches(decoder: Decoder, questions: Sequence[EncodedQuestion], *, packed: bool) -> int:
-    """How many batches `option_loglikelihoods` runs for these questions."""
-    return len(batches(row_lengths(questions, packed=packed), tokens_per_batch(decoder.device)))
 
 
 def _by_question(values: list[float], questions: Sequence[EncodedQuestion]) -> Iterator[list[float]]:
@@ -297,7 +358,7 @@ def text_losses(
         decoder: the unpruned model; it is not changed.
         token_ids: texts of at least two tokens.
         cuts: blocks to leave out, each measured on its own.
-        on_batch: told how many of `len(text_batches(...)) * len(cuts)` pieces are done.
+        on_batch: told how much of `Read(...).size` is done.
 
     Returns:
         Per cut, per text.

@@ -52,7 +52,7 @@ def asked(monkeypatch):
 
     def recording(decoder, questions, cuts, *args, **kwargs):
         result = original(decoder, questions, cuts, *args, **kwargs)
-        found.extend((cut, tuple(option.tokens for option in question.options)) for cut in cuts for question in questions)
+        found.extend((cut, tuple(tuple(option.tokens) for option in one.options)) for cut in cuts for one in questions)
         return result
 
     monkeypatch.setattr(likelihood, "option_loglikelihoods", recording)
@@ -97,7 +97,7 @@ def test_points_appear_while_it_runs_and_no_question_is_asked_twice(sweep_spec, 
     assert len(asked) == len(set(asked)) == 4 * 60
     store.discard_result("sweep", whole.spec.fingerprint())
     asked.clear()
-    told = Told("scoring questions", stop_after=9)
+    told = Told("scoring questions", stop_after=0.5)
     with pytest.raises(Cancelled):
         sweep.run(sweep_spec, told)
     part = SweepResult.read(store.load_result("sweep", told_key(told)))
@@ -240,8 +240,16 @@ def test_loss_perplexity_and_bits_per_byte_agree(sweep_spec, tiny_folder):
 
 def test_every_cut_writes_if_asked_and_is_asked_once(sweep_spec, monkeypatch):
     spec = dataclasses.replace(sweep_spec, generation=GenerationSpec(2, 6, 3), benchmark=BenchmarkSpec(limit=4))
+    begun = set()
+
+    def in_the_third(progress):
+        if progress.phase == "writing":
+            begun.add(progress.done)
+        if len(begun) == 3:
+            raise Cancelled
+
     with pytest.raises(Cancelled):
-        sweep.run(spec, Told("writing", stop_after=10))
+        sweep.run(spec, in_the_third)
     written, original = [], generation.check
     monkeypatch.setattr(
         generation, "check", lambda decoder, *rest: written.append(decoder.n_layers) or original(decoder, *rest)

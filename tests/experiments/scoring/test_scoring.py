@@ -1,5 +1,7 @@
 """Log-likelihoods and losses against a brute-force forward pass per option, on every family and on the starter model."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -120,10 +122,24 @@ def test_the_model_is_not_changed_and_progress_reaches_the_end():
     done = []
     likelihood.option_loglikelihoods(decoder, questions(), CUTS, done.append, packed=True)
     assert done == sorted(done)
-    assert sorted(set(done)) == list(range(likelihood.n_batches(decoder, questions(), packed=True) * len(CUTS) + 1))
+    assert (done[0], done[-1]) == (0, likelihood.Asked(decoder, questions(), CUTS, packed=True).size)
     assert len(done) > stream.layer_passes(CUTS, decoder.n_layers)  # a cancel is heard before every layer
     for name, tensor in decoder.model.state_dict().items():
         assert torch.equal(tensor, before[name])
+
+
+def test_units_of_progress_are_tokens_through_layers_and_what_the_head_costs_as_much_as(monkeypatch):
+    """A batch of long texts is first, and its cuts have other numbers of layers left: each counts for what it runs."""
+    monkeypatch.setattr(likelihood, "tokens_per_batch", lambda device: 40)
+    decoder, texts = architecture.find_decoder(build("llama")), [[5] * 18, [6] * 4, [7] * 3]
+    read, done = likelihood.Read(decoder, texts, CUTS), []
+    likelihood.measure(decoder, [read], done.append)
+    weights = sum(parameter.numel() for parameter in decoder.layers[0].parameters())
+    passes, head = stream.layer_passes(CUTS, decoder.n_layers), 32 * 300 / weights
+    assert read.size == done[-1]
+    assert read.size == pytest.approx(passes * (18 + 8) + len(CUTS) * head * 22, abs=len(CUTS) * 2)
+    steps = [after - before for before, after in itertools.pairwise(done)]
+    assert set(steps) >= {18, 8, round(17 * head), round(5 * head)}
 
 
 @pytest.mark.starter

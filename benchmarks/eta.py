@@ -1,0 +1,149 @@
+"""`make bench-eta`: how far off the time left is that a job tells, at a quarter of its way, on a quiet machine and a busy one.
+
+    python benchmarks/eta.py                    every kind, quiet and busy
+    python benchmarks/eta.py sweep --busy no    one kind
+    python benchmarks/eta.py --scale 0.3        a third of the work, for a look
+
+Each job runs in this process, in an empty cache, and its reports go where a worker's go; what is judged is the number that
+pages show, `Job.eta_s`, which is that of the present phase. The phase that is judged is the longest one of each kind.
+
+Quiet: the time left as it is told at 25 % of the phase, against the time that was left. Busy: at 25 % of the phase a process
+that wants the same core for itself begins, and stays until the end. Nobody can foresee that, so what was told before is not
+judged; judged is what is told at 50 %, when as much again is done under the load, against the time that was left then.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from first_light import fresh_cache, say
+
+TARGET = 0.2
+KINDS = ("sweep", "map", "damage", "heal")
+PHASES = {
+    "sweep": ("scoring questions", "measuring the loss on text"),
+    "map": ("reading the residual stream",),
+    "damage": ("measuring the loss without each block",),
+    "heal": ("healing",),
+}
+
+
+def request(kind: str, scale: float) -> Any:
+    from analysis.core.blocks import Block
+    from analysis.data.spec import BenchmarkSpec, CorpusSpec
+    from analysis.experiments.accuracy.spec import SweepSpec
+    from analysis.experiments.heal.spec import HealSpec
+    from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
+    from analysis.models.spec import ModelSpec
+
+    def n(number: float) -> int:
+        return max(2, round(scale * number))
+
+    model = ModelSpec(dtype="float32", device="cpu")
+    if kind == "sweep":
+        texts = CorpusSpec(n_texts=n(32), seq_len=256)
+        return SweepSpec(
+            model, benchmark=BenchmarkSpec("arc_easy", limit=n(120)), loss_corpus=texts, max_n=6, strategy="deepest"
+        )
+    if kind == "map":
+        return DistanceSpec(model, corpus=CorpusSpec(n_texts=n(96), seq_len=256))
+    if kind == "damage":
+        few = DistanceSpec(model, corpus=CorpusSpec(n_texts=2, seq_len=32))
+        return DamageSpec(model, corpus=CorpusSpec(n_texts=n(16), seq_len=128), max_size=6, distances=few)
+    return HealSpec(
+        block=Block(20, 5), model=model, corpus=CorpusSpec("c4", 400, 128, "train"), benchmark=None,
+        validation=CorpusSpec("c4", n_texts=4, seq_len=128), steps=n(40), batch_size=4, eval_every=n(10), warmup_steps=2,
+    )  # fmt: skip
+
+
+@dataclass
+class Told:
+    """What a job said of itself on its way."""
+
+    of: tuple[str, ...]
+    busy: bool
+    looks: list[tuple[float, float, float | None]] = field(default_factory=list)
+    """When, the share of the phase that was done, and the seconds left that were told."""
+    loader: subprocess.Popen | None = None
+
+    def look(self, job_id: str, progress: Any) -> None:
+        from analysis import jobs
+
+        if progress.phase not in self.of or not progress.total:
+            return
+        share = progress.done / progress.total
+        self.looks.append((time.monotonic(), share, jobs.get(job_id).eta_s))
+        if self.busy and share >= 0.25 and self.loader is None:
+            works = f"import os\nwhile os.getppid() == {os.getpid()}: pass"  # it ends with this process, however that ends
+            self.loader = subprocess.Popen([sys.executable, "-c", works])
+
+    def error(self, at: float) -> tuple[float, float] | None:
+        """What was told at a share of the phase, and what was left."""
+        ended = next((when for when, share, _ in self.looks if share >= 1), self.looks[-1][0])
+        when, _, left = next(look for look in self.looks if look[1] >= at)
+        return None if left is None else (left, ended - when)
+
+
+def run(kind: str, *, busy: bool, scale: float) -> Told:
+    from analysis import jobs
+    from analysis.core.meter import Meter
+    from analysis.core.registry import experiments
+    from analysis.jobs import attempt, table
+    from analysis.jobs.local import Process
+
+    fresh_cache()
+    job = jobs.submit(request(kind, scale))
+    taken = table.claim(Process.current())
+    assert taken is not None
+    ours, told = attempt.Run(taken, Meter()), Told(PHASES[kind], busy)
+
+    def on_progress(progress: Any) -> None:
+        ours.on_progress(progress)
+        told.look(job.id, progress)
+
+    try:
+        from analysis.models import load
+
+        experiments()[taken.kind].runner()(taken.spec, on_progress, load=load.FreshModels())
+    finally:
+        if told.loader is not None:
+            told.loader.kill()
+            told.loader.wait()
+    return told
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The error of the time left.")
+    parser.add_argument("kinds", nargs="*", help=f"{', '.join(KINDS)}; all by default")
+    parser.add_argument("--busy", choices=("yes", "no", "both"), default="both")
+    parser.add_argument("--scale", type=float, default=1.0, help="so many times the usual work")
+    options = parser.parse_args()
+    if unknown := set(options.kinds) - set(KINDS):
+        parser.error(f"no kind {', '.join(unknown)}; choose from {', '.join(KINDS)}")
+    say(f"{'kind':8} {'machine':8} {'phase':>8} {'told at':>8} {'told':>8} {'left':>8} {'error':>8}   load average")
+    for kind in options.kinds or KINDS:
+        for busy in {"yes": (True,), "no": (False,), "both": (False, True)}[options.busy]:
+            told = run(kind, busy=busy, scale=options.scale)
+            took = told.looks[-1][0] - told.looks[0][0]
+            for at in (0.5,) if busy else (0.25, 0.5, 0.75):
+                found = told.error(at)
+                judged = at == (0.5 if busy else 0.25)
+                name = f"{kind:8} {'busy' if busy else 'quiet':8} {took:6.0f} s {at:8.0%}"
+                if found is None:
+                    say(f"{name} {'nothing':>8}")
+                    continue
+                error = found[0] / found[1] - 1
+                verdict = ("met" if abs(error) <= TARGET else "MISSED") if judged else ""
+                say(f"{name} {found[0]:6.0f} s {found[1]:6.0f} s {error:+8.0%}   {os.getloadavg()[0]:.1f} {verdict}")
+
+
+if __name__ == "__main__":
+    main()
