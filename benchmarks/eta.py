@@ -57,10 +57,10 @@ def request(kind: str, scale: float) -> Any:
         return DistanceSpec(model, corpus=CorpusSpec(n_texts=n(96), seq_len=256))
     if kind == "damage":
         few = DistanceSpec(model, corpus=CorpusSpec(n_texts=2, seq_len=32))
-        return DamageSpec(model, corpus=CorpusSpec(n_texts=n(16), seq_len=128), max_size=6, distances=few)
+        return DamageSpec(model, corpus=CorpusSpec(n_texts=n(48), seq_len=64), max_size=2, distances=few)
     return HealSpec(
-        block=Block(20, 5), model=model, corpus=CorpusSpec("c4", 400, 128, "train"), benchmark=None,
-        validation=CorpusSpec("c4", n_texts=4, seq_len=128), steps=n(40), batch_size=4, eval_every=n(10), warmup_steps=2,
+        block=Block(20, 5), model=model, corpus=CorpusSpec("c4", 400, 64, "train"), benchmark=None,
+        validation=CorpusSpec("c4", n_texts=4, seq_len=64), steps=n(60), batch_size=4, eval_every=n(10), warmup_steps=2,
     )  # fmt: skip
 
 
@@ -73,6 +73,8 @@ class Told:
     looks: list[tuple[float, float, float | None]] = field(default_factory=list)
     """When, the share of the phase that was done, and the seconds left that were told."""
     loader: subprocess.Popen | None = None
+    work: str = ""
+    """What it had the machine do, in words."""
 
     def look(self, job_id: str, progress: Any) -> None:
         from analysis import jobs
@@ -80,7 +82,9 @@ class Told:
         if progress.phase not in self.of or not progress.total:
             return
         share = progress.done / progress.total
-        self.looks.append((time.monotonic(), share, jobs.get(job_id).eta_s))
+        job = jobs.get(job_id)
+        self.looks.append((time.monotonic(), share, job.eta_s))
+        self.work = "" if job.work is None else job.work.in_words()
         if self.busy and share >= 0.25 and self.loader is None:
             works = f"import os\nwhile os.getppid() == {os.getpid()}: pass"  # it ends with this process, however that ends
             self.loader = subprocess.Popen([sys.executable, "-c", works])
@@ -143,6 +147,7 @@ def main() -> None:
                 error = found[0] / found[1] - 1
                 verdict = ("met" if abs(error) <= TARGET else "MISSED") if judged else ""
                 say(f"{name} {found[0]:6.0f} s {found[1]:6.0f} s {error:+8.0%}   {os.getloadavg()[0]:.1f} {verdict}")
+            say(f"{'':17} {told.work}")
 
 
 if __name__ == "__main__":

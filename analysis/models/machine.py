@@ -21,10 +21,13 @@ _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "datasets", "numpy
 _log = logging.getLogger(__name__)
 ALL_CARDS = "cuda:all"
 """The device of a model that is to be spread over all CUDA devices, whether it fits on one or not."""
-_PEAK_SIZES = (1024, 2048)
-"""Rows and columns of the products that show what a device can do: the larger are faster where it has many cores."""
-_PEAK_S = 0.25
-"""Seconds that products of each size are timed for, at least three of them."""
+_PEAK_SIZES = (256, 512, 1024, 2048)
+"""Rows and columns of the products that show what a processor can do: small ones are done before another process has its turn,
+large ones are faster where there are many cores."""
+_PEAK_SIZES_ELSEWHERE = (2048, 4096, 8192)
+"""The same of accelerators, which take longer to be asked than to do a small one."""
+_PEAK_S = 0.15
+"""Seconds that products of each size are timed for, at least two of them."""
 _FASTER = 1.15
 """bfloat16 must beat float32 by this factor on a CPU before it becomes the default there."""
 
@@ -198,11 +201,11 @@ def most_flop_s(device: str, dtype: str, *, again: bool = False) -> float:
 
 def _measured_flop_s(device: torch.device, dtype: torch.dtype) -> float:
     fastest = 0.0
-    for size in _PEAK_SIZES:
+    for size in _PEAK_SIZES if device.type == "cpu" else _PEAK_SIZES_ELSEWHERE:
         a = torch.randn(size, size).to(device, dtype)
         timings: list[float] = []
         began = time.perf_counter()
-        while len(timings) < 3 or time.perf_counter() - began < _PEAK_S:
+        while len(timings) < 2 or time.perf_counter() - began < _PEAK_S:
             _wait(device)
             at = time.perf_counter()
             a @ a
