@@ -27,6 +27,9 @@ _ROUNDING_8BIT = 0.25
 """The same of products in 8 bits, which round what goes in as well, in any dtype; up to 0.09 was seen."""
 _LOGITS_AT_ONCE = 1 << 25
 """Vocabulary logits held at once (128 MB in float32)."""
+_LOGITS_IN_CACHE = 1 << 23
+"""The same where a processor computes, whose caches hold so many; the loss of a step took a third longer with four times as
+many."""
 QUANTIZED_BYTES = {"4bit": 0.5 + 0.127 / 8, "8bit": 1.0}
 """Bytes per weight of a linear layer; NF4 with double quantization adds 0.127 bits of constants (QLoRA, 2305.14314)."""
 
@@ -98,7 +101,8 @@ class Decoder:
     @property
     def states_at_once(self) -> int:
         """How many states to give the head in one go, so that the logits of a whole batch never exist."""
-        return max(1, _LOGITS_AT_ONCE // self.config.vocab_size)
+        on_processor = self.head_device.type == "cpu"
+        return max(1, min(_LOGITS_AT_ONCE, _LOGITS_IN_CACHE if on_processor else _LOGITS_AT_ONCE) // self.config.vocab_size)
 
     @property
     def is_row_bound(self) -> bool:

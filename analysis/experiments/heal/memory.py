@@ -9,7 +9,7 @@ from analysis.experiments.heal.spec import HealSpec
 from analysis.models.spec import DTYPE_BYTES, ModelFacts, divided_bytes, weight_bytes
 
 LOGITS_AT_ONCE = 1 << 25
-"""Logits that exist at the same time, as `Decoder.states_at_once` has it."""
+"""Logits that exist at the same time, as `Decoder.states_at_once` has it on a card; on a processor there are fewer."""
 _LOGIT_COPIES = {False: 3, True: 6}
 """Arrays of that many float32 numbers at the peak of the loss: without and with the unpruned model's distribution."""
 _TRAINED_BYTES = 16
@@ -38,10 +38,9 @@ def step_bytes(spec: HealSpec, facts: ModelFacts) -> int:
     Activations with gradient checkpointing, which is turned on where they would not fit otherwise, or without, whichever is
     less; states before the head and the unpruned model's; logits and what becomes of them; adapter, gradients and moments.
 
-    Against the peak measured with checkpointing on the starter model without five layers: 681 MB where it was 654 (4 rows
-    of 256 tokens, float32), 1.40 GB where it was 1.97 (8 of 512), 1.33 GB where it was 1.54 (the same in bfloat16, with the
-    unpruned model as teacher). For long rows it is too low, since the scores of attention are not in it: it refuses what is
-    far from fitting, and not all that does not fit.
+    Against the peak measured with checkpointing in float32 on a processor, on the starter model without five layers: 681 MB
+    where it was 508 (4 rows of 256 tokens), 1.40 GB where it was 1.92 (8 of 512). For long rows it is too low, since the scores
+    of attention are not in it: it refuses what is far from fitting, and not all that does not fit.
 
     Args:
         spec: concrete in its dtype.
