@@ -3,8 +3,9 @@
     python benchmarks/by_layer.py                      12.9 GB on the disk, under 4 GB, about five minutes
     python benchmarks/by_layer.py --layers 6 --memory 2.5GB      3 GB
     python benchmarks/by_layer.py --keep FOLDER        keeps the model, or takes the one that is there
+    python benchmarks/by_layer.py --dtype float32      twice the bytes
 
-A random model shaped as Llama 2 7B is written in bfloat16, then: all of its bytes are read once in their order, all of its
+A random model shaped as Llama 2 7B is written, then: all of its bytes are read once in their order, all of its
 layers are passed with one of them in memory, and the command line makes a distance map of it. What the system kept of the files
 is given back before each. Where this machine allows a control group, the map runs in one; else its peak is measured.
 """
@@ -19,10 +20,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
+
+import torch
+import transformers
+from safetensors.torch import save_file
+
+from analysis.core import host, store, units
+from analysis.data import corpora
+from analysis.data.spec import CorpusSpec
+from analysis.models import layerwise, load, machine, source, stream
+from analysis.models.spec import ModelSpec
+from benchmarks.work import Work, here, metered, say, take_dtype
+
 SHAPE = {
     "hidden_size": 4096,
     "intermediate_size": 11008,
@@ -35,22 +49,25 @@ SHAPE = {
 READ_AT_ONCE = 64 << 20
 
 
-def say(*words: object) -> None:
-    print(*words, flush=True)
+def written(folder: Path, n_layers: int, dtype: str, **shape: int) -> int:
+    """Bytes of the weights in a folder, which are written unless there are some; `shape` says what is other than in `SHAPE`."""
+    if not (folder / "config.json").exists():
+        began = time.perf_counter()
+        write_model(folder, n_layers, dtype, **shape)
+        say(f"written in {time.perf_counter() - began:.0f} s")
+    there = json.loads((folder / "config.json").read_text())
+    if (there["dtype"], there["num_hidden_layers"]) != (dtype, n_layers):
+        said = f"{there['num_hidden_layers']} layers in {there['dtype']}"
+        raise SystemExit(f"The model in {folder} has {said}, not {n_layers} in {dtype}; ask for these, or keep another.")
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
-def write_model(folder: Path, n_layers: int, **shape: int) -> None:
-    """One file for each layer, so that no more than one is ever in memory; `shape` says what is other than in `SHAPE`."""
-    import torch
-    import transformers
-    from safetensors.torch import save_file
-
-    from analysis.models import source
-
+def write_model(folder: Path, n_layers: int, dtype: str, **shape: int) -> None:
+    """One file for each layer, so that no more than one is ever in memory."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(source.model_folder())
     config = transformers.LlamaConfig(
         **SHAPE | shape, num_hidden_layers=n_layers, vocab_size=len(tokenizer), bos_token_id=0, eos_token_id=0,
-        dtype="bfloat16", architectures=["LlamaForCausalLM"],
+        dtype=dtype, architectures=["LlamaForCausalLM"],
     )  # fmt: skip
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config)
@@ -64,7 +81,7 @@ def write_model(folder: Path, n_layers: int, **shape: int) -> None:
         made = {}
         for name in names:
             scale = 1.0 if name.endswith("norm.weight") else 0.02
-            made[name] = torch.empty(shapes[name].shape, dtype=torch.bfloat16)
+            made[name] = torch.empty(shapes[name].shape, dtype=getattr(torch, dtype))
             made[name].fill_(1.0) if scale == 1.0 else made[name].normal_(0.0, scale, generator=drawn)
         save_file(made, folder / file, metadata={"format": "pt"})
     index = {"metadata": {}, "weight_map": {name: file for file, names in parts.items() for name in names}}
@@ -94,16 +111,10 @@ def sequential_read_s(folder: Path) -> float:
     return time.perf_counter() - began
 
 
-def compute_s(folder: Path, texts: list[list[int]], n_layers: int) -> float:
-    """Seconds to pass all layers, from one layer in memory that is passed over and over."""
-    import torch
-
-    from analysis.models import layerwise, load, stream
-    from analysis.models.decoder import output_stream
-    from analysis.models.spec import ModelSpec
-
-    loaded = load.load(ModelSpec(source=str(folder), dtype="bfloat16", device="cpu"), by_layer=True)
-    decoder, passed = loaded.decoder, 0.0
+def passing(folder: Path, texts: list[list[int]], n_layers: int, dtype: str) -> Work:
+    """What it takes to pass all layers, from one layer in memory that is passed over and over."""
+    loaded = load.load(ModelSpec(source=str(folder), dtype=dtype, device="cpu"), by_layer=True)
+    decoder, passed, times = loaded.decoder, Work(), 3
     assert decoder.on_disk is not None, "it fits in memory: give less"
     groups = stream.batches([len(ids) for ids in texts], stream.tokens_per_batch(decoder.device))
     with torch.inference_mode(), decoder.on_disk.in_memory({0: 0}):
@@ -112,11 +123,11 @@ def compute_s(folder: Path, texts: list[list[int]], n_layers: int) -> float:
             states, calls = layerwise.entry(decoder, layerwise.Inputs(ids, [None]))
             args, kwargs = calls[0]
             decoder.layers[0](states, *args, **kwargs)
-            began = time.perf_counter()
-            for _ in range(3):
-                output_stream(decoder.layers[0](states, *args, **kwargs))
-            passed += (time.perf_counter() - began) / 3
-    return passed * n_layers
+            with metered(passed):
+                for _ in range(times):
+                    decoder.layers[0](states, *args, **kwargs)
+    share = n_layers / times
+    return Work(passed.seconds * share, passed.flop * share, passed.layer_tokens * n_layers // times)
 
 
 @contextlib.contextmanager
@@ -147,11 +158,10 @@ def main() -> int:
     parser.add_argument("--texts", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--keep", type=Path)
+    take_dtype(parser, "bfloat16")
     asked = parser.parse_args()
+    place = here(asked.dtype, "cpu")
     with tempfile.TemporaryDirectory(prefix="layerscope-by-layer-") as scratch:
-        from analysis.core import host, store, units
-        from analysis.models import machine, source
-
         source.model_folder()
         machine.bfloat16_speed_ratio()
         cache = Path(scratch) / "cache"
@@ -160,27 +170,17 @@ def main() -> int:
             (cache / name).symlink_to(store.cache_dir() / name)
         os.environ["LAYERSCOPE_CACHE"] = str(cache)
         folder = asked.keep or Path(scratch) / "model"
-        if not (folder / "config.json").exists():
-            began = time.perf_counter()
-            write_model(folder, asked.layers)
-            say(f"written in {time.perf_counter() - began:.0f} s")
-        n_bytes = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-        say(f"{units.size(n_bytes)} on the disk, {host.processor()}, load {os.getloadavg()[0]:.1f} on {host.cores()} cores")
+        n_bytes = written(folder, asked.layers, place.dtype)
+        say(f"{units.size(n_bytes)} on the disk")
         reading = sequential_read_s(folder)
         say(f"read once in its order: {reading:.1f} s, {n_bytes / reading / 1e9:.2f} GB/s")
         os.environ[host.MEMORY] = asked.memory
-        from transformers import AutoTokenizer
-
-        from analysis.data import corpora
-        from analysis.data.spec import CorpusSpec
-
-        texts = corpora.tokenize(
-            CorpusSpec(n_texts=asked.texts, seq_len=asked.tokens), AutoTokenizer.from_pretrained(folder)
-        ).token_ids
-        computing = compute_s(folder, texts, asked.layers)
-        say(f"all layers passed by {sum(map(len, texts))} tokens: {computing:.1f} s")
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        texts = corpora.tokenize(CorpusSpec(n_texts=asked.texts, seq_len=asked.tokens), tokenizer).token_ids
+        computing = passing(folder, texts, asked.layers, place.dtype)
+        say(f"all layers passed by {sum(map(len, texts))} tokens: {computing.seconds:.1f} s, {place.speed(computing)}")
         forget(folder)
-        command = [sys.executable, "-m", "analysis", "distances", str(folder), "--dtype", "bfloat16", "--device", "cpu"]
+        command = [sys.executable, "-m", "analysis", "distances", str(folder), "--dtype", place.dtype, "--device", "cpu"]
         command += ["--samples", str(asked.texts), "--seq-len", str(asked.tokens), "--memory", asked.memory, "--json", "-"]
         del os.environ[host.MEMORY]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -197,13 +197,17 @@ def main() -> int:
         measured = json.loads(done.stdout)
         read = (after.ru_inblock - before.ru_inblock) * 512
         say("capped by a control group" if group else "no control group here: only measured")
-        say(f"mapped under {asked.memory}: {wall:.1f} s in all, {measured['wall_s']:.1f} s of them for the map")
+        mapped = replace(computing, seconds=measured["wall_s"])  # it passes the same layers
+        speed = place.speed(mapped)
+        say(f"mapped under {asked.memory}: {wall:.1f} s in all, {mapped.seconds:.1f} s of them for the map, {speed}")
         say(
             f"peak resident memory {units.size(after.ru_maxrss * 1024)}, {after.ru_maxrss * 1024 / limit:.0%} of {asked.memory}"
         )
         say(f"read from the disk, programs included: {units.size(read)}, {read / n_bytes:.3f} x the checkpoint")
-        slower, map_s = max(reading, computing), measured["wall_s"]
-        say(f"the map takes {map_s / slower:.2f} x the longer of reading and passing, everything {wall / slower:.2f} x")
+        slower = max(reading, computing.seconds)
+        say(
+            f"the map takes {mapped.seconds / slower:.2f} x the longer of reading and passing, everything {wall / slower:.2f} x"
+        )
     return 0
 
 

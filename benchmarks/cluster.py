@@ -35,16 +35,17 @@ SMALLEST_GAIN = 0.8
 """Share of the full gain of a doubling, below which a curve is no longer called linear."""
 
 
-def say(*words: object) -> None:
-    print(*words, flush=True)
-
-
 @dataclass(frozen=True)
 class Measured:
     """What sharing costs here; seconds where nothing else is said."""
 
     processor: str
     load: float
+    dtype: str
+    most_flop_s: float
+    """Operations a second of the fastest matrix products of one thread."""
+    flop: float
+    """That the map takes, however many share it."""
     start_s: float
     """A process, until it answers."""
     hand_s: float
@@ -65,23 +66,33 @@ class Measured:
         """Of two processes over one."""
         return statistics.median(self.wall_s["1"]) / statistics.median(self.wall_s["2"])
 
+    def told(self, n: int) -> str:
+        """How long `n` processes took, and what of their threads' peak they reached."""
+        from benchmarks.work import Here, Work
 
-def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int) -> Measured:
+        wall_s = statistics.median(self.wall_s[str(n)])
+        return f"{wall_s:.1f} s, {Here(self.dtype, n * self.most_flop_s).speed(Work(wall_s, self.flop))}"
+
+
+def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int, dtype: str) -> Measured:
     """Share a damage map among one process and two, in turn."""
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["OMP_NUM_THREADS"] = "1"  # before torch is there
     from analysis.core import host, shards
     from analysis.experiments.maps.spec import DamageSpec
     from analysis.jobs import crew
     from analysis.jobs.crew.local import LocalCrew
     from analysis.models import source
     from analysis.models.spec import ModelSpec
+    from benchmarks.work import here, say
 
+    place = here(dtype, "cpu")
     model_folder = source.model_folder()
-    spec = DamageSpec(ModelSpec(dtype="float32", device="cpu"), max_size=max_size)
+    spec = DamageSpec(ModelSpec(dtype=place.dtype, device="cpu"), max_size=max_size)
     spec = dataclasses.replace(spec, corpus=dataclasses.replace(spec.corpus, n_texts=n_texts))
     wall: dict[str, list[float]] = {"1": [], "2": []}
     spread: list[float] = []
     kept: list[float] = []
+    flop: list[float] = []
     found = set()
     original = crew._measure
 
@@ -97,6 +108,8 @@ def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int) -> Me
         def call(self, place, do, *arguments):
             began = time.perf_counter()
             answer = super().call(place, do, *arguments)
+            if do == "measure":
+                computed.append(answer)
             if do == "measure" and self.n == 1:
                 (asked,) = arguments
                 spread.append((time.perf_counter() - began) / sum(one["size"] for one in asked))
@@ -106,10 +119,12 @@ def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int) -> Me
         for place in range(team.gather(60.0)):  # both have the model before the clock runs
             team.crew.call(place, "begin", *asked)
             team.ready[place] = asked
+        computed.clear()
         began = time.perf_counter()
         original(missing, team, asked, together=together)
         if "cuts" in missing[0].content:  # the map of distances that it rests on is small
             wall[str(team.crew.n)].append(time.perf_counter() - began)
+            flop.append(sum(computed))
         sample = missing[0].found()
         began = time.perf_counter()
         missing[0].keep(sample)
@@ -121,7 +136,7 @@ def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int) -> Me
 
     crew._measure = timed
     forgotten, shards.forget = shards.forget, timed_and_forgotten
-    starts, finds = [], []
+    starts, finds, computed = [], [], []
     for number in range(2 * rounds):
         with tempfile.TemporaryDirectory() as cache:
             os.environ["LAYERSCOPE_CACHE"] = cache
@@ -148,6 +163,9 @@ def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int) -> Me
     return Measured(
         processor=host.processor(),
         load=host.load().average,
+        dtype=place.dtype,
+        most_flop_s=place.most_flop_s,
+        flop=statistics.median(flop),
         start_s=statistics.median(starts),
         hand_s=hand_s,
         keep_s=statistics.median(kept),
@@ -166,10 +184,18 @@ def _find_s(missing) -> float:
 
 
 def member(cuts_per_shard: int) -> int:
-    """Be a process that shares the map."""
+    """Be a process that shares the map, and answers what a shard took to compute."""
     from analysis.experiments.maps import damage
     from analysis.jobs.crew import member as process
+    from benchmarks.work import metered
 
+    class Counting(process.Member):
+        def measure(self, shards):
+            with metered() as work:
+                super().measure(shards)
+            return work.flop
+
+    process.Member = Counting
     damage.CUTS_PER_SHARD = cuts_per_shard
     return process.main()
 
@@ -305,21 +331,28 @@ def main() -> None:
     parser.add_argument("--storage", type=float, default=20.0, help="GB a second that all machines read together")
     parser.add_argument("--machine", type=float, default=5.0, help="GB a second that a machine of eight cards reads")
     parser.add_argument("--draw", action="store_true", help=f"write {PICTURE.name}")
+    parser.add_argument(
+        "--dtype", default="float32", choices=("auto", "float32", "bfloat16"), help="of the map that is measured"
+    )
     options = parser.parse_args()
     if options.member:
         sys.exit(member(options.cuts))
     file = Path(options.measured) if options.measured else None
     if file is not None and file.exists():
-        here = Measured(**json.loads(file.read_text()))
+        try:
+            here = Measured(**json.loads(file.read_text()))
+        except TypeError:
+            parser.error(f"{file} is not what this version measures; give another file, and it is measured anew")
     else:
-        say("Measuring with one process and with two, one thread each:")
-        here = measure(options.rounds, options.texts, options.max_size, options.cuts)
+        print("Measuring with one process and with two, one thread each:", flush=True)
+        here = measure(options.rounds, options.texts, options.max_size, options.cuts, options.dtype)
         if file is not None:
             file.write_text(json.dumps(dataclasses.asdict(here)))
-    one, two = (statistics.median(here.wall_s[n]) for n in ("1", "2"))
-    say(f"{here.processor}, load before {here.load:.1f}: medians of {len(here.wall_s['1'])}")
+    from benchmarks.work import say  # it brings torch, which `measure` tells how many threads to have
+
+    say(f"{here.processor}, load at the end {here.load:.1f}: medians of {len(here.wall_s['1'])}, {here.dtype}")
     same = "the same" if here.is_same else "DIFFER"
-    say(f"1 process {one:.1f} s, 2 processes {two:.1f} s: {here.speed_up:.2f} x; figures {same}")
+    say(f"1 process {here.told(1)}; 2 processes {here.told(2)}: {here.speed_up:.2f} x; figures {same}")
     say(
         f"a process starts in {here.start_s:.1f} s; a shard is handed out in {1e3 * here.hand_s:.1f} ms, stored in "
         f"{1e3 * here.keep_s:.1f} ms, found again in {1e3 * here.finish_s:.1f} ms"

@@ -1,22 +1,26 @@
 """`make bench-distances`: the full distance map against a bare forward pass and two ways that it is usually written.
 
-    python benchmarks/distance_speed.py [TEXTS]
+    python benchmarks/distance_speed.py [TEXTS] [--dtype bfloat16]
 
-The two baselines are plain on purpose, and give the same numbers, which is checked:
+The two baselines are plain on purpose, and give the same numbers, which is checked (in half precision the same but for its
+rounding, for theirs keep the stream in it):
 hooks    one text at a time through the whole model, hooks that clone every layer's output, a loop over all blocks;
 one n    one run per n over batches, `output_hidden_states=True`; a few n are run, and the mean is multiplied by L-1.
 """
 
+import argparse
 import sys
-from statistics import median
+from pathlib import Path
 from typing import Any
 
-import first_light
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 import torch
-from first_light import full_map, interleaved, map_batches, say
 
 from analysis.experiments.maps.distances import angular_distance
 from analysis.models.stream import right_padded
+from benchmarks.first_light import bench_map, full_map, map_batches
+from benchmarks.work import Here, Work, here, interleaved, say, take_dtype, typical
 
 TARGETS = {"hooks": 3, "one n": 10}
 REPEATS = 3
@@ -67,28 +71,33 @@ def largest(a: list[float], b: list[float]) -> float:
 
 def main() -> None:
     """Measure and print each comparison as soon as it is there."""
-    say(f"{torch.get_num_threads()} threads")
-    n_texts = int(sys.argv[1]) if len(sys.argv) > 1 else 32
-    first_light.bench_map(n_texts)
-    loaded, groups = map_batches(n_texts)
+    parser = argparse.ArgumentParser(description="The full distance map against two ways that it is usually written.")
+    parser.add_argument("texts", nargs="?", type=int, default=32, help="of 256 tokens")
+    take_dtype(parser)
+    options = parser.parse_args()
+    place = here(options.dtype)
+    bench_map(place, options.texts)
+    loaded, groups = map_batches(place.dtype, options.texts)
     texts = [text for group in groups for text in group]
     mean = full_map(loaded.decoder, groups)
     hooks = with_hooks(loaded, texts)
-    times = interleaved(REPEATS, ours=lambda: full_map(loaded.decoder, groups), hooks=lambda: with_hooks(loaded, texts))
-    say_ratio("hooks", f"{len(texts)} texts", times["ours"], times["hooks"], max(map(largest, mean, hooks)))
+    runs = interleaved(REPEATS, ours=lambda: full_map(loaded.decoder, groups), hooks=lambda: with_hooks(loaded, texts))
+    ours = typical(runs["ours"])
+    say_ratio("hooks", f"{len(texts)} texts", ours, typical(runs["hooks"]), max(map(largest, mean, hooks)), place)
     n_runs = loaded.decoder.n_layers - 1
     difference = max(largest(mean[n - 1], for_one_n(loaded, groups, n)) for n in SOME_N)
-    runs = interleaved(1, **{str(n): lambda n=n: for_one_n(loaded, groups, n) for n in SOME_N})
-    each = [seconds for (seconds,) in runs.values()]
-    what = f"n = {', '.join(runs)}: {', '.join(f'{one:.1f}' for one in each)} s, mean times {n_runs}"
-    say_ratio("one n", what, times["ours"], [n_runs * sum(each) / len(each)], difference)
+    some = interleaved(1, **{str(n): lambda n=n: for_one_n(loaded, groups, n) for n in SOME_N})
+    each = [work for (work,) in some.values()]
+    what = f"n = {', '.join(some)}: {', '.join(f'{one.seconds:.1f}' for one in each)} s, mean times {n_runs}"
+    whole = Work(*(n_runs * sum(sums) / len(each) for sums in zip(*((one.seconds, one.flop) for one in each), strict=True)))
+    say_ratio("one n", what, ours, whole, difference, place)
 
 
-def say_ratio(name: str, what: str, ours: list[float], theirs: list[float], difference: float) -> None:
-    mine, other = median(ours), median(theirs)
+def say_ratio(name: str, what: str, ours: Work, theirs: Work, difference: float, place: Here) -> None:
     say(f"{name:6} {what}")
-    say(f"       ours {mine:.1f} s, {name} {other:.1f} s; {other / mine:.2f} x (target {TARGETS[name]})")
-    say(f"       largest difference {difference:.0e}")
+    say(f"       ours  {ours.seconds:.1f} s, {place.speed(ours)}")
+    say(f"       {name} {theirs.seconds:.1f} s, {place.speed(theirs)}")
+    say(f"       {theirs.seconds / ours.seconds:.2f} x (target {TARGETS[name]}); largest difference {difference:.0e}")
 
 
 if __name__ == "__main__":

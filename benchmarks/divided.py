@@ -3,9 +3,10 @@
     python benchmarks/divided.py                       2.8 GB on the disk, some minutes
     python benchmarks/divided.py --layers 48 --keep FOLDER      keeps the model, or takes the one that is there
 
-A random model with layers half as wide as those of Llama 2 7B is written in bfloat16 and healed on made-up text for a few
+A random model with layers half as wide as those of Llama 2 7B is written and healed on made-up text for a few
 steps by two processes, once with memory for the whole model in each and once with less: then its layers are divided over them.
-What each process had at most is looked up while they work; the losses of both heals have to be the same.
+What each process had at most is looked up while they work; the losses of both heals have to be the same. Operations a second
+are those of the steps, of both processes together, which tell what they computed; the median step counts.
 """
 
 import argparse
@@ -22,29 +23,57 @@ import psutil
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
-from benchmarks.by_layer import say, write_model  # noqa: E402
-from tests.support import documents  # noqa: E402
+
+from analysis.core import store, units
+from analysis.experiments.heal.training import Trainer
+from analysis.jobs.crew import member
+from analysis.jobs.crew.local import LocalCrew
+from analysis.models import machine, source
+from benchmarks.by_layer import written
+from benchmarks.work import Work, here, metered, say, take_dtype, typical
+from tests.support import documents
 
 LOOK_S = 0.05
+STEPS = "steps-{rank}.jsonl"
+"""In the cache folder: seconds and operations of each step of a process."""
 HALF = {"hidden_size": 2048, "intermediate_size": 5504, "num_attention_heads": 16, "num_key_value_heads": 16}
 """Half as wide as Llama 2 7B, so that a layer takes little beside all of them, as in larger models."""
 
 
-def healed(folder: Path, cache: Path, memory: str, asked: argparse.Namespace) -> tuple[dict, list[int], float]:
+def command_line(arguments: list[str]) -> int:
+    """The command line, whose processes are each a `telling_member`."""
+    from analysis.cli.main import main
+
+    LocalCrew.command = (sys.executable, __file__, "--member")
+    return main(arguments)
+
+
+def telling_member() -> int:
+    """Be a process of a heal, and write down what each step computed."""
+    take_step = Trainer.take_step
+
+    def counted(self, between):
+        with metered() as work:
+            step = take_step(self, between)
+        with (store.cache_dir() / STEPS.format(rank=self.group.rank)).open("a") as file:
+            file.write(json.dumps([work.seconds, work.flop]) + "\n")
+        return step
+
+    Trainer.take_step = counted
+    return member.main()
+
+
+def steps(cache: Path) -> list[Work]:
+    """What all processes together computed in each step, and how long the slowest took."""
+    of_each = [[json.loads(line) for line in (cache / STEPS.format(rank=rank)).read_text().splitlines()] for rank in range(2)]
+    return [Work(max(s for s, _ in both), sum(flop for _, flop in both)) for both in zip(*of_each, strict=True)]
+
+
+def healed(folder: Path, cache: Path, memory: str, dtype: str, asked: argparse.Namespace) -> tuple[dict, list[int], float]:
     """A heal in a cache of its own: the result, the most that each of the processes had, bytes, and the seconds of it all."""
-    command = [
-        sys.executable,
-        "-m",
-        "analysis",
-        "heal",
-        str(folder),
-        "--dtype",
-        "bfloat16",
-        "--device",
-        "cpu",
-        "--quantization",
-    ]
-    command += ["none", "--recipe", "quick", "--block", "1:1", "--steps", str(asked.steps), "--shards", "2", "--memory", memory]
+    command = [sys.executable, __file__, "--heal", "heal", str(folder), "--dtype", dtype, "--device", "cpu"]
+    command += ["--quantization", "none", "--recipe", "quick", "--block", "1:1", "--steps", str(asked.steps)]
+    command += ["--shards", "2", "--memory", memory]
     texts, others = documents.two_kinds(cache)
     fields = {
         "corpus.source": texts, "corpus.n_texts": 100, "corpus.seq_len": 64, "corpus.split": "train", "benchmark": None,
@@ -75,18 +104,15 @@ def main() -> int:
     parser.add_argument("--layers", type=int, default=24)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--keep", type=Path)
+    take_dtype(parser, "bfloat16")
     asked = parser.parse_args()
-    from analysis.core import host, store, units
-    from analysis.models import machine, source
-
+    place = here(asked.dtype, "cpu")
     source.model_folder()
     machine.bfloat16_speed_ratio()
     with tempfile.TemporaryDirectory(prefix="layerscope-divided-") as scratch:
         folder = asked.keep or Path(scratch) / "model"
-        if not (folder / "config.json").exists():
-            write_model(folder, asked.layers, **HALF)
-        n_bytes = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-        say(f"{units.size(n_bytes)} on the disk, {host.processor()}, load {os.getloadavg()[0]:.1f} on {host.cores()} cores")
+        n_bytes = written(folder, asked.layers, place.dtype, **HALF)
+        say(f"{units.size(n_bytes)} on the disk")
         losses = []
         for name, share in (("whole in each", 2.0), ("divided", 0.95)):
             cache = Path(scratch) / name.replace(" ", "-")
@@ -94,14 +120,17 @@ def main() -> int:
             for known in ("models", "machine.json", "texts"):
                 if (store.cache_dir() / known).exists():
                     (cache / known).symlink_to(store.cache_dir() / known)
-            found, most, wall = healed(folder, cache, f"{2 * share * n_bytes / 1e6:.0f}MB", asked)
+            found, most, wall = healed(folder, cache, f"{2 * share * n_bytes / 1e6:.0f}MB", place.dtype, asked)
             speed = statistics.median(step["tokens_per_s"] for step in found["steps"])
+            step = place.speed(typical(steps(cache)))
             losses.append([step["loss"] for step in found["steps"]])
             each = " and ".join(units.size(one) for one in most)
-            say(f"{name}: {each} at most in the two processes, {speed:.1f} tokens/s, {wall:.0f} s in all")
+            say(f"{name}: {each} at most in the two processes, {speed:.1f} tokens/s, {step}, {wall:.0f} s in all")
         say("the same losses" if losses[0] == losses[1] else f"OTHER LOSSES: {losses}")
     return int(losses[0] != losses[1])
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    if sys.argv[1:2] == ["--heal"]:
+        sys.exit(command_line(sys.argv[2:]))
+    sys.exit(telling_member() if sys.argv[1:] == ["--member"] else main())

@@ -15,14 +15,11 @@ Needs requirements-dev.txt. The default takes hours on two cores.
 """
 
 import argparse
-import contextlib
-import os
 import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -32,7 +29,6 @@ import torch
 
 from analysis.core import store
 from analysis.core.blocks import Removal
-from analysis.core.meter import COUNTS
 from analysis.data import questions as benchmarks
 from analysis.data import tasks
 from analysis.data.spec import BenchmarkSpec
@@ -40,11 +36,10 @@ from analysis.experiments import strategies
 from analysis.experiments.maps.spec import Best, DistanceResult, DistanceSpec
 from analysis.experiments.scoring import likelihood, trees
 from analysis.models import cut as pruning
-from analysis.models import decoder as architecture
-from analysis.models import machine, meter, stream
+from analysis.models import stream
 from analysis.models.load import LoadedModel, load
 from analysis.models.spec import ModelSpec
-from benchmarks.work import say
+from benchmarks.work import Here, Work, here, metered, say, take_dtype, typical
 
 PARTS = ("arc", "long", "mmlu")
 TARGETS = {("arc", "float32"): 8, ("arc", "bfloat16"): 6}
@@ -54,23 +49,6 @@ HARNESS = {"arc": ("arc_easy", 0), "mmlu": ("mmlu", 5)}
 EXAMPLES = 25
 """Of `long`: the last questions of the set with their answers; the harness would draw them from rows that no pack here has."""
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
-
-
-@dataclass
-class Work:
-    """What a stretch of code had the processor compute, padding included."""
-
-    layer_tokens: int = 0
-    flop: float = 0.0
-
-
-@contextlib.contextmanager
-def counted(decoder: architecture.Decoder, dtype: str) -> Iterator[Work]:
-    """Count what is computed meanwhile with a model."""
-    meter.watch(decoder, dtype)
-    work, before = Work(), (COUNTS.layer_tokens, COUNTS.flop)
-    yield work
-    work.layer_tokens, work.flop = COUNTS.layer_tokens - before[0], COUNTS.flop - before[1]
 
 
 def best_blocks() -> list[Best]:
@@ -105,7 +83,7 @@ def scored(loaded: LoadedModel, questions: list[tasks.Question], cuts: likelihoo
     return likelihood.option_loglikelihoods(loaded.decoder, encoded, cuts, packed=True)
 
 
-def compare(part: str, loaded: LoadedModel, options: argparse.Namespace, peak: float) -> None:
+def compare(part: str, loaded: LoadedModel, options: argparse.Namespace, place: Here) -> None:
     """One question set, ours and the harness's."""
     questions = asked(part, options)
     best = best_blocks()
@@ -115,36 +93,35 @@ def compare(part: str, loaded: LoadedModel, options: argparse.Namespace, peak: f
     if options.profile:
         profile(lambda: scored(loaded, questions, cuts))
         return
-    times, found = [], []
+    runs, found = [], []
     for _ in range(options.repeats):
-        with counted(loaded.decoder, options.dtype) as ours:
-            began = time.perf_counter()
+        with metered() as run:
             found = scored(loaded, questions, cuts)
-            times.append(time.perf_counter() - began)
-    mine = median(times)
+        runs.append(run)
+    ours = typical(runs)
     encoded = [trees.encode(one, loaded.tokenizer, loaded.facts.max_positions) for one in questions]
     distinct = len(trees.pack(encoded, 1 << 40, 1 << 40)[0])
     least = distinct * stream.layer_passes(cuts, n_layers)
     say(f"{part}: {len(questions)} questions in {options.dtype}, n = {','.join(map(str, options.ns))}")
-    say(f"  ours        {mine:8.1f} s (median of {', '.join(f'{one:.1f}' for one in times)})")
+    say(f"  ours        {ours.seconds:8.1f} s (median of {', '.join(f'{one.seconds:.1f}' for one in runs)})")
     say(f"              {ours.layer_tokens:,} layer-tokens, {ours.layer_tokens / least:.3f} x the minimum {least:,}")
-    say(f"              {ours.flop / mine / 1e9:.0f} GFLOP/s, {ours.flop / mine / peak:.0%} of the matrix-product peak")
-    seconds, theirs, apart, same = {}, Work(), [], []
+    say(f"              {place.speed(ours)}")
+    seconds, apart, same = {}, [], []
     for n, cut, values in zip(options.ns, cuts, found, strict=True):
         if n not in options.measured:
             continue
-        seconds[n], work, harness_values = harness_run(part, questions, cut, options)
+        work, harness_values = harness_run(part, questions, cut, options)
+        seconds[n] = work.seconds
         differences = [abs(a - b) for x, y in zip(values, harness_values, strict=True) for a, b in zip(x, y, strict=True)]
         apart += differences
         same += [x.index(max(x)) == y.index(max(y)) for x, y in zip(values, harness_values, strict=True)]
-        theirs = Work(theirs.layer_tokens + work.layer_tokens, theirs.flop + work.flop)
         said = f"mean difference {fmean(differences):.1e} nats, largest {max(differences):.1e}"
-        say(f"  lm-eval n={n:2} {seconds[n]:7.1f} s, {work.flop / seconds[n] / peak:.0%} of the peak, {said}")
+        say(f"  lm-eval n={n:2} {seconds[n]:7.1f} s, {place.speed(work)}, {said}")
     total, drawn = whole(seconds, options.ns)
     say(f"  lm-eval     {total:8.1f} s for all n ({drawn}; batches of {options.batch_size})")
     target = TARGETS.get((part, options.dtype), 8)
     agreed = f"{sum(same)} of {len(same)} predictions the same, largest difference {max(apart):.1e} nats"
-    say(f"  RATIO       {total / mine:8.2f} x (target {target}), {agreed}")
+    say(f"  RATIO       {total / ours.seconds:8.2f} x (target {target}), {agreed}")
 
 
 def whole(seconds: dict[int, float], ns: list[int]) -> tuple[float, str]:
@@ -156,10 +133,8 @@ def whole(seconds: dict[int, float], ns: list[int]) -> tuple[float, str]:
     return sum(seconds.values()) + float(others), f"{len(seconds)} measured, the others on the line through these"
 
 
-def harness_run(
-    part: str, questions: list, cut: Removal | None, options: argparse.Namespace
-) -> tuple[float, Work, list[list[float]]]:
-    """Seconds and work of the harness on a really cut model, and its log-likelihoods."""
+def harness_run(part: str, questions: list, cut: Removal | None, options: argparse.Namespace) -> tuple[Work, list[list[float]]]:
+    """What the harness computes on a really cut model, and its log-likelihoods."""
     from tests.support import harness
 
     loaded = load(ModelSpec(dtype=options.dtype))
@@ -173,11 +148,9 @@ def harness_run(
             [harness.Instance("loglikelihood", {}, pair, number) for number, pair in enumerate(question.pairs())]
             for question in questions
         ]
-    with counted(loaded.decoder, options.dtype) as work:
-        began = time.perf_counter()
+    with metered() as work:
         theirs = harness.loglikelihoods(lm, requests)
-        seconds = time.perf_counter() - began
-    return seconds, work, theirs
+    return work, theirs
 
 
 def profile(run: Callable[[], object]) -> None:
@@ -197,7 +170,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", help=f"{', '.join(PARTS)}; all by default")
     parser.add_argument("--ns", default=",".join(map(str, range(16))), help="numbers of removed layers, by comma")
     parser.add_argument("--measured", default="", help="of these, at which the harness runs; all by default, or two and more")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="of the weights, on both sides")
+    take_dtype(parser, "float32")
     parser.add_argument("--profile", action="store_true", help="print where our time goes, and run no harness")
     parser.add_argument("--questions", type=int, default=200, help="questions of ARC")
     parser.add_argument("--subjects", type=int, default=20, help="subjects of MMLU")
@@ -211,11 +184,11 @@ def main() -> None:
         parser.error("--measured takes at least two of --ns, by comma")
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no part {', '.join(unknown)}; choose from {', '.join(PARTS)}")
+    place = here(options.dtype)
+    options.dtype = place.dtype
     loaded = load(ModelSpec(dtype=options.dtype))
-    peak = machine.most_flop_s("cpu", options.dtype, again=True)
-    say(f"{machine.cpu_name()}, load {os.getloadavg()[0]:.1f}; products reach {peak / 1e9:.0f} GFLOP/s in {options.dtype}")
     for part in options.parts or PARTS:
-        compare(part, loaded, options, peak)
+        compare(part, loaded, options, place)
 
 
 if __name__ == "__main__":

@@ -2,28 +2,27 @@
 
     python benchmarks/first_light.py            every part
     python benchmarks/first_light.py map        one part: map, curve or heal
+    python benchmarks/first_light.py --dtype bfloat16
 
-Times are medians of interleaved repeats in one run; quote the ratios, machines differ.
+Times are medians of interleaved repeats in one run; quote the ratios, machines differ. Operations a second are those of the
+seconds beside them, whatever else these went into.
 """
 
+import argparse
 import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
+from benchmarks.work import Here, here, interleaved, metered, say, take_dtype, typical
+
 PARTS = ("map", "curve", "heal")
 REPEATS = 5
-
-
-def say(*words: object) -> None:
-    print(*words, flush=True)
 
 
 def peak() -> str:
@@ -45,7 +44,7 @@ def fresh_cache() -> None:
     os.environ["LAYERSCOPE_CACHE"] = scratch
 
 
-def map_batches(n_texts: int = 32) -> tuple[Any, list[list[list[int]]]]:
+def map_batches(dtype: str, n_texts: int = 32) -> tuple[Any, list[list[list[int]]]]:
     """The starter model, and texts of 256 tokens in batches as a distance map runs them."""
     from analysis.data import corpora
     from analysis.data.spec import CorpusSpec
@@ -53,7 +52,7 @@ def map_batches(n_texts: int = 32) -> tuple[Any, list[list[list[int]]]]:
     from analysis.models import stream
     from analysis.models.spec import ModelSpec
 
-    loaded = models.load(ModelSpec())
+    loaded = models.load(ModelSpec(dtype=dtype))
     texts = corpora.tokenize(CorpusSpec(n_texts=n_texts, seq_len=256), loaded.tokenizer).token_ids
     budget = stream.tokens_per_batch(loaded.decoder.device)
     groups = stream.batches([len(ids) for ids in texts], budget)
@@ -78,24 +77,13 @@ def full_map(decoder: Any, groups: list[list[list[int]]]) -> list[list[float]]:
     return mean
 
 
-def interleaved(repeats: int, **work: Callable[[], object]) -> dict[str, list[float]]:
-    """Seconds of every piece of work, taken in turns."""
-    times: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(repeats):
-        for name, run in work.items():
-            began = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - began)
-    return times
-
-
-def bench_map(n_texts: int = 32) -> None:
+def bench_map(place: Here, n_texts: int = 32) -> None:
     """A full distance map of texts of 256 tokens against a bare forward pass of the decoder body on the same batches."""
     import torch
 
     from analysis.models import stream
 
-    loaded, groups = map_batches(n_texts)
+    loaded, groups = map_batches(place.dtype, n_texts)
 
     @torch.inference_mode()
     def bare_forward() -> None:
@@ -103,36 +91,41 @@ def bench_map(n_texts: int = 32) -> None:
             loaded.decoder.body(input_ids=stream.right_padded(group), use_cache=False)
 
     bare_forward()
-    times = interleaved(REPEATS, map=lambda: full_map(loaded.decoder, groups), bare=bare_forward)
-    ratios = [one / other for one, other in zip(times["map"], times["bare"], strict=True)]
+    runs = interleaved(REPEATS, map=lambda: full_map(loaded.decoder, groups), bare=bare_forward)
+    ratios = [one.seconds / other.seconds for one, other in zip(runs["map"], runs["bare"], strict=True)]
+    ours, bare = (typical(runs[name]) for name in ("map", "bare"))
     texts = [ids for group in groups for ids in group]
     size = f"{len(texts)} texts, {sum(map(len, texts))} tokens, {loaded.spec.dtype}"
-    say(f"map    {size}: {median(times['map']):.1f} s; bare forward pass of the decoder body")
-    say(f"       on the same batches {median(times['bare']):.1f} s; ratio {median(ratios):.3f} (median of {REPEATS}); {peak()}")
+    say(f"map    {size}: {ours.seconds:.1f} s, {place.speed(ours)}")
+    say(f"       bare forward pass of the decoder body on the same batches {bare.seconds:.1f} s, {place.speed(bare)}")
+    say(f"       ratio {median(ratios):.3f} (median of {REPEATS}); {peak()}")
 
 
-def bench_curve() -> None:
+def bench_curve(place: Here) -> None:
     """Accuracy for n = 0..15 on 100 ARC-Easy questions, with and without the loss on text."""
     from analysis.data.spec import BenchmarkSpec, default_loss_corpus
     from analysis.experiments.accuracy import sweep
     from analysis.experiments.accuracy.spec import SweepSpec
     from analysis.experiments.maps import distance_map
+    from analysis.experiments.maps.spec import DistanceSpec
     from analysis.models import load as models
+    from analysis.models.spec import ModelSpec
 
     fresh_cache()
-    load = models.WarmModels()
-    distance_map.run(SweepSpec().distances, load=load)
+    model = ModelSpec(dtype=place.dtype)
+    load, distances = models.WarmModels(), DistanceSpec(model)
+    distance_map.run(distances, load=load)
     for name, corpus in (("accuracy alone", None), ("accuracy and loss", default_loss_corpus())):
-        began = time.perf_counter()
-        result = sweep.run(SweepSpec(benchmark=BenchmarkSpec(limit=100), loss_corpus=corpus, max_n=15), load=load)
-        seconds = time.perf_counter() - began
-        say(f"curve  n = 0..15, {name}: {seconds:.1f} s; {result.n_tokens} tokens through the trunk; {peak()}")
+        with metered() as work:
+            result = sweep.run(SweepSpec(model, BenchmarkSpec(limit=100), corpus, distances, max_n=15), load=load)
+        say(f"curve  n = 0..15, {name}: {work.seconds:.1f} s, {place.speed(work)}")
+        say(f"       {result.n_tokens} tokens through the trunk; {peak()}")
     for point in result.points:
         where = "unpruned" if point.block is None else point.block.describe()
         say(f"       n={point.n:2}  acc {point.acc:.2f} ± {point.acc_stderr:.3f}  loss {point.loss:.3f}  {where}")
 
 
-def bench_heal() -> None:
+def bench_heal(place: Here) -> None:
     """A heal of 50 steps at n = 5: loss and accuracy before, after pruning, after healing; seconds per step."""
     from dataclasses import replace
 
@@ -141,29 +134,31 @@ def bench_heal() -> None:
     from analysis.models.spec import ModelSpec
 
     fresh_cache()
-    spec = recipes.heal_spec("quick", model=ModelSpec(), block=Block(11, 5), steps=50)
+    spec = recipes.heal_spec("quick", model=ModelSpec(dtype=place.dtype), block=Block(11, 5), steps=50)
     spec = replace(spec, benchmark=replace(spec.benchmark, limit=100))
-    began = time.perf_counter()
-    result = healing.run(spec)
-    total = time.perf_counter() - began
+    with metered() as work:
+        result = healing.run(spec)
     tokens = spec.batch_size * spec.gradient_accumulation * spec.corpus.seq_len
     seconds = tokens / median(step.tokens_per_s for step in result.steps)
     say(f"heal   {spec.steps} steps without {spec.block.describe()}, {result.precision}:")
-    say(f"       {seconds:.2f} s per step of {tokens} tokens, {total:.0f} s in all")
+    say(f"       {seconds:.2f} s per step of {tokens} tokens, {work.seconds:.0f} s in all, {place.speed(work)}")
     for name in ("unpruned", "pruned", "healed"):
         point = getattr(result, name)
         say(f"       {name:9} loss {point.loss:.3f} ± {point.loss_stderr:.3f}  acc {point.acc:.2f} ± {point.acc_stderr:.3f}")
     say(f"       validation {' '.join(f'{entry.step}:{entry.loss:.3f}' for entry in result.validations)}; {peak()}")
 
 
-def main() -> int:
-    if len(sys.argv) > 1 and sys.argv[1] in PARTS:
-        globals()[f"bench_{sys.argv[1]}"]()
-        return 0
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The figures of the first journey on the starter model.")
+    parser.add_argument("part", nargs="?", choices=PARTS, help="all by default")
+    take_dtype(parser)
+    options = parser.parse_args()
+    if options.part:
+        globals()[f"bench_{options.part}"](here(options.dtype))
+        return
     for part in PARTS:
-        subprocess.run([sys.executable, __file__, part], check=True, cwd=REPOSITORY)
-    return 0
+        subprocess.run([sys.executable, __file__, part, "--dtype", options.dtype], check=True, cwd=REPOSITORY)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

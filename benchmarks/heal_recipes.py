@@ -5,7 +5,8 @@
 
 For every n the block is the similarity strategy's, from the precomputed map of the starter model; loss on C4, which no recipe
 trains on here, on held-out Wikipedia, the kind that they train on, and ARC-Easy accuracy, all paired with the pruned model: the
-interval says whether healing helped. A recipe takes minutes, so each runs once; every run is stored and not repeated.
+interval says whether healing helped. A recipe takes minutes, so each runs once; every run is stored and not repeated. Its
+operations a second are those of all of it: loading, scoring and training.
 """
 
 import argparse
@@ -15,9 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
-
-from evaluation_speed import best_blocks, say
+sys.path.insert(0, str(ROOT))
 
 from analysis.core.blocks import Block
 from analysis.data.spec import BenchmarkSpec, default_loss_corpus
@@ -26,6 +25,9 @@ from analysis.experiments.heal.spec import HealResult, HealSpec
 from analysis.models import inspection
 from analysis.models.spec import InspectSpec, ModelSpec
 from analysis.reading import heals, verdicts
+from analysis.reading.reading import Change
+from benchmarks.evaluation_speed import best_blocks
+from benchmarks.work import here, metered, say, take_dtype
 
 
 def number(text: str) -> Any:
@@ -38,11 +40,11 @@ def number(text: str) -> Any:
     return {"True": True, "False": False}.get(text, text)
 
 
-def spec_of(name: str, block: Block, options: argparse.Namespace) -> HealSpec:
+def spec_of(name: str, block: Block, dtype: str, options: argparse.Namespace) -> HealSpec:
     changes = dict(pair.split("=", 1) for pair in options.set)
     return recipes.heal_spec(
         name,
-        model=ModelSpec(),
+        model=ModelSpec(dtype=dtype),
         block=block,
         n_parameters=inspection.run(InspectSpec()).model.n_parameters,
         validation=replace(default_loss_corpus(), n_texts=options.texts),
@@ -55,7 +57,7 @@ def interval(mean: float, low: float, high: float) -> str:
     return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
-def shift(change: heals.Shift) -> str:
+def shift(change: Change) -> str:
     return interval(change.difference, change.low, change.high)
 
 
@@ -79,18 +81,22 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=None, help="of ARC-Easy; all 570 unless given")
     parser.add_argument("--texts", type=int, default=32, help="texts of C4 of up to 256 tokens")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="fields of HealSpec, quantization, seq_len")
+    take_dtype(parser)
     options = parser.parse_args()
+    place = here(options.dtype)
     best = {entry.n: entry.block for entry in best_blocks()}
     for n in map(int, options.ns.split(",")):
-        for place, name in enumerate(options.recipes.split(",")):
-            result = healing.run(spec_of(name, best[n], options))
+        for index, name in enumerate(options.recipes.split(",")):
+            with metered() as work:
+                result = healing.run(spec_of(name, best[n], place.dtype, options))
             assert result.unpruned is not None
             assert result.pruned is not None
-            if place == 0:
+            if index == 0:
                 say(f"{best[n].describe()}: pruned c4 {result.pruned.loss:.2f} acc {result.pruned.acc:.3f}; unpruned c4 "
                     f"{result.unpruned.loss:.2f} acc {result.unpruned.acc:.3f} ({result.precision}, {result.pruned.n_samples} "
                     f"questions, {result.pruned.n_texts} texts)")  # fmt: skip
             say(line(f"{name} {' '.join(options.set)}", result))
+            say(f"  {'':24} {place.speed(work) if work.flop else 'stored before, so nothing was computed'}")
 
 
 if __name__ == "__main__":

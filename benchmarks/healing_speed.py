@@ -6,7 +6,8 @@
 Both train LoRA on the feed-forward modules of the starter model without layers 11-15, NF4 with double quantization, batch 16 by
 gradient accumulation, on the same C4 documents. The usual script is transformers' Trainer with PEFT and bitsandbytes and one
 document per row, padded to the longest of its batch; ours is a few steps of the `paper` recipe. Each runs in a process of its
-own, in turn, so that drift of the machine hits both alike; a useful token is one that is not padding.
+own, in turn, so that drift of the machine hits both alike; a useful token is one that is not padding, and operations count
+padding too.
 """
 
 import argparse
@@ -14,11 +15,16 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+sys.path.insert(0, str(ROOT))
+
+from analysis.core.meter import COUNTS
+from benchmarks.work import Work, here, metered, say, take_dtype, typical
 
 BLOCK = (11, 5)
 EFFECTIVE_BATCH = 16
@@ -44,7 +50,7 @@ def prepared(options: argparse.Namespace):
     from analysis.data.spec import CorpusSpec
     from analysis.experiments.heal import adapters, packing, recipes
     from analysis.experiments.heal.training import Trainer
-    from analysis.models import cut
+    from analysis.models import cut, meter
     from analysis.models.decoder import find_decoder
 
     found = loaded(options.dtype)
@@ -56,19 +62,27 @@ def prepared(options: argparse.Namespace):
     packed = packing.training_rows(spec.corpus, Apart([]), found.tokenizer, max_rows=EFFECTIVE_BATCH * spec.steps)
     cut.cut(found.decoder, spec.block)
     model = adapters.attach(found.decoder, spec, 0)
-    return Trainer(model, find_decoder(model), packed.rows, spec, None, packed.positions)
+    decoder = find_decoder(model)
+    meter.watch(decoder, options.dtype)
+    return Trainer(model, decoder, packed.rows, spec, None, packed.positions)
 
 
 def ours(options: argparse.Namespace) -> dict:
     """Steps of the paper recipe, packed, as a heal takes them."""
     trainer = prepared(options)
     trainer.take_step(lambda: None)
-    seconds = []
+    steps = []
     for _ in range(options.steps):
-        started = time.perf_counter()
-        trainer.take_step(lambda: None)
-        seconds.append(time.perf_counter() - started)
-    return {"tokens_per_s": trainer.tokens_per_step / statistics.median(seconds), "peak": peak_bytes(), "useful": 1.0}
+        with metered() as work:
+            trainer.take_step(lambda: None)
+        steps.append(work)
+    return told(steps, trainer.tokens_per_step)
+
+
+def told(steps: list, useful: float) -> dict:
+    """What a process found, of timed steps with so many useful tokens each."""
+    step = typical(steps)
+    return {"tokens_per_s": useful / step.seconds, "peak": peak_bytes(), "seconds": step.seconds, "flop": step.flop}
 
 
 def usual(options: argparse.Namespace) -> dict:
@@ -80,7 +94,8 @@ def usual(options: argparse.Namespace) -> dict:
     from analysis.core.blocks import Block
     from analysis.data import corpora
     from analysis.data.spec import CorpusSpec
-    from analysis.models import cut
+    from analysis.models import cut, meter
+    from analysis.models.decoder import find_decoder
 
     found = loaded(options.dtype)
     cut.cut(found.decoder, Block(*BLOCK))
@@ -89,17 +104,18 @@ def usual(options: argparse.Namespace) -> dict:
     model = get_peft_model(
         model, LoraConfig(r=64, lora_alpha=64, lora_dropout=0.05, target_modules=targets, task_type="CAUSAL_LM")
     )
+    meter.watch(find_decoder(model), options.dtype)
     texts = corpora.documents(corpora.resolve(CorpusSpec("c4", 1000, options.seq_len, "train")))
     tokenizer = found.tokenizer
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     rows = [tokenizer(text, truncation=True, max_length=options.seq_len) for text in texts][
         : EFFECTIVE_BATCH * (options.steps + 1)
     ]
-    marks: list[float] = []
+    marks: list[tuple[float, float]] = []
 
     class Clock(transformers.TrainerCallback):
         def on_step_end(self, *args, **named):
-            marks.append(time.perf_counter())
+            marks.append((time.perf_counter(), COUNTS.flop))
 
     arguments = transformers.TrainingArguments(
         output_dir=options.scratch, max_steps=options.steps + 1, per_device_train_batch_size=options.rows,
@@ -113,9 +129,9 @@ def usual(options: argparse.Namespace) -> dict:
     )  # fmt: skip
     torch.manual_seed(0)
     trainer.train()
-    seconds = [after - before for before, after in zip(marks, marks[1:], strict=False)]
+    steps = [Work(after[0] - before[0], after[1] - before[1]) for before, after in pairwise(marks)]
     useful = sum(len(row["input_ids"]) for row in rows) / len(rows) * EFFECTIVE_BATCH
-    return {"tokens_per_s": useful / statistics.median(seconds), "peak": peak_bytes(), "useful": useful / EFFECTIVE_BATCH}
+    return told(steps, useful)
 
 
 def profile(options: argparse.Namespace) -> None:
@@ -143,25 +159,18 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--rows", type=int, default=4, help="rows per forward pass")
     parser.add_argument("--seq-len", type=int, default=512)
-    parser.add_argument(
-        "--dtype", default="auto", choices=("auto", "float32", "bfloat16"), help="auto: what suits this machine"
-    )
+    take_dtype(parser)
     parser.add_argument("--profile", action="store_true", help="print where the time of one of our steps goes")
     parser.add_argument("--scratch", default="")
     options = parser.parse_args()
-    if options.dtype == "auto":
-        from analysis.models import load
-        from analysis.models.spec import ModelSpec
-
-        options.dtype = load.resolve(ModelSpec()).dtype
-    if options.profile:
-        profile(options)
-        return
     if options.arm:
         print(json.dumps({"ours": ours, "usual": usual}[options.arm](options)))
         return
-    import tempfile
-
+    place = here(options.dtype)
+    options.dtype = place.dtype
+    if options.profile:
+        profile(options)
+        return
     found: dict[str, list[dict]] = {"usual": [], "ours": []}
     with tempfile.TemporaryDirectory() as scratch:
         for _ in range(options.repeats):
@@ -171,13 +180,15 @@ def main() -> None:
                     command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 found[arm].append(json.loads(done.stdout.splitlines()[-1]))
-                print(
-                    f"{arm:6} {found[arm][-1]['tokens_per_s']:7.1f} useful tokens/s, peak {found[arm][-1]['peak'] / 1e9:.2f} GB"
+                run = found[arm][-1]
+                speed = place.speed(Work(run["seconds"], run["flop"]))
+                say(
+                    f"{arm:6} {run['tokens_per_s']:7.1f} useful tokens/s, {speed}, {run['peak'] / 1e9:.2f} GB of memory at most"
                 )
-    speed = {arm: statistics.median(run["tokens_per_s"] for run in runs) for arm, runs in found.items()}
+    useful = {arm: statistics.median(run["tokens_per_s"] for run in runs) for arm, runs in found.items()}
     peak = {arm: max(run["peak"] for run in runs) for arm, runs in found.items()}
     print(
-        f"paper recipe against the usual script: {speed['ours'] / speed['usual']:.2f} x the useful tokens/s "
+        f"paper recipe against the usual script: {useful['ours'] / useful['usual']:.2f} x the useful tokens/s "
         f"(median of {options.repeats}), {peak['ours'] / peak['usual']:.2f} x its peak memory; {options.rows} rows of "
         f"{options.seq_len} tokens at once, {options.dtype} compute"
     )

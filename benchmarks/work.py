@@ -1,20 +1,107 @@
-"""What benchmarks share: random models of any size, and the operations that a stretch of code takes."""
+"""What benchmarks share: random models of any size, and what a stretch of code computes beside what this machine can do."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import argparse
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, dataclass
+from statistics import median
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from analysis.core import host
+from analysis.core.meter import COUNTS
 from analysis.models import decoder as architecture
-from analysis.models import residual, source
+from analysis.models import load, machine, residual, source
+from analysis.models.spec import ModelSpec
 
 _HEAD_WIDTH = 64
+DTYPES = ("float32", "bfloat16")
 
 
 def say(*words: object) -> None:
     print(*words, flush=True)
+
+
+@dataclass
+class Work:
+    """What stretches of code had models compute, padding and masked attention included, and how long they took."""
+
+    seconds: float = 0.0
+    flop: float = 0.0
+    layer_tokens: int = 0
+    """Tokens that went through a layer, each counted once for each layer."""
+
+
+@contextlib.contextmanager
+def metered(work: Work | None = None) -> Iterator[Work]:
+    """Time what runs meanwhile, and count what models compute in it that `meter.watch` knows, as it knows loaded ones.
+
+    Args:
+        work: what is added to; nothing by default.
+    """
+    work = Work() if work is None else work
+    flop, layer_tokens, began = COUNTS.flop, COUNTS.layer_tokens, time.perf_counter()
+    try:
+        yield work
+    finally:
+        work.seconds += time.perf_counter() - began
+        work.flop += COUNTS.flop - flop
+        work.layer_tokens += COUNTS.layer_tokens - layer_tokens
+
+
+def interleaved(repeats: int, **runs: Callable[[], object]) -> dict[str, list[Work]]:
+    """Every piece of work some times, taken in turns, so that drift of the machine hits all alike."""
+    found: dict[str, list[Work]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            with metered() as work:
+                run()
+            found[name].append(work)
+    return found
+
+
+def typical(found: Sequence[Work]) -> Work:
+    """Of repeats of the same, or of much the same: the median of each figure."""
+    return Work(*(median(figures) for figures in zip(*map(astuple, found), strict=True)))
+
+
+@dataclass(frozen=True)
+class Here:
+    """The machine that a benchmark runs on, in the dtype that models are computed in."""
+
+    dtype: str
+    most_flop_s: float
+    """Operations a second of its fastest matrix products."""
+
+    def speed(self, work: Work) -> str:
+        """Operations a second, and their share of what products reach."""
+        reached = work.flop / work.seconds
+        return f"{reached / 1e9:.1f} GFLOP/s, {reached / self.most_flop_s:.0%} of the peak"
+
+
+def here(dtype: str, device: str = "auto") -> Here:
+    """Measure what this machine can do, and say it with its load.
+
+    Args:
+        dtype: `auto` is what suits it.
+        device: that models are on; `auto` is what a model is loaded on.
+    """
+    spec = load.resolve(ModelSpec(dtype=dtype, device=device))
+    most_flop_s = machine.most_flop_s(spec.device, spec.dtype, again=True)
+    name = torch.cuda.get_device_name() if spec.device.startswith("cuda") else machine.cpu_name()
+    busy = host.load()
+    told = f"{name}, load {busy.average:.1f} on {busy.cores} core{'s' * (busy.cores > 1)}"
+    say(f"{told}; products reach {most_flop_s / 1e9:.0f} GFLOP/s in {spec.dtype}")
+    return Here(spec.dtype, most_flop_s)
+
+
+def take_dtype(parser: argparse.ArgumentParser, default: str = "auto") -> None:
+    """Give a command line `--dtype`, as `here` takes it."""
+    told = "of the weights and of what is computed with them; auto: what suits this machine"
+    parser.add_argument("--dtype", default=default, choices=("auto", *DTYPES), help=f"{told} (default: {default})")
 
 
 @dataclass(frozen=True)
