@@ -57,14 +57,14 @@ class PrecisionResult(Result):
             Column("n_questions", "questions"),
         )
         row = {"dtype": words_for(self.spec.model)} | {name: getattr(self, name) for name in _SHOWN}
-        return {"precision": Table("Against float32", columns, [row], self.measured_on())}
+        return {"precision": Table("Against float32", columns, [row], f"{self.said()} {self.measured_on()}")}
 
     def measured_on(self) -> str:
         """On which questions."""
         asked = self.spec.benchmark
         return (
-            f"{self.ran_in}, against float32; the unpruned model on {self.n_questions} questions of "
-            f"{asked.task.rsplit('/', 1)[-1]}, seed {asked.seed}, with a 95 % interval over questions."
+            f"{self.ran_in}; the unpruned model on {self.n_questions} questions of {asked.task.rsplit('/', 1)[-1]}, seed "
+            f"{asked.seed}, with a 95 % interval over questions."
         )
 
     def said(self) -> str:
