@@ -61,5 +61,9 @@ def test_the_glossary_says_what_it_is(app, letters):
     assert "- **Letters**: how often each letter is in a word" in texts(app("pages/learn.py"))
 
 
-def test_without_one_there_is_no_panel(app):
-    assert not [button for button in app().button if button.key.startswith("start-")]
+def test_without_one_there_are_panels_of_the_programs_own_kinds_alone(app):
+    assert [button.key for button in app().button if button.key.startswith("start-")] == ["start-precision"]
+
+
+def test_what_a_model_has_no_request_of_has_no_button(app):
+    assert not [button for button in app(dtype="float32").button if button.key.startswith("start-")]
