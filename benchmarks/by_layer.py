@@ -1,7 +1,7 @@
 """`make bench-by-layer`: a model that does not fit in memory, mapped with its layers read from the disk one by one.
 
     python benchmarks/by_layer.py                      12.9 GB on the disk, under 4 GB, about five minutes
-    python benchmarks/by_layer.py --layers 6 --memory 2.5GB      3 GB
+    python benchmarks/by_layer.py --layers 6 --memory 3.5GB      3 GB
     python benchmarks/by_layer.py --keep FOLDER        keeps the model, or takes the one that is there
     python benchmarks/by_layer.py --dtype float32      twice the bytes
 
