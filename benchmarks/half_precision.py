@@ -37,7 +37,7 @@ PARTS = 5
 def plainly(decoder: Decoder, states: torch.Tensor, at: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     """Log-probabilities from the logits that the head gives in half precision."""
     rows = decoder.head(states).log_softmax(-1).float()
-    return rows[at, tokens]
+    return rows[at, tokens].double()
 
 
 def one_way(loaded: LoadedModel, asked: list, *, in_float32: bool, plain_head: bool) -> tuple[list, float]:
