@@ -64,7 +64,8 @@ def with_runs(mask: Tensor, seen: Tensor) -> Tensor:
         first, last = int(used[0]), int(used[-1])
         # An unbroken range is a view; others are gathered.
         columns = slice(first, last + 1) if last - first + 1 == len(used) else sent(used, mask.device)
-        runs.append(_Run(queries, columns, mask[:, :, queries][..., columns].contiguous()))
+        part = mask[:, :, queries][..., columns].contiguous()
+        runs.append(_Run(queries, columns, part.float() if part.device.type == "cpu" else part))
     # On the tensor itself: a family that hands on another mask, such as a slice of it, then runs the whole of that one.
     mask.layerscope_runs = runs  # type: ignore[attr-defined]
     return mask
@@ -107,13 +108,17 @@ def _attend(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_ma
     runs: _Runs | None = getattr(attention_mask, "layerscope_runs", None)
     if runs is None or options.get("position_bias") is not None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    dtype = query.dtype
+    if runs[0].mask.dtype == torch.float32:
+        # A processor attends in float32 as fast as in half precision, and rounds neither weights nor sums.
+        query, key, value = query.float(), key.float(), value.float()
     parts = [
         sdpa_attention_forward(
             module, query[:, :, run.queries], key[:, :, run.columns], value[:, :, run.columns], run.mask, **options
         )[0]
         for run in runs
     ]
-    return torch.cat(parts, dim=1), None
+    return torch.cat(parts, dim=1).to(dtype), None
 
 
 ALL_ATTENTION_FUNCTIONS.register(_NAME, _attend)
