@@ -104,7 +104,7 @@ def compare(part: str, loaded: LoadedModel, options: argparse.Namespace, place: 
     least = distinct * stream.layer_passes(cuts, n_layers)
     say(f"{part}: {len(questions)} questions in {options.dtype}, n = {','.join(map(str, options.ns))}")
     say(f"  ours        {ours.seconds:8.1f} s (median of {', '.join(f'{one.seconds:.1f}' for one in runs)})")
-    say(f"              {ours.layer_tokens:,} layer-tokens, {ours.layer_tokens / least:.3f} x the minimum {least:,}")
+    say(f"              {ours.layer_tokens:,.0f} layer-tokens, {ours.layer_tokens / least:.3f} x the minimum {least:,}")
     say(f"              {place.speed(ours)}")
     seconds, apart, same = {}, [], []
     for n, cut, values in zip(options.ns, cuts, found, strict=True):
