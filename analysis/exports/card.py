@@ -16,7 +16,7 @@ from analysis.exports.document import Table, code, text
 from analysis.exports.spec import ReloadCheck
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.reading import heals as judgement
-from analysis.reading import library, reading
+from analysis.reading import library
 from analysis.reading.library import Scored
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def scores(named: Sequence[tuple[str, Point]], measured_on: Sequence[str] = ()) 
 
 def measured_on(model: ModelSpec, benchmark: BenchmarkSpec | None, corpus: CorpusSpec | None) -> str:
     """In which precision, on which questions and texts, with their seeds, in plain text."""
-    said = [f"Scored in {reading.precision(model)}."]
+    said = [f"Scored in {model.precision}."]
     if benchmark is not None:
         shots = f", {benchmark.shots}-shot" if benchmark.shots else ""
         said.append(f"Questions: {questions.title(benchmark)}{shots}, seed {benchmark.seed}.")

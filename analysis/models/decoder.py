@@ -101,8 +101,8 @@ class Decoder:
     @property
     def states_at_once(self) -> int:
         """How many states to give the head in one go, so that the logits of a whole batch never exist."""
-        on_processor = self.head_device.type == "cpu"
-        return max(1, min(_LOGITS_AT_ONCE, _LOGITS_IN_CACHE if on_processor else _LOGITS_AT_ONCE) // self.config.vocab_size)
+        at_once = min(_LOGITS_AT_ONCE, _LOGITS_IN_CACHE) if self.head_device.type == "cpu" else _LOGITS_AT_ONCE
+        return max(1, at_once // self.config.vocab_size)
 
     @property
     def is_row_bound(self) -> bool:

@@ -13,6 +13,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 HALF = ("bfloat16", "float16")
 """Those in which the residual stream alone is in float32 (`residual`)."""
 QUANTIZATIONS = ("none", "4bit", "8bit")
+_QUANTIZED = {"4bit": "NF4", "8bit": "8-bit"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,16 @@ class ModelSpec(Spec):
     """none, 4bit (NF4) or 8bit."""
     identity: str = ""
     """What the weights are, whatever the path: filled in by `load.resolve`, empty before."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it is in the precision that others are held against: float32 weights as they are."""
+        return (self.dtype, self.quantization) == ("float32", "none")
+
+    @property
+    def precision(self) -> str:
+        """How the weights are held, in words: "float32", or "NF4, bfloat16" for quantized layers that compute in bfloat16."""
+        return ", ".join(part for part in (_QUANTIZED.get(self.quantization), self.dtype) if part)
 
     def also_keyed(self) -> dict[str, str]:
         """In half precision the residual stream was in half precision, too, and results of then are other ones."""

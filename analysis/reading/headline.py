@@ -125,7 +125,7 @@ def _faster(gain: SpeedGain | None) -> str:
 
 
 def _timed(speed: SpeedResult) -> str:
-    return f"Speed: writing a token, {speed.rounds} rounds, {reading.precision(speed.spec.model)}, {speed.machine}"
+    return f"Speed: writing a token, {speed.rounds} rounds, {speed.spec.model.precision}, {speed.machine}"
 
 
 def _lost(answers: Cost | None, text: Cost | None) -> list[str]:

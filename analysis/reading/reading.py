@@ -26,12 +26,6 @@ ACCURACY, ACC_NORM, LOSS, DAMAGE = "accuracy", "normalised accuracy", "loss", "l
 """What can be read: shares of questions, in [0, 1], and nats per token."""
 CONTROL = "control"
 """The repair of an unpruned model that was trained on as a heal would be."""
-_QUANTIZED = {"4bit": "NF4", "8bit": "8-bit"}
-
-
-def precision(model: ModelSpec) -> str:
-    """How the weights are held, in words: "float32", or "NF4, bfloat16" for quantized layers that compute in bfloat16."""
-    return ", ".join(part for part in (_QUANTIZED.get(model.quantization), model.dtype) if part)
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,7 @@ class Condition:
     model: str
     """What the weights are, whatever the path they lay in; the name or path where that is not known."""
     precision: str
-    """As `precision` says it."""
+    """As `ModelSpec.precision` says it."""
     material: BenchmarkSpec | CorpusSpec
     """The questions or texts, their number that which was really used."""
     n: int
@@ -316,4 +310,4 @@ def _of_point(
 
 def _condition(model: ModelSpec, facts: ModelFacts, material: BenchmarkSpec | CorpusSpec, n: int) -> Condition:
     weights = model.identity or (f"{model.source} {model.revision}" if model.revision else model.source)
-    return Condition(weights, precision(model), material, n, facts.name)
+    return Condition(weights, model.precision, material, n, facts.name)

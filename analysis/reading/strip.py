@@ -61,7 +61,7 @@ def of_results(distances: DistanceResult, damage: DamageResult | None) -> Strip:
             unit="",
             values=[[round(value, _DIGITS) for value in row] for row in distances.mean],
             halves=[[round(half * error, _DIGITS) if sure else None for error in row] for row in distances.stderr],
-            on=f"{texts}, {reading.precision(spec.model)}",
+            on=f"{texts}, {spec.model.precision}",
         ),
         damage=_of_damage(damage) if damage else None,
     )

@@ -22,7 +22,7 @@ class PrecisionSpec(Spec):
 
     def __post_init__(self) -> None:
         require(
-            (self.model.dtype, self.model.quantization) != ("float32", "none"),
+            not self.model.is_exact,
             "float32 is what other precisions are held against; choose dtype bfloat16 or float16, or 4bit or 8bit weights.",
         )
 
@@ -56,7 +56,7 @@ class PrecisionResult(Result):
             Column("n_changed", "predictions changed"),
             Column("n_questions", "questions"),
         )
-        row = {"dtype": words_for(self.spec.model)} | {name: getattr(self, name) for name in _SHOWN}
+        row = {"dtype": self.spec.model.precision} | {name: getattr(self, name) for name in _SHOWN}
         return {"precision": Table("Against float32", columns, [row], f"{self.said()} {self.measured_on()}")}
 
     def measured_on(self) -> str:
@@ -72,23 +72,12 @@ class PrecisionResult(Result):
         differ = "1 prediction differs" if self.n_changed == 1 else f"{self.n_changed} predictions differ"
         ends = "" if self.low_nats is None else f" ({self.low_nats:.3f} to {self.high_nats:.3f})"
         return (
-            f"{words_for(self.spec.model)} moves an option of this model by {self.mean_nats:.3f} nats on average{ends}; "
+            f"{self.spec.model.precision} moves an option of this model by {self.mean_nats:.3f} nats on average{ends}; "
             f"{differ} from float32 in {self.n_questions} questions."
         )
 
 
 _SHOWN = ("mean_nats", "low_nats", "high_nats", "largest_nats", "n_changed", "n_questions")
-
-
-def words_for(model: ModelSpec) -> str:
-    """A precision in words: "bfloat16", "NF4 over bfloat16"."""
-    over = {"4bit": "NF4 over ", "8bit": "8-bit weights over "}.get(model.quantization, "")
-    return over + model.dtype
-
-
-def is_exact(model: ModelSpec) -> bool:
-    """Whether it is the precision that others are held against."""
-    return (model.dtype, model.quantization) == ("float32", "none")
 
 
 def cost(model: ModelSpec) -> PrecisionResult | None:
@@ -97,12 +86,7 @@ def cost(model: ModelSpec) -> PrecisionResult | None:
     Args:
         model: resolved.
     """
-    if is_exact(model):
-        return None
-    same = [
-        found for found in PrecisionResult.all_of(model)
-        if (found.spec.model.dtype, found.spec.model.quantization) == (model.dtype, model.quantization)
-    ]  # fmt: skip
+    same = [found for found in PrecisionResult.all_of(model) if found.spec.model.precision == model.precision]
     return max(same, key=lambda found: found.n_questions, default=None)
 
 
@@ -112,12 +96,12 @@ def said_of(model: ModelSpec) -> str:
     Args:
         model: of the result.
     """
-    if is_exact(model) or not model.identity:
+    if model.is_exact or not model.identity:
         return ""
     found = cost(model)
     if found is not None:
         return found.said()
-    return f"What {words_for(model)} costs on this model was not measured (python -m analysis precision)."
+    return f"What {model.precision} costs on this model was not measured (python -m analysis precision)."
 
 
 def moved(half: list[list[float]], exact: list[list[float]]) -> tuple[float, tuple[float, float] | None, float]:
