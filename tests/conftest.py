@@ -9,9 +9,13 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
+
+if TYPE_CHECKING:
+    from tests.support import hub as hubs
 
 os.environ.setdefault("LAYERSCOPE_NICENESS", "0")  # workers would wait for all the tests that run beside theirs
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for a hub, whatever the machine can reach
@@ -209,3 +213,23 @@ def capitals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     assert found.loader is not None
     found.loader.exec_module(importlib.util.module_from_spec(found))
     return "capitals"
+
+
+@pytest.fixture
+def loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["hubs.Hub"]:
+    """A hub of this test's own, which this process and what it starts take for the hub; its cache folder is empty."""
+    from huggingface_hub import constants
+
+    from analysis.hub import download
+    from tests.support import hub as hubs
+
+    with hubs.running() as hub:
+        said = {"ENDPOINT": hub.endpoint, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": False}
+        said |= {"HF_HUB_ETAG_TIMEOUT": 1, "HF_HUB_DOWNLOAD_TIMEOUT": 1}
+        for name, value in said.items():
+            monkeypatch.setattr(constants, name, value)
+            monkeypatch.setenv("HF_ENDPOINT" if name == "ENDPOINT" else name, str(int(value)) if value is False else str(value))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        monkeypatch.setattr(download, "_FIRST_WAIT_S", 0.01)
+        yield hub

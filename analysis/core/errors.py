@@ -2,6 +2,7 @@
 
 LayerscopeError
 ├── ModelNotFoundError      the model's id, folder or file is not there or cannot be reached
+├── HubError                the hub cannot be reached, refuses what was asked, or sends something else
 ├── UnsupportedModelError   it is there, but not a causal decoder this tool can take apart
 ├── NotEnoughMemoryError    its weights do not fit in what is free
 ├── BlockRangeError         a block or a number of layers outside the model
@@ -31,6 +32,10 @@ class LayerscopeError(Exception):
 
 class ModelNotFoundError(LayerscopeError):
     """The model's id, folder or file is not there or cannot be reached."""
+
+
+class HubError(LayerscopeError):
+    """The hub cannot be reached, refuses what was asked, or sends something else."""
 
 
 class UnsupportedModelError(LayerscopeError):

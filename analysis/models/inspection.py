@@ -2,7 +2,7 @@
 
 import time
 
-from analysis.core import store
+from analysis.core import store, units
 from analysis.core.progress import OnProgress, ignore
 from analysis.models import load as models
 from analysis.models.load import Load
@@ -20,6 +20,7 @@ def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Load = mod
     planned = models.plan(spec.model, on_progress)
     if spec.load:
         load(planned.spec, on_progress)
+    remote = planned.source.remote
     result = InspectResult(
         spec=InspectSpec(planned.spec, load=spec.load),
         versions=planned.versions(),
@@ -36,6 +37,9 @@ def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Load = mod
         notes=_notes(planned),
         by_layer=planned.streams and not planned.fits,
         layered_bytes=planned.layered_bytes,
+        commit=remote.commit if remote else "",
+        file_bytes=remote.n_bytes if remote else 0,
+        missing_bytes=remote.missing_bytes if remote else 0,
     )
     result.save()
     return result
@@ -43,6 +47,14 @@ def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Load = mod
 
 def _notes(planned: models.Plan) -> list[str]:
     notes = []
+    remote, revision = planned.source.remote, planned.spec.revision
+    if remote is not None:
+        asked = "" if revision == remote.commit else f"{revision or 'The default branch'} is commit {remote.commit} now: "
+        fetched = f"{units.size(remote.missing_bytes)} of {units.size(remote.n_bytes)} have yet to be fetched"
+        notes.append(
+            f"{asked}--revision {remote.commit} stays with it. "
+            + (f"{fetched}." if remote.missing_bytes else f"All of it ({units.size(remote.n_bytes)}) is on this machine.")
+        )
     if planned.placement is not None:
         notes.append(planned.how)
     elif planned.how:

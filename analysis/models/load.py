@@ -239,7 +239,7 @@ def resolve(spec: ModelSpec) -> ModelSpec:
         return spec
     device = machine.choose_device(spec.device)
     dtype = machine.choose_dtype(spec.dtype, device.value)
-    return replace(spec, dtype=dtype.value, device=device.value, identity=locate(spec).identity)
+    return replace(spec, dtype=dtype.value, device=device.value, identity=locate(spec, weights=False).identity)
 
 
 def load(spec: ModelSpec, on_progress: OnProgress = ignore, *, by_layer: bool = False) -> LoadedModel:
@@ -265,7 +265,7 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore, *, by_layer: bool = 
             f"{_free(planned)}{_at_least(planned) if by_layer else ''}; choose "
             f"{_smaller(resolved)}."
         )
-    source = _weights(spec, on_progress)
+    source = _weights(resolved, on_progress)
     if not planned.fits:
         return _by_layer(planned, source, on_progress, planned.how)
     said = planned.how or f"Loading {source.name} in {resolved.dtype} on {planned.where}."
@@ -308,7 +308,8 @@ def load_layers_on_disk(spec: ModelSpec, on_progress: OnProgress = ignore, *, wh
     Raises:
         ModelNotFoundError, UnsupportedModelError: as of `load`.
     """
-    return _by_layer(plan(spec, on_progress), _weights(spec, on_progress), on_progress, why)
+    planned = plan(spec, on_progress)
+    return _by_layer(planned, _weights(planned.spec, on_progress), on_progress, why)
 
 
 def _weights(spec: ModelSpec, on_progress: OnProgress) -> Source:

@@ -9,16 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from transformers import (
     CONFIG_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -27,8 +19,9 @@ from transformers import (
     GgufConfig,
 )
 
-from analysis.core import documents, failures, given, store
-from analysis.core.errors import LayerscopeError, ModelNotFoundError, UnsupportedModelError
+from analysis import hub
+from analysis.core import documents, failures, given, store, units
+from analysis.core.errors import HubError, LayerscopeError, ModelNotFoundError, UnsupportedModelError
 from analysis.core.progress import Cancelled, OnProgress, Progress, ignore
 from analysis.data import starter
 from analysis.data.starter import NAME, gguf_file, is_installed
@@ -71,10 +64,25 @@ def _convert(source: Path, target: Path) -> None:
 
 
 _HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$|^[A-Za-z][\w.-]*$")
-_HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_SAFE = ".safetensors"
+_BESIDE = (".json", ".model", ".txt", ".jinja")
+"""Files beside the weights: the configuration and the tokenizer."""
+_CONFIG = "config.json"
 _MOST_BYTES = 16 << 20
 """Of a config.json."""
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+
+
+@dataclass(frozen=True)
+class Remote:
+    """What the hub says of a model before its weights are fetched."""
+
+    commit: str
+    """Forty hexadecimal digits."""
+    n_bytes: int
+    """Of its weights, configuration and tokenizer."""
+    missing_bytes: int
+    """Of these, what was not on this machine when it was asked for."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,8 @@ class Source:
     """Name to show."""
     identity: str
     """What the weights are, whatever the path."""
+    remote: Remote | None = None
+    """Of a hub id."""
 
 
 def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool = True) -> Source:
@@ -149,25 +159,113 @@ def _local_folder(path: Path) -> Source:
 
 
 def _hub(spec: ModelSpec, on_progress: OnProgress, *, weights: bool) -> Source:
-    on_progress(Progress("fetching the model", message=f"Asking the hub for {spec.source}."))
-    patterns = _HUB_FILES if weights else ["config.json"]
+    # A request that has the identity of its weights is of that commit, whatever the branch is now.
+    pinned = spec.identity.removeprefix("hub:")
+    revision = pinned if spec.identity.startswith("hub:") and hub.is_commit(pinned) else spec.revision
     try:
-        folder = Path(snapshot_download(spec.source, revision=spec.revision, allow_patterns=patterns))
-    except GatedRepoError as error:
+        validate_repo_id(spec.source)
+        repository = _repository(spec.source, revision, on_progress)
+        everything = _of_model(repository)
+        remote = Remote(
+            repository.commit, sum(file.size for file in everything), hub.missing_bytes(repository, everything)
+        )  # fmt: skip
+        folder = _fetched(
+            repository, everything if weights else [file for file in everything if file.path == _CONFIG], on_progress
+        )
+    except HFValidationError as error:
         raise ModelNotFoundError(
-            f"{spec.source} is gated: accept its licence on the hub and set HF_TOKEN in the environment, then try again."
+            f"The hub has no model {spec.source!r}, for none can be called so; check the spelling."
         ) from error
-    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
-        revision = f" at revision {spec.revision!r}" if spec.revision else ""
-        raise ModelNotFoundError(f"The hub has no model {spec.source!r}{revision}; check the spelling.") from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
-        raise ModelNotFoundError(
-            f"{spec.source!r} is neither a local folder nor in the local hub cache, and the hub cannot be reached; "
-            f"connect, or use `starter` or a local folder."
-        ) from error
-    if weights and not list(folder.glob("*.safetensors")):
-        raise UnsupportedModelError(f"{spec.source} offers no safetensors weights, and pickled ones are never loaded.")
-    return Source(folder, None, spec.source, f"hub:{folder.name}")
+    except HubError as error:
+        raise ModelNotFoundError(str(error)) from error
+    return Source(folder, None, spec.source, f"hub:{repository.commit}", remote)
+
+
+def _repository(id: str, revision: str | None, on_progress: OnProgress) -> hub.Repository:
+    """What the hub has, or had when it was last asked: of a commit that is the same for ever."""
+    known = hub.recall(hub.MODEL, id, revision)
+    if known is not None and (hub.is_commit(revision) or hub.is_offline()):
+        return known
+    known = known or hub.there(hub.MODEL, id, revision)
+    if hub.is_offline():
+        if known is None or not _is_whole(known):
+            raise HubError(_not_here(id, revision))
+        return known
+    on_progress(Progress("asking the hub", message=f"Asking the hub for {id}."))
+    try:
+        found = hub.look(id, revision)
+    except HubError as error:
+        if known is None or not _is_whole(known):
+            raise HubError(f"{error}{_also_here(id, revision)}") from error
+        on_progress(Progress("asking the hub", message=f"{error} Commit {known.commit[:12]} of {id} is here and is used."))
+        return known
+    hub.remember(found, revision)
+    return found
+
+
+def _of_model(repository: hub.Repository) -> list[hub.File]:
+    """The files that a model is loaded from.
+
+    Raises:
+        UnsupportedModelError: when there are none, or none that are safe to load.
+    """
+    top = [file for file in repository.files if "/" not in file.path]
+    safe = [file for file in top if file.path.endswith(_SAFE)]
+    names = [file.path for file in top]
+    if "adapter_config.json" in names and _CONFIG not in names:
+        raise UnsupportedModelError(
+            f"{repository.id} is an adapter and no model: give the model that it was made for, and the adapter's folder as "
+            f"--adapter."
+        )
+    if not safe:
+        ggufs = [name for name in names if name.endswith(".gguf")]
+        instead = f"; download one of its GGUF files ({', '.join(ggufs[:2])}) and give its path" if ggufs else ""
+        raise UnsupportedModelError(
+            f"{repository.id} offers no safetensors weights at commit {repository.commit[:12]}, and pickled ones are never "
+            f"loaded{instead or '; choose a model that does'}."
+        )
+    if _CONFIG not in names:
+        raise UnsupportedModelError(f"{repository.id} has no {_CONFIG}, so it is no model for transformers; choose another.")
+    # The same weights may lie there once more in another layout, as consolidated.safetensors.
+    chosen = [file for file in safe if file.path.startswith("model")] or safe
+    return [*(file for file in top if file.path.endswith(_BESIDE)), *chosen]
+
+
+def _fetched(repository: hub.Repository, files: list[hub.File], on_progress: OnProgress) -> Path:
+    missing = hub.missing_bytes(repository, files)
+    if missing and hub.is_offline():
+        raise HubError(
+            f"{units.size(missing)} of {repository.id} at commit {repository.commit[:12]} are not on this machine, and "
+            f"HF_HUB_OFFLINE keeps it from asking the hub; take that out of the environment and fetch them, or use `starter` "
+            f"or a local folder.{_also_here(repository.id, repository.commit)}"
+        )
+    return hub.fetch(repository, files, on_progress)
+
+
+def _is_whole(repository: hub.Repository) -> bool:
+    """Whether all that a model is loaded from is here."""
+    try:
+        return not hub.missing_bytes(repository, _of_model(repository))
+    except UnsupportedModelError:
+        return False
+
+
+def _not_here(id: str, revision: str | None) -> str:
+    at = f" at revision {revision!r}" if revision else ""
+    return (
+        f"{id!r}{at} is neither a local folder nor in the local hub cache, and HF_HUB_OFFLINE keeps this program from asking "
+        f"the hub; take that out of the environment, or use `starter` or a local folder.{_also_here(id, revision)}"
+    )
+
+
+def _also_here(id: str, revision: str | None) -> str:
+    """Which other revisions of a model are whole on this machine, in a sentence; "" for none."""
+    whole = []
+    for name, commit in hub.revisions(hub.MODEL, id).items():
+        known = hub.recall(hub.MODEL, id, commit) or hub.there(hub.MODEL, id, commit)
+        if known is not None and revision not in (name, commit) and _is_whole(known):
+            whole.append(f"`--revision {commit[:12] if name == commit else name}`")
+    return f" On this machine there is another revision of it: {', '.join(whole)}." if whole else ""
 
 
 def read_config(source: Source) -> Any:

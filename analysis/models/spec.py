@@ -245,6 +245,12 @@ class InspectResult(Result):
     """Whether it can be measured although it does not fit, its layers read from the disk one by one."""
     layered_bytes: int = 0
     """Estimated bytes of what is in memory at least then; 0 in results that are older than this field."""
+    commit: str = ""
+    """Of a hub id the commit that was found, forty hexadecimal digits."""
+    file_bytes: int = 0
+    """Of a hub id, what its weights, configuration and tokenizer take on the disk."""
+    missing_bytes: int = 0
+    """Of these, what has yet to be fetched."""
 
 
 register(Experiment(InspectSpec, InspectResult, run="analysis.models.inspection:run", title="Model check"))

@@ -1,0 +1,202 @@
+"""What of the hub is on this machine: in the cache folder of huggingface_hub, laid out as other programs look for it.
+
+`models--ORG--NAME/` holds `blobs/DIGEST`, `snapshots/COMMIT/PATH` that lead to them, `refs/REVISION` with the commit that it
+was when it was last asked for, and `trees/COMMIT.json`, the list of all files with their sizes. A blob that is on its way is called
+`DIGEST.incomplete`, and goes on where it ends.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import constants
+
+from analysis.core import disk, documents, store
+from analysis.hub.repository import MODEL, File, Repository, check_revision, is_commit
+
+PART = ".incomplete"
+_SHORT = re.compile(r"[0-9a-f]{7,39}")
+"""Of a commit, as much as tells it from others."""
+_TREE_FORMAT = 1
+
+
+def top() -> Path:
+    """The cache folder of huggingface_hub: HF_HUB_CACHE, or `hub` in HF_HOME."""
+    return Path(constants.HF_HUB_CACHE)
+
+
+def folder_of(kind: str, id: str) -> Path:
+    """Where a repository is kept."""
+    return top() / f"{kind}s--{id.replace('/', '--')}"
+
+
+def snapshot(kind: str, id: str, commit: str) -> Path:
+    """Where the files of a commit are."""
+    return folder_of(kind, id) / "snapshots" / commit
+
+
+def blob(repository: Repository, file: File) -> Path:
+    """Where the content of a file is."""
+    return folder_of(repository.kind, repository.id) / "blobs" / file.digest
+
+
+def has(repository: Repository, file: File) -> bool:
+    """Whether a file is here, whole."""
+    with contextlib.suppress(OSError):
+        return _pointer(repository, file).stat().st_size == file.size
+    return False
+
+
+def _pointer(repository: Repository, file: File) -> Path:
+    return snapshot(repository.kind, repository.id, repository.commit) / file.path
+
+
+def point(repository: Repository, file: File) -> None:
+    """Let the snapshot lead to the content of a file.
+
+    Raises:
+        OSError: when it cannot be written.
+    """
+    pointer, content = _pointer(repository, file), blob(repository, file)
+    pointer.parent.mkdir(parents=True, exist_ok=True)
+    made = pointer.with_name(f"{pointer.name}.{os.getpid()}{PART}")
+    with contextlib.suppress(FileNotFoundError):
+        made.unlink()
+    try:
+        made.symlink_to(os.path.relpath(content, pointer.parent))
+    except OSError:  # a file system without links
+        shutil.copyfile(content, made)
+    os.replace(made, pointer)
+
+
+def remember(repository: Repository, revision: str | None) -> None:
+    """Keep which commit a revision is, and what it holds, for when the hub cannot be asked.
+
+    Raises:
+        StorageError: when the cache folder cannot be written.
+    """
+    folder = folder_of(repository.kind, repository.id)
+    ref = folder / "refs" / (revision or "main")
+    if not is_commit(revision) and _read(ref) != repository.commit:
+        store.write_atomic(ref, repository.commit.encode())
+    tree = folder / "trees" / f"{repository.commit}.json"
+    if not tree.exists():
+        listed = {file.path: _entry(file) for file in repository.files}
+        store.write_atomic(tree, json.dumps({"format_version": _TREE_FORMAT, "files": listed}, indent=1).encode())
+
+
+def _entry(file: File) -> dict[str, object]:
+    """As huggingface_hub keeps it, which reads it, too."""
+    if len(file.digest) == 40:
+        return {"size": file.size, "blob_id": file.digest}
+    return {"size": file.size, "blob_id": "", "lfs_sha256": file.digest, "lfs_size": file.size}
+
+
+def recall(kind: str, id: str, revision: str | None) -> Repository | None:
+    """A repository as it was when the hub was last asked; None where it was not, or was forgotten.
+
+    Args:
+        kind, id: which.
+        revision: a branch, a tag or a commit; None for the default branch.
+
+    Raises:
+        Refused: when no revision can be called so.
+    """
+    commit = _commit(kind, id, revision)
+    if commit is None:
+        return None
+    try:
+        said = documents.parsed_object((folder_of(kind, id) / "trees" / f"{commit}.json").read_bytes())["files"]
+        files = tuple(
+            File(path, int(one["size"]), str(one.get("lfs_sha256") or one["blob_id"])) for path, one in sorted(said.items())
+        )
+        return Repository(kind, id, commit, files)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def there(kind: str, id: str, revision: str | None) -> Repository | None:
+    """The same of what another program fetched and kept no list of: what is here is all that is known of it."""
+    commit = _commit(kind, id, revision)
+    here = snapshot(kind, id, commit or "none")
+    files = [path for path in sorted(here.rglob("*")) if path.is_file()]
+    if commit is None or not files:
+        return None
+    return Repository(
+        kind,
+        id,
+        commit,
+        tuple(File(path.relative_to(here).as_posix(), path.stat().st_size, path.resolve().name) for path in files),
+    )
+
+
+def _commit(kind: str, id: str, revision: str | None) -> str | None:
+    check_revision(revision)
+    commit = revision if is_commit(revision) else _read(folder_of(kind, id) / "refs" / (revision or "main"))
+    if commit is None and revision is not None and _SHORT.fullmatch(revision):
+        fitting = {path.stem for path in folder_of(kind, id).glob(f"[st]*/{revision}*")}
+        commit = fitting.pop() if len(fitting) == 1 else None
+    return commit if is_commit(commit) else None
+
+
+def _read(path: Path) -> str | None:
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return path.read_text().strip()
+    return None
+
+
+def revisions(kind: str, id: str) -> dict[str, str]:
+    """What is here of a repository: the commit by the branch or tag that it was asked for by, or by itself."""
+    folder = folder_of(kind, id)
+    commits = {path.name for path in folder.glob("snapshots/*") if path.is_dir()}
+    named = {
+        path.relative_to(folder / "refs").as_posix(): commit
+        for path in sorted((folder / "refs").rglob("*"))
+        if path.is_file() and (commit := _read(path)) in commits and commit is not None
+    }
+    return named | {commit: commit for commit in sorted(commits - set(named.values()))}
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A model of the hub that takes room on this machine."""
+
+    id: str
+    commits: tuple[str, ...]
+    n_bytes: int
+    """What its folder takes, and what would be free without it."""
+    part_bytes: int
+    """Of these, what is of files that have not come whole."""
+
+
+def kept() -> list[Kept]:
+    """The models of the hub that are here, the largest first."""
+    found = []
+    for folder in sorted(top().glob(f"{MODEL}s--*")):
+        parts = sum(map(disk.size_bytes, folder.glob(f"blobs/*{PART}")))
+        commits = tuple(sorted(path.name for path in folder.glob("snapshots/*") if path.is_dir()))
+        id = folder.name.removeprefix(f"{MODEL}s--").replace("--", "/", 1)
+        found.append(Kept(id, commits, disk.size_bytes(folder), parts))
+    return sorted(found, key=lambda one: -one.n_bytes)
+
+
+def delete(ids: Iterable[str]) -> int:
+    """Remove models from this machine with all that was fetched of them; returns the bytes that are free again.
+
+    Raises:
+        StorageError: when the folder cannot be written.
+    """
+    freed = 0
+    for id in ids:
+        folder = folder_of(MODEL, id)
+        size = disk.size_bytes(folder)
+        with store.disk_errors_explained(folder):
+            if (hidden := disk.aside(folder)) is not None:
+                disk.remove(hidden)
+                freed += size
+    return freed

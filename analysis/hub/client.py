@@ -1,0 +1,122 @@
+"""One request to the hub: with a limit to how long it may take, and an answer or one sentence on why there is none.
+
+The address is that of HF_ENDPOINT. The token comes from HF_TOKEN in the environment and nowhere else, and goes to the hub
+alone: where it sends on to another host, httpx leaves it out.
+"""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from huggingface_hub import constants
+
+from analysis.hub import refusal
+from analysis.hub.refusal import Refused
+
+_MOST_BYTES = 64 << 20
+"""Of an answer that is no file."""
+
+
+def is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE says that nothing may be asked."""
+    return constants.is_offline_mode()
+
+
+def endpoint() -> str:
+    """Where the hub is."""
+    return constants.ENDPOINT
+
+
+def host() -> str:
+    """Its name, to show."""
+    return urlsplit(endpoint()).hostname or endpoint()
+
+
+def token() -> str:
+    """The token of the environment, or ""."""
+    return os.environ.get("HF_TOKEN", "").strip()
+
+
+def ask(path: str, what: str, *, params: Mapping[str, Any] | None = None) -> Any:
+    """What the hub answers in JSON, within HF_HUB_ETAG_TIMEOUT seconds.
+
+    Args:
+        path: below the endpoint.
+        what: is asked for, to name where it is not given: "the model org/name".
+        params: of the query.
+
+    Raises:
+        Refused: when there is no answer, or something else.
+    """
+    limit_s = float(constants.HF_HUB_ETAG_TIMEOUT)
+    until = time.monotonic() + limit_s
+    content = b""
+    with opened(path, what, limit_s=limit_s, params=params) as answer, told(what, limit_s):
+        for part in answer.iter_bytes():
+            content += part
+            if time.monotonic() > until:
+                raise refusal.silent(what, host(), limit_s)
+            if len(content) > _MOST_BYTES:
+                raise Refused(f"{host()} answers a request for {what} without end; check HF_ENDPOINT.")
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise refusal.is_web_page(what, host()) from error
+
+
+@contextlib.contextmanager
+def opened(
+    path: str, what: str, *, limit_s: float, begin: int = 0, params: Mapping[str, Any] | None = None
+) -> Iterator[httpx.Response]:
+    """An answer whose content has yet to come.
+
+    Args:
+        path: below the endpoint.
+        what: as of `ask`.
+        limit_s: seconds in which something has to come.
+        begin: the first byte that is wanted.
+        params: of the query.
+
+    Raises:
+        Refused: when it is none.
+    """
+    headers = {"user-agent": "layerscope"}
+    if token():
+        headers["authorization"] = f"Bearer {token()}"
+    if begin:
+        headers["range"] = f"bytes={begin}-"
+    if path.startswith("/api/"):
+        headers["accept"] = "application/json"
+    else:
+        headers["accept-encoding"] = "identity"  # of packed content no part can be asked for
+    with contextlib.ExitStack() as stack:
+        with told(what, limit_s):
+            session = stack.enter_context(httpx.Client(follow_redirects=True, timeout=limit_s))
+            answer = stack.enter_context(session.stream("GET", endpoint() + path, headers=headers, params=params))
+        if answer.status_code not in (200, 206):
+            asked = answer.history[0].request if answer.history else answer.request
+            raise refusal.of_status(
+                answer.status_code, answer.headers, what, answer.url.host, with_token="authorization" in asked.headers
+            )
+        if answer.headers.get("content-type", "").startswith("text/html"):
+            raise refusal.is_web_page(what, answer.url.host)
+        yield answer
+
+
+@contextlib.contextmanager
+def told(what: str, limit_s: float) -> Iterator[None]:
+    """Around what waits for the network: turns each way in which it fails into `Refused`."""
+    try:
+        yield
+    except httpx.TimeoutException as error:
+        raise refusal.silent(what, host(), limit_s) from error
+    except httpx.TransportError as error:
+        said = str(error).strip() or type(error).__name__
+        raise refusal.out_of_reach(what, host(), said) from error
+    except (httpx.TooManyRedirects, httpx.InvalidURL, httpx.DecodingError) as error:
+        raise refusal.out_of_reach(what, host(), str(error)) from error

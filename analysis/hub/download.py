@@ -1,0 +1,267 @@
+"""Files of the hub come into its cache on this machine: each goes on where it stopped, and is checked at its end.
+
+huggingface_hub 1.33 begins a file anew when the process that fetched it is gone (its temporary files are of one process, see
+`_download_to_tmp_and_move`), so content is fetched here, over plain HTTP, and laid out as it does.
+"""
+
+import hashlib
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+from huggingface_hub import constants
+
+from analysis.core import disk, store, units
+from analysis.core.errors import StorageError
+from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.hub import cache, client, refusal
+from analysis.hub.refusal import Refused
+from analysis.hub.repository import File, Repository
+
+PHASE = "fetching from the hub"
+_REPORT_S = 0.5
+_RECENT_S = 10.0
+"""How far the speed looks back."""
+_TRIES = 5
+"""So often in a row a transfer may end with next to nothing before it is given up."""
+_SOME_BYTES = 1 << 16
+"""What comes of a transfer that was worth it."""
+_FIRST_WAIT_S = 1.0
+"""Before the second try; twice as long before each one after it."""
+_MOST_WAIT_S = 60.0
+"""A hub that asks for more is asked again by whoever runs this again."""
+_MOST_BYTES = constants.MAX_HTTP_DOWNLOAD_SIZE
+"""Of a file that the hub sends over plain HTTP."""
+
+
+def missing_bytes(repository: Repository, files: Sequence[File]) -> int:
+    """How much of these files has yet to come."""
+    return sum(size for _, size in _missing(repository, files))
+
+
+def fetch(repository: Repository, files: Sequence[File], on_progress: OnProgress = ignore) -> Path:
+    """Bring files here, as far as they are not.
+
+    Args:
+        repository: of the hub.
+        files: of it.
+        on_progress: told of bytes; where it raises, what has come is kept, and goes on next time.
+
+    Returns:
+        The folder with them.
+
+    Raises:
+        Refused: when the hub does not give one, or gives another one than it lists.
+        StorageError: when there is not enough room for all of them; nothing is fetched then.
+    """
+    missing = _missing(repository, files)
+    folder = cache.snapshot(repository.kind, repository.id, repository.commit)
+    if not missing:
+        return folder
+    _check(repository, missing)
+    told = _Told(repository, sum(file.size for file in files), sum(size for _, size in missing), on_progress)
+    blobs = cache.folder_of(repository.kind, repository.id) / "blobs"
+    with store.disk_errors_explained(blobs):
+        blobs.mkdir(parents=True, exist_ok=True)
+        for file, _ in missing:
+            _bring(repository, file, told)
+            cache.point(repository, file)
+    told.end()
+    return folder
+
+
+def _missing(repository: Repository, files: Sequence[File]) -> list[tuple[File, int]]:
+    """The files that are not here, each with the bytes that have yet to come."""
+    found = []
+    for file in files:
+        if cache.has(repository, file):
+            continue
+        content = cache.blob(repository, file)
+        there = file.size if content.exists() else disk.size_bytes(_part(content))
+        found.append((file, max(0, file.size - there)))
+    return found
+
+
+def _part(content: Path) -> Path:
+    return content.with_name(content.name + cache.PART)
+
+
+def _check(repository: Repository, missing: Sequence[tuple[File, int]]) -> None:
+    for file, _ in missing:
+        if file.size > _MOST_BYTES:
+            raise Refused(
+                f"{file.path} of {repository.id} has {units.size(file.size)}, and the hub sends no file of more than "
+                f"{units.size(_MOST_BYTES)} over plain HTTP; run `hf download {repository.id} --revision {repository.commit}` "
+                f"and ask again: what it fetches is found."
+            )
+    needed, place = sum(size for _, size in missing), cache.top()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise StorageError(
+            f"{units.size(needed)} of {repository.id} have yet to come, and {units.size(free)} are free on the disk of "
+            f"{cache.top()}; free some space, delete models there that you no longer need, or point HF_HOME at another disk."
+        )
+
+
+class _Told:
+    """How far it is, in bytes, at which speed, and for how long."""
+
+    def __init__(self, repository: Repository, total: int, missing: int, on_progress: OnProgress) -> None:
+        self._total, self._done, self._on_progress = total, total - missing, on_progress
+        self._recent, self._told_at = deque([(time.monotonic(), 0)]), float("-inf")
+        self._come = 0
+        before = f", {units.size(self._done)} of which are here" if self._done else ""
+        on_progress(
+            Progress(
+                PHASE,
+                self._done,
+                total,
+                f"Fetching {repository.id} at commit {repository.commit[:12]} from {client.host()}: "
+                f"{units.size(total)}{before}.",
+                self._values(),
+            )
+        )
+
+    def add(self, n_bytes: int) -> None:
+        """So many more are there; with a minus, so many had to be thrown away."""
+        self._done += n_bytes
+        self._come += max(0, n_bytes)
+        self.look()
+
+    def look(self, message: str = "") -> None:
+        """Tell, if that is due, and let whoever is told stop it."""
+        now = time.monotonic()
+        if message or now - self._told_at >= _REPORT_S:
+            self._told_at = now
+            self._recent.append((now, self._come))
+            while now - self._recent[0][0] > _RECENT_S and len(self._recent) > 2:
+                self._recent.popleft()
+            self._on_progress(Progress(PHASE, self._done, self._total, message, self._values()))
+
+    def end(self) -> None:
+        """All is there."""
+        self._on_progress(Progress(PHASE, self._total, self._total, values=self._values()))
+
+    def _values(self) -> dict[str, Any]:
+        (began, before), now = self._recent[0], time.monotonic()
+        speed = (self._come - before) / (now - began) if now - began > 0.1 else 0.0
+        said: dict[str, Any] = {"bytes": self._done, "of_bytes": self._total, "bytes_per_s": round(speed)}
+        return said | ({"left_s": round((self._total - self._done) / speed, 1)} if speed > 0 else {})
+
+
+def _bring(repository: Repository, file: File, told: _Told) -> None:
+    """Let the blob of a file be there: fetched, or waited for while another process fetches it."""
+    content = cache.blob(repository, file)
+    while not content.exists():
+        _part(content).touch()  # as the umask has it, as all that huggingface_hub keeps there
+        handle = disk.lock(_part(content))
+        if handle is None:
+            told.look()
+            time.sleep(_REPORT_S)
+            continue
+        try:
+            if not content.exists():
+                _Transfer(repository, file, handle, told).run()
+                disk.replace(_part(content), content)
+        finally:
+            os.close(handle)
+
+
+class _Transfer:
+    """A file on its way: what is there of it is part of its checksum already."""
+
+    def __init__(self, repository: Repository, file: File, handle: int, told: _Told) -> None:
+        self._repository, self._file, self._handle, self._told = repository, file, handle, told
+        self._what = f"{file.path} of {repository.id}"
+        self._at = 0
+        self._digest = self._begun()
+
+    def _begun(self) -> Any:
+        # Small files are named by git, which puts a word and their length before what it makes the digits of.
+        if len(self._file.digest) == 40:
+            return hashlib.sha1(f"blob {self._file.size}\0".encode(), usedforsecurity=False)
+        return hashlib.sha256()
+
+    def run(self) -> None:
+        """Fetch what is missing, try after try, and hold all of it against what the hub lists."""
+        self._take_up()
+        began_at = self._at
+        self._fetch()
+        if self._digest.hexdigest() != self._file.digest and began_at:
+            self._begin_again()  # what was there before was of something else
+            self._fetch()
+        if self._digest.hexdigest() != self._file.digest:
+            self._begin_again()
+            raise refusal.other_content(self._what, client.host())
+
+    def _take_up(self) -> None:
+        """Go on behind what is there."""
+        size = os.fstat(self._handle).st_size
+        if size > self._file.size:
+            os.ftruncate(self._handle, 0)
+            size = 0
+        while self._at < size and (part := os.pread(self._handle, 1 << 20, self._at)):
+            self._digest.update(part)
+            self._at += len(part)
+            self._told.look()
+
+    def _begin_again(self) -> None:
+        os.ftruncate(self._handle, 0)
+        self._told.add(-self._at)
+        self._at, self._digest = 0, self._begun()
+
+    def _fetch(self) -> None:
+        failed, wait_s = 0, _FIRST_WAIT_S
+        while self._at < self._file.size:
+            before = self._at
+            try:
+                self._once()
+                trouble = refusal.cut(self._what, units.size(self._at), units.size(self._file.size))
+            except Refused as error:
+                if not error.passing or error.wait_s > _MOST_WAIT_S:
+                    raise
+                trouble = error
+            if self._at >= self._file.size:
+                return
+            if self._at - before >= _SOME_BYTES:
+                failed, wait_s = 0, _FIRST_WAIT_S
+            failed += 1
+            if failed >= _TRIES:
+                raise trouble
+            self._told.look(f"{trouble} Trying again.")
+            self._pause(max(wait_s, trouble.wait_s))
+            wait_s *= 2
+
+    def _pause(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._told.look()
+            time.sleep(min(left, _REPORT_S))
+
+    def _once(self) -> None:
+        """One transfer, as far as it goes."""
+        limit_s = float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
+        address = self._repository.address(self._file)
+        with client.opened(address, self._what, limit_s=limit_s, begin=self._at) as answer:
+            if self._at and answer.status_code != 206:  # it does not know how to go on
+                self._begin_again()
+            try:
+                for part in answer.iter_raw():
+                    self._keep(part[: self._file.size - self._at])
+            except httpx.TimeoutException as error:
+                raise refusal.silent(self._what, client.host(), limit_s) from error
+            except httpx.TransportError:
+                return  # cut: what has come is kept, and asked for no more
+
+    def _keep(self, part: bytes) -> None:
+        os.pwrite(self._handle, part, self._at)
+        self._digest.update(part)
+        self._at += len(part)
+        self._told.add(len(part))

@@ -1,0 +1,151 @@
+"""What the hub holds: a model or a data set at one commit, with every file's size before it is fetched; and search."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from analysis.core.bounds import shown
+from analysis.hub import client
+from analysis.hub.refusal import Refused
+
+MODEL, DATA_SET = "model", "dataset"
+_NAMES = {MODEL: "model", DATA_SET: "data set"}
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_REVISION = re.compile(r"\w[\w.+-]*(/[\w.+-]+)*", re.ASCII)
+_FOUND = 20
+"""Models that a search shows."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a repository."""
+
+    path: str
+    size: int
+    """Bytes."""
+    digest: str
+    """Of its content: SHA-256, or for small files the 40 digits that git gives it; the name of its blob in the cache."""
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A model or a data set at one commit."""
+
+    kind: str
+    """`MODEL` or `DATA_SET`."""
+    id: str
+    commit: str
+    """Forty hexadecimal digits."""
+    files: tuple[File, ...]
+
+    @property
+    def name(self) -> str:
+        """What to call it in a sentence: "the model org/name at commit 0123abc"."""
+        return f"{named(self.kind, self.id)} at commit {self.commit[:7]}"
+
+    def file(self, path: str) -> File | None:
+        """A file of it; None where there is none of this name."""
+        return next((file for file in self.files if file.path == path), None)
+
+    def address(self, file: File) -> str:
+        """Where a file is, below the endpoint."""
+        prefix = "/datasets" if self.kind == DATA_SET else ""
+        return f"{prefix}/{self.id}/resolve/{self.commit}/{quote(file.path)}"
+
+
+def named(kind: str, id: str) -> str:
+    """What to call a repository in a sentence: "the model org/name"."""
+    return f"the {_NAMES[kind]} {id}"
+
+
+def is_commit(revision: str | None) -> bool:
+    """Whether a revision is a commit in full, and not a branch, a tag or a part of one."""
+    return revision is not None and bool(_COMMIT.fullmatch(revision))
+
+
+def check_revision(revision: str | None) -> None:
+    """Refuse what is no name of a branch, a tag or a commit: files are named after it.
+
+    Raises:
+        Refused: when it is none.
+    """
+    if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
+        raise Refused(f"{shown(revision)} is no revision; give a branch, a tag or a commit of the hub, or none.")
+
+
+def look(id: str, revision: str | None = None, *, kind: str = MODEL) -> Repository:
+    """Ask the hub for a repository: one request.
+
+    Args:
+        id: of the hub.
+        revision: a branch, a tag or a commit; None for the default branch.
+        kind: `MODEL` or `DATA_SET`.
+
+    Raises:
+        Refused: when the hub does not give it.
+    """
+    check_revision(revision)
+    what = named(kind, id) + (f" at revision {revision}" if revision else "")
+    said = client.ask(f"/api/{kind}s/{id}/revision/{quote(revision or 'main', safe='')}", what, params={"blobs": "true"})
+    try:
+        commit, files = str(said["sha"]), tuple(_file(one) for one in said["siblings"])
+        if not is_commit(commit):
+            raise ValueError(commit)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _no_hub(what) from error
+    return Repository(kind, id, commit, files)
+
+
+def _file(said: Mapping[str, Any]) -> File:
+    large = said.get("lfs") or {}
+    path = str(said["rfilename"])
+    size, digest = (large["size"], large["sha256"]) if large else (said["size"], said["blobId"])
+    # What it is called here is made of these: never outside of the cache.
+    if path.startswith("/") or ".." in path.split("/") or not _DIGEST.fullmatch(digest) or int(size) < 0:
+        raise ValueError(path)
+    return File(path, int(size), digest)
+
+
+def _no_hub(what: str) -> Refused:
+    return Refused(f"{client.host()} answers a request for {what} as no hub does; check HF_ENDPOINT.")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model that a search found."""
+
+    id: str
+    downloads: int
+    """In the last month."""
+    n_parameters: int | None
+    """As its safetensors files say."""
+    is_gated: bool
+
+
+def search(words: str) -> list[Found]:
+    """Models with safetensors weights that write text and whose names hold these words, the most used ones first.
+
+    Raises:
+        Refused: when the hub does not answer.
+    """
+    what = f"models called {words!r}"
+    asked = {
+        "search": words, "filter": "safetensors", "pipeline_tag": "text-generation", "sort": "downloads", "direction": "-1",
+        "limit": str(_FOUND), "expand": ["downloads", "gated", "safetensors"],
+    }  # fmt: skip
+    said = client.ask("/api/models", what, params=asked)
+    try:
+        return [
+            Found(
+                str(one["id"]),
+                int(one.get("downloads") or 0),
+                int(total) if (total := (one.get("safetensors") or {}).get("total")) else None,
+                bool(one.get("gated")),
+            )
+            for one in said
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _no_hub(what) from error

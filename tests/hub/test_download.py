@@ -1,0 +1,219 @@
+"""Files of the hub come whole, go on where they stopped, and are what the hub lists; and each way of failing is a sentence."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import namedtuple
+
+import pytest
+from huggingface_hub import constants, snapshot_download
+
+from analysis import hub
+from analysis.core.errors import HubError, StorageError
+from analysis.core.progress import Cancelled
+from analysis.hub import download
+
+BIG = random.Random(0).randbytes(3_000_000)
+FILES = {"config.json": b'{"a": 1}', "model.safetensors": BIG}
+WEIGHTS = "model.safetensors"
+
+
+@pytest.fixture
+def there(loopback):
+    loopback.add("org/model", FILES)
+    return loopback
+
+
+def look():
+    found = hub.look("org/model")
+    hub.remember(found, None)
+    return found
+
+
+def fetched(on_progress=lambda progress: None):
+    repository = look()
+    return hub.fetch(repository, repository.files, on_progress)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_files_come_whole_and_once(there):
+    folder = fetched()
+    assert contents(folder) == FILES
+    n_asked = len(there.asked)
+    assert fetched() == folder
+    assert len(there.asked) == n_asked + 1  # for the commit of the branch alone
+
+
+def test_huggingface_hub_finds_what_was_fetched_without_a_hub(there, monkeypatch):
+    folder = fetched()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert snapshot_download("org/model", cache_dir=constants.HF_HUB_CACHE, local_files_only=True) == str(folder)
+
+
+def test_what_huggingface_hub_fetched_is_found(there, tmp_path):
+    code = "from huggingface_hub import snapshot_download; print(snapshot_download('org/model'))"
+    environ = {**os.environ, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60, check=True)
+    sent = there.sent("/cdn/")
+    assert sent == len(BIG)
+    assert str(fetched()) == done.stdout.strip()
+    assert there.sent("/cdn/") == sent
+
+
+def test_progress_is_told_in_bytes_with_speed_and_time_left(there):
+    there.fault("/cdn/", bytes_per_s=3_000_000)
+    told = []
+    fetched(told.append)
+    assert "3.0 MB" in told[0].message
+    assert told[-1].done == told[-1].total == sum(map(len, FILES.values()))
+    assert [one.done for one in told] == sorted(one.done for one in told)
+    middle = next(one.values for one in told if one.values["bytes_per_s"] > 0)
+    assert 500_000 < middle["bytes_per_s"] < 6_000_000
+    assert 0 < middle["left_s"] < 6
+
+
+def test_a_transfer_that_is_cut_goes_on_where_it_was_cut(there):
+    there.fault("/cdn/", cut_after=1_000_000, times=2)
+    assert contents(fetched()) == FILES
+    assert [one.begin for one in there.asked if "/cdn/" in one.path] == [0, 1_000_000, 2_000_000]
+    assert there.sent("/cdn/") == len(BIG)
+
+
+def test_a_transfer_that_does_not_go_on_says_how_far_it_came(there):
+    there.fault("/cdn/", cut_after=2_000_000, times=1)
+    there.fault("/cdn/", cut_after=0)
+    with pytest.raises(HubError, match=r"model.safetensors of org/model was cut at 2.0 MB of 3.0 MB.*run it again"):
+        fetched()
+    there.faults.clear()
+    assert hub.missing_bytes(look(), look().files) == 1_000_000
+    assert contents(fetched()) == FILES
+    assert there.sent("/cdn/") == len(BIG)
+
+
+def test_it_begins_again_where_the_server_cannot_go_on(there):
+    there.fault("/cdn/", cut_after=1_000_000, times=1)
+    there.fault("/cdn/", no_ranges=True)
+    assert contents(fetched()) == FILES
+
+
+def test_whoever_stops_it_keeps_what_has_come(there):
+    there.fault("/cdn/", bytes_per_s=2_000_000)
+
+    def stop(progress):
+        if progress.done > 500_000:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        fetched(stop)
+    there.faults.clear()
+    sent = there.sent("/cdn/")
+    assert contents(fetched()) == FILES
+    assert there.sent("/cdn/") - sent < len(BIG) - 400_000
+
+
+def test_a_process_that_is_killed_leaves_what_another_goes_on_from(there):
+    there.fault("/cdn/", bytes_per_s=1_000_000)
+    code = "from analysis import hub; found = hub.look('org/model'); hub.fetch(found, found.files)"
+    child = subprocess.Popen([sys.executable, "-c", code], env=os.environ)
+    try:
+        until = time.monotonic() + 60
+        while there.sent("/cdn/") < 1_000_000 and time.monotonic() < until:
+            time.sleep(0.02)
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+    there.faults.clear()
+    before = len(there.asked)
+    assert contents(fetched()) == FILES
+    [again] = [one for one in there.asked[before:] if "/cdn/" in one.path]
+    assert again.begin > 500_000
+
+
+def test_other_content_is_thrown_away_and_said(there):
+    there.fault("/cdn/", body=bytes(len(BIG)))
+    with pytest.raises(HubError, match="something else as model.safetensors"):
+        fetched()
+    there.faults.clear()
+    assert contents(fetched()) == FILES
+
+
+def test_what_is_left_of_other_content_is_not_gone_on_from(there):
+    repository = look()
+    part = hub.folder_of(hub.MODEL, "org/model") / "blobs" / f"{repository.file(WEIGHTS).digest}.incomplete"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"x" * 100)
+    assert contents(fetched()) == FILES
+
+
+def test_the_disk_is_looked_at_before_anything_is_fetched(there, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12, 2_000_000))
+    with pytest.raises(StorageError, match=r"3.0 MB of org/model have yet to come, and 2.0 MB are free"):
+        fetched()
+    assert not there.sent("/cdn/")
+
+
+def test_a_file_that_is_too_large_for_plain_http_is_refused_before(there, monkeypatch):
+    monkeypatch.setattr(download, "_MOST_BYTES", 1_000_000)
+    with pytest.raises(HubError, match="hf download org/model"):
+        fetched()
+
+
+def test_a_revision_is_a_commit_and_stays_one(there):
+    first = look().commit
+    second = there.models["org/model"].commit({**FILES, "config.json": b'{"a": 2}'})
+    assert look().commit == second
+    assert hub.look("org/model", first).commit == first
+
+
+@pytest.mark.parametrize("revision", ["../../etc", "/etc", "a/../b", "-x", "a b", ""])
+def test_a_revision_that_is_none_names_no_file(there, revision):
+    with pytest.raises(HubError, match="is no revision"):
+        hub.recall(hub.MODEL, "org/model", revision)
+
+
+@pytest.mark.parametrize("path", ["../out.safetensors", "/etc/passwd", "a/../../b"])
+def test_a_hub_cannot_write_elsewhere(there, path):
+    there.models["org/model"].commit({path: b"x"})
+    with pytest.raises(HubError, match="as no hub does"):
+        look()
+
+
+def test_a_token_goes_to_the_hub_alone(there, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", there.token)
+    fetched()
+    assert all(one.token == f"Bearer {there.token}" for one in there.asked if "/cdn/" not in one.path)
+    assert not any(one.token for one in there.asked if "/cdn/" in one.path)
+
+
+def test_search_shows_what_can_be_picked(there):
+    there.add("org/other", FILES, gated=True)
+    found = hub.search("org")
+    assert [(one.id, one.is_gated, one.n_parameters) for one in found] == [
+        ("org/model", False, 1234),
+        ("org/other", True, 1234),
+    ]
+    assert hub.search("nothing") == []
+
+
+def test_what_is_here_is_listed_and_deleted(there):
+    fetched()
+    there.fault("/cdn/", cut_after=10)
+    there.add("org/half", {"config.json": b"{}", WEIGHTS: BIG[::-1]})
+    half = hub.look("org/half")
+    with pytest.raises(HubError):
+        hub.fetch(half, half.files)
+    kept = hub.kept()
+    assert [one.id for one in kept] == ["org/model", "org/half"]
+    assert kept[0].n_bytes >= len(BIG)
+    assert kept[0].part_bytes == 0
+    assert 0 < kept[1].part_bytes <= 100
+    assert hub.delete(["org/model"]) == kept[0].n_bytes
+    assert [one.id for one in hub.kept()] == ["org/half"]

@@ -1,0 +1,122 @@
+"""Each way in which the hub does not answer is a sentence of its own, in time, and says what to do."""
+
+import socket
+import time
+
+import pytest
+from huggingface_hub import constants
+
+from analysis import hub
+from analysis.core.errors import HubError
+
+
+@pytest.fixture
+def there(loopback):
+    loopback.add("org/model", {"config.json": b"{}", "model.safetensors": b"x" * 1000})
+    return loopback
+
+
+def _fetch():
+    found = hub.look("org/model")
+    hub.fetch(found, found.files)
+
+
+def said(fetch=False) -> str:
+    with pytest.raises(HubError) as raised:
+        _fetch() if fetch else hub.look("org/model")
+    sentence = str(raised.value)
+    assert "\n" not in sentence
+    assert sentence.endswith(".")
+    return sentence
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({"status": 401}, ("check the spelling", "HF_TOKEN")),
+        ({"status": 403}, ("forbids", "403", "HF_TOKEN")),
+        ({"status": 404, "headers": {"x-error-code": "RepoNotFound"}}, ("shows no model org/model", "spelling")),
+        ({"status": 404, "headers": {"x-error-code": "RevisionNotFound"}}, ("no such revision",)),
+        ({"status": 403, "headers": {"x-error-code": "GatedRepo"}}, ("is gated", "accept the licence", "HF_TOKEN")),
+        ({"status": 429, "headers": {"retry-after": "37"}}, ("too many requests", "in 37 s")),
+        ({"status": 429, "headers": {"ratelimit": '"api";r=0;t=55'}}, ("too many requests", "in 55 s")),
+        ({"status": 429}, ("too many requests", "some minutes")),
+        ({"status": 500}, ("trouble of its own (500)", "try again")),
+        ({"status": 503}, ("trouble of its own (503)",)),
+        ({"status": 418}, ("418", "HF_ENDPOINT")),
+        ({"portal": True}, ("sent a web page", "log in", "HF_ENDPOINT")),
+        ({"silent": True}, ("said nothing for 1 s",)),
+        ({"cut_after": 10}, ("cannot be reached", "check the connection")),
+    ],
+)
+def test_each_answer_has_its_own_sentence(there, fault, words):
+    there.fault("/api/", **fault)
+    sentence = said()
+    assert all(word in sentence for word in words), sentence
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({"portal": True}, ("sent a web page",)),
+        ({"status": 403, "headers": {"x-error-code": "GatedRepo"}}, ("is gated",)),
+        ({"silent": True}, ("said nothing for 1 s",)),
+        ({"status": 500}, ("trouble of its own",)),
+        ({"status": 429, "headers": {"retry-after": "3000"}}, ("in 3000 s",)),
+    ],
+)
+def test_files_have_the_same_sentences(there, fault, words):
+    there.fault("/cdn/", **fault)
+    sentence = said(fetch=True)
+    assert all(word in sentence for word in ("model.safetensors", *words)), sentence
+
+
+def test_a_gated_model_is_explained_without_and_with_a_token(there, monkeypatch):
+    there.models["org/model"].gated = True
+    assert "make a token" in said(fetch=True)
+    there.fault("/resolve/", status=403, headers={"x-error-code": "GatedRepo"})
+    monkeypatch.setenv("HF_TOKEN", there.token)
+    assert "the account of the token in HF_TOKEN is not let in" in said(fetch=True)
+
+
+def test_a_private_model_is_explained_without_and_with_a_token(there, monkeypatch):
+    there.models["org/model"].private = True
+    assert "or it is private, and then HF_TOKEN has to be set" in said()
+    monkeypatch.setenv("HF_TOKEN", there.token)
+    assert hub.look("org/model").id == "org/model"
+
+
+def test_a_token_that_the_hub_does_not_know(there, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_" + "wrong" * 5)
+    sentence = said()
+    assert "does not accept the token in HF_TOKEN" in sentence
+    assert "wrong" not in sentence
+
+
+def test_nobody_is_there(loopback, monkeypatch):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
+    assert "cannot be reached" in said()
+
+
+def test_a_name_that_nobody_has(loopback, monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", "http://no-such-host.invalid")
+    assert "no-such-host.invalid does not answer" in said()
+
+
+def test_a_server_that_says_nothing_or_drips_is_not_waited_for(there):
+    began = time.monotonic()
+    there.fault("/api/", silent=True, times=1)
+    said()
+    there.fault("/api/", bytes_per_s=100)
+    assert "said nothing for 1 s" in said()
+    assert time.monotonic() - began < 6
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{}", b'{"sha": 3, "siblings": []}', b'{"sha": "main", "siblings": []}', b"null"])
+def test_an_answer_that_is_none(there, monkeypatch, body):
+    from tests.support.hub import _Handler
+
+    monkeypatch.setattr(_Handler, "_api", lambda self, kind, rest: self._send(200, body, {"content-type": "application/json"}))
+    assert "as no hub does" in said()

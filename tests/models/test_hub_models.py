@@ -1,0 +1,172 @@
+"""A model of the hub is known before it is fetched, stays of one commit, and is found without the hub, or refused."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from huggingface_hub import constants
+
+from analysis import hub
+from analysis.core.errors import ModelNotFoundError, UnsupportedModelError
+from analysis.models import load, source
+from analysis.models.spec import InspectSpec, ModelSpec
+
+SPEC = ModelSpec("org/tiny", dtype="float32", device="cpu")
+
+
+@pytest.fixture
+def there(loopback, tiny_folder):
+    loopback.add_folder("org/tiny", tiny_folder())
+    return loopback
+
+
+def commit(there, ref="main"):
+    return there.models["org/tiny"].refs[ref]
+
+
+def without_weights(there, **instead):
+    files = there.models["org/tiny"].commits[commit(there)]
+    return {name: content for name, content in files.items() if not name.endswith(".safetensors")} | instead
+
+
+def offline(monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+
+def test_it_is_known_with_its_size_before_its_weights_are_fetched(there):
+    planned = load.plan(SPEC)
+    assert planned.spec.identity == f"hub:{commit(there)}"
+    assert planned.source.remote.commit == commit(there)
+    assert planned.source.remote.n_bytes > planned.source.remote.missing_bytes - 1 > 100_000
+    assert not there.sent("/cdn/")
+
+
+def test_it_loads_and_loads_again_without_a_hub(there, monkeypatch):
+    first = load.load(SPEC)
+    n_asked = len(there.asked)
+    offline(monkeypatch)
+    again = load.load(SPEC)
+    assert again.spec == first.spec
+    assert len(there.asked) == n_asked
+
+
+def test_a_request_stays_with_its_commit(there):
+    resolved = load.resolve(SPEC)
+    assert not there.sent("/cdn/")
+    before = commit(there)
+    there.models["org/tiny"].commit(without_weights(there, **{"model.safetensors": b"other"}))
+    n_asked = len(there.asked)
+    loaded = load.load(resolved)
+    assert loaded.spec.identity == f"hub:{before}"
+    assert not any("/api/" in one.path for one in there.asked[n_asked:])
+    assert load.resolve(SPEC).identity != resolved.identity
+
+
+def test_a_branch_that_moved_is_another_model(there):
+    before = load.resolve(SPEC).identity
+    there.models["org/tiny"].commit(without_weights(there, **{"model.safetensors": b"other"}))
+    assert load.resolve(SPEC).identity != before
+    assert load.resolve(replace(SPEC, revision=before.removeprefix("hub:"))).identity == before
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"pytorch_model.bin": b"x"}, "offers no safetensors weights at commit"),
+        ({"tiny-q4.gguf": b"x"}, r"one of its GGUF files \(tiny-q4.gguf\)"),
+    ],
+)
+def test_a_repository_without_safetensors_is_refused_before_anything_fits(there, more, said):
+    there.models["org/tiny"].commit(without_weights(there, **more))
+    with pytest.raises(UnsupportedModelError, match=said):
+        load.plan(SPEC)
+
+
+def test_an_adapter_is_told_its_place(there):
+    there.models["org/tiny"].commit({"adapter_config.json": b"{}", "adapter_model.safetensors": b"x"})
+    with pytest.raises(UnsupportedModelError, match="is an adapter.*--adapter"):
+        load.plan(SPEC)
+
+
+def test_weights_that_lie_there_twice_are_fetched_once(there):
+    files = there.models["org/tiny"].commits[commit(there)]
+    there.models["org/tiny"].commit({**files, "consolidated.safetensors": b"x" * 999, "original/model.safetensors": b"y" * 99})
+    load.load(SPEC)
+    assert not any("consolidated" in one.path or "original" in one.path for one in there.asked)
+
+
+@pytest.mark.parametrize("fault", [{"status": 500}, {"portal": True}, {"silent": True}, {"status": 401}])
+def test_what_is_here_is_used_where_the_hub_does_not_answer_and_that_is_said(there, fault):
+    load.load(SPEC)
+    there.fault("/api/", **fault)
+    told = []
+    assert load.load(SPEC, told.append).spec.identity == f"hub:{commit(there)}"
+    assert any(f"Commit {commit(there)[:12]} of org/tiny is here and is used" in one.message for one in told)
+
+
+def test_what_is_here_in_part_is_not_used(there):
+    load.plan(SPEC)
+    there.fault("/api/", status=503)
+    with pytest.raises(ModelNotFoundError, match=r"trouble of its own \(503\)"):
+        load.load(SPEC)
+
+
+def test_without_a_hub_another_revision_is_named(there, monkeypatch):
+    there.models["org/tiny"].commit(there.models["org/tiny"].commits[commit(there)], ref="v1")
+    load.load(replace(SPEC, revision="v1"))
+    offline(monkeypatch)
+    with pytest.raises(ModelNotFoundError, match=r"HF_HUB_OFFLINE.*another revision of it: `--revision v1`"):
+        load.plan(SPEC)
+    assert load.load(replace(SPEC, revision="v1")).spec.identity == f"hub:{commit(there, 'v1')}"
+    assert load.load(replace(SPEC, revision=commit(there, "v1")[:12])).spec.identity == f"hub:{commit(there, 'v1')}"
+
+
+def test_without_a_hub_what_has_yet_to_come_is_said(there, monkeypatch):
+    load.plan(SPEC)
+    offline(monkeypatch)
+    with pytest.raises(ModelNotFoundError, match=r"of org/tiny at commit \w{12} are not on this machine, and HF_HUB_OFFLINE"):
+        load.load(SPEC)
+
+
+def test_a_snapshot_of_another_program_is_found_without_a_hub(there, monkeypatch):
+    load.load(SPEC)
+    for tree in hub.folder_of(hub.MODEL, "org/tiny").glob("trees/*"):
+        tree.unlink()
+    offline(monkeypatch)
+    assert load.load(SPEC).spec.identity == f"hub:{commit(there)}"
+
+
+def test_a_cut_transfer_is_a_sentence(there):
+    there.fault("/cdn/", cut_after=0)
+    with pytest.raises(ModelNotFoundError, match="was cut at 0 B of"):
+        load.load(SPEC)
+
+
+@pytest.mark.parametrize("name", ["org/..", "org/a--b", "org/x.git", "o" * 200])
+def test_a_name_that_none_can_have(there, name):
+    with pytest.raises(ModelNotFoundError, match="check the spelling|There is no model at"):
+        source.locate(ModelSpec(name), weights=False)
+
+
+def test_the_command_line_says_it_in_one_line(there, tmp_path):
+    there.fault("/api/", portal=True)
+    environ = {**os.environ, "LAYERSCOPE_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-m", "analysis", "models", "org/tiny"], env=environ, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    assert "sent a web page" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_what_is_found_says_commit_and_sizes(there, tmp_path, monkeypatch):
+    from analysis.models import inspection
+
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+    result = inspection.run(InspectSpec(SPEC))
+    assert result.commit == commit(there)
+    assert result.file_bytes > 100_000
+    assert 0 < result.missing_bytes <= result.file_bytes
+    assert any(f"--revision {commit(there)}" in note for note in result.notes)

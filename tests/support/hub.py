@@ -1,0 +1,289 @@
+"""A small hub on loopback: what it holds is made in a test, and so is what goes wrong.
+
+It answers as the real one does in what `huggingface_hub` 1.33 reads: a repository's commit and files with sizes, its tree,
+search, and files by `resolve`, where large ones lie on another host that is redirected to, with ranges, ETag and the hub's
+headers.
+"""
+
+import contextlib
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+LARGE = (".safetensors", ".gguf", ".parquet", ".bin")
+"""Files of these kinds are kept outside of git, and named by their SHA-256."""
+PORTAL = b"<!DOCTYPE html><html><body>Please log in to this network.</body></html>"
+
+
+def blob_id(content: bytes) -> str:
+    """What git calls a file of this content."""
+    return hashlib.sha1(f"blob {len(content)}\0".encode() + content, usedforsecurity=False).hexdigest()
+
+
+@dataclass
+class Repo:
+    """A model or a data set."""
+
+    id: str
+    commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    """Files by name, by commit."""
+    refs: dict[str, str] = field(default_factory=dict)
+    """Commits by branch and tag."""
+    gated: bool = False
+    private: bool = False
+
+    def commit(self, files: dict[str, bytes], *, ref: str = "main") -> str:
+        """Put files there as the newest commit of a branch."""
+        made = hashlib.sha1(repr((self.refs, sorted(files.items()))).encode(), usedforsecurity=False).hexdigest()
+        self.commits[made], self.refs[ref] = files, made
+        return made
+
+
+@dataclass
+class Fault:
+    """What is wrong with some answers."""
+
+    path: str
+    """Part of the path of those that it is about."""
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    cut_after: int | None = None
+    """Bytes of the content after which the connection ends."""
+    bytes_per_s: float = 0.0
+    """How slowly the content comes."""
+    silent: bool = False
+    portal: bool = False
+    body: bytes | None = None
+    """Sent in the place of the content, with the headers of the content."""
+    no_ranges: bool = False
+    times: int = 1_000_000
+    """How many answers are wrong."""
+
+
+@dataclass
+class Asked:
+    """A request that came."""
+
+    path: str
+    query: dict[str, list[str]]
+    begin: int
+    """The first byte that was wanted."""
+    token: str
+    sent: int = 0
+    """Bytes of content that were sent."""
+
+
+class Hub:
+    """The server."""
+
+    def __init__(self) -> None:
+        self.models: dict[str, Repo] = {}
+        self.data_sets: dict[str, Repo] = {}
+        self.faults: list[Fault] = []
+        self.asked: list[Asked] = []
+        self.token = "hf_" + "let" * 8
+        self.stopping = threading.Event()
+        handler = type("Handler", (_Handler,), {"hub": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server.daemon_threads = True
+        self.port = self._server.server_port
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+
+    def serve(self) -> None:
+        self._server.serve_forever(poll_interval=0.05)
+
+    def close(self) -> None:
+        self.stopping.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def add(self, id: str, files: dict[str, bytes], **what: Any) -> Repo:
+        """Put a model there."""
+        repo = self.models[id] = Repo(id, **what)
+        repo.commit(files)
+        return repo
+
+    def add_folder(self, id: str, folder: Path, **what: Any) -> Repo:
+        """Put a model there that lies in a folder."""
+        return self.add(id, {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}, **what)
+
+    def fault(self, path: str = "", **what: Any) -> Fault:
+        """Let something be wrong from now on."""
+        self.faults.append(Fault(path, **what))
+        return self.faults[-1]
+
+    def sent(self, part: str) -> int:
+        """Bytes that were sent of what has this in its path."""
+        return sum(one.sent for one in self.asked if part in one.path)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    hub: Hub
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        split = urlsplit(self.path)
+        said = self.headers.get("range", "").removeprefix("bytes=").partition("-")[0]
+        self.one = Asked(
+            unquote(split.path), parse_qs(split.query), int(said or 0), self.headers.get("authorization", "")
+        )  # fmt: skip
+        self.hub.asked.append(self.one)
+        self.wrong = self._wrong()
+        if self.wrong.silent:
+            self.hub.stopping.wait(30)
+            self.close_connection = True
+        elif self.wrong.portal:
+            self._send(200, PORTAL, {"content-type": "text/html; charset=utf-8"})
+        elif self.wrong.status:
+            self._send(self.wrong.status, b"{}", self.wrong.headers)
+        else:
+            self._answer()
+
+    def _wrong(self) -> Fault:
+        for fault in self.hub.faults:
+            if fault.path in self.one.path and fault.times > 0:
+                fault.times -= 1
+                return fault
+        return Fault("")
+
+    def _answer(self) -> None:
+        parts = self.one.path.strip("/").split("/")
+        if parts[0] == "cdn":
+            contents = {hashlib.sha256(content).hexdigest(): content for content in self._contents()}
+            self._content(contents[parts[1]], {"etag": f'"{parts[1]}"'})
+        elif parts[0] == "api":
+            self._api(parts[1], parts[2:])
+        else:
+            kind, rest = ("datasets", parts[1:]) if parts[0] == "datasets" else ("models", parts)
+            at = rest.index("resolve")
+            self._resolve(kind, "/".join(rest[:at]), rest[at + 1], "/".join(rest[at + 2 :]))
+
+    def _contents(self) -> Iterator[bytes]:
+        for repo in [*self.hub.models.values(), *self.hub.data_sets.values()]:
+            for files in repo.commits.values():
+                yield from files.values()
+
+    def _found(self, kind: str, id: str, revision: str) -> tuple[Repo, str] | None:
+        """The repository and the commit; None where that was refused."""
+        repo = (self.hub.models if kind == "models" else self.hub.data_sets).get(id)
+        knows = self.one.token == f"Bearer {self.hub.token}"
+        if self.one.token and not knows:
+            self._send(401, b"", {"x-error-message": "Invalid credentials in Authorization header"})
+        elif repo is None or (repo.private and not knows):
+            self._send(404 if knows else 401, b"", {"x-error-code": "RepoNotFound"})
+        elif repo.gated and "/resolve/" in self.path and not knows:
+            self._send(401, b"", {"x-error-code": "GatedRepo"})
+        elif (commit := repo.refs.get(revision, revision)) not in repo.commits:
+            self._send(404, b"", {"x-error-code": "RevisionNotFound"})
+        else:
+            return repo, commit
+        return None
+
+    def _api(self, kind: str, rest: list[str]) -> None:
+        if kind not in ("models", "datasets"):
+            self._send(404, b"", {})
+            return
+        if not rest:
+            self._search()
+            return
+        at = next((place for place, part in enumerate(rest) if part in ("revision", "tree")), len(rest))
+        revision = rest[at + 1] if at < len(rest) else "main"
+        found = self._found(kind, "/".join(rest[:at]), revision)
+        if found is None:
+            return
+        repo, commit = found
+        listed = repo.commits[commit].items()
+        if rest[at : at + 1] == ["tree"]:
+            said: Any = [
+                {"type": "file", "path": name, "size": len(content), "oid": blob_id(content)}
+                | ({"lfs": {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}}
+                   if name.endswith(LARGE) else {})
+                for name, content in listed
+            ]  # fmt: skip
+        else:
+            siblings = [
+                {"rfilename": name, "size": len(content), "blobId": blob_id(content)}
+                | ({"lfs": {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}}
+                   if name.endswith(LARGE) else {})
+                for name, content in listed
+            ]  # fmt: skip
+            said = {"id": repo.id, "sha": commit, "siblings": siblings, "private": repo.private, "gated": repo.gated}
+        self._send(200, json.dumps(said).encode(), {"content-type": "application/json"})
+
+    def _search(self) -> None:
+        words = self.one.query.get("search", [""])[0].lower()
+        said = [
+            {"id": id, "downloads": 1000 - place, "gated": "manual" if repo.gated else False, "private": repo.private,
+             "safetensors": {"total": 1234}}
+            for place, (id, repo) in enumerate(self.hub.models.items()) if words in id.lower()
+        ]  # fmt: skip
+        self._send(200, json.dumps(said).encode(), {"content-type": "application/json"})
+
+    def _resolve(self, kind: str, id: str, revision: str, name: str) -> None:
+        found = self._found(kind, id, revision)
+        if found is None:
+            return
+        repo, commit = found
+        content = repo.commits[commit].get(name)
+        headers = {"x-repo-commit": commit}
+        if content is None:
+            self._send(404, b"", headers | {"x-error-code": "EntryNotFound"})
+        elif name.endswith(LARGE):
+            digest = hashlib.sha256(content).hexdigest()
+            large = {"x-linked-etag": f'"{digest}"', "x-linked-size": str(len(content))}
+            self._send(302, b"", headers | large | {"location": f"http://localhost:{self.hub.port}/cdn/{digest}/{name}"})
+        else:
+            self._content(content, headers | {"etag": f'"{blob_id(content)}"'})
+
+    def _content(self, content: bytes, headers: dict[str, str]) -> None:
+        content = content if self.wrong.body is None else self.wrong.body
+        begin = 0 if self.wrong.no_ranges else self.one.begin
+        headers = headers | {"content-type": "application/octet-stream", "accept-ranges": "bytes"}
+        if begin:
+            headers["content-range"] = f"bytes {begin}-{len(content) - 1}/{len(content)}"
+        self._send(206 if begin else 200, content[begin:], headers)
+
+    def _send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        if self.wrong.cut_after is not None:
+            content = content[: self.wrong.cut_after]
+            self.close_connection = True
+        step = max(1, int(self.wrong.bytes_per_s / 20)) if self.wrong.bytes_per_s else len(content) or 1
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for at in range(0, len(content), step):
+                self.wfile.write(content[at : at + step])
+                self.one.sent += len(content[at : at + step])
+                if self.wrong.bytes_per_s:
+                    time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Hub]:
+    """A hub that answers as long as the body runs."""
+    hub = Hub()
+    thread = threading.Thread(target=hub.serve, daemon=True)
+    thread.start()
+    try:
+        yield hub
+    finally:
+        hub.close()
+        thread.join(5)
