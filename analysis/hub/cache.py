@@ -1,8 +1,8 @@
 """What of the hub is on this machine: in the cache folder of huggingface_hub, laid out as other programs look for it.
 
 `models--ORG--NAME/` holds `blobs/DIGEST`, `snapshots/COMMIT/PATH` that lead to them, `refs/REVISION` with the commit that it
-was when it was last asked for, and `trees/COMMIT.json`, the list of all files with their sizes. A blob that is on its way is called
-`DIGEST.incomplete`, and goes on where it ends.
+was when it was last asked for, and `trees/COMMIT.json`, the list of all files with their sizes. A blob that is on its way is
+called `DIGEST.incomplete`, and goes on where it ends.
 """
 
 import contextlib
