@@ -89,6 +89,12 @@ class Decoder:
         return next(self.head.parameters()).device
 
     @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in: that of the final norm, or of the embeddings where a norm has no weights (OLMo)."""
+        weight = next(self.norm.parameters(), self.model.get_input_embeddings().weight)
+        return weight.dtype
+
+    @property
     def layers_on(self) -> dict[torch.device, int]:
         """How many of the layers, as they are now, each device has; the stream that enters a layer is where that layer is."""
         return dict(Counter(next(layer.parameters()).device for layer in self.layers))
@@ -144,7 +150,7 @@ class Decoder:
         found, expected = found.float(), expected.float()
         apart = (found - expected).norm(dim=-1) / expected.norm(dim=-1)
         eight = getattr(self.model, "is_loaded_in_8bit", False)
-        rounding = _ROUNDING_8BIT if eight else _ROUNDING[next(self.norm.parameters()).dtype]
+        rounding = _ROUNDING_8BIT if eight else _ROUNDING[self.dtype]
         # The median: where a route among experts is nearly a tie, rounding sends single tokens another way.
         return bool(apart.median() <= rounding)  # False where it is not a number
 

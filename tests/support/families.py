@@ -43,6 +43,8 @@ _BY_ROW = {
     "falcon_alibi": ("FalconConfig", {"num_attention_heads": 4, "alibi": True}),
     "gpt_neo": ("GPTNeoConfig", {"num_heads": 4, "attention_types": [[["global", "local"], 3]], "window_size": 32}),
 }
+_FAR = {"gpt_neo_far": ("GPTNeoConfig", _BY_ROW["gpt_neo"][1] | {"window_size": 190})}
+"""With a window that is longer than what stands in one question, and shorter than a row of them."""
 BY_ROW = tuple(_BY_ROW)
 """Families whose attention goes by places in the row: ALiBi, and local attention that no mask of ours reaches."""
 _BY_MASK = {
@@ -53,6 +55,7 @@ _BY_MASK = {
     "qwen2_window": ("Qwen2Config", {**_COMMON, "use_sliding_window": True, "sliding_window": 16, "max_window_layers": 2}),
     "starcoder2": ("Starcoder2Config", {**_COMMON, "sliding_window": 16}),
     "stablelm": ("StableLmConfig", {**_COMMON}),
+    "olmo": ("OlmoConfig", {**_COMMON}),
 }
 BY_MASK = tuple(_BY_MASK)
 """Further families that see what their mask says, at the positions that they are told."""
@@ -65,7 +68,7 @@ PER_LAYER_LISTS = {"qwen3": "layer_types", "gemma2": "layer_types", "gemma3_text
 
 def build(family: str, *, vocab_size: int = 300, n_layers: int = N_LAYERS) -> torch.nn.Module:
     """A random model of `family` in float32 and eval mode, the same at every call."""
-    name, extra = {**_FAMILIES, **_BY_ROW, **_BY_MASK}[family]
+    name, extra = {**_FAMILIES, **_BY_ROW, **_FAR, **_BY_MASK}[family]
     if family not in _FAMILIES:
         depth = {_NAMES_OF_DEPTH.get(name, "num_hidden_layers"): n_layers}
         config = getattr(transformers, name)(**{**_SIZES, **extra, **depth, "vocab_size": vocab_size})

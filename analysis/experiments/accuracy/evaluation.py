@@ -39,6 +39,8 @@ class Measured:
     n_tokens: int
     n_truncated: int
     skipped_rows: list[str]
+    packing: str
+    """As of `scores.Material`."""
 
     def of(self, cut: Removal | None) -> "Measured":
         """The same, said of the model without `cut`: for a model that was cut for good before it was measured."""
@@ -86,6 +88,7 @@ def measure(
         n_tokens=stuff.n_tokens,
         n_truncated=stuff.n_truncated,
         skipped_rows=stuff.skipped_rows,
+        packing=stuff.packing,
     )
 
 
@@ -128,6 +131,7 @@ def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Load = mo
         lines=measured.lines,
         n_truncated=measured.n_truncated,
         skipped_rows=measured.skipped_rows,
+        packing=measured.packing,
         questions=measured.questions,
         text_losses=measured.text_losses,
         text_tokens=measured.text_tokens,

@@ -41,7 +41,9 @@ class Material:
     """UTF-8 bytes of what is predicted of each text: all of it but its first token."""
     vocab_size: int
     packed: bool
-    """Whether this model's family runs packed rows."""
+    """Whether questions share rows."""
+    packing: str = ""
+    """Why they do not although the model's family seemed to allow it, in a sentence; "" otherwise."""
     skipped_rows: list[str] = field(default_factory=list)
     """Rows of the user's own file that cannot be asked, each with its number and the reason."""
 
@@ -91,13 +93,16 @@ def prepare(
     texts: list[list[int]] = []
     if loss_corpus is not None:
         texts = corpora.tokenize(loss_corpus.fitting(window), loaded.tokenizer, skip=skip_texts).token_ids
+    encoded = [trees.encode(question, loaded.tokenizer, window) for question in questions]
+    packing = likelihood.packing(loaded.decoder, encoded)
     return Material(
         questions=questions,
-        encoded=[trees.encode(question, loaded.tokenizer, window) for question in questions],
+        encoded=encoded,
         texts=texts,
         text_bytes=[_predicted_bytes(loaded, ids) for ids in texts],
         vocab_size=loaded.facts.vocab_size,
-        packed=likelihood.can_pack(loaded.decoder),
+        packed=packing.packed,
+        packing=packing.said,
         skipped_rows=benchmarks.skipped_rows(benchmark) if benchmark is not None else [],
     )
 

@@ -91,7 +91,7 @@ def _measured_on(result: "SweepResult | EvaluateResult", points: Sequence[Point]
         most = max((point.n_texts for point in points), default=0)
         said.append(f"loss on {most} texts of {corpora.title(corpus)}, seed {corpus.seed}, with 95 % intervals over texts")
     short = "" if corpus is None else lacking(corpus, result.model, result.text_tokens)
-    told = ["; ".join(said) + ".", short, precision.said_of(spec.model)]
+    told = ["; ".join(said) + ".", short, result.packing, precision.said_of(spec.model)]
     return " ".join(sentence for sentence in told if sentence)
 
 
@@ -127,6 +127,8 @@ class SweepResult(Result):
     """Per point, per question."""
     skipped_rows: list[str] = field(default_factory=list)
     """Rows of the user's own question file that could not be asked, each with its number and the reason."""
+    packing: str = ""
+    """Why questions did not share rows although the model's family seemed to allow it, in a sentence; "" otherwise."""
     text_losses: list[list[float]] = field(default_factory=list)
     """Per point, per text: mean next-token cross-entropy, nats."""
     text_tokens: list[int] = field(default_factory=list)
@@ -158,6 +160,8 @@ class EvaluateResult(Result):
     questions: list[Answer] = field(default_factory=list)
     skipped_rows: list[str] = field(default_factory=list)
     """Rows of the user's own question file that could not be asked, each with its number and the reason."""
+    packing: str = ""
+    """Why questions did not share rows although the model's family seemed to allow it, in a sentence; "" otherwise."""
     text_losses: list[float] = field(default_factory=list)
     """Per text: mean next-token cross-entropy, nats."""
     text_tokens: list[int] = field(default_factory=list)

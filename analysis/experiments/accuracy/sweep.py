@@ -151,6 +151,7 @@ def _result(spec: SweepSpec, loaded: LoadedModel, stuff: Material, cuts: Cuts, k
         n_questions=len(stuff.questions),
         n_truncated=stuff.n_truncated,
         skipped_rows=stuff.skipped_rows,
+        packing=stuff.packing,
         questions=[known.answers_of(cut, stuff) for cut in cuts],
         text_losses=[known.losses_of(cut, stuff) for cut in cuts],
         text_tokens=stuff.text_tokens,

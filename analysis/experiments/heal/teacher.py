@@ -147,8 +147,7 @@ class Teacher:
         else:
             answers = self._ask(rows, positions)
             self._keep(numbers, answers)
-        dtype = next(self._decoder.norm.parameters()).dtype
-        on_device = [answer.to(self._decoder.head_device, dtype) for answer in answers]
+        on_device = [answer.to(self._decoder.head_device, self._decoder.dtype) for answer in answers]
         return Taught(on_device[0] if self._final else None, on_device[-1] if self._junction else None)
 
     @torch.no_grad()

@@ -5,7 +5,7 @@ Two savings, neither of which changes a result:
 * Shared context. Questions run as packed prefix trees (`trees`): a prefix that sequences share, such as a context
   or worked examples, is computed once. Every token attends to its own ancestors only and is placed at its own depth, so
   it sees exactly what it would see alone, and what nothing sees is not computed (`attention`). Families that cannot
-  do that run one row per option (`can_pack`).
+  do that run one row per option (`can_pack`), and so do models whose first questions come out otherwise (`packing`).
 * Shared trunk. The layers before a cut see no difference, so the unpruned model runs once and each cut runs only the
   layers after it, from the kept residual stream (`stream.run_trunk`, `run_tails`).
 """
@@ -15,9 +15,10 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from analysis.core.blocks import Removal
 from analysis.experiments.scoring.attention import skipping_masked, with_runs
@@ -79,7 +80,7 @@ def _packed_arguments(rows: Sequence[Row], longest: int, decoder: Decoder) -> di
     for index, row in enumerate(rows):
         positions[index, : len(row)] = torch.tensor(row.depths)
         visible[index, : len(row), : len(row)] = row.visible()
-    dtype = next(parameter.dtype for parameter in decoder.norm.parameters())
+    dtype = decoder.dtype
 
     def additive(seen: Tensor) -> Tensor:
         mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
@@ -103,14 +104,14 @@ def _sliding_window(decoder: Decoder) -> int | None:
 
 
 def _trial(decoder: Decoder) -> list[EncodedQuestion]:
-    """Questions behind one prefix, with options of unequal length, farther apart in a row than in their own sequence."""
-    drawn = iter(decoder.trial_tokens(64))
+    """Questions behind one prefix, with options of unequal length, much farther apart in a row than in their own sequence."""
+    drawn = iter(decoder.trial_tokens(160))
 
     def tokens(n: int) -> list[int]:
         return list(itertools.islice(drawn, n))
 
     prefix, asked = tokens(16), []
-    for n_context, lengths in ((4, (3, 6)), (9, (2, 7))):
+    for n_context, lengths in ((4, (3, 6)), (48, (2, 7)), (9, (2, 7))):
         context = [*prefix, *tokens(n_context)]
         asked.append(EncodedQuestion([Option((*context, *tokens(n + 1)), n) for n in lengths], truncated=False))
     return asked
@@ -118,7 +119,7 @@ def _trial(decoder: Decoder) -> list[EncodedQuestion]:
 
 @torch.inference_mode()
 def can_pack(decoder: Decoder) -> bool:
-    """Whether this family runs packed rows right: by what is known of it, and tried out on a row of two questions.
+    """Whether this family runs packed rows right: by what is known of it, and tried out on a row of three questions.
 
     Every option must have the states that it has alone. Families with recurrent layers or position biases of their own do
     not, and are scored one row per option.
@@ -129,27 +130,101 @@ def can_pack(decoder: Decoder) -> bool:
         with layerwise.in_part(decoder) as part:
             return can_pack(part)
     asked = _trial(decoder)
-    row = pack(asked)[0]
-    options = [option for question in asked for option in question.options]
+    with decoder.short_windows():
+        found = _packed_and_alone(decoder, pack(asked)[0], _options(asked))
+    return found is not None and all(decoder.agree(together, alone) for together, alone in found)
+
+
+def _options(questions: Sequence[EncodedQuestion]) -> dict[int, Option]:
+    """Options by the numbers that a row files them under."""
+    return dict(enumerate(option for question in questions for option in question.options))
+
+
+def _packed_and_alone(decoder: Decoder, row: Row, options: dict[int, Option]) -> list[tuple[Tensor, Tensor]] | None:
+    """The normed states that some options of a row are predicted from, in the row and alone; None where it cannot be run."""
     try:
-        with decoder.short_windows():
-            with skipping_masked(decoder):
-                together = decoder.body(
-                    input_ids=torch.tensor([row.tokens], device=decoder.device),
-                    use_cache=False,
-                    **_packed_arguments([row], len(row), decoder),
-                )[0][0]
-            padded = right_padded([option.tokens for option in options]).to(decoder.device)
-            alone = decoder.body(input_ids=padded, use_cache=False)[0]
+        with skipping_masked(decoder):
+            together = decoder.body(
+                input_ids=torch.tensor([row.tokens], device=decoder.device),
+                use_cache=False,
+                **_packed_arguments([row], len(row), decoder),
+            )[0][0]
+        padded = right_padded([option.tokens for option in options.values()]).to(decoder.device)
+        alone = decoder.body(input_ids=padded, use_cache=False)[0]
     except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError):
-        return False
-    return all(
-        decoder.agree(
+        return None
+    return [
+        (
             together[[node for number, node, _ in row.targets if number == index]],
-            alone[index, len(option.tokens) - option.n_scored - 1 : len(option.tokens) - 1],
+            alone[place, len(option.tokens) - option.n_scored - 1 : len(option.tokens) - 1],
         )
-        for index, option in enumerate(options)
+        for place, (index, option) in enumerate(options.items())
+    ]
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Whether questions share rows."""
+
+    packed: bool
+    said: str = ""
+    """Why they do not although the family seemed to allow it, in a sentence; "" otherwise."""
+
+
+_TRIED_TOKENS = 512
+"""Of a first batch, as far as its questions allow: what is tried out is run once more than it need be."""
+_NATS = {torch.float32: 0.01, torch.float16: 0.2, torch.bfloat16: 1.5}
+"""How far apart the log-likelihoods of an option may be that was scored in a row and alone: rounding to bfloat16 moved one
+by up to 0.9 (`docs/speed.md`). Beside that their states must agree."""
+_found: WeakKeyDictionary[nn.Module, Packing] = WeakKeyDictionary()
+"""By model, for it is asked again and again of one: uncut, cut, healed."""
+
+
+def packing(decoder: Decoder, questions: Sequence[EncodedQuestion]) -> Packing:
+    """Whether these questions are scored in shared rows: where the family can, and the first of them come out alike.
+
+    Args:
+        decoder: the model.
+        questions: what is asked first; tried out once for each model.
+    """
+    if not questions:
+        return Packing(packed=False)
+    if decoder.model not in _found:
+        _found[decoder.model] = _tried(decoder, questions) if can_pack(decoder) else Packing(packed=False)
+    return _found[decoder.model]
+
+
+@torch.inference_mode()
+def _tried(decoder: Decoder, questions: Sequence[EncodedQuestion]) -> Packing:
+    """Score the first, the middle and the last option of a row of these questions alone as well."""
+    if decoder.on_disk is not None:
+        with layerwise.in_part(decoder) as part:
+            return _tried(part, questions)
+    row = pack(questions, _TRIED_TOKENS, _TRIED_TOKENS)[0]
+    numbers, options = sorted({number for number, _, _ in row.targets}), _options(questions)
+    few = {number: options[number] for number in (numbers[0], numbers[len(numbers) // 2], numbers[-1])}
+    found = _packed_and_alone(decoder, row, few)
+    if found is None:
+        return Packing(packed=False, said="Questions were scored one by one, for this model does not run rows that they share.")
+    apart = max(
+        abs(_loglikelihood(decoder, together, option) - _loglikelihood(decoder, alone, option))
+        for (together, alone), option in zip(found, few.values(), strict=True)
     )
+    dtype = decoder.dtype
+    if apart <= _NATS[dtype] and all(decoder.agree(together, alone) for together, alone in found):
+        return Packing(packed=True)
+    return Packing(
+        packed=False,
+        said=f"Questions were scored one by one: in a row that they share, an option of the first ones was {apart:.2g} nats "
+        f"off, and rounding in {str(dtype).removeprefix('torch.')} explains {_NATS[dtype]:g}.",
+    )
+
+
+def _loglikelihood(decoder: Decoder, states: Tensor, option: Option) -> float:
+    """Of an option, from the normed states that its tokens are predicted from."""
+    targets = torch.tensor(option.tokens[-option.n_scored :], device=decoder.head_device)
+    where = torch.arange(len(targets), device=decoder.head_device)
+    return float(head.log_probabilities(decoder, states.to(decoder.head_device), where, targets).sum())
 
 
 class Asked:
@@ -327,7 +402,7 @@ def option_loglikelihoods(
         questions: what to score.
         cuts: blocks to leave out, each measured on its own.
         on_batch: told how much of `Asked(...).size` is done, the same number many times.
-        packed: `can_pack(decoder)`.
+        packed: `packing(decoder, questions).packed`.
 
     Returns:
         Per cut, per question, per option.

@@ -1,6 +1,7 @@
 """Log-likelihoods and losses against a brute-force forward pass per option, on every family and on the starter model."""
 
 import itertools
+import re
 
 import pytest
 import torch
@@ -57,11 +58,42 @@ def test_families_with_attention_of_their_own_equal_brute_force_packed_or_not(fa
 
 @pytest.mark.parametrize("family", BY_ROW)
 def test_the_trial_alone_finds_attention_by_rows(family, monkeypatch):
-    """A family that nothing is known of has to be found out; local windows of its own are longer than any trial."""
-    if family == "gpt_neo":
-        pytest.skip("its window is built into its layers")
+    """A family that nothing is known of has to be found out."""
     monkeypatch.setattr(families, "_registered", {})
     assert not likelihood.can_pack(architecture.find_decoder(build(family)))
+
+
+def test_what_a_trial_cannot_see_is_seen_on_the_first_questions(monkeypatch):
+    """Local windows of a family's own are longer than any trial, and shorter than real questions are apart in a row."""
+    monkeypatch.setattr(families, "_registered", {})
+    decoder = architecture.find_decoder(build("gpt_neo_far"))
+    assert likelihood.can_pack(decoder)
+    asked = questions(6)
+    found = likelihood.packing(decoder, asked)
+    assert not found.packed
+    assert re.match(
+        r"Questions were scored one by one: .* was [\d.]+ nats off, and rounding in float32 explains 0.01\.", found.said
+    )
+    assert likelihood.packing(decoder, asked) is found
+    (scored,) = likelihood.option_loglikelihoods(decoder, asked, [None], packed=found.packed)
+    for question, values in zip(asked, scored, strict=True):
+        for option, value in zip(question.options, values, strict=True):
+            assert value == pytest.approx(brute_force(decoder, option, None), abs=1e-3)
+
+
+@pytest.mark.parametrize("family", BY_MASK)
+def test_first_questions_that_come_out_alike_are_packed(family):
+    decoder = architecture.find_decoder(build(family))
+    assert likelihood.packing(decoder, questions(6)) == likelihood.Packing(packed=True)
+    assert likelihood.packing(decoder, []) == likelihood.Packing(packed=False)
+
+
+def test_a_norm_without_weights_is_no_hindrance():
+    decoder = architecture.find_decoder(build("olmo"))
+    assert likelihood.can_pack(decoder)
+    (scored,) = likelihood.option_loglikelihoods(decoder, questions(), CUTS[1:2], packed=True)
+    option = questions()[2].options[1]
+    assert scored[2][1] == pytest.approx(brute_force(decoder, option, CUTS[1]), abs=1e-3)
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, *BY_MASK])
