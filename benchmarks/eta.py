@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+sys.path.insert(0, str(ROOT))
 
-from first_light import fresh_cache, say
+from benchmarks.first_light import fresh_cache
+from benchmarks.work import here, say, take_dtype
 
 TARGET = 0.2
 KINDS = ("sweep", "map", "damage", "heal")
@@ -36,7 +37,7 @@ PHASES = {
 }
 
 
-def request(kind: str, scale: float) -> Any:
+def request(kind: str, scale: float, dtype: str) -> Any:
     from analysis.core.blocks import Block
     from analysis.data.spec import BenchmarkSpec, CorpusSpec
     from analysis.experiments.accuracy.spec import SweepSpec
@@ -47,7 +48,7 @@ def request(kind: str, scale: float) -> Any:
     def n(number: float) -> int:
         return max(2, round(scale * number))
 
-    model = ModelSpec(dtype="float32", device="cpu")
+    model = ModelSpec(dtype=dtype, device="cpu")
     if kind == "sweep":
         texts = CorpusSpec(n_texts=n(32), seq_len=256)
         return SweepSpec(
@@ -96,7 +97,7 @@ class Told:
         return None if left is None else (left, ended - when)
 
 
-def run(kind: str, *, busy: bool, scale: float) -> Told:
+def run(kind: str, *, busy: bool, scale: float, dtype: str) -> Told:
     from analysis import jobs
     from analysis.core.meter import Meter
     from analysis.core.registry import experiments
@@ -104,7 +105,7 @@ def run(kind: str, *, busy: bool, scale: float) -> Told:
     from analysis.jobs.local import Process
 
     fresh_cache()
-    job = jobs.submit(request(kind, scale))
+    job = jobs.submit(request(kind, scale, dtype))
     taken = table.claim(Process.current())
     assert taken is not None
     ours, told = attempt.Run(taken, Meter()), Told(PHASES[kind], busy)
@@ -129,13 +130,15 @@ def main() -> None:
     parser.add_argument("kinds", nargs="*", help=f"{', '.join(KINDS)}; all by default")
     parser.add_argument("--busy", choices=("yes", "no", "both"), default="both")
     parser.add_argument("--scale", type=float, default=1.0, help="so many times the usual work")
+    take_dtype(parser, default="float32")
     options = parser.parse_args()
     if unknown := set(options.kinds) - set(KINDS):
         parser.error(f"no kind {', '.join(unknown)}; choose from {', '.join(KINDS)}")
+    dtype = here(options.dtype, "cpu").dtype
     say(f"{'kind':8} {'machine':8} {'phase':>8} {'told at':>8} {'told':>8} {'left':>8} {'error':>8}   load average")
     for kind in options.kinds or KINDS:
         for busy in {"yes": (True,), "no": (False,), "both": (False, True)}[options.busy]:
-            told = run(kind, busy=busy, scale=options.scale)
+            told = run(kind, busy=busy, scale=options.scale, dtype=dtype)
             took = told.looks[-1][0] - told.looks[0][0]
             for at in (0.5,) if busy else (0.25, 0.5, 0.75):
                 found = told.error(at)

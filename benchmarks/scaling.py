@@ -234,7 +234,7 @@ def measured(point: Point, options: argparse.Namespace) -> Found:
     return Found(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def tell(axis: Axis, found: Sequence[Found]) -> bool:
+def tell(axis: Axis, found: Sequence[Found], most_flop_s: float) -> bool:
     """Say what was found along an axis; whether something grows as it must not."""
     x = [point.x for point in axis.points]
     seconds, flop, peaks = ([getattr(one, name) for one in found] for name in ("second", "flop", "peak_bytes"))
@@ -244,7 +244,9 @@ def tell(axis: Axis, found: Sequence[Found]) -> bool:
     say(f"{axis.title}")
     say(f"  {axis.what:24}" + "".join(f"{one:11,g}" for one in x))
     say(f"  {'seconds':24}" + "".join(f"{one:11.3f}" for one in seconds))
-    say(f"  {'GFLOP/s':24}" + "".join(f"{one / other / 1e9:11.1f}" for one, other in zip(flop, seconds, strict=True)))
+    speeds = [one / other for one, other in zip(flop, seconds, strict=True)]
+    say(f"  {'GFLOP/s':24}" + "".join(f"{speed / 1e9:11.1f}" for speed in speeds))
+    say(f"  {'of the peak':24}" + "".join(f"{speed / most_flop_s:11.0%}" for speed in speeds))
     say(f"  {'parameters':24}" + "".join(f"{one.n_parameters / 1e6:9,.0f} M" for one in found))
     say(f"  {'peak memory':24}" + "".join(f"{units.size(one):>11}" for one in peaks))
     say(f"  exponent of seconds {in_words(of_time)}, of operations {of_flop.exponent:.2f}, of their ratio {in_words(over)}")
@@ -325,14 +327,16 @@ def main() -> int:
     if unknown := set(options.axes) - set(names):
         parser.error(f"no axis {', '.join(unknown)}; choose from {', '.join(names)}")
     chosen = {name: axis for name, axis in axes(quick=options.quick).items() if name in (options.axes or names)}
-    load = host.load()
+    from benchmarks.work import here  # brings torch, which whoever is refused need not wait for
+
+    load, place = host.load(), here(options.dtype, options.device)
     where = f"{host.processor()}, {options.dtype} on {options.device}, seconds of the {options.clock}, load {load.average:.2f}"
     say(f"{where} on {load.cores} cores; each point in a process of its own, median of {options.repeats}")
     rows, faults = [], []
     for axis in chosen.values():
         found = [measured(point, options) for point in axis.points]
         rows.append((axis, found))
-        faults.append(tell(axis, found))
+        faults.append(tell(axis, found, place.most_flop_s))
     say(f"load at the end {host.load().average:.2f}")
     if options.draw and len(chosen) == len(names):
         PICTURE.write_text(drawn(rows, f"{where}. Intervals 95 %."))

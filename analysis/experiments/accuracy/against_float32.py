@@ -2,14 +2,19 @@
 
 from dataclasses import replace
 
+from analysis.core.errors import LayerscopeError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.data import questions as benchmarks
+from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy import evaluation
-from analysis.experiments.accuracy.precision import PrecisionResult, PrecisionSpec, moved
+from analysis.experiments.accuracy.precision import PrecisionResult, PrecisionSpec, cost, moved
 from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec
 from analysis.models import load as models
-from analysis.models.load import Load
+from analysis.models.load import Load, LoadedModel
 from analysis.models.spec import ModelSpec
+
+_SAMPLE = 100
+"""Questions of `once`: float32 takes a few seconds of a small model for them."""
 
 
 def resolve(spec: PrecisionSpec) -> PrecisionSpec:
@@ -19,6 +24,11 @@ def resolve(spec: PrecisionSpec) -> PrecisionSpec:
         SpecError: also where the dtype that this machine is good at is float32.
     """
     return replace(spec, benchmark=benchmarks.resolve(spec.benchmark), model=models.resolve(spec.model))
+
+
+def exact(model: ModelSpec) -> ModelSpec:
+    """The same weights as they are, in float32."""
+    return replace(model, dtype="float32", quantization="none")
 
 
 def run(spec: PrecisionSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> PrecisionResult:
@@ -40,15 +50,15 @@ def run(spec: PrecisionSpec, on_progress: OnProgress = ignore, *, load: Load = m
         return evaluation.run(asked, on_progress, load=load)
 
     half = scored(resolved.model)
-    exact = scored(models.resolve(replace(resolved.model, dtype="float32", quantization="none")))
-    pairs = list(zip(half.questions, exact.questions, strict=True))
+    whole = scored(models.resolve(exact(resolved.model)))
+    pairs = list(zip(half.questions, whole.questions, strict=True))
     mean, ends, largest = moved([a.loglikelihoods for a, _ in pairs], [b.loglikelihoods for _, b in pairs])
     low, high = ends or (None, None)
     result = PrecisionResult(
         spec=resolved,
         versions=half.versions,
-        wall_s=half.wall_s + exact.wall_s,
-        n_tokens=half.n_tokens + exact.n_tokens,
+        wall_s=half.wall_s + whole.wall_s,
+        n_tokens=half.n_tokens + whole.n_tokens,
         complete=True,
         model=half.model,
         n_questions=len(pairs),
@@ -61,3 +71,35 @@ def run(spec: PrecisionSpec, on_progress: OnProgress = ignore, *, load: Load = m
     )
     result.save()
     return result
+
+
+def once(model: ModelSpec, benchmark: BenchmarkSpec, on_progress: OnProgress, *, load: Load) -> None:
+    """Measure what a model's precision costs on the first questions of a result, unless that is known or nothing to ask.
+
+    It is left alone where float32 does not fit into memory beside what is there, and what goes wrong with it is only said: the
+    result that it goes with is done.
+
+    Args:
+        model, benchmark: of the result, resolved.
+        on_progress: told of it; may raise `Cancelled`.
+        load: hands out the model that the result was measured with; that in float32 is let go of again.
+    """
+    if model.is_exact or cost(model) is not None:
+        return
+
+    def load_either(spec: ModelSpec, told: OnProgress, /, *, by_layer: bool = False) -> LoadedModel:
+        return (load if spec == model else models.FRESH)(spec, told, by_layer=by_layer)
+
+    few = replace(benchmark, limit=min(_SAMPLE, benchmark.limit or _SAMPLE))
+
+    def say(message: str) -> None:
+        on_progress(Progress(f"measuring once what {model.precision} costs", message=message))
+
+    try:
+        if models.plan(exact(model)).fits:
+            say(f"Comparing {model.precision} with float32 on a few questions, once for this model.")
+            run(PrecisionSpec(model, few), on_progress, load=load_either)
+        else:
+            say(f"What {model.precision} costs was not measured: beside it there is no memory for the model in float32.")
+    except LayerscopeError as error:
+        say(f"What {model.precision} costs was not measured: {error}")

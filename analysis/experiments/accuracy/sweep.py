@@ -6,7 +6,7 @@ from analysis.core.errors import BlockRangeError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.core.record import Spec
 from analysis.data import corpora, questions
-from analysis.experiments.accuracy import scores
+from analysis.experiments.accuracy import against_float32, scores
 from analysis.experiments.accuracy.scores import Material, Scores
 from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
 from analysis.experiments.maps import damage, distance_map
@@ -70,6 +70,7 @@ def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Load = model
     scores.complete(known, loaded, stuff, cuts, on_progress, writing=resolved.generation, keep=keep, origin=origin)
     finished = _result(resolved, loaded, stuff, cuts, known, complete=True)
     finished.save()
+    against_float32.once(resolved.model, resolved.benchmark, on_progress, load=load)
     return finished
 
 

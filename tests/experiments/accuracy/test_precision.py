@@ -1,12 +1,14 @@
 """What half precision costs a model: held against two evaluations, said with results, and kept with the model."""
 
+from dataclasses import replace
+
 import pytest
 
-from analysis.core.errors import SpecError
+from analysis.core.errors import NotEnoughMemoryError, SpecError
 from analysis.data.spec import BenchmarkSpec
-from analysis.experiments.accuracy import against_float32, evaluation, precision
+from analysis.experiments.accuracy import against_float32, evaluation, precision, sweep
 from analysis.experiments.accuracy.precision import PrecisionSpec, moved
-from analysis.experiments.accuracy.spec import EvaluateSpec
+from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
 from analysis.models import load as models
 from analysis.models.spec import ModelSpec
 
@@ -56,3 +58,42 @@ def test_the_result_with_the_most_questions_speaks_for_its_own_precision_alone(c
     other = models.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="float16"))
     assert precision.cost(other) is None
     assert precision.said_of(other).startswith("What float16 costs on this model was not measured")
+
+
+def curve(folder, dtype: str = "bfloat16", **named) -> SweepSpec:
+    return SweepSpec(ModelSpec(source=str(folder), dtype=dtype), ASKED, None, max_n=1, strategy="deepest", **named)
+
+
+def test_a_curve_in_half_precision_measures_once_what_that_costs(cache, tiny_folder, monkeypatch):
+    said = []
+    found = sweep.run(curve(tiny_folder("llama")), lambda progress: said.append(progress.message))
+    of_model = found.spec.model
+    assert precision.cost(of_model).n_questions == 6
+    assert found.measured_on().endswith(precision.cost(of_model).said())
+    assert said.count("Comparing bfloat16 with float32 on a few questions, once for this model.") == 1
+    monkeypatch.setattr(against_float32, "run", lambda *_, **__: pytest.fail("it is known"))
+    sweep.run(replace(curve(tiny_folder("llama")), max_n=2))
+
+
+def test_a_curve_in_float32_has_nothing_to_measure(cache, tiny_folder, monkeypatch):
+    monkeypatch.setattr(against_float32, "run", lambda *_, **__: pytest.fail("float32 costs nothing"))
+    assert sweep.run(curve(tiny_folder("llama"), "float32")).complete
+
+
+def test_a_curve_is_there_where_its_cost_cannot_be_measured_and_it_says_why(cache, tiny_folder, monkeypatch):
+    def no_room(*_, **__):
+        raise NotEnoughMemoryError("There is no room.")
+
+    monkeypatch.setattr(against_float32, "run", no_room)
+    said = []
+    found = sweep.run(curve(tiny_folder("llama")), lambda progress: said.append(progress.message))
+    assert found.complete
+    assert "What bfloat16 costs was not measured: There is no room." in said
+    whole = models.plan
+    monkeypatch.setattr(
+        models, "plan", lambda spec, *rest: replace(whole(spec, *rest), free_bytes=0 if spec.dtype == "float32" else 1 << 40)
+    )
+    monkeypatch.setattr(against_float32, "run", lambda *_, **__: pytest.fail("it does not fit"))
+    said.clear()
+    sweep.run(replace(curve(tiny_folder("llama")), max_n=2), lambda progress: said.append(progress.message))
+    assert "What bfloat16 costs was not measured: beside it there is no memory for the model in float32." in said
