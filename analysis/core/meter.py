@@ -4,6 +4,7 @@ Like the time that a process has had of the processor: the counts only ever grow
 looks at them. So no experiment does anything for it.
 """
 
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -49,7 +50,22 @@ class Counts:
     machine: Machine | None = None
     """Where the last model is that was made ready to be counted; None before the first."""
 
+    def take(self, of_another: Mapping[str, float]) -> None:
+        """Add what another process computed for this one; may be called from several threads at once.
 
+        Args:
+            of_another: `layer_tokens` and `flop`.
+        """
+        with _TAKING:
+            self.layer_tokens += int(of_another["layer_tokens"])
+            self.flop += of_another["flop"]
+
+    def since(self, before: "Counts") -> dict[str, float]:
+        """What `take` takes: what was counted since a copy of them was made."""
+        return {"layer_tokens": self.layer_tokens - before.layer_tokens, "flop": self.flop - before.flop}
+
+
+_TAKING = threading.Lock()
 COUNTS = Counts()
 """Of this process; `analysis.models.meter` adds to them."""
 
@@ -65,7 +81,8 @@ class Work:
     flop: float = 0.0
     """As of `Counts`."""
     peak_bytes: int = 0
-    """Peak memory of the process: of the accelerator where the model is on one, else resident memory."""
+    """Peak memory of the process: of the accelerator where the model is on one, else resident memory; 0 where other processes
+    had the model."""
     joules: float | None = None
     """Energy that the processor or the accelerator drew since the model was loaded, for other processes too; None where the
     machine does not tell."""
@@ -85,7 +102,7 @@ class Work:
             return ""
         said = [units.scaled(self.flop, "FLOP"), f"{units.scaled(self.layer_tokens, '').strip()} tokens through a layer"]
         said += [] if self.share_of_peak is None else [f"{self.share_of_peak:.0%} of this machine's peak"]
-        said += [f"{units.size(self.peak_bytes)} at most"]
+        said += [f"{units.size(self.peak_bytes)} at most"] if self.peak_bytes else []
         return ", ".join([*said, *([] if self.joules is None else [units.scaled(self.joules, "J")])])
 
     def to_json(self) -> dict[str, Any]:
@@ -121,14 +138,18 @@ class Meter:
     def read(self) -> Work:
         """What was done until now; called now and then while it runs."""
         now, flop, machine, before = time.monotonic(), COUNTS.flop - self._flop, COUNTS.machine, self._before
-        if machine is None:
-            return replace(before, seconds=before.seconds + now - self._began)
-        self._peak_bytes = max(self._peak_bytes, machine.peak_bytes())
-        self._draw(machine)
-        return Work(
+        done = replace(
+            before,
             seconds=before.seconds + now - self._began,
             layer_tokens=before.layer_tokens + COUNTS.layer_tokens - self._layer_tokens,
             flop=before.flop + flop,
+        )
+        if machine is None:  # nothing was computed, or other processes did
+            return done
+        self._peak_bytes = max(self._peak_bytes, machine.peak_bytes())
+        self._draw(machine)
+        return replace(
+            done,
             peak_bytes=self._peak_bytes,
             joules=self._joules,
             share_now=self._share_now(machine, now, flop),

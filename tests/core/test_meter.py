@@ -1,5 +1,7 @@
 """The work of a job: what was computed since it began, how much of the machine that was, and in words."""
 
+from dataclasses import replace
+
 import pytest
 
 from analysis.core import meter
@@ -89,6 +91,18 @@ def test_what_the_machine_does_not_tell_is_not_made_up(now, counts):
     nothing = Meter().read()
     assert nothing.in_words() == ""
     assert nothing.share_of_peak is None
+
+
+def test_what_other_processes_computed_counts_and_no_machine_is_named(now, counts):
+    counts.machine = None
+    told, before = Meter(), replace(counts)
+    now[0] += 4
+    counts.take({"layer_tokens": 3, "flop": 2e9})
+    counts.take({"layer_tokens": 2, "flop": 1e9})
+    assert counts.since(before) == {"layer_tokens": 5, "flop": 3e9}
+    work = told.read()
+    assert (work.seconds, work.layer_tokens, work.flop) == (4, 5, 3e9)
+    assert work.in_words() == "3 GFLOP, 5 tokens through a layer"
 
 
 def test_in_words():

@@ -291,7 +291,7 @@ def test_a_member_whose_card_is_too_small_fails_the_job_and_shards_are_kept(aske
     def measure(self, shards):
         if stored_shards():
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        original(self, shards)
+        return original(self, shards)
 
     original = member.Member.measure
     monkeypatch.setattr(member.Member, "measure", measure)
@@ -388,6 +388,7 @@ def test_a_job_of_the_worker_is_shared_by_processes_of_this_machine_and_one_is_k
     assert {"starting the processes", "loading the model", "putting the shards together"} < set(said)
     assert any(phase.endswith(" in 2 processes") for phase in said)
     assert any(phase.endswith(" in 1 of 2 processes") for phase in said), "one was lost"
+    assert jobs.get(job.id).work.flop > 1e9, "what its processes computed counts as the job's"
     found = figures(DamageResult.read(store.load_result("damage", done.result_key)))
     assert found == alone(spec, cache, with_starter, monkeypatch, tmp_path)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from analysis.core import program, shards, store
 from analysis.core.errors import JobError, SpecError
+from analysis.core.meter import COUNTS
 from analysis.core.options import imported
 from analysis.core.progress import OnProgress, Progress
 from analysis.core.record import Result, Spec
@@ -179,7 +180,7 @@ def _measure(missing: Sequence[Shard], team: Team, asked: tuple[str, dict[str, A
             team.ready[place] = asked
         left = [shard.to_json() for shard in part if not shard.is_stored()]
         if left:
-            team.crew.call(place, "measure", left)
+            COUNTS.take(team.crew.call(place, "measure", left))
 
     pieces = [Piece(partial(measured, part=part), sum(shard.size for shard in part)) for part in parts]
     total = sum(piece.size for piece in pieces)

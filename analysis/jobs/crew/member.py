@@ -11,11 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from analysis.core import extensions, failures
 from analysis.core.errors import JobError
+from analysis.core.meter import COUNTS
 from analysis.core.options import imported
 from analysis.core.progress import Cancelled, PeerLost, Progress
 from analysis.core.record import Spec
@@ -77,9 +79,11 @@ class Member:
         """The shards of the request that nobody has measured."""
         return [shard.to_json() for shard in self._ready().missing()]
 
-    def measure(self, shards: Sequence[dict[str, Any]]) -> None:
-        """Measure some shards, and store each."""
+    def measure(self, shards: Sequence[dict[str, Any]]) -> dict[str, float]:
+        """Measure some shards, and store each; what was computed for them, as `Counts.take` takes it."""
+        before = replace(COUNTS)
         self._ready().measure([Shard.from_json(one) for one in shards], self._on_progress)
+        return COUNTS.since(before)
 
     def finish(self, kind: str, spec: dict[str, Any]) -> str:
         """Run a request, which finds its shards measured; the fingerprint of its result, which is stored."""
