@@ -118,12 +118,14 @@ class Work:
 class Meter:
     """What this process computes from now on, as the work of one job."""
 
-    def __init__(self, before: Work | None = None) -> None:
+    def __init__(self, before: Work | None = None, *, elsewhere: bool = False) -> None:
         """Begin.
 
         Args:
             before: what earlier attempts at the job did, which is added.
+            elsewhere: whether other processes compute and only tell how much: of their machines nothing is known.
         """
+        self._elsewhere = elsewhere
         self._before, self._began = before or Work(), time.monotonic()
         self._layer_tokens, self._flop = COUNTS.layer_tokens, COUNTS.flop
         self._recent: deque[tuple[float, float]] = deque()
@@ -131,20 +133,24 @@ class Meter:
         self._peak_bytes = self._before.peak_bytes
         self._joules: float | None = self._before.joules
         self._joules_at: tuple[Machine, float | None] | None = None
-        if COUNTS.machine is not None:
-            COUNTS.machine.reset_peak()
-            self._draw(COUNTS.machine)
+        if self._machine is not None:
+            self._machine.reset_peak()
+            self._draw(self._machine)
+
+    @property
+    def _machine(self) -> Machine | None:
+        return None if self._elsewhere else COUNTS.machine
 
     def read(self) -> Work:
         """What was done until now; called now and then while it runs."""
-        now, flop, machine, before = time.monotonic(), COUNTS.flop - self._flop, COUNTS.machine, self._before
+        now, flop, machine, before = time.monotonic(), COUNTS.flop - self._flop, self._machine, self._before
         done = replace(
             before,
             seconds=before.seconds + now - self._began,
             layer_tokens=before.layer_tokens + COUNTS.layer_tokens - self._layer_tokens,
             flop=before.flop + flop,
         )
-        if machine is None:  # nothing was computed, or other processes did
+        if machine is None:
             return done
         self._peak_bytes = max(self._peak_bytes, machine.peak_bytes())
         self._draw(machine)

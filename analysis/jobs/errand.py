@@ -131,7 +131,7 @@ class _Attempt:
         self._me, self._lock = asdict(Process.current()), threading.Lock()
         self._last, self._written_at = Progress(""), 0.0
         self._result_key: str | None = None
-        self._meter = Meter(_work_before(job_id, attempt)) if shards == 1 else None
+        self._meter = Meter(_work_before(job_id, attempt), elsewhere=shards > 1)
         self._ended = threading.Event()
         self.is_told_to_stop = False
 
@@ -153,9 +153,8 @@ class _Attempt:
         """Write down how it stands."""
         key = result_key or self._result_key
         progress = {**asdict(self._last), "message": failures.redact(self._last.message or "")} if self._last.phase else None
-        said = {"state": state, "progress": progress, "error": error, "result_key": key, "process": self._me}
-        if self._meter is not None:
-            said["work"] = self._meter.read().to_json()
+        work = self._meter.read().to_json()
+        said = {"state": state, "progress": progress, "error": error, "result_key": key, "process": self._me, "work": work}
         with self._lock:
             if state != RUNNING:
                 self._ended.set()

@@ -126,7 +126,7 @@ class _Worker:
         """Run the job that has waited longest; False when none waits."""
         with self._hands:
             job = table.claim(self._me)
-            run = self._run = None if job is None else Run(job, Meter(job.work) if job.shards == 1 else None)
+            run = self._run = None if job is None else Run(job, Meter(job.work, elsewhere=job.shards > 1))
         if run is None:
             return False
         self._set_leaving(False)

@@ -94,15 +94,14 @@ def test_what_the_machine_does_not_tell_is_not_made_up(now, counts):
 
 
 def test_what_other_processes_computed_counts_and_no_machine_is_named(now, counts):
-    counts.machine = None
-    told, before = Meter(), replace(counts)
+    told, before = Meter(elsewhere=True), replace(counts)
     now[0] += 4
     counts.take({"layer_tokens": 3, "flop": 2e9})
     counts.take({"layer_tokens": 2, "flop": 1e9})
     assert counts.since(before) == {"layer_tokens": 5, "flop": 3e9}
     work = told.read()
     assert (work.seconds, work.layer_tokens, work.flop) == (4, 5, 3e9)
-    assert work.in_words() == "3 GFLOP, 5 tokens through a layer"
+    assert work.in_words() == "3.0 GFLOP, 5 tokens through a layer"
 
 
 def test_in_words():
