@@ -33,7 +33,8 @@ from safetensors.torch import save_file
 from analysis.core import host, store, units
 from analysis.data import corpora
 from analysis.data.spec import CorpusSpec
-from analysis.models import layerwise, load, machine, source, stream
+from analysis.models import load, machine, source, stream
+from analysis.models.entry import entry
 from analysis.models.spec import ModelSpec
 from benchmarks.work import Work, here, metered, say, take_dtype
 
@@ -120,7 +121,7 @@ def passing(folder: Path, texts: list[list[int]], n_layers: int, dtype: str) -> 
     with torch.inference_mode(), decoder.on_disk.in_memory({0: 0}):
         for group in groups:
             ids = stream.right_padded([texts[index] for index in group])
-            states, calls = layerwise.entry(decoder, layerwise.Inputs(ids, [None]))
+            states, calls = entry(decoder, ids)
             args, kwargs = calls[0]
             decoder.layers[0](states, *args, **kwargs)
             with metered(passed):

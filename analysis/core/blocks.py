@@ -1,4 +1,8 @@
-"""What a cut takes out of a model: one block of decoder layers, or a set of layers with kept ones between them."""
+"""What a cut takes out of a model: a block of decoder layers, a set of layers with kept ones between them, or parts of layers.
+
+A layer has two parts, its attention and its feed-forward part, and a whole layer is both. Every cut tells its `parts`; one that
+is made of whole layers only is a `Block` or a `LayerSet` (`removal`, `removal_of_parts`), so that each cut has one form.
+"""
 
 import typing
 from dataclasses import dataclass
@@ -7,6 +11,16 @@ from typing import ClassVar
 from analysis.core.bounds import LONGEST_SHOWN, MOST_LAYERS, shown
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.record import Spec
+
+ATTENTION, FEED_FORWARD = "attention", "feed-forward"
+Part = tuple[int, str]
+"""A layer, 0-based, and which of its two parts: `ATTENTION` or `FEED_FORWARD`."""
+_LETTERS = {"a": ATTENTION, "m": FEED_FORWARD}
+"""What stands before a run of layers of which only this part is meant, in the written form of a cut."""
+
+
+def _both(layers: typing.Iterable[int]) -> frozenset[Part]:
+    return frozenset((layer, part) for layer in layers for part in (ATTENTION, FEED_FORWARD))
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,16 @@ class Block(Spec):
     def layers(self) -> range:
         """The removed layers."""
         return range(self.start, self.stop)
+
+    @property
+    def parts(self) -> frozenset[Part]:
+        """Both parts of each removed layer."""
+        return _both(self.layers)
+
+    @property
+    def touched(self) -> tuple[int, ...]:
+        """The layers that something is taken out of: the removed ones."""
+        return tuple(self.layers)
 
     @property
     def blocks(self) -> list["Block"]:
@@ -113,15 +137,19 @@ class LayerSet(Spec):
         return len(self.layers)
 
     @property
+    def parts(self) -> frozenset[Part]:
+        """Both parts of each removed layer."""
+        return _both(self.layers)
+
+    @property
+    def touched(self) -> tuple[int, ...]:
+        """The layers that something is taken out of: the removed ones."""
+        return self.layers
+
+    @property
     def blocks(self) -> list[Block]:
         """The unbroken runs that these layers make up."""
-        found: list[Block] = []
-        for layer in self.layers:
-            if found and layer == found[-1].stop:
-                found[-1] = Block(found[-1].start, found[-1].size + 1)
-            else:
-                found.append(Block(layer, 1))
-        return found
+        return _runs(self.layers)
 
     def check(self, n_layers: int) -> None:
         """Raise `BlockRangeError` unless all layers exist in a model of `n_layers` and at least one is left."""
@@ -138,14 +166,114 @@ class LayerSet(Spec):
 
     def brief(self) -> str:
         """For those who have seen both forms: "layers 3, 5-6"."""
-        return "layers " + ", ".join(str(b.start) if b.size == 1 else f"{b.start}-{b.stop - 1}" for b in self.blocks)
+        return f"layers {_listed(self.layers)}"
 
 
-Removal = Block | LayerSet
+@dataclass(frozen=True)
+class PartSet(Spec):
+    """Removed parts of layers, and whole layers beside them, 0-based and ascending; whole layers alone are another cut."""
+
+    kind: ClassVar[str] = "part_set"
+
+    attention: tuple[int, ...] = ()
+    """The layers that lose their attention and keep their feed-forward part."""
+    feed_forward: tuple[int, ...] = ()
+    """The layers that lose their feed-forward part and keep their attention."""
+    layers: tuple[int, ...] = ()
+    """The layers that are removed whole."""
+
+    def __post_init__(self) -> None:
+        named = [*self.attention, *self.feed_forward, *self.layers]
+        lists = (self.attention, self.feed_forward, self.layers)
+        ascending = all(a < b for layers in lists for a, b in zip(layers, layers[1:], strict=False))
+        if not ascending or len(set(named)) < len(named) or not all(0 <= layer < MOST_LAYERS for layer in named):
+            raise BlockRangeError(
+                f"The layers that lose something must be ascending, 0..{MOST_LAYERS - 1}, and named once, as whole where "
+                f"they lose both parts, not attention {shown(self.attention)}, feed-forward {shown(self.feed_forward)}, whole "
+                f"{shown(self.layers)}."
+            )
+        if not self.attention and not self.feed_forward:
+            raise BlockRangeError(f"A cut of parts needs one at least; whole layers alone, {shown(self.layers)}, are none.")
+
+    @property
+    def parts(self) -> frozenset[Part]:
+        """All that is removed; of whole layers both parts."""
+        alone = {(layer, ATTENTION) for layer in self.attention} | {(layer, FEED_FORWARD) for layer in self.feed_forward}
+        return _both(self.layers) | alone
+
+    @property
+    def touched(self) -> tuple[int, ...]:
+        """The layers that something is taken out of."""
+        return tuple(sorted((*self.attention, *self.feed_forward, *self.layers)))
+
+    @property
+    def start(self) -> int:
+        """The first layer that something is taken out of: up to it the cut model is the unpruned one."""
+        return self.touched[0]
+
+    @property
+    def size(self) -> int:
+        """Number of layers that something is taken out of; how many are gone is the length of `layers`."""
+        return len(self.touched)
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The unbroken runs of the layers that are removed whole."""
+        return _runs(self.layers)
+
+    def check(self, n_layers: int) -> None:
+        """Raise `BlockRangeError` unless all layers exist in a model of `n_layers` and one keeps its attention."""
+        if self.touched[-1] >= n_layers:
+            raise BlockRangeError(
+                f"{_capital(self.brief())} cannot be removed: this model has layers 0..{n_layers - 1}; name parts of those."
+            )
+        if len(self.attention) + len(self.layers) >= n_layers:
+            raise BlockRangeError(
+                f"{_capital(self.brief())} cannot be removed: that leaves none of the {n_layers} layers its attention, and "
+                f"without any no token sees another; keep one at least."
+            )
+
+    def describe(self) -> str:
+        """What is gone and of how many layers: "attention of layers 3, 5-6; layer 9 (parts of 3 layers, 1 whole)"."""
+        n_parts, n_whole = len(self.attention) + len(self.feed_forward), len(self.layers)
+        whole = f", {n_whole} whole" if n_whole else ""
+        return f"{self.brief()} (one part of {n_parts} layer{'s' * (n_parts != 1)}{whole})"
+
+    def brief(self) -> str:
+        """For those who know how many: "attention of layers 3, 5-6; layer 9"."""
+        said = [f"attention of {_layers(self.attention)}"] if self.attention else []
+        said += [f"feed-forward of {_layers(self.feed_forward)}"] if self.feed_forward else []
+        return "; ".join([*said, *([_layers(self.layers)] if self.layers else [])])
+
+
+def _runs(layers: typing.Iterable[int]) -> list[Block]:
+    """The unbroken runs that ascending layers make up."""
+    found: list[Block] = []
+    for layer in layers:
+        if found and layer == found[-1].stop:
+            found[-1] = Block(found[-1].start, found[-1].size + 1)
+        else:
+            found.append(Block(layer, 1))
+    return found
+
+
+def _listed(layers: typing.Iterable[int]) -> str:
+    return ", ".join(str(run.start) if run.size == 1 else f"{run.start}-{run.stop - 1}" for run in _runs(layers))
+
+
+def _layers(layers: tuple[int, ...]) -> str:
+    return f"layer{'s' * (len(layers) != 1)} {_listed(layers)}"
+
+
+def _capital(said: str) -> str:
+    return said[:1].upper() + said[1:]
+
+
+Removal = Block | LayerSet | PartSet
 """What a cut takes out."""
 
 
-def removal(layers: typing.Iterable[int]) -> Removal:
+def removal(layers: typing.Iterable[int]) -> Block | LayerSet:
     """The layers as a `Block` where they are one unbroken run, else as a `LayerSet`.
 
     Raises:
@@ -157,23 +285,57 @@ def removal(layers: typing.Iterable[int]) -> Removal:
     return LayerSet(distinct)
 
 
+def removal_of_parts(parts: typing.Iterable[Part]) -> Removal:
+    """The cut that removes these parts: of whole layers only as `removal` has it, else a `PartSet`.
+
+    Raises:
+        BlockRangeError: when there are none.
+    """
+    distinct = set(parts)
+    attention, feed_forward = ({layer for layer, of in distinct if of == part} for part in (ATTENTION, FEED_FORWARD))
+    if attention == feed_forward:
+        return removal(attention)
+    whole = attention & feed_forward
+    return PartSet(*(tuple(sorted(layers)) for layers in (attention - whole, feed_forward - whole, whole)))
+
+
 def parse_removal(text: str) -> Removal:
     """Read START:SIZE, or several of them joined by "+", as the command line writes a cut: "11:5", "3:1+7:2".
 
+    A run behind "a" loses its attention only, one behind "m" its feed-forward part, and there ":1" may be left out:
+    "a12+m15:2+3:1".
+
     Raises:
-        BlockRangeError: when a part is not START:SIZE, two parts share a layer, or they are more layers than any model has.
+        BlockRangeError: when a part is not of this form, two share a part of a layer, or no model has as many layers.
     """
-    parts = [Block.parse(part) for part in text.split("+", MOST_LAYERS)]
-    if sum(part.size for part in parts) > MOST_LAYERS:
+    runs: list[tuple[str, Block]] = []
+    for said in text.split("+", 2 * MOST_LAYERS):
+        letter = said[:1] if said[:1] in _LETTERS else ""
+        run = said[len(letter) :]
+        try:
+            runs.append((letter, Block.parse(run if ":" in run or not letter else f"{run}:1")))
+        except BlockRangeError as error:
+            if not letter:
+                raise
+            raise BlockRangeError(
+                f"A part of layers is written a (attention) or m (feed-forward) and LAYER or START:SIZE, for example a12 or "
+                f"m15:2, not {said[:LONGEST_SHOWN]!r}."
+            ) from error
+    if sum(run.size * (1 if letter else 2) for letter, run in runs) > 2 * MOST_LAYERS:
         raise BlockRangeError(
             f"The cut {text[:LONGEST_SHOWN]!r} is more than {MOST_LAYERS:,} layers, and no model has as many."
         )
-    layers = [layer for part in parts for layer in part.layers]
-    if len(set(layers)) != len(layers):
+    parts = [part for letter, run in runs for part in run.parts if not letter or part[1] == _LETTERS[letter]]
+    if len(set(parts)) != len(parts):
         raise BlockRangeError(f"The parts of the cut {text[:LONGEST_SHOWN]!r} share a layer; name every layer once.")
-    return removal(layers)
+    return removal_of_parts(parts)
 
 
 def written(cut: Removal) -> str:
-    """The inverse of `parse_removal`: "11:5", "3:1+7:2"."""
-    return "+".join(f"{run.start}:{run.size}" for run in cut.blocks)
+    """The inverse of `parse_removal`: "11:5", "3:1+7:2", "a12+m15:2+3:1"."""
+    runs = [f"{run.start}:{run.size}" for run in cut.blocks]
+    if isinstance(cut, PartSet):
+        by_letter = (("a", cut.attention), ("m", cut.feed_forward))
+        alone = [(letter, run) for letter, layers in by_letter for run in _runs(layers)]
+        runs = [f"{letter}{run.start}" + f":{run.size}" * (run.size > 1) for letter, run in alone] + runs
+    return "+".join(runs)

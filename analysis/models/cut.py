@@ -1,4 +1,4 @@
-"""Removing decoder layers: for a while (`without_block`), or for good (`cut`)."""
+"""Removing decoder layers and parts of them: for a while (`without_block`), or for good (`cut`)."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -6,7 +6,9 @@ from typing import Any
 
 from torch import nn
 
-from analysis.core.blocks import Removal
+from analysis.core import blocks
+from analysis.core.blocks import PartSet, Removal
+from analysis.models import parts
 from analysis.models.decoder import Decoder
 from analysis.models.families import Family
 
@@ -17,12 +19,13 @@ def without_block(decoder: Decoder, block: Removal | None) -> Iterator[Decoder]:
 
     Args:
         decoder: the model, taken apart; it is the same object inside and after.
-        block: the layers to leave out; None leaves the model as it is.
+        block: the layers, or parts of layers, to leave out; None leaves the model as it is.
 
     Raises:
         BlockRangeError: when the block does not lie inside the model.
+        UnsupportedModelError: when the parts of a layer cannot be told apart.
     """
-    undo = _remove(decoder, block) if block is not None else (lambda: None)
+    undo = _remove(decoder, block)
     try:
         yield decoder
     finally:
@@ -55,15 +58,56 @@ class Cut:
 def cut(decoder: Decoder, block: Removal) -> Cut:
     """Remove `block` for good; the model then saves, reloads and generates like any smaller model of its family.
 
+    One without a part of a layer generates, too, but no model of its family is built so: it is saved with that part zeroed
+    (`zeroed`).
+
     Raises:
         BlockRangeError: when the block does not lie inside the model.
+        UnsupportedModelError: when the parts of a layer cannot be told apart.
     """
     return Cut(decoder, block)
 
 
-def _remove(decoder: Decoder, block: Removal) -> Callable[[], None]:
-    """Take the block out and return the function that puts everything back."""
+def zeroed(decoder: Decoder, block: PartSet) -> None:
+    """Remove the whole layers of `block` for good, and make the last matrices of its single parts zero in their place.
+
+    What is computed is exactly what it is without these parts; the model is one of its family, which saves and reloads, and as
+    large and as slow as with them.
+
+    Raises:
+        BlockRangeError: when the block does not lie inside the model.
+        UnsupportedModelError: when the parts of a layer cannot be told apart, or have no such matrix.
+    """
     block.check(decoder.n_layers)
+    alone = sorted(part for part in block.parts if part[0] not in block.layers)
+    for matrix in [parts.output_projection(decoder, *part) for part in alone]:
+        parts.zero(matrix)
+    if block.layers:
+        cut(decoder, blocks.removal(block.layers))
+
+
+def _remove(decoder: Decoder, block: Removal | None) -> Callable[[], None]:
+    """Take the block out and return the function that puts everything back."""
+    if block is None:
+        return lambda: None
+    block.check(decoder.n_layers)
+    parts.check(decoder, [block])
+    # First, so that what stands in for attention is renumbered with all others.
+    taken = [
+        parts.take_out(decoder, layer, parts.lost(block.parts, layer)) for layer in block.touched if layer not in block.layers
+    ]
+    put_back_layers = _remove_layers(decoder, block)
+
+    def undo() -> None:
+        put_back_layers()
+        for put_back in taken:
+            put_back()
+
+    return undo
+
+
+def _remove_layers(decoder: Decoder, block: Removal) -> Callable[[], None]:
+    """The same of the layers that are removed whole."""
     before, n_layers = decoder.layers, decoder.n_layers
     family = decoder.family
     kept = [index for index in range(n_layers) if index not in block.layers]

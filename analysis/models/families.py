@@ -34,6 +34,8 @@ class Family:
     """Where its decoder layers are, below `base_model`."""
     norm: tuple[str, ...] = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "norm_f")
     """What the norm between the last layer and the head is called, beside the layers."""
+    attention: tuple[str, ...] = ("self_attn", "attn", "attention", "self_attention")
+    """What the attention of a layer is called."""
     feed_forward: tuple[str, ...] = ("mlp", "feed_forward", "ffn", "feedforward")
     """What the feed-forward part of a layer is called."""
     feed_forward_linears: tuple[str, ...] = ("fc1", "fc2")

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from analysis.core import blocks
-from analysis.core.blocks import Removal
-from analysis.core.errors import UnsupportedModelError
-from analysis.models import residual
+from analysis.core.blocks import ATTENTION, FEED_FORWARD, Part, PartSet, Removal
+from analysis.core.bounds import MOST_LAYERS
+from analysis.models import parts, residual
 from analysis.models.assembly import Assembly
 from analysis.models.cut import without_block
 from analysis.models.decoder import Decoder, output_stream
-from analysis.models.meter import not_counted
+from analysis.models.entry import entry, not_one_by_one
 from analysis.models.scratch import Lane, Scratch
 
 OnStep = Callable[[int, int], None]
@@ -162,40 +162,55 @@ def put(module: nn.Module, weights: dict[str, Any]) -> None:
             owner._parameters[last] = value if isinstance(value, nn.Parameter) else nn.Parameter(value, requires_grad=False)
 
 
+def removed_parts(cuts: Sequence[Removal | None]) -> list[frozenset[Part]]:
+    """Of each cut what it removes; nothing for None."""
+    return [frozenset[Part]() if cut is None else cut.parts for cut in cuts]
+
+
+def through(decoder: Decoder, index: int, stream: Tensor, args: tuple, named: dict, *, loses: frozenset[str]) -> Tensor:
+    """What a layer without some of its parts makes of a stream; of both it is the stream itself."""
+    if loses == parts.BOTH:
+        return stream
+    with parts.without(decoder, index, loses):
+        return output_stream(decoder.layers[index](stream, *args, **named))
+
+
 @torch.inference_mode()
 def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step: OnStep) -> Iterator[tuple[int, int, Tensor]]:
     """x[L] of every batch without each of its cuts, all of them layer by layer; arguments and order as `stream.finals`.
 
-    Up to its first removed layer a cut shares the unpruned stream, and cuts that agree on which layers are gone share one
+    Up to its first removed part a cut shares the unpruned stream, and cuts that agree on which parts are gone share one
     up to where they part, so a layer runs exactly as often as `stream.layer_passes` says. Of a batch that is wanted at every
     depth the index is the depth, 0..L in their order, and the streams are where the scratch has them.
     """
-    gone = [[frozenset(cut.layers) if cut is not None else frozenset[int]() for cut in one.cuts] for one in inputs]
+    _try_parts(decoder, inputs)
+    gone = [removed_parts(one.cuts) for one in inputs]
 
-    def lanes(depth: int) -> set[Lane]:
-        """Which streams there are at a depth: by batch, and by the layers below it that are gone."""
-        return {(number, _below(removed, depth)) for number, of_one in enumerate(gone) for removed in of_one}
+    def lanes(depth: int) -> dict[Lane, set[frozenset[str]]]:
+        """Which streams there are at a depth, by batch and by what is gone below it, and what they lose in the layer there."""
+        found: dict[Lane, set[frozenset[str]]] = {}
+        for number, of_one in enumerate(gone):
+            for removed in of_one:
+                found.setdefault((number, _below(removed, depth)), set()).add(parts.lost(removed, depth))
+        return found
 
-    total = sum(
-        len({_below(removed, depth) for removed in of_one if depth not in removed})
-        for of_one in gone
-        for depth in range(decoder.n_layers)
-    )
+    total = sum(len(lost - {parts.BOTH}) for depth in range(decoder.n_layers) for lost in lanes(depth).values())
     done = 0
     with _walk(decoder, inputs, scratch) as walk:
-        for depth, layer in walk.layers():
-            here, ahead = lanes(depth), lanes(depth + 1)
+        for depth, _ in walk.layers():
+            here = lanes(depth)
             after = {lane: stream for lane, stream in walk.streams.items() if lane not in here}
             for number, below in sorted(here):
                 stream = walk.streams.pop((number, below))
                 if inputs[number].every_depth:
                     after[number, _kept(depth)] = stream
-                if (number, (*below, depth)) in ahead:
-                    after[number, (*below, depth)] = stream
-                if (number, below) in ahead:
-                    after[number, below] = walk.through(layer, depth, number, stream)
-                    done += 1
-                    on_step(done, total)
+                # What loses nothing last: it goes on in this very stream.
+                for loses in sorted(here[number, below], key=len, reverse=True):
+                    label = (*below, depth + _LABELS[loses]) if loses else below
+                    after[number, label] = walk.through(depth, number, stream, loses)
+                    if loses != parts.BOTH:
+                        done += 1
+                        on_step(done, total)
             walk.passed(depth + 1, after)
         for number, of_one in enumerate(gone):
             if inputs[number].every_depth:
@@ -207,8 +222,21 @@ def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step
                 yield number, index, walk.streams[number, _below(removed, decoder.n_layers)].to(decoder.device)
 
 
-def _below(removed: frozenset[int], depth: int) -> tuple[int, ...]:
-    return tuple(sorted(layer for layer in removed if layer < depth))
+def _try_parts(decoder: Decoder, inputs: Sequence[Inputs]) -> None:
+    """Refuse parts that cannot be told apart before the first layer is read."""
+    if any(isinstance(cut, PartSet) for one in inputs for cut in one.cuts):
+        with in_part(decoder) as part:
+            for index in range(part.n_layers):
+                parts.find(part, index)
+
+
+_LABELS = {parts.BOTH: 0, frozenset((ATTENTION,)): MOST_LAYERS, frozenset((FEED_FORWARD,)): 2 * MOST_LAYERS}
+"""What the number of a layer is raised by in the label of a stream, by what of the layer it has left out."""
+
+
+def _below(removed: frozenset[Part], depth: int) -> tuple[int, ...]:
+    layers = sorted({layer for layer, _ in removed if layer < depth})
+    return tuple(layer + _LABELS[parts.lost(removed, layer)] for layer in layers)
 
 
 def _kept(depth: int) -> tuple[int, ...]:
@@ -221,7 +249,7 @@ class _Walk:
 
     def __init__(self, decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch) -> None:
         self._decoder, self._scratch = decoder, scratch
-        entered = [entry(decoder, one) for one in inputs]
+        entered = [entry(decoder, one.ids, **one.arguments) for one in inputs]
         self._calls = [calls for _, calls in entered]
         self.streams: dict[Lane, Tensor] = {}
         self._depth, kept = scratch.resumed()
@@ -237,10 +265,12 @@ class _Walk:
         assert on_disk is not None
         yield from on_disk.each(self._depth)
 
-    def through(self, layer: nn.Module, depth: int, number: int, stream: Tensor) -> Tensor:
-        """What a layer makes of a batch."""
-        args, kwargs = self._calls[number][depth]
-        return self._scratch.keep(output_stream(layer(stream.to(self._decoder.device), *args, **kwargs)).cpu())
+    def through(self, depth: int, number: int, stream: Tensor, loses: frozenset[str]) -> Tensor:
+        """What the layer at work makes of a batch without some of its parts."""
+        if loses == parts.BOTH:
+            return stream
+        found = through(self._decoder, depth, stream.to(self._decoder.device), *self._calls[number][depth], loses=loses)
+        return self._scratch.keep(found.cpu())
 
     def passed(self, depth: int, streams: dict[Lane, Tensor]) -> None:
         """A layer is behind all that had to go through it."""
@@ -256,56 +286,6 @@ def _walk(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch) -> Itera
         scratch.clear()
     finally:
         scratch.close()
-
-
-@torch.inference_mode()
-def entry(decoder: Decoder, one: Inputs) -> tuple[Tensor, list[tuple[tuple, dict]]]:
-    """x[0] of a batch, and what the family passes to every layer beside the stream: masks, rotary tables, positions.
-
-    The layers themselves are not run.
-
-    Raises:
-        UnsupportedModelError: when the family's body needs what its layers would return.
-    """
-    for as_tuple in (False, True):
-        seen: list[Tensor] = []
-        calls: list[tuple[tuple, dict]] = []
-        with _skipped(decoder, seen, calls, as_tuple), contextlib.suppress(*_CONFUSED):
-            decoder.body(input_ids=one.ids.to(decoder.device), use_cache=False, **one.arguments)
-        if len(seen) == decoder.n_layers and all(stream.shape == seen[0].shape for stream in seen) and seen[0].dim() == 3:
-            return seen[0], calls
-    raise _not_one_by_one(decoder)
-
-
-def _not_one_by_one(decoder: Decoder) -> UnsupportedModelError:
-    return UnsupportedModelError(
-        f"The body of this {decoder.config.model_type} model does more between its layers than hand on the stream, so they "
-        f"cannot be read one by one; it can be used where there is memory for all of it."
-    )
-
-
-_CONFUSED = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError)
-
-
-@contextlib.contextmanager
-def _skipped(decoder: Decoder, seen: list[Tensor], calls: list[tuple[tuple, dict]], as_tuple: bool) -> Iterator[None]:
-    """Let every layer note what it is called with and hand the stream on as it is."""
-
-    def skip(*args: Any, **kwargs: Any) -> Any:
-        stream = args[0] if args else kwargs["hidden_states"]
-        seen.append(stream)
-        calls.append((args[1:], {name: value for name, value in kwargs.items() if name != "hidden_states"}))
-        return (stream,) if as_tuple else stream
-
-    layers = list(decoder.layers)
-    try:
-        for layer in layers:
-            layer.forward = skip
-        with not_counted():
-            yield
-    finally:
-        for layer in layers:
-            del layer.forward
 
 
 def kinds(decoder: Decoder) -> dict[int, int]:
@@ -350,8 +330,8 @@ def check(decoder: Decoder) -> None:
         decoder.body(input_ids=one.ids.to(decoder.device), use_cache=False)
     finally:
         handle.remove()
-    stream, calls = entry(decoder, one)
+    stream, calls = entry(decoder, one.ids)
     for layer, (args, kwargs) in zip(decoder.layers, calls, strict=True):
         stream = output_stream(layer(stream, *args, **kwargs))
     if not torch.equal(stream, own[0]):
-        raise _not_one_by_one(decoder)
+        raise not_one_by_one(decoder)

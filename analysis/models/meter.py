@@ -48,6 +48,13 @@ def not_counted() -> Iterator[None]:
         COUNTS.layer_tokens, COUNTS.flop = before
 
 
+def not_computed(layer: nn.Module, stands: nn.Module, was: nn.Module, decoder: Decoder) -> None:
+    """Of a layer that is watched, take off again what a module of it would compute that another one stands in for."""
+    if any(isinstance(hook, _Counting) for hook in layer._forward_hooks.values()):
+        ahead, back = _flop_per_token(was, decoder)
+        _hook(stands, _Counting(-ahead, -back, is_layer=False))
+
+
 class _Counting:
     """A hook behind a module."""
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from analysis.core.blocks import Removal
-from analysis.models import layerwise, residual
+from analysis.core.blocks import Part, Removal
+from analysis.models import layerwise, parts, residual
 from analysis.models.decoder import Decoder, output_stream
-from analysis.models.layerwise import Inputs, OnStep
+from analysis.models.layerwise import Inputs, OnStep, removed_parts, through
 from analysis.models.scratch import Scratch
 
 
@@ -278,24 +278,26 @@ def run_tails(decoder: Decoder, trunk: Trunk, cuts: Sequence[Removal | None]) ->
             yield index, trunk.states[decoder.n_layers]
         else:
             by_start.setdefault(cut.start, []).append(index)
-    gone = [frozenset(cut.layers) if cut is not None else frozenset() for cut in cuts]
+    parts.check(decoder, cuts)
+    gone = removed_parts(cuts)
     for start, group in by_start.items():
         yield from _tails(decoder, trunk, gone, trunk.states[start], start, group)
 
 
 def _tails(
-    decoder: Decoder, trunk: Trunk, gone: Sequence[frozenset[int]], stream: Tensor, depth: int, group: list[int]
+    decoder: Decoder, trunk: Trunk, gone: Sequence[frozenset[Part]], stream: Tensor, depth: int, group: list[int]
 ) -> Iterator[tuple[int, Tensor]]:
     """Carry the stream that the cuts of `group` share from `depth` on, parting where they part."""
     for index in range(depth, decoder.n_layers):
-        dropping = [cut for cut in group if index in gone[cut]]
-        if len(dropping) == len(group):
-            continue
-        if dropping:
-            yield from _tails(decoder, trunk, gone, stream, index + 1, dropping)
-            group = [cut for cut in group if index not in gone[cut]]
-        args, kwargs = trunk.calls[index]
-        stream = output_stream(decoder.layers[index](stream, *args, **kwargs))
+        by_loss: dict[frozenset[str], list[int]] = {}
+        for cut in group:
+            by_loss.setdefault(parts.lost(gone[cut], index), []).append(cut)
+        # Those that lose nothing here go on in this stream; each other kind of loss is carried to the end by itself.
+        loses = frozenset[str]() if frozenset() in by_loss else next(iter(by_loss))
+        group = by_loss.pop(loses)
+        for others in by_loss.values():
+            yield from _tails(decoder, trunk, gone, stream, index, others)
+        stream = through(decoder, index, stream, *trunk.calls[index], loses=loses)
     for cut in group:
         yield cut, stream
 
@@ -303,10 +305,10 @@ def _tails(
 def layer_passes(cuts: Sequence[Removal | None], n_layers: int) -> int:
     """How many layers `run_trunk` and `run_tails` run together: the fewest that give every cut's exact x[L].
 
-    Every distinct set of removed layers below a kept layer needs that layer run once, and the unpruned one is the trunk.
+    Every distinct set of removed parts up to a layer that keeps one needs that layer run once; the unpruned one is the trunk.
     """
-    gone = [frozenset(cut.layers) if cut is not None else frozenset() for cut in cuts]
-    passes = {(layer, frozenset[int]()) for layer in range(n_layers)}
-    for removed in gone:
-        passes |= {(layer, frozenset(r for r in removed if r < layer)) for layer in range(n_layers) if layer not in removed}
+    passes = {(layer, frozenset[Part]()) for layer in range(n_layers)}
+    for removed in removed_parts(cuts):
+        kept = [layer for layer in range(n_layers) if parts.lost(removed, layer) != parts.BOTH]
+        passes |= {(layer, frozenset(part for part in removed if part[0] <= layer)) for layer in kept}
     return len(passes)

@@ -1,8 +1,20 @@
 """Blocks and sets of layers: their two written forms, their limits, and their way through JSON."""
 
+import re
+
 import pytest
 
-from analysis.core.blocks import Block, LayerSet, parse_removal, removal
+from analysis.core.blocks import (
+    ATTENTION,
+    FEED_FORWARD,
+    Block,
+    LayerSet,
+    PartSet,
+    parse_removal,
+    removal,
+    removal_of_parts,
+    written,
+)
 from analysis.core.errors import BlockRangeError
 from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
 
@@ -49,3 +61,64 @@ def test_removals_survive_json(cut):
     if cut is not None:
         spec = SweepSpec(strategy="manual", blocks=(cut, Block(1, 1)))
         assert SweepSpec.from_json(spec.to_json()) == spec
+
+
+PARTS = PartSet(attention=(3, 5, 6), feed_forward=(9,), layers=(11, 12))
+
+
+def test_parts_of_layers_have_a_written_form():
+    assert parse_removal("a3+a5:2+m9+11:2") == PARTS
+    assert written(PARTS) == "a3+a5:2+m9+11:2"
+    assert PARTS.brief() == "attention of layers 3, 5-6; feed-forward of layer 9; layers 11-12"
+    assert PARTS.describe() == f"{PARTS.brief()} (one part of 4 layers, 2 whole)"
+    assert (PARTS.start, PARTS.size, PARTS.touched, list(PARTS.layers)) == (3, 6, (3, 5, 6, 9, 11, 12), [11, 12])
+
+
+def test_both_parts_of_a_layer_are_the_whole_layer():
+    assert parse_removal("a3:2+m3:2") == parse_removal("3:2") == Block(3, 2)
+    assert parse_removal("a3+m3+a7+m7") == LayerSet((3, 7))
+    assert parse_removal("a3+m3+a5") == PartSet(attention=(5,), layers=(3,))
+    for cut in (Block(3, 2), LayerSet((3, 7)), PARTS):
+        assert removal_of_parts(cut.parts) == cut == parse_removal(written(cut))
+    assert Block(3, 1).parts == {(3, ATTENTION), (3, FEED_FORWARD)}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a", "A part of layers is written a (attention) or m (feed-forward)"),
+        ("a1:b", "not 'a1:b'"),
+        ("a3+3:1", "share a layer"),
+        ("a3+a2:2", "share a layer"),
+        ("b3", "A block is written START:SIZE"),
+        ("a0:99999999999", "A part of layers"),
+        ("a0:900+m0:900+0:1000", "no model has as many"),
+    ],
+)
+def test_parts_that_make_no_cut_are_refused(text, said):
+    with pytest.raises(BlockRangeError, match=re.escape(said)):
+        parse_removal(text)
+
+
+def test_a_cut_must_leave_some_attention():
+    parse_removal("a0:5").check(6)
+    parse_removal("m0:6").check(6)
+    for text in ("a0:6", "a0:3+3:3"):
+        with pytest.raises(BlockRangeError, match="leaves none of the 6 layers its attention"):
+            parse_removal(text).check(6)
+    with pytest.raises(BlockRangeError, match="Feed-forward of layer 6 cannot be removed: this model has layers 0..5"):
+        parse_removal("m6").check(6)
+
+
+@pytest.mark.parametrize(
+    "lists", [{}, {"layers": (3,)}, {"attention": (4, 3)}, {"attention": (3,), "feed_forward": (3,)}, {"feed_forward": (-1,)}]
+)
+def test_a_set_of_parts_names_each_layer_once_in_order(lists):
+    with pytest.raises(BlockRangeError):
+        PartSet(**lists)
+
+
+def test_keys_of_whole_cuts_are_what_they_were():
+    assert Block(11, 5).fingerprint() == "212c77ef9284e6b3902d"
+    assert LayerSet((3, 7)).fingerprint() == "3670a98953bf9880bbd6"
+    assert EvaluateSpec(block=Block(11, 5)).to_json()["block"] == {"start": 11, "size": 5}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from analysis.core.blocks import Block, LayerSet
+from analysis.core.blocks import Block, LayerSet, parse_removal
 from analysis.core.errors import NotEnoughMemoryError, UnsupportedModelError
 from analysis.core.progress import Cancelled
 from analysis.experiments.scoring import likelihood, trees
@@ -23,6 +23,7 @@ from tests.support.families import BY_MASK, FAMILIES
 
 TEXTS = [[5, 9, 200, 31, 17, 8], [3, 4, 5], list(range(40, 90)), [7, 7, 7, 250, 11]]
 CUTS = [None, Block(1, 2), Block(0, 1), Block(5, 1), Block(2, 3), LayerSet((0, 3)), LayerSet((1, 2, 4))]
+CUTS += [parse_removal(text) for text in ("a1+m2", "a1", "m1+3:1")]
 
 
 @pytest.fixture

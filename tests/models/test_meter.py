@@ -8,9 +8,9 @@ import torch
 
 from analysis.core.blocks import Block
 from analysis.core.meter import COUNTS
-from analysis.models import cut, layerwise, machine, meter
+from analysis.models import cut, machine, meter
 from analysis.models.decoder import Decoder, find_decoder
-from analysis.models.layerwise import Inputs
+from analysis.models.entry import entry
 from tests.support.families import N_LAYERS, build
 
 IDS = torch.arange(20).reshape(2, 10) + 3
@@ -74,7 +74,7 @@ def test_the_way_back_costs_as_much_and_what_is_trained_once_more():
 @torch.inference_mode()
 def test_layers_that_are_only_asked_for_what_they_are_called_with_count_nothing():
     decoder = watched("llama")
-    assert counted(lambda: layerwise.entry(decoder, Inputs(IDS, [None]))) == (0, 0)
+    assert counted(lambda: entry(decoder, IDS)) == (0, 0)
     assert counted(lambda: decoder.body(IDS, use_cache=False))[0] == N_LAYERS * 20
 
 

@@ -27,7 +27,7 @@ SINKS = {
 """Methods of Streamlit that render Markdown, with the arguments that they render."""
 NOT_MARKDOWN = {"page_link": 0, "Page": 0}
 """Where the first argument is a path."""
-NUMBERS = {"int", "float", "bool", "None", "Markdown", "Block", "Removal", "LayerSet", "date", "Literal", "range"}
+NUMBERS = {"int", "float", "bool", "None", "Markdown", "Block", "Removal", "LayerSet", "PartSet", "date", "Literal", "range"}
 PLAIN_CALLS = {"len", "int", "float", "round", "abs", "sum", "range", "bool", "count", "index", "strftime", "slider",
                "number_input"}  # fmt: skip
 FILLING = {"append", "extend", "add", "insert", "update", "setdefault"}

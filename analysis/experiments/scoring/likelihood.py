@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from analysis.core.blocks import Removal
 from analysis.experiments.scoring.attention import skipping_masked, with_runs
 from analysis.experiments.scoring.trees import EncodedQuestion, Option, Row, one_row_each, pack
-from analysis.models import head, layerwise
+from analysis.models import head, layerwise, parts
 from analysis.models.decoder import Decoder
 from analysis.models.layerwise import Inputs
 from analysis.models.stream import batches, before_each_layer, finals, layer_passes, right_padded, sent, tokens_per_batch
@@ -373,6 +373,8 @@ def measure(decoder: Decoder, measures: Sequence[Measure], on_batch: OnBatch = l
         on_batch(done)
         done += cost.layer
 
+    if decoder.on_disk is None:  # before anything is counted; layers on the disk are tried when they are read
+        parts.check(decoder, itertools.chain.from_iterable(one.cuts for one in measures))
     # A long row is many seconds of work, and a cancel shall be heard within a few: hence a report before each layer.
     # Only for masks of ours: some families (Falcon) ask for the attention's name and make another kind of mask of their own.
     is_packed = any(isinstance(one, Asked) and one.packed for one in measures)
@@ -400,7 +402,7 @@ def option_loglikelihoods(
     Args:
         decoder: the unpruned model; it is not changed.
         questions: what to score.
-        cuts: blocks to leave out, each measured on its own.
+        cuts: what to leave out, each measured on its own.
         on_batch: told how much of `Asked(...).size` is done, the same number many times.
         packed: `packing(decoder, questions).packed`.
 
@@ -432,7 +434,7 @@ def text_losses(
     Args:
         decoder: the unpruned model; it is not changed.
         token_ids: texts of at least two tokens.
-        cuts: blocks to leave out, each measured on its own.
+        cuts: what to leave out, each measured on its own.
         on_batch: told how much of `Read(...).size` is done.
 
     Returns:

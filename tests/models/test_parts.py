@@ -1,0 +1,201 @@
+"""Layers without one of their two parts, against forward passes written by hand and against zeroed projections."""
+
+import pytest
+import torch
+import transformers
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+
+from analysis.core.blocks import ATTENTION, FEED_FORWARD, Block, PartSet, parse_removal
+from analysis.core.errors import BlockRangeError, UnsupportedModelError
+from analysis.models import families, parts, stream, writing
+from analysis.models.cut import cut, without_block, zeroed
+from analysis.models.decoder import find_decoder
+from analysis.models.families import Family
+from tests.models.test_pruning import same, snapshot
+from tests.support.families import BY_MASK, BY_ROW, FAMILIES, N_LAYERS, build
+
+IDS = torch.tensor([[5, 9, 33, 7, 8, 120, 44, 6]])
+CUT = parse_removal("a0+m1+a3+2:1+m4")
+WITH_PARTS = [
+    "llama", "qwen3_moe", "gemma2", "gemma3_text", "phi", "cohere", "granite", "olmo2", "gpt_neox", "gpt2", "opt", "falcon",
+    "gptj", "mistral_window",
+]  # fmt: skip
+"""One of each way of building a layer: in turn and side by side, norms before and behind, scaled, experts, bare matrices."""
+
+
+@pytest.fixture(params=WITH_PARTS)
+def decoder(request):
+    return find_decoder(build(request.param))
+
+
+def logits(model):
+    with torch.inference_mode():
+        return model(IDS, use_cache=False).logits
+
+
+def by_hand(model, gone):
+    """The logits of a Llama without some parts, from its weights alone."""
+    body = model.model
+    stream = body.embed_tokens(IDS)
+    cos, sin = body.rotary_emb(stream, torch.arange(IDS.shape[1])[None])
+    for index, layer in enumerate(body.layers):
+        if (index, ATTENTION) not in gone:
+            own, normed = layer.self_attn, layer.input_layernorm(stream)
+            shape = (*IDS.shape, -1, own.head_dim)
+            q, k, v = (proj(normed).view(shape).transpose(1, 2) for proj in (own.q_proj, own.k_proj, own.v_proj))
+            q, k = apply_rotary_pos_emb(q, k, cos, sin)
+            k, v = (one.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for one in (k, v))
+            scores = (q @ k.transpose(-1, -2)) / own.head_dim**0.5
+            scores = scores.masked_fill(torch.ones(scores.shape[-2:]).triu(1).bool(), float("-inf"))
+            stream = stream + own.o_proj((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
+        if (index, FEED_FORWARD) not in gone:
+            own, normed = layer.mlp, layer.post_attention_layernorm(stream)
+            stream = stream + own.down_proj(torch.nn.functional.silu(own.gate_proj(normed)) * own.up_proj(normed))
+    return model.lm_head(body.norm(stream))
+
+
+@pytest.mark.parametrize("text", ["a0", "m0", "a5", "m5", "a1:3+m4", "a0+m1+a3+2:1+m4"])
+@torch.inference_mode()
+def test_a_llama_without_parts_is_what_is_written_by_hand(text):
+    decoder, removed = find_decoder(build("llama")), parse_removal(text)
+    expected = by_hand(decoder.model, removed.parts)
+    with without_block(decoder, removed):
+        torch.testing.assert_close(logits(decoder.model), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits(decoder.model), by_hand(decoder.model, ()), rtol=1e-4, atol=1e-4)
+
+
+def test_a_part_that_is_out_is_one_whose_output_is_zero(decoder):
+    """In every family: against hooks that zero what the part's module returns in an ordinary pass."""
+
+    def nothing(module, args, output):
+        return torch.zeros_like(output) if isinstance(output, torch.Tensor) else (torch.zeros_like(output[0]), *output[1:])
+
+    before = snapshot(decoder)
+    with without_block(decoder, CUT):
+        found = logits(decoder.model)
+    same(before, snapshot(decoder))
+    alone = [part for part in CUT.parts if part[0] not in CUT.layers]
+    last = [parts.named(decoder.layers[layer], decoder.family)[part][-1] for layer, part in alone]
+    handles = [
+        decoder.layers[layer].get_submodule(name).register_forward_hook(nothing)
+        for (layer, _), name in zip(alone, last, strict=True)
+    ]
+    with without_block(decoder, Block(2, 1)):
+        torch.testing.assert_close(found, logits(decoder.model), rtol=1e-5, atol=1e-5)
+    for handle in handles:
+        handle.remove()
+
+
+def test_both_parts_apart_are_the_whole_layer(decoder):
+    """What makes a cut of both parts of a layer the cut of the layer."""
+    with without_block(decoder, Block(2, 1)):
+        whole = logits(decoder.model)
+    with parts.without(decoder, 2, parts.BOTH):
+        assert torch.equal(logits(decoder.model), whole)
+
+
+def test_cuts_that_share_a_trunk_end_where_the_cut_models_do(decoder):
+    cuts = [None, *map(parse_removal, ("a1", "m1", "1:1", "a1+m2", "a1+2:1+m4"))]
+    trunk = stream.run_trunk(decoder, IDS, keep=stream.tail_depths(cuts, N_LAYERS))
+    for index, found in stream.run_tails(decoder, trunk, cuts):
+        with without_block(decoder, cuts[index]):
+            expected = stream.token_streams(decoder, [IDS[0].tolist()])[-1]
+        torch.testing.assert_close(found[0], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("text", ["a0:2+3:1", "m0+a4+1:1"])
+def test_a_cached_text_is_the_one_without_cache(decoder, text):
+    """The cache is asked by some of its layers how many tokens it has seen, so a layer without attention must know too."""
+    prompts = [[5, 9, 33, 7, 8], [200, 3, 17, 11, 90]]
+    with without_block(decoder, parse_removal(text)):
+        written = writing.greedy(decoder, prompts, 24)
+        for prompt, tokens in zip(prompts, written, strict=True):
+            ids = torch.tensor([[*prompt, *tokens]])
+            with torch.inference_mode():
+                again = decoder.model(ids, use_cache=False).logits[0, len(prompt) - 1 : -1]
+            ahead = again.gather(1, torch.tensor(tokens)[:, None])[:, 0]
+            assert (again.max(-1).values - ahead).max() < 1e-3
+
+
+@pytest.mark.parametrize("family", [name for name in WITH_PARTS if name != "qwen3_moe"])
+def test_zeroed_projections_are_the_cut_and_reload(family, tmp_path):
+    decoder = find_decoder(build(family))
+    with without_block(decoder, CUT):
+        expected = logits(decoder.model)
+    zeroed(decoder, CUT)
+    torch.testing.assert_close(logits(decoder.model), expected, rtol=1e-5, atol=1e-5)
+    decoder.model.save_pretrained(tmp_path)
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    torch.testing.assert_close(logits(again.float()), expected, rtol=1e-5, atol=1e-5)
+    assert again.config.get_text_config().num_hidden_layers == N_LAYERS - 1
+
+
+def test_what_has_no_last_matrix_is_not_zeroed_and_not_changed():
+    decoder = find_decoder(build("qwen3_moe"))
+    before = snapshot(decoder)
+    zeroable = PartSet(feed_forward=(0,))
+    with pytest.raises(UnsupportedModelError, match="feed-forward part of layer 1 of this qwen3_moe model has no last matrix"):
+        zeroed(decoder, PartSet(feed_forward=(0, 1)))
+    same(before, snapshot(decoder))
+    zeroed(decoder, zeroable)
+    assert decoder.n_layers == N_LAYERS
+
+
+@pytest.mark.parametrize("family", ["bloom", "mpt"])
+def test_parts_that_add_the_stream_themselves_are_refused(family):
+    decoder = find_decoder(build(family))
+    before = snapshot(decoder)
+    with (
+        pytest.raises(UnsupportedModelError, match=r"^The parts of layer 3 of this .* remove whole layers\.$"),
+        without_block(decoder, PartSet(attention=(3,))),
+    ):
+        pass
+    same(before, snapshot(decoder))
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        (Family("llama", attention=("inner",)), "it has no attention part of a name that is known: inner;"),
+        (Family("llama", feed_forward=("input_layernorm",)), "without both it still changes the stream"),
+        (Family("gpt_neox", attention=("mlp",), feed_forward=("attention",)), "a token still sees another"),
+    ],
+)
+def test_a_row_that_names_something_else_is_refused(row, why):
+    families.register(row)
+    try:
+        with pytest.raises(UnsupportedModelError, match=why):
+            parts.find(find_decoder(build(row.name)), 1)
+    finally:
+        families.forget(row.name)
+
+
+def test_all_families_are_told_apart_or_refused():
+    """What is not refused is exact, by the trial that every layer passes before a part of it is left out."""
+    told = {}
+    for family in (*FAMILIES, *BY_MASK, *BY_ROW):
+        try:
+            told[family] = sorted(parts.find(find_decoder(build(family)), 1))
+        except UnsupportedModelError as error:
+            told[family] = str(error).partition(":")[0]
+    refused = {family: why for family, why in told.items() if why != [ATTENTION, FEED_FORWARD]}
+    why = "The parts of layer 1 of this {} model cannot be removed one without the other"
+    assert refused == {family: why.format(family) for family in ("bloom", "mpt")}
+
+
+def test_a_cut_for_good_can_be_undone():
+    decoder = find_decoder(build("qwen2"))
+    before = snapshot(decoder)
+    made = cut(decoder, CUT)
+    assert decoder.n_layers == N_LAYERS - 1
+    assert sum(weight.numel() for weight in decoder.layers[0].self_attn.parameters()) == 0
+    with made.undone():
+        same(before, snapshot(decoder))
+
+
+def test_a_cut_that_leaves_no_attention_changes_nothing():
+    decoder = find_decoder(build("llama"))
+    before = snapshot(decoder)
+    with pytest.raises(BlockRangeError, match="leaves none of the 6 layers its attention"):
+        cut(decoder, PartSet(attention=(0, 1, 2), layers=(3, 4, 5)))
+    same(before, snapshot(decoder))
