@@ -18,7 +18,7 @@ export PYTHONUNBUFFERED = 1
 # What one process has compiled, the next need not: some images forbid to keep it, and the tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help run check test lint format install install-dev lock sbom audit chromium fuzz precomputed bench bench-evaluation bench-scaling bench-gpu bench-distances bench-by-layer bench-cluster bench-divided bench-store bench-healing bench-eta bench-ui load screenshots map chaos clean
+.PHONY: help run check test lint format install install-dev lock sbom audit chromium fuzz precomputed bench bench-evaluation bench-scaling bench-gpu bench-distances bench-by-layer bench-cluster bench-divided bench-store bench-healing bench-eta bench-ui load screenshots map chaos zoo clean
 
 help:
 	@sed -n '1,3p' Makefile
@@ -89,6 +89,10 @@ test:
 # Kills at random moments and faults of the machine, over every kind of job: about ten minutes.
 chaos: install-dev
 	$(BIN)/python -m tests.chaos
+
+# Every causal architecture that transformers builds small, each in a process of its own: writes docs/families.md.
+zoo: install-dev
+	$(BIN)/python -m tests.zoo
 
 fuzz: install-dev
 	$(BIN)/python -m tests.corpus.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))

@@ -55,6 +55,7 @@ _MOST_KEPT = 20
 """Faults that are kept, the newest ones."""
 _MOST_BYTES = 64 * 1024
 """Of one fault: the end of its details, which says most."""
+_MODEL_CODE = re.compile(r"transformers\.models\.(?!auto\.)(\w+)\.")
 _TOKEN = re.compile(r"\b(hf|api_org)_[A-Za-z0-9]{8,}")
 
 
@@ -96,12 +97,28 @@ def is_of_machine(error: BaseException) -> bool:
     return any(any(map(is_cause, chain)) for is_cause in (_is_space, *(is_cause for is_cause, _ in _OF_MACHINE)))
 
 
+def model_type(error: BaseException) -> str | None:
+    """The kind of model in whose own code, as transformers has it, something was raised; None where it was elsewhere."""
+    found = None
+    for one in _chain(error):
+        trace = one.__traceback__
+        while trace is not None:
+            module = _MODEL_CODE.match(str(trace.tb_frame.f_globals.get("__name__", "")))
+            found, trace = module[1] if module else found, trace.tb_next
+    return found
+
+
 def _unforeseen(error: BaseException, doing: str, log: str, told: bool) -> str:
     what = type(error).__name__
     if told:
         what = one_line(f"{what}: {(str(error).strip().splitlines() or ['no message'])[0]}")
     where = log or _keep(error, doing)
     kept = f"{where} has the details" if where else "its details could not be kept, for the cache folder cannot be written"
+    if family := model_type(error):
+        return redact(
+            f"The code of {family} models in transformers failed while {doing} ({what}), so this cannot be done with this "
+            f"model; choose another model or another cut, and {kept}."
+        )
     return redact(f"Layerscope did not foresee what happened while {doing} ({what}); this is a bug, and {kept}.")
 
 

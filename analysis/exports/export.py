@@ -27,12 +27,18 @@ from analysis.models.adapter import read_bridge, with_adapter
 from analysis.models.decoder import Decoder, find_decoder
 from analysis.models.load import Loader, Plan
 from analysis.models.placement import Placement
+from analysis.models.source import reason
 from analysis.models.spec import ModelSpec
 from analysis.reading import library
 
 FORMATS = ("hf", "mergekit")
 TOLERANCES = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.1}
 """What the relative difference of logits may be, by the dtype that is saved: merging rounds every changed weight once more."""
+_INSTEAD = (
+    "export it in float32",
+    "that is how families are whose layers compute with their own number, so choose the last layers or another model",
+)
+"""What to do about a folder that answers otherwise, the second where rounding cannot be the reason."""
 _READ = CorpusSpec(source="wiki", n_texts=2, seq_len=128, split="validation")
 _FALLBACK = (
     "A decoder adds to a stream. Every layer reads what the layers before it wrote, and writes a little more; where two "
@@ -223,7 +229,7 @@ def compare(
         raise UnsupportedModelError(
             f"The saved model answers otherwise than {'the model with its adapter' if merged else 'the cut model'} did: its "
             f"logits differ by {check.relative_difference:.3g} of their size, where {check.tolerance:g} is allowed in "
-            f"{spec.dtype}, so it was removed; export it in float32."
+            f"{spec.dtype}, so it was removed; {_INSTEAD[spec.dtype == 'float32']}."
         )
     return check
 
@@ -280,8 +286,14 @@ def _relative(adapter: str | None) -> str | None:
 
 def _check_reloads(decoder: Decoder) -> None:
     """Compare the cut model with what its cut configuration builds: same names, same shapes."""
-    with torch.device("meta"):
-        rebuilt = AutoModelForCausalLM.from_config(decoder.model.config)
+    try:
+        with torch.device("meta"):
+            rebuilt = AutoModelForCausalLM.from_config(cut.as_saved(decoder.model.config))
+    except Exception as error:  # what transformers has against a configuration, it says in a dozen unrelated types
+        raise UnsupportedModelError(
+            f"Plain transformers would not load this cut of a {decoder.config.model_type} model: {reason(error)}; choose "
+            f"another block."
+        ) from error
     expected = {name: tuple(tensor.shape) for name, tensor in rebuilt.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in decoder.model.state_dict().items()}
     if expected != found:

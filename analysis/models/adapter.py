@@ -17,7 +17,7 @@ from torch.utils.hooks import RemovableHandle
 from analysis.core import documents, failures, store
 from analysis.core.blocks import Block, Removal
 from analysis.core.errors import LayerscopeError, RecipeError
-from analysis.models import cut, meter
+from analysis.models import cut, meter, weights
 from analysis.models.decoder import Decoder, find_decoder
 from analysis.models.load import LoadedModel
 from analysis.models.source import reason
@@ -99,7 +99,7 @@ def with_adapter(loaded: LoadedModel, block: Removal | None, adapter: str) -> Lo
         # Nor does it mind weights for layers that the cut model does not have.
         left_over = _weight_names(Path(adapter)) - set(get_peft_model_state_dict(model))
         if left_over:
-            raise ValueError(f"{len(left_over)} weights have no place")
+            raise ValueError(f"it has no place for {weights.listed(sorted(left_over))}")
         _check_numbers(model, adapter)
     except LayerscopeError:
         raise

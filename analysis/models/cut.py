@@ -2,9 +2,11 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
+from transformers import CONFIG_MAPPING
 
 from analysis.core import blocks
 from analysis.core.blocks import PartSet, Removal
@@ -91,6 +93,9 @@ def _remove(decoder: Decoder, block: Removal | None) -> Callable[[], None]:
     if block is None:
         return lambda: None
     block.check(decoder.n_layers)
+    if block.layers:
+        decoder.check_layers_are_apart()
+    decoder.check_states_are_own()
     parts.check(decoder, [block])
     # First, so that what stands in for attention is renumbered with all others.
     taken = [
@@ -127,14 +132,53 @@ def _remove_layers(decoder: Decoder, block: Removal) -> Callable[[], None]:
         indices = getattr(config, name, None)
         if indices:
             changes.append((config, name, indices, type(indices)(kept.index(index) for index in indices if index in kept)))
+    if (own := vars(config).get("_heterogeneity_spec")) is not None:  # where transformers keeps `per_layer_config`
+        numbers = {new: own.per_layer_overrides[old] for new, old in enumerate(kept) if old in own.per_layer_overrides}
+        changes.append((config, "_heterogeneity_spec", own, replace(own, per_layer_overrides=numbers)))
+    computed = _computed_lists(config, n_layers)
     for owner, name, _, new in changes:
         setattr(owner, name, new)
+    left = {name: [value[index] for index in kept] for name, value in computed.items()}
+    if any(list(getattr(config, name)) != value for name, value in left.items()):
+        # Such as a period of attention layers, which then names others than those that are there.
+        changes.append((config, "__class__", type(config), _saying(type(config), left)))
+        config.__class__ = changes[-1][-1]
 
     def undo() -> None:
         for owner, name, old, _ in reversed(changes):
             setattr(owner, name, old)
 
     return undo
+
+
+def _computed_lists(config: Any, n_layers: int) -> dict[str, list]:
+    """What a configuration computes for every layer from its other fields, such as `layer_types` of Jamba from a period."""
+    found = {}
+    for name in dir(type(config)):
+        if isinstance(getattr(type(config), name, None), property):
+            with contextlib.suppress(Exception):  # one that is not for this configuration
+                value = getattr(config, name)
+                if isinstance(value, list | tuple) and len(value) == n_layers:
+                    found[name] = list(value)
+    return found
+
+
+def _saying(kind: type, lists: dict[str, list]) -> type:
+    """A kind of configuration in which these lists are not computed."""
+
+    def said(name: str) -> property:
+        return property(lambda config: list(lists[name]))
+
+    return type(kind.__name__, (kind,), {name: said(name) for name in lists})
+
+
+def as_saved(config: Any) -> Any:
+    """The configuration that plain transformers reads of a folder: it has what is written down, and computes the rest itself.
+
+    Raises:
+        ValueError: and others of transformers, when it does not accept it.
+    """
+    return CONFIG_MAPPING[config.model_type].from_dict(config.to_dict())
 
 
 def per_layer_lists(config: Any, n_layers: int, family: Family) -> dict[str, list | tuple]:

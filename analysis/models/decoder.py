@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,12 @@ _LOGITS_IN_CACHE = 1 << 23
 many."""
 QUANTIZED_BYTES = {"4bit": 0.5 + 0.127 / 8, "8bit": 1.0}
 """Bytes per weight of a linear layer; NF4 with double quantization adds 0.127 bits of constants (QLoRA, 2305.14314)."""
+
+
+_hands_on_more: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+"""What was found out of models about `Decoder.check_states_are_own`."""
+_share_weights: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+"""The same about `Decoder.check_layers_are_apart`."""
 
 
 def output_stream(output: Any) -> Tensor:
@@ -131,6 +138,70 @@ class Decoder:
         """Numbers per token inside the feed-forward part of a layer."""
         widths = (getattr(self.config, name, None) for name in self.family.feed_forward_width)
         return next((width for width in widths if isinstance(width, int)), 4 * self.config.hidden_size)
+
+    def check_states_are_own(self) -> None:
+        """See to it that layers can be left out of a pass.
+
+        Raises:
+            UnsupportedModelError: when layers use what others have computed.
+        """
+        if field := next((name for name in self.family.shares_states if getattr(self.config, name, None)), None):
+            raise UnsupportedModelError(
+                f"Layers of this {self.config.model_type} model use keys and values of earlier ones ({field} "
+                f"{getattr(self.config, field)} in its configuration), so what is left without some of them is not what a cut "
+                f"would measure; its distances can be had, and no cut."
+            )
+        # With its layers on the disk such a model is refused before (`layerwise.check`).
+        if self.on_disk is None and self.model not in _hands_on_more:
+            _hands_on_more[self.model] = self._hands_on_more()
+        if _hands_on_more.get(self.model):
+            raise UnsupportedModelError(
+                f"Layers of this {self.config.model_type} model hand on more than the stream, so what is left without some "
+                f"of them is not what a cut would measure; its distances can be had, and no cut."
+            )
+
+    @torch.inference_mode()
+    def _hands_on_more(self) -> bool:
+        """Whether a layer is given a tensor that the one before it returned beside the stream."""
+        returned: list[Tensor] = []
+        found: list[bool] = []
+
+        def given(module: nn.Module, args: Any, named: Any) -> None:
+            found.append(any(one is other for one in (*args, *named.values()) for other in returned))
+
+        def left(module: nn.Module, args: Any, output: Any) -> None:
+            returned[:] = [] if isinstance(output, Tensor) else [one for one in output[1:] if isinstance(one, Tensor)]
+
+        hooks = [layer.register_forward_pre_hook(given, with_kwargs=True) for layer in self.layers]
+        hooks += [layer.register_forward_hook(left) for layer in self.layers]
+        try:
+            self.body(input_ids=torch.tensor([self.trial_tokens(4)], device=self.device), use_cache=False)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return any(found)
+
+    def check_layers_are_apart(self) -> None:
+        """See to it that a model without some layers can be made.
+
+        Raises:
+            UnsupportedModelError: when layers use what others have computed, or what is outside has a part for each of them.
+        """
+        self.check_states_are_own()
+        if field := next((name for name in self.family.joins_layers if getattr(self.config, name, None)), None):
+            raise UnsupportedModelError(
+                f"This {self.config.model_type} model keeps a part for each layer in tables outside of the layers ({field} "
+                f"{getattr(self.config, field)} in its configuration), so none is taken out of it; distances, scores and "
+                f"losses without them can be had, and no text, heal or export."
+            )
+        if self.model not in _share_weights:
+            in_layers = Counter(weight for layer in self.layers for weight in {id(weight) for weight in layer.parameters()})
+            _share_weights[self.model] = max(in_layers.values(), default=0) > 1
+        if _share_weights[self.model]:
+            raise UnsupportedModelError(
+                f"Layers of this {self.config.model_type} model share weights with each other, so none is taken out of it; "
+                f"distances, scores and losses without them can be had, and no text, heal or export."
+            )
 
     @contextlib.contextmanager
     def short_windows(self) -> Iterator[None]:

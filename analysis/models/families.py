@@ -66,6 +66,12 @@ class Family:
     attention_chunk: str = "attention_chunk_size"
     """What it calls the length of the chunks of chunked attention."""
 
+    shares_states: tuple[str, ...] = ("num_kv_shared_layers",)
+    """Configuration fields under which layers use keys and values of earlier ones, so that none can be left out (Gemma 3n)."""
+    joins_layers: tuple[str, ...] = ("hidden_size_per_layer_input",)
+    """Configuration fields under which something outside of the layers holds a part for each of them, which a cut would have to
+    take out as well (the embeddings by layer of Gemma 3n)."""
+
     logits_times: tuple[str, ...] = ("logit_scale",)
     """Configuration field that the logits are multiplied by (Cohere)."""
     logits_over: tuple[str, ...] = ("logits_scaling",)

@@ -185,6 +185,8 @@ def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step
     """
     _try_parts(decoder, inputs)
     gone = [removed_parts(one.cuts) for one in inputs]
+    if any(removed for of_one in gone for removed in of_one):
+        decoder.check_states_are_own()
 
     def lanes(depth: int) -> dict[Lane, set[frozenset[str]]]:
         """Which streams there are at a depth, by batch and by what is gone below it, and what they lose in the layer there."""

@@ -272,6 +272,8 @@ def run_tails(decoder: Decoder, trunk: Trunk, cuts: Sequence[Removal | None]) ->
     Yields:
         (index into `cuts`, (batch, seq, hidden_size) before the final norm), each cut once, in no particular order.
     """
+    if any(cut is not None for cut in cuts):
+        decoder.check_states_are_own()
     by_start: dict[int, list[int]] = {}
     for index, cut in enumerate(cuts):
         if cut is None:

@@ -68,13 +68,13 @@ def _check(name: str, told: Any, on_progress: OnProgress) -> None:
     missing = sorted(told.missing_keys)
     if missing:
         raise UnsupportedModelError(
-            f"{name} lacks {_listed(missing)}, which would be filled with random numbers; get its files again, or give the "
+            f"{name} lacks {listed(missing)}, which would be filled with random numbers; get its files again, or give the "
             f"configuration that belongs to them."
         )
     if told.mismatched_keys:
         key, found, expected = min(told.mismatched_keys)
         raise UnsupportedModelError(
-            f"{name} has {_listed(sorted(key for key, *_ in told.mismatched_keys))} in another shape than its configuration "
+            f"{name} has {listed(sorted(key for key, *_ in told.mismatched_keys))} in another shape than its configuration "
             f"asks for ({key}: {tuple(found)}, not {tuple(expected)}), which would be filled with random numbers; give the "
             f"configuration that belongs to the weights."
         )
@@ -85,7 +85,7 @@ def _check(name: str, told: Any, on_progress: OnProgress) -> None:
                 "loading the model",
                 0,
                 1,
-                f"{name} also holds {_listed(unexpected)}, which its configuration has no place for: left out.",
+                f"{name} also holds {listed(unexpected)}, which its configuration has no place for: left out.",
             )
         )
 
@@ -97,7 +97,7 @@ def _not_joined(name: str) -> UnsupportedModelError:
     )
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     """The first few names, and how many there are: "3 weights (a, b, c)"."""
     more = ", …" if len(names) > _NAMED else ""
     return f"{len(names)} {'weight' if len(names) == 1 else 'weights'} ({', '.join(names[:_NAMED])}{more})"
@@ -145,9 +145,11 @@ def without_layers(
     _check(name, assembly.told, on_progress)
     decoder = architecture.find_decoder(model)
     layers = layerwise.LayersOnDisk(decoder, assembly, identity=identity)
+    decoder = replace(decoder, on_disk=layers)
+    decoder.check_layers_are_apart()  # later on layers that are like each other share weights, for a trial
     told = assembly.load(checkpoint.places.keys() - layers.stored)
     model.tie_weights(missing_keys=told.missing_keys, recompute_mapping=False)
     for own, buffer in list(model.named_buffers()):
         if not buffer.is_meta:
             layerwise.put(model, {own: buffer.to(device)})
-    return replace(decoder, on_disk=layers)
+    return decoder

@@ -156,6 +156,21 @@ def test_anything_else_is_a_bug_with_its_first_line():
         assert cause(RuntimeError(harmless)) is None
 
 
+def test_what_a_models_own_code_raises_names_its_type_and_the_step():
+    own = {"__name__": "transformers.models.jamba.modeling_jamba"}
+    exec("def forward():\n    raise ValueError('no such cache')", own)
+    with pytest.raises(ValueError, match="no such cache") as caught:
+        own["forward"]()
+    assert explain(caught.value) == (
+        "The code of jamba models in transformers failed while running this job (ValueError: no such cache), so this cannot be "
+        "done with this model; choose another model or another cut, and worker.log in the cache folder has the details."
+    )
+    own["__name__"] = "transformers.models.auto.auto_factory"
+    with pytest.raises(ValueError, match="no such cache") as caught:
+        own["forward"]()
+    assert "this is a bug" in explain(caught.value)
+
+
 def test_a_disk_that_does_not_answer_is_no_bug():
     assert explain(chained(OSError(errno.EIO, "Input/output error"), ValueError("x"))).startswith("The disk does not answer")
 

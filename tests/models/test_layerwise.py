@@ -245,6 +245,9 @@ def test_a_gguf_file_that_lacks_a_weight_is_refused_before_it_is_read(pair, tmp_
     monkeypatch.setattr(Checkpoint, "read", lambda self, names: pytest.fail("no weight is read"))
     with pytest.raises(UnsupportedModelError, match=r"lacks 1 weight \(model\.layers\.2\.mlp\.down_proj\.weight\)"):
         by_layer(file, monkeypatch)
+    monkeypatch.undo()
+    with pytest.raises(UnsupportedModelError, match=r"lacks 1 weight \(model\.layers\.2\.mlp\.down_proj\.weight\)"):
+        load.load(ModelSpec(source=str(file), device="cpu", dtype="float32"))
 
 
 def test_experts_that_are_not_all_there_are_refused_before_any_is_read(tiny_folder, tmp_path, monkeypatch):

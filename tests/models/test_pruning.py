@@ -7,9 +7,10 @@ import torch
 import transformers
 
 from analysis.core.blocks import Block
-from analysis.core.errors import BlockRangeError
+from analysis.core.errors import BlockRangeError, UnsupportedModelError
 from analysis.models import decoder as architecture
-from analysis.models.cut import cut, without_block
+from analysis.models.cut import as_saved, cut, without_block
+from analysis.models.stream import run_tails, run_trunk
 from tests.support.families import FAMILIES, N_LAYERS, PER_LAYER_LISTS, build
 
 PROMPT = torch.tensor([[5, 9, 33, 7, 8]])
@@ -101,6 +102,44 @@ def test_lists_of_layer_numbers_are_renumbered():
     assert decoder.config.mlp_only_layers == [0, 4]
     cut(decoder, Block(1, 2))
     assert decoder.config.mlp_only_layers == [0, 2]
+
+
+def test_lists_that_a_configuration_computes_are_those_of_the_layers_that_are_left():
+    kind = transformers.JambaConfig
+    decoder = architecture.find_decoder(build("jamba"))
+    config = decoder.config
+    assert [index for index, of in enumerate(config.layer_types) if of == "full_attention"] == [1, 4]
+    with without_block(decoder, Block(2, 1)):
+        assert [index for index, of in enumerate(config.layer_types) if of == "full_attention"] == [1, 3]
+        assert isinstance(config, kind)
+        assert as_saved(config).layer_types != config.layer_types
+        assert generate(decoder.model, use_cache=True) == generate(decoder.model, use_cache=False)
+    assert type(config) is kind
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"num_kv_shared_layers": 2}, "use keys and values of earlier ones"),
+        ({"hidden_size_per_layer_input": 8}, "a part for each layer"),
+    ],
+)
+def test_layers_that_are_bound_to_others_are_not_taken_out(settings, says):
+    decoder = architecture.find_decoder(build("llama"))
+    for name, value in settings.items():
+        setattr(decoder.config, name, value)
+    with (
+        pytest.raises(UnsupportedModelError, match=f"{says}.*[( ]{next(iter(settings))} "),
+        without_block(decoder, Block(1, 2)),
+    ):
+        pass
+    trunk = run_trunk(decoder, torch.tensor([[3, 4, 5]]), keep={1, 6})
+    assert len(list(run_tails(decoder, trunk, [None]))) == 1
+    if "num_kv_shared_layers" in settings:
+        with pytest.raises(UnsupportedModelError, match="keys and values"):
+            list(run_tails(decoder, trunk, [Block(1, 2)]))
+    else:
+        assert len(list(run_tails(decoder, trunk, [Block(1, 2)]))) == 1
 
 
 @pytest.mark.parametrize("block", [Block(4, 3), Block(0, 6), Block(9, 1)])

@@ -60,6 +60,11 @@ _BY_MASK = {
 BY_MASK = tuple(_BY_MASK)
 """Further families that see what their mask says, at the positions that they are told."""
 _NAMES_OF_DEPTH = {"MptConfig": "n_layers", "GPTNeoConfig": "num_layers", "GPTJConfig": "n_layer"}
+_HYBRID = {"jamba": ("JambaConfig", {
+    "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 48, "num_experts": 2, "attn_layer_period": 3,
+    "attn_layer_offset": 1, "mamba_d_state": 8, "mamba_dt_rank": 4
+})}  # fmt: skip
+"""Families whose configuration computes what kind each layer is."""
 FAMILIES = tuple(_FAMILIES)
 """Families that every room must handle."""
 PER_LAYER_LISTS = {"qwen3": "layer_types", "gemma2": "layer_types", "gemma3_text": "layer_types", "smollm3": "no_rope_layers"}
@@ -68,7 +73,7 @@ PER_LAYER_LISTS = {"qwen3": "layer_types", "gemma2": "layer_types", "gemma3_text
 
 def build(family: str, *, vocab_size: int = 300, n_layers: int = N_LAYERS) -> torch.nn.Module:
     """A random model of `family` in float32 and eval mode, the same at every call."""
-    name, extra = {**_FAMILIES, **_BY_ROW, **_FAR, **_BY_MASK}[family]
+    name, extra = {**_FAMILIES, **_BY_ROW, **_FAR, **_HYBRID, **_BY_MASK}[family]
     if family not in _FAMILIES:
         depth = {_NAMES_OF_DEPTH.get(name, "num_hidden_layers"): n_layers}
         config = getattr(transformers, name)(**{**_SIZES, **extra, **depth, "vocab_size": vocab_size})

@@ -1,0 +1,68 @@
+"""What the zoo found, as a page: `docs/families.md`."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from transformers import __version__
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "families.md"
+_SIGNS = {"right": "✓", "refused": "–", "stopped": "(–)", "wrong": "wrong", "crash": "crash", "late": "late"}
+Outcomes = dict[str, dict[str, tuple[str, str]]]
+"""Kind and what was said, by check, by architecture."""
+
+
+def read(file: Path) -> Outcomes:
+    """Results that were written before."""
+    lines = map(json.loads, file.read_text().splitlines()) if file.exists() else []
+    return {line["name"]: {check: (kind, said) for check, (kind, said) in line["outcomes"].items()} for line in lines}
+
+
+def write(found: Outcomes, checks: list[str]) -> None:
+    """Write the page anew."""
+    PAGE.write_text(page(found, checks), encoding="utf-8")
+
+
+def page(found: Outcomes, checks: list[str]) -> str:
+    """The page as text."""
+    tried = {name: of for name, of in sorted(found.items()) if "built" not in of}
+    counts = Counter(kind for of in tried.values() for kind, _ in of.values())
+    head = f"| family | {' | '.join(checks)} |\n|---|{'---|' * len(checks)}"
+    rows = [f"| {name} | {' | '.join(_SIGNS[of[check][0]] for check in checks)} |" for name, of in tried.items()]
+    return "\n".join(
+        [
+            "# Families",
+            "",
+            f"Every causal architecture that transformers {__version__} builds small, with random weights in float32: `make",
+            "zoo` writes this page. ✓ is exactly right against plain transformers, in which layers are left out by handing",
+            "their input on; – is refused in one sentence, which stands below; (–) ends in the model's own code in",
+            "transformers, which a sentence says, too.",
+            "",
+            f"{len(tried)} architectures: {counts['right']} checks right, {counts['refused']} refused, "
+            f"{counts['stopped']} ended in the model's own code, "
+            f"{counts['wrong']} wrong, {counts['crash'] + counts['late']} crashed or too late.",
+            "",
+            head,
+            *rows,
+            "",
+            "## What is refused, and why",
+            "",
+            *_reasons(tried),
+            "",
+            "## Not built small by transformers",
+            "",
+            *(f"- {name}: {of['built'][1]}" for name, of in sorted(found.items()) if "built" in of),
+            "",
+        ]
+    )
+
+
+def _reasons(tried: Outcomes) -> list[str]:
+    lines = []
+    for name, of in tried.items():
+        by_sentence: dict[str, list[str]] = {}
+        for check, (kind, said) in of.items():
+            if kind != "right":
+                by_sentence.setdefault(said, []).append(check)
+        lines += [f"- {name}, {', '.join(checks)}: {said}" for said, checks in by_sentence.items()]
+    return lines

@@ -1,0 +1,86 @@
+"""Architectures that stand for a mechanism each, through every check of the zoo: right, or refused as it is known here."""
+
+import pytest
+
+from tests.zoo import checks, models, table
+from tests.zoo.checks import Outcome
+
+_EXPERTS = "is a mixture of experts, and a heal adapts one feed-forward part per layer"
+_NOT_REBUILT = "would not rebuild the same model"
+_TABLES = "keeps a part for each layer in tables outside of the layers"
+REPRESENTATIVE = {
+    "llama-tied": ("rotary positions, a tied head", {}),
+    "mpt": ("ALiBi", {}),
+    "gpt2": ("learned positions", {}),
+    "gptj": ("attention and feed-forward side by side", {}),
+    "olmo": ("norms without weights", {}),
+    "gemma2": ("norms behind, capped logits, windows in turn with full attention", {}),
+    "granite": ("a scaled residual", {}),
+    "qwen3_moe": ("experts", {"heal": _EXPERTS, "healed export": _EXPERTS}),
+    "jamba": (
+        "recurrent layers, by a period that the configuration computes",
+        {"heal": _EXPERTS, "export": _NOT_REBUILT, "healed export": _EXPERTS},
+    ),
+    "gemma4_text-plain": ("settings of single layers", {}),
+    "gemma4_text": (
+        "embeddings by layer",
+        dict.fromkeys(["layer by layer", "writing", "speed", "heal", "export", "healed export"], _TABLES),
+    ),
+    "zaya": (
+        "more than the stream is handed on",
+        dict.fromkeys(
+            ["scores", "damage", "writing", "speed", "heal", "export", "healed export"], "hand on more than the stream"
+        )
+        | {"layer by layer": "does more between its layers"},
+    ),
+}
+"""By architecture its mechanism, and what is refused, with a part of the sentence."""
+
+
+@pytest.mark.parametrize("name", REPRESENTATIVE)
+def test_all_is_exactly_right_or_refused(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+    _, refused = REPRESENTATIVE[name]
+    animal = checks.Animal(name, tmp_path)
+    for check, run in checks.CHECKS.items():
+        found = checks.outcome(run, animal)
+        assert found.kind == ("refused" if check in refused else "right"), f"{check}: {found.said}"
+        assert refused.get(check, "") in found.said
+
+
+def test_what_is_wrong_or_unforeseen_is_told_from_what_is_refused(tmp_path, monkeypatch):
+    """The checks see a layer that does nothing, and a crash is none of a model's own code when it is ours."""
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+    animal = checks.Animal("llama", tmp_path)
+    with animal.truth.without([5]):
+        found = checks.outcome(checks.distances, animal)
+        assert found.kind == "wrong"
+        assert found.said.startswith("the distance of 0 and 6 is ")
+        assert checks.outcome(checks.layer_by_layer, animal).kind == "wrong"
+    monkeypatch.setattr(checks.exports, "run", lambda spec: {}["nowhere"])
+    assert checks.outcome(checks.export, animal) == Outcome("crash", "KeyError: 'nowhere'")
+
+
+def test_an_architecture_that_the_library_does_not_build_small_says_why(monkeypatch):
+    with pytest.raises(models.NotBuiltError, match="layer types"):
+        models.build("gemma3n_text")
+    monkeypatch.setattr(models, "_MOST_WEIGHTS", 10_000)
+    with pytest.raises(models.NotBuiltError, match="weights are left of it"):
+        models.build("llama")
+
+
+def test_the_page_counts_and_gives_the_reasons():
+    right, refused = ("right", ""), ("refused", "it has no layers.")
+    page = table.page(
+        {
+            "b": {"distances": right, "heal": refused},
+            "a": {"distances": right, "heal": ("wrong", "3, not 4")},
+            "c": {"built": ("not built", "too large")},
+        },
+        ["distances", "heal"],
+    )
+    assert "2 architectures: 2 checks right, 1 refused" in page
+    assert "1 wrong" in page
+    assert "| a | ✓ | wrong |\n| b | ✓ | – |" in page
+    assert "- b, heal: it has no layers." in page
+    assert "- c: too large" in page
