@@ -18,7 +18,7 @@ export PYTHONUNBUFFERED = 1
 # What one process has compiled, the next need not: some images forbid to keep it, and the tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help run check test lint format install install-dev lock sbom audit chromium fuzz precomputed bench bench-evaluation bench-scaling bench-gpu bench-distances bench-by-layer bench-cluster bench-divided bench-store bench-healing bench-eta bench-ui load screenshots map chaos zoo clean
+.PHONY: help run check test lint format install install-dev lock sbom audit chromium fuzz precomputed bench bench-evaluation bench-scaling bench-gpu bench-distances bench-by-layer bench-cluster bench-divided bench-store bench-healing bench-eta bench-search bench-ui load screenshots map chaos zoo clean
 
 help:
 	@sed -n '1,3p' Makefile
@@ -135,6 +135,9 @@ bench-healing: install
 
 bench-eta: install
 	$(BIN)/python benchmarks/eta.py
+
+bench-search: install
+	$(BIN)/python benchmarks/search_speed.py
 
 bench-ui: install-dev chromium
 	$(BIN)/python benchmarks/ui_speed.py

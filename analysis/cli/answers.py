@@ -415,6 +415,19 @@ def _damage_lines(result: Any, options: argparse.Namespace) -> list[str]:
     ]
 
 
+def _search_lines(result: Any, options: argparse.Namespace) -> list[str]:
+    """Of every size what was found, on the text that was searched on, on the one that decided and on another."""
+    what = "KL" if result.spec.objective == "kl" else "loss over unpruned"
+    table = result.table().titled(
+        cost=f"{what} searched", validation=f"{what} decided", loss="loss over unpruned, other text (95 %)", n_rivals="of"
+    )
+    return [
+        f"{result.model.name}: layers found by {result.spec.strategy}, nats per token",
+        *table.only("n", "cost", "validation", "loss", "n_rivals", "removed").lines(),
+        result.measured_on(),
+    ]
+
+
 def _speed_lines(result: Any, options: argparse.Namespace) -> list[str]:
     """Medians with quartiles for every n, and the straight lines through them."""
     spec = result.spec
@@ -500,6 +513,7 @@ ANSWERS = {
     "inspect": Answer(_model_lines, name="models"),
     "distances": Answer(_distance_lines),
     "damage": Answer(_damage_lines),
+    "search": Answer(_search_lines),
     "sweep": Answer(_sweep_lines, _without_questions, (_PER_QUESTION,)),
     "evaluate": Answer(_evaluate_lines, _evaluate_data, (_PER_QUESTION,)),
     "heal": Answer(_heal_lines, _without_questions),

@@ -71,7 +71,9 @@ def request(result: Result) -> Spec:
     """
     spec: Any = result.spec
     if isinstance(spec, SweepSpec):
-        spec = replace(spec, loss_corpus=None, max_n=None, damage=None, distances=DistanceSpec(metric=spec.distances.metric))
+        spec = replace(
+            spec, loss_corpus=None, max_n=None, damage=None, search=None, distances=DistanceSpec(metric=spec.distances.metric)
+        )
     if isinstance(spec, EvaluateSpec | HealSpec | SweepSpec):
         spec = replace(spec, generation=None, benchmark=_questions(spec.benchmark))
     if isinstance(spec, EvaluateSpec):

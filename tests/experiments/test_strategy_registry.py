@@ -23,7 +23,8 @@ from tests.support import fakes, own
 from tests.support.seen import figures, texts, trace
 from tests.support.toy import MAP, SWEEP
 
-OURS = ["similarity", "deepest", "reverse", "block-influence", "loss-greedy", "random", "manual"]
+SEARCHING = ["greedy", "swaps", "evopress", "lorp", "influence-iterated"]
+OURS = ["similarity", "deepest", "reverse", "block-influence", "loss-greedy", "random", "manual", *SEARCHING]
 MIDDLE = '''
 """Layers from the middle of the model."""
 
@@ -107,7 +108,7 @@ def helped(capsys):
 def test_ours_are_there_in_their_order():
     assert list(STRATEGIES) == OURS
     assert [strategy.needs for strategy in STRATEGIES.values()] == [
-        ("map",), (), (), ("influence",), ("damage",), ("draw",), ("blocks",)
+        ("map",), (), (), ("influence",), ("damage",), ("draw",), ("blocks",), *[("searched",)] * len(SEARCHING)
     ]  # fmt: skip
 
 
@@ -120,7 +121,7 @@ def test_the_command_line_offers_it_while_it_is_there(capsys, register):
     assert main.command_line(asked) == "python -m analysis sweep starter --strategy middle"
     STRATEGIES.forget("middle")
     assert "middle" not in helped(capsys)
-    with pytest.raises(SpecError, match="strategy must be one of similarity, .*, manual, not 'middle'"):
+    with pytest.raises(SpecError, match="strategy must be one of similarity, .*, influence-iterated, not 'middle'"):
         SweepSpec(strategy="middle")
 
 
@@ -130,7 +131,9 @@ def test_it_chooses_within_the_model_only():
     assert choose("middle", 0, n_layers=6) is None
     with pytest.raises(BlockRangeError):
         choose("middle", 6, n_layers=6)
-    with pytest.raises(SpecError, match="similarity, deepest, reverse, block-influence, loss-greedy, random, middle, not"):
+    with pytest.raises(
+        SpecError, match="similarity, deepest, reverse, block-influence, loss-greedy, random, greedy, .*, middle, not"
+    ):
         choose("manual", 1, n_layers=6)
 
 
@@ -216,7 +219,7 @@ def test_charts_give_it_a_look_of_its_own_and_a_legend(register):
     looks = [look.style_of(name) for name in STRATEGIES]
     for side in ("dash", "symbol", "light", "dark"):
         assert len({getattr(one, side) for one in looks}) == len(looks)
-    assert looks[:7] == [look.STRATEGY_STYLES[name] for name in OURS], "a new one does not change how ours look"
+    assert looks[: len(OURS)] == [look.STRATEGY_STYLES[name] for name in OURS], "a new one does not change how ours look"
     assert runs.how(of("late", 1)) == "late, draw 1"
 
 
@@ -277,9 +280,10 @@ def test_a_cut_of_layers_one_by_one_from_the_damage_is_drawn_where_it_is_known(m
     ("settings", "told"),
     [
         ({"name": "In the Middle"}, "small letters and digits"),
-        ({"needs": ("maps",)}, "can need map, influence, damage, draw, blocks, not maps"),
+        ({"needs": ("maps",)}, "can need map, influence, damage, draw, searched, blocks, not maps"),
         ({"choose": None}, "must either choose, or need blocks"),
         ({"needs": ("blocks",)}, "must either choose, or need blocks"),
+        ({"needs": ("searched",)}, "must bring a search where it needs searched"),
     ],
 )
 def test_what_cannot_be_a_strategy_is_refused(settings, told):

@@ -22,6 +22,8 @@ from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
 from analysis.experiments.grid.spec import GridSpec
 from analysis.experiments.maps import damage
 from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceSpec
+from analysis.experiments.search import search
+from analysis.experiments.search.spec import SearchResult, SearchSpec
 from analysis.jobs import crew, errand
 from analysis.jobs.crew import Crew, MemberLost, member, team
 from analysis.jobs.crew.local import LocalCrew
@@ -109,6 +111,20 @@ def nobody(progress) -> None:
 
 def stored_shards() -> list:
     return list((store.cache_dir() / "results" / shards.FOLDER).glob("*/result.json"))
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_search_that_a_curve_rests_on_is_made_by_one_of_them(asked, monkeypatch):
+    model, told = asked["sweep"].model, []
+    original = search.run
+    monkeypatch.setattr(search, "run", lambda spec, *a, **k: told.append(SearchResult.load(spec)) or original(spec, *a, **k))
+    parts = (CorpusSpec("wiki", 2, 24, split=part) for part in ("train", "validation"))
+    made = SearchSpec(model, "greedy", "kl", *parts, CorpusSpec("c4", 2, 24), max_n=2)
+    curve = crew.share(dataclasses.replace(asked["sweep"], strategy="greedy", search=made), Here(2), nobody)
+    found = SearchResult.load(curve.spec.search)
+    assert [point.block for point in curve.points[1:]] == [one.removed for one in found.found]
+    assert told[0] is None
+    assert all(result.complete for result in told[1:])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -66,7 +66,9 @@ def rich_distances() -> DistanceResult:
     return replace(plain, wins=wins, others=others)
 
 
-_CLIFFS = {"similarity": 9, "deepest": 5, "reverse": 2, "block-influence": 6, "loss-greedy": 10, "random": 4, "manual": 7}
+_CLIFFS = {"similarity": 9, "deepest": 5, "reverse": 2, "block-influence": 6, "loss-greedy": 10, "random": 4, "manual": 7,
+    "greedy": 11, "swaps": 12, "evopress": 12, "lorp": 6, "influence-iterated": 7,
+}  # fmt: skip
 
 
 def _cut(strategy: str, n: int, draw: int) -> Removal | None:

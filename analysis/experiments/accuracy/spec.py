@@ -16,7 +16,8 @@ from analysis.experiments.accuracy import points as cuts
 from analysis.experiments.accuracy import precision
 from analysis.experiments.accuracy.points import Answer, GenerationCheck, Lines, Point
 from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
-from analysis.experiments.strategies import BLOCKS, DAMAGE, STRATEGIES, USUAL, needs
+from analysis.experiments.search.spec import SearchSpec, same_text, search_for
+from analysis.experiments.strategies import BLOCKS, DAMAGE, SEARCHED, STRATEGIES, USUAL, needs
 from analysis.models.spec import ModelFacts, ModelSpec
 
 
@@ -27,6 +28,7 @@ class SweepSpec(Spec):
     kind: ClassVar[str] = "sweep"
     version: ClassVar[int] = 4
     """4: losses weighed by tokens."""
+    later: ClassVar[tuple[str, ...]] = ("search",)
 
     model: ModelSpec = field(default_factory=ModelSpec)
     benchmark: BenchmarkSpec = field(default_factory=BenchmarkSpec)
@@ -46,6 +48,8 @@ class SweepSpec(Spec):
     """The measured damage that `loss-greedy` selects from; filled in for it, None for the others."""
     generation: Annotated[GenerationSpec | None, Option("--generate")] = None
     """What every cut is asked to write; None to skip it."""
+    search: Annotated[SearchSpec | None, Part(usual="analysis.experiments.accuracy.spec:usual_search")] = None
+    """The search whose cuts a strategy takes that searches; filled in for it, None for the others."""
 
     def __post_init__(self) -> None:
         require(
@@ -53,6 +57,19 @@ class SweepSpec(Spec):
             "The strategy manual needs the blocks to remove, and no other strategy takes any.",
         )
         one_of("strategy", self.strategy, STRATEGIES)
+        for corpus in () if self.search is None else (self.search.corpus, self.search.validation):
+            require(
+                self.loss_corpus is None or not same_text(corpus, self.loss_corpus),
+                f"The loss of this curve would be measured on the text that its cuts are searched by "
+                f"({corpora.title(corpus)}), on which they look better than they are; choose another text for one of them.",
+            )
+
+
+def usual_search(spec: SweepSpec) -> SearchSpec | None:
+    """What a strategy that searches searches with when nothing else is asked for; None for the other strategies."""
+    if not needs(spec.strategy, SEARCHED):
+        return None
+    return search_for(spec.strategy, spec.model, spec.max_n, spec.loss_corpus)
 
 
 def usual_damage(spec: SweepSpec) -> DamageSpec | None:

@@ -8,11 +8,24 @@ from analysis.core.record import Spec
 from analysis.data import corpora, questions
 from analysis.experiments.accuracy import against_float32, scores
 from analysis.experiments.accuracy.scores import Material, Scores
-from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
+from analysis.experiments.accuracy.spec import SweepResult, SweepSpec, usual_search
 from analysis.experiments.maps import damage, distance_map
 from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceResult, DistanceSpec
 from analysis.experiments.scoring.likelihood import Cuts
-from analysis.experiments.strategies import BLOCKS, DAMAGE, DRAW, INFLUENCE, INFLUENCE_METRIC, MAP, Given, chosen, needs
+from analysis.experiments.search import search
+from analysis.experiments.search.spec import SearchResult
+from analysis.experiments.strategies import (
+    BLOCKS,
+    DAMAGE,
+    DRAW,
+    INFLUENCE,
+    INFLUENCE_METRIC,
+    MAP,
+    SEARCHED,
+    Given,
+    chosen,
+    needs,
+)
 from analysis.models import load as models
 from analysis.models.load import Load, LoadedModel
 
@@ -33,6 +46,11 @@ def resolve(spec: SweepSpec) -> SweepSpec:
     measured = None
     if needs(strategy, DAMAGE):
         measured = damage.resolve(replace(spec.damage or DamageSpec(max_size=spec.max_n or None), model=model))
+    searched = None
+    if needs(strategy, SEARCHED):
+        asked = spec.search or usual_search(spec)
+        assert asked is not None
+        searched = search.resolve(replace(asked, model=model, strategy=strategy))
     return replace(
         spec,
         model=model,
@@ -41,6 +59,7 @@ def resolve(spec: SweepSpec) -> SweepSpec:
         distances=distance_map.resolve(distances),
         damage=measured,
         draw=spec.draw if needs(strategy, DRAW) else 0,
+        search=searched,
     )
 
 
@@ -51,7 +70,8 @@ def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Load = model
     about the same cuts: asking for more questions refines a curve, and strategies share the blocks that they agree on.
 
     Strategies that need a map or the layers' influence use the stored distance map of `spec.distances`, those that need the
-    damage the stored damage map of `spec.damage`; each is computed first where it is missing.
+    damage the stored damage map of `spec.damage`, those that search the stored search of `spec.search`; each is computed first
+    where it is missing.
 
     Raises:
         LayerscopeError: one sentence on whatever the user can mend.
@@ -100,6 +120,9 @@ def _still_to_be_read(spec: SweepSpec) -> str:
     if spec.damage is not None:
         measured = DamageResult.load(spec.damage)
         return "" if measured is not None and measured.complete else "the damage map"
+    if spec.search is not None:
+        found = SearchResult.load(spec.search)
+        return "" if found is not None and found.complete else "the search"
     metrics = [spec.distances.metric] if needs(spec.strategy, MAP) else []
     metrics += [INFLUENCE_METRIC] if needs(spec.strategy, INFLUENCE) else []
     stored = [distance_map.stored(replace(spec.distances, metric=metric)) for metric in metrics]
@@ -135,7 +158,24 @@ def _given(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Giv
         influence=map_by(INFLUENCE_METRIC).mean[0] if needs(spec.strategy, INFLUENCE) else (),
         least=() if spec.damage is None else damage.run(spec.damage, on_progress, load=models.handing_out(loaded)).best,
         draw=spec.draw,
+        searched=_searched(spec, loaded, on_progress),
     )
+
+
+def _searched(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> list[tuple[int, ...]]:
+    """What the search of a strategy found, whose texts the loss of the curve does not repeat."""
+    if spec.search is None:
+        return []
+    if spec.loss_corpus is not None:
+        known = [text for one in (spec.search.corpus, spec.search.validation) for text in search.documents(one, loaded)[1]]
+        title = corpora.title(spec.loss_corpus)
+        search.refuse_shared(
+            known,
+            search.documents(spec.loss_corpus, loaded)[1],
+            what=f"text of this curve's loss ({title})",
+            where=f"the text that its cuts are searched by ({corpora.title(spec.search.corpus)})",
+        )
+    return search.run(spec.search, on_progress, load=models.handing_out(loaded)).path
 
 
 def _result(spec: SweepSpec, loaded: LoadedModel, stuff: Material, cuts: Cuts, known: Scores, *, complete: bool) -> SweepResult:
@@ -174,4 +214,5 @@ class Work(scores.Pieces):
     def before(spec: SweepSpec) -> list[Spec]:
         """What its strategy chooses from."""
         maps: list[Spec] = [spec.distances] if needs(spec.strategy, MAP, INFLUENCE) else []
-        return [*maps, *([spec.damage.distances, spec.damage] if spec.damage is not None else [])]
+        damaged = [spec.damage.distances, spec.damage] if spec.damage is not None else []
+        return [*maps, *damaged, *([spec.search] if spec.search is not None else [])]

@@ -8,10 +8,13 @@ more strategy.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from analysis.core.blocks import Removal
+import numpy as np
+
+from analysis.core.blocks import Removal, removal
 from analysis.core.catalogue import Catalogue
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.record import require
@@ -25,15 +28,19 @@ DAMAGE = "damage"
 """Reads the block of each size that was measured to cost least, `Given.least`."""
 DRAW = "draw"
 """Draws at random from the seed `Given.draw`; pages ask for several draws and charts make a band of them."""
+SEARCHED = "searched"
+"""Reads the layers of each size that its own search found, `Given.searched`."""
 BLOCKS = "blocks"
 """Is told its blocks, all of them at once, and so is never asked to choose."""
-NEEDS = (MAP, INFLUENCE, DAMAGE, DRAW, BLOCKS)
+NEEDS = (MAP, INFLUENCE, DAMAGE, DRAW, SEARCHED, BLOCKS)
 """What a strategy may read beside the number of layers."""
 
 USUAL = "similarity"
 """The strategy where none is asked for: the paper's own."""
 INFLUENCE_METRIC = "cosine-tokens"
 """Block Influence is one minus the cosine between a layer's input and output, over all tokens (arXiv:2403.03853)."""
+Layers = tuple[int, ...]
+"""Removed layers, ascending."""
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -51,10 +58,58 @@ class Given:
     """The block of each size whose removal was measured to cost least."""
     draw: int = 0
     """A seed."""
+    searched: Sequence[Layers] = ()
+    """The layers that a search found, n = 1 first."""
 
 
 Choose = Callable[[int, Given], Removal]
 """The layers to remove, n = 1..L-1 of them; raises a `BlockRangeError` where what it is given says nothing of that size."""
+
+
+class Explored(Protocol):
+    """What a search may ask of the model: how far a cut is from the unpruned one, nats per token, and what its states are."""
+
+    @property
+    def n_layers(self) -> int:
+        """L."""
+
+    @property
+    def free(self) -> Sequence[int]:
+        """The layers that may be removed, ascending."""
+
+    @property
+    def max_n(self) -> int:
+        """How many to remove at most."""
+
+    @property
+    def budget(self) -> int:
+        """Sets of layers that may be measured in all."""
+
+    @property
+    def seed(self) -> int:
+        """Of what is drawn."""
+
+    def first(self, sets: Sequence[Layers]) -> list[float]:
+        """The objective without each of these sets on the first of the search's texts: a quick look."""
+
+    def whole(self, sets: Sequence[Layers]) -> list[float]:
+        """The same on all of its texts."""
+
+    def influence(self, removed: Layers) -> list[float]:
+        """Of each layer of the model without these, one minus the mean cosine of its input and output; infinite for those."""
+
+    def likeness(self) -> np.ndarray:
+        """Mean cosine over all tokens of every two layers' outputs, (L, L), in [-1, 1]."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """A strategy's search: a deterministic function of what it asks, so that a stopped one is walked again from memory."""
+
+    walk: Callable[[Explored], Iterator[Sequence[Layers]]]
+    """For n = 1, 2, … the sets that it ends with, best first; of several the validation text decides."""
+    sets: Callable[[int, int, int], int]
+    """How many sets it measures at most of so many free layers, up to so many removed, within a budget; 0 for none."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +126,8 @@ class Strategy:
     """None for one that is told its blocks."""
     needs: tuple[str, ...] = ()
     """What it reads beside the number of layers: of `NEEDS`."""
+    search: Search | None = None
+    """How its layers are searched, for one that needs `SEARCHED`."""
 
     def __post_init__(self) -> None:
         require(
@@ -83,14 +140,39 @@ class Strategy:
             (self.choose is None) == (BLOCKS in self.needs),
             f"The strategy {self.name} must either choose, or need {BLOCKS} and be told them.",
         )
+        require(
+            (self.search is not None) == (SEARCHED in self.needs),
+            f"The strategy {self.name} must bring a search where it needs {SEARCHED}, and only there.",
+        )
 
 
 STRATEGIES: Catalogue[Strategy] = Catalogue(
-    __name__, ("similarity", "deepest", "reverse", "block-influence", "loss-greedy", "random", "manual")
+    __name__,
+    (
+        *("similarity", "deepest", "reverse", "block-influence", "loss-greedy", "random", "manual"),
+        *("greedy", "swaps", "evopress", "lorp", "influence-iterated"),
+    ),
 )
 """Every strategy by name."""
 HELP: Mapping[str, str] = STRATEGIES.each(lambda strategy: strategy.help)
 """Which layers each takes, in half a sentence."""
+
+
+class _Searching(Collection[str]):
+    """The names of the strategies that search, as live as `STRATEGIES`."""
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, strategy in STRATEGIES.items() if strategy.search is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        return name in list(self)
+
+
+SEARCHING: Collection[str] = _Searching()
+"""The strategies that search."""
 
 
 def register(strategy: Strategy) -> Strategy:
@@ -102,6 +184,20 @@ def register(strategy: Strategy) -> Strategy:
 def needs(name: str, *what: str) -> bool:
     """Whether a strategy reads any of these; an unknown one reads nothing."""
     return name in STRATEGIES and any(need in what for need in STRATEGIES[name].needs)
+
+
+def as_searched(n: int, given: Given) -> Removal:
+    """What a search found: how every strategy that searches chooses.
+
+    Raises:
+        BlockRangeError: when the search did not get that far.
+    """
+    if n <= len(given.searched):
+        return removal(given.searched[n - 1])
+    raise BlockRangeError(
+        f"No cut of {n} layers was searched for, only of 1 to {len(given.searched)}: search up to n = {n}, with a larger "
+        f"budget or fewer protected layers where these ended it."
+    )
 
 
 def chosen(strategy: str, n: int, given: Given) -> Removal | None:
@@ -142,6 +238,7 @@ def choose(
     influence: Sequence[float] = (),
     least: Sequence[LeastDamage] = (),
     draw: int = 0,
+    searched: Sequence[Layers] = (),
 ) -> Removal | None:
     """The layers that a strategy removes; as `chosen`, with what is given one by one."""
-    return chosen(strategy, n, Given(n_layers, best, influence, least, draw))
+    return chosen(strategy, n, Given(n_layers, best, influence, least, draw, searched))

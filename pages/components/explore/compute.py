@@ -10,13 +10,15 @@ from analysis.core import blocks
 from analysis.core.blocks import Removal
 from analysis.core.errors import BlockRangeError
 from analysis.data import corpora
-from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
+from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
 from analysis.experiments.accuracy.spec import SweepSpec
 from analysis.experiments.maps.spec import DamageSpec, DistanceResult, DistanceSpec
-from analysis.experiments.strategies import BLOCKS, DRAW, STRATEGIES, needs
+from analysis.experiments.search.spec import search_for
+from analysis.experiments.strategies import BLOCKS, DRAW, SEARCHING, STRATEGIES, needs
 from analysis.models.spec import ModelSpec
+from analysis.reading import searches
 from pages.components.jobs import card
-from pages.components.shared import frame, inputs, start, state, words
+from pages.components.shared import frame, inputs, library, start, state, words
 from pages.components.shared.library import Found
 
 DRAWS = 3
@@ -109,6 +111,7 @@ def _form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
             "Blocks chosen by", list(STRATEGIES), default=[state.strategy()], key=f"{key}-how", help=words.strategies_help(),
             placeholder="Choose at least one",
         )  # fmt: skip
+        _say_search(model, shown, [name for name in chosen if name in SEARCHING])
         is_told_blocks = any(needs(name, BLOCKS) for name in chosen)
         cuts = _cuts(shown.n_layers, key) if is_told_blocks else ()
         numbers = _numbers(shown.n_layers, size, key)
@@ -125,6 +128,14 @@ def _form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
             specs = [spec for name in chosen for spec in _specs(model, shown, asked, name, cuts, numbers)]
             state.choose_strategy(chosen[0])
             start.start_all([(spec, words.curve(spec)) for spec in specs])
+
+
+def _say_search(model: ModelSpec, shown: DistanceResult, searching: list[str]) -> None:
+    """What the searches of these strategies cost, before they are started."""
+    known = [entry.result for entry in library.find("search", model)] if searching else []
+    for name in searching:
+        cost = searches.cost(search_for(name, model, None, default_loss_corpus()), shown.model, known)
+        st.caption(f"{words.plain(name)}, up to n = {shown.n_layers // 2}: {words.plain(cost)}")
 
 
 def _cuts(n_layers: int, key: str) -> tuple[Removal, ...]:

@@ -10,7 +10,7 @@ from analysis.experiments import strategies
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
 from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
-from analysis.experiments.strategies import BLOCKS, DAMAGE, DRAW, INFLUENCE, Given, needs
+from analysis.experiments.strategies import BLOCKS, DAMAGE, DRAW, INFLUENCE, SEARCHED, Given, needs
 from analysis.models.spec import ModelSpec
 from analysis.reading import evidence, reading
 from analysis.reading.reading import Readings
@@ -19,7 +19,7 @@ from pages.components.shared.library import Found
 
 SLIDER = "n"
 """Key of the slider."""
-_MEASURED_FIRST = (INFLUENCE, DRAW, BLOCKS)
+_MEASURED_FIRST = (INFLUENCE, DRAW, SEARCHED, BLOCKS)
 """The cuts of strategies with these needs are read from a measured curve: neither map nor damage says which they are."""
 
 

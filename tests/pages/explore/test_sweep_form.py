@@ -38,6 +38,13 @@ def test_every_set_can_be_asked(form):
     assert "COPA" in made.label
 
 
+def test_a_search_says_what_it_costs_before_it_is_started(form):
+    assert "sets of layers" not in texts(form)
+    form.multiselect(key="sweep-how").set_value(["swaps", "similarity"]).run()
+    assert "swaps, up to n = 15: The search measures up to" in texts(form)
+    assert [job.spec.strategy for job in run(form, ("swaps", "similarity"))] == ["swaps", "similarity"]
+
+
 def test_all_questions_at_once(form):
     form.checkbox(key="sweep-all").set_value(True)
     (made,) = run(form)

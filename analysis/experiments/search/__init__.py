@@ -1,0 +1,1 @@
+"""Which layers a model can do without: sets of them are searched by what their removal changes, measured."""

@@ -1,0 +1,215 @@
+"""How far a cut is from the unpruned model, on some texts: exact, without its distribution ever being stored.
+
+The divergence at a position is KL(p, q) = -H(p) - sum_v p_v z_v + log sum_v exp(z_v), p of the unpruned model and z the logits
+of the cut one. Logits are linear in the normed state h, z_v = h . w_v, so the middle term is h . m with m = sum_v p_v w_v: one
+vector of the model's width per position, which is made once. Neither the top of p with a remainder (which is no KL to the
+model) nor all of p (a vocabulary of floats a position) has to be kept, and nothing of the unpruned model is computed again: a
+cut costs one pass through the head, as its loss does. To keep rounding small it is taken from the log-probability of one token
+r, the likeliest under p: KL = h . (w_r - m) - H(p) - log q_r. With p all on the next token that is the loss, the other
+objective. A family whose head is not linear, as one with capped logits, has whole rows of both compared.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from analysis.core.blocks import Removal, removal
+from analysis.experiments.strategies import Layers
+from analysis.models import families, head
+from analysis.models.decoder import Decoder, output_stream
+from analysis.models.stream import Trunk, batches, right_padded, run_tails, run_trunk, sent, tail_depths, tokens_per_batch
+
+_PIECE = 4096
+"""Rows of the head that are taken to float32 at once."""
+
+
+def counted(length: int, stride: int) -> range:
+    """The places of a text from which the next token is predicted and that count: every so-many-th, the last one among them."""
+    return range((length - 2) % stride, length - 1, stride)
+
+
+@dataclass
+class _Batch:
+    """Texts that go through the model together, and what the unpruned model says of them."""
+
+    ids: Tensor
+    texts: list[int]
+    where: Tensor
+    """Flat indices (row * seq + place) of the positions that count."""
+    text_of: Tensor
+    """For each of them, its row."""
+    tokens: Tensor
+    """For each the token r, where the head is."""
+    gap: Tensor | None
+    """For each w_r - m, float64, (n_positions, hidden); None where it is nought, or where rows are compared."""
+    offset: Tensor
+    """For each what is added, float64: the head's bias at r less its mean under p, less the entropy of p."""
+    teacher: Tensor | None
+    """Normed states of the unpruned model, where rows are compared."""
+    trunk: Trunk | None
+    """Its streams at every depth, where they are kept."""
+
+
+class Objective:
+    """The objective on some texts, for any sets of removed layers."""
+
+    def __init__(
+        self, decoder: Decoder, texts: Sequence[Sequence[int]], *, kind: str, stride: int, first: int = 0, keep_bytes: int
+    ) -> None:
+        """Run the unpruned model once.
+
+        Args:
+            decoder: the model, taken apart; it is not changed.
+            texts: token ids, at least two of each.
+            kind: "kl" or "loss".
+            stride: every so-many-th prediction counts, the last one of a text always.
+            first: texts at the front that are in batches of their own, so that they are measured alone.
+            keep_bytes: streams that may be kept.
+        """
+        self._decoder, self._texts, self._kind, self._stride = decoder, texts, kind, stride
+        self._is_linear = type(decoder.head) is nn.Linear and families.first(decoder.config, decoder.family.logits_cap) is None
+        self.n_texts = len(texts)
+        budget = tokens_per_batch(decoder.device) // 2  # half the usual, as where every position goes through the head
+        groups = []
+        for begin, end in ((0, min(first, len(texts))), (min(first, len(texts)), len(texts))):
+            lengths = [len(ids) for ids in texts[begin:end]]
+            groups += [[begin + index for index in group] for group in batches(lengths, budget)]
+        each = decoder.config.hidden_size * next(decoder.layers.parameters()).element_size() * (decoder.n_layers + 1)
+        self._batches = []
+        for group in groups:
+            size = len(group) * max(len(texts[text]) for text in group) * each
+            self._batches.append(self._prepared(group, is_kept=size <= keep_bytes))
+            keep_bytes -= size if self._batches[-1].trunk is not None else 0
+
+    @torch.inference_mode()
+    def _prepared(self, group: list[int], *, is_kept: bool) -> _Batch:
+        decoder = self._decoder
+        ids = right_padded([self._texts[text] for text in group])
+        depths = set(range(decoder.n_layers + 1)) if is_kept else {decoder.n_layers}
+        trunk = run_trunk(decoder, ids, keep=depths)
+        places = [counted(len(self._texts[text]), self._stride) for text in group]
+        flat = torch.tensor([row * ids.shape[1] + place for row, those in enumerate(places) for place in those])
+        rows = torch.tensor([row for row, those in enumerate(places) for _ in those])
+        stream = trunk.states[decoder.n_layers]
+        states = decoder.norm(stream.flatten(0, 1)[sent(flat, stream.device)]).to(decoder.head_device)
+        following = sent(ids.flatten()[flat + 1], decoder.head_device)
+        batch = _Batch(ids, group, flat, rows, following, None, torch.zeros(len(flat), dtype=torch.float64), None, None)
+        if is_kept:
+            batch.trunk = trunk
+        if self._kind == "kl" and self._is_linear:
+            self._fill(batch, states)
+        elif self._kind == "kl":
+            batch.teacher = states
+        return batch
+
+    def _scale(self) -> float:
+        """What the family multiplies its logits by."""
+        return float(self._decoder.scaled(torch.ones(1)))
+
+    def _fill(self, batch: _Batch, states: Tensor) -> None:
+        """Work out m, r and the entropy of p at every position, some positions at a time."""
+        assert isinstance(self._decoder.head, nn.Linear), "a head of another kind has rows compared"
+        weight, bias = self._decoder.head.weight, self._decoder.head.bias
+        gaps, offsets, likeliest = [], [], []
+        for some in states.split(self._decoder.states_at_once):
+            z = torch.cat([some.float() @ piece.float().T for piece in weight.split(_PIECE)], dim=1)
+            if bias is not None:
+                z += bias.float()
+            log_p = self._decoder.scaled(z).double().log_softmax(-1)  # once for a whole search, so that it is exact
+            p = log_p.exp()
+            mean = torch.zeros(len(some), weight.shape[1], dtype=torch.float64, device=z.device)
+            for part, piece in zip(p.split(_PIECE, dim=1), weight.split(_PIECE), strict=True):
+                mean += (part.float() @ piece.float()).double()
+            r = log_p.argmax(-1)
+            gaps.append((weight[r].double() - mean) * self._scale())
+            entropy = -(p * log_p).sum(-1)
+            added = 0.0 if bias is None else (bias[r].double() - p @ bias.double()) * self._scale()
+            offsets.append((added - entropy).cpu())
+            likeliest.append(r)
+        batch.gap, batch.offset, batch.tokens = torch.cat(gaps), torch.cat(offsets), torch.cat(likeliest)
+
+    @torch.inference_mode()
+    def measured(
+        self, sets: Sequence[Layers], begin: int = 0, end: int | None = None
+    ) -> Iterator[tuple[int, list[int], list[float]]]:
+        """The objective without each set, batch by batch.
+
+        A figure does not depend on which other sets are asked for: each runs the very products of its own cut.
+
+        Args:
+            sets: removed layers; none of them for the unpruned model.
+            begin, end: the texts to measure on, which batches do not cross; all of them by default.
+
+        Yields:
+            (index into `sets`, texts of a batch, the mean over the positions of each that count, nats).
+        """
+        cuts: list[Removal | None] = [removal(layers) if layers else None for layers in sets]
+        for batch in self._batches:
+            if not begin <= batch.texts[0] < (self.n_texts if end is None else end):
+                continue
+            trunk = batch.trunk or run_trunk(self._decoder, batch.ids, keep=tail_depths(cuts, self._decoder.n_layers))
+            for index, stream in run_tails(self._decoder, trunk, cuts):
+                yield index, batch.texts, self._of_batch(batch, stream)
+
+    def _of_batch(self, batch: _Batch, stream: Tensor) -> list[float]:
+        decoder = self._decoder
+        states = decoder.norm(stream.flatten(0, 1)[sent(batch.where, stream.device)]).to(decoder.head_device)
+        if batch.teacher is not None:
+            values = self._of_rows(batch.teacher, states)
+        else:
+            at = torch.arange(len(states), device=decoder.head_device)
+            values = batch.offset - head.log_probabilities(decoder, states, at, batch.tokens)
+            if batch.gap is not None:
+                values = values + (states.double() * batch.gap).sum(-1).cpu()
+        sums = torch.zeros(len(batch.texts), dtype=torch.float64).index_add_(0, batch.text_of, values)
+        return (sums / torch.bincount(batch.text_of, minlength=len(batch.texts))).tolist()
+
+    def _of_rows(self, teacher: Tensor, states: Tensor) -> Tensor:
+        found = []
+        at_once = self._decoder.states_at_once
+        for one, other in zip(teacher.split(at_once), states.split(at_once), strict=True):
+            log_p, log_q = (self._decoder.logits(some).log_softmax(-1).double() for some in (one, other))
+            found.append((log_p.exp() * (log_p - log_q)).sum(-1).cpu())
+        return torch.cat(found)
+
+    @torch.inference_mode()
+    def influence(self, removed: Layers) -> list[float]:
+        """Of each layer of what is left, one minus the mean cosine of its input and output; infinite for the removed."""
+        total, n_tokens = np.full(self._decoder.n_layers, np.inf), 0
+        total[[layer for layer in range(self._decoder.n_layers) if layer not in removed]] = 0.0
+        for batch in self._batches:
+            trunk = batch.trunk or run_trunk(self._decoder, batch.ids, keep={0})
+            stream, real = trunk.states[0], self._real(batch)
+            for index, layer in enumerate(self._decoder.layers):
+                if index in removed:
+                    continue
+                args, kwargs = trunk.calls[index]
+                after = output_stream(layer(stream, *args, **kwargs))
+                x, y = (one.flatten(0, 1)[sent(real, one.device)].float().cpu() for one in (stream, after))
+                total[index] += float((1 - torch.cosine_similarity(x, y, dim=-1)).sum())
+                stream = after
+            n_tokens += len(real)
+        return list(map(float, total / n_tokens))
+
+    @torch.inference_mode()
+    def likeness(self) -> np.ndarray:
+        """Mean cosine over all tokens of every two layers' outputs, (L, L), in [-1, 1]."""
+        n_layers = self._decoder.n_layers
+        total, n_tokens = torch.zeros(n_layers, n_layers, dtype=torch.float64), 0
+        for batch in self._batches:
+            trunk = batch.trunk or run_trunk(self._decoder, batch.ids, keep=set(range(n_layers + 1)))
+            real = self._real(batch)
+            outputs = [trunk.states[depth].flatten(0, 1) for depth in range(1, n_layers + 1)]
+            unit = torch.stack([nn.functional.normalize(one[sent(real, one.device)].float().cpu(), dim=-1) for one in outputs])
+            flat = unit.flatten(1)
+            total += (flat @ flat.T).double()
+            n_tokens += len(real)
+        return np.asarray(total / n_tokens)
+
+    def _real(self, batch: _Batch) -> Tensor:
+        """Flat indices of the tokens that are no padding."""
+        lengths = torch.tensor([len(self._texts[text]) for text in batch.texts])
+        return (torch.arange(batch.ids.shape[1]) < lengths[:, None]).flatten().nonzero()[:, 0]

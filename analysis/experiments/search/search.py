@@ -1,0 +1,399 @@
+"""The experiment that searches: a strategy walks from set to set, and what it asks is measured once and kept for good."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from analysis.core import stats
+from analysis.core.bounds import MOST_WHOLE
+from analysis.core.errors import BlockRangeError, CorpusError, SpecError, UnsupportedModelError
+from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.data import corpora, near_copies
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.search.objective import Objective, counted
+from analysis.experiments.search.spec import TRUNK_BYTES, Searched, SearchResult, SearchSpec, takes
+from analysis.experiments.strategies import STRATEGIES, Layers
+from analysis.models import load as models
+from analysis.models.load import Load, LoadedModel
+
+_SAVE_EVERY_S = 3.0
+"""What was found so far is usable while the rest is searched."""
+_PHASE = "searching layers"
+SEARCH, VALIDATION, REPORT = "search", "validation", "report"
+
+
+class _Spent(Exception):
+    """The budget does not reach for what the search asks next."""
+
+
+def resolve(spec: SearchSpec) -> SearchSpec:
+    """The spec with concrete dtype, device and identities."""
+    corpus, validation, report = (corpora.resolve(one) for one in (spec.corpus, spec.validation, spec.report))
+    return replace(spec, model=models.resolve(spec.model), corpus=corpus, validation=validation, report=report)
+
+
+def run(spec: SearchSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> SearchResult:
+    """Search, or return the stored result; no set is measured twice on the same text.
+
+    A search is a deterministic function of what it measures, so a stopped run is walked again from what is stored and ends as
+    one that was not. What other searches of this model measured on the same texts is taken from them too.
+
+    Raises:
+        BlockRangeError: when protected layers, or a largest size, leave too few.
+        CorpusError: when a text is too short, or one of the three says what another does.
+        SpecError: when the budget ends before a single layer is chosen.
+        LayerscopeError: one sentence on whatever else the user can mend.
+    """
+    resolved = resolve(spec)
+    stored = SearchResult.load(resolved, on_progress)
+    if stored is not None and stored.complete:
+        return stored
+    # All of it in memory: layer by layer from the disk, every step of a search would read the whole model again.
+    loaded = load(resolved.model, on_progress)
+    searching = _Searching.of(resolved, loaded, on_progress)
+    searching.wall_s = 0.0 if stored is None else stored.wall_s
+    for other in SearchResult.all_of(resolved.model):
+        searching.take_over(other)
+    return searching.run()
+
+
+def checked_size(spec: SearchSpec, n_layers: int) -> tuple[int, tuple[int, ...]]:
+    """How many layers to remove at most, and which may go.
+
+    Raises:
+        BlockRangeError: when there are too few of them.
+    """
+    wrong = [layer for layer in spec.protect if layer >= n_layers]
+    if wrong:
+        raise BlockRangeError(
+            f"Layer {wrong[0]} cannot be protected: this model has layers 0..{n_layers - 1}; protect some of these, or none."
+        )
+    free = tuple(layer for layer in range(n_layers) if layer not in spec.protect)
+    most = min(len(free), n_layers - 1)
+    max_n = min(n_layers // 2, most) if spec.max_n is None else spec.max_n
+    if not 1 <= max_n <= most:
+        kept = n_layers - len(free)
+        raise BlockRangeError(
+            f"A search up to {max(1, max_n)} removed layers was asked for, but this model has {n_layers} layers of which "
+            f"{kept} are protected, and at least one must stay"
+            + (f"; choose max-n 1..{most}, or protect fewer." if most else "; protect fewer.")
+        )
+    return max_n, free
+
+
+def shared(known: Iterable[str], measured: Sequence[str]) -> float:
+    """Of some texts, the largest share of runs of words that stands in others, in [0, 1].
+
+    Args:
+        known: the others.
+        measured: the texts.
+    """
+    runs = [near_copies.runs(text) for text in known]
+    all_runs = np.unique(np.concatenate([np.zeros(0, dtype=np.uint64), *runs]))
+    return max((near_copies.share(near_copies.runs(text), all_runs) for text in measured), default=0.0)
+
+
+def refuse_shared(known: Iterable[str], measured: Sequence[str], *, what: str, where: str) -> float:
+    """As `shared`, but more than `near_copies.MOST_QUOTED` is refused.
+
+    Args:
+        known, measured: as there.
+        what: what the measured texts are called: "text that reports the loss (C4)".
+        where: what the others are: "what is searched on (C4)".
+
+    Raises:
+        CorpusError: with one sentence.
+    """
+    found = shared(known, measured)
+    if found > near_copies.MOST_QUOTED:
+        raise CorpusError(
+            f"The {what} says what {where} says: {found:.0%} of a text's runs of eight words stand there, and what is chosen "
+            f"by a text looks better on it than it is; choose other text for one of them."
+        )
+    return found
+
+
+def documents(corpus: CorpusSpec, loaded: LoadedModel) -> tuple[list[list[int]], list[str]]:
+    """Token ids of the texts of a request as they are read by a model, and the texts themselves.
+
+    Raises:
+        CorpusError: when they cannot be read or are too short.
+    """
+    ids = corpora.tokenize(corpus.fitting(loaded.facts.max_positions), loaded.tokenizer).token_ids
+    return ids, [loaded.tokenizer.decode(one, skip_special_tokens=True) for one in ids]
+
+
+@dataclass
+class _Measured:
+    """One of the three texts: what the model says there, and what was measured of sets."""
+
+    corpus: CorpusSpec
+    make: Callable[[], Objective]
+    n_texts: int
+    known: dict[Layers, np.ndarray] = field(default_factory=dict)
+    """(n_texts,) of each set, NaN where it is not measured."""
+    made: Objective | None = None
+
+    @property
+    def objective(self) -> Objective:
+        """Made when it is first needed: a search that is only walked again asks the model nothing."""
+        if self.made is None:
+            self.made = self.make()
+        return self.made
+
+    def lacks(self, layers: Layers, n: int) -> bool:
+        """Whether a set was not measured on all of the first so-many texts."""
+        return layers not in self.known or bool(np.isnan(self.known[layers][:n]).any())
+
+
+@dataclass
+class _Searching:
+    """A search under way: what the walk asks is answered from memory, or measured (`strategies.Explored`)."""
+
+    spec: SearchSpec
+    loaded: LoadedModel
+    on_progress: OnProgress
+    texts: dict[str, _Measured]
+    weights: dict[str, np.ndarray]
+    """Of each text, the positions that count in it."""
+    quoted: float
+    max_n: int
+    free: tuple[int, ...]
+    found: list[Searched] = field(default_factory=list)
+    asked: set[Layers] = field(default_factory=set)
+    wall_s: float = 0.0
+    ended: str = ""
+    key: str = ""
+    planned: int = 0
+    """Sets that are measured at most; 0 for a search that measures none."""
+    _saved: float = field(default_factory=time.perf_counter)
+    _began: float = field(default_factory=time.perf_counter)
+
+    @classmethod
+    def of(cls, spec: SearchSpec, loaded: LoadedModel, on_progress: OnProgress) -> "_Searching":
+        """Read the texts of a resolved request and see to it that they are apart."""
+        max_n, free = checked_size(spec, loaded.decoder.n_layers)
+        on_progress(Progress("reading texts", values={"result_key": spec.fingerprint()}))
+        ids, said, texts = {}, {}, {}
+        for name, corpus in ((SEARCH, spec.corpus), (VALIDATION, spec.validation), (REPORT, spec.report)):
+            ids[name], said[name] = documents(corpus, loaded)
+            kind, stride = ("loss", 1) if name == REPORT else (spec.objective, spec.stride)
+            first = spec.first if name == SEARCH else 0
+
+            def make(name: str = name, kind: str = kind, stride: int = stride, first: int = first) -> Objective:
+                return Objective(
+                    loaded.decoder, ids[name], kind=kind, stride=stride, first=first, keep_bytes=TRUNK_BYTES
+                )  # fmt: skip
+
+            texts[name] = _Measured(corpus, make, len(ids[name]))
+        title = {name: corpora.title(one.corpus) for name, one in texts.items()}
+        searched = f"what is searched on ({title[SEARCH]})"
+        decides, reports = f"text that decides ({title[VALIDATION]})", f"text that reports the loss ({title[REPORT]})"
+        quoted = max(
+            refuse_shared(said[SEARCH], said[VALIDATION], what=decides, where=searched),
+            refuse_shared(said[SEARCH] + said[VALIDATION], said[REPORT], what=reports, where=f"{searched} or by the {decides}"),
+        )
+        strides = {name: 1 if name == REPORT else spec.stride for name in ids}
+        weights = {name: np.array([len(counted(len(one), strides[name])) for one in ids[name]], dtype=float) for name in ids}
+        cost = takes(spec, loaded.facts)
+        on_progress(Progress("reading texts", message=cost.said))
+        planned = cost.sets
+        return cls(
+            spec, loaded, on_progress, texts, weights, quoted, max_n, free, key=spec.fingerprint(), planned=planned
+        )  # fmt: skip
+
+    # What the walk asks.
+
+    @property
+    def n_layers(self) -> int:
+        """L."""
+        return self.loaded.decoder.n_layers
+
+    @property
+    def budget(self) -> int:
+        """As asked for."""
+        return self.spec.budget
+
+    @property
+    def seed(self) -> int:
+        """As asked for."""
+        return self.spec.seed
+
+    def first(self, sets: Sequence[Layers]) -> list[float]:
+        """As `strategies.Explored`."""
+        return self._costs(sets, min(self.spec.first, self.texts[SEARCH].n_texts))
+
+    def whole(self, sets: Sequence[Layers]) -> list[float]:
+        """As `strategies.Explored`."""
+        return self._costs(sets, self.texts[SEARCH].n_texts)
+
+    def influence(self, removed: Layers) -> list[float]:
+        """As `strategies.Explored`."""
+        self._tell()
+        return self.texts[SEARCH].objective.influence(removed)
+
+    def likeness(self) -> np.ndarray:
+        """As `strategies.Explored`."""
+        return self.texts[SEARCH].objective.likeness()
+
+    def _costs(self, sets: Sequence[Layers], n_texts: int) -> list[float]:
+        wanted = self.asked | set(sets)
+        if len(wanted) > self.budget:
+            raise _Spent
+        self.asked = wanted
+        return self._means(SEARCH, sets, n_texts)
+
+    # How it is answered.
+
+    def run(self) -> SearchResult:
+        """Walk to the end, storing what there is every few seconds and however it ends."""
+        search = STRATEGIES[self.spec.strategy].search
+        assert search is not None, "the request was checked"
+        try:
+            self._tell()
+            try:
+                for n, rivals in enumerate(search.walk(self), start=1):
+                    self.found.append(self._decided(n, rivals))
+                    self._keep()
+            except _Spent:
+                self.ended = (
+                    f"The budget of {self.budget:,} sets ended it at n = {len(self.found)}; a larger one goes on from there."
+                )
+        except BaseException:
+            self.result(complete=False).save()
+            raise
+        if not self.found and not self.ended:
+            raise BlockRangeError(
+                f"{self.spec.strategy} finds no layer that may go; protect fewer, or choose another strategy."
+            )
+        if not self.found:
+            unbounded = takes(replace(self.spec, budget=MOST_WHOLE), self.loaded.facts).sets
+            raise SpecError(
+                f"A budget of {self.budget:,} sets ends before one layer is chosen, which alone takes {len(self.free)}; raise "
+                f"the budget: a whole search of this kind takes at most {unbounded:,}."
+            )
+        if not self.ended and len(self.found) < self.max_n:
+            self.ended = f"No layer that may go is left after n = {len(self.found)}."
+        finished = self.result(complete=True)
+        finished.save()
+        return finished
+
+    def _decided(self, n: int, rivals: Sequence[Layers]) -> Searched:
+        """The best of the sets that the search ends with, by the text that decides."""
+        distinct = list(dict.fromkeys(rivals))
+        validated = self._means(VALIDATION, distinct, self.texts[VALIDATION].n_texts)
+        value, layers = min(zip(validated, distinct, strict=True))
+        [cost] = self._means(SEARCH, [layers], self.texts[SEARCH].n_texts)
+        self._measure(REPORT, [(), layers], self.texts[REPORT].n_texts)
+        raised = self.texts[REPORT].known[layers] - self.texts[REPORT].known[()]
+        loss, error = stats.weighted_mean_and_stderr(raised.tolist(), self.weights[REPORT].tolist())
+        if self.spec.objective == "loss":
+            cost -= self._means(SEARCH, [()], self.texts[SEARCH].n_texts)[0]
+            value -= self._means(VALIDATION, [()], self.texts[VALIDATION].n_texts)[0]
+        return Searched(n, list(layers), cost, value, loss, error if len(raised) > 1 else None, len(distinct))
+
+    def _means(self, name: str, sets: Sequence[Layers], n: int) -> list[float]:
+        self._measure(name, sets, n)
+        known, weights = self.texts[name].known, self.weights[name][:n]
+        return [float(np.average(known[layers][:n], weights=weights)) for layers in sets]
+
+    def _measure(self, name: str, sets: Sequence[Layers], n: int) -> None:
+        """Measure what is not known of these sets on the first so-many texts."""
+        one = self.texts[name]
+        missing = [layers for layers in dict.fromkeys(sets) if one.lacks(layers, n)]
+        if not missing:
+            return
+        found = {layers: np.full(one.n_texts, np.nan) for layers in missing}
+        quick = min(self.spec.first, one.n_texts) if name == SEARCH else one.n_texts
+        # Of those that had the quick look the other texts alone are to be measured.
+        looked = [layers for layers in missing if not one.lacks(layers, quick)]
+        for some, begin in ((looked, quick), ([layers for layers in missing if layers not in looked], 0)):
+            for index, texts, values in one.objective.measured(some, begin, n) if some else ():
+                found[some[index]][texts] = self._finite(some[index], values)
+                self._tell()
+        for layers in looked:
+            found[layers][:quick] = one.known[layers][:quick]
+        one.known |= found
+        self._keep_sometimes()
+
+    def _finite(self, layers: Layers, values: list[float]) -> list[float]:
+        """A cut whose predictions are no numbers is infinitely far away; with such an unpruned model nothing compares."""
+        if np.isfinite(values).all():
+            return values
+        if not layers:
+            raise UnsupportedModelError(
+                f"What {self.loaded.facts.name} predicts is no finite number in {self.loaded.spec.dtype}, so no cut can be "
+                f"compared with it; choose another dtype, such as float32."
+            )
+        return [float("inf")] * len(values)
+
+    def take_over(self, other: SearchResult) -> None:
+        """Keep what another search measured on the same texts, and only that."""
+        if other.sets is None or other.values is None:
+            return
+        masks = [tuple(map(int, np.flatnonzero(row))) for row in other.sets]
+        same = {
+            SEARCH: self.spec.like(other.spec),
+            VALIDATION: self.spec.validation == other.spec.validation
+            and (self.spec.objective, self.spec.stride) == (other.spec.objective, other.spec.stride),
+            REPORT: self.spec.report == other.spec.report,
+        }
+        for name, one in self.texts.items():
+            values = other.values.get(name)
+            if not same[name] or values is None or values.shape[1] != one.n_texts:
+                continue
+            for layers, row in zip(masks, values, strict=True):
+                if not np.isnan(row).all() and one.lacks(layers, one.n_texts):
+                    one.known[layers] = row
+
+    def _tell(self) -> None:
+        values = {"result_key": self.key, "n": len(self.found)}
+        if self.planned:
+            self.on_progress(Progress(_PHASE, len(self.asked), max(self.planned, len(self.asked)), values=values))
+        else:
+            self.on_progress(Progress(_PHASE, len(self.found), self.max_n, values=values))
+
+    def _keep_sometimes(self) -> None:
+        if time.perf_counter() - self._saved > _SAVE_EVERY_S:
+            self._keep()
+
+    def _keep(self) -> None:
+        self.result(complete=False).save()
+        self._saved = time.perf_counter()
+
+    def result(self, *, complete: bool) -> SearchResult:
+        """What was found until now."""
+        report = self.texts[REPORT]
+        sets = sorted({layers for one in self.texts.values() for layers in one.known}, key=lambda one: (len(one), one))
+        masks = np.zeros((len(sets), self.n_layers), dtype=np.uint8)
+        for row, layers in enumerate(sets):
+            masks[row, list(layers)] = 1
+        values = {}
+        for name, one in self.texts.items():
+            nothing = np.full(one.n_texts, np.nan)
+            values[name] = np.array([one.known.get(layers, nothing) for layers in sets]).reshape(len(sets), one.n_texts)
+        base = report.known.get(())
+        now = time.perf_counter()
+        facts: dict[str, Any] = {"versions": self.loaded.versions(), "wall_s": self.wall_s + now - self._began}
+        return SearchResult(
+            spec=self.spec,
+            **facts,
+            n_tokens=self.spec.corpus.seq_len * self.texts[SEARCH].n_texts,
+            complete=complete,
+            model=self.loaded.facts,
+            n_layers=self.n_layers,
+            max_n=self.max_n,
+            found=list(self.found),
+            n_sets=len(self.asked),
+            n_texts=self.texts[SEARCH].n_texts,
+            n_validation=self.texts[VALIDATION].n_texts,
+            n_report=report.n_texts,
+            unpruned_loss=0.0 if base is None else float(np.average(base, weights=self.weights[REPORT])),
+            quoted=self.quoted,
+            ended=self.ended,
+            sets=masks,
+            values=values,
+        )

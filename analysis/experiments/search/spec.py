@@ -1,0 +1,284 @@
+"""The search: what is asked for and what is found."""
+
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+
+from analysis.core import stats
+from analysis.core.blocks import Removal, removal
+from analysis.core.bounds import MOST_LAYERS, MOST_WHOLE, SEED, Bound, one_of, shown
+from analysis.core.options import Option, Part
+from analysis.core.record import Result, Spec, require
+from analysis.core.registry import Experiment, register
+from analysis.core.table import Column, Table
+from analysis.data import corpora
+from analysis.data.spec import CorpusSpec, default_loss_corpus
+from analysis.experiments.strategies import SEARCHING, STRATEGIES, Layers
+from analysis.models.spec import DTYPE_BYTES, ModelFacts, ModelSpec
+
+OBJECTIVES = ("kl", "loss")
+"""What a search holds low: the divergence from the unpruned model's next-token distribution, or the loss on the text."""
+TRUNK_BYTES = 1 << 29
+"""Residual streams of the unpruned model that are kept for a whole search; beyond it they are made again when needed."""
+
+
+def default_search_corpus() -> CorpusSpec:
+    """The Wikipedia text on which cuts are searched, never the held-out part."""
+    return CorpusSpec(source="wiki", n_texts=8, seq_len=128, split="train", min_tokens=128)
+
+
+def default_validation_corpus() -> CorpusSpec:
+    """The held-out Wikipedia text that decides between the best sets of a size."""
+    return replace(default_search_corpus(), split="validation")
+
+
+def default_report_corpus() -> CorpusSpec:
+    """The text that is neither searched on nor chosen by, on which the loss of what was found is told: C4."""
+    return replace(default_loss_corpus(), n_texts=16, seq_len=128)
+
+
+@dataclass(frozen=True)
+class SearchSpec(Spec):
+    """Sets of layers, of each size the one whose removal changes the model's predictions least, searched on some text."""
+
+    kind: ClassVar[str] = "search"
+
+    model: ModelSpec = field(default_factory=ModelSpec)
+    strategy: Annotated[str, Option(choices=SEARCHING)] = "swaps"
+    """How sets are searched."""
+    objective: Annotated[str, Option(choices=OBJECTIVES)] = "kl"
+    """What is held low: kl to the unpruned model's next-token distribution, or the loss on the text."""
+    corpus: CorpusSpec = field(default_factory=default_search_corpus)
+    """The text that is searched on."""
+    validation: Annotated[CorpusSpec, Part(only=())] = field(default_factory=default_validation_corpus)
+    """The text that decides between the best sets of a size."""
+    report: Annotated[CorpusSpec, Part(only=())] = field(default_factory=default_report_corpus)
+    """The text on which the loss of what was found is told."""
+    max_n: Annotated[int | None, Option(), Bound(1, MOST_LAYERS)] = None
+    """Most layers to remove; None for half of the model's layers, or as many as are not protected."""
+    protect: Annotated[tuple[int, ...], Option(metavar="N,…"), Bound(0, MOST_LAYERS)] = ()
+    """Layers that must stay."""
+    budget: Annotated[int, Option(), Bound(1, MOST_WHOLE)] = 4_000
+    """Sets of layers that are measured at most."""
+    first: Annotated[int, Bound(1, 1_000_000)] = 2
+    """Texts of the quick look, which every set gets; the best few are measured on all."""
+    stride: Annotated[int, Bound(1, 1_000)] = 2
+    """Every so-many-th prediction of a text counts."""
+    seed: Annotated[int, Option(), SEED] = 0
+    """Of what evolution draws."""
+
+    def __post_init__(self) -> None:
+        one_of("strategy", self.strategy, SEARCHING)
+        one_of("objective", self.objective, OBJECTIVES)
+        texts = (("is searched on", self.corpus), ("decides between sets", self.validation), ("reports the loss", self.report))
+        for place, (one, corpus) in enumerate(texts):
+            for other, against in texts[place + 1 :]:
+                require(
+                    not same_text(corpus, against),
+                    f"The text that {one} is also the one that {other} ({shown(corpus.source)}), on which the best of many "
+                    f"cuts looks better than it is; choose another text, or the train and the validation part of it.",
+                )
+
+    def like(self, other: "SearchSpec") -> bool:
+        """Whether what that search measured on its texts holds for this one: only how it goes from set to set may differ."""
+        free = ("strategy", "max_n", "protect", "budget", "seed", "validation", "report")
+        return replace(other, **{name: getattr(self, name) for name in free}) == self
+
+
+def same_text(one: CorpusSpec, other: CorpusSpec) -> bool:
+    """Whether two requests for text draw from the same documents: no split of either keeps them apart."""
+    apart = {one.split, other.split} == {"train", "validation"}
+    return one.subject == other.subject and not apart
+
+
+@dataclass(frozen=True)
+class Searched:
+    """The set of one size that was found."""
+
+    n: int
+    """Removed layers."""
+    layers: list[int]
+    """Which."""
+    cost: float
+    """The objective on the text that was searched on, nats per token; a KL, or a loss over that of the unpruned model."""
+    validation: float
+    """The same on the text that decided."""
+    loss: float
+    """Next-token loss on the reported text over that of the unpruned model, nats per token."""
+    loss_stderr: float | None
+    """Standard error, whole texts being the sample, each paired with itself; None for one text."""
+    n_rivals: int
+    """Sets of this size that the validation text decided between, this one among them."""
+
+    @property
+    def removed(self) -> Removal:
+        """The cut."""
+        return removal(self.layers)
+
+
+@dataclass(frozen=True)
+class SearchResult(Result):
+    """What a search found for n = 1, 2, …, with what it measured on the way."""
+
+    kind: ClassVar[str] = "search"
+    spec_type: ClassVar[type[Spec]] = SearchSpec
+
+    model: ModelFacts
+    n_layers: int
+    max_n: int
+    """How far it was to go."""
+    found: list[Searched]
+    """n = 1 first; shorter than `max_n` while it runs, and where the budget or the free layers ended it."""
+    n_sets: int
+    """Sets that this search measured or found measured."""
+    n_texts: int
+    """Texts searched on."""
+    n_validation: int
+    n_report: int
+    """Texts of the other two."""
+    unpruned_loss: float
+    """On the reported text, nats per token."""
+    quoted: float
+    """Of the texts that decide and report, the largest share of runs of words that stands in a text before it, in [0, 1]."""
+    ended: str = ""
+    """Why it ended before `max_n`, in a sentence; empty where it did not."""
+    sets: np.ndarray | None = None
+    """Every set that was measured, (n_sets, L), uint8, 1 for a removed layer; None in precomputed results."""
+    values: dict[str, np.ndarray] | None = None
+    """By text (search, validation, report), what was measured of each set, (n_sets, n_texts), float64, or NaN."""
+
+    @classmethod
+    def array_names(cls) -> tuple[str, ...]:
+        """What was measured."""
+        return ("sets", "values")
+
+    @property
+    def path(self) -> list[Layers]:
+        """The layers of each size, as strategies read them."""
+        return [tuple(one.layers) for one in self.found]
+
+    def tables(self) -> dict[str, Table]:
+        """What was found of each size, on all three texts."""
+        what = "KL" if self.spec.objective == "kl" else "loss over unpruned"
+        columns = (
+            Column("n"),
+            Column("removed"),
+            Column("cost", f"{what} where searched", "nats per token", ".4f"),
+            Column("validation", f"{what} where decided", "nats per token", ".4f"),
+            Column(
+                "loss", "loss over unpruned, other text", "nats per token", ".4f", error="loss_stderr", low="low", high="high"
+            ),
+            Column("loss_stderr", format=".4f"),
+            Column("low", format=".4f"),
+            Column("high", format=".4f"),
+            Column("n_rivals", "decided between"),
+        )
+        title = (
+            f"Layers found by {STRATEGIES[self.spec.strategy].title.lower() if self.spec.strategy in STRATEGIES else 'search'}"
+        )
+        return {"found": Table(title, columns, [self._row(one) for one in self.found], self.measured_on())}
+
+    def _row(self, one: Searched) -> dict[str, Any]:
+        low, high = stats.mean_interval(one.loss, one.loss_stderr, self.n_report) or (None, None)
+        told = {name: getattr(one, name) for name in ("n", "cost", "validation", "loss", "loss_stderr", "n_rivals")}
+        return told | {"removed": one.removed.describe(), "low": low, "high": high}
+
+    def measured_on(self) -> str:
+        """On which three texts, and how much of one stands in another."""
+        spec = self.spec
+        said = [
+            f"Searched on {_texts(self.n_texts, spec.corpus)}; decided on {_texts(self.n_validation, spec.validation)}; loss "
+            f"on {_texts(self.n_report, spec.report)}, of the unpruned model {self.unpruned_loss:.4f}, with 95 % intervals "
+            f"over texts paired with the unpruned model, in {spec.model.dtype}.",
+            f"At most {self.quoted:.1%} of a text's runs of eight words stand in a text before it.",
+            f"{self.n_sets:,} sets were measured.",
+            self.ended,
+        ]
+        return " ".join(sentence for sentence in said if sentence)
+
+
+def _texts(n: int, corpus: CorpusSpec) -> str:
+    part = "" if corpus.split == "all" else f" ({corpus.split} part)"
+    return f"{n} texts of {corpora.title(corpus)}{part}, up to {corpus.seq_len} tokens"
+
+
+def working_bytes(spec: SearchSpec, facts: ModelFacts) -> int:
+    """Bytes that the kept streams take: those of all texts at every depth, as far as they are kept."""
+    tokens = sum(one.n_texts * one.seq_len for one in (spec.corpus, spec.validation))
+    each = facts.hidden_size * DTYPE_BYTES.get(spec.model.dtype, 4) * (facts.n_layers + 1)
+    return int(min(2 * TRUNK_BYTES, tokens * each)) + 4 * TRUNK_BYTES
+
+
+@dataclass(frozen=True)
+class Takes:
+    """What a search will cost, known before it begins."""
+
+    sets: int
+    """Sets that it measures at most."""
+    flop: float
+    """Operations, about."""
+
+    @property
+    def said(self) -> str:
+        """In a sentence."""
+        return f"The search measures up to {self.sets:,} sets of layers, about {self.flop / 1e12:,.0f} teraflop."
+
+
+def takes(spec: SearchSpec, facts: ModelFacts) -> Takes:
+    """What a search costs at most, told from its request alone.
+
+    A set of the quick look passes about half of the layers, for it shares what is before its first change; the few that are
+    measured on all texts pass as many. To these come the finalists on the other texts.
+    """
+    n_layers = facts.n_layers
+    n_free = n_layers - len({layer for layer in spec.protect if layer < n_layers})
+    max_n = min(n_free, n_layers - 1, spec.max_n or n_layers // 2)
+    search = STRATEGIES[spec.strategy].search
+    sets = search.sets(n_free, max_n, spec.budget) if search is not None else 0
+    head = facts.hidden_size * facts.vocab_size
+    half = sum(facts.layer_parameters) / 2
+
+    def cost(tokens: int, stride: int) -> float:
+        return 2 * tokens * (half + head / stride)
+
+    quick = cost(min(spec.first, spec.corpus.n_texts) * spec.corpus.seq_len, spec.stride)
+    whole = cost(spec.corpus.n_texts * spec.corpus.seq_len, spec.stride)
+    last = cost(spec.validation.n_texts * spec.validation.seq_len, spec.stride)
+    told = 2 * cost(spec.report.n_texts * spec.report.seq_len, 1)
+    return Takes(sets, sets * quick + whole * sets / _SETS_FOR_ONE + max_n * (3 * last + told))
+
+
+_SETS_FOR_ONE = 8
+"""Sets of a quick look for one that is measured on all texts, about."""
+
+
+def search_for(strategy: str, model: ModelSpec, max_n: int | None, reports: CorpusSpec | None) -> SearchSpec:
+    """What a curve searches with where nothing else is asked for: on Wikipedia, and on C4 where its loss is on Wikipedia.
+
+    Args:
+        strategy, model: of the curve.
+        max_n: as far as it goes; None for half of the layers.
+        reports: the text of its loss, on which nothing may be searched.
+    """
+    usual = SearchSpec(model=model, strategy=strategy, max_n=max_n or None)
+    if reports is None or reports.subject != usual.corpus.subject:
+        return usual
+    corpus, told = usual.corpus, usual.report
+    source = told.source
+    return replace(
+        usual,
+        corpus=replace(corpus, source=source),
+        validation=replace(usual.validation, source=source),
+        report=replace(told, source=corpus.source, split="validation"),
+    )
+
+
+register(
+    Experiment(
+        SearchSpec, SearchResult, run="analysis.experiments.search.search:run", title="Search",
+        help="Sets of layers, of each size the one whose removal changes the model's predictions least, searched on some text "
+        "and judged on others.",
+        working="analysis.experiments.search.spec:working_bytes",
+    )
+)  # fmt: skip

@@ -1,0 +1,63 @@
+"""Evolution over sets of removed layers (EvoPress, arXiv:2410.14649): a parent, 32 children a generation, two rounds of choice.
+
+A child exchanges min(a, b) removed layers for kept ones, a and b drawn from 1..3. All children are measured on the first texts,
+two of them and their parent on all texts, and the best is the next parent. About n (L - n) / 1.5 generations are taken of a
+size, or as many as its share of the budget pays. Unlike there, the first parent is no random set: it is the best of 32 sets
+that have one layer more than the last size's winner, for what was learnt on fewer layers holds for more of them.
+"""
+
+from collections.abc import Iterator, Sequence
+from random import Random
+
+from analysis.experiments.strategies import SEARCHED, Explored, Layers, Search, Strategy, as_searched, register
+from analysis.experiments.strategies.greedy import best, with_one_more
+
+CHILDREN, SURVIVORS = 32, 2
+_MOST_CHANGED = 3
+
+
+def generations(n_free: int, max_n: int, budget: int) -> list[int]:
+    """Generations of each size n = 1, 2, …: the full schedule, or all sizes shortened alike so that they fit the budget."""
+    full = [n * (n_free - n) / 1.5 for n in range(1, max_n + 1)]
+    left = max(0, budget - sum(min(CHILDREN, n_free - n + 1) for n in range(1, max_n + 1)))
+    part = min(1.0, left / max(1.0, CHILDREN * sum(full)))
+    return [round(part * many) if part == 1 else int(part * many) for many in full]
+
+
+def mutated(parent: Layers, free: Sequence[int], random: Random) -> Layers:
+    """The parent with up to three of its layers exchanged for free ones that it keeps."""
+    kept = [layer for layer in free if layer not in parent]
+    many = min(random.randint(1, _MOST_CHANGED), random.randint(1, _MOST_CHANGED), len(kept), len(parent))
+    out, into = random.sample(parent, many), random.sample(kept, many)
+    return tuple(sorted([*(layer for layer in parent if layer not in out), *into]))
+
+
+def _walk(model: Explored) -> Iterator[Sequence[Layers]]:
+    parent: Layers = ()
+    for n, many in enumerate(generations(len(model.free), model.max_n, model.budget), start=1):
+        random = Random(f"{model.seed}/{n}")
+        grown = with_one_more(model, parent)
+        parent = best(model, random.sample(grown, min(CHILDREN, len(grown))), SURVIVORS)[0]
+        rival: Layers | None = None
+        for _ in range(many):
+            children = [mutated(parent, model.free, random) for _ in range(CHILDREN)]
+            chosen = best(model, [*best(model, children, SURVIVORS), parent], SURVIVORS + 1)
+            parent, rival = chosen[0], chosen[1] if len(chosen) > 1 else rival
+        yield [parent, *([rival] if rival else [])]
+
+
+def _sets(n_free: int, max_n: int, budget: int) -> int:
+    begun = sum(min(CHILDREN, n_free - n + 1) for n in range(1, max_n + 1))
+    return min(budget, begun + CHILDREN * sum(generations(n_free, max_n, budget)))
+
+
+register(
+    Strategy(
+        "evopress",
+        title="Evolution",
+        help="sets of layers that evolve: 32 children a generation, the best of them is the next parent (EvoPress).",
+        choose=as_searched,
+        needs=(SEARCHED,),
+        search=Search(_walk, _sets),
+    )
+)

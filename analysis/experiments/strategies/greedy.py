@@ -1,0 +1,53 @@
+"""One layer after another: each time the one whose removal, after those before, changes what the model predicts least."""
+
+from collections.abc import Iterator, Sequence
+
+from analysis.experiments.strategies import SEARCHED, Explored, Layers, Search, Strategy, as_searched, register
+
+KEPT = 4
+"""Candidates of a quick look that are measured on all texts."""
+
+
+def best(model: Explored, sets: Sequence[Layers], kept: int = KEPT) -> list[Layers]:
+    """The best few of some sets of one size, best first: the quick look picks which of them are measured on all texts.
+
+    Args:
+        model: what is searched.
+        sets: candidates; the same one may come several times.
+        kept: how many to keep. Where there are no more than these, no quick look is taken.
+    """
+    distinct = sorted(set(sets))
+    if len(distinct) > kept:
+        quick = dict(zip(distinct, model.first(distinct), strict=True))
+        distinct = sorted(distinct, key=lambda layers: (quick[layers], layers))[:kept]
+    found = dict(zip(distinct, model.whole(distinct), strict=True))
+    return sorted(distinct, key=lambda layers: (found[layers], layers))
+
+
+def with_one_more(model: Explored, taken: Layers) -> list[Layers]:
+    """Every set of one free layer more."""
+    return [tuple(sorted((*taken, layer))) for layer in model.free if layer not in taken]
+
+
+def n_grown(n_free: int, max_n: int) -> int:
+    """How many sets a path of single layers looks at."""
+    return sum(n_free - n + 1 for n in range(1, max_n + 1))
+
+
+def _walk(model: Explored) -> Iterator[Sequence[Layers]]:
+    taken: Layers = ()
+    for _ in range(model.max_n):
+        taken = best(model, with_one_more(model, taken))[0]
+        yield [taken]
+
+
+register(
+    Strategy(
+        "greedy",
+        title="Greedy",
+        help="one layer after another, each time the one without which the predictions change least.",
+        choose=as_searched,
+        needs=(SEARCHED,),
+        search=Search(_walk, lambda n_free, max_n, budget: min(budget, n_grown(n_free, max_n))),
+    )
+)

@@ -1,0 +1,30 @@
+"""The layer of least influence, again and again, scored anew on what is left each time (ShortGPT's score, arXiv:2403.03853).
+
+A layer's influence is one minus the cosine of its input and output; once a neighbour is gone, its input is another.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from analysis.experiments.strategies import SEARCHED, Explored, Layers, Search, Strategy, as_searched, register
+
+
+def _walk(model: Explored) -> Iterator[Sequence[Layers]]:
+    taken: Layers = ()
+    for _ in range(model.max_n):
+        influence = model.influence(taken)
+        left = [layer for layer in model.free if layer not in taken]
+        # Ties go to the deeper layer, as those of maps do.
+        taken = tuple(sorted((*taken, min(left, key=lambda layer: (influence[layer], -layer)))))
+        yield [taken]
+
+
+register(
+    Strategy(
+        "influence-iterated",
+        title="Influence, iterated",
+        help="the layer that changes the residual stream least, scored anew on what is left after each.",
+        choose=as_searched,
+        needs=(SEARCHED,),
+        search=Search(_walk, lambda n_free, max_n, budget: 0),
+    )
+)

@@ -1,0 +1,107 @@
+"""Clusters of layers with like outputs, thinned out one by one (LoRP, arXiv:2605.27786).
+
+S is the cosine of every two layers' outputs over all tokens. Its redundancy, RLS = -log2 of its mean off the diagonal, says
+into how many clusters the layers fall: 2 from 1.0 on, 3 from 0.7 on, else 4. Spectral clustering on (S + 1) / 2 finds them. The
+most redundant layer of each goes first, the most redundant cluster's before the others', and then the most redundant cluster is
+thinned on. The first and the last layer stay. A layer is as redundant as its mean cosine to the rest of its cluster, a cluster
+as its mean off the diagonal; both are taken anew of what is left.
+"""
+
+from collections.abc import Iterator, Sequence
+from math import log2
+
+import numpy as np
+
+from analysis.experiments.strategies import SEARCHED, Explored, Layers, Search, Strategy, as_searched, register
+
+_ROUNDS = 100
+"""Of k-means at most; it ends far earlier."""
+
+
+def n_clusters(likeness: np.ndarray) -> int:
+    """How many clusters layers fall into, by the redundancy of the whole."""
+    n = len(likeness)
+    mean = (likeness.sum() - np.trace(likeness)) / max(1, n * (n - 1))
+    redundancy = -log2(mean) if mean > 0 else np.inf
+    return min(n, 2 if redundancy >= 1.0 else 3 if redundancy >= 0.7 else 4)
+
+
+def clusters(likeness: np.ndarray, k: int) -> np.ndarray:
+    """The cluster of each layer: spectral clustering of (S + 1) / 2, with the normalised Laplacian of Ng, Jordan and Weiss.
+
+    k-means begins at the two rows that are farthest apart and goes on with the row farthest from all centres, so that nothing
+    is drawn.
+
+    Args:
+        likeness: S, (n, n).
+        k: how many clusters, 1..n.
+
+    Source: Ng, Jordan and Weiss, NIPS 14 (2001) 849.
+    """
+    near = (likeness + 1) / 2
+    scale = 1 / np.sqrt(near.sum(1))
+    _, vectors = np.linalg.eigh(near * scale[:, None] * scale)
+    rows = vectors[:, -k:]
+    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    apart = ((rows[:, None] - rows) ** 2).sum(-1)
+    centres = [int(apart.max(1).argmax())]
+    while len(centres) < k:
+        centres.append(int(apart[:, centres].min(1).argmax()))
+    middle, of = rows[centres], np.full(len(rows), -1)
+    for _ in range(_ROUNDS):
+        now = ((rows[:, None] - middle) ** 2).sum(-1).argmin(1)
+        if (now == of).all():
+            break
+        of = now
+        middle = np.stack([rows[of == one].mean(0) if (of == one).any() else middle[one] for one in range(k)])
+    return of
+
+
+def order(likeness: np.ndarray, free: Sequence[int]) -> list[int]:
+    """The free layers in the order in which they go.
+
+    Args:
+        likeness: S of all layers.
+        free: the layers that may go; the others count in their clusters and stay.
+    """
+    of = clusters(likeness, n_clusters(likeness))
+    groups = [np.flatnonzero(of == one).tolist() for one in np.unique(of)]
+
+    def of_layer(layer: int, group: Sequence[int]) -> float:
+        others = [other for other in group if other != layer]
+        return float(likeness[layer, others].mean()) if others else -np.inf
+
+    def of_group(group: Sequence[int]) -> float:
+        return float(np.mean([of_layer(layer, group) for layer in group])) if len(group) > 1 else -np.inf
+
+    def take(group: list[int]) -> int:
+        layer = max(_free(group), key=lambda one: (of_layer(one, group), one))
+        group.remove(layer)
+        return layer
+
+    def _free(group: list[int]) -> list[int]:
+        return [layer for layer in group if layer in free]
+
+    found = [take(group) for group in sorted(filter(_free, groups), key=of_group, reverse=True)]
+    while left := list(filter(_free, groups)):
+        found.append(take(max(left, key=of_group)))
+    return found
+
+
+def _walk(model: Explored) -> Iterator[Sequence[Layers]]:
+    inner = [layer for layer in model.free if 0 < layer < model.n_layers - 1]
+    found = order(model.likeness(), inner)
+    for n in range(1, min(model.max_n, len(found)) + 1):
+        yield [tuple(sorted(found[:n]))]
+
+
+register(
+    Strategy(
+        "lorp",
+        title="Clusters",
+        help="clusters of layers with like outputs, thinned out one by one; the first and the last stay (LoRP).",
+        choose=as_searched,
+        needs=(SEARCHED,),
+        search=Search(_walk, lambda n_free, max_n, budget: 0),
+    )
+)

@@ -1,0 +1,28 @@
+"""What a search will cost, told before it begins, from its request and from those that ran on this machine."""
+
+from collections.abc import Sequence
+from statistics import median
+
+from analysis.experiments.search.spec import SearchResult, SearchSpec, takes
+from analysis.models.spec import ModelFacts
+from analysis.reading.durations import is_of_here
+
+
+def cost(spec: SearchSpec, facts: ModelFacts, known: Sequence[SearchResult]) -> str:
+    """How much a search measures at most, and how long that takes where one like it ran here, in a sentence.
+
+    Args:
+        spec: the search.
+        facts: the size of its model.
+        known: searches of any model; only finished ones of this machine and this precision count.
+    """
+    found = takes(spec, facts)
+    precision = spec.model.dtype
+    alike = [one for one in known if one.complete and is_of_here(one) and one.wall_s > 0]
+    alike = [one for one in alike if precision in ("auto", one.spec.model.dtype)]
+    if not alike:
+        return found.said
+    speed = median(takes(one.spec, one.model).flop / one.wall_s for one in alike)
+    minutes = found.flop / speed / 60
+    told = f"{minutes:.0f} minutes" if minutes >= 1.5 else "a minute" if minutes >= 0.75 else "less than a minute"
+    return f"{found.said[:-1]}: {told} at most at the speed of those that ran here."

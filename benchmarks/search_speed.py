@@ -1,0 +1,134 @@
+"""`make bench-search`: a searched path against the same search by full forwards of a really cut model.
+
+    python benchmarks/search_speed.py [MAX_N] [--strategy greedy] [--dtype bfloat16] [--every 16]
+
+Ours walks the whole path and measures every set that the walk asks for. The peer takes the layers out, lets the whole model
+read the texts, and compares its logits with those of the unpruned model, whose log-probabilities it keeps: every so-many-th of
+the sets that ours measured, on the very texts, and what a token took is multiplied by all tokens. The figures are compared too.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import torch
+
+from analysis.core.blocks import removal
+from analysis.data import corpora
+from analysis.experiments.search.objective import Objective, counted
+from analysis.experiments.search.spec import TRUNK_BYTES, SearchSpec
+from analysis.experiments.strategies import SEARCHING, STRATEGIES, Layers
+from analysis.models import load
+from analysis.models.cut import without_block
+from analysis.models.spec import ModelSpec
+from analysis.models.stream import right_padded
+from benchmarks.work import Work, here, metered, say, take_dtype
+
+TARGET, TARGET_S = 5, 300
+
+
+class Asking:
+    """What a walk asks, answered by `Objective`, with a note of all that was measured."""
+
+    def __init__(self, loaded: Any, spec: SearchSpec, max_n: int) -> None:
+        self.n_layers, self.max_n, self.budget, self.seed = loaded.decoder.n_layers, max_n, spec.budget, spec.seed
+        self.free = range(self.n_layers)
+        self.texts = corpora.tokenize(spec.corpus, loaded.tokenizer).token_ids
+        self._n_first = spec.first
+        self._objective = Objective(
+            loaded.decoder, self.texts, kind="kl", stride=spec.stride, first=spec.first, keep_bytes=TRUNK_BYTES
+        )
+        self.values: dict[Layers, np.ndarray] = {}
+        self.measured: list[tuple[Layers, int, int]] = []
+        """The sets, each with the texts [begin, end) that it was measured on."""
+
+    def _ask(self, sets: Sequence[Layers], begin: int, end: int) -> None:
+        missing = [one for one in dict.fromkeys(sets) if one not in self.values or np.isnan(self.values[one][begin:end]).any()]
+        for one in missing:
+            self.values.setdefault(one, np.full(len(self.texts), np.nan))
+        self.measured += [(one, begin, end) for one in missing]
+        for index, texts, values in self._objective.measured(missing, begin, end) if missing else ():
+            self.values[missing[index]][texts] = values
+
+    def first(self, sets: Sequence[Layers]) -> list[float]:
+        self._ask(sets, 0, self._n_first)
+        return [float(self.values[one][: self._n_first].mean()) for one in sets]
+
+    def whole(self, sets: Sequence[Layers]) -> list[float]:
+        self._ask(sets, 0, self._n_first)
+        self._ask(sets, self._n_first, len(self.texts))
+        return [float(self.values[one].mean()) for one in sets]
+
+    influence = property(lambda self: self._objective.influence)
+    likeness = property(lambda self: self._objective.likeness)
+
+
+class Plain:
+    """The same by full forwards of the model that is really cut."""
+
+    def __init__(self, loaded: Any, texts: list[list[int]], stride: int) -> None:
+        self._loaded, self._texts, self._stride = loaded, texts, stride
+        self._unpruned: dict[tuple[int, int], torch.Tensor] = {}
+
+    @torch.inference_mode()
+    def _read(self, layers: Layers, begin: int, end: int) -> torch.Tensor:
+        ids = right_padded(self._texts[begin:end])
+        with without_block(self._loaded.decoder, removal(layers) if layers else None):
+            return self._loaded.model(input_ids=ids, use_cache=False).logits.float().log_softmax(-1)
+
+    def prepare(self, begin: int, end: int) -> None:
+        """Read the texts once with the unpruned model, which is not timed."""
+        if (begin, end) not in self._unpruned:
+            self._unpruned[begin, end] = self._read((), begin, end)
+
+    def measure(self, layers: Layers, begin: int, end: int) -> list[float]:
+        """KL of each text, nats per token."""
+        p, q = self._unpruned[begin, end], self._read(layers, begin, end)
+        found = (p.exp() * (p - q)).sum(-1)
+        return [float(found[row, list(counted(len(ids), self._stride))].mean())
+                for row, ids in enumerate(self._texts[begin:end])]  # fmt: skip
+
+
+def main() -> None:
+    """Search, replay a part of it plainly, and print both."""
+    parser = argparse.ArgumentParser(description="A searched path against full forwards of really cut models.")
+    parser.add_argument("max_n", nargs="?", type=int, default=15)
+    parser.add_argument("--strategy", choices=list(SEARCHING), default="greedy")
+    parser.add_argument("--every", type=int, default=16, help="one in so many sets is measured plainly")
+    take_dtype(parser)
+    options = parser.parse_args()
+    place = here(options.dtype)
+    spec = SearchSpec(strategy=options.strategy)
+    loaded = load.load(ModelSpec(dtype=place.dtype, device="cpu"))
+    search = STRATEGIES[options.strategy].search
+    assert search is not None
+    with metered() as ours:
+        asking = Asking(loaded, spec, options.max_n)
+        path = [ends[0] for ends in search.walk(asking)]
+    tokens = [sum(len(ids) for ids in asking.texts[begin:end]) for _, begin, end in asking.measured]
+    say(f"{options.strategy}, n = 1..{options.max_n}: {len(asking.values)} sets, {sum(tokens):,} tokens without some layers")
+    say(f"  ours   {ours.seconds:.1f} s (target {TARGET_S}), {place.speed(ours)}")
+    say(f"  ends with {removal(path[-1]).describe()}")
+    plain = Plain(loaded, asking.texts, spec.stride)
+    sample = asking.measured[:: options.every]
+    theirs, apart = Work(), []
+    for one, begin, end in sample:
+        plain.prepare(begin, end)
+        with metered(theirs):
+            values = plain.measure(one, begin, end)
+        apart.append(max(abs(a - b) for a, b in zip(values, asking.values[one][begin:end], strict=True)))
+    each = theirs.seconds / sum(tokens[:: options.every])
+    whole = each * sum(tokens)
+    say(f"  plain  {whole:.1f} s, told from {len(sample)} of {len(asking.measured)} measurements, {place.speed(theirs)}")
+    say(f"  {whole / ours.seconds:.2f} x (target {TARGET})")
+    say(f"  KL differs by {fmean(apart):.1e} nats on average, {max(apart):.1e} at most")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""The objective of a search: that of a really cut model, whatever the family's head, the batch and what else is asked."""
+
+import numpy as np
+import pytest
+import torch
+
+from analysis.core.blocks import removal
+from analysis.experiments.search.objective import Objective, counted
+from analysis.experiments.strategies import lorp
+from analysis.models import load
+from analysis.models.cut import without_block
+from analysis.models.spec import ModelSpec
+
+SETS = [(), (2,), (0, 1), (1, 3), (1, 2, 4), (0, 3, 5)]
+
+
+@pytest.fixture(scope="module")
+def made(tiny_folder):
+    """A function that loads a tiny random model of a family, with larger weights so that its predictions differ."""
+
+    def of(family):
+        loaded = load.load(ModelSpec(str(tiny_folder(family)), dtype="float32"))
+        with torch.no_grad():
+            for parameter in loaded.model.parameters():
+                if parameter.dim() > 1:
+                    parameter.mul_(4)
+        return loaded.decoder
+
+    return of
+
+
+def texts(decoder, lengths=(9, 23, 16)):
+    drawn = np.random.default_rng(5)
+    return [drawn.integers(5, decoder.config.vocab_size, n).tolist() for n in lengths]
+
+
+@torch.inference_mode()
+def plainly(decoder, ids, layers, kind, stride):
+    """The mean over every so-many-th position, from the logits of the whole model with and without the layers, in float64."""
+    rows = {}
+    for cut in ((), layers):
+        with without_block(decoder, removal(cut) if cut else None):
+            rows[cut] = decoder.model(input_ids=torch.tensor([ids])).logits[0].double().log_softmax(-1)
+    at = torch.tensor([place for place in range(len(ids) - 1) if (len(ids) - 2 - place) % stride == 0])
+    p, q = rows[()][at], rows[layers][at]
+    if kind == "loss":
+        return float(-q[torch.arange(len(at)), torch.tensor(ids)[at + 1]].mean())
+    return float((p.exp() * (p - q)).sum(-1).mean())
+
+
+def found(objective, sets, n_texts, *texts):
+    values = np.full((len(sets), n_texts), np.nan)
+    for index, those, figures in objective.measured(sets, *texts):
+        values[index, those] = figures
+    return values
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "granite", "phi", "gpt2"])
+@pytest.mark.parametrize(("kind", "stride"), [("kl", 1), ("kl", 3), ("loss", 2)])
+def test_it_is_that_of_the_really_cut_model(made, family, kind, stride):
+    decoder = made(family)
+    read = texts(decoder)
+    values = found(Objective(decoder, read, kind=kind, stride=stride, first=1, keep_bytes=1 << 28), SETS, 3)
+    expected = np.array([[plainly(decoder, ids, layers, kind, stride) for ids in read] for layers in SETS])
+    assert values == pytest.approx(expected, abs=1e-6, rel=2e-6)
+    if kind == "kl":
+        assert values[0] == pytest.approx(0, abs=1e-6)
+        assert values[1:].min() > 1e-4
+
+
+def test_a_figure_does_not_depend_on_what_is_kept_or_asked_beside(made):
+    decoder = made("llama")
+    read = texts(decoder)
+    whole = Objective(decoder, read, kind="kl", stride=2, first=1, keep_bytes=1 << 28)
+    values = found(whole, SETS, 3)
+    assert np.array_equal(found(Objective(decoder, read, kind="kl", stride=2, first=1, keep_bytes=0), SETS, 3), values)
+    assert np.array_equal(found(whole, [SETS[4]], 3)[0], values[4])
+    first, rest = found(whole, SETS, 3, 0, 1), found(whole, SETS, 3, 1, 3)
+    assert np.isnan(first[:, 1:]).all()
+    assert np.isnan(rest[:, :1]).all()
+    assert np.array_equal(np.where(np.isnan(first), rest, first), values)
+
+
+def test_every_so_many_th_prediction_counts_and_the_last_always():
+    assert list(counted(8, 1)) == [0, 1, 2, 3, 4, 5, 6]
+    assert list(counted(8, 3)) == [0, 3, 6]
+    assert list(counted(2, 5)) == [0]
+
+
+@torch.inference_mode()
+def test_influence_and_likeness_are_means_over_all_tokens(made):
+    decoder = made("llama")
+    read = texts(decoder)
+    objective = Objective(decoder, read, kind="kl", stride=2, keep_bytes=0)
+    streams = []
+    with without_block(decoder, removal((1, 3))):
+        for ids in read:
+            kept = []
+            handles = [layer.register_forward_hook(lambda _, args, out, kept=kept: kept.append((args, out)))
+                       for layer in decoder.layers]  # fmt: skip
+            decoder.body(input_ids=torch.tensor([ids]))
+            [handle.remove() for handle in handles]
+            streams.append([(args[0][0], out[0] if isinstance(out, tuple) else out) for args, out in kept])
+    means = [
+        1 - torch.cat([torch.cosine_similarity(one[place][0], one[place][1].view_as(one[place][0])) for one in streams]).mean()
+        for place in range(4)
+    ]
+    scored = objective.influence((1, 3))
+    assert [scored[layer] for layer in (0, 2, 4, 5)] == pytest.approx(list(map(float, means)), abs=1e-5)
+    assert scored[1] == scored[3] == np.inf
+    alike = objective.likeness()
+    assert alike.shape == (6, 6)
+    assert np.diag(alike) == pytest.approx(1, abs=1e-5)
+    assert alike == pytest.approx(alike.T)
+
+
+def test_layers_with_like_outputs_fall_into_clusters_and_are_thinned_out():
+    of = [0, 0, 0, 0, 1, 1, 1, 1]
+    alike = np.array([[1.0 if a == b else 0.9 if of[a] == of[b] else -0.4 for b in range(8)] for a in range(8)])
+    alike[1, 2] = alike[2, 1] = 0.99
+    assert lorp.n_clusters(np.full((4, 4), 0.5)) == 2
+    assert lorp.n_clusters(np.full((4, 4), 0.6)) == 3
+    assert lorp.n_clusters(np.full((4, 4), 0.9)) == 4
+    found = lorp.clusters(alike, 2)
+    assert len(set(found[:4])) == len(set(found[4:])) == 1
+    assert found[0] != found[4]
+    order = lorp.order(alike, range(1, 7))
+    assert sorted(order) == [1, 2, 3, 4, 5, 6]
+    assert order[0] == 2  # the pair that is most alike, the deeper of both
+    assert order[1] in (4, 5, 6)  # then one of the other cluster

@@ -1,0 +1,284 @@
+"""Searches from spec to stored path: known answers, what is never measured twice, stops, seeds, and what is refused."""
+
+import itertools
+from dataclasses import dataclass, field, replace
+from random import Random
+
+import numpy as np
+import pytest
+
+from analysis.cli import main
+from analysis.core.blocks import removal
+from analysis.core.errors import BlockRangeError, CorpusError, SpecError
+from analysis.core.progress import Cancelled
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.experiments.accuracy import sweep
+from analysis.experiments.accuracy.spec import SweepSpec
+from analysis.experiments.maps.spec import DistanceSpec
+from analysis.experiments.search import search
+from analysis.experiments.search.objective import Objective
+from analysis.experiments.search.spec import SearchResult, SearchSpec, takes
+from analysis.experiments.strategies import SEARCHING, STRATEGIES, Given, evopress, swaps
+from analysis.models import load
+from analysis.models.spec import ModelSpec
+
+pytestmark = pytest.mark.usefixtures("cache")
+TEXTS = {
+    "corpus": CorpusSpec("wiki", n_texts=4, seq_len=24, split="train"),
+    "validation": CorpusSpec("wiki", n_texts=2, seq_len=24, split="validation"),
+    "report": CorpusSpec("c4", n_texts=3, seq_len=24),
+}
+
+
+@pytest.fixture
+def spec(tiny_folder):
+    """A search of up to three of six layers."""
+    return SearchSpec(ModelSpec(str(tiny_folder()), dtype="float32"), max_n=3, first=2, **TEXTS)
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """(removed layers, number of texts) of everything that was measured."""
+    found = []
+    original = Objective.measured
+
+    def noting(self, sets, *where):
+        for index, texts, values in original(self, sets, *where):
+            found.append((id(self), sets[index], tuple(texts)))
+            yield index, texts, values
+
+    monkeypatch.setattr(Objective, "measured", noting)
+    return found
+
+
+def comparable(result):
+    return {name: value for name, value in result.to_json().items() if name != "wall_s"}
+
+
+@pytest.mark.parametrize("strategy", list(SEARCHING))
+def test_every_search_finds_a_path_that_is_stored_and_read_by_its_strategy(spec, strategy):
+    result = search.run(replace(spec, strategy=strategy))
+    assert result.complete
+    assert [(one.n, len(one.layers)) for one in result.found] == [(1, 1), (2, 2), (3, 3)]
+    assert all(one.validation > 0 and one.loss_stderr > 0 for one in result.found)
+    assert result.table().rows[1]["removed"] == result.found[1].removed.describe()
+    assert "4 texts of Wikipedia (train part)" in result.measured_on()
+    assert "2 texts of Wikipedia (validation part)" in result.measured_on()
+    assert "3 texts of C4" in result.measured_on()
+    given = Given(6, searched=result.path)
+    assert [STRATEGIES[strategy].choose(n, given) for n in (1, 2, 3)] == [one.removed for one in result.found]
+    with pytest.raises(BlockRangeError, match="No cut of 4 layers was searched for, only of 1 to 3"):
+        STRATEGIES[strategy].choose(4, given)
+    again = search.run(replace(spec, strategy=strategy), lambda progress: pytest.fail("searched twice"))
+    assert comparable(again) == comparable(result)
+    assert takes(result.spec, result.model).sets >= result.n_sets
+
+
+@pytest.mark.parametrize("objective", ["kl", "loss"])
+def test_swaps_find_what_all_sets_tell_and_greedy_what_is_best_step_by_step(spec, objective):
+    spec = replace(spec, objective=objective, first=4)
+    loaded = load.load(spec.model)
+    texts, _ = search.documents(spec.corpus, loaded)
+    every = [layers for n in range(4) for layers in itertools.combinations(range(6), n)]
+    values = np.zeros((len(every), len(texts)))
+    kind = Objective(loaded.decoder, texts, kind=objective, stride=2, first=4, keep_bytes=1 << 28)
+    for index, those, figures in kind.measured(every):
+        values[index, those] = figures
+    costs = dict(zip(every, values.mean(1), strict=True))  # texts of one length
+
+    def best(sets):
+        return min(sets, key=lambda layers: (costs[layers], layers))
+
+    greedy = search.run(replace(spec, strategy="greedy"))
+    taken = ()
+    for one in greedy.found:
+        taken = best(layers for layers in every if len(layers) == len(taken) + 1 and set(taken) < set(layers))
+        assert tuple(one.layers) == taken
+        assert one.cost == pytest.approx(costs[taken] - costs[()] * (objective == "loss"), abs=1e-6)
+    exhaustive = [best(layers for layers in every if len(layers) == n) for n in (1, 2, 3)]
+    ends = list(swaps._walk(search._Searching.of(search.resolve(spec), loaded, lambda progress: None)))
+    assert [one[0] for one in ends] == exhaustive
+
+
+def test_the_command_line_shows_all_three_texts(spec, capsys):
+    command = main.command_line(replace(spec, strategy="greedy", max_n=2)).split()[3:]
+    assert main.main(command) == 0
+    said = capsys.readouterr().out.splitlines()
+    heads = next(line for line in said if "KL searched" in line)
+    assert "KL decided" in heads
+    assert "loss over unpruned, other text (95 %)" in heads
+    assert said[-1].startswith("Searched on 4 texts of Wikipedia (train part), up to 24 tokens; decided on 2 texts")
+
+
+def test_planted_layers_that_do_nothing_go_first(spec, tmp_path):
+    loaded = load.load(spec.model)
+    for index in (1, 4):
+        loaded.decoder.layers[index].self_attn.o_proj.weight.data.zero_()
+        loaded.decoder.layers[index].mlp.down_proj.weight.data.zero_()
+    loaded.model.save_pretrained(tmp_path)
+    loaded.tokenizer.save_pretrained(tmp_path)
+    for strategy in ("greedy", "influence-iterated", "evopress"):
+        result = search.run(replace(spec, strategy=strategy, max_n=2, model=ModelSpec(str(tmp_path), dtype="float32")))
+        assert result.found[1].layers == [1, 4]
+        assert result.found[1].cost == pytest.approx(0, abs=1e-6)
+        assert result.found[1].loss == pytest.approx(0, abs=1e-6)
+
+
+def test_no_set_is_measured_twice_and_searches_share_what_they_measure(spec, measured):
+    search.run(replace(spec, strategy="greedy"))
+    assert len(measured) == len(set(measured))
+    before = len(measured)
+    shorter = search.run(replace(spec, strategy="greedy", max_n=2, budget=300))
+    assert len(measured) == before
+    assert shorter.n_sets == 6 + 5
+    search.run(spec)
+    both = [(layers, texts) for _, layers, texts in measured]
+    assert len(both) > before
+    searched = [pair for pair in both if len(pair[1]) == 2 and pair[1][0] in (0, 2)]  # halves of the text that is searched on
+    assert len([pair for pair in searched if len(pair[0]) == 1]) <= 2 * 6 + 6
+
+
+@pytest.mark.parametrize("strategy", ["swaps", "evopress"])
+@pytest.mark.parametrize("k", [1, 9, 40])
+def test_a_stopped_search_goes_on_and_ends_as_one_that_was_not(spec, tmp_path, monkeypatch, strategy, k, measured):
+    spec = replace(spec, strategy=strategy, budget=120)
+    left = [k]
+
+    def stopping(progress):
+        if progress.phase == search._PHASE:
+            left[0] -= 1
+            if left[0] < 0:
+                raise Cancelled
+
+    with pytest.raises(Cancelled):
+        search.run(spec, stopping)
+    part = SearchResult.load(search.resolve(spec))
+    assert not part.complete
+    finished = search.run(spec)
+    monkeypatch.setattr(SearchResult, "load", classmethod(lambda cls, *_: None))
+    monkeypatch.setattr(SearchResult, "all_of", classmethod(lambda cls, *_: []))
+    undisturbed = search.run(spec)
+    assert comparable(finished) == comparable(undisturbed)
+    assert np.array_equal(finished.sets, undisturbed.sets)
+    for name in ("search", "validation", "report"):
+        assert np.array_equal(finished.values[name], undisturbed.values[name], equal_nan=True)
+
+
+@dataclass
+class Additive:
+    """A model of eight layers of which each costs what it costs, and neighbours that go together a little more."""
+
+    seed: int
+    budget: int = 10_000
+    n_layers: int = 8
+    free: tuple[int, ...] = tuple(range(8))
+    max_n: int = 4
+    asked: list[tuple[int, ...]] = field(default_factory=list)
+
+    def first(self, sets):
+        self.asked += sets
+        return [sum((layer * 5) % 8 + 0.5 * (layer + 1 in layers) for layer in layers) for layers in sets]
+
+    whole = first
+
+
+def test_evolution_is_drawn_from_its_seed_and_finds_the_best_set():
+    models = [Additive(seed) for seed in (7, 7, 8)]
+    paths = [[ends[0] for ends in evopress._walk(model)] for model in models]
+    assert models[0].asked == models[1].asked
+    assert models[0].asked != models[2].asked
+    costs = Additive(0).first
+    for path in paths:
+        assert [costs([one]) for one in path] == [
+            [min(costs(list(itertools.combinations(range(8), n))))] for n in range(1, 5)
+        ]  # fmt: skip
+    random = Random(1)
+    changed = [set(parent := (0, 1, 2, 3)) - set(evopress.mutated(parent, range(8), random)) for _ in range(200)]
+    assert {len(one) for one in changed} == {1, 2, 3}
+
+
+def test_the_budget_ends_a_search_where_it_says(spec):
+    result = search.run(replace(spec, strategy="greedy", budget=11))
+    assert (result.complete, len(result.found), result.n_sets) == (True, 2, 11)
+    assert "budget of 11 sets ended it at n = 2" in result.measured_on()
+    with pytest.raises(SpecError, match="A budget of 5 sets ends before one layer is chosen, which alone takes 6"):
+        search.run(replace(spec, strategy="greedy", budget=5))
+    with pytest.raises(SpecError, match="budget must be"):
+        replace(spec, budget=0)
+    assert sum(evopress.generations(30, 15, 4_000)) * 32 <= 4_000
+    assert evopress.generations(6, 2, 10**9) == [round(5 / 1.5), round(8 / 1.5)]
+
+
+@pytest.mark.parametrize("strategy", list(SEARCHING))
+def test_protected_layers_stay(spec, strategy):
+    result = search.run(replace(spec, strategy=strategy, protect=(0, 2, 3), max_n=2))
+    assert all({0, 2, 3}.isdisjoint(one.layers) for one in result.found)
+    assert len(result.found) == 2
+
+
+def test_a_rule_that_keeps_layers_of_its_own_says_when_none_is_left(spec):
+    ends = replace(spec, strategy="lorp", protect=(2, 3, 4))
+    result = search.run(replace(ends, max_n=3))
+    assert ([one.layers for one in result.found], result.ended) == ([[1]], "No layer that may go is left after n = 1.")
+    with pytest.raises(BlockRangeError, match="lorp finds no layer that may go; protect fewer"):
+        search.run(replace(ends, protect=(1, 2, 3, 4), max_n=2))
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"protect": (0, 1, 2, 3), "max_n": 3}, r"6 layers of which 4 are protected.*choose max-n 1\.\.2"),
+        ({"protect": tuple(range(6)), "max_n": None}, "6 layers of which 6 are protected.*protect fewer"),
+        ({"protect": (9,)}, r"Layer 9 cannot be protected: this model has layers 0\.\.5"),
+        ({"max_n": 6}, r"choose max-n 1\.\.5"),
+    ],
+)
+def test_too_few_layers_to_remove_are_refused(spec, changed, told):
+    with pytest.raises(BlockRangeError, match=told):
+        search.run(replace(spec, **changed))
+    assert SearchResult.load(search.resolve(replace(spec, **changed))) is None
+
+
+def test_texts_that_say_the_same_are_refused(spec, tmp_path):
+    with pytest.raises(SpecError, match="searched on is also the one that reports the loss"):
+        replace(spec, corpus=CorpusSpec("c4", 4, 24))
+    with pytest.raises(SpecError, match="searched on is also the one that decides"):
+        replace(spec, corpus=replace(spec.corpus, split="all"))
+    said = search.documents(spec.report, load.load(spec.model))[1]
+    copy = tmp_path / "copy.txt"
+    copy.write_text("\n\n".join(" ".join(text.split()) for text in said))
+    with pytest.raises(CorpusError, match=r"text that reports the loss \(C4\) says what .* says: .* choose other text"):
+        search.run(replace(spec, corpus=CorpusSpec(str(copy), 3, 24)))
+    short = tmp_path / "short.txt"
+    short.write_text("Too short.\n\nThis too.")
+    with pytest.raises(CorpusError, match="shorter than 16 tokens"):
+        search.run(replace(spec, corpus=CorpusSpec(str(short), 3, 24)))
+
+
+def test_a_curve_takes_the_path_that_was_searched(spec):
+    asked = SweepSpec(
+        spec.model, BenchmarkSpec(limit=2), CorpusSpec("c4", 2, 24), DistanceSpec(spec.model), "greedy", 2, search=spec
+    )
+    curve = sweep.run(asked)
+    found = SearchResult.load(curve.spec.search)
+    assert curve.spec.search.strategy == "greedy"
+    assert [point.block for point in curve.points] == [None, removal(found.found[0].layers), removal(found.found[1].layers)]
+    assert "--strategy greedy" in main.command_line(curve.spec)
+    with pytest.raises(SpecError, match="would be measured on the text that its cuts are searched by"):
+        replace(asked, loss_corpus=CorpusSpec("wiki", 2, 24))
+    usual = sweep.resolve(replace(asked, search=None, loss_corpus=CorpusSpec("wiki", 2, 24))).search
+    assert (usual.corpus.source, usual.validation.split, usual.report.source) == ("c4", "validation", "wiki")
+    assert main.request(main.command_line(replace(asked, search=None)).split()[3:]).search is None
+
+
+@pytest.mark.starter
+def test_greedy_on_the_starter_model_spares_the_first_layer(starter):
+    short = {name: replace(corpus, n_texts=1, seq_len=16) for name, corpus in TEXTS.items()}
+    spec = SearchSpec(ModelSpec(dtype="float32"), "greedy", max_n=1, first=1, stride=4, **short)
+    result = search.run(spec, load=load.handing_out(starter))
+    assert len(result.found[0].layers) == 1
+    assert result.n_sets == 30
+    singles = {int(np.flatnonzero(row)[0]): value[0] for row, value in zip(result.sets, result.values["search"], strict=True)
+               if row.sum() == 1}  # fmt: skip
+    assert max(singles, key=singles.get) == 0
+    assert result.found[0].cost == min(singles.values())
