@@ -133,6 +133,10 @@ bench-divided: install
 bench-healing: install
 	$(BIN)/python benchmarks/healing_speed.py
 
+.PHONY: bench-compensation
+bench-compensation: install
+	$(BIN)/python benchmarks/compensation.py
+
 bench-eta: install
 	$(BIN)/python benchmarks/eta.py
 

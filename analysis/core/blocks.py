@@ -87,6 +87,10 @@ class Block(Spec):
         """Both index forms, as people are first shown them: "layers 11-15 (5 layers), block [11, 16)"."""
         return f"{self.brief()} ({self.size} layer{'s' * (self.size != 1)}), block [{self.start}, {self.stop})"
 
+    def halves(self) -> str:
+        """Half-open alone: "[11, 16)"."""
+        return f"[{self.start}, {self.stop})"
+
     def brief(self) -> str:
         """For those who have seen both forms: "layers 11-15"."""
         return f"layer {self.start}" if self.size == 1 else f"layers {self.start}-{self.stop - 1}"
@@ -163,6 +167,10 @@ class LayerSet(Spec):
         """Both index forms: "layers 3, 5-6 (3 layers), blocks [3, 4) [5, 7)"."""
         halves = " ".join(f"[{b.start}, {b.stop})" for b in self.blocks)
         return f"{self.brief()} ({self.size} layers), blocks {halves}"
+
+    def halves(self) -> str:
+        """Half-open alone: "[3, 4) [5, 7)"."""
+        return " ".join(f"[{run.start}, {run.stop})" for run in self.blocks)
 
     def brief(self) -> str:
         """For those who have seen both forms: "layers 3, 5-6"."""

@@ -21,9 +21,9 @@ from analysis.data.spec import CorpusSpec
 from analysis.exports import card as model_card
 from analysis.exports import folders, formats
 from analysis.exports.spec import ExportResult, ExportSpec, ReloadCheck
-from analysis.models import cut, machine, placement, weights
+from analysis.models import cut, machine, placement, scaling, weights
 from analysis.models import load as models
-from analysis.models.adapter import read_bridge, with_adapter
+from analysis.models.adapter import read_bridges, with_adapter
 from analysis.models.decoder import Decoder, find_decoder
 from analysis.models.load import Loader, Plan
 from analysis.models.placement import Placement
@@ -138,10 +138,11 @@ def save(planned: Plan, block: Removal, out: Path, adapter: str | None, on_progr
         UnsupportedModelError: when the folder does not load, or not as the same model.
         RecipeError: when the adapter does not fit.
     """
-    if adapter is not None and read_bridge(Path(adapter)) is not None:
+    bridges = [] if adapter is None else read_bridges(Path(adapter))
+    if not all(bridge.is_scale for bridge in bridges):
         raise RecipeError(
             f"The heal in {adapter} adds a small layer that a plain {planned.facts.family} model has no place for; export the "
-            f"cut without it, or heal again without the instant start."
+            f"cut without it, or heal again without the instant start, or with one that folds (instant, prune-comp)."
         )
     folders.check_space(out, _saved_bytes(planned, block))
     loaded = models.load(planned.spec, on_progress)
@@ -156,6 +157,11 @@ def save(planned: Plan, block: Removal, out: Path, adapter: str | None, on_progr
     expected = logits(model, texts)
     if adapter is not None:
         model = model.merge_and_unload()
+    if bridges:
+        for handle in loaded.laid:
+            handle.remove()
+        scaling.fold(loaded.decoder, bridges)
+        _check_folded(_difference(expected, logits(model, texts), planned.spec.dtype, True), planned)
     on_progress(Progress("saving the model", 0, 1))
     _check_reloads(find_decoder(model))
     tokenizer, spec = loaded.tokenizer, planned.spec
@@ -247,6 +253,15 @@ def _difference(expected: Tensor, found: Tensor, dtype: str, merged: bool) -> Re
         same_first=float((expected.argmax(-1) == found.argmax(-1)).double().mean()),
         merged=merged,
     )
+
+
+def _check_folded(found: ReloadCheck, planned: Plan) -> None:
+    if not found.relative_difference <= found.tolerance:
+        raise UnsupportedModelError(
+            f"The factor of this heal cannot be folded into the weights of {planned.facts.name}: its logits would differ by "
+            f"{found.relative_difference:.3g} of their size, where {found.tolerance:g} is allowed in {planned.spec.dtype}; "
+            f"export the cut without the heal, or heal by another recipe."
+        )
 
 
 def _texts(tokenizer: Any) -> list[list[int]]:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from analysis.core import documents, failures, store
-from analysis.core.blocks import Block, Removal
+from analysis.core.blocks import Block, LayerSet, Removal
 from analysis.core.errors import LayerscopeError, RecipeError
 from analysis.models import cut, meter, weights
 from analysis.models.decoder import Decoder, find_decoder
@@ -50,7 +50,7 @@ def check_adapter(adapter: str, block: Removal | None) -> None:
     healed = _healed(Path(adapter) / "layerscope.json")
     if block is None or healed is None or healed == block.to_json():
         return
-    what = f"without {Block.from_json(healed).describe()}" if healed else "as a control, with no layer removed"
+    what = f"without {_cut(healed).describe()}" if healed else "as a control, with no layer removed"
     raise RecipeError(
         f"The adapter {adapter} was healed {what}, and {block.describe()} was to be removed; give the cut that it was made for."
     )
@@ -74,9 +74,13 @@ def _healed(record: Path) -> dict | None:
     """What a heal of ours notes beside its adapter: the block that was removed, or {} for a control; None without a note."""
     try:
         heal = documents.parsed(record.read_text(encoding="utf-8"))["heal"]
-        return {} if heal.get("control") else Block.from_json(heal["block"]).to_json()
+        return {} if heal.get("control") else _cut(heal["block"]).to_json()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, LayerscopeError):
         return None
+
+
+def _cut(noted: dict) -> Removal:
+    return LayerSet.from_json(noted) if "layers" in noted else Block.from_json(noted)
 
 
 def with_adapter(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedModel:
@@ -112,14 +116,15 @@ def with_adapter(loaded: LoadedModel, block: Removal | None, adapter: str) -> Lo
         ) from error
     healed = replace(loaded, model=model, decoder=find_decoder(model))
     meter.watch(healed.decoder, loaded.spec.dtype)
-    laid = read_bridge(Path(adapter))
-    if laid is not None:
-        hidden = healed.decoder.config.hidden_size
-        if tuple(laid.change.shape) != (hidden, hidden) or not 0 <= laid.start <= healed.decoder.n_layers:
+    hidden = healed.decoder.config.hidden_size
+    for laid in read_bridges(Path(adapter)):
+        fits = laid.is_scale or tuple(laid.change.shape) == (hidden, hidden)
+        if not fits or not 0 <= laid.start <= healed.decoder.n_layers:
             raise RecipeError(
                 f"The {BRIDGE_FILE} of the adapter {adapter} is that of another model; give the one that belongs."
             )
-        lay_bridge(healed.decoder, laid, n_layers=healed.decoder.n_layers)
+        handle = lay_bridge(healed.decoder, laid, n_layers=healed.decoder.n_layers)
+        healed = replace(healed, laid=(*healed.laid, handle))
     return healed
 
 
@@ -193,9 +198,14 @@ class Bridge:
     """x[start] of the cut model becomes x + change x."""
 
     start: int
-    """Where the removed block began: the stream that enters the layer behind it is changed."""
+    """Where the removed layers began, numbered as in the cut model: the stream that enters the layer behind them is changed."""
     change: Tensor
-    """(hidden_size, hidden_size), float32."""
+    """(hidden_size, hidden_size), float32; or one number, (), where all of the stream is scaled."""
+
+    @property
+    def is_scale(self) -> bool:
+        """Whether it multiplies all of the stream by 1 + change."""
+        return self.change.dim() == 0
 
 
 def lay_bridge(decoder: Decoder, bridge: Bridge, *, n_layers: int) -> RemovableHandle:
@@ -208,29 +218,40 @@ def lay_bridge(decoder: Decoder, bridge: Bridge, *, n_layers: int) -> RemovableH
     """
     place = decoder.layers[bridge.start] if bridge.start < decoder.n_layers else decoder.norm
     # A copy: one that was fitted in inference mode cannot be trained through.
-    change = bridge.change.clone().to(next(place.parameters()).device)
+    # The final norm of some families has no weights.
+    change = bridge.change.clone().to(next(place.parameters(), next(decoder.head.parameters())).device)
 
     def cross(_: Any, args: tuple, named: dict) -> tuple[tuple, dict] | None:
         if decoder.n_layers != n_layers:
             return None
         stream = args[0] if args else named["hidden_states"]
-        moved = stream + (stream.float() @ change.T).to(stream.dtype)
+        wide = stream.float()
+        moved = stream + (wide @ change.T if change.dim() else wide * change).to(stream.dtype)
         return ((moved, *args[1:]), named) if args else (args, {**named, "hidden_states": moved})
 
     return place.register_forward_pre_hook(cross, with_kwargs=True)
 
 
-def write_bridge(bridge: Bridge, folder: Path) -> None:
-    """Keep it in an adapter folder."""
-    save_file({"change": bridge.change.contiguous(), "start": torch.tensor(bridge.start)}, folder / BRIDGE_FILE)
+def write_bridges(bridges: Sequence[Bridge], folder: Path) -> None:
+    """Keep them in an adapter folder: `change` and `start` of the first, `change.1` and `start.1` of the next."""
+    found: dict[str, Tensor] = {}
+    for number, bridge in enumerate(bridges):
+        which = f".{number}" if number else ""
+        found |= {f"change{which}": bridge.change.contiguous(), f"start{which}": torch.tensor(bridge.start)}
+    save_file(found, folder / BRIDGE_FILE)
 
 
-def read_bridge(folder: Path) -> Bridge | None:
-    """The one in an adapter folder; None where there is none."""
+def read_bridges(folder: Path) -> list[Bridge]:
+    """Those in an adapter folder.
+
+    Raises:
+        RecipeError: when their file cannot be read.
+    """
     if not (folder / BRIDGE_FILE).exists():
-        return None
+        return []
     try:
         found = load_file(folder / BRIDGE_FILE)
-        return Bridge(int(found["start"]), found["change"].float())
+        which = ["", *(f".{number}" for number in range(1, max(1, len(found) // 2)))]
+        return [Bridge(int(found[f"start{one}"]), found[f"change{one}"].float()) for one in which]
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise RecipeError(f"The {BRIDGE_FILE} of {folder} cannot be read: {reason(error)}; heal again.") from error

@@ -39,6 +39,8 @@ class LoadedModel:
     facts: ModelFacts
     placement: Placement | None = None
     """Where its parts are when it is spread over several devices."""
+    laid: tuple[Any, ...] = ()
+    """Handles of the small layers that an adapter of ours has laid between its own; `remove` takes one up."""
 
     def versions(self) -> dict[str, str]:
         """What a result of it is computed with: `machine.versions`, and the devices when they are several."""

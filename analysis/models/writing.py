@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -79,6 +80,29 @@ def greedy(
             if all(written[place][-1] in stop for place in group):
                 break
     return written
+
+
+@torch.inference_mode()
+def continued(decoder: Decoder, rows: np.ndarray, n: int, seeds: Sequence[int]) -> np.ndarray:
+    """Rows whose last tokens are drawn from the model's own distribution, at temperature 1, with a KV cache.
+
+    Args:
+        decoder: the model as it is now, in eval mode.
+        rows: token ids, (n_rows, seq_len); the last `n` of each are not read.
+        n: tokens to write, under seq_len.
+        seeds: of each row's draws, so that a row is written the same whatever rows stand beside it.
+
+    Returns:
+        Like `rows`.
+    """
+    model, choosers = Cached(decoder), [Chooser(1.0, seed) for seed in seeds]
+    found = rows.copy()
+    ids = torch.from_numpy(rows[:, :-n]).to(decoder.device, torch.long)
+    for place in range(rows.shape[1] - n, rows.shape[1]):
+        logits = model.read(ids)
+        found[:, place] = [chooser.choose(row) for chooser, row in zip(choosers, logits, strict=True)]
+        ids = torch.from_numpy(found[:, place : place + 1]).to(decoder.device, torch.long)
+    return found
 
 
 def stop_tokens(decoder: Decoder, tokenizer: Any) -> set[int]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.core.blocks import Block
+from analysis.core.blocks import Removal
 from analysis.data import corpora
 from analysis.experiments.heal.spec import HealResult
 from analysis.reading import differences, evidence
@@ -38,7 +38,7 @@ def of(heals: Sequence[HealResult], recipe: str, minutes: float | None) -> Reach
         recipe: the recipe's name.
         minutes: the named time; None for one that names none.
     """
-    found: dict[Block, HealResult] = {}
+    found: dict[Removal, HealResult] = {}
     for heal in evidence.ranked([heal for heal in heals if _tells(heal, recipe, minutes)]):
         found.setdefault(heal.spec.block, heal)
     text = next((heal.spec.validation.source for heal in found.values()), "")

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,8 @@ def _replace_dropout(model: PeftModel, kind: type[PartDropout], where: Callable[
 
 
 def trained_modules(decoder: Decoder, spec: HealSpec) -> list[str]:
-    """Full names of the modules whose weight matrix a heal trains: the feed-forward ones, or those of the last layers and head.
+    """Full names of the modules whose weight matrix a heal trains: by its method those of the feed-forward parts, of the last
+    layers and the head, or of the layers beside each gap.
 
     Norms and biases are not trained.
 
@@ -116,8 +117,12 @@ def trained_modules(decoder: Decoder, spec: HealSpec) -> list[str]:
         return feed_forward_modules(decoder)
     check_last_layers(spec, decoder.n_layers)
     paths = {module: name for name, module in decoder.model.named_modules()}
-    last = [module for layer in decoder.layers[-spec.last_layers :] for module in layer.modules()]
-    return [paths[module] for module in [*last, decoder.head] if isinstance(module, nn.Linear | Conv1D)]
+    if spec.method == "beside":
+        layers, more = [decoder.layers[index] for index in spec.layers_beside(decoder.n_layers)], []
+    else:
+        layers, more = list(decoder.layers[-spec.last_layers :]), [decoder.head]
+    modules = [module for layer in layers for module in layer.modules()]
+    return [paths[module] for module in [*modules, *more] if isinstance(module, nn.Linear | Conv1D)]
 
 
 def check_last_layers(spec: HealSpec, n_layers: int) -> None:
@@ -139,8 +144,8 @@ def check_last_layers(spec: HealSpec, n_layers: int) -> None:
 def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[str, Tensor] | None = None) -> PeftModel:
     """Put an adapter on a cut model; but for `changes` it does nothing until it is trained.
 
-    `partial` is a LoRA of full rank too: one factor is the identity and the other any change of the weight, so that it trains
-    like the weight itself, over quantized weights as well, and saves as a standard adapter.
+    A method that trains whole weights is a LoRA of full rank too: one factor is the identity and the other any change of the
+    weight, so that it trains like the weight itself, over quantized weights as well, and saves as a standard adapter.
 
     Args:
         decoder: the cut model; its base weights are frozen.
@@ -153,7 +158,7 @@ def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[st
     """
     changes = changes or {}
     trained = trained_modules(decoder, spec)
-    whole = [name for name in trained if spec.method == "partial" or name in changes]
+    whole = [name for name in trained if spec.method != "lora" or name in changes]
     targets = [*trained, *(name for name in changes if name not in trained)]
     transposed = any(isinstance(decoder.model.get_submodule(name), Conv1D) for name in targets)
     full = {name: full_rank(decoder.model.get_submodule(name)) for name in {*whole, *changes}}
@@ -175,7 +180,7 @@ def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[st
         model = get_peft_model(decoder.model, config)
     for name in full:
         module = model.get_base_model().get_submodule(name)
-        _make_full(module, changes.get(name), train=spec.method == "partial" and name in trained)
+        _make_full(module, changes.get(name), train=spec.method != "lora" and name in trained)
     speed_up(model)
     return model
 
@@ -207,7 +212,7 @@ def _make_full(module: Any, change: Tensor | None, *, train: bool) -> None:
 
 
 def save(
-    model: PeftModel, spec: HealSpec, *, base: str, steps_done: int, key: str, bridge: Bridge | None = None
+    model: PeftModel, spec: HealSpec, *, base: str, steps_done: int, key: str, bridges: Sequence[Bridge] = ()
 ) -> Path:  # fmt: skip
     """Save the adapter as a standard PEFT folder, atomically, over an older one of the same heal.
 
@@ -217,7 +222,7 @@ def save(
         base: what the base model is called: a hub id or a folder.
         steps_done: optimizer steps taken, for the card.
         key: the heal's.
-        bridge: a map of the stream that belongs to it and that PEFT has no place for.
+        bridges: maps of the stream that belong to it and that PEFT has no place for.
 
     Raises:
         StorageError: when the disk is full; an older folder is intact.
@@ -228,10 +233,10 @@ def save(
     def fill(target: Path) -> None:
         # False: else PEFT asks the hub whether the vocabulary was resized
         model.save_pretrained(str(target), safe_serialization=True, save_embedding_layers=False)
-        note = "" if bridge is None else _BRIDGE.format(start=bridge.start, file=adapter.BRIDGE_FILE)
+        note = "".join(_bridge_note(bridge) for bridge in bridges)
         (target / "README.md").write_text(card(spec, base=base, steps_done=steps_done) + note, encoding="utf-8")
-        if bridge is not None:
-            adapter.write_bridge(bridge, target)
+        if bridges:
+            adapter.write_bridges(bridges, target)
         (target / "layerscope.json").write_text(json.dumps({"heal": spec.to_json(), "steps_done": steps_done}, indent=1))
 
     path = folder(key)
@@ -243,9 +248,12 @@ def card(spec: HealSpec, *, base: str, steps_done: int) -> str:
     """The adapter's model card: what to cut before it is applied, and how it was made."""
     block, weights = spec.block, spec.model.quantization
     what = "the unpruned model, as a control" if spec.control else f"the model without {block.describe()}"
-    first = "" if spec.control else _HOW_TO_CUT.format(base=base, start=block.start, stop=block.stop, cut=block.describe())
-    last = f"the weight matrices of the last {spec.last_layers} layers and of the head"
-    trained = "the feed-forward modules" if spec.method == "lora" else last
+    first = "" if spec.control else _HOW_TO_CUT.format(base=base, removed=sorted(block.layers), cut=block.describe())
+    trained = {
+        "lora": "the feed-forward modules",
+        "partial": f"the weight matrices of the last {spec.last_layers} layers and of the head",
+        "beside": "the weight matrices of the layers beside each gap",
+    }[spec.method]
     fitted = "Begun with a closed-form refit of the layer before the cut. " if spec.instant else ""
     return f"""---
 library_name: peft
@@ -268,7 +276,7 @@ Remove {cut} of the base model (0-based) first: this adapter fits only what is l
 
     model = AutoModelForCausalLM.from_pretrained({base!r})
     layers = model.model.layers  # where this family keeps them
-    kept = [layer for index, layer in enumerate(layers) if not {start} <= index < {stop}]
+    kept = [layer for index, layer in enumerate(layers) if index not in {removed}]
     for index, layer in enumerate(kept):
         layer.self_attn.layer_idx = index
     model.model.layers = nn.ModuleList(kept)
@@ -276,8 +284,19 @@ Remove {cut} of the base model (0-based) first: this adapter fits only what is l
     model = PeftModel.from_pretrained(model, "this folder")
 """
 _BRIDGE = """
-This adapter is not whole by itself. In this family a norm stands between every projection and the residual stream, so what the
-removed block added could not be folded into a weight: it is a small layer of its own, the matrix `change` in `{file}`, float32.
-The stream x that enters layer {start} of the cut model has to become x + change x. Plain transformers has no place for that;
-Layerscope puts it on when it loads this folder, and does not export it.
+This adapter is not whole by itself. What the removed layers added is in no weight but a small layer of its own, the matrix \
+`change` in `{file}`, float32: the stream x that enters layer {start} of the cut model has to become x + change x. Plain \
+transformers has no place for that; Layerscope puts it on when it loads this folder, and does not export it.
 """
+_SCALE = """
+This adapter is not whole by itself: the stream that enters layer {start} of the cut model has to be multiplied by \
+{factor:.6f} (`{file}` has the factor less 1). Layerscope does so when it loads this folder, and folds it into the weights \
+when it exports.
+"""
+
+
+def _bridge_note(bridge: Bridge) -> str:
+    """What has to be done beside putting the adapter on."""
+    if bridge.is_scale:
+        return _SCALE.format(start=bridge.start, factor=1 + float(bridge.change), file=adapter.BRIDGE_FILE)
+    return _BRIDGE.format(start=bridge.start, file=adapter.BRIDGE_FILE)

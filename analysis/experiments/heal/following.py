@@ -3,7 +3,7 @@
 They read no text, measure nothing and store nothing: rows, weights and what comes next are told by rank 0 (`group.Order`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,24 +25,24 @@ from analysis.models.cut import Cut
 from analysis.models.decoder import find_decoder
 from analysis.models.load import LoadedModel, Loader
 
-_CHANGE, _TRAINED, _BRIDGE = "change/", "trained/", "bridge"
+_CHANGE, _TRAINED, _BRIDGE = "change/", "trained/", "bridge/"
 
 
 def made_ready(
-    loaded: LoadedModel, spec: HealSpec, changes: Mapping[str, Tensor], bridge: Bridge | None
+    loaded: LoadedModel, spec: HealSpec, changes: Mapping[str, Tensor], bridges: Sequence[Bridge]
 ) -> tuple[LoadedModel, Cut | None]:
     """The model without the block and with its adapter, and the cut; that is None in a control.
 
     Args:
         loaded: the model, which is changed.
         spec: resolved.
-        changes, bridge: of the instant heal, as far as there is one.
+        changes, bridges: of the instant heal, as far as there is one.
     """
     cut = None if spec.control else pruning.cut(loaded.decoder, spec.block)
     model = adapters.attach(loaded.decoder, spec, derived_seed(spec.seed, "adapter"), changes)
     healed = replace(loaded, model=model, decoder=find_decoder(model))
     meter.watch(healed.decoder, spec.model.dtype)
-    if bridge is not None:
+    for bridge in bridges:
         adapter.lay_bridge(healed.decoder, bridge, n_layers=healed.decoder.n_layers)
     return healed, cut
 
@@ -55,7 +55,7 @@ def teach(trainer: Trainer, cut: Cut | None) -> None:
         trainer.teacher = Teacher(trainer.model, trainer.decoder, cut, final=final, junction=junction)
 
 
-def introduce(trainer: Trainer, changes: Mapping[str, Tensor], bridge: Bridge | None) -> None:
+def introduce(trainer: Trainer, changes: Mapping[str, Tensor], bridges: Sequence[Bridge]) -> None:
     """Let the others make the same trainer, from rank 0."""
     if trainer.group.size == 1:
         return
@@ -63,7 +63,7 @@ def introduce(trainer: Trainer, changes: Mapping[str, Tensor], bridge: Bridge | 
         **tensors(trainer.rows, trainer.positions),
         **{_CHANGE + name: change for name, change in changes.items()},
         **{_TRAINED + name: parameter for name, parameter in trainer.parameters.items()},
-        **({} if bridge is None else {_BRIDGE: bridge.change}),
+        **{f"{_BRIDGE}{bridge.start}": bridge.change for bridge in bridges},
     }
     trainer.group.order("begin", {"spec": trainer.spec.to_json()}, parts)
 
@@ -99,8 +99,9 @@ def _trainer(group: Group, loaded: LoadedModel, begin: Order) -> Trainer:
     """The trainer that rank 0 has, with the same weights."""
     spec, told = HealSpec.from_json(begin.values["spec"]), begin.tensors
     changes = {name.removeprefix(_CHANGE): change for name, change in told.items() if name.startswith(_CHANGE)}
-    bridge = Bridge(spec.block.start, told[_BRIDGE]) if _BRIDGE in told else None
-    healed, cut = made_ready(loaded, spec, changes, bridge)
+    laid = {name.removeprefix(_BRIDGE): change for name, change in told.items() if name.startswith(_BRIDGE)}
+    bridges = [Bridge(int(start), change) for start, change in laid.items()]
+    healed, cut = made_ready(loaded, spec, changes, bridges)
     rows, positions = _text(begin)
     trainer = Trainer(healed.model, healed.decoder, rows, spec, None, positions, group)
     for name, parameter in trainer.parameters.items():

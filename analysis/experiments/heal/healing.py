@@ -19,7 +19,7 @@ from analysis.experiments.accuracy import evaluation, generation, scores
 from analysis.experiments.accuracy.evaluation import Measured
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.scores import Material, Scores
-from analysis.experiments.heal import adapters, checkpoints, divided, following, junction, memory, packing, recipes
+from analysis.experiments.heal import adapters, checkpoints, divided, following, junction, memory, packing, projection, recipes
 from analysis.experiments.heal.group import ALONE, Group, joined, losses_named
 from analysis.experiments.heal.junction import Junction
 from analysis.experiments.heal.packing import PackedRows
@@ -313,7 +313,7 @@ def _check(spec: HealSpec, facts: ModelFacts) -> None:
     spec.block.check(facts.n_layers)
     adapters.check_last_layers(spec, facts.n_layers - (0 if spec.control else spec.block.size))
     if spec.instant:
-        junction.check_start(spec.block)
+        projection.check_start(spec.block)
     if spec.method == "lora" and spec.trains and spec.r > facts.hidden_size:
         raise RecipeError(
             f"A rank of {spec.r} was asked for, but {facts.name} has states of {facts.hidden_size} numbers; choose an r of at "
@@ -342,7 +342,7 @@ class _Heal:
         self.record, self.spec, self.base, self.group = record, record.spec, base, group
         self.changes: dict[str, Tensor] = {}
         """By module, what the instant heal adds to its weight."""
-        self.bridge: Bridge | None = None
+        self.bridges: list[Bridge] = []
         self.apart = Apart([])
         """Keeps what is fitted and trained on apart from every text that some loss is taken of."""
         self.n_same_kind_tokens = 0
@@ -353,13 +353,11 @@ class _Heal:
         record.counted_to = time.perf_counter()
         self.choose_texts(loaded)
         self.measure_before(loaded)
-        fitted = self.fit_junction(loaded) if spec.instant else None
-        if fitted is not None and fitted.is_bridge:
-            self.bridge = Bridge(spec.block.start, fitted.change)
-        elif fitted is not None:
-            self.changes = {fitted.report.module: fitted.change}
-        apart = spec.separate_documents and can_separate(loaded.decoder)
-        healed, cut = following.made_ready(loaded, spec, self.changes, self.bridge)
+        if spec.instant:
+            fitted = self.fit_junction(loaded)
+            self.changes, self.bridges = fitted.changes, fitted.bridges
+        apart = spec.separate_documents and not spec.written and can_separate(loaded.decoder)
+        healed, cut = following.made_ready(loaded, spec, self.changes, self.bridges)
         with deterministic(spec.model.device):
             trainer = self.prepare(healed, cut, apart)
             try:
@@ -454,7 +452,10 @@ class _Heal:
                 f"fitted on {junction.LEAST_TEXTS} or more; give more text."
             )
         selection = self.choice_material(loaded).texts
-        found = junction.fit(loaded.decoder, self.spec.block, calibration, selection, self.record.on_progress)
+        told = self.record.on_progress
+        found = junction.fit(
+            loaded.decoder, spec.block, calibration, selection, told, compensation=spec.compensation
+        )  # fmt: skip
         result = self.record.result
         counted = 0 if result.junction is not None else found.report.n_tokens  # once, however often it is fitted
         self.record.publish(junction=found.report, n_tokens=result.n_tokens + counted)
@@ -469,7 +470,7 @@ class _Heal:
         packed = self.pack(healed, max(1, (known.steps or 1) * at_once))
         positions = packed.positions if apart else None
         trainer = Trainer(healed.model, healed.decoder, packed.rows, known, None, positions, self.group)
-        following.introduce(trainer, self.changes, self.bridge)
+        following.introduce(trainer, self.changes, self.bridges)
         trainer.save_memory()
         following.teach(trainer, cut)
         if spec.minutes is not None and planned is None:
@@ -478,7 +479,9 @@ class _Heal:
             trainer.plan(recipes.planned(spec, steps), packed.rows, packed.positions if apart else None)
             record.publish(planned_steps=steps)
         comes_again = trainer.spec.steps * at_once > len(packed.rows)
-        if trainer.teacher is not None and comes_again and not self.group.divides:  # its layers work where all ask
+        if (
+            trainer.teacher is not None and comes_again and not spec.written and not self.group.divides
+        ):  # its layers work where all ask
             trainer.teacher.kept_bytes = int(_TEACHER_SHARE * machine.free_bytes("cpu"))
         record.publish(
             trainable_parameters=trainer.n_trainable if spec.trains else 0,
@@ -615,9 +618,9 @@ class _Heal:
         checkpoints.write(key, trainer.state(), best=self.record.best_step())
 
     def save(self, trainer: Trainer) -> None:
-        """The adapter, with the bridge if there is one."""
+        """The adapter, with the bridges if there are any."""
         done, key = trainer.steps_done, self.record.key
-        adapters.save(trainer.model, trainer.spec, base=self.base, steps_done=done, key=key, bridge=self.bridge)
+        adapters.save(trainer.model, trainer.spec, base=self.base, steps_done=done, key=key, bridges=self.bridges)
 
     def choose_step(self, trainer: Trainer) -> None:
         """Go back to the step of the lowest loss on the way, where that is wanted and its checkpoint is whole."""

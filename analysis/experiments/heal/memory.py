@@ -48,7 +48,8 @@ def step_bytes(spec: HealSpec, facts: ModelFacts) -> int:
     """
     tokens, item = spec.batch_size * spec.corpus.seq_len, DTYPE_BYTES[spec.model.dtype]
     hidden, width, left = facts.hidden_size, _width(facts), facts.n_layers - (0 if spec.control else spec.block.size)
-    through = min(left, spec.last_layers) if spec.method == "partial" else left
+    first = {"lora": 0, "partial": left - spec.last_layers, "beside": min(spec.layers_beside(left), default=0)}[spec.method]
+    through = left - max(0, first)
     kept = activation_bytes(hidden, width, through, tokens, spec.model.dtype)
     # The stream into every layer, and one layer with its gradients at a time.
     recomputed = int(tokens * hidden * item * through) + 2 * activation_bytes(hidden, width, 1, tokens, spec.model.dtype)
@@ -69,6 +70,8 @@ def _trained(spec: HealSpec, facts: ModelFacts, left: int, width: int) -> int:
     """About how many parameters are trained."""
     if spec.method == "partial":
         return sum(facts.layer_parameters[-spec.last_layers :]) + facts.vocab_size * facts.hidden_size
+    if spec.method == "beside":
+        return sum(facts.layer_parameters[: len(spec.layers_beside(left))])
     return left * 3 * spec.r * (facts.hidden_size + width)
 
 

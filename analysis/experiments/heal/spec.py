@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar
 
 from analysis.core import stats
-from analysis.core.blocks import Block, Removal
+from analysis.core.blocks import Block, LayerSet, Removal
 from analysis.core.bounds import MOST_LAYERS, SEED, Bound, one_of
 from analysis.core.errors import RecipeError
 from analysis.core.options import Option, Part
@@ -18,8 +18,10 @@ from analysis.experiments.accuracy.points import Answer, GenerationCheck, Lines,
 from analysis.experiments.accuracy.spec import lacking
 from analysis.models.spec import ModelFacts, ModelSpec
 
-HEAL_METHODS = ("lora", "partial")
+HEAL_METHODS = ("lora", "partial", "beside")
 """What a heal trains."""
+COMPENSATIONS = ("projection", "magnitude", "patch", "ghost")
+"""What an instant heal fits; `compensation` has them."""
 DISTILL_FROM = ("logits", "states")
 """What a heal learns from the unpruned model."""
 
@@ -28,6 +30,8 @@ MOST_STEPS = 1_000_000
 MOST_ROWS = 4_096
 """Training rows of one forward pass, and passes of one step."""
 MOST_RANK = 4_096
+MOST_WRITTEN = 1_048_575
+"""A row has one token more at least, to write from."""
 CHOICE_TEXTS = 8
 """Texts, of the kind that a heal is judged by but none of those, that the instant heal's strength and the best step are chosen
 on."""
@@ -55,9 +59,10 @@ class HealSpec(Spec):
     kind: ClassVar[str] = "heal"
     version: ClassVar[int] = 4
     """4: judged by text of another kind than the healing text, weighed by tokens."""
+    later: ClassVar[tuple[str, ...]] = ("compensation", "written")
     asked_by: ClassVar[str] = "analysis.experiments.heal.recipes:asked"
 
-    block: Annotated[Block, Option()]
+    block: Annotated[Block | LayerSet, Option()]
     """The layers that are cut out."""
     model: Annotated[ModelSpec, Part(always=("quantization",))] = field(default_factory=lambda: ModelSpec(quantization="4bit"))
     corpus: Annotated[CorpusSpec, Part(only=("source", "seq_len"))] = field(default_factory=default_heal_corpus)
@@ -81,17 +86,23 @@ class HealSpec(Spec):
     minutes: Annotated[float | None, Option(), Bound(0, 525_600, above=True)] = None
     """How long all of it may take; the steps that fit are worked out from the speed measured here. None: `steps` it is."""
     method: str = "lora"
-    """`lora` on the feed-forward modules of every layer, or `partial`: every weight matrix of the last layers and of the
-    head, but no norm and no bias."""
+    """`lora` on the feed-forward modules of every layer; or every weight matrix, but no norm and no bias, of the last layers
+    and the head (`partial`) or of the two layers beside each gap (`beside`)."""
     last_layers: Annotated[int, Bound(1, MOST_LAYERS)] = 3
     """Layers whose weight matrices `partial` trains."""
     instant: bool = False
     """Whether to begin with the instant heal: the layer before the cut adds what the block added (`junction`)."""
+    compensation: str = "projection"
+    """What the instant heal fits behind every gap: a change of the `projection` before it, one factor for the stream's
+    `magnitude` (Prune&Comp), a `patch` (LinearPatch), or a `ghost` of the removed layers (Ghosted Layers)."""
     distill: Annotated[float, Bound(0, 1)] = 0.0
     """Weight, in [0, 1], of the unpruned model in the training loss; the text has the rest."""
     distill_from: str = "logits"
     """What of the unpruned model is learnt: its next-token distribution (`logits`), or its last states (`states`), which with
     `distill=1` needs no vocabulary head and so takes half the time."""
+    written: Annotated[int, Bound(0, MOST_WRITTEN)] = 0
+    """Tokens at the end of each training row that the model writes itself, as it is at that step, instead of reading them: the
+    unpruned model then grades its distribution there too, so `distill` has to be 1; 0 for none."""
     junction: Annotated[float, Bound(0, 1_000_000)] = 0.0
     """Weight of the loss that draws the stream behind the cut to the unpruned model's (paper, section 5); 0 for none."""
     control: Annotated[bool, Option()] = False
@@ -119,7 +130,22 @@ class HealSpec(Spec):
         least = 0 if self.instant or self.minutes is not None else 1
         require(self.steps >= least, f"steps must be at least {least}, not {self.steps}.")
         one_of("method", self.method, HEAL_METHODS)
+        one_of("compensation", self.compensation, COMPENSATIONS)
+        require(
+            self.instant or self.compensation == COMPENSATIONS[0],
+            f"The compensation {self.compensation} was asked for without the instant heal, which fits it; set instant=true.",
+        )
         one_of("distill_from", self.distill_from, DISTILL_FROM)
+        require(
+            self.written < self.corpus.seq_len,
+            f"Of rows of {self.corpus.seq_len} tokens {self.written} were to be written by the model; choose at most "
+            f"{self.corpus.seq_len - 1}.",
+        )
+        require(
+            not self.written or self.distill == 1,
+            f"What the model writes itself is nothing to imitate, so only the unpruned model can grade it: with written="
+            f"{self.written} distill has to be 1, not {self.distill:g}.",
+        )
         require(
             not (self.control and (self.instant or self.distill or self.junction)),
             "A control trains the unpruned model on the text alone; it takes no instant heal, distill or junction.",
@@ -135,6 +161,19 @@ class HealSpec(Spec):
         """The held-out text of the kind that is trained on, which tells how well that kind was learnt."""
         return held_out_text(self.corpus.source)
 
+    def layers_beside(self, n_layers: int) -> list[int]:
+        """The layers in front of every gap and behind it, numbered as in the model that is trained.
+
+        Args:
+            n_layers: layers of that model: those left, or in a control all.
+        """
+        found: set[int] = set()
+        gone = 0
+        for gap in self.block.blocks:
+            found |= {gap.start - 1, gap.stop} if self.control else {gap.start - gone - 1, gap.start - gone}
+            gone += gap.size
+        return sorted(layer for layer in found if 0 <= layer < n_layers)
+
     def why_not_shared(self, n: int) -> str | None:
         """Why so many processes cannot train it together."""
         rows = self.batch_size * self.gradient_accumulation
@@ -142,6 +181,11 @@ class HealSpec(Spec):
             return (
                 f"The recipe {self.recipe} trains nothing, so one process answers it; leave out --shards, or choose a recipe "
                 f"that trains, such as distill."
+            )
+        if self.written:
+            return (
+                f"The recipe {self.recipe} learns from what the model writes on the way, and one process writes it; leave out "
+                f"--shards, or choose a recipe that learns from text alone, such as distill."
             )
         if self.model.device == "cuda:all":
             return "A model on cuda:all takes every card for one process; leave out --shards, or choose the device cuda."
@@ -163,7 +207,7 @@ class HealSpec(Spec):
                 f"The recipe {self.recipe} trains nothing, so it has no control: that is the same training of the unpruned "
                 f"model; choose a recipe that trains, such as distill, or leave the control out."
             )
-        return replace(self, control=True, instant=False, distill=0.0, junction=0.0)
+        return replace(self, control=True, instant=False, compensation=COMPENSATIONS[0], distill=0.0, written=0, junction=0.0)
 
 
 @dataclass(frozen=True)
@@ -202,20 +246,37 @@ class Validation:
 
 
 @dataclass(frozen=True)
+class GapReport:
+    """How the instant heal went at one gap of the cut."""
+
+    gap: Block
+    """The removed layers."""
+    module: str
+    """The projection before it that was changed, named as in the cut model; "" where the stream itself is mapped."""
+    strength: float
+    """Share of the fitted change that was applied."""
+    factor: float | None = None
+    """By what the stream is multiplied, where that is all."""
+
+
+@dataclass(frozen=True)
 class JunctionReport:
     """How the instant heal went."""
 
     module: str
-    """The projection before the cut that was changed."""
+    """The projection before the cut that was changed; of several gaps all of them, joined by commas."""
     strength: float
-    """Share of the fitted change that repaired most on the texts that choose; 0 when none of it helped."""
+    """Share of the fitted change that repaired most on the texts that choose, 0 when none of it helped; of several gaps the
+    mean. Always 1 where the published method applies all of it."""
     loss_before: float
     """Loss of the cut model on those texts, nats per token."""
     loss_after: float
-    """The same after the change; never above `loss_before`."""
+    """The same after the change; never above `loss_before` where the strength was chosen."""
     n_tokens: int
     """Tokens that were fitted on."""
     wall_s: float
+    gaps: list[GapReport] = field(default_factory=list)
+    """Gap by gap, in the model's order; empty in heals of former versions, which had one."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from analysis.experiments.heal.spec import HealSpec
 from analysis.experiments.heal.teacher import Teacher, head_loss, run_rows, stream_behind
 from analysis.models import machine
 from analysis.models.decoder import Decoder
+from analysis.models.writing import continued
 
 BETAS = (0.9, 0.999)
 _ACTIVATION_SHARE = 0.6
@@ -246,7 +247,7 @@ class Trainer:
         """
         held = part or _ANY
         spec, device, numbers = self.spec, self.decoder.head_device, batch[held.start : held.stop]
-        rows = self.rows[numbers]
+        rows = self._read_or_written(numbers)
         positions = None if self.positions is None else self.positions[numbers]
         # What follows a document's end is the chance beginning of another: nothing to learn from.
         every = np.ones((len(batch), rows.shape[1] - 1), dtype=bool)
@@ -272,6 +273,21 @@ class Trainer:
         if self.group.divides and not loss.requires_grad:  # the others go back through the layers
             loss = loss + 0.0 * states.float().sum()
         return loss
+
+    def _read_or_written(self, numbers: Sequence[int]) -> np.ndarray:
+        """Rows to learn from, their ends written by the model as it is now where the heal is one of that kind."""
+        rows, spec = self.rows[numbers], self.spec
+        if not spec.written:
+            return rows
+        seeds = [derived_seed(spec.seed, "written", self.steps_done, number) for number in numbers]
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            # What is cast for a pass that learns nothing must not be kept for one that does.
+            with torch.autocast(self.decoder.device.type, enabled=False):
+                return continued(self.decoder, rows, spec.written, seeds)
+        finally:
+            self.model.train(was_training)
 
     def save_memory(self) -> None:
         """Recompute activations in the backward pass when they would not fit otherwise; it costs a third more time."""

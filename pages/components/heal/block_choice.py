@@ -2,15 +2,18 @@
 
 import streamlit as st
 
-from analysis.core.blocks import Block, LayerSet, Removal
+from analysis.core.blocks import Block, LayerSet, PartSet, Removal
 from analysis.experiments import strategies
 from pages.components.shared import cuts, state
 from pages.components.shared.library import Found
 
-_NAMES = {name: strategies.STRATEGIES[name].title for name in ("similarity", "deepest")} | {"own": "My own"}
+_NAMES = {name: strategies.STRATEGIES[name].title for name in ("similarity", "deepest")} | {
+    "own": "My own",
+    "scattered": "As on Explore",
+}
 
 
-def show(distances: Found | None, n_layers: int, current: Removal | None = None) -> Block | None:
+def show(distances: Found | None, n_layers: int, current: Removal | None = None) -> Block | LayerSet | None:
     """Say which cut is healed, at first that of the Explore page, beside a menu that changes it; None when there is none.
 
     Args:
@@ -29,27 +32,31 @@ def show(distances: Found | None, n_layers: int, current: Removal | None = None)
     if chosen:
         said.markdown(f"**{chosen.describe()}**")
         cuts.say_protected(chosen, n_layers)
-    if isinstance(current, LayerSet):
-        st.caption(f"A heal repairs one block; the cut on Explore is scattered: {current.describe()}.")
+    if isinstance(current, PartSet):
+        st.caption(f"A heal repairs whole layers; the cut on Explore has parts of layers: {current.describe()}.")
     return chosen
 
 
-def _controls(distances: Found | None, n_layers: int, current: Removal | None) -> Block | None:
-    ways = [way for way in _NAMES if way != "similarity" or distances]
+def _controls(distances: Found | None, n_layers: int, current: Removal | None) -> Block | LayerSet | None:
     own = state.own_cut(n_layers)
+    scattered = next((cut for cut in (own, current) if isinstance(cut, LayerSet)), None)
+    missing = {"similarity": distances is None, "scattered": scattered is None}
+    ways = [way for way in _NAMES if not missing.get(way)]
     picked = own if isinstance(own, Block) else None
     if picked is None and state.strategy() not in _NAMES and isinstance(current, Block):
         picked = current  # what another strategy chose has no button of its own here
     if picked is not None and picked != st.session_state.get("heal_picked"):
         st.session_state["heal_way"] = "own"  # a click on the map is the newest word on what to remove
     st.session_state["heal_picked"] = picked
-    usual = state.strategy() if state.strategy() in ways else ways[0]
+    usual = "scattered" if scattered else state.strategy() if state.strategy() in ways else ways[0]
     way = st.session_state.get("heal_way", usual)
     st.session_state["block-way"] = way if way in ways else usual
     way = st.segmented_control(
         "Layers to remove", ways, format_func=_NAMES.get, required=True, key="block-way",
         on_change=lambda: st.session_state.update(heal_way=st.session_state["block-way"]),
     )  # fmt: skip
+    if way == "scattered":
+        return scattered
     left, right = st.columns(2)
     st.session_state["heal-n"] = max(1, min(state.chosen_n(), n_layers - 1))
     n = left.number_input(

@@ -64,11 +64,11 @@ def _start_button(asked: recipe.Asked, known: ModelFacts) -> None:
         st.error("Choose a file of healing text first; it is under Advanced.")
         return
     block = spec.block
-    job = start.start(spec, f"Heal [{block.start}, {block.stop}), {words.heal_length(spec)}")
+    job = start.start(spec, f"Heal {block.halves()}, {words.heal_length(spec)}")
     if job is None:
         return
     if asked.control:
-        start.start(spec.as_control(), f"Control of [{block.start}, {block.stop}), {words.heal_length(spec)}")
+        start.start(spec.as_control(), f"Control of {block.halves()}, {words.heal_length(spec)}")
     state.show_result("heal", job.id)
     st.rerun()
 

@@ -6,7 +6,7 @@ from analysis import jobs
 from analysis.charts import heals as figures
 from analysis.core import store
 from analysis.experiments.accuracy.points import Point
-from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.heal.spec import COMPENSATIONS, HealResult, JunctionReport
 from analysis.models import spec as sizes
 from analysis.reading import gains, heals, reading, settled
 from analysis.reading.reading import ACCURACY, LOSS, Reading
@@ -157,7 +157,7 @@ def _ceiling(run: Run, control: HealResult | None) -> None:
         "that can a loss below the unpruned model's be read.",
     ):  # fmt: skip
         block = spec.block
-        start.start_and_show(wanted, f"Control of [{block.start}, {block.stop}), {words.heal_length(spec)}")
+        start.start_and_show(wanted, f"Control of {block.halves()}, {words.heal_length(spec)}")
 
 
 def _lengths(result: HealResult, control: HealResult) -> str:
@@ -221,11 +221,12 @@ def _provenance(result: HealResult) -> str:
     made = f"base in {words.plain(result.precision)}, seed {spec.seed:d}, {words.duration(result.wall_s)}."
     if not spec.trains:
         return f"{_junction(result)}No training, {made} Held-out text was not fitted on."
-    trained = (
-        f"rank {spec.r}" if spec.method == "lora" else f"all weight matrices of the last {spec.last_layers} layers and the head"
-    )
+    last = f"all weight matrices of the last {spec.last_layers} layers and the head"
+    whole = last if spec.method == "partial" else "all weight matrices of the layers beside each gap"
+    trained = f"rank {spec.r}" if spec.method == "lora" else whole
     weights = [
         *([f"{spec.distill:g} of the loss from the unpruned model's {words.plain(spec.distill_from)}"] if spec.distill else []),
+        *([f"the last {spec.written:d} tokens of a row written by the model itself"] if spec.written else []),
         *([f"{spec.junction:g} × the loss at the junction"] if spec.junction else []),
     ]
     documents = "each document read by itself" if result.documents_apart else "documents of a row see each other"
@@ -242,6 +243,8 @@ def _junction(result: HealResult) -> str:
     done = result.junction
     if done is None:
         return ""
+    if result.spec.compensation != COMPENSATIONS[0]:
+        return _published(done, result.spec.compensation)
     if not done.strength:
         return "Instant heal: no share of the fitted change lowered the loss, so it was left out. "
     what = (
@@ -250,6 +253,17 @@ def _junction(result: HealResult) -> str:
     return (
         f"Instant heal: {done.strength:.0%} of {what}, {words.count(done.n_tokens)} tokens, "
         f"{words.duration(done.wall_s)}; loss {done.loss_before:.2f} → {done.loss_after:.2f} on text that it was chosen on. "
+    )
+
+
+def _published(done: JunctionReport, compensation: str) -> str:
+    """What a method that is applied as published did."""
+    factors = [f"{one.factor:.3f}" for one in done.gaps if one.factor is not None]
+    gaps = f"{len(done.gaps)} gap{'s' * (len(done.gaps) != 1)}"
+    what = f"the stream times {' and '.join(factors)}" if factors else f"the {words.plain(compensation)} of {gaps}"
+    return (
+        f"Closed form: {what}, {words.count(done.n_tokens)} tokens, {words.duration(done.wall_s)}; loss "
+        f"{done.loss_before:.2f} → {done.loss_after:.2f} on text of another kind. "
     )
 
 

@@ -5,20 +5,30 @@ from typing import Any
 
 import streamlit as st
 
-from analysis.core.blocks import Block
+from analysis.core.blocks import Block, LayerSet
 from analysis.data import files
 from analysis.data.spec import BenchmarkSpec, GenerationSpec
 from analysis.data.tasks import TASKS
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.recipes import saved
-from analysis.experiments.heal.spec import DISTILL_FROM, HEAL_METHODS, HealSpec, judged_by
+from analysis.experiments.heal.spec import COMPENSATIONS, DISTILL_FROM, HEAL_METHODS, HealSpec, judged_by
 from analysis.models.spec import ModelFacts, ModelSpec
 from pages.components.heal import length as length_menu
 from pages.components.heal.runs import Run, runs_of
 from pages.components.shared import access, frame, inputs, uploads, words
 
 _TEACHES = {"logits": "next-token distribution", "states": "last states"}
-_METHODS = {"lora": "LoRA on all layers", "partial": "all of the last layers and the head"}
+_FITS = {
+    "projection": "The projection before each gap (instant)",
+    "magnitude": "One factor (Prune&Comp)",
+    "patch": "Rotated channels (LinearPatch)",
+    "ghost": "A linear map (Ghosted Layers)",
+}
+_METHODS = {
+    "lora": "LoRA on all layers",
+    "partial": "all of the last layers and the head",
+    "beside": "all of the layers beside each gap",
+}
 _CHOICES = {
     "wiki": "Wikipedia (starter pack)",
     "c4": "C4, 118 documents (starter pack)",
@@ -49,7 +59,7 @@ class Asked:
     """Whether the unpruned model shall be trained in the same way too."""
 
 
-def begin(model: ModelSpec, known: ModelFacts, block: Block) -> Begin:
+def begin(model: ModelSpec, known: ModelFacts, block: Block | LayerSet) -> Begin:
     """The recipe that is picked in the menu, at first what suits this model and machine, without drawing the menu.
 
     Args:
@@ -166,6 +176,10 @@ def _numbers(preset: HealSpec, key: str, *, by_steps: bool) -> dict[str, Any]:
             "What of it is learnt", DISTILL_FROM, DISTILL_FROM.index(preset.distill_from), format_func=_TEACHES.get,
             key=f"{key}-from", help="Last states need no vocabulary head: steps take about half the time.",
         ),
+        "written": left.number_input(
+            "Tokens that it writes itself", 0, 131_071, preset.written, key=f"{key}-written",
+            help="At the end of each row, instead of reading them; the unpruned model grades them, so its weight has to be 1.",
+        ),
         "junction": right.number_input(
             "Weight at the junction", 0.0, 1000.0, preset.junction, step=0.1, key=f"{key}-junction",
             help="Draws the stream behind the cut to the unpruned model's behind the block.",
@@ -183,6 +197,10 @@ def _numbers(preset: HealSpec, key: str, *, by_steps: bool) -> dict[str, Any]:
         "instant": left.checkbox(
             "Begin with the instant heal", preset.instant, key=f"{key}-instant", help=words.plain(recipes.get("instant").why)
         ),
+        "compensation": right.selectbox(
+            "What it fits", COMPENSATIONS, COMPENSATIONS.index(preset.compensation), format_func=_FITS.get,
+            key=f"{key}-compensation", help="Of these the first can be exported as it is, and one factor is folded in.",
+        ),
         "separate_documents": right.checkbox(
             "Read documents apart", preset.separate_documents, key=f"{key}-apart",
             help="Documents that share a training row do not see each other, and each begins at position 0.",
@@ -192,6 +210,8 @@ def _numbers(preset: HealSpec, key: str, *, by_steps: bool) -> dict[str, Any]:
             help="End with the step of the lowest held-out loss instead of the last one.",
         ),
     }  # fmt: skip
+    if not values["instant"]:
+        values["compensation"] = COMPENSATIONS[0]
     return values
 
 

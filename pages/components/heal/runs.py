@@ -45,7 +45,7 @@ class Run:
         when = words.date(self.job.created_at if self.job else self.found.saved_at if self.found else 0)
         # The menu is not redrawn while a run goes from waiting to running, so one word serves both.
         state = "in progress" if self.job and self.job.is_active else self.state
-        what = f"control of [{block.start}, {block.stop})" if self.spec.control else f"block [{block.start}, {block.stop})"
+        what = f"control of {block.halves()}" if self.spec.control else f"block{'s' * (len(block.blocks) > 1)} {block.halves()}"
         parts = [what, words.heal_settings(self.spec), state]
         return " · ".join(parts if self.state == "precomputed" else [*parts, when])
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from analysis import jobs
-from analysis.core.blocks import Block
+from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import LayerscopeError
 from analysis.core.record import Spec
 from analysis.experiments.heal import recipes
@@ -137,7 +137,7 @@ def instant_heal_button(sweep: Found | None, cut: Cut, model: ModelSpec, *, labe
         label: what is written on it.
     """
     block = cut.removed
-    if not isinstance(block, Block):
+    if not isinstance(block, Block | LayerSet):
         return
     why = words.plain(recipes.get("instant").why) if block.start else "There is no layer before layer 0 that could be changed."
     if button(label, key="instant", icon=":material/bolt:", disabled=block.start == 0, help=why):

@@ -165,11 +165,15 @@ def texts(corpus: CorpusSpec) -> str:
     return runs.in_words(corpus)
 
 
+_CLOSED_FORMS = {"projection": "instant", "magnitude": "prune-comp", "patch": "linear-patch", "ghost": "ghosted"}
+"""A heal that takes no step is called by the recipe that fits what it fits."""
+
+
 def heal_length(spec: HealSpec) -> str:
     """How long a heal trains, in two words."""
     if spec.minutes is not None:
         return f"{spec.minutes:g} minutes"
-    return f"{spec.steps} steps" if spec.steps else "instant"
+    return f"{spec.steps} steps" if spec.steps else _CLOSED_FORMS[spec.compensation]
 
 
 def heal_settings(spec: HealSpec) -> str:

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from analysis.core.blocks import Block
+from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import RecipeError
 from analysis.core.progress import Cancelled
-from analysis.experiments.heal import junction
+from analysis.experiments.heal import compensation, hadamard, junction, projection
 from analysis.experiments.scoring import likelihood
 from analysis.models import adapter, cut
 from analysis.models import decoder as architecture
@@ -35,7 +35,7 @@ def own_texts(decoder, n, length=40, seed=0):
 
 def linear_block(decoder, start, change):
     """Make layer `start` add exactly `change` times the features of the projection before it, and nothing else."""
-    layer, (_, module) = decoder.layers[start], junction.output_projection(decoder, Block(start, 1))
+    layer, (_, module) = decoder.layers[start], projection.output_projection(decoder, Block(start, 1))
     kept = {}
     module.register_forward_pre_hook(lambda _, args: kept.__setitem__("features", args[0]))
     layer.forward = lambda hidden_states, *args, **kwargs: hidden_states + kept["features"] @ change.T
@@ -43,26 +43,35 @@ def linear_block(decoder, start, change):
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2"])
 def test_a_block_that_is_linear_in_the_features_is_found_exactly(family, monkeypatch):
-    monkeypatch.setattr(junction, "RIDGE", 1e-9)
+    monkeypatch.setattr(compensation, "RIDGE", 1e-9)
     decoder = architecture.find_decoder(build(family))
-    name, module = junction.output_projection(decoder, Block(3, 1))
-    change = 0.3 * torch.randn(32, junction._features(module), generator=torch.Generator().manual_seed(1))
+    name, module = projection.output_projection(decoder, Block(3, 1))
+    change = 0.3 * torch.randn(32, projection.n_features(module), generator=torch.Generator().manual_seed(1))
     linear_block(decoder, 3, change)
     selection = own_texts(decoder, 3, seed=1)
     found = junction.fit(decoder, Block(3, 1), own_texts(decoder, 12), selection)
     assert found.report.module == name
     assert found.report.strength == 1.0
     assert found.report.n_tokens == 12 * 40
-    torch.testing.assert_close(found.change, change, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(found.changes[name], change, rtol=1e-2, atol=1e-2)
     whole = sum(likelihood.text_losses(decoder, selection, [None])[0]) / 3
     assert found.report.loss_after == pytest.approx(whole, abs=1e-3)
     assert found.report.loss_before > whole + 1e-2
 
 
+def put_on(decoder, found):
+    """Make the cut model what was fitted; its weights are changed for good."""
+    for name, change in found.changes.items():
+        weight = decoder.model.get_submodule(name).weight
+        weight += change.T if weight.shape != change.shape else change
+    for laid in found.bridges:
+        adapter.lay_bridge(decoder, laid, n_layers=decoder.n_layers)
+
+
+@pytest.mark.parametrize("block", [Block(2, 2), LayerSet((1, 3, 5))], ids=str)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_is_folded_right_or_refused(family):
+def test_every_family_is_folded_right_or_refused(family, block):
     decoder = architecture.find_decoder(build(family))
-    block = Block(2, 2)
     if "moe" in family:
         with pytest.raises(RecipeError, match="mixture of experts"):
             junction.fit(decoder, block, texts(2), texts(2, seed=1))
@@ -72,34 +81,29 @@ def test_every_family_is_folded_right_or_refused(family):
     assert found.report.loss_after <= found.report.loss_before
     assert all(torch.equal(before[name], value) for name, value in decoder.model.state_dict().items())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in decoder.model.modules())
-    assert found.is_bridge == (family in FOLDS_NOT)
-    if found.is_bridge:
+    gaps = block.blocks
+    assert (len(found.bridges), len(found.changes)) == ((len(gaps), 0) if family in FOLDS_NOT else (0, len(gaps)))
+    assert [one.gap for one in found.report.gaps] == gaps
+    if found.bridges:
         with pytest.raises(RecipeError, match="heal by training instead"):
-            junction.output_projection(decoder, block)
-        with torch.no_grad(), cut.without_block(decoder, block):
-            laid = adapter.lay_bridge(decoder, adapter.Bridge(block.start, found.change), n_layers=decoder.n_layers)
-            loss = sum(likelihood.text_losses(decoder, texts(2, seed=1), [None])[0]) / 2
-            laid.remove()
-        assert loss == pytest.approx(found.report.loss_after, abs=1e-4)
-        return
-    weight = decoder.model.get_submodule(found.report.module).weight
+            projection.output_projection(decoder, gaps[0])
     with torch.no_grad(), cut.without_block(decoder, block):
-        weight += found.change.T if weight.shape != found.change.shape else found.change
+        put_on(decoder, found)
         loss = sum(likelihood.text_losses(decoder, texts(2, seed=1), [None])[0]) / 2
     assert loss == pytest.approx(found.report.loss_after, abs=1e-4)
 
 
 def test_a_block_that_is_linear_in_the_stream_is_bridged_exactly(monkeypatch):
-    monkeypatch.setattr(junction, "RIDGE", 1e-9)
-    monkeypatch.setattr(junction, "STRENGTHS", (1.0,))
+    monkeypatch.setattr(compensation, "RIDGE", 1e-9)
+    monkeypatch.setattr(compensation, "STRENGTHS", (1.0,))
     decoder = architecture.find_decoder(build("gemma2"))
     change = 0.3 * torch.randn(32, 32, generator=torch.Generator().manual_seed(1))
     decoder.layers[3].forward = lambda hidden_states, *args, **kwargs: hidden_states + hidden_states @ change.T
     selection = own_texts(decoder, 3, seed=1)
     found = junction.fit(decoder, Block(3, 1), own_texts(decoder, 12), selection)
-    assert found.is_bridge
-    assert found.report.strength == 1.0
-    torch.testing.assert_close(found.change, change, rtol=1e-2, atol=1e-2)
+    (laid,) = found.bridges
+    assert (laid.start, found.report.strength) == (3, 1.0)
+    torch.testing.assert_close(laid.change, change, rtol=1e-2, atol=1e-2)
     whole = sum(likelihood.text_losses(decoder, selection, [None])[0]) / 3
     assert found.report.loss_after == pytest.approx(whole, abs=1e-3)
 
@@ -111,7 +115,7 @@ def test_half_precision_does_not_hide_where_the_change_goes(starter_folder):
 
     loaded = load.load(ModelSpec(dtype="bfloat16"))
     for start in (1, 11, 29):
-        name, _ = junction.output_projection(loaded.decoder, Block(start, 1))
+        name, _ = projection.output_projection(loaded.decoder, Block(start, 1))
         assert name == f"model.layers.{start - 1}.mlp.down_proj"
 
 
@@ -129,7 +133,7 @@ def test_padding_does_not_count(monkeypatch):
     together = junction.fit(decoder, Block(2, 2), uneven, texts(2, seed=1))
     monkeypatch.setattr(junction, "tokens_per_batch", lambda device: 1)
     alone = junction.fit(decoder, Block(2, 2), uneven, texts(2, seed=1))
-    torch.testing.assert_close(together.change, alone.change, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(together.changes, alone.changes, rtol=1e-3, atol=1e-5)
 
 
 def test_what_does_not_help_is_left_alone(monkeypatch):
@@ -137,22 +141,99 @@ def test_what_does_not_help_is_left_alone(monkeypatch):
     monkeypatch.setattr(junction, "_losses", lambda *_: [1.0] + [2.0] * 6)
     found = junction.fit(decoder, Block(2, 2), texts(2), texts(2, seed=1))
     assert (found.report.strength, found.report.loss_after) == (0.0, found.report.loss_before)
-    assert not found.change.any()
+    assert not any(change.any() for change in found.changes.values())
 
 
-def test_no_layer_before_the_first():
+@pytest.mark.parametrize("how", compensation.COMPENSATIONS)
+@pytest.mark.parametrize("block", [Block(0, 2), LayerSet((0, 3))], ids=str)
+def test_no_layer_before_the_first(how, block):
     with pytest.raises(RecipeError, match="none before layer 0"):
-        junction.fit(architecture.find_decoder(build("llama")), Block(0, 2), texts(2), texts(2))
+        junction.fit(architecture.find_decoder(build("llama")), block, texts(2), texts(2), compensation=how)
 
 
 def test_a_cancel_leaves_the_model_whole():
     decoder = architecture.find_decoder(build("llama"))
 
     def cancel(progress):
-        if progress.done == progress.total - 2:
+        if progress.done > 0.8 * progress.total:
             raise Cancelled
 
     with pytest.raises(Cancelled):
         junction.fit(decoder, Block(2, 2), texts(2), texts(2), cancel)
     assert decoder.n_layers == N_LAYERS
     assert not any(module._forward_hooks for module in decoder.model.modules())
+
+
+@torch.no_grad()
+def streams_of(decoder, sequence, *depths):
+    """x at some depths of one text, float64, by transformers' own hidden states; x[L] is not among them."""
+    states = decoder.model(torch.tensor([sequence]), output_hidden_states=True).hidden_states
+    return [states[depth][0].double() for depth in depths]
+
+
+def test_linear_layers_with_kept_ones_between_them_are_all_found(monkeypatch):
+    monkeypatch.setattr(compensation, "RIDGE", 1e-9)
+    monkeypatch.setattr(compensation, "STRENGTHS", (1.0,))
+    decoder = architecture.find_decoder(build("llama"))
+    removed = LayerSet((2, 4))
+    changes = [0.3 * torch.randn(32, 64, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)]
+    width = projection.n_features(decoder.model.get_submodule("model.layers.1.mlp.down_proj"))
+    for layer, change in zip(removed.layers, changes, strict=True):
+        linear_block(decoder, layer, change[:, :width])
+    selection = own_texts(decoder, 3, seed=1)
+    found = junction.fit(decoder, removed, own_texts(decoder, 12), selection)
+    # Layer 3 is the third of the cut model.
+    assert list(found.changes) == ["model.layers.1.mlp.down_proj", "model.layers.2.mlp.down_proj"]
+    for one, change in zip(found.changes.values(), changes, strict=True):
+        torch.testing.assert_close(one, change[:, :width], rtol=5e-2, atol=5e-2)
+    whole = sum(likelihood.text_losses(decoder, selection, [None])[0]) / 3
+    assert found.report.loss_after == pytest.approx(whole, abs=1e-2)
+    assert found.report.loss_before > whole + 3e-2
+
+
+def test_one_factor_a_turned_one_and_the_map_are_those_of_the_formulas():
+    decoder = architecture.find_decoder(build("llama"))
+    calibration, block = [ids[: 20 + 7 * index] for index, ids in enumerate(texts(5))], Block(2, 2)
+    found = {
+        how: junction.fit(decoder, block, calibration, texts(2, seed=1), compensation=how)
+        for how in ("magnitude", "patch", "ghost")
+    }
+    pairs = [streams_of(decoder, ids, 2, 4) for ids in calibration]
+    turn = hadamard.orthonormal(32)
+    ratios = torch.stack([behind.abs().mean(0) / before.abs().mean(0) for before, behind in pairs]).mean(0)
+    turned = torch.stack([(b @ turn).abs().mean(0) / (a @ turn).abs().mean(0) for a, b in pairs]).mean(0)
+    x, y = (torch.cat(part) for part in zip(*pairs, strict=True))
+    wanted = {
+        "magnitude": ratios.mean() - 1,
+        "patch": turn @ torch.diag(turned) @ turn.T - torch.eye(32),
+        "ghost": torch.linalg.solve(x.T @ x + 1e-6 * torch.eye(32), x.T @ (y - x)).T,
+    }
+    for how, one in found.items():
+        (laid,) = one.bridges
+        assert (one.changes, laid.start, one.report.module, one.report.strength) == ({}, 2, "", 1.0)
+        torch.testing.assert_close(laid.change.double(), wanted[how], rtol=1e-3, atol=1e-4)
+    assert found["magnitude"].report.gaps[0].factor == pytest.approx(float(ratios.mean()), rel=1e-5)
+    assert found["patch"].report.gaps[0].factor is None
+
+
+@pytest.mark.parametrize("how", ["magnitude", "patch", "ghost"])
+def test_what_published_methods_do_to_several_gaps_is_what_the_report_says(how):
+    decoder, removed = architecture.find_decoder(build("qwen2")), LayerSet((1, 3, 4))
+    found = junction.fit(decoder, removed, texts(4), texts(2, seed=1), compensation=how)
+    assert [laid.start for laid in found.bridges] == [1, 2]
+    with junction.applied(decoder, removed, found.changes, found.bridges):
+        loss = sum(likelihood.text_losses(decoder, texts(2, seed=1), [None])[0]) / 2
+    assert loss == pytest.approx(found.report.loss_after, abs=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 12, 20, 28, 36, 64, 576, 768, 896, 960])
+def test_hadamard_matrices_are_orthonormal_and_of_one_size(n):
+    turn = hadamard.orthonormal(n)
+    torch.testing.assert_close(turn @ turn.T, torch.eye(n, dtype=torch.float64))
+    torch.testing.assert_close(turn.abs(), torch.full((n, n), n**-0.5, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("n", [3, 6, 30, 50, 92, 1001])
+def test_a_size_without_a_hadamard_matrix_is_refused(n):
+    with pytest.raises(RecipeError, match=f"of {n} rows .* none is known here .* choose the recipe"):
+        hadamard.orthonormal(n)

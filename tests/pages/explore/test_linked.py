@@ -326,7 +326,8 @@ def test_separate_layers_in_the_address_are_the_cut_on_every_page(app):
     assert f"**{SCATTERED.describe()}**" in texts(at)
     assert metric(opened(at, "cost"), "Accuracy").value == "–", "the curve has no scores of these layers"
     at.switch_page("pages/heal.py").run()
-    assert f"A heal repairs one block; the cut on Explore is scattered: {SCATTERED.describe()}" in texts(at)
+    assert f"**{SCATTERED.describe()}**" in texts(at)
+    assert at.segmented_control(key="block-way").value == "scattered"
     at.switch_page("pages/export.py").run()
     assert SCATTERED.describe() in texts(at)
     assert at.query_params["block"] in ("3:1+7:2", ["3:1+7:2"])

@@ -180,11 +180,16 @@ def test_a_recipe_from_a_file_of_ones_own_is_on_the_menu_and_starts(app, known, 
 
 def test_the_menu_says_what_every_recipe_does(app, known):
     options = app("pages/heal.py").selectbox(key="recipe").options
-    assert options[:6] == [
+    assert options[:11] == [
         "distill: LoRA in the time you name, taught by the unpruned model",
         "quick: LoRA in the time you name, on the text alone",
         "partial: the last layers and the head",
+        "clp: the two layers beside each gap",
+        "on-policy: the cut model writes, the unpruned one grades",
         "instant: no training",
+        "prune-comp: no training, one factor",
+        "linear-patch: no training, a factor per rotated channel",
+        "ghosted: no training, a linear map of the stream",
         "paper: its table, or its rule for this model",
         "paper-llama-2-7b",
     ]
@@ -210,11 +215,17 @@ def test_the_cut_that_another_strategy_chose_on_explore_is_healed(app, known):
     assert made.spec.block == block
 
 
-def test_a_scattered_cut_is_said_to_be_none_that_can_be_healed(app, known):
+def test_a_scattered_cut_is_healed_as_it_is_and_another_can_be_chosen(app, known):
     swept = fakes.sweep(strategy="block-influence")
     swept.save()
     cut = next(point.block for point in swept.points if point.n == 5)
-    assert f"scattered: {cut.describe()}" in texts(app("pages/heal.py", n="5", strategy="block-influence"))
+    at = app("pages/heal.py", n="5", strategy="block-influence")
+    assert f"**{cut.describe()}**" in texts(at)
+    at.button(key="start-heal").click().run()
+    (made,) = jobs.active()
+    assert (made.spec.block, made.label.startswith(f"Heal {cut.halves()}")) == (cut, True)
+    at.segmented_control(key="block-way").set_value("deepest").run()
+    assert f"**{Block(24, 5).describe()}**" in texts(at)
 
 
 def running(job, steps_done: int = 20):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, overload
 
-from analysis.core.blocks import Block
+from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import RecipeError
 from analysis.experiments.heal.spec import HealSpec, judged_by
 
@@ -58,7 +58,7 @@ class Recipe:
         spec = self.spec()
         return spec.steps * spec.batch_size * spec.gradient_accumulation * spec.corpus.seq_len
 
-    def spec(self, block: Block = _SOME_BLOCK) -> HealSpec:
+    def spec(self, block: Block | LayerSet = _SOME_BLOCK) -> HealSpec:
         """The heal that it stands for, as it stands.
 
         Args:

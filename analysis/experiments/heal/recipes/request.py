@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from analysis.core import host
-from analysis.core.blocks import Block
+from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import RecipeError
 from analysis.core.options import imported
 from analysis.data.spec import CorpusSpec, GenerationSpec
@@ -40,7 +40,7 @@ def heal_spec(
     name: str,
     *,
     model: ModelSpec,
-    block: Block,
+    block: Block | LayerSet,
     on_gpu: bool | None = None,
     quantization: str | None = None,
     seq_len: int | None = None,
@@ -81,7 +81,7 @@ def heal_spec(
     return replace(own, model=replace(model, quantization=_quantization(recipe, model, quantization, n_parameters)), **values)
 
 
-def like(numbers: HealSpec | Recipe, *, model: ModelSpec, block: Block, **overrides: Any) -> HealSpec:
+def like(numbers: HealSpec | Recipe, *, model: ModelSpec, block: Block | LayerSet, **overrides: Any) -> HealSpec:
     """The same numbers as they stand for another cut or another model, as when an older run is copied.
 
     A heal that was judged by text of the kind that it trained on is not copied in that.

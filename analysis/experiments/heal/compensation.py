@@ -1,0 +1,199 @@
+"""Closed-form ways of making up for a gap: what each sums up over the text, and the change that follows from it.
+
+x[start] is the stream where the gap begins and x[stop] what the removed layers made of it; behind the cut the layers read the
+one and should read the other. `projection` is ours. The others are applied in full, as their authors do.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from analysis.experiments.heal import hadamard
+
+RIDGE = 0.1
+"""Ridge of the projection's regression, as a share of the mean squared feature: the best over cuts of 3 to 10 layers."""
+STRENGTHS = (1.0, 0.7, 0.4)
+"""Shares of the fitted change that are tried. A cut of many layers is not linear, and less of it then repairs more."""
+GHOST_RIDGE = 1e-6
+"""Of Ghosted Layers, as published: an absolute number, which only keeps the system solvable."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a batch of texts has at a gap, float32, all on one device."""
+
+    features: Tensor
+    """What the projection before the gap reads, (batch, seq, n_features); x[start] where none takes the change in."""
+    before: Tensor
+    """x[start], (batch, seq, hidden_size), in the model whose earlier gaps are made up for."""
+    behind: Tensor
+    """x[stop] of the unpruned model, same shape."""
+    real: Tensor
+    """(batch, seq), False for padding; the first position is never padding."""
+
+
+class Fit(Protocol):
+    """A fit in the making."""
+
+    def add(self, seen: Seen) -> None:
+        """Take in a batch."""
+
+    def candidates(self) -> list[tuple[float, Tensor]]:
+        """The strengths to try, best guess first, each with its change: of the projection's weight or, as `Bridge.change`, of
+        the stream.
+        """
+
+
+@dataclass(frozen=True)
+class Compensation:
+    """A way of making up for a gap."""
+
+    fit: Callable[[int, int], Fit]
+    """Begins one, from the numbers of features and of the stream per token."""
+    is_folded: bool = False
+    """Whether it changes the projection before the gap, where that adds to the stream as it is."""
+    is_chosen: bool = False
+    """Whether a strength is chosen on other text, none included; otherwise the first candidate is applied as it is."""
+
+
+@dataclass
+class _Sums:
+    """Weighted products of features and targets, from which a regression follows."""
+
+    gram: Tensor
+    """Features with features, (n_in, n_in), float64."""
+    cross: Tensor
+    """Features with targets, (n_in, n_out), float64."""
+
+    @classmethod
+    def none(cls, n_in: int, n_out: int) -> "_Sums":
+        return cls(torch.zeros(n_in, n_in, dtype=torch.float64), torch.zeros(n_in, n_out, dtype=torch.float64))
+
+    def add(self, features: Tensor, targets: Tensor) -> None:
+        # Products of one batch as they come, float32 being fast; their sum in float64, in which many do not drown the last.
+        self.gram += (features.T @ features).double().cpu()
+        self.cross += (features.T @ targets).double().cpu()
+
+    def solve(self, ridge: float) -> Tensor:
+        """The (n_out, n_in) map, float32."""
+        eye = torch.eye(len(self.gram), dtype=torch.float64)
+        return torch.linalg.solve(self.gram + ridge * eye, self.cross).T.float()
+
+
+class Projection:
+    """Ours: the projection before the gap, or the stream, is made to add x[stop] - x[start], tokens weighted by 1/|x[start]|.
+
+    The idea of a closed-form linear map in place of a block is ReplaceMe's (arXiv:2505.02819).
+    """
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        """Begin with no text."""
+        self._first, self._rest = _Sums.none(n_in, n_out), _Sums.none(n_in, n_out)
+
+    def add(self, seen: Seen) -> None:
+        """Take in a batch."""
+        weight = 1 / seen.before.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+        features, targets, real = seen.features * weight, (seen.behind - seen.before) * weight, seen.real
+        self._first.add(features[:, 0], targets[:, 0])
+        self._rest.add(features[:, 1:][real[:, 1:]], targets[:, 1:][real[:, 1:]])
+
+    def candidates(self) -> list[tuple[float, Tensor]]:
+        """The first position holds the attention sink, unlike all others: to fit it too helps some cuts, and harms others."""
+        both = _Sums(self._first.gram + self._rest.gram, self._first.cross + self._rest.cross)
+        fitted = [sums.solve(RIDGE * float(sums.gram.diagonal().mean()) + 1e-12) for sums in (self._rest, both)]
+        return [(strength, strength * change) for change in fitted for strength in STRENGTHS]
+
+
+class Magnitude:
+    """Prune&Comp (AAAI 2026): one factor for all of the stream, the mean over channels and texts of how much it grows.
+
+    s = mean_k (1/N) Σ_texts mean_t |x[stop]|_k / mean_t |x[start]|_k. Layers read a stream through norms, so that a factor at
+    the gap is one of all that is written into the stream before it: it folds into weights (`models.scaling`).
+    """
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        """Begin with no text."""
+        self._ratios, self._n = torch.zeros(n_out, dtype=torch.float64), 0
+
+    def add(self, seen: Seen) -> None:
+        """Take in a batch."""
+        self._ratios += growth(seen.before, seen.behind, seen.real)
+        self._n += len(seen.real)
+
+    def candidates(self) -> list[tuple[float, Tensor]]:
+        """The one factor, less 1: what is added to the stream is a share of it."""
+        return [(1.0, ((self._ratios / self._n).mean() - 1).float())]
+
+
+class Patch:
+    """LinearPatch (NeurIPS 2025): a factor per channel of the stream turned by a Hadamard matrix, which spreads its outliers.
+
+    x ← x Q diag(d) Qᵀ, d_k = (1/N) Σ_texts mean_t |x[stop] Q|_k / mean_t |x[start] Q|_k.
+    """
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        """Begin with no text.
+
+        Raises:
+            RecipeError: where no Hadamard matrix of this size is known.
+        """
+        self._turn = hadamard.orthonormal(n_out)
+        self._ratios, self._n = torch.zeros(n_out, dtype=torch.float64), 0
+
+    def add(self, seen: Seen) -> None:
+        """Take in a batch."""
+        turn = self._turn.to(seen.before)
+        self._ratios += growth(seen.before @ turn, seen.behind @ turn, seen.real)
+        self._n += len(seen.real)
+
+    def candidates(self) -> list[tuple[float, Tensor]]:
+        """Q diag(d - 1) Qᵀ, which is added to the stream."""
+        return [(1.0, (self._turn * (self._ratios / self._n - 1) @ self._turn.T).float())]
+
+
+class Ghost:
+    """Ghosted Layers (arXiv:2605.15491): the linear map of the stream that adds what the gap added, by least squares.
+
+    (XᵀX + εI) M = Xᵀ(x[stop] - x[start]) in float64 over all tokens, and x ← x + x M.
+    """
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        """Begin with no text."""
+        self._sums = _Sums.none(n_out, n_out)
+
+    def add(self, seen: Seen) -> None:
+        """Take in a batch; an Apple card has no float64."""
+        before, behind = (stream[seen.real].cpu().double() for stream in (seen.before, seen.behind))
+        self._sums.add(before, behind - before)
+
+    def candidates(self) -> list[tuple[float, Tensor]]:
+        """Mᵀ."""
+        return [(1.0, self._sums.solve(GHOST_RIDGE))]
+
+
+def growth(before: Tensor, behind: Tensor, real: Tensor) -> Tensor:
+    """By how much channels are larger behind a gap, summed over texts.
+
+    Args:
+        before, behind: (batch, seq, n_channels).
+        real: (batch, seq).
+
+    Returns:
+        Σ_texts mean_t |behind|_k / mean_t |before|_k, (n_channels,), float64, on the CPU; a channel that is 0 in a text grows
+        by nothing there.
+    """
+    shares = real[..., None] / real.sum(-1)[:, None, None]
+    means = [(stream.abs() * shares).sum(1).double().cpu() for stream in (before, behind)]
+    return torch.where(means[0] > 0, means[1] / means[0].clamp(min=torch.finfo(torch.float64).tiny), 1.0).sum(0)
+
+
+COMPENSATIONS: Mapping[str, Compensation] = {
+    "projection": Compensation(Projection, is_folded=True, is_chosen=True),
+    "magnitude": Compensation(Magnitude),
+    "patch": Compensation(Patch),
+    "ghost": Compensation(Ghost),
+}
+"""By what `HealSpec.compensation` calls them."""

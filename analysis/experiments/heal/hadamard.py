@@ -1,0 +1,66 @@
+"""Orthonormal Hadamard matrices of the sizes that models have: powers of two, and their multiples of Paley's orders."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from analysis.core.errors import RecipeError
+
+
+def orthonormal(n: int) -> Tensor:
+    """A matrix Q of +-1/sqrt(n) with Q Qᵀ = I, (n, n), float64.
+
+    Sylvester's doubling of a matrix of Paley's two kinds over the integers modulo a prime, so that 576 = 16 x 36, 768 = 64 x 12
+    and 896 = 32 x 28 have one too.
+
+    Raises:
+        RecipeError: for a size that none of these constructions reaches.
+    """
+    core, doublings = n, 0
+    while True:
+        found = _core(core)
+        if found is not None:
+            break
+        if core % 2:
+            raise RecipeError(
+                f"A rotation by a Hadamard matrix of {n} rows was asked for, and none is known here for this size; choose the "
+                f"recipe ghosted, prune-comp or instant, which need none."
+            )
+        core, doublings = core // 2, doublings + 1
+    for _ in range(doublings):
+        found = torch.cat([torch.cat([found, found], 1), torch.cat([found, -found], 1)])
+    return found / math.sqrt(n)
+
+
+def _core(n: int) -> Tensor | None:
+    """One of n rows that no doubling is needed for; None where there is none."""
+    if n == 1:
+        return torch.ones(1, 1, dtype=torch.float64)
+    if n % 4:
+        return None
+    if _is_prime(n - 1):  # n - 1 is 3 modulo 4: Paley's first kind
+        signs = _bordered(n - 1, below=-1.0)
+        return torch.eye(n, dtype=torch.float64) + signs
+    if (n // 2 - 1) % 4 == 1 and _is_prime(n // 2 - 1):  # the second
+        signs = _bordered(n // 2 - 1, below=1.0)
+        one = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64)
+        other = torch.tensor([[1.0, -1.0], [-1.0, -1.0]], dtype=torch.float64)
+        return torch.kron(signs, one) + torch.kron(torch.eye(n // 2, dtype=torch.float64), other)
+    return None
+
+
+def _bordered(q: int, *, below: float) -> Tensor:
+    """Whether differences of numbers are squares modulo a prime, with a row of ones above and a column beside it."""
+    character = torch.full((q,), -1.0, dtype=torch.float64)
+    character[[number * number % q for number in range(q)]] = 1.0
+    character[0] = 0.0
+    numbers = torch.arange(q)
+    found = torch.zeros(q + 1, q + 1, dtype=torch.float64)
+    found[0, 1:], found[1:, 0] = 1.0, below
+    found[1:, 1:] = character[(numbers[:, None] - numbers[None, :]) % q]
+    return found
+
+
+def _is_prime(n: int) -> bool:
+    return n > 1 and all(n % divisor for divisor in range(2, math.isqrt(n) + 1))

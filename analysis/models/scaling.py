@@ -1,0 +1,66 @@
+"""A factor for all of the residual stream at some depth, folded into the weights of a plain model.
+
+x ← s x in front of layer k is the same as dividing by s all that layers k, k+1, ... write into the stream: from there on the
+stream is as a whole 1/s of what it would be, and every layer and the final norm read it through a norm, which does not see
+that. Embeddings stay as they are, so that a head that shares their weight gives the same logits; Prune&Comp multiplies what is
+written before instead, embeddings among it, which is the same but for the head. Norms add a small number to the square that
+they divide by, so that the equality is one up to that number's share.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from analysis.core.errors import UnsupportedModelError
+from analysis.models.adapter import Bridge
+from analysis.models.decoder import Decoder
+from analysis.models.families import Family
+
+
+@torch.no_grad()
+def fold(decoder: Decoder, scales: Sequence[Bridge]) -> None:
+    """Put factors into the weights of a cut model, for good; whether it then answers as before is for the caller to see.
+
+    Args:
+        decoder: the cut model, its weights whole; the bridges are not laid any more.
+        scales: bridges that are factors.
+
+    Raises:
+        UnsupportedModelError: where it is not known which weights of a layer write into the stream.
+    """
+    for index, layer in enumerate(decoder.layers):
+        factor = 1.0
+        for scale in scales:
+            factor *= 1 + float(scale.change) if scale.start <= index else 1.0
+        if factor == 1.0:
+            continue
+        writing = _writing(layer, decoder.family)
+        if not writing:
+            raise UnsupportedModelError(
+                f"Layer {index} of this {decoder.config.model_type} model has no weights that are known to write into the "
+                f"stream ({', '.join(decoder.family.writers)}), so a factor for the stream cannot be folded into it; export "
+                f"the cut without the heal, or heal by another recipe."
+            )
+        for module in writing:
+            _divide(module, factor)
+
+
+def _writing(layer: nn.Module, family: Family) -> list[nn.Module]:
+    """The modules of a layer whose output is added to the stream: norms where they stand last, else matrices."""
+    named = {name: module for name, module in layer.named_modules() if getattr(module, "weight", None) is not None}
+    if any(name in family.writing_norms[:1] for name in named):
+        return [module for name, module in named.items() if name in family.writing_norms]
+    return [module for name, module in named.items() if name.rpartition(".")[2] in family.writers]
+
+
+def _divide(module: nn.Module, factor: float) -> None:
+    """Make a module put out 1/factor of what it does."""
+    weight, bias = module.weight, getattr(module, "bias", None)
+    assert isinstance(weight, torch.Tensor)
+    if "gemma" in type(module).__name__.lower():  # its norms multiply by 1 + weight
+        weight.copy_((1 + weight.float()) / factor - 1)
+    else:
+        weight.div_(factor)
+    if isinstance(bias, torch.Tensor):
+        bias.div_(factor)

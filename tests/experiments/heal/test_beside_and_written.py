@@ -1,0 +1,145 @@
+"""Heals of the layers beside the gap alone, and those that learn from what the cut model writes itself."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from analysis.core.blocks import Block, LayerSet
+from analysis.core.errors import SpecError
+from analysis.core.progress import Cancelled
+from analysis.experiments.accuracy import evaluation
+from analysis.experiments.accuracy.spec import EvaluateSpec
+from analysis.experiments.heal import healing, memory, recipes, teacher
+from analysis.exports import export
+from analysis.models import load, writing
+from analysis.models.decoder import find_decoder
+from tests.support import little_heal
+from tests.support.families import build
+
+
+@pytest.fixture
+def spec(cache, tiny_folder, tmp_path):
+    return little_heal.spec(tiny_folder("llama"), tmp_path, steps=6, eval_every=2, warmup_steps=1)
+
+
+def cancel_at(step):
+    def told(progress):
+        if progress.phase == "healing" and progress.values.get("step") == step:
+            raise Cancelled
+
+    return told
+
+
+@pytest.mark.parametrize(
+    ("block", "beside", "of_control"),
+    [
+        (Block(2, 2), [1, 2], [1, 4]),
+        (Block(0, 2), [0], [2]),
+        (Block(4, 2), [3], [3]),
+        (LayerSet((1, 4)), [0, 1, 2, 3], [0, 2, 3, 5]),
+        (LayerSet((1, 3)), [0, 1, 2], [0, 2, 4]),
+    ],
+    ids=str,
+)
+def test_the_layers_beside_every_gap(spec, block, beside, of_control):
+    asked = replace(spec, block=block, method="beside")
+    assert asked.layers_beside(6 - block.size) == beside
+    assert asked.as_control().layers_beside(6) == of_control
+
+
+@pytest.mark.parametrize("block", [Block(2, 2), LayerSet((1, 4))], ids=str)
+def test_only_the_layers_beside_the_gap_are_changed_and_exported(spec, cache, tmp_path, block):
+    asked = replace(spec, block=block, method="beside", instant=True, distill=0.5)
+    with pytest.raises(Cancelled):
+        healing.run(asked, cancel_at(3))
+    found = healing.run(asked)
+    weights = load_file(cache / found.adapter / "adapter_model.safetensors")
+    trained = {int(name.split("layers.")[1].split(".")[0]) for name in weights}
+    assert trained == set(asked.layers_beside(4))
+    assert any("q_proj" in name for name in weights)
+    assert any("down_proj" in name for name in weights)
+    assert "the weight matrices of the layers beside each gap" in (cache / found.adapter / "README.md").read_text()
+    out = export.export(spec.model, block, tmp_path / "out", adapter=str(cache / found.adapter))
+    plain = evaluation.run(EvaluateSpec(replace(spec.model, source=str(out), identity=""), None, None, None, spec.validation))
+    assert plain.point.loss == pytest.approx(found.healed.loss, abs=1e-4)
+
+
+def test_memory_is_told_for_the_layers_that_gradients_reach(spec):
+    facts = load.plan(spec.model).facts
+    early, late = (memory.step_bytes(replace(spec, method="beside", block=Block(at, 1)), facts) for at in (1, 5))
+    assert late < early
+
+
+def test_rows_are_written_by_the_model_each_by_its_own_seed():
+    decoder = find_decoder(build("llama"))
+    rows = np.arange(3, 63, dtype=np.int32).reshape(3, 20)
+    found = writing.continued(decoder, rows, 8, [1, 2, 3])
+    assert found.shape == rows.shape
+    assert found.dtype == rows.dtype
+    assert (found[:, :12] == rows[:, :12]).all()
+    assert (writing.continued(decoder, rows[1:2], 8, [2]) == found[1:2]).all()
+    assert (writing.continued(decoder, rows[1:2], 8, [5]) != found[1:2]).any()
+
+
+def test_what_is_written_is_drawn_from_the_models_own_distribution():
+    decoder, n = find_decoder(build("llama")), 4000
+    with torch.no_grad():
+        decoder.head.weight.mul_(20)
+        wanted = decoder.model(torch.tensor([[5, 9]])).logits[0, -1].softmax(-1)
+    rows = np.tile(np.array([[5, 9, 0]], dtype=np.int32), (n, 1))
+    drawn = writing.continued(decoder, rows, 1, list(range(n)))[:, 2]
+    shares = torch.bincount(torch.from_numpy(drawn).long(), minlength=300) / n
+    likeliest = wanted.topk(5).indices
+    assert float(wanted[likeliest[0]]) > 0.05
+    torch.testing.assert_close(shares[likeliest], wanted[likeliest], rtol=0, atol=4 * (0.25 / n) ** 0.5)
+
+
+def test_the_unpruned_model_grades_what_the_cut_one_wrote_and_a_stopped_heal_goes_on_the_same(spec, monkeypatch):
+    asked = replace(spec, written=12, distill=1.0, instant=True)
+    graded, written, ask, write = [], [], teacher.Teacher._ask, writing.continued
+
+    def asking(self, rows, positions):
+        graded.append(rows)
+        assert positions is None
+        return ask(self, rows, positions)
+
+    def writes(decoder, rows, n, seeds):
+        assert (decoder.n_layers, decoder.model.training, n) == (4, False, 12)
+        written.append((rows, write(decoder, rows, n, seeds)))
+        return written[-1][1]
+
+    monkeypatch.setattr(teacher.Teacher, "_ask", asking)
+    monkeypatch.setattr("analysis.experiments.heal.training.continued", writes)
+    with pytest.raises(Cancelled):
+        healing.run(asked, cancel_at(3))
+    whole = healing.run(asked)
+    assert [(found == seen).all() for (_, found), seen in zip(written, graded, strict=True)] == [True] * 6
+    assert all((text[:, :-12] == found[:, :-12]).all() and (text != found).any() for text, found in written)
+    assert not whole.documents_apart
+    again = healing.run(replace(asked, eval_every=5))
+    assert [step.loss for step in again.steps] == pytest.approx([step.loss for step in whole.steps], abs=1e-6)
+
+
+def test_nothing_is_written_where_nothing_is_asked_to_be(spec, monkeypatch):
+    monkeypatch.setattr("analysis.experiments.heal.training.continued", lambda *_: pytest.fail("written"))
+    assert healing.run(replace(spec, steps=1, distill=1.0)).complete
+
+
+def test_what_cannot_be_is_refused_in_one_sentence(spec):
+    with pytest.raises(SpecError, match=r"with written=8 distill has to be 1, not 0\.5"):
+        replace(spec, written=8, distill=0.5)
+    with pytest.raises(SpecError, match=r"Of rows of 32 tokens 32 were to be written by the model; choose at most 31\."):
+        replace(spec, written=32, distill=1.0)
+    own = replace(spec, written=8, distill=1.0)
+    assert "one process writes it" in own.why_not_shared(2)
+    assert own.as_control().written == 0
+
+
+def test_recipes_say_so():
+    clp, own = recipes.get("clp"), recipes.get("on-policy")
+    assert (clp.method, clp.distill, clp.instant, clp.minutes) == ("beside", 0.5, True, 10.0)
+    assert (own.written, own.distill, own.corpus.seq_len) == (64, 1.0, 128)
+    assert recipes.get("on-policy", on_gpu=True).written < recipes.get("on-policy", on_gpu=True).corpus.seq_len

@@ -1,0 +1,104 @@
+"""Heals in closed form, of one gap and of several: what they leave in an adapter, and what an export makes of it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import transformers
+
+from analysis.core.blocks import Block, LayerSet
+from analysis.core.errors import RecipeError, SpecError
+from analysis.core.progress import Cancelled
+from analysis.experiments.accuracy import evaluation
+from analysis.experiments.accuracy.spec import EvaluateSpec
+from analysis.experiments.heal import healing, recipes
+from analysis.experiments.heal.spec import HealResult
+from analysis.exports import export
+from analysis.models import adapter
+from tests.support import little_heal
+
+SET = LayerSet((1, 3, 4))
+
+
+@pytest.fixture
+def spec(cache, tiny_folder, tmp_path):
+    return little_heal.spec(tiny_folder("llama"), tmp_path, steps=3, eval_every=2, warmup_steps=1)
+
+
+def asked(spec, name, **own):
+    """The heal by a recipe, on the same little model and text."""
+    made = recipes.heal_spec(name, model=spec.model, block=spec.block, benchmark=None, n_parameters=1, **own)
+    return replace(made, corpus=spec.corpus, validation=spec.validation)
+
+
+def test_a_set_of_layers_is_healed_taught_resumed_and_exported(spec, cache, tmp_path):
+    taught = replace(spec, block=SET, instant=True, distill=0.5, junction=0.3)
+
+    def stop(progress):
+        if progress.phase == "healing" and progress.values.get("step") == 2:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        healing.run(taught, stop)
+    found = healing.run(taught)
+    assert HealResult.load(healing.resolve(taught)) == found
+    assert [one.gap for one in found.junction.gaps] == SET.blocks
+    assert found.junction.module == "model.layers.0.mlp.down_proj, model.layers.1.mlp.down_proj"
+    assert found.validations[1].loss == pytest.approx(found.junction.loss_after, abs=1e-5)
+    assert found.healed.block == SET
+    assert "without layers 1, 3-4" in (card := (cache / found.adapter / "README.md").read_text())
+    assert "index not in [1, 3, 4]" in card
+    again = evaluation.run(EvaluateSpec(spec.model, SET, str(cache / found.adapter), None, spec.validation))
+    assert again.point.loss == pytest.approx(found.healed.loss, abs=1e-6)
+    out = export.export(spec.model, SET, tmp_path / "out", adapter=str(cache / found.adapter))
+    assert transformers.AutoModelForCausalLM.from_pretrained(out).config.num_hidden_layers == 3
+    with pytest.raises(RecipeError, match=r"healed without layers 1, 3-4 .* give the cut that it was made for"):
+        export.export(spec.model, Block(1, 2), tmp_path / "other", adapter=str(cache / found.adapter))
+
+
+@pytest.mark.parametrize("block", [Block(2, 2), SET], ids=str)
+def test_one_factor_is_folded_into_the_export_that_plain_transformers_loads(spec, cache, tmp_path, block):
+    found = healing.run(replace(asked(spec, "prune-comp"), block=block))
+    assert (found.spec.compensation, found.spec.trains) == ("magnitude", False)
+    folder = cache / found.adapter
+    laid = adapter.read_bridges(folder)
+    assert [one.is_scale for one in laid] == [True] * len(block.blocks)
+    assert [1 + float(one.change) for one in laid] == pytest.approx([one.factor for one in found.junction.gaps])
+    assert "has to be multiplied by" in (folder / "README.md").read_text()
+    again = evaluation.run(EvaluateSpec(spec.model, block, str(folder), None, spec.validation))
+    assert again.point.loss == pytest.approx(found.healed.loss, abs=1e-6)
+    out = export.export(spec.model, block, tmp_path / "out", adapter=str(folder))
+    plain = evaluation.run(EvaluateSpec(replace(spec.model, source=str(out), identity=""), None, None, None, spec.validation))
+    assert plain.point.loss == pytest.approx(found.healed.loss, abs=1e-3)
+    bare = export.export(spec.model, block, tmp_path / "bare")
+    weights = [transformers.AutoModelForCausalLM.from_pretrained(one).state_dict() for one in (out, bare)]
+    assert not torch.equal(*(one["model.layers.2.mlp.down_proj.weight"] for one in weights))
+
+
+def test_a_factor_that_cannot_be_folded_leaves_nothing(spec, cache, tmp_path, monkeypatch):
+    found = healing.run(asked(spec, "prune-comp"))
+    monkeypatch.setattr("analysis.models.scaling._divide", lambda module, factor: None)
+    with pytest.raises(Exception, match="The factor of this heal cannot be folded into the weights of .* another recipe"):
+        export.export(spec.model, spec.block, tmp_path / "out", adapter=str(cache / found.adapter))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["linear-patch", "ghosted"])
+def test_maps_of_the_stream_are_kept_beside_the_adapter_and_not_exported(spec, cache, tmp_path, name):
+    found = healing.run(replace(asked(spec, name), block=SET))
+    folder = cache / found.adapter
+    assert [tuple(one.change.shape) for one in adapter.read_bridges(folder)] == [(32, 32)] * 2
+    again = evaluation.run(EvaluateSpec(spec.model, SET, str(cache / found.adapter), None, spec.validation))
+    assert again.point.loss == pytest.approx(found.healed.loss, abs=1e-6)
+    with pytest.raises(RecipeError, match="has no place for"):
+        export.export(spec.model, SET, tmp_path / "out", adapter=str(folder))
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_fitted_is_asked_for_with_the_instant_heal(spec):
+    with pytest.raises(SpecError, match=r"compensation ghost was asked for without the instant heal.*set instant=true"):
+        replace(spec, compensation="ghost")
+    with pytest.raises(SpecError, match="compensation must be one of projection, magnitude, patch, ghost, not 'best'"):
+        replace(spec, instant=True, compensation="best")
+    assert replace(spec, instant=True, compensation="ghost").as_control().compensation == "projection"
+    assert replace(spec, instant=True).fingerprint() != replace(spec, instant=True, compensation="ghost").fingerprint()
