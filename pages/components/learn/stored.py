@@ -9,7 +9,7 @@ import streamlit as st
 from analysis.charts.lesson import Rung
 from analysis.core.record import Spec
 from analysis.experiments.accuracy.spec import SweepResult
-from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.heal.spec import COMPENSATIONS, HealResult
 from analysis.experiments.maps.spec import DamageResult, DistanceResult
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.reading import evidence, exercises, lesson
@@ -70,8 +70,10 @@ def ladder(heals: Sequence[HealResult]) -> tuple[list[Rung], HealResult | None]:
     """
     cuts: dict[object, dict[str, HealResult]] = {}
     for heal in heals:
-        if heal.unpruned and heal.pruned and heal.healed and not heal.spec.control:
-            spec = heal.spec
+        spec = heal.spec
+        # What other methods fit is no rung between the cut and its training: a training begins with the projection.
+        is_rung = not spec.control and (spec.trains or spec.compensation == COMPENSATIONS[0])
+        if heal.unpruned and heal.pruned and heal.healed and is_rung:
             cut = (spec.block, spec.benchmark, spec.validation, spec.model.quantization, spec.model.dtype)
             cuts.setdefault(cut, {}).setdefault("trained" if spec.trains else "instant", heal)
     if not cuts:

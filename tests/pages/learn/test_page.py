@@ -506,6 +506,8 @@ def test_the_cut_with_both_ways_of_healing_is_told():
 def test_a_heal_by_minutes_is_a_trained_one_and_a_control_is_none():
     trained = fakes.timed_heal()
     instant = replace(trained, spec=replace(trained.spec, minutes=None, instant=True))
+    ghosted = replace(instant, spec=replace(instant.spec, instant=True, compensation="ghost"))
+    assert stored.ladder([trained, ghosted, instant]) == stored.ladder([trained, instant])
     rungs, _ = stored.ladder([trained, instant])
     assert [rung.name for rung in rungs] == ["unpruned", "pruned", "instant", "10 minutes"]
     assert stored.ladder([fakes.timed_heal(control=True)]) == ([], None)
