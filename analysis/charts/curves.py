@@ -458,7 +458,7 @@ def speed_chart(speed: SpeedResult, field: str, *, n: int | None = None, dark: b
     Of fewer than six repeats the bars go from the fastest to the slowest, which is a little less than 95 %, and say so.
 
     Args:
-        speed: the measurement.
+        speed: the measurement; its points of parts of layers are not on the line, and not drawn.
         field: "decode" for a new token, "prefill" for the whole prompt.
         n: where the marker stands.
         dark: whether the page is dark.
@@ -466,7 +466,7 @@ def speed_chart(speed: SpeedResult, field: str, *, n: int | None = None, dark: b
     """
     figure, colours = Figure(), palette(dark)
     line: SpeedLine | None = getattr(speed, field)
-    last = max([point.n for point in speed.points] + [n or 0, 1])
+    last = max([point.n for point in speed.of_layers] + [n or 0, 1])
     if line is not None:
         reach = list(range(last + 1))
         seconds = [line.at(speed.n_layers - removed) for removed in reach]
@@ -480,8 +480,8 @@ def speed_chart(speed: SpeedResult, field: str, *, n: int | None = None, dark: b
             hovertemplate="n = %{x}, on the line<br>%{y:.2f} ms<br>%{text}<extra></extra>",
         )
     for name, points, colour in (
-        ("unpruned", [point for point in speed.points if point.n == 0], colours.unpruned),
-        ("pruned", [point for point in speed.points if point.n], colours.pruned),
+        ("unpruned", [point for point in speed.of_layers if point.n == 0], colours.unpruned),
+        ("pruned", [point for point in speed.of_layers if point.n], colours.pruned),
     ):
         if points:
             _add_points(figure, name, points, speed, field, colour)

@@ -9,7 +9,7 @@ from plotly.graph_objs import Figure, Scatter
 
 from analysis.charts.look import PATH, finish, palette, unchecked
 from analysis.core import stats
-from analysis.core.blocks import Block, Removal
+from analysis.core.blocks import ATTENTION, Block, Removal, single_parts
 from analysis.experiments.maps.metrics import UNITS
 from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
 from analysis.models.spec import ModelFacts, savings
@@ -325,9 +325,9 @@ def _finish_map(figure: Figure, title: str, height: int, *, above: bool) -> Figu
 
 
 def layer_strip(n_layers: int, block: Removal | None, *, dark: bool = False, height: int = 62) -> Figure:
-    """One cell per layer, the dropped ones hatched in the colour of pruning."""
+    """One cell per layer, the dropped ones hatched in the colour of pruning; of one that loses a part half the cell."""
     colours = palette(dark)
-    dropped = set(block.layers) if block else set()
+    dropped, single = set(block.layers) if block else set(), dict(single_parts(block)) if block else {}
     layers = list(range(n_layers))
     every = 1 if n_layers <= 48 else 4
     figure = Figure()
@@ -350,6 +350,18 @@ def layer_strip(n_layers: int, block: Removal | None, *, dark: bool = False, hei
         hovertemplate="%{text}<extra></extra>",
         showlegend=False,
     )
+    if single:
+        figure.add_bar(
+            x=list(single),
+            y=[0.5] * len(single),
+            base=[0.5 if part == ATTENTION else 0 for part in single.values()],  # first what the stream comes to first
+            width=0.86,
+            marker={"color": colours.pruned, "line": {"width": 0}},
+            text=[f"layer {layer}, {part} removed" for layer, part in single.items()],
+            textposition="none",
+            hovertemplate="%{text}<extra></extra>",
+            showlegend=False,
+        )
     x = {
         "tickvals": layers[::every],
         "range": [-0.6, n_layers - 0.4],
@@ -360,7 +372,7 @@ def layer_strip(n_layers: int, block: Removal | None, *, dark: bool = False, hei
         "fixedrange": True,
     }
     y = {"visible": False, "range": [0, 1], "fixedrange": True}
-    return finish(figure, height, x=x, y=y, margin={"l": 0, "r": 0, "t": 2, "b": 20}, bargap=0)
+    return finish(figure, height, x=x, y=y, margin={"l": 0, "r": 0, "t": 2, "b": 20}, bargap=0, barmode="overlay")
 
 
 _SHADES = {False: (0.0, 0.93), True: (0.22, 1.0)}

@@ -21,7 +21,7 @@ from analysis.cli import line as command_line
 from analysis.cli.bar import Bar
 from analysis.cli.line import Extra
 from analysis.core import host, output, store, units
-from analysis.core.blocks import Block, LayerSet
+from analysis.core.blocks import Removal
 from analysis.core.errors import JobError, SpecError
 from analysis.core.options import Option, imported
 from analysis.core.progress import OnProgress, Progress
@@ -202,7 +202,7 @@ def export(options: argparse.Namespace) -> None:
 class _Saved(Spec):
     """What is exported to a folder of one's own."""
 
-    block: Annotated[Block | LayerSet, Option()]
+    block: Annotated[Removal, Option()]
     model: ModelSpec = field(default_factory=ModelSpec)
     adapter: Annotated[str | None, Option()] = None
 
@@ -214,7 +214,7 @@ class ReportSpec(Spec):
     kind: ClassVar[str] = "report"
 
     model: ModelSpec = field(default_factory=ModelSpec)
-    block: Annotated[Block | LayerSet | None, Option()] = None
+    block: Annotated[Removal | None, Option()] = None
     """The cut to write of first, with the verdict on it; without one there is none."""
 
 

@@ -1,8 +1,8 @@
 """What everything else is made of: requests, results, blocks, errors, progress, storage, statistics."""
 
-from analysis.core.blocks import Block, LayerSet
+from analysis.core.blocks import Block, LayerSet, PartSet
 from analysis.core.errors import LayerscopeError
 from analysis.core.record import Result, Spec
 from analysis.core.registry import Experiment, register
 
-__all__ = ["Block", "Experiment", "LayerSet", "LayerscopeError", "Result", "Spec", "register"]
+__all__ = ["Block", "Experiment", "LayerSet", "LayerscopeError", "PartSet", "Result", "Spec", "register"]

@@ -293,6 +293,20 @@ def removal(layers: typing.Iterable[int]) -> Block | LayerSet:
     return LayerSet(distinct)
 
 
+def single_parts(cut: Removal) -> list[Part]:
+    """What a cut removes of layers that keep their other part, first layer first."""
+    return sorted(part for part in cut.parts if part[0] not in cut.layers)
+
+
+def shape(cut: Removal) -> tuple[int, int, int]:
+    """How much a cut removes, wherever: attention parts alone, feed-forward parts alone, whole layers.
+
+    Only cuts of one shape save alike, so only these can be better or worse than each other.
+    """
+    single = [part for _, part in single_parts(cut)]
+    return single.count(ATTENTION), single.count(FEED_FORWARD), len(cut.layers)
+
+
 def removal_of_parts(parts: typing.Iterable[Part]) -> Removal:
     """The cut that removes these parts: of whole layers only as `removal` has it, else a `PartSet`.
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from analysis import __version__
-from analysis.core.blocks import Removal
+from analysis.core.blocks import PartSet, Removal
 from analysis.core.record import Spec
 from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
@@ -21,6 +21,14 @@ from analysis.reading.library import Scored
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
+
+
+_ZEROED = (
+    "The single parts that were removed are in this folder as zeros: the last matrix of each and its bias are zero, so it adds "
+    "nothing to what the layer hands on, and the model computes what it does without them. No bytes, no time and no KV cache "
+    "are saved in this form; a program that leaves these parts out saves them."
+)
+"""Of parts of layers in a folder, which transformers has no model without."""
 
 
 def of(
@@ -58,11 +66,12 @@ def of(
     parts = [
         f"---\n{head.to_yaml()}\n---",
         f"# {text(name)}",
-        f"{facts.n_layers - cut.size} of {facts.n_layers} layers of {code(base)}"
+        f"{facts.n_layers - len(cut.layers)} of {facts.n_layers} layers of {code(base)}"
         f"{f' at revision {code(model.revision)}' if model.revision else ''} (family {text(facts.family)}), saved in "
         f"{model.dtype}. Layers are counted from 0 and a block [a, b) ends before b.",
         "## How it was made",
         _how(cut, heal, adapter),
+        *([_ZEROED] if isinstance(cut, PartSet) else []),
         *_scores(scored),
         *(_judged(heal, library.of("heal", model)) if heal is not None else []),
         *([_checked(check)] if check else []),

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from analysis.core import store
-from analysis.core.blocks import Removal
+from analysis.core.blocks import PartSet, Removal, single_parts
 from analysis.core.errors import CorpusError, RecipeError, SpecError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.data import corpora
@@ -59,7 +59,8 @@ def export(
     """Write the model without `block` to the folder `out`, which must not exist yet or be empty.
 
     `hf` writes a folder that plain transformers loads and generates from, with the adapter merged in if there is one; it is
-    loaded again before it counts. `mergekit` writes the recipe `mergekit.yaml` that makes the same cut.
+    loaded again before it counts. Parts of layers are in it as zeros, since transformers knows no model without them: it is
+    as large and as slow as with them. `mergekit` writes the recipe `mergekit.yaml` that makes the same cut.
 
     Returns:
         The folder.
@@ -121,7 +122,7 @@ def run(spec: ExportSpec, on_progress: OnProgress = ignore, *, load: Loader = mo
         n_tokens=2 * check.n_tokens,
         complete=True,
         model=planned.facts,
-        n_layers=planned.facts.n_layers - resolved.block.size,
+        n_layers=planned.facts.n_layers - len(resolved.block.layers),
         size_bytes=folders.size_bytes(spec.name),
         check=check,
     )
@@ -144,17 +145,24 @@ def save(planned: Plan, block: Removal, out: Path, adapter: str | None, on_progr
             f"The heal in {adapter} adds a small layer that a plain {planned.facts.family} model has no place for; export the "
             f"cut without it, or heal again without the instant start, or with one that folds (instant, prune-comp)."
         )
+    if adapter is not None and isinstance(block, PartSet):
+        raise RecipeError("A cut of parts of layers is exported without an adapter, since none is trained for such cuts yet.")
     folders.check_space(out, _saved_bytes(planned, block))
     loaded = models.load(planned.spec, on_progress)
     texts = _texts(loaded.tokenizer)
-    if adapter is None:
-        cut.cut(loaded.decoder, block)
+    on_progress(Progress("reading a text with it", 0, 1))
+    if isinstance(block, PartSet):
+        with cut.without_block(loaded.decoder, block):
+            expected = logits(loaded.model, texts)
+        cut.zeroed(loaded.decoder, block)
         model = loaded.model
     else:
-        loaded = with_adapter(loaded, block, adapter)
+        if adapter is None:
+            cut.cut(loaded.decoder, block)
+        else:
+            loaded = with_adapter(loaded, block, adapter)
         model = loaded.model
-    on_progress(Progress("reading a text with it", 0, 1))
-    expected = logits(model, texts)
+        expected = logits(model, texts)
     if adapter is not None:
         model = model.merge_and_unload()
     if bridges:
@@ -285,6 +293,7 @@ def _provenance(planned: Plan, block: Removal, adapter: str | None, check: Reloa
     return {
         "model": planned.spec.to_json(),
         "removed": block.to_json() | {"layers": list(block.layers), "description": block.describe()},
+        "zeroed": [f"{part} of layer {layer}" for layer, part in single_parts(block)],
         "adapter": _relative(adapter),
         "check": vars(check),
         "versions": planned.versions(),

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from analysis.core import disk, store, units
-from analysis.core.blocks import Removal
+from analysis.core.blocks import PartSet, Removal, written
 from analysis.core.errors import SpecError, StorageError
 
 
@@ -29,6 +29,8 @@ def folder(name: str) -> Path:
 def suggested_name(model: str, cut: Removal, *, healed: bool) -> str:
     """A name that says what was done: "SmolLM2-135M-without-11-15-healed"."""
     removed = "_".join(str(run.start) if run.size == 1 else f"{run.start}-{run.stop - 1}" for run in cut.blocks)
+    if isinstance(cut, PartSet):
+        removed = written(cut).replace("+", "_").replace(":", "x")
     end = f"-without-{removed}{'-healed' if healed else ''}"
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", model).strip("-._") or "model"
     return f"{stem[: max(1, 80 - len(end))]}{end}"[:80]

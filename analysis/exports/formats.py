@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis import __version__
-from analysis.core.blocks import Removal, written
+from analysis.core.blocks import PartSet, Removal, written
+from analysis.core.errors import SpecError
 from analysis.data import starter
 from analysis.experiments.heal.spec import HealResult
 from analysis.models.spec import ModelSpec
@@ -22,13 +23,31 @@ def mergekit(model: str, cut: Removal, n_layers: int, dtype: str, note: str = ""
         n_layers: L.
         dtype: float32, bfloat16 or float16.
         note: one line to be read first.
+
+    Raises:
+        SpecError: when the cut has parts of layers.
     """
+    check_whole(cut, "A mergekit recipe")
     name = json.dumps(model, ensure_ascii=False)  # a JSON string is a YAML string, whatever is in it
     lines = [f"# {name} without {cut.describe()} of {n_layers} layers (0-based); ranges are half-open."]
     lines += [f"# {note}"] * bool(note) + ["slices:"]
     for begin, end in kept_runs(cut, n_layers):
         lines += ["  - sources:", f"      - model: {name}", f"        layer_range: [{begin}, {end}]"]
     return "\n".join([*lines, "merge_method: passthrough", f"dtype: {dtype}", ""])
+
+
+def check_whole(cut: Removal, what: str) -> None:
+    """Refuse parts of layers where whole ones alone can be named.
+
+    Args:
+        cut: the removed layers.
+        what: it is that names them.
+
+    Raises:
+        SpecError: when the cut has parts.
+    """
+    if isinstance(cut, PartSet):
+        raise SpecError(f"{what} can leave out whole layers only, not {cut.brief()}; export the model as a folder (hf).")
 
 
 def mergekit_source(spec: ModelSpec) -> tuple[str, str]:
@@ -59,7 +78,11 @@ def llama_cpp(model: str, cut: Removal, kind: str = "Q8_0") -> str:
         model: name of the model, from which those of the files are made.
         cut: the removed layers.
         kind: llama.cpp's name of what to quantize to.
+
+    Raises:
+        SpecError: when the cut has parts of layers.
     """
+    check_whole(cut, "The llama.cpp command")
     stem = model.rstrip("/").rsplit("/", 1)[-1].removesuffix(".gguf") or "model"
     layers = ",".join(map(str, cut.layers))
     return shlex.join(["llama-quantize", "--prune-layers", layers, f"{stem}-f16.gguf", f"{stem}-pruned-{kind}.gguf", kind])

@@ -10,7 +10,7 @@ from analysis.charts import heals as heal_figures
 from analysis.charts import kinds
 from analysis.charts import maps as map_figures
 from analysis.core import registry, stats
-from analysis.core.blocks import Block, Removal
+from analysis.core.blocks import Block, PartSet, Removal
 from analysis.core.errors import SpecError
 from analysis.core.record import Result, Spec
 from analysis.core.registry import Experiment
@@ -140,12 +140,14 @@ def _verdict(
 def _cut(
     cut: Removal, facts: Any, maps: Sequence[DistanceResult], sweeps: Sequence[SweepResult], heals: Sequence[HealResult]
 ) -> Section:
-    saved = cost.savings(facts, cut)
-    rows = [
-        ["layers removed", f"{cut.size} of {facts.n_layers}"],
-        ["parameters removed", f"{saved.parameters:,} ({saved.fraction:.1%} of all)"],
-        ["weights removed", f"{saved.weight_bytes:,} bytes"],
-    ]
+    rows = [["layers removed", f"{len(cut.layers)} of {facts.n_layers}"]]
+    rows += [["parts of layers removed", cut.brief()]] if isinstance(cut, PartSet) else []
+    if cost.knows(facts, cut):
+        saved = cost.savings(facts, cut)
+        rows += [
+            ["parameters removed", f"{saved.parameters:,} ({saved.fraction:.1%} of all)"],
+            ["weights removed", f"{saved.weight_bytes:,} bytes"],
+        ]
     if maps and isinstance(cut, Block):
         row = cut.size - 1
         mean = maps[0].mean[row][cut.start]
@@ -275,7 +277,7 @@ def _damage(result: DamageResult, cut: Removal | None, command_line: CommandLine
 
 
 def _speed(result: SpeedResult, cut: Removal | None, command_line: CommandLine) -> Section:
-    n = len(cut.layers) if cut else None
+    n = len(cut.layers) if cut and not isinstance(cut, PartSet) else None
 
     def picture(field: str, what: str) -> Picture:
         return _picture(

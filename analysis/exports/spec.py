@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
-from analysis.core.blocks import Block, LayerSet
+from analysis.core.blocks import Removal
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
@@ -19,7 +19,7 @@ class ExportSpec(Spec):
 
     kind: ClassVar[str] = "export"
 
-    block: Annotated[Block | LayerSet, Option()]
+    block: Annotated[Removal, Option()]
     """The layers to leave out."""
     name: Annotated[str, Option()]
     """Name of the folder under `exports/` in the cache: letters, digits, dots, dashes and underscores."""

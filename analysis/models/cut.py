@@ -81,8 +81,7 @@ def zeroed(decoder: Decoder, block: PartSet) -> None:
         UnsupportedModelError: when the parts of a layer cannot be told apart, or have no such matrix.
     """
     block.check(decoder.n_layers)
-    alone = sorted(part for part in block.parts if part[0] not in block.layers)
-    for matrix in [parts.output_projection(decoder, *part) for part in alone]:
+    for matrix in [parts.output_projection(decoder, *part) for part in blocks.single_parts(block)]:
         parts.zero(matrix)
     if block.layers:
         cut(decoder, blocks.removal(block.layers))

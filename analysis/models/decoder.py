@@ -4,7 +4,7 @@ import contextlib
 import inspect
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from analysis.core.blocks import ATTENTION, FEED_FORWARD
 from analysis.core.errors import RecipeError, UnsupportedModelError
 from analysis.models import families
 from analysis.models.families import Family
-from analysis.models.spec import DTYPE_BYTES, LayerFacts, ModelFacts
+from analysis.models.spec import DTYPE_BYTES, LayerFacts, ModelFacts, PartFacts
 
 if TYPE_CHECKING:
     from analysis.models.layerwise import LayersOnDisk
@@ -349,25 +350,45 @@ def layer_facts(decoder: Decoder) -> list[LayerFacts]:
         decoder: the model; a skeleton is run on two positions, which takes no memory and says how its cache grows.
     """
     caches = _caches(decoder)
-    return [_layer(layer, *cache) for layer, cache in zip(decoder.layers, caches, strict=True)]
+    return [_layer(layer, decoder.family, *cache) for layer, cache in zip(decoder.layers, caches, strict=True)]
 
 
-def _layer(layer: nn.Module, cache_width: int | None, cache_tokens: int | None) -> LayerFacts:
-    matrices = [module.weight for module in layer.modules() if isinstance(module, nn.Linear | Conv1D)]
-    # A Conv1D holds its weight transposed, and bitsandbytes turns it round.
-    outputs = [
-        module.weight.shape[1 if isinstance(module, Conv1D) else 0]
-        for module in layer.modules()
-        if isinstance(module, nn.Linear | Conv1D)
-    ]
-    weights = [matrix.numel() for matrix in matrices]
+def _layer(layer: nn.Module, family: Family, cache_width: int | None, cache_tokens: int | None) -> LayerFacts:
+    whole = _sizes([layer])
+    parts = {part: _sizes([layer.get_submodule(name) for name in names]) for part, names in part_names(layer, family).items()}
     return LayerFacts(
-        other_parameters=sum(parameter.numel() for parameter in layer.parameters()) - sum(weights),
-        int8_bytes=sum(weights) + 4 * sum(outputs),
-        nf4_bytes=sum(nf4_bytes(n) for n in weights),
+        other_parameters=whole.other_parameters,
+        int8_bytes=whole.int8_bytes,
+        nf4_bytes=whole.nf4_bytes,
         cache_width=cache_width,
         cache_tokens=cache_tokens,
+        attention=parts.get(ATTENTION),
+        feed_forward=parts.get(FEED_FORWARD),
     )
+
+
+def _sizes(modules: Sequence[nn.Module]) -> PartFacts:
+    """Of some modules together."""
+    matrices = [one for module in modules for one in module.modules() if isinstance(one, nn.Linear | Conv1D)]
+    # A Conv1D holds its weight transposed, and bitsandbytes turns it round.
+    outputs = [matrix.weight.shape[1 if isinstance(matrix, Conv1D) else 0] for matrix in matrices]
+    weights = [matrix.weight.numel() for matrix in matrices]
+    parameters = sum(parameter.numel() for module in modules for parameter in module.parameters())
+    return PartFacts(
+        parameters=parameters,
+        other_parameters=parameters - sum(weights),
+        int8_bytes=sum(weights) + 4 * sum(outputs),
+        nf4_bytes=sum(nf4_bytes(n) for n in weights),
+    )
+
+
+def part_names(layer: nn.Module, family: Family) -> dict[str, tuple[str, ...]]:
+    """The children of a layer that its parts are made of, as far as they go by a known name, by `ATTENTION`, `FEED_FORWARD`."""
+    children = [name for name, _ in layer.named_children()]
+    attention = tuple(name for name in family.attention if name in children)[:1]
+    feed_forward = tuple(name for name in family.feed_forward if name in children)[:1]
+    feed_forward = feed_forward or tuple(name for name in family.feed_forward_linears if name in children)
+    return {part: names for part, names in ((ATTENTION, attention), (FEED_FORWARD, feed_forward)) if names}
 
 
 def nf4_bytes(n_weights: int) -> int:

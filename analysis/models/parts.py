@@ -21,8 +21,8 @@ from transformers.pytorch_utils import Conv1D
 
 from analysis.core.blocks import ATTENTION, FEED_FORWARD, PartSet, Removal
 from analysis.core.errors import UnsupportedModelError
-from analysis.models import families, meter, residual
-from analysis.models.decoder import Decoder, output_stream
+from analysis.models import meter, residual
+from analysis.models.decoder import Decoder, output_stream, part_names
 from analysis.models.entry import entry
 
 BOTH = frozenset((ATTENTION, FEED_FORWARD))
@@ -100,15 +100,6 @@ def take_out(decoder: Decoder, index: int, parts: Collection[str]) -> Callable[[
     return _exchange(layer, {part: places[part] for part in parts}, decoder)
 
 
-def named(layer: nn.Module, family: families.Family) -> dict[str, tuple[str, ...]]:
-    """The children of a layer that its parts are made of, as far as they go by a known name."""
-    children = [name for name, _ in layer.named_children()]
-    attention = tuple(name for name in family.attention if name in children)[:1]
-    feed_forward = tuple(name for name in family.feed_forward if name in children)[:1]
-    feed_forward = feed_forward or tuple(name for name in family.feed_forward_linears if name in children)
-    return {part: names for part, names in ((ATTENTION, attention), (FEED_FORWARD, feed_forward)) if names}
-
-
 class _Absent(nn.Module):
     """Stands where the last module of a part was, and writes nothing."""
 
@@ -160,7 +151,7 @@ def _exchange(layer: nn.Module, places: dict[str, Place], decoder: Decoder) -> C
 @torch.inference_mode()
 def _tried(decoder: Decoder, index: int) -> dict[str, Place]:
     layer, family = decoder.layers[index], decoder.family
-    names = named(layer, family)
+    names = part_names(layer, family)
     for part, known in ((ATTENTION, family.attention), (FEED_FORWARD, (*family.feed_forward, *family.feed_forward_linears))):
         if part not in names:
             raise _refused(decoder, index, f"it has no {part} part of a name that is known: {', '.join(known)}")

@@ -3,9 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
-from analysis.core.blocks import Removal
+from analysis.core.blocks import ATTENTION, Part, Removal, single_parts
 from analysis.core.bounds import one_of
-from analysis.core.options import Option, Part
+from analysis.core.errors import SpecError
+from analysis.core.options import Option
+from analysis.core.options import Part as RequestPart
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
 
@@ -56,6 +58,17 @@ class ModelSpec(Spec):
 
 
 @dataclass(frozen=True)
+class PartFacts:
+    """What the attention or the feed-forward part of one decoder layer holds; norms before and behind it are not of it."""
+
+    parameters: int
+    other_parameters: int
+    """As of `LayerFacts`."""
+    int8_bytes: int
+    nf4_bytes: int
+
+
+@dataclass(frozen=True)
 class LayerFacts:
     """What one decoder layer holds."""
 
@@ -69,6 +82,10 @@ class LayerFacts:
     """Elements of the keys and values that it keeps for each token; None where they are not kept token by token."""
     cache_tokens: int | None
     """The most tokens it keeps them of, one less than its sliding window; None for all."""
+    attention: PartFacts | None = None
+    """What its attention holds; None in results that are older than this field, and where it has no known name."""
+    feed_forward: PartFacts | None = None
+    """The same of its feed-forward part."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +133,13 @@ class Savings:
 
 
 def savings(model: ModelFacts, block: Removal | None) -> Savings:
-    """What removing `block` saves; embeddings, final norm and head are never removed."""
+    """What removing `block` saves; embeddings, final norm and head are never removed.
+
+    Raises:
+        SpecError: when parts of layers are removed and their size is not known (`knows`).
+    """
     removed = sum(model.layer_parameters[layer] for layer in block.layers) if block is not None else 0
+    removed += sum(part.parameters for parts in _lost_parts(model, block).values() for part in parts)
     return Savings(
         parameters=removed,
         fraction=removed / model.n_parameters,
@@ -150,14 +172,15 @@ def layer_bytes(model: ModelFacts, block: Removal | None, precision: str, *, res
     Returns:
         The bytes, first layer first; none for a quantized precision where the layers' facts are not known.
     """
+    lost, kept = _lost_parts(model, block), _kept(model, block)
     if precision in DTYPE_BYTES:
-        removed = set(block.layers) if block is not None else set()
-        kept = [n for index, n in enumerate(model.layer_parameters) if index not in removed]
-        return [int(n * DTYPE_BYTES[precision]) for n in kept]
-    return [
-        (layer.nf4_bytes if precision == "4bit" else layer.int8_bytes) + int(layer.other_parameters * DTYPE_BYTES[rest])
-        for layer in _kept(model, block)
-    ]
+        left = [model.layer_parameters[layer] - sum(part.parameters for part in lost.get(layer, ())) for layer in kept]
+        return [int(n * DTYPE_BYTES[precision]) for n in left]
+
+    def quantized(facts: LayerFacts | PartFacts) -> int:
+        return (facts.nf4_bytes if precision == "4bit" else facts.int8_bytes) + int(facts.other_parameters * DTYPE_BYTES[rest])
+
+    return [quantized(model.layers[layer]) - sum(map(quantized, lost.get(layer, ()))) for layer in kept if model.layers]
 
 
 DIVIDED = ("none", "4bit")
@@ -180,7 +203,7 @@ def kv_cache_bytes(model: ModelFacts, block: Removal | None, *, tokens: int, bat
 
     Args:
         model: the unpruned model.
-        block: the removed layers; None for the unpruned model.
+        block: the removed layers; None for the unpruned model. A layer without its attention keeps none.
         tokens: length of the context; a sliding-window layer keeps no more than its window needs.
         batch_size: contexts at once.
         dtype: what the model computes in, whatever its weights are quantized to.
@@ -189,18 +212,45 @@ def kv_cache_bytes(model: ModelFacts, block: Removal | None, *, tokens: int, bat
         The bytes, or None where they are not known: of results that are older than this figure, and of families that keep
         something else than keys and values for each token.
     """
-    kept = _kept(model, block)
+    silent = frozenset[tuple[int, str]]() if block is None else block.parts
     elements = 0
-    for layer in kept:
+    for layer in (facts for index, facts in enumerate(model.layers) if (index, ATTENTION) not in silent):
         if layer.cache_width is None:
             return None
         elements += layer.cache_width * (tokens if layer.cache_tokens is None else min(tokens, layer.cache_tokens))
-    return int(elements * batch_size * DTYPE_BYTES[dtype]) if kept else None
+    return int(elements * batch_size * DTYPE_BYTES[dtype]) if model.layers else None
 
 
-def _kept(model: ModelFacts, block: Removal | None) -> list[LayerFacts]:
+def _kept(model: ModelFacts, block: Removal | None) -> list[int]:
+    """The layers of which something is left."""
     removed = set(block.layers) if block is not None else set()
-    return [layer for index, layer in enumerate(model.layers) if index not in removed]
+    return [layer for layer in range(len(model.layer_parameters)) if layer not in removed]
+
+
+def knows(model: ModelFacts, block: Removal | None) -> bool:
+    """Whether it is known what is gone without `block`: of parts of layers it is not in results older than their facts."""
+    return block is None or all(_part(model, part) is not None for part in single_parts(block))
+
+
+def _part(model: ModelFacts, part: Part) -> PartFacts | None:
+    layer, which = part
+    if layer >= len(model.layers):
+        return None
+    return model.layers[layer].attention if which == ATTENTION else model.layers[layer].feed_forward
+
+
+def _lost_parts(model: ModelFacts, block: Removal | None) -> dict[int, list[PartFacts]]:
+    """By layer, what is gone of those of which something is left."""
+    found: dict[int, list[PartFacts]] = {}
+    for layer, which in single_parts(block) if block is not None else ():
+        facts = _part(model, (layer, which))
+        if facts is None:
+            raise SpecError(
+                f"How large the {which} part of layer {layer} of {model.name} is was not recorded here; look at the model "
+                f"again (page Model, or the command models), or remove whole layers."
+            )
+        found.setdefault(layer, []).append(facts)
+    return found
 
 
 @dataclass(frozen=True)
@@ -209,7 +259,7 @@ class InspectSpec(Spec):
 
     kind: ClassVar[str] = "inspect"
 
-    model: Annotated[ModelSpec, Part(optional=("source",))] = field(default_factory=ModelSpec)
+    model: Annotated[ModelSpec, RequestPart(optional=("source",))] = field(default_factory=ModelSpec)
     load: bool = False
     """Whether to load it too."""
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.core.blocks import Removal, blocks_up_to
+from analysis.core.blocks import Removal, blocks_up_to, shape
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.spec import DamageResult
 from analysis.reading import reading
@@ -30,13 +30,13 @@ class Cost:
         return self.reading.condition
 
 
-def of_cuts(results: Sequence[Any], quantity: str, n: int) -> list[Cost]:
-    """What is measured of all cuts of one size.
+def of_cuts(results: Sequence[Any], quantity: str, like: int | Removal) -> list[Cost]:
+    """What is measured of all cuts of one size: so many whole layers, or as many parts of each kind as another cut.
 
     Args:
         results: curves, evaluations, heals and damage maps of one model, strongest evidence first; others are passed over.
         quantity: ACCURACY or LOSS; a damage map says of the loss by how much it rises.
-        n: removed layers.
+        like: removed layers, or a cut of the same shape (`blocks.shape`).
 
     Returns:
         In the order of the results, one for each cut and condition: of several, the first. A cut whose unpruned model was not
@@ -48,10 +48,11 @@ def of_cuts(results: Sequence[Any], quantity: str, n: int) -> list[Cost]:
         if found.cut is None:
             unpruned.setdefault(found.condition, found)
     costs: dict[tuple[Removal, Condition], Cost] = {}
-    every = [*readings, *(_damages(results, n) if quantity == LOSS else [])]
+    wanted = (0, 0, like) if isinstance(like, int) else shape(like)
+    every = [*readings, *(_damages(results, wanted[2]) if quantity == LOSS and wanted[:2] == (0, 0) else [])]
     for found in every:
         cut = found.cut
-        if cut is None or cut.size != n or (cut, found.condition) in costs:
+        if cut is None or shape(cut) != wanted or (cut, found.condition) in costs:
             continue
         if found.quantity == DAMAGE:
             change = Change(found.value, found.low, found.high, True, found.condition.n, None)

@@ -177,7 +177,7 @@ def _bytes(result: Any, cut: Removal | None) -> int:
 def _gain(speed: SpeedResult | None, cut: Removal | None) -> SpeedGain | None:
     if speed is None:
         return None
-    return SpeedGain(0.0, 0.0, 0.0, is_measured=True) if cut is None else headline.speed_gain(speed, cut.size)
+    return SpeedGain(0.0, 0.0, 0.0, is_measured=True) if cut is None else headline.speed_gain(speed, cut)
 
 
 def _price(offer: Offer, by: str) -> float | None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.core import stats
-from analysis.core.blocks import Removal
+from analysis.core.blocks import PartSet, Removal
 from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.speed.spec import SpeedResult
@@ -97,20 +97,21 @@ class Speed:
     """Where it is from: machine, precision, lengths."""
 
 
-def speed(results: Sequence[SpeedResult], n: int) -> Speed | None:
-    """The speed without n layers; which ones they are makes no difference to time.
+def speed(results: Sequence[SpeedResult], removed: int | Removal) -> Speed | None:
+    """The speed without n layers, of which it makes no difference which they are, or without a cut.
 
     Means are geometric, since times scatter by factors; intervals are Student's t of the logarithms.
 
     Args:
         results: measurements of the model, the preferred one first.
-        n: removed layers.
+        removed: layers; of a cut of whole layers their number counts.
 
     Returns:
-        None where no measurement has both the unpruned model and n layers less.
+        None where no measurement has both the unpruned model and this cut.
     """
+    n = removed if isinstance(removed, int | PartSet) else removed.size
     for result in results:
-        seconds = {point.n: point.decode.repeats_s for point in result.points}
+        seconds = {point.block if point.parts else point.n: point.decode.repeats_s for point in result.points}
         if n in seconds and 0 in seconds:
             before, after = (_mean([math.log(result.tokens_per_s("decode", one)) for one in seconds[at]]) for at in (0, n))
             gain = headline.speed_gain(result, n)

@@ -6,7 +6,7 @@ from math import exp, log
 from typing import Any
 
 from analysis.core import stats
-from analysis.core.blocks import Removal
+from analysis.core.blocks import PartSet, Removal
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.speed.spec import SpeedResult
 from analysis.models import spec
@@ -55,10 +55,11 @@ def headline(
         The sentence. A clause is there only where it was measured, and says a difference only where its interval excludes
         zero; else that none was seen, with how many questions or texts it would take.
     """
-    answers, text = (next((c for c in costs.of_cuts(results, q, cut.size) if c.cut == cut), None) for q in (ACCURACY, LOSS))
-    faster = speed_gain(speed, cut.size) if speed is not None else None
+    answers, text = (next((c for c in costs.of_cuts(results, q, cut) if c.cut == cut), None) for q in (ACCURACY, LOSS))
+    faster = speed_gain(speed, cut) if speed is not None else None
     healed = _healed(cut, heals)
-    parts = [f"Removing {cut.brief()} makes the model {spec.savings(model, cut).fraction:.0%} smaller{_faster(faster)}"]
+    smaller = f"{spec.savings(model, cut).fraction:.0%} smaller" if spec.knows(model, cut) else "smaller"
+    parts = [f"Removing {cut.brief()} makes the model {smaller}{_faster(faster)}"]
     parts += _lost(answers, text)
     parts += [_gives_back(healed)] if healed is not None else []
     found = {ANSWERS: answers, TEXT: text, SPEED: faster, HEAL: healed}
@@ -88,27 +89,29 @@ class SpeedGain:
         return self.low > 0 or self.high < 0
 
 
-def speed_gain(speed: SpeedResult, n: int) -> SpeedGain | None:
-    """How much faster the model writes without n layers.
+def speed_gain(speed: SpeedResult, removed: int | Removal) -> SpeedGain | None:
+    """How much faster the model writes without n layers, or without a cut.
 
     Args:
         speed: the measurement.
-        n: removed layers, at least 1.
+        removed: layers, at least 1; of a cut of whole layers, which are alike in time, their number counts.
 
     Returns:
-        Where n was timed, the geometric mean over rounds of unpruned over cut time of a token, paired by round, with its
-        interval by Student's t; else the ratio on the fitted line, with that of its slope. None where neither is there, or
-        where too few rounds or points give no interval.
+        Where so many layers, or these very parts, were timed, the geometric mean over rounds of unpruned over cut time of a
+        token, paired by round, with its interval by Student's t; else the ratio on the fitted line, which says nothing of
+        parts, with that of its slope. None where neither is there, or where too few rounds or points give no interval.
     """
-    times = {point.n: point.decode.repeats_s for point in speed.points}
-    logs = [log(whole / less) for whole, less in zip(times.get(0, []), times.get(n, []), strict=False)]
+    n = removed if isinstance(removed, int) else len(removed.layers)
+    own = removed if isinstance(removed, PartSet) else n
+    times = {point.block if point.parts else point.n: point.decode.repeats_s for point in speed.points}
+    logs = [log(whole / less) for whole, less in zip(times.get(0, []), times.get(own, []), strict=False)]
     ends = stats.mean_interval(*stats.mean_and_stderr(logs), len(logs)) if logs else None
     if ends is not None:
         value, low, high = (exp(ratio) - 1 for ratio in (sum(logs) / len(logs), *ends))
         return SpeedGain(value, low, high, is_measured=True)
     line = speed.decode
-    slopes = None if line is None else line.slope_interval(len(speed.points))
-    if line is None or slopes is None or line.at(speed.n_layers - n) <= 0:
+    slopes = None if line is None else line.slope_interval(len(speed.of_layers))
+    if line is None or slopes is None or isinstance(removed, PartSet) or line.at(speed.n_layers - n) <= 0:
         return None
     left = line.at(speed.n_layers - n)
     value, low, high = (n * slope / left for slope in (line.slope_s, *slopes))

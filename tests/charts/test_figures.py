@@ -8,7 +8,7 @@ import pytest
 from analysis.charts import curves, heals, maps
 from analysis.charts import look as drawing
 from analysis.core import stats
-from analysis.core.blocks import Block, LayerSet
+from analysis.core.blocks import Block, LayerSet, parse_removal
 from analysis.experiments.accuracy.points import Answer
 from analysis.experiments.accuracy.spec import SweepSpec
 from analysis.experiments.maps.spec import Best
@@ -334,3 +334,10 @@ def test_ringing_and_marking_leave_the_shared_chart_alone():
     curve = curves.accuracy_curve(SWEEP)
     assert curves.marked(curve, 9).layout.xaxis.range == (-0.5, 9.5)
     assert not curve.layout.shapes
+
+
+def test_strip_marks_half_a_cell_of_a_layer_that_loses_a_part():
+    whole, half = maps.layer_strip(4, parse_removal("a0+m2+3:1")).data
+    assert [text.partition(", ")[2] for text in whole.text] == ["kept", "kept", "kept", "removed"]
+    assert (list(half.x), list(half.base), list(half.y)) == ([0, 2], [0.5, 0], [0.5, 0.5])
+    assert list(half.text) == ["layer 0, attention removed", "layer 2, feed-forward removed"]

@@ -9,7 +9,7 @@ import pytest
 from analysis.cli import field_settings, main
 from analysis.cli import line as command_line
 from analysis.core import registry, store
-from analysis.core.blocks import Block, LayerSet, parse_removal, written
+from analysis.core.blocks import Block, LayerSet, PartSet, parse_removal, written
 from analysis.core.errors import SpecError
 from analysis.core.record import Result, Spec
 from analysis.core.registry import RESULTS, RUNNERS, SPECS
@@ -46,7 +46,7 @@ REQUESTS = {
     "sweep as the form makes it": SweepSpec(
         benchmark=BenchmarkSpec(seed=9), max_n=15, distances=DistanceSpec(corpus=CorpusSpec("wiki")),
     ),
-    "cuts by hand": SweepSpec(strategy="manual", blocks=(Block(11, 5), LayerSet((3, 7, 8))), loss_corpus=None),
+    "cuts by hand": SweepSpec(strategy="manual", blocks=(Block(1, 5), LayerSet((3, 8)), PartSet((2,), (4,))), loss_corpus=None),
     "loss-greedy": SweepSpec(strategy="loss-greedy", damage=DamageSpec(max_size=3)),
     "searched": SweepSpec(strategy="swaps", search=SearchSpec(budget=90, protect=(3,))),
     "usual search": usual_search_filled,
@@ -113,7 +113,7 @@ OWN_TEXTS = {
     "--models": "starter,/models/b c", "--tasks": "boolq,quiz 1.csv", "--map-texts": "wiki,my.txt",
     "--strategies": "random,deepest", "--draws": "2",
 }  # fmt: skip
-ALSO = {"--blocks": ["--strategy", "manual"], "--subset": ["--task", "mmlu"]}
+ALSO = {("sweep", "--blocks"): ["--strategy", "manual"], "--subset": ["--task", "mmlu"]}
 """What must be said with an option."""
 
 
@@ -139,7 +139,13 @@ def test_every_option_of_every_kind_is_read_and_said_again(kind):
         for words in _given(flag):
             if (kind, words) == ("precision", ["--dtype=float32"]):
                 continue  # what the others are held against
-            asked = main.request([subcommand.name, *sum((needed | {flag.name: words}).values(), []), *ALSO.get(flag.name, [])])
+            asked = main.request(
+                [
+                    subcommand.name,
+                    *sum((needed | {flag.name: words}).values(), []),
+                    *ALSO.get((kind, flag.name), ALSO.get(flag.name, [])),
+                ]
+            )
             line = main.command_line(asked)
             said = shlex.split(line)[3:]
             assert main.request(said) == asked

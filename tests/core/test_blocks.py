@@ -55,7 +55,7 @@ def test_a_layer_set_must_fit_the_model():
         LayerSet((0, 6)).check(6)
 
 
-@pytest.mark.parametrize("cut", [None, Block(11, 5), LayerSet((3, 7))])
+@pytest.mark.parametrize("cut", [None, Block(11, 5), LayerSet((3, 7)), PartSet(attention=(3, 5), layers=(4,))])
 def test_removals_survive_json(cut):
     assert EvaluateSpec.from_json(EvaluateSpec(block=cut).to_json()).block == cut
     if cut is not None:

@@ -10,7 +10,7 @@ import transformers
 from huggingface_hub import ModelCard
 
 from analysis.core import store
-from analysis.core.blocks import Block, LayerSet
+from analysis.core.blocks import Block, LayerSet, PartSet
 from analysis.core.errors import BlockRangeError, RecipeError, SpecError, StorageError, UnsupportedModelError
 from analysis.core.progress import Cancelled
 from analysis.experiments.heal import adapters
@@ -45,6 +45,44 @@ def test_the_folder_loads_in_plain_transformers_and_gives_the_what_if_logits(spe
     assert json.loads((out / "layerscope.json").read_text())["removed"]["layers"] == [2, 3, 4]
     assert ModelCard.load(out / "README.md").data.base_model == spec.source
     assert load.load(ModelSpec(str(out))).facts.n_layers == 3  # and Layerscope itself opens it again
+
+
+def test_parts_of_layers_are_zeros_in_the_folder(spec, tmp_path):
+    removed = PartSet(attention=(0, 4), feed_forward=(1,), layers=(3,))
+    out = export.export(spec, removed, tmp_path / "out")
+    reloaded = transformers.AutoModelForCausalLM.from_pretrained(out).eval()
+    loaded = load.load(spec)
+    ids = torch.tensor([[5, 9, 33, 7]])
+    with torch.inference_mode(), without_block(loaded.decoder, removed):
+        torch.testing.assert_close(reloaded(ids).logits, loaded.model(ids, use_cache=False).logits)
+    layers = reloaded.model.layers
+    zeroed = [layers[0].self_attn.o_proj, layers[1].mlp.down_proj, layers[3].self_attn.o_proj]
+    assert all(not weight.any() for module in zeroed for weight in module.parameters())
+    assert [bool(layer.mlp.down_proj.weight.any()) for layer in layers] == [True, False, True, True, True]
+    assert len(layers) == len(reloaded.config.layer_types) == 5
+    card = (out / "README.md").read_text()
+    assert "5 of 6 layers of" in card
+    assert "No bytes, no time and no KV cache are saved in this form" in card
+    assert json.loads((out / "layerscope.json").read_text())["zeroed"] == [
+        "attention of layer 0", "feed-forward of layer 1", "attention of layer 4"
+    ]  # fmt: skip
+
+
+def test_what_only_whole_layers_can_be_written_in_refuses_parts(spec, adapter, tmp_path):
+    removed = PartSet(attention=(1,))
+    with pytest.raises(SpecError, match="A mergekit recipe can leave out whole layers only, not attention of layer 1; export"):
+        export.export(spec, removed, tmp_path / "out", format="mergekit")
+    with pytest.raises(RecipeError):
+        export.export(spec, removed, tmp_path / "out", adapter=adapter)
+    assert not (tmp_path / "out").exists()
+    assert folders.suggested_name("m", PartSet((1, 2), (4,), (3,)), healed=False) == "m-without-a1x2_m4_3x1"
+
+
+def test_experts_that_cannot_be_zeroed_leave_no_folder(tiny_folder, tmp_path):
+    spec = ModelSpec(str(tiny_folder("qwen3_moe")), dtype="float32")
+    with pytest.raises(UnsupportedModelError, match="has no last matrix that could be zeroed"):
+        export.export(spec, PartSet(feed_forward=(1,)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_plain_transformers_needs_no_code_of_ours(spec, tmp_path):

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from analysis.core.blocks import Block, LayerSet
+from analysis.core.blocks import Block, LayerSet, PartSet
+from analysis.core.errors import SpecError
 from analysis.core.store import find_results
 from analysis.models import decoder as architecture
 from analysis.models import load
@@ -14,7 +15,7 @@ from analysis.models.cut import cut, without_block
 from analysis.models.spec import InspectResult, ModelSpec
 from tests.support.families import FAMILIES, build
 
-CUTS = (None, Block(2, 3), LayerSet((0, 3, 5)))
+CUTS = (None, Block(2, 3), LayerSet((0, 3, 5)), PartSet(attention=(0, 4), feed_forward=(1,), layers=(3,)))
 
 
 def facts_of(model, dtype="float32"):
@@ -64,10 +65,21 @@ def test_the_kv_cache_is_as_large_as_the_one_that_a_prompt_leaves(family, block)
     decoder = architecture.find_decoder(model)
     with torch.inference_mode(), without_block(decoder, block):
         output = model(input_ids=torch.arange(3, 103).repeat(2, 1), use_cache=True)
-    layers = output[decoder.cache_name].layers
+    # A layer without its attention keeps one number a token, by which the library counts tokens.
+    layers = [layer for layer in output[decoder.cache_name].layers if layer.keys.shape[-1] > 1]
     size = sum(tensor.numel() * tensor.element_size() for layer in layers for tensor in (layer.keys, layer.values))
     assert cost.kv_cache_bytes(facts, block, tokens=100, batch_size=2, dtype="float32") == size
     assert cost.kv_cache_bytes(facts, block, tokens=100, batch_size=1, dtype="bfloat16") == size / 4
+
+
+def test_the_size_of_parts_that_older_results_do_not_have_is_one_sentence():
+    facts, removed = facts_of(build("llama")), PartSet(attention=(4,))
+    older = replace(facts, layers=[replace(layer, attention=None, feed_forward=None) for layer in facts.layers])
+    assert cost.knows(facts, removed)
+    assert not cost.knows(older, removed)
+    assert cost.knows(older, Block(2, 3))
+    with pytest.raises(SpecError, match="How large the attention part of layer 4 of tiny is was not recorded here"):
+        cost.savings(older, removed)
 
 
 @pytest.mark.parametrize("quantization", ["8bit", "4bit"])

@@ -9,7 +9,7 @@ from analysis.core.blocks import ATTENTION, FEED_FORWARD, Block, PartSet, parse_
 from analysis.core.errors import BlockRangeError, UnsupportedModelError
 from analysis.models import families, parts, stream, writing
 from analysis.models.cut import cut, without_block, zeroed
-from analysis.models.decoder import find_decoder
+from analysis.models.decoder import find_decoder, part_names
 from analysis.models.families import Family
 from tests.models.test_pruning import same, snapshot
 from tests.support.families import BY_MASK, BY_ROW, FAMILIES, N_LAYERS, build
@@ -75,7 +75,7 @@ def test_a_part_that_is_out_is_one_whose_output_is_zero(decoder):
         found = logits(decoder.model)
     same(before, snapshot(decoder))
     alone = [part for part in CUT.parts if part[0] not in CUT.layers]
-    last = [parts.named(decoder.layers[layer], decoder.family)[part][-1] for layer, part in alone]
+    last = [part_names(decoder.layers[layer], decoder.family)[part][-1] for layer, part in alone]
     handles = [
         decoder.layers[layer].get_submodule(name).register_forward_hook(nothing)
         for (layer, _), name in zip(alone, last, strict=True)

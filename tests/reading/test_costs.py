@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.core.blocks import Block, LayerSet
+from analysis.core.blocks import Block, LayerSet, parse_removal
 from analysis.data.spec import CorpusSpec
 from analysis.reading import costs
 from analysis.reading.reading import ACCURACY, LOSS
@@ -46,6 +46,13 @@ def test_a_cut_whose_unpruned_model_was_not_measured_alike_has_no_cost():
     (cost,) = [cost for cost in costs.of_cuts([alone, on(C4, fakes.sweep())], LOSS, 5) if cost.cut == OWN]
     assert cost.change.paired
     assert cost.change.difference == pytest.approx(3.3 - fakes.sweep().points[0].loss)
+
+
+def test_parts_are_beside_cuts_of_as_many_parts_alone():
+    parts, alike, whole = parse_removal("a2+a9"), parse_removal("a3:2"), fakes.sweep().points[2].block
+    results = [on(C4, fakes.sweep()), *(on(C4, fakes.evaluate(cut)) for cut in (parts, alike))]
+    assert {cost.cut for cost in costs.of_cuts(results, LOSS, parts)} == {parts, alike}
+    assert {cost.cut for cost in costs.of_cuts(results, LOSS, 2)} == {whole}
 
 
 def test_a_healed_model_is_no_cut():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from analysis.core.blocks import Block, LayerSet, Removal, removal
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus, held_out_text
-from analysis.experiments.accuracy.points import Answer, Lines, Point
+from analysis.experiments.accuracy.points import Answer, Lines, Point, place
 from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
 from analysis.experiments.grid import cells
 from analysis.experiments.grid.spec import GridResult, GridSpec
@@ -251,8 +251,8 @@ def evaluate(block: Removal, *, acc: float = 0.37, curve: SweepResult | None = N
     """A cut that was scored on its own, on the questions and the text of a curve."""
     asked = (curve or sweep()).spec
     spec = EvaluateSpec(MODEL, block, benchmark=asked.benchmark, loss_corpus=asked.loss_corpus)
-    layers = list(block.layers) if isinstance(block, LayerSet) else None
-    scored = Point(block.size, block.start, acc, 0.048, acc, 0.048, 100, 3.3, 0.08, 8, layers=layers)
+    scored = Point(**place(block), acc=acc, acc_stderr=0.048, acc_norm=acc, acc_norm_stderr=0.048, n_samples=100,
+                   loss=3.3, loss_stderr=0.08, n_texts=8)  # fmt: skip
     return EvaluateResult(
         spec=spec, versions=VERSIONS, wall_s=4.0, n_tokens=4444, complete=True, model=FACTS, n_layers=L, point=scored,
         lines=Lines(0.25, 0.28), n_truncated=0,

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass, replace
 
-from analysis.core.blocks import LayerSet, Removal
+from analysis.core.blocks import Removal
 from analysis.core.errors import SpecError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.core.record import Spec
 from analysis.data import corpora
 from analysis.data import questions as benchmarks
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
-from analysis.experiments.accuracy import scores
+from analysis.experiments.accuracy import points, scores
 from analysis.experiments.accuracy.points import Answer, GenerationCheck, Lines, Point
 from analysis.experiments.accuracy.scores import Material, Scores
 from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec
@@ -44,9 +44,7 @@ class Measured:
 
     def of(self, cut: Removal | None) -> "Measured":
         """The same, said of the model without `cut`: for a model that was cut for good before it was measured."""
-        size, start = (0, None) if cut is None else (cut.size, cut.start)
-        layers = list(cut.layers) if isinstance(cut, LayerSet) else None
-        return replace(self, point=replace(self.point, n=size, start=start, layers=layers))
+        return replace(self, point=replace(self.point, **points.place(cut)))
 
 
 def measure(

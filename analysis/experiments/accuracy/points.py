@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.core import stats
-from analysis.core.blocks import Block, LayerSet
+from analysis.core.blocks import Block, LayerSet, PartSet, Removal, parse_removal, written
 from analysis.core.table import Column, Table
 
 
@@ -14,7 +14,7 @@ class Point:
     """What one cut of the model scored."""
 
     n: int
-    """Removed layers; 0 is the unpruned model."""
+    """Removed layers, those that lose one of their parts among them; 0 is the unpruned model."""
     start: int | None
     """First removed layer; None for n = 0."""
     acc: float | None = None
@@ -50,10 +50,14 @@ class Point:
     sum_acc: float | None = None
     """Share of small sums whose written answer is right."""
     sum_acc_stderr: float | None = None
+    parts: str | None = None
+    """The cut as it is written, "a12+m15", where parts of layers are removed."""
 
     @property
-    def block(self) -> Block | LayerSet | None:
+    def block(self) -> Removal | None:
         """The removed layers, or None for the unpruned model."""
+        if self.parts is not None:
+            return parse_removal(self.parts)
         if self.layers is not None:
             return LayerSet(tuple(self.layers))
         return None if self.start is None or self.n == 0 else Block(self.start, self.n)
@@ -79,6 +83,18 @@ class Point:
         if self.sum_acc is None or not self.sum_acc_stderr:
             return None
         return stats.share_interval(self.sum_acc, round(self.sum_acc * (1 - self.sum_acc) / self.sum_acc_stderr**2) + 1)
+
+
+def place(cut: Removal | None) -> dict[str, Any]:
+    """What tells a point which cut it is of, by the names of its fields; None for the unpruned model."""
+    if cut is None:
+        return {"n": 0, "start": None, "layers": None, "parts": None}
+    return {
+        "n": cut.size,
+        "start": cut.start,
+        "layers": list(cut.layers) if isinstance(cut, LayerSet) else None,
+        "parts": written(cut) if isinstance(cut, PartSet) else None,
+    }
 
 
 def _with_interval(name: str, title: str = "", unit: str = "", format: str = ".3f") -> tuple[Column, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.core.blocks import LayerSet, Removal, removal
+from analysis.core.blocks import PartSet, Removal, parse_removal, removal, written
 from analysis.core.progress import OnProgress, Progress
 from analysis.core.shards import Shard
 from analysis.core.stats import mean_and_stderr, weighted_mean_and_stderr
@@ -20,6 +20,7 @@ from analysis.data import questions as benchmarks
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 from analysis.data.tasks import Question
 from analysis.experiments.accuracy import generation as accuracy_generation
+from analysis.experiments.accuracy import points
 from analysis.experiments.accuracy.points import Answer, GenerationCheck, Lines, Point
 from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
 from analysis.experiments.scoring import likelihood, trees
@@ -170,10 +171,7 @@ def point(
             "sum_acc": writing.acc,
             "sum_acc_stderr": writing.acc_stderr,
         }
-    if isinstance(cut, LayerSet):
-        values["layers"] = list(cut.layers)
-    size, start = (0, None) if cut is None else (cut.size, cut.start)
-    return Point(n=size, start=start, n_samples=len(answers), n_texts=len(losses), **values)
+    return Point(**points.place(cut), n_samples=len(answers), n_texts=len(losses), **values)
 
 
 def _loss_values(stuff: Material, losses: Sequence[float]) -> dict[str, Any]:
@@ -335,14 +333,14 @@ class Origin:
             "model": self.model.to_json(),
             "source": source.to_json(),
             "items": list(piece.items),
-            "cuts": [None if cut is None else list(cut.layers) for cut in piece.cuts],
+            "cuts": [written(cut) if isinstance(cut, PartSet) else cut and list(cut.layers) for cut in piece.cuts],
             "version": SweepSpec.version,
         }
         return Shard(piece.phase, content, piece.size)
 
 
 def _piece(shard: Shard) -> _Piece:
-    cuts = [None if layers is None else removal(layers) for layers in shard.content["cuts"]]
+    cuts = [parse_removal(cut) if isinstance(cut, str) else cut and removal(cut) for cut in shard.content["cuts"]]
     return _Piece(shard.kind, cuts, tuple(shard.content["items"]), shard.size)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
-from analysis.core.blocks import Block, LayerSet
+from analysis.core.blocks import Removal
 from analysis.core.bounds import MOST_LAYERS, SEED, Bound, one_of
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
@@ -42,7 +42,7 @@ class SweepSpec(Spec):
     """Largest number of removed layers; None for half of the model's layers."""
     draw: Annotated[int, Option(), SEED] = 0
     """Seed of the blocks that `random` picks."""
-    blocks: Annotated[tuple[Block | LayerSet, ...], Option()] = ()
+    blocks: Annotated[tuple[Removal, ...], Option()] = ()
     """What `manual` removes, one point of the curve for each."""
     damage: Annotated[DamageSpec | None, Part(usual="analysis.experiments.accuracy.spec:usual_damage")] = None
     """The measured damage that `loss-greedy` selects from; filled in for it, None for the others."""
@@ -88,8 +88,8 @@ class EvaluateSpec(Spec):
     """4: losses weighed by tokens."""
 
     model: ModelSpec = field(default_factory=ModelSpec)
-    block: Annotated[Block | LayerSet | None, Option()] = None
-    """The removed layers; None for the unpruned model."""
+    block: Annotated[Removal | None, Option()] = None
+    """The removed layers, or parts of layers; None for the unpruned model."""
     adapter: Annotated[str | None, Option(metavar="DIR")] = None
     """Folder of a PEFT adapter, applied after the cut."""
     benchmark: BenchmarkSpec | None = field(default_factory=BenchmarkSpec)

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from statistics import fmean
 from typing import Annotated, Any, ClassVar
 
-from analysis.core.blocks import Block, LayerSet
+from analysis.core.blocks import Removal
 from analysis.core.bounds import SEED, Bound, one_of
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
@@ -33,7 +33,7 @@ class Variant(Spec):
 
     label: str = "unpruned"
     """One of `LABELS`: what people are told has been done to it."""
-    block: Annotated[Block | LayerSet | None, Option()] = None
+    block: Annotated[Removal | None, Option()] = None
     """The removed layers; None for none."""
     adapter: Annotated[str | None, Option(metavar="DIR")] = None
     """A PEFT folder, or its place under the cache folder; applied after the cut."""
@@ -110,7 +110,7 @@ class MicroscopeSpec(Spec):
     model: ModelSpec = field(default_factory=ModelSpec)
     prompt: Annotated[str, Option(metavar="TEXT", required=True)] = "The capital of France is"
     """The text that is read, as it stands."""
-    block: Annotated[Block | LayerSet | None, Option()] = None
+    block: Annotated[Removal | None, Option()] = None
     """Layers to leave out; None for the whole model."""
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from analysis.core import stats
-from analysis.core.blocks import Block
+from analysis.core.blocks import Block, PartSet, Removal, parse_removal
 from analysis.core.bounds import MOST_LAYERS, SEED, Bound, shown
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require
@@ -26,6 +26,7 @@ class SpeedSpec(Spec):
     """How long reading a prompt and writing on takes without n layers, for several n."""
 
     kind: ClassVar[str] = "speed"
+    later: ClassVar[tuple[str, ...]] = ("blocks",)
 
     model: ModelSpec = field(default_factory=ModelSpec)
     ns: Annotated[tuple[int, ...], Option(), Bound(0, MOST_LAYERS)] = ()
@@ -40,12 +41,15 @@ class SpeedSpec(Spec):
     """How often each n is measured; once more, before, without being counted."""
     seed: Annotated[int, Option(), SEED] = 0
     """Picks the tokens of the prompt."""
+    blocks: Annotated[tuple[Removal, ...], Option()] = ()
+    """Further cuts that are measured beside them, such as parts of layers."""
 
     def __post_init__(self) -> None:
         require(
             len(set(self.ns)) == len(self.ns),
             f"The numbers of removed layers must be different from each other, not {shown(self.ns)}.",
         )
+        require(len(set(self.blocks)) == len(self.blocks), "The cuts to be timed must be different from each other.")
 
 
 @dataclass(frozen=True)
@@ -63,20 +67,25 @@ class Timing:
 
 @dataclass(frozen=True)
 class SpeedPoint:
-    """How fast the model is without n layers."""
+    """How fast the model is without n layers, or without parts of some."""
 
     n: int
-    """Removed layers; 0 is the unpruned model."""
+    """Removed layers, those that lose one of their parts among them; 0 is the unpruned model."""
     start: int | None
-    """First layer of the removed block; None for n = 0."""
+    """First layer that something is removed of; None for n = 0."""
     prefill: Timing
     """Seconds of one pass over the whole prompt: the time until the first new token."""
     decode: Timing
     """Seconds per new token, each a pass over one position with the keys and values of all before it."""
 
+    parts: str | None = None
+    """The cut as it is written, "a12+m15", where it is not one block."""
+
     @property
-    def block(self) -> Block | None:
-        """The layers that were left out."""
+    def block(self) -> Removal | None:
+        """What was left out."""
+        if self.parts is not None:
+            return parse_removal(self.parts)
         return None if self.start is None else Block(self.start, self.n)
 
 
@@ -163,6 +172,11 @@ class SpeedResult(Result):
     peak_bytes: int
     """Peak memory: of the accelerator if there is one, else of the process. The layers left out stay in it."""
 
+    @property
+    def of_layers(self) -> list[SpeedPoint]:
+        """Those of whole layers, which the lines go through."""
+        return [point for point in self.points if not isinstance(point.block, PartSet)]
+
     def tokens_per_s(self, field: str, seconds: float) -> float:
         """Tokens read (`prefill`) or written (`decode`) per second, over all prompts of the batch."""
         return self.spec.batch_size * (self.spec.prompt_tokens if field == "prefill" else 1) / seconds
@@ -194,7 +208,7 @@ class SpeedResult(Result):
             f"{field} first quartile s": timing.low_s,
             f"{field} third quartile s": timing.high_s,
             f"{field} tokens/s": self.tokens_per_s(field, timing.median_s),
-            f"{field} fitted s": line.at(self.n_layers - point.n) if line else None,
+            f"{field} fitted s": line.at(self.n_layers - point.n) if line and point in self.of_layers else None,
         }
 
     @property

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from analysis.core import store
-from analysis.core.blocks import Block
+from analysis.core.blocks import Block, PartSet, Removal, written
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.experiments import strategies
@@ -27,7 +27,7 @@ _USUAL = (0, 2, 5, 10)
 """Numbers of removed layers that are measured unless others are asked for, with half of the model's layers."""
 PHASE = "measuring the speed"
 
-Cut = Block | None
+Cut = Removal | None
 """What is left out; None is the unpruned model."""
 
 
@@ -72,8 +72,10 @@ def _cuts(spec: SpeedSpec, loaded: LoadedModel) -> list[Cut]:
             f"window of {window} tokens; choose numbers that add up to no more."
         )
     usual = {n for n in (*_USUAL, n_layers // 2) if n < n_layers}
-    chosen = [strategies.choose(RULE, n, n_layers=n_layers) for n in sorted(spec.ns or usual)]
-    return [cut if isinstance(cut, Block) else None for cut in chosen]
+    chosen: list[Cut] = [strategies.choose(RULE, n, n_layers=n_layers) for n in sorted(spec.ns or usual)]
+    for cut in spec.blocks:
+        cut.check(n_layers)
+    return [*chosen, *(cut for cut in spec.blocks if cut not in chosen)]
 
 
 @torch.inference_mode()
@@ -191,12 +193,14 @@ class _Measured:
                 start=None if cut is None else cut.start,
                 prefill=timing(self.prefill[cut]),
                 decode=timing(self.decode[cut]),
+                parts=None if cut is None or isinstance(cut, Block) else written(cut),
             )
             for cut in self.cuts
             if cut in self.prefill
         ]
         n_layers = self.loaded.decoder.n_layers
-        left = [n_layers - point.n for point in points]
+        of_layers = [point for point in points if not isinstance(point.block, PartSet)]
+        left = [n_layers - point.n for point in of_layers]
         tokens = self.spec.batch_size * (self.spec.prompt_tokens + self.spec.new_tokens)
         return SpeedResult(
             spec=self.spec,
@@ -207,8 +211,8 @@ class _Measured:
             model=self.loaded.facts,
             n_layers=n_layers,
             points=points,
-            prefill=fit(left, [point.prefill.median_s for point in points], n_layers),
-            decode=fit(left, [point.decode.median_s for point in points], n_layers),
+            prefill=fit(left, [point.prefill.median_s for point in of_layers], n_layers),
+            decode=fit(left, [point.decode.median_s for point in of_layers], n_layers),
             rounds=min(len(self.prefill.get(cut, ())) for cut in self.cuts),
             peak_bytes=machine.peak_bytes(self.loaded.spec.device),
         )

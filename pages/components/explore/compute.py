@@ -141,7 +141,7 @@ def _say_search(model: ModelSpec, shown: DistanceResult, searching: list[str]) -
 def _cuts(n_layers: int, key: str) -> tuple[Removal, ...]:
     """Cuts written down by hand; what cannot be understood is said in one sentence and gives none."""
     text = st.text_input(
-        "Cuts", key=f"{key}-cuts", placeholder="11:5, 3:1+7:2",
+        "Cuts", key=f"{key}-cuts", placeholder="11:5, 3:1+7:2, a12+m15",
         help="START:SIZE, joined by commas; each is a block, or several parts joined by +. 11:5 removes layers 11-15.",
     )  # fmt: skip
     try:

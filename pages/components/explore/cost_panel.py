@@ -9,7 +9,7 @@ from functools import partial
 
 import streamlit as st
 
-from analysis.core.blocks import Removal
+from analysis.core.blocks import PartSet, Removal
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.experiments.speed.spec import SpeedResult
 from analysis.models import spec
@@ -34,7 +34,7 @@ def show(distances: DistanceResult, cut: Cut, model: ModelSpec) -> None:
         model: the model of the page.
     """
     speed, job = speed_view.find(model), speed_view.last_job(model)
-    facts = _facts(distances, speed, model)
+    facts = _facts(distances, speed, model, cut.removed)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
         st.header("What the cut saves", anchor=False, width="content")
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right", gap="small"):
@@ -50,11 +50,12 @@ def show(distances: DistanceResult, cut: Cut, model: ModelSpec) -> None:
         st.caption(speed_view.provenance(speed))
 
 
-def _facts(distances: DistanceResult, speed: Found | None, model: ModelSpec) -> ModelFacts:
-    """The facts that say most: results of older versions do not know what each layer holds."""
+def _facts(distances: DistanceResult, speed: Found | None, model: ModelSpec, removed: Removal | None) -> ModelFacts:
+    """The facts that say most: results of older versions do not know what each layer holds, or what each part of it."""
     known = [distances.model, *([speed.result.model] if speed else [])]
     known += [entry.result.model for entry in library.find("inspect", model)]
-    return next((facts for facts in known if facts.layers), distances.model)
+    layered = [facts for facts in known if facts.layers]
+    return next((facts for facts in layered if spec.knows(facts, removed)), next(iter(layered), distances.model))
 
 
 def _sizes(facts: ModelFacts, speed: Found | None, cut: Cut, dtype: str) -> None:
@@ -81,6 +82,11 @@ def _sizes(facts: ModelFacts, speed: Found | None, cut: Cut, dtype: str) -> None
         st.caption(
             "The stored results of this model are older than the figures of quantized weights and KV cache: open the **Model** "
             "page, where it is checked again, or click **Measure speed**."
+        )
+    elif not spec.knows(facts, cut.removed):
+        st.caption(
+            "How large the parts of these layers are is not known to the stored results: open the **Model** page, where the "
+            "model is checked again."
         )
     elif any(layer.cache_width is None for layer in facts.layers):
         st.caption("This family keeps something else than keys and values for each token, so its KV cache is not known here.")
@@ -112,7 +118,7 @@ def saved_by(model: ModelFacts, speed: SpeedResult | None, cut: Cut, *, tokens: 
         tokens, batch_size: length and number of the contexts of the KV cache.
         dtype: what the model computes in.
     """
-    is_known = cut.n == 0 or cut.removed is not None
+    is_known = cut.n == 0 or (cut.removed is not None and spec.knows(model, cut.removed))
     # Beside quantized layers the rest is kept in half precision, whatever the layers were measured in.
     rest = "bfloat16" if dtype == "float32" else dtype
 
@@ -128,7 +134,7 @@ def saved_by(model: ModelFacts, speed: SpeedResult | None, cut: Cut, *, tokens: 
     found.append(both(f"KV cache, {dtype}", "bytes", cache, of=f"{batch_size} x {tokens} tokens"))
     for field, (what, rate) in _TIMED.items() if speed is not None else ():
         whole, _ = seconds(speed, field, 0)
-        less, how = seconds(speed, field, cut.n)
+        less, how = seconds(speed, field, cut.removed if isinstance(cut.removed, PartSet) else cut.n)
         prompt = f"a prompt of {speed.spec.prompt_tokens} tokens"
         found.append(Row(what, "seconds", whole, less, how, prompt))
         rates = [None if value is None else speed.tokens_per_s(field, value) for value in (whole, less)]
@@ -136,9 +142,12 @@ def saved_by(model: ModelFacts, speed: SpeedResult | None, cut: Cut, *, tokens: 
     return found
 
 
-def seconds(speed: SpeedResult, field: str, n: int) -> tuple[float | None, str]:
-    """Seconds without n layers, and whether they were measured or are read from the line."""
-    measured = {point.n: getattr(point, field).median_s for point in speed.points}
+def seconds(speed: SpeedResult, field: str, removed: int | PartSet) -> tuple[float | None, str]:
+    """Seconds without n layers or without parts, and whether they were measured or are read from the line; parts never are."""
+    if isinstance(removed, PartSet):
+        own = [getattr(point, field).median_s for point in speed.points if point.block == removed]
+        return next(iter(own), None), "measured"
+    n, measured = removed, {point.n: getattr(point, field).median_s for point in speed.of_layers}
     if n in measured:
         return measured[n], "measured"
     line = getattr(speed, field)

@@ -24,7 +24,10 @@ def show(distances: DistanceResult, sweep: SweepResult | None, cut: Cut) -> None
     """
     n, readings = cut.n, cut.readings
     known = n == 0 or cut.removed is not None
-    saved = spec.savings(distances.model, cut.removed)
+    # Results that are older than the facts of parts do not say what a part weighs; the tab of costs says where they are.
+    weighed = spec.knows(distances.model, cut.removed)
+    saved = spec.savings(distances.model, cut.removed if weighed else None)
+    known = known and weighed
     columns = st.columns(5, gap="small")
     distance, error = _distance(distances, cut)
     columns[0].metric(

@@ -445,13 +445,17 @@ class Strip {
 
   drawCells() {
     const removed = new Set(this.removed), kept = new Set(this.kept);
+    // Single parts are written, not drawn: a cut that is changed here is one of whole layers.
+    const parts = same(this.removed, this.data.cut) ? this.data.parts : {};
     for (const cell of this.cells.children) {
-      const layer = Number(cell.dataset.layer), look = `${removed.has(layer)} ${kept.has(layer)} ${layer === this.focused}`;
+      const layer = Number(cell.dataset.layer), part = parts[layer] ?? "";
+      const look = `${removed.has(layer)} ${kept.has(layer)} ${layer === this.focused} ${part}`;
       if (cell.dataset.look === look) continue;
       cell.dataset.look = look;
       cell.setAttribute("aria-pressed", removed.has(layer));
-      cell.setAttribute("aria-label", `Layer ${layer}${removed.has(layer) ? ", removed" : ""}${kept.has(layer) ? ", protected" : ""}`);
+      cell.setAttribute("aria-label", `Layer ${layer}${removed.has(layer) ? ", removed" : part ? `, ${part} removed` : ""}${kept.has(layer) ? ", protected" : ""}`);
       cell.classList.toggle("kept", kept.has(layer));
+      cell.dataset.part = part;
       cell.tabIndex = layer === this.focused ? 0 : -1;
     }
   }

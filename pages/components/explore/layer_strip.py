@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 from analysis.charts.look import palette
-from analysis.core.blocks import parse_removal
+from analysis.core.blocks import parse_removal, single_parts
 from analysis.core.errors import BlockRangeError
 from analysis.reading import strip
 from pages.components.explore import drawn
@@ -54,6 +54,7 @@ def show(found: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> No
         data={
             **_known(drawn.version(found), drawn.version(damage) if damage else None, found, damage),
             "cut": list(cut.removed.layers) if cut.removed else [],
+            "parts": dict(single_parts(cut.removed)) if cut.removed else {},
             "kept": sorted(state.protected(n_layers)),
             "heard": st.session_state.get(_HEARD),
             "look": {"pruned": colours.pruned, "kept": colours.kept},

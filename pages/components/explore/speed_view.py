@@ -60,7 +60,7 @@ def show(shown: Found | None, job: jobs.Job | None, n: int) -> None:
         label_visibility="collapsed", persist_state="session",
     )  # fmt: skip
     figure = curves.speed_chart(result, field, n=n, dark=theme.is_dark(), height=350)
-    alt = f"{_FIELDS[field]}, milliseconds against removed layers, {len(result.points)} measured, marker at n = {n}."
+    alt = f"{_FIELDS[field]}, milliseconds against removed layers, {len(result.of_layers)} measured, marker at n = {n}."
     chart.show(figure, key="speed", alt=alt, file_name=f"speed-{field}")
 
 
@@ -82,7 +82,7 @@ def provenance(shown: Found) -> str:
     for field, name in (("decode", "Decode"), ("prefill", "Prefill")):
         line = getattr(result, field)
         if line is not None:
-            ends = line.slope_interval(len(result.points))
+            ends = line.slope_interval(len(result.of_layers))
             error = f" ({1e3 * ends[0]:.2f} to {1e3 * ends[1]:.2f})" if ends else ""
             fit = "" if line.r_squared is None else f", R² {line.r_squared:.3f}"
             said += (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from analysis.core.blocks import Block, Removal
+from analysis.core.blocks import Block, PartSet, Removal
 from analysis.data.spec import CorpusSpec, default_loss_corpus
 from analysis.experiments.accuracy import precision
 from analysis.experiments.accuracy.spec import EvaluateSpec
@@ -31,10 +31,10 @@ class Evidence:
     heals: list[Found]
     speed: Found | None
 
-    def best(self, n: int, n_layers: int) -> tuple[list[Cost], BestCut | None]:
-        """What is known of the loss without n layers, and the cut of that size that costs least, protected layers kept."""
+    def best(self, like: int | PartSet, n_layers: int) -> tuple[list[Cost], BestCut | None]:
+        """What is known of the loss without n layers, or as many parts, and which of these costs least, protected ones kept."""
         every = [*self.scores, *self.damage]
-        found: list[Cost] = _costs(_versions(every), n, every)
+        found: list[Cost] = _costs(_versions(every), like, every)
         free = [cost for cost in found if not cuts.protected_in(cost.cut, n_layers)]
         return found, costs.best_cut(free)
 
@@ -70,10 +70,11 @@ def show(cut: Cut, strategy: Strategy, sweep: Found | None, known: Evidence, mod
         return
     said = of_cut(removed, strategy.distances.model, known)
     st.markdown(words.plain(said.sentence), help=_measured_on(said, sweep))
-    found, best = known.best(cut.n, n_layers)
+    found, best = known.best(removed if isinstance(removed, PartSet) else cut.n, n_layers)
     with st.container(horizontal=True, wrap=False, vertical_alignment="center", gap="small", key="best-cut"):
         if best is None:
-            st.caption(f"Which {words.layers(cut.n)} cost least is not known: no two such cuts were measured alike.")
+            which = "parts of so many layers" if isinstance(removed, PartSet) else words.layers(cut.n)
+            st.caption(f"Which {which} cost least is not known: no two such cuts were measured alike.")
             st.button("Measure the damage", key="to-damage", on_click=state.choose_option, args=("tab", "damage"))
         elif best.cut == removed:
             st.caption(_is_best(best))
@@ -102,7 +103,8 @@ def _measured_on(said: Headline, sweep: Found | None) -> str:
 
 
 def _is_best(best: BestCut) -> str:
-    said = f"The best known cut of {words.layers(best.cut.size)}, of {best.n_compared} measured on {_where(best.chosen)}"
+    size = "as many parts" if isinstance(best.cut, PartSet) else words.layers(best.cut.size)
+    said = f"The best known cut of {size}, of {best.n_compared} measured on {_where(best.chosen)}"
     if best.reported is not None:
         return f"{said}: {_amount(best.reported)} on {_where(best.reported)}, which had no part in the choice."
     return f"{said}. {_TOO_GOOD}"
@@ -178,8 +180,8 @@ def _versions(found: Sequence[Found]) -> tuple[drawn.Version, ...]:
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)
-def _costs(versions: tuple[drawn.Version, ...], n: int, _found: Sequence[Found]) -> list[Cost]:
-    return costs.of_cuts([entry.result for entry in _found], LOSS, n)
+def _costs(versions: tuple[drawn.Version, ...], like: int | PartSet, _found: Sequence[Found]) -> list[Cost]:
+    return costs.of_cuts([entry.result for entry in _found], LOSS, like)
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)

@@ -8,6 +8,7 @@ import streamlit as st
 
 from analysis.cli import main
 from analysis.core import store
+from analysis.core.blocks import PartSet
 from analysis.exports import card as model_card
 from analysis.exports import folders as exports
 from analysis.exports import formats, page, report
@@ -24,6 +25,9 @@ _LINES = 24
 
 def mergekit(choice: Choice) -> None:
     """Draw the same cut as mergekit makes it."""
+    if isinstance(choice.cut, PartSet):
+        st.info("A mergekit recipe leaves out whole layers only: take the folder, in which the removed parts are zeros.")
+        return
     source, note = formats.mergekit_source(choice.model)
     text = formats.mergekit(source, choice.cut, choice.facts.n_layers, choice.model.dtype, note)
     st.caption(f"The same cut by mergekit.{_bare(choice)}")
@@ -37,6 +41,8 @@ def llama_cpp(choice: Choice) -> None:
     if spec is not None:
         st.caption("Then, in the folder of llama.cpp:")
         st.code(formats.to_gguf(str(exports.folder(spec.name))), language="bash", wrap_lines=True)
+    if isinstance(choice.cut, PartSet):
+        return
     base = choice.facts.name if choice.model.source == "starter" else choice.model.source
     with st.expander("Without a folder: the same cut of a GGUF file of yours", icon=":material/terminal:"):
         st.caption(f"llama.cpp leaves the layers out while it quantizes.{_bare(choice)}")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from analysis.core.blocks import written
+from analysis.core.blocks import PartSet, removal, written
 from analysis.core.errors import LayerscopeError, SpecError
 from analysis.exports import folders
 from analysis.exports.spec import ExportResult, ExportSpec
@@ -52,9 +52,15 @@ def show(choice: Choice) -> ExportSpec | None:
     except SpecError as error:
         st.error(words.plain(str(error)))
         return None
-    needed = cost.savings(choice.facts, choice.cut).kept_parameters * DTYPES[dtype]
+    left_out = removal(choice.cut.layers) if choice.cut.layers else None  # single parts stay, as zeros
+    needed = cost.savings(choice.facts, left_out).kept_parameters * DTYPES[dtype]
     free, taken = folders.free_bytes(), folders.folder(spec.name).exists()
     about.caption(f"About {words.size(needed)} in the folder exports/{words.plain(spec.name)}; {words.size(free)} are free.")
+    if isinstance(choice.cut, PartSet):
+        st.caption(
+            "transformers knows no model without single parts of its layers, so they are in the folder as zeros: it computes "
+            "what the cut model does, and saves no bytes, no time and no KV cache for them."
+        )
     if taken:
         st.caption("There is a folder of this name already: delete it below, or choose another name.")
     elif free < needed:

@@ -4,6 +4,7 @@ from typing import Literal
 
 import streamlit as st
 
+from analysis.core.blocks import PartSet
 from analysis.experiments.speed.spec import SpeedSpec
 from analysis.models import spec as cost
 from analysis.reading import gains, glossary, reading, settled
@@ -41,23 +42,30 @@ def _number(
 
 
 def _size(choice: Choice) -> None:
-    facts, saved, dtype = choice.facts, cost.savings(choice.facts, choice.cut), choice.model.dtype
+    facts, dtype = choice.facts, choice.model.dtype
+    if not cost.knows(facts, choice.cut):
+        said = "How large the parts of these layers are is not known: open the Model page, where the model is checked again."
+        _number("Weights", "–", None, said, help="Counted, not measured.")
+        return
+    saved = cost.savings(facts, choice.cut)
     before, after = (words.size(cost.DTYPE_BYTES[dtype] * count) for count in (facts.n_parameters, saved.kept_parameters))
     said = (
         f"Unpruned {before}. {words.count(saved.kept_parameters)} of {words.count(facts.n_parameters)} parameters stay, "
         f"in {dtype}."
+        + (" A folder keeps single parts as zeros, at their full size." if isinstance(choice.cut, PartSet) else "")
     )
     _number("Weights", after, f"−{saved.fraction:.0%}".replace("%", " %"), said, help="Counted, not measured.")
 
 
 def _speed(choice: Choice) -> None:
-    n = choice.cut.size
-    found = gains.speed([entry.result for entry in library.find("speed", choice.model)], n)
+    cut, n = choice.cut, choice.cut.size
+    found = gains.speed([entry.result for entry in library.find("speed", choice.model)], cut)
     help = "Tokens that it writes per second, one after the other. Which layers are gone makes no difference to time."
     if found is None:
-        _number("Speed", "–", None, f"Not measured without {words.layers(n)}.", help=help)
+        what = cut.brief() if isinstance(cut, PartSet) else words.layers(n)
+        _number("Speed", "–", None, f"Not measured without {what}.", help=help)
         if start.button("Measure speed", key="export-speed", icon=":material/speed:", help="Best while nothing else runs."):
-            start.start_and_show(SpeedSpec(model=choice.model, ns=(0, n)), f"Speed of {state.name(choice.model)}")
+            start.start_and_show(_timed(choice), f"Speed of {state.name(choice.model)}")
         return
     result, times = found.result, found.times
     said = (
@@ -67,6 +75,13 @@ def _speed(choice: Choice) -> None:
     is_settled = times.low is not None and times.high is not None and not times.low <= 1 <= times.high
     colour: Colour = "off" if not is_settled else "normal" if times.value > 1 else "inverse"
     _number("Speed", f"{found.after.value:,.1f} tokens/s", f"{times.value:.2f} times as fast", said, help=help, colour=colour)
+
+
+def _timed(choice: Choice) -> SpeedSpec:
+    """What measures the speed of the choice beside that of the unpruned model."""
+    if isinstance(choice.cut, PartSet):
+        return SpeedSpec(model=choice.model, ns=(0,), blocks=(choice.cut,))
+    return SpeedSpec(model=choice.model, ns=(0, choice.cut.size))
 
 
 def _ends(amount: Amount | Reading, digits: str, before: str = "", size: int = 1) -> str:

@@ -71,7 +71,7 @@ def _asked(n_layers: int) -> tuple[int, str, str]:
     )  # fmt: skip
     text = st.text_input(
         "Or a cut of your own", key="export-cut", placeholder="11:5 or 3:1+7:2", persist_state="session",
-        help="START:SIZE counted from 0, parts joined by +. Empty for the cut above.",
+        help=f"{words.A_CUT} Empty for the cut above.",
     )  # fmt: skip
     return int(n), strategy, text.strip()
 

@@ -201,6 +201,10 @@ def check(removed: Removal, n_layers: int) -> None:
         BlockRangeError: when the model cannot lose them, or one of them is protected.
     """
     removed.check(n_layers)
+    if removed.size >= n_layers:
+        raise BlockRangeError(
+            f"A cut on the pages leaves one of the {n_layers} layers as it is, at least; the command line takes others."
+        )
     if kept := protected_in(removed, n_layers):
         named = f"Layer {kept[0]} is" if len(kept) == 1 else f"Layers {', '.join(map(str, kept))} are"
         raise BlockRangeError(
@@ -218,7 +222,7 @@ def take_or_say(removed: Removal, strategy: Removal | None, n_layers: int) -> No
 
 def protected_in(removed: Removal | None, n_layers: int) -> list[int]:
     """The protected layers that a cut would take, ascending."""
-    return sorted(state.protected(n_layers).intersection(removed.layers)) if removed else []
+    return sorted(state.protected(n_layers).intersection(removed.touched)) if removed else []
 
 
 def say_protected(removed: Removal | None, n_layers: int, who: words.Markdown = "This cut") -> None:
@@ -265,12 +269,15 @@ def block_menu(strategy: Strategy) -> None:
         st.session_state["own-block-error"] = ""
         try:
             cut = parse_removal(st.session_state["own-block"].strip())
+            check(cut, strategy.distances.n_layers)
             take(cut, strategy.cut(cut.size).removed, strategy.distances.n_layers)
         except BlockRangeError as error:
             st.session_state["own-block-error"] = str(error)
 
     with menu:
-        st.text_input("START:SIZE, counted from 0", key="own-block", placeholder="11:5 or 3:1+7:2", on_change=written)
+        st.text_input(
+            "START:SIZE, counted from 0", key="own-block", placeholder="11:5 or 3:1+7:2", on_change=written, help=words.A_CUT
+        )
         if st.session_state.get("own-block-error"):
             st.error(words.plain(st.session_state["own-block-error"]))
 

@@ -128,6 +128,13 @@ def counted(number: int, what: Literal["heal", "layer"]) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
+A_CUT: Markdown = (
+    "START:SIZE counted from 0, several joined by +. With an a before it a run loses its attention alone, with an m its "
+    "feed-forward part alone: a12+m15:2."
+)
+"""How a cut is written."""
+
+
 def layers(number: int) -> str:
     """1 -> "1 layer"."""
     return counted(number, "layer")

@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from analysis.core import store
-from analysis.core.blocks import Block, LayerSet
+from analysis.core.blocks import Block, LayerSet, parse_removal
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.progress import Cancelled
 from analysis.data import corpora, tasks
@@ -182,6 +182,29 @@ def test_a_cut_that_leaves_layers_between_equals_the_really_cut_model(sweep_spec
     assert (swept.n, swept.start, swept.layers) == (own.n, own.start, own.layers) == (2, 1, [1, 3])
     assert swept.acc == own.acc
     assert swept.loss == pytest.approx(own.loss, abs=1e-5)
+
+
+@pytest.mark.parametrize("text", ["a1+m3", "a0+4:1"])
+def test_parts_of_layers_are_a_cut_like_others(sweep_spec, model, text, asked):
+    removed = parse_removal(text)
+    swept = sweep.run(dataclasses.replace(sweep_spec, strategy="manual", blocks=(removed, Block(2, 2)))).points
+    point = next(point for point in swept if point.block == removed)
+    assert (point.n, point.start, point.parts) == (2, removed.start, text)
+    n_asked = len(asked)
+    alone = EvaluateSpec(sweep_spec.model, removed, None, sweep_spec.benchmark, sweep_spec.loss_corpus)
+    assert evaluation.run(alone).point == point
+    assert len(asked) == n_asked, "what a curve scored is looked up"
+    loaded = load.load(model)
+    cut.cut(loaded.decoder, removed)
+    own = evaluation.measure(loaded, sweep_spec.benchmark, sweep_spec.loss_corpus).of(removed).point
+    assert own.parts == text
+    assert own.acc == point.acc
+    assert own.loss == pytest.approx(point.loss, abs=1e-5)
+
+
+def test_a_cut_that_leaves_no_attention_is_one_sentence(sweep_spec):
+    with pytest.raises(BlockRangeError, match="leaves none of the 6 layers its attention, and without any no token"):
+        sweep.run(dataclasses.replace(sweep_spec, strategy="manual", blocks=(parse_removal("a0:6"),)))
 
 
 def test_block_influence_removes_the_layers_that_turn_their_input_least(sweep_spec):

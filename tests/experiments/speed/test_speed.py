@@ -1,10 +1,12 @@
 """The measurement of speed: what is timed is real writing with a KV cache, rounds go in turn, nothing finished is lost."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from analysis.core import store
-from analysis.core.blocks import Block
+from analysis.core.blocks import Block, parse_removal
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.progress import Cancelled, ignore
 from analysis.experiments.speed import speed
@@ -13,6 +15,7 @@ from analysis.models import load, writing
 from analysis.models.cut import without_block
 from analysis.models.decoder import find_decoder
 from analysis.models.spec import ModelSpec
+from analysis.reading import headline
 from tests.support.families import build
 from tests.support.told import Told
 
@@ -55,6 +58,20 @@ def test_what_is_timed_writes_what_the_model_would(family):
         assert written[0].tolist() == writing.greedy(decoder, ids.tolist(), 5)[0]
     assert prefill_s > 0
     assert decode_s > 0
+
+
+def test_parts_of_layers_are_timed_beside_the_line(spec, timed):
+    removed = parse_removal("a1+m3")
+    asked = replace(spec, blocks=(removed, Block(1, 3)))
+    result = run(asked)
+    assert [point.block for point in result.points] == [None, *(point.block for point in run(spec).points[1:]), *asked.blocks]
+    assert set(timed) == {6, 4, 3}, "a layer that keeps a part is still there"
+    assert len(result.of_layers) == 4
+    assert result.decode.slope_s == pytest.approx(LAYER_S / 5)
+    assert headline.speed_gain(result, removed).is_measured
+    assert headline.speed_gain(result, parse_removal("a1+m2")) is None
+    assert SpeedSpec.from_json(asked.to_json()) == asked
+    assert replace(asked, blocks=()).fingerprint() == spec.fingerprint() != asked.fingerprint()
 
 
 def test_a_real_measurement_has_what_it_was_asked_for(spec):

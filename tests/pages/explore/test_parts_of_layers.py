@@ -1,0 +1,73 @@
+"""A cut of parts of layers on the pages: written, drawn, sized and taken away, and said where its size is not known."""
+
+from dataclasses import replace
+
+from analysis import jobs
+from analysis.core.blocks import PartSet, parse_removal
+from analysis.models.spec import PartFacts
+from tests.pages.explore.test_cost import table
+from tests.pages.explore.test_layer_strip import strip
+from tests.support import fakes
+from tests.support.seen import metric, texts
+
+WRITTEN = "a12:2+m15+3:1"
+CUT = parse_removal(WRITTEN)
+ATTENTION, FEED_FORWARD = PartFacts(900_000, 0, 900_000, 500_000), PartFacts(2_640_000, 0, 2_640_000, 1_400_000)
+KNOWN = replace(fakes.FACTS, layers=[replace(layer, attention=ATTENTION, feed_forward=FEED_FORWARD) for layer in fakes.LAYERS])
+
+
+def test_it_is_drawn_and_its_cost_is_told_by_part(app):
+    fakes.distances(model=KNOWN).save()
+    fakes.sweep(answers=True).save()
+    at = app(block=WRITTEN, tab="cost")
+    assert not at.exception
+    assert f"Removing {CUT.brief()} makes the model 6 % smaller" in texts(at)
+    told = strip(at)
+    assert told["cut"] == [3]
+    assert {int(layer): part for layer, part in told["parts"].items()} == {
+        12: "attention", 13: "attention", 15: "feed-forward"
+    }  # fmt: skip
+    gone = 3_540_000 + 2 * 900_000 + 2_640_000
+    assert metric(at, "Parameters").value == f"−{gone / 1e6:.1f} M"
+    assert table(at)["KV cache"][2] == "−10.0%", "three of thirty layers keep no keys and values"
+    assert "is not known: no two such cuts" in texts(at)
+
+
+def test_of_older_results_its_size_is_not_made_up(app):
+    fakes.distances().save()
+    at = app(block=WRITTEN, tab="cost")
+    assert not at.exception
+    assert f"Removing {CUT.brief()} makes the model smaller" in texts(at)
+    assert metric(at, "Parameters").value == "–"
+    assert "open the **Model** page" in texts(at)
+
+
+def test_it_is_written_in_the_menu(app):
+    fakes.distances(model=KNOWN).save()
+    at = app(n="5")
+    at.session_state["own-block-menu"] = True
+    at.run()
+    at.text_input(key="own-block").set_value("a12+m12+a14").run()
+    assert at.query_params["block"] in ("a14+12:1", ["a14+12:1"])
+    at.text_input(key="own-block").set_value("a0:30").run()
+    assert "leaves none of the 30 layers its attention" in at.error[0].value
+
+
+def test_it_is_taken_away_as_a_folder_with_zeros(app):
+    fakes.distances(model=KNOWN).save()
+    at = app("pages/export.py", n="5")
+    at.text_input(key="export-cut").set_value(WRITTEN).run()
+    assert not at.exception
+    assert "they are in the folder as zeros" in texts(at)
+    at.button(key="export-save").click().run()
+    (made,) = jobs.active()
+    assert made.spec.block == CUT
+    assert isinstance(made.spec.block, PartSet)
+    assert made.spec.name.endswith("-without-a12x2_m15_3x1")
+
+
+def test_a_heal_says_that_it_repairs_whole_layers(app):
+    fakes.distances(model=KNOWN).save()
+    at = app("pages/heal.py", block=WRITTEN)
+    assert not at.exception
+    assert "A heal repairs whole layers" in texts(at)
