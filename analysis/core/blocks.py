@@ -340,8 +340,8 @@ def parse_removal(text: str) -> Removal:
             if not letter:
                 raise
             raise BlockRangeError(
-                f"A part of layers is written a (attention) or m (feed-forward) and LAYER or START:SIZE, for example a12 or "
-                f"m15:2, not {said[:LONGEST_SHOWN]!r}."
+                f"A block is written START:SIZE, for example 11:5, and with a or m before it, for example a12 or m15:2, it is "
+                f"the attention or the feed-forward part alone; {said[:LONGEST_SHOWN]!r} is neither."
             ) from error
     if sum(run.size * (1 if letter else 2) for letter, run in runs) > 2 * MOST_LAYERS:
         raise BlockRangeError(
@@ -351,6 +351,18 @@ def parse_removal(text: str) -> Removal:
     if len(set(parts)) != len(parts):
         raise BlockRangeError(f"The parts of the cut {text[:LONGEST_SHOWN]!r} share a layer; name every layer once.")
     return removal_of_parts(parts)
+
+
+def parse_layers(text: str) -> Block | LayerSet:
+    """The same where whole layers alone can be removed, as a heal does it.
+
+    Raises:
+        BlockRangeError: as `parse_removal`, and for parts of layers.
+    """
+    cut = parse_removal(text)
+    if isinstance(cut, PartSet):
+        raise BlockRangeError(f"Only whole layers can be removed here, not {cut.brief()}; write START:SIZE, for example 11:5.")
+    return cut
 
 
 def written(cut: Removal) -> str:

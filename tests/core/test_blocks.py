@@ -10,6 +10,7 @@ from analysis.core.blocks import (
     Block,
     LayerSet,
     PartSet,
+    parse_layers,
     parse_removal,
     removal,
     removal_of_parts,
@@ -86,18 +87,24 @@ def test_both_parts_of_a_layer_are_the_whole_layer():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a", "A part of layers is written a (attention) or m (feed-forward)"),
-        ("a1:b", "not 'a1:b'"),
+        ("a", "the attention or the feed-forward part alone; 'a' is neither"),
+        ("a1:b", "'a1:b' is neither"),
         ("a3+3:1", "share a layer"),
         ("a3+a2:2", "share a layer"),
         ("b3", "A block is written START:SIZE"),
-        ("a0:99999999999", "A part of layers"),
+        ("a0:99999999999", "A block is written START:SIZE"),
         ("a0:900+m0:900+0:1000", "no model has as many"),
     ],
 )
 def test_parts_that_make_no_cut_are_refused(text, said):
     with pytest.raises(BlockRangeError, match=re.escape(said)):
         parse_removal(text)
+
+
+def test_where_whole_layers_alone_can_go_parts_are_refused():
+    assert parse_layers("3:1+7:2") == LayerSet((3, 7, 8))
+    with pytest.raises(BlockRangeError, match="Only whole layers can be removed here, not attention of layer 12; write START"):
+        parse_layers("a12")
 
 
 def test_a_cut_must_leave_some_attention():

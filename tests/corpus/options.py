@@ -194,7 +194,9 @@ def entries() -> Iterator[Bad]:
         yield Bad(f"evaluate --block={value}", _line("evaluate", f"--block={value}"), "share a layer; name every layer once.")
         name = f"sweep --blocks={value}"
         yield Bad(name, _line("sweep", "--strategy=manual", f"--blocks={value}"), "share a layer; name every layer once.")
-    for value in ("+", "1:1+", "+1:1", "1:1++2:1"):
+    for value in ("a1+1:1", "a1:2+a2", "m3+m3"):
+        yield Bad(f"evaluate --block={value}", _line("evaluate", f"--block={value}"), "share a layer; name every layer once.")
+    for value in ("+", "1:1+", "+1:1", "1:1++2:1", "a", "m:", "a1:b", "am1", "A1"):
         yield Bad(f"evaluate --block={value}", _line("evaluate", f"--block={value}"), "A block is written START:SIZE")
     for value in _NAMES:
         yield Bad(

@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from analysis.core.blocks import Block
+from analysis.core.blocks import Block, parse_removal
 from analysis.core.errors import UnsupportedModelError
 from analysis.experiments.maps.spec import DistanceSpec
 from analysis.experiments.scoring import likelihood
 from analysis.models import decoder as architecture
 from analysis.models import head, residual, stream
+from analysis.models.cut import without_block
 from analysis.models.spec import ModelSpec
 from tests.support.asked import CUTS, flat, questions
 from tests.support.families import BY_MASK, BY_ROW, FAMILIES, build
@@ -54,6 +55,19 @@ def test_what_reads_the_stream_in_its_own_dtype_is_as_before(family):
     ids = torch.tensor([plain.trial_tokens(20)])
     with torch.inference_mode():
         assert torch.equal(plain.model(input_ids=ids).logits, wide.model(input_ids=ids).logits)
+
+
+@pytest.mark.parametrize("family", ["llama", "olmo2", "gemma2", "phi", "gpt_neox", "opt", "qwen3_moe"])
+@torch.inference_mode()
+def test_parts_that_are_out_leave_a_stream_in_float32(family):
+    decoder, _ = halved(family, widened=True)
+    ids = torch.tensor([decoder.trial_tokens(24)])
+    cuts = [parse_removal("a0+m2+3:1"), parse_removal("m1+a5")]
+    trunk = stream.run_trunk(decoder, ids, keep=stream.tail_depths(cuts, decoder.n_layers))
+    for index, found in stream.run_tails(decoder, trunk, cuts):
+        with without_block(decoder, cuts[index]):
+            assert torch.equal(found, last_states(decoder, ids))
+        assert found.dtype == torch.float32
 
 
 def test_a_family_that_cannot_is_refused_in_a_sentence():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from analysis.core.blocks import Block
+from analysis.core.blocks import Block, PartSet
 from analysis.core.meter import COUNTS
 from analysis.models import cut, machine, meter
 from analysis.models.decoder import Decoder, find_decoder
@@ -58,6 +58,17 @@ def test_a_cut_model_counts_what_is_left_of_it():
     with cut.without_block(decoder, Block(1, 2)):
         tokens, _ = counted(lambda: decoder.body(IDS, use_cache=False))
     assert tokens == (N_LAYERS - 2) * 20
+
+
+@torch.inference_mode()
+def test_a_part_that_is_out_counts_nothing():
+    decoder = watched("llama")
+    without = PartSet(attention=(0, 3), feed_forward=(1,))
+    layers = N_LAYERS * (2 * 20 * (PROJECTIONS + FEED_FORWARD) + ATTENTION)
+    saved = 2 * (2 * 20 * PROJECTIONS + ATTENTION) + 2 * 20 * FEED_FORWARD
+    with cut.without_block(decoder, without):
+        assert counted(lambda: decoder.body(IDS, use_cache=False)) == (N_LAYERS * 20, layers - saved)
+    assert counted(lambda: decoder.body(IDS, use_cache=False)) == (N_LAYERS * 20, layers)
 
 
 def test_the_way_back_costs_as_much_and_what_is_trained_once_more():
