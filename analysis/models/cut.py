@@ -96,18 +96,12 @@ def _remove(decoder: Decoder, block: Removal | None) -> Callable[[], None]:
         decoder.check_layers_are_apart()
     decoder.check_states_are_own()
     parts.check(decoder, [block])
-    # First, so that what stands in for attention is renumbered with all others.
-    taken = [
-        parts.take_out(decoder, layer, parts.lost(block.parts, layer)) for layer in block.touched if layer not in block.layers
-    ]
-    put_back_layers = _remove_layers(decoder, block)
-
-    def undo() -> None:
-        put_back_layers()
-        for put_back in taken:
-            put_back()
-
-    return undo
+    with contextlib.ExitStack() as taken:
+        # Parts first, so that what stands in for attention is renumbered with all others.
+        for layer in (one for one in block.touched if one not in block.layers):
+            taken.callback(parts.take_out(decoder, layer, parts.lost(block.parts, layer)))
+        taken.callback(_remove_layers(decoder, block))
+        return taken.pop_all().close
 
 
 def _remove_layers(decoder: Decoder, block: Removal) -> Callable[[], None]:

@@ -40,7 +40,7 @@ def show(distances: DistanceResult, cut: Cut, model: ModelSpec) -> None:
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right", gap="small"):
             if speed is not None and speed.precomputed:
                 st.badge(f"precomputed on {speed_view.machine(speed.result)}", color="gray")
-            speed_view.button(speed, job, model)
+            speed_view.button(speed, job, model, cut.removed)
     left, right = st.columns([6, 5], gap="medium")
     with left, st.container(gap="xsmall"):
         _sizes(facts, speed, cut, distances.spec.model.dtype)
@@ -118,20 +118,21 @@ def saved_by(model: ModelFacts, speed: SpeedResult | None, cut: Cut, *, tokens: 
         tokens, batch_size: length and number of the contexts of the KV cache.
         dtype: what the model computes in.
     """
-    is_known = cut.n == 0 or (cut.removed is not None and spec.knows(model, cut.removed))
+    is_known = cut.n == 0 or cut.removed is not None
+    is_weighed = is_known and spec.knows(model, cut.removed)
     # Beside quantized layers the rest is kept in half precision, whatever the layers were measured in.
     rest = "bfloat16" if dtype == "float32" else dtype
 
-    def both(what: str, unit: str, amount: Callable[[Removal | None], float | None], of: str = "") -> Row:
-        return Row(what, unit, amount(None), amount(cut.removed) if is_known else None, of=of)
+    def both(what: str, unit: str, amount: Callable[[Removal | None], float | None], known: bool, of: str = "") -> Row:
+        return Row(what, unit, amount(None), amount(cut.removed) if known else None, of=of)
 
-    found = [both("Parameters", "parameters", lambda block: spec.savings(model, block).kept_parameters)]
+    found = [both("Parameters", "parameters", lambda block: spec.savings(model, block).kept_parameters, is_weighed)]
     found += [
-        both(f"Weights, {name}", "bytes", lambda block, p=precision: spec.weight_bytes(model, block, p, rest=rest))
+        both(f"Weights, {name}", "bytes", lambda block, p=precision: spec.weight_bytes(model, block, p, rest=rest), is_weighed)
         for precision, name in _PRECISIONS.items()
     ]
     cache = partial(spec.kv_cache_bytes, model, tokens=tokens, batch_size=batch_size, dtype=dtype)
-    found.append(both(f"KV cache, {dtype}", "bytes", cache, of=f"{batch_size} x {tokens} tokens"))
+    found.append(both(f"KV cache, {dtype}", "bytes", cache, is_known, of=f"{batch_size} x {tokens} tokens"))
     for field, (what, rate) in _TIMED.items() if speed is not None else ():
         whole, _ = seconds(speed, field, 0)
         less, how = seconds(speed, field, cut.removed if isinstance(cut.removed, PartSet) else cut.n)

@@ -4,6 +4,7 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.charts import curves
+from analysis.core.blocks import PartSet, Removal
 from analysis.experiments.speed.spec import SpeedResult, SpeedSpec
 from analysis.models.spec import ModelSpec
 from pages.components.jobs import in_place
@@ -25,8 +26,15 @@ def last_job(model: ModelSpec) -> jobs.Job | None:
     return in_place.last_of("speed", lambda spec: spec.model == model)
 
 
-def button(shown: Found | None, job: jobs.Job | None, model: ModelSpec) -> None:
-    """Draw the button that queues a measurement, or the progress of the one that is on its way."""
+def button(shown: Found | None, job: jobs.Job | None, model: ModelSpec, removed: Removal | None) -> None:
+    """Draw the button that queues a measurement, or the progress of the one that is on its way.
+
+    Args:
+        shown: the measurement on screen.
+        job: the last one that was asked for.
+        model: the model of the page.
+        removed: the cut on screen; one of parts, which no line tells, is measured with the others.
+    """
     if job is not None and job.is_active:
         with st.container(width=340):
             in_place.show(job, "speed")
@@ -36,7 +44,8 @@ def button(shown: Found | None, job: jobs.Job | None, model: ModelSpec) -> None:
         label = "Measure speed"
     why = "Reads a prompt and writes on without 0, 2, 5, 10 and half of the layers, in turn. Best while nothing else runs."
     if start.button(label, key="measure-speed", icon=":material/speed:", help=why):
-        start.start_and_show(SpeedSpec(model=model), f"Speed of {state.name(model)}")
+        parts = (removed,) if isinstance(removed, PartSet) else ()
+        start.start_and_show(SpeedSpec(model=model, blocks=parts), f"Speed of {state.name(model)}")
 
 
 def show(shown: Found | None, job: jobs.Job | None, n: int) -> None:

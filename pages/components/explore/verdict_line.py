@@ -75,7 +75,8 @@ def show(cut: Cut, strategy: Strategy, sweep: Found | None, known: Evidence, mod
         if best is None:
             which = "parts of so many layers" if isinstance(removed, PartSet) else words.layers(cut.n)
             st.caption(f"Which {which} cost least is not known: no two such cuts were measured alike.")
-            st.button("Measure the damage", key="to-damage", on_click=state.choose_option, args=("tab", "damage"))
+            if not isinstance(removed, PartSet):  # of which no map is made
+                st.button("Measure the damage", key="to-damage", on_click=state.choose_option, args=("tab", "damage"))
         elif best.cut == removed:
             st.caption(_is_best(best))
         else:
@@ -83,7 +84,7 @@ def show(cut: Cut, strategy: Strategy, sweep: Found | None, known: Evidence, mod
         if best is not None and best.reported is None:
             _report(best, sweep, model)
         if SPEED in said.missing and state.option("tab") != "cost":  # that tab has the button itself
-            speed_view.button(known.speed, speed_view.last_job(model), model)
+            speed_view.button(known.speed, speed_view.last_job(model), model, removed)
         if HEAL in said.missing:
             start.instant_heal_button(sweep, cut, model)
 

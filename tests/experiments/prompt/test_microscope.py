@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from analysis.core.blocks import Block, LayerSet
+from analysis.core.blocks import Block, LayerSet, parse_removal
 from analysis.core.errors import BlockRangeError
 from analysis.experiments.prompt import microscope
 from analysis.experiments.prompt.spec import MicroscopeSpec
@@ -32,9 +32,9 @@ def by_hand(loaded, ids, removed):
     def before(module, args, kwargs):
         recorded.append((args[0] if args else kwargs["hidden_states"])[0])
 
-    handles = [layer.register_forward_pre_hook(before, with_kwargs=True) for layer in keep]
-    handles.append(keep[-1].register_forward_hook(lambda m, a, out: recorded.append(out[0] if out.dim() == 3 else out)))
-    with torch.inference_mode(), cut.without_block(loaded.decoder, block):
+    with torch.inference_mode(), cut.without_block(loaded.decoder, block):  # which first tries the layers out
+        handles = [layer.register_forward_pre_hook(before, with_kwargs=True) for layer in keep]
+        handles.append(keep[-1].register_forward_hook(lambda m, a, out: recorded.append(out[0] if out.dim() == 3 else out)))
         logits = loaded.model(torch.tensor([ids]), use_cache=False).logits[0]
     for handle in handles:
         handle.remove()
@@ -117,6 +117,13 @@ def test_it_is_stored_and_a_scattered_cut_names_its_layers(model):
     assert first.layers == [0, 2, 3, 5]
     assert microscope.run(spec, load=lambda *_: pytest.fail("loaded")) == first
     assert first.guess(0, 1) == first.vocabulary[str(first.guesses[0][1][0])]
+
+
+def test_layers_that_lose_a_part_still_run(model):
+    whole, less = (microscope.run(MicroscopeSpec(model, "Hi there", cut)) for cut in (None, parse_removal("a1+m4+2:1")))
+    assert less.layers == [0, 1, 3, 4, 5]
+    assert less.distances[0] == pytest.approx(whole.distances[0], abs=1e-6)
+    assert less.distances[1] != pytest.approx(whole.distances[1], abs=1e-3)
 
 
 def test_a_block_outside_the_model_is_one_sentence(model):

@@ -31,6 +31,10 @@ def test_it_is_drawn_and_its_cost_is_told_by_part(app):
     assert metric(at, "Parameters").value == f"−{gone / 1e6:.1f} M"
     assert table(at)["KV cache"][2] == "−10.0%", "three of thirty layers keep no keys and values"
     assert "is not known: no two such cuts" in texts(at)
+    assert not [button for button in at.button if button.key == "to-damage"]
+    at.button(key="measure-speed").click().run()
+    (made,) = jobs.active()
+    assert made.spec.blocks == (CUT,)
 
 
 def test_of_older_results_its_size_is_not_made_up(app):
@@ -39,6 +43,7 @@ def test_of_older_results_its_size_is_not_made_up(app):
     assert not at.exception
     assert f"Removing {CUT.brief()} makes the model smaller" in texts(at)
     assert metric(at, "Parameters").value == "–"
+    assert table(at)["Parameters"][1] == "–"
     assert "open the **Model** page" in texts(at)
 
 
