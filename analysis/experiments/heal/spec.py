@@ -30,6 +30,8 @@ MOST_STEPS = 1_000_000
 MOST_ROWS = 4_096
 """Training rows of one forward pass, and passes of one step."""
 MOST_RANK = 4_096
+MOST_KEPT = 65_536
+"""Tokens of a distribution that are told apart."""
 MOST_WRITTEN = 1_048_575
 """A row has one token more at least, to write from."""
 CHOICE_TEXTS = 8
@@ -59,7 +61,7 @@ class HealSpec(Spec):
     kind: ClassVar[str] = "heal"
     version: ClassVar[int] = 4
     """4: judged by text of another kind than the healing text, weighed by tokens."""
-    later: ClassVar[tuple[str, ...]] = ("compensation", "written")
+    later: ClassVar[tuple[str, ...]] = ("compensation", "written", "top_k")
     asked_by: ClassVar[str] = "analysis.experiments.heal.recipes:asked"
 
     block: Annotated[Block | LayerSet, Option()]
@@ -100,6 +102,9 @@ class HealSpec(Spec):
     distill_from: str = "logits"
     """What of the unpruned model is learnt: its next-token distribution (`logits`), or its last states (`states`), which with
     `distill=1` needs no vocabulary head and so takes half the time."""
+    top_k: Annotated[int, Bound(0, MOST_KEPT)] = 0
+    """Tokens of the unpruned model's distribution that are learnt one by one, the likeliest; all others as one remainder. What
+    is kept of a row that comes again is then 6 bytes for each of them, whatever the size of the model; 0 for all of it."""
     written: Annotated[int, Bound(0, MOST_WRITTEN)] = 0
     """Tokens at the end of each training row that the model writes itself, as it is at that step, instead of reading them: the
     unpruned model then grades its distribution there too, so `distill` has to be 1; 0 for none."""
@@ -136,6 +141,11 @@ class HealSpec(Spec):
             f"The compensation {self.compensation} was asked for without the instant heal, which fits it; set instant=true.",
         )
         one_of("distill_from", self.distill_from, DISTILL_FROM)
+        require(
+            not self.top_k or (self.distill > 0 and self.distill_from == "logits"),
+            f"The {self.top_k} likeliest tokens of the unpruned model were to be learnt without its distribution; set distill "
+            f"above 0 and distill_from to logits, or top_k to 0.",
+        )
         require(
             self.written < self.corpus.seq_len,
             f"Of rows of {self.corpus.seq_len} tokens {self.written} were to be written by the model; choose at most "
@@ -207,7 +217,9 @@ class HealSpec(Spec):
                 f"The recipe {self.recipe} trains nothing, so it has no control: that is the same training of the unpruned "
                 f"model; choose a recipe that trains, such as distill, or leave the control out."
             )
-        return replace(self, control=True, instant=False, compensation=COMPENSATIONS[0], distill=0.0, written=0, junction=0.0)
+        return replace(
+            self, control=True, instant=False, compensation=COMPENSATIONS[0], distill=0.0, top_k=0, written=0, junction=0.0
+        )
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,32 @@ from analysis.models.decoder import Decoder, output_stream
 from analysis.models.stream import input_stream
 
 
-def head_loss(decoder: Decoder, states: Tensor, targets: Tensor, teacher: Tensor | None = None, distill: float = 0.0) -> Tensor:
+@dataclass(frozen=True)
+class Top:
+    """The likeliest tokens of the unpruned model, and what it gives them; all others are one remainder."""
+
+    tokens: Tensor
+    """(..., k), int64."""
+    logs: Tensor
+    """Logarithms of their probabilities, same shape, float32."""
+
+    @classmethod
+    def of(cls, decoder: Decoder, states: Tensor, k: int) -> "Top":
+        """Those of normed states (..., hidden_size); k is at most the size of the vocabulary."""
+        found = [
+            decoder.logits(part).log_softmax(-1).topk(k) for part in states.flatten(0, -2).split(decoder.states_at_once)
+        ]  # fmt: skip
+        shape = (*states.shape[:-1], k)
+        return cls(torch.cat([one.indices for one in found]).view(shape), torch.cat([one.values for one in found]).view(shape))
+
+    def __getitem__(self, which: Any) -> "Top":
+        """Those of some places, as of a tensor."""
+        return Top(self.tokens[which], self.logs[which])
+
+
+def head_loss(
+    decoder: Decoder, states: Tensor, targets: Tensor, teacher: Tensor | Top | None = None, distill: float = 0.0
+) -> Tensor:  # fmt: skip
     """Mean loss, in nats per token, of normed states through the vocabulary head.
 
     Args:
@@ -25,7 +50,7 @@ def head_loss(decoder: Decoder, states: Tensor, targets: Tensor, teacher: Tensor
         states: (tokens, hidden_size), after the final norm.
         targets: (tokens,), the token that follows each.
         teacher: the unpruned model's states for the same tokens, after its final norm; the head is the same, so its
-            distribution over the whole vocabulary follows from them.
+            distribution over the whole vocabulary follows from them. Or its likeliest tokens there, (tokens, k).
         distill: d in (1 - d) * cross-entropy with the text + d * KL(teacher || student).
 
     Returns:
@@ -40,7 +65,7 @@ class _HeadLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, targets: Tensor, decoder: Decoder, teacher: Tensor | None, distill: float, *own: Tensor
+        ctx: Any, states: Tensor, targets: Tensor, decoder: Decoder, teacher: Tensor | Top | None, distill: float, *own: Tensor
     ) -> Tensor:
         gradient = torch.empty_like(states)
         owned = [torch.zeros_like(parameter) for parameter in own]
@@ -52,8 +77,10 @@ class _HeadLoss(torch.autograd.Function):
             part = states[start : start + rows].detach().requires_grad_()
             with torch.enable_grad():
                 logits = decoder.logits(part)
-            taught = None
-            if teacher is not None and distill:
+            taught: Tensor | Top | None = None
+            if isinstance(teacher, Top):
+                taught = teacher[start : start + rows] if distill else None
+            elif teacher is not None and distill:
                 with torch.no_grad():
                     taught = unpruned.logits(teacher[start : start + rows].to(part.dtype))
             loss, outer = _chunk_loss(logits.detach(), targets[start : start + rows, None], taught, distill)
@@ -70,11 +97,12 @@ class _HeadLoss(torch.autograd.Function):
         return states, None, None, None, None, *own
 
 
-def _chunk_loss(logits: Tensor, targets: Tensor, taught: Tensor | None, distill: float) -> tuple[Tensor, Tensor]:
+def _chunk_loss(logits: Tensor, targets: Tensor, taught: Tensor | Top | None, distill: float) -> tuple[Tensor, Tensor]:
     """Summed loss of a few tokens, and its gradient with respect to their logits, which is built in their place."""
     right, peak = logits.gather(1, targets), logits.amax(-1, keepdim=True)
     wanted, divergence = None, torch.zeros((), dtype=torch.float64)
-    if taught is not None:
+    near = logits.gather(1, taught.tokens) if isinstance(taught, Top) else None
+    if isinstance(taught, Tensor):
         taught_log = taught.log_softmax(-1)
         wanted = taught_log.exp()
         divergence = (wanted * (taught_log - logits)).sum(dtype=torch.float64)
@@ -84,12 +112,36 @@ def _chunk_loss(logits: Tensor, targets: Tensor, taught: Tensor | None, distill:
     odds.div_(sums)
     normalizer = sums.log_().add_(peak)
     loss = (normalizer - right).sum(dtype=torch.float64)
+    if isinstance(taught, Top) and near is not None:
+        divergence, wanted = _of_top(taught, near - normalizer, odds)
+    elif wanted is not None:
+        divergence += normalizer.sum(dtype=torch.float64)
     if wanted is None:
         return loss, odds.scatter_add_(1, targets, torch.full_like(right, -1.0))
-    divergence += normalizer.sum(dtype=torch.float64)
     # (1 - d) * (p - one-hot) + d * (p - q)
     odds.sub_(wanted, alpha=distill)
     return (1 - distill) * loss + distill * divergence, odds.scatter_add_(1, targets, torch.full_like(right, distill - 1))
+
+
+def _of_top(taught: Top, own: Tensor, odds: Tensor) -> tuple[Tensor, Tensor]:
+    """Summed divergence from the likeliest tokens and the remainder, and the distribution that its gradient draws to.
+
+    Within the remainder nothing is known, so that the student keeps its own proportions there.
+
+    Args:
+        taught: (tokens, k).
+        own: the student's logarithms of the same tokens' probabilities, same shape.
+        odds: its distribution, (tokens, vocabulary).
+    """
+    given = taught.logs.exp()
+    # What float16 rounded may add up to a little more than 1.
+    rest, left = ((1 - one.sum(-1, keepdim=True)).clamp(min=_LEAST_REST) for one in (given, own.exp()))
+    divergence = (given * (taught.logs - own)).sum(dtype=torch.float64) + (rest * (rest / left).log()).sum(dtype=torch.float64)
+    return divergence, (odds * (rest / left)).scatter_(1, taught.tokens, given)
+
+
+_LEAST_REST = 1e-6
+"""Probability that the remainder has at least."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +152,8 @@ class Taught:
     """(batch, seq_len, hidden_size), after the final norm: the head, which is shared, makes the distribution of them."""
     behind: Tensor | None
     """(batch, seq_len, hidden_size), the residual stream behind the removed block."""
+    top: Top | None = None
+    """(batch, seq_len, k), in the place of `states`, where no more of the distribution is learnt."""
 
 
 class Teacher:
@@ -117,6 +171,7 @@ class Teacher:
         *,
         final: bool = True,
         junction: bool = False,
+        top_k: int = 0,
         kept_bytes: int = 0,
     ) -> None:
         """Set up, without asking anything yet.
@@ -127,9 +182,11 @@ class Teacher:
             cut: how the block was removed.
             final: whether the states after the final norm are wanted.
             junction: whether the stream behind the block is wanted.
+            top_k: how many of the likeliest tokens are wanted, instead of these states; 0 for the states.
             kept_bytes: most memory that answers may take; 0 where no row comes twice.
         """
         self._model, self._decoder, self._cut = model, decoder, cut
+        self._top_k = min(top_k, decoder.config.vocab_size) if final else 0
         self._final, self._junction, self.kept_bytes = final, junction, kept_bytes
         """What is left of it; it may be raised."""
         self._kept: dict[int, list[Tensor]] = {}
@@ -147,7 +204,12 @@ class Teacher:
         else:
             answers = self._ask(rows, positions)
             self._keep(numbers, answers)
-        on_device = [answer.to(self._decoder.head_device, self._decoder.dtype) for answer in answers]
+        place = self._decoder.head_device
+        if self._top_k:
+            tokens, logs, *behind = answers
+            top = Top(tokens.to(place, torch.long), logs.to(place, torch.float32))
+            return Taught(None, behind[0].to(place, self._decoder.dtype) if behind else None, top)
+        on_device = [answer.to(place, self._decoder.dtype) for answer in answers]
         return Taught(on_device[0] if self._final else None, on_device[-1] if self._junction else None)
 
     @torch.no_grad()
@@ -158,15 +220,18 @@ class Teacher:
         try:
             with adapter.left_out(self._model), self._cut.undone(), stream_behind(self._decoder, self._cut.block) as seen:
                 states = run_rows(self._decoder, rows, positions)
+                top = Top.of(self._decoder, states, self._top_k) if self._top_k else None
         finally:
             self._model.train(was_training)
         limit = torch.finfo(torch.float16).max
         # What lies beyond float16, as single outliers of some models do, is clipped to its ends.
-        return [answer.float().clamp(-limit, limit).half() for answer in [states] * self._final + [seen[-1]] * self._junction]
+        found = [states] * (self._final and top is None) + [seen[-1]] * self._junction
+        kept = [answer.float().clamp(-limit, limit).half() for answer in found]
+        return kept if top is None else [top.tokens.int(), top.logs.half(), *kept]
 
     def _keep(self, numbers: Sequence[int], answers: list[Tensor]) -> None:
         for place, number in enumerate(numbers):
-            needed = sum(2 * answer[place].numel() for answer in answers)
+            needed = sum(answer.element_size() * answer[place].numel() for answer in answers)
             if number not in self._kept and needed <= self.kept_bytes:
                 self.kept_bytes -= needed
                 self._kept[number] = [answer[place].cpu() for answer in answers]

@@ -18,7 +18,7 @@ from analysis.experiments.heal import adapters, checkpoints, memory, packing
 from analysis.experiments.heal.checkpoints import Checkpoint
 from analysis.experiments.heal.group import ALONE, Group
 from analysis.experiments.heal.spec import HealSpec
-from analysis.experiments.heal.teacher import Teacher, head_loss, run_rows, stream_behind
+from analysis.experiments.heal.teacher import Teacher, Top, head_loss, run_rows, stream_behind
 from analysis.models import machine
 from analysis.models.decoder import Decoder
 from analysis.models.writing import continued
@@ -259,9 +259,9 @@ class Trainer:
         with stream_behind(self.decoder, spec.block, is_cut=True) as seen:
             states = run_rows(self.decoder, rows, positions)
         loss = torch.zeros((), device=device)
-        taught = None if asked is None else asked.states
+        taught: Tensor | Top | None = None if asked is None else asked.states if asked.top is None else asked.top
         by_states = taught is not None and spec.distill_from == "states"
-        if taught is not None and by_states:
+        if isinstance(taught, Tensor) and by_states:
             loss = loss + of_rows * spec.distill * STATES_SCALE * relative_distance(states, taught)
         if (not by_states or spec.distill < 1) and (of_tokens or of_rows == 1):
             kept = None if taught is None or by_states else taught[:, :-1][within.to(device)]

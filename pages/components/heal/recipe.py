@@ -176,6 +176,10 @@ def _numbers(preset: HealSpec, key: str, *, by_steps: bool) -> dict[str, Any]:
             "What of it is learnt", DISTILL_FROM, DISTILL_FROM.index(preset.distill_from), format_func=_TEACHES.get,
             key=f"{key}-from", help="Last states need no vocabulary head: steps take about half the time.",
         ),
+        "top_k": right.number_input(
+            "Likeliest tokens", 0, 65_536, preset.top_k, key=f"{key}-top",
+            help="Of the unpruned model's distribution; the others count as one. 0 for all.",
+        ),
         "written": left.number_input(
             "Tokens that it writes itself", 0, 131_071, preset.written, key=f"{key}-written",
             help="At the end of each row, instead of reading them; the unpruned model grades them, so its weight has to be 1.",

@@ -138,7 +138,31 @@ def test_what_cannot_be_is_refused_in_one_sentence(spec):
     assert own.as_control().written == 0
 
 
+def test_rows_that_come_again_are_asked_once_and_little_is_kept_of_them(spec, monkeypatch):
+    asked = replace(spec, distill=1.0, top_k=5, junction=0.2, steps=8, corpus=replace(spec.corpus, n_texts=2))
+    rows, ask = [], teacher.Teacher._ask
+
+    def asking(self, some, positions):
+        found = ask(self, some, positions)
+        assert [tuple(one.shape[2:]) for one in found] == [(5,), (5,), (32,)]
+        assert [one.element_size() for one in found] == [4, 2, 2]
+        rows.extend(map(tuple, some))
+        return found
+
+    monkeypatch.setattr(teacher.Teacher, "_ask", asking)
+    with pytest.raises(Cancelled):
+        healing.run(asked, cancel_at(5))
+    whole = healing.run(asked)
+    assert len(rows) < 2 * 8
+    again = healing.run(replace(asked, eval_every=5))
+    assert [step.loss for step in again.steps] == pytest.approx([step.loss for step in whole.steps], abs=1e-5)
+    with pytest.raises(SpecError, match=r"The 5 likeliest tokens .* set distill above 0"):
+        replace(spec, top_k=5)
+
+
 def test_recipes_say_so():
+    everywhere = recipes.get("distill-all")
+    assert (everywhere.distill, everywhere.top_k, everywhere.method) == (1.0, 64, "lora")
     clp, own = recipes.get("clp"), recipes.get("on-policy")
     assert (clp.method, clp.distill, clp.instant, clp.minutes) == ("beside", 0.5, True, 10.0)
     assert (own.written, own.distill, own.corpus.seq_len) == (64, 1.0, 128)

@@ -73,7 +73,7 @@ def test_default_choice():
 def test_unknown_recipe_lists_the_known_ones():
     with pytest.raises(
         RecipeError,
-        match="'slow'.*distill, quick, partial, clp, on-policy, instant, prune-comp, .*, ghosted, .*paper, paper-llama-2-7b",
+        match="'slow'.*distill, quick, partial, distill-all, .*, instant, prune-comp, .*, ghosted, .*paper, paper-llama-2-7b",
     ):
         recipes.heal_spec("slow", model=ModelSpec(), block=BLOCK)
 

@@ -9,10 +9,11 @@ import torch
 from analysis.core.blocks import Block
 from analysis.experiments.heal import adapters, teacher
 from analysis.experiments.heal.spec import HealSpec
-from analysis.experiments.heal.teacher import Teacher, head_loss
+from analysis.experiments.heal.teacher import Teacher, Top, head_loss
 from analysis.models import cut as pruning
 from analysis.models.decoder import find_decoder
 from tests.support import families
+from tests.support.families import build
 
 BLOCK = Block(2, 2)
 SPEC = HealSpec(block=BLOCK, r=4)
@@ -117,3 +118,42 @@ def test_the_loss_trains_the_head_too_and_the_teacher_keeps_its_own():
     expected = 0.7 * text + 0.3 * divergence
     torch.testing.assert_close(loss, expected.float(), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found, torch.autograd.grad(expected, own)[0], rtol=1e-3, atol=1e-6)
+
+
+def divergence_of_top(decoder, states, teacher_logits, k):
+    """By autograd: the likeliest tokens one by one, all others summed, against the student's sums."""
+    own, given = decoder.logits(states).log_softmax(-1).double(), teacher_logits.log_softmax(-1).double()
+    kept = given.topk(k)
+    near = own.gather(1, kept.indices)
+    rest, left = (1 - kept.values.exp().sum(-1)), (1 - near.exp().sum(-1))
+    return ((kept.values.exp() * (kept.values - near)).sum(-1) + rest * (rest / left).log()).mean()
+
+
+@pytest.mark.parametrize("distill", [1.0, 0.4])
+@pytest.mark.parametrize("k", [1, 7, 64])
+def test_the_loss_from_the_likeliest_tokens_and_its_gradient_are_those_of_the_formula(k, distill):
+    decoder = find_decoder(build("llama"))
+    drawn = torch.Generator().manual_seed(0)
+    states, teacher = (3 * torch.randn(11, 32, generator=drawn) for _ in range(2))
+    targets = torch.randint(0, 300, (11,), generator=drawn)
+    ours, plain = states.clone().requires_grad_(), states.clone().requires_grad_()
+    with torch.no_grad():
+        top = Top.of(decoder, teacher, k)
+    found = head_loss(decoder, ours, targets, top, distill)
+    text = torch.nn.functional.cross_entropy(decoder.logits(plain), targets)
+    wanted = (1 - distill) * text + distill * divergence_of_top(decoder, plain, decoder.logits(teacher).detach(), k)
+    found.backward()
+    wanted.backward()
+    assert float(found.detach()) == pytest.approx(float(wanted.detach()), rel=1e-4)
+    torch.testing.assert_close(ours.grad, plain.grad, rtol=1e-3, atol=1e-6)
+
+
+def test_nearly_all_of_the_distribution_is_nearly_the_whole_loss():
+    decoder = find_decoder(build("llama"))
+    drawn = torch.Generator().manual_seed(0)
+    states, teacher = (3 * torch.randn(5, 32, generator=drawn) for _ in range(2))
+    targets = torch.zeros(5, dtype=torch.long)
+    with torch.no_grad():
+        losses = [head_loss(decoder, states, targets, given, 1.0) for given in (teacher, Top.of(decoder, teacher, 299))]
+    assert float(losses[0]) == pytest.approx(float(losses[1]), rel=1e-3)
+    assert float(losses[0]) > 0.1

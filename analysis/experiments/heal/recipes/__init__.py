@@ -11,6 +11,7 @@ from analysis.experiments.heal.recipes.recipe import NAMES, SETTINGS, Recipe, fo
 
 # Those of the program, in the order in which they are listed: each registers itself.
 from analysis.experiments.heal.recipes.timed import QUICK  # isort: skip
+from analysis.experiments.heal.recipes.distill_all import DISTILL_ALL  # isort: skip
 from analysis.experiments.heal.recipes.clp import CLP  # isort: skip
 from analysis.experiments.heal.recipes.on_policy import ON_POLICY  # isort: skip
 from analysis.experiments.heal.recipes.instant import INSTANT  # isort: skip
@@ -23,7 +24,7 @@ from analysis.experiments.heal.recipes.request import DEFAULT, asked, for_model,
 from analysis.experiments.heal.recipes.sizing import CHECKS, LEAST_STEPS, planned, spread, steps_that_fit
 
 __all__ = [
-    "CHECKS", "CLP", "DEFAULT", "GHOSTED", "INSTANT", "LEAST_STEPS", "LINEAR_PATCH", "NAMES", "ON_POLICY", "PAPER",
-    "PRUNE_COMP", "QUICK", "SETTINGS", "Recipe", "asked", "for_model", "forget", "get", "heal_spec", "like", "planned",
-    "register", "said", "sees_gpu", "spread", "steps_that_fit",
+    "CHECKS", "CLP", "DEFAULT", "DISTILL_ALL", "GHOSTED", "INSTANT", "LEAST_STEPS", "LINEAR_PATCH", "NAMES", "ON_POLICY",
+    "PAPER", "PRUNE_COMP", "QUICK", "SETTINGS", "Recipe", "asked", "for_model", "forget", "get", "heal_spec", "like",
+    "planned", "register", "said", "sees_gpu", "spread", "steps_that_fit",
 ]  # fmt: skip
