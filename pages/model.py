@@ -4,8 +4,8 @@ import streamlit as st
 
 from analysis.core.errors import LayerscopeError
 from analysis.data import starter
-from analysis.models.spec import InspectSpec, ModelSpec
-from pages.components.model import choice, inspection
+from analysis.models.spec import InspectResult, InspectSpec, ModelSpec
+from pages.components.model import choice, inspection, weights
 from pages.components.shared import command, frame, start, state, words
 
 frame.require()
@@ -21,9 +21,10 @@ def checked(model: ModelSpec) -> bool:
     return model.source in asked
 
 
-def actions(model: ModelSpec, *, fits: bool) -> None:
+def actions(model: ModelSpec, facts: InspectResult) -> None:
     """What can be done with a model that was understood."""
-    is_current = state.current_model() == model
+    pinned = weights.pinned(model, facts)
+    is_current = state.current_model() == pinned
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         if st.button(
             "In use" if is_current else "Use this model",
@@ -32,15 +33,15 @@ def actions(model: ModelSpec, *, fits: bool) -> None:
             disabled=is_current,
             icon=":material/check:",
         ):
-            state.use_model(model)
+            state.use_model(pinned)
             st.rerun()
         if start.button(
             "Load it now",
             key="load",
-            disabled=not fits,
+            disabled=not facts.fits,
             help="Loads it once in the worker, so that the first map starts sooner.",
         ):
-            start.start_and_show(InspectSpec(model=model, load=True), f"Load {state.name(model)}")
+            start.start_and_show(InspectSpec(model=pinned, load=True), f"Load {state.name(model)}")
         if is_current:
             st.page_link("pages/explore.py", label="Explore it", icon=":material/grid_on:")
 
@@ -56,7 +57,8 @@ def found(model: ModelSpec) -> None:
         inspection.coming(model)
         return
     st.header(words.plain(facts.model.name, most=80), anchor=False)
-    actions(model, fits=facts.fits)
+    actions(model, facts)
+    weights.show(model, facts)
     inspection.show(facts)
     start.show_places()
     command.show([InspectSpec(model)])
@@ -84,3 +86,4 @@ with frame.errors_shown():
             st.info("Click **Check this model**: its configuration is read and compared with the memory that is free.")
     with left:
         choice.looked_at()
+        weights.kept()

@@ -4,7 +4,7 @@ import sys
 import time
 from typing import Any
 
-from analysis.core.progress import Progress, is_counted
+from analysis.core.progress import Progress, bytes_so_far, is_counted
 
 _EVERY_S = 10.0
 """A line is due after so many seconds,"""
@@ -32,7 +32,8 @@ class Bar:
             self.close()
             self._phase, self._line_share = progress.phase, 0.0
             if progress.total and is_terminal:
-                self._bar = tqdm(desc=progress.phase, total=progress.total, file=sys.stderr, leave=False)
+                scaled = {"unit": "B", "unit_scale": True} if "of_bytes" in progress.values else {}
+                self._bar = tqdm(desc=progress.phase, total=progress.total, file=sys.stderr, leave=False, **scaled)
         if self._is_news(progress.message):
             tqdm.write(progress.message, file=sys.stderr)
         if self._bar is not None:
@@ -56,6 +57,7 @@ class Bar:
             return
         self._line_at, self._line_share = time.monotonic(), share
         far = f"{progress.done:,} of {progress.total:,} ({share:.0%})" if is_counted(progress.total) else f"{share:.0%}"
+        far = bytes_so_far(progress.done, progress.total, progress.values) or far
         sys.stderr.write(f"{progress.phase}{f': {far}' if progress.total else ''}\n")
         sys.stderr.flush()
 

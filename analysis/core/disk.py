@@ -256,6 +256,17 @@ def _swept(path: Path, match: re.Match[str], older_s: float) -> int | None:
     return None
 
 
+def free_bytes(path: Path) -> int:
+    """Bytes that are free where something is, or would be made.
+
+    Raises:
+        OSError: when that cannot be told.
+    """
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
 def size_bytes(top: Path) -> int:
     """Bytes of a file, or of all files in a folder; links are not followed, and what vanishes meanwhile counts nothing."""
     files = [Path(base, name) for base, _, names in os.walk(top) for name in names] if top.is_dir() else [top]

@@ -56,11 +56,16 @@ _MOST_KEPT = 20
 _MOST_BYTES = 64 * 1024
 """Of one fault: the end of its details, which says most."""
 _MODEL_CODE = re.compile(r"transformers\.models\.(?!auto\.)(\w+)\.")
+_SHORTEST = 8
+"""Of a token: a word that is shorter may stand anywhere."""
 _TOKEN = re.compile(r"\b(hf|api_org)_[A-Za-z0-9]{8,}")
 
 
 def redact(text: str) -> str:
-    """The text with everything that looks like a hub token blotted out."""
+    """The text with everything that looks like a hub token blotted out, and that of the environment whatever it looks like."""
+    own = os.environ.get("HF_TOKEN", "").strip()
+    if len(own) >= _SHORTEST:
+        text = text.replace(own, "[redacted]")
     return _TOKEN.sub(r"\1_[redacted]", text)
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from analysis.core import units
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -33,6 +35,17 @@ def is_counted(total: int) -> bool:
 def how_far(done: int, total: int) -> str:
     """3, 12 -> "3/12"; 30000, 120000 -> "25%"."""
     return f"{done}/{total}" if is_counted(total) else f"{min(1.0, done / total):.0%}"
+
+
+def bytes_so_far(done: int, total: int, values: Mapping[str, Any]) -> str:
+    """How far a transfer is and how fast, of what it reported last; "" for a phase that is none.
+
+    1200000, 5000000, {"of_bytes": 5000000, "bytes_per_s": 300000} -> "1.2 MB of 5.0 MB, 300 kB/s".
+    """
+    if values.get("of_bytes") != total:  # the last numbers may be of an earlier phase
+        return ""
+    speed = values.get("bytes_per_s")
+    return f"{units.size(done)} of {units.size(total)}" + (f", {units.size(speed)}/s" if speed else "")
 
 
 OnProgress = Callable[[Progress], None]

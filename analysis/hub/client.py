@@ -85,6 +85,8 @@ def opened(
     Raises:
         Refused: when it is none.
     """
+    if is_offline():
+        raise Refused(f"HF_HUB_OFFLINE keeps this program from asking the hub for {what}; take that out of the environment.")
     headers = {"user-agent": "layerscope"}
     if token():
         headers["authorization"] = f"Bearer {token()}"

@@ -6,7 +6,6 @@ huggingface_hub 1.33 begins a file anew when the process that fetched it is gone
 
 import hashlib
 import os
-import shutil
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -99,10 +98,7 @@ def _check(repository: Repository, missing: Sequence[tuple[File, int]]) -> None:
                 f"{units.size(_MOST_BYTES)} over plain HTTP; run `hf download {repository.id} --revision {repository.commit}` "
                 f"and ask again: what it fetches is found."
             )
-    needed, place = sum(size for _, size in missing), cache.top()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
+    needed, free = sum(size for _, size in missing), disk.free_bytes(cache.top())
     if needed > free:
         raise StorageError(
             f"{units.size(needed)} of {repository.id} have yet to come, and {units.size(free)} are free on the disk of "
@@ -152,7 +148,7 @@ class _Told:
     def _values(self) -> dict[str, Any]:
         (began, before), now = self._recent[0], time.monotonic()
         speed = (self._come - before) / (now - began) if now - began > 0.1 else 0.0
-        said: dict[str, Any] = {"bytes": self._done, "of_bytes": self._total, "bytes_per_s": round(speed)}
+        said: dict[str, Any] = {"of_bytes": self._total, "bytes_per_s": round(speed)}
         return said | ({"left_s": round((self._total - self._done) / speed, 1)} if speed > 0 else {})
 
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
 from analysis.core.bounds import shown
 from analysis.hub import client
 from analysis.hub.refusal import Refused
@@ -88,6 +91,10 @@ def look(id: str, revision: str | None = None, *, kind: str = MODEL) -> Reposito
         Refused: when the hub does not give it.
     """
     check_revision(revision)
+    try:
+        validate_repo_id(id)
+    except HFValidationError as error:
+        raise Refused(f"The hub has no {_NAMES[kind]} {shown(id)}, for none can be called so; check the spelling.") from error
     what = named(kind, id) + (f" at revision {revision}" if revision else "")
     said = client.ask(f"/api/{kind}s/{id}/revision/{quote(revision or 'main', safe='')}", what, params={"blobs": "true"})
     try:

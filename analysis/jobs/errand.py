@@ -33,7 +33,7 @@ from analysis.jobs.local import SILENCE_S, Process
 LOADER = "analysis.models.load:WarmModels"
 ROOT = str(Path(__file__).resolve().parents[2])
 """Where this program lies: elsewhere, `command` is run in it."""
-_PASSED = ("HF_HOME", "HF_HUB_OFFLINE", "LAYERSCOPE_EXTENSIONS", "LAYERSCOPE_MEMORY")
+_PASSED = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "LAYERSCOPE_EXTENSIONS", "LAYERSCOPE_MEMORY")
 _REPORT_S = 0.5
 """A report that says nothing new but a count is written at most this often."""
 _BEAT_S = 3.0

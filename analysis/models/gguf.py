@@ -3,14 +3,18 @@
 Source: the format's description in ggml-org/ggml, docs/gguf.md.
 """
 
+import contextlib
 import mmap
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from analysis.core.errors import UnsupportedModelError
 
+SUFFIX = ".gguf"
+"""Of its files."""
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 """How a value is packed, by the number of its type."""
 _TEXT, _ARRAY = 8, 9
@@ -39,6 +43,28 @@ class Entry:
     """How they are packed: the number of a type of ggml."""
     begin: int
     """Bytes from the start of the file."""
+
+
+@contextlib.contextmanager
+def taken_apart_once() -> Iterator[None]:
+    """Around what has transformers read a GGUF file: its configuration, its tokenizer and its weights come of one look at it.
+
+    It makes a `gguf.GGUFReader` for each of them, which takes seconds apiece for the vocabulary alone.
+    """
+    import gguf as library
+
+    own, made = library.GGUFReader, dict[str, Any]()
+
+    def reader(path: Any, *given: Any) -> Any:
+        if str(path) not in made:
+            made[str(path)] = own(path, *given)
+        return made[str(path)]
+
+    library.GGUFReader = reader  # type: ignore[assignment,misc]
+    try:
+        yield
+    finally:
+        library.GGUFReader = own  # type: ignore[misc]
 
 
 def header(path: Path) -> dict[str, Any]:

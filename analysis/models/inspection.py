@@ -1,11 +1,13 @@
 """What a model is and whether it fits this machine, from its configuration; on request it is loaded once, to be warm."""
 
 import time
+from dataclasses import replace
 
 from analysis.core import store, units
 from analysis.core.progress import OnProgress, ignore
 from analysis.models import load as models
 from analysis.models.load import Load
+from analysis.models.source import locate
 from analysis.models.spec import InspectResult, InspectSpec
 
 
@@ -18,11 +20,13 @@ def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Load = mod
     began = time.perf_counter()
     store.check_writable()
     planned = models.plan(spec.model, on_progress)
+    if spec.fetch:
+        planned = replace(planned, source=locate(planned.spec, on_progress))  # of the very commit that was looked at
     if spec.load:
         load(planned.spec, on_progress)
     remote = planned.source.remote
     result = InspectResult(
-        spec=InspectSpec(planned.spec, load=spec.load),
+        spec=InspectSpec(planned.spec, load=spec.load, fetch=spec.fetch),
         versions=planned.versions(),
         wall_s=time.perf_counter() - began,
         n_tokens=0,

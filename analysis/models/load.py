@@ -1,5 +1,6 @@
 """From a `ModelSpec` to a model that is ready to be measured, its memory checked first."""
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -15,11 +16,11 @@ from analysis.core import units
 from analysis.core.errors import NotEnoughMemoryError, SpecError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.models import decoder as architecture
-from analysis.models import layerwise, machine, meter, placement, residual, weights
+from analysis.models import gguf, layerwise, machine, meter, placement, residual, weights
 from analysis.models import spec as cost
 from analysis.models.decoder import Decoder
 from analysis.models.placement import Needs, Placement
-from analysis.models.source import Source, as_it_should_be, locate, read_config
+from analysis.models.source import Source, as_it_should_be, converted, locate, read_config
 from analysis.models.spec import Choice, ModelFacts, ModelSpec
 
 _WORKING_TOKENS = 4096
@@ -258,6 +259,11 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore, *, by_layer: bool = 
             spec has the identity of.
         NotEnoughMemoryError: when the estimate exceeds what is free; nothing has been loaded then.
     """
+    with gguf.taken_apart_once() if spec.source.endswith(gguf.SUFFIX) else contextlib.nullcontext():
+        return _load(spec, on_progress, by_layer)
+
+
+def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedModel:
     planned = plan(spec, on_progress)
     resolved = planned.spec
     if not planned.fits and not (by_layer and planned.streams):
@@ -270,6 +276,8 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore, *, by_layer: bool = 
     source = _weights(resolved, on_progress)
     if not planned.fits:
         return _by_layer(planned, source, on_progress, planned.how)
+    if source.gguf_file:
+        source = converted(source, planned.facts.n_parameters, machine.free_bytes("cpu"), on_progress)
     said = planned.how or f"Loading {source.name} in {resolved.dtype} on {planned.where}."
     on_progress(Progress("loading the model", 0, 1, said))
     options: dict[str, Any] = {"dtype": getattr(torch, resolved.dtype), "trust_remote_code": False}
@@ -322,7 +330,7 @@ def _weights(spec: ModelSpec, on_progress: OnProgress) -> Source:
             f"The weights of {source.name} are {source.identity} and not {spec.identity[:60]}, which were asked for: they were "
             f"exchanged meanwhile, or the request names an identity that is not theirs; ask again without one."
         )
-    if source.gguf_file and spec.quantization != "none":
+    if spec.source.endswith(gguf.SUFFIX) and spec.quantization != "none":
         raise SpecError("A GGUF file cannot be quantized again while loading; export it to a folder first.")
     return source
 

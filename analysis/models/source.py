@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
 from transformers import (
     CONFIG_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -20,13 +18,14 @@ from transformers import (
 )
 
 from analysis import hub
-from analysis.core import documents, failures, given, store, units
-from analysis.core.errors import HubError, LayerscopeError, ModelNotFoundError, UnsupportedModelError
+from analysis.core import disk, documents, failures, given, store, units
+from analysis.core.errors import LayerscopeError, ModelNotFoundError, UnsupportedModelError
 from analysis.core.progress import Cancelled, OnProgress, Progress, ignore
 from analysis.data import starter
 from analysis.data.starter import NAME, gguf_file, is_installed
-from analysis.models import families, gguf, plausible, weights
+from analysis.models import conversions, families, gguf, plausible, weights
 from analysis.models import identity as identities
+from analysis.models.remote import Remote, bring
 from analysis.models.spec import ModelSpec
 
 
@@ -46,43 +45,61 @@ def model_folder(on_progress: OnProgress = ignore) -> Path:
         ModelNotFoundError: when the pack is not installed.
         StorageError: when the disk is full; nothing half-written stays.
     """
-    source = gguf_file()
-    folder = _converted()
+    source, folder = gguf_file(), _converted()
     if not (folder / "config.json").exists():
         on_progress(Progress("converting the starter model", 0, 1, "Converting the starter model once, about 20 seconds."))
-        store.write_folder(folder, lambda target: _convert(source, target))
+        store.write_folder(folder, lambda target: _convert(Source(source.parent, source.name, NAME, ""), target))
         on_progress(Progress("converting the starter model", 1, 1, f"The starter model is ready in {folder.name}."))
     return folder
 
 
-def _convert(source: Path, target: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
-    plain = {"gguf_file": source.name, "dtype": torch.float32, "quantization_config": GgufConfig(dequantize=True)}
-    model = weights.whole(NAME, source.parent, plain)
+def _convert(source: "Source", target: Path) -> None:
+    with gguf.taken_apart_once():
+        with as_it_should_be(source, "tokenizer"):
+            tokenizer = AutoTokenizer.from_pretrained(source.folder, gguf_file=source.gguf_file)
+        plain = {"gguf_file": source.gguf_file, "dtype": torch.float32, "quantization_config": GgufConfig(dequantize=True)}
+        with as_it_should_be(source, "weights"):
+            model = weights.whole(source.name, source.folder, plain)
     tokenizer.save_pretrained(target)
     model.save_pretrained(target)
 
 
+def converted(source: "Source", n_parameters: int, free_bytes: int, on_progress: OnProgress = ignore) -> "Source":
+    """A GGUF file as a plain folder in the cache, made once: every command and page then reads that.
+
+    Args:
+        source: of a GGUF file.
+        n_parameters: of the model, which is in float32 meanwhile, and in the folder.
+        free_bytes: of memory.
+        on_progress: told about it, and why the file itself is read where there is not the room for a folder.
+
+    Raises:
+        UnsupportedModelError: when the file cannot be used.
+        StorageError: when the cache folder cannot be written.
+    """
+    assert source.gguf_file is not None
+    phase, folder, takes = "converting the GGUF file", conversions.folder_of(source.identity), 4 * n_parameters
+    for place, free in (("memory", free_bytes), ("the disk of the cache folder", disk.free_bytes(folder))):
+        if takes > free:
+            said = f"{source.gguf_file} is taken apart at every start: as a folder it takes {units.size(takes)}, and"
+            on_progress(Progress(phase, message=f"{said} {units.size(free)} of {place} are free."))
+            return source
+
+    def fill(target: Path) -> None:
+        _convert(source, target)
+        conversions.sign(target, str(source.gguf_file))
+
+    said = f"Converting {source.gguf_file} once into a folder of {units.size(takes)}; from then on it loads at once."
+    on_progress(Progress(phase, 0, 1, said))
+    store.write_folder(folder, fill)
+    on_progress(Progress(phase, 1, 1))
+    return Source(folder, None, source.name, source.identity)
+
+
 _HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$|^[A-Za-z][\w.-]*$")
-_SAFE = ".safetensors"
-_BESIDE = (".json", ".model", ".txt", ".jinja")
-"""Files beside the weights: the configuration and the tokenizer."""
-_CONFIG = "config.json"
 _MOST_BYTES = 16 << 20
 """Of a config.json."""
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
-
-
-@dataclass(frozen=True)
-class Remote:
-    """What the hub says of a model before its weights are fetched."""
-
-    commit: str
-    """Forty hexadecimal digits."""
-    n_bytes: int
-    """Of its weights, configuration and tokenizer."""
-    missing_bytes: int
-    """Of these, what was not on this machine when it was asked for."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +141,10 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
         path, is_file, is_folder = Path("/"), False, False
     try:
         if is_file and path.suffix == ".gguf":
-            return Source(path.parent, path.name, path.stem, identities.of_file(path))
+            identity = identities.of_file(path)
+            if conversions.is_there(identity):
+                return Source(conversions.folder_of(identity), None, path.stem, identity)
+            return Source(path.parent, path.name, path.stem, identity)
         if is_folder:
             return _local_folder(path)
     except OSError as error:
@@ -138,6 +158,14 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
             f"such as HuggingFaceTB/SmolLM2-135M."
         )
     return _hub(spec, on_progress, weights=weights)
+
+
+def _hub(spec: ModelSpec, on_progress: OnProgress, *, weights: bool) -> Source:
+    # A request that has the identity of its weights is of that commit, whatever the branch is now.
+    pinned = spec.identity.removeprefix("hub:")
+    revision = pinned if spec.identity.startswith("hub:") and hub.is_commit(pinned) else spec.revision
+    folder, found = bring(spec.source, revision, on_progress, weights=weights)
+    return Source(folder, None, spec.source, f"hub:{found.commit}", found)
 
 
 def _local_folder(path: Path) -> Source:
@@ -156,116 +184,6 @@ def _local_folder(path: Path) -> Source:
             )
         raise ModelNotFoundError(f"The folder {path} has a config.json but no .safetensors weights; add them.")
     return Source(path, None, path.name, identities.of_folder(path))
-
-
-def _hub(spec: ModelSpec, on_progress: OnProgress, *, weights: bool) -> Source:
-    # A request that has the identity of its weights is of that commit, whatever the branch is now.
-    pinned = spec.identity.removeprefix("hub:")
-    revision = pinned if spec.identity.startswith("hub:") and hub.is_commit(pinned) else spec.revision
-    try:
-        validate_repo_id(spec.source)
-        repository = _repository(spec.source, revision, on_progress)
-        everything = _of_model(repository)
-        remote = Remote(
-            repository.commit, sum(file.size for file in everything), hub.missing_bytes(repository, everything)
-        )  # fmt: skip
-        folder = _fetched(
-            repository, everything if weights else [file for file in everything if file.path == _CONFIG], on_progress
-        )
-    except HFValidationError as error:
-        raise ModelNotFoundError(
-            f"The hub has no model {spec.source!r}, for none can be called so; check the spelling."
-        ) from error
-    except HubError as error:
-        raise ModelNotFoundError(str(error)) from error
-    return Source(folder, None, spec.source, f"hub:{repository.commit}", remote)
-
-
-def _repository(id: str, revision: str | None, on_progress: OnProgress) -> hub.Repository:
-    """What the hub has, or had when it was last asked: of a commit that is the same for ever."""
-    known = hub.recall(hub.MODEL, id, revision)
-    if known is not None and (hub.is_commit(revision) or hub.is_offline()):
-        return known
-    known = known or hub.there(hub.MODEL, id, revision)
-    if hub.is_offline():
-        if known is None or not _is_whole(known):
-            raise HubError(_not_here(id, revision))
-        return known
-    on_progress(Progress("asking the hub", message=f"Asking the hub for {id}."))
-    try:
-        found = hub.look(id, revision)
-    except HubError as error:
-        if known is None or not _is_whole(known):
-            raise HubError(f"{error}{_also_here(id, revision)}") from error
-        on_progress(Progress("asking the hub", message=f"{error} Commit {known.commit[:12]} of {id} is here and is used."))
-        return known
-    hub.remember(found, revision)
-    return found
-
-
-def _of_model(repository: hub.Repository) -> list[hub.File]:
-    """The files that a model is loaded from.
-
-    Raises:
-        UnsupportedModelError: when there are none, or none that are safe to load.
-    """
-    top = [file for file in repository.files if "/" not in file.path]
-    safe = [file for file in top if file.path.endswith(_SAFE)]
-    names = [file.path for file in top]
-    if "adapter_config.json" in names and _CONFIG not in names:
-        raise UnsupportedModelError(
-            f"{repository.id} is an adapter and no model: give the model that it was made for, and the adapter's folder as "
-            f"--adapter."
-        )
-    if not safe:
-        ggufs = [name for name in names if name.endswith(".gguf")]
-        instead = f"; download one of its GGUF files ({', '.join(ggufs[:2])}) and give its path" if ggufs else ""
-        raise UnsupportedModelError(
-            f"{repository.id} offers no safetensors weights at commit {repository.commit[:12]}, and pickled ones are never "
-            f"loaded{instead or '; choose a model that does'}."
-        )
-    if _CONFIG not in names:
-        raise UnsupportedModelError(f"{repository.id} has no {_CONFIG}, so it is no model for transformers; choose another.")
-    # The same weights may lie there once more in another layout, as consolidated.safetensors.
-    chosen = [file for file in safe if file.path.startswith("model")] or safe
-    return [*(file for file in top if file.path.endswith(_BESIDE)), *chosen]
-
-
-def _fetched(repository: hub.Repository, files: list[hub.File], on_progress: OnProgress) -> Path:
-    missing = hub.missing_bytes(repository, files)
-    if missing and hub.is_offline():
-        raise HubError(
-            f"{units.size(missing)} of {repository.id} at commit {repository.commit[:12]} are not on this machine, and "
-            f"HF_HUB_OFFLINE keeps it from asking the hub; take that out of the environment and fetch them, or use `starter` "
-            f"or a local folder.{_also_here(repository.id, repository.commit)}"
-        )
-    return hub.fetch(repository, files, on_progress)
-
-
-def _is_whole(repository: hub.Repository) -> bool:
-    """Whether all that a model is loaded from is here."""
-    try:
-        return not hub.missing_bytes(repository, _of_model(repository))
-    except UnsupportedModelError:
-        return False
-
-
-def _not_here(id: str, revision: str | None) -> str:
-    at = f" at revision {revision!r}" if revision else ""
-    return (
-        f"{id!r}{at} is neither a local folder nor in the local hub cache, and HF_HUB_OFFLINE keeps this program from asking "
-        f"the hub; take that out of the environment, or use `starter` or a local folder.{_also_here(id, revision)}"
-    )
-
-
-def _also_here(id: str, revision: str | None) -> str:
-    """Which other revisions of a model are whole on this machine, in a sentence; "" for none."""
-    whole = []
-    for name, commit in hub.revisions(hub.MODEL, id).items():
-        known = hub.recall(hub.MODEL, id, commit) or hub.there(hub.MODEL, id, commit)
-        if known is not None and revision not in (name, commit) and _is_whole(known):
-            whole.append(f"`--revision {commit[:12] if name == commit else name}`")
-    return f" On this machine there is another revision of it: {', '.join(whole)}." if whole else ""
 
 
 def read_config(source: Source) -> Any:

@@ -255,13 +255,16 @@ def _lost_parts(model: ModelFacts, block: Removal | None) -> dict[int, list[Part
 
 @dataclass(frozen=True)
 class InspectSpec(Spec):
-    """What a model is and whether it fits, from its configuration alone; `load` also loads it once and keeps it warm."""
+    """What a model is and whether it fits, from its configuration alone; `fetch` fetches its weights, too."""
 
     kind: ClassVar[str] = "inspect"
+    later: ClassVar[tuple[str, ...]] = ("fetch",)
 
     model: Annotated[ModelSpec, RequestPart(optional=("source",))] = field(default_factory=ModelSpec)
     load: bool = False
-    """Whether to load it too."""
+    """Whether to load it too, once, so that it is warm."""
+    fetch: Annotated[bool, Option()] = False
+    """Whether to fetch its weights too, where it is a hub id: they go on where they stopped, and are found offline."""
 
 
 @dataclass(frozen=True)

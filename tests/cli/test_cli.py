@@ -180,7 +180,7 @@ def test_jobs_list_is_empty_at_first(capsys):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("distances", "some/unknown-model"), "the hub cannot be reached"),
+        (("distances", "some/unknown-model"), "HF_HUB_OFFLINE keeps this program from asking the hub"),
         (("distances", "TINY", "--texts", "none.txt"), "cannot be read"),
         (("distances", "TINY", "--seq-len", 3), "16..1,048,576"),
         (("distances", "TINY", "--seq-len", 999), "longer than the window"),

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 
 from analysis.core.errors import CorpusError, ModelNotFoundError, StorageError
-from analysis.core.failures import cause, in_a_sentence
+from analysis.core.failures import cause, in_a_sentence, redact
 
 
 def explain(error: BaseException) -> str:
@@ -192,3 +192,10 @@ def test_details_of_what_nobody_foresaw_are_kept_for_their_owner_alone_without_t
     assert "hf_abcd" not in said
     monkeypatch.setenv("LAYERSCOPE_CACHE", "/dev/null/nowhere")
     assert "its details could not be kept" in in_a_sentence(ValueError("x"), doing="counting")
+
+
+def test_the_token_of_the_environment_is_blotted_out_whatever_it_looks_like(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "key-of-a-mirror ")
+    assert redact("sent key-of-a-mirror to it") == "sent [redacted] to it"
+    monkeypatch.setenv("HF_TOKEN", "short")
+    assert redact("a short word") == "a short word"

@@ -226,7 +226,9 @@ def _names() -> Iterator[Bad]:
     )
     yield Bad("a hub id with dots", ("models", "a/.."), "The hub has no model 'a/..'; check the spelling.")
     yield Bad(
-        "a revision that is nowhere", ("models", "nobody-at-all/nothing", "--revision", "x"), "and the hub cannot be reached"
+        "a revision that is nowhere",
+        ("models", "nobody-at-all/nothing", "--revision", "x"),
+        "keeps this program from asking the hub",
     )
     yield Bad("a folder that is empty", ("models", "{here}"), "has no config.json, so it is not a Hugging Face model folder")
     yield Bad("a link to itself", _PLAN, say, _linked)

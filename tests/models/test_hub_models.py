@@ -10,6 +10,7 @@ from huggingface_hub import constants
 
 from analysis import hub
 from analysis.core.errors import ModelNotFoundError, UnsupportedModelError
+from analysis.core.progress import Cancelled
 from analysis.models import load, source
 from analysis.models.spec import InspectSpec, ModelSpec
 
@@ -170,3 +171,28 @@ def test_what_is_found_says_commit_and_sizes(there, tmp_path, monkeypatch):
     assert result.file_bytes > 100_000
     assert 0 < result.missing_bytes <= result.file_bytes
     assert any(f"--revision {commit(there)}" in note for note in result.notes)
+
+
+def test_weights_are_fetched_and_go_on_after_a_pause(there, tmp_path, monkeypatch):
+    from analysis.core.progress import bytes_so_far
+    from analysis.models import inspection
+
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+    there.fault("/cdn/", bytes_per_s=4_000_000)
+    told = []
+
+    def stop_in_the_middle(progress):
+        told.append(progress)
+        if "of_bytes" in progress.values and progress.done > progress.total / 2:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        inspection.run(InspectSpec(SPEC, fetch=True), stop_in_the_middle)
+    assert bytes_so_far(told[-1].done, told[-1].total, told[-1].values).endswith("/s")
+    there.faults.clear()
+    sent = there.sent("/cdn/")
+    result = inspection.run(InspectSpec(SPEC, fetch=True))
+    assert there.sent("/cdn/") - sent < 0.7 * result.file_bytes
+    assert result.missing_bytes == 0
+    assert any("All of it" in note for note in result.notes)
+    assert result.spec.fingerprint() != inspection.run(InspectSpec(SPEC)).spec.fingerprint()

@@ -4,7 +4,7 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.core.errors import LayerscopeError
-from analysis.core.progress import how_far
+from analysis.core.progress import bytes_so_far, how_far
 from pages.components.shared import access, frame, words
 
 _COLOURS = {
@@ -56,7 +56,7 @@ def progress_text(job: jobs.Job) -> str:
     """What it does, how far it is, how long it still takes and how much of the machine it uses: the same words everywhere."""
     parts = [job.phase or "starting"]
     if job.total:
-        parts.append(how_far(job.done, job.total))
+        parts.append(bytes_so_far(job.done, job.total, job.values) or how_far(job.done, job.total))
     if job.eta_s is not None:
         parts.append(f"{words.span(*(job.eta_range_s or (job.eta_s, job.eta_s)))} left")
     if job.work is not None and job.work.share_now is not None:

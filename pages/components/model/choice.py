@@ -5,6 +5,7 @@ import streamlit as st
 from analysis.core import host
 from analysis.models.spec import DTYPES, QUANTIZATIONS, ModelSpec
 from analysis.reading.runs import Seen
+from pages.components.model import finder
 from pages.components.shared import library, state, words
 
 KINDS = ("Starter", "Hub id", "Folder", "GGUF file")
@@ -17,6 +18,7 @@ _HINTS = {
     "Folder": ("Folder", "/path/to/model", "A Hugging Face folder: config.json, tokenizer and safetensors files."),
     "GGUF file": ("File", "/path/to/model.gguf", "It is dequantized when it is loaded."),
 }
+_REVISION = "source-revision-"
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _ALL_CARDS = "cuda:all"
 _SHOWN = 6
@@ -36,6 +38,7 @@ def show() -> ModelSpec | None:
         source = st.text_input(
             label, known, placeholder=example, help=help_text, key=f"source-{kind}", persist_state="session"
         ).strip()
+    revision = _revision(source, current) if kind == KINDS[1] else None
     dtype_column, device_column, quantization_column = st.columns(3)
     dtype = dtype_column.selectbox("dtype", DTYPES, DTYPES.index(current.dtype), key="dtype", persist_state="session")
     devices = (*_DEVICES, _ALL_CARDS) if host.cards() > 1 else _DEVICES
@@ -50,12 +53,31 @@ def show() -> ModelSpec | None:
     )  # fmt: skip
     if not source:
         return None
-    return ModelSpec(source=source, dtype=dtype, device=device, quantization=quantization)
+    return ModelSpec(source=source, revision=revision, dtype=dtype, device=device, quantization=quantization)
+
+
+def _revision(source: str, current: ModelSpec) -> str | None:
+    """Which state of a hub id; the box is of this id, so that another one does not inherit its commit."""
+    finder.show(_pick)
+    if not source:
+        return None
+    known = current.revision or "" if current.source == source else ""
+    said = st.text_input(
+        "Revision", known, placeholder="the default branch", key=f"{_REVISION}{source}", persist_state="session",
+        help="A branch, a tag or a commit. Using a model pins the commit that was found, so that its weights stay the same.",
+    )  # fmt: skip
+    return said.strip() or None
+
+
+def _pick(id: str) -> None:
+    """Name a model that was found; in a callback, before the box is drawn."""
+    st.session_state[f"source-{KINDS[1]}"] = id
 
 
 def forget() -> None:
     """Let the form begin afresh with the current model; only in a callback, before the form is drawn."""
-    for key in ("source-kind", "dtype", "device", "quantization", *(f"source-{kind}" for kind in KINDS)):
+    revisions = [key for key in st.session_state if str(key).startswith(_REVISION)]
+    for key in (*revisions, "source-kind", "dtype", "device", "quantization", *(f"source-{kind}" for kind in KINDS)):
         st.session_state.pop(key, None)
 
 

@@ -12,8 +12,8 @@ import streamlit as st
 from analysis.core.store import Stored, cache_dir
 from analysis.jobs import preflight
 from analysis.models.spec import Choice, InspectResult, ModelSpec
-from pages.components.model.looks import Looks
 from pages.components.shared import access, words
+from pages.components.shared.looks import Looks
 
 
 def _run(source: str, revision: str | None, dtype: str, device: str, quantization: str, cache: str) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from analysis.data import questions as benchmarks
 from analysis.data.files import QuestionFile
 from analysis.data.spec import PROTOCOLS, QUESTION_FILES, BenchmarkSpec
 from analysis.data.tasks import TASKS, Task
-from pages.components.shared import chart, uploads, words
+from pages.components.shared import chart, hub_rows, uploads, words
 
-TEXTS = {"c4": "C4 (web text)", "wiki": "Wikipedia", "file": "A file of mine"}
-OWN = "file"
+TEXTS = {"c4": "C4 (web text)", "wiki": "Wikipedia", "file": "A file of mine", "hub": "A data set of the hub"}
+OWN, HUB = "file", "hub"
 _ENDINGS = ("jsonl", "csv", "parquet", "tsv", "json", "ndjson")
 _PREVIEWED = 4
 _PROTOCOL_NAMES = {"harness": "lm-evaluation-harness", "paper": "the paper"}
@@ -27,7 +27,10 @@ def texts(key: str) -> str:
         key=f"{key}-texts",
         help="A file is UTF-8: TXT with documents separated by blank lines, or JSONL with a field `text`.",
     )
-    if choice != "file":
+    if choice == HUB:
+        found = hub_rows.show("texts", key)
+        return "" if found is None else keep_texts(*found)
+    if choice != OWN:
         return choice
     upload = uploads.field("TXT or JSONL", ("txt", "jsonl"), key=f"{key}-file")
     return "" if upload is None else keep_texts(upload.name, upload.getvalue())
@@ -49,10 +52,13 @@ def keep_texts(name: str, content: bytes) -> str:
 
 def questions(key: str) -> tuple[BenchmarkSpec | None, int | None]:
     """Draw the choice; returns it with no limit yet (None while a file is missing), and how many questions there are."""
-    names = {**words.task_names(), OWN: "A file of mine"}
-    chosen = st.selectbox("Questions from", [*TASKS, OWN], format_func=names.get, key=f"{key}-task")
+    names = {**words.task_names(), OWN: TEXTS[OWN], HUB: TEXTS[HUB]}
+    chosen = st.selectbox("Questions from", [*TASKS, OWN, HUB], format_func=names.get, key=f"{key}-task")
     if chosen == OWN:
         return _own(key)
+    if chosen == HUB:
+        found = hub_rows.show("questions", key)
+        return (None, None) if found is None else _kept(*found, key)
     task = TASKS[chosen]
     spec = BenchmarkSpec(
         task=chosen,
@@ -108,8 +114,13 @@ def _own(key: str) -> tuple[BenchmarkSpec | None, int | None]:
     )  # fmt: skip
     if upload is None:
         return None, None
-    ending = Path(upload.name).suffix.lower()
-    path = uploads.keep(upload.name, upload.getvalue(), ending if ending in QUESTION_FILES else ".jsonl")
+    return _kept(upload.name, upload.getvalue(), key)
+
+
+def _kept(name: str, content: bytes, key: str) -> tuple[BenchmarkSpec | None, int | None]:
+    """Store a question file and show what of it can be asked."""
+    ending = Path(name).suffix.lower()
+    path = uploads.keep(name, content, ending if ending in QUESTION_FILES else ".jsonl")
     file = uploads.questions(Path(path))
     _preview(file, key)
     return (BenchmarkSpec(task=path, limit=None), len(file.questions)) if file.questions else (None, None)

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from analysis.core.errors import ModelNotFoundError
-from pages.components.model import looks
+from pages.components.shared import looks
 from tests.support.worker import wait_for
 
 

@@ -1,0 +1,86 @@
+"""The subcommand `dataset`: rows of a data set of the hub as a file of texts or questions, for `--texts` and `--task`."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from analysis.cli.answers import write
+from analysis.cli.bar import Bar
+from analysis.cli.line import plain_number
+from analysis.core import output, units
+from analysis.core.errors import SpecError
+from analysis.data import hub_rows
+
+_FIRST = 3
+"""Rows that are shown."""
+_LONGEST = 100
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options of the subcommand."""
+    parser.add_argument("id", metavar="DATASET", help="a data set of the hub, such as allenai/ai2_arc")
+    parser.add_argument("--revision", help="branch, tag or commit (default: the default branch)")
+    parser.add_argument("--file", metavar="PATH", help="a file of the set (without it, they are listed with their sizes)")
+    parser.add_argument(
+        "--as", dest="kind", choices=tuple(hub_rows.ROLES), default="texts", help="what to make (default: texts)"
+    )
+    for role in (hub_rows.TEXT, hub_rows.QUESTION, hub_rows.CHOICES, hub_rows.ANSWER):
+        several = ", or several with commas" if role == hub_rows.CHOICES else ""
+        told = f"the column that is the {role}{several} (default: one that is called so)"
+        parser.add_argument(f"--{role}", metavar="COLUMN", help=told)
+    usual = hub_rows.USUAL_ROWS
+    parser.add_argument("--rows", metavar="N", type=plain_number, default=usual, help=f"the first N rows (default: {usual:,})")
+    parser.add_argument("--out", metavar="FILE", help="a JSONL file to write (without it, columns and first rows are shown)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """List the files of a data set, show the first rows of one, or write them.
+
+    Raises:
+        LayerscopeError: when the hub does not give it, or it has not what is asked for.
+    """
+    if not 1 <= options.rows <= hub_rows.MOST_ROWS:
+        raise SpecError(f"--rows can be 1..{hub_rows.MOST_ROWS}, not {options.rows}.")
+    if options.out:
+        output.check(options.out, "--out")
+    found = hub_rows.look(options.id, options.revision)
+    said = {"id": options.id, "commit": found.repository.commit}
+    if not options.file:
+        files = [{"path": file.path, "size_bytes": file.size} for file in found.files]
+        lines = [f"{units.size(file.size):>9}  {file.path}" for file in found.files]
+        write(options, said | {"files": files}, [f"{options.id} at commit {found.repository.commit}:", *lines])
+        return
+    bar = Bar()
+    file = hub_rows.fetch(found, options.file, bar)
+    bar.close()
+    read = hub_rows.rows(file, options.rows)
+    columns = hub_rows.names(read)
+    asked = hub_rows.guessed(columns, options.kind) | _named(options)
+    said |= {"file": options.file, "columns": columns, "as": {role: list(names) for role, names in asked.items()}}
+    if not options.out:
+        write(options, said | {"rows": [_short(row) for row in read[:_FIRST]]}, _shown(read, columns, asked))
+        return
+    content = hub_rows.kept(read, options.kind, asked)
+    output.write(options.out, content, "--out")
+    flag = "--texts" if options.kind == "texts" else "--task"
+    n_rows = content.count(b"\n")
+    done = f"{n_rows:,} rows of {options.id} at commit {found.repository.commit} are in {options.out}: give it as {flag}."
+    write(options, said | {"out": options.out, "n_rows": n_rows}, [done])
+
+
+def _named(options: argparse.Namespace) -> dict[str, list[str]]:
+    roles = hub_rows.ROLES[options.kind]
+    said = {role: getattr(options, role) for role in roles}
+    return {role: value.split(",") if role == hub_rows.CHOICES else [value] for role, value in said.items() if value}
+
+
+def _short(row: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value) if len(str(value)) <= _LONGEST else f"{str(value)[:_LONGEST]}…" for name, value in row.items()}
+
+
+def _shown(read: Sequence[Mapping[str, Any]], columns: Sequence[str], asked: Mapping[str, Sequence[str]]) -> list[str]:
+    taken = "; ".join(f"{role} is {', '.join(names)}" for role, names in asked.items()) or "none is called as one would expect"
+    lines = [f"{len(read):,} rows with the columns {', '.join(columns)}; {taken}."]
+    for number, row in enumerate(read[:_FIRST], start=1):
+        lines += [f"row {number}", *(f"  {name}: {value}" for name, value in _short(row).items())]
+    return [*lines, "Nothing was written; give --out FILE."]

@@ -1,0 +1,66 @@
+"""GGUF files that were turned into plain folders once, in the cache: taking one apart costs more than all that follows."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis.core import disk, documents, store
+
+_FOLDER = "models"
+_PREFIX = "gguf-"
+_TOLD = "layerscope.json"
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """One that takes room on this machine."""
+
+    identity: str
+    """Of the file's weights."""
+    name: str
+    """Of the file."""
+    n_bytes: int
+    """What its folder takes, and what would be free without it."""
+
+
+def folder_of(identity: str) -> Path:
+    """Where the folder of a GGUF file with this identity is, or would be."""
+    return store.cache_dir() / _FOLDER / identity.replace(":", "-")
+
+
+def is_there(identity: str) -> bool:
+    """Whether a file was turned into a folder before."""
+    return (folder_of(identity) / "config.json").exists()
+
+
+def sign(folder: Path, name: str) -> None:
+    """Write down in a new folder which file it was."""
+    (folder / _TOLD).write_text(json.dumps({"file": name}))
+
+
+def kept() -> list[Conversion]:
+    """All that are there, the largest first."""
+    found = []
+    for folder in (store.cache_dir() / _FOLDER).glob(f"{_PREFIX}*"):
+        try:
+            name = str(documents.parsed_object((folder / _TOLD).read_bytes())["file"])
+        except (OSError, ValueError, KeyError):
+            name = folder.name
+        found.append(Conversion(folder.name.replace("-", ":", 1), name, disk.size_bytes(folder)))
+    return sorted(found, key=lambda one: -one.n_bytes)
+
+
+def delete(identity: str) -> int:
+    """Remove one: it is made again when its file is loaded; returns the bytes that are free again.
+
+    Raises:
+        StorageError: when the folder cannot be written.
+    """
+    folder = folder_of(identity)
+    size = disk.size_bytes(folder)
+    with store.disk_errors_explained(folder):
+        hidden = disk.aside(folder)
+    if hidden is None:
+        return 0
+    disk.remove(hidden)
+    return size

@@ -1,0 +1,148 @@
+"""A model of the hub: which files of it make a model, of one commit, and what of them is on this machine.
+
+Nothing here loads a model library: pages ask it, too.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis import hub
+from analysis.core import units
+from analysis.core.errors import HubError, ModelNotFoundError, UnsupportedModelError
+from analysis.core.progress import OnProgress, Progress, ignore
+
+_CONFIG = "config.json"
+_SAFE = ".safetensors"
+_BESIDE = (".json", ".model", ".txt", ".jinja")
+"""Files beside the weights: the configuration and the tokenizer."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """What the hub says of a model before its weights are fetched."""
+
+    commit: str
+    """Forty hexadecimal digits."""
+    n_bytes: int
+    """Of its weights, configuration and tokenizer."""
+    missing_bytes: int
+    """Of these, what has yet to be fetched."""
+
+
+def bring(id: str, revision: str | None, on_progress: OnProgress, *, weights: bool) -> tuple[Path, Remote]:
+    """Let a model's files be here.
+
+    Args:
+        id: of the hub.
+        revision: a branch, a tag or a commit; None for the default branch.
+        on_progress: told of bytes, and of what the hub did not answer.
+        weights: False for no more than the configuration.
+
+    Returns:
+        The folder with them, and what is known of all.
+
+    Raises:
+        ModelNotFoundError: the hub does not give it, and it is not here.
+        UnsupportedModelError: it has no weights that are safe to load.
+    """
+    try:
+        repository = _repository(id, revision, on_progress)
+        files = of_model(repository)
+        wanted = files if weights else [file for file in files if file.path == _CONFIG]
+        folder = _fetched(repository, wanted, on_progress if weights else ignore)  # a page of text is no transfer to watch
+        return folder, Remote(repository.commit, sum(file.size for file in files), hub.missing_bytes(repository, files))
+    except HubError as error:
+        raise ModelNotFoundError(str(error)) from error
+
+
+def missing_bytes(id: str, commit: str) -> int | None:
+    """What has yet to come of a model at a commit; None where it was never asked for here."""
+    known = hub.recall(hub.MODEL, id, commit)
+    return None if known is None else hub.missing_bytes(known, of_model(known))
+
+
+def _repository(id: str, revision: str | None, on_progress: OnProgress) -> hub.Repository:
+    """What the hub has, or had when it was last asked: of a commit that is the same for ever."""
+    known = hub.recall(hub.MODEL, id, revision)
+    if known is not None and (hub.is_commit(revision) or hub.is_offline()):
+        return known
+    known = known or hub.there(hub.MODEL, id, revision)
+    if hub.is_offline():
+        if known is None or not _is_whole(known):
+            raise HubError(_not_here(id, revision))
+        return known
+    on_progress(Progress("asking the hub", message=f"Asking the hub for {id}."))
+    try:
+        found = hub.look(id, revision)
+    except HubError as error:
+        if known is None or not _is_whole(known):
+            raise HubError(f"{error}{_also_here(id, revision)}") from error
+        on_progress(Progress("asking the hub", message=f"{error} Commit {known.commit[:12]} of {id} is here and is used."))
+        return known
+    hub.remember(found, revision)
+    return found
+
+
+def of_model(repository: hub.Repository) -> list[hub.File]:
+    """The files that a model is loaded from.
+
+    Raises:
+        UnsupportedModelError: when there are none, or none that are safe to load.
+    """
+    top = [file for file in repository.files if "/" not in file.path]
+    safe = [file for file in top if file.path.endswith(_SAFE)]
+    names = [file.path for file in top]
+    if "adapter_config.json" in names and _CONFIG not in names:
+        raise UnsupportedModelError(
+            f"{repository.id} is an adapter and no model: give the model that it was made for, and the adapter's folder as "
+            f"--adapter."
+        )
+    if not safe:
+        ggufs = [name for name in names if name.endswith(".gguf")]
+        instead = f"; download one of its GGUF files ({', '.join(ggufs[:2])}) and give its path" if ggufs else ""
+        raise UnsupportedModelError(
+            f"{repository.id} offers no safetensors weights at commit {repository.commit[:12]}, and pickled ones are never "
+            f"loaded{instead or '; choose a model that does'}."
+        )
+    if _CONFIG not in names:
+        raise UnsupportedModelError(f"{repository.id} has no {_CONFIG}, so it is no model for transformers; choose another.")
+    # The same weights may lie there once more in another layout, as consolidated.safetensors.
+    chosen = [file for file in safe if file.path.startswith("model")] or safe
+    return [*(file for file in top if file.path.endswith(_BESIDE)), *chosen]
+
+
+def _fetched(repository: hub.Repository, files: list[hub.File], on_progress: OnProgress) -> Path:
+    missing = hub.missing_bytes(repository, files)
+    if missing and hub.is_offline():
+        raise HubError(
+            f"{units.size(missing)} of {repository.id} at commit {repository.commit[:12]} are not on this machine, and "
+            f"HF_HUB_OFFLINE keeps it from asking the hub; take that out of the environment and fetch them, or use `starter` "
+            f"or a local folder.{_also_here(repository.id, repository.commit)}"
+        )
+    return hub.fetch(repository, files, on_progress)
+
+
+def _is_whole(repository: hub.Repository) -> bool:
+    """Whether all that a model is loaded from is here."""
+    try:
+        return not hub.missing_bytes(repository, of_model(repository))
+    except UnsupportedModelError:
+        return False
+
+
+def _not_here(id: str, revision: str | None) -> str:
+    at = f" at revision {revision!r}" if revision else ""
+    return (
+        f"{id!r}{at} is neither a local folder nor in the local hub cache, and HF_HUB_OFFLINE keeps this program from asking "
+        f"the hub; take that out of the environment, or use `starter` or a local folder.{_also_here(id, revision)}"
+    )
+
+
+def _also_here(id: str, revision: str | None) -> str:
+    """Which other revisions of a model are whole on this machine, in a sentence; "" for none."""
+    whole = []
+    for name, commit in hub.revisions(hub.MODEL, id).items():
+        known = hub.recall(hub.MODEL, id, commit) or hub.there(hub.MODEL, id, commit)
+        if known is not None and revision not in (name, commit) and _is_whole(known):
+            whole.append(f"`--revision {commit[:12] if name == commit else name}`")
+    return f" On this machine there is another revision of it: {', '.join(whole)}." if whole else ""

@@ -1,0 +1,64 @@
+"""Search on the hub: what it finds is picked with a click, and nothing waits for the hub."""
+
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from analysis import hub
+from analysis.core.errors import LayerscopeError
+from pages.components.shared import access, words
+from pages.components.shared.looks import Looks
+
+
+def _search(said: str, endpoint: str) -> dict[str, Any]:
+    """Where the hub is is part of what is asked."""
+    return {"found": hub.search(said)}
+
+
+_looks = Looks(_search)
+
+
+def show(pick: Callable[[str], None]) -> None:
+    """Draw the box and what was found.
+
+    Args:
+        pick: called with the id that is clicked, before the page is drawn again.
+    """
+    said = st.text_input(
+        "Search the hub", placeholder="a part of a name, for example Qwen3", key="hub-search", persist_state="session",
+        disabled=access.why_not_start() is not None,
+        help="Models that write text and have safetensors weights, the most used ones first.",
+    ).strip()  # fmt: skip
+    if said:
+        _found(said, pick)
+
+
+def _found(said: str, pick: Callable[[str], None]) -> None:
+    try:
+        access.check_start()
+        answer = _looks.of(said, hub.endpoint())
+    except LayerscopeError as error:
+        st.error(words.plain(str(error)))
+        return
+    if answer is None:
+        st.fragment(_coming, run_every="1s")(said)
+    elif not answer["found"]:
+        st.caption(f"The hub has no such model with safetensors weights: {words.plain(said)}. Try a shorter part of its name.")
+    for place, one in enumerate(answer["found"] if answer else ()):
+        about = [f"{words.count(one.n_parameters)} parameters"] if one.n_parameters else []
+        about += [f"{words.count(one.downloads)} downloads", *(["gated"] if one.is_gated else [])]
+        st.button(
+            f"{words.plain(one.id)} · {' · '.join(about)}", key=f"hub-pick-{place}", type="tertiary", on_click=pick,
+            args=(one.id,),
+        )  # fmt: skip
+
+
+def _coming(said: str) -> None:
+    try:
+        is_there = _looks.of(said, hub.endpoint()) is not None
+    except Exception:  # the page says what
+        is_there = True
+    if is_there:
+        st.rerun()
+    st.caption("Asking the hub…")

@@ -1,0 +1,117 @@
+"""The weights of a model of the hub: of which commit, how large, fetched as a job, and deleted with what that frees."""
+
+from dataclasses import replace
+
+import streamlit as st
+
+from analysis import hub, jobs
+from analysis.core import disk
+from analysis.core.errors import LayerscopeError
+from analysis.jobs import preflight
+from analysis.models import conversions, remote
+from analysis.models.spec import InspectResult, InspectSpec, ModelSpec
+from pages.components.shared import access, frame, start, state, words
+
+_COMMIT = 12
+"""Digits of a commit that are shown."""
+
+
+def pinned(model: ModelSpec, found: InspectResult) -> ModelSpec:
+    """The model at the commit that was found, so that all that is computed with it is of the same weights."""
+    return replace(model, revision=found.commit) if found.commit else model
+
+
+def show(model: ModelSpec, found: InspectResult) -> None:
+    """Draw commit and size, and the button that fetches what is missing; nothing for a model that is no hub id."""
+    if not found.commit:
+        return
+    missing = remote.missing_bytes(model.source, found.commit)
+    missing = found.missing_bytes if missing is None else missing
+    here = "all of it is on this machine" if not missing else f"{words.size(missing)} have yet to be fetched"
+    asked = "" if model.revision == found.commit else f" (what {words.plain(model.revision or 'the default branch')} is now)"
+    st.caption(f"Commit {words.plain(found.commit[:_COMMIT])}{asked} · {words.size(found.file_bytes)}, {here}.")
+    if not missing:
+        return
+    free = disk.free_bytes(hub.top())
+    short = f"{words.size(free)} are free on the disk of the hub's cache: delete models there, or point HF_HOME elsewhere."
+    fetching = any(
+        job.kind == InspectSpec.kind and _is_of(job.spec, model.source) and getattr(job.spec, "fetch", False)
+        for job in jobs.active()
+    )
+    if start.button(
+        "Being fetched" if fetching else f"Fetch {words.size(missing)}",
+        key="fetch", icon=":material/download:", disabled=fetching or free < missing, help=short if free < missing else
+        "In the background: it can be paused, goes on where it stopped, and is found again without a connection.",
+    ):  # fmt: skip
+        start.start_and_show(InspectSpec(pinned(model, found), fetch=True), f"Fetch {state.name(model)}")
+
+
+def kept() -> None:
+    """Draw what of the hub, and of GGUF files, takes room on this machine; it is worked out only while that is open."""
+    popover = st.popover("Models on this disk", key="kept-models", icon=":material/hard_drive:", on_change="rerun")
+    if popover.open:
+        with popover, frame.errors_shown():
+            _list()
+
+
+def _list() -> None:
+    models, files = hub.kept(), conversions.kept()
+    if not models and not files:
+        st.caption("Nothing of the hub and no converted GGUF file takes room here.")
+        return
+    total = sum(one.n_bytes for one in models) + sum(one.n_bytes for one in files)
+    st.markdown(f"**{words.size(total)}** in all.")
+    for place, one in enumerate(models):
+        commits = ", ".join(commit[:_COMMIT] for commit in one.commits) or "no commit"
+        part = f", {words.size(one.part_bytes)} of it of files that are not whole yet" if one.part_bytes else ""
+        _row(
+            f"kept-hub-{place}", f"**{words.plain(one.id)}** · {words.plain(commits)}{part}", one.n_bytes, _delete_model, one.id
+        )
+    for place, file in enumerate(files):
+        _row(
+            f"kept-gguf-{place}", f"**{words.plain(file.name)}** · as a folder", file.n_bytes, _delete_conversion, file.identity
+        )
+
+
+def _row(key: str, said: words.Markdown, n_bytes: int, delete, what: str) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+        st.markdown(said, width="content")
+        st.button(
+            f"Delete, frees {words.size(n_bytes)}", key=key, on_click=delete, args=(what,), type="tertiary",
+            disabled=access.why_not_start() is not None or not access.is_operator(),
+            help="It can be fetched, or converted, again. Results that were measured with it stay.",
+        )  # fmt: skip
+
+
+def _is_of(spec, source: str) -> bool:
+    return any(model.source == source for model in preflight.models_of(spec))
+
+
+def _delete_model(id: str) -> None:
+    _done(lambda: _freed(id))
+
+
+def _freed(id: str) -> str:
+    access.check_operator("delete models")
+    needed = next((job for job in jobs.active() if _is_of(job.spec, id)), None)
+    if needed is not None:
+        raise LayerscopeError(f"{id} is needed by a job that waits or runs ({needed.label}): cancel it first, or wait for it.")
+    return f"{id} was deleted: {words.size(hub.delete([id]))} are free again."
+
+
+def _delete_conversion(identity: str) -> None:
+    def freed() -> str:
+        access.check_operator("delete models")
+        freed_bytes = conversions.delete(identity)
+        return f"It was deleted: {words.size(freed_bytes)} are free again; its file is converted when it is loaded."
+
+    _done(freed)
+
+
+def _done(action) -> None:
+    """Do it, and say in a corner what became of it."""
+    try:
+        said = action(), ":material/check_circle:"
+    except LayerscopeError as error:
+        said = str(error), ":material/error:"
+    st.session_state.setdefault("announcements", []).append(said)

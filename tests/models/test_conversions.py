@@ -1,0 +1,95 @@
+"""A GGUF file is taken apart once: what it becomes is the same model to the bit, and is read from then on."""
+
+import dataclasses
+import shutil
+from collections import namedtuple
+
+import gguf as library
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, GgufConfig
+
+from analysis.core.errors import SpecError
+from analysis.models import conversions, load, machine, source
+from analysis.models.spec import ModelSpec
+from tests.support import gguf_files
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    """How often a GGUF file was taken apart."""
+    counted, own = [], library.GGUFReader
+
+    class Counted(own):
+        def __init__(self, path, *given):
+            counted.append(path)
+            super().__init__(path, *given)
+
+    monkeypatch.setattr(library, "GGUFReader", Counted)
+    return counted
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "qwen3moe", "gpt2"])
+def test_it_is_the_same_model_to_the_bit_and_taken_apart_once(tmp_path, looks, architecture):
+    file = gguf_files.write(tmp_path / "m.gguf", architecture)
+    looks.clear()
+    spec = ModelSpec(str(file), dtype="float32", device="cpu")
+    first = load.load(spec)
+    assert len(looks) == 1
+    again = load.load(spec)
+    assert len(looks) == 1
+    assert again.spec == first.spec
+    plain = AutoModelForCausalLM.from_pretrained(
+        file.parent, gguf_file=file.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+    )
+    expected, found = plain.state_dict(), again.model.state_dict()
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert library.GGUFReader.__name__ == "Counted"
+
+
+def test_every_way_to_a_model_finds_it(tmp_path, looks):
+    file = gguf_files.write(tmp_path / "m.gguf", "llama")
+    spec = ModelSpec(str(file), dtype="float32", device="cpu")
+    load.load(spec)
+    looks.clear()
+    (tmp_path / "elsewhere").mkdir()
+    copy = shutil.copy(file, tmp_path / "elsewhere")
+    assert source.locate(ModelSpec(str(copy))).identity == load.resolve(spec).identity != ""
+    load.plan(dataclasses.replace(spec, source=str(copy)))
+    load.load_layers_on_disk(spec, why="")
+    assert not looks
+    with pytest.raises(SpecError, match="cannot be quantized again"):
+        load.load(dataclasses.replace(spec, quantization="4bit"))
+
+
+@pytest.mark.parametrize("place", ["memory", "disk"])
+def test_without_the_room_the_file_itself_is_read_and_that_is_said(tmp_path, monkeypatch, place):
+    file = gguf_files.write(tmp_path / "m.gguf", "llama")
+    if place == "memory":
+        free = iter([machine.free_bytes("cpu"), 100_000])  # for the plan, and for the conversion
+        monkeypatch.setattr(machine, "free_bytes", lambda device: next(free))
+    else:
+        usage = namedtuple("usage", "total used free")
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1, 1, 100_000))
+    told = []
+    load.load(ModelSpec(str(file), dtype="float32", device="cpu"), told.append)
+    assert any("is taken apart at every start" in one.message and place in one.message for one in told)
+    assert not conversions.kept()
+
+
+def test_what_takes_room_is_listed_and_made_again_when_it_was_deleted(tmp_path):
+    file = gguf_files.write(tmp_path / "m.gguf", "llama")
+    spec = ModelSpec(str(file), dtype="float32", device="cpu")
+    identity = load.load(spec).spec.identity
+    [kept] = conversions.kept()
+    assert (kept.identity, kept.name) == (identity, "m.gguf")
+    assert conversions.delete(identity) == kept.n_bytes > 100_000
+    assert conversions.kept() == []
+    assert conversions.delete(identity) == 0
+    assert load.load(spec).spec.identity == identity

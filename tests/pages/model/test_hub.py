@@ -1,0 +1,144 @@
+"""The hub on the Model page: found by search, its commit and size before a click, fetched as a job, deleted with what frees."""
+
+from dataclasses import replace
+
+import pytest
+
+from analysis import hub, jobs
+from analysis.core.errors import HubError
+from analysis.data import starter
+from analysis.models.spec import InspectSpec, ModelSpec
+from pages.components.model import finder, inspection
+from pages.components.shared.looks import Looks
+from tests.support import fakes
+from tests.support.seen import read, texts
+from tests.support.worker import wait_for
+
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+FILES = {"config.json": b"{}", "model.safetensors": bytes(3_000_000)}
+
+
+@pytest.fixture(autouse=True)
+def _without_loading(monkeypatch):
+    found = replace(fakes.inspect(), commit=COMMIT, file_bytes=5_000_000, missing_bytes=3_000_000)
+    monkeypatch.setattr(inspection, "of", lambda model: found if model.source != "starter" else fakes.inspect())
+    monkeypatch.setattr(starter, "is_installed", lambda: True)
+
+
+def opened(app, **query):
+    at = app("pages/model.py", model="org/model", **query)
+    at.button(key="check").click().run()
+    return at
+
+
+def searched(app, monkeypatch, answer):
+    looks = Looks(answer)
+    monkeypatch.setattr(finder, "_looks", looks)
+    at = app("pages/model.py", model="org/model")
+    at.text_input(key="hub-search").input("tiny").run()
+    wait_for(lambda: not next(iter(looks._known.values())).is_coming, 10)
+    return at.run()
+
+
+def test_commit_and_size_are_there_before_the_click_and_the_weights_come_as_a_job(app, loopback):
+    at = opened(app)
+    said = texts(at)
+    assert f"Commit {COMMIT[:12]} (what the default branch is now) · 5.0 MB, 3.0 MB have yet to be fetched." in read(said)
+    at.button(key="fetch").click().run()
+    (job,) = jobs.active()
+    assert job.spec == InspectSpec(ModelSpec("org/model", revision=COMMIT), fetch=True)
+    assert at.button(key="fetch").disabled
+    assert at.button(key="fetch").label == "Being fetched"
+
+
+def test_a_full_disk_is_said_before_the_click(app, loopback, monkeypatch):
+    from pages.components.model import weights
+
+    monkeypatch.setattr(weights.disk, "free_bytes", lambda path: 1_000_000)
+    button = opened(app).button(key="fetch")
+    assert button.disabled
+    assert "1.0 MB are free" in button.help
+
+
+def test_using_a_model_pins_its_commit(app, loopback):
+    at = opened(app)
+    at.button(key="use").click().run()
+    assert at.session_state["model"] == ModelSpec("org/model", revision=COMMIT)
+    assert at.query_params["revision"] == COMMIT
+    assert at.button(key="use").label == "In use"
+
+
+def test_a_revision_in_the_address_is_in_the_box(app, loopback):
+    at = app("pages/model.py", model="org/model", revision="v1")
+    box = at.text_input(key="source-revision-org/model")
+    assert box.value == "v1"
+    box.input("v2")
+    at.button(key="check").click().run()
+    assert "what v2 is now" in read(texts(at))
+
+
+def test_search_finds_and_a_click_picks(app, monkeypatch, loopback):
+    found = [hub.Found("org/tiny-llama", 12_345, 1_100_000_000, True), hub.Found("org/tiny", 3, None, False)]
+    at = searched(app, monkeypatch, lambda said, endpoint: {"found": found})
+    labels = [read(button.label) for button in at.button if button.key.startswith("hub-pick")]
+    assert labels == ["org/tiny-llama · 1.1 B parameters · 12.3 k downloads · gated", "org/tiny · 3 downloads"]
+    at.button(key="hub-pick-0").click().run()
+    assert not at.exception
+    assert at.text_input(key="source-Hub id").value == "org/tiny-llama"
+
+
+def test_a_search_that_finds_nothing_says_so(app, monkeypatch, loopback):
+    assert "no such model" in texts(searched(app, monkeypatch, lambda said, endpoint: {"found": []}))
+
+
+def test_a_search_that_fails_says_why(app, monkeypatch, loopback):
+    def refuse(said, endpoint):
+        raise HubError("The hub says that too many requests came from here.")
+
+    assert "too many requests" in texts(searched(app, monkeypatch, refuse))
+
+
+@pytest.fixture
+def fetched(loopback):
+    loopback.add("org/model", FILES)
+    repository = hub.look("org/model")
+    hub.fetch(repository, repository.files)
+
+
+def with_list(at):
+    at.session_state["kept-models"] = True
+    return at.run()
+
+
+def test_weights_are_deleted_with_what_frees(app, fetched):
+    at = with_list(app("pages/model.py"))
+    assert "org/model" in read(texts(at))
+    button = at.button(key="kept-hub-0")
+    assert button.label == "Delete, frees 3.0 MB"
+    button.click().run()
+    assert hub.kept() == []
+    assert any("3.0 MB are free again" in read(toast.value) for toast in at.toast)
+
+
+def test_weights_that_a_job_needs_stay(app, fetched, job):
+    job(InspectSpec(ModelSpec("org/model"), load=True), jobs.QUEUED)
+    at = with_list(app("pages/model.py"))
+    at.button(key="kept-hub-0").click().run()
+    assert [one.id for one in hub.kept()] == ["org/model"]
+    assert any("is needed by a job" in read(toast.value) for toast in at.toast)
+
+
+def test_nothing_is_here(app, loopback):
+    assert "takes room here" in texts(with_list(app("pages/model.py")))
+
+
+def test_a_transfer_is_told_in_bytes(app, job, loopback):
+    from analysis.jobs import table
+
+    job(
+        InspectSpec(ModelSpec("org/model"), fetch=True), jobs.RUNNING, phase=hub.PHASE, done=1_200_000, total=5_000_000,
+        values=table.to_json({"of_bytes": 5_000_000, "bytes_per_s": 300_000}),
+    )  # fmt: skip
+    at = app("pages/model.py")
+    shown = [element.proto.text for element in at.sidebar.get("progress")]
+    assert any("1.2 MB of 5.0 MB, 300 kB/s" in text for text in map(read, shown)), shown
