@@ -244,8 +244,15 @@ def _model_lines(result: Any, options: argparse.Namespace) -> list[str]:
         f"device   {result.device.reason}",
         f"memory   {units.size(result.weight_bytes)} weights + {units.size(result.working_bytes)} at work; "
         f"{units.size(result.free_bytes)} free: {fits}",
+        *([_commit_line(result)] if result.commit else []),
         *result.notes,
     ]
+
+
+def _commit_line(result: Any) -> str:
+    """Of a model of the hub: which state of it, how to stay with it, and what of it has yet to come."""
+    missing = f"{units.size(result.missing_bytes)} have yet to be fetched" if result.missing_bytes else "all of it is here"
+    return f"hub      commit {result.commit} (--revision stays with it), {units.size(result.file_bytes)}: {missing}"
 
 
 def _distance_lines(result: Any, options: argparse.Namespace) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from analysis import hub
 from analysis.core import given
 from analysis.core.documents import parsed
 from analysis.core.errors import CorpusError
@@ -187,7 +188,7 @@ def _hub_documents(name: str) -> list[str]:
 def _hub_rows(path: str, config: str, split: str) -> Any:
     import datasets
 
-    return datasets.load_dataset(path, config, split=split, streaming=True)
+    return datasets.load_dataset(path, config, split=split, streaming=True, token=hub.token() or False)
 
 
 def _read(path: Path) -> bytes:

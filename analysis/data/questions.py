@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from analysis import hub
 from analysis.core import documents
 from analysis.core.errors import BenchmarkError
 from analysis.data import files, starter
@@ -192,7 +193,7 @@ def _rows(task: Task, split: str, group: str) -> Sequence[Row]:
         return list(rows)
     name, config = task.hub
     try:
-        return list(datasets.load_dataset(name, group or config, split=split))
+        return list(datasets.load_dataset(name, group or config, split=split, token=hub.token() or False))
     except Exception as error:  # the hub client raises a dozen unrelated types when it cannot be reached
         raise BenchmarkError(
             f"The questions of {name} are in the starter pack, which is not installed (`{starter.GET_IT}`), and the hub "

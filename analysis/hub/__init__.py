@@ -1,7 +1,7 @@
 """The model hub: what it offers, files of it that come whole or go on where they stopped, and what of it is on this machine."""
 
 from analysis.hub.cache import Kept, delete, folder_of, kept, recall, remember, revisions, snapshot, there, top
-from analysis.hub.client import endpoint, is_offline
+from analysis.hub.client import endpoint, is_offline, token
 from analysis.hub.download import PHASE, fetch, missing_bytes
 from analysis.hub.repository import DATA_SET, MODEL, File, Found, Repository, is_commit, look, search
 
@@ -28,5 +28,6 @@ __all__ = [
     "search",
     "snapshot",
     "there",
+    "token",
     "top",
 ]

@@ -10,14 +10,13 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import constants
 
 from analysis.core import disk, documents, store
-from analysis.hub.repository import MODEL, File, Repository, check_revision, is_commit
+from analysis.hub.repository import DATA_SET, MODEL, File, Repository, check_revision, is_commit
 
 PART = ".incomplete"
 _SHORT = re.compile(r"[0-9a-f]{7,39}")
@@ -164,8 +163,9 @@ def revisions(kind: str, id: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Kept:
-    """A model of the hub that takes room on this machine."""
+    """A model or data set of the hub that takes room on this machine."""
 
+    kind: str
     id: str
     commits: tuple[str, ...]
     n_bytes: int
@@ -175,28 +175,28 @@ class Kept:
 
 
 def kept() -> list[Kept]:
-    """The models of the hub that are here, the largest first."""
+    """What of the hub is here, the largest first."""
     found = []
-    for folder in sorted(top().glob(f"{MODEL}s--*")):
+    folders = [(kind, folder) for kind in (MODEL, DATA_SET) for folder in sorted(top().glob(f"{kind}s--*"))]
+    for kind, folder in folders:
         parts = sum(map(disk.size_bytes, folder.glob(f"blobs/*{PART}")))
         commits = tuple(sorted(path.name for path in folder.glob("snapshots/*") if path.is_dir()))
-        id = folder.name.removeprefix(f"{MODEL}s--").replace("--", "/", 1)
-        found.append(Kept(id, commits, disk.size_bytes(folder), parts))
+        id = folder.name.removeprefix(f"{kind}s--").replace("--", "/", 1)
+        found.append(Kept(kind, id, commits, disk.size_bytes(folder), parts))
     return sorted(found, key=lambda one: -one.n_bytes)
 
 
-def delete(ids: Iterable[str]) -> int:
-    """Remove models from this machine with all that was fetched of them; returns the bytes that are free again.
+def delete(kind: str, id: str) -> int:
+    """Remove a model or data set from this machine with all that was fetched of it; returns the bytes that are free again.
 
     Raises:
         StorageError: when the folder cannot be written.
     """
-    freed = 0
-    for id in ids:
-        folder = folder_of(MODEL, id)
-        size = disk.size_bytes(folder)
-        with store.disk_errors_explained(folder):
-            if (hidden := disk.aside(folder)) is not None:
-                disk.remove(hidden)
-                freed += size
-    return freed
+    folder = folder_of(kind, id)
+    size = disk.size_bytes(folder)
+    with store.disk_errors_explained(folder):
+        hidden = disk.aside(folder)
+    if hidden is None:
+        return 0
+    disk.remove(hidden)
+    return size

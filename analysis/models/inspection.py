@@ -3,7 +3,7 @@
 import time
 from dataclasses import replace
 
-from analysis.core import store, units
+from analysis.core import store
 from analysis.core.progress import OnProgress, ignore
 from analysis.models import load as models
 from analysis.models.load import Load
@@ -51,14 +51,6 @@ def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Load = mod
 
 def _notes(planned: models.Plan) -> list[str]:
     notes = []
-    remote, revision = planned.source.remote, planned.spec.revision
-    if remote is not None:
-        asked = "" if revision == remote.commit else f"{revision or 'The default branch'} is commit {remote.commit} now: "
-        fetched = f"{units.size(remote.missing_bytes)} of {units.size(remote.n_bytes)} have yet to be fetched"
-        notes.append(
-            f"{asked}--revision {remote.commit} stays with it. "
-            + (f"{fetched}." if remote.missing_bytes else f"All of it ({units.size(remote.n_bytes)}) is on this machine.")
-        )
     if planned.placement is not None:
         notes.append(planned.how)
     elif planned.how:

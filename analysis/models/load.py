@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -341,7 +342,8 @@ def _by_layer(planned: Plan, source: Source, on_progress: OnProgress, why: str) 
     on_progress(Progress("loading the model", 0, 1, why))
     tokenizer = _tokenizer(source, planned.facts)
     with as_it_should_be(source, "weights"):
-        path = source.folder / source.gguf_file if source.gguf_file else source.folder
+        # Of a GGUF file the file itself, whatever it was converted to: what is read from the disk again and again is smaller.
+        path = Path(spec.source).expanduser() if spec.source.endswith(gguf.SUFFIX) else source.folder
         decoder = weights.without_layers(
             source.name, path, planned.config, dtype=getattr(torch, spec.dtype), device=planned.where,
             quantization=None if spec.quantization == "none" else _bitsandbytes(spec),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from huggingface_hub import constants, snapshot_download
@@ -215,5 +216,15 @@ def test_what_is_here_is_listed_and_deleted(there):
     assert kept[0].n_bytes >= len(BIG)
     assert kept[0].part_bytes == 0
     assert 0 < kept[1].part_bytes <= 100
-    assert hub.delete(["org/model"]) == kept[0].n_bytes
+    assert hub.delete(hub.MODEL, "org/model") == kept[0].n_bytes
     assert [one.id for one in hub.kept()] == ["org/half"]
+    assert hub.delete(hub.MODEL, "org/model") == 0
+
+
+def test_two_at_once_fetch_a_file_once(there):
+    there.fault("/cdn/", bytes_per_s=6_000_000)
+    repository = look()
+    with ThreadPoolExecutor(2) as both:
+        folders = list(both.map(lambda _: hub.fetch(repository, repository.files), range(2)))
+    assert contents(folders[0]) == contents(folders[1]) == FILES
+    assert there.sent("/cdn/") == len(BIG)

@@ -9,6 +9,7 @@ import pytest
 from huggingface_hub import constants
 
 from analysis import hub
+from analysis.cli import answers
 from analysis.core.errors import ModelNotFoundError, UnsupportedModelError
 from analysis.core.progress import Cancelled
 from analysis.models import load, source
@@ -170,7 +171,9 @@ def test_what_is_found_says_commit_and_sizes(there, tmp_path, monkeypatch):
     assert result.commit == commit(there)
     assert result.file_bytes > 100_000
     assert 0 < result.missing_bytes <= result.file_bytes
-    assert any(f"--revision {commit(there)}" in note for note in result.notes)
+    (said,) = (line for line in answers._model_lines(result, None) if line.startswith("hub "))
+    assert f"commit {commit(there)} (--revision stays with it)" in said
+    assert "have yet to be fetched" in said
 
 
 def test_weights_are_fetched_and_go_on_after_a_pause(there, tmp_path, monkeypatch):
@@ -194,5 +197,5 @@ def test_weights_are_fetched_and_go_on_after_a_pause(there, tmp_path, monkeypatc
     result = inspection.run(InspectSpec(SPEC, fetch=True))
     assert there.sent("/cdn/") - sent < 0.7 * result.file_bytes
     assert result.missing_bytes == 0
-    assert any("All of it" in note for note in result.notes)
+    assert any("all of it is here" in line for line in answers._model_lines(result, None))
     assert result.spec.fingerprint() != inspection.run(InspectSpec(SPEC)).spec.fingerprint()

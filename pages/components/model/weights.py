@@ -64,20 +64,20 @@ def _list() -> None:
     for place, one in enumerate(models):
         commits = ", ".join(commit[:_COMMIT] for commit in one.commits) or "no commit"
         part = f", {words.size(one.part_bytes)} of it of files that are not whole yet" if one.part_bytes else ""
-        _row(
-            f"kept-hub-{place}", f"**{words.plain(one.id)}** · {words.plain(commits)}{part}", one.n_bytes, _delete_model, one.id
-        )
+        what = "" if one.kind == hub.MODEL else "data set "
+        said = f"{what}**{words.plain(one.id)}** · {words.plain(commits)}{part}"
+        _row(f"kept-hub-{place}", said, one.n_bytes, _delete_of_hub, one.kind, one.id)
     for place, file in enumerate(files):
         _row(
             f"kept-gguf-{place}", f"**{words.plain(file.name)}** · as a folder", file.n_bytes, _delete_conversion, file.identity
         )
 
 
-def _row(key: str, said: words.Markdown, n_bytes: int, delete, what: str) -> None:
+def _row(key: str, said: words.Markdown, n_bytes: int, delete, *what: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
         st.markdown(said, width="content")
         st.button(
-            f"Delete, frees {words.size(n_bytes)}", key=key, on_click=delete, args=(what,), type="tertiary",
+            f"Delete, frees {words.size(n_bytes)}", key=key, on_click=delete, args=what, type="tertiary",
             disabled=access.why_not_start() is not None or not access.is_operator(),
             help="It can be fetched, or converted, again. Results that were measured with it stay.",
         )  # fmt: skip
@@ -87,16 +87,16 @@ def _is_of(spec, source: str) -> bool:
     return any(model.source == source for model in preflight.models_of(spec))
 
 
-def _delete_model(id: str) -> None:
-    _done(lambda: _freed(id))
+def _delete_of_hub(kind: str, id: str) -> None:
+    _done(lambda: _freed(kind, id))
 
 
-def _freed(id: str) -> str:
+def _freed(kind: str, id: str) -> str:
     access.check_operator("delete models")
     needed = next((job for job in jobs.active() if _is_of(job.spec, id)), None)
-    if needed is not None:
+    if needed is not None and kind == hub.MODEL:
         raise LayerscopeError(f"{id} is needed by a job that waits or runs ({needed.label}): cancel it first, or wait for it.")
-    return f"{id} was deleted: {words.size(hub.delete([id]))} are free again."
+    return f"{id} was deleted: {words.size(hub.delete(kind, id))} are free again."
 
 
 def _delete_conversion(identity: str) -> None:
