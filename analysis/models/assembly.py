@@ -4,6 +4,7 @@ Every part goes through transformers' own loader, with the steps that it has for
 bitsandbytes. Only for a GGUF file of a family that transformers reads whole at once its steps are taken here, tensor by tensor.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -45,7 +46,7 @@ class Assembly:
             UnsupportedModelError: when a GGUF file is of a family that is not read.
         """
         self._model, self.checkpoint = model, checkpoint
-        self._legacy = None
+        self._legacy, self._unpacks = None, False
         file = checkpoint.path if checkpoint.path.is_file() else None
         if file is not None:
             quantization = GgufConfig(dequantize=True)
@@ -58,6 +59,8 @@ class Assembly:
             quantizer.read_header(str(file))
             dtype = quantizer.update_dtype(dtype)
             if quantizer.supported:
+                # Unpacked as in the folder that the file is converted to: in float32, and rounded once, not step by step.
+                quantizer.dtype, self._unpacks = torch.float32, True
                 from transformers.integrations.gguf import get_gguf_conversion_mapping
 
                 expected = get_gguf_conversion_mapping(quantizer.header.architecture, model.config)
@@ -123,6 +126,8 @@ class Assembly:
         if self._legacy is not None:
             stored = self._legacy.unpacked(stored, self.checkpoint)
         told, _ = convert_and_load_state_dict_in_model(self._model, stored, self._config)
+        if self._unpacks:
+            self._round()
         broken = sorted({*(name for name, *_ in told.mismatched_keys), *told.conversion_errors})
         if broken:
             raise UnsupportedModelError(
@@ -130,6 +135,14 @@ class Assembly:
                 f"its files again, or give the configuration that belongs to them."
             )
         return told
+
+    def _round(self) -> None:
+        """Bring what was unpacked in float32 into the type that is computed in."""
+        kept, rest = self._config.dtype_plan or {}, self._config.dtype
+        for name, parameter in self._model.named_parameters():
+            wanted = next((dtype for pattern, dtype in kept.items() if re.search(pattern, name)), rest)
+            if not parameter.is_meta and parameter.dtype != wanted:
+                parameter.data = parameter.data.to(wanted)
 
 
 class _Legacy:
@@ -161,7 +174,7 @@ class _Legacy:
                 weights=numbers, name=name, tensor_key_mapping=self._called, parsed_parameters=joined
             )
             if made.name in self._called:
-                # Copied as it lies: one that was turned is computed with as it was turned.
-                weights = made.weights if made.weights.flags.c_contiguous else np.copy(made.weights)
+                # One that was turned lies as in the folder that the file is converted to: what computes with it rounds alike.
+                weights = np.ascontiguousarray(made.weights)
                 found[self._called[made.name]] = torch.from_numpy(weights).to(self._dtype)
         return found | {name: tensor.to(self._dtype) for name, tensor in joined["tensors"].items()}

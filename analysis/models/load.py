@@ -2,7 +2,6 @@
 
 import contextlib
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -293,6 +292,9 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
     tokenizer = _tokenizer(source, planned.facts)
     with as_it_should_be(source, "weights"):
         model: Any = weights.whole(source.name, source.folder, options, on_progress)
+    if source.gguf_file:
+        for parameter in model.parameters():  # one that was turned is computed with in another order, and rounds otherwise
+            parameter.data = parameter.data.contiguous()
     if "device_map" not in options and planned.placement is None:
         model.to(planned.where)
     model.eval()
@@ -342,8 +344,7 @@ def _by_layer(planned: Plan, source: Source, on_progress: OnProgress, why: str) 
     on_progress(Progress("loading the model", 0, 1, why))
     tokenizer = _tokenizer(source, planned.facts)
     with as_it_should_be(source, "weights"):
-        # Of a GGUF file the file itself, whatever it was converted to: what is read from the disk again and again is smaller.
-        path = Path(spec.source).expanduser() if spec.source.endswith(gguf.SUFFIX) else source.folder
+        path = source.folder / source.gguf_file if source.gguf_file else source.folder
         decoder = weights.without_layers(
             source.name, path, planned.config, dtype=getattr(torch, spec.dtype), device=planned.where,
             quantization=None if spec.quantization == "none" else _bitsandbytes(spec),

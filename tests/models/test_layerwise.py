@@ -14,7 +14,7 @@ from analysis.core.blocks import Block, LayerSet, parse_removal
 from analysis.core.errors import NotEnoughMemoryError, UnsupportedModelError
 from analysis.core.progress import Cancelled
 from analysis.experiments.scoring import likelihood, trees
-from analysis.models import families, layerwise, load, scratch, stream
+from analysis.models import conversions, families, layerwise, load, scratch, stream
 from analysis.models.checkpoint import Checkpoint
 from analysis.models.spec import ModelSpec
 from tests.conftest import REPOSITORY
@@ -35,6 +35,7 @@ def pair(tiny_folder, tmp_path, monkeypatch):
         path = family if family.endswith(".gguf") else tiny_folder(family)
         spec = ModelSpec(source=str(path), device="cpu", **{"dtype": "float32", **settings})
         whole = load.load(spec)
+        conversions.delete(whole.spec.identity)  # of a GGUF file: the file itself is read by layer
         monkeypatch.setattr(load.Plan, "fits", False)
         monkeypatch.setattr(load.Plan, "streams", True)
         monkeypatch.setattr(load.Plan, "room_bytes", 1 << 30)
