@@ -99,7 +99,7 @@ def test_scattered_layers_have_no_distance_between_their_ends(app):
     assert (metric(at, "Angular distance").value, metric(at, "Angular distance").delta) == ("–", "not one block")
 
 
-@pytest.mark.parametrize("strategy", ["block-influence", "loss-greedy", "random", "manual"])
+@pytest.mark.parametrize("strategy", ["block-influence", "loss-greedy", "random", "swaps", "manual"])
 def test_a_cut_that_nothing_was_measured_of_says_what_to_click(app, strategy):
     fakes.distances().save()
     at = app(strategy=strategy, n="5")
