@@ -17,37 +17,48 @@ def orthonormal(n: int) -> Tensor:
     Raises:
         RecipeError: for a size that none of these constructions reaches.
     """
-    core, doublings = n, 0
-    while True:
-        found = _core(core)
-        if found is not None:
-            break
+    core = check(n)
+    found = _core(core)
+    while len(found) < n:
+        found = torch.cat([torch.cat([found, found], 1), torch.cat([found, -found], 1)])
+    return found / math.sqrt(n)
+
+
+def check(n: int) -> int:
+    """See to it that there is one of n rows, and tell the size of the one that it is doubled from.
+
+    Raises:
+        RecipeError: as `orthonormal`.
+    """
+    core = n
+    while not (core == 1 or _is_first_kind(core) or _is_second_kind(core)):
         if core % 2:
             raise RecipeError(
                 f"A rotation by a Hadamard matrix of {n} rows was asked for, and none is known here for this size; choose the "
                 f"recipe ghosted, prune-comp or instant, which need none."
             )
-        core, doublings = core // 2, doublings + 1
-    for _ in range(doublings):
-        found = torch.cat([torch.cat([found, found], 1), torch.cat([found, -found], 1)])
-    return found / math.sqrt(n)
+        core //= 2
+    return core
 
 
-def _core(n: int) -> Tensor | None:
-    """One of n rows that no doubling is needed for; None where there is none."""
+def _is_first_kind(n: int) -> bool:
+    return n % 4 == 0 and _is_prime(n - 1)  # which is 3 modulo 4
+
+
+def _is_second_kind(n: int) -> bool:
+    return n % 4 == 0 and (n // 2 - 1) % 4 == 1 and _is_prime(n // 2 - 1)
+
+
+def _core(n: int) -> Tensor:
+    """One of n rows that no doubling is needed for, of one row or of Paley's two kinds."""
     if n == 1:
         return torch.ones(1, 1, dtype=torch.float64)
-    if n % 4:
-        return None
-    if _is_prime(n - 1):  # n - 1 is 3 modulo 4: Paley's first kind
-        signs = _bordered(n - 1, below=-1.0)
-        return torch.eye(n, dtype=torch.float64) + signs
-    if (n // 2 - 1) % 4 == 1 and _is_prime(n // 2 - 1):  # the second
-        signs = _bordered(n // 2 - 1, below=1.0)
-        one = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64)
-        other = torch.tensor([[1.0, -1.0], [-1.0, -1.0]], dtype=torch.float64)
-        return torch.kron(signs, one) + torch.kron(torch.eye(n // 2, dtype=torch.float64), other)
-    return None
+    if _is_first_kind(n):
+        return torch.eye(n, dtype=torch.float64) + _bordered(n - 1, below=-1.0)
+    one = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64)
+    other = torch.tensor([[1.0, -1.0], [-1.0, -1.0]], dtype=torch.float64)
+    signs = _bordered(n // 2 - 1, below=1.0)
+    return torch.kron(signs, one) + torch.kron(torch.eye(n // 2, dtype=torch.float64), other)
 
 
 def _bordered(q: int, *, below: float) -> Tensor:

@@ -19,7 +19,18 @@ from analysis.experiments.accuracy import evaluation, generation, scores
 from analysis.experiments.accuracy.evaluation import Measured
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.scores import Material, Scores
-from analysis.experiments.heal import adapters, checkpoints, divided, following, junction, memory, packing, projection, recipes
+from analysis.experiments.heal import (
+    adapters,
+    checkpoints,
+    divided,
+    following,
+    hadamard,
+    junction,
+    memory,
+    packing,
+    projection,
+    recipes,
+)
 from analysis.experiments.heal.group import ALONE, Group, joined, losses_named
 from analysis.experiments.heal.junction import Junction
 from analysis.experiments.heal.packing import PackedRows
@@ -314,6 +325,8 @@ def _check(spec: HealSpec, facts: ModelFacts) -> None:
     adapters.check_last_layers(spec, facts.n_layers - (0 if spec.control else spec.block.size))
     if spec.instant:
         projection.check_start(spec.block)
+    if spec.compensation == "patch":
+        hadamard.check(facts.hidden_size)
     if spec.method == "lora" and spec.trains and spec.r > facts.hidden_size:
         raise RecipeError(
             f"A rank of {spec.r} was asked for, but {facts.name} has states of {facts.hidden_size} numbers; choose an r of at "

@@ -102,3 +102,24 @@ def test_what_is_fitted_is_asked_for_with_the_instant_heal(spec):
         replace(spec, instant=True, compensation="best")
     assert replace(spec, instant=True, compensation="ghost").as_control().compensation == "projection"
     assert replace(spec, instant=True).fingerprint() != replace(spec, instant=True, compensation="ghost").fingerprint()
+
+
+def test_a_size_without_a_rotation_is_refused_before_anything_is_measured(spec, monkeypatch):
+    monkeypatch.setattr("analysis.models.load.load", lambda *_, **__: pytest.fail("loaded"))
+    monkeypatch.setattr("analysis.models.load.plan", with_hidden_size(30))
+    with pytest.raises(RecipeError, match="of 30 rows was asked for"):
+        healing.run(asked(spec, "linear-patch"))
+    assert HealResult.load(healing.resolve(asked(spec, "linear-patch"))) is None
+
+
+def with_hidden_size(n):
+    """Plans of models, with states of another size."""
+    from analysis.models import load
+
+    made = load.plan
+
+    def planned(*given, **named):
+        found = made(*given, **named)
+        return replace(found, facts=replace(found.facts, hidden_size=n))
+
+    return planned
