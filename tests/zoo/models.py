@@ -26,28 +26,28 @@ _NAMES = {
     N_LAYERS: "num_hidden_layers n_layer num_layers n_layers",
     4: """num_attention_heads n_head n_heads num_heads num_experts num_local_experts n_routed_experts moe_num_experts rotary_dim
         linear_num_value_heads index_n_heads mamba_n_heads mamba_num_heads mamba_expand_heads moe_num_primary_experts
-        num_heads_per_layer index_topk""",
+        num_heads_per_layer""",
     2: """num_key_value_heads num_kv_heads num_experts_per_tok num_experts_per_token moe_k moe_topk moe_top_k top_k_experts
         top_k linear_num_key_heads mamba_expand num_attention_groups""",
     8: "head_dim qk_rope_head_dim qk_nope_head_dim v_head_dim hidden_size_per_layer_input attention_head_dim kv_channels",
     512: """max_position_embeddings n_positions max_seq_len n_ctx max_sequence_length max_target_positions context_length
-        original_max_position_embeddings""",
+        original_max_position_embeddings index_topk""",
     1: "bos_token_id n_group topk_group num_expert_group first_k_dense_replace n_shared_experts num_shared_experts",
 }  # fmt: skip
 _VALUES: dict[str, Any] = {name: value for value, names in _NAMES.items() for name in names.split()}
 _VALUES |= {"eos_token_id": 2, "pad_token_id": 0, "is_decoder": True}
+_IN_TURN = ["sliding_attention", "full_attention"] * (N_LAYERS // 2)
 _OWN: dict[str, dict[str, Any]] = {
     "falcon": {"alibi": False, "new_decoder_architecture": False},
     "bamba": {"attn_layer_indices": [2, 5], "mamba_n_heads": 4, "mamba_d_head": 16},
     "gpt_neo": {"attention_types": [[["global", "local"], N_LAYERS // 2]]},
-    "cohere_compass_text": {"layer_types": ["sliding_attention", "full_attention"] * 3},
-    "dots3_note": {"num_key_value_heads": 4},
-    "dots3_note_text": {"num_key_value_heads": 4},
-    "mamba2": {"num_heads": 4, "head_dim": 16},
+    "cohere_compass_text": {"layer_types": _IN_TURN},
+    "mamba2": {"num_heads": 4, "head_dim": 16, "n_groups": 1},
     "zamba2": {"layers_block_type": ["mamba", "hybrid"] * 3},
     "zaya": {"num_experts_per_tok": 1},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 3},
     "qwen4_exp_text": {"layer_types": ["linear_attention", "full_attention"] * 3},
+    "gemma3n_text": {"num_kv_shared_layers": 2, "layer_types": _IN_TURN},
     "jamba": {"attn_layer_period": 3, "attn_layer_offset": 1},
     "nemotron_h": {"n_groups": 1, "layers_block_type": ["mamba", "moe", "attention"] * 2},
     "qwen3_next": {"layer_types": ["linear_attention", "full_attention"] * 3},
@@ -66,7 +66,6 @@ _VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama-tied": ("llama", {"tie_word_embeddings": True}),
     "qwen2-window": ("qwen2", {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 2}),
     "gemma4_text-plain": ("gemma4_text", {"hidden_size_per_layer_input": 0}),
-    "gemma4_text-shared": ("gemma4_text", {"hidden_size_per_layer_input": 0, "num_kv_shared_layers": 2}),
     "gpt_neo-global": ("gpt_neo", {"attention_types": [[["global"], N_LAYERS]]}),
 }
 """Mechanisms that an architecture has only where its configuration asks for them."""
@@ -101,6 +100,8 @@ def _small(kind: Any, own: Mapping[str, Any]) -> Any:
     defaults = {name: getattr(kind, name, None) for name in settings}
     # What is off by default stays off, and lists of other lengths are made by the configuration itself.
     settings = {name: value for name, value in settings.items() if not isinstance(defaults[name], bool | list | tuple)}
+    if "kv_lora_rank" in known and "num_key_value_heads" in settings:  # keys and values are made of one latent for every head
+        settings["num_key_value_heads"] = settings["num_attention_heads"]
     for part, kind_of_part in (getattr(kind, "sub_configs", None) or {}).items():
         if not hasattr(kind_of_part, "sub_configs") or kind_of_part.__name__ == "AutoConfig":
             continue

@@ -1,6 +1,7 @@
 """What the zoo found, as a page: `docs/families.md`."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -26,17 +27,21 @@ def write(found: Outcomes, checks: list[str]) -> None:
 def page(found: Outcomes, checks: list[str]) -> str:
     """The page as text."""
     tried = {name: of for name, of in sorted(found.items()) if "built" not in of}
+    nothing = {name: of for name, of in tried.items() if all(kind == "refused" for kind, _ in of.values())}
     counts = Counter(kind for of in tried.values() for kind, _ in of.values())
     head = f"| family | {' | '.join(checks)} |\n|---|{'---|' * len(checks)}"
-    rows = [f"| {name} | {' | '.join(_SIGNS[of[check][0]] for check in checks)} |" for name, of in tried.items()]
+    rows = [
+        f"| {name} | {' | '.join(_SIGNS[of[check][0]] for check in checks)} |"
+        for name, of in tried.items()
+        if name not in nothing
+    ]
     return "\n".join(
         [
             "# Families",
             "",
-            f"Every causal architecture that transformers {__version__} builds small, with random weights in float32: `make",
-            "zoo` writes this page. ✓ is exactly right against plain transformers, in which layers are left out by handing",
-            "their input on; – is refused in one sentence, which stands below; (–) ends in the model's own code in",
-            "transformers, which a sentence says, too.",
+            f"Every causal architecture that transformers {__version__} builds small, with random weights in float32, as `make",
+            "zoo` tries them. ✓ is exactly right against plain transformers, in which layers are left out by handing their",
+            "input on; – is refused in one sentence; (–) ends in the model's own code in transformers, which a sentence says, too.",
             "",
             f"{len(tried)} architectures: {counts['right']} checks right, {counts['refused']} refused, "
             f"{counts['stopped']} ended in the model's own code, "
@@ -45,9 +50,13 @@ def page(found: Outcomes, checks: list[str]) -> str:
             head,
             *rows,
             "",
-            "## What is refused, and why",
+            "## What is refused of these, and why",
             "",
-            *_reasons(tried),
+            *_reasons({name: of for name, of in tried.items() if name not in nothing}),
+            "",
+            "## Of which nothing is measured, and why",
+            "",
+            *_reasons(nothing),
             "",
             "## Not built small by transformers",
             "",
@@ -58,11 +67,19 @@ def page(found: Outcomes, checks: list[str]) -> str:
 
 
 def _reasons(tried: Outcomes) -> list[str]:
-    lines = []
+    """By sentence, without the family's own names in it, so that those with the same reason stand together."""
+    together: dict[str, list[str]] = {}
     for name, of in tried.items():
         by_sentence: dict[str, list[str]] = {}
         for check, (kind, said) in of.items():
             if kind != "right":
-                by_sentence.setdefault(said, []).append(check)
-        lines += [f"- {name}, {', '.join(checks)}: {said}" for said, checks in by_sentence.items()]
-    return lines
+                by_sentence.setdefault(_plain(said, name), []).append(check)
+        for said, checks in by_sentence.items():
+            together.setdefault(f"{'' if len(checks) == len(of) else ', '.join(checks) + ': '}{said}", []).append(name)
+    return [f"- {said} ({', '.join(names)})" for said, names in together.items()]
+
+
+def _plain(said: str, name: str) -> str:
+    model_type = name.split("-")[0] if name.split("-")[-1] in {"tied", "alibi", "window", "global", "plain"} else name
+    said = re.sub(rf"\b{re.escape(model_type)}\b ?", "", said)
+    return re.sub(r"\b\w+(ForCausalLM|LMHeadModel|ForConditionalGeneration|LMHead)\b", "The model", said)

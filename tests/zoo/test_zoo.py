@@ -3,6 +3,7 @@
 import pytest
 
 from tests.zoo import checks, models, table
+from tests.zoo.__main__ import tried
 from tests.zoo.checks import Outcome
 
 _EXPERTS = "is a mixture of experts, and a heal adapts one feed-forward part per layer"
@@ -62,8 +63,8 @@ def test_what_is_wrong_or_unforeseen_is_told_from_what_is_refused(tmp_path, monk
 
 
 def test_an_architecture_that_the_library_does_not_build_small_says_why(monkeypatch):
-    with pytest.raises(models.NotBuiltError, match="layer types"):
-        models.build("gemma3n_text")
+    with pytest.raises(models.NotBuiltError, match="dropout"):
+        models.build("musicgen")
     monkeypatch.setattr(models, "_MOST_WEIGHTS", 10_000)
     with pytest.raises(models.NotBuiltError, match="weights are left of it"):
         models.build("llama")
@@ -79,8 +80,19 @@ def test_the_page_counts_and_gives_the_reasons():
         },
         ["distances", "heal"],
     )
-    assert "2 architectures: 2 checks right, 1 refused" in page
+    assert "3 architectures: 2 checks right, 3 refused" in page
     assert "1 wrong" in page
-    assert "| a | ✓ | wrong |\n| b | ✓ | – |" in page
-    assert "- b, heal: it has no layers." in page
+    assert "| a | ✓ | wrong |\n| b | ✓ | – |\n\n" in page
+    assert "- heal: it has no layers. (b)" in page
+    assert "- it has no layers. (d)" in page
     assert "- c: too large" in page
+
+
+def test_an_architecture_is_tried_in_a_process_that_is_ended_in_time(monkeypatch):
+    def slow(animal):
+        while True:
+            pass
+
+    monkeypatch.setattr(checks, "CHECKS", {"distances": checks.distances, "scores": slow})
+    found = tried("gpt2", 2)
+    assert found == {"distances": ("right", ""), "scores": ("late", "not done after 2 s")}
