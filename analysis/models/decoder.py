@@ -152,10 +152,10 @@ class Decoder:
                 f"{getattr(self.config, field)} in its configuration), so what is left without some of them is not what a cut "
                 f"would measure; its distances can be had, and no cut."
             )
-        # With its layers on the disk such a model is refused before (`layerwise.check`).
-        if self.on_disk is None and self.model not in _hands_on_more:
-            _hands_on_more[self.model] = self._hands_on_more()
-        if _hands_on_more.get(self.model):
+        if self.model not in _hands_on_more:
+            # With its layers on the disk such a model is refused when it is loaded (`layerwise.check`).
+            _hands_on_more[self.model] = self.on_disk is None and self._hands_on_more()
+        if _hands_on_more[self.model]:
             raise UnsupportedModelError(
                 f"Layers of this {self.config.model_type} model hand on more than the stream, so what is left without some "
                 f"of them is not what a cut would measure; its distances can be had, and no cut."

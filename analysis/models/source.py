@@ -249,8 +249,10 @@ def as_it_should_be(source: Source, what: str) -> Iterator[None]:
     except BaseException as error:  # those written in Rust panic past Exception
         if failures.is_of_machine(error):
             raise
+        family = failures.model_type(error)
+        by = f", as the code of {family} models in transformers has it" if family else ""
         raise UnsupportedModelError(
-            f"The {what} of {source.name} cannot be used: {reason(error)}; get its files again."
+            f"The {what} of {source.name} cannot be used: {reason(error)}{by}; get its files again."
         ) from error
 
 
