@@ -58,7 +58,12 @@ _OWN: dict[str, dict[str, Any]] = {
     "inkling2_text": {"unpadded_vocab_size": VOCABULARY},
     "inkling_text": {"unpadded_vocab_size": VOCABULARY},
     "bailing_hybrid": {"num_key_value_heads": 4, "linear_head_dim": 8, "linear_num_heads": 4},
-    "kimi_linear": {"num_key_value_heads": 4, "linear_head_dim": 8, "linear_num_heads": 4},
+    "kimi_linear": {
+        "layer_types": ["linear_attention", "full_attention"] * 3,
+        "num_key_value_heads": 4,
+        "linear_head_dim": 8,
+        "linear_num_heads": 4,
+    },
     "falcon_h1": {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_ssm": 64, "mamba_n_groups": 1},
 }
 _VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -105,7 +110,9 @@ def _small(kind: Any, own: Mapping[str, Any]) -> Any:
     for part, kind_of_part in (getattr(kind, "sub_configs", None) or {}).items():
         if not hasattr(kind_of_part, "sub_configs") or kind_of_part.__name__ == "AutoConfig":
             continue
-        made = _small(kind_of_part, {} if "text" in part or "decoder" in part else _other_depth(kind_of_part))
+        is_decoder = "text" in part or "decoder" in part
+        own_of_part = _OWN.get(kind_of_part.model_type, {}) if is_decoder else _other_depth(kind_of_part)
+        made = _small(kind_of_part, own_of_part)
         settings[part] = made.to_dict()
     return kind(**settings | own)
 
