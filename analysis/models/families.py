@@ -32,7 +32,7 @@ class Family:
 
     layers: tuple[str, ...] = ("layers", "h", "decoder.layers", "blocks", "language_model.layers", "text_model.layers")
     """Where its decoder layers are, below `base_model`."""
-    norm: tuple[str, ...] = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "norm_f")
+    norm: tuple[str, ...] = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "norm_f", "embedding_norm")
     """What the norm between the last layer and the head is called, beside the layers."""
     attention: tuple[str, ...] = ("self_attn", "attn", "attention", "self_attention")
     """What the attention of a layer is called."""

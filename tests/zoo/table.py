@@ -73,13 +73,27 @@ def _reasons(tried: Outcomes) -> list[str]:
         by_sentence: dict[str, list[str]] = {}
         for check, (kind, said) in of.items():
             if kind != "right":
-                by_sentence.setdefault(_plain(said, name), []).append(check)
+                by_sentence.setdefault(_plain(said), []).append(check)
         for said, checks in by_sentence.items():
             together.setdefault(f"{'' if len(checks) == len(of) else ', '.join(checks) + ': '}{said}", []).append(name)
     return [f"- {said} ({', '.join(names)})" for said, names in together.items()]
 
 
-def _plain(said: str, name: str) -> str:
-    model_type = name.split("-")[0] if name.split("-")[-1] in {"tied", "alibi", "window", "global", "plain"} else name
-    said = re.sub(rf"\b{re.escape(model_type)}\b ?", "", said)
-    return re.sub(r"\b\w+(ForCausalLM|LMHeadModel|ForConditionalGeneration|LMHead)\b", "The model", said)
+_PLAIN = {
+    r" \(model_type [\w-]+\)": "",
+    r"\b\w+(ForCausalLM|LMHeadModel|LMHead|ForConditionalGeneration|Decoder)\b": "this model",
+    r"\b([Tt])his [\w-]+ model\b": r"\1his model",
+    r"cut of a [\w-]+ model\b": "cut of this model",
+    r"configuration of (?!model\b)[\w-]+": "configuration",
+    r"code of [\w-]+ models": "code of these models",
+    r"^Layer \d+": "A layer",
+    r"keep \d+ decoder": "keep its decoder",
+    r"(difference|differ by) [\d.e-]+": r"\1 …",
+}
+"""What differs from family to family in a sentence, and what stands for it."""
+
+
+def _plain(said: str) -> str:
+    for pattern, instead in _PLAIN.items():
+        said = re.sub(pattern, instead, said)
+    return said[:1].upper() + said[1:]

@@ -71,20 +71,21 @@ def test_an_architecture_that_the_library_does_not_build_small_says_why(monkeypa
 
 
 def test_the_page_counts_and_gives_the_reasons():
-    right, refused = ("right", ""), ("refused", "it has no layers.")
+    right, refused = ("right", ""), ("refused", "This llama model has no layers.")
     page = table.page(
         {
             "b": {"distances": right, "heal": refused},
             "a": {"distances": right, "heal": ("wrong", "3, not 4")},
             "c": {"built": ("not built", "too large")},
+            "d": {"distances": refused, "heal": refused},
         },
         ["distances", "heal"],
     )
     assert "3 architectures: 2 checks right, 3 refused" in page
     assert "1 wrong" in page
     assert "| a | ✓ | wrong |\n| b | ✓ | – |\n\n" in page
-    assert "- heal: it has no layers. (b)" in page
-    assert "- it has no layers. (d)" in page
+    assert "- heal: This model has no layers. (b)" in page
+    assert "- This model has no layers. (d)" in page
     assert "- c: too large" in page
 
 
