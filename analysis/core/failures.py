@@ -56,6 +56,8 @@ _MOST_KEPT = 20
 _MOST_BYTES = 64 * 1024
 """Of one fault: the end of its details, which says most."""
 _MODEL_CODE = re.compile(r"transformers\.models\.(?!auto\.)(\w+)\.")
+_MOST_SAID = 200
+"""Characters of what a library said."""
 _SHORTEST = 8
 """Of a token: a word that is shorter may stand anywhere."""
 _TOKEN = re.compile(r"\b(hf|api_org)_[A-Za-z0-9]{8,}")
@@ -67,6 +69,12 @@ def redact(text: str) -> str:
     if len(own) >= _SHORTEST:
         text = text.replace(own, "[redacted]")
     return _TOKEN.sub(r"\1_[redacted]", text)
+
+
+def clause(error: BaseException) -> str:
+    """The first line of what a library said, short and without a token, to stand in a sentence of ours."""
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return redact(one_line(first))[:_MOST_SAID].rstrip(".:; ")
 
 
 def in_a_sentence(error: BaseException, *, doing: str, then: str = "run it again", log: str = "", told: bool = True) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import hub
-from analysis.core import given
+from analysis.core import failures, given
 from analysis.core.documents import parsed
 from analysis.core.errors import CorpusError
 from analysis.data import files, near_copies, starter
@@ -121,8 +121,8 @@ def stream(spec: CorpusSpec) -> Iterator[str]:
                 yield row["text"]
     except Exception as error:  # the hub client raises a dozen unrelated types when it cannot be reached
         raise CorpusError(
-            f"The text {STREAMED!r} is streamed from {_STREAM[0]} on the hub, which cannot be reached; connect, or choose "
-            f"`c4`, `wiki`, or a TXT or JSONL file."
+            f"The text {STREAMED!r} is streamed from {_STREAM[0]} on the hub, which does not give it "
+            f"({failures.clause(error)}); connect, or choose `c4`, `wiki`, or a TXT or JSONL file."
         ) from error
 
 
@@ -180,8 +180,8 @@ def _hub_documents(name: str) -> list[str]:
         return [row["text"] for row in _hub_rows(path, config, split).take(_HUB_DOCUMENTS)]
     except Exception as error:  # the hub client raises a dozen unrelated types when it cannot be reached
         raise CorpusError(
-            f"The text {name!r} is in the starter pack, which is not installed (`{starter.GET_IT}`), and {path} cannot be "
-            f"fetched from the hub; install the pack, connect, or give a TXT or JSONL file."
+            f"The text {name!r} is in the starter pack, which is not installed (`{starter.GET_IT}`), and the hub does "
+            f"not give {path} ({failures.clause(error)}); install the pack, connect, or give a TXT or JSONL file."
         ) from error
 
 

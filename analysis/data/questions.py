@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from analysis import hub
-from analysis.core import documents
+from analysis.core import documents, failures
 from analysis.core.errors import BenchmarkError
 from analysis.data import files, starter
 from analysis.data.spec import BenchmarkSpec
@@ -197,7 +197,7 @@ def _rows(task: Task, split: str, group: str) -> Sequence[Row]:
     except Exception as error:  # the hub client raises a dozen unrelated types when it cannot be reached
         raise BenchmarkError(
             f"The questions of {name} are in the starter pack, which is not installed (`{starter.GET_IT}`), and the hub "
-            f"cannot be reached; install the pack or connect."
+            f"does not give them ({failures.clause(error)}); install the pack or connect."
         ) from error
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 
 from analysis.core.errors import CorpusError, ModelNotFoundError, StorageError
-from analysis.core.failures import cause, in_a_sentence, redact
+from analysis.core.failures import cause, clause, in_a_sentence, redact
 
 
 def explain(error: BaseException) -> str:
@@ -199,3 +199,9 @@ def test_the_token_of_the_environment_is_blotted_out_whatever_it_looks_like(monk
     assert redact("sent key-of-a-mirror to it") == "sent [redacted] to it"
     monkeypatch.setenv("HF_TOKEN", "short")
     assert redact("a short word") == "a short word"
+
+
+def test_what_a_library_said_is_a_clause_of_ours():
+    assert clause(ValueError("Too many requests for hf_abcdefgh123.\nSee the pages.")) == "Too many requests for hf_[redacted]"
+    assert clause(ValueError()) == "ValueError"
+    assert len(clause(ValueError("a " * 500))) <= 200
