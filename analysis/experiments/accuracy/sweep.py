@@ -9,6 +9,7 @@ from analysis.data import corpora, questions
 from analysis.experiments.accuracy import against_float32, scores
 from analysis.experiments.accuracy.scores import Material, Scores
 from analysis.experiments.accuracy.spec import SweepResult, SweepSpec, usual_search
+from analysis.experiments.heal import packing
 from analysis.experiments.maps import damage, distance_map
 from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceResult, DistanceSpec
 from analysis.experiments.scoring.likelihood import Cuts
@@ -163,11 +164,20 @@ def _given(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Giv
 
 
 def _searched(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> list[tuple[int, ...]]:
-    """What the search of a strategy found, whose texts the loss of the curve does not repeat."""
+    """What the search of a strategy found, whose texts the loss of the curve does not repeat; questions that do are told."""
     if spec.search is None:
         return []
+    known = [text for one in (spec.search.corpus, spec.search.validation) for text in search.documents(one, loaded)[1]]
+    seen = packing.find(questions.load(spec.benchmark), known)
+    if seen.ids:
+        on_progress(
+            Progress(
+                "reading questions and texts",
+                message=f"{len(seen.ids)} of {seen.n_questions} questions share {seen.n_words} words in a row with the texts "
+                f"that these cuts are searched by, so their answers flatter them: {', '.join(seen.ids[:5])}.",
+            )
+        )
     if spec.loss_corpus is not None:
-        known = [text for one in (spec.search.corpus, spec.search.validation) for text in search.documents(one, loaded)[1]]
         title = corpora.title(spec.loss_corpus)
         search.refuse_shared(
             known,

@@ -271,6 +271,18 @@ def test_a_curve_takes_the_path_that_was_searched(spec):
     assert main.request(main.command_line(replace(asked, search=None)).split()[3:]).search is None
 
 
+def test_questions_that_stand_in_the_text_that_is_searched_on_are_flagged(spec, tmp_path):
+    first = search.documents(replace(spec.corpus, seq_len=48), load.load(spec.model))[1][0]
+    asked = tmp_path / "seen.csv"
+    words = " ".join("".join(letter if letter.isalnum() else " " for letter in first).split()[:12])
+    asked.write_text(f"question,A,B,answer\n{words},yes,no,A\nWhat else is there in this world of ours?,yes,no,B\n")
+    told = []
+    curve = SweepSpec(spec.model, BenchmarkSpec(str(asked)), None, DistanceSpec(spec.model), "lorp", 1, search=spec)
+    sweep.run(curve, lambda progress: told.append(progress.message))
+    [flag] = [message for message in told if "share 8 words in a row" in message]
+    assert flag.startswith("1 of 2 questions")
+
+
 @pytest.mark.starter
 def test_greedy_on_the_starter_model_spares_the_first_layer(starter):
     short = {name: replace(corpus, n_texts=1, seq_len=16) for name, corpus in TEXTS.items()}
