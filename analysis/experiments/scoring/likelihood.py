@@ -356,6 +356,8 @@ def measure(decoder: Decoder, measures: Sequence[Measure], on_batch: OnBatch = l
         measures: what is asked and read; the figures are in its `found` afterwards.
         on_batch: told how much of the `size` of all of them is done, the same again and again.
     """
+    if any(cut is not None for one in measures for cut in one.cuts):
+        decoder.check_states_are_own()  # tries a few tokens, which are no progress
     owners = [(one, number) for one in measures for number in range(len(one.groups))]
     total, done, begun = sum(one.size for one in measures), 0, iter(owners)
     cost = Cost(0, 0)
