@@ -44,6 +44,7 @@ def waits(work, *, n_layers=4, n_cuts=2, n=2):
         for one in (*model.parameters(), *model.buffers()):
             one.data = one.data.to(card)
         decoder = architecture.find_decoder(model)
+        decoder.check_states_are_own()  # once a model, not once a cut
         counted.clear()
         with torch.inference_mode():
             work(decoder, CUTS[:n_cuts], n)
