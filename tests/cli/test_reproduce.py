@@ -20,6 +20,7 @@ from analysis.experiments.grid.spec import GridSpec
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.spec import HealSpec
 from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
+from analysis.experiments.methods.spec import MethodsSpec
 from analysis.experiments.prompt.spec import CompareSpec, MicroscopeSpec, Variant
 from analysis.experiments.search.spec import SearchSpec
 from analysis.experiments.speed.spec import SpeedSpec
@@ -51,6 +52,7 @@ REQUESTS = {
     "searched": SweepSpec(strategy="swaps", search=SearchSpec(budget=90, protect=(3,))),
     "usual search": usual_search_filled,
     "plain search": SearchSpec(),
+    "methods": MethodsSpec(MINE, ("deepest", "swaps"), ("instant", "distill"), (2, 4), minutes=1.5),
     "search": SearchSpec(MINE, "evopress", "loss", protect=(0, 29), budget=500, max_n=4, seed=2, first=3, stride=5),
     "own questions": SweepSpec(benchmark=BenchmarkSpec("/data/quiz 1.csv", shots=0)),
     "evaluate": EvaluateSpec(MINE, LayerSet((1, 4)), "/adapters/a b", None, None, GenerationSpec()),
@@ -111,7 +113,7 @@ OWN_TEXTS = {
     "--seq-len": "64", "--task": "boolq", "--subset": "stem,virology", "--recipe": "instant", "--texts": "my 'texts'.txt",
     "--prompt": "-Once", "--name": "my.model-1", "--adapter": "a b", "--temperature": "0.5",
     "--models": "starter,/models/b c", "--tasks": "boolq,quiz 1.csv", "--map-texts": "wiki,my.txt",
-    "--strategies": "random,deepest", "--draws": "2",
+    "--strategies": "random,deepest", "--draws": "2", "--recipes": "distill,ghosted",
 }  # fmt: skip
 ALSO = {("sweep", "--blocks"): ["--strategy", "manual"], "--subset": ["--task", "mmlu"]}
 """What must be said with an option."""

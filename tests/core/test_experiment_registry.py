@@ -22,7 +22,7 @@ from tests.support import fakes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-OWN = ["precision", "search"]
+OWN = ["methods", "precision", "search"]
 """Kinds of the program that no page was made for."""
 
 

@@ -1,0 +1,212 @@
+"""A table of methods: what is asked for and what is found."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+
+from analysis.core import stats
+from analysis.core.bounds import MOST_LAYERS, Bound, one_of
+from analysis.core.options import Option
+from analysis.core.record import Result, Spec, require
+from analysis.core.registry import Experiment, register
+from analysis.core.table import Column, Table
+from analysis.data import corpora
+from analysis.data.spec import BenchmarkSpec, CorpusSpec, default_loss_corpus
+from analysis.experiments.heal import recipes
+from analysis.experiments.strategies import BLOCKS, STRATEGIES, needs
+from analysis.models.spec import ModelFacts, ModelSpec
+
+MOST_CELLS = 200
+"""Cells of a table: what one can still be read of."""
+
+
+@dataclass(frozen=True)
+class MethodsSpec(Spec):
+    """Ways of choosing layers, each alone and with each of some heals, at some sizes, on the same questions and text."""
+
+    kind: ClassVar[str] = "methods"
+
+    model: ModelSpec = field(default_factory=ModelSpec)
+    strategies: Annotated[tuple[str, ...], Option(metavar="NAME,…", known=STRATEGIES)] = ("similarity", "swaps")
+    """How the layers to remove are chosen, joined by commas."""
+    recipes: Annotated[tuple[str, ...], Option(metavar="NAME,…", known="analysis.experiments.heal.recipes:NAMES")] = (
+        "instant",
+    )
+    """The heals of each cut, joined by commas."""
+    ns: Annotated[tuple[int, ...], Option("--n", "N,…"), Bound(1, MOST_LAYERS)] = (3, 5, 8, 10)
+    """Numbers of removed layers, joined by commas."""
+    benchmark: BenchmarkSpec = field(default_factory=BenchmarkSpec)
+    loss_corpus: CorpusSpec = field(default_factory=default_loss_corpus)
+    """Text for the loss, which no heal trains on and no search searches on."""
+    minutes: Annotated[float, Option(), Bound(0, 10_000, above=True)] = 2.0
+    """What each heal that trains may take, the same for all."""
+
+    def __post_init__(self) -> None:
+        for name, several in (("strategies", self.strategies), ("recipes", self.recipes), ("n", self.ns)):
+            require(len(set(several)) == len(several), f"Among its {name} this table names one twice; name each once.")
+        require(
+            bool(self.strategies and self.ns), "A table of methods needs a strategy and a number of layers at least; name one."
+        )
+        for strategy in self.strategies:
+            one_of("strategies", strategy, [name for name in STRATEGIES if not needs(name, BLOCKS)])
+        for recipe in self.recipes:
+            one_of("recipes", recipe, recipes.NAMES)
+        n_cells = len(self.methods) * len(self.ns)
+        require(n_cells <= MOST_CELLS, f"This table has {n_cells:,} cells, and at most {MOST_CELLS} are measured as one.")
+
+    @property
+    def methods(self) -> list[tuple[str, str]]:
+        """Its rows: a strategy, and a recipe or "" for the cut as it is."""
+        return [(strategy, recipe) for strategy in self.strategies for recipe in ("", *self.recipes)]
+
+
+@dataclass(frozen=True)
+class MethodCell:
+    """What one method made of one number of removed layers."""
+
+    strategy: str
+    recipe: str
+    """How the cut was healed; "" for the cut as it is."""
+    n: int
+    removed: str
+    """Which layers, in both index forms; "" where they could not be chosen."""
+    wall_s: float
+    """Seconds of healing; 0 without a heal."""
+    error: str = ""
+    """Why it could not be measured, in a sentence."""
+
+    @property
+    def method(self) -> str:
+        """What it is called: "swaps", "swaps + instant"."""
+        return f"{self.strategy} + {self.recipe}" if self.recipe else self.strategy
+
+
+Ends = tuple[float, float, float]
+"""A difference with the ends of its 95 % interval."""
+
+
+@dataclass(frozen=True)
+class MethodsResult(Result):
+    """Every method at every size, each paired with the unpruned model, text by text and question by question."""
+
+    kind: ClassVar[str] = "methods"
+    spec_type: ClassVar[type[Spec]] = MethodsSpec
+
+    model: ModelFacts
+    cells: list[MethodCell]
+    """Those that are finished or cannot be measured, method by method."""
+    text_tokens: list[int]
+    """Predicted tokens of each text, by which its loss counts."""
+    losses: list[list[float]]
+    """Of the unpruned model, then of each cell: loss per text, nats per token; empty where it could not be measured."""
+    right: list[list[bool]]
+    """In the same order: whether each question was answered rightly."""
+
+    def nats(self, place: int, against: int | None = None) -> Ends | None:
+        """How far the loss of a cell is above another's, by a paired bootstrap over texts.
+
+        Args:
+            place: of the cell, 0-based.
+            against: of the other cell; None for the unpruned model.
+        """
+        first, second = self.losses[0 if against is None else 1 + against], self.losses[1 + place]
+        if len(first) < 2 or not second:
+            return None
+        return stats.compare_losses(first, second, self.text_tokens)
+
+    def gained(self, place: int, against: int | None = None) -> Ends | None:
+        """How far the accuracy of a cell is above another's, by question (Bonett and Price); arguments as of `nats`."""
+        first, second = self.right[0 if against is None else 1 + against], self.right[1 + place]
+        if not first or not second:
+            return None
+        gained = sum(after and not before for before, after in zip(first, second, strict=True))
+        lost = sum(before and not after for before, after in zip(first, second, strict=True))
+        return (gained - lost) / len(first), *stats.paired_interval(gained, lost, len(first))
+
+    def at(self, n: int) -> list[int]:
+        """The places of the cells of one size that were measured."""
+        return [place for place, cell in enumerate(self.cells) if cell.n == n and not cell.error]
+
+    def best(self, n: int) -> list[int]:
+        """The places of the method with the lowest loss at a size, and of those that make the very same model of it.
+
+        Empty where another one cannot be told from it, or there is no other.
+        """
+        places = [place for place in self.at(n) if self.nats(place) is not None]
+        means = {place: float(np.average(self.losses[1 + place], weights=self.text_tokens)) for place in places}
+        first = min(places, key=means.__getitem__, default=-1)
+        same = [place for place in places if self.losses[1 + place] == self.losses[1 + first]]
+        others = [self.nats(place, first) for place in places if place not in same]
+        return same if others and all(ends is not None and ends[1] > 0 for ends in others) else []
+
+    def tables(self) -> dict[str, Table]:
+        """Methods by sizes in nats and in accuracy, and every cell."""
+        best = {place for n in self.spec.ns for place in self.best(n)}
+        chosen = Column("best", "lowest loss at n", missing="")
+        wide = {
+            "nats": ("Loss over the unpruned model, nats per token", self.nats, "+.3f", (chosen,)),
+            "accuracy": ("Change in accuracy", self.gained, "+.3f", ()),
+        }
+        found = {
+            name: Table(
+                title,
+                (Column("method"), *(one for n in self.spec.ns for one in _number(n, format)), *more),
+                [self._row(strategy, recipe, found, best) for strategy, recipe in self.spec.methods],
+                self.measured_on(),
+            )
+            for name, (title, found, format, more) in wide.items()
+        }
+        columns = (
+            Column("strategy"), Column("recipe", missing=""), Column("n"), Column("removed", missing=""),
+            *_ends("nats", "nats over unpruned", "+.3f"), *_ends("acc", "change in accuracy", "+.3f"),
+            Column("wall_s", "healing", "s", ".0f"), Column("error", "not measured because", missing=""),
+        )  # fmt: skip
+        rows = [
+            {"strategy": cell.strategy, "recipe": cell.recipe or None, "n": cell.n, "removed": cell.removed or None}
+            | {"wall_s": cell.wall_s, "error": cell.error or None}
+            | _said("nats", self.nats(place)) | _said("acc", self.gained(place))
+            for place, cell in enumerate(self.cells)
+        ]  # fmt: skip
+        return {**found, "cells": Table("Every method at every size", columns, rows, self.measured_on())}
+
+    def _row(self, strategy: str, recipe: str, found: Any, best: set[int]) -> dict[str, Any]:
+        row: dict[str, Any] = {"method": f"{strategy} + {recipe}" if recipe else strategy}
+        own = [place for place, cell in enumerate(self.cells) if (cell.strategy, cell.recipe) == (strategy, recipe)]
+        for place in own:
+            row |= _said(f"n{self.cells[place].n}", found(place))
+        return row | {"best": ", ".join(str(self.cells[place].n) for place in own if place in best) or None}
+
+    def measured_on(self) -> str:
+        """On what, and how the numbers are to be read."""
+        asked, left = self.spec.benchmark, "" if self.complete else f" {len(self.cells)} cells so far."
+        trained = [recipe for recipe in self.spec.recipes if recipes.get(recipe).spec().trains]
+        time = f"; {', '.join(trained)}: {self.spec.minutes:g} minutes each" if trained else ""
+        return (
+            f"{self.ran_in}; {len(self.right[0])} questions of {asked.task.rsplit('/', 1)[-1]}, seed {asked.seed}, and "
+            f"{len(self.losses[0])} texts of {corpora.title(self.spec.loss_corpus)}, on which nothing was chosen, fitted or "
+            f"trained{time}. Differences from the unpruned model on the same texts and questions, with 95 % intervals; a "
+            f"method is named as the lowest only where its interval against every other one excludes zero.{left}"
+        )
+
+
+def _number(n: int, format: str) -> Sequence[Column]:
+    return _ends(f"n{n}", f"n = {n}", format)
+
+
+def _ends(name: str, title: str, format: str) -> Sequence[Column]:
+    low, high = f"{name}_low", f"{name}_high"
+    return Column(name, title, format=format, low=low, high=high), Column(low), Column(high)
+
+
+def _said(name: str, ends: Ends | None) -> dict[str, float]:
+    return {} if ends is None else dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+
+
+register(
+    Experiment(
+        MethodsSpec, MethodsResult, run="analysis.experiments.methods.methods:run", title="Methods",
+        help="Ways of choosing layers, each alone and with heals, side by side at some sizes on the same questions and text.",
+    )
+)  # fmt: skip

@@ -1,0 +1,101 @@
+"""A table of methods is its curves and heals: paired with the unpruned model, and the best one named only where it can be."""
+
+from dataclasses import replace
+
+import pytest
+
+from analysis.core.errors import BlockRangeError, SpecError
+from analysis.core.stats import compare_losses
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.experiments.accuracy import sweep
+from analysis.experiments.accuracy.pairs import compare
+from analysis.experiments.accuracy.spec import SweepSpec
+from analysis.experiments.heal import healing
+from analysis.experiments.maps.spec import DistanceSpec
+from analysis.experiments.methods import methods
+from analysis.experiments.methods.spec import MethodCell, MethodsResult, MethodsSpec
+from analysis.models.spec import ModelSpec
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+@pytest.fixture
+def spec(tiny_folder):
+    return MethodsSpec(
+        model=ModelSpec(str(tiny_folder("llama")), dtype="float32"),
+        strategies=("deepest", "reverse"),
+        recipes=("prune-comp",),
+        ns=(1, 2),
+        benchmark=BenchmarkSpec(limit=12),
+        loss_corpus=CorpusSpec("c4", n_texts=4, seq_len=24),
+    )
+
+
+def test_every_cell_is_its_curve_or_its_heal_and_nothing_is_measured_twice(spec, monkeypatch):
+    found = methods.run(spec)
+    assert found.complete
+    assert [(cell.method, cell.n) for cell in found.cells] == [
+        (method, n)
+        for method in ("deepest", "deepest + prune-comp", "reverse", "reverse + prune-comp")
+        for n in (1, 2)
+    ]  # fmt: skip
+    assert [cell.error for cell in found.cells] == [""] * 8
+    curve = sweep.run(
+        SweepSpec(spec.model, spec.benchmark, spec.loss_corpus, DistanceSpec(spec.model), strategy="deepest", max_n=2)
+    )
+    assert found.losses[0] == curve.text_losses[0]
+    assert found.losses[2] == curve.text_losses[2]
+    assert found.nats(1) == compare_losses(curve.text_losses[0], curve.text_losses[2], curve.text_tokens)
+    pair = compare(curve.questions[0], curve.questions[2])
+    assert found.gained(1) == (pair.difference, pair.low, pair.high)
+    healed = healing.run(methods._heal(methods.resolve(spec), "prune-comp", curve.points[2].block))
+    assert found.losses[4] == healed.text_losses["healed"]
+    assert healed.text_losses["unpruned"] == pytest.approx(found.losses[0], abs=1e-5), "judged by the same texts"
+    assert found.cells[3].removed == curve.points[2].block.describe()
+    monkeypatch.setattr(sweep, "run", lambda *_, **__: pytest.fail("it is stored"))
+    assert methods.run(spec).to_json() == found.to_json()
+
+
+def test_what_a_strategy_cannot_do_is_said_in_its_cells_and_tried_again(spec, monkeypatch):
+    whole = healing.run
+    monkeypatch.setattr(healing, "run", lambda *_, **__: (_ for _ in ()).throw(SpecError("It cannot be healed.")))
+    found = methods.run(replace(spec, strategies=("deepest",)))
+    assert [cell.error for cell in found.cells] == ["", "", "It cannot be healed.", "It cannot be healed."]
+    assert found.nats(2) is found.gained(2) is None
+    row = found.tables()["nats"].rows[1]
+    assert "n1" not in row
+    monkeypatch.setattr(healing, "run", whole)
+    assert not any(cell.error for cell in methods.run(replace(spec, strategies=("deepest",))).cells)
+
+
+def table(spec, *losses: list[float]) -> MethodsResult:
+    """Of a strategy and of the same with a heal, at n = 1."""
+    cells = [MethodCell("deepest", recipe, 1, "layer 1", 0.0) for recipe in ("", "prune-comp")]
+    asked = replace(spec, strategies=("deepest",), ns=(1,))
+    return MethodsResult(
+        spec=asked, versions={}, wall_s=0.0, n_tokens=0, complete=True, model=None, cells=cells, text_tokens=[10] * 8,
+        losses=[[3.0] * 8, *losses], right=[[True, False]] * 3,
+    )  # fmt: skip
+
+
+def test_the_best_is_named_only_where_it_can_be_told_from_every_other(spec):
+    clear = table(spec, [4.0, 4.1] * 4, [3.5, 3.6] * 4)
+    assert clear.best(1) == [1]
+    assert [row["best"] for row in clear.tables()["nats"].rows] == [None, "1"]
+    assert clear.nats(1)[0] == pytest.approx(0.55)
+    assert table(spec, [4.0, 4.1] * 4, [3.0, 5.0] * 4).best(1) == [], "it scatters too much"
+    assert table(spec, [4.0] * 8, []).best(1) == [], "there is nothing to be better than"
+    assert table(spec, [4.0] * 8, [4.0] * 8).best(1) == [], "they are the same"
+
+
+def test_bad_requests_are_one_sentence(spec):
+    with pytest.raises(SpecError, match="names one twice"):
+        replace(spec, ns=(2, 2))
+    with pytest.raises(SpecError, match="strategies must be one of"):
+        replace(spec, strategies=("manual",))
+    with pytest.raises(SpecError, match="recipes must be one of"):
+        replace(spec, recipes=("nothing",))
+    with pytest.raises(SpecError, match="The recipe prune-comp learns from Wikipedia"):
+        methods.run(replace(spec, loss_corpus=CorpusSpec("wiki", n_texts=4, seq_len=24)))
+    with pytest.raises(BlockRangeError, match="layers and must keep at least 1"):
+        methods.run(replace(spec, ns=(1, 99)))
