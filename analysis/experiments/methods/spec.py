@@ -1,7 +1,7 @@
 """A table of methods: what is asked for and what is found."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -164,11 +164,9 @@ class MethodsResult(Result):
             Column("wall_s", "healing", "s", ".0f"), Column("error", "not measured because", missing=""),
         )  # fmt: skip
         rows = [
-            {"strategy": cell.strategy, "recipe": cell.recipe or None, "n": cell.n, "removed": cell.removed or None}
-            | {"wall_s": cell.wall_s, "error": cell.error or None}
-            | _said("nats", self.nats(place)) | _said("acc", self.gained(place))
+            {**asdict(cell), **_said("nats", self.nats(place)), **_said("acc", self.gained(place))}
             for place, cell in enumerate(self.cells)
-        ]  # fmt: skip
+        ]
         return {**found, "cells": Table("Every method at every size", columns, rows, self.measured_on())}
 
     def _row(self, strategy: str, recipe: str, found: Any, best: set[int]) -> dict[str, Any]:
