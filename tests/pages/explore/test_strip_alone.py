@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -41,7 +41,7 @@ def data(**changes) -> dict:
     distance = {"name": "angle", "unit": "", "values": rows, "halves": [[0.01] * len(row) for row in rows], "on": "32 texts"}
     look = {"pruned": "#1f6fb5", "kept": "#c9d1d8"}
     told = {"n_layers": L, "shares": [1 / L] * L, "distance": distance, "damage": None, "heard": None, "look": look}
-    return {**told, "cut": list(range(60, 70)), "kept": [0, 125], **changes}
+    return {**told, "cut": list(range(60, 70)), "parts": {}, "kept": [0, 125], **changes}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def mounted(chromium, *, width: int = 390, **context) -> Page:
     return page
 
 
-def expect_cut(page: Page, layers: range) -> None:
+def expect_cut(page: Page, layers: Sequence[int]) -> None:
     page.wait_for_function(f"wanted => JSON.stringify(({CUT})()) === wanted", arg=json.dumps([*layers], separators=(",", ":")))
 
 
@@ -123,6 +123,24 @@ def test_the_answer_of_the_server_is_waited_for_and_then_holds(chromium):
     answer = "data => window.give({...data, heard: window.told.at(-1).number})"
     page.evaluate(answer, data(cut=list(range(80, 90))))  # it made something else of it
     expect_cut(page, range(80, 90))
+
+
+def test_single_parts_are_drawn_until_the_cut_is_changed(chromium):
+    page = mounted(chromium)
+    page.evaluate("data => window.give(data)", data(cut=[3], parts={"12": "attention", "15": "feed-forward"}))
+    expect_cut(page, [3])
+    label = "cell => [cell.dataset.part, cell.ariaLabel, cell.ariaPressed]"
+    seen = [page.locator(f".cell[data-layer='{layer}']").evaluate(label) for layer in (3, 12, 15)]
+    assert seen == [
+        ["", "Layer 3, removed", "true"],
+        ["attention", "Layer 12, attention removed", "false"],
+        ["feed-forward", "Layer 15, feed-forward removed", "false"],
+    ]
+    drag(page, place(page, 3), place(page, 5))
+    expect_cut(page, [5])
+    assert page.locator(".cell[data-part=attention], .cell[data-part=feed-forward]").count() == 0
+    page.mouse.up()
+    expect_told(page, cut="5:1")
 
 
 def test_one_layer_stays_and_a_removed_one_is_not_protected(chromium):
