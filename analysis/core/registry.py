@@ -113,11 +113,15 @@ def forget(kind: str) -> None:
 
 
 def experiments() -> dict[str, Experiment]:
-    """Every kind of experiment by name: those of this package first, in the order of `ROOMS`."""
+    """Every kind of experiment by name: those of `ROOMS` in their order, others of this package, then those of elsewhere."""
     _import_rooms()
     places = {room: place for place, room in enumerate(ROOMS)}
-    in_order = sorted(_registered.values(), key=lambda one: places.get(one.spec.__module__, len(places)))
-    return {one.kind: one for one in in_order}
+
+    def place(one: Experiment) -> int:
+        module = one.spec.__module__
+        return places.get(module, len(places) + (not module.startswith(f"{_EXPERIMENTS}.")))
+
+    return {one.kind: one for one in sorted(_registered.values(), key=place)}
 
 
 def additions() -> dict[str, Experiment]:

@@ -52,8 +52,8 @@ Columns = Mapping[str, Sequence[str]]
 class DataSet:
     """A data set at a commit, and the files of it whose rows can be read."""
 
-    repository: hub.Repository
-    files: tuple[hub.File, ...]
+    repository: "hub.Repository"
+    files: tuple["hub.File", ...]
 
 
 def look(id: str, revision: str | None = None) -> DataSet:

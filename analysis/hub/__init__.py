@@ -1,9 +1,23 @@
-"""The model hub: what it offers, files of it that come whole or go on where they stopped, and what of it is on this machine."""
+"""The model hub: what it offers, files of it that come whole or go on where they stopped, and what of it is on this machine.
 
-from analysis.hub.cache import Kept, delete, folder_of, kept, recall, remember, revisions, snapshot, there, top
-from analysis.hub.client import endpoint, is_offline, token
-from analysis.hub.download import PHASE, fetch, missing_bytes
-from analysis.hub.repository import DATA_SET, MODEL, File, Found, Repository, is_commit, look, search
+Its modules are imported when something of them is first used: what speaks HTTP takes longer to load than a command's help.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analysis.hub.cache import Kept, delete, folder_of, kept, recall, remember, revisions, snapshot, there, top
+    from analysis.hub.client import endpoint, is_offline, token
+    from analysis.hub.download import PHASE, fetch, missing_bytes
+    from analysis.hub.repository import DATA_SET, MODEL, File, Found, Repository, check_id, is_commit, look, search
+
+_IN = {
+    "cache": ("Kept", "delete", "folder_of", "kept", "recall", "remember", "revisions", "snapshot", "there", "top"),
+    "client": ("endpoint", "is_offline", "token"),
+    "download": ("PHASE", "fetch", "missing_bytes"),
+    "repository": ("DATA_SET", "MODEL", "File", "Found", "Repository", "check_id", "is_commit", "look", "search"),
+}
 
 __all__ = [
     "DATA_SET",
@@ -13,6 +27,7 @@ __all__ = [
     "Found",
     "Kept",
     "Repository",
+    "check_id",
     "delete",
     "endpoint",
     "fetch",
@@ -31,3 +46,10 @@ __all__ = [
     "token",
     "top",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    module = next((module for module, names in _IN.items() if name in names), None)
+    if module is None:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    return getattr(importlib.import_module(f"{__name__}.{module}"), name)

@@ -79,6 +79,18 @@ def check_revision(revision: str | None) -> None:
         raise Refused(f"{shown(revision)} is no revision; give a branch, a tag or a commit of the hub, or none.")
 
 
+def check_id(id: str, kind: str = MODEL) -> None:
+    """Refuse what no repository can be called.
+
+    Raises:
+        Refused: when none can.
+    """
+    try:
+        validate_repo_id(id)
+    except HFValidationError as error:
+        raise Refused(f"The hub has no {_NAMES[kind]} {shown(id)}, for none can be called so; check the spelling.") from error
+
+
 def look(id: str, revision: str | None = None, *, kind: str = MODEL) -> Repository:
     """Ask the hub for a repository: one request.
 
@@ -91,10 +103,7 @@ def look(id: str, revision: str | None = None, *, kind: str = MODEL) -> Reposito
         Refused: when the hub does not give it.
     """
     check_revision(revision)
-    try:
-        validate_repo_id(id)
-    except HFValidationError as error:
-        raise Refused(f"The hub has no {_NAMES[kind]} {shown(id)}, for none can be called so; check the spelling.") from error
+    check_id(id, kind)
     what = named(kind, id) + (f" at revision {revision}" if revision else "")
     said = client.ask(f"/api/{kind}s/{id}/revision/{quote(revision or 'main', safe='')}", what, params={"blobs": "true"})
     try:

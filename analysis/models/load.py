@@ -273,7 +273,7 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
             f"{_free(planned)}{_at_least(planned) if by_layer else ''}; choose "
             f"{_smaller(resolved)}."
         )
-    source = _weights(resolved, on_progress)
+    source = _weights(spec, planned, on_progress)
     if not planned.fits:
         return _by_layer(planned, source, on_progress, planned.how)
     if source.gguf_file:
@@ -322,12 +322,12 @@ def load_layers_on_disk(spec: ModelSpec, on_progress: OnProgress = ignore, *, wh
         ModelNotFoundError, UnsupportedModelError: as of `load`.
     """
     planned = plan(spec, on_progress)
-    return _by_layer(planned, _weights(planned.spec, on_progress), on_progress, why)
+    return _by_layer(planned, _weights(spec, planned, on_progress), on_progress, why)
 
 
-def _weights(spec: ModelSpec, on_progress: OnProgress) -> Source:
-    """Where the weights are, which are those that are asked for."""
-    source = locate(spec, on_progress)
+def _weights(spec: ModelSpec, planned: Plan, on_progress: OnProgress) -> Source:
+    """Where the weights are, which are those that are asked for; of the hub they are of the commit that was planned with."""
+    source = locate(planned.spec, on_progress)
     if spec.identity not in ("", source.identity):
         raise UnsupportedModelError(
             f"The weights of {source.name} are {source.identity} and not {spec.identity[:60]}, which were asked for: they were "

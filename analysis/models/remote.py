@@ -63,6 +63,7 @@ def missing_bytes(id: str, commit: str) -> int | None:
 
 def _repository(id: str, revision: str | None, on_progress: OnProgress) -> hub.Repository:
     """What the hub has, or had when it was last asked: of a commit that is the same for ever."""
+    hub.check_id(id)
     known = hub.recall(hub.MODEL, id, revision)
     if known is not None and (hub.is_commit(revision) or hub.is_offline()):
         return known

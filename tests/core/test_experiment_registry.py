@@ -22,7 +22,7 @@ from tests.support import fakes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-OWN = ["methods", "precision", "search"]
+OWN = ["precision", "search", "methods"]
 """Kinds of the program that no page was made for."""
 
 
@@ -114,7 +114,7 @@ def test_a_folder_of_experiments_is_found_by_itself(letters, tmp_path, monkeypat
     monkeypatch.setattr(experiments, "__path__", [*experiments.__path__, str(tmp_path)])
     registry._import_rooms.cache_clear()
     try:
-        assert list(registry.additions()) == [*OWN, "letters", "syllables"]
+        assert list(registry.additions()) == [*OWN, "syllables", "letters"]
         assert registry.experiments()["syllables"].runner().__module__ == "analysis.experiments.syllables.spec"
     finally:
         registry.forget("syllables")

@@ -215,7 +215,7 @@ def _names() -> Iterator[Bad]:
         word = name if name != "-" else "./-"
         yield Bad(f"model {name}", ("distances", word), say)
     yield Bad("a model with NUL", ("models", "a\0b"), say)
-    yield Bad("a hub id of other letters", ("models", "ä/b"), "The hub has no model 'ä/b'; check the spelling.")
+    yield Bad("a hub id of other letters", ("models", "ä/b"), 'The hub has no model "ä/b", for none can be called so')
     yield Bad("a model of 5000 letters", ("models", "/" + "x" * 5000), say)
     yield Bad("a model of a name too long", ("models", "./" + "x" * 300), say)
     yield Bad("a model of a name too long, a GGUF", ("models", "x" * 300 + ".gguf"), say)
@@ -224,7 +224,7 @@ def _names() -> Iterator[Bad]:
     yield Bad(
         "a hub id that is nowhere", ("models", "nobody-at-all/nothing"), "is neither a local folder nor in the local hub cache"
     )
-    yield Bad("a hub id with dots", ("models", "a/.."), "The hub has no model 'a/..'; check the spelling.")
+    yield Bad("a hub id with dots", ("models", "a/.."), 'The hub has no model "a/..", for none can be called so')
     yield Bad(
         "a revision that is nowhere",
         ("models", "nobody-at-all/nothing", "--revision", "x"),

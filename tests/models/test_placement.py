@@ -35,7 +35,9 @@ def skeleton() -> architecture.Decoder:
 def needs(skeleton: architecture.Decoder, precision: str = "bfloat16") -> Needs:
     facts = architecture.facts(skeleton, name="70B", dtype="bfloat16", quantization="none")
     if precision != "bfloat16":
-        facts = load.replace(facts, layers=[architecture._layer(layer, None, None) for layer in skeleton.layers])
+        facts = load.replace(
+            facts, layers=[architecture._layer(layer, skeleton.family, None, None) for layer in skeleton.layers]
+        )
     return load.needs(skeleton, facts, precision, "bfloat16")
 
 

@@ -70,12 +70,12 @@ def test_operations_are_those_of_products_and_half_a_causal_square():
 def test_a_fault_is_what_grows_as_it_must_not(exponent, is_fault, capsys):
     axis = scaling.axes(quick=True)["texts"]
     found = [scaling.Found([2.0 * point.x**exponent], 1e9 * point.x, 1 << 29, 10**7) for point in axis.points]
-    assert scaling.tell(axis, found) is is_fault
+    assert scaling.tell(axis, found, 1e10) is is_fault
     said = capsys.readouterr().out
     assert ("SUPERLINEAR" in said) is is_fault
     assert "memory: flat (+0.0% from 16 to 32)" in said
     found[-1] = scaling.Found(found[-1].seconds, found[-1].flop, 1 << 30, 10**7)
-    assert scaling.tell(axis, found)
+    assert scaling.tell(axis, found, 1e10)
 
 
 def test_the_picture_has_every_point_and_can_be_read():
