@@ -53,8 +53,9 @@ def fresh_map(page: Page) -> None:
 def move_the_slider(page: Page) -> None:
     slider = page.get_by_role("slider", name="Layers removed, n")
     before = int(slider.input_value())
-    slider.focus()
     for _ in range(2):
+        slider.focus()  # a menu that has just closed may take it back
+        expect(slider).to_be_focused()
         page.keyboard.press("ArrowRight")
     expect(page.get_by_text(f"({before + 2} layers)").first).to_be_visible()
     expect(page).to_have_url(re.compile(f"n={before + 2}"))
