@@ -106,7 +106,7 @@ SHOWN = """
   const map = [...document.querySelectorAll('[aria-label^="Heat map by"] .cut-mark')][0];
   return {removed: cells.filter(cell => cell.ariaPressed === 'true').map(cell => Number(cell.dataset.layer)),
     kept: cells.filter(cell => cell.ariaLabel?.endsWith('protected')).map(cell => Number(cell.dataset.layer)),
-    ring: map?.dataset.at, said: root?.querySelector('.said').textContent};
+    ring: map?.dataset.at, said: root?.querySelector('.said')?.textContent};
 }
 """
 
