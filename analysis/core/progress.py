@@ -23,6 +23,19 @@ class Progress:
     """Measured numbers of this moment (step, loss, learning_rate, tokens_per_s …), JSON types only."""
 
 
+def doing(name: str, inner: Progress) -> str:
+    """What a part of some larger work does just now: "swaps: scoring questions, 40 %".
+
+    In tenths: a worker writes down at once whatever says something new.
+
+    Args:
+        name: of the part; "" where it has none.
+        inner: what it says of itself.
+    """
+    share = f"{inner.phase}, {10 * inner.done // inner.total * 10} %" if inner.total else inner.phase
+    return ": ".join(part for part in (name, share) if part)
+
+
 _MANY = 10_000
 """So many units are no things that people count."""
 

@@ -315,6 +315,21 @@ def tell_once(sentence: str) -> None:
     _log.warning(sentence)
 
 
+def delete_folder(folder: Path) -> int:
+    """Remove a folder of a cache with all in it; returns the bytes that are free again, 0 where it is gone already.
+
+    Raises:
+        StorageError: when it cannot be written.
+    """
+    size = disk.size_bytes(folder)
+    with disk_errors_explained(folder):
+        hidden = disk.aside(folder)
+    if hidden is None:
+        return 0
+    disk.remove(hidden)
+    return size
+
+
 def discard_result(kind: str, fingerprint: str) -> None:
     """Move a corrupt result aside, so that it is recomputed but can still be looked at."""
     folder = result_dir(kind, fingerprint)

@@ -192,11 +192,4 @@ def delete(kind: str, id: str) -> int:
     Raises:
         StorageError: when the folder cannot be written.
     """
-    folder = folder_of(kind, id)
-    size = disk.size_bytes(folder)
-    with store.disk_errors_explained(folder):
-        hidden = disk.aside(folder)
-    if hidden is None:
-        return 0
-    disk.remove(hidden)
-    return size
+    return store.delete_folder(folder_of(kind, id))

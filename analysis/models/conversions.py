@@ -56,11 +56,4 @@ def delete(identity: str) -> int:
     Raises:
         StorageError: when the folder cannot be written.
     """
-    folder = folder_of(identity)
-    size = disk.size_bytes(folder)
-    with store.disk_errors_explained(folder):
-        hidden = disk.aside(folder)
-    if hidden is None:
-        return 0
-    disk.remove(hidden)
-    return size
+    return store.delete_folder(folder_of(identity))

@@ -7,7 +7,7 @@ from typing import Any
 
 from analysis.core import failures
 from analysis.core.errors import LayerscopeError, StorageError
-from analysis.core.progress import Cancelled, OnProgress, Progress, ignore
+from analysis.core.progress import Cancelled, OnProgress, Progress, doing, ignore
 from analysis.data import corpora, questions
 from analysis.experiments.accuracy import scores, sweep
 from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
@@ -206,7 +206,5 @@ class _Told:
         self(Progress("", message=message))
 
     def __call__(self, inner: Progress) -> None:
-        # In tenths: a worker writes down at once whatever says something new.
-        share = f"{inner.phase}, {10 * inner.done // inner.total * 10} %" if inner.total else inner.phase
-        doing = ": ".join(part for part in (self._name, share) if part)
-        self._on_progress(Progress(PHASE, self._done, self._total, inner.message, {**self._values, "doing": doing}))
+        values = {**self._values, "doing": doing(self._name, inner)}
+        self._on_progress(Progress(PHASE, self._done, self._total, inner.message, values))

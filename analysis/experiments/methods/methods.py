@@ -7,7 +7,7 @@ from typing import Any
 from analysis.core import failures
 from analysis.core.blocks import Block, LayerSet, Removal
 from analysis.core.errors import BlockRangeError, LayerscopeError, SpecError, StorageError
-from analysis.core.progress import Cancelled, OnProgress, Progress, ignore
+from analysis.core.progress import Cancelled, OnProgress, Progress, doing, ignore
 from analysis.data import corpora, questions
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy import sweep
@@ -16,7 +16,7 @@ from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
 from analysis.experiments.heal import healing, recipes
 from analysis.experiments.heal.spec import HealSpec
 from analysis.experiments.maps.spec import DistanceSpec
-from analysis.experiments.methods.spec import MethodCell, MethodsResult, MethodsSpec
+from analysis.experiments.methods.spec import MethodCell, MethodsResult, MethodsSpec, method_name
 from analysis.models import load as models
 from analysis.models.load import Loader
 from analysis.models.spec import ModelFacts
@@ -111,7 +111,7 @@ def _measured(
     if not recipe:
         cell = MethodCell(strategy, "", n, cut.describe(), 0.0)
         return _Scores(cell, curve.text_losses[place], _right(curve.questions[place], found.order))
-    found.name = f"{strategy} + {recipe}, n = {n}"
+    found.name = f"{method_name(strategy, recipe)}, n = {n}"
     try:
         healed = healing.run(_heal(spec, recipe, cut), found.told, load=load)
     except (Cancelled, StorageError):
@@ -174,15 +174,12 @@ class _Found:
     def add(self, scores: _Scores) -> None:
         """One cell more is done."""
         self._scores.append(scores)
-        self.told(
-            Progress("", message=f"{scores.cell.method}, n = {scores.cell.n}: {scores.cell.error}" * bool(scores.cell.error))
-        )
+        cell = scores.cell
+        self.told(Progress("", message=f"{cell.method}, n = {cell.n}: {cell.error}" if cell.error else ""))
 
     def told(self, inner: Progress) -> None:
         """Tell what a curve or a heal says of itself as progress of the table."""
-        share = f"{inner.phase}, {10 * inner.done // inner.total * 10} %" if inner.total else inner.phase
-        doing = ": ".join(part for part in (self.name, share) if part)
-        values = {"result_key": self._spec.fingerprint(), "doing": doing}
+        values = {"result_key": self._spec.fingerprint(), "doing": doing(self.name, inner)}
         n_cells = len(self._spec.methods) * len(self._spec.ns)
         self._on_progress(Progress(PHASE, len(self._scores), n_cells, inner.message, values))
 

@@ -62,6 +62,11 @@ class MethodsSpec(Spec):
         return [(strategy, recipe) for strategy in self.strategies for recipe in ("", *self.recipes)]
 
 
+def method_name(strategy: str, recipe: str) -> str:
+    """What a way of choosing layers, and of healing the cut unless that is "", is called."""
+    return f"{strategy} + {recipe}" if recipe else strategy
+
+
 @dataclass(frozen=True)
 class MethodCell:
     """What one method made of one number of removed layers."""
@@ -80,7 +85,7 @@ class MethodCell:
     @property
     def method(self) -> str:
         """What it is called: "swaps", "swaps + instant"."""
-        return f"{self.strategy} + {self.recipe}" if self.recipe else self.strategy
+        return method_name(self.strategy, self.recipe)
 
 
 Ends = tuple[float, float, float]
@@ -170,7 +175,7 @@ class MethodsResult(Result):
         return {**found, "cells": Table("Every method at every size", columns, rows, self.measured_on())}
 
     def _row(self, strategy: str, recipe: str, found: Any, best: set[int]) -> dict[str, Any]:
-        row: dict[str, Any] = {"method": f"{strategy} + {recipe}" if recipe else strategy}
+        row: dict[str, Any] = {"method": method_name(strategy, recipe)}
         own = [place for place, cell in enumerate(self.cells) if (cell.strategy, cell.recipe) == (strategy, recipe)]
         for place in own:
             row |= _said(f"n{self.cells[place].n}", found(place))
