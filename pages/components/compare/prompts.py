@@ -142,8 +142,8 @@ def cut_choice(model: ModelSpec, key: str) -> Removal | None:
             st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
         return None
     most = library.find("distances", model)[0].result.n_layers - 1
-    st.session_state[f"{key}-n"] = min(state.chosen_n(), most)
-    st.slider("Layers removed, n", 0, most, key=f"{key}-n", on_change=lambda: state.choose_n(st.session_state[f"{key}-n"]))
+    with state.showing(f"{key}-n", min(state.chosen_n(), most)):
+        st.slider("Layers removed, n", 0, most, key=f"{key}-n", on_change=lambda: state.choose_n(st.session_state[f"{key}-n"]))
     cut, _ = found
     st.caption(
         f"Without {cut.removed.describe()}, {'picked by hand' if cut.by_hand else f'by {words.plain(state.strategy())}'}."

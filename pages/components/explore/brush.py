@@ -37,8 +37,8 @@ def menu(n_layers: int) -> None:
     )  # fmt: skip
     if opened.open:
         kept = state.sizes(n_layers) or range(n_layers)
-        st.session_state[_HANDLES] = (kept[0], kept[-1])
-        opened.slider("Removed layers shown, n", 0, n_layers - 1, key=_HANDLES, on_change=_set, args=(n_layers,))
+        with state.showing(_HANDLES, (kept[0], kept[-1])):
+            opened.slider("Removed layers shown, n", 0, n_layers - 1, key=_HANDLES, on_change=_set, args=(n_layers,))
 
 
 def _set(n_layers: int) -> None:

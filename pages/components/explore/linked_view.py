@@ -103,8 +103,8 @@ def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model
 
 def _tabs(shown: View) -> None:
     names = _names()
-    st.session_state["tab"] = names[tab()]
-    places = st.tabs(list(names.values()), key="tab", on_change=_opened)
+    with state.showing("tab", names[tab()]):
+        places = st.tabs(list(names.values()), key="tab", on_change=_opened)
     with places[list(names).index(tab())], st.container(key=f"tab-{tab()}", gap="small"):
         _DRAWN[tab()](shown)
 

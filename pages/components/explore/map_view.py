@@ -81,28 +81,27 @@ def _metric(names: list[str]) -> str:
     wanted = state.option("metric")
     if wanted and wanted not in names:
         st.caption(f"This link draws {words.plain(_name(wanted))}, which is not known of this map.", width="content")
-    st.session_state["metric"] = wanted if wanted in names else names[0]
 
     def choose() -> None:
         metric = st.session_state["metric"]
         state.choose_option("metric", "" if metric == names[0] else metric)
 
-    return st.selectbox(
-        "What is drawn", names, format_func=_name, key="metric", label_visibility="collapsed", width=200, on_change=choose
-    )  # fmt: skip
+    with state.showing("metric", wanted if wanted in names else names[0]):
+        return st.selectbox(
+            "What is drawn", names, format_func=_name, key="metric", label_visibility="collapsed", width=200, on_change=choose
+        )  # fmt: skip
 
 
 def _how() -> str:
-    st.session_state["map-view"] = view()
-
     def choose() -> None:
         how = st.session_state["map-view"]
         state.choose_option("view", "" if how == "map" else how)
 
-    st.segmented_control(
-        "Drawn as", list(VIEWS), format_func=VIEWS.get, required=True, key="map-view", label_visibility="collapsed",
-        on_change=choose, help=_VIEWS_HELP,
-    )  # fmt: skip
+    with state.showing("map-view", view()):
+        st.segmented_control(
+            "Drawn as", list(VIEWS), format_func=VIEWS.get, required=True, key="map-view", label_visibility="collapsed",
+            on_change=choose, help=_VIEWS_HELP,
+        )  # fmt: skip
     return view()
 
 

@@ -17,11 +17,11 @@ def menu(maps: list[Found], sweeps: list[Found]) -> tuple[Found, Found | None]:
     with st.popover("Results", key="results", help="Which map and which curve are shown, and how layers are chosen."):
         found = show("distances", "Distance map", maps)
         sweep = show("sweep", "Accuracy and loss", sweeps)
-        st.session_state["strategy"] = state.strategy()
-        st.selectbox(
-            "Blocks chosen by", list(STRATEGIES), key="strategy", help=words.strategies_help(),
-            on_change=lambda: state.choose_strategy(st.session_state["strategy"]),
-        )  # fmt: skip
+        with state.showing("strategy", state.strategy()):
+            st.selectbox(
+                "Blocks chosen by", list(STRATEGIES), key="strategy", help=words.strategies_help(),
+                on_change=lambda: state.choose_strategy(st.session_state["strategy"]),
+            )  # fmt: skip
     return found or maps[0], sweep
 
 

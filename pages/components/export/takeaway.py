@@ -60,15 +60,15 @@ def show(known: Found, model: ModelSpec) -> Choice | None:
 
 def _asked(n_layers: int) -> tuple[int, str, str]:
     """How many layers go, how they are chosen, and a cut that is written by hand, as it was typed."""
-    st.session_state["export-n"] = max(1, min(state.chosen_n(), n_layers - 1))
-    n = st.number_input(
-        "Layers, n", 1, n_layers - 1, key="export-n", on_change=lambda: state.choose_n(st.session_state["export-n"])
-    )
-    st.session_state["export-strategy"] = state.strategy()
-    strategy = st.selectbox(
-        "Blocks chosen by", list(STRATEGIES), key="export-strategy", help=words.strategies_help(),
-        on_change=lambda: state.choose_strategy(st.session_state["export-strategy"]),
-    )  # fmt: skip
+    with state.showing("export-n", max(1, min(state.chosen_n(), n_layers - 1))):
+        n = st.number_input(
+            "Layers, n", 1, n_layers - 1, key="export-n", on_change=lambda: state.choose_n(st.session_state["export-n"])
+        )
+    with state.showing("export-strategy", state.strategy()):
+        strategy = st.selectbox(
+            "Blocks chosen by", list(STRATEGIES), key="export-strategy", help=words.strategies_help(),
+            on_change=lambda: state.choose_strategy(st.session_state["export-strategy"]),
+        )  # fmt: skip
     text = st.text_input(
         "Or a cut of your own", key="export-cut", placeholder="11:5 or 3:1+7:2", persist_state="session",
         help=f"{words.A_CUT} Empty for the cut above.",

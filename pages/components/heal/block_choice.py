@@ -50,28 +50,28 @@ def _controls(distances: Found | None, n_layers: int, current: Removal | None) -
     st.session_state["heal_picked"] = picked
     usual = "scattered" if scattered else state.strategy() if state.strategy() in ways else ways[0]
     way = st.session_state.get("heal_way", usual)
-    st.session_state["block-way"] = way if way in ways else usual
-    way = st.segmented_control(
-        "Layers to remove", ways, format_func=_NAMES.get, required=True, key="block-way",
-        on_change=lambda: st.session_state.update(heal_way=st.session_state["block-way"]),
-    )  # fmt: skip
+    with state.showing("block-way", way if way in ways else usual):
+        way = st.segmented_control(
+            "Layers to remove", ways, format_func=_NAMES.get, required=True, key="block-way",
+            on_change=lambda: st.session_state.update(heal_way=st.session_state["block-way"]),
+        )  # fmt: skip
     if way == "scattered":
         return scattered
     left, right = st.columns(2)
-    st.session_state["heal-n"] = max(1, min(state.chosen_n(), n_layers - 1))
-    n = left.number_input(
-        "How many, n", 1, n_layers - 1, key="heal-n", on_change=lambda: state.choose_n(st.session_state["heal-n"])
-    )
+    with state.showing("heal-n", max(1, min(state.chosen_n(), n_layers - 1))):
+        n = left.number_input(
+            "How many, n", 1, n_layers - 1, key="heal-n", on_change=lambda: state.choose_n(st.session_state["heal-n"])
+        )
     best = distances.result.best if distances else ()
     chosen = strategies.choose("deepest" if way == "own" else way, int(n), n_layers=n_layers, best=best)
     if way == "own" and chosen:
         most = n_layers - int(n)
         key = f"heal-start-{n}"
-        st.session_state[key] = picked.start if picked and picked.size == n else min(chosen.start, most)
-        start = right.number_input(
-            "First layer", 0, most, key=key,
-            on_change=lambda: cuts.take_or_say(Block(int(st.session_state[key]), int(n)), None, n_layers),
-        )  # fmt: skip
+        with state.showing(key, picked.start if picked and picked.size == n else min(chosen.start, most)):
+            start = right.number_input(
+                "First layer", 0, most, key=key,
+                on_change=lambda: cuts.take_or_say(Block(int(st.session_state[key]), int(n)), None, n_layers),
+            )  # fmt: skip
         chosen = Block(int(start), int(n))
     elif chosen:
         right.number_input("First layer", value=chosen.start, disabled=True, key=f"shown-start-{way}-{n}")

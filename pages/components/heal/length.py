@@ -16,7 +16,7 @@ from analysis.reading import durations, reach
 from analysis.reading.durations import Duration, Timed
 from analysis.reading.found import of_entry
 from analysis.reading.reach import Reach
-from pages.components.shared import library, words
+from pages.components.shared import library, state, words
 
 INSTANT, OWN = "instant", "own"
 MINUTES = {"2": 2.0, "5": 5.0, "10": 10.0, "30": 30.0}
@@ -44,12 +44,12 @@ def show(preset: HealSpec, key: str, known: ModelFacts) -> dict[str, Any]:
         st.session_state[_TRAINED] = st.session_state["recipe"]
     usual = _of(preset)
     now = st.session_state.get(_CHOSEN, usual) if preset.trains else usual
-    st.session_state["heal-time"] = now
     captions, any_reached = Evidence(preset, known).captions()
-    st.radio(
-        "How much time", _OPTIONS, format_func=_label, captions=captions, key="heal-time", on_change=_choose,
-        label_visibility="collapsed",
-    )  # fmt: skip
+    with state.showing("heal-time", now):
+        st.radio(
+            "How much time", _OPTIONS, format_func=_label, captions=captions, key="heal-time", on_change=_choose,
+            label_visibility="collapsed",
+        )  # fmt: skip
     if not any_reached:
         st.caption("What each gives back is shown here once a heal was judged by text of another kind than it trained on.")
     if now == INSTANT:

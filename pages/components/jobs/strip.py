@@ -9,7 +9,7 @@ from analysis import jobs
 from analysis.core import settings
 from analysis.reading import evidence
 from pages.components.jobs import all_jobs, card, tab_title
-from pages.components.shared import access, door, frame, library, start, words
+from pages.components.shared import access, door, frame, library, start, state, words
 
 _RECENT_S = 24 * 3600
 _LONG_S, _VERY_LONG_S = 120, 600
@@ -94,13 +94,13 @@ def _is_recent(job: jobs.Job) -> bool:
 
 def _auto_resume() -> None:
     """Whether jobs whose worker was killed go on by themselves; one setting for all sessions."""
-    st.session_state["auto-resume"] = settings.load().auto_resume
-    st.toggle(
-        "Resume interrupted jobs", key="auto-resume", on_change=_switch,
-        disabled=not access.is_operator() or access.why_not_start() is not None,
-        help="A job that was interrupted, because its process was killed or the machine restarted, goes on by itself before "
-        "others; after two attempts without any progress it waits for you.",
-    )  # fmt: skip
+    with state.showing("auto-resume", settings.load().auto_resume):
+        st.toggle(
+            "Resume interrupted jobs", key="auto-resume", on_change=_switch,
+            disabled=not access.is_operator() or access.why_not_start() is not None,
+            help="A job that was interrupted, because its process was killed or the machine restarted, goes on by itself "
+            "before others; after two attempts without any progress it waits for you.",
+        )  # fmt: skip
 
 
 def _switch() -> None:

@@ -103,11 +103,11 @@ def outline(lesson: Lesson, title: words.Markdown) -> None:
         title: the question of the current step.
     """
     key = lesson.key("outline")
-    st.session_state[key] = lesson.step
-    st.segmented_control(
-        "Steps of the lesson", range(len(STEPS)), format_func=lambda step: f"{step + 1} {STEPS[step]}", required=True, key=key,
-        label_visibility="collapsed", width="stretch", on_change=lambda: lesson.go(st.session_state[key]),
-    )  # fmt: skip
+    with state.showing(key, lesson.step):
+        st.segmented_control(
+            "Steps of the lesson", range(len(STEPS)), format_func=lambda step: f"{step + 1} {STEPS[step]}", required=True,
+            key=key, label_visibility="collapsed", width="stretch", on_change=lambda: lesson.go(st.session_state[key]),
+        )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
         with st.container(horizontal=True, vertical_alignment="center", width="stretch"):
             st.header(title, anchor=False, width="content")

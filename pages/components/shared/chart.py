@@ -78,11 +78,11 @@ def _downloads(figure: Figure, key: str, file_name: str, image: str) -> None:
     def pick() -> None:
         st.session_state["image_format"] = st.session_state[widget]
 
-    st.session_state[widget] = image
-    st.segmented_control(
-        "Image format", list(_FORMATS), format_func=_FORMATS.get, required=True, key=widget, on_change=pick, width="stretch",
-        help="For all charts.",
-    )  # fmt: skip
+    with state.showing(widget, image):
+        st.segmented_control(
+            "Image format", list(_FORMATS), format_func=_FORMATS.get, required=True, key=widget, on_change=pick,
+            width="stretch", help="For all charts.",
+        )  # fmt: skip
     st.caption(f"The camera over the chart saves it as {_FORMATS[image]}.")
 
 

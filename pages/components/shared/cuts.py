@@ -154,11 +154,11 @@ def _missing(strategy: str, n: int, sweep: SweepResult | None) -> str:
 
 def slider(n_layers: int) -> None:
     """Draw the slider; it goes by the arrow keys too."""
-    st.session_state[SLIDER] = min(state.chosen_n(), n_layers - 1)
-    st.slider(
-        "Layers removed, n", 0, n_layers - 1, key=SLIDER, on_change=lambda: state.choose_n(st.session_state[SLIDER]),
-        label_visibility="collapsed",
-    )  # fmt: skip
+    with state.showing(SLIDER, min(state.chosen_n(), n_layers - 1)):
+        st.slider(
+            "Layers removed, n", 0, n_layers - 1, key=SLIDER, on_change=lambda: state.choose_n(st.session_state[SLIDER]),
+            label_visibility="collapsed",
+        )  # fmt: skip
 
 
 def now(strategy: Strategy) -> Cut:

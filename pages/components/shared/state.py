@@ -1,7 +1,8 @@
 """What a session has chosen, kept through page changes and in the address."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 
 import streamlit as st
@@ -340,6 +341,26 @@ def pick_result(kind: str, label: words.Markdown, names: dict[str, str], shown: 
             show_result(kind, st.session_state[widget])
 
     st.selectbox(label, list(names), list(names).index(shown), format_func=names.get, key=widget, on_change=pick)
+
+
+@contextmanager
+def showing(key: str, value: object) -> Iterator[None]:
+    """Draw a control that stands at this value.
+
+    It is put there only where it stands elsewhere: a value that is sent with every drawing takes back what somebody has done
+    to the control while the page was being drawn, such as an arrow key on a slider. What was sent by a drawing that was broken
+    off before the control came is sent again.
+
+    Args:
+        key: of the one widget that the body draws.
+        value: where it stands.
+    """
+    unsent: set[str] = st.session_state.setdefault("unsent", set())
+    if st.session_state.get(key) != value or key in unsent:
+        unsent.add(key)
+        st.session_state[key] = value
+    yield
+    unsent.discard(key)
 
 
 def look(group: str, name: str, present: list[str]) -> int:

@@ -38,8 +38,8 @@ def places() -> tuple[Place, Place]:
 
 def presenter_switch() -> None:
     """The way into the mode and out of it."""
-    st.session_state["presenter"] = state.presenting()
-    st.toggle(
-        "Presenter mode", key="presenter", on_change=lambda: state.present(st.session_state["presenter"]),
-        help="Larger type on all pages and no sidebar. A link that ends in ?present=1 opens the same.",
-    )  # fmt: skip
+    with state.showing("presenter", state.presenting()):
+        st.toggle(
+            "Presenter mode", key="presenter", on_change=lambda: state.present(st.session_state["presenter"]),
+            help="Larger type on all pages and no sidebar. A link that ends in ?present=1 opens the same.",
+        )  # fmt: skip
