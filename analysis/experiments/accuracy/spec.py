@@ -1,7 +1,7 @@
 """Curves and single evaluations: what is asked for and what is found."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar
 
 from analysis.core.blocks import Removal
@@ -70,6 +70,14 @@ def usual_search(spec: SweepSpec) -> SearchSpec | None:
     if not needs(spec.strategy, SEARCHED):
         return None
     return search_for(spec.strategy, spec.model, spec.max_n, spec.loss_corpus)
+
+
+def sparing(spec: SweepSpec, layers: Iterable[int]) -> SweepSpec:
+    """The same curve by a search that leaves these layers in; one of a strategy that does not search is as it was."""
+    kept = tuple(sorted(layers))
+    if not kept or not needs(spec.strategy, SEARCHED):
+        return spec
+    return replace(spec, search=search_for(spec.strategy, spec.model, spec.max_n, spec.loss_corpus, kept))
 
 
 def usual_damage(spec: SweepSpec) -> DamageSpec | None:

@@ -14,7 +14,7 @@ from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.data import corpora, near_copies
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.search.objective import Objective, counted
-from analysis.experiments.search.spec import TRUNK_BYTES, Searched, SearchResult, SearchSpec, takes
+from analysis.experiments.search.spec import TRUNK_BYTES, Searched, SearchResult, SearchSpec, checked_size, takes
 from analysis.experiments.strategies import STRATEGIES, Layers
 from analysis.models import load as models
 from analysis.models.load import Load, LoadedModel
@@ -58,30 +58,6 @@ def run(spec: SearchSpec, on_progress: OnProgress = ignore, *, load: Load = mode
     for other in SearchResult.all_of(resolved.model):
         searching.take_over(other)
     return searching.run()
-
-
-def checked_size(spec: SearchSpec, n_layers: int) -> tuple[int, tuple[int, ...]]:
-    """How many layers to remove at most, and which may go.
-
-    Raises:
-        BlockRangeError: when there are too few of them.
-    """
-    wrong = [layer for layer in spec.protect if layer >= n_layers]
-    if wrong:
-        raise BlockRangeError(
-            f"Layer {wrong[0]} cannot be protected: this model has layers 0..{n_layers - 1}; protect some of these, or none."
-        )
-    free = tuple(layer for layer in range(n_layers) if layer not in spec.protect)
-    most = min(len(free), n_layers - 1)
-    max_n = min(n_layers // 2, most) if spec.max_n is None else spec.max_n
-    if not 1 <= max_n <= most:
-        kept = n_layers - len(free)
-        raise BlockRangeError(
-            f"A search up to {max(1, max_n)} removed layers was asked for, but this model has {n_layers} layers of which "
-            f"{kept} are protected, and at least one must stay"
-            + (f"; choose max-n 1..{most}, or protect fewer." if most else "; protect fewer.")
-        )
-    return max_n, free
 
 
 def shared(known: Iterable[str], measured: Sequence[str]) -> float:

@@ -1,5 +1,6 @@
 """The search: what is asked for and what is found."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar
 
@@ -8,6 +9,7 @@ import numpy as np
 from analysis.core import stats
 from analysis.core.blocks import Removal, removal
 from analysis.core.bounds import MOST_LAYERS, MOST_WHOLE, SEED, Bound, one_of, shown
+from analysis.core.errors import BlockRangeError
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
@@ -210,6 +212,30 @@ def working_bytes(spec: SearchSpec, facts: ModelFacts) -> int:
     return int(min(2 * TRUNK_BYTES, tokens * each)) + 4 * TRUNK_BYTES
 
 
+def checked_size(spec: SearchSpec, n_layers: int) -> tuple[int, tuple[int, ...]]:
+    """How many layers to remove at most, and which may go.
+
+    Raises:
+        BlockRangeError: when there are too few of them.
+    """
+    wrong = [layer for layer in spec.protect if layer >= n_layers]
+    if wrong:
+        raise BlockRangeError(
+            f"Layer {wrong[0]} cannot be protected: this model has layers 0..{n_layers - 1}; protect some of these, or none."
+        )
+    free = tuple(layer for layer in range(n_layers) if layer not in spec.protect)
+    most = min(len(free), n_layers - 1)
+    max_n = min(n_layers // 2, most) if spec.max_n is None else spec.max_n
+    if not 1 <= max_n <= most:
+        kept = n_layers - len(free)
+        raise BlockRangeError(
+            f"A search up to {max(1, max_n)} removed layers was asked for, but this model has {n_layers} layers of which "
+            f"{kept} are protected, and at least one must stay"
+            + (f"; choose max-n 1..{most}, or protect fewer." if most else "; protect fewer.")
+        )
+    return max_n, free
+
+
 @dataclass(frozen=True)
 class Takes:
     """What a search will cost, known before it begins."""
@@ -253,15 +279,18 @@ _SETS_FOR_ONE = 8
 """Sets of a quick look for one that is measured on all texts, about."""
 
 
-def search_for(strategy: str, model: ModelSpec, max_n: int | None, reports: CorpusSpec | None) -> SearchSpec:
+def search_for(
+    strategy: str, model: ModelSpec, max_n: int | None, reports: CorpusSpec | None, protect: Iterable[int] = ()
+) -> SearchSpec:
     """What a curve searches with where nothing else is asked for: on Wikipedia, and on C4 where its loss is on Wikipedia.
 
     Args:
         strategy, model: of the curve.
         max_n: as far as it goes; None for half of the layers.
         reports: the text of its loss, on which nothing may be searched.
+        protect: layers that must stay.
     """
-    usual = SearchSpec(model=model, strategy=strategy, max_n=max_n or None)
+    usual = SearchSpec(model=model, strategy=strategy, max_n=max_n or None, protect=tuple(sorted(protect)))
     if reports is None or reports.subject != usual.corpus.subject:
         return usual
     corpus, told = usual.corpus, usual.report

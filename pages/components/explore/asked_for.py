@@ -10,7 +10,7 @@ import streamlit as st
 
 from analysis.core.errors import SpecError
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
-from analysis.experiments.accuracy.spec import SweepSpec
+from analysis.experiments.accuracy.spec import SweepSpec, sparing
 from analysis.experiments.maps.spec import DistanceSpec
 from analysis.experiments.strategies import BLOCKS, needs
 from analysis.models.spec import ModelSpec
@@ -62,7 +62,8 @@ def _sweep(model: ModelSpec, asked: BenchmarkSpec | None, distances: CorpusSpec 
         return None
     corpus = replace(distances, identity="")
     distance_spec = DistanceSpec(model=model, corpus=corpus)
-    return SweepSpec(model=model, benchmark=asked, distances=distance_spec, strategy=state.strategy())
+    spec = SweepSpec(model=model, benchmark=asked, distances=distance_spec, strategy=state.strategy())
+    return sparing(spec, state.protected())
 
 
 def _sentence(kind: str, what: str, spec: DistanceSpec | SweepSpec | None, label: str, verb: words.Markdown) -> None:

@@ -7,13 +7,13 @@ from streamlit.delta_generator import DeltaGenerator
 
 from analysis import jobs
 from analysis.core import blocks
-from analysis.core.blocks import Removal
+from analysis.core.blocks import Removal, removal
 from analysis.core.errors import BlockRangeError
 from analysis.data import corpora
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
-from analysis.experiments.accuracy.spec import SweepSpec
+from analysis.experiments.accuracy.spec import SweepSpec, sparing
 from analysis.experiments.maps.spec import DamageSpec, DistanceResult, DistanceSpec
-from analysis.experiments.search.spec import search_for
+from analysis.experiments.search.spec import checked_size, search_for
 from analysis.experiments.strategies import BLOCKS, DRAW, SEARCHING, STRATEGIES, needs
 from analysis.models.spec import ModelSpec
 from analysis.reading import searches
@@ -126,6 +126,9 @@ def _form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
         else:
             asked = replace(benchmark, limit=numbers.limit, seed=numbers.seed)
             specs = [spec for name in chosen for spec in _specs(model, shown, asked, name, cuts, numbers)]
+            for spec in specs:
+                if spec.search is not None:  # before anything is queued: the other curves would be half of what was asked for
+                    checked_size(spec.search, shown.n_layers)
             state.choose_strategy(chosen[0])
             start.start_all([(spec, words.curve(spec)) for spec in specs])
 
@@ -133,9 +136,13 @@ def _form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
 def _say_search(model: ModelSpec, shown: DistanceResult, searching: list[str]) -> None:
     """What the searches of these strategies cost, before they are started."""
     known = [entry.result for entry in library.find("search", model)] if searching else []
+    kept = state.protected(shown.n_layers)
+    reach = min(shown.n_layers // 2, shown.n_layers - len(kept))
     for name in searching:
-        cost = searches.cost(search_for(name, model, None, default_loss_corpus()), shown.model, known)
-        st.caption(f"{words.plain(name)}, up to n = {shown.n_layers // 2}: {words.plain(cost)}")
+        cost = searches.cost(search_for(name, model, None, default_loss_corpus(), kept), shown.model, known)
+        st.caption(f"{words.plain(name)}, up to n = {reach}: {words.plain(cost)}")
+    if searching and kept:
+        st.caption(f"No search takes {removal(kept).brief()}: protected on the strip of layers.")
 
 
 def _cuts(n_layers: int, key: str) -> tuple[Removal, ...]:
@@ -184,7 +191,7 @@ def _numbers(n_layers: int, size: int | None, key: str) -> _Numbers | None:
 def _specs(
     model: ModelSpec, shown: DistanceResult, asked: BenchmarkSpec, strategy: str, cuts: tuple[Removal, ...], numbers: _Numbers
 ) -> list[SweepSpec]:
-    """The requests that measure a strategy: one, or one for each draw of a random one."""
+    """The requests that measure a strategy, sparing what is protected where it searches: one for each draw of a random one."""
     spec = SweepSpec(
         model=model,
         benchmark=asked,
@@ -194,6 +201,7 @@ def _specs(
         blocks=cuts if needs(strategy, BLOCKS) else (),
         generation=GenerationSpec() if numbers.writes else None,
     )
+    spec = sparing(spec, state.protected(shown.n_layers))
     return [replace(spec, draw=draw) for draw in range(DRAWS)] if needs(strategy, DRAW) else [spec]
 
 

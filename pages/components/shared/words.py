@@ -5,7 +5,7 @@ import time
 import unicodedata
 from typing import Literal, TypeAlias
 
-from analysis.core import units
+from analysis.core import blocks, units
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.data.tasks import TASKS
 from analysis.experiments import strategies
@@ -56,7 +56,9 @@ def questions(spec: BenchmarkSpec) -> str:
 
 
 def strategy(spec: SweepSpec) -> str:
-    """How a curve's cuts are chosen, with the draw of a random one."""
+    """How a curve's cuts are chosen, with the draw of a random one and what a search spared."""
+    if spec.search is not None and spec.search.protect:
+        return f"{spec.strategy} (keeps {blocks.removal(spec.search.protect).brief()})"
     return f"{spec.strategy} (draw {spec.draw})" if strategies.needs(spec.strategy, strategies.DRAW) else spec.strategy
 
 

@@ -42,7 +42,24 @@ def test_a_search_says_what_it_costs_before_it_is_started(form):
     assert "sets of layers" not in texts(form)
     form.multiselect(key="sweep-how").set_value(["swaps", "similarity"]).run()
     assert "swaps, up to n = 15: The search measures up to" in texts(form)
+    form.session_state["protected"] = frozenset({0, 29})
+    form.run()
+    assert "No search takes layers 0, 29: protected" in texts(form)
     assert [job.spec.strategy for job in run(form, ("swaps", "similarity"))] == ["swaps", "similarity"]
+    searching, other = jobs.active()
+    assert searching.spec.search.protect == (0, 29)
+    assert "swaps (keeps layers 0, 29)" in searching.label
+    assert other.spec.search is None
+
+
+def test_protected_layers_that_leave_too_few_to_search_are_said_and_nothing_is_queued(form):
+    form.session_state["protected"] = frozenset(range(20))
+    form.multiselect(key="sweep-how").set_value(["similarity", "greedy"]).run()
+    assert "greedy, up to n = 10" in texts(form)
+    assert not run(form, ("similarity", "greedy"))
+    assert "30 layers of which 20 are protected, and at least one must stay; choose max-n 1..10" in texts(form).replace(
+        "\\", ""
+    )
 
 
 def test_all_questions_at_once(form):
