@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.components.compare import blind, grid_view, microscope, runs_view, side_by_side
+from pages.components.compare import blind, grid_view, methods_view, microscope, runs_view, side_by_side
 from pages.components.shared import frame, state
 
 frame.require()
@@ -12,6 +12,7 @@ VIEWS = {
     "Blind test": blind.show,
     "Microscope": microscope.show,
     "Runs": runs_view.show,
+    "Methods": methods_view.show,
     "Grid": grid_view.show,
 }
 

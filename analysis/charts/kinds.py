@@ -5,7 +5,7 @@ from typing import Any
 
 from plotly.graph_objs import Figure
 
-from analysis.charts import curves, grids, heals, maps, prompts
+from analysis.charts import curves, grids, heals, maps, methods, prompts
 from analysis.core.errors import SpecError
 from analysis.core.options import imported
 from analysis.core.record import Result
@@ -77,3 +77,5 @@ draws("microscope", "distances")(lambda result, dark: prompts.token_map(result, 
 draws("microscope", "guesses")(lambda result, dark: prompts.lens(result, len(result.pieces) - 1, dark=dark))
 draws("grid", "accuracy")(lambda result, dark: grids.figure(result, grids.ACCURACY, dark=dark))
 draws("grid", "loss")(lambda result, dark: grids.figure(result, grids.LOSS, dark=dark))
+draws("methods", "nats")(lambda result, dark: methods.figure(result, methods.NATS, dark=dark))
+draws("methods", "accuracy")(lambda result, dark: methods.figure(result, methods.ACCURACY, dark=dark))

@@ -20,6 +20,7 @@ from analysis.experiments.maps.spec import (
     LeastDamage,
     default_damage_corpus,
 )
+from analysis.experiments.methods.spec import MethodCell, MethodsResult, MethodsSpec
 from analysis.experiments.speed.spec import SpeedPoint, SpeedResult, SpeedSpec, fit, timing
 from analysis.models.spec import Choice, InspectResult, InspectSpec, LayerFacts, ModelFacts, ModelSpec
 
@@ -281,3 +282,33 @@ def grid(n_done: int | None = None, *, failing: bool = False) -> GridResult:
             found.append(cells.measured(told))
     n_done = len(found) if n_done is None else n_done
     return GridResult(spec, VERSIONS, 41.0 * n_done, 4444 * n_done, n_done == len(found), len(found), found[:n_done])
+
+
+def methods(n_done: int | None = None) -> MethodsResult:
+    """Two strategies at n = 3 and 5, alone and after the instant heal, which is best at 3 and cannot be told at 5.
+
+    Args:
+        n_done: cells that are finished; None for all eight, of which one could not be measured.
+    """
+    spec = MethodsSpec(
+        MODEL, ("similarity", "deepest"), ("instant",), (3, 5), BenchmarkSpec(identity="q", shots=0),
+        replace(default_loss_corpus(), identity="w"),
+    )  # fmt: skip
+    raised = {("similarity", 3): 0.9, ("similarity", 5): 2.5, ("deepest", 3): 1.4, ("deepest", 5): 2.4}
+    found, losses = [], [[3.0 + 0.01 * text for text in range(8)]]
+    right = [[place % 10 < 5 for place in range(100)]]
+    for strategy, recipe in spec.methods:
+        for n in spec.ns:
+            failed = (strategy, recipe, n) == ("deepest", "instant", 5)
+            cell = MethodCell(strategy, recipe, n, f"layers 10-{9 + n}", 4.0 * bool(recipe), "It cannot be." if failed else "")
+            nats, spread = raised[strategy, n] * (0.5 if recipe and n == 3 else 1.0), 0.01 if n == 3 else 0.8
+            found.append(cell)
+            every = 1 + (strategy == "deepest")  # so that what is seen of one text says nothing of two methods
+            scattered = [one + nats + spread * (-1) ** (text // every) for text, one in enumerate(losses[0])]
+            losses.append([] if failed else scattered)
+            right.append([] if failed else [place % 10 < 5 - n / 5 + bool(recipe) * (n == 3) for place in range(100)])
+    n_done = len(found) if n_done is None else n_done
+    return MethodsResult(
+        spec=spec, versions=VERSIONS, wall_s=40.0, n_tokens=4444, complete=n_done == len(found), model=FACTS,
+        cells=found[:n_done], text_tokens=[255] * 8, losses=losses[: 1 + n_done], right=right[: 1 + n_done],
+    )  # fmt: skip

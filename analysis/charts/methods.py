@@ -1,0 +1,94 @@
+"""A table of methods as a chart: a panel for each number of removed layers, a row for each method, with its interval."""
+
+from plotly.graph_objs import Figure
+from plotly.subplots import make_subplots
+
+from analysis.charts.look import Palette, bars, finish, palette, style_of, with_interval
+from analysis.experiments.methods.spec import Ends, MethodsResult, method_name
+
+NATS, ACCURACY = "nats", "accuracy"
+_TITLES = {NATS: "nats per token over unpruned", ACCURACY: "accuracy less unpruned"}
+_SIDES = 4
+"""Panels beside each other."""
+_ROW = 22
+"""Pixels of a method."""
+
+
+def figure(result: MethodsResult, quantity: str = NATS, *, dark: bool = False) -> Figure:
+    """Every method at every size, each paired with the unpruned model.
+
+    A point in colour can be told from the unpruned model, a grey hollow one cannot; a ring is around the lowest loss of a
+    size, where it can be told from every other method's.
+
+    Args:
+        result: the table, which may be unfinished.
+        quantity: `NATS` or `ACCURACY`.
+        dark: whether the background is dark.
+    """
+    sizes, colours = list(result.spec.ns), palette(dark)
+    methods = [method_name(*method) for method in result.spec.methods]
+    columns = min(_SIDES, len(sizes))
+    rows = -(-len(sizes) // columns)
+    drawn = make_subplots(
+        rows, columns, subplot_titles=[f"n = {n}" for n in sizes], shared_yaxes="all", horizontal_spacing=0.025,
+        vertical_spacing=0.3 / rows,
+    )  # fmt: skip
+    for place, n in enumerate(sizes):
+        where = {"row": place // columns + 1, "col": place % columns + 1}
+        drawn.add_vline(0, line={"color": colours.unpruned, "width": 1, "dash": "dot"}, **where)
+        _add(drawn, result, n, quantity, colours, dark, where)
+    # Room for the longest name, as wide as its letters.
+    margin = {"l": 14 + 7 * max(map(len, methods)), "t": 34, "b": 44}
+    finish(drawn, 80 + rows * (40 + _ROW * len(methods)), x={}, y={}, margin=margin, showlegend=False)
+    drawn.update_yaxes(
+        gridcolor=colours.grid, type="category", categoryorder="array", categoryarray=methods[::-1],
+        range=[-0.6, len(methods) - 0.4], title=None,
+    )  # fmt: skip
+    drawn.update_xaxes(gridcolor=colours.grid, zeroline=False, nticks=4, tickformat=".0%" if quantity == ACCURACY else "")
+    drawn.update_xaxes(title={"text": _TITLES[quantity], "standoff": 6}, row=rows, col=1)
+    return drawn.update_annotations(font_size=12)
+
+
+def _add(
+    drawn: Figure, result: MethodsResult, n: int, quantity: str, colours: Palette, dark: bool, where: dict[str, int]
+) -> None:
+    find = result.nats if quantity == NATS else result.gained
+    best = result.best(n) if quantity == NATS else []
+    found = [(place, ends) for place in result.at(n) if (ends := find(place)) is not None]
+    values = [ends[0] for _, ends in found]
+    shades = [style_of(result.cells[place].strategy).shade(dark=dark) if _apart(ends) else colours.unpruned
+              for place, ends in found]  # fmt: skip
+    symbols = [style_of(result.cells[place].strategy).symbol + ("" if _apart(ends) else "-open") for place, ends in found]
+    names = [result.cells[place].method for place, _ in found]
+    drawn.add_scatter(
+        x=values,
+        y=names,
+        error_x={**bars(values, [ends[1:] for _, ends in found], width=3), "color": colours.unpruned, "thickness": 1.2},
+        mode="markers",
+        name=f"n = {n}",
+        marker={"color": shades, "size": 9, "symbol": symbols, "line": {"width": 1.3, "color": shades}},
+        text=[_read_out(result, place, ends, quantity, is_best=place in best) for place, ends in found],
+        hovertemplate="%{text}<extra></extra>",
+        **where,
+    )
+    ringed = [(ends[0], result.cells[place].method) for place, ends in found if place in best]
+    if ringed:
+        drawn.add_scatter(
+            x=[value for value, _ in ringed], y=[name for _, name in ringed], mode="markers", hoverinfo="skip",
+            name=f"lowest loss at n = {n}",
+            marker={"symbol": "circle-open", "size": 18, "color": colours.healed, "line": {"width": 2}}, **where,
+        )  # fmt: skip
+
+
+def _apart(ends: Ends) -> bool:
+    """Whether a difference can be told from none."""
+    return ends[1] > 0 or ends[2] < 0
+
+
+def _read_out(result: MethodsResult, place: int, ends: Ends, quantity: str, *, is_best: bool) -> str:
+    cell = result.cells[place]
+    number = with_interval(ends[0], ends[1:], "+.3f" if quantity == NATS else "+.1%")
+    said = f"<b>{cell.method}</b>, without {cell.removed}<br>{_TITLES[quantity]}: {number}"
+    if is_best:
+        said += "<br>lowest loss, told from every other method"
+    return said if _apart(ends) else f"{said}<br>no difference from the unpruned model seen"

@@ -1,0 +1,194 @@
+"""Which method on this model: ways of choosing layers, alone and healed, at some sizes, and the best that can be told."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import streamlit as st
+
+from analysis import jobs
+from analysis.charts import kinds
+from analysis.charts.methods import ACCURACY, NATS
+from analysis.core.errors import LayerscopeError
+from analysis.data.spec import BenchmarkSpec, default_loss_corpus
+from analysis.data.tasks import TASKS
+from analysis.experiments.heal import recipes
+from analysis.experiments.methods.spec import MethodsResult, MethodsSpec
+from analysis.experiments.strategies import BLOCKS, STRATEGIES, needs
+from analysis.models.spec import ModelSpec
+from analysis.reading import methods
+from pages.components.jobs import in_place
+from pages.components.shared import chart, command, frame, library, start, state, theme, words
+from pages.components.shared.library import Found
+
+_KIND = MethodsSpec.kind
+_SIZES = (2, 3, 5, 8, 10, 12, 15)
+_TOLD_FAILURES = 5
+_QUANTITIES = {NATS: "Loss", ACCURACY: "Accuracy"}
+
+
+def show(model: ModelSpec) -> None:
+    """Draw the view.
+
+    Args:
+        model: the model of the page.
+    """
+    with frame.errors_shown():
+        found = library.find(_KIND, model)
+        shown = library.shown(_KIND, found)
+        running = next((job for job in jobs.active() if job.kind == _KIND), None)
+        if running:
+            in_place.show(running, _KIND)
+            if doing := running.values.get("doing"):
+                st.caption(words.plain(str(doing)))
+        in_place.failure(in_place.last_of(_KIND, lambda spec: True), max((entry.saved_at for entry in found), default=0.0))
+        if shown is None:
+            st.info("No table of methods yet: say below which, and click **Measure**.")
+        else:
+            _result(shown, found)
+        _form(model, None if shown is None else shown.result, [entry.result for entry in found])
+
+
+def _result(shown: Found, found: Sequence[Found]) -> None:
+    result: MethodsResult = shown.result
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        quantity = st.segmented_control(
+            "Less or more than the unpruned model", list(_QUANTITIES), default=NATS, required=True,
+            format_func=_QUANTITIES.get, key="methods-quantity", persist_state="session",
+        )  # fmt: skip
+        if shown.precomputed:
+            st.badge("precomputed", color="gray", help="Made by this program before you opened it.")
+        if len(found) > 1:
+            state.pick_result(_KIND, "Shown", {entry.key: _called(entry) for entry in found}, shown.key)
+    told = result.tables()[quantity]
+    figure = kinds.figure(result, quantity, dark=theme.is_dark())
+    chart.show(figure, key=f"methods-{quantity}", alt=_alt(result, quantity), file_name=f"methods-{quantity}")
+    st.caption(
+        "Bars: 95 % intervals, paired by text or question. Coloured: can be told from the unpruned model; grey and hollow: "
+        "cannot. A ring: the lowest loss of its size, told from every other method's."
+    )
+    st.markdown(words.plain(_verdict(result)))
+    rows = [dict(zip(told.heads, cells, strict=True)) for cells in told.cells]
+    chart.table(rows, key=f"t-methods-{quantity}", alt=told.title, file_name=f"methods-{quantity}")
+    st.caption(words.plain(told.caption))
+    _failures(result)
+    with st.expander(f"Every cell, {len(result.cells)} rows with all digits", icon=":material/table:"):
+        chart.table(result.tables()["cells"], key="t-methods-cells", file_name="methods")
+    command.show([result.spec])
+
+
+def _verdict(result: MethodsResult) -> str:
+    """Which method is best at which size, or that none can be named."""
+    best = {n: [result.cells[place].method for place in result.best(n)] for n in result.spec.ns if len(result.at(n)) > 1}
+    named = [f"n = {n}: {' and '.join(names)}" for n, names in best.items() if names]
+    open_at = [str(n) for n, names in best.items() if not names]
+    said = [f"Lowest loss, told from every other method at {'; at '.join(named)}."] if named else []
+    if open_at:
+        said.append(f"At n = {', '.join(open_at)} no method can be told from every other: more texts would tell.")
+    return " ".join(said)
+
+
+def _alt(result: MethodsResult, quantity: str) -> str:
+    what = "loss" if quantity == NATS else "accuracy"
+    sizes = ", ".join(map(str, result.spec.ns))
+    return f"Change in {what} of {len(result.spec.methods)} methods at n = {sizes}."
+
+
+def _called(entry: Found) -> str:
+    when = "precomputed" if entry.precomputed else words.date(entry.saved_at)
+    result: MethodsResult = entry.result
+    left = "" if result.complete else ", unfinished"
+    n_questions, sizes = len(result.right[0]), ", ".join(map(str, result.spec.ns))
+    return words.seen(f"{len(result.spec.methods)} methods, n = {sizes}, {n_questions} questions · {when}{left}")
+
+
+def _failures(result: MethodsResult) -> None:
+    failed = [cell for cell in result.cells if cell.error]
+    for why in list(dict.fromkeys(cell.error for cell in failed))[:_TOLD_FAILURES]:
+        names = [f"{cell.method}, n = {cell.n}" for cell in failed if cell.error == why]
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        st.caption(words.plain(f"Not measured: {names[0]}{more}: {why}"))
+
+
+def _form(model: ModelSpec, shown: MethodsResult | None, tables: Sequence[MethodsResult]) -> None:
+    """What the next table is made of; it begins as the shown one, so that a row or a size is added by one more choice."""
+    like = MethodsSpec(model) if shown is None else shown.spec
+    key = state.generation("methods-form", [like.fingerprint()])
+    with st.expander("Add methods or sizes", icon=":material/add:", expanded=shown is None):
+        left, right = st.columns(2)
+        choosing = [name for name in STRATEGIES if not needs(name, BLOCKS)]
+        strategies = left.multiselect(
+            "Layers chosen by", choosing, list(like.strategies), key=f"{key}-strategies", help=words.strategies_help()
+        )
+        healing = right.multiselect(
+            "Healed by", list(recipes.NAMES), list(like.recipes), key=f"{key}-recipes",
+            help="Every cut is measured as it is, and with each of these.",
+        )  # fmt: skip
+        sizes = left.multiselect(
+            "Removed layers, n", sorted({*_SIZES, *like.ns}), list(like.ns), key=f"{key}-ns", accept_new_options=True
+        )
+        tasks = [*TASKS] if like.benchmark.task in TASKS else [like.benchmark.task, *TASKS]
+        task = right.selectbox(
+            "Questions from", tasks, tasks.index(like.benchmark.task), words.task_names().get, key=f"{key}-task"
+        )
+        columns = st.columns(3)
+        limit = columns[0].number_input("Questions", 1, 100_000, like.benchmark.limit or 100, key=f"{key}-limit")
+        n_texts = columns[1].number_input("Texts for the loss", 2, 100_000, like.loss_corpus.n_texts, key=f"{key}-texts")
+        minutes = columns[2].number_input(
+            "Minutes of each heal", 0.1, 10_000.0, like.minutes, key=f"{key}-minutes",
+            help="The same for every recipe that trains; one that does not takes seconds.",
+        )  # fmt: skip
+        try:
+            same_task = task == like.benchmark.task
+            benchmark = replace(like.benchmark if same_task else BenchmarkSpec(task), limit=int(limit), identity="")
+            corpus = like.loss_corpus if shown is not None else default_loss_corpus()
+            spec = MethodsSpec(
+                model=model, strategies=tuple(strategies), recipes=tuple(healing), ns=tuple(sorted(map(_number, sizes))),
+                benchmark=replace(benchmark, shots=None if not same_task else benchmark.shots),
+                loss_corpus=replace(corpus, n_texts=int(n_texts), identity=""), minutes=float(minutes),
+            )  # fmt: skip
+        except LayerscopeError as error:
+            st.error(words.plain(str(error)))
+            return
+        wanted = methods.asked(spec)
+        missing = [cell for cell in wanted if cell not in methods.measured(spec, tables)]
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            label = "Measure" if len(missing) == len(wanted) else f"Measure the {len(missing)} missing"
+            if start.button(label, type="primary", key="methods-go", icon=":material/play_arrow:", disabled=not missing):
+                start.start_and_show(start.unresolved(spec), f"Table of {len(spec.methods)} methods")
+            st.caption(words.plain(_work(spec, missing)))
+        start.say_what_it_takes(spec)
+
+
+def _number(size: object) -> int:
+    """A size as it was chosen or typed.
+
+    Raises:
+        LayerscopeError: when it is no whole number.
+    """
+    if str(size).strip().isdigit():
+        return int(str(size))
+    raise LayerscopeError(f"A number of removed layers is a whole number such as 5, not {words.seen(str(size), 20)}.")
+
+
+def _work(spec: MethodsSpec, missing: Sequence[methods.Asked]) -> str:
+    """What is still to be done for these cells."""
+    if not missing:
+        return "All of it is measured, with as many questions and texts."
+    searched = {strategy for strategy, _, _ in missing if STRATEGIES[strategy].search is not None}
+    trained = sum(methods.trains(recipe) for _, recipe, _ in missing)
+    fitted = sum(bool(recipe) and not methods.trains(recipe) for _, recipe, _ in missing)
+    curves = {strategy for strategy, _, _ in missing}
+    together = f"{trained * spec.minutes:g} minutes"
+    parts = [
+        f"{_several(len(curves), 'curve')} up to n = {max(spec.ns)}",
+        _several(len(searched), "search of layers", "searches of layers"),
+        _several(fitted, "fit of seconds", "fits of seconds"),
+        _several(trained, f"heal of {spec.minutes:g} minutes", f"heals of {spec.minutes:g} minutes, {together} together"),
+    ]
+    told = f"{len(missing)} of {len(methods.asked(spec))} cells are to be measured: "
+    return told + ", ".join(part for part in parts if part) + "; less what is stored already."
+
+
+def _several(number: int, one: str, many: str = "") -> str:
+    """How many of something; empty for none."""
+    return f"{number} {one if number == 1 else many or f'{one}s'}" if number else ""

@@ -1,0 +1,74 @@
+"""Methods side by side on their page: asked for with the work said before, growing, done, and extended by what is missing."""
+
+from dataclasses import replace
+
+import pytest
+
+from analysis import jobs
+from analysis.data.spec import BenchmarkSpec
+from tests.support import fakes
+from tests.support.seen import figures, read, texts
+
+
+@pytest.fixture
+def view(app):
+    def open_view():
+        at = app("pages/compare.py")
+        at.button_group(key="compare-view").set_value("Methods").run()
+        assert not at.exception
+        return at
+
+    return open_view
+
+
+def widget(elements, name):
+    return next(element for element in elements if str(element.key).endswith(f"-{name}"))
+
+
+def test_the_work_is_said_before_the_click_which_asks_for_it(view):
+    at = view()
+    assert "No table of methods yet" in texts(at)
+    widget(at.multiselect, "recipes").set_value(["instant", "distill"]).run()
+    widget(at.multiselect, "ns").set_value([3, 5]).run()
+    assert "12 of 12 cells are to be measured" in read(texts(at))
+    assert "4 heals of 2 minutes, 8 minutes together" in read(texts(at))
+    assert "2 curves up to n = 5, 1 search of layers, 4 fits of seconds" in read(texts(at))
+    at.button(key="methods-go").click().run()
+    (job,) = jobs.active()
+    assert (job.spec.strategies, job.spec.recipes, job.spec.ns) == (("similarity", "swaps"), ("instant", "distill"), (3, 5))
+    assert job.label == "Table of 6 methods"
+
+
+def test_a_table_names_the_best_only_where_it_can_be_told_and_says_what_failed(ui_cache, view):
+    fakes.methods().save()
+    at = view()
+    assert "Lowest loss, told from every other method at n = 3: similarity + instant." in read(texts(at))
+    assert "At n = 5 no method can be told from every other" in read(texts(at))
+    assert "Not measured: deepest + instant, n = 5: It cannot be." in read(texts(at))
+    assert list(figures(at)) == ["methods-nats"]
+    at.button_group(key="methods-quantity").set_value("accuracy").run()
+    assert list(figures(at)) == ["methods-accuracy"]
+    assert [len(frame.value) for frame in at.dataframe] == [4, 8]
+
+
+def test_one_click_runs_the_missing_cells_with_the_same_questions_and_text(ui_cache, view):
+    table = fakes.methods()
+    table.save()
+    at = view()
+    assert at.button(key="methods-go").label == "Measure the 1 missing"
+    widget(at.multiselect, "ns").set_value([3, 5, 8]).run()
+    assert at.button(key="methods-go").label == "Measure the 5 missing"
+    at.button(key="methods-go").click().run()
+    (job,) = jobs.active()
+    assert job.spec.ns == (3, 5, 8)
+    assert replace(job.spec.benchmark, shots=None) == BenchmarkSpec()
+    assert replace(job.spec.loss_corpus, identity="") == replace(table.spec.loss_corpus, identity="")
+    widget(at.multiselect, "ns").set_value(["3", "many"]).run()
+    assert "not many" in read(texts(at))
+
+
+def test_a_job_that_failed_says_why_and_one_that_runs_is_shown(view, job):
+    job(fakes.methods().spec, jobs.FAILED, "Methods", error="The disk is full.")
+    assert "The disk is full." in texts(view())
+    job(fakes.methods().spec, jobs.RUNNING, "Table of 4 methods")
+    assert "Cancel" in [button.label for button in view().button]
