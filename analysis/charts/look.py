@@ -199,6 +199,13 @@ def _length(name: str, value: Any, factor: float, parent: str) -> Any:
     return _grown(value, factor, name)
 
 
+def rows(names: Sequence[str]) -> dict[str, Any]:
+    """Settings of a vertical axis with a row for each name, the first on top, whether anything is drawn there or not."""
+    return {
+        "type": "category", "categoryorder": "array", "categoryarray": list(names)[::-1], "range": [-0.6, len(names) - 0.4],
+    }  # fmt: skip
+
+
 def bars(values: Sequence[float], ends: Sequence[tuple[float, float] | None], *, width: int = 2) -> dict[str, Any]:
     """Error bars of 95 % intervals, the only ones that charts have.
 

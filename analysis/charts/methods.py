@@ -3,7 +3,7 @@
 from plotly.graph_objs import Figure
 from plotly.subplots import make_subplots
 
-from analysis.charts.look import Palette, bars, finish, palette, style_of, with_interval
+from analysis.charts.look import Palette, bars, finish, palette, rows, style_of, with_interval
 from analysis.experiments.methods.spec import Ends, MethodsResult, method_name
 
 NATS, ACCURACY = "nats", "accuracy"
@@ -28,10 +28,10 @@ def figure(result: MethodsResult, quantity: str = NATS, *, dark: bool = False) -
     sizes, colours = list(result.spec.ns), palette(dark)
     methods = [method_name(*method) for method in result.spec.methods]
     columns = min(_SIDES, len(sizes))
-    rows = -(-len(sizes) // columns)
+    down = -(-len(sizes) // columns)
     drawn = make_subplots(
-        rows, columns, subplot_titles=[f"n = {n}" for n in sizes], shared_yaxes="all", horizontal_spacing=0.025,
-        vertical_spacing=0.3 / rows,
+        down, columns, subplot_titles=[f"n = {n}" for n in sizes], shared_yaxes="all", horizontal_spacing=0.025,
+        vertical_spacing=0.3 / down,
     )  # fmt: skip
     for place, n in enumerate(sizes):
         where = {"row": place // columns + 1, "col": place % columns + 1}
@@ -39,13 +39,10 @@ def figure(result: MethodsResult, quantity: str = NATS, *, dark: bool = False) -
         _add(drawn, result, n, quantity, colours, dark, where)
     # Room for the longest name, as wide as its letters.
     margin = {"l": 14 + 7 * max(map(len, methods)), "t": 34, "b": 44}
-    finish(drawn, 80 + rows * (40 + _ROW * len(methods)), x={}, y={}, margin=margin, showlegend=False)
-    drawn.update_yaxes(
-        gridcolor=colours.grid, type="category", categoryorder="array", categoryarray=methods[::-1],
-        range=[-0.6, len(methods) - 0.4], title=None,
-    )  # fmt: skip
+    finish(drawn, 80 + down * (40 + _ROW * len(methods)), x={}, y={}, margin=margin, showlegend=False)
+    drawn.update_yaxes(gridcolor=colours.grid, title=None, **rows(methods))
     drawn.update_xaxes(gridcolor=colours.grid, zeroline=False, nticks=4, tickformat=".0%" if quantity == ACCURACY else "")
-    drawn.update_xaxes(title={"text": _TITLES[quantity], "standoff": 6}, row=rows, col=1)
+    drawn.update_xaxes(title={"text": _TITLES[quantity], "standoff": 6}, row=down, col=1)
     return drawn.update_annotations(font_size=12)
 
 
