@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from analysis.core.blocks import Part, Removal
 from analysis.models import layerwise, parts, residual
 from analysis.models.decoder import Decoder, output_stream
+from analysis.models.lanes import Lanes
 from analysis.models.layerwise import Inputs, OnStep, removed_parts, through
 from analysis.models.scratch import Scratch
 
@@ -258,7 +259,9 @@ def tail_depths(cuts: Sequence[Removal | None], n_layers: int) -> set[int]:
 
 
 @torch.inference_mode()
-def run_tails(decoder: Decoder, trunk: Trunk, cuts: Sequence[Removal | None]) -> Iterator[tuple[int, Tensor]]:
+def run_tails(
+    decoder: Decoder, trunk: Trunk, cuts: Sequence[Removal | None], lanes: Lanes | None = None, batch: int = 0
+) -> Iterator[tuple[int, Tensor]]:
     """x[L] of the model without each cut, from the kept streams: every layer runs as rarely as exact results allow.
 
     Identical to the forward pass of the really cut model: up to its first removed layer a cut sees the unpruned stream, and
@@ -268,27 +271,37 @@ def run_tails(decoder: Decoder, trunk: Trunk, cuts: Sequence[Removal | None]) ->
         decoder: the unpruned model; it is not changed.
         trunk: a pass that kept x[cut.start] of every cut, and x[L] if None is among them.
         cuts: what to leave out; None is the unpruned model.
+        lanes: streams of cuts that were run before, from which these go on, and where theirs are kept.
+        batch: what the trunk is of, as `lanes` knows it.
 
     Yields:
         (index into `cuts`, (batch, seq, hidden_size) before the final norm), each cut once, in no particular order.
     """
     if any(cut is not None for cut in cuts):
         decoder.check_states_are_own()
-    by_start: dict[int, list[int]] = {}
+    parts.check(decoder, cuts)
+    gone = removed_parts(cuts)
+    begun: dict[int, tuple[int, Tensor, list[int]]] = {}
     for index, cut in enumerate(cuts):
         if cut is None:
             yield index, trunk.states[decoder.n_layers]
-        else:
-            by_start.setdefault(cut.start, []).append(index)
-    parts.check(decoder, cuts)
-    gone = removed_parts(cuts)
-    for start, group in by_start.items():
-        yield from _tails(decoder, trunk, gone, trunk.states[start], start, group)
+            continue
+        kept = lanes and lanes.deepest(batch, gone[index], range(cut.start + 1, decoder.n_layers + 1))
+        start, stream = kept or (cut.start, trunk.states[cut.start])
+        begun.setdefault(id(stream), (start, stream, []))[2].append(index)
+
+    def keep(depth: int, removed: frozenset[Part], stream: Tensor) -> None:
+        if lanes is not None:
+            lanes.keep(batch, depth, removed, stream)
+
+    for start, stream, group in begun.values():
+        yield from _tails(decoder, trunk, gone, stream, start, group, keep)
 
 
 def _tails(
-    decoder: Decoder, trunk: Trunk, gone: Sequence[frozenset[Part]], stream: Tensor, depth: int, group: list[int]
-) -> Iterator[tuple[int, Tensor]]:
+    decoder: Decoder, trunk: Trunk, gone: Sequence[frozenset[Part]], stream: Tensor, depth: int, group: list[int],
+    keep: Callable[[int, frozenset[Part], Tensor], None],
+) -> Iterator[tuple[int, Tensor]]:  # fmt: skip
     """Carry the stream that the cuts of `group` share from `depth` on, parting where they part."""
     for index in range(depth, decoder.n_layers):
         by_loss: dict[frozenset[str], list[int]] = {}
@@ -298,8 +311,10 @@ def _tails(
         loses = frozenset[str]() if frozenset() in by_loss else next(iter(by_loss))
         group = by_loss.pop(loses)
         for others in by_loss.values():
-            yield from _tails(decoder, trunk, gone, stream, index, others)
-        stream = through(decoder, index, stream, *trunk.calls[index], loses=loses)
+            yield from _tails(decoder, trunk, gone, stream, index, others, keep)
+        if loses != parts.BOTH:
+            stream = through(decoder, index, stream, *trunk.calls[index], loses=loses)
+            keep(index + 1, gone[group[0]], stream)
     for cut in group:
         yield cut, stream
 

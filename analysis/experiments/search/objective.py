@@ -20,6 +20,7 @@ from analysis.core.blocks import Removal, removal
 from analysis.experiments.strategies import Layers
 from analysis.models import families, head
 from analysis.models.decoder import Decoder, output_stream
+from analysis.models.lanes import Lanes
 from analysis.models.stream import Trunk, batches, right_padded, run_tails, run_trunk, sent, tail_depths, tokens_per_batch
 
 _PIECE = 4096
@@ -67,7 +68,7 @@ class Objective:
             kind: "kl" or "loss".
             stride: every so-many-th prediction counts, the last one of a text always.
             first: texts at the front that are in batches of their own, so that they are measured alone.
-            keep_bytes: streams that may be kept.
+            keep_bytes: streams that may be kept: the unpruned model's first, then those of cuts, from which others go on.
         """
         self._decoder, self._texts, self._kind, self._stride = decoder, texts, kind, stride
         self._is_linear = type(decoder.head) is nn.Linear and families.first(decoder.config, decoder.family.logits_cap) is None
@@ -83,6 +84,7 @@ class Objective:
             size = len(group) * max(len(texts[text]) for text in group) * each
             self._batches.append(self._prepared(group, is_kept=size <= keep_bytes))
             keep_bytes -= size if self._batches[-1].trunk is not None else 0
+        self._lanes = Lanes(keep_bytes)
 
     @torch.inference_mode()
     def _prepared(self, group: list[int], *, is_kept: bool) -> _Batch:
@@ -147,11 +149,11 @@ class Objective:
             (index into `sets`, texts of a batch, the mean over the positions of each that count, nats).
         """
         cuts: list[Removal | None] = [removal(layers) if layers else None for layers in sets]
-        for batch in self._batches:
+        for number, batch in enumerate(self._batches):
             if not begin <= batch.texts[0] < (self.n_texts if end is None else end):
                 continue
             trunk = batch.trunk or run_trunk(self._decoder, batch.ids, keep=tail_depths(cuts, self._decoder.n_layers))
-            for index, stream in run_tails(self._decoder, trunk, cuts):
+            for index, stream in run_tails(self._decoder, trunk, cuts, self._lanes, number):
                 yield index, batch.texts, self._of_batch(batch, stream)
 
     def _of_batch(self, batch: _Batch, stream: Tensor) -> list[float]:

@@ -14,7 +14,7 @@ from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.data import corpora, near_copies
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.search.objective import Objective, counted
-from analysis.experiments.search.spec import TRUNK_BYTES, Searched, SearchResult, SearchSpec, checked_size, takes
+from analysis.experiments.search.spec import STREAM_BYTES, Searched, SearchResult, SearchSpec, checked_size, takes
 from analysis.experiments.strategies import STRATEGIES, Layers
 from analysis.models import load as models
 from analysis.models.load import Load, LoadedModel
@@ -160,9 +160,8 @@ class _Searching:
             first = spec.first if name == SEARCH else 0
 
             def make(name: str = name, kind: str = kind, stride: int = stride, first: int = first) -> Objective:
-                return Objective(
-                    loaded.decoder, ids[name], kind=kind, stride=stride, first=first, keep_bytes=TRUNK_BYTES
-                )  # fmt: skip
+                keep = STREAM_BYTES if name == SEARCH else STREAM_BYTES // 2
+                return Objective(loaded.decoder, ids[name], kind=kind, stride=stride, first=first, keep_bytes=keep)
 
             texts[name] = _Measured(corpus, make, len(ids[name]))
         title = {name: corpora.title(one.corpus) for name, one in texts.items()}

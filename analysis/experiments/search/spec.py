@@ -17,12 +17,13 @@ from analysis.core.table import Column, Table
 from analysis.data import corpora
 from analysis.data.spec import CorpusSpec, default_loss_corpus
 from analysis.experiments.strategies import SEARCHING, STRATEGIES, Layers
-from analysis.models.spec import DTYPE_BYTES, ModelFacts, ModelSpec
+from analysis.models.spec import ModelFacts, ModelSpec
 
 OBJECTIVES = ("kl", "loss")
 """What a search holds low: the divergence from the unpruned model's next-token distribution, or the loss on the text."""
-TRUNK_BYTES = 1 << 29
-"""Residual streams of the unpruned model that are kept for a whole search; beyond it they are made again when needed."""
+STREAM_BYTES = 1 << 29
+"""Residual streams on the text that is searched on that are kept for a whole search, the unpruned model's first and then those
+of cuts, and half as much on each other text; beyond it they are made again when needed."""
 
 
 def default_search_corpus() -> CorpusSpec:
@@ -206,10 +207,8 @@ def _texts(n: int, corpus: CorpusSpec) -> str:
 
 
 def working_bytes(spec: SearchSpec, facts: ModelFacts) -> int:
-    """Bytes that the kept streams take: those of all texts at every depth, as far as they are kept."""
-    tokens = sum(one.n_texts * one.seq_len for one in (spec.corpus, spec.validation))
-    each = facts.hidden_size * DTYPE_BYTES.get(spec.model.dtype, 4) * (facts.n_layers + 1)
-    return int(min(2 * TRUNK_BYTES, tokens * each)) + 4 * TRUNK_BYTES
+    """Bytes that a search takes beside the weights: the streams that it keeps, and about as much again for one pass."""
+    return 4 * STREAM_BYTES
 
 
 def checked_size(spec: SearchSpec, n_layers: int) -> tuple[int, tuple[int, ...]]:

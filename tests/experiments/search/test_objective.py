@@ -9,6 +9,7 @@ from analysis.experiments.search.objective import Objective, counted
 from analysis.experiments.strategies import lorp
 from analysis.models import load
 from analysis.models.cut import without_block
+from analysis.models.lanes import Lanes
 from analysis.models.spec import ModelSpec
 
 SETS = [(), (2,), (0, 1), (1, 3), (1, 2, 4), (0, 3, 5)]
@@ -79,6 +80,32 @@ def test_a_figure_does_not_depend_on_what_is_kept_or_asked_beside(made):
     assert np.isnan(first[:, 1:]).all()
     assert np.isnan(rest[:, :1]).all()
     assert np.array_equal(np.where(np.isnan(first), rest, first), values)
+
+
+def test_what_begins_like_a_set_before_it_goes_on_from_there(made):
+    decoder = made("llama")
+    read = texts(decoder)
+    ran = []
+    handles = [layer.register_forward_pre_hook(lambda *_, at=at: ran.append(at)) for at, layer in enumerate(decoder.layers)]
+    each = 3 * 23 * decoder.config.hidden_size * 4  # of the three, padded, in float32
+    kept = Objective(decoder, read, kind="kl", stride=2, first=3, keep_bytes=each * (7 + 8))
+    found(kept, [(1,), (1, 2)], 3)
+    ran.clear()
+    values = found(kept, [(1, 4), (1, 2, 5), (1, 2)], 3)
+    assert ran == [5]  # of the first; the others end where what is kept does
+    nothing_kept = Objective(decoder, read, kind="kl", stride=2, first=3, keep_bytes=0)
+    assert np.array_equal(values, found(nothing_kept, [(1, 4), (1, 2, 5), (1, 2)], 3))
+    [handle.remove() for handle in handles]
+    lanes = Lanes(3 * 40)
+    streams = [torch.full((10,), float(number)) for number in range(4)]  # 40 bytes each
+    one = {number: frozenset({(number, "attention")}) for number in range(4)}
+    for number in range(3):
+        lanes.keep(0, 5, one[number], streams[number])
+    assert lanes.deepest(0, one[0] | {(6, "attention")}, range(1, 9))[0] == 5
+    lanes.keep(0, 5, one[3], streams[3])
+    assert lanes.deepest(0, one[1], range(1, 9)) is None, "the longest unused has gone"
+    assert lanes.deepest(0, one[0], range(1, 9))[1] is streams[0]
+    assert lanes.deepest(1, one[0], range(1, 9)) is None, "of another batch"
 
 
 def test_every_so_many_th_prediction_counts_and_the_last_always():

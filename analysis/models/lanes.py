@@ -1,0 +1,55 @@
+"""Residual streams of cuts that were measured, kept for those that begin alike: what both share need not run again."""
+
+from collections import OrderedDict
+
+from torch import Tensor
+
+from analysis.core.blocks import Part
+
+Key = tuple[int, int, frozenset[Part]]
+
+
+class Lanes:
+    """Streams by batch, depth and what is gone below it, within some bytes; those that go are the ones longest unused.
+
+    A stream is what the really cut model has there, so that nothing depends on which of them are still kept.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        """Keep none yet.
+
+        Args:
+            most_bytes: of all streams together; 0 to keep none.
+        """
+        self._most, self._bytes = most_bytes, 0
+        self._streams: OrderedDict[Key, Tensor] = OrderedDict()
+
+    def keep(self, batch: int, depth: int, removed: frozenset[Part], stream: Tensor) -> None:
+        """Keep x[depth] of a batch without what is removed below."""
+        if stream.nbytes > self._most:
+            return
+        key = (batch, depth, _below(removed, depth))
+        if key not in self._streams:
+            self._bytes += stream.nbytes
+        self._streams[key] = stream
+        while self._bytes > self._most:
+            self._bytes -= self._streams.popitem(last=False)[1].nbytes
+
+    def deepest(self, batch: int, removed: frozenset[Part], depths: range) -> tuple[int, Tensor] | None:
+        """The deepest kept stream of a batch that a cut has too, and its depth; None where none is.
+
+        Args:
+            batch: whose.
+            removed: by the cut.
+            depths: ascending, those that it is looked for at.
+        """
+        for depth in reversed(depths):
+            key = (batch, depth, _below(removed, depth))
+            if key in self._streams:
+                self._streams.move_to_end(key)
+                return depth, self._streams[key]
+        return None
+
+
+def _below(removed: frozenset[Part], depth: int) -> frozenset[Part]:
+    return frozenset(part for part in removed if part[0] < depth)
