@@ -41,7 +41,15 @@ def figure(result: MethodsResult, quantity: str = NATS, *, dark: bool = False) -
     margin = {"l": 14 + 7 * max(map(len, methods)), "t": 34, "b": 44}
     finish(drawn, 80 + down * (40 + _ROW * len(methods)), x={}, y={}, margin=margin, showlegend=False)
     drawn.update_yaxes(gridcolor=colours.grid, title=None, **rows(methods))
-    drawn.update_xaxes(gridcolor=colours.grid, zeroline=False, nticks=4, tickformat=".0%" if quantity == ACCURACY else "")
+    # One scale for all sizes, from the unpruned model on: what looks alike is alike.
+    find = result.nats if quantity == NATS else result.gained
+    all_ends = [end for n in sizes for place in result.at(n) for end in find(place) or ()]
+    low, high = min([0.0, *all_ends]), max([0.0, *all_ends])
+    spare = 0.05 * (high - low) or 1.0
+    drawn.update_xaxes(
+        gridcolor=colours.grid, zeroline=False, nticks=4, range=[low - spare, high + spare],
+        tickformat=".0%" if quantity == ACCURACY else "",
+    )  # fmt: skip
     drawn.update_xaxes(title={"text": _TITLES[quantity], "standoff": 6}, row=down, col=1)
     return drawn.update_annotations(font_size=12)
 

@@ -12,7 +12,7 @@ from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
 from analysis.core.table import Column, Table
-from analysis.data import corpora
+from analysis.data import corpora, questions
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, default_loss_corpus
 from analysis.experiments.heal import recipes
 from analysis.experiments.strategies import BLOCKS, STRATEGIES, needs
@@ -187,7 +187,7 @@ class MethodsResult(Result):
         trained = [recipe for recipe in self.spec.recipes if recipes.get(recipe).spec().trains]
         time = f"; {', '.join(trained)}: {self.spec.minutes:g} minutes each" if trained else ""
         return (
-            f"{self.ran_in}; {len(self.right[0])} questions of {asked.task.rsplit('/', 1)[-1]}, seed {asked.seed}, and "
+            f"{self.ran_in}; {len(self.right[0])} questions of {questions.title(asked)}, seed {asked.seed}, and "
             f"{len(self.losses[0])} texts of {corpora.title(self.spec.loss_corpus)}, on which nothing was chosen, fitted or "
             f"trained{time}. Differences from the unpruned model on the same texts and questions, with 95 % intervals; a "
             f"method is named as the lowest only where its interval against every other one excludes zero.{left}"
