@@ -18,7 +18,7 @@ export PYTHONUNBUFFERED = 1
 # What one process has compiled, the next need not: some images forbid to keep it, and the tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help run check test lint format install install-dev lock sbom audit chromium fuzz precomputed bench bench-evaluation bench-scaling bench-gpu bench-distances bench-by-layer bench-cluster bench-divided bench-store bench-healing bench-eta bench-search bench-ui load screenshots map chaos zoo clean
+.PHONY: help run check test lint format install install-dev lock sbom audit chromium fuzz gallery bench bench-evaluation bench-scaling bench-gpu bench-distances bench-by-layer bench-cluster bench-divided bench-store bench-healing bench-eta bench-search bench-ui load screenshots map chaos zoo clean
 
 help:
 	@sed -n '1,3p' Makefile
@@ -97,8 +97,9 @@ zoo: install-dev
 fuzz: install-dev
 	$(BIN)/python -m tests.corpus.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
-precomputed: install
-	$(BIN)/python -m analysis.cli.precomputed
+# The committed results of the starter model and of others, whose weights are in the folder WEIGHTS or in the hub's cache.
+gallery: install
+	$(BIN)/python -m analysis.cli.gallery $(if $(WEIGHTS),--weights $(WEIGHTS))
 
 bench: install
 	$(BIN)/python benchmarks/first_light.py

@@ -58,7 +58,7 @@ def best_blocks() -> list[Best]:
         spec = (result := DistanceResult.read(stored)).spec
         if stored.precomputed and spec.model.source == "starter" and spec.corpus.source == texts:
             return result.best
-    raise SystemExit("The precomputed distance map is missing; run `make precomputed`.")
+    raise SystemExit("The precomputed distance map is missing; run `make gallery`.")
 
 
 def asked(part: str, options: argparse.Namespace) -> list[tasks.Question]:

@@ -5,7 +5,7 @@ import streamlit as st
 from analysis.core.errors import LayerscopeError
 from analysis.data import starter
 from analysis.models.spec import InspectResult, InspectSpec, ModelSpec
-from pages.components.model import choice, inspection, weights
+from pages.components.model import choice, gallery, inspection, weights
 from pages.components.shared import command, frame, start, state, words
 
 frame.require()
@@ -48,6 +48,8 @@ def actions(model: ModelSpec, facts: InspectResult) -> None:
 
 def found(model: ModelSpec) -> None:
     """What was found of a model, what can be done with it, or why nothing can."""
+    if weights.absent(model):
+        return
     try:
         facts = inspection.of(model)
     except LayerscopeError as error:
@@ -85,5 +87,6 @@ with frame.errors_shown():
         elif wanted is not None and wanted.source != "starter":
             st.info("Click **Check this model**: its configuration is read and compared with the memory that is free.")
     with left:
+        gallery.show()
         choice.looked_at()
         weights.kept()

@@ -26,6 +26,7 @@ from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
 from analysis.reading import lesson
 from analysis.reading.lesson import CLIFFS, PATHS, Arrow, Cliff, PublishedCliff, PublishedPath, Seen
+from analysis.reading.plateaus import Plateau
 
 _HIDDEN = {"visible": False, "fixedrange": True}
 _BOX = 0.36
@@ -510,6 +511,43 @@ def cliffs(
     x = {"title": "layers removed at the cliff", "range": [0, 0.8], "tickformat": ".0%", "gridcolor": colours.grid}
     y = {"showgrid": False, "automargin": True, "range": [-0.6, len(rows) - 0.4]}
     return finish(figure, height, x=x, y=y, margin={"t": 4, "l": 8, "b": 46})
+
+
+def plateaus(curves: Sequence[Plateau], *, dark: bool = False, height: int = 330) -> Figure:
+    """Accuracy above chance against the share of depth that is gone, one line a model and question set, with 95 % intervals.
+
+    Args:
+        curves: of models of any depth; at most as many as there are styles are told apart.
+        dark: whether the page is dark.
+        height: pixels.
+    """
+    colours, figure = palette(dark), Figure()
+    shades = [colours.pruned, *(style.shade(dark=dark) for style in _STYLES)]
+    for place, curve in enumerate(curves):
+        shade, style = shades[place % len(shades)], _STYLES[place % len(_STYLES)]
+        steps, name = curve.steps, html.escape(curve.name)
+        ends = [(step.low, step.high) for step in steps]
+        figure.add_scatter(
+            x=[step.share for step in steps], y=[step.above for step in steps], mode="lines+markers", name=name,
+            line={"color": shade, "width": 2, "dash": style.dash}, marker={"size": 7, "symbol": style.symbol},
+            error_y={**bars([step.above for step in steps], ends), "color": translucent(shade, 0.6)},
+            text=[
+                f"<b>{name}</b>, n = {step.n} of {curve.n_layers} layers<br>{100 * step.above:+.1f} points above chance, 95 % "
+                f"interval {100 * step.low:+.1f} to {100 * step.high:+.1f}<br>{curve.n_questions} questions, {curve.precision}"
+                for step in steps
+            ],
+            hovertemplate="%{text}<extra></extra>",
+        )  # fmt: skip
+    add_level(figure, "chance", 0.0, colours.chance, "dot", "+.1%")
+    most = max((step.share for curve in curves for step in curve.steps), default=0.5)
+    x = {
+        "title": "layers removed, share of depth",
+        "range": [-0.01, most + 0.02],
+        "tickformat": ".0%",
+        "gridcolor": colours.grid,
+    }
+    y = {"title": "accuracy above chance", "tickformat": "+.0%", "gridcolor": colours.grid}
+    return finish(figure, height, x=x, y=y, margin={"b": 46, "t": 46})
 
 
 def votes(

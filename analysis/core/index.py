@@ -176,13 +176,17 @@ def names(kinds: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def last_identity(kinds: Sequence[str], source: str, revision: str) -> str:
-    """The identity of the weights that the newest result of this name in the cache is of; "" where it is not known."""
-    newest = (0, "")
+    """The identity of the weights that the newest result of this name is of, a committed one only where there is no other.
+
+    "" where it is not known.
+    """
+    newest = (False, 0, "")
     with fresh(kinds) as db:
-        for _, _, where, values in Wanted(tuple(kinds), ("", source, revision), is_committed=False).parts():
+        for _, place, where, values in Wanted(tuple(kinds), ("", source, revision)).parts():
             sql = f"SELECT mtime_ns, identity FROM results WHERE {where} AND identity != '' ORDER BY mtime_ns DESC LIMIT 1"
-            newest = max(newest, db.execute(sql, values).fetchone() or newest)
-    return newest[1]
+            if row := db.execute(sql, values).fetchone():
+                newest = max(newest, (place == OWN, *row))
+    return newest[2]
 
 
 def n_of_other_weights(kinds: Sequence[str], source: str, revision: str, identity: str) -> int:

@@ -81,7 +81,7 @@ def local_dir() -> Path:
 
 
 def precomputed_dir() -> Path:
-    """The committed results of the starter model that are on screen before anything is computed."""
+    """The gallery: committed results, on screen before anything is computed; the weights of their models need not be here."""
     return _REPOSITORY / "cache" / "precomputed"
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from analysis.core import store
 from analysis.core.progress import OnProgress, ignore
 from analysis.models import load as models
+from analysis.models import remote
 from analysis.models.load import Load
 from analysis.models.source import locate
 from analysis.models.spec import InspectResult, InspectSpec
@@ -19,12 +20,14 @@ def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Load = mod
     """
     began = time.perf_counter()
     store.check_writable()
+    if spec.fetch and remote.file_of(spec.model.source):
+        locate(spec.model, on_progress)  # what it is stands in the file alone
     planned = models.plan(spec.model, on_progress)
     if spec.fetch:
         planned = replace(planned, source=locate(planned.spec, on_progress))  # of the very commit that was looked at
     if spec.load:
         load(planned.spec, on_progress)
-    remote = planned.source.remote
+    known = planned.source.remote
     result = InspectResult(
         spec=InspectSpec(planned.spec, load=spec.load, fetch=spec.fetch),
         versions=planned.versions(),
@@ -41,9 +44,9 @@ def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Load = mod
         notes=_notes(planned),
         by_layer=planned.streams and not planned.fits,
         layered_bytes=planned.layered_bytes,
-        commit=remote.commit if remote else "",
-        file_bytes=remote.n_bytes if remote else 0,
-        missing_bytes=remote.missing_bytes if remote else 0,
+        commit=known.commit if known else "",
+        file_bytes=known.n_bytes if known else 0,
+        missing_bytes=known.missing_bytes if known else 0,
     )
     result.save()
     return result

@@ -3,6 +3,7 @@
 Nothing here loads a model library: pages ask it, too.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from analysis.core.progress import OnProgress, Progress, ignore
 
 _CONFIG = "config.json"
 _SAFE = ".safetensors"
+_GGUF = ".gguf"
+_FILE = re.compile(r"(\w[\w.-]*/\w[\w.-]*)/(\w[\w.-]*\.gguf)", re.ASCII)
 _BESIDE = (".json", ".model", ".txt", ".jinja")
 """Files beside the weights: the configuration and the tokenizer."""
 
@@ -53,6 +56,72 @@ def bring(id: str, revision: str | None, on_progress: OnProgress, *, weights: bo
         return folder, Remote(repository.commit, sum(file.size for file in files), hub.missing_bytes(repository, files))
     except HubError as error:
         raise ModelNotFoundError(str(error)) from error
+
+
+def file_of(source: str) -> tuple[str, str] | None:
+    """The repository and the name of a GGUF file of the hub, written ORG/NAME/FILE.gguf; None of what is no such file."""
+    found = _FILE.fullmatch(source)
+    return None if found is None else (found[1], found[2])
+
+
+def bring_file(source: str, revision: str | None, on_progress: OnProgress, *, weights: bool) -> Path:
+    """Let a GGUF file of the hub be here; one that is here is used without asking.
+
+    Args:
+        source: as `file_of` reads it.
+        revision: a branch, a tag or a commit; None for the default branch.
+        on_progress: told of bytes.
+        weights: False for no more than a look: what it is stands in the file alone, so it must be here.
+
+    Raises:
+        ModelNotFoundError: it is not here, or the hub does not give it.
+    """
+    named = file_of(source)
+    assert named is not None, source
+    id, name = named
+    try:
+        if (here := _file_here(id, name, revision)) is not None:
+            return here
+        if not weights:
+            raise ModelNotFoundError(absent(source))
+        if hub.is_offline():
+            raise HubError("HF_HUB_OFFLINE keeps this program from asking the hub.")
+        on_progress(Progress("asking the hub", message=f"Asking the hub for {id}."))
+        repository = hub.look(id, revision)
+        file = repository.file(name)
+        if file is None:
+            there = [one.path for one in repository.files if one.path.endswith(_GGUF)]
+            raise HubError(f"{id} has no file {name}; its GGUF files are {', '.join(there) or 'none'}.")
+        hub.remember(repository, revision)
+        return hub.fetch(repository, [file], on_progress) / name
+    except HubError as error:
+        raise ModelNotFoundError(f"{absent(source)} {error}") from error
+
+
+def _file_here(id: str, name: str, revision: str | None) -> Path | None:
+    """Where a file of the hub is that came whole."""
+    for known in (hub.recall(hub.MODEL, id, revision), hub.there(hub.MODEL, id, revision)):
+        file = None if known is None else known.file(name)
+        if known is not None and file is not None and not hub.missing_bytes(known, [file]):
+            return hub.fetch(known, [file]) / name
+    return None
+
+
+def why_not_here(source: str, revision: str | None) -> str | None:
+    """Why a GGUF file of the hub cannot be loaded now, in a sentence; None where it can, and of any other source."""
+    named = file_of(source)
+    if named is None or Path(source).is_file() or _file_here(*named, revision) is not None:
+        return None
+    return absent(source)
+
+
+def absent(source: str) -> str:
+    """The sentence for a GGUF file of the hub that is not on this machine."""
+    id, name = file_of(source) or ("the hub", source)
+    return (
+        f"The weights of {name.removesuffix(_GGUF)} are not here: fetch them with `python -m analysis models {source} "
+        f"--fetch`, or get {name} of {id} and give its path."
+    )
 
 
 def missing_bytes(id: str, commit: str) -> int | None:
@@ -99,8 +168,8 @@ def of_model(repository: hub.Repository) -> list[hub.File]:
             f"--adapter."
         )
     if not safe:
-        ggufs = [name for name in names if name.endswith(".gguf")]
-        instead = f"; download one of its GGUF files ({', '.join(ggufs[:2])}) and give its path" if ggufs else ""
+        ggufs = [name for name in names if name.endswith(_GGUF)]
+        instead = f"; ask for one of its GGUF files ({', '.join(ggufs[:2])}), as {repository.id}/{ggufs[0]}" if ggufs else ""
         raise UnsupportedModelError(
             f"{repository.id} offers no safetensors weights at commit {repository.commit[:12]}, and pickled ones are never "
             f"loaded{instead or '; choose a model that does'}."

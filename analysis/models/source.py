@@ -23,7 +23,7 @@ from analysis.core.errors import LayerscopeError, ModelNotFoundError, Unsupporte
 from analysis.core.progress import Cancelled, OnProgress, Progress, ignore
 from analysis.data import starter
 from analysis.data.starter import NAME, gguf_file, is_installed
-from analysis.models import conversions, families, gguf, plausible, weights
+from analysis.models import conversions, families, gguf, plausible, remote, weights
 from analysis.models import identity as identities
 from analysis.models.remote import Remote, bring
 from analysis.models.spec import ModelSpec
@@ -122,7 +122,7 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
     Args:
         spec: the model that is asked for.
         on_progress: told about conversion and download.
-        weights: False to fetch no more than the configuration of a hub id.
+        weights: False to fetch no more than the configuration of a hub id; a GGUF file of the hub must be here then.
 
     Raises:
         ModelNotFoundError: nothing is there, or the hub cannot be reached.
@@ -140,6 +140,9 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
     except (OSError, ValueError, RuntimeError):  # a name that no file can have, the home of nobody
         path, is_file, is_folder = Path("/"), False, False
     try:
+        if not is_file and not is_folder and remote.file_of(spec.source):
+            path = remote.bring_file(spec.source, spec.revision, on_progress, weights=weights)
+            is_file = True
         if is_file and path.suffix == ".gguf":
             identity = identities.of_file(path)
             if conversions.is_there(identity):

@@ -25,7 +25,7 @@ class ModelSpec(Spec):
     kind: ClassVar[str] = "model"
 
     source: Annotated[str, Option("MODEL", required=True)] = "starter"
-    """`starter`, a hub id, a local Hugging Face folder, or a GGUF file."""
+    """`starter`, a hub id, a local Hugging Face folder, or a GGUF file: its path, or ORG/NAME/FILE.gguf of the hub."""
     revision: Annotated[str | None, Option()] = None
     """Branch, tag or commit of a hub id; None for the default branch."""
     dtype: Annotated[str, Option(choices=DTYPES)] = "auto"

@@ -219,6 +219,8 @@ def test_stored_results_resolve_to_themselves_again(starter_folder):
         resolve = importlib.import_module(RUNNERS[kind].partition(":")[0]).resolve
         for folder in (store.precomputed_dir() / kind).iterdir():
             result = RESULTS[kind].read(store._read(folder, precomputed=True))
+            if result.spec.model.source != "starter":  # whose weights are not here
+                continue
             words = shlex.split(main.command_line(result.spec))[3:]
             assert resolve(main.request(words)) == result.spec
             checked.add(kind)

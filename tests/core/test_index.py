@@ -197,6 +197,14 @@ def test_what_came_of_another_model_does_not_show_and_a_name_tells_where_weights
     assert [sorted(one) for one in found] == [["files:a"], ["", "files:a"], ["files:b"], []]
     assert index.n_of_other_weights(KINDS, "lab/0", "", "files:c") == 1
     assert index.last_identity(KINDS, "lab/1", "") == "files:b"
+    committed = {"distances": made("distances", 1, "files:of-others"), "speed": made("speed", 2, "files:c")}
+    for kind, result in committed.items():
+        result.save()
+        target = store.precomputed_dir() / kind
+        target.mkdir(parents=True)
+        file_of(result).parent.rename(target / result.spec.fingerprint())
+    assert index.last_identity(KINDS, "lab/1", "") == "files:b", "one's own results say more than those that came along"
+    assert index.last_identity(KINDS, "lab/2", "") == "files:c"
 
 
 def test_what_was_made_from_a_result_is_found():

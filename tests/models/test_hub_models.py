@@ -12,8 +12,9 @@ from analysis import hub
 from analysis.cli import answers
 from analysis.core.errors import ModelNotFoundError, UnsupportedModelError
 from analysis.core.progress import Cancelled
-from analysis.models import load, source
+from analysis.models import identity, inspection, load, source
 from analysis.models.spec import InspectSpec, ModelSpec
+from tests.support import gguf_files
 
 SPEC = ModelSpec("org/tiny", dtype="float32", device="cpu")
 
@@ -199,3 +200,22 @@ def test_weights_are_fetched_and_go_on_after_a_pause(there, tmp_path, monkeypatc
     assert result.missing_bytes == 0
     assert any("all of it is here" in line for line in answers._model_lines(result, None))
     assert result.spec.fingerprint() != inspection.run(InspectSpec(SPEC)).spec.fingerprint()
+
+
+def test_a_gguf_file_of_the_hub_is_fetched_when_that_is_asked_and_is_then_what_its_path_is(loopback, tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+    file = gguf_files.write(tmp_path / "tiny.gguf", "llama")
+    loopback.add("org/tiny-GGUF", {"tiny.gguf": file.read_bytes(), "README.md": b"x"})
+    spec = ModelSpec("org/tiny-GGUF/tiny.gguf", dtype="float32", device="cpu")
+    for asked in (lambda: load.plan(spec), lambda: load.load(spec)):
+        with pytest.raises(ModelNotFoundError, match="The weights of tiny are not here: fetch them with .* --fetch`, or get"):
+            asked()
+    assert not loopback.asked
+    with pytest.raises(ModelNotFoundError, match=r"has no file other.gguf; its GGUF files are tiny.gguf\."):
+        inspection.run(InspectSpec(replace(spec, source="org/tiny-GGUF/other.gguf"), fetch=True))
+    found = inspection.run(InspectSpec(spec, fetch=True))
+    assert found.spec.model.identity == identity.of_file(file)
+    assert found.spec.model.source == spec.source
+    offline(monkeypatch)
+    assert load.load(spec).spec == found.spec.model
+    assert load.resolve(replace(spec, source=str(file))).identity == found.spec.model.identity

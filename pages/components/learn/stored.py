@@ -8,9 +8,11 @@ import streamlit as st
 
 from analysis.charts.lesson import Rung
 from analysis.core.record import Spec
+from analysis.data.gallery import EXHIBITS
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.heal.spec import COMPENSATIONS, HealResult
 from analysis.experiments.maps.spec import DamageResult, DistanceResult
+from analysis.experiments.strategies import SEARCHING, USUAL
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.reading import evidence, exercises, lesson
 from pages.components.shared import library, words
@@ -48,6 +50,17 @@ def of(model: ModelSpec) -> Shown:
     known = [*_finished("inspect", model), distances, *curves, damage, *heals]
     facts = next((result.model for result in known if result is not None), None)
     return Shown(facts, distances, next(iter(curves), None), heals, damage)
+
+
+def of_the_gallery() -> list[tuple[str, SweepResult]]:
+    """Accuracy curves that came with the program, each with the name of its model: those of the usual cut first."""
+    found = [(exhibit.title, entry) for exhibit in EXHIBITS for entry in library.find("sweep", ModelSpec(exhibit.source))]
+    curves = [
+        (title, entry.result)
+        for title, entry in found
+        if entry.precomputed and entry.summary.strategy in (USUAL, *SEARCHING) and entry.summary.complete
+    ]
+    return sorted(curves, key=lambda curve: curve[1].spec.strategy != USUAL)
 
 
 def specs(shown: Shown) -> list[Spec]:

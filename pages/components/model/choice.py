@@ -3,6 +3,7 @@
 import streamlit as st
 
 from analysis.core import host
+from analysis.data import gallery
 from analysis.models.spec import DTYPES, QUANTIZATIONS, ModelSpec
 from analysis.reading.runs import Seen
 from pages.components.model import finder
@@ -90,8 +91,8 @@ def _kind(source: str) -> str:
 
 
 def looked_at() -> None:
-    """Draw the list; nothing while no model was looked at."""
-    seen = library.models_seen()
+    """Draw the list, without the gallery's results; nothing while no model was looked at."""
+    seen = [one for one in library.models_seen() if one.saved_at or not any(map(gallery.exhibit, one.sources))]
     if not seen:
         return
     st.header("Models you have looked at", anchor=False)
@@ -118,11 +119,11 @@ def _row(one: Seen, place: int, current: ModelSpec, now: str) -> None:
             st.caption(words.plain(_said(one, model)))
         st.button(
             "In use" if is_current else "Use", key=f"use-seen-{place}", disabled=is_current or model is None,
-            help=words.plain(one.sources[0]), icon=":material/check:" if is_current else None, on_click=_use, args=(model,),
+            help=words.plain(one.sources[0]), icon=":material/check:" if is_current else None, on_click=use, args=(model,),
         )  # fmt: skip
 
 
-def _use(model: ModelSpec) -> None:
+def use(model: ModelSpec) -> None:
     """Make it the current model, and what the form above shows: it was looked at before, so it is read again at once."""
     state.use_model(model)
     forget()
@@ -130,9 +131,14 @@ def _use(model: ModelSpec) -> None:
 
 
 def _said(one: Seen, model: ModelSpec | None) -> str:
-    counts = [f"{count} {_COUNTED[kind]}{'' if count == 1 else 's'}" for kind, count in one.counts.items()]
-    said = ", ".join(counts) or "nothing measured yet"
+    said = counted(one)
     if model is None:
         return f"{said}. These results are of other weights than those that lie at {one.sources[0]} now."
     when = f", last {words.date(one.saved_at)}" if one.saved_at else ", precomputed"
     return said + when
+
+
+def counted(one: Seen) -> str:
+    """What is stored of a model: "2 maps, 1 curve"."""
+    counts = [f"{count} {_COUNTED[kind]}{'' if count == 1 else 's'}" for kind, count in one.counts.items()]
+    return ", ".join(counts) or "nothing measured yet"

@@ -46,6 +46,17 @@ def show(model: ModelSpec, found: InspectResult) -> None:
         start.start_and_show(InspectSpec(pinned(model, found), fetch=True), f"Fetch {state.name(model)}")
 
 
+def absent(model: ModelSpec) -> bool:
+    """Draw why a GGUF file of the hub cannot be loaded yet, with the button that fetches it; whether that is so."""
+    sentence = remote.why_not_here(model.source, model.revision)
+    if sentence is None:
+        return False
+    st.info(words.plain(sentence))
+    if start.button("Fetch the file", key="fetch", icon=":material/download:"):
+        start.start_and_show(InspectSpec(model, fetch=True), f"Fetch {state.name(model)}")
+    return True
+
+
 def kept() -> None:
     """Draw what of the hub, and of GGUF files, takes room on this machine; it is worked out only while that is open."""
     popover = st.popover("Models on this disk", key="kept-models", icon=":material/hard_drive:", on_change="rerun")

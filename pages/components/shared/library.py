@@ -123,9 +123,13 @@ def n_of_other_weights(model: ModelSpec) -> int:
     return index.n_of_other_weights(kinds, model.source, model.revision or "", now) if now else 0
 
 
-def models_seen() -> list[Seen]:
-    """One entry for each set of weights, whatever paths it lay at."""
-    return runs.models_seen(index.groups(Wanted(tuple(RESULTS))))
+def models_seen(*, is_committed: bool | None = None) -> list[Seen]:
+    """One entry for each set of weights, whatever paths it lay at.
+
+    Args:
+        is_committed: whether only committed results count, or only others; None for all.
+    """
+    return runs.models_seen(index.groups(Wanted(tuple(RESULTS), is_committed=is_committed)))
 
 
 def of_here(kind: str) -> list[Found]:

@@ -8,11 +8,12 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.core.blocks import Block, LayerSet
-from analysis.core.errors import LayerscopeError
+from analysis.core.errors import LayerscopeError, ModelNotFoundError
 from analysis.core.record import Spec
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.spec import judged_by
 from analysis.experiments.maps.spec import DistanceSpec
+from analysis.models import remote
 from analysis.models.spec import ModelSpec
 from pages.components.shared import access, state, words
 from pages.components.shared.cuts import Cut
@@ -24,6 +25,7 @@ SpecT = TypeVar("SpecT", bound=Spec)
 def start(spec: Spec, label: str) -> jobs.Job | None:
     """Queue a request and see to it that a worker is there; what goes wrong is shown and gives None."""
     try:
+        _check_here(spec)
         job = access.submit(spec, label, _place(), _shards(spec))
         jobs.start()
     except LayerscopeError as error:
@@ -31,6 +33,19 @@ def start(spec: Spec, label: str) -> jobs.Job | None:
         return None
     st.session_state.setdefault("watched", {})[job.id] = job.state
     return job
+
+
+def _check_here(spec: Spec) -> None:
+    """Refuse what would end at once on this machine: results of a model may be here without its weights.
+
+    Raises:
+        ModelNotFoundError: when it is asked of such a model, and is not that its weights be fetched.
+    """
+    if _place() != jobs.LOCAL or getattr(spec, "fetch", False):
+        return
+    for model in jobs.preflight.models_of(spec):
+        if (sentence := remote.why_not_here(model.source, model.revision)) is not None:
+            raise ModelNotFoundError(sentence)
 
 
 def button(label: str, *, place: Any = st, in_form: bool = False, **options: Any) -> bool:

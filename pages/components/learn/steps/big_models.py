@@ -8,6 +8,8 @@ from analysis.charts import lesson as published_figures
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.exports.handout import Strip, Task
 from analysis.reading import lesson as guesses
+from analysis.reading import plateaus
+from analysis.reading.plateaus import Plateau
 from pages.components.learn import predict, stored
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.notes import Note
@@ -54,11 +56,13 @@ def show(lesson: Lesson, shown: Shown) -> None:
             "your own questions."
         )
     with right:
-        where, how_many = st.tabs(["Where blocks begin", "Where answers collapse"])
+        where, how_many, side_by_side = st.tabs(["Where blocks begin", "Where answers collapse", "Plateaus and cliffs"])
         with where:
             _paths(distances, name, None if start is None else (start / BIG.n_layers, SIZE / BIG.n_layers))
         with how_many:
             _cliffs(shown, name)
+        with side_by_side:
+            _plateaus()
 
 
 def tasks(shown: Shown) -> list[Task]:
@@ -115,6 +119,30 @@ def _cliffs(shown: Shown, name: str) -> None:
     rows = [{"model": entry.name, "from": entry.low, "to": entry.high} for entry in guesses.CLIFFS]
     rows += [{"model": name, "from": own[0], "to": own[1]}] if own is not None else []
     chart.folded_table(rows, key="learn-t-cliffs", alt="Share of layers at the cliff, by model", file_name="cliffs")
+
+
+def _plateaus() -> None:
+    """Small real models on one scale, from the results that came with the program."""
+    curves = plateaus.plateaus(stored.of_the_gallery())
+    if not curves:
+        stored.missing("No curves came with this program.", "pages/model.py", "Choose a model")
+        return
+    chart.show(
+        published_figures.plateaus(curves, dark=theme.is_dark()), key="learn-plateaus", file_name="plateaus",
+        alt=f"Accuracy above chance against the share of layers removed, {len(curves)} curves of small real models.",
+    )  # fmt: skip
+    told = [f"{words.plain(curve.name)}: {_cliff_of(curve)}" for curve in curves]
+    st.caption(f"One model's plateau is another's cliff. {'; '.join(told)}. Precomputed, 95 % intervals.")
+    rows = [
+        {"model": curve.name, "n": step.n, "share": step.share, "above chance": step.above, "low": step.low, "high": step.high}
+        for curve in curves
+        for step in curve.steps
+    ]
+    chart.folded_table(rows, key="learn-t-plateaus", alt="Accuracy above chance by cut and model", file_name="plateaus")
+
+
+def _cliff_of(curve: Plateau) -> words.Markdown:
+    return f"the cliff is at n = {curve.cliff} of {curve.n_layers}" if curve.cliff else "no cliff beyond doubt"
 
 
 _LINK = f"[{guesses.PAPER}](https://arxiv.org/abs/{guesses.PAPER.removeprefix('arXiv:')})"

@@ -1,0 +1,269 @@
+"""`python -m analysis.cli.gallery`: make the committed results that are on screen before anything is computed.
+
+They are ordinary results of ordinary runs, with their provenance, less what a first look does not need: what is kept of each
+text, and most of the per-question answers. Kinds of results may be named (`… gallery heal`) to renew only those, and models
+(`--model`); `… gallery seal` computes nothing, and gives those that have none the checksum that a reader checks.
+
+Weights that are a file of the hub are looked for by name in the folder of `--weights`, else where the hub's files are kept on
+this machine; where they are not, the model keeps the results that it has and a sentence says what to fetch.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from analysis.core import disk, store
+from analysis.core.errors import ModelNotFoundError
+from analysis.core.progress import Progress
+from analysis.core.record import Result
+from analysis.core.registry import RESULTS
+from analysis.data import gallery
+from analysis.data.gallery import STARTER, Exhibit
+from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
+from analysis.experiments.accuracy.points import Answer
+from analysis.experiments.accuracy.precision import PrecisionSpec
+from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
+from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceResult, DistanceSpec
+from analysis.experiments.prompt.spec import CompareSpec, MicroscopeSpec, Variant
+from analysis.experiments.search.spec import SearchResult, SearchSpec
+from analysis.experiments.speed.spec import SpeedSpec
+from analysis.models.load import WarmModels
+from analysis.models.spec import InspectSpec, ModelSpec
+
+_LIMIT_BYTES = 3_000_000
+_QUESTIONS = BenchmarkSpec(limit=200)
+"""Asked of every cut and of the healed model, so that they stand on one chart, and of every model."""
+_CURVES = [(name, 0) for name in ("similarity", "deepest", "reverse", "block-influence", "loss-greedy")]
+_CURVES += [("random", draw) for draw in range(3)]
+_HEALS = [("instant", 3), ("instant", 5), ("instant", 8), ("instant", 10), ("distill", 5)]
+"""Recipes and sizes of the similarity block."""
+_CONTROL = ("distill", 5)
+"""Of this one the unpruned model is trained in the same way too: the ceiling that its loss on the healing text's kind is read
+against."""
+_PROMPT = "Once upon a time there was a little girl who lived in a house at the edge of the forest. One morning"
+"""What is written on."""
+_FACT = "The capital of France is"
+"""What is watched being read; a longer text takes hundreds of kilobytes."""
+_FIRST_N = 5
+"""Layers that are removed at first open."""
+_WITH_ANSWERS = ("similarity", "deepest", "greedy")
+"""Strategies whose answers are kept, for paired comparisons; those of all would take megabytes."""
+_EXAMS = BenchmarkSpec(task="mmlu", limit=114)
+"""Two questions of each subject: a model above chance in them shows the paper's own cliff."""
+_SEARCHED_N = 8
+"""So far a larger model is cut: beyond it there is chance."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compute everything, or what is needed for some kinds and models, and put it in place.
+
+    About an hour on two cores for everything of the starter model, 40 minutes of it for `heal`, and as long for a model of half
+    a billion parameters.
+    """
+    asked = _asked(arguments)
+    if asked.kinds == ["seal"]:
+        return _seal()
+    kinds = asked.kinds or tuple(RESULTS)
+    work = _begin(asked.work)
+    load = WarmModels()
+    for exhibit in gallery.EXHIBITS:
+        if asked.model and exhibit.source not in asked.model:
+            continue
+        try:
+            _bring(exhibit, asked.weights, work)
+            # The precision that every machine has, and for a larger model the faster one.
+            model = ModelSpec(exhibit.source, dtype="float32" if exhibit.source == STARTER else "bfloat16", device="cpu")
+            made = _of_starter if exhibit.source == STARTER else _of_larger
+            results = list(made(model, kinds, load))
+        except ModelNotFoundError as error:
+            sys.stderr.write(f"{exhibit.title} keeps the results that it has: {error}\n")
+            continue
+        load.clear()
+        _publish(exhibit.source, results, kinds)
+    if not asked.work:
+        shutil.rmtree(work, ignore_errors=True)
+    return 0
+
+
+def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m analysis.cli.gallery", description="Make the committed results.")
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help="only results of these kinds; seal for checksums alone")
+    parser.add_argument("--model", action="append", help="only of this model, named as its results have it", metavar="SOURCE")
+    parser.add_argument("--weights", type=_absolute, help="a folder with files of weights that were fetched by hand")
+    parser.add_argument("--work", type=_absolute, help="a folder to work in that stays, so that what was stopped goes on")
+    asked = parser.parse_args(arguments)
+    if unknown := set(asked.kinds) - {*RESULTS, "seal"}:
+        parser.error(f"there are no results of kind {', '.join(sorted(unknown))}; choose from {', '.join(RESULTS)}")
+    known = [one.source for one in gallery.EXHIBITS]
+    if unknown := set(asked.model or ()) - set(known):
+        parser.error(f"{', '.join(sorted(unknown))} is not in the gallery; choose from {', '.join(known)}")
+    return asked
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).resolve()
+
+
+def _begin(kept: Path | None) -> Path:
+    """Work in a cache of its own, so that nothing is taken from other runs, but convert models only once."""
+    source = store.cache_dir()
+    work = kept or Path(tempfile.mkdtemp(prefix="layerscope-gallery-"))
+    work.mkdir(parents=True, exist_ok=True)
+    for name in ("models", "machine.json"):
+        if (source / name).exists() and not (work / name).exists():
+            os.symlink(source / name, work / name)
+    os.environ["LAYERSCOPE_CACHE"] = str(work)
+    return work
+
+
+def _bring(exhibit: Exhibit, folder: Path | None, work: Path) -> None:
+    """Let weights that were fetched by hand lie where the source of their model leads to, whatever the machine.
+
+    Raises:
+        ModelNotFoundError: when the file is another one.
+    """
+    file = Path(exhibit.source).name
+    given = (folder or work) / file
+    os.chdir(work)
+    if not exhibit.sha256 or folder is None or not given.is_file():
+        return
+    with given.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != exhibit.sha256:
+        raise ModelNotFoundError(f"{file} has the SHA-256 {found}, and that of the file of {exhibit.page} is {exhibit.sha256}.")
+    place = Path(exhibit.source)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if not place.exists():
+        place.symlink_to(given)
+
+
+def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iterator[Result]:
+    """All that the pages can show, of the model that every machine has."""
+    from analysis.experiments.accuracy import sweep
+    from analysis.experiments.heal import healing, recipes
+    from analysis.experiments.maps import damage, distance_map
+    from analysis.experiments.prompt import comparison, microscope
+    from analysis.experiments.speed import speed
+    from analysis.models import inspection
+
+    model = dataclasses.replace(model, device="auto")
+    inspected = inspection.run(InspectSpec(model), _tell)
+    yield inspected
+    if "speed" in kinds:
+        yield speed.run(SpeedSpec(model), _tell, load=load)
+    texts = ("c4", "wiki") if {"distances", "heal", "compare", "microscope"} & set(kinds) else ()
+    maps = [distance_map.run(DistanceSpec(model, CorpusSpec(source=source)), _tell, load=load) for source in texts]
+    yield from maps
+    if "damage" in kinds or "sweep" in kinds:
+        yield damage.run(DamageSpec(model), _tell, load=load)
+    for strategy, draw in _CURVES if "sweep" in kinds else ():
+        spec = SweepSpec(model, benchmark=_QUESTIONS, strategy=strategy, max_n=15, draw=draw)
+        writes = GenerationSpec() if strategy == "similarity" else None
+        yield sweep.run(dataclasses.replace(spec, generation=writes), _tell, load=load)
+    if "microscope" in kinds:
+        yield microscope.run(MicroscopeSpec(model, _FACT), _tell, load=load)
+    load.clear()
+
+    def heal(recipe: str, n: int, *, control: bool = False) -> HealResult:
+        block, size = maps[0].best[n - 1].block, inspected.model.n_parameters
+        spec = recipes.heal_spec(recipe, model=model, n_parameters=size, block=block, benchmark=_QUESTIONS)
+        return healing.run(spec.as_control() if control else spec, _tell)
+
+    if "heal" in kinds:
+        yield from (heal(recipe, n) for recipe, n in _HEALS)
+        yield heal(*_CONTROL, control=True)
+    if "compare" in kinds:
+        healed = heal("instant", _FIRST_N)
+        cut = healed.spec.block
+        writers = (Variant(), Variant("pruned", cut), Variant("instant", cut, healed.adapter))
+        yield comparison.run(CompareSpec(model, _PROMPT, writers, max_new_tokens=48), _tell, load=load)
+
+
+def _of_larger(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iterator[Result]:
+    """Where its layers are alike, and what the usual cut and a searched one cost it in the starter's questions and in exams."""
+    from analysis.experiments.accuracy import against_float32, sweep
+    from analysis.experiments.maps import distance_map
+    from analysis.experiments.search import search
+    from analysis.models import inspection
+
+    yield inspection.run(InspectSpec(model), _tell)
+    for source in ("c4", "wiki") if "distances" in kinds else ():
+        yield distance_map.run(DistanceSpec(model, CorpusSpec(source=source)), _tell, load=load)
+    if {"sweep", "precision"} & set(kinds):  # before the curves, which would ask longer questions for it
+        yield against_float32.run(PrecisionSpec(model), _tell, load=load)
+    searched = SearchSpec(model, strategy="greedy", max_n=_SEARCHED_N)
+    if "search" in kinds:
+        yield search.run(searched, _tell, load=load)
+    for benchmark in (_QUESTIONS, _EXAMS) if "sweep" in kinds else ():
+        for strategy in ("similarity", "greedy"):
+            asked = searched if strategy == "greedy" else None
+            spec = SweepSpec(model, benchmark=benchmark, strategy=strategy, max_n=_SEARCHED_N, search=asked)
+            yield sweep.run(spec, _tell, load=load)
+
+
+def _seal() -> int:
+    sealed = [file.parent for file in sorted(store.precomputed_dir().glob("*/*/result.json")) if store.seal(file.parent)]
+    sys.stderr.write(f"{len(sealed)} results were given a checksum; {_told_size()}\n")
+    return 0
+
+
+def _told_size() -> str:
+    """The size of all that is committed, which is bounded."""
+    size = disk.size_bytes(store.precomputed_dir())
+    if size > _LIMIT_BYTES:
+        raise SystemExit(f"The precomputed results take {size} bytes; keep them under {_LIMIT_BYTES}.")
+    return f"{size / 1e6:.2f} MB in {store.precomputed_dir().name}"
+
+
+def _tell(progress: Progress) -> None:
+    sys.stderr.write(f"\r{progress.phase} {progress.done}/{progress.total}      ")
+
+
+def _rounded(answer: Answer) -> Answer:
+    """The same with log-likelihoods to a ten-thousandth of a nat, far finer than machines agree: half a megabyte less."""
+    return dataclasses.replace(answer, loglikelihoods=[round(value, 4) for value in answer.loglikelihoods])
+
+
+def _lean(result: Result) -> Result:
+    """What a first look needs of a result."""
+    if isinstance(result, DistanceResult):
+        return dataclasses.replace(result, states=None, text_distances=None)
+    if isinstance(result, DamageResult):
+        return dataclasses.replace(result, text_losses=None)
+    if isinstance(result, SearchResult):
+        return dataclasses.replace(result, sets=None, values=None)
+    if isinstance(result, SweepResult):
+        kept = result.questions if result.spec.strategy in _WITH_ANSWERS else []
+        return dataclasses.replace(result, questions=[list(map(_rounded, answers)) for answers in kept])
+    if isinstance(result, HealResult):
+        return dataclasses.replace(result, adapter=None, questions={})
+    return result
+
+
+def _publish(source: str, results: Sequence[Result], kinds: Sequence[str]) -> None:
+    """Put results in place of those of the same model and kind, which are replaced all at once."""
+    target = store.precomputed_dir()
+    for kind in kinds:
+        for folder in (target / kind).glob("*"):
+            if RESULTS[kind].read(store.read(folder, precomputed=True)).spec.model.source == source:
+                shutil.rmtree(folder)
+    published = [result for result in results if result.kind in kinds]
+    with tempfile.TemporaryDirectory(prefix="layerscope-published-") as scratch:
+        own, os.environ["LAYERSCOPE_CACHE"] = os.environ["LAYERSCOPE_CACHE"], scratch
+        for result in published:
+            folder = store.result_dir(result.kind, result.spec.fingerprint())
+            _lean(result).save()
+            shutil.copytree(folder, target / result.kind / folder.name)
+        os.environ["LAYERSCOPE_CACHE"] = own
+    sys.stderr.write(f"\n{len(published)} results of {source}, {_told_size()}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""The gallery: models of which results come with the program, made elsewhere, so that their weights need not be here."""
+
+from dataclasses import dataclass
+
+from analysis.data import starter
+
+STARTER = "starter"
+"""The source of the model that comes with the starter pack."""
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """A model of the gallery, and the very file that its results were computed from."""
+
+    source: str
+    """As in `ModelSpec.source`: the same on every machine, whether the weights are there or not."""
+    title: str
+    """Name to show."""
+    weights: str
+    """Whose weights, and how they are rounded, in a clause."""
+    licence: str
+    """Of the weights."""
+    page: str
+    """The hub id of whoever published them."""
+    sha256: str = ""
+    """Of the file with the weights; "" where the version of a package says which they are."""
+
+
+EXHIBITS = (
+    Exhibit(STARTER, starter.NAME, "rounded to Q4_1, from the starter pack", "Apache-2.0", starter.HUB_ID),
+    Exhibit(
+        "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+        "Qwen2.5-Coder-0.5B-Instruct",
+        "rounded to Q4_K_M by their makers",
+        "Apache-2.0",
+        "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
+        "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+    ),
+)  # fmt: skip
+"""All of them, in the order in which they are shown; what is stored of each is told by its results."""
+
+
+def exhibit(source: str) -> Exhibit | None:
+    """The model of the gallery with this source; None for any other."""
+    return next((one for one in EXHIBITS if one.source == source), None)

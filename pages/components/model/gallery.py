@@ -1,0 +1,40 @@
+"""The gallery: real models of which results came with the program, opened with a click, weights or no weights."""
+
+import streamlit as st
+
+from analysis.data.gallery import EXHIBITS, Exhibit
+from analysis.models.spec import ModelSpec
+from analysis.reading.runs import Seen
+from pages.components.model import choice
+from pages.components.shared import library, words
+
+
+def show() -> None:
+    """Draw a row for each model that results came with; nothing without any."""
+    seen = {source: one for one in library.models_seen(is_committed=True) for source in one.sources}
+    shown = [(exhibit, seen[exhibit.source]) for exhibit in EXHIBITS if exhibit.source in seen]
+    if not shown:
+        return
+    st.header(
+        "Gallery", anchor=False, help="Results of real models that came with the program. They open at once and are only read; "
+        "`make gallery` makes them again from the weights.",
+    )  # fmt: skip
+    for place, (exhibit, one) in enumerate(shown):
+        _row(exhibit, one, place)
+
+
+def _row(exhibit: Exhibit, one: Seen, place: int) -> None:
+    with st.container(
+        border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"
+    ):
+        with st.container(gap=None, width="stretch"):
+            facts = one.facts
+            size = f"{facts.n_layers} layers, {words.count(facts.n_parameters)} parameters"
+            st.markdown(f"**{words.plain(exhibit.title)}** · {words.plain(facts.family)}, {size} :gray-badge[precomputed]")
+            of_whom = f"{exhibit.weights}, {exhibit.licence}, of {exhibit.page}"
+            st.caption(words.plain(f"{choice.counted(one)}. Weights {of_whom}."))
+        if st.button(
+            "Open", key=f"gallery-{place}", help="On Explore, without loading anything.", on_click=choice.use,
+            args=(ModelSpec(exhibit.source),),
+        ):  # fmt: skip
+            st.switch_page("pages/explore.py")

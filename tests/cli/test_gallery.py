@@ -1,0 +1,76 @@
+"""The gallery: what comes with the program is portable, and making it again replaces only what it makes."""
+
+import json
+import os
+from dataclasses import replace
+
+import pytest
+
+from analysis.cli import gallery as command
+from analysis.core import store
+from analysis.core.registry import RESULTS
+from analysis.data import gallery
+from tests.support import fakes
+
+OTHER = gallery.EXHIBITS[1]
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """A repository's results of two models, a folder to work in, and where the process was begins and ends."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "precomputed")
+    own = fakes.distances()
+    own = replace(own, spec=replace(own.spec, model=replace(fakes.MODEL, source=OTHER.source, identity="gguf:1")))
+    command._publish("starter", [fakes.distances(), fakes.sweep()], tuple(RESULTS))
+    command._publish(OTHER.source, [own], tuple(RESULTS))
+    return tmp_path
+
+
+def stored(places):
+    found = sorted((places / "precomputed").glob("*/*/result.json"))
+    return [(file.parent.parent.name, json.loads(file.read_bytes())["data"]["spec"]["model"]["source"]) for file in found]
+
+
+def test_a_model_whose_weights_are_not_here_keeps_its_results_and_says_what_to_fetch(places, capsys):
+    before = stored(places)
+    assert sorted(before) == [("distances", OTHER.source), ("distances", "starter"), ("sweep", "starter")]
+    assert command.main(["--model", OTHER.source, "--work", str(places / "work")]) == 0
+    said = capsys.readouterr().err
+    assert f"{OTHER.title} keeps the results that it has: The weights of" in said
+    assert f"--fetch`, or get {OTHER.source.rsplit('/')[-1]} of {OTHER.page} and give its path" in said
+    assert stored(places) == before
+
+
+def test_a_file_of_that_name_with_other_weights_is_refused(places, capsys):
+    (places / OTHER.source.rsplit("/")[-1]).write_bytes(b"GGUF")
+    assert command.main(["--model", OTHER.source, "--weights", str(places), "--work", str(places / "work")]) == 0
+    assert f"and that of the file of {OTHER.page} is {OTHER.sha256}" in capsys.readouterr().err
+
+
+def test_only_what_was_made_again_of_one_model_is_replaced(places):
+    command._publish("starter", [fakes.distances(), fakes.sweep()], ("sweep",))
+    assert len(stored(places)) == 3
+    command._publish("starter", [], ("distances",))
+    assert sorted(stored(places)) == [("distances", OTHER.source), ("sweep", "starter")]
+    assert os.environ["LAYERSCOPE_CACHE"] == str(places / "cache")
+
+
+def test_what_comes_with_the_program_is_of_the_gallery_whole_small_and_of_no_machine():
+    files = sorted(store.precomputed_dir().glob("*/*/result.json"))
+    of_each: dict[str, set[str]] = {}
+    for file in files:
+        result = RESULTS[file.parent.parent.name].read(store._read(file.parent, precomputed=True))
+        model = result.spec.model
+        assert result.complete
+        assert model.identity, "results of a model that is not here are found by what it is"
+        assert gallery.exhibit(model.source) is not None
+        assert not result.array_names() or not store._read(file.parent, precomputed=True).array_files
+        assert result.spec.fingerprint() == file.parent.name
+        of_each.setdefault(model.source, set()).add(result.kind)
+        for words in (b"/tmp/", b"/home/", b"/root/", b"layerscope-gallery"):
+            assert words not in file.read_bytes()
+    assert set(of_each) == {one.source for one in gallery.EXHIBITS}
+    assert all({"inspect", "distances", "sweep"} <= kinds for kinds in of_each.values())
+    assert sum(file.stat().st_size for file in files) <= command._LIMIT_BYTES

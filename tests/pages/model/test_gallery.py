@@ -1,0 +1,52 @@
+"""The gallery on the pages: a model whose weights are not here opens with one click, and what needs them says so."""
+
+from dataclasses import replace
+
+import pytest
+
+from analysis import jobs
+from analysis.data import starter
+from analysis.data.gallery import EXHIBITS
+from pages.components.model import inspection
+from tests.support import fakes
+from tests.support.seen import read, texts
+
+OTHER = EXHIBITS[1]
+IDENTITY = "gguf:0123456789abcdef01234567"
+
+
+def of_other(result):
+    spec = replace(result.spec, model=replace(fakes.MODEL, source=OTHER.source, identity=IDENTITY))
+    return replace(result, spec=spec, model=replace(fakes.FACTS, name=OTHER.title, family="qwen2"))
+
+
+@pytest.fixture
+def filled(precomputed, monkeypatch):
+    monkeypatch.setattr(inspection, "of", lambda model: fakes.inspect())
+    monkeypatch.setattr(starter, "is_installed", lambda: True)
+    for result in (fakes.distances(), of_other(fakes.inspect()), of_other(fakes.distances()), of_other(fakes.sweep())):
+        precomputed(result)
+
+
+def test_it_lists_what_came_along_and_opens_it_on_explore(app, filled, monkeypatch):
+    at = app("pages/model.py")
+    said = read(texts(at))
+    assert f"**{OTHER.title}** · qwen2, 30 layers" in said
+    assert ":gray-badge[precomputed]" in said
+    assert "1 map, 1 curve. Weights rounded to Q4_K_M by their makers, Apache-2.0" in said
+    assert "Models you have looked at" not in [item.value for item in at.header]
+    at.button(key="gallery-1").click().run()
+    assert not at.exception
+    assert at.session_state["model"].source == OTHER.source
+    assert at.query_params["model"] == OTHER.source
+
+
+@pytest.mark.parametrize("page", ["explore", "compare", "export", "learn", "heal"])
+def test_every_page_stands_on_a_model_that_is_not_here(app, filled, page):
+    at = app(f"pages/{page}.py", model=OTHER.source)
+    assert not at.error
+    if page == "explore":
+        assert "precomputed" in texts(at)
+        at.button(key="instant").click().run()
+        assert f" of {OTHER.page} and give its path." in read(at.error[0].value)
+        assert jobs.active() == []
