@@ -25,7 +25,7 @@ from analysis.core.record import Result
 from analysis.core.registry import RESULTS
 from analysis.data import gallery
 from analysis.data.gallery import STARTER, Exhibit
-from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
+from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
 from analysis.experiments.accuracy.points import Answer
 from analysis.experiments.accuracy.precision import PrecisionSpec
 from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
@@ -55,10 +55,14 @@ _FIRST_N = 5
 """Layers that are removed at first open."""
 _WITH_ANSWERS = ("similarity", "deepest", "greedy")
 """Strategies whose answers are kept, for paired comparisons; those of all would take megabytes."""
-_EXAMS = BenchmarkSpec(task="mmlu", limit=114)
-"""Two questions of each subject: a model above chance in them shows the paper's own cliff."""
-_SEARCHED_N = 8
-"""So far a larger model is cut: beyond it there is chance."""
+_EXAMS = BenchmarkSpec(task="mmlu", limit=120, subset=("social_sciences",))
+"""Ten questions of each subject behind its five worked examples: a model above chance in them shows the paper's own cliff."""
+_SHORT = BenchmarkSpec(limit=25)
+"""On these the cost of half precision is measured, since float32 is slow on a processor."""
+_FAR, _SEARCHED = 8, 4
+"""So far a larger model is cut by similarity, and by a search, which is dearer."""
+_LOSS = dataclasses.replace(default_loss_corpus(), n_texts=8)
+"""Its head is as dear as many layers, so fewer texts."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -197,15 +201,19 @@ def _of_larger(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iter
     for source in ("c4", "wiki") if "distances" in kinds else ():
         yield distance_map.run(DistanceSpec(model, CorpusSpec(source=source)), _tell, load=load)
     if {"sweep", "precision"} & set(kinds):  # before the curves, which would ask longer questions for it
-        yield against_float32.run(PrecisionSpec(model), _tell, load=load)
-    searched = SearchSpec(model, strategy="greedy", max_n=_SEARCHED_N)
+        yield against_float32.run(PrecisionSpec(model, _SHORT), _tell, load=load)
+    searched = SearchSpec(model, strategy="greedy", max_n=_SEARCHED)
     if "search" in kinds:
         yield search.run(searched, _tell, load=load)
-    for benchmark in (_QUESTIONS, _EXAMS) if "sweep" in kinds else ():
-        for strategy in ("similarity", "greedy"):
-            asked = searched if strategy == "greedy" else None
-            spec = SweepSpec(model, benchmark=benchmark, strategy=strategy, max_n=_SEARCHED_N, search=asked)
-            yield sweep.run(spec, _tell, load=load)
+
+    def curve(benchmark: BenchmarkSpec, strategy: str, max_n: int) -> SweepResult:
+        asked = searched if strategy == "greedy" else None
+        spec = SweepSpec(model, benchmark=benchmark, loss_corpus=_LOSS, strategy=strategy, max_n=max_n, search=asked)
+        return sweep.run(spec, _tell, load=load)
+
+    for strategy, far in (("similarity", _FAR), ("greedy", _SEARCHED)) if "sweep" in kinds else ():
+        yield curve(_EXAMS, strategy, far)
+        yield curve(_QUESTIONS, strategy, far)
 
 
 def _seal() -> int:
