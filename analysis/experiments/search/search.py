@@ -144,7 +144,7 @@ class _Searching:
     ended: str = ""
     key: str = ""
     planned: int = 0
-    """Sets that are measured at most; 0 for a search that measures none."""
+    """Sets that are usually measured; 0 for a search that measures none."""
     _saved: float = field(default_factory=time.perf_counter)
     _began: float = field(default_factory=time.perf_counter)
 
@@ -175,7 +175,7 @@ class _Searching:
         weights = {name: np.array([len(counted(len(one), strides[name])) for one in ids[name]], dtype=float) for name in ids}
         cost = takes(spec, loaded.facts)
         on_progress(Progress("reading texts", message=cost.said))
-        planned = cost.sets
+        planned = cost.usual
         return cls(
             spec, loaded, on_progress, texts, weights, quoted, max_n, free, key=spec.fingerprint(), planned=planned
         )  # fmt: skip

@@ -241,41 +241,48 @@ class Takes:
 
     sets: int
     """Sets that it measures at most."""
+    usual: int
+    """Sets that it usually measures."""
     flop: float
-    """Operations, about."""
+    """Operations that it usually takes."""
 
     @property
     def said(self) -> str:
         """In a sentence."""
-        return f"The search measures up to {self.sets:,} sets of layers, about {self.flop / 1e12:,.0f} teraflop."
+        usual = f", usually {self.usual:,}" if self.usual < self.sets else ""
+        return f"The search measures up to {self.sets:,} sets of layers{usual}, about {self.flop / 1e12:,.0f} teraflop."
 
 
 def takes(spec: SearchSpec, facts: ModelFacts) -> Takes:
-    """What a search costs at most, told from its request alone.
+    """What a search costs, told from its request alone: the sets at most, the operations as they usually are.
 
-    A set of the quick look passes about half of the layers, for it shares what is before its first change; the few that are
-    measured on all texts pass as many. To these come the finalists on the other texts.
+    A set passes about a third of the layers, for it goes on from where it parts from one that was measured before. To the quick
+    looks come the few sets that are measured on all texts, those that the text which decides and the one that reports are told
+    of, and once the unpruned model on every text.
     """
     n_layers = facts.n_layers
     n_free = n_layers - len({layer for layer in spec.protect if layer < n_layers})
     max_n = min(n_free, n_layers - 1, spec.max_n or n_layers // 2)
     search = STRATEGIES[spec.strategy].search
     sets = search.sets(n_free, max_n, spec.budget) if search is not None else 0
-    head = facts.hidden_size * facts.vocab_size
-    half = sum(facts.layer_parameters) / 2
+    usual = round(sets * search.usual) if search is not None else 0
+    head, layers = facts.hidden_size * facts.vocab_size, sum(facts.layer_parameters)
 
-    def cost(tokens: int, stride: int) -> float:
-        return 2 * tokens * (half + head / stride)
+    def cost(n_texts: int, corpus: CorpusSpec, stride: int) -> float:
+        return 2 * n_texts * corpus.seq_len * (layers / 3 + head / stride)
 
-    quick = cost(min(spec.first, spec.corpus.n_texts) * spec.corpus.seq_len, spec.stride)
-    whole = cost(spec.corpus.n_texts * spec.corpus.seq_len, spec.stride)
-    last = cost(spec.validation.n_texts * spec.validation.seq_len, spec.stride)
-    told = 2 * cost(spec.report.n_texts * spec.report.seq_len, 1)
-    return Takes(sets, sets * quick + whole * sets / _SETS_FOR_ONE + max_n * (3 * last + told))
+    texts = (spec.corpus, spec.validation, spec.report)
+    quick = cost(min(spec.first, spec.corpus.n_texts), spec.corpus, spec.stride)
+    whole = cost(spec.corpus.n_texts, spec.corpus, spec.stride)
+    ends = _ENDS * cost(spec.validation.n_texts, spec.validation, spec.stride) + cost(spec.report.n_texts, spec.report, 1)
+    once = 2 * sum(one.n_texts * one.seq_len for one in texts) * (layers + head)
+    return Takes(sets, usual, usual * (quick + whole / _SETS_FOR_ONE) + max_n * ends + once)
 
 
 _SETS_FOR_ONE = 8
 """Sets of a quick look for one that is measured on all texts, about."""
+_ENDS = 1.5
+"""Sets of a size that the text which decides is told of, about."""
 
 
 def search_for(

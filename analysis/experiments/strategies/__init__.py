@@ -110,6 +110,8 @@ class Search:
     """For n = 1, 2, … the sets that it ends with, best first; of several the validation text decides."""
     sets: Callable[[int, int, int], int]
     """How many sets it measures at most of so many free layers, up to so many removed, within a budget; 0 for none."""
+    usual: float = 1.0
+    """Of these, the share that it usually measures, in (0, 1]."""
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,6 @@ register(
         help="sets of layers that evolve: 32 children a generation, the best of them is the next parent (EvoPress).",
         choose=as_searched,
         needs=(SEARCHED,),
-        search=Search(_walk, _sets),
+        search=Search(_walk, _sets, usual=0.8),
     )
 )
