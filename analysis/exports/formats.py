@@ -52,6 +52,8 @@ def check_whole(cut: Removal, what: str) -> None:
 
 def mergekit_source(spec: ModelSpec) -> tuple[str, str]:
     """What mergekit can load in the place of a model, and what is to be known of it: the pack's file is none of its formats."""
+    if spec.source.endswith(".gguf"):
+        return spec.source, "mergekit reads no GGUF file: put a folder or a hub id of this model with safetensors in its place."
     if spec.source != "starter":
         return spec.source, ""
     return starter.HUB_ID, "The starter model is this one rounded to about 4.5 bits; mergekit takes its unrounded weights."

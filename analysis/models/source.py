@@ -155,12 +155,33 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
         raise ModelNotFoundError(
             f"The model {path.name} cannot be read: {name}: {error.strerror or error}; get it again."
         ) from error
-    if path.is_absolute() or spec.source.startswith((".", "~")) or path.suffix == ".gguf" or not _HUB_ID.match(spec.source):
+    if not _may_be_a_hub_id(spec.source):
         raise ModelNotFoundError(
             f"There is no model at {spec.source!r}: give `starter`, a folder with a config.json, a .gguf file, or a hub id "
             f"such as HuggingFaceTB/SmolLM2-135M."
         )
     return _hub(spec, on_progress, weights=weights)
+
+
+def hub_id(spec: ModelSpec) -> str | None:
+    """What the hub calls a model, so that others can ask for it: of the starter the model that was rounded to it.
+
+    None for a folder or a file of this machine, whose path says nothing to others.
+    """
+    if spec.source == "starter":
+        return starter.HUB_ID
+    file = remote.file_of(spec.source)
+    name = file[0] if file else spec.source
+    try:
+        is_own = Path(spec.source).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):
+        is_own = True
+    return None if is_own or not _may_be_a_hub_id(name) else name
+
+
+def _may_be_a_hub_id(name: str) -> bool:
+    """Whether it is written as one, and not as a path."""
+    return bool(_HUB_ID.match(name)) and not name.startswith((".", "~")) and not name.endswith(".gguf")
 
 
 def _hub(spec: ModelSpec, on_progress: OnProgress, *, weights: bool) -> Source:

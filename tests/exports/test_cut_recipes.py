@@ -56,3 +56,4 @@ def test_mergekit_gets_a_name_that_it_can_load_for_the_starter_model():
     assert name.count("/") == 1
     assert "unrounded weights" in text.splitlines()[1]
     assert formats.mergekit_source(ModelSpec("me/model")) == ("me/model", "")
+    assert "mergekit reads no GGUF file" in formats.mergekit_source(ModelSpec("/models/a.gguf"))[1]

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from analysis.exports.spec import ExportResult, ExportSpec
 from analysis.models import adapter as models_adapter
 from analysis.models import cut, load
 from analysis.models.cut import without_block
+from analysis.models.source import hub_id
 from analysis.models.spec import ModelSpec
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -43,7 +45,10 @@ def test_the_folder_loads_in_plain_transformers_and_gives_the_what_if_logits(spe
     cached, plain = (reloaded.generate(ids, max_new_tokens=8, do_sample=False, use_cache=use) for use in (True, False))
     assert torch.equal(cached, plain)
     assert json.loads((out / "layerscope.json").read_text())["removed"]["layers"] == [2, 3, 4]
-    assert ModelCard.load(out / "README.md").data.base_model == spec.source
+    assert ModelCard.load(out / "README.md").data.base_model is None, "its path says nothing to others"
+    said = (out / "README.md").read_text() + (out / "layerscope.json").read_text()
+    assert Path(spec.source).name in said
+    assert str(Path(spec.source).parent) not in said
     assert load.load(ModelSpec(str(out))).facts.n_layers == 3  # and Layerscope itself opens it again
 
 
@@ -297,3 +302,21 @@ def test_a_quantized_export_cannot_be_asked():
     with pytest.raises(SpecError, match="rounding would be baked in"):
         ExportSpec(BLOCK, "x", ModelSpec(quantization="4bit"))
     assert store.cache_dir()
+
+
+@pytest.mark.parametrize(
+    ("named", "known_as"),
+    [
+        ("starter", "HuggingFaceTB/SmolLM2-135M-Instruct"), ("me/model", "me/model"), ("gpt2", "gpt2"),
+        ("me/model-GGUF/model.q4.gguf", "me/model-GGUF"), ("/models/mine", None), ("./mine", None), ("~/a.gguf", None),
+        ("a\x00b/c", None), ("<img>/x", None),
+    ],
+)  # fmt: skip
+def test_others_are_told_a_hub_id_or_nothing(named, known_as):
+    assert hub_id(ModelSpec(named)) == known_as
+
+
+def test_a_folder_here_is_no_hub_id_whatever_it_is_called(tmp_path, monkeypatch):
+    (tmp_path / "me" / "model").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert hub_id(ModelSpec("me/model")) is None

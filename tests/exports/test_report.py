@@ -15,6 +15,7 @@ from analysis.cli import answers, main
 from analysis.core import stats, store
 from analysis.core.blocks import Block
 from analysis.core.errors import BlockRangeError, SpecError
+from analysis.data import starter
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.points import Point
 from analysis.exports import card as model_card
@@ -307,8 +308,11 @@ def test_a_model_card_says_how_it_was_made_and_what_is_not_known(stored):
     card = model_card.of(fakes.MODEL, fakes.FACTS, CUT, heal=heal, adapter=heal.adapter, check=CHECK)
     front = card.split("---")[1]
     assert "library_name: transformers" in front
-    assert "license" not in front
-    assert "does not know which licence" in card
+    assert "license: apache-2.0" in front
+    assert "base's licence applies" not in card
+    other = model_card.of(replace(fakes.MODEL, source="me/model"), fakes.FACTS, CUT)
+    assert "license" not in other.split("---")[1]
+    assert "does not know which licence" in other
     for name, point in (("unpruned", heal.unpruned), ("pruned", heal.pruned), ("healed", heal.healed)):
         assert f"| {name} | {point.n} | {said(point.acc, point.interval)} | 100 |" in card
     assert "seed 0" in card
@@ -329,7 +333,7 @@ def test_a_card_of_a_bare_cut_has_the_curves_numbers(stored):
 
 def test_a_card_keeps_names_harmless(stored):
     card = model_card.of(replace(fakes.MODEL, source=EVIL), replace(fakes.FACTS, name=EVIL), CUT)
-    assert ModelCard(card).data.base_model == EVIL
+    assert ModelCard(card).data.base_model is None, "no hub has such a name"
     assert "\n<img" not in card
 
 
@@ -338,8 +342,9 @@ def test_a_card_keeps_names_harmless(stored):
 )
 def test_no_name_leaves_its_place_in_the_head_of_a_card(stored, tmp_path, name):
     saved = read_back(tmp_path, model_card.of(replace(fakes.MODEL, source=name), replace(fakes.FACTS, name=name), CUT))
-    assert saved.data.to_dict().keys() == {"base_model", "library_name", "tags", "model_name"}
-    assert saved.data.base_model == name
+    told = saved.data.to_dict()
+    assert told.keys() - {"base_model"} == {"library_name", "pipeline_tag", "tags", "model_name"}
+    assert told["model_name"].startswith(name)
     assert saved.text.startswith("\n# ")
 
 
@@ -351,8 +356,8 @@ def read_back(folder: Path, card: str) -> ModelCard:
 def test_a_card_is_read_back_with_what_this_very_model_scored(stored, tmp_path):
     heal = stored[4]
     data = read_back(tmp_path, model_card.of(fakes.MODEL, fakes.FACTS, CUT, heal=heal, adapter=heal.adapter)).data
-    assert (data.library_name, data.base_model, data.tags) == ("transformers", fakes.FACTS.name, ["layer-pruning"])
-    assert data.license is None, "nothing here knows it"
+    assert (data.library_name, data.base_model, data.tags) == ("transformers", starter.HUB_ID, ["layer-pruning"])
+    assert (data.license, data.pipeline_tag) == ("apache-2.0", "text-generation")
     assert data.model_name == f"{fakes.FACTS.name} without {CUT.describe()}"
     accuracy, loss = data.eval_results
     assert (accuracy.metric_type, accuracy.metric_value) == ("accuracy", heal.healed.acc)

@@ -42,6 +42,7 @@ from analysis.models import load as models
 from analysis.models.adapter import Bridge
 from analysis.models.cut import Cut
 from analysis.models.load import LoadedModel, Loader, Plan
+from analysis.models.source import hub_id
 from analysis.models.spec import DIVIDED, ModelFacts
 
 PUBLISH_EVERY_S = 4.0
@@ -340,12 +341,8 @@ def _check(spec: HealSpec, facts: ModelFacts) -> None:
 
 
 def _base_name(spec: HealSpec, planned: Plan) -> str:
-    """What the adapter calls its base: the hub id or name, or the folder as it was given."""
-    return (
-        planned.source.name
-        if planned.source.identity.startswith("hub:") or spec.model.source == "starter"
-        else spec.model.source
-    )
+    """What the adapter calls its base: the hub id, or the name of a folder or file of this machine, whose path stays here."""
+    return hub_id(spec.model) or planned.source.name
 
 
 class _Heal:
