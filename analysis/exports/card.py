@@ -14,7 +14,7 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.heal.spec import HealResult
 from analysis.exports.document import Table, code, text
 from analysis.exports.spec import ReloadCheck
-from analysis.models import source
+from analysis.models import remote
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.reading import heals as judgement
 from analysis.reading import library
@@ -59,7 +59,7 @@ def of(
     from huggingface_hub import ModelCardData  # here: a tenth of a second that only a card needs
 
     scored = library.scored(model, cut, heal)
-    hub_id = source.hub_id(model)
+    hub_id = remote.hub_id(model)
     base = hub_id or facts.name
     name = f"{facts.name} without {cut.describe()}"
     point = None if scored is None else scored.healed if heal or adapter else scored.pruned

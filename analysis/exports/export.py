@@ -27,7 +27,8 @@ from analysis.models.adapter import read_bridges, with_adapter
 from analysis.models.decoder import Decoder, find_decoder
 from analysis.models.load import Loader, Plan
 from analysis.models.placement import Placement
-from analysis.models.source import hub_id, reason
+from analysis.models.remote import hub_id
+from analysis.models.source import reason
 from analysis.models.spec import ModelSpec
 from analysis.reading import library
 

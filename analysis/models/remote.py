@@ -11,10 +11,13 @@ from analysis import hub
 from analysis.core import units
 from analysis.core.errors import HubError, ModelNotFoundError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.data import starter
+from analysis.models.spec import ModelSpec
 
 _CONFIG = "config.json"
 _SAFE = ".safetensors"
 _GGUF = ".gguf"
+_ID = re.compile(r"^[\w.-]+/[\w.-]+$|^[A-Za-z][\w.-]*$")
 _FILE = re.compile(r"(\w[\w.-]*/\w[\w.-]*)/(\w[\w.-]*\.gguf)", re.ASCII)
 _BESIDE = (".json", ".model", ".txt", ".jinja")
 """Files beside the weights: the configuration and the tokenizer."""
@@ -216,3 +219,24 @@ def _also_here(id: str, revision: str | None) -> str:
         if known is not None and revision not in (name, commit) and _is_whole(known):
             whole.append(f"`--revision {commit[:12] if name == commit else name}`")
     return f" On this machine there is another revision of it: {', '.join(whole)}." if whole else ""
+
+
+def hub_id(spec: ModelSpec) -> str | None:
+    """What the hub calls a model, so that others can ask for it: of the starter the model that was rounded to it.
+
+    None for a folder or a file of this machine, whose path says nothing to others.
+    """
+    if spec.source == "starter":
+        return starter.HUB_ID
+    file = file_of(spec.source)
+    name = file[0] if file else spec.source
+    try:
+        is_own = Path(spec.source).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):
+        is_own = True
+    return None if is_own or not may_be_id(name) else name
+
+
+def may_be_id(name: str) -> bool:
+    """Whether it is written as one, and not as a path."""
+    return bool(_ID.match(name)) and not name.startswith((".", "~")) and not name.endswith(".gguf")

@@ -1,7 +1,6 @@
 """Where a model's files are, and what its configuration says: safetensors or GGUF only, never remote code."""
 
 import contextlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -96,7 +95,6 @@ def converted(source: "Source", n_parameters: int, free_bytes: int, on_progress:
     return Source(folder, None, source.name, source.identity)
 
 
-_HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$|^[A-Za-z][\w.-]*$")
 _MOST_BYTES = 16 << 20
 """Of a config.json."""
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
@@ -155,33 +153,12 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
         raise ModelNotFoundError(
             f"The model {path.name} cannot be read: {name}: {error.strerror or error}; get it again."
         ) from error
-    if not _may_be_a_hub_id(spec.source):
+    if not remote.may_be_id(spec.source):
         raise ModelNotFoundError(
             f"There is no model at {spec.source!r}: give `starter`, a folder with a config.json, a .gguf file, or a hub id "
             f"such as HuggingFaceTB/SmolLM2-135M."
         )
     return _hub(spec, on_progress, weights=weights)
-
-
-def hub_id(spec: ModelSpec) -> str | None:
-    """What the hub calls a model, so that others can ask for it: of the starter the model that was rounded to it.
-
-    None for a folder or a file of this machine, whose path says nothing to others.
-    """
-    if spec.source == "starter":
-        return starter.HUB_ID
-    file = remote.file_of(spec.source)
-    name = file[0] if file else spec.source
-    try:
-        is_own = Path(spec.source).expanduser().exists()
-    except (OSError, ValueError, RuntimeError):
-        is_own = True
-    return None if is_own or not _may_be_a_hub_id(name) else name
-
-
-def _may_be_a_hub_id(name: str) -> bool:
-    """Whether it is written as one, and not as a path."""
-    return bool(_HUB_ID.match(name)) and not name.startswith((".", "~")) and not name.endswith(".gguf")
 
 
 def _hub(spec: ModelSpec, on_progress: OnProgress, *, weights: bool) -> Source:

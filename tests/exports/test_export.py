@@ -21,7 +21,7 @@ from analysis.exports.spec import ExportResult, ExportSpec
 from analysis.models import adapter as models_adapter
 from analysis.models import cut, load
 from analysis.models.cut import without_block
-from analysis.models.source import hub_id
+from analysis.models.remote import hub_id
 from analysis.models.spec import ModelSpec
 
 pytestmark = pytest.mark.usefixtures("cache")

@@ -42,7 +42,7 @@ from analysis.models import load as models
 from analysis.models.adapter import Bridge
 from analysis.models.cut import Cut
 from analysis.models.load import LoadedModel, Loader, Plan
-from analysis.models.source import hub_id
+from analysis.models.remote import hub_id
 from analysis.models.spec import DIVIDED, ModelFacts
 
 PUBLISH_EVERY_S = 4.0
