@@ -23,7 +23,7 @@ from typing import Any, NoReturn, TypeVar
 
 from analysis.cli import field_settings
 from analysis.core import bounds
-from analysis.core.blocks import Block, LayerSet, Removal, parse_layers, parse_removal, written
+from analysis.core.blocks import Block, Removal, parse_removal, written
 from analysis.core.errors import LayerscopeError, SpecError
 from analysis.core.options import Option, Part, imported
 from analysis.core.record import Spec
@@ -130,7 +130,6 @@ _FORMS = {
     float: _Form(_number, str, "X", "a number"),
     str: _Form(str, str, "TEXT", "text"),
     Block: _Form(Block.parse, written, "START:SIZE", "START:SIZE", "11:5"),
-    Block | LayerSet: _Form(parse_layers, written, "START:SIZE", "START:SIZE", "11:5, or 3:1+7:2"),
     Removal: _Form(parse_removal, written, "START:SIZE", "START:SIZE", "11:5, or 3:1+7:2, or a12+m15 for parts"),
 }
 

@@ -247,6 +247,10 @@ class PartSet(Spec):
         whole = f", {n_whole} whole" if n_whole else ""
         return f"{self.brief()} (one part of {n_parts} layer{'s' * (n_parts != 1)}{whole})"
 
+    def halves(self) -> str:
+        """The same as `brief`: single parts have no half-open form."""
+        return self.brief()
+
     def brief(self) -> str:
         """For those who know how many: "attention of layers 3, 5-6; layer 9"."""
         said = [f"attention of {_layers(self.attention)}"] if self.attention else []
@@ -296,6 +300,20 @@ def removal(layers: typing.Iterable[int]) -> Block | LayerSet:
 def single_parts(cut: Removal) -> list[Part]:
     """What a cut removes of layers that keep their other part, first layer first."""
     return sorted(part for part in cut.parts if part[0] not in cut.layers)
+
+
+def gaps(cut: Removal) -> list[Removal]:
+    """The unbroken runs of what a cut removes, in the order of computation: attention, then feed-forward.
+
+    Of whole layers these are its `blocks`; a run of parts may begin or end inside a layer, of which a part is kept.
+    """
+    order = sorted(2 * layer + (part == FEED_FORWARD) for layer, part in cut.parts)
+    runs: list[list[Part]] = []
+    for number, place in enumerate(order):
+        if not number or place > order[number - 1] + 1:
+            runs.append([])
+        runs[-1].append((place // 2, FEED_FORWARD if place % 2 else ATTENTION))
+    return [removal_of_parts(run) for run in runs]
 
 
 def shape(cut: Removal) -> tuple[int, int, int]:
@@ -351,18 +369,6 @@ def parse_removal(text: str) -> Removal:
     if len(set(parts)) != len(parts):
         raise BlockRangeError(f"The parts of the cut {text[:LONGEST_SHOWN]!r} share a layer; name every layer once.")
     return removal_of_parts(parts)
-
-
-def parse_layers(text: str) -> Block | LayerSet:
-    """The same where whole layers alone can be removed, as a heal does it.
-
-    Raises:
-        BlockRangeError: as `parse_removal`, and for parts of layers.
-    """
-    cut = parse_removal(text)
-    if isinstance(cut, PartSet):
-        raise BlockRangeError(f"Only whole layers can be removed here, not {cut.brief()}; write START:SIZE, for example 11:5.")
-    return cut
 
 
 def written(cut: Removal) -> str:

@@ -331,6 +331,8 @@ def _revive(hint: Any, value: Any) -> Any:
     if value is None or hint in _PLAIN:  # first, because a map has thousands of numbers
         return value
     arguments = typing.get_args(hint)
+    if isinstance(hint, type) and issubclass(hint, Spec):
+        return hint.from_json(value)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         hints = _hints(hint)
         return hint(**{name: _revive(hints[name], entry) for name, entry in value.items()})
@@ -338,7 +340,5 @@ def _revive(hint: Any, value: Any) -> Any:
         return [_revive(arguments[0], entry) for entry in value]
     if typing.get_origin(hint) is dict and len(arguments) == 2:
         return {key: _revive(arguments[1], entry) for key, entry in value.items()}
-    for option in arguments:
-        if isinstance(option, type) and dataclasses.is_dataclass(option):
-            return _revive(option, value)
-    return value
+    kinds = [option for option in arguments if isinstance(option, type) and dataclasses.is_dataclass(option)]
+    return _revive(_option_for(kinds, value), value) if kinds else value

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from analysis.core import store
-from analysis.core.blocks import PartSet, Removal, single_parts
+from analysis.core.blocks import Removal, single_parts
 from analysis.core.errors import CorpusError, RecipeError, SpecError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.data import corpora
@@ -23,7 +23,7 @@ from analysis.exports import folders, formats
 from analysis.exports.spec import ExportResult, ExportSpec, ReloadCheck
 from analysis.models import cut, machine, placement, scaling, weights
 from analysis.models import load as models
-from analysis.models.adapter import read_bridges, with_adapter
+from analysis.models.adapter import check_adapter, put_on, read_bridges
 from analysis.models.decoder import Decoder, find_decoder
 from analysis.models.load import Loader, Plan
 from analysis.models.placement import Placement
@@ -146,24 +146,17 @@ def save(planned: Plan, block: Removal, out: Path, adapter: str | None, on_progr
             f"The heal in {adapter} adds a small layer that a plain {planned.facts.family} model has no place for; export the "
             f"cut without it, or heal again without the instant start, or with one that folds (instant, prune-comp)."
         )
-    if adapter is not None and isinstance(block, PartSet):
-        raise RecipeError("A cut of parts of layers is exported without an adapter, since none is trained for such cuts yet.")
+    if adapter is not None:
+        check_adapter(adapter, block)
     folders.check_space(out, _saved_bytes(planned, block))
     loaded = models.load(planned.spec, on_progress)
     texts = _texts(loaded.tokenizer)
     on_progress(Progress("reading a text with it", 0, 1))
-    if isinstance(block, PartSet):
-        with cut.without_block(loaded.decoder, block):
-            expected = logits(loaded.model, texts)
-        cut.zeroed(loaded.decoder, block)
-        model = loaded.model
-    else:
-        if adapter is None:
-            cut.cut(loaded.decoder, block)
-        else:
-            loaded = with_adapter(loaded, block, adapter)
-        model = loaded.model
-        expected = logits(model, texts)
+    taken = cut.cut(loaded.decoder, block)
+    if adapter is not None:
+        loaded = put_on(loaded, block, adapter)
+    model = loaded.model
+    expected = logits(model, texts)
     if adapter is not None:
         model = model.merge_and_unload()
     if bridges:
@@ -171,6 +164,7 @@ def save(planned: Plan, block: Removal, out: Path, adapter: str | None, on_progr
             handle.remove()
         scaling.fold(loaded.decoder, bridges)
         _check_folded(_difference(expected, logits(model, texts), planned.spec.dtype, True), planned)
+    taken.zeroed()
     on_progress(Progress("saving the model", 0, 1))
     _check_reloads(find_decoder(model))
     tokenizer, spec = loaded.tokenizer, planned.spec

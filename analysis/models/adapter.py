@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from analysis.core import documents, failures, store
-from analysis.core.blocks import Block, LayerSet, Removal
+from analysis.core.blocks import Block, LayerSet, PartSet, Removal
 from analysis.core.errors import LayerscopeError, RecipeError
 from analysis.models import cut, meter, weights
+from analysis.models.cut import Cut
 from analysis.models.decoder import Decoder, find_decoder
 from analysis.models.load import LoadedModel
 from analysis.models.source import reason
@@ -80,6 +81,8 @@ def _healed(record: Path) -> dict | None:
 
 
 def _cut(noted: dict) -> Removal:
+    if "attention" in noted:
+        return PartSet.from_json(noted)
     return LayerSet.from_json(noted) if "layers" in noted else Block.from_json(noted)
 
 
@@ -89,12 +92,21 @@ def with_adapter(loaded: LoadedModel, block: Removal | None, adapter: str) -> Lo
     Raises:
         RecipeError: when the folder is no PEFT adapter or does not fit the cut model.
     """
-    from peft import PeftModel, get_peft_model_state_dict
-
     check_adapter(adapter, block)
-    part_head(loaded.model, Path(adapter))
     if block is not None:
         cut.cut(loaded.decoder, block)
+    return put_on(loaded, block, adapter)
+
+
+def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedModel:
+    """Put a PEFT adapter that was checked on a privately loaded model that is cut already.
+
+    Raises:
+        RecipeError: when it does not fit the cut model.
+    """
+    from peft import PeftModel, get_peft_model_state_dict
+
+    part_head(loaded.model, Path(adapter))
     try:
         with warnings.catch_warnings():
             # PEFT only warns when the adapter has no weights for some layer, and then leaves that layer unhealed.
@@ -123,7 +135,7 @@ def with_adapter(loaded: LoadedModel, block: Removal | None, adapter: str) -> Lo
             raise RecipeError(
                 f"The {BRIDGE_FILE} of the adapter {adapter} is that of another model; give the one that belongs."
             )
-        handle = lay_bridge(healed.decoder, laid, n_layers=healed.decoder.n_layers)
+        handle = lay_bridge(healed.decoder, laid)
         healed = replace(healed, laid=(*healed.laid, handle))
     return healed
 
@@ -208,13 +220,13 @@ class Bridge:
         return self.change.dim() == 0
 
 
-def lay_bridge(decoder: Decoder, bridge: Bridge, *, n_layers: int) -> RemovableHandle:
-    """Put it on a model; it acts only while the model has `n_layers` layers, so not while the block is back for a moment.
+def lay_bridge(decoder: Decoder, bridge: Bridge, taken: Cut | None = None) -> RemovableHandle:
+    """Put it on a cut model.
 
     Args:
         decoder: the model.
         bridge: the map.
-        n_layers: layers of the cut model.
+        taken: the cut, where what it took out comes back for a moment; the map does not act then.
     """
     place = decoder.layers[bridge.start] if bridge.start < decoder.n_layers else decoder.norm
     # A copy: one that was fitted in inference mode cannot be trained through.
@@ -222,7 +234,7 @@ def lay_bridge(decoder: Decoder, bridge: Bridge, *, n_layers: int) -> RemovableH
     change = bridge.change.clone().to(next(place.parameters(), next(decoder.head.parameters())).device)
 
     def cross(_: Any, args: tuple, named: dict) -> tuple[tuple, dict] | None:
-        if decoder.n_layers != n_layers:
+        if taken is not None and not taken.is_out:
             return None
         stream = args[0] if args else named["hidden_states"]
         wide = stream.float()

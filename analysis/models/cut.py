@@ -43,7 +43,8 @@ class Cut:
         Raises:
             BlockRangeError: when the block does not lie inside the model.
         """
-        self.block = block
+        self.block, self.is_out = block, True
+        """Whether it is out at this moment."""
         self._decoder = decoder
         self._undo = _remove(decoder, block)
 
@@ -51,10 +52,21 @@ class Cut:
     def undone(self) -> Iterator[None]:
         """Run the body of a `with` statement with the block back in its place."""
         self._undo()
+        self.is_out = False
         try:
             yield
         finally:
-            self._undo = _remove(self._decoder, self.block)
+            self._undo, self.is_out = _remove(self._decoder, self.block), True
+
+    def zeroed(self) -> None:
+        """Put the parts of layers back in their places as zeros, for good; what is out whole stays out.
+
+        Raises:
+            UnsupportedModelError: as `zeroed`.
+        """
+        if isinstance(self.block, PartSet):
+            self._undo()
+            zeroed(self._decoder, self.block)
 
 
 def cut(decoder: Decoder, block: Removal) -> Cut:

@@ -42,6 +42,10 @@ _share_weights: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 """The same about `Decoder.check_layers_are_apart`."""
 
 
+class Absent(nn.Module):
+    """What stands where a part of a layer was that is taken out (`parts`)."""
+
+
 def output_stream(output: Any) -> Tensor:
     """A layer's output as a tensor: transformers 5 returns one, older layers return a tuple."""
     return output if isinstance(output, Tensor) else output[0]
@@ -448,7 +452,7 @@ def feed_forward_modules(decoder: Decoder) -> list[str]:
         Names as in `model.named_modules()`, first layer first.
 
     Raises:
-        RecipeError: for mixtures of experts, and for layers without a recognised feed-forward part.
+        RecipeError: for mixtures of experts, for layers without a recognised feed-forward part, and where a cut left none.
     """
     paths = {module: name for name, module in decoder.model.named_modules()}
     family, found = decoder.family, list[str]()
@@ -461,13 +465,18 @@ def feed_forward_modules(decoder: Decoder) -> list[str]:
                 f"feed-forward part per layer; choose a dense model."
             )
         names = [paths[module] for part in parts for module in part.modules() if isinstance(module, nn.Linear | Conv1D)]
-        if not names:
+        if not names and not any(isinstance(part, Absent) for part in parts):
             raise RecipeError(
                 f"Layer {index} of this {decoder.config.model_type} model has no feed-forward part that is recognised "
                 f"({', '.join((*family.feed_forward, *family.feed_forward_linears))}), so there is nothing to put LoRA on; "
                 f"choose another family."
             )
         found += names
+    if not found:
+        raise RecipeError(
+            "No layer keeps its feed-forward part, so there is nothing to put LoRA on; choose the method partial, or a cut "
+            "that leaves some."
+        )
     return found
 
 

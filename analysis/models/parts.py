@@ -11,7 +11,7 @@ Where the parts of a layer are is known by name (`Family`) and believed only aft
 import contextlib
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from transformers.pytorch_utils import Conv1D
 from analysis.core.blocks import ATTENTION, FEED_FORWARD, PartSet, Removal
 from analysis.core.errors import UnsupportedModelError
 from analysis.models import meter, residual
-from analysis.models.decoder import Decoder, output_stream, part_names
+from analysis.models.decoder import Absent, Decoder, output_stream, part_names
 from analysis.models.entry import entry
 
 BOTH = frozenset((ATTENTION, FEED_FORWARD))
@@ -38,6 +38,8 @@ class Place:
     """The children of the layer that it is made of, in the order in which the stream goes through them."""
     n_outputs: int
     """How many things its last module returns, the first of which is written to the stream; 0 for a bare tensor."""
+    in_turn: bool = True
+    """Whether the feed-forward part reads what the attention wrote, and not the same stream beside it."""
 
 
 _found: "weakref.WeakKeyDictionary[nn.Module, dict[str, Place]]" = weakref.WeakKeyDictionary()
@@ -100,7 +102,7 @@ def take_out(decoder: Decoder, index: int, parts: Collection[str]) -> Callable[[
     return _exchange(layer, {part: places[part] for part in parts}, decoder)
 
 
-class _Absent(nn.Module):
+class _Absent(Absent):
     """Stands where the last module of a part was, and writes nothing."""
 
     def __init__(self, place: Place, was: nn.Module, decoder: Decoder, *, is_attention: bool) -> None:
@@ -188,12 +190,13 @@ class _Trial:
             raise _Unfit("without both it still changes the stream")
         attended, fed = self._run(stream, FEED_FORWARD), self._run(stream, ATTENTION)
         in_turn, side_by_side = self._run(attended, ATTENTION), attended + fed - stream
-        if not agree(in_turn[0], whole[0]) and not agree(side_by_side[0], whole[0]):
+        is_in_turn = agree(in_turn[0], whole[0])
+        if not is_in_turn and not agree(side_by_side[0], whole[0]):
             raise _Unfit("together they are not the whole layer")
         put_first[:, 0] = stream[:, -1]
         if not agree(self._run(put_first, ATTENTION)[0, 1:], fed[0, 1:]):
             raise _Unfit("without its attention a token still sees another")
-        return self._places
+        return {part: replace(place, in_turn=is_in_turn) for part, place in self._places.items()}
 
     def _run(self, stream: Tensor, *parts: str) -> Tensor:
         put_back = _exchange(self._layer, {part: self._places[part] for part in parts}, self._decoder)

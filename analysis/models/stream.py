@@ -298,6 +298,21 @@ def run_tails(
         yield from _tails(decoder, trunk, gone, stream, start, group, keep)
 
 
+@torch.inference_mode()
+def carried(decoder: Decoder, trunk: Trunk, depth: int, cut: Removal | None) -> Tensor:
+    """x[L], (batch, seq, hidden_size), from the stream that a trunk keeps at a depth.
+
+    Args:
+        decoder: the model that the trunk is of; it is not changed.
+        trunk: keeps x[depth].
+        depth: 0..L.
+        cut: what to leave out behind it; None for nothing.
+    """
+    parts.check(decoder, [cut])
+    ((_, stream),) = _tails(decoder, trunk, removed_parts([cut]), trunk.states[depth], depth, [0])
+    return stream
+
+
 def _tails(
     decoder: Decoder, trunk: Trunk, gone: Sequence[frozenset[Part]], stream: Tensor, depth: int, group: list[int],
     keep: Callable[[int, frozenset[Part], Tensor], None],

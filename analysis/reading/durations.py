@@ -136,7 +136,7 @@ def _asked(benchmark: BenchmarkSpec | None) -> int:
 
 def _size(spec: HealSpec, facts: ModelFacts) -> float:
     """Parameters that a training step passes through."""
-    return sum(facts.layer_parameters) * (1 - spec.block.size / facts.n_layers) + facts.other_parameters
+    return sum(facts.layer_parameters) * (1 - len(spec.block.layers) / facts.n_layers) + facts.other_parameters
 
 
 def _range(seconds: Sequence[float]) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from analysis.core.blocks import (
     Block,
     LayerSet,
     PartSet,
-    parse_layers,
+    gaps,
     parse_removal,
     removal,
     removal_of_parts,
@@ -101,10 +101,11 @@ def test_parts_that_make_no_cut_are_refused(text, said):
         parse_removal(text)
 
 
-def test_where_whole_layers_alone_can_go_parts_are_refused():
-    assert parse_layers("3:1+7:2") == LayerSet((3, 7, 8))
-    with pytest.raises(BlockRangeError, match="Only whole layers can be removed here, not attention of layer 12; write START"):
-        parse_layers("a12")
+def test_gaps_are_unbroken_runs_of_parts_in_the_order_in_which_the_stream_passes_them():
+    assert gaps(parse_removal("11:5")) == [Block(11, 5)]
+    assert gaps(parse_removal("3:1+7:2")) == LayerSet((3, 7, 8)).blocks
+    assert list(map(written, gaps(parse_removal("a12+m15:2+3:1")))) == ["3:1", "a12", "m15", "m16"]
+    assert list(map(written, gaps(parse_removal("m2+3:2+a5+a7")))) == ["a5+m2+3:2", "a7"]
 
 
 def test_a_cut_must_leave_some_attention():

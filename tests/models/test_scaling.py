@@ -27,7 +27,7 @@ def folded(model):
                 setattr(module, name, 1e-12)
     cut.cut(decoder, Block(2, 1))
     without = model(IDS, use_cache=False).logits
-    laid = [adapter.lay_bridge(decoder, scale, n_layers=decoder.n_layers) for scale in SCALES]
+    laid = [adapter.lay_bridge(decoder, scale) for scale in SCALES]
     between = model(IDS, use_cache=False).logits
     for handle in laid:
         handle.remove()

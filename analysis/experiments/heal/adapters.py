@@ -11,7 +11,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from analysis.core import store
+from analysis.core import blocks, store
+from analysis.core.blocks import ATTENTION, FEED_FORWARD, Removal
 from analysis.core.errors import RecipeError
 from analysis.experiments.heal.spec import HealSpec
 from analysis.models import adapter
@@ -248,7 +249,7 @@ def card(spec: HealSpec, *, base: str, steps_done: int) -> str:
     """The adapter's model card: what to cut before it is applied, and how it was made."""
     block, weights = spec.block, spec.model.quantization
     what = "the unpruned model, as a control" if spec.control else f"the model without {block.describe()}"
-    first = "" if spec.control else _HOW_TO_CUT.format(base=base, removed=sorted(block.layers), cut=block.describe())
+    first = "" if spec.control else _how_to_cut(base, block)
     trained = {
         "lora": "the feed-forward modules",
         "partial": f"the weight matrices of the last {spec.last_layers} layers and of the head",
@@ -267,6 +268,17 @@ The Unreasonable Ineffectiveness of the Deeper Layers, arXiv:2403.17887.
 """
 
 
+def _how_to_cut(base: str, block: Removal) -> str:
+    matrix = {ATTENTION: "self_attn.o_proj", FEED_FORWARD: "mlp.down_proj"}
+    single = [f"layers[{layer}].{matrix[part]}" for layer, part in blocks.single_parts(block)]
+    zeros = _ZEROS.format(matrices=", ".join(single)) if single else ""
+    return _HOW_TO_CUT.format(base=base, removed=sorted(block.layers), cut=block.describe(), zeros=zeros)
+
+
+_ZEROS = """\
+    for matrix in ({matrices},):  # the last of each part that is gone, whatever this family calls it
+        matrix.weight.data.zero_()  # and its bias, if it has one
+"""
 _HOW_TO_CUT = """
 Remove {cut} of the base model (0-based) first: this adapter fits only what is left.
 
@@ -276,7 +288,7 @@ Remove {cut} of the base model (0-based) first: this adapter fits only what is l
 
     model = AutoModelForCausalLM.from_pretrained({base!r})
     layers = model.model.layers  # where this family keeps them
-    kept = [layer for index, layer in enumerate(layers) if index not in {removed}]
+{zeros}    kept = [layer for index, layer in enumerate(layers) if index not in {removed}]
     for index, layer in enumerate(kept):
         layer.self_attn.layer_idx = index
     model.model.layers = nn.ModuleList(kept)

@@ -43,7 +43,7 @@ def made_ready(
     healed = replace(loaded, model=model, decoder=find_decoder(model))
     meter.watch(healed.decoder, spec.model.dtype)
     for bridge in bridges:
-        adapter.lay_bridge(healed.decoder, bridge, n_layers=healed.decoder.n_layers)
+        adapter.lay_bridge(healed.decoder, bridge, cut)
     return healed, cut
 
 

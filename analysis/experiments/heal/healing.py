@@ -323,7 +323,7 @@ def run(
 def _check(spec: HealSpec, facts: ModelFacts) -> None:
     """Refuse what cannot work before anything is loaded or measured."""
     spec.block.check(facts.n_layers)
-    adapters.check_last_layers(spec, facts.n_layers - (0 if spec.control else spec.block.size))
+    adapters.check_last_layers(spec, facts.n_layers - (0 if spec.control else len(spec.block.layers)))
     if spec.instant:
         projection.check_start(spec.block)
     if spec.compensation == "patch":

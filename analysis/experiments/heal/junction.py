@@ -1,8 +1,10 @@
 """The heal in closed form: what removed layers add to the stream, made up for gap by gap by what is fitted on text.
 
-Behind a gap the stream should be x[stop] of the unpruned model and is x[start]. How the difference is made up for is the
-`compensation`. A change of the projection before the gap is a change of an existing weight, so it saves as a LoRA adapter of
-full rank and merges into a plain checkpoint; a map of the stream stays a small layer of its own (`bridge`).
+Behind a gap the stream should be x[stop] of the unpruned model and is x[start]. A gap is an unbroken run of removed parts.
+Where a layer keeps one of its parts it begins or ends inside of it, and the stream that enters what is left there is the one
+to make up for. How that is done is the `compensation`. A change of the projection before the gap, which may then be the
+attention's, is a change of an existing weight, so it saves as a LoRA adapter of full rank and merges into a plain checkpoint;
+a map of the stream stays a small layer of its own (`bridge`).
 
 Gaps are made up for from the first to the last, each in the model whose earlier ones are: what is still off there is fitted
 away with it.
@@ -18,16 +20,17 @@ import torch
 from torch import Tensor, nn
 
 from analysis.core import blocks
-from analysis.core.blocks import Block, LayerSet, Removal
+from analysis.core.blocks import ATTENTION, FEED_FORWARD, Block, Part, Removal
+from analysis.core.errors import RecipeError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.experiments.heal.compensation import COMPENSATIONS, Compensation, Seen
 from analysis.experiments.heal.projection import NothingAdds, added, check_start, n_features, output_projection
 from analysis.experiments.heal.spec import GapReport, JunctionReport
 from analysis.experiments.scoring import likelihood
-from analysis.models import adapter, cut
+from analysis.models import adapter, cut, parts
 from analysis.models.adapter import Bridge
 from analysis.models.decoder import Decoder, output_stream
-from analysis.models.stream import Trunk, batches, input_stream, right_padded, run_tails, run_trunk, tokens_per_batch
+from analysis.models.stream import Trunk, batches, carried, input_stream, right_padded, run_trunk, tokens_per_batch
 
 CALIBRATION_TEXTS = 96
 LEAST_TEXTS = 8
@@ -56,7 +59,7 @@ class _Reached(Exception):
 @torch.inference_mode()
 def fit(
     decoder: Decoder,
-    removed: Block | LayerSet,
+    removed: Removal,
     calibration: Sequence[Sequence[int]],
     selection: Sequence[Sequence[int]],
     on_progress: OnProgress = ignore,
@@ -67,7 +70,7 @@ def fit(
 
     Args:
         decoder: the unpruned model; it is not changed.
-        removed: the layers that are to be removed.
+        removed: the layers, or parts of layers, that are to be removed.
         calibration: token ids to fit on.
         selection: token ids of another kind of text than `calibration`, on which a strength is chosen.
         on_progress: told about every batch; may raise `Cancelled`.
@@ -78,7 +81,8 @@ def fit(
     """
     removed.check(decoder.n_layers)
     check_start(removed)
-    began, gaps = time.perf_counter(), removed.blocks
+    _check_in_turn(decoder, removed)
+    began, gaps = time.perf_counter(), blocks.gaps(removed)
     how, losses = COMPENSATIONS[compensation], [0.0, 0.0]
     changes, bridges, reports = dict[str, Tensor](), list[Bridge](), list[GapReport]()
     for number, gap in enumerate(gaps):
@@ -91,7 +95,7 @@ def fit(
         if report.module:
             changes[report.module] = change
         else:
-            bridges.append(Bridge(at.own.start, change))
+            bridges.append(Bridge(at.place, change))
         losses = [losses[0] if reports else losses_here[0], losses_here[1]]
         reports.append(report)
     return Junction(
@@ -115,59 +119,76 @@ _FITTING = 0.6
 """Share of them until its fit is there and is tried."""
 
 
+def _check_in_turn(decoder: Decoder, removed: Removal) -> None:
+    """See to it that where a gap ends inside a layer there is a stream between its parts."""
+    for layer, _ in blocks.single_parts(removed):
+        if not parts.find(decoder, layer)[ATTENTION].in_turn:
+            raise RecipeError(
+                f"Attention and feed-forward part of this {decoder.config.model_type} model read the same stream, so there is "
+                f"none between them that an instant heal could change; remove whole layers, or heal without it (instant=false)."
+            )
+
+
 @dataclass(frozen=True)
 class Gap:
     """A gap, and the model in which it is made up for: earlier gaps are out and made up for, later ones are still there."""
 
     decoder: Decoder
-    earlier: Sequence[Block]
-    gap: Block
-    later: Sequence[Block]
+    earlier: Sequence[Removal]
+    gap: Removal
+    later: Sequence[Removal]
     changes: dict[str, Tensor]
     """Of the earlier gaps."""
     bridges: list[Bridge]
     """Of the earlier gaps."""
 
     @property
-    def own(self) -> Block:
-        """The gap, numbered as inside of `entered`."""
-        return Block(self.gap.start - self._shift, self.gap.size)
+    def place(self) -> int:
+        """The layer that is entered behind the gap, numbered as inside of `entered`."""
+        layer, part = self._last
+        return layer + (part == FEED_FORWARD) - self._shift
 
     @property
-    def rest(self) -> Removal:
-        """This gap and the later ones, numbered as inside of `entered`."""
-        return blocks.removal(layer - self._shift for block in (self.gap, *self.later) for layer in block.layers)
+    def rest(self) -> Removal | None:
+        """The later gaps, numbered as inside of `entered`."""
+        found = [(layer - self._shift, part) for gap in self.later for layer, part in gap.parts]
+        return blocks.removal_of_parts(found) if found else None
+
+    @property
+    def _last(self) -> Part:
+        """The last part that is gone."""
+        return max(self.gap.parts, key=lambda part: (part[0], part[1] == FEED_FORWARD))
 
     @property
     def _shift(self) -> int:
-        return sum(block.size for block in self.earlier)
+        return sum(len(gap.layers) for gap in (*self.earlier, self.gap))
 
     def entered(self) -> contextlib.AbstractContextManager[Decoder]:
-        """The model in which it is made up for."""
-        if not self.earlier:
-            return contextlib.nullcontext(self.decoder)
-        gone = blocks.removal(layer for block in self.earlier for layer in block.layers)
+        """The model in which it is made up for, without it."""
+        gone = blocks.removal_of_parts(part for gap in (*self.earlier, self.gap) for part in gap.parts)
         return applied(self.decoder, gone, self.changes, self.bridges)
 
-    def place(self, how: Compensation) -> tuple[str, nn.Module | None]:
+    def projection(self, how: Compensation) -> tuple[str, nn.Module | None]:
         """The projection to change, by name, or none for a bridge."""
         if not how.is_folded:
             return "", None
         try:
             with self.entered() as decoder:
-                return output_projection(decoder, self.own)
+                return output_projection(decoder, self.place)
         except NothingAdds:
             return "", None
 
     def seen(self, module: nn.Module | None, sequences: Sequence[Sequence[int]]) -> Seen:
-        """What a batch of texts has here: all of it from one pass where no earlier gap is out."""
+        """What a batch of texts has here: all of it from one pass where the first gap is one of whole layers."""
         waited = _Streams(module, sequences)
-        if self.earlier:
-            with self.entered() as decoder:
-                waited.run(decoder, self.own.start, None)
-            waited.run(self.decoder, None, self.gap.stop)
-        else:
+        if not self.earlier and isinstance(self.gap, Block):
             waited.run(self.decoder, self.gap.start, self.gap.stop)
+            return waited.found()
+        with self.entered() as decoder:
+            waited.run(decoder, self.place, None)
+        layer, part = self._last
+        with parts.without(self.decoder, layer, [FEED_FORWARD] * (part == ATTENTION)):
+            waited.run(self.decoder, None, layer + 1)
         return waited.found()
 
 
@@ -186,7 +207,7 @@ def applied(
         for name, change in changes.items():
             put_on.enter_context(added(decoder.model.get_submodule(name), _product(change)))
         for bridge in bridges:
-            put_on.callback(adapter.lay_bridge(decoder, bridge, n_layers=decoder.n_layers).remove)
+            put_on.callback(adapter.lay_bridge(decoder, bridge).remove)
         yield decoder
 
 
@@ -209,7 +230,7 @@ def _fit_gap(
         calibration, selection: as of `fit`.
         told: the share that is done; may raise `Cancelled`.
     """
-    name, module = at.place(how)
+    name, module = at.projection(how)
     n_out = at.decoder.config.hidden_size
     n_in = n_out if module is None else n_features(module)
     made = how.fit(n_in, n_out)
@@ -298,23 +319,23 @@ def _losses(
     """
     nats = [0.0] * len(changes)
     seen: list[Tensor] = []
-    start = at.own.start
+    place = at.place
     with at.entered() as decoder:
         batches_of_texts = likelihood.text_batches(decoder, texts)
         for done, group in enumerate(batches_of_texts):
             sequences = [texts[index] for index in group]
             watched = [] if module is None else [module.register_forward_pre_hook(lambda _, args: seen.append(args[0]))]
             try:
-                trunk = run_trunk(decoder, right_padded(sequences), keep={start})
+                trunk = run_trunk(decoder, right_padded(sequences), keep={place})
             finally:
                 for handle in watched:
                     handle.remove()
-            stream = trunk.states[start]
+            stream = trunk.states[place]
             features = (stream if module is None else seen.pop()).reshape(*stream.shape[:2], -1)
             for number, change in enumerate(changes):
                 on_tried((done + number / len(changes)) / len(batches_of_texts))
                 moved = stream + (_product(change)(features) if change.dim() else features.float() * change).to(stream)
-                ((_, behind),) = run_tails(decoder, Trunk({start: moved}, trunk.calls), [at.rest])
+                behind = carried(decoder, Trunk({place: moved}, trunk.calls), place, at.rest)
                 losses = likelihood.batch_losses(decoder, behind, sequences)
                 nats[number] += sum(loss * (len(ids) - 1) for loss, ids in zip(losses, sequences, strict=True))
     return [total / sum(len(ids) - 1 for ids in texts) for total in nats]

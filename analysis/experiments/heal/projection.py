@@ -1,4 +1,4 @@
-"""The projection in front of a gap: the last weight of the layer before it whose output is added to the stream as it is."""
+"""The projection in front of a gap: the last weight before it whose output is added to the stream as it is."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from analysis.core.blocks import Block, Removal
+from analysis.core.blocks import ATTENTION, Removal
 from analysis.core.errors import RecipeError
-from analysis.models.decoder import Decoder, feed_forward_modules, output_stream
+from analysis.models.decoder import Decoder, feed_forward_modules, output_stream, part_names
 
 
 class NothingAdds(RecipeError):
@@ -18,35 +18,41 @@ class NothingAdds(RecipeError):
 
 
 def check_start(cut: Removal) -> None:
-    """See to it that there is a layer before every gap.
+    """See to it that there is a layer, or a part of one, before every gap.
 
     Raises:
         RecipeError: when there is none.
     """
-    if cut.start == 0:
+    if (0, ATTENTION) in cut.parts:
         raise RecipeError(
             "An instant heal changes the layer before the cut, and there is none before layer 0; choose another block, or heal "
             "without the instant start."
         )
 
 
-def output_projection(decoder: Decoder, block: Block) -> tuple[str, nn.Module]:
-    """The linear module whose output the layer before a block adds to the stream last, by name.
+def output_projection(decoder: Decoder, depth: int) -> tuple[str, nn.Module]:
+    """The linear module whose output is added to the stream last before a depth, by name.
+
+    Args:
+        decoder: the model as it is now; of a layer without its feed-forward part it is one of the attention.
+        depth: 1..L.
 
     Raises:
-        RecipeError: when there is no such layer, or what the module puts out is not what is added.
+        RecipeError: when what no such module puts out is what is added.
     """
-    check_start(block)
-    layer = decoder.layers[block.start - 1]
+    layer = decoder.layers[depth - 1]
     paths = {module: name for name, module in decoder.model.named_modules()}
-    inside = {paths[module] for module in layer.modules()}
-    for name in reversed([name for name in feed_forward_modules(decoder) if name in inside]):
+    inside = [paths[module] for module in layer.modules() if isinstance(module, nn.Linear | Conv1D)]
+    fed = set(feed_forward_modules(decoder))
+    attending = tuple(f"{paths[layer]}.{name}." for name in part_names(layer, decoder.family).get(ATTENTION, ()))
+    last = [name for name in inside if name in fed] or [name for name in inside if name.startswith(attending)]
+    for name in reversed(last):
         module = decoder.model.get_submodule(name)
         if _adds_to_stream(decoder, layer, module):
             return name, module
     raise NothingAdds(
-        f"No feed-forward projection of this {decoder.config.model_type} model adds to the residual stream as it is (a norm or "
-        f"a scale stands between), so an instant heal cannot be folded into it; heal by training instead."
+        f"No projection of this {decoder.config.model_type} model adds to the residual stream as it is in front of the gap (a "
+        f"norm or a scale stands between), so an instant heal cannot be folded into it; heal by training instead."
     )
 
 

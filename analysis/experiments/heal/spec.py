@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar
 
 from analysis.core import stats
-from analysis.core.blocks import Block, LayerSet, Removal
+from analysis.core.blocks import PartSet, Removal
 from analysis.core.bounds import MOST_LAYERS, SEED, Bound, one_of
 from analysis.core.errors import RecipeError
 from analysis.core.options import Option, Part
@@ -64,8 +64,8 @@ class HealSpec(Spec):
     later: ClassVar[tuple[str, ...]] = ("compensation", "written", "top_k")
     asked_by: ClassVar[str] = "analysis.experiments.heal.recipes:asked"
 
-    block: Annotated[Block | LayerSet, Option()]
-    """The layers that are cut out."""
+    block: Annotated[Removal, Option()]
+    """The layers, or parts of layers, that are cut out."""
     model: Annotated[ModelSpec, Part(always=("quantization",))] = field(default_factory=lambda: ModelSpec(quantization="4bit"))
     corpus: Annotated[CorpusSpec, Part(only=("source", "seq_len"))] = field(default_factory=default_heal_corpus)
     """Documents that are packed into training rows of `corpus.seq_len` tokens."""
@@ -155,6 +155,11 @@ class HealSpec(Spec):
             not self.written or self.distill == 1,
             f"What the model writes itself is nothing to imitate, so only the unpruned model can grade it: with written="
             f"{self.written} distill has to be 1, not {self.distill:g}.",
+        )
+        require(
+            not (self.method == "beside" and isinstance(self.block, PartSet)),
+            f"The layers beside a gap were to be trained, and where a layer keeps a part there is none ({self.block.brief()}); "
+            f"choose the method lora or partial, as the recipes quick, distill, distill-all, on-policy and partial do.",
         )
         require(
             not (self.control and (self.instant or self.distill or self.junction)),
@@ -261,8 +266,8 @@ class Validation:
 class GapReport:
     """How the instant heal went at one gap of the cut."""
 
-    gap: Block
-    """The removed layers."""
+    gap: Removal
+    """The removed layers, or parts of layers."""
     module: str
     """The projection before it that was changed, named as in the cut model; "" where the stream itself is mapped."""
     strength: float

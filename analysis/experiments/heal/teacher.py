@@ -251,11 +251,11 @@ def stream_behind(decoder: Decoder, block: Removal, *, is_cut: bool = False) -> 
 
     Args:
         decoder: the model.
-        block: the removed layers; where some are kept in between, the stream behind the last of them is meant.
+        block: the removed layers; where some are kept in between, the stream behind the last one that lost something is meant.
         is_cut: whether the block is gone, so that the layer behind it has moved up.
     """
     seen: list[Tensor] = []
-    place = block.layers[-1] + 1 - (block.size if is_cut else 0)
+    place = block.touched[-1] + 1 - (len(block.layers) if is_cut else 0)
     if place < decoder.n_layers:
         handle = decoder.layers[place].register_forward_pre_hook(
             lambda _, args, named: seen.append(input_stream(args, named)), with_kwargs=True

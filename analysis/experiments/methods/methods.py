@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from analysis.core import failures
-from analysis.core.blocks import Block, LayerSet, Removal
+from analysis.core.blocks import Removal
 from analysis.core.errors import BlockRangeError, LayerscopeError, SpecError, StorageError
 from analysis.core.progress import Cancelled, OnProgress, Progress, doing, ignore
 from analysis.data import corpora, questions
@@ -128,8 +128,6 @@ def _measured(
 
 def _heal(spec: MethodsSpec, recipe: str, cut: Removal) -> HealSpec:
     """The heal of a cut, in the precision of the curves and judged by what they are judged by."""
-    if not isinstance(cut, Block | LayerSet):
-        raise SpecError(f"Heals are of whole layers, and this cut takes out {cut.brief()}.")
     own: dict[str, Any] = {"minutes": spec.minutes} if recipes.get(recipe).spec().trains else {}
     return recipes.heal_spec(
         recipe, model=spec.model, block=cut, quantization=spec.model.quantization, validation=spec.loss_corpus,

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from analysis.core.blocks import Block, LayerSet, PartSet, Removal
+from analysis.core.blocks import Block, Removal
 from analysis.experiments import strategies
 from pages.components.shared import cuts, state
 from pages.components.shared.library import Found
@@ -13,7 +13,7 @@ _NAMES = {name: strategies.STRATEGIES[name].title for name in ("similarity", "de
 }
 
 
-def show(distances: Found | None, n_layers: int, current: Removal | None = None) -> Block | LayerSet | None:
+def show(distances: Found | None, n_layers: int, current: Removal | None = None) -> Removal | None:
     """Say which cut is healed, at first that of the Explore page, beside a menu that changes it; None when there is none.
 
     Args:
@@ -32,14 +32,12 @@ def show(distances: Found | None, n_layers: int, current: Removal | None = None)
     if chosen:
         said.markdown(f"**{chosen.describe()}**")
         cuts.say_protected(chosen, n_layers)
-    if isinstance(current, PartSet):
-        st.caption(f"A heal repairs whole layers; the cut on Explore has parts of layers: {current.describe()}.")
     return chosen
 
 
-def _controls(distances: Found | None, n_layers: int, current: Removal | None) -> Block | LayerSet | None:
+def _controls(distances: Found | None, n_layers: int, current: Removal | None) -> Removal | None:
     own = state.own_cut(n_layers)
-    scattered = next((cut for cut in (own, current) if isinstance(cut, LayerSet)), None)
+    scattered = next((cut for cut in (own, current) if cut is not None and not isinstance(cut, Block)), None)
     missing = {"similarity": distances is None, "scattered": scattered is None}
     ways = [way for way in _NAMES if not missing.get(way)]
     picked = own if isinstance(own, Block) else None

@@ -71,7 +71,7 @@ def _rows(result: HealResult, control: HealResult | None) -> dict[str, HealResul
 
 def _table(result: HealResult, control: HealResult | None) -> None:
     """Quality, size and speed of every model in one table; a column that nothing was measured for is not there."""
-    speed = gains.speed([found.result for found in library.find("speed", result.spec.model)], result.spec.block.size)
+    speed = gains.speed([found.result for found in library.find("speed", result.spec.model)], result.spec.block)
     judged, own = words.plain(words.texts(result.spec.validation)), result.same_kind_text
     rows = []
     for name, measured in _rows(result, control).items():
@@ -80,7 +80,7 @@ def _table(result: HealResult, control: HealResult | None) -> None:
         found, same = reading.of_heal(measured, which), measured.same_kind.get(which)
         cells = {
             "model": words.plain(name),
-            "layers": result.model.n_layers - (result.spec.block.size if is_cut else 0),
+            "layers": result.model.n_layers - (len(result.spec.block.layers) if is_cut else 0),
             "right answers": _share(found.get(ACCURACY)),
             f"loss, {judged}": _loss(found.get(LOSS)),
             f"loss, {words.plain(words.texts(own))} (trained on)" if own else "": _nats(same) if own else "",

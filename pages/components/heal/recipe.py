@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from analysis.core.blocks import Block, LayerSet
+from analysis.core.blocks import Removal
 from analysis.data import files
 from analysis.data.spec import BenchmarkSpec, GenerationSpec
 from analysis.data.tasks import TASKS
@@ -59,13 +59,13 @@ class Asked:
     """Whether the unpruned model shall be trained in the same way too."""
 
 
-def begin(model: ModelSpec, known: ModelFacts, block: Block | LayerSet) -> Begin:
+def begin(model: ModelSpec, known: ModelFacts, block: Removal) -> Begin:
     """The recipe that is picked in the menu, at first what suits this model and machine, without drawing the menu.
 
     Args:
         model: the model to cut and heal.
         known: its size.
-        block: the layers to remove.
+        block: the layers, or parts of layers, to remove.
     """
     runs, options = _runs(model), _options(model)
     asked = st.session_state.pop("next-recipe", None) or st.session_state.get("recipe")

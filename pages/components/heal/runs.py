@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis import jobs
+from analysis.core.blocks import PartSet
 from analysis.experiments.heal.spec import HealResult, HealSpec
 from analysis.models.spec import ModelSpec
 from analysis.reading import evidence, heals
@@ -45,7 +46,8 @@ class Run:
         when = words.date(self.job.created_at if self.job else self.found.saved_at if self.found else 0)
         # The menu is not redrawn while a run goes from waiting to running, so one word serves both.
         state = "in progress" if self.job and self.job.is_active else self.state
-        what = f"control of {block.halves()}" if self.spec.control else f"block{'s' * (len(block.blocks) > 1)} {block.halves()}"
+        alone = "" if isinstance(block, PartSet) else f"block{'s' * (len(block.blocks) > 1)} "
+        what = f"control of {block.halves()}" if self.spec.control else f"{alone}{block.halves()}"
         parts = [what, words.heal_settings(self.spec), state]
         return " · ".join(parts if self.state == "precomputed" else [*parts, when])
 

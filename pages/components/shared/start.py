@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from analysis import jobs
-from analysis.core.blocks import Block, LayerSet
+from analysis.core.blocks import ATTENTION
 from analysis.core.errors import LayerscopeError, ModelNotFoundError
 from analysis.core.record import Spec
 from analysis.experiments.heal import recipes
@@ -152,10 +152,11 @@ def instant_heal_button(sweep: Found | None, cut: Cut, model: ModelSpec, *, labe
         label: what is written on it.
     """
     block = cut.removed
-    if not isinstance(block, Block | LayerSet):
+    if block is None:
         return
-    why = words.plain(recipes.get("instant").why) if block.start else "There is no layer before layer 0 that could be changed."
-    if button(label, key="instant", icon=":material/bolt:", disabled=block.start == 0, help=why):
+    is_first = (0, ATTENTION) in block.parts
+    why = "There is no layer before layer 0 that could be changed." if is_first else words.plain(recipes.get("instant").why)
+    if button(label, key="instant", icon=":material/bolt:", disabled=is_first, help=why):
         spec = recipes.heal_spec("instant", model=model, block=block)
         if sweep is not None:
             asked = unresolved(sweep.result.spec)

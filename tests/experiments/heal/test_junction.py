@@ -35,7 +35,7 @@ def own_texts(decoder, n, length=40, seed=0):
 
 def linear_block(decoder, start, change):
     """Make layer `start` add exactly `change` times the features of the projection before it, and nothing else."""
-    layer, (_, module) = decoder.layers[start], projection.output_projection(decoder, Block(start, 1))
+    layer, (_, module) = decoder.layers[start], projection.output_projection(decoder, start)
     kept = {}
     module.register_forward_pre_hook(lambda _, args: kept.__setitem__("features", args[0]))
     layer.forward = lambda hidden_states, *args, **kwargs: hidden_states + kept["features"] @ change.T
@@ -45,7 +45,7 @@ def linear_block(decoder, start, change):
 def test_a_block_that_is_linear_in_the_features_is_found_exactly(family, monkeypatch):
     monkeypatch.setattr(compensation, "RIDGE", 1e-9)
     decoder = architecture.find_decoder(build(family))
-    name, module = projection.output_projection(decoder, Block(3, 1))
+    name, module = projection.output_projection(decoder, 3)
     change = 0.3 * torch.randn(32, projection.n_features(module), generator=torch.Generator().manual_seed(1))
     linear_block(decoder, 3, change)
     selection = own_texts(decoder, 3, seed=1)
@@ -65,7 +65,7 @@ def put_on(decoder, found):
         weight = decoder.model.get_submodule(name).weight
         weight += change.T if weight.shape != change.shape else change
     for laid in found.bridges:
-        adapter.lay_bridge(decoder, laid, n_layers=decoder.n_layers)
+        adapter.lay_bridge(decoder, laid)
 
 
 @pytest.mark.parametrize("block", [Block(2, 2), LayerSet((1, 3, 5))], ids=str)
@@ -86,7 +86,7 @@ def test_every_family_is_folded_right_or_refused(family, block):
     assert [one.gap for one in found.report.gaps] == gaps
     if found.bridges:
         with pytest.raises(RecipeError, match="heal by training instead"):
-            projection.output_projection(decoder, gaps[0])
+            projection.output_projection(decoder, gaps[0].start)
     with torch.no_grad(), cut.without_block(decoder, block):
         put_on(decoder, found)
         loss = sum(likelihood.text_losses(decoder, texts(2, seed=1), [None])[0]) / 2
@@ -115,7 +115,7 @@ def test_half_precision_does_not_hide_where_the_change_goes(starter_folder):
 
     loaded = load.load(ModelSpec(dtype="bfloat16"))
     for start in (1, 11, 29):
-        name, _ = projection.output_projection(loaded.decoder, Block(start, 1))
+        name, _ = projection.output_projection(loaded.decoder, start)
         assert name == f"model.layers.{start - 1}.mlp.down_proj"
 
 

@@ -71,8 +71,12 @@ def test_it_is_taken_away_as_a_folder_with_zeros(app):
     assert made.spec.name.endswith("-without-a12x2_m15_3x1")
 
 
-def test_a_heal_says_that_it_repairs_whole_layers(app):
+def test_it_is_healed_as_it_is(app):
     fakes.distances(model=KNOWN).save()
     at = app("pages/heal.py", block=WRITTEN)
     assert not at.exception
-    assert "A heal repairs whole layers" in texts(at)
+    assert CUT.describe() in texts(at)
+    at.button(key="start-heal").click().run()
+    (made,) = jobs.active()
+    assert made.spec.block == CUT
+    assert made.spec.instant

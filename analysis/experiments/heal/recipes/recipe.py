@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, overload
 
-from analysis.core.blocks import Block, LayerSet
+from analysis.core.blocks import Block, Removal
 from analysis.core.errors import RecipeError
 from analysis.experiments.heal.spec import HealSpec, judged_by
 
@@ -58,11 +58,11 @@ class Recipe:
         spec = self.spec()
         return spec.steps * spec.batch_size * spec.gradient_accumulation * spec.corpus.seq_len
 
-    def spec(self, block: Block | LayerSet = _SOME_BLOCK) -> HealSpec:
+    def spec(self, block: Removal = _SOME_BLOCK) -> HealSpec:
         """The heal that it stands for, as it stands.
 
         Args:
-            block: the layers to remove.
+            block: the layers, or parts of layers, to remove.
 
         Raises:
             SpecError: for a value out of range.

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from analysis.core import host
-from analysis.core.blocks import Block, LayerSet
+from analysis.core.blocks import Removal
 from analysis.core.errors import RecipeError
 from analysis.core.options import imported
 from analysis.data.spec import CorpusSpec, GenerationSpec
@@ -40,7 +40,7 @@ def heal_spec(
     name: str,
     *,
     model: ModelSpec,
-    block: Block | LayerSet,
+    block: Removal,
     on_gpu: bool | None = None,
     quantization: str | None = None,
     seq_len: int | None = None,
@@ -52,7 +52,7 @@ def heal_spec(
     Args:
         name: one of `NAMES`.
         model: the model; where it is `quantization="none"`, the recipe's own quantization is used.
-        block: the layers to remove.
+        block: the layers, or parts of layers, to remove.
         on_gpu: whether it will run on a CUDA device; None to go by the model's device and by what the machine shows.
         quantization: overrides the recipe's and the model's, `none` included.
         seq_len: overrides the recipe's tokens per row.
@@ -81,7 +81,7 @@ def heal_spec(
     return replace(own, model=replace(model, quantization=_quantization(recipe, model, quantization, n_parameters)), **values)
 
 
-def like(numbers: HealSpec | Recipe, *, model: ModelSpec, block: Block | LayerSet, **overrides: Any) -> HealSpec:
+def like(numbers: HealSpec | Recipe, *, model: ModelSpec, block: Removal, **overrides: Any) -> HealSpec:
     """The same numbers as they stand for another cut or another model, as when an older run is copied.
 
     A heal that was judged by text of the kind that it trained on is not copied in that.
@@ -89,7 +89,7 @@ def like(numbers: HealSpec | Recipe, *, model: ModelSpec, block: Block | LayerSe
     Args:
         numbers: the heal to copy, or a saved recipe.
         model: the model; it is quantized as in the copied heal.
-        block: the layers to remove.
+        block: the layers, or parts of layers, to remove.
         **overrides: fields of `HealSpec` to change.
 
     Raises:

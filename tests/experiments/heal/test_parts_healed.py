@@ -1,0 +1,204 @@
+"""Heals of models whose layers lost one of their parts: the same as of a model whose parts are zeros, and exported as such."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+
+from analysis.core.blocks import ATTENTION, FEED_FORWARD, PartSet
+from analysis.core.errors import RecipeError, SpecError
+from analysis.core.progress import Cancelled
+from analysis.experiments.accuracy import evaluation
+from analysis.experiments.accuracy.spec import EvaluateSpec
+from analysis.experiments.heal import adapters, compensation, healing, junction, packing, projection
+from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.heal.training import Trainer, derived_seed
+from analysis.experiments.scoring import likelihood
+from analysis.exports import export
+from analysis.models import adapter, cut, load, parts
+from analysis.models.decoder import find_decoder
+from tests.support import little_heal
+from tests.support.families import build
+
+CUT = PartSet(attention=(2, 4), feed_forward=(1,), layers=(3,))
+ZEROS = ("model.layers.2.self_attn.o_proj", "model.layers.4.self_attn.o_proj", "model.layers.1.mlp.down_proj")
+GONE = ("layers.1.mlp", "layers.2.self_attn", "layers.3.self_attn")
+"""What the cut model, which is a layer shorter, has no weights of."""
+
+
+@pytest.fixture
+def spec(cache, tiny_folder, tmp_path):
+    return replace(
+        little_heal.spec(tiny_folder("llama"), tmp_path, steps=4, eval_every=2, warmup_steps=1, lora_dropout=0.0), block=CUT
+    )
+
+
+def stop_at(step):
+    def told(progress):
+        if progress.phase == "healing" and progress.values.get("step") == step:
+            raise Cancelled
+
+    return told
+
+
+def really_zeroed(source):
+    """The model with its parts zeroed and its layer taken out by hand."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    with torch.no_grad():
+        for name in ZEROS:
+            model.get_submodule(name).weight.zero_()
+    model.model.layers = torch.nn.ModuleList(layer for index, layer in enumerate(model.model.layers) if index != 3)
+    for index, layer in enumerate(model.model.layers):
+        layer.self_attn.layer_idx = index
+    model.config.num_hidden_layers = len(model.model.layers)
+    return model
+
+
+def test_training_is_that_of_a_really_zeroed_model_stops_goes_on_and_is_exported(spec, cache, tmp_path, monkeypatch):
+    with pytest.raises(Cancelled):
+        healing.run(spec, stop_at(3))
+    found = healing.run(spec)
+    assert HealResult.load(healing.resolve(spec)) == found
+    assert found.healed.block == CUT
+    folder = cache / found.adapter
+    trained = load_file(folder / "adapter_model.safetensors")
+    assert not [name for name in trained if any(gone in name for gone in GONE)]
+    card = (folder / "README.md").read_text()
+    assert "layers[2].self_attn.o_proj, layers[4].self_attn.o_proj" in card
+    assert "index not in [3]" in card
+
+    # The same steps on the zeroed model, whose own adapter is put around the same modules.
+    decoder = find_decoder(really_zeroed(spec.model.source))
+    wanted = adapters.trained_modules
+    kept = lambda *given: [name for name in wanted(*given) if not any(gone in name for gone in GONE)]  # noqa: E731
+    monkeypatch.setattr(adapters, "trained_modules", kept)
+    model = adapters.attach(decoder, found.spec, derived_seed(spec.seed, "adapter"))
+    packed = packed_again(found)
+    trainer = Trainer(model, find_decoder(model), packed.rows, found.spec, None, packed.positions)
+    losses = [trainer.take_step(lambda: None).loss for _ in range(4)]
+    assert [step.loss for step in found.steps] == pytest.approx(losses, abs=1e-5)
+    model.eval()
+
+    again = evaluation.run(EvaluateSpec(spec.model, CUT, str(folder), None, spec.validation))
+    assert again.point.loss == pytest.approx(found.healed.loss, abs=1e-6)
+    out = export.export(spec.model, CUT, tmp_path / "out", adapter=str(folder))
+    plain = transformers.AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
+    names = [name.replace("layers.4", "layers.3") for name in ZEROS]
+    assert not any(plain.get_submodule(name).weight.any() for name in names)
+    ids = torch.arange(5, 40)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(plain(ids).logits, model(ids).logits, rtol=1e-5, atol=1e-5)
+
+
+def packed_again(found):
+    """The rows that a heal trained on."""
+    loaded = load.load(found.spec.model)
+    heal = healing._Heal(healing.Record(found.spec, lambda _: None, found, 0.0), base="", group=healing.ALONE)
+    heal.choose_texts(loaded)
+    return packing.training_rows(found.spec.corpus, heal.apart, loaded.tokenizer, max_rows=found.packed_rows)
+
+
+def test_the_unpruned_model_teaches_what_is_left_and_is_whole_when_asked(spec, cache):
+    asked = replace(spec, block=PartSet(attention=(2,), feed_forward=(4,)), instant=True, compensation="ghost", distill=0.5)
+    asked = replace(asked, junction=0.3, steps=3)
+    with pytest.raises(Cancelled):
+        healing.run(asked, stop_at(2))
+    found = healing.run(asked)
+    assert [one.gap for one in found.junction.gaps] == [PartSet(attention=(2,)), PartSet(feed_forward=(4,))]
+    assert HealResult.load(healing.resolve(asked)) == found
+    assert [laid.start for laid in adapter.read_bridges(cache / found.adapter)] == [2, 5]
+    # With no layer gone only the cut itself can tell that it is out: the teacher must not be asked through the maps.
+    loaded = load.load(asked.model)
+    rows = np.array([[5, 9, 30, 41, 7]])
+    with torch.no_grad():
+        before = loaded.decoder.body(input_ids=torch.from_numpy(rows)).last_hidden_state
+    from analysis.experiments.heal import following
+    from analysis.experiments.heal.teacher import Teacher
+
+    bridges = adapter.read_bridges(cache / found.adapter)
+    healed, taken = following.made_ready(loaded, found.spec, {}, bridges)
+    taught = Teacher(healed.model, healed.decoder, taken)([0], rows, None)
+    torch.testing.assert_close(taught.states, before, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("how", ["projection", "magnitude"])
+def test_what_folds_is_exported_with_the_parts_as_zeros(spec, cache, tmp_path, how):
+    trained = {"steps": 0} if how == "projection" else {"steps": 1, "method": "partial", "last_layers": 3}
+    found = healing.run(replace(spec, instant=True, compensation=how, **trained))
+    folder = cache / found.adapter
+    assert found.validations[1].loss == pytest.approx(found.junction.loss_after, abs=1e-5)
+    out = export.export(spec.model, CUT, tmp_path / "out", adapter=str(folder))
+    plain = evaluation.run(EvaluateSpec(replace(spec.model, source=str(out), identity=""), None, None, None, spec.validation))
+    assert plain.point.loss == pytest.approx(found.healed.loss, abs=1e-3)
+    if how == "projection":
+        modules = [one.module for one in found.junction.gaps]
+        assert modules == ["model.layers.1.self_attn.o_proj", "model.layers.2.mlp.down_proj"]
+
+
+def texts(n, length=40, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(3, 300, (length,), generator=generator).tolist() for _ in range(n)]
+
+
+@torch.no_grad()
+def streams(decoder, ids, layer, part):
+    """The stream in front of a part and behind it, float64."""
+    kept = []
+    ran = decoder.layers[layer]
+    for lost in ([ATTENTION, FEED_FORWARD], [FEED_FORWARD], []):
+        with parts.without(decoder, layer, lost):
+            hook = ran.register_forward_hook(lambda _, args, out: kept.append(out[0].double()))
+            decoder.body(input_ids=torch.tensor([ids]))
+            hook.remove()
+    return kept[part == FEED_FORWARD :][:2]
+
+
+@pytest.mark.parametrize(("part", "place"), [(ATTENTION, 2), (FEED_FORWARD, 3)])
+def test_the_map_of_a_part_is_that_of_the_formula(part, place):
+    decoder = find_decoder(build("llama"))
+    removed = PartSet(attention=(2,)) if part == ATTENTION else PartSet(feed_forward=(2,))
+    calibration = [ids[: 20 + 7 * index] for index, ids in enumerate(texts(5))]
+    found = junction.fit(decoder, removed, calibration, texts(2, seed=1), compensation="ghost")
+    x, y = (torch.cat(part) for part in zip(*(streams(decoder, ids, 2, part) for ids in calibration), strict=True))
+    (laid,) = found.bridges
+    assert laid.start == place
+    wanted = torch.linalg.solve(x.T @ x + 1e-6 * torch.eye(32), x.T @ (y - x)).T
+    torch.testing.assert_close(laid.change.double(), wanted, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("how", compensation.COMPENSATIONS)
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_what_the_report_says_is_what_the_made_up_model_loses(family, how):
+    decoder = find_decoder(build(family))
+    before = {name: value.clone() for name, value in decoder.model.state_dict().items()}
+    found = junction.fit(decoder, CUT, texts(4), texts(2, seed=1), compensation=how)
+    assert all(torch.equal(before[name], value) for name, value in decoder.model.state_dict().items())
+    with cut.without_block(decoder, CUT):
+        bare = sum(likelihood.text_losses(decoder, texts(2, seed=1), [None])[0]) / 2
+    with junction.applied(decoder, CUT, found.changes, found.bridges):
+        loss = sum(likelihood.text_losses(decoder, texts(2, seed=1), [None])[0]) / 2
+    assert loss == pytest.approx(found.report.loss_after, abs=1e-4)
+    if how == "projection":
+        assert found.report.loss_after <= found.report.loss_before
+    assert bare != pytest.approx(loss, abs=1e-6) or not found.report.strength
+
+
+def test_what_cannot_be_healed_so_is_one_sentence(spec):
+    with pytest.raises(
+        SpecError,
+        match=r"where a layer keeps a part there is none \(attention of layers 2, 4.*; choose .* recipes quick, distill",
+    ):
+        replace(spec, method="beside")
+    with pytest.raises(RecipeError, match="none before layer 0"):
+        projection.check_start(PartSet(attention=(0,)))
+    projection.check_start(PartSet(feed_forward=(0,)))
+    beside = find_decoder(build("gpt_neox"))
+    with pytest.raises(
+        RecipeError, match=r"read the same stream, .* remove whole layers, or heal without it \(instant=false\)"
+    ):
+        junction.fit(beside, PartSet(attention=(2,)), texts(2), texts(2, seed=1))
+    with pytest.raises(RecipeError, match="No layer keeps its feed-forward part"):
+        healing.run(replace(spec, block=PartSet(feed_forward=tuple(range(6)))))
