@@ -43,20 +43,34 @@ class Cut:
         Raises:
             BlockRangeError: when the block does not lie inside the model.
         """
-        self.block, self.is_out = block, True
-        """Whether it is out at this moment."""
+        self.block = block
+        self._now: Removal | None = block
         self._decoder = decoder
         self._undo = _remove(decoder, block)
 
-    @contextlib.contextmanager
-    def undone(self) -> Iterator[None]:
+    @property
+    def is_out(self) -> bool:
+        """Whether any of it is out at this moment."""
+        return self._now is not None
+
+    def undone(self) -> contextlib.AbstractContextManager[None]:
         """Run the body of a `with` statement with the block back in its place."""
-        self._undo()
-        self.is_out = False
+        return self.eased(None)
+
+    @contextlib.contextmanager
+    def eased(self, block: Removal | None) -> Iterator[None]:
+        """Run the body of a `with` statement with only a part of the block out, or with nothing out."""
+        before = self._now
+        self._take(block)
         try:
             yield
         finally:
-            self._undo, self.is_out = _remove(self._decoder, self.block), True
+            self._take(before)
+
+    def _take(self, block: Removal | None) -> None:
+        if block != self._now:
+            self._undo()
+            self._undo, self._now = _remove(self._decoder, block), block
 
     def zeroed(self) -> None:
         """Put the parts of layers back in their places as zeros, for good; what is out whole stays out.

@@ -38,6 +38,7 @@ def made_ready(
         spec: resolved.
         changes, bridges: of the instant heal, as far as there is one.
     """
+    loaded.model.requires_grad_(False)  # of layers that come back for a moment too
     cut = None if spec.control else pruning.cut(loaded.decoder, spec.block)
     model = adapters.attach(loaded.decoder, spec, derived_seed(spec.seed, "adapter"), changes)
     healed = replace(loaded, model=model, decoder=find_decoder(model))

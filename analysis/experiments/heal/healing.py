@@ -10,11 +10,9 @@ from torch import Tensor
 
 from analysis.core import store
 from analysis.core.blocks import Removal
-from analysis.core.errors import CorpusError, RecipeError
+from analysis.core.errors import RecipeError
 from analysis.core.progress import Cancelled, OnProgress, Progress, ignore
 from analysis.data import corpora, questions
-from analysis.data.near_copies import Apart
-from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy import evaluation, generation, scores
 from analysis.experiments.accuracy.evaluation import Measured
 from analysis.experiments.accuracy.points import Point
@@ -30,11 +28,13 @@ from analysis.experiments.heal import (
     packing,
     projection,
     recipes,
+    stages,
+    texts,
 )
 from analysis.experiments.heal.group import ALONE, Group, joined, losses_named
 from analysis.experiments.heal.junction import Junction
 from analysis.experiments.heal.packing import PackedRows
-from analysis.experiments.heal.spec import CHOICE_TEXTS, HealResult, HealSpec, HealStep, Validation
+from analysis.experiments.heal.spec import HealResult, HealSpec, HealStep, Validation
 from analysis.experiments.heal.teacher import can_separate
 from analysis.experiments.heal.training import Trainer, deterministic, memory_explained
 from analysis.models import adapter, machine
@@ -353,19 +353,22 @@ class _Heal:
         self.changes: dict[str, Tensor] = {}
         """By module, what the instant heal adds to its weight."""
         self.bridges: list[Bridge] = []
-        self.apart = Apart([])
-        """Keeps what is fitted and trained on apart from every text that some loss is taken of."""
-        self.n_same_kind_tokens = 0
+        self.stages: list[Removal] = []
+        """What is out in each stage, where the layers go in more than one."""
 
     def run(self, loaded: LoadedModel) -> HealResult:
         """Everything after loading."""
         record, spec = self.record, self.spec
         record.counted_to = time.perf_counter()
-        self.choose_texts(loaded)
+        self.texts = texts.chosen(loaded, spec)
+        record.publish(same_kind_text=self.texts.same_kind, n_choice_texts=self.texts.n_choice)
         self.measure_before(loaded)
         if spec.instant:
             fitted = self.fit_junction(loaded)
             self.changes, self.bridges = fitted.changes, fitted.bridges
+        if len(spec.gone_by_stage) > 1 and not spec.control:
+            record.on_progress(Progress("choosing what goes first"))
+            self.stages = stages.cuts(loaded.decoder, spec, texts.choice(loaded, spec).texts)
         apart = spec.separate_documents and not spec.written and can_separate(loaded.decoder)
         healed, cut = following.made_ready(loaded, spec, self.changes, self.bridges)
         with deterministic(spec.model.device):
@@ -388,36 +391,6 @@ class _Heal:
         checkpoints.discard(record.key)
         return record.result
 
-    def choose_texts(self, loaded: LoadedModel) -> None:
-        """The texts that judge, those that choose, and those of the healing text's kind: each document in one of them."""
-        spec = self.spec
-        judging = scores.prepare(loaded, None, spec.validation)
-        choosing = self.choice_material(loaded)
-        texts = [*judging.texts, *choosing.texts]
-        same_kind: CorpusSpec | None = corpora.resolve(spec.same_kind)
-        try:
-            beside = scores.prepare(loaded, None, same_kind)
-        except CorpusError:  # too small a text of one's own to hold any of it back
-            same_kind = None
-        else:
-            texts += beside.texts
-            self.n_same_kind_tokens = beside.n_tokens
-        self.apart = packing.kept_apart(texts, loaded.tokenizer)
-        n_choice = 0 if choosing.texts == judging.texts else len(choosing.texts)
-        self.record.publish(same_kind_text=same_kind, n_choice_texts=n_choice)
-
-    def choice_material(self, loaded: LoadedModel, benchmark: BenchmarkSpec | None = None) -> Material:
-        """The texts that choose, the next documents of the draw that judges; that itself where it has too few.
-
-        Args:
-            loaded: the model.
-            benchmark: questions that are asked beside.
-        """
-        judged_by = self.spec.validation
-        next_ones = replace(judged_by, n_texts=CHOICE_TEXTS)
-        found = scores.prepare(loaded, benchmark, next_ones, skip_texts=judged_by.n_texts)
-        return found if len(found.texts) > 1 else scores.prepare(loaded, benchmark, judged_by)
-
     def measure_before(self, loaded: LoadedModel) -> None:
         """The unpruned and the pruned model, each unless it is already in the stored part."""
         record, spec = self.record, self.spec
@@ -429,7 +402,7 @@ class _Heal:
             record.publish(pruned=measured.point)
         if not record.result.validations:
             cuts: list[Removal | None] = [None] if spec.control else [None, spec.block]
-            stuff, found = self.choice_material(loaded), Scores()
+            stuff, found = texts.choice(loaded, spec), Scores()
             scores.complete(found, loaded, stuff, cuts, record.on_progress)
             unpruned, start = (_validation(0, found.point(cut, stuff)) for cut in (None, cuts[-1]))
             record.result = replace(record.result, unpruned_check=unpruned)
@@ -455,13 +428,13 @@ class _Heal:
     def fit_junction(self, loaded: LoadedModel) -> Junction:
         """The instant heal of the model that is not cut yet; the same at every start, so that nothing of it is stored."""
         spec, n_tokens = self.spec, min(self.spec.corpus.seq_len, junction.TEXT_TOKENS)
-        calibration = packing.beginnings(spec.corpus, self.apart, loaded.tokenizer, junction.CALIBRATION_TEXTS, n_tokens)
+        calibration = packing.beginnings(spec.corpus, self.texts.apart, loaded.tokenizer, junction.CALIBRATION_TEXTS, n_tokens)
         if len(calibration) < junction.LEAST_TEXTS:
             raise RecipeError(
                 f"The healing text has {len(calibration)} documents beside those that are measured on, and an instant heal is "
                 f"fitted on {junction.LEAST_TEXTS} or more; give more text."
             )
-        selection = self.choice_material(loaded).texts
+        selection = texts.choice(loaded, spec).texts
         told = self.record.on_progress
         found = junction.fit(
             loaded.decoder, spec.block, calibration, selection, told, compensation=spec.compensation
@@ -480,6 +453,7 @@ class _Heal:
         packed = self.pack(healed, max(1, (known.steps or 1) * at_once))
         positions = packed.positions if apart else None
         trainer = Trainer(healed.model, healed.decoder, packed.rows, known, None, positions, self.group)
+        trainer.cut, trainer.stages = cut, self.stages
         following.introduce(trainer, self.changes, self.bridges)
         trainer.save_memory()
         following.teach(trainer, cut)
@@ -500,6 +474,7 @@ class _Heal:
             n_held_out=packed.n_held_out,
             quoted=packed.quoted,
             documents_apart=apart,
+            stages=stages.planned(self.stages, trainer.spec.steps),
             processes=_processes(record.result, self.group.size),
         )
         self.look_for_overlap(healed, packed)
@@ -510,7 +485,7 @@ class _Heal:
         """The healing text in rows, no more than are looked at."""
         spec, told = self.spec, self.record.on_progress
         told(Progress("packing the healing text"))
-        return packing.training_rows(spec.corpus, self.apart, healed.tokenizer, max_rows=max_rows, on_progress=told)
+        return packing.training_rows(spec.corpus, self.texts.apart, healed.tokenizer, max_rows=max_rows, on_progress=told)
 
     def work_out_steps(self, trainer: Trainer, healed: LoadedModel) -> int:
         """How many steps fit into the asked time, from the measured speed of a few that change nothing."""
@@ -545,7 +520,7 @@ class _Heal:
             writing_s = _QUARTER * timed(
                 lambda: generation.check(healed.decoder, healed.tokenizer, part, lambda *_: self.record.on_progress(told))
             )
-        return check_s * (whole.n_tokens + self.n_same_kind_tokens) / stuff.n_tokens + writing_s
+        return check_s * (whole.n_tokens + self.texts.n_same_kind_tokens) / stuff.n_tokens + writing_s
 
     def look_for_overlap(self, healed: LoadedModel, packed: PackedRows) -> None:
         """Which questions the healing text gives away; looked for once."""
@@ -588,6 +563,9 @@ class _Heal:
                 record.report(trainer.steps_done, spec.steps)
             if trainer.steps_done == spec.steps:
                 return
+            for stage in record.result.stages:
+                if stage.begins == trainer.steps_done:
+                    record.report(trainer.steps_done, spec.steps, f"From here on {stage.removed.describe()} is out.")
             self.step(trainer, began, first)
             record.report(trainer.steps_done, spec.steps)
 
@@ -606,7 +584,7 @@ class _Heal:
         """What is measured on the way: the texts that choose, and the first few of the questions."""
         spec = self.spec
         asked = None if spec.benchmark is None or not spec.check_questions else spec.benchmark
-        return self.choice_material(healed, asked and replace(asked, limit=spec.check_questions))
+        return texts.choice(healed, spec, asked and replace(asked, limit=spec.check_questions))
 
     def check(self, trainer: Trainer, healed: LoadedModel, stuff: Material) -> Validation:
         """Loss and accuracy of the model as it is now."""

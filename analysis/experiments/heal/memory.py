@@ -47,7 +47,7 @@ def step_bytes(spec: HealSpec, facts: ModelFacts) -> int:
         facts: of the unpruned model.
     """
     tokens, item = spec.batch_size * spec.corpus.seq_len, DTYPE_BYTES[spec.model.dtype]
-    hidden, width, left = facts.hidden_size, _width(facts), facts.n_layers - (0 if spec.control else len(spec.block.layers))
+    hidden, width, left = facts.hidden_size, _width(facts), facts.n_layers - (0 if spec.control else spec.gone_by_stage[0])
     first = {"lora": 0, "partial": left - spec.last_layers, "beside": min(spec.layers_beside(left), default=0)}[spec.method]
     through = left - max(0, first)
     kept = activation_bytes(hidden, width, through, tokens, spec.model.dtype)

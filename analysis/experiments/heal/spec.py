@@ -10,7 +10,7 @@ from analysis.core.errors import RecipeError
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
-from analysis.core.table import Table, of_rows
+from analysis.core.table import Column, Table, of_rows
 from analysis.data import corpora
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, held_out_text, other_text
 from analysis.experiments.accuracy import points as cuts
@@ -61,7 +61,7 @@ class HealSpec(Spec):
     kind: ClassVar[str] = "heal"
     version: ClassVar[int] = 4
     """4: judged by text of another kind than the healing text, weighed by tokens."""
-    later: ClassVar[tuple[str, ...]] = ("compensation", "written", "top_k")
+    later: ClassVar[tuple[str, ...]] = ("compensation", "written", "top_k", "stages")
     asked_by: ClassVar[str] = "analysis.experiments.heal.recipes:asked"
 
     block: Annotated[Removal, Option()]
@@ -108,6 +108,9 @@ class HealSpec(Spec):
     written: Annotated[int, Bound(0, MOST_WRITTEN)] = 0
     """Tokens at the end of each training row that the model writes itself, as it is at that step, instead of reading them: the
     unpruned model then grades its distribution there too, so `distill` has to be 1; 0 for none."""
+    stages: Annotated[int, Bound(1, MOST_LAYERS)] = 1
+    """In how many stages the layers go, those that change the stream least first, each with as many of the steps; of a cut of
+    fewer layers one goes in each. The instant heal is fitted to a cut as a whole, so there is none with more than 1."""
     junction: Annotated[float, Bound(0, 1_000_000)] = 0.0
     """Weight of the loss that draws the stream behind the cut to the unpruned model's (paper, section 5); 0 for none."""
     control: Annotated[bool, Option()] = False
@@ -162,6 +165,11 @@ class HealSpec(Spec):
             f"choose the method lora or partial, as the recipes quick, distill, distill-all, on-policy and partial do.",
         )
         require(
+            self.stages == 1 or not (self.instant or isinstance(self.block, PartSet)),
+            f"The cut was to go in {self.stages} stages, which is for whole layers without the instant heal; set stages to 1, "
+            f"{'or choose a cut of whole layers' if isinstance(self.block, PartSet) else 'or instant to false'}.",
+        )
+        require(
             not (self.control and (self.instant or self.distill or self.junction)),
             "A control trains the unpruned model on the text alone; it takes no instant heal, distill or junction.",
         )
@@ -170,6 +178,13 @@ class HealSpec(Spec):
     def trains(self) -> bool:
         """Whether any step is taken; without one the instant heal is all."""
         return self.steps > 0 or self.minutes is not None
+
+    @property
+    def gone_by_stage(self) -> list[int]:
+        """How many layers are out in each stage: 3, 6 and 8 of eight layers in three."""
+        n = len(self.block.layers)
+        n_stages = max(1, min(self.stages, n))
+        return [-(-n * stage // n_stages) for stage in range(1, n_stages + 1)]
 
     @property
     def same_kind(self) -> CorpusSpec:
@@ -202,6 +217,11 @@ class HealSpec(Spec):
                 f"The recipe {self.recipe} learns from what the model writes on the way, and one process writes it; leave out "
                 f"--shards, or choose a recipe that learns from text alone, such as distill."
             )
+        if self.stages > 1:
+            return (
+                f"The recipe {self.recipe} takes the layers out in stages, and one process does; leave out --shards, or choose "
+                f"a recipe that cuts at once, such as distill."
+            )
         if self.model.device == "cuda:all":
             return "A model on cuda:all takes every card for one process; leave out --shards, or choose the device cuda."
         if n > rows:
@@ -223,8 +243,19 @@ class HealSpec(Spec):
                 f"model; choose a recipe that trains, such as distill, or leave the control out."
             )
         return replace(
-            self, control=True, instant=False, compensation=COMPENSATIONS[0], distill=0.0, top_k=0, written=0, junction=0.0
-        )
+            self, control=True, instant=False, compensation=COMPENSATIONS[0], distill=0.0, top_k=0, written=0, junction=0.0,
+            stages=1,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a heal in which the layers go little by little."""
+
+    removed: Removal
+    """What is out in it, that of the earlier ones included."""
+    begins: int
+    """Optimizer steps done before it."""
 
 
 @dataclass(frozen=True)
@@ -365,6 +396,8 @@ class HealResult(Result):
     """The step whose adapter was measured and kept; None until then."""
     processes: list[int] = field(default_factory=list)
     """How many processes trained it together, in the order in which they took over from each other; empty for one."""
+    stages: list[Stage] = field(default_factory=list)
+    """What is out at which step, where the layers go in more than one; measured is always the model without all of them."""
     documents_apart: bool = False
     """Whether documents that share a row were read each by itself."""
     overlap: Overlap | None = None
@@ -399,6 +432,7 @@ class HealResult(Result):
             "models": cuts.table(list(found.values()), "Unpruned, pruned and healed", said, model=list(found)),
             **self._same_kind_table(),
             "steps": of_rows("Training by step", self.steps, said),
+            **self._stages_table(),
             "checks": of_rows("Loss and accuracy by step, on the texts that choose", self.validations, said),
         }
 
@@ -411,6 +445,13 @@ class HealResult(Result):
         return {
             "same_kind": table.only("model", "n", "removed", "loss", "loss_stderr", "n_texts", "perplexity", "bits_per_byte")
         }
+
+    def _stages_table(self) -> dict[str, Table]:
+        if not self.stages:
+            return {}
+        columns = (Column("n"), Column("removed"), Column("begins", "steps before it"))
+        rows = [{"n": one.removed.size, "removed": one.removed.describe(), "begins": one.begins} for one in self.stages]
+        return {"stages": Table("What is out in each stage", columns, rows)}
 
     def measured_on(self) -> str:
         """By which text it is judged, in which precision, and how many processes trained it where it was not one."""

@@ -246,16 +246,16 @@ def run_rows(decoder: Decoder, rows: np.ndarray, positions: np.ndarray | None) -
 
 
 @contextlib.contextmanager
-def stream_behind(decoder: Decoder, block: Removal, *, is_cut: bool = False) -> Iterator[list[Tensor]]:
+def stream_behind(decoder: Decoder, block: Removal, *, n_gone: int = 0) -> Iterator[list[Tensor]]:
     """A list that every forward pass inside adds the residual stream behind the block to.
 
     Args:
         decoder: the model.
         block: the removed layers; where some are kept in between, the stream behind the last one that lost something is meant.
-        is_cut: whether the block is gone, so that the layer behind it has moved up.
+        n_gone: how many of its layers are out, by which the layer behind it has moved up.
     """
     seen: list[Tensor] = []
-    place = block.touched[-1] + 1 - (len(block.layers) if is_cut else 0)
+    place = block.touched[-1] + 1 - n_gone
     if place < decoder.n_layers:
         handle = decoder.layers[place].register_forward_pre_hook(
             lambda _, args, named: seen.append(input_stream(args, named)), with_kwargs=True

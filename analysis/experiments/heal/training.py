@@ -13,13 +13,15 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
+from analysis.core.blocks import Removal
 from analysis.core.errors import NotEnoughMemoryError, RecipeError
-from analysis.experiments.heal import adapters, checkpoints, memory, packing
+from analysis.experiments.heal import adapters, checkpoints, memory, packing, stages
 from analysis.experiments.heal.checkpoints import Checkpoint
 from analysis.experiments.heal.group import ALONE, Group
 from analysis.experiments.heal.spec import HealSpec
 from analysis.experiments.heal.teacher import Teacher, Top, head_loss, run_rows, stream_behind
 from analysis.models import machine
+from analysis.models.cut import Cut
 from analysis.models.decoder import Decoder
 from analysis.models.writing import continued
 
@@ -148,6 +150,10 @@ class Trainer:
         self.parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=0.0, betas=BETAS, weight_decay=0.0)
         self.steps_done = 0
+        self.cut: Cut | None = None
+        """How the layers were taken out; None in a control."""
+        self.stages: Sequence[Removal] = ()
+        """What is out in each stage, where they go in more than one; some of them are put back for each step then."""
 
     @property
     def n_trainable(self) -> int:
@@ -189,7 +195,7 @@ class Trainer:
         self.model.train()
         losses = []
         try:
-            with self.group.in_step():
+            with self.group.in_step(), self.in_stage():
                 for number, (batch, part) in enumerate(self.passes):
                     if number:
                         between()
@@ -209,6 +215,17 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
         self.steps_done += 1
         return Step(self.steps_done, loss, rate)
+
+    @property
+    def removed(self) -> Removal:
+        """What is out at the next step."""
+        if not self.stages:
+            return self.spec.block
+        return self.stages[stages.number(self.steps_done, len(self.stages), self.spec.steps)]
+
+    def in_stage(self) -> contextlib.AbstractContextManager[None]:
+        """Run the body of a `with` statement with the layers of later stages in their places."""
+        return contextlib.nullcontext() if self.cut is None else self.cut.eased(self.removed)
 
     def _share_gradients(self) -> None:
         """Make every process's gradient the sum of all."""
@@ -256,7 +273,7 @@ class Trainer:
         of_rows = len(part) / len(batch)
         of_tokens = float(within.sum()) / max(1, int(learnt.sum())) if part else 0.0
         asked = None if self.teacher is None else self.teacher(numbers, rows, positions)
-        with stream_behind(self.decoder, spec.block, is_cut=True) as seen:
+        with stream_behind(self.decoder, spec.block, n_gone=len(self.removed.layers)) as seen:
             states = run_rows(self.decoder, rows, positions)
         loss = torch.zeros((), device=device)
         taught: Tensor | Top | None = None if asked is None else asked.states if asked.top is None else asked.top
@@ -294,19 +311,22 @@ class Trainer:
         spec = self.spec
         hidden, width = self.decoder.config.hidden_size, self.decoder.feed_forward_width
         tokens = max(len(part) for _, part in self.passes) * spec.corpus.seq_len
+        with self.in_stage():
+            layers_on = self.decoder.layers_on
         needed = {
             device: memory.activation_bytes(hidden, width, n_layers, tokens, spec.model.dtype)
-            for device, n_layers in self.decoder.layers_on.items()
+            for device, n_layers in layers_on.items()
         }
         if any(n_bytes > _ACTIVATION_SHARE * machine.free_bytes(str(device)) for device, n_bytes in needed.items()):
-            self.decoder.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            with self.in_stage():
+                self.decoder.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
     def rehearse(self) -> None:
         """Work through the next batch without learning from it, to see how long that takes."""
         self.group.order("rehearse")
         self.model.train()
         try:
-            with self.group.in_step():
+            with self.group.in_step(), self.in_stage():
                 self._accumulate(*self.passes[0])
             self._share_gradients()
         finally:

@@ -226,6 +226,7 @@ def _provenance(result: HealResult) -> str:
     trained = f"rank {spec.r}" if spec.method == "lora" else whole
     weights = [
         *([f"{spec.distill:g} of the loss from the unpruned model's {words.plain(spec.distill_from)}"] if spec.distill else []),
+        *([f"the layers in {len(result.stages)} stages, at first {result.stages[0].removed.brief()}"] if result.stages else []),
         *([f"the last {spec.written:d} tokens of a row written by the model itself"] if spec.written else []),
         *([f"{spec.junction:g} × the loss at the junction"] if spec.junction else []),
     ]

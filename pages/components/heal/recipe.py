@@ -184,6 +184,11 @@ def _numbers(preset: HealSpec, key: str, *, by_steps: bool) -> dict[str, Any]:
             "Tokens that it writes itself", 0, 131_071, preset.written, key=f"{key}-written",
             help="At the end of each row, instead of reading them; the unpruned model grades them, so its weight has to be 1.",
         ),
+        "stages": left.number_input(
+            "Stages of the cut", 1, 1000, preset.stages, key=f"{key}-stages",
+            help="The layers go in so many stages, those that change the stream least first; more than 1 is without the "
+            "instant heal.",
+        ),
         "junction": right.number_input(
             "Weight at the junction", 0.0, 1000.0, preset.junction, step=0.1, key=f"{key}-junction",
             help="Draws the stream behind the cut to the unpruned model's behind the block.",

@@ -14,6 +14,7 @@ from analysis.core.progress import Cancelled
 from analysis.experiments.accuracy import evaluation
 from analysis.experiments.accuracy.spec import EvaluateSpec
 from analysis.experiments.heal import adapters, compensation, healing, junction, packing, projection
+from analysis.experiments.heal import texts as choice_of_texts
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.heal.training import Trainer, derived_seed
 from analysis.experiments.scoring import likelihood
@@ -96,9 +97,8 @@ def test_training_is_that_of_a_really_zeroed_model_stops_goes_on_and_is_exported
 def packed_again(found):
     """The rows that a heal trained on."""
     loaded = load.load(found.spec.model)
-    heal = healing._Heal(healing.Record(found.spec, lambda _: None, found, 0.0), base="", group=healing.ALONE)
-    heal.choose_texts(loaded)
-    return packing.training_rows(found.spec.corpus, heal.apart, loaded.tokenizer, max_rows=found.packed_rows)
+    apart = choice_of_texts.chosen(loaded, found.spec).apart
+    return packing.training_rows(found.spec.corpus, apart, loaded.tokenizer, max_rows=found.packed_rows)
 
 
 def test_the_unpruned_model_teaches_what_is_left_and_is_whole_when_asked(spec, cache):

@@ -180,12 +180,13 @@ def test_a_recipe_from_a_file_of_ones_own_is_on_the_menu_and_starts(app, known, 
 
 def test_the_menu_says_what_every_recipe_does(app, known):
     options = app("pages/heal.py").selectbox(key="recipe").options
-    assert options[:12] == [
+    assert options[:13] == [
         "distill: LoRA in the time you name, taught by the unpruned model",
         "quick: LoRA in the time you name, on the text alone",
         "partial: the last layers and the head",
         "distill-all: the unpruned model alone, at every place",
         "clp: the two layers beside each gap",
+        "progressive: the layers go in three stages",
         "on-policy: the cut model writes, the unpruned one grades",
         "instant: no training",
         "prune-comp: no training, one factor",

@@ -13,6 +13,7 @@ from analysis.experiments.heal.recipes.recipe import NAMES, SETTINGS, Recipe, fo
 from analysis.experiments.heal.recipes.timed import QUICK  # isort: skip
 from analysis.experiments.heal.recipes.distill_all import DISTILL_ALL  # isort: skip
 from analysis.experiments.heal.recipes.clp import CLP  # isort: skip
+from analysis.experiments.heal.recipes.progressive import PROGRESSIVE  # isort: skip
 from analysis.experiments.heal.recipes.on_policy import ON_POLICY  # isort: skip
 from analysis.experiments.heal.recipes.instant import INSTANT  # isort: skip
 from analysis.experiments.heal.recipes.prune_comp import PRUNE_COMP  # isort: skip
@@ -25,6 +26,6 @@ from analysis.experiments.heal.recipes.sizing import CHECKS, LEAST_STEPS, planne
 
 __all__ = [
     "CHECKS", "CLP", "DEFAULT", "DISTILL_ALL", "GHOSTED", "INSTANT", "LEAST_STEPS", "LINEAR_PATCH", "NAMES", "ON_POLICY",
-    "PAPER", "PRUNE_COMP", "QUICK", "SETTINGS", "Recipe", "asked", "for_model", "forget", "get", "heal_spec", "like",
-    "planned", "register", "said", "sees_gpu", "spread", "steps_that_fit",
+    "PAPER", "PROGRESSIVE", "PRUNE_COMP", "QUICK", "SETTINGS", "Recipe", "asked", "for_model", "forget", "get", "heal_spec",
+    "like", "planned", "register", "said", "sees_gpu", "spread", "steps_that_fit",
 ]  # fmt: skip

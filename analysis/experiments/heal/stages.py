@@ -1,0 +1,53 @@
+"""Cut, heal, cut: the layers of a cut go in several stages, with training in between.
+
+What is trained is, from the first step on, the adapter of the model without all of these layers. In an earlier stage those of
+the later ones are still in their places, as the unpruned model has them: so a checkpoint is of the same weights in every stage,
+and what is measured on the way is always the model without all of the layers.
+"""
+
+from collections.abc import Sequence
+
+from analysis.core.blocks import Removal, removal
+from analysis.experiments.heal.spec import HealSpec, Stage
+from analysis.experiments.search.objective import Objective
+from analysis.models.decoder import Decoder
+
+_KEPT_BYTES = 256 * 1024**2
+"""Streams of the texts that need not be run anew for each layer."""
+
+
+def cuts(decoder: Decoder, spec: HealSpec, texts: Sequence[Sequence[int]]) -> list[Removal]:
+    """What is out in each stage, the first one first; each a part of the next, and the last one all of the cut.
+
+    The layers go by their influence, one minus the mean cosine of what enters and leaves them (ShortGPT, arXiv:2403.03853): the
+    least first, measured anew without those that went before, of equals the deeper one first.
+
+    Args:
+        decoder: the unpruned model; it is not changed.
+        spec: the heal; of whole layers.
+        texts: token ids that the influence is measured on.
+    """
+    seen = Objective(decoder, texts, kind="loss", stride=1, keep_bytes=_KEPT_BYTES)
+    order: list[int] = []
+    while len(order) < spec.block.size:
+        influence = seen.influence(tuple(sorted(order)))
+        order.append(min(set(spec.block.layers) - set(order), key=lambda layer: (influence[layer], -layer)))
+    return [removal(order[:n]) for n in spec.gone_by_stage]
+
+
+def number(step: int, n_stages: int, n_steps: int) -> int:
+    """The stage, from 0 on, of the step that follows on so many: each has as many of them, but for the remainder.
+
+    While their number is not known yet it is the first stage, whose steps take longest.
+    """
+    return 0 if not n_steps else max(stage for stage in range(n_stages) if stage * n_steps // n_stages <= step)
+
+
+def planned(gone: Sequence[Removal], n_steps: int) -> list[Stage]:
+    """The stages with the steps that they begin at.
+
+    Args:
+        gone: what is out in each.
+        n_steps: of all of them.
+    """
+    return [Stage(cut, stage * n_steps // len(gone)) for stage, cut in enumerate(gone)]

@@ -1,0 +1,65 @@
+"""The texts that a heal is measured on, and how what it learns from is kept apart from them."""
+
+from dataclasses import dataclass, replace
+
+from analysis.core.errors import CorpusError
+from analysis.data import corpora
+from analysis.data.near_copies import Apart
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.experiments.accuracy import scores
+from analysis.experiments.accuracy.scores import Material
+from analysis.experiments.heal import packing
+from analysis.experiments.heal.spec import CHOICE_TEXTS, HealSpec
+from analysis.models.load import LoadedModel
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Texts that judge, that choose, and of the healing text's kind: each document in one of them."""
+
+    apart: Apart
+    """Keeps what is fitted and trained on apart from all of them."""
+    same_kind: CorpusSpec | None
+    """Held-out text of the healing text's kind, resolved; None where that is too small to hold any back."""
+    n_same_kind_tokens: int
+    n_choice: int
+    """Texts that choose on the way; 0 where those that judge do."""
+
+
+def chosen(loaded: LoadedModel, spec: HealSpec) -> Chosen:
+    """Read them.
+
+    Args:
+        loaded: the model.
+        spec: resolved.
+
+    Raises:
+        CorpusError: when those that judge cannot be read or are too short.
+    """
+    judging = scores.prepare(loaded, None, spec.validation)
+    choosing = choice(loaded, spec)
+    texts = [*judging.texts, *choosing.texts]
+    same_kind: CorpusSpec | None = corpora.resolve(spec.same_kind)
+    n_tokens = 0
+    try:
+        beside = scores.prepare(loaded, None, same_kind)
+    except CorpusError:  # too small a text of one's own to hold any of it back
+        same_kind = None
+    else:
+        texts += beside.texts
+        n_tokens = beside.n_tokens
+    n_choice = 0 if choosing.texts == judging.texts else len(choosing.texts)
+    return Chosen(packing.kept_apart(texts, loaded.tokenizer), same_kind, n_tokens, n_choice)
+
+
+def choice(loaded: LoadedModel, spec: HealSpec, benchmark: BenchmarkSpec | None = None) -> Material:
+    """The texts that choose, the next documents of the draw that judges; that itself where it has too few.
+
+    Args:
+        loaded: the model.
+        spec: resolved.
+        benchmark: questions that are asked beside.
+    """
+    next_ones = replace(spec.validation, n_texts=CHOICE_TEXTS)
+    found = scores.prepare(loaded, benchmark, next_ones, skip_texts=spec.validation.n_texts)
+    return found if len(found.texts) > 1 else scores.prepare(loaded, benchmark, spec.validation)
