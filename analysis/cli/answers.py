@@ -322,6 +322,8 @@ def _heal_lines(result: Any, options: argparse.Namespace) -> list[str]:
     lines += _levels(result, list(result.models.values()))
     if "same_kind" in tables:
         lines += [tables["same_kind"].caption, *tables["same_kind"].only("model", "loss", "n_texts", "removed").lines()]
+    if "writing" in tables:
+        lines += tables["writing"].lines()
     control = heals.control_of(result, library.of("heal", result.spec.model))
     said = [] if result.spec.control else _verdict(result, result.spec.block, [result], [result])
     return [*lines, *heals.sentences(result, control), f"adapter   {result.adapter}", *said]

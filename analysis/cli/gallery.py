@@ -177,7 +177,7 @@ def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Ite
 
     def heal(recipe: str, n: int, *, control: bool = False) -> HealResult:
         block, size = maps[0].best[n - 1].block, inspected.model.n_parameters
-        spec = recipes.heal_spec(recipe, model=model, n_parameters=size, block=block, benchmark=_QUESTIONS)
+        spec = recipes.heal_spec(recipe, model=model, n_parameters=size, block=block, benchmark=_QUESTIONS, generation=None)
         return healing.run(spec.as_control() if control else spec, _tell)
 
     if "heal" in kinds:

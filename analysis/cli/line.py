@@ -633,7 +633,10 @@ class _Saying:
 
     def _differing(self, flag: _Flag, have: Spec) -> list[str]:
         """What to say of an option, where saying it is no longer than setting the fields that differ one by one."""
-        pairs = [(_value(self._wanted, field), _value(have, field)) for field in flag.fields]
+        switched = {one.fields[0].path for one in self._flags if one.name in self._said}
+        # What only a switch asks for that is not said is none that this option would set.
+        own = [field for field in flag.fields if field.switched_by is None or field.switched_by in switched]
+        pairs = [(_value(self._wanted, field), _value(have, field)) for field in own]
         pairs = [(want, has) for want, has in pairs if want is not _ABSENT]
         differing = sum(want != has for want, has in pairs)
         for value, _ in pairs:

@@ -118,7 +118,7 @@ def sentences(result: HealResult, control: HealResult | None = None) -> list[str
         said += [_verdict(judged, result), *_better(judged, result, control, own_kind=is_flattered(result))]
     if own is not None:
         said += [_of_own_kind(own, result, control), *_better(own, result, control, own_kind=True)]
-    return said + remarks(result)
+    return said + _written(result) + remarks(result)
 
 
 def headline(result: HealResult) -> str:
@@ -221,6 +221,34 @@ def _better(read: Repair, result: HealResult, control: HealResult | None, *, own
     return [
         f"Below the unpruned model on {read.texts} although these are of another kind: training on {trained} teaches the "
         f"unpruned model as well, which a control shows; it does not mean that the cut was for the better."
+    ]
+
+
+def _written(result: HealResult) -> list[str]:
+    """What the models write, which suffers first and is no part of any loss; nothing where they were not let to."""
+    order = [(name, result.writings[name]) for name in ("unpruned", "pruned", "healed") if name in result.writings]
+    if len(order) < 3:
+        return []
+    (_, whole), _, (_, healed) = order
+    names = ", ".join(name for name, _ in order)
+
+    def each(rate: str) -> str:
+        return ", ".join(f"{100 * getattr(wrote, rate):.0f}" for _, wrote in order)
+
+    right = ", ".join(str(sum(one.is_right for one in wrote.sums)) for _, wrote in order)
+    before, after = ([one.repetition_rate for one in wrote.continuations] for wrote in (whole, healed))
+    said = (
+        f"What is written suffers first: of {len(healed.continuations)} greedy continuations {each('repetition_rate')} % is "
+        f"repetition and {each('distinct_rate')} % of the tokens are distinct ({names}), and {right} of {len(healed.sums)} "
+        f"small sums come out right."
+    )
+    if len(before) != len(after) or len(before) < 2:
+        return [said]
+    difference, low, high = (100 * value for value in stats.compare_losses(before, after))
+    told = "is settled" if low > 0 or high < 0 else "cannot be told from none"
+    ends = f"{difference:+.0f} points; 95 %: {low:+.0f} to {high:+.0f}"
+    return [
+        f"{said} That the healed model repeats {'more' if difference > 0 else 'less'} than the unpruned one {told} ({ends})."
     ]
 
 

@@ -1,6 +1,6 @@
 """What one cut of a model scored: its answers, its losses in one line, what it wrote."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -228,3 +228,20 @@ class GenerationCheck:
     def interval(self) -> tuple[float, float] | None:
         """The 95 % interval of the share of right sums (Wilson); None without sums."""
         return stats.share_interval(self.acc, len(self.sums)) if self.sums else None
+
+    @property
+    def repetition_interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the mean share of repeated runs (Student's t over continuations); None for fewer than two."""
+        return _within(one.repetition_rate for one in self.continuations)
+
+    @property
+    def distinct_interval(self) -> tuple[float, float] | None:
+        """The same of the mean share of distinct tokens."""
+        return _within(one.distinct_rate for one in self.continuations)
+
+
+def _within(shares: Iterable[float]) -> tuple[float, float] | None:
+    """The interval of a mean of shares, which is no further from 0 and 1 than a share can be."""
+    found = list(shares)
+    ends = stats.mean_interval(*stats.mean_and_stderr(found), len(found)) if found else None
+    return None if ends is None else (max(0.0, ends[0]), min(1.0, ends[1]))

@@ -1,7 +1,7 @@
 """Heals: what is asked for and what is found."""
 
 from dataclasses import dataclass, field, replace
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from analysis.core import stats
 from analysis.core.blocks import PartSet, Removal
@@ -339,6 +339,24 @@ class Overlap:
     """Identifiers of those that share one."""
 
 
+def _rate(name: str, title: str) -> tuple[Column, ...]:
+    return (
+        Column(name, title, format=".1%", low=f"{name}_low", high=f"{name}_high"),
+        Column(f"{name}_low"),
+        Column(f"{name}_high"),
+    )
+
+
+_WRITING = (
+    Column("model"),
+    *_rate("repetition_rate", "repeated"),
+    *_rate("distinct_rate", "distinct"),
+    Column("n_texts", "continuations"),
+    *_rate("sum_acc", "sums right"),
+    Column("n_sums", "sums"),
+)
+
+
 @dataclass(frozen=True)
 class HealResult(Result):
     """A heal: its curve, its adapter, and the three models side by side, all in the precision that was trained in."""
@@ -431,6 +449,7 @@ class HealResult(Result):
         return {
             "models": cuts.table(list(found.values()), "Unpruned, pruned and healed", said, model=list(found)),
             **self._same_kind_table(),
+            **self._writing_table(),
             "steps": of_rows("Training by step", self.steps, said),
             **self._stages_table(),
             "checks": of_rows("Loss and accuracy by step, on the texts that choose", self.validations, said),
@@ -445,6 +464,24 @@ class HealResult(Result):
         return {
             "same_kind": table.only("model", "n", "removed", "loss", "loss_stderr", "n_texts", "perplexity", "bits_per_byte")
         }
+
+    def _writing_table(self) -> dict[str, Table]:
+        """What each model wrote, rated; nothing where none was let to write."""
+        if not self.writings:
+            return {}
+        rows = []
+        for name, wrote in self.writings.items():
+            rates = {
+                "repetition_rate": (wrote.repetition_rate, wrote.repetition_interval),
+                "distinct_rate": (wrote.distinct_rate, wrote.distinct_interval),
+                "sum_acc": (wrote.acc, wrote.interval),
+            }
+            row: dict[str, Any] = {"model": name, "n_texts": len(wrote.continuations), "n_sums": len(wrote.sums)}
+            for rate, (value, ends) in rates.items():
+                low, high = ends or (None, None)
+                row |= {rate: value, f"{rate}_low": low, f"{rate}_high": high}
+            rows.append(row)
+        return {"writing": Table("What they write", _WRITING, rows, "Greedy continuations and small sums; 95 % intervals.")}
 
     def _stages_table(self) -> dict[str, Table]:
         if not self.stages:

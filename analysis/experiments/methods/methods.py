@@ -131,7 +131,7 @@ def _heal(spec: MethodsSpec, recipe: str, cut: Removal) -> HealSpec:
     own: dict[str, Any] = {"minutes": spec.minutes} if recipes.get(recipe).spec().trains else {}
     return recipes.heal_spec(
         recipe, model=spec.model, block=cut, quantization=spec.model.quantization, validation=spec.loss_corpus,
-        benchmark=spec.benchmark, **own,
+        benchmark=spec.benchmark, generation=None, **own,
     )  # fmt: skip
 
 

@@ -273,12 +273,13 @@ def _writing(result: HealResult) -> None:
     written = {name: result.writings[name] for name in _MODELS if name in result.writings}
     if len(written) < 2:
         return
-    st.markdown("**What they write**")
+    first = next(iter(written.values()))
+    st.markdown(f"**What they write**, on from {len(first.continuations)} beginnings, and {len(first.sums)} small sums")
     rates = [
         {
             "model": words.plain(name),
-            "repeated": words.percent(check.repetition_rate),
-            "distinct tokens": words.percent(check.distinct_rate),
+            "repeated": words.percent(check.repetition_rate, check.repetition_interval),
+            "distinct tokens": words.percent(check.distinct_rate, check.distinct_interval),
             "sums right": words.percent(check.acc, check.interval),
         }
         for name, check in written.items()

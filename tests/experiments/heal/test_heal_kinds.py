@@ -22,6 +22,7 @@ from analysis.exports import export
 from analysis.models import adapter, cut, load
 from analysis.models.decoder import find_decoder
 from analysis.models.spec import ModelSpec
+from analysis.reading import heals
 from tests.support import documents
 
 BLOCK = Block(2, 2)
@@ -271,10 +272,16 @@ def given_text(texts: str) -> str:
 
 
 def test_what_the_three_models_write_is_kept(spec):
-    result = healing.run(replace(spec, generation=GenerationSpec(n_prompts=1, max_new_tokens=4, n_sums=2)))
+    result = healing.run(replace(spec, generation=GenerationSpec(n_prompts=2, max_new_tokens=4, n_sums=2)))
     assert set(result.writings) == {"unpruned", "pruned", "healed"}
     assert len(result.writings["healed"].sums) == 2
     assert HealResult.load(result.spec) == result
+    rows = {row["model"]: row for row in result.table("writing").rows}
+    assert list(rows) == ["unpruned", "pruned", "healed"]
+    wrote, row = result.writings["healed"], rows["healed"]
+    assert (row["repetition_rate"], row["n_texts"], row["n_sums"]) == (wrote.repetition_rate, 2, 2)
+    assert 0 <= row["distinct_rate_low"] <= row["distinct_rate"] <= row["distinct_rate_high"] <= 1
+    assert "of 2 greedy continuations" in heals.sentences(result)[2]
 
 
 def test_the_best_checkpoint_is_kept_and_used_where_that_is_wanted(spec, cache, monkeypatch):

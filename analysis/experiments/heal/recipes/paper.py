@@ -5,6 +5,7 @@ from typing import Any
 
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.heal.recipes.recipe import Recipe, register
+from analysis.experiments.heal.recipes.timed import WRITES
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def _values(row: PaperRow) -> dict[str, Any]:
         "warmup_steps": 100,
         "r": row.r,
         "eval_every": 100,
+        "generation": WRITES,
         "corpus": CorpusSpec("c4-train", n_texts=1_000_000, seq_len=row.seq_len, split="train"),
     }
 

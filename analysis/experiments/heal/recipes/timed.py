@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 
+from analysis.data.spec import GenerationSpec
 from analysis.experiments.heal.recipes.recipe import Recipe, register
 from analysis.experiments.heal.spec import default_heal_corpus
 
+WRITES = GenerationSpec(max_new_tokens=32)
+"""What is let to be written where nobody asks for more: little, and what is written suffers first."""
 _CORPUS = replace(default_heal_corpus(), n_texts=2400)
 
 QUICK = Recipe(
@@ -22,6 +25,7 @@ QUICK = Recipe(
         "learning_rate": 3e-3,
         "warmup_steps": 0,
         "check_questions": 50,
+        "generation": WRITES,
         "corpus": _CORPUS,
     },
     # Larger batches at a third of the peak rate.
