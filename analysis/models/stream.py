@@ -309,7 +309,8 @@ def carried(decoder: Decoder, trunk: Trunk, depth: int, cut: Removal | None) -> 
         cut: what to leave out behind it; None for nothing.
     """
     parts.check(decoder, [cut])
-    ((_, stream),) = _tails(decoder, trunk, removed_parts([cut]), trunk.states[depth], depth, [0])
+    states = trunk.states[depth]
+    ((_, stream),) = _tails(decoder, trunk, removed_parts([cut]), states, depth, [0], lambda *_: None)
     return stream
 
 

@@ -322,6 +322,7 @@ def test_the_real_model_heals_in_nf4(cache, little_text):
         batch_size=2,
         seq_len=128,
         benchmark=None,
+        generation=None,
         corpus=CorpusSpec("wiki", n_texts=60, seq_len=128, split="train"),
         validation=CorpusSpec("wiki", n_texts=2, seq_len=128, split="validation"),
         eval_every=4,
