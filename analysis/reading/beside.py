@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from analysis.core.blocks import PartSet
 from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.reading import reading
@@ -14,11 +15,15 @@ Scored = SweepResult | EvaluateResult | HealResult
 def may_stand(sweep: SweepResult, other: Scored, quantity: str) -> bool:
     """Whether a number may be drawn on a curve: the same model, precision, and questions or texts, and as many of them.
 
+    A heal of a cut of parts may only where the curve has this cut: so many parts are not so many layers.
+
     Args:
         sweep: the curve.
         other: what would be drawn on it; of a heal its healed model, of another curve its unpruned one.
         quantity: `ACCURACY` or `LOSS`; what has not measured it may not stand.
     """
+    if _is_of_other_parts(sweep, other):
+        return False
     own, its = reading.of_sweep(sweep, 0).get(quantity), _of(other).get(quantity)
     return own is not None and its is not None and own.condition == its.condition
 
@@ -32,8 +37,15 @@ def elsewhere(sweep: SweepResult, heals: Sequence[HealResult]) -> list[str]:
             whole, healed = reading.of_heal(heal, "unpruned"), _of(heal)
             told = "; ".join(_told(healed[name], whole.get(name)) for name in unlike)
             what = f"{heal.spec.block.brief()}, healed by {heal.spec.recipe}"
-            said.append(f"Measured otherwise, so not on the curve: {what}: {told}.")
+            why = "Parts of layers are removed" if _is_of_other_parts(sweep, heal) else "Measured otherwise"
+            said.append(f"{why}, so not on the curve: {what}: {told}.")
     return said
+
+
+def _is_of_other_parts(sweep: SweepResult, other: Scored) -> bool:
+    """Whether a heal is of a cut of parts that a curve does not have."""
+    cut = other.spec.block if isinstance(other, HealResult) and not other.spec.control else None
+    return isinstance(cut, PartSet) and all(point.block != cut for point in sweep.points)
 
 
 def _told(healed: Reading, unpruned: Reading | None) -> str:

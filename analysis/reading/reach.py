@@ -1,9 +1,12 @@
-"""What heals of a kind have reached: the share of the lost loss that they got back, on text of another kind."""
+"""What heals of a kind have reached: the share of the lost loss that they got back, on text of another kind.
+
+Only those of whole layers tell, since reach is told by how many layers are gone.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.core.blocks import Removal
+from analysis.core.blocks import PartSet, Removal
 from analysis.data import corpora
 from analysis.experiments.heal.spec import HealResult
 from analysis.reading import differences, evidence
@@ -53,7 +56,7 @@ def of(heals: Sequence[HealResult], recipe: str, minutes: float | None) -> Reach
 
 def _tells(heal: HealResult, recipe: str, minutes: float | None) -> bool:
     spec = heal.spec
-    if spec.control or not heal.complete or spec.recipe != recipe or is_flattered(heal):
+    if spec.control or isinstance(spec.block, PartSet) or not heal.complete or spec.recipe != recipe or is_flattered(heal):
         return False
     if minutes is None or spec.minutes is None:
         return minutes is spec.minutes

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.core.blocks import Block
+from analysis.core.blocks import Block, PartSet
 from analysis.reading import beside
 from analysis.reading.reading import ACCURACY, LOSS
 from tests.support import fakes
@@ -40,6 +40,18 @@ def test_a_healed_point_stands_on_the_curve_of_its_condition(heal, accuracy, los
     sweep = fakes.sweep()
     assert beside.may_stand(sweep, heal, ACCURACY) is accuracy
     assert beside.may_stand(sweep, heal, LOSS) is loss
+
+
+def test_a_heal_of_parts_stands_only_on_a_curve_that_has_its_cut():
+    curve, heal = fakes.sweep(), of(LIKE, block=PartSet(attention=(3, 4)))
+    assert not beside.may_stand(curve, heal, LOSS)
+    (said,) = beside.elsewhere(curve, [heal])
+    assert said.startswith(
+        "Parts of layers are removed, so not on the curve: attention of layers 3-4, healed by quick: accuracy"
+    )
+    by_hand = replace(curve, points=[*curve.points, replace(curve.points[2], parts="a3:2")])
+    assert beside.may_stand(by_hand, heal, LOSS)
+    assert beside.elsewhere(by_hand, [heal]) == []
 
 
 def test_so_do_other_curves_and_cuts_scored_alone():

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.core.blocks import Block
+from analysis.core.blocks import Block, PartSet
 from analysis.data.spec import CorpusSpec
 from analysis.reading import differences, reach
 from tests.support import fakes
@@ -44,8 +44,9 @@ def test_of_one_cut_the_strongest_evidence_counts():
         heal(5, 2.4, minutes=2.0),
         heal(5, 2.4, complete=False),
         heal(5, 2.4, minutes=None),
+        replace(whole := heal(5, 2.4), spec=replace(whole.spec, block=PartSet(attention=(3, 4)))),
     ],
-    ids=["of the healing kind", "of another recipe", "in another time", "unfinished", "instant"],
+    ids=["of the healing kind", "of another recipe", "in another time", "unfinished", "instant", "of parts"],
 )
 def test_what_is_not_alike_does_not_count(other):
     assert reach.of([other], "distill", 10) is None
