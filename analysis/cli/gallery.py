@@ -39,7 +39,7 @@ from analysis.models.spec import InspectSpec, ModelSpec
 
 _LIMIT_BYTES = 3_000_000
 _QUESTIONS = BenchmarkSpec(limit=200)
-"""Asked of every cut and of the healed model, so that they stand on one chart, and of every model."""
+"""Asked of every cut and of the healed model, so that they stand on one chart."""
 _CURVES = [(name, 0) for name in ("similarity", "deepest", "reverse", "block-influence", "loss-greedy")]
 _CURVES += [("random", draw) for draw in range(3)]
 _HEALS = [("instant", 3), ("instant", 5), ("instant", 8), ("instant", 10), ("distill", 5)]
@@ -57,12 +57,14 @@ _WITH_ANSWERS = ("similarity", "deepest", "greedy")
 """Strategies whose answers are kept, for paired comparisons; those of all would take megabytes."""
 _EXAMS = BenchmarkSpec(task="mmlu", limit=120, subset=("social_sciences",))
 """Ten questions of each subject behind its five worked examples: a model above chance in them shows the paper's own cliff."""
-_SHORT = BenchmarkSpec(limit=25)
+_FEWER = dataclasses.replace(_QUESTIONS, limit=100)
+"""The first of the same, of a larger model."""
+_SHORT = dataclasses.replace(_QUESTIONS, limit=25)
 """On these the cost of half precision is measured, since float32 is slow on a processor."""
-_FAR, _SEARCHED = 8, 4
+_FAR, _SEARCHED = 6, 4
 """So far a larger model is cut by similarity, and by a search, which is dearer."""
-_LOSS = dataclasses.replace(default_loss_corpus(), n_texts=8)
-"""Its head is as dear as many layers, so fewer texts."""
+_LOSS = dataclasses.replace(default_loss_corpus(), n_texts=8, seq_len=128)
+"""Its head is as dear as many layers, so fewer and shorter texts."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -211,9 +213,11 @@ def _of_larger(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iter
         spec = SweepSpec(model, benchmark=benchmark, loss_corpus=_LOSS, strategy=strategy, max_n=max_n, search=asked)
         return sweep.run(spec, _tell, load=load)
 
-    for strategy, far in (("similarity", _FAR), ("greedy", _SEARCHED)) if "sweep" in kinds else ():
-        yield curve(_EXAMS, strategy, far)
-        yield curve(_QUESTIONS, strategy, far)
+    if "sweep" in kinds:
+        yield curve(_FEWER, "similarity", _FAR)
+        yield curve(_FEWER, "greedy", _SEARCHED)
+        yield curve(_EXAMS, "similarity", _SEARCHED)
+        yield curve(_EXAMS, "greedy", _SEARCHED)
 
 
 def _seal() -> int:

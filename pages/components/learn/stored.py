@@ -53,14 +53,17 @@ def of(model: ModelSpec) -> Shown:
 
 
 def of_the_gallery() -> list[tuple[str, SweepResult]]:
-    """Accuracy curves that came with the program, each with the name of its model: those of the usual cut first."""
-    found = [(exhibit.title, entry) for exhibit in EXHIBITS for entry in library.find("sweep", ModelSpec(exhibit.source))]
-    curves = [
-        (title, entry.result)
-        for title, entry in found
-        if entry.precomputed and entry.summary.strategy in (USUAL, *SEARCHING) and entry.summary.complete
-    ]
-    return sorted(curves, key=lambda curve: curve[1].spec.strategy != USUAL)
+    """Accuracy curves of the models of the gallery, each with its model's name, those of the usual cut first.
+
+    Of each question set and strategy the strongest.
+    """
+    curves: dict[tuple[str, str, str], tuple[str, SweepResult]] = {}
+    for exhibit in EXHIBITS:
+        for sweep in _finished("sweep", ModelSpec(exhibit.source)):
+            if sweep.spec.strategy in (USUAL, *SEARCHING):
+                key = (exhibit.source, sweep.spec.benchmark.task, sweep.spec.strategy)
+                curves.setdefault(key, (exhibit.title, sweep))
+    return sorted(curves.values(), key=lambda curve: curve[1].spec.strategy != USUAL)
 
 
 def specs(shown: Shown) -> list[Spec]:

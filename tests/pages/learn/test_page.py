@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from analysis import jobs as analysis_jobs
+from analysis.data.gallery import EXHIBITS
 from analysis.exports import handout
 from analysis.models.spec import ModelSpec
 from analysis.reading import exercises
@@ -213,6 +214,9 @@ def test_five_questions_alone_settle_no_cliff(app, ui_cache):
 
 
 def test_step_5_asks_for_a_block_of_the_big_model_and_sets_the_own_path_among_published_ones(app, known):
+    curve = fakes.sweep(8)
+    there = replace(fakes.MODEL, source=EXHIBITS[1].source, identity="gguf:1")
+    replace(curve, spec=replace(curve.spec, model=there), n_layers=24).save()
     at = turn_to(app(PAGE), 5)
     assert not figures(at)
     assert told(at, "layerscope_block")["layers"] == 80
@@ -225,6 +229,10 @@ def test_step_5_asks_for_a_block_of_the_big_model_and_sets_the_own_path_among_pu
     assert (trace(paths, "your guess")["x"], trace(paths, "your guess")["y"]) == ([30 / 80], [20 / 80])
     own, cliff = trace(figures(at)["learn-cliffs"], fakes.FACTS.name), reading.cliff(fakes.sweep())
     assert own["x"] == [pytest.approx(cliff.earliest / 30), pytest.approx(cliff.latest / 30)]
+    beside = figures(at)["learn-plateaus"]
+    assert trace(beside, EXHIBITS[1].title)["x"] == [n / 24 for n in range(9)]
+    assert len(trace(beside, EXHIBITS[0].title)["error_y"]["array"]) == 16
+    assert "One model's plateau is another's cliff" in said(at)
     assert "arXiv:2403.17887" in said(at)
     assert "code that looks like the authors'" in said(at)
 

@@ -132,7 +132,7 @@ def _plateaus() -> None:
         alt=f"Accuracy above chance against the share of layers removed, {len(curves)} curves of small real models.",
     )  # fmt: skip
     told = [f"{words.plain(curve.name)}: {_cliff_of(curve)}" for curve in curves]
-    st.caption(f"One model's plateau is another's cliff. {'; '.join(told)}. Precomputed, 95 % intervals.")
+    st.caption(f"One model's plateau is another's cliff. {'; '.join(told)}. Bars: 95 % intervals.")
     rows = [
         {"model": curve.name, "n": step.n, "share": step.share, "above chance": step.above, "low": step.low, "high": step.high}
         for curve in curves
