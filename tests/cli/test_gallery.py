@@ -72,5 +72,5 @@ def test_what_comes_with_the_program_is_of_the_gallery_whole_small_and_of_no_mac
         for words in (b"/tmp/", b"/home/", b"/root/", b"layerscope-gallery"):
             assert words not in file.read_bytes()
     assert set(of_each) == {one.source for one in gallery.EXHIBITS}
-    assert all({"inspect", "distances"} <= kinds for kinds in of_each.values())
+    assert all({"inspect", "distances", "sweep"} <= kinds for kinds in of_each.values())
     assert sum(file.stat().st_size for file in files) <= command._LIMIT_BYTES
