@@ -61,7 +61,7 @@ _FEWER = dataclasses.replace(_QUESTIONS, limit=100)
 """The first of the same, of a larger model."""
 _SHORT = dataclasses.replace(_QUESTIONS, limit=25)
 """On these the cost of half precision is measured, since float32 is slow on a processor."""
-_FAR, _SEARCHED = 10, 4
+_FAR, _SEARCHED = 6, 4
 """So far a larger model is cut by similarity, and by a search, which is dearer."""
 _LOSS = dataclasses.replace(default_loss_corpus(), n_texts=8, seq_len=128)
 """Its head is as dear as many layers, so fewer and shorter texts."""
