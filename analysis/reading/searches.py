@@ -7,6 +7,9 @@ from analysis.experiments.search.spec import SearchResult, SearchSpec, takes
 from analysis.models.spec import ModelFacts
 from analysis.reading.durations import is_of_here
 
+_OWN = 0.9
+"""Of its sets, the share that a search has to have measured itself for its time to say anything."""
+
 
 def cost(spec: SearchSpec, facts: ModelFacts, known: Sequence[SearchResult]) -> str:
     """How much a search measures, and about how long that takes where one like it ran here, in a sentence.
@@ -14,11 +17,13 @@ def cost(spec: SearchSpec, facts: ModelFacts, known: Sequence[SearchResult]) -> 
     Args:
         spec: the search.
         facts: the size of its model.
-        known: searches of any model; only finished ones of this machine and this precision count.
+        known: searches of any model; of this machine and this precision those count that are finished and measured nearly all
+            of their sets themselves.
     """
     found = takes(spec, facts)
     precision = spec.model.dtype
     alike = [one for one in known if one.complete and is_of_here(one) and one.wall_s > 0]
+    alike = [one for one in alike if one.n_measured >= _OWN * one.n_sets > 0]
     alike = [one for one in alike if precision in ("auto", one.spec.model.dtype)]
     if not alike:
         return found.said

@@ -54,7 +54,8 @@ def run(spec: SearchSpec, on_progress: OnProgress = ignore, *, load: Load = mode
     # All of it in memory: layer by layer from the disk, every step of a search would read the whole model again.
     loaded = load(resolved.model, on_progress)
     searching = _Searching.of(resolved, loaded, on_progress)
-    searching.wall_s = 0.0 if stored is None else stored.wall_s
+    if stored is not None:
+        searching.wall_s, searching.n_measured = stored.wall_s, stored.n_measured
     for other in SearchResult.all_of(resolved.model):
         searching.take_over(other)
     return searching.run()
@@ -140,6 +141,7 @@ class _Searching:
     free: tuple[int, ...]
     found: list[Searched] = field(default_factory=list)
     asked: set[Layers] = field(default_factory=set)
+    n_measured: int = 0
     wall_s: float = 0.0
     ended: str = ""
     key: str = ""
@@ -291,6 +293,8 @@ class _Searching:
                 self._tell()
         for layers in looked:
             found[layers][:quick] = one.known[layers][:quick]
+        if name == SEARCH:
+            self.n_measured += sum(layers in self.asked and layers not in one.known for layers in missing)
         one.known |= found
         self._keep_sometimes()
 
@@ -363,6 +367,7 @@ class _Searching:
             max_n=self.max_n,
             found=list(self.found),
             n_sets=len(self.asked),
+            n_measured=self.n_measured,
             n_texts=self.texts[SEARCH].n_texts,
             n_validation=self.texts[VALIDATION].n_texts,
             n_report=report.n_texts,

@@ -144,6 +144,8 @@ class SearchResult(Result):
     """On the reported text, nats per token."""
     quoted: float
     """Of the texts that decide and report, the largest share of runs of words that stands in a text before it, in [0, 1]."""
+    n_measured: int = 0
+    """Of `n_sets`, those that it measured itself; the others were found measured."""
     ended: str = ""
     """Why it ended before `max_n`, in a sentence; empty where it did not."""
     sets: np.ndarray | None = None

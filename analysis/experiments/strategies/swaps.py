@@ -100,6 +100,6 @@ register(
         help="greedy, then layers and runs exchanged until none helps, begun from the best block too.",
         choose=as_searched,
         needs=(SEARCHED,),
-        search=Search(_walk, _sets, usual=0.45),
+        search=Search(_walk, _sets, usual=0.5),
     )
 )

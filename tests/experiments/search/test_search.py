@@ -125,12 +125,13 @@ def test_planted_layers_that_do_nothing_go_first(spec, tmp_path):
 
 
 def test_no_set_is_measured_twice_and_searches_share_what_they_measure(spec, measured):
-    search.run(replace(spec, strategy="greedy"))
+    first = search.run(replace(spec, strategy="greedy"))
+    assert (first.n_measured, first.n_sets) == (15, 15)
     assert len(measured) == len(set(measured))
     before = len(measured)
     shorter = search.run(replace(spec, strategy="greedy", max_n=2, budget=300))
     assert len(measured) == before
-    assert shorter.n_sets == 6 + 5
+    assert (shorter.n_measured, shorter.n_sets) == (0, 6 + 5)
     search.run(spec)
     both = [(layers, texts) for _, layers, texts in measured]
     assert len(both) > before
