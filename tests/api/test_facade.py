@@ -46,6 +46,7 @@ def test_the_lines_of_the_readme_run(monkeypatch, tmp_path):
     shown = []
     monkeypatch.setattr("plotly.graph_objs.Figure.show", lambda figure: shown.append(figure))
     monkeypatch.setattr("analysis.experiments.heal.junction.CALIBRATION_TEXTS", 24)  # a quarter of the time
+    monkeypatch.setitem(recipes.INSTANT.values, "generation", None)  # and what is written takes as long again
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(compile(code, "README.md", "exec"), names)
@@ -134,7 +135,7 @@ def test_every_kind_has_a_table_and_those_with_a_chart_a_figure(model):
         model.speed(ns=(0, 2), prompt_tokens=16, new_tokens=2, repeats=1, progress=False),
         model.compare("One two", block="1:2", tokens=3, progress=False),
         model.microscope("One two three", progress=False),
-        model.heal("1:2", recipe="instant", limit=4, seq_len=32, progress=False, **{"corpus.n_texts": 40}),
+        model.heal("1:2", recipe="instant", limit=4, seq_len=32, progress=False, generation=None, **{"corpus.n_texts": 40}),
     ]
     for one in found:
         table = one.table()

@@ -27,7 +27,8 @@ def spec(cache, tiny_folder, tmp_path):
 
 def asked(spec, name, **own):
     """The heal by a recipe, on the same little model and text."""
-    made = recipes.heal_spec(name, model=spec.model, block=spec.block, benchmark=None, n_parameters=1, **own)
+    asks = {"benchmark": None, "generation": None, "n_parameters": 1} | own
+    made = recipes.heal_spec(name, model=spec.model, block=spec.block, **asks)
     return replace(made, corpus=spec.corpus, validation=spec.validation)
 
 
