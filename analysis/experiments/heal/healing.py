@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from analysis.core import store
-from analysis.core.blocks import Removal
+from analysis.core.blocks import PartSet, Removal
 from analysis.core.errors import RecipeError
 from analysis.core.progress import Cancelled, OnProgress, Progress, ignore
 from analysis.data import corpora, questions
@@ -305,7 +305,9 @@ def run(
         step = resolved.batch_size * resolved.gradient_accumulation
         at_once = replace(resolved, batch_size=min(resolved.batch_size, -(-step // group.size)))
         is_short = not planned.fits or memory.shortage(at_once, planned.facts, planned.free_bytes, planned.where) is not None
-        over = group.size if is_short and resolved.model.quantization in DIVIDED else 1
+        # Where the parts of a layer are is tried out by each process for itself, which no divided layer can be.
+        can_divide = resolved.model.quantization in DIVIDED and not isinstance(resolved.block, PartSet)
+        over = group.size if is_short and can_divide else 1
     memory.check(at_once, planned.facts, planned.free_bytes, planned.where, other=other, over=over)
     record = Record(resolved, on_progress, stored or nothing_yet(resolved, planned.facts), began)
     record.publish()
