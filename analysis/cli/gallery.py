@@ -70,8 +70,8 @@ _LOSS = dataclasses.replace(default_loss_corpus(), n_texts=8, seq_len=128)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compute everything, or what is needed for some kinds and models, and put it in place.
 
-    About an hour on two cores for everything of the starter model, 40 minutes of it for `heal`, and as long for a model of half
-    a billion parameters.
+    About an hour on two cores for everything of the starter model, 40 minutes of it for `heal`, and a quarter of an hour of one
+    core for a model of half a billion parameters.
     """
     asked = _asked(arguments)
     if asked.kinds == ["seal"]:
