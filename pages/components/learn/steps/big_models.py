@@ -132,7 +132,9 @@ def _plateaus() -> None:
         alt=f"Accuracy above chance against the share of layers removed, {len(curves)} curves of small real models.",
     )  # fmt: skip
     told = [f"{words.plain(curve.name)}: {_cliff_of(curve)}" for curve in curves]
-    st.caption(f"One model's plateau is another's cliff. {'; '.join(told)}. Bars: 95 % intervals.")
+    differ = len({curve.cliff is None for curve in curves}) > 1
+    moral = "One model's plateau is another's cliff. " if differ else ""
+    st.caption(f"{moral}{'; '.join(told)}. Bars: 95 % intervals.")
     rows = [
         {"model": curve.name, "n": step.n, "share": step.share, "above chance": step.above, "low": step.low, "high": step.high}
         for curve in curves
@@ -142,7 +144,9 @@ def _plateaus() -> None:
 
 
 def _cliff_of(curve: Plateau) -> words.Markdown:
-    return f"the cliff is at n = {curve.cliff} of {curve.n_layers}" if curve.cliff else "no cliff beyond doubt"
+    if curve.cliff:
+        return f"the cliff is at n = {curve.cliff} of {curve.n_layers}"
+    return f"no cliff beyond doubt up to n = {curve.steps[-1].n} of {curve.n_layers}"
 
 
 _LINK = f"[{guesses.PAPER}](https://arxiv.org/abs/{guesses.PAPER.removeprefix('arXiv:')})"
