@@ -46,7 +46,6 @@ def test_the_lines_of_the_readme_run(monkeypatch, tmp_path):
     shown = []
     monkeypatch.setattr("plotly.graph_objs.Figure.show", lambda figure: shown.append(figure))
     monkeypatch.setattr("analysis.experiments.heal.junction.CALIBRATION_TEXTS", 24)  # a quarter of the time
-    monkeypatch.setitem(recipes.INSTANT.values, "generation", None)  # and what is written takes as long again
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(compile(code, "README.md", "exec"), names)

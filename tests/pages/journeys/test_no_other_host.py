@@ -26,9 +26,9 @@ CRAFTED = "&".join(
 )
 
 
-def watched(served, theme: str) -> tuple[Page, list[str]]:
+def watched(served) -> tuple[Page, list[str]]:
     """A window, and the hosts that it asks from now on."""
-    page = served.visitor(theme=theme)
+    page = served.visitor(theme="light")
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.on("requestfailed", lambda request: "csp" in (request.failure or "").lower() and asked.remove(request.url))
@@ -42,9 +42,8 @@ def elsewhere(asked: list[str], address: str) -> list[str]:
     return [url for url in asked if not url.startswith(("data:", "blob:")) and urlsplit(url).netloc != own]
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_no_page_asks_another_host_and_none_needs_what_is_forbidden(served, theme):
-    page, asked = watched(served, theme)
+def test_no_page_asks_another_host_and_none_needs_what_is_forbidden(served):
+    page, asked = watched(served)
     for name in browser.PAGES:
         browser.visit(page, served.address, name)
         assert page.evaluate("window.refused") == [], name
@@ -54,7 +53,7 @@ def test_no_page_asks_another_host_and_none_needs_what_is_forbidden(served, them
 
 @pytest.mark.parametrize("name", ["model", "explore", "learn"])
 def test_a_crafted_address_shows_and_fetches_nothing_foreign(served, name):
-    page, asked = watched(served, "light")
+    page, asked = watched(served)
     browser.visit(page, served.address, name, f"?{CRAFTED}")
     assert elsewhere(asked, served.address) == []
     assert page.evaluate("window.refused") == []
@@ -67,7 +66,7 @@ def test_a_crafted_address_shows_and_fetches_nothing_foreign(served, name):
 
 
 def test_files_go_down_and_charts_are_saved_under_the_policy(served):
-    page, _ = watched(served, "light")
+    page, _ = watched(served)
     browser.visit(page, served.address, "explore")
     chart = page.get_by_test_id("stPlotlyChart").first
     chart.hover()
