@@ -104,7 +104,7 @@ def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedMo
     Raises:
         RecipeError: when it does not fit the cut model.
     """
-    from peft import PeftModel, get_peft_model_state_dict
+    from peft import PeftModel
 
     part_head(loaded.model, Path(adapter))
     try:
@@ -113,7 +113,7 @@ def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedMo
             warnings.filterwarnings("error", message="Found missing adapter keys")
             model = PeftModel.from_pretrained(loaded.model, adapter).eval()
         # Nor does it mind weights for layers that the cut model does not have.
-        left_over = _weight_names(Path(adapter)) - set(get_peft_model_state_dict(model))
+        left_over = _weight_names(Path(adapter)) - set(_weights_on(model))
         if left_over:
             raise ValueError(f"it has no place for {weights.listed(sorted(left_over))}")
         _check_numbers(model, adapter)
@@ -141,14 +141,24 @@ def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedMo
 
 
 def _check_numbers(model: Any, adapter: str) -> None:
-    from peft import get_peft_model_state_dict
-
-    broken = [name for name, weight in get_peft_model_state_dict(model).items() if not weight.isfinite().all()]
+    broken = [name for name, weight in _weights_on(model).items() if not weight.isfinite().all()]
     if broken:
         raise RecipeError(
             f"The adapter {adapter} has NaN or infinite weights: {', '.join(broken[:3])}{' and more' if broken[3:] else ''}; "
             f"heal again."
         )
+
+
+def _weights_on(model: Any) -> dict[str, Any]:
+    """The weights of the adapter that is on a model, by name."""
+    from peft import get_peft_model_state_dict
+
+    config = model.active_peft_config
+    base, config.base_model_name_or_path = config.base_model_name_or_path, None  # else PEFT asks the hub for its vocabulary
+    try:
+        return dict(get_peft_model_state_dict(model))
+    finally:
+        config.base_model_name_or_path = base
 
 
 def _weight_names(adapter: Path) -> set[str]:

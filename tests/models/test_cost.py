@@ -134,6 +134,6 @@ def test_a_body_that_cannot_run_without_numbers_leaves_its_cache_unknown(monkeyp
 
 
 def test_results_that_are_older_than_these_facts_still_load():
-    (stored,) = [stored for stored in find_results("inspect") if stored.precomputed]
+    stored = next(stored for stored in find_results("inspect") if stored.precomputed)
     stored.data["model"].pop("layers", None)
     assert InspectResult.read(stored).model.layers == []

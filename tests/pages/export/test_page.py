@@ -263,7 +263,7 @@ def test_every_form_is_shown_with_its_one_main_button_and_right(app, healed):
         assert main.request(shlex.split(line)[3:])
     take_as(at, "Model card")
     assert downloads(at) == ["Download README.md"]
-    assert "does not know which licence" in codes(at)
+    assert "whose licence, Apache-2.0, applies to it" in codes(at)
     take_as(at, "Adapter")
     assert downloads(at) == ["Download as ZIP (9 B)"]
     take_as(at, "Report")
