@@ -31,6 +31,7 @@ from analysis.experiments.accuracy.precision import PrecisionSpec
 from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceResult, DistanceSpec
+from analysis.experiments.methods.spec import MethodsSpec
 from analysis.experiments.prompt.spec import CompareSpec, MicroscopeSpec, Variant
 from analysis.experiments.search.spec import SearchResult, SearchSpec
 from analysis.experiments.speed.spec import SpeedSpec
@@ -55,8 +56,8 @@ _FIRST_N = 5
 """Layers that are removed at first open."""
 _WITH_ANSWERS = ("similarity", "deepest", "greedy")
 """Strategies whose answers are kept, for paired comparisons; those of all would take megabytes."""
-_EXAMS = BenchmarkSpec(task="mmlu", limit=120, subset=("social_sciences",))
-"""Ten questions of each subject behind its five worked examples: a model above chance in them shows the paper's own cliff."""
+_EXAMS = BenchmarkSpec(task="mmlu", limit=114)
+"""Two questions of each subject behind its five worked examples: a model above chance in them shows the paper's own cliff."""
 _FEWER = dataclasses.replace(_QUESTIONS, limit=100)
 """The first of the same, of a larger model."""
 _SHORT = dataclasses.replace(_QUESTIONS, limit=25)
@@ -155,7 +156,9 @@ def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Ite
     from analysis.experiments.accuracy import sweep
     from analysis.experiments.heal import healing, recipes
     from analysis.experiments.maps import damage, distance_map
+    from analysis.experiments.methods import methods
     from analysis.experiments.prompt import comparison, microscope
+    from analysis.experiments.search import search
     from analysis.experiments.speed import speed
     from analysis.models import inspection
 
@@ -190,6 +193,12 @@ def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Ite
         cut = healed.spec.block
         writers = (Variant(), Variant("pruned", cut), Variant("instant", cut, healed.adapter))
         yield comparison.run(CompareSpec(model, _PROMPT, writers, max_new_tokens=48), _tell, load=load)
+    # A search and a table of methods are dear, and take half as long so.
+    half = dataclasses.replace(model, dtype="bfloat16")
+    if "search" in kinds:
+        yield search.run(SearchSpec(half, strategy="greedy", max_n=15), _tell, load=load)
+    if "methods" in kinds:
+        yield methods.run(MethodsSpec(half, ("similarity", "greedy"), ("instant",), benchmark=_QUESTIONS), _tell, load=load)
 
 
 def _of_larger(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iterator[Result]:
