@@ -89,6 +89,7 @@ test:
 # Kills at random moments and faults of the machine, over every kind of job: about ten minutes.
 chaos: install-dev
 	$(BIN)/python -m tests.chaos
+	LAYERSCOPE_LONG_TESTS=1 $(BIN)/python -m pytest -m long
 
 # Every causal architecture that transformers builds small, each in a process of its own: writes docs/families.md.
 zoo: install-dev

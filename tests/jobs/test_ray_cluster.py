@@ -173,6 +173,7 @@ def test_a_map_made_there_has_the_figures_of_one_made_here(running, tiny_folder,
     assert (there.mean, there.stderr, there.spec) == (here.mean, here.stderr, here.spec)
 
 
+@pytest.mark.long
 def test_a_model_divided_over_two_there_is_healed_on_when_one_is_killed_and_ends_as_one_made_here(
     running, here, tiny_folder, tmp_path, monkeypatch
 ):

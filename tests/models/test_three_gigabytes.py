@@ -63,6 +63,7 @@ def write(folder, tokenizer) -> int:
     return at
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the peak of memory is read from there")
 @pytest.mark.skipif(shutil.disk_usage(tempfile.gettempdir()).free < 6e9, reason="it needs 3 GB of disk")
 def test_three_gigabytes_are_mapped_in_one_and_read_once(tmp_path, cache, tokenizer):

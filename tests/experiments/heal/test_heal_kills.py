@@ -26,6 +26,7 @@ def spec(cache, tiny_folder, tmp_path) -> HealSpec:
     return little_heal.spec(tiny_folder("llama"), tmp_path, steps=STEPS, warmup_steps=4, eval_every=4)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_killed_at_random_moments(spec, cache, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

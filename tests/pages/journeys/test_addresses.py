@@ -49,7 +49,7 @@ def test_the_main_button_is_filled_and_readable_in_both_themes(served):
         page.context.close()
 
 
-@pytest.mark.parametrize("name", ["model", "heal", "compare", "export", "learn"])
+@pytest.mark.parametrize("name", ["heal", "compare", "learn"])
 def test_a_page_stands_still_while_it_comes(served, name):
     page = served.visitor()
     page.add_init_script(browser.SHIFTS)
