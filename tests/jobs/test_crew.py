@@ -379,6 +379,7 @@ def test_a_healed_model_is_never_measured_by_the_shards_of_the_one_it_was(asked)
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.long
 def test_a_job_of_the_worker_is_shared_by_processes_of_this_machine_and_one_is_killed(
     asked, cache, with_starter, monkeypatch, tmp_path
 ):

@@ -75,6 +75,7 @@ def test_it_is_stopped_and_goes_on_from_what_it_stored(count):
     assert count.CountResult.load(job.spec).numbers == list(range(1, 11))
 
 
+@pytest.mark.long
 def test_a_killed_machine_is_noticed_and_the_job_goes_on_from_what_it_stored(count):
     job = begun(count, 5)
     os.kill(errand.told(jobs.get(job.id)).process.pid, signal.SIGKILL)
@@ -134,6 +135,7 @@ def test_what_a_cluster_refuses_is_one_sentence_and_the_job_has_failed(count, mo
     assert "#SBATCH --time=1440\n" in (tmp_path / "asked").read_text(), "minutes, where none are named"
 
 
+@pytest.mark.long
 def test_what_several_processes_share_there_has_the_figures_of_one(tmp_path, with_starter, tiny_folder, monkeypatch):
     monkeypatch.setenv(slurm.PLACE, "local")
     model = ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu")

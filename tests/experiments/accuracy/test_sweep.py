@@ -293,6 +293,7 @@ def test_every_cut_writes_if_asked_and_is_asked_once(sweep_spec, monkeypatch):
     assert alone.writing == result.writings[3]
 
 
+@pytest.mark.long
 def test_killed_at_any_point_a_sweep_goes_on_without_asking_twice(sweep_spec, cache, tmp_path, monkeypatch):
     """Killed again and again, a few reports later each time, until it lives."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

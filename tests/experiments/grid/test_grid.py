@@ -227,6 +227,7 @@ grid.run(GridSpec.from_json(json.loads(sys.argv[1])), told)
 """
 
 
+@pytest.mark.long
 def test_a_grid_that_is_killed_within_a_curve_goes_on_to_equal_figures(spec, monkeypatch, tmp_path):
     spec = replace(spec, models=spec.models[:1], benchmarks=(BenchmarkSpec(limit=60),))
     command = [sys.executable, "-c", KILLED, json.dumps(spec.to_json())]

@@ -83,6 +83,7 @@ def queue_worker(cache):
 
 
 @pytest.mark.timeout(200)
+@pytest.mark.long
 def test_a_queued_heal_whose_worker_is_killed_ends_as_one_that_was_left_alone(spec, cache, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     alone = healing.run(replace(spec, recipe="left alone"))
