@@ -1,5 +1,7 @@
 """A table of methods as a chart: a panel for each number of removed layers, a row for each method, with its interval."""
 
+from collections.abc import Sequence
+
 from plotly.graph_objs import Figure
 from plotly.subplots import make_subplots
 
@@ -33,17 +35,18 @@ def figure(result: MethodsResult, quantity: str = NATS, *, dark: bool = False) -
         down, columns, subplot_titles=[f"n = {n}" for n in sizes], shared_yaxes="all", horizontal_spacing=0.025,
         vertical_spacing=0.3 / down,
     )  # fmt: skip
+    find = result.nats if quantity == NATS else result.gained
+    found = {n: [(place, ends) for place in result.at(n) if (ends := find(place)) is not None] for n in sizes}
     for place, n in enumerate(sizes):
         where = {"row": place // columns + 1, "col": place % columns + 1}
         drawn.add_vline(0, line={"color": colours.unpruned, "width": 1, "dash": "dot"}, **where)
-        _add(drawn, result, n, quantity, colours, dark, where)
+        _add(drawn, result, n, quantity, found[n], colours, dark, where)
     # Room for the longest name, as wide as its letters.
     margin = {"l": 14 + 7 * max(map(len, methods)), "t": 34, "b": 44}
     finish(drawn, 80 + down * (40 + _ROW * len(methods)), x={}, y={}, margin=margin, showlegend=False)
     drawn.update_yaxes(gridcolor=colours.grid, title=None, **rows(methods))
     # One scale for all sizes, from the unpruned model on: what looks alike is alike.
-    find = result.nats if quantity == NATS else result.gained
-    all_ends = [end for n in sizes for place in result.at(n) for end in find(place) or ()]
+    all_ends = [end for cells in found.values() for _, ends in cells for end in ends]
     low, high = min([0.0, *all_ends]), max([0.0, *all_ends])
     spare = 0.05 * (high - low) or 1.0
     drawn.update_xaxes(
@@ -55,11 +58,17 @@ def figure(result: MethodsResult, quantity: str = NATS, *, dark: bool = False) -
 
 
 def _add(
-    drawn: Figure, result: MethodsResult, n: int, quantity: str, colours: Palette, dark: bool, where: dict[str, int]
+    drawn: Figure,
+    result: MethodsResult,
+    n: int,
+    quantity: str,
+    found: Sequence[tuple[int, Ends]],
+    colours: Palette,
+    dark: bool,
+    where: dict[str, int],
 ) -> None:
-    find = result.nats if quantity == NATS else result.gained
+    """Draw the measured cells of a size, each by its place in the table and its difference with the interval's ends."""
     best = result.best(n) if quantity == NATS else []
-    found = [(place, ends) for place in result.at(n) if (ends := find(place)) is not None]
     values = [ends[0] for _, ends in found]
     shades = [style_of(result.cells[place].strategy).shade(dark=dark) if _apart(ends) else colours.unpruned
               for place, ends in found]  # fmt: skip

@@ -239,4 +239,4 @@ def hub_id(spec: ModelSpec) -> str | None:
 
 def may_be_id(name: str) -> bool:
     """Whether it is written as one, and not as a path."""
-    return bool(_ID.match(name)) and not name.startswith((".", "~")) and not name.endswith(".gguf")
+    return bool(_ID.match(name)) and not name.startswith((".", "~")) and not name.endswith(_GGUF)

@@ -59,7 +59,8 @@ def _result(shown: Found, found: Sequence[Found]) -> None:
             st.badge("precomputed", color="gray", help="Made by this program before you opened it.")
         if len(found) > 1:
             state.pick_result(_KIND, "Shown", {entry.key: _called(entry) for entry in found}, shown.key)
-    told = result.tables()[quantity]
+    tables = result.tables()
+    told = tables[quantity]
     figure = kinds.figure(result, quantity, dark=theme.is_dark())
     chart.show(figure, key=f"methods-{quantity}", alt=_alt(result, quantity), file_name=f"methods-{quantity}")
     st.caption(
@@ -72,7 +73,7 @@ def _result(shown: Found, found: Sequence[Found]) -> None:
     st.caption(words.plain(told.caption))
     _failures(result)
     with st.expander(f"Every cell, {len(result.cells)} rows with all digits", icon=":material/table:"):
-        chart.table(result.tables()["cells"], key="t-methods-cells", file_name="methods")
+        chart.table(tables["cells"], key="t-methods-cells", file_name="methods")
     command.show([result.spec])
 
 

@@ -1,5 +1,8 @@
 """Which model, in which precision, on which device: named afresh, or one that something is stored of."""
 
+import contextlib
+from collections.abc import Iterator
+
 import streamlit as st
 
 from analysis.core import host
@@ -109,18 +112,28 @@ def looked_at() -> None:
 def _row(one: Seen, place: int, current: ModelSpec, now: str) -> None:
     model = library.usable(one)
     is_current = bool(now) and now == one.model.identity or (not now and model is not None and model.source == current.source)
-    with st.container(
-        border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"
-    ):
-        with st.container(gap=None, width="stretch"):
-            facts = one.facts
-            size = f"{facts.n_layers} layers, {words.count(facts.n_parameters)} parameters"
-            st.markdown(f"**{words.plain(facts.name)}** · {size}")
-            st.caption(words.plain(_said(one, model)))
+    with card(f"**{words.plain(one.facts.name)}** · {size(one)}", _said(one, model)):
         st.button(
             "In use" if is_current else "Use", key=f"use-seen-{place}", disabled=is_current or model is None,
             help=words.plain(one.sources[0]), icon=":material/check:" if is_current else None, on_click=use, args=(model,),
         )  # fmt: skip
+
+
+@contextlib.contextmanager
+def card(title: words.Markdown, said: str) -> Iterator[None]:
+    """Draw a model's row with what the body draws beside it, which is its button."""
+    with st.container(
+        border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"
+    ):
+        with st.container(gap=None, width="stretch"):
+            st.markdown(title)
+            st.caption(words.plain(said))
+        yield
+
+
+def size(one: Seen) -> str:
+    """How large a model is: "30 layers, 134.5 M parameters"."""
+    return f"{one.facts.n_layers} layers, {words.count(one.facts.n_parameters)} parameters"
 
 
 def use(model: ModelSpec) -> None:

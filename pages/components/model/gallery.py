@@ -24,15 +24,11 @@ def show() -> None:
 
 
 def _row(exhibit: Exhibit, one: Seen, place: int) -> None:
-    with st.container(
-        border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"
+    what = f"{words.plain(one.facts.family)}, {choice.size(one)}"
+    of_whom = f"{exhibit.weights}, {exhibit.licence}, of {exhibit.page}"
+    with choice.card(
+        f"**{words.plain(exhibit.title)}** · {what} :gray-badge[precomputed]", f"{choice.counted(one)}. Weights {of_whom}."
     ):
-        with st.container(gap=None, width="stretch"):
-            facts = one.facts
-            size = f"{facts.n_layers} layers, {words.count(facts.n_parameters)} parameters"
-            st.markdown(f"**{words.plain(exhibit.title)}** · {words.plain(facts.family)}, {size} :gray-badge[precomputed]")
-            of_whom = f"{exhibit.weights}, {exhibit.licence}, of {exhibit.page}"
-            st.caption(words.plain(f"{choice.counted(one)}. Weights {of_whom}."))
         if st.button(
             "Open", key=f"gallery-{place}", help="On Explore, without loading anything.", on_click=choice.use,
             args=(ModelSpec(exhibit.source),),
