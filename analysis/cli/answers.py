@@ -180,8 +180,6 @@ def run_any(options: argparse.Namespace) -> None:
 def export(options: argparse.Namespace) -> None:
     """Save what a cut leaves under a name in the cache, or how to make it wherever it is wanted."""
     if options.out is None:
-        if options.format != "hf":
-            raise SpecError(f"--name makes a model folder; write --out DIR to save the format {options.format}.")
         answer(options)
         return
     output.check_folder(options.out, "--out")
@@ -192,7 +190,7 @@ def export(options: argparse.Namespace) -> None:
     from analysis.exports import export as exports_export
 
     folder = exports_export.export(
-        asked.model, asked.block, Path(options.out), adapter=asked.adapter, format=options.format, on_progress=bar
+        asked.model, asked.block, Path(options.out), adapter=asked.adapter, format=asked.format, on_progress=bar
     )
     bar.close()
     write(options, {"out": str(folder)}, [f"Written to {folder}"])
@@ -205,6 +203,7 @@ class _Saved(Spec):
     block: Annotated[Removal, Option()]
     model: ModelSpec = field(default_factory=ModelSpec)
     adapter: Annotated[str | None, Option()] = None
+    format: Annotated[str, Option()] = "hf"
 
 
 @dataclass(frozen=True)
@@ -504,7 +503,6 @@ class Answer:
 
 _PER_QUESTION = Extra("--per-question", "add every question's log-likelihoods to the JSON", is_switch=True)
 _OUT = Extra("--out", "a new folder anywhere", metavar="DIR", instead_of="--name")
-_FORMAT = Extra("--format", "hf or mergekit", default="hf")
 
 
 def _counted(text: str) -> int:
@@ -530,6 +528,6 @@ ANSWERS = {
     "compare": Answer(_compare_lines),
     "microscope": Answer(_microscope_lines, extras=(_TOKEN,)),
     "grid": Answer(_grid_lines, extras=(_CSV,), command=grid),
-    "export": Answer(_export_lines, extras=(_OUT, _FORMAT), command=export),
+    "export": Answer(_export_lines, extras=(_OUT,), command=export),
 }
 """By kind; a kind of one's own that is not here is shown by its fields."""

@@ -45,6 +45,7 @@ def of(
     heal: HealResult | None = None,
     adapter: str | None = None,
     check: ReloadCheck | None = None,
+    file: str = "",
 ) -> str:
     """The README.md of a model folder, as `huggingface_hub.ModelCard` reads it.
 
@@ -55,6 +56,7 @@ def of(
         heal: the heal of the cut, if there is one and it is known.
         adapter: folder of the adapter that was merged in.
         check: how the folder compared when it was loaded again; None for a card without a folder.
+        file: name of the GGUF file that the card lies beside; "" for a folder of transformers.
     """
     from huggingface_hub import ModelCardData  # here: a tenth of a second that only a card needs
 
@@ -64,7 +66,7 @@ def of(
     name = f"{facts.name} without {cut.describe()}"
     point = None if scored is None else scored.healed if heal or adapter else scored.pruned
     head = ModelCardData(
-        library_name="transformers",
+        library_name="gguf" if file else "transformers",
         base_model=hub_id,
         license=starter.LICENCE if model.source == "starter" else None,
         pipeline_tag="text-generation",
@@ -85,9 +87,7 @@ def of(
         *(_judged(heal, library.of("heal", model)) if heal is not None else []),
         *([_checked(check)] if check else []),
         "## Use",
-        "    from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-        '    model = AutoModelForCausalLM.from_pretrained("this folder")\n'
-        '    tokenizer = AutoTokenizer.from_pretrained("this folder")',
+        _use(file),
         "## Licence",
         _LICENCE_KNOWN if model.source == "starter" else _LICENCE_UNKNOWN,
         "## Limits",
@@ -96,6 +96,19 @@ def of(
         f"Made with layerscope {__version__}.{_versions(scored)}",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _use(file: str) -> str:
+    """How it is loaded, as code."""
+    given = f'"this folder", gguf_file="{file}"' if file else '"this folder"'
+    lines = [f"llama-cli -m {file}", ""] if file else []
+    lines += [
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        f"model = AutoModelForCausalLM.from_pretrained({given})",
+        f"tokenizer = AutoTokenizer.from_pretrained({given})",
+    ]
+    return "\n".join(f"    {line}".rstrip() for line in lines)
 
 
 def _evaluated(scored: Scored, point: Point) -> "list[EvalResult]":

@@ -1,4 +1,4 @@
-"""The export: a cut model as a plain Hugging Face folder that was checked by loading it again, or a mergekit recipe."""
+"""The export: a cut model as a folder or a GGUF file that was checked by loading it again, or a mergekit recipe."""
 
 import gc
 import json
@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
 from analysis.core import store
 from analysis.core.blocks import Removal, single_parts
@@ -20,19 +19,19 @@ from analysis.data import corpora
 from analysis.data.spec import CorpusSpec
 from analysis.exports import card as model_card
 from analysis.exports import folders, formats
+from analysis.exports.forms import FORMS, Form, Saved
 from analysis.exports.spec import ExportResult, ExportSpec, ReloadCheck
-from analysis.models import cut, machine, placement, scaling, weights
+from analysis.models import cut, gguf, machine, placement, scaling
 from analysis.models import load as models
 from analysis.models.adapter import check_adapter, put_on, read_bridges
-from analysis.models.decoder import Decoder, find_decoder
+from analysis.models.decoder import find_decoder
 from analysis.models.load import Loader, Plan
 from analysis.models.placement import Placement
 from analysis.models.remote import hub_id
-from analysis.models.source import reason
 from analysis.models.spec import ModelSpec
 from analysis.reading import library
 
-FORMATS = ("hf", "mergekit")
+FORMATS = (*FORMS, "mergekit")
 TOLERANCES = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.1}
 """What the relative difference of logits may be, by the dtype that is saved: merging rounds every changed weight once more."""
 _INSTEAD = (
@@ -61,7 +60,8 @@ def export(
 
     `hf` writes a folder that plain transformers loads and generates from, with the adapter merged in if there is one; it is
     loaded again before it counts. Parts of layers are in it as zeros, since transformers knows no model without them: it is
-    as large and as slow as with them. `mergekit` writes the recipe `mergekit.yaml` that makes the same cut.
+    as large and as slow as with them. `gguf` writes one file for llama.cpp beside its card, checked in the same way. `mergekit`
+    writes the recipe `mergekit.yaml` that makes the same cut.
 
     Returns:
         The folder.
@@ -89,7 +89,7 @@ def export(
         return out
     if spec.quantization != "none":
         raise SpecError("A quantized model is not exported: rounding would be baked in; choose quantization none.")
-    save(planned, block, out, adapter, on_progress)
+    save(planned, block, out, adapter, on_progress, FORMS[format])
     return out
 
 
@@ -115,7 +115,7 @@ def run(spec: ExportSpec, on_progress: OnProgress = ignore, *, load: Loader = mo
     planned = models.plan(resolved.model, on_progress)
     resolved.block.check(planned.facts.n_layers)
     adapter = None if spec.adapter is None else str(store.cache_dir() / spec.adapter)
-    check = save(planned, resolved.block, out, adapter, on_progress)
+    check = save(planned, resolved.block, out, adapter, on_progress, FORMS[resolved.format])
     result = ExportResult(
         spec=resolved,
         versions=planned.versions(),
@@ -131,7 +131,9 @@ def run(spec: ExportSpec, on_progress: OnProgress = ignore, *, load: Loader = mo
     return result
 
 
-def save(planned: Plan, block: Removal, out: Path, adapter: str | None, on_progress: OnProgress) -> ReloadCheck:
+def save(
+    planned: Plan, block: Removal, out: Path, adapter: str | None, on_progress: OnProgress, form: Form = FORMS["hf"]
+) -> ReloadCheck:
     """Cut, merge, save and load again; the folder appears at `out` only if what was loaded is what was saved.
 
     An adapter is always merged into unquantized weights in the dtype that is saved, whatever it was trained over.
@@ -140,6 +142,9 @@ def save(planned: Plan, block: Removal, out: Path, adapter: str | None, on_progr
         UnsupportedModelError: when the folder does not load, or not as the same model.
         RecipeError: when the adapter does not fit.
     """
+    refused = form.why_not(planned.config.get_text_config().model_type, block)
+    if refused is not None:
+        raise UnsupportedModelError(refused)
     bridges = [] if adapter is None else read_bridges(Path(adapter))
     if not all(bridge.is_scale for bridge in bridges):
         raise RecipeError(
@@ -166,23 +171,23 @@ def save(planned: Plan, block: Removal, out: Path, adapter: str | None, on_progr
         _check_folded(_difference(expected, logits(model, texts), planned.spec.dtype, True), planned)
     taken.zeroed()
     on_progress(Progress("saving the model", 0, 1))
-    _check_reloads(find_decoder(model))
-    tokenizer, spec = loaded.tokenizer, planned.spec
+    form.check(find_decoder(model))
+    spec, saved = planned.spec, Saved(planned, block, adapter is not None, model, loaded.tokenizer)
     found: list[ReloadCheck] = []
 
     def fill(folder: Path) -> None:
-        nonlocal model, loaded
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        nonlocal model, loaded, saved
+        form.write(folder, saved)
         # Both models at once would need twice the memory.
-        del model, loaded
+        del model, loaded, saved
         gc.collect()
         on_progress(Progress("loading it again", 0, 1))
         placed = None if planned.placement is None else planned.placement.without(block)
-        check = compare(folder, spec, texts, expected, merged=adapter is not None, placed=placed)
+        check = compare(folder, spec, texts, expected, merged=adapter is not None, placed=placed, form=form)
         found.append(check)
         heal = None if adapter is None else library.heal_of(spec, adapter)
-        card = model_card.of(spec, planned.facts, block, heal=heal, adapter=adapter, check=check)
+        file = next((path.name for path in folder.glob(f"*{gguf.SUFFIX}")), "")
+        card = model_card.of(spec, planned.facts, block, heal=heal, adapter=adapter, check=check, file=file)
         (folder / "README.md").write_text(card, encoding="utf-8")
         (folder / "layerscope.json").write_text(json.dumps(_provenance(planned, block, adapter, check), indent=1))
 
@@ -208,22 +213,24 @@ def compare(
     *,
     merged: bool,
     placed: Placement | None = None,
+    form: Form = FORMS["hf"],
 ) -> ReloadCheck:
     """Load a saved folder as anyone would, and compare its logits with those of what it was made from.
 
     Args:
-        folder: a Hugging Face folder.
+        folder: what was saved.
         spec: resolved: dtype and device of the comparison.
         texts: what is read.
         expected: `logits` of the same texts before saving.
         merged: whether an adapter was merged in between.
         placed: where its parts go when it is spread over several devices.
+        form: that it was saved in.
 
     Raises:
         UnsupportedModelError: when it does not load, or differs by more than its dtype explains.
     """
     try:
-        again = weights.whole("The saved folder", folder, {"dtype": getattr(torch, spec.dtype), "use_safetensors": True})
+        again = form.load(folder, spec.dtype)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise UnsupportedModelError(
             f"The saved folder does not load in plain transformers ({type(error).__name__}), so it was removed; choose another "
@@ -302,23 +309,3 @@ def _relative(adapter: str | None) -> str | None:
     if adapter is not None and Path(adapter).resolve().is_relative_to(store.cache_dir()):
         return Path(adapter).resolve().relative_to(store.cache_dir()).as_posix()
     return adapter
-
-
-def _check_reloads(decoder: Decoder) -> None:
-    """Compare the cut model with what its cut configuration builds: same names, same shapes."""
-    try:
-        with torch.device("meta"):
-            rebuilt = AutoModelForCausalLM.from_config(cut.as_saved(decoder.model.config))
-    except Exception as error:  # what transformers has against a configuration, it says in a dozen unrelated types
-        raise UnsupportedModelError(
-            f"Plain transformers would not load this cut of a {decoder.config.model_type} model: {reason(error)}; choose "
-            f"another block."
-        ) from error
-    expected = {name: tuple(tensor.shape) for name, tensor in rebuilt.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in decoder.model.state_dict().items()}
-    if expected != found:
-        wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-        raise UnsupportedModelError(
-            f"After this cut the configuration of {decoder.config.model_type} would not rebuild the same model ({wrong[0]} and "
-            f"{len(wrong) - 1} more differ); choose another block."
-        )

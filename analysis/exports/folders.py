@@ -26,12 +26,12 @@ def folder(name: str) -> Path:
     return path
 
 
-def suggested_name(model: str, cut: Removal, *, healed: bool) -> str:
-    """A name that says what was done: "SmolLM2-135M-without-11-15-healed"."""
+def suggested_name(model: str, cut: Removal, *, healed: bool, form: str = "hf") -> str:
+    """A name that says what was done: "SmolLM2-135M-without-11-15-healed", with "-gguf" behind it of that form."""
     removed = "_".join(str(run.start) if run.size == 1 else f"{run.start}-{run.stop - 1}" for run in cut.blocks)
     if isinstance(cut, PartSet):
         removed = written(cut).replace("+", "_").replace(":", "x")
-    end = f"-without-{removed}{'-healed' if healed else ''}"
+    end = f"-without-{removed}{'-healed' if healed else ''}{'' if form == 'hf' else f'-{form}'}"
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", model).strip("-._") or "model"
     return f"{stem[: max(1, 80 - len(end))]}{end}"[:80]
 

@@ -102,6 +102,17 @@ def to_gguf(folder: str, kind: str = "Q8_0") -> str:
     return "\n".join(map(shlex.join, [convert, ["llama-quantize", f"{stem}-f16.gguf", f"{stem}-{kind}.gguf", kind]]))
 
 
+def quantized(file: str, kind: str = "Q8_0") -> str:
+    """The llama.cpp command that quantizes a GGUF file of ours.
+
+    Args:
+        file: its name, which ends in what its matrices are in.
+        kind: llama.cpp's name of what to quantize to.
+    """
+    stem = file.removesuffix(".gguf").rsplit("-", 1)[0]
+    return shlex.join(["llama-quantize", file, f"{stem}-{kind}.gguf", kind])
+
+
 def recipe(model: ModelSpec, cut: Removal, n_layers: int, heal: HealResult | None, commands: Sequence[str]) -> str:
     """All that is needed to make the same model again, as JSON.
 

@@ -10,14 +10,17 @@ from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
 from analysis.models.spec import ModelFacts, ModelSpec
 
+FORMS = ("hf", "gguf")
+"""The forms in which a model is saved: a plain Hugging Face folder, or one GGUF file for llama.cpp."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 @dataclass(frozen=True)
 class ExportSpec(Spec):
-    """A plain Hugging Face folder of a model without some layers, an adapter merged in if there is one."""
+    """A model without some layers as a plain Hugging Face folder or a GGUF file, an adapter merged in if there is one."""
 
     kind: ClassVar[str] = "export"
+    later: ClassVar[tuple[str, ...]] = ("format",)
 
     block: Annotated[Removal, Option()]
     """The layers to leave out."""
@@ -27,8 +30,14 @@ class ExportSpec(Spec):
     """The model, unquantized; `dtype` is what the folder is saved in."""
     adapter: Annotated[str | None, Option(metavar="DIR")] = None
     """Folder of a PEFT adapter to merge in, relative to the cache folder or absolute; None for the bare cut."""
+    format: Annotated[str, Option(known=(*FORMS, "mergekit"))] = "hf"
+    """hf (a folder), gguf (one file for llama.cpp, of its common families) or, with `--out` alone, mergekit (its recipe)."""
 
     def __post_init__(self) -> None:
+        require(
+            self.format in FORMS,
+            f"What is saved under a name is one of {', '.join(FORMS)}, not {self.format[:40]!r}; write --out DIR for a recipe.",
+        )
         require(
             _NAME.fullmatch(self.name) is not None,
             f"The name of an export is up to 80 letters, digits, dots, dashes and underscores and begins with a letter or a "

@@ -282,7 +282,8 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
     on_progress(Progress("loading the model", 0, 1, said))
     options: dict[str, Any] = {"dtype": getattr(torch, resolved.dtype), "trust_remote_code": False}
     if source.gguf_file:
-        options |= {"gguf_file": source.gguf_file, "quantization_config": GgufConfig(dequantize=True)}
+        options |= {"gguf_file": source.gguf_file, "config": planned.config}
+        options["quantization_config"] = GgufConfig(dequantize=True)
     else:
         options |= {"use_safetensors": True}
     if resolved.quantization != "none":

@@ -22,7 +22,7 @@ from analysis.core.errors import LayerscopeError, ModelNotFoundError, Unsupporte
 from analysis.core.progress import Cancelled, OnProgress, Progress, ignore
 from analysis.data import starter
 from analysis.data.starter import NAME, gguf_file, is_installed
-from analysis.models import conversions, families, gguf, plausible, remote, weights
+from analysis.models import conversions, families, gguf, gguf_config, plausible, remote, weights
 from analysis.models import identity as identities
 from analysis.models.remote import Remote, bring
 from analysis.models.spec import ModelSpec
@@ -56,7 +56,8 @@ def _convert(source: "Source", target: Path) -> None:
     with gguf.taken_apart_once():
         with as_it_should_be(source, "tokenizer"):
             tokenizer = AutoTokenizer.from_pretrained(source.folder, gguf_file=source.gguf_file)
-        plain = {"gguf_file": source.gguf_file, "dtype": torch.float32, "quantization_config": GgufConfig(dequantize=True)}
+        plain: dict[str, Any] = {"gguf_file": source.gguf_file, "config": read_config(source), "dtype": torch.float32}
+        plain["quantization_config"] = GgufConfig(dequantize=True)
         with as_it_should_be(source, "weights"):
             model = weights.whole(source.name, source.folder, plain)
     tokenizer.save_pretrained(target)
@@ -187,6 +188,20 @@ def _local_folder(path: Path) -> Source:
     return Source(path, None, path.name, identities.of_folder(path))
 
 
+def gguf_of(spec: ModelSpec) -> Path | None:
+    """The GGUF file that a model is taken from, whether or not a folder was made of it; None where there is none.
+
+    Raises:
+        ModelNotFoundError: the file of the hub is not here.
+    """
+    if spec.source == "starter":
+        return starter.gguf_file()
+    if not spec.source.endswith(gguf.SUFFIX):
+        return None
+    path = Path(spec.source).expanduser()
+    return path if path.is_file() else remote.bring_file(spec.source, spec.revision, ignore, weights=False)
+
+
 def read_config(source: Source) -> Any:
     """The model's configuration, checked to be a causal decoder that needs no code of its own.
 
@@ -208,6 +223,8 @@ def read_config(source: Source) -> Any:
         config = AutoConfig.from_pretrained(
             source.folder, trust_remote_code=False, **({"gguf_file": source.gguf_file} if source.gguf_file else {})
         )
+        if source.gguf_file is not None:
+            gguf_config.complete(config, source.folder / source.gguf_file)
         names = getattr(config, "architectures", None) or []
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError("architectures must be a list of names")

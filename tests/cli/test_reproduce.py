@@ -117,7 +117,7 @@ OWN_TEXTS = {
     "--seq-len": "64", "--task": "boolq", "--subset": "stem,virology", "--recipe": "instant", "--texts": "my 'texts'.txt",
     "--prompt": "-Once", "--name": "my.model-1", "--adapter": "a b", "--temperature": "0.5",
     "--models": "starter,/models/b c", "--tasks": "boolq,quiz 1.csv", "--map-texts": "wiki,my.txt",
-    "--strategies": "random,deepest", "--draws": "2", "--recipes": "distill,ghosted",
+    "--strategies": "random,deepest", "--draws": "2", "--recipes": "distill,ghosted", "--format": "gguf",
 }  # fmt: skip
 ALSO = {("sweep", "--blocks"): ["--strategy", "manual"], "--subset": ["--task", "mmlu"]}
 """What must be said with an option."""

@@ -11,7 +11,7 @@ from analysis.core import store
 from analysis.core.blocks import PartSet
 from analysis.exports import card as model_card
 from analysis.exports import folders as exports
-from analysis.exports import formats, page, report
+from analysis.exports import formats, gguf_families, page, report
 from analysis.models.spec import ModelSpec
 from pages.components.export import folders
 from pages.components.export.takeaway import Choice
@@ -35,13 +35,25 @@ def mergekit(choice: Choice) -> None:
 
 
 def llama_cpp(choice: Choice) -> None:
-    """Draw a folder for llama.cpp, and the commands that make a GGUF file of it."""
-    st.caption("A plain Hugging Face folder, any heal merged in, which llama.cpp converts.")
-    spec = folders.show(choice)
-    if spec is not None:
-        st.caption("Then, in the folder of llama.cpp:")
-        st.code(formats.to_gguf(str(exports.folder(spec.name))), language="bash", wrap_lines=True)
-    if isinstance(choice.cut, PartSet):
+    """Draw a GGUF file for llama.cpp or, of a family without one, a folder that it converts, and the commands that follow."""
+    why_not = gguf_families.why_not(choice.facts.family, choice.cut)
+    if why_not is None:
+        st.caption("One GGUF file with its tokenizer, any heal merged in; it is read again and compared before it counts.")
+        spec = folders.show(choice, format="gguf")
+        if spec is not None:
+            st.caption("Then, to quantize it with llama.cpp:")
+            name = exports.suggested_name(choice.facts.name, choice.cut, healed=choice.adapter is not None)
+            path = exports.folder(spec.name) / gguf_families.file_name(name, spec.model.dtype)
+            st.code(formats.quantized(str(path)), language="bash", wrap_lines=True)
+    else:
+        st.caption(f"{words.plain(why_not.partition(';')[0])}: llama.cpp converts the folder.")
+        spec = folders.show(choice)
+        if spec is not None:
+            st.caption("Then, in the folder of llama.cpp:")
+            st.code(formats.to_gguf(str(exports.folder(spec.name))), language="bash", wrap_lines=True)
+    if isinstance(choice.cut, PartSet) or not gguf_families.can_be_pruned(
+        choice.facts.family, choice.cut, choice.facts.n_layers
+    ):
         return
     base = choice.facts.name if choice.model.source == "starter" else choice.model.source
     with st.expander("Without a folder: the same cut of a GGUF file of yours", icon=":material/terminal:"):

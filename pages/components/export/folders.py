@@ -17,38 +17,38 @@ DTYPES = {"bfloat16": 2, "float32": 4, "float16": 2}
 """With the bytes of a weight."""
 
 
-def request(choice: Choice, name: str = "", dtype: str = "") -> ExportSpec:
+def request(choice: Choice, name: str = "", dtype: str = "", format: str = "hf") -> ExportSpec:
     """What the form asks for, with the usual name and dtype where none is given.
 
     Raises:
         SpecError: when the name is no plain name.
     """
-    usual = folders.suggested_name(choice.facts.name, choice.cut, healed=choice.adapter is not None)
+    usual = folders.suggested_name(choice.facts.name, choice.cut, healed=choice.adapter is not None, form=format)
     model = replace(choice.model, identity="", quantization="none", dtype=dtype or choice.model.dtype)
-    return ExportSpec(choice.cut, name or usual, model, choice.adapter)
+    return ExportSpec(choice.cut, name or usual, model, choice.adapter, format)
 
 
-def show(choice: Choice) -> ExportSpec | None:
+def show(choice: Choice, format: str = "hf") -> ExportSpec | None:
     """Draw the button that queues the export and what can be changed of it; returns the request, None where it cannot be."""
     if choice.heal is not None and choice.adapter is None:
         st.info(
             "The adapter of this heal is not on this machine: start the same heal on the Heal page, or choose **not healed**."
         )
         return None
-    usual = request(choice)
+    usual = request(choice, format=format)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         button = st.container(width="content")
         about = st.container(width="content")
         with st.popover("Name and precision", type="tertiary", icon=":material/tune:", width=200):
             name = st.text_input(
-                "Name", usual.name, key=f"export-name-{written(choice.cut)}-{choice.adapter or ''}", max_chars=80,
+                "Name", usual.name, key=f"export-name-{format}-{written(choice.cut)}-{choice.adapter or ''}", max_chars=80,
                 help="Letters, digits, dots, dashes and underscores; the folder is made inside of the cache.",
             ).strip()  # fmt: skip
             dtype = st.selectbox(
                 "Saved in", list(DTYPES), list(DTYPES).index(usual.model.dtype), key="export-dtype", persist_state="session"
             )
     try:
-        spec = request(choice, name, dtype)
+        spec = request(choice, name, dtype, format)
     except SpecError as error:
         st.error(words.plain(str(error)))
         return None
@@ -66,7 +66,7 @@ def show(choice: Choice) -> ExportSpec | None:
     elif free < needed:
         st.error("It does not fit on the disk: delete an export, or choose bfloat16.")
     if start.button(
-        "Save the folder",
+        "Save the folder" if format == "hf" else "Save the GGUF file",
         place=button,
         key="export-save",
         type="primary",
@@ -108,7 +108,8 @@ def _card(result: ExportResult) -> None:
         f"{result.n_layers} layers, without {spec.block.describe()}, {merged}; {words.plain(spec.model.dtype)}, "
         f"{words.size(result.size_bytes)}. {_checked(result)}"
     )
-    st.code(str(folders.folder(spec.name)), language=None)
+    file = next(folders.folder(spec.name).glob("*.gguf"), folders.folder(spec.name))
+    st.code(str(file), language=None)
 
 
 def _delete(name: str) -> None:

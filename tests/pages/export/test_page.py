@@ -276,16 +276,36 @@ def test_without_an_adapter_on_this_machine_none_is_offered(app, known):
     assert "Adapter" not in [str(option.content) if hasattr(option, "content") else str(option) for option in ways.options]
 
 
-def test_a_folder_for_llama_cpp_and_what_to_do_with_it(app, healed):
+def test_a_file_for_llama_cpp_and_what_to_do_with_it(app, healed):
     at = take_as(app("pages/export.py", n="5"), "llama.cpp")
+    name = name_input(at).value
+    assert name.endswith("-healed-gguf")
+    (line,) = [
+        shlex.split(item.value) for item in at.code if item.value.startswith("llama-quantize ") and "--prune" not in item.value
+    ]
+    stem = name.removesuffix("-gguf")
+    path = folders.folder(name)
+    assert line == ["llama-quantize", f"{path}/{stem}-BF16.gguf", f"{path}/{stem}-Q8_0.gguf", "Q8_0"]
+    assert any(item.value.startswith(f"llama-quantize --prune-layers {','.join(map(str, BEST.layers))} ") for item in at.code)
+    assert save_button(at).label == "Save the GGUF file"
+    save_button(at).click().run()
+    (made,) = jobs.active()
+    assert (made.spec.adapter, made.spec.format) == ("adapters/abc", "gguf"), "the heal is merged in"
+
+
+def test_of_another_family_llama_cpp_gets_a_folder(app, ui_cache):
+    facts = replace(fakes.FACTS, family="gemma2")
+    replace(fakes.distances(), model=facts).save()
+    at = take_as(app("pages/export.py", n="5"), "llama.cpp")
+    assert "this is a gemma2 model: llama.cpp converts the folder" in texts(at)
     name = name_input(at).value
     lines = next(item.value for item in at.code if "convert_hf_to_gguf" in item.value).splitlines()
     assert shlex.split(lines[0])[:3] == ["python", "convert_hf_to_gguf.py", str(folders.folder(name))]
     assert shlex.split(lines[1]) == ["llama-quantize", f"{name}-f16.gguf", f"{name}-Q8_0.gguf", "Q8_0"]
-    assert any(item.value.startswith(f"llama-quantize --prune-layers {','.join(map(str, BEST.layers))} ") for item in at.code)
+    assert not any("--prune-layers" in item.value for item in at.code), "5 layers less put the kinds of its layers out of order"
     save_button(at).click().run()
     (made,) = jobs.active()
-    assert made.spec.adapter == "adapters/abc", "the heal is merged in"
+    assert made.spec.format == "hf"
 
 
 # What you get

@@ -1,4 +1,4 @@
-"""Compare and Export in a real browser: a blind test that the page does not give away, and a folder in three clicks."""
+"""Compare and Export in a real browser: a blind test that the page does not give away, and a file in three clicks."""
 
 import re
 
@@ -7,6 +7,7 @@ from playwright.sync_api import Page, expect
 
 from analysis import jobs
 from analysis.exports import folders
+from analysis.models import gguf
 from tests.support import browser
 
 pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(400)]
@@ -60,7 +61,7 @@ def test_it_is_played_by_the_keyboard_alone(served):
     page.context.close()
 
 
-def test_a_folder_for_llama_cpp_takes_three_clicks(served):
+def test_a_file_for_llama_cpp_takes_three_clicks(served):
     page = served.visitor()
     browser.visit(page, served.address, "explore", "?n=5")
     clicks = 0
@@ -72,11 +73,13 @@ def test_a_folder_for_llama_cpp_takes_three_clicks(served):
 
     click(page.get_by_test_id("stSidebar").get_by_role("link", name="Export"))
     click(page.get_by_role("radio", name="llama.cpp"))
-    expect(page.get_by_text("convert_hf_to_gguf.py")).to_be_visible()
-    click(page.get_by_role("button", name="Save the folder"))
+    expect(page.get_by_text("Then, to quantize it with llama.cpp")).to_be_visible()
+    click(page.get_by_role("button", name="Save the GGUF file"))
     expect(page.get_by_role("heading", name="On this machine")).to_be_visible(timeout=300_000)
     assert clicks == 3
     (made,) = [job.spec for job in jobs.list_jobs() if job.kind == "export"]
-    assert {"config.json", "tokenizer.json"} <= {file.name for file in folders.folder(made.name).iterdir()}
-    assert list(folders.folder(made.name).glob("*.safetensors"))
+    (file,) = folders.folder(made.name).glob("*.gguf")
+    told = gguf.header(file)
+    assert told["llama.block_count"] == 25
+    assert told["tokenizer.ggml.pre"] == "smollm", "the tokenizer is that of the starter's own file"
     page.context.close()

@@ -1,0 +1,107 @@
+"""The forms in which a cut model is saved: each writes it into a folder, and loads it again as anyone would."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, GgufConfig
+
+from analysis.core.blocks import Removal
+from analysis.core.errors import UnsupportedModelError
+from analysis.exports import folders, gguf_families, gguf_file, gguf_tokens
+from analysis.models import cut as cuts
+from analysis.models import gguf, source, weights
+from analysis.models.decoder import Decoder
+from analysis.models.load import Plan
+from analysis.models.source import Source, reason
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What is saved."""
+
+    planned: Plan
+    """Of the model before the cut."""
+    cut: Removal
+    healed: bool
+    model: Any
+    """Of transformers: cut, and healed if it was."""
+    tokenizer: Any
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way of saving it."""
+
+    name: str
+    """What it is called in a request."""
+    why_not: Callable[[str, Removal], str | None]
+    """From the family and the cut: why it cannot be, in a sentence, before anything is loaded; None where it may."""
+    check: Callable[[Decoder], None]
+    """Refuses a cut model that would not be the same one again: raises an `UnsupportedModelError`."""
+    write: Callable[[Path, Saved], None]
+    """Into a folder that is there."""
+    load: Callable[[Path, str], Any]
+    """From the folder and a dtype: the model of transformers, on the CPU."""
+
+
+def _write_folder(folder: Path, saved: Saved) -> None:
+    saved.model.save_pretrained(folder)
+    saved.tokenizer.save_pretrained(folder)
+
+
+def _load_folder(folder: Path, dtype: str) -> Any:
+    return weights.whole("The saved folder", folder, {"dtype": getattr(torch, dtype), "use_safetensors": True})
+
+
+def _check_folder(decoder: Decoder) -> None:
+    """Compare the cut model with what its cut configuration builds: same names, same shapes."""
+    try:
+        with torch.device("meta"):
+            rebuilt = AutoModelForCausalLM.from_config(cuts.as_saved(decoder.model.config))
+    except Exception as error:  # what transformers has against a configuration, it says in a dozen unrelated types
+        raise UnsupportedModelError(
+            f"Plain transformers would not load this cut of a {decoder.config.model_type} model: {reason(error)}; choose "
+            f"another block."
+        ) from error
+    expected = {name: tuple(tensor.shape) for name, tensor in rebuilt.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in decoder.model.state_dict().items()}
+    if expected != found:
+        wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        raise UnsupportedModelError(
+            f"After this cut the configuration of {decoder.config.model_type} would not rebuild the same model ({wrong[0]} and "
+            f"{len(wrong) - 1} more differ); choose another block."
+        )
+
+
+def _write_gguf(folder: Path, saved: Saved) -> None:
+    planned, model = saved.planned, saved.model
+    name = folders.suggested_name(planned.facts.name, saved.cut, healed=saved.healed)
+    path = folder / gguf_families.file_name(name, planned.spec.dtype)
+    own = source.gguf_of(planned.spec)
+    tokens = gguf_tokens.of_file(own) if own else gguf_tokens.of_tokenizer(saved.tokenizer, model.config.vocab_size)
+    named = gguf_tokens.name_for(name, saved.tokenizer, own)
+    gguf_file.write(path, model, tokens, name=named, dtype=planned.spec.dtype)
+    gguf_tokens.check(path, saved.tokenizer)
+
+
+def _load_gguf(folder: Path, dtype: str) -> Any:
+    (path,) = folder.glob(f"*{gguf.SUFFIX}")
+    with gguf.taken_apart_once():
+        config = source.read_config(Source(folder, path.name, path.stem, ""))
+        plain = {"gguf_file": path.name, "config": config, "quantization_config": GgufConfig(dequantize=True)}
+        return weights.whole("The saved file", folder, {**plain, "dtype": getattr(torch, dtype)})
+
+
+FORMS = {
+    form.name: form
+    for form in (
+        Form("hf", lambda family, cut: None, _check_folder, _write_folder, _load_folder),
+        Form(
+            "gguf", gguf_families.why_not, lambda decoder: gguf_families.check(decoder.model.config), _write_gguf, _load_gguf
+        ),
+    )
+}  # fmt: skip
+"""By name."""

@@ -1,0 +1,140 @@
+"""Which models have a GGUF file, and why another has none: what llama.cpp takes for granted of the common families.
+
+Nothing here loads a model library: pages ask it, too. Source: their loaders in ggml-org/llama.cpp.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from analysis.core.blocks import PartSet, Removal
+from analysis.core.errors import UnsupportedModelError
+
+KINDS = {"float32": ("F32", "ALL_F32"), "float16": ("F16", "MOSTLY_F16"), "bfloat16": ("BF16", "MOSTLY_BF16")}
+"""By dtype what ggml calls a matrix of it, and a file of it."""
+_PERIODS = {"gemma2": 2, "gemma3_text": 6}
+"""Every so many layers one reads all that came before: llama.cpp knows no other order of these families."""
+INSTEAD = "take the folder (hf) instead"
+"""What to do about a refusal."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """How the models of a family stand in a GGUF file."""
+
+    name: str
+    """What ggml calls them."""
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that the format has no key for, with the one value that readers take for granted."""
+    activation: str = "silu"
+    turned: bool = False
+    """Whether the rows of queries and keys stand in pairs that are rotated, where transformers has the halves of a head."""
+    lifted: bool = False
+    """Whether norms are stored with one added."""
+
+
+_PLAIN = {"use_sliding_window": False, "attention_bias": False}
+_LLAMA = {"attention_bias": False, "mlp_bias": False, "sliding_window": None}
+_GEMMA = {
+    "attention_bias": False,
+    "attn_logit_softcapping": None,
+    "final_logit_softcapping": None,
+    "use_bidirectional_attention": False,
+}
+FAMILIES = {
+    "llama": Family("llama", _LLAMA, turned=True),
+    "mistral": Family("llama", _LLAMA, turned=True),
+    "qwen2": Family("qwen2", _PLAIN),
+    "qwen3": Family("qwen3", _PLAIN),
+    "gemma3_text": Family("gemma3", _GEMMA, activation="gelu_pytorch_tanh", lifted=True),
+    "phi3": Family("phi3", {"sliding_window": None}),
+}
+"""By what transformers calls them (`model_type`)."""
+
+
+def why_not(family: str, cut: Removal) -> str | None:
+    """Why there is no GGUF file of a family without some layers, in a sentence; None where there may be one."""
+    if isinstance(cut, PartSet):
+        return f"A GGUF file has whole layers only, not a model without {cut.brief()}; {INSTEAD}."
+    if family not in FAMILIES:
+        return f"A GGUF file is written of {', '.join(FAMILIES)} models, and this is a {family} model; {INSTEAD}."
+    return None
+
+
+def file_name(name: str, dtype: str) -> str:
+    """What a file of a model is called, as llama.cpp does: its name and what its matrices are in."""
+    return f"{name}-{KINDS[dtype][0]}.gguf"
+
+
+def check(config: Any) -> None:
+    """Refuse a model of one of the families that a GGUF file would make another one of.
+
+    Args:
+        config: of the cut model.
+
+    Raises:
+        UnsupportedModelError: with the setting that the format has no place for.
+    """
+    family = FAMILIES[config.model_type]
+    for name, value in {"hidden_act": family.activation, "hidden_activation": family.activation, **family.fixed}.items():
+        found = getattr(config, name, value)
+        if found != value and not (name == "hidden_act" and hasattr(config, "hidden_activation")):
+            raise UnsupportedModelError(
+                f"A GGUF file of a {config.model_type} model has no place for {name} {found!r} (llama.cpp computes with "
+                f"{value!r}); {INSTEAD}."
+            )
+    for rope in ropes(config).values():
+        kind = rope.get("rope_type", "default")
+        if kind != "default":
+            raise UnsupportedModelError(
+                f"The positions of this model are scaled ({kind}), which is not written into GGUF files here; {INSTEAD}."
+            )
+        turned = rope.get("partial_rotary_factor", 1.0)
+        if turned != 1.0:
+            raise UnsupportedModelError(
+                f"This model rotates a part of each head only (partial_rotary_factor {turned}), which is not written into GGUF "
+                f"files here; {INSTEAD}."
+            )
+    if family.lifted:
+        _check_gemma(config)
+
+
+def _check_gemma(config: Any) -> None:
+    found, expected = list(config.layer_types), layer_types(config.num_hidden_layers)
+    if found != expected:
+        period = _PERIODS[config.model_type]
+        place = next(index for index in range(len(found)) if found[index] != expected[index])
+        raise UnsupportedModelError(
+            f"llama.cpp takes every {period}th layer of a {config.model_type} model for one of full attention, and without "
+            f"these layers number {place} is one of {found[place].replace('_', ' ')}; remove {period} in a row or the last "
+            f"ones, or {INSTEAD}."
+        )
+    local = float(ropes(config)["sliding_attention"]["rope_theta"])
+    for name, value, taken in (
+        ("query_pre_attn_scalar", config.query_pre_attn_scalar, config.head_dim),
+        ("the rope_theta of its sliding layers", local, 10000.0),
+    ):
+        if value != taken:
+            raise UnsupportedModelError(
+                f"A GGUF file of a {config.model_type} model has no place for {name} {value} (llama.cpp computes with "
+                f"{taken}); {INSTEAD}."
+            )
+
+
+def layer_types(n_layers: int, family: str = "gemma3_text") -> list[str]:
+    """What llama.cpp takes the layers of a Gemma model for."""
+    return ["sliding_attention" if (index + 1) % _PERIODS[family] else "full_attention" for index in range(n_layers)]
+
+
+def can_be_pruned(family: str, cut: Removal, n_layers: int) -> bool:
+    """Whether llama.cpp takes the layers that stay for what they are where it leaves the others out itself."""
+    if family not in _PERIODS:
+        return True
+    kept = [kind for layer, kind in enumerate(layer_types(n_layers, family)) if layer not in cut.layers]
+    return kept == layer_types(len(kept), family)
+
+
+def ropes(config: Any) -> dict[str, dict[str, Any]]:
+    """The rotations of positions by kind of layer; "" for all layers."""
+    rope = config.rope_parameters
+    return dict(rope) if isinstance(next(iter(rope.values())), dict) else {"": rope}

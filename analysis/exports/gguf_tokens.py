@@ -1,0 +1,285 @@
+"""The tokenizer of a GGUF file: taken over from the file that a model came from, or made of a Hugging Face one that such a file
+can say exactly; any other is refused.
+
+Source: docs/gguf.md in ggml-org/ggml, and how llama.cpp reads it (src/llama-vocab.cpp in ggml-org/llama.cpp).
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis.core.errors import UnsupportedModelError
+from analysis.models import gguf
+
+Entry = tuple[str, Any, Any, Any]
+"""Key, value, its type in ggml, and for a list the type of what is in it or None for what its first entry is."""
+_NORMAL, _UNKNOWN, _CONTROL, _OWN, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6
+"""Kinds of tokens; `_OWN` are those that were added as plain text."""
+_GPT4 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_TEKKEN = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?"
+    r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_SPLITS = {
+    (_GPT4 % "{1,3}", True): "llama-bpe",
+    (_GPT4 % "{1,3}", False): "dbrx",
+    (_GPT4 % "", False): "qwen2",
+    (_TEKKEN, True): "tekken",
+}
+"""What llama.cpp calls a way of parting a text, by its expression and by whether whole words are looked up before merging."""
+_TEXTS = (
+    "The capital of France is Paris. I'm sure we'll see; DON'T they?",
+    "  two spaces,\n\n\ttabs \r\n and an end ",
+    "naïve café, 你好世界, Привет, 🙂👍🏽 — «x»",
+    "def f(x):\n    return x ** 2 != 0.5  # €",
+)
+_NUMBERS = "In 1984, 12345 of 3.14 and x86_64"
+_INSTEAD = "take the folder (hf), which has the tokenizer as it is"
+
+
+def of_file(path: Path) -> list[Entry]:
+    """All that a GGUF file says of its tokenizer, as it says it.
+
+    Raises:
+        OSError, ValueError: when it cannot be read.
+    """
+    from gguf import GGUFReader, GGUFValueType
+
+    found = []
+    for key, field in GGUFReader(path).fields.items():
+        if key.startswith("tokenizer."):
+            of = field.types[1] if field.types[0] == GGUFValueType.ARRAY else None
+            found.append((key, field.contents(), field.types[0], of))
+    return found
+
+
+def of_tokenizer(tokenizer: Any, n_tokens: int) -> list[Entry]:
+    """What a GGUF file says of a Hugging Face tokenizer.
+
+    Args:
+        tokenizer: of transformers.
+        n_tokens: rows of the embeddings; tokens that there are not are filled up with unused ones.
+
+    Raises:
+        UnsupportedModelError: when it does something that llama.cpp would do otherwise.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise _refused("it is no tokenizer of the tokenizers library")
+    told = json.loads(backend.to_str())
+    model = told["model"]
+    if (
+        model.get("type") != "BPE"
+        or model.get("dropout")
+        or model.get("continuing_subword_prefix")
+        or model.get("end_of_word_suffix")
+    ):
+        raise _refused(f"its model is {model.get('type')} and not plain byte pair encoding")
+    merges = [tuple(merge.split(" ", 1)) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]]
+    vocab = {**model["vocab"], **{token["content"]: token["id"] for token in told["added_tokens"]}}
+    tokens, kinds = _listed(vocab, told["added_tokens"], n_tokens)
+    is_words = bool(model.get("byte_fallback"))
+    of_model = _sentencepiece(told, tokens, kinds, merges) if is_words else _byte_level(told, merges)
+    first, last = _around(tokenizer)
+    if isinstance(tokenizer.chat_template, Mapping):
+        templates = dict(tokenizer.chat_template)
+    else:
+        templates = {"default": tokenizer.chat_template} if tokenizer.chat_template else {}
+    ids = {
+        f"tokenizer.ggml.{name}_token_id": getattr(tokenizer, f"{own}_token_id")
+        for name, own in {"bos": "bos", "eos": "eos", "unknown": "unk", "padding": "pad"}.items()
+    }
+    said: dict[str, Any] = {
+        **of_model,
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": kinds,
+        **{key: number for key, number in ids.items() if number is not None},
+        "tokenizer.ggml.add_bos_token": first,
+        "tokenizer.ggml.add_eos_token": last,
+        **{"tokenizer.chat_template" + ("" if name == "default" else f".{name}"): text for name, text in templates.items()},
+    }
+    return [_entry(key, value) for key, value in said.items()]
+
+
+def _refused(why: str) -> UnsupportedModelError:
+    return UnsupportedModelError(f"llama.cpp would part texts otherwise than the tokenizer of this model: {why}; {_INSTEAD}.")
+
+
+def _entry(key: str, value: Any) -> Entry:
+    from gguf import GGUFValueType as Type
+
+    kinds = {bool: Type.BOOL, int: Type.UINT32, float: Type.FLOAT32, str: Type.STRING}
+    if not isinstance(value, list):
+        return key, value, kinds[type(value)], None
+    return key, value, Type.ARRAY, Type.INT32 if type(value[0]) is int else kinds[type(value[0])]
+
+
+def _listed(vocab: Mapping[str, int], added: Sequence[Mapping[str, Any]], n_tokens: int) -> tuple[list[str], list[int]]:
+    """The tokens in their order, and what kind each is of."""
+    if max(vocab.values()) >= n_tokens:
+        raise _refused(f"it has a token {max(vocab.values())}, and the model has the tokens 0..{n_tokens - 1}")
+    tokens, kinds = [f"[PAD{number}]" for number in range(n_tokens)], [_UNUSED] * n_tokens
+    for token, number in vocab.items():
+        tokens[number], kinds[number] = token, _NORMAL
+    for one in added:
+        kinds[one["id"]] = _CONTROL if one["special"] else _OWN
+        beside = [name for name in ("lstrip", "rstrip", "single_word") if one[name]]
+        if beside and not (beside == ["rstrip"] and _strips(added)):
+            raise _refused(f"{one['content']} also takes what stands beside it ({beside[0]})")
+    return tokens, kinds
+
+
+_KEEPING = {"<unk>", "<s>", "<|endoftext|>"}
+"""The tokens of Phi-3 that leave the spaces behind them alone."""
+
+
+def _strips(added: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether just those tokens take the spaces behind them that do so in Phi-3."""
+    there = {token["content"] for token in added}
+    takes = {token["content"] for token in added if token["rstrip"]}
+    return takes == there - _KEEPING and {*_KEEPING, "</s>"} <= there
+
+
+def name_for(name: str, tokenizer: Any, own: Path | None) -> str:
+    """What a file calls its model: one that is named Phi-3 is read with the spaces behind special tokens taken away.
+
+    Args:
+        name: of the model.
+        tokenizer: of transformers.
+        own: the GGUF file that the tokenizer was taken over from, if it was.
+    """
+    if own is None:
+        strips = _strips(json.loads(tokenizer.backend_tokenizer.to_str())["added_tokens"])
+    else:
+        strips = _PHI.search(str(gguf.header(own).get("general.name"))) is not None
+    plain = _PHI.sub("Phi_3", name)
+    return f"{plain} (phi-3)" if strips else plain
+
+
+_PHI = re.compile("phi-?3", re.IGNORECASE)
+
+
+def _byte_level(told: Mapping[str, Any], merges: Sequence[tuple[str, ...]]) -> dict[str, Any]:
+    if (told["decoder"] or {}).get("type") != "ByteLevel":
+        raise _refused("it has neither bytes for letters nor bytes to fall back on")
+    # Every converter of llama.cpp passes this over: only text that is not in this form is parted otherwise.
+    if (told["normalizer"] or {"type": "NFC"}) != {"type": "NFC"}:
+        raise _refused(f"it changes texts before it reads them ({told['normalizer']['type']})")
+    return {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": _pre(told),
+        "tokenizer.ggml.merges": [" ".join(pair) for pair in merges],
+        "tokenizer.ggml.add_space_prefix": False,
+    }
+
+
+def _pre(told: Mapping[str, Any]) -> str:
+    """What llama.cpp calls the way in which a text is parted before merging."""
+    parts = told["pre_tokenizer"] or {"type": "nothing"}
+    steps = [
+        {name: value for name, value in step.items() if name not in ("trim_offsets", "add_prefix_space")}
+        for step in parts.get("pretokenizers", [parts])
+        if not step.get("add_prefix_space")
+    ]
+    own, without = {"type": "ByteLevel", "use_regex": True}, {"type": "ByteLevel", "use_regex": False}
+    whole = bool(told["model"].get("ignore_merges"))
+    if steps == [own] and not whole:
+        return "gpt-2"
+    if steps == [{"type": "Digits", "individual_digits": True}, own] and not whole:
+        return "smollm"
+    if len(steps) == 2 and steps[1] == without:
+        split = {"type": "Split", "behavior": "Isolated", "invert": False}
+        expression = steps[0].get("pattern", {}).get("Regex", "")
+        if {**split, "pattern": {"Regex": expression}} == steps[0] and (expression, whole) in _SPLITS:
+            return _SPLITS[expression, whole]
+    named = ", ".join(step["type"] for step in steps) or parts["type"]
+    raise _refused(f"its way of parting words ({named}) is none that it has a name for")
+
+
+def _sentencepiece(
+    told: Mapping[str, Any], tokens: list[str], kinds: list[int], merges: Sequence[tuple[str, ...]]
+) -> dict[str, Any]:
+    """Of a tokenizer that was made of a sentencepiece one; its tokens and their kinds are written as llama.cpp has them."""
+    prefix = _prefix(told)
+    scores = _scores(tokens, kinds, merges)
+    for number, token in enumerate(tokens):
+        if kinds[number] == _OWN:  # looked for in the text before spaces are written as they are within tokens
+            tokens[number] = token.replace("▁", " ")
+        elif token == told["model"].get("unk_token"):
+            kinds[number] = _UNKNOWN
+        elif len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
+            kinds[number] = _BYTE
+    return {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.pre": "default",
+        "tokenizer.ggml.scores": scores,
+        "tokenizer.ggml.add_space_prefix": prefix,
+    }
+
+
+def _prefix(told: Mapping[str, Any]) -> bool:
+    """Whether a space is put before every text, those between special tokens included."""
+    before, parts = told["normalizer"], told["pre_tokenizer"]
+    spaces = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    if before == {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, spaces]} and parts is None:
+        return True
+    if before == spaces and (parts is None or parts["type"] == "Split" and parts["pattern"] == {"String": " "}):
+        return False
+    if before is None and (parts or {}).get("type") == "Metaspace" and parts["replacement"] == "▁" and not parts["split"]:
+        if parts["prepend_scheme"] in ("always", "never"):
+            return bool(parts["prepend_scheme"] == "always")
+        raise _refused("it puts a space before the first word only, and llama.cpp also after every special token")
+    raise _refused("how it writes spaces is not as in the tokenizers that it knows")
+
+
+def _scores(tokens: Sequence[str], kinds: Sequence[int], merges: Sequence[tuple[str, ...]]) -> list[float]:
+    """The likeliness that llama.cpp goes by when it merges, so that it merges in the order of the list of merges.
+
+    It merges whatever two neighbours make up a token, the token of the highest score first, where tokenizers goes by a list of
+    pairs: both do the same where the list has every such pair, and all pairs that make up one token next to each other.
+    """
+    made = ["".join(pair) for pair in merges]
+    order = list(dict.fromkeys(made))
+    place = {token: number for number, token in enumerate(order)}
+    if [place[token] for token in made] != sorted(place[token] for token in made):
+        raise _refused("its merges are in an order that no score for each token gives")
+    plain = {token for token, kind in zip(tokens, kinds, strict=True) if kind == _NORMAL}
+    known = set(merges)
+    for token in plain:
+        for at in range(1, len(token)):
+            if token[:at] in plain and token[at:] in plain and (token[:at], token[at:]) not in known:
+                raise _refused(f"it never makes {token!r} of {token[:at]!r} and {token[at:]!r}")
+    return [-float(place.get(token, len(order))) if kind == _NORMAL else 0.0 for token, kind in zip(tokens, kinds, strict=True)]
+
+
+def _around(tokenizer: Any) -> tuple[bool, bool]:
+    """Whether it puts the token of the beginning before a text, and that of the end behind it."""
+    bare = tokenizer("a", add_special_tokens=False).input_ids
+    ids = tokenizer("a").input_ids
+    at = next((at for at in range(len(ids) - len(bare) + 1) if ids[at : at + len(bare)] == bare), 0)
+    first, last = ids[:at], ids[at + len(bare) :]
+    if first not in ([], [tokenizer.bos_token_id]) or last not in ([], [tokenizer.eos_token_id]):
+        raise _refused("it puts tokens around a text that are not its beginning and its end")
+    return bool(first), bool(last)
+
+
+def check(path: Path, tokenizer: Any) -> None:
+    """Read the tokenizer of a GGUF file as transformers does, and hold it against the one that it was made of on a few texts.
+
+    Raises:
+        UnsupportedModelError: when they part a text in two ways.
+    """
+    from transformers import AutoTokenizer
+
+    again = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    told, texts = gguf.header(path), list(_TEXTS)
+    if not told.get("tokenizer.ggml.add_space_prefix"):
+        # Between special tokens transformers puts no space before a text where it reads a file, and llama.cpp does.
+        texts.append("x".join(["", *(token.content for token in tokenizer.added_tokens_decoder.values() if token.special), ""]))
+    if told.get("tokenizer.ggml.pre") != "smollm":
+        texts.append(_NUMBERS)  # whose digits it does not part then
+    for text in texts:
+        if list(again(text).input_ids) != list(tokenizer(text).input_ids):
+            raise _refused(f"read again from the file it makes other tokens of {text[:40]!r}")
