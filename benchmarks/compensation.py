@@ -26,7 +26,7 @@ from analysis.data import corpora
 from analysis.data.spec import default_loss_corpus
 from analysis.experiments.accuracy import scores
 from analysis.experiments.heal import junction, packing, recipes
-from analysis.experiments.heal.spec import CHOICE_TEXTS, default_heal_corpus
+from analysis.experiments.heal.spec import CALIBRATION_TEXTS, CHOICE_TEXTS, default_heal_corpus
 from analysis.experiments.scoring import likelihood
 from analysis.models import load
 from analysis.models.decoder import Decoder
@@ -92,7 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cuts", default="", help="START:SIZE, several joined by commas, sets of layers by +")
     parser.add_argument("--recipes", default="instant,prune-comp,linear-patch,ghosted")
-    parser.add_argument("--fitted", type=int, default=junction.CALIBRATION_TEXTS, help="texts of Wikipedia to fit on")
+    parser.add_argument("--fitted", type=int, default=CALIBRATION_TEXTS, help="texts of Wikipedia to fit on")
     take_dtype(parser, "float32")
     options = parser.parse_args()
     here(options.dtype)

@@ -73,7 +73,7 @@ def look(chromium: Browser, address: str, name: str) -> Look:
         page.wait_for_selector("[data-testid=stMain] .js-plotly-plot .main-svg .cartesianlayer .xy", state="attached")
     picture = time.perf_counter() - began
     browser.settled(page)
-    page.wait_for_function(browser.DRAWN)
+    browser.drawn(page)
     page.wait_for_timeout(REST_MS)
     height = page.evaluate("() => document.querySelector('[data-testid=stMain]').scrollHeight")
     found = Look(picture, page.evaluate("window.shifted"), height, page.evaluate(CONTROLS))

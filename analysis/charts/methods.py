@@ -80,6 +80,7 @@ def _add(
         error_x={**bars(values, [ends[1:] for _, ends in found], width=3), "color": colours.unpruned, "thickness": 1.2},
         mode="markers",
         name=f"n = {n}",
+        cliponaxis=False,
         marker={"color": shades, "size": 9, "symbol": symbols, "line": {"width": 1.3, "color": shades}},
         text=[_read_out(result, place, ends, quantity, is_best=place in best) for place, ends in found],
         hovertemplate="%{text}<extra></extra>",
@@ -89,7 +90,7 @@ def _add(
     if ringed:
         drawn.add_scatter(
             x=[value for value, _ in ringed], y=[name for _, name in ringed], mode="markers", hoverinfo="skip",
-            name=f"lowest loss at n = {n}",
+            name=f"lowest loss at n = {n}", cliponaxis=False,
             marker={"symbol": "circle-open", "size": 18, "color": colours.healed, "line": {"width": 2}}, **where,
         )  # fmt: skip
 

@@ -30,6 +30,8 @@ class Plateau:
 
     name: str
     """Model, questions and strategy, as far as they tell it from the others."""
+    model: str
+    """Where the model came from."""
     n_layers: int
     n_questions: int
     precision: str
@@ -37,6 +39,11 @@ class Plateau:
     """n = 0 first."""
     cliff: int | None
     """The n from which on answers are lost for good (`verdicts.knee`); None where none is beyond doubt."""
+
+    @property
+    def stands_to(self) -> float:
+        """The largest share of layers at which it was measured and had not fallen."""
+        return max(step.share for step in self.steps if self.cliff is None or step.n < self.cliff)
 
 
 def plateaus(curves: Sequence[tuple[str, SweepResult]]) -> list[Plateau]:
@@ -53,7 +60,7 @@ def plateaus(curves: Sequence[tuple[str, SweepResult]]) -> list[Plateau]:
     return [Plateau(said, *_read(sweep)) for said, (_, sweep) in zip(_names(readable), readable, strict=True)]
 
 
-def _read(sweep: SweepResult) -> tuple[int, int, str, tuple[Step, ...], int | None]:
+def _read(sweep: SweepResult) -> tuple[str, int, int, str, tuple[Step, ...], int | None]:
     assert sweep.lines is not None
     chance, steps = sweep.lines.chance, []
     for point in sweep.points:
@@ -61,7 +68,18 @@ def _read(sweep: SweepResult) -> tuple[int, int, str, tuple[Step, ...], int | No
             low, high = point.interval
             steps.append(Step(point.n, point.n / sweep.n_layers, point.acc - chance, low - chance, high - chance))
     fall = verdicts.knee(sweep.points, sweep.lines, sweep.questions)
-    return sweep.n_layers, sweep.points[0].n_samples, sweep.spec.model.precision, tuple(steps), fall
+    asked = sweep.spec.model
+    return asked.source, sweep.n_layers, sweep.points[0].n_samples, asked.precision, tuple(steps), fall
+
+
+def differ(curves: Sequence[Plateau]) -> bool:
+    """Whether a model falls at a share of depth at which another one was measured and still stood.
+
+    Args:
+        curves: on one scale.
+    """
+    falls = [(curve.model, curve.cliff / curve.n_layers) for curve in curves if curve.cliff is not None]
+    return any(fall <= other.stands_to for model, fall in falls for other in curves if other.model != model)
 
 
 def title(asked: BenchmarkSpec) -> str:

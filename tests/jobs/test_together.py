@@ -145,6 +145,7 @@ def test_a_model_that_no_process_holds_whole_is_divided_over_them_with_the_very_
     assert found.healed == wanted.healed
 
 
+@pytest.mark.long
 def test_of_a_divided_model_any_process_may_be_lost_and_a_larger_group_that_holds_it_whole_goes_on(
     spec, cache, with_starter, monkeypatch, tmp_path, nobody_has_room
 ):

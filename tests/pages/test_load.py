@@ -17,9 +17,17 @@ from pages.components.shared import gate
 ROOT = Path(__file__).resolve().parents[2]
 
 
+RUNNER = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["runner"]
+
+
 def test_no_run_of_a_script_ends_with_a_look_at_every_object_of_the_server():
     """It took longer than the run: 20 visitors beside a job would have asked for two and a half processors."""
-    assert tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["runner"]["postScriptGC"] is False
+    assert RUNNER["postScriptGC"] is False
+
+
+def test_two_drawings_of_a_session_never_run_beside_each_other():
+    """Streamlit locks what a session holds for each of them alone, so one changed what the other was going through."""
+    assert RUNNER["fastReruns"] is False
 
 
 def test_the_memory_is_flat_when_it_grows_after_the_first_third_by_no_more_than_five_percent():

@@ -6,7 +6,7 @@ import pytest
 
 from analysis.charts import lesson
 from analysis.data.spec import BenchmarkSpec
-from analysis.reading.plateaus import plateaus
+from analysis.reading.plateaus import Plateau, Step, differ, plateaus
 from tests.support import fakes
 
 
@@ -27,6 +27,19 @@ def test_models_of_any_depth_stand_on_one_scale_with_their_intervals():
     assert list(line.x) == [n / 20 for n in range(16)]
     assert line.error_y.array[5] == pytest.approx(curves[1].steps[5].high - curves[1].steps[5].above)
     assert "n = 5 of 20 layers" in line.text[5]
+
+
+@pytest.mark.parametrize(
+    ("cliff", "measured_to", "other", "told"),
+    [(6, 12, "b", True), (6, 5, "b", False), (None, 12, "b", False), (6, 12, "a", False)],
+    ids=["stands where the other falls", "not measured so far", "no cliff", "two cuts of one model"],
+)
+def test_models_differ_where_one_falls_and_another_was_measured_and_stands(cliff, measured_to, other, told):
+    def curve(model: str, cliff: int | None, last: int) -> Plateau:
+        steps = tuple(Step(n, n / 20, 0.2, 0.1, 0.3) for n in range(last + 1))
+        return Plateau(model, model, 20, 100, "float32", steps, cliff)
+
+    assert differ([curve("a", cliff, 12), curve(other, None, measured_to)]) is told
 
 
 def test_a_name_says_what_tells_curves_apart_and_what_only_guesses_is_left_out():

@@ -28,6 +28,8 @@ FLAGS = (
     "--disable-sync",
 )
 _START_S = 60
+_LOOK_MS = 100
+"""Between two looks at a page that is waited for: a look with each frame would have frames drawn that nobody sees."""
 ENTRY = ("-m", "streamlit", "run", "app.py")
 """What Python runs as the dashboard."""
 # Two test processes and a worker share the machine: a page that is right may need more than the usual five seconds.
@@ -92,7 +94,13 @@ def settled(page: Page) -> None:
     page.wait_for_function(
         "() => !document.querySelector('[data-testid=stSkeleton], [data-testid=stSpinner], [data-testid=stStatusWidget]')",
         timeout=120_000,
+        polling=_LOOK_MS,
     )
+
+
+def drawn(page: Page) -> None:
+    """Wait until nothing runs any more and all charts are there."""
+    page.wait_for_function(DRAWN, polling=_LOOK_MS)
 
 
 def screenshot(page: Page, name: str) -> None:
@@ -135,7 +143,7 @@ def visit(page: Page, address: str, name: str, query: str = "") -> None:
     """Open a page of the dashboard and wait until its charts are drawn."""
     page.goto(f"{address}/{'' if name == 'explore' else name}{query}")
     settled(page)
-    page.wait_for_function(DRAWN)
+    drawn(page)
 
 
 @dataclass(frozen=True)

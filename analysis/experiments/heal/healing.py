@@ -34,7 +34,7 @@ from analysis.experiments.heal import (
 from analysis.experiments.heal.group import ALONE, Group, joined, losses_named
 from analysis.experiments.heal.junction import Junction
 from analysis.experiments.heal.packing import PackedRows
-from analysis.experiments.heal.spec import HealResult, HealSpec, HealStep, Validation
+from analysis.experiments.heal.spec import CALIBRATION_TEXTS, HealResult, HealSpec, HealStep, Validation
 from analysis.experiments.heal.teacher import can_separate
 from analysis.experiments.heal.training import Trainer, deterministic, memory_explained
 from analysis.models import adapter, machine
@@ -430,7 +430,7 @@ class _Heal:
     def fit_junction(self, loaded: LoadedModel) -> Junction:
         """The instant heal of the model that is not cut yet; the same at every start, so that nothing of it is stored."""
         spec, n_tokens = self.spec, min(self.spec.corpus.seq_len, junction.TEXT_TOKENS)
-        calibration = packing.beginnings(spec.corpus, self.texts.apart, loaded.tokenizer, junction.CALIBRATION_TEXTS, n_tokens)
+        calibration = packing.beginnings(spec.corpus, self.texts.apart, loaded.tokenizer, CALIBRATION_TEXTS, n_tokens)
         if len(calibration) < junction.LEAST_TEXTS:
             raise RecipeError(
                 f"The healing text has {len(calibration)} documents beside those that are measured on, and an instant heal is "

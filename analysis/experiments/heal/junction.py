@@ -32,7 +32,6 @@ from analysis.models.adapter import Bridge
 from analysis.models.decoder import Decoder, output_stream
 from analysis.models.stream import Trunk, batches, carried, input_stream, right_padded, run_trunk, tokens_per_batch
 
-CALIBRATION_TEXTS = 96
 LEAST_TEXTS = 8
 """Fewer say too little to fit on."""
 TEXT_TOKENS = 256

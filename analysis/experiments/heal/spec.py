@@ -34,6 +34,8 @@ MOST_KEPT = 65_536
 """Tokens of a distribution that are told apart."""
 MOST_WRITTEN = 1_048_575
 """A row has one token more at least, to write from."""
+CALIBRATION_TEXTS = 96
+"""Texts that the instant heal is fitted on."""
 CHOICE_TEXTS = 8
 """Texts, of the kind that a heal is judged by but none of those, that the instant heal's strength and the best step are chosen
 on."""

@@ -340,7 +340,7 @@ def instant(spec, **changes):
 
 @pytest.fixture
 def little_text(monkeypatch):
-    monkeypatch.setattr("analysis.experiments.heal.junction.CALIBRATION_TEXTS", 30)
+    monkeypatch.setattr("analysis.experiments.heal.healing.CALIBRATION_TEXTS", 30)
 
 
 @pytest.mark.usefixtures("little_text")

@@ -132,7 +132,7 @@ def page(served, visitor):
 def leave(page: Page) -> None:
     """Close the window once nothing is on its way: a server that still writes to it says so in its log."""
     page.wait_for_timeout(600)
-    page.wait_for_function(browser.DRAWN)
+    browser.drawn(page)
     page.close()
 
 

@@ -66,7 +66,7 @@ def test_axe_finds_nothing_serious_on_any_page(served, theme, rules):
             page.get_by_role("radio", name=view).click()
             page.wait_for_timeout(300)
             browser.settled(page)
-            page.wait_for_function(browser.DRAWN)
+            browser.drawn(page)
             told[f"{name}, {view}"] = found(page, rules)
     page.context.close()
     assert not {name: held for name, held in told.items() if held}
@@ -88,14 +88,14 @@ def test_the_cut_is_chosen_and_a_menu_opened_by_the_keyboard_alone(served):
     page.keyboard.press("ArrowRight")
     expect(page.get_by_text("block [13, 19)").first).to_be_visible()
     expect(page).to_have_url(re.compile("n=6"))
-    page.wait_for_function(browser.DRAWN)
+    browser.drawn(page)
 
     menu = page.locator(".st-key-map-popover").get_by_role("button").first
     reach(page, menu, backwards=True)
     page.keyboard.press("Enter")
     compute = page.get_by_role("button", name="Compute map")
     expect(compute).to_be_visible()
-    page.wait_for_function(browser.DRAWN)
+    browser.drawn(page)
     for _ in range(3):  # a key that comes while a busy browser still draws the menu is lost
         page.keyboard.press("Escape")
         with contextlib.suppress(AssertionError):

@@ -156,7 +156,7 @@ def test_the_camera_over_a_chart_saves_png_and_svg(served, visitors):
     page.get_by_role("radio", name="SVG").click()
     page.get_by_text("saves it as SVG").wait_for()
     page.keyboard.press("Escape")
-    page.wait_for_function(browser.DRAWN)
+    browser.drawn(page)
     image = picture(page).read_text()
     assert image.startswith("<svg")
     assert "accuracy" in image

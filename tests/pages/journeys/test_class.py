@@ -63,7 +63,7 @@ def test_two_phones_answer_and_the_distribution_is_seen_before_the_reveal(served
     assert not phones[0].evaluate("document.querySelectorAll('script').length")
 
     for _ in range(3):  # the answers are drawn anew every second, and on a busy machine Streamlit may take that for the click
-        page.wait_for_function(browser.DRAWN)
+        browser.drawn(page)
         panel.get_by_role("button", name="Close the poll").click()
         page.wait_for_timeout(3000)
         if not panel.is_visible():

@@ -20,9 +20,9 @@ LONG = 300 * SECOND
 
 @pytest.fixture
 def quick_heals(short_texts: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Losses on short texts, and heals that let nothing be written."""
-    unwritten = Path(browser.__file__).parent / "unwritten.py"
-    monkeypatch.setenv(extensions.VARIABLE, os.pathsep.join([os.environ[extensions.VARIABLE], str(unwritten)]))
+    """Losses on short texts, and heals that fit on little and write nothing."""
+    quick = Path(browser.__file__).parent / "quick_heals.py"
+    monkeypatch.setenv(extensions.VARIABLE, os.pathsep.join([os.environ[extensions.VARIABLE], str(quick)]))
 
 
 @pytest.mark.usefixtures("quick_heals")
@@ -72,11 +72,11 @@ def move_the_slider(page: Page) -> None:
 
 def small_sweep(page: Page) -> None:
     page.get_by_role("button", name="Run a sweep").click()
-    page.get_by_role("spinbutton", name="How many").fill("20")
-    page.get_by_role("spinbutton", name="Up to n removed layers").fill("8")
+    page.get_by_role("spinbutton", name="How many").fill("12")
+    page.get_by_role("spinbutton", name="Up to n removed layers").fill("4")
     page.get_by_role("button", name="Run sweep").click()
-    ended(page, "Curve, ARC-Easy 20, n ≤ 8")
-    pick(page, "Accuracy and loss", "ARC-Easy × 200", "ARC-Easy × 20 ")
+    ended(page, "Curve, ARC-Easy 12, n ≤ 4")
+    pick(page, "Accuracy and loss", "ARC-Easy × 200", "ARC-Easy × 12 ")
     expect(page.get_by_text("You picked this").first).to_be_visible()
     browser.screenshot(page, "journey-3-sweep")
 

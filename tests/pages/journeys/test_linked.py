@@ -144,7 +144,7 @@ def test_a_clicked_block_is_the_cut_everywhere_and_its_address_shows_it_elsewher
         expect_shown(page, {"damage": "11:8", "strip": "11:8"})
         expect(page).to_have_url(re.compile("tab=damage"))
         browser.settled(page)
-        page.wait_for_function(browser.DRAWN)
+        browser.drawn(page)
         click_until_shown(page, "Heat map of the measured", "9:4", {"damage": "9:4", "strip": "9:4"})
         page.get_by_role("tab", name="Map and curves").click()
         expect_cut(page, 9, 4)

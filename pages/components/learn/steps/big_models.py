@@ -132,8 +132,7 @@ def _plateaus() -> None:
         alt=f"Accuracy above chance against the share of layers removed, {len(curves)} curves of small real models.",
     )  # fmt: skip
     told = [f"{words.plain(curve.name)}: {_cliff_of(curve)}" for curve in curves]
-    differ = len({curve.cliff is None for curve in curves}) > 1
-    moral = "One model's plateau is another's cliff. " if differ else ""
+    moral = "One model's plateau is another's cliff. " if plateaus.differ(curves) else ""
     st.caption(f"{moral}{'; '.join(told)}. Bars: 95 % intervals.")
     rows = [
         {"model": curve.name, "n": step.n, "share": step.share, "above chance": step.above, "low": step.low, "high": step.high}
