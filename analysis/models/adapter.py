@@ -28,6 +28,8 @@ if TYPE_CHECKING:  # it brings bitsandbytes, and seconds
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 """Where the weights of an adapter are, in its folder."""
+UNTOLD_RANKS = r"The following (rank|alpha)_pattern keys did not match any targeted module"
+"""Of a warning of PEFT, which looks for them among modules only, and not among parameters."""
 
 
 def check_adapter(adapter: str, block: Removal | None) -> None:
@@ -111,9 +113,10 @@ def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedMo
         with warnings.catch_warnings():
             # PEFT only warns when the adapter has no weights for some layer, and then leaves that layer unhealed.
             warnings.filterwarnings("error", message="Found missing adapter keys")
+            warnings.filterwarnings("ignore", message=UNTOLD_RANKS)
             model = PeftModel.from_pretrained(loaded.model, adapter).eval()
         # Nor does it mind weights for layers that the cut model does not have.
-        left_over = _weight_names(Path(adapter)) - set(_weights_on(model))
+        left_over = _weight_names(Path(adapter)) - set(weights_on(model))
         if left_over:
             raise ValueError(f"it has no place for {weights.listed(sorted(left_over))}")
         _check_numbers(model, adapter)
@@ -141,7 +144,7 @@ def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedMo
 
 
 def _check_numbers(model: Any, adapter: str) -> None:
-    broken = [name for name, weight in _weights_on(model).items() if not weight.isfinite().all()]
+    broken = [name for name, weight in weights_on(model).items() if not weight.isfinite().all()]
     if broken:
         raise RecipeError(
             f"The adapter {adapter} has NaN or infinite weights: {', '.join(broken[:3])}{' and more' if broken[3:] else ''}; "
@@ -149,7 +152,7 @@ def _check_numbers(model: Any, adapter: str) -> None:
         )
 
 
-def _weights_on(model: Any) -> dict[str, Any]:
+def weights_on(model: Any) -> dict[str, Any]:
     """The weights of the adapter that is on a model, by name."""
     from peft import get_peft_model_state_dict
 

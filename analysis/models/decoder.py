@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from analysis.core.blocks import ATTENTION, FEED_FORWARD
-from analysis.core.errors import RecipeError, UnsupportedModelError
+from analysis.core.errors import UnsupportedModelError
 from analysis.models import families
 from analysis.models.families import Family
 from analysis.models.spec import DTYPE_BYTES, LayerFacts, ModelFacts, PartFacts
@@ -440,45 +440,3 @@ def _growth(layer: Any) -> tuple[int | None, int | None]:
     per_token = int(keys.shape[1] * keys.shape[3] + values.shape[1] * values.shape[3])
     # Between two passes a sliding layer needs one token less than its window: the next one brings itself.
     return per_token, int(layer.sliding_window) - 1 if getattr(layer, "is_sliding", False) else None
-
-
-def feed_forward_modules(decoder: Decoder) -> list[str]:
-    """Full names of every feed-forward weight of the remaining decoder layers, and of nothing else.
-
-    Names are matched inside the feed-forward part only: PEFT's usual matching by suffix would also adapt the attention
-    output of families that call both `c_proj`.
-
-    Returns:
-        Names as in `model.named_modules()`, first layer first.
-
-    Raises:
-        RecipeError: for mixtures of experts, for layers without a recognised feed-forward part, and where a cut left none.
-    """
-    paths = {module: name for name, module in decoder.model.named_modules()}
-    family, found = decoder.family, list[str]()
-    for index, layer in enumerate(decoder.layers):
-        parts = [child for name, child in layer.named_children() if name in family.feed_forward]
-        parts += [child for name, child in layer.named_children() if name in family.feed_forward_linears]
-        if any(_is_mixture(module, family) for module in layer.modules()):
-            raise RecipeError(
-                f"Layer {index} of this {decoder.config.model_type} model is a mixture of experts, and a heal adapts one "
-                f"feed-forward part per layer; choose a dense model."
-            )
-        names = [paths[module] for part in parts for module in part.modules() if isinstance(module, nn.Linear | Conv1D)]
-        if not names and not any(isinstance(part, Absent) for part in parts):
-            raise RecipeError(
-                f"Layer {index} of this {decoder.config.model_type} model has no feed-forward part that is recognised "
-                f"({', '.join((*family.feed_forward, *family.feed_forward_linears))}), so there is nothing to put LoRA on; "
-                f"choose another family."
-            )
-        found += names
-    if not found:
-        raise RecipeError(
-            "No layer keeps its feed-forward part, so there is nothing to put LoRA on; choose the method partial, or a cut "
-            "that leaves some."
-        )
-    return found
-
-
-def _is_mixture(module: nn.Module, family: Family) -> bool:
-    return any(word in type(module).__name__.lower() for word in family.experts)

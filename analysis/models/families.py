@@ -36,20 +36,23 @@ class Family:
     """What the norm between the last layer and the head is called, beside the layers."""
     attention: tuple[str, ...] = ("self_attn", "attn", "attention", "self_attention")
     """What the attention of a layer is called."""
-    feed_forward: tuple[str, ...] = ("mlp", "feed_forward", "ffn", "feedforward")
-    """What the feed-forward part of a layer is called."""
+    feed_forward: tuple[str, ...] = ("mlp", "feed_forward", "ffn", "feedforward", "block_sparse_moe", "shared_mlp")
+    """What the feed-forward part of a layer is called; more than one of them stand side by side (Granite MoE)."""
     feed_forward_linears: tuple[str, ...] = ("fc1", "fc2")
     """Feed-forward weights that are kept in the layer itself (OPT); all that are there count."""
     feed_forward_width: tuple[str, ...] = ("intermediate_size", "ffn_dim", "n_inner")
     """What the configuration calls the width of the feed-forward part; 4 x hidden_size where it says none."""
     writers: tuple[str, ...] = (
         "o_proj", "out_proj", "dense", "c_proj", "wo", "down_proj", "fc2", "dense_4h_to_h", "w2", "fc_out",
+        "output_linear",
     )  # fmt: skip
     """What the weights are called whose output is added to the residual stream; all that are there count."""
     writing_norms: tuple[str, ...] = ("post_feedforward_layernorm", "post_attention_layernorm")
     """What the norms are called that stand between these weights and the stream, where the first of them is there."""
     experts: tuple[str, ...] = ("moe", "expert", "router")
     """Words in the class names of a mixture of experts."""
+    routers: tuple[str, ...] = ("router", "gating")
+    """Words in the names or class names of what sends tokens to the experts."""
     n_experts: tuple[str, ...] = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
     """What the configuration calls the number of experts in a layer."""
     experts_used: tuple[str, ...] = (

@@ -28,8 +28,8 @@ from analysis.experiments.maps.spec import DistanceSpec
 from analysis.experiments.scoring import likelihood
 from analysis.models import families, load
 from analysis.models.cut import cut, without_block
-from analysis.models.decoder import feed_forward_modules
 from analysis.models.families import Family
+from analysis.models.feed_forward import feed_forward_matrices
 from analysis.models.spec import ModelSpec
 from tests.support.asked import questions
 
@@ -266,10 +266,12 @@ def test_a_cut_renumbers_what_the_row_names_and_restores_it(ladder, tmp_path):
 def test_feed_forward_parts_and_their_width_are_those_of_the_row(ladder, row):
     decoder = load.load(ladder).decoder
     assert decoder.feed_forward_width == 24
-    assert feed_forward_modules(decoder) == [f"ladder.rungs.{n}.widening.{part}" for n in range(N_RUNGS) for part in (0, 2)]
+    assert feed_forward_matrices(decoder).modules == [
+        f"ladder.rungs.{n}.widening.{part}" for n in range(N_RUNGS) for part in (0, 2)
+    ]
     families.register(replace(row, feed_forward=("mlp",)))
     with pytest.raises(RecipeError, match=r"no feed-forward part that is recognised \(mlp, fc1, fc2\)"):
-        feed_forward_modules(decoder)
+        feed_forward_matrices(decoder)
 
 
 def test_what_no_row_names_is_looked_up_in_the_usual_ways():

@@ -3,11 +3,14 @@
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer, ParamWrapper
+from peft.utils.transformers_weight_conversion import convert_peft_adapter_state_dict_for_transformers
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
@@ -15,9 +18,10 @@ from analysis.core import blocks, store
 from analysis.core.blocks import ATTENTION, FEED_FORWARD, Removal
 from analysis.core.errors import RecipeError
 from analysis.experiments.heal.spec import HealSpec
-from analysis.models import adapter
-from analysis.models.adapter import Bridge, folder
-from analysis.models.decoder import Decoder, feed_forward_modules
+from analysis.models import adapter, weights
+from analysis.models.adapter import UNTOLD_RANKS, Bridge, folder
+from analysis.models.decoder import Decoder
+from analysis.models.feed_forward import Matrices, feed_forward_matrices, layer_matrices
 
 _STEPS = 1 << 16
 """A mask compares 16 random bits per value: the share that is dropped is a multiple of 1 / 65536."""
@@ -105,25 +109,22 @@ def _replace_dropout(model: PeftModel, kind: type[PartDropout], where: Callable[
                 places[name] = kind(own.p).train(own.training)
 
 
-def trained_modules(decoder: Decoder, spec: HealSpec) -> list[str]:
-    """Full names of the modules whose weight matrix a heal trains: by its method those of the feed-forward parts, of the last
-    layers and the head, or of the layers beside each gap.
+def trained_matrices(decoder: Decoder, spec: HealSpec) -> Matrices:
+    """The weight matrices that a heal trains: by its method those of the feed-forward parts, of the last layers and the head,
+    or of the layers beside each gap.
 
-    Norms and biases are not trained.
+    Norms and biases are not trained, nor are the routers of experts: which tokens go where stays as it is.
 
     Raises:
-        RecipeError: see `feed_forward_modules`, and when fewer layers are left than `partial` trains.
+        RecipeError: see `feed_forward_matrices`, and when fewer layers are left than `partial` trains.
     """
     if spec.method == "lora":
-        return feed_forward_modules(decoder)
+        return feed_forward_matrices(decoder)
     check_last_layers(spec, decoder.n_layers)
-    paths = {module: name for name, module in decoder.model.named_modules()}
     if spec.method == "beside":
-        layers, more = [decoder.layers[index] for index in spec.layers_beside(decoder.n_layers)], []
-    else:
-        layers, more = list(decoder.layers[-spec.last_layers :]), [decoder.head]
-    modules = [module for layer in layers for module in layer.modules()]
-    return [paths[module] for module in [*modules, *more] if isinstance(module, nn.Linear | Conv1D)]
+        return layer_matrices(decoder, [decoder.layers[index] for index in spec.layers_beside(decoder.n_layers)])
+    head = next(name for name, module in decoder.model.named_modules() if module is decoder.head)
+    return layer_matrices(decoder, decoder.layers[-spec.last_layers :]) + Matrices([head])
 
 
 def check_last_layers(spec: HealSpec, n_layers: int) -> None:
@@ -152,25 +153,30 @@ def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[st
         decoder: the cut model; its base weights are frozen.
         spec: method, r, lora_dropout, last_layers.
         init_seed: seed of the random start of the A matrices (B starts at 0).
-        changes: by module name, (out_features, in_features) to add to its weight: a LoRA of full rank that is not trained.
+        changes: by name of a module or of a parameter, what to add to its weight, (out_features, in_features) or shaped as the
+            parameter: a LoRA of full rank that is not trained.
 
     Raises:
-        RecipeError: see `trained_modules`.
+        RecipeError: see `trained_matrices`; and where PEFT would adapt others than were meant.
     """
     changes = changes or {}
-    trained = trained_modules(decoder, spec)
-    whole = [name for name in trained if spec.method != "lora" or name in changes]
-    targets = [*trained, *(name for name in changes if name not in trained)]
-    transposed = any(isinstance(decoder.model.get_submodule(name), Conv1D) for name in targets)
-    full = {name: full_rank(decoder.model.get_submodule(name)) for name in {*whole, *changes}}
+    trained = trained_matrices(decoder, spec).names
+    names = [*trained, *(name for name in changes if name not in trained)]
+    whole = {name for name in trained if spec.method != "lora"} | changes.keys()
+    targets = _targets(decoder, names)
+    modules = [target for target in targets.values() if not _is_parameter(decoder.model, target)]
+    parameters = [target for target in targets.values() if _is_parameter(decoder.model, target)]
+    dropout = spec.lora_dropout if spec.method == "lora" else 0.0
+    full = {targets[name]: full_rank(attrgetter(name)(decoder.model)) for name in names if name in whole}
     config = LoraConfig(
         r=spec.r,
         lora_alpha=spec.r,
         rank_pattern=full,
         alpha_pattern=full,
-        lora_dropout=spec.lora_dropout if spec.method == "lora" else 0.0,
-        target_modules=targets,
-        fan_in_fan_out=transposed,
+        lora_dropout=0.0 if parameters else dropout,
+        target_modules=modules,
+        target_parameters=parameters or None,
+        fan_in_fan_out=any(isinstance(decoder.model.get_submodule(name), Conv1D) for name in modules),
         bias="none",
         task_type="CAUSAL_LM",
     )
@@ -178,17 +184,88 @@ def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[st
     with warnings.catch_warnings():
         # Whether tied embeddings have to be parted before a trained head is merged is looked after where that is done.
         warnings.filterwarnings("ignore", message="(?s).*tie")
+        warnings.filterwarnings("ignore", message=UNTOLD_RANKS)
         model = get_peft_model(decoder.model, config)
-    for name in full:
-        module = model.get_base_model().get_submodule(name)
-        _make_full(module, changes.get(name), train=spec.method != "lora" and name in trained)
+    base = model.get_base_model()
+    _check_adapted(base, set(targets.values()), decoder)
+    for name in names:
+        wrapper = _wrapper(base, targets[name], is_parameter=targets[name] in parameters)
+        if name in whole:
+            _make_full(wrapper, changes.get(name), train=spec.method != "lora" and name in trained)
+        elif parameters and dropout and not isinstance(wrapper, ParamWrapper):  # which PEFT has none for
+            wrapper.lora_dropout["default"] = nn.Dropout(dropout)
+    if parameters:
+        _check_is_read(model, decoder)
     speed_up(model)
     return model
 
 
-def full_rank(module: Any) -> int:
-    """The rank at which a LoRA can be any change of this weight."""
-    return min(_shape(module))
+def _targets(decoder: Decoder, names: Sequence[str]) -> dict[str, str]:
+    """What PEFT has to be told to adapt these weights.
+
+    Of models with experts PEFT takes modules of some names, such as `gate_proj`, for experts of an older layout and looks for
+    them elsewhere, be they shared experts, dense layers or gates of attention. So there it is told of their weights instead.
+    """
+    model = decoder.model
+    if not any(_is_parameter(model, name) for name in names):
+        return {name: name for name in names}
+    inside = {module for layer in decoder.layers for module in layer.modules()}
+
+    def target(name: str) -> str:
+        module = attrgetter(name)(model)
+        is_told = isinstance(module, nn.Linear) and module in inside and module.weight.is_floating_point()
+        return f"{name}.weight" if is_told else name
+
+    return {name: target(name) for name in names}
+
+
+def _is_parameter(model: Any, name: str) -> bool:
+    return isinstance(attrgetter(name)(model), Tensor)
+
+
+def _wrapper(base: Any, target: str, *, is_parameter: bool) -> Any:
+    """The module of PEFT that adapts a target."""
+    if not is_parameter:
+        return base.get_submodule(target)
+    owner, _, own = target.rpartition(".")
+    found = base.get_submodule(owner)
+    while found.parameter_name != own:  # of several parameters of a module one is wrapped around the other
+        found = found.base_layer
+    return found
+
+
+def _check_adapted(base: Any, meant: set[str], decoder: Decoder) -> None:
+    """See to it that PEFT adapts what was meant, and nothing else."""
+    found = set()
+    for name, module in base.named_modules():
+        if isinstance(module, LoraLayer):
+            own = name.replace(".base_layer", "")
+            found.add(f"{own}.{module.parameter_name}" if isinstance(module, ParamWrapper) else own)
+    if found != meant:
+        other = sorted(found ^ meant)
+        raise RecipeError(
+            f"PEFT would not adapt the weights of this {decoder.config.model_type} model that are meant "
+            f"({weights.listed(other)}): it takes some for those of experts; choose quantization none."
+        )
+
+
+def _check_is_read(model: PeftModel, decoder: Decoder) -> None:
+    """See to it that PEFT reads what is saved of an adapter under the names that it saves it under.
+
+    In a model with experts it takes some for those of an older layout, and renames them.
+    """
+    own = adapter.weights_on(model)
+    read = convert_peft_adapter_state_dict_for_transformers(model, model.active_peft_config, own)
+    if lost := sorted(own.keys() - read.keys()):
+        raise RecipeError(
+            f"PEFT cannot read again what it saves of an adapter on this {decoder.config.model_type} model "
+            f"({weights.listed(lost)}), since it renames that; choose another model."
+        )
+
+
+def full_rank(weight: Any) -> int:
+    """The rank at which a LoRA can be any change of this weight: of a linear module, or of each expert in a parameter."""
+    return min(weight.shape[-2:] if isinstance(weight, Tensor) else _shape(weight))
 
 
 def _shape(module: Any) -> tuple[int, int]:
@@ -202,11 +279,21 @@ def _shape(module: Any) -> tuple[int, int]:
 def _make_full(module: Any, change: Tensor | None, *, train: bool) -> None:
     """Make a LoRA of full rank amount to `change`, or to nothing; only the factor that is not the identity is ever trained."""
     first, second = module.lora_A["default"].weight, module.lora_B["default"].weight
+    n_experts = getattr(module, "num_experts", 1)
     n_out, n_in = second.shape[0], first.shape[1]
+    if change is not None and change.dim() == 3 and getattr(module.get_base_layer(), "is_transposed", False):
+        change = change.transpose(1, 2)
     free, fixed = (first, second) if n_out <= n_in else (second, first)
     with torch.no_grad():
-        fixed.copy_(torch.eye(len(fixed)))
-        free.copy_(torch.zeros_like(free) if change is None else change)
+        free.zero_()
+        for expert in range(n_experts):
+            of_expert = None if change is None else change[expert] if change.dim() == 3 else change
+            a = first.view(n_experts, -1, n_in)[expert]  # as PEFT reads them
+            b = second.view(n_out, -1, n_experts)[..., expert]
+            changing, unit = (a, b) if n_out <= n_in else (b, a)
+            unit.copy_(torch.eye(len(unit)))
+            if of_expert is not None:
+                changing.copy_(of_expert)
     fixed.requires_grad_(False)
     free.requires_grad_(train)
     module.lora_dropout["default"] = nn.Identity()

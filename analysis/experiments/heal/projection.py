@@ -10,7 +10,8 @@ from transformers.pytorch_utils import Conv1D
 
 from analysis.core.blocks import ATTENTION, Removal
 from analysis.core.errors import RecipeError
-from analysis.models.decoder import Decoder, feed_forward_modules, output_stream, part_names
+from analysis.models.decoder import Decoder, output_stream, part_names
+from analysis.models.feed_forward import feed_forward_matrices
 
 
 class NothingAdds(RecipeError):
@@ -43,7 +44,7 @@ def output_projection(decoder: Decoder, depth: int) -> tuple[str, nn.Module]:
     layer = decoder.layers[depth - 1]
     paths = {module: name for name, module in decoder.model.named_modules()}
     inside = [paths[module] for module in layer.modules() if isinstance(module, nn.Linear | Conv1D)]
-    fed = set(feed_forward_modules(decoder))
+    fed = set(feed_forward_matrices(decoder).modules)
     attending = tuple(f"{paths[layer]}.{name}." for name in part_names(layer, decoder.family).get(ATTENTION, ()))
     last = [name for name in inside if name in fed] or [name for name in inside if name.startswith(attending)]
     for name in reversed(last):

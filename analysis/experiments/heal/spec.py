@@ -90,8 +90,9 @@ class HealSpec(Spec):
     minutes: Annotated[float | None, Option(), Bound(0, 525_600, above=True)] = None
     """How long all of it may take; the steps that fit are worked out from the speed measured here. None: `steps` it is."""
     method: str = "lora"
-    """`lora` on the feed-forward modules of every layer; or every weight matrix, but no norm and no bias, of the last layers
-    and the head (`partial`) or of the two layers beside each gap (`beside`)."""
+    """`lora` on the feed-forward weights of every layer, shared experts and all others included; or every weight matrix, but no
+    norm and no bias, of the last layers and the head (`partial`) or of the two layers beside each gap (`beside`). Routers of
+    experts stay as they are."""
     last_layers: Annotated[int, Bound(1, MOST_LAYERS)] = 3
     """Layers whose weight matrices `partial` trains."""
     instant: bool = False
@@ -129,6 +130,7 @@ class HealSpec(Spec):
     r: Annotated[int, Bound(1, MOST_RANK)] = 16
     """LoRA rank; lora_alpha = r."""
     lora_dropout: Annotated[float, Bound(0, 1, below=True)] = 0.05
+    """Share of what a LoRA reads that is dropped in training; of models with experts none is, which PEFT cannot there."""
     eval_every: Annotated[int, Bound(1, MOST_STEPS)] = 10
     """Steps between validation losses and checkpoints."""
     check_questions: Annotated[int, Bound(0, 1_000_000)] = 0

@@ -15,8 +15,8 @@ from analysis.core.errors import RecipeError, StorageError
 from analysis.experiments.heal import adapters as heal_adapters
 from analysis.experiments.heal.spec import HealSpec
 from analysis.models import adapter, cut, load
-from analysis.models import decoder as adapters
 from analysis.models.decoder import find_decoder
+from analysis.models.feed_forward import feed_forward_matrices
 from analysis.models.spec import ModelSpec
 from tests.support import families
 
@@ -54,7 +54,7 @@ def adapted(model) -> set[str]:
 @pytest.mark.parametrize("family", DENSE)
 def test_exactly_the_feed_forward_modules_of_every_layer_are_adapted(family):
     model, decoder = cut_model(family)
-    wanted = adapters.feed_forward_modules(decoder)
+    wanted = feed_forward_matrices(decoder).modules
     weights = {name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
     assert set(wanted) <= weights
     assert not [name for name in wanted if "attn" in name or "attention" in name]
@@ -87,16 +87,11 @@ def test_the_start_is_a_function_of_the_seed():
     assert any(not torch.equal(one[name], other[name]) for name in one)
 
 
-def test_mixture_of_experts_is_refused():
-    with pytest.raises(RecipeError, match="mixture of experts"):
-        adapters.feed_forward_modules(cut_model("qwen3_moe")[1])
-
-
 def test_a_layer_without_a_known_feed_forward_part_is_refused():
     _, decoder = cut_model()
     decoder.layers[1].strange, decoder.layers[1].mlp = decoder.layers[1].mlp, nn.Identity()
     with pytest.raises(RecipeError, match="Layer 1 of this llama model has no feed-forward part"):
-        adapters.feed_forward_modules(decoder)
+        feed_forward_matrices(decoder)
 
 
 def perturbed():

@@ -21,6 +21,7 @@ from analysis.experiments.scoring import likelihood
 from analysis.exports import export
 from analysis.models import adapter, cut, load, parts
 from analysis.models.decoder import find_decoder
+from analysis.models.feed_forward import Matrices
 from tests.support import little_heal
 from tests.support.families import build
 
@@ -73,9 +74,9 @@ def test_training_is_that_of_a_really_zeroed_model_stops_goes_on_and_is_exported
 
     # The same steps on the zeroed model, whose own adapter is put around the same modules.
     decoder = find_decoder(really_zeroed(spec.model.source))
-    wanted = adapters.trained_modules
-    kept = lambda *given: [name for name in wanted(*given) if not any(gone in name for gone in GONE)]  # noqa: E731
-    monkeypatch.setattr(adapters, "trained_modules", kept)
+    wanted = adapters.trained_matrices
+    kept = lambda *given: Matrices([name for name in wanted(*given).modules if not any(g in name for g in GONE)])  # noqa: E731
+    monkeypatch.setattr(adapters, "trained_matrices", kept)
     model = adapters.attach(decoder, found.spec, derived_seed(spec.seed, "adapter"))
     packed = packed_again(found)
     trainer = Trainer(model, find_decoder(model), packed.rows, found.spec, None, packed.positions)

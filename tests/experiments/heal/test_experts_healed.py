@@ -1,0 +1,168 @@
+"""Heals of mixtures of experts, held against the same model with W + BA written into its weights, expert by expert."""
+
+from operator import attrgetter
+
+import pytest
+import torch
+from peft import PeftModel
+from peft.tuners.lora import LoraLayer
+
+from analysis.core.blocks import Block
+from analysis.core.errors import RecipeError
+from analysis.experiments.heal import adapters
+from analysis.experiments.heal.spec import HealSpec
+from analysis.models import cut
+from analysis.models.decoder import find_decoder
+from analysis.models.feed_forward import feed_forward_matrices
+from analysis.models.spec import ModelSpec
+from tests.zoo import models
+
+BLOCK = Block(2, 2)
+_IDS = torch.arange(3, 35)[None]
+_DENSE = {"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"}
+_EXPERTS = {"mlp.experts.gate_up_proj", "mlp.experts.down_proj"}
+_SHARED = {f"mlp.shared_experts.{name}_proj" for name in ("gate", "up", "down")}
+_GRANITE = {"block_sparse_moe.experts.gate_up_proj", "block_sparse_moe.experts.down_proj"}
+ADAPTED = {
+    "mixtral": [_EXPERTS] * 4,
+    # Dense at first; PEFT would take all of these names but those of the experts for an older layout of the experts.
+    "deepseek_v3": [_DENSE, *[_EXPERTS | _SHARED] * 3],
+    "gpt_oss": [_EXPERTS] * 4,  # its tensors are (n_experts, in, out)
+    "granitemoeshared": [_GRANITE | {"shared_mlp.input_linear", "shared_mlp.output_linear"}] * 4,
+}
+"""By family, what of each layer a LoRA is put on."""
+
+
+def cut_model(name):
+    decoder = find_decoder(models.build(name))
+    cut.cut(decoder, BLOCK)
+    decoder.model.requires_grad_(False)
+    return decoder
+
+
+def logits(model):
+    return model(input_ids=_IDS, use_cache=False).logits
+
+
+def healed(name, **own):
+    """A model with an adapter that does something, and the logits before."""
+    decoder = cut_model(name)
+    with torch.no_grad():
+        before = logits(decoder.model)
+    model = adapters.attach(decoder, HealSpec(**{"block": BLOCK, "model": ModelSpec("someone/tiny"), "r": 3} | own), 0).eval()
+    with torch.no_grad():
+        assert torch.equal(logits(model), before)
+        torch.manual_seed(0)
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    return model, before
+
+
+def factors(model):
+    """By weight, the two factors of what is added to it, (n_experts, r, in) and (n_experts, out, r), and their gradients."""
+    found = {}
+    for name, module in model.get_base_model().named_modules():
+        if isinstance(module, LoraLayer):
+            own = getattr(module, "parameter_name", "weight")
+            weight = attrgetter(own)(module.get_base_layer())
+            n_experts = len(weight) if weight.dim() == 3 else 1
+
+            def both(a, b, n=n_experts):  # PEFT keeps one expert behind the other in the one, and in turn in the other
+                return a.view(n, -1, a.shape[1]), b.view(len(b), -1, n).permute(2, 0, 1)
+
+            first, second = module.lora_A["default"].weight, module.lora_B["default"].weight
+            turned = weight.dim() == 3 and getattr(module.get_base_layer(), "is_transposed", False)
+            grads = None if first.grad is None else both(first.grad, second.grad)
+            found[f"{name.replace('.base_layer', '')}.{own}"] = (*both(first.data, second.data), grads, turned)
+    return found
+
+
+def written_into(decoder, found):
+    """W + BA in the weights of a plain model."""
+    for name, (a, b, _, turned) in found.items():
+        change = b @ a
+        weight = attrgetter(name)(decoder.model)
+        weight.data += (change.transpose(1, 2) if turned else change).view_as(weight)
+    return decoder.model
+
+
+def names(found):
+    """By layer, the weights in it."""
+    inside = [name.removesuffix(".weight").split("layers.")[1].split(".", 1) for name in found]
+    return [{name for layer, name in inside if int(layer) == index} for index in range(4)]
+
+
+@pytest.mark.parametrize("name", ADAPTED)
+def test_the_healed_model_its_gradients_and_its_saved_adapter_are_those_of_the_weights_written_out(name, cache):
+    model, before = healed(name)
+    found = factors(model)
+    assert names(found) == ADAPTED[name]
+    torch.manual_seed(1)
+    direction = torch.randn_like(before)
+    changed = logits(model)
+    (changed * direction).sum().backward()
+    assert (changed - before).abs().max() > 0.05
+    assert all(("lora_" in one) == (weight.grad is not None) for one, weight in model.named_parameters())
+
+    plain = written_into(cut_model(name), found)
+    for one in found:
+        attrgetter(one)(plain).requires_grad_(True)
+    expected = logits(plain)
+    torch.testing.assert_close(changed, expected, rtol=1e-5, atol=1e-5)
+    (expected * direction).sum().backward()
+    for one, (a, b, (of_a, of_b), turned) in factors(model).items():
+        gradient = attrgetter(one)(plain).grad
+        gradient = gradient.transpose(1, 2) if turned else gradient.view(len(a), b.shape[1], a.shape[2])
+        torch.testing.assert_close(of_a, b.transpose(1, 2) @ gradient, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(of_b, gradient @ a.transpose(1, 2), rtol=1e-4, atol=1e-4)
+
+    folder = adapters.save(model, HealSpec(block=BLOCK, r=3), base="someone/tiny", steps_done=1, key=name)
+    with torch.no_grad():
+        again = PeftModel.from_pretrained(cut_model(name).model, folder).eval()
+        assert torch.equal(logits(again), changed)
+        torch.testing.assert_close(logits(again.merge_and_unload()), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["partial", "beside"])
+def test_methods_of_whole_weights_train_every_matrix_of_experts_and_attention_but_no_router(method):
+    name = "deepseek_v3"
+    model, before = healed(name, method=method, last_layers=2)
+    found = factors(model)
+    head = found.pop("lm_head.weight", None)
+    assert (head is not None) == (method == "partial")
+    trained = names(found)
+    parts = ("q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj")
+    every = _EXPERTS | _SHARED | {f"self_attn.{part}" for part in parts}
+    assert trained == ([set(), set(), every, every] if method == "partial" else [set(), every, every, set()])
+    plain = written_into(cut_model(name), found | ({"lm_head.weight": head} if head else {}))
+    with torch.no_grad():
+        assert not torch.equal(logits(model), before)
+        torch.testing.assert_close(logits(model), logits(plain), rtol=1e-5, atol=1e-5)
+    for one, (a, b, *_) in found.items():  # the one factor is the identity, so that the other is any change
+        unit = a if b.shape[1] > a.shape[2] else b
+        assert torch.equal(unit, torch.eye(unit.shape[1]).expand_as(unit)), one
+
+
+def test_what_peft_would_take_for_something_else_is_refused(monkeypatch):
+    monkeypatch.setattr(adapters, "_targets", lambda decoder, names: {name: name for name in names})
+    with pytest.raises(RecipeError, match="PEFT would not adapt the weights of this deepseek_v3 model that are meant"):
+        adapters.attach(cut_model("deepseek_v3"), HealSpec(block=BLOCK, r=3), 0)
+
+
+def test_an_adapter_that_peft_would_read_under_other_names_is_refused_before_it_is_trained():
+    with pytest.raises(RecipeError, match="PEFT cannot read again what it saves of an adapter on this laguna model"):
+        adapters.attach(cut_model("laguna"), HealSpec(block=BLOCK, r=3), 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "gates"),
+    [("qwen2_moe", "mlp.shared_expert_gate"), ("hunyuan_v1_moe", "mlp.gate.wg"), ("afmoe", "mlp.router.gate"),
+     ("jetmoe", "mlp.router.layer")],
+)  # fmt: skip
+def test_routers_and_gates_that_are_linear_modules_are_left_alone(name, gates):
+    decoder = find_decoder(models.build(name))
+    found = feed_forward_matrices(decoder)
+    assert decoder.layers[3].get_submodule(gates) is not None
+    assert not any(one.endswith(gates) for one in found.modules)
+    assert found.experts
