@@ -36,7 +36,8 @@ def fold(decoder: Decoder, scales: Sequence[Bridge]) -> None:
         if factor == 1.0:
             continue
         writing = _writing(layer, decoder.family)
-        if not writing:
+        experts = _of_experts(layer, decoder.family)
+        if not writing and not experts:
             raise UnsupportedModelError(
                 f"Layer {index} of this {decoder.config.model_type} model has no weights that are known to write into the "
                 f"stream ({', '.join(decoder.family.writers)}), so a factor for the stream cannot be folded into it; export "
@@ -44,6 +45,8 @@ def fold(decoder: Decoder, scales: Sequence[Bridge]) -> None:
             )
         for module in writing:
             _divide(module, factor)
+        for weight in experts:
+            weight.div_(factor)
 
 
 def _writing(layer: nn.Module, family: Family) -> list[nn.Module]:
@@ -52,6 +55,14 @@ def _writing(layer: nn.Module, family: Family) -> list[nn.Module]:
     if any(name in family.writing_norms[:1] for name in named):
         return [module for name, module in named.items() if name in family.writing_norms]
     return [module for name, module in named.items() if name.rpartition(".")[2] in family.writers]
+
+
+def _of_experts(layer: nn.Module, family: Family) -> list[nn.Parameter]:
+    """The same of experts that are kept in tensors, which are no modules, and their biases; none where a norm stands last."""
+    found = list(layer.named_parameters())
+    if any(name in family.writing_norms[:1] for name, _ in layer.named_children()):
+        return []
+    return [weight for name, weight in found if name.rpartition(".")[2].removesuffix("_bias") in family.writers]
 
 
 def _divide(module: nn.Module, factor: float) -> None:

@@ -1,5 +1,7 @@
 """Tiny random models of many families, built from their configurations: no download."""
 
+from typing import Any
+
 import torch
 import transformers
 
@@ -91,3 +93,14 @@ def build(family: str, *, vocab_size: int = 300, n_layers: int = N_LAYERS) -> to
             if parameter.dim() >= 2:
                 parameter.mul_(3)
     return model.float().eval()
+
+
+@torch.inference_mode()
+def own_texts(decoder: Any, n: int, length: int = 40, seed: int = 0) -> list[list[int]]:
+    """Texts that a model wrote itself: nothing predicts them better than it does."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(3, 300, (n, 1), generator=generator)
+    while ids.shape[1] < length:
+        odds = decoder.model(ids, use_cache=False).logits[:, -1].softmax(-1)
+        ids = torch.cat([ids, torch.multinomial(odds, 1, generator=generator)], dim=1)
+    return ids.tolist()

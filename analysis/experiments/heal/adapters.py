@@ -17,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 from analysis.core import blocks, store
 from analysis.core.blocks import ATTENTION, FEED_FORWARD, Removal
 from analysis.core.errors import RecipeError
+from analysis.experiments.heal.projection import spread
 from analysis.experiments.heal.spec import HealSpec
 from analysis.models import adapter, weights
 from analysis.models.adapter import UNTOLD_RANKS, Bridge, folder
@@ -153,13 +154,12 @@ def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[st
         decoder: the cut model; its base weights are frozen.
         spec: method, r, lora_dropout, last_layers.
         init_seed: seed of the random start of the A matrices (B starts at 0).
-        changes: by name of a module or of a parameter, what to add to its weight, (out_features, in_features) or shaped as the
-            parameter: a LoRA of full rank that is not trained.
+        changes: by projection what to add to it, as of `Junction`: a LoRA of full rank that is not trained.
 
     Raises:
         RecipeError: see `trained_matrices`; and where PEFT would adapt others than were meant.
     """
-    changes = changes or {}
+    changes = spread(decoder, changes or {})
     trained = trained_matrices(decoder, spec).names
     names = [*trained, *(name for name in changes if name not in trained)]
     whole = {name for name in trained if spec.method != "lora"} | changes.keys()

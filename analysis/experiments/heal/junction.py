@@ -24,7 +24,7 @@ from analysis.core.blocks import ATTENTION, FEED_FORWARD, Block, Part, Removal
 from analysis.core.errors import RecipeError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.experiments.heal.compensation import COMPENSATIONS, Compensation, Seen
-from analysis.experiments.heal.projection import NothingAdds, added, check_start, n_features, output_projection
+from analysis.experiments.heal.projection import NothingAdds, added, check_start, n_features, output_projection, watched
 from analysis.experiments.heal.spec import GapReport, JunctionReport
 from analysis.experiments.scoring import likelihood
 from analysis.models import adapter, cut, parts
@@ -43,8 +43,8 @@ class Junction:
     """What was fitted: named and placed as in the cut model."""
 
     changes: dict[str, Tensor]
-    """By projection, what is added to its weight, (out_features, in_features), float32; zero where nothing that was tried
-    helped."""
+    """By projection, what is added to its weight, (out_features, in_features), float32; of a mixture of experts the map of what
+    it puts out that is added to that (`projection.spread`). Zero where nothing that was tried helped."""
     bridges: list[Bridge]
     """Maps of the stream, of gaps that no projection could take in."""
     report: JunctionReport
@@ -231,7 +231,7 @@ def _fit_gap(
     """
     name, module = at.projection(how)
     n_out = at.decoder.config.hidden_size
-    n_in = n_out if module is None else n_features(module)
+    n_in = n_out if module is None else n_features(module, n_out)
     made = how.fit(n_in, n_out)
     groups = batches([len(ids) for ids in calibration], tokens_per_batch(at.decoder.device))
     for done, group in enumerate(groups):
@@ -278,7 +278,7 @@ class _Streams:
 
         handles = []
         if before is not None and self._module is not None:
-            handles.append(self._module.register_forward_pre_hook(lambda _, args: keep("features", args[0])))
+            handles.append(watched(self._module, lambda features: keep("features", features)))
         handles += [entering(layer, name) for layer, name in ((before, "before"), (behind, "behind")) if layer is not None]
         try:
             with contextlib.suppress(_Reached):
@@ -323,11 +323,11 @@ def _losses(
         batches_of_texts = likelihood.text_batches(decoder, texts)
         for done, group in enumerate(batches_of_texts):
             sequences = [texts[index] for index in group]
-            watched = [] if module is None else [module.register_forward_pre_hook(lambda _, args: seen.append(args[0]))]
+            watching = [] if module is None else [watched(module, seen.append)]
             try:
                 trunk = run_trunk(decoder, right_padded(sequences), keep={place})
             finally:
-                for handle in watched:
+                for handle in watching:
                     handle.remove()
             stream = trunk.states[place]
             features = (stream if module is None else seen.pop()).reshape(*stream.shape[:2], -1)

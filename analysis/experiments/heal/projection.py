@@ -1,17 +1,19 @@
-"""The projection in front of a gap: the last weight before it whose output is added to the stream as it is."""
+"""The projection in front of a gap: what is last before it whose output is added to the stream as it is."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
+from peft.utils.integrations import dequantize_module_weight
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers.pytorch_utils import Conv1D
 
 from analysis.core.blocks import ATTENTION, Removal
 from analysis.core.errors import RecipeError
 from analysis.models.decoder import Decoder, output_stream, part_names
-from analysis.models.feed_forward import feed_forward_matrices
+from analysis.models.feed_forward import feed_forward_matrices, mixture_of
 
 
 class NothingAdds(RecipeError):
@@ -32,7 +34,9 @@ def check_start(cut: Removal) -> None:
 
 
 def output_projection(decoder: Decoder, depth: int) -> tuple[str, nn.Module]:
-    """The linear module whose output is added to the stream last before a depth, by name.
+    """What adds to the stream last before a depth, by name: a linear module, or a mixture of experts.
+
+    What a mixture puts out is a sum over its experts, so a linear map of that is one of each expert's last matrix (`spread`).
 
     Args:
         decoder: the model as it is now; of a layer without its feed-forward part it is one of the attention.
@@ -42,6 +46,10 @@ def output_projection(decoder: Decoder, depth: int) -> tuple[str, nn.Module]:
         RecipeError: when what no such module puts out is what is added.
     """
     layer = decoder.layers[depth - 1]
+    if (name := _mixture(decoder, depth - 1)) is not None:
+        mixture = decoder.model.get_submodule(name)
+        if _adds_to_stream(decoder, layer, mixture) and _takes_in(decoder, mixture):
+            return name, mixture
     paths = {module: name for name, module in decoder.model.named_modules()}
     inside = [paths[module] for module in layer.modules() if isinstance(module, nn.Linear | Conv1D)]
     fed = set(feed_forward_matrices(decoder).modules)
@@ -57,17 +65,23 @@ def output_projection(decoder: Decoder, depth: int) -> tuple[str, nn.Module]:
     )
 
 
+def _mixture(decoder: Decoder, index: int) -> str | None:
+    """The feed-forward part of a layer where that is one mixture of experts, kept in tensors; its name."""
+    found = mixture_of(decoder, index)
+    return found[0] if found is not None and found[1].experts else None
+
+
 def _adds_to_stream(decoder: Decoder, layer: nn.Module, module: nn.Module) -> bool:
     """Whether adding to the module's output adds the very same to the stream behind the layer, tried out."""
     seen: list[Tensor] = []
     handle = layer.register_forward_hook(lambda _, args, output: seen.append(output_stream(output)))
-    ids = torch.arange(3, 11, device=decoder.device)[None] % max(4, decoder.config.vocab_size)
+    ids = _trial_ids(decoder)
     try:
         decoder.body(input_ids=ids, use_cache=False)
         # As large as the stream itself, so that it is not lost in the rounding of a half-precision model.
         scale = seen[0].float().abs().mean()
         bump = scale * torch.linspace(-1, 1, decoder.config.hidden_size, device=scale.device)
-        with added(module, lambda inputs: bump.expand(*inputs.shape[:-1], -1)):
+        with added(module, lambda features: bump.expand(*features.shape[:-1], -1)):
             decoder.body(input_ids=ids, use_cache=False)
     except RuntimeError:  # the shapes do not fit: this projection does not lead into the stream
         return False
@@ -78,12 +92,98 @@ def _adds_to_stream(decoder: Decoder, layer: nn.Module, module: nn.Module) -> bo
     return bool(((after - before - bump).abs() <= 2e-2 * scale + rounding).all())
 
 
+def _takes_in(decoder: Decoder, mixture: nn.Module) -> bool:
+    """Whether a linear map of what a mixture puts out is one of its last matrices, tried out with some map."""
+    hidden = decoder.config.hidden_size
+    change = torch.randn(hidden, hidden, generator=torch.Generator().manual_seed(0)) / hidden**0.5
+    ids, seen = _trial_ids(decoder), list[Tensor]()
+    written = _last_tensors(decoder, mixture)
+    if not written or any(type(tensor) is not nn.Parameter for tensor in written.values()):
+        return False
+    kept = {name: tensor.detach().clone() for name, tensor in written.items()}
+    handle = mixture.register_forward_hook(lambda _, args, output: seen.append(output_stream(output)))
+    try:
+        decoder.body(input_ids=ids, use_cache=False)
+        with contextlib.ExitStack() as mapped:
+            for name, tensor in written.items():
+                tensor.data += _mapped(tensor, change, mixture, name).to(tensor)
+            for module in _last_modules(decoder, mixture).values():
+                mapped.enter_context(_mapping(module, change))
+            decoder.body(input_ids=ids, use_cache=False)
+    except RuntimeError:  # the shapes do not fit
+        return False
+    finally:
+        handle.remove()
+        for name, tensor in written.items():
+            tensor.data.copy_(kept[name])
+    before, after = (output.reshape(-1, hidden).float() for output in seen)
+    return decoder.agree(after, before + before @ change.to(before.device).T)
+
+
+def spread(decoder: Decoder, changes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Changes of weights that changes of projections amount to: the same, but for those of mixtures of experts.
+
+    (I + M) Σ w_e D_e h_e = Σ w_e (I + M) D_e h_e: what M does behind a mixture, M D_e added to the last matrix of each expert
+    does inside, whatever weights the router gives; the same with their biases, and with the experts that all share.
+
+    Args:
+        decoder: the model as it is now, without an adapter.
+        changes: by name as of `output_projection`.
+
+    Returns:
+        By name of a module or a parameter, float32, shaped as its weight.
+    """
+    found: dict[str, Tensor] = {}
+    for name, change in changes.items():
+        module = decoder.model.get_submodule(name)
+        if is_linear(module):
+            found[name] = change
+            continue
+        for own, tensor in _last_tensors(decoder, module).items():
+            found[f"{name}.{own}"] = _mapped(tensor, change, module, own)
+        for own, last in _last_modules(decoder, module).items():
+            found[f"{name}.{own}"] = change.to(last.weight.device) @ dequantize_module_weight(last).detach().float()
+    return found
+
+
+def _last_tensors(decoder: Decoder, mixture: nn.Module) -> dict[str, nn.Parameter]:
+    """The last matrices of experts that are kept in one tensor, and their biases, by name within the mixture."""
+    writers = decoder.family.writers
+    found = {}
+    for name, tensor in mixture.named_parameters():
+        of_module = name.removesuffix(".weight").rpartition(".")[2]
+        own = name.rpartition(".")[2]
+        is_matrix = tensor.dim() == 3 and (own in writers or of_module in writers)
+        if is_matrix or (tensor.dim() == 2 and own.removesuffix("_bias") in writers and own.endswith("_bias")):
+            found[name] = tensor
+    return found
+
+
+def _last_modules(decoder: Decoder, mixture: nn.Module) -> dict[str, Any]:
+    """The last matrices of the experts that all share."""
+    return {
+        name: module
+        for name, module in mixture.named_modules()
+        if isinstance(module, nn.Linear) and name.rpartition(".")[2] in decoder.family.writers
+    }
+
+
+def _mapped(tensor: Tensor, change: Tensor, mixture: nn.Module, name: str) -> Tensor:
+    """What a map of their output adds to matrices of experts, (n_experts, out, in) or as they are kept, or to their biases."""
+    change, wide = change.to(tensor.device), tensor.detach().float()
+    owner = mixture.get_submodule(name.rpartition(".")[0])
+    if tensor.dim() == 2 or getattr(owner, "is_transposed", False):
+        return wide @ change.T
+    return change @ wide
+
+
 @contextlib.contextmanager
-def added(module: nn.Module, extra: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Add `extra(inputs)` to what a module puts out."""
+def _mapping(module: Any, change: Tensor) -> Iterator[None]:
+    """Let a linear module put out a map of its product more; its bias is none of that, for an adapter cannot change one."""
 
     def add(_: nn.Module, args: Any, output: Tensor) -> Tensor:
-        return output + extra(args[0]).to(output.dtype)
+        product = output if module.bias is None else output - module.bias
+        return output + (product.float() @ change.to(product.device).T).to(output.dtype)
 
     handle = module.register_forward_hook(add)
     try:
@@ -92,6 +192,40 @@ def added(module: nn.Module, extra: Callable[[Tensor], Tensor]) -> Iterator[None
         handle.remove()
 
 
-def n_features(module: Any) -> int:
-    """Numbers per token that a linear module reads."""
+def _trial_ids(decoder: Decoder) -> Tensor:
+    return torch.arange(3, 11, device=decoder.device)[None] % max(4, decoder.config.vocab_size)
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Whether what is changed is a linear module, by what it reads; a mixture of experts is by what it puts out."""
+    return isinstance(module, nn.Linear | Conv1D)
+
+
+@contextlib.contextmanager
+def added(module: nn.Module, extra: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Add `extra(features)` to what a module puts out: features are what a linear module reads, or a mixture puts out."""
+
+    def add(_: nn.Module, args: Any, output: Any) -> Any:
+        stream = output_stream(output)
+        moved = stream + extra(args[0] if is_linear(module) else stream).to(stream.dtype)
+        return moved if isinstance(output, Tensor) else (moved, *output[1:])
+
+    handle = module.register_forward_hook(add)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def watched(module: nn.Module, keep: Callable[[Tensor], None]) -> RemovableHandle:
+    """Tell the features of a module at every call, as of `added`."""
+    if is_linear(module):
+        return module.register_forward_pre_hook(lambda _, args: keep(args[0]))
+    return module.register_forward_hook(lambda _, args, output: keep(output_stream(output)))
+
+
+def n_features(module: Any, hidden_size: int) -> int:
+    """Numbers per token that a change of a module reads, as of `added`."""
+    if not is_linear(module):
+        return hidden_size
     return int(module.weight.shape[0] if isinstance(module, Conv1D) else module.in_features)

@@ -304,7 +304,8 @@ class GapReport:
     gap: Removal
     """The removed layers, or parts of layers."""
     module: str
-    """The projection before it that was changed, named as in the cut model; "" where the stream itself is mapped."""
+    """The projection, or mixture of experts, before it that was changed, named as in the cut model; "" where the stream itself
+    is mapped."""
     strength: float
     """Share of the fitted change that was applied."""
     factor: float | None = None

@@ -9,12 +9,13 @@ from peft.tuners.lora import LoraLayer
 
 from analysis.core.blocks import Block
 from analysis.core.errors import RecipeError
-from analysis.experiments.heal import adapters
+from analysis.experiments.heal import adapters, compensation, junction, projection
 from analysis.experiments.heal.spec import HealSpec
-from analysis.models import cut
+from analysis.models import adapter, cut, scaling
 from analysis.models.decoder import find_decoder
 from analysis.models.feed_forward import feed_forward_matrices
 from analysis.models.spec import ModelSpec
+from tests.support import families
 from tests.zoo import models
 
 BLOCK = Block(2, 2)
@@ -122,6 +123,61 @@ def test_the_healed_model_its_gradients_and_its_saved_adapter_are_those_of_the_w
         again = PeftModel.from_pretrained(cut_model(name).model, folder).eval()
         assert torch.equal(logits(again), changed)
         torch.testing.assert_close(logits(again.merge_and_unload()), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mixtral", "deepseek_v3", "gpt_oss"])
+def test_what_a_mixture_can_take_in_is_found_exactly_and_is_then_in_each_of_its_experts(name, monkeypatch):
+    """A layer that adds a linear map of what the mixture before it puts out is made up for by the weights of the mixture."""
+    monkeypatch.setattr(compensation, "RIDGE", 1e-9)
+    decoder = find_decoder(models.build(name))
+    with torch.no_grad():
+        for one, weight in decoder.model.named_parameters():
+            if one.endswith("_bias"):
+                weight.copy_(0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(2)))
+    before = {one: value.clone() for one, value in decoder.model.state_dict().items()}
+    own, mixture = projection.output_projection(decoder, 3)
+    assert own == "model.layers.2.mlp"
+    assert all(torch.equal(before[one], value) for one, value in decoder.model.state_dict().items())
+    change = 0.3 * torch.randn(32, 32, generator=torch.Generator().manual_seed(1))
+    kept = {}
+    handle = projection.watched(mixture, lambda put_out: kept.update(out=put_out))
+    decoder.layers[3].forward = lambda hidden_states, *args, **kwargs: hidden_states + kept["out"] @ change.T
+    texts = families.own_texts(decoder, 12)
+    found = junction.fit(decoder, Block(3, 1), texts, families.own_texts(decoder, 3, seed=1))
+    assert (found.report.module, found.report.strength, found.bridges) == (own, 1.0, [])
+    torch.testing.assert_close(found.changes[own], change, rtol=1e-2, atol=1e-2)
+    with torch.no_grad():
+        expected = logits(decoder.model)
+        handle.remove()
+        del decoder.layers[3].forward
+        cut.cut(decoder, Block(3, 1))
+        decoder.model.requires_grad_(False)
+        spec = HealSpec(block=Block(3, 1), instant=True, steps=0, r=3)
+        model = adapters.attach(decoder, spec, 0, {own: change}).eval()
+        torch.testing.assert_close(logits(model), expected, rtol=1e-4, atol=1e-4)
+        assert not [one for one, w in model.named_parameters() if w.requires_grad and "layers.2.mlp.experts.lora_" in one]
+        torch.testing.assert_close(logits(model.merge_and_unload()), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["afmoe", "granitemoe"])
+def test_what_stands_behind_a_mixture_is_not_folded_into_it(name):
+    """A norm does, or a factor of the residual: then the stream is mapped instead."""
+    decoder = find_decoder(models.build(name))
+    if name == "granitemoe":
+        for layer in decoder.layers:
+            layer.residual_multiplier = 0.5
+    with pytest.raises(projection.NothingAdds, match="a norm or a scale stands between"):
+        projection.output_projection(decoder, 3)
+
+
+def test_a_factor_of_the_stream_is_folded_into_every_expert():
+    decoder = cut_model("gpt_oss")
+    handle = adapter.lay_bridge(decoder, adapter.Bridge(2, torch.tensor(0.7)))
+    with torch.no_grad():
+        expected = logits(decoder.model)
+        handle.remove()
+        scaling.fold(decoder, [adapter.Bridge(2, torch.tensor(0.7))])
+        torch.testing.assert_close(logits(decoder.model), expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("method", ["partial", "beside"])
