@@ -239,12 +239,23 @@ def _model_lines(result: Any, options: argparse.Namespace) -> list[str]:
     return [
         f"{model.name}: {model.family}, {model.n_layers} layers, {model.n_parameters / 1e6:.1f} M parameters, of which "
         f"{model.other_parameters / 1e6:.1f} M are embeddings and head",
+        *_expert_lines(model),
         f"dtype    {result.dtype.reason}",
         f"device   {result.device.reason}",
         f"memory   {units.size(result.weight_bytes)} weights + {units.size(result.working_bytes)} at work; "
         f"{units.size(result.free_bytes)} free: {fits}",
         *([_commit_line(result)] if result.commit else []),
         *result.notes,
+    ]
+
+
+def _expert_lines(model: Any) -> list[str]:
+    """Of a mixture of experts, how much of it is at work."""
+    if not model.expert_parameters:
+        return []
+    return [
+        f"experts  {model.expert_parameters / 1e6:.1f} M of these are in experts, and a token goes through "
+        f"{model.active_parameters / 1e6:.1f} M in all"
     ]
 
 

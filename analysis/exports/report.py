@@ -88,6 +88,7 @@ def of(
         [
             f"{facts.name}, family {facts.family}: {facts.n_layers} layers, {facts.n_parameters:,} parameters, of which "
             f"{facts.other_parameters:,} are embeddings, final norm and head, which no cut removes."
+            f"{_active(facts)}"
         ]
         if facts
         else []
@@ -125,6 +126,13 @@ def _record(result: Result, title: str) -> tuple[str, str]:
 
 def _removed(point: Point) -> str:
     return point.block.describe() if point.block else "nothing"
+
+
+def _active(facts: ModelFacts) -> str:
+    """Of a mixture of experts, how much of it a token goes through."""
+    if facts.active_parameters == facts.n_parameters:
+        return ""
+    return f" {facts.expert_parameters:,} of them are in experts, and a token goes through {facts.active_parameters:,} in all."
 
 
 def _verdict(

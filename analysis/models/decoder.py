@@ -144,6 +144,12 @@ class Decoder:
         widths = (getattr(self.config, name, None) for name in self.family.feed_forward_width)
         return next((width for width in widths if isinstance(width, int)), 4 * self.config.hidden_size)
 
+    @property
+    def experts_share(self) -> float:
+        """Of the experts of each layer, the share that a token goes through; 1 where there are none."""
+        used, of = families.first(self.config, self.family.experts_used), families.first(self.config, self.family.n_experts)
+        return min(1.0, used / of) if isinstance(used, int) and isinstance(of, int) and of > 0 else 1.0
+
     def check_states_are_own(self) -> None:
         """See to it that layers can be left out of a pass.
 
@@ -354,11 +360,17 @@ def layer_facts(decoder: Decoder) -> list[LayerFacts]:
         decoder: the model; a skeleton is run on two positions, which takes no memory and says how its cache grows.
     """
     caches = _caches(decoder)
-    return [_layer(layer, decoder.family, *cache) for layer, cache in zip(decoder.layers, caches, strict=True)]
+    return [_layer(layer, decoder, *cache) for layer, cache in zip(decoder.layers, caches, strict=True)]
 
 
-def _layer(layer: nn.Module, family: Family, cache_width: int | None, cache_tokens: int | None) -> LayerFacts:
-    whole = _sizes([layer])
+def _layer(layer: nn.Module, decoder: Decoder, cache_width: int | None, cache_tokens: int | None) -> LayerFacts:
+    whole, family = _sizes([layer]), decoder.family
+    experts = sum(
+        weight.numel()
+        for name, module in layer.named_modules()
+        for weight in module.parameters(recurse=False)
+        if is_of_experts(name, module, weight, family)
+    )
     parts = {part: _sizes([layer.get_submodule(name) for name in names]) for part, names in part_names(layer, family).items()}
     return LayerFacts(
         other_parameters=whole.other_parameters,
@@ -368,7 +380,24 @@ def _layer(layer: nn.Module, family: Family, cache_width: int | None, cache_toke
         cache_tokens=cache_tokens,
         attention=parts.get(ATTENTION),
         feed_forward=parts.get(FEED_FORWARD),
+        expert_parameters=experts,
+        idle_parameters=experts - round(experts * decoder.experts_share),
+        n_experts=families.first(decoder.config, family.n_experts) if experts else 0,
     )
+
+
+def is_of_experts(name: str, module: nn.Module, weight: Tensor, family: Family) -> bool:
+    """Whether a weight is of experts that a router chooses from, and not of what all tokens go through.
+
+    Args:
+        name: of its module, within a layer.
+        module: that has it.
+        weight: one of the module's own.
+        family: of the model.
+    """
+    if "experts" in name.split("."):  # and not `shared_experts`
+        return True
+    return weight.dim() == 3 and any(word in type(module).__name__.lower() for word in family.experts)
 
 
 def _sizes(modules: Sequence[nn.Module]) -> PartFacts:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from analysis.core.meter import COUNTS
-from analysis.models import families, machine
-from analysis.models.decoder import Decoder, output_stream
+from analysis.models import machine
+from analysis.models.decoder import Decoder, is_of_experts, output_stream
 
 POWERCAP = Path("/sys/class/powercap")
 """Where Linux keeps the energy counters of processors (RAPL)."""
@@ -79,24 +79,16 @@ def _hook(module: nn.Module, counting: _Counting) -> None:
 
 def _flop_per_token(module: nn.Module, decoder: Decoder) -> tuple[float, float]:
     """Of the weight matrices of a module: of a pass, and of the way back for its input and for what is trained in it."""
-    share = experts_share(decoder)
     ahead = trained = 0.0
     for name, part in module.named_modules():
-        used = share if "experts" in name.split(".") else 1.0
         for weight in part.parameters(recurse=False):
+            used = decoder.experts_share if is_of_experts(name, part, weight, decoder.family) else 1.0
             # What is quantized is packed, and only the module knows its shape.
             is_linear = hasattr(part, "in_features") and hasattr(part, "out_features") and weight is getattr(part, "weight", 0)
             n_weights = part.in_features * part.out_features if is_linear else weight.numel() if weight.dim() > 1 else 0
             ahead += 2.0 * used * n_weights
             trained += 2.0 * used * n_weights * weight.requires_grad
     return ahead, ahead + trained
-
-
-def experts_share(decoder: Decoder) -> float:
-    """Of the experts of each layer, the share that a token goes through; 1 where there are none."""
-    config, family = decoder.config, decoder.family
-    used, of = families.first(config, family.experts_used), families.first(config, family.n_experts)
-    return min(1.0, used / of) if isinstance(used, int) and isinstance(of, int) and of > 0 else 1.0
 
 
 _fused = torch.nn.functional.scaled_dot_product_attention

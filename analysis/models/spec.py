@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
-from analysis.core.blocks import ATTENTION, Part, Removal, single_parts
+from analysis.core.blocks import ATTENTION, FEED_FORWARD, Part, Removal, single_parts
 from analysis.core.bounds import one_of
 from analysis.core.errors import SpecError
 from analysis.core.options import Option
@@ -86,6 +86,12 @@ class LayerFacts:
     """What its attention holds; None in results that are older than this field, and where it has no known name."""
     feed_forward: PartFacts | None = None
     """The same of its feed-forward part."""
+    expert_parameters: int = 0
+    """Parameters of the experts that its router chooses from; 0 without any, and in results that are older than this field."""
+    idle_parameters: int = 0
+    """Of these, as many as a token does not go through."""
+    n_experts: int = 0
+    """How many experts these are."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,16 @@ class ModelFacts:
         """All parameters, tied weights counted once."""
         return sum(self.layer_parameters) + self.other_parameters
 
+    @property
+    def expert_parameters(self) -> int:
+        """Those of experts that a router chooses from; 0 in a model without, and in results that are older than this."""
+        return sum(layer.expert_parameters for layer in self.layers)
+
+    @property
+    def active_parameters(self) -> int:
+        """Those that a token goes through: all, but for the experts that it is not sent to."""
+        return self.n_parameters - sum(layer.idle_parameters for layer in self.layers)
+
 
 DTYPE_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 
@@ -130,6 +146,8 @@ class Savings:
     weight_bytes: int
     """Removed bytes of weights in the dtype or quantization of the model."""
     kept_parameters: int
+    active_parameters: int
+    """Of those that are kept, as many as a token goes through: the others are experts that it is not sent to."""
 
 
 def savings(model: ModelFacts, block: Removal | None) -> Savings:
@@ -140,11 +158,14 @@ def savings(model: ModelFacts, block: Removal | None) -> Savings:
     """
     removed = sum(model.layer_parameters[layer] for layer in block.layers) if block is not None else 0
     removed += sum(part.parameters for parts in _lost_parts(model, block).values() for part in parts)
+    without_experts = frozenset[int]() if block is None else {layer for layer, part in block.parts if part == FEED_FORWARD}
+    idle = sum(layer.idle_parameters for index, layer in enumerate(model.layers) if index not in without_experts)
     return Savings(
         parameters=removed,
         fraction=removed / model.n_parameters,
         weight_bytes=int(removed * model.bytes_per_parameter),
         kept_parameters=model.n_parameters - removed,
+        active_parameters=model.n_parameters - removed - idle,
     )
 
 

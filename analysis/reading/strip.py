@@ -7,6 +7,7 @@ from analysis.core.blocks import Block
 from analysis.data import corpora
 from analysis.experiments.maps.metrics import TITLES
 from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
+from analysis.models.spec import ModelFacts
 from analysis.reading import reading
 
 _DIGITS = 4
@@ -36,6 +37,10 @@ class Strip:
     n_layers: int
     shares: list[float]
     """Of each layer, its part of the memory of all weights, in [0, 1]."""
+    experts: list[float]
+    """Of each layer, what its experts have of that; empty where no layer has any."""
+    idle: list[float]
+    """Of each layer, what a token does not go through of that; empty likewise."""
     distance: OverBlocks
     """How far the residual stream turns across each block."""
     damage: OverBlocks | None
@@ -55,7 +60,9 @@ def of_results(distances: DistanceResult, damage: DamageResult | None) -> Strip:
     texts = f"{distances.n_texts} {'text' if distances.n_texts == 1 else 'texts'} of {corpora.title(spec.corpus)}"
     return Strip(
         n_layers=distances.n_layers,
-        shares=[round(own / facts.n_parameters, 6) for own in facts.layer_parameters],
+        shares=[_share(own, facts) for own in facts.layer_parameters],
+        experts=[_share(layer.expert_parameters, facts) for layer in facts.layers if facts.expert_parameters],
+        idle=[_share(layer.idle_parameters, facts) for layer in facts.layers if facts.expert_parameters],
         distance=OverBlocks(
             name="angle" if spec.metric == "angular" else TITLES.get(spec.metric, spec.metric),
             unit="",
@@ -65,6 +72,10 @@ def of_results(distances: DistanceResult, damage: DamageResult | None) -> Strip:
         ),
         damage=_of_damage(damage) if damage else None,
     )
+
+
+def _share(n_parameters: int, facts: ModelFacts) -> float:
+    return round(n_parameters / facts.n_parameters, 6)
 
 
 def _of_damage(damage: DamageResult) -> OverBlocks | None:

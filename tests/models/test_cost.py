@@ -14,6 +14,7 @@ from analysis.models import spec as cost
 from analysis.models.cut import cut, without_block
 from analysis.models.spec import InspectResult, ModelSpec
 from tests.support.families import FAMILIES, build
+from tests.zoo import models
 
 CUTS = (None, Block(2, 3), LayerSet((0, 3, 5)), PartSet(attention=(0, 4), feed_forward=(1,), layers=(3,)))
 
@@ -41,6 +42,24 @@ def quantized_bytes(model):
             tensors += [state.absmax, state.code, state.offset, state.state2.absmax, state.state2.code]
         total += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     return total
+
+
+@pytest.mark.parametrize("name", ["qwen3_moe", "deepseek_v3", "llama"])
+@pytest.mark.parametrize("block", [None, LayerSet((0, 3))], ids=str)
+def test_active_are_the_parameters_that_one_token_really_goes_through(name, block):
+    """Of experts those with a gradient; whatever else there is all tokens go through."""
+    model = models.build(name)
+    facts = facts_of(model)
+    assert (facts.expert_parameters > 0) == (name != "llama")
+    cut(architecture.find_decoder(model), block) if block else None
+    model(input_ids=torch.tensor([[7]]), use_cache=False).logits.square().sum().backward()
+    active = sum(
+        sum(len(expert.view(-1)) for expert in weight.grad if expert.any()) if weight.dim() == 3 else weight.numel()
+        for weight in model.parameters()
+    )
+    saved = cost.savings(facts, block)
+    assert saved.active_parameters == active
+    assert (active < saved.kept_parameters) == (name != "llama")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

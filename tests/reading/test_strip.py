@@ -6,6 +6,7 @@ import pytest
 
 from analysis.core.blocks import Block
 from analysis.models import spec
+from analysis.models.spec import LayerFacts
 from analysis.reading import reading, strip
 from tests.support import fakes
 
@@ -30,6 +31,17 @@ def test_a_share_is_of_the_memory_of_all_weights():
     for layers in (Block(3, 5), Block(0, 29)):
         whole = spec.savings(fakes.FACTS, layers).fraction
         assert sum(found.shares[layer] for layer in layers.layers) == pytest.approx(whole, abs=1e-4)
+
+
+def test_of_a_mixture_the_strip_says_what_experts_have_of_each_layer_and_what_of_them_is_at_work():
+    facts = fakes.FACTS
+    n, layer = facts.n_parameters, LayerFacts(0, 0, 0, None, None)
+    layers = [replace(layer, expert_parameters=n // 50, idle_parameters=n // 100) for _ in range(facts.n_layers)]
+    distances = fakes.distances()
+    assert (strip.of_results(distances, None).experts, strip.of_results(distances, None).idle) == ([], [])
+    found = strip.of_results(replace(distances, model=replace(facts, layers=layers)), None)
+    assert found.experts == pytest.approx([0.02] * facts.n_layers, abs=1e-6)
+    assert found.idle == pytest.approx([0.01] * facts.n_layers, abs=1e-6)
 
 
 def test_damage_is_what_the_reading_of_each_block_says():

@@ -234,6 +234,12 @@ def _wrapper(base: Any, target: str, *, is_parameter: bool) -> Any:
     return found
 
 
+def written_out_bytes(layer: nn.Module) -> int:
+    """Bytes of the weights of a layer that PEFT writes out changed at every pass: all in a layer with experts."""
+    weights = [module.get_param() for module in layer.modules() if isinstance(module, ParamWrapper)]
+    return sum(weight.numel() * weight.element_size() for weight in weights)
+
+
 def _check_adapted(base: Any, meant: set[str], decoder: Decoder) -> None:
     """See to it that PEFT adapts what was meant, and nothing else."""
     found = set()

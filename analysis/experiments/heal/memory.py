@@ -6,7 +6,7 @@ from dataclasses import replace
 from analysis.core import units
 from analysis.core.errors import NotEnoughMemoryError
 from analysis.experiments.heal.spec import HealSpec
-from analysis.models.spec import DTYPE_BYTES, ModelFacts, divided_bytes, weight_bytes
+from analysis.models.spec import DTYPE_BYTES, LayerFacts, ModelFacts, divided_bytes, weight_bytes
 
 LOGITS_AT_ONCE = 1 << 25
 """Logits that exist at the same time, as `Decoder.states_at_once` has it on a card; on a processor there are fewer."""
@@ -50,9 +50,15 @@ def step_bytes(spec: HealSpec, facts: ModelFacts) -> int:
     hidden, width, left = facts.hidden_size, _width(facts), facts.n_layers - (0 if spec.control else spec.gone_by_stage[0])
     first = {"lora": 0, "partial": left - spec.last_layers, "beside": min(spec.layers_beside(left), default=0)}[spec.method]
     through = left - max(0, first)
-    kept = activation_bytes(hidden, width, through, tokens, spec.model.dtype)
+    written_out = [
+        int(item * layer.feed_forward.parameters) for layer in facts.layers if layer.n_experts and layer.feed_forward
+    ]
+    largest = max(written_out, default=0)
+    # Of experts PEFT writes W + BA out at every pass; the gradient of that is as large, of one layer at a time.
+    kept = activation_bytes(hidden, width, through, tokens, spec.model.dtype) + sum(written_out[-through:]) + largest
     # The stream into every layer, and one layer with its gradients at a time.
     recomputed = int(tokens * hidden * item * through) + 2 * activation_bytes(hidden, width, 1, tokens, spec.model.dtype)
+    recomputed += 2 * largest
     teaches = (spec.distill > 0) + (spec.junction > 0)
     states = int(tokens * hidden * (3 * item + teaches * (item + 2)))
     needs_head = spec.distill_from == "logits" or spec.distill < 1
@@ -72,7 +78,16 @@ def _trained(spec: HealSpec, facts: ModelFacts, left: int, width: int) -> int:
         return sum(facts.layer_parameters[-spec.last_layers :]) + facts.vocab_size * facts.hidden_size
     if spec.method == "beside":
         return sum(facts.layer_parameters[: len(spec.layers_beside(left))])
-    return left * 3 * spec.r * (facts.hidden_size + width)
+    dense = 3 * spec.r * (facts.hidden_size + width)
+    experts = [_of_experts(layer, spec.r, facts.hidden_size) for layer in facts.layers]
+    return left * dense + round(sum(experts) * left / max(1, len(experts)))
+
+
+def _of_experts(layer: LayerFacts, r: int, hidden: int) -> int:
+    """Parameters of a LoRA on every expert of a layer: each has a matrix of hidden_size x two widths and one back."""
+    if not layer.n_experts:
+        return 0
+    return layer.n_experts * r * 2 * hidden + layer.expert_parameters * r // hidden
 
 
 def _width(facts: ModelFacts) -> int:

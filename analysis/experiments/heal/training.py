@@ -317,6 +317,8 @@ class Trainer:
             device: memory.activation_bytes(hidden, width, n_layers, tokens, spec.model.dtype)
             for device, n_layers in layers_on.items()
         }
+        for layer in self.decoder.layers:
+            needed[next(layer.parameters()).device] += adapters.written_out_bytes(layer)
         if any(n_bytes > _ACTIVATION_SHARE * machine.free_bytes(str(device)) for device, n_bytes in needed.items()):
             with self.in_stage():
                 self.decoder.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

@@ -4,7 +4,7 @@ Row by row: for people beside each other, for programs with all digits.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import streamlit as st
@@ -127,6 +127,9 @@ def saved_by(model: ModelFacts, speed: SpeedResult | None, cut: Cut, *, tokens: 
         return Row(what, unit, amount(None), amount(cut.removed) if known else None, of=of)
 
     found = [both("Parameters", "parameters", lambda block: spec.savings(model, block).kept_parameters, is_weighed)]
+    if model.active_parameters < model.n_parameters:
+        active = both("Active parameters", "parameters", lambda block: spec.savings(model, block).active_parameters, is_weighed)
+        found.append(replace(active, of="those that one token goes through"))
     found += [
         both(f"Weights, {name}", "bytes", lambda block, p=precision: spec.weight_bytes(model, block, p, rest=rest), is_weighed)
         for precision, name in _PRECISIONS.items()

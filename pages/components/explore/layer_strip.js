@@ -390,7 +390,7 @@ class Strip {
   // What is known
 
   facts(layers, title) {
-    const { distance, damage, shares } = this.data, found = runs(layers), whole = found.length === 1;
+    const { distance, damage, shares, experts, idle } = this.data, found = runs(layers), whole = found.length === 1;
     const number = (measure, write) => {
       const [start, size] = found[0], value = measure.values[size - 1]?.[start];
       if (value === null || value === undefined) return null;
@@ -400,12 +400,14 @@ class Strip {
     };
     const turn = whole ? number(distance, value => Math.max(0, value).toFixed(3)) : null;
     const cost = whole && damage ? number(damage, signed) : null;
-    const share = 100 * layers.reduce((sum, layer) => sum + shares[layer], 0);
+    const summed = of => 100 * layers.reduce((sum, layer) => sum + (of[layer] || 0), 0);
+    const share = summed(shares), chosen = summed(experts);
     return [
       [title, "", ""],
       turn ? [`${distance.name} `, turn.value, turn.rest] : [`no ${distance.name}: not one block`, "", ""],
       cost ? ["loss ", `${cost.value} nats`, cost.rest] : ["loss without it not measured", "", ""],
       ["", `${share.toFixed(1)} %`, " of the memory of the weights"],
+      ...(chosen ? [["experts ", `${chosen.toFixed(1)} %`, ` of it, ${(chosen - summed(idle)).toFixed(1)} % at work for a token`]] : []),
     ];
   }
 

@@ -11,7 +11,7 @@ import streamlit as st
 
 from analysis.core.store import Stored, cache_dir
 from analysis.jobs import preflight
-from analysis.models.spec import Choice, InspectResult, ModelSpec
+from analysis.models.spec import Choice, InspectResult, ModelFacts, ModelSpec
 from pages.components.shared import access, words
 from pages.components.shared.looks import Looks
 
@@ -59,7 +59,17 @@ def show(result: InspectResult) -> None:
     needed = result.weight_bytes + result.working_bytes
     columns = st.columns([2, 3, 3, 4], gap="small")
     columns[0].metric("Layers", model.n_layers)
-    columns[1].metric("Parameters", words.count(model.n_parameters))
+    active = model.active_parameters
+    columns[1].metric(
+        "Parameters",
+        words.count(model.n_parameters),
+        f"{words.count(active)} active" if active < model.n_parameters else None,
+        delta_color="off",
+        delta_arrow="off",
+        help="A token goes through the active ones alone: it is not sent to every expert."
+        if active < model.n_parameters
+        else None,
+    )
     columns[2].metric("Hidden size", f"{model.hidden_size:,}")
     columns[3].metric("Window", f"{model.max_positions:,} tokens" if model.max_positions else "not stated")
     share = min(1.0, needed / result.free_bytes) if result.free_bytes else 1.0
@@ -94,6 +104,12 @@ def _reason(choice: Choice) -> str:
     return choice.reason.removeprefix(f"{choice.value}: ")
 
 
+def _experts(model: ModelFacts) -> list[dict[str, Any]]:
+    """What of the layers is in experts, where they have any."""
+    n = model.expert_parameters
+    return [{"part": "of these in experts", "parameters": n, "bytes": n * model.bytes_per_parameter}] if n else []
+
+
 def _parameters(result: InspectResult) -> None:
     model = result.model
     layers = sum(model.layer_parameters)
@@ -101,6 +117,7 @@ def _parameters(result: InspectResult) -> None:
         {"part": f"{model.n_layers} decoder layers", "parameters": layers, "bytes": layers * model.bytes_per_parameter},
         {"part": "one layer (mean)", "parameters": layers / model.n_layers,
          "bytes": layers / model.n_layers * model.bytes_per_parameter},
+        *_experts(model),
         {"part": "embeddings, final norm, head", "parameters": model.other_parameters,
          "bytes": max(0, result.weight_bytes - layers * model.bytes_per_parameter)},
     ]  # fmt: skip

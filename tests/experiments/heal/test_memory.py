@@ -7,11 +7,13 @@ import pytest
 from analysis.core.blocks import Block
 from analysis.core.errors import NotEnoughMemoryError
 from analysis.data.spec import CorpusSpec
-from analysis.experiments.heal import healing, memory
+from analysis.experiments.heal import adapters, healing, memory
 from analysis.experiments.heal.spec import HealSpec
-from analysis.models import decoder, load
+from analysis.models import cut, decoder, load
+from analysis.models.decoder import find_decoder
 from analysis.models.spec import ModelSpec
 from tests.support import fakes
+from tests.zoo import models
 
 GB = 10**9
 SPEC = HealSpec(
@@ -66,6 +68,20 @@ def test_layers_that_are_divided_take_their_part_and_what_one_comes_together_in(
 )
 def test_more_of_anything_takes_more(more):
     assert memory.step_bytes(replace(SPEC, **more), fakes.FACTS) > memory.step_bytes(SPEC, fakes.FACTS)
+
+
+def test_of_experts_their_adapter_and_their_changed_weights_count(cache):
+    """Against what PEFT really puts on."""
+    built = find_decoder(models.build("qwen2_moe"))
+    facts = replace(decoder.facts(built, name="tiny", dtype="float32", quantization="none"), layers=decoder.layer_facts(built))
+    asked = replace(SPEC, model=ModelSpec(dtype="float32", device="cpu"), batch_size=1, block=Block(2, 2), r=4)
+    none = replace(facts, layers=[replace(layer, n_experts=0) for layer in facts.layers])
+    more = memory.step_bytes(asked, facts) - memory.step_bytes(asked, none)
+    cut.cut(built, Block(2, 2))
+    model = adapters.attach(built, asked, 0)
+    trained = sum(weight.numel() for name, weight in model.named_parameters() if ".experts." in name and weight.requires_grad)
+    written_out = max(adapters.written_out_bytes(layer) for layer in built.layers)
+    assert more == pytest.approx(16 * trained + 2 * written_out, rel=0.02)
 
 
 def test_an_instant_heal_takes_no_step_and_is_never_refused():
