@@ -2,6 +2,7 @@
 
 python -m tests.zoo                     all of them, and docs/families.md
 python -m tests.zoo mpt jamba           these, on the screen
+python -m tests.zoo mpt jamba --page    these, and their rows of docs/families.md
 python -m tests.zoo --shard 1/3 --into results.jsonl
 """
 
@@ -30,6 +31,7 @@ def main() -> int:
     parser.add_argument("--shard", default="1/1", metavar="I/N", help="every N-th of them, beginning with the I-th")
     parser.add_argument("--into", type=Path, help="a file that lines of results are added to; what is in it is not tried again")
     parser.add_argument("--limit", type=float, default=_LIMIT_S, metavar="SECONDS", help="of processor time for each")
+    parser.add_argument("--page", action="store_true", help="write the rows of the named ones into docs/families.md")
     asked = parser.parse_args()
     # What every process needs is imported once and shared.
     from tests.zoo import checks, models, table
@@ -54,7 +56,9 @@ def main() -> int:
         ", ".join(f"{kind} {counts[kind]}" for kind in ("right", "refused", "stopped", "crash", "wrong", "late")),
         f"of {len(found)} architectures",
     )
-    if not asked.names and asked.shard == "1/1":
+    if asked.page:
+        found = table.read_page(table.PAGE.read_text(encoding="utf-8"), list(checks.CHECKS)) | found
+    if asked.page or (not asked.names and asked.shard == "1/1"):
         table.write(found, list(checks.CHECKS))
     return int(any(counts[kind] for kind in ("crash", "wrong", "late")))
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from transformers import __version__
@@ -22,6 +23,37 @@ def read(file: Path) -> Outcomes:
 def write(found: Outcomes, checks: list[str]) -> None:
     """Write the page anew."""
     PAGE.write_text(page(found, checks), encoding="utf-8")
+
+
+def read_page(text: str, checks: list[str]) -> Outcomes:
+    """What a page says: of all that it was written from, but for what differs from family to family in a sentence."""
+    head, refused, nothing, not_built = re.split(r"\n## [^\n]+\n\n", text)
+    kinds = {sign: kind for kind, sign in _SIGNS.items()}
+    found: Outcomes = {}
+    for line in head.splitlines():
+        if line.startswith("| ") and not line.startswith("| family"):
+            name, *signs = (cell.strip() for cell in line.strip("|").split("|"))
+            found[name] = {check: (kinds[sign], "") for check, sign in zip(checks, signs, strict=True)}
+    for of_one, said, names in _read_reasons(refused, checks):
+        for name in names:
+            found[name] |= {check: (found[name][check][0], said) for check in of_one}
+    for of_one, said, names in _read_reasons(nothing, checks):
+        for name in names:
+            own = found.get(name, {}) | dict.fromkeys(of_one, ("refused", said))
+            found[name] = {check: own[check] for check in checks if check in own}
+    for line in not_built.strip().splitlines():
+        name, said = line.removeprefix("- ").split(": ", 1)
+        found[name] = {"built": ("not built", said)}
+    return found
+
+
+def _read_reasons(section: str, checks: list[str]) -> Iterator[tuple[list[str], str, list[str]]]:
+    """Checks, sentence and names of each line."""
+    any_check = "|".join(sorted(map(re.escape, checks), key=len, reverse=True))
+    for line in section.strip().splitlines():
+        read = re.fullmatch(rf"- (?:((?:{any_check})(?:, (?:{any_check}))*): )?(.*) \(([^()]*)\)", line)
+        assert read is not None, line
+        yield read[1].split(", ") if read[1] else checks, read[2], read[3].split(", ")
 
 
 def page(found: Outcomes, checks: list[str]) -> str:

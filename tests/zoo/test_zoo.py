@@ -88,6 +88,15 @@ def test_the_page_counts_and_gives_the_reasons():
     assert "- c: too large" in page
 
 
+def test_a_page_is_read_as_it_was_written_so_that_single_rows_of_it_can_be_renewed():
+    text, of = table.PAGE.read_text(encoding="utf-8"), list(checks.CHECKS)
+    found = table.read_page(text, of)
+    assert table.page(found, of) == text
+    wrong = table.page(found | {"llama": dict.fromkeys(of, ("wrong", "3, not 4"))}, of)
+    assert f", {len(of)} wrong, " in wrong
+    assert f"| llama | {' | '.join(['wrong'] * len(of))} |" in wrong
+
+
 def test_an_architecture_is_tried_in_a_process_that_is_ended_in_time(monkeypatch):
     def slow(animal):
         while True:
