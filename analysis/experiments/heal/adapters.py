@@ -264,8 +264,8 @@ def _check_is_read(model: PeftModel, decoder: Decoder) -> None:
     read = convert_peft_adapter_state_dict_for_transformers(model, model.active_peft_config, own)
     if lost := sorted(own.keys() - read.keys()):
         raise RecipeError(
-            f"PEFT cannot read again what it saves of an adapter on this {decoder.config.model_type} model "
-            f"({weights.listed(lost)}), since it renames that; choose another model."
+            f"PEFT cannot read again what it saves of an adapter on this {decoder.config.model_type} model, since it renames "
+            f"{len(lost)} weights such as {lost[0].removeprefix('base_model.model.')}; choose another model."
         )
 
 
