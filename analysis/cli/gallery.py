@@ -153,7 +153,7 @@ def _bring(exhibit: Exhibit, folder: Path | None, work: Path) -> None:
 
 def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iterator[Result]:
     """All that the pages can show, of the model that every machine has."""
-    from analysis.experiments.accuracy import sweep
+    from analysis.experiments.accuracy import against_float32, sweep
     from analysis.experiments.heal import healing, recipes
     from analysis.experiments.maps import damage, distance_map
     from analysis.experiments.methods import methods
@@ -195,6 +195,8 @@ def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Ite
         yield comparison.run(CompareSpec(model, _PROMPT, writers, max_new_tokens=48), _tell, load=load)
     # A search and a table of methods are dear, and take half as long so.
     half = dataclasses.replace(model, dtype="bfloat16")
+    if "precision" in kinds:  # else the first curve in bfloat16 on every machine would measure it
+        yield against_float32.run(PrecisionSpec(half, _QUESTIONS), _tell, load=load)
     if "search" in kinds:
         yield search.run(SearchSpec(half, strategy="greedy", max_n=15), _tell, load=load)
     if "methods" in kinds:

@@ -262,23 +262,26 @@ class Result:
             return None
 
     @classmethod
-    def all_of(cls, model: Any, read: dict[tuple[str, str, int], Any] | None = None) -> list[Self]:
+    def all_of(
+        cls, model: Any, read: dict[tuple[str, str, int], Any] | None = None, *, precomputed: bool = False
+    ) -> list[Self]:
         """Every readable result of this kind on a model's weights that this version of the code has stored, newest first.
-
-        Precomputed ones do not count: they are only ever shown.
 
         Args:
             model: a resolved `ModelSpec`; results in another precision or place are among them.
             read: results that were read before, by kind, key and time; those that are not among them are added.
+            precomputed: whether those that came with the program count too: for what is said and never computed with.
         """
         read = {} if read is None else read
         found = []
         wanted = index.Wanted((cls.kind,), (model.identity, model.source, model.revision or ""))
         for entry in index.entries(wanted, wait=True):
             known = (cls.kind, entry.key, entry.mtime_ns)
+            if entry.precomputed and not precomputed:
+                continue
             with contextlib.suppress(CorruptResultError):
-                if known not in read and not entry.precomputed:
-                    stored = store.load_result(cls.kind, entry.key)
+                if known not in read:
+                    stored = store.load_result(cls.kind, entry.key, precomputed=entry.precomputed)
                     result = None if stored is None else cls.read(stored)
                     read[known] = result if result is not None and result.spec.fingerprint() == entry.key else None
                 if (one := read.get(known)) is not None:

@@ -283,14 +283,19 @@ def seal(folder: Path) -> bool:
     return True
 
 
-def load_result(kind: str, fingerprint: str) -> Stored | None:
-    """The result with this key from the cache, or None; precomputed ones do not count, they are only ever shown.
+def load_result(kind: str, fingerprint: str, *, precomputed: bool = False) -> Stored | None:
+    """The result with this key from the cache, or None.
+
+    Args:
+        kind: of the result.
+        fingerprint: of its spec.
+        precomputed: whether it is looked for among those that came with the program instead, which are only ever shown.
 
     Raises:
         CorruptResultError: when something is there but is not what was written.
     """
-    folder = result_dir(kind, fingerprint)
-    return _read(folder, precomputed=False) if (folder / "result.json").exists() else None
+    folder = precomputed_dir() / kind / fingerprint if precomputed else result_dir(kind, fingerprint)
+    return _read(folder, precomputed=precomputed) if (folder / "result.json").exists() else None
 
 
 def find_results(kind: str) -> list[Stored]:

@@ -81,12 +81,14 @@ _SHOWN = ("mean_nats", "low_nats", "high_nats", "largest_nats", "n_changed", "n_
 
 
 def cost(model: ModelSpec) -> PrecisionResult | None:
-    """What was measured of this model in its precision: the result with the most questions; None where there is none.
+    """What was measured of this model in its precision, here or before the program was handed out: the result with the most
+    questions; None where there is none.
 
     Args:
         model: resolved.
     """
-    same = [found for found in PrecisionResult.all_of(model) if found.spec.model.precision == model.precision]
+    known = PrecisionResult.all_of(model, precomputed=True)
+    same = [found for found in known if found.spec.model.precision == model.precision]
     return max(same, key=lambda found: found.n_questions, default=None)
 
 

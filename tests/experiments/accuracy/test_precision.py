@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from analysis.core.errors import NotEnoughMemoryError, SpecError
+from analysis.core.progress import ignore
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy import against_float32, evaluation, precision, sweep
-from analysis.experiments.accuracy.precision import PrecisionSpec, moved
+from analysis.experiments.accuracy.precision import PrecisionResult, PrecisionSpec, moved
 from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
 from analysis.models import load as models
 from analysis.models.spec import ModelSpec
@@ -73,6 +74,16 @@ def test_a_curve_in_half_precision_measures_once_what_that_costs(cache, tiny_fol
     assert said.count("Comparing bfloat16 with float32 on a few questions, once for this model.") == 1
     monkeypatch.setattr(against_float32, "run", lambda *_, **__: pytest.fail("it is known"))
     sweep.run(replace(curve(tiny_folder("llama")), max_n=2))
+
+
+def test_what_came_with_the_program_is_told_and_not_measured_again(cache, monkeypatch):
+    starter = models.resolve(ModelSpec(dtype="bfloat16", device="cpu"))
+    known = precision.cost(starter)
+    assert known.spec.model == starter
+    assert precision.said_of(starter) == known.said()
+    assert PrecisionResult.load(known.spec) is None, "it is never taken for one that was computed here"
+    monkeypatch.setattr(against_float32, "run", lambda *_, **__: pytest.fail("it is known"))
+    against_float32.once(starter, ASKED, ignore, load=models.FRESH)
 
 
 def test_a_curve_in_float32_has_nothing_to_measure(cache, tiny_folder, monkeypatch):
