@@ -124,7 +124,7 @@ def _begin(kept: Path | None) -> Path:
     work = kept or Path(tempfile.mkdtemp(prefix="layerscope-gallery-"))
     work.mkdir(parents=True, exist_ok=True)
     for name in ("models", "machine.json"):
-        if (source / name).exists() and not (work / name).exists():
+        if (source / name).exists() and not os.path.lexists(work / name):
             os.symlink(source / name, work / name)
     os.environ["LAYERSCOPE_CACHE"] = str(work)
     return work
