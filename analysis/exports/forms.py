@@ -70,9 +70,11 @@ def _check_folder(decoder: Decoder) -> None:
     found = {name: tuple(tensor.shape) for name, tensor in decoder.model.state_dict().items()}
     if expected != found:
         wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        counted = {name: getattr(decoder.config, name, None) for name in decoder.family.periods}
+        orders = ", ".join(f"{name} {every}" for name, every in counted.items() if isinstance(every, int) and every > 1)
         raise UnsupportedModelError(
             f"After this cut the configuration of {decoder.config.model_type} would not rebuild the same model ({wrong[0]} and "
-            f"{len(wrong) - 1} more differ); choose another block."
+            f"{len(wrong) - 1} more differ){f': it counts layers by {orders}' if orders else ''}; choose another block."
         )
 
 

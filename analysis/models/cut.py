@@ -151,6 +151,9 @@ def _remove_layers(decoder: Decoder, block: Removal) -> Callable[[], None]:
         indices = getattr(config, name, None)
         if indices:
             changes.append((config, name, indices, type(indices)(kept.index(index) for index in indices if index in kept)))
+    for name in family.leading:
+        if type(first := getattr(config, name, None)) is int and first > 0:
+            changes.append((config, name, first, sum(index < first for index in kept)))
     if (own := vars(config).get("_heterogeneity_spec")) is not None:  # where transformers keeps `per_layer_config`
         numbers = {new: own.per_layer_overrides[old] for new, old in enumerate(kept) if old in own.per_layer_overrides}
         changes.append((config, "_heterogeneity_spec", own, replace(own, per_layer_overrides=numbers)))

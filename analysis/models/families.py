@@ -98,6 +98,16 @@ class Family:
         "attn_layer_indices",
     )
     """Configuration lists that name layers by number, so that what is left after a cut has to be renumbered."""
+    leading: tuple[str, ...] = ("first_k_dense_replace", "num_dense_layers", "moe_layer_start_index")
+    """Configuration fields that say how many of the first layers are of another kind, less those of them that a cut takes."""
+    periods: tuple[str, ...] = (
+        "attn_layer_period",
+        "expert_layer_period",
+        "decoder_sparse_step",
+        "moe_layer_interval",
+        "moe_layer_freq",
+    )
+    """Configuration fields that say that one in so many layers is of another kind: only some cuts leave such an order."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

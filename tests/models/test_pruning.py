@@ -6,12 +6,13 @@ import pytest
 import torch
 import transformers
 
-from analysis.core.blocks import Block
+from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import BlockRangeError, UnsupportedModelError
 from analysis.models import decoder as architecture
 from analysis.models.cut import as_saved, cut, without_block
 from analysis.models.stream import run_tails, run_trunk
 from tests.support.families import FAMILIES, N_LAYERS, PER_LAYER_LISTS, build
+from tests.zoo import models
 
 PROMPT = torch.tensor([[5, 9, 33, 7, 8]])
 
@@ -102,6 +103,26 @@ def test_lists_of_layer_numbers_are_renumbered():
     assert decoder.config.mlp_only_layers == [0, 4]
     cut(decoder, Block(1, 2))
     assert decoder.config.mlp_only_layers == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "block", "left"),
+    [("deepseek_v3", Block(0, 1), 1), ("deepseek_v3", LayerSet((0, 1, 3)), 0), ("glm4_moe", Block(3, 2), 2)],
+    ids=str,
+)
+def test_of_the_first_layers_that_are_dense_those_that_are_left_are_counted(name, block, left, tmp_path):
+    asked = models.config_of(name)
+    asked.first_k_dense_replace = 2
+    decoder = architecture.find_decoder(transformers.AutoModelForCausalLM.from_config(asked).eval())
+    config, ids = decoder.config, torch.arange(3, 20)[None]
+    with without_block(decoder, block):
+        assert config.first_k_dense_replace == left
+    assert config.first_k_dense_replace == 2
+    cut(decoder, block)
+    decoder.model.save_pretrained(tmp_path)
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    with torch.no_grad():
+        assert torch.equal(again(ids).logits, decoder.model(ids).logits)
 
 
 def test_lists_that_a_configuration_computes_are_those_of_the_layers_that_are_left():
