@@ -16,7 +16,7 @@ from analysis.core import units
 from analysis.core.errors import NotEnoughMemoryError, SpecError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.models import decoder as architecture
-from analysis.models import gguf, layerwise, machine, meter, placement, residual, weights
+from analysis.models import gguf, layerwise, machine, meter, placement, prequantized, residual, weights
 from analysis.models import spec as cost
 from analysis.models.decoder import Decoder
 from analysis.models.placement import Needs, Placement
@@ -126,6 +126,7 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
     device = machine.choose_device(spec.device)
     dtype = machine.choose_dtype(spec.dtype, device.value)
     _check_quantization(spec.quantization, device.value)
+    prequantized.check(config, source.name, spec.quantization)
     stored_as = str(getattr(config, "dtype", None)).removeprefix("torch.")
     with as_it_should_be(source, "configuration"):
         with torch.device("meta"):
@@ -285,7 +286,7 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
         options |= {"gguf_file": source.gguf_file, "config": planned.config}
         options["quantization_config"] = GgufConfig(dequantize=True)
     else:
-        options |= {"use_safetensors": True}
+        options |= {"use_safetensors": True, **prequantized.unpacked(planned.config)}
     if resolved.quantization != "none":
         options |= {"quantization_config": _bitsandbytes(resolved), "device_map": planned.modules or {"": planned.where}}
     elif planned.modules and not source.gguf_file:

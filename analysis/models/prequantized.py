@@ -1,0 +1,66 @@
+"""Weights that are stored quantized: unpacked exactly as they are loaded where that needs nothing else, else refused.
+
+Unpacked they are a plain model in the dtype that was asked for, the same on every machine, that can be cut, healed and exported.
+Computed with as they are stored, on cards that can, scores would differ from machine to machine, and no layer would be a matrix.
+"""
+
+from typing import Any
+
+from transformers import FineGrainedFP8Config, Mxfp4Config
+
+from analysis.core.errors import SpecError, UnsupportedModelError
+
+_UNPACKED = {"fp8": ("FP8", FineGrainedFP8Config), "mxfp4": ("MXFP4", Mxfp4Config)}
+_NAMES = {
+    "gptq": "GPTQ",
+    "awq": "AWQ",
+    "compressed-tensors": "compressed-tensors",
+    "bitsandbytes": "bitsandbytes",
+    "torchao": "torchao",
+    "bitnet": "BitNet",
+}
+
+
+def method(config: Any) -> str | None:
+    """How the files' weights are quantized, as the configuration names it; None where they are not."""
+    given = getattr(config, "quantization_config", None)
+    if given is None:
+        return None
+    found = given.get("quant_method") if isinstance(given, dict) else getattr(given, "quant_method", None)
+    if found is None and isinstance(given, dict) and (given.get("load_in_4bit") or given.get("load_in_8bit")):
+        return "bitsandbytes"  # as its first versions wrote it
+    return str(getattr(found, "value", found))
+
+
+def check(config: Any, name: str, quantization: str) -> None:
+    """See to it that weights as they are stored can be loaded.
+
+    Args:
+        config: of transformers.
+        name: of the model, to show.
+        quantization: that is asked for besides, as in `ModelSpec`.
+
+    Raises:
+        UnsupportedModelError: when they are quantized in a way that is not unpacked here.
+        SpecError: when they would be quantized once more.
+    """
+    stored = method(config)
+    if stored is None:
+        return
+    if stored not in _UNPACKED:
+        called = _NAMES.get(stored, repr(stored))
+        raise UnsupportedModelError(
+            f"The weights of {name} are stored quantized by {called}, which is not unpacked here; give the model that they were "
+            f"made from and --quantization 4bit, or a GGUF file of it."
+        )
+    if quantization != "none":
+        raise SpecError(
+            f"The weights of {name} are stored as {_UNPACKED[stored][0]} and were to be quantized once more; choose "
+            f"quantization none, which unpacks them, or the model that they were made from."
+        )
+
+
+def unpacked(config: Any) -> dict[str, Any]:
+    """The options of `from_pretrained` that unpack what is stored quantized; none where nothing is."""
+    stored = method(config)
+    return {} if stored is None else {"quantization_config": _UNPACKED[stored][1](dequantize=True)}
