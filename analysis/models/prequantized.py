@@ -1,12 +1,12 @@
 """Weights that are stored quantized: unpacked exactly as they are loaded where that needs nothing else, else refused.
 
-Unpacked they are a plain model in the dtype that was asked for, the same on every machine, that can be cut, healed and exported.
-Computed with as they are stored, on cards that can, scores would differ from machine to machine, and no layer would be a matrix.
+Unpacked they are a plain model in the dtype that was asked for, the same on every machine, that can be cut, healed and
+exported. Computed with as they are stored, on cards that can, scores would differ from machine to machine.
 """
 
 from typing import Any
 
-from transformers import FineGrainedFP8Config, Mxfp4Config
+from transformers.utils.quantization_config import FineGrainedFP8Config, Mxfp4Config
 
 from analysis.core.errors import SpecError, UnsupportedModelError
 
@@ -50,8 +50,8 @@ def check(config: Any, name: str, quantization: str) -> None:
     if stored not in _UNPACKED:
         called = _NAMES.get(stored, repr(stored))
         raise UnsupportedModelError(
-            f"The weights of {name} are stored quantized by {called}, which is not unpacked here; give the model that they were "
-            f"made from and --quantization 4bit, or a GGUF file of it."
+            f"The weights of {name} are stored quantized by {called}, which is not unpacked here; give the model that they "
+            f"were made from and --quantization 4bit, or a GGUF file of it."
         )
     if quantization != "none":
         raise SpecError(

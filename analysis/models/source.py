@@ -172,6 +172,8 @@ def _hub(spec: ModelSpec, on_progress: OnProgress, *, weights: bool) -> Source:
 
 def _local_folder(path: Path) -> Source:
     if not (path / "config.json").exists():
+        if (path / "adapter_config.json").is_file():
+            raise UnsupportedModelError(_adapter_alone(path))
         raise ModelNotFoundError(
             f"The folder {path} has no config.json, so it is not a Hugging Face model folder; give the folder that "
             f"`save_pretrained` wrote."
@@ -182,10 +184,21 @@ def _local_folder(path: Path) -> Source:
         if pickles:
             raise UnsupportedModelError(
                 f"The folder {path} has only pickled weights ({', '.join(pickles[:3])}), which can run code when loaded; "
-                f"convert them with `save_pretrained(..., safe_serialization=True)` in an environment you trust."
+                f"convert them with `python -m analysis convert FOLDER --out NEW_FOLDER`, which runs nothing of them, and "
+                f"give the new folder."
             )
         raise ModelNotFoundError(f"The folder {path} has a config.json but no .safetensors weights; add them.")
     return Source(path, None, path.name, identities.of_folder(path))
+
+
+def _adapter_alone(folder: Path) -> str:
+    """The sentence for an adapter that was given as a model."""
+    try:
+        base = documents.parsed_object((folder / "adapter_config.json").read_bytes()).get("base_model_name_or_path")
+    except (OSError, ValueError):
+        base = None
+    made_for = f"{base}" if isinstance(base, str) and base else "the model that it was made for"
+    return f"{folder.name} is an adapter and no model: give {made_for} as the model, and --adapter {folder} beside it."
 
 
 def gguf_of(spec: ModelSpec) -> Path | None:

@@ -258,7 +258,12 @@ def _names() -> Iterator[Bad]:
     )
     yield Bad("no weights", _PLAN, "has a config.json but no .safetensors weights; add them.", _folder(model__safetensors=None))
     pickled = _folder(model__safetensors=None, **{"pytorch_model__bin": b"\x80\x02."})
-    yield Bad("pickled weights", _PLAN, "has only pickled weights (pytorch_model.bin), which can run code when loaded", pickled)
+    yield Bad(
+        "pickled weights",
+        _PLAN,
+        "has only pickled weights (pytorch_model.bin), which can run code when loaded; convert them with `python -m analysis convert",
+        pickled,
+    )
     yield Bad("a file that is no model", ("models", "{here}/m/config.json"), say, _folder())
 
 

@@ -1,0 +1,32 @@
+"""The subcommand `convert`: pickled weights of a model as safetensors, which all other subcommands take."""
+
+import argparse
+from pathlib import Path
+
+from analysis.cli.answers import write
+from analysis.cli.bar import Bar
+from analysis.core import output
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options of the subcommand."""
+    parser.add_argument("folder", metavar="FOLDER", help="a folder with a config.json and pytorch_model.bin")
+    parser.add_argument("--out", metavar="FOLDER", required=True, help="the folder to make")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Convert, and say what was made.
+
+    Raises:
+        LayerscopeError: when there is nothing to convert, it holds more than tensors, or the folder cannot be made.
+    """
+    from analysis.models import unpickled
+
+    output.check_folder(options.out, "--out")
+    bar = Bar()
+    try:
+        files = unpickled.convert(Path(options.folder).expanduser(), Path(options.out).expanduser(), bar)
+    finally:
+        bar.close()
+    done = f"{', '.join(files)} of {options.folder} {'is' if len(files) == 1 else 'are'} in {options.out} as safetensors."
+    write(options, {"folder": options.folder, "out": options.out, "files": files}, [done])
