@@ -307,6 +307,8 @@ def find_decoder(model: Any) -> Decoder:
     if hasattr(model, "get_base_model"):
         model = model.get_base_model()
     body: Any = model.base_model
+    if body is model:  # Llama 4 keeps it under another name than the one that its class gives
+        body = getattr(model, "model", model)
     config = model.config.get_text_config()
     n_layers, family = config.num_hidden_layers, families.of(config)
     for path in family.layers:
@@ -321,10 +323,36 @@ def find_decoder(model: Any) -> Decoder:
             if norm is None or head is None:
                 break
             return Decoder(model, body, owner, last, norm, head)
+        if isinstance(layers, nn.ModuleList):
+            raise UnsupportedModelError(
+                f"{type(model).__name__} keeps {len(layers)} modules where its configuration counts {n_layers} layers: "
+                f"several are one, as those of LongCat-Flash that attend twice, or are passed again and again, so none can be "
+                f"taken out by itself; choose a causal decoder such as Llama, Qwen, Mistral, Gemma, Phi or GPT-2."
+            )
     raise UnsupportedModelError(
         f"{type(model).__name__} does not keep {n_layers} decoder layers, a final norm and a head where Layerscope looks "
         f"({', '.join(family.layers)}); choose a causal decoder such as Llama, Qwen, Mistral, Gemma, Phi or GPT-2."
     )
+
+
+def cache_of(model: Any, output: Any, name: str) -> Any:
+    """What a model hands on of the tokens that it has read.
+
+    Args:
+        model: to name.
+        output: of a pass that was to keep them.
+        name: what the cache is called in it.
+
+    Raises:
+        UnsupportedModelError: when there is none: the family keeps them in another way.
+    """
+    found = output.get(name)
+    if found is None:
+        raise UnsupportedModelError(
+            f"{type(model).__name__} hands on no cache of what it has read, so nothing is written with it and its speed is not "
+            f"measured; distances, scores and heals of it can be had."
+        )
+    return found
 
 
 def facts(decoder: Decoder, *, name: str, dtype: str, quantization: str) -> ModelFacts:

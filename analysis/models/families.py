@@ -32,11 +32,16 @@ class Family:
 
     layers: tuple[str, ...] = ("layers", "h", "decoder.layers", "blocks", "language_model.layers", "text_model.layers")
     """Where its decoder layers are, below `base_model`."""
-    norm: tuple[str, ...] = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "norm_f", "embedding_norm")
+    norm: tuple[str, ...] = (
+        "norm", "final_layernorm", "final_layer_norm", "ln_f", "norm_f", "embedding_norm", "final_norm", "layer_norm",
+        "layernorm", "ln_out", "out_norm",
+    )  # fmt: skip
     """What the norm between the last layer and the head is called, beside the layers."""
     attention: tuple[str, ...] = ("self_attn", "attn", "attention", "self_attention")
     """What the attention of a layer is called."""
-    feed_forward: tuple[str, ...] = ("mlp", "feed_forward", "ffn", "feedforward", "block_sparse_moe", "shared_mlp")
+    feed_forward: tuple[str, ...] = (
+        "mlp", "feed_forward", "ffn", "feedforward", "block_sparse_moe", "shared_mlp", "mlp_block",
+    )  # fmt: skip
     """What the feed-forward part of a layer is called; more than one of them stand side by side (Granite MoE)."""
     feed_forward_linears: tuple[str, ...] = ("fc1", "fc2")
     """Feed-forward weights that are kept in the layer itself (OPT); all that are there count."""
@@ -85,8 +90,8 @@ class Family:
     """Configuration field that the logits are multiplied by (Cohere)."""
     logits_over: tuple[str, ...] = ("logits_scaling",)
     """Configuration field that they are divided by (Granite)."""
-    logits_cap: tuple[str, ...] = ("final_logit_softcapping",)
-    """Configuration field of the value that a tanh keeps them below (Gemma 2 and later)."""
+    logits_cap: tuple[str, ...] = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+    """Configuration field of the value that a tanh keeps them below (Gemma 2 and later, RecurrentGemma, xLSTM)."""
 
     depth: tuple[str, ...] = ("layer_idx", "layer_id", "layer_number")
     """What modules call their own depth, which addresses the KV cache and must be gapless from 0; all that are there count."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from analysis.core.errors import SpecError, UnsupportedModelError
-from analysis.models.decoder import Decoder
+from analysis.models.decoder import Decoder, cache_of
 
 _AT_ONCE = 16
 """Prompts decoded together."""
@@ -25,7 +25,7 @@ class Cached:
     """A model that reads on from where it was, with a KV cache; it works on cut models because a cut renumbers the layers."""
 
     def __init__(self, decoder: Decoder) -> None:
-        """Begin with nothing read."""
+        """Begin with nothing read; what is handed on is asked for as the first tokens are."""
         known = inspect.signature(decoder.model.forward).parameters
         self._model = decoder.model
         # The library renamed the argument; both names are in the range that is supported.
@@ -37,9 +37,13 @@ class Cached:
 
     @torch.inference_mode()
     def read(self, ids: Tensor) -> Tensor:
-        """Read (batch, n) further tokens and return the logits of the token after them, (batch, vocabulary)."""
-        output = self._model(input_ids=ids, **self._settings, **{self._name: self._cache})
-        self._cache = output[self._name]
+        """Read (batch, n) further tokens and return the logits of the token after them, (batch, vocabulary).
+
+        Raises:
+            UnsupportedModelError: when the family keeps what it has read in another way.
+        """
+        output = self._model(input_ids=ids, **self._settings, **({} if self._cache is None else {self._name: self._cache}))
+        self._cache = cache_of(self._model, output, self._name)
         logits: Tensor = output.logits[:, -1]
         return logits
 

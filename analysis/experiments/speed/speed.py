@@ -18,7 +18,7 @@ from analysis.experiments.speed.spec import SpeedPoint, SpeedResult, SpeedSpec, 
 from analysis.models import load as models
 from analysis.models import machine
 from analysis.models.cut import without_block
-from analysis.models.decoder import Decoder
+from analysis.models.decoder import Decoder, cache_of
 from analysis.models.load import Load, LoadedModel
 
 RULE = "deepest"
@@ -92,17 +92,20 @@ def read_and_write(
 
     Returns:
         Seconds until the first new token; mean seconds of each of the others; all of them, (batch, 1 + new_tokens).
+
+    Raises:
+        UnsupportedModelError: when the family hands on no cache.
     """
-    seconds, written, cache = [], [], None
-    given = ids
+    seconds, written = [], []
+    given, settings = ids, {"use_cache": True}
     for _ in range(1 + new_tokens):
         between()
         began = _now(decoder)
-        output = decoder.body(input_ids=given, use_cache=True, **{decoder.cache_name: cache})
+        output = decoder.body(input_ids=given, **settings)
         # The head sees the last position only, in reading too, as wherever models are served.
         given = decoder.logits(output.last_hidden_state[:, -1:]).argmax(-1)
         seconds.append(_now(decoder) - began)
-        cache = output[decoder.cache_name]
+        settings |= {decoder.cache_name: cache_of(decoder.model, output, decoder.cache_name)}
         written.append(given)
     return seconds[0], fmean(seconds[1:]), torch.cat(written, 1)
 

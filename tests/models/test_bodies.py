@@ -1,0 +1,27 @@
+"""Where families keep their layers, and what their bodies hand on: found, or named in the sentence that refuses them."""
+
+import pytest
+import torch
+
+from analysis.core.errors import UnsupportedModelError
+from analysis.models.decoder import find_decoder
+from analysis.models.writing import greedy
+from tests.zoo.models import build
+
+
+@pytest.mark.parametrize("name", ["llama4_text", "xglm", "recurrent_gemma"])
+def test_the_parts_of_a_body_that_is_called_otherwise_add_up_to_the_model(name):
+    decoder = find_decoder(build(name))
+    decoder.check()
+    assert decoder.n_layers == len(decoder.layers) > 2
+
+
+def test_a_layer_that_is_counted_twice_is_named():
+    with pytest.raises(UnsupportedModelError, match="keeps 6 modules where its configuration counts 12 layers: several"):
+        find_decoder(build("longcat_flash"))
+
+
+def test_a_family_that_hands_on_no_cache_writes_nothing():
+    decoder = find_decoder(build("rwkv"))
+    with torch.inference_mode(), pytest.raises(UnsupportedModelError, match="RwkvForCausalLM hands on no cache"):
+        greedy(decoder, [[1, 2, 3]], 2)
