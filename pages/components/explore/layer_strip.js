@@ -407,7 +407,7 @@ class Strip {
       turn ? [`${distance.name} `, turn.value, turn.rest] : [`no ${distance.name}: not one block`, "", ""],
       cost ? ["loss ", `${cost.value} nats`, cost.rest] : ["loss without it not measured", "", ""],
       ["", `${share.toFixed(1)} %`, " of the memory of the weights"],
-      ...(chosen ? [["experts ", `${chosen.toFixed(1)} %`, ` of it, ${(chosen - summed(idle)).toFixed(1)} % at work for a token`]] : []),
+      ...(chosen ? [["experts ", `${chosen.toFixed(1)} %`, ` of all weights, ${(chosen - summed(idle)).toFixed(1)} % at work for a token`]] : []),
     ];
   }
 

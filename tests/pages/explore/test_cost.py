@@ -164,6 +164,15 @@ def test_the_tables_are_there_with_all_digits():
     assert row["of"] == "a prompt of 256 tokens"
 
 
+def test_of_a_mixture_of_experts_what_a_token_goes_through_stands_beside_all_parameters():
+    facts, cut = fakes.FACTS, Cut(5, fakes.distances().best[4].block, None)
+    layers = [replace(layer, expert_parameters=2_000_000, idle_parameters=1_500_000) for layer in fakes.LAYERS]
+    rows = {row.what: row for row in _rows(replace(facts, layers=layers), None, cut)}
+    whole, less = rows["Parameters"], rows["Active parameters"]
+    assert (less.unpruned, less.pruned) == (whole.unpruned - 30 * 1_500_000, whole.pruned - 25 * 1_500_000)
+    assert "Active parameters" not in {row.what for row in _rows(facts, None, cut)}
+
+
 def test_a_line_that_falls_below_zero_gives_no_number():
     measured = fakes.speed(ns=(0, 2))
     steep = replace(measured, decode=replace(measured.decode, intercept_s=-0.01))

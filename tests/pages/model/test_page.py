@@ -1,5 +1,7 @@
 """Model: what is shown before anything is loaded, and how a model becomes the current one."""
 
+from dataclasses import replace
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -29,6 +31,16 @@ def asked(monkeypatch):
     monkeypatch.setattr(inspection, "of", of)
     monkeypatch.setattr(starter, "is_installed", lambda: True)
     return seen
+
+
+def test_of_a_mixture_of_experts_it_says_how_much_a_token_goes_through(app, asked, monkeypatch):
+    layers = [replace(layer, expert_parameters=2_000_000, idle_parameters=1_500_000) for layer in fakes.LAYERS]
+    found = replace(fakes.inspect(), model=replace(fakes.FACTS, layers=layers))
+    monkeypatch.setattr(inspection, "of", lambda model: found)
+    at = app("pages/model.py")
+    (metric,) = [item for item in at.metric if item.label == "Parameters"]
+    assert (metric.value, metric.delta) == ("134.5 M", "89.5 M active")
+    assert "of these in experts" in at.table[1].value.to_string()
 
 
 def test_starter_is_ready_with_reasons_and_memory(app, asked):
