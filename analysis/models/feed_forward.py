@@ -69,6 +69,28 @@ def feed_forward_matrices(decoder: Decoder) -> Matrices:
     return found
 
 
+def attention_matrices(decoder: Decoder) -> Matrices:
+    """Every weight matrix of the attention of the remaining decoder layers; layers without one have none.
+
+    Raises:
+        RecipeError: where no layer has any.
+    """
+    paths = {module: name for name, module in decoder.model.named_modules()}
+    family = decoder.family
+    found = _all(
+        _of_other(child, paths, family)
+        for layer in decoder.layers
+        for name, child in layer.named_children()
+        if name in family.attention
+    )
+    if not found:
+        raise RecipeError(
+            f"No layer that is left of this {decoder.config.model_type} model has an attention that is recognised "
+            f"({', '.join(family.attention)}), so there is nothing to put LoRA on; set lora_on to feed_forward."
+        )
+    return found
+
+
 def layer_matrices(decoder: Decoder, layers: Iterable[nn.Module]) -> Matrices:
     """Every weight matrix of some layers, but for those of routers."""
     paths = {module: name for name, module in decoder.model.named_modules()}
@@ -78,6 +100,11 @@ def layer_matrices(decoder: Decoder, layers: Iterable[nn.Module]) -> Matrices:
         for child in layer.children():
             found += _of_part(child, paths, family) if child in parts else _of_other(child, paths, family)
     return found
+
+
+def has_experts(decoder: Decoder) -> bool:
+    """Whether any layer that is left has experts, in its feed-forward part or elsewhere."""
+    return any(_is_mixture(layer, decoder.family) for layer in decoder.layers)
 
 
 def mixture_of(decoder: Decoder, index: int) -> tuple[str, Matrices] | None:

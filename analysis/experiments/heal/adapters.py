@@ -10,7 +10,10 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer, ParamWrapper
-from peft.utils.transformers_weight_conversion import convert_peft_adapter_state_dict_for_transformers
+from peft.utils.transformers_weight_conversion import (
+    convert_peft_adapter_state_dict_for_transformers,
+    convert_peft_config_for_transformers,
+)
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
@@ -19,10 +22,10 @@ from analysis.core.blocks import ATTENTION, FEED_FORWARD, Removal
 from analysis.core.errors import RecipeError
 from analysis.experiments.heal.projection import spread
 from analysis.experiments.heal.spec import HealSpec
-from analysis.models import adapter, weights
+from analysis.models import adapter
 from analysis.models.adapter import UNTOLD_RANKS, Bridge, folder
 from analysis.models.decoder import Decoder
-from analysis.models.feed_forward import Matrices, feed_forward_matrices, layer_matrices
+from analysis.models.feed_forward import Matrices, attention_matrices, feed_forward_matrices, has_experts, layer_matrices
 
 _STEPS = 1 << 16
 """A mask compares 16 random bits per value: the share that is dropped is a multiple of 1 / 65536."""
@@ -117,10 +120,11 @@ def trained_matrices(decoder: Decoder, spec: HealSpec) -> Matrices:
     Norms and biases are not trained, nor are the routers of experts: which tokens go where stays as it is.
 
     Raises:
-        RecipeError: see `feed_forward_matrices`, and when fewer layers are left than `partial` trains.
+        RecipeError: see `feed_forward_matrices` and `attention_matrices`, and when fewer layers are left than `partial` trains.
     """
     if spec.method == "lora":
-        return feed_forward_matrices(decoder)
+        attention = Matrices() if spec.lora_on == "feed_forward" else attention_matrices(decoder)
+        return attention if spec.lora_on == "attention" else feed_forward_matrices(decoder) + attention
     check_last_layers(spec, decoder.n_layers)
     if spec.method == "beside":
         return layer_matrices(decoder, [decoder.layers[index] for index in spec.layers_beside(decoder.n_layers)])
@@ -187,7 +191,7 @@ def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[st
         warnings.filterwarnings("ignore", message=UNTOLD_RANKS)
         model = get_peft_model(decoder.model, config)
     base = model.get_base_model()
-    _check_adapted(base, set(targets.values()), decoder)
+    _check_adapted(decoder, set(targets.values()), _adapted(base))
     for name in names:
         wrapper = _wrapper(base, targets[name], is_parameter=targets[name] in parameters)
         if name in whole:
@@ -195,7 +199,8 @@ def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[st
         elif parameters and dropout and not isinstance(wrapper, ParamWrapper):  # which PEFT has none for
             wrapper.lora_dropout["default"] = nn.Dropout(dropout)
     if parameters:
-        _check_is_read(model, decoder)
+        own = adapter.weights_on(model)
+        _check_is_read(decoder, own, convert_peft_adapter_state_dict_for_transformers(model, model.active_peft_config, own))
     speed_up(model)
     return model
 
@@ -207,7 +212,7 @@ def _targets(decoder: Decoder, names: Sequence[str]) -> dict[str, str]:
     them elsewhere, be they shared experts, dense layers or gates of attention. So there it is told of their weights instead.
     """
     model = decoder.model
-    if not any(_is_parameter(model, name) for name in names):
+    if not has_experts(decoder):
         return {name: name for name in names}
     inside = {module for layer in decoder.layers for module in layer.modules()}
 
@@ -240,32 +245,64 @@ def written_out_bytes(layer: nn.Module) -> int:
     return sum(weight.numel() * weight.element_size() for weight in weights)
 
 
-def _check_adapted(base: Any, meant: set[str], decoder: Decoder) -> None:
-    """See to it that PEFT adapts what was meant, and nothing else."""
+def check(decoder: Decoder, spec: HealSpec) -> None:
+    """Refuse what `attach` would refuse, before anything is measured.
+
+    Args:
+        decoder: the cut model, as it is without an adapter.
+        spec: as of `attach`.
+
+    Raises:
+        RecipeError: as `attach`.
+    """
+    targets = set(_targets(decoder, trained_matrices(decoder, spec).names).values())
+    if not has_experts(decoder):
+        return
+    modules = {target for target in targets if not _is_parameter(decoder.model, target)}
+    config = LoraConfig(target_modules=sorted(modules), target_parameters=sorted(targets - modules))
+    try:
+        convert_peft_config_for_transformers(config, decoder.model, None)
+    except ValueError:  # it would join some weights with others that are not to be adapted
+        config.target_modules = []
+    _check_adapted(decoder, modules, set(config.target_modules or ()))
+    owners = {target.rpartition(".")[0] if target not in modules else target for target in targets}
+    own = {f"{_PREFIX}{owner}.lora_A.weight": torch.empty(0) for owner in owners}
+    _check_is_read(decoder, own, convert_peft_adapter_state_dict_for_transformers(decoder.model, config, own))
+
+
+_PREFIX = "base_model.model."
+"""Of every name in an adapter."""
+
+
+def _adapted(base: Any) -> set[str]:
+    """What PEFT was told to adapt, as it has done it."""
     found = set()
     for name, module in base.named_modules():
         if isinstance(module, LoraLayer):
             own = name.replace(".base_layer", "")
             found.add(f"{own}.{module.parameter_name}" if isinstance(module, ParamWrapper) else own)
-    if found != meant:
-        other = sorted(found ^ meant)
+    return found
+
+
+def _check_adapted(decoder: Decoder, meant: set[str], found: set[str]) -> None:
+    """See to it that PEFT adapts what was meant, and nothing else."""
+    if other := sorted(meant ^ found):
         raise RecipeError(
-            f"PEFT would not adapt the weights of this {decoder.config.model_type} model that are meant "
-            f"({weights.listed(other)}): it takes some for those of experts; choose quantization none."
+            f"PEFT takes {len(other)} weights of this {decoder.config.model_type} model, such as {other[0]}, for those of "
+            f"experts in an older layout, and quantized ones cannot be named otherwise; choose quantization none, which takes "
+            f"no more memory for the experts, since these are never quantized."
         )
 
 
-def _check_is_read(model: PeftModel, decoder: Decoder) -> None:
+def _check_is_read(decoder: Decoder, saved: Mapping[str, Tensor], read: Mapping[str, Tensor]) -> None:
     """See to it that PEFT reads what is saved of an adapter under the names that it saves it under.
 
     In a model with experts it takes some for those of an older layout, and renames them.
     """
-    own = adapter.weights_on(model)
-    read = convert_peft_adapter_state_dict_for_transformers(model, model.active_peft_config, own)
-    if lost := sorted(own.keys() - read.keys()):
+    if lost := sorted(saved.keys() - read.keys()):
         raise RecipeError(
             f"PEFT cannot read again what it saves of an adapter on this {decoder.config.model_type} model, since it renames "
-            f"{len(lost)} weights such as {lost[0].removeprefix('base_model.model.')}; choose another model."
+            f"weights such as {lost[0].removeprefix(_PREFIX)}; choose another model."
         )
 
 
@@ -344,7 +381,11 @@ def card(spec: HealSpec, *, base: str, steps_done: int) -> str:
     what = "the unpruned model, as a control" if spec.control else f"the model without {block.describe()}"
     first = "" if spec.control else _how_to_cut(base, block)
     trained = {
-        "lora": "the feed-forward modules",
+        "lora": {
+            "feed_forward": "the feed-forward modules",
+            "attention": "the attention",
+            "both": "the attention and the feed-forward modules",
+        }[spec.lora_on],
         "partial": f"the weight matrices of the last {spec.last_layers} layers and of the head",
         "beside": "the weight matrices of the layers beside each gap",
     }[spec.method]

@@ -40,7 +40,7 @@ from analysis.experiments.heal.training import Trainer, deterministic, memory_ex
 from analysis.models import adapter, machine
 from analysis.models import load as models
 from analysis.models.adapter import Bridge
-from analysis.models.cut import Cut
+from analysis.models.cut import Cut, without_block
 from analysis.models.load import LoadedModel, Loader, Plan
 from analysis.models.remote import hub_id
 from analysis.models.spec import DIVIDED, ModelFacts
@@ -307,6 +307,8 @@ def run(
         is_short = not planned.fits or memory.shortage(at_once, planned.facts, planned.free_bytes, planned.where) is not None
         # Where the parts of a layer are is tried out by each process for itself, which no divided layer can be.
         can_divide = resolved.model.quantization in DIVIDED and not isinstance(resolved.block, PartSet)
+        # And what an instant heal changes in experts is worked out from all of their weights.
+        can_divide = can_divide and not (resolved.instant and planned.facts.expert_parameters)
         over = group.size if is_short and can_divide else 1
     memory.check(at_once, planned.facts, planned.free_bytes, planned.where, other=other, over=over)
     record = Record(resolved, on_progress, stored or nothing_yet(resolved, planned.facts), began)
@@ -362,6 +364,8 @@ class _Heal:
         """Everything after loading."""
         record, spec = self.record, self.spec
         record.counted_to = time.perf_counter()
+        with without_block(loaded.decoder, None if spec.control else spec.block) as left:
+            adapters.check(left, spec)
         self.texts = texts.chosen(loaded, spec)
         record.publish(same_kind_text=self.texts.same_kind, n_choice_texts=self.texts.n_choice)
         self.measure_before(loaded)

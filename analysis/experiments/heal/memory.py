@@ -78,9 +78,12 @@ def _trained(spec: HealSpec, facts: ModelFacts, left: int, width: int) -> int:
         return sum(facts.layer_parameters[-spec.last_layers :]) + facts.vocab_size * facts.hidden_size
     if spec.method == "beside":
         return sum(facts.layer_parameters[: len(spec.layers_beside(left))])
+    attending = 0 if spec.lora_on == "feed_forward" else 4 * spec.r * 2 * facts.hidden_size
+    if spec.lora_on == "attention":
+        return left * attending
     dense = 3 * spec.r * (facts.hidden_size + width)
     experts = [_of_experts(layer, spec.r, facts.hidden_size) for layer in facts.layers]
-    return left * dense + round(sum(experts) * left / max(1, len(experts)))
+    return left * (attending + dense) + round(sum(experts) * left / max(1, len(experts)))
 
 
 def _of_experts(layer: LayerFacts, r: int, hidden: int) -> int:

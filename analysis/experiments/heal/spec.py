@@ -20,6 +20,8 @@ from analysis.models.spec import ModelFacts, ModelSpec
 
 HEAL_METHODS = ("lora", "partial", "beside")
 """What a heal trains."""
+LORA_ON = ("feed_forward", "attention", "both")
+"""Where in every layer a LoRA goes."""
 COMPENSATIONS = ("projection", "magnitude", "patch", "ghost")
 """What an instant heal fits; `compensation` has them."""
 DISTILL_FROM = ("logits", "states")
@@ -63,7 +65,7 @@ class HealSpec(Spec):
     kind: ClassVar[str] = "heal"
     version: ClassVar[int] = 4
     """4: judged by text of another kind than the healing text, weighed by tokens."""
-    later: ClassVar[tuple[str, ...]] = ("compensation", "written", "top_k", "stages")
+    later: ClassVar[tuple[str, ...]] = ("compensation", "written", "top_k", "stages", "lora_on")
     asked_by: ClassVar[str] = "analysis.experiments.heal.recipes:asked"
 
     block: Annotated[Removal, Option()]
@@ -93,6 +95,8 @@ class HealSpec(Spec):
     """`lora` on the feed-forward weights of every layer, shared experts and all others included; or every weight matrix, but no
     norm and no bias, of the last layers and the head (`partial`) or of the two layers beside each gap (`beside`). Routers of
     experts stay as they are."""
+    lora_on: str = "feed_forward"
+    """Where `lora` puts it in every layer: on the `feed_forward` weights, as the paper does, on the `attention`, or `both`."""
     last_layers: Annotated[int, Bound(1, MOST_LAYERS)] = 3
     """Layers whose weight matrices `partial` trains."""
     instant: bool = False
@@ -142,6 +146,12 @@ class HealSpec(Spec):
         least = 0 if self.instant or self.minutes is not None else 1
         require(self.steps >= least, f"steps must be at least {least}, not {self.steps}.")
         one_of("method", self.method, HEAL_METHODS)
+        one_of("lora_on", self.lora_on, LORA_ON)
+        require(
+            self.method == "lora" or self.lora_on == LORA_ON[0],
+            f"The method {self.method} trains whole weights, so there is no LoRA to put on {self.lora_on}; set method to lora, "
+            f"or lora_on to feed_forward.",
+        )
         one_of("compensation", self.compensation, COMPENSATIONS)
         require(
             self.instant or self.compensation == COMPENSATIONS[0],

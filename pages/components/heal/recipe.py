@@ -11,12 +11,13 @@ from analysis.data.spec import BenchmarkSpec, GenerationSpec
 from analysis.data.tasks import TASKS
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.recipes import saved
-from analysis.experiments.heal.spec import COMPENSATIONS, DISTILL_FROM, HEAL_METHODS, HealSpec, judged_by
+from analysis.experiments.heal.spec import COMPENSATIONS, DISTILL_FROM, HEAL_METHODS, LORA_ON, HealSpec, judged_by
 from analysis.models.spec import ModelFacts, ModelSpec
 from pages.components.heal import length as length_menu
 from pages.components.heal.runs import Run, runs_of
 from pages.components.shared import access, frame, inputs, uploads, words
 
+_PLACES = {"feed_forward": "feed-forward parts", "attention": "attention", "both": "both"}
 _TEACHES = {"logits": "next-token distribution", "states": "last states"}
 _FITS = {
     "projection": "The projection before each gap (instant)",
@@ -149,11 +150,16 @@ def _numbers(preset: HealSpec, key: str, *, by_steps: bool) -> dict[str, Any]:
         "Base weights", precisions, int(preset.model.quantization != "4bit"), key=f"{key}-quantization",
         format_func={"4bit": "NF4 (QLoRA)", "none": "as they are"}.get,
     )  # fmt: skip
+    values["method"] = right.selectbox(
+        "What is trained", HEAL_METHODS, HEAL_METHODS.index(preset.method), format_func=_METHODS.get, key=f"{key}-method"
+    )
+    has_lora = values["method"] == "lora"
+    place = left.selectbox(
+        "LoRA goes on", LORA_ON, LORA_ON.index(preset.lora_on), format_func=_PLACES.get, key=f"{key}-lora-on",
+        disabled=not has_lora, help="Feed-forward parts are what the paper adapts.",
+    )  # fmt: skip
     values |= {
-        "method": right.selectbox(
-            "What is trained", HEAL_METHODS, HEAL_METHODS.index(preset.method), format_func=_METHODS.get,
-            key=f"{key}-method",
-        ),
+        "lora_on": place if has_lora else LORA_ON[0],
         "learning_rate": right.number_input(
             "Learning rate", 1e-7, 1.0, preset.learning_rate, step=1e-5, format="%.1e", key=f"{key}-lr",
             help="The peak, after warm-up; then a cosine to 0.",

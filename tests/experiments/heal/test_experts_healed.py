@@ -8,7 +8,7 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 
 from analysis.core.blocks import Block
-from analysis.core.errors import RecipeError
+from analysis.core.errors import RecipeError, SpecError
 from analysis.experiments.heal import adapters, compensation, junction, projection
 from analysis.experiments.heal.spec import HealSpec
 from analysis.models import adapter, cut, scaling
@@ -200,15 +200,40 @@ def test_methods_of_whole_weights_train_every_matrix_of_experts_and_attention_bu
         assert torch.equal(unit, torch.eye(unit.shape[1]).expand_as(unit)), one
 
 
-def test_what_peft_would_take_for_something_else_is_refused(monkeypatch):
-    monkeypatch.setattr(adapters, "_targets", lambda decoder, names: {name: name for name in names})
-    with pytest.raises(RecipeError, match="PEFT would not adapt the weights of this deepseek_v3 model that are meant"):
-        adapters.attach(cut_model("deepseek_v3"), HealSpec(block=BLOCK, r=3), 0)
+def test_a_lora_goes_on_attention_where_that_is_asked_for():
+    """AFMoE's attention has a `gate_proj`, which PEFT would take for one of the experts."""
+    attention = {f"self_attn.{part}_proj" for part in ("q", "k", "v", "o", "gate")}
+    for lora_on, others in (("attention", [set()] * 4), ("both", [_DENSE, *[_EXPERTS | _SHARED] * 3])):
+        model, _ = healed("afmoe", lora_on=lora_on)
+        found = factors(model)
+        assert names(found) == [attention | other for other in others]
+        with torch.no_grad():
+            expected = logits(written_into(cut_model("afmoe"), found))
+            torch.testing.assert_close(logits(model), expected, rtol=1e-5, atol=1e-5)
+    decoder = find_decoder(families.build("gpt2"))
+    found = adapters.trained_matrices(decoder, HealSpec(block=BLOCK, lora_on="attention"))
+    assert found.names == [f"transformer.h.{n}.attn.{part}" for n in range(6) for part in ("c_attn", "c_proj")]
+    with pytest.raises(SpecError, match="so there is no LoRA to put on both; set method to lora"):
+        HealSpec(block=BLOCK, method="partial", lora_on="both")
 
 
-def test_an_adapter_that_peft_would_read_under_other_names_is_refused_before_it_is_trained():
-    with pytest.raises(RecipeError, match="PEFT cannot read again what it saves of an adapter on this laguna model"):
-        adapters.attach(cut_model("laguna"), HealSpec(block=BLOCK, r=3), 0)
+@pytest.mark.parametrize("name", ["deepseek_v3", "laguna"])
+def test_what_peft_would_take_for_something_else_is_refused_before_anything_is_measured(name, monkeypatch):
+    """Modules of the names of older experts, as where they are quantized; and an adapter that it reads under other names."""
+    if name == "deepseek_v3":
+        monkeypatch.setattr(adapters, "_targets", lambda decoder, names: {name: name for name in names})
+    says = {
+        "deepseek_v3": "PEFT takes 12 weights of this deepseek_v3 model, such as model.layers.0.mlp.down_proj, for those of",
+        "laguna": "PEFT cannot read again what it saves of an adapter on this laguna model",
+    }[name]
+    spec = HealSpec(block=BLOCK, r=3)
+    with pytest.raises(RecipeError, match=says):
+        adapters.check(cut_model(name), spec)
+    with pytest.raises(RecipeError, match=says):
+        adapters.attach(cut_model(name), spec, 0)
+    monkeypatch.undo()
+    for fine in ("deepseek_v3", "jetmoe", "gpt_oss"):
+        adapters.check(cut_model(fine), spec)
 
 
 @pytest.mark.parametrize(
