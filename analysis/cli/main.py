@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from analysis import jobs as jobs_room
-from analysis.cli import answers, convert, jobs, line, manifest, rows
+from analysis.cli import answers, convert, jobs, line, manifest, push, rows
 from analysis.cli.line import Extra, Misuse, Parser, Subcommand
 from analysis.core import extensions, failures
 from analysis.core.errors import one_line
@@ -145,6 +145,7 @@ def _parser(asking: tuple[Subcommand, ...]) -> Parser:
     rows.add_options(add("dataset", told, command=rows.run))
     told = "pickled weights of a model as safetensors, in a folder of their own; nothing in them is run"
     convert.add_options(add("convert", told, command=convert.run))
+    push.add_options(add("push", "an export onto the hub: listed first, uploaded with --yes", command=push.run))
     jobs.add_options(add("jobs", "the background jobs", command=jobs.run))
     told = "a request as a RayJob for Kubernetes, written to a file and not run"
     manifest.add_options(add("manifest", told, command=manifest.run, parse=_parse, command_line=command_line))

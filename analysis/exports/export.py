@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from analysis import hub
 from analysis.core import store
 from analysis.core.blocks import Removal, single_parts
 from analysis.core.errors import CorpusError, RecipeError, SpecError, UnsupportedModelError
@@ -94,7 +95,7 @@ def export(
 
 
 def run(spec: ExportSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> ExportResult:
-    """Export into the folder of this name under the cache, or return the stored result where the folder is still there.
+    """Export into the folder of this name under the cache, or take the one that is there of the same request; push it if asked.
 
     Args:
         spec: what to export.
@@ -102,8 +103,18 @@ def run(spec: ExportSpec, on_progress: OnProgress = ignore, *, load: Loader = mo
         load: asked to give its memory back. An export changes its model, so it always loads a copy of its own.
 
     Raises:
-        LayerscopeError: as `export`.
+        LayerscopeError: as `export`; a `HubError` when the hub does not take it, which leaves the folder as it is.
     """
+    made = _made(replace(spec, push=None, is_private=True), on_progress, load)
+    if spec.push is None:
+        return made
+    address = hub.push(folders.folder(spec.name), spec.push, is_private=spec.is_private, on_progress=on_progress)
+    pushed = replace(made, spec=replace(made.spec, push=spec.push, is_private=spec.is_private), pushed=address)
+    pushed.save()
+    return pushed
+
+
+def _made(spec: ExportSpec, on_progress: OnProgress, load: Loader) -> ExportResult:
     resolved = replace(spec, model=models.resolve(spec.model))
     out = folders.folder(spec.name)
     stored = ExportResult.load(resolved, on_progress)

@@ -14,6 +14,11 @@ def root() -> Path:
     return store.cache_dir() / "exports"
 
 
+def names() -> list[str]:
+    """The exports that are on this machine."""
+    return sorted(path.parent.name for path in root().glob("*/layerscope.json"))
+
+
 def folder(name: str) -> Path:
     """Where the export of this name lies.
 

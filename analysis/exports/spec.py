@@ -20,7 +20,7 @@ class ExportSpec(Spec):
     """A model without some layers as a plain Hugging Face folder or a GGUF file, an adapter merged in if there is one."""
 
     kind: ClassVar[str] = "export"
-    later: ClassVar[tuple[str, ...]] = ("format",)
+    later: ClassVar[tuple[str, ...]] = ("format", "push", "is_private")
 
     block: Annotated[Removal, Option()]
     """The layers to leave out."""
@@ -32,6 +32,11 @@ class ExportSpec(Spec):
     """Folder of a PEFT adapter to merge in, relative to the cache folder or absolute; None for the bare cut."""
     format: Annotated[str, Option(known=(*FORMS, "mergekit"))] = "hf"
     """hf (a folder), gguf (one file for llama.cpp, of its common families) or, with `--out` alone, mergekit (its recipe)."""
+
+    push: str | None = None
+    """Where on the hub it goes when it was made or is there already, ORG/NAME; None for nowhere."""
+    is_private: bool = True
+    """Whether a repository that is made for it is private."""
 
     def __post_init__(self) -> None:
         require(
@@ -83,6 +88,8 @@ class ExportResult(Result):
     size_bytes: int
     """Bytes of the folder."""
     check: ReloadCheck
+    pushed: str = ""
+    """The address on the hub that it was pushed to; "" where it was not."""
 
 
 register(Experiment(ExportSpec, ExportResult, run="analysis.exports.export:run", title="Export"))

@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from analysis.hub.client import endpoint, is_offline, token
     from analysis.hub.download import PHASE, fetch, missing_bytes
     from analysis.hub.repository import DATA_SET, MODEL, File, Found, Repository, check_id, is_commit, look, search
+    from analysis.hub.upload import Upload, plan, push
 
 _IN = {
     "cache": ("Kept", "delete", "folder_of", "kept", "recall", "remember", "revisions", "snapshot", "there", "top"),
     "client": ("endpoint", "is_offline", "token"),
     "download": ("PHASE", "fetch", "missing_bytes"),
     "repository": ("DATA_SET", "MODEL", "File", "Found", "Repository", "check_id", "is_commit", "look", "search"),
+    "upload": ("Upload", "plan", "push"),
 }
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "Found",
     "Kept",
     "Repository",
+    "Upload",
     "check_id",
     "delete",
     "endpoint",
@@ -37,6 +40,8 @@ __all__ = [
     "kept",
     "look",
     "missing_bytes",
+    "plan",
+    "push",
     "recall",
     "remember",
     "revisions",

@@ -42,6 +42,11 @@ def token() -> str:
     return os.environ.get("HF_TOKEN", "").strip()
 
 
+def limit_s() -> float:
+    """How long an answer may take."""
+    return float(constants.HF_HUB_ETAG_TIMEOUT)
+
+
 def ask(path: str, what: str, *, params: Mapping[str, Any] | None = None) -> Any:
     """What the hub answers in JSON, within HF_HUB_ETAG_TIMEOUT seconds.
 
@@ -53,14 +58,14 @@ def ask(path: str, what: str, *, params: Mapping[str, Any] | None = None) -> Any
     Raises:
         Refused: when there is no answer, or something else.
     """
-    limit_s = float(constants.HF_HUB_ETAG_TIMEOUT)
-    until = time.monotonic() + limit_s
+    limit = limit_s()
+    until = time.monotonic() + limit
     content = b""
-    with opened(path, what, limit_s=limit_s, params=params) as answer, told(what, limit_s):
+    with opened(path, what, limit_s=limit, params=params) as answer, told(what, limit):
         for part in answer.iter_bytes():
             content += part
             if time.monotonic() > until:
-                raise refusal.silent(what, host(), limit_s)
+                raise refusal.silent(what, host(), limit)
             if len(content) > _MOST_BYTES:
                 raise Refused(f"{host()} answers a request for {what} without end; check HF_ENDPOINT.")
     try:

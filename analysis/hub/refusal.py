@@ -15,16 +15,17 @@ _MOST_WAIT_S = 3600
 class Refused(HubError):
     """What the hub, or whoever answered in its place, said instead of an answer."""
 
-    def __init__(self, sentence: str, *, passing: bool = False, wait_s: float = 0.0) -> None:
+    def __init__(self, sentence: str, *, passing: bool = False, wait_s: float = 0.0, is_absent: bool = False) -> None:
         """Say it.
 
         Args:
             sentence: for people.
             passing: whether it may be otherwise a moment later.
             wait_s: how long it asks to be left alone.
+            is_absent: whether there is no such repository for all that the hub shows.
         """
         super().__init__(sentence)
-        self.passing, self.wait_s = passing, wait_s
+        self.passing, self.wait_s, self.is_absent = passing, wait_s, is_absent
 
 
 def of_status(status: int, headers: Mapping[str, str], what: str, host: str, *, with_token: bool) -> Refused:
@@ -96,7 +97,8 @@ def _absent(code: str, status: int, what: str, with_token: bool) -> Refused:
         may = "or it is private and the account of the token in HF_TOKEN may not see it"
     else:
         may = "or it is private, and then HF_TOKEN has to be set to a token of an account that may see it"
-    return Refused(f"The hub shows no {what.removeprefix('the ')} ({status}): check the spelling, {may}.")
+    said = f"The hub shows no {what.removeprefix('the ')} ({status}): check the spelling, {may}."
+    return Refused(said, is_absent=status == 404 and with_token)
 
 
 def _asked_to_wait(headers: Mapping[str, str]) -> float:
@@ -106,6 +108,47 @@ def _asked_to_wait(headers: Mapping[str, str]) -> float:
         return float(min(int(said[:6]), _MOST_WAIT_S))
     resets = _RESETS.search(headers.get("ratelimit", ""))
     return float(min(int(resets[1][:6]), _MOST_WAIT_S)) if resets else 0.0
+
+
+def of_upload(status: int, what: str, host: str) -> Refused:
+    """The sentence of an upload that the hub did not take.
+
+    Args:
+        status: of HTTP; 0 where there was none.
+        what: should go there: "the model org/name".
+        host: that was asked.
+    """
+    if status == 401:
+        return Refused(
+            f"The hub does not accept the token in HF_TOKEN (401), so {what} is not uploaded: it is misspelt, has expired or "
+            f"was revoked; put a new one with the right to write into HF_TOKEN."
+        )
+    if status == 403:
+        return Refused(
+            f"The hub forbids the token in HF_TOKEN to write {what} (403): it may only read, or its account does not belong to "
+            f"the owner named before the slash; set HF_TOKEN to a token with the right to write there."
+        )
+    if status == 409:
+        return Refused(f"The hub has {what} meanwhile (409), so nothing was uploaded; look again what would go there.")
+    if status == 429:
+        return Refused(
+            f"The hub says that too many requests came from here (429); push {what} again in some minutes.", passing=True
+        )
+    if status >= 500:
+        return Refused(
+            f"The hub has trouble of its own ({status}) and did not take {what}; push it again in some minutes: what came "
+            f"whole is not sent twice.",
+            passing=True,
+        )
+    return Refused(f"{host} answers the upload of {what} with status {status}, which a hub does not; check HF_ENDPOINT.")
+
+
+def upload_cut(what: str, host: str) -> Refused:
+    """The connection ended while something was sent."""
+    return Refused(
+        f"The connection to {host} ended while {what} was sent; check it and push again: what came whole is not sent twice.",
+        passing=True,
+    )
 
 
 def silent(what: str, host: str, waited_s: float) -> Refused:

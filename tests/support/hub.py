@@ -2,9 +2,10 @@
 
 It answers as the real one does in what `huggingface_hub` 1.33 reads: a repository's commit and files with sizes, its tree,
 search, and files by `resolve`, where large ones lie on another host that is redirected to, with ranges, ETag and the hub's
-headers.
+headers. It takes uploads too: a new repository, large files by LFS, and a commit of them.
 """
 
+import base64
 import contextlib
 import hashlib
 import json
@@ -16,6 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import yaml
 
 LARGE = (".safetensors", ".gguf", ".parquet", ".bin")
 """Files of these kinds are kept outside of git, and named by their SHA-256."""
@@ -89,6 +92,10 @@ class Hub:
         self.faults: list[Fault] = []
         self.asked: list[Asked] = []
         self.token = "hf_" + "let" * 8
+        self.owners = {"org"}
+        """Under whose names the account of the token may write."""
+        self.stored: dict[str, bytes] = {}
+        """Large files that were sent, by their SHA-256."""
         self.stopping = threading.Event()
         handler = type("Handler", (_Handler,), {"hub": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -134,7 +141,14 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self.do_GET()
 
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def do_PUT(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
+        self.given = self.rfile.read(int(self.headers.get("content-length", 0)))
         split = urlsplit(self.path)
         said = self.headers.get("range", "").removeprefix("bytes=").partition("-")[0]
         self.one = Asked(
@@ -161,7 +175,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         parts = self.one.path.strip("/").split("/")
-        if parts[0] == "cdn":
+        if self.command in ("POST", "PUT"):
+            self._take(parts)
+        elif parts[0] == "cdn":
             contents = {hashlib.sha256(content).hexdigest(): content for content in self._contents()}
             self._content(contents[parts[1]], {"etag": f'"{parts[1]}"'})
         elif parts[0] == "api":
@@ -222,6 +238,63 @@ class _Handler(BaseHTTPRequestHandler):
             ]  # fmt: skip
             said = {"id": repo.id, "sha": commit, "siblings": siblings, "private": repo.private, "gated": repo.gated}
         self._send(200, json.dumps(said).encode(), {"content-type": "application/json"})
+
+    def _take(self, parts: list[str]) -> None:
+        """What is sent here: only with the token, and only under the names of its account."""
+        if parts[0] == "upload":  # on another host, which is sent no token
+            assert hashlib.sha256(self.given).hexdigest() == parts[1]
+            self.hub.stored[parts[1]] = self.given
+            self._send(200, b"", {})
+            return
+        said = {} if "commit" in parts else json.loads(self.given)
+        owner = said.get("organization") or parts[0 if parts[0] != "api" else -1 if len(parts) < 3 else 2]
+        if self.one.token != f"Bearer {self.hub.token}":
+            self._send(401, b"{}", {"x-error-message": "Invalid credentials in Authorization header"})
+        elif parts == ["api", "validate-yaml"]:
+            self._validate(said["content"])
+        elif owner not in self.hub.owners:
+            self._send(403, b'{"error": "forbidden"}', {})
+        elif parts == ["api", "repos", "create"]:
+            self._create(f"{owner}/{said['name']}", private=said["visibility"] == "private")
+        elif parts[-1] == "batch":
+            self._say({"transfer": "basic", "objects": [self._asked_for(one) for one in said["objects"]]})
+        elif "preupload" in parts:
+            modes = [("lfs" if one["path"].endswith(LARGE) else "regular", one["path"]) for one in said["files"]]
+            self._say({"files": [{"path": path, "uploadMode": mode, "shouldIgnore": False} for mode, path in modes]})
+        else:
+            self._commit(self.hub.models["/".join(parts[2:4])])
+
+    def _validate(self, card: str) -> None:
+        """As the hub does of a model card: its head is to be YAML, and results stand with the model's name."""
+        head = yaml.safe_load(card.split("---")[1])
+        wrong = [{"message": '"model-index" has no name'} for one in head.get("model-index", []) if not one.get("name")]
+        self._say({"errors": wrong, "warnings": []}, 400 if wrong else 200)
+
+    def _create(self, id: str, *, private: bool) -> None:
+        if id in self.hub.models:
+            self._send(409, b'{"error": "You already created this model repo"}', {})
+            return
+        self.hub.add(id, {".gitattributes": b"*.safetensors filter=lfs"}, private=private)
+        self._say({"url": f"{self.hub.endpoint}/{id}", "name": id})
+
+    def _asked_for(self, one: dict[str, Any]) -> dict[str, Any]:
+        """Whether a large file has to be sent, and where to."""
+        upload = {"upload": {"href": f"http://localhost:{self.hub.port}/upload/{one['oid']}", "header": {}}}
+        return one | ({} if one["oid"] in self.hub.stored else {"actions": upload})
+
+    def _commit(self, repo: Repo) -> None:
+        files = dict(repo.commits[repo.refs["main"]])
+        for line in map(json.loads, self.given.splitlines()):
+            value = line["value"]
+            if line["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                files[value["path"]] = self.hub.stored[value["oid"]]
+        made = repo.commit(files)
+        self._say({"commitUrl": f"{self.hub.endpoint}/{repo.id}/commit/{made}", "commitOid": made})
+
+    def _say(self, said: Any, status: int = 200) -> None:
+        self._send(status, json.dumps(said).encode(), {"content-type": "application/json"})
 
     def _search(self) -> None:
         words = self.one.query.get("search", [""])[0].lower()

@@ -10,6 +10,7 @@ from analysis.exports import folders
 from analysis.exports.spec import ExportResult, ExportSpec
 from analysis.models import spec as cost
 from analysis.models.spec import ModelSpec
+from pages.components.export import hub
 from pages.components.export.takeaway import Choice
 from pages.components.shared import access, library, start, words
 
@@ -80,6 +81,7 @@ def show(choice: Choice, format: str = "hf") -> ExportSpec | None:
 def on_this_machine(model: ModelSpec) -> None:
     """Draw a card for each folder that is there."""
     found = [entry.result for entry in library.find("export", model, any_precision=True)]
+    found.sort(key=lambda result: bool(result.pushed))  # of one name what is known of the hub
     there = {result.spec.name: result for result in found if (folders.folder(result.spec.name) / "layerscope.json").exists()}
     if not there:
         return
@@ -92,7 +94,8 @@ def on_this_machine(model: ModelSpec) -> None:
 def _card(result: ExportResult) -> None:
     spec, check = result.spec, result.check
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.markdown(f"**{words.plain(spec.name)}**", width="content")
+        st.markdown(f"**{words.plain(spec.name)}**", width="stretch")
+        hub.show(result)
         with st.popover("Delete", type="tertiary", icon=":material/delete:", key=f"delete-{spec.name}"):
             size = words.size(folders.size_bytes(spec.name))
             st.write(f"This frees {size} and cannot be undone; the export can be made again.")
@@ -110,6 +113,8 @@ def _card(result: ExportResult) -> None:
     )
     file = next(folders.folder(spec.name).glob("*.gguf"), folders.folder(spec.name))
     st.code(str(file), language=None)
+    if result.pushed:
+        st.caption(f"On the hub as {words.plain(result.spec.push)}.")
 
 
 def _delete(name: str) -> None:

@@ -16,7 +16,7 @@ from analysis.exports import folders
 from analysis.exports.spec import ExportResult, ExportSpec, ReloadCheck
 from pages.components.export import files
 from tests.support import fakes
-from tests.support.seen import texts
+from tests.support.seen import read, texts
 
 BEST = fakes.distances().best[4].block
 
@@ -306,6 +306,47 @@ def test_of_another_family_llama_cpp_gets_a_folder(app, ui_cache):
     save_button(at).click().run()
     (made,) = jobs.active()
     assert made.spec.format == "hf"
+
+
+# To the hub
+
+
+@pytest.fixture
+def there(loopback, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", loopback.token)
+    return loopback
+
+
+def test_a_push_is_listed_first_and_a_job_by_a_second_click(app, known, ui_cache, there):
+    result = export_result(ui_cache)
+    at = app("pages/export.py", n="5")
+    assert at.button(key="push-look-mine").disabled, "no repository is named yet"
+    at.text_input(key="push-id-mine").set_value("org/mine").run()
+    assert there.asked == []
+    at.button(key="push-look-mine").click().run()
+    assert "To **org/mine**, a new private repository: 1 file, 2 B." in read(texts(at))
+    assert "layerscope.json" in codes(at)
+    assert not jobs.active()
+    at.toggle(key="push-public-mine").set_value(True).run()
+    assert not any(button.key == "push-now-mine" for button in at.button), "what was listed is another upload"
+    at.button(key="push-look-mine").click().run()
+    assert "a new public repository" in texts(at)
+    at.button(key="push-now-mine").click().run()
+    (made,) = jobs.active()
+    assert made.spec == replace(result.spec, push="org/mine", is_private=False)
+    assert all("create" not in one.path for one in there.asked), "the job uploads it, not the page"
+    assert not at.exception
+
+
+def test_a_push_that_cannot_be_is_a_sentence_and_a_guest_is_offered_none(app, known, ui_cache, there, monkeypatch):
+    export_result(ui_cache)
+    there.add("org/mine", {"config.json": b"{}"})
+    at = app("pages/export.py", n="5")
+    at.text_input(key="push-id-mine").set_value("org/mine").run()
+    at.button(key="push-look-mine").click().run()
+    assert "never replaced: choose another name" in read(texts(at))
+    monkeypatch.setattr("pages.components.shared.access.is_operator", lambda: False)
+    assert not any(item.key == "push-id-mine" for item in at.run().text_input)
 
 
 # What you get

@@ -1,0 +1,155 @@
+"""A folder onto the hub: what would go there first, then the files in one commit; what is there already is never replaced.
+
+The token comes from HF_TOKEN in the environment and nowhere else.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils import disable_progress_bars
+
+from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.hub import client, refusal
+from analysis.hub.refusal import Refused
+from analysis.hub.repository import MODEL, File, Repository, check_id, look, named
+
+_OWN = ".gitattributes"
+"""What the hub puts into every repository."""
+_NAMED = 3
+"""Files that are named where many are meant."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What would go to the hub."""
+
+    id: str
+    """Of the repository: ORG/NAME."""
+    is_private: bool
+    """Whether nobody else will see it; of one that is there it stays as it is."""
+    is_there: bool
+    """Whether the repository is there, empty or with the same files."""
+    files: tuple[File, ...]
+    """All files of the folder; the digest is that of one that is on the hub already, else ""."""
+
+    @property
+    def missing(self) -> tuple[File, ...]:
+        """Those that are not on the hub."""
+        return tuple(file for file in self.files if not file.digest)
+
+    @property
+    def n_bytes(self) -> int:
+        """What has to go there."""
+        return sum(file.size for file in self.missing)
+
+
+def plan(folder: Path, id: str, *, is_private: bool) -> Upload:
+    """Look what would be uploaded, without changing anything: one request.
+
+    Args:
+        folder: whose files go there.
+        id: ORG/NAME.
+        is_private: whether a new repository is to be private.
+
+    Raises:
+        Refused: without a token, when the hub does not answer, or when it has other content under this id.
+    """
+    check_id(id)
+    if "/" not in id:
+        raise Refused(f"A repository is named by its owner and its name, as in ORG/NAME, not {id!r}.")
+    if not client.token():
+        raise Refused(
+            "Pushing needs a token: make one with the right to write on the hub's page of settings, and set HF_TOKEN to it in "
+            "the environment of this program."
+        )
+    paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    try:
+        there = look(id)
+    except Refused as error:
+        if not error.is_absent:
+            raise
+        there = None
+    if there is not None:
+        _check_same(there, {path.name: path for path in paths})
+    held = {} if there is None else {file.path: file.digest for file in there.files}
+    files = tuple(File(path.name, path.stat().st_size, held.get(path.name, "")) for path in paths)
+    return Upload(id, is_private, there is not None, files)
+
+
+def _check_same(there: Repository, paths: dict[str, Path]) -> None:
+    """Refuse a repository that has anything but files of ours, as when an upload was broken off."""
+    other = [
+        file.path
+        for file in there.files
+        if file.path != _OWN and not (file.path in paths and digest(paths[file.path], like=file.digest) == file.digest)
+    ]
+    if other:
+        more = ", …" if len(other) > _NAMED else ""
+        raise Refused(
+            f"The hub has {there.id} already, with other content ({', '.join(other[:_NAMED])}{more}), which is never replaced: "
+            f"choose another name."
+        )
+
+
+def digest(path: Path, *, like: str) -> str:
+    """The digest of a file of the kind that the hub gives of one: SHA-256, or of 40 digits that of git."""
+    size = path.stat().st_size
+    found = hashlib.sha256() if len(like) == 64 else hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            found.update(part)
+    return found.hexdigest()
+
+
+def push(folder: Path, id: str, *, is_private: bool, on_progress: OnProgress = ignore) -> str:
+    """Upload the files of a folder that are not on the hub, in one commit.
+
+    Args:
+        folder: whose files go there.
+        id: ORG/NAME; made when it is not there.
+        is_private: whether a new repository is private.
+        on_progress: told about it.
+
+    Returns:
+        The address of the repository.
+
+    Raises:
+        Refused: as `plan`, and when the token may not write there.
+    """
+    planned = plan(folder, id, is_private=is_private)
+    address = f"{client.endpoint()}/{id}"
+    total = max(1, planned.n_bytes)
+    said = f"Uploading {len(planned.missing)} of {len(planned.files)} files to {id}."
+    on_progress(Progress("uploading to the hub", 0, total, said))
+    if planned.missing:
+        disable_progress_bars()  # progress is ours to show
+        api = HfApi(endpoint=client.endpoint(), token=client.token())
+        with _told(id):
+            if not planned.is_there:
+                api.create_repo(id, private=is_private)
+            files = [CommitOperationAdd(file.path, folder / file.path) for file in planned.missing]
+            api.create_commit(id, files, commit_message="Upload a model from Layerscope")
+    on_progress(Progress("uploading to the hub", total, total, f"It is at {address}."))
+    return address
+
+
+@contextmanager
+def _told(id: str) -> Iterator[None]:
+    """Turns what huggingface_hub raises into a sentence: its own messages name requests, and not what to do."""
+    try:
+        yield
+    except HfHubHTTPError as error:
+        status = 0 if error.response is None else error.response.status_code
+        raise refusal.of_upload(status, named(MODEL, id), client.host()) from error
+    except httpx.TimeoutException as error:
+        raise refusal.silent(named(MODEL, id), client.host(), float(client.limit_s())) from error
+    except httpx.TransportError as error:
+        raise refusal.upload_cut(named(MODEL, id), client.host()) from error
+    except ValueError as error:  # what the hub has against a file or the card
+        raise Refused(f"The hub does not take {named(MODEL, id)}: {' '.join(str(error).split())[:200]}.") from error
