@@ -81,7 +81,8 @@ def export(
         if adapter is not None:
             raise SpecError("A mergekit recipe cannot carry an adapter; export the hf format, which merges it.")
         name, note = formats.mergekit_source(spec)
-        content = formats.mergekit(name, block, planned.facts.n_layers, planned.spec.dtype, note)
+        stops = formats.mergekit_stops(planned.config.get_text_config().model_type)
+        content = formats.mergekit(name, block, planned.facts.n_layers, planned.spec.dtype, note, stops)
 
         def fill(folder: Path) -> None:
             (folder / "mergekit.yaml").write_text(content, encoding="utf-8")

@@ -13,8 +13,27 @@ from analysis.data import starter
 from analysis.experiments.heal.spec import HealResult
 from analysis.models.spec import ModelSpec
 
+_LISTING = (
+    "cohere2", "exaone4", "gemma2", "gemma3_text", "gpt_oss", "lfm2", "llama4_text", "ministral", "olmo3", "qwen2", "qwen2_moe",
+    "qwen3", "qwen3_5_text", "qwen3_next", "smollm3",
+)  # fmt: skip
+"""Common families whose configuration lists what kind each layer is."""
 
-def mergekit(model: str, cut: Removal, n_layers: int, dtype: str, note: str = "") -> str:
+
+def mergekit_stops(family: str) -> str:
+    """What mergekit makes of a recipe for this family, in a sentence; "" where it makes a whole folder.
+
+    Found with mergekit 0.1.5 and transformers 5: it sets the number of layers, and leaves `layer_types` as long as it was.
+    """
+    if family not in _LISTING:
+        return ""
+    return (
+        f"mergekit 0.1.5 writes the weights of a {family} model and stops at its configuration, whose layer_types it leaves as "
+        f"long as it was: take the folder (hf) instead, or its config.json."
+    )
+
+
+def mergekit(model: str, cut: Removal, n_layers: int, dtype: str, *notes: str) -> str:
     """The mergekit configuration of the same cut; its layer ranges are half-open, like ours.
 
     Args:
@@ -22,7 +41,7 @@ def mergekit(model: str, cut: Removal, n_layers: int, dtype: str, note: str = ""
         cut: the removed layers.
         n_layers: L.
         dtype: float32, bfloat16 or float16.
-        note: one line to be read first.
+        notes: lines to be read first; empty ones are left out.
 
     Raises:
         SpecError: when the cut has parts of layers.
@@ -30,7 +49,7 @@ def mergekit(model: str, cut: Removal, n_layers: int, dtype: str, note: str = ""
     check_whole(cut, "A mergekit recipe")
     name = json.dumps(model, ensure_ascii=False)  # a JSON string is a YAML string, whatever is in it
     lines = [f"# {name} without {cut.describe()} of {n_layers} layers (0-based); ranges are half-open."]
-    lines += [f"# {note}"] * bool(note) + ["slices:"]
+    lines += [*(f"# {note}" for note in notes if note), "slices:"]
     for begin, end in kept_runs(cut, n_layers):
         lines += ["  - sources:", f"      - model: {name}", f"        layer_range: [{begin}, {end}]"]
     return "\n".join([*lines, "merge_method: passthrough", f"dtype: {dtype}", ""])

@@ -1,5 +1,6 @@
 """The forms in which a cut model is saved: each writes it into a folder, and loads it again as anyone would."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,26 @@ class Form:
 def _write_folder(folder: Path, saved: Saved) -> None:
     saved.model.save_pretrained(folder)
     saved.tokenizer.save_pretrained(folder)
+    path = folder / "config.json"
+    told = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(told | _by_older_names(told), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _by_older_names(told: dict[str, Any]) -> dict[str, Any]:
+    """How positions are rotated, in the fields that it was said in before transformers 5, which MLX and others still read.
+
+    Where they are missing, those take the default of the family, and compute another model without a word.
+    """
+    rope = told.get("rope_parameters") or {}
+    if set(rope) == {"full_attention", "sliding_attention"}:
+        full = rope["full_attention"]
+        local = {"rope_local_base_freq": rope["sliding_attention"]["rope_theta"]}
+        return {**_by_older_names({"rope_parameters": full}), **local}
+    if "rope_theta" not in rope:
+        return {}
+    scaled = {name: value for name, value in rope.items() if name not in ("rope_theta", "partial_rotary_factor")}
+    found = {name: rope[name] for name in ("rope_theta", "partial_rotary_factor") if name in rope}
+    return found | ({} if rope.get("rope_type", "default") == "default" else {"rope_scaling": scaled})
 
 
 def _load_folder(folder: Path, dtype: str) -> Any:

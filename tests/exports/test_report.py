@@ -6,9 +6,11 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import pytest
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, ModelCardData
 from plotly.graph_objs import Figure
 
 from analysis.cli import answers, main
@@ -374,6 +376,30 @@ def test_a_card_is_read_back_with_what_this_very_model_scored(stored, tmp_path):
     bare = read_back(tmp_path, model_card.of(fakes.MODEL, fakes.FACTS, point.block)).data
     assert [result.metric_value for result in bare.eval_results] == [point.acc, point.loss]
     assert bare.eval_results[0].metric_args["quantization"] == "none"
+
+
+def test_a_card_is_one_that_the_hub_takes(stored, tmp_path, loopback, monkeypatch):
+    """As `huggingface_hub` has it judged: it names the hub itself, whose place a small one takes here."""
+    from huggingface_hub import get_session, repocard
+
+    def post(address, **given):
+        return get_session().post(f"{loopback.endpoint}{urlsplit(address).path}", **given)
+
+    monkeypatch.setattr(repocard, "get_session", lambda: SimpleNamespace(post=post))
+    heal = stored[4]
+    made = model_card.of(fakes.MODEL, fakes.FACTS, CUT, heal=heal, adapter=heal.adapter, check=CHECK, file="m-BF16.gguf")
+    card = read_back(tmp_path, made)
+    card.validate()
+    assert [one.path for one in loopback.asked] == ["/api/validate-yaml"]
+    again = ModelCardData(**card.data.to_dict())
+    assert again.to_yaml() == card.data.to_yaml()
+    assert card.data.library_name == "gguf"
+    for wrong in ("license: mine", "base_model: /home/me/model", "pipeline_tag: writing"):
+        name = wrong.partition(":")[0]
+        with pytest.raises(ValueError, match=name):
+            ModelCard(re.sub(rf"^{name}: .*$", wrong, made, count=1, flags=re.MULTILINE)).validate()
+    with pytest.raises(ValueError, match="dataset"):
+        ModelCard(made.replace("      type: allenai/ai2_arc\n", "")).validate()
 
 
 def test_a_card_claims_no_score_of_another_model(stored, tmp_path):

@@ -29,8 +29,11 @@ def mergekit(choice: Choice) -> None:
         st.info("A mergekit recipe leaves out whole layers only: take the folder, in which the removed parts are zeros.")
         return
     source, note = formats.mergekit_source(choice.model)
-    text = formats.mergekit(source, choice.cut, choice.facts.n_layers, choice.model.dtype, note)
+    stops = formats.mergekit_stops(choice.facts.family)
+    text = formats.mergekit(source, choice.cut, choice.facts.n_layers, choice.model.dtype, note, stops)
     st.caption(f"The same cut by mergekit.{_bare(choice)}")
+    if stops:
+        st.warning(words.plain(stops))
     _file(text, "mergekit.yaml", "application/yaml", "yaml")
 
 
