@@ -171,6 +171,37 @@ def grid(options: argparse.Namespace) -> None:
     write(options, whole(result, options), [*_grid_lines(result, options), f"Every cut is in {options.csv}."])
 
 
+def evaluate(options: argparse.Namespace) -> None:
+    """Evaluate and, where `--lm-eval` asks for it, write the questions as a task of lm-evaluation-harness."""
+    if options.lm_eval is None:
+        answer(options)
+        return
+    if options.detach:
+        raise SpecError("--lm-eval is written when the questions were asked; leave out --detach.")
+    asked = command_line.request(options.asks.spec, options)
+    if asked.benchmark is None:
+        raise SpecError("--lm-eval writes the questions that were asked, and none were; leave out --task none.")
+    output.check_folder(options.lm_eval, "--lm-eval")
+    from analysis.data import questions
+    from analysis.exports import lm_eval_task
+
+    folder = Path(options.lm_eval).absolute()
+    written = lm_eval_task.files(asked.benchmark, questions.load(asked.benchmark), folder)
+    result = run(asked)
+
+    def fill(at: Path) -> None:
+        for name, content in written.items():
+            (at / name).write_text(content, encoding="utf-8")
+
+    store.write_folder(folder, fill)
+    spec = result.spec
+    is_plain = spec.block is None and spec.adapter is None and spec.model.source != "starter"
+    model = spec.model.source if is_plain and not spec.model.source.endswith(".gguf") else "FOLDER"
+    line = lm_eval_task.command(asked.benchmark, str(folder), model, spec.model.dtype)
+    told = "The same questions, asked by lm_eval" + (":" if model != "FOLDER" else " (FOLDER is what `export --out` writes):")
+    write(options, _evaluate_data(result, options), [*_evaluate_lines(result, options), told, line])
+
+
 def run_any(options: argparse.Namespace) -> None:
     """Any request by its kind, from settings alone."""
     result = run(command_line.request_of_settings(options))
@@ -525,6 +556,7 @@ def _counted(text: str) -> int:
 
 
 _CSV = Extra("--csv", "also write every cut of every curve as a table to FILE", metavar="FILE")
+_LM_EVAL = Extra("--lm-eval", "also write the questions as a task of lm_eval to the new folder DIR", metavar="DIR")
 _TOKEN = Extra("--token", "whose next token is guessed, from 1 (default: the last one)", metavar="K", type=_counted)
 
 ANSWERS = {
@@ -533,7 +565,7 @@ ANSWERS = {
     "damage": Answer(_damage_lines),
     "search": Answer(_search_lines),
     "sweep": Answer(_sweep_lines, _without_questions, (_PER_QUESTION,)),
-    "evaluate": Answer(_evaluate_lines, _evaluate_data, (_PER_QUESTION,)),
+    "evaluate": Answer(_evaluate_lines, _evaluate_data, (_PER_QUESTION, _LM_EVAL), command=evaluate),
     "heal": Answer(_heal_lines, _without_questions),
     "speed": Answer(_speed_lines),
     "compare": Answer(_compare_lines),

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import streamlit as st
@@ -9,10 +10,12 @@ import streamlit as st
 from analysis.cli import main
 from analysis.core import store
 from analysis.core.blocks import PartSet
+from analysis.data import questions
 from analysis.exports import card as model_card
 from analysis.exports import folders as exports
-from analysis.exports import formats, gguf_families, page, report
+from analysis.exports import formats, gguf_families, lm_eval_task, page, report
 from analysis.models.spec import ModelSpec
+from analysis.reading import library as results
 from pages.components.export import folders
 from pages.components.export.takeaway import Choice
 from pages.components.shared import command, library, state, words
@@ -62,6 +65,38 @@ def llama_cpp(choice: Choice) -> None:
     with st.expander("Without a folder: the same cut of a GGUF file of yours", icon=":material/terminal:"):
         st.caption(f"llama.cpp leaves the layers out while it quantizes.{_bare(choice)}")
         st.code(formats.llama_cpp(base, choice.cut), language="bash", wrap_lines=True)
+
+
+def lm_eval(choice: Choice) -> None:
+    """Draw the questions that this cut was asked as a task of lm-evaluation-harness, and the command line that asks them."""
+    scored = results.scored(choice.model, choice.cut, choice.heal)
+    if scored is None or scored.benchmark is None:
+        st.info("This cut was asked no questions yet: measure its accuracy on Explore, and they can be asked by lm_eval, too.")
+        return
+    asked = scored.benchmark
+    named = words.plain(f"{questions.title(asked)}, seed {asked.seed}")
+    st.caption(f"The same questions asked by lm-evaluation-harness: {named}.")
+
+    def task() -> bytes:
+        return zipped_texts(lm_eval_task.files(asked, questions.load(asked), Path()))
+
+    st.download_button(
+        "Download the task as ZIP", task, f"{lm_eval_task.name(asked)}.zip", "application/zip", key="take-lm-eval",
+        on_click="ignore", icon=":material/folder_zip:", type="primary",
+    )  # fmt: skip
+    st.caption("Then, in the folder that it was unpacked in, of the saved model folder:")
+    folder = exports.folder(folders.request(choice).name)
+    line = lm_eval_task.command(asked, ".", str(folder), choice.model.dtype)
+    st.code(line, language="bash", wrap_lines=True)
+
+
+def zipped_texts(files: Mapping[str, str]) -> bytes:
+    """Texts as files of a ZIP, by name."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return content.getvalue()
 
 
 def recipe(choice: Choice) -> None:

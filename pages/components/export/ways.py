@@ -12,6 +12,7 @@ _WAYS: dict[str, Callable[[Choice], None]] = {
     "llama.cpp": files.llama_cpp,
     ADAPTER: files.adapter,
     "mergekit": files.mergekit,
+    "lm_eval": files.lm_eval,
     "Report": files.report_of_all,
     "Model card": files.card,
     "Recipe": files.recipe,

@@ -253,6 +253,11 @@ def test_every_form_is_shown_with_its_one_main_button_and_right(app, healed):
     assert downloads(at) == ["Download mergekit.yaml"]
     text = next(item.value for item in merge.code if "merge_method" in item.value)
     assert yaml.safe_load(text)["slices"][0]["sources"][0]["layer_range"] == [0, BEST.start]
+    take_as(at, "lm_eval")
+    assert downloads(at) == ["Download the task as ZIP"]
+    line = next(shlex.split(item.value) for item in at.code if item.value.startswith("lm_eval "))
+    assert line[line.index("--tasks") + 1] == "layerscope_arc_easy"
+    assert f"pretrained={folders.folder('SmolLM2-135M-Instruct-without-13-17-healed')}" in line[line.index("--model_args") + 1]
     take_as(at, "Recipe")
     assert downloads(at) == ["Download recipe.json"]
     recipe = json.loads(next(item.value for item in at.code if item.value.startswith("{")))

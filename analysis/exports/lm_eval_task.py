@@ -1,0 +1,88 @@
+"""The very questions that were asked as a task of lm-evaluation-harness, and the command line that asks them there."""
+
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis.core.errors import BenchmarkError
+from analysis.data import questions
+from analysis.data.spec import BenchmarkSpec
+from analysis.data.tasks.question import Question
+
+_QUESTIONS = "questions.jsonl"
+_TASK = """\
+# {title}, {n} questions (seed {seed}), as layerscope asks them.
+task: {name}
+dataset_path: json
+dataset_kwargs:
+  data_files:
+    test: {path}
+test_split: test
+output_type: multiple_choice
+doc_to_text: context
+doc_to_choice: choices
+doc_to_target: gold
+target_delimiter: " "
+metric_list:
+  - metric: acc
+    aggregation: mean
+    higher_is_better: true
+  - metric: acc_norm
+    aggregation: mean
+    higher_is_better: true
+"""
+
+
+def name(spec: BenchmarkSpec) -> str:
+    """What the task is called there: a name of its own, so that none of the harness's is meant."""
+    stem = Path(spec.task).stem if spec.is_file else spec.task
+    return f"layerscope_{re.sub('[^A-Za-z0-9]+', '_', stem).strip('_') or 'questions'}"
+
+
+def files(spec: BenchmarkSpec, asked: Sequence[Question], folder: Path) -> dict[str, str]:
+    """The files of the task by name: its definition, and the questions with worked examples and all, as they were asked.
+
+    Args:
+        spec: which questions they are.
+        asked: those questions.
+        folder: where the files will be; the definition says it, since the harness looks for questions where it is started.
+
+    Raises:
+        BenchmarkError: when the options of a question stand behind contexts of their own, which such a task cannot say.
+    """
+    if any(question.contexts for question in asked):
+        raise BenchmarkError(
+            f"{questions.title(spec)} has a beginning of its own before each option, which a task of lm_eval that is read from "
+            f"a file cannot say; ask another set, or the harness's own task of this one."
+        )
+    rows = [
+        {
+            "id": question.id,
+            "context": question.context,
+            # One space parts an option from its context, and the harness counts its letters without it.
+            "choices": [option.removeprefix(" ") for option in question.options],
+            "gold": question.gold,
+        }
+        for question in asked
+    ]
+    title = " ".join(questions.title(spec).split())
+    path = json.dumps(str(folder / _QUESTIONS), ensure_ascii=False)  # a JSON string is a YAML string, whatever is in it
+    return {
+        f"{name(spec)}.yaml": _TASK.format(title=title, n=len(rows), seed=spec.seed, name=name(spec), path=path),
+        _QUESTIONS: "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows),
+    }
+
+
+def command(spec: BenchmarkSpec, folder: str, model: str, dtype: str) -> str:
+    """The command line of lm-evaluation-harness that asks them.
+
+    Args:
+        spec: which questions they are.
+        folder: where the files of the task are.
+        model: a hub id or a folder of transformers.
+        dtype: float32, bfloat16 or float16.
+    """
+    words = ["lm_eval", "--model", "hf", "--model_args", f"pretrained={model},dtype={dtype}", "--tasks", name(spec)]
+    return shlex.join([*words, "--include_path", folder, "--batch_size", "1"])
