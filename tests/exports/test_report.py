@@ -398,7 +398,7 @@ def test_a_card_is_one_that_the_hub_takes(stored, tmp_path, loopback, monkeypatc
         name = wrong.partition(":")[0]
         with pytest.raises(ValueError, match=name):
             ModelCard(re.sub(rf"^{name}: .*$", wrong, made, count=1, flags=re.MULTILINE)).validate()
-    with pytest.raises(ValueError, match="dataset"):
+    with pytest.raises(ValueError, match="model_index"):
         ModelCard(made.replace("      type: allenai/ai2_arc\n", "")).validate()
 
 

@@ -9,6 +9,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ import yaml
 
 LARGE = (".safetensors", ".gguf", ".parquet", ".bin")
 """Files of these kinds are kept outside of git, and named by their SHA-256."""
+LICENCES = ("apache-2.0", "mit", "llama3.1", "gemma", "other")
+"""Some of those that the hub knows."""
 PORTAL = b"<!DOCTYPE html><html><body>Please log in to this network.</body></html>"
 
 
@@ -247,11 +250,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, b"", {})
             return
         said = {} if "commit" in parts else json.loads(self.given)
+        if parts == ["api", "validate-yaml"]:  # which anybody may ask
+            self._validate(said["content"])
+            return
         owner = said.get("organization") or parts[0 if parts[0] != "api" else -1 if len(parts) < 3 else 2]
         if self.one.token != f"Bearer {self.hub.token}":
             self._send(401, b"{}", {"x-error-message": "Invalid credentials in Authorization header"})
-        elif parts == ["api", "validate-yaml"]:
-            self._validate(said["content"])
         elif owner not in self.hub.owners:
             self._send(403, b'{"error": "forbidden"}', {})
         elif parts == ["api", "repos", "create"]:
@@ -265,10 +269,23 @@ class _Handler(BaseHTTPRequestHandler):
             self._commit(self.hub.models["/".join(parts[2:4])])
 
     def _validate(self, card: str) -> None:
-        """As the hub does of a model card: its head is to be YAML, and results stand with the model's name."""
+        """As the hub does of a model card, by its documentation: known licences and tasks, ids, and results with all parts."""
         head = yaml.safe_load(card.split("---")[1])
-        wrong = [{"message": '"model-index" has no name'} for one in head.get("model-index", []) if not one.get("name")]
-        self._say({"errors": wrong, "warnings": []}, 400 if wrong else 200)
+        wrong = []
+        if head.get("license", "mit") not in LICENCES:
+            wrong.append('"license" must be one of the known ones')
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(head.get("base_model", "a/b"))):
+            wrong.append('"base_model" with value is not valid. Use a model id from https://hf.co/models.')
+        if head.get("pipeline_tag", "text-generation") != "text-generation":
+            wrong.append('"pipeline_tag" must be a known task')
+        for model in head.get("model-index", []):
+            wrong += [] if model.get("name") else ['"model-index" has no name']
+            for result in model.get("results", []):
+                parts = {"task": ("type",), "dataset": ("type", "name")}
+                missing = [f"{part}.{name}" for part, names in parts.items() for name in names if not result[part].get(name)]
+                missing += [f"metrics.{name}" for one in result["metrics"] for name in ("type", "value") if name not in one]
+                wrong += [f'"model-index[0].results" lacks {", ".join(missing)}'] if missing else []
+        self._say({"errors": [{"message": one} for one in wrong], "warnings": []}, 400 if wrong else 200)
 
     def _create(self, id: str, *, private: bool) -> None:
         if id in self.hub.models:
