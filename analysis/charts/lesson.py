@@ -519,8 +519,9 @@ def plateaus(curves: Sequence[Plateau], *, dark: bool = False, height: int = 330
     Args:
         curves: of models of any depth; at most as many as there are styles are told apart.
         dark: whether the page is dark.
-        height: pixels.
+        height: pixels, with names of two curves above the plot; each further one adds its line.
     """
+    names = 18 * max(0, len(curves) - 2)
     colours, figure = palette(dark), Figure()
     shades = [colours.pruned, *(style.shade(dark=dark) for style in _STYLES)]
     for place, curve in enumerate(curves):
@@ -547,7 +548,7 @@ def plateaus(curves: Sequence[Plateau], *, dark: bool = False, height: int = 330
         "gridcolor": colours.grid,
     }
     y = {"title": "accuracy above chance", "tickformat": "+.0%", "gridcolor": colours.grid}
-    return finish(figure, height, x=x, y=y, margin={"b": 46, "t": 46})
+    return finish(figure, height + names, x=x, y=y, margin={"b": 46, "t": 46 + names})
 
 
 def votes(

@@ -32,6 +32,10 @@ class Plateau:
     """Model, questions and strategy, as far as they tell it from the others."""
     model: str
     """Where the model came from."""
+    questions: str
+    """What they are called."""
+    strategy: str
+    """How the layers were chosen."""
     n_layers: int
     n_questions: int
     precision: str
@@ -40,10 +44,9 @@ class Plateau:
     cliff: int | None
     """The n from which on answers are lost for good (`verdicts.knee`); None where none is beyond doubt."""
 
-    @property
-    def stands_to(self) -> float:
-        """The largest share of layers at which it was measured and had not fallen."""
-        return max(step.share for step in self.steps if self.cliff is None or step.n < self.cliff)
+    def at(self, share: float) -> Step | None:
+        """The first cut of at least this share of the layers; None where so many were not taken out."""
+        return next((step for step in self.steps if step.share >= share), None)
 
 
 def plateaus(curves: Sequence[tuple[str, SweepResult]]) -> list[Plateau]:
@@ -57,10 +60,10 @@ def plateaus(curves: Sequence[tuple[str, SweepResult]]) -> list[Plateau]:
         for name, sweep in curves
         if sweep.lines is not None and sweep.points and verdicts.is_above(sweep.points[0], sweep.lines.chance)
     ]
-    return [Plateau(said, *_read(sweep)) for said, (_, sweep) in zip(_names(readable), readable, strict=True)]
+    return [_read(said, sweep) for said, (_, sweep) in zip(_names(readable), readable, strict=True)]
 
 
-def _read(sweep: SweepResult) -> tuple[str, int, int, str, tuple[Step, ...], int | None]:
+def _read(name: str, sweep: SweepResult) -> Plateau:
     assert sweep.lines is not None
     chance, steps = sweep.lines.chance, []
     for point in sweep.points:
@@ -68,18 +71,34 @@ def _read(sweep: SweepResult) -> tuple[str, int, int, str, tuple[Step, ...], int
             low, high = point.interval
             steps.append(Step(point.n, point.n / sweep.n_layers, point.acc - chance, low - chance, high - chance))
     fall = verdicts.knee(sweep.points, sweep.lines, sweep.questions)
-    asked = sweep.spec.model
-    return asked.source, sweep.n_layers, sweep.points[0].n_samples, asked.precision, tuple(steps), fall
+    model, questions = sweep.spec.model, title(sweep.spec.benchmark)
+    return Plateau(
+        name, model.source, questions, sweep.spec.strategy, sweep.n_layers, sweep.points[0].n_samples, model.precision,
+        tuple(steps), fall,
+    )  # fmt: skip
 
 
-def differ(curves: Sequence[Plateau]) -> bool:
-    """Whether a model falls at a share of depth at which another one was measured and still stood.
+MOVERS = ("model", "questions", "strategy")
+"""What a cliff may depend on."""
+
+
+def movers(curves: Sequence[Plateau]) -> list[str]:
+    """Which of `MOVERS` alone put the cliff elsewhere: a curve has fallen at a share of depth at which another, that differs
+    from it in nothing else, stands higher by more than both intervals.
 
     Args:
         curves: on one scale.
     """
-    falls = [(curve.model, curve.cliff / curve.n_layers) for curve in curves if curve.cliff is not None]
-    return any(fall <= other.stands_to for model, fall in falls for other in curves if other.model != model)
+    found = set()
+    for fallen in curves:
+        for other in curves:
+            apart = [one for one in MOVERS if getattr(fallen, one) != getattr(other, one)]
+            if fallen.cliff is not None and len(apart) == 1:
+                low = fallen.at(fallen.cliff / fallen.n_layers)
+                high = None if low is None else other.at(low.share)
+                if low is not None and high is not None and high.low > low.high:
+                    found.add(apart[0])
+    return [one for one in MOVERS if one in found]
 
 
 def title(asked: BenchmarkSpec) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from analysis.charts import lesson
 from analysis.data.spec import BenchmarkSpec
-from analysis.reading.plateaus import Plateau, Step, differ, plateaus
+from analysis.reading.plateaus import Plateau, Step, movers, plateaus
 from tests.support import fakes
 
 
@@ -29,17 +29,29 @@ def test_models_of_any_depth_stand_on_one_scale_with_their_intervals():
     assert "n = 5 of 20 layers" in line.text[5]
 
 
-@pytest.mark.parametrize(
-    ("cliff", "measured_to", "other", "told"),
-    [(6, 12, "b", True), (6, 5, "b", False), (None, 12, "b", False), (6, 12, "a", False)],
-    ids=["stands where the other falls", "not measured so far", "no cliff", "two cuts of one model"],
-)
-def test_models_differ_where_one_falls_and_another_was_measured_and_stands(cliff, measured_to, other, told):
-    def curve(model: str, cliff: int | None, last: int) -> Plateau:
-        steps = tuple(Step(n, n / 20, 0.2, 0.1, 0.3) for n in range(last + 1))
-        return Plateau(model, model, 20, 100, "float32", steps, cliff)
+def curve(model: str, questions: str, strategy: str, cliff: int | None, last: int = 12, wide: float = 0.05) -> Plateau:
+    """One that stands 0.3 above chance until it falls to it."""
+    above = [0.0 if cliff is not None and n >= cliff else 0.3 for n in range(last + 1)]
+    steps = tuple(Step(n, n / 20, one, one - wide, one + wide) for n, one in enumerate(above))
+    return Plateau(f"{model} {questions} {strategy}", model, questions, strategy, 20, 100, "float32", steps, cliff)
 
-    assert differ([curve("a", cliff, 12), curve(other, None, measured_to)]) is told
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (curve("b", "easy", "similarity", None), ["model"]),
+        (curve("a", "exams", "similarity", None), ["questions"]),
+        (curve("a", "easy", "greedy", 9), ["strategy"]),
+        (curve("b", "exams", "similarity", None), []),
+        (curve("b", "easy", "similarity", None, last=5), []),
+        (curve("b", "easy", "similarity", None, wide=0.26), []),
+        (curve("b", "easy", "similarity", 6), []),
+    ],
+    ids=["model", "questions", "strategy", "two things at once", "not measured so far", "not told apart", "alike"],
+)
+def test_what_moves_a_cliff_is_what_alone_differs_where_one_has_fallen_and_another_stands(other, told):
+    assert movers([curve("a", "easy", "similarity", 6), other]) == told
+    assert movers([other, curve("a", "easy", "similarity", 6)]) == told
 
 
 def test_a_name_says_what_tells_curves_apart_and_what_only_guesses_is_left_out():

@@ -215,6 +215,7 @@ def test_five_questions_alone_settle_no_cliff(app, ui_cache):
 
 def test_step_5_asks_for_a_block_of_the_big_model_and_sets_the_own_path_among_published_ones(app, known):
     curve = fakes.sweep(8)
+    curve = replace(curve, points=[replace(point, acc=0.95) for point in curve.points])
     there = replace(fakes.MODEL, source=EXHIBITS[1].source, identity="gguf:1")
     replace(curve, spec=replace(curve.spec, model=there), n_layers=24).save()
     at = turn_to(app(PAGE), 5)

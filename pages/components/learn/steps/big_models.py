@@ -121,6 +121,14 @@ def _cliffs(shown: Shown, name: str) -> None:
     chart.folded_table(rows, key="learn-t-cliffs", alt="Share of layers at the cliff, by model", file_name="cliffs")
 
 
+_MORALS = {
+    "model": "One model's plateau is another's cliff.",
+    "questions": "What is asked decides where the cliff is.",
+    "strategy": "Other layers, as many of them, move the cliff.",
+}
+"""What is said where nothing but this differs and the cliff is elsewhere."""
+
+
 def _plateaus() -> None:
     """Small real models on one scale, from the results that came with the program."""
     curves = plateaus.plateaus(stored.of_the_gallery())
@@ -132,8 +140,8 @@ def _plateaus() -> None:
         alt=f"Accuracy above chance against the share of layers removed, {len(curves)} curves of small real models.",
     )  # fmt: skip
     told = [f"{words.plain(curve.name)}: {_cliff_of(curve)}" for curve in curves]
-    moral = "One model's plateau is another's cliff. " if plateaus.differ(curves) else ""
-    st.caption(f"{moral}{'; '.join(told)}. Bars: 95 % intervals.")
+    morals = [_MORALS[moved] for moved in plateaus.movers(curves)]
+    st.caption(" ".join([*morals, f"{'; '.join(told)}. Bars: 95 % intervals."]))
     rows = [
         {"model": curve.name, "n": step.n, "share": step.share, "above chance": step.above, "low": step.low, "high": step.high}
         for curve in curves
