@@ -123,3 +123,5 @@ def test_scaled_positions_are_said_in_older_fields_too():
     config = transformers.LlamaConfig(**older)
     assert config.rope_parameters == rope
     assert forms._by_older_names({"model_type": "gpt2"}) == {}
+    newer = {kind: {"rope_type": "proportional", "rope_theta": 1e6} for kind in ("full_attention", "sliding_attention")}
+    assert forms._by_older_names({"rope_parameters": newer}) == {}
