@@ -63,8 +63,8 @@ def _by_older_names(told: dict[str, Any]) -> dict[str, Any]:
     """
     rope = told.get("rope_parameters") or {}
     if set(rope) == {"full_attention", "sliding_attention"}:
-        if not {one["rope_type"] for one in rope.values()} <= {"default", "linear"}:
-            return {}  # newer than those fields
+        if not {(one or {}).get("rope_type") for one in rope.values()} <= {"default", "linear"}:
+            return {}  # newer than those fields, or layers that rotate nothing
         full = rope["full_attention"]
         local = {"rope_local_base_freq": rope["sliding_attention"]["rope_theta"]}
         return {**_by_older_names({"rope_parameters": full}), **local}

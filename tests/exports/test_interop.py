@@ -125,3 +125,4 @@ def test_scaled_positions_are_said_in_older_fields_too():
     assert forms._by_older_names({"model_type": "gpt2"}) == {}
     newer = {kind: {"rope_type": "proportional", "rope_theta": 1e6} for kind in ("full_attention", "sliding_attention")}
     assert forms._by_older_names({"rope_parameters": newer}) == {}
+    assert forms._by_older_names({"rope_parameters": newer | {"full_attention": None}}) == {}
