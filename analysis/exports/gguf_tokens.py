@@ -228,9 +228,9 @@ def _prefix(told: Mapping[str, Any]) -> bool:
     if before == spaces and (parts is None or parts["type"] == "Split" and parts["pattern"] == {"String": " "}):
         return False
     if before is None and (parts or {}).get("type") == "Metaspace" and parts["replacement"] == "▁" and not parts["split"]:
-        if parts["prepend_scheme"] in ("always", "never"):
-            return bool(parts["prepend_scheme"] == "always")
-        raise _refused("it puts a space before the first word only, and llama.cpp also after every special token")
+        if parts["prepend_scheme"] == "never":
+            return False
+        raise _refused("it puts no space before a text that begins with one, and llama.cpp does")
     raise _refused("how it writes spaces is not as in the tokenizers that it knows")
 
 
