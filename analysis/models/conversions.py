@@ -9,6 +9,8 @@ from analysis.core import disk, documents, store
 _FOLDER = "models"
 _PREFIX = "gguf-"
 _TOLD = "layerscope.json"
+_VERSION = 2
+"""2: the configuration holds what transformers does not read of the file; folders of before are made again."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,18 @@ def folder_of(identity: str) -> Path:
 
 
 def is_there(identity: str) -> bool:
-    """Whether a file was turned into a folder before."""
-    return (folder_of(identity) / "config.json").exists()
+    """Whether a file was turned into a folder before, as this version does it."""
+    folder = folder_of(identity)
+    try:
+        told = documents.parsed_object((folder / _TOLD).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return told.get("version") == _VERSION and (folder / "config.json").exists()
 
 
 def sign(folder: Path, name: str) -> None:
     """Write down in a new folder which file it was."""
-    (folder / _TOLD).write_text(json.dumps({"file": name}))
+    (folder / _TOLD).write_text(json.dumps({"file": name, "version": _VERSION}))
 
 
 def kept() -> list[Conversion]:

@@ -1,14 +1,22 @@
 """What a GGUF file says of a model that transformers does not read of it: without it some would be built as another model."""
 
+import math
+import struct
 from pathlib import Path
 from typing import Any
 
+from analysis.core.errors import UnsupportedModelError
 from analysis.models import gguf
+from analysis.models.gguf import Entry
 
 _HEADS = ("qwen3",)
 """Families whose heads are as large as the file says; transformers takes them for those of the released models."""
 _LARGEST_GEMMA = 62
 """Layers of Gemma 3 27B, the only one whose queries are scaled by the share of a head in the stream."""
+_LLAMA_3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+"""How Llama 3.1 and later stretch positions, but for the factor: files hold the divisors that come of it."""
+_FLOAT32 = 0
+"""The number of this type in ggml."""
 
 
 def complete(config: Any, path: Path) -> None:
@@ -22,6 +30,7 @@ def complete(config: Any, path: Path) -> None:
         UnsupportedModelError: when the file is none that can be read.
     """
     told = gguf.header(path)
+    _scale(config, told, path)
     size = told.get(f"{told.get('general.architecture')}.attention.key_length")
     if config.model_type in _HEADS and isinstance(size, int):
         config.head_dim = size
@@ -32,3 +41,71 @@ def complete(config: Any, path: Path) -> None:
         )  # fmt: skip
     if "tokenizer.ggml.padding_token_id" not in told and (getattr(config, "pad_token_id", None) or 0) >= config.vocab_size:
         config.pad_token_id = None  # the default of the family, which this model has no such token for
+
+
+def _scale(config: Any, told: dict[str, Any], path: Path) -> None:
+    """Stretch positions as the file says, or refuse what cannot be said of them in a configuration.
+
+    Source: Llama 3's rule as in transformers' `rope_type="llama3"`; linear scaling as in arXiv:2306.15595.
+    """
+    kept = {entry.name: entry for entry in gguf.tensors(path)}
+    family = told.get("general.architecture")
+    if family == "gpt-oss":  # the one family of which transformers reads it
+        return
+    if any(name.startswith("rope_factors_") for name in kept):
+        raise _not_said(path, "by tables of its own for short and long texts")
+    kind = told.get(f"{family}.rope.scaling.type", "none")
+    factor = told.get(f"{family}.rope.scaling.factor", told.get(f"{family}.rope.scale_linear", 1.0))
+    if kind not in ("none", "linear"):
+        raise _not_said(path, f"by {kind}")
+    if factor not in (0.0, 1.0):
+        _stretch(config, {"rope_type": "linear", "factor": float(factor)})
+    if "rope_freqs.weight" in kept:
+        divisors = _numbers(path, kept["rope_freqs.weight"])
+        if any(divisor != 1.0 for divisor in divisors):
+            theta = config.rope_parameters.get("rope_theta")
+            rule = {"rope_type": "llama3", "factor": float(max(divisors)), **_LLAMA_3}
+            expected = _divisors(theta, rule, len(divisors)) if theta else []
+            if len(expected) != len(divisors) or not all(map(_alike, divisors, expected)):
+                raise _not_said(path, "by divisors of its frequencies that are not those of Llama 3.1")
+            _stretch(config, rule)
+
+
+def _alike(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-4)
+
+
+def _divisors(theta: float, rule: dict[str, Any], n: int) -> list[float]:
+    """What Llama 3 divides each of n frequencies by: long waves by the factor, short ones by nothing, those between by both."""
+    found = []
+    for place in range(n):
+        waves = rule["original_max_position_embeddings"] * theta ** (-place / n) / (2 * math.pi)
+        share = (waves - rule["low_freq_factor"]) / (rule["high_freq_factor"] - rule["low_freq_factor"])
+        share = min(1.0, max(0.0, share))
+        found.append(1 / ((1 - share) / rule["factor"] + share))
+    return found
+
+
+def _stretch(config: Any, rule: dict[str, Any]) -> None:
+    """Put a rule into a configuration: in one with two kinds of layers into that of those that attend to everything."""
+    parameters = config.rope_parameters
+    chosen = parameters.get("full_attention", parameters)
+    chosen.update(rule)
+
+
+def _numbers(path: Path, entry: Entry) -> list[float]:
+    if entry.kind != _FLOAT32 or len(entry.shape) != 1:
+        raise _not_said(path, "by divisors that are not plain numbers")
+    (n,) = entry.shape
+    with path.open("rb") as file:
+        file.seek(entry.begin)
+        content = file.read(4 * n)
+    if len(content) != 4 * n:
+        raise UnsupportedModelError(f"{path.name} ends before its weights do; get it again.")
+    return list(struct.unpack(f"<{n}f", content))
+
+
+def _not_said(path: Path, how: str) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"{path.name} stretches positions {how}, which is not read of a GGUF file; give the model that it was made from."
+    )
