@@ -5,6 +5,7 @@ import importlib.util
 import os
 import runpy
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -71,6 +72,14 @@ def _tokenizers_are_read_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load, "AutoTokenizer", Known)
         yield
+
+
+@pytest.fixture(autouse=True)
+def the_main_module_stays() -> Iterator[None]:
+    """A page that Streamlit draws takes its place, and a process that is spawned later would begin with running that page."""
+    own = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = own
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The subcommand `push`: an export onto the hub, listed first, and uploaded with `--yes` alone."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from analysis import hub
 from analysis.cli.answers import write
@@ -8,6 +9,9 @@ from analysis.cli.bar import Bar
 from analysis.core import units
 from analysis.core.errors import SpecError
 from analysis.exports import folders
+
+if TYPE_CHECKING:  # what speaks HTTP takes longer to load than a help
+    from analysis.hub import Upload
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
     write(options, said | {"address": address}, [f"It is at {address}"])
 
 
-def target(planned: hub.Upload) -> str:
+def target(planned: "Upload") -> str:
     """Where it goes, how much of it, and who sees it, in a sentence."""
     new = "which is there" if planned.is_there else f"a new {'private' if planned.is_private else 'public'} repository"
     n_files = "1 file" if len(planned.missing) == 1 else f"{len(planned.missing)} files"

@@ -100,7 +100,10 @@ _RANGES = [
     (("heal", "--recipe", "instant", "--control", "--quantization", "none"), "The recipe instant trains nothing, so it has no"),
     (("export", "--quantization", "4bit"), "A quantized model is not exported"),
     (("export", "--quantization", "8bit"), "A quantized model is not exported"),
-    (("export", "--format", "mergekit"), "--name makes a model folder; write --out DIR to save the format mergekit."),
+    (
+        ("export", "--format", "mergekit"),
+        "What is saved under a name is one of hf, gguf, not 'mergekit'; write --out DIR for a recipe.",
+    ),
     (("report", "--out", "{here}/r.txt"), "A report is written as .html or .md, and r.txt is neither"),
     (("report", "--out", "{here}/r"), "A report is written as .html or .md, and r is neither"),
 ]

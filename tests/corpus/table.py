@@ -111,7 +111,11 @@ def lines(of_rooms: dict[str, Counter[str]], of_brought: Counter[str]) -> str:
             *_table(
                 ("other sections", "asked", "answer"),
                 [
-                    ("crafted addresses", len(ADDRESSES), "nothing of any is rendered on a page"),
+                    (
+                        "crafted addresses",
+                        sum(len(fields) for _, fields, _ in ADDRESSES),
+                        "nothing of any is rendered on a page",
+                    ),
                     ("files that a visitor brings", sum(of_brought.values()), said(of_brought, others)),
                     ("kills (`make chaos`)", kills, said(played, KILLS)),
                     ("faults of the machine (`make chaos`)", sum(played.values()) - kills, said(played, FAULTS)),

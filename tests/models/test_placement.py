@@ -35,9 +35,7 @@ def skeleton() -> architecture.Decoder:
 def needs(skeleton: architecture.Decoder, precision: str = "bfloat16") -> Needs:
     facts = architecture.facts(skeleton, name="70B", dtype="bfloat16", quantization="none")
     if precision != "bfloat16":
-        facts = load.replace(
-            facts, layers=[architecture._layer(layer, skeleton.family, None, None) for layer in skeleton.layers]
-        )
+        facts = load.replace(facts, layers=[architecture._layer(layer, skeleton, None, None) for layer in skeleton.layers])
     return load.needs(skeleton, facts, precision, "bfloat16")
 
 

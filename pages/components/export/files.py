@@ -77,13 +77,16 @@ def lm_eval(choice: Choice) -> None:
     named = words.plain(f"{questions.title(asked)}, seed {asked.seed}")
     st.caption(f"The same questions asked by lm-evaluation-harness: {named}.")
 
-    def task() -> bytes:
-        return zipped_texts(lm_eval_task.files(asked, questions.load(asked), Path()))
-
     st.download_button(
-        "Download the task as ZIP", task, f"{lm_eval_task.name(asked)}.zip", "application/zip", key="take-lm-eval",
-        on_click="ignore", icon=":material/folder_zip:", type="primary",
-    )  # fmt: skip
+        "Download the task as ZIP",
+        lambda: zipped_texts(lm_eval_task.files(asked, questions.load(asked), Path())),
+        f"{lm_eval_task.name(asked)}.zip",
+        "application/zip",
+        key="take-lm-eval",
+        on_click="ignore",
+        icon=":material/folder_zip:",
+        type="primary",
+    )
     st.caption("Then, in the folder that it was unpacked in, of the saved model folder:")
     folder = exports.folder(folders.request(choice).name)
     line = lm_eval_task.command(asked, ".", str(folder), choice.model.dtype)

@@ -40,7 +40,16 @@ def data(**changes) -> dict:
     rows = [[0.05 + 0.001 * n + 0.0005 * start for start in range(L - n + 1)] for n in range(1, L + 1)]
     distance = {"name": "angle", "unit": "", "values": rows, "halves": [[0.01] * len(row) for row in rows], "on": "32 texts"}
     look = {"pruned": "#1f6fb5", "kept": "#c9d1d8"}
-    told = {"n_layers": L, "shares": [1 / L] * L, "distance": distance, "damage": None, "heard": None, "look": look}
+    told = {
+        "n_layers": L,
+        "shares": [1 / L] * L,
+        "experts": [0] * L,
+        "idle": [0] * L,
+        "distance": distance,
+        "damage": None,
+        "heard": None,
+        "look": look,
+    }
     return {**told, "cut": list(range(60, 70)), "parts": {}, "kept": [0, 125], **changes}
 
 
