@@ -19,7 +19,7 @@ _SAFE = ".safetensors"
 _GGUF = ".gguf"
 _ID = re.compile(r"^[\w.-]+/[\w.-]+$|^[A-Za-z][\w.-]*$")
 _FILE = re.compile(r"(\w[\w.-]*/\w[\w.-]*)/(\w[\w.-]*\.gguf)", re.ASCII)
-_BESIDE = (".json", ".model", ".txt", ".jinja")
+BESIDE = (".json", ".model", ".txt", ".jinja")
 """Files beside the weights: the configuration and the tokenizer."""
 
 
@@ -181,7 +181,7 @@ def of_model(repository: hub.Repository) -> list[hub.File]:
         raise UnsupportedModelError(f"{repository.id} has no {_CONFIG}, so it is no model for transformers; choose another.")
     # The same weights may lie there once more in another layout, as consolidated.safetensors.
     chosen = [file for file in safe if file.path.startswith("model")] or safe
-    return [*(file for file in top if file.path.endswith(_BESIDE)), *chosen]
+    return [*(file for file in top if file.path.endswith(BESIDE)), *chosen]
 
 
 def _fetched(repository: hub.Repository, files: list[hub.File], on_progress: OnProgress) -> Path:

@@ -18,9 +18,9 @@ from torch import Tensor
 from analysis.core import disk, store, units
 from analysis.core.errors import ModelNotFoundError, StorageError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.models.remote import BESIDE
 
 _WEIGHTS = "pytorch_model*.bin"
-_BESIDE = (".json", ".model", ".txt", ".jinja")
 _PHASE = "converting pickled weights"
 
 
@@ -68,7 +68,7 @@ def convert(source: Path, target: Path, on_progress: OnProgress = ignore) -> lis
             index = {"metadata": {"total_size": takes}, "weight_map": places}
             (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2, sort_keys=True))
         for file in sorted(source.iterdir()):
-            if file.is_file() and file.suffix in _BESIDE and not file.name.endswith(".bin.index.json"):
+            if file.is_file() and file.suffix in BESIDE and not file.name.endswith(".bin.index.json"):
                 shutil.copyfile(file, folder / file.name)
         on_progress(Progress(_PHASE, len(files), len(files)))
 
