@@ -99,8 +99,9 @@ def settled(page: Page) -> None:
 
 
 def drawn(page: Page) -> None:
-    """Wait until nothing runs any more and all charts are there."""
-    page.wait_for_function(DRAWN, polling=_LOOK_MS)
+    """Wait until nothing runs any more and all charts are there, and it has stayed so: a second run may follow the first."""
+    page.evaluate("() => { window.still = null; }")
+    page.wait_for_function(f"() => {{ {_STAYED} }}", polling=_LOOK_MS)
 
 
 def screenshot(page: Page, name: str) -> None:
@@ -113,6 +114,11 @@ def screenshot(page: Page, name: str) -> None:
 DRAWN = """
 () => document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'
   && ![...document.querySelectorAll('[data-testid=stPlotlyChart]')].some(chart => !chart.querySelector('.main-svg'))
+"""
+_STAYED = f"""
+  const now = performance.now();
+  window.still = ({DRAWN.strip()})() ? window.still ?? now : null;
+  return window.still !== null && now - window.still >= 200;
 """
 # Milliseconds from each move of the pointer to the frame after the one that shows it.
 WATCH_MOVES = """
