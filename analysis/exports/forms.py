@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, GgufConfig
+from transformers import AutoModelForCausalLM
 
 from analysis.core.blocks import Removal
 from analysis.core.errors import UnsupportedModelError
@@ -115,8 +115,8 @@ def _write_gguf(folder: Path, saved: Saved) -> None:
 def _load_gguf(folder: Path, dtype: str) -> Any:
     (path,) = folder.glob(f"*{gguf.SUFFIX}")
     with gguf.taken_apart_once():
-        config = source.read_config(Source(folder, path.name, path.stem, ""))
-        plain = {"gguf_file": path.name, "config": config, "quantization_config": GgufConfig(dequantize=True)}
+        saved = Source(folder, path.name, path.stem, "")
+        plain = source.unpacked(saved, source.read_config(saved))
         return weights.whole("The saved file", folder, {**plain, "dtype": getattr(torch, dtype)})
 
 

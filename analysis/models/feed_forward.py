@@ -132,7 +132,7 @@ def _of_part(part: nn.Module, paths: dict[nn.Module, str], family: Family) -> Ma
     if not _is_mixture(part, family):
         return Matrices([paths[module] for module in part.modules() if isinstance(module, nn.Linear | Conv1D)])
     modules = list[str]()
-    for _, module in _beside_routers(part, family):
+    for module in _beside_routers(part, family):
         own = [child for child in module.children() if isinstance(child, nn.Linear | Conv1D) and not _routes(child, family)]
         # A matrix by itself, or beside what holds the experts, weighs or chooses them.
         if len(own) > 1 and len(own) == len(_linears(module)) and not list(_stacked(module)):
@@ -144,26 +144,25 @@ def _of_part(part: nn.Module, paths: dict[nn.Module, str], family: Family) -> Ma
 
 def _of_other(child: nn.Module, paths: dict[nn.Module, str], family: Family) -> Matrices:
     """The matrices of what is no feed-forward part: attention, or a layer that is all one thing."""
-    inside = list(_beside_routers(child, family))
-    modules = [paths[module] for _, module in inside if isinstance(module, nn.Linear | Conv1D)]
+    modules = [paths[module] for module in _beside_routers(child, family) if isinstance(module, nn.Linear | Conv1D)]
     return Matrices(modules, _experts(child, paths, family) if _is_mixture(child, family) else [])
 
 
 def _experts(part: nn.Module, paths: dict[nn.Module, str], family: Family) -> list[str]:
     return [
         f"{paths[module]}.{name}"
-        for _, module in _beside_routers(part, family)
+        for module in _beside_routers(part, family)
         for name, parameter in module.named_parameters(recurse=False)
         if parameter.dim() == 3 and not isinstance(module, _ConvNd)
     ]
 
 
-def _beside_routers(part: nn.Module, family: Family) -> Iterator[tuple[str, nn.Module]]:
+def _beside_routers(part: nn.Module, family: Family) -> Iterator[nn.Module]:
     """The modules of a part, itself included, that are no routers and not inside of one."""
     inside = [name for name, module in part.named_modules() if _names_router(name, family) or _routes(module, family)]
     for name, module in part.named_modules():
         if not any(name == router or name.startswith(f"{router}.") for router in inside):
-            yield name, module
+            yield module
 
 
 def _names_router(name: str, family: Family) -> bool:

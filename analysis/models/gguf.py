@@ -82,6 +82,12 @@ def tensors(path: Path) -> list[Entry]:
     return _read(path).tensors
 
 
+def contents(path: Path) -> tuple[dict[str, Any], list[Entry]]:
+    """Both, of one look at it: `header` and `tensors`; raises as these do."""
+    found = _read(path)
+    return found.settings, found.tensors
+
+
 def _read(path: Path) -> "_Reader":
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:

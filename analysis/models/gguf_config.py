@@ -29,8 +29,8 @@ def complete(config: Any, path: Path) -> None:
     Raises:
         UnsupportedModelError: when the file is none that can be read.
     """
-    told = gguf.header(path)
-    _scale(config, told, path)
+    told, tensors = gguf.contents(path)
+    _scale(config, told, {entry.name: entry for entry in tensors}, path)
     size = told.get(f"{told.get('general.architecture')}.attention.key_length")
     if config.model_type in _HEADS and isinstance(size, int):
         config.head_dim = size
@@ -43,12 +43,11 @@ def complete(config: Any, path: Path) -> None:
         config.pad_token_id = None  # the default of the family, which this model has no such token for
 
 
-def _scale(config: Any, told: dict[str, Any], path: Path) -> None:
+def _scale(config: Any, told: dict[str, Any], kept: dict[str, Entry], path: Path) -> None:
     """Stretch positions as the file says, or refuse what cannot be said of them in a configuration.
 
     Source: Llama 3's rule as in transformers' `rope_type="llama3"`; linear scaling as in arXiv:2306.15595.
     """
-    kept = {entry.name: entry for entry in gguf.tensors(path)}
     family = told.get("general.architecture")
     if family == "gpt-oss":  # the one family of which transformers reads it
         return

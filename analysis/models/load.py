@@ -9,7 +9,6 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
-    GgufConfig,
 )
 
 from analysis.core import units
@@ -20,7 +19,7 @@ from analysis.models import gguf, layerwise, machine, meter, placement, prequant
 from analysis.models import spec as cost
 from analysis.models.decoder import Decoder
 from analysis.models.placement import Needs, Placement
-from analysis.models.source import Source, as_it_should_be, converted, locate, read_config
+from analysis.models.source import Source, as_it_should_be, converted, locate, read_config, unpacked
 from analysis.models.spec import Choice, ModelFacts, ModelSpec
 
 _WORKING_TOKENS = 4096
@@ -283,8 +282,7 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
     on_progress(Progress("loading the model", 0, 1, said))
     options: dict[str, Any] = {"dtype": getattr(torch, resolved.dtype), "trust_remote_code": False}
     if source.gguf_file:
-        options |= {"gguf_file": source.gguf_file, "config": planned.config}
-        options["quantization_config"] = GgufConfig(dequantize=True)
+        options |= unpacked(source, planned.config)
     else:
         options |= {"use_safetensors": True, **prequantized.unpacked(planned.config)}
     if resolved.quantization != "none":

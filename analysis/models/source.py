@@ -56,10 +56,9 @@ def _convert(source: "Source", target: Path) -> None:
     with gguf.taken_apart_once():
         with as_it_should_be(source, "tokenizer"):
             tokenizer = AutoTokenizer.from_pretrained(source.folder, gguf_file=source.gguf_file)
-        plain: dict[str, Any] = {"gguf_file": source.gguf_file, "config": read_config(source), "dtype": torch.float32}
-        plain["quantization_config"] = GgufConfig(dequantize=True)
+        plain = unpacked(source, read_config(source))
         with as_it_should_be(source, "weights"):
-            model = weights.whole(source.name, source.folder, plain)
+            model = weights.whole(source.name, source.folder, {**plain, "dtype": torch.float32})
     tokenizer.save_pretrained(target)
     model.save_pretrained(target)
 
@@ -199,6 +198,16 @@ def _adapter_alone(folder: Path) -> str:
         base = None
     made_for = f"{base}" if isinstance(base, str) and base else "the model that it was made for"
     return f"{folder.name} is an adapter and no model: give {made_for} as the model, and --adapter {folder} beside it."
+
+
+def unpacked(source: Source, config: Any) -> dict[str, Any]:
+    """The options of `from_pretrained` that make a plain model of a GGUF file.
+
+    Args:
+        source: of the file.
+        config: of transformers, with what it does not read of the file (`read_config`).
+    """
+    return {"gguf_file": source.gguf_file, "config": config, "quantization_config": GgufConfig(dequantize=True)}
 
 
 def gguf_of(spec: ModelSpec) -> Path | None:

@@ -23,6 +23,7 @@ from analysis.models import cut, load
 from analysis.models.cut import without_block
 from analysis.models.remote import hub_id
 from analysis.models.spec import ModelSpec
+from tests.support import loud
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -140,17 +141,7 @@ BLOCK = Block(2, 2)
 @pytest.fixture
 def adapter(spec):
     """A random adapter of the cut tiny model, relative to the cache folder, that changes what the model says."""
-    loaded = load.load(spec)
-    cut.cut(loaded.decoder, BLOCK)
-    heal = HealSpec(BLOCK, spec, r=4)
-    model = adapters.attach(loaded.decoder, heal, 0)
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=0.3)
-    adapters.save(model, heal, base="tiny", steps_done=1, key=heal.fingerprint())
-    return models_adapter.relative(heal.fingerprint())
+    return loud.adapter_of(spec, BLOCK)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

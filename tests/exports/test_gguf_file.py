@@ -8,15 +8,12 @@ from transformers import AutoTokenizer
 
 from analysis.core.blocks import Block, LayerSet, PartSet
 from analysis.core.errors import UnsupportedModelError
-from analysis.experiments.heal import adapters
-from analysis.experiments.heal.spec import HealSpec
 from analysis.exports import export, folders, gguf_families, gguf_file, gguf_tokens
 from analysis.exports.spec import ExportSpec
-from analysis.models import adapter as models_adapter
-from analysis.models import cut, load
+from analysis.models import load
 from analysis.models.cut import without_block
 from analysis.models.spec import ModelSpec
-from tests.support import families, small_words
+from tests.support import families, loud, small_words
 
 pytestmark = pytest.mark.usefixtures("cache")
 N_TOKENS = 300
@@ -73,18 +70,9 @@ def test_a_file_gives_the_logits_of_the_cut_model_to_the_last_bit(family, tmp_pa
 
 def test_a_merged_heal_in_half_precision(tmp_path, cache):
     spec = saved(tmp_path / "m", "llama")
-    block, loaded = Block(2, 2), load.load(spec)
-    cut.cut(loaded.decoder, block)
-    heal = HealSpec(block, spec, r=4)
-    model = adapters.attach(loaded.decoder, heal, 0)
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=0.3)
-    adapters.save(model, heal, base="tiny", steps_done=1, key=heal.fingerprint())
+    block = Block(2, 2)
     half = ModelSpec(spec.source, dtype="bfloat16", device="cpu")
-    asked = ExportSpec(block, "healed", half, models_adapter.relative(heal.fingerprint()), "gguf")
+    asked = ExportSpec(block, "healed", half, loud.adapter_of(spec, block), "gguf")
     result = export.run(asked)
     assert result.check.merged
     assert 0 < result.check.relative_difference <= result.check.tolerance

@@ -10,13 +10,12 @@ import transformers
 from analysis.core.blocks import Block
 from analysis.core.errors import BlockRangeError, RecipeError, SpecError
 from analysis.core.progress import Cancelled
-from analysis.experiments.heal import adapters
-from analysis.experiments.heal.spec import HealSpec
 from analysis.experiments.prompt import comparison
 from analysis.experiments.prompt.spec import CompareResult, CompareSpec, Variant
 from analysis.models import adapter as models_adapter
 from analysis.models import cut, decoder, load
 from analysis.models.spec import ModelSpec
+from tests.support import loud
 from tests.support.families import build
 
 BLOCK = Block(2, 2)
@@ -31,17 +30,7 @@ def model(tiny_folder, cache):
 @pytest.fixture
 def adapter(model):
     """An adapter of the cut model that really changes what it writes, in the cache folder as a heal leaves it."""
-    loaded = load.load(model)
-    cut.cut(loaded.decoder, BLOCK)
-    spec = HealSpec(BLOCK, model, r=4)
-    healed = adapters.attach(loaded.decoder, spec, 0).eval()
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for name, parameter in healed.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=2)
-    adapters.save(healed, spec, base="tiny", steps_done=1, key=spec.fingerprint())
-    return models_adapter.relative(spec.fingerprint())
+    return loud.adapter_of(model, BLOCK, std=2)
 
 
 def asked(model, *variants, **settings):

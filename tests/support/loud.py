@@ -1,0 +1,24 @@
+"""An adapter of random numbers that changes what a cut tiny model says."""
+
+import torch
+
+from analysis.core.blocks import Removal
+from analysis.experiments.heal import adapters
+from analysis.experiments.heal.spec import HealSpec
+from analysis.models import adapter, cut, load
+from analysis.models.spec import ModelSpec
+
+
+def adapter_of(spec: ModelSpec, block: Removal, std: float = 0.3) -> str:
+    """Save one in the cache, as a heal leaves it, and return its folder relative to that."""
+    loaded = load.load(spec)
+    cut.cut(loaded.decoder, block)
+    heal = HealSpec(block, spec, r=4)
+    model = adapters.attach(loaded.decoder, heal, 0)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=std)
+    adapters.save(model, heal, base="tiny", steps_done=1, key=heal.fingerprint())
+    return adapter.relative(heal.fingerprint())
