@@ -197,6 +197,8 @@ def test_readings_of_both_kinds_name_their_text():
 def test_curves_and_heals_share_a_text():
     assert fakes.heal_spec().validation == fakes.sweep().spec.loss_corpus == replace(default_loss_corpus(), identity="w")
     assert fakes.heal_spec().same_kind == held_out_text("wiki")
+    short = replace(default_loss_corpus(), n_texts=8, seq_len=128)
+    assert replace(fakes.heal_spec(), validation=short).same_kind == replace(held_out_text("wiki"), n_texts=8, seq_len=128)
 
 
 def test_an_instant_heal_trains_nothing_and_has_no_control():

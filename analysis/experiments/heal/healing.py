@@ -32,7 +32,7 @@ from analysis.experiments.heal import (
     texts,
 )
 from analysis.experiments.heal.group import ALONE, Group, joined, losses_named
-from analysis.experiments.heal.junction import Junction
+from analysis.experiments.heal.junction import Junction, Readings
 from analysis.experiments.heal.packing import PackedRows
 from analysis.experiments.heal.spec import CALIBRATION_TEXTS, HealResult, HealSpec, HealStep, Validation
 from analysis.experiments.heal.teacher import can_separate
@@ -265,8 +265,13 @@ def share(
 
 
 def run(
-    spec: HealSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH, group: Group = ALONE
-) -> HealResult:  # fmt: skip
+    spec: HealSpec,
+    on_progress: OnProgress = ignore,
+    *,
+    load: Loader = models.FRESH,
+    group: Group = ALONE,
+    readings: Readings | None = None,
+) -> HealResult:
     """Heal a model, or return the stored heal; one that was stopped goes on from its last checkpoint.
 
     The unpruned, pruned and healed model are measured in the precision that is trained in. When `on_progress` raises
@@ -278,6 +283,7 @@ def run(
             validation_loss where one was measured.
         load: asked to give its memory back. A heal changes its model, so it always loads a copy of its own.
         group: the processes that train it together, of which this is rank 0.
+        readings: as of `junction.fit`, between heals of the same model.
 
     Raises:
         LayerscopeError: one sentence on whatever the user can mend.
@@ -321,7 +327,7 @@ def run(
         loaded = models.load(resolved.model, on_progress)
     record.publish(versions=loaded.versions())
     with memory_explained(resolved, planned.source.name, planned.where):
-        return _Heal(record, base=_base_name(resolved, planned), group=group).run(loaded)
+        return _Heal(record, base=_base_name(resolved, planned), group=group, readings=readings).run(loaded)
 
 
 def _check(spec: HealSpec, facts: ModelFacts) -> None:
@@ -352,8 +358,8 @@ def _base_name(spec: HealSpec, planned: Plan) -> str:
 class _Heal:
     """A heal in the making."""
 
-    def __init__(self, record: Record, *, base: str, group: Group) -> None:
-        self.record, self.spec, self.base, self.group = record, record.spec, base, group
+    def __init__(self, record: Record, *, base: str, group: Group, readings: Readings | None) -> None:
+        self.record, self.spec, self.base, self.group, self.readings = record, record.spec, base, group, readings
         self.changes: dict[str, Tensor] = {}
         """By module, what the instant heal adds to its weight."""
         self.bridges: list[Bridge] = []
@@ -407,12 +413,30 @@ class _Heal:
             measured = record.measure(loaded, "pruned", cut=spec.block, known=self.remembered())
             record.publish(pruned=measured.point)
         if not record.result.validations:
-            cuts: list[Removal | None] = [None] if spec.control else [None, spec.block]
-            stuff, found = texts.choice(loaded, spec), Scores()
-            scores.complete(found, loaded, stuff, cuts, record.on_progress)
-            unpruned, start = (_validation(0, found.point(cut, stuff)) for cut in (None, cuts[-1]))
+            unpruned, start = self.known_checks() or self.check_before(loaded)
             record.result = replace(record.result, unpruned_check=unpruned)
-            record.add_validation(start, stuff.n_tokens)
+            record.add_validation(start, 0)
+
+    def known_checks(self) -> tuple[Validation, Validation] | None:
+        """As `check_before`, from another heal of the same cut that was judged by the same text."""
+
+        def subject(spec: HealSpec) -> object:
+            return spec.model, spec.validation, spec.block, spec.control
+
+        for other in HealResult.all_of(self.spec.model):
+            if subject(other.spec) == subject(self.spec) and other.unpruned_check is not None and other.validations:
+                return other.unpruned_check, other.validations[0]
+        return None
+
+    def check_before(self, loaded: LoadedModel) -> tuple[Validation, Validation]:
+        """The unpruned model, and what is healed, on the texts that choose."""
+        cuts: list[Removal | None] = [None] if self.spec.control else [None, self.spec.block]
+        stuff, found = texts.choice(loaded, self.spec), Scores()
+        scores.complete(found, loaded, stuff, cuts, self.record.on_progress)
+        result = self.record.result
+        self.record.result = replace(result, n_tokens=result.n_tokens + stuff.n_tokens)
+        unpruned, start = (_validation(0, found.point(cut, stuff)) for cut in (None, cuts[-1]))
+        return unpruned, start
 
     def remembered(self) -> Remembered:
         """What sweeps, evaluations and other heals have scored already of these questions and texts."""
@@ -443,8 +467,8 @@ class _Heal:
         selection = texts.choice(loaded, spec).texts
         told = self.record.on_progress
         found = junction.fit(
-            loaded.decoder, spec.block, calibration, selection, told, compensation=spec.compensation
-        )  # fmt: skip
+            loaded.decoder, spec.block, calibration, selection, told, compensation=spec.compensation, readings=self.readings
+        )
         result = self.record.result
         counted = 0 if result.junction is not None else found.report.n_tokens  # once, however often it is fitted
         self.record.publish(junction=found.report, n_tokens=result.n_tokens + counted)

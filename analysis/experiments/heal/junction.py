@@ -13,7 +13,7 @@ away with it.
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -51,6 +51,36 @@ class Junction:
     """How it went."""
 
 
+@dataclass
+class Readings:
+    """What text has at the first gap of a model, kept for other compensations of the same cut, which need not read it again."""
+
+    room: int = 1 << 30
+    """Bytes that may still be kept; batches that do not fit are read again."""
+    _kept: dict[Any, tuple[Seen, bool]] = field(default_factory=dict)
+    """By gap and text, what was seen, and whether with the features of a projection."""
+
+    def of(self, gap: Block, text: Sequence[Sequence[int]], has_features: bool, read: Callable[[], Seen]) -> Seen:
+        """What a batch has: from memory where it was read before and with features if they are wanted, else by `read`."""
+        key = gap, tuple(map(tuple, text))
+        seen, has = self._kept.get(key, (None, False))
+        if seen is None or (has_features and not has):
+            found = read()
+            packed = [_packed(part) for part in (found.features, found.before, found.behind)]
+            size = sum(part.nbytes for part in packed)
+            if size <= self.room:
+                self.room -= size
+                self._kept[key] = Seen(*packed, found.real), has_features
+            return found
+        return Seen(seen.features.float(), seen.before.float(), seen.behind.float(), seen.real)
+
+
+def _packed(states: Tensor) -> Tensor:
+    """The same in half the bytes, where a model in bfloat16 made them."""
+    half = states.bfloat16()
+    return half if torch.equal(half.float(), states) else states
+
+
 class _Reached(Exception):
     """The stream that was waited for is known; the layers after it need not run."""
 
@@ -64,6 +94,7 @@ def fit(
     on_progress: OnProgress = ignore,
     *,
     compensation: str = "projection",
+    readings: Readings | None = None,
 ) -> Junction:
     """Fit what makes up for removed layers; one pass over the text for the first gap, two for each that follows.
 
@@ -74,6 +105,7 @@ def fit(
         selection: token ids of another kind of text than `calibration`, on which a strength is chosen.
         on_progress: told about every batch; may raise `Cancelled`.
         compensation: one of `COMPENSATIONS`.
+        readings: what an earlier fit to this model may have read, and where what this one reads is kept; None to keep nothing.
 
     Raises:
         RecipeError: when there is no layer before a gap, or the family is not one that can be healed so.
@@ -85,7 +117,7 @@ def fit(
     how, losses = COMPENSATIONS[compensation], [0.0, 0.0]
     changes, bridges, reports = dict[str, Tensor](), list[Bridge](), list[GapReport]()
     for number, gap in enumerate(gaps):
-        at = Gap(decoder, gaps[:number], gap, gaps[number + 1 :], dict(changes), list(bridges))
+        at = Gap(decoder, gaps[:number], gap, gaps[number + 1 :], dict(changes), list(bridges), readings or Readings(room=0))
 
         def told(share: float, before: int = number) -> None:
             on_progress(Progress("fitting the junction", round(_PARTS * (before + share)), _PARTS * len(gaps)))
@@ -140,6 +172,7 @@ class Gap:
     """Of the earlier gaps."""
     bridges: list[Bridge]
     """Of the earlier gaps."""
+    readings: Readings
 
     @property
     def place(self) -> int:
@@ -181,8 +214,13 @@ class Gap:
         """What a batch of texts has here: all of it from one pass where the first gap is one of whole layers."""
         waited = _Streams(module, sequences)
         if not self.earlier and isinstance(self.gap, Block):
-            waited.run(self.decoder, self.gap.start, self.gap.stop)
-            return waited.found()
+            first = self.gap
+
+            def read() -> Seen:
+                waited.run(self.decoder, first.start, first.stop)
+                return waited.found()
+
+            return self.readings.of(first, sequences, module is not None, read)
         with self.entered() as decoder:
             waited.run(decoder, self.place, None)
         layer, part = self._last

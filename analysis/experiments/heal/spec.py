@@ -202,8 +202,9 @@ class HealSpec(Spec):
 
     @property
     def same_kind(self) -> CorpusSpec:
-        """The held-out text of the kind that is trained on, which tells how well that kind was learnt."""
-        return held_out_text(self.corpus.source)
+        """The held-out text of the kind that is trained on, as much as judges: it tells how well that kind was learnt."""
+        judging = self.validation
+        return replace(held_out_text(self.corpus.source), n_texts=judging.n_texts, seq_len=judging.seq_len)
 
     def layers_beside(self, n_layers: int) -> list[int]:
         """The layers in front of every gap and behind it, numbered as in the model that is trained.

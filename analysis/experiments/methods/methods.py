@@ -14,6 +14,7 @@ from analysis.experiments.accuracy import sweep
 from analysis.experiments.accuracy.points import Answer
 from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
 from analysis.experiments.heal import healing, recipes
+from analysis.experiments.heal.junction import Readings
 from analysis.experiments.heal.spec import HealSpec
 from analysis.experiments.maps.spec import DistanceSpec
 from analysis.experiments.methods.spec import MethodCell, MethodsResult, MethodsSpec, method_name
@@ -57,9 +58,10 @@ def run(spec: MethodsSpec, on_progress: OnProgress = ignore, *, load: Loader = m
     found = _Found(resolved, on_progress)
     for strategy in resolved.strategies:
         curve = _curve(resolved, strategy, found, load)
-        for recipe in ("", *resolved.recipes):
-            for n in resolved.ns:
-                found.add(_measured(resolved, strategy, recipe, n, curve, found, load))
+        for n in resolved.ns:
+            readings = Readings()  # of one cut, which all of its heals are fitted to
+            for recipe in ("", *resolved.recipes):
+                found.add(_measured(resolved, strategy, recipe, n, curve, found, load, readings))
                 if found.facts is not None:
                     found.result(complete=False).save()
     if found.facts is None:
@@ -99,7 +101,14 @@ def _curve(spec: MethodsSpec, strategy: str, found: "_Found", load: Loader) -> S
 
 
 def _measured(
-    spec: MethodsSpec, strategy: str, recipe: str, n: int, curve: SweepResult | str, found: "_Found", load: Loader
+    spec: MethodsSpec,
+    strategy: str,
+    recipe: str,
+    n: int,
+    curve: SweepResult | str,
+    found: "_Found",
+    load: Loader,
+    readings: Readings,
 ) -> _Scores:
     if isinstance(curve, str):
         return _Scores(MethodCell(strategy, recipe, n, "", 0.0, curve))
@@ -113,7 +122,7 @@ def _measured(
         return _Scores(cell, curve.text_losses[place], _right(curve.questions[place], found.order))
     found.name = f"{method_name(strategy, recipe)}, n = {n}"
     try:
-        healed = healing.run(_heal(spec, recipe, cut), found.told, load=load)
+        healed = healing.run(_heal(spec, recipe, cut), found.told, load=load, readings=readings)
     except (Cancelled, StorageError):
         raise
     except Exception as error:
@@ -185,15 +194,18 @@ class _Found:
         """The table until now."""
         curve = self._curve
         assert curve is not None, "nothing was measured"
+        rows = self._spec.methods
+        scores = sorted(self._scores, key=lambda one: rows.index((one.cell.strategy, one.cell.recipe)))
+        cells = [one.cell for one in scores]
         return MethodsResult(
             spec=self._spec,
             versions=curve.versions,
-            wall_s=curve.wall_s + sum(cell.wall_s for cell in self.cells),
+            wall_s=curve.wall_s + sum(cell.wall_s for cell in cells),
             n_tokens=curve.n_tokens,
             complete=complete,
             model=curve.model,
-            cells=self.cells,
+            cells=cells,
             text_tokens=curve.text_tokens,
-            losses=[curve.text_losses[0], *(one.losses for one in self._scores)],
-            right=[_right(curve.questions[0], self.order), *(one.right for one in self._scores)],
+            losses=[curve.text_losses[0], *(one.losses for one in scores)],
+            right=[_right(curve.questions[0], self.order), *(one.right for one in scores)],
         )

@@ -50,6 +50,32 @@ def test_a_block_that_is_linear_in_the_features_is_found_exactly(family, monkeyp
     assert found.report.loss_before > whole + 1e-2
 
 
+def test_fits_of_the_same_gap_read_the_text_once_and_find_what_they_would_alone(monkeypatch):
+    decoder = architecture.find_decoder(build("llama"))
+    reads, run = [], junction._Streams.run
+    monkeypatch.setattr(junction._Streams, "run", lambda self, *given: reads.append(given) or run(self, *given))
+    readings, names = junction.Readings(), ("magnitude", "projection", "ghost", "patch")
+
+    def fits(readings):
+        return [
+            junction.fit(decoder, LayerSet((1, 3)), texts(4), texts(2, seed=1), compensation=name, readings=readings)
+            for name in names
+        ]
+
+    alone = fits(None)
+    n_alone = len(reads)
+    together = fits(readings)
+    # A fit reads the first gap in one pass, here twice in all, for a projection's features too; and the second always in two.
+    assert (len(reads) - n_alone) * 12 == n_alone * 10 > 0
+    for one, other in zip(alone, together, strict=True):
+        assert one.report.loss_after == other.report.loss_after
+        assert all(torch.equal(one.changes[name], other.changes[name]) for name in one.changes)
+    full = junction.Readings(room=0)
+    assert fits(full)[0].report.loss_after == alone[0].report.loss_after
+    assert full._kept == {}
+    assert readings.room < 1 << 30
+
+
 def put_on(decoder, found):
     """Make the cut model what was fitted; its weights are changed for good."""
     for name, change in projection.spread(decoder, found.changes).items():

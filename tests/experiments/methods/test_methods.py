@@ -57,10 +57,16 @@ def test_every_cell_is_its_curve_or_its_heal_and_nothing_is_measured_twice(spec,
 
 
 def test_what_a_strategy_cannot_do_is_said_in_its_cells_and_tried_again(spec, monkeypatch):
-    whole = healing.run
-    monkeypatch.setattr(healing, "run", lambda *_, **__: (_ for _ in ()).throw(SpecError("It cannot be healed.")))
-    found = methods.run(replace(spec, strategies=("deepest",)))
-    assert [cell.error for cell in found.cells] == ["", "", "It cannot be healed.", "It cannot be healed."]
+    whole, read = healing.run, []
+
+    def refused(*_, readings, **__):
+        read.append(readings)
+        raise SpecError("It cannot be healed.")
+
+    monkeypatch.setattr(healing, "run", refused)
+    found = methods.run(replace(spec, strategies=("deepest",), recipes=("prune-comp", "ghosted")))
+    assert [cell.error for cell in found.cells] == ["", "", *["It cannot be healed."] * 4]
+    assert read[0] is read[1] is not read[2] is read[3], "all heals of a cut read its text once"
     assert found.nats(2) is found.gained(2) is None
     row = found.tables()["nats"].rows[1]
     assert "n1" not in row
