@@ -66,11 +66,11 @@ class Readings:
         seen, has = self._kept.get(key, (None, False))
         if seen is None or (has_features and not has):
             found = read()
-            packed = [_packed(part) for part in (found.features, found.before, found.behind)]
-            size = sum(part.nbytes for part in packed)
+            packed = Seen(_packed(found.features), _packed(found.before), _packed(found.behind), found.real)
+            size = packed.features.nbytes + packed.before.nbytes + packed.behind.nbytes
             if size <= self.room:
                 self.room -= size
-                self._kept[key] = Seen(*packed, found.real), has_features
+                self._kept[key] = packed, has_features
             return found
         return Seen(seen.features.float(), seen.before.float(), seen.behind.float(), seen.real)
 
