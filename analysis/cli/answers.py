@@ -268,8 +268,8 @@ def _model_lines(result: Any, options: argparse.Namespace) -> list[str]:
     model = result.model
     fits = "fits" if result.fits else "does not fit; measured layer by layer" if result.by_layer else "does NOT fit"
     return [
-        f"{model.name}: {model.family}, {model.n_layers} layers, {model.n_parameters / 1e6:.1f} M parameters, of which "
-        f"{model.other_parameters / 1e6:.1f} M are embeddings and head",
+        f"{model.name}: {model.family_in_words}, {model.n_layers} layers, {model.n_parameters / 1e6:.1f} M parameters, of "
+        f"which {model.other_parameters / 1e6:.1f} M are embeddings and head",
         *_expert_lines(model),
         f"dtype    {result.dtype.reason}",
         f"device   {result.device.reason}",

@@ -78,7 +78,7 @@ def of(
         f"---\n{head.to_yaml()}\n---",
         f"# {text(name)}",
         f"{facts.n_layers - len(cut.layers)} of {facts.n_layers} layers of {code(base)}"
-        f"{f' at revision {code(model.revision)}' if model.revision else ''} (family {text(facts.family)}), saved in "
+        f"{f' at revision {code(model.revision)}' if model.revision else ''} (family {text(facts.family_in_words)}), saved in "
         f"{model.dtype}. Layers are counted from 0 and a block [a, b) ends before b.",
         "## How it was made",
         _how(cut, heal, adapter),

@@ -80,7 +80,7 @@ def export(
     if format == "mergekit":
         if adapter is not None:
             raise SpecError("A mergekit recipe cannot carry an adapter; export the hf format, which merges it.")
-        name, note = formats.mergekit_source(spec)
+        name, note = formats.mergekit_source(spec, planned.facts.part_of)
         stops = formats.mergekit_stops(planned.config.get_text_config().model_type)
         content = formats.mergekit(name, block, planned.facts.n_layers, planned.spec.dtype, note, stops)
 

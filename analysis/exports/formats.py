@@ -69,8 +69,15 @@ def check_whole(cut: Removal, what: str) -> None:
         raise SpecError(f"{what} can leave out whole layers only, not {cut.brief()}; export the model as a folder (hf).")
 
 
-def mergekit_source(spec: ModelSpec) -> tuple[str, str]:
-    """What mergekit can load in the place of a model, and what is to be known of it: the pack's file is none of its formats."""
+def mergekit_source(spec: ModelSpec, part_of: str = "") -> tuple[str, str]:
+    """What mergekit can load in the place of a model, and what is to be known of it: the pack's file is none of its formats.
+
+    Args:
+        spec: the model.
+        part_of: of a text part the family of the whole model.
+    """
+    if part_of:
+        return spec.source, f"mergekit does not take the text part out of a {part_of} model: take the folder (hf) instead."
     if spec.source.endswith(".gguf"):
         return spec.source, "mergekit reads no GGUF file: put a folder or a hub id of this model with safetensors in its place."
     if spec.source != "starter":

@@ -86,8 +86,8 @@ def of(
     name = facts.name if facts else model.source.rstrip("/").rsplit("/", 1)[-1]
     lead = (
         [
-            f"{facts.name}, family {facts.family}: {facts.n_layers} layers, {facts.n_parameters:,} parameters, of which "
-            f"{facts.other_parameters:,} are embeddings, final norm and head, which no cut removes."
+            f"{facts.name}, family {facts.family_in_words}: {facts.n_layers} layers, {facts.n_parameters:,} parameters, of "
+            f"which {facts.other_parameters:,} are embeddings, final norm and head, which no cut removes."
             f"{_active(facts)}"
         ]
         if facts

@@ -5,7 +5,7 @@ bitsandbytes. Only for a GGUF file of a family that transformers reads whole at 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,7 +32,16 @@ from analysis.models.checkpoint import Checkpoint
 class Assembly:
     """What makes the weights of a model without any out of its files."""
 
-    def __init__(self, model: Any, checkpoint: Checkpoint, *, dtype: torch.dtype, device: str, quantization: Any) -> None:
+    def __init__(
+        self,
+        model: Any,
+        checkpoint: Checkpoint,
+        *,
+        dtype: torch.dtype,
+        device: str,
+        quantization: Any,
+        key_mapping: dict[str, str] | None = None,
+    ) -> None:
         """Make the model ready for its weights, and see what the files hold of them; no weight is read.
 
         Args:
@@ -41,6 +50,7 @@ class Assembly:
             dtype: what it computes in.
             device: where.
             quantization: of bitsandbytes, as transformers wants it, or None.
+            key_mapping: how names of the files are changed beforehand, as `from_pretrained` wants it.
 
         Raises:
             UnsupportedModelError: when a GGUF file is of a family that is not read.
@@ -54,7 +64,7 @@ class Assembly:
         quantizer, model.config, _ = get_hf_quantizer(
             model.config, quantization, places, True, {}, gguf_file=None if file is None else str(file)
         )
-        expected: Any = get_model_conversion_mapping(model)
+        expected: Any = get_model_conversion_mapping(model, key_mapping)
         if file is not None:
             quantizer.read_header(str(file))
             dtype = quantizer.update_dtype(dtype)
@@ -75,7 +85,7 @@ class Assembly:
             quantizer.postprocess_model(model)
         self._config = LoadStateDictConfig(
             device_map=places, dtype=dtype, dtype_plan=model._get_dtype_plan(dtype), hf_quantizer=quantizer,
-            weight_mapping=cast(Any, get_model_conversion_mapping(model, None, quantizer)),
+            weight_mapping=cast(Any, get_model_conversion_mapping(model, key_mapping, quantizer)),
         )  # fmt: skip
         self._of = self._called()
 
@@ -97,17 +107,7 @@ class Assembly:
         """Names in the model by names in the files; the first of them for what becomes several weights."""
         if self._legacy is not None:
             return {name: own for name in self.checkpoint.places if (own := self._legacy.name(name)) is not None}
-        steps = self._config.weight_mapping or []
-        renamings = [step for step in steps if isinstance(step, WeightRenaming)]
-        converters = [step for step in steps if isinstance(step, WeightConverter)]
-        of_model, found = self._model.state_dict(), {}
-        for stored in sorted(self.checkpoint.places, key=dot_natural_key):
-            own, _ = rename_source_key(stored, renamings, converters, self._model.base_model_prefix, of_model)
-            if own not in of_model and stored in of_model:
-                own, _ = rename_source_key(stored, [], [], self._model.base_model_prefix, of_model)
-            if own in of_model:
-                found[stored] = own
-        return found
+        return called(self._model, self._config.weight_mapping or [], self.checkpoint.places)
 
     def names(self, prefix: str) -> list[str]:
         """Names in the files of all that the weights of a part are made of; the part by what its names begin with."""
@@ -143,6 +143,30 @@ class Assembly:
             wanted = next((dtype for pattern, dtype in kept.items() if re.search(pattern, name)), rest)
             if not parameter.is_meta and parameter.dtype != wanted:
                 parameter.data = parameter.data.to(wanted)
+
+
+def called(model: Any, steps: Sequence[Any], stored: Iterable[str]) -> dict[str, str]:
+    """What tensors of files are called in a model of transformers.
+
+    Args:
+        model: with or without weights.
+        steps: of the loader: what is renamed, joined and split.
+        stored: names in the files.
+
+    Returns:
+        Names in the model by names in the files, those that it has no place for left out; the first of them for what becomes
+        several weights.
+    """
+    renamings = [step for step in steps if isinstance(step, WeightRenaming)]
+    converters = [step for step in steps if isinstance(step, WeightConverter)]
+    of_model, found = model.state_dict(), {}
+    for name in sorted(stored, key=dot_natural_key):
+        own, _ = rename_source_key(name, renamings, converters, model.base_model_prefix, of_model)
+        if own not in of_model and name in of_model:
+            own, _ = rename_source_key(name, [], [], model.base_model_prefix, of_model)
+        if own in of_model:
+            found[name] = own
+    return found
 
 
 class _Legacy:

@@ -126,12 +126,20 @@ def _remove(decoder: Decoder, block: Removal | None) -> Callable[[], None]:
         # Parts first, so that what stands in for attention is renumbered with all others.
         for layer in (one for one in block.touched if one not in block.layers):
             taken.callback(parts.take_out(decoder, layer, parts.lost(block.parts, layer)))
-        taken.callback(_remove_layers(decoder, block))
+        taken.callback(take_out(decoder, block))
         return taken.pop_all().close
 
 
-def _remove_layers(decoder: Decoder, block: Removal) -> Callable[[], None]:
-    """The same of the layers that are removed whole."""
+def take_out(decoder: Decoder, block: Removal) -> Callable[[], None]:
+    """Take out the layers that a block removes whole, without a look at whether the model can do without them.
+
+    Args:
+        decoder: the model, with or without weights.
+        block: inside of it.
+
+    Returns:
+        The function that puts everything back.
+    """
     before, n_layers = decoder.layers, decoder.n_layers
     family = decoder.family
     kept = [index for index in range(n_layers) if index not in block.layers]

@@ -227,14 +227,19 @@ class Decoder:
             for name, reach in changed.items():
                 setattr(self.config, name, reach)
 
-    def agree(self, found: Tensor, expected: Tensor) -> bool:
-        """Whether states, (n_tokens, hidden_size), are the same but for rounding in this model's precision."""
+    def agree(self, found: Tensor, expected: Tensor, *, every: bool = False) -> bool:
+        """Whether states, (n_tokens, hidden_size), or logits are the same but for rounding in this model's precision.
+
+        Args:
+            found, expected: what is compared.
+            every: whether those of every token have to be, and not only of most.
+        """
         found, expected = found.float(), expected.float()
         apart = (found - expected).norm(dim=-1) / expected.norm(dim=-1)
         eight = getattr(self.model, "is_loaded_in_8bit", False)
         rounding = _ROUNDING_8BIT if eight else _ROUNDING[self.dtype]
         # The median: where a route among experts is nearly a tie, rounding sends single tokens another way.
-        return bool(apart.median() <= rounding)  # False where it is not a number
+        return bool((apart.max() if every else apart.median()) <= rounding)  # False where it is not a number
 
     def trial_tokens(self, n: int) -> list[int]:
         """Token ids to try the model out on, the same at every call: drawn evenly, since repetitions amplify rounding."""

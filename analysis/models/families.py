@@ -10,8 +10,8 @@ A row says only what is not found by the generic lookups. One of your own is one
 A row that is wrong does no harm: `Decoder.check` refuses a model whose parts do not add up to its own output.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from analysis.core.errors import SpecError
@@ -29,6 +29,10 @@ class Family:
     """`model_type` of the configuration, of its text part where it has several."""
     classes: tuple[str, ...] = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
     """What the names of its classes with a head for left-to-right text end in."""
+
+    plain: Mapping[str, Any] = field(default_factory=dict)
+    """Of the text part of a multimodal model that has no causal class of its own: the `model_type` of the family that computes
+    the same of text, and what its configuration has to say besides."""
 
     layers: tuple[str, ...] = ("layers", "h", "decoder.layers", "blocks", "language_model.layers", "text_model.layers")
     """Where its decoder layers are, below `base_model`."""
@@ -115,10 +119,10 @@ class Family:
     """Configuration fields that say that one in so many layers is of another kind: only some cuts leave such an order."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(field.default, tuple) and not isinstance(value, tuple):
-                raise SpecError(f"{field.name} of the family {self.name} must be a tuple of names, not {value!r}.")
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if isinstance(one.default, tuple) and not isinstance(value, tuple):
+                raise SpecError(f"{one.name} of the family {self.name} must be a tuple of names, not {value!r}.")
 
 
 def first(config: Any, names: tuple[str, ...]) -> Any:
@@ -158,3 +162,9 @@ register(Family("falcon", row_bound=lambda config: bool(config.alibi)))
 register(Family("gpt_neo", row_bound=lambda config: "local" in config.attention_layers))
 register(Family("cpmant", row_bound=lambda config: True))  # learned biases by distance
 register(Family("recurrent_gemma", row_bound=lambda config: True))  # recurrent layers, and a local window in the others
+register(Family("qwen2_vl_text", plain={"model_type": "qwen2"}))
+register(Family("qwen2_5_vl_text", plain={"model_type": "qwen2"}))
+register(Family("qwen3_vl_text", plain={"model_type": "qwen3"}))
+register(Family("qwen3_vl_moe_text", plain={"model_type": "qwen3_moe", "norm_topk_prob": True}))
+register(Family("glm4v_text", plain={"model_type": "glm4"}))
+register(Family("glm4v_moe_text", plain={"model_type": "glm4_moe"}))

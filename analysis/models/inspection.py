@@ -54,6 +54,11 @@ def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Load = mod
 
 def _notes(planned: models.Plan) -> list[str]:
     notes = []
+    if planned.facts.part_of:
+        notes.append(
+            f"It is the text part of a {planned.facts.part_of} model, loaded as a plain {planned.facts.family} model that "
+            f"answers text as the whole does; what sees or hears in it is left out."
+        )
     if planned.placement is not None:
         notes.append(planned.how)
     elif planned.how:

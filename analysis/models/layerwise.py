@@ -304,14 +304,19 @@ def kinds(decoder: Decoder) -> dict[int, int]:
     return {index: other for index, other in like.items() if index == other or index == 1}
 
 
+def others(decoder: Decoder) -> Removal | None:
+    """All layers but one of every kind; None where there are no more."""
+    kept = kinds(decoder)
+    left = [index for index in range(decoder.n_layers) if index not in kept]
+    return blocks.removal(left) if left else None
+
+
 @contextlib.contextmanager
 def in_part(decoder: Decoder) -> Iterator[Decoder]:
     """The model as if it had one layer of every kind and no more, and these in memory: to try out what families differ in."""
     on_disk = decoder.on_disk
     assert on_disk is not None
-    kept = kinds(decoder)
-    others = [index for index in range(decoder.n_layers) if index not in kept]
-    with on_disk.in_memory(kept), without_block(decoder, blocks.removal(others) if others else None):
+    with on_disk.in_memory(kinds(decoder)), without_block(decoder, others(decoder)):
         yield replace(decoder, on_disk=None)
 
 

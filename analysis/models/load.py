@@ -15,12 +15,14 @@ from analysis.core import units
 from analysis.core.errors import NotEnoughMemoryError, SpecError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.models import decoder as architecture
-from analysis.models import gguf, layerwise, machine, meter, placement, prequantized, residual, weights
+from analysis.models import gguf, layerwise, machine, meter, placement, prequantized, residual, text_part, weights
 from analysis.models import spec as cost
+from analysis.models.checkpoint import Checkpoint
 from analysis.models.decoder import Decoder
 from analysis.models.placement import Needs, Placement
 from analysis.models.source import Source, as_it_should_be, converted, locate, read_config, unpacked
 from analysis.models.spec import Choice, ModelFacts, ModelSpec
+from analysis.models.text_part import Names, TextPart
 
 _WORKING_TOKENS = 4096
 """Tokens in flight at once when estimating what a run needs on top of the weights."""
@@ -70,6 +72,8 @@ class Plan:
     """The same by the names of its modules."""
     cards: dict[str, int] = field(default_factory=dict)
     """Bytes that are free on each of the devices that it may be spread over."""
+    part: TextPart | None = None
+    """What is taken of a multimodal model; None of a model that is a decoder and nothing else."""
 
     @property
     def fits(self) -> bool:
@@ -128,12 +132,14 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
     prequantized.check(config, source.name, spec.quantization)
     stored_as = str(getattr(config, "dtype", None)).removeprefix("torch.")
     with as_it_should_be(source, "configuration"):
+        part = text_part.find(config, source.name)
+        config = config if part is None else part.config
         with torch.device("meta"):
             # The dtype changes no size, and experts cannot be run on the meta device in any other.
             skeleton = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
         decoder = architecture.find_decoder(skeleton)
         facts = architecture.facts(decoder, name=source.name, dtype=dtype.value, quantization=spec.quantization)
-        facts = replace(facts, layers=architecture.layer_facts(decoder))
+        facts = replace(facts, layers=architecture.layer_facts(decoder), part_of="" if part is None else part.whole.model_type)
     resolved = replace(spec, dtype=dtype.value, device=device.value, identity=source.identity)
     precision = dtype.value if spec.quantization == "none" else spec.quantization
     weight_bytes = cost.weight_bytes(facts, None, precision, rest=dtype.value)
@@ -162,6 +168,7 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
         placement=placed,
         modules={} if placed is None else placement.device_map(decoder, placed),
         cards=cards,
+        part=part,
     )
 
 
@@ -291,7 +298,10 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
         options |= {"device_map": planned.modules}
     tokenizer = _tokenizer(source, planned.facts)
     with as_it_should_be(source, "weights"):
-        model: Any = weights.whole(source.name, source.folder, options, on_progress)
+        names = _names(planned, source, on_progress)
+        if names is not None:
+            options |= {"config": planned.config, "key_mapping": names.key_mapping}
+        model: Any = weights.whole(source.name, source.folder, options, on_progress, names.beside if names else ())
     if source.gguf_file:
         for parameter in model.parameters():  # one that was turned is computed with in another order, and rounds otherwise
             parameter.data = parameter.data.contiguous()
@@ -303,6 +313,8 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
         decoder = architecture.find_decoder(model)
         if planned.placement is not None:
             placement.spread(decoder, planned.placement)
+        if planned.part is not None:
+            text_part.check(planned.part, decoder)
         residual.widen(decoder)
         decoder.check()
         residual.check(decoder)
@@ -345,22 +357,41 @@ def _by_layer(planned: Plan, source: Source, on_progress: OnProgress, why: str) 
     tokenizer = _tokenizer(source, planned.facts)
     with as_it_should_be(source, "weights"):
         path = source.folder / source.gguf_file if source.gguf_file else source.folder
+        names = _names(planned, source, on_progress)
         decoder = weights.without_layers(
             source.name, path, planned.config, dtype=getattr(torch, spec.dtype), device=planned.where,
             quantization=None if spec.quantization == "none" else _bitsandbytes(spec),
             identity=f"{spec.identity} {spec.dtype} {spec.quantization} {spec.device}", on_progress=on_progress,
+            key_mapping=names.key_mapping if names else None, beside=names.beside if names else (),
         )  # fmt: skip
         keep_differentiable(decoder.model)
         assert decoder.on_disk is not None
         decoder.on_disk.room_bytes = planned.room_bytes
         residual.widen(decoder)
     with as_it_should_be(source, "configuration"), layerwise.in_part(decoder) as part:
+        if planned.part is not None:
+            text_part.check(planned.part, part)
         part.check()
         layerwise.check(part)
         residual.check(part)
     meter.watch(decoder, spec.dtype)
     on_progress(Progress("loading the model", 1, 1))
     return LoadedModel(decoder.model, tokenizer, decoder, spec, planned.facts)
+
+
+def _names(planned: Plan, source: Source, on_progress: OnProgress) -> Names | None:
+    """What of the files is a text part's, and a word on what is left out; None of a whole model."""
+    part = planned.part
+    if part is None:
+        return None
+    names = text_part.names(part, Checkpoint(source.folder).places)
+    left_out = weights.listed(sorted(names.beside)) if names.beside else "nothing"
+    said = (
+        f"Of {source.name}, a {part.whole.model_type} model, the text part is loaded, a plain {part.config.model_type} model; "
+        f"of its other parts {left_out} are left out."
+    )
+    on_progress(Progress("loading the model", 0, 1, said))
+    return names
 
 
 def _tokenizer(source: Source, facts: ModelFacts) -> Any:

@@ -22,7 +22,7 @@ from analysis.core.errors import LayerscopeError, ModelNotFoundError, Unsupporte
 from analysis.core.progress import Cancelled, OnProgress, Progress, ignore
 from analysis.data import starter
 from analysis.data.starter import NAME, gguf_file, is_installed
-from analysis.models import conversions, families, gguf, gguf_config, plausible, remote, weights
+from analysis.models import conversions, families, gguf, gguf_config, plausible, remote, text_part, weights
 from analysis.models import identity as identities
 from analysis.models.remote import Remote, bring
 from analysis.models.spec import ModelSpec
@@ -225,7 +225,7 @@ def gguf_of(spec: ModelSpec) -> Path | None:
 
 
 def read_config(source: Source) -> Any:
-    """The model's configuration, checked to be a causal decoder that needs no code of its own.
+    """The model's configuration, checked to be a causal decoder, or to have one among its parts, that needs no code of its own.
 
     Raises:
         UnsupportedModelError: an encoder, an encoder-decoder, or a model that brings its own code.
@@ -256,7 +256,7 @@ def read_config(source: Source) -> Any:
     causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and not getattr(config, "is_encoder_decoder", False)
     if names and not any(name.endswith(families.of(config).classes) for name in names):
         causal = False
-    if not causal:
+    if not causal and not text_part.is_there(config):
         raise UnsupportedModelError(
             f"{source.name} ({', '.join(names) or config.model_type}) is not a causal language model: it has no "
             f"left-to-right decoder to remove layers from; choose a model such as Llama, Qwen or GPT-2."

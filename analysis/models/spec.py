@@ -115,6 +115,13 @@ class ModelFacts:
     """The model's window in tokens, if it states one."""
     layers: list[LayerFacts] = field(default_factory=list)
     """What each decoder layer holds; empty in results that are older than this field."""
+    part_of: str = ""
+    """Of the text part of a multimodal model the family of the whole one: llava, qwen2_5_vl …; "" of others."""
+
+    @property
+    def family_in_words(self) -> str:
+        """Its family, and of what it is a part: "llama", or "llama, the text part of a llava model"."""
+        return f"{self.family}, the text part of a {self.part_of} model" if self.part_of else self.family
 
     @property
     def n_parameters(self) -> int:

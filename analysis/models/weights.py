@@ -1,7 +1,7 @@
 """Weights read whole, or all but the decoder layers: none is made up, none is left out without a word."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,13 @@ _NAMED = 3
 """Weights that are named where many are missing."""
 
 
-def whole(name: str, folder: Path, options: dict[str, Any], on_progress: OnProgress = ignore) -> Any:
+def whole(
+    name: str,
+    folder: Path,
+    options: dict[str, Any],
+    on_progress: OnProgress = ignore,
+    beside: Collection[str] = (),
+) -> Any:
     """A transformers causal language model, all of whose weights come from its files: none is made up.
 
     Args:
@@ -36,11 +42,15 @@ def whole(name: str, folder: Path, options: dict[str, Any], on_progress: OnProgr
         folder: where its files are.
         options: of `from_pretrained`.
         on_progress: told about weights that the configuration has no place for.
+        beside: weights in the files that are of other parts than the text part, which is told elsewhere.
 
     Raises:
         UnsupportedModelError: when weights are missing, or of another shape than the configuration asks for.
     """
     _quiet()
+    before = transformers_logging.get_verbosity()
+    if beside:
+        transformers_logging.set_verbosity_error()  # what is left out is known, and transformers would list all of it
     try:
         # By default transformers names no weight of another shape.
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -50,8 +60,12 @@ def whole(name: str, folder: Path, options: dict[str, Any], on_progress: OnProgr
         if "automatic conversion of the weights" not in str(error):
             raise
         raise _not_joined(name) from error
+    finally:
+        transformers_logging.set_verbosity(before)
     model, said = loaded
-    _check(name, SimpleNamespace(conversion_errors=None, **said), on_progress)
+    if "key_mapping" in options:
+        del model._weight_conversions  # it is saved as any model of its family, and not under the names that it was read by
+    _check(name, SimpleNamespace(conversion_errors=None, **said), on_progress, beside)
     return model
 
 
@@ -61,7 +75,7 @@ def _quiet() -> None:
     setattr(modeling_gguf_pytorch_utils, "tqdm", partial(tqdm, disable=True))  # noqa: B010 (which that does not reach)
 
 
-def _check(name: str, told: Any, on_progress: OnProgress) -> None:
+def _check(name: str, told: Any, on_progress: OnProgress, beside: Collection[str]) -> None:
     """Refuse a model of which transformers says that weights are missing, do not fit together or have another shape."""
     if told.conversion_errors:
         raise _not_joined(name)
@@ -78,7 +92,7 @@ def _check(name: str, told: Any, on_progress: OnProgress) -> None:
             f"asks for ({key}: {tuple(found)}, not {tuple(expected)}), which would be filled with random numbers; give the "
             f"configuration that belongs to the weights."
         )
-    unexpected = sorted(told.unexpected_keys)
+    unexpected = sorted(set(told.unexpected_keys) - set(beside))
     if unexpected:
         on_progress(
             Progress(
@@ -118,6 +132,8 @@ def without_layers(
     quantization: Any,
     identity: str,
     on_progress: OnProgress = ignore,
+    key_mapping: dict[str, str] | None = None,
+    beside: Collection[str] = (),
 ) -> Decoder:
     """A model whose decoder layers stay on the disk (`Decoder.on_disk`); the rest of it is in memory.
 
@@ -130,6 +146,8 @@ def without_layers(
         quantization: of bitsandbytes, as transformers wants it, or None.
         identity: of the weights and of how they are computed with.
         on_progress: told about weights that the configuration has no place for.
+        key_mapping: how names of the files are changed beforehand, as `from_pretrained` wants it.
+        beside: as of `whole`.
 
     Raises:
         UnsupportedModelError: when weights are missing, or its files or its family do not let its layers be read one by one.
@@ -140,14 +158,16 @@ def without_layers(
         raise UnsupportedModelError(f"{name} is quantized in its files, which are only read whole; give the original weights.")
     with init_empty_weights(include_buffers=False):
         model: Any = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=dtype)
-    assembly = Assembly(model, checkpoint, dtype=dtype, device=device, quantization=quantization)
+    assembly = Assembly(
+        model, checkpoint, dtype=dtype, device=device, quantization=quantization, key_mapping=key_mapping
+    )  # fmt: skip
     model.eval()
-    _check(name, assembly.told, on_progress)
+    _check(name, assembly.told, on_progress, beside)
     decoder = architecture.find_decoder(model)
     layers = layerwise.LayersOnDisk(decoder, assembly, identity=identity)
     decoder = replace(decoder, on_disk=layers)
     decoder.check_layers_are_apart()  # later on layers that are like each other share weights, for a trial
-    told = assembly.load(checkpoint.places.keys() - layers.stored)
+    told = assembly.load(checkpoint.places.keys() - layers.stored - set(beside))
     model.tie_weights(missing_keys=told.missing_keys, recompute_mapping=False)
     for own, buffer in list(model.named_buffers()):
         if not buffer.is_meta:

@@ -8,8 +8,17 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers import models as of_tokenizers
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedTokenizerFast
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoModelForCausalLM,
+    AutoModelForMultimodalLM,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
+)
 
 N_LAYERS = 6
 VOCABULARY = 300
@@ -67,6 +76,22 @@ _OWN: dict[str, dict[str, Any]] = {
     },
     "falcon_h1": {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_ssm": 64, "mamba_n_groups": 1},
 }
+_OWN |= {
+    f"{name}_text": {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}}
+    for name in (
+        "qwen2_vl",
+        "qwen2_5_vl",
+        "qwen3_vl",
+        "qwen3_vl_moe",
+        "glm4v",
+        "glm4v_moe",
+        "glm_ocr",
+        "paddleocr_vl",
+        "hunyuan_vl",
+    )
+}
+for _name in ("glm4v_text", "glm4v_moe_text"):
+    _OWN[_name] = {"rope_parameters": {"mrope_section": [1, 1, 0], "partial_rotary_factor": 0.5}}
 _VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "falcon-alibi": ("falcon", {"alibi": True}),
     "llama-tied": ("llama", {"tie_word_embeddings": True}),
@@ -82,8 +107,13 @@ class NotBuiltError(Exception):
 
 
 def names() -> list[str]:
-    """Every architecture with a class for left-to-right text, and variants of some."""
-    return sorted([*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *_VARIANTS])
+    """Every architecture with a class for left-to-right text, alone or beside other parts, and variants of some."""
+    return sorted({*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES, *_VARIANTS})
+
+
+def class_of(config: Any) -> Any:
+    """The class of transformers that builds a model with a head for text, whatever else is in it."""
+    return AutoModelForCausalLM if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModelForMultimodalLM
 
 
 def config_of(name: str) -> Any:
@@ -109,7 +139,9 @@ def _small(kind: Any, own: Mapping[str, Any]) -> Any:
     if "kv_lora_rank" in known and "num_key_value_heads" in settings:  # keys and values are made of one latent for every head
         settings["num_key_value_heads"] = settings["num_attention_heads"]
     for part, kind_of_part in (getattr(kind, "sub_configs", None) or {}).items():
-        if not hasattr(kind_of_part, "sub_configs") or kind_of_part.__name__ == "AutoConfig":
+        if kind_of_part.__name__ == "AutoConfig":
+            kind_of_part = type(getattr(kind(), part, None))
+        if not hasattr(kind_of_part, "sub_configs"):
             continue
         is_decoder = "text" in part or "decoder" in part
         own_of_part = _OWN.get(kind_of_part.model_type, {}) if is_decoder else _other_depth(kind_of_part)
@@ -133,12 +165,12 @@ def build(name: str) -> Any:
     config = config_of(name)
     try:
         with torch.device("meta"):
-            skeleton = AutoModelForCausalLM.from_config(config)
+            skeleton = class_of(config).from_config(config)
         n_weights = sum(weight.numel() for weight in skeleton.parameters())
         if n_weights > _MOST_WEIGHTS:
             raise NotBuiltError(f"{n_weights} weights are left of it")
         torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(config).float().eval()
+        model = class_of(config).from_config(config).float().eval()
     except NotBuiltError:
         raise
     except Exception as error:

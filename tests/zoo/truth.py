@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig
+
+from tests.zoo import models
 
 
 class Truth:
@@ -16,7 +18,8 @@ class Truth:
 
     def __init__(self, folder: Path) -> None:
         """Load it in float32."""
-        self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True).eval()
+        kind = models.class_of(AutoConfig.from_pretrained(folder))
+        self.model: Any = kind.from_pretrained(folder, dtype=torch.float32, use_safetensors=True).eval()
         self.n_layers: int = self.model.config.get_text_config().num_hidden_layers
         lists = [part for part in self.model.modules() if isinstance(part, nn.ModuleList) and len(part) == self.n_layers]
         self.layers = lists[0] if lists else nn.ModuleList()

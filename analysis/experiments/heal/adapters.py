@@ -343,7 +343,7 @@ def _make_full(module: Any, change: Tensor | None, *, train: bool) -> None:
 
 
 def save(
-    model: PeftModel, spec: HealSpec, *, base: str, steps_done: int, key: str, bridges: Sequence[Bridge] = ()
+    model: PeftModel, spec: HealSpec, *, base: str, steps_done: int, key: str, bridges: Sequence[Bridge] = (), part_of: str = ""
 ) -> Path:  # fmt: skip
     """Save the adapter as a standard PEFT folder, atomically, over an older one of the same heal.
 
@@ -354,6 +354,7 @@ def save(
         steps_done: optimizer steps taken, for the card.
         key: the heal's.
         bridges: maps of the stream that belong to it and that PEFT has no place for.
+        part_of: of the text part of a multimodal model the family of the whole one.
 
     Raises:
         StorageError: when the disk is full; an older folder is intact.
@@ -364,7 +365,9 @@ def save(
     def fill(target: Path) -> None:
         # False: else PEFT asks the hub whether the vocabulary was resized
         model.save_pretrained(str(target), safe_serialization=True, save_embedding_layers=False)
-        note = "".join(_bridge_note(bridge) for bridge in bridges)
+        note = "".join(_bridge_note(bridge) for bridge in bridges) + (
+            _TEXT_PART.format(base=base, whole=part_of) if part_of else ""
+        )
         (target / "README.md").write_text(card(spec, base=base, steps_done=steps_done) + note, encoding="utf-8")
         if bridges:
             adapter.write_bridges(bridges, target)
@@ -428,6 +431,10 @@ Remove {cut} of the base model (0-based) first: this adapter fits only what is l
     model.model.layers = nn.ModuleList(kept)
     model.config.num_hidden_layers = len(kept)
     model = PeftModel.from_pretrained(model, "this folder")
+"""
+_TEXT_PART = """
+{base} is a {whole} model, and this adapter belongs to its text part alone, as a plain causal model: its decoder and its \
+head, as Layerscope loads and exports it. The whole model is no base for it.
 """
 _BRIDGE = """
 This adapter is not whole by itself. What the removed layers added is in no weight but a small layer of its own, the matrix \

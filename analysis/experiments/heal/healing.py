@@ -638,7 +638,10 @@ class _Heal:
     def save(self, trainer: Trainer) -> None:
         """The adapter, with the bridges if there are any."""
         done, key = trainer.steps_done, self.record.key
-        adapters.save(trainer.model, trainer.spec, base=self.base, steps_done=done, key=key, bridges=self.bridges)
+        adapters.save(
+            trainer.model, trainer.spec, base=self.base, steps_done=done, key=key, bridges=self.bridges,
+            part_of=self.record.result.model.part_of,
+        )  # fmt: skip
 
     def choose_step(self, trainer: Trainer) -> None:
         """Go back to the step of the lowest loss on the way, where that is wanted and its checkpoint is whole."""

@@ -31,7 +31,7 @@ def mergekit(choice: Choice) -> None:
     if isinstance(choice.cut, PartSet):
         st.info("A mergekit recipe leaves out whole layers only: take the folder, in which the removed parts are zeros.")
         return
-    source, note = formats.mergekit_source(choice.model)
+    source, note = formats.mergekit_source(choice.model, choice.facts.part_of)
     stops = formats.mergekit_stops(choice.facts.family)
     text = formats.mergekit(source, choice.cut, choice.facts.n_layers, choice.model.dtype, note, stops)
     st.caption(f"The same cut by mergekit.{_bare(choice)}")

@@ -24,7 +24,7 @@ def show() -> None:
 
 
 def _row(exhibit: Exhibit, one: Seen, place: int) -> None:
-    what = f"{words.plain(one.facts.family)}, {choice.size(one)}"
+    what = f"{words.plain(one.facts.family_in_words)}, {choice.size(one)}"
     of_whom = f"{exhibit.weights}, {exhibit.licence}, of {exhibit.page}"
     with choice.card(
         f"**{words.plain(exhibit.title)}** · {what} :gray-badge[precomputed]", f"{choice.counted(one)}. Weights {of_whom}."

@@ -1,0 +1,222 @@
+"""The text decoder of a model that also sees or hears, taken alone: the plain causal model that it is, without the other parts.
+
+transformers says which of its causal models a text configuration belongs to, and what each tensor of the files is called in the
+whole model: those below its decoder, and its head, are what the causal model is made of. What is loaded is held against the
+whole model on a few tokens of text, for which its other parts need no weights: it may turn positions, mask or scale otherwise.
+"""
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from torch import nn
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MULTIMODAL_LM_MAPPING,
+    AutoModelForCausalLM,
+    AutoModelForMultimodalLM,
+)
+from transformers.conversion_mapping import get_model_conversion_mapping
+
+from analysis.core.errors import UnsupportedModelError
+from analysis.models import families, layerwise, prequantized
+from analysis.models.assembly import called
+from analysis.models.cut import take_out
+from analysis.models.decoder import Decoder, find_decoder
+
+_OF_IMAGES = ("mrope_section", "mrope_interleaved")
+"""How the rotations of a position are divided over the axes of an image: of text all axes count the same."""
+_TOKENS = ("token_id", "token_index")
+"""What the configuration calls the tokens that stand for images and sounds ends in."""
+_TRIED = 32
+"""Tokens that the text part and the whole model are held against each other on."""
+
+
+@dataclass(frozen=True)
+class TextPart:
+    """What is taken of a model, and of which."""
+
+    name: str
+    """Of the whole model, to show."""
+    whole: Any
+    """Its configuration."""
+    config: Any
+    """Of the plain causal model, as it stands in a folder of its own."""
+
+    @cached_property
+    def of_whole(self) -> Decoder:
+        """The decoder where it is in the whole model, without weights."""
+        return find_decoder(_weightless(AutoModelForMultimodalLM, self.whole))
+
+    @cached_property
+    def alone(self) -> Decoder:
+        """The plain model, without weights."""
+        return find_decoder(_weightless(AutoModelForCausalLM, self.config))
+
+
+def is_there(config: Any) -> bool:
+    """Whether a configuration is of a model with other parts around a text decoder, that is no causal model as it is."""
+    known = type(config) in MODEL_FOR_MULTIMODAL_LM_MAPPING and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING
+    return known and config.get_text_config(decoder=True) is not config
+
+
+def find(config: Any, name: str) -> TextPart | None:
+    """The text part of a model.
+
+    Args:
+        config: of the whole model.
+        name: of it.
+
+    Returns:
+        The part; None of a model that is a causal one as it is.
+
+    Raises:
+        UnsupportedModelError: when its decoder is none of transformers' causal models, or is not where it is looked for.
+    """
+    if not is_there(config):
+        return None
+    if prequantized.method(config) is not None:
+        raise UnsupportedModelError(
+            f"The weights of {name} are stored quantized, and a text part is taken out of plain ones only; give the model that "
+            f"they were made from."
+        )
+    text = config.get_text_config(decoder=True)
+    found = find_decoder(_weightless(AutoModelForMultimodalLM, config))
+    plain = _plain(text, name)
+    # The whole model goes by a word of its own on this, whatever its text part's is.
+    plain.tie_word_embeddings = f"{_path(found, found.head)}weight" in found.model.all_tied_weights_keys
+    plain.dtype = text.dtype or config.dtype
+    for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        if getattr(plain, token, None) is None:
+            setattr(plain, token, getattr(config, token, None))
+    return TextPart(name, config, plain)
+
+
+def _plain(text: Any, name: str) -> Any:
+    """The configuration of the causal model that a text configuration is of."""
+    if type(text) in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return copy.deepcopy(text)
+    said = dict(families.of(text).plain)
+    if not said:
+        raise UnsupportedModelError(
+            f"The text part of {name} is of type {text.model_type!r}, which this transformers version has no causal model for, "
+            f"so it is not taken alone; choose a model whose text part is a Llama, Qwen, Mistral or another plain decoder."
+        )
+    kind = CONFIG_MAPPING[said.pop("model_type")]
+    said = text.to_dict() | said
+    del said["model_type"]
+    if isinstance(rope := said.get("rope_parameters"), dict):
+        said["rope_parameters"] = {key: value for key, value in rope.items() if key not in _OF_IMAGES}
+    if hasattr(kind, "head_dim") and said.get("head_dim") is None:  # else it takes that of the best known model of its kind
+        said["head_dim"] = text.hidden_size // text.num_attention_heads
+    return kind.from_dict(said)
+
+
+def _weightless(kind: Any, config: Any) -> Any:
+    with init_empty_weights(include_buffers=False):
+        return kind.from_config(copy.deepcopy(config)).eval()
+
+
+@dataclass(frozen=True)
+class Names:
+    """What of the files is the text part's."""
+
+    key_mapping: dict[str, str]
+    """How its names begin in the files and in the plain model, as `from_pretrained` wants to know it."""
+    beside: frozenset[str]
+    """Names in the files of all that belongs to other parts."""
+
+
+def names(part: TextPart, stored: Iterable[str]) -> Names:
+    """Find the tensors of the text part among those of the whole model.
+
+    Args:
+        part: which.
+        stored: names in the files.
+
+    Raises:
+        UnsupportedModelError: when there are none.
+    """
+    whole, alone = part.of_whole, part.alone
+    paths = {
+        _path(whole, of): _path(alone, of_alone) for of, of_alone in ((whole.owner, alone.owner), (whole.head, alone.head))
+    }
+    known = called(whole.model, get_model_conversion_mapping(whole.model), stored := sorted(stored))
+    begins: dict[str, str] = {}
+    for name, own in known.items():
+        for path, plain in paths.items():
+            within = own.removeprefix(path)
+            if within != own and name.endswith(within):
+                begins[name.removesuffix(within)] = plain
+    if not begins:
+        raise UnsupportedModelError(f"{part.name} holds no weights of its text part; get its files again.")
+    return Names(
+        {f"^{begin.replace('.', r'[.]')}": plain for begin, plain in begins.items()},
+        frozenset(name for name in stored if not name.startswith(tuple(begins))),
+    )
+
+
+def _path(decoder: Decoder, module: nn.Module) -> str:
+    """How the names of a module's weights begin."""
+    return next(f"{name}." for name, one in decoder.model.named_modules() if one is module)
+
+
+@torch.inference_mode()
+def check(part: TextPart, decoder: Decoder) -> None:
+    """See to it that the text part answers a text as the whole model does.
+
+    Args:
+        part: which.
+        decoder: the model that was loaded, or a part of it with one layer of every kind (`layerwise.in_part`).
+
+    Raises:
+        UnsupportedModelError: when it does not.
+    """
+    whole = find_decoder(_weightless(AutoModelForMultimodalLM, part.whole))
+    ids = torch.tensor([_text_tokens(part, decoder)], device=decoder.device)
+    for path, buffer in list(whole.model.named_buffers()):
+        layerwise.put(whole.model, {path: buffer.to(decoder.device)})
+    if type(whole.owner) is type(decoder.owner):
+        whole.model.set_submodule(_path(whole, whole.owner)[:-1], decoder.owner)
+    else:
+        if decoder.n_layers < whole.n_layers and (others := layerwise.others(whole)):
+            take_out(whole, others)
+        _share(part, whole.owner, decoder.owner)
+    whole.model.set_submodule(_path(whole, whole.head)[:-1], decoder.head)
+    expected = whole.model(input_ids=ids, use_cache=False).logits[0]
+    found = decoder.model(input_ids=ids, use_cache=False).logits[0]
+    if not decoder.agree(found, expected, every=True):
+        raise _otherwise(part)
+
+
+def _share(part: TextPart, into: nn.Module, of: nn.Module) -> None:
+    """Let a module without weights compute with those of another one, whose parts have the same names."""
+    for path, module in of.named_modules():
+        if isinstance(module, nn.Linear):  # whole, since of quantized weights only it knows what they mean
+            into.set_submodule(path, module)
+            continue
+        for name, weight in module.named_parameters(recurse=False):
+            there = into.get_submodule(path)
+            if name not in there._parameters:
+                raise _otherwise(part)
+            there._parameters[name] = weight
+    if any(weight.is_meta for weight in into.parameters()):
+        raise _otherwise(part)
+
+
+def _text_tokens(part: TextPart, decoder: Decoder) -> list[int]:
+    """Tokens that stand for letters, and for no image or sound."""
+    others = {value for name, value in vars(part.whole).items() if name.endswith(_TOKENS)}
+    return [token for token in decoder.trial_tokens(_TRIED) if token not in others]
+
+
+def _otherwise(part: TextPart) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"The text part of {part.name} answers a text otherwise as a plain {part.config.model_type} model than within the "
+        f"whole {part.whole.model_type} model, so it is not taken alone; choose a model without parts beside its decoder."
+    )
