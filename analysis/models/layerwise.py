@@ -316,7 +316,8 @@ def in_part(decoder: Decoder) -> Iterator[Decoder]:
     """The model as if it had one layer of every kind and no more, and these in memory: to try out what families differ in."""
     on_disk = decoder.on_disk
     assert on_disk is not None
-    with on_disk.in_memory(kinds(decoder)), without_block(decoder, others(decoder)):
+    kept, left_out = kinds(decoder), others(decoder)  # before weights are there, which are of other shapes where quantized
+    with on_disk.in_memory(kept), without_block(decoder, left_out):
         yield replace(decoder, on_disk=None)
 
 

@@ -140,7 +140,7 @@ def names(part: TextPart, stored: Iterable[str]) -> Names:
         stored: names in the files.
 
     Raises:
-        UnsupportedModelError: when there are none.
+        UnsupportedModelError: when there are none, or only the whole model knows them by their names in the files.
     """
     whole, alone = part.of_whole, part.alone
     paths = {
@@ -155,10 +155,16 @@ def names(part: TextPart, stored: Iterable[str]) -> Names:
                 begins[name.removesuffix(within)] = plain
     if not begins:
         raise UnsupportedModelError(f"{part.name} holds no weights of its text part; get its files again.")
-    return Names(
-        {f"^{begin.replace('.', r'[.]')}": plain for begin, plain in begins.items()},
-        frozenset(name for name in stored if not name.startswith(tuple(begins))),
-    )
+    longest_first = sorted(begins, key=len, reverse=True)
+    key_mapping = {f"^{begin.replace('.', r'[.]')}": begins[begin] for begin in longest_first}
+    placed = called(alone.model, get_model_conversion_mapping(alone.model, key_mapping), stored)
+    if lost := [name for name, own in known.items() if own.startswith(tuple(paths)) and name not in placed]:
+        raise UnsupportedModelError(
+            f"The files of {part.name} call weights of its text part, such as {lost[0]}, as only the whole "
+            f"{part.whole.model_type} model knows them, so it is not taken alone; choose a model without parts beside its "
+            f"decoder."
+        )
+    return Names(key_mapping, frozenset(name for name in stored if not name.startswith(tuple(begins))))
 
 
 def _path(decoder: Decoder, module: nn.Module) -> str:
