@@ -64,15 +64,19 @@ _SHORT = dataclasses.replace(_QUESTIONS, limit=25)
 """On these the cost of half precision is measured, since float32 is slow on a processor."""
 _FAR, _SEARCHED = 6, 4
 """So far a larger model is cut by similarity, and by a search, which is dearer."""
+_JUDGED = dataclasses.replace(_QUESTIONS, limit=50)
+"""The first of the same, asked of every cell of a larger model's table of methods."""
 _LOSS = dataclasses.replace(default_loss_corpus(), n_texts=8, seq_len=128)
 """Its head is as dear as many layers, so fewer and shorter texts."""
+_JUDGING = dataclasses.replace(_LOSS, n_texts=16)
+"""The same and as many more, by which one method is told from another."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compute everything, or what is needed for some kinds and models, and put it in place.
 
-    About an hour on two cores for everything of the starter model, 40 minutes of it for `heal`, and a quarter of an hour of one
-    core for a model of half a billion parameters.
+    About an hour on two cores for everything of the starter model, 40 minutes of it for `heal`, and half an hour of one core for
+    a model of half a billion parameters.
     """
     asked = _asked(arguments)
     if asked.kinds == ["seal"]:
@@ -207,6 +211,7 @@ def _of_larger(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iter
     """Where its layers are alike, and what the usual cut and a searched one cost it in the starter's questions and in exams."""
     from analysis.experiments.accuracy import against_float32, sweep
     from analysis.experiments.maps import distance_map
+    from analysis.experiments.methods import methods
     from analysis.experiments.search import search
     from analysis.models import inspection
 
@@ -229,6 +234,9 @@ def _of_larger(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iter
         yield curve(_FEWER, "greedy", _SEARCHED)
         yield curve(_EXAMS, "similarity", _SEARCHED)
         yield curve(_EXAMS, "greedy", _SEARCHED)
+    if "methods" in kinds:
+        table = MethodsSpec(model, ("similarity", "greedy"), (), benchmark=_JUDGED, loss_corpus=_JUDGING)
+        yield methods.run(table, _tell, load=load)
 
 
 def _seal() -> int:
