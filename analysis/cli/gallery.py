@@ -75,8 +75,8 @@ _JUDGING = dataclasses.replace(_LOSS, n_texts=16)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compute everything, or what is needed for some kinds and models, and put it in place.
 
-    About an hour on two cores for everything of the starter model, 40 minutes of it for `heal`, and half an hour of one core for
-    a model of half a billion parameters.
+    About an hour on two cores for everything of the starter model, 40 minutes of it for `heal`, and half an hour of one core
+    for a model of half a billion parameters.
     """
     asked = _asked(arguments)
     if asked.kinds == ["seal"]:
