@@ -51,9 +51,8 @@ def run(options: argparse.Namespace) -> None:
         write(options, said | {"files": files}, [f"{options.id} at commit {found.repository.commit}:", *lines])
         return
     bar = Bar()
-    file = hub_rows.fetch(found, options.file, bar)
+    read = hub_rows.first_rows(found, options.file, options.rows, on_progress=bar)
     bar.close()
-    read = hub_rows.rows(file, options.rows)
     columns = hub_rows.names(read)
     asked = hub_rows.guessed(columns, options.kind) | _named(options)
     said |= {"file": options.file, "columns": columns, "as": {role: list(names) for role, names in asked.items()}}

@@ -1,15 +1,17 @@
 """Rows of a data set of the hub as a file of one's own: texts or questions, with the columns that are meant.
 
-A file of the set is fetched whole, at a commit, and its first rows are kept under the names that `corpora` and `files` read.
-What comes out is a file like any other, so that it is measured on, shown and reproduced like one.
+Of a file of the set, at a commit, as much is fetched as its first rows take, and these are kept under the names that `corpora`
+and `files` read. What comes out is a file like any other, so that it is measured on, shown and reproduced like one.
 """
 
+import contextlib
 import csv
 import gzip
 import io
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,17 @@ from analysis.data.files import ANSWER_NAMES, QUESTION_NAMES
 
 ENDINGS = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")
 """Of files whose rows are read; all but Parquet may be packed by gzip."""
-MOST_FILE_BYTES = 1 << 30
-"""Of a file that is fetched."""
+MOST_FETCHED_BYTES = 1 << 30
+"""Of a file."""
+_FRONT_BYTES = 8 << 20
+"""Fetched at first of a file whose rows follow each other; four times as much each time that these are too few."""
+_WHOLE_BYTES = 2 * _FRONT_BYTES
+"""A file that is no larger comes whole, and is held against its checksum."""
+_FOOTER_BYTES = 256 << 10
+"""At the end of a Parquet file, where it says what lies where; most need less."""
+_PARQUET = b"PAR1"
+"""At the beginning and the end of each."""
+_COPIED = 1 << 20
 MOST_ROWS = 100_000
 USUAL_ROWS = 2_000
 _MOST_BYTES = 64 << 20
@@ -86,62 +97,184 @@ def _is_about(path: str) -> bool:
     return name.startswith(("dataset_info", "state.", "readme", "license", "requirements")) or name == "data.txt"
 
 
-def fetch(found: DataSet, path: str, on_progress: OnProgress = ignore) -> Path:
-    """Bring one file of the set here.
+def first_rows(
+    found: DataSet, path: str, most: int = USUAL_ROWS, *, is_trusted: bool = True, on_progress: OnProgress = ignore
+) -> list[dict[str, Any]]:
+    """Fetch as much of one file of the set as its first rows take, and read these.
+
+    A large Parquet file comes as far as the row groups reach that hold them; of other formats a beginning comes, which grows
+    until it holds enough. What has come is kept, and more of it goes on from there.
+
+    Args:
+        found: the set.
+        path: of the file.
+        most: rows, or fewer where the file has no more.
+        is_trusted: whether the file was named by whoever runs this program; one that a visitor named is read in a process of
+            its own, with bounds of memory and time.
+        on_progress: told of the bytes that come.
+
+    Returns:
+        The rows by column.
 
     Raises:
-        CorpusError: when there is none of this name, or it is too large.
+        CorpusError: when there is none of this name, it is not what its name says, or its first rows take too much.
         HubError, StorageError: as `hub.fetch`.
     """
     file = next((file for file in found.files if file.path == path), None)
     if file is None:
         some = ", ".join(file.path for file in found.files[:5])
         raise CorpusError(f"{found.repository.id} has no file {shown(path)} whose rows can be read; it has {some}.")
-    if file.size > MOST_FILE_BYTES:
-        raise CorpusError(
-            f"{path} has {file.size / 1e9:.1f} GB, and a file of at most {MOST_FILE_BYTES / 1e9:.1f} GB is fetched for its "
-            f"rows; choose a smaller one of the set."
-        )
-    return hub.fetch(found.repository, [file], on_progress) / path
+    reader = _Reader(found.repository, file, most, is_trusted, on_progress)
+    if file.size <= _WHOLE_BYTES:
+        return reader.of_whole()
+    return reader.of_groups() if _ending(path) == ".parquet" else reader.of_front()
 
 
-def rows(file: Path, most: int = USUAL_ROWS) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class _Reader:
+    """The first rows of one file of the hub."""
+
+    repository: "hub.Repository"
+    file: "hub.File"
+    most: int
+    is_trusted: bool
+    on_progress: OnProgress
+
+    def of_whole(self) -> list[dict[str, Any]]:
+        self._check(self.file.size)
+        return self._rows(hub.fetch(self.repository, [self.file], self.on_progress) / self.file.path, self.most)
+
+    def of_front(self) -> list[dict[str, Any]]:
+        n_bytes = _FRONT_BYTES
+        while n_bytes < self.file.size:
+            self._check(n_bytes)
+            front = hub.fetch_front(self.repository, self.file, n_bytes, self.on_progress)
+            with tempfile.TemporaryDirectory() as folder:
+                named = Path(folder) / Path(self.file.path).name
+                named.symlink_to(front.resolve())
+                found = self._rows(named, self.most + 1, begun=True)
+            if len(found) > self.most:  # the last one may have been cut off
+                return found[: self.most]
+            n_bytes *= 4
+        return self.of_whole()
+
+    def of_groups(self) -> list[dict[str, Any]]:
+        """With holes where nothing is read: in front what its end says that the rows take, then that end."""
+        with tempfile.TemporaryDirectory() as folder:
+            sparse = Path(folder) / Path(self.file.path).name
+            if not self._put_end(sparse, _FOOTER_BYTES):
+                return self.of_whole()
+            n_bytes = int(self._ask(parquet_bytes, sparse, self.most))
+            self._check(n_bytes)
+            front = hub.fetch_front(self.repository, self.file, n_bytes, self.on_progress)
+            with front.open("rb") as begun, sparse.open("r+b") as whole:
+                while (left := n_bytes - whole.tell()) > 0 and (part := begun.read(min(left, _COPIED))):
+                    whole.write(part)
+            return self._rows(sparse, self.most)
+
+    def _put_end(self, sparse: Path, n_bytes: int) -> bool:
+        """Write the end of the file where it belongs, with all of what it says lies where; whether the hub gives it alone."""
+        end = hub.fetch_end(self.repository, self.file, n_bytes)
+        if end is None:
+            return False
+        needed = int.from_bytes(end[-8:-4], "little") + 8
+        if end[-4:] != _PARQUET or needed > min(self.file.size, _MOST_BYTES):
+            raise CorpusError(f"{self.file.path} cannot be read as its name says: its end is not that of a Parquet file.")
+        if needed > len(end):
+            return self._put_end(sparse, needed)
+        with sparse.open("wb") as whole:
+            whole.write(_PARQUET)
+            whole.seek(self.file.size - len(end))
+            whole.write(end)
+        return True
+
+    def _check(self, n_bytes: int) -> None:
+        if n_bytes > MOST_FETCHED_BYTES:
+            raise CorpusError(
+                f"The first {self.most:,} rows of {self.file.path} take {n_bytes / 1e9:.1f} GB, and of a file at most "
+                f"{MOST_FETCHED_BYTES / 1e9:.1f} GB is fetched; take fewer rows, or a smaller file of the set."
+            )
+
+    def _rows(self, file: Path, most: int, *, begun: bool = False) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._ask(rows, file, most, begun)
+        return found
+
+    def _ask(self, read: Callable[..., Any], file: Path, *more: int) -> Any:
+        if self.is_trusted:
+            return read(file, *more)
+        told = (read.__name__, str(file), *(str(int(value)) for value in more))
+        try:
+            return apart.answer(f"{__name__}:told", *told, memory_bytes=_APART_BYTES, seconds=_APART_S)
+        except apart.OverLimitError as error:
+            raise CorpusError(f"Reading {file.name} takes more than {error}; take fewer rows, or another file.") from error
+
+
+def told(read: str, file: str, *more: str) -> Any:
+    """What `rows` or `parquet_bytes` finds, asked by name and told as JSON has it."""
+    known: dict[str, Callable[..., Any]] = {"rows": rows, "parquet_bytes": parquet_bytes}
+    return json.loads(json.dumps(known[read](Path(file), *map(int, more)), default=str))
+
+
+def rows(file: Path, most: int = USUAL_ROWS, begun: int = False) -> list[dict[str, Any]]:
     """The first rows of a file by column.
+
+    Args:
+        file: of any of `ENDINGS`.
+        most: rows.
+        begun: whether this is only its beginning, so that what can be read ends somewhere; the last row may be a part of one.
 
     Raises:
         CorpusError: when it is not what its name says.
     """
-    read = {".parquet": _parquet, ".csv": _separated, ".tsv": _separated, ".txt": _lines}.get(_ending(file.name), _json)
+    read = {".csv": _separated, ".tsv": _separated, ".txt": _lines}.get(_ending(file.name), _json)
+    found: list[dict[str, Any]] = []
+    with _as_it_says(file, but=bool(begun)):
+        for row in itertools.islice(_parquet(file, most) if _ending(file.name) == ".parquet" else read(file), most):
+            found.append(row)
+    return found
+
+
+@contextlib.contextmanager
+def _as_it_says(file: Path, *, but: bool = False) -> Iterator[None]:
+    """Around what reads a file: what is wrong with it is a sentence, or the end where there is reason for that."""
     try:
-        return list(itertools.islice(read(file), most))
+        yield
     except (OSError, EOFError, ValueError, TypeError, csv.Error) as error:  # those of pyarrow are ValueErrors and OSErrors
-        raise CorpusError(f"{file.name} cannot be read as its name says: {str(error).splitlines()[0]}.") from error
+        if not but:
+            raise CorpusError(f"{file.name} cannot be read as its name says: {str(error).splitlines()[0]}.") from error
 
 
-def rows_apart(file: Path, most: int) -> list[dict[str, Any]]:
-    """The same of a file that a visitor named, in a process of its own with bounds of memory and time.
+def _groups(parquet: Any, most: int) -> list[int]:
+    """The row groups, from the first on, that hold so many rows."""
+    before = itertools.accumulate((parquet.row_group(n).num_rows for n in range(parquet.num_row_groups)), initial=0)
+    return [number for number, n_before in zip(range(parquet.num_row_groups), before, strict=False) if n_before < most]
+
+
+def parquet_bytes(file: Path, most: int) -> int:
+    """How far the first rows reach into a Parquet file, of which its end is enough.
 
     Raises:
-        CorpusError: as `rows`, and when it takes more than its bounds.
+        CorpusError: when it is none.
     """
-    try:
-        found: list[dict[str, Any]] = apart.answer(
-            "analysis.data.hub_rows:rows_plain", str(file), str(most), memory_bytes=_APART_BYTES, seconds=_APART_S
-        )
-        return found
-    except apart.OverLimitError as error:
-        raise CorpusError(f"Reading {file.name} takes more than {error}; take fewer rows, or another file.") from error
-
-
-def rows_plain(file: str, most: str) -> Any:
-    """What `rows` finds, as JSON has it."""
-    return json.loads(json.dumps(rows(Path(file), int(most)), default=str))
-
-
-def _parquet(file: Path) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet
 
-    for batch in pyarrow.parquet.ParquetFile(file, pre_buffer=False).iter_batches(_BATCH, use_threads=False):
+    with _as_it_says(file):
+        found = pyarrow.parquet.read_metadata(file)
+        ends = [len(_PARQUET)]
+        for group in (found.row_group(number) for number in _groups(found, most)):
+            for column in (group.column(number) for number in range(group.num_columns)):
+                begins = [column.data_page_offset, *([column.dictionary_page_offset] if column.has_dictionary_page else [])]
+                ends.append(min(begins) + column.total_compressed_size)
+        if not 0 < max(ends) <= file.stat().st_size:
+            raise ValueError("what it says lies where is not in it")
+        return max(ends)
+
+
+def _parquet(file: Path, most: int) -> Iterator[dict[str, Any]]:
+    import pyarrow.parquet
+
+    whole = pyarrow.parquet.ParquetFile(file, pre_buffer=False)
+    for batch in whole.iter_batches(_BATCH, row_groups=_groups(whole.metadata, most), use_threads=False):
         yield from batch.to_pylist()
 
 

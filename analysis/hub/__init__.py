@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from analysis.hub.cache import Kept, delete, folder_of, kept, recall, remember, revisions, snapshot, there, top
     from analysis.hub.client import endpoint, is_offline, token
-    from analysis.hub.download import PHASE, fetch, missing_bytes
+    from analysis.hub.download import PHASE, fetch, fetch_end, fetch_front, missing_bytes
     from analysis.hub.repository import DATA_SET, MODEL, File, Found, Repository, check_id, is_commit, look, search
     from analysis.hub.upload import Upload, plan, push
 
 _IN = {
     "cache": ("Kept", "delete", "folder_of", "kept", "recall", "remember", "revisions", "snapshot", "there", "top"),
     "client": ("endpoint", "is_offline", "token"),
-    "download": ("PHASE", "fetch", "missing_bytes"),
+    "download": ("PHASE", "fetch", "fetch_end", "fetch_front", "missing_bytes"),
     "repository": ("DATA_SET", "MODEL", "File", "Found", "Repository", "check_id", "is_commit", "look", "search"),
     "upload": ("Upload", "plan", "push"),
 }
@@ -34,6 +34,8 @@ __all__ = [
     "delete",
     "endpoint",
     "fetch",
+    "fetch_end",
+    "fetch_front",
     "folder_of",
     "is_commit",
     "is_offline",

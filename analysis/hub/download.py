@@ -74,6 +74,62 @@ def fetch(repository: Repository, files: Sequence[File], on_progress: OnProgress
     return folder
 
 
+def fetch_front(repository: Repository, file: File, n_bytes: int, on_progress: OnProgress = ignore) -> Path:
+    """Bring the beginning of a file here, from which a later fetch goes on.
+
+    Args:
+        repository: of the hub.
+        file: of it.
+        n_bytes: so much at least is there then, or all of it.
+        on_progress: as of `fetch`.
+
+    Returns:
+        Where it is. Before all of a file is here, nothing can be held against the checksum that the hub lists.
+
+    Raises:
+        Refused, StorageError: as `fetch`.
+    """
+    if n_bytes >= file.size or cache.has(repository, file):
+        return fetch(repository, [file], on_progress) / file.path
+    content = cache.blob(repository, file)
+    here = content if content.exists() else _part(content)
+    missing = max(0, n_bytes - disk.size_bytes(here))
+    if missing:
+        _check_room(repository, missing)
+        told = _Told(repository, n_bytes, missing, on_progress)
+        with store.disk_errors_explained(content.parent):
+            content.parent.mkdir(parents=True, exist_ok=True)
+            _bring(repository, file, told, n_bytes)
+        told.end()
+    return content if content.exists() else _part(content)
+
+
+def fetch_end(repository: Repository, file: File, n_bytes: int) -> bytes | None:
+    """The last bytes of a file, asked for each time, or all of one that is no longer; None where the hub gives no parts.
+
+    Raises:
+        Refused: when the hub does not give them.
+    """
+    begin = max(0, file.size - n_bytes)
+    if cache.has(repository, file):
+        here = cache.snapshot(repository.kind, repository.id, repository.commit) / file.path
+        with store.disk_errors_explained(here), here.open("rb") as content:
+            content.seek(begin)
+            return content.read()
+    what, limit_s = f"{file.path} of {repository.id}", float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
+    with client.opened(repository.address(file), what, limit_s=limit_s, begin=begin) as answer, client.told(what, limit_s):
+        if begin and answer.status_code != 206:
+            return None
+        came = b""
+        for part in answer.iter_raw():
+            came += part
+            if len(came) > file.size - begin:
+                break
+    if len(came) != file.size - begin:
+        raise refusal.cut(what, units.size(len(came)), units.size(file.size - begin))
+    return came
+
+
 def _missing(repository: Repository, files: Sequence[File]) -> list[tuple[File, int]]:
     """The files that are not here, each with the bytes that have yet to come."""
     found = []
@@ -98,7 +154,11 @@ def _check(repository: Repository, missing: Sequence[tuple[File, int]]) -> None:
                 f"{units.size(_MOST_BYTES)} over plain HTTP; run `hf download {repository.id} --revision {repository.commit}` "
                 f"and ask again: what it fetches is found."
             )
-    needed, free = sum(size for _, size in missing), disk.free_bytes(cache.top())
+    _check_room(repository, sum(size for _, size in missing))
+
+
+def _check_room(repository: Repository, needed: int) -> None:
+    free = disk.free_bytes(cache.top())
     if needed > free:
         raise StorageError(
             f"{units.size(needed)} of {repository.id} have yet to come, and {units.size(free)} are free on the disk of "
@@ -152,9 +212,9 @@ class _Told:
         return said | ({"left_s": round((self._total - self._done) / speed, 1)} if speed > 0 else {})
 
 
-def _bring(repository: Repository, file: File, told: _Told) -> None:
-    """Let the blob of a file be there: fetched, or waited for while another process fetches it."""
-    content = cache.blob(repository, file)
+def _bring(repository: Repository, file: File, told: _Told, n_bytes: int | None = None) -> None:
+    """Let the blob of a file be there, or its first bytes: fetched, or waited for while another process fetches it."""
+    content, wanted = cache.blob(repository, file), file.size if n_bytes is None else min(n_bytes, file.size)
     while not content.exists():
         _part(content).touch()  # as the umask has it, as all that huggingface_hub keeps there
         handle = disk.lock(_part(content))
@@ -164,7 +224,9 @@ def _bring(repository: Repository, file: File, told: _Told) -> None:
             continue
         try:
             if not content.exists():
-                _Transfer(repository, file, handle, told).run()
+                _Transfer(repository, file, handle, told, wanted).run()
+                if wanted < file.size:
+                    return
                 disk.replace(_part(content), content)
         finally:
             os.close(handle)
@@ -173,8 +235,10 @@ def _bring(repository: Repository, file: File, told: _Told) -> None:
 class _Transfer:
     """A file on its way: what is there of it is part of its checksum already."""
 
-    def __init__(self, repository: Repository, file: File, handle: int, told: _Told) -> None:
+    def __init__(self, repository: Repository, file: File, handle: int, told: _Told, wanted: int) -> None:
         self._repository, self._file, self._handle, self._told = repository, file, handle, told
+        self._wanted = wanted
+        """Its first bytes, all of them or fewer."""
         self._what = f"{file.path} of {repository.id}"
         self._at = 0
         self._digest = self._begun()
@@ -186,10 +250,12 @@ class _Transfer:
         return hashlib.sha256()
 
     def run(self) -> None:
-        """Fetch what is missing, try after try, and hold all of it against what the hub lists."""
+        """Fetch what is missing, try after try, and hold all of it, if it is all, against what the hub lists."""
         self._take_up()
         began_at = self._at
         self._fetch()
+        if self._at < self._file.size:
+            return
         if self._digest.hexdigest() != self._file.digest and began_at:
             self._begin_again()  # what was there before was of something else
             self._fetch()
@@ -215,7 +281,7 @@ class _Transfer:
 
     def _fetch(self) -> None:
         failed, wait_s = 0, _FIRST_WAIT_S
-        while self._at < self._file.size:
+        while self._at < self._wanted:
             before = self._at
             try:
                 self._once()
@@ -224,7 +290,7 @@ class _Transfer:
                 if not error.passing or error.wait_s > _MOST_WAIT_S:
                     raise
                 trouble = error
-            if self._at >= self._file.size:
+            if self._at >= self._wanted:
                 return
             if self._at - before >= _SOME_BYTES:
                 failed, wait_s = 0, _FIRST_WAIT_S
@@ -250,7 +316,9 @@ class _Transfer:
                 self._begin_again()
             try:
                 for part in answer.iter_raw():
-                    self._keep(part[: self._file.size - self._at])
+                    self._keep(part[: self._wanted - self._at])
+                    if self._at >= self._wanted:
+                        return
             except httpx.TimeoutException as error:
                 raise refusal.silent(self._what, client.host(), limit_s) from error
             except httpx.TransportError:

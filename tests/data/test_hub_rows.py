@@ -57,7 +57,7 @@ def there(loopback, tmp_path):
 
 
 def rows_of(path, most=1000):
-    return hub_rows.rows(hub_rows.fetch(hub_rows.look("org/set"), path), most)
+    return hub_rows.first_rows(hub_rows.look("org/set"), path, most)
 
 
 def test_only_files_with_rows_are_offered_with_their_sizes(there):
@@ -72,7 +72,7 @@ def test_only_files_with_rows_are_offered_with_their_sizes(there):
 def test_the_same_rows_come_of_every_format(there, path):
     assert rows_of(path) == TEXTS
     assert rows_of(path, 3) == TEXTS[:3]
-    assert hub_rows.rows_apart(hub_rows.fetch(hub_rows.look("org/set"), path), 2) == TEXTS[:2]
+    assert hub_rows.first_rows(hub_rows.look("org/set"), path, 2, is_trusted=False) == TEXTS[:2]
 
 
 def test_text_and_separated_values(there):
@@ -169,3 +169,78 @@ def test_the_command_says_what_is_wrong_in_one_line(there, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[2])
     assert done.returncode == 2
     assert 'has no file "none.csv"' in done.stderr.splitlines()[-1]
+
+
+@pytest.fixture
+def large(loopback, tmp_path, monkeypatch):
+    """A set whose files are large as bounds go here: by path its rows and its size."""
+    monkeypatch.setattr(hub_rows, "_FRONT_BYTES", 4096)
+    monkeypatch.setattr(hub_rows, "_WHOLE_BYTES", 8192)
+    monkeypatch.setattr(hub_rows, "_FOOTER_BYTES", 64)
+    rows = [{"url": f"u{n}", "body": random.Random(n).randbytes(60).hex()} for n in range(2000)]
+    table = pyarrow.Table.from_pylist(rows)
+    pyarrow.parquet.write_table(table, tmp_path / "rows.parquet", row_group_size=100)
+    files = {
+        "rows.parquet": (tmp_path / "rows.parquet").read_bytes(), "rows.jsonl.gz": gzip.compress(lines(rows)),
+        "rows.jsonl": lines(rows), "rows.csv": b"url,body\n" + b"".join(f"{r['url']},{r['body']}\n".encode() for r in rows),
+        "rows.json": json.dumps(rows).encode(),
+    }  # fmt: skip
+    loopback.data_sets["org/set"] = Repo("org/set")
+    loopback.data_sets["org/set"].commit(files)
+    return rows, {path: len(content) for path, content in files.items()}
+
+
+def come_in_part():
+    return [path.stat().st_size for path in Path(constants.HF_HUB_CACHE).rglob("*.incomplete")]
+
+
+@pytest.mark.parametrize("path", ["rows.parquet", "rows.jsonl.gz", "rows.jsonl", "rows.csv"])
+def test_of_a_large_file_comes_what_its_first_rows_take(large, loopback, path):
+    rows, sizes = large
+    assert rows_of(path, 7) == rows[:7]
+    (few,) = come_in_part()
+    assert few < sizes[path] / 10
+    assert hub_rows.first_rows(hub_rows.look("org/set"), path, 400, is_trusted="jsonl" in path) == rows[:400]
+    (more,) = come_in_part()
+    assert few < more < sizes[path] / 2
+    assert [one.begin for one in loopback.asked if one.begin == few]  # it went on where it was
+    assert rows_of(path, 5000) == rows
+    assert bool(come_in_part()) == path.endswith(".parquet")  # of which the end was asked for by itself
+
+
+def test_a_list_comes_whole(large):
+    rows, _ = large
+    assert rows_of("rows.json", 7) == rows[:7]
+    assert not come_in_part()
+
+
+def test_without_the_hub_what_has_come_is_read_again(large, monkeypatch):
+    rows, _ = large
+    rows_of("rows.jsonl", 7)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert rows_of("rows.jsonl", 9) == rows[:9]
+    with pytest.raises(HubError, match="HF_HUB_OFFLINE"):
+        rows_of("rows.jsonl", 1900)
+
+
+def test_a_hub_that_gives_no_parts_gives_all(large, loopback):
+    rows, _ = large
+    loopback.fault("", no_ranges=True)
+    assert rows_of("rows.parquet", 7) == rows[:7]
+    assert not come_in_part()
+
+
+def test_rows_that_take_too_much_are_refused_before_they_come(large, monkeypatch):
+    monkeypatch.setattr(hub_rows, "MOST_FETCHED_BYTES", 10_000)
+    for path in ("rows.parquet", "rows.csv"):
+        with pytest.raises(CorpusError, match=f"The first 1,500 rows of {path} take .* GB, and of a file at most"):
+            rows_of(path, 1500)
+
+
+@pytest.mark.parametrize("end", [b"PAR2", b"\xff\xff\xff\xffPAR1", b"\x20\x00\x00\x00PAR1"])
+def test_an_end_that_lies_is_a_sentence(loopback, monkeypatch, end):
+    monkeypatch.setattr(hub_rows, "_WHOLE_BYTES", 100)
+    loopback.data_sets["org/set"] = Repo("org/set")
+    loopback.data_sets["org/set"].commit({"rows.parquet": b"PAR1" + random.Random(0).randbytes(400) + end})
+    with pytest.raises(CorpusError, match="rows.parquet cannot be read as its name says"):
+        rows_of("rows.parquet")

@@ -23,7 +23,7 @@ def _listed(id: str, revision: str, endpoint: str) -> dict[str, Any]:
 
 
 def _read(id: str, commit: str, path: str, most: int, endpoint: str) -> dict[str, Any]:
-    return {"rows": hub_rows.rows_apart(hub_rows.fetch(hub_rows.look(id, commit), path), most)}
+    return {"rows": hub_rows.first_rows(hub_rows.look(id, commit), path, most, is_trusted=False)}
 
 
 _sets, _rows = Looks(_listed), Looks(_read)
@@ -63,14 +63,16 @@ def _chosen(kind: str, key: str) -> tuple[str, bytes] | None:
     sizes = {file.path: units.size(file.size) for file in found.files}
     path = st.selectbox(
         "File", list(sizes), None, format_func=lambda name: f"{words.seen(name)} · {sizes[name]}", key=f"{key}-hub-file",
-        placeholder="Choose a file; it is fetched then",
+        placeholder="Choose a file; its first rows are fetched then",
     )  # fmt: skip
     n_rows = int(st.number_input("First rows", 1, hub_rows.MOST_ROWS, hub_rows.USUAL_ROWS, key=f"{key}-hub-rows"))
     if path is None:
         st.caption(f"At commit {words.plain(found.repository.commit[:12])}. Nothing is fetched before a file is chosen.")
         return None
     commit = found.repository.commit
-    read = _answer(_rows, words.plain(f"Fetching {path}, {sizes[path]}…"), id, commit, path, n_rows, hub.endpoint())
+    read = _answer(
+        _rows, words.plain(f"Fetching the first rows of {path}, {sizes[path]}…"), id, commit, path, n_rows, hub.endpoint()
+    )
     return None if read is None else _mapped(kind, key, f"{id.rsplit('/')[-1]} {path.rsplit('/')[-1]}", read["rows"])
 
 
