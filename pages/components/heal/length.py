@@ -202,7 +202,7 @@ def say_expected(spec: HealSpec, known: ModelFacts, waiting: Sequence[jobs.Job])
             parts.append(f"of {found.of_another}, by its size")
     if load.is_busy:
         slower = "; fewer steps fit" if spec.minutes is not None else ""
-        parts.append(f"the machine is busy (load {load.average:.1f} on {load.cores} cores{slower})")
+        parts.append(f"the machine is busy (load {load.average:.1f} on {words.counted(load.cores, 'core')}{slower})")
     if waiting:
         parts.append(f"{words.counted(len(waiting), 'job')} first")
     st.caption(words.plain("; ".join(parts)) + ".")

@@ -17,18 +17,18 @@ from pages.components.heal import length as length_menu
 from pages.components.heal.runs import Run, runs_of
 from pages.components.shared import access, frame, inputs, uploads, words
 
-_PLACES = {"feed_forward": "feed-forward parts", "attention": "attention", "both": "both"}
-_TEACHES = {"logits": "next-token distribution", "states": "last states"}
+_PLACES = {"feed_forward": "feed-forward", "attention": "attention", "both": "both"}
+_TEACHES = {"logits": "predictions", "states": "last states"}
 _FITS = {
-    "projection": "The projection before each gap (instant)",
-    "magnitude": "One factor (Prune&Comp)",
-    "patch": "Rotated channels (LinearPatch)",
-    "ghost": "A linear map (Ghosted Layers)",
+    "projection": "Projection",
+    "magnitude": "Prune&Comp",
+    "patch": "LinearPatch",
+    "ghost": "Ghosted Layers",
 }
 _METHODS = {
-    "lora": "LoRA on all layers",
-    "partial": "all of the last layers and the head",
-    "beside": "all of the layers beside each gap",
+    "lora": "LoRA",
+    "partial": "last layers",
+    "beside": "beside the gap",
 }
 _CHOICES = {
     "wiki": "Wikipedia (starter pack)",
@@ -151,8 +151,9 @@ def _numbers(preset: HealSpec, key: str, *, by_steps: bool) -> dict[str, Any]:
         format_func={"4bit": "NF4 (QLoRA)", "none": "as they are"}.get,
     )  # fmt: skip
     values["method"] = right.selectbox(
-        "What is trained", HEAL_METHODS, HEAL_METHODS.index(preset.method), format_func=_METHODS.get, key=f"{key}-method"
-    )
+        "What is trained", HEAL_METHODS, HEAL_METHODS.index(preset.method), format_func=_METHODS.get, key=f"{key}-method",
+        help="LoRA on all layers; or every weight matrix of the last layers and the head, or of the layers beside each gap.",
+    )  # fmt: skip
     has_lora = values["method"] == "lora"
     place = left.selectbox(
         "LoRA goes on", LORA_ON, LORA_ON.index(preset.lora_on), format_func=_PLACES.get, key=f"{key}-lora-on",
@@ -180,7 +181,8 @@ def _numbers(preset: HealSpec, key: str, *, by_steps: bool) -> dict[str, Any]:
         ),
         "distill_from": left.selectbox(
             "What of it is learnt", DISTILL_FROM, DISTILL_FROM.index(preset.distill_from), format_func=_TEACHES.get,
-            key=f"{key}-from", help="Last states need no vocabulary head: steps take about half the time.",
+            key=f"{key}-from",
+            help="Its next-token distribution, or its last states, which need no vocabulary head: half the time a step.",
         ),
         "top_k": right.number_input(
             "Likeliest tokens", 0, 65_536, preset.top_k, key=f"{key}-top",
@@ -210,18 +212,20 @@ def _numbers(preset: HealSpec, key: str, *, by_steps: bool) -> dict[str, Any]:
         }  # fmt: skip
     values |= {
         "instant": left.checkbox(
-            "Begin with the instant heal", preset.instant, key=f"{key}-instant", help=words.plain(recipes.get("instant").why)
+            "Instant first", preset.instant, key=f"{key}-instant", help=words.plain(recipes.get("instant").why)
         ),
         "compensation": right.selectbox(
             "What it fits", COMPENSATIONS, COMPENSATIONS.index(preset.compensation), format_func=_FITS.get,
-            key=f"{key}-compensation", help="Of these the first can be exported as it is, and one factor is folded in.",
+            key=f"{key}-compensation",
+            help="The projection before each gap; one factor for the stream (Prune&Comp); a factor for each rotated channel "
+            "(LinearPatch); or a linear map (Ghosted Layers). An export folds the first two into the weights.",
         ),
         "separate_documents": right.checkbox(
-            "Read documents apart", preset.separate_documents, key=f"{key}-apart",
+            "Documents apart", preset.separate_documents, key=f"{key}-apart",
             help="Documents that share a training row do not see each other, and each begins at position 0.",
         ),
         "keep_best": left.checkbox(
-            "Keep the best checkpoint", preset.keep_best, key=f"{key}-best",
+            "Keep the best", preset.keep_best, key=f"{key}-best",
             help="End with the step of the lowest held-out loss instead of the last one.",
         ),
     }  # fmt: skip

@@ -125,7 +125,7 @@ def span(low: float, high: float) -> str:
     return f"{ends[0]} {unit}" if ends[0] == ends[1] else f"{ends[0]}-{ends[1]} {unit}"
 
 
-def counted(number: int, what: Literal["heal", "layer"]) -> str:
+def counted(number: int, what: Literal["heal", "layer", "job", "core"]) -> str:
     """1, "heal" -> "1 heal"; 3, "heal" -> "3 heals"."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
