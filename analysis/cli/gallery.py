@@ -70,6 +70,8 @@ _LOSS = dataclasses.replace(default_loss_corpus(), n_texts=8, seq_len=128)
 """Its head is as dear as many layers, so fewer and shorter texts."""
 _JUDGING = dataclasses.replace(_LOSS, n_texts=16)
 """The same and as many more, by which one method is told from another."""
+_CLOSED, _CLOSED_NS = ("instant", "prune-comp", "linear-patch", "ghosted"), (5, 8)
+"""Heals in closed form, and so many layers of the similarity block that they make up for: each takes minutes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -237,6 +239,8 @@ def _of_larger(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iter
     if "methods" in kinds:
         table = MethodsSpec(model, ("similarity", "greedy"), (), benchmark=_JUDGED, loss_corpus=_JUDGING)
         yield methods.run(table, _tell, load=load)
+        healed = dataclasses.replace(table, strategies=("similarity",), recipes=_CLOSED, ns=_CLOSED_NS)
+        yield methods.run(healed, _tell, load=load)
 
 
 def _seal() -> int:
