@@ -50,7 +50,7 @@ def figure(result: MethodsResult, quantity: str = NATS, *, dark: bool = False) -
     low, high = min([0.0, *all_ends]), max([0.0, *all_ends])
     spare = 0.05 * (high - low) or 1.0
     drawn.update_xaxes(
-        gridcolor=colours.grid, zeroline=False, nticks=4, range=[low - spare, high + spare],
+        gridcolor=colours.grid, zeroline=False, nticks=3, range=[low - spare, high + spare],
         tickformat=".0%" if quantity == ACCURACY else "",
     )  # fmt: skip
     drawn.update_xaxes(title={"text": _TITLES[quantity], "standoff": 6}, row=down, col=1)
