@@ -1,4 +1,4 @@
-"""Maps, damage and curves of the starter model with its layers on the disk: the figures of the whole model."""
+"""Maps and curves of the starter model, and damage of a tiny one, with the layers on the disk: the figures of the whole."""
 
 import dataclasses
 
@@ -19,7 +19,6 @@ MODEL = ModelSpec(dtype="float32", device="cpu")
 TEXTS = CorpusSpec(n_texts=3, seq_len=48)
 ASKED = [
     (distance_map.run, DistanceSpec(MODEL, TEXTS)),
-    (damage.run, DamageSpec(MODEL, dataclasses.replace(TEXTS, n_texts=1), DistanceSpec(MODEL, TEXTS), max_size=1)),
     (
         sweep.run,
         SweepSpec(MODEL, benchmark=BenchmarkSpec(limit=4), loss_corpus=TEXTS, distances=DistanceSpec(MODEL, TEXTS), max_n=2),

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 import shutil
 
 import pytest
@@ -16,6 +15,7 @@ from analysis.models import load as models
 from analysis.models import machine
 from analysis.models import source as models_source
 from analysis.models.spec import ModelSpec
+from tests.support import gguf_files
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -275,22 +275,7 @@ def test_four_bit_loads_on_this_machine():
 
 
 @pytest.mark.starter
-def test_a_gguf_file_without_one_of_its_weights_is_refused(cache, tmp_path):
-    """The first four layers of the starter's own file, written again without one tensor."""
-    from gguf import GGUFReader, GGUFValueType, GGUFWriter
-
-    read = GGUFReader(data_starter.gguf_file())
-    written = GGUFWriter(tmp_path / "cut.gguf", read.fields["general.architecture"].contents())
-    for field in read.fields.values():
-        if field.name != "general.architecture" and not field.name.startswith("GGUF."):
-            item = field.types[1] if field.types[0] == GGUFValueType.ARRAY else None
-            value = 4 if field.name == "llama.block_count" else field.contents()
-            written.add_key_value(field.name, value, field.types[0], item)
-    for tensor in read.tensors:
-        layer = re.match(r"blk\.(\d+)\.", tensor.name)
-        if tensor.name != "blk.3.ffn_down.weight" and not (layer and int(layer[1]) >= 4):
-            written.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
-    for write in (written.write_header_to_file, written.write_kv_data_to_file, written.write_tensors_to_file, written.close):
-        write()
+def test_a_gguf_file_without_one_of_its_weights_is_refused(tmp_path):
+    file = gguf_files.write(tmp_path / "cut.gguf", "llama", without="blk.3.ffn_down.weight")
     with pytest.raises(UnsupportedModelError, match=r"lacks 1 weight \(model\.layers\.3\.mlp\.down_proj\.weight\)"):
-        models.load(ModelSpec(str(tmp_path / "cut.gguf"), dtype="float32"))
+        models.load(ModelSpec(str(file), dtype="float32"))

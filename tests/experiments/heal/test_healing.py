@@ -309,20 +309,22 @@ def test_what_cannot_work_is_refused_in_one_sentence(spec, changes, error, sente
 
 
 @pytest.mark.starter
-def test_the_real_model_heals_in_nf4(cache, little_text):
-    """Four short steps of the starter model repair some of the cut, and the gradients are those of the NF4 weights."""
+def test_the_real_model_heals_in_nf4(cache, monkeypatch):
+    """Two short steps of the starter model repair some of the cut, and the gradients are those of the NF4 weights."""
+    monkeypatch.setattr("analysis.experiments.heal.healing.CALIBRATION_TEXTS", 12)
+    monkeypatch.setattr("analysis.experiments.heal.texts.CHOICE_TEXTS", 4)
     spec = recipes.heal_spec(
         "quick",
         model=ModelSpec(),
         block=Block(11, 5),
-        steps=4,
+        steps=2,
         batch_size=2,
-        seq_len=64,
+        seq_len=32,
         benchmark=None,
         generation=None,
-        corpus=CorpusSpec("wiki", n_texts=60, seq_len=64, split="train"),
-        validation=CorpusSpec("wiki", n_texts=2, seq_len=64, split="validation"),
-        eval_every=4,
+        corpus=CorpusSpec("wiki", n_texts=40, seq_len=32, split="train"),
+        validation=CorpusSpec("wiki", n_texts=2, seq_len=32, split="validation"),
+        eval_every=2,
         warmup_steps=1,
     )
     result = healing.run(spec)

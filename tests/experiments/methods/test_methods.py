@@ -16,7 +16,14 @@ from analysis.experiments.methods import methods
 from analysis.experiments.methods.spec import MethodCell, MethodsResult, MethodsSpec
 from analysis.models.spec import ModelSpec
 
-pytestmark = pytest.mark.usefixtures("cache")
+pytestmark = pytest.mark.usefixtures("cache", "little_text")
+
+
+@pytest.fixture
+def little_text(short_texts, monkeypatch):
+    """What heals are judged, chosen and fitted by: the head of 49,152 tokens takes all of the time of a tiny model."""
+    monkeypatch.setattr("analysis.experiments.heal.texts.CHOICE_TEXTS", 4)
+    monkeypatch.setattr("analysis.experiments.heal.healing.CALIBRATION_TEXTS", 24)
 
 
 @pytest.fixture
