@@ -51,7 +51,7 @@ def test_the_main_button_is_filled_and_readable_in_both_themes(served):
 
 @pytest.mark.parametrize("name", ["heal", "compare", "learn"])
 def test_a_page_stands_still_while_it_comes(served, name):
-    page = served.visitor()
+    page = served.visitor(motion=True)
     page.add_init_script(browser.SHIFTS)
     browser.visit(page, served.address, name)
     page.wait_for_timeout(1500)

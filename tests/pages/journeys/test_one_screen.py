@@ -24,7 +24,7 @@ HEIGHT = "document.querySelector('[data-testid=stMain]').scrollHeight"
 
 
 def visit(served, width: int, *, height: int = 800) -> Page:
-    page = served.visitor(width=width)
+    page = served.visitor(width=width, motion=True)
     page.set_viewport_size({"width": width, "height": height})
     page.add_init_script(browser.SHIFTS)
     browser.visit(page, served.address, "explore", "?n=5")
