@@ -70,7 +70,7 @@ _LOSS = dataclasses.replace(default_loss_corpus(), n_texts=8, seq_len=128)
 """Its head is as dear as many layers, so fewer and shorter texts."""
 _JUDGING = dataclasses.replace(_LOSS, n_texts=16)
 """The same and as many more, by which one method is told from another."""
-_CLOSED, _CLOSED_NS = ("instant", "prune-comp", "linear-patch", "ghosted"), (5, 8)
+_CLOSED, _CLOSED_NS = ("instant", "prune-comp", "linear-patch", "ghosted"), (5, 8, 10)
 """Heals in closed form, and so many layers of the similarity block that they make up for: each takes minutes."""
 
 
