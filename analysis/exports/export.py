@@ -22,7 +22,7 @@ from analysis.exports import card as model_card
 from analysis.exports import folders, formats
 from analysis.exports.forms import FORMS, Form, Saved
 from analysis.exports.spec import ExportResult, ExportSpec, ReloadCheck
-from analysis.models import cut, gguf, machine, placement, scaling
+from analysis.models import cut, depth, gguf, machine, placement, scaling
 from analysis.models import load as models
 from analysis.models.adapter import check_adapter, put_on, read_bridges
 from analysis.models.decoder import find_decoder
@@ -182,6 +182,7 @@ def save(
         scaling.fold(loaded.decoder, bridges)
         _check_folded(_difference(expected, logits(model, texts), planned.spec.dtype, True), planned)
     taken.zeroed()
+    depth.settle(loaded.decoder, [layer for layer in range(planned.facts.n_layers) if layer not in block.layers])
     on_progress(Progress("saving the model", 0, 1))
     form.check(find_decoder(model))
     spec, saved = planned.spec, Saved(planned, block, adapter is not None, model, loaded.tokenizer)

@@ -11,6 +11,7 @@ from analysis.core.blocks import PartSet, Removal, written
 from analysis.core.errors import SpecError
 from analysis.data import starter
 from analysis.experiments.heal.spec import HealResult
+from analysis.models.families import KNOW_THEIR_PLACE
 from analysis.models.spec import ModelSpec
 
 _LISTING = (
@@ -25,6 +26,11 @@ def mergekit_stops(family: str) -> str:
 
     Found with mergekit 0.1.5 and transformers 5: it sets the number of layers, and leaves `layer_types` as long as it was.
     """
+    if family in KNOW_THEIR_PLACE:
+        return (
+            f"mergekit moves the weights of a {family} model as they are, whose layers compute with their number, so it makes "
+            f"another model: take the folder (hf) instead."
+        )
     if family not in _LISTING:
         return ""
     return (

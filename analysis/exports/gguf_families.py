@@ -9,6 +9,7 @@ from typing import Any
 
 from analysis.core.blocks import PartSet, Removal
 from analysis.core.errors import UnsupportedModelError
+from analysis.models.families import KNOW_THEIR_PLACE
 
 KINDS = {"float32": ("F32", "ALL_F32"), "float16": ("F16", "MOSTLY_F16"), "bfloat16": ("BF16", "MOSTLY_BF16")}
 """By dtype what ggml calls a matrix of it, and a file of it."""
@@ -128,6 +129,8 @@ def layer_types(n_layers: int, family: str = "gemma3_text") -> list[str]:
 
 def can_be_pruned(family: str, cut: Removal, n_layers: int) -> bool:
     """Whether llama.cpp takes the layers that stay for what they are where it leaves the others out itself."""
+    if family in KNOW_THEIR_PLACE:
+        return False
     if family not in _PERIODS:
         return True
     kept = [kind for layer, kind in enumerate(layer_types(n_layers, family)) if layer not in cut.layers]

@@ -1,6 +1,7 @@
 """Removing decoder layers and parts of them: for a while (`without_block`), or for good (`cut`)."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -162,6 +163,9 @@ def take_out(decoder: Decoder, block: Removal) -> Callable[[], None]:
     for name in family.leading:
         if type(first := getattr(config, name, None)) is int and first > 0:
             changes.append((config, name, first, sum(index < first for index in kept)))
+    for name in family.over_depth:
+        if isinstance(numerator := getattr(config, name, None), int | float):
+            changes.append((config, name, numerator, numerator * math.sqrt(len(kept) / n_layers)))
     if (own := vars(config).get("_heterogeneity_spec")) is not None:  # where transformers keeps `per_layer_config`
         numbers = {new: own.per_layer_overrides[old] for new, old in enumerate(kept) if old in own.per_layer_overrides}
         changes.append((config, "_heterogeneity_spec", own, replace(own, per_layer_overrides=numbers)))

@@ -16,6 +16,9 @@ from typing import Any
 
 from analysis.core.errors import SpecError
 
+KNOW_THEIR_PLACE = ("beam", "diffllama", "minicpm3")
+"""Families whose layers compute with their own number or that of all layers: weights that are only moved compute otherwise."""
+
 
 def _never(config: Any) -> bool:
     return False
@@ -117,6 +120,10 @@ class Family:
         "moe_layer_freq",
     )
     """Configuration fields that say that one in so many layers is of another kind: only some cuts leave such an order."""
+
+    over_depth: tuple[str, ...] = ("scale_depth",)
+    """Configuration fields that are divided by the root of the number of layers, whatever that is when the model is built
+    (MiniCPM): a cut model keeps the quotient of the whole one."""
 
     def __post_init__(self) -> None:
         for one in fields(self):

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from analysis.core.blocks import Block, LayerSet, parse_removal
-from analysis.exports import formats
+from analysis.exports import formats, gguf_families
 from analysis.models.spec import ModelSpec
 
 
@@ -47,6 +47,11 @@ def test_the_recipe_is_json_that_says_the_cut():
     assert read["removed"]["layers"] == [11, 12, 13, 14, 15]
     assert ModelSpec.from_json(read["model"]) == ModelSpec()
     assert read["heal"] is None
+
+
+def test_layers_that_compute_with_their_number_are_not_cut_by_tools_that_move_weights_only():
+    assert "layers compute with their number" in formats.mergekit_stops("minicpm3")
+    assert not gguf_families.can_be_pruned("minicpm3", Block(1, 1), 6)
 
 
 def test_mergekit_gets_a_name_that_it_can_load_for_the_starter_model():

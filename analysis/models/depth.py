@@ -1,0 +1,65 @@
+"""Layers that compute with their own number: their weights are made such that they compute the same at another depth.
+
+A layer that is moved forward by a cut keeps, in memory, the numbers that it was built with; a folder that is loaded again
+builds it with those of its new place. What is between the two is put into the weights before the cut model is saved, where
+algebra allows it exactly; whether it then answers as before is for the caller to see.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from analysis.models.decoder import Decoder
+
+Settle = Callable[[Sequence[Any], Sequence[int]], None]
+"""Changes the weights of layers, which are given in their order with the depths that they were built for."""
+
+
+@torch.no_grad()
+def settle(decoder: Decoder, built_for: Sequence[int]) -> None:
+    """Make the layers of a cut model compute at the depths where they are what they computed where they were.
+
+    Args:
+        decoder: the cut model, its weights whole; it computes something else afterwards, until it is loaded again.
+        built_for: of each of its layers the depth before the cut.
+    """
+    found = _BY_FAMILY.get(decoder.config.model_type)
+    if found is not None and list(built_for) != list(range(decoder.n_layers)):
+        found(decoder.layers, built_for)
+
+
+def _differential(layers: Sequence[Any], built_for: Sequence[int]) -> None:
+    """DiffLlama: x1 - lambda x2 of two attentions, normed and times 1 - lambda_init, which goes by the depth.
+
+    lambda is exp(q1 k1) - exp(q2 k2) + lambda_init: what lambda_init loses is added to the first exponential, whose vector k1
+    moves along q1. Source: Differential Transformer, arXiv:2410.05258, equations 2 and 3.
+    """
+    for now, (layer, before) in enumerate(zip(layers, built_for, strict=True)):
+        attention, was, will = layer.self_attn, _lambda_init(before), _lambda_init(now)
+        q, k = attention.lambda_q1.double(), attention.lambda_k1.double()
+        wanted = torch.log(torch.exp(q @ k) + was - will)
+        attention.lambda_k1.copy_(k + q * (wanted - q @ k) / (q @ q))
+        attention.o_proj.weight.mul_((1 - was) / (1 - will))
+
+
+def _lambda_init(depth: int) -> float:
+    return 0.8 - 0.6 * math.exp(-0.3 * depth)
+
+
+def _averaged(layers: Sequence[Any], built_for: Sequence[int]) -> None:
+    """Beam: the i-th addition to the stream is x sqrt((i - 1) / i) + f / sqrt(i), i from 2 on, two of them in a layer.
+
+    Everything reads the stream through norms, which see no factor on all of it: against the stream an addition counts
+    1 / sqrt(i - 1), and every addition makes the stream shorter by a factor that goes by i as well.
+    """
+    longer = 1.0  # than it was, the square of the stream as it will be
+    for now, (layer, before) in enumerate(zip(layers, built_for, strict=True)):
+        for place, norm in enumerate((layer.post_attention_layernorm, layer.post_feedforward_layernorm)):
+            was, will = 2 * (before + 1) + place, 2 * (now + 1) + place
+            norm.weight.mul_(math.sqrt(longer * (will - 1) / (was - 1)))
+            longer *= (will - 1) / will * was / (was - 1)
+
+
+_BY_FAMILY: dict[str, Settle] = {"diffllama": _differential, "beam": _averaged}

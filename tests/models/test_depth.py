@@ -1,0 +1,37 @@
+"""Layers that compute with their number, or with the number of all layers: a cut model is saved as what it computes."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from analysis.core.blocks import LayerSet
+from analysis.models import cut, depth, load
+from analysis.models.spec import ModelSpec
+from tests.zoo import models
+from tests.zoo.truth import Truth
+
+IDS = list(range(40, 72))
+REMOVED = (0, 3)
+
+
+@pytest.mark.parametrize("name", ["minicpm3", "diffllama", "beam"])
+def test_a_cut_of_layers_that_know_their_place_reloads_with_the_same_logits(tmp_path, name):
+    models.save(name, tmp_path / "whole")
+    decoder = load.load(ModelSpec(str(tmp_path / "whole"), dtype="float32", device="cpu")).decoder
+    cut.cut(decoder, LayerSet(REMOVED))
+    depth.settle(decoder, [layer for layer in range(models.N_LAYERS) if layer not in REMOVED])
+    decoder.model.save_pretrained(tmp_path / "cut")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "cut").eval()
+    with torch.inference_mode():
+        found = again(torch.tensor([IDS])).logits[0]
+    expected = Truth(tmp_path / "whole").logits(IDS, REMOVED)
+    assert (found - expected).norm() / expected.norm() < 1e-5
+
+
+def test_what_goes_by_the_number_of_layers_is_as_it_was_when_they_are_back(tmp_path):
+    models.save("minicpm3", tmp_path / "whole")
+    decoder = load.load(ModelSpec(str(tmp_path / "whole"), dtype="float32", device="cpu")).decoder
+    before = decoder.config.scale_depth
+    with cut.without_block(decoder, LayerSet(REMOVED)):
+        assert decoder.config.scale_depth == pytest.approx(before * (4 / 6) ** 0.5)
+    assert decoder.config.scale_depth == before
