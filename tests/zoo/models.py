@@ -33,9 +33,9 @@ _NAMES = {
         chunk_size ffn_hidden moe_shared_expert_intermediate_size mamba_d_head mamba_head_dim index_head_dim o_lora_rank
         attention_chunk_size ssm_state_size mamba_state_size expert_intermediate_size state_size""",
     N_LAYERS: "num_hidden_layers n_layer num_layers n_layers",
-    4: """num_attention_heads n_head n_heads num_heads num_experts num_local_experts n_routed_experts moe_num_experts rotary_dim
-        linear_num_value_heads index_n_heads mamba_n_heads mamba_num_heads mamba_expand_heads moe_num_primary_experts
-        num_heads_per_layer""",
+    4: """num_attention_heads encoder_attention_heads n_head n_heads num_heads num_experts num_local_experts n_routed_experts
+        moe_num_experts rotary_dim linear_num_value_heads index_n_heads mamba_n_heads mamba_num_heads mamba_expand_heads
+        moe_num_primary_experts num_heads_per_layer""",
     2: """num_key_value_heads num_kv_heads num_experts_per_tok num_experts_per_token moe_k moe_topk moe_top_k top_k_experts
         top_k linear_num_key_heads mamba_expand num_attention_groups""",
     8: "head_dim qk_rope_head_dim qk_nope_head_dim v_head_dim hidden_size_per_layer_input attention_head_dim kv_channels",
@@ -78,20 +78,12 @@ _OWN: dict[str, dict[str, Any]] = {
 }
 _OWN |= {
     f"{name}_text": {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}}
-    for name in (
-        "qwen2_vl",
-        "qwen2_5_vl",
-        "qwen3_vl",
-        "qwen3_vl_moe",
-        "glm4v",
-        "glm4v_moe",
-        "glm_ocr",
-        "paddleocr_vl",
-        "hunyuan_vl",
-    )
+    for name in ["qwen2_vl", "qwen2_5_vl", "qwen2_5_omni", "qwen3_vl", "qwen3_vl_moe", "paddleocr_vl", "hunyuan_vl"]
 }
-for _name in ("glm4v_text", "glm4v_moe_text"):
-    _OWN[_name] = {"rope_parameters": {"mrope_section": [1, 1, 0], "partial_rotary_factor": 0.5}}
+_OWN |= {
+    f"{name}_text": {"rope_parameters": {"mrope_section": [1, 1, 0], "partial_rotary_factor": 0.5}}
+    for name in ("glm4v", "glm4v_moe", "glm_ocr")
+}
 _VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "falcon-alibi": ("falcon", {"alibi": True}),
     "llama-tied": ("llama", {"tie_word_embeddings": True}),

@@ -74,8 +74,7 @@ def page(found: Outcomes, checks: list[str]) -> str:
             f"Every causal architecture that transformers {__version__} builds small, with random weights in float32, as `make",
             "zoo` tries them. ✓ is exactly right against plain transformers, in which layers are left out by handing their",
             "input on; – is refused in one sentence; (–) ends in the model's own code in transformers, which a sentence says.",
-            "Of an architecture that also sees or hears (LLaVA, Qwen-VL) the text part is taken, and the whole model is what is",
-            "right.",
+            "Of an architecture that also sees or hears (LLaVA, Qwen-VL) the text part is taken, and held against the whole.",
             "",
             f"{len(tried)} architectures: {counts['right']} checks right, {counts['refused']} refused, "
             f"{counts['stopped']} ended in the model's own code, "
