@@ -297,6 +297,14 @@ class Decoder:
                 f"The parts of {_kind(self)} do not add up to its own output (largest difference {error:.3g}), so cutting "
                 f"it would measure something else; this family is not supported."
             )
+        before = ids.shape[1] // 2
+        with torch.inference_mode():
+            other = self.model(input_ids=torch.cat([ids[:, :before], ids[:, :before]], dim=1), use_cache=False).logits
+        if not self.agree(other[0, :before], expected[0, :before]):
+            raise UnsupportedModelError(
+                f"What {_kind(self)} says of a token depends on those behind it, so it is no model that reads from left to "
+                f"right, and losses and scores of it would mean nothing; choose a causal decoder such as Llama, Qwen or GPT-2."
+            )
 
 
 def _kind(decoder: Decoder) -> str:

@@ -6,16 +6,24 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from analysis.core.errors import SpecError, UnsupportedModelError
 from analysis.models.decoder import Decoder, cache_of
 
 _AT_ONCE = 16
 """Prompts decoded together."""
+_AT_FIRST, _ONE_BY_ONE = 20, 6
+"""Tokens on which the cache of a model is tried out: together, and after them."""
+_OTHERWISE = 0.05
+"""How far apart their logits may be, as a share of their length, where that is more than rounding: recurrent layers have other
+code for one token, which rounds more; a cache that forgets what it should not is three times as far off from the first one."""
+_TRIED: WeakSet[nn.Module] = WeakSet()
+"""Models whose cache is right."""
 
 OnStep = Callable[[int, int], None]
 """Told how many tokens of how many at most have been decoded for every prompt; may raise `Cancelled`."""
@@ -24,8 +32,18 @@ OnStep = Callable[[int, int], None]
 class Cached:
     """A model that reads on from where it was, with a KV cache; it works on cut models because a cut renumbers the layers."""
 
-    def __init__(self, decoder: Decoder) -> None:
-        """Begin with nothing read; what is handed on is asked for as the first tokens are."""
+    def __init__(self, decoder: Decoder, *, is_trial: bool = False) -> None:
+        """Begin with nothing read; what is handed on is asked for as the first tokens are.
+
+        Args:
+            decoder: the model as it is now.
+            is_trial: whether this is what finds out whether its cache is right, which is done once for every model.
+
+        Raises:
+            UnsupportedModelError: when tokens that are read one by one come out otherwise than read all at once.
+        """
+        if not is_trial:
+            _try_cache(decoder)
         known = inspect.signature(decoder.model.forward).parameters
         self._model = decoder.model
         # The library renamed the argument; both names are in the range that is supported.
@@ -46,6 +64,25 @@ class Cached:
         self._cache = cache_of(self._model, output, self._name)
         logits: Tensor = output.logits[:, -1]
         return logits
+
+
+@torch.inference_mode()
+def _try_cache(decoder: Decoder) -> None:
+    """See to it that what is read with the cache is what is read without, as far as few tokens show it."""
+    if decoder.model in _TRIED:
+        return
+    ids = torch.tensor([decoder.trial_tokens(_AT_FIRST + _ONE_BY_ONE)], device=decoder.device)
+    at_once = decoder.model(input_ids=ids, use_cache=False).logits[0, _AT_FIRST:]
+    cached = Cached(decoder, is_trial=True)
+    cached.read(ids[:, :_AT_FIRST])
+    found = torch.cat([cached.read(one) for one in ids[:, _AT_FIRST:].split(1, dim=1)])
+    apart = (found - at_once).float().norm(dim=-1) / at_once.float().norm(dim=-1)
+    if apart.isfinite().all() and apart.median() > _OTHERWISE and not decoder.agree(found, at_once):
+        raise UnsupportedModelError(
+            f"{type(decoder.model).__name__} reads tokens one by one otherwise than all at once, as its code in transformers "
+            f"is, so nothing is written with it; distances, scores and heals of it can be had."
+        )
+    _TRIED.add(decoder.model)
 
 
 @torch.inference_mode()

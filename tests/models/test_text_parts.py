@@ -11,12 +11,14 @@ from analysis.core.blocks import Block
 from analysis.core.errors import UnsupportedModelError
 from analysis.exports import export as exports
 from analysis.exports import formats
-from analysis.models import inspection, load
+from analysis.models import inspection, load, writing
+from analysis.models.decoder import find_decoder
 from analysis.models.spec import InspectSpec, ModelSpec
 from tests.zoo import models
 from tests.zoo.truth import Truth
 
 TEXT = "The river and the stone."
+IDS = list(range(40, 70))
 FAMILIES = {
     "llava": ("llama", {}),
     "mistral3": ("mistral", {"tie_word_embeddings": True}),
@@ -83,10 +85,9 @@ def test_a_cut_text_part_is_exported_as_a_plain_model_and_its_card_says_of_what_
     assert told["model_type"] == "qwen2"
     assert "mrope" not in json.dumps(told)
     assert "text_config" not in told
-    ids = list(range(40, 70))
     with torch.inference_mode():
-        found = again(torch.tensor([ids])).logits[0]
-    torch.testing.assert_close(found, Truth(folder).logits(ids, cut.layers), rtol=1e-4, atol=1e-4)
+        found = again(torch.tensor([IDS])).logits[0]
+    torch.testing.assert_close(found, Truth(folder).logits(IDS, cut.layers), rtol=1e-4, atol=1e-4)
     assert "family qwen2, the text part of a qwen2_5_vl model" in (out / "README.md").read_text().replace("\\", "")
     _, note = formats.mergekit_source(spec_of(folder), "qwen2_5_vl")
     assert note == "mergekit does not take the text part out of a qwen2_5_vl model: take the folder (hf) instead."
@@ -119,6 +120,18 @@ def test_a_text_part_without_one_of_its_weights_is_refused_and_one_without_eyes_
 def test_a_text_part_that_answers_otherwise_alone_is_refused(seeing):
     with pytest.raises(UnsupportedModelError, match="as a plain cohere2 model than within the whole aya_vision model"):
         load.load(spec_of(seeing("aya_vision")))
+
+
+def test_a_text_part_that_reads_ahead_is_refused(seeing):
+    with pytest.raises(UnsupportedModelError, match="says of a token depends on those behind it"):
+        load.load(spec_of(seeing("paligemma")))
+
+
+def test_a_model_whose_cache_forgets_what_its_whole_reading_does_not_writes_nothing():
+    """Moshi keeps keys and values of its last tokens, and its masks reach further."""
+    decoder = find_decoder(models.build("moshi"))
+    with pytest.raises(UnsupportedModelError, match="reads tokens one by one otherwise than all at once"):
+        writing.greedy(decoder, [IDS], 2)
 
 
 def test_a_text_part_without_a_causal_model_of_its_own_is_refused(seeing):
