@@ -27,7 +27,7 @@ def settle(decoder: Decoder, built_for: Sequence[int]) -> None:
     """
     found = _BY_FAMILY.get(decoder.config.model_type)
     if found is not None and list(built_for) != list(range(decoder.n_layers)):
-        found(decoder.layers, built_for)
+        found(list(decoder.layers), built_for)
 
 
 def _differential(layers: Sequence[Any], built_for: Sequence[int]) -> None:
