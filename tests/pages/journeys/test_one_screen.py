@@ -23,8 +23,8 @@ label => Math.max(...[...document.querySelectorAll('[role=figure]')].filter(one 
 HEIGHT = "document.querySelector('[data-testid=stMain]').scrollHeight"
 
 
-def visit(served, width: int, *, height: int = 800) -> Page:
-    page = served.visitor(width=width, motion=True)
+def visit(served, width: int, *, height: int = 800, motion: bool = True) -> Page:
+    page = served.visitor(width=width, motion=motion)
     page.set_viewport_size({"width": width, "height": height})
     page.add_init_script(browser.SHIFTS)
     browser.visit(page, served.address, "explore", "?n=5")
@@ -63,9 +63,9 @@ def test_the_best_cut_of_5_layers_and_why_takes_one_click_and_so_does_the_way_ba
     page.context.close()
 
 
-@pytest.mark.parametrize("width", [390, 768, 1280, 1920])
-def test_nothing_jumps_while_the_page_comes(served, width):
-    page = visit(served, width)
+@pytest.mark.parametrize(("width", "motion"), [(390, True), (768, True), (1280, False), (1920, True)])
+def test_nothing_jumps_while_the_page_comes(served, width, motion):
+    page = visit(served, width, motion=motion)
     assert page.evaluate("window.shifted ?? 0") <= 0.05
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.context.close()
