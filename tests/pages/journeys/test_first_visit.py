@@ -28,7 +28,7 @@ def quick_heals(short_texts: None, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("quick_heals")
 def test_from_first_look_to_healed_accuracy(cache: Path):
     with browser.dashboard(cache) as address, browser.chromium() as chromium:
-        page = chromium.new_context(viewport={"width": 1280, "height": 800}).new_page()
+        page = chromium.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce").new_page()
         page.set_default_timeout(60 * SECOND)
         first_look(page, address)
         fresh_map(page)

@@ -19,7 +19,7 @@ SECOND = 1000
 
 def test_the_lesson_from_the_first_step_to_the_last(cache: Path):
     with browser.dashboard(cache) as address, browser.chromium() as chromium:
-        context = chromium.new_context(viewport={"width": 1280, "height": 720}, color_scheme="light")
+        context = chromium.new_context(viewport={"width": 1280, "height": 720}, color_scheme="light", reduced_motion="reduce")
         page = context.new_page()
         page.set_default_timeout(60 * SECOND)
         expect.set_options(timeout=60 * SECOND)  # the machine may be busy with other things

@@ -98,7 +98,7 @@ def click(page: Page, label: str, block: str) -> None:
 def test_a_clicked_block_is_the_cut_everywhere_and_its_address_shows_it_elsewhere(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
     with browser.dashboard(tmp_path) as address, browser.chromium() as chromium:
-        page = chromium.new_context(viewport=SIZE).new_page()
+        page = chromium.new_context(viewport=SIZE, reduced_motion="reduce").new_page()
         page.set_default_timeout(60_000)
         page.goto(f"{address}/?n=5")
         browser.settled(page)
@@ -107,7 +107,7 @@ def test_a_clicked_block_is_the_cut_everywhere_and_its_address_shows_it_elsewher
         expect_cut(page, 3, 8)
         expect(page).to_have_url(re.compile(r"block=3(:|%3A)8"))
 
-        elsewhere = chromium.new_context(viewport=SIZE, color_scheme="dark").new_page()
+        elsewhere = chromium.new_context(viewport=SIZE, color_scheme="dark", reduced_motion="reduce").new_page()
         elsewhere.set_default_timeout(60_000)
         elsewhere.goto(page.url)
         browser.settled(elsewhere)

@@ -64,7 +64,7 @@ def test_a_visitor_logs_in_by_the_form_and_sees_the_page(addresses):
     _, outside, cache = addresses
     token = json.loads((cache / "access.json").read_text())["token"]
     with browser.chromium() as chromium:
-        page = chromium.new_context().new_page()
+        page = chromium.new_context(reduced_motion="reduce").new_page()
         page.goto(f"{outside}/learn?n=4")
         page.get_by_label("Token").fill("wrong-token")
         page.get_by_role("button", name="Log in").click()

@@ -54,7 +54,7 @@ def logged_in(page: Page, address: str, name: str) -> None:
 def test_people_log_in_have_jobs_of_their_own_and_log_out(served):
     address, known = served
     with browser.chromium() as chromium:
-        page = chromium.new_context(viewport={"width": 1280, "height": 800}).new_page()
+        page = chromium.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce").new_page()
         logged_in(page, address, "Ada")
         browser.settled(page)
         expect(page.get_by_text(you_are("ada"))).to_be_visible()
@@ -64,7 +64,7 @@ def test_people_log_in_have_jobs_of_their_own_and_log_out(served):
         expect(cancel).to_be_enabled()
         assert [job.owner for job in jobs.list_jobs()] == ["ada@example.org"]
 
-        other = chromium.new_context(viewport={"width": 1280, "height": 800}).new_page()
+        other = chromium.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce").new_page()
         logged_in(other, address, "Bob")
         browser.settled(other)
         expect(other.get_by_text(you_are("bob"))).to_be_visible()

@@ -45,7 +45,9 @@ def test_a_visitor_comes_in_looks_and_brings_a_file_through_tls(dashboard, tmp_p
         tls.before(name, here, tmp_path) as address,
         browser.chromium(f"--host-resolver-rules={tls.MINE}") as chromium,
     ):
-        context = chromium.new_context(ignore_https_errors=True, viewport={"width": 1280, "height": 800})
+        context = chromium.new_context(
+            ignore_https_errors=True, viewport={"width": 1280, "height": 800}, reduced_motion="reduce"
+        )
         page, sockets = context.new_page(), []
         page.on("websocket", lambda socket: sockets.append(socket.url))
         page.goto(f"{address}/explore?n=5&token={TOKENS['LAYERSCOPE_TOKEN']}")
@@ -71,7 +73,7 @@ def test_a_visitor_comes_in_looks_and_brings_a_file_through_tls(dashboard, tmp_p
         sent = [page.evaluate(SENT, [f"{address}/_stcore/upload_file/a/b", size * MEGABYTE]) for size in (1, 23)]
         assert sent == STATUS[name]
 
-        other = chromium.new_context(ignore_https_errors=True).new_page()
+        other = chromium.new_context(ignore_https_errors=True, reduced_motion="reduce").new_page()
         assert other.goto(f"{address}/learn").status == 401
         other.get_by_label("Token").fill(TOKENS["LAYERSCOPE_TOKEN"])
         other.get_by_role("button", name="Log in").click()
