@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from gguf import dequantize
 from safetensors.torch import load_file, save_file
 
 from analysis.core.blocks import Block, LayerSet, parse_removal
@@ -239,6 +240,18 @@ def test_the_layers_of_a_gguf_file_end_where_the_whole_model_does(pair, lfm2, tm
     kept = on_disk.decoder.on_disk
     assert kept.bytes_read <= file.stat().st_size, "each tensor once, the trials included"
     assert "%|" not in capsys.readouterr().err, "a library's own bar"
+
+
+def test_blocks_of_every_kind_are_read_as_they_are_defined_whole_and_layer_by_layer(pair, tmp_path):
+    file = gguf_files.write(tmp_path / "kinds.gguf", "llama", downs=gguf_files.KINDS)
+    whole, on_disk = pair(str(file), dtype="float32")
+    assert len(gguf_files.KINDS) >= 24
+    for kind, layer in zip(gguf_files.KINDS, whole.decoder.layers, strict=True):
+        expected = dequantize(gguf_files.any_blocks(kind, gguf_files.DOWN), kind)
+        assert torch.equal(layer.mlp.down_proj.weight, torch.from_numpy(expected).view(gguf_files.DOWN)), kind.name
+    batches = [layerwise.Inputs(stream.right_padded([ids]), [None]) for ids in TEXTS]
+    expected, found = ({n: states for n, _, states in stream.finals(one.decoder, batches)} for one in (whole, on_disk))
+    assert all(torch.equal(expected[n], found[n]) for n in range(len(TEXTS)))
 
 
 def test_a_gguf_file_that_lacks_a_weight_is_refused_before_it_is_read(pair, tmp_path, monkeypatch):

@@ -1,19 +1,24 @@
 """Tiny GGUF files of several families: random numbers in several kinds of blocks, and the first of the starter's tokens."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, quantize
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFReader, GGUFWriter, dequantize, quantize
+from gguf.quants import _type_traits as dequantizers
 
 from analysis.data import starter
 
 N_LAYERS, N_TOKENS = 4, 400
+_BLOCK = 256
+"""Numbers of the largest blocks."""
 _WIDTH, _HEADS, _KV_HEADS, _HEAD, _INNER, _EXPERTS = 64, 4, 2, 16, 96, 4
 _Q8, _Q5, _Q4 = GGMLQuantizationType.Q8_0, GGMLQuantizationType.Q5_0, GGMLQuantizationType.Q4_0
 _F32, _F16, _BF16 = GGMLQuantizationType.F32, GGMLQuantizationType.F16, GGMLQuantizationType.BF16
+DOWN = (_WIDTH, _BLOCK)
+"""The shape of `ffn_down` where its kind is chosen."""
 _ATTENTION = {
     "attn_q.weight": ((_HEADS * _HEAD, _WIDTH), _Q8),
     "attn_k.weight": ((_KV_HEADS * _HEAD, _WIDTH), _Q8),
@@ -61,10 +66,24 @@ _LAYERS = {
 ARCHITECTURES = tuple(_LAYERS)
 
 
-def write(path: Path, architecture: str, *, without: str = "") -> Path:
-    """Write a random model, without one of its tensors where it is named; the same at every call."""
+KINDS = tuple(kind for kind in GGMLQuantizationType if kind in dequantizers)
+"""Of blocks that can be read at all."""
+
+
+def write(path: Path, architecture: str, *, without: str = "", downs: Sequence[GGMLQuantizationType] = ()) -> Path:
+    """Write a random model; the same at every call.
+
+    Args:
+        path: of the file.
+        architecture: one of `ARCHITECTURES`.
+        without: the name of a tensor to leave out.
+        downs: for each layer of a llama the kind of blocks of its `ffn_down`, which are any bytes that mean small numbers.
+    """
     drawn, written = np.random.default_rng(0), GGUFWriter(path, architecture)
-    for key, value in _settings(architecture):
+    settings = dict(_settings(architecture))
+    if downs:
+        settings |= {f"{architecture}.block_count": len(downs), f"{architecture}.feed_forward_length": _BLOCK}
+    for key, value in settings.items():
         {list: written.add_array, int: written.add_uint32, float: written.add_float32}[type(value)](key, value)
     for key, value in _tokens().items():
         add = (
@@ -81,9 +100,14 @@ def write(path: Path, architecture: str, *, without: str = "") -> Path:
     tensors["token_embd_norm.weight" if architecture == "lfm2" else "output_norm.weight"] = ((_WIDTH,), _F32)
     if architecture == "gpt2":
         tensors |= {"output_norm.bias": ((_WIDTH,), _F32), "position_embd.weight": ((1024, _WIDTH), _F32)}
-    for index in range(N_LAYERS):
+    for index in range(len(downs) or N_LAYERS):
         kinds = _LAYERS[architecture]
         tensors |= {f"blk.{index}.{name}": held for name, held in kinds[index % len(kinds)].items()}
+    for index, kind in enumerate(downs):
+        inner = {"ffn_gate.weight": (_BLOCK, _WIDTH), "ffn_up.weight": (_BLOCK, _WIDTH)}
+        tensors |= {f"blk.{index}.{name}": (shape, _Q8) for name, shape in inner.items()}
+        written.add_tensor(f"blk.{index}.ffn_down.weight", any_blocks(kind, DOWN), raw_dtype=kind)
+        del tensors[f"blk.{index}.ffn_down.weight"]
     for name, (shape, kind) in tensors.items():
         numbers = drawn.standard_normal(shape).astype(np.float32) * 0.2
         if name != without:
@@ -91,6 +115,20 @@ def write(path: Path, architecture: str, *, without: str = "") -> Path:
     for step in (written.write_header_to_file, written.write_kv_data_to_file, written.write_tensors_to_file, written.close):
         step()
     return path
+
+
+def any_blocks(kind: GGMLQuantizationType, shape: tuple[int, int]) -> np.ndarray:
+    """Bytes of a matrix of small numbers, by rows; the same at every call."""
+    drawn, (of_block, n_bytes) = np.random.default_rng(int(kind)), GGML_QUANT_SIZES[kind]
+    wanted = shape[0] * shape[1] // of_block
+    found: list[np.ndarray] = []
+    while len(found) < wanted:
+        for block in drawn.integers(0, 256, (64, n_bytes), dtype=np.uint8):
+            with np.errstate(all="ignore"):
+                numbers = dequantize(block, kind)
+            if np.isfinite(numbers).all() and 0 < np.abs(numbers).max() < 1:
+                found.append(block)
+    return np.concatenate(found[:wanted]).reshape(shape[0], -1)
 
 
 def _settings(architecture: str) -> Iterator[tuple[str, Any]]:
