@@ -81,7 +81,7 @@ def test_axe_would_find_what_is_wrong(served):
 
 
 def test_the_cut_is_chosen_and_a_menu_opened_by_the_keyboard_alone(served):
-    page = served.visitor(motion=True)  # else a change of style is seen a frame later
+    page = served.visitor()
     browser.visit(page, served.address, "explore")
     expect(page.get_by_text("block [11, 16)").first).to_be_visible()
     reach(page, page.get_by_role("slider", name="Layers removed, n"))
