@@ -153,7 +153,7 @@ def _form(model: ModelSpec, shown: MethodsResult | None, tables: Sequence[Method
         wanted = methods.asked(spec)
         missing = [cell for cell in wanted if cell not in methods.measured(spec, tables)]
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            label = "Measure" if len(missing) == len(wanted) else f"Measure the {len(missing)} missing"
+            label = f"Measure the {len(missing)} missing" if 0 < len(missing) < len(wanted) else "Measure"
             if start.button(label, type="primary", key="methods-go", icon=":material/play_arrow:", disabled=not missing):
                 start.start_and_show(start.unresolved(spec), f"Table of {len(spec.methods)} methods")
             st.caption(words.plain(_work(spec, missing)))

@@ -56,6 +56,8 @@ def test_one_click_runs_the_missing_cells_with_the_same_questions_and_text(ui_ca
     table.save()
     at = view()
     assert at.button(key="methods-go").label == "Measure the 1 missing"
+    widget(at.multiselect, "ns").set_value([3]).run()
+    assert (at.button(key="methods-go").label, at.button(key="methods-go").disabled) == ("Measure", True)
     widget(at.multiselect, "ns").set_value([3, 5, 8]).run()
     assert at.button(key="methods-go").label == "Measure the 5 missing"
     at.button(key="methods-go").click().run()
