@@ -70,15 +70,17 @@ _LOSS = dataclasses.replace(default_loss_corpus(), n_texts=8, seq_len=128)
 """Its head is as dear as many layers, so fewer and shorter texts."""
 _JUDGING = dataclasses.replace(_LOSS, n_texts=16)
 """The same and as many more, by which one method is told from another."""
-_CLOSED, _CLOSED_NS = ("instant", "prune-comp", "linear-patch", "ghosted"), (5, 8, 10)
-"""Heals in closed form, and so many layers of the similarity block that they make up for: each takes minutes."""
+_CLOSED = ("instant", "prune-comp", "linear-patch", "ghosted")
+"""Heals in closed form, each of which takes minutes."""
+_CLOSED_NS = (5, 8, 10)
+"""So many layers of a larger model's similarity block they make up for."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compute everything, or what is needed for some kinds and models, and put it in place.
 
-    About an hour on two cores for everything of the starter model, 40 minutes of it for `heal`, and half an hour of one core
-    for a model of half a billion parameters.
+    About an hour and a half on two cores for everything of the starter model, 40 minutes of it for `heal` and 30 for
+    `methods`, and half an hour of one core for a model of half a billion parameters.
     """
     asked = _asked(arguments)
     if asked.kinds == ["seal"]:
@@ -207,6 +209,7 @@ def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Ite
         yield search.run(SearchSpec(half, strategy="greedy", max_n=15), _tell, load=load)
     if "methods" in kinds:
         yield methods.run(MethodsSpec(half, ("similarity", "greedy"), ("instant",), benchmark=_QUESTIONS), _tell, load=load)
+        yield methods.run(MethodsSpec(half, ("greedy",), _CLOSED, benchmark=_QUESTIONS), _tell, load=load)
 
 
 def _of_larger(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iterator[Result]:
