@@ -28,11 +28,11 @@ def figure(result: MethodsResult, quantity: str = NATS, *, dark: bool = False) -
         dark: whether the background is dark.
     """
     sizes, colours = list(result.spec.ns), palette(dark)
-    methods = [method_name(*method) for method in result.spec.methods]
+    methods = [method_name(*method) for method in result.methods]
     columns = min(_SIDES, len(sizes))
     down = -(-len(sizes) // columns)
     drawn = make_subplots(
-        down, columns, subplot_titles=[f"n = {n}" for n in sizes], shared_yaxes="all", horizontal_spacing=0.025,
+        down, columns, subplot_titles=[f"n={n}" for n in sizes], shared_yaxes="all", horizontal_spacing=0.025,
         vertical_spacing=0.3 / down,
     )  # fmt: skip
     find = result.nats if quantity == NATS else result.gained

@@ -1,6 +1,6 @@
-"""What tables of methods say together: which cells of a request are measured already, and which are still to be."""
+"""What tables of methods say together: all that is paired as one, which cells of a request are measured, and which are not."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from analysis.data.questions import usual_shots
@@ -27,6 +27,48 @@ def measured(spec: MethodsSpec, tables: Iterable[MethodsResult]) -> set[Asked]:
         if (cell := (one.strategy, one.recipe, one.n)) in wanted and table.losses[1 + place] and not one.error
         if table.spec.minutes == spec.minutes or not trains(one.recipe)
     }
+
+
+def paired(one: MethodsResult, other: MethodsResult) -> bool:
+    """Whether every cell of two tables can be set against every other: the same questions, texts and time of a heal, and an
+    unpruned model that answered and lost exactly alike, as the same weights do on the same kind of machine.
+    """
+    return (
+        one.spec.model == other.spec.model
+        and _like(one.spec) == _like(other.spec)
+        and (one.spec.minutes == other.spec.minutes or not any(map(trains, {*one.spec.recipes, *other.spec.recipes})))
+        and (one.text_tokens, one.losses[0], one.right[0]) == (other.text_tokens, other.losses[0], other.right[0])
+    )
+
+
+def joined(tables: Sequence[MethodsResult]) -> MethodsResult:
+    """Tables that are paired as one, which is nobody's request and never stored.
+
+    Args:
+        tables: at least one; of a cell that several have, the first counts in which it could be measured.
+    """
+    first = tables[0]
+    if len(tables) == 1:
+        return first
+    found: dict[Asked, tuple[MethodsResult, int]] = {}
+    for table in tables:
+        for place, cell in enumerate(table.cells):
+            asked = (cell.strategy, cell.recipe, cell.n)
+            if asked not in found or (found[asked][0].cells[found[asked][1]].error and not cell.error):
+                found[asked] = table, place
+    spec = replace(
+        first.spec,
+        strategies=tuple(dict.fromkeys(name for table in tables for name in table.spec.strategies)),
+        recipes=tuple(dict.fromkeys(name for table in tables for name in table.spec.recipes)),
+        ns=tuple(sorted({n for table in tables for n in table.spec.ns})),
+    )
+    inside = [found[asked] for strategy, recipe in spec.methods for n in spec.ns if (asked := (strategy, recipe, n)) in found]
+    return replace(
+        first, spec=spec, wall_s=sum(table.wall_s for table in tables), complete=all(table.complete for table in tables),
+        cells=[table.cells[place] for table, place in inside],
+        losses=[first.losses[0], *(table.losses[1 + place] for table, place in inside)],
+        right=[first.right[0], *(table.right[1 + place] for table, place in inside)],
+    )  # fmt: skip
 
 
 def trains(recipe: str) -> bool:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from analysis.data.spec import BenchmarkSpec
 from analysis.reading import methods
 from tests.support import fakes
 
@@ -21,3 +22,55 @@ def test_cells_count_that_were_measured_with_the_same_questions_text_and_time():
     trained = replace(asked, recipes=("distill",))
     assert len(methods.measured(trained, [distilled])) == 7
     assert len(methods.measured(replace(trained, minutes=9.0), [distilled])) == 4
+
+
+def _only(table, strategy):
+    """The rows of one strategy, as a table of their own."""
+    places = [place for place, cell in enumerate(table.cells) if cell.strategy == strategy]
+    return replace(
+        table, spec=replace(table.spec, strategies=(strategy,)), cells=[table.cells[place] for place in places],
+        losses=[table.losses[0], *(table.losses[1 + place] for place in places)],
+        right=[table.right[0], *(table.right[1 + place] for place in places)],
+    )  # fmt: skip
+
+
+def test_tables_that_are_paired_are_read_as_the_one_they_would_have_been():
+    whole = fakes.methods()
+    parts = [_only(whole, "similarity"), _only(whole, "deepest")]
+    assert methods.paired(*parts)
+    assert methods.joined(parts) == replace(whole, wall_s=2 * whole.wall_s)
+    assert methods.joined(parts).best(3) == whole.best(3)
+    assert methods.joined([whole]) is whole
+
+
+def test_what_the_tables_have_in_common_is_counted_once_and_where_it_could_be_measured():
+    failed = fakes.methods()
+    place = next(place for place, cell in enumerate(failed.cells) if cell.error)
+    mended = replace(failed, cells=[replace(cell, error="") for cell in failed.cells])
+    mended.losses[1 + place], mended.right[1 + place] = mended.losses[0], mended.right[0]
+    assert methods.joined([fakes.methods(), mended]).cells == mended.cells
+    assert methods.joined([mended, fakes.methods()]).cells == mended.cells
+
+
+def test_what_no_table_measured_has_no_row():
+    ghosted = _only(fakes.methods(), "deepest")
+    ghosted = replace(
+        ghosted, spec=replace(ghosted.spec, recipes=("ghosted",)),
+        cells=[replace(cell, recipe=cell.recipe and "ghosted") for cell in ghosted.cells],
+    )  # fmt: skip
+    table = methods.joined([_only(fakes.methods(), "similarity"), ghosted])
+    assert table.methods == [("similarity", ""), ("similarity", "instant"), ("deepest", ""), ("deepest", "ghosted")]
+    assert [row["method"] for row in table.tables()["nats"].rows] == [
+        "similarity", "similarity + instant", "deepest", "deepest + ghosted",
+    ]  # fmt: skip
+
+
+def test_an_unpruned_model_that_lost_otherwise_is_another_machines_and_pairs_nothing():
+    table = fakes.methods()
+    elsewhere = replace(table, losses=[[loss + 1e-6 for loss in table.losses[0]], *table.losses[1:]])
+    assert not methods.paired(table, elsewhere)
+    assert not methods.paired(table, replace(table, spec=replace(table.spec, benchmark=BenchmarkSpec(limit=99))))
+    longer = replace(table, spec=replace(table.spec, minutes=9.0))
+    assert methods.paired(table, longer), "nothing of it trains"
+    trained = replace(table, spec=replace(table.spec, recipes=("distill",)))
+    assert not methods.paired(trained, replace(trained, spec=replace(trained.spec, minutes=9.0)))

@@ -109,6 +109,12 @@ class MethodsResult(Result):
     right: list[list[bool]]
     """In the same order: whether each question was answered rightly."""
 
+    @property
+    def methods(self) -> list[tuple[str, str]]:
+        """Its rows: of the methods that were asked for those that have a cell."""
+        measured = {(cell.strategy, cell.recipe) for cell in self.cells}
+        return [method for method in self.spec.methods if method in measured]
+
     def nats(self, place: int, against: int | None = None) -> Ends | None:
         """How far the loss of a cell is above another's, by a paired bootstrap over texts.
 
@@ -158,7 +164,7 @@ class MethodsResult(Result):
             name: Table(
                 title,
                 (Column("method"), *(one for n in self.spec.ns for one in _number(n, format)), *more),
-                [self._row(strategy, recipe, found, best) for strategy, recipe in self.spec.methods],
+                [self._row(strategy, recipe, found, best) for strategy, recipe in self.methods],
                 self.measured_on(),
             )
             for name, (title, found, format, more) in wide.items()

@@ -45,20 +45,33 @@ def show(model: ModelSpec) -> None:
             st.info("No table of methods yet: say below which, and click **Measure**.")
         else:
             _result(shown, found)
-        _form(model, None if shown is None else shown.result, [entry.result for entry in found])
+        _form(model, None if shown is None else _joined(shown, found), found)
+
+
+def _beside(shown: Found, found: Sequence[Found]) -> list[Found]:
+    """What is read as one table with the shown one, that first."""
+    return [shown, *(one for one in found if one.key != shown.key and methods.paired(shown.result, one.result))]
+
+
+def _joined(shown: Found, found: Sequence[Found]) -> MethodsResult:
+    return methods.joined([one.result for one in _beside(shown, found)])
 
 
 def _result(shown: Found, found: Sequence[Found]) -> None:
-    result: MethodsResult = shown.result
+    parts, result = _beside(shown, found), _joined(shown, found)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         quantity = st.segmented_control(
             "Less or more than the unpruned model", list(_QUANTITIES), default=NATS, required=True,
             format_func=_QUANTITIES.get, key="methods-quantity", persist_state="session",
         )  # fmt: skip
-        if shown.precomputed:
-            st.badge("precomputed", color="gray", help="Made by this program before you opened it.")
-        if len(found) > 1:
-            state.pick_result(_KIND, "Shown", {entry.key: _called(entry) for entry in found}, shown.key)
+        if any(part.precomputed for part in parts):
+            whole = all(part.precomputed for part in parts)
+            st.badge(
+                "precomputed" if whole else "in part precomputed", color="gray",
+                help="Made by this program before you opened it.",
+            )  # fmt: skip
+        if len(names := _names(shown, found)) > 1:
+            state.pick_result(_KIND, "Shown", names, shown.key)
     tables = result.tables()
     told = tables[quantity]
     figure = kinds.figure(result, quantity, dark=theme.is_dark())
@@ -74,7 +87,7 @@ def _result(shown: Found, found: Sequence[Found]) -> None:
     _failures(result)
     with st.expander(f"Every cell, {len(result.cells)} rows with all digits", icon=":material/table:"):
         chart.table(tables["cells"], key="t-methods-cells", file_name="methods")
-    command.show([result.spec])
+    command.show([part.result.spec for part in parts])
 
 
 def _verdict(result: MethodsResult) -> str:
@@ -91,15 +104,24 @@ def _verdict(result: MethodsResult) -> str:
 def _alt(result: MethodsResult, quantity: str) -> str:
     what = "loss" if quantity == NATS else "accuracy"
     sizes = ", ".join(map(str, result.spec.ns))
-    return f"Change in {what} of {len(result.spec.methods)} methods at n = {sizes}."
+    return f"Change in {what} of {len(result.methods)} methods at n = {sizes}."
 
 
-def _called(entry: Found) -> str:
+def _names(shown: Found, found: Sequence[Found]) -> dict[str, str]:
+    """A name for each table that is read as one, by the key of the first of its parts; of the shown one by its own."""
+    names, told = dict[str, str](), set[str]()
+    for entry in [shown, *found]:
+        if entry.key not in told:
+            told |= {part.key for part in _beside(entry, found)}
+            names[entry.key] = _called(entry, _joined(entry, found))
+    return {entry.key: names[entry.key] for entry in found if entry.key in names}
+
+
+def _called(entry: Found, result: MethodsResult) -> str:
     when = "precomputed" if entry.precomputed else words.date(entry.saved_at)
-    result: MethodsResult = entry.result
     left = "" if result.complete else ", unfinished"
     n_questions, sizes = len(result.right[0]), ", ".join(map(str, result.spec.ns))
-    return words.seen(f"{len(result.spec.methods)} methods, n = {sizes}, {n_questions} questions · {when}{left}")
+    return words.seen(f"{len(result.methods)} methods, n = {sizes}, {n_questions} questions · {when}{left}")
 
 
 def _failures(result: MethodsResult) -> None:
@@ -110,7 +132,7 @@ def _failures(result: MethodsResult) -> None:
         st.caption(words.plain(f"Not measured: {names[0]}{more}: {why}"))
 
 
-def _form(model: ModelSpec, shown: MethodsResult | None, tables: Sequence[MethodsResult]) -> None:
+def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[Found]) -> None:
     """What the next table is made of; it begins as the shown one, so that a row or a size is added by one more choice."""
     like = MethodsSpec(model) if shown is None else shown.spec
     key = state.generation("methods-form", [like.fingerprint()])
@@ -151,12 +173,14 @@ def _form(model: ModelSpec, shown: MethodsResult | None, tables: Sequence[Method
             st.error(words.plain(str(error)))
             return
         wanted = methods.asked(spec)
-        missing = [cell for cell in wanted if cell not in methods.measured(spec, tables)]
+        known = methods.measured(spec, [entry.result for entry in found])
+        here = methods.measured(spec, [entry.result for entry in found if not entry.precomputed])
+        missing = [cell for cell in wanted if cell not in known]
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             label = f"Measure the {len(missing)} missing" if 0 < len(missing) < len(wanted) else "Measure"
             if start.button(label, type="primary", key="methods-go", icon=":material/play_arrow:", disabled=not missing):
                 start.start_and_show(start.unresolved(spec), f"Table of {len(spec.methods)} methods")
-            st.caption(words.plain(_work(spec, missing)))
+            st.caption(words.plain(_work(spec, missing, len(known - here))))
         start.say_what_it_takes(spec)
 
 
@@ -171,8 +195,8 @@ def _number(size: object) -> int:
     raise LayerscopeError(f"A number of removed layers is a whole number such as 5, not {words.seen(str(size), 20)}.")
 
 
-def _work(spec: MethodsSpec, missing: Sequence[methods.Asked]) -> str:
-    """What is still to be done for these cells."""
+def _work(spec: MethodsSpec, missing: Sequence[methods.Asked], n_precomputed: int) -> str:
+    """What is still to be done for these cells, and for those that came with the program."""
     if not missing:
         return "All of it is measured, with as many questions and texts."
     searched = {strategy for strategy, _, _ in missing if STRATEGIES[strategy].search is not None}
@@ -187,7 +211,10 @@ def _work(spec: MethodsSpec, missing: Sequence[methods.Asked]) -> str:
         _several(trained, f"heal of {spec.minutes:g} minutes", f"heals of {spec.minutes:g} minutes, {together} together"),
     ]
     told = f"{len(missing)} of {len(methods.asked(spec))} cells are to be measured: "
-    return told + ", ".join(part for part in parts if part) + "; less what is stored already."
+    again = (
+        f" Again {_several(n_precomputed, 'cell')} that came with the program, so that all are paired." if n_precomputed else ""
+    )
+    return told + ", ".join(part for part in parts if part) + f"; less what is stored already.{again}"
 
 
 def _several(number: int, one: str, many: str = "") -> str:
