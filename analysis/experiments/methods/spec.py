@@ -111,7 +111,9 @@ class MethodsResult(Result):
 
     @property
     def methods(self) -> list[tuple[str, str]]:
-        """Its rows: of the methods that were asked for those that have a cell."""
+        """Its rows: of the methods that were asked for those that have a cell, and before it is finished all of them."""
+        if not self.complete:
+            return self.spec.methods
         measured = {(cell.strategy, cell.recipe) for cell in self.cells}
         return [method for method in self.spec.methods if method in measured]
 
