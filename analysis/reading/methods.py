@@ -82,7 +82,9 @@ def asked(spec: MethodsSpec) -> list[Asked]:
 
 
 def _like(spec: MethodsSpec) -> tuple[object, ...]:
-    """What two tables have to have in common: questions and text by what is asked for, whether it was looked up or not."""
+    """What two tables have to have in common: questions and text by what is asked for, whether it was looked up or
+    not, and what is protected.
+    """
     questions = spec.benchmark
     shots = usual_shots(questions) if questions.shots is None else questions.shots
-    return replace(questions, identity="", shots=shots), replace(spec.loss_corpus, identity="")
+    return replace(questions, identity="", shots=shots), replace(spec.loss_corpus, identity=""), spec.protect

@@ -15,6 +15,7 @@ def test_cells_count_that_were_measured_with_the_same_questions_text_and_time():
     assert ("deepest", "instant", 5) not in known, "it failed"
     assert methods.measured(replace(asked, minutes=9.0), [table]) == known, "nothing of it trains"
     assert not methods.measured(replace(asked, benchmark=replace(asked.benchmark, limit=99)), [table])
+    assert not methods.measured(replace(asked, protect=(3,)), [table])
     assert not methods.measured(replace(asked, loss_corpus=replace(asked.loss_corpus, seed=1)), [table])
     distilled = replace(table, spec=replace(table.spec, recipes=("distill",)), cells=[
         replace(cell, recipe=cell.recipe and "distill") for cell in table.cells

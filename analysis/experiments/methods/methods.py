@@ -5,19 +5,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from analysis.core import failures
-from analysis.core.blocks import Removal
+from analysis.core.blocks import Removal, removal
 from analysis.core.errors import BlockRangeError, LayerscopeError, SpecError, StorageError
 from analysis.core.progress import Cancelled, OnProgress, Progress, doing, ignore
 from analysis.data import corpora, questions
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy import sweep
 from analysis.experiments.accuracy.points import Answer
-from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
+from analysis.experiments.accuracy.spec import SweepResult, SweepSpec, sparing
 from analysis.experiments.heal import healing, recipes
 from analysis.experiments.heal.junction import Readings
 from analysis.experiments.heal.spec import HealSpec
 from analysis.experiments.maps.spec import DistanceSpec
 from analysis.experiments.methods.spec import MethodCell, MethodsResult, MethodsSpec, method_name
+from analysis.experiments.search.spec import check_protected
 from analysis.models import load as models
 from analysis.models.load import Loader
 from analysis.models.spec import ModelFacts
@@ -88,7 +89,7 @@ def _curve(spec: MethodsSpec, strategy: str, found: "_Found", load: Loader) -> S
     )  # fmt: skip
     found.name = strategy
     try:
-        curve = sweep.run(asked, found.told, load=load)
+        curve = sweep.run(sparing(asked, spec.protect), found.told, load=load)
     except (Cancelled, StorageError):
         raise
     except BlockRangeError:
@@ -96,6 +97,7 @@ def _curve(spec: MethodsSpec, strategy: str, found: "_Found", load: Loader) -> S
         raise
     except Exception as error:  # whatever it is, the other strategies may do all the same
         return failures.in_a_sentence(error, doing=f"measuring the curve of {strategy}")
+    check_protected(spec.protect, curve.model.n_layers)
     found.of_unpruned(curve)
     return curve
 
@@ -117,6 +119,9 @@ def _measured(
         return _Scores(MethodCell(strategy, recipe, n, "", 0.0, f"{strategy} says nothing of {n} layers."))
     cut = curve.points[place].block
     assert cut is not None, "a size of a table is at least 1"
+    if kept := sorted(set(spec.protect).intersection(cut.touched)):
+        why = f"{strategy} takes {removal(kept).brief()}, protected; lift that, or choose a strategy that searches."
+        return _Scores(MethodCell(strategy, recipe, n, cut.describe(), 0.0, why))
     if not recipe:
         cell = MethodCell(strategy, "", n, cut.describe(), 0.0)
         return _Scores(cell, curve.text_losses[place], _right(curve.questions[place], found.order))

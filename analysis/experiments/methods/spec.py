@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from analysis.core import stats
+from analysis.core.blocks import removal
 from analysis.core.bounds import MOST_LAYERS, Bound, one_of
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require
@@ -27,6 +28,7 @@ class MethodsSpec(Spec):
     """Ways of choosing layers, each alone and with each of some heals, at some sizes, on the same questions and text."""
 
     kind: ClassVar[str] = "methods"
+    later: ClassVar[tuple[str, ...]] = ("protect",)
 
     model: ModelSpec = field(default_factory=ModelSpec)
     strategies: Annotated[tuple[str, ...], Option(metavar="NAME,…", known=STRATEGIES)] = ("similarity", "swaps")
@@ -42,6 +44,8 @@ class MethodsSpec(Spec):
     """Text for the loss, which no heal trains on and no search searches on."""
     minutes: Annotated[float, Option(), Bound(0, 10_000, above=True)] = 2.0
     """What each heal that trains may take, the same for all."""
+    protect: Annotated[tuple[int, ...], Option(metavar="N,…"), Bound(0, MOST_LAYERS)] = ()
+    """Layers that must stay: no search takes one, and a cut of another strategy that does is not measured."""
 
     def __post_init__(self) -> None:
         for name, several in (("strategies", self.strategies), ("recipes", self.recipes), ("n", self.ns)):
@@ -194,11 +198,12 @@ class MethodsResult(Result):
         asked, left = self.spec.benchmark, "" if self.complete else f" {len(self.cells)} cells so far."
         trained = [recipe for recipe in self.spec.recipes if recipes.get(recipe).spec().trains]
         time = f"; {', '.join(trained)}: {self.spec.minutes:g} minutes each" if trained else ""
+        kept = f" Protected: {removal(self.spec.protect).brief()}." if self.spec.protect else ""
         return (
             f"{self.ran_in}; {len(self.right[0])} questions of {questions.title(asked)}, seed {asked.seed}, and "
             f"{len(self.losses[0])} texts of {corpora.title(self.spec.loss_corpus)}, on which nothing was chosen, fitted or "
             f"trained{time}. Differences from the unpruned model on the same texts and questions, with 95 % intervals; a "
-            f"method is named as the lowest only where its interval against every other one excludes zero.{left}"
+            f"method is named as the lowest only where its interval against every other one excludes zero.{kept}{left}"
         )
 
 

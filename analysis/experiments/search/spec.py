@@ -213,17 +213,25 @@ def working_bytes(spec: SearchSpec, facts: ModelFacts) -> int:
     return 4 * STREAM_BYTES
 
 
+def check_protected(layers: Iterable[int], n_layers: int) -> None:
+    """See to it that a model has the layers that must stay.
+
+    Raises:
+        BlockRangeError: when it lacks one.
+    """
+    if wrong := [layer for layer in layers if layer >= n_layers]:
+        raise BlockRangeError(
+            f"Layer {wrong[0]} cannot be protected: this model has layers 0..{n_layers - 1}; protect some of these, or none."
+        )
+
+
 def checked_size(spec: SearchSpec, n_layers: int) -> tuple[int, tuple[int, ...]]:
     """How many layers to remove at most, and which may go.
 
     Raises:
         BlockRangeError: when there are too few of them.
     """
-    wrong = [layer for layer in spec.protect if layer >= n_layers]
-    if wrong:
-        raise BlockRangeError(
-            f"Layer {wrong[0]} cannot be protected: this model has layers 0..{n_layers - 1}; protect some of these, or none."
-        )
+    check_protected(spec.protect, n_layers)
     free = tuple(layer for layer in range(n_layers) if layer not in spec.protect)
     most = min(len(free), n_layers - 1)
     max_n = min(n_layers // 2, most) if spec.max_n is None else spec.max_n

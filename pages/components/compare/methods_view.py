@@ -8,6 +8,7 @@ import streamlit as st
 from analysis import jobs
 from analysis.charts import kinds
 from analysis.charts.methods import ACCURACY, NATS
+from analysis.core.blocks import removal
 from analysis.core.errors import LayerscopeError
 from analysis.data.spec import BenchmarkSpec, default_loss_corpus
 from analysis.data.tasks import TASKS
@@ -121,7 +122,8 @@ def _called(entry: Found, result: MethodsResult) -> str:
     when = "precomputed" if entry.precomputed else words.date(entry.saved_at)
     left = "" if result.complete else ", unfinished"
     n_questions, sizes = len(result.right[0]), ", ".join(map(str, result.spec.ns))
-    return words.seen(f"{len(result.methods)} methods, n = {sizes}, {n_questions} questions · {when}{left}")
+    kept = f", {removal(result.spec.protect).brief()} protected" if result.spec.protect else ""
+    return words.seen(f"{len(result.methods)} methods, n = {sizes}{kept}, {n_questions} questions · {when}{left}")
 
 
 def _failures(result: MethodsResult) -> None:
@@ -168,6 +170,7 @@ def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[Found])
                 model=model, strategies=tuple(strategies), recipes=tuple(healing), ns=tuple(sorted(map(_number, sizes))),
                 benchmark=replace(benchmark, shots=None if not same_task else benchmark.shots),
                 loss_corpus=replace(corpus, n_texts=int(n_texts), identity=""), minutes=float(minutes),
+                protect=tuple(sorted(state.protected())),
             )  # fmt: skip
         except LayerscopeError as error:
             st.error(words.plain(str(error)))
@@ -181,6 +184,8 @@ def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[Found])
             if start.button(label, type="primary", key="methods-go", icon=":material/play_arrow:", disabled=not missing):
                 start.start_and_show(start.unresolved(spec), f"Table of {len(spec.methods)} methods")
             st.caption(words.plain(_work(spec, missing, len(known - here))))
+        if spec.protect:
+            st.caption(words.plain(f"No cut takes {removal(spec.protect).brief()}: protected on the strip of layers."))
         start.say_what_it_takes(spec)
 
 

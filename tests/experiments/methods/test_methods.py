@@ -9,7 +9,7 @@ from analysis.core.stats import compare_losses
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy import sweep
 from analysis.experiments.accuracy.pairs import compare
-from analysis.experiments.accuracy.spec import SweepSpec
+from analysis.experiments.accuracy.spec import SweepSpec, sparing
 from analysis.experiments.heal import healing
 from analysis.experiments.maps.spec import DistanceSpec
 from analysis.experiments.methods import methods
@@ -112,3 +112,26 @@ def test_bad_requests_are_one_sentence(spec):
         methods.run(replace(spec, loss_corpus=CorpusSpec("wiki", n_texts=4, seq_len=24)))
     with pytest.raises(BlockRangeError, match="layers and must keep at least 1"):
         methods.run(replace(spec, ns=(1, 99)))
+
+
+def test_a_protected_layer_is_in_no_cut_that_is_measured(spec):
+    plain = replace(spec, strategies=("deepest", "greedy"), recipes=(), ns=(1, 2))
+    n_layers = methods.run(plain).model.n_layers
+    kept = n_layers - 2  # which the deepest cut begins with
+    asked = replace(plain, protect=(kept,))
+    found = methods.run(asked)
+    for cell in found.cells:
+        if cell.strategy == "deepest":
+            assert cell.error == f"deepest takes layer {kept}, protected; lift that, or choose a strategy that searches."
+        else:
+            assert not cell.error
+            assert kept not in sweep.run(
+                sparing(SweepSpec(spec.model, spec.benchmark, spec.loss_corpus, DistanceSpec(spec.model), strategy="greedy",
+                                  max_n=2), (kept,))
+            ).points[cell.n].block.touched  # fmt: skip
+    assert f"Protected: layer {kept}." in found.measured_on()
+    with pytest.raises(BlockRangeError, match="Layer 99 cannot be protected"):
+        methods.run(replace(spec, protect=(99,)))
+    with pytest.raises(BlockRangeError, match="are protected, and at least one must stay"):
+        methods.run(replace(asked, strategies=("greedy",), protect=tuple(range(1, n_layers))))
+    assert replace(spec, protect=()).fingerprint() == spec.fingerprint() != asked.fingerprint()

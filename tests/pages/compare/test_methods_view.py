@@ -99,3 +99,14 @@ def test_tables_that_came_with_the_program_are_read_as_one_and_what_is_missing_i
     assert len(at.dataframe[0].value) == 5
     assert ":gray-badge[in part precomputed]" in texts(at)
     assert "Again 1 cell that came with the program" in read(texts(at))
+
+
+def test_what_is_protected_elsewhere_is_taken_by_no_cut_here(app):
+    fakes.methods().save()
+    at = app("pages/compare.py", keep="3:1+7:1")
+    at.button_group(key="compare-view").set_value("Methods").run()
+    assert not at.exception
+    assert "No cut takes layers 3, 7" in read(texts(at))
+    at.button(key="methods-go").click().run()
+    (job,) = jobs.active()
+    assert job.spec.protect == (3, 7)
