@@ -72,15 +72,13 @@ _JUDGING = dataclasses.replace(_LOSS, n_texts=16)
 """The same and as many more, by which one method is told from another."""
 _CLOSED = ("instant", "prune-comp", "linear-patch", "ghosted")
 """Heals in closed form, each of which takes minutes."""
-_CLOSED_NS = (5, 8, 10)
-"""So many layers of a larger model's similarity block they make up for."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compute everything, or what is needed for some kinds and models, and put it in place.
 
     About an hour and a half on two cores for everything of the starter model, 40 minutes of it for `heal` and 30 for
-    `methods`, and half an hour of one core for a model of half a billion parameters.
+    `methods`, and an hour and a half of one core for a model of half a billion parameters, an hour of it for `methods`.
     """
     asked = _asked(arguments)
     if asked.kinds == ["seal"]:
@@ -240,10 +238,8 @@ def _of_larger(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iter
         yield curve(_EXAMS, "similarity", _SEARCHED)
         yield curve(_EXAMS, "greedy", _SEARCHED)
     if "methods" in kinds:
-        table = MethodsSpec(model, ("similarity", "greedy"), (), benchmark=_JUDGED, loss_corpus=_JUDGING)
+        table = MethodsSpec(model, ("similarity", "greedy"), _CLOSED, benchmark=_JUDGED, loss_corpus=_JUDGING)
         yield methods.run(table, _tell, load=load)
-        healed = dataclasses.replace(table, strategies=("similarity",), recipes=_CLOSED, ns=_CLOSED_NS)
-        yield methods.run(healed, _tell, load=load)
 
 
 def _seal() -> int:
