@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from analysis.data.questions import usual_shots
 from analysis.experiments.heal import recipes
-from analysis.experiments.methods.spec import MethodsResult, MethodsSpec
+from analysis.experiments.methods.spec import MOST_CELLS, MethodsResult, MethodsSpec
 
 Asked = tuple[str, str, int]
 """A strategy, a recipe or "", and a number of removed layers."""
@@ -41,8 +41,23 @@ def paired(one: MethodsResult, other: MethodsResult) -> bool:
     )
 
 
+def together(tables: Sequence[MethodsResult]) -> list[int]:
+    """Places of the tables that are read as one with the first, that itself first: finished, paired with it, and together no
+    larger than a table may be.
+    """
+    first, places = tables[0], [0]
+    spec = first.spec
+    for place, table in enumerate(tables[1:], start=1):
+        if first.complete and table.complete and paired(first, table):
+            wider = _wider(spec, table.spec)
+            if wider is not None:
+                spec = wider
+                places.append(place)
+    return places
+
+
 def joined(tables: Sequence[MethodsResult]) -> MethodsResult:
-    """Tables that are paired as one, which is nobody's request and never stored.
+    """Tables that go together as one, which is nobody's request and never stored.
 
     Args:
         tables: at least one; of a cell that several have, the first counts in which it could be measured.
@@ -50,25 +65,30 @@ def joined(tables: Sequence[MethodsResult]) -> MethodsResult:
     first = tables[0]
     if len(tables) == 1:
         return first
+    spec = first.spec
     found: dict[Asked, tuple[MethodsResult, int]] = {}
     for table in tables:
+        spec = _wider(spec, table.spec) or spec
         for place, cell in enumerate(table.cells):
-            asked = (cell.strategy, cell.recipe, cell.n)
-            if asked not in found or (found[asked][0].cells[found[asked][1]].error and not cell.error):
-                found[asked] = table, place
-    spec = replace(
-        first.spec,
-        strategies=tuple(dict.fromkeys(name for table in tables for name in table.spec.strategies)),
-        recipes=tuple(dict.fromkeys(name for table in tables for name in table.spec.recipes)),
-        ns=tuple(sorted({n for table in tables for n in table.spec.ns})),
-    )
-    inside = [found[asked] for strategy, recipe in spec.methods for n in spec.ns if (asked := (strategy, recipe, n)) in found]
+            key = (cell.strategy, cell.recipe, cell.n)
+            if key not in found or (found[key][0].cells[found[key][1]].error and not cell.error):
+                found[key] = table, place
+    inside = [found[one] for one in asked(spec) if one in found]
     return replace(
-        first, spec=spec, wall_s=sum(table.wall_s for table in tables), complete=all(table.complete for table in tables),
-        cells=[table.cells[place] for table, place in inside],
+        first, spec=spec, wall_s=sum(table.wall_s for table in tables), cells=[table.cells[place] for table, place in inside],
         losses=[first.losses[0], *(table.losses[1 + place] for table, place in inside)],
         right=[first.right[0], *(table.right[1 + place] for table, place in inside)],
     )  # fmt: skip
+
+
+def _wider(spec: MethodsSpec, other: MethodsSpec) -> MethodsSpec | None:
+    """The request for what either of two asks for; None where that is more than one table has."""
+    strategies = tuple(dict.fromkeys((*spec.strategies, *other.strategies)))
+    heals = tuple(dict.fromkeys((*spec.recipes, *other.recipes)))
+    ns = tuple(sorted({*spec.ns, *other.ns}))
+    if len(strategies) * (1 + len(heals)) * len(ns) > MOST_CELLS:
+        return None
+    return replace(spec, strategies=strategies, recipes=heals, ns=ns)
 
 
 def trains(recipe: str) -> bool:

@@ -39,6 +39,7 @@ def test_tables_that_are_paired_are_read_as_the_one_they_would_have_been():
     whole = fakes.methods()
     parts = [_only(whole, "similarity"), _only(whole, "deepest")]
     assert methods.paired(*parts)
+    assert methods.together(parts) == [0, 1]
     assert methods.joined(parts) == replace(whole, wall_s=2 * whole.wall_s)
     assert methods.joined(parts).best(3) == whole.best(3)
     assert methods.joined([whole]) is whole
@@ -75,3 +76,12 @@ def test_an_unpruned_model_that_lost_otherwise_is_another_machines_and_pairs_not
     assert methods.paired(table, longer), "nothing of it trains"
     trained = replace(table, spec=replace(table.spec, recipes=("distill",)))
     assert not methods.paired(trained, replace(trained, spec=replace(trained.spec, minutes=9.0)))
+
+
+def test_an_unfinished_table_stands_alone_and_so_does_what_would_make_too_large_a_one(monkeypatch):
+    parts = [_only(fakes.methods(), "similarity"), _only(fakes.methods(), "deepest")]
+    unfinished = replace(parts[1], complete=False)
+    assert methods.together([parts[0], unfinished]) == [0]
+    assert methods.together([unfinished, parts[0]]) == [0]
+    monkeypatch.setattr(methods, "MOST_CELLS", 7)
+    assert methods.together([parts[0], parts[1], parts[0]]) == [0, 2]

@@ -51,7 +51,8 @@ def show(model: ModelSpec) -> None:
 
 def _beside(shown: Found, found: Sequence[Found]) -> list[Found]:
     """What is read as one table with the shown one, that first."""
-    return [shown, *(one for one in found if one.key != shown.key and methods.paired(shown.result, one.result))]
+    first = [shown, *(one for one in found if one.key != shown.key)]
+    return [first[place] for place in methods.together([one.result for one in first])]
 
 
 def _joined(shown: Found, found: Sequence[Found]) -> MethodsResult:
