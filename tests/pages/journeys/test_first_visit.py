@@ -60,6 +60,7 @@ def fresh_map(page: Page) -> None:
 
 
 def move_the_slider(page: Page) -> None:
+    browser.settled(page)  # another map may put another slider in place of the one that a key was meant for
     slider = page.get_by_role("slider", name="Layers removed, n")
     before = int(slider.input_value())
     for _ in range(2):
