@@ -120,7 +120,7 @@ def table(
         hide_index=True,
         column_config={**numbers, **(columns or {})},
         alt=alt,
-        height="auto" if len(rows) <= 8 else 320,
+        height="auto" if len(rows) <= 10 else 320,
     )
     st.download_button(
         "Download CSV",
