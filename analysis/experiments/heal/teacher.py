@@ -200,7 +200,9 @@ class Teacher:
             positions: of every token in its document, same shape; None when documents in a row see each other.
         """
         if all(number in self._kept for number in numbers):
-            answers = [torch.stack(parts) for parts in zip(*(self._kept[number] for number in numbers), strict=True)]
+            # Under autocast to bfloat16, as in a step of a heal in half precision, torch stacks no float16.
+            with torch.autocast("cpu", enabled=False):
+                answers = [torch.stack(parts) for parts in zip(*(self._kept[number] for number in numbers), strict=True)]
         else:
             answers = self._ask(rows, positions)
             self._keep(numbers, answers)

@@ -69,6 +69,19 @@ def test_what_is_kept_equals_what_is_asked_and_no_more_is_kept_than_may_be(monke
         one([2], ROWS[[2]], None)
 
 
+@pytest.mark.parametrize("top_k", [0, 5])
+def test_rows_that_come_again_while_a_heal_in_half_precision_trains_are_taken_from_what_is_kept(top_k):
+    _, adapted, decoder, cut = healed()
+    one = Teacher(adapted, decoder, cut, top_k=top_k, kept_bytes=1 << 20)
+    with torch.autocast("cpu", torch.bfloat16):  # as in a training step
+        first, again = (one([0, 1], ROWS[:2], None) for _ in range(2))
+    if top_k:
+        assert torch.equal(first.top.logs, again.top.logs)
+        assert torch.equal(first.top.tokens, again.top.tokens)
+    else:
+        assert torch.equal(first.states, again.states)
+
+
 def test_the_stream_behind_a_block_at_the_end():
     model = families.build("llama")
     decoder = find_decoder(model)
