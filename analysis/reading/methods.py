@@ -68,7 +68,9 @@ def joined(tables: Sequence[MethodsResult]) -> MethodsResult:
     spec = first.spec
     found: dict[Asked, tuple[MethodsResult, int]] = {}
     for table in tables:
-        spec = _wider(spec, table.spec) or spec
+        wider = _wider(spec, table.spec)
+        assert wider is not None, "they go together"
+        spec = wider
         for place, cell in enumerate(table.cells):
             key = (cell.strategy, cell.recipe, cell.n)
             if key not in found or (found[key][0].cells[found[key][1]].error and not cell.error):
@@ -102,9 +104,7 @@ def asked(spec: MethodsSpec) -> list[Asked]:
 
 
 def _like(spec: MethodsSpec) -> tuple[object, ...]:
-    """What two tables have to have in common: questions and text by what is asked for, whether it was looked up or
-    not, and what is protected.
-    """
+    """What two tables have to have in common: questions and text as asked for, looked up or not, and what is protected."""
     questions = spec.benchmark
     shots = usual_shots(questions) if questions.shots is None else questions.shots
     return replace(questions, identity="", shots=shots), replace(spec.loss_corpus, identity=""), spec.protect

@@ -25,19 +25,9 @@ def test_cells_count_that_were_measured_with_the_same_questions_text_and_time():
     assert len(methods.measured(replace(trained, minutes=9.0), [distilled])) == 4
 
 
-def _only(table, strategy):
-    """The rows of one strategy, as a table of their own."""
-    places = [place for place, cell in enumerate(table.cells) if cell.strategy == strategy]
-    return replace(
-        table, spec=replace(table.spec, strategies=(strategy,)), cells=[table.cells[place] for place in places],
-        losses=[table.losses[0], *(table.losses[1 + place] for place in places)],
-        right=[table.right[0], *(table.right[1 + place] for place in places)],
-    )  # fmt: skip
-
-
 def test_tables_that_are_paired_are_read_as_the_one_they_would_have_been():
     whole = fakes.methods()
-    parts = [_only(whole, "similarity"), _only(whole, "deepest")]
+    parts = [fakes.methods_of("similarity"), fakes.methods_of("deepest")]
     assert methods.paired(*parts)
     assert methods.together(parts) == [0, 1]
     assert methods.joined(parts) == replace(whole, wall_s=2 * whole.wall_s)
@@ -55,12 +45,7 @@ def test_what_the_tables_have_in_common_is_counted_once_and_where_it_could_be_me
 
 
 def test_what_no_table_measured_has_no_row():
-    ghosted = _only(fakes.methods(), "deepest")
-    ghosted = replace(
-        ghosted, spec=replace(ghosted.spec, recipes=("ghosted",)),
-        cells=[replace(cell, recipe=cell.recipe and "ghosted") for cell in ghosted.cells],
-    )  # fmt: skip
-    table = methods.joined([_only(fakes.methods(), "similarity"), ghosted])
+    table = methods.joined([fakes.methods_of("similarity"), fakes.methods_of("deepest", "ghosted")])
     assert table.methods == [("similarity", ""), ("similarity", "instant"), ("deepest", ""), ("deepest", "ghosted")]
     assert [row["method"] for row in table.tables()["nats"].rows] == [
         "similarity", "similarity + instant", "deepest", "deepest + ghosted",
@@ -79,7 +64,7 @@ def test_an_unpruned_model_that_lost_otherwise_is_another_machines_and_pairs_not
 
 
 def test_an_unfinished_table_stands_alone_and_so_does_what_would_make_too_large_a_one(monkeypatch):
-    parts = [_only(fakes.methods(), "similarity"), _only(fakes.methods(), "deepest")]
+    parts = [fakes.methods_of("similarity"), fakes.methods_of("deepest")]
     unfinished = replace(parts[1], complete=False)
     assert methods.together([parts[0], unfinished]) == [0]
     assert methods.together([unfinished, parts[0]]) == [0]

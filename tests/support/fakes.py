@@ -312,3 +312,15 @@ def methods(n_done: int | None = None) -> MethodsResult:
         spec=spec, versions=VERSIONS, wall_s=40.0, n_tokens=4444, complete=n_done == len(found), model=FACTS,
         cells=found[:n_done], text_tokens=[255] * 8, losses=losses[: 1 + n_done], right=right[: 1 + n_done],
     )  # fmt: skip
+
+
+def methods_of(strategy: str, recipe: str = "instant") -> MethodsResult:
+    """The rows of one strategy of these as a table of their own, with another name for the heal."""
+    table = methods()
+    places = [place for place, cell in enumerate(table.cells) if cell.strategy == strategy]
+    return replace(
+        table, spec=replace(table.spec, strategies=(strategy,), recipes=(recipe,)),
+        cells=[replace(table.cells[place], recipe=table.cells[place].recipe and recipe) for place in places],
+        losses=[table.losses[0], *(table.losses[1 + place] for place in places)],
+        right=[table.right[0], *(table.right[1 + place] for place in places)],
+    )  # fmt: skip

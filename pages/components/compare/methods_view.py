@@ -44,9 +44,12 @@ def show(model: ModelSpec) -> None:
         in_place.failure(in_place.last_of(_KIND, lambda spec: True), max((entry.saved_at for entry in found), default=0.0))
         if shown is None:
             st.info("No table of methods yet: say below which, and click **Measure**.")
+            _form(model, None, found)
         else:
-            _result(shown, found)
-        _form(model, None if shown is None else _joined(shown, found), found)
+            parts = _beside(shown, found)
+            result = _joined(parts)
+            _result(parts, result, found)
+            _form(model, result, found)
 
 
 def _beside(shown: Found, found: Sequence[Found]) -> list[Found]:
@@ -55,12 +58,11 @@ def _beside(shown: Found, found: Sequence[Found]) -> list[Found]:
     return [first[place] for place in methods.together([one.result for one in first])]
 
 
-def _joined(shown: Found, found: Sequence[Found]) -> MethodsResult:
-    return methods.joined([one.result for one in _beside(shown, found)])
+def _joined(parts: Sequence[Found]) -> MethodsResult:
+    return methods.joined([part.result for part in parts])
 
 
-def _result(shown: Found, found: Sequence[Found]) -> None:
-    parts, result = _beside(shown, found), _joined(shown, found)
+def _result(parts: Sequence[Found], result: MethodsResult, found: Sequence[Found]) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         quantity = st.segmented_control(
             "Less or more than the unpruned model", list(_QUANTITIES), default=NATS, required=True,
@@ -72,8 +74,8 @@ def _result(shown: Found, found: Sequence[Found]) -> None:
                 "precomputed" if whole else "in part precomputed", color="gray",
                 help="Made by this program before you opened it.",
             )  # fmt: skip
-        if len(names := _names(shown, found)) > 1:
-            state.pick_result(_KIND, "Shown", names, shown.key)
+        if len(names := _names(parts[0], found)) > 1:
+            state.pick_result(_KIND, "Shown", names, parts[0].key)
     tables = result.tables()
     told = tables[quantity]
     figure = kinds.figure(result, quantity, dark=theme.is_dark())
@@ -114,8 +116,9 @@ def _names(shown: Found, found: Sequence[Found]) -> dict[str, str]:
     names, told = dict[str, str](), set[str]()
     for entry in [shown, *found]:
         if entry.key not in told:
-            told |= {part.key for part in _beside(entry, found)}
-            names[entry.key] = _called(entry, _joined(entry, found))
+            parts = _beside(entry, found)
+            told |= {part.key for part in parts}
+            names[entry.key] = _called(entry, _joined(parts))
     return {entry.key: names[entry.key] for entry in found if entry.key in names}
 
 

@@ -77,16 +77,8 @@ def test_a_job_that_failed_says_why_and_one_that_runs_is_shown(view, job):
 
 
 def test_tables_that_came_with_the_program_are_read_as_one_and_what_is_missing_is_measured_beside_them(precomputed, view):
-    table = fakes.methods()
-    for strategy, recipe in (("similarity", "instant"), ("deepest", "ghosted")):
-        places = [place for place, cell in enumerate(table.cells) if cell.strategy == strategy]
-        cells = [table.cells[place] for place in places]
-        precomputed(replace(
-            table, spec=replace(table.spec, strategies=(strategy,), recipes=(recipe,)),
-            cells=[replace(cell, recipe=cell.recipe and recipe) for cell in cells],
-            losses=[table.losses[0], *(table.losses[1 + place] for place in places)],
-            right=[table.right[0], *(table.right[1 + place] for place in places)],
-        ))  # fmt: skip
+    precomputed(fakes.methods_of("similarity"))
+    precomputed(fakes.methods_of("deepest", "ghosted"))
     at = view()
     assert set(at.dataframe[0].value["method"]) == {"similarity", "similarity + instant", "deepest", "deepest + ghosted"}
     assert not any(box.label == "Shown" for box in at.selectbox), "there is one table"
@@ -94,7 +86,7 @@ def test_tables_that_came_with_the_program_are_read_as_one_and_what_is_missing_i
     assert at.button(key="methods-go").label == "Measure the 5 missing", "four, and one that could not be measured"
     assert "5 of 12 cells are to be measured" in read(texts(at))
     assert "Again 7 cells that came with the program, so that all are paired." in read(texts(at))
-    table.save()
+    fakes.methods().save()
     at = view()
     assert len(at.dataframe[0].value) == 5
     assert ":gray-badge[in part precomputed]" in texts(at)
