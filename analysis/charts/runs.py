@@ -16,6 +16,7 @@ from analysis.core.blocks import Block
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult, LeastDamage
+from analysis.reading import recovery
 from analysis.reading.differences import recovered
 
 LOOKS = (
@@ -202,10 +203,14 @@ def recovery_bars(heals: Sequence[Drawn], *, dark: bool = False, height: int = 3
     for drawn, share in known:
         result, look = drawn.result, drawn.trace(HEALED_LOOKS, dark)
         points = (result.pruned.loss, result.healed.loss, result.unpruned.loss)
+        sure = recovery.of(result)
+        ends = [] if sure is None or sure.low is None or sure.high is None else [sure.high - sure.share, sure.share - sure.low]
+        said = f"{share:.0%} {sure.interval}" if sure is not None else f"{share:.0%}"
         figure.add_bar(
             x=[share], y=[look["name"]], orientation="h", name=look["name"], showlegend=False,
             marker={"color": look["line"]["color"]},
-            texttemplate=f"{share:.0%}", textposition="outside", cliponaxis=False,
+            error_x={"array": ends[:1], "arrayminus": ends[1:], "visible": bool(ends)},
+            texttemplate=said, textposition="inside", insidetextanchor="start", cliponaxis=False,
             hovertemplate=f"{result.spec.block.describe()}<br>cut {points[0]:.3f}, healed {points[1]:.3f}, unpruned "
             f"{points[2]:.3f} nats per token<extra></extra>",
         )  # fmt: skip

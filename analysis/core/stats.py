@@ -186,6 +186,29 @@ def compare_losses(
     return float(np.average(differences, weights=size)), float(low), float(high)
 
 
+def ratio_of_means(
+    numerators: Sequence[float], denominators: Sequence[float], weights: Sequence[float] | None = None
+) -> tuple[float, float, float]:
+    """Ratio of two means over the same texts, with its 95 % interval: paired, by the delta method and Student's t.
+
+    Args:
+        numerators, denominators: one of each per text, at least two texts; the mean of the denominators is not 0.
+        weights: size of each text; None or empty where every text counts the same.
+
+    Returns:
+        The ratio, lower and upper end.
+
+    Source: the ratio estimator, Cochran, Sampling Techniques (1977), section 6.4.
+    """
+    sizes = weights or [1.0] * len(numerators)
+    total = sum(size * below for size, below in zip(sizes, denominators, strict=True))
+    ratio = sum(size * above for size, above in zip(sizes, numerators, strict=True)) / total
+    triples, n = zip(sizes, numerators, denominators, strict=True), len(numerators)
+    spread = sum((size * (above - ratio * below)) ** 2 for size, above, below in triples)
+    half = t_quantile(n - 1) * sqrt(n / (n - 1) * spread) / abs(total)
+    return ratio, ratio - half, ratio + half
+
+
 POWER = 0.8
 """How often a difference of the size that is asked for would be seen, were it there."""
 

@@ -1,4 +1,4 @@
-"""The verdict on a cut in one sentence: what it saves, what it loses, and what a heal gives back, as far as it was measured."""
+"""The verdict on a cut in one sentence: what it saves and loses, and the share that a heal recovers, as far as measured."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +11,8 @@ from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.speed.spec import SpeedResult
 from analysis.models import spec
 from analysis.models.spec import ModelFacts
-from analysis.reading import costs, evidence, reading
+from analysis.reading import costs, evidence, reading, recovery
 from analysis.reading.costs import Cost
-from analysis.reading.heals import is_flattered
 from analysis.reading.reading import ACCURACY, LOSS, Change, Condition
 from analysis.reading.settled import number, two_digits
 
@@ -61,7 +60,7 @@ def headline(
     smaller = f"{spec.savings(model, cut).fraction:.0%} smaller" if spec.knows(model, cut) else "smaller"
     parts = [f"Removing {cut.brief()} makes the model {smaller}{_faster(faster)}"]
     parts += _lost(answers, text)
-    parts += [_gives_back(healed)] if healed is not None else []
+    parts += [recovery.clause(healed).replace(" %", "%")] if healed is not None else []
     found = {ANSWERS: answers, TEXT: text, SPEED: faster, HEAL: healed}
     said = [f"Answers: {answers.reading.on_what()}"] if answers else []
     said += [f"Loss: {text.reading.on_what()}"] if text else []
@@ -181,50 +180,3 @@ def _healed(cut: Removal, heals: Sequence[HealResult]) -> HealResult | None:
 
 def _has_loss(heal: HealResult) -> bool:
     return LOSS in reading.of_heal(heal, "healed")
-
-
-def _gives_back(heal: HealResult) -> str:
-    """What healing gave back, against the cut and the unpruned model of the same run.
-
-    Loss on the kind of text that was trained on says nothing of repair, so such a heal gives no nats back.
-    """
-    models = [reading.of_heal(heal, which) for which in ("unpruned", "pruned", "healed")]
-    who = f"a heal of {_duration(heal.wall_s)}"
-    said = [
-        clause
-        for quantity, clause_of in ((ACCURACY, _answers_back), (LOSS, _nats_back))
-        if all(quantity in model for model in models)
-        and not (quantity == LOSS and is_flattered(heal))
-        and (
-            clause := clause_of(
-                *(reading.change(models[a][quantity], models[b][quantity]) for a, b in ((0, 1), (1, 2), (0, 2)))
-            )
-        )
-    ]
-    if not said and is_flattered(heal):
-        return f"{who} was judged by text of the kind it trained on, which shows no repair"
-    where = " and ".join(models[2][q].condition.material_in_words() for q in (ACCURACY, LOSS) if q in models[2])
-    return f"{who} gives back {' and '.join(said)}" if said else f"{who} was not seen to give anything back on {where}"
-
-
-def _answers_back(lost: Change, gained: Change, left: Change) -> str:
-    """Healing is said to give answers back only where the gain itself is settled."""
-    if not (gained.is_settled and gained.difference > 0):
-        return ""
-    if lost.is_settled and not left.is_settled:
-        return "the answers"
-    return f"{number(100 * gained.difference, 0)} of 100 answers"
-
-
-def _nats_back(lost: Change, gained: Change, _: Change) -> str:
-    if not (gained.is_settled and gained.difference < 0 and lost.difference > 0):
-        return ""
-    # Below the unpruned loss is the kind of text that was healed on, or chance; never a better model.
-    return f"{min(1.0, -gained.difference / lost.difference):.0%} of the nats"
-
-
-def _duration(seconds: float) -> str:
-    """As in "17 s", "12 min" or "3.5 h"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -14,13 +14,14 @@ from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import lacking
 from analysis.experiments.heal.spec import HealResult, judged_by
+from analysis.reading import recovery
 from analysis.reading.reading import Change
 from analysis.reading.settled import number
 
 
 @dataclass(frozen=True)
 class Repair:
-    """What a cut cost on some texts and what the heal gave back of it."""
+    """Loss increase of a removed block on some texts, and how far a heal lowers the loss again."""
 
     texts: str
     """On what: "32 texts of C4"."""
@@ -33,11 +34,6 @@ class Repair:
     """Healed against pruned; below 0 where something was repaired."""
     left: Change
     """Healed against unpruned; above 0 where something is left to repair."""
-
-    @property
-    def share(self) -> float | None:
-        """Share of the cost that was given back: 1 is as good as unpruned; None where the cut cost nothing."""
-        return -self.change.difference / self.cost.difference if self.cost.difference > 0 else None
 
 
 def repair(result: HealResult) -> Repair | None:
@@ -129,7 +125,7 @@ def headline(result: HealResult) -> str:
 
 def is_flattered(result: HealResult) -> bool:
     """Whether it was judged by text of the kind that it trained on, as before version 0.3, or because that was asked for."""
-    return bool(result.spec.validation.subject == result.spec.corpus.subject)
+    return recovery.is_judged_by_its_own_kind(result)
 
 
 def _flattered(result: HealResult) -> str:
@@ -142,39 +138,52 @@ def _flattered(result: HealResult) -> str:
 
 
 def _verdict(judged: Repair, result: HealResult) -> str:
-    cut, change, left = result.spec.block.brief(), judged.change, judged.left
-    on = f"On {judged.texts}"
-    if not is_flattered(result):
-        on += ", a kind it was not trained on"
-    if judged.cost.difference <= 0:
+    """Loss, then accuracy, then the distance from the unpruned model: each with its interval."""
+    on = f"On {judged.texts}" if is_flattered(result) else f"On {judged.texts}, a kind it was not trained on"
+    return f"{on}, {_effect(judged, result)}. {_sentence(recovery.accuracy_in_words(result))} {_rest(judged.left)}."
+
+
+def _sentence(phrase: str) -> str:
+    return f"{phrase[0].upper()}{phrase[1:]}."
+
+
+def _effect(judged: Repair, result: HealResult) -> str:
+    cut, cost = result.spec.block.brief(), judged.cost
+    if cost.difference <= 0:
         return (
-            f"{on}, removing {cut} cost nothing that could be repaired: loss {judged.unpruned.loss:.2f} unpruned, "
-            f"{judged.pruned.loss:.2f} pruned, {judged.healed.loss:.2f} healed."
+            f"removing {cut} does not increase the loss, so there is nothing to recover: {judged.unpruned.loss:.2f} unpruned, "
+            f"{judged.pruned.loss:.2f} pruned, {judged.healed.loss:.2f} healed"
         )
-    cost = f"the {judged.cost.difference:.2f} nats per token that the cut costs"
-    if change.low is not None and not change.is_settled:
-        gave = f"no repair can be told from none: the loss moved by {change.difference:+.2f} (95 %: {_ends(change)}) of {cost}"
-    elif change.difference >= 0:
-        gave = f"the heal made the loss worse, by {_size(change)}, on top of {cost}"
-    else:
-        gave = f"the heal gave back {_size(change)} of {cost}"
-    if left.low is None:
-        rest = f"The healed model is {abs(left.difference):.2f} {'above' if left.difference > 0 else 'below'} the unpruned one"
-    elif not left.is_settled:
-        rest = f"The healed model cannot be told from the unpruned one ({left.difference:+.2f}; 95 %: {_ends(left)})"
-    elif left.difference > 0:
-        rest = f"The healed model is still worse than the unpruned one, by {_size(left)}"
-    else:
-        rest = f"The healed model scores better than the unpruned one, by {_size(left)}"
-    return f"{on}, {gave}. {rest}."
+    share = recovery.of(result)
+    if share is not None:
+        return f"the heal {share.in_words(f'the loss increase of {cost.difference:.2f} nats/token')}"
+    moved = "lowers" if judged.change.difference < 0 else "raises"
+    if is_flattered(result):
+        return f"the heal {moved} the loss by {_size(judged.change)} nats/token after an increase of {cost.difference:.2f}"
+    return (
+        f"the loss increase of {cut} is not significant ({_signed(cost)} nats/token), so no share of it can be recovered: the "
+        f"heal {moved} the loss by {_size(judged.change)}"
+    )
+
+
+def _rest(left: Change) -> str:
+    side = "above" if left.difference > 0 else "below"
+    if left.low is not None and not left.is_settled:
+        return f"The healed model's loss is not significantly different from the unpruned model's ({_signed(left)})"
+    still = "still " if left.difference > 0 and left.low is not None else ""
+    return f"The healed model's loss is {still}{_size(left)} {side} the unpruned model's"
+
+
+def _signed(change: Change) -> str:
+    return f"{change.difference:+.2f}, 95 % CI {_ends(change)}"
 
 
 def _size(change: Change) -> str:
-    """Its size without a sign and its interval: "0.59 (95 %: 0.52 to 0.66)"."""
+    """Size without a sign, and its interval: "0.59 (95 % CI 0.52 to 0.66)"."""
     flip = -1 if change.difference < 0 else 1
     ends = sorted(flip * end for end in (change.low, change.high) if end is not None)
     said = number(abs(change.difference), 2)
-    return f"{said} (95 %: {number(ends[0], 2)} to {number(ends[1], 2)})" if ends else said
+    return f"{said} (95 % CI {number(ends[0], 2)} to {number(ends[1], 2)})" if ends else said
 
 
 def _ends(change: Change) -> str:
@@ -201,7 +210,7 @@ def _of_own_kind(own: Repair, result: HealResult, control: HealResult | None) ->
     side = "above" if above.difference > 0 else "below"
     where = f"the healed one is {_size(above)} {side} that"
     if above.low is not None and not above.is_settled:
-        where = f"the healed one cannot be told from that ({above.difference:+.2f}; 95 %: {_ends(above)})"
+        where = f"the healed one is not significantly different from that ({_signed(above)})"
     return f"{said}; the unpruned model trained the same way, the control, reaches {ceiling.loss:.2f}: {where}."
 
 

@@ -15,7 +15,6 @@ from analysis.models.spec import ModelFacts
 from analysis.reading import durations, reach
 from analysis.reading.durations import Duration, Timed
 from analysis.reading.found import of_entry
-from analysis.reading.reach import Reach
 from pages.components.shared import library, state, words
 
 INSTANT, OWN = "instant", "own"
@@ -51,7 +50,7 @@ def show(preset: HealSpec, key: str, known: ModelFacts) -> dict[str, Any]:
             label_visibility="collapsed",
         )  # fmt: skip
     if not any_reached:
-        st.caption("What each gives back is shown here once a heal was judged by text of another kind than it trained on.")
+        st.caption("The recovery of each length appears here after a heal judged by another kind of text than it trained on.")
     if now == INSTANT:
         return {}
     return _own(preset, key) if now == OWN else {"minutes": MINUTES[now]}
@@ -131,11 +130,15 @@ class Evidence:
         return []
 
     def _reached(self, spec: HealSpec) -> str:
-        found = reach.of(self.heals, spec.recipe, spec.minutes)
-        if found is not None:
-            return said(found)
-        other = reach.of(self.others, spec.recipe, spec.minutes)
-        return f"not measured on this model; {other.model}: {said(other)}" if other else ""
+        """Recovery of the selected block; else, named as that, of other blocks or of another model."""
+        own = reach.of(self.heals, spec.recipe, spec.minutes, self.preset.block)
+        if own is not None:
+            return own.in_words()
+        others = reach.of(self.heals, spec.recipe, spec.minutes)
+        if others is not None:
+            return f"not measured for this block; other blocks: {others.in_words()}"
+        elsewhere = reach.of(self.others, spec.recipe, spec.minutes)
+        return f"not measured on this model; {elsewhere.model}: {elsewhere.in_words()}" if elsewhere else ""
 
 
 def _with_length(preset: HealSpec, option: str) -> HealSpec:
@@ -150,15 +153,6 @@ def _with_length(preset: HealSpec, option: str) -> HealSpec:
     if option in MINUTES:
         return recipes.like(preset, model=preset.model, block=preset.block, minutes=MINUTES[option], steps=0)
     return preset
-
-
-def said(found: Reach) -> str:
-    """What was reached, with the range and on how many cuts: "60-75% of the loss back on C4, 4 cuts of 3-10 layers"."""
-    low, high = f"{100 * found.low:.0f}", f"{100 * found.high:.0f}"
-    share = f"{low}%" if low == high else f"{low} to {high}%"
-    sizes = words.layers(found.sizes[0]) if found.sizes[0] == found.sizes[1] else f"{found.sizes[0]} to {found.sizes[1]} layers"
-    cuts = f"1 cut of {sizes}" if found.n == 1 else f"{found.n} cuts of {sizes}"
-    return f"{share} of the lost loss back on {found.text}, {cuts}"
 
 
 def measured_here() -> list[Timed]:

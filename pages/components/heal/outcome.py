@@ -8,7 +8,7 @@ from analysis.core import store
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.heal.spec import COMPENSATIONS, HealResult, JunctionReport
 from analysis.models import spec as sizes
-from analysis.reading import gains, heals, reading, settled
+from analysis.reading import gains, heals, reading, recovery
 from analysis.reading.reading import ACCURACY, LOSS, Reading
 from pages.components.heal import length
 from pages.components.heal.runs import Run
@@ -52,7 +52,7 @@ def show(run: Run, control: HealResult | None) -> None:
 
 
 def _verdict(result: HealResult, control: HealResult | None) -> None:
-    """What the heal did, before any number: recovered how much of what, and whether it can be told from unpruned."""
+    """Draw the effect of the heal on loss and accuracy, before any table."""
     said = heals.sentences(result, control)
     if not said:
         return
@@ -169,16 +169,11 @@ def _lengths(result: HealResult, control: HealResult) -> str:
 
 
 def _answers(result: HealResult) -> list[str]:
-    """Healed against pruned and unpruned, on the same questions."""
-    if result.spec.control:
+    """Accuracy of the healed model against the unpruned one; the verdict states it against the pruned one."""
+    if result.spec.control or recovery.accuracy_change(result, "unpruned") is None:
         return []
-    healed = reading.of_heal(result, "healed").get(ACCURACY)
-    others = {name: reading.of_heal(result, name).get(ACCURACY) for name in ("pruned", "unpruned")}
-    return [
-        f"Right answers, healed: {words.plain(settled.said(reading.change(other, healed), ACCURACY, of=f'the {name} model'))}."
-        for name, other in others.items()
-        if healed is not None and other is not None
-    ]
+    said = recovery.accuracy_in_words(result, "unpruned")
+    return [words.plain(f"{said[0].upper()}{said[1:]}.")]
 
 
 def _warnings(result: HealResult) -> list[str]:

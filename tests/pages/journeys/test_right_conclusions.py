@@ -143,7 +143,7 @@ def is_grey(item: Locator) -> bool:
 
 def test_a_heal_is_judged_by_text_of_another_kind_than_it_trained_on(page, served):
     text = read(page, served, "heal", "own-kind", "block=11:5")
-    assert "a kind it was not trained on, the heal gave back" in text
+    assert "a kind it was not trained on, the heal recovers" in text
     table = page.get_by_role("table", name="Quality, size and speed of the models")
     expect(table).to_contain_text("loss, C4")
     expect(table).to_contain_text("loss, Wikipedia (trained on)")
