@@ -210,7 +210,7 @@ def _add_healed(figure: Figure, heals: Sequence[HealResult], measure: Measure, c
 
 def _healed_how(heal: HealResult) -> str:
     how = f"healed, {len(heal.steps)} steps" if heal.spec.trains else "instant heal, no training"
-    return f"{how}, {heal.precision}"
+    return f"{how}, {heal.precision_in_words}"
 
 
 def _more_legend_rows(figure: Figure) -> int:

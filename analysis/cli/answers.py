@@ -272,6 +272,7 @@ def _model_lines(result: Any, options: argparse.Namespace) -> list[str]:
         f"which {model.other_parameters / 1e6:.1f} M are embeddings and head",
         *_expert_lines(model),
         f"dtype    {result.dtype.reason}",
+        *([f"weights  stored as {stored}"] if (stored := result.spec.model.format_of_weights(model)) else []),
         f"device   {result.device.reason}",
         f"memory   {units.size(result.weight_bytes)} weights + {units.size(result.working_bytes)} at work; "
         f"{units.size(result.free_bytes)} free: {fits}",

@@ -169,9 +169,14 @@ class Result:
         return self.versions.get("device") or str(self.spec.model.device)
 
     @property
+    def precision_in_words(self) -> str:
+        """Precision and format of the stored weights, as in "float32 from Q4_1 weights"."""
+        return str(self.spec.model.precision_in_words(getattr(self, "model", None)))
+
+    @property
     def ran_in(self) -> str:
-        """In which precision and where, as in "bfloat16 on cuda"."""
-        return f"{self.spec.model.dtype} on {self.ran_on}"
+        """Precision, format of the stored weights and device, as in "float32 from Q4_1 weights on cpu"."""
+        return f"{self.precision_in_words} on {self.ran_on}"
 
     def tables(self) -> dict[str, Table]:
         """Its numbers as tables, by name, the main one first.

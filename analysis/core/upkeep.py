@@ -22,7 +22,7 @@ from analysis.core import disk, store
 from analysis.core.errors import CorruptResultError, LayerscopeError, StorageError
 from analysis.core.options import imported
 
-LAYOUT = 2
+LAYOUT = 3
 """Of the file, which its name says: raise it when a column or a summary says something else than before."""
 DESCRIBED_BY = "analysis.reading.runs:described"
 """Called with the kind and a stored result: what its columns hold, from `source` on, by name. A name and no import, because

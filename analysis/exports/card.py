@@ -79,7 +79,7 @@ def of(
         f"# {text(name)}",
         f"{facts.n_layers - len(cut.layers)} of {facts.n_layers} layers of {code(base)}"
         f"{f' at revision {code(model.revision)}' if model.revision else ''} (family {text(facts.family_in_words)}), saved in "
-        f"{model.dtype}. Layers are counted from 0 and a block [a, b) ends before b.",
+        f"{model.dtype}{_rounded(model, facts)}. Layers are counted from 0 and a block [a, b) ends before b.",
         "## How it was made",
         _how(cut, heal, adapter),
         *([_ZEROED] if isinstance(cut, PartSet) else []),
@@ -96,6 +96,12 @@ def of(
         f"Made with layerscope {__version__}.{_versions(scored)}",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _rounded(model: ModelSpec, facts: ModelFacts) -> str:
+    """Return a clause with the format that the weights were stored in before, where that differs."""
+    weights = model.format_of_weights(facts)
+    return "" if weights in ("", model.dtype) else f" from {weights} weights"
 
 
 def _use(file: str) -> str:
@@ -116,6 +122,8 @@ def _evaluated(scored: Scored, point: Point) -> "list[EvalResult]":
     from huggingface_hub import EvalResult
 
     precision = {"dtype": scored.model.dtype, "quantization": scored.model.quantization}
+    if weights := scored.model.format_of_weights():
+        precision["weights"] = weights
     results = []
     if scored.benchmark is not None and point.acc is not None:
         title, task = questions.title(scored.benchmark), TASKS.get(scored.benchmark.task)
@@ -206,7 +214,7 @@ def scores(named: Sequence[tuple[str, Point]], measured_on: Sequence[str] = ()) 
 
 def measured_on(model: ModelSpec, benchmark: BenchmarkSpec | None, corpus: CorpusSpec | None) -> str:
     """In which precision, on which questions and texts, with their seeds, in plain text."""
-    said = [f"Scored in {model.precision}."]
+    said = [f"Scored in {model.precision_in_words()}."]
     if benchmark is not None:
         shots = f", {benchmark.shots}-shot" if benchmark.shots else ""
         said.append(f"Questions: {questions.title(benchmark)}{shots}, seed {benchmark.seed}.")

@@ -324,7 +324,7 @@ def _heals(heals: Sequence[HealResult], cut: Removal | None, command_line: Comma
         seed=[heal.spec.seed for heal, _, _, _ in scored],
         model=[name for _, name, _, _ in scored],
         text=[text for _, _, _, text in scored],
-        precision=[heal.spec.model.precision for heal, _, _, _ in scored],
+        precision=[heal.precision_in_words for heal, _, _, _ in scored],
     ).titled(text="loss on")
     of_cut = [heal for heal in heals if heal.is_of(cut)] or list(heals)
     pictures = []

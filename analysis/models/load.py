@@ -15,12 +15,23 @@ from analysis.core import units
 from analysis.core.errors import NotEnoughMemoryError, SpecError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.models import decoder as architecture
-from analysis.models import gguf, layerwise, machine, meter, placement, prequantized, residual, text_part, weights
+from analysis.models import (
+    gguf,
+    layerwise,
+    machine,
+    meter,
+    placement,
+    prequantized,
+    residual,
+    text_part,
+    weights,
+    weights_format,
+)
 from analysis.models import spec as cost
 from analysis.models.checkpoint import Checkpoint
 from analysis.models.decoder import Decoder
 from analysis.models.placement import Needs, Placement
-from analysis.models.source import Source, as_it_should_be, converted, locate, read_config, unpacked
+from analysis.models.source import Source, as_it_should_be, converted, gguf_of, locate, read_config, unpacked
 from analysis.models.spec import Choice, ModelFacts, ModelSpec
 from analysis.models.text_part import Names, TextPart
 
@@ -139,7 +150,12 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
             skeleton = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
         decoder = architecture.find_decoder(skeleton)
         facts = architecture.facts(decoder, name=source.name, dtype=dtype.value, quantization=spec.quantization)
-        facts = replace(facts, layers=architecture.layer_facts(decoder), part_of="" if part is None else part.whole.model_type)
+        facts = replace(
+            facts,
+            layers=architecture.layer_facts(decoder),
+            part_of="" if part is None else part.whole.model_type,
+            weights_format=_weights_format(spec, source, config, stored_as),
+        )
     resolved = replace(spec, dtype=dtype.value, device=device.value, identity=source.identity)
     precision = dtype.value if spec.quantization == "none" else spec.quantization
     weight_bytes = cost.weight_bytes(facts, None, precision, rest=dtype.value)
@@ -170,6 +186,15 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
         cards=cards,
         part=part,
     )
+
+
+def _weights_format(spec: ModelSpec, source: Source, config: Any, stored_as: str) -> str:
+    """Return the format of the stored weights; `stored_as` is the dtype that the configuration names."""
+    is_of_gguf = spec.source == "starter" or source.identity.startswith("gguf:")
+    file = gguf_of(spec) if is_of_gguf else None
+    if file is not None:
+        return weights_format.of_gguf(file)
+    return prequantized.name(config) or (stored_as if stored_as in cost.DTYPE_BYTES else "")
 
 
 def _at_work(facts: ModelFacts, dtype: str) -> tuple[int, int]:

@@ -32,6 +32,12 @@ def method(config: Any) -> str | None:
     return str(getattr(found, "value", found))
 
 
+def name(config: Any) -> str:
+    """Return the name of the format that weights are stored quantized in, for example "FP8"; "" where they are not."""
+    stored = method(config) or ""
+    return _UNPACKED[stored][0] if stored in _UNPACKED else _NAMES.get(stored, stored)
+
+
 def check(config: Any, name: str, quantization: str) -> None:
     """See to it that weights as they are stored can be loaded.
 

@@ -10,6 +10,7 @@ from analysis.core.options import Option
 from analysis.core.options import Part as RequestPart
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
+from analysis.models import weights_format as formats
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 HALF = ("bfloat16", "float16")
@@ -46,6 +47,18 @@ class ModelSpec(Spec):
     def precision(self) -> str:
         """How the weights are held, in words: "float32", or "NF4, bfloat16" for quantized layers that compute in bfloat16."""
         return ", ".join(part for part in (_QUANTIZED.get(self.quantization), self.dtype) if part)
+
+    def format_of_weights(self, facts: "ModelFacts | None" = None) -> str:
+        """Return the format of the stored weights, for example "Q4_1"; "" where it is not known.
+
+        Args:
+            facts: of a result; an older one without the format is looked up by the identity of the weights.
+        """
+        return facts.weights_format if facts and facts.weights_format else formats.of_stored(self.identity, self.source)
+
+    def precision_in_words(self, facts: "ModelFacts | None" = None) -> str:
+        """Return `precision` with the format of the stored weights: "float32 from Q4_1 weights"."""
+        return formats.in_words(self.precision, self.format_of_weights(facts))
 
     def also_keyed(self) -> dict[str, str]:
         """In half precision the residual stream was in half precision, too, and results of then are other ones."""
@@ -117,6 +130,9 @@ class ModelFacts:
     """What each decoder layer holds; empty in results that are older than this field."""
     part_of: str = ""
     """Of the text part of a multimodal model the family of the whole one: llava, qwen2_5_vl …; "" of others."""
+
+    weights_format: str = ""
+    """Format of the stored weights, for example "Q4_1" or "bfloat16"; "" in results that are older than this field."""
 
     @property
     def family_in_words(self) -> str:

@@ -65,7 +65,7 @@ def headline(
     said = [f"Answers: {answers.reading.on_what()}"] if answers else []
     said += [f"Loss: {text.reading.on_what()}"] if text else []
     said += [_timed(speed)] if speed is not None and faster is not None else []
-    said += [f"Heal: recipe {healed.spec.recipe}, {_condition(healed).precision}"] if healed is not None else []
+    said += [f"Heal: recipe {healed.spec.recipe}, {_condition(healed).precision_in_words()}"] if healed is not None else []
     return Headline(
         "; ".join(parts).replace("%", " %") + ".", tuple(said), tuple(name for name, known in found.items() if known is None)
     )
@@ -127,7 +127,7 @@ def _faster(gain: SpeedGain | None) -> str:
 
 
 def _timed(speed: SpeedResult) -> str:
-    return f"Speed: writing a token, {speed.rounds} rounds, {speed.spec.model.precision}, {speed.machine}"
+    return f"Speed: writing a token, {speed.rounds} rounds, {speed.precision_in_words}, {speed.machine}"
 
 
 def _lost(answers: Cost | None, text: Cost | None) -> list[str]:

@@ -73,7 +73,7 @@ def _read(name: str, sweep: SweepResult) -> Plateau:
     fall = verdicts.knee(sweep.points, sweep.lines, sweep.questions)
     model, questions = sweep.spec.model, title(sweep.spec.benchmark)
     return Plateau(
-        name, model.source, questions, sweep.spec.strategy, sweep.n_layers, sweep.points[0].n_samples, model.precision,
+        name, model.source, questions, sweep.spec.strategy, sweep.n_layers, sweep.points[0].n_samples, sweep.precision_in_words,
         tuple(steps), fall,
     )  # fmt: skip
 

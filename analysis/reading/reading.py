@@ -19,6 +19,7 @@ from analysis.experiments.accuracy.points import Answer, Point
 from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import DamageResult
+from analysis.models import weights_format
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.reading import verdicts
 
@@ -42,10 +43,17 @@ class Condition:
     """Questions or texts."""
     name: str = field(default="", compare=False)
     """What people call the model."""
+    weights: str = field(default="", compare=False)
+    """Format of the stored weights, for example "Q4_1"; "" where it is not known. It never tells two conditions apart: other
+    weights have another `model`."""
 
     def on_what(self) -> str:
-        """On what, how much of it, in which precision: "200 ARC-Easy questions, float32" or "32 texts of C4, float32"."""
-        return f"{self.material_in_words()}, {self.precision}"
+        """On what, how much of it, in which precision: "200 ARC-Easy questions, float32 from Q4_1 weights"."""
+        return f"{self.material_in_words()}, {self.precision_in_words()}"
+
+    def precision_in_words(self) -> str:
+        """Return precision and format of the stored weights: "float32 from Q4_1 weights"."""
+        return weights_format.in_words(self.precision, self.weights)
 
     def material_in_words(self) -> str:
         """On what and how much of it: "200 ARC-Easy questions" or "32 texts of C4"."""
@@ -127,7 +135,7 @@ def measured_on(readings: Readings) -> str:
     """What several numbers of one model rest on: "200 ARC-Easy questions and 32 texts of C4, float32"; "" without any."""
     conditions = [one.condition for one in readings.values()]
     materials = list(dict.fromkeys(condition.material_in_words() for condition in conditions))
-    held = list(dict.fromkeys(condition.precision for condition in conditions))
+    held = list(dict.fromkeys(condition.precision_in_words() for condition in conditions))
     return ", ".join([" and ".join(materials), *held]) if conditions else ""
 
 
@@ -310,4 +318,4 @@ def _of_point(
 
 def _condition(model: ModelSpec, facts: ModelFacts, material: BenchmarkSpec | CorpusSpec, n: int) -> Condition:
     weights = model.identity or (f"{model.source} {model.revision}" if model.revision else model.source)
-    return Condition(weights, model.precision, material, n, facts.name)
+    return Condition(weights, model.precision, material, n, facts.name, model.format_of_weights(facts))

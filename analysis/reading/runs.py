@@ -72,13 +72,8 @@ def how(result: Any) -> str:
 
 
 def precision(result: Any) -> str:
-    """How the weights were held."""
-    if isinstance(result, HealResult):
-        return str(result.precision)
-    model = getattr(result.spec, "model", None)
-    if model is None:
-        return ""
-    return str(model.dtype) if model.quantization == "none" else f"{model.quantization}, {model.dtype}"
+    """Return the precision of a result with the format of its stored weights."""
+    return "" if getattr(result.spec, "model", None) is None else str(result.precision_in_words)
 
 
 def in_words(asked: BenchmarkSpec | CorpusSpec) -> str:

@@ -68,7 +68,7 @@ def of_results(distances: DistanceResult, damage: DamageResult | None) -> Strip:
             unit="",
             values=[[round(value, _DIGITS) for value in row] for row in distances.mean],
             halves=[[round(half * error, _DIGITS) if sure else None for error in row] for row in distances.stderr],
-            on=f"{texts}, {spec.model.precision}",
+            on=f"{texts}, {distances.precision_in_words}",
         ),
         damage=_of_damage(damage) if damage else None,
     )

@@ -10,7 +10,7 @@ from tests.support import fakes
 def test_a_panel_has_a_line_for_each_way_to_choose_layers_with_its_intervals():
     result = fakes.grid()
     panels = grids.panels(result, grids.ACCURACY)
-    assert list(panels) == ["SmolLM2-135M-Instruct, bfloat16: ARC-Easy", "small, bfloat16: ARC-Easy"]
+    assert list(panels) == ["SmolLM2-135M-Instruct, bfloat16 from Q4_1 weights: ARC-Easy", "small, bfloat16: ARC-Easy"]
     drawn = grids.panel(result, next(iter(panels)), grids.ACCURACY)
     lines = {trace.name: trace for trace in drawn.data}
     assert list(lines) == ["similarity", "deepest", "chance"]

@@ -69,7 +69,7 @@ def test_a_result_of_an_added_kind_reads_back_with_its_table_and_its_chart(lette
     table = read.table()
     assert table.heads == ["letter", "share"]
     assert table.cells[0] == ["a", "0.5 (0.09992 to 0.9001)"]
-    assert table.caption == "bfloat16 on cpu."
+    assert table.caption == "bfloat16 from Q4_1 weights on cpu."
     assert list(table.frame()["share"]) == [row.share for row in found.rows]
     assert list(kinds.figure(read, dark=True).data[0].x) == ["a", "b", "n"]
     assert kind.usual(fakes.MODEL) == letters.LettersSpec(fakes.MODEL)
@@ -98,7 +98,7 @@ def test_the_report_has_its_section(found):
         document = report.of(fakes.MODEL, None, main.command_line)
         section = document.sections[-1]
         assert (len(document.sections), section.title) == (results, "Letters")
-        assert section.sentences == ["how often each letter is in a word.", "bfloat16 on cpu."]
+        assert section.sentences == ["how often each letter is in a word.", "bfloat16 from Q4_1 weights on cpu."]
         assert section.tables[0].rows[0] == ["a", "0.5 (0.09992 to 0.9001)"]
         assert section.commands == [main.command_line(found.spec)]
         assert len(section.pictures) == 1

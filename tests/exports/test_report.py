@@ -145,7 +145,7 @@ def test_the_report_begins_with_the_verdict_on_its_cut_in_one_sentence(stored):
         assert document.sentences[0] == said.sentence
         assert all(one in document.sentences[1] for one in said.measured_on)
         assert text(said.sentence) in document.markdown()
-    assert "Answers: 100 ARC-Easy questions, bfloat16." in document.sentences[1]
+    assert "Answers: 100 ARC-Easy questions, bfloat16 from Q4_1 weights." in document.sentences[1]
     assert document.sentences[1].endswith("Not measured: a heal.")
     assert not any(one.startswith("Removing") for one in make(None).sentences), "without a cut there is no verdict"
 
@@ -369,7 +369,8 @@ def test_a_card_is_read_back_with_what_this_very_model_scored(stored, tmp_path):
         "validation",
     )
     assert accuracy.dataset_args["seed"] == 0
-    assert accuracy.metric_args == {"n": 100, "stderr": heal.healed.acc_stderr, "dtype": "bfloat16", "quantization": "4bit"}
+    held = {"dtype": "bfloat16", "quantization": "4bit", "weights": "Q4_1"}
+    assert accuracy.metric_args == {"n": 100, "stderr": heal.healed.acc_stderr} | held
     assert (loss.metric_type, loss.metric_value, loss.metric_args["n"]) == ("loss", heal.healed.loss, heal.healed.n_texts)
 
     point = stored[1].points[5]
@@ -424,8 +425,8 @@ def test_a_card_names_a_question_file_without_its_folder(stored, tmp_path):
 def test_the_scores_of_a_cut_name_what_they_rest_on_and_a_heal_in_nf4_brings_its_own_unpruned_model(stored):
     rows = table(make(), f"The cut: {CUT.describe()}", 1)
     named = {row["model"]: row["measured on"] for row in rows}
-    alike = "100 ARC-Easy questions and 8 texts of C4, bfloat16"
-    in_nf4 = "100 ARC-Easy questions and 8 texts of C4, NF4, bfloat16"
+    alike = "100 ARC-Easy questions and 8 texts of C4, bfloat16 from Q4_1 weights"
+    in_nf4 = "100 ARC-Easy questions and 8 texts of C4, NF4, bfloat16 from Q4_1 weights"
     assert named == {"unpruned, quick": in_nf4, "pruned, quick": in_nf4, "healed, quick": in_nf4}
     fakes.evaluate(CUT).save()
     assert table(make(), "Single evaluations")[0]["measured on"] == alike

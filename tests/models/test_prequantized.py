@@ -82,6 +82,7 @@ def test_what_is_loaded_is_what_the_codes_stand_for_and_is_a_plain_model(tokeniz
     told = {"quant_method": way} | ({"weight_block_size": [BLOCK, BLOCK]} if way == "fp8" else {})
     assert len(codes) > len(meant)
     loaded = load.load(ModelSpec(str(stored(tmp_path / way, model, tokenizer, codes, told)), dtype=dtype, device="cpu"))
+    assert loaded.facts.weights_format == told["quant_method"].upper()
     found = loaded.model.state_dict()
     assert set(found) == set(meant)
     for name, weight in meant.items():

@@ -41,7 +41,7 @@ def test_everything_that_was_measured_stands_in_one_sentence():
     )
     assert "it loses 20 of 100 answers (95 %: 11 to 28, 100 ARC-Easy questions) and 1.5" in said.sentence
     assert said.sentence.endswith("8 texts of C4).")
-    assert "Answers: 100 ARC-Easy questions, bfloat16" in said.measured_on
+    assert "Answers: 100 ARC-Easy questions, bfloat16 from Q4_1 weights" in said.measured_on
 
 
 def test_what_was_not_measured_is_left_out_and_named():

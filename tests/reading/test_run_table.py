@@ -80,7 +80,7 @@ def test_a_row_says_all_that_tells_results_apart():
     row = run_table.row(run(fakes.sweep(strategy="random", draw=2, complete=False)), 0.2)
     assert row["how"] == "random, draw 2"
     assert (row["model"], row["layers"], row["kind"], row["n"], row["precision"]) == (
-        "SmolLM2-135M-Instruct", 30, "curve", 100, "bfloat16",
+        "SmolLM2-135M-Instruct", 30, "curve", 100, "bfloat16 from Q4_1 weights",
     )  # fmt: skip
     assert row["saved"].endswith(", unfinished")
     assert run_table.row(run(fakes.distances(), precomputed=True), 0.2)["saved"] == "precomputed"
@@ -114,7 +114,7 @@ def test_names_hold_only_what_differs():
     texts = [run(fakes.distances()), run(other_texts(fakes.distances()), on="Wikipedia")]
     assert run_table.labels(texts) == ["C4", "Wikipedia"]
     bits = [run(fakes.distances()), run(of_model(fakes.distances(), quantization="4bit"))]
-    assert run_table.labels(bits) == ["bfloat16", "4bit, bfloat16"]
+    assert run_table.labels(bits) == ["bfloat16 from Q4_1 weights", "NF4, bfloat16 from Q4_1 weights"]
     assert run_table.labels(texts[:1]) == ["SmolLM2-135M-Instruct · angular"]
     assert run_table.labels([]) == []
 

@@ -17,7 +17,7 @@ def test_every_block_has_its_distance_with_a_95_percent_interval():
     assert [len(row) for row in found.distance.values] == list(range(30, 0, -1))
     assert found.distance.values[4][11] == pytest.approx(fakes.distances().mean[4][11], abs=5e-5)
     assert found.distance.halves[4][11] == pytest.approx(2.039513 * 0.004, abs=1e-4), "Student's t"
-    assert (found.distance.name, found.distance.on) == ("angle", "32 texts of C4, bfloat16")
+    assert (found.distance.name, found.distance.on) == ("angle", "32 texts of C4, bfloat16 from Q4_1 weights")
 
 
 def test_one_text_gives_no_interval():

@@ -71,7 +71,7 @@ class Cell:
     n_layers: int | None
     """None where the model could not be looked at."""
     precision: str
-    """dtype, with the quantization where there is one."""
+    """dtype, with the quantization where there is one and the format of the stored weights."""
     strategy: str
     """How the layers to remove were chosen, with the draw of a random one."""
     map_texts: str
@@ -110,7 +110,7 @@ def _of(spec: SweepSpec) -> dict[str, Any]:
     short = model.source.rstrip("/").rsplit("/", 1)[-1]
     return {
         "model": short,
-        "precision": model.dtype if model.quantization == "none" else f"{model.quantization}, {model.dtype}",
+        "precision": model.precision_in_words(),
         "strategy": f"{strategy}, draw {spec.draw}" if needs(strategy, DRAW) else strategy,
         "map_texts": corpora.title(spec.distances.corpus) if needs(strategy, MAP, INFLUENCE) else "",
         "questions": questions.title(spec.benchmark),
@@ -127,7 +127,7 @@ def measured(sweep: SweepResult) -> Cell:
     """What a finished curve says."""
     cuts = [_cut(sweep, place) for place in range(len(sweep.points))]
     return Cell(
-        **{**_of(sweep.spec), "model": sweep.model.name},
+        **{**_of(sweep.spec), "model": sweep.model.name, "precision": sweep.precision_in_words},
         n_layers=sweep.n_layers,
         key=sweep.spec.fingerprint(),
         wall_s=sweep.wall_s,

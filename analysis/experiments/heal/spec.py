@@ -509,7 +509,7 @@ class HealResult(Result):
     def measured_on(self) -> str:
         """By which text it is judged, in which precision, and how many processes trained it where it was not one."""
         together = f", trained by {' then '.join(map(str, self.processes))} processes" if self.processes else ""
-        where = f"{self.precision} on {self.ran_on}{together}"
+        where = f"{self.precision_in_words} on {self.ran_on}{together}"
         if not self.text_tokens:
             return f"{where}."
         short = lacking(self.spec.validation, self.model, self.text_tokens)

@@ -147,7 +147,7 @@ class DistanceResult(Result):
 
     def measured_on(self) -> str:
         """On which texts."""
-        return f"{_texts(self.n_texts, self.spec)}; {self.n_skipped} documents were too short."
+        return f"{_texts(self)}; {self.n_skipped} documents were too short."
 
     @classmethod
     def arrays_in(cls, stored: Stored) -> dict[str, Any]:
@@ -159,9 +159,10 @@ class DistanceResult(Result):
         return found
 
 
-def _texts(n: int, spec: DistanceSpec | DamageSpec) -> str:
+def _texts(result: "DistanceResult | DamageResult") -> str:
+    n, spec = result.n_texts, result.spec
     name, length, seed = spec.corpus.source.rsplit("/", 1)[-1], spec.corpus.seq_len, spec.corpus.seed
-    return f"{n} texts of {name}, up to {length} tokens, seed {seed}, in {spec.model.dtype}"
+    return f"{n} texts of {name}, up to {length} tokens, seed {seed}, in {result.precision_in_words}"
 
 
 @dataclass(frozen=True)
@@ -278,7 +279,7 @@ class DamageResult(Result):
 
     def measured_on(self) -> str:
         """On which texts, and what the unpruned model scores there."""
-        return f"Loss of the unpruned model {self.unpruned_loss:.4f} nats per token on {_texts(self.n_texts, self.spec)}."
+        return f"Loss of the unpruned model {self.unpruned_loss:.4f} nats per token on {_texts(self)}."
 
 
 _ENDS = (Column("stderr", format=".4f"), Column("low", format=".4f"), Column("high", format=".4f"))

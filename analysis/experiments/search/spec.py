@@ -195,7 +195,7 @@ class SearchResult(Result):
         said = [
             f"Searched on {_texts(self.n_texts, spec.corpus)}; decided on {_texts(self.n_validation, spec.validation)}; loss "
             f"on {_texts(self.n_report, spec.report)}, of the unpruned model {self.unpruned_loss:.4f}, with 95 % intervals "
-            f"over texts paired with the unpruned model, in {spec.model.dtype}.",
+            f"over texts paired with the unpruned model, in {self.precision_in_words}.",
             f"At most {self.quoted:.1%} of a text's runs of eight words stand in a text before it.",
             f"{self.n_sets:,} sets were measured.",
             self.ended,

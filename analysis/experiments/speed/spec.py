@@ -219,7 +219,7 @@ class SpeedResult(Result):
     def measured_on(self) -> str:
         """On which machine, in which precision, and how often."""
         return (
-            f"Measured on {self.machine}, {self.spec.model.dtype}: {self.spec.prompt_tokens} prompt tokens, "
+            f"Measured on {self.machine}, {self.precision_in_words}: {self.spec.prompt_tokens} prompt tokens, "
             f"{self.spec.new_tokens} new ones, medians of {self.rounds} rounds, peak memory {self.peak_bytes:,} bytes."
         )
 

@@ -57,4 +57,4 @@ def describe(found: Found) -> str:
             what += f", draw {result.spec.draw}"
         if needs(result.spec.strategy, BLOCKS):
             what += f", {len(result.spec.blocks)} cuts"
-    return f"{what} · {result.spec.model.dtype} · {when}{unfinished}"
+    return f"{what} · {result.precision_in_words} · {when}{unfinished}"

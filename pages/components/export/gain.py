@@ -70,7 +70,7 @@ def _speed(choice: Choice) -> None:
     result, times = found.result, found.times
     said = (
         f"{_ends(found.after, '.1f', '95 %: ')} Unpruned {found.before.value:.1f}{_ends(found.before, '.1f')}. "
-        f"Times as fast{_ends(times, '.2f', ' 95 %: ')} {result.machine}, {result.spec.model.dtype}, {found.rounds} rounds."
+        f"Times as fast{_ends(times, '.2f', ' 95 %: ')} {result.machine}, {result.precision_in_words}, {found.rounds} rounds."
     )
     is_settled = times.low is not None and times.high is not None and not times.low <= 1 <= times.high
     colour: Colour = "off" if not is_settled else "normal" if times.value > 1 else "inverse"

@@ -103,7 +103,7 @@ def _table_says(result: HealResult, control: HealResult | None, speed: gains.Spe
         said.append(f"answers to {result.healed.n_samples} questions of {words.questions(result.spec.benchmark)}")
     said.append(f"size in {_precision(result)}, the heal merged into the weights")
     if speed is not None:
-        said.append(f"tokens written a second in {speed.result.spec.model.dtype} on {speed.result.machine}")
+        said.append(f"tokens written a second in {speed.result.precision_in_words} on {speed.result.machine}")
     found = words.plain("; ".join(said)) + "."
     if control is not None or result.spec.control:
         found += " Control: the unpruned model trained in the same way; what the healing text does by itself."
@@ -213,7 +213,7 @@ def curve(result: HealResult) -> None:
 def _provenance(result: HealResult) -> str:
     """How the heal was made."""
     spec = result.spec
-    made = f"base in {words.plain(result.precision)}, seed {spec.seed:d}, {words.duration(result.wall_s)}."
+    made = f"base in {words.plain(result.precision_in_words)}, seed {spec.seed:d}, {words.duration(result.wall_s)}."
     if not spec.trains:
         return f"{_junction(result)}No training, {made} Held-out text was not fitted on."
     last = f"all weight matrices of the last {spec.last_layers} layers and the head"

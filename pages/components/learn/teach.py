@@ -75,8 +75,10 @@ def _about(shown: Shown) -> list[str]:
     said = [f"All numbers were measured on {shown.name}." if shown.facts else "Nothing was measured of this model yet."]
     if shown.distances is not None:
         corpus = words.texts(shown.distances.spec.corpus)
-        said.append(f"Distances: {shown.distances.n_texts} texts of {corpus}, last token, {shown.distances.spec.model.dtype}.")
+        said.append(
+            f"Distances: {shown.distances.n_texts} texts of {corpus}, last token, {shown.distances.precision_in_words}."
+        )
     if shown.sweep is not None:
         asked = f"{shown.sweep.n_questions} questions ({words.questions(shown.sweep.spec.benchmark)})"
-        said.append(f"Accuracy: {asked}, {shown.sweep.spec.model.dtype}; intervals are 95 %.")
+        said.append(f"Accuracy: {asked}, {shown.sweep.precision_in_words}; intervals are 95 %.")
     return said

@@ -91,10 +91,13 @@ def show(result: InspectResult) -> None:
 def _settings(result: InspectResult) -> None:
     spec = result.spec.model
     bits = {"none": "weights as they are", "4bit": "NF4 layers: asked for", "8bit": "8-bit layers: asked for"}
+    stored = spec.format_of_weights(result.model) or "not known"
+    values = (result.dtype.value, result.device.value, spec.quantization, stored)
+    reasons = (_reason(result.dtype), _reason(result.device), bits[spec.quantization], "format in the model's files")
     rows = {
-        "setting": ["dtype", "device", "quantization"],
-        "value": [words.plain(value) for value in (result.dtype.value, result.device.value, spec.quantization)],
-        "why": [words.plain(why) for why in (_reason(result.dtype), _reason(result.device), bits[spec.quantization])],
+        "setting": ["dtype", "device", "quantization", "stored weights"],
+        "value": [words.plain(value) for value in values],
+        "why": [words.plain(why) for why in reasons],
     }
     st.table(rows, border="horizontal", hide_index=True, alt="Chosen settings and why")
 

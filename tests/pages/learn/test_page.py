@@ -248,7 +248,8 @@ def test_step_6_takes_the_expected_losses_and_shows_instant_and_trained_side_by_
     lock(at, "heal")
     drawn = figures(at)["learn-heal-loss"]
     assert [item["name"] for item in drawn["data"]] == ["unpruned", "pruned", "instant", "50 steps", "your drawing"]
-    assert "Loss went up from 2.41 to 4.45, and healing brought it to 3.10 (8 texts of C4, NF4, bfloat16)." in said(at)
+    held = r"8 texts of C4, NF4, bfloat16 from Q4\_1 weights"
+    assert f"Loss went up from 2.41 to 4.45, and healing brought it to 3.10 ({held})." in said(at)
     assert "That is 0.69 above the unpruned model (95 %: +0." in said(at)
     assert "You drew 3.50 for instant: 0.10 off." in said(at)
     assert "style of its text" not in said(at)

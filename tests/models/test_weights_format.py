@@ -1,0 +1,88 @@
+"""The format of the stored weights is among the facts of a model, and stands in every condition."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from analysis.core.registry import RESULTS
+from analysis.exports import card
+from analysis.models import load, weights_format
+from analysis.models.spec import ModelSpec
+from analysis.reading import library, reading
+from tests.support import fakes, gguf_files
+
+
+def test_the_starter_is_q4_1_although_it_computes_in_float32():
+    planned = load.plan(ModelSpec("starter", dtype="float32", device="cpu"))
+    assert planned.facts.weights_format == "Q4_1"
+    assert planned.spec.precision_in_words(planned.facts) == "float32 from Q4_1 weights"
+    assert ModelSpec("starter", dtype="float32").format_of_weights() == "Q4_1", "before anything is read"
+
+
+def test_most_weights_of_the_layers_name_a_gguf_file(tmp_path):
+    file = gguf_files.write(tmp_path / "m.gguf", "llama")
+    spec = ModelSpec(str(file), dtype="float32", device="cpu")
+    facts = load.plan(spec).facts
+    assert facts.weights_format == weights_format.of_gguf(file) != ""
+    assert facts.weights_format in {"Q4_0", "Q5_0", "Q8_0"}
+
+
+@pytest.mark.parametrize(("dtype", "words"), [("bfloat16", "float32 from bfloat16 weights"), ("float32", "float32")])
+def test_a_folder_names_its_dtype_only_if_another_computes(tiny_folder, tmp_path, dtype, words):
+    folder = tmp_path / "model"
+    folder.symlink_to(tiny_folder(), target_is_directory=True)
+    if dtype != "float32":
+        folder.unlink()
+        folder.mkdir()
+        for file in tiny_folder().iterdir():
+            (folder / file.name).write_bytes(file.read_bytes())
+        told = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(told | {"dtype": dtype}))
+    planned = load.plan(ModelSpec(str(folder), dtype="float32", device="cpu"))
+    assert planned.facts.weights_format == dtype
+    assert planned.spec.precision_in_words(planned.facts) == words
+
+
+def test_older_results_of_a_file_are_looked_up_in_it(tmp_path):
+    file = gguf_files.write(tmp_path / "m.gguf", "llama")
+    planned = load.plan(ModelSpec(str(file), dtype="float32", device="cpu"))
+    older = replace(planned.facts, weights_format="")
+    assert planned.spec.format_of_weights(older) == planned.facts.weights_format
+    others = replace(planned.spec, identity="gguf:of-another-file")
+    assert others.format_of_weights(older) == "", "the file was exchanged"
+    file.unlink()
+    assert replace(planned.spec, source=str(tmp_path / "gone.gguf")).format_of_weights(older) == ""
+
+
+def test_every_gallery_result_names_the_format_of_its_weights():
+    found = [one.result for kind in RESULTS for one in library.found(kind, wait=True)]
+    formats = {(one.spec.model.source, one.spec.model.format_of_weights(getattr(one, "model", None))) for one in found}
+    assert {source.rsplit("/", 1)[-1]: name for source, name in formats} == {
+        "starter": "Q4_1",
+        "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf": "Q4_K_M",
+    }
+
+
+def test_a_condition_names_the_format_and_still_compares_with_older_ones():
+    sweep = fakes.sweep(limit=100)
+    new = replace(sweep, model=replace(sweep.model, weights_format="Q4_1"))
+    elsewhere = replace(sweep, spec=replace(sweep.spec, model=replace(sweep.spec.model, identity="", source="/models/a")))
+    readings = [reading.of_sweep(one, 5)[reading.ACCURACY] for one in (sweep, new)]
+    assert [one.condition.weights for one in readings] == ["Q4_1", "Q4_1"]
+    assert readings[0].on_what() == "100 ARC-Easy questions, bfloat16 from Q4_1 weights"
+    assert reading.of_sweep(elsewhere, 5)[reading.ACCURACY].condition.weights == ""
+    conditions = [one.condition for one in readings]
+    assert conditions[0] == replace(conditions[1], weights="")
+    assert reading.change(*readings).difference == 0
+
+
+def test_the_format_changes_no_key_of_a_stored_result():
+    spec = fakes.sweep().spec
+    assert "weights_format" not in json.dumps(spec.to_json())
+
+
+def test_card_and_tables_name_the_format():
+    assert card.measured_on(fakes.MODEL, None, None) == "Scored in bfloat16 from Q4_1 weights."
+    assert "in bfloat16 from Q4_1 weights" in fakes.distances().table().caption
+    assert fakes.sweep().table().caption.startswith("bfloat16 from Q4_1 weights on cpu; ")
