@@ -391,12 +391,12 @@ def _add_draws(figure: Figure, draws: Sequence[SweepResult], measure: Measure, d
 _WRITTEN = (
     ("repetition_rate", "repeated 4-grams", "similarity"),
     ("distinct_rate", "distinct tokens", "deepest"),
-    ("sum_acc", "sums right", "loss-greedy"),
+    ("sum_acc", "arithmetic right", "loss-greedy"),
 )
 
 
 def writing_curve(sweep: SweepResult, *, n: int | None = None, dark: bool = False, height: int = 230) -> Figure:
-    """What the cut models write by themselves: repetition, variety and sums, against the number of removed layers."""
+    """Repetition, distinct tokens and right arithmetic answers of generated text against the number of removed layers."""
     figure, colours = Figure(), palette(dark)
     for field, name, look in _WRITTEN:
         style = style_of(look)
@@ -452,7 +452,9 @@ def with_singles(figure: Figure, points: Sequence[Point], measure: Measure, *, d
     return figure
 
 
-def speed_chart(speed: SpeedResult, field: str, *, n: int | None = None, dark: bool = False, height: int = 250) -> Figure:
+def speed_chart(
+    speed: SpeedResult, field: str, *, n: int | None = None, reach: int = 0, dark: bool = False, height: int = 250
+) -> Figure:
     """Milliseconds against the number of removed layers: medians with 95 % intervals, the fitted line, the marker.
 
     Of fewer than six repeats the bars go from the fastest to the slowest, which is a little less than 95 %, and say so.
@@ -460,13 +462,14 @@ def speed_chart(speed: SpeedResult, field: str, *, n: int | None = None, dark: b
     Args:
         speed: the measurement; its points of parts of layers are not on the line, and not drawn.
         field: "decode" for a new token, "prefill" for the whole prompt.
-        n: where the marker stands.
+        n: where a vertical line stands; None for no line.
+        reach: number of removed layers that the axis reaches at least.
         dark: whether the page is dark.
         height: pixels.
     """
     figure, colours = Figure(), palette(dark)
     line: SpeedLine | None = getattr(speed, field)
-    last = max([point.n for point in speed.of_layers] + [n or 0, 1])
+    last = max([point.n for point in speed.of_layers] + [n or 0, reach, 1])
     if line is not None:
         reach = list(range(last + 1))
         seconds = [line.at(speed.n_layers - removed) for removed in reach]

@@ -6,7 +6,7 @@ from typing import Any
 
 from plotly.graph_objs import Figure
 
-from analysis.charts.look import bars, finish, palette, translucent
+from analysis.charts.look import SELECTED, bars, finish, palette, translucent
 from analysis.core import blocks
 from analysis.core.blocks import Removal
 from analysis.reading import front as fronts
@@ -61,7 +61,7 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
                 "mode": "markers",
                 "x": [_x(offer, by) for offer in here],
                 "y": [offer.reading.value for offer in here],
-                "marker": {"symbol": "circle-open", "size": 17, "color": colours.marker, "line": {"width": 1.5}},
+                "marker": {"symbol": "circle-open", "size": 15, "color": SELECTED, "line": {"width": 3}},
                 "hoverinfo": "skip",
             }
         )

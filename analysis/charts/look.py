@@ -34,6 +34,8 @@ DARK = Palette("#a5b0bb", "#6bb1f2", "#ff9c4a", "#77828d", "#47525d", "#e4e8ec",
 
 PATH = "#111417"
 """The path lies on the yellow cells of the map in both themes, so it is dark in both."""
+SELECTED = "#d81b60"
+"""The ring around the selected block, the same on every chart and in both themes; nothing else has this colour."""
 
 
 LEVEL_ENDS = (-1, 1_000_000)

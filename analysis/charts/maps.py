@@ -7,7 +7,7 @@ import numpy as np
 from plotly.colors import sample_colorscale  # type: ignore[attr-defined]  # exported without being named there
 from plotly.graph_objs import Figure, Scatter
 
-from analysis.charts.look import PATH, finish, palette, unchecked
+from analysis.charts.look import PATH, SELECTED, finish, palette, unchecked
 from analysis.core import stats
 from analysis.core.blocks import ATTENTION, Block, Removal, single_parts
 from analysis.experiments.maps.metrics import UNITS
@@ -122,18 +122,16 @@ def said(marks: Scatter) -> list[str]:
     return found
 
 
-def rings(figure: Figure, places: Iterable[tuple[float, float]], colours: tuple[str, str] = ("#ffffff", PATH)) -> Figure:
+def rings(figure: Figure, places: Iterable[tuple[float, float]]) -> Figure:
     """The figure with rings at these places, as a new one; the given one stays as it is and may be shared.
 
     Args:
         figure: the chart.
-        places: x and y of each ring.
-        colours: of the outer and of the inner ring; two are seen on any cell of a map.
+        places: x and y of each ring: a white one around one in `SELECTED`, of which one is seen on any cell of a map.
     """
     spots, spec = list(places), figure.to_dict()
     if not spots:
         return unchecked(spec)
-    outer, inner = colours[0], colours[-1]
     spec["data"].append(
         {
             "type": "scatter",
@@ -141,14 +139,14 @@ def rings(figure: Figure, places: Iterable[tuple[float, float]], colours: tuple[
             "y": [y for _, y in spots],
             "mode": "markers",
             "name": "selected",
-            "marker": {"symbol": "circle-open", "size": 11, "color": inner, "line": {"width": 3, "color": inner}},
+            "marker": {"symbol": "circle-open", "size": 11, "color": SELECTED, "line": {"width": 3, "color": SELECTED}},
             "hoverinfo": "skip",
             "showlegend": False,
         }
     )
     around = {
         "type": "circle", "xsizemode": "pixel", "ysizemode": "pixel", "x0": -7.5, "x1": 7.5, "y0": -7.5, "y1": 7.5,
-        "line": {"width": 3, "color": outer},
+        "line": {"width": 3, "color": "#ffffff"},
     }  # fmt: skip
     spec["layout"]["shapes"] = [{**around, "xanchor": x, "yanchor": y} for x, y in spots]
     return unchecked(spec)
@@ -404,15 +402,14 @@ def damage_lines(result: DamageResult, *, dark: bool = False, height: int = 412)
 
 
 def picked(figure: Figure, selected: Removal | None, *, dark: bool = False) -> Figure:
-    """Lines with the chosen size drawn strongly and the cut ringed, as a new figure; the given one may be shared."""
+    """Lines with those of the selected block's size drawn strongly, as a new figure; the given one may be shared."""
     if not isinstance(selected, Block):
         return figure
     spec = figure.to_dict()
     for trace in spec["data"]:
         if trace.get("name") == f"n = {selected.size}":
             trace["line"] = {"color": palette(dark).pruned, "width": 3}
-    ring = (palette(dark).marker, palette(dark).marker)
-    return rings(unchecked(spec), _place(spec["data"], selected), ring)
+    return unchecked(spec)
 
 
 def of_sizes(figure: Figure, sizes: range) -> Figure:
@@ -433,13 +430,6 @@ def of_sizes(figure: Figure, sizes: range) -> Figure:
     others = {f"n = {n}" for n in range(1, len(spec["data"]) + 1) if n not in sizes}
     spec["data"] = [trace for trace in spec["data"] if trace["name"] not in others]
     return unchecked(spec)
-
-
-def _place(traces: Sequence[dict], block: Block) -> list[tuple[float, float]]:
-    """Where a block's mark is; nowhere if it is not drawn."""
-    marks = next(trace for trace in traces if trace["name"] == CELLS)
-    name = f"{block.start}:{block.size}"
-    return [(x, y) for x, y, said in zip(marks["x"], marks["y"], marks["customdata"], strict=True) if said[0] == name]
 
 
 def _lines(rows: _Rows, read_outs: ReadOuts, unit: str, dark: bool, height: int) -> Figure:

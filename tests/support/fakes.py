@@ -6,7 +6,7 @@ from pathlib import Path
 
 from analysis.core.blocks import Block, LayerSet, Removal, removal
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus, held_out_text
-from analysis.experiments.accuracy.points import Answer, Lines, Point, place
+from analysis.experiments.accuracy.points import Answer, Continuation, GenerationCheck, Lines, Point, SumAnswer, place
 from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
 from analysis.experiments.grid import cells
 from analysis.experiments.grid.spec import GridResult, GridSpec
@@ -259,6 +259,35 @@ def evaluate(block: Removal, *, acc: float = 0.37, curve: SweepResult | None = N
         spec=spec, versions=VERSIONS, wall_s=4.0, n_tokens=4444, complete=True, model=FACTS, n_layers=L, point=scored,
         lines=Lines(0.25, 0.28), n_truncated=0,
     )  # fmt: skip
+
+
+PROMPTS = ("日本管理会計学会", "He was born in the town")
+"""Of the made-up generations; the second is the first English one."""
+
+
+def check(text: str, *, n_sums: int = 24) -> GenerationCheck:
+    """The same text after every prompt, and no arithmetic problem right."""
+    said = [Continuation(prompt, text, 4, rate, 0.5, False) for prompt, rate in zip(PROMPTS, (0.2, 0.3), strict=True)]
+    return GenerationCheck(said, [SumAnswer("2 + 2", 4, "5", False)] * n_sums, 0.25, 0.5, 4.0, 0.0, 0.0)
+
+
+def generating_sweep(**options) -> SweepResult:
+    """A curve whose models generated "five" and their number of removed layers."""
+    made = sweep(writes=True, answers=True, **options)
+    return replace(made, writings=[check(f"five {point.n}") for point in made.points])
+
+
+def generating(block: Removal, text: str) -> EvaluateResult:
+    """A block that generated this text by itself, under the condition of `generating_sweep`."""
+    made, wrote = evaluate(block, curve=generating_sweep()), check(text)
+    rates = {
+        "repetition_rate": wrote.repetition_rate,
+        "distinct_rate": wrote.distinct_rate,
+        "generated_tokens": 4.0,
+        "sum_acc": 0.0,
+    }
+    point = replace(made.point, **rates, sum_acc_stderr=0.0)
+    return replace(made, spec=replace(made.spec, generation=GenerationSpec()), point=point, writing=wrote)
 
 
 def grid(n_done: int | None = None, *, failing: bool = False) -> GridResult:

@@ -32,15 +32,34 @@ def strip(at) -> dict:
     return json.loads(next(item.proto for item in at.get("bidi_component") if item.proto.component_name == STRIP).json)
 
 
+def selected(at) -> dict:
+    """Data of the marker of the selected block: the block, the charts and the places of all blocks on them."""
+    return _data_of(at, "layerscope_cut_marks")
+
+
+def generated(at) -> dict:
+    """Data of the generated texts: the selected block, the strategy's blocks and the text of every measured block."""
+    return _data_of(at, "layerscope_generated_text")
+
+
+def _data_of(at, component: str) -> dict:
+    return json.loads(next(item.proto for item in at.get("bidi_component") if item.proto.component_name == component).json)
+
+
 def marks(at) -> dict[str, dict]:
-    """Where the cut is marked on the charts of the linked view, by their key."""
-    marker = next(item.proto for item in at.get("bidi_component") if item.proto.component_name == "layerscope_cut_marks")
-    return json.loads(marker.json)["marks"]
+    """Where blocks are marked on the charts of the open tab, by their key."""
+    return selected(at)["marks"]
+
+
+def marked(at, key: str) -> list[tuple[float, float]]:
+    """Places of the selected block on a chart of values, as x and y; empty where it is not measured."""
+    return [tuple(place) for place in marks(at)[key]["points"].get(selected(at)["cut"], [])]
 
 
 def ringed(at, key: str = "map") -> list[tuple[int, int]]:
     """The blocks that are ringed on the map of this key, as start and size."""
-    return [tuple(block) for block in marks(at)[key]["blocks"]]
+    assert marks(at)[key]["points"] is None
+    return [tuple(block) for block in selected(at)["blocks"]]
 
 
 def charts(at) -> dict[str, dict]:

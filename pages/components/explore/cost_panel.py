@@ -16,7 +16,7 @@ from analysis.models import spec
 from analysis.models.spec import ModelFacts, ModelSpec
 from pages.components.explore import speed_view
 from pages.components.shared import chart, library, words
-from pages.components.shared.cuts import Cut
+from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found
 
 _CONTEXTS = tuple(1 << power for power in range(9, 18))
@@ -25,12 +25,13 @@ _PRECISIONS = {"float32": "float32", "bfloat16": "bfloat16", "8bit": "8-bit", "4
 _TIMED = {"prefill": ("Prefill", "Prefill rate"), "decode": ("Decode", "Decode rate")}
 
 
-def show(distances: DistanceResult, cut: Cut, model: ModelSpec) -> None:
+def show(distances: DistanceResult, cut: Cut, strategy: Strategy, model: ModelSpec) -> None:
     """Draw the panel.
 
     Args:
         distances: the map on screen, which knows the model's size.
         cut: what is removed now.
+        strategy: how blocks are chosen.
         model: the model of the page.
     """
     speed, job = speed_view.find(model), speed_view.last_job(model)
@@ -45,7 +46,7 @@ def show(distances: DistanceResult, cut: Cut, model: ModelSpec) -> None:
     with left, st.container(gap="xsmall"):
         _sizes(facts, speed, cut, distances.spec.model.dtype)
     with right, st.container(gap="xsmall"):
-        speed_view.show(speed, job, cut.n)
+        speed_view.show(speed, job, cut, strategy)
     if speed is not None and speed.result.points:
         st.caption(speed_view.provenance(speed))
 

@@ -1,122 +1,93 @@
-"""The cut on charts that stay as they are when it moves: a line at n on curves, rings around blocks on maps.
+"""The selected block on every chart: one symbol in one colour, at the block's own measured value or nowhere.
 
 A chart whose figure changes is taken away and drawn anew, which takes a browser most of a third of a second for the charts of
-one view. The marks are therefore no part of the figures; they are drawn over them, and follow the slider and the strip of
-layers while these are dragged.
+one view. The marks are therefore no part of the figures: they are drawn over them, and follow the slider and the strip of
+layers while these are dragged. A triangle on the axis stands at the slider's number of layers and crosses no curve.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
-from analysis.charts.look import PATH, palette
+from analysis.charts.look import SELECTED, palette
+from analysis.core import blocks
 from analysis.core.blocks import Removal
-from analysis.experiments.maps.spec import Best
-from pages.components.shared import state, theme
+from pages.components.shared import cuts, state, theme
+from pages.components.shared.cuts import Cut, Strategy
 
-# Every chart gets one SVG below its hover layer. It is placed again whenever a chart is drawn, and a chart that does not show
-# the place (a map of smaller blocks, lines instead of a map) gets no mark.
-_SCRIPT = """
-const SVG = "http://www.w3.org/2000/svg";
-const shape = (name, fields) => {
-  const made = document.createElementNS(SVG, name);
-  Object.entries(fields).forEach(([field, value]) => made.setAttribute(field, value));
-  return made;
-};
-const within = (axis, at) => at >= axis._offset - 0.5 && at <= axis._offset + axis._length + 0.5;
-
-function shapes(mark, {xaxis, yaxis}, look) {
-  const across = x => xaxis._offset + xaxis.l2p(x);
-  if (mark.n !== null) {
-    const x = across(mark.n), y1 = yaxis._offset, y2 = y1 + yaxis._length;
-    const line = {x1: x, x2: x, y1, y2, stroke: look.line, "stroke-width": 1.2 * look.scale, opacity: 0.75};
-    return within(xaxis, x) ? [shape("line", line)] : [];
-  }
-  return mark.blocks.map(([start, size]) => [across(start), yaxis._offset + yaxis.l2p(size)])
-    .filter(([x, y]) => within(xaxis, x) && within(yaxis, y))
-    .flatMap(([cx, cy]) => [[7.5, look.outer], [5.5, look.inner]].map(([r, stroke]) =>
-      shape("circle", {cx, cy, r: r * look.scale, stroke, "stroke-width": 3 * look.scale, fill: "none"})));
-}
-
-function put(chart, mark, look) {
-  const frame = chart.querySelector(".svg-container"), layout = chart._fullLayout;
-  if (!frame || !layout?.xaxis?._length || !layout.yaxis?._length) return;
-  let svg = frame.querySelector(":scope > .cut-mark");
-  if (!svg) {
-    svg = shape("svg", {class: "cut-mark", "aria-hidden": "true"});
-    svg.style.cssText = "position:absolute;left:0;top:0;pointer-events:none";
-    const above = frame.querySelectorAll(":scope > .main-svg")[1];
-    frame.insertBefore(svg, above ?? null);
-  }
-  const drawn = mark.n !== null || chart.data[0].type === "heatmap" ? shapes(mark, layout, look) : [];
-  const wanted = drawn.map(one => one.outerHTML).join("");
-  if (svg.dataset.drawn === wanted) return;
-  svg.setAttribute("width", layout.width);
-  svg.setAttribute("height", layout.height);
-  svg.dataset.drawn = wanted;
-  svg.dataset.at = drawn.length ? mark.n ?? mark.blocks.map(block => block.join(":")).join("+") : "";
-  svg.replaceChildren(...drawn);
-}
-
-export default function({ parentElement, data }) {
-  const here = parentElement.host ?? parentElement;
-  here.stopMarking?.();
-  let waiting = false, onStrip = null;
-  const dragged = () => {
-    const n = Number(document.querySelector(`.st-key-${data.slider} input[type=range]`)?.value ?? data.n);
-    if (onStrip) return mark => mark.n === null ? { n: null, blocks: onStrip.blocks } : { n: onStrip.n, blocks: [] };
-    return n === data.n ? mark => mark
-      : mark => mark.n === null ? { n: null, blocks: data.path.filter(([, size]) => size === n) } : { n, blocks: [] };
-  };
-  const draw = () => {
-    waiting = false;
-    const now = dragged();
-    for (const [key, mark] of Object.entries(data.marks)) {
-      document.querySelectorAll(`.st-key-${key} .js-plotly-plot`).forEach(chart => put(chart, now(mark), data.look));
-    }
-  };
-  const look = () => {
-    if (waiting) return;
-    waiting = true;
-    requestAnimationFrame(draw);
-  };
-  const watcher = new MutationObserver(look);
-  const page = document.querySelector("[data-testid=stMain]") ?? document.body;
-  watcher.observe(page, { childList: true, characterData: true, subtree: true });
-  const follow = event => { onStrip = event.detail; look(); };
-  document.addEventListener("layerscope-cut", follow);
-  draw();
-  return here.stopMarking = () => { watcher.disconnect(); document.removeEventListener("layerscope-cut", follow); };
-}
-"""
-_marker = st.components.v2.component("layerscope_cut_marks", js=_SCRIPT)
+_marker = st.components.v2.component("layerscope_cut_marks", js=Path(__file__).with_suffix(".js").read_text())
 
 
 @dataclass(frozen=True)
 class Mark:
-    """What is marked on one chart: a number of removed layers, or else blocks as (start, size)."""
+    """Where blocks are on one chart."""
 
-    n: int | None = None
-    blocks: Sequence[tuple[int, int]] = ()
-
-
-def of_blocks(removed: Removal | None) -> Mark:
-    """Rings around each unbroken run of removed layers."""
-    runs = removed.blocks if removed else []
-    return Mark(blocks=[(run.start, run.size) for run in runs])
+    points: Mapping[str, Sequence[tuple[float, float]]] | None = None
+    """By block as it is written, the places of its measured values; None where the chart's own cells name their blocks."""
+    guide: bool = False
+    """Whether the horizontal axis is the number of removed layers."""
 
 
-def show(marks: Mapping[str, Mark], *, slider: str, n: int, path: Sequence[Best]) -> None:
-    """Mark charts, now and whenever they are drawn again; takes no place of its own.
+CELLS = Mark()
+"""Of maps of blocks and their lines."""
+
+
+def at_values(values: Mapping[Removal | None, Sequence[float]]) -> Mark:
+    """The mark of a chart against removed layers.
+
+    Args:
+        values: by block, its measured values in the condition of the chart.
+    """
+    return Mark({_key(removed): [(_n(removed), value) for value in own] for removed, own in values.items()}, guide=True)
+
+
+def at_places(places: Mapping[Removal | None, Sequence[tuple[float, float]]]) -> Mark:
+    """The mark of a chart with other axes.
+
+    Args:
+        places: by block, where its measured values are.
+    """
+    return Mark({_key(removed): list(own) for removed, own in places.items()})
+
+
+def _key(removed: Removal | None) -> str:
+    return blocks.written(removed) if removed else ""
+
+
+def _n(removed: Removal | None) -> int:
+    return removed.size if removed else 0
+
+
+def show(marks: Mapping[str, Mark], cut: Cut, strategy: Strategy) -> None:
+    """Mark the selected block on charts, now and whenever they are drawn again; takes no space of its own.
 
     Args:
         marks: by key of the chart.
-        slider: key of the slider for n.
-        n: where it stands, as far as the server knows; while it is dragged, the marks are those of the number it shows.
-        path: the blocks to ring then.
+        cut: the selected block.
+        strategy: whose blocks are selected while the slider is dragged.
     """
-    scale = theme.LARGER if state.presenting() else 1.0
-    look = {"line": palette(theme.is_dark()).marker, "outer": "#ffffff", "inner": PATH, "scale": scale}
-    told = {"marks": {key: asdict(mark) for key, mark in marks.items()}, "look": look, "slider": slider, "n": n}
-    _marker(key="cut-marks", data={**told, "path": [(best.start, best.n) for best in path]})
+    dark, scale = theme.is_dark(), theme.LARGER if state.presenting() else 1.0
+    colours = palette(dark)
+    paper = "#13181d" if dark else "#ffffff"
+    told: dict[str, Any] = {
+        "marks": {key: {"points": mark.points, "guide": mark.guide} for key, mark in marks.items()},
+        "look": {
+            "line": colours.marker, "quiet": colours.unpruned, "paper": paper, "outer": "#ffffff", "inner": SELECTED,
+            "scale": scale,
+        },
+        "slider": cuts.SLIDER,
+        "n": cut.n,
+        "cut": _key(cut.removed),
+        "blocks": [(run.start, run.size) for run in cut.removed.blocks] if cut.removed else [],
+        "path": path(strategy),
+    }  # fmt: skip
+    _marker(key="cut-marks", data=told)
+
+
+def path(strategy: Strategy) -> dict[int, str]:
+    """By number of layers, the strategy's own block as it is written; numbers whose block is not known are left out."""
+    chosen = {n: strategy.cut(n).removed for n in range(1, strategy.distances.n_layers)}
+    return {n: blocks.written(removed) for n, removed in chosen.items() if removed is not None}

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import streamlit as st
 
 from analysis import jobs
-from analysis.charts import maps
 from analysis.core.blocks import Block, Removal
 from analysis.experiments.maps.spec import DamageResult, DistanceResult
 from analysis.models.spec import ModelSpec
@@ -17,6 +16,8 @@ from pages.components.shared.cuts import Cut
 from pages.components.shared.library import Found
 
 _HEIGHT = 330
+CHARTS = ("foretold", "damage-map")
+"""Keys of the charts, for `pick.name_now`."""
 
 
 def show(shown: Found, damage: Found | None, model: ModelSpec, cut: Cut, chosen: Callable[[int], Block | None]) -> None:
@@ -50,13 +51,12 @@ def show(shown: Found, damage: Found | None, model: ModelSpec, cut: Cut, chosen:
             compared, distances.best, (), metric=distances.spec.metric, scaled=scaled, max_size=sizes, height=_HEIGHT
         )
         alt = f"Heat map of distance for blocks of up to {sizes} layers; the line is the most similar block of each size."
-        figure = maps.ringed(plain, cut.removed, sizes)
         pick.chart_of_blocks(
-            figure, key="foretold", alt=alt, file_name="distance-map-small", n_layers=shown.result.n_layers, chosen=chosen
+            plain, key="foretold", alt=alt, file_name="distance-map-small", n_layers=shown.result.n_layers, chosen=chosen
         )
     with right, st.container(gap="xsmall"):
         st.markdown("**What removing the block costs**", help="Measured increase of the loss on held-out text.")
-        figure = maps.ringed(drawn.damage_map(damage, scaled=scaled, height=_HEIGHT), cut.removed, sizes)
+        figure = drawn.damage_map(damage, scaled=scaled, height=_HEIGHT)
         alt = f"Heat map of the measured loss increase without each block; {_progress(result)}."
         pick.chart_of_blocks(
             figure, key="damage-map", alt=alt, file_name="damage-map", n_layers=shown.result.n_layers, chosen=chosen

@@ -12,7 +12,7 @@ from analysis.reading import front
 from analysis.reading import library as stored
 from analysis.reading.front import SIZE, SPEED, Front, Offer
 from analysis.reading.reading import ACCURACY, LOSS
-from pages.components.explore import pick, speed_view
+from pages.components.explore import chart_marks, cut_marks, pick, speed_view
 from pages.components.shared import cuts, library, state, theme, words
 from pages.components.shared.cuts import Cut, Strategy
 
@@ -57,13 +57,14 @@ def show(model: ModelSpec, strategy: Strategy, cut: Cut) -> None:
         st.info("No speed of this model has been measured: **Measure speed** is under Cost.")
         return
     pick.chart_of_blocks(
-        figures.trade_off(shown, by, cut.removed, dark=theme.is_dark()),
+        figures.trade_off(shown, by, None, dark=theme.is_dark()),
         key="front",
         alt=f"{_QUANTITIES[quantity]} against {_AXES[by].lower()} of {len(shown.offers)} models measured alike.",
         file_name="trade-off",
         n_layers=strategy.distances.n_layers,
         chosen=strategy.block,
     )
+    cut_marks.show({pick.name_now("front"): chart_marks.of_front(shown, by)}, cut, strategy)
     st.caption(_about(shown, by))
 
 

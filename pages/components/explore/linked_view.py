@@ -13,6 +13,7 @@ from analysis.models.spec import ModelSpec
 from pages.components.explore import (
     autopsy_view,
     brush,
+    chart_marks,
     cost_panel,
     curves,
     cut_marks,
@@ -20,31 +21,33 @@ from pages.components.explore import (
     damage_view,
     data_tables,
     front_view,
+    generation_panel,
     layer_strip,
     map_view,
     pick,
     speed_view,
     undo,
     verdict_line,
-    writing,
 )
 from pages.components.shared import added, command, cuts, frame, library, state, words
 from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found
 
 MAP, QUESTIONS, COST, FRONT = "map", "questions", "cost", "trade-off"
-WRITING, DAMAGE, DATA, MORE = "writing", "damage", "data", "more"
+GENERATION, DAMAGE, DATA, MORE = "generation", "damage", "data", "more"
 _TABS = {
     MAP: "Map and curves",
     QUESTIONS: "Questions",
     COST: "Cost",
     FRONT: "Trade-off",
-    WRITING: "Writing",
+    GENERATION: "Generation",
     DAMAGE: "Rivals and damage",
     DATA: "Data and command",
     MORE: "More",
 }
 """The tabs by their name in the address; the last one is there where results of further kinds can be made."""
+_FORMER_NAMES = {"writing": GENERATION}
+"""Names in older addresses, which still open their tabs."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ def show(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model:
 
 def tab() -> str:
     """The open tab, one of `_TABS`."""
+    if state.option("tab") in _FORMER_NAMES:
+        state.choose_option("tab", _FORMER_NAMES[state.option("tab")])
     return state.option_of("tab", _names(), MAP)
 
 
@@ -152,9 +157,9 @@ def _map_and_curves(shown: View) -> None:
         st.fragment(_map)(shown)
     with right:
         st.fragment(_curves)(shown)
-    blocks, line = cut_marks.of_blocks(shown.cut.removed), cut_marks.Mark(shown.cut.n)
-    marks = {pick.name_now(map_view.CHART): blocks} | {pick.name_now(name): line for name in curves.CHARTS}
-    cut_marks.show(marks, slider=cuts.SLIDER, n=shown.cut.n, path=shown.strategy.path())
+    marks = {pick.name_now(map_view.CHART): cut_marks.CELLS}
+    marks |= {pick.name_now(name): mark for name, mark in chart_marks.of_curves(shown.sweep, shown.model).items()}
+    cut_marks.show(marks, shown.cut, shown.strategy)
     brush.listen([pick.name_now(name) for name in curves.CHARTS], shown.strategy.distances.n_layers)
 
 
@@ -192,7 +197,7 @@ def _cost(shown: View) -> None:
 
 def _saved(shown: View) -> None:
     with frame.errors_shown():
-        cost_panel.show(shown.distances.result, shown.cut, shown.model)
+        cost_panel.show(shown.distances.result, shown.cut, shown.strategy, shown.model)
 
 
 def _questions(shown: View) -> None:
@@ -209,14 +214,16 @@ def _weighed(shown: View) -> None:
         front_view.show(shown.model, shown.strategy, shown.cut)
 
 
-def _writing(shown: View) -> None:
+def _generation(shown: View) -> None:
     with frame.errors_shown():
-        writing.show(shown.sweep, shown.cut.n)
+        generation_panel.show(shown.cut, shown.strategy, shown.sweep, shown.model)
 
 
 def _damage(shown: View) -> None:
     with frame.errors_shown():
         damage_view.show(shown.distances, shown.damage, shown.model, shown.cut, shown.strategy.block)
+        marks = {pick.name_now(key): cut_marks.CELLS for key in damage_view.CHARTS}
+        cut_marks.show(marks, shown.cut, shown.strategy)
 
 
 def _data(shown: View) -> None:
@@ -246,7 +253,7 @@ _DRAWN = {
     QUESTIONS: _questions,
     COST: _cost,
     FRONT: _front,
-    WRITING: _writing,
+    GENERATION: _generation,
     DAMAGE: _damage,
     DATA: _data,
     MORE: _more,

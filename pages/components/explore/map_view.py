@@ -16,7 +16,7 @@ from pages.components.shared.library import Found
 
 DAMAGE = "damage"
 CHART = "map"
-"""Key of the chart, for `pick.name_now`; the rings on it are drawn by `cut_marks`, those on lines by the lines themselves."""
+"""Key of the chart, for `pick.name_now`; the selected block on it is marked by `cut_marks`."""
 VIEWS = {"map": "Map", "rows": "By row", "lines": "Lines"}
 _VIEWS_HELP = (
     "**Map**: start layer to the right, block size upwards, yellow is little. **By row**: each size coloured by its own range, "

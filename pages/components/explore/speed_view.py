@@ -7,11 +7,15 @@ from analysis.charts import curves
 from analysis.core.blocks import PartSet, Removal
 from analysis.experiments.speed.spec import SpeedResult, SpeedSpec
 from analysis.models.spec import ModelSpec
+from pages.components.explore import chart_marks, cut_marks
 from pages.components.jobs import in_place
 from pages.components.shared import chart, library, start, state, theme, words
+from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found
 
 _FIELDS = {"decode": "Decode: write a token", "prefill": "Prefill: read the prompt"}
+CHART = "speed"
+"""Key of the chart."""
 _STRAIGHT = 0.9
 """R² below which the points are no line: every layer takes its time, so that on a quiet machine they are one."""
 
@@ -48,13 +52,14 @@ def button(shown: Found | None, job: jobs.Job | None, model: ModelSpec, removed:
         start.start_and_show(SpeedSpec(model=model, blocks=parts), f"Speed of {state.name(model)}")
 
 
-def show(shown: Found | None, job: jobs.Job | None, n: int) -> None:
+def show(shown: Found | None, job: jobs.Job | None, cut: Cut, strategy: Strategy) -> None:
     """Draw the chart, or what to do while there is none.
 
     Args:
         shown: the measurement; None while there is none.
         job: the last one that was asked for.
-        n: where the marker stands.
+        cut: the selected block.
+        strategy: how blocks are chosen.
     """
     in_place.failure(job, 0.0 if shown is None or shown.precomputed else shown.saved_at)
     if shown is None or not shown.result.points:
@@ -68,9 +73,15 @@ def show(shown: Found | None, job: jobs.Job | None, n: int) -> None:
         "Time to", list(_FIELDS), format_func=_FIELDS.get, default="decode", required=True, key="speed-field",
         label_visibility="collapsed", persist_state="session",
     )  # fmt: skip
-    figure = curves.speed_chart(result, field, n=n, dark=theme.is_dark(), height=350)
-    alt = f"{_FIELDS[field]}, milliseconds against removed layers, {len(result.of_layers)} measured, marker at n = {n}."
-    chart.show(figure, key="speed", alt=alt, file_name=f"speed-{field}")
+    figure = curves.speed_chart(result, field, reach=cut.n, dark=theme.is_dark(), height=350)
+    alt = f"{_FIELDS[field]}, milliseconds against removed layers, {len(result.of_layers)} measured."
+    chart.show(figure, key=CHART, alt=alt, file_name=f"speed-{field}")
+    cut_marks.show({CHART: chart_marks.of_speed(result, field)}, cut, strategy)
+    if cut.removed is not None and all(point.block != cut.removed for point in result.points):
+        st.caption(
+            f"Not measured for this cut, {words.plain(cut.removed.brief())}. "
+            f"The line estimates the speed from n = {cut.n} alone."
+        )
 
 
 def machine(result: SpeedResult) -> str:

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 from analysis.experiments.accuracy.points import Answer
 from analysis.reading import autopsy
-from pages.components.explore import writing
 from tests.support import fakes
 
 
@@ -69,9 +68,3 @@ def test_questions_of_a_cut_by_hand_are_its_own_or_none(app, precomputed):
     found = autopsy.autopsy(deepest, 5)
     assert sum(found.counts.values()) == len(found.cases)
     assert at.pills[0].options[0].endswith(f": {found.counts[autopsy.LOST]}")
-
-
-def test_words_that_differ_are_marked_and_nothing_else():
-    assert writing.marked("a b c d", "a x c d") == "a :blue-background[x] c d"
-    assert writing.marked("same words", "same words") == "same words"
-    assert writing.marked("", "![x](http://y)") == ":blue-background[\\!\\[x\\]\\(http\\:\u2060//y\\)]"

@@ -12,7 +12,7 @@ from analysis.models.spec import ModelSpec
 from pages.components.explore import cost_panel
 from pages.components.shared.cuts import Cut
 from tests.support import fakes
-from tests.support.seen import figures, texts, trace
+from tests.support.seen import figures, marked, texts, trace
 
 REQUEST = SpeedSpec(model=ModelSpec())
 
@@ -95,7 +95,7 @@ def test_measured_speed_at_a_measured_n_and_between(app):
     assert at.button(key="measure-speed").label == "Measure again"
 
 
-def test_the_chart_has_points_line_and_marker(app):
+def test_the_chart_of_speed_has_points_and_line(app):
     fakes.distances().save()
     fakes.speed().save()
     at = app(tab="cost", n="5")
@@ -103,10 +103,21 @@ def test_the_chart_has_points_line_and_marker(app):
     assert trace(figure, "pruned")["x"] == [2, 5, 10, 15]
     assert trace(figure, "unpruned")["y"] == [25.0]
     assert trace(figure, "line")["y"][20 - 5] == pytest.approx(10 + 0.5 * 15)
-    assert [shape["x0"] for shape in figure["layout"]["shapes"]] == [5]
+    assert "shapes" not in figure["layout"], "a line at n would cross the fitted line at a value of another block"
     at.button_group(key="speed-field").set_value("prefill").run()
     assert trace(figures(at)["speed"], "unpruned")["y"] == [490.0]
     assert not at.exception
+
+
+def test_speed_of_a_block_that_was_not_timed_has_no_marker(app):
+    fakes.distances().save()
+    fakes.speed().save()
+    at = app(tab="cost", block="14:5")
+    assert marked(at, "speed") == []
+    assert "Not measured for this cut, layers 14-18. The line estimates the speed from n = 5 alone." in texts(at)
+    at = app(tab="cost", block="24:5")
+    assert marked(at, "speed") == [(5, pytest.approx(22.5))]
+    assert "Not measured for this cut" not in texts(at)
 
 
 def test_a_precomputed_measurement_names_its_machine(app, precomputed):

@@ -8,7 +8,6 @@ from analysis import jobs
 from analysis.core import stats
 from analysis.core.blocks import Block, LayerSet
 from analysis.data.spec import BenchmarkSpec
-from analysis.experiments.accuracy.points import Continuation, GenerationCheck, SumAnswer
 from analysis.experiments.accuracy.spec import SweepSpec
 from analysis.experiments.strategies import STRATEGIES
 from tests.support import fakes
@@ -203,32 +202,6 @@ def test_loss_in_the_units_of_other_papers(app):
     point = fakes.sweep().points[5]
     assert f"perplexity {point.perplexity:.1f}, {point.bits_per_byte:.2f} bits per byte" in texts(at)
     assert "ln V" in metric(at, "Loss").help
-
-
-def test_what_the_cuts_write_is_shown_with_a_warning(app):
-    fakes.distances().save()
-    fakes.sweep().save()
-    assert "What it writes" not in [item.value for item in app(tab="writing").header]
-    fakes.sweep(writes=True).save()
-    at = app(tab="writing")
-    assert "What it writes" in [item.value for item in at.header]
-    assert "likelihood scores overstate" in texts(at)
-    assert [item["name"] for item in figures(at)["writing"]["data"]] == ["repeated 4-grams", "distinct tokens", "sums right"]
-
-
-def test_what_the_cuts_wrote_can_be_read_as_plain_text(app):
-    fakes.distances().save()
-    measured = fakes.sweep(writes=True)
-    said = [Continuation("Once", f"![n](x) {point.n}", 4, 0.0, 1.0, False) for point in measured.points]
-    sums = [SumAnswer("2 + 2", 4, str(point.n), False) for point in measured.points]
-    checks = [GenerationCheck([text], [total], 0.0, 1.0, 4.0, 0.0, 0.0) for text, total in zip(said, sums, strict=True)]
-    replace(measured, writings=checks).save()
-    at = app(n="5", tab="writing")
-    (table,) = [item for item in at.table if "beginning" in item.value.columns]
-    assert table.value.iloc[0].tolist() == ["Once", r"\!\[n\]\(x\) 0", r"\!\[n\]\(x\) 5"]
-    at.slider(key="n").set_value(20).run()
-    assert not [item for item in at.table if "beginning" in item.value.columns]
-    assert not at.exception
 
 
 def test_how_sure_the_chosen_block_is_stands_under_the_map(app):

@@ -8,7 +8,7 @@ from analysis import jobs
 from analysis.experiments.maps.spec import DamageSpec
 from pages.components.explore import damage_view
 from tests.support import fakes
-from tests.support.seen import figures, metric, texts, trace
+from tests.support.seen import figures, metric, ringed, texts, trace
 
 
 def test_without_a_damage_map_the_section_says_what_to_click_and_queues_it(app):
@@ -63,7 +63,7 @@ def test_agreement_in_numbers_and_words_and_the_cost_of_the_cut(app):
     distance, damage = figures(at)["foretold"], figures(at)["damage-map"]
     for axis in ("xaxis", "yaxis"):
         assert distance["layout"][axis]["range"] == damage["layout"][axis]["range"]
-    assert trace(damage, "selected")["x"] == [start]
+    assert ringed(at, "damage-map") == ringed(at, "foretold") == [(start, 5)]
     assert "Unfinished" not in texts(at)
 
 

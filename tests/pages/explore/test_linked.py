@@ -28,14 +28,12 @@ def fill() -> None:
 
 def shown_cuts(at) -> set[tuple[int, int]]:
     """The blocks that strip and rings show on both tabs with maps, as start and size."""
-    drawn = figures(at)
     removed = strip(at)["cut"]
     found = {(removed[0], len(removed))}
     found.update(ringed(at, next(key for key in marks(at) if key.startswith("map"))))
-    drawn = figures(opened(at, "damage"))
+    opened(at, "damage")
     for name in ("foretold", "damage-map"):
-        ring = trace(drawn[name], "selected")
-        found.add((ring["x"][0], ring["y"][0]))
+        found.update(ringed(at, next(key for key in marks(at) if key.startswith(name))))
     opened(at, "map")
     return found
 
@@ -127,19 +125,18 @@ def test_map_rows_and_lines_of_every_measure(app, view, what):
     drawn = figures(at)["map"]
     assert at.button_group(key="map-view").value == view
     assert at.selectbox(key="metric").value == what
-    if view != "lines":
-        assert ringed(at) == [(BEST.start, BEST.size)]
-        assert "selected" not in [item["name"] for item in drawn["data"]], "a figure that moves with the cut is drawn anew"
-    else:
-        ring = trace(drawn, "selected")
-        assert ring["x"] == [BEST.start]
+    assert ringed(at) == [(BEST.start, BEST.size)]
+    assert "selected" not in [item["name"] for item in drawn["data"]], "a figure that moves with the cut is drawn anew"
+    if view == "lines":
         rows = {
             "damage": fakes.damage().increase, "angular": fakes.distances().mean[:-1],
             "relative-l2": fakes.rich_distances().others["relative-l2"][:-1],
         }[what]  # fmt: skip
         assert len([item for item in drawn["data"] if item["name"].startswith("n = ")]) == len(rows)
         assert trace(drawn, "minima")["y"] == [min(row) for row in rows]
-        assert ring["y"] == [rows[4][BEST.start]]
+        cells = trace(drawn, "cells")
+        place = [fields[0] for fields in cells["customdata"]].index(f"{BEST.start}:{BEST.size}")
+        assert (cells["x"][place], cells["y"][place]) == (BEST.start, rows[4][BEST.start])
     assert at.query_params["view"] in (view, [view])
 
 

@@ -10,7 +10,7 @@ from analysis.experiments.accuracy.points import Answer
 from analysis.experiments.accuracy.spec import SweepSpec
 from analysis.experiments.maps.spec import DistanceSpec
 from tests.support import fakes
-from tests.support.seen import charts, marks, metric, opened, read, ringed, texts
+from tests.support.seen import charts, marked, metric, opened, read, ringed, texts
 
 
 def test_without_a_map_the_page_says_what_to_click(app):
@@ -96,7 +96,9 @@ def test_slider_moves_block_numbers_and_markers(app):
     assert not at.exception
     block = fakes.distances().best[7].block
     assert block.describe() in read(texts(at))
-    assert marks(at)["accuracy"]["n"] == marks(at)["loss"]["n"] == 8
+    point = fakes.sweep().points[8]
+    assert marked(at, "accuracy") == [(8, point.acc)]
+    assert marked(at, "loss") == [(8, point.loss)]
     assert ringed(at) == [(block.start, 8)]
     opened(at, "cost")
     point = fakes.sweep().points[8]

@@ -1,8 +1,10 @@
 """The tab that answers wishes: for a size, a speed or a loss, the best that was measured, and a button that takes it."""
 
+from analysis.core.blocks import Block
 from analysis.reading import front
 from analysis.reading.reading import ACCURACY
 from tests.support import fakes
+from tests.support.seen import marked
 
 
 def test_without_a_measured_cut_it_says_what_to_do(app, precomputed):
@@ -26,3 +28,15 @@ def test_a_wish_is_answered_and_taken(app, precomputed):
     button.click().run()
     assert at.session_state["chosen_n"] == offer.cut.size
     assert not at.exception
+
+
+def test_the_selected_block_is_marked_at_its_own_scores(app, precomputed):
+    curve = fakes.sweep()
+    own = Block(14, 5)
+    for result in (fakes.distances(), curve, fakes.evaluate(own, curve=curve)):
+        precomputed(result)
+    at = app(tab="trade-off", block="14:5")
+    ((_, accuracy),) = marked(at, "front")
+    assert accuracy == 0.37
+    assert accuracy != curve.points[5].acc
+    assert marked(app(tab="trade-off", block="15:5"), "front") == []

@@ -32,13 +32,11 @@ SHOWN = """
   const charts = [...document.querySelectorAll('[role=figure]')].map(item => [item.ariaLabel,
     item.querySelector('.js-plotly-plot')]).filter(([, chart]) => chart?.data);
   const of = label => charts.find(([name]) => name.startsWith(label))?.[1];
-  const ring = chart => { const found = chart?.data.find(trace => trace.name === 'selected');
-    return found ? `${found.x[0]}:${found.y[0]}` : null; };
   const mark = chart => chart?.querySelector('.cut-mark')?.dataset.at;
   const cells = document.querySelector('.st-key-layer-strip [data-testid=stBidiComponentIsolated]')?.shadowRoot;
   const bars = [...cells?.querySelectorAll('[aria-pressed=true]') ?? []].map(cell => Number(cell.dataset.layer));
   return {strip: `${bars[0]}:${bars.length}`, map: mark(of('Heat map by')), accuracy: mark(of('Accuracy')),
-    loss: mark(of('Loss')), damage: ring(of('Heat map of the measured'))};
+    loss: mark(of('Loss')), damage: mark(of('Heat map of the measured'))};
 }
 """
 

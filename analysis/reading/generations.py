@@ -1,0 +1,180 @@
+"""Stored generations of one model: the text, repetition, distinct tokens and arithmetic of every removed block that has them.
+
+All of them hold under one condition: the same weights, the same precision and the same prompts.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from typing import Any
+
+from analysis.core.blocks import Removal
+from analysis.data.spec import GenerationSpec
+from analysis.experiments.accuracy.points import GenerationCheck, Point
+from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
+from analysis.models.spec import ModelSpec
+
+_ENGLISH = {
+    "a",
+    "an",
+    "and",
+    "are",
+    "as",
+    "by",
+    "for",
+    "from",
+    "he",
+    "in",
+    "is",
+    "it",
+    "of",
+    "on",
+    "she",
+    "that",
+    "the",
+    "to",
+    "was",
+    "who",
+}
+"""Words that English prose has in every sentence or two."""
+_ENOUGH_WORDS = 2
+_MOSTLY = 0.95
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What one model, with a block removed or unpruned, generated."""
+
+    removed: Removal | None
+    """The removed layers; None for the unpruned model."""
+    point: Point
+    check: GenerationCheck | None
+    """The text itself; None where only the rates were kept."""
+
+    @property
+    def repetition_interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the share of repeated 4-grams; None where the text was not kept."""
+        return self.check.repetition_interval if self.check else None
+
+    @property
+    def distinct_interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the share of distinct tokens; None where the text was not kept."""
+        return self.check.distinct_interval if self.check else None
+
+    @property
+    def problems_interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the share of right answers, for 0 of 24 as well (Wilson)."""
+        return self.check.interval if self.check else self.point.sum_interval
+
+    @property
+    def n_problems(self) -> int | None:
+        """Number of arithmetic problems; None where the answers were not kept."""
+        return len(self.check.sums) if self.check else None
+
+
+@dataclass(frozen=True)
+class Generations:
+    """Stored generations of one model under one condition."""
+
+    model: ModelSpec
+    """Weights and precision."""
+    asked: GenerationSpec
+    """Prompts and arithmetic problems."""
+    by_block: dict[Removal | None, Generation] = field(default_factory=dict)
+
+    def of(self, removed: Removal | None) -> Generation | None:
+        """The generation of exactly this block; None where it is not measured under this condition."""
+        return self.by_block.get(removed)
+
+    def ordered(self) -> list[Generation]:
+        """All of them: the unpruned model, then by number of removed layers and first layer."""
+        return sorted(self.by_block.values(), key=lambda each: (each.point.n, each.point.start or 0))
+
+    def prompts(self) -> list[str]:
+        """The prompts, in their stored order; empty where no text was kept."""
+        kept = next((each.check for each in self.ordered() if each.check), None)
+        return [continuation.prompt for continuation in kept.continuations] if kept else []
+
+    def condition(self) -> str:
+        """The condition in words: "8 Wikipedia articles, 64 tokens each; 24 arithmetic problems; seed 0; float32"."""
+        asked = self.asked
+        return (
+            f"{asked.n_prompts} Wikipedia articles, {asked.max_new_tokens} tokens each; "
+            f"{asked.n_sums} arithmetic problems; seed {asked.seed}; {self.model.precision}"
+        )
+
+
+def collect(model: ModelSpec, results: Sequence[Any], asked: GenerationSpec | None = None) -> Generations:
+    """Collect the stored generations of a model.
+
+    Args:
+        model: resolved; only results of its weights in its precision count.
+        results: curves and evaluations, strongest evidence first; healed models are ignored.
+        asked: prompts and arithmetic problems; None for those of the first result that has any, else the default ones.
+    """
+    alike = [result for result in results if _is_alike(result, model)]
+    asked = asked or next((result.spec.generation for result in alike if result.spec.generation), None) or GenerationSpec()
+    found: dict[Removal | None, Generation] = {}
+    for result in alike:
+        for point, check in _generated(result) if result.spec.generation == asked else ():
+            known = found.get(point.block)
+            if known is None or (known.check is None and check is not None):
+                found[point.block] = Generation(point.block, point, check)
+    return Generations(model, asked, found)
+
+
+def _is_alike(result: Any, model: ModelSpec) -> bool:
+    if not isinstance(result, SweepResult | EvaluateResult):
+        return False
+    if isinstance(result, EvaluateResult) and result.spec.adapter is not None:
+        return False
+    own = result.spec.model
+    weights = own.identity == model.identity if own.identity and model.identity else own.source == model.source
+    return weights and own.precision == model.precision
+
+
+def _generated(result: SweepResult | EvaluateResult) -> Iterator[tuple[Point, GenerationCheck | None]]:
+    if isinstance(result, EvaluateResult):
+        pairs = [(result.point, result.writing)]
+    else:
+        missing = [None] * (len(result.points) - len(result.writings))
+        pairs = list(zip(result.points, [*result.writings, *missing], strict=False))
+    for point, check in pairs:
+        if check is not None or point.repetition_rate is not None:
+            yield point, check
+
+
+def first_english(texts: Sequence[str]) -> int:
+    """Position of the first English text; without one the first in Latin letters, else 0.
+
+    Args:
+        texts: prompts, in their stored order.
+    """
+    for is_fit in (_is_english, _is_latin):
+        for position, text in enumerate(texts):
+            if is_fit(text):
+                return position
+    return 0
+
+
+def _is_latin(text: str) -> bool:
+    letters = [letter for letter in text if letter.isalpha()]
+    return bool(letters) and sum(letter.isascii() for letter in letters) >= _MOSTLY * len(letters)
+
+
+def _is_english(text: str) -> bool:
+    return _is_latin(text) and len(_ENGLISH.intersection(re.findall(r"[a-z]+", text.lower()))) >= _ENOUGH_WORDS
+
+
+def differing(reference: str, text: str) -> list[tuple[str, bool]]:
+    """Split a text into runs of words, each with whether it differs from the reference.
+
+    Args:
+        reference: the text of the unpruned model.
+        text: the text to split; its words are joined by single spaces.
+    """
+    before, after = reference.split(), text.split()
+    matcher = SequenceMatcher(None, before, after, autojunk=False)
+    runs = [(" ".join(after[begin:end]), kind != "equal") for kind, _, _, begin, end in matcher.get_opcodes()]
+    return [run for run in runs if run[0]]

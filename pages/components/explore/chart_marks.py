@@ -1,0 +1,77 @@
+"""Values of all blocks on the charts against removed layers, for the marker of the selected block."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from analysis.core.blocks import Removal
+from analysis.experiments.speed.spec import SpeedResult
+from analysis.models.spec import ModelSpec
+from analysis.reading import measured
+from analysis.reading.front import SIZE, Front
+from analysis.reading.generations import Generations
+from analysis.reading.reading import ACCURACY, LOSS
+from pages.components.explore import cut_marks, drawn
+from pages.components.explore.cut_marks import Mark
+from pages.components.shared import library
+from pages.components.shared.library import Found
+
+_RATES = ("repetition_rate", "distinct_rate", "sum_acc")
+
+
+def of_curves(sweep: Found | None, model: ModelSpec) -> dict[str, Mark]:
+    """Marks of the charts of accuracy and loss, by quantity: every block scored in the condition of the curve on screen.
+
+    Args:
+        sweep: that curve; without it there are no charts.
+        model: the model of the page.
+    """
+    if sweep is None:
+        return {}
+    every = [sweep, *library.find("evaluate", model), *library.find("sweep", model)]
+    return _of_curves(tuple(map(drawn.version, every)), every)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _of_curves(versions: tuple[drawn.Version, ...], _every: Sequence[Found]) -> dict[str, Mark]:
+    results = [entry.result for entry in _every]
+    found = {}
+    for quantity in (ACCURACY, LOSS):
+        condition = measured.condition_of(results[0], quantity)
+        scores = measured.by_block(results, quantity, condition) if condition else {}
+        found[quantity] = cut_marks.at_values({removed: [one.value] for removed, one in scores.items()})
+    return found
+
+
+def of_generations(found: Generations) -> Mark:
+    """The mark of the chart of generation: repetition, distinct tokens and right answers of each block."""
+    values = {
+        removed: [value for name in _RATES if (value := getattr(each.point, name)) is not None]
+        for removed, each in found.by_block.items()
+    }
+    return cut_marks.at_values(values)
+
+
+def of_speed(speed: SpeedResult, field: str) -> Mark:
+    """The mark of the chart of speed, in milliseconds: of blocks that were timed themselves.
+
+    Args:
+        speed: the measurement.
+        field: "decode" or "prefill".
+    """
+    return cut_marks.at_values({point.block: [1e3 * getattr(point, field).median_s] for point in speed.of_layers})
+
+
+def of_front(front: Front, by: str) -> Mark:
+    """The mark of the trade-off: the selected block, healed or not, at its own scores.
+
+    Args:
+        front: the models on the chart.
+        by: `front.SIZE` or `front.SPEED`.
+    """
+    places: dict[Removal | None, list[tuple[float, float]]] = {}
+    for offer in front.own():
+        across = offer.bytes / 1e6 if by == SIZE else offer.times
+        if across is not None:
+            places.setdefault(offer.cut, []).append((across, offer.reading.value))
+    return cut_marks.at_places(places)

@@ -1,0 +1,120 @@
+"""The Generation tab: text and rates of exactly the selected block, or a grey panel with the button that measures it."""
+
+from analysis import jobs
+from analysis.core.blocks import Block, written
+from pages.components.shared import start
+from tests.support import fakes
+from tests.support.seen import figures, generated, marked, names, selected, texts
+
+OWN = fakes.sweep().points[5].block
+OTHER = Block(14, 5)
+
+
+def fill():
+    fakes.distances().save()
+    sweep = fakes.generating_sweep()
+    sweep.save()
+    return sweep
+
+
+def table(at):
+    return next(item.value for item in at.dataframe if "block" in item.value.columns)
+
+
+def test_the_tab_is_called_generation_and_its_former_address_opens_it(app):
+    fill()
+    at = app(tab="writing")
+    assert "Generation" in [item.value for item in at.header]
+    assert at.query_params["tab"] in ("generation", ["generation"])
+    assert "likelihood scores overstate" in texts(at)
+
+
+def test_the_strategys_own_block_shows_its_text(app):
+    fill()
+    at = app(n="5", tab="generation")
+    told = generated(at)
+    assert told["cut"] == written(OWN) == told["path"]["5"]
+    assert told["texts"][told["cut"]]["runs"] == [["five", False], ["5", True]]
+    assert "Not measured for this cut" not in texts(at)
+
+
+def test_another_block_of_that_size_is_not_measured(app):
+    fill()
+    at = app(block="14:5", tab="generation")
+    told = generated(at)
+    assert told["cut"] == "14:5"
+    assert "14:5" not in told["texts"]
+    assert told["path"]["5"] == written(OWN)
+    assert f"**Not measured for this cut**: {OTHER.describe()}" in texts(at)
+    assert marked(at, "writing") == []
+
+
+def test_the_button_measures_exactly_the_selected_block(app):
+    sweep = fill()
+    at = app(block="14:5", tab="generation")
+    at.button(key="measure-generation").click().run()
+    (made,) = jobs.active()
+    asked = start.unresolved(sweep.spec)
+    assert (made.kind, made.spec.block, made.spec.generation) == ("evaluate", OTHER, sweep.spec.generation)
+    assert (made.spec.benchmark, made.spec.loss_corpus) == (asked.benchmark, asked.loss_corpus)
+
+
+def test_a_measured_block_shows_its_own_text_rates_and_marker(app):
+    fill()
+    fakes.generating(OTHER, "its own text").save()
+    at = app(block="14:5", tab="generation")
+    assert "Not measured for this cut" not in texts(at)
+    told = generated(at)["texts"]["14:5"]
+    assert "".join(words for words, _ in told["runs"]) == "its own text"
+    assert told["facts"].endswith("24 problems right 0.0% (0.0 to 13.8)")
+    assert marked(at, "writing") == [(5, 0.25), (5, 0.5), (5, 0.0)]
+
+
+def test_table_rows_name_their_block_and_zero_of_24_has_an_interval(app):
+    fill()
+    fakes.generating(OTHER, "its own text").save()
+    at = app(block="14:5", tab="generation")
+    rows = table(at)
+    assert rows["block"].iloc[0] == "unpruned model"
+    (own,) = [row for row in rows.to_dict("records") if row["block"] == "layers 14-18, [14, 19) (selected)"]
+    assert own["problems right"] == "0.0% (0.0 to 13.8)"
+    assert f"{OWN.brief()}, {OWN.halves()}" in set(rows["block"])
+
+
+def test_text_of_the_other_strategys_block_is_found_under_its_own_name(app):
+    fill()
+    fakes.sweep(strategy="deepest").save()
+    own = next(point.block for point in fakes.sweep(strategy="deepest").points if point.n == 5)
+    at = app(strategy="deepest", n="5", tab="generation")
+    assert generated(at)["cut"] == written(own)
+    assert f"**Not measured for this cut**: {own.describe()}" in texts(at)
+    at = app(strategy="deepest", block=written(OWN), tab="generation")
+    assert "Not measured for this cut" not in texts(at)
+    assert generated(at)["path"]["5"] == written(own)
+
+
+def test_the_first_prompt_shown_is_an_english_one(app):
+    fill()
+    at = app(n="5", tab="generation")
+    assert at.selectbox(key="writing-prompt").value == 1
+    assert generated(at)["prompt"] == "He was born in the town"
+
+
+def test_without_any_generation_the_button_is_offered(app):
+    fakes.distances().save()
+    fakes.sweep().save()
+    at = app(n="5", tab="generation")
+    assert f"**Not measured for this cut**: {OWN.describe()}" in texts(at)
+    assert at.button(key="measure-generation")
+    assert "writing" not in figures(at)
+    at.slider(key="n").set_value(0).run()
+    assert "Not measured" not in texts(at)
+    assert not at.exception
+
+
+def test_the_chart_has_rates_of_the_curve_on_screen(app):
+    fill()
+    at = app(n="5", tab="generation")
+    assert names(at, "share") == ["repeated 4-grams", "distinct tokens", "arithmetic right"]
+    assert [n for n, _ in marked(at, "writing")] == [5, 5, 5]
+    assert selected(at)["n"] == 5
