@@ -471,10 +471,10 @@ def speed_chart(
     line: SpeedLine | None = getattr(speed, field)
     last = max([point.n for point in speed.of_layers] + [n or 0, reach, 1])
     if line is not None:
-        reach = list(range(last + 1))
-        seconds = [line.at(speed.n_layers - removed) for removed in reach]
+        numbers = list(range(last + 1))
+        seconds = [line.at(speed.n_layers - removed) for removed in numbers]
         figure.add_scatter(
-            x=reach,
+            x=numbers,
             y=[1e3 * value for value in seconds],
             mode="lines",
             name="line",
