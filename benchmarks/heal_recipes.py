@@ -15,6 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from analysis.experiments.accuracy import pairs
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -24,7 +26,7 @@ from analysis.experiments.heal import healing, recipes
 from analysis.experiments.heal.spec import HealResult, HealSpec
 from analysis.models import inspection
 from analysis.models.spec import InspectSpec, ModelSpec
-from analysis.reading import heals, verdicts
+from analysis.reading import heals
 from analysis.reading.reading import Change
 from benchmarks.evaluation_speed import best_blocks
 from benchmarks.work import here, metered, say, take_dtype
@@ -65,7 +67,7 @@ def line(name: str, result: HealResult) -> str:
     answers, judged, learnt = result.questions, heals.repair(result), heals.learnt(result)
     assert judged is not None
     assert learnt is not None
-    pair = verdicts.compare(answers["pruned"], answers["healed"])
+    pair = pairs.compare(answers["pruned"], answers["healed"])
     assert result.healed is not None
     return (
         f"  {name:24} {result.wall_s:6.0f} s  c4 {result.healed.loss:.2f}, {shift(judged.change)}  "

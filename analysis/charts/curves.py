@@ -31,7 +31,7 @@ from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.speed.spec import WHAT, SpeedLine, SpeedPoint, SpeedResult, Timing
 from analysis.experiments.strategies import DRAW, needs
-from analysis.reading import settled, verdicts
+from analysis.reading import cliff, settled
 from analysis.reading.reading import Change
 
 
@@ -47,7 +47,7 @@ def accuracy_curve(
     """Accuracy against the number of removed layers, with 95 % intervals and the levels it is read against.
 
     Args:
-        sweep: the curve that is read; it has a band, and its knee is marked.
+        sweep: the curve that is read; it has a band, and its cliff is marked if it can be located.
         heals: healed models that answered the same questions.
         others: curves of other strategies on the same questions; several draws of `random` become one band.
         n: where the marker stands.
@@ -57,13 +57,13 @@ def accuracy_curve(
     figure = Figure()
     add_levels(figure, sweep.lines, palette(dark))
     figure = _curve(figure, sweep, heals, others, ACCURACY, dark, height)
-    knee = verdicts.knee(sweep.points, sweep.lines, sweep.questions) if sweep.lines else None
-    if knee is not None:
-        colour = palette(dark).unpruned
-        figure.add_vline(x=knee, line={"color": colour, "width": 1, "dash": "dot"}, name="cliff")
+    located = cliff.locate(sweep)
+    if located is not None and located.is_settled and located.n is not None:
+        colour, is_left = palette(dark).unpruned, 2 * located.n <= located.last
+        figure.add_vline(x=located.n, line={"color": colour, "width": 1, "dash": "dot"}, name="cliff")
         figure.add_annotation(
-            x=knee, y=1, yref="paper", text=f"cliff, n = {knee}", showarrow=False, xanchor="left", yanchor="top",
-            font={"size": 11, "color": colour},
+            x=located.n, y=1, yref="paper", text=located.label(), hovertext=located.sentence(), showarrow=False,
+            xanchor="left" if is_left else "right", yanchor="top", font={"size": 11, "color": colour},
         )  # fmt: skip
     return marked(figure, n, dark=dark)
 

@@ -25,7 +25,8 @@ from analysis.experiments.accuracy.points import Lines, Point
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
 from analysis.reading import lesson
-from analysis.reading.lesson import CLIFFS, PATHS, Arrow, Cliff, PublishedCliff, PublishedPath, Seen
+from analysis.reading.cliff import Cliff
+from analysis.reading.lesson import CLIFFS, PATHS, Arrow, PublishedCliff, PublishedPath, Seen
 from analysis.reading.plateaus import Plateau
 
 _HIDDEN = {"visible": False, "fixedrange": True}

@@ -305,9 +305,10 @@ def _distance_lines(result: Any, options: argparse.Namespace) -> list[str]:
 
 
 def _sweep_lines(result: Any, options: argparse.Namespace) -> list[str]:
-    from analysis.reading import verdicts
+    from analysis.reading import cliff, verdicts
 
     remarks = verdicts.remarks(result.points, result.lines, result.questions)
+    remarks += [sentence] if (sentence := cliff.sentence(result)) else []
     chosen = verdicts.chosen_by(result.spec)
     said = [line for cut in _judged(result) for line in _verdict(result, cut, [result])]
     return [*_point_lines(result, result.points), *remarks, *([chosen] if chosen else []), *said]
@@ -316,12 +317,13 @@ def _sweep_lines(result: Any, options: argparse.Namespace) -> list[str]:
 def _judged(result: Any) -> list[Any]:
     """The cuts of a curve that its verdict is on: those written by hand, else the last one before the cliff, if it has one."""
     from analysis.experiments.strategies import BLOCKS, needs
-    from analysis.reading import verdicts
+    from analysis.reading import cliff
 
     cuts = [point for point in result.points if point.block]
     if not needs(result.spec.strategy, BLOCKS):
-        cliff = None if result.lines is None else verdicts.knee(result.points, result.lines, result.questions)
-        cuts = [point for point in cuts if cliff is None or point.n < cliff][-1:]
+        located = cliff.locate(result)
+        first = located.n if located is not None and located.is_settled else None
+        cuts = [point for point in cuts if first is None or point.n < first][-1:]
     return [point.block for point in cuts]
 
 

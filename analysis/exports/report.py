@@ -26,7 +26,7 @@ from analysis.exports import card
 from analysis.exports.document import Document, Picture, Section, Table
 from analysis.models import spec as cost
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.reading import beside, headline, library, reading, verdicts
+from analysis.reading import beside, cliff, headline, library, reading, verdicts
 from analysis.reading import heals as judgement
 from analysis.reading.reading import ACCURACY, LOSS
 
@@ -250,6 +250,7 @@ def _curves(
     said += beside.elsewhere(shown, [heal for heal in of_cuts if heal.is_of(cut)])
     said += [f"Chance {lines.chance:.3f}, always the most frequent answer {lines.majority:.3f}."] if lines else []
     said += verdicts.remarks(shown.points, shown.lines, shown.questions)
+    said += [sentence] if (sentence := cliff.sentence(shown)) else []
     said += [chosen for curve in curves if (chosen := verdicts.chosen_by(curve.spec))][:1]
     return Section(
         "Accuracy and loss",

@@ -9,11 +9,11 @@ import numpy as np
 from analysis.core import stats
 from analysis.core.blocks import Block, blocks_up_to
 from analysis.data.spec import BenchmarkSpec
+from analysis.experiments.accuracy import pairs
 from analysis.experiments.accuracy.points import Answer, Point
 from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
-from analysis.reading import verdicts
 from analysis.reading.runs import KINDS, Measured, best_of, nearest_n, point_of, texts_read
 
 Arrays = Mapping[str, Any]
@@ -226,7 +226,7 @@ def _accuracy(a: _Scored, b: _Scored) -> Difference | None:
     ends = (a.point.acc, b.point.acc)
     shared = {answer.id for answer in a.answers} & {answer.id for answer in b.answers}
     if shared:
-        pair = verdicts.compare(a.answers, b.answers)
+        pair = pairs.compare(a.answers, b.answers)
         basis = f"paired, {pair.n} questions, McNemar p = {pair.p_value:.2g}"
         return Difference("accuracy", _removed(a, b), *ends, pair.difference, pair.low, pair.high, basis)
     low, high = stats.independent(ends[1], b.point.acc_stderr, ends[0], a.point.acc_stderr)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from analysis.core import stats
 from analysis.core.blocks import Block
+from analysis.experiments.accuracy import pairs
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.models.spec import ModelFacts
-from analysis.reading import verdicts
 
 WANTED = 5
 """How many exercises a class gets."""
@@ -115,7 +115,7 @@ def _flipped(results: Results) -> Exercise | None:
     answers = {point.n: given for point, given in zip(sweep.points, sweep.questions, strict=False) if given}
     if 0 not in answers or results.size not in answers:
         return None
-    found = verdicts.compare(answers[0], answers[results.size])
+    found = pairs.compare(answers[0], answers[results.size])
     change = 100 * found.difference
     settled = (
         "It excludes 0: the change is beyond doubt."

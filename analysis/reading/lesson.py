@@ -62,50 +62,6 @@ def question_size(n_layers: int) -> int:
 
 
 @dataclass(frozen=True)
-class Cliff:
-    """What there is to guess about a curve, and how far its questions can answer."""
-
-    unpruned: float
-    """Accuracy of the unpruned model."""
-    midpoint: float
-    """Halfway between unpruned and chance: the cliff is where accuracy falls below it for good."""
-    n: int | None
-    """The first n of the cliff by the measured accuracies alone; None when they have none."""
-    last: int
-    """Largest n that was measured."""
-    earliest: int
-    """The cliff begins no earlier: one less is the largest n whose 95 % interval lies above the midpoint."""
-    latest: int | None
-    """It begins no later: from here on every 95 % interval lies below the midpoint. None where too few questions were asked."""
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether there is a cliff beyond doubt, wherever it begins."""
-        return self.latest is not None
-
-    def allows(self, guess: int | None) -> bool:
-        """Whether the measurement leaves room for a guess; None is the guess that there is no cliff."""
-        if guess is None:
-            return not self.is_settled
-        return self.earliest <= guess <= (self.last if self.latest is None else self.latest)
-
-
-def cliff(sweep: SweepResult) -> Cliff | None:
-    """The cliff of a curve, or None where nothing can be asked: no questions, one point, or a model that only guesses."""
-    scored = [point for point in sweep.points if point.acc is not None]
-    if sweep.lines is None or len(scored) < 2 or scored[0].n or not verdicts.is_above(scored[0], sweep.lines.chance):
-        return None
-    unpruned = scored[0].acc or 0.0
-    midpoint = (unpruned + sweep.lines.chance) / 2
-    sides = [(point.n, *(point.interval or (0.0, 1.0))) for point in scored]
-    above = [n for n, low, _ in sides if low > midpoint]
-    not_below = [n for n, _, high in sides if high >= midpoint]
-    beyond = [n for n, _, _ in sides if n > max(not_below, default=0)]
-    fall, last = verdicts.knee(sweep.points, sweep.lines, sweep.questions), max(point.n for point in scored)
-    return Cliff(unpruned, midpoint, fall, last, max(above, default=0) + 1, min(beyond, default=None))
-
-
-@dataclass(frozen=True)
 class Seen:
     """A measured number at one place of a drawing."""
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from analysis.data.spec import BenchmarkSpec
 from analysis.data.tasks import TASKS
+from analysis.experiments.accuracy import pairs
 from analysis.experiments.accuracy.spec import SweepResult
-from analysis.reading import verdicts
+from analysis.reading import cliff
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ class Plateau:
     steps: tuple[Step, ...]
     """n = 0 first."""
     cliff: int | None
-    """The n from which on answers are lost for good (`verdicts.knee`); None where none is beyond doubt."""
+    """The n from which on accuracy stays below halfway to chance (`cliff.locate`); None if the cliff cannot be located."""
+    sentence: str = ""
+    """`cliff.sentence` of the sweep."""
 
     def at(self, share: float) -> Step | None:
         """The first cut of at least this share of the layers; None where so many were not taken out."""
@@ -58,7 +61,7 @@ def plateaus(curves: Sequence[tuple[str, SweepResult]]) -> list[Plateau]:
     readable = [
         (name, sweep)
         for name, sweep in curves
-        if sweep.lines is not None and sweep.points and verdicts.is_above(sweep.points[0], sweep.lines.chance)
+        if sweep.lines is not None and sweep.points and pairs.is_above(sweep.points[0], sweep.lines.chance)
     ]
     return [_read(said, sweep) for said, (_, sweep) in zip(_names(readable), readable, strict=True)]
 
@@ -70,11 +73,11 @@ def _read(name: str, sweep: SweepResult) -> Plateau:
         if point.acc is not None and point.interval is not None:
             low, high = point.interval
             steps.append(Step(point.n, point.n / sweep.n_layers, point.acc - chance, low - chance, high - chance))
-    fall = verdicts.knee(sweep.points, sweep.lines, sweep.questions)
+    found = cliff.locate(sweep)
     model, questions = sweep.spec.model, title(sweep.spec.benchmark)
     return Plateau(
         name, model.source, questions, sweep.spec.strategy, sweep.n_layers, sweep.points[0].n_samples, sweep.precision_in_words,
-        tuple(steps), fall,
+        tuple(steps), found.n if found is not None and found.is_settled else None, cliff.sentence(sweep),
     )  # fmt: skip
 
 

@@ -15,13 +15,13 @@ from analysis.core.blocks import Block, Removal
 from analysis.core.errors import MixedConditionsError
 from analysis.data import corpora, questions
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.experiments.accuracy import pairs
 from analysis.experiments.accuracy.points import Answer, Point
 from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import DamageResult
 from analysis.models import weights_format
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.reading import verdicts
 
 ACCURACY, ACC_NORM, LOSS, DAMAGE = "accuracy", "normalised accuracy", "loss", "loss increase"
 """What can be read: shares of questions, in [0, 1], and nats per token."""
@@ -251,7 +251,7 @@ def change(reference: Reading, reading: Reading) -> Change:
         raise MixedConditionsError(f"These two numbers cannot be subtracted, they were not measured alike: {'; '.join(apart)}.")
     n = reading.condition.n
     if reference.answers and reading.answers:
-        pair = verdicts.compare(reference.answers, reading.answers)
+        pair = pairs.compare(reference.answers, reading.answers)
         spread = math.sqrt(max(0.0, (pair.gained + pair.lost) / pair.n - pair.difference**2))
         more = stats.needed(pair.difference, spread)
         return _settled(Change(pair.difference, pair.low, pair.high, True, pair.n, more, pair.p_value))

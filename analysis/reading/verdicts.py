@@ -1,4 +1,4 @@
-"""What measured numbers allow to say: paired comparisons, cliffs, collapsed answers, blocks that texts cannot tell apart."""
+"""What measured numbers allow to say: collapsed answers, an unpruned model at chance, blocks that texts cannot tell apart."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,48 +7,10 @@ import numpy as np
 
 from analysis.core import stats
 from analysis.data import corpora
-from analysis.experiments.accuracy.pairs import compare, is_above
+from analysis.experiments.accuracy.pairs import is_above
 from analysis.experiments.accuracy.points import Answer, Lines, Point
 from analysis.experiments.accuracy.spec import SweepSpec
 from analysis.experiments.maps.spec import DistanceResult
-
-
-def knee(points: Sequence[Point], lines: Lines, answers: Sequence[Sequence[Answer]] = ()) -> int | None:
-    """The cliff of a curve: the first n from which on accuracy stays below the midpoint of unpruned and chance.
-
-    "Stays" makes one unlucky block in the middle of a plateau no cliff. And the fall must be settled: an accuracy whose
-    difference from the unpruned model's may be nothing has fallen from no cliff.
-
-    Args:
-        points: n = 0 first.
-        lines: for the chance level.
-        answers: per point, where they are kept, so that the fall is paired; else it is taken as if independent.
-
-    Returns:
-        n, or None when the curve has no cliff or never was above chance.
-
-    Source: Gromov et al., arXiv:2403.17887, section 4: a plateau, then a sharp fall.
-    """
-    kept = {id(point): given for point, given in zip(points, answers, strict=False)}
-    scored = [point for point in points if point.acc is not None]
-    if not scored or not is_above(scored[0], lines.chance):
-        return None
-    midpoint = ((scored[0].acc or 0.0) + lines.chance) / 2
-    below = [(point.acc or 0.0) < midpoint for point in scored]
-    for index in range(1, len(scored)):
-        if all(below[index:]):
-            fallen = (_has_fallen(scored[0], point, kept) for point in scored[index:])
-            return next((point.n for point, is_settled in zip(scored[index:], fallen, strict=True) if is_settled), None)
-    return None
-
-
-def _has_fallen(unpruned: Point, point: Point, kept: Mapping[int, Sequence[Answer]]) -> bool:
-    """Whether the 95 % interval of a fall from the unpruned model's accuracy excludes zero."""
-    first, second = kept.get(id(unpruned), ()), kept.get(id(point), ())
-    if {answer.id for answer in first} & {answer.id for answer in second}:
-        return compare(first, second).high < 0
-    _, high = stats.independent(point.acc or 0.0, point.acc_stderr, unpruned.acc or 0.0, unpruned.acc_stderr)
-    return high is not None and high < 0
 
 
 def favourite_option(answers: Sequence[Answer]) -> tuple[int, float] | None:
@@ -98,9 +60,6 @@ def remarks(points: Sequence[Point], lines: Lines | None, answers: Sequence[Sequ
             f"The unpruned model is not above always giving the most frequent answer ({points[0].acc:.0%} against "
             f"{lines.majority:.0%})."
         )
-    fall = knee(points, lines, answers)
-    if fall is not None:
-        said.append(f"From n = {fall} on accuracy stays below the midpoint of unpruned and chance: the cliff of this model.")
     collapsed = [(point.n, found) for point, given in zip(points, answers, strict=False) if (found := collapsed_option(given))]
     if collapsed:
         n, (option, share) = collapsed[0]

@@ -172,10 +172,10 @@ def test_layers_of_a_scattered_cut_are_in_the_hover():
     assert "layers 0, 2 (2 layers), blocks [0, 1) [2, 3)" in trace(figure, "pruned").text[1]
 
 
-def test_the_knee_is_marked():
-    falls = replace(SWEEP, points=[SWEEP.points[0], replace(SWEEP.points[1], acc=0.26)])
+def test_the_located_cliff_is_marked_with_its_strategy():
+    falls = replace(SWEEP, points=[replace(SWEEP.points[0], n_samples=400), replace(SWEEP.points[1], acc=0.26, n_samples=400)])
     figure = curves.accuracy_curve(falls)
-    assert figure.layout.annotations[0].text == "cliff, n = 1"
+    assert figure.layout.annotations[0].text == "cliff of similarity blocks, n = 1 (1 only)"
     assert figure.layout.annotations[0].x == 1
     assert not curves.accuracy_curve(SWEEP).layout.annotations
 

@@ -13,7 +13,7 @@ from analysis.core.blocks import Block
 from analysis.experiments.accuracy.points import Answer, Lines, Point
 from analysis.experiments.maps import distances
 from analysis.experiments.maps.spec import Best
-from analysis.reading import lesson
+from analysis.reading import cliff, lesson
 from analysis.reading.verdicts import collapsed_option, favourite_option
 from tests.support.toy import DAMAGE, MAP, SWEEP
 
@@ -74,20 +74,6 @@ def test_small_models_are_asked_about_smaller_blocks(n_layers, size):
 def curve(*accuracies: float, chance: float = 0.25):
     points = [Point(n, None if n == 0 else 1, acc, 0.03, n_samples=200) for n, acc in enumerate(accuracies)]
     return replace(SWEEP, points=points, lines=Lines(chance, 0.3))
-
-
-def test_the_cliff_is_where_accuracy_stays_below_the_midpoint():
-    found = lesson.cliff(curve(0.65, 0.6, 0.3, 0.5, 0.4, 0.3))
-    assert (found.unpruned, found.midpoint, found.n, found.last) == (0.65, pytest.approx(0.45), 4, 5)
-    assert lesson.cliff(curve(0.65, 0.6, 0.62)).n is None
-
-
-def test_nothing_is_asked_of_a_curve_that_says_nothing():
-    assert lesson.cliff(curve(0.26, 0.25, 0.25)) is None, "a model that only guesses"
-    assert lesson.cliff(curve(0.65)) is None, "one point"
-    assert lesson.cliff(replace(SWEEP, lines=None)) is None, "no questions"
-    without = curve(0.65, 0.4)
-    assert lesson.cliff(replace(without, points=without.points[1:])) is None, "no unpruned model"
 
 
 def test_the_favourite_option_is_no_collapse_before_nearly_all_answers_are_it():
@@ -205,7 +191,7 @@ def test_blocks_of_one_size_name_guess_and_best():
 
 def test_the_revealed_curve_shows_intervals_the_drawing_and_where_a_cliff_may_begin():
     sweep = curve(0.65, 0.6, 0.3, 0.28)
-    found = lesson.cliff(sweep)
+    found = cliff.locate(sweep)
     figure = published_figures.answers(sweep, found, [0.65, 0.5, None, 0.3], 2)
     assert list(named(figure, "measured").y) == [0.65, 0.6, 0.3, 0.28]
     assert (list(named(figure, "your drawing").x), list(named(figure, "your drawing").y)) == ([0, 1, 3], [0.65, 0.5, 0.3])
@@ -218,7 +204,7 @@ def test_the_revealed_curve_shows_intervals_the_drawing_and_where_a_cliff_may_be
 
 def test_too_few_questions_draw_no_cliff_as_a_fact():
     sweep = curve(0.65, 0.6, 0.45, 0.4)
-    figure = published_figures.answers(sweep, lesson.cliff(sweep))
+    figure = published_figures.answers(sweep, cliff.locate(sweep))
     assert [note.text for note in figure.layout.annotations] == ["a cliff may begin here"]
     assert "your drawing" not in [trace.name for trace in figure.data]
 

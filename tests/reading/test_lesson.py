@@ -1,6 +1,5 @@
 """What the lesson says of a prediction: where the questions let a cliff begin, and how near a drawing came."""
 
-import random
 from dataclasses import replace
 
 import pytest
@@ -15,50 +14,6 @@ from tests.support.toy import MAP, SWEEP
 def curve(*accuracies: float, n_samples: int = 200, chance: float = 0.25):
     points = [Point(n, None if n == 0 else 1, acc, 0.03, n_samples=n_samples) for n, acc in enumerate(accuracies)]
     return replace(SWEEP, points=points, lines=Lines(chance, 0.3))
-
-
-# The cliff
-
-
-def test_a_sharp_fall_is_settled_with_many_questions_and_not_with_five():
-    sharp = (0.65, 0.6, 0.62, 0.26, 0.25)
-    many = lesson.cliff(curve(*sharp, n_samples=400))
-    assert (many.earliest, many.latest, many.is_settled) == (3, 3, True)
-    five = lesson.cliff(curve(0.8, 0.6, 0.6, 0.2, 0.2, n_samples=5))
-    assert (five.n, five.latest, five.is_settled) == (3, None, False), "the accuracies alone say n = 3"
-
-
-def test_a_slope_leaves_a_range_in_which_the_cliff_begins():
-    found = lesson.cliff(curve(0.65, 0.6, 0.48, 0.44, 0.41, 0.28, 0.26))
-    assert (found.earliest, found.latest) == (2, 5)
-
-
-def test_one_unlucky_cut_within_the_plateau_is_no_cliff_and_one_lucky_cut_behind_it_ends_it():
-    assert lesson.cliff(curve(0.65, 0.3, 0.6, 0.6)).latest is None
-    late = lesson.cliff(curve(0.65, 0.6, 0.3, 0.28, 0.44, 0.27))
-    assert (late.earliest, late.latest) == (2, 5), "n = 4 may lie above halfway"
-
-
-def test_the_range_agrees_with_every_n_tried_one_by_one():
-    rng = random.Random(0)
-    for _ in range(200):
-        right = [rng.randrange(90, 130), *(rng.randrange(30, 130) for _ in range(rng.randrange(1, 9)))]
-        found = lesson.cliff(curve(*(n / 200 for n in right)))
-        if found is None:
-            continue
-        sides = [wilson_interval(n, 200) for n in right]
-        possible = [n for n in range(1, len(right)) if not any(low > found.midpoint for low, _ in sides[n:])]
-        settled = [n for n in range(1, len(right)) if all(high < found.midpoint for _, high in sides[n:])]
-        assert found.earliest == min(possible, default=len(right))
-        assert found.latest == (min(settled) if settled else None)
-
-
-def test_a_guess_is_ruled_out_only_by_what_is_beyond_doubt():
-    settled = lesson.cliff(curve(0.65, 0.6, 0.48, 0.44, 0.41, 0.28, 0.26))
-    assert [settled.allows(n) for n in (1, 2, 5, 6)] == [False, True, True, False]
-    assert not settled.allows(None)
-    open_end = lesson.cliff(curve(0.65, 0.6, 0.45, 0.4))
-    assert [open_end.allows(n) for n in (1, 2, 3, None)] == [False, True, True, True]
 
 
 # Drawings

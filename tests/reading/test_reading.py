@@ -13,8 +13,9 @@ from analysis.core import stats
 from analysis.core.blocks import Block
 from analysis.core.errors import MixedConditionsError
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.experiments.accuracy import pairs
 from analysis.experiments.accuracy.points import Answer
-from analysis.reading import reading, verdicts
+from analysis.reading import reading
 from analysis.reading.reading import ACC_NORM, ACCURACY, DAMAGE, LOSS
 from tests.support import fakes
 
@@ -161,7 +162,7 @@ def test_the_same_weights_under_another_name_are_the_same_model():
 def test_accuracies_change_question_by_question():
     sweep = fakes.sweep(answers=True, limit=200)
     whole, cut = (reading.of_sweep(sweep, n)[ACCURACY] for n in (0, 9))
-    change, pair = reading.change(whole, cut), verdicts.compare(sweep.questions[0], sweep.questions[9])
+    change, pair = reading.change(whole, cut), pairs.compare(sweep.questions[0], sweep.questions[9])
     assert (change.difference, change.low, change.high, change.n) == (pair.difference, pair.low, pair.high, 200)
     assert change.paired
     assert change.is_settled

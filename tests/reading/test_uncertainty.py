@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.core import stats
+from analysis.experiments.accuracy import pairs
 from analysis.experiments.accuracy.points import Answer, Lines, Point
 from analysis.reading import verdicts
 
@@ -57,37 +58,29 @@ def test_a_paired_comparison_counts_questions_not_order():
     first = answers([True] * 60 + [False] * 40)
     second = answers([True] * 50 + [False] * 45 + [True] * 5)
     random.Random(1).shuffle(second)
-    compared = verdicts.compare(first, second)
+    compared = pairs.compare(first, second)
     assert (compared.gained, compared.lost, compared.n) == (5, 10, 100)
     assert compared.difference == pytest.approx(-0.05)
     assert compared.low < compared.difference < compared.high
     expected = 1.96 * math.sqrt((15 / 100 - 0.05**2) / 100)
     assert compared.high - compared.low == pytest.approx(2 * expected, rel=0.15)
     assert not compared.is_settled
-    assert compared == verdicts.compare(first, second)
+    assert compared == pairs.compare(first, second)
 
 
 def test_pairing_settles_what_separate_intervals_cannot():
     """Twelve of 200 questions lost and none gained: the separate intervals overlap, the paired one excludes zero."""
     first, second = answers([True] * 100 + [False] * 100), answers([True] * 88 + [False] * 112)
     assert stats.wilson_interval(100, 200)[0] < stats.wilson_interval(88, 200)[1]
-    compared = verdicts.compare(first, second)
+    compared = pairs.compare(first, second)
     assert compared.is_settled
     assert compared.p_value < 0.001
 
 
 def test_only_shared_questions_count():
-    assert verdicts.compare(answers([True] * 10), answers([True] * 4)).n == 4
+    assert pairs.compare(answers([True] * 10), answers([True] * 4)).n == 4
     with pytest.raises(ValueError, match="no question in common"):
-        verdicts.compare([], answers([True]))
-
-
-def test_the_knee_is_where_it_stays_down():
-    lines = Lines(0.25, 0.3)
-    curve = [point(n, acc) for n, acc in enumerate([0.48, 0.47, 0.30, 0.46, 0.44, 0.33, 0.30, 0.26])]
-    assert verdicts.knee(curve, lines) == 5
-    assert verdicts.knee(curve[:5], lines) is None
-    assert verdicts.knee([point(0, 0.26), point(1, 0.2)], lines) is None
+        pairs.compare([], answers([True]))
 
 
 def test_collapse_is_seen_and_a_skewed_set_is_not_a_collapse():
@@ -106,8 +99,7 @@ def test_remarks_say_what_the_numbers_say():
     good = [point(0, 0.5), point(1, 0.49), point(2, 0.27)]
     collapsed = [answers([True, False] * 10), answers([True, False] * 10), [Answer(str(i), [], 2, i % 4) for i in range(40)]]
     said = verdicts.remarks(good, lines, collapsed)
-    assert said[0].startswith("From n = 2 on")
-    assert "At n = 2 the model gives option 3 for 100%" in said[1]
+    assert "At n = 2 the model gives option 3 for 100%" in said[0]
     assert verdicts.remarks([point(0, 0.5), point(1, 0.49)], lines) == []
     assert verdicts.remarks(good, None) == []
     assert "not above always giving" in verdicts.remarks([point(0, 0.6)], Lines(0.5, 0.62))[0]

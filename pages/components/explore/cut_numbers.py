@@ -4,11 +4,12 @@ import streamlit as st
 
 from analysis.core import stats
 from analysis.core.blocks import Block
+from analysis.experiments.accuracy import pairs
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.models import spec
-from analysis.reading import glossary, reading, settled, verdicts
+from analysis.reading import cliff, glossary, reading, settled, verdicts
 from analysis.reading.reading import ACCURACY, LOSS, Change, Readings
 from pages.components.shared import cuts, words
 from pages.components.shared.cuts import Cut
@@ -133,6 +134,7 @@ def notes(sweep: SweepResult | None, cut: Cut) -> list[str]:
         f"Scores on {reading.measured_on(cut.readings)}.",
         *_interval(sweep, point),
         *verdicts.remarks(sweep.points, sweep.lines, sweep.questions),
+        *([sentence] if (sentence := cliff.sentence(sweep)) else []),
         *([f"Loss at n = {n} in other units: {units}."] if units else []),
         *([left_out] if sweep.skipped_rows else []),
     ]
@@ -154,7 +156,7 @@ def _interval(sweep: SweepResult, point: Point) -> list[str]:
         return [said]
     number = sweep.points.index(point)
     if point.n and len(sweep.questions) > number and sweep.questions[number]:
-        pair = verdicts.compare(sweep.questions[0], sweep.questions[number])
+        pair = pairs.compare(sweep.questions[0], sweep.questions[number])
         verdict = "the interval excludes zero" if pair.is_settled else settled.NOT_SEEN
         said += (
             f" Against the unpruned model, question by question: {pair.lost} lost, {pair.gained} gained, "

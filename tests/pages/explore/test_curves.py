@@ -10,6 +10,7 @@ from analysis.core.blocks import Block, LayerSet
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.spec import SweepSpec
 from analysis.experiments.strategies import STRATEGIES
+from analysis.reading import cliff
 from tests.support import fakes
 from tests.support.seen import charts, figures, metric, names, opened, ringed, strip, texts, trace
 
@@ -192,7 +193,7 @@ def test_the_cliff_is_marked_and_the_bands_are_explained(app):
     fill("similarity")
     at = app()
     (note,) = charts(at)["accuracy"]["layout"]["annotations"]
-    assert note["text"] == "cliff, n = 10"
+    assert note["text"] == cliff.locate(fakes.sweep(answers=True)).label()
     assert "Shaded: the 95 % interval of an accuracy (Wilson) or of a loss (Student's t)." in texts(opened(at, "data"))
 
 

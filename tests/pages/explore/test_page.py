@@ -9,6 +9,7 @@ from analysis import jobs
 from analysis.experiments.accuracy.points import Answer
 from analysis.experiments.accuracy.spec import SweepSpec
 from analysis.experiments.maps.spec import DistanceSpec
+from analysis.reading import cliff
 from tests.support import fakes
 from tests.support.seen import charts, marked, metric, opened, read, ringed, texts
 
@@ -48,7 +49,7 @@ def test_how_sure_the_accuracy_is_stands_in_words(app):
     assert f"{lost} lost, 0 gained" in read(texts(at))
     assert "points: the interval excludes zero" in read(texts(at))
     assert "95 % interval" in read(texts(at))
-    assert "the cliff of this model" in read(texts(at))
+    assert cliff.sentence(fakes.sweep(answers=True)) in read(texts(at))
     at.slider(key="n").set_value(0).run()
     assert "lost, " not in read(texts(at))
 

@@ -9,8 +9,8 @@ from analysis import jobs as analysis_jobs
 from analysis.data.gallery import EXHIBITS
 from analysis.exports import handout
 from analysis.models.spec import ModelSpec
+from analysis.reading import cliff as cliffs
 from analysis.reading import exercises
-from analysis.reading import lesson as reading
 from pages.components.learn import lesson, predict, stored, teach
 from pages.components.learn.predict import Drawn
 from pages.components.learn.steps import angle, big_models, check, cliff, distance_map, healing, layers, limits
@@ -40,7 +40,7 @@ def told(at, component: str) -> dict:
 
 def said(at) -> str:
     """All that is written in the lesson itself, verdicts included."""
-    return texts(at) + "\n".join(str(item.value) for item in [*at.success, *at.latex])
+    return texts(at) + "\n".join([*(read(str(item.value)) for item in at.success), *(str(item.value) for item in at.latex)])
 
 
 # The way
@@ -146,7 +146,7 @@ def test_skipping_shows_the_answer_and_scores_nothing(app, known):
 
 def test_step_4_lays_the_drawing_over_the_curve_and_says_what_the_mark_is_worth(app, known):
     sweep = fakes.sweep()
-    cliff = reading.cliff(sweep)
+    cliff = cliffs.locate(fakes.sweep(writes=True, answers=True))
     at = turn_to(app(PAGE), 4)
     assert not figures(at)
     given = told(at, "layerscope_curve")
@@ -159,7 +159,8 @@ def test_step_4_lays_the_drawing_over_the_curve_and_says_what_the_mark_is_worth(
     assert trace(shown, "measured")["y"] == accuracies
     assert trace(shown, "your drawing")["y"] == [accuracies[0], *accuracies[1:4], *[0.9] * 12]
     assert {"chance", "majority", "halfway", "95 % interval"} <= {item["name"] for item in shown["data"]}
-    assert f"The cliff begins between n = {cliff.earliest} and n = {cliff.latest}" in said(at)
+    assert cliff.sentence() in said(at)
+    assert f"(95 %: {cliff.earliest} to {cliff.latest})" in said(at)
     assert f"You said n = {cliff.latest}: the measurement allows that." in said(at)
     off = sum(0.9 - value for value in accuracies[4:]) / 15
     assert f"Your drawing is {100 * off:.0f} points off on average; 3 of 15 lie inside the 95 % interval (n = 1-3)." in said(at)
@@ -182,7 +183,8 @@ def test_step_4_of_a_curve_without_a_cliff(app, ui_cache):
     at = turn_to(app(PAGE), 4)
     draft(at, "cliff", Drawn((None,) * 3, mark=4))
     lock(at, "cliff")
-    assert "Up to n = 3 there is no cliff." in said(at)
+    assert "No cliff can be located for the similarity blocks on 100 ARC-Easy questions up to n = 3." in said(at)
+    assert "Up to n = 3 accuracy is significantly above the midpoint" in said(at)
     assert "You said no cliff: the measurement allows that." in said(at)
 
 
@@ -207,8 +209,8 @@ def test_five_questions_alone_settle_no_cliff(app, ui_cache):
     replace(sweep, points=points).save()
     at = turn_to(app(PAGE), 4)
     at.button(key="learn-skip-cliff").click().run()
-    assert "Whether and where a cliff follows, 5 questions cannot tell." in said(at)
-    assert "The cliff begins" not in said(at)
+    assert "No cliff can be located for the similarity blocks on 5 ARC-Easy questions up to n = 15." in said(at)
+    assert "collapses at" not in said(at)
     turn_to(at, 5).button(key="learn-skip-big").click().run()
     assert fakes.FACTS.name not in [item["name"] for item in figures(at)["learn-cliffs"]["data"]]
 
@@ -228,7 +230,7 @@ def test_step_5_asks_for_a_block_of_the_big_model_and_sets_the_own_path_among_pu
     names = [item["name"] for item in paths["data"]]
     assert {"Llama-2 7B", "Llama-2 13B", "Llama-2 70B", "Mistral 7B", fakes.FACTS.name} <= set(names)
     assert (trace(paths, "your guess")["x"], trace(paths, "your guess")["y"]) == ([30 / 80], [20 / 80])
-    own, cliff = trace(figures(at)["learn-cliffs"], fakes.FACTS.name), reading.cliff(fakes.sweep())
+    own, cliff = trace(figures(at)["learn-cliffs"], fakes.FACTS.name), cliffs.locate(fakes.sweep(writes=True, answers=True))
     assert own["x"] == [pytest.approx(cliff.earliest / 30), pytest.approx(cliff.latest / 30)]
     beside = figures(at)["learn-plateaus"]
     assert trace(beside, EXHIBITS[1].title)["x"] == [n / 24 for n in range(9)]
@@ -340,7 +342,7 @@ def test_step_8_explains_every_answer_and_sums_the_guesses_up(app, known):
 
 
 def test_step_8_sums_drawings_up(app, known):
-    row, cliff = fakes.distances().mean[0], reading.cliff(fakes.sweep())
+    row, cliff = fakes.distances().mean[0], cliffs.locate(fakes.sweep(writes=True, answers=True))
     at = app(PAGE)
     draft(at, "turns", Drawn(tuple(row)))
     lock(at, "turns")

@@ -7,9 +7,9 @@ import streamlit as st
 from analysis.charts import lesson as published_figures
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.exports.handout import Strip, Task
+from analysis.reading import cliff as cliffs
 from analysis.reading import lesson as guesses
 from analysis.reading import plateaus
-from analysis.reading.plateaus import Plateau
 from pages.components.learn import predict, stored
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.notes import Note
@@ -103,7 +103,7 @@ def _paths(distances: DistanceResult | None, name: str, guess: tuple[float, floa
 
 
 def _cliffs(shown: Shown, name: str) -> None:
-    cliff = guesses.cliff(shown.sweep) if shown.sweep else None
+    cliff = cliffs.locate(shown.sweep) if shown.sweep else None
     own = None
     if cliff and shown.sweep and cliff.latest is not None:
         own = (cliff.earliest / shown.sweep.n_layers, cliff.latest / shown.sweep.n_layers)
@@ -114,8 +114,7 @@ def _cliffs(shown: Shown, name: str) -> None:
     if cliff is None:
         stored.missing("Your own cliff has not been measured yet.", "pages/explore.py", "Run a sweep")
     elif own is None and shown.sweep:
-        st.caption(f"Your model is not among them: up to n = {cliff.last} of {words.layers(shown.sweep.n_layers)} "
-                   f"{shown.sweep.n_questions} questions show no cliff beyond doubt.")  # fmt: skip
+        st.caption(f"Your model is not among them. {words.plain(cliff.sentence())}")
     rows = [{"model": entry.name, "from": entry.low, "to": entry.high} for entry in guesses.CLIFFS]
     rows += [{"model": name, "from": own[0], "to": own[1]}] if own is not None else []
     chart.folded_table(rows, key="learn-t-cliffs", alt="Share of layers at the cliff, by model", file_name="cliffs")
@@ -139,21 +138,15 @@ def _plateaus() -> None:
         published_figures.plateaus(curves, dark=theme.is_dark()), key="learn-plateaus", file_name="plateaus",
         alt=f"Accuracy above chance against the share of layers removed, {len(curves)} curves of small real models.",
     )  # fmt: skip
-    told = [f"{words.plain(curve.name)}: {_cliff_of(curve)}" for curve in curves]
+    told = [words.plain(f"{curve.name}: {curve.sentence}") for curve in curves]
     morals = [_MORALS[moved] for moved in plateaus.movers(curves)]
-    st.caption(" ".join([*morals, f"{'; '.join(told)}. Bars: 95 % intervals."]))
+    st.caption(" ".join([*morals, f"{' '.join(told)} Bars: 95 % intervals."]))
     rows = [
         {"model": curve.name, "n": step.n, "share": step.share, "above chance": step.above, "low": step.low, "high": step.high}
         for curve in curves
         for step in curve.steps
     ]
     chart.folded_table(rows, key="learn-t-plateaus", alt="Accuracy above chance by cut and model", file_name="plateaus")
-
-
-def _cliff_of(curve: Plateau) -> words.Markdown:
-    if curve.cliff:
-        return f"the cliff is at n = {curve.cliff} of {curve.n_layers}"
-    return f"no cliff beyond doubt up to n = {curve.steps[-1].n} of {curve.n_layers}"
 
 
 _LINK = f"[{guesses.PAPER}](https://arxiv.org/abs/{guesses.PAPER.removeprefix('arXiv:')})"

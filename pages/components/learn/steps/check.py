@@ -7,6 +7,7 @@ import streamlit as st
 
 from analysis.core.blocks import Block
 from analysis.exports.handout import Task
+from analysis.reading import cliff as cliffs
 from analysis.reading import exercises
 from analysis.reading import lesson as guesses
 from pages.components.learn import stored
@@ -146,7 +147,7 @@ Found = Callable[[Lesson, Shown], dict[str, str]]
 
 def _predicted(shown: Shown) -> list[tuple[str, str, Found, bool]]:
     """What is predicted on the way: its name, what was asked, what came of it, and whether there is anything to ask it with."""
-    cliff = guesses.cliff(shown.sweep) if shown.sweep else None
+    cliff = cliffs.locate(shown.sweep) if shown.sweep else None
     return [
         (layers.QUESTION, "How far each layer turns the stream", _turns, shown.distances is not None),
         (distance_map.QUESTION, f"Block of {words.layers(shown.size)} that changes the stream least", _block,
@@ -190,7 +191,7 @@ def _block(lesson: Lesson, shown: Shown) -> dict[str, str]:
 
 def _cliff(lesson: Lesson, shown: Shown) -> dict[str, str]:
     assert shown.sweep
-    cliff = guesses.cliff(shown.sweep)
+    cliff = cliffs.locate(shown.sweep)
     assert cliff
     drawn = lesson.guesses[cliff_step.QUESTION]
     has_mark, mark = cliff_step.marked(drawn, cliff)
@@ -204,7 +205,7 @@ def _cliff(lesson: Lesson, shown: Shown) -> dict[str, str]:
     }
 
 
-def _range(cliff: guesses.Cliff) -> str:
+def _range(cliff: cliffs.Cliff) -> str:
     """Where the cliff begins, as short as in a table."""
     if cliff.latest is not None:
         return f"n = {cliff.earliest}" if cliff.earliest == cliff.latest else f"n = {cliff.earliest} to {cliff.latest}"

@@ -8,8 +8,9 @@ from analysis.charts import curves
 from analysis.charts import lesson as learn_figures
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.exports.handout import Task
+from analysis.reading import cliff as cliffs
 from analysis.reading import lesson as guesses
-from analysis.reading.lesson import Cliff
+from analysis.reading.cliff import Cliff
 from pages.components.learn import predict, stored
 from pages.components.learn.lesson import NO_CLIFF, Lesson
 from pages.components.learn.notes import Note
@@ -35,7 +36,7 @@ def show(lesson: Lesson, shown: Shown) -> None:
     if sweep is None:
         stored.missing("No accuracy has been measured for your blocks yet.", "pages/explore.py", "Run a sweep")
         return
-    cliff = guesses.cliff(sweep)
+    cliff = cliffs.locate(sweep)
     if cliff is None:
         stored.missing(
             "Your model cannot be told from guessing on these questions, so there is no cliff to find; try another question "
@@ -52,7 +53,7 @@ def show(lesson: Lesson, shown: Shown) -> None:
     if lesson.is_revealed(QUESTION):
         drawn = lesson.guesses.get(QUESTION)
         with left:
-            st.success("\n\n".join(verdict(sweep, cliff, drawn)), icon=":material/visibility:")
+            st.success("\n\n".join(words.plain(said) for said in verdict(sweep, cliff, drawn)), icon=":material/visibility:")
             st.markdown(_apart(sweep, cliff))
         with right:
             _curves(sweep, cliff, drawn)
@@ -111,7 +112,7 @@ def _curves(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> None:
 def tasks(shown: Shown) -> list[Task]:
     """What is asked on paper."""
     sweep = shown.sweep
-    cliff = guesses.cliff(sweep) if sweep else None
+    cliff = cliffs.locate(sweep) if sweep else None
     if sweep is None or cliff is None:
         return []
     asked = (
@@ -119,13 +120,13 @@ def tasks(shown: Shown) -> list[Task]:
         "each n, and mark the n from which it stays below halfway."
     )
     measured = ", ".join(f"n = {seen.place}: {seen.value:.0%}" for seen in guesses.accuracies(sweep))
-    said = f"{found(cliff, sweep.n_questions)} Measured: {measured}."
+    said = f"{found(cliff)} Measured: {measured}."
     return [Task(TITLE, asked, _axes(sweep, cliff).printed(), (), said)]
 
 
 def poll(shown: Shown) -> list[Question]:
     """What a class is asked here."""
-    cliff = guesses.cliff(shown.sweep) if shown.sweep else None
+    cliff = cliffs.locate(shown.sweep) if shown.sweep else None
     if cliff is None:
         return []
     asked = f"From how many removed layers on does accuracy stay below {cliff.midpoint:.0%}?"
@@ -136,7 +137,7 @@ def poll(shown: Shown) -> list[Question]:
 
 def verdict(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> list[str]:
     """What the questions can say of the cliff, and how near mark and drawing came, in sentences."""
-    said = [found(cliff, sweep.n_questions)]
+    said = [found(cliff)]
     has_mark, mark = marked(drawn, cliff)
     if has_mark:
         name = NO_CLIFF if mark is None else f"n = {mark}"
@@ -153,20 +154,11 @@ def verdict(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> list[str]:
     return said
 
 
-def found(cliff: Cliff, n_questions: int) -> str:
-    """Where the cliff begins, as far as the questions can tell."""
+def found(cliff: Cliff) -> str:
+    """The sentence on the cliff, and up to which n there is none."""
     safe = cliff.earliest - 1
-    if cliff.latest is not None:
-        where = (
-            f"at n = {cliff.latest}"
-            if cliff.latest == cliff.earliest
-            else f"between n = {cliff.earliest} and n = {cliff.latest}"
-        )
-        return f"The cliff begins {where} (95 % intervals of {n_questions} questions)."
-    if safe == cliff.last:
-        return f"Up to n = {cliff.last} there is no cliff."
-    start = f"Up to n = {safe} accuracy is above halfway beyond doubt." if safe else ""
-    return f"{start} Whether and where a cliff follows, {n_questions} questions cannot tell.".strip()
+    start = f" Up to n = {safe} accuracy is significantly above the midpoint of unpruned and chance." if safe else ""
+    return cliff.sentence() + start
 
 
 def _apart(sweep: SweepResult, cliff: Cliff) -> str:
