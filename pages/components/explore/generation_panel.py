@@ -10,7 +10,7 @@ from analysis.experiments.accuracy.spec import EvaluateSpec, SweepResult
 from analysis.models.spec import ModelSpec
 from analysis.reading import generations
 from analysis.reading.generations import Generation, Generations
-from pages.components.explore import chart_marks, curves, cut_marks, drawn, generated_text, not_measured
+from pages.components.explore import chart_marks, cut_marks, drawn, generated_text, not_measured
 from pages.components.shared import chart, library, start, theme, words
 from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found
@@ -27,7 +27,7 @@ def stored(sweep: Found | None, strategy: Strategy, model: ModelSpec) -> Generat
         strategy: holds that map.
         model: the model of the page.
     """
-    every = [*([sweep] if sweep else []), *library.find("sweep", model), *curves.alone(model)]
+    every = [*([sweep] if sweep else []), *library.find("sweep", model), *library.find("evaluate", model)]
     spec = sweep.result.spec if sweep else strategy.distances.spec
     asked = sweep.result.spec.generation if sweep else None
     return _collected(tuple(map(drawn.version, every)), spec.model, asked, every)
