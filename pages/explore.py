@@ -3,7 +3,7 @@
 from analysis import jobs
 from pages.components.explore import asked_for, compute, hints, linked_view, map_view, result_picker
 from pages.components.jobs import strip
-from pages.components.shared import added, command, frame, library, state, stronger
+from pages.components.shared import added, command, frame, library, selection, state, stronger
 
 frame.require()
 
@@ -15,10 +15,10 @@ with frame.errors_shown():
     maps = library.find("distances", current)
     if maps:
         asked_for.prefer("distances", maps)
-        of_strategy = [f for f in library.find("sweep", current) if f.summary.strategy == state.strategy()]
+        of_strategy = selection.curves(current)
         asked_for.prefer("sweep", of_strategy)
         with place:
-            found, sweep = result_picker.menu(maps, of_strategy)
+            found, sweep = result_picker.menu(maps, of_strategy, selection.curve(current))
         compute.menu(place, found, sweep)
         asked_for.note("distances", found)
         asked_for.note("sweep", sweep)
@@ -26,9 +26,8 @@ with frame.errors_shown():
         stronger.note("distances", found, maps)
         if sweep is not None:
             stronger.note("sweep", sweep, of_strategy)
-        healed = tuple(heal.key for heal in library.find("heal", current, any_precision=True) if heal.summary.is_repair)
         growing = any(job.kind in strip.GROWING for job in jobs.active())
-        linked_view.show(found.key, sweep.key if sweep else None, healed, current, live=growing)
+        linked_view.show(found.key, sweep.key if sweep else None, current, live=growing)
         hints.show()
     else:
         asked_for.offer(current, None)

@@ -2,11 +2,10 @@
 
 import streamlit as st
 
-from analysis.core.blocks import Removal
 from analysis.data.spec import BenchmarkSpec
 from analysis.models.spec import ModelFacts, ModelSpec
 from pages.components.heal import form, panel
-from pages.components.shared import cuts, frame, library, state
+from pages.components.shared import frame, library, selection, state
 
 frame.require()
 
@@ -20,17 +19,6 @@ def facts(model: ModelSpec) -> ModelFacts | None:
     return None
 
 
-def shown(kind: str, model: ModelSpec) -> library.Found | None:
-    """The result that Explore shows of a kind."""
-    return library.shown(kind, library.find(kind, model, any_precision=True))
-
-
-def cut_on_explore(model: ModelSpec) -> Removal | None:
-    """What the Explore page removes."""
-    found = cuts.on_explore(model)
-    return found[0].removed if found else None
-
-
 with frame.errors_shown():
     frame.header("Heal", "Can the damage be repaired?")
     model = state.current_model()
@@ -42,8 +30,8 @@ with frame.errors_shown():
             st.info("Nothing is known of this model yet: compute its distance map first, so that there is a block to choose.")
             st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
         else:
-            sweep = shown("sweep", model)
-            questions = sweep.result.spec.benchmark if sweep else BenchmarkSpec()
-            asked = form.show(model, known, questions, shown("distances", model), cut_on_explore(model))
+            shown = selection.now(model)
+            questions = shown.sweep.result.spec.benchmark if shown and shown.sweep else BenchmarkSpec()
+            asked = form.show(model, known, questions, shown and shown.distances, shown and shown.cut.removed)
     with right:
         panel.show(asked)

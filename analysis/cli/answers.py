@@ -329,9 +329,9 @@ def _judged(result: Any) -> list[Any]:
 
 def _verdict(result: Any, cut: Any, scores: Sequence[Any], heals: Sequence[Any] = ()) -> list[str]:
     """What a cut saves, costs and gets back in one sentence; nothing where neither answers nor loss are known."""
-    from analysis.reading import headline
+    from analysis.reading import headline, selection
 
-    said = headline.headline(cut, result.model, scores, heals=heals)
+    said = headline.headline(selection.select(cut, scores, shown=result), result.model, heals=heals)
     return [] if {headline.ANSWERS, headline.TEXT} <= set(said.missing) else [said.sentence]
 
 

@@ -26,9 +26,10 @@ from analysis.exports import card
 from analysis.exports.document import Document, Picture, Section, Table
 from analysis.models import spec as cost
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.reading import beside, cliff, headline, library, reading, verdicts
+from analysis.reading import beside, cliff, headline, library, reading, selection, verdicts
 from analysis.reading import heals as judgement
 from analysis.reading.reading import ACCURACY, LOSS
+from analysis.reading.selection import Selected
 
 CommandLine = Callable[[Spec], str]
 """Writes the command that asks for a request again."""
@@ -82,7 +83,10 @@ def of(
         *(_added(kind, found, command_line) for kind, found in added),
     ]
     scores = _ordered(library.preferred([*sweeps, *evaluations, *healed], model), (first or {}).get("sweep"))
-    verdict = _verdict(cut, facts, scores, speeds, healed) if cut and facts else []
+    verdict = []
+    if cut is not None and facts is not None:
+        on_screen = next((sweep for sweep in sweeps if sweep.spec.fingerprint() == (first or {}).get("sweep")), None)
+        verdict = _verdict(selection.select(cut, scores, shown=on_screen, damage=damages), facts, speeds, healed)
     name = facts.name if facts else model.source.rstrip("/").rsplit("/", 1)[-1]
     lead = (
         [
@@ -135,11 +139,9 @@ def _active(facts: ModelFacts) -> str:
     return f" {facts.expert_parameters:,} of them are in experts, and a token goes through {facts.active_parameters:,} in all."
 
 
-def _verdict(
-    cut: Removal, facts: ModelFacts, scores: Sequence[Any], speeds: Sequence[SpeedResult], heals: Sequence[HealResult]
-) -> list[str]:
-    """The decision first: what the cut saves and costs in one sentence, and what its numbers rest on in another."""
-    said = headline.headline(cut, facts, scores, speed=speeds[0] if speeds else None, heals=heals)
+def _verdict(selected: Selected, facts: ModelFacts, speeds: Sequence[SpeedResult], heals: Sequence[HealResult]) -> list[str]:
+    """The decision first: what the cut saves and costs, and on which data each number rests."""
+    said = headline.headline(selected, facts, speed=speeds[0] if speeds else None, heals=heals)
     rests = [f"{one}." for one in said.measured_on]
     rests += [f"Not measured: {', '.join(_MISSING[one] for one in said.missing)}."] if said.missing else []
     return [said.sentence, *([" ".join(rests)] if rests else [])]
@@ -179,7 +181,7 @@ def _scored(cut: Removal, sweeps: Sequence[SweepResult], heals: Sequence[HealRes
     found = []
     for point in through[0].points if through else ():
         if point.block in (None, cut):
-            on = reading.measured_on(reading.of_sweep(through[0], point.block or 0))
+            on = reading.measured_on(reading.of_sweep(through[0], point.block))
             found.append(("pruned" if point.block else "unpruned", point, on))
     for heal in heals:
         if heal.is_of(cut):

@@ -24,7 +24,7 @@ def may_stand(sweep: SweepResult, other: Scored, quantity: str) -> bool:
     """
     if _is_of_other_parts(sweep, other):
         return False
-    own, its = reading.of_sweep(sweep, 0).get(quantity), _of(other).get(quantity)
+    own, its = reading.of_sweep(sweep, None).get(quantity), _of(other).get(quantity)
     return own is not None and its is not None and own.condition == its.condition
 
 
@@ -55,5 +55,5 @@ def _told(healed: Reading, unpruned: Reading | None) -> str:
 
 def _of(result: Scored) -> Readings:
     if isinstance(result, SweepResult):
-        return reading.of_sweep(result, 0)
+        return reading.of_sweep(result, None)
     return reading.of_evaluate(result) if isinstance(result, EvaluateResult) else reading.of_heal(result, "healed")

@@ -85,7 +85,7 @@ def locate(sweep: SweepResult) -> Cliff | None:
         accuracy significantly above chance, no second n, or several removed blocks of the same size.
     """
     scored = [point for point in sweep.points if point.acc is not None]
-    read = reading.of_sweep(sweep, 0).get(ACCURACY)
+    read = reading.of_sweep(sweep, None).get(ACCURACY)
     if sweep.lines is None or read is None or len(scored) < 2 or scored[0].n:
         return None
     ns = [point.n for point in scored]

@@ -68,7 +68,7 @@ def _of(result: Scored, cut: Removal, heal: HealResult | None) -> Readings:
 
 def _unpruned(result: Scored) -> Readings:
     if isinstance(result, SweepResult):
-        return reading.of_sweep(result, 0)
+        return reading.of_sweep(result, None)
     if isinstance(result, EvaluateResult):
         return reading.of_evaluate(result) if result.spec.block is None and result.spec.adapter is None else {}
     return reading.of_heal(result, "unpruned")

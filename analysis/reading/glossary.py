@@ -78,9 +78,14 @@ def as_surprise(nats: float) -> str:
     Returns:
         "on average each token is 1.9 times as surprising"; below 1 where the loss fell.
     """
+    return f"on average each token is {times_as_surprising(nats)} as surprising"
+
+
+def times_as_surprising(nats: float) -> str:
+    """A difference of two losses as a ratio of perplexities: 0.57 -> "1.8 times"."""
     factor = math.exp(nats)
     digits = ".2f" if abs(nats) < math.log(1.2) else ".1f" if factor < 10 else ",.0f"
-    return f"on average each token is {factor:{digits}} times as surprising"
+    return f"{factor:{digits}} times"
 
 
 def like_cutting(sweep: SweepResult, nats: float) -> str | None:
@@ -93,7 +98,7 @@ def like_cutting(sweep: SweepResult, nats: float) -> str | None:
     Returns:
         "like taking out 3 layers by similarity (+0.61 nats)"; None where the curve has no cut within a quarter of the rise.
     """
-    whole = reading.of_sweep(sweep, 0).get(reading.LOSS)
+    whole = reading.of_sweep(sweep, None).get(reading.LOSS)
     if whole is None or nats <= 0:
         return None
     rises = {point.n: point.loss - whole.value for point in sweep.points if point.n and point.loss is not None}

@@ -1,9 +1,8 @@
-"""The verdict on a cut in one sentence: what it saves and loses, and the share that a heal recovers, as far as measured."""
+"""The verdict on the selected block: size, speed, accuracy, loss and heal, each measured, estimated or not measured."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, log
-from typing import Any
 
 from analysis.core import stats
 from analysis.core.blocks import PartSet, Removal
@@ -11,64 +10,183 @@ from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.speed.spec import SpeedResult
 from analysis.models import spec
 from analysis.models.spec import ModelFacts
-from analysis.reading import costs, evidence, reading, recovery
-from analysis.reading.costs import Cost
-from analysis.reading.reading import ACCURACY, LOSS, Change, Condition
+from analysis.reading import evidence, glossary, reading, recovery
+from analysis.reading.reading import LOSS, Change, Condition, Reading
+from analysis.reading.selection import Measured, Selected
 from analysis.reading.settled import number, two_digits
 
-ANSWERS, TEXT, SPEED, HEAL = "answers", "text", "speed", "heal"
-"""What a verdict can miss."""
+SIZE, ANSWERS, TEXT, SPEED, HEAL = "size", "answers", "text", "speed", "heal"
+"""The quantities of a verdict, in its order but for the speed, which follows the size."""
+EXACT, MEASURED, ESTIMATED, UNKNOWN = "exact", "measured", "estimated", "not measured"
+"""How well a quantity is known."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One quantity of a verdict."""
+
+    quantity: str
+    """SIZE, SPEED, ANSWERS, TEXT or HEAL."""
+    state: str
+    """EXACT, MEASURED, ESTIMATED or UNKNOWN."""
+    said: str
+    """A clause in plain words, without a full stop: "accuracy drops 8 points (95 % CI 0.1 to 16, 200 ARC-Easy questions)"."""
+    on: str
+    """Its condition in words; "" where nothing is known."""
 
 
 @dataclass(frozen=True)
 class Headline:
-    """What is known of a cut, for somebody who decides."""
+    """A verdict, for a reader who decides."""
 
-    sentence: str
-    """One sentence; numbers with their 95 % interval and what they were measured on."""
-    measured_on: tuple[str, ...]
-    """For each number, what it is and in which condition it holds."""
-    missing: tuple[str, ...]
-    """What was not measured: some of ANSWERS, TEXT, SPEED, HEAL."""
+    lines: tuple[Line, ...]
+    """One for each quantity: size, speed, accuracy, loss, heal."""
+    removed: Removal
+
+    @property
+    def sentence(self) -> str:
+        """All of it in three or four short sentences."""
+        by = {line.quantity: line for line in self.lines}
+        first = f"Removing {self.removed.brief()} makes the model {by[SIZE].said}{_with_speed(by[SPEED])}"
+        rest = [by[quantity].said for quantity in (ANSWERS, TEXT, HEAL)]
+        return " ".join(f"{one[:1].upper()}{one[1:]}." for one in (first, *rest))
+
+    @property
+    def measured_on(self) -> tuple[str, ...]:
+        """For each known number, its condition: "Accuracy: 200 ARC-Easy questions, float32"."""
+        return tuple(f"{_TITLES[line.quantity]}: {line.on}" for line in self.lines if line.on)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The quantities that are not measured under the selected condition: some of ANSWERS, TEXT, SPEED, HEAL."""
+        return tuple(line.quantity for line in self.lines if line.state == UNKNOWN or line == self._estimated_loss)
+
+    @property
+    def _estimated_loss(self) -> Line | None:
+        """The loss where the loss-increase map alone has it: it is not measured on the selected texts."""
+        return next((line for line in self.lines if (line.quantity, line.state) == (TEXT, ESTIMATED)), None)
+
+    def line(self, quantity: str) -> Line:
+        """The line of one quantity."""
+        return next(line for line in self.lines if line.quantity == quantity)
+
+
+_TITLES = {SIZE: "Size", SPEED: "Speed", ANSWERS: "Accuracy", TEXT: "Loss", HEAL: "Heal"}
 
 
 def headline(
-    cut: Removal,
-    model: ModelFacts,
-    results: Sequence[Any],
-    *,
-    speed: SpeedResult | None = None,
-    heals: Sequence[HealResult] = (),
+    selected: Selected, model: ModelFacts, *, speed: SpeedResult | None = None, heals: Sequence[HealResult] = ()
 ) -> Headline:
-    """The verdict on a cut.
+    """The verdict on the selected block.
 
     Args:
-        cut: the removed layers.
+        selected: its scores under the selected condition (`selection.select`); it removes something.
         model: the unpruned model.
-        results: curves, evaluations and heals of it; a number is taken from the first that has it, so the strongest, or those
-            on screen, come first.
-        speed: its measured speed.
-        heals: its heals; the strongest of this cut speaks.
+        speed: the measured speed of the model.
+        heals: its heals; the strongest of this block is named.
 
     Returns:
-        The sentence. A clause is there only where it was measured, and says a difference only where its interval excludes
-        zero; else that none was seen, with how many questions or texts it would take.
+        A line for each quantity. A difference is stated only where its 95 % interval excludes zero. A quantity without a
+        measurement says so.
+
+    Raises:
+        ValueError: for a selection that removes nothing.
     """
-    answers, text = (next((c for c in costs.of_cuts(results, q, cut) if c.cut == cut), None) for q in (ACCURACY, LOSS))
-    faster = speed_gain(speed, cut) if speed is not None else None
+    cut = selected.selection.removed
+    if cut is None:
+        raise ValueError("A verdict needs a removed block.")
+    smaller = f"{100 * spec.savings(model, cut).fraction:.0f} % smaller" if spec.knows(model, cut) else "smaller"
+    size = Line(SIZE, EXACT, smaller, "exact, of all parameters" if spec.knows(model, cut) else "")
     healed = _healed(cut, heals)
-    smaller = f"{spec.savings(model, cut).fraction:.0%} smaller" if spec.knows(model, cut) else "smaller"
-    parts = [f"Removing {cut.brief()} makes the model {smaller}{_faster(faster)}"]
-    parts += _lost(answers, text)
-    parts += [recovery.clause(healed).replace(" %", "%")] if healed is not None else []
-    found = {ANSWERS: answers, TEXT: text, SPEED: faster, HEAL: healed}
-    said = [f"Answers: {answers.reading.on_what()}"] if answers else []
-    said += [f"Loss: {text.reading.on_what()}"] if text else []
-    said += [_timed(speed)] if speed is not None and faster is not None else []
-    said += [f"Heal: recipe {healed.spec.recipe}, {_condition(healed).precision_in_words()}"] if healed is not None else []
-    return Headline(
-        "; ".join(parts).replace("%", " %") + ".", tuple(said), tuple(name for name, known in found.items() if known is None)
-    )
+    heal_line = Line(HEAL, UNKNOWN, "no heal of this block is measured", "")
+    if healed is not None:
+        heal_line = Line(
+            HEAL, MEASURED, recovery.clause(healed), f"recipe {healed.spec.recipe}, {_condition(healed).precision_in_words()}"
+        )
+    return Headline((size, _speed(speed, cut), _accuracy(selected.accuracy), _loss(selected), heal_line), cut)
+
+
+def _speed(speed: SpeedResult | None, cut: Removal) -> Line:
+    gain = speed_gain(speed, cut) if speed is not None else None
+    if speed is None or gain is None:
+        return Line(SPEED, UNKNOWN, "its speed is not measured", "")
+    state = MEASURED if gain.is_measured else ESTIMATED
+    if not gain.is_settled:
+        return Line(SPEED, state, "its speed is not significantly different", _timed(speed))
+    about = "" if gain.is_measured else "about "
+    said = f"{about}{100 * abs(gain.value):.0f} % {'faster' if gain.value > 0 else 'slower'}"
+    return Line(SPEED, state, said, _timed(speed))
+
+
+def _with_speed(line: Line) -> str:
+    return f" and {line.said}" if line.said.endswith(("faster", "slower")) else f"; {line.said}"
+
+
+def _timed(speed: SpeedResult) -> str:
+    return f"decode, {speed.rounds} rounds, {speed.precision_in_words}, {speed.machine}"
+
+
+def _accuracy(found: Measured) -> Line:
+    change = found.change
+    if change is None or found.reading is None:
+        return Line(ANSWERS, UNKNOWN, f"accuracy is not measured{_asked(found.condition)}", "")
+    said = _moved(change, found.reading.condition.material_in_words())
+    return Line(ANSWERS, MEASURED, said, found.reading.on_what())
+
+
+def _moved(change: Change, where: str) -> str:
+    """A change of accuracy in points."""
+    if change.low is None or change.high is None:
+        return f"accuracy changes by {number(100 * change.difference, 0, '+')} points, interval unknown ({where})"
+    if not change.is_settled:
+        ends = f"95 % CI {number(100 * change.low, 0, '+')} to {number(100 * change.high, 0, '+')}"
+        return f"accuracy is not significantly different ({ends}, {where}{_would_need(change)})"
+    verb, low, high = _ends(change, "drops" if change.difference < 0 else "rises")
+    ends = f"95 % CI {number(100 * low, 0)} to {number(100 * high, 0)}"
+    return f"accuracy {verb} {number(100 * abs(change.difference), 0)} points ({ends}, {where})"
+
+
+def _loss(selected: Selected) -> Line:
+    found = selected.loss
+    change, estimate = found.change, selected.loss_map
+    if change is not None and found.reading is not None:
+        return Line(TEXT, MEASURED, _nats(change, found.reading.condition), found.reading.on_what())
+    if estimate is not None:
+        return Line(TEXT, ESTIMATED, _mapped(estimate), f"loss-increase map, {estimate.on_what()}")
+    return Line(TEXT, UNKNOWN, f"loss is not measured{_asked(found.condition)}", "")
+
+
+def _mapped(found: Reading) -> str:
+    """The loss increase of a block on the loss-increase map."""
+    change = Change(found.value, found.low, found.high, True, found.condition.n, None)
+    return _nats(change, found.condition, source="loss-increase map, ")
+
+
+def _asked(condition: Condition | None) -> str:
+    return "" if condition is None else f" on {condition.material_in_words()}"
+
+
+def _ends(change: Change, verb: str) -> tuple[str, float, float]:
+    """The verb with the ends of the interval of the size of a change, the smaller first."""
+    low, high = change.low or 0.0, change.high or 0.0
+    return (verb, low, high) if change.difference > 0 else (verb, -high, -low)
+
+
+def _nats(change: Change, condition: Condition, source: str = "") -> str:
+    where = f"{source}{condition.material_in_words()}"
+    if change.low is None or change.high is None:
+        return f"loss changes by {number(change.difference, 2, '+')} nats/token, interval unknown ({where})"
+    if not change.is_settled:
+        ends = f"95 % CI {number(change.low, 2, '+')} to {number(change.high, 2, '+')}"
+        return f"loss is not significantly different ({ends}, {where}{_would_need(change)})"
+    verb, low, high = _ends(change, "rises" if change.difference > 0 else "falls")
+    ends = f"95 % CI {number(low, 2)} to {number(high, 2)}, {where}"
+    said = f"loss {verb} by {number(abs(change.difference), 2)} nats/token ({ends})"
+    return f"{said}: each token is {glossary.times_as_surprising(change.difference)} as surprising"
+
+
+def _would_need(change: Change) -> str:
+    return "" if change.needed is None or change.needed <= change.n else f"; would need about {two_digits(change.needed)}"
 
 
 @dataclass(frozen=True)
@@ -115,53 +233,6 @@ def speed_gain(speed: SpeedResult, removed: int | Removal) -> SpeedGain | None:
     left = line.at(speed.n_layers - n)
     value, low, high = (n * slope / left for slope in (line.slope_s, *slopes))
     return SpeedGain(value, low, high, is_measured=False)
-
-
-def _faster(gain: SpeedGain | None) -> str:
-    if gain is None:
-        return ""
-    if not gain.is_settled:
-        return ", and no difference in speed was seen"
-    about = "" if gain.is_measured else "about "
-    return f" and {about}{abs(gain.value):.0%} {'faster' if gain.value > 0 else 'slower'}"
-
-
-def _timed(speed: SpeedResult) -> str:
-    return f"Speed: writing a token, {speed.rounds} rounds, {speed.precision_in_words}, {speed.machine}"
-
-
-def _lost(answers: Cost | None, text: Cost | None) -> list[str]:
-    """What the cut costs in answers and in loss, one clause where it loses both."""
-    said = [_answers(answers.change, answers.condition)] if answers else []
-    said += [_nats(text.change, text.condition)] if text else []
-    if answers and text and said[0].startswith("it loses") and said[1].startswith("it loses"):
-        return [f"{said[0]} and {said[1].removeprefix('it loses ')}"]
-    return said
-
-
-def _answers(change: Change, condition: Condition) -> str:
-    where = condition.material_in_words()
-    if change.low is None or change.high is None:
-        return f"the interval of its answers is not known on {where}"
-    if not change.is_settled:
-        return f"no difference in its answers was seen with {where}{_would_need(change)}"
-    verb, low, high = ("loses", -change.high, -change.low) if change.difference < 0 else ("gains", change.low, change.high)
-    ends = f"95%: {number(100 * low, 0)} to {number(100 * high, 0)}, {where}"
-    return f"it {verb} {number(100 * abs(change.difference), 0)} of 100 answers ({ends})"
-
-
-def _nats(change: Change, condition: Condition) -> str:
-    where = condition.material_in_words()
-    if change.low is None or change.high is None:
-        return f"the interval of its loss is not known on {where}"
-    if not change.is_settled:
-        return f"no difference in its loss was seen with {where}{_would_need(change)}"
-    verb, low, high = ("loses", change.low, change.high) if change.difference > 0 else ("gains", -change.high, -change.low)
-    return f"it {verb} {number(abs(change.difference), 2)} nats a token (95%: {number(low, 2)} to {number(high, 2)}, {where})"
-
-
-def _would_need(change: Change) -> str:
-    return "" if change.needed is None or change.needed <= change.n else f" (would need about {two_digits(change.needed)})"
 
 
 def _condition(heal: HealResult) -> Condition:

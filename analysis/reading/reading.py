@@ -163,15 +163,16 @@ class Change:
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
-def of_sweep(result: SweepResult, n: int | Removal) -> Readings:
-    """What a curve says at n removed layers, or of one of its cuts; empty where it does not reach.
+def of_sweep(result: SweepResult, removed: Removal | None) -> Readings:
+    """Scores of one block on a curve; empty where the curve has no point of exactly these layers.
 
     Args:
         result: the curve.
-        n: removed layers, 0 for the unpruned model; the cut itself where a curve by hand has several of a size.
+        removed: the removed layers; None for the unpruned model. A number of layers is not enough: two curves remove different
+            layers at the same n.
     """
     for place, point in enumerate(result.points):
-        if (point.n if isinstance(n, int) else point.block) == n:
+        if point.block == removed:
             answers = result.questions[place] if place < len(result.questions) else ()
             losses = result.text_losses[place] if place < len(result.text_losses) else ()
             return _of_point(result, point, result.spec.loss_corpus, answers, losses, result.text_tokens[: len(losses)])
@@ -203,7 +204,7 @@ def of_heal(result: HealResult, which: str) -> Readings:
 def of_all(result: Any) -> list[Readings]:
     """What a curve, an evaluation or a heal scored, model by model, in its order; other kinds score none."""
     if isinstance(result, SweepResult):
-        return [of_sweep(result, point.block or 0) for point in result.points]
+        return [of_sweep(result, point.block) for point in result.points]
     if isinstance(result, EvaluateResult):
         return [of_evaluate(result)]
     return [of_heal(result, which) for which in result.models] if isinstance(result, HealResult) else []

@@ -94,7 +94,7 @@ def _at(sweep: SweepResult, place: int) -> Readings:
     if place >= len(sweep.points):
         return {}
     point = sweep.points[place]
-    return reading.of_sweep(sweep, 0 if point.block is None else point.block)
+    return reading.of_sweep(sweep, point.block)
 
 
 def _change(reference: Readings, found: Readings, quantity: str) -> Change | None:

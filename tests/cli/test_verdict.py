@@ -6,7 +6,7 @@ import pytest
 
 from analysis.cli import answers
 from analysis.core.blocks import Block
-from analysis.reading import cliff, headline
+from analysis.reading import cliff, headline, selection
 from tests.support import fakes
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -22,15 +22,15 @@ def verdicts(result) -> list[str]:
 
 def test_a_heal_ends_with_the_verdict_from_its_own_numbers():
     heal = fakes.heal()
-    said = headline.headline(heal.spec.block, fakes.FACTS, [heal], heals=[heal]).sentence
+    said = headline.headline(selection.select(heal.spec.block, [heal], shown=heal), fakes.FACTS, heals=[heal]).sentence
     assert lines(heal)[-1] == said
-    assert "a heal of 115 s" not in said
-    assert "a heal of 2 min" in said
+    assert "A heal of 115 s" not in said
+    assert "A heal of 2 min" in said
 
 
 def test_a_control_and_a_heal_that_was_stopped_promise_nothing():
     assert verdicts(fakes.timed_heal(control=True)) == []
-    assert "a heal of" not in " ".join(verdicts(fakes.heal(20)))
+    assert "A heal of" not in " ".join(verdicts(fakes.heal(20)))
 
 
 def test_a_curve_ends_with_the_verdict_on_its_last_cut_before_the_cliff():
@@ -38,7 +38,7 @@ def test_a_curve_ends_with_the_verdict_on_its_last_cut_before_the_cliff():
     located = cliff.locate(curve)
     assert located.sentence() in lines(curve)
     cut = next(point.block for point in curve.points if point.n == located.n - 1)
-    assert lines(curve)[-1] == headline.headline(cut, fakes.FACTS, [curve]).sentence
+    assert lines(curve)[-1] == headline.headline(selection.select(cut, [curve]), fakes.FACTS).sentence
 
 
 def test_cuts_by_hand_have_a_verdict_each():

@@ -27,7 +27,7 @@ from analysis.exports.document import Document, Picture, Section, Table, code, f
 from analysis.exports.spec import ReloadCheck
 from analysis.models import identity
 from analysis.models.spec import ModelSpec
-from analysis.reading import headline, heals
+from analysis.reading import headline, heals, selection
 from tests.support import browser, fakes
 
 EVIL = '<img src=x onerror="window.hit=1">](http://evil.example)|`</script><script>window.hit=1</script>'
@@ -137,15 +137,15 @@ def test_report_card_and_command_line_say_the_same_of_a_heal(stored):
     assert lines[0] == heal.measured_on()
 
 
-def test_the_report_begins_with_the_verdict_on_its_cut_in_one_sentence(stored):
+def test_the_report_begins_with_the_verdict_on_its_cut(stored):
     _, sweep, _, _, heal, speed = stored
     for cut in (CUT, sweep.points[6].block):
-        said = headline.headline(cut, fakes.FACTS, [sweep, heal], speed=speed, heals=[heal])
+        said = headline.headline(selection.select(cut, [sweep, heal]), fakes.FACTS, speed=speed, heals=[heal])
         document = make(cut)
         assert document.sentences[0] == said.sentence
         assert all(one in document.sentences[1] for one in said.measured_on)
         assert text(said.sentence) in document.markdown()
-    assert "Answers: 100 ARC-Easy questions, bfloat16 from Q4_1 weights." in document.sentences[1]
+    assert "Accuracy: 100 ARC-Easy questions, bfloat16 from Q4_1 weights." in document.sentences[1]
     assert document.sentences[1].endswith("Not measured: a heal.")
     assert not any(one.startswith("Removing") for one in make(None).sentences), "without a cut there is no verdict"
 

@@ -68,10 +68,10 @@ def test_a_condition_names_the_format_and_still_compares_with_older_ones():
     sweep = fakes.sweep(limit=100)
     new = replace(sweep, model=replace(sweep.model, weights_format="Q4_1"))
     elsewhere = replace(sweep, spec=replace(sweep.spec, model=replace(sweep.spec.model, identity="", source="/models/a")))
-    readings = [reading.of_sweep(one, 5)[reading.ACCURACY] for one in (sweep, new)]
+    readings = [reading.of_sweep(one, one.points[5].block)[reading.ACCURACY] for one in (sweep, new)]
     assert [one.condition.weights for one in readings] == ["Q4_1", "Q4_1"]
     assert readings[0].on_what() == "100 ARC-Easy questions, bfloat16 from Q4_1 weights"
-    assert reading.of_sweep(elsewhere, 5)[reading.ACCURACY].condition.weights == ""
+    assert reading.of_sweep(elsewhere, elsewhere.points[5].block)[reading.ACCURACY].condition.weights == ""
     conditions = [one.condition for one in readings]
     assert conditions[0] == replace(conditions[1], weights="")
     assert reading.change(*readings).difference == 0

@@ -1,4 +1,4 @@
-"""The verdict says only what was measured, and a difference only where its interval excludes zero."""
+"""The verdict states scores of exactly the selected block, and a difference only where its interval excludes zero."""
 
 import math
 from dataclasses import replace
@@ -8,8 +8,8 @@ import pytest
 
 from analysis.core.blocks import Block, LayerSet
 from analysis.experiments.accuracy.points import Answer
-from analysis.reading import headline, reading, settled
-from analysis.reading.headline import ANSWERS, HEAL, SPEED, TEXT
+from analysis.reading import headline, reading, selection, settled
+from analysis.reading.headline import ANSWERS, ESTIMATED, HEAL, MEASURED, SPEED, TEXT
 from analysis.reading.reading import Change
 from tests.support import fakes
 
@@ -32,39 +32,68 @@ def curve(right: int, loss: float, n_texts: int = 8):
     return replace(made, points=points, questions=given, text_losses=texts)
 
 
-def test_everything_that_was_measured_stands_in_one_sentence():
-    said = headline.headline(CUT, fakes.FACTS, [curve(30, 4.5)], speed=fakes.speed())
+def verdict(cut, results, *, shown=None, damage=(), **others):
+    return headline.headline(selection.select(cut, results, shown=shown, damage=damage), fakes.FACTS, **others)
+
+
+def test_measured_quantities_state_direction_interval_and_dataset():
+    said = verdict(CUT, [curve(30, 4.5)], speed=fakes.speed())
     assert said.missing == (HEAL,)
     share = 8 * 3_540_000 / fakes.FACTS.n_parameters
-    assert said.sentence.startswith(
-        f"Removing layers 11-18 makes the model {100 * share:.0f} % smaller and about 19 % faster; it loses 20"
-    )
-    assert "it loses 20 of 100 answers (95 %: 11 to 28, 100 ARC-Easy questions) and 1.5" in said.sentence
-    assert said.sentence.endswith("8 texts of C4).")
-    assert "Answers: 100 ARC-Easy questions, bfloat16 from Q4_1 weights" in said.measured_on
-
-
-def test_what_was_not_measured_is_left_out_and_named():
-    said = headline.headline(Block(20, 2), fakes.FACTS, [curve(30, 4.5)])
-    assert (
+    first, *rest = said.sentence.split(". ")
+    assert first == f"Removing layers 11-18 makes the model {100 * share:.0f} % smaller and about 19 % faster"
+    assert "Accuracy drops 20 points (95 % CI 11 to 28, 100 ARC-Easy questions). Loss rises by 1.50 nats/token (95 % CI 1." in (
         said.sentence
-        == f"Removing layers 20-21 makes the model {100 * 2 * 3_540_000 / fakes.FACTS.n_parameters:.0f} % smaller."
+    )
+    assert "8 texts of C4): each token is 4.5 times as surprising. No heal of this block is measured." in said.sentence
+    assert rest
+    assert "Accuracy: 100 ARC-Easy questions, bfloat16 from Q4_1 weights" in said.measured_on
+
+
+def test_unmeasured_quantities_name_the_selected_dataset():
+    said = verdict(Block(20, 2), [curve(30, 4.5)])
+    share = 100 * 2 * 3_540_000 / fakes.FACTS.n_parameters
+    assert said.sentence == (
+        f"Removing layers 20-21 makes the model {share:.0f} % smaller; its speed is not measured. Accuracy is not measured on "
+        "100 ARC-Easy questions. Loss is not measured on 8 texts of C4. No heal of this block is measured."
     )
     assert set(said.missing) == {ANSWERS, TEXT, SPEED, HEAL}
-    assert said.measured_on == ()
+    assert said.measured_on == ("Size: exact, of all parameters",)
 
 
-def test_what_is_not_settled_is_no_loss():
-    said = headline.headline(CUT, fakes.FACTS, [curve(49, 3.0)]).sentence
-    assert "no difference in its answers was seen with 100 ARC-Easy questions (would need about" in said
-    assert "loses" not in said
-    assert "nats a token" not in said
+def test_the_loss_map_estimates_a_loss_that_is_not_measured():
+    cut = Block(20, 2)
+    said = verdict(cut, [curve(30, 4.5)], damage=[fakes.damage()])
+    rise = fakes.damage().increase[1][20]
+    line = said.line(TEXT)
+    assert line.state == ESTIMATED
+    assert line.said.startswith(f"loss rises by {rise:.2f} nats/token (95 % CI ")
+    assert "loss-increase map, 8 texts of Wikipedia" in line.said
+    assert line.said.endswith("times as surprising")
+    assert TEXT in said.missing, "the selected texts did not measure it"
+    assert verdict(CUT, [curve(30, 4.5)], damage=[fakes.damage()]).line(TEXT).state == MEASURED
+
+
+def test_scores_on_another_dataset_are_not_the_verdict():
+    other = curve(10, 9.0)
+    other = replace(other, spec=replace(other.spec, benchmark=replace(other.spec.benchmark, task="arc_challenge")))
+    shown = replace(curve(30, 4.5), points=curve(30, 4.5).points[:3])
+    said = verdict(CUT, [shown, other], shown=shown)
+    assert "Accuracy is not measured on 100 ARC-Easy questions." in said.sentence
+    assert "ARC-Challenge" not in said.sentence
+
+
+def test_an_insignificant_change_is_called_so():
+    said = verdict(CUT, [curve(49, 3.0)]).sentence
+    assert "Accuracy is not significantly different (95 % CI " in said
+    assert "100 ARC-Easy questions; would need about" in said
+    assert "drops" not in said
+    assert "rises" not in said
 
 
 def test_an_interval_that_excludes_zero_never_reads_as_if_it_had_zero_in_it():
-    condition = reading.of_sweep(curve(30, 4.5), 8)[reading.ACCURACY].condition
     change = Change(-0.079, -0.157, -0.001, paired=True, n=200, needed=None)
-    assert "it loses 8 of 100 answers (95%: 0.1 to 16, " in headline._answers(change, condition)
+    assert headline._moved(change, "ARC-Easy").startswith("accuracy drops 8 points (95 % CI 0.1 to 16, ")
     assert settled.said(replace(change, low=-0.157, high=-0.0002), reading.ACCURACY).endswith("-15.7 to -0.02")
     assert settled.number(0.0004, 0) == "0.0004"
     assert settled.number(0.0, 0) == "0"
@@ -72,19 +101,19 @@ def test_an_interval_that_excludes_zero_never_reads_as_if_it_had_zero_in_it():
 
 
 def test_a_gain_is_called_one():
-    said = headline.headline(CUT, fakes.FACTS, [curve(70, 4.5)]).sentence
-    assert "it gains 20 of 100 answers (95 %: 11 to 28" in said
-    assert "; it loses 1.5" in said
+    said = verdict(CUT, [curve(70, 4.5)]).sentence
+    assert "Accuracy rises 20 points (95 % CI 11 to 28" in said
+    assert "Loss rises by 1.5" in said
 
 
 def test_numbers_come_from_the_first_result_that_has_them():
-    said = headline.headline(CUT, fakes.FACTS, [curve(30, 4.5), curve(10, 9.0)]).sentence
-    assert "it loses 20 of 100" in said
+    said = verdict(CUT, [curve(30, 4.5), curve(10, 9.0)]).sentence
+    assert "Accuracy drops 20 points" in said
 
 
 def test_names_of_layers():
     for cut, name in ((Block(3, 1), "layer 3 "), (LayerSet((3, 7, 8)), "layers 3, 7-8 ")):
-        assert headline.headline(cut, fakes.FACTS, []).sentence.startswith(f"Removing {name}")
+        assert verdict(cut, []).sentence.startswith(f"Removing {name}")
 
 
 def test_speed_is_paired_by_round_where_it_was_timed():
@@ -113,8 +142,8 @@ def test_speed_that_cannot_be_told_apart_is_said_to_be_so():
     jumping = [0.02, 0.06, 0.01, 0.05, 0.02]
     points = [replace(p, decode=replace(p.decode, repeats_s=jumping)) if p.n == 5 else p for p in speed.points]
     cut = fakes.sweep().points[5].block
-    said = headline.headline(cut, fakes.FACTS, [], speed=replace(speed, points=points)).sentence
-    assert "smaller, and no difference in speed was seen." in said
+    said = verdict(cut, [], speed=replace(speed, points=points)).sentence
+    assert "smaller; its speed is not significantly different." in said
 
 
 def heal(right: tuple[int, int, int], losses: tuple[float, float, float], *, spread: float = 0.0, **changes):
@@ -132,23 +161,23 @@ def heal(right: tuple[int, int, int], losses: tuple[float, float, float], *, spr
 
 
 def said_of(*heals) -> str:
-    return headline.headline(fakes.heal().spec.block, fakes.FACTS, [], heals=heals).sentence
+    return verdict(fakes.heal().spec.block, [], heals=heals).sentence
 
 
 def test_recovery_has_an_interval_and_accuracy_beside_it():
     said = said_of(heal((50, 47, 49), (3.0, 5.0, 3.5)))
-    assert "; a heal of 17 s recovers 75 % (95 % CI 75 to 75) of the loss increase, measured on 8 texts of C4; " in said
+    assert "A heal of 17 s recovers 75 % (95 % CI 75 to 75) of the loss increase, measured on 8 texts of C4; " in said
     assert "; accuracy: not significantly different from the pruned model (95 % CI -2 to +6 points, n = 100)." in said
     assert "gives" not in said
     assert "accuracy: 19 points higher than the pruned model (95 % CI +" in said_of(heal((50, 30, 49), (3.0, 5.0, 3.5)))
-    assert "a heal of 17 s does not significantly change the loss: it recovers 0 %" in said_of(
+    assert "A heal of 17 s does not significantly change the loss: it recovers 0 %" in said_of(
         heal((50, 30, 30), (3.0, 5.0, 5.0), spread=0.05)
     )
 
 
 def test_heals_of_other_cuts_and_unfinished_ones_say_nothing():
-    assert headline.headline(Block(2, 5), fakes.FACTS, [], heals=[heal((50, 30, 49), (3.0, 5.0, 3.5))]).missing[-1] == HEAL
-    assert "heal" not in said_of(fakes.heal(20))
+    assert verdict(Block(2, 5), [], heals=[heal((50, 30, 49), (3.0, 5.0, 3.5))]).missing[-1] == HEAL
+    assert "No heal of this block is measured" in said_of(fakes.heal(20))
 
 
 def test_a_heal_judged_by_the_kind_it_trained_on_recovers_nothing():

@@ -27,13 +27,18 @@ def with_losses(sweep, shift=0.0):
     return replace(sweep, text_losses=[[p.loss + shift * p.n + s for s in spread] for p in sweep.points])
 
 
+def at(sweep, n):
+    """Scores of the curve's own block of n layers; of a block that it lacks for any other n."""
+    return reading.of_sweep(sweep, next((point.block for point in sweep.points if point.n == n), Block(0, max(n, 1))))
+
+
 def held(result, **changes):
     return replace(result, spec=replace(result.spec, model=replace(result.spec.model, **changes)))
 
 
 def test_a_curve_is_read_at_one_n():
     sweep = with_losses(fakes.sweep(limit=200, answers=True))
-    found = reading.of_sweep(sweep, 5)
+    found = at(sweep, 5)
     assert set(found) == {ACCURACY, ACC_NORM, LOSS}
     accuracy, loss = found[ACCURACY], found[LOSS]
     point = sweep.points[5]
@@ -46,8 +51,8 @@ def test_a_curve_is_read_at_one_n():
     assert loss.low == pytest.approx(2 * loss.value - loss.high)
     assert loss.condition.name == fakes.FACTS.name
     assert loss.condition.model == fakes.MODEL.identity
-    assert reading.of_sweep(sweep, 29) == {}
-    assert reading.of_sweep(sweep, 0)[ACCURACY].cut is None
+    assert at(sweep, 29) == {}
+    assert reading.of_sweep(sweep, None)[ACCURACY].cut is None
 
 
 def test_a_curve_by_hand_is_read_by_its_cut():
@@ -57,7 +62,7 @@ def test_a_curve_by_hand_is_read_by_its_cut():
 
 def test_the_number_of_questions_is_that_which_was_asked():
     unfinished = fakes.sweep(limit=200, asked=24, complete=False)
-    condition = reading.of_sweep(unfinished, 5)[ACCURACY].condition
+    condition = at(unfinished, 5)[ACCURACY].condition
     assert condition.n == condition.material.limit == 24
 
 
@@ -93,9 +98,9 @@ def test_one_text_gives_no_interval_and_settles_nothing():
     sweep = fakes.sweep()
     one = replace(sweep, points=[replace(point, n_texts=1, loss_stderr=0.0) for point in sweep.points])
     one = replace(one, text_losses=[[point.loss] for point in one.points])
-    found = reading.of_sweep(one, 5)[LOSS]
+    found = at(one, 5)[LOSS]
     assert (found.low, found.high) == (None, None)
-    assert not reading.change(reading.of_sweep(one, 0)[LOSS], found).is_settled
+    assert not reading.change(reading.of_sweep(one, None)[LOSS], found).is_settled
 
 
 @pytest.mark.parametrize(
@@ -138,7 +143,7 @@ def asking(**changes):
     ],
 )
 def test_numbers_of_two_conditions_cannot_be_subtracted(pair, said):
-    reference, other = (reading.of_sweep(result, n)[ACCURACY] for result, n in zip(pair, (0, 5), strict=True))
+    reference, other = (at(result, n)[ACCURACY] for result, n in zip(pair, (0, 5), strict=True))
     assert reference.condition != other.condition
     with pytest.raises(MixedConditionsError, match="not measured alike") as refused:
         reading.change(reference, other)
@@ -148,20 +153,20 @@ def test_numbers_of_two_conditions_cannot_be_subtracted(pair, said):
 def test_an_nf4_heal_is_not_compared_with_a_float32_curve_nor_damage_with_a_loss():
     curve, heal = fakes.sweep(), fakes.heal()
     with pytest.raises(MixedConditionsError, match="NF4"):
-        reading.change(reading.of_sweep(curve, 5)[LOSS], reading.of_heal(heal, "healed")[LOSS])
+        reading.change(at(curve, 5)[LOSS], reading.of_heal(heal, "healed")[LOSS])
     with pytest.raises(MixedConditionsError, match="loss and loss increase"):
-        reading.change(reading.of_sweep(curve, 0)[LOSS], reading.of_damage(fakes.damage(), Block(11, 5)))
+        reading.change(reading.of_sweep(curve, None)[LOSS], reading.of_damage(fakes.damage(), Block(11, 5)))
 
 
 def test_the_same_weights_under_another_name_are_the_same_model():
     here = fakes.sweep(answers=True)
     there = replace(held(here, source="/elsewhere"), model=replace(fakes.FACTS, name="a copy"))
-    assert reading.change(reading.of_sweep(here, 0)[ACCURACY], reading.of_sweep(there, 5)[ACCURACY]).paired
+    assert reading.change(reading.of_sweep(here, None)[ACCURACY], at(there, 5)[ACCURACY]).paired
 
 
 def test_accuracies_change_question_by_question():
     sweep = fakes.sweep(answers=True, limit=200)
-    whole, cut = (reading.of_sweep(sweep, n)[ACCURACY] for n in (0, 9))
+    whole, cut = (at(sweep, n)[ACCURACY] for n in (0, 9))
     change, pair = reading.change(whole, cut), pairs.compare(sweep.questions[0], sweep.questions[9])
     assert (change.difference, change.low, change.high, change.n) == (pair.difference, pair.low, pair.high, 200)
     assert change.paired
@@ -177,7 +182,7 @@ def test_an_unsettled_change_says_how_many_questions_it_would_take():
     cut = [replace(a, prediction=1 - a.prediction) if i < 24 else a for i, a in enumerate(whole)]
     lost = sum(a.prediction == 0 for a in whole[:24])
     sweep = replace(sweep, questions=[whole, *[cut] * 15])
-    change = reading.change(*(reading.of_sweep(sweep, n)[ACCURACY] for n in (0, 5)))
+    change = reading.change(*(at(sweep, n)[ACCURACY] for n in (0, 5)))
     assert change.difference == pytest.approx((24 - 2 * lost) / 200)
     assert not change.is_settled
     spread = math.sqrt(24 / 200 - change.difference**2)
@@ -187,7 +192,7 @@ def test_an_unsettled_change_says_how_many_questions_it_would_take():
 
 def test_losses_change_text_by_text():
     sweep = with_losses(fakes.sweep(), shift=0.01)
-    change = reading.change(*(reading.of_sweep(sweep, n)[LOSS] for n in (0, 5)))
+    change = reading.change(*(at(sweep, n)[LOSS] for n in (0, 5)))
     mean, low, high = stats.compare_losses(sweep.text_losses[0], sweep.text_losses[5])
     assert (change.difference, change.low, change.high, change.n, change.paired) == (mean, low, high, 8, True)
     assert change.is_settled
@@ -195,7 +200,7 @@ def test_losses_change_text_by_text():
 
 def test_what_kept_no_answers_changes_as_if_independent():
     sweep = fakes.sweep(limit=200)
-    whole, cut = (reading.of_sweep(sweep, n) for n in (0, 5))
+    whole, cut = (at(sweep, n) for n in (0, 5))
     change = reading.change(whole[LOSS], cut[LOSS])
     assert not change.paired
     assert change.high - change.difference == pytest.approx(1.959964 * math.hypot(0.08, 0.08), rel=1e-6)

@@ -14,7 +14,7 @@ from analysis.core.errors import JobError
 from analysis.experiments.prompt.spec import LONGEST_PROMPT
 from analysis.models.spec import ModelSpec
 from pages.components.jobs import card
-from pages.components.shared import cuts, frame, library, state, words
+from pages.components.shared import frame, library, selection, state, words
 from pages.components.shared.library import Found
 
 _LIVE_S = 0.5
@@ -135,16 +135,16 @@ def opening(prompt: str, longest: int = 44) -> str:
 
 def cut_choice(model: ModelSpec, key: str) -> Removal | None:
     """The slider's n, the same as on Explore, and the layers that it removes; None where nothing is removed or known."""
-    found = cuts.on_explore(model)
+    found = selection.now(model)
     if found is None:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.caption("This model has no distance map yet, so there is no cut to compare with.", width="content")
             st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
         return None
-    most = library.find("distances", model)[0].result.n_layers - 1
+    most = found.distances.result.n_layers - 1
     with state.showing(f"{key}-n", min(state.chosen_n(), most)):
         st.slider("Layers removed, n", 0, most, key=f"{key}-n", on_change=lambda: state.choose_n(st.session_state[f"{key}-n"]))
-    cut, _ = found
+    cut = found.cut
     st.caption(
         f"Without {cut.removed.describe()}, {'picked by hand' if cut.by_hand else f'by {words.plain(state.strategy())}'}."
         if cut.removed

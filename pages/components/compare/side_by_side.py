@@ -12,7 +12,7 @@ from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.prompt.spec import MOST_NEW_TOKENS, CompareResult, CompareSpec, Variant, Writing, mean_surprise
 from analysis.models.spec import ModelSpec
 from pages.components.compare import prompts, shaded_text
-from pages.components.shared import chart, command, cuts, frame, library, start, theme, words
+from pages.components.shared import chart, command, frame, library, selection, start, theme, words
 
 _TRUNK = ("unpruned", "pruned")
 _BADGES = {"unpruned": "gray", "pruned": "blue", "instant": "orange", "healed": "orange"}
@@ -182,12 +182,12 @@ def _variants(writers: dict[str, Writer]) -> tuple[Variant, ...]:
 
 def _missing_heal(model: ModelSpec, cut: Removal | None, writers: dict[str, Writer]) -> None:
     """A way to get a healed model of this cut where there is none."""
-    found = cuts.on_explore(model)
+    found = selection.now(model)
     if cut is None or found is None or set(writers) - set(_TRUNK):
         return
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.caption("No heal of this cut is on this machine.", width="content")
-        start.instant_heal_button(found[1], found[0], model, label="Make the instant heal of this cut")
+        start.instant_heal_button(found.sweep, found.cut, model, label="Make the instant heal of this cut")
 
 
 def _settings(*, is_possible: bool) -> tuple[int, float, int, bool]:

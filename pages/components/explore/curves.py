@@ -13,16 +13,16 @@ from analysis.charts.look import ACCURACY, LOSS
 from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.points import Point
-from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec, SweepResult
+from analysis.experiments.accuracy.spec import EvaluateSpec, SweepResult
 from analysis.experiments.strategies import DRAW, STRATEGIES, needs
 from analysis.models.spec import ModelSpec
 from analysis.reading import beside, evidence, reading
-from analysis.reading import library as stored
 from pages.components.explore import drawn, pick
 from pages.components.jobs import in_place
-from pages.components.shared import library, start, state, theme, uploads, words
+from pages.components.shared import library, selection, start, state, theme, uploads, words
 from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found
+from pages.components.shared.selection import Shown
 
 _FOURFOLD_BELOW = 250
 _COMPARE = "Curves of other strategies on the same questions."
@@ -165,50 +165,34 @@ def _help(curves: list[Found], asked: int, aim: int) -> str:
     return said if len(curves) == 1 else f"{said} The same for all {len(curves)} curves on the chart, each a job."
 
 
-def score_cut(sweep: Found | None, cut: Cut, model: ModelSpec) -> tuple[Cut, str]:
-    """Find what is known of the cut beyond the curve, or draw a button that measures it, its progress, or why it failed.
+def measure_button(shown: Shown) -> None:
+    """Draw the button that measures the selected block under the selected condition, its progress, or why it failed.
 
-    Args:
-        sweep: the curve on screen, if there is one.
-        cut: what is removed now.
-        model: the model of the page.
-
-    Returns:
-        The cut with its own scores, where they are known, and where these come from, if not from the curve.
+    Nothing is drawn where the block is measured, or where a growing curve will measure it.
     """
-    curve = _curve(sweep, model)
-    if cut.removed is None or (_is_scored(cut.point) and cut.point.block == cut.removed) or _is_growing(curve):
-        return cut, ""
-    known = _known(curve, cut, model)
-    if known is not None:
-        point, result = known
-        return replace(cut, point=point, result=result), _where(result, point)
+    cut, model, curve = shown.cut, shown.model, _curve(shown.sweep, shown.model)
+    if cut.removed is None or _is_measured(shown) or _is_growing(curve):
+        return
     spec = _request(curve, cut, model)
     job = in_place.last_of("evaluate", lambda other: other == spec)
     if job is not None and job.is_active:
         in_place.show(job, "score")
-        return cut, ""
+        return
     in_place.failure(job)
     asked = f"the curve's {curve.n_questions} questions and text" if curve else "100 questions and held-out text"
-    why = f"Measures accuracy and loss of this cut alone, on {asked}; it becomes a diamond on the curves."
+    why = f"Measures accuracy and loss of exactly these layers on {asked}."
     if start.button("Score this cut", key="score-cut", icon=":material/target:", help=why):
         start.start_and_show(spec, f"Score without {cut.removed.describe()}")
-    return cut, ""
 
 
 def single_cuts(curve: SweepResult) -> Sequence[Point]:
     """The cuts that were scored on their own in the condition of a curve, with what can be compared of each."""
     found = []
-    for result in (entry.result for entry in alone(curve.spec.model)):
+    for result in (entry.result for entry in selection.evaluations(curve.spec.model)):
         if result.point.n:
             kept = result.point if beside.may_stand(curve, result, reading.ACCURACY) else replace(result.point, acc=None)
             found.append(kept if beside.may_stand(curve, result, reading.LOSS) else replace(kept, loss=None))
     return found
-
-
-def alone(model: ModelSpec) -> list[Found]:
-    """All cuts of a model that were scored on their own."""
-    return [entry for entry in library.find("evaluate", model) if entry.result.spec.adapter is None]
 
 
 def _curve(sweep: Found | None, model: ModelSpec) -> SweepResult | None:
@@ -218,8 +202,12 @@ def _curve(sweep: Found | None, model: ModelSpec) -> SweepResult | None:
     return next((entry.result for entry in library.find("sweep", model)), None)
 
 
-def _is_scored(point: Point | None) -> bool:
-    return point is not None and (point.acc is not None or point.loss is not None)
+def _is_measured(shown: Shown) -> bool:
+    """Whether the block on screen has a score of every quantity under the selected condition."""
+    wanted = shown.selected.selection
+    readings = shown.cut.readings
+    asked = [name for name in (reading.ACCURACY, reading.LOSS) if wanted.condition(name) is not None]
+    return all(name in readings for name in asked) and bool(readings)
 
 
 def _is_growing(curve: SweepResult | None) -> bool:
@@ -232,32 +220,3 @@ def _request(curve: SweepResult | None, cut: Cut, model: ModelSpec) -> EvaluateS
         return EvaluateSpec(model=model, block=cut.removed)
     asked = start.unresolved(curve.spec)
     return EvaluateSpec(asked.model, cut.removed, benchmark=asked.benchmark, loss_corpus=asked.loss_corpus)
-
-
-def _known(curve: SweepResult | None, cut: Cut, model: ModelSpec) -> tuple[Point, SweepResult | EvaluateResult] | None:
-    """What this very cut scored, alone or on the curve of another strategy, by the strongest of these results."""
-    single: list[Found] = [entry for entry in alone(model) if entry.result.point.block == cut.removed]
-    through = [entry for entry in library.find("sweep", model) if _point_of(entry, cut)]
-    for entry in evidence.ranked([*single, *through], result="result"):
-        result = entry.result
-        if curve is None or stored.asks_the_same(result.spec, curve.spec):
-            point = result.point if isinstance(result, EvaluateResult) else _point_of(entry, cut)
-            assert point is not None
-            return point, result
-    return None
-
-
-def _where(result: SweepResult | EvaluateResult, point: Point) -> str:
-    if isinstance(result, EvaluateResult):
-        return f"Scored on its own, {_material(point)}: a diamond on the curves."
-    return f"Scores from the curve of {words.strategy(result.spec)}, {_material(point)}."
-
-
-def _point_of(sweep: Found, cut: Cut) -> Point | None:
-    """What a curve says of this very cut."""
-    return next((point for point in sweep.result.points if point.block == cut.removed and _is_scored(point)), None)
-
-
-def _material(point: Point) -> str:
-    parts = [f"{point.n_samples} questions"] * bool(point.n_samples) + [f"{point.n_texts} texts"] * bool(point.n_texts)
-    return " and ".join(parts)

@@ -63,7 +63,7 @@ def show(distances: DistanceResult, sweep: SweepResult | None, cut: Cut) -> None
 
 def _changes(sweep: SweepResult | None, readings: Readings) -> dict[str, Change]:
     """How far each number is from the unpruned model's, where that was measured in the same condition."""
-    whole = reading.of_sweep(sweep, 0) if sweep else {}
+    whole = reading.of_sweep(sweep, None) if sweep else {}
     found = {name: (whole[name], one) for name, one in readings.items() if name in whole}
     return {name: reading.change(*pair) for name, pair in found.items() if pair[0].condition == pair[1].condition}
 

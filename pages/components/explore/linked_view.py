@@ -4,8 +4,6 @@ One fragment holds all of it, so that a move of the slider or a click on a block
 is open is drawn, and parts with controls of their own are fragments inside it: these redraw their part alone.
 """
 
-from dataclasses import dataclass
-
 import streamlit as st
 
 from analysis.core import registry
@@ -29,9 +27,10 @@ from pages.components.explore import (
     undo,
     verdict_line,
 )
-from pages.components.shared import added, command, cuts, frame, library, state, words
-from pages.components.shared.cuts import Cut, Strategy
+from pages.components.shared import added, command, cuts, frame, library, selection, state, words
+from pages.components.shared.cuts import Cut
 from pages.components.shared.library import Found
+from pages.components.shared.selection import Shown
 
 MAP, QUESTIONS, COST, FRONT = "map", "questions", "cost", "trade-off"
 GENERATION, DAMAGE, DATA, MORE = "generation", "damage", "data", "more"
@@ -50,30 +49,15 @@ _FORMER_NAMES = {"writing": GENERATION}
 """Names in older addresses, which still open their tabs."""
 
 
-@dataclass(frozen=True)
-class View:
-    """What is on screen: the cut, and the results that say what is known of it."""
-
-    model: ModelSpec
-    distances: Found
-    sweep: Found | None
-    damage: Found | None
-    heals: list[Found]
-    strategy: Strategy
-    cut: Cut
-    where: str
-    """Where the scores of the cut come from, if not from the curve."""
-
-
-def show(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model: ModelSpec, *, live: bool) -> None:
+def show(map_key: str, sweep_key: str | None, model: ModelSpec, *, live: bool) -> None:
     """Draw the view; moving the slider redraws this and nothing else.
 
     Args:
-        map_key, sweep_key, heal_keys: which results.
+        map_key, sweep_key: which results.
         model: the model of the page.
         live: whether a sweep or the damage is growing, so that the view must look again every two seconds.
     """
-    st.fragment(_view, key=pick.VIEW, run_every="2s" if live else None)(map_key, sweep_key, heal_keys, model)
+    st.fragment(_view, key=pick.VIEW, run_every="2s" if live else None)(map_key, sweep_key, model)
 
 
 def tab() -> str:
@@ -87,26 +71,21 @@ def _names() -> dict[str, str]:
     return {name: title for name, title in _TABS.items() if name != MORE or registry.additions()}
 
 
-def _view(map_key: str, sweep_key: str | None, heal_keys: tuple[str, ...], model: ModelSpec) -> None:
+def _view(map_key: str, sweep_key: str | None, model: ModelSpec) -> None:
     with frame.errors_shown():
         found, sweep = library.by_key("distances", map_key), library.by_key("sweep", sweep_key)
         if found is None:
             st.info("This map is no longer in the cache; reload the page.")
             return
-        heals = [heal for key in heal_keys if (heal := library.by_key("heal", key))]
-        damage = cuts.damage_shown(found, model)
-        scores = sweep.result if sweep else None
-        strategy = Strategy(state.strategy(), found.result, scores, damage.result if damage else None)
         with st.container(gap="xxsmall"):
             with st.container(key="verdict", gap="xxsmall"):  # drawn in its place, so that nothing below it moves
-                verdict_line.show(cuts.now(strategy), strategy, sweep, verdict_line.evidence(sweep, heals, model), model)
+                verdict_line.show(selection.on_map(found, sweep, model))
             with st.container(gap="xxsmall", key="instrument"):
-                cut, where = _cut(found, damage, strategy, sweep, model)
-            shown = View(model, found, sweep, damage, heals, strategy, cut, where)
+                shown = _instrument(found, sweep, model)
             _tabs(shown)
 
 
-def _tabs(shown: View) -> None:
+def _tabs(shown: Shown) -> None:
     names = _names()
     with state.showing("tab", names[tab()]):
         places = st.tabs(list(names.values()), key="tab", on_change=_opened)
@@ -119,25 +98,25 @@ def _opened() -> None:
     state.choose_option("tab", "" if name == MAP else name)
 
 
-def _cut(found: Found, damage: Found | None, strategy: Strategy, sweep: Found | None, model: ModelSpec) -> tuple[Cut, str]:
-    """The slider, the cut in words, and the strip of layers; with the cut, where its scores come from."""
-    n_layers = strategy.distances.n_layers
+def _instrument(found: Found, sweep: Found | None, model: ModelSpec) -> Shown:
+    """The slider, the cut in words, and the strip of layers; returns what is on screen after them."""
+    shown = selection.on_map(found, sweep, model)
+    n_layers = shown.strategy.distances.n_layers
     left, right = st.columns([3, 7], vertical_alignment="center", gap="small")
     with left:
         cuts.slider(n_layers)
     with right, st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-        cut = cuts.now(strategy)
-        cuts.which_menu(strategy, cut)
+        cuts.which_menu(shown.strategy, shown.cut)
         undo.remember()
-        cuts.say(cut, strategy)
-        cuts.block_menu(strategy)
+        cuts.say(shown.cut, shown.strategy)
+        cuts.block_menu(shown.strategy)
         undo.button()
         brush.way_back(n_layers)
         st.space("stretch")
-        cut, where = curves.score_cut(sweep, cut, model)
-        _way_to_questions(cut)
-    layer_strip.show(found, damage, strategy, cut)
-    return cut, where
+        curves.measure_button(shown)
+        _way_to_questions(shown.cut)
+    layer_strip.show(found, shown.damage, shown.strategy, shown.cut)
+    return shown
 
 
 def _way_to_questions(cut: Cut) -> None:
@@ -151,7 +130,7 @@ def _way_to_questions(cut: Cut) -> None:
         )  # fmt: skip
 
 
-def _map_and_curves(shown: View) -> None:
+def _map_and_curves(shown: Shown) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         st.fragment(_map)(shown)
@@ -163,12 +142,12 @@ def _map_and_curves(shown: View) -> None:
     brush.listen([pick.name_now(name) for name in curves.CHARTS], shown.strategy.distances.n_layers)
 
 
-def _map(shown: View) -> None:
+def _map(shown: Shown) -> None:
     with frame.errors_shown(), st.container(gap="xsmall"):
         map_view.show(shown.distances, shown.damage, shown.strategy, shown.cut)
 
 
-def _curves(shown: View) -> None:
+def _curves(shown: Shown) -> None:
     with frame.errors_shown(), st.container(gap="xsmall"):
         compared: list[Found] = []
         if shown.sweep is not None:
@@ -183,50 +162,50 @@ def _curves(shown: View) -> None:
                     st.markdown("**Accuracy and loss**", width="content", help=_ALONE)
                 curves.refine_button(shown.sweep, compared)
                 brush.menu(shown.strategy.distances.n_layers)
-        curves.show(shown.sweep, compared, shown.heals, shown.strategy, shown.cut)
+        curves.show(shown.sweep, compared, shown.evidence.heals, shown.strategy, shown.cut)
 
 
-def _cost(shown: View) -> None:
+def _cost(shown: Shown) -> None:
     scores = shown.sweep.result if shown.sweep else None
     cut_numbers.show(shown.distances.result, scores, shown.cut)
     with st.container(gap=None):
-        for note in [shown.where] * bool(shown.where) + cut_numbers.notes(scores, shown.cut):
+        for note in cut_numbers.notes(scores, shown.cut):
             st.caption(words.plain(note))
     st.fragment(_saved)(shown)
 
 
-def _saved(shown: View) -> None:
+def _saved(shown: Shown) -> None:
     with frame.errors_shown():
         cost_panel.show(shown.distances.result, shown.cut, shown.strategy, shown.model)
 
 
-def _questions(shown: View) -> None:
+def _questions(shown: Shown) -> None:
     with frame.errors_shown():
         autopsy_view.show(shown.sweep, shown.cut, shown.strategy.distances.n_layers)
 
 
-def _front(shown: View) -> None:
+def _front(shown: Shown) -> None:
     st.fragment(_weighed)(shown)
 
 
-def _weighed(shown: View) -> None:
+def _weighed(shown: Shown) -> None:
     with frame.errors_shown():
         front_view.show(shown.model, shown.strategy, shown.cut)
 
 
-def _generation(shown: View) -> None:
+def _generation(shown: Shown) -> None:
     with frame.errors_shown():
         generation_panel.show(shown.cut, shown.strategy, shown.sweep, shown.model)
 
 
-def _damage(shown: View) -> None:
+def _damage(shown: Shown) -> None:
     with frame.errors_shown():
         damage_view.show(shown.distances, shown.damage, shown.model, shown.cut, shown.strategy.block)
         marks = {pick.name_now(key): cut_marks.CELLS for key in damage_view.CHARTS}
         cut_marks.show(marks, shown.cut, shown.strategy)
 
 
-def _data(shown: View) -> None:
+def _data(shown: Shown) -> None:
     """The numbers behind all tabs, and the commands that make them again."""
     model, sweep = shown.model, shown.sweep
     curves_shown = [sweep, *curves.flat(curves.same_questions(sweep, model).values())] if sweep else []
@@ -235,16 +214,16 @@ def _data(shown: View) -> None:
     data_tables.show(
         shown.distances.result,
         [curve.result for curve in curves_shown],
-        [heal.result for heal in shown.heals],
+        [heal.result for heal in shown.evidence.heals],
         shown.damage.result if shown.damage else None,
     )
     once = [entry for entry in (shown.damage, speed) if entry]
     more = [entry for kind in registry.additions() if (entry := added.shown(kind, model))]
-    everything = [shown.distances, *curves_shown, *once, *shown.heals, *curves.alone(model), *more]
+    everything = [shown.distances, *curves_shown, *once, *shown.evidence.heals, *selection.evaluations(model), *more]
     command.show([entry.result.spec for entry in everything])
 
 
-def _more(shown: View) -> None:
+def _more(shown: Shown) -> None:
     added.panels(shown.model)
 
 

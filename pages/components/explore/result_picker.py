@@ -7,16 +7,17 @@ from pages.components.shared import library, state, words
 from pages.components.shared.library import Found
 
 
-def menu(maps: list[Found], sweeps: list[Found]) -> tuple[Found, Found | None]:
+def menu(maps: list[Found], sweeps: list[Found], sweep: Found | None) -> tuple[Found, Found | None]:
     """Draw the menu that says which results are on screen and how blocks are chosen; returns these results.
 
     Args:
         maps: at least one.
         sweeps: curves of the current strategy.
+        sweep: the one on screen, which names the dataset of all panels.
     """
     with st.popover("Results", key="results", help="Which map and which curve are shown, and how layers are chosen."):
-        found = show("distances", "Distance map", maps)
-        sweep = show("sweep", "Accuracy and loss", sweeps)
+        found = show("distances", "Distance map", maps, library.shown("distances", maps))
+        sweep = show("sweep", "Dataset and curve", sweeps, sweep)
         with state.showing("strategy", state.strategy()):
             st.selectbox(
                 "Blocks chosen by", list(STRATEGIES), key="strategy", help=words.strategies_help(),
@@ -25,15 +26,15 @@ def menu(maps: list[Found], sweeps: list[Found]) -> tuple[Found, Found | None]:
     return found or maps[0], sweep
 
 
-def show(kind: str, label: words.Markdown, found: list[Found]) -> Found | None:
-    """A menu of results of one kind; the strongest is shown until another is picked.
+def show(kind: str, label: words.Markdown, found: list[Found], shown: Found | None) -> Found | None:
+    """A menu of results of one kind.
 
     Args:
         kind: `distances` or `sweep`.
         label: name of the menu.
-        found: what there is.
+        found: the results to choose from.
+        shown: the one on screen; None without any.
     """
-    shown = library.shown(kind, found)
     if shown is None:
         st.selectbox(label, [], placeholder="not measured yet", disabled=True, key=f"no_{kind}")
         return None

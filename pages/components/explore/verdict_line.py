@@ -1,7 +1,6 @@
 """The decision first: what the cut on screen costs, in one sentence, and the best known cut of its size, one click away."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import streamlit as st
 
@@ -14,54 +13,17 @@ from analysis.reading import costs, headline
 from analysis.reading.costs import BestCut, Cost
 from analysis.reading.headline import HEAL, SPEED, Headline
 from analysis.reading.reading import LOSS, Change
-from pages.components.explore import curves, drawn, speed_view
+from pages.components.explore import speed_view
 from pages.components.jobs import in_place
-from pages.components.shared import cuts, library, start, state, words
-from pages.components.shared.cuts import Cut, Strategy
+from pages.components.shared import cuts, selection, start, state, words
+from pages.components.shared.cuts import Strategy
 from pages.components.shared.library import Found
+from pages.components.shared.selection import Evidence, Shown
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """Results of one model that say what its cuts cost, those on screen first, then the strongest."""
-
-    scores: list[Found]
-    """Curves, evaluations and heals."""
-    damage: list[Found]
-    heals: list[Found]
-    speed: Found | None
-
-    def best(self, like: int | PartSet, n_layers: int) -> tuple[list[Cost], BestCut | None]:
-        """What is known of the loss without n layers, or as many parts, and which of these costs least, protected ones kept."""
-        every = [*self.scores, *self.damage]
-        found: list[Cost] = _costs(_versions(every), like, every)
-        free = [cost for cost in found if not cuts.protected_in(cost.cut, n_layers)]
-        return found, costs.best_cut(free)
-
-
-def evidence(sweep: Found | None, heals: Sequence[Found], model: ModelSpec) -> Evidence:
-    """What there is of a model.
-
-    Args:
-        sweep: the curve on screen.
-        heals: its heals.
-        model: the model of the page.
-    """
-    others = [entry for entry in library.find("sweep", model) if sweep is None or entry.key != sweep.key]
-    scores = [*([sweep] if sweep else []), *curves.alone(model), *others, *heals]
-    return Evidence(scores, library.find("damage", model), list(heals), speed_view.find(model))
-
-
-def show(cut: Cut, strategy: Strategy, sweep: Found | None, known: Evidence, model: ModelSpec) -> None:
-    """Draw the sentence, and under it the best known cut of this size with a button that takes it.
-
-    Args:
-        cut: what is removed now.
-        strategy: how layers are chosen.
-        sweep: the curve on screen.
-        known: what was measured.
-        model: the model of the page.
-    """
+def show(shown: Shown) -> None:
+    """Draw the verdict, and under it the best known cut of this size with a button that takes it."""
+    cut, strategy, model, known = shown.cut, shown.strategy, shown.model, shown.evidence
     removed, n_layers = cut.removed, strategy.distances.n_layers
     if removed is None:
         st.markdown(
@@ -69,8 +31,8 @@ def show(cut: Cut, strategy: Strategy, sweep: Found | None, known: Evidence, mod
         )
         return
     said = of_cut(removed, strategy.distances.model, known)
-    st.markdown(words.plain(said.sentence), help=_measured_on(said, sweep))
-    found, best = known.best(removed if isinstance(removed, PartSet) else cut.n, n_layers)
+    st.markdown(words.plain(said.sentence), help=_measured_on(said, shown.sweep))
+    found, best = best_of(known, removed if isinstance(removed, PartSet) else removed.size, n_layers)
     with st.container(horizontal=True, wrap=False, vertical_alignment="center", gap="small", key="best-cut"):
         if best is None:
             which = "parts of so many layers" if isinstance(removed, PartSet) else words.layers(cut.n)
@@ -82,18 +44,36 @@ def show(cut: Cut, strategy: Strategy, sweep: Found | None, known: Evidence, mod
         else:
             _better(best, removed, found, strategy)
         if best is not None and best.reported is None:
-            _report(best, sweep, model)
+            _report(best, shown.sweep, model)
         if SPEED in said.missing and state.option("tab") != "cost":  # that tab has the button itself
             speed_view.button(known.speed, speed_view.last_job(model), model, removed)
         if HEAL in said.missing:
-            start.instant_heal_button(sweep, cut, model)
+            start.instant_heal_button(shown.sweep, cut, model)
+
+
+def best_of(known: Evidence, like: int | PartSet, n_layers: int) -> tuple[list[Cost], BestCut | None]:
+    """The measured loss without n layers, or without as many parts, and the cut that costs least; protected layers stay.
+
+    Args:
+        known: stored results of the model.
+        like: removed layers, or a cut of parts of the same shape.
+        n_layers: layers of the model.
+    """
+    every = [*known.scores, *known.damage]
+    found: list[Cost] = _costs(selection.versions(every), like, every)
+    free = [cost for cost in found if not cuts.protected_in(cost.cut, n_layers)]
+    return found, costs.best_cut(free)
 
 
 def of_cut(removed: Removal, model: ModelFacts, known: Evidence) -> Headline:
     """The verdict on a cut."""
-    speed = [known.speed] if known.speed else []
-    versions = _versions([*known.scores, *known.heals, *speed])
-    return _headline(versions, removed, model, known)
+    return _headline(_told(known), removed, model, known)
+
+
+def _told(known: Evidence) -> tuple[selection.Version, ...]:
+    """All that a verdict reads, with the curve whose condition is selected first."""
+    first = [known.shown] if known.shown else []
+    return selection.versions([*first, *known.scores, *known.damage, *([known.speed] if known.speed else [])])
 
 
 def _measured_on(said: Headline, sweep: Found | None) -> str:
@@ -176,21 +156,16 @@ def _where(cost: Cost) -> str:
     return words.plain(cost.condition.material_in_words())
 
 
-def _versions(found: Sequence[Found]) -> tuple[drawn.Version, ...]:
-    return tuple(drawn.version(entry) for entry in found)
-
-
 @st.cache_resource(max_entries=256, show_spinner=False)
-def _costs(versions: tuple[drawn.Version, ...], like: int | PartSet, _found: Sequence[Found]) -> list[Cost]:
+def _costs(told: tuple[selection.Version, ...], like: int | PartSet, _found: Sequence[Found]) -> list[Cost]:
     return costs.of_cuts([entry.result for entry in _found], LOSS, like)
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)
-def _headline(versions: tuple[drawn.Version, ...], cut: Removal, _model: ModelFacts, _known: Evidence) -> Headline:
+def _headline(told: tuple[selection.Version, ...], cut: Removal, _model: ModelFacts, _known: Evidence) -> Headline:
     return headline.headline(
-        cut,
+        _known.of(cut),
         _model,
-        [entry.result for entry in _known.scores],
         speed=_known.speed.result if _known.speed else None,
         heals=[entry.result for entry in _known.heals],
     )

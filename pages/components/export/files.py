@@ -18,7 +18,7 @@ from analysis.models.spec import ModelSpec
 from analysis.reading import library as results
 from pages.components.export import folders
 from pages.components.export.takeaway import Choice
-from pages.components.shared import command, library, state, words
+from pages.components.shared import command, selection, words
 
 _ZIP_BYTES = 200_000_000
 """Adapters up to this size are offered as a download; larger ones are only on the disk."""
@@ -181,6 +181,8 @@ def report_of_all(choice: Choice) -> None:
 
 def _on_explore(model: ModelSpec) -> dict[str, str]:
     """By kind, the key of what Explore shows: a report begins with it."""
-    found = {kind: library.find(kind, model) for kind in ("distances", "sweep", "damage")}
-    found["sweep"] = [entry for entry in found["sweep"] if entry.result.spec.strategy == state.strategy()]
-    return {kind: shown.key for kind, entries in found.items() if (shown := library.shown(kind, entries))}
+    shown = selection.now(model)
+    if shown is None:
+        return {}
+    on_screen = {"distances": shown.distances, "sweep": shown.sweep, "damage": shown.damage}
+    return {kind: entry.key for kind, entry in on_screen.items() if entry}

@@ -12,17 +12,17 @@ from analysis.reading.gains import Amount, Quality
 from analysis.reading.reading import Change, Reading
 from pages.components.export.takeaway import Choice
 from pages.components.shared import glossary as terms
-from pages.components.shared import library, start, state, words
+from pages.components.shared import library, selection, start, state, words
+from pages.components.shared.selection import Shown
 from pages.components.shared.words import Markdown
 
-_MEASURED = ("sweep", "evaluate", "heal")
 _IN_FULL = {reading.ACCURACY: "Accuracy", reading.LOSS: "Loss"}
 Colour = Literal["normal", "inverse", "off"]
 
 
 def show(choice: Choice) -> None:
     """Draw the four of them side by side, and the way to what has not been measured."""
-    stored = [entry.result for kind in _MEASURED for entry in library.find(kind, choice.model, any_precision=True)]
+    shown = selection.now(state.current_model())
     size, speed, *qualities = st.columns(4, gap="medium")
     with size:
         _size(choice)
@@ -30,7 +30,17 @@ def show(choice: Choice) -> None:
         _speed(choice)
     for what, column in zip(_IN_FULL, qualities, strict=True):
         with column:
-            _quality(what, gains.quality(what, stored, choice.cut, choice.heal))
+            _quality(what, _found(what, choice, shown))
+
+
+def _found(what: str, choice: Choice, shown: Shown | None) -> Quality | None:
+    """The quality of what is taken away: of a heal in its own run, of the bare block under the condition that Explore shows."""
+    if choice.heal is not None:
+        return gains.quality(what, [choice.heal], choice.cut, choice.heal)
+    measured = None if shown is None else shown.evidence.of(choice.cut).measured(what)
+    if measured is None or measured.unpruned is None or measured.reading is None:
+        return None
+    return Quality(measured.unpruned, measured.reading)
 
 
 def _number(

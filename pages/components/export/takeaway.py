@@ -10,7 +10,7 @@ from analysis.core.errors import BlockRangeError
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.strategies import STRATEGIES
 from analysis.models.spec import ModelFacts, ModelSpec
-from pages.components.shared import cuts, library, state, words
+from pages.components.shared import cuts, library, selection, state, words
 from pages.components.shared.library import Found
 
 _BARE = ""
@@ -95,9 +95,8 @@ def _shown_on_explore(model: ModelSpec, n: int, strategy: str) -> Removal | None
         st.info("Without a distance map there is no block to choose: write a cut of your own, or compute a map first.")
         st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
         return None
-    sweeps = [entry for entry in library.find("sweep", model) if entry.summary.strategy == strategy]
-    sweep = library.shown("sweep", sweeps)
     damage = cuts.damage_shown(found, model)
+    sweep = selection.curve(model, strategy)
     chosen = cuts.at(n, strategy, found.result, sweep.result if sweep else None, damage.result if damage else None)
     if chosen.removed is None:
         st.info(chosen.unknown)

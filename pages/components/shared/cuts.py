@@ -13,7 +13,7 @@ from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
 from analysis.experiments.strategies import BLOCKS, DAMAGE, DRAW, INFLUENCE, SEARCHED, Given, needs
 from analysis.models.spec import ModelSpec
 from analysis.reading import evidence, reading
-from analysis.reading.reading import Readings
+from analysis.reading.reading import ACC_NORM, ACCURACY, LOSS, Readings
 from pages.components.shared import library, state, words
 from pages.components.shared.library import Found
 
@@ -41,12 +41,13 @@ class Cut:
 
     @property
     def readings(self) -> Readings:
-        """What was measured of the cut, each number with its condition."""
+        """Scores of the cut, each with its condition; those that `point` lacks are of another condition and left out."""
         if self.point is None or self.result is None:
             return {}
-        if isinstance(self.result, EvaluateResult):
-            return reading.of_evaluate(self.result)
-        return reading.of_sweep(self.result, self.point.block or 0)
+        is_alone = isinstance(self.result, EvaluateResult)
+        found = reading.of_evaluate(self.result) if is_alone else reading.of_sweep(self.result, self.point.block)
+        lacking = ((ACCURACY, ACC_NORM) if self.point.acc is None else ()) + ((LOSS,) if self.point.loss is None else ())
+        return {quantity: one for quantity, one in found.items() if quantity not in lacking}
 
 
 def picked_by_hand(removed: Removal, sweep: SweepResult | None) -> Cut:
@@ -291,19 +292,6 @@ def which_menu(strategy: Strategy, cut: Cut) -> None:
     st.selectbox(
         "Cut", range(len(same)), format_func=names.__getitem__, key=f"which-{cut.n}", label_visibility="collapsed"
     )  # fmt: skip
-
-
-def on_explore(model: ModelSpec) -> tuple[Cut, Found | None] | None:
-    """The cut on screen, by strategy or by hand, and the curve it stands on; None while there is no map."""
-    distances = library.shown("distances", library.find("distances", model))
-    if distances is None:
-        return None
-    name = state.strategy()
-    sweep = library.shown("sweep", [found for found in library.find("sweep", model) if found.summary.strategy == name])
-    damage = damage_shown(distances, model)
-    scores, measured = sweep.result if sweep else None, damage.result if damage else None
-    strategy = Strategy(name, distances.result, scores, measured)
-    return chosen(min(state.chosen_n(), distances.result.n_layers - 1), strategy), sweep
 
 
 def damage_shown(shown: Found, model: ModelSpec) -> Found | None:

@@ -74,13 +74,14 @@ def test_scores_of_another_block_are_not_those_of_this_one(app, curve):
     assert f"are without {other.describe()}, another choice" in read(texts(at))
 
 
-def test_a_change_is_only_taken_from_the_unpruned_model_of_its_condition(app, curve):
-    """A cut that was scored alone in another precision has no difference from the curve's unpruned model."""
+def test_a_score_of_another_condition_is_not_the_cut_on_screen(app, curve):
+    """A block that was scored alone on other questions has its loss in this condition, and no accuracy."""
     at = app(n="5", tab="cost")
     assert metric(at, "Accuracy").delta.split(",")[0].endswith("points")
     alone = fakes.evaluate(Block(3, 5), curve=curve)
     replace(alone, point=replace(alone.point, n_samples=24)).save()
     at = app(block="3:5", tab="cost")
-    assert metric(at, "Accuracy").value.startswith("37.0%")
+    assert metric(at, "Accuracy").value == "–"
     assert not metric(at, "Accuracy").delta
     assert metric(at, "Loss").delta.endswith("nats")
+    assert "Accuracy is not measured on 100 ARC-Easy questions." in texts(at)

@@ -29,7 +29,7 @@ def test_the_verdict_is_the_first_thing_and_says_what_was_measured(app):
     said = next(item for item in at.markdown if item.value.startswith("Removing "))
     assert "Removing layers 11-18 makes the model 21 % smaller" in said.value
     assert "100 ARC-Easy questions" in said.value
-    assert "- Answers" in said.help
+    assert "- Accuracy" in said.help
     assert "faster" not in said.value, "nothing was timed"
     assert "measure-speed" in buttons(at)
     fakes.speed().save()
