@@ -1,7 +1,5 @@
 """The dashboard's entry: `streamlit run app.py` takes its server from here, and the server runs this file for every visit."""
 
-from pathlib import Path
-
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
@@ -9,8 +7,6 @@ from analysis import __version__
 from analysis.core import extensions, store
 from pages.components.jobs import strip
 from pages.components.shared import door, first_paint, frame, gate, headers, scripts, state, theme, wire
-
-ASSETS = Path(__file__).resolve().parent / "pages" / "assets"
 
 
 @st.cache_resource(show_spinner=False)
@@ -21,17 +17,7 @@ def tidy() -> None:
 
 def draw() -> None:
     """Draw the page that was asked for with all that stands around it."""
-    st.set_page_config(
-        page_title="Layerscope",
-        page_icon=str(ASSETS / "mark.svg"),
-        layout="wide",
-        initial_sidebar_state=272,
-        menu_items={
-            "About": f"Layerscope {__version__} shows how much of a language model's depth does real work "
-            "(method: arXiv 2403.17887)."
-        },
-    )
-    st.logo(ASSETS / "wordmark.svg", size="large", icon_image=ASSETS / "mark.svg")
+    frame.configure()
     page = frame.navigation()
     with frame.errors_shown():
         tidy()

@@ -21,6 +21,10 @@ _AT_HOME = (
     b'history.replaceState(history.state, "", "explore" + location.search + location.hash);</script>'
 )
 """The bare address is Explore's: said before Streamlit reads it, else its script would run once to find out and once more."""
+_SERVER = (
+    b'<script>window.__streamlit ??= {BACKEND_BASE_URL: location.origin + location.pathname.replace(/[^/]*$/, "")};</script>'
+)
+"""Where the server is. Streamlit else looks for it below the page's own address first, and gets two answers 404."""
 _ANEW = b"""<script>addEventListener("error", ({message}) => {
   if (!/delta path|'setIn'|TransientNode has no anchor/.test(message)) return;
   const last = Number(sessionStorage.getItem("drawn-anew"));
@@ -58,7 +62,7 @@ class FirstPaint:
                 return
             alone = _ALONE if b"present=1" in scope.get("query_string", b"") else b""
             fetched = scripts.fetch(scope["path"]).encode()
-            body = b"".join(parts).replace(b"</head>", _AT_HOME + _ANEW + fetched + alone + self.style, 1)
+            body = b"".join(parts).replace(b"</head>", _AT_HOME + _SERVER + _ANEW + fetched + alone + self.style, 1)
             start = begun[0]
             told = [(name, value) for name, value in start["headers"] if name not in (b"content-length", b"etag")]
             length = (b"content-length", str(len(body)).encode())

@@ -3,18 +3,36 @@
 import contextlib
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.navigation.page import Page
 
+from analysis import __version__
 from analysis.core import failures, index, upkeep
 from analysis.core.errors import LayerscopeError
 from analysis.core.registry import RESULTS
 from pages.components.shared import glossary, library, state, words
 
 _INSIDE = "inside-frame"
+_ASSETS = Path(__file__).resolve().parents[2] / "assets"
 _log = logging.getLogger("layerscope.pages")
+
+
+def configure() -> None:
+    """Set title, icon and logo, before the menu of pages: else Streamlit asks another host for the icon of the page."""
+    st.set_page_config(
+        page_title="Layerscope",
+        page_icon=str(_ASSETS / "mark.svg"),
+        layout="wide",
+        initial_sidebar_state=272,
+        menu_items={
+            "About": f"Layerscope {__version__} shows how much of a language model's depth does real work "
+            "(method: arXiv 2403.17887)."
+        },
+    )
+    st.logo(_ASSETS / "wordmark.svg", size="large", icon_image=_ASSETS / "mark.svg")
 
 
 def navigation() -> Page:
@@ -56,6 +74,7 @@ def require() -> None:
     a link straight to a page of a server that has just started would show it without menu and jobs.
     """
     if _INSIDE not in st.session_state:
+        configure()
         navigation()
         st.rerun()
 

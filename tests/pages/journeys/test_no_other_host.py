@@ -13,12 +13,11 @@ pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(300)
 WATCH = """
 window.refused = [];
 document.addEventListener('securitypolicyviolation', event => {
-  if (event.blockedURI.endsWith('eval') || event.blockedURI.startsWith('https://fonts.gstatic.com/')) return;
+  if (event.blockedURI.endsWith('eval')) return;
   window.refused.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`);
 });
 """
-"""Libraries of Streamlit try whether code may be made of text, and do without; and it asks a font's host for a page's icon as
-the icon of the window, which the policy keeps from leaving."""
+"""Libraries of Streamlit try whether code may be made of text, and do without."""
 PAYLOAD = "![x](http://evil.test/a.png) <img src=http://evil.test/b.png> [a](http://evil.test) http://evil.test " \
           "www.evil.test a@evil.test :material/skull: :smile: :red[x] $x^2$ ->"  # fmt: skip
 CRAFTED = "&".join(

@@ -57,6 +57,12 @@ def test_the_bare_address_is_explores_before_streamlit_reads_it():
     assert body.index(b'"explore"') < body.index(b'type="module"')
 
 
+def test_streamlit_learns_where_its_server_is():
+    body = answer("/explore", accept=b"text/html")[1]
+    place = body.index(b"BACKEND_BASE_URL")
+    assert body.index(b'"explore" + location.search') < place < body.index(b'type="module"')
+
+
 def test_a_window_that_streamlit_leaves_empty_is_opened_anew_and_told_so_before_streamlit_runs():
     body = answer(accept=b"text/html")[1]
     assert b"location.reload()" in body[: body.index(b'type="module"')]
