@@ -22,7 +22,7 @@ from analysis.core.errors import LayerscopeError, ModelNotFoundError, Unsupporte
 from analysis.core.progress import Cancelled, OnProgress, Progress, ignore
 from analysis.data import starter
 from analysis.data.starter import NAME, gguf_file, is_installed
-from analysis.models import conversions, families, gguf, gguf_config, plausible, remote, text_part, weights
+from analysis.models import conversions, families, gguf, gguf_config, local_path, plausible, remote, text_part, weights
 from analysis.models import identity as identities
 from analysis.models.remote import Remote, bring
 from analysis.models.spec import ModelSpec
@@ -153,6 +153,8 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
         raise ModelNotFoundError(
             f"The model {path.name} cannot be read: {name}: {error.strerror or error}; get it again."
         ) from error
+    if not is_folder and (why := local_path.refusal(spec.source)):
+        raise ModelNotFoundError(why)
     if not remote.may_be_id(spec.source):
         raise ModelNotFoundError(
             f"There is no model at {spec.source!r}: give `starter`, a folder with a config.json, a .gguf file, or a hub id "

@@ -264,7 +264,12 @@ def _names() -> Iterator[Bad]:
         "has only pickled weights (pytorch_model.bin), which can run code when loaded; convert them with `python -m analysis convert",
         pickled,
     )
-    yield Bad("a file that is no model", ("models", "{here}/m/config.json"), say, _folder())
+    no_gguf = "is not a GGUF file: its name does not end in .gguf. "
+    yield Bad("a file that is no model", ("models", "{here}/m/config.json"), no_gguf, _folder())
+    yield Bad("a text for a model", ("models", "{here}/starter.txt"), no_gguf, files({"starter.txt": "a text"}))
+    yield Bad("weights without their folder", ("models", "{here}/m/model.safetensors"), "given as the folder", _folder())
+    for name in ("starter.txt", "nosuch/model.safetensors", "./a.bin", "model.GGUF", "a/b.json", "/nosuch/x.zip"):
+        yield Bad(f"a file that is not there, {name}", ("models", name), f"The file {name!r} does not exist, and its name")
 
 
 def _devices() -> Iterator[Bad]:

@@ -2,15 +2,18 @@
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import streamlit as st
 
 from analysis.core import host
+from analysis.core.errors import AccessError
 from analysis.data import gallery
+from analysis.models import local_path, remote
 from analysis.models.spec import DTYPES, QUANTIZATIONS, ModelSpec
 from analysis.reading.runs import Seen
 from pages.components.model import finder
-from pages.components.shared import library, state, words
+from pages.components.shared import access, library, state, words
 
 KINDS = ("Starter", "Hub id", "Folder", "GGUF file")
 _HINTS = {
@@ -42,6 +45,8 @@ def show() -> ModelSpec | None:
         source = st.text_input(
             label, known, placeholder=example, help=help_text, key=f"source-{kind}", persist_state="session"
         ).strip()
+        if source and _is_refused(source, kind):
+            source = ""
     revision = _revision(source, current) if kind == KINDS[1] else None
     dtype_column, device_column, quantization_column = st.columns(3)
     dtype = dtype_column.selectbox("dtype", DTYPES, DTYPES.index(current.dtype), key="dtype", persist_state="session")
@@ -58,6 +63,20 @@ def show() -> ModelSpec | None:
     if not source:
         return None
     return ModelSpec(source=source, revision=revision, dtype=dtype, device=device, quantization=quantization)
+
+
+def _is_refused(source: str, kind: str) -> bool:
+    """Show why a path cannot be what was chosen above it, if so; the hub is not asked for it."""
+    try:
+        access.check_file(source)
+    except AccessError:  # said when the model is checked; nothing is told of files that this visitor may not name
+        return False
+    why = local_path.refusal(source, as_gguf=kind == KINDS[3])
+    if kind == KINDS[2] and not why and remote.may_be_id(source) and not Path(source).is_dir():
+        why = f"There is no folder {source!r} on this machine. Give its full path, or choose Hub id."
+    if why:
+        st.error(words.plain(why))
+    return bool(why)
 
 
 def _revision(source: str, current: ModelSpec) -> str | None:
