@@ -26,6 +26,7 @@ ROOMS = (
     "analysis.experiments.heal.spec",
     "analysis.experiments.speed.spec",
     "analysis.experiments.prompt.spec",
+    "analysis.experiments.prompt.restore_spec",
     "analysis.experiments.grid.spec",
     "analysis.exports.spec",
 )

@@ -1,0 +1,72 @@
+"""Put the layers of a removed block back one at a time, and read a text with each: one forward pass per removed layer."""
+
+import math
+import time
+from dataclasses import replace
+
+from analysis.core.blocks import Removal
+from analysis.core.errors import SpecError, UnsupportedModelError
+from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.experiments.prompt.microscope import MOST_TOKENS
+from analysis.experiments.prompt.restore_spec import RestoreResult, RestoreSpec, without_layer
+from analysis.models import cut, writing
+from analysis.models import load as models
+from analysis.models.load import Load
+
+_PHASE = "putting layers back"
+
+
+def resolve(spec: RestoreSpec) -> RestoreSpec:
+    """Return the spec with concrete dtype, device and identity."""
+    return replace(spec, model=models.resolve(spec.model))
+
+
+def run(spec: RestoreSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> RestoreResult:
+    """Measure the surprisal of each token with each removed layer put back, or return the stored result.
+
+    Raises:
+        LayerscopeError: one sentence with problem, cause and fix.
+    """
+    resolved = resolve(spec)
+    stored = RestoreResult.load(resolved, on_progress)
+    if stored is not None:
+        return stored
+    loaded = load(resolved.model, on_progress)
+    block = resolved.removed
+    block.check(loaded.decoder.n_layers)
+    began = time.perf_counter()
+    ids = writing.encode(loaded.tokenizer, resolved.prompt)
+    read = ids[: min(MOST_TOKENS, loaded.facts.max_positions or MOST_TOKENS)]
+    if len(read) < 2:
+        raise SpecError(
+            "The prompt has one token, and no token precedes it, so it has no surprisal. Write at least two tokens."
+        )
+    removals: list[Removal | None] = [None, block, *(without_layer(block, layer) for layer in block.touched)]
+    found: list[list[float]] = []
+    for removal in removals:
+        on_progress(Progress(_PHASE, len(found), len(removals)))
+        with cut.without_block(loaded.decoder, removal) as decoder:
+            found.append(writing.surprises(decoder, read[:1], read[1:]))
+    on_progress(Progress(_PHASE, len(found), len(removals)))
+    if not all(math.isfinite(value) for row in found for value in row):
+        raise UnsupportedModelError(
+            f"The output of {loaded.facts.name} is not a finite number in {resolved.model.dtype}. Choose float32."
+        )
+    unpruned, pruned, *restored = found
+    result = RestoreResult(
+        spec=resolved,
+        versions=loaded.versions(),
+        wall_s=time.perf_counter() - began,
+        n_tokens=len(read),
+        complete=True,
+        model_name=loaded.facts.name,
+        n_layers=loaded.facts.n_layers,
+        layers=list(block.touched),
+        pieces=writing.split(loaded.tokenizer, read),
+        n_left_out=len(ids) - len(read),
+        unpruned=unpruned,
+        pruned=pruned,
+        restored=restored,
+    )
+    result.save()
+    return result
