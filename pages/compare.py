@@ -23,6 +23,6 @@ with frame.errors_shown():
     with place:
         view = st.segmented_control(
             "View", list(VIEWS), default=first, required=True, key="compare-view", label_visibility="collapsed",
-            persist_state="session",
+            persist_state="session", wrap=True,
         )  # fmt: skip
     VIEWS[view](state.current_model())

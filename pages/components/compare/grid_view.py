@@ -157,7 +157,9 @@ def _result(result: GridResult) -> None:
     tables = result.tables()
     curves, cuts = tables["cells"], tables["cuts"]
     st.markdown(f"**{words.plain(curves.title)}**")
-    chart.table(_read(curves), key="t-grid-cells", alt=curves.title, file_name="grid-curves")
+    # On a phone the other columns move under it.
+    names = {curves.columns[0].head: st.column_config.TextColumn(pinned=True)}
+    chart.table(_read(curves), key="t-grid-cells", alt=curves.title, file_name="grid-curves", columns=names)
     st.caption(words.plain(curves.caption))
     with st.expander(f"Every cut, {len(cuts.rows)} rows with all digits", icon=":material/table:"):
         chart.table(cuts, key="t-grid-cuts", file_name="grid")

@@ -86,7 +86,9 @@ def _result(parts: Sequence[Found], result: MethodsResult, found: Sequence[Found
     )
     st.markdown(words.plain(_verdict(result)))
     rows = [dict(zip(told.heads, cells, strict=True)) for cells in told.cells]
-    chart.table(rows, key=f"t-methods-{quantity}", alt=told.title, file_name=f"methods-{quantity}")
+    # On a phone the other columns move under it.
+    names = {told.heads[0]: st.column_config.TextColumn(pinned=True)}
+    chart.table(rows, key=f"t-methods-{quantity}", alt=told.title, file_name=f"methods-{quantity}", columns=names)
     st.caption(words.plain(told.caption))
     _failures(result)
     with st.expander(f"Every cell, {len(result.cells)} rows with all digits", icon=":material/table:"):
