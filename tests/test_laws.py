@@ -101,7 +101,7 @@ def test_what_trains_nothing_does_not_wait_for_the_library_of_adapters():
     """PEFT takes seconds to import, and "Check this model" waits for them."""
     rooms = (
         "models.inspection", "maps.distance_map", "maps.damage", "accuracy.sweep", "accuracy.evaluation", "speed.speed",
-        "prompt.microscope", "prompt.comparison",
+        "prompt.microscope", "prompt.comparison", "prompt.restore",
     )  # fmt: skip
     modules = [f"analysis.{name}" if name.startswith("models") else f"analysis.experiments.{name}" for name in rooms]
     code = f"import importlib; [importlib.import_module(name) for name in {modules!r}]"

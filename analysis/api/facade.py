@@ -15,6 +15,7 @@ from analysis.core.registry import RESULTS, experiments
 from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import DamageResult, DistanceResult
+from analysis.experiments.prompt.restore_spec import RestoreResult
 from analysis.experiments.prompt.spec import CompareResult, MicroscopeResult
 from analysis.experiments.speed.spec import SpeedResult
 from analysis.exports.spec import ExportResult
@@ -69,7 +70,7 @@ def stored(kind: str, model: "str | ModelSpec | Model" = "starter") -> list[Foun
     """What has been found out of a model before, strongest evidence first, of equal ones the newest; large arrays stay on disk.
 
     Args:
-        kind: of the results: distances, damage, sweep, evaluate, heal, speed, compare, microscope, export.
+        kind: of the results: distances, damage, sweep, evaluate, heal, speed, compare, microscope, restore, export.
         model: its source, or a model of `model`.
 
     Raises:
@@ -152,6 +153,10 @@ class Model:
     def microscope(self, prompt: str, **settings: Any) -> Found[MicroscopeResult]:
         """What every layer does to every token of a prompt, and what it would guess next: `block`."""
         return self._ask("microscope", prompt=prompt, **settings)
+
+    def restore(self, prompt: str, block: Removal | str | None = None, **settings: Any) -> Found[RestoreResult]:
+        """Return the surprisal of each token of a prompt without `block`, and with each removed layer put back alone."""
+        return self._ask("restore", prompt=prompt, block=block, **settings)
 
     def export(self, block: Removal | str, name: str, **settings: Any) -> Found[ExportResult]:
         """Save the model without `block` as a plain folder `exports/name` in the cache, an `adapter` merged in."""

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from plotly.graph_objs import Figure
 
-from analysis.charts.look import PATH, Palette, finish, palette
+from analysis.charts.look import LEVEL_ENDS, PATH, Palette, finish, palette, translucent
 from analysis.core.blocks import Removal
+from analysis.experiments.prompt.restore_spec import RestoreResult
 from analysis.experiments.prompt.spec import CompareResult, MicroscopeResult, Variant
 
 _COLOURS_END_AT = 90
@@ -17,6 +18,8 @@ _DASHES = {"unpruned": "dash", "pruned": "solid", "instant": "dot", "healed": "s
 _SYMBOLS = {"unpruned": "circle", "pruned": "square", "instant": "diamond-open", "healed": "diamond"}
 _PROBABILITY = {False: ("#ffffff", "#79c2bb", "#1c2530"), True: ("#1a2026", "#1f756d", "#eef1f3")}
 """Impossible, certain, and the text on both."""
+_RESTORED = {False: "#0f6b66", True: "#56c2b8"}
+"""One removed layer put back: neither the unpruned, nor the pruned, nor a healed model."""
 _TICKS = 44
 """Tokens named below the map at most; the others are named on hover."""
 
@@ -87,7 +90,47 @@ def surprise_curve(result: CompareResult, *, own: bool = False, dark: bool = Fal
                 showlegend=False,
             )
     x = {"title": "written token", "gridcolor": colours.grid, "rangemode": "tozero"}
-    y = {"title": "surprise, nats", "gridcolor": colours.grid, "rangemode": "tozero"}
+    y = {"title": "surprisal, nats", "gridcolor": colours.grid, "rangemode": "tozero"}
+    return finish(figure, height, x=x, y=y)
+
+
+def restored_layers(result: RestoreResult, token: int | None = None, *, dark: bool = False, height: int = 280) -> Figure:
+    """Surprisal with each removed layer put back, between the levels of the unpruned and the pruned model.
+
+    Args:
+        result: the measured surprisal.
+        token: which token, from 0; None for the mean of all tokens.
+        dark: whether the page is dark.
+        height: pixels.
+    """
+    colours, figure, found = palette(dark), Figure(), result.at(token)
+    places = list(range(len(result.layers)))
+    shade = _RESTORED[dark]
+    figure.add_bar(
+        x=places,
+        y=found.restored,
+        name="one layer put back",
+        marker={"color": [shade if place == found.best else translucent(shade, 0.45) for place in places]},
+        customdata=[
+            f"layer {layer} put back" + ("" if share is None else f"<br>{share:.0%} of the increase recovered")
+            for layer, share in zip(result.layers, found.shares, strict=True)
+        ],
+        hovertemplate="%{customdata}<br>%{y:.3f} nats<extra></extra>",
+        width=0.62,
+    )
+    levels = (("pruned", found.pruned, colours.pruned, "solid"), ("unpruned", found.unpruned, colours.unpruned, "dash"))
+    for name, value, colour_, dash in levels:
+        figure.add_scatter(
+            x=LEVEL_ENDS, y=[value, value], mode="lines", name=f"{name}, {value:.2f}",
+            line={"color": colour_, "width": 2.2, "dash": dash}, hovertemplate=f"{name}<br>%{{y:.3f}} nats<extra></extra>",
+        )  # fmt: skip
+    every = -(-len(places) // 24)
+    x = {
+        "title": "layer put back", "tickvals": places[::every], "ticktext": [str(layer) for layer in result.layers[::every]],
+        "range": [-0.6, len(places) - 0.4], "showgrid": False,
+    }  # fmt: skip
+    top = max(found.unpruned, found.pruned, *found.restored) * 1.06 or 1.0
+    y = {"title": "surprisal, nats", "gridcolor": colours.grid, "range": [0, top]}
     return finish(figure, height, x=x, y=y)
 
 
@@ -187,7 +230,7 @@ def lens(result: MicroscopeResult, position: int, *, dark: bool = False) -> Figu
             rank = result.guesses[depth][position].index(final) + 1
             _frame(figure, (rank - 0.48, rank + 0.48), (depth - 0.46, depth + 0.46), palette(dark).marker, 1.4)
     figure.add_hline(y=settled - 0.5, line={"color": palette(dark).marker, "width": 2, "dash": "dot"}, name="settled")
-    ranks = ["likeliest", "2nd", "3rd", "4th", "5th"][: len(guesses[0])]
+    ranks = ["most likely", "2nd", "3rd", "4th", "5th"][: len(guesses[0])]
     x = {"tickvals": list(range(1, len(ranks) + 1)), "ticktext": ranks, "showgrid": False, "range": [0.5, len(ranks) + 0.5]}
     y = {"title": "after layer", **_rows(["embedding", *(str(layer) for layer in result.layers)])}
     return finish(figure, map_height(len(result.layers)), x=x, y=y, margin=_margin(result))

@@ -380,7 +380,10 @@ def _export_lines(result: Any, options: argparse.Namespace) -> list[str]:
 
 
 def _compare_lines(result: Any, options: argparse.Namespace) -> list[str]:
-    return [line for index in range(len(result.spec.variants)) for line in _text_lines(result, index)]
+    from analysis.reading import texts
+
+    lines = [line for index in range(len(result.spec.variants)) for line in _text_lines(result, index)]
+    return [*lines, texts.no_ranking(result)] if len(result.written) > 1 else lines
 
 
 def _microscope_lines(result: Any, options: argparse.Namespace) -> list[str]:
@@ -388,6 +391,13 @@ def _microscope_lines(result: Any, options: argparse.Namespace) -> list[str]:
     if position >= len(result.pieces):
         raise SpecError(f"Token {options.token} was asked for, but 1..{len(result.pieces)} were read; choose one of these.")
     return _layer_lines(result, position)
+
+
+def _restore_lines(result: Any, options: argparse.Namespace) -> list[str]:
+    token = None if options.token is None else options.token - 1
+    left = f", {result.n_left_out} more not read" if result.n_left_out else ""
+    table = result.table_at(token)
+    return [f"{result.model_name}: {len(result.pieces)} tokens{left}", result.said(token), *table.lines(), table.caption]
 
 
 def _text_lines(result: Any, index: int) -> list[str]:
@@ -408,7 +418,9 @@ def _numbers(result: Any, index: int, text: Any) -> str:
     for name, surprise in (("the unpruned model", text.unpruned_surprise), ("itself", text.own_surprise)):
         mean = mean_surprise(surprise)
         if mean is not None:
-            said.append(f"surprise to {name} {mean:.2f} nats per token")
+            said.append(f"surprisal to {name} {mean:.2f} nats per token")
+    if text.repetition is not None:
+        said.append(f"{text.repetition:.0%} of its 4-grams repeat earlier ones")
     parting = result.parts_at(index)
     if parting is not None:
         said.append(f"departs from the unpruned text at token {parting + 1}")
@@ -562,6 +574,8 @@ _CSV = Extra("--csv", "also write every cut of every curve as a table to FILE", 
 _LM_EVAL = Extra("--lm-eval", "also write the questions as a task of lm_eval to the new folder DIR", metavar="DIR")
 _TOKEN = Extra("--token", "whose next token is guessed, from 1 (default: the last one)", metavar="K", type=_counted)
 
+_RESTORED = Extra("--token", "token to recover, from 2 (default: the mean of all tokens)", metavar="K", type=_counted)
+
 ANSWERS = {
     "inspect": Answer(_model_lines, name="models"),
     "distances": Answer(_distance_lines),
@@ -573,6 +587,7 @@ ANSWERS = {
     "speed": Answer(_speed_lines),
     "compare": Answer(_compare_lines),
     "microscope": Answer(_microscope_lines, extras=(_TOKEN,)),
+    "restore": Answer(_restore_lines, extras=(_RESTORED,)),
     "grid": Answer(_grid_lines, extras=(_CSV,), command=grid),
     "export": Answer(_export_lines, extras=(_OUT,), command=export),
 }

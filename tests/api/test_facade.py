@@ -134,6 +134,7 @@ def test_every_kind_has_a_table_and_those_with_a_chart_a_figure(model):
         model.speed(ns=(0, 2), prompt_tokens=16, new_tokens=2, repeats=1, progress=False),
         model.compare("One two", block="1:2", tokens=3, progress=False),
         model.microscope("One two three", progress=False),
+        model.restore("One two three", "1:2", progress=False),
         model.heal("1:2", recipe="instant", limit=4, seq_len=32, progress=False, generation=None, **{"corpus.n_texts": 40}),
     ]
     for one in found:
@@ -142,14 +143,15 @@ def test_every_kind_has_a_table_and_those_with_a_chart_a_figure(model):
         assert not table.columns[table.isna().all()].size, one
         for name in one.figures:
             assert one.figure(name).data, (one, name)
-    assert [len(one.figures) for one in found] == [2, 2, 0, 2, 1, 2, 3]
-    distances, damage, evaluation, speed, comparison, microscope, heal = (one.table() for one in found)
+    assert [len(one.figures) for one in found] == [2, 2, 0, 2, 1, 2, 1, 3]
+    distances, damage, evaluation, speed, comparison, microscope, restored, heal = (one.table() for one in found)
     assert len(distances) == 6 + 5 + 4 + 3 + 2 + 1
     assert len(damage) == 6 + 5
     assert list(evaluation["removed"]) == ["layers 1-2 (2 layers), block [1, 3)"]
     assert list(speed["n"]) == [0, 2]
     assert {*comparison["model"]} == {"unpruned", "pruned"}
     assert len(microscope) == 6 * len(found[5].result.pieces)
+    assert list(restored["layer"]) == [1, 2]
     assert list(heal["model"]) == ["unpruned", "pruned", "healed"]
     with pytest.raises(SpecError, match="no chart of a result of the kind 'evaluate'; its table has the numbers"):
         found[2].figure()
@@ -178,6 +180,7 @@ SAME = [
      ["--block", "1:2", "--set", "r=4", "--set", "learning_rate=0.01", "--set", "benchmark.limit=5"]),
     ("compare", {"prompt": "-One", "block": "1:2", "adapter": "a", "tokens": 5, "temperature": 0.5, "seed": 3}, None),
     ("microscope", {"prompt": "One", "block": "1:2"}, None),
+    ("restore", {"prompt": "One two", "block": "a1+3:1"}, None),
     ("export", {"block": "1:2", "name": "small"}, None),
 ]  # fmt: skip
 

@@ -23,7 +23,7 @@ from tests.chaos.stage import Row, Stage
 
 ROUNDS = 4
 """How often the worker is killed, once or twice in a row, in every kind of job."""
-COMMANDS = ("distances", "damage", "sweep", "evaluate", "heal", "compare", "export", "microscope")
+COMMANDS = ("distances", "damage", "sweep", "evaluate", "heal", "compare", "export", "microscope", "restore")
 Plays = Iterator[tuple[str, list[Callable[[Row], None]]]]
 """Rows of the table: what happens, and the functions that fill the row."""
 

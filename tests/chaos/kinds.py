@@ -17,6 +17,7 @@ from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
 from analysis.experiments.grid.spec import GridSpec
 from analysis.experiments.heal.spec import HealSpec
 from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
+from analysis.experiments.prompt.restore_spec import RestoreSpec
 from analysis.experiments.prompt.spec import CompareSpec, MicroscopeSpec, Variant
 from analysis.experiments.speed.spec import SpeedSpec
 from analysis.exports.spec import ExportSpec
@@ -77,6 +78,7 @@ def requests(ground: Ground) -> dict[str, Spec]:
         SpeedSpec(model, (0, 2), prompt_tokens=16, new_tokens=4, repeats=2),
         CompareSpec(model, "The river", (Variant(), Variant("pruned", Block(2, 2))), max_new_tokens=24),
         MicroscopeSpec(model, "The river runs to the harbour."),
+        RestoreSpec(model, "The river runs to the harbour.", Block(2, 2)),
         GridSpec((model,), (questions,), (other,), (text,), max_n=2),
         ExportSpec(Block(2, 2), "without-2-3", model),
     )

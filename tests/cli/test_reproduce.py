@@ -21,6 +21,7 @@ from analysis.experiments.heal import recipes
 from analysis.experiments.heal.spec import HealSpec
 from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
 from analysis.experiments.methods.spec import MethodsSpec
+from analysis.experiments.prompt.restore_spec import RestoreSpec
 from analysis.experiments.prompt.spec import CompareSpec, MicroscopeSpec, Variant
 from analysis.experiments.search.spec import SearchSpec
 from analysis.experiments.speed.spec import SpeedSpec
@@ -75,6 +76,7 @@ REQUESTS = {
     ),
     "microscope of several lines": MicroscopeSpec(RESOLVED, "Question: 3?\nAnswer:"),
     "microscope": MicroscopeSpec(MINE, "-x; y", Block(1, 2)),
+    "restore": RestoreSpec(MINE, "-x; y", Block(1, 2)),
     "control": replace(HEAL, steps=5, minutes=None, control=True, instant=False, distill=0.0, junction=0.0),
     "heal that writes nothing": replace(HEAL, generation=None),
     "heal in stages": recipes.heal_spec("progressive", model=RESOLVED, block=Block(11, 5), stages=2, on_gpu=False),

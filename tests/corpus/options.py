@@ -14,7 +14,20 @@ CHOICES = ("nothing", "", "FLOAT32", "none ", "0", "*", "../..", "\x1b[31m", "a\
 """Names that no list has."""
 NOT_BLOCK = ("-1:2", "1:0", "1:-3", "-5:-5")
 """Written as a cut is, and none."""
-COMMANDS = ("models", "distances", "damage", "sweep", "evaluate", "heal", "speed", "compare", "microscope", "export", "report")
+COMMANDS = (
+    "models",
+    "distances",
+    "damage",
+    "sweep",
+    "evaluate",
+    "heal",
+    "speed",
+    "compare",
+    "microscope",
+    "restore",
+    "export",
+    "report",
+)
 _DTYPE, _DEVICE, _QUANT = "--dtype", "--device", "--quantization"
 _TEXTS = ("--samples", "--seq-len", "--seed")
 _ASKED = ("--limit", "--shots", "--seed")
@@ -27,6 +40,7 @@ _WHOLE = {
     "speed": ("--prompt-tokens", "--new-tokens", "--repeats", "--seed"),
     "compare": ("--tokens", "--seed"),
     "microscope": ("--token", "--seed"),
+    "restore": ("--token", "--seed"),
     "export": ("--seed",),
     "report": ("--seed",),
     "models": ("--seed",),
@@ -36,6 +50,7 @@ _NEEDED = {
     "heal": ("--block", "1:1"),
     "compare": ("--prompt", "a"),
     "microscope": ("--prompt", "a"),
+    "restore": ("--prompt", "a b", "--block", "1:1"),
     "export": ("--block", "1:1", "--name", "a"),
     "report": ("--out", "{here}/r.html"),
 }
@@ -49,6 +64,7 @@ _CHOSEN = {
     "speed": (_DTYPE, _QUANT),
     "compare": (_DTYPE,),
     "microscope": (_QUANT,),
+    "restore": (_QUANT,),
     "export": (_DTYPE, _QUANT),
     "report": (_DTYPE,),
     "models": (_DTYPE, _QUANT),
@@ -92,6 +108,7 @@ _RANGES = [
     (("compare", "--seed", "-1"), "seed must be at least 0, not -1."),
     (("microscope", "--token", "0"), "tokens are counted from 1, not 0"),
     (("microscope", "--token", "-2"), "tokens are counted from 1, not -2"),
+    (("restore", "--token", "0"), "tokens are counted from 1, not 0"),
     (("heal", "--steps", "-1", "--quantization", "none"), "steps must be 0..1,000,000, not -1."),
     (("heal", "--minutes", "0", "--quantization", "none"), "minutes must be above 0 and at most 525,600, not 0.0."),
     (("heal", "--minutes", "-2", "--quantization", "none"), "minutes must be above 0 and at most 525,600, not -2.0."),
@@ -132,6 +149,7 @@ _WRONG = [
     (("heal", "starter"), "The following arguments are required: --block"),
     (("compare", "starter"), "The following arguments are required: --prompt"),
     (("microscope", "starter"), "The following arguments are required: --prompt"),
+    (("restore", "starter", "--prompt", "a b"), "The following arguments are required: --block"),
     (("export", "starter", "--block", "1:1"), "One of the arguments --name --out is required"),
     (("export", "starter", "--name", "a"), "The following arguments are required: --block"),
     (("export", "starter", "--block", "1:1", "--name", "a", "--out", "b"), "not allowed with argument --name"),
@@ -187,7 +205,7 @@ def entries() -> Iterator[Bad]:
     for value in REAL[:6]:
         name = f"compare --temperature={value!r}"
         yield Bad(name, _line("compare", f"--temperature={value}"), f"Argument --temperature: it takes a number, not {value!r}")
-    for command in ("heal", "evaluate", "export", "compare", "microscope", "report"):
+    for command in ("heal", "evaluate", "export", "compare", "microscope", "restore", "report"):
         for value in CUTS[:: 1 if command == "heal" else 3]:
             yield Bad(f"{command} --block={value[:8]!r}", _line(command, f"--block={value}"), "A block is written START:SIZE")
         for value in NOT_BLOCK[:: 1 if command == "heal" else 2]:
@@ -205,7 +223,7 @@ def entries() -> Iterator[Bad]:
         yield Bad(
             f"export --name={value[:8]!r}", _line("export", f"--name={value}"), "The name of an export is up to 80 letters"
         )
-    for command in ("compare", "microscope"):
+    for command in ("compare", "microscope", "restore"):
         for name, (prompt, says) in _PROMPTS.items():
             yield Bad(f"{command}: {name} prompt", _line(command, f"--prompt={prompt}"), says)
     for command in ("distances", "models", "heal", "sweep"):

@@ -15,6 +15,7 @@ from typing import Any
 from analysis.data import corpora
 from analysis.data.spec import CorpusSpec, GenerationSpec
 from analysis.experiments.accuracy.points import Continuation, GenerationCheck, SumAnswer
+from analysis.experiments.accuracy.repetition import distinct_rate, repetition_rate
 from analysis.models.decoder import Decoder
 from analysis.models.writing import OnStep, greedy, stop_tokens
 
@@ -37,20 +38,6 @@ class Sum:
 
     question: str
     answer: int
-
-
-def repetition_rate(tokens: Sequence[int], n: int = 4) -> float:
-    """Share of the runs of `n` tokens that have occurred before: 0 for no repetition or too short a text, near 1 for a loop.
-
-    Source: seq-rep-n of Welleck et al., arXiv:1908.04319.
-    """
-    runs = [tuple(tokens[begin : begin + n]) for begin in range(len(tokens) - n + 1)]
-    return 1 - len(set(runs)) / len(runs) if runs else 0.0
-
-
-def distinct_rate(tokens: Sequence[int]) -> float:
-    """Distinct tokens per token; 0 for nothing written."""
-    return len(set(tokens)) / len(tokens) if tokens else 0.0
 
 
 def first_number(text: str) -> int | None:

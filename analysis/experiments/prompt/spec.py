@@ -13,6 +13,7 @@ from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
 from analysis.core.table import Column, Table
+from analysis.experiments.accuracy.repetition import repetition_rate
 from analysis.models.spec import ModelSpec
 
 LONGEST_PROMPT = 2000
@@ -21,6 +22,8 @@ MOST_NEW_TOKENS = 512
 """Tokens that a model may be asked to write."""
 MOST_VARIANTS = 8
 """Models that write side by side."""
+LOOPS_FROM = 0.25
+"""Repeated share of 4-grams from which on a text counts as a loop."""
 LABELS = ("unpruned", "pruned", "instant", "healed")
 """What has been done to a model: nothing, cut, cut and healed in closed form, cut and healed by training."""
 
@@ -165,6 +168,16 @@ class Writing:
         steps = len(self.token_ids) + self.ended - 1
         return steps / self.decode_s if steps > 0 and self.decode_s > 0 else None
 
+    @property
+    def repetition(self) -> float | None:
+        """Share of the 4-grams of tokens that repeat an earlier one; None for fewer than four tokens."""
+        return repetition_rate(self.token_ids) if len(self.token_ids) >= 4 else None
+
+    @property
+    def loops(self) -> bool:
+        """Return whether the text repeats itself so much that a low surprisal says nothing for it."""
+        return (self.repetition or 0.0) >= LOOPS_FROM
+
     def prefill_rate(self, n_prompt_tokens: int) -> float | None:
         """Prompt tokens read per second; None before the first token."""
         return n_prompt_tokens / self.prefill_s if self.prefill_s > 0 else None
@@ -195,13 +208,13 @@ class CompareResult(Result):
         return list(zip(self.spec.variants, self.writings, strict=False))
 
     def tables(self) -> dict[str, Table]:
-        """Every token that a variant wrote, and how surprising it was."""
+        """Every token that a variant wrote with its surprisal, then each text with its mean surprisal and its repetition."""
         columns = (
             Column("model"),
             Column("token"),
             Column("text"),
-            Column("surprise_own", "surprise to itself", "nats", ".2f"),
-            Column("surprise_unpruned", "surprise to the unpruned model", "nats", ".2f"),
+            Column("surprise_own", "surprisal to itself", "nats", ".2f"),
+            Column("surprise_unpruned", "surprisal to the unpruned model", "nats", ".2f"),
         )
         rows = [
             {"model": variant.label, "token": number, "text": piece, "surprise_own": own, "surprise_unpruned": unpruned}
@@ -210,7 +223,23 @@ class CompareResult(Result):
                 zip_longest(text.pieces, text.own_surprise, text.unpruned_surprise), start=1
             )
         ]
-        return {"tokens": Table("What each model wrote", columns, rows, self.measured_on())}
+        texts = [
+            {
+                "model": variant.label, "tokens": len(text.token_ids), "repetition_rate": text.repetition,
+                "surprise_unpruned": mean_surprise(text.unpruned_surprise), "surprise_own": mean_surprise(text.own_surprise),
+            }
+            for variant, text in self.written
+        ]  # fmt: skip
+        repeated = Column("repetition_rate", "repeated 4-grams", format=".0%")
+        return {
+            "tokens": Table("Every token of each text", columns, rows, self.measured_on()),
+            "texts": Table(
+                "Each text as a whole",
+                (columns[0], Column("tokens"), repeated, columns[4], columns[3]),
+                texts,
+                self.measured_on(),
+            ),
+        }
 
     def parts_at(self, index: int) -> int | None:
         """The first token at which a variant departs from the unpruned model's text; None where it does not (yet).

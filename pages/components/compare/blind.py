@@ -15,10 +15,10 @@ from analysis.charts import prompts as prompt_figures
 from analysis.core.blocks import Removal, written
 from analysis.experiments.prompt.spec import CompareResult, CompareSpec, Variant
 from analysis.models.spec import ModelSpec
-from analysis.reading import blind
+from analysis.reading import blind, texts
 from analysis.reading.blind import Round
 from pages.components.compare import prompts, shaded_text, side_by_side
-from pages.components.shared import library, start
+from pages.components.shared import library, start, words
 
 LETTERS = "ABC"
 N_NEW = 5
@@ -72,7 +72,7 @@ def show(model: ModelSpec) -> None:
         st.info("Nothing is removed, so there is no pruned model to find: choose how many layers go.")
         return
     test = _test(model, cut)
-    stored = {found.key: found.result for found in library.find("compare", model) if _is_of(found.result, cut)}
+    stored = {found.key: found.result for found in library.find("compare", model) if _is_of(found.result, cut, model)}
     rounds = {key: made for key, result in stored.items() if (made := blind.as_round(key, result, test.seed))}
     _score(model, cut, test, rounds)
     if not rounds:
@@ -96,8 +96,11 @@ def show(model: ModelSpec) -> None:
         )
 
 
-def _is_of(result: CompareResult, cut: Removal) -> bool:
-    return any(variant.label == "pruned" and variant.block == cut for variant in result.spec.variants)
+def _is_of(result: CompareResult, cut: Removal, model: ModelSpec) -> bool:
+    """Return whether all texts of a comparison belong to this block and precision."""
+    if not texts.same_precision(result.spec.model, model):
+        return False
+    return all(variant.is_unpruned or variant.block == cut for variant in result.spec.variants)
 
 
 def _test(model: ModelSpec, cut: Removal) -> _Test:
@@ -136,7 +139,7 @@ def _ask(shown: Round, test: _Test) -> None:
                 f"{LETTERS[place]} is the pruned one", key=f"blind-{LETTERS[place]}", width="stretch",
                 on_click=test.pick, args=(shown.key, place),
             )  # fmt: skip
-    st.caption(f"{_how(shown.result.spec)}. The order was drawn for you alone.")
+    st.caption(words.plain(f"{_how(shown)}. The order was drawn for you alone."))
 
 
 def _reveal(shown: Round, test: _Test, keys: Sequence[str]) -> None:
@@ -158,12 +161,16 @@ def _reveal(shown: Round, test: _Test, keys: Sequence[str]) -> None:
         with column:
             letter = f"{LETTERS[place]}, your pick" if place == pick else LETTERS[place]
             side_by_side.card(shown.result, index, f"{letter}: {names[index]}", "off", live=False)
-    st.caption(f"{_how(shown.result.spec)}. {shaded_text.DIFFERING}")
+    st.caption(words.plain(f"{_how(shown)}. {shaded_text.DIFFERING}"))
 
 
-def _how(spec: CompareSpec) -> str:
+def _how(shown: Round) -> str:
+    """Return the condition of a round; nothing in it depends on the order of its texts."""
+    spec = shown.result.spec
     drawn = f"temperature {spec.temperature:g}, seed {spec.seed:d}" if spec.temperature else "greedy"
-    return f"All wrote up to {spec.max_new_tokens} tokens, {drawn}"
+    block = next(variant.block for variant in spec.variants if variant.block)
+    length = f"Up to {spec.max_new_tokens} tokens, {drawn}, {shown.result.ran_in}"
+    return f"This round: {len(shown.columns)} texts. Removed: {block.describe()}. {length}"
 
 
 def _writers(model: ModelSpec, cut: Removal | None) -> tuple[Variant, ...]:
@@ -188,7 +195,7 @@ def _new_texts(model: ModelSpec, variants: tuple[Variant, ...]) -> None:
     if waiting:
         st.fragment(_wait, run_every=_POLL_S)(model, waiting)
     elif len(variants) == 2:
-        st.caption("No heal of this cut is on this machine, so there are two columns: guessing gives 50 %.")
+        st.caption("No heal of this cut is on this machine, so new texts come from two models.")
 
 
 def _unwritten(model: ModelSpec, variants: tuple[Variant, ...]) -> list[CompareSpec]:

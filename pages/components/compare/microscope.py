@@ -1,49 +1,93 @@
 """The prompt microscope: which tokens every layer still moves, and what the model would guess after each of them."""
 
+from typing import Any
+
 import streamlit as st
 
 from analysis.charts import prompts as prompt_figures
 from analysis.core.blocks import Removal
+from analysis.experiments.prompt.restore_spec import RestoreSpec
 from analysis.experiments.prompt.spec import MicroscopeResult, MicroscopeSpec
 from analysis.models.spec import ModelSpec
-from pages.components.compare import prompts
+from pages.components.compare import prompts, restored
 from pages.components.shared import chart, command, frame, start, theme, words
 
-_EMPTY = (
-    "No prompt was looked at yet. Choose one and click **Look inside**: you see which tokens the deep layers still move, and "
-    "the next token that the model would guess after every layer."
-)
-_WHOLE, _CUT = "the unpruned model", "the pruned model"
+_WHOLE, _CUT, _RESTORED = "the unpruned model", "the pruned model", "each layer put back"
+_INSIDE = "inside-False"
+"""Key of the choice where a block is removed."""
 
 
 def show(model: ModelSpec) -> None:
-    """Draw the form and what came of it."""
+    """Draw the form, and below it the result that belongs to its prompt and block."""
     with st.container(border=True):
-        cut = _form(model)
+        asked, cut = _form(model)
+    if asked is None:
+        return
+    if asked.kind == "restore" and cut is not None:
+        restored.show(asked, cut)
+        return
+    block = asked.spec.block
+    where = f"the model without {block.brief()}" if block else "the unpruned model"
 
     def done(result: MicroscopeResult) -> None:
         _done(result, cut)
 
-    prompts.show("microscope", model, grown=done, done=done, empty=_EMPTY)
+    missing = f"Not looked into yet for this prompt and {where}. Click **Look inside**."
+    prompts.show(asked, missing, grown=done, done=done)
 
 
-def _form(model: ModelSpec) -> Removal | None:
+def _form(model: ModelSpec) -> tuple[prompts.Asked | None, Removal | None]:
     left, right = st.columns([5, 4], gap="medium")
     with left:
         prompt = prompts.box()
     with right, st.container(gap="small"):
         cut = prompts.cut_choice(model, "microscope")
         inside = st.segmented_control(
-            "Look into", [_WHOLE, _CUT] if cut else [_WHOLE], default=_WHOLE, required=True, key=f"inside-{cut is None}"
-        )
+            "Look into", [_WHOLE, _CUT, _RESTORED] if cut else [_WHOLE], default=_WHOLE, required=True,
+            key=_INSIDE if cut else "inside-True", wrap=True,
+            help="Each layer put back: which single removed layer lowers the surprisal of a token most.",
+        )  # fmt: skip
+    asked = None
     with left, frame.errors_shown():
-        if start.button("Look inside", key="microscope-go", type="primary", icon=":material/biotech:"):
-            spec = MicroscopeSpec(model=model, prompt=prompt, block=cut if inside == _CUT else None)
-            job = start.start(spec, "Microscope of a prompt" if spec.block is None else "Microscope of a prompt, pruned model")
-            if job is not None:
-                st.session_state["microscope-job"] = job.id
-                st.rerun()
-    return cut
+        asked = _asked(model, prompt, cut, inside)
+        _go(asked)
+    return asked, cut
+
+
+def _asked(model: ModelSpec, prompt: str, cut: Removal | None, inside: str) -> prompts.Asked:
+    """The request of the form.
+
+    Raises:
+        LayerscopeError: when the prompt is empty or too long.
+    """
+    if inside == _RESTORED and cut is not None:
+        return prompts.Asked(model, RestoreSpec(model, prompt, cut), _fill)
+    return prompts.Asked(model, MicroscopeSpec(model, prompt, cut if inside == _CUT else None), _fill)
+
+
+def _go(asked: prompts.Asked) -> None:
+    spec: Any = asked.spec
+    if spec.kind == "restore":
+        label, name = "Put layers back", f"Layers of {spec.removed.brief()} put back one at a time"
+    else:
+        label, name = "Look inside", f"Microscope of a prompt{', pruned model' if spec.block else ''}"
+    is_there = asked.found() is not None
+    why = "This result is on screen. Change the prompt or the block for a new one." if is_there else None
+    key = "restore-go" if spec.kind == "restore" else "microscope-go"
+    if start.button(label, key=key, type="primary", icon=":material/biotech:", disabled=is_there, help=why):
+        job = start.start(spec, name)
+        if job is not None:
+            st.session_state[f"{spec.kind}-job"] = job.id
+            st.rerun()
+
+
+def _fill(spec: Any) -> None:
+    """Put a stored request into the form: prompt, block, and which model is looked into."""
+    prompts.fill(spec)
+    if spec.block is not None:
+        st.session_state[_INSIDE] = _RESTORED if spec.kind == "restore" else _CUT
+    else:
+        st.session_state.update({_INSIDE: _WHOLE, "inside-True": _WHOLE})
 
 
 def _done(result: MicroscopeResult, cut: Removal | None) -> None:
@@ -67,7 +111,7 @@ def _done(result: MicroscopeResult, cut: Removal | None) -> None:
         )
         chart.show(
             prompt_figures.lens(result, position, dark=dark), key="lens", file_name="logit-lens",
-            alt=f"The five likeliest next tokens after every layer at token {position + 1}. {settles}",
+            alt=f"The five most likely next tokens after every layer at token {position + 1}. {settles}",
         )  # fmt: skip
         st.caption(words.plain(settles))
     for note in _notes(result):

@@ -1,9 +1,10 @@
-"""Prompts: where one is typed, the cut it is asked of, and what came of it.
+"""Prompts: where one is typed, the cut it is asked of, and the stored result that answers exactly this form.
 
 A prompt stays in the session and never becomes part of an address.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
@@ -11,8 +12,10 @@ import streamlit as st
 from analysis import jobs
 from analysis.core.blocks import Removal
 from analysis.core.errors import JobError
+from analysis.core.record import Spec
 from analysis.experiments.prompt.spec import LONGEST_PROMPT
 from analysis.models.spec import ModelSpec
+from analysis.reading import texts
 from pages.components.jobs import card
 from pages.components.shared import frame, library, selection, state, words
 from pages.components.shared.library import Found
@@ -30,82 +33,170 @@ EXAMPLES = {
 _KEY = "prompt-text"
 
 
-def show(kind: str, model: ModelSpec, *, grown: Draw, done: Draw, empty: words.Markdown) -> None:
-    """Draw the right one of them.
+@dataclass(frozen=True)
+class Asked:
+    """The request of a form, and how a stored request fills the form."""
+
+    model: ModelSpec
+    """The model of the page."""
+    spec: Spec
+    """What the form asks for."""
+    fill: Callable[[Any], None]
+    """Put a stored request into the form; called before the form is drawn."""
+
+    @property
+    def kind(self) -> str:
+        """Kind of the request."""
+        return self.spec.kind
+
+    def found(self) -> Found | None:
+        """Return the stored result that answers the form, the strongest first; None without one."""
+        return next((entry for entry in self.stored() if texts.is_answer(entry.result.spec, self.spec)), None)
+
+    def stored(self) -> list[Found]:
+        """Return all stored results of this kind and model."""
+        return library.find(self.kind, self.model)
+
+
+def show(asked: Asked, missing: words.Markdown, *, grown: Draw, done: Draw) -> None:
+    """Draw the result that answers the form, as far as it has come, or a grey panel that says that there is none.
 
     Args:
-        kind: `compare` or `microscope`.
-        model: the model of the page.
+        asked: the request of the form.
+        missing: the sentence of the grey panel while no stored result answers the form.
         grown: draws a result that is still growing.
         done: draws a finished one.
-        empty: what to say while nothing was asked yet.
     """
-    running = next((job for job in jobs.active() if job.kind == kind and _is_of(job, model)), None)
+    active = [job for job in jobs.active() if job.kind == asked.kind and _is_of(job, asked.model)]
+    running = next((job for job in active if texts.is_answer(job.spec, asked.spec)), None)
     if running is not None:
-        st.fragment(_live, run_every=_LIVE_S)(running.id, kind, grown)
+        st.fragment(_live, run_every=_LIVE_S)(running.id, asked, grown)
         return
-    found = library.find(kind, model)
-    last = _unfinished(kind)
+    _beside(asked, active)
+    last = _unfinished(asked)
     if last is not None:
         if last.state == jobs.FAILED:
             st.error(words.plain(last.error or "It failed."))
         else:
             st.warning(words.plain(last.error or f"It was {last.state}."))
-        card.resume_button(last, where=kind)
-        partial = library.live(kind, last.result_key)
+        card.resume_button(last, where=asked.kind)
+        partial = library.live(asked.kind, last.result_key)
         if partial is not None:
-            done(partial)
+            done(texts.narrowed(partial, asked.spec))
         return
-    shown = library.shown(kind, found)
+    shown = asked.found()
     if shown is None:
-        st.info(empty)
+        with st.container(border=True, key=f"{asked.kind}-missing"):
+            st.markdown(f":gray[:material/block: {missing}]")
+        _menu(asked, shown)
         return
-    if len(found) > 1:
-        state.pick_result(kind, "Shown", {entry.key: _describe(entry) for entry in found}, shown.key)
+    _menu(asked, shown)
     if shown.precomputed:
-        st.badge("precomputed", color="gray", help="An example that came with the program, not what is asked above.")
-    done(shown.result)
+        st.badge("precomputed", color="gray", help="This result came with the program. It answers the form above.")
+    done(texts.narrowed(shown.result, asked.spec))
 
 
 def _is_of(job: jobs.Job, model: ModelSpec) -> bool:
     return getattr(job.spec, "model", model).source == model.source
 
 
-def _unfinished(kind: str) -> jobs.Job | None:
-    """What this visitor asked for last, where it failed or was stopped."""
-    asked = st.session_state.get(f"{kind}-job")
+def _unfinished(asked: Asked) -> jobs.Job | None:
+    """Return what this visitor asked for last, where it failed or was stopped and the form still asks for it."""
+    known = st.session_state.get(f"{asked.kind}-job")
     try:
-        job = jobs.get(asked) if asked else None
+        job = jobs.get(known) if known else None
     except JobError:
         return None
-    return job if job and job.state not in (jobs.DONE, jobs.QUEUED, jobs.RUNNING) else None
+    is_over = job is not None and job.state not in (jobs.DONE, jobs.QUEUED, jobs.RUNNING)
+    return job if job is not None and is_over and texts.is_answer(job.spec, asked.spec) else None
 
 
-def _live(job_id: str, kind: str, grown: Draw) -> None:
+def _live(job_id: str, asked: Asked, grown: Draw) -> None:
     with frame.errors_shown():
         job = next((job for job in jobs.active() if job.id == job_id), None)
         if job is None:
             st.rerun()
         waiting = [other.id for other in jobs.active() if other.state == jobs.QUEUED]
-        card.active(job, place=waiting.index(job.id) + 1 if job.id in waiting else 0, where=kind)
-        result = library.live(kind, job.result_key)
+        card.active(job, place=waiting.index(job.id) + 1 if job.id in waiting else 0, where=asked.kind)
+        result = library.live(asked.kind, job.result_key)
         if result is not None:
-            grown(result)
+            grown(texts.narrowed(result, asked.spec))
         elif job.state == jobs.QUEUED:
             st.info("Waiting for its turn: one heavy job runs at a time. You can leave this page; it starts by itself.")
         else:
-            st.info("Getting the model ready; what it finds appears here as it comes.")
+            st.info("The model is loading. Results appear here as they come.")
+
+
+def _beside(asked: Asked, active: Sequence[jobs.Job]) -> None:
+    """Name jobs of another prompt or block, each with the button that fills the form with it."""
+    for job in active:
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.caption(f":material/hourglass_top: In progress for another form: {_title(job.spec)}", width="content")
+            if _fits(job.spec, asked.model):
+                st.button(
+                    "Show it", key=f"{asked.kind}-beside-{job.id}", type="tertiary", on_click=asked.fill, args=(job.spec,)
+                )  # fmt: skip
+
+
+def _menu(asked: Asked, shown: Found | None) -> None:
+    """Draw the menu of stored results; the picked one fills the form that it belongs to."""
+    others = [entry for entry in asked.stored() if entry.key == (shown and shown.key) or _fits(entry.result.spec, asked.model)]
+    if not others or [entry.key for entry in others] == [shown and shown.key]:
+        return
+    names = {entry.key: _describe(entry) for entry in others}
+    widget = state.generation(f"stored-{asked.kind}", [shown.key if shown else "", *names])
+    st.session_state[f"drawn-{asked.kind}"] = widget
+
+    def pick() -> None:
+        # A busy browser can still send the value of a menu that is no longer drawn.
+        if st.session_state.get(f"drawn-{asked.kind}") == widget:
+            chosen = next((entry for entry in others if entry.key == st.session_state[widget]), None)
+            if chosen is not None:
+                asked.fill(chosen.result.spec)
+
+    st.selectbox(
+        "Stored results", list(names), list(names).index(shown.key) if shown else None, key=widget,
+        on_change=pick, format_func=lambda key: names.get(key, key), placeholder="Choose one: it fills the form above",
+        help="A stored result fills the form with its prompt, block and settings.",
+    )  # fmt: skip
+
+
+def _fits(spec: Any, model: ModelSpec) -> bool:
+    """Return whether the form of this model can be filled with a stored request."""
+    blocks = [block for block in _blocks(spec) if block is not None]
+    return (
+        texts.same_precision(spec.model, model)
+        and len(set(blocks)) < 2
+        and (not blocks or bool(library.find("distances", model)))
+    )
+
+
+def _blocks(spec: Any) -> list[Removal | None]:
+    return [variant.block for variant in spec.variants] if spec.kind == "compare" else [spec.block]
+
+
+def fill(spec: Any) -> None:
+    """Put the prompt and the block of a stored request into the form."""
+    st.session_state[_KEY] = spec.prompt
+    block = next((block for block in _blocks(spec) if block is not None), None)
+    if block is not None:
+        state.choose_cut(block)
+
+
+def _title(spec: Any) -> words.Markdown:
+    block = next((block for block in _blocks(spec) if block is not None), None)
+    return words.plain(f"“{opening(spec.prompt)}”, {'without ' + block.describe() if block else 'unpruned'}")
 
 
 def _describe(found: Found) -> str:
     spec = found.result.spec
-    what = [opening(spec.prompt)]
+    block = next((block for block in _blocks(spec) if block is not None), None)
+    what = [f"“{opening(spec.prompt)}”", f"without {block.brief()}" if block else "unpruned"]
     if spec.kind == "compare":
         what.append(f"{len(spec.variants)} models")
         what.append(f"temperature {spec.temperature:g}, seed {spec.seed}" if spec.temperature else "greedy")
-    elif spec.block:
-        what.append(f"without {spec.block.describe()}")
-    return " · ".join([*what, words.date(found.saved_at)])
+        what.append(f"{spec.max_new_tokens} tokens")
+    return words.seen(" · ".join([*what, "precomputed" if found.precomputed else words.date(found.saved_at)]), 160)
 
 
 def box() -> str:

@@ -88,7 +88,7 @@ def legend(*, dark: bool) -> None:
         f'<span style="background:{shade(nats, dark=dark)};padding:1px 9px">{text}</span>'
         for nats, text in ((0, "0"), (2, "2"), (4, "4"), (6, "6"), (FULL_NATS, "8 and more"))
     )
-    st.html(f'<p style="margin:0;font-size:0.85rem">Surprise in nats, −log p: {steps}</p>')
+    st.html(f'<p style="margin:0;font-size:0.85rem">Surprisal in nats, −log p: {steps}</p>')
 
 
 DIFFERING = "Underlined: not in the unpruned text. The bar: where the text departs from it."

@@ -1,6 +1,8 @@
 """The same prompt through several variants of a model: who writes, and their texts side by side, growing or done."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import streamlit as st
 
@@ -8,9 +10,11 @@ from analysis.charts import prompts as prompt_figures
 from analysis.charts.look import palette
 from analysis.core import store
 from analysis.core.blocks import Removal
+from analysis.core.errors import LayerscopeError
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.prompt.spec import MOST_NEW_TOKENS, CompareResult, CompareSpec, Variant, Writing, mean_surprise
 from analysis.models.spec import ModelSpec
+from analysis.reading import texts
 from pages.components.compare import prompts, shaded_text
 from pages.components.shared import chart, command, frame, library, selection, start, theme, words
 
@@ -20,16 +24,11 @@ UNDER = {"unpruned": "the unpruned model", "own": "its writer", "off": "nothing"
 
 
 def show(model: ModelSpec) -> None:
-    """Draw the form and what came of it."""
+    """Draw the form, and below it the texts that belong to its prompt, block, heals and settings."""
     with st.container(border=True):
-        _form(model)
-    prompts.show("compare", model, grown=_grown, done=_done, empty=_EMPTY)
-
-
-_EMPTY = (
-    "Nothing has been written yet. Choose a prompt and click **Write**: the unpruned model, the pruned one and its heals go on "
-    "with it side by side."
-)
+        asked, cut = _form(model)
+    if asked is not None:
+        prompts.show(asked, _missing(cut), grown=_grown, done=_done)
 
 
 def _grown(result: CompareResult) -> None:
@@ -40,11 +39,11 @@ def _done(result: CompareResult) -> None:
     under = _toolbar()
     _cards(result, under, live=False)
     own = under == "own"
-    what = "of the one who wrote it" if own else "of the unpruned model"
-    st.markdown(f"**Surprise {what}, token by token**", help="−log p of each written token. Rings: where a text departs.")
+    what = "under the model that wrote it" if own else "under the unpruned model"
+    st.markdown(f"**Surprisal {what}, token by token**", help="−log p of each written token. Rings: where a text departs.")
     figure = prompt_figures.surprise_curve(result, own=own, dark=theme.is_dark())
     chart.show(
-        figure, key="surprise", alt=f"Surprise {what} at every written token, {len(result.writings)} texts.",
+        figure, key="surprise", alt=f"Surprisal {what} at every written token, {len(result.writings)} texts.",
         file_name="surprise",
     )  # fmt: skip
     _numbers(result)
@@ -64,12 +63,20 @@ def _numbers(result: CompareResult) -> None:
                 "tokens": str(len(text.token_ids)),
                 "prefill, tokens/s": f"{prefill:,.0f}" if prefill else "–",
                 "decode, tokens/s": f"{text.decode_rate:,.1f}" if text.decode_rate else "–",
-                "surprise to unpruned, nats": words.nats(mean_surprise(text.unpruned_surprise)),
+                "repeated 4-grams": repeated(text),
+                "surprisal to unpruned, nats": words.nats(mean_surprise(text.unpruned_surprise)),
                 "to itself": words.nats(mean_surprise(text.own_surprise)),
                 "departs at token": "–" if parting is None else str(parting + 1),
             }
         )
-    st.table(rows, border="horizontal", hide_index=True, alt="Speed and surprise of every variant")
+    st.table(rows, border="horizontal", hide_index=True, alt="Speed, repetition and surprisal of every variant")
+    if len(rows) > 1 and result.complete:
+        st.caption(words.plain(texts.no_ranking(result)))
+
+
+def repeated(text: Writing) -> str:
+    """Return the repeated share of a text: "84 %"."""
+    return "–" if text.repetition is None else f"{100 * text.repetition:.0f} %"
 
 
 def _data(result: CompareResult) -> None:
@@ -82,7 +89,7 @@ def _data(result: CompareResult) -> None:
                 zip(text.pieces, text.unpruned_surprise, text.own_surprise, strict=False), 1
             )
         ]
-        chart.table(rows, key="t-surprise", alt="Surprise of every token", file_name="comparison")
+        chart.table(rows, key="t-surprise", alt="Surprisal of every token", file_name="comparison")
 
         def told() -> str:
             written = zip(result.written, names, strict=False)
@@ -116,28 +123,70 @@ class Writer:
 
     name: str
     variant: Variant
+    is_here: bool = True
+    """Whether its weights are on this machine; of others only stored texts can be read."""
 
 
-def _form(model: ModelSpec) -> None:
-    """Draw the form; its button queues the comparison."""
+def _form(model: ModelSpec) -> tuple[prompts.Asked | None, Removal | None]:
+    """Draw the form, whose button queues the comparison, and return its request and its block; None where it asks nothing."""
     left, right = st.columns([5, 4], gap="medium")
     with left:
         prompt = prompts.box()
+        tokens, temperature, seed = _settings()
+    asked, problem = None, ""
+    try:
+        asked = CompareSpec(model, prompt, max_new_tokens=tokens, temperature=temperature, seed=seed)
+    except LayerscopeError as error:
+        problem = str(error)
     with right, st.container(gap="small"):
         cut = prompts.cut_choice(model, "compare")
-        writers = who_can_write(model, cut)
-        variants = _variants(writers)
+        writers = {**who_can_write(model, cut), **_stored_only(model, cut, asked)}
+        picked = _picked(writers)
         _missing_heal(model, cut, writers)
+    form = None
+    if asked is not None and picked:
+        request = replace(asked, variants=tuple(writer.variant for writer in picked))
+        form = prompts.Asked(model, request, _fill)
     with left, frame.errors_shown():
-        tokens, temperature, seed, is_asked = _settings(is_possible=bool(variants))
-        if is_asked:
-            spec = CompareSpec(
-                model=model, prompt=prompt, variants=variants, max_new_tokens=tokens, temperature=temperature, seed=seed
-            )
-            job = start.start(spec, f"Comparison of {len(variants)} models, {tokens} tokens")
-            if job is not None:
-                st.session_state["compare-job"] = job.id
-                st.rerun()
+        _write(form, [writer.name for writer in picked if not writer.is_here])
+        if problem or not picked:
+            st.error(words.plain(problem or "No model is chosen. Choose at least one under Who writes."))
+    return form, cut
+
+
+def _missing(cut: Removal | None) -> words.Markdown:
+    where = f"{cut.brief()} removed" if cut else "nothing removed"
+    return f"Not written yet for this prompt and block ({where}). Click **Write**."
+
+
+def _write(form: prompts.Asked | None, absent: Sequence[str]) -> None:
+    """Draw the button, disabled with the reason where the texts are on screen or a chosen heal has no weights here."""
+    why = None
+    if form is not None and form.found() is not None:
+        why = "These texts are on screen. Change the prompt, the block or a setting to write new ones."
+    elif absent:
+        why = words.plain(f"The weights of “{absent[0]}” are not on this machine. Deselect it, or make the heal.")
+    is_asked = start.button(
+        "Write", key="compare-go", type="primary", icon=":material/edit_note:", disabled=form is None or why is not None,
+        width="stretch", help=why,
+    )  # fmt: skip
+    if not is_asked or form is None:
+        return
+    spec: Any = form.spec
+    job = start.start(spec, f"Comparison of {len(spec.variants)} models, {spec.max_new_tokens} tokens")
+    if job is not None:
+        st.session_state["compare-job"] = job.id
+        st.rerun()
+
+
+def _fill(spec: CompareSpec) -> None:
+    """Put a stored request into the form: prompt, block, models and settings."""
+    prompts.fill(spec)
+    st.session_state.update({
+        "compare-tokens": spec.max_new_tokens, "compare-temperature": spec.temperature, "compare-seed": spec.seed,
+        "compare-who": [texts.who(variant) for variant in spec.variants],
+        "compare-filled": st.session_state.get("compare-filled", 0) + 1,
+    })  # fmt: skip
 
 
 def who_can_write(model: ModelSpec, cut: Removal | None) -> dict[str, Writer]:
@@ -160,7 +209,7 @@ def who_can_write(model: ModelSpec, cut: Removal | None) -> dict[str, Writer]:
 def _is_usable(heal: HealResult, cut: Removal) -> bool:
     """Whether a heal is one of this cut, has ended or was stopped and kept, and left its adapter on this machine."""
     is_over = heal.healed is not None or heal.ended_early
-    return heal.is_of(cut) and is_over and heal.adapter is not None and (store.cache_dir() / heal.adapter).is_dir()
+    return heal.is_of(cut) and is_over and heal.adapter is not None and _is_here(heal.adapter)
 
 
 def first_of_each(writers: dict[str, Writer]) -> list[str]:
@@ -171,27 +220,50 @@ def first_of_each(writers: dict[str, Writer]) -> list[str]:
     return list(first.values())
 
 
-def _variants(writers: dict[str, Writer]) -> tuple[Variant, ...]:
-    """The picked ones, in order; at first one of each kind."""
+def _stored_only(model: ModelSpec, cut: Removal | None, asked: CompareSpec | None) -> dict[str, Writer]:
+    """Return the heals of this cut whose weights are not on this machine, but whose text for this form is stored."""
+    found: dict[str, Writer] = {}
+    for entry in library.find("compare", model) if cut and asked else ():
+        spec: CompareSpec = entry.result.spec
+        for place, variant in enumerate(spec.variants):
+            is_of = variant.block == cut and variant.adapter is not None and not _is_here(variant.adapter)
+            if is_of and texts.is_answer(spec, replace(asked, variants=(variant,))):
+                name = f"{'instant heal' if variant.label == 'instant' else variant.label} (stored text)"
+                found[f"{entry.key}-{place}"] = Writer(name, variant, is_here=False)
+    return found
+
+
+def _is_here(adapter: str) -> bool:
+    return (store.cache_dir() / adapter).is_dir()
+
+
+def _picked(writers: dict[str, Writer]) -> list[Writer]:
+    """Return the picked ones, in order; at first those of the request that filled the form, else one of each kind."""
+    keys = {texts.who(writer.variant): key for key, writer in writers.items()}
+    filled = [keys.get(one) for one in st.session_state.get("compare-who", ())]
+    first = first_of_each(writers) if None in filled or not filled else filled
+    count = st.session_state.get("compare-filled", 0)
     picked = st.pills(
-        "Who writes", list(writers), selection_mode="multi", default=first_of_each(writers), key=f"who-{'-'.join(writers)}",
+        "Who writes", list(writers), selection_mode="multi", default=first, key=f"who-{count}-{'-'.join(writers)}",
         format_func=lambda key: words.plain(writers[key].name),
     )  # fmt: skip
-    return tuple(writers[key].variant for key in writers if key in picked)
+    return [writers[key] for key in writers if key in picked]
 
 
 def _missing_heal(model: ModelSpec, cut: Removal | None, writers: dict[str, Writer]) -> None:
-    """A way to get a healed model of this cut where there is none."""
+    """Offer to make a heal of this cut where its weights are not on this machine."""
     found = selection.now(model)
-    if cut is None or found is None or set(writers) - set(_TRUNK):
+    healed = [writer for key, writer in writers.items() if key not in _TRUNK]
+    if cut is None or found is None or any(writer.is_here for writer in healed):
         return
+    stored = "The weights of the heal are not on this machine. Only its stored text can be read."
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.caption("No heal of this cut is on this machine.", width="content")
+        st.caption(stored if healed else "No heal of this cut is on this machine.", width="content")
         start.instant_heal_button(found.sweep, found.cut, model, label="Make the instant heal of this cut")
 
 
-def _settings(*, is_possible: bool) -> tuple[int, float, int, bool]:
-    """How long, how, and whether now."""
+def _settings() -> tuple[int, float, int]:
+    """How long and how."""
     columns = st.columns(3, vertical_alignment="bottom")
     tokens = columns[0].number_input(
         "Tokens", 1, MOST_NEW_TOKENS, CompareSpec.max_new_tokens, step=16, key="compare-tokens", persist_state="session",
@@ -199,24 +271,20 @@ def _settings(*, is_possible: bool) -> tuple[int, float, int, bool]:
     )  # fmt: skip
     temperature = columns[1].number_input(
         "Temperature", 0.0, 5.0, CompareSpec.temperature, step=0.1, key="compare-temperature", persist_state="session",
-        help="0 takes the likeliest token each time. Above 0 tokens are drawn, with the same luck for everyone.",
+        help="0 takes the most likely token each time. Above 0 tokens are drawn, with the same luck for all models.",
     )  # fmt: skip
     seed = columns[2].number_input(
         "Seed", 0, 2**31, CompareSpec.seed, key="compare-seed", disabled=temperature == 0, persist_state="session",
         help="Without effect at temperature 0.",
     )  # fmt: skip
-    is_asked = start.button(
-        "Write", key="compare-go", type="primary", icon=":material/edit_note:", disabled=not is_possible,
-        width="stretch",
-    )  # fmt: skip
-    return int(tokens), float(temperature), int(seed), is_asked
+    return int(tokens), float(temperature), int(seed)
 
 
 def _toolbar() -> str:
     """The choice of whose surprise is shaded, and what the shades mean."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
         under = st.segmented_control(
-            "Shaded: surprise of", list(UNDER), format_func=UNDER.get, default="unpruned", required=True, key="surprise-of",
+            "Shaded: surprisal under", list(UNDER), format_func=UNDER.get, default="unpruned", required=True, key="surprise-of",
             persist_state="session",
         )  # fmt: skip
         if under != "off":
@@ -282,7 +350,9 @@ def _said(result: CompareResult, index: int, text: Writing) -> str:
     if text.decode_rate:
         parts.append(f"{text.decode_rate:.1f} tokens/s")
     if text.complete:
-        parts.append(f"mean surprise {words.nats(mean_surprise(text.unpruned_surprise))} nats to the unpruned model")
+        parts.append(f"mean surprisal {words.nats(mean_surprise(text.unpruned_surprise))} nats to the unpruned model")
+        if text.repetition is not None:
+            parts.append(f"**repeats itself: {repeated(text)}**" if text.loops else f"repeats itself: {repeated(text)}")
         if not result.spec.variants[index].is_unpruned:
             parting = result.parts_at(index)
             is_compared = any(variant.is_unpruned for variant in result.spec.variants)

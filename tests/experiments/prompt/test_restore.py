@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from analysis.charts import kinds, look, prompts
 from analysis.core.blocks import ATTENTION, FEED_FORWARD, Block, LayerSet, parse_removal
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.registry import SPECS, additions
@@ -108,6 +109,19 @@ def test_tables_have_every_layer_and_every_token():
         (2, 3, 2.5), (2, 4, 1.5), (3, 3, 2.0), (3, 4, 3.0),
     ]  # fmt: skip
     assert result().table_at(1).cells[1] == ["4", "1.500", "75%", "3.000", "1.000"]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_chart_has_a_bar_per_layer_between_both_levels(dark):
+    figure = prompts.restored_layers(result(), 1, dark=dark)
+    bars, pruned, unpruned = figure.data
+    colours = look.palette(dark)
+    assert list(bars.y) == [2.5, 1.5]
+    assert list(figure.layout.xaxis.ticktext) == ["3", "4"]
+    assert (pruned.y[0], pruned.line.color, pruned.line.dash) == (3.0, colours.pruned, "solid")
+    assert (unpruned.y[0], unpruned.line.color, unpruned.line.dash) == (1.0, colours.unpruned, "dash")
+    assert len(set(bars.marker.color)) == 2, "the best layer stands out"
+    assert kinds.figure(result(), dark=dark).data[0].y == (2.25, 2.25)
 
 
 @pytest.mark.parametrize(

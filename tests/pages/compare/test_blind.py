@@ -166,6 +166,22 @@ def test_with_two_columns_guessing_gives_half(app, known):
     assert "0 of 1 right (95 %: 0 to 79 %; guessing gives 50 %)" in texts(at)
 
 
+def test_a_round_names_its_block_its_length_and_its_precision(app, known):
+    comparison().save()
+    at = opened(app)
+    said = read(texts(at))
+    assert f"This round: 3 texts. Removed: {BLOCK.describe()}. Up to 6 tokens, greedy, bfloat16" in said
+    assert "so there are two columns" not in said, "this round has three"
+    assert "new texts come from two models" in said
+
+
+def test_rounds_of_another_precision_are_left_out(app, known):
+    comparison().save()
+    at = app(PAGE, n="5", dtype="float16")
+    at.button_group(key="compare-view").set_value("Blind test").run()
+    assert "No texts of this cut" in texts(at)
+
+
 def test_with_nothing_removed_there_is_nothing_to_find(app, known):
     at = opened(app)
     at.slider(key="blind-n").set_value(0).run()

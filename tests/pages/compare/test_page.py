@@ -11,7 +11,7 @@ from analysis.core.blocks import Block
 from analysis.experiments.prompt.spec import CompareResult, CompareSpec, MicroscopeResult, MicroscopeSpec, Variant, Writing
 from pages.components.compare import prompts, shaded_text
 from tests.support import fakes
-from tests.support.seen import figures, texts, trace
+from tests.support.seen import figures, read, texts, trace
 
 PAGE = "pages/compare.py"
 BLOCK = Block(13, 5)
@@ -50,6 +50,16 @@ def microscope(prompt=NASTY, pieces=("<b>The", " capital", "\n", " is"), left_ou
     )  # fmt: skip
 
 
+def asked_for(at: AppTest, prompt=NASTY, tokens=6) -> AppTest:
+    """The page with a form that asks for what is stored."""
+    at.text_area(key="prompt-text").set_value(prompt)
+    if tokens is not None:
+        at.number_input(key="compare-tokens").set_value(tokens)
+    at.run()
+    assert not at.exception
+    return at
+
+
 def html_of(at: AppTest) -> str:
     return "".join(element.proto.body for element in at.get("html"))
 
@@ -68,7 +78,7 @@ def known(ui_cache):
 def test_of_an_unknown_model_only_the_unpruned_one_can_write(app):
     at = app(PAGE)
     assert "no distance map yet" in texts(at)
-    assert "click **Write**" in texts(at)
+    assert "Not written yet for this prompt and block (nothing removed). Click **Write**" in texts(at)
     at.button(key="compare-go").click().run()
     (made,) = jobs.active()
     assert made.spec.variants == (Variant(),)
@@ -138,8 +148,8 @@ def test_examples_fill_the_box_and_nothing_typed_reaches_the_address(app, known)
 def test_an_empty_prompt_is_one_sentence(app, known):
     at = app(PAGE)
     at.text_area(key="prompt-text").set_value("  ").run()
-    at.button(key="compare-go").click().run()
-    assert "The prompt is empty" in at.error[0].value
+    assert ["The prompt is empty" in error.value for error in at.error] == [True]
+    assert at.button(key="compare-go").disabled
     assert not jobs.active()
 
 
@@ -150,7 +160,7 @@ def test_a_growing_comparison_is_shown_as_far_as_it_is(app, known, job):
     made = job(
         growing.spec, jobs.RUNNING, "Comparison", phase="writing", done=8, total=24, result_key=growing.spec.fingerprint()
     )  # fmt: skip
-    at = app(PAGE)
+    at = asked_for(app(PAGE, n="5"))
     shown = html_of(at)
     assert shown.count("▍") == 4, "all of them grow"
     assert shown.count("text-decoration:underline") == shown.count("the first token that differs") == 1
@@ -161,13 +171,14 @@ def test_a_growing_comparison_is_shown_as_far_as_it_is(app, known, job):
 
 def test_a_done_comparison_shows_texts_speeds_surprise_and_where_they_part(app, known):
     comparison().save()
-    at = app(PAGE)
+    at = asked_for(app(PAGE, n="5"))
     table = at.table[0].value
     assert list(table["model"]) == ["unpruned", "pruned", "instant heal", "healed"]
     assert list(table["departs at token"]) == ["–", "3", "5", "–"]
     assert list(table["decode, tokens/s"]) == ["10.0"] * 4
     assert list(table["prefill, tokens/s"]) == ["120"] * 4
-    assert list(table["surprise to unpruned, nats"]) == ["1.50"] * 4
+    assert list(table["surprisal to unpruned, nats"]) == ["1.50"] * 4
+    assert list(table["repeated 4-grams"]) == ["0 %"] * 4
     said = texts(at)
     assert "departs from the unpruned text at token 3" in said
     assert "the same text as the unpruned model's" in said
@@ -191,13 +202,14 @@ def test_what_models_and_visitors_write_is_never_markup(app, known):
     texts_ = [replace(text, pieces=[NASTY, *text.pieces[1:]]) for text in done.writings]
     replace(done, writings=texts_).save()
     microscope().save()
-    at = app(PAGE)
+    at = asked_for(app(PAGE, n="5"))
     shown = html_of(at)
     assert "&lt;script&gt;alert(1)" in shown
     assert not [tag for tag in ("<script", "<img", "<a ") if tag in shown]
     assert not [element for element in at.markdown if "evil" in element.value]
     at.button_group(key="compare-view").set_value("Microscope").run()
     assert not at.exception
+    assert "lens" in figures(at)
     drawn = json.dumps([figure for figure in figures(at).values()])
     assert "<b>The" not in drawn
     assert "<i>x" not in drawn
@@ -219,22 +231,106 @@ def test_the_shade_grows_with_surprise_and_ends():
 
 def test_a_failed_comparison_says_why_and_can_be_resumed(app, known, job):
     made = job(comparison().spec, jobs.FAILED, "Comparison", error="The disk is full.")
-    at = app(PAGE)
+    at = app(PAGE, n="5")
     at.session_state["compare-job"] = made.id
-    at.run()
+    asked_for(at)
     assert "The disk is full." in [item.value for item in at.error]
     at.button(key=f"compare-resume-{made.id}").click().run()
     assert jobs.get(made.id).state == jobs.QUEUED
 
 
-def test_an_earlier_comparison_can_be_chosen(app, known):
+def stored(at: AppTest):
+    return next(box for box in at.selectbox if box.label == "Stored results")
+
+
+def test_a_stored_comparison_fills_the_form_it_belongs_to(app, known):
     comparison(prompt="Older").save()
     comparison(prompt="Newer").save()
-    at = app(PAGE)
-    menu = next(box for box in at.selectbox if box.label == "Shown")
-    other = next(option for option in menu.options if option != menu.value and "Older" in option or "Newer" in option)
-    assert "4 models · greedy" in other
-    assert "Older" in html_of(at) or "Newer" in html_of(at)
+    at = app(PAGE, n="3")
+    assert not html_of(at), "no text of another prompt or block stands below the form"
+    assert "Not written yet for this prompt and block (" in texts(at)
+    menu = stored(at)
+    place, older = next((place, option) for place, option in enumerate(menu.options) if "Older" in option)
+    assert f"without {BLOCK.brief()} · 4 models · greedy · 6 tokens" in older
+    menu.select_index(place).run()
+    assert not at.exception
+    assert at.text_area(key="prompt-text").value == "Older"
+    assert at.number_input(key="compare-tokens").value == 6
+    assert BLOCK.describe() in texts(at)
+    assert "Older" in html_of(at)
+    assert "Newer" not in html_of(at)
+    assert "Not written yet" not in texts(at)
+
+
+def test_columns_belong_to_the_prompt_and_block_of_the_form(app, known):
+    comparison().save()
+    at = asked_for(app(PAGE, n="5"))
+    assert at.table
+    assert at.button(key="compare-go").disabled, "it is written already"
+    asked_for(at, prompt="Something else")
+    assert not at.table
+    assert not html_of(at)
+    assert not at.button(key="compare-go").disabled
+    asked_for(at)
+    assert at.table
+    at.slider(key="compare-n").set_value(3).run()
+    assert not at.table, "another block"
+    at.slider(key="compare-n").set_value(5).run()
+    at.number_input(key="compare-tokens").set_value(7).run()
+    assert not at.table, "another length"
+
+
+def test_only_the_chosen_models_have_columns(app, known):
+    comparison().save()
+    at = asked_for(app(PAGE, n="5"))
+    who = next(group for group in at.button_group if group.label == "Who writes")
+    who.set_value(["unpruned", "pruned"]).run()
+    assert list(at.table[0].value["model"]) == ["unpruned", "pruned"]
+
+
+def test_a_heal_without_weights_here_is_named_a_stored_text(app, ui_cache):
+    fakes.distances().save()
+    comparison().save()
+    at = asked_for(app(PAGE, n="5"))
+    who = next(group for group in at.button_group if group.label == "Who writes")
+    assert [read(name) for name in who.options[2:]] == ["instant heal (stored text)", "healed (stored text)"]
+    assert "Only its stored text can be read" in texts(at)
+    assert list(at.table[0].value["model"]) == ["unpruned", "pruned", "instant heal", "healed"]
+    asked_for(at, prompt="Something else")
+    who = next(group for group in at.button_group if group.label == "Who writes")
+    assert len(who.options) == 2
+    assert "No heal of this cut is on this machine" in texts(at)
+
+
+def test_another_precision_is_another_text(app, known):
+    comparison().save()
+    at = asked_for(app(PAGE, n="5", dtype="float16"))
+    assert not at.table
+    assert "Not written yet" in texts(at)
+
+
+def test_a_job_of_another_prompt_is_named_and_fills_the_form(app, known, job):
+    growing = comparison(prompt="Another prompt", complete=False)
+    growing.save()
+    made = job(growing.spec, jobs.RUNNING, "Comparison", result_key=growing.spec.fingerprint())
+    at = app(PAGE, n="5")
+    assert "In progress for another form: “Another prompt”" in texts(at)
+    assert not html_of(at)
+    at.button(key=f"compare-beside-{made.id}").click().run()
+    assert at.text_area(key="prompt-text").value == "Another prompt"
+    assert "Another prompt" in html_of(at)
+
+
+def test_a_looping_text_is_not_called_better_for_its_surprisal(app, known):
+    done = comparison()
+    loop = replace(writing([7] * 6), unpruned_surprise=[0.1] * 6)
+    replace(done, writings=[done.writings[0], loop, *done.writings[2:]]).save()
+    at = asked_for(app(PAGE, n="5"))
+    assert list(at.table[0].value["repeated 4-grams"])[1] == "67 %"
+    said = texts(at)
+    assert "**repeats itself: 67 %**" in said
+    assert "a low surprisal does not make it better" in said
+    assert "better than" not in said
 
 
 def opened(app) -> AppTest:
@@ -245,7 +341,7 @@ def opened(app) -> AppTest:
 
 def test_the_microscope_looks_into_the_whole_or_the_pruned_model(app, known):
     at = opened(app)
-    assert "click **Look inside**" in texts(at)
+    assert "Not looked into yet for this prompt and the unpruned model. Click **Look inside**" in texts(at)
     at.button(key="microscope-go").click().run()
     assert (jobs.active()[0].spec.block, jobs.active()[0].spec.prompt) == (None, "The capital of France is")
     at.button_group(key="inside-False").set_value("the pruned model").run()
@@ -255,7 +351,7 @@ def test_the_microscope_looks_into_the_whole_or_the_pruned_model(app, known):
 
 def test_a_look_shows_the_map_the_guesses_of_a_token_and_where_they_settle(app, known):
     microscope(left_out=7).save()
-    at = opened(app)
+    at = asked_for(opened(app), tokens=None)
     drawn = figures(at)
     heat = trace(drawn["token-map"], "distance")
     assert heat["z"][29][0] == pytest.approx(0.3)
@@ -271,6 +367,18 @@ def test_a_look_shows_the_map_the_guesses_of_a_token_and_where_they_settle(app, 
     assert "the 7 after them were not read" in said
     at.selectbox(key=f"position-{microscope().spec.fingerprint()}").set_value(1).run()
     assert not at.exception
+
+
+def test_a_look_belongs_to_the_prompt_and_the_model_of_the_form(app, known):
+    microscope().save()
+    at = opened(app)
+    assert "token-map" not in figures(at), "it is of another prompt"
+    stored(at).select_index(0).run()
+    assert at.text_area(key="prompt-text").value == NASTY
+    assert "token-map" in figures(at)
+    at.button_group(key="inside-False").set_value("the pruned model").run()
+    assert "token-map" not in figures(at)
+    assert f"the model without {BLOCK.brief()}" in texts(at)
 
 
 def test_the_runs_are_one_click_away_and_first_where_one_is_pinned(app, known):

@@ -42,7 +42,7 @@ def test_nothing_in_the_page_gives_away_who_wrote_what(served):
     assert len({text for text, _ in columns}) == 3
     assert len({stripped(markup) for _, markup in columns}) == 1, "but for text and letter the columns are alike"
     everything = page.content()
-    for word in ("instant heal", "mean surprise", "30 layers</", "25 layers"):
+    for word in ("instant heal", "mean surprisal", "30 layers</", "25 layers"):
         assert word not in everything
     assert page.locator("[data-testid=stDownloadButton]").count() == 0
     page.context.close()

@@ -1,0 +1,59 @@
+"""Which stored result answers exactly a request about a prompt, and what its texts do not prove."""
+
+from dataclasses import replace
+from typing import Any
+
+from analysis.core.blocks import Removal
+from analysis.core.record import Spec
+from analysis.experiments.prompt.spec import CompareResult, CompareSpec, Variant
+from analysis.models.spec import ModelSpec
+
+
+def who(variant: Variant) -> tuple[str, Removal | None, str | None]:
+    """Return the identity of a variant without the digest of its adapter, which only a finished run fills in."""
+    return variant.label, variant.block, variant.adapter
+
+
+def is_answer(stored: Any, asked: Any) -> bool:
+    """Return whether a stored request answers the asked one: same prompt, block, heals and settings.
+
+    The weights of the model are compared by whoever looks results up. A dtype of `auto` accepts every stored dtype.
+
+    Args:
+        stored: the request of a result or of a job.
+        asked: the request of a form, of the same kind.
+    """
+    if type(stored) is not type(asked) or stored.prompt != asked.prompt or not same_precision(stored.model, asked.model):
+        return False
+    if not isinstance(asked, CompareSpec):
+        return bool(stored.block == asked.block)
+    draws = [(spec.max_new_tokens, spec.temperature, spec.seed if spec.temperature else 0) for spec in (stored, asked)]
+    return draws[0] == draws[1] and {who(one) for one in asked.variants} <= {who(one) for one in stored.variants}
+
+
+def same_precision(stored: ModelSpec, asked: ModelSpec) -> bool:
+    """Return whether a result in this dtype and quantization belongs to a model that is asked for; `auto` takes every dtype."""
+    return stored.quantization == asked.quantization and asked.dtype in ("auto", stored.dtype)
+
+
+def narrowed(result: Any, asked: Spec) -> Any:
+    """Return a result with only the variants that were asked for; other results are returned as they are."""
+    if not isinstance(result, CompareResult) or not isinstance(asked, CompareSpec):
+        return result
+    wanted = {who(variant) for variant in asked.variants}
+    kept = [place for place, variant in enumerate(result.spec.variants) if who(variant) in wanted]
+    if len(kept) == len(result.spec.variants):
+        return result
+    spec = replace(result.spec, variants=tuple(result.spec.variants[place] for place in kept))
+    return replace(result, spec=spec, writings=[result.writings[place] for place in kept if place < len(result.writings)])
+
+
+def no_ranking(result: CompareResult) -> str:
+    """Return why the mean surprisal ranks no model: loops are easy to predict, and one prompt has no interval."""
+    looping = [f"{variant.label} {text.repetition:.0%}" for variant, text in result.written if text.loops]
+    if not looping:
+        return "One prompt gives no interval, so these numbers rank no model."
+    return (
+        f"A text that repeats itself is easy to predict, so a low surprisal does not make it better. Repeated 4-grams: "
+        f"{', '.join(looping)}. One prompt gives no interval, so these numbers rank no model."
+    )
