@@ -4,7 +4,7 @@ Every panel asks here. A score of another block, dataset, precision or number of
 selection: it stands in `Measured.elsewhere` with its own condition.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -119,6 +119,23 @@ def conditions_of(result: Any) -> dict[str, Condition]:
     return found
 
 
+def by_block(results: Sequence[Any], quantity: str, condition: Condition) -> dict[Removal | None, Reading]:
+    """The score of every block under a condition, None for the unpruned model; healed models are ignored.
+
+    Args:
+        results: curves, evaluations and heals of one model, strongest evidence first.
+        quantity: `reading.ACCURACY` or `reading.LOSS`.
+        condition: the one that all scores must hold under.
+    """
+    found: dict[Removal | None, Reading] = {}
+    for result in results:
+        for readings in reading.of_all(result):
+            one = readings.get(quantity)
+            if one is not None and not one.repair and one.condition == condition:
+                found.setdefault(one.cut, one)
+    return found
+
+
 def points(result: Scores) -> list[Point]:
     """The scored blocks of a curve or an evaluation."""
     return result.points if isinstance(result, SweepResult) else [result.point]
@@ -159,18 +176,9 @@ def _alike(point: Point, result: Scores, selection: Selection) -> Point:
 
 def _measured(quantity: str, selection: Selection, results: Sequence[Any]) -> Measured:
     condition = selection.condition(quantity)
-    alike = [found for found in _readings(quantity, results) if found.condition == condition]
-    unpruned = next((found for found in alike if found.cut is None), None)
-    own = next((found for found in alike if found.cut == selection.removed), None)
+    alike = {} if condition is None else by_block(results, quantity, condition)
     elsewhere: list[Cost] = []
     if selection.removed is not None:
         every = costs.of_cuts(results, quantity, selection.removed)
         elsewhere = [cost for cost in every if cost.cut == selection.removed and cost.condition != condition]
-    return Measured(quantity, condition, unpruned, own, tuple(elsewhere))
-
-
-def _readings(quantity: str, results: Sequence[Any]) -> Iterator[Reading]:
-    for result in results:
-        for found in reading.of_all(result):
-            if quantity in found and not found[quantity].repair:
-                yield found[quantity]
+    return Measured(quantity, condition, alike.get(None), alike.get(selection.removed), tuple(elsewhere))

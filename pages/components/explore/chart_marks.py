@@ -7,7 +7,7 @@ import streamlit as st
 from analysis.core.blocks import Removal
 from analysis.experiments.speed.spec import SpeedResult
 from analysis.models.spec import ModelSpec
-from analysis.reading import measured
+from analysis.reading import selection
 from analysis.reading.front import SIZE, Front
 from analysis.reading.generations import Generations
 from analysis.reading.reading import ACCURACY, LOSS
@@ -37,8 +37,8 @@ def _of_curves(versions: tuple[drawn.Version, ...], _every: Sequence[Found]) -> 
     results = [entry.result for entry in _every]
     found = {}
     for quantity in (ACCURACY, LOSS):
-        condition = measured.condition_of(results[0], quantity)
-        scores = measured.by_block(results, quantity, condition) if condition else {}
+        condition = selection.conditions_of(results[0]).get(quantity)
+        scores = selection.by_block(results, quantity, condition) if condition else {}
         found[quantity] = cut_marks.at_values({removed: [one.value] for removed, one in scores.items()})
     return found
 

@@ -9,20 +9,17 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.models import spec
-from analysis.reading import cliff, glossary, reading, settled, verdicts
+from analysis.reading import cliff, glossary, settled, verdicts
 from analysis.reading.reading import ACCURACY, LOSS, Change, Readings
-from pages.components.shared import cuts, words
+from pages.components.shared import words
 from pages.components.shared.cuts import Cut
+from pages.components.shared.selection import Shown
 
 
-def show(distances: DistanceResult, sweep: SweepResult | None, cut: Cut) -> None:
-    """Draw the row.
-
-    Args:
-        distances: the map the block was chosen from.
-        sweep: scores by n, if there are any.
-        cut: the removed layers, and what was measured without them.
-    """
+def show(shown: Shown) -> None:
+    """Draw the row: the numbers of exactly the selected block under the selected condition."""
+    cut, sweep = shown.cut, shown.sweep.result if shown.sweep else None
+    distances: DistanceResult = shown.distances.result
     n, readings = cut.n, cut.readings
     known = n == 0 or cut.removed is not None
     # Results that are older than the facts of parts do not say what a part weighs; the tab of costs says where they are.
@@ -35,7 +32,7 @@ def show(distances: DistanceResult, sweep: SweepResult | None, cut: Cut) -> None
         "Angular distance" if distances.spec.metric == "angular" else "Distance", distance, error, delta_color="off",
         delta_arrow="off", help="Between the two ends of the block, in fractions of π. Scattered layers have no two ends.",
     )  # fmt: skip
-    changes = _changes(sweep, readings) if n else {}
+    changes = _changes(shown) if n else {}
     seen = {name: "normal" if change.is_settled else "off" for name, change in changes.items()}
     columns[1].metric(
         "Accuracy", words.percent(cut.point.acc if cut.point else None),
@@ -61,11 +58,10 @@ def show(distances: DistanceResult, sweep: SweepResult | None, cut: Cut) -> None
     )  # fmt: skip
 
 
-def _changes(sweep: SweepResult | None, readings: Readings) -> dict[str, Change]:
-    """How far each number is from the unpruned model's, where that was measured in the same condition."""
-    whole = reading.of_sweep(sweep, None) if sweep else {}
-    found = {name: (whole[name], one) for name, one in readings.items() if name in whole}
-    return {name: reading.change(*pair) for name, pair in found.items() if pair[0].condition == pair[1].condition}
+def _changes(shown: Shown) -> dict[str, Change]:
+    """By quantity, the distance from the unpruned model under the selected condition."""
+    found = {name: shown.selected.measured(name).change for name in (ACCURACY, LOSS)}
+    return {name: change for name, change in found.items() if change is not None}
 
 
 def _moved(changes: dict[str, Change], name: str, size: int, digits: str, unit: words.Markdown) -> str | None:
@@ -115,49 +111,34 @@ def _distance(distances: DistanceResult, cut: Cut) -> tuple[str, str | None]:
     return f"{value:.3f}", f"95 %: {ends[0]:.3f} to {ends[1]:.3f}" if ends else None
 
 
-def notes(sweep: SweepResult | None, cut: Cut) -> list[str]:
-    """What a reader must know so as not to misread the scores."""
-    n, point = cut.n, cut.point
-    if sweep is None:
-        return [] if point else ["No accuracy has been measured yet: run a sweep."]
-    if point is None and cut.by_hand:
-        return [_NOT_SCORED]
-    others = [measured for measured in cuts.of_size(sweep, n) if measured.block is not None]
-    if point is None and others:
-        return [f"The curves at n = {n} are without {others[0].block.describe()}, another choice: this cut is not scored yet."]
-    if point is None:
-        reach = max([p.n for p in sweep.points], default=0)
-        return [f"n = {n} is not among the points measured so far, which reach n = {reach}."]
-    units = words.other_losses(point)
-    left_out = f"{len(sweep.skipped_rows)} rows of the question file could not be asked and are listed below."
-    return [
-        f"Scores on {reading.measured_on(cut.readings)}.",
-        *_interval(sweep, point),
-        *verdicts.remarks(sweep.points, sweep.lines, sweep.questions),
-        *([sentence] if (sentence := cliff.sentence(sweep)) else []),
-        *([f"Loss at n = {n} in other units: {units}."] if units else []),
-        *([left_out] if sweep.skipped_rows else []),
-    ]
+def notes(shown: Shown) -> list[str]:
+    """Remarks that keep a reader from misreading the scores."""
+    cut, point, sweep = shown.cut, shown.cut.point, shown.sweep.result if shown.sweep else None
+    said = []
+    if cut.removed is not None and point is None:
+        said.append(
+            f"No accuracy or loss is measured for this cut, {cut.removed.describe()}. Click Score this cut to measure it."
+        )
+    elif point is not None:
+        units = words.other_losses(point)
+        said += _interval(shown, point) + ([f"Loss in other units: {units}."] if units else [])
+    if sweep is not None:
+        said += verdicts.remarks(sweep.points, sweep.lines, sweep.questions)
+        said += [sentence] if (sentence := cliff.sentence(sweep)) else []
+        said += [f"{len(sweep.skipped_rows)} rows of the question file could not be asked."] if sweep.skipped_rows else []
+    return said
 
 
-_NOT_SCORED = (
-    "This cut was picked by hand and has not been scored: the curves are those of the strategy's cuts, the distance and what "
-    "is saved are its own."
-)
-
-
-def _interval(sweep: SweepResult, point: Point) -> list[str]:
-    """How sure the accuracy is, and whether it differs from the unpruned model's on the same questions."""
+def _interval(shown: Shown, point: Point) -> list[str]:
+    """The interval of the accuracy, and its paired change from the unpruned model."""
     if point.interval is None:
         return []
     low, high = point.interval
     said = f"Accuracy: 95 % interval {low:.0%} to {high:.0%} from {point.n_samples} questions."
-    if point not in sweep.points:  # scored on its own
-        return [said]
-    number = sweep.points.index(point)
-    if point.n and len(sweep.questions) > number and sweep.questions[number]:
-        pair = pairs.compare(sweep.questions[0], sweep.questions[number])
-        verdict = "the interval excludes zero" if pair.is_settled else settled.NOT_SEEN
+    found = shown.selected.accuracy
+    if point.n and found.unpruned and found.reading and found.unpruned.answers and found.reading.answers:
+        pair = pairs.compare(found.unpruned.answers, found.reading.answers)
+        verdict = "the interval excludes zero" if pair.is_settled else "not significantly different"
         said += (
             f" Against the unpruned model, question by question: {pair.lost} lost, {pair.gained} gained, "
             f"95 % interval {100 * pair.low:+.1f} to {100 * pair.high:+.1f} points: {verdict} (exact McNemar test, which is "

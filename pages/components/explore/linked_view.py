@@ -27,7 +27,7 @@ from pages.components.explore import (
     undo,
     verdict_line,
 )
-from pages.components.shared import added, command, cuts, frame, library, selection, state, words
+from pages.components.shared import added, chip, command, cuts, frame, library, selection, state, words
 from pages.components.shared.cuts import Cut
 from pages.components.shared.library import Found
 from pages.components.shared.selection import Shown
@@ -163,13 +163,22 @@ def _curves(shown: Shown) -> None:
                 curves.refine_button(shown.sweep, compared)
                 brush.menu(shown.strategy.distances.n_layers)
         curves.show(shown.sweep, compared, shown.evidence.heals, shown.strategy, shown.cut)
+        chip.show(chip.of_selected(shown.selected), _other_datasets(shown))
+
+
+def _other_datasets(shown: Shown) -> words.Markdown:
+    """The further datasets on which the model has curves, and the way to select one of them."""
+    others = selection.other_datasets(shown.model)
+    if not others:
+        return ""
+    return f"Also measured on {words.plain(', '.join(others))}: select it under **Results**."
 
 
 def _cost(shown: Shown) -> None:
-    scores = shown.sweep.result if shown.sweep else None
-    cut_numbers.show(shown.distances.result, scores, shown.cut)
+    cut_numbers.show(shown)
+    chip.show(chip.of_selected(shown.selected), _other_datasets(shown))
     with st.container(gap=None):
-        for note in cut_numbers.notes(scores, shown.cut):
+        for note in cut_numbers.notes(shown):
             st.caption(words.plain(note))
     st.fragment(_saved)(shown)
 

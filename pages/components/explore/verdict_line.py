@@ -15,7 +15,7 @@ from analysis.reading.headline import HEAL, SPEED, Headline
 from analysis.reading.reading import LOSS, Change
 from pages.components.explore import speed_view
 from pages.components.jobs import in_place
-from pages.components.shared import cuts, selection, start, state, words
+from pages.components.shared import chip, cuts, selection, start, state, words
 from pages.components.shared.cuts import Strategy
 from pages.components.shared.library import Found
 from pages.components.shared.selection import Evidence, Shown
@@ -31,7 +31,8 @@ def show(shown: Shown) -> None:
         )
         return
     said = of_cut(removed, strategy.distances.model, known)
-    st.markdown(words.plain(said.sentence), help=_measured_on(said, shown.sweep))
+    condition = chip.of(chip.of_selected(shown.selected))
+    st.markdown(f"{words.plain(said.sentence)} {condition}".strip(), help=_measured_on(said, shown.sweep))
     found, best = best_of(known, removed if isinstance(removed, PartSet) else removed.size, n_layers)
     with st.container(horizontal=True, wrap=False, vertical_alignment="center", gap="small", key="best-cut"):
         if best is None:
@@ -77,7 +78,7 @@ def _told(known: Evidence) -> tuple[selection.Version, ...]:
 
 
 def _measured_on(said: Headline, sweep: Found | None) -> str:
-    lines = ["Size: exact, of all parameters.", *said.measured_on]
+    lines = list(said.measured_on)
     if sweep is not None and (precise := precision.said_of(sweep.result.spec.model)):
         lines.append(f"Precision: {precise}")
     return "\n".join(f"- {words.plain(line)}" for line in lines)

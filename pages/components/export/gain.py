@@ -11,8 +11,8 @@ from analysis.reading import gains, glossary, reading, settled
 from analysis.reading.gains import Amount, Quality
 from analysis.reading.reading import Change, Reading
 from pages.components.export.takeaway import Choice
+from pages.components.shared import chip, library, selection, start, state, words
 from pages.components.shared import glossary as terms
-from pages.components.shared import library, selection, start, state, words
 from pages.components.shared.selection import Shown
 from pages.components.shared.words import Markdown
 
@@ -28,9 +28,20 @@ def show(choice: Choice) -> None:
         _size(choice)
     with speed:
         _speed(choice)
-    for what, column in zip(_IN_FULL, qualities, strict=True):
+    found = {what: _found(what, choice, shown) for what in _IN_FULL}
+    for (what, quality), column in zip(found.items(), qualities, strict=True):
         with column:
-            _quality(what, _found(what, choice, shown))
+            _quality(what, quality, choice)
+    _condition(found, choice, shown)
+
+
+def _condition(found: dict[str, Quality | None], choice: Choice, shown: Shown | None) -> None:
+    """The condition of the scores above; of a heal that was scored under another one than Explore shows, both."""
+    selected = [] if shown is None else chip.of_selected(shown.evidence.of(choice.cut))
+    own = [quality.after.condition for quality in found.values() if quality]
+    chip.show(own or selected)
+    if choice.heal is not None and own and any(one not in selected for one in own) and any(selected):
+        st.caption(f"This heal was scored under its own condition. Explore shows {chip.of(selected)}.")
 
 
 def _found(what: str, choice: Choice, shown: Shown | None) -> Quality | None:
@@ -102,10 +113,10 @@ def _ends(amount: Amount | Reading, digits: str, before: str = "", size: int = 1
     return f"{before}{ends}." if before else f" ({ends})"
 
 
-def _quality(what: str, found: Quality | None) -> None:
+def _quality(what: str, found: Quality | None, choice: Choice) -> None:
     help = terms.help_on(_IN_FULL[what], "95 % interval", *(["Nat"] if what == reading.LOSS else []))
     if found is None:
-        _number(_IN_FULL[what], "–", None, "Not measured beside the unpruned model.", help=help)
+        _number(_IN_FULL[what], "–", None, f"Not measured for this cut: {choice.cut.describe()}.", help=help)
         st.page_link("pages/explore.py", label="Measure on Explore", icon=":material/grid_on:")
         return
     before, after, change = found.before, found.after, found.change
@@ -113,7 +124,7 @@ def _quality(what: str, found: Quality | None) -> None:
     precise = ".1f" if what == reading.ACCURACY else digits
     said = (
         f"{_ends(after, digits, '95 %: ', size)} Unpruned {size * before.value:{precise}}{_ends(before, digits, size=size)}. "
-        f"{_change(change, what)} {after.on_what()}."
+        f"{_change(change, what)} {after.condition.material_in_words()}."
     )
     moved = f"{size * change.difference:+{precise}} {'points' if what == reading.ACCURACY else unit}"
     colour: Colour = "off" if not change.is_settled else "normal" if what == reading.ACCURACY else "inverse"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import streamlit as st
 
 from analysis.core.blocks import Removal
+from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.maps.spec import DamageResult
@@ -110,6 +111,18 @@ def selected_dataset(model: ModelSpec) -> BenchmarkSpec | None:
     longest = max(every, key=lambda entry: len(entry.result.points), default=None)  # of equally long ones the strongest
     one = last or longest
     return None if one is None else dataset_of(one)
+
+
+def other_datasets(model: ModelSpec) -> list[str]:
+    """The further datasets with a curve of the model, each with its largest number of questions: "MMLU, 5-shot (114)"."""
+    selected = selected_dataset(model)
+    found: dict[str, int] = {}
+    for entry in library.find("sweep", model):
+        dataset = dataset_of(entry)
+        if dataset != selected:
+            name = questions.title(dataset) + (f", {dataset.shots}-shot" if dataset.shots else "")
+            found[name] = max(found.get(name, 0), entry.result.n_questions)
+    return [f"{name} ({n} questions)" for name, n in found.items()]
 
 
 def dataset_of(found: Found) -> BenchmarkSpec:

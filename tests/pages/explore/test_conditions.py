@@ -47,7 +47,7 @@ def test_a_heal_on_other_questions_keeps_its_loss_on_the_curve(app, curve):
 
 def test_the_numbers_name_their_questions_texts_and_precision(app, curve):
     at = app(n="5", tab="cost")
-    assert r"Scores on 100 ARC-Easy questions and 8 texts of C4, bfloat16 from Q4\_1 weights." in texts(at)
+    assert r":gray-badge[ARC-Easy · n = 100 · C4 · n = 8 texts · bfloat16 · Q4\_1 weights]" in texts(at)
     assert r"100 ARC-Easy questions, bfloat16 from Q4\_1 weights" in metric(at, "Accuracy").help
     assert r"8 texts of C4, bfloat16 from Q4\_1 weights" in metric(at, "Loss").help
 
@@ -65,13 +65,13 @@ def test_nats_are_said_as_surprise_and_those_of_a_cut_by_hand_as_a_cut_of_the_cu
 
 def test_scores_of_another_block_are_not_those_of_this_one(app, curve):
     """The curve stands on the choice of another map: its point at n = 5 is of other layers than the strip shows."""
-    other = Block(3, 5)
+    other, at_hand = Block(3, 5), curve.points[5].block
     points = [replace(point, start=other.start) if point.n == 5 else point for point in curve.points]
     replace(curve, points=points).save()
     at = app(n="5", tab="cost")
     assert metric(at, "Accuracy").value == "–"
     assert metric(at, "Loss").value == "–"
-    assert f"are without {other.describe()}, another choice" in read(texts(at))
+    assert f"No accuracy or loss is measured for this cut, {at_hand.describe()}." in read(texts(at))
 
 
 def test_a_score_of_another_condition_is_not_the_cut_on_screen(app, curve):

@@ -1,0 +1,72 @@
+"""The condition chip: dataset, n, precision and weights of a group of numbers, the same on every page."""
+
+from collections.abc import Iterable, Sequence
+
+import streamlit as st
+
+from analysis.data import corpora, questions
+from analysis.data.spec import CorpusSpec
+from analysis.reading.reading import Condition, Readings
+from analysis.reading.selection import Selected
+from pages.components.shared import words
+
+
+def of(conditions: Iterable[Condition | None]) -> words.Markdown:
+    """The chip as Markdown, to end a line with: "ARC-Easy · n = 200 · C4 · n = 32 · float32 · Q4_1 weights".
+
+    Args:
+        conditions: of the numbers beside it; None is left out.
+
+    Returns:
+        "" without any condition.
+    """
+    known = list(dict.fromkeys(one for one in conditions if one is not None))
+    if not known:
+        return ""
+    parts = [part for one in known for part in _material(one)]
+    parts += dict.fromkeys(one.precision for one in known)
+    parts += dict.fromkeys(f"{one.weights} weights" for one in known if one.weights)
+    return f":gray-badge[{words.plain(' · '.join(parts))}]"
+
+
+def details(conditions: Iterable[Condition | None]) -> words.Markdown:
+    """The same in full, one line for each condition, for the hover help of a chip."""
+    return "\n".join(f"- {words.plain(_in_full(one))}" for one in dict.fromkeys(conditions) if one is not None)
+
+
+def show(conditions: Sequence[Condition | None], note: words.Markdown = "") -> None:
+    """Draw the chip in a line of its own, with its details on hover; nothing without any condition.
+
+    Args:
+        conditions: of the numbers beside it.
+        note: a sentence behind it.
+    """
+    if said := of(conditions):
+        st.caption(f"{said} {note}".strip(), help=details(conditions))
+
+
+def of_selected(selected: Selected) -> list[Condition | None]:
+    """The selected condition: that of accuracies, then that of losses."""
+    return [selected.selection.questions, selected.selection.texts]
+
+
+def of_readings(readings: Readings) -> list[Condition | None]:
+    """The conditions of the scores of one model."""
+    return list(dict.fromkeys(one.condition for one in readings.values()))
+
+
+def _material(condition: Condition) -> list[str]:
+    """Name of the dataset or the texts, and their number."""
+    material = condition.material
+    if isinstance(material, CorpusSpec):
+        return [corpora.title(material), f"n = {condition.n} texts"]
+    shots = f", {material.shots}-shot" if material.shots else ""
+    return [f"{questions.title(material)}{shots}", f"n = {condition.n}"]
+
+
+def _in_full(condition: Condition) -> str:
+    material = condition.material
+    said = condition.on_what()
+    if isinstance(material, CorpusSpec):
+        return f"Loss: {said}, up to {material.seq_len} tokens per text, seed {material.seed}"
+    return f"Accuracy: {said}, {material.shots or 0}-shot, protocol {material.protocol}, seed {material.seed}"
