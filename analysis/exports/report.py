@@ -28,6 +28,7 @@ from analysis.models import spec as cost
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.reading import beside, cliff, headline, library, reading, selection, verdicts
 from analysis.reading import heals as judgement
+from analysis.reading import speed as timing
 from analysis.reading.reading import ACCURACY, LOSS
 from analysis.reading.selection import Selected
 
@@ -300,6 +301,7 @@ def _speed(result: SpeedResult, cut: Removal | None, command_line: CommandLine) 
     table = result.table()
     told = [f"{field} {what}" for field in WHAT for what in ("median s", "first quartile s", "tokens/s")]
     said = [table.caption]
+    said += [gain] if cut is not None and (gain := timing.sentence(result, cut)) else []
     for field, what in WHAT.items():
         line: SpeedLine | None = getattr(result, field)
         if line is not None:

@@ -12,9 +12,9 @@ from analysis.core.blocks import Removal
 from analysis.experiments.speed.spec import SpeedResult
 from analysis.models import spec
 from analysis.models.spec import ModelFacts
-from analysis.reading import headline, reading
-from analysis.reading.headline import SpeedGain
+from analysis.reading import reading
 from analysis.reading.reading import ACCURACY, LOSS, Change, Condition, Reading
+from analysis.reading.speed import SpeedGain, speed_gain
 
 SIZE, SPEED = "size", "speed"
 """What a model may cost: bytes of its weights, or how many times as fast as the unpruned model it writes."""
@@ -177,7 +177,7 @@ def _bytes(result: Any, cut: Removal | None) -> int:
 def _gain(speed: SpeedResult | None, cut: Removal | None) -> SpeedGain | None:
     if speed is None:
         return None
-    return SpeedGain(0.0, 0.0, 0.0, is_measured=True) if cut is None else headline.speed_gain(speed, cut)
+    return SpeedGain(0.0, 0.0, 0.0, is_measured=True) if cut is None else speed_gain(speed, cut)
 
 
 def _price(offer: Offer, by: str) -> float | None:

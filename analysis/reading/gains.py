@@ -9,7 +9,8 @@ from analysis.core.blocks import PartSet, Removal
 from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.speed.spec import SpeedResult
-from analysis.reading import evidence, headline, reading
+from analysis.reading import evidence, reading
+from analysis.reading import speed as speeds
 from analysis.reading.reading import Change, Reading, Readings
 
 Scored = SweepResult | EvaluateResult | HealResult
@@ -114,9 +115,9 @@ def speed(results: Sequence[SpeedResult], removed: int | Removal) -> Speed | Non
         seconds = {point.block if point.parts else point.n: point.decode.repeats_s for point in result.points}
         if n in seconds and 0 in seconds:
             before, after = (_mean([math.log(result.tokens_per_s("decode", one)) for one in seconds[at]]) for at in (0, n))
-            gain = headline.speed_gain(result, n)
+            gain = speeds.speed_gain(result, n)
             times = Amount(after.value / before.value, None, None)
-            if gain is not None and gain.is_measured:
+            if gain is not None:
                 times = Amount(1 + gain.value, 1 + gain.low, 1 + gain.high)
             return Speed(before, after, times, min(len(seconds[0]), len(seconds[n])), result)
     return None

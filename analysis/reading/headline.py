@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, log
 
-from analysis.core import stats
-from analysis.core.blocks import PartSet, Removal
+from analysis.core.blocks import Removal
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.speed.spec import SpeedResult
 from analysis.models import spec
@@ -14,6 +12,7 @@ from analysis.reading import evidence, glossary, reading, recovery
 from analysis.reading.reading import LOSS, Change, Condition, Reading
 from analysis.reading.selection import Measured, Selected
 from analysis.reading.settled import number, two_digits
+from analysis.reading.speed import speed_gain
 
 SIZE, ANSWERS, TEXT, SPEED, HEAL = "size", "answers", "text", "speed", "heal"
 """The quantities of a verdict, in its order but for the speed, which follows the size."""
@@ -187,52 +186,6 @@ def _nats(change: Change, condition: Condition, source: str = "") -> str:
 
 def _would_need(change: Change) -> str:
     return "" if change.needed is None or change.needed <= change.n else f"; would need about {two_digits(change.needed)}"
-
-
-@dataclass(frozen=True)
-class SpeedGain:
-    """How much faster a cut model writes: tokens per second over those of the unpruned one, less 1."""
-
-    value: float
-    low: float
-    """Lower end of its 95 % interval."""
-    high: float
-    is_measured: bool
-    """Whether this n was timed; else it is read from the line through those that were."""
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether the interval excludes zero."""
-        return self.low > 0 or self.high < 0
-
-
-def speed_gain(speed: SpeedResult, removed: int | Removal) -> SpeedGain | None:
-    """How much faster the model writes without n layers, or without a cut.
-
-    Args:
-        speed: the measurement.
-        removed: layers, at least 1; of a cut of whole layers, which are alike in time, their number counts.
-
-    Returns:
-        Where so many layers, or these very parts, were timed, the geometric mean over rounds of unpruned over cut time of a
-        token, paired by round, with its interval by Student's t; else the ratio on the fitted line, which says nothing of
-        parts, with that of its slope. None where neither is there, or where too few rounds or points give no interval.
-    """
-    n = removed if isinstance(removed, int) else len(removed.layers)
-    own = removed if isinstance(removed, PartSet) else n
-    times = {point.block if point.parts else point.n: point.decode.repeats_s for point in speed.points}
-    logs = [log(whole / less) for whole, less in zip(times.get(0, []), times.get(own, []), strict=False)]
-    ends = stats.mean_interval(*stats.mean_and_stderr(logs), len(logs)) if logs else None
-    if ends is not None:
-        value, low, high = (exp(ratio) - 1 for ratio in (sum(logs) / len(logs), *ends))
-        return SpeedGain(value, low, high, is_measured=True)
-    line = speed.decode
-    slopes = None if line is None else line.slope_interval(len(speed.of_layers))
-    if line is None or slopes is None or isinstance(removed, PartSet) or line.at(speed.n_layers - n) <= 0:
-        return None
-    left = line.at(speed.n_layers - n)
-    value, low, high = (n * slope / left for slope in (line.slope_s, *slopes))
-    return SpeedGain(value, low, high, is_measured=False)
 
 
 def _condition(heal: HealResult) -> Condition:

@@ -206,8 +206,11 @@ def test_a_paired_difference_weighs_texts_by_their_tokens():
     assert stats.compare_losses(first, [2.1, 0.0, 4.1, 2.4], sizes)[0] == pytest.approx(mean, abs=0.015)
 
 
-def test_the_interval_of_sums_is_wilsons_of_as_many_as_its_error_tells_and_none_is_no_certainty():
+def test_sums_right_have_a_wilson_interval_also_at_zero_and_one():
     for right, n in ((1, 24), (12, 24), (23, 24), (3, 8)):
         share, error = stats.mean_and_stderr([1.0] * right + [0.0] * (n - right))
         assert Point(5, 11, sum_acc=share, sum_acc_stderr=error).sum_interval == stats.wilson_interval(right, n)
-    assert Point(5, 11, sum_acc=0.0, sum_acc_stderr=0.0).sum_interval is None
+    for right, share in ((0, 0.0), (24, 1.0)):
+        assert Point(5, 11, sum_acc=share, sum_acc_stderr=0.0).sum_interval == stats.wilson_interval(right, 24)
+        assert Point(5, 11, sum_acc=share, sum_acc_stderr=0.0, n_sums=8).sum_interval == stats.wilson_interval(right // 3, 8)
+    assert Point(5, 11).sum_interval is None

@@ -136,7 +136,7 @@ def _point(cut: Removal | None, strategy: str, draw: int, n_questions: int, writ
     loss = 2.4 + 0.22 * n * (1.6 - 0.08 * _CLIFFS[strategy] + 0.2 * draw)
     written = {
         "repetition_rate": min(0.95, 0.12 + 0.05 * n), "distinct_rate": max(0.1, 0.7 - 0.04 * n), "generated_tokens": 60.0 - n,
-        "sum_acc": max(0.0, round(24 * (0.5 - 0.12 * n)) / 24), "sum_acc_stderr": 0.08,
+        "sum_acc": max(0.0, round(24 * (0.5 - 0.12 * n)) / 24), "sum_acc_stderr": 0.08, "n_sums": 24,
     }  # fmt: skip
     return Point(
         n, cut.start if cut else None, acc, math.sqrt(acc * (1 - acc) / n_questions), acc + 0.01, 0.05, n_questions, loss, 0.08,

@@ -7,6 +7,7 @@ from typing import Any
 from analysis.core import stats
 from analysis.core.blocks import Block, LayerSet, PartSet, Removal, parse_removal, written
 from analysis.core.table import Column, Table
+from analysis.data.spec import GenerationSpec
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Point:
     sum_acc_stderr: float | None = None
     parts: str | None = None
     """The cut as it is written, "a12+m15", where parts of layers are removed."""
+    n_sums: int = 0
+    """Arithmetic problems asked; 0 in results that did not store it."""
 
     @property
     def block(self) -> Removal | None:
@@ -76,13 +79,17 @@ class Point:
 
     @property
     def sum_interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the share of sums that are right (Wilson), of as many as its error tells.
+        """The 95 % interval of the share of sums that are right (Wilson).
 
-        None where all or none are right: their error is nought however few they were.
+        In results that did not store the number of problems it follows from the standard error. A share of 0 or 1 has no error:
+        the default number of a generation check is taken.
         """
-        if self.sum_acc is None or not self.sum_acc_stderr:
+        if self.sum_acc is None:
             return None
-        return stats.share_interval(self.sum_acc, round(self.sum_acc * (1 - self.sum_acc) / self.sum_acc_stderr**2) + 1)
+        n = self.n_sums
+        if not n and self.sum_acc_stderr and 0 < self.sum_acc < 1:
+            n = round(self.sum_acc * (1 - self.sum_acc) / self.sum_acc_stderr**2) + 1
+        return stats.share_interval(self.sum_acc, n or GenerationSpec().n_sums)
 
 
 def place(cut: Removal | None) -> dict[str, Any]:

@@ -170,6 +170,7 @@ def point(
             "generated_tokens": writing.n_tokens,
             "sum_acc": writing.acc,
             "sum_acc_stderr": writing.acc_stderr,
+            "n_sums": len(writing.sums),
         }
     return Point(**points.place(cut), n_samples=len(answers), n_texts=len(losses), **values)
 

@@ -97,6 +97,7 @@ def provenance(shown: Found) -> str:
     said = (
         f"Medians of {result.rounds} rounds over all n in turn, bars are quartiles: {spec.prompt_tokens} prompt tokens, "
         f"{spec.new_tokens} new ones, {where}, peak memory {words.size(result.peak_bytes)}. "
+        f"Table and verdict: geometric means over the same rounds, each change paired round by round. "
         f"Left out: the deepest layers but the last; which ones go makes no difference to time."
     )
     for field, name in (("decode", "Decode"), ("prefill", "Prefill")):

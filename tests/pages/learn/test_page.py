@@ -250,7 +250,7 @@ def test_step_6_takes_the_expected_losses_and_shows_instant_and_trained_side_by_
     lock(at, "heal")
     drawn = figures(at)["learn-heal-loss"]
     assert [item["name"] for item in drawn["data"]] == ["unpruned", "pruned", "instant", "50 steps", "your drawing"]
-    held = r"8 texts of C4, NF4, bfloat16 from Q4\_1 weights"
+    held = "8 texts of C4, NF4, bfloat16 from Q4_1 weights"
     assert f"Loss went up from 2.41 to 4.45, and healing brought it to 3.10 ({held})." in said(at)
     assert "That is 0.69 above the unpruned model (95 %: +0." in said(at)
     assert "You drew 3.50 for instant: 0.10 off." in said(at)
@@ -308,7 +308,7 @@ def test_step_7_tells_the_limits_with_the_own_numbers(app, known):
     at.button(key="learn-skip-damage").click().run()
     shown = said(at)
     assert "Repeated phrases in your model's text: 12% whole, 37% without 5 layers." in shown
-    assert "Small sums right: 50% whole, 0% without 5 layers." in shown
+    assert "Sums right: 50% (31-69), 0% (0-14) without 5 layers." in shown
     assert "Rank correlation of distance and damage in yours: 0.83, among blocks of 5 0.62." in shown
     assert "Nearest in yours: option 2 for 75%" in shown
     assert {"learn-writing", "learn-damage"} <= set(figures(at))

@@ -154,7 +154,13 @@ def _sums(shown: Shown) -> str:
     whole, cut = _pair(shown)
     if whole is None or cut is None or whole.sum_acc is None or cut.sum_acc is None:
         return "Training afterwards does not bring them back."
-    return f"Small sums right: {whole.sum_acc:.0%} whole, {cut.sum_acc:.0%} without {cut.n} layers."
+    before, after = (_share(point.sum_acc, point.sum_interval) for point in (whole, cut))
+    return f"Sums right: {before}, {after} without {cut.n} layers."
+
+
+def _share(value: float, ends: tuple[float, float] | None) -> str:
+    """A share with its 95 % interval, as short as a lesson needs: "50% (31-69)"."""
+    return f"{value:.0%}" + (f" ({100 * ends[0]:.0f}-{100 * ends[1]:.0f})" if ends else "")
 
 
 def _ranks(shown: Shown) -> str:
