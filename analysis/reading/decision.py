@@ -24,7 +24,7 @@ from analysis.reading.settled import number, two_digits
 from analysis.reading.tolerance import DEFAULT, OPEN, OUTSIDE, WITHIN, Judged, Tolerance
 
 GO, MORE, STOP = "go", "measure more", "don't"
-"""The three verdicts."""
+"""The three recommendations."""
 _MAP = "loss-increase map"
 
 
@@ -56,10 +56,10 @@ class Number:
 class Decision:
     """A recommendation on one removed block, with everything that it rests on."""
 
-    verdict: str
+    recommendation: str
     """GO, MORE or STOP."""
     reasons: tuple[str, ...]
-    """One sentence for each change that makes the verdict."""
+    """One sentence for each change that makes the recommendation."""
     rule: str
     removed: Removal
     healed: str
@@ -127,7 +127,7 @@ def decide(
     seconds = _seconds(both, results, selected) if verdict == MORE else None
     found = risks.Subject(selected, said, heal, results, scores)
     return Decision(
-        verdict=verdict,
+        recommendation=verdict,
         reasons=tuple(one.sentence() for one in both if one.position in decisive),
         rule=tolerance.rule(),
         removed=said.removed,

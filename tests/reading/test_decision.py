@@ -147,7 +147,7 @@ def decided(*results, cut=CUT, damage=(), speed=None, heals=(), **options):
 
 def test_many_unchanged_questions_give_a_go():
     made = decided(curve(0.5, 0.0, 2000))
-    assert made.verdict == GO
+    assert made.recommendation == GO
     assert len(made.reasons) == 2
     assert made.reasons[0].endswith("2000 ARC-Easy questions): the whole interval is within the accepted drop of 3 points.")
     assert not any(one.startswith("2000 ARC-Easy") for one in made.risks)
@@ -155,7 +155,7 @@ def test_many_unchanged_questions_give_a_go():
 
 def test_few_questions_ask_for_more_with_their_number():
     made = decided(curve(0.48, 0.0, 100))
-    assert made.verdict == MORE
+    assert made.recommendation == MORE
     assert made.reasons[0].startswith("Accuracy change -2.0 points (95 % CI ")
     assert made.reasons[0].endswith("the interval reaches across the accepted drop of 3 points.")
     needed = made.judged[0].needed
@@ -181,21 +181,21 @@ def test_the_duration_comes_from_results_of_this_machine():
 
 def test_a_large_loss_rise_gives_a_dont_with_the_tolerance_of_a_go():
     made = decided(curve(0.5, 1.5))
-    assert made.verdict == STOP
+    assert made.recommendation == STOP
     (reason,) = made.reasons
     assert reason.startswith("Loss change +1.5")
     assert reason.endswith("the whole interval is beyond the accepted rise of 0.1 nats/token.")
     points, nats = (
         made.next_steps[1].removeprefix("A go would need a tolerance of ").removesuffix(" nats/token.").split(" points and ")
     )
-    assert decided(curve(0.5, 1.5), tolerance=Tolerance(float(points), float(nats))).verdict == GO
+    assert decided(curve(0.5, 1.5), tolerance=Tolerance(float(points), float(nats))).recommendation == GO
 
 
 def test_the_loss_map_can_refuse_and_never_allows():
     block, known = Block(20, 2), fakes.damage()
     strict = decided(curve(0.5, 0.0), cut=block, damage=[known], tolerance=Tolerance(3, 0))
     wide = decided(curve(0.5, 0.0), cut=block, damage=[known], tolerance=Tolerance(3, 50))
-    assert (strict.verdict, wide.verdict) == (STOP, MORE)
+    assert (strict.recommendation, wide.recommendation) == (STOP, MORE)
     number = next(one for one in strict.numbers if one.name == "Loss change")
     assert number.state == headline.ESTIMATED
     assert number.on.startswith("loss-increase map, 8 texts of Wikipedia")
@@ -205,7 +205,7 @@ def test_the_loss_map_can_refuse_and_never_allows():
 
 def test_an_unmeasured_block_is_measured_first():
     made = decided(curve(0.5, 0.0), cut=Block(20, 2))
-    assert made.verdict == MORE
+    assert made.recommendation == MORE
     assert made.reasons == (
         "Accuracy is not measured on 100 ARC-Easy questions.",
         "Loss is not measured on 8 texts of C4.",
@@ -216,7 +216,7 @@ def test_an_unmeasured_block_is_measured_first():
 
 def test_a_dataset_at_chance_never_supports_a_go():
     made = decided(curve(0.5, 0.0, 2000, lines=Lines(0.49, 0.5)))
-    assert made.verdict == MORE
+    assert made.recommendation == MORE
     assert "cannot support a go" in made.reasons[0]
     assert made.next_steps[0] == "Choose a dataset on which the unpruned model is above chance."
     assert any("pruned model is not significantly above chance" in one for one in made.risks)
@@ -238,7 +238,7 @@ def test_a_chosen_heal_is_judged_in_place_of_the_pruned_model():
     healing = heal(0.5, 0.02)
     pruned = decided(healing, cut=HEALED, heals=[healing])
     healed = decided(healing, cut=HEALED, heals=[healing], heal=healing)
-    assert (pruned.verdict, healed.verdict) == (STOP, GO)
+    assert (pruned.recommendation, healed.recommendation) == (STOP, GO)
     assert pruned.next_steps[0] == "Judge a healed model of this block instead (measured recipes: quick)."
     assert healed.healed == "quick"
     assert any(name == "Heal, done" and "recipe quick" in said for name, said in healed.costs)
@@ -248,7 +248,7 @@ def test_a_chosen_heal_is_judged_in_place_of_the_pruned_model():
 def test_a_heal_judged_by_its_own_text_never_supports_a_go():
     made = heal(0.5, 0.02)
     flattered = replace(made, spec=replace(made.spec, validation=replace(made.spec.validation, source="wiki")))
-    assert decided(flattered, cut=HEALED, heals=[flattered], heal=flattered).verdict == MORE
+    assert decided(flattered, cut=HEALED, heals=[flattered], heal=flattered).recommendation == MORE
 
 
 def test_a_heal_of_another_block_is_refused():
