@@ -11,6 +11,7 @@ from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.data.tasks import TASKS
 from analysis.experiments.accuracy import points
 from analysis.experiments.accuracy.points import Point
+from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.exports.document import Table, code, text
 from analysis.exports.spec import ReloadCheck
@@ -46,6 +47,7 @@ def of(
     adapter: str | None = None,
     check: ReloadCheck | None = None,
     file: str = "",
+    shown: SweepResult | None = None,
 ) -> str:
     """The README.md of a model folder, as `huggingface_hub.ModelCard` reads it.
 
@@ -57,10 +59,11 @@ def of(
         adapter: folder of the adapter that was merged in.
         check: how the folder compared when it was loaded again; None for a card without a folder.
         file: name of the GGUF file that the card lies beside; "" for a folder of transformers.
+        shown: the curve whose dataset, texts and precision are selected; scores under this condition come first.
     """
     from huggingface_hub import ModelCardData  # here: a tenth of a second that only a card needs
 
-    scored = library.scored(model, cut, heal)
+    scored = library.scored(model, cut, heal, shown=shown)
     hub_id = remote.hub_id(model)
     base = hub_id or facts.name
     name = f"{facts.name} without {cut.describe()}"

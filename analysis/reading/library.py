@@ -149,15 +149,29 @@ class Scored:
     versions: dict[str, str]
 
 
-def scored(model: ModelSpec, cut: Removal, heal: HealResult | None = None) -> Scored | None:
-    """Scores of a cut: those of its heal, else the strongest of a curve through it or of it alone; None without any."""
+def scored(
+    model: ModelSpec, cut: Removal, heal: HealResult | None = None, *, shown: SweepResult | None = None
+) -> Scored | None:
+    """Scores of a cut: those of its heal, else of the strongest curve or evaluation that scores exactly these layers.
+
+    Args:
+        model: the model.
+        cut: the removed layers.
+        heal: a heal of the cut.
+        shown: the curve whose dataset, texts and precision are selected; results under this condition come first.
+
+    Returns:
+        None without any scores.
+    """
     if heal is not None:
         spec = heal.spec
         return Scored(spec.model, heal.unpruned, heal.pruned, heal.healed, spec.benchmark, spec.validation, heal.versions)
     curves = [sweep for sweep in of("sweep", model) if _points(sweep).get(cut)]
     alone = [result for result in of("evaluate", model) if result.spec.adapter is None]
     of_cut: list[SweepResult | EvaluateResult] = [*curves, *(result for result in alone if result.spec.block == cut)]
-    for best in preferred(of_cut, model)[:1]:
+    wanted = None if shown is None else _asked(shown.spec)
+    ranked = sorted(preferred(of_cut, model), key=lambda result: _asked(result.spec) != wanted)
+    for best in ranked[:1]:
         spec, points = best.spec, _points(best)
         same = [other for other in alone if asks_the_same(other.spec, spec)]
         unpruned = next((found for one in (best, *same) if (found := _points(one).get(None))), None)
@@ -171,12 +185,12 @@ def _points(result: SweepResult | EvaluateResult) -> dict[Removal | None, Point]
 
 def asks_the_same(one: SweepSpec | EvaluateSpec, other: SweepSpec | EvaluateSpec) -> bool:
     """Whether two requests ask the same of one model in one precision: the same questions and the same texts."""
+    return _asked(one) == _asked(other)
 
-    def asked(spec: SweepSpec | EvaluateSpec) -> tuple[Any, ...]:
-        model = spec.model
-        return model.identity or model.source, model.dtype, model.quantization, spec.benchmark, spec.loss_corpus
 
-    return asked(one) == asked(other)
+def _asked(spec: SweepSpec | EvaluateSpec) -> tuple[Any, ...]:
+    model = spec.model
+    return model.identity or model.source, model.dtype, model.quantization, spec.benchmark, spec.loss_corpus
 
 
 def heal_of(model: ModelSpec, adapter: str) -> HealResult | None:

@@ -11,6 +11,7 @@ from analysis.cli import main
 from analysis.core import store
 from analysis.core.blocks import PartSet
 from analysis.data import questions
+from analysis.experiments.accuracy.spec import SweepResult
 from analysis.exports import card as model_card
 from analysis.exports import folders as exports
 from analysis.exports import formats, gguf_families, lm_eval_task, page, report
@@ -18,7 +19,7 @@ from analysis.models.spec import ModelSpec
 from analysis.reading import library as results
 from pages.components.export import folders
 from pages.components.export.takeaway import Choice
-from pages.components.shared import command, selection, words
+from pages.components.shared import command, selection, state, words
 
 _ZIP_BYTES = 200_000_000
 """Adapters up to this size are offered as a download; larger ones are only on the disk."""
@@ -69,7 +70,7 @@ def llama_cpp(choice: Choice) -> None:
 
 def lm_eval(choice: Choice) -> None:
     """Draw the questions that this cut was asked as a task of lm-evaluation-harness, and the command line that asks them."""
-    scored = results.scored(choice.model, choice.cut, choice.heal)
+    scored = results.scored(choice.model, choice.cut, choice.heal, shown=_curve_on_screen())
     if scored is None or scored.benchmark is None:
         st.info("This cut was asked no questions yet: measure its accuracy on Explore, and they can be asked by lm_eval, too.")
         return
@@ -112,8 +113,15 @@ def recipe(choice: Choice) -> None:
 def card(choice: Choice) -> None:
     """Draw the model card."""
     st.caption("Also written into every model folder, then with how the folder compared.")
-    text = model_card.of(choice.model, choice.facts, choice.cut, heal=choice.heal, adapter=choice.adapter)
+    shown = _curve_on_screen()
+    text = model_card.of(choice.model, choice.facts, choice.cut, heal=choice.heal, adapter=choice.adapter, shown=shown)
     _file(text, "README.md", "text/markdown", "markdown")
+
+
+def _curve_on_screen() -> SweepResult | None:
+    """The curve that Explore shows, whose dataset is selected on all pages."""
+    found = selection.curve(state.current_model())
+    return found.result if found else None
 
 
 def _bare(choice: Choice) -> str:

@@ -1,0 +1,95 @@
+"""One dataset is selected, and verdict, chart, Cost and Export all show it; other datasets stand beside it by name."""
+
+from dataclasses import replace
+
+import pytest
+
+from analysis.core.blocks import Block
+from analysis.reading import library as results
+from tests.support import fakes
+from tests.support.seen import figures, metric, opened, read, texts, trace
+
+EASY = ":gray-badge[ARC-Easy · n = 100 · C4 · n = 8 texts · bfloat16 · Q4\\_1 weights]"
+SHORT = 4
+"""Layers that the curve on the second dataset reaches."""
+
+
+def challenge(curve):
+    """The same curve with 300 questions of another dataset, of which every block answers fewer."""
+    asked = replace(curve.spec, benchmark=replace(curve.spec.benchmark, task="arc_challenge", limit=300, identity="c"))
+    points = [replace(point, acc=point.acc - 0.1, n_samples=300) for point in curve.points[: SHORT + 1]]
+    return replace(curve, spec=asked, points=points, n_questions=300)
+
+
+@pytest.fixture
+def two(ui_cache):
+    """A long curve on ARC-Easy, a short one with more questions on ARC-Challenge, and a third strategy on both."""
+    fakes.distances().save()
+    for strategy in ("similarity", "deepest"):
+        curve = fakes.sweep(strategy=strategy)
+        curve.save()
+        challenge(curve).save()
+
+
+def verdict(at) -> str:
+    return read(next(item.value for item in at.markdown if item.value.startswith("Removing ")))
+
+
+def test_verdict_chart_and_cost_show_one_dataset_and_name_the_other(app, two):
+    at = app(n="5")
+    assert "100 ARC-Easy questions" in verdict(at)
+    assert read(EASY) in verdict(at)
+    assert max(trace(figures(at)["accuracy"], "pruned")["x"]) > SHORT, "the chart is the curve on the same dataset"
+    assert "Also measured on ARC-Challenge (300 questions)" in read(texts(at))
+    cost = opened(at, "cost")
+    point = fakes.sweep().points[5]
+    assert metric(cost, "Accuracy").value == f"{100 * point.acc:.1f}%"
+    assert EASY in texts(cost)
+
+
+def test_export_shows_the_dataset_of_explore(app, two):
+    at = app("pages/export.py", n="5")
+    assert EASY in texts(at)
+    assert metric(at, "Accuracy").value == f"{100 * fakes.sweep().points[5].acc:.1f} %"
+
+
+def test_a_dataset_in_the_address_is_selected_everywhere(app, two):
+    at = app(n="3", benchmark="arc_challenge:300")
+    assert "300 ARC-Challenge questions" in verdict(at)
+    at = app(n="5", benchmark="arc_challenge:300")
+    assert "Accuracy is not measured on 300 ARC-Challenge questions." in verdict(at)
+    assert "ARC-Easy questions" not in verdict(at)
+    assert any(button.key == "score-cut" for button in at.button)
+
+
+def test_another_strategy_keeps_the_selected_dataset(app, two):
+    at = app(n="3", benchmark="arc_challenge:300")
+    at.selectbox(key="strategy").set_value("deepest").run()
+    assert "300 ARC-Challenge questions" in verdict(at)
+
+
+def test_a_block_by_hand_has_the_loss_map_and_a_button(app, two):
+    fakes.damage().save()
+    at = app(block="15:11")
+    said = verdict(at)
+    rise = fakes.damage().increase[10][15]
+    assert "Accuracy is not measured on 100 ARC-Easy questions." in said
+    assert f"Loss rises by {rise:.2f} nats/token (95 % CI" in said
+    assert "loss-increase map, 8 texts of Wikipedia" in said
+    assert {"score-cut", "measure-speed", "instant"} <= {button.key for button in at.button}
+
+
+def test_a_score_on_the_other_dataset_is_no_score_of_the_block(app, two):
+    alone = fakes.evaluate(Block(3, 5), curve=challenge(fakes.sweep()))
+    replace(alone, point=replace(alone.point, n_samples=300)).save()
+    at = app(block="3:5")
+    assert "Accuracy is not measured on 100 ARC-Easy questions." in verdict(at)
+    assert any(button.key == "score-cut" for button in at.button)
+
+
+def test_the_model_card_takes_the_selected_dataset(app, two):
+    curve = challenge(fakes.sweep())
+    point = next(point for point in curve.points if point.n == 3)
+    easy, other = (results.scored(fakes.MODEL, point.block, shown=shown) for shown in (fakes.sweep(), curve))
+    assert (easy.benchmark.task, other.benchmark.task) == ("arc_easy", "arc_challenge")
+    assert other.pruned.acc == point.acc
