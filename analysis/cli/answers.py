@@ -467,16 +467,21 @@ def _levels(result: Any, points: Sequence[Any]) -> list[str]:
 
 def _damage_lines(result: Any, options: argparse.Namespace) -> list[str]:
     """The least damaging block of every size beside the most similar one, and how alike damage and distance rank blocks."""
-    rho = result.rank_correlation
-    table = result.beside(run(result.spec.distances).best).titled(
+    from analysis.reading import agreement
+
+    distances = run(result.spec.distances)
+    every, paid = agreement.pooled(result, distances), agreement.prices(result, distances, result.text_losses)
+    table = result.beside(distances.best).titled(
         rank_correlation="rho", increase="least damage (95 %)", similar_increase="similar is (95 %)"
     )
     return [
         f"{result.model.name}: unpruned loss {result.unpruned_loss:.3f} nats per token on {result.n_texts} texts; without a "
         f"block it rises by",
         *table.only("n", "rank_correlation", "increase", "block", "similar_increase", "similar").lines(),
-        f"rho is Spearman's rank correlation of {result.spec.distances.metric} distance and damage over the blocks of a size; "
-        f"over all blocks {'-' if rho is None else f'{rho:.2f}'}",
+        f"rho is Spearman's rank correlation of {result.spec.distances.metric} distance and loss increase over the blocks of a "
+        f"size; all sizes pooled {'-' if every is None else f'{every.value:.2f}'}, because longer blocks are farther and cost "
+        "more",
+        *([paid] if paid else []),
     ]
 
 

@@ -26,9 +26,10 @@ from analysis.exports import card
 from analysis.exports.document import Document, Picture, Section, Table
 from analysis.models import spec as cost
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.reading import beside, cliff, headline, library, reading, selection, verdicts
+from analysis.reading import agreement, beside, cliff, headline, library, reading, selection, verdicts
 from analysis.reading import heals as judgement
 from analysis.reading import speed as timing
+from analysis.reading.lesson import question_size
 from analysis.reading.reading import ACCURACY, LOSS
 from analysis.reading.selection import Selected
 
@@ -76,7 +77,7 @@ def of(
         *([_cut(cut, facts, maps, sweeps, healed)] if cut and facts else []),
         *([_map(maps[0], cut, command_line)] if maps else []),
         *([_curves(sweeps, healed, cut, command_line)] if sweeps else []),
-        *([_damage(damages[0], cut, command_line)] if damages else []),
+        *([_damage(damages[0], _compared(damages[0], maps), cut, command_line)] if damages else []),
         *([_speed(speeds[0], cut, command_line)] if speeds else []),
         *([_heals(healed, cut, command_line)] if healed else []),
         *([_evaluations(evaluations, command_line)] if evaluations else []),
@@ -270,17 +271,23 @@ def _strategy(sweep: SweepResult) -> str:
     return f"{strategy} (draw {sweep.spec.draw})" if needs(strategy, DRAW) else strategy
 
 
-def _damage(result: DamageResult, cut: Removal | None, command_line: CommandLine) -> Section:
-    rho = result.rank_correlation
+def _compared(result: DamageResult, maps: Sequence[DistanceResult]) -> DistanceResult | None:
+    """The distance map that a loss-increase map was measured against, else the strongest one."""
+    return next((one for one in maps if one.spec == result.spec.distances), maps[0] if maps else None)
+
+
+def _damage(result: DamageResult, distances: DistanceResult | None, cut: Removal | None, command_line: CommandLine) -> Section:
     picture = _picture(
         lambda dark: map_figures.damage_map(result, selected=cut, height=380),
         f"Heat map of the measured loss increase without each block of up to {len(result.increase)} layers.",
     )
     table = result.table("best").only("n", "block", "increase", "rank_correlation")
-    said = f"{table.caption} Spearman's rank correlation of distance and damage: {'–' if rho is None else f'{rho:.2f}'}."
+    said = [table.caption]
+    if distances is not None:
+        said += agreement.sentences(result, distances, cut.size if isinstance(cut, Block) else question_size(result.n_layers))
     return Section(
         "What removing each block costs",
-        [said],
+        said,
         [picture],
         [Table.of(table)],
         [command_line(result.spec)],

@@ -1,6 +1,7 @@
 """Does the distance pick the right layers? The distance map beside the measured damage of the same blocks."""
 
 from collections.abc import Callable
+from typing import Any, TypeGuard
 
 import streamlit as st
 
@@ -8,8 +9,8 @@ from analysis import jobs
 from analysis.core.blocks import Block, Removal
 from analysis.experiments.maps.spec import DamageResult, DistanceResult
 from analysis.models.spec import ModelSpec
-from analysis.reading import reading
-from analysis.reading.reading import Reading
+from analysis.reading import agreement
+from analysis.reading.agreement import Agreement, Price, Rank
 from pages.components.explore import compute, drawn, map_view, pick
 from pages.components.shared import library, words
 from pages.components.shared.cuts import Cut
@@ -41,12 +42,12 @@ def show(shown: Found, damage: Found | None, model: ModelSpec, cut: Cut, chosen:
     result: DamageResult = damage.result
     compared = library.by_key("distances", result.spec.distances.fingerprint()) or shown
     distances: DistanceResult = compared.result
-    _numbers(result, cut)
+    _numbers(result, distances, cut, library.array(damage, "text_losses"))
     sizes = len(result.increase)
     scaled = map_view.view() == "rows"
     left, right = st.columns(2, gap="medium")
     with left, st.container(gap="xsmall"):
-        st.markdown("**What the distance foretells**")
+        st.markdown("**Distance**")
         plain = drawn.distance_map(
             compared, distances.best, (), metric=distances.spec.metric, scaled=scaled, max_size=sizes, height=_HEIGHT
         )
@@ -55,7 +56,7 @@ def show(shown: Found, damage: Found | None, model: ModelSpec, cut: Cut, chosen:
             plain, key="foretold", alt=alt, file_name="distance-map-small", n_layers=shown.result.n_layers, chosen=chosen
         )
     with right, st.container(gap="xsmall"):
-        st.markdown("**What removing the block costs**", help="Measured increase of the loss on held-out text.")
+        st.markdown("**Loss increase**", help="Measured increase of the loss on held-out text.")
         figure = drawn.damage_map(damage, scaled=scaled, height=_HEIGHT)
         alt = f"Heat map of the measured loss increase without each block; {_progress(result)}."
         pick.chart_of_blocks(
@@ -69,69 +70,89 @@ def _nothing_yet(shown: Found, model: ModelSpec) -> None:
         st.info("The damage is being measured; the map appears here with its first blocks and grows.")
         return
     st.info(
-        "The distance only foretells what a cut costs. Click **Measure the damage** to remove every block once, read held-out "
-        "text without it, and see whether the two agree."
+        "The distance only predicts the cost of a removal. Click **Measure the damage** to remove every block once, read "
+        "held-out text without it, and see whether the two agree."
     )
     with st.container(border=True, width=720):
         compute.damage_form(model, shown.result, "damage")
 
 
-def _numbers(result: DamageResult, cut: Cut) -> None:
-    """How well the two agree, and what the cut on screen costs beside the cheapest of its size."""
-    columns = st.columns([3, 3, 4, 4], gap="small")
-    rank = result.rank_correlation
+def _numbers(result: DamageResult, distances: DistanceResult, cut: Cut, losses: Any) -> None:
+    """Agreement within the size of the selected block, the price of the distance's choice, and the selected block beside it."""
+    found = agreement.of_size(result, distances, cut.n, losses)
+    text = words.plain(words.texts(result.spec.corpus))
+    columns = st.columns([3, 4, 4, 3], gap="small")
+    within = found.correlation
     columns[0].metric(
-        "Rank correlation", _rho(rank), agreement(rank), delta_color="off", delta_arrow="off",
-        help="Spearman's ρ between distance and loss increase over all measured blocks: 1 if both put them in the same order.",
+        f"Rank correlation, n = {cut.n}", _rho(within.value if within else None),
+        words.plain(within.in_words().partition(" ")[2].strip("()")) if within else "too few blocks", delta_color="off",
+        delta_arrow="off",
+        help=f"Spearman's ρ of distance and loss increase among blocks of {words.layers(cut.n)}: {in_words(within)}. "
+        "1 = the same order. Interval: Fisher's z.",
     )  # fmt: skip
-    here = result.rank_correlation_by_size[cut.n - 1] if 0 < cut.n <= len(result.rank_correlation_by_size) else None
+    paid = found.price
     columns[1].metric(
-        f"Among blocks of n = {cut.n}", _rho(here), agreement(here), delta_color="off", delta_arrow="off",
-        help="The same among blocks of the slider's size, where the choice is really made.",
+        f"Price of the distance's pick, {text}", _moved(paid), _picked(found), delta_color="off", delta_arrow="off",
+        help="Loss increase of the most similar block minus that of the best block of this size, nats per token"
+        + (f" ({words.plain(paid.ends())}). The best of many looks better than it is." if paid else "."),
     )  # fmt: skip
-    # Named with its text: other losses on this page are mostly of another.
-    text, here_ = words.plain(words.texts(result.spec.corpus)), _increase(result, cut.removed)
+    own = agreement.price(result, cut.removed, found.choice, losses) if _both(cut.removed, found.choice) else None
     columns[2].metric(
-        f"Loss increase of this cut, {text}", _nats(here_), _where(cut.removed), delta_color="off", delta_arrow="off",
-        help=f"Nats per token, {words.plain(here_.on_what()) if here_ else 'not measured of this cut'}.",
+        f"Selected block against that pick, {text}", _moved(own), _selected(own, cut.removed), delta_color="off",
+        delta_arrow="off",
+        help="Loss increase of the selected block minus that of the most similar block of its size, nats per token"
+        + (f" ({words.plain(own.ends())})." if own else "."),
     )  # fmt: skip
-    best = next((entry for entry in result.best if entry.n == cut.n), None)
-    least = _increase(result, best.block) if best else None
+    every = agreement.pooled(result, distances)
     columns[3].metric(
-        f"Least for {words.layers(cut.n)}, {text}", _nats(least),
-        _where(best.block) if best else "not all measured yet" if 0 < cut.n <= len(result.increase) else "beyond this map",
-        delta_color="off", delta_arrow="off",
-        help="The block of this size that costs least, once all are measured"
-        + (f"; {words.plain(least.on_what())}." if least else "."),
+        "All sizes pooled", _rho(every.value if every else None), "driven by block size", delta_color="off", delta_arrow="off",
+        help="Spearman's ρ over the blocks of all sizes. Longer blocks are farther apart and cost more, so this figure is high "
+        "even if the distance cannot choose among blocks of one size.",
     )  # fmt: skip
 
 
-def _increase(result: DamageResult, removed: Removal | None) -> Reading | None:
-    return reading.of_damage(result, removed) if isinstance(removed, Block) else None
+def _both(removed: Removal | None, choice: Block | None) -> TypeGuard[Block]:
+    return isinstance(removed, Block) and choice is not None and removed.size == choice.size
 
 
-def _where(removed) -> str:
-    if removed is None:
-        return "nothing removed"
-    return f"[{removed.start}, {removed.stop})" if isinstance(removed, Block) else "not one block"
+def _moved(paid: Price | None) -> str:
+    return "–" if paid is None else f"{paid.difference:+.2f} nats".replace("-", "−")
+
+
+def _picked(found: Agreement) -> str:
+    paid = found.price
+    if paid is None:
+        return "not all blocks measured yet" if found.correlation else "beyond this map"
+    if paid.block == paid.reference:
+        return f"{_where(paid.block)} is the best block"
+    return f"{_where(paid.block)} {paid.increase:+.2f}, best {_where(paid.reference)} {paid.reference_increase:+.2f}"
+
+
+def _selected(own: Price | None, removed: Removal | None) -> str:
+    if own is None:
+        return "nothing removed" if removed is None else "not measured" if isinstance(removed, Block) else "not one block"
+    if own.block == own.reference:
+        return f"{_where(own.block)} is the pick"
+    seen = "" if own.is_settled else ", not significant"
+    return f"{_where(own.block)} {own.increase:+.2f}, pick {_where(own.reference)} {own.reference_increase:+.2f}{seen}"
+
+
+def _where(block: Block) -> str:
+    return f"[{block.start}, {block.stop})"
 
 
 def _rho(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}".replace("-", "−")
 
 
-def _nats(increase: Reading | None) -> str:
-    return "–" if increase is None else f"{increase.value:+.3f} nats".replace("-", "−")
-
-
-def agreement(rho: float | None) -> str:
+def in_words(rank: Rank | None) -> str:
     """A rank correlation in words."""
-    if rho is None:
+    if rank is None:
         return "too few blocks"
     for least, said in ((0.9, "nearly the same order"), (0.7, "mostly the same order"), (0.4, "partly the same order")):
-        if rho >= least:
+        if rank.value >= least:
             return said
-    return "hardly related" if rho > -0.4 else "rather the reverse order"
+    return "hardly related" if rank.value > -0.4 else "mostly the reverse order"
 
 
 def _progress(result: DamageResult) -> str:

@@ -6,6 +6,8 @@ import pytest
 
 from analysis import jobs
 from analysis.experiments.maps.spec import DamageSpec
+from analysis.reading import agreement
+from analysis.reading.agreement import Rank
 from pages.components.explore import damage_view
 from tests.support import fakes
 from tests.support.seen import figures, metric, ringed, texts, trace
@@ -44,22 +46,31 @@ def test_a_growing_damage_map_leaves_unmeasured_blocks_blank(app, job):
     assert sum(value is not None for value in cells) == 138
     assert "138 of 345 blocks measured" in texts(at)
     assert "blank cells are still to come" in texts(at)
-    assert metric(at, "Least for 12 layers, Wikipedia").delta == "not all measured yet"
-    assert metric(at, "Among blocks of n = 12").value == "–"
+    assert metric(at, "Price of the distance's pick, Wikipedia").delta == "beyond this map"
+    assert metric(at, "Rank correlation, n = 12").value == "–"
 
 
-def test_agreement_in_numbers_and_words_and_the_cost_of_the_cut(app):
+def test_agreement_within_the_size_and_price_of_the_pick_come_first(app):
+    """The old page led with 0.83 over all sizes, and compared the distance's own block with itself."""
     fakes.distances().save()
     measured = fakes.damage()
     measured.save()
     at = app(tab="damage", n="5")
-    assert (metric(at, "Rank correlation").value, metric(at, "Rank correlation").delta) == ("0.83", "mostly the same order")
-    assert metric(at, "Among blocks of n = 5").delta == "partly the same order"
-    start = fakes.distances().best[4].start
-    assert metric(at, "Loss increase of this cut, Wikipedia").value == f"{measured.increase[4][start]:+.3f} nats"
-    least = measured.best[4]
-    assert metric(at, "Least for 5 layers, Wikipedia").value == f"{least.increase:+.3f} nats"
-    assert metric(at, "Least for 5 layers, Wikipedia").delta == f"[{least.start}, {least.start + 5})"
+    found = agreement.of_size(measured, fakes.distances(), 5)
+    labels = [one.label for one in at.metric]
+    assert labels == [
+        "Rank correlation, n = 5", "Price of the distance's pick, Wikipedia", "Selected block against that pick, Wikipedia",
+        "All sizes pooled",
+    ]  # fmt: skip
+    within = metric(at, "Rank correlation, n = 5")
+    assert within.value == f"{found.correlation.value:.2f}"
+    assert within.delta == f"95 % {found.correlation.low:.2f} to {found.correlation.high:.2f}, 26 blocks"
+    start, least = fakes.distances().best[4].start, measured.best[4]
+    paid = metric(at, "Price of the distance's pick, Wikipedia")
+    assert paid.value == f"{measured.increase[4][start] - least.increase:+.2f} nats"
+    assert f"best [{least.start}, {least.start + 5})" in paid.delta
+    assert metric(at, "Selected block against that pick, Wikipedia").delta == f"[{start}, {start + 5}) is the pick"
+    assert metric(at, "All sizes pooled").delta == "driven by block size"
     distance, damage = figures(at)["foretold"], figures(at)["damage-map"]
     for axis in ("xaxis", "yaxis"):
         assert distance["layout"][axis]["range"] == damage["layout"][axis]["range"]
@@ -67,20 +78,27 @@ def test_agreement_in_numbers_and_words_and_the_cost_of_the_cut(app):
     assert "Unfinished" not in texts(at)
 
 
+def test_selected_block_is_compared_with_the_pick_of_its_size(app):
+    fakes.distances().save()
+    measured = fakes.damage()
+    measured.save()
+    at = app(tab="damage", n="5", block="3:5")
+    start = fakes.distances().best[4].start
+    own = metric(at, "Selected block against that pick, Wikipedia")
+    assert own.value == f"{measured.increase[4][3] - measured.increase[4][start]:+.2f} nats"
+    assert own.delta.startswith("[3, 8) ")
+    assert f"pick [{start}, {start + 5})" in own.delta
+
+
 def test_cuts_that_the_damage_map_cannot_speak_of(app):
     fakes.distances().save()
     fakes.damage(max_size=4).save()
     fakes.sweep(strategy="block-influence").save()
     at = app(tab="damage", strategy="block-influence", n="5")
-    assert (
-        metric(at, "Loss increase of this cut, Wikipedia").value,
-        metric(at, "Loss increase of this cut, Wikipedia").delta,
-    ) == (
-        "–",
-        "not one block",
-    )
+    own = metric(at, "Selected block against that pick, Wikipedia")
+    assert (own.value, own.delta) == ("–", "not one block")
     at.slider(key="n").set_value(20).run()
-    assert metric(at, "Least for 20 layers, Wikipedia").delta == "beyond this map"
+    assert metric(at, "Price of the distance's pick, Wikipedia").delta == "beyond this map"
     at.slider(key="n").set_value(0).run()
     assert not at.exception
 
@@ -113,7 +131,7 @@ def test_a_failed_measurement_says_why(app, job):
     [(0.95, "nearly"), (0.75, "mostly"), (0.5, "partly"), (0.0, "hardly"), (-0.8, "reverse"), (None, "too few")],
 )
 def test_rank_correlations_in_words(rho, words):
-    assert words in damage_view.agreement(rho)
+    assert words in damage_view.in_words(rho if rho is None else Rank(rho, None, None, 9))
 
 
 def test_the_damage_stands_in_a_table(app):
