@@ -1,17 +1,18 @@
 """Generated text of the selected block beside that of the unpruned model and of the strategy's own block."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import streamlit as st
 
 from analysis.charts import curves as figures
 from analysis.core.blocks import Removal
-from analysis.experiments.accuracy.spec import EvaluateSpec, SweepResult
+from analysis.experiments.accuracy.spec import EvaluateSpec
 from analysis.models.spec import ModelSpec
 from analysis.reading import generations
 from analysis.reading.generations import Generation, Generations
 from pages.components.explore import chart_marks, cut_marks, drawn, generated_text, not_measured
-from pages.components.shared import chart, library, start, theme, words
+from pages.components.shared import chart, library, theme, words
 from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found
 
@@ -56,7 +57,7 @@ def show(cut: Cut, strategy: Strategy, sweep: Found | None, model: ModelSpec) ->
     if cut.removed is None and cut.n:
         st.markdown(cut.unknown)
     elif cut.removed is not None and found.of(cut.removed) is None:
-        _not_measured(cut.removed, found, sweep, strategy)
+        _not_measured(cut.removed, found)
     prompts = found.prompts()
     if prompts:
         generated_text.show(found, prompts, cut.removed, strategy)
@@ -65,25 +66,19 @@ def show(cut: Cut, strategy: Strategy, sweep: Found | None, model: ModelSpec) ->
     cut_marks.show({CHART: chart_marks.of_generations(found)}, cut, strategy)
 
 
-def _not_measured(removed: Removal, found: Generations, sweep: Found | None, strategy: Strategy) -> None:
+def _not_measured(removed: Removal, found: Generations) -> None:
     asked = found.asked
-    spec = request(removed, found, sweep.result if sweep else None, strategy)
-    scored = "" if sweep is None else " It also scores the block on the questions and texts of the curve on screen."
     not_measured.show(
-        removed, spec, key="measure-generation", label="Measure generation",
+        removed, request(removed, found), key="measure-generation", label="Measure generation",
         why=f"Generates {asked.n_prompts} texts of up to {asked.max_new_tokens} tokens and answers {asked.n_sums} arithmetic "
-        f"problems with exactly these layers removed.{scored}",
+        "problems with exactly these layers removed. Accuracy and loss are not measured.",
     )  # fmt: skip
 
 
-def request(removed: Removal, found: Generations, sweep: SweepResult | None, strategy: Strategy) -> EvaluateSpec:
-    """The evaluation that generates with exactly this block removed, under the condition on screen."""
-    if sweep is None:
-        return EvaluateSpec(start.unresolved(strategy.distances.spec).model, removed, generation=found.asked)
-    asked = start.unresolved(sweep.spec)
-    return EvaluateSpec(
-        asked.model, removed, benchmark=asked.benchmark, loss_corpus=asked.loss_corpus, generation=found.asked
-    )  # fmt: skip
+def request(removed: Removal, found: Generations) -> EvaluateSpec:
+    """The evaluation that only generates, with exactly this block removed, under the condition on screen."""
+    model = replace(found.model, identity="")  # the files of this machine, to be looked up again
+    return EvaluateSpec(model, removed, benchmark=None, loss_corpus=None, generation=found.asked)
 
 
 def _numbers(found: Generations, removed: Removal | None, sweep: Found | None) -> None:

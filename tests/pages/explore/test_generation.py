@@ -1,8 +1,9 @@
 """The Generation tab: text and rates of exactly the selected block, or a grey panel with the button that measures it."""
 
+from dataclasses import replace
+
 from analysis import jobs
 from analysis.core.blocks import Block, written
-from pages.components.shared import start
 from tests.support import fakes
 from tests.support.seen import figures, generated, marked, names, selected, texts
 
@@ -54,9 +55,9 @@ def test_the_button_measures_exactly_the_selected_block(app):
     at = app(block="14:5", tab="generation")
     at.button(key="measure-generation").click().run()
     (made,) = jobs.active()
-    asked = start.unresolved(sweep.spec)
     assert (made.kind, made.spec.block, made.spec.generation) == ("evaluate", OTHER, sweep.spec.generation)
-    assert (made.spec.benchmark, made.spec.loss_corpus) == (asked.benchmark, asked.loss_corpus)
+    assert made.spec.model == replace(sweep.spec.model, identity="")
+    assert (made.spec.benchmark, made.spec.loss_corpus) == (None, None), "generation alone is quick"
 
 
 def test_a_measured_block_shows_its_own_text_rates_and_marker(app):
