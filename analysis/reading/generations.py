@@ -101,7 +101,7 @@ class Generations:
         asked = self.asked
         return (
             f"{asked.n_prompts} Wikipedia articles, {asked.max_new_tokens} tokens each; "
-            f"{asked.n_sums} arithmetic problems; seed {asked.seed}; {self.model.precision}"
+            f"{asked.n_sums} arithmetic problems; seed {asked.seed}; {self.model.precision_in_words()}"
         )
 
 

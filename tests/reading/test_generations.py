@@ -33,7 +33,9 @@ def test_another_precision_other_prompts_and_healed_models_are_ignored():
     longer = replace(own, spec=replace(own.spec, generation=GenerationSpec(max_new_tokens=128)))
     found = generations.collect(fakes.MODEL, [sweep, healed, exact, longer], sweep.spec.generation)
     assert found.of(block) is None
-    assert found.condition() == "8 Wikipedia articles, 64 tokens each; 24 arithmetic problems; seed 0; bfloat16"
+    assert (
+        found.condition() == "8 Wikipedia articles, 64 tokens each; 24 arithmetic problems; seed 0; bfloat16 from Q4_1 weights"
+    )
 
 
 def test_none_of_24_right_has_an_interval():

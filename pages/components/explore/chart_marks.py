@@ -6,39 +6,39 @@ import streamlit as st
 
 from analysis.core.blocks import Removal
 from analysis.experiments.speed.spec import SpeedResult
-from analysis.models.spec import ModelSpec
-from analysis.reading import selection
+from analysis.reading import selection as scores_of
 from analysis.reading.front import SIZE, Front
 from analysis.reading.generations import Generations
-from analysis.reading.reading import ACCURACY, LOSS
-from pages.components.explore import cut_marks, drawn
+from analysis.reading.reading import ACCURACY, LOSS, Condition
+from pages.components.explore import cut_marks
 from pages.components.explore.cut_marks import Mark
-from pages.components.shared import library
+from pages.components.shared import selection
 from pages.components.shared.library import Found
+from pages.components.shared.selection import Shown
 
 _RATES = ("repetition_rate", "distinct_rate", "sum_acc")
 
 
-def of_curves(sweep: Found | None, model: ModelSpec) -> dict[str, Mark]:
-    """Marks of the charts of accuracy and loss, by quantity: every block scored in the condition of the curve on screen.
+def of_curves(shown: Shown) -> dict[str, Mark]:
+    """Marks of the charts of accuracy and loss, by quantity: every block that is scored under the selected condition.
 
     Args:
-        sweep: that curve; without it there are no charts.
-        model: the model of the page.
+        shown: the selection; without a curve on screen there are no charts.
     """
-    if sweep is None:
+    if shown.sweep is None:
         return {}
-    every = [sweep, *library.find("evaluate", model), *library.find("sweep", model)]
-    return _of_curves(tuple(map(drawn.version, every)), every)
+    every, wanted = shown.evidence.scores, shown.selected.selection
+    return _of_curves(selection.versions(every), wanted.questions, wanted.texts, every)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
-def _of_curves(versions: tuple[drawn.Version, ...], _every: Sequence[Found]) -> dict[str, Mark]:
+def _of_curves(
+    versions: tuple[selection.Version, ...], questions: Condition | None, texts: Condition | None, _every: Sequence[Found]
+) -> dict[str, Mark]:
     results = [entry.result for entry in _every]
     found = {}
-    for quantity in (ACCURACY, LOSS):
-        condition = selection.conditions_of(results[0]).get(quantity)
-        scores = selection.by_block(results, quantity, condition) if condition else {}
+    for quantity, condition in ((ACCURACY, questions), (LOSS, texts)):
+        scores = scores_of.by_block(results, quantity, condition) if condition else {}
         found[quantity] = cut_marks.at_values({removed: [one.value] for removed, one in scores.items()})
     return found
 

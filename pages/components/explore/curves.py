@@ -165,6 +165,25 @@ def _help(curves: list[Found], asked: int, aim: int) -> str:
     return said if len(curves) == 1 else f"{said} The same for all {len(curves)} curves on the chart, each a job."
 
 
+def not_measured(shown: Shown) -> None:
+    """Draw a grey panel with the button that measures the selected block, where a score is missing under the condition."""
+    removed = shown.cut.removed
+    missing = [name for name in (reading.ACCURACY, reading.LOSS) if _is_missing(shown, name)]
+    if removed is None or not missing:
+        return
+    with st.container(
+        horizontal=True, vertical_alignment="center", border=True, gap="small", key="not-measured-scores"
+    ):  # fmt: skip
+        what = "" if len(missing) == 2 or shown.sweep is None else f" ({missing[0]})"
+        st.markdown(f"**Not measured for this cut**{what}: {removed.describe()}", width="content")
+        measure_button(shown)
+
+
+def _is_missing(shown: Shown, quantity: str) -> bool:
+    found = shown.selected.measured(quantity)
+    return found.reading is None and (found.condition is not None or shown.sweep is None)
+
+
 def measure_button(shown: Shown) -> None:
     """Draw the button that measures the selected block under the selected condition, its progress, or why it failed.
 

@@ -113,7 +113,6 @@ def _instrument(found: Found, sweep: Found | None, model: ModelSpec) -> Shown:
         undo.button()
         brush.way_back(n_layers)
         st.space("stretch")
-        curves.measure_button(shown)
         _way_to_questions(shown.cut)
     layer_strip.show(found, shown.damage, shown.strategy, shown.cut)
     return shown
@@ -137,7 +136,7 @@ def _map_and_curves(shown: Shown) -> None:
     with right:
         st.fragment(_curves)(shown)
     marks = {pick.name_now(map_view.CHART): cut_marks.CELLS}
-    marks |= {pick.name_now(name): mark for name, mark in chart_marks.of_curves(shown.sweep, shown.model).items()}
+    marks |= {pick.name_now(name): mark for name, mark in chart_marks.of_curves(shown).items()}
     cut_marks.show(marks, shown.cut, shown.strategy)
     brush.listen([pick.name_now(name) for name in curves.CHARTS], shown.strategy.distances.n_layers)
 
@@ -163,6 +162,7 @@ def _curves(shown: Shown) -> None:
                 curves.refine_button(shown.sweep, compared)
                 brush.menu(shown.strategy.distances.n_layers)
         curves.show(shown.sweep, compared, shown.evidence.heals, shown.strategy, shown.cut)
+        curves.not_measured(shown)
         chip.show(chip.of_selected(shown.selected), _other_datasets(shown))
 
 
@@ -175,6 +175,7 @@ def _other_datasets(shown: Shown) -> words.Markdown:
 
 
 def _cost(shown: Shown) -> None:
+    curves.not_measured(shown)
     cut_numbers.show(shown)
     chip.show(chip.of_selected(shown.selected), _other_datasets(shown))
     with st.container(gap=None):
@@ -200,6 +201,7 @@ def _front(shown: Shown) -> None:
 def _weighed(shown: Shown) -> None:
     with frame.errors_shown():
         front_view.show(shown.model, shown.strategy, shown.cut)
+        curves.not_measured(shown)
 
 
 def _generation(shown: Shown) -> None:
