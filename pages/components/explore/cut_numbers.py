@@ -113,13 +113,9 @@ def _distance(distances: DistanceResult, cut: Cut) -> tuple[str, str | None]:
 
 def notes(shown: Shown) -> list[str]:
     """Remarks that keep a reader from misreading the scores."""
-    cut, point, sweep = shown.cut, shown.cut.point, shown.sweep.result if shown.sweep else None
+    point, sweep = shown.cut.point, shown.sweep.result if shown.sweep else None
     said = []
-    if cut.removed is not None and point is None:
-        said.append(
-            f"No accuracy or loss is measured for this cut, {cut.removed.describe()}. Click Score this cut to measure it."
-        )
-    elif point is not None:
+    if point is not None:
         units = words.other_losses(point)
         said += _interval(shown, point) + ([f"Loss in other units: {units}."] if units else [])
     if sweep is not None:
