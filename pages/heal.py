@@ -24,6 +24,7 @@ with frame.errors_shown():
     model = state.current_model()
     known = facts(model)
     asked = None
+    wide = st.container()
     left, right = st.columns([4, 7], gap="medium")
     with left:
         if known is None:
@@ -32,6 +33,6 @@ with frame.errors_shown():
         else:
             shown = selection.now(model)
             questions = shown.sweep.result.spec.benchmark if shown and shown.sweep else BenchmarkSpec()
-            asked = form.show(model, known, questions, shown and shown.distances, shown and shown.cut.removed)
+            asked = form.show(model, known, questions, shown and shown.distances, shown and shown.cut.removed, wide)
     with right:
         panel.show(asked)

@@ -22,6 +22,8 @@ QUEUED, RUNNING, PAUSED, DONE, FAILED, CANCELLED, INTERRUPTED = STATES = (
 )
 LOCAL = "local"
 """The name of the place to run that every installation has: the worker process on this machine."""
+SILENT_S = 40.0
+"""Seconds without a report after which no time left is claimed; a unit that usually takes longer may take twice that."""
 RESUMABLE = (PAUSED, FAILED, CANCELLED, INTERRUPTED)
 """States from which a job can go back into the queue."""
 
@@ -128,8 +130,45 @@ class Job:
         return self.state == RUNNING and self.limit_s is not None and (self.elapsed_s or 0.0) > self.limit_s
 
     @property
+    def silent_s(self) -> float | None:
+        """Seconds since the last report of a running job, where that is longer than its reports usually take; else None."""
+        if self.state != RUNNING or self.progress_at is None:
+            return None
+        silent = time.time() - self.progress_at
+        return silent if silent > max(SILENT_S, 2 * (self.pace_s or 0.0)) else None
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until all phases end, where the job reports that; None while unknown and after a long silence."""
+        left = self._remaining.get("left_s")
+        if left is None or self.state != RUNNING or self.progress_at is None or self.silent_s is not None:
+            return None
+        return max(0.0, float(left) - (time.time() - self.progress_at))
+
+    @property
+    def share(self) -> float | None:
+        """Share of the time of all phases that has passed, in [0, 1], where the job reports that; else of the present phase."""
+        share = self._remaining.get("share")
+        if share is not None:
+            return min(1.0, float(share))
+        return min(1.0, self.done / self.total) if self.total else None
+
+    @property
+    def stage(self) -> str:
+        """The stage of all phases: "train, 5 of 6"; empty where the job reports none."""
+        found = self._remaining
+        return f"{found['stage']}, {found['stage_number']} of {found['n_stages']}" if found.get("stage_number") else ""
+
+    @property
+    def _remaining(self) -> dict[str, Any]:
+        found = self.values.get("remaining")
+        return found if isinstance(found, dict) and self.state == RUNNING else {}
+
+    @property
     def eta_s(self) -> float | None:
-        """Seconds until the present phase ends, at the pace of its last units; None while unknown."""
+        """Seconds until the present phase ends, at the pace of its last units; None while unknown and after a long silence."""
+        if self.silent_s is not None:
+            return None
         if self.state != RUNNING or self.phase_started_at is None or self.progress_at is None:
             return None
         finished = self.done - self.phase_first_done

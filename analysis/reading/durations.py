@@ -1,4 +1,4 @@
-"""How long a heal will take on this machine, told from those that were measured on it."""
+"""Duration of a heal on this machine, from the click to the verdict: loading, fit, training and scoring of all models."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from analysis.core import host
 from analysis.core.host import Load
 from analysis.core.record import Result
 from analysis.data.spec import BenchmarkSpec
+from analysis.experiments.heal import recipes, remaining
 from analysis.experiments.heal.recipes import CHECKS
 from analysis.experiments.heal.spec import CHOICE_TEXTS, HealResult, HealSpec
 from analysis.models.spec import ModelFacts
@@ -33,7 +34,7 @@ class Duration:
     low_s: float
     high_s: float
     n: int
-    """Heals, or curves, of this machine that it rests on."""
+    """Heals, or sweeps, of this machine that it rests on; 0 for an estimate from the amount of work alone."""
     of_another: str = ""
     """The model that these were of, where it is another one; its times go by the number of parameters."""
 
@@ -49,7 +50,7 @@ def is_of_here(result: Result) -> bool:
 
 
 def expected(spec: HealSpec, facts: ModelFacts, known: Sequence[Timed], load: Load) -> Duration | None:
-    """How long a heal will take; None where no heal like it was measured here.
+    """Duration until the verdict; None where no heal like it was measured here and the amount of work alone does not tell.
 
     What names a time takes that time, whatever the load: on a busy machine it takes fewer steps.
 
@@ -64,6 +65,8 @@ def expected(spec: HealSpec, facts: ModelFacts, known: Sequence[Timed], load: Lo
         shares = [heal.seconds / 60 / heal.result.spec.minutes for heal in known if heal.result.spec.minutes]
         low, high = (min(1.0, *shares), max(1.0, *shares)) if shares else (1.0, 1.0)
         return Duration(60 * spec.minutes * low, 60 * spec.minutes * high, len(shares))
+    if apart is None and not spec.steps:
+        return _estimated(spec, facts, load)
     if apart is None or not spec.steps:
         return apart and apart.under(load)
     speeds = _speeds(spec, facts, known)
@@ -72,6 +75,38 @@ def expected(spec: HealSpec, facts: ModelFacts, known: Sequence[Timed], load: Lo
     tokens = spec.steps * spec.batch_size * spec.gradient_accumulation * spec.corpus.seq_len
     low, high = _range([tokens / speed for speed in speeds])
     return Duration(apart.low_s + low, apart.high_s + high, min(apart.n, len(speeds)), apart.of_another).under(load)
+
+
+_LOW, _HIGH = 0.6, 2.0
+"""Range of CPUs around the one that the amount of work was timed on."""
+
+
+def _estimated(spec: HealSpec, facts: ModelFacts, load: Load) -> Duration | None:
+    """Duration of a heal that trains nothing, from its tokens and the size of the model; None on a GPU."""
+    if recipes.sees_gpu(spec.model.device) or spec.model.device == "mps":
+        return None
+    phases = remaining.planned(spec, remaining.S_PER_TOKEN * facts.n_parameters).values()
+    seconds = sum(phase.expected_s for phase in phases)
+    return Duration(_LOW * seconds, _HIGH * seconds, 0).under(load)
+
+
+def refining(result: HealResult, wanted: HealSpec, load: Load) -> Duration | None:
+    """Duration of a refined judgement, from the speed at which the heal was trained here; None where it is not known.
+
+    Args:
+        result: the finished heal.
+        wanted: the judgement that is asked for.
+        load: other work of the machine.
+    """
+    if not is_of_here(result):
+        return None
+    own = result.spec
+    new = sum((_asked(spec.benchmark) * TOKENS_PER_QUESTION + 2 * spec.validation.n_texts * spec.validation.seq_len) * sign
+              for spec, sign in ((wanted, 1), (own, -1)))  # fmt: skip
+    speeds = [step.tokens_per_s for step in result.steps]
+    pace = 1 / (remaining.STEP_PASSES * median(speeds)) if speeds else remaining.S_PER_TOKEN * result.model.n_parameters
+    seconds = remaining.LOAD_S + 3 * new * pace
+    return Duration((1 - _UNSURE) * seconds, (1 + _UNSURE) * seconds, 1).under(load)
 
 
 def preparing(spec: HealSpec, facts: ModelFacts, known: Sequence[Timed], load: Load) -> Duration | None:

@@ -24,9 +24,13 @@ def expected(spec=INSTANT, known=(), load=IDLE, facts=fakes.FACTS):
     return durations.expected(spec, facts, known, load)
 
 
-def test_without_a_heal_on_this_machine_nothing_is_said():
-    assert expected() is None
+def test_without_a_timed_heal_the_amount_of_work_gives_a_wide_range(monkeypatch):
+    monkeypatch.setattr(host, "cards", lambda: 0)
+    found = expected()
+    assert (found.n, found.high_s > 3 * found.low_s, found.low_s > 20) == (0, True, True)
     assert expected(fakes.heal_spec()) is None
+    monkeypatch.setattr(host, "cards", lambda: 1)
+    assert expected(replace(INSTANT, model=replace(INSTANT.model, device="auto"))) is None
 
 
 def test_the_range_is_from_the_quickest_to_the_slowest_that_was_measured():
@@ -62,7 +66,7 @@ def test_another_models_times_go_by_its_parameters_and_it_is_named():
 
 def test_another_precision_tells_nothing():
     other = replace(INSTANT, model=replace(INSTANT.model, dtype="float32"))
-    assert expected(other, [instant(60)]) is None
+    assert expected(other, [instant(60)]).n == 0
 
 
 def test_what_names_a_time_takes_it_whatever_the_load():

@@ -28,12 +28,14 @@ from analysis.experiments.heal import (
     packing,
     projection,
     recipes,
+    refining,
     stages,
     texts,
 )
 from analysis.experiments.heal.group import ALONE, Group, joined, losses_named
 from analysis.experiments.heal.junction import Junction, Readings
 from analysis.experiments.heal.packing import PackedRows
+from analysis.experiments.heal.remaining import Remaining
 from analysis.experiments.heal.spec import CALIBRATION_TEXTS, HealResult, HealSpec, HealStep, Validation
 from analysis.experiments.heal.teacher import can_separate
 from analysis.experiments.heal.training import Trainer, deterministic, memory_explained
@@ -84,7 +86,8 @@ class Record:
 
     spec: HealSpec
     """Resolved."""
-    on_progress: OnProgress
+    remaining: Remaining
+    """Hears every report, and adds the time that is left of all phases."""
     result: HealResult
     began: float
     """When this run of the heal began, `time.perf_counter`."""
@@ -95,6 +98,11 @@ class Record:
     """The latest measured numbers of the training."""
     measuring_s: float = 0.0
     """Seconds that the last measurement of a model took."""
+
+    @property
+    def on_progress(self) -> OnProgress:
+        """Hears every report."""
+        return self.remaining
 
     @property
     def key(self) -> str:
@@ -131,12 +139,14 @@ class Record:
             self.on_progress(replace(progress, phase=f"{progress.phase} ({which} model)"))
 
         started, spec, found = time.perf_counter(), self.spec, self.result
+        self.remaining.begin(which)
         measured = evaluation.measure(
             loaded, spec.benchmark, spec.validation, spec.generation, report, cut=cut, known=known.judging if known else None
         )
         changes: dict[str, Any] = {}
         n_tokens = measured.n_tokens
         if found.same_kind_text is not None:
+            self.remaining.begin(f"{which}, same kind")
             beside = evaluation.measure(
                 loaded, None, found.same_kind_text, None, report, cut=cut, known=known.same_kind if known else None
             )
@@ -209,6 +219,18 @@ class Remembered:
     """On the text of the healing text's kind."""
 
 
+def _reuse(spec: HealSpec, known: Remembered) -> str:
+    """State whether the unpruned model has to be scored again, and why."""
+    n_answers, n_losses = len(known.judging.answers.get(None, {})), len(known.judging.losses.get(None, []))
+    n_questions = 0 if spec.benchmark is None else spec.benchmark.limit
+    if n_questions is not None and n_answers >= n_questions and n_losses >= spec.validation.n_texts:
+        return "The scores of the unpruned model are taken from stored results."
+    return (
+        f"Scores the unpruned model: this machine has stored no scores of it on all of these questions and texts in "
+        f"{spec.model.dtype}. Scores that came with the program are from another processor and differ in rounding."
+    )
+
+
 def timed(work: Callable[[], object]) -> float:
     """Seconds that some work takes."""
     started = time.perf_counter()
@@ -220,6 +242,7 @@ _TEACHER_SHARE = 0.3
 """Share of the free memory that the unpruned model's states may take."""
 _PROBES = 3
 """Steps that are timed, the first of them not counted, to work out how many fit into a time."""
+_NO_TIME = "The time leaves none for training steps, so the instant heal alone is kept; give it more minutes to train."
 _QUARTER = 4
 """A quarter of the writing is timed, to tell how long all of it takes."""
 
@@ -317,14 +340,15 @@ def run(
         can_divide = can_divide and not (resolved.instant and planned.facts.expert_parameters)
         over = group.size if is_short and can_divide else 1
     memory.check(at_once, planned.facts, planned.free_bytes, planned.where, other=other, over=over)
-    record = Record(resolved, on_progress, stored or nothing_yet(resolved, planned.facts), began)
+    remaining = Remaining(on_progress, resolved, planned.facts.n_parameters, began)
+    record = Record(resolved, remaining, stored or nothing_yet(resolved, planned.facts), began)
     record.publish()
     why = divided.WHY.format(name=planned.source.name, n=over) if over > 1 else ""
     group.order("load", {"spec": resolved.to_json(), "divided": why})
     if why:
-        loaded, _ = divided.load(resolved.model, group, on_progress, why)
+        loaded, _ = divided.load(resolved.model, group, remaining, why)
     else:
-        loaded = models.load(resolved.model, on_progress)
+        loaded = models.load(resolved.model, remaining)
     record.publish(versions=loaded.versions())
     with memory_explained(resolved, planned.source.name, planned.where):
         return _Heal(record, base=_base_name(resolved, planned), group=group, readings=readings).run(loaded)
@@ -373,6 +397,8 @@ class _Heal:
         with without_block(loaded.decoder, None if spec.control else spec.block) as left:
             adapters.check(left, spec)
         self.texts = texts.chosen(loaded, spec)
+        if (made := refining.source(spec, HealResult.all_of(spec.model)) if self.group.size == 1 else None) is not None:
+            return refining.judge(self, made, loaded)
         record.publish(same_kind_text=self.texts.same_kind, n_choice_texts=self.texts.n_choice)
         self.measure_before(loaded)
         if spec.instant:
@@ -407,12 +433,15 @@ class _Heal:
         """The unpruned and the pruned model, each unless it is already in the stored part."""
         record, spec = self.record, self.spec
         if record.result.unpruned is None:
-            measured = record.measure(loaded, "unpruned", known=self.remembered())
+            known = self.remembered()
+            record.on_progress(Progress("scoring the unpruned model", message=_reuse(spec, known)))
+            measured = record.measure(loaded, "unpruned", known=known)
             record.publish(unpruned=measured.point, lines=measured.lines)
         if record.result.pruned is None and not spec.control:
             measured = record.measure(loaded, "pruned", cut=spec.block, known=self.remembered())
             record.publish(pruned=measured.point)
         if not record.result.validations:
+            record.remaining.begin("choice")
             unpruned, start = self.known_checks() or self.check_before(loaded)
             record.result = replace(record.result, unpruned_check=unpruned)
             record.add_validation(start, 0)
@@ -421,7 +450,7 @@ class _Heal:
         """As `check_before`, from another heal of the same cut that was judged by the same text."""
 
         def subject(spec: HealSpec) -> object:
-            return spec.model, spec.validation, spec.block, spec.control
+            return spec.model, replace(spec.validation, n_texts=spec.n_kept_clear), spec.block, spec.control
 
         for other in HealResult.all_of(self.spec.model):
             if subject(other.spec) == subject(self.spec) and other.unpruned_check is not None and other.validations:
@@ -457,6 +486,7 @@ class _Heal:
 
     def fit_junction(self, loaded: LoadedModel) -> Junction:
         """The instant heal of the model that is not cut yet; the same at every start, so that nothing of it is stored."""
+        self.record.remaining.begin("fit")
         spec, n_tokens = self.spec, min(self.spec.corpus.seq_len, junction.TEXT_TOKENS)
         calibration = packing.beginnings(spec.corpus, self.texts.apart, loaded.tokenizer, CALIBRATION_TEXTS, n_tokens)
         if len(calibration) < junction.LEAST_TEXTS:
@@ -477,6 +507,7 @@ class _Heal:
     def prepare(self, healed: LoadedModel, cut: Cut | None, apart: bool) -> Trainer:
         """The trainer with its rows and its number of steps, where the last checkpoint left it."""
         record, spec = self.record, self.spec
+        record.remaining.begin("prepare")
         planned = record.result.planned_steps
         known = spec if spec.minutes is None else recipes.planned(spec, planned or 0)
         at_once = spec.batch_size * spec.gradient_accumulation
@@ -489,7 +520,8 @@ class _Heal:
         following.teach(trainer, cut)
         if spec.minutes is not None and planned is None:
             steps = self.work_out_steps(trainer, healed)
-            packed = self.pack(healed, steps * at_once)
+            if steps:
+                packed = self.pack(healed, steps * at_once)
             trainer.plan(recipes.planned(spec, steps), packed.rows, packed.positions if apart else None)
             record.publish(planned_steps=steps)
         comes_again = trainer.spec.steps * at_once > len(packed.rows)
@@ -526,12 +558,19 @@ class _Heal:
             seconds.append(timed(trainer.rehearse))
         stuff = self.check_material(healed)
         check_s = timed(lambda: self.check(trainer, healed, stuff))
-        return recipes.steps_that_fit(
-            seconds=60 * (spec.minutes or 0.0) - (time.perf_counter() - record.began),
-            step_s=len(trainer.passes) * median(seconds[1:]),
-            check_s=check_s,
-            end_s=max(record.measuring_s, self.end_s(healed, stuff, check_s)),
-        )
+        step_s, checks = len(trainer.passes) * median(seconds[1:]), recipes.checks_in(spec.minutes)
+        end_s = max(record.measuring_s, self.end_s(healed, stuff, check_s))
+        left_s = 60 * (spec.minutes or 0.0) - (time.perf_counter() - record.began)
+        try:
+            steps = recipes.steps_that_fit(seconds=left_s, step_s=step_s, check_s=check_s, end_s=end_s, checks=checks)
+        except RecipeError:
+            if not spec.instant:
+                raise
+            steps = 0
+            record.on_progress(Progress("measuring the speed", _PROBES, _PROBES, _NO_TIME))
+        record.remaining.expect("train", steps * step_s + (checks + 1 if steps else 1) * check_s)
+        record.remaining.expect_end(end_s)
+        return steps
 
     def end_s(self, healed: LoadedModel, stuff: Material, check_s: float) -> float:
         """Seconds that the last measurement will take, told from a check: what was measured before may have been remembered.
@@ -579,6 +618,7 @@ class _Heal:
     def train(self, trainer: Trainer, healed: LoadedModel) -> None:
         """Take the remaining steps, with a loss on the texts that choose and a checkpoint every so often."""
         record, spec = self.record, trainer.spec
+        record.remaining.begin("train")
         began, first = time.perf_counter(), trainer.steps_done
         stuff = self.check_material(healed)
         validated = record.result.validations[-1].step if record.result.validations else -1
@@ -652,10 +692,15 @@ class _Heal:
         if found is not None:
             trainer.go_on_from(found)
 
-    def measure_after(self, healed: LoadedModel) -> None:
-        """The healed model; then the heal is complete."""
+    def measure_after(self, healed: LoadedModel, known: tuple[Scores, Scores] | None = None) -> None:
+        """The healed model; then the heal is complete.
+
+        Args:
+            healed: the model.
+            known: its stored scores on the judging questions and texts, and on texts of the healing text's kind.
+        """
         healed.model.eval()
-        measured = self.record.measure(healed, "healed")
+        measured = self.record.measure(healed, "healed", known=None if known is None else Remembered(*known))
         self.record.publish(healed=measured.of(None if self.spec.control else self.spec.block).point, complete=True)
 
 

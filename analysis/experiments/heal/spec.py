@@ -65,7 +65,7 @@ class HealSpec(Spec):
     kind: ClassVar[str] = "heal"
     version: ClassVar[int] = 4
     """4: judged by text of another kind than the healing text, weighed by tokens."""
-    later: ClassVar[tuple[str, ...]] = ("compensation", "written", "top_k", "stages", "lora_on")
+    later: ClassVar[tuple[str, ...]] = ("compensation", "written", "top_k", "stages", "lora_on", "judging_texts")
     asked_by: ClassVar[str] = "analysis.experiments.heal.recipes:asked"
 
     block: Annotated[Removal, Option()]
@@ -139,6 +139,9 @@ class HealSpec(Spec):
     """Steps between validation losses and checkpoints."""
     check_questions: Annotated[int, Bound(0, 1_000_000)] = 0
     """How many of the questions are asked at each of these, to see accuracy grow; 0 for none."""
+    judging_texts: Annotated[int, Bound(0, MOST_ROWS)] = 0
+    """Texts that a refined judgement reads: the texts that choose, and the healing text, keep clear of all of them, so that a
+    heal judged by the first few can be judged by more. 0: those of `validation`."""
     keep_best: bool = False
     """Whether to end with the checkpoint of the lowest loss on the way, step 0 included, instead of the last step."""
 
@@ -192,6 +195,17 @@ class HealSpec(Spec):
     def trains(self) -> bool:
         """Whether any step is taken; without one the instant heal is all."""
         return self.steps > 0 or self.minutes is not None
+
+    @property
+    def training(self) -> "HealSpec":
+        """The request without its judgement: equal for heals that make the same adapter."""
+        few = replace(self.validation, n_texts=1)
+        return replace(self, benchmark=None, generation=None, check_questions=0, validation=few)
+
+    @property
+    def n_kept_clear(self) -> int:
+        """Texts of the judging draw that nothing else reads."""
+        return max(self.validation.n_texts, self.judging_texts)
 
     @property
     def gone_by_stage(self) -> list[int]:

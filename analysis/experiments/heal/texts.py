@@ -36,18 +36,20 @@ def chosen(loaded: LoadedModel, spec: HealSpec) -> Chosen:
     Raises:
         CorpusError: when those that judge cannot be read or are too short.
     """
-    judging = scores.prepare(loaded, None, spec.validation)
+    n = spec.n_kept_clear
+    judging = scores.prepare(loaded, None, replace(spec.validation, n_texts=n))
     choosing = choice(loaded, spec)
     texts = [*judging.texts, *choosing.texts]
-    same_kind: CorpusSpec | None = corpora.resolve(spec.same_kind)
+    own = corpora.resolve(spec.same_kind)
+    same_kind: CorpusSpec | None = own
     n_tokens = 0
     try:
-        beside = scores.prepare(loaded, None, same_kind)
+        beside = scores.prepare(loaded, None, replace(own, n_texts=n))
     except CorpusError:  # too small a text of one's own to hold any of it back
         same_kind = None
     else:
         texts += beside.texts
-        n_tokens = beside.n_tokens
+        n_tokens = sum(len(ids) for ids in beside.texts[: spec.validation.n_texts])
     n_choice = 0 if choosing.texts == judging.texts else len(choosing.texts)
     return Chosen(packing.kept_apart(texts, loaded.tokenizer), same_kind, n_tokens, n_choice)
 
@@ -61,5 +63,5 @@ def choice(loaded: LoadedModel, spec: HealSpec, benchmark: BenchmarkSpec | None 
         benchmark: questions that are asked beside.
     """
     next_ones = replace(spec.validation, n_texts=CHOICE_TEXTS)
-    found = scores.prepare(loaded, benchmark, next_ones, skip_texts=spec.validation.n_texts)
+    found = scores.prepare(loaded, benchmark, next_ones, skip_texts=spec.n_kept_clear)
     return found if len(found.texts) > 1 else scores.prepare(loaded, benchmark, spec.validation)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from analysis import jobs
 from analysis.core import host
@@ -17,7 +18,12 @@ from pages.components.shared.library import Found
 
 
 def show(
-    model: ModelSpec, known: ModelFacts, questions: BenchmarkSpec, distances: Found | None, current: Removal | None
+    model: ModelSpec,
+    known: ModelFacts,
+    questions: BenchmarkSpec,
+    distances: Found | None,
+    current: Removal | None,
+    wide: DeltaGenerator,
 ) -> HealSpec | None:
     """Draw the form; its button queues the heal. Returns what it says, None while that is no heal yet.
 
@@ -27,6 +33,7 @@ def show(
         questions: those of the curve on screen: asking the same ones puts the healed model on that curve.
         distances: the map that the most similar block is taken from, if there is one.
         current: the cut of the Explore page, where it is known.
+        wide: a container of the page's whole width, for the settings.
     """
     with st.container(border=True):
         block = block_choice.show(distances, known.n_layers, current)
@@ -38,7 +45,7 @@ def show(
             st.header("2 How much time", anchor=False)
             chosen = length.show(begun.preset, begun.key, known)
         place = st.container(border=True)
-        with st.expander("Advanced", icon=":material/tune:", key="advanced"):
+        with wide, st.expander("Advanced", icon=":material/tune:", key="advanced"):
             asked = recipe.advanced(begun, questions, chosen)
         with place:
             st.header("3 Start", anchor=False)

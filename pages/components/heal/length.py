@@ -17,13 +17,16 @@ from analysis.reading.durations import Duration, Timed
 from analysis.reading.found import of_entry
 from pages.components.shared import library, state, words
 
-INSTANT, OWN = "instant", "own"
+FIRST, INSTANT, OWN = "first", "instant", "own"
 MINUTES = {"2": 2.0, "5": 5.0, "10": 10.0, "30": 30.0}
-_OPTIONS = (INSTANT, *MINUTES, OWN)
+_OPTIONS = (FIRST, INSTANT, *MINUTES, OWN)
+_RECIPES = {FIRST: recipes.FIRST.name, INSTANT: recipes.INSTANT.name}
+"""Lengths that bring a recipe of their own."""
+_LABELS = {FIRST: "First heal, 3 minutes", INSTANT: "No training", OWN: "Another length"}
 _CHOSEN = "heal_length"
 """The length that was chosen over the recipe's own."""
 _TRAINED = "heal_trained_recipe"
-"""The recipe to go back to from the instant heal, which takes no time to name."""
+"""The recipe to go back to from a length that brings its own."""
 
 
 def forget() -> None:
@@ -39,10 +42,10 @@ def show(preset: HealSpec, key: str, known: ModelFacts) -> dict[str, Any]:
         key: part of the keys of its widgets.
         known: the size of the model.
     """
-    if preset.trains:
-        st.session_state[_TRAINED] = st.session_state["recipe"]
     usual = _of(preset)
-    now = st.session_state.get(_CHOSEN, usual) if preset.trains else usual
+    if usual not in _RECIPES:
+        st.session_state[_TRAINED] = st.session_state["recipe"]
+    now = usual if usual in _RECIPES else st.session_state.get(_CHOSEN, usual)
     captions, any_reached = Evidence(preset, known).captions()
     with state.showing("heal-time", now):
         st.radio(
@@ -51,8 +54,8 @@ def show(preset: HealSpec, key: str, known: ModelFacts) -> dict[str, Any]:
         )  # fmt: skip
     if not any_reached:
         st.caption("The recovery of each length appears here after a heal judged by another kind of text than it trained on.")
-    if now == INSTANT:
-        return {}
+    if now in _RECIPES:
+        return {"minutes": preset.minutes} if preset.minutes else {}
     return _own(preset, key) if now == OWN else {"minutes": MINUTES[now]}
 
 
@@ -60,18 +63,20 @@ def _of(preset: HealSpec) -> str:
     """The option that a recipe's own length is."""
     if not preset.trains:
         return INSTANT
+    if preset.recipe == recipes.FIRST.name:
+        return FIRST
     return next((name for name, minutes in MINUTES.items() if preset.minutes == minutes), OWN)
 
 
 def _label(option: str) -> str:
-    return {INSTANT: "No training, a fit of seconds", OWN: "Another length"}.get(option) or words.plain(f"{option} minutes")
+    return _LABELS.get(option) or words.plain(f"{option} minutes")
 
 
 def _choose() -> None:
-    """Take a length, and with it the instant recipe or one that trains."""
+    """Take a length, and with it a recipe of its own or one that trains for as long as is named."""
     chosen = st.session_state["heal-time"]
-    if chosen == INSTANT:
-        st.session_state["next-recipe"] = recipes.INSTANT.name
+    if chosen in _RECIPES:
+        st.session_state["next-recipe"] = _RECIPES[chosen]
         forget()
         return
     st.session_state[_CHOSEN] = chosen
@@ -118,15 +123,15 @@ class Evidence:
         return [lines.get(option, "by minutes or by steps") for option in _OPTIONS], known
 
     def _takes(self, spec: HealSpec) -> list[str]:
-        """How long it takes where its name does not say so, and whether that is too short."""
+        """Duration until the verdict, where the name of the length does not state it, and whether the length is too short."""
         if not spec.trains:
             found = durations.expected(spec, self.known, self.timed, self.load)
-            return [
-                f"about {words.span(found.low_s, found.high_s)} here, measuring included" if found else "not timed here yet"
-            ]
+            return [f"about {words.span(found.low_s, found.high_s)} until the verdict"] if found else ["not timed here yet"]
+        if spec.recipe == recipes.FIRST.name:
+            return [f"verdict on {spec.benchmark.limit if spec.benchmark else 0} questions, {spec.validation.n_texts} texts"]
         needed = durations.preparing(spec, self.known, self.timed, self.load)
         if needed is not None and needed.low_s > 60 * (spec.minutes or 0):
-            return [f"too short here: measuring alone takes about {words.span(needed.low_s, needed.high_s)}"]
+            return [f"too short here: loading and scoring alone take about {words.span(needed.low_s, needed.high_s)}"]
         return []
 
     def _reached(self, spec: HealSpec) -> str:
@@ -143,12 +148,11 @@ class Evidence:
 
 def _with_length(preset: HealSpec, option: str) -> HealSpec:
     """The heal that a length asks for, by the recipe at hand or by the one that goes with it."""
-    name = recipes.INSTANT.name if option == INSTANT else st.session_state.get(_TRAINED, recipes.DEFAULT)
-    if option == INSTANT or not preset.trains:
+    name = _RECIPES.get(option) or st.session_state.get(_TRAINED, recipes.DEFAULT)
+    if option in _RECIPES or _of(preset) in _RECIPES:
         name = name if name in recipes.NAMES else recipes.DEFAULT
         preset = recipes.heal_spec(
-            name, model=preset.model, block=preset.block, benchmark=preset.benchmark, recipe=name,
-            quantization=preset.model.quantization,
+            name, model=preset.model, block=preset.block, recipe=name, quantization=preset.model.quantization,
         )  # fmt: skip
     if option in MINUTES:
         return recipes.like(preset, model=preset.model, block=preset.block, minutes=MINUTES[option], steps=0)
@@ -178,7 +182,7 @@ def expected(spec: HealSpec, known: ModelFacts) -> Duration | None:
 
 
 def say_expected(spec: HealSpec, known: ModelFacts, waiting: Sequence[jobs.Job]) -> None:
-    """Draw how long it will take, and why that may be longer: before the click, never after.
+    """Draw the duration from the click to the verdict, and the reasons why it may be longer.
 
     Args:
         spec: the heal.
@@ -187,13 +191,17 @@ def say_expected(spec: HealSpec, known: ModelFacts, waiting: Sequence[jobs.Job])
     """
     load, found = load_now(), expected(spec, known)
     if found is None:
-        parts = ["Not timed yet on this machine: no heal like it has been done here"]
+        parts = ["Not timed on this machine yet: no heal like it has run here"]
     elif spec.minutes is not None:
-        parts = [f"About {words.span(found.low_s, found.high_s)}: as many steps as fit"]
+        parts = [f"About {words.span(found.low_s, found.high_s)} until the verdict: as many steps as fit"]
+    elif not found.n:
+        parts = [f"About {words.span(found.low_s, found.high_s)} until the verdict, estimated: not timed on this machine yet"]
     else:
-        parts = [f"About {words.span(found.low_s, found.high_s)}, from {words.counted(found.n, 'heal')} on this machine"]
+        measured = words.counted(found.n, "heal")
+        parts = [f"About {words.span(found.low_s, found.high_s)} until the verdict, from {measured} on this machine"]
         if found.of_another:
-            parts.append(f"of {found.of_another}, by its size")
+            parts.append(f"of {found.of_another}, scaled by its size")
+    parts.append("loading, fit and scoring of all models included")
     if load.is_busy:
         slower = "; fewer steps fit" if spec.minutes is not None else ""
         parts.append(f"the machine is busy (load {load.average:.1f} on {words.counted(load.cores, 'core')}{slower})")

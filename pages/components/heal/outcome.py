@@ -4,14 +4,16 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.charts import heals as figures
-from analysis.core import store
+from analysis.core import host, store
 from analysis.experiments.accuracy.points import Point
+from analysis.experiments.heal import recipes
 from analysis.experiments.heal.spec import COMPENSATIONS, HealResult, JunctionReport
 from analysis.models import spec as sizes
-from analysis.reading import gains, heals, reading, recovery
+from analysis.reading import durations, gains, heals, reading, recovery
 from analysis.reading.reading import ACCURACY, LOSS, Reading
 from pages.components.heal import length
 from pages.components.heal.runs import Run
+from pages.components.jobs import in_place
 from pages.components.shared import chart, command, library, start, theme, words
 
 _READ = 3
@@ -30,6 +32,7 @@ def show(run: Run, control: HealResult | None) -> None:
     result = run.result
     assert result is not None
     _verdict(result, control)
+    _refine(result)
     _table(result, control)
     _ceiling(run, control)
     st.caption("  \n".join([*_answers(result), *_warnings(result)]))
@@ -62,6 +65,27 @@ def _verdict(result: HealResult, control: HealResult | None) -> None:
             st.caption(words.plain(sentence))
 
 
+def _refine(result: HealResult) -> None:
+    """Draw the button that judges the same adapter by more questions and texts, where that was not done."""
+    if not result.complete or not recipes.is_first(result.spec):
+        return
+    wanted = recipes.refined(start.unresolved(result.spec))
+    n_questions = wanted.benchmark.limit if wanted.benchmark else 0
+    said = f"{n_questions} questions and {wanted.validation.n_texts} texts"
+    running = next((job for job in jobs.active() if job.kind == "heal" and job.spec == wanted), None)
+    if running is not None:
+        in_place.show(running, "refine")
+        return
+    expected = durations.refining(result, wanted, host.load())
+    takes = "" if expected is None else f", about {words.span(expected.low_s, expected.high_s)}"
+    clicked = start.button(
+        f"Refine to {said}{takes}", key="refine-heal", icon=":material/zoom_in:",
+        help="Keeps the adapter and all answers, and scores the three models on the new questions and texts only.",
+    )  # fmt: skip
+    if clicked:
+        start.start_and_show(wanted, f"Refine the heal of {wanted.block.halves()}")
+
+
 def _rows(result: HealResult, control: HealResult | None) -> dict[str, HealResult]:
     """The models by name, with the result that measured them."""
     if result.spec.control:
@@ -89,7 +113,7 @@ def _table(result: HealResult, control: HealResult | None) -> None:
         }
         rows.append({head: cell for head, cell in cells.items() if head})
     kept = [head for head in rows[0] if any(row[head] not in ("", "–") for row in rows)]
-    with st.container(key=f"models-{len(rows)}"):
+    with st.container(key=f"models-{len(rows)}"):  # scrolls sideways on a phone, inside of itself
         st.table(
             [{head: row[head] for head in kept} for row in rows], border="horizontal", hide_index=True,
             alt="Quality, size and speed of the models",

@@ -1,111 +1,152 @@
-"""One heal, whatever state it is in: on its way with its two losses, or done with three models side by side."""
+"""The heals of the selected block, one of them in full: in progress with its losses, or done with three models compared."""
+
+from dataclasses import replace
 
 import streamlit as st
 
 from analysis import jobs
 from analysis.core import stats
-from analysis.core.blocks import Block
+from analysis.core.blocks import ATTENTION, Removal
+from analysis.experiments.heal import recipes
 from analysis.experiments.heal.spec import HealResult, HealSpec, Validation
 from analysis.reading import durations
 from analysis.reading.durations import Duration
 from pages.components.heal import length, outcome
 from pages.components.heal.runs import Run, best, control_of, run_now, runs_of
 from pages.components.jobs import card, strip
-from pages.components.shared import frame, state, words
+from pages.components.shared import frame, start, state, words
 
 
 def show(asked: HealSpec | None) -> None:
-    """Draw the picker of runs and the picked one, which is of the chosen cut unless it says so.
+    """Draw the heals of the selected block, and the one that was picked; without any, a panel with a start button.
 
     Args:
-        asked: what the form says now; None while there is nothing to choose.
+        asked: the request in the form; None while there is no block to choose, or no text.
     """
-    runs = {run.id: run for run in runs_of(state.current_model())}
-    if not runs:
-        st.info("No heal of this model yet. Choose a length on the left and click **Start healing**: you can watch it here.")
+    runs = runs_of(state.current_model())
+    if asked is None:
+        st.info("Choose a block and a healing text to see its heals." if runs else "No heal of this model yet.")
         return
-    of_cut = [run for run in runs.values() if asked is None or run.spec.block == asked.block]
-    shown = runs.get(_looked_at(asked)) or _chosen(of_cut, asked)
-    _picker(runs, of_cut, shown, asked)
+    of_block = {run.id: run for run in runs if run.spec.block == asked.block}
+    elsewhere = {run.id: run for run in runs if run.id not in of_block}
+    shown = of_block.get(_looked_at(asked)) or _chosen(list(of_block.values()), asked)
     if shown is None:
-        said = asked.block.brief() if asked else "this cut"
-        st.info(f"No heal of {said} yet. Click **Start healing** on the left: you can watch it here.")
-        return
-    if asked is not None:
-        _whose(shown, asked, of_cut)
-    _one(shown)
+        _nothing_yet(asked)
+    else:
+        _picker(of_block, shown, asked)
+    _other_blocks(elsewhere)
+    if shown is not None:
+        _made_otherwise(shown, asked)
+        _one(shown)
 
 
-def _chosen(of_cut: list[Run], asked: HealSpec | None) -> Run | None:
-    """Of the heals of a cut the one to show.
+def _nothing_yet(asked: HealSpec) -> None:
+    """Draw a grey panel for a block without a heal, with the button that starts the first one."""
+    first = first_heal(asked)
+    n_questions = first.benchmark.limit if first.benchmark else 0
+    with st.container(border=True, key="no-heal"):
+        st.markdown(f":gray[**No heal of {words.plain(asked.block.brief())} yet**]")
+        st.caption(
+            words.plain(
+                f"A first heal takes about 3 minutes on two idle CPU cores, until its verdict on {n_questions} questions and "
+                f"{first.validation.n_texts} texts. Refine it later without training again."
+            )
+        )
+        clicked = start.button("Start first heal", key="start-first-heal", icon=":material/healing:")
+    if clicked:
+        start.start_and_show(first, f"First heal of {asked.block.halves()}")
 
-    One that is on its way, since after a reload the form says the usual again; then those made as the form says before others,
-    of these the one that was chosen last, else the best. One that was stopped before it measured anything hides no other.
+
+def first_heal(asked: HealSpec) -> HealSpec:
+    """The first heal of the block in the form: a few minutes, judged by few questions and texts, which can be refined."""
+    usual = recipes.FIRST.benchmark
+    benchmark = None
+    if asked.benchmark is not None:
+        limit = min(asked.benchmark.limit or usual.limit, usual.limit)
+        benchmark = replace(asked.benchmark, limit=limit)
+    changes = {"instant": False} if (0, ATTENTION) in asked.block.parts else {}
+    return recipes.heal_spec(
+        recipes.FIRST.name, model=asked.model, block=asked.block, quantization=asked.model.quantization, benchmark=benchmark,
+        **changes,
+    )  # fmt: skip
+
+
+def _chosen(of_block: list[Run], asked: HealSpec) -> Run | None:
+    """Of the heals of a block the one to show.
+
+    One that runs or waits; then those with the settings of the form before others, of these the one that was chosen last, else
+    the one with the strongest evidence.
     """
-    same = [run for run in of_cut if _form(run.spec) == _form(asked) and not run.says_nothing] or of_cut
-    on_its_way = next((run for run in [*same, *of_cut] if run.job and run.job.is_active), None)
+    same = [run for run in of_block if _form(run.spec) == _form(asked)] or of_block
+    made = {start.unresolved(run.spec).training for run in of_block if run.result and run.result.complete}
+    # A refinement is drawn beside the verdict that it refines.
+    active = next((run for run in [*same, *of_block] if run.job and run.job.is_active and run.spec.training not in made), None)
+    same = [run for run in same if not (run.job and run.job.is_active)] or same
     keys = {key: run for run in same for key in (run.id, run.found.key if run.found else run.id)}
-    return on_its_way or keys.get(state.shown_result("heal", ["", *keys]) or "") or best(same)
+    return active or keys.get(state.shown_result("heal", ["", *keys]) or "") or best(same)
 
 
 _LOOKED_AT = "heal_looked_at"
-"""The run that was picked from the list, with what the form said then: another choice in the form ends the looking."""
+"""The run that was picked from the list, with the settings of the form then: another choice in the form ends the looking."""
 
 
-def _looked_at(asked: HealSpec | None) -> str:
+def _looked_at(asked: HealSpec) -> str:
     run_id, form = st.session_state.get(_LOOKED_AT, ("", None))
     return run_id if form == _form(asked) else ""
 
 
-def _look_at(run_id: str, asked: HealSpec | None) -> None:
+def _look_at(run_id: str, asked: HealSpec) -> None:
     st.session_state[_LOOKED_AT] = (run_id, _form(asked))
 
 
-def _form(asked: HealSpec | None) -> tuple[Block, str] | None:
-    """What of a request a result is bound to, beside the model: the cut, and how it is healed."""
-    return None if asked is None else (asked.block, words.heal_settings(asked))
+def _form(asked: HealSpec) -> tuple[Removal, str]:
+    """Block and recipe of a request, which a result is bound to beside the model."""
+    return asked.block, words.heal_settings(asked)
 
 
-def _picker(runs: dict[str, Run], of_cut: list[Run], shown: Run | None, asked: HealSpec | None) -> None:
-    """The list of all heals, those of the chosen cut first."""
-    ids = [run.id for run in of_cut] + [run_id for run_id, run in runs.items() if run not in of_cut]
-    key = f"pick-heal-{shown.id if shown else asked and asked.block}"
-
-    def pick() -> None:
-        if st.session_state[key] is not None:
-            _look_at(st.session_state[key], asked)
-
+def _picker(of_block: dict[str, Run], shown: Run, asked: HealSpec) -> None:
+    """Draw the list of the heals of the selected block."""
+    ids = list(of_block)
+    key = f"pick-heal-{shown.id}"
     st.selectbox(
-        "Run", ids, None if shown is None else ids.index(shown.id), format_func=lambda run_id: runs[run_id].in_a_line(),
-        key=key, on_change=pick, placeholder="Heals of other cuts",
+        "Run", ids, ids.index(shown.id), format_func=lambda run_id: of_block[run_id].in_a_line(), key=key,
+        on_change=lambda: _look_at(st.session_state[key], asked),
     )  # fmt: skip
 
 
-def _whose(run: Run, asked: HealSpec, of_cut: list[Run]) -> None:
-    """Where the run is not what the form says: whose it is, and the two ways to bring them together."""
-    other_cut = run.spec.block != asked.block
+def _other_blocks(elsewhere: dict[str, Run]) -> None:
+    """Draw the list of heals of other blocks; picking one selects its block and loads its settings."""
+    if not elsewhere:
+        return
+    key = "heals-elsewhere"
+
+    def pick() -> None:
+        if (run := elsewhere.get(st.session_state[key] or "")) is not None:
+            _load_settings(run)
+            st.session_state[key] = None
+
+    st.selectbox(
+        "Heals of other blocks", list(elsewhere), None, format_func=lambda run_id: elsewhere[run_id].in_a_line(), key=key,
+        on_change=pick, placeholder="Select another block by its heal", label_visibility="collapsed",
+    )  # fmt: skip
+
+
+def _made_otherwise(run: Run, asked: HealSpec) -> None:
+    """State that the run was made with other settings than the form has, with the button that loads them."""
     if _form(run.spec) == _form(asked):
         return
     what = "control" if run.spec.control else "heal"
-    if other_cut:
-        said = f"This is the {what} of {run.spec.block.brief()}; the form says {asked.block.brief()}."
-    else:
-        said = f"This {what} was made by {words.heal_settings(run.spec)}; the form says {words.heal_settings(asked)}."
+    said = f"This {what} was made by {words.heal_settings(run.spec)}; the form says {words.heal_settings(asked)}."
     with st.container(border=True, horizontal=True, vertical_alignment="center", gap="small", key="whose"):
         st.markdown(words.plain(said))
         st.button(
             "Load its settings", key="load-settings", icon=":material/input:", on_click=_load_settings, args=(run,),
-            help="Puts its cut and its numbers into the form.",
+            help="Puts its numbers into the form.",
         )  # fmt: skip
-        if other_cut and of_cut:
-            st.button(
-                "Show the best heal of the chosen cut", key="best-of-cut", icon=":material/undo:",
-                on_click=lambda: st.session_state.pop(_LOOKED_AT, None),
-            )  # fmt: skip
 
 
 def _load_settings(run: Run) -> None:
-    """Put a run's cut and numbers into the form; the run stays on screen."""
+    """Select a run's block and put its numbers into the form; the run is shown."""
     state.choose_cut(run.spec.block)
     st.session_state["next-recipe"] = f"run:{run.id}"
     _look_at(run.id, run.spec)
@@ -151,7 +192,7 @@ def _live(run_id: str, whole: Duration | None) -> None:
             st.rerun()
         waiting = [job.id for job in jobs.active() if job.state == jobs.QUEUED]
         card.active(run.job, place=waiting.index(run.id) + 1 if run.id in waiting else 0, where="heal")
-        if whole is not None and run.job.state == jobs.RUNNING:
+        if whole is not None and run.job.state == jobs.RUNNING and run.job.left_s is None and run.job.silent_s is None:
             _left(run.job, whole)
         _numbers(run.job.values, run.result, run.result.total_steps if run.result else run.spec.steps)
         if run.result and (run.result.steps or run.result.validations):
@@ -159,7 +200,7 @@ def _live(run_id: str, whole: Duration | None) -> None:
         elif run.job.state == jobs.QUEUED:
             st.info("Waiting for its turn: one heavy job runs at a time. You can leave this page; it starts by itself.")
         else:
-            st.info("Loading and measuring the model before the first step; the curve appears here.")
+            st.caption("The curve appears here with the first measurement.")
 
 
 def _left(job: jobs.Job, whole: Duration) -> None:
@@ -170,7 +211,7 @@ def _left(job: jobs.Job, whole: Duration) -> None:
 
 
 def _numbers(values: dict, result: HealResult | None, steps: int) -> None:
-    """The latest measured numbers, in one row."""
+    """Draw the latest measured numbers; what has not been measured, or is not part of this heal, has no tile."""
     last = result.steps[-1] if result and result.steps else None
     step = values.get("step") or (last.step if last else 0)
 
@@ -180,20 +221,21 @@ def _numbers(values: dict, result: HealResult | None, steps: int) -> None:
     loss, rate, speed, memory = latest("loss"), latest("learning_rate"), latest("tokens_per_s"), latest("memory_bytes")
     check = result.validations[-1] if result and result.validations else None
     shown = {
-        "Step": _step(step, steps, result),
-        "Training loss": words.nats(loss),
-        "Held-out loss": words.nats(check.loss) if check else "–",
-        "Loss repaired": words.percent(result.repaired_by(check)) if result and check else "–",
-        "Accuracy": words.percent(check.acc) if check else "–",
-        "Learning rate": "–" if rate is None else f"{rate:.1e}",
-        "Speed": f"{speed:,.0f} tokens/s" if speed else "–",
-        "Peak memory": words.size(memory) if memory else "–",
+        "Step": f"{step} of {steps}" if step and steps else None,
+        "Training loss": None if loss is None else words.nats(loss),
+        "Held-out loss": words.nats(check.loss) if check else None,
+        "Accuracy": words.percent(check.acc) if check and check.acc is not None else None,
+        "Learning rate": None if rate is None else f"{rate:.1e}",
+        "Speed": f"{speed:,.0f} tokens/s" if speed else None,
+        "Peak memory": words.size(memory) if memory else None,
     }
+    tiles = {label: value for label, value in shown.items() if value is not None}
     sure = _intervals(check, result) if check and result else {}
     with st.container(gap="xsmall"):
-        cells = [*st.columns(4), *st.columns(4)]
-        for cell, (label, value) in zip(cells, shown.items(), strict=True):
-            cell.metric(label, value, help=sure.get(label))
+        names = list(tiles)
+        for first in range(0, len(names), 4):
+            for cell, label in zip(st.columns(4), names[first : first + 4], strict=False):
+                cell.metric(label, tiles[label], help=sure.get(label))
 
 
 def _intervals(check: Validation, result: HealResult) -> dict[str, str]:
@@ -204,9 +246,3 @@ def _intervals(check: Validation, result: HealResult) -> dict[str, str]:
         low, high = check.interval
         said["Accuracy"] = f"95 %: {low:.1%} to {high:.1%}, on {check.n_questions} questions."
     return said
-
-
-def _step(step: int, steps: int, result: HealResult | None) -> str:
-    if steps:
-        return f"{step} of {steps}"
-    return "being worked out" if result is None or result.spec.minutes is not None else "none: instant"

@@ -44,7 +44,7 @@ class Run:
         """The run in one line."""
         block = self.spec.block
         when = words.date(self.job.created_at if self.job else self.found.saved_at if self.found else 0)
-        # The menu is not redrawn while a run goes from waiting to running, so one word serves both.
+        # The menu is not redrawn when a waiting run starts, so both states have one word.
         state = "in progress" if self.job and self.job.is_active else self.state
         alone = "" if isinstance(block, PartSet) else f"block{'s' * (len(block.blocks) > 1)} "
         what = f"control of {block.halves()}" if self.spec.control else f"{alone}{block.halves()}"
@@ -53,7 +53,10 @@ class Run:
 
 
 def runs_of(model: ModelSpec) -> list[Run]:
-    """All runs of a model: active ones first, then the strongest evidence first, of equal ones the newest; failed ones last."""
+    """All runs of a model: active ones first, then the strongest evidence first, of equal ones the newest; failed ones last.
+
+    Runs that were cancelled before anything was measured are left out: they stay in the list of jobs.
+    """
     results = {found.key: found for found in library.find("heal", model, any_precision=True)}
     runs = []
     for job in jobs.list_jobs(200):
@@ -62,7 +65,8 @@ def runs_of(model: ModelSpec) -> list[Run]:
     runs += [Run(found.key, found.result.spec, None, found) for found in results.values()]
     active = [run for run in runs if run.job and run.job.is_active]
     measured = [run for run in runs if run.found and run not in active]
-    return [*active, *evidence.ranked(measured, result="result"), *(run for run in runs if not run.found and run not in active)]
+    others = [run for run in runs if not run.found and run not in active and not run.says_nothing]
+    return [*active, *evidence.ranked(measured, result="result"), *others]
 
 
 def best(runs: Sequence[Run]) -> Run | None:

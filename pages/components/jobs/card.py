@@ -31,7 +31,7 @@ def active(job: jobs.Job, *, place: int, where: str = "strip") -> None:
             said = "Next in the queue" if place == 1 else f"Number {place} in the queue"
             st.caption(words.plain(f"{said}. {job.message}" if job.message else said))
         else:
-            st.progress(min(1.0, job.done / job.total) if job.total else 0.0, text=words.plain(progress_text(job)))
+            st.progress(job.share or 0.0, text=words.plain(progress_text(job)))
         with st.container(horizontal=True, gap="small", vertical_alignment="center"):
             _button(
                 "Pause", "pause", job, where,
@@ -53,15 +53,28 @@ def place(job: jobs.Job) -> int:
 
 
 def progress_text(job: jobs.Job) -> str:
-    """What it does, how far it is, how long it still takes and how much of the machine it uses: the same words everywhere."""
-    parts = [job.phase or "starting"]
+    """Stage, phase and progress, the time left and the use of the machine: the same words everywhere.
+
+    A job that reports the time left of all its phases states that time, until its result; another that of its present phase.
+    """
+    parts = [job.stage, job.phase or "starting"]
     if job.total:
         parts.append(bytes_so_far(job.done, job.total, job.values) or how_far(job.done, job.total))
-    if job.eta_s is not None:
+    if job.silent_s is not None:
+        parts.append(f"no update for {words.duration(job.silent_s)}")
+    elif job.left_s is not None:
+        parts.append(f"about {words.duration(_rounded(job.left_s))} left in all")
+    elif job.eta_s is not None:
         parts.append(f"{words.span(*(job.eta_range_s or (job.eta_s, job.eta_s)))} left")
     if job.work is not None and job.work.share_now is not None:
         parts.append(f"{job.work.share_now:.0%} of this machine's peak")
-    return " · ".join(parts)
+    return " · ".join(part for part in parts if part)
+
+
+def _rounded(seconds: float) -> float:
+    """Seconds in steps of five below two minutes, of thirty above."""
+    step = 5 if seconds < 120 else 30
+    return max(5, step * round(seconds / step))
 
 
 def ended(job: jobs.Job, *, where: str = "strip") -> None:

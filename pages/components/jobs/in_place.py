@@ -47,8 +47,8 @@ def _line(job_id: str, where: str) -> None:
         if not job.is_active:
             st.rerun()
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            share = min(1.0, job.done / job.total) if job.total and job.state == jobs.RUNNING else 0.0
-            st.progress(share, text=words.plain(_said(job)), width="stretch")
+            share = job.share if job.state == jobs.RUNNING else None
+            st.progress(share or 0.0, text=words.plain(_said(job)), width="stretch")
             if not job.cancel_requested:
                 refused = access.why_not_change(job)
                 st.button(

@@ -39,7 +39,7 @@ def every(active: Sequence[jobs.Job]) -> str | None:
     """
     if not active:
         return None
-    left = [job.eta_s or 0.0 for job in active if job.state == jobs.RUNNING]
+    left = [job.left_s or job.eta_s or 0.0 for job in active if job.state == jobs.RUNNING]
     soonest = min(left, default=0.0)
     return "5s" if soonest > _VERY_LONG_S else "2s" if soonest > _LONG_S else "1s"
 

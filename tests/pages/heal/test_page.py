@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from dataclasses import replace
 
 import pytest
@@ -111,24 +112,28 @@ def test_every_length_says_what_it_reached_and_how_long_it_takes_here(app, known
         replace(made, steps=[], versions={"processor": "a test, 2 threads"}, healed=replace(made.healed, loss=loss)).save()
     at = app("pages/heal.py", **OF_HEAL)
     captions = list(at.radio(key="heal-time").proto.captions)
-    assert captions[0].startswith("not measured for this block; other blocks: recovers 56 % (no interval: ")
-    assert " of the loss increase on C4, 2 blocks of 3 to 10 layers; accuracy: no significant change on any" in captions[0]
-    assert captions[0].endswith("min here, measuring included")
-    assert captions[3] == "not measured yet"
+    assert captions[1].startswith("not measured for this block; other blocks: recovers 56 % (no interval: ")
+    assert " of the loss increase on C4, 2 blocks of 3 to 10 layers; accuracy: no significant change on any" in captions[1]
+    assert captions[1].endswith("min until the verdict")
+    assert captions[4] == "not measured yet"
     at.radio(key="heal-time").set_value("instant").run()
-    assert "from 2 heals on this machine; the machine is busy (load 3.1 on 2 cores)" in texts(at).replace("\\", "")
+    said = texts(at).replace("\\", "")
+    assert "until the verdict, from 2 heals on this machine; loading, fit and scoring of all models included; " in said
+    assert "the machine is busy (load 3.1 on 2 cores)" in said
     assert at.selectbox(key="recipe").value == "instant"
     at.radio(key="heal-time").set_value("5").run()
-    assert "About 5 min: as many steps as fit" in texts(at).replace("\\", "")
+    assert "About 5 min until the verdict: as many steps as fit" in texts(at).replace("\\", "")
     at.button(key="start-heal").click().run()
     (made,) = jobs.active()
     assert (made.spec.recipe, made.spec.minutes) == ("distill", 5.0)
 
 
-def test_where_nothing_was_timed_the_page_says_so(app, known):
+def test_an_untimed_heal_is_estimated_until_its_verdict(app, known, monkeypatch):
+    monkeypatch.setattr(host, "cards", lambda: 0)
     at = app("pages/heal.py", **OF_HEAL)
     at.radio(key="heal-time").set_value("instant").run()
-    assert "Not timed yet on this machine" in texts(at)
+    assert "until the verdict, estimated: not timed on this machine yet" in texts(at).replace("\\", "")
+    assert "fit of seconds" not in str(at.radio(key="heal-time").options)
 
 
 def test_minutes_text_and_a_control(app, known):
@@ -181,7 +186,7 @@ def test_a_recipe_from_a_file_of_ones_own_is_on_the_menu_and_starts(app, known, 
 
 def test_the_menu_says_what_every_recipe_does(app, known):
     options = app("pages/heal.py").selectbox(key="recipe").options
-    assert options[:13] == [
+    assert options[:14] == [
         "distill: LoRA in the time you name, taught by the unpruned model",
         "quick: LoRA in the time you name, on the text alone",
         "partial: the last layers and the head",
@@ -193,6 +198,7 @@ def test_the_menu_says_what_every_recipe_does(app, known):
         "prune-comp: no training, one factor",
         "linear-patch: no training, a factor per rotated channel",
         "ghosted: no training, a linear map of the stream",
+        "first: three minutes with a verdict, which can be refined",
         "paper: its table, or its rule for this model",
         "paper-llama-2-7b",
     ]
@@ -432,25 +438,97 @@ def test_a_result_is_of_the_cut_that_the_form_says(app, known):
     assert "No heal of layers" in texts(at)
 
 
-def test_a_result_of_another_cut_says_whose_it_is_and_loads_its_settings(app, known):
+def test_the_shown_heal_is_always_of_the_selected_block(app, known):
     other, own = healed(5, 11), healed(8, 12)
     at = app("pages/heal.py", block="12:8")
     assert list(at.table[0].value["layers"]) == [30, 22, 22]
-    picker = at.selectbox(key=f"pick-heal-{own.spec.fingerprint()}")
-    picker.set_value(other.spec.fingerprint()).run()
-    assert "This is the heal of layers 11-15" in texts(at)
-    assert "the form says layers 12-19" in texts(at)
-    at.button(key="best-of-cut").click().run()
-    assert "This is the heal of" not in texts(at)
-    assert list(at.table[0].value["layers"]) == [30, 22, 22]
-    at.selectbox(key=f"pick-heal-{own.spec.fingerprint()}").set_value(other.spec.fingerprint()).run()
-    at.button(key="load-settings").click().run()
+    assert len(at.selectbox(key=f"pick-heal-{own.spec.fingerprint()}").options) == 1
+    at.selectbox(key="heals-elsewhere").set_value(other.spec.fingerprint()).run()
     assert not at.exception
-    assert "the form says" not in texts(at), "the form now says what is shown"
+    assert Block(11, 5).describe() in texts(at), "its block is selected with it"
     assert list(at.table[0].value["layers"]) == [30, 25, 25]
     at.button(key="start-heal").click().run()
     (made,) = jobs.active()
     assert (made.spec.block, made.spec.steps) == (Block(11, 5), 50)
+
+
+def test_a_block_without_a_heal_has_a_grey_panel_with_a_start_button(app, known):
+    healed(5, 11)
+    at = app("pages/heal.py", block="14:5")
+    assert "No heal of layers 14-18 yet" in texts(at).replace("\\", "")
+    assert not at.table
+    at.button(key="start-first-heal").click().run()
+    assert not at.exception
+    (made,) = jobs.active()
+    assert (made.spec.recipe, made.spec.block, made.spec.minutes) == ("first", Block(14, 5), 2.5)
+    assert (made.spec.benchmark.limit, made.spec.validation.n_texts, made.spec.judging_texts) == (50, 8, 32)
+    assert "Next in the queue" in texts(at)
+
+
+def test_a_cancelled_waiting_heal_leaves_the_menu(app, known, job):
+    found = healed(5, 11, recipe="other")
+    waiting = job(replace(fakes.heal_spec(), recipe="later"), jobs.QUEUED)
+    at = app("pages/heal.py", **OF_HEAL)
+    assert any("in progress" in option for option in at.selectbox(key=f"pick-heal-{waiting.id}").options)
+    at.button(key=f"heal-cancel-{waiting.id}").click().run()
+    options = at.selectbox(key=f"pick-heal-{found.spec.fingerprint()}").options
+    assert not any("in progress" in option or "cancelled" in option for option in options)
+
+
+def test_a_first_heal_offers_its_refinement_with_the_same_training(app, known):
+    heal = fakes.heal()
+    few = replace(heal.spec.validation, n_texts=8)
+    spec = replace(heal.spec, recipe="first", validation=few, judging_texts=32, benchmark=BenchmarkSpec(limit=50))
+    replace(heal, spec=spec).save()
+    at = app("pages/heal.py", **OF_HEAL)
+    assert at.button(key="refine-heal").label.startswith("Refine to 200 questions and 32 texts")
+    at.button(key="refine-heal").click().run()
+    (made,) = jobs.active()
+    assert (made.spec.benchmark.limit, made.spec.validation.n_texts) == (200, 32)
+    assert at.table, "the first verdict stays on screen"
+    assert at.button(key=f"refine-cancel-{made.id}")
+    assert not [button for button in at.button if button.key == "refine-heal"]
+
+
+def test_a_running_instant_heal_has_no_empty_tiles(app, known, job):
+    heal = fakes.heal(0, steps=50)
+    spec = replace(heal.spec, steps=0, instant=True, recipe="instant")
+    replace(heal, spec=spec, validations=[]).save()
+    values = {"remaining": {"left_s": 80.0, "share": 0.25, "stage": "score pruned", "stage_number": 3, "n_stages": 5}}
+    job(
+        spec, jobs.RUNNING, "Heal", phase="scoring questions (pruned model)", done=1, total=2, values=job_table.to_json(values),
+        result_key=spec.fingerprint(), progress_at=time.time(),
+    )  # fmt: skip
+    at = app("pages/heal.py", **OF_HEAL)
+    assert not at.metric
+    text = at.get("progress")[-1].proto.text.replace("\\", "")
+    assert text.startswith("score pruned, 3 of 5 · scoring questions (pruned model) · 1/2 · about 1 min 20 s left in all")
+
+
+def test_a_silent_job_claims_no_time_left(app, known, job):
+    made = running(job)
+    job_table.update(made, progress_at=time.time() - 65)
+    at = app("pages/heal.py", **OF_HEAL)
+    text = at.get("progress")[-1].proto.text
+    assert "no update for 1 min 5 s" in text
+    assert "left" not in text
+
+
+def test_only_settings_that_the_recipe_uses_are_drawn(app, known):
+    at = app("pages/heal.py", **OF_HEAL)
+    at.selectbox(key="recipe").set_value("instant").run()
+    keys = {item.key for item in (*at.number_input, *at.selectbox, *at.checkbox)}
+    assert "instant-compensation" in keys
+    assert not keys & {f"instant-{name}" for name in ("r", "batch", "lr", "distill", "method", "last", "control", "check")}
+    at.selectbox(key="recipe").set_value("distill").run()
+    keys = {item.key for item in (*at.number_input, *at.selectbox, *at.checkbox)}
+    assert keys >= {"distill-r", "distill-batch", "distill-accumulate", "distill-lora-on", "distill-distill", "distill-top"}
+    assert not keys & {"distill-last", "distill-written", "distill-stages"}
+    labels = [item.label for item in (*at.number_input, *at.selectbox, *at.checkbox) if (item.key or "").startswith("distill-")]
+    assert {"Batch size", "Sequence length", "Gradient accumulation steps", "Target modules", "Distillation weight"} <= set(
+        labels
+    )
+    assert max(len(label.split()) for label in labels) <= 4
 
 
 def test_a_result_made_otherwise_than_the_form_says_so(app, known):

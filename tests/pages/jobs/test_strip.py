@@ -43,7 +43,9 @@ def known(ui_cache):
 )  # fmt: skip
 def test_the_strip_looks_again_less_often_while_what_runs_goes_on_for_minutes(left, every):
     active = [
-        SimpleNamespace(state=jobs.QUEUED if eta == "waits" else jobs.RUNNING, eta_s=None if eta == "waits" else eta)
+        SimpleNamespace(
+            state=jobs.QUEUED if eta == "waits" else jobs.RUNNING, left_s=None, eta_s=None if eta == "waits" else eta
+        )
         for eta in left
     ]
     assert strip.every(active) == every

@@ -19,13 +19,15 @@ from analysis.experiments.heal.recipes.instant import INSTANT  # isort: skip
 from analysis.experiments.heal.recipes.prune_comp import PRUNE_COMP  # isort: skip
 from analysis.experiments.heal.recipes.linear_patch import LINEAR_PATCH  # isort: skip
 from analysis.experiments.heal.recipes.ghosted import GHOSTED  # isort: skip
+from analysis.experiments.heal.recipes.first import FIRST, is_first, refined  # isort: skip
 from analysis.experiments.heal.recipes.paper import PAPER  # isort: skip
 
 from analysis.experiments.heal.recipes.request import DEFAULT, asked, for_model, heal_spec, like, said, sees_gpu
-from analysis.experiments.heal.recipes.sizing import CHECKS, LEAST_STEPS, planned, spread, steps_that_fit
+from analysis.experiments.heal.recipes.sizing import CHECKS, LEAST_STEPS, checks_in, planned, spread, steps_that_fit
 
 __all__ = [
-    "CHECKS", "CLP", "DEFAULT", "DISTILL_ALL", "GHOSTED", "INSTANT", "LEAST_STEPS", "LINEAR_PATCH", "NAMES", "ON_POLICY",
-    "PAPER", "PROGRESSIVE", "PRUNE_COMP", "QUICK", "SETTINGS", "Recipe", "asked", "for_model", "forget", "get", "heal_spec",
-    "like", "planned", "register", "said", "sees_gpu", "spread", "steps_that_fit",
+    "CHECKS", "CLP", "DEFAULT", "DISTILL_ALL", "FIRST", "GHOSTED", "INSTANT", "LEAST_STEPS", "LINEAR_PATCH", "NAMES",
+    "ON_POLICY", "PAPER", "PROGRESSIVE", "PRUNE_COMP", "QUICK", "SETTINGS", "Recipe", "asked", "checks_in", "for_model",
+    "forget", "get", "heal_spec", "is_first", "like", "planned", "refined", "register", "said", "sees_gpu", "spread",
+    "steps_that_fit",
 ]  # fmt: skip

@@ -10,11 +10,19 @@ CHECKS = 6
 """Validation losses on the way of a heal whose length is worked out."""
 _WARM_UP = 0.07
 """Share of the steps in which the learning rate rises."""
+SHORT_MINUTES = 4.0
+"""A heal of fewer minutes is checked less often: six checks would take more of its time than its training."""
+_SHORT_CHECKS = 2
 LEAST_STEPS = 5
 """Fewer are not worth the name of a training."""
 
 
-def steps_that_fit(*, seconds: float, step_s: float, check_s: float, end_s: float) -> int:
+def checks_in(minutes: float | None) -> int:
+    """Validation losses on the way of a heal of this many minutes."""
+    return _SHORT_CHECKS if minutes is not None and minutes < SHORT_MINUTES else CHECKS
+
+
+def steps_that_fit(*, seconds: float, step_s: float, check_s: float, end_s: float, checks: int = CHECKS) -> int:
     """Steps that can be taken in some time, validations and the last measurement included.
 
     Args:
@@ -22,13 +30,14 @@ def steps_that_fit(*, seconds: float, step_s: float, check_s: float, end_s: floa
         step_s: seconds per step.
         check_s: seconds per validation with its checkpoint.
         end_s: seconds to save the adapter and measure the healed model.
+        checks: validations on the way.
 
     Raises:
         RecipeError: when not even a few fit.
     """
-    steps = int((seconds - CHECKS * check_s - end_s) / step_s)
+    steps = int((seconds - checks * check_s - end_s) / step_s)
     if steps < LEAST_STEPS:
-        needed = CHECKS * check_s + end_s + LEAST_STEPS * step_s
+        needed = checks * check_s + end_s + LEAST_STEPS * step_s
         raise RecipeError(
             f"The time is too short: {max(0.0, seconds) / 60:.1f} minutes are left of it after the preparations, and "
             f"{LEAST_STEPS} steps with their measurements take {needed / 60:.1f} here; give more minutes, shorter rows, fewer "
@@ -39,9 +48,9 @@ def steps_that_fit(*, seconds: float, step_s: float, check_s: float, end_s: floa
 
 def planned(spec: HealSpec, steps: int) -> HealSpec:
     """The spec of a heal whose number of steps is known, with warm-up and validations spread over them."""
-    return spec if spec.minutes is None else replace(spec, steps=steps, **spread(steps))
+    return spec if spec.minutes is None else replace(spec, steps=steps, **spread(steps, checks_in(spec.minutes)))
 
 
-def spread(steps: int) -> dict[str, Any]:
+def spread(steps: int, checks: int = CHECKS) -> dict[str, Any]:
     """`warmup_steps` and `eval_every` that suit a number of steps."""
-    return {"warmup_steps": round(_WARM_UP * steps), "eval_every": max(1, -(-steps // CHECKS))}
+    return {"warmup_steps": round(_WARM_UP * steps), "eval_every": max(1, -(-steps // checks))}

@@ -1,0 +1,179 @@
+"""Time left of a heal over all of its phases, from the planned work and the time that the finished phases took."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from analysis.core.progress import OnProgress, Progress
+from analysis.experiments.heal.spec import CALIBRATION_TEXTS, CHOICE_TEXTS, HealSpec
+
+LOAD, UNPRUNED, PRUNED, FIT, TRAIN, HEALED = STAGES = ("load", "score unpruned", "score pruned", "fit", "train", "score healed")
+"""Stages that a page names."""
+
+VALUE = "remaining"
+"""Under this name a report carries the estimate."""
+S_PER_TOKEN = 1e-11
+"""Seconds per token and parameter of a forward pass on two CPU cores: the estimate before anything is measured."""
+LOAD_S = 8.0
+_TOKENS_PER_QUESTION = 45
+_FIT_SHARE = 0.75
+"""Forward passes per calibration token of the instant heal: it reads the layers up to the gap, then tries some strengths."""
+STEP_PASSES = 4.5
+"""Forward passes that a training step takes as long as: forward, backward, and the unpruned model's."""
+_PROBES = 3
+_ADAPTED = 1.25
+"""How many times as long a pass with a LoRA takes."""
+_ENOUGH = 0.15
+"""Share of a phase from which on its own pace is taken."""
+_AGAIN_S = 1.0
+
+
+@dataclass
+class Phase:
+    """A phase, its stage, and the seconds it is expected to take."""
+
+    stage: str
+    expected_s: float
+    is_measured: bool = False
+    """Whether the expectation rests on a measurement of this run, so that it is not scaled by those of other phases."""
+    began: float | None = None
+    took_s: float | None = None
+
+
+class Remaining:
+    """Adds the share that is done, the seconds that are left and the stage to every report of a heal."""
+
+    def __init__(
+        self, told: OnProgress, spec: HealSpec, n_parameters: int, began: float, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        """Plan the phases of a heal.
+
+        Args:
+            told: hears every report.
+            spec: resolved.
+            n_parameters: of the model.
+            began: when the heal began, by the clock.
+            clock: seconds.
+        """
+        self._told, self._clock, self._began = told, clock, began
+        self._deadline = None if spec.minutes is None else began + 60 * spec.minutes
+        self.phases = planned(spec, n_parameters * S_PER_TOKEN)
+        self._now = LOAD
+        self.phases[LOAD].began = began
+        self._fraction = 0.0
+        self._share = 0.0
+        self._values: dict[str, Any] = {}
+        self._said_at = float("-inf")
+
+    def begin(self, name: str) -> None:
+        """Enter a phase; those before it that were not entered were not needed."""
+        now = self._clock()
+        names = list(self.phases)
+        for before in names[: names.index(name)]:
+            phase = self.phases[before]
+            if phase.took_s is None:
+                phase.took_s = 0.0 if phase.began is None else now - phase.began
+        self._now, self._fraction = name, 0.0
+        self.phases[name].began = now
+        self._said_at = float("-inf")
+
+    def expect(self, name: str, seconds: float) -> None:
+        """Take a measured expectation of a phase, such as steps times the seconds of one."""
+        self.phases[name].expected_s, self.phases[name].is_measured = seconds, True
+
+    def expect_end(self, seconds: float) -> None:
+        """Take a measured expectation of scoring the healed model, on both kinds of text."""
+        names = [name for name, phase in self.phases.items() if phase.stage == HEALED]
+        whole = sum(self.phases[name].expected_s for name in names) or 1.0
+        for name in names:
+            self.expect(name, seconds * self.phases[name].expected_s / whole)
+
+    def skip_stages(self, *stages: str) -> None:
+        """Expect no time of stages, such as those that a stored heal has done."""
+        for phase in self.phases.values():
+            if phase.stage in stages:
+                phase.expected_s = 0.0
+        self._deadline = None
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the heal is judged."""
+        now, names = self._clock(), list(self.phases)
+        place = names.index(self._now)
+        later = sum(self._expected(name) for name in names[place + 1 :])
+        left = self._left_of_phase(now) + later
+        is_planned = self.phases["train"].is_measured
+        if self._deadline is None or is_planned or place > names.index("train"):
+            return left
+        # What the time that was named leaves is filled with steps.
+        others = left - (self._left_of_phase(now) if self._now == "train" else self._expected("train"))
+        return max(others, self._deadline - now)
+
+    def _expected(self, name: str) -> float:
+        phase = self.phases[name]
+        return phase.expected_s if phase.is_measured else phase.expected_s * self._factor
+
+    @property
+    def _factor(self) -> float:
+        """How many times as long finished phases took as was expected of them."""
+        done = [phase for phase in self.phases.values() if phase.took_s and phase.expected_s and phase.stage != LOAD]
+        expected = sum(phase.expected_s for phase in done)
+        return sum(phase.took_s or 0.0 for phase in done) / expected if expected > 0 else 1.0
+
+    def _left_of_phase(self, now: float) -> float:
+        phase = self.phases[self._now]
+        spent = now - (phase.began or self._began)
+        if self._fraction >= _ENOUGH:
+            return spent / self._fraction * (1 - self._fraction)
+        whole = self._expected(self._now)
+        return max(whole - spent, (1 - self._fraction) * 0.1 * whole)
+
+    def __call__(self, progress: Progress) -> None:
+        """Pass a report on with what is left of all."""
+        self._fraction = min(1.0, progress.done / progress.total) if progress.total else self._fraction
+        now = self._clock()
+        if now - self._said_at >= _AGAIN_S:
+            self._said_at = now
+            left, spent = self.left_s, now - self._began
+            self._share = max(self._share, spent / (spent + left) if spent + left > 0 else 0.0)
+            stages = [stage for stage in STAGES if any(one.expected_s for one in self.phases.values() if one.stage == stage)]
+            stage = self.phases[self._now].stage
+            number = stages.index(stage) + 1 if stage in stages else 0
+            self._values = {
+                "left_s": round(left, 1), "share": round(self._share, 4), "stage": stage, "stage_number": number,
+                "n_stages": len(stages),
+            }  # fmt: skip
+        self._told(replace(progress, values={**progress.values, VALUE: self._values}))
+
+
+def planned(spec: HealSpec, s_per_token: float) -> dict[str, Phase]:
+    """The phases of a heal in their order, each with its expected seconds.
+
+    Args:
+        spec: the heal.
+        s_per_token: seconds of a forward pass per token.
+    """
+    judging = spec.validation
+    asked = 0 if spec.benchmark is None else (spec.benchmark.limit or 1000) * _TOKENS_PER_QUESTION
+    text = judging.n_texts * judging.seq_len
+    choice = CHOICE_TEXTS * judging.seq_len
+    n_wrote = 0 if spec.generation is None else spec.generation.n_prompts * spec.generation.max_new_tokens * 8
+    step = spec.batch_size * spec.gradient_accumulation * spec.corpus.seq_len * STEP_PASSES
+    fit = _FIT_SHARE * CALIBRATION_TEXTS * min(spec.corpus.seq_len, 256) if spec.instant else 0
+    tokens = {
+        "load": (LOAD, 0.0),
+        "unpruned": (UNPRUNED, asked + text + n_wrote),
+        "unpruned, same kind": (UNPRUNED, text),
+        "pruned": (PRUNED, 0 if spec.control else asked + text + n_wrote),
+        "pruned, same kind": (PRUNED, 0 if spec.control else text),
+        "choice": (PRUNED, 2 * choice),
+        "fit": (FIT, fit),
+        "prepare": (FIT, (_PROBES * step + choice) if spec.minutes is not None else choice if spec.trains else 0),
+        "train": (TRAIN, spec.steps * step if spec.steps else 1.0 if spec.minutes is not None else 0),
+        "healed": (HEALED, _ADAPTED * (asked + text + n_wrote)),
+        "healed, same kind": (HEALED, _ADAPTED * text),
+    }
+    phases = {name: Phase(stage, amount * s_per_token) for name, (stage, amount) in tokens.items()}
+    phases["load"].expected_s = LOAD_S
+    return phases

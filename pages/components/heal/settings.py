@@ -1,0 +1,220 @@
+"""The numbers of a heal in four groups, of which only those that the recipe uses are drawn."""
+
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from analysis.data import files
+from analysis.data.spec import BenchmarkSpec, GenerationSpec
+from analysis.data.tasks import TASKS
+from analysis.experiments.heal import recipes
+from analysis.experiments.heal.spec import COMPENSATIONS, DISTILL_FROM, HEAL_METHODS, LORA_ON, HealSpec
+from pages.components.shared import inputs, uploads, words
+
+_MODULES = {"feed_forward": "feed-forward", "attention": "attention", "both": "both"}
+_TARGETS = {"logits": "logits", "states": "last hidden states"}
+_CLOSED_FORMS = {
+    "projection": "Projection",
+    "magnitude": "Prune&Comp",
+    "patch": "LinearPatch",
+    "ghost": "Ghosted Layers",
+}
+_METHODS = {
+    "lora": "LoRA",
+    "partial": "last layers, full",
+    "beside": "layers beside the gap",
+}
+_TEXTS = {
+    "wiki": "Wikipedia (starter pack)",
+    "c4": "C4, 118 documents (starter pack)",
+    "c4-train": "C4, streamed from the Hub",
+    "file": "A file of mine",
+}
+
+
+def show(preset: HealSpec, key: str, asked: BenchmarkSpec, *, trains: bool, by_steps: bool) -> dict[str, Any]:
+    """Draw the groups side by side; returns the values of what is drawn, by the names of `HealSpec`.
+
+    Args:
+        preset: the numbers to begin with.
+        key: part of the keys of the widgets.
+        asked: the questions that are selected.
+        trains: whether a training step is taken.
+        by_steps: whether the length is named in steps.
+
+    Returns:
+        The values, and `source`, `seq_len`, `quantization`; `source` is "" while a file is still to be chosen.
+    """
+    data, modules, distillation, judged = st.columns(4, gap="medium")
+    with data:
+        values = _data(preset, key, trains=trains, by_steps=by_steps)
+    with modules:
+        values |= _modules(preset, key, trains=trains)
+    with distillation:
+        if trains:
+            values |= _distillation(preset, key, can_stage=not values["instant"])
+        else:
+            st.markdown("**Distillation**")
+            st.caption("Not used: this recipe trains nothing.")
+    with judged:
+        values |= _evaluation(preset, asked, key, trains=trains, by_steps=by_steps)
+    return values
+
+
+def _data(preset: HealSpec, key: str, *, trains: bool, by_steps: bool) -> dict[str, Any]:
+    st.markdown("**Data**")
+    values: dict[str, Any] = {"source": _healing_text(preset, key)}
+    values["seq_len"] = st.number_input(
+        "Sequence length", 16, 131_072, preset.corpus.seq_len, step=16, key=f"{key}-len", help="Tokens of a training sequence."
+    )
+    if not trains:
+        return values
+    values["batch_size"] = st.number_input(
+        "Batch size", 1, 1024, preset.batch_size, key=f"{key}-batch", help="Sequences of one forward pass."
+    )
+    values["gradient_accumulation"] = st.number_input(
+        "Gradient accumulation steps", 1, 1024, preset.gradient_accumulation, key=f"{key}-accumulate",
+        help="Forward passes of one optimizer step.",
+    )  # fmt: skip
+    values["learning_rate"] = st.number_input(
+        "Learning rate", 1e-7, 1.0, preset.learning_rate, step=1e-5, format="%.1e", key=f"{key}-lr",
+        help="Peak learning rate, after the warm-up; a cosine to 0 follows.",
+    )  # fmt: skip
+    if by_steps:
+        values["warmup_steps"] = st.number_input("Warm-up steps", 0, 100_000, preset.warmup_steps, key=f"{key}-warmup")
+    values["separate_documents"] = st.checkbox(
+        "Separate documents", preset.separate_documents, key=f"{key}-apart",
+        help="Documents of one sequence do not attend to each other, and each begins at position 0.",
+    )  # fmt: skip
+    return values
+
+
+def _modules(preset: HealSpec, key: str, *, trains: bool) -> dict[str, Any]:
+    st.markdown("**Trained modules**" if trains else "**Fitted modules**")
+    values: dict[str, Any] = {}
+    values["quantization"] = st.selectbox(
+        "Base weights", ("4bit", "none"), int(preset.model.quantization != "4bit"), key=f"{key}-quantization",
+        format_func={"4bit": "NF4 (QLoRA)", "none": "not quantized"}.get,
+    )  # fmt: skip
+    if trains:
+        values["method"] = st.selectbox(
+            "Method", HEAL_METHODS, HEAL_METHODS.index(preset.method), format_func=_METHODS.get, key=f"{key}-method",
+            help="LoRA on all layers; or all weight matrices of the last layers and the head, or of those beside each gap.",
+        )  # fmt: skip
+        values |= _of_method(values["method"], preset, key)
+    values["instant"] = st.checkbox(
+        "Instant heal first", preset.instant, key=f"{key}-instant", help=words.plain(recipes.get("instant").why)
+    )
+    values["compensation"] = COMPENSATIONS[0]
+    if values["instant"]:
+        values["compensation"] = st.selectbox(
+            "Closed form", COMPENSATIONS, COMPENSATIONS.index(preset.compensation), format_func=_CLOSED_FORMS.get,
+            key=f"{key}-compensation",
+            help="Projection before each gap, one factor for the residual stream (Prune&Comp), a factor for each rotated "
+            "channel (LinearPatch), or a linear map (Ghosted Layers). An export folds the first two into the weights.",
+        )  # fmt: skip
+    return values
+
+
+def _of_method(method: str, preset: HealSpec, key: str) -> dict[str, Any]:
+    """Settings of what is trained."""
+    if method == "partial":
+        return {
+            "lora_on": LORA_ON[0],
+            "last_layers": st.number_input("Last layers", 1, 1000, preset.last_layers, key=f"{key}-last"),
+        }
+    if method != "lora":
+        return {"lora_on": LORA_ON[0]}
+    return {
+        "lora_on": st.selectbox(
+            "Target modules", LORA_ON, LORA_ON.index(preset.lora_on), format_func=_MODULES.get, key=f"{key}-lora-on",
+            help="The paper adapts the feed-forward modules.",
+        ),
+        "r": st.number_input("LoRA rank", 1, 1024, preset.r, key=f"{key}-r", help="r of PEFT; lora_alpha is the same."),
+    }  # fmt: skip
+
+
+def _distillation(preset: HealSpec, key: str, *, can_stage: bool) -> dict[str, Any]:
+    st.markdown("**Distillation**")
+    values: dict[str, Any] = {"distill_from": DISTILL_FROM[0], "top_k": 0, "written": 0, "stages": 1}
+    values["distill"] = st.number_input(
+        "Distillation weight", 0.0, 1.0, preset.distill, step=0.1, key=f"{key}-distill",
+        help="Weight of the unpruned model in the loss; the text has the rest.",
+    )  # fmt: skip
+    if values["distill"] > 0:
+        values["distill_from"] = st.selectbox(
+            "Distillation target", DISTILL_FROM, DISTILL_FROM.index(preset.distill_from), format_func=_TARGETS.get,
+            key=f"{key}-from", help="Logits of the unpruned model, or its last hidden states: half the time per step.",
+        )  # fmt: skip
+        if values["distill_from"] == "logits":
+            values["top_k"] = st.number_input(
+                "Top-k tokens", 0, 65_536, preset.top_k, key=f"{key}-top",
+                help="Most likely tokens of the unpruned model that are learned one by one (0 = all).",
+            )  # fmt: skip
+    if values["distill"] == 1:
+        values["written"] = st.number_input(
+            "Generated tokens", 0, 131_071, preset.written, key=f"{key}-written",
+            help="Tokens at the end of each sequence that the pruned model generates itself (on-policy distillation).",
+        )  # fmt: skip
+    values["junction"] = st.number_input(
+        "Junction loss weight", 0.0, 1000.0, preset.junction, step=0.1, key=f"{key}-junction",
+        help="Draws the hidden states behind the gap to those of the unpruned model.",
+    )  # fmt: skip
+    if can_stage:
+        values["stages"] = st.number_input(
+            "Pruning stages", 1, 1000, preset.stages, key=f"{key}-stages",
+            help="Removes the layers in this many stages, those that change the residual stream least first.",
+        )  # fmt: skip
+    return values
+
+
+def _evaluation(preset: HealSpec, asked: BenchmarkSpec, key: str, *, trains: bool, by_steps: bool) -> dict[str, Any]:
+    """Questions, checks and generation."""
+    st.markdown("**Evaluation**")
+    which = f"{key}-{asked.task}-{asked.limit}"
+    own = asked.task if asked.is_file or asked.subset or asked.protocol != "harness" else ""
+    options = [asked.task, *(task for task in TASKS if task != asked.task)] if own else list(TASKS)
+    names = {**words.task_names(), own: words.questions(asked)} if own else words.task_names()
+    task = st.selectbox("Dataset", options, options.index(asked.task), format_func=names.get, key=f"heal-task-{which}")
+    limit = st.number_input("Questions", 1, 100_000, asked.limit or BenchmarkSpec.limit, key=f"heal-limit-{which}")
+    values: dict[str, Any] = {"check_questions": 0}
+    if trains:
+        values["check_questions"] = st.number_input(
+            "Questions per check", 0, 100_000, preset.check_questions, key=f"{key}-check",
+            help="Questions asked at each check during training (0 = none).",
+        )  # fmt: skip
+        if by_steps:
+            values["eval_every"] = st.number_input(
+                "Steps per check", 1, 100_000, preset.eval_every, key=f"{key}-every",
+                help="Optimizer steps between two losses on held-out text; each check saves a checkpoint.",
+            )  # fmt: skip
+        values["keep_best"] = st.checkbox(
+            "Keep best checkpoint", preset.keep_best, key=f"{key}-best",
+            help="Ends with the checkpoint of the lowest held-out loss instead of the last step.",
+        )  # fmt: skip
+    writes = st.checkbox(
+        "Generate text", preset.generation is not None, key=f"{key}-writes",
+        help="The unpruned, the pruned and the healed model continue eight texts and solve 24 arithmetic problems.",
+    )  # fmt: skip
+    same = task == asked.task
+    values["benchmark"] = (
+        replace(asked, identity="", limit=int(limit)) if same else BenchmarkSpec(task, int(limit), seed=asked.seed)
+    )
+    values["generation"] = (preset.generation or GenerationSpec()) if writes else None
+    return values
+
+
+def _healing_text(preset: HealSpec, key: str) -> str:
+    """Draw the choice and return a corpus source ("" while a file is still to be chosen)."""
+    own = preset.corpus.source
+    names = _TEXTS if own in _TEXTS else {own: files.title(own), **_TEXTS}
+    choice = st.selectbox(
+        "Healing text", list(names), list(names).index(own), format_func=names.get, key=f"{key}-text",
+        help="One document in ten is held out and never trained on. A file is UTF-8: TXT with documents separated by blank "
+        "lines, or JSONL with a field `text`.",
+    )  # fmt: skip
+    if choice != "file":
+        return choice
+    upload = uploads.field("TXT or JSONL", ("txt", "jsonl"), key=f"{key}-text-file")
+    return "" if upload is None else inputs.keep_texts(upload.name, upload.getvalue())

@@ -1,0 +1,77 @@
+"""A first heal judged by few questions and texts, and its refinement, which trains nothing and scores only what is new."""
+
+from dataclasses import replace
+
+import pytest
+
+from analysis.core.blocks import Block
+from analysis.data.spec import BenchmarkSpec
+from analysis.experiments.accuracy import scores
+from analysis.experiments.heal import healing, recipes, training
+from analysis.experiments.heal.spec import HealSpec
+from analysis.models.spec import ModelSpec
+from tests.support import documents
+
+
+@pytest.fixture
+def first(cache, tiny_folder, tmp_path) -> HealSpec:
+    texts = documents.two_kinds(tmp_path)[0]
+    spec = recipes.heal_spec(
+        "first", model=ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"), block=Block(2, 2), on_gpu=False,
+        quantization="none", seq_len=32, benchmark=BenchmarkSpec(limit=6), steps=3, batch_size=2, instant=False, r=4,
+    )  # fmt: skip
+    judged = replace(spec.validation, source=texts.replace("texts.jsonl", "others.jsonl"), n_texts=2, seq_len=32, min_tokens=16)
+    return replace(spec, corpus=replace(spec.corpus, source=texts, n_texts=100), validation=judged, judging_texts=5)
+
+
+def test_a_refinement_reuses_the_adapter_and_scores_only_what_is_new(first, monkeypatch, cache):
+    made = healing.run(first)
+    wanted = replace(first, benchmark=BenchmarkSpec(limit=12), validation=replace(first.validation, n_texts=5))
+    monkeypatch.setattr(training.Trainer, "take_step", lambda *_: pytest.fail("it trains again"))
+    measured: list[tuple[str, int]] = []
+
+    def scored(loaded, stuff, piece, meter, _scored=scores._scored):
+        measured.append((piece.phase, len(piece.items)))
+        return _scored(loaded, stuff, piece, meter)
+
+    monkeypatch.setattr(scores, "_scored", scored)
+    refined = healing.run(wanted)
+    assert refined.complete
+    assert [count for phase, count in measured if phase == scores.QUESTIONS] == [6, 6, 6]
+    assert max(count for phase, count in measured if phase == scores.TEXTS) == 3
+    assert refined.adapter != made.adapter
+    assert (cache / refined.adapter / "adapter_config.json").exists()
+    assert refined.steps == made.steps
+    assert refined.validations == made.validations
+    for which in ("unpruned", "pruned", "healed"):
+        assert refined.questions[which][:6] == made.questions[which]
+        assert refined.text_losses[which][:2] == made.text_losses[which]
+        assert (getattr(refined, which).n_samples, getattr(refined, which).n_texts) == (12, 5)
+    assert refined.wall_s >= made.wall_s
+
+
+def test_a_smaller_judgement_of_the_same_training_scores_nothing(first, monkeypatch):
+    wanted = replace(first, benchmark=BenchmarkSpec(limit=12), validation=replace(first.validation, n_texts=5))
+    whole = healing.run(wanted)
+    monkeypatch.setattr(training.Trainer, "take_step", lambda *_: pytest.fail("it trains again"))
+    monkeypatch.setattr(scores, "_scored", lambda *_: pytest.fail("it scores again"))
+    assert healing.run(first).text_losses["healed"] == whole.text_losses["healed"][:2]
+
+
+def test_what_chooses_and_what_is_learned_keeps_clear_of_the_full_judgement(first):
+    assert first.n_kept_clear == 5
+    assert recipes.refined(first).validation.n_texts == 5
+    assert recipes.refined(first).benchmark.limit == 200
+    assert recipes.refined(first).training == first.training
+    assert recipes.is_first(first)
+    assert not recipes.is_first(recipes.refined(first))
+    other = replace(first, judging_texts=0)
+    assert other.training != first.training, "its texts that chose are among those that would judge"
+
+
+def test_a_time_too_short_for_a_step_keeps_the_instant_heal(first, monkeypatch):
+    monkeypatch.setattr(healing, "timed", lambda work: (work(), 1000.0)[1])
+    result = healing.run(replace(first, minutes=0.5, steps=0, instant=True))
+    assert result.complete
+    assert (result.total_steps, result.steps) == (0, [])
+    assert result.junction is not None

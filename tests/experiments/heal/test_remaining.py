@@ -1,0 +1,73 @@
+"""The time that is left of a heal, over all of its phases."""
+
+import pytest
+
+from analysis.core.blocks import Block
+from analysis.core.progress import Progress
+from analysis.experiments.heal import recipes, remaining
+from analysis.experiments.heal.remaining import Remaining
+from analysis.models.spec import ModelSpec
+
+SPEC = recipes.heal_spec("instant", model=ModelSpec(), block=Block(14, 5), on_gpu=False)
+N_PARAMETERS = 134_515_008
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def heal(spec, pace: float):
+    """Play a heal whose phases take `pace` times as long as planned; yields the time and what was said to be left."""
+    clock, told = Clock(), []
+    made = Remaining(told.append, spec, N_PARAMETERS, clock.now, clock)
+    planned = {name: phase.expected_s for name, phase in made.phases.items()}
+    said = []
+    for name, seconds in planned.items():
+        if not seconds:
+            continue
+        took = seconds * (1 if name == "load" else pace)
+        if name != "load":
+            made.begin(name)
+        for part in range(10):
+            made(Progress(name, part, 10))
+            said.append((clock.now, told[-1].values[remaining.VALUE]))
+            clock.now += took / 10
+    return said, clock.now
+
+
+@pytest.mark.parametrize("pace", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
+def test_time_left_is_right_to_a_factor_of_one_and_a_half(pace, share):
+    said, end = heal(SPEC, pace)
+    at, values = min(said, key=lambda one: abs(one[0] - 100 - share * (end - 100)))
+    assert 1 / 1.5 <= values["left_s"] / (end - at) <= 1.5
+
+
+def test_the_bar_never_goes_back_and_names_its_stages():
+    said, _ = heal(SPEC, 2.0)
+    shares = [values["share"] for _, values in said]
+    assert shares == sorted(shares)
+    assert list(dict.fromkeys(values["stage"] for _, values in said)) == [
+        "load", "score unpruned", "score pruned", "fit", "score healed",
+    ]  # fmt: skip
+    assert {values["n_stages"] for _, values in said} == {5}
+
+
+def test_a_named_time_is_what_is_left_until_the_steps_are_planned():
+    clock = Clock()
+    first = recipes.heal_spec("first", model=ModelSpec(), block=Block(14, 5), on_gpu=False)
+    made = Remaining(lambda progress: None, first, N_PARAMETERS, clock.now, clock)
+    clock.now += 20
+    assert made.left_s == pytest.approx(130)
+    made.begin("prepare")
+    made.expect("train", 30)
+    made.expect_end(20)
+    made.begin("train")
+    assert made.left_s == pytest.approx(50)
+    made(Progress("healing", 5, 10))
+    clock.now += 15
+    assert made.left_s == pytest.approx(35)
