@@ -36,6 +36,7 @@ from analysis.experiments.heal.group import ALONE, Group, joined, losses_named
 from analysis.experiments.heal.junction import Junction, Readings
 from analysis.experiments.heal.packing import PackedRows
 from analysis.experiments.heal.remaining import Remaining
+from analysis.experiments.heal.remembered import Remembered, remembered
 from analysis.experiments.heal.spec import CALIBRATION_TEXTS, HealResult, HealSpec, HealStep, Validation
 from analysis.experiments.heal.teacher import can_separate
 from analysis.experiments.heal.training import Trainer, deterministic, memory_explained
@@ -124,7 +125,7 @@ class Record:
         which: str,
         *,
         cut: Removal | None = None,
-        known: "Remembered | None" = None,
+        known: Remembered | None = None,
     ) -> Measured:
         """Questions, loss and writing of one of the models, with its name in what is reported.
 
@@ -207,28 +208,6 @@ class Record:
     def report(self, done: int, total: int, message: str = "") -> None:
         """Tell where the training is; this is where a cancel comes in."""
         self.on_progress(Progress("healing", done, total, message, values=self.last_values))
-
-
-@dataclass(frozen=True)
-class Remembered:
-    """What is known of any cut of a model before it is measured."""
-
-    judging: Scores
-    """On the questions, and on the text that judges."""
-    same_kind: Scores
-    """On the text of the healing text's kind."""
-
-
-def _reuse(spec: HealSpec, known: Remembered) -> str:
-    """State whether the unpruned model has to be scored again, and why."""
-    n_answers, n_losses = len(known.judging.answers.get(None, {})), len(known.judging.losses.get(None, []))
-    n_questions = 0 if spec.benchmark is None else spec.benchmark.limit
-    if n_questions is not None and n_answers >= n_questions and n_losses >= spec.validation.n_texts:
-        return "The scores of the unpruned model are taken from stored results."
-    return (
-        f"Scores the unpruned model: this machine has stored no scores of it on all of these questions and texts in "
-        f"{spec.model.dtype}. Scores that came with the program are from another processor and differ in rounding."
-    )
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -433,12 +412,12 @@ class _Heal:
         """The unpruned and the pruned model, each unless it is already in the stored part."""
         record, spec = self.record, self.spec
         if record.result.unpruned is None:
-            known = self.remembered()
-            record.on_progress(Progress("scoring the unpruned model", message=_reuse(spec, known)))
+            known = remembered(spec, record.result.same_kind_text)
+            record.on_progress(Progress("scoring the unpruned model", message=known.note(spec)))
             measured = record.measure(loaded, "unpruned", known=known)
             record.publish(unpruned=measured.point, lines=measured.lines)
         if record.result.pruned is None and not spec.control:
-            measured = record.measure(loaded, "pruned", cut=spec.block, known=self.remembered())
+            measured = record.measure(loaded, "pruned", cut=spec.block, known=remembered(spec, record.result.same_kind_text))
             record.publish(pruned=measured.point)
         if not record.result.validations:
             record.remaining.begin("choice")
@@ -466,23 +445,6 @@ class _Heal:
         self.record.result = replace(result, n_tokens=result.n_tokens + stuff.n_tokens)
         unpruned, start = (_validation(0, found.point(cut, stuff)) for cut in (None, cuts[-1]))
         return unpruned, start
-
-    def remembered(self) -> Remembered:
-        """What sweeps, evaluations and other heals have scored already of these questions and texts."""
-        spec, same_kind = self.spec, self.record.result.same_kind_text
-        known = scores.remembered(spec.model, spec.benchmark, spec.validation, spec.generation)
-        beside = scores.remembered(spec.model, None, same_kind, None)
-        for other in HealResult.all_of(spec.model):
-            if other.spec.model != spec.model:
-                continue
-            asks_the_same = scores.same_questions(other.spec.benchmark, spec.benchmark)
-            reads_the_same = scores.same_texts(other.spec.validation, spec.validation)
-            for which, cut in (("unpruned", None), ("pruned", other.spec.block)):
-                answers = other.questions.get(which, []) if asks_the_same else []
-                known.take(cut, answers, other.text_losses.get(which, []) if reads_the_same else [])
-                if scores.same_texts(other.same_kind_text, same_kind):
-                    beside.take(cut, [], other.same_kind_losses.get(which, []))
-        return Remembered(known, beside)
 
     def fit_junction(self, loaded: LoadedModel) -> Junction:
         """The instant heal of the model that is not cut yet; the same at every start, so that nothing of it is stored."""

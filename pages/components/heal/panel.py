@@ -235,7 +235,7 @@ def _numbers(values: dict, result: HealResult | None, steps: int) -> None:
         names = list(tiles)
         for first in range(0, len(names), 4):
             for cell, label in zip(st.columns(4), names[first : first + 4], strict=False):
-                cell.metric(label, tiles[label], help=sure.get(label))
+                cell.metric(words.plain(label), words.plain(tiles[label]), help=sure.get(label))
 
 
 def _intervals(check: Validation, result: HealResult) -> dict[str, str]:

@@ -1,0 +1,57 @@
+"""Scores of a model that are stored already, so that a heal does not compute them again."""
+
+from dataclasses import dataclass
+
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.accuracy import scores
+from analysis.experiments.accuracy.scores import Scores
+from analysis.experiments.heal.spec import HealResult, HealSpec
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """Stored scores of the unpruned model, and of the model without any block."""
+
+    judging: Scores
+    """On the questions, and on the text that judges."""
+    same_kind: Scores
+    """On the text of the healing text's kind."""
+
+    def note(self, spec: HealSpec) -> str:
+        """State whether the unpruned model has to be scored again, and why.
+
+        Args:
+            spec: the heal.
+        """
+        n_answers, n_losses = len(self.judging.answers.get(None, {})), len(self.judging.losses.get(None, []))
+        n_questions = 0 if spec.benchmark is None else spec.benchmark.limit
+        if n_questions is not None and n_answers >= n_questions and n_losses >= spec.validation.n_texts:
+            return "The scores of the unpruned model are taken from stored results."
+        return (
+            f"Scores the unpruned model: this machine has stored no scores of it on all of these questions and texts in "
+            f"{spec.model.dtype}. Scores that came with the program are from another processor and differ in rounding."
+        )
+
+
+def remembered(spec: HealSpec, same_kind: CorpusSpec | None) -> Remembered:
+    """Scores from stored sweeps, evaluations and other heals: of the same weights, dtype, questions and texts.
+
+    The first questions or texts of more are the same, so numbers of them need not be equal.
+
+    Args:
+        spec: the heal, resolved.
+        same_kind: text of the healing text's kind, resolved.
+    """
+    known = scores.remembered(spec.model, spec.benchmark, spec.validation, spec.generation)
+    beside = scores.remembered(spec.model, None, same_kind, None)
+    for other in HealResult.all_of(spec.model):
+        if other.spec.model != spec.model:
+            continue
+        asks_the_same = scores.same_questions(other.spec.benchmark, spec.benchmark)
+        reads_the_same = scores.same_texts(other.spec.validation, spec.validation)
+        for which, cut in (("unpruned", None), ("pruned", other.spec.block)):
+            answers = other.questions.get(which, []) if asks_the_same else []
+            known.take(cut, answers, other.text_losses.get(which, []) if reads_the_same else [])
+            if scores.same_texts(other.same_kind_text, same_kind):
+                beside.take(cut, [], other.same_kind_losses.get(which, []))
+    return Remembered(known, beside)
