@@ -32,6 +32,7 @@ from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceResult, DistanceSpec
 from analysis.experiments.methods.spec import MethodsSpec
+from analysis.experiments.prompt.restore_spec import RestoreSpec
 from analysis.experiments.prompt.spec import CompareSpec, MicroscopeSpec, Variant
 from analysis.experiments.search.spec import SearchResult, SearchSpec
 from analysis.experiments.speed.spec import SpeedSpec
@@ -51,7 +52,9 @@ against."""
 _PROMPT = "Once upon a time there was a little girl who lived in a house at the edge of the forest. One morning"
 """What is written on."""
 _FACT = "The capital of France is"
-"""What is watched being read; a longer text takes hundreds of kilobytes."""
+"""The prompt that a form begins with; a longer text under the microscope takes hundreds of kilobytes."""
+_FACTS = f"{_FACT} Paris, and the capital of Germany is Berlin."
+"""A text whose last words the pruned model finds surprising."""
 _FIRST_N = 5
 """Layers that are removed at first open."""
 _WITH_ANSWERS = ("similarity", "deepest", "greedy")
@@ -163,7 +166,7 @@ def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Ite
     from analysis.experiments.heal import healing, recipes
     from analysis.experiments.maps import damage, distance_map
     from analysis.experiments.methods import methods
-    from analysis.experiments.prompt import comparison, microscope
+    from analysis.experiments.prompt import comparison, microscope, restore
     from analysis.experiments.search import search
     from analysis.experiments.speed import speed
     from analysis.models import inspection
@@ -173,7 +176,7 @@ def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Ite
     yield inspected
     if "speed" in kinds:
         yield speed.run(SpeedSpec(model), _tell, load=load)
-    texts = ("c4", "wiki") if {"distances", "heal", "compare", "microscope"} & set(kinds) else ()
+    texts = ("c4", "wiki") if {"distances", "heal", "compare", "microscope", "restore"} & set(kinds) else ()
     maps = [distance_map.run(DistanceSpec(model, CorpusSpec(source=source)), _tell, load=load) for source in texts]
     yield from maps
     if "damage" in kinds or "sweep" in kinds:
@@ -184,6 +187,8 @@ def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Ite
         yield sweep.run(dataclasses.replace(spec, generation=writes), _tell, load=load)
     if "microscope" in kinds:
         yield microscope.run(MicroscopeSpec(model, _FACT), _tell, load=load)
+    for text in (_FACT, _FACTS) if "restore" in kinds else ():
+        yield restore.run(RestoreSpec(model, text, maps[0].best[_FIRST_N - 1].block), _tell, load=load)
     load.clear()
 
     def heal(recipe: str, n: int, *, control: bool = False) -> HealResult:
@@ -198,7 +203,8 @@ def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Ite
         healed = heal("instant", _FIRST_N)
         cut = healed.spec.block
         writers = (Variant(), Variant("pruned", cut), Variant("instant", cut, healed.adapter))
-        yield comparison.run(CompareSpec(model, _PROMPT, writers, max_new_tokens=48), _tell, load=load)
+        for prompt in (_PROMPT, _FACT):
+            yield comparison.run(CompareSpec(model, prompt, writers, max_new_tokens=48), _tell, load=load)
     # A search and a table of methods are dear, and take half as long so.
     half = dataclasses.replace(model, dtype="bfloat16")
     if "precision" in kinds:  # else the first curve in bfloat16 on every machine would measure it

@@ -12,9 +12,7 @@ from analysis.models.spec import ModelSpec
 from pages.components.compare import prompts, restored
 from pages.components.shared import chart, command, frame, start, theme, words
 
-_WHOLE, _CUT, _RESTORED = "the unpruned model", "the pruned model", "each layer put back"
-_INSIDE = "inside-False"
-"""Key of the choice where a block is removed."""
+_WHOLE, _CUT = "the unpruned model", "the pruned model"
 
 
 def show(model: ModelSpec) -> None:
@@ -43,8 +41,8 @@ def _form(model: ModelSpec) -> tuple[prompts.Asked | None, Removal | None]:
     with right, st.container(gap="small"):
         cut = prompts.cut_choice(model, "microscope")
         inside = st.segmented_control(
-            "Look into", [_WHOLE, _CUT, _RESTORED] if cut else [_WHOLE], default=_WHOLE, required=True,
-            key=_INSIDE if cut else "inside-True", wrap=True,
+            "Look into", [_WHOLE, _CUT, prompts.RESTORED] if cut else [_WHOLE], default=_WHOLE, required=True,
+            key=prompts.INSIDE if cut else "inside-True", wrap=True,
             help="Each layer put back: which single removed layer lowers the surprisal of a token most.",
         )  # fmt: skip
     asked = None
@@ -60,7 +58,7 @@ def _asked(model: ModelSpec, prompt: str, cut: Removal | None, inside: str) -> p
     Raises:
         LayerscopeError: when the prompt is empty or too long.
     """
-    if inside == _RESTORED and cut is not None:
+    if inside == prompts.RESTORED and cut is not None:
         return prompts.Asked(model, RestoreSpec(model, prompt, cut), _fill)
     return prompts.Asked(model, MicroscopeSpec(model, prompt, cut if inside == _CUT else None), _fill)
 
@@ -85,9 +83,9 @@ def _fill(spec: Any) -> None:
     """Put a stored request into the form: prompt, block, and which model is looked into."""
     prompts.fill(spec)
     if spec.block is not None:
-        st.session_state[_INSIDE] = _RESTORED if spec.kind == "restore" else _CUT
+        st.session_state[prompts.INSIDE] = prompts.RESTORED if spec.kind == "restore" else _CUT
     else:
-        st.session_state.update({_INSIDE: _WHOLE, "inside-True": _WHOLE})
+        st.session_state.update({prompts.INSIDE: _WHOLE, "inside-True": _WHOLE})
 
 
 def _done(result: MicroscopeResult, cut: Removal | None) -> None:

@@ -12,7 +12,16 @@ from analysis.core import store
 from analysis.core.blocks import Removal
 from analysis.core.errors import LayerscopeError
 from analysis.experiments.heal.spec import HealResult
-from analysis.experiments.prompt.spec import MOST_NEW_TOKENS, CompareResult, CompareSpec, Variant, Writing, mean_surprise
+from analysis.experiments.prompt.restore_spec import RestoreSpec
+from analysis.experiments.prompt.spec import (
+    LONGEST_PROMPT,
+    MOST_NEW_TOKENS,
+    CompareResult,
+    CompareSpec,
+    Variant,
+    Writing,
+    mean_surprise,
+)
 from analysis.models.spec import ModelSpec
 from analysis.reading import texts
 from pages.components.compare import prompts, shaded_text
@@ -47,6 +56,7 @@ def _done(result: CompareResult) -> None:
         file_name="surprise",
     )  # fmt: skip
     _numbers(result)
+    _restore_button(result)
     _data(result)
     command.show([result.spec])
     st.caption(_provenance(result))
@@ -72,6 +82,24 @@ def _numbers(result: CompareResult) -> None:
     st.table(rows, border="horizontal", hide_index=True, alt="Speed, repetition and surprisal of every variant")
     if len(rows) > 1 and result.complete:
         st.caption(words.plain(texts.no_ranking(result)))
+
+
+def _restore_button(result: CompareResult) -> None:
+    """Offer to read the unpruned text with each removed layer put back, where a pruned model departs from it."""
+    unpruned = next((text for variant, text in result.written if variant.is_unpruned), None)
+    block = next((variant.block for variant, _ in result.written if variant.label == "pruned"), None)
+    if unpruned is None or block is None or not unpruned.text:
+        return
+    read = (result.spec.prompt + unpruned.text)[:LONGEST_PROMPT]
+    st.button(
+        "Find the layer to restore", key="compare-restore", icon=":material/healing:", on_click=_restore, args=(read, block),
+        help="Opens the microscope with the unpruned text: which removed layer, put back alone, makes it likely again?",
+    )  # fmt: skip
+
+
+def _restore(read: str, block: Removal) -> None:
+    prompts.fill(RestoreSpec(prompt=read, block=block))
+    st.session_state.update({"compare-view": "Microscope", prompts.INSIDE: prompts.RESTORED})
 
 
 def repeated(text: Writing) -> str:

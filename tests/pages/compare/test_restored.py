@@ -8,6 +8,7 @@ from streamlit.testing.v1 import AppTest
 from analysis import jobs
 from analysis.core.blocks import Block
 from analysis.experiments.prompt.restore_spec import RestoreResult, RestoreSpec
+from analysis.experiments.prompt.spec import CompareResult, CompareSpec, Variant, Writing
 from tests.support import fakes
 from tests.support.seen import figures, read, texts, trace
 
@@ -88,3 +89,19 @@ def test_without_a_removed_block_there_is_nothing_to_put_back(opened):
     at.slider(key="microscope-n").set_value(0).run()
     assert not at.exception
     assert at.button_group(key="inside-True").options == ["the unpruned model"]
+
+
+def test_the_prompt_view_leads_to_the_layer_to_restore(app, ui_cache):
+    fakes.distances().save()
+    variants = (Variant(), Variant("pruned", BLOCK))
+    written = [Writing([n], [text], [0.5], [0.5], 25, 0.1, 0.5, False, True) for n, text in enumerate((" Paris", " a a"))]
+    spec = CompareSpec(fakes.MODEL, PROMPT, variants)
+    CompareResult(spec, fakes.VERSIONS, 3.0, 40, True, "SmolLM2-135M-Instruct", fakes.L, 5, written).save()
+    at = app(PAGE, n="5")
+    at.button(key="compare-restore").click().run()
+    assert not at.exception
+    assert at.button_group(key="compare-view").value == "Microscope"
+    assert at.text_area(key="prompt-text").value == "The capital of France is Paris"
+    at.button(key="restore-go").click().run()
+    (made,) = jobs.active()
+    assert (made.spec.kind, made.spec.block, made.spec.prompt) == ("restore", BLOCK, "The capital of France is Paris")
