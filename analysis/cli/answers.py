@@ -420,7 +420,7 @@ def _numbers(result: Any, index: int, text: Any) -> str:
         if mean is not None:
             said.append(f"surprisal to {name} {mean:.2f} nats per token")
     if text.repetition is not None:
-        said.append(f"{text.repetition:.0%} of its 4-grams repeat earlier ones")
+        said.append(f"repeats itself: {100 * text.repetition:.0f} % of 4-grams")
     parting = result.parts_at(index)
     if parting is not None:
         said.append(f"departs from the unpruned text at token {parting + 1}")

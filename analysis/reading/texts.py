@@ -50,7 +50,11 @@ def narrowed(result: Any, asked: Spec) -> Any:
 
 def no_ranking(result: CompareResult) -> str:
     """Return why the mean surprisal ranks no model: loops are easy to predict, and one prompt has no interval."""
-    looping = [f"{variant.label} {text.repetition:.0%}" for variant, text in result.written if text.loops]
+    looping = [
+        f"{'instant heal' if variant.label == 'instant' else variant.label} {100 * text.repetition:.0f} %"
+        for variant, text in result.written
+        if text.loops and text.repetition is not None
+    ]
     if not looping:
         return "One prompt gives no interval, so these numbers rank no model."
     return (

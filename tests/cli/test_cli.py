@@ -154,6 +154,8 @@ def test_compare(capsys, tiny):
     code, output = run(capsys, "compare", tiny, *options)
     assert code == 0
     assert "pruned without layers 2-3 (2 layers), block [2, 4): 4 tokens, prefill" in output.out
+    assert output.out.count("repeats itself: 0 % of 4-grams") == 2
+    assert "these numbers rank no model" in output.out
     assert f"Once upon{''.join(data['writings'][1]['pieces'])}" in output.out
 
 

@@ -67,7 +67,7 @@ def test_columns_that_were_not_asked_for_are_left_out():
 def test_a_looping_text_is_never_called_better():
     loop, other = writing([1, 2, 3, 4] * 6), writing(range(24))
     said = texts.no_ranking(CompareResult(ASKED, {}, 1.0, 3, True, "m", 30, 5, [other, loop]))
-    assert "Repeated 4-grams: pruned 81%" in said
+    assert "Repeated 4-grams: pruned 81 %" in said
     assert "does not make it better" in said
     assert texts.no_ranking(CompareResult(ASKED, {}, 1.0, 3, True, "m", 30, 5, [other, other])).startswith("One prompt")
     assert (loop.loops, other.loops, writing([1]).repetition) == (True, False, None)

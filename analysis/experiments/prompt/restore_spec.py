@@ -162,7 +162,7 @@ class RestoreResult(Result):
             )
         return (
             f"{what}: {levels}. Layer {self.layers[found.best]}, put back alone, lowers it most: to {least:.2f} nats "
-            f"({share:.0%} of the increase recovered)."
+            f"({100 * share:.0f} % of the increase recovered)."
         )
 
     def table_at(self, token: int | None = None) -> Table:

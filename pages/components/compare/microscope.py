@@ -66,7 +66,7 @@ def _asked(model: ModelSpec, prompt: str, cut: Removal | None, inside: str) -> p
 def _go(asked: prompts.Asked) -> None:
     spec: Any = asked.spec
     if spec.kind == "restore":
-        label, name = "Put layers back", f"Layers of {spec.removed.brief()} put back one at a time"
+        label, name = "Put layers back", f"One layer put back at a time, {spec.removed.brief()}"
     else:
         label, name = "Look inside", f"Microscope of a prompt{', pruned model' if spec.block else ''}"
     is_there = asked.found() is not None

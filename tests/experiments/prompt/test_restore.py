@@ -89,7 +89,7 @@ def test_the_layer_that_recovers_most_is_named_with_its_share():
     assert (found.best, found.shares) == (1, [0.25, 0.75])
     assert result().said(1) == (
         "Token 2 “b”: 1.00 nats unpruned, 3.00 nats pruned. Layer 4, put back alone, lowers it most: to 1.50 nats "
-        "(75% of the increase recovered)."
+        "(75 % of the increase recovered)."
     )
     assert result().said().startswith("On average over 2 tokens: 1.50 nats unpruned, 2.50 nats pruned.")
 

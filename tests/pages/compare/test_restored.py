@@ -61,7 +61,7 @@ def test_the_most_harmed_token_is_shown_first_and_any_other_on_a_click(opened):
     assert trace(chart, "one layer put back")["y"] == [5.0, 4.0, 3.0, 2.0, 1.0]
     assert trace(chart, "pruned, 6.00")["y"] == [6.0, 6.0]
     assert trace(chart, "unpruned, 1.00")["line"]["dash"] == "dash"
-    assert "Layer 17, put back alone, lowers it most: to 1.00 nats (100% of the increase recovered)" in read(texts(at))
+    assert "Layer 17, put back alone, lowers it most: to 1.00 nats (100 % of the increase recovered)" in read(texts(at))
     tokens = next(group for group in at.button_group if group.label == "Token")
     assert [read(name) for name in tokens.options] == ["<b>capital +1.0", "of +5.0", "↵", "is"]
     tokens.set_value(4).run()
