@@ -25,7 +25,7 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
     Args:
         front: all offers of one condition.
         by: `front.SIZE` or `front.SPEED`; what has no speed is not drawn on the latter.
-        cut: the removed layers on screen.
+        cut: the block to ring; None for no ring.
         dark: whether the background is dark.
         height: pixels.
     """
@@ -52,7 +52,7 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
             data.append(_points(f"{kind}, beaten", kind, beaten, by, translucent(shades[kind], 0.45)))
         if kept:
             data.append(_points(kind, kind, kept, by, shades[kind]))
-    here = [offer for offer in drawn if offer.cut == cut and not offer.is_rival]
+    here = [offer for offer in drawn if cut is not None and offer.cut == cut and not offer.is_rival]
     if here:
         data.append(
             {

@@ -175,7 +175,7 @@ def not_measured(shown: Shown) -> None:
         horizontal=True, vertical_alignment="center", border=True, gap="small", key="not-measured-scores"
     ):  # fmt: skip
         what = "" if len(missing) == 2 or shown.sweep is None else f" ({missing[0]})"
-        st.markdown(f"**Not measured for this cut**{what}: {removed.describe()}", width="content")
+        st.markdown(f"**Not measured for this cut**{what}: {words.plain(removed.brief())}", width="content")
         measure_button(shown)
 
 

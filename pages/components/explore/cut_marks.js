@@ -39,11 +39,18 @@ function measured(chart, mark, { n, key, blocks }) {
   return blocks.map(block => named(chart).get(block.join(":"))).filter(Boolean);
 }
 
-function note(x, y, look, { xaxis }) {
-  const width = 6.1 * UNMEASURED.length * look.scale, high = 17 * look.scale;
-  const left = Math.max(xaxis._offset, Math.min(x, xaxis._offset + xaxis._length - width));
-  const box = { x: left, y: y - high, width, height: high, rx: 3, fill: look.paper, opacity: 0.9 };
-  const text = { x: left + width / 2, y: y - high / 2, "text-anchor": "middle", "dominant-baseline": "central", fill: look.quiet, "font-size": 11 * look.scale };
+// In the corner of the plot where it covers the fewest points.
+function note(chart, look) {
+  const { xaxis, yaxis } = chart._fullLayout, width = 6.1 * UNMEASURED.length * look.scale, height = 17 * look.scale, gap = 3;
+  const points = chart.calcdata.flat().filter(one => Number.isFinite(one.x) && Number.isFinite(one.y))
+    .map(one => [xaxis._offset + xaxis.c2p(one.x), yaxis._offset + yaxis.c2p(one.y)]);
+  const right = xaxis._offset + xaxis._length - width - gap, bottom = yaxis._offset + yaxis._length - height - gap;
+  const corners = [yaxis._offset + gap, bottom].flatMap(y => [right, xaxis._offset + gap].map(x => ({ x, y })));
+  const covered = ({ x, y }) => points.filter(([across, up]) =>
+    across > x - 8 && across < x + width + 8 && up > y - 8 && up < y + height + 8).length;
+  const place = corners.reduce((best, corner) => covered(corner) < covered(best) ? corner : best);
+  const box = { ...place, width, height, rx: 3, fill: look.paper, opacity: 0.9 };
+  const text = { x: place.x + width / 2, y: place.y + height / 2, "text-anchor": "middle", "dominant-baseline": "central", fill: look.quiet, "font-size": 11 * look.scale };
   return [shape("rect", box), shape("text", text, UNMEASURED)];
 }
 
@@ -55,7 +62,7 @@ function shapes(chart, mark, cut, look) {
     drawn.push(shape("path", { d: `M${x - high},${bottom}L${x + high},${bottom}L${x},${bottom - 1.2 * high}Z`, fill: look.line }));
   }
   if (!found.length && cut.n && !(mark.guide && !within(xaxis, x))) {
-    drawn.push(...note(x === null ? xaxis._offset + 4 : x + 1.5 * high, bottom - 4, look, chart._fullLayout));
+    drawn.push(...note(chart, look));
   }
   const rings = found.map(([across, up]) => [pixel(xaxis, across), pixel(yaxis, up)])
     .filter(([cx, cy]) => within(xaxis, cx) && within(yaxis, cy))

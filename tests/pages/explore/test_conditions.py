@@ -71,7 +71,7 @@ def test_scores_of_another_block_are_not_those_of_this_one(app, curve):
     at = app(n="5", tab="cost")
     assert metric(at, "Accuracy").value == "–"
     assert metric(at, "Loss").value == "–"
-    assert f"No accuracy or loss is measured for this cut, {at_hand.describe()}." in read(texts(at))
+    assert f"**Not measured for this cut**: {at_hand.brief()}" in read(texts(at))
 
 
 def test_a_score_of_another_condition_is_not_the_cut_on_screen(app, curve):

@@ -48,7 +48,7 @@ def test_a_block_picked_by_hand_is_the_cut_everywhere_until_the_way_back(app):
     opened(at, "cost")
     assert metric(at, "Angular distance").value == f"{row[7]:.3f}"
     assert metric(at, "Accuracy").value == "–", "the curve has no scores of this block"
-    assert f"**Not measured for this cut**: {OWN.describe()}" in texts(at)
+    assert f"**Not measured for this cut**: {OWN.brief()}" in texts(at)
     assert at.query_params["block"] == ["7:5"] or at.query_params["block"] == "7:5"
     opened(at, "map")
     back = at.button(key="back")

@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 
+import pytest
+
+from analysis import jobs
 from analysis.core.blocks import Block
 from tests.support import fakes
-from tests.support.seen import figures, marked
+from tests.support.seen import figures, marked, texts
 
 OTHER = Block(14, 5)
 
@@ -47,3 +50,39 @@ def test_scores_under_another_condition_are_not_marked(app):
     at = app(block="14:5")
     assert marked(at, "accuracy") == []
     assert marked(at, "loss") == [(5, 3.3)]
+
+
+@pytest.mark.parametrize("tab", ["map", "cost", "trade-off"])
+def test_each_tab_of_scores_names_the_unmeasured_block_and_measures_it(app, tab):
+    fakes.distances().save()
+    fakes.sweep().save()
+    at = app(block="14:5", tab=tab)
+    assert f"**Not measured for this cut**: {OTHER.brief()}" in texts(at)
+    at.button(key="score-cut").click().run()
+    assert not at.exception
+    (made,) = jobs.active()
+    assert (made.kind, made.spec.block) == ("evaluate", OTHER)
+
+
+def test_a_block_with_accuracy_alone_says_that_its_loss_is_missing(app):
+    fakes.distances().save()
+    curve = fakes.sweep()
+    curve.save()
+    made = fakes.evaluate(OTHER, curve=curve)
+    replace(made, spec=replace(made.spec, loss_corpus=None), point=replace(made.point, loss=None, n_texts=0)).save()
+    at = app(block="14:5")
+    assert f"**Not measured for this cut** (loss): {OTHER.brief()}" in texts(at)
+    assert (marked(at, "accuracy"), marked(at, "loss")) == ([(5, 0.37)], [])
+
+
+@pytest.mark.parametrize("tab", ["map", "cost", "trade-off", "data"])
+def test_an_evaluation_that_only_generated_is_no_score(app, tab):
+    fakes.distances().save()
+    curve = fakes.sweep()
+    curve.save()
+    made = fakes.generating(OTHER, "text")
+    point = replace(made.point, acc=None, acc_norm=None, loss=None, n_samples=0, n_texts=0)
+    replace(made, spec=replace(made.spec, benchmark=None, loss_corpus=None), point=point).save()
+    at = app(block="14:5", tab=tab)
+    assert not at.exception
+    assert ("**Not measured for this cut**" in texts(at)) == (tab != "data")

@@ -4,7 +4,7 @@ from analysis.core.blocks import Block
 from analysis.reading import front
 from analysis.reading.reading import ACCURACY
 from tests.support import fakes
-from tests.support.seen import marked
+from tests.support.seen import marked, names
 
 
 def test_without_a_measured_cut_it_says_what_to_do(app, precomputed):
@@ -37,6 +37,7 @@ def test_the_selected_block_is_marked_at_its_own_scores(app, precomputed):
         precomputed(result)
     at = app(tab="trade-off", block="14:5")
     ((_, accuracy),) = marked(at, "front")
+    assert "on screen" not in names(at, "accuracy"), "one marker, and not at the unpruned model"
     assert accuracy == 0.37
     assert accuracy != curve.points[5].acc
     assert marked(app(tab="trade-off", block="15:5"), "front") == []
