@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from analysis import jobs as jobs_room
-from analysis.cli import answers, convert, jobs, line, manifest, push, rows
+from analysis.cli import answers, convert, decision_sheet, jobs, line, manifest, push, rows
 from analysis.cli.line import Extra, Misuse, Parser, Subcommand
 from analysis.core import extensions, failures
 from analysis.core.errors import one_line
@@ -31,6 +31,7 @@ _ABOUT = "Layerscope: how much of a model's depth does real work."
 _DETACH = Extra("--detach", "run it as a background job", is_switch=True)
 _MEMORY = "the most that a model may take, such as 4GB: the layers of a larger one are read from the disk one by one"
 _OUT = Extra("--out", "ends in .html or .md", metavar="FILE", is_needed=True)
+_SHEET_OUT = Extra("--out", "ends in .html, .md or .pdf", metavar="FILE", is_needed=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -138,6 +139,8 @@ def _parser(asking: tuple[Subcommand, ...]) -> Parser:
         line.fill(add(one.name, one.help, command=command, asks=one), one)
     written = Subcommand("report", answers.ReportSpec, _about(answers.ReportSpec), (_OUT,))
     line.fill(add(written.name, written.help, command=answers.report, command_line=command_line), written)
+    decided = Subcommand("sheet", decision_sheet.SheetSpec, _about(decision_sheet.SheetSpec), (_SHEET_OUT,))
+    line.fill(add(decided.name, decided.help, command=decision_sheet.run, command_line=command_line), decided)
     sub = add("run", "any request by its kind, from --set settings alone", command=answers.run_any)
     sub.add_argument("kind", choices=SPECS)
     sub.add_argument("--set", action="append", metavar="NAME=VALUE", help="a field of the request: model.source=starter")

@@ -26,7 +26,7 @@ def code(content: str) -> str:
 
 def fenced(content: str, language: str = "") -> str:
     """A block of code, whatever backticks it has itself."""
-    ticks = "`" * (1 + max((len(run) for run in re.findall("`+", content)), default=2))
+    ticks = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", content)), default=0))
     return f"{ticks}{language}\n{content.rstrip()}\n{ticks}"
 
 
@@ -71,6 +71,10 @@ class Section:
     """Command lines that make these results again."""
     records: Sequence[tuple[str, str]] = ()
     """Name and JSON of each request behind the section, with versions and counts."""
+    lists: Sequence[tuple[str, Sequence[str]]] = ()
+    """Headings with their items."""
+    is_page: bool = False
+    """Whether the section is a printed page of its own, with its commands unfolded."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,8 @@ class Document:
         for section in self.sections:
             parts += [f"## {text(section.title)}", *map(text, section.sentences)]
             parts += [one.markdown() for one in section.tables]
+            for title, items in section.lists:
+                parts += [f"### {text(title)}", "\n".join(f"- {text(item)}" for item in items)]
             parts += [fenced("\n".join(section.commands), "sh")] if section.commands else []
         records = [(name, content) for section in self.sections for name, content in section.records]
         parts += ["## Requests and versions"] if records else []

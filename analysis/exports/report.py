@@ -22,7 +22,7 @@ from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import DamageResult, DistanceResult
 from analysis.experiments.speed.spec import WHAT, SpeedLine, SpeedResult
 from analysis.experiments.strategies import DRAW, needs
-from analysis.exports import card
+from analysis.exports import card, sheet
 from analysis.exports.document import Document, Picture, Section, Table
 from analysis.models import spec as cost
 from analysis.models.spec import ModelFacts, ModelSpec
@@ -85,10 +85,12 @@ def of(
         *(_added(kind, found, command_line) for kind, found in added),
     ]
     scores = _ordered(library.preferred([*sweeps, *evaluations, *healed], model), (first or {}).get("sweep"))
-    verdict = []
+    verdict, decided = [], []
     if cut is not None and facts is not None:
         on_screen = next((sweep for sweep in sweeps if sweep.spec.fingerprint() == (first or {}).get("sweep")), None)
         verdict = _verdict(selection.select(cut, scores, shown=on_screen, damage=damages), facts, speeds, healed)
+        stored = sheet.Stored(facts, scores, on_screen, damages, speeds[0] if speeds else None, healed)
+        decided = [sheet.section(sheet.made(stored, cut, command_line, model))]
     name = facts.name if facts else model.source.rstrip("/").rsplit("/", 1)[-1]
     lead = (
         [
@@ -105,7 +107,10 @@ def of(
         "questions whose most likely option is right, with the 95 % Wilson interval; loss is the mean next-token "
         "cross-entropy on held-out text, with its 95 % interval over texts (Student's t)."
     )
-    return Document(f"Layerscope report: {name}", [*verdict, *lead, how, f"Written by layerscope {__version__}."], sections)
+    about, title = [*lead, how, f"Written by layerscope {__version__}."], f"Layerscope report: {name}"
+    if not decided:
+        return Document(title, about, sections)
+    return Document(title, verdict, [*decided, Section("Appendix: all measurements", about), *sections])
 
 
 def _ordered(results: list[Any], first: str | None) -> list[Any]:

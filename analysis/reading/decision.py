@@ -19,7 +19,7 @@ from analysis.experiments.speed.spec import SpeedResult
 from analysis.reading import durations, headline, reading, recovery, risks, selection, settled
 from analysis.reading.headline import ESTIMATED, EXACT, MEASURED, SIZE, SPEED, UNKNOWN, Headline
 from analysis.reading.reading import ACCURACY, DAMAGE, LOSS, Change, Condition, Reading
-from analysis.reading.selection import Scores, Selected
+from analysis.reading.selection import Selected
 from analysis.reading.settled import number, two_digits
 from analysis.reading.tolerance import DEFAULT, OPEN, OUTSIDE, WITHIN, Judged, Tolerance
 
@@ -117,9 +117,9 @@ def decide(
     """
     if heal is not None and not (heal.is_of(said.removed) and heal.healed is not None):
         raise SpecError(f"This heal is not a finished heal of {said.removed.describe()}; choose a finished heal of this block.")
-    scored = selection.scoring(selected.selection, results)
-    scores = scored[1] if scored else None
-    accuracy, loss = (_judged(quantity, selected, heal, tolerance, scores) for quantity in (ACCURACY, LOSS))
+    sources = [_source(results, selected.measured(quantity).reading) for quantity in (ACCURACY, LOSS)]
+    scores = next((source for source in sources if source is not None), None)
+    accuracy, loss = (_judged(quantity, selected, heal, tolerance, sources[0]) for quantity in (ACCURACY, LOSS))
     verdict = judge(accuracy, loss)
     mapped = _map(damage, said.removed) if _MAP in loss.material else None
     decisive = {STOP: (OUTSIDE,), GO: (WITHIN,), MORE: (OPEN,)}[verdict]
@@ -135,16 +135,16 @@ def decide(
         summary=said.sentence,
         numbers=(*(_number(one) for one in both), _speed(said, speed), _size(said)),
         next_steps=tuple(_next_steps(verdict, both, said, seconds, heals, heal, tolerance, available)),
-        costs=tuple(_costs(verdict, scores, heal, speed, seconds)),
+        costs=tuple(_costs(verdict, sources, heal, speed, seconds)),
         risks=tuple(risks.of(found, {one.quantity: one.bound for one in both})),
         unknowns=tuple(risks.unknown(found)),
-        requests=tuple(one.spec for one in (scores, heal, mapped, speed) if one is not None),
+        requests=tuple(dict.fromkeys(one.spec for one in (*sources, heal, mapped, speed) if one is not None)),
         judged=both,
     )
 
 
 def _judged(
-    quantity: str, selected: Selected, heal: HealResult | None, tolerance: Tolerance, scored: Scores | None
+    quantity: str, selected: Selected, heal: HealResult | None, tolerance: Tolerance, scored: Any
 ) -> Judged:  # fmt: skip
     bound = tolerance.bound(quantity)
     if heal is not None:
@@ -170,6 +170,13 @@ def _judged(
     source = f"{_MAP}, " if after.quantity == DAMAGE else ""
     material = f"{source}{after.condition.material_in_words()}"
     return Judged(quantity, change, bound, material, f"{source}{after.on_what()}", caveat)
+
+
+def _source(results: Sequence[Any], found: Reading | None) -> Any:
+    """The first result that holds this reading; None without one."""
+    if found is None:
+        return None
+    return next((one for one in results if any(each.get(found.quantity) == found for each in reading.of_all(one))), None)
 
 
 def _map(damage: Sequence[DamageResult], removed: Removal) -> DamageResult | None:
@@ -288,16 +295,17 @@ def _both(conditions: Mapping[str, Condition | None]) -> dict[str, Condition]:
 
 def _costs(
     verdict: str,
-    scored: Scores | None,
+    sources: Sequence[Any],
     heal: HealResult | None,
     speed: SpeedResult | None,
     seconds: float | None,
 ) -> list[tuple[str, str]]:
     costs = []
-    if scored is not None:
-        n = len(selection.points(scored))
-        models = f"a curve of {n} models" if n > 1 else "this block alone"
-        costs.append(("Scores, measured", f"{recovery.duration(scored.wall_s)} for {models}{_machine(scored)}"))
+    for one in dict.fromkeys(id(source) for source in sources if source is not None and source is not heal):
+        source = next(each for each in sources if id(each) == one)
+        n = len(selection.points(source)) if isinstance(source, SweepResult | EvaluateResult) else 0
+        models = f"a curve of {n} models" if n > 1 else "this block alone" if n else f"a run with a heal ({source.spec.recipe})"
+        costs.append(("Scores, measured", f"{recovery.duration(source.wall_s)} for {models}{_machine(source)}"))
     if speed is not None:
         costs.append(("Speed, measured", f"{recovery.duration(speed.wall_s)}{_machine(speed)}"))
     if heal is not None:

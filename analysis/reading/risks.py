@@ -12,7 +12,7 @@ from analysis.reading import cliff, generations, heals, reading
 from analysis.reading.cliff import Cliff
 from analysis.reading.headline import ANSWERS, HEAL, SPEED, TEXT, Headline
 from analysis.reading.reading import ACCURACY, LOSS, Change, Reading
-from analysis.reading.selection import Measured, Scores, Selected
+from analysis.reading.selection import Measured, Selected
 from analysis.reading.settled import number
 
 _NEAR = 1
@@ -28,8 +28,8 @@ class Subject:
     heal: HealResult | None
     """The heal whose healed model is judged; None for the pruned model."""
     results: Sequence[Any]
-    scored: Scores | None
-    """The curve or evaluation that scores the block under the selected condition."""
+    scored: Any
+    """The result that scores the block under the selected condition; None without one."""
 
     @property
     def name(self) -> str:

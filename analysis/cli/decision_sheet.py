@@ -1,0 +1,68 @@
+"""The subcommand `sheet`: the decision on one removed block as a page of HTML, Markdown or PDF."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from analysis.cli import answers, line
+from analysis.core import output
+from analysis.core.blocks import Removal
+from analysis.core.errors import SpecError
+from analysis.core.options import Option
+from analysis.core.record import Spec
+from analysis.models.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class SheetSpec(Spec):
+    """Decide on one removed block on one page: go, measure more or don't, from all stored results of a model."""
+
+    kind: ClassVar[str] = "sheet"
+
+    block: Annotated[Removal, Option()]
+    """The removed layers."""
+    model: ModelSpec = field(default_factory=ModelSpec)
+    accept_points: Annotated[float, Option("--accept-points")] = 3.0
+    """Accepted accuracy drop, percentage points."""
+    accept_nats: Annotated[float, Option("--accept-nats")] = 0.1
+    """Accepted loss rise, nats per token."""
+    healed_by: Annotated[str, Option("--healed-by", metavar="RECIPE")] = ""
+    """Recipe of the stored heal of this block to judge (default: none, the pruned model)."""
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the sheet."""
+    from analysis.exports import sheet, sheet_pdf
+    from analysis.reading.tolerance import Tolerance
+
+    output.check(options.out, "--out")
+    out = Path(options.out)
+    formats: dict[str, Callable[[sheet.Sheet], str | bytes]] = {
+        ".html": sheet.html,
+        ".md": sheet.markdown,
+        ".pdf": sheet_pdf.pdf,
+    }
+    if out.suffix not in formats:
+        raise SpecError(f"The decision sheet is written as {', '.join(formats)}. {out.name} is none of these: rename it.")
+    asked = line.request(SheetSpec, options)
+    tolerance = Tolerance(asked.accept_points, asked.accept_nats)
+    made = sheet.of(asked.model, asked.block, options.command_line, recipe=asked.healed_by, tolerance=tolerance)
+    content = formats[out.suffix](made)
+    output.write(options.out, content if isinstance(content, bytes) else content.encode(), "--out")
+    told = [f"{made.recommendation}. {' '.join(made.decision.reasons)}", f"Written to {out}"]
+    answers.write(options, {"out": str(out), **_data(made)}, told)
+
+
+def _data(made: Any) -> dict[str, Any]:
+    """The sheet for programs."""
+    found = made.decision
+    plain = ("recommendation", "reasons", "rule", "healed", "summary", "next_steps", "risks", "unknowns")
+    return {
+        "title": made.title,
+        **{name: getattr(found, name) for name in plain},
+        "numbers": [asdict(number) for number in found.numbers],
+        "costs": dict(found.costs),
+        "commands": made.commands,
+    }

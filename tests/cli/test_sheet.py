@@ -1,0 +1,51 @@
+"""`python -m analysis sheet`: the decision sheet in three formats, and its complaints."""
+
+import json
+
+import pytest
+
+from analysis.cli import main
+from tests.support import fakes
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+@pytest.fixture(autouse=True)
+def stored():
+    for result in (fakes.distances(), fakes.sweep(answers=True), fakes.alike_heal(), fakes.speed()):
+        result.save()
+
+
+def ask(*words: str) -> int:
+    return main.main(["sheet", "starter", "--block", "11:5", *words])
+
+
+@pytest.mark.parametrize(("name", "start"), [("a.html", b"<!doctype html>"), ("a.md", b"# Decision: "), ("a.pdf", b"%PDF-")])
+def test_each_format_is_written_with_the_recommendation(tmp_path, capsys, name, start):
+    assert ask("--out", str(tmp_path / name)) == 0
+    assert (tmp_path / name).read_bytes().lstrip().startswith(start)
+    assert capsys.readouterr().out.startswith("Don't. Loss change +")
+
+
+def test_the_tolerance_changes_the_recommendation(tmp_path, capsys):
+    accept = ("--accept-points", "40", "--accept-nats", "9", "--json", "-")
+    assert ask("--out", str(tmp_path / "a.md"), *accept) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["recommendation"] == "go"
+    assert said["numbers"][0]["name"] == "Accuracy change"
+    assert "up to 40 points and a loss rise of up to 9 nats/token" in said["rule"]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--out", "a.doc"), "a.doc is none of these: rename it"),
+        (("--out", "a.md", "--accept-points", "-1"), "It must be a number of at least 0; the default is 3"),
+        (("--out", "a.md", "--healed-by", "paper"), "by the recipe 'paper' is stored; stored recipes: "),
+    ],
+)
+def test_complaints_name_the_fix(tmp_path, capsys, monkeypatch, words, complaint):
+    monkeypatch.chdir(tmp_path)
+    assert ask(*words) == 2
+    assert complaint in capsys.readouterr().err
+    assert not list(tmp_path.glob("a.*"))

@@ -1,0 +1,148 @@
+"""The decision sheet: one page in HTML and PDF, no request to any address, no foreign markup, and first in the report."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from analysis.cli import main
+from analysis.core import store
+from analysis.core.blocks import Block
+from analysis.core.errors import BlockRangeError, SpecError
+from analysis.exports import page, report, sheet, sheet_pdf
+from analysis.exports.document import fenced
+from analysis.reading import decision
+from analysis.reading.tolerance import Tolerance
+from tests.exports.test_report import EVIL, Cells
+from tests.support import browser, fakes
+
+CUT = Block(11, 5)
+PAGES = re.compile(rb"/Type\s*/Page\b")
+
+
+@pytest.fixture
+def stored(tmp_path, monkeypatch):
+    """A cache with curves, a loss-increase map, a heal and the speed of one model."""
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "precomputed")
+    for result in (fakes.distances(), fakes.sweep(answers=True), fakes.damage(), fakes.alike_heal(), fakes.speed()):
+        result.save()
+    return tmp_path
+
+
+def make(cut=CUT, **options) -> sheet.Sheet:
+    return sheet.of(fakes.MODEL, cut, main.command_line, **options)
+
+
+def hostile() -> sheet.Sheet:
+    """A sheet whose model name is markup, whose texts are long, and which has many risks."""
+    made = make()
+    long = f"{EVIL} a risk with a long explanation that goes over two lines of a column on paper, with its numbers."
+    found = replace(
+        made.decision,
+        risks=(long,) * 6,
+        unknowns=(long,) * 6,
+        reasons=(EVIL, EVIL),
+        summary=f"{made.decision.summary} {EVIL}",
+    )
+    return replace(made, model=f"日本語 ẞ {EVIL}", decision=found, commands=(*made.commands, f"python {EVIL}" * 3))
+
+
+def test_html_states_recommendation_rule_and_every_number(stored):
+    made = make()
+    said = sheet.html(made)
+    plain = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", said)).replace("&#39;", "'").replace("&gt;", ">")
+    assert made.recommendation in plain
+    for text in (made.decision.rule, *made.decision.reasons, *made.decision.next_steps, *made.decision.risks):
+        assert text in plain
+    for number in made.decision.numbers:
+        assert number.value in plain
+        assert number.interval in plain
+        assert number.on in plain
+    assert all(text in plain for text in made.decision.unknowns)
+    assert "python -m analysis heal starter" in plain, "the run that scored this block"
+    assert "python -m analysis sheet starter --block 11:5 --accept-points 3 --accept-nats 0.1 --out sheet.html" in plain
+
+
+def test_hostile_names_stay_text_in_html_and_markdown(stored):
+    made = hostile()
+    said = Cells(sheet.html(made))
+    assert not {"img", "script", "a"} & set(said.tags)
+    assert not said.fetches
+    assert not any(name.startswith("on") for name, _ in said.attributes)
+    assert "default-src 'none'" in sheet.html(made)
+    plain = re.split("`{3,}sh", sheet.markdown(made))[0]
+    assert "<img" not in re.sub(r"\\<", "", plain)
+    assert "<script" not in re.sub(r"\\<", "", plain)
+
+
+def test_a_single_backtick_does_not_open_a_code_fence():
+    assert fenced("a ` b", "sh") == "```sh\na ` b\n```"
+    assert fenced("a ``` b") == "````\na ``` b\n````"
+
+
+@pytest.mark.parametrize("which", [make, hostile], ids=["usual", "hostile"])
+def test_pdf_has_one_page_and_its_fonts(stored, which):
+    content = sheet_pdf.pdf(which())
+    assert content.startswith(b"%PDF-")
+    assert len(PAGES.findall(content)) == 1
+    assert b"/FontFile2" in content
+    assert b"/URI" not in content
+    assert content == sheet_pdf.pdf(which()), "equal sheets give equal files"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("which", [make, hostile], ids=["usual", "hostile"])
+def test_html_prints_on_one_page_and_fits_a_phone(stored, which):
+    with browser.chromium() as chromium:
+        tab = chromium.new_page(viewport={"width": 390, "height": 800}, color_scheme="dark")
+        asked = []
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.set_content(sheet.html(which()))
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+        assert len(PAGES.findall(tab.pdf(prefer_css_page_size=True))) == 1
+        assert tab.evaluate("window.hit") is None
+    assert asked == []
+
+
+def test_the_report_begins_with_the_sheet(stored):
+    document = report.of(fakes.MODEL, CUT, main.command_line)
+    first = document.sections[0]
+    assert first.title == f"Decision sheet: {make().recommendation.lower()}"
+    assert first.is_page
+    assert dict(first.lists)["Risk"] == list(make().decision.risks)
+    assert document.sections[1].title == "Appendix: all measurements"
+    assert '<section class="page">' in page.html(document)
+    assert "### Not known" in document.markdown()
+    assert not any(section.is_page for section in report.of(fakes.MODEL, None, main.command_line).sections)
+
+
+def test_the_heal_of_a_recipe_is_judged(stored):
+    made = make(recipe="quick")
+    assert made.judged.endswith("healed by recipe quick")
+    assert "--healed-by quick" in made.commands[-1]
+    with pytest.raises(SpecError, match="by the recipe 'paper' is stored; stored recipes: quick"):
+        make(recipe="paper")
+
+
+def test_the_tolerance_is_printed_and_reproduced(stored):
+    made = make(tolerance=Tolerance(30, 9))
+    assert made.decision.recommendation == decision.GO or made.decision.recommendation == decision.MORE
+    assert "up to 30 points and a loss rise of up to 9 nats/token" in sheet.html(made)
+    assert "--accept-points 30 --accept-nats 9" in made.commands[-1]
+
+
+def test_the_dataset_on_screen_is_the_selected_one(stored):
+    other = fakes.sweep(limit=20, answers=True)
+    other.save()
+    cut = other.points[5].block
+    made = make(cut, first={"sweep": other.spec.fingerprint()})
+    assert made.decision.numbers[0].on.startswith("20 ARC-Easy questions")
+    assert make(cut).decision.numbers[0].on.startswith("100 ARC-Easy questions")
+
+
+def test_nothing_stored_and_blocks_outside_are_refused(stored):
+    with pytest.raises(BlockRangeError):
+        make(Block(28, 5))
+    with pytest.raises(SpecError, match="Measure the block first"):
+        sheet.of(replace(fakes.MODEL, source="/no/model", identity="sha256:none"), CUT, main.command_line)
