@@ -55,11 +55,11 @@ def colour(variant: Variant, colours: Palette) -> str:
 
 
 def surprise_curve(result: CompareResult, *, own: bool = False, dark: bool = False, height: int = 250) -> Figure:
-    """Surprise of every written token, one line per variant.
+    """Surprisal of every written token, one line per variant.
 
     Args:
         result: what was written.
-        own: surprise of the model that wrote it instead of that of the unpruned model.
+        own: surprisal under the model that wrote it instead of the unpruned model.
         dark: whether the page is dark.
         height: pixels.
     """

@@ -54,7 +54,11 @@ TERMS = {
     ),
     "Adapter": Term("the added weights of LoRA as a folder of their own, a few per cent of the model's size."),
     "NF4": Term("weights rounded to 4 bits each, a quarter of bfloat16; it costs some quality.", "arXiv:2305.14314"),
-    "Surprise": Term("−log of the probability that a model gave a token, in nats; 0 for a token it was certain of."),
+    "Surprisal": Term(
+        "−log of the probability that a model gave a token, in nats; 0 for a token it was certain of. A text that repeats "
+        "itself has a low one."
+    ),
+    "Repeated 4-grams": Term("share of the runs of four tokens that occurred before in the same text: near 100 % for a loop."),
     "Greedy": Term("writing the likeliest token each time."),
     "Temperature": Term("0 is greedy; above it tokens are drawn, at 1 by the model's own probabilities."),
     "Logit lens": Term(

@@ -11,7 +11,7 @@ import streamlit as st
 from analysis.charts.look import translucent
 
 FULL_NATS = 8.0
-"""Surprise from which on the shade gets no stronger."""
+"""Surprisal from which on the shade gets no stronger."""
 _SHADES = {False: ("#0f6b66", 0.46), True: ("#56c2b8", 0.50)}
 _LINE_END = '<span style="opacity:0.55">↵</span>'
 _BOX = "white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.7;min-height:9.5em;margin:0"

@@ -11,7 +11,17 @@ PAGES = {
     "Model": ("Token", "Layer", "GGUF", "NF4"),
     "Explore": ("Layer", "Block", "Angular distance", "Damage", "Accuracy", "Loss", "Nat", "95 % interval", "Paired"),
     "Heal": ("Healing", "LoRA", "Adapter", "NF4", "Loss", "Nat", "95 % interval"),
-    "Compare": ("Token", "Cut", "Greedy", "Temperature", "Surprise", "Nat", "Logit lens", "Prefill and decode"),
+    "Compare": (
+        "Token",
+        "Cut",
+        "Greedy",
+        "Temperature",
+        "Surprisal",
+        "Repeated 4-grams",
+        "Nat",
+        "Logit lens",
+        "Prefill and decode",
+    ),
     "Export": ("Cut", "Adapter", "GGUF", "Accuracy", "Loss", "Nat", "95 % interval", "Paired"),
     "Learn": ("Token", "Layer", "Residual stream", "Block"),
 }
