@@ -9,7 +9,7 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.models import spec
-from analysis.reading import cliff, glossary, settled, verdicts
+from analysis.reading import cliff, glossary, verdicts
 from analysis.reading.reading import ACCURACY, LOSS, Change, Readings
 from pages.components.shared import words
 from pages.components.shared.cuts import Cut
@@ -69,8 +69,7 @@ def _moved(changes: dict[str, Change], name: str, size: int, digits: str, unit: 
         return None
     change = changes[name]
     said = f"{size * change.difference:{digits}} {unit}"
-    what = "questions" if name == ACCURACY else "texts"
-    return said if change.is_settled else f"{said}, {words.plain(settled.not_seen(change.n, change.needed, what))}"
+    return said if change.is_settled else f"{said}, not significant"
 
 
 def _pictured(sweep: SweepResult | None, cut: Cut, change: Change | None) -> str:

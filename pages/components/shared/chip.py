@@ -42,7 +42,7 @@ def show(conditions: Sequence[Condition | None], note: words.Markdown = "") -> N
         note: a sentence behind it.
     """
     if said := of(conditions):
-        st.caption(f"{said} {note}".strip(), help=details(conditions))
+        st.markdown(f"{said} :small[{note}]" if note else said, help=details(conditions))
 
 
 def of_selected(selected: Selected) -> list[Condition | None]:
