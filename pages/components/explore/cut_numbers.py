@@ -9,7 +9,7 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.models import spec
-from analysis.reading import cliff, glossary, verdicts
+from analysis.reading import cliff, glossary, settled, verdicts
 from analysis.reading.reading import ACCURACY, LOSS, Change, Readings
 from pages.components.shared import words
 from pages.components.shared.cuts import Cut
@@ -37,7 +37,7 @@ def show(shown: Shown) -> None:
     columns[1].metric(
         "Accuracy", words.percent(cut.point.acc if cut.point else None),
         _moved(changes, ACCURACY, 100, "+.1f", "points"), delta_color=seen.get(ACCURACY, "off"),
-        help=f"Share of questions answered right, {_condition(readings, ACCURACY)}. {_COLOURED}",
+        help=f"Share of right answers, {_condition(readings, ACCURACY)}. {_needed(changes.get(ACCURACY))}{_COLOURED}",
     )  # fmt: skip
     units = words.other_losses(cut.point)
     columns[2].metric(
@@ -70,6 +70,15 @@ def _moved(changes: dict[str, Change], name: str, size: int, digits: str, unit: 
     change = changes[name]
     said = f"{size * change.difference:{digits}} {unit}"
     return said if change.is_settled else f"{said}, not significant"
+
+
+def _needed(change: Change | None) -> str:
+    """The number of questions that would settle a change that is not significant."""
+    if change is None or change.is_settled:
+        return ""
+    more = change.needed is not None and change.needed > change.n
+    needed = f": about {settled.two_digits(change.needed)} would settle it" if more and change.needed else ""
+    return f"Not significantly different with {change.n:,} questions{needed}. "
 
 
 def _pictured(sweep: SweepResult | None, cut: Cut, change: Change | None) -> str:

@@ -76,7 +76,8 @@ def test_a_change_that_may_be_nothing_is_grey_and_says_how_many_questions_it_wou
     at = app(tab="cost")
     at.slider(key="n").set_value(1).run()
     noisy = metric(at, "Accuracy")
-    assert read(noisy.delta).startswith("-3.0 points, no difference seen with 200 questions (would need about 96")
+    assert noisy.delta == "-3.0 points, not significant"
+    assert "Not significantly different with 200 questions: about 96" in read(noisy.help)
     assert noisy.proto.color == noisy.proto.GRAY
     at.slider(key="n").set_value(2).run()
     settled = metric(at, "Accuracy")
