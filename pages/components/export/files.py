@@ -171,7 +171,7 @@ def report_of_all(choice: Choice) -> None:
         "Everything that was measured of this model: maps, curves, heals, every number in a table, all requests and versions. "
         "The page is one file that needs no network, and its charts stay interactive."
     )
-    first = _on_explore(choice.model)
+    first = on_explore(choice.model)
 
     def document():
         return report.of(choice.model, choice.cut, main.command_line, first)
@@ -187,7 +187,7 @@ def report_of_all(choice: Choice) -> None:
         )  # fmt: skip
 
 
-def _on_explore(model: ModelSpec) -> dict[str, str]:
+def on_explore(model: ModelSpec) -> dict[str, str]:
     """By kind, the key of what Explore shows: a report begins with it."""
     shown = selection.now(model)
     if shown is None:

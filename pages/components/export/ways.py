@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from pages.components.export import files, folders
+from pages.components.export import files, folders, sheet_view
 from pages.components.export.takeaway import Choice
 
-FOLDER, ADAPTER = "Model folder", "Adapter"
+SHEET, FOLDER, ADAPTER = "Decision sheet", "Model folder", "Adapter"
 _WAYS: dict[str, Callable[[Choice], None]] = {
+    SHEET: sheet_view.show,
     "llama.cpp": files.llama_cpp,
     ADAPTER: files.adapter,
     "mergekit": files.mergekit,
@@ -21,7 +22,7 @@ _WAYS: dict[str, Callable[[Choice], None]] = {
 
 def show(choice: Choice) -> None:
     """Draw the choice and what is chosen."""
-    ways = [FOLDER, *(way for way in _WAYS if way != ADAPTER or choice.adapter)]
+    ways = [SHEET, FOLDER, *(way for way in _WAYS if way != SHEET and (way != ADAPTER or choice.adapter))]
     way = st.segmented_control(
         "Take it as", ways, default=FOLDER, required=True, key=f"export-way-{choice.adapter is not None}"
     )

@@ -430,3 +430,49 @@ def test_a_block_picked_by_hand_is_what_is_taken_away(app, known):
     assert "block [3, 11)" in texts(at)
     at.number_input(key="export-n").set_value(5).run()
     assert BEST.describe() in texts(at), "another n is again for the strategy to say"
+
+
+def sheet_of(at):
+    """The recommendation on screen: its box and its text."""
+    return next(
+        (kind, item.value.replace("\\", ""))
+        for kind in ("success", "warning", "error")
+        for item in getattr(at.main, kind)
+        if item.value.startswith("**")
+    )
+
+
+def test_the_decision_sheet_is_the_first_way_with_three_downloads(app, known):
+    at = app("pages/export.py", n="5")
+    ways = next(item for item in at.button_group if str(item.key).startswith("export-way"))
+    assert ways.options[0] == "Decision sheet"
+    take_as(at, "Decision sheet")
+    kind, said = sheet_of(at)
+    assert kind == "error"
+    assert said.startswith("**Don't.** Loss change +")
+    assert "100 ARC-Easy questions" in texts(at)
+    assert {"HTML page", "PDF", "Markdown"} <= set(downloads(at))
+    assert f"analysis sheet starter --block {BEST.start}:{BEST.size}" in codes(at)
+    assert "Not known" in texts(at)
+
+
+def test_a_wider_tolerance_changes_the_recommendation(app, known):
+    at = take_as(app("pages/export.py", n="5"), "Decision sheet")
+    at.number_input(key="sheet-points").set_value(40.0)
+    at.number_input(key="sheet-nats").set_value(9.0).run()
+    assert sheet_of(at)[0] == "success"
+    assert "--accept-points 40 --accept-nats 9" in codes(at)
+
+
+def test_the_decision_sheet_judges_the_chosen_heal(app, healed):
+    at = take_as(app("pages/export.py", n="5"), "Decision sheet")
+    assert "healed by recipe quick" in texts(at)
+    assert "--healed-by quick" in codes(at)
+
+
+def test_a_hostile_model_name_stays_text_on_the_decision_sheet(app, ui_cache):
+    name = "<img src=x onerror=alert(1)> [a](http://evil.example) `b`"
+    for result in (fakes.distances(), fakes.sweep()):
+        replace(result, model=replace(result.model, name=name)).save()
+    at = take_as(app("pages/export.py", n="5"), "Decision sheet")
+    assert "(http://evil.example)" not in "".join(item.value for item in at.main.markdown).replace("\\(", "")
