@@ -1,4 +1,4 @@
-"""The trade-off: how good a model is against what it weighs or how fast it writes, with what no other one beats."""
+"""The trade-off: accuracy or loss against size or speed, with the offers that others dominate significantly."""
 
 from collections.abc import Sequence
 from html import escape
@@ -10,7 +10,8 @@ from analysis.charts.look import SELECTED, bars, finish, palette, translucent
 from analysis.core import blocks
 from analysis.core.blocks import Removal
 from analysis.reading import front as fronts
-from analysis.reading.front import SIZE, Front, Offer
+from analysis.reading import goals
+from analysis.reading.front import BEST, DOMINATED, SIZE, TIED, Front, Offer
 from analysis.reading.reading import ACCURACY
 
 OFFERS = ("unpruned", "pruned", "healed", "other model")
@@ -20,7 +21,9 @@ _MEGABYTE = 1e6
 
 
 def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height: int = 400) -> Figure:
-    """Every offer with its 95 % interval; a line through those that no other beats, and a ring around the cut on screen.
+    """Every offer with its 95 % interval, and a line through the best measured ones.
+
+    Filled: best measured. Filled and pale: measured lower, statistically tied. Open and pale: dominated significantly.
 
     Args:
         front: all offers of one condition.
@@ -32,11 +35,11 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
     colours = palette(dark)
     shades = dict(zip(OFFERS, (colours.unpruned, colours.pruned, colours.healed, colours.chance), strict=True))
     drawn = [offer for offer in front.offers if _x(offer, by) is not None]
-    best = front.best(by)
+    best, standing = front.best(by), front.standing(by)
     data: list[dict[str, Any]] = [
         {
             "type": "scatter",
-            "name": "not beaten",
+            "name": "best measured",
             "mode": "lines",
             "x": [_x(offer, by) for offer in best],
             "y": [offer.reading.value for offer in best],
@@ -45,13 +48,11 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
         }
     ]
     for kind in OFFERS:
-        those = [offer for offer in drawn if _kind(offer) == kind]
-        kept = [offer for offer in those if offer in best]
-        beaten = [offer for offer in those if offer not in best]
-        if beaten:
-            data.append(_points(f"{kind}, beaten", kind, beaten, by, translucent(shades[kind], 0.45)))
-        if kept:
-            data.append(_points(kind, kind, kept, by, shades[kind]))
+        for place, shade in ((DOMINATED, translucent(shades[kind], 0.4)), (TIED, translucent(shades[kind], 0.6)),
+                             (BEST, shades[kind])):  # fmt: skip
+            these = [offer for offer, own in standing if own == place and _kind(offer) == kind]
+            if these:
+                data.append(_points(kind if place == BEST else f"{kind}, {place}", kind, these, by, shade, place))
     here = [offer for offer in drawn if cut is not None and offer.cut == cut and not offer.is_rival]
     if here:
         data.append(
@@ -75,11 +76,11 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
     return finish(Figure(data), height, x=x, y=y, clickmode="event+select")
 
 
-def _points(name: str, kind: str, offers: Sequence[Offer], by: str, shade: str) -> dict[str, Any]:
-    """Filled where no other offer is better for as little; open and pale where one is."""
+def _points(name: str, kind: str, offers: Sequence[Offer], by: str, shade: str, standing: str) -> dict[str, Any]:
+    """Markers of one kind and one standing; those that are dominated are open."""
     read = [offer.reading for offer in offers]
     ends = [None if one.low is None or one.high is None else (one.low, one.high) for one in read]
-    symbol = _SYMBOLS[kind] if name == kind else f"{_SYMBOLS[kind]}-open"
+    symbol = f"{_SYMBOLS[kind]}-open" if standing == DOMINATED else _SYMBOLS[kind]
     return {
         "type": "scatter",
         "name": name,
@@ -89,25 +90,21 @@ def _points(name: str, kind: str, offers: Sequence[Offer], by: str, shade: str) 
         "error_y": {**bars([one.value for one in read], ends, width=0), "color": shade},
         "marker": {"symbol": symbol, "size": 9, "color": shade},
         "customdata": [_taken(offer) for offer in offers],
-        "text": ["<br>".join(map(escape, said(offer, by))) for offer in offers],
+        "text": ["<br>".join(map(escape, [*said(offer, by), standing])) for offer in offers],
         "hovertemplate": "%{text}<extra></extra>",
     }
 
 
 def said(offer: Offer, by: str) -> list[str]:
     """An offer in a few lines: what it is, how good, and what it costs."""
-    reading, change = offer.reading, offer.change
+    reading = offer.reading
     what = f"without {offer.cut.describe()}" if offer.cut else "unpruned"
     who = f"{offer.facts.name}, {what}" if offer.is_rival else what
     digits = ".1%" if reading.quantity == ACCURACY else ".3f"
     ends = "" if reading.low is None else f", 95 % interval {reading.low:{digits}} to {reading.high:{digits}}"
     lines = [f"{who}{f', healed ({reading.repair})' if reading.repair else ''}", f"{reading.value:{digits}}{ends}"]
-    if change is not None and change.low is not None and change.high is not None:
-        scale, sign, unit = (100, "+.1f", " points") if reading.quantity == ACCURACY else (1, "+.3f", " nats")
-        against = f"{scale * change.low:{sign}} to {scale * change.high:{sign}}{unit}"
-        lines.append(f"against the unpruned model {scale * change.difference:{sign}} ({against})")
-        if not change.is_settled:
-            lines.append("no difference seen" + (f"; would need about {change.needed:,}" if change.needed else ""))
+    if offer.cut is not None and not offer.is_rival:
+        lines += goals.clauses(offer)
     speed = "" if by == SIZE or offer.times is None else f", {offer.times:.2f} times as fast"
     return [*lines, f"{offer.bytes / _MEGABYTE:,.0f} MB{speed}"]
 

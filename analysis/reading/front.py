@@ -1,10 +1,10 @@
-"""The trade-off: everything measured of a model under one condition, what it weighs and how fast it is, and what beats what.
+"""The trade-off: everything measured of a model under one condition, its size and speed, and the offers that dominate others.
 
 A heal stands beside a bare cut, and another model beside a smaller version of this one, as long as all of them answered the
 same questions or read the same texts in the same precision.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,8 @@ from analysis.reading import reading
 from analysis.reading.reading import ACCURACY, LOSS, Change, Condition, Reading
 from analysis.reading.speed import SpeedGain, speed_gain
 
+BEST, TIED, DOMINATED = "best measured", "statistically tied", "dominated"
+"""Standing of an offer: no other one is measured better for as little; one is, but not significantly; one is significantly."""
 SIZE, SPEED = "size", "speed"
 """What a model may cost: bytes of its weights, or how many times as fast as the unpruned model it writes."""
 
@@ -36,6 +38,10 @@ class Offer:
     """How much faster than its unpruned model it writes; None where no speed was measured. The unpruned one gains 0."""
     is_rival: bool
     """Whether it is another model than the one that is asked about."""
+    beside: Reading | None = None
+    """Its other quantity: the loss beside an accuracy, the accuracy beside a loss; None where it is not measured."""
+    beside_change: Change | None = None
+    """Of that against the unpruned model, measured alike."""
 
     @property
     def cut(self) -> Removal | None:
@@ -74,30 +80,44 @@ class Front:
                 kept.append(offer)
         return kept
 
-    def smallest(self, most_lost: float) -> Offer | None:
-        """The smallest offer of the own model that loses at most so much against the unpruned one; None without any.
+    def standing(self, by: str) -> list[tuple[Offer, str]]:
+        """Every offer that has a price with its standing: BEST, TIED or DOMINATED.
+
+        An offer is dominated only if a best measured one costs no more and the paired 95 % interval of their difference
+        excludes zero. Point estimates alone dominate nothing.
 
         Args:
-            most_lost: a share of the answers, or nats per token, by what was measured.
+            by: SIZE or SPEED.
         """
-        most = most_lost + 1e-9  # two of a hundred answers are two points, however their difference was rounded
-        fits = [o for o in self.own() if o.change is None or _worse(self.quantity, o.change.difference) <= most]
-        return min(fits, key=lambda o: (o.bytes, _badness(o)), default=None)
+        best = self.best(by)
+        return [
+            (offer, BEST if offer in best else DOMINATED if self._is_dominated(offer, best, by) else TIED)
+            for offer in self.offers
+            if _price(offer, by) is not None
+        ]
 
-    def within(self, most_bytes: float) -> Offer | None:
-        """The best offer of the own model that weighs at most so much; None where everything weighs more."""
-        return self._best_of(lambda offer: offer.bytes <= most_bytes)
-
-    def faster(self, times: float) -> Offer | None:
-        """The best offer of the own model that writes at least so many times as fast; None without any."""
-        return self._best_of(lambda offer: offer.times is not None and offer.times >= times)
+    def _is_dominated(self, offer: Offer, best: Sequence[Offer], by: str) -> bool:
+        price = _price(offer, by)
+        return any(
+            price is not None and cost <= price and is_better(other, offer)
+            for other in reversed(best)
+            if (cost := _price(other, by)) is not None
+        )
 
     def own(self) -> list[Offer]:
         """The offers of the model that is asked about."""
         return [offer for offer in self.offers if not offer.is_rival]
 
-    def _best_of(self, fits: Callable[[Offer], bool]) -> Offer | None:
-        return min((o for o in self.own() if fits(o)), key=lambda o: (_badness(o), o.bytes), default=None)
+
+def is_better(one: Offer, other: Offer) -> bool:
+    """True if the paired 95 % interval of the difference of two offers excludes zero in favour of the first."""
+    asked = replace(one.reading, condition=other.reading.condition) if one.is_rival != other.is_rival else one.reading
+    if asked.condition != other.reading.condition:
+        return False
+    found = reading.change(other.reading, asked)
+    if found.low is None or found.high is None:
+        return False
+    return found.high < 0 if one.reading.quantity == LOSS else found.low > 0
 
 
 def fronts(
@@ -116,9 +136,10 @@ def fronts(
         are left out.
     """
     own = [pair for result in results for pair in _readings(result, quantity)]
+    beside = [pair[0] for result in results for pair in _readings(result, LOSS if quantity == ACCURACY else ACCURACY)]
     others = [pair for result in rivals for pair in _readings(result, quantity)]
     conditions = list(dict.fromkeys(found.condition for found, _ in own))
-    made = [_front(quantity, condition, own, others, speed) for condition in conditions]
+    made = [_beside(_front(quantity, condition, own, others, speed), beside) for condition in conditions]
     return sorted((front for front in made if len(front.own()) > 1), key=lambda front: -len(front.own()))
 
 
@@ -137,6 +158,27 @@ def _front(
         if quantity == ACCURACY or all(result.model.vocab_size == facts.vocab_size for _, result in theirs):
             offers += _offers(theirs, None, is_rival=True)
     return Front(quantity, condition, offers)
+
+
+def _beside(front: Front, readings: Sequence[Reading]) -> Front:
+    """The same front, each own offer with its other quantity and the change of that against the unpruned model."""
+    found: dict[tuple[Removal | None, str], tuple[Reading, Change | None]] = {}
+    whole: dict[Condition, Reading] = {}
+    for one in readings:
+        if one.cut is None and not one.repair:
+            whole.setdefault(one.condition, one)
+    for one in readings:
+        key, before = (one.cut, one.repair), whole.get(one.condition)
+        change = reading.change(before, one) if before is not None and one.cut is not None else None
+        if key not in found or (found[key][1] is None and change is not None):
+            found[key] = one, change
+    offers = [
+        replace(offer, beside=found[key][0], beside_change=found[key][1])
+        if not offer.is_rival and (key := (offer.cut, offer.reading.repair)) in found
+        else offer
+        for offer in front.offers
+    ]
+    return replace(front, offers=offers)
 
 
 def _offers(pairs: Sequence[tuple[Reading, Any]], speed: SpeedResult | None, *, is_rival: bool) -> list[Offer]:
@@ -184,6 +226,11 @@ def _price(offer: Offer, by: str) -> float | None:
     if by == SIZE:
         return float(offer.bytes)
     return None if offer.times is None else -offer.times
+
+
+def goodness(offer: Offer) -> float:
+    """The value of an offer so that more is better, whatever its quantity."""
+    return -_badness(offer)
 
 
 def _badness(offer: Offer) -> float:

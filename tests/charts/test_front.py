@@ -13,10 +13,10 @@ from tests.support import fakes
 
 
 @pytest.mark.parametrize("by", [SIZE, SPEED])
-def test_points_have_their_intervals_and_open_marks_where_another_is_better_for_as_little(by):
+def test_points_have_intervals_and_only_dominated_ones_are_open(by):
     (found,) = front.fronts(ACCURACY, [fakes.sweep()], speed=fakes.speed())
     figure = figures.trade_off(found, by, None, dark=False)
-    best = found.best(by)
+    best, standing = found.best(by), [(offer.cut, own) for offer, own in found.standing(by)]
     pruned = [trace for trace in figure.data if trace.name.startswith("pruned")]
     offers = {blocks.written(offer.cut): offer for offer in found.offers if offer.cut}
     assert {name for trace in pruned for name in trace.customdata} == set(offers)
@@ -25,12 +25,12 @@ def test_points_have_their_intervals_and_open_marks_where_another_is_better_for_
             offer = offers[name]
             assert trace.y[place] + trace.error_y.array[place] == pytest.approx(offer.reading.high)
             assert trace.y[place] - trace.error_y.arrayminus[place] == pytest.approx(offer.reading.low)
-            assert trace.marker.symbol.endswith("-open") == (offer not in best)
-    (line,) = [trace for trace in figure.data if trace.name == "not beaten"]
+            assert trace.marker.symbol.endswith("-open") == ((offer.cut, front.DOMINATED) in standing)
+    (line,) = [trace for trace in figure.data if trace.name == "best measured"]
     assert list(line.y) == [offer.reading.value for offer in best]
 
 
-def test_the_cut_on_screen_is_ringed_and_a_difference_that_was_not_seen_is_said_so():
+def test_selected_block_is_ringed_and_an_open_difference_is_named():
     curve = fakes.sweep()
     cut = curve.points[5].block
     (found,) = front.fronts(ACCURACY, [curve])
@@ -39,7 +39,7 @@ def test_the_cut_on_screen_is_ringed_and_a_difference_that_was_not_seen_is_said_
     assert list(ring.y) == [curve.points[5].acc]
     unseen = [offer for offer in found.offers if offer.change and not offer.change.is_settled]
     assert unseen
-    assert all("no difference seen" in " ".join(figures.said(offer, SIZE)) for offer in unseen)
+    assert all("not significantly different" in " ".join(figures.said(offer, SIZE)) for offer in unseen)
 
 
 def test_a_models_name_makes_no_link_of_itself_in_a_chart():

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.experiments.accuracy.points import Point
+from analysis.experiments.accuracy.points import Answer, Point
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.models import spec
 from analysis.reading import front
@@ -28,20 +28,35 @@ def test_the_front_is_what_no_other_offer_beats():
         assert beaten != (offer in best)
 
 
-def test_wishes_are_answered_as_by_looking_at_every_offer():
-    (found,) = front.fronts(ACCURACY, [fakes.sweep()], speed=fakes.speed())
-    for most in (offer.bytes for offer in found.offers):
-        fits = [offer for offer in found.offers if offer.bytes <= most]
-        assert found.within(most).reading.value == max(offer.reading.value for offer in fits)
-    whole = next(offer for offer in found.offers if offer.cut is None)
-    for lost in (0.0, 0.02, 0.1, 0.5):
-        fits = [offer for offer in found.offers if offer.reading.value >= whole.reading.value - lost - 1e-12]
-        assert found.smallest(lost).bytes == min(offer.bytes for offer in fits)
-    assert found.within(1) is None
-    assert found.faster(1000) is None
-    quick = found.faster(1.1)
-    assert quick.times >= 1.1
-    assert all(offer.reading.value <= quick.reading.value for offer in found.offers if (offer.times or 0) >= 1.1)
+def kept_answers(*right: int, n: int = 200, strategy: str = "similarity") -> SweepResult:
+    """A sweep with answers kept: removal k answers the first right[k] questions."""
+    curve = fakes.sweep(len(right) - 1, limit=n, strategy=strategy)
+    given = [[Answer(f"q{q}", [0.0, 0.0], int(q >= count), 0) for q in range(n)] for count in right]
+    points = [replace(point, acc=count / n) for point, count in zip(curve.points, right, strict=True)]
+    return replace(curve, points=points, questions=given)
+
+
+def test_point_estimates_alone_dominate_nothing():
+    """One removed layer answers 100 of 200, two answer 97: the old rule called the former beaten wherever a later one led."""
+    (found,) = front.fronts(ACCURACY, [kept_answers(100, 97, 99, 40)])
+    standing = {offer.cut.size if offer.cut else 0: own for offer, own in found.standing(SIZE)}
+    assert standing == {0: front.BEST, 1: front.TIED, 2: front.BEST, 3: front.BEST}
+
+
+def test_dominated_needs_a_paired_interval_above_zero():
+    (found,) = front.fronts(ACCURACY, [kept_answers(100, 70, 99, 40)])
+    standing = {offer.cut.size if offer.cut else 0: own for offer, own in found.standing(SIZE)}
+    assert standing[1] == front.DOMINATED
+    offers = {offer.cut.size if offer.cut else 0: offer for offer in found.offers}
+    assert front.is_better(offers[2], offers[1])
+    assert not front.is_better(offers[1], offers[2])
+
+
+def test_offer_carries_its_loss_beside_its_accuracy():
+    (found,) = front.fronts(ACCURACY, [fakes.sweep()])
+    offer = next(offer for offer in found.offers if offer.cut)
+    assert offer.beside.quantity == LOSS
+    assert offer.beside_change.difference == pytest.approx(offer.beside.value - fakes.sweep().points[0].loss)
 
 
 def test_conditions_are_never_mixed():
@@ -88,7 +103,7 @@ def test_another_model_on_the_same_questions_stands_on_the_front_and_is_never_ta
     assert theirs.facts.name == "small"
     assert theirs.bytes == spec.weight_bytes(small.model, None, "bfloat16")
     assert theirs in found.best(SIZE)
-    assert found.within(10**12) != theirs
+    assert theirs not in found.own()
     assert theirs.times is None
     assert theirs not in found.best(SPEED)
 

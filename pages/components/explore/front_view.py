@@ -1,39 +1,38 @@
-"""The best trade-off: what is the best one can have for a size, a speed or a loss, over everything measured of the model."""
+"""The trade-off: a goal and its answer, then accuracy or loss against size or speed over everything measured of the model."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import streamlit as st
 
 from analysis.charts import front as figures
-from analysis.core import blocks
 from analysis.models.spec import ModelSpec
 from analysis.reading import front
 from analysis.reading import library as stored
-from analysis.reading.front import SIZE, SPEED, Front, Offer
+from analysis.reading.front import BEST, DOMINATED, SIZE, SPEED, TIED, Front
 from analysis.reading.reading import ACCURACY, LOSS
-from pages.components.explore import chart_marks, cut_marks, pick, speed_view
-from pages.components.shared import cuts, library, state, theme, words
+from analysis.reading.selection import Selected
+from pages.components.explore import chart_marks, cut_marks, goal_view, pick, speed_view
+from pages.components.shared import library, state, theme, words
 from pages.components.shared.cuts import Cut, Strategy
 
-KINDS = ("sweep", "evaluate", "heal")
-"""Results that say how good a model is."""
 _QUANTITIES = {ACCURACY: "Accuracy", LOSS: "Loss"}
 _AXES = {SIZE: "Size", SPEED: "Speed"}
-_WISHES = {"size": "I have, MB", "speed": "I want, times the speed", "loss": "I accept, points lost"}
-_NATS = {"loss": "I accept, nats lost"}
 
 
-def show(model: ModelSpec, strategy: Strategy, cut: Cut) -> None:
-    """Draw the wish and its answer, the front, and what it rests on.
+def show(model: ModelSpec, strategy: Strategy, cut: Cut, selected: Selected) -> None:
+    """Draw the goal and its answer, the front, and what it rests on.
 
     Args:
         model: the model of the page.
         strategy: how blocks are chosen; a click on what it chooses anyway is no choice by hand.
         cut: what is removed now.
+        selected: the scores on screen, whose dataset and precision answer the goal.
     """
-    own = [entry for kind in KINDS for entry in library.find(kind, model, any_precision=True)]
-    rivals = stored.rivals(KINDS, own)
+    with st.container(border=True):
+        st.markdown("**Start from a goal**")
+        goal_view.show(model, strategy, selected, "goal")
+    own = [entry for kind in goal_view.KINDS for entry in library.find(kind, model, any_precision=True)]
+    rivals = stored.rivals(goal_view.KINDS, own)
     speed = speed_view.find(model)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         quantity = _choice("Quality", _QUANTITIES, "front-quantity", ACCURACY)
@@ -51,8 +50,6 @@ def show(model: ModelSpec, strategy: Strategy, cut: Cut) -> None:
         if sizes := state.sizes(strategy.distances.n_layers):
             kept = [offer for offer in shown.offers if offer.is_rival or offer.cut is None or offer.cut.size in sizes]
             shown = replace(shown, offers=kept)
-        answer = _wish(shown)
-    _say(answer, strategy)
     if by == SPEED and not any(offer.times for offer in shown.own()):
         st.info("No speed of this model has been measured: **Measure speed** is under Cost.")
         return
@@ -83,52 +80,19 @@ def _condition(found: list[Front]) -> Front:
     return found[place]
 
 
-def _wish(shown: Front) -> Callable[[], Offer | None]:
-    """The wish in one field; what answers it."""
-    wishes = _WISHES if shown.quantity == ACCURACY else _WISHES | _NATS
-    wish = st.selectbox("A wish", list(wishes), format_func=wishes.get, key="front-wish", width=220)
-    megabytes = max(offer.bytes for offer in shown.own()) / 1e6
-    if wish == "size":
-        most = st.number_input("MB", 1.0, value=float(round(0.85 * megabytes)), step=10.0, key="front-mb", width=130)
-        return lambda: shown.within(most * 1e6)
-    if wish == "speed":
-        times = st.number_input("times", 1.0, value=1.2, step=0.05, key="front-times", width=130)
-        return lambda: shown.faster(times)
-    if shown.quantity == ACCURACY:
-        points = st.number_input("points", 0.0, value=2.0, step=0.5, key="front-points", width=130)
-        return lambda: shown.smallest(points / 100)
-    nats = st.number_input("nats", 0.0, value=0.2, step=0.05, key="front-nats", width=130)
-    return lambda: shown.smallest(nats)
-
-
-def _say(answer: Callable[[], Offer | None], strategy: Strategy) -> None:
-    """The answer in one sentence, with a button that takes it where it is a cut."""
-    offer = answer()
-    if offer is None:
-        st.markdown("Nothing measured grants that: try more cuts or heals, or a milder wish.")
-        return
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.markdown(_sentence(offer), width="content")
-        if offer.cut is None:
-            return
-        name = blocks.written(offer.cut)
-        st.button(
-            f"Take {offer.cut.brief()}", key=f"front-take-{name}", icon=":material/content_cut:",
-            on_click=cuts.take_or_say, args=(offer.cut, strategy.cut(offer.cut.size).removed, strategy.distances.n_layers),
-        )  # fmt: skip
-
-
-def _sentence(offer: Offer) -> str:
-    lines = figures.said(offer, SPEED)
-    return f"**{words.plain(lines[0][:1].upper() + lines[0][1:])}**: {words.plain('; '.join(lines[1:]))}."
+def _counted(shown: Front, by: str) -> str:
+    """The number of offers by standing."""
+    standing = [own for _, own in shown.standing(by)]
+    n_best, n_tied, n_dominated = (sum(own == place for own in standing) for place in (BEST, TIED, DOMINATED))
+    return f"{n_best} best measured, {n_tied} statistically tied, {n_dominated} dominated."
 
 
 def _about(shown: Front, by: str) -> str:
     rivals = sorted({offer.facts.name for offer in shown.offers if offer.is_rival})
     said = [
-        f"{words.plain(shown.condition.on_what())}; bars are 95 % intervals. Filled: no other one is better for as little, "
-        f"by what was measured; the best of many looks better than it is, and neighbours whose bars overlap may not differ. "
-        f"A click takes the cut."
+        f"{words.plain(shown.condition.on_what())}; bars are 95 % intervals. {_counted(shown, by)} Open: dominated, the paired "
+        f"95 % interval against one that costs no more excludes zero. Pale: statistically tied with the best measured. The "
+        f"best of many looks better than it is. A click takes the block."
     ]
     if rivals:
         said.append(f"Squares are other models on the same questions: {words.plain(', '.join(rivals))}.")

@@ -20,6 +20,7 @@ from pages.components.explore import (
     data_tables,
     front_view,
     generation_panel,
+    goal_view,
     layer_strip,
     map_view,
     pick,
@@ -113,6 +114,7 @@ def _instrument(found: Found, sweep: Found | None, model: ModelSpec) -> Shown:
         undo.button()
         brush.way_back(n_layers)
         st.space("stretch")
+        goal_view.popover(model, shown.strategy, shown.selected)
         _way_to_questions(shown.cut)
     layer_strip.show(found, shown.damage, shown.strategy, shown.cut)
     return shown
@@ -200,7 +202,7 @@ def _front(shown: Shown) -> None:
 
 def _weighed(shown: Shown) -> None:
     with frame.errors_shown():
-        front_view.show(shown.model, shown.strategy, shown.cut)
+        front_view.show(shown.model, shown.strategy, shown.cut, shown.selected)
         curves.not_measured(shown)
 
 

@@ -1,33 +1,71 @@
 """The tab that answers wishes: for a size, a speed or a loss, the best that was measured, and a button that takes it."""
 
+import pytest
+
+from analysis import jobs
 from analysis.core.blocks import Block
-from analysis.reading import front
+from analysis.reading import front, goals
+from analysis.reading.goals import MEGABYTES, POINTS, Goal
 from analysis.reading.reading import ACCURACY
 from tests.support import fakes
-from tests.support.seen import marked, names
+from tests.support.seen import marked, names, read
 
 
 def test_without_a_measured_cut_it_says_what_to_do(app, precomputed):
     precomputed(fakes.distances())
     at = app(tab="trade-off")
-    assert "Nothing can be weighed yet" in at.info[0].value
+    assert any("Nothing can be weighed yet" in one.value for one in at.info)
 
 
-def test_a_wish_is_answered_and_taken(app, precomputed):
-    curve = fakes.sweep()
+def measured(answers: bool = True):
+    """A curve on which one removed layer loses 1 of 200 questions and ten lose many."""
+    return fakes.sweep(limit=200, answers=answers)
+
+
+@pytest.mark.parametrize("place", ["goal", "goal-popover"])
+def test_goal_is_answered_with_accuracy_and_loss_and_taken(app, precomputed, place):
+    curve = measured()
     for result in (fakes.distances(), curve):
         precomputed(result)
-    at = app(tab="trade-off", n="3")
-    (found,) = front.fronts(ACCURACY, [curve])
-    megabytes = round(0.7 * max(offer.bytes for offer in found.offers) / 1e6)
-    at.number_input("front-mb").set_value(float(megabytes)).run()
-    offer = found.within(megabytes * 1e6)
-    named = f"**Without layers {offer.cut.start}-{offer.cut.stop - 1} "
-    assert any(said.value.startswith(named) for said in at.markdown)
-    button = next(one for one in at.button if one.key and one.key.startswith("front-take"))
+    at = app(tab="trade-off", n="3") if place == "goal" else app(n="3")
+    if place == "goal-popover":
+        at.session_state["goal-popover"] = True
+        at.run()
+    at.number_input(f"{place}-points").set_value(8.0).run()
+    offer = goals.reach(Goal(POINTS, 8.0), front.fronts(ACCURACY, [curve])).offer
+    assert offer.cut is not None
+    shown = [read(one.value) for one in at.markdown]
+    assert f"Remove {goals.in_words(offer)}." in shown
+    assert all(clause in shown for clause in goals.clauses(offer))
+    button = next(one for one in at.button if one.key and one.key.startswith(f"{place}-take"))
     button.click().run()
     assert at.session_state["chosen_n"] == offer.cut.size
     assert not at.exception
+
+
+def test_goal_that_needs_more_questions_starts_them(app, precomputed):
+    curve = fakes.sweep(answers=True)
+    for result in (fakes.distances(), curve):
+        precomputed(result)
+    at = app(tab="trade-off", n="3")
+    at.number_input("goal-points").set_value(2.0).run()
+    answer = goals.reach(Goal(POINTS, 2.0), front.fronts(ACCURACY, [curve]))
+    assert answer.offer is None, "100 questions show no loss below 2 points"
+    assert any("it needs about" in read(one.value) for one in at.markdown)
+    at.button("goal-measure").click().run()
+    (made,) = jobs.active()
+    assert made.spec.benchmark.limit == answer.needed > 100
+    assert made.spec.blocks == (answer.candidate.cut,)
+
+
+def test_size_that_nothing_measured_has_names_the_layers(app, precomputed):
+    for result in (fakes.distances(), fakes.sweep(3)):
+        precomputed(result)
+    at = app(tab="trade-off", n="3")
+    at.selectbox("goal-kind").set_value(MEGABYTES).run()
+    at.number_input("goal-megabytes").set_value(200.0).run()
+    n = goals.layers_needed(fakes.FACTS, 200.0, "bfloat16")
+    assert any(f"{n} layers must go to fit" in one.value for one in at.markdown)
 
 
 def test_the_selected_block_is_marked_at_its_own_scores(app, precomputed):

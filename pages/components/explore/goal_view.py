@@ -1,0 +1,151 @@
+"""Start from a goal: accuracy points that may be lost, a size or a speed, answered by the removal whose interval allows it."""
+
+from dataclasses import replace
+
+import streamlit as st
+
+from analysis.core import blocks
+from analysis.data import questions
+from analysis.data.spec import BenchmarkSpec
+from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
+from analysis.models.spec import ModelSpec
+from analysis.reading import front, goals
+from analysis.reading.front import Front, Offer
+from analysis.reading.goals import MEGABYTES, NATS, POINTS, TIMES, Answer, Goal
+from analysis.reading.reading import Condition
+from analysis.reading.selection import Selected, conditions_of
+from pages.components.explore import speed_view
+from pages.components.shared import cuts, library, selection, start, uploads, words
+from pages.components.shared.cuts import Strategy
+
+KINDS = ("sweep", "evaluate", "heal")
+"""Results that score removals."""
+_GOALS: dict[str, words.Markdown] = {
+    POINTS: "I accept, accuracy points", MEGABYTES: "I have, MB", TIMES: "I want, times as fast", NATS: "I accept, nats/token",
+}  # fmt: skip
+_LIMITS = {POINTS: (0.5, 100.0, 3.0, 0.5), MEGABYTES: (1.0, 1e7, 0.0, 10.0), TIMES: (1.0, 100.0, 1.2, 0.05),
+           NATS: (0.01, 20.0, 0.5, 0.05)}  # fmt: skip
+"""Least, most, default and step of each goal; the default size is 85 % of the unpruned model's."""
+
+
+def popover(model: ModelSpec, strategy: Strategy, selected: Selected) -> None:
+    """Draw the button that opens the goal, beside the slider.
+
+    Args:
+        model: the model of the page.
+        strategy: how blocks are chosen.
+        selected: the scores on screen, whose dataset and precision count.
+    """
+    place = st.popover("Start from a goal", icon=":material/flag:", key="goal-popover", on_change="rerun")
+    if place.open:
+        with place, st.container(width=460):
+            show(model, strategy, selected, "goal-popover")
+
+
+def show(model: ModelSpec, strategy: Strategy, selected: Selected, key: str) -> None:
+    """Draw the goal and its answer.
+
+    Args:
+        model: the model of the page.
+        strategy: how blocks are chosen.
+        selected: the scores on screen, whose dataset and precision count.
+        key: first part of the widgets' keys.
+    """
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        kind = st.selectbox("Goal", list(_GOALS), format_func=_GOALS.get, key=f"{key}-kind", width=230)
+        least, most, usual, step = _LIMITS[kind]
+        if kind == MEGABYTES:
+            facts = strategy.distances.model
+            usual = float(round(0.85 * facts.n_parameters * facts.bytes_per_parameter / 1e6))
+        value = st.number_input("Limit", least, most, usual, step, key=f"{key}-{kind}", width=130)
+    goal = Goal(kind, float(value))
+    found = fronts(goal.quantity, model)
+    if not found:
+        st.info("No removal is scored yet. Run a sweep first.")
+        return
+    like = selected.selection.condition(goal.quantity)
+    answer = goals.reach(goal, found, like)
+    for said in answer.sentences():
+        st.markdown(words.plain(said))
+    _unmeasured(answer, strategy)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if answer.offer is not None:
+            _take(answer.offer, strategy, key)
+        if answer.candidate is not None and answer.needed is not None:
+            _measure(answer.candidate, answer.needed, goal, model, key)
+    n_removals = sum(offer.cut is not None for offer in found[0].own())
+    st.caption(
+        f"Rule: the 95 % interval must allow it. Chosen among {n_removals} measured removals: the best of many looks better "
+        "than it is."
+    )
+
+
+def fronts(quantity: str, model: ModelSpec) -> list[Front]:
+    """All offers of a model, condition by condition, from everything measured."""
+    own = [entry for kind in KINDS for entry in library.find(kind, model, any_precision=True)]
+    ranked = sorted(own, key=lambda entry: entry.summary.weight, reverse=True)
+    speed = speed_view.find(model)
+    return front.fronts(quantity, [entry.result for entry in ranked], (), speed.result if speed else None)
+
+
+def _unmeasured(answer: Answer, strategy: Strategy) -> None:
+    """For a size that no measured removal has: the number of layers that must go."""
+    if answer.offer is None and answer.goal.kind == MEGABYTES:
+        held = strategy.distances.spec.model.dtype
+        n = goals.layers_needed(strategy.distances.model, answer.goal.value, held)
+        st.markdown(f"{words.layers(n)} must go to fit: run a sweep up to n = {n}." if n else "No number of layers fits.")
+
+
+def _take(offer: Offer, strategy: Strategy, key: str) -> None:
+    if offer.cut is not None:
+        st.button(
+            f"Take {offer.cut.brief()}", key=f"{key}-take-{blocks.written(offer.cut)}", icon=":material/content_cut:",
+            type="primary", on_click=cuts.take_or_say,
+            args=(offer.cut, strategy.cut(offer.cut.size).removed, strategy.distances.n_layers),
+        )  # fmt: skip
+
+
+def _measure(offer: Offer, needed: int, goal: Goal, model: ModelSpec, key: str) -> None:
+    """The button that asks so many questions of the unpruned and the pruned model, with its duration."""
+    request = _request(offer, needed, goal, model)
+    if request is None:
+        st.caption("The dataset has fewer questions: choose a larger one, or a goal that is easier to reach.")
+        return
+    rate = goals.seconds_per_question(_here(model, offer.reading.condition))
+    lasts = goals.duration(needed, rate)
+    about = f"about {words.duration(lasts)}" if lasts is not None else "duration not measured on this machine"
+    if start.button(
+        f"Measure {needed:,} questions ({about})", key=f"{key}-measure", icon=":material/play_arrow:",
+        help="Asks the unpruned model and this removal the same questions. The answer above changes when it is done.",
+    ):  # fmt: skip
+        start.start_and_show(request, f"{needed:,} questions without {request.blocks[0].brief()}")
+
+
+def _request(offer: Offer, needed: int, goal: Goal, model: ModelSpec) -> SweepSpec | None:
+    """A sweep of the unpruned model and this removal alone; None without enough questions, and for a healed removal."""
+    asked = offer.reading.condition.material
+    if goal.quantity == front.LOSS or not isinstance(asked, BenchmarkSpec) or offer.cut is None or offer.reading.repair:
+        return None
+    size = questions.size(asked, uploads.questions)
+    if size is not None and needed > size:
+        return None
+    curve = next((entry.result for entry in selection.curves(model) if _alike(entry.result, offer)), None)
+    curve = curve or next((e.result for e in library.find("sweep", model) if _alike(e.result, offer)), None)
+    if curve is None:
+        return None
+    spec = start.unresolved(curve.spec)
+    return replace(
+        spec, strategy="manual", blocks=(offer.cut,), max_n=None, benchmark=replace(spec.benchmark, limit=needed), damage=None,
+        search=None, generation=None,
+    )  # fmt: skip
+
+
+def _alike(result: SweepResult, offer: Offer) -> bool:
+    found = conditions_of(result).get(offer.reading.quantity)
+    return found is not None and found == offer.reading.condition
+
+
+def _here(model: ModelSpec, condition: Condition) -> list[SweepResult]:
+    """The sweeps of a model in one precision."""
+    found = [entry.result for entry in library.find("sweep", model)]
+    return [one for one in found if condition.precision in {each.precision for each in conditions_of(one).values()}]
