@@ -50,8 +50,8 @@ def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], s
     others_said = f", beside {len(others)} other curves" if others else ""
     singles, sizes = single_cuts(sweep.result), state.sizes(strategy.distances.n_layers)
     for quantity, name, measure, height in (
-        (reading.ACCURACY, "Accuracy", ACCURACY, 190),
-        (reading.LOSS, "Loss in nats per token", LOSS, 178),
+        (reading.ACCURACY, "Accuracy", ACCURACY, 182),
+        (reading.LOSS, "Loss in nats per token", LOSS, 170),
     ):
         alike = [[one for one in found if beside.may_stand(sweep.result, one.result, quantity)] for found in (others, heals)]
         plain = drawn.curve(quantity, sweep, *alike, dark=dark, height=height)

@@ -22,7 +22,7 @@ _VIEWS_HELP = (
     "**Map**: start layer to the right, block size upwards, yellow is little. **By row**: each size coloured by its own range, "
     "as in the paper's Fig. 4. **Lines**: one line for each size, as in its Fig. 1c. Click a block to cut it."
 )
-_HEIGHT = 352
+_HEIGHT = 322
 
 
 def view() -> str:

@@ -12,7 +12,7 @@ from pages.components.shared import words
 
 
 def of(conditions: Iterable[Condition | None]) -> words.Markdown:
-    """The chip as Markdown, to end a line with: "ARC-Easy · n = 200 · C4 · n = 32 · float32 · Q4_1 weights".
+    """The chip as Markdown, to end a line with: "ARC-Easy · n = 200 · C4 · n = 32 texts", "float32 · Q4_1 weights".
 
     Args:
         conditions: of the numbers beside it; None is left out.
@@ -23,10 +23,11 @@ def of(conditions: Iterable[Condition | None]) -> words.Markdown:
     known = list(dict.fromkeys(one for one in conditions if one is not None))
     if not known:
         return ""
-    parts = [part for one in known for part in _material(one)]
-    parts += dict.fromkeys(one.precision for one in known)
-    parts += dict.fromkeys(f"{one.weights} weights" for one in known if one.weights)
-    return f":gray-badge[{words.plain(' · '.join(parts))}]"
+    data = [part for one in known for part in _material(one)]
+    held = [*dict.fromkeys(one.precision for one in known)]
+    held += dict.fromkeys(f"{one.weights} weights" for one in known if one.weights)
+    # Two badges, since one does not wrap on a phone.
+    return " ".join(f":gray-badge[{words.plain(' · '.join(parts))}]" for parts in (data, held))
 
 
 def details(conditions: Iterable[Condition | None]) -> words.Markdown:

@@ -47,7 +47,7 @@ def test_a_heal_on_other_questions_keeps_its_loss_on_the_curve(app, curve):
 
 def test_the_numbers_name_their_questions_texts_and_precision(app, curve):
     at = app(n="5", tab="cost")
-    assert r":gray-badge[ARC-Easy · n = 100 · C4 · n = 8 texts · bfloat16 · Q4\_1 weights]" in texts(at)
+    assert r":gray-badge[ARC-Easy · n = 100 · C4 · n = 8 texts] :gray-badge[bfloat16 · Q4\_1 weights]" in texts(at)
     assert r"100 ARC-Easy questions, bfloat16 from Q4\_1 weights" in metric(at, "Accuracy").help
     assert r"8 texts of C4, bfloat16 from Q4\_1 weights" in metric(at, "Loss").help
 

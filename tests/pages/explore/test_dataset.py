@@ -9,7 +9,7 @@ from analysis.reading import library as results
 from tests.support import fakes
 from tests.support.seen import figures, metric, opened, read, texts, trace
 
-EASY = ":gray-badge[ARC-Easy · n = 100 · C4 · n = 8 texts · bfloat16 · Q4\\_1 weights]"
+EASY = ":gray-badge[ARC-Easy · n = 100 · C4 · n = 8 texts] :gray-badge[bfloat16 · Q4\\_1 weights]"
 SHORT = 4
 """Layers that the curve on the second dataset reaches."""
 

@@ -66,7 +66,7 @@ def test_its_scores_then_stand_in_the_numbers_and_on_both_curves(app, curve):
     assert not has_button(at)
     assert metric(at, "Accuracy").value == "37.0%"
     assert metric(at, "Loss").value == "3.30"
-    assert r":gray-badge[ARC-Easy · n = 100 · C4 · n = 8 texts · bfloat16 · Q4\_1 weights]" in texts(at)
+    assert r":gray-badge[ARC-Easy · n = 100 · C4 · n = 8 texts] :gray-badge[bfloat16 · Q4\_1 weights]" in texts(at)
     opened(at, "map")
     for key, value in (("accuracy", 0.37), ("loss", 3.3)):
         diamond = trace(figures(at)[key], "scored on their own")

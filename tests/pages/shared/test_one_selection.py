@@ -12,7 +12,7 @@ PAGES = Path(__file__).resolve().parents[3] / "pages"
 MODULES = sorted(PAGES.rglob("*.py"))
 SELECTOR = {"selection.py", "cuts.py", "cliff.py"}
 """Modules that choose: the selector, the strategies that name a block of n layers, and the lesson's step on a whole curve."""
-LOOKUPS = {"of_sweep", "of_evaluate", "of_size"}
+LOOKUPS = {"reading.of_sweep", "reading.of_evaluate", "cuts.of_size"}
 """Functions that read scores out of one result, without asking whether it is of the selected block and condition."""
 
 
@@ -21,7 +21,7 @@ def faults(tree: ast.AST) -> list[str]:
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            name = ast.unparse(node.func)
             if name in LOOKUPS:
                 found.append(f"line {node.lineno} calls {name}")
         if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Call) and _scores(node.value):
