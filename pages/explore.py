@@ -3,7 +3,7 @@
 from analysis import jobs
 from pages.components.explore import asked_for, compute, hints, linked_view, map_view, result_picker
 from pages.components.jobs import strip
-from pages.components.shared import added, command, frame, library, selection, state, stronger
+from pages.components.shared import added, command, frame, library, precision, selection, state, stronger
 
 frame.require()
 
@@ -22,7 +22,7 @@ with frame.errors_shown():
         compute.menu(place, found, sweep)
         asked_for.note("distances", found)
         asked_for.note("sweep", sweep)
-        asked_for.offer(current, found.result.spec.corpus)
+        asked_for.offer(precision.as_shown(current, sweep and sweep.result, found.result), found.result.spec.corpus)
         stronger.note("distances", found, maps)
         if sweep is not None:
             stronger.note("sweep", sweep, of_strategy)

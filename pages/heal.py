@@ -33,6 +33,7 @@ with frame.errors_shown():
         else:
             shown = selection.now(model)
             questions = shown.sweep.result.spec.benchmark if shown and shown.sweep else BenchmarkSpec()
+            model = shown.asked if shown else model
             asked = form.show(model, known, questions, shown and shown.distances, shown and shown.cut.removed, wide)
     with right:
         panel.show(asked)

@@ -289,7 +289,7 @@ def load_result(kind: str, fingerprint: str, *, precomputed: bool = False) -> St
     Args:
         kind: of the result.
         fingerprint: of its spec.
-        precomputed: whether it is looked for among those that came with the program instead, which are only ever shown.
+        precomputed: whether to look among the results that came with the program. Only their maps are computed with.
 
     Raises:
         CorruptResultError: when something is there but is not what was written.

@@ -126,7 +126,7 @@ def _still_to_be_read(spec: SweepSpec) -> str:
         return "" if found is not None and found.complete else "the search"
     metrics = [spec.distances.metric] if needs(spec.strategy, MAP) else []
     metrics += [INFLUENCE_METRIC] if needs(spec.strategy, INFLUENCE) else []
-    stored = [distance_map.stored(replace(spec.distances, metric=metric)) for metric in metrics]
+    stored = [distance_map.at_hand(replace(spec.distances, metric=metric)) for metric in metrics]
     return "the distance map" if None in stored else ""
 
 
@@ -151,7 +151,8 @@ def _given(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Giv
     """What the strategy chooses from, measured first where it is not stored."""
 
     def map_by(metric: str) -> DistanceResult:
-        return distance_map.run(replace(spec.distances, metric=metric), on_progress, load=models.handing_out(loaded))
+        asked = replace(spec.distances, metric=metric)
+        return distance_map.at_hand(asked) or distance_map.run(asked, on_progress, load=models.handing_out(loaded))
 
     return Given(
         loaded.decoder.n_layers,

@@ -80,9 +80,12 @@ def _ready(spec: DamageSpec, stored: DamageResult | None, on_progress: OnProgres
 
 def _map(spec: DamageSpec, loaded: LoadedModel, on_progress: OnProgress) -> "DistanceResult | distance_map.Unread":
     """The distance map, or of a model on the disk the texts that it is still to be made of, to be read in the same reading."""
+    known = distance_map.at_hand(spec.distances)
+    if known is not None:
+        return known
     if loaded.decoder.on_disk is None:
         return distance_map.run(spec.distances, on_progress, load=models.handing_out(loaded))
-    return distance_map.stored(spec.distances) or distance_map.Unread(spec.distances, loaded)
+    return distance_map.Unread(spec.distances, loaded)
 
 
 def _max_size(spec: DamageSpec, loaded: LoadedModel) -> int:

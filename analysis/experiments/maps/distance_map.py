@@ -1,5 +1,6 @@
 """The experiment behind the heat map: texts in, distances of all pairs of depths out, in one pass over the model."""
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analysis.core import stats
-from analysis.core.errors import CorpusError
+from analysis.core import stats, store
+from analysis.core.errors import CorpusError, CorruptResultError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.core.record import Spec
 from analysis.core.shards import Shard, forget
@@ -60,6 +61,22 @@ def stored(spec: DistanceSpec) -> DistanceResult | None:
     """The whole map as it is stored, or as it follows from a stored one of another metric; None where there is none."""
     known = _known(resolve(spec), ignore)
     return known if isinstance(known, DistanceResult) else None
+
+
+def at_hand(spec: DistanceSpec) -> DistanceResult | None:
+    """Return the whole map of a request from the cache, else the one that came with the program; None without either.
+
+    What only reads distances, such as the choice of blocks, needs no map of its own.
+    """
+    resolved = resolve(spec)
+    known = _known(resolved, ignore)
+    if isinstance(known, DistanceResult):
+        return known
+    with contextlib.suppress(CorruptResultError):
+        committed = store.load_result(DistanceSpec.kind, resolved.fingerprint(), precomputed=True)
+        found = None if committed is None else DistanceResult.read(committed)
+        return found if found is not None and found.complete else None
+    return None
 
 
 def _known(spec: DistanceSpec, on_progress: OnProgress) -> "DistanceResult | _Measured":

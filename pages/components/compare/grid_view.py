@@ -16,10 +16,10 @@ from analysis.data.spec import BenchmarkSpec, default_loss_corpus
 from analysis.data.tasks import TASKS
 from analysis.experiments.grid.spec import GridResult, GridSpec
 from analysis.experiments.strategies import BLOCKS, STRATEGIES, needs
-from analysis.models.spec import DTYPES, ModelFacts, ModelSpec
+from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.reading import grids
 from pages.components.jobs import in_place
-from pages.components.shared import chart, command, frame, library, start, state, theme, words
+from pages.components.shared import chart, command, frame, library, precision, selection, start, state, theme, words
 from pages.components.shared.library import Found
 
 _MOST_SHOWN = 6
@@ -48,7 +48,11 @@ def show(model: ModelSpec) -> None:
 
 def _form(model: ModelSpec) -> None:
     """What a new grid is made of, with its size and its time said before the click."""
-    sizes = _sizes(model)
+    sizes, on_screen = _sizes(model), selection.now(model)
+    curve = on_screen.sweep.result if on_screen and on_screen.sweep else None
+    asked = on_screen.asked if on_screen else model
+    begun = curve.spec.benchmark if curve and curve.spec.benchmark.task in TASKS else BenchmarkSpec()
+    loss = [curve.spec.loss_corpus.source] if curve and curve.spec.loss_corpus else []
     with frame.errors_shown(), st.expander("New grid", icon=":material/grid_view:", expanded=not library.find("grid")):
         sources = st.multiselect(
             "Models", list(sizes), default=[model.source], key="grid-models", accept_new_options=True,
@@ -57,25 +61,29 @@ def _form(model: ModelSpec) -> None:
             help="Models that something is stored of; any other is typed in as a hub id, a folder or a GGUF file.",
         )  # fmt: skip
         left, right = st.columns(2)
-        tasks = left.multiselect("Questions from", list(TASKS), ["arc_easy"], words.task_names().get, key="grid-tasks")
-        texts = right.multiselect("Loss on", _TEXTS, ["c4"], corpora.TITLES.get, key="grid-texts")
+        tasks = left.multiselect("Questions from", list(TASKS), [begun.task], words.task_names().get, key="grid-tasks")
+        texts = right.multiselect(
+            "Loss on", _TEXTS, [name for name in loss if name in _TEXTS] or ["c4"], corpora.TITLES.get, key="grid-texts"
+        )
         choosing = [name for name in STRATEGIES if not needs(name, BLOCKS)]
         strategies = st.multiselect(
             "Blocks chosen by", choosing, list(GridSpec((model,)).strategies), key="grid-how", help=words.strategies_help()
         )
         columns = st.columns(3, vertical_alignment="bottom")
         limit = columns[0].number_input(
-            "Questions of each set", 1, 100_000, 100, key="grid-limit",
+            "Questions of each set", 1, 100_000, begun.limit or 100, key="grid-limit",
             help="100 questions tell differences above about ten points apart.",
         )  # fmt: skip
         max_n = columns[1].number_input(
             "Up to n removed layers", 1, 999, None, key="grid-max", placeholder="half of the layers",
             help="Left empty it is half of the layers of each model.",
         )  # fmt: skip
-        dtype = columns[2].selectbox("dtype", DTYPES, DTYPES.index(model.dtype), key="grid-dtype")
+        asked = precision.field(asked, curve or (on_screen and on_screen.distances.result), "grid", place=columns[2])
         try:
             spec = GridSpec(
-                models=tuple(replace(model, source=source, revision=None, dtype=dtype, identity="") for source in sources),
+                models=tuple(
+                    replace(model, source=source, revision=None, dtype=asked.dtype, identity="") for source in sources
+                ),
                 benchmarks=tuple(BenchmarkSpec(task, int(limit)) for task in tasks),
                 loss_corpora=tuple(replace(default_loss_corpus(), source=source) for source in texts),
                 strategies=tuple(strategies),

@@ -18,7 +18,7 @@ from analysis.experiments.strategies import BLOCKS, STRATEGIES, needs
 from analysis.models.spec import ModelSpec
 from analysis.reading import methods
 from pages.components.jobs import in_place
-from pages.components.shared import chart, command, frame, library, start, state, theme, words
+from pages.components.shared import chart, command, frame, library, precision, selection, start, state, theme, words
 from pages.components.shared.library import Found
 
 _KIND = MethodsSpec.kind
@@ -142,6 +142,8 @@ def _failures(result: MethodsResult) -> None:
 
 def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[Found]) -> None:
     """What the next table is made of; it begins as the shown one, so that a row or a size is added by one more choice."""
+    on_screen = selection.now(model)
+    model = precision.as_shown(model, shown, on_screen and on_screen.distances.result)
     like = MethodsSpec(model) if shown is None else shown.spec
     key = state.generation("methods-form", [like.fingerprint()])
     with st.expander("Add methods or sizes", icon=":material/add:", expanded=shown is None):
@@ -190,6 +192,7 @@ def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[Found])
             if start.button(label, type="primary", key="methods-go", icon=":material/play_arrow:", disabled=not missing):
                 start.start_and_show(start.unresolved(spec), f"Table of {len(spec.methods)} methods")
             st.caption(words.plain(_work(spec, missing, len(known - here))))
+        st.caption(precision.condition(model, shown))
         if spec.protect:
             st.caption(words.plain(f"No cut takes {removal(spec.protect).brief()}: protected on the strip of layers."))
         start.say_what_it_takes(spec)

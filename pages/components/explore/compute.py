@@ -6,19 +6,19 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from analysis import jobs
-from analysis.core import blocks
+from analysis.core import blocks, host
 from analysis.core.blocks import Removal, removal
 from analysis.core.errors import BlockRangeError
 from analysis.data import corpora
-from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
-from analysis.experiments.accuracy.spec import SweepSpec, sparing
+from analysis.data.spec import CorpusSpec, GenerationSpec, default_loss_corpus
+from analysis.experiments.accuracy.spec import SweepResult, SweepSpec, sparing
 from analysis.experiments.maps.spec import DamageSpec, DistanceResult, DistanceSpec
 from analysis.experiments.search.spec import checked_size, search_for
-from analysis.experiments.strategies import BLOCKS, DRAW, SEARCHING, STRATEGIES, needs
+from analysis.experiments.strategies import BLOCKS, DRAW, MAP, SEARCHING, STRATEGIES, needs
 from analysis.models.spec import ModelSpec
 from analysis.reading import searches
 from pages.components.jobs import card
-from pages.components.shared import frame, inputs, library, start, state, words
+from pages.components.shared import frame, inputs, library, precision, start, state, words
 from pages.components.shared.library import Found
 
 DRAWS = 3
@@ -35,10 +35,10 @@ def menu(place: DeltaGenerator, found: Found, sweep: Found | None) -> None:
         if found.precomputed:
             st.badge("precomputed", color="gray", help="Made by this program before you opened it; compute your own any time.")
         with st.popover("New map", key="map-popover", on_change="rerun"):
-            _map_form(state.current_model(), "map")
+            _map_form(state.current_model(), found.result, "map")
         kind = "secondary" if sweep else "primary"
         with st.popover("Run a sweep", type=kind, key="sweep-popover", on_change="rerun"):
-            _sweep_form(state.current_model(), found.result, "sweep")
+            _sweep_form(state.current_model(), found.result, sweep and sweep.result, "sweep")
 
 
 def first_map() -> None:
@@ -48,7 +48,7 @@ def first_map() -> None:
         return
     st.info("This model has no distance map yet. Choose texts and click **Compute map**.")
     with st.container(border=True, width=560):
-        _map_form(state.current_model(), "first-map")
+        _map_form(state.current_model(), None, "first-map")
 
 
 def _on_its_way() -> list[jobs.Job]:
@@ -63,24 +63,38 @@ def _coming() -> None:
             card.active(job, place=card.place(job), where="first-map")
 
 
-def _map_form(model: ModelSpec, key: str) -> None:
-    """Draw the form; submitting it queues a job."""
+def _map_form(model: ModelSpec, shown: DistanceResult | None, name: str) -> None:
+    """Draw the form; submitting it queues a job.
+
+    Args:
+        model: to measure.
+        shown: the map on screen, whose texts and precision the form starts from; None without any.
+        name: first part of the widgets' keys.
+    """
     with frame.errors_shown():
-        source = inputs.texts(key)
+        begun = CorpusSpec() if shown is None else replace(shown.spec.corpus, identity="")
+        asked = precision.as_shown(model, shown)
+        key = state.since(name, [begun.fingerprint(), asked.dtype])
+        source = inputs.texts(key, begun)
         with st.form(f"{key}-form", border=False):
-            left, middle, right = st.columns(3)
-            n_texts = left.number_input("How many", 1, 100_000, 32, key=f"{key}-n", help="How many documents to draw.")
-            seq_len = middle.number_input(
-                "Tokens per text", 16, 131_072, 256, step=16, key=f"{key}-len", help="Longer documents are cut to this many."
+            left, middle, right, last = st.columns(4)
+            n_texts = left.number_input(
+                "How many", 1, 100_000, begun.n_texts, key=f"{key}-n", help="Number of documents to draw."
             )
-            seed = right.number_input("Seed", 0, 2**31, 0, key=f"{key}-seed", help="Seed of the draw.")
+            seq_len = middle.number_input(
+                "Tokens per text", 16, 131_072, begun.seq_len, step=16, key=f"{key}-len",
+                help="Longer documents are cut to this many.",
+            )  # fmt: skip
+            seed = right.number_input("Seed", 0, 2**31, begun.seed, key=f"{key}-seed", help="Seed of the draw.")
+            asked = precision.field(asked, shown, key, place=last)
             if start.button("Compute map", in_form=True, type="primary", key=f"{key}-go"):
                 if not source:
                     st.error("Choose a file first.")
                     return
-                corpus = CorpusSpec(source=source, n_texts=int(n_texts), seq_len=int(seq_len), seed=int(seed))
+                same = begun if source == begun.source else CorpusSpec(source)
+                corpus = replace(same, n_texts=int(n_texts), seq_len=int(seq_len), seed=int(seed))
                 label = f"Distance map, {words.texts(corpus)} {n_texts} × {seq_len}"
-                start.start_and_show(DistanceSpec(model=model, corpus=corpus), label)
+                start.start_and_show(DistanceSpec(model=asked, corpus=corpus), label)
 
 
 @dataclass(frozen=True)
@@ -93,28 +107,35 @@ class _Numbers:
     writes: bool
 
 
-def _sweep_form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
+def _sweep_form(model: ModelSpec, shown: DistanceResult, curve: SweepResult | None, name: str) -> None:
     """Draw the form; submitting it queues a job for each strategy, all on the same questions.
 
     Args:
         model: the model to ask.
-        shown: the map on screen. One that was made elsewhere or in another precision is computed again first.
-        key: first part of the widgets' keys.
+        shown: the map on screen, which blocks are chosen from.
+        curve: the curve on screen, whose questions, texts and precision the form starts from; None without any.
+        name: first part of the widgets' keys.
     """
-    st.fragment(_form)(model, shown, key)
+    st.fragment(_form)(model, shown, curve, name)
 
 
-def _form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
+def _form(model: ModelSpec, shown: DistanceResult, curve: SweepResult | None, name: str) -> None:
     with frame.errors_shown():
-        benchmark, size = inputs.questions(key)
-        chosen = st.multiselect(
+        begun = SweepSpec(model, max_n=shown.n_layers // 2) if curve is None else start.unresolved(curve.spec)
+        asked = precision.as_shown(model, curve, shown)
+        key = state.since(name, [begun.benchmark.fingerprint(), str(begun.max_n), asked.dtype])
+        benchmark, size = inputs.questions(key, begun.benchmark)
+        how, held = st.columns([3, 1])
+        chosen = how.multiselect(
             "Blocks chosen by", list(STRATEGIES), default=[state.strategy()], key=f"{key}-how", help=words.strategies_help(),
             placeholder="Choose at least one",
         )  # fmt: skip
+        model = precision.field(asked, curve or shown, key, place=held)
+        st.caption(_condition(model, shown, curve, chosen))
         _say_search(model, shown, [name for name in chosen if name in SEARCHING])
         is_told_blocks = any(needs(name, BLOCKS) for name in chosen)
         cuts = _cuts(shown.n_layers, key) if is_told_blocks else ()
-        numbers = _numbers(shown.n_layers, size, key)
+        numbers = _numbers(begun, shown.n_layers, size, key)
         if numbers is None:
             return
         if benchmark is None:
@@ -124,13 +145,41 @@ def _form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
         elif is_told_blocks and not cuts:
             st.error("Write down at least one cut, for example 11:5.")
         else:
-            asked = replace(benchmark, limit=numbers.limit, seed=numbers.seed)
-            specs = [spec for name in chosen for spec in _specs(model, shown, asked, name, cuts, numbers)]
+            begun = replace(begun, model=model, benchmark=replace(benchmark, limit=numbers.limit, seed=numbers.seed))
+            specs = [spec for strategy in chosen for spec in _specs(begun, shown, strategy, cuts, numbers)]
             for spec in specs:
                 if spec.search is not None:  # before anything is queued: the other curves would be half of what was asked for
                     checked_size(spec.search, shown.n_layers)
             state.choose_strategy(chosen[0])
             start.start_all([(spec, words.curve(spec)) for spec in specs])
+
+
+def _condition(model: ModelSpec, shown: DistanceResult, curve: SweepResult | None, strategies: list[str]) -> words.Markdown:
+    """Return the condition of the curves to come, and whether the map that they need is there."""
+    loss = default_loss_corpus() if curve is None else curve.spec.loss_corpus
+    said = [precision.condition(model, curve or shown)]
+    if loss is not None:
+        said.append(f"Loss: {loss.n_texts} texts of {words.plain(words.texts(loss))}.")
+    if any(needs(name, MAP) for name in strategies):
+        corpus = shown.spec.corpus
+        texts = f"map of {corpus.n_texts} texts of {words.plain(words.texts(corpus))}"
+        said.append(f"The stored {texts} is used." if _has_map(model, shown) else f"A {texts} is measured first.")
+    return " ".join(said)
+
+
+def _has_map(model: ModelSpec, shown: DistanceResult) -> bool:
+    """Whether the map on screen, or one like it, was measured under the condition of a new request."""
+    wanted = start.unresolved(shown.spec)
+    on_gpu = host.cards() > 0
+    for entry in library.find("distances", model):
+        own = start.unresolved(entry.result.spec)
+        is_here = model.device in ("auto", own.model.device) and (
+            model.device != "auto" or on_gpu == (own.model.device != "cpu")
+        )
+        same = (own.corpus, own.metric) == (wanted.corpus, wanted.metric) and own.model.dtype == model.dtype
+        if same and is_here and entry.result.complete:
+            return True
+    return False
 
 
 def _say_search(model: ModelSpec, shown: DistanceResult, searching: list[str]) -> None:
@@ -166,18 +215,26 @@ def _cuts(n_layers: int, key: str) -> tuple[Removal, ...]:
     return cuts
 
 
-def _numbers(n_layers: int, size: int | None, key: str) -> _Numbers | None:
+def _numbers(begun: SweepSpec, n_layers: int, size: int | None, key: str) -> _Numbers | None:
     """The form proper; None until it is submitted."""
+    asked, reach = begun.benchmark, n_layers // 2 if begun.max_n is None else min(begun.max_n, n_layers - 1)
     with st.form(f"{key}-form", border=False):
         left, middle, right = st.columns(3, vertical_alignment="bottom")
         limit = left.number_input(
-            "How many", 1, 100_000, 100, key=f"{key}-limit", help="100 questions tell differences above about ten points apart."
+            "How many",
+            1,
+            100_000,
+            asked.limit or size or 100,
+            key=f"{key}-limit",
+            help="100 questions tell differences above about ten points apart.",
         )
         max_n = middle.number_input(
-            "Up to n removed layers", 0, n_layers - 1, n_layers // 2, key=f"{key}-max", help="Manual cuts are all measured."
+            "Up to n removed layers", 0, n_layers - 1, reach, key=f"{key}-max", help="Manual cuts are all measured."
         )
-        seed = right.number_input("Seed", 0, 2**31, 0, key=f"{key}-seed", help="Picks the same questions every time.")
-        everything = st.checkbox("Ask all of them" if size is None else f"Ask all {size:,}", key=f"{key}-all")
+        seed = right.number_input("Seed", 0, 2**31, asked.seed, key=f"{key}-seed", help="Picks the same questions every time.")
+        everything = st.checkbox(
+            "Ask all of them" if size is None else f"Ask all {size:,}", asked.limit is None, key=f"{key}-all"
+        )
         writes = st.checkbox(
             "Also let every cut write text", key=f"{key}-writes",
             help="Continuations and small sums: likelihood scores overstate what a cut model can still do. Takes longer.",
@@ -189,13 +246,22 @@ def _numbers(n_layers: int, size: int | None, key: str) -> _Numbers | None:
 
 
 def _specs(
-    model: ModelSpec, shown: DistanceResult, asked: BenchmarkSpec, strategy: str, cuts: tuple[Removal, ...], numbers: _Numbers
+    begun: SweepSpec, shown: DistanceResult, strategy: str, cuts: tuple[Removal, ...], numbers: _Numbers
 ) -> list[SweepSpec]:
-    """The requests that measure a strategy, sparing what is protected where it searches: one for each draw of a random one."""
+    """The requests that measure a strategy, sparing what is protected where it searches: one for each draw of a random one.
+
+    Args:
+        begun: the model, the questions and the texts.
+        shown: the map on screen.
+        strategy: how layers are chosen.
+        cuts: those written down by hand.
+        numbers: the lower half of the form.
+    """
     spec = SweepSpec(
-        model=model,
-        benchmark=asked,
-        distances=DistanceSpec(model=model, corpus=replace(shown.spec.corpus, identity="")),
+        model=begun.model,
+        benchmark=begun.benchmark,
+        loss_corpus=begun.loss_corpus,
+        distances=DistanceSpec(begun.model, replace(shown.spec.corpus, identity=""), shown.spec.metric),
         strategy=strategy,
         max_n=None if needs(strategy, BLOCKS) else numbers.max_n,
         blocks=cuts if needs(strategy, BLOCKS) else (),
@@ -215,7 +281,7 @@ def damage_form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
     """
     usual, most = DamageSpec().corpus, shown.n_layers - 1
     with frame.errors_shown(), st.form(f"{key}-form", border=False):
-        columns = st.columns(4, vertical_alignment="bottom")
+        columns = st.columns(5, vertical_alignment="bottom")
         source = columns[0].selectbox("Texts", _TEXTS, format_func=corpora.TITLES.get, key=f"{key}-texts")
         n_texts = columns[1].number_input("Number of texts", 1, 10_000, usual.n_texts, key=f"{key}-n")
         seq_len = columns[2].number_input("Tokens of each", 16, 131_072, usual.seq_len, step=16, key=f"{key}-len")
@@ -227,6 +293,7 @@ def damage_form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
             key=f"{key}-size",
             help="Layers; every block up to it is cut.",
         )
+        model = precision.field(precision.as_shown(model, shown), shown, key, place=columns[4])
         if start.button("Measure the damage", in_form=True, type="primary", key=f"{key}-go"):
             corpus = replace(usual, source=source, n_texts=int(n_texts), seq_len=int(seq_len))
             distances = DistanceSpec(model=model, corpus=_again(shown.spec.corpus))

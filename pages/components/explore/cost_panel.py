@@ -16,7 +16,7 @@ from analysis.models import spec
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.reading import speed as speeds
 from pages.components.explore import speed_view
-from pages.components.shared import chart, library, words
+from pages.components.shared import chart, library, precision, words
 from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found
 
@@ -35,14 +35,15 @@ def show(distances: DistanceResult, cut: Cut, strategy: Strategy, model: ModelSp
         strategy: how blocks are chosen.
         model: the model of the page.
     """
-    speed, job = speed_view.find(model), speed_view.last_job(model)
+    asked = precision.as_shown(model, strategy.sweep, distances)
+    speed, job = speed_view.find(model), speed_view.last_job(asked)
     facts = _facts(distances, speed, model, cut.removed)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
         st.header("What the cut saves", anchor=False, width="content")
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right", gap="small"):
             if speed is not None and speed.precomputed:
                 st.badge(f"precomputed on {speed_view.machine(speed.result)}", color="gray")
-            speed_view.button(speed, job, model, cut.removed)
+            speed_view.button(speed, job, asked, cut.removed)
     left, right = st.columns([6, 5], gap="medium")
     with left, st.container(gap="xsmall"):
         _sizes(facts, speed, cut, distances.spec.model.dtype)

@@ -189,10 +189,10 @@ def measure_button(shown: Shown) -> None:
 
     Nothing is drawn where the block is measured, or where a growing curve will measure it.
     """
-    cut, model, curve = shown.cut, shown.model, _curve(shown.sweep, shown.model)
+    cut, curve = shown.cut, _curve(shown.sweep, shown.model)
     if cut.removed is None or _is_measured(shown) or _is_growing(curve):
         return
-    spec = _request(curve, cut, model)
+    spec = _request(curve, cut, shown.asked)
     job = in_place.last_of("evaluate", lambda other: other == spec)
     if job is not None and job.is_active:
         in_place.show(job, "score")

@@ -1,5 +1,7 @@
 """Measured speed against removed layers: the measurement that is shown, the button that makes one, the chart."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from analysis import jobs
@@ -27,7 +29,8 @@ def find(model: ModelSpec) -> Found | None:
 
 def last_job(model: ModelSpec) -> jobs.Job | None:
     """The measurement of this model that runs or waits, else the one that ended last."""
-    return in_place.last_of("speed", lambda spec: spec.model == model)
+    alike = (model, replace(model, dtype="auto"))  # as the command line asks, where nothing else is told
+    return in_place.last_of("speed", lambda spec: spec.model in alike)
 
 
 def button(shown: Found | None, job: jobs.Job | None, model: ModelSpec, removed: Removal | None) -> None:

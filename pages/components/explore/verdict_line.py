@@ -45,9 +45,9 @@ def show(shown: Shown) -> None:
         else:
             _better(best, removed, found, strategy)
         if best is not None and best.reported is None:
-            _report(best, shown.sweep, model)
+            _report(best, shown.sweep, shown.asked)
         if SPEED in said.missing and state.option("tab") != "cost":  # that tab has the button itself
-            speed_view.button(known.speed, speed_view.last_job(model), model, removed)
+            speed_view.button(known.speed, speed_view.last_job(shown.asked), shown.asked, removed)
         if HEAL in said.missing:
             start.instant_heal_button(shown.sweep, cut, model)
 

@@ -13,7 +13,7 @@ from analysis.experiments.heal import memory, recipes
 from analysis.experiments.heal.spec import HealSpec
 from analysis.models.spec import DTYPE_BYTES, ModelFacts, ModelSpec
 from pages.components.heal import block_choice, length, recipe
-from pages.components.shared import frame, start, state, words
+from pages.components.shared import frame, precision, start, state, words
 from pages.components.shared.library import Found
 
 
@@ -62,6 +62,7 @@ def _start_button(asked: recipe.Asked, known: ModelFacts) -> None:
         if (sentence := _does_not_fit(spec, known)) is not None:
             st.warning(words.plain(sentence))
         start.say_what_it_takes(spec)
+        st.caption(precision.condition(spec.model, None))
     clicked = start.button(
         "Start healing", type="primary", key="start-heal", icon=":material/healing:", width="stretch"
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """Which texts or questions: built in, a part of a set, or a file of the visitor's own with what can be asked of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import streamlit as st
@@ -7,7 +8,7 @@ import streamlit as st
 from analysis.core.errors import CorpusError
 from analysis.data import questions as benchmarks
 from analysis.data.files import QuestionFile
-from analysis.data.spec import PROTOCOLS, QUESTION_FILES, BenchmarkSpec
+from analysis.data.spec import PROTOCOLS, QUESTION_FILES, BenchmarkSpec, CorpusSpec
 from analysis.data.tasks import TASKS, Task
 from pages.components.shared import chart, hub_rows, uploads, words
 
@@ -18,12 +19,21 @@ _PREVIEWED = 4
 _PROTOCOL_NAMES = {"harness": "lm-evaluation-harness", "paper": "the paper"}
 
 
-def texts(key: str) -> str:
-    """Draw the choice and return a corpus source: a name, or the path of a stored upload ("" while there is none)."""
+def texts(key: str, start: CorpusSpec | None = None) -> str:
+    """Draw the choice and return a corpus source: a name, or the path of a stored upload ("" while there is none).
+
+    Args:
+        key: first part of the widgets' keys.
+        start: the texts that the choice starts from, a file of the visitor's own included.
+    """
+    names = dict(TEXTS)
+    if start is not None and start.source not in names and Path(start.source).is_file():
+        names[start.source] = f"{words.seen(words.texts(start))}, as on screen"
     choice = st.selectbox(
         "Texts",
-        list(TEXTS),
-        format_func=TEXTS.get,
+        list(names),
+        list(names).index(start.source) if start is not None and start.source in names else 0,
+        format_func=names.get,
         key=f"{key}-texts",
         help="A file is UTF-8: TXT with documents separated by blank lines, or JSONL with a field `text`.",
     )
@@ -50,37 +60,51 @@ def keep_texts(name: str, content: bytes) -> str:
     return uploads.keep(name, content, ".jsonl" if name.lower().endswith(".jsonl") else ".txt")
 
 
-def questions(key: str) -> tuple[BenchmarkSpec | None, int | None]:
-    """Draw the choice; returns it with no limit yet (None while a file is missing), and how many questions there are."""
+def questions(key: str, start: BenchmarkSpec | None = None) -> tuple[BenchmarkSpec | None, int | None]:
+    """Draw the choice; returns it with no limit yet (None while a file is missing), and how many questions there are.
+
+    Args:
+        key: first part of the widgets' keys.
+        start: the questions that the choice starts from, a file of the visitor's own included.
+    """
     names = {**words.task_names(), OWN: TEXTS[OWN], HUB: TEXTS[HUB]}
-    chosen = st.selectbox("Questions from", [*TASKS, OWN, HUB], format_func=names.get, key=f"{key}-task")
+    options = [*TASKS, OWN, HUB]
+    if start is not None and start.task not in options and Path(start.task).is_file():
+        options.append(start.task)
+        names[start.task] = f"{words.seen(words.questions(start))}, as on screen"
+    first = options.index(start.task) if start is not None and start.task in options else 0
+    chosen = st.selectbox("Questions from", options, first, format_func=names.get, key=f"{key}-task")
     if chosen == OWN:
         return _own(key)
     if chosen == HUB:
         found = hub_rows.show("questions", key)
         return (None, None) if found is None else _kept(*found, key)
+    begun = start if start is not None and start.task == chosen else BenchmarkSpec(chosen)
+    if chosen not in TASKS:
+        spec = replace(begun, limit=None, identity="")
+        return spec, _size(spec)
     task = TASKS[chosen]
     spec = BenchmarkSpec(
         task=chosen,
         limit=None,
-        subset=_subset(task, key),
-        shots=_shots(task, key),
-        protocol=_protocol(task, key),
+        subset=_subset(task, key, begun),
+        shots=_shots(task, key, begun),
+        protocol=_protocol(task, key, begun),
     )
     return spec, _size(spec)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _size(spec: BenchmarkSpec) -> int | None:
-    return benchmarks.size(spec)
+    return benchmarks.size(spec, uploads.questions)
 
 
-def _subset(task: Task, key: str) -> tuple[str, ...]:
+def _subset(task: Task, key: str, begun: BenchmarkSpec) -> tuple[str, ...]:
     if not task.groups:
         return ()
     subjects = task.chosen_groups()
     chosen = st.multiselect(
-        "Subjects", [*task.groups, *subjects],
+        "Subjects", [*task.groups, *subjects], [name for name in begun.subset if name in {*task.groups, *subjects}],
         format_func=lambda name: name.replace("_", " ") + (" (all)" if name in task.groups else ""),
         placeholder=f"All {len(subjects)} subjects", key=f"{key}-subset",
         help="Subjects or whole categories; nothing chosen asks them all.",
@@ -88,20 +112,19 @@ def _subset(task: Task, key: str) -> tuple[str, ...]:
     return tuple(sorted(chosen))
 
 
-def _shots(task: Task, key: str) -> int | None:
+def _shots(task: Task, key: str, begun: BenchmarkSpec) -> int | None:
     if not task.max_shots:
         return None
     help_ = "Solved questions of the same subject that stand before each question."
-    return int(
-        st.number_input("Worked examples (shots)", 0, task.max_shots, task.default_shots, key=f"{key}-shots", help=help_)
-    )
+    usual = task.default_shots if begun.shots is None else begun.shots
+    return int(st.number_input("Worked examples (shots)", 0, task.max_shots, usual, key=f"{key}-shots", help=help_))
 
 
-def _protocol(task: Task, key: str) -> str:
+def _protocol(task: Task, key: str, begun: BenchmarkSpec) -> str:
     if len(task.protocols) < 2:
         return PROTOCOLS[0]
     return st.segmented_control(
-        "Asked as in", task.protocols, format_func=_PROTOCOL_NAMES.get, default=PROTOCOLS[0], required=True,
+        "Asked as in", task.protocols, format_func=_PROTOCOL_NAMES.get, default=begun.protocol, required=True,
         key=f"{key}-protocol", help="The prompts of the reference harness, or those of the paper's own evaluation.",
     )  # fmt: skip
 

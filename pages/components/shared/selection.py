@@ -17,7 +17,7 @@ from analysis.experiments.maps.spec import DamageResult
 from analysis.models.spec import ModelSpec
 from analysis.reading import selection
 from analysis.reading.selection import Selected
-from pages.components.shared import cuts, library, state
+from pages.components.shared import cuts, library, precision, state
 from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found
 
@@ -63,6 +63,11 @@ class Shown:
     strategy: Strategy
     cut: Cut
     evidence: Evidence
+
+    @property
+    def asked(self) -> ModelSpec:
+        """The model of new requests: in the precision of the curve on screen, else of the map."""
+        return precision.as_shown(self.model, self.sweep and self.sweep.result, self.distances.result)
 
     @property
     def selected(self) -> Selected:

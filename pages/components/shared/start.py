@@ -15,7 +15,7 @@ from analysis.experiments.heal.spec import judged_by
 from analysis.experiments.maps.spec import DistanceSpec
 from analysis.models import remote
 from analysis.models.spec import ModelSpec
-from pages.components.shared import access, state, words
+from pages.components.shared import access, precision, state, words
 from pages.components.shared.cuts import Cut
 from pages.components.shared.library import Found
 
@@ -157,7 +157,7 @@ def instant_heal_button(sweep: Found | None, cut: Cut, model: ModelSpec, *, labe
     is_first = (0, ATTENTION) in block.parts
     why = "There is no layer before layer 0 that could be changed." if is_first else words.plain(recipes.get("instant").why)
     if button(label, key="instant", icon=":material/bolt:", disabled=is_first, help=why):
-        spec = recipes.heal_spec("instant", model=model, block=block)
+        spec = recipes.heal_spec("instant", model=precision.as_shown(model, sweep and sweep.result), block=block)
         if sweep is not None:
             asked = unresolved(sweep.result.spec)
             spec = replace(spec, benchmark=asked.benchmark, validation=judged_by(spec.corpus, asked.loss_corpus))

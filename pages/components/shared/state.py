@@ -377,6 +377,12 @@ def look(group: str, name: str, present: list[str]) -> int:
     return looks.setdefault(name, next(number for number in range(len(looks) + 1) if number not in looks.values()))
 
 
+def since(name: str, content: list[str]) -> str:
+    """Return the first part of the keys of a form that starts again whenever its starting values have changed."""
+    key = generation(name, content)
+    return name if key == f"{name}-0" else key
+
+
 def generation(name: str, content: list[str]) -> str:
     """The key of a widget that begins afresh whenever what it offers has changed."""
     last, count = st.session_state.get(f"generation-{name}", (content, 0))

@@ -15,7 +15,8 @@ from pages.components.shared.cuts import Cut
 from tests.support import fakes
 from tests.support.seen import figures, marked, texts, trace
 
-REQUEST = SpeedSpec(model=ModelSpec())
+REQUEST = SpeedSpec(model=ModelSpec(dtype="bfloat16"))
+"""In the precision of the map on screen."""
 
 
 def table(at) -> dict[str, list[str]]:

@@ -114,7 +114,7 @@ def test_without_any_curve_the_usual_questions_are_asked(app):
     at = app(n="5")
     at.button(key="score-cut").click().run()
     (made,) = jobs.active()
-    assert made.spec == EvaluateSpec(ModelSpec(), cut_at(5))
+    assert made.spec == EvaluateSpec(ModelSpec(dtype="bfloat16"), cut_at(5)), "in the precision of the map"
     fakes.evaluate(cut_at(5)).save()
     jobs.cancel(made.id)
     at = app(n="5", tab="cost")

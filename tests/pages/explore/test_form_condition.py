@@ -1,0 +1,118 @@
+"""New requests start from the condition on screen: dtype, questions, texts and map."""
+
+from dataclasses import replace
+
+import pytest
+
+from analysis import jobs
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.experiments.accuracy import sweep as sweeps
+from analysis.experiments.accuracy.spec import SweepSpec
+from analysis.experiments.maps import distance_map
+from analysis.experiments.maps.spec import DistanceSpec
+from analysis.models.spec import ModelSpec
+from tests.support import fakes
+from tests.support.seen import texts
+
+FLOAT32 = replace(fakes.MODEL, dtype="float32")
+QUESTIONS = BenchmarkSpec("boolq", limit=60, seed=3, identity="q")
+TEXTS = CorpusSpec("wiki", n_texts=12, seq_len=64, seed=2, identity="t")
+
+
+def in_float32(result, **changes):
+    return replace(result, spec=replace(result.spec, model=FLOAT32, **changes))
+
+
+@pytest.fixture
+def on_screen(ui_cache):
+    """A map and a curve in float32, while this machine would choose another dtype."""
+    distances = in_float32(fakes.distances(), corpus=TEXTS)
+    curve = in_float32(fakes.sweep(limit=60), benchmark=QUESTIONS, distances=distances.spec, loss_corpus=TEXTS)
+    for one in (distances, curve):
+        one.save()
+    return distances, curve
+
+
+def test_a_sweep_starts_from_the_condition_on_screen(app, on_screen):
+    at = app()
+    assert at.selectbox(key="sweep-dtype").value == "float32"
+    assert "Computes in float32 from Q4\\_1 weights, as on screen. Loss: 12 texts of Wikipedia." in texts(at)
+    assert "The stored map of 12 texts of Wikipedia is used." in texts(at)
+    at.button(key="sweep-go").click().run()
+    (made,) = jobs.active()
+    assert (made.spec.model.dtype, made.spec.model.source) == ("float32", "starter")
+    assert made.spec.benchmark == replace(QUESTIONS, identity="")
+    assert made.spec.loss_corpus == replace(TEXTS, identity="")
+    assert made.spec.distances == DistanceSpec(made.spec.model, replace(TEXTS, identity=""))
+
+
+def test_another_dtype_is_named_with_the_map_that_it_needs(app, on_screen):
+    at = app()
+    at.selectbox(key="sweep-dtype").set_value("bfloat16").run()
+    said = texts(at)
+    assert "Computes in bfloat16 from Q4\\_1 weights; on screen: float32 from Q4\\_1 weights." in said
+    assert "A map of 12 texts of Wikipedia is measured first." in said
+    at.button(key="sweep-go").click().run()
+    assert {made.spec.model.dtype for made in jobs.active()} == {"bfloat16"}
+
+
+def test_a_map_and_a_damage_map_start_from_the_map_on_screen(app, on_screen):
+    at = app(tab="damage")
+    at.button(key="map-go").click().run()
+    (made,) = jobs.active()
+    assert made.spec == DistanceSpec(ModelSpec(dtype="float32"), replace(TEXTS, identity=""))
+    at.button(key="damage-go").click().run()
+    damage = next(job.spec for job in jobs.active() if job.kind == "damage")
+    assert damage.model.dtype == damage.distances.model.dtype == "float32"
+
+
+def test_buttons_ask_in_the_precision_on_screen(app, on_screen):
+    at = app(n="5", tab="cost")
+    at.button(key="measure-speed").click().run()
+    at.button(key="instant").click().run()
+    assert {made.kind: made.spec.model.dtype for made in jobs.active()} == {"speed": "float32", "heal": "float32"}
+
+
+def test_a_link_asks_in_the_precision_on_screen(app, on_screen):
+    at = app(benchmark="copa:20")
+    at.button(key="asked-sweep-go").click().run()
+    assert [made.spec.model.dtype for made in jobs.active()] == ["float32"]
+
+
+def test_a_dtype_of_the_model_page_wins(app, on_screen):
+    at = app(dtype="float16")
+    assert at.selectbox(key="sweep-dtype").value == "float16"
+
+
+def test_a_form_starts_again_with_another_curve_on_screen(app, on_screen):
+    at = app()
+    at.selectbox(key="sweep-task").set_value("copa").run()
+    at.run()
+    assert at.selectbox(key="sweep-task").value == "copa"
+    other = in_float32(fakes.sweep(limit=100), distances=on_screen[0].spec)
+    other.save()
+    at.session_state["shown_sweep"] = [other.spec.fingerprint()]
+    at.run()
+    assert [one.value for one in at.selectbox if one.key.startswith("sweep-") and one.key.endswith("-task")] == ["arc_easy"]
+
+
+def test_compare_starts_from_the_condition_on_screen(app, on_screen):
+    at = app("pages/compare.py")
+    at.button_group(key="compare-view").set_value("Grid").run()
+    assert at.selectbox(key="grid-dtype").value == "float32"
+    assert at.multiselect(key="grid-tasks").value == ["boolq"]
+    assert at.number_input(key="grid-limit").value == 60
+    at.button_group(key="compare-view").set_value("Methods").run()
+    assert "Computes in float32 from Q4\\_1 weights" in texts(at)
+
+
+@pytest.mark.starter
+def test_a_sweep_takes_the_map_that_came_with_the_program(monkeypatch):
+    model = ModelSpec("starter", dtype="float32", device="cpu")
+    spec = sweeps.resolve(SweepSpec(model, distances=DistanceSpec(model)))
+    committed = distance_map.at_hand(spec.distances)
+    assert committed is not None
+    assert committed.complete
+    assert committed.spec.fingerprint() == spec.distances.fingerprint()
+    assert sweeps._still_to_be_read(spec) == ""
+    assert distance_map.at_hand(replace(spec.distances, model=replace(spec.model, dtype="float16"))) is None
