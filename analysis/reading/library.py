@@ -168,7 +168,8 @@ def scored(
         return Scored(spec.model, heal.unpruned, heal.pruned, heal.healed, spec.benchmark, spec.validation, heal.versions)
     curves = [sweep for sweep in of("sweep", model) if _points(sweep).get(cut)]
     alone = [result for result in of("evaluate", model) if result.spec.adapter is None]
-    of_cut: list[SweepResult | EvaluateResult] = [*curves, *(result for result in alone if result.spec.block == cut)]
+    through: list[SweepResult | EvaluateResult] = [*curves, *(result for result in alone if result.spec.block == cut)]
+    of_cut = [result for result in through if _is_scored(_points(result)[cut])]  # some have only generated text
     wanted = None if shown is None else _asked(shown.spec)
     ranked = sorted(preferred(of_cut, model), key=lambda result: _asked(result.spec) != wanted)
     for best in ranked[:1]:
@@ -177,6 +178,10 @@ def scored(
         unpruned = next((found for one in (best, *same) if (found := _points(one).get(None))), None)
         return Scored(spec.model, unpruned, points[cut], None, spec.benchmark, spec.loss_corpus, best.versions)
     return None
+
+
+def _is_scored(point: Point) -> bool:
+    return point.acc is not None or point.loss is not None
 
 
 def _points(result: SweepResult | EvaluateResult) -> dict[Removal | None, Point]:

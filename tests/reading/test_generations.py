@@ -6,7 +6,7 @@ import pytest
 
 from analysis.core.blocks import Block
 from analysis.data.spec import GenerationSpec
-from analysis.reading import generations
+from analysis.reading import generations, library
 from tests.support import fakes
 
 
@@ -62,3 +62,13 @@ def test_words_that_differ_from_the_reference_are_marked():
     assert generations.differing("a b c d", "a x c d") == [("a", False), ("x", True), ("c d", False)]
     assert generations.differing("same words", "same words") == [("same words", False)]
     assert generations.differing("", "<b>x</b>") == [("<b>x</b>", True)]
+
+
+def test_an_evaluation_that_only_generated_is_no_score_of_its_block(cache):
+    block = Block(15, 11)
+    own = fakes.generating(block, "text")
+    point = replace(own.point, acc=None, acc_norm=None, loss=None, n_samples=0, n_texts=0)
+    replace(own, spec=replace(own.spec, benchmark=None, loss_corpus=None), point=point).save()
+    assert library.scored(fakes.MODEL, block) is None
+    fakes.evaluate(block).save()
+    assert library.scored(fakes.MODEL, block).pruned.acc == 0.37

@@ -33,7 +33,7 @@ CHARTS = (reading.ACCURACY, reading.LOSS)
 
 
 def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], strategy: Strategy, cut: Cut) -> None:
-    """Draw both charts, one above the other; the line at n is drawn over them by `cut_marks`.
+    """Draw both charts, one above the other; the selected block is marked on them by `cut_marks`.
 
     Args:
         sweep: the curve; None while there is none.

@@ -65,10 +65,10 @@ function shapes(chart, mark, cut, look) {
     drawn.push(...note(chart, look));
   }
   const rings = found.map(([across, up]) => [pixel(xaxis, across), pixel(yaxis, up)])
-    .filter(([cx, cy]) => within(xaxis, cx) && within(yaxis, cy))
-    .flatMap(([cx, cy]) => RING.map(([name, r]) =>
-      shape("circle", { cx, cy, r: r * look.scale, stroke: look[name], "stroke-width": 3 * look.scale, fill: "none" })));
-  return [...drawn, ...rings];
+    .filter(([cx, cy]) => within(xaxis, cx) && within(yaxis, cy));
+  const circles = RING.flatMap(([name, r]) => rings.map(([cx, cy]) =>
+    shape("circle", { cx, cy, r: r * look.scale, stroke: look[name], "stroke-width": 3 * look.scale, fill: "none" })));
+  return [...drawn, ...circles];
 }
 
 function put(chart, mark, cut, look) {
