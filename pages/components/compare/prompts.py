@@ -93,9 +93,26 @@ def show(asked: Asked, missing: words.Markdown, *, grown: Draw, done: Draw) -> N
         _menu(asked, shown)
         return
     _menu(asked, shown)
-    if shown.precomputed:
-        st.badge("precomputed", color="gray", help="This result came with the program. It answers the form above.")
+    _chip(shown)
     done(texts.narrowed(shown.result, asked.spec))
+
+
+def _chip(shown: Found) -> None:
+    """Draw the condition of the texts below: prompt, block, how tokens are chosen, precision and weights."""
+    spec = shown.result.spec
+    parts = [f"“{opening(spec.prompt, 36)}”", "n = 1 prompt"]
+    block = next((block for block in _blocks(spec) if block is not None), None)
+    parts.append(f"without {block.brief()}" if block else "unpruned")
+    if spec.kind == "compare":
+        parts.append(f"temperature {spec.temperature:g}, seed {spec.seed}" if spec.temperature else "greedy")
+    parts.append(shown.result.ran_in)
+    if shown.precomputed:
+        parts.append("precomputed")
+    st.caption(
+        f":gray-badge[{words.plain(' · '.join(parts))}]",
+        help="Prompt, removed layers, choice of tokens, precision and weights of everything below. Precomputed: it came with "
+        "the program.",
+    )  # fmt: skip
 
 
 def _is_of(job: jobs.Job, model: ModelSpec) -> bool:
