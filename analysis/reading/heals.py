@@ -76,7 +76,7 @@ def _change(a: Point, b: Point, first: Sequence[float], second: Sequence[float],
 
 
 def control_of(result: HealResult, heals: Sequence[HealResult]) -> HealResult | None:
-    """The unpruned model trained in the same way, if that was done; one with other numbers where there is no better.
+    """The unpruned model trained in the same way for about as long, if that was done; else one with other numbers.
 
     Args:
         result: the heal; a control has none, nor has an instant heal, which trains nothing.
@@ -91,10 +91,20 @@ def control_of(result: HealResult, heals: Sequence[HealResult]) -> HealResult | 
         and other.healed is not None
         and (other.spec.model, other.spec.corpus) == (result.spec.model, result.spec.corpus)
         and (other.spec.validation, other.same_kind_text) == (result.spec.validation, result.same_kind_text)
+        and _takes_as_long(other.spec.minutes, result.spec.minutes)
     ]
     wanted = result.spec.as_control()
     same = [other for other in alike if replace(other.spec, block=wanted.block, recipe=wanted.recipe) == wanted]
     return min(same or alike, key=lambda other: abs(other.total_steps - result.total_steps), default=None)
+
+
+_NEAR = 1.25
+"""How many times as long a control may be trained as the healed model."""
+
+
+def _takes_as_long(one: float | None, other: float | None) -> bool:
+    """Whether two trainings take about the same time, as far as both name one."""
+    return one is None or other is None or max(one, other) <= _NEAR * min(one, other)
 
 
 def sentences(result: HealResult, control: HealResult | None = None) -> list[str]:

@@ -150,6 +150,10 @@ def test_a_control_is_found_by_what_it_trained_on_and_the_alike_one_first():
     assert heals.control_of(found, [on_other_text, unfinished, longer]) is longer
     assert heals.control_of(found, [on_other_text, unfinished]) is None
     assert heals.control_of(right, [right]) is None
+    timed = replace(found, spec=replace(found.spec, steps=0, minutes=2.5))
+    ten = replace(right, spec=replace(right.spec, steps=0, minutes=10.0))
+    assert heals.control_of(timed, [ten]) is None, "four times the training is no control"
+    assert heals.control_of(replace(timed, spec=replace(timed.spec, minutes=10.0)), [ten]) is ten
 
 
 def test_an_older_heal_that_was_judged_by_its_own_kind_is_read_as_that():

@@ -22,8 +22,8 @@ _FIT_SHARE = 0.75
 STEP_PASSES = 4.5
 """Forward passes that a training step takes as long as: forward, backward, and the unpruned model's."""
 _PROBES = 3
-_ADAPTED = 1.25
-"""How many times as long a pass with a LoRA takes."""
+_ADAPTED = 0.8
+"""How many times as long the healed model takes as the pruned one, whose layers are still there and passed over."""
 _ENOUGH = 0.15
 """Share of a phase from which on its own pace is taken."""
 _AGAIN_S = 1.0
@@ -116,10 +116,14 @@ class Remaining:
 
     @property
     def _factor(self) -> float:
-        """How many times as long finished phases took as was expected of them."""
+        """How many times as long the finished phases, and the present one so far, took as was expected of them."""
         done = [phase for phase in self.phases.values() if phase.took_s and phase.expected_s and phase.stage != LOAD]
-        expected = sum(phase.expected_s for phase in done)
-        return sum(phase.took_s or 0.0 for phase in done) / expected if expected > 0 else 1.0
+        expected, took = sum(phase.expected_s for phase in done), sum(phase.took_s or 0.0 for phase in done)
+        now = self.phases[self._now]
+        if self._fraction >= _ENOUGH and now.stage != LOAD and not now.is_measured:
+            expected += self._fraction * now.expected_s
+            took += self._clock() - (now.began or self._began)
+        return took / expected if expected > 0 else 1.0
 
     def _left_of_phase(self, now: float) -> float:
         phase = self.phases[self._now]

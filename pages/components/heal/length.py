@@ -141,7 +141,7 @@ class Evidence:
             return own.in_words()
         others = reach.of(self.heals, spec.recipe, spec.minutes)
         if others is not None:
-            return f"not measured for this block; other blocks: {others.in_words()}"
+            return f"not measured for this block; {others.in_brief()}"
         elsewhere = reach.of(self.others, spec.recipe, spec.minutes)
         return f"not measured on this model; {elsewhere.model}: {elsewhere.in_words()}" if elsewhere else ""
 

@@ -48,7 +48,9 @@ class Run:
         state = "in progress" if self.job and self.job.is_active else self.state
         alone = "" if isinstance(block, PartSet) else f"block{'s' * (len(block.blocks) > 1)} "
         what = f"control of {block.halves()}" if self.spec.control else f"{alone}{block.halves()}"
-        parts = [what, words.heal_settings(self.spec), state]
+        asked = self.spec.benchmark
+        judged = [f"{asked.limit or 'all'} questions"] if asked else []
+        parts = [what, words.heal_settings(self.spec), *judged, state]
         return " · ".join(parts if self.state == "precomputed" else [*parts, when])
 
 

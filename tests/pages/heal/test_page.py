@@ -112,8 +112,8 @@ def test_every_length_says_what_it_reached_and_how_long_it_takes_here(app, known
         replace(made, steps=[], versions={"processor": "a test, 2 threads"}, healed=replace(made.healed, loss=loss)).save()
     at = app("pages/heal.py", **OF_HEAL)
     captions = list(at.radio(key="heal-time").proto.captions)
-    assert captions[1].startswith("not measured for this block; other blocks: recovers 56 % (no interval: ")
-    assert " of the loss increase on C4, 2 blocks of 3 to 10 layers; accuracy: no significant change on any" in captions[1]
+    assert captions[1].startswith("not measured for this block; 2 other blocks: recovers 56 % (no interval: ")
+    assert "; accuracy: no significant change on any of 2 blocks · about " in captions[1]
     assert captions[1].endswith("min until the verdict")
     assert captions[4] == "not measured yet"
     at.radio(key="heal-time").set_value("instant").run()
