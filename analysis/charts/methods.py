@@ -20,7 +20,7 @@ def figure(result: MethodsResult, quantity: str = NATS, *, dark: bool = False) -
     """Every method at every size, each paired with the unpruned model.
 
     A point in colour can be told from the unpruned model, a grey hollow one cannot; a ring is around the lowest loss of a
-    size, where it can be told from every other method's.
+    size, if it is significantly below every other method's.
 
     Args:
         result: the table, which may be unfinished.
@@ -105,5 +105,5 @@ def _read_out(result: MethodsResult, place: int, ends: Ends, quantity: str, *, i
     number = with_interval(ends[0], ends[1:], "+.3f" if quantity == NATS else "+.1%")
     said = f"<b>{cell.method}</b>, without {cell.removed}<br>{_TITLES[quantity]}: {number}"
     if is_best:
-        said += "<br>lowest loss, told from every other method"
+        said += "<br>lowest loss, significantly below every other method"
     return said if _apart(ends) else f"{said}<br>no difference from the unpruned model seen"

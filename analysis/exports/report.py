@@ -20,13 +20,14 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import DamageResult, DistanceResult
+from analysis.experiments.methods.spec import MethodsResult
 from analysis.experiments.speed.spec import WHAT, SpeedLine, SpeedResult
 from analysis.experiments.strategies import DRAW, needs
 from analysis.exports import card, sheet
 from analysis.exports.document import Document, Picture, Section, Table
 from analysis.models import spec as cost
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.reading import agreement, beside, cliff, headline, library, reading, selection, verdicts
+from analysis.reading import agreement, beside, cliff, headline, library, methods, reading, selection, verdicts
 from analysis.reading import heals as judgement
 from analysis.reading import speed as timing
 from analysis.reading.lesson import question_size
@@ -392,12 +393,15 @@ def _evaluations(results: Sequence[EvaluateResult], command_line: CommandLine) -
 
 def _added(kind: Experiment, results: Sequence[Result], command_line: CommandLine) -> Section:
     """What an added kind found, by its own tables and its own chart."""
-    best = results[0]
+    # Tables of methods that are paired are one table, here as under Compare: one rule rings the best of a size.
+    paired = [result for result in results if isinstance(result, MethodsResult)]
+    read: list[Result] = [methods.as_one(paired)] if paired else list(results)
+    best = read[0]
 
     def picture(name: str) -> Picture:
         return _picture(lambda dark: kinds.figure(best, name, dark=dark), f"{kind.title}: {name} of the first result.")
 
-    tables = [table for result in results for table in result.tables().values()]
+    tables = [table for result in read for table in result.tables().values()]
     return Section(
         kind.title,
         [*([kind.help] if kind.help else []), *dict.fromkeys(table.caption for table in tables if table.caption)],

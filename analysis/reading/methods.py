@@ -56,6 +56,22 @@ def together(tables: Sequence[MethodsResult]) -> list[int]:
     return places
 
 
+def as_one(tables: Sequence[MethodsResult]) -> MethodsResult:
+    """The first table with all that is read as one with it (`together`): the table that every page and report shows."""
+    return joined([tables[place] for place in together(tables)])
+
+
+def best_in_words(result: MethodsResult) -> str:
+    """The best method of each size, or that none is significantly better than every other."""
+    best = {n: [result.cells[place].method for place in result.best(n)] for n in result.spec.ns if len(result.at(n)) > 1}
+    named = [f"n = {n}: {' and '.join(names)}" for n, names in best.items() if names]
+    open_at = [str(n) for n, names in best.items() if not names]
+    said = [f"Lowest loss, significantly below every other method, at {'; at '.join(named)}."] if named else []
+    if open_at:
+        said.append(f"At n = {', '.join(open_at)} no method is significantly better than every other.")
+    return " ".join(said)
+
+
 def joined(tables: Sequence[MethodsResult]) -> MethodsResult:
     """Tables that go together as one, which is nobody's request and never stored.
 

@@ -70,3 +70,13 @@ def test_an_unfinished_table_stands_alone_and_so_does_what_would_make_too_large_
     assert methods.together([unfinished, parts[0]]) == [0]
     monkeypatch.setattr(methods, "MOST_CELLS", 7)
     assert methods.together([parts[0], parts[1], parts[0]]) == [0, 2]
+
+
+def test_one_rule_names_the_best_of_the_joined_table():
+    """A method that leads its own table is not best where the joined table holds an equal one."""
+    table = fakes.methods()
+    assert methods.as_one([table]) == table
+    said = methods.best_in_words(table)
+    for n in table.spec.ns:
+        names = [table.cells[place].method for place in table.best(n)]
+        assert (f"n = {n}: {' and '.join(names)}" in said) == bool(names)

@@ -82,9 +82,9 @@ def _result(parts: Sequence[Found], result: MethodsResult, found: Sequence[Found
     chart.show(figure, key=f"methods-{quantity}", alt=_alt(result, quantity), file_name=f"methods-{quantity}")
     st.caption(
         "Bars: 95 % intervals, paired by text or question. Coloured: can be told from the unpruned model; grey and hollow: "
-        "cannot. A ring: the lowest loss of its size, told from every other method's."
+        "cannot. A ring: the lowest loss of its size, significantly below every other method's."
     )
-    st.markdown(words.plain(_verdict(result)))
+    st.markdown(words.plain(methods.best_in_words(result)))
     rows = [dict(zip(told.heads, cells, strict=True)) for cells in told.cells]
     # On a phone the other columns move under it.
     names = {told.heads[0]: st.column_config.TextColumn(pinned=True)}
@@ -94,17 +94,6 @@ def _result(parts: Sequence[Found], result: MethodsResult, found: Sequence[Found
     with st.expander(f"Every cell, {len(result.cells)} rows with all digits", icon=":material/table:"):
         chart.table(tables["cells"], key="t-methods-cells", file_name="methods")
     command.show([part.result.spec for part in parts])
-
-
-def _verdict(result: MethodsResult) -> str:
-    """Which method is best at which size, or that none can be named."""
-    best = {n: [result.cells[place].method for place in result.best(n)] for n in result.spec.ns if len(result.at(n)) > 1}
-    named = [f"n = {n}: {' and '.join(names)}" for n, names in best.items() if names]
-    open_at = [str(n) for n, names in best.items() if not names]
-    said = [f"Lowest loss, told from every other method at {'; at '.join(named)}."] if named else []
-    if open_at:
-        said.append(f"At n = {', '.join(open_at)} no method can be told from every other: more texts would tell.")
-    return " ".join(said)
 
 
 def _alt(result: MethodsResult, quantity: str) -> str:

@@ -6,7 +6,6 @@ is open is drawn, and parts with controls of their own are fragments inside it: 
 
 import streamlit as st
 
-from analysis.core import registry
 from analysis.models.spec import ModelSpec
 from pages.components.explore import (
     autopsy_view,
@@ -69,7 +68,7 @@ def tab() -> str:
 
 
 def _names() -> dict[str, str]:
-    return {name: title for name, title in _TABS.items() if name != MORE or registry.additions()}
+    return {name: title for name, title in _TABS.items() if name != MORE or added.kinds_here()}
 
 
 def _view(map_key: str, sweep_key: str | None, model: ModelSpec) -> None:
@@ -231,7 +230,7 @@ def _data(shown: Shown) -> None:
         shown.damage.result if shown.damage else None,
     )
     once = [entry for entry in (shown.damage, speed) if entry]
-    more = [entry for kind in registry.additions() if (entry := added.shown(kind, model))]
+    more = [entry for kind in added.kinds_here() if (entry := added.shown(kind, model))]
     everything = [shown.distances, *curves_shown, *once, *shown.evidence.heals, *selection.evaluations(model), *more]
     command.show([entry.result.spec for entry in everything])
 

@@ -11,12 +11,20 @@ from analysis.models.spec import ModelSpec
 from pages.components.shared import chart, command, frame, library, start, state, theme, words
 from pages.components.shared.library import Found
 
+HOMES = {"methods": "Compare, Methods"}
+"""Kinds whose results have a view of their own, by the place of it; they are not repeated here."""
+
+
+def kinds_here() -> dict[str, Experiment]:
+    """The additional kinds without a view of their own."""
+    return {kind: one for kind, one in registry.additions().items() if kind not in HOMES}
+
 
 def panels(model: ModelSpec) -> list[Found]:
-    """Draw a panel for each of these kinds; returns the results that are on screen."""
+    """Draw a closed panel for each of these kinds; returns the results that they show."""
     drawn = []
-    for kind in registry.additions().values():
-        with frame.errors_shown(), st.container(border=True):
+    for kind in kinds_here().values():
+        with frame.errors_shown():
             found = _panel(kind, model)
             drawn += [found] if found else []
     return drawn
@@ -35,15 +43,21 @@ def _of(kind: str, model: ModelSpec) -> list[Found]:
 def _panel(kind: Experiment, model: ModelSpec) -> Found | None:
     found = _of(kind.kind, model)
     now = shown(kind.kind, model)
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.header(words.plain(kind.title), anchor=False, help=words.plain(kind.help) or None, width="content")
-        _start(kind, model)
-    if now is None:
-        st.info(f"Nothing of this kind is stored of {words.plain(state.name(model))} yet.")
-        return None
-    if len(found) > 1:
-        state.pick_result(kind.kind, "Shown", {entry.key: _name(entry) for entry in found}, now.key)
-    result(now.result, kind.kind)
+    folded = st.expander(
+        f"{words.plain(kind.title)} ({len(found)} stored)", key=f"added-{kind.kind}", on_change="rerun"
+    )  # fmt: skip
+    if not folded.open:
+        return now
+    with folded:
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            st.markdown(words.plain(kind.help) if kind.help else "", width="stretch")
+            _start(kind, model)
+        if now is None:
+            st.info(f"Nothing of this kind is stored of {words.plain(state.name(model))} yet.")
+            return None
+        if len(found) > 1:
+            state.pick_result(kind.kind, "Shown", {entry.key: _name(entry) for entry in found}, now.key)
+        result(now.result, kind.kind)
     return now
 
 

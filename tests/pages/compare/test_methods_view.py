@@ -42,8 +42,8 @@ def test_the_work_is_said_before_the_click_which_asks_for_it(view):
 def test_a_table_names_the_best_only_where_it_can_be_told_and_says_what_failed(ui_cache, view):
     fakes.methods().save()
     at = view()
-    assert "Lowest loss, told from every other method at n = 3: similarity + instant." in read(texts(at))
-    assert "At n = 5 no method can be told from every other" in read(texts(at))
+    assert "Lowest loss, significantly below every other method, at n = 3: similarity + instant." in read(texts(at))
+    assert "At n = 5 no method is significantly better than every other" in read(texts(at))
     assert "Not measured: deepest + instant, n = 5: It cannot be." in read(texts(at))
     assert list(figures(at)) == ["methods-nats"]
     at.button_group(key="methods-quantity").set_value("accuracy").run()

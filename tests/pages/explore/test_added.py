@@ -20,19 +20,27 @@ def table(at, *columns):
     return next(element.value for element in at.dataframe if set(columns) <= set(element.value.columns))
 
 
+def unfold(at, kind: str):
+    """The same page with the panel of a kind open."""
+    at.session_state[f"added-{kind}"] = True
+    return at.run()
+
+
 @pytest.mark.parametrize("has_map", [False, True])
 def test_its_panel_has_its_title_its_chart_its_table_and_its_command(app, found, has_map):
     if has_map:
         fakes.distances().save()
     at = app(tab="more")
-    assert "Letters" in [header.value for header in at.header]
+    assert "letters-figure" not in figures(at), "panels are closed at first"
+    assert "Letters (1 stored)" in [folded.label for folded in at.expander]
+    unfold(at, "letters")
     assert figures(at)["letters-figure"]["data"][0]["name"] == "share"
     assert list(table(at, "letter", "share")["letter"]) == ["a", "b", "n"]
     assert main.command_line(found.spec) in "\n".join(code.value for code in opened(at, "data").code)
 
 
 def test_a_click_asks_for_one_and_the_list_of_jobs_has_its_title(app, letters):
-    at = app()
+    at = unfold(app(), "letters")
     assert "Nothing of this kind is stored" in texts(at)
     at.button(key="start-letters").click().run()
     (job,) = jobs.list_jobs()
@@ -44,7 +52,7 @@ def test_a_click_asks_for_one_and_the_list_of_jobs_has_its_title(app, letters):
 
 def test_a_panel_of_its_own_takes_the_place_of_table_and_chart(app, found, letters):
     registry.register(replace(letters.EXPERIMENT, panel="tests.support.letters:panel"))
-    at = app()
+    at = unfold(app(), "letters")
     assert "3 letters in banana" in [text.value for text in at.text]
     assert "letters-figure" not in figures(at)
 
@@ -61,11 +69,26 @@ def test_the_glossary_says_what_it_is(app, letters):
     assert "- **Letters**: how often each letter is in a word" in texts(app("pages/learn.py"))
 
 
-def test_without_one_there_are_panels_of_the_programs_own_kinds_alone(app):
-    assert [button.key for button in app().button if button.key.startswith("start-")] == [
-        "start-precision", "start-search", "start-methods",
-    ]  # fmt: skip
+def test_methods_stand_under_compare_and_are_not_repeated(app):
+    """The old tab drew one table of methods by its own, and ringed a best one where the joined table has none."""
+    assert "methods" in registry.additions()
+    at = app()
+    assert [one.label.partition(" (")[0] for one in at.expander if "stored)" in one.label] == [
+        registry.experiments()[kind].title for kind in ("precision", "search")
+    ]
+    for kind in ("precision", "search"):
+        unfold(at, kind)
+    assert [button.key for button in at.button if button.key.startswith("start-")] == ["start-precision", "start-search"]
+
+
+def test_tab_more_goes_when_nothing_is_left(app, monkeypatch):
+    from pages.components.shared import added
+
+    fakes.distances().save()
+    assert "More" in [tab.label for tab in app().tabs]
+    monkeypatch.setattr(added, "HOMES", dict.fromkeys(registry.additions(), "elsewhere"))
+    assert "More" not in [tab.label for tab in app().tabs]
 
 
 def test_what_a_model_has_no_request_of_has_no_button(app):
-    assert not [button for button in app(dtype="float32").button if button.key == "start-precision"]
+    assert not [one for one in unfold(app(dtype="float32"), "precision").button if one.key == "start-precision"]
