@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages.components.export import files, folders, sheet_view
 from pages.components.export.takeaway import Choice
+from pages.components.shared import state
 
 SHEET, FOLDER, ADAPTER = "Decision sheet", "Model folder", "Adapter"
 _WAYS: dict[str, Callable[[Choice], None]] = {
@@ -23,13 +24,21 @@ _WAYS: dict[str, Callable[[Choice], None]] = {
 def show(choice: Choice) -> None:
     """Draw the choice and what is chosen."""
     ways = [SHEET, FOLDER, *(way for way in _WAYS if way != SHEET and (way != ADAPTER or choice.adapter))]
+    key = f"export-way-{choice.adapter is not None}"
+    chosen = state.option_of("way", ways, FOLDER)
     way = st.segmented_control(
-        "Take it as", ways, default=FOLDER, required=True, key=f"export-way-{choice.adapter is not None}"
-    )
+        "Take it as", ways, default=chosen, required=True, key=key, on_change=_remember, args=(key,)
+    )  # fmt: skip
     if way == FOLDER:
         _folder(choice)
     else:
         _WAYS[way](choice)
+
+
+def _remember(key: str) -> None:
+    """Keep the way in the address, so that a link shows the same."""
+    way = st.session_state[key]
+    state.choose_option("way", "" if way == FOLDER else way)
 
 
 def _folder(choice: Choice) -> None:

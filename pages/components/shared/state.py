@@ -29,7 +29,7 @@ _RUN = re.compile(r"[a-z][a-z0-9_-]*:[0-9a-f]{20}")
 _SIZES = re.compile(r"(\d{1,4})-(\d{1,4})")
 
 
-_KEPT = ("metric", "view", "tab", "texts", "benchmark", "step")
+_KEPT = ("metric", "view", "tab", "texts", "benchmark", "step", "way")
 """Further choices in the address, each a short text that is left out where it is the usual one."""
 
 

@@ -476,3 +476,11 @@ def test_a_hostile_model_name_stays_text_on_the_decision_sheet(app, ui_cache):
         replace(result, model=replace(result.model, name=name)).save()
     at = take_as(app("pages/export.py", n="5"), "Decision sheet")
     assert "(http://evil.example)" not in "".join(item.value for item in at.main.markdown).replace("\\(", "")
+
+
+def test_the_address_opens_the_decision_sheet(app, known):
+    at = app("pages/export.py", n="5", way="Decision sheet")
+    assert sheet_of(at)[0] == "error"
+    take_as(at, "llama.cpp")
+    assert "sheet-html" not in [item.proto.id for item in at.get("download_button")]
+    assert "One GGUF file" in texts(at)
