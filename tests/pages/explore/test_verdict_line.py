@@ -108,3 +108,12 @@ def test_where_nothing_can_be_compared_the_way_to_the_damage_is_shown(app):
     at.button(key="to-damage").click().run()
     assert at.query_params["tab"] in ("damage", ["damage"])
     assert "Click **Measure the damage**" in texts(opened(at, "damage"))
+
+
+def test_the_verdict_leads_to_the_decision_sheet(app):
+    fill()
+    at = app(n="5")
+    at.button(key="to-sheet").click().run()
+    assert not at.exception
+    assert at.session_state["options"]["way"] == "Decision sheet"
+    assert "to-sheet" not in buttons(app(n="0")), "nothing to decide on"
