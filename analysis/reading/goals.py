@@ -67,13 +67,14 @@ class Answer:
         return said
 
 
-def reach(goal: Goal, fronts: Sequence[Front], like: Condition | None = None) -> Answer:
+def reach(goal: Goal, fronts: Sequence[Front], like: Condition | None = None, most: int | None = None) -> Answer:
     """The answer to a goal from everything measured.
 
     Args:
         goal: the goal.
         fronts: `front.fronts(goal.quantity, …)` of the model.
         like: the condition on screen: its dataset and precision count, with any number of questions; None for the first front.
+        most: questions or texts of the dataset. A candidate that needs more is not named. None for no limit.
 
     Returns:
         Of a removal that was measured with several numbers of questions, the largest number decides.
@@ -88,8 +89,9 @@ def reach(goal: Goal, fronts: Sequence[Front], like: Condition | None = None) ->
     open_ = [
         (one, more)
         for one in offers
-        if one.change is not None and one not in allowed and _lost(one.change, goal) < limit
+        if one.change is not None and not one.reading.repair and one not in allowed and _lost(one.change, goal) < limit
         and (offer is None or one.bytes < offer.bytes) and (more := _needed(one.change, goal, limit)) is not None
+        and (most is None or more <= most)
     ]  # fmt: skip
     candidate, needed = min(open_, key=lambda pair: pair[1], default=(None, None))
     return Answer(goal, offer, candidate, needed)

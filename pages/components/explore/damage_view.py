@@ -104,6 +104,8 @@ def _numbers(result: DamageResult, distances: DistanceResult, cut: Cut, losses: 
         + (f" ({words.plain(own.ends())})." if own else "."),
     )  # fmt: skip
     every = agreement.pooled(result, distances)
+    if said := agreement.sentences(result, distances, cut.n, losses)[:-1]:
+        st.caption(words.plain(" ".join(said)))
     columns[3].metric(
         "All sizes pooled", _rho(every.value if every else None), "driven by block size", delta_color="off", delta_arrow="off",
         help="Spearman's ρ over the blocks of all sizes. Longer blocks are farther apart and cost more, so this figure is high "
@@ -123,9 +125,7 @@ def _picked(found: Agreement) -> str:
     paid = found.price
     if paid is None:
         return "not all blocks measured yet" if found.correlation else "beyond this map"
-    if paid.block == paid.reference:
-        return f"{_where(paid.block)} is the best block"
-    return f"{_where(paid.block)} {paid.increase:+.2f}, best {_where(paid.reference)} {paid.reference_increase:+.2f}"
+    return f"{_where(paid.block)} is the best block" if paid.block == paid.reference else _ends(paid)
 
 
 def _selected(own: Price | None, removed: Removal | None) -> str:
@@ -133,8 +133,15 @@ def _selected(own: Price | None, removed: Removal | None) -> str:
         return "nothing removed" if removed is None else "not measured" if isinstance(removed, Block) else "not one block"
     if own.block == own.reference:
         return f"{_where(own.block)} is the pick"
-    seen = "" if own.is_settled else ", not significant"
-    return f"{_where(own.block)} {own.increase:+.2f}, pick {_where(own.reference)} {own.reference_increase:+.2f}{seen}"
+    return _ends(own)
+
+
+def _ends(paid: Price) -> str:
+    """The interval of a price, and the two blocks."""
+    blocks = f"{_where(paid.block)} against {_where(paid.reference)}"
+    if paid.low is None or paid.high is None:
+        return f"{blocks}, interval unknown"
+    return f"95 % {paid.low:+.2f} to {paid.high:+.2f}, {blocks}".replace("-", "−")
 
 
 def _where(block: Block) -> str:

@@ -63,10 +63,9 @@ def show(model: ModelSpec, strategy: Strategy, selected: Selected, key: str) -> 
     if not found:
         st.info("No removal is scored yet. Run a sweep first.")
         return
-    like = selected.selection.condition(goal.quantity)
-    answer = goals.reach(goal, found, like)
-    for said in answer.sentences():
-        st.markdown(words.plain(said))
+    like = selected.selection.condition(goal.quantity) or found[0].condition
+    answer = goals.reach(goal, found, like, _size(like))
+    st.markdown(words.plain(" ".join(answer.sentences())))
     _unmeasured(answer, strategy)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         if answer.offer is not None:
@@ -86,6 +85,12 @@ def fronts(quantity: str, model: ModelSpec) -> list[Front]:
     ranked = sorted(own, key=lambda entry: entry.summary.weight, reverse=True)
     speed = speed_view.find(model)
     return front.fronts(quantity, [entry.result for entry in ranked], (), speed.result if speed else None)
+
+
+def _size(condition: Condition) -> int | None:
+    """The number of questions of a dataset; None for texts, and if it is not known."""
+    asked = condition.material
+    return questions.size(asked, uploads.questions) if isinstance(asked, BenchmarkSpec) else None
 
 
 def _unmeasured(answer: Answer, strategy: Strategy) -> None:
@@ -109,7 +114,6 @@ def _measure(offer: Offer, needed: int, goal: Goal, model: ModelSpec, key: str) 
     """The button that asks so many questions of the unpruned and the pruned model, with its duration."""
     request = _request(offer, needed, goal, model)
     if request is None:
-        st.caption("The dataset has fewer questions: choose a larger one, or a goal that is easier to reach.")
         return
     rate = goals.seconds_per_question(_here(model, offer.reading.condition))
     lasts = goals.duration(needed, rate)
@@ -122,12 +126,9 @@ def _measure(offer: Offer, needed: int, goal: Goal, model: ModelSpec, key: str) 
 
 
 def _request(offer: Offer, needed: int, goal: Goal, model: ModelSpec) -> SweepSpec | None:
-    """A sweep of the unpruned model and this removal alone; None without enough questions, and for a healed removal."""
+    """A sweep of the unpruned model and this removal alone; None for texts, and without the sweep that was asked before."""
     asked = offer.reading.condition.material
-    if goal.quantity == front.LOSS or not isinstance(asked, BenchmarkSpec) or offer.cut is None or offer.reading.repair:
-        return None
-    size = questions.size(asked, uploads.questions)
-    if size is not None and needed > size:
+    if goal.quantity == front.LOSS or not isinstance(asked, BenchmarkSpec) or offer.cut is None:
         return None
     curve = next((entry.result for entry in selection.curves(model) if _alike(entry.result, offer)), None)
     curve = curve or next((e.result for e in library.find("sweep", model) if _alike(e.result, offer)), None)

@@ -10,7 +10,7 @@ from analysis.reading import agreement
 from analysis.reading.agreement import Rank
 from pages.components.explore import damage_view
 from tests.support import fakes
-from tests.support.seen import figures, metric, ringed, texts, trace
+from tests.support.seen import figures, metric, read, ringed, texts, trace
 
 
 def test_without_a_damage_map_the_section_says_what_to_click_and_queues_it(app):
@@ -68,7 +68,8 @@ def test_agreement_within_the_size_and_price_of_the_pick_come_first(app):
     start, least = fakes.distances().best[4].start, measured.best[4]
     paid = metric(at, "Price of the distance's pick, Wikipedia")
     assert paid.value == f"{measured.increase[4][start] - least.increase:+.2f} nats"
-    assert f"best [{least.start}, {least.start + 5})" in paid.delta
+    assert f"[{start}, {start + 5}) against [{least.start}, {least.start + 5})" in paid.delta
+    assert paid.delta.startswith("95 % ")
     assert metric(at, "Selected block against that pick, Wikipedia").delta == f"[{start}, {start + 5}) is the pick"
     assert metric(at, "All sizes pooled").delta == "driven by block size"
     distance, damage = figures(at)["foretold"], figures(at)["damage-map"]
@@ -86,8 +87,8 @@ def test_selected_block_is_compared_with_the_pick_of_its_size(app):
     start = fakes.distances().best[4].start
     own = metric(at, "Selected block against that pick, Wikipedia")
     assert own.value == f"{measured.increase[4][3] - measured.increase[4][start]:+.2f} nats"
-    assert own.delta.startswith("[3, 8) ")
-    assert f"pick [{start}, {start + 5})" in own.delta
+    assert f"[3, 8) against [{start}, {start + 5})" in own.delta
+    assert "The distance picks layers" in read(texts(at))
 
 
 def test_cuts_that_the_damage_map_cannot_speak_of(app):

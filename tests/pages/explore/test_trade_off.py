@@ -34,7 +34,7 @@ def test_goal_is_answered_with_accuracy_and_loss_and_taken(app, precomputed, pla
     at.number_input(f"{place}-points").set_value(8.0).run()
     offer = goals.reach(Goal(POINTS, 8.0), front.fronts(ACCURACY, [curve])).offer
     assert offer.cut is not None
-    shown = [read(one.value) for one in at.markdown]
+    shown = "\n".join(read(one.value) for one in at.markdown)
     assert f"Remove {goals.in_words(offer)}." in shown
     assert all(clause in shown for clause in goals.clauses(offer))
     button = next(one for one in at.button if one.key and one.key.startswith(f"{place}-take"))
