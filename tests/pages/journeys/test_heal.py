@@ -73,3 +73,27 @@ def test_another_cut_in_the_form_takes_the_numbers_of_the_first_away(served, pag
     page.keyboard.press("Enter")
     expect(page.get_by_text(re.compile(r"^No heal of layers [\d-]+ yet")).first).to_be_visible()
     expect(page.get_by_test_id("stTable")).to_have_count(0)
+
+
+def test_on_a_phone_the_table_scrolls_inside_its_container(served):
+    page = served.visitor(width=390)
+    browser.visit(page, served.address, "heal")
+    table = page.locator("[class*=st-key-models-]")
+    expect(table).to_be_visible()
+    box = table.bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] <= 390
+    assert table.evaluate("one => one.scrollWidth > one.clientWidth || one.scrollWidth <= innerWidth")
+    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 390
+    page.context.close()
+
+
+def test_advanced_settings_use_the_width_of_the_page(served, page):
+    browser.visit(page, served.address, "heal")
+    page.get_by_text("Advanced", exact=True).click()
+    expect(page.get_by_text("Distillation", exact=True)).to_be_visible()
+    browser.settled(page)
+    box = page.locator(".st-key-advanced").bounding_box()
+    assert box is not None
+    assert box["width"] > 850
+    assert box["height"] < 900
