@@ -32,7 +32,7 @@ VIEWS = {
     "explore": ("explore", ""),
     "explore-questions": ("explore", "?n=5&tab=questions"),
     "explore-trade-off": ("explore", "?n=5&tab=trade-off"),
-    "explore-writing": ("explore", "?n=5&tab=writing"),
+    "explore-generation": ("explore", "?n=5&tab=generation"),
     "heal": ("heal", ""),
     "compare": ("compare", ""),
     "export": ("export", ""),

@@ -300,6 +300,8 @@ def test_lines_have_contrast_on_the_page(dark, background):
         assert re.fullmatch("#[0-9a-f]{6}", colour)
         high, low = sorted((luminance(colour), luminance(background)), reverse=True)
         assert (high + 0.05) / (low + 0.05) >= 3, f"{name} {colour} on {background}"
+    high, low = sorted((luminance(drawing.SELECTED), luminance(background)), reverse=True)
+    assert (high + 0.05) / (low + 0.05) >= 3, "the marker of the selected block"
     for strategy in STRATEGIES:
         colour = drawing.STRATEGY_STYLES[strategy].shade(dark=dark)
         high, low = sorted((luminance(colour), luminance(background)), reverse=True)
