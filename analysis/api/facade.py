@@ -2,13 +2,13 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analysis.api import bar
 from analysis.api.found import Found
 from analysis.cli import line
 from analysis.core import extensions
-from analysis.core.blocks import Removal
+from analysis.core.blocks import Removal, parse_removal
 from analysis.core.errors import SpecError
 from analysis.core.record import Spec
 from analysis.core.registry import RESULTS, experiments
@@ -22,6 +22,10 @@ from analysis.exports.spec import ExportResult
 from analysis.models import load
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.reading import library
+from analysis.reading.tolerance import DEFAULT, Tolerance
+
+if TYPE_CHECKING:
+    from analysis.api.sheets import DecisionSheet
 
 
 def model(
@@ -161,6 +165,33 @@ class Model:
     def export(self, block: Removal | str, name: str, **settings: Any) -> Found[ExportResult]:
         """Save the model without `block` as a plain folder `exports/name` in the cache, an `adapter` merged in."""
         return self._ask("export", block=block, name=name, **settings)
+
+    def sheet(
+        self,
+        block: Removal | str,
+        *,
+        accept_points: float = DEFAULT.points,
+        accept_nats: float = DEFAULT.nats,
+        healed_by: str = "",
+    ) -> "DecisionSheet":
+        """Decide on the removal of a block from stored results: go, measure more or don't.
+
+        Args:
+            block: the removed layers, `Block(11, 5)` or "11:5".
+            accept_points: accepted accuracy drop, percentage points.
+            accept_nats: accepted loss rise, nats per token.
+            healed_by: recipe of the stored heal of this block to judge; "" for the pruned model.
+
+        Raises:
+            LayerscopeError: without stored results, for a block that does not fit, or without such a heal.
+        """
+        from analysis.api.sheets import DecisionSheet
+        from analysis.cli.main import command_line
+        from analysis.exports import sheet
+
+        removed = parse_removal(block) if isinstance(block, str) else block
+        tolerance = Tolerance(accept_points, accept_nats)
+        return DecisionSheet(sheet.of(self.spec, removed, command_line, recipe=healed_by, tolerance=tolerance))
 
     def stored(self, kind: str) -> list[Found[Any]]:
         """What has been found out of it before; see `stored`."""

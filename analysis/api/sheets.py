@@ -1,0 +1,61 @@
+"""The decision sheet in Python: its recommendation as a value, and the page as HTML, Markdown or PDF."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis.core import output
+from analysis.core.errors import SpecError
+from analysis.exports import sheet, sheet_pdf
+from analysis.exports.sheet import Sheet
+from analysis.reading.decision import Decision
+
+
+@dataclass(frozen=True)
+class DecisionSheet:
+    """A decision on one removed block. A notebook shows it as Markdown."""
+
+    page: Sheet
+    """Title, decision and commands."""
+
+    @property
+    def decision(self) -> Decision:
+        """The recommendation with its numbers, costs, risks and unknowns."""
+        return self.page.decision
+
+    @property
+    def recommendation(self) -> str:
+        """The answer: `go`, `measure more` or `don't`."""
+        return self.decision.recommendation
+
+    def html(self) -> str:
+        """The page as one HTML file."""
+        return sheet.html(self.page)
+
+    def markdown(self) -> str:
+        """The page as Markdown."""
+        return sheet.markdown(self.page)
+
+    def pdf(self) -> bytes:
+        """The page as a PDF of one A4 page."""
+        return sheet_pdf.pdf(self.page)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the page, in the format of the file's ending: .html, .md or .pdf.
+
+        Raises:
+            LayerscopeError: for another ending, or a file that cannot be written.
+        """
+        file = Path(path)
+        formats: dict[str, Callable[[], str | bytes]] = {".html": self.html, ".md": self.markdown, ".pdf": self.pdf}
+        if file.suffix not in formats:
+            raise SpecError(f"The decision sheet is written as {', '.join(formats)}. {file.name} is none of these: rename it.")
+        content = formats[file.suffix]()
+        output.write(str(file), content if isinstance(content, bytes) else content.encode(), "path")
+        return file
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown()
+
+    def __repr__(self) -> str:
+        return f"<{self.page.title} {self.page.recommendation}>"

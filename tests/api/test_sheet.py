@@ -1,0 +1,35 @@
+"""`model.sheet` decides on a block and writes its page."""
+
+import pytest
+
+import analysis as layerscope
+from analysis.core.blocks import Block
+from analysis.core.errors import SpecError
+from tests.support import fakes
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+@pytest.fixture
+def model(monkeypatch):
+    """The starter model by name, with made-up results; nothing is read of its files."""
+    for result in (fakes.distances(), fakes.sweep(answers=True), fakes.alike_heal(), fakes.speed()):
+        result.save()
+    monkeypatch.setattr("analysis.models.load.plan", lambda spec: None)
+    return layerscope.model("starter")
+
+
+def test_a_sheet_has_a_recommendation_and_three_formats(model, tmp_path):
+    made = model.sheet("11:5")
+    assert made.recommendation == "don't"
+    assert made.decision.removed == Block(11, 5)
+    assert made._repr_markdown_() == made.markdown()
+    starts = {"a.html": b"<!doctype html>", "a.md": b"# Decision: ", "a.pdf": b"%PDF-"}
+    for name, start in starts.items():
+        assert made.save(tmp_path / name).read_bytes().lstrip().startswith(start)
+    with pytest.raises(SpecError, match="rename it"):
+        made.save(tmp_path / "a.doc")
+
+
+def test_a_sheet_takes_the_accepted_change(model):
+    assert model.sheet(Block(11, 5), accept_points=40, accept_nats=9).recommendation == "go"
