@@ -413,6 +413,8 @@ class _Heal:
         record, spec = self.record, self.spec
         if record.result.unpruned is None:
             known = remembered(spec, record.result.same_kind_text)
+            for which, cut in (("unpruned", None), ("pruned", spec.block)):
+                record.remaining.reuse(which, *known.counts(cut))
             record.on_progress(Progress("scoring the unpruned model", message=known.note(spec)))
             measured = record.measure(loaded, "unpruned", known=known)
             record.publish(unpruned=measured.point, lines=measured.lines)

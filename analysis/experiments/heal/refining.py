@@ -62,6 +62,9 @@ def judge(heal: "_Heal", made: HealResult, loaded: LoadedModel) -> HealResult:
     record, spec = heal.record, heal.spec
     record.remaining.skip_stages(FIT, TRAIN)
     record.remaining.phases["choice"].expected_s = 0.0
+    judging, beside = known = _scored(made, heal)
+    stored = (len(judging.answers.get(None, {})), len(judging.losses.get(None, [])), len(beside.losses.get(None, [])))
+    record.remaining.reuse("healed", *stored)
     overlap = made.overlap if _asks_no_more(spec, made) else None
     record.result = replace(
         record.result,
@@ -77,7 +80,7 @@ def judge(heal: "_Heal", made: HealResult, loaded: LoadedModel) -> HealResult:
     folder = _copied(made, record.key, spec)
     record.publish(adapter=adapter.relative(record.key))
     healed = with_adapter(loaded, None if spec.control else spec.block, str(folder))
-    heal.measure_after(healed, known=_scored(made, heal))
+    heal.measure_after(healed, known=known)
     return record.result
 
 

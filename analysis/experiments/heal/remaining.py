@@ -58,6 +58,7 @@ class Remaining:
         """
         self._told, self._clock, self._began = told, clock, began
         self._deadline = None if spec.minutes is None else began + 60 * spec.minutes
+        self._spec = spec
         self.phases = planned(spec, n_parameters * S_PER_TOKEN)
         self._now = LOAD
         self.phases[LOAD].began = began
@@ -88,6 +89,20 @@ class Remaining:
         whole = sum(self.phases[name].expected_s for name in names) or 1.0
         for name in names:
             self.expect(name, seconds * self.phases[name].expected_s / whole)
+
+    def reuse(self, name: str, n_answers: int, n_losses: int, n_own_kind: int) -> None:
+        """Expect no time for stored scores of a model.
+
+        Args:
+            name: "unpruned", "pruned" or "healed".
+            n_answers, n_losses, n_own_kind: stored answers, losses on judging texts, and on texts of the healing text's kind.
+        """
+        spec = self._spec
+        limit = 0 if spec.benchmark is None else spec.benchmark.limit or 1000
+        asked, text = limit * _TOKENS_PER_QUESTION, spec.validation.n_texts * spec.validation.seq_len
+        new = asked * _lacking(n_answers, limit) + text * _lacking(n_losses, spec.validation.n_texts)
+        self.phases[name].expected_s *= new / (asked + text)
+        self.phases[f"{name}, same kind"].expected_s *= _lacking(n_own_kind, spec.validation.n_texts)
 
     def skip_stages(self, *stages: str) -> None:
         """Expect no time of stages, such as those that a stored heal has done."""
@@ -149,6 +164,11 @@ class Remaining:
                 "n_stages": len(stages),
             }  # fmt: skip
         self._told(replace(progress, values={**progress.values, VALUE: self._values}))
+
+
+def _lacking(n_stored: int, n: int) -> float:
+    """Share of n that is not stored."""
+    return 1 - min(1.0, n_stored / n) if n else 0.0
 
 
 def planned(spec: HealSpec, s_per_token: float) -> dict[str, Phase]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from analysis.core.blocks import Removal
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy import scores
 from analysis.experiments.accuracy.scores import Scores
@@ -16,6 +17,15 @@ class Remembered:
     """On the questions, and on the text that judges."""
     same_kind: Scores
     """On the text of the healing text's kind."""
+
+    def counts(self, cut: Removal | None) -> tuple[int, int, int]:
+        """Number of stored answers, losses on judging texts and losses on texts of the healing text's kind.
+
+        Args:
+            cut: the removed layers; None for the unpruned model.
+        """
+        judging, beside = self.judging, self.same_kind
+        return len(judging.answers.get(cut, {})), len(judging.losses.get(cut, [])), len(beside.losses.get(cut, []))
 
     def note(self, spec: HealSpec) -> str:
         """State whether the unpruned model has to be scored again, and why.

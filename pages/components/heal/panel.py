@@ -78,7 +78,7 @@ def _chosen(of_block: list[Run], asked: HealSpec) -> Run | None:
     the one with the strongest evidence.
     """
     same = [run for run in of_block if _form(run.spec) == _form(asked)] or of_block
-    made = {start.unresolved(run.spec).training for run in of_block if run.result and run.result.complete}
+    made = {start.unresolved(run.result.spec).training for run in of_block if run.result and run.result.complete}
     # A refinement is drawn beside the verdict that it refines.
     active = next((run for run in [*same, *of_block] if run.job and run.job.is_active and run.spec.training not in made), None)
     same = [run for run in same if not (run.job and run.job.is_active)] or same

@@ -57,6 +57,17 @@ def test_the_bar_never_goes_back_and_names_its_stages():
     assert {values["n_stages"] for _, values in said} == {5}
 
 
+def test_stored_scores_take_no_time():
+    made = Remaining(lambda progress: None, SPEC, N_PARAMETERS, 0.0, lambda: 0.0)
+    whole = made.phases["unpruned"].expected_s
+    made.reuse("unpruned", 25, 8, 32)
+    assert made.phases["unpruned"].expected_s == pytest.approx(0.75 * whole)
+    assert made.phases["unpruned, same kind"].expected_s == 0
+    made.reuse("pruned", 100, 32, 0)
+    assert made.phases["pruned"].expected_s == 0
+    assert made.phases["pruned, same kind"].expected_s > 0
+
+
 def test_a_named_time_is_what_is_left_until_the_steps_are_planned():
     clock = Clock()
     first = recipes.heal_spec("first", model=ModelSpec(), block=Block(14, 5), on_gpu=False)

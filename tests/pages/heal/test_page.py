@@ -475,11 +475,13 @@ def test_a_cancelled_waiting_heal_leaves_the_menu(app, known, job):
     assert not any("in progress" in option or "cancelled" in option for option in options)
 
 
-def test_a_first_heal_offers_its_refinement_with_the_same_training(app, known):
+def test_a_first_heal_offers_its_refinement_with_the_same_training(app, known, job):
     heal = fakes.heal()
     few = replace(heal.spec.validation, n_texts=8)
     spec = replace(heal.spec, recipe="first", validation=few, judging_texts=32, benchmark=BenchmarkSpec(limit=50))
     replace(heal, spec=spec).save()
+    asked = replace(spec, model=replace(spec.model, identity="", device="auto"))
+    job(asked, jobs.DONE, "First heal", result_key=spec.fingerprint())
     at = app("pages/heal.py", **OF_HEAL)
     assert at.button(key="refine-heal").label.startswith("Refine to 200 questions and 32 texts")
     at.button(key="refine-heal").click().run()
