@@ -94,7 +94,7 @@ class _Story:
         """One number with its interval and condition."""
         rest = [self.text(said) for said in (one.interval, one.remark) if said]
         on = [self.text(one.on, ink=_SOFT, scale=0.85)] if one.on else []
-        return [self.text(one.name, ink=_SOFT), self.text(one.value, bold=True, scale=1.4), *rest, *on]
+        return [self.text(one.name, ink=_SOFT), self.text(one.value, bold=True, scale=1.25), *rest, *on]
 
     def listed(self, title: str, items: list[str], *, bullet: bool = True) -> list[Any]:
         """A heading with its items."""
