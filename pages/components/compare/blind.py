@@ -74,6 +74,8 @@ def show(model: ModelSpec) -> None:
     test = _test(model, cut)
     stored = {found.key: found.result for found in library.find("compare", model) if _is_of(found.result, cut, model)}
     rounds = {key: made for key, result in stored.items() if (made := blind.as_round(key, result, test.seed))}
+    # Rounds with a heal first: three texts are harder to tell apart than two.
+    rounds = dict(sorted(rounds.items(), key=lambda entry: -len(entry[1].columns)))
     _score(model, cut, test, rounds)
     if not rounds:
         st.info(
