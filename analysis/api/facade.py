@@ -21,7 +21,7 @@ from analysis.experiments.speed.spec import SpeedResult
 from analysis.exports.spec import ExportResult
 from analysis.models import load
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.reading import library
+from analysis.reading import goals, library
 from analysis.reading.tolerance import DEFAULT, Tolerance
 
 if TYPE_CHECKING:
@@ -192,6 +192,20 @@ class Model:
         removed = parse_removal(block) if isinstance(block, str) else block
         tolerance = Tolerance(accept_points, accept_nats)
         return DecisionSheet(sheet.of(self.spec, removed, command_line, recipe=healed_by, tolerance=tolerance))
+
+    def goal(self, limit: float, kind: str = goals.POINTS) -> goals.Answer:
+        """The removal that reaches a goal by its 95 % interval, from everything stored.
+
+        Args:
+            limit: "I accept 3 points" is 3.
+            kind: points (of accuracy), nats (per token), megabytes or times (the unpruned model's speed).
+
+        Raises:
+            SpecError: for another kind.
+        """
+        if kind not in goals.KINDS:
+            raise SpecError(f"A goal is one of {', '.join(goals.KINDS)}, not {kind!r}.")
+        return goals.of_model(self.spec, goals.Goal(kind, limit))
 
     def stored(self, kind: str) -> list[Found[Any]]:
         """What has been found out of it before; see `stored`."""

@@ -14,13 +14,14 @@ from analysis.core.blocks import Block
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.models import spec
-from analysis.models.spec import ModelFacts
-from analysis.reading import durations, front, glossary
+from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.reading import durations, front, glossary, library, selection
 from analysis.reading.front import Front, Offer
 from analysis.reading.reading import ACCURACY, LOSS, Change, Condition, Reading
 from analysis.reading.settled import number, two_digits
 
 POINTS, NATS, MEGABYTES, TIMES = "points", "nats", "megabytes", "times"
+KINDS = (POINTS, NATS, MEGABYTES, TIMES)
 """Goals: accuracy points and nats per token that may be lost, size of the weights, times the unpruned model's speed."""
 
 
@@ -95,6 +96,20 @@ def reach(goal: Goal, fronts: Sequence[Front], like: Condition | None = None, mo
     ]  # fmt: skip
     candidate, needed = min(open_, key=lambda pair: pair[1], default=(None, None))
     return Answer(goal, offer, candidate, needed)
+
+
+def of_model(model: ModelSpec, goal: Goal) -> Answer:
+    """The answer to a goal from everything stored of a model; without a stored score it has no offer.
+
+    Args:
+        model: the model, in the precision that counts.
+        goal: the goal.
+    """
+    stored = [result for kind in ("sweep", "evaluate", "heal") for result in library.of(kind, model)]
+    results, speeds = library.preferred(stored, model), library.of("speed", model)
+    found = (selection.conditions_of(result).get(goal.quantity) for result in results)
+    like = next((condition for condition in found if condition is not None), None)
+    return reach(goal, front.fronts(goal.quantity, results, (), speeds[0] if speeds else None), like)
 
 
 def layers_needed(facts: ModelFacts, megabytes: float, held: str) -> int | None:

@@ -1,4 +1,4 @@
-"""The trade-off is drawn as it was measured: intervals, what is not beaten, and what a click takes."""
+"""The trade-off is drawn as it was measured: intervals, standing of every offer, and the block that a click takes."""
 
 from dataclasses import replace
 

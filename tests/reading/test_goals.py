@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from analysis.api import facade
 from analysis.core import stats
+from analysis.core.errors import SpecError
 from analysis.reading import front, goals
 from analysis.reading.goals import MEGABYTES, NATS, POINTS, TIMES, Goal
 from analysis.reading.reading import ACCURACY, LOSS
@@ -104,3 +106,14 @@ def test_candidate_that_needs_more_questions_than_there_are_is_not_named():
     needed = goals.reach(Goal(POINTS, 2), found).needed
     assert goals.reach(Goal(POINTS, 2), found, most=needed).candidate is not None
     assert goals.reach(Goal(POINTS, 2), found, most=needed - 1).candidate is None
+
+
+def test_python_answers_a_goal_from_everything_stored(cache):
+    curve = fakes.sweep(limit=200, answers=True)
+    curve.save()
+    asked = facade.Model(curve.spec.model)
+    found = asked.goal(8)
+    assert found.offer.cut == goals.reach(Goal(POINTS, 8), front.fronts(ACCURACY, [curve])).offer.cut
+    assert asked.goal(300, "megabytes").offer.bytes <= 3e8
+    with pytest.raises(SpecError, match="points, nats, megabytes, times"):
+        asked.goal(3, "percent")

@@ -309,7 +309,7 @@ def test_step_7_tells_the_limits_with_the_own_numbers(app, known):
     shown = said(at)
     assert "Repeated phrases in your model's text: 12% whole, 37% without 5 layers." in shown
     assert "Sums right: 50% (31-69), 0% (0-14) without 5 layers." in shown
-    assert "Rank correlation of distance and damage in yours: 0.83, among blocks of 5 0.62." in shown
+    assert "Rank correlation in yours, among blocks of 5: 0.62, all sizes pooled 0.83." in shown
     assert "Nearest in yours: option 2 for 75%" in shown
     assert {"learn-writing", "learn-damage"} <= set(figures(at))
 

@@ -167,10 +167,11 @@ def _ranks(shown: Shown) -> str:
     damage = shown.damage
     if damage is None or damage.rank_correlation is None:
         return "Distance foretells damage; only a measurement knows it."
-    said = f"Rank correlation of distance and damage in yours: {damage.rank_correlation:.2f}"
-    by_size = damage.rank_correlation_by_size
+    by_size, pooled = damage.rank_correlation_by_size, f"all sizes pooled {damage.rank_correlation:.2f}"
     here = by_size[shown.size - 1] if shown.size <= len(by_size) else None
-    return f"{said}, among blocks of {shown.size} {here:.2f}." if here is not None else f"{said}."
+    if here is None:
+        return f"Rank correlation in yours, {pooled}."
+    return f"Rank correlation in yours, among blocks of {shown.size}: {here:.2f}, {pooled}."
 
 
 def _favourite(sweep: SweepResult | None) -> str:
