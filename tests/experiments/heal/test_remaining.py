@@ -60,7 +60,7 @@ def test_the_bar_never_goes_back_and_names_its_stages():
 def test_stored_scores_take_no_time():
     made = Remaining(lambda progress: None, SPEC, N_PARAMETERS, 0.0, lambda: 0.0)
     whole = made.phases["unpruned"].expected_s
-    made.reuse("unpruned", 25, 8, 32)
+    made.reuse("unpruned", 25, 8, 32)  # a quarter of both
     assert made.phases["unpruned"].expected_s == pytest.approx(0.75 * whole)
     assert made.phases["unpruned, same kind"].expected_s == 0
     made.reuse("pruned", 100, 32, 0)
