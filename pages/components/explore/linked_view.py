@@ -77,11 +77,12 @@ def _view(map_key: str, sweep_key: str | None, model: ModelSpec) -> None:
         if found is None:
             st.info("This map is no longer in the cache; reload the page.")
             return
+        shown = selection.on_map(found, sweep, model)
         with st.container(gap="xxsmall"):
             with st.container(key="verdict", gap="xxsmall"):  # drawn in its place, so that nothing below it moves
-                verdict_line.show(selection.on_map(found, sweep, model))
+                verdict_line.show(shown)
             with st.container(gap="xxsmall", key="instrument"):
-                shown = _instrument(found, sweep, model)
+                _instrument(shown)
             _tabs(shown)
 
 
@@ -98,9 +99,8 @@ def _opened() -> None:
     state.choose_option("tab", "" if name == MAP else name)
 
 
-def _instrument(found: Found, sweep: Found | None, model: ModelSpec) -> Shown:
-    """The slider, the cut in words, and the strip of layers; returns what is on screen after them."""
-    shown = selection.on_map(found, sweep, model)
+def _instrument(shown: Shown) -> None:
+    """The slider, the cut in words, and the strip of layers."""
     n_layers = shown.strategy.distances.n_layers
     left, right = st.columns([3, 7], vertical_alignment="center", gap="small")
     with left:
@@ -113,10 +113,9 @@ def _instrument(found: Found, sweep: Found | None, model: ModelSpec) -> Shown:
         undo.button()
         brush.way_back(n_layers)
         st.space("stretch")
-        goal_view.popover(model, shown.strategy, shown.selected)
+        goal_view.popover(shown.model, shown.strategy, shown.selected)
         _way_to_questions(shown.cut)
-    layer_strip.show(found, shown.damage, shown.strategy, shown.cut)
-    return shown
+    layer_strip.show(shown.distances, shown.damage, shown.strategy, shown.cut)
 
 
 def _way_to_questions(cut: Cut) -> None:
