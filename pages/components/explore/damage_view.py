@@ -6,13 +6,13 @@ from typing import Any, TypeGuard
 import streamlit as st
 
 from analysis import jobs
-from analysis.core.blocks import Block, Removal
+from analysis.core.blocks import Block, Removal, blocks_up_to
 from analysis.experiments.maps.spec import DamageResult, DistanceResult
 from analysis.models.spec import ModelSpec
-from analysis.reading import agreement
+from analysis.reading import agreement, reading
 from analysis.reading.agreement import Agreement, Price, Rank
 from pages.components.explore import compute, drawn, map_view, pick
-from pages.components.shared import library, words
+from pages.components.shared import chip, library, words
 from pages.components.shared.cuts import Cut
 from pages.components.shared.library import Found
 
@@ -43,6 +43,8 @@ def show(shown: Found, damage: Found | None, model: ModelSpec, cut: Cut, chosen:
     compared = library.by_key("distances", result.spec.distances.fingerprint()) or shown
     distances: DistanceResult = compared.result
     _numbers(result, distances, cut, library.array(damage, "text_losses"))
+    measured = (reading.of_damage(result, block) for block in blocks_up_to(1, result.n_layers))
+    chip.show([one.condition for one in measured if one is not None][:1])
     sizes = len(result.increase)
     scaled = map_view.view() == "rows"
     left, right = st.columns(2, gap="medium")

@@ -12,7 +12,7 @@ from analysis.reading.front import BEST, DOMINATED, SIZE, SPEED, TIED, Front
 from analysis.reading.reading import ACCURACY, LOSS
 from analysis.reading.selection import Selected
 from pages.components.explore import chart_marks, cut_marks, goal_view, pick, speed_view
-from pages.components.shared import library, state, theme, words
+from pages.components.shared import chip, library, state, theme, words
 from pages.components.shared.cuts import Cut, Strategy
 
 _QUANTITIES = {ACCURACY: "Accuracy", LOSS: "Loss"}
@@ -62,6 +62,7 @@ def show(model: ModelSpec, strategy: Strategy, cut: Cut, selected: Selected) -> 
         chosen=strategy.block,
     )
     cut_marks.show({pick.name_now("front"): chart_marks.of_front(shown, by)}, cut, strategy)
+    chip.show([shown.condition])
     st.caption(_about(shown, by))
 
 
@@ -90,7 +91,7 @@ def _counted(shown: Front, by: str) -> str:
 def _about(shown: Front, by: str) -> str:
     rivals = sorted({offer.facts.name for offer in shown.offers if offer.is_rival})
     said = [
-        f"{words.plain(shown.condition.on_what())}; bars are 95 % intervals. {_counted(shown, by)} Open: dominated, the paired "
+        f"Bars are 95 % intervals. {_counted(shown, by)} Open: dominated, the paired "
         f"95 % interval against one that costs no more excludes zero. Pale: statistically tied with the best measured. The "
         f"best of many looks better than it is. A click takes the block."
     ]

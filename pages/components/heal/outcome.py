@@ -14,7 +14,7 @@ from analysis.reading.reading import ACCURACY, LOSS, Reading
 from pages.components.heal import length
 from pages.components.heal.runs import Run
 from pages.components.jobs import in_place
-from pages.components.shared import chart, command, library, start, theme, words
+from pages.components.shared import chart, chip, command, library, start, theme, words
 
 _READ = 3
 _MODELS = ("unpruned", "pruned", "healed")
@@ -32,6 +32,8 @@ def show(run: Run, control: HealResult | None) -> None:
     result = run.result
     assert result is not None
     _verdict(result, control)
+    judged = reading.of_heal(result, "healed") or reading.of_heal(result, "pruned")
+    chip.show(chip.of_readings(judged))
     _refine(result)
     _table(result, control)
     _ceiling(run, control)
