@@ -108,11 +108,12 @@ def _chip(shown: Found) -> None:
     parts.append(shown.result.ran_in)
     if shown.precomputed:
         parts.append("precomputed")
-    st.caption(
-        f":gray-badge[{words.plain(' · '.join(parts))}]",
-        help="Prompt, removed layers, choice of tokens, precision and weights of everything below. Precomputed: it came with "
-        "the program.",
-    )  # fmt: skip
+    with st.container(key=f"{spec.kind}-chip"):  # a badge is drawn late, in a place of its size
+        st.markdown(
+            f":gray-badge[{words.plain(' · '.join(parts))}]",
+            help="Prompt, removed layers, choice of tokens, precision and weights of everything below. Precomputed: it came "
+            "with the program.",
+        )
 
 
 def _is_of(job: jobs.Job, model: ModelSpec) -> bool:
