@@ -204,12 +204,12 @@ def recovery_bars(heals: Sequence[Drawn], *, dark: bool = False, height: int = 3
         result, look = drawn.result, drawn.trace(HEALED_LOOKS, dark)
         points = (result.pruned.loss, result.healed.loss, result.unpruned.loss)
         sure = recovery.of(result)
-        ends = [] if sure is None or sure.low is None or sure.high is None else [sure.high - sure.share, sure.share - sure.low]
+        ends = None if sure is None or sure.low is None or sure.high is None else (sure.low, sure.high)
         said = f"{share:.0%} {sure.interval}" if sure is not None else f"{share:.0%}"
         figure.add_bar(
             x=[share], y=[look["name"]], orientation="h", name=look["name"], showlegend=False,
             marker={"color": look["line"]["color"]},
-            error_x={"array": ends[:1], "arrayminus": ends[1:], "visible": bool(ends)},
+            error_x=bars([share], [ends]),
             texttemplate=said, textposition="inside", insidetextanchor="start", cliponaxis=False,
             hovertemplate=f"{result.spec.block.describe()}<br>cut {points[0]:.3f}, healed {points[1]:.3f}, unpruned "
             f"{points[2]:.3f} nats per token<extra></extra>",

@@ -203,7 +203,7 @@ def test_the_shown_heal_is_always_of_the_selected_block(page, served):
     text = read(page, served, "heal", "form", "block=3:8")
     assert "3.10" not in text, "a number of another cut"
     assert "No heal of layers 3-10 yet" in text
-    page.get_by_role("combobox", name="Run").click()
+    page.get_by_role("combobox", name="Heals of other blocks").click()
     page.get_by_role("option", name=re.compile(r"^block \[11, 16\)")).click()
     expect(page.get_by_text("layers 11-15 (5 layers), block [11, 16)").first).to_be_visible()
     expect(page.get_by_test_id("stTable")).to_have_count(1)
