@@ -18,7 +18,7 @@ from analysis.experiments.strategies import BLOCKS, STRATEGIES, needs
 from analysis.models.spec import ModelSpec
 from analysis.reading import methods
 from pages.components.jobs import in_place
-from pages.components.shared import chart, command, frame, library, precision, selection, start, state, theme, words
+from pages.components.shared import chart, chip, command, frame, library, precision, selection, start, state, theme, words
 from pages.components.shared.library import Found
 
 _KIND = MethodsSpec.kind
@@ -84,7 +84,7 @@ def _result(parts: Sequence[Found], result: MethodsResult, found: Sequence[Found
         "Bars: 95 % intervals, paired by text or question. Coloured: can be told from the unpruned model; grey and hollow: "
         "cannot. A ring: the lowest loss of its size, significantly below every other method's."
     )
-    st.markdown(words.plain(methods.best_in_words(result)))
+    st.markdown(f"{words.plain(methods.best_in_words(result))} {_condition(result)}")
     rows = [dict(zip(told.heads, cells, strict=True)) for cells in told.cells]
     # On a phone the other columns move under it.
     names = {told.heads[0]: st.column_config.TextColumn(pinned=True)}
@@ -94,6 +94,14 @@ def _result(parts: Sequence[Found], result: MethodsResult, found: Sequence[Found
     with st.expander(f"Every cell, {len(result.cells)} rows with all digits", icon=":material/table:"):
         chart.table(tables["cells"], key="t-methods-cells", file_name="methods")
     command.show([part.result.spec for part in parts])
+
+
+def _condition(result: MethodsResult) -> words.Markdown:
+    """The condition of every cell, as a chip."""
+    spec = result.spec
+    data = [words.questions(spec.benchmark), f"n = {len(result.right[0])}"] if result.right and result.right[0] else []
+    data += [words.texts(spec.loss_corpus), f"n = {len(result.losses[0])} texts"] if result.losses and result.losses[0] else []
+    return chip.badges(data, chip.precision(spec.model, result.model))
 
 
 def _alt(result: MethodsResult, quantity: str) -> str:

@@ -17,7 +17,7 @@ from analysis.experiments.prompt.spec import LONGEST_PROMPT
 from analysis.models.spec import ModelSpec
 from analysis.reading import texts
 from pages.components.jobs import card
-from pages.components.shared import frame, library, selection, state, words
+from pages.components.shared import chip, frame, library, selection, state, words
 from pages.components.shared.library import Found
 
 _LIVE_S = 0.5
@@ -110,7 +110,7 @@ def _chip(shown: Found) -> None:
         parts.append("precomputed")
     with st.container(key=f"{spec.kind}-chip"):  # a badge is drawn late, in a place of its size
         st.markdown(
-            f":gray-badge[{words.plain(' · '.join(parts))}]",
+            chip.badges(parts),
             help="Prompt, removed layers, choice of tokens, precision and weights of everything below. Precomputed: it came "
             "with the program.",
         )

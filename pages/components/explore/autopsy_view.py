@@ -9,7 +9,7 @@ from analysis.data.tasks import Question
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.reading import autopsy
 from analysis.reading.autopsy import FATES, GAINED, LOST
-from pages.components.shared import chart, state, uploads, words
+from pages.components.shared import chart, chip, state, uploads, words
 from pages.components.shared.cuts import Cut
 from pages.components.shared.library import Found
 
@@ -48,6 +48,7 @@ def show(sweep: Found | None, cut: Cut, n_layers: int) -> None:
         st.info(f"The answers of this curve at n = {n} were not kept; a sweep of your own keeps them all.")
         return
     counts = found.counts
+    chip.show(chip.of_readings(cut.readings)[:1])
     picked = st.pills(
         f"{len(found.cases)} {words.plain(words.questions(curve.spec.benchmark))} questions at n = {n}",
         FATES, selection_mode="multi", default=[fate for fate in (LOST, GAINED) if counts[fate]] or list(FATES[:1]),

@@ -12,7 +12,7 @@ from analysis.models.spec import ModelSpec
 from analysis.reading import generations
 from analysis.reading.generations import Generation, Generations
 from pages.components.explore import chart_marks, cut_marks, drawn, generated_text, not_measured
-from pages.components.shared import chart, library, theme, words
+from pages.components.shared import chart, chip, library, theme, words
 from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found
 
@@ -54,6 +54,9 @@ def show(cut: Cut, strategy: Strategy, sweep: Found | None, model: ModelSpec) ->
         "Generating text is harder than choosing among given answers, so likelihood scores overstate the quality of a pruned "
         f"model. Greedy decoding: {words.plain(found.condition())}."
     )
+    asked = found.asked
+    data = ["Wikipedia", f"n = {asked.n_prompts} prompts", f"{asked.n_sums} arithmetic problems"]
+    st.markdown(chip.badges(data, chip.precision(found.model, strategy.distances.model)))
     if cut.removed is None and cut.n:
         st.markdown(cut.unknown)
     elif cut.removed is not None and found.of(cut.removed) is None:

@@ -6,6 +6,7 @@ import streamlit as st
 
 from analysis.data import corpora, questions
 from analysis.data.spec import CorpusSpec
+from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.reading.reading import Condition, Readings
 from analysis.reading.selection import Selected
 from pages.components.shared import words
@@ -26,8 +27,18 @@ def of(conditions: Iterable[Condition | None]) -> words.Markdown:
     data = [part for one in known for part in _material(one)]
     held = [*dict.fromkeys(one.precision for one in known)]
     held += dict.fromkeys(f"{one.weights} weights" for one in known if one.weights)
-    # Two badges, since one does not wrap on a phone.
-    return " ".join(f":gray-badge[{words.plain(' · '.join(parts))}]" for parts in (data, held))
+    return badges(data, held)
+
+
+def badges(*groups: Sequence[str]) -> words.Markdown:
+    """Parts of a condition as badges, one for each group: a single long badge does not wrap on a phone."""
+    return " ".join(f":gray-badge[{words.plain(' · '.join(parts))}]" for parts in groups if parts)
+
+
+def precision(model: ModelSpec, facts: ModelFacts) -> list[str]:
+    """Precision and weights format of a result, as the parts of a badge."""
+    weights = model.format_of_weights(facts)
+    return [model.precision, f"{weights} weights"] if weights else [model.precision]
 
 
 def details(conditions: Iterable[Condition | None]) -> words.Markdown:

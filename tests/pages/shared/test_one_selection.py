@@ -77,3 +77,20 @@ def test_a_chip_names_dataset_n_precision_and_weights():
     assert said.startswith(":gray-badge[")
     assert chip.of([None]) == ""
     assert "100 ARC-Easy questions, bfloat16 from Q4" in chip.details(conditions)
+
+
+def test_every_group_of_scores_carries_the_chip(app, ui_cache):
+    from tests.support.seen import opened, read, texts
+
+    fakes.distances().save()
+    fakes.sweep(answers=True, writes=True).save()
+    fakes.damage().save()
+    fakes.alike_heal().save()
+    at = app(n="5")
+    wanted = "ARC-Easy · n = 100"
+    for tab in ("map", "cost", "questions", "trade-off"):
+        assert f":gray-badge[{wanted}" in read(texts(opened(at, tab))), tab
+    assert ":gray-badge[Wikipedia · n = 8 texts]" in read(texts(opened(at, "damage")))
+    assert "n = 8 prompts" in read(texts(opened(at, "generation")))
+    for page in ("pages/export.py", "pages/heal.py"):
+        assert f":gray-badge[{wanted}" in read(texts(app(page, block="11:5"))), page
