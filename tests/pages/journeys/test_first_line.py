@@ -36,18 +36,18 @@ def test_the_controls_beside_learns_title_take_clicks(served, width, height):
     page = visit(served, "learn", width=width, height=height)
     beside = page.locator(".st-key-beside-learn")
     for name in ("Glossary", "Teach"):
-        beside.get_by_role("button", name=name).click(timeout=5000)
-        expect(page.get_by_test_id("stPopoverBody")).to_be_visible()
+        beside.get_by_role("button", name=name).click(timeout=30_000)
+        expect(page.get_by_test_id("stPopoverBody")).to_be_visible(timeout=30_000)
         page.keyboard.press("Escape")
-        expect(page.get_by_test_id("stPopoverBody")).to_be_hidden()
+        expect(page.get_by_test_id("stPopoverBody")).to_be_hidden(timeout=30_000)
     page.get_by_role("button", name="Next").click()
-    expect(page.locator("[data-testid=stMain]")).to_contain_text("step 2 of 8")
-    beside.get_by_role("button", name="Start over").click(timeout=5000)
-    expect(page.locator("[data-testid=stMain]")).to_contain_text("step 1 of 8")
+    expect(page.locator("[data-testid=stMain]")).to_contain_text("step 2 of 8", timeout=30_000)
+    beside.get_by_role("button", name="Start over").click(timeout=30_000)
+    expect(page.locator("[data-testid=stMain]")).to_contain_text("step 1 of 8", timeout=30_000)
     page.mouse.move(640, 700)  # away from the button, whose help would lie over the switch below it
-    expect(page.get_by_text("Forgets your guesses and answers.")).to_be_hidden()
-    beside.get_by_text("Presenter mode").click(timeout=5000)
-    expect(page.locator(".st-key-leave-presenter")).to_be_visible()
+    expect(page.get_by_text("Forgets your guesses and answers.")).to_be_hidden(timeout=30_000)
+    beside.get_by_text("Presenter mode").click(timeout=30_000)
+    expect(page.locator(".st-key-leave-presenter")).to_be_visible(timeout=30_000)
     page.context.close()
 
 
