@@ -10,14 +10,7 @@ from analysis.experiments.maps.spec import Best
 from analysis.reading import verdicts
 from pages.components.shared import library
 from pages.components.shared.library import Found
-
-Version = tuple[str, float]
-"""Key of a result and when it was saved, since a growing one keeps its key."""
-
-
-def version(found: Found) -> Version:
-    """What tells this result from all others, and from itself when it had fewer numbers."""
-    return found.key, found.saved_at
+from pages.components.shared.selection import Version, version
 
 
 def distance_map(

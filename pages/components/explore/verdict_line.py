@@ -30,7 +30,7 @@ def show(shown: Shown) -> None:
             cut.unknown or "Nothing is removed. Move the slider, or pick layers, to see what can go and what that costs."
         )
         return
-    said = of_cut(removed, strategy.distances.model, known)
+    said = of_cut(removed, shown)
     condition = chip.of(chip.of_selected(shown.selected))
     st.markdown(f"{words.plain(said.sentence)} {condition}".strip(), help=_measured_on(said, shown.sweep))
     found, best = best_of(known, removed if isinstance(removed, PartSet) else removed.size, n_layers)
@@ -76,14 +76,15 @@ def best_of(known: Evidence, like: int | PartSet, n_layers: int) -> tuple[list[C
     return found, costs.best_cut(free)
 
 
-def of_cut(removed: Removal, model: ModelFacts, known: Evidence) -> Headline:
-    """The verdict on a cut."""
-    return _headline(_told(known), removed, model, known)
+def of_cut(removed: Removal, shown: Shown) -> Headline:
+    """The verdict on a cut of the model on screen."""
+    return _headline(_read(shown), removed, shown.strategy.distances.model, shown.evidence)
 
 
-def _told(known: Evidence) -> tuple[selection.Version, ...]:
-    """All that a verdict reads, with the curve whose condition is selected first."""
-    first = [known.shown] if known.shown else []
+def _read(shown: Shown) -> tuple[selection.Version, ...]:
+    """All results that a verdict reads: the map with the model's size, the curve on screen, then the rest."""
+    known = shown.evidence
+    first = [shown.distances, *([known.shown] if known.shown else [])]
     return selection.versions([*first, *known.scores, *known.damage, *([known.speed] if known.speed else [])])
 
 

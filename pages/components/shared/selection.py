@@ -156,9 +156,14 @@ def evaluations(model: ModelSpec) -> list[Found]:
     return [entry for entry in library.find("evaluate", model) if entry.result.spec.adapter is None]
 
 
+def version(found: Found) -> Version:
+    """The key of a result with its time, which differs from all others and from itself with fewer numbers."""
+    return found.key, found.saved_at
+
+
 def versions(found: Sequence[Found]) -> tuple[Version, ...]:
     """The keys of results with their times, for caches that must notice a growing result."""
-    return tuple((entry.key, entry.saved_at) for entry in found)
+    return tuple(map(version, found))
 
 
 @st.cache_resource(max_entries=512, show_spinner=False)

@@ -117,3 +117,15 @@ def test_the_verdict_leads_to_the_decision_sheet(app):
     assert not at.exception
     assert at.session_state["options"]["way"] == "Decision sheet"
     assert "to-sheet" not in buttons(app(n="0")), "nothing to decide on"
+
+
+def test_another_model_without_scores_has_a_size_of_its_own(app):
+    made = fakes.distances()
+    made.save()
+    assert "makes the model 13 % smaller" in texts(app(n="5"))
+    facts = replace(
+        fakes.FACTS, name="twice as large", other_parameters=fakes.FACTS.n_parameters + fakes.FACTS.other_parameters
+    )
+    model = replace(fakes.MODEL, source="made/up", identity="another")
+    replace(made, spec=replace(made.spec, model=model), model=facts).save()
+    assert "makes the model 7 % smaller" in texts(app(n="5", model="made/up"))
