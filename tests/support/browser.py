@@ -115,9 +115,10 @@ def screenshot(page: Page, name: str) -> None:
     page.screenshot(path=ARTIFACTS / f"{name}.png")
 
 
-# Whether nothing runs any more, and all charts are there.
+# Whether nothing runs any more, and all charts are there. A skeleton stands for an element whose script is still being fetched.
 DRAWN = """
 () => document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'
+  && !document.querySelector('[data-testid=stSkeleton]')
   && ![...document.querySelectorAll('[data-testid=stPlotlyChart]')].some(chart => !chart.querySelector('.main-svg'))
 """
 _STAYED = f"""
