@@ -1,8 +1,8 @@
 """`make chaos`: kills at random moments and faults of the machine, over every kind of job; a table of what became of them.
 
-    python -m tests.chaos                   all of it, about ten minutes on two cores
+    python -m tests.chaos                   all of it, about 15 minutes on two cores
     python -m tests.chaos --seed 7          other moments
-    python -m tests.chaos worker clock      some scenes: worker, command, dashboard, servers, disk, read-only, clock
+    python -m tests.chaos worker clock      some scenes: worker, command, download, dashboard, servers, disk, read-only, clock
 
 Every run has a cache folder of its own, and is held against one of the same request that nothing disturbed. Processes are
 killed by their ids, never by name. The exit code is 1 where something did not recover, differs or stayed behind.
@@ -23,7 +23,7 @@ from tests.chaos.stage import Row, Stage
 
 ROUNDS = 4
 """How often the worker is killed, once or twice in a row, in every kind of job."""
-COMMANDS = ("distances", "damage", "sweep", "evaluate", "heal", "compare", "export", "microscope", "restore")
+COMMANDS = ("distances", "damage", "sweep", "evaluate", "heal", "methods", "compare", "export", "gguf", "microscope", "restore")
 Plays = Iterator[tuple[str, list[Callable[[Row], None]]]]
 """Rows of the table: what happens, and the functions that fill the row."""
 
@@ -62,6 +62,11 @@ def command(on: Stage) -> Plays:
         yield f"command line killed, {kind}", [partial(kills.command, on, kind)] * 2
 
 
+def download(on: Stage) -> Plays:
+    """Of a model from a hub on this machine."""
+    yield "download killed", [partial(kills.download, on)] * ROUNDS
+
+
 def dashboard(on: Stage) -> Plays:
     """The real one, with the real worker that it starts."""
     yield "dashboard killed", [partial(kills.dashboard, on, kind) for kind in ("damage", "sweep", "heal")]
@@ -95,6 +100,7 @@ def clock(on: Stage) -> Plays:
 SCENES: dict[str, Callable[[Stage], Plays]] = {
     "worker": worker,
     "command": command,
+    "download": download,
     "dashboard": dashboard,
     "servers": servers,
     "disk": disk,

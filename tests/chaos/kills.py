@@ -14,7 +14,7 @@ from analysis.core.record import Spec
 from analysis.jobs import local
 from tests.chaos import children, kinds, stage
 from tests.chaos.stage import Row, Stage
-from tests.support import server
+from tests.support import hub, server
 
 TRIES = 6
 """How often a moment is drawn anew where the run was over before it."""
@@ -81,6 +81,44 @@ def command(on: Stage, kind: str, row: Row) -> None:
             row.leftovers += stage.left_running(cache, [victim.pid, again.pid])
             return
     raise RuntimeError(f"{kind} was over before every moment that was drawn")
+
+
+def download(on: Stage, row: Row) -> None:
+    """Kill a command while it downloads its model, and run it again: it resumes the file and comes to the same map."""
+    spec = on.specs["distances"]
+    wanted = on.undisturbed("distances").figures["data"]["mean"]
+    folder = on.ground.folder / "model"
+    size = (folder / "model.safetensors").stat().st_size
+    with on.cache() as cache, hub.running() as there:
+        there.add_folder("org/model", folder)
+        slow = there.fault("/cdn/", bytes_per_s=size / 4)
+        out = cache.parent / "out.json"
+        words = ["org/model" if word == str(folder) else word for word in kinds.arguments(spec)]
+        environment = {
+            **os.environ, "HF_ENDPOINT": there.endpoint, "HF_HUB_CACHE": str(cache.parent / "hub"), "HF_HUB_OFFLINE": "0",
+            "NO_PROXY": "127.0.0.1", "HF_HUB_ETAG_TIMEOUT": "10", "HF_HUB_DOWNLOAD_TIMEOUT": "10",
+        }  # fmt: skip
+        command = [sys.executable, "-m", "analysis", *words, "--json", str(out)]
+        first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        at = on.draw.uniform(0.05, 0.9) * size
+        stage.wait_for(lambda: there.sent("/cdn/") > at or first.poll() is not None, "the download")
+        if first.poll() is not None:
+            raise RuntimeError(f"the command ended with {first.returncode} before it was killed")
+        first.kill()
+        first.wait(20)
+        row.times += 1
+        row.leftovers += kinds.halves(cache)
+        slow.bytes_per_s = 0.0
+        sent = there.sent("/cdn/")
+        again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=stage.LIMIT_S)
+        if again.returncode != 0:
+            raise RuntimeError(f"it ended with {again.returncode} when it was run again: {again.stderr[-300:]}")
+        row.recovered += 1
+        row.equal += json.loads(out.read_bytes())["mean"] == wanted
+        if there.sent("/cdn/") - sent > size - at / 2:
+            row.wrong.append("the second command downloaded again the part that had come")
+        row.leftovers += [str(path) for path in (cache.parent / "hub").rglob("*.incomplete")]
+        row.leftovers += kinds.hidden(cache) + kinds.halves(cache)
 
 
 def dashboard(on: Stage, kind: str, row: Row) -> None:

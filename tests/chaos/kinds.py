@@ -17,6 +17,7 @@ from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
 from analysis.experiments.grid.spec import GridSpec
 from analysis.experiments.heal.spec import HealSpec
 from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
+from analysis.experiments.methods.spec import MethodsSpec
 from analysis.experiments.prompt.restore_spec import RestoreSpec
 from analysis.experiments.prompt.spec import CompareSpec, MicroscopeSpec, Variant
 from analysis.experiments.speed.spec import SpeedSpec
@@ -59,7 +60,7 @@ def prepare(folder: Path) -> Ground:
 
 
 def requests(ground: Ground) -> dict[str, Spec]:
-    """A request of every kind that a worker answers, by kind."""
+    """Return a request of every kind that a worker answers, by kind, and the export as one GGUF file."""
     model, text, other = ground.model, ground.text("texts"), ground.text("others")
     distances = DistanceSpec(model, text)
     questions = BenchmarkSpec(limit=12)
@@ -80,9 +81,10 @@ def requests(ground: Ground) -> dict[str, Spec]:
         MicroscopeSpec(model, "The river runs to the harbour."),
         RestoreSpec(model, "The river runs to the harbour.", Block(2, 2)),
         GridSpec((model,), (questions,), (other,), (text,), max_n=2),
+        MethodsSpec(model, ("similarity", "deepest"), ("instant",), (2,), BenchmarkSpec(limit=4), other),
         ExportSpec(Block(2, 2), "without-2-3", model),
     )
-    return {spec.kind: spec for spec in asked}
+    return {spec.kind: spec for spec in asked} | {"gguf": ExportSpec(Block(2, 2), "without-2-3.gguf", model, format="gguf")}
 
 
 def arguments(spec: Spec) -> list[str]:
@@ -103,7 +105,10 @@ def _steady(value: Any) -> Any:
 
 
 def _weights(cache: Path) -> dict[str, str]:
-    files = [file for top in ("adapters", "exports") for file in sorted((cache / top).rglob("*.safetensors"))]
+    files = [
+        file for top in ("adapters", "exports") for file in sorted((cache / top).rglob("*"))
+        if file.suffix in (".safetensors", ".gguf") and file.is_file()
+    ]  # fmt: skip
     return {str(file.relative_to(cache)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 

@@ -76,7 +76,7 @@ class Stage:
                 began = time.monotonic()
                 key = ended(job.id).result_key
                 took_s = time.monotonic() - began
-                self._known[kind] = Undisturbed(kinds.stored(kind, str(key), cache), took_s)
+                self._known[kind] = Undisturbed(kinds.stored(self.specs[kind].kind, str(key), cache), took_s)
                 end(worker)
         return self._known[kind]
 
@@ -106,9 +106,10 @@ class Stage:
         A command line leaves the drafts of one that was killed to the next server or worker, which sweeps when it starts.
         """
         store.sweep()
-        results = [path.name for path in (cache / "results" / kind).glob("*") if not path.name.startswith(".")]
+        stored_as = self.specs[kind].kind
+        results = [path.name for path in (cache / "results" / stored_as).glob("*") if not path.name.startswith(".")]
         row.recovered += times
-        figures = [kinds.stored(kind, key, cache) for key in results]
+        figures = [kinds.stored(stored_as, key, cache) for key in results]
         if figures == [self.undisturbed(kind).figures]:
             row.equal += times
         else:
