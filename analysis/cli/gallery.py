@@ -1,6 +1,6 @@
 """`python -m analysis.cli.gallery`: make the committed results that are on screen before anything is computed.
 
-They are ordinary results of ordinary runs, with their provenance, less what a first look does not need: what is kept of each
+They are ordinary results of ordinary runs, with their provenance, less what a first look does not need: the states of each
 text, and most of the per-question answers. Kinds of results may be named (`… gallery heal`) to renew only those, and models
 (`--model`); `… gallery seal` computes nothing, and gives those that have none the checksum that a reader checks.
 
@@ -30,7 +30,7 @@ from analysis.experiments.accuracy.points import Answer
 from analysis.experiments.accuracy.precision import PrecisionSpec
 from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
 from analysis.experiments.heal.spec import HealResult
-from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceResult, DistanceSpec
+from analysis.experiments.maps.spec import DamageSpec, DistanceResult, DistanceSpec
 from analysis.experiments.methods.spec import MethodsSpec
 from analysis.experiments.prompt.restore_spec import RestoreSpec
 from analysis.experiments.prompt.spec import CompareSpec, MicroscopeSpec, Variant
@@ -276,8 +276,6 @@ def _lean(result: Result) -> Result:
     """What a first look needs of a result."""
     if isinstance(result, DistanceResult):
         return dataclasses.replace(result, states=None, text_distances=None)
-    if isinstance(result, DamageResult):
-        return dataclasses.replace(result, text_losses=None)
     if isinstance(result, SearchResult):
         return dataclasses.replace(result, sets=None, values=None)
     if isinstance(result, SweepResult):

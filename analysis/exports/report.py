@@ -290,7 +290,8 @@ def _damage(result: DamageResult, distances: DistanceResult | None, cut: Removal
     table = result.table("best").only("n", "block", "increase", "rank_correlation")
     said = [table.caption]
     if distances is not None:
-        said += agreement.sentences(result, distances, cut.size if isinstance(cut, Block) else question_size(result.n_layers))
+        n = cut.size if isinstance(cut, Block) else question_size(result.n_layers)
+        said += agreement.sentences(result, distances, n, agreement.kept_losses(result))
     return Section(
         "What removing each block costs",
         said,

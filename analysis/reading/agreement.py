@@ -9,13 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.core import stats
+from analysis.core import stats, store
 from analysis.core.blocks import Block, blocks_up_to
+from analysis.core.errors import CorruptResultError
 from analysis.experiments.maps.spec import DamageResult, DistanceResult
 from analysis.reading.settled import number
 
 _FEWEST = 4
-"""Blocks from which on a rank correlation has an interval."""
+"""Independent blocks from which on a rank correlation has an interval."""
+INTERVAL = "The interval uses the effective number of independent blocks, because overlapping blocks resemble each other."
+"""The method of the interval in words."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +27,21 @@ class Rank:
 
     value: float
     low: float | None
-    """Lower end of its 95 % interval; None with fewer than four blocks."""
+    """Lower end of its 95 % interval; None with fewer than four independent blocks."""
     high: float | None
     n_blocks: int
+    n_independent: float
+    """Number of independent blocks with as much evidence: blocks of one size overlap, and neighbours resemble each other."""
 
     def in_words(self) -> str:
-        """The value with its interval and number of blocks: "0.72 (95 % 0.45 to 0.87, 26 blocks)"."""
-        ends = "" if self.low is None or self.high is None else f"95 % {self.low:.2f} to {self.high:.2f}, "
-        return f"{self.value:.2f} ({ends}{self.n_blocks} blocks)"
+        """The value with its interval and numbers of blocks: "0.72 (95 % 0.09 to 0.94, 26 blocks, effectively 10)"."""
+        return f"{self.value:.2f} ({self.basis()})"
+
+    def basis(self) -> str:
+        """The interval and the number of blocks, without the value."""
+        ends = "interval unknown" if self.low is None or self.high is None else f"95 % {self.low:.2f} to {self.high:.2f}"
+        fewer = f", effectively {self.n_independent:.0f}" if self.n_independent < self.n_blocks - 0.5 else ""
+        return f"{ends}, {self.n_blocks} blocks{fewer}"
 
 
 @dataclass(frozen=True)
@@ -94,7 +104,7 @@ def of_size(damage: DamageResult, distances: DistanceResult, n: int, losses: np.
              if rise is not None]  # fmt: skip
     best = next((entry.block for entry in damage.best if entry.n == n), None)
     paid = price(damage, choice, best, losses) if choice is not None and best is not None else None
-    return Agreement(n, choice, best, rank(pairs), paid)
+    return Agreement(n, choice, best, rank(pairs, n), paid)
 
 
 def pooled(damage: DamageResult, distances: DistanceResult) -> Rank | None:
@@ -106,28 +116,34 @@ def pooled(damage: DamageResult, distances: DistanceResult) -> Rank | None:
         if rise is not None
     ]
     found = stats.spearman(*zip(*pairs, strict=True)) if pairs else None
-    return None if found is None else Rank(found, None, None, len(pairs))
+    return None if found is None else Rank(found, None, None, len(pairs), len(pairs))
 
 
-def rank(pairs: list[tuple[float, float]]) -> Rank | None:
-    """Spearman's rank correlation with its interval.
+def rank(pairs: list[tuple[float, float]], size: int) -> Rank | None:
+    """Spearman's rank correlation among the blocks of one size, with its interval.
+
+    Overlapping blocks are not independent. Fisher's interval is therefore that of the effective number of independent blocks,
+    from the autocorrelation of both rankings along the start layer (`stats.independent_pairs`).
 
     Args:
-        pairs: distance and loss increase of every block.
+        pairs: distance and loss increase of every block, by start layer.
+        size: block size; a block shares layers with the `size` - 1 blocks before and after it.
 
     Returns:
         None with fewer than three blocks, or where one side does not vary.
 
     Source: Fisher's z with the variance of Bonett and Wright, Psychometrika 65 (2000) 23.
     """
-    value = stats.spearman(*zip(*pairs, strict=True)) if pairs else None
+    distances, rises = [distance for distance, _ in pairs], [rise for _, rise in pairs]
+    value = stats.spearman(distances, rises)
     if value is None:
         return None
-    if len(pairs) < _FEWEST:
-        return Rank(value, None, None, len(pairs))
+    n = stats.independent_pairs(distances, rises, size)
+    if n < _FEWEST:
+        return Rank(value, None, None, len(pairs), n)
     z = math.atanh(max(-1 + 1e-9, min(1 - 1e-9, value)))
-    half = stats.Z * math.sqrt((1 + value * value / 2) / (len(pairs) - 3))
-    return Rank(value, math.tanh(z - half), math.tanh(z + half), len(pairs))
+    half = stats.Z * math.sqrt((1 + value * value / 2) / (n - 3))
+    return Rank(value, math.tanh(z - half), math.tanh(z + half), len(pairs), n)
 
 
 def price(damage: DamageResult, block: Block, reference: Block, losses: np.ndarray | None = None) -> Price | None:
@@ -146,12 +162,26 @@ def price(damage: DamageResult, block: Block, reference: Block, losses: np.ndarr
     return Price(block, reference, first, second, first - second, bottom, top, False, min(n, m))
 
 
+def kept_losses(damage: DamageResult) -> np.ndarray | None:
+    """`DamageResult.text_losses`, from disk if the result was read without arrays; None where they are not stored."""
+    if damage.text_losses is not None:
+        return damage.text_losses
+    key = damage.spec.fingerprint()
+    try:
+        places = (store.load_result(damage.kind, key, precomputed=precomputed) for precomputed in (False, True))
+        found = next((stored for stored in places if stored is not None), None)
+        return None if found is None else damage.arrays_in(found).get("text_losses")
+    except CorruptResultError:
+        return None
+
+
 def sentences(damage: DamageResult, distances: DistanceResult, n: int, losses: np.ndarray | None = None) -> list[str]:
     """The agreement within one size, then the pooled figure with its explanation; arguments as `of_size`."""
     found, every, said = of_size(damage, distances, n, losses), pooled(damage, distances), []
     if found.correlation is not None:
         said.append(
-            f"Among blocks of {n} layers, Spearman's rank correlation of distance and loss is {found.correlation.in_words()}."
+            f"Among blocks of {n} layers, Spearman's rank correlation of distance and loss is {found.correlation.in_words()}. "
+            f"{INTERVAL}"
         )
     if found.price is not None:
         paid = found.price

@@ -4,12 +4,14 @@ import json
 import os
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from analysis.cli import gallery as command
 from analysis.core import store
 from analysis.core.registry import RESULTS
 from analysis.data import gallery
+from analysis.reading import agreement
 from tests.support import fakes
 
 OTHER = gallery.EXHIBITS[1]
@@ -57,6 +59,15 @@ def test_only_what_was_made_again_of_one_model_is_replaced(places):
     assert os.environ["LAYERSCOPE_CACHE"] == str(places / "cache")
 
 
+def test_a_new_loss_increase_map_keeps_the_losses_of_its_texts(places):
+    losses = np.ones((346, 8), np.float32)
+    command._publish("starter", [replace(fakes.damage(), text_losses=losses)], ("damage",))
+    (folder,) = (places / "precomputed" / "damage").glob("*")
+    kept = RESULTS["damage"].read(store.load_result("damage", folder.name, precomputed=True))
+    assert np.array_equal(kept.text_losses, losses)
+    assert np.array_equal(agreement.kept_losses(fakes.damage()), losses)
+
+
 def test_what_comes_with_the_program_is_of_the_gallery_whole_small_and_of_no_machine():
     files = sorted(store.precomputed_dir().glob("*/*/result.json"))
     of_each: dict[str, set[str]] = {}
@@ -66,7 +77,7 @@ def test_what_comes_with_the_program_is_of_the_gallery_whole_small_and_of_no_mac
         assert result.complete
         assert model.identity, "results of a model that is not here are found by what it is"
         assert gallery.exhibit(model.source) is not None
-        assert not result.array_names() or not store._read(file.parent, precomputed=True).array_files
+        assert result.kind == "damage" or not store._read(file.parent, precomputed=True).array_files
         assert result.spec.fingerprint() == file.parent.name
         of_each.setdefault(model.source, set()).add(result.kind)
         for words in (b"/tmp/", b"/home/", b"/root/", b"layerscope-gallery"):

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from huggingface_hub import ModelCard, ModelCardData
 from plotly.graph_objs import Figure
@@ -27,7 +28,7 @@ from analysis.exports.document import Document, Picture, Section, Table, code, f
 from analysis.exports.spec import ReloadCheck
 from analysis.models import identity
 from analysis.models.spec import ModelSpec
-from analysis.reading import headline, heals, selection
+from analysis.reading import agreement, headline, heals, selection
 from tests.support import browser, fakes
 
 EVIL = '<img src=x onerror="window.hit=1">](http://evil.example)|`</script><script>window.hit=1</script>'
@@ -156,6 +157,19 @@ def test_the_verdict_of_a_report_is_from_the_curve_that_comes_first(stored):
     assert "100 ARC-Easy questions" in make(cut).sentences[1]
     named = report.of(fakes.MODEL, cut, main.command_line, {"sweep": weak.spec.fingerprint()})
     assert "20 ARC-Easy questions" in named.sentences[1]
+
+
+def test_the_price_of_the_pick_is_paired_where_losses_of_texts_are_kept(stored):
+    def said():
+        section = next(section for section in make(Block(14, 5)).sections if section.title == "What removing each block costs")
+        return " ".join(section.sentences)
+
+    damage = stored[3]
+    assert "unpaired, 8 texts" in said()
+    rows = [np.zeros(8)] + [np.full(8, value) for row in damage.increase for value in row]
+    replace(damage, text_losses=np.array(rows, np.float32), text_tokens=[127] * 8).save()
+    assert "paired over 8 texts" in said()
+    assert agreement.INTERVAL in said()
 
 
 def test_results_of_weights_that_were_replaced_are_not_in_the_report(stored, tmp_path):

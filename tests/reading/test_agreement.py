@@ -36,15 +36,46 @@ def test_size_alone_makes_the_pooled_correlation_high():
     assert within.n_blocks == 26
 
 
-def test_rank_interval_is_fishers_with_bonett_and_wrights_variance():
-    pairs = [(float(i), float(j)) for i, j in enumerate([2, 1, 4, 3, 6, 5, 8, 7, 10, 9])]
-    found = agreement.rank(pairs)
-    half = 1.959964 * ((1 + found.value**2 / 2) / 7) ** 0.5
-    assert (np.arctanh(found.low), np.arctanh(found.high)) == pytest.approx(
-        (np.arctanh(found.value) - half, np.arctanh(found.value) + half)
-    )
-    assert agreement.rank(pairs[:3]).low is None
-    assert agreement.rank(pairs[:2]) is None
+def fishers(value: float, n: float) -> tuple[float, float]:
+    """Fisher's interval of a rank correlation with the variance of Bonett and Wright."""
+    half = 1.959964 * ((1 + value**2 / 2) / (n - 3)) ** 0.5
+    return np.tanh(np.arctanh(value) - half), np.tanh(np.arctanh(value) + half)
+
+
+def test_rank_interval_of_independent_blocks_is_fishers():
+    """Neighbours on one side are as unlike as those on the other are alike."""
+    pairs = list(zip([1.0, 10, 2, 9, 3, 8, 4, 7, 5, 6], [1.0, 2, 9, 10, 3, 4, 7, 8, 5, 6], strict=True))
+    found = agreement.rank(pairs, 1)
+    assert found.n_independent == 10
+    assert (found.low, found.high) == pytest.approx(fishers(found.value, 10))
+    assert found.in_words().endswith(", 10 blocks)")
+    assert "interval unknown, 3 blocks" in agreement.rank(pairs[:3], 1).in_words()
+    assert agreement.rank(pairs[:2], 1) is None
+
+
+@pytest.mark.parametrize(("n", "n_layers"), [(3, 30), (5, 30), (10, 30), (6, 24)])
+def test_rank_interval_of_overlapping_blocks_covers_the_truth(n, n_layers):
+    """Values of blocks are sums over layers, of which neighbours share all but one; the layers themselves correlate."""
+    rng, hits, by_count = np.random.default_rng(5), 0, 0
+    correlation, n_series = 0.5, 300
+    truth = 6 / np.pi * np.arcsin(correlation / 2)
+    for _ in range(n_series):
+        own, other = rng.normal(size=(2, n_layers))
+        layers = own, correlation * own + (1 - correlation**2) ** 0.5 * other
+        distances, rises = (np.convolve(values, np.ones(n), "valid") for values in layers)
+        found = agreement.rank(list(zip(distances, rises, strict=True)), n)
+        hits += found.low is None or found.low <= truth <= found.high
+        low, high = fishers(found.value, found.n_blocks)
+        by_count += low <= truth <= high
+    assert hits / n_series > 0.9
+    assert by_count / n_series < 0.85, "Fisher's interval with all blocks"
+
+
+def test_rank_says_how_many_blocks_are_independent():
+    within = agreement.of_size(fakes.damage(), DISTANCES, 5).correlation
+    assert within.n_independent < within.n_blocks == 26
+    assert f"26 blocks, effectively {within.n_independent:.0f})" in within.in_words()
+    assert agreement.INTERVAL in agreement.sentences(fakes.damage(), DISTANCES, 5)[0]
 
 
 def test_price_is_the_pick_minus_the_best_block():

@@ -210,7 +210,7 @@ class DamageResult(Result):
     """Predicted tokens of each text, by which its loss counts."""
     text_losses: np.ndarray | None = None
     """Loss per block and text, (1 + n_blocks, n_texts), float32, NaN where not measured yet; row 0 is the unpruned model, then
-    all blocks by size and start. None in precomputed results."""
+    all blocks by size and start. None in results that came with version 0.2."""
 
     @classmethod
     def array_names(cls) -> tuple[str, ...]:

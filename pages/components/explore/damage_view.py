@@ -87,10 +87,10 @@ def _numbers(result: DamageResult, distances: DistanceResult, cut: Cut, losses: 
     within = found.correlation
     columns[0].metric(
         f"Rank correlation, n = {cut.n}", _rho(within.value if within else None),
-        words.plain(within.in_words().partition(" ")[2].strip("()")) if within else "too few blocks", delta_color="off",
+        words.plain(within.basis()) if within else "too few blocks", delta_color="off",
         delta_arrow="off",
         help=f"Spearman's ρ of distance and loss increase among blocks of {words.layers(cut.n)}: {in_words(within)}. "
-        "1 = the same order. Interval: Fisher's z.",
+        f"1 = the same order. {agreement.INTERVAL}",
     )  # fmt: skip
     paid = found.price
     columns[1].metric(
