@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from analysis.core import documents, failures, store
+from analysis.core import documents, failures, given, store, units
 from analysis.core.blocks import Block, LayerSet, PartSet, Removal
-from analysis.core.errors import LayerscopeError, RecipeError
-from analysis.models import cut, meter, weights
+from analysis.core.errors import LayerscopeError, NotEnoughMemoryError, RecipeError
+from analysis.models import adapter_config, cut, machine, meter, weights
 from analysis.models.cut import Cut
 from analysis.models.decoder import Decoder, find_decoder
 from analysis.models.load import LoadedModel
@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # it brings bitsandbytes, and seconds
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 """Where the weights of an adapter are, in its folder."""
+_MOST_RECORD_BYTES = 8 << 20
 UNTOLD_RANKS = r"The following (rank|alpha)_pattern keys did not match any targeted module"
 """Of a warning of PEFT, which looks for them among modules only, and not among parameters."""
 
@@ -39,8 +40,9 @@ def check_adapter(adapter: str, block: Removal | None) -> None:
 
     Raises:
         RecipeError: when it is not.
+        NotEnoughMemoryError: when its files do not fit in memory.
     """
-    if not os.path.isfile(Path(adapter) / "adapter_config.json"):  # of a name that no file can have, `Path.is_file` raises
+    if not os.path.isfile(Path(adapter) / adapter_config.FILE):  # of a name that no file can have, `Path.is_file` raises
         raise RecipeError(
             f"The folder {adapter} has no adapter_config.json, so it is not a PEFT adapter; give one that a heal saved."
         )
@@ -49,7 +51,8 @@ def check_adapter(adapter: str, block: Removal | None) -> None:
             f"The adapter {adapter} has no {WEIGHTS_FILE}; pickled weights (.bin) can run code when loaded and are never read: "
             f"save it again with `save_pretrained(..., safe_serialization=True)` in an environment you trust."
         )
-    _config(Path(adapter))
+    adapter_config.read(Path(adapter))
+    _check_sizes(Path(adapter))
     healed = _healed(Path(adapter) / "layerscope.json")
     if block is None or healed is None or healed == block.to_json():
         return
@@ -59,24 +62,10 @@ def check_adapter(adapter: str, block: Removal | None) -> None:
     )
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    """The configuration of an adapter.
-
-    Raises:
-        RecipeError: when it cannot be read, or is none.
-    """
-    try:
-        return documents.parsed_object((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RecipeError(
-            f"The adapter_config.json of {folder} cannot be read: {error}; give an adapter that a heal saved."
-        ) from error
-
-
 def _healed(record: Path) -> dict | None:
     """What a heal of ours notes beside its adapter: the block that was removed, or {} for a control; None without a note."""
     try:
-        heal = documents.parsed(record.read_text(encoding="utf-8"))["heal"]
+        heal = documents.parsed(given.read(record, _MOST_RECORD_BYTES).decode())["heal"]
         return {} if heal.get("control") else _cut(heal["block"]).to_json()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, LayerscopeError):
         return None
@@ -114,7 +103,8 @@ def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedMo
             # PEFT only warns when the adapter has no weights for some layer, and then leaves that layer unhealed.
             warnings.filterwarnings("error", message="Found missing adapter keys")
             warnings.filterwarnings("ignore", message=UNTOLD_RANKS)
-            model = PeftModel.from_pretrained(loaded.model, adapter).eval()
+            # On the meta device first: a rank in the configuration takes no memory, only the weights in the file do.
+            model = PeftModel.from_pretrained(loaded.model, adapter, low_cpu_mem_usage=True).eval()
         # Nor does it mind weights for layers that the cut model does not have.
         left_over = _weight_names(Path(adapter)) - set(weights_on(model))
         if left_over:
@@ -141,6 +131,28 @@ def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedMo
         handle = lay_bridge(healed.decoder, laid)
         healed = replace(healed, laid=(*healed.laid, handle))
     return healed
+
+
+def _check_sizes(adapter: Path) -> None:
+    """Compare the files of an adapter with the memory that is free, before any of them is read.
+
+    Raises:
+        RecipeError: when one is no regular file.
+        NotEnoughMemoryError: when one does not fit.
+    """
+    for file in sorted(adapter.glob("*.safetensors")):
+        try:
+            n_bytes = given.regular(file).st_size
+        except OSError as error:
+            raise RecipeError(
+                f"The {file.name} of {adapter} cannot be read: {error.strerror}; give an adapter that a heal saved."
+            ) from error
+        free = machine.free_bytes("cpu")
+        if n_bytes > free:
+            raise NotEnoughMemoryError(
+                f"The {file.name} of {adapter} takes {units.size(n_bytes)}, and {units.size(free)} of memory are free; give a "
+                f"smaller adapter, or close other programs."
+            )
 
 
 def _check_numbers(model: Any, adapter: str) -> None:
@@ -177,7 +189,7 @@ def part_head(model: Any, adapter: Path) -> None:
         model: the transformers model that the adapter is going to be put on.
         adapter: its folder.
     """
-    targets = _config(adapter).get("target_modules") or []
+    targets = adapter_config.read(adapter).get("target_modules") or []
     head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
     name = next(name for name, module in model.named_modules() if module is head)
     is_meant = any(name == target or name.endswith(f".{target}") for target in targets) if isinstance(targets, list) else False

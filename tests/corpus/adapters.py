@@ -1,6 +1,7 @@
 """Adapter folders that are broken, or made for another model or another cut."""
 
 import json
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,7 +55,7 @@ _CONFIGS = {
 _VALUES: dict[str, tuple[Any, ...]] = {
     "peft_type": (None, 5, "NOSUCH", "", []),
     "r": (0, -1, "2", 2.5, [], {}, 3),
-    "target_modules": (["nosuch"], 5, {}, "(", ["down_proj", 5]),
+    "target_modules": (["nosuch"], 5, {}, ["down_proj", 5]),
     "lora_alpha": ("x", [], {}),
     "lora_dropout": ("x", 2.0, [], {}),
     "bias": ("nosuch", 5),
@@ -63,6 +64,33 @@ _VALUES: dict[str, tuple[Any, ...]] = {
     "modules_to_save": (5,),
 }
 """By field of an adapter's configuration, values that it cannot have."""
+_NAN, _INFINITE = float("nan"), float("inf")
+_REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"target_modules": "("}, "its target_modules is the pattern "),
+    ({"target_modules": "(.*a|.*b|.*c)*x"}, "its target_modules is the pattern "),
+    ({"target_modules": ["down_proj", "(a+)+$"]}, "its target_modules has "),
+    ({"target_modules": [f"layer{number}" for number in range(20_000)]}, "its target_modules has 20,000 names"),
+    ({"exclude_modules": "(a+)+$"}, "its exclude_modules is the pattern "),
+    ({"layers_pattern": "(a+)+", "layers_to_transform": [0]}, "its layers_pattern is the pattern "),
+    ({"layers_pattern": ["(a+)+"], "layers_to_transform": [0]}, "its layers_pattern has "),
+    ({"modules_to_save": ["(.*)*"]}, "its modules_to_save has "),
+    ({"layer_replication": [[0, 2]] * 3000}, "its layer_replication copies layers"),
+    ({"megatron_config": {"a": 1}, "megatron_core": "antigravity"}, "its megatron_config is made for Megatron"),
+    ({"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 10**9}, "its type PROMPT_TUNING changes no weights of the layers"),
+    ({"peft_type": "XLORA", "adapters": {"0": "/etc"}}, "its type XLORA changes no weights of the layers"),
+    ({"lora_alpha": _NAN}, "its lora_alpha is nan"),
+    ({"lora_alpha": 1e308}, "its lora_alpha is 1e+308"),
+    ({"lora_alpha": -_INFINITE}, "its lora_alpha is -inf"),
+    ({"lora_alpha": 10**400}, "its lora_alpha is a number of 401 digits"),
+    ({"r": 10**9}, "its r is 1,000,000,000"),
+    ({"alpha_pattern": {"down_proj": _INFINITE}}, "its alpha_pattern of down_proj is inf"),
+    ({"rank_pattern": {"down_proj": _INFINITE}}, "its rank_pattern of down_proj is inf"),
+    ({"rank_pattern": {"(a+)+$": 2}}, "its rank_pattern has "),
+    ({"alpha_pattern": {"(a+)+$": 2}}, "its alpha_pattern has "),
+    ({"lora_dropout": _NAN}, "its lora_dropout is nan"),
+    ({"loftq_config": {"x": [_INFINITE]}}, "its loftq_config.x is inf"),
+)
+"""Fields of an adapter's configuration that are refused before PEFT reads them."""
 _HEADS = {
     "nothing": b"", "short": b"\1", "a huge length": struct.pack("<Q", 2**62), "no JSON": struct.pack("<Q", 4) + b"abcd", "zeros": b"\0" * 100,
     "no weights": struct.pack("<Q", 2) + b"{}", "half": _weights()[:-10], "a page": b"<html></html>",
@@ -89,6 +117,17 @@ def _loop(here: Path) -> None:
     (here / "a").symlink_to(here / "a")
 
 
+def _pipe(here: Path, make: Make) -> None:
+    make(here)
+    os.mkfifo(here / "a" / "adapter_model.safetensors")
+
+
+def _sparse(here: Path, make: Make) -> None:
+    """Adapter weights that take no room on the disk and would take terabytes in memory."""
+    make(here)
+    os.truncate(here / "a" / "adapter_model.safetensors", 1 << 42)
+
+
 def entries() -> Iterator[Bad]:
     """All of this file."""
     no = "has no adapter_config.json, so it is not a PEFT adapter"
@@ -109,6 +148,14 @@ def entries() -> Iterator[Bad]:
         for value in values:
             text = json.dumps(_CONFIG | {field: value})
             yield Bad(f"an adapter_config.json: {field}={value!r}", _ASK, fits, _folder(adapter_config__json=text))
+    for fields, says in _REFUSED:
+        text = json.dumps(_CONFIG | fields)
+        yield Bad(f"an adapter_config.json: {str(fields)[:70]}", _ASK, says, _folder(adapter_config__json=text))
+    wide = json.dumps(_CONFIG | {"r": 900_000, "target_modules": ["down_proj", "lm_head"]})
+    yield Bad("an adapter_config.json: a rank that the weights do not have", _ASK, fits, _folder(adapter_config__json=wide))
+    piped = _folder(adapter_model__safetensors=None)
+    yield Bad("adapter weights that are a pipe", _ASK, "adapter_model.safetensors of ", lambda here: _pipe(here, piped))
+    yield Bad("adapter weights that do not fit in memory", _ASK, "of memory are free", lambda here: _sparse(here, _folder()))
     for name, content in _HEADS.items():
         yield Bad(f"adapter weights: {name}", _ASK, fits, _folder(adapter_model__safetensors=content))
     for name in _NAMES[:2]:

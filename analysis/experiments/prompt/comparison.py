@@ -49,8 +49,15 @@ def _folder(adapter: str) -> str:
 def _identity(folder: str) -> str:
     digest = hashlib.sha256()
     for file in sorted([*Path(folder).glob("adapter_config.json"), *Path(folder).glob("*.safetensors")]):
-        digest.update(file.name.encode() + file.read_bytes())
+        digest.update(file.name.encode())
+        with file.open("rb") as content:
+            while part := content.read(_AT_ONCE):
+                digest.update(part)
     return f"adapter:{digest.hexdigest()[:24]}"
+
+
+_AT_ONCE = 8 << 20
+"""Bytes of an adapter that are read at a time."""
 
 
 class _Writer:
