@@ -370,7 +370,8 @@ def _heal_lines(result: Any, options: argparse.Namespace) -> list[str]:
         lines += tables["writing"].lines()
     control = heals.control_of(result, library.of("heal", result.spec.model))
     said = [] if result.spec.control else _verdict(result, result.spec.block, [result], [result])
-    return [*lines, *heals.sentences(result, control), f"adapter   {result.adapter}", *said]
+    kept = [f"adapter   {store.cache_dir() / result.adapter}"] if result.adapter else []
+    return [*lines, *heals.sentences(result, control), *kept, *said]
 
 
 def _export_lines(result: Any, options: argparse.Namespace) -> list[str]:

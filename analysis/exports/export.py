@@ -24,7 +24,7 @@ from analysis.exports.forms import FORMS, Form, Saved
 from analysis.exports.spec import ExportResult, ExportSpec, ReloadCheck
 from analysis.models import cut, depth, gguf, machine, placement, scaling
 from analysis.models import load as models
-from analysis.models.adapter import check_adapter, put_on, read_bridges
+from analysis.models.adapter import check_adapter, located, named, put_on, read_bridges
 from analysis.models.decoder import find_decoder
 from analysis.models.load import Loader, Plan
 from analysis.models.placement import Placement
@@ -95,6 +95,11 @@ def export(
     return out
 
 
+def resolve(spec: ExportSpec) -> ExportSpec:
+    """The spec with concrete dtype, device and identities, and the adapter by the name that results know it by."""
+    return replace(spec, model=models.resolve(spec.model), adapter=named(spec.adapter))
+
+
 def run(spec: ExportSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> ExportResult:
     """Export into the folder of this name under the cache, or take the one that is there of the same request; push it if asked.
 
@@ -116,7 +121,7 @@ def run(spec: ExportSpec, on_progress: OnProgress = ignore, *, load: Loader = mo
 
 
 def _made(spec: ExportSpec, on_progress: OnProgress, load: Loader) -> ExportResult:
-    resolved = replace(spec, model=models.resolve(spec.model))
+    resolved = resolve(spec)
     out = folders.folder(spec.name)
     stored = ExportResult.load(resolved, on_progress)
     if stored is not None and (out / "layerscope.json").exists():
@@ -126,8 +131,7 @@ def _made(spec: ExportSpec, on_progress: OnProgress, load: Loader) -> ExportResu
     began = time.perf_counter()
     planned = models.plan(resolved.model, on_progress)
     resolved.block.check(planned.facts.n_layers)
-    adapter = None if spec.adapter is None else str(store.cache_dir() / spec.adapter)
-    check = save(planned, resolved.block, out, adapter, on_progress, FORMS[resolved.format])
+    check = save(planned, resolved.block, out, resolved.adapter, on_progress, FORMS[resolved.format])
     result = ExportResult(
         spec=resolved,
         versions=planned.versions(),
@@ -157,6 +161,7 @@ def save(
     refused = form.why_not(planned.config.get_text_config().model_type, block)
     if refused is not None:
         raise UnsupportedModelError(refused)
+    adapter = None if adapter is None else str(located(adapter))
     bridges = [] if adapter is None else read_bridges(Path(adapter))
     if not all(bridge.is_scale for bridge in bridges):
         raise RecipeError(
@@ -310,15 +315,8 @@ def _provenance(planned: Plan, block: Removal, adapter: str | None, check: Reloa
         "model": planned.spec.to_json() | {"source": hub_id(planned.spec) or planned.facts.name},
         "removed": block.to_json() | {"layers": list(block.layers), "description": block.describe()},
         "zeroed": [f"{part} of layer {layer}" for layer, part in single_parts(block)],
-        "adapter": _relative(adapter),
+        "adapter": named(adapter),
         "check": vars(check),
         "versions": planned.versions(),
         "method": "Gromov et al., The Unreasonable Ineffectiveness of the Deeper Layers, arXiv:2403.17887",
     }
-
-
-def _relative(adapter: str | None) -> str | None:
-    """An adapter as the cache knows it: folders are shared, and paths of this machine mean nothing elsewhere."""
-    if adapter is not None and Path(adapter).resolve().is_relative_to(store.cache_dir()):
-        return Path(adapter).resolve().relative_to(store.cache_dir()).as_posix()
-    return adapter

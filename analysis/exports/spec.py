@@ -29,7 +29,7 @@ class ExportSpec(Spec):
     model: ModelSpec = field(default_factory=ModelSpec)
     """The model, unquantized; `dtype` is what the folder is saved in."""
     adapter: Annotated[str | None, Option(metavar="DIR")] = None
-    """Folder of a PEFT adapter to merge in, relative to the cache folder or absolute; None for the bare cut."""
+    """Folder of a PEFT adapter to merge in, or `adapters/ID` in the cache folder; None for the bare cut."""
     format: Annotated[str, Option(known=(*FORMS, "mergekit"))] = "hf"
     """hf (a folder), gguf (one file for llama.cpp, of its common families) or, with `--out` alone, mergekit (its recipe)."""
 

@@ -9,7 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from analysis.cli import main
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.accuracy import evaluation
 from analysis.experiments.heal.recipes import saved as saved_recipes
+from analysis.experiments.prompt import comparison
+from analysis.exports import export as exporting
+from tests.support import documents
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -230,6 +235,36 @@ def test_bad_input_is_one_sentence_and_exit_code_2(capsys, tiny, tmp_path, monke
     *_, last = output.err.strip().splitlines()
     assert sentence in last
     assert "Traceback" not in output.err
+
+
+def test_the_adapter_a_heal_prints_works_in_every_command(capsys, tiny, tmp_path, monkeypatch):
+    texts, others = documents.two_kinds(tmp_path)
+    block = ("--block", "2:2", "--dtype", "float32", "--device", "cpu")
+    judged = CorpusSpec(others, n_texts=3, seq_len=32).to_json()
+    settings = {"benchmark": None, "generation": None, "validation": judged, "batch_size": 2, "r": 4}
+    options = [f"--set={name}={json.dumps(value)}" for name, value in settings.items()]
+    heal = ("heal", tiny, *block, "--recipe", "quick", "--steps", 1, "--texts", texts, "--seq-len", 32)
+    code, output = run(capsys, *heal, *options, "--json", tmp_path / "heal.json")
+    assert code == 0, output.err
+    printed = next(line.split(maxsplit=1)[1] for line in output.out.splitlines() if line.startswith("adapter "))
+    stored = json.loads((tmp_path / "heal.json").read_text())["adapter"]
+    assert stored.startswith("adapters/")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    read(capsys, "export", tiny, *block, "--adapter", printed, "--out", tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "layerscope.json").read_text())["adapter"] == stored
+    for named in (printed, stored):
+        for command in (("evaluate", "--task", "none"), ("compare", "--prompt", "a b"), ("export", "--name", "kept")):
+            asked = main.request([command[0], tiny, *block, "--adapter", named, *command[1:]])
+            spec = {"evaluate": evaluation, "compare": comparison, "export": exporting}[command[0]].resolve(asked)
+            assert getattr(spec, "variants", [spec])[-1].adapter == stored
+
+
+def test_an_adapter_that_is_not_in_the_cache_is_refused_by_name(capsys, tiny, tmp_path):
+    for name in ("adapters/0123456789abcdef", "adapters/..", "adapters/../../x", "."):
+        code, output = run(capsys, "export", tiny, "--block", "2:2", "--adapter", name, "--out", tmp_path / "out")
+        assert code == 2
+        assert "has no adapter_config.json" in output.err
 
 
 @pytest.mark.parametrize("arguments", [[], ["distances"], ["sweep", "m", "--task", "trivia"], ["fly"], ["heal", "m"]])

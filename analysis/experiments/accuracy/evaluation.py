@@ -13,6 +13,7 @@ from analysis.experiments.accuracy import points, scores
 from analysis.experiments.accuracy.points import Answer, GenerationCheck, Lines, Point
 from analysis.experiments.accuracy.scores import Material, Scores
 from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec
+from analysis.models import adapter
 from analysis.models import load as models
 from analysis.models.adapter import with_adapter
 from analysis.models.load import Load, LoadedModel
@@ -95,7 +96,8 @@ def resolve(spec: EvaluateSpec) -> EvaluateSpec:
     # First: a file that cannot be read is refused before a model is looked for.
     benchmark = None if spec.benchmark is None else benchmarks.resolve(spec.benchmark)
     loss_corpus = None if spec.loss_corpus is None else corpora.resolve(spec.loss_corpus)
-    return replace(spec, model=models.resolve(spec.model), benchmark=benchmark, loss_corpus=loss_corpus)
+    healed = adapter.named(spec.adapter)
+    return replace(spec, model=models.resolve(spec.model), adapter=healed, benchmark=benchmark, loss_corpus=loss_corpus)
 
 
 def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> EvaluateResult:
@@ -115,7 +117,7 @@ def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Load = mo
         origin = scores.Origin(resolved.model, resolved.benchmark, resolved.loss_corpus)
         measured = measure(loaded, *what, on_progress, cut=resolved.block, known=known, origin=origin)
     else:
-        loaded = with_adapter(models.load(resolved.model, on_progress), resolved.block, resolved.adapter)
+        loaded = with_adapter(models.load(resolved.model, on_progress), resolved.block, str(adapter.located(resolved.adapter)))
         measured = measure(loaded, *what, on_progress).of(resolved.block)
     result = EvaluateResult(
         spec=resolved,

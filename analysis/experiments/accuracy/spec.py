@@ -99,7 +99,7 @@ class EvaluateSpec(Spec):
     block: Annotated[Removal | None, Option()] = None
     """The removed layers, or parts of layers; None for the unpruned model."""
     adapter: Annotated[str | None, Option(metavar="DIR")] = None
-    """Folder of a PEFT adapter, applied after the cut."""
+    """Folder of a PEFT adapter, or `adapters/ID` in the cache folder, applied after the cut."""
     benchmark: BenchmarkSpec | None = field(default_factory=BenchmarkSpec)
     loss_corpus: CorpusSpec | None = field(default_factory=default_loss_corpus)
     generation: Annotated[GenerationSpec | None, Option("--generate")] = None

@@ -10,13 +10,12 @@ from pathlib import Path
 
 from torch import nn
 
-from analysis.core import store
 from analysis.core.errors import SpecError
 from analysis.core.progress import Cancelled, OnProgress, Progress, ignore
 from analysis.experiments.prompt.spec import CompareResult, CompareSpec, Variant, Writing
 from analysis.models import cut, writing
 from analysis.models import load as models
-from analysis.models.adapter import check_adapter, with_adapter
+from analysis.models.adapter import check_adapter, located, named, with_adapter
 from analysis.models.decoder import Decoder, find_decoder
 from analysis.models.load import Load, LoadedModel
 
@@ -36,19 +35,14 @@ def resolve(spec: CompareSpec) -> CompareSpec:
 def _identified(variant: Variant) -> Variant:
     if variant.adapter is None:
         return variant
-    check_adapter(_folder(variant.adapter), variant.block)
-    return replace(variant, identity=_identity(_folder(variant.adapter)))
+    folder = located(variant.adapter)
+    check_adapter(str(folder), variant.block)
+    return replace(variant, adapter=named(variant.adapter), identity=_identity(folder))
 
 
-def _folder(adapter: str) -> str:
-    """Where an adapter lies: in the cache folder, as a heal says it, or anywhere."""
-    stored = store.cache_dir() / adapter
-    return str(stored if stored.is_dir() else Path(adapter).expanduser())
-
-
-def _identity(folder: str) -> str:
+def _identity(folder: Path) -> str:
     digest = hashlib.sha256()
-    for file in sorted([*Path(folder).glob("adapter_config.json"), *Path(folder).glob("*.safetensors")]):
+    for file in sorted([*folder.glob("adapter_config.json"), *folder.glob("*.safetensors")]):
         digest.update(file.name.encode())
         with file.open("rb") as content:
             while part := content.read(_AT_ONCE):
@@ -112,7 +106,9 @@ class _Writer:
 def _healed(loaded: LoadedModel, variant: Variant) -> LoadedModel:
     """The cut and healed model, which has its own layers but shares every weight with the model that it was made of."""
     own = _sharing_weights(loaded.model)
-    return with_adapter(replace(loaded, model=own, decoder=find_decoder(own)), variant.block, _folder(str(variant.adapter)))
+    return with_adapter(
+        replace(loaded, model=own, decoder=find_decoder(own)), variant.block, str(located(str(variant.adapter)))
+    )
 
 
 def _sharing_weights(model: nn.Module) -> nn.Module:

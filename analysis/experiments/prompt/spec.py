@@ -39,7 +39,7 @@ class Variant(Spec):
     block: Annotated[Removal | None, Option()] = None
     """The removed layers; None for none."""
     adapter: Annotated[str | None, Option(metavar="DIR")] = None
-    """A PEFT folder, or its place under the cache folder; applied after the cut."""
+    """Folder of a PEFT adapter, or `adapters/ID` in the cache folder, applied after the cut."""
     identity: str = ""
     """What the adapter's weights are, whatever the path: filled in by `comparison.resolve`."""
 
