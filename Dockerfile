@@ -39,7 +39,7 @@ EXPOSE 8501
 # Says that the server is up and nothing else, so it needs no login.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8501/_stcore/health', timeout=4)"]
-# Not the loopback, so everybody logs in: the tokens are made at the first start and lie in /cache/access.json.
+# Not the loopback, so it runs in Show unless LAYERSCOPE_MODE says team: the tokens lie in /cache/access.json.
 CMD ["python", "-m", "streamlit", "run", "app.py", "--server.address", "0.0.0.0", "--server.port", "8501"]
 
 FROM base AS ray

@@ -6,7 +6,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from analysis import __version__
 from analysis.core import extensions, store
 from pages.components.jobs import strip
-from pages.components.shared import door, first_paint, frame, gate, headers, scripts, state, theme, wire
+from pages.components.shared import first_paint, frame, gate, headers, login, scripts, state, theme, wire
 
 
 @st.cache_resource(show_spinner=False)
@@ -32,7 +32,7 @@ def draw() -> None:
 
 
 if get_script_run_ctx(suppress_warning=True) is None:
-    around = [*headers.middleware(), *door.middleware(), *scripts.middleware(), *first_paint.middleware(), *gate.middleware()]
+    around = [*headers.middleware(), *login.middleware(), *scripts.middleware(), *first_paint.middleware(), *gate.middleware()]
     app = st.App(__file__, middleware=around, lifespan=wire.lifespan)
 else:
     draw()

@@ -1,13 +1,14 @@
-"""What the visitors of a dashboard may do: the settings of whoever runs it for others, all in the environment.
+"""Settings of a dashboard that others reach over a network, all in the environment.
 
-A setting is a field of `Serving`; its variable is `LAYERSCOPE_` and the field's name in capitals. Somebody alone at their own
-machine meets none of the limits, unless one is set; visitors who come in through the login meet all of them.
+A setting is a field of `Serving`; its variable is `LAYERSCOPE_` and the field's name in capitals. Without a mode the dashboard
+answers this machine alone and limits nothing. Show and Team are described in docs/serving.md.
 """
 
 import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -17,43 +18,53 @@ from analysis.core.options import Option
 from analysis.core.record import Spec
 
 PREFIX = "LAYERSCOPE_"
-SHORTEST_TOKEN = 8
-"""Characters of a token of one's own: it is guessed at ten times a minute at most."""
+SHOW, TEAM = "show", "team"
+SHORTEST_SECRET = 32
+"""Characters of a secret between this server and a proxy. Nothing slows down a client that guesses, so it must be long."""
+SECRET_HEADER = "X-Layerscope-Secret"
+"""Header in which a proxy sends `proxy_secret`."""
 
 _NONE = "none"
-_SWITCH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False, "": False}
 _NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+_HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,60}")
 _OURS = ("uploads", "adapters", "models", "exports")
 """Folders of the cache with files that requests name: brought by visitors, or made by their jobs."""
 _FILE_WORDS = {"FILE", "DIR", "MODEL"}
+_SHOW_FIX = f"Set {PREFIX}MODE={SHOW} for a read-only dashboard, or {PREFIX}MODE={TEAM} for people with accounts"
+_TOKEN_FIX = f"The token of Show is made and kept in access.json in the cache folder. {_SHOW_FIX}"
+REMOVED = {
+    f"{PREFIX}TOKEN": _TOKEN_FIX,
+    f"{PREFIX}OPERATOR_TOKEN": _TOKEN_FIX,
+    f"{PREFIX}READ_ONLY": _SHOW_FIX,
+    f"{PREFIX}JOBS_PER_USER": f"Limit the length of jobs with {PREFIX}JOB_HOURS instead",
+}
+"""Variables of earlier versions, each with its replacement. A server that still has one does not start."""
 
 
 @dataclass(frozen=True)
 class Serving:
-    """Who may come in, and what they may do."""
+    """Who may visit a dashboard, and how much they may do."""
 
-    token: str = ""
-    """What guests log in with; made and kept in the cache where a login is needed and none is given. Setting it asks for a
-    login on the loopback too, which is what a dashboard behind a proxy needs."""
-    operator_token: str = ""
-    """What operators log in with; made and kept in the same way."""
-    operators: tuple[str, ...] = ()
-    """With a login through a provider: e-mail addresses of those who may stop and remove every job, joined by commas."""
+    mode: str = ""
+    """`show`, `team`, or empty for this machine alone."""
     users: tuple[str, ...] = ()
-    """With a login through a provider: e-mail addresses of those who may come in besides operators, or @domains, or * for
-    all that it knows."""
-    read_only: bool = False
-    """Stored results can be looked at and played with, and only an operator who logged in starts anything."""
+    """People who may visit in Team besides operators: e-mail addresses, @domains, `sub:` and a subject, or * for everybody."""
+    operators: tuple[str, ...] = ()
+    """People who may stop and remove every job in Team, listed in the same way."""
+    proxy_header: str = ""
+    """Header in which an authenticating proxy names the visitor in Team."""
+    proxy_secret: str = ""
+    """Secret that this proxy sends with every request, in the header X-Layerscope-Secret."""
+    proxies: tuple[str, ...] = ()
+    """Addresses or networks of proxies; only theirs X-Forwarded-For and X-Forwarded-Proto count."""
     roots: tuple[Path, ...] | None = None
     """Folders under which files may be named, joined as in PATH; None for any file."""
     uploads_gb: float | None = None
     """Gigabytes of uploaded files that are kept, of all visitors together; None for any number, as in all that follow."""
     results_gb: float | None = None
     """Gigabytes of results, adapters, checkpoints and exports from which on nothing more is started."""
-    jobs_per_user: int | None = None
-    """Jobs of one visitor that may wait or run."""
     job_hours: float | None = None
-    """Hours that an attempt at a job may take before it is stopped; what it finished is kept."""
+    """Hours that an attempt at a user's job may take before it is stopped; its finished part is kept."""
 
     def check_files(self, spec: Spec) -> None:
         """Refuse a request that names a file outside of the roots.
@@ -94,39 +105,106 @@ def own_roots() -> tuple[Path, ...]:
 
 
 def read(environ: Mapping[str, str] = os.environ, *, shared: bool) -> Serving:
-    """The settings as they are now.
+    """Return the present settings.
 
     Args:
         environ: the environment.
-        shared: whether it is about a visitor who comes through a login: what is not set is then limited.
+        shared: whether they are for a visitor from the network: limits without a setting then have their default.
 
     Raises:
-        SpecError: when a setting cannot be read; the sentence names it.
+        SpecError: when a setting cannot be read or no longer exists; the message names it and the fix.
     """
-    given = _SHARED if shared else {}
+    for name, fix in REMOVED.items():
+        if name in environ:
+            raise SpecError(f"{name} no longer exists: unset it. {fix}.")
+    values = _SHARED if shared else {}
     for field in fields(Serving):
-        text = environ.get(PREFIX + field.name.upper(), "").strip()
+        name = PREFIX + field.name.upper()
+        text = environ.get(name, "").strip()
         if text:
-            given = {**given, field.name: _READERS[field.name](PREFIX + field.name.upper(), text)}
-    return Serving(**given)
+            values = {**values, field.name: _READERS[field.name](name, text)}
+    return Serving(**values)
 
 
-def _token(name: str, text: str) -> str:
-    if len(text) < SHORTEST_TOKEN or not text.isascii() or not text.isprintable():
+def check_mode(settings: Serving, *, on_network: bool, has_provider: bool) -> str:
+    """Return the mode that a server runs in.
+
+    Args:
+        settings: as read.
+        on_network: whether the server listens on more than the loopback.
+        has_provider: whether Streamlit's secrets have a section [auth].
+
+    Raises:
+        SpecError: when settings contradict each other, or Team cannot tell who a visitor is.
+    """
+    by_proxy = bool(settings.proxy_header or settings.proxy_secret)
+    if settings.mode != TEAM:
+        if has_provider or by_proxy or settings.users or settings.operators:
+            raise SpecError(
+                f"The secrets' section [auth], {PREFIX}USERS, {PREFIX}OPERATORS and {PREFIX}PROXY_HEADER need Team: set "
+                f"{PREFIX}MODE={TEAM}, or remove them."
+            )
+        return settings.mode or (SHOW if on_network else "")
+    if by_proxy == has_provider:
         raise SpecError(
-            f"{name} must have at least {SHORTEST_TOKEN} characters, all of them ASCII; leave it out for one that is made."
+            f"{PREFIX}MODE={TEAM} needs one source of identities: a section [auth] in Streamlit's secrets, or "
+            f"{PREFIX}PROXY_HEADER and {PREFIX}PROXY_SECRET. You have set {'both' if has_provider else 'none'}."
         )
+    if by_proxy and not (settings.proxy_header and settings.proxy_secret):
+        raise SpecError(f"{PREFIX}PROXY_HEADER and {PREFIX}PROXY_SECRET go together: set both.")
+    if not (settings.users or settings.operators):
+        raise SpecError(f"Nobody may visit: list people in {PREFIX}USERS and {PREFIX}OPERATORS.")
+    return TEAM
+
+
+def check_secrets(secrets: Mapping[str, str]) -> None:
+    """Refuse secrets that are short, or that serve two purposes.
+
+    Args:
+        secrets: values by the name to show.
+
+    Raises:
+        SpecError: when one is too short or equals another.
+    """
+    for name, value in secrets.items():
+        if len(value) < SHORTEST_SECRET:
+            raise SpecError(f"{name} must have at least {SHORTEST_SECRET} characters: make one with `openssl rand -hex 32`.")
+        if (twin := next((other for other in secrets if other != name and secrets[other] == value), None)) is not None:
+            raise SpecError(f"{name} and {twin} are equal: make another one with `openssl rand -hex 32`.")
+
+
+def _mode(name: str, text: str) -> str:
+    if text.lower() not in (SHOW, TEAM):
+        raise SpecError(f"{name} is either {SHOW} or {TEAM}, not {text[:40]!r}.")
+    return text.lower()
+
+
+def _people(name: str, text: str) -> tuple[str, ...]:
+    people = tuple(part.strip() for part in text.split(",") if part.strip())
+    return tuple(entry if entry.startswith("sub:") else entry.lower() for entry in people)
+
+
+def _secret(name: str, text: str) -> str:
+    if not text.isascii() or not text.isprintable():
+        raise SpecError(f"{name} must be printable ASCII: make one with `openssl rand -hex 32`.")
+    check_secrets({name: text})
     return text
 
 
-def _emails(name: str, text: str) -> tuple[str, ...]:
-    return tuple(part.strip().lower() for part in text.split(",") if part.strip())
+def _header(name: str, text: str) -> str:
+    if _HEADER_NAME.fullmatch(text) is None or text.lower() in ("host", "cookie", SECRET_HEADER.lower()):
+        raise SpecError(f"{name} is the name of a header such as X-Forwarded-User, not {text[:40]!r}.")
+    return text.lower()
 
 
-def _switch(name: str, text: str) -> bool:
-    if text.lower() not in _SWITCH:
-        raise SpecError(f"{name} is either 1 or 0, not {text[:40]!r}.")
-    return _SWITCH[text.lower()]
+def _networks(name: str, text: str) -> tuple[str, ...]:
+    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    for part in parts:
+        try:
+            ip_network(part)
+        except ValueError:
+            raise SpecError(f"{name} lists addresses or networks such as 127.0.0.1 or 10.0.0.0/8, not {part[:40]!r}.") from None
+    return parts
 
 
 def _folders(name: str, text: str) -> tuple[Path, ...]:
@@ -147,27 +225,20 @@ def _number(name: str, text: str) -> float | None:
     return number
 
 
-def _count(name: str, text: str) -> int | None:
-    number = _number(name, text)
-    if number is not None and number != int(number):
-        raise SpecError(f"{name} is a whole number, or {_NONE} for no limit, not {text[:40]!r}.")
-    return None if number is None else int(number)
-
-
 _READERS: dict[str, Any] = {
-    "token": _token,
-    "operator_token": _token,
-    "operators": _emails,
-    "users": _emails,
-    "read_only": _switch,
+    "mode": _mode,
+    "users": _people,
+    "operators": _people,
+    "proxy_header": _header,
+    "proxy_secret": _secret,
+    "proxies": _networks,
     "roots": _folders,
     "uploads_gb": _number,
     "results_gb": _number,
-    "jobs_per_user": _count,
     "job_hours": _number,
 }
-_SHARED: dict[str, Any] = {"roots": (), "uploads_gb": 2.0, "results_gb": 50.0, "jobs_per_user": 4, "job_hours": 12.0}
-"""What holds for visitors who logged in where nothing is set."""
+_SHARED: dict[str, Any] = {"roots": (), "uploads_gb": 2.0, "results_gb": 50.0, "job_hours": 12.0}
+"""Limits of visitors from the network where no setting says otherwise."""
 
 
 def is_plain_name(value: str) -> bool:

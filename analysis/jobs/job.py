@@ -105,6 +105,8 @@ class Job:
     """The same as `pid_started_at` in what no clock changes (`Process.born`); None in rows of older versions."""
     owner: str | None = None
     """Who of several users started it; None for whoever has the machine."""
+    owner_label: str | None = None
+    """The owner's name or e-mail address to show; None also in rows of older versions."""
     limit_s: float | None = None
     """Seconds after which an attempt is stopped; None for never."""
     shards: int = 1

@@ -53,6 +53,7 @@ def submit(
     backend: str = LOCAL,
     *,
     owner: str | None = None,
+    owner_label: str | None = None,
     limit_s: float | None = None,
     shards: int = 1,
 ) -> Job:
@@ -62,7 +63,8 @@ def submit(
         spec: what to compute.
         label: the line to show people; None for one made from the spec.
         backend: where to run it, a key of `backend.backends()`.
-        owner: who of several users asks; None for whoever has the machine.
+        owner: who of several users asks, by an identity that never changes; None for whoever has the machine.
+        owner_label: the owner's name or e-mail address to show.
         limit_s: seconds after which an attempt is stopped; None for never.
         shards: how many processes share it.
 
@@ -105,6 +107,7 @@ def submit(
                 created_at=time.time(),
                 backend=backend,
                 owner=owner,
+                owner_label=owner_label,
                 limit_s=limit_s,
                 shards=shards,
             )

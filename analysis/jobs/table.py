@@ -27,7 +27,7 @@ from analysis.jobs import local
 from analysis.jobs.job import CANCELLED, FAILED, LOCAL, QUEUED, RUNNING, Job
 from analysis.jobs.local import Process
 
-_LAYOUT = 8
+_LAYOUT = 9
 _ID = re.compile(r"[0-9a-f]{10}")
 _BUSY_S = 10.0
 """How long to wait for another process that is writing."""
@@ -69,6 +69,7 @@ CREATE TABLE jobs (
     pid_born TEXT,
     owner TEXT,
     limit_s REAL,
+    owner_label TEXT,
     shards INTEGER NOT NULL DEFAULT 1,
     work TEXT
 )"""
@@ -81,6 +82,7 @@ _STEPS = {
     5: ("ALTER TABLE jobs ADD COLUMN owner TEXT", "ALTER TABLE jobs ADD COLUMN limit_s REAL"),
     6: ("ALTER TABLE jobs ADD COLUMN shards INTEGER NOT NULL DEFAULT 1",),
     7: ("ALTER TABLE jobs ADD COLUMN work TEXT",),
+    8: ("ALTER TABLE jobs ADD COLUMN owner_label TEXT",),
 }
 """What turns a file of an older layout into one of the next."""
 _FRESH: dict[str, Any] = {

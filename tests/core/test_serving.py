@@ -29,22 +29,22 @@ def test_somebody_alone_meets_no_limit():
 
 def test_visitors_meet_all_of_them():
     read = serving.read({}, shared=True)
-    assert (read.roots, read.jobs_per_user, read.job_hours) == ((), 4, 12.0)
+    assert (read.roots, read.job_hours) == ((), 12.0)
     assert read.uploads_gb
     assert read.results_gb
 
 
 def test_what_is_set_holds_for_both():
-    given = {"LAYERSCOPE_ROOTS": "/a:/b", "LAYERSCOPE_READ_ONLY": "1", "LAYERSCOPE_JOBS_PER_USER": "none"}
+    given = {"LAYERSCOPE_ROOTS": "/a:/b", "LAYERSCOPE_MODE": "team", "LAYERSCOPE_JOB_HOURS": "none"}
     for shared in (True, False):
         read = serving.read(given, shared=shared)
-        assert (read.roots, read.read_only, read.jobs_per_user) == ((Path("/a"), Path("/b")), True, None)
+        assert (read.roots, read.mode, read.job_hours) == ((Path("/a"), Path("/b")), "team", None)
 
 
 @pytest.mark.parametrize(
     "setting",
-    ["TOKEN=short", "TOKEN=gr\u00fc\u00dfe-an-alle", "READ_ONLY=maybe", "ROOTS=relative", "UPLOADS_GB=-1", "UPLOADS_GB=nan",
-     "RESULTS_GB=much", "JOBS_PER_USER=2.5", "JOBS_PER_USER=0", "JOB_HOURS=inf"],
+    ["MODE=maybe", "PROXY_HEADER=Host", "PROXY_HEADER=a b", "PROXY_SECRET=short", "PROXY_SECRET=" + "\u00fc" * 40, "PROXIES=*",
+     "PROXIES=10.0.0.1/8", "ROOTS=relative", "UPLOADS_GB=-1", "UPLOADS_GB=nan", "RESULTS_GB=much", "JOB_HOURS=inf"],
 )  # fmt: skip
 def test_a_setting_that_cannot_be_is_refused_by_its_name(setting):
     name, _, value = setting.partition("=")
@@ -130,5 +130,5 @@ def test_every_setting_is_in_the_page_on_serving_with_its_default():
     rows = {row.split("|")[1].strip(" `"): row.split("|")[3].strip() for row in page.splitlines() if row.startswith("| `LAYER")}
     assert set(rows) == {f"LAYERSCOPE_{field.name.upper()}" for field in fields(Serving)}
     defaults = serving.read({}, shared=True)
-    for name in ("uploads_gb", "results_gb", "jobs_per_user", "job_hours"):
+    for name in ("uploads_gb", "results_gb", "job_hours"):
         assert float(rows[f"LAYERSCOPE_{name.upper()}"]) == getattr(defaults, name)

@@ -427,7 +427,19 @@ def test_a_job_of_a_place_that_this_process_does_not_know_is_left_alone(toy, cou
 def test_a_list_of_layout_2_is_brought_up_to_date_and_its_jobs_are_of_this_machine(count, cache):
     job = jobs.submit(count.CountSpec())
     with sqlite3.connect(cache / "jobs.sqlite") as db:
-        for later in ("backend", "pace_s", "pace_low_s", "pace_high_s", "pid_born", "owner", "limit_s", "shards", "work"):
+        since = (
+            "backend",
+            "pace_s",
+            "pace_low_s",
+            "pace_high_s",
+            "pid_born",
+            "owner",
+            "limit_s",
+            "shards",
+            "work",
+            "owner_label",
+        )
+        for later in since:
             db.execute(f"ALTER TABLE jobs DROP COLUMN {later}")
         db.execute("PRAGMA user_version = 2")
     db.close()

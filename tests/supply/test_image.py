@@ -124,7 +124,7 @@ def test_the_cache_is_a_volume_for_its_owner_alone():
     assert any(word == "ENV" and "LAYERSCOPE_CACHE=/cache" in rest for word, rest in lines)
 
 
-def test_the_dashboard_listens_on_the_network_so_that_the_door_is_closed():
+def test_the_dashboard_listens_on_the_network_and_asks_for_a_login():
     [command] = [rest for word, rest in stage("dashboard") if word == "CMD"]
     words = yaml.safe_load(command)
     assert words[:4] == ["python", "-m", "streamlit", "run"]
@@ -148,8 +148,8 @@ def test_the_container_as_it_starts_is_well_asks_for_a_login_and_says_where_the_
         with pytest.raises(HTTPError, match="401"):
             urlopen(f"http://127.0.0.1:{port}/", timeout=10)
         said = (cache / "server.log").read_text()
-    assert "Layerscope asks everybody to log in." in said
-    assert f"with the token kept in {cache / 'access.json'}" in said
+    assert "Layerscope runs in Show" in said
+    assert f"The tokens of visitors and of the host are in {cache / 'access.json'}" in said
     assert (cache / "access.json").stat().st_mode & 0o777 == 0o600
     assert cache.stat().st_mode & 0o777 == 0o700
 

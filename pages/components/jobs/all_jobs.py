@@ -58,10 +58,10 @@ def _chosen(listed: list[jobs.Job], sizes: dict[str, int]) -> jobs.Job:
     # A table remembers a row by its number: one of another order is another table, with the same job picked.
     key = f"all-jobs-{zlib.crc32(''.join(ids).encode())}"
 
-    several = any(job.owner for job in listed)
+    several = any(access.is_of_somebody_else(job) for job in listed)
 
     def owned(job: jobs.Job) -> dict:
-        return {"started by": job.owner or ""} if several else {}
+        return {"started by": access.owner_of(job) if job.owner else ""} if several else {}
 
     def choose() -> None:
         rows = st.session_state[key].selection.rows

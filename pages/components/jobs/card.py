@@ -96,9 +96,9 @@ def ended(job: jobs.Job, *, where: str = "strip") -> None:
 
 
 def _owner(job: jobs.Job) -> None:
-    """Who started it, where that is somebody else."""
-    if job.owner not in (None, access.owner()):
-        st.caption(f"Started by {words.plain(job.owner)}")
+    """Say who started it, where that is somebody else."""
+    if access.is_of_somebody_else(job):
+        st.caption(f"Started by {words.plain(access.owner_of(job))}")
 
 
 def _log(job: jobs.Job, where: str) -> None:

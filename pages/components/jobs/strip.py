@@ -9,7 +9,7 @@ from analysis import jobs
 from analysis.core import settings
 from analysis.reading import evidence
 from pages.components.jobs import all_jobs, card, tab_title
-from pages.components.shared import access, door, frame, library, start, state, words
+from pages.components.shared import access, frame, library, start, state, visitors, words
 
 _RECENT_S = 24 * 3600
 _LONG_S, _VERY_LONG_S = 120, 600
@@ -72,9 +72,16 @@ def _rest(drawn: set[str]) -> None:
         start.choose_place()
         _auto_resume()
         if (there := access.visitor()) is not None:
-            st.caption(f"You are {words.plain(there.name)}{', an operator' if there.is_operator else ''}.")
-            if door.has_provider() and st.button("Log out", key="log-out", type="tertiary"):
+            _say_who(there)
+            if visitors.providers() and st.button("Log out", key="log-out", type="tertiary"):
                 st.logout()
+
+
+def _say_who(there: visitors.Visitor) -> None:
+    if there.label:
+        st.caption(f"You are {words.plain(there.label)}{', an operator' if there.role == visitors.OPERATOR else ''}.")
+    else:
+        st.caption(f"Read-only{', and you are its host' if there.role == visitors.HOST else ''}.")
 
 
 def _active(active: list[jobs.Job]) -> None:

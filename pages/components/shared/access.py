@@ -15,12 +15,12 @@ from analysis.core.record import Spec
 from analysis.core.serving import Serving
 from analysis.data import gallery
 from analysis.jobs.space import size_bytes
-from pages.components.shared import door
-from pages.components.shared.keys import Visitor
+from pages.components.shared import visitors
+from pages.components.shared.visitors import HOST, OPERATOR, USER, Visitor
 
-READ_ONLY = "Nothing is started here: this dashboard is read only, and what is stored can be looked at and played with."
+READ_ONLY = "This dashboard is read-only: you can explore stored results, and nothing can be started."
 CHANGES = ("pause", "cancel", "resume", "move", "delete")
-"""What is done with a job."""
+"""Actions on a job."""
 
 _RESULTS = ("results", "adapters", "checkpoints", "exports")
 _GIGABYTE = 1e9
@@ -29,35 +29,36 @@ _counting = threading.Lock()
 
 
 def visitor() -> Visitor | None:
-    """Who is there; None for somebody at the machine itself, who needed no login."""
-    told = st.context.headers.get(door.HEADER.decode())
-    return door.read(told) if told else None
+    """The visitor from the network; None for somebody at the machine itself where no mode is set."""
+    told = st.context.headers.get(visitors.HEADER.decode())
+    return visitors.read(told) if told else None
 
 
 def owner() -> str | None:
-    """What the jobs of whoever is there are theirs by; None for somebody at the machine itself."""
+    """The identity that jobs of this visitor belong to; None for somebody at the machine itself."""
     there = visitor()
-    return None if there is None else there.name
+    return None if there is None else there.subject
 
 
 def rules() -> Serving:
-    """What holds for whoever is there."""
+    """The settings that apply to this visitor."""
     return serving.read(shared=visitor() is not None)
 
 
 def is_operator() -> bool:
-    """Whether all jobs and settings are theirs: so it is for an operator, and for somebody at the machine itself."""
+    """Whether this visitor acts for everybody: an operator, the host of Show, or somebody at the machine itself."""
     there = visitor()
-    return there is None or there.is_operator
+    return there is None or there.role in (OPERATOR, HOST)
 
 
 def why_not_start() -> str | None:
-    """Why nothing can be started now, in one sentence; None where it can."""
-    return READ_ONLY if rules().read_only and not _is_unlimited(visitor()) else None
+    """The reason why nothing can be started, in one sentence; None where it can."""
+    there = visitor()
+    return None if there is None or there.role in (USER, OPERATOR) else READ_ONLY
 
 
 def check_start() -> None:
-    """Refuse whatever would compute or store something where the dashboard is read only.
+    """Refuse to compute or store anything where the dashboard is read-only.
 
     Raises:
         AccessError: when it is.
@@ -67,17 +68,26 @@ def check_start() -> None:
 
 
 def check_operator(what: str) -> None:
-    """Refuse what concerns everybody.
+    """Refuse an action that concerns everybody.
 
     Args:
-        what: what only operators may do, for example "delete exports".
+        what: the action, for example "delete exports".
 
     Raises:
-        AccessError: when it is a guest, or the dashboard is read only.
+        AccessError: when somebody else asks, or the dashboard is read-only.
     """
     check_start()
+    check_host(what)
+
+
+def check_host(what: str) -> None:
+    """Refuse an action of whoever runs the dashboard that stores nothing, which the host of Show may take too.
+
+    Raises:
+        AccessError: when somebody else asks.
+    """
     if not is_operator():
-        raise AccessError(f"Only an operator of this dashboard may {what}.")
+        raise AccessError(f"Only an operator or the host of this dashboard may {what}.")
 
 
 def check_file(value: str) -> None:
@@ -100,26 +110,16 @@ def submit(spec: Spec, label: str | None, backend: str, shards: int = 1) -> jobs
     check_start()
     held, there = rules(), visitor()
     held.check_files(spec)
-    hours = None if _is_unlimited(there) else held.job_hours
+    is_limited = held.job_hours is not None and (there is None or there.role != OPERATOR)
+    limit_s = held.job_hours * 3600 if is_limited else None
     with _counting:
-        _check_room(held, there)
-        limit_s = None if hours is None else hours * 3600
-        return jobs.submit(spec, label, backend, owner=owner(), limit_s=limit_s, shards=shards)
+        _check_room(held)
+        label_of = {} if there is None else {"owner": there.subject, "owner_label": there.label}
+        return jobs.submit(spec, label, backend, limit_s=limit_s, shards=shards, **label_of)
 
 
-def _is_unlimited(there: Visitor | None) -> bool:
-    return there is not None and there.is_operator
-
-
-def _check_room(held: Serving, there: Visitor | None) -> None:
-    """Refuse one more job where this visitor has too many, or where results take too much of the disk."""
-    if held.jobs_per_user is not None and not _is_unlimited(there):
-        own = sum(job.owner == owner() for job in jobs.active())
-        if own >= held.jobs_per_user:
-            raise AccessError(
-                f"You have {own} jobs that wait or run, and {held.jobs_per_user} is the most for one person here: wait until "
-                f"one has ended, or cancel one."
-            )
+def _check_room(held: Serving) -> None:
+    """Refuse one more job where results take too much of the disk."""
     if held.results_gb is not None:
         taken = size_bytes(store.cache_dir() / name for name in _RESULTS) / _GIGABYTE
         if taken >= held.results_gb:
@@ -133,7 +133,7 @@ def check_upload(n_bytes: int) -> None:
     """Refuse an upload that would be one too many.
 
     Raises:
-        AccessError: when it would be, or nothing can be done with it because the dashboard is read only.
+        AccessError: when it would be, or nothing can be done with it because the dashboard is read-only.
     """
     check_start()
     most = rules().uploads_gb
@@ -149,14 +149,24 @@ def check_upload(n_bytes: int) -> None:
 
 def may_change(job: jobs.Job) -> bool:
     """Whether this visitor may stop, move, resume or remove a job: its owner may, and an operator."""
-    return why_not_start() is None and (is_operator() or job.owner == owner())
+    return why_not_start() is None and (is_operator() or (job.owner is not None and job.owner == owner()))
 
 
 def why_not_change(job: jobs.Job) -> str | None:
-    """Why this visitor may not stop, move, resume or remove a job, in one sentence; None where they may."""
+    """The reason why this visitor may not stop, move, resume or remove a job; None where they may."""
     if may_change(job):
         return None
-    return why_not_start() or f"Only {job.owner or 'an operator'}{' or an operator' if job.owner else ''} may do that."
+    return why_not_start() or f"Only {'' if job.owner is None else f'{owner_of(job)} or '}an operator may do that."
+
+
+def owner_of(job: jobs.Job) -> str:
+    """The name of the owner of a job, to show; jobs of versions before Team belong to nobody who can log in."""
+    return job.owner_label or "an unknown owner"
+
+
+def is_of_somebody_else(job: jobs.Job) -> bool:
+    """Whether to show whose job it is. Show tells no names."""
+    return job.owner not in (None, owner()) and why_not_start() is None
 
 
 def change(action: str, job_id: str, *given: Any, **options: Any) -> Any:
@@ -168,7 +178,7 @@ def change(action: str, job_id: str, *given: Any, **options: Any) -> Any:
         given, options: what else the function takes.
 
     Raises:
-        AccessError: when the job is somebody else's, the dashboard is read only, or a resumed job would be one too many.
+        AccessError: when the job is somebody else's, the dashboard is read-only, or results take too much of the disk.
         JobError: as the function.
     """
     if action not in CHANGES:
@@ -177,7 +187,7 @@ def change(action: str, job_id: str, *given: Any, **options: Any) -> Any:
         raise AccessError(sentence)
     with _counting:
         if action == "resume":
-            _check_room(rules(), visitor())
+            _check_room(rules())
         return getattr(jobs, action)(job_id, *given, **options)
 
 
@@ -185,7 +195,7 @@ def clear(*, saved: bool) -> int:
     """Forget the jobs that have ended: an operator all of them, anybody else their own; returns how many there were.
 
     Raises:
-        AccessError: when the dashboard is read only.
+        AccessError: when the dashboard is read-only.
     """
     check_start()
     return jobs.clear(saved=saved, owner=None if is_operator() else owner())

@@ -26,6 +26,7 @@ def served(tmp_path, monkeypatch):
     cache, port = tmp_path / "cache", browser.free_port()
     cache.mkdir()
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(cache))
+    monkeypatch.setenv("LAYERSCOPE_MODE", "team")
     monkeypatch.setenv("LAYERSCOPE_USERS", "@example.org")
     monkeypatch.setenv("LAYERSCOPE_OPERATORS", "root@example.org")
     with provider.running() as known:
@@ -62,7 +63,7 @@ def test_people_log_in_have_jobs_of_their_own_and_log_out(served):
         page.get_by_role("button", name="Compute map").click()
         cancel = page.get_by_role("button", name="Cancel")
         expect(cancel).to_be_enabled()
-        assert [job.owner for job in jobs.list_jobs()] == ["ada@example.org"]
+        assert [(job.owner, job.owner_label) for job in jobs.list_jobs()] == [(f"oidc:{known.address}#Ada", "ada@example.org")]
 
         other = chromium.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce").new_page()
         logged_in(other, address, "Bob")
@@ -78,5 +79,5 @@ def test_people_log_in_have_jobs_of_their_own_and_log_out(served):
         assert known.ended[0]["client_id"] == provider.CLIENT
         assert page.goto(f"{address}/heal").status == 401
         logged_in(page, address, "Eve")
-        expect(page.get_by_role("alert")).to_contain_text("eve@elsewhere.org is not among those who may come in")
+        expect(page.get_by_role("alert")).to_contain_text("eve@elsewhere.org is not among the people who may visit")
         assert not json.dumps(page.context.cookies()).count(provider.SECRET)

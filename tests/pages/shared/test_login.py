@@ -1,0 +1,578 @@
+"""Nothing passes from a network without a login; somebody at the machine itself needs none."""
+
+import asyncio
+import json
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from streamlit import auth_util, config
+from streamlit.web.server.starlette import starlette_app_utils
+
+from analysis.core import serving
+from analysis.core.errors import SpecError
+from pages.components.shared import login, tokens, visitors
+from pages.components.shared.visitors import HOST, OPERATOR, USER, VIEWER, Visitor
+
+PATHS = ("/", "/heal", "/_stcore/host-config", "/_stcore/metrics", "/_stcore/upload_file/a/b", "/media/x.png", "/static/x.js",
+         "/component/x", "/_stcore/health/", "//_stcore/health", "/auth/login", "/oauth2callback", "/poll", "/%70oll",
+         "/../_stcore/health", "/_stcore/health\\", "/_STCORE/HEALTH")  # fmt: skip
+HERE = ("127.0.0.1", 8501)
+THERE = ("192.0.2.7", 50000)
+SECRET = "between-the-proxy-and-the-server-1"
+PROXY = {"LAYERSCOPE_MODE": "team", "LAYERSCOPE_PROXY_HEADER": "X-Forwarded-User", "LAYERSCOPE_PROXY_SECRET": SECRET,
+         "LAYERSCOPE_USERS": "ada", "LAYERSCOPE_OPERATORS": "root"}  # fmt: skip
+
+
+@dataclass
+class Answer:
+    """What a client got, and the requests that reached the dashboard behind the login."""
+
+    status: int = 0
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    body: bytes = b""
+    behind: list[dict] = field(default_factory=list)
+
+    def header(self, name: str) -> str:
+        return dict(self.headers).get(name.encode(), b"").decode()
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.behind)
+
+    @property
+    def visitor(self) -> Visitor | None:
+        told = [value for name, value in self.behind[0]["headers"] if name == visitors.HEADER]
+        return visitors.read(told[0].decode()) if told else None
+
+    @property
+    def cookie(self) -> str:
+        return self.header("set-cookie").partition(";")[0]
+
+
+Ask = Callable[..., Answer]
+
+
+@pytest.fixture
+def environ(tmp_path, monkeypatch) -> dict[str, str]:
+    """The settings of the server."""
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
+    return {}
+
+
+@pytest.fixture
+def ask(environ) -> Ask:
+    """A function that asks the login of one server, with the settings of the first call."""
+    made: list[login.Login] = []
+    behind: list[dict] = []
+
+    async def dashboard(scope, receive, send):
+        behind.append(scope)
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"in"})
+
+    def request(path="/", query="", *, kind="http", method="GET", cookie="", accept="*/*", host="127.0.0.1:8501",
+                client=HERE, server=HERE, scheme="http", headers=()):  # fmt: skip
+        if not made:
+            (one,) = login.middleware(lambda path: path == "poll", environ)
+            made.append(one.cls(dashboard, **one.kwargs))
+        behind.clear()
+        answer = Answer()
+        sent = [(b"host", host.encode()), (b"accept", accept.encode()), *headers]
+        sent += [(b"cookie", cookie.encode())] if cookie else []
+        scope = {"type": kind, "method": method, "path": path, "query_string": query.encode(), "headers": sent,
+                 "client": client, "server": server, "scheme": scheme}  # fmt: skip
+
+        async def receive():
+            pytest.fail("It read a body.")
+
+        async def send(message):
+            if message["type"] == "http.response.start":
+                answer.status, answer.headers = message["status"], message["headers"]
+            answer.body += message.get("body", b"")
+            if message["type"] == "websocket.close":
+                answer.status = 403
+
+        asyncio.run(made[0](scope, receive, send))
+        answer.behind = list(behind)
+        return answer
+
+    return request
+
+
+@pytest.fixture
+def show(environ):
+    """A server in Show."""
+    environ["LAYERSCOPE_MODE"] = "show"
+
+
+@pytest.fixture
+def proxy(environ):
+    """A server in Team behind a proxy that authenticates."""
+    environ.update(PROXY)
+
+
+@pytest.fixture
+def address(monkeypatch):
+    """A function that sets the address that the server listens on."""
+    get = config.get_option
+
+    def be(value: str) -> None:
+        monkeypatch.setattr(config, "get_option", lambda name: value if name == "server.address" else get(name))
+
+    return be
+
+
+def refused(environ, capsys) -> str:
+    """What a server that does not start says."""
+    with pytest.raises(SystemExit, match="2"):
+        login.middleware(environ=environ)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    return said
+
+
+# Without a mode
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_at_the_machine_itself_nobody_is_asked(ask, path):
+    for host in ("127.0.0.1:8501", "localhost:8501", "[::1]:8501"):
+        answer = ask(path, host=host)
+        assert answer.passed
+        assert answer.visitor is None
+    assert not tokens.file().exists()
+
+
+@pytest.mark.parametrize("where", ["127.0.0.1", "127.3.2.1", "::1", "localhost"])
+def test_a_server_on_a_loopback_address_asks_nobody(ask, address, where):
+    address(where)
+    assert ask().passed
+
+
+@pytest.mark.parametrize(
+    "sign",
+    [
+        {"client": THERE},
+        {"server": ("192.0.2.1", 8501)},
+        {"host": "rebound.example"},
+        {"host": "rebound.example:8501"},
+        {"host": "127.0.0.1.example"},
+        {"host": "[::"},
+        {"host": ""},
+        {"headers": [(b"x-forwarded-for", b"192.0.2.7")]},
+        {"headers": [(b"Forwarded", b"for=192.0.2.7")]},
+        {"headers": [(b"via", b"1.1 proxy")]},
+    ],
+)
+def test_without_a_mode_a_sign_of_a_network_is_refused(ask, sign):
+    answer = ask(**sign)
+    assert (answer.status, answer.passed) == (403, False)
+    assert b"LAYERSCOPE_MODE" in answer.body
+    assert not ask(kind="websocket", **sign).passed
+
+
+def test_a_clients_own_visitor_header_does_not_count_without_a_mode(ask):
+    assert ask(headers=[(visitors.HEADER, visitors.written(Visitor(OPERATOR)))]).visitor is None
+
+
+# Show
+
+
+@pytest.mark.parametrize("where", ["0.0.0.0", "::", "192.168.1.5", "example.org", "", "unix:///tmp/x.sock"])
+def test_a_network_address_without_a_mode_is_show_and_says_so(ask, address, capsys, where):
+    address(where)
+    assert ask().status == 401
+    said = capsys.readouterr().err
+    assert "Layerscope runs in Show" in said
+    assert "LAYERSCOPE_MODE is not set" in said
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if path != "/poll"])
+def test_without_a_login_nothing_passes(ask, show, path):
+    for kind in ("http", "websocket"):
+        assert not ask(path, kind=kind).passed
+    assert not ask("/poll", kind="websocket").passed
+    assert ask("/_stcore/health").passed
+    assert ask("/poll").passed
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_show_takes_no_uploads_and_reads_none(ask, show, method):
+    cookie = ask(query=f"token={tokens.load().token}").cookie
+    for sent in ("", cookie):
+        assert ask("/_stcore/upload_file/a/b", method=method, cookie=sent).status == 405
+
+
+def test_the_token_becomes_a_cookie_and_leaves_the_address(ask, show):
+    answer = ask("/explore", f"n=5&token={tokens.load().token}&tab=loss")
+    assert (answer.status, answer.header("location")) == (303, "/explore?n=5&tab=loss")
+    assert {"HttpOnly", "SameSite=lax", "Path=/"} <= set(answer.header("set-cookie").split("; "))
+    assert ask(cookie=answer.cookie).visitor == Visitor(VIEWER)
+    assert ask(kind="websocket", cookie=answer.cookie).visitor == Visitor(VIEWER)
+    assert "Secure" in ask(query=f"token={tokens.load().token}", scheme="https").header("set-cookie")
+
+
+def test_the_way_back_is_always_to_this_server(ask, show):
+    for path in ("//evil.example/", "/\\evil.example", "///evil.example"):
+        there = ask(path, f"token={tokens.load().token}").header("location")
+        assert urlsplit(there).netloc == ""
+        assert there.startswith("/")
+        assert not there.startswith(("//", "/\\"))
+
+
+@pytest.mark.parametrize("token", ["", "wrong", "\u00ff", "x" * 5000])
+def test_a_wrong_token_opens_nothing_and_is_not_shown(ask, show, token):
+    answer = ask("/<evil>", f"token={token}", accept="text/html")
+    assert (answer.status, answer.cookie) == (401, "")
+    assert b"evil" not in answer.body
+    assert "default-src 'none'" in answer.header("content-security-policy")
+
+
+def test_wrong_tokens_lock_nobody_out(ask, show):
+    """As images of another site, in the visitor's own browser or from behind the same router."""
+    image = {"accept": "image/avif,image/webp,*/*", "headers": [(b"sec-fetch-dest", b"image")]}
+    for _ in range(30):
+        assert ask("/x.png", "token=wrong", **image).status == 401
+    for token in (tokens.load().host, tokens.load().token):
+        assert ask(query=f"token={token}").status == 303
+
+
+def test_the_host_link_works_at_the_machine_alone(ask, show):
+    link = f"token={tokens.load().host}"
+    for sign in ({"client": THERE}, {"host": "lan.example"}, {"headers": [(b"x-forwarded-for", b"192.0.2.7")]}):
+        assert ask(query=link, **sign).status == 401
+    host = ask(query=link).cookie
+    assert ask(cookie=host).visitor == Visitor(HOST)
+    assert ask(cookie=host, client=THERE).visitor == Visitor(VIEWER)
+    # The visitors' link takes nothing from the host.
+    assert not ask(query=f"token={tokens.load().token}", cookie=host).cookie
+
+
+def test_a_proxy_without_headers_makes_no_guest_a_host(ask, show):
+    """Such a request looks as if somebody at the machine itself sent it."""
+    assert ask().status == 401
+    guest = ask(query=f"token={tokens.load().token}").cookie
+    assert ask(cookie=guest).visitor == Visitor(VIEWER)
+
+
+def test_a_clients_own_visitor_header_never_passes(ask, show):
+    forged = (visitors.HEADER.title(), visitors.written(Visitor(OPERATOR, "oidc:x#root")))
+    assert not ask(headers=[forged]).passed
+    guest = ask(query=f"token={tokens.load().token}").cookie
+    assert ask(cookie=guest, headers=[forged]).visitor == Visitor(VIEWER)
+    assert sum(name.lower() == visitors.HEADER for name, _ in ask(cookie=guest, headers=[forged]).behind[0]["headers"]) == 1
+
+
+def test_a_cookie_that_was_changed_or_is_old_opens_nothing(ask, show, monkeypatch):
+    cookie = ask(query=f"token={tokens.load().token}").cookie
+    name, _, value = cookie.partition("=")
+    body, rest = value.split(".", 1)
+    for wrong in (body, f"{body}.", f"{body}.{rest[:-2]}", f"{body}x.{rest}", f"Imhvc3Qi.{rest}", "\u00ff.\u00ff", "[].x", ""):
+        assert not ask(cookie=f"{name}={wrong}").passed
+    now = login.URLSafeTimedSerializer.default_signer.get_timestamp
+    monkeypatch.setattr(login.URLSafeTimedSerializer.default_signer, "get_timestamp",
+                        lambda signer: now(signer) + login.VISIT_S + 1)  # fmt: skip
+    assert not ask(cookie=cookie).passed
+
+
+def test_deleting_the_file_of_the_tokens_ends_visits_at_once(ask, show, capsys):
+    before = tokens.load()
+    cookie = ask(query=f"token={before.token}").cookie
+    assert ask(cookie=cookie).passed
+    capsys.readouterr()
+    tokens.file().unlink()
+    assert ask(cookie=cookie).status == 401
+    assert not ask(kind="websocket", cookie=cookie).passed
+    assert ask(query=f"token={before.token}").status == 401
+    assert str(tokens.file()) in capsys.readouterr().err
+    assert ask(query=f"token={tokens.load().token}").status == 303
+
+
+def open_socket(settings, mode, headers=()):
+    """A web socket of a visitor in front of a dashboard that answers every message: its ends, and what the browser got."""
+    got: list[dict] = []
+    heard: list[dict] = []
+
+    async def dashboard(scope, receive, send):
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] != "websocket.disconnect":
+            heard.append(message)
+            await send({"type": "websocket.send", "text": "answer"})
+        await send({"type": "websocket.send", "text": "too late"})
+
+    async def send(message):
+        got.append(message)
+
+    made = login.Login(dashboard, settings, mode, lambda path: False)
+    scope = {"type": "websocket", "path": "/_stcore/stream", "query_string": b"", "client": HERE, "server": HERE,
+             "headers": [(b"host", b"127.0.0.1:8501"), *headers]}  # fmt: skip
+    return made, scope, send, got, heard
+
+
+def test_an_open_socket_closes_as_soon_as_the_visit_has_ended(ask, show):
+    cookie = ask(query=f"token={tokens.load().token}").cookie
+    made, scope, send, got, heard = open_socket(serving.Serving("show"), "show", [(b"cookie", cookie.encode())])
+    sent = 0
+
+    async def receive():
+        nonlocal sent
+        sent += 1
+        if sent == 2:
+            tokens.file().unlink()
+        return {"type": "websocket.receive", "bytes": b"x"}
+
+    asyncio.run(made(scope, receive, send))
+    assert [message["type"] for message in got] == ["websocket.accept", "websocket.send", "websocket.close"]
+    assert len(heard) == 1
+
+
+def test_tokens_are_made_once_kept_for_the_owners_eyes_and_written_into_no_log(ask, show, capsys):
+    assert ask().status == 401
+    kept = json.loads(tokens.file().read_text())
+    assert stat.S_IMODE(tokens.file().stat().st_mode) == 0o600
+    assert tokens.load().token == kept["token"]
+    assert len(set(kept.values())) == 3
+    said = capsys.readouterr().err
+    assert str(tokens.file()) in said
+    assert not any(value in said for value in kept.values())
+
+
+def test_in_a_terminal_the_links_are_printed(ask, address, capsys, monkeypatch):
+    address("0.0.0.0")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    ask()
+    links = [parse_qs(urlsplit(line.split()[-1]).query) for line in capsys.readouterr().err.splitlines() if "token=" in line]
+    assert [link["token"] for link in links] == [[tokens.load().token], [tokens.load().host]]
+
+
+@pytest.mark.parametrize("change", [{"token": ""}, {"host": "short"}, {"host": "the token"}, {"key": "the token"}])
+def test_empty_short_or_equal_tokens_are_refused_at_the_start(environ, show, capsys, change):
+    kept = vars(tokens.load())
+    change = {name: kept["token"] if value == "the token" else value for name, value in change.items()}
+    tokens.file().write_text(json.dumps({**kept, **change}))
+    assert str(tokens.file()) in refused(environ, capsys)
+
+
+def test_a_token_file_that_becomes_wrong_opens_nothing(ask, show):
+    cookie = ask(query=f"token={tokens.load().token}").cookie
+    tokens.file().write_text(json.dumps(dict.fromkeys(vars(tokens.load()), "")))
+    assert ask(cookie=cookie).status == 401
+    assert ask(query="token=").status == 503
+
+
+# Settings
+
+
+@pytest.mark.parametrize("name", [*serving.REMOVED, "FORWARDED_ALLOW_IPS"])
+def test_a_setting_that_no_longer_exists_is_refused_with_its_replacement(environ, capsys, name):
+    environ[name] = "127.0.0.1"
+    said = refused(environ, capsys)
+    assert said.startswith(name)
+    assert "unset it" in said
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"MODE": "both"},
+        {"MODE": "team"},
+        {"MODE": "show", "USERS": "ada"},
+        {"USERS": "ada"},
+        {"OPERATORS": "ada"},
+        {"PROXY_HEADER": "X-User"},
+        {"MODE": "show", "PROXY_SECRET": SECRET},
+        {"MODE": "team", "PROXY_HEADER": "X-User", "USERS": "ada"},
+        {"MODE": "team", "PROXY_SECRET": SECRET, "USERS": "ada"},
+        {"MODE": "team", "PROXY_HEADER": "X-User", "PROXY_SECRET": "short", "USERS": "ada"},
+        {"MODE": "team", "PROXY_HEADER": "X-User", "PROXY_SECRET": SECRET},
+        {"MODE": "team", "PROXY_HEADER": "Cookie", "PROXY_SECRET": SECRET, "USERS": "ada"},
+        {"PROXIES": "everybody"},
+    ],
+    ids=str,
+)
+def test_settings_that_contradict_each_other_are_refused_at_the_start(environ, capsys, given):
+    environ.update({f"LAYERSCOPE_{name}": value for name, value in given.items()})
+    assert "LAYERSCOPE_" in refused(environ, capsys)
+
+
+@pytest.mark.parametrize(("proxies", "trusted"), [("", ""), ("127.0.0.1, 10.0.0.0/8", "127.0.0.1,10.0.0.0/8")])
+def test_forwarded_addresses_count_only_from_configured_proxies(environ, proxies, trusted):
+    """By default uvicorn believes every program of the machine."""
+    from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+    environ["LAYERSCOPE_PROXIES"] = proxies
+    login.middleware(environ=environ)
+    assert environ["FORWARDED_ALLOW_IPS"] == trusted
+    seen: list[dict] = []
+
+    async def app(scope, receive, send):
+        seen.append(scope)
+
+    scope = {"type": "http", "client": HERE, "headers": [(b"x-forwarded-for", b"192.0.2.7")]}
+    asyncio.run(ProxyHeadersMiddleware(app, environ["FORWARDED_ALLOW_IPS"])(scope, None, None))
+    assert seen[0]["client"][0] == ("192.0.2.7" if proxies else "127.0.0.1")
+
+
+def test_equal_secrets_are_refused_by_both_names():
+    with pytest.raises(SpecError, match="a and b are equal"):
+        serving.check_secrets({"a": SECRET, "b": SECRET})
+
+
+# Team behind an authenticating proxy
+
+
+def named(name="ada", secret=SECRET) -> list[tuple[bytes, bytes]]:
+    return [(b"X-Forwarded-User", name.encode()), (b"X-Layerscope-Secret", secret.encode())]
+
+
+def test_the_proxy_says_who_visits_and_its_secret_goes_no_further(ask, proxy):
+    answer = ask(headers=named())
+    assert answer.visitor == Visitor(USER, "proxy:ada", "ada")
+    assert ask(kind="websocket", headers=named("root")).visitor == Visitor(OPERATOR, "proxy:root", "root")
+    assert SECRET not in str(answer.behind)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        named()[:1],
+        named()[1:],
+        named(secret=""),
+        named(secret=SECRET[:-1]),
+        [*named(), (b"x-forwarded-user", b"root")],
+        [*named(), (b"x-layerscope-secret", b"wrong")],
+        named(""),
+        named("ada\x00"),
+        named("a" * 300),
+    ],
+)
+def test_without_the_proxys_own_word_nobody_passes(ask, proxy, headers):
+    for kind in ("http", "websocket"):
+        for path in ("/", "/poll", "/_stcore/upload_file/a/b", "/auth/login"):
+            assert not ask(path, kind=kind, headers=headers).passed
+
+
+def test_somebody_the_lists_do_not_name_may_not_visit(ask, proxy):
+    answer = ask(headers=named("eve"), accept="text/html")
+    assert (answer.status, answer.passed) == (403, False)
+    assert b"eve is not among the people" in answer.body
+
+
+def test_show_tokens_open_nothing_in_team(ask, proxy):
+    assert ask(query=f"token={tokens.load().token}").status == 401
+
+
+# Team with a provider of identities
+
+AUTH = {
+    "redirect_uri": "https://here.example/oauth2callback",
+    "cookie_secret": "s" * 32,
+    "client_id": "x",
+    "client_secret": "y",
+}
+ISSUER = "https://id.example"
+
+
+@pytest.fixture
+def provider(environ, monkeypatch):
+    """Streamlit's secrets with a section [auth]."""
+    section = auth_util.AttrDict(AUTH)
+    monkeypatch.setattr(auth_util, "get_secrets_auth_section", lambda: section)
+    monkeypatch.setattr(auth_util, "encode_provider_token", lambda name: f"to-{name}")
+    monkeypatch.setattr(auth_util, "is_authlib_installed", lambda: True)
+    monkeypatch.setattr(visitors.server_util, "get_cookie_secret", lambda: AUTH["cookie_secret"])
+    environ["LAYERSCOPE_MODE"] = "team"
+    environ["LAYERSCOPE_USERS"] = "ada@here.example, @school.example, sub:Z-9"
+    environ["LAYERSCOPE_OPERATORS"] = "root@here.example"
+
+
+def logged_in(secret=AUTH["cookie_secret"], **told) -> str:
+    told = {"is_logged_in": True, "origin": "https://here.example", "iss": ISSUER, "sub": "1", "email_verified": True, **told}
+    return f"_streamlit_user={starlette_app_utils.create_signed_value(secret, '_streamlit_user', json.dumps(told)).decode()}"
+
+
+def test_with_a_provider_everybody_logs_in_there(ask, provider):
+    page = ask(accept="text/html")
+    assert page.status == 401
+    assert b'href="/auth/login?provider=to-default"' in page.body
+    assert ask("/auth/login").passed
+    assert ask("/oauth2callback").passed
+    assert not ask("/auth/login", kind="websocket").passed
+    assert not ask("/poll").passed
+
+
+@pytest.mark.parametrize(
+    ("told", "role", "label"),
+    [
+        ({"email": "ada@here.example"}, USER, "ada@here.example"),
+        ({"email": "Bob@School.example", "name": "Bob"}, USER, "bob@school.example"),
+        ({"email": "root@here.example"}, OPERATOR, "root@here.example"),
+        ({"sub": "Z-9", "name": "Zoe", "email": "zoe@x.example", "email_verified": False}, USER, "Zoe"),
+    ],
+)
+def test_listed_people_visit_by_the_providers_subject(ask, provider, told, role, label):
+    expected = Visitor(role, f"oidc:{ISSUER}#{told.get('sub', '1')}", label)
+    assert ask(cookie=logged_in(**told)).visitor == expected
+    assert ask(kind="websocket", cookie=logged_in(**told)).visitor == expected
+
+
+def test_another_person_with_the_same_address_is_another_owner(ask, provider):
+    given = {"email": "ada@here.example"}
+    assert ask(cookie=logged_in(sub="2", **given)).visitor.subject != ask(cookie=logged_in(**given)).visitor.subject
+    elsewhere = logged_in(iss="https://other.example", **given)
+    assert ask(cookie=elsewhere).visitor.subject != ask(cookie=logged_in(**given)).visitor.subject
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"email": "eve@elsewhere.example"},
+        {"email": "ada@here.example", "email_verified": False},
+        {"email": "root@here.example", "email_verified": None},
+        {"email": "eve@notschool.example"},
+        {"email": "school.example"},
+        {"email": ""},
+        {"name": "root@here.example"},
+        {"sub": "root@here.example"},
+        {"email": "sub:Z-9"},
+        {},
+    ],
+)
+def test_others_are_told_that_they_may_not(ask, provider, told):
+    answer = ask(cookie=logged_in(**told), accept="text/html")
+    assert (answer.status, answer.passed) == (403, False)
+    assert b"/auth/logout" in answer.body
+
+
+def test_a_cookie_of_another_making_is_no_login(ask, provider):
+    good = {"email": "ada@here.example"}
+    assert ask(cookie=logged_in(**good)).passed
+    assert not ask(cookie=logged_in("t" * 32, **good)).passed
+    assert not ask(cookie=logged_in(origin="https://evil.example", **good)).passed
+    assert not ask(cookie=logged_in(is_logged_in=False, **good)).passed
+    for missing in ("sub", "iss"):
+        assert not ask(cookie=logged_in(**{missing: ""}, **good)).passed
+    assert not ask(cookie="_streamlit_user=nonsense").passed
+
+
+@pytest.mark.parametrize("missing", ["authlib", "people", "cookie_secret", "mode"])
+def test_a_provider_that_cannot_work_is_refused_at_the_start(environ, provider, monkeypatch, capsys, missing):
+    if missing == "authlib":
+        monkeypatch.setattr(auth_util, "is_authlib_installed", lambda: False)
+    elif missing == "people":
+        del environ["LAYERSCOPE_USERS"], environ["LAYERSCOPE_OPERATORS"]
+    elif missing == "cookie_secret":
+        monkeypatch.setattr(visitors.server_util, "get_cookie_secret", lambda: "")
+    else:
+        del environ["LAYERSCOPE_MODE"]
+    assert refused(environ, capsys)
+
+
+def test_a_provider_and_a_proxy_together_are_refused(environ, provider, capsys):
+    environ.update(PROXY)
+    assert "one source of identities" in refused(environ, capsys)
