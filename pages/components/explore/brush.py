@@ -29,16 +29,14 @@ def listen(charts: Sequence[str], n_layers: int) -> None:
     _brush(key=_KEY, data=told, on_range_change=heard)
 
 
-def menu(n_layers: int) -> None:
-    """Draw the menu in which the range is set by two handles, by pointer or keys."""
-    opened = st.popover(
-        ":material/arrow_range:", type="tertiary", key="sizes-menu", on_change="rerun", width=64,
-        help="Keep charts and tables to a range of n: set it here, or drag across a curve.",
-    )  # fmt: skip
-    if opened.open:
-        kept = state.sizes(n_layers) or range(n_layers)
-        with state.showing(_HANDLES, (kept[0], kept[-1])):
-            opened.slider("Removed layers shown, n", 0, n_layers - 1, key=_HANDLES, on_change=_set, args=(n_layers,))
+def handles(n_layers: int) -> None:
+    """Draw the slider whose two handles set the range, by pointer or keys."""
+    kept = state.sizes(n_layers) or range(n_layers)
+    with state.showing(_HANDLES, (kept[0], kept[-1])):
+        st.slider(
+            "Removed layers shown, n", 0, n_layers - 1, key=_HANDLES, on_change=_set, args=(n_layers,),
+            help="Charts and tables keep to this range of n. Dragging across a curve sets it too.",
+        )  # fmt: skip
 
 
 def _set(n_layers: int) -> None:

@@ -25,9 +25,6 @@ from pages.components.shared.library import Found
 from pages.components.shared.selection import Shown
 
 _FOURFOLD_BELOW = 250
-_COMPARE = "Curves of other strategies on the same questions."
-
-
 CHARTS = (reading.ACCURACY, reading.LOSS)
 """Keys of the charts, for `pick.name_now`."""
 
@@ -38,7 +35,8 @@ def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], s
     Args:
         sweep: the curve; None while there is none.
         others: curves of other strategies; each is drawn where it was measured in the same condition.
-        heals: healed models, strongest first; drawn in the same way. Of those of this cut that are not, one is said below.
+        heals: healed models, strongest first; drawn in the same way where they heal the selected block or one of the curves.
+            Of those of this cut that are not, one is said below.
         strategy: how blocks are chosen; a click on what it chooses anyway is no choice by hand.
         cut: what is removed now; the axes reach out to it.
     """
@@ -49,11 +47,14 @@ def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], s
     points = len(sweep.result.points)
     others_said = f", beside {len(others)} other curves" if others else ""
     singles, sizes = single_cuts(sweep.result), state.sizes(strategy.distances.n_layers)
+    drawn_heals = _of_blocks(heals, [sweep, *others], cut)
     for quantity, name, measure, height in (
-        (reading.ACCURACY, "Accuracy", ACCURACY, 182),
-        (reading.LOSS, "Loss in nats per token", LOSS, 170),
+        (reading.ACCURACY, "Accuracy", ACCURACY, 178),
+        (reading.LOSS, "Loss in nats per token", LOSS, 166),
     ):
-        alike = [[one for one in found if beside.may_stand(sweep.result, one.result, quantity)] for found in (others, heals)]
+        alike = [
+            [one for one in found if beside.may_stand(sweep.result, one.result, quantity)] for found in (others, drawn_heals)
+        ]
         plain = drawn.curve(quantity, sweep, *alike, dark=dark, height=height)
         figure = figures.with_singles(figures.reaching(plain, cut.n), singles, measure, dark=dark)
         figure.update_layout(xaxis_fixedrange=True, yaxis_fixedrange=True)  # what is dragged is a range of n, not the view
@@ -65,10 +66,29 @@ def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], s
             n_layers=strategy.distances.n_layers,
             chosen=lambda n: strategy.cut(n).removed,
         )
+    seen = [heal for heal in drawn_heals if any(beside.may_stand(sweep.result, heal.result, name) for name in CHARTS)]
+    if note := _of_another_block(seen, cut):
+        st.caption(note)
     said = beside.elsewhere(sweep.result, [heal.result for heal in heals if heal.result.is_of(cut.removed)])
     if said:
         more = f" {len(said) - 1} more under **Data and command**." if len(said) > 1 else ""
         st.caption(words.plain(said[0]) + more)
+
+
+def _of_blocks(heals: Sequence[Found], curves: Sequence[Found], cut: Cut) -> list[Found]:
+    """The heals of the selected block and of blocks that a curve on the chart has."""
+    blocks = {cut.removed, *(point.block for curve in curves for point in curve.result.points)}
+    return [heal for heal in heals if any(block is not None and heal.result.is_of(block) for block in blocks)]
+
+
+def _of_another_block(heals: Sequence[Found], cut: Cut) -> words.Markdown:
+    """That the diamonds at the selected size heal another block of this size; "" where they heal the selected one."""
+    if cut.removed is None:
+        return ""
+    healed = [heal.result.spec.block for heal in heals if heal.result.healed and heal.result.healed.n == cut.n]
+    others = list(dict.fromkeys(block.brief() for block in healed if block != cut.removed))
+    named = words.plain("; ".join(others))
+    return f"Diamonds at n = {cut.n} heal other layers than the selected ones: {named}." if others else ""
 
 
 def same_questions(shown: Found, model: ModelSpec) -> dict[str, list[Found]]:
@@ -102,14 +122,16 @@ def _worth(entry: Found, shown: Found) -> tuple[evidence.Weight, bool]:
 
 def choice(others: dict[str, list[Found]]) -> list[Found]:
     """Draw the choice of what to compare with, nothing at first, and return the chosen curves."""
+    if not others:
+        st.caption("Run a sweep with other strategies on the same questions to compare them on this chart.")
+        return []
     compared: set[str] = st.session_state.setdefault("compared", set())
     options = list(others)
-    with st.popover(f"Compare ({len(compared.intersection(options))} of {len(options)})", help=_COMPARE):
-        picked = st.pills(
-            "Drawn together, on the same questions", options, selection_mode="multi",
-            default=[name for name in options if name in compared], key=f"compare-{'-'.join(options)}",
-            format_func=lambda name: words.plain(name if len(others[name]) < 2 else f"{name} × {len(others[name])}"),
-        )  # fmt: skip
+    picked = st.pills(
+        "Compare with, on the same questions", options, selection_mode="multi",
+        default=[name for name in options if name in compared], key=f"compare-{'-'.join(options)}",
+        format_func=lambda name: words.plain(name if len(others[name]) < 2 else f"{name} × {len(others[name])}"),
+    )  # fmt: skip
     compared.difference_update(options)
     compared.update(picked)
     return flat(others[name] for name in options if name in picked)

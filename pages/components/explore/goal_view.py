@@ -28,20 +28,6 @@ _LIMITS = {POINTS: (0.5, 100.0, 3.0, 0.5), MEGABYTES: (1.0, 1e7, 0.0, 10.0), TIM
 """Least, most, default and step of each goal; the default size is 85 % of the unpruned model's."""
 
 
-def popover(model: ModelSpec, strategy: Strategy, selected: Selected) -> None:
-    """Draw the button that opens the goal, beside the slider.
-
-    Args:
-        model: the model of the page.
-        strategy: how blocks are chosen.
-        selected: the scores on screen, whose dataset and precision count.
-    """
-    place = st.popover("Start from a goal", icon=":material/flag:", key="goal-popover", on_change="rerun")
-    if place.open:
-        with place, st.container(width=460):
-            show(model, strategy, selected, "goal-popover")
-
-
 def show(model: ModelSpec, strategy: Strategy, selected: Selected, key: str) -> None:
     """Draw the goal and its answer.
 

@@ -17,9 +17,9 @@ from pages.components.explore import (
     cut_numbers,
     damage_view,
     data_tables,
+    decide_menu,
     front_view,
     generation_panel,
-    goal_view,
     layer_strip,
     map_view,
     pick,
@@ -108,13 +108,12 @@ def _instrument(shown: Shown) -> None:
     with right, st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
         cuts.which_menu(shown.strategy, shown.cut)
         undo.remember()
-        cuts.say(shown.cut, shown.strategy)
-        cuts.block_menu(shown.strategy)
+        cuts.say(shown.cut)
         undo.button()
         brush.way_back(n_layers)
         st.space("stretch")
-        goal_view.popover(shown.model, shown.strategy, shown.selected)
         _way_to_questions(shown.cut)
+        decide_menu.show(shown)
     layer_strip.show(shown.distances, shown.damage, shown.strategy, shown.cut)
 
 
@@ -137,8 +136,9 @@ def _map_and_curves(shown: Shown) -> None:
         st.fragment(_curves)(shown)
     marks = {pick.name_now(map_view.CHART): cut_marks.CELLS}
     marks |= {pick.name_now(name): mark for name, mark in chart_marks.of_curves(shown).items()}
-    cut_marks.show(marks, shown.cut, shown.strategy)
-    brush.listen([pick.name_now(name) for name in curves.CHARTS], shown.strategy.distances.n_layers)
+    with st.container(gap=None):  # neither takes a place
+        cut_marks.show(marks, shown.cut, shown.strategy)
+        brush.listen([pick.name_now(name) for name in curves.CHARTS], shown.strategy.distances.n_layers)
 
 
 def _map(shown: Shown) -> None:
@@ -150,20 +150,26 @@ def _curves(shown: Shown) -> None:
     with frame.errors_shown(), st.container(gap="xsmall"):
         compared: list[Found] = []
         if shown.sweep is not None:
-            with st.container(
-                horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small",
-                key="curve-controls",
-            ):  # fmt: skip
-                others = curves.same_questions(shown.sweep, shown.model)
-                if others:
-                    compared = curves.choice(others)
-                else:
-                    st.markdown("**Accuracy and loss**", width="content", help=_ALONE)
-                curves.refine_button(shown.sweep, compared)
-                brush.menu(shown.strategy.distances.n_layers)
+            with st.container(horizontal=True, wrap=False, vertical_alignment="center", gap="small", key="curve-controls"):
+                with st.container():
+                    chip.show(chip.of_selected(shown.selected))
+                compared = _curves_menu(shown, shown.sweep)
         curves.show(shown.sweep, compared, shown.evidence.heals, shown.strategy, shown.cut)
         curves.not_measured(shown)
-        chip.show(chip.of_selected(shown.selected), _other_datasets(shown))
+        if others := _other_datasets(shown):
+            st.caption(others)
+
+
+def _curves_menu(shown: Shown, sweep: Found) -> list[Found]:
+    """Draw the menu of the curves: strategies beside this one, more questions, a range of n; returns the compared curves."""
+    others = curves.same_questions(sweep, shown.model)
+    menu = st.popover("Curves", key="curves-menu", on_change="rerun", width="content", help=_CURVES)
+    with menu, st.container(width=380):
+        compared = curves.choice(others)
+        curves.refine_button(sweep, compared)
+        if menu.open:
+            brush.handles(shown.strategy.distances.n_layers)
+    return compared
 
 
 def _other_datasets(shown: Shown) -> words.Markdown:
@@ -248,4 +254,4 @@ _DRAWN = {
     DATA: _data,
     MORE: _more,
 }
-_ALONE = "Run a sweep with other strategies on the same questions to see them on this chart."
+_CURVES = "Compare strategies, ask more questions, or keep charts and tables to a range of n."

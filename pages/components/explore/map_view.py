@@ -22,7 +22,7 @@ _VIEWS_HELP = (
     "**Map**: start layer to the right, block size upwards, yellow is little. **By row**: each size coloured by its own range, "
     "as in the paper's Fig. 4. **Lines**: one line for each size, as in its Fig. 1c. Click a block to cut it."
 )
-_HEIGHT = 322
+_HEIGHT = 316
 
 
 def view() -> str:
@@ -151,12 +151,12 @@ def _how_sure(distances: DistanceResult, cut: Cut, how: str) -> str:
     others = [start for start in range(len(row)) if start != chosen.start]
     second = max(others, key=row.__getitem__, default=None)
     of_size = f"{cut.n} layers" if cut.n > 1 else "single layers"
-    said = "How sure: " if cut.removed == chosen else f"Of {of_size}, the most similar are {chosen.brief()}: "
-    said += f"in {row[chosen.start]:.0%} of resamples of the texts this block wins"
-    circles = _LINES if how == "lines" else "Small circles: not told from the best by these texts (95 %)."
+    which = "This block has" if cut.removed == chosen else f"Of {of_size}, {chosen.brief()} {'have' if cut.n > 1 else 'has'}"
+    said = f"{which} the smallest distance in {row[chosen.start]:.0%} of text resamples"
+    circles = _LINES if how == "lines" else "Small circles: statistically tied with it (95 %)."
     if second is None or row[second] == 0:
-        return f"{said}; no other ever does. {circles}"
-    return f"{said}; second: {Block(second, cut.n).brief()}, in {row[second]:.0%}. {circles}"
+        return f"{said}, no other in any. {circles}"
+    return f"{said}, {Block(second, cut.n).brief()} in {row[second]:.0%}. {circles}"
 
 
 _LINES = "Blue: all blocks of this size; the line across runs through the most similar of each."

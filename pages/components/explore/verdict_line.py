@@ -50,16 +50,6 @@ def show(shown: Shown) -> None:
             speed_view.button(known.speed, speed_view.last_job(shown.asked), shown.asked, removed)
         if HEAL in said.missing:
             start.instant_heal_button(shown.sweep, cut, model)
-        _sheet_button()
-
-
-def _sheet_button() -> None:
-    """Open the decision sheet of the cut on screen."""
-    if st.button(
-        "Decision sheet", key="to-sheet", icon=":material/description:", type="tertiary", on_click=state.choose_option,
-        args=("way", "Decision sheet"), help="One page on this cut: go, measure more or don't, with numbers, cost and risk.",
-    ):  # fmt: skip
-        st.switch_page("pages/export.py")
 
 
 def best_of(known: Evidence, like: int | PartSet, n_layers: int) -> tuple[list[Cost], BestCut | None]:

@@ -240,12 +240,16 @@ def say_protected(removed: Removal | None, n_layers: int, who: words.Markdown = 
         st.caption(f":material/lock: {who} takes {named} protected.", width="content")
 
 
-def say(cut: Cut, strategy: Strategy) -> None:
-    """Draw the cut in one line, with the way back from layers that were picked by hand."""
+def say(cut: Cut) -> None:
+    """Draw the cut in one line."""
     if cut.removed is None:
         st.markdown(cut.unknown or "**Nothing removed**: the unpruned model", width="content")
         return
     st.markdown(f"**{cut.removed.describe()}**" + ("" if cut.by_hand else " removed"), width="content")
+
+
+def back_button(cut: Cut, strategy: Strategy) -> None:
+    """Draw the button that returns from layers picked by hand to those of the strategy; nothing where none were picked."""
     if cut.by_hand:
         name = f"l*({cut.n})" if strategy.name == "similarity" else words.plain(strategy.name)
         chosen = strategy.cut(cut.n).removed
@@ -257,14 +261,8 @@ def say(cut: Cut, strategy: Strategy) -> None:
         )  # fmt: skip
 
 
-def block_menu(strategy: Strategy) -> None:
-    """Draw a menu in which a cut is written instead of picked."""
-    menu = st.popover(
-        ":material/edit:", type="tertiary", key="own-block-menu", on_change="rerun", width=64,
-        help="Write a cut instead of picking it.",
-    )  # fmt: skip
-    if not menu.open:
-        return
+def field(strategy: Strategy) -> None:
+    """Draw the field in which a cut is written instead of picked."""
 
     def written() -> None:
         st.session_state["own-block-error"] = ""
@@ -275,12 +273,11 @@ def block_menu(strategy: Strategy) -> None:
         except BlockRangeError as error:
             st.session_state["own-block-error"] = str(error)
 
-    with menu:
-        st.text_input(
-            "START:SIZE, counted from 0", key="own-block", placeholder="11:5 or 3:1+7:2", on_change=written, help=words.A_CUT
-        )
-        if st.session_state.get("own-block-error"):
-            st.error(words.plain(st.session_state["own-block-error"]))
+    st.text_input(
+        "START:SIZE, counted from 0", key="own-block", placeholder="11:5 or 3:1+7:2", on_change=written, help=words.A_CUT
+    )
+    if st.session_state.get("own-block-error"):
+        st.error(words.plain(st.session_state["own-block-error"]))
 
 
 def which_menu(strategy: Strategy, cut: Cut) -> None:

@@ -71,7 +71,7 @@ def test_one_click_shows_all_again(app, filled):
 def test_the_handles_set_the_range(app, filled):
     at = app()
     whole = axis(at, "accuracy")
-    at.session_state["sizes-menu"] = True
+    at.session_state["curves-menu"] = True
     at.run()
     assert at.slider(key="sizes-handles").value == (0, 29)
     at.slider(key="sizes-handles").set_value((4, 8)).run()

@@ -6,7 +6,7 @@ import pytest
 
 from analysis.core.blocks import Block
 from tests.support import fakes
-from tests.support.seen import metric, names, read, texts
+from tests.support.seen import charts, metric, names, read, texts, trace
 
 LOSS = "loss, nats per token"
 
@@ -21,10 +21,33 @@ def curve(ui_cache):
 
 def test_a_heal_in_the_condition_of_the_curve_is_on_it(app, curve):
     fakes.alike_heal().save()
-    at = app()
+    at = app(block="11:5")
     assert "healed" in names(at, "accuracy")
     assert "healed" in names(at, LOSS)
     assert "Measured otherwise" not in texts(at)
+
+
+def test_the_curve_shows_heals_of_its_own_blocks_alone(app, curve):
+    heal = fakes.alike_heal()
+    heal.save()
+    at = app(n="5")
+    assert not heal.is_of(curve.points[5].block)
+    assert "healed" not in names(at, "accuracy")
+    own = replace(heal, spec=replace(heal.spec, block=curve.points[5].block))
+    points = {name: replace(point, start=own.spec.block.start) for name, point in own.models.items() if point.n}
+    replace(own, **points).save()
+    diamonds = trace(charts(app(n="5"))["accuracy"], "healed")
+    assert len(diamonds["x"]) == 1
+    assert curve.points[5].block.describe() in diamonds["text"][0]
+
+
+def test_heals_of_another_block_than_the_selected_are_named(app, curve):
+    heal, block = fakes.alike_heal(), curve.points[5].block
+    points = {name: replace(point, start=block.start) for name, point in heal.models.items() if point.n}
+    replace(heal, spec=replace(heal.spec, block=block), **points).save()
+    said = f"Diamonds at n = 5 heal other layers than the selected ones: {block.brief()}."
+    assert said in read(texts(app(block="3:5")))
+    assert "Diamonds" not in texts(app(n="5"))
 
 
 def test_a_newer_heal_in_nf4_is_not_on_the_curve_and_is_said_with_its_precision(app, curve):
@@ -40,7 +63,7 @@ def test_a_heal_on_other_questions_keeps_its_loss_on_the_curve(app, curve):
     heal = fakes.alike_heal()
     few = {name: replace(point, n_samples=7) for name, point in heal.models.items()}
     replace(heal, spec=replace(heal.spec, benchmark=replace(heal.spec.benchmark, limit=7)), **few).save()
-    at = app()
+    at = app(block="11:5")
     assert "healed" not in names(at, "accuracy")
     assert "healed" in names(at, LOSS)
 

@@ -211,9 +211,9 @@ def test_how_sure_the_chosen_block_is_stands_under_the_map(app):
     row = fakes.rich_distances().wins[4]
     first = fakes.distances().best[4].start
     second = max((start for start in range(len(row)) if start != first), key=row.__getitem__)
-    said = f"How sure: in {row[first]:.0%} of resamples of the texts this block wins; second: {Block(second, 5).brief()}"
+    said = f"This block has the smallest distance in {row[first]:.0%} of text resamples, {Block(second, 5).brief()} in"
     assert said in texts(at)
-    assert f"Of 5 layers, the most similar are {Block(first, 5).brief()}" in texts(app(n="5", strategy="deepest"))
+    assert f"Of 5 layers, {Block(first, 5).brief()} have the smallest distance in" in texts(app(n="5", strategy="deepest"))
 
 
 def test_another_distance_can_be_looked_at(app):

@@ -277,7 +277,7 @@ def test_a_click_on_one_chart_leaves_the_others_as_they_are():
 def test_a_block_can_be_written_instead_of_clicked(app):
     fill()
     at = app(n="3")
-    at.session_state["own-block-menu"] = True
+    at.session_state["goal-popover"] = True
     at.run()
     at.text_input(key="own-block").set_value("7:1+9:2").run()
     assert set(ringed(at)) == {(7, 1), (9, 2)}
@@ -334,7 +334,7 @@ def test_separate_layers_in_the_address_are_the_cut_on_every_page(app):
 def test_a_protected_layer_stays_in_the_address_and_is_not_cut_by_hand(app):
     fill()
     at = app(n="3", keep="0:1+12:1")
-    at.session_state["own-block-menu"] = True
+    at.session_state["goal-popover"] = True
     at.run()
     at.text_input(key="own-block").set_value("10:4").run()
     assert "Layer 12 is protected, so this cut was not made" in at.error[0].value
@@ -351,7 +351,7 @@ def test_every_change_of_the_cut_can_be_taken_back(app):
     at = app(n="5")
     assert not [button for button in at.button if button.key == "undo"], "nothing has changed yet"
     at.slider(key="n").set_value(8).run()
-    at.session_state["own-block-menu"] = True
+    at.session_state["goal-popover"] = True
     at.run()
     at.text_input(key="own-block").set_value("7:1+9:2").run()
     at.selectbox(key="strategy").set_value("deepest").run()

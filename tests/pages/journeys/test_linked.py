@@ -116,7 +116,9 @@ def test_a_clicked_block_is_the_cut_everywhere_and_its_address_shows_it_elsewher
         browser.screenshot(elsewhere, "linked-elsewhere")
         elsewhere.context.close()
 
+        page.get_by_role("button", name="Decide").click()
         page.get_by_role("button", name="Back to l*(8)").click()
+        page.keyboard.press("Escape")
         expect_cut(page, 11, 8)
         expect(page).not_to_have_url(re.compile("block="))
         click(page, "Heat map by", "3:8")  # the same block once more: a browser that remembers it must not keep silent
