@@ -2,18 +2,24 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from analysis.core.blocks import Removal
 from analysis.core.table import Column, Table
 from analysis.data.tasks import Question
+from analysis.experiments.accuracy.points import Answer
 from analysis.experiments.accuracy.spec import SweepResult
+from analysis.reading import reading
+from analysis.reading.reading import ACCURACY, Condition
 
 LOST, GAINED, ALWAYS_RIGHT, RIGHT, WRONG, ALWAYS_WRONG = (
     "lost", "gained", "right at every n", "right before and after", "wrong before and after", "wrong at every n",
 )  # fmt: skip
 FATES = (LOST, GAINED, RIGHT, WRONG, ALWAYS_RIGHT, ALWAYS_WRONG)
 """What can become of a question, each in one of them."""
+_OF_TWO = {ALWAYS_RIGHT: RIGHT, ALWAYS_WRONG: WRONG}
+"""Without a curve there are two models and no other n."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,36 @@ def autopsy(sweep: SweepResult, n: int, removed: Removal | None = None) -> Autop
     ns = sorted(answers)
     shared = [name for name in answers[0] if all(name in answers[at] for at in ns)]
     return Autopsy(n, ns, [_case(name, [answers[at][name] for at in ns], ns.index(n)) for name in shared])
+
+
+def of_two(before: Sequence[Answer], after: Sequence[Answer], n: int) -> Autopsy | None:
+    """What became of every question of one pruned model beside the unpruned one; None where no question is shared.
+
+    Args:
+        before: answers of the unpruned model.
+        after: answers of the pruned model.
+        n: removed layers, above 0.
+    """
+    pruned = {one.id: one for one in after}
+    cases = [
+        _case(one.id, [(each.prediction, each.gold, each.loglikelihoods) for each in (one, pruned[one.id])], 1)
+        for one in before
+        if one.id in pruned
+    ]
+    return Autopsy(n, [0, n], [replace(case, fate=_OF_TWO.get(case.fate, case.fate)) for case in cases]) if cases else None
+
+
+def stored_answers(results: Sequence[Any], removed: Removal | None, condition: Condition) -> Sequence[Answer]:
+    """The stored answers of exactly one block under a condition, from the first result that kept them; else empty.
+
+    Args:
+        results: curves, evaluations and heals of one model, strongest evidence first; healed models are ignored.
+        removed: the removed layers; None for the unpruned model.
+        condition: the dataset, the number of questions and the precision.
+    """
+    scored = (readings[ACCURACY] for result in results for readings in reading.of_all(result) if ACCURACY in readings)
+    kept = (one for one in scored if one.answers and not one.repair and (one.cut, one.condition) == (removed, condition))
+    return next((one.answers for one in kept), ())
 
 
 def _case(name: str, by_n: Sequence[tuple[int, int, list[float]]], place: int) -> Case:

@@ -1,6 +1,6 @@
 """Many curves as one request: a form that says how many and how long, and the table and the charts that grow out of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,12 +14,13 @@ from analysis.core.table import Table
 from analysis.data import corpora
 from analysis.data.spec import BenchmarkSpec, default_loss_corpus
 from analysis.data.tasks import TASKS
+from analysis.experiments.grid.cells import Cell
 from analysis.experiments.grid.spec import GridResult, GridSpec
 from analysis.experiments.strategies import BLOCKS, STRATEGIES, needs
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.reading import grids
 from pages.components.jobs import in_place
-from pages.components.shared import chart, command, frame, library, precision, selection, start, state, theme, words
+from pages.components.shared import chart, chip, command, frame, library, precision, selection, start, state, theme, words
 from pages.components.shared.library import Found
 
 _MOST_SHOWN = 6
@@ -166,6 +167,7 @@ def _result(result: GridResult) -> None:
     curves, cuts = tables["cells"], tables["cuts"]
     st.markdown(f"**{words.plain(curves.title)}**")
     # On a phone the other columns move under it.
+    _chip([cell for cell in result.cells if cell.cuts])
     names = {curves.columns[0].head: st.column_config.TextColumn(pinned=True)}
     chart.table(_read(curves), key="t-grid-cells", alt=curves.title, file_name="grid-curves", columns=names)
     st.caption(words.plain(curves.caption))
@@ -197,6 +199,29 @@ def _failures(result: GridResult) -> None:
         st.caption(words.plain(f"{names[0]}{more}: {why}"))
 
 
+def _chip(cells: Sequence[Cell], quantity: str = "") -> None:
+    """The condition of curves of a grid.
+
+    Args:
+        cells: finished curves.
+        quantity: one of `_QUANTITIES`; "" for all.
+    """
+    asked, read = (list(dict.fromkeys(_material(cell, name) for cell in cells)) for name in _QUANTITIES)
+    kept = [*(asked if quantity != grid_figures.LOSS else []), *(read if quantity != grid_figures.ACCURACY else [])]
+    precisions = [cell.precision.partition(" from ") for cell in cells]
+    held = [*(one for one, _, _ in precisions), *(weights for _, _, weights in precisions if weights)]
+    st.markdown(chip.badges([part for one in kept if one for part in one], list(dict.fromkeys(held))))
+
+
+def _material(cell: Cell, quantity: str) -> tuple[str, ...]:
+    """Dataset or texts of a curve with their number; empty where nothing was measured on them."""
+    if quantity == grid_figures.ACCURACY:
+        n = max((cut.n_samples for cut in cell.cuts), default=0)
+        return (cell.questions, f"n = {n}") if n else ()
+    n = max((cut.n_texts for cut in cell.cuts), default=0)
+    return (cell.texts, f"n = {n} texts") if n else ()
+
+
 def _charts(result: GridResult) -> None:
     """A panel for each model and question set or text, those that are chosen."""
     quantities = [quantity for quantity in _QUANTITIES if grid_figures.panels(result, quantity)]
@@ -214,6 +239,7 @@ def _charts(result: GridResult) -> None:
     for place, title in enumerate(titles):
         with columns[place % len(columns)]:
             st.markdown(f"**{words.plain(title)}**")
+            _chip(grid_figures.panels(result, quantity)[title], quantity)
             figure = grid_figures.panel(result, title, quantity, dark=theme.is_dark())
             alt = f"{_QUANTITIES[quantity]} against removed layers: {title}."
             chart.show(figure, key=f"grid-{quantity}-{place}", alt=alt, file_name=f"grid-{quantity}-{place + 1}")

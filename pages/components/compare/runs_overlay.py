@@ -14,7 +14,10 @@ from analysis.core import registry
 from analysis.reading import differences
 from analysis.reading import runs as run_table
 from analysis.reading.found import Found
-from pages.components.shared import added, chart, state, theme, words
+from analysis.reading.reading import ACCURACY as ANSWERS
+from analysis.reading.reading import LOSS as NATS
+from analysis.reading.reading import Condition
+from pages.components.shared import added, chart, chip, state, theme, words
 
 _TITLES = {"distances": "Maps", "damage": "Damage", "sweep": "Curves", "heal": "Heals", "steps": "Heals by step"}
 
@@ -61,10 +64,16 @@ def _pair(figures: list[tuple], kind: str) -> None:
             chart.show(figure, key=f"runs-{name}", alt=alt, file_name=f"{kind}-{name}")
 
 
+def _chip(conditions: list[Condition], texts: str = "Loss") -> None:
+    """The condition of a group of charts; more than one is said to differ between the runs."""
+    chip.show(conditions, "The runs differ in this: the table above names each." if len(conditions) > 1 else "", texts)
+
+
 def _maps(drawn: list[Drawn]) -> None:
     st.header("Maps on relative depth", anchor=False)
     kept = _split(drawn, lambda a, b: a.result.spec.metric == b.result.spec.metric, "they measure another distance.")
     names, dark = ", ".join(one.name for one in kept), theme.is_dark()
+    _chip(chip.of_maps(one.result for one in kept), "Distance")
     distance = run_figures.distance_curves(kept, dark=dark)
     path = run_figures.path_curves(kept, dark=dark)
     _pair(
@@ -84,6 +93,7 @@ def _curves(drawn: list[Drawn]) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         if asked:
+            _chip(chip.of_results([one.result for one in asked], ANSWERS))
             figure = run_figures.score_curves(asked, ACCURACY, dark=dark)
             alt = f"Accuracy against the share of layers removed: {', '.join(one.name for one in asked)}."
             chart.show(figure, key="runs-accuracy", alt=alt, file_name="curves-accuracy")
@@ -100,6 +110,7 @@ def _curves(drawn: list[Drawn]) -> None:
         figure = run_figures.score_curves(kept, LOSS if in_tokens else BITS, dark=dark)
         alt = f"Loss against the share of layers removed: {', '.join(one.name for one in kept)}."
         with placeholder:
+            _chip(chip.of_results([one.result for one in kept], NATS))
             chart.show(figure, key="runs-loss", alt=alt, file_name="curves-loss")
         if not in_tokens:
             st.caption("In bits per byte, since these models have different vocabularies and so count different tokens.")
@@ -126,9 +137,11 @@ def _heals(drawn: list[Drawn]) -> None:
         placeholder = st.container()
         kept = _split(drawn, _same_healed, "they heal other weights or are measured on other texts.")
         with placeholder:
+            _chip(chip.of_results([one.result for one in kept], NATS))
             alt = f"Held-out loss by step: {', '.join(one.name for one in kept)}."
             chart.show(run_figures.heal_curves(kept, dark=dark), key="runs-heals", alt=alt, file_name="heals-loss")
     with right:
+        _chip(chip.of_results([one.result for one in drawn], NATS))
         alt = "Share of the loss gap between cut and unpruned that each heal recovered."
         figure = run_figures.recovery_bars(drawn, dark=dark, height=120 + 44 * len(drawn))
         chart.show(figure, key="runs-recovered", alt=alt, file_name="heals-recovered")
@@ -146,6 +159,7 @@ def _damage(drawn: list[Drawn]) -> None:
     with left:
         why = "it was measured on other texts or with another vocabulary."
         kept = _split(drawn, lambda a, b: differences.same_tokens(a.result, b.result), why)
+        _chip(chip.of_maps(one.result for one in kept), "Loss increase")
         alt = f"Least loss increase against the share of layers removed: {', '.join(one.name for one in kept)}."
         chart.show(run_figures.damage_curves(kept, dark=theme.is_dark()), key="runs-damage", alt=alt, file_name="damage")
 

@@ -20,7 +20,7 @@ from analysis.reading import library as reading
 from analysis.reading import runs as run_table
 from analysis.reading.found import Found, of_entry
 from pages.components.compare import runs_overlay
-from pages.components.shared import chart, command, frame, library, state, words
+from pages.components.shared import chart, chip, command, frame, library, state, words
 
 MOST = 1000
 """Rows of the table: a browser takes many more of them slowly, and nobody reads them."""
@@ -233,6 +233,8 @@ def differences(picked: list[Found], reference: Found, fraction: float) -> None:
     """Draw every number of the ticked runs as a difference from the reference, and say what has none."""
     others = [run for run in picked if run.id != reference.id]
     st.header("Against the reference", anchor=False)
+    is_map = reference.kind in ("distances", "damage")
+    chip.show(chip.of_maps([reference.result]) if is_map else chip.of_results([reference.result]), texts="Texts")
     if not others:
         st.info("Tick another run in the table to see how far it is from the reference.")
         return

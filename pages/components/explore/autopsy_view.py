@@ -8,13 +8,16 @@ from analysis.data.spec import BenchmarkSpec
 from analysis.data.tasks import Question
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.reading import autopsy
-from analysis.reading.autopsy import FATES, GAINED, LOST
+from analysis.reading.autopsy import FATES, GAINED, LOST, RIGHT, WRONG
+from pages.components.explore import curves
 from pages.components.shared import chart, chip, state, uploads, words
 from pages.components.shared.cuts import Cut
-from pages.components.shared.library import Found
+from pages.components.shared.selection import Shown
 
 _TAKEN = "fates"
 """Key of the filter."""
+_OF_TWO = (LOST, GAINED, RIGHT, WRONG)
+"""What can become of a question of a block that was scored alone."""
 
 
 def curve_of(cut: Cut) -> SweepResult | None:
@@ -23,45 +26,57 @@ def curve_of(cut: Cut) -> SweepResult | None:
     return cut.result if is_asked and isinstance(cut.result, SweepResult) else None
 
 
-def show(sweep: Found | None, cut: Cut, n_layers: int) -> None:
-    """Draw the counts as a filter, and the questions that pass it.
+def show(shown: Shown) -> None:
+    """Draw the counts as a filter, and the questions that pass it; a grey panel where the selected block was not asked.
 
     Args:
-        sweep: the curve on screen.
-        cut: what is removed now, with what was measured of it.
-        n_layers: layers of the model.
+        shown: the selection.
     """
-    n = cut.n
-    if sweep is None:
+    cut, n = shown.cut, shown.cut.n
+    if shown.sweep is None:
         st.info("No question has been asked yet: **Run a sweep**, and what becomes of each one is told here.")
         return
     if n == 0:
         st.info("Nothing is removed: move the slider, or click a point of the accuracy curve, to see what its cut flips.")
         return
+    condition = shown.selected.selection.questions
+    if condition is None or cut.removed is None:
+        st.info(cut.unknown or "The curve on screen asked no questions: **Run a sweep** with a dataset to see them here.")
+        return
+    if shown.selected.accuracy.reading is None:
+        curves.not_measured(shown)
+        return
     curve = curve_of(cut)
-    if curve is None:
-        what = cut.removed.describe() if cut.removed else f"n = {n}"
-        st.info(f"No curve has asked this cut, {what}: choose a point of a curve, or run a sweep whose cuts have it.")
-        return
-    found = autopsy.autopsy(curve, n, cut.removed)
+    found = autopsy.autopsy(curve, n, cut.removed) if curve is not None else None
+    is_of_curve = found is not None
     if found is None:
-        st.info(f"The answers of this curve at n = {n} were not kept; a sweep of your own keeps them all.")
+        scores = [entry.result for entry in shown.evidence.scores]
+        before, after = (autopsy.stored_answers(scores, removed, condition) for removed in (None, cut.removed))
+        found = autopsy.of_two(before, after, n)
+    if found is None:
+        st.info(
+            f"The answers without {words.plain(cut.removed.brief())} were not kept, only their number. A sweep of your own "
+            "keeps them."
+        )
         return
-    counts = found.counts
-    chip.show(chip.of_readings(cut.readings)[:1])
+    counts, fates = found.counts, FATES if is_of_curve else _OF_TWO
+    benchmark = curve.spec.benchmark if curve is not None else shown.sweep.result.spec.benchmark
+    where = f"at n = {n}" if is_of_curve else f"without {words.plain(cut.removed.brief())}"
+    chip.show([condition])
     picked = st.pills(
-        f"{len(found.cases)} {words.plain(words.questions(curve.spec.benchmark))} questions at n = {n}",
-        FATES, selection_mode="multi", default=[fate for fate in (LOST, GAINED) if counts[fate]] or list(FATES[:1]),
-        format_func=lambda fate: f"{fate}: {counts[fate]:d}", key=f"{_TAKEN}-{n}",
-        help="Against the unpruned model. What never changes over the whole curve has a name of its own.",
+        f"{len(found.cases)} {words.plain(words.questions(benchmark))} questions {where}",
+        fates, selection_mode="multi", default=[fate for fate in (LOST, GAINED) if counts[fate]] or [LOST],
+        format_func=lambda fate: f"{fate}: {counts[fate]:d}", key=f"{_TAKEN}-{n}{'' if is_of_curve else '-alone'}",
+        help="Against the unpruned model."
+        + (" What never changes over the whole curve has a name of its own." if is_of_curve else ""),
     )  # fmt: skip
     cases = found.of(picked)
     if not cases:
         st.caption("No question of this kind.")
         return
-    sizes = state.sizes(n_layers)
+    sizes = state.sizes(shown.strategy.distances.n_layers) if is_of_curve else None
     over = [at for at in found.ns if sizes is None or at in sizes] or found.ns
-    table = found.table(cases, _texts(curve.spec.benchmark), over)
+    table = found.table(cases, _texts(benchmark), over)
     lines = {
         name: st.column_config.LineChartColumn(name, help=f"Log-likelihood by n = {over[0]} … {over[-1]}, nats")
         for name in ("right", "most likely wrong")

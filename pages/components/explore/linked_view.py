@@ -197,7 +197,7 @@ def _saved(shown: Shown) -> None:
 
 def _questions(shown: Shown) -> None:
     with frame.errors_shown():
-        autopsy_view.show(shown.sweep, shown.cut, shown.strategy.distances.n_layers)
+        autopsy_view.show(shown)
 
 
 def _front(shown: Shown) -> None:

@@ -1,14 +1,17 @@
 """The condition chip: dataset, n, precision and weights of a group of numbers, the same on every page."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import streamlit as st
 
 from analysis.data import corpora, questions
 from analysis.data.spec import CorpusSpec
+from analysis.experiments.maps.spec import DamageResult, DistanceResult
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.reading.reading import Condition, Readings
-from analysis.reading.selection import Selected
+from analysis.reading.selection import Selected, conditions_of
 from pages.components.shared import words
 
 
@@ -41,20 +44,21 @@ def precision(model: ModelSpec, facts: ModelFacts) -> list[str]:
     return [model.precision, f"{weights} weights"] if weights else [model.precision]
 
 
-def details(conditions: Iterable[Condition | None]) -> words.Markdown:
+def details(conditions: Iterable[Condition | None], texts: str = "Loss") -> words.Markdown:
     """The same in full, one line for each condition, for the hover help of a chip."""
-    return "\n".join(f"- {words.plain(_in_full(one))}" for one in dict.fromkeys(conditions) if one is not None)
+    return "\n".join(f"- {words.plain(_in_full(one, texts))}" for one in dict.fromkeys(conditions) if one is not None)
 
 
-def show(conditions: Sequence[Condition | None], note: words.Markdown = "") -> None:
+def show(conditions: Sequence[Condition | None], note: words.Markdown = "", texts: str = "Loss") -> None:
     """Draw the chip in a line of its own, with its details on hover; nothing without any condition.
 
     Args:
         conditions: of the numbers beside it.
         note: a sentence behind it.
+        texts: name of the quantity that was measured on texts.
     """
     if said := of(conditions):
-        st.markdown(f"{said} :small[{note}]" if note else said, help=details(conditions))
+        st.markdown(f"{said} :small[{note}]" if note else said, help=details(conditions, texts))
 
 
 def of_selected(selected: Selected) -> list[Condition | None]:
@@ -67,6 +71,29 @@ def of_readings(readings: Readings) -> list[Condition | None]:
     return list(dict.fromkeys(one.condition for one in readings.values()))
 
 
+def of_results(results: Iterable[Any], *quantities: str) -> list[Condition]:
+    """The conditions of the scores of curves, evaluations and heals.
+
+    Args:
+        results: the results.
+        quantities: `reading.ACCURACY` or `reading.LOSS`; none for both.
+    """
+    found = [conditions_of(result) for result in results]
+    return list(dict.fromkeys(one for each in found for name, one in each.items() if not quantities or name in quantities))
+
+
+def of_maps(results: Iterable[DistanceResult | DamageResult]) -> list[Condition]:
+    """The conditions of maps of blocks: their texts, precision and weights format."""
+    return list(dict.fromkeys(map(_of_map, results)))
+
+
+def _of_map(result: DistanceResult | DamageResult) -> Condition:
+    model, corpus = result.spec.model, result.spec.corpus
+    n = result.n_texts if isinstance(result, DistanceResult) else max((n for row in result.n_measured for n in row), default=0)
+    weights = model.format_of_weights(result.model)
+    return Condition(model.identity or model.source, model.precision, replace(corpus, n_texts=n), n, result.model.name, weights)
+
+
 def _material(condition: Condition) -> list[str]:
     """Name of the dataset or the texts, and their number."""
     material = condition.material
@@ -76,9 +103,9 @@ def _material(condition: Condition) -> list[str]:
     return [f"{questions.title(material)}{shots}", f"n = {condition.n}"]
 
 
-def _in_full(condition: Condition) -> str:
+def _in_full(condition: Condition, texts: str) -> str:
     material = condition.material
     said = condition.on_what()
     if isinstance(material, CorpusSpec):
-        return f"Loss: {said}, up to {material.seq_len} tokens per text, seed {material.seed}"
+        return f"{texts}: {said}, up to {material.seq_len} tokens per text, seed {material.seed}"
     return f"Accuracy: {said}, {material.shots or 0}-shot, protocol {material.protocol}, seed {material.seed}"

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from analysis import jobs
+from analysis.charts.grids import ACCURACY, panels
 from analysis.core import host
 from analysis.experiments.grid.spec import GridSpec
 from analysis.models.spec import ModelSpec
@@ -68,6 +69,21 @@ def test_a_finished_grid_has_its_panels_and_both_tables(ui_cache, view):
     assert "No loss seen up to n: the largest n" in read(texts(at))
     at.button_group(key="grid-quantity").set_value("loss").run()
     assert sorted(figures(at)) == ["grid-loss-0", "grid-loss-1"]
+
+
+def test_panels_and_table_of_a_grid_carry_the_condition_chip(ui_cache, view):
+    made = fakes.grid()
+    made.save()
+    at = view()
+    chips = [read(one.value) for one in at.markdown if one.value.startswith(":gray-badge")]
+    assert len(chips) == 3, "one for each panel, one for the table"
+    for chip, (cell, *_) in zip(chips, panels(made, ACCURACY).values(), strict=False):
+        precision = cell.precision.replace(" from ", " · ")
+        assert chip == f":gray-badge[{cell.questions} · n = {cell.cuts[0].n_samples}] :gray-badge[{precision}]"
+    assert {f"{cell.texts} · n = {cell.cuts[0].n_texts} texts" in chips[-1] for cell in made.cells} == {True}
+    at.button_group(key="grid-quantity").set_value("loss").run()
+    chips = [read(one.value) for one in at.markdown if one.value.startswith(":gray-badge")]
+    assert all(chip.startswith(f":gray-badge[{made.cells[0].texts} · n = ") for chip in chips[:2])
 
 
 def test_what_cannot_be_told_from_the_unpruned_model_is_not_coloured(ui_cache, view):

@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 from analysis.cli import main
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from tests.support import fakes
-from tests.support.seen import figures, texts, trace
+from tests.support.seen import figures, read, texts, trace
 
 SCRIPT = """
 from pages.components.compare import runs_view
@@ -232,3 +232,31 @@ def test_the_commands_of_the_picked_runs_and_of_the_reference_are_there(view):
     said = "\n".join(code.value for code in at.code)
     assert main.command_line(fakes.sweep().spec) in said
     assert main.command_line(fakes.distances().spec) in said
+
+
+def test_every_group_of_charts_carries_the_condition_chip(view):
+    curve = fakes.sweep()
+    for result in (fakes.distances(), curve, fakes.damage(), fakes.heal()):
+        result.save()
+    at = view(reference=pin(fakes.damage()))
+    at.session_state["run-picks"] = [pin(result) for result in (fakes.distances(), curve, fakes.damage(), fakes.heal())]
+    at.run()
+    assert not at.exception
+    chips = [one for one in at.markdown if one.value.startswith(":gray-badge")]
+    said, details = read(" ".join(one.value for one in chips)), [read(one.help) for one in chips]
+    for part in ("ARC-Easy · n = 100]", f"C4 · n = {curve.points[0].n_texts} texts", "bfloat16 · Q4_1 weights"):
+        assert part in said
+    for start in ("- Distance: ", "- Accuracy: 100 ARC-Easy questions", "- Loss increase: "):
+        assert any(one.startswith(start) for one in details), start
+
+
+def test_runs_under_two_conditions_are_said_to_differ(view):
+    for result in (fakes.distances(), on_wiki()):
+        result.save()
+    at = view()
+    at.session_state["run-picks"] = [pin(result) for result in (fakes.distances(), on_wiki())]
+    at.run()
+    (chip,) = [read(one.value) for one in at.markdown if one.value.startswith(":gray-badge")]
+    assert "C4" in chip
+    assert "Wikipedia" in chip
+    assert "The runs differ in this" in chip

@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
+from analysis.core.blocks import Block
 from analysis.experiments.accuracy.points import Answer
 from analysis.reading import autopsy
 from tests.support import fakes
+from tests.support.seen import read, texts
 
 
 def with_answers():
@@ -60,7 +62,8 @@ def test_questions_of_a_cut_by_hand_are_its_own_or_none(app, precomputed):
         precomputed(result)
     at = app(tab="questions", block="3:5")
     assert not at.pills, "those of the strategy's cut of this size are of other layers"
-    assert any("No curve has asked this cut, layers 3-7" in one.value for one in at.info)
+    assert "**Not measured for this cut**: layers 3-7" in read(texts(at))
+    assert at.button(key="score-cut").label == "Score this cut"
     deepest = replace(fakes.sweep(strategy="deepest"), questions=with_answers().questions)
     precomputed(deepest)
     own = next(point.block for point in deepest.points if point.n == 5)
@@ -68,3 +71,42 @@ def test_questions_of_a_cut_by_hand_are_its_own_or_none(app, precomputed):
     found = autopsy.autopsy(deepest, 5)
     assert sum(found.counts.values()) == len(found.cases)
     assert at.pills[0].options[0].endswith(f": {found.counts[autopsy.LOST]}")
+
+
+def alone(curve, lost: int = 4):
+    """A block that was scored alone on the questions of a curve: it loses the first of those that the unpruned model knows."""
+    made = fakes.evaluate(Block(3, 5), curve=curve)
+    known = [one.id for one in curve.questions[0] if one.prediction == one.gold][:lost]
+    answers = [replace(one, prediction=1 - one.gold) if one.id in known else one for one in curve.questions[0]]
+    return replace(made, questions=answers, point=replace(made.point, n_samples=curve.n_questions))
+
+
+def test_a_block_scored_alone_has_its_own_questions(app, precomputed):
+    curve = with_answers()
+    for result in (fakes.distances(), curve, alone(curve)):
+        precomputed(result)
+    at = app(tab="questions", block="3:5")
+    assert not at.exception
+    assert at.pills[0].label == "20 ARC-Easy questions without layers 3-7"
+    assert at.pills[0].options[:2] == ["lost: 4", "gained: 0"]
+    (table,) = [one for one in at.dataframe if "what became of it" in one.value.columns]
+    assert list(table.value["what became of it"]) == [autopsy.LOST] * 4
+    assert ":gray-badge[ARC-Easy · n = 100" in texts(at)
+
+
+def test_answers_on_other_questions_are_not_listed(app, precomputed):
+    curve = with_answers()
+    other = alone(curve)
+    for result in (fakes.distances(), curve, replace(other, point=replace(other.point, n_samples=24))):
+        precomputed(result)
+    at = app(tab="questions", block="3:5")
+    assert not at.pills
+    assert "**Not measured for this cut** (accuracy): layers 3-7" in read(texts(at))
+
+
+def test_a_block_without_stored_answers_says_so(app, precomputed):
+    curve = with_answers()
+    for result in (fakes.distances(), curve, replace(alone(curve), questions=[])):
+        precomputed(result)
+    at = app(tab="questions", block="3:5")
+    assert any("The answers without layers 3-7 were not kept" in one.value for one in at.info)
