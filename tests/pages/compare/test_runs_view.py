@@ -246,7 +246,7 @@ def test_every_group_of_charts_carries_the_condition_chip(view):
     said, details = read(" ".join(one.value for one in chips)), [read(one.help) for one in chips]
     for part in ("ARC-Easy · n = 100]", f"C4 · n = {curve.points[0].n_texts} texts", "bfloat16 · Q4_1 weights"):
         assert part in said
-    for start in ("- Distance: ", "- Accuracy: 100 ARC-Easy questions", "- Loss increase: "):
+    for start in ("- Distance: ", "- Accuracy: 100 ARC-Easy questions", "- Loss: "):
         assert any(one.startswith(start) for one in details), start
 
 
