@@ -18,7 +18,7 @@ export PYTHONUNBUFFERED = 1
 # What one process has compiled, the next need not: some images forbid to keep it, and the tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help run check test lint format install install-dev lock sbom audit chromium fuzz gallery bench bench-evaluation bench-scaling bench-gpu bench-distances bench-by-layer bench-cluster bench-divided bench-store bench-healing bench-eta bench-search bench-ui load screenshots map chaos zoo clean
+.PHONY: help run check test lint docs format install install-dev lock sbom audit chromium fuzz gallery bench bench-evaluation bench-scaling bench-gpu bench-distances bench-by-layer bench-cluster bench-divided bench-store bench-healing bench-eta bench-search bench-ui load screenshots map chaos zoo clean
 
 help:
 	@sed -n '1,3p' Makefile
@@ -70,6 +70,12 @@ lint: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --num-workers 2 analysis
 	$(BIN)/lint-imports
+	$(BIN)/python -m docs.prose
+
+# The documentation site, in site/. A broken link or a page outside of the navigation is an error.
+docs: install-dev
+	$(BIN)/python -m docs.generate
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 map: install-dev
 	$(BIN)/python -m docs.house

@@ -9,7 +9,7 @@ process of its own: its time is the median of `--repeats` after a first run, whi
 is what that process held from the moment the model was there. Through each axis a power law is fitted, by least squares of
 logarithms. An axis is judged by seconds over floating-point operations: in theory hidden size and length of a text have parts
 whose exponent is 2, so SUPERLINEAR is what grows faster than the operations do. `--clock processor` measures the seconds of
-processors, which other programs do not lengthen as they do those of the clock on the wall. Draws benchmarks/scaling.svg. Ends
+processors, which other programs do not lengthen as they do those of the clock on the wall. Draws docs/scaling.svg. Ends
 with 1 where something is SUPERLINEAR, or memory GROWS that must not.
 """
 
@@ -31,7 +31,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 from analysis.core import host, stats, units
 
-PICTURE = REPOSITORY / "benchmarks" / "scaling.svg"
+PICTURE = REPOSITORY / "docs" / "scaling.svg"
 SLACK = 0.1
 """How far from that of the operations an exponent may be and still be called linear: 7 % for a doubling."""
 FLAT = 1.05

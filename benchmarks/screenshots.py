@@ -1,6 +1,6 @@
 """`make screenshots`: what every page looks like on the precomputed results, and the README's pictures.
 
-python benchmarks/screenshots.py                       the gallery in tests/artifacts/gallery, and pages/assets/*.png
+python benchmarks/screenshots.py                       the gallery in tests/artifacts/gallery, and docs/assets/*.png
 python benchmarks/screenshots.py --only explore        one view, and no picture of the README
 python benchmarks/screenshots.py --also ../former      the views of another checkout as well, as VIEW-THEME-WIDTH-also.png
 """
@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.support import browser
 
-ASSETS = ROOT / "pages" / "assets"
+ASSETS = ROOT / "docs" / "assets"
 GALLERY = browser.ARTIFACTS / "gallery"
 SIZES = {390: 844, 768: 1024, 1280: 800, 1920: 1080}
 """Of a phone, a tablet and two screens: how high by how wide."""

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from analysis import jobs as jobs_room
-from analysis.cli import answers, convert, decision_sheet, jobs, line, manifest, push, rows
+from analysis.cli import answers, convert, dashboard, decision_sheet, jobs, line, manifest, push, rows
 from analysis.cli.line import Extra, Misuse, Parser, Subcommand
 from analysis.core import extensions, failures
 from analysis.core.errors import one_line
@@ -113,18 +113,28 @@ def subcommands() -> tuple[Subcommand, ...]:
     )
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all subcommands, for the reference page of the documentation."""
+    return _parser(subcommands())
+
+
 def _about(spec: type[Spec]) -> str:
     """The first paragraph of its docstring."""
     return " ".join((spec.__doc__ or "").strip().split("\n\n")[0].split())
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    return _parser(subcommands()).parse_args(arguments)
+    return parser().parse_args(arguments)
+
+
+def _program() -> str:
+    """Return the command as it was called: `layerscope` where the checkout is installed, else the module."""
+    return "layerscope" if os.path.basename(sys.argv[0]) == "layerscope" else "python -m analysis"
 
 
 @functools.lru_cache(maxsize=4)
 def _parser(asking: tuple[Subcommand, ...]) -> Parser:
-    parser = Parser(prog="python -m analysis", description=_ABOUT, epilog=_EXITS)
+    parser = Parser(prog=_program(), description=_ABOUT, epilog=_EXITS)
     places = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
     def add(name: str, help: str, **defaults: object) -> Parser:
@@ -149,6 +159,7 @@ def _parser(asking: tuple[Subcommand, ...]) -> Parser:
     told = "pickled weights of a model as safetensors, in a folder of their own; nothing in them is run"
     convert.add_options(add("convert", told, command=convert.run))
     push.add_options(add("push", "an export onto the hub: listed first, uploaded with --yes", command=push.run))
+    dashboard.add_options(add("dashboard", "the pages in the browser", command=dashboard.run))
     jobs.add_options(add("jobs", "the background jobs", command=jobs.run))
     told = "a request as a RayJob for Kubernetes, written to a file and not run"
     manifest.add_options(add("manifest", told, command=manifest.run, parse=_parse, command_line=command_line))

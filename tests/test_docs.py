@@ -1,0 +1,75 @@
+"""The documentation builds, follows from the code, and keeps the writing rules."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from docs import generate, prose
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    """A broken link, a missing anchor or a page outside the navigation is a warning, and strict makes it an error."""
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    for name, text in generate.pages().items():
+        (tmp_path / "docs" / name).write_text(text, encoding="utf-8")
+    built = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", "site"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stderr[-2000:]
+    assert (tmp_path / "site" / "search" / "search_index.json").exists()
+    for file in (tmp_path / "site").rglob("*.html"):
+        asked = re.findall(r'(?:src|href)="(https?://[^"]+)"', file.read_text())
+        assert not [url for url in asked if re.search(r"\.(js|css|woff2?)($|\?)", url)], f"{file.name} asks another host"
+
+
+def test_rewritten_files_keep_the_writing_rules():
+    found = [str(finding) for path in prose.rewritten() for finding in prose.findings(path, path.read_text(encoding="utf-8"))]
+    assert not found
+    assert ROOT / "README.md" in prose.rewritten()
+
+
+def test_readme_fits_one_screen():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 130
+    assert len(text.split()) <= 1200
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("It loses 2.16 nats a token.", "loss rises"),
+        ("It cannot be told from the unpruned model.", "statistically"),
+        ("One; two.", "semicolon"),
+        (" ".join(["word"] * 26) + ".", "a sentence of 26 words"),
+        ("| " + " ".join(["word"] * 21) + " | b |", "a cell of 21 words"),
+        ("- The run is gone on with.", "name the actor"),
+    ],
+)
+def test_a_broken_rule_is_found_with_its_line(tmp_path, text, problem):
+    found = list(prose.findings(tmp_path / "page.md", f"# Title\n\n{text}\n"))
+    assert [finding.line for finding in found] == [3] * len(found)
+    assert any(problem in finding.problem for finding in found)
+
+
+def test_code_and_addresses_are_no_prose(tmp_path):
+    text = "See `told from; mend` and [the page](whatever.md).\n\n```\nwhoever; goes on\n```\n\n    told apart; too\n"
+    assert not list(prose.findings(tmp_path / "page.md", text))
+
+
+def test_reference_names_every_command_and_option():
+    page = generate.command_line_page()
+    for name, command in generate.commands():
+        assert f"\n## {name}\n" in page
+        for action in command._actions:
+            assert all(f"`{option}`" in page for option in action.option_strings if option not in ("-h", "--help"))
+    assert "None" not in generate.glossary_page()
