@@ -40,7 +40,6 @@ def accuracy_curve(
     heals: Sequence[HealResult] = (),
     *,
     others: Sequence[SweepResult] = (),
-    n: int | None = None,
     dark: bool = False,
     height: int = 250,
 ) -> Figure:
@@ -50,7 +49,6 @@ def accuracy_curve(
         sweep: the curve that is read; it has a band, and its cliff is marked if it can be located.
         heals: healed models that answered the same questions.
         others: curves of other strategies on the same questions; several draws of `random` become one band.
-        n: where the marker stands.
         dark: whether the page is dark.
         height: pixels, for a legend of one row; more rows are added to it, so that the plot keeps its size.
     """
@@ -65,7 +63,7 @@ def accuracy_curve(
             x=located.n, y=1, yref="paper", text=located.label(), hovertext=located.sentence(), showarrow=False,
             xanchor="left" if is_left else "right", yanchor="top", font={"size": 11, "color": colour},
         )  # fmt: skip
-    return marked(figure, n, dark=dark)
+    return figure
 
 
 def loss_curve(
@@ -73,7 +71,6 @@ def loss_curve(
     heals: Sequence[HealResult] = (),
     *,
     others: Sequence[SweepResult] = (),
-    n: int | None = None,
     dark: bool = False,
     height: int = 250,
 ) -> Figure:
@@ -85,21 +82,7 @@ def loss_curve(
     if others:  # the legend of the accuracy above it names the curves
         figure.update_traces(showlegend=False)
         figure.update_yaxes(type="log", tickvals=LOSS_TICKS, title="loss, nats (log scale)")
-    return marked(figure, n, dark=dark)
-
-
-def marked(figure: Figure, n: int | None, *, dark: bool = False) -> Figure:
-    """A curve with its line at the slider's n, as a new figure: the curve itself need not be built again for another n.
-
-    The axis reaches out to an n beyond what was measured.
-    """
-    if n is None:
-        return figure
-    spec = _reaching(figure, n)
-    line = {"color": palette(dark).marker, "width": 1.2}
-    marker = {"type": "line", "name": "marker", "xref": "x", "yref": "y domain", "x0": n, "x1": n, "y0": 0, "y1": 1}
-    spec["layout"]["shapes"] = [{**marker, "line": line, "opacity": 0.75}, *spec["layout"].get("shapes", ())]
-    return unchecked(spec)
+    return figure
 
 
 def reaching(figure: Figure, n: int) -> Figure:
@@ -169,7 +152,7 @@ def _curve(
 
 FILLED = " (filled: unlike n = 0)"
 """What the axis of a curve says besides its title, short enough for a phone."""
-TOLD_APART = "neighbours told apart"
+STEPS = "significant steps"
 """Name of the strong parts of a curve's line, which have no numbers of their own."""
 LOSS_TICKS = [1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50]
 """Nats, where an axis of losses is logarithmic."""
@@ -264,8 +247,8 @@ def _add_band(
 def _add_shown(figure: Figure, sweep: SweepResult, measure: Measure, colours: Palette, name: str) -> None:
     """The curve that is read: its intervals as a band, its points, and a line that is strong only where it tells something.
 
-    A point is filled where its difference from the unpruned model is settled. Between neighbours that cannot be told apart the
-    line is a pale guide for the eye: a dip and a rise inside their own intervals must not look like a story.
+    A point is filled where its difference from the unpruned model is significant. Between neighbours without a significant
+    difference the line is a pale guide for the eye: a dip and a rise inside their own intervals must not look like a story.
     """
     points, changes = measure.points(sweep), changes_of(sweep, measure)
     numbers, values = [point.n for point in points], [measure.value(point) or 0.0 for point in points]
@@ -282,7 +265,7 @@ def _add_shown(figure: Figure, sweep: SweepResult, measure: Measure, colours: Pa
         x=x,
         y=y,
         mode="lines",
-        name=TOLD_APART,
+        name=STEPS,
         line={"color": colours.pruned, "width": 2.2},
         hoverinfo="skip",
         showlegend=False,
@@ -395,7 +378,7 @@ _WRITTEN = (
 )
 
 
-def writing_curve(sweep: SweepResult, *, n: int | None = None, dark: bool = False, height: int = 230) -> Figure:
+def writing_curve(sweep: SweepResult, *, dark: bool = False, height: int = 230) -> Figure:
     """Repetition, distinct tokens and right arithmetic answers of generated text against the number of removed layers."""
     figure, colours = Figure(), palette(dark)
     for field, name, look in _WRITTEN:
@@ -418,8 +401,7 @@ def writing_curve(sweep: SweepResult, *, n: int | None = None, dark: bool = Fals
         )
     last = max([point.n for point in sweep.points] + [1])
     y = {"title": "share", "tickformat": ".0%", "range": [-0.04, 1.04], "gridcolor": colours.grid}
-    finish(figure, height, x=n_axis(last, colours), y=y)
-    return marked(figure, n, dark=dark)
+    return finish(figure, height, x=n_axis(last, colours), y=y)
 
 
 def with_singles(figure: Figure, points: Sequence[Point], measure: Measure, *, dark: bool = False) -> Figure:
@@ -452,24 +434,21 @@ def with_singles(figure: Figure, points: Sequence[Point], measure: Measure, *, d
     return figure
 
 
-def speed_chart(
-    speed: SpeedResult, field: str, *, n: int | None = None, reach: int = 0, dark: bool = False, height: int = 250
-) -> Figure:
-    """Milliseconds against the number of removed layers: medians with 95 % intervals, the fitted line, the marker.
+def speed_chart(speed: SpeedResult, field: str, *, reach: int = 0, dark: bool = False, height: int = 250) -> Figure:
+    """Milliseconds against the number of removed layers: medians with 95 % intervals and the fitted line.
 
     Of fewer than six repeats the bars go from the fastest to the slowest, which is a little less than 95 %, and say so.
 
     Args:
         speed: the measurement; its points of parts of layers are not on the line, and not drawn.
         field: "decode" for a new token, "prefill" for the whole prompt.
-        n: where a vertical line stands; None for no line.
         reach: number of removed layers that the axis reaches at least.
         dark: whether the page is dark.
         height: pixels.
     """
     figure, colours = Figure(), palette(dark)
     line: SpeedLine | None = getattr(speed, field)
-    last = max([point.n for point in speed.of_layers] + [n or 0, reach, 1])
+    last = max([point.n for point in speed.of_layers] + [reach, 1])
     if line is not None:
         numbers = list(range(last + 1))
         seconds = [line.at(speed.n_layers - removed) for removed in numbers]
@@ -496,10 +475,7 @@ def speed_chart(
         "dtick": 1 if last <= 10 else 5,
         "tickangle": 0,
     }
-    finish(figure, height, x=x, y=y)
-    if n is not None:
-        figure.add_vline(x=n, line={"color": colours.marker, "width": 1.2}, opacity=0.75)
-    return figure
+    return finish(figure, height, x=x, y=y)
 
 
 def _add_points(figure: Figure, name: str, points: Sequence[SpeedPoint], speed: SpeedResult, field: str, colour: str) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 from plotly.graph_objs import Figure
 
 from analysis.charts import maps
-from analysis.charts.curves import FILLED, TOLD_APART
+from analysis.charts.curves import FILLED, STEPS
 from analysis.charts.look import LEVEL_ENDS
+from analysis.charts.selected import OUTLINE
 
 _TAG = re.compile(r"<[^>]*>")
 
@@ -23,7 +24,7 @@ def rows(figure: Figure) -> list[dict[str, Any]]:
     names = (_title(figure.layout.xaxis, "x"), _title(figure.layout.yaxis, "y"))
     over = next((trace for trace in figure.data if trace.name == maps.CELLS), None)
     said = {} if over is None else dict(zip(zip(over.x, over.y, strict=True), maps.said(over), strict=True))
-    drawn = [trace for trace in figure.data if trace is not over and trace.name != TOLD_APART]
+    drawn = [trace for trace in figure.data if trace is not over and trace.name not in (STEPS, OUTLINE)]
     found = [row for trace in drawn for row in _trace(trace, *names, said)]
     keys = list(dict.fromkeys(key for row in found for key, value in row.items() if value is not None))
     order = ["curve", *names]

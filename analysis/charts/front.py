@@ -6,7 +6,8 @@ from typing import Any
 
 from plotly.graph_objs import Figure
 
-from analysis.charts.look import SELECTED, bars, finish, palette, translucent
+from analysis.charts.look import bars, finish, palette, translucent
+from analysis.charts.selected import marked
 from analysis.core import blocks
 from analysis.core.blocks import Removal
 from analysis.reading import front as fronts
@@ -28,7 +29,7 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
     Args:
         front: all offers of one condition.
         by: `front.SIZE` or `front.SPEED`; what has no speed is not drawn on the latter.
-        cut: the block to ring; None for no ring.
+        cut: the block to ring, or to note as not measured; None for neither.
         dark: whether the background is dark.
         height: pixels.
     """
@@ -53,19 +54,7 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
             these = [offer for offer, own in standing if own == place and _kind(offer) == kind]
             if these:
                 data.append(_points(kind if place == BEST else f"{kind}, {place}", kind, these, by, shade, place))
-    here = [offer for offer in drawn if cut is not None and offer.cut == cut and not offer.is_rival]
-    if here:
-        data.append(
-            {
-                "type": "scatter",
-                "name": "on screen",
-                "mode": "markers",
-                "x": [_x(offer, by) for offer in here],
-                "y": [offer.reading.value for offer in here],
-                "marker": {"symbol": "circle-open", "size": 15, "color": SELECTED, "line": {"width": 3}},
-                "hoverinfo": "skip",
-            }
-        )
+    here = [(_x(offer, by) or 0.0, offer.reading.value) for offer in drawn if offer.cut == cut and not offer.is_rival]
     is_share = front.quantity == ACCURACY
     x = {"title": "weights, MB" if by == SIZE else "times the unpruned model's speed", "gridcolor": colours.grid}
     y = {"title": "accuracy" if is_share else "loss, nats per token", "gridcolor": colours.grid}
@@ -73,7 +62,8 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
         y["tickformat"] = ".0%"
     else:
         y["autorange"] = "reversed"  # better is up on both
-    return finish(Figure(data), height, x=x, y=y, clickmode="event+select")
+    figure = finish(Figure(data), height, x=x, y=y, clickmode="event+select")
+    return figure if cut is None else marked(figure, here, dark=dark)
 
 
 def _points(name: str, kind: str, offers: Sequence[Offer], by: str, shade: str, standing: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from plotly.graph_objs import Figure
 
+from analysis.charts import curves
 from analysis.charts.look import (
     ACCURACY,
     LOSS,
@@ -243,6 +244,8 @@ def answers(
 ) -> Figure:  # fmt: skip
     """The accuracy curve with 95 % intervals, over it what was expected, and where the measurement lets the cliff begin.
 
+    The line is pale and points are filled only where they differ significantly from the unpruned model, as on all curves.
+
     Args:
         sweep: the curve.
         cliff: of the curve.
@@ -270,21 +273,31 @@ def answers(
     )  # fmt: skip
     figure.add_scatter(
         x=numbers, y=[ACCURACY.value(point) for point in points], mode="lines+markers", name="measured",
-        line={"color": colours.pruned, "width": 2.4}, marker={"size": 6}, text=[ACCURACY.hover(point) for point in points],
+        line={"color": translucent(colours.pruned, curves.GUIDE), "width": 1.4},
+        marker=curves.settled_marker(curves.changes_of(sweep, ACCURACY), "circle", colours.pruned, 7),
+        text=[ACCURACY.hover(point) for point in points],
         hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
     _add_own(figure, list(range(len(drawn))), drawn, colours, ".0%")
-    if mark is not None:
-        figure.add_vline(x=mark, line={"color": colours.marker, "width": 1.6}, name="your cliff")
-        figure.add_annotation(
-            x=mark, y=1.0, yref="paper", text="your cliff", showarrow=False, xanchor="left", yanchor="top", xshift=4,
-            font={"color": colours.marker},
-        )  # fmt: skip
+    with_guess(figure, mark, dark=dark)
     every = 1 if cliff.last <= 10 else 2 if cliff.last <= 20 else 5
-    x = {"title": "removed layers n", "range": [-0.5, cliff.last + 0.5], "gridcolor": colours.grid, "dtick": every}
+    title = f"removed layers n{curves.FILLED}"
+    x = {"title": title, "range": [-0.5, cliff.last + 0.5], "gridcolor": colours.grid, "dtick": every}
     expected = [value for value in drawn if value is not None]
     y = {"title": "accuracy", "tickformat": ".0%", "gridcolor": colours.grid, "range": _accuracy_range(sweep, expected)}
     return finish(figure, height, x=x, y=y, margin={"t": 48})
+
+
+def with_guess(figure: Figure, mark: int | None, *, dark: bool = False) -> Figure:
+    """Add the number of layers at which the cliff was expected to a chart against removed layers; None adds nothing."""
+    if mark is not None:
+        colour = palette(dark).marker
+        figure.add_vline(x=mark, line={"color": colour, "width": 1.6}, name="your cliff")
+        figure.add_annotation(
+            x=mark, y=1.0, yref="paper", text="your cliff", showarrow=False, xanchor="left", yanchor="top", xshift=4,
+            font={"color": colour},
+        )  # fmt: skip
+    return figure
 
 
 def _accuracy_range(sweep: SweepResult, drawn: Sequence[float]) -> list[float]:
@@ -518,7 +531,7 @@ def plateaus(curves: Sequence[Plateau], *, dark: bool = False, height: int = 330
     """Accuracy above chance against the share of depth that is gone, one line a model and question set, with 95 % intervals.
 
     Args:
-        curves: of models of any depth; at most as many as there are styles are told apart.
+        curves: of models of any depth; at most as many as there are styles look different.
         dark: whether the page is dark.
         height: pixels, with names of two curves above the plot; each further one adds its line.
     """

@@ -25,7 +25,7 @@ class Palette:
     kept: str
     """A layer that stays in the model."""
     marker: str
-    """The line at the chosen n."""
+    """Ink over the data: paths, guesses and names."""
     grid: str
 
 
@@ -49,7 +49,7 @@ def palette(dark: bool) -> Palette:
 
 @dataclass(frozen=True)
 class Style:
-    """How a strategy's curve is told from the others, by three means at once so that none depends on colour alone."""
+    """Dash, symbol and shade of a strategy's curve: three differences at once, so that none depends on colour alone."""
 
     dash: str
     symbol: str

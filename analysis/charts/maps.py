@@ -1,13 +1,14 @@
 """Charts of blocks: distance and damage as heat maps or as lines, with the read-out of every cell."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from plotly.colors import sample_colorscale  # type: ignore[attr-defined]  # exported without being named there
 from plotly.graph_objs import Figure, Scatter
 
-from analysis.charts.look import PATH, SELECTED, finish, palette, unchecked
+from analysis.charts.look import PATH, finish, palette, unchecked
+from analysis.charts.selected import marked, rings
 from analysis.core import stats
 from analysis.core.blocks import ATTENTION, Block, Removal, single_parts
 from analysis.experiments.maps.metrics import UNITS
@@ -122,36 +123,6 @@ def said(marks: Scatter) -> list[str]:
     return found
 
 
-def rings(figure: Figure, places: Iterable[tuple[float, float]]) -> Figure:
-    """The figure with rings at these places, as a new one; the given one stays as it is and may be shared.
-
-    Args:
-        figure: the chart.
-        places: x and y of each ring: a white one around one in `SELECTED`, of which one is seen on any cell of a map.
-    """
-    spots, spec = list(places), figure.to_dict()
-    if not spots:
-        return unchecked(spec)
-    spec["data"].append(
-        {
-            "type": "scatter",
-            "x": [x for x, _ in spots],
-            "y": [y for _, y in spots],
-            "mode": "markers",
-            "name": "selected",
-            "marker": {"symbol": "circle-open", "size": 11, "color": SELECTED, "line": {"width": 3, "color": SELECTED}},
-            "hoverinfo": "skip",
-            "showlegend": False,
-        }
-    )
-    around = {
-        "type": "circle", "xsizemode": "pixel", "ysizemode": "pixel", "x0": -7.5, "x1": 7.5, "y0": -7.5, "y1": 7.5,
-        "line": {"width": 3, "color": "#ffffff"},
-    }  # fmt: skip
-    spec["layout"]["shapes"] = [{**around, "xanchor": x, "yanchor": y} for x, y in spots]
-    return unchecked(spec)
-
-
 _Cells = Sequence[Sequence[float | None]]
 _BAR = 48
 """Height that a colour bar above the map takes, pixels."""
@@ -211,14 +182,20 @@ def distance_map(
 
 
 def damage_map(
-    result: DamageResult, *, selected: Removal | None = None, row_normalised: bool = False, height: int = 330
+    result: DamageResult,
+    *,
+    selected: Removal | None = None,
+    row_normalised: bool = False,
+    dark: bool = False,
+    height: int = 330,
 ) -> Figure:
     """The measured loss increase of every block, little damage in yellow; blocks not measured yet stay blank.
 
     Args:
         result: the damage, finished or growing; the least damaging block of each finished size is drawn as a line.
-        selected: the cut to ring.
+        selected: the block to ring; of layers that are no single block each run. A note replaces the ring of an unmeasured one.
         row_normalised: colour by each row's own range instead of by nats; the hover always gives nats.
+        dark: whether the page is dark.
         height: pixels.
     """
     rows = result.increase
@@ -233,7 +210,21 @@ def damage_map(
     _add_path(figure, path, "path", 1.6, "solid")
     read_outs = damage_read_outs(result)
     add_cells(figure, read_outs, [block.size for block in read_outs.fields])
-    return ringed(_finish_map(figure, title, height, above=True), selected, len(rows))
+    figure = _finish_map(figure, title, height, above=True)
+    return figure if selected is None else marked(figure, places_on(result, selected), dark=dark)
+
+
+def places_on(result: DamageResult, selected: Removal) -> list[tuple[int, int]]:
+    """Start and size of the selected block on a loss-increase map; empty where its increase is not measured.
+
+    Of layers that are no single block these are the measured runs.
+    """
+    rows = result.increase
+    return [
+        (run.start, run.size)
+        for run in selected.blocks
+        if run.size <= len(rows) and run.start < len(rows[run.size - 1]) and rows[run.size - 1][run.start] is not None
+    ]
 
 
 def ringed(figure: Figure, selected: Removal | None, max_size: int | None = None) -> Figure:

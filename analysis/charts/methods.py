@@ -19,8 +19,8 @@ _ROW = 22
 def figure(result: MethodsResult, quantity: str = NATS, *, dark: bool = False) -> Figure:
     """Every method at every size, each paired with the unpruned model.
 
-    A point in colour can be told from the unpruned model, a grey hollow one cannot; a ring is around the lowest loss of a
-    size, if it is significantly below every other method's.
+    A point in colour is significantly different from the unpruned model, a grey hollow one is not. A ring is around the
+    lowest loss of a size, if it is significantly below every other method's.
 
     Args:
         result: the table, which may be unfinished.
@@ -96,7 +96,7 @@ def _add(
 
 
 def _apart(ends: Ends) -> bool:
-    """Whether a difference can be told from none."""
+    """True if a difference is significant."""
     return ends[1] > 0 or ends[2] < 0
 
 
@@ -106,4 +106,4 @@ def _read_out(result: MethodsResult, place: int, ends: Ends, quantity: str, *, i
     said = f"<b>{cell.method}</b>, without {cell.removed}<br>{_TITLES[quantity]}: {number}"
     if is_best:
         said += "<br>lowest loss, significantly below every other method"
-    return said if _apart(ends) else f"{said}<br>no difference from the unpruned model seen"
+    return said if _apart(ends) else f"{said}<br>not significantly different from the unpruned model"

@@ -27,14 +27,14 @@ LOOKS = (
     Style("solid", "star", "#2e7d47", "#86d99f"),
     Style("solid", "cross", "#4a55b8", "#8f9bff"),
 )
-"""How runs of cut or whole models are told apart: cool shades, all solid, since only the reference is dashed."""
+"""Shades of runs of pruned and unpruned models: cool and all solid, since only the reference is dashed."""
 HEALED_LOOKS = (
     Style("solid", "diamond", "#c8590a", "#ff9c4a"),
     Style("solid", "square", "#8a3a00", "#ffc48f"),
     Style("solid", "circle", "#a8720a", "#f2cc4d"),
     Style("solid", "triangle-up", "#b3392f", "#ff8d80"),
 )
-"""How heals are told apart: shades of the colour of healing."""
+"""Shades of healing runs, all of the colour of healing."""
 _MORE_SYMBOLS = ("hexagon", "triangle-down", "pentagon", "bowtie", "hourglass", "star-diamond")
 """Of runs beyond the looks. None is hollow: that says of a point that no difference was seen."""
 _DASH = "7px,4px"

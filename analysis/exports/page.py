@@ -30,5 +30,8 @@ def _plain(figure: Figure, ink: str) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(figure.to_json())
     layout = content["layout"]
     layout.pop("template", None)
+    for name in ("xaxis", "yaxis"):  # the usual titles are too long for a phone
+        if "text" in layout.get(name, {}).get("title", {}):
+            layout[name]["title"]["font"] = {"size": 12}
     layout["font"] = {"family": "system-ui, sans-serif", "size": 13, "color": ink}
     return {"data": content["data"], "layout": layout}

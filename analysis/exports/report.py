@@ -9,6 +9,7 @@ from analysis.charts import curves as figures
 from analysis.charts import heals as heal_figures
 from analysis.charts import kinds
 from analysis.charts import maps as map_figures
+from analysis.charts import selected as mark
 from analysis.core import registry, stats
 from analysis.core.blocks import Block, PartSet, Removal
 from analysis.core.errors import SpecError
@@ -18,6 +19,7 @@ from analysis.data import corpora
 from analysis.experiments.accuracy import points
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
+from analysis.experiments.grid.spec import GridResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import DamageResult, DistanceResult
 from analysis.experiments.methods.spec import MethodsResult
@@ -27,7 +29,7 @@ from analysis.exports import card, sheet
 from analysis.exports.document import Document, Picture, Section, Table
 from analysis.models import spec as cost
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.reading import agreement, beside, cliff, headline, library, methods, reading, selection, verdicts
+from analysis.reading import agreement, beside, cliff, generations, headline, library, methods, reading, selection, verdicts
 from analysis.reading import heals as judgement
 from analysis.reading import speed as timing
 from analysis.reading.lesson import question_size
@@ -74,18 +76,18 @@ def of(
     facts = known[0].model if known else None
     if cut is not None and facts is not None:
         cut.check(facts.n_layers)
+    scores = _ordered(library.preferred([*sweeps, *evaluations, *healed], model), (first or {}).get("sweep"))
     sections = [
         *([_cut(cut, facts, maps, sweeps, healed)] if cut and facts else []),
         *([_map(maps[0], cut, command_line)] if maps else []),
-        *([_curves(sweeps, healed, cut, command_line)] if sweeps else []),
+        *([_curves(sweeps, healed, scores, cut, command_line)] if sweeps else []),
         *([_damage(damages[0], _compared(damages[0], maps), cut, command_line)] if damages else []),
         *([_speed(speeds[0], cut, command_line)] if speeds else []),
         *([_heals(healed, cut, command_line)] if healed else []),
         *([_evaluations(evaluations, command_line)] if evaluations else []),
-        *([_added(registry.experiments()["grid"], grids, command_line)] if grids else []),
-        *(_added(kind, found, command_line) for kind, found in added),
+        *([_added(registry.experiments()["grid"], grids, cut, command_line)] if grids else []),
+        *(_added(kind, found, cut, command_line) for kind, found in added),
     ]
-    scores = _ordered(library.preferred([*sweeps, *evaluations, *healed], model), (first or {}).get("sweep"))
     verdict, decided = [], []
     if cut is not None and facts is not None:
         on_screen = next((sweep for sweep in sweeps if sweep.spec.fingerprint() == (first or {}).get("sweep")), None)
@@ -96,7 +98,7 @@ def of(
     lead = (
         [
             f"{facts.name}, family {facts.family_in_words}: {facts.n_layers} layers, {facts.n_parameters:,} parameters, of "
-            f"which {facts.other_parameters:,} are embeddings, final norm and head, which no cut removes."
+            f"which {facts.other_parameters:,} are embeddings, final norm and head, which stay in every pruned model."
             f"{_active(facts)}"
         ]
         if facts
@@ -120,6 +122,29 @@ def _ordered(results: list[Any], first: str | None) -> list[Any]:
 
 def _picture(draw: Callable[[bool], Any], alt: str) -> Picture:
     return Picture(draw(False), draw(True), alt)
+
+
+def _marked(
+    draw: Callable[[bool], Any], alt: str, cut: Removal | None, places: Sequence[tuple[float, float]], name: str = ""
+) -> Picture:
+    """A chart with the ring of the selected block at its own values, or with the note that it has none.
+
+    Args:
+        draw: makes the chart for a light or a dark page.
+        alt: the chart in words.
+        cut: the selected block; None for no ring and no note.
+        places: x and y of its values under the condition of the chart.
+        name: of the quantity.
+    """
+    if cut is None:
+        return _picture(draw, alt)
+    return _picture(lambda dark: mark.marked(draw(dark), places, dark=dark), f"{alt} {_mark_in_words(cut, places, name)}")
+
+
+def _mark_in_words(cut: Removal, places: Sequence[Any], name: str = "") -> str:
+    if not places:
+        return f"{mark.UNMEASURED}{f' ({name})' if name else ''}: {cut.brief()}."
+    return f"{'Rings' if len(places) > 1 else 'Ring'}: the selected block, {cut.brief()}."
 
 
 def _record(result: Result, title: str) -> tuple[str, str]:
@@ -205,7 +230,8 @@ def _map(result: DistanceResult, cut: Removal | None, command_line: CommandLine)
     least = min(result.best, key=lambda best: best.distance)
     picture = _picture(
         lambda dark: map_figures.distance_map(result, selected=cut, height=460),
-        f"Heat map of the {result.spec.metric} distance; least: {least.block.describe()} at {least.distance:.4f}.",
+        f"Heat map of the {result.spec.metric} distance; least: {least.block.describe()} at {least.distance:.4f}."
+        + (f" {_mark_in_words(cut, cut.blocks)}" if cut else ""),
     )
     table = result.table("best").only("n", "block", "distance", "wins")
     said = f"{table.caption} The line is the most similar block of each size."
@@ -220,35 +246,48 @@ def _map(result: DistanceResult, cut: Removal | None, command_line: CommandLine)
 
 
 def _curves(
-    sweeps: Sequence[SweepResult], heals: Sequence[HealResult], cut: Removal | None, command_line: CommandLine
+    sweeps: Sequence[SweepResult],
+    heals: Sequence[HealResult],
+    scores: Sequence[Any],
+    cut: Removal | None,
+    command_line: CommandLine,
 ) -> Section:
     shown = sweeps[0]
     others = library.curves_beside(shown, list(sweeps))
     of_cuts = [heal for heal in heals if not heal.spec.control]
     asked, read = ([heal for heal in of_cuts if beside.may_stand(shown, heal, name)] for name in (ACCURACY, LOSS))
     same_text = [other for other in others if beside.may_stand(shown, other, LOSS)]
-    n = cut.size if cut else None
+    own = mark.of_scores(selection.select(cut, scores, shown=shown)) if cut else {}
     n_points = len(shown.points)
     pictures = []
     if shown.lines is not None:
         pictures.append(
-            _picture(
-                lambda dark: figures.accuracy_curve(shown, asked, others=others, n=n, dark=dark, height=_HEIGHT),
+            _marked(
+                lambda dark: figures.accuracy_curve(shown, asked, others=others, dark=dark, height=_HEIGHT),
                 f"Accuracy against removed layers, {n_points} points, {len(others)} further curves.",
+                cut,
+                own.get(ACCURACY, []),
+                ACCURACY,
             )
         )
     if any(point.loss is not None for point in shown.points):
         pictures.append(
-            _picture(
-                lambda dark: figures.loss_curve(shown, read, others=same_text, n=n, dark=dark, height=_HEIGHT),
+            _marked(
+                lambda dark: figures.loss_curve(shown, read, others=same_text, dark=dark, height=_HEIGHT),
                 f"Loss against removed layers, {n_points} points, {len(same_text)} further curves.",
+                cut,
+                own.get(LOSS, []),
+                LOSS,
             )
         )
     if any(point.repetition_rate is not None for point in shown.points):
         pictures.append(
-            _picture(
-                lambda dark: figures.writing_curve(shown, n=n, dark=dark, height=_HEIGHT),
-                "What the cut models write: repetition, distinct tokens and sums right against removed layers.",
+            _marked(
+                lambda dark: figures.writing_curve(shown, dark=dark, height=_HEIGHT),
+                "Generated text of the pruned models against removed layers: repetition, distinct tokens, arithmetic right.",
+                cut,
+                mark.of_generations(generations.collect(shown.spec.model, [shown, *scores], shown.spec.generation), cut),
+                "generated text",
             )
         )
     curves = [shown, *others]
@@ -261,7 +300,7 @@ def _curves(
     said += [f"Chance {lines.chance:.3f}, always the most frequent answer {lines.majority:.3f}."] if lines else []
     said += verdicts.remarks(shown.points, shown.lines, shown.questions)
     said += [sentence] if (sentence := cliff.sentence(shown)) else []
-    said += [chosen for curve in curves if (chosen := verdicts.chosen_by(curve.spec))][:1]
+    said += [f"{_strategy(curve)}: {chosen}" for curve in curves if (chosen := verdicts.chosen_by(curve.spec))]
     return Section(
         "Accuracy and loss",
         said,
@@ -284,8 +323,9 @@ def _compared(result: DamageResult, maps: Sequence[DistanceResult]) -> DistanceR
 
 def _damage(result: DamageResult, distances: DistanceResult | None, cut: Removal | None, command_line: CommandLine) -> Section:
     picture = _picture(
-        lambda dark: map_figures.damage_map(result, selected=cut, height=380),
-        f"Heat map of the measured loss increase without each block of up to {len(result.increase)} layers.",
+        lambda dark: map_figures.damage_map(result, selected=cut, dark=dark, height=380),
+        f"Heat map of the measured loss increase without each block of up to {len(result.increase)} layers."
+        + (f" {_mark_in_words(cut, map_figures.places_on(result, cut), 'loss increase')}" if cut else ""),
     )
     table = result.table("best").only("n", "block", "increase", "rank_correlation")
     said = [table.caption]
@@ -303,12 +343,13 @@ def _damage(result: DamageResult, distances: DistanceResult | None, cut: Removal
 
 
 def _speed(result: SpeedResult, cut: Removal | None, command_line: CommandLine) -> Section:
-    n = len(cut.layers) if cut and not isinstance(cut, PartSet) else None
-
     def picture(field: str, what: str) -> Picture:
-        return _picture(
-            lambda dark: figures.speed_chart(result, field, n=n, dark=dark, height=_HEIGHT),
+        return _marked(
+            lambda dark: figures.speed_chart(result, field, dark=dark, height=_HEIGHT),
             f"Milliseconds for {what} against removed layers, {len(result.points)} measured.",
+            cut,
+            mark.of_speed(result, field, cut),
+            "speed",
         )
 
     pictures = [picture(field, what) for field, what in WHAT.items()]
@@ -320,8 +361,8 @@ def _speed(result: SpeedResult, cut: Removal | None, command_line: CommandLine) 
         line: SpeedLine | None = getattr(result, field)
         if line is not None:
             said.append(
-                f"Line for {what}: {1e3 * line.slope_s:.2f} ms per layer; {line.fixed_share:.0%} of the unpruned model's time "
-                f"shrinks with no cut."
+                f"Line for {what}: {1e3 * line.slope_s:.2f} ms per layer. {line.fixed_share:.0%} of the unpruned model's time "
+                f"does not depend on the number of layers."
             )
     return Section(
         "How fast it is",
@@ -349,7 +390,7 @@ def _heals(heals: Sequence[HealResult], cut: Removal | None, command_line: Comma
     pictures = []
     for field, name in (("acc", "Accuracy"), ("loss", "Loss")):
         if of_cut[0].healed is not None and getattr(of_cut[0].healed, field) is not None:
-            pictures.append(_comparison(of_cut[0], field, name))
+            pictures.append(_comparison(of_cut[0], field, name, cut))
     return Section(
         "Heals",
         [_said(heal, heals) for heal in heals],
@@ -366,10 +407,12 @@ def _text(heal: HealResult, *, own: bool = False) -> str:
     return f"{corpora.title(corpus)}{', trained on' if own or judgement.is_flattered(heal) else ''}" if corpus else ""
 
 
-def _comparison(heal: HealResult, field: str, name: str) -> Picture:
+def _comparison(heal: HealResult, field: str, name: str, cut: Removal | None) -> Picture:
+    other = f" {_mark_in_words(cut, [], 'a heal')}" if cut is not None and not heal.is_of(cut) else ""
     return _picture(
         lambda dark: heal_figures.heal_comparison(heal, field, dark=dark, height=_HEIGHT),
-        f"{name} of the unpruned, the pruned and the healed model without {heal.spec.block.describe()}, {heal.spec.recipe}.",
+        f"{name} of the unpruned, the pruned and the healed model without {heal.spec.block.describe()}, {heal.spec.recipe}."
+        f"{other}",
     )
 
 
@@ -392,7 +435,7 @@ def _evaluations(results: Sequence[EvaluateResult], command_line: CommandLine) -
     )
 
 
-def _added(kind: Experiment, results: Sequence[Result], command_line: CommandLine) -> Section:
+def _added(kind: Experiment, results: Sequence[Result], cut: Removal | None, command_line: CommandLine) -> Section:
     """What an added kind found, by its own tables and its own chart."""
     # Tables of methods that are paired are one table, here as under Compare: one rule rings the best of a size.
     paired = [result for result in results if isinstance(result, MethodsResult)]
@@ -400,7 +443,8 @@ def _added(kind: Experiment, results: Sequence[Result], command_line: CommandLin
     best = read[0]
 
     def picture(name: str) -> Picture:
-        return _picture(lambda dark: kinds.figure(best, name, dark=dark), f"{kind.title}: {name} of the first result.")
+        alt = f"{kind.title}: {name} of the first result.{_of_cells(best, cut)}"
+        return _picture(lambda dark: kinds.figure(best, name, dark=dark), alt)
 
     tables = [table for result in read for table in result.tables().values()]
     return Section(
@@ -411,3 +455,13 @@ def _added(kind: Experiment, results: Sequence[Result], command_line: CommandLin
         [command_line(result.spec) for result in results],
         [_record(result, kind.title) for result in results],
     )
+
+
+def _of_cells(result: Result, cut: Removal | None) -> str:
+    """The note that no cell of a table of methods or of a grid has the selected block; "" where one has."""
+    if cut is None or not isinstance(result, MethodsResult | GridResult):
+        return ""
+    removed = {cell.removed for cell in result.cells} if isinstance(result, MethodsResult) else set()
+    if isinstance(result, GridResult):
+        removed = {one.removed for cell in result.cells for one in cell.cuts}
+    return "" if {cut.describe(), cut.brief()} & removed else f" {_mark_in_words(cut, [])}"

@@ -118,15 +118,13 @@ def _flipped(results: Results) -> Exercise | None:
     found = pairs.compare(answers[0], answers[results.size])
     change = 100 * found.difference
     settled = (
-        "It excludes 0: the change is beyond doubt."
-        if found.is_settled
-        else "It holds 0: these questions show no difference beyond doubt."
+        "It excludes 0: the change is significant." if found.is_settled else "It includes 0: the change is not significant."
     )
     return Exercise(
         "Lost and gained",
-        f"Without its most similar {results.size} layers the model loses {found.lost} of {found.n} questions that it got "
-        f"right before, and gains {found.gained} that it got wrong. By how many percentage points does its accuracy change? "
-        "(Mind the sign.)",
+        f"Without its most similar {results.size} layers the model answers {found.lost} of {found.n} questions wrong that "
+        f"it got right before, and {found.gained} right that it got wrong. By how many percentage points does its accuracy "
+        "change? (Mind the sign.)",
         "points", change, 0.06,
         f"({found.gained} − {found.lost}) / {found.n} = {change:+.1f} points. Question by question the 95 % interval is "
         f"{100 * found.low:+.1f} to {100 * found.high:+.1f}. {settled}",

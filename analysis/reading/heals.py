@@ -1,4 +1,4 @@
-"""What a heal did, in the sentences that whoever reads of it must see: page, command line, card and report say the same.
+"""The effect of a heal in sentences: page, command line, card and report print the same ones.
 
 A heal is judged by text of another kind than it trained on. What it scores on the kind that it trained on stands beside that,
 named so, with the unpruned model trained in the same way, the control, as what that kind of text makes of any model. A healed
@@ -128,7 +128,7 @@ def sentences(result: HealResult, control: HealResult | None = None) -> list[str
 
 
 def headline(result: HealResult) -> str:
-    """The verdict in one sentence; "" until there is one."""
+    """The verdict in one sentence; "" while a model is not measured."""
     judged = repair(result)
     return "" if judged is None else _verdict(judged, result)
 
@@ -236,10 +236,10 @@ def _better(read: Repair, result: HealResult, control: HealResult | None, *, own
             f"unpruned model did not train on it: {compare}."
         ]
     if not read.left.is_settled:
-        return [f"That it is below the unpruned model on {read.texts} is within what the choice of texts makes."]
+        return [f"The loss below the unpruned model on {read.texts} is not significant."]
     return [
         f"Below the unpruned model on {read.texts} although these are of another kind: training on {trained} teaches the "
-        f"unpruned model as well, which a control shows; it does not mean that the cut was for the better."
+        f"unpruned model as well, which a control shows; it does not mean that removing the layers helps."
     ]
 
 
@@ -257,18 +257,17 @@ def _written(result: HealResult) -> list[str]:
     right = ", ".join(str(sum(one.is_right for one in wrote.sums)) for _, wrote in order)
     before, after = ([one.repetition_rate for one in wrote.continuations] for wrote in (whole, healed))
     said = (
-        f"What is written suffers first: of {len(healed.continuations)} greedy continuations {each('repetition_rate')} % is "
-        f"repetition and {each('distinct_rate')} % of the tokens are distinct ({names}), and {right} of {len(healed.sums)} "
-        f"small sums come out right."
+        f"Generated text ({names}): {each('repetition_rate')} % repetition and {each('distinct_rate')} % distinct tokens in "
+        f"{len(healed.continuations)} greedy continuations, and {right} of {len(healed.sums)} arithmetic problems right."
     )
     if len(before) != len(after) or len(before) < 2:
         return [said]
     difference, low, high = (100 * value for value in stats.compare_losses(before, after))
-    told = "is settled" if low > 0 or high < 0 else "cannot be told from none"
-    ends = f"{difference:+.0f} points; 95 %: {low:+.0f} to {high:+.0f}"
-    return [
-        f"{said} That the healed model repeats {'more' if difference > 0 else 'less'} than the unpruned one {told} ({ends})."
-    ]
+    ends = f"{difference:+.0f} points, 95 % CI {low:+.0f} to {high:+.0f}, n = {len(after)}"
+    if low > 0 or high < 0:
+        more = "more" if difference > 0 else "less"
+        return [f"{said} The healed model repeats significantly {more} than the unpruned one ({ends})."]
+    return [f"{said} The healed model's repetition is not significantly different from the unpruned model's ({ends})."]
 
 
 def _of_control(result: HealResult) -> list[str]:
@@ -283,7 +282,7 @@ def _of_control(result: HealResult) -> list[str]:
             said.append(f"{before.loss:.2f} to {after.loss:.2f} on {after.n_texts} texts of {corpora.title(corpus)}, {kind}")
     trained = corpora.title(result.spec.corpus)
     moved = "; ".join(said)
-    return [f"A control: nothing was cut, and training on {trained} moved the loss of the unpruned model from {moved}."]
+    return [f"A control: no layer was removed, and training on {trained} changed the unpruned model's loss from {moved}."]
 
 
 def remarks(result: HealResult) -> list[str]:

@@ -27,11 +27,11 @@ class JudgedBlock:
     """Blocks of this size."""
 
     rivals: tuple[int, ...]
-    """Starts of blocks that the texts cannot tell from the most similar one."""
+    """Starts of blocks that are statistically tied with the most similar one."""
 
     @property
     def is_rival(self) -> bool:
-        """Whether the texts cannot tell the guess from the most similar block."""
+        """True if the guess is statistically tied with the most similar block."""
         return self.guess.start in self.rivals
 
     @property

@@ -52,8 +52,8 @@ def remarks(points: Sequence[Point], lines: Lines | None, answers: Sequence[Sequ
     said = []
     if not is_above(points[0], lines.chance):
         said.append(
-            f"The unpruned model cannot be told from chance on these {points[0].n_samples} questions ({points[0].acc:.0%} "
-            f"against {lines.chance:.0%}), so this curve says nothing about what pruning costs."
+            f"The unpruned model's accuracy is not significantly above chance on these {points[0].n_samples} questions "
+            f"({points[0].acc:.0%} against {lines.chance:.0%}), so this curve cannot show the cost of pruning."
         )
     elif lines.majority > lines.chance and not is_above(points[0], lines.majority):
         said.append(

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from analysis.charts import curves, data, heals, maps
+from analysis.charts import curves, data, heals, maps, selected
 from analysis.core.blocks import Block
 from tests.support import fakes
 
@@ -17,7 +17,7 @@ def of(rows, curve):
 
 def test_a_curve_has_its_points_its_band_and_its_levels():
     sweep = fakes.sweep()
-    rows = data.rows(curves.accuracy_curve(sweep, [fakes.heal()], n=5))
+    rows = data.rows(curves.accuracy_curve(sweep, [fakes.heal()]))
     assert list(rows[0])[:3] == ["curve", N, ACC]
     drawn = of(rows, "pruned")
     assert [(row[N], row[ACC]) for row in drawn] == [(point.n, point.acc) for point in sweep.points]
@@ -31,6 +31,13 @@ def test_a_curve_has_its_points_its_band_and_its_levels():
     assert chance[N] is None
     (healed,) = of(rows, "healed")
     assert healed["low"] < healed[ACC] == fakes.heal().healed.acc < healed["high"]
+
+
+def test_the_ring_has_one_row_and_its_outline_none():
+    figure = selected.marked(curves.accuracy_curve(fakes.sweep()), [(5, 0.37)])
+    (ring,) = of(data.rows(figure), selected.NAME)
+    assert (ring[N], ring[ACC]) == (5, 0.37)
+    assert not of(data.rows(figure), selected.OUTLINE)
 
 
 def test_several_curves_and_draws_are_told_apart():

@@ -4,8 +4,9 @@ import re
 from dataclasses import replace
 
 import pytest
+from plotly.graph_objs import Figure
 
-from analysis.charts import curves, heals, maps
+from analysis.charts import curves, heals, maps, selected
 from analysis.charts import look as drawing
 from analysis.core import stats
 from analysis.core.blocks import Block, LayerSet, parse_removal
@@ -79,7 +80,7 @@ def test_rows_without_a_range_do_not_divide_by_zero():
 @pytest.mark.parametrize("dark", [False, True])
 def test_colours_of_meaning(dark):
     colours = drawing.palette(dark)
-    figure = curves.accuracy_curve(SWEEP, [HEAL], n=1, dark=dark)
+    figure = curves.accuracy_curve(SWEEP, [HEAL], dark=dark)
     assert trace(figure, "unpruned").line.color == colours.unpruned
     assert trace(figure, "unpruned").line.dash == "dash"
     assert trace(figure, "pruned").marker.color == colours.pruned
@@ -182,7 +183,7 @@ def test_the_located_cliff_is_marked_with_its_strategy():
 
 def test_what_a_model_writes_is_drawn_where_it_was_measured():
     points = [replace(point, repetition_rate=0.1 * point.n, sum_acc=0.5) for point in SWEEP.points]
-    figure = curves.writing_curve(replace(SWEEP, points=points), n=1)
+    figure = curves.writing_curve(replace(SWEEP, points=points))
     assert list(trace(figure, "repeated 4-grams").y) == [0.0, 0.1]
     assert list(trace(figure, "arithmetic right").y) == [0.5, 0.5]
     assert [item.name for item in figure.data] == ["repeated 4-grams", "arithmetic right"]
@@ -194,10 +195,42 @@ def test_a_curve_without_scores_yet_is_an_empty_chart():
     assert not trace(curves.loss_curve(empty), "pruned").x
 
 
-def test_marker_stands_at_n():
-    figure = curves.accuracy_curve(SWEEP, n=2)
-    assert figure.layout.shapes[0].x0 == 2
-    assert figure.layout.xaxis.range[1] >= 2
+def test_ring_of_the_selected_block_stands_at_its_own_value():
+    plain = curves.accuracy_curve(SWEEP)
+    figure = selected.marked(plain, [(4, 0.37)])
+    ring = trace(figure, selected.NAME)
+    assert (list(ring.x), list(ring.y)) == ([4], [0.37])
+    assert ring.marker.color == drawing.SELECTED
+    assert figure.layout.xaxis.range == (-0.5, 4.5), "the axis reaches the ring"
+    assert not [shape for shape in figure.layout.shapes if shape.type == "line"], "no line crosses the curve"
+    assert (len(plain.data), plain.layout.xaxis.range) == (len(figure.data) - 2, (-0.5, 2.5))
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_note_stands_where_fewest_points_are(dark):
+    plain = curves.accuracy_curve(SWEEP)
+    figure = selected.marked(plain, [], dark=dark)
+    (note,) = figure.layout.annotations
+    assert note.text == "Not measured for this block"
+    assert note.font.color == drawing.palette(dark).unpruned
+    assert len(figure.data) == len(plain.data)
+    rising = Figure(
+        {"data": [{"type": "scatter", "x": [0, 5, 9, 10], "y": [1, 1, 4, 50]}], "layout": {"yaxis": {"type": "log"}}}
+    )
+    (note,) = selected.marked(rising, []).layout.annotations
+    assert (note.xanchor, note.yanchor) == ("right", "bottom")
+
+
+def test_ring_keeps_the_line_at_the_cliff():
+    figure = Figure({"layout": {"shapes": [{"type": "line", "x0": 3, "x1": 3}]}})
+    assert [shape.type for shape in selected.marked(figure, [(1, 2)]).layout.shapes] == ["line"]
+
+
+def test_block_without_a_measured_increase_is_noted_on_the_map():
+    for block in (Block(2, 1), Block(0, 3)):
+        figure = maps.damage_map(DAMAGE, selected=block)
+        assert not [item for item in figure.data if item.name == selected.NAME]
+        assert [note.text for note in figure.layout.annotations] == ["Not measured for this block"]
 
 
 def test_another_metric_has_its_own_cells_unit_and_path():
@@ -227,7 +260,7 @@ def test_damage_map_leaves_what_is_not_measured_blank():
     assert "2:1" not in read, "nothing can be read of a block that was not measured, and it cannot be picked"
     assert (trace(figure, "path").x, trace(figure, "path").y) == ((1,), (2,))
     assert (trace(figure, "selected").x, trace(figure, "selected").y) == ((1,), (2,))
-    assert [(shape.xanchor, shape.yanchor) for shape in figure.layout.shapes] == [(1, 2)]
+    assert (trace(figure, selected.OUTLINE).x, trace(figure, selected.OUTLINE).y) == ((1,), (2,))
     scaled = trace(maps.damage_map(DAMAGE, row_normalised=True), "damage")
     assert scaled.z[0][1] == 0.0
     assert scaled.z[0][2] is None
@@ -330,10 +363,10 @@ def test_damage_lines_leave_gaps_where_nothing_was_measured():
 def test_ringing_and_marking_leave_the_shared_chart_alone():
     plain = maps.distance_map(MAP, rivals=[[2], [], [0], []])
     ringed = maps.ringed(plain, Block(1, 2))
-    assert len(ringed.data) == len(plain.data) + 1
+    assert len(ringed.data) == len(plain.data) + 2
     assert list(zip(trace(plain, "rivals").x, trace(plain, "rivals").y, strict=True)) == [(2, 1), (0, 3)]
     curve = curves.accuracy_curve(SWEEP)
-    assert curves.marked(curve, 9).layout.xaxis.range == (-0.5, 9.5)
+    assert curves.reaching(curve, 9).layout.xaxis.range == (-0.5, 9.5)
     assert not curve.layout.shapes
 
 

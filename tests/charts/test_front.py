@@ -6,6 +6,7 @@ import pytest
 
 from analysis.charts import front as figures
 from analysis.core import blocks
+from analysis.core.blocks import Block
 from analysis.reading import front
 from analysis.reading.front import SIZE, SPEED
 from analysis.reading.reading import ACCURACY
@@ -35,8 +36,11 @@ def test_selected_block_is_ringed_and_an_open_difference_is_named():
     cut = curve.points[5].block
     (found,) = front.fronts(ACCURACY, [curve])
     figure = figures.trade_off(found, SIZE, cut, dark=True)
-    (ring,) = [trace for trace in figure.data if trace.name == "on screen"]
+    (ring,) = [trace for trace in figure.data if trace.name == "selected"]
     assert list(ring.y) == [curve.points[5].acc]
+    other = figures.trade_off(found, SIZE, Block(14, 5), dark=True)
+    assert "selected" not in [trace.name for trace in other.data]
+    assert [note.text for note in other.layout.annotations] == ["Not measured for this block"]
     unseen = [offer for offer in found.offers if offer.change and not offer.change.is_settled]
     assert unseen
     assert all("not significantly different" in " ".join(figures.said(offer, SIZE)) for offer in unseen)

@@ -125,11 +125,11 @@ def test_a_point_is_filled_only_where_its_paired_difference_is_settled():
 
 def test_a_line_is_strong_only_between_points_that_can_be_told_apart():
     figure = curves.accuracy_curve(with_answers(*NOISY))
-    assert list(named(figure, curves.TOLD_APART).x) == [1, 2, None]
+    assert list(named(figure, curves.STEPS).x) == [1, 2, None]
     guide = named(figure, "pruned").line
     assert guide.width < 1.5
     assert guide.color.startswith("rgba")
-    assert curves.TOLD_APART not in {row["curve"] for row in data.rows(figure)}
+    assert curves.STEPS not in {row["curve"] for row in data.rows(figure)}
 
 
 def test_curves_of_one_n_stand_side_by_side_and_their_numbers_do_not():

@@ -257,8 +257,15 @@ def test_answers_of_a_class_are_one_colour_until_the_reveal_and_then_those_that_
     assert named(after, "answers that hold").showlegend is not False
 
 
+def test_points_of_the_lessons_curve_are_filled_where_significant():
+    sweep = curve(0.65, 0.64, 0.3, 0.28)
+    measured = named(published_figures.answers(sweep, cliff.locate(sweep)), "measured")
+    assert list(measured.marker.symbol) == ["circle-open", "circle-open", "circle", "circle"]
+    assert measured.line.color == look.translucent(look.LIGHT.pruned, curves.GUIDE), "a dip is no story"
+
+
 def test_enlarged_charts_show_the_same_in_larger_type():
-    plain = curves.accuracy_curve(curve(0.65, 0.6, 0.3, 0.28), n=2)
+    plain = curves.accuracy_curve(curve(0.65, 0.6, 0.3, 0.28))
     large = look.enlarged(plain, 1.5)
     for before, after in zip(plain.data, large.data, strict=True):
         assert (before.name, list(before.x), list(before.y)) == (after.name, list(after.x), list(after.y))

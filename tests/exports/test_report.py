@@ -14,6 +14,7 @@ import pytest
 from huggingface_hub import ModelCard, ModelCardData
 from plotly.graph_objs import Figure
 
+from analysis.charts import selected as mark
 from analysis.cli import answers, main
 from analysis.core import stats, store
 from analysis.core.blocks import Block
@@ -30,6 +31,7 @@ from analysis.models import identity
 from analysis.models.spec import ModelSpec
 from analysis.reading import agreement, headline, heals, selection
 from tests.support import browser, fakes
+from tests.support.wording import private
 
 EVIL = '<img src=x onerror="window.hit=1">](http://evil.example)|`</script><script>window.hit=1</script>'
 CUT = Block(11, 5)
@@ -157,6 +159,121 @@ def test_the_verdict_of_a_report_is_from_the_curve_that_comes_first(stored):
     assert "100 ARC-Easy questions" in make(cut).sentences[1]
     named = report.of(fakes.MODEL, cut, main.command_line, {"sweep": weak.spec.fingerprint()})
     assert "20 ARC-Easy questions" in named.sentences[1]
+
+
+OTHER = Block(14, 5)
+"""Not the block of five layers of any strategy."""
+RING = f"Ring: the selected block, {OTHER.brief()}."
+
+
+def chart(document: Document, section: str, alt: str) -> Picture:
+    found = next(s for s in document.sections if s.title == section).pictures
+    return next(picture for picture in found if picture.alt.startswith(alt))
+
+
+def ringed(picture: Picture) -> list[tuple[float, float]]:
+    """Places of the rings, the same on the light and the dark chart; without any the chart and its text say so."""
+    found = [
+        [list(zip(trace.x, trace.y, strict=True)) for trace in figure.data if trace.name == mark.NAME]
+        for figure in (picture.light, picture.dark)
+    ]
+    assert found[0] == found[1]
+    assert not [shape for shape in picture.light.layout.shapes if shape.type == "line" and shape.x0 == 5], "no line at n"
+    notes = [note.text for note in picture.dark.layout.annotations]
+    assert (mark.UNMEASURED in notes) == (not found[0])
+    assert (mark.UNMEASURED in picture.alt) == (not found[0])
+    assert ("Ring" in picture.alt) == bool(found[0])
+    return found[0][0] if found[0] else []
+
+
+CHARTS = [
+    ("Accuracy and loss", "Accuracy against"),
+    ("Accuracy and loss", "Loss against"),
+    ("Accuracy and loss", "Generated text"),
+    ("How fast it is", "Milliseconds for writing"),
+    ("How fast it is", "Milliseconds for reading"),
+]
+
+
+@pytest.mark.parametrize(("section", "alt"), CHARTS)
+def test_chart_of_the_report_notes_an_unmeasured_block(stored, section, alt):
+    assert ringed(chart(make(OTHER), section, alt)) == []
+
+
+def test_maps_of_the_report_ring_the_selected_block(stored):
+    document = make(OTHER)
+    assert ringed(chart(document, "What removing each block costs", "Heat map")) == [(14, 5)]
+    distances = chart(document, "Distance of every block", "Heat map")
+    assert [list(zip(trace.x, trace.y, strict=True)) for trace in distances.light.data if trace.name == mark.NAME] == [
+        [(14, 5)]
+    ]
+    assert distances.alt.endswith(RING)
+
+
+def test_loss_increase_map_of_the_report_notes_a_block_beyond_it(stored):
+    fakes.damage(max_size=4).save()
+    store_first = {"damage": fakes.damage(max_size=4).spec.fingerprint()}
+    document = report.of(fakes.MODEL, OTHER, main.command_line, store_first)
+    assert ringed(chart(document, "What removing each block costs", "Heat map")) == []
+
+
+def test_curves_of_the_report_ring_a_block_that_was_scored_alone(stored):
+    curve = stored[1]
+    fakes.evaluate(OTHER, curve=curve).save()
+    document = make(OTHER)
+    assert ringed(chart(document, "Accuracy and loss", "Accuracy against")) == [(5, 0.37)]
+    assert ringed(chart(document, "Accuracy and loss", "Loss against")) == [(5, 3.3)]
+    assert ringed(chart(document, "Accuracy and loss", "Generated text")) == []
+    own = next(point for point in curve.points if point.n == 5)
+    assert ringed(chart(make(own.block), "Accuracy and loss", "Accuracy against")) == [(5, own.acc)]
+
+
+def test_curves_of_the_report_do_not_ring_scores_of_other_questions(stored):
+    made = fakes.evaluate(OTHER, curve=stored[1])
+    few = replace(made.spec, benchmark=replace(made.spec.benchmark, limit=7), loss_corpus=None)
+    replace(made, spec=few, point=replace(made.point, n_samples=7, loss=None, n_texts=0)).save()
+    document = make(OTHER)
+    assert ringed(chart(document, "Accuracy and loss", "Accuracy against")) == []
+    assert "Not measured for this block (accuracy): layers 14-18." in chart(document, "Accuracy and loss", "Accuracy").alt
+
+
+def test_heal_charts_of_the_report_name_an_unhealed_block(stored):
+    assert "Not measured for this block (a heal): layers 14-18." in chart(make(OTHER), "Heals", "Loss of the").alt
+    assert "Not measured" not in chart(make(CUT), "Heals", "Loss of the").alt
+
+
+def test_speed_chart_of_the_report_rings_the_block_that_was_timed(stored):
+    point = next(point for point in stored[5].of_layers if point.n)
+    picture = chart(make(point.block), "How fast it is", "Milliseconds for writing")
+    assert ringed(picture) == [(point.n, 1e3 * point.decode.median_s)]
+
+
+def test_sentence_on_chosen_blocks_names_its_strategy(stored):
+    greedy = fakes.sweep(strategy="loss-greedy")
+    replace(greedy, spec=replace(greedy.spec, damage=fakes.damage().spec)).save()
+    said = next(section for section in make().sections if section.title == "Accuracy and loss").sentences
+    (one,) = [sentence for sentence in said if "chosen by their loss" in sentence]
+    assert one.startswith("loss-greedy: ")
+
+
+def test_long_cells_of_the_page_wrap(stored):
+    page = one_page.html(make())
+    assert "td.long { white-space: normal" in page
+    assert re.search(r'<td class="long">[^<]{31,}</td>', page)
+    assert not re.search(r"<td>[^<]{31,}</td>", page)
+
+
+def test_report_has_no_private_words(stored):
+    fakes.methods().save()
+    heal = stored[4]
+    replace(heal, healed=replace(heal.healed, loss=2.5)).save()
+    for cut in (OTHER, CUT):
+        document = make(cut)
+        said = one_page.html(document).rsplit("<script>{")[0] + document.markdown()
+        drawn = [str(part) for section in document.sections for picture in section.pictures for trace in picture.light.data
+                 for part in (trace.name, getattr(trace, "text", ""), getattr(trace, "hovertemplate", ""))]  # fmt: skip
+        plotly = one_page.get_plotlyjs()
+        assert not private(said.replace(plotly, "") + " ".join(drawn))
 
 
 def test_the_price_of_the_pick_is_paired_where_losses_of_texts_are_kept(stored):

@@ -59,8 +59,8 @@ def test_lost_and_gained_are_counted_question_by_question():
     lost, gained = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
     made = by_title()["Lost and gained"]
     assert made.answer == pytest.approx(gained - lost)
-    assert f"loses {lost} of 100" in made.asked
-    assert f"gains {gained}" in made.asked
+    assert f"answers {lost} of 100 questions wrong" in made.asked
+    assert f"and {gained} right that it got wrong" in made.asked
 
 
 def test_the_factor_of_perplexity_and_the_share_that_is_repaired():

@@ -59,7 +59,7 @@ def wrote(repeated: list[float], n_right: int) -> GenerationCheck:
 
 
 def written(result: HealResult) -> str:
-    (said,) = [one for one in heals.sentences(result) if one.startswith("What is written suffers first")]
+    (said,) = [one for one in heals.sentences(result) if one.startswith("Generated text (")]
     return said
 
 
@@ -67,13 +67,15 @@ def test_what_is_written_has_a_line_of_its_own():
     rates = {"unpruned": wrote([0.0, 0.1, 0.2], 4), "pruned": wrote([0.8, 0.9, 0.7], 0), "healed": wrote([0.4, 0.5, 0.6], 1)}
     made = heal((3.85, 4.93, 4.34), (3.0, 4.3, 2.6), writings=rates)
     assert written(made) == (
-        "What is written suffers first: of 3 greedy continuations 10, 80, 50 % is repetition and 90, 20, 50 % of the tokens "
-        "are distinct (unpruned, pruned, healed), and 4, 0, 1 of 4 small sums come out right. That the healed model repeats "
-        "more than the unpruned one is settled (+40 points; 95 %: +40 to +40)."
+        "Generated text (unpruned, pruned, healed): 10, 80, 50 % repetition and 90, 20, 50 % distinct tokens in 3 greedy "
+        "continuations, and 4, 0, 1 of 4 arithmetic problems right. The healed model repeats significantly more than the "
+        "unpruned one (+40 points, 95 % CI +40 to +40, n = 3)."
     )
     alike = replace(made, writings=rates | {"healed": wrote([0.1, 0.0, 0.3], 4)})
-    assert written(alike).endswith("repeats more than the unpruned one cannot be told from none (+3 points; 95 %: -10 to +10).")
-    assert not any("written" in one for one in heals.sentences(replace(made, writings={})))
+    assert written(alike).endswith(
+        "not significantly different from the unpruned model's (+3 points, 95 % CI -10 to +10, n = 3)."
+    )
+    assert not any("Generated" in one for one in heals.sentences(replace(made, writings={})))
     assert rates["healed"].repetition_interval == pytest.approx((0.252, 0.748), abs=1e-3)
     assert wrote([0.5], 1).distinct_interval is None
 

@@ -95,7 +95,7 @@ def test_remarks_say_what_the_numbers_say():
     lines = Lines(0.25, 0.3)
     weak = verdicts.remarks([point(0, 0.26), point(1, 0.24)], lines)
     assert len(weak) == 1
-    assert "cannot be told from chance" in weak[0]
+    assert "not significantly above chance" in weak[0]
     good = [point(0, 0.5), point(1, 0.49), point(2, 0.27)]
     collapsed = [answers([True, False] * 10), answers([True, False] * 10), [Answer(str(i), [], 2, i % 4) for i in range(40)]]
     said = verdicts.remarks(good, lines, collapsed)

@@ -173,7 +173,11 @@ class GridResult(Result):
         cuts = [cut for cell in self.cells for cut in cell.cuts]
         asked, read = (max((getattr(cut, name) for cut in cuts), default=0) for name in ("n_samples", "n_texts"))
         blind = sum(bool(cell.cuts) and cell.cuts[0].n_samples > 0 and cell.no_loss_n is None for cell in self.cells)
-        dark = f" Of {blind} curves the unpruned model cannot be told from chance: they say nothing of a loss." if blind else ""
+        dark = (
+            f" In {blind} curves the unpruned model's accuracy is not significantly above chance: they cannot show a drop."
+            if blind
+            else ""
+        )
         lost = f", {len(self.failures)} of which could not be measured" if self.failures else ""
         left = "" if self.complete else f", {len(self.cells)} so far"
         return (

@@ -73,6 +73,8 @@ def _note(step: Step) -> str:
 def _about(shown: Shown) -> list[str]:
     """On which results, in sentences."""
     said = [f"All numbers were measured on {shown.name}." if shown.facts else "Nothing was measured of this model yet."]
+    if shown.facts:
+        said.append("The removed blocks are the most similar ones of their size, whichever block is selected on other pages.")
     if shown.distances is not None:
         corpus = words.texts(shown.distances.spec.corpus)
         said.append(

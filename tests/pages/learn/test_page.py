@@ -9,8 +9,8 @@ from analysis import jobs as analysis_jobs
 from analysis.data.gallery import EXHIBITS
 from analysis.exports import handout
 from analysis.models.spec import ModelSpec
+from analysis.reading import agreement, exercises
 from analysis.reading import cliff as cliffs
-from analysis.reading import exercises
 from pages.components.learn import lesson, predict, stored, teach
 from pages.components.learn.predict import Drawn
 from pages.components.learn.steps import angle, big_models, check, cliff, distance_map, healing, layers, limits
@@ -251,8 +251,8 @@ def test_step_6_takes_the_expected_losses_and_shows_instant_and_trained_side_by_
     drawn = figures(at)["learn-heal-loss"]
     assert [item["name"] for item in drawn["data"]] == ["unpruned", "pruned", "instant", "50 steps", "your drawing"]
     held = "8 texts of C4, NF4, bfloat16 from Q4_1 weights"
-    assert f"Loss went up from 2.41 to 4.45, and healing brought it to 3.10 ({held})." in said(at)
-    assert "That is 0.69 above the unpruned model (95 %: +0." in said(at)
+    assert f"The loss rises from 2.41 to 4.45 nats/token, and healing lowers it to 3.10 ({held})." in said(at)
+    assert "That is 0.69 above the unpruned model (95 % CI +0." in said(at)
     assert "You drew 3.50 for instant: 0.10 off." in said(at)
     assert "style of its text" not in said(at)
 
@@ -265,15 +265,16 @@ def test_step_6_says_why_a_healed_loss_can_be_below_the_unpruned_one(app, known)
     assert "style of its text" in said(at)
 
 
-def test_step_6_calls_nothing_a_repair_that_cannot_be_told_and_names_the_kind_it_practised_on(app, known):
+def test_step_6_claims_no_difference_that_is_not_significant(app, known):
     heal = fakes.heal()
     near = replace(heal.healed, loss=2.5)
     own = {"unpruned": replace(heal.unpruned, loss=2.3), "healed": replace(heal.healed, loss=1.9)}
     replace(heal, healed=near, same_kind=own, same_kind_text=heal.spec.corpus).save()
     at = turn_to(app(PAGE), 6)
     at.button(key="learn-skip-heal").click().run()
-    assert "With 8 texts no difference from the unpruned model is seen." in said(at)
-    assert "On text of the kind it practised on: 1.90, unpruned 2.30." in said(at)
+    assert "Not significantly different from the unpruned model (95 % CI " in said(at)
+    assert "n = 8 texts)." in said(at)
+    assert "On text like its training text: 1.90, unpruned 2.30." in said(at)
 
 
 def test_step_7_asks_for_the_block_that_costs_least(app, known):
@@ -287,7 +288,7 @@ def test_step_7_asks_for_the_block_that_costs_least(app, known):
     rank = 1 + sum(cost < costs[least + 2] for cost in costs)
     assert f"Yours costs {costs[least + 2]:+.2f}: number {rank} of 26." in said(at)
     near = costs[least + 2] - costs[least] < 2.365 * 0.05 * 2**0.5
-    assert ("8 texts cannot tell it from the best." in said(at)) == near
+    assert ("Statistically tied with the best (8 texts)." in said(at)) == near
 
 
 def test_step_7_lets_blocks_hold_that_the_texts_cannot_tell_from_the_least(known):
@@ -307,9 +308,11 @@ def test_step_7_tells_the_limits_with_the_own_numbers(app, known):
     at = turn_to(app(PAGE), 7)
     at.button(key="learn-skip-damage").click().run()
     shown = said(at)
-    assert "Repeated phrases in your model's text: 12% whole, 37% without 5 layers." in shown
-    assert "Sums right: 50% (31-69), 0% (0-14) without 5 layers." in shown
-    assert "Rank correlation in yours, among blocks of 5: 0.62, all sizes pooled 0.83." in shown
+    assert "Repeated phrases in your model's text: 12% unpruned, 37% without layers 11-15." in shown
+    assert "Arithmetic right: 50% (31-69) unpruned, 0% (0-14) without layers 11-15." in shown
+    within = agreement.of_size(fakes.damage(), fakes.distances(), 5).correlation
+    interval = f"(95 % CI {within.low:.2f} to {within.high:.2f})"
+    assert f"Rank correlation in yours, among blocks of 5: {within.value:.2f} {interval}." in shown
     assert "Nearest in yours: option 2 for 75%" in shown
     assert {"learn-writing", "learn-damage"} <= set(figures(at))
 
@@ -401,7 +404,7 @@ def test_a_model_that_only_guesses_is_not_asked_about_a_cliff(app, known):
     flat = replace(sweep, points=[replace(point, acc=0.25) for point in sweep.points])
     replace(flat, spec=fakes.sweep(writes=True, answers=True).spec).save()
     at = turn_to(app(PAGE), 4)
-    assert "cannot be told from guessing" in said(at)
+    assert "not significantly above guessing" in said(at)
     assert "cliff begins" not in said(turn_to(at, 8))
 
 

@@ -5,12 +5,13 @@ import html
 import streamlit as st
 
 from analysis.charts import lesson as published_figures
+from analysis.core.blocks import Block
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.exports.handout import Strip, Task
 from analysis.reading import cliff as cliffs
 from analysis.reading import lesson as guesses
 from analysis.reading import plateaus
-from pages.components.learn import predict, stored
+from pages.components.learn import marker, predict, stored
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.notes import Note
 from pages.components.learn.poll.ballot import Question
@@ -91,11 +92,15 @@ def verdict(start: int | None) -> str:
 
 def _paths(distances: DistanceResult | None, name: str, guess: tuple[float, float] | None) -> None:
     best, n_layers = (distances.best, distances.n_layers) if distances else ([], 0)
+    own = marker.removed()
+    places = [(own.start / n_layers, own.size / n_layers)] if isinstance(own, Block) and n_layers else []
+    figure = published_figures.depth_paths(best, n_layers, name, guess=guess, dark=theme.is_dark())
     chart.show(
-        published_figures.depth_paths(best, n_layers, name, guess=guess, dark=theme.is_dark()), key="learn-paths",
+        marker.on(figure, places, "Selected layers: no single block"), key="learn-paths",
         file_name="by-depth",
         alt="Start of the most similar block against layers removed, both as shares of depth, for four published models.",
     )  # fmt: skip
+    marker.caption({"block": places}, lambda removed: f"The selected layers, {removed.brief()}, are no single block.")
     if distances is None:
         stored.missing("Your own line needs a distance map.", "pages/explore.py", "Compute a map")
     rows = _rows(distances, name)

@@ -47,11 +47,11 @@ QUESTIONS = (
     Question(
         "The ends of a block are very alike. What do you know?",
         ("Cutting it costs nothing", "It turns the stream little; the cost must be measured", "It holds no knowledge"), 1,
-        "Distance foretells damage and can be wrong: so we cut and look.",
+        "Distance predicts the loss increase and can be wrong: so remove the block and measure.",
     ),
     Question(
         "A cut model still picks the right answers. Then it …",
-        ("is as good as before", "has been healed", "may write and reckon worse"), 2,
+        ("is as good as before", "has been healed", "may write and calculate worse"), 2,
         "Picking needs only the order of the options. Writing needs every word.",
     ),
 )  # fmt: skip

@@ -10,8 +10,10 @@ from analysis.experiments.accuracy.spec import SweepResult
 from analysis.exports.handout import Task
 from analysis.reading import cliff as cliffs
 from analysis.reading import lesson as guesses
+from analysis.reading import settled
 from analysis.reading.cliff import Cliff
-from pages.components.learn import predict, stored
+from analysis.reading.reading import ACCURACY, LOSS
+from pages.components.learn import marker, predict, stored
 from pages.components.learn.lesson import NO_CLIFF, Lesson
 from pages.components.learn.notes import Note
 from pages.components.learn.poll.ballot import Question
@@ -39,15 +41,15 @@ def show(lesson: Lesson, shown: Shown) -> None:
     cliff = cliffs.locate(sweep)
     if cliff is None:
         stored.missing(
-            "Your model cannot be told from guessing on these questions, so there is no cliff to find; try another question "
-            "set.", "pages/explore.py", "Run another sweep",
+            "Your model's accuracy is not significantly above guessing on these questions, so there is no cliff to find. Try "
+            "another dataset.", "pages/explore.py", "Run another sweep",
         )  # fmt: skip
         return
     left, right = st.columns([4, 7], gap="large")
     with left:
         st.markdown(
             f"Take out the most similar block of n layers and ask {sweep.n_questions} questions "
-            f"({words.plain(words.questions(sweep.spec.benchmark))}). Uncut, your model gets {cliff.unpruned:.0%} right, "
+            f"({words.plain(words.questions(sweep.spec.benchmark))}). Unpruned, your model gets {cliff.unpruned:.0%} right, "
             f"guessing {sweep.lines.chance if sweep.lines else 0:.0%}."
         )
     if lesson.is_revealed(QUESTION):
@@ -95,15 +97,19 @@ def marked(drawn: Drawn | None, cliff: Cliff) -> tuple[bool, int | None]:
 
 def _curves(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> None:
     dark, (_, mark) = theme.is_dark(), marked(drawn, cliff)
+    own = marker.of_scores(sweep)
+    accuracies = learn_figures.answers(sweep, cliff, expected(drawn, cliff), mark, dark=dark, height=300)
+    losses = learn_figures.with_guess(curves.loss_curve(sweep, dark=dark, height=172), mark, dark=dark)
     chart.show(
-        learn_figures.answers(sweep, cliff, expected(drawn, cliff), mark, dark=dark, height=300), key="learn-accuracy",
+        marker.on(accuracies, own.get(ACCURACY, [])), key="learn-accuracy",
         alt=f"Accuracy against removed layers: {len(sweep.points)} measured cuts" + (" and your drawing." if drawn else "."),
         file_name="accuracy",
     )  # fmt: skip
     chart.show(
-        curves.loss_curve(sweep, n=mark, dark=dark, height=172), key="learn-loss", file_name="loss",
+        marker.on(losses, own.get(LOSS, [])), key="learn-loss", file_name="loss",
         alt=f"Loss in nats per token against removed layers, {len(sweep.points)} cuts.",
     )  # fmt: skip
+    marker.caption(own)
     chart.folded_table(
         sweep.table().only("n", "removed", "acc", "loss"), key="learn-t-curve", alt="Accuracy and loss by n", file_name="curve"
     )
@@ -119,7 +125,9 @@ def tasks(shown: Shown) -> list[Task]:
         f"The most similar n layers are taken out; {sweep.n_questions} questions are asked. Draw the accuracy you expect for "
         "each n, and mark the n from which it stays below halfway."
     )
-    measured = ", ".join(f"n = {seen.place}: {seen.value:.0%}" for seen in guesses.accuracies(sweep))
+    measured = ", ".join(
+        f"n = {seen.place}: {seen.value:.0%} ({100 * seen.low:.0f}-{100 * seen.high:.0f})" for seen in guesses.accuracies(sweep)
+    )
     said = f"{found(cliff)} Measured: {measured}."
     return [Task(TITLE, asked, _axes(sweep, cliff).printed(), (), said)]
 
@@ -162,13 +170,15 @@ def found(cliff: Cliff) -> str:
 
 
 def _apart(sweep: SweepResult, cliff: Cliff) -> str:
-    """Why loss and accuracy part ways, on the last cut whose accuracy is above halfway beyond doubt."""
+    """Loss and accuracy of the last block whose accuracy is significantly above halfway, beside the unpruned model."""
     whole, safe = sweep.points[0], cliff.earliest - 1
     said = "**Two stories.** Loss asks how sure the model is of every word. Accuracy asks only which answer comes first."
     last = next((point for point in sweep.points if point.n == safe and safe), None)
     if last is None or last.loss is None or whole.loss is None:
         return said
+    change = settled.against_unpruned(sweep, ACCURACY)[sweep.points.index(last)]
+    is_open = change is not None and not change.is_settled
     return (
-        f"{said} At n = {last.n} loss went from {whole.loss:.1f} to {last.loss:.1f}, accuracy from {whole.acc:.0%} to "
-        f"{last.acc:.0%}."
+        f"{said} At n = {last.n} the loss is {last.loss:.1f} nats/token (unpruned {whole.loss:.1f}), the accuracy "
+        f"{last.acc:.0%} (unpruned {whole.acc:.0%}{', not significantly different' if is_open else ''})."
     )

@@ -8,7 +8,7 @@ from analysis.core.blocks import Block
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.exports.handout import Strip, Task
 from analysis.reading import lesson as guesses
-from pages.components.learn import predict, stored
+from pages.components.learn import marker, predict, stored
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.notes import Note
 from pages.components.learn.poll.ballot import Question
@@ -21,8 +21,7 @@ QUESTION = "block"
 
 NOTE = Note(
     "Why might the first and the last layers differ from those between?",
-    "Adjacent blocks are often closer than the texts can tell: several answers hold. The map says what is alike, not what is "
-    "harmless.",
+    "Adjacent blocks are often statistically tied: several answers are right. The map shows similarity, not harmlessness.",
 )
 
 
@@ -60,10 +59,14 @@ def guessed(lesson: Lesson, size: int) -> Block | None:
 def _after(distances: DistanceResult, guess: Block | None, best: Block) -> None:
     row, whole = st.tabs([f"Blocks of {words.layers(best.size)}", "The whole map"])
     with row:
+        own = marker.block(best.size)
+        places = [(own.start, distances.mean[best.size - 1][own.start])] if own else []
+        figure = learn_figures.blocks_of_one_size(distances, guess, best, dark=theme.is_dark())
         chart.show(
-            learn_figures.blocks_of_one_size(distances, guess, best, dark=theme.is_dark()), key="learn-row", file_name="blocks",
+            marker.on(figure, places, _OTHER_SIZE), key="learn-row", file_name="blocks",
             alt=f"Bars: distance of every block of {best.size} layers; the most similar is {best.describe()}.",
         )  # fmt: skip
+        marker.caption({"distance": places}, lambda own: f"The selected block, {own.brief()}, is on the whole map.")
         rows = [
             {"block": Block(start, best.size).describe(), "distance": distance, "stderr": error}
             for start, (distance, error) in enumerate(
@@ -73,10 +76,15 @@ def _after(distances: DistanceResult, guess: Block | None, best: Block) -> None:
         chart.folded_table(rows, key="learn-t-row", alt=f"Distance of every block of {best.size} layers", file_name="blocks")
     with whole:
         chart.show(
-            maps.distance_map(distances, selected=best, height=330), key="learn-map", file_name="distance-map",
+            maps.distance_map(distances, selected=marker.removed(), height=330), key="learn-map", file_name="distance-map",
             alt="Heat map of the distance of every block of every size; the line is the most similar block of each size.",
         )  # fmt: skip
-        st.caption("Each row is one size, yellow is alike, the line is the most similar block of each size.")
+        st.caption("Each row is one size, yellow is similar, the line is the most similar block of each size.")
+        if (removed := marker.removed()) is not None:
+            marker.caption({"distance": [(run.start, run.size) for run in removed.blocks]})
+
+
+_OTHER_SIZE = "Selected block: another size"
 
 
 def tasks(shown: Shown) -> list[Task]:
@@ -107,7 +115,7 @@ def verdict(judged: guesses.JudgedBlock, guess: Block | None) -> str:
     """The most similar block, as far as the texts can tell, and how far off a guess is."""
     found = f"Most similar: {judged.best.describe()}, distance {judged.best_distance:.3f}."
     if guess is None:
-        rivals = f" The texts cannot tell it from the blocks that begin at {guesses.spans(judged.rivals)}."
+        rivals = f" Statistically tied with the blocks that begin at {guesses.spans(judged.rivals)}."
         return found + rivals if judged.rivals else found
     if judged.rank == 1:
         return f"{found} Your guess is right: the best of {judged.n_blocks}."
@@ -116,4 +124,4 @@ def verdict(judged: guesses.JudgedBlock, guess: Block | None) -> str:
         f"{found} Yours, {judged.guess.brief()}, has {judged.guess_distance:.3f}: number {judged.rank} of "
         f"{judged.n_blocks}, {off} off."
     )
-    return f"{said} The texts cannot tell the two apart." if judged.is_rival else said
+    return f"{said} The two are statistically tied." if judged.is_rival else said

@@ -6,11 +6,13 @@ import streamlit as st
 
 from analysis.charts import lesson as learn_figures
 from analysis.charts.lesson import Rung
+from analysis.charts.selected import UNMEASURED
 from analysis.experiments.accuracy import points
 from analysis.experiments.heal.spec import HealResult
 from analysis.exports.handout import Task
 from analysis.reading import reading as readings
-from pages.components.learn import predict, stored
+from analysis.reading import recovery
+from pages.components.learn import marker, predict, stored
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.notes import Note
 from pages.components.learn.poll.ballot import Question
@@ -24,7 +26,7 @@ QUESTION = "heal"
 
 NOTE = Note(
     "If the loss is back, is the knowledge back?",
-    "Healing mends the joint between two layers; it does not put back what the missing ones knew. A loss below the unpruned "
+    "Healing fits two layers to each other. It does not restore the knowledge of the removed ones. A loss below the unpruned "
     "model's mostly means that the style of the healing text was learned.",
 )
 
@@ -36,7 +38,7 @@ def show(lesson: Lesson, shown: Shown) -> None:
     with left:
         st.markdown(
             "After a cut, one layer hands its stream to a layer that never saw it. **Instant** healing corrects one matrix "
-            "before the gap, by regression. **Trained** healing (LoRA) adds a few weights and practises on text."
+            "before the gap, by regression. **Trained** healing (LoRA) adds a few weights and trains them on text."
         )
     if heal is None:
         with right:
@@ -47,7 +49,7 @@ def show(lesson: Lesson, shown: Shown) -> None:
         st.markdown(f"**Your model without {heal.spec.block.describe()}**")
     if asked:
         with left:
-            st.markdown("Both mend the joint. Neither puts back what the missing layers knew.")
+            st.markdown("Both fit the two layers to each other. Neither restores the knowledge of the removed layers.")
         _revealed(left, right, ladder, heal, lesson.guesses.get(QUESTION))
         return
     axes = _axes(ladder)
@@ -58,7 +60,7 @@ def show(lesson: Lesson, shown: Shown) -> None:
     with left:
         names = words.plain(" and ".join(rung.name for rung in ladder[2:]))
         st.markdown(
-            f"The cut took the loss from {axes.given[0]:.2f} to {axes.given[1]:.2f} nats per token. **Draw the loss after "
+            f"Pruning raises the loss from {axes.given[0]:.2f} to {axes.given[1]:.2f} nats per token. **Draw the loss after "
             f"healing ({names}).** Lower is better."
         )
 
@@ -88,6 +90,9 @@ def _revealed(left, right, ladder: list[Rung], heal: HealResult, drawn: Drawn | 
                 learn_figures.rungs(ladder, field, heal.lines, expected, dark=theme.is_dark()), key=f"learn-heal-{field}",
                 alt=f"{name.capitalize()}: {numbers}.", file_name=f"healed-{name}",
             )  # fmt: skip
+        own = marker.removed()
+        if own is not None and own != heal.spec.block:
+            st.caption(words.plain(f"{UNMEASURED}: {own.brief()}. These scores are of {heal.spec.block.brief()}."))
         table = points.table([rung.point for rung in ladder], model=[rung.name for rung in ladder])
         table = table.only("model", "acc", "n_samples", "loss")
         chart.folded_table(table, key="learn-t-heal", alt="Unpruned, pruned and healed models", file_name="healed")
@@ -101,7 +106,7 @@ def tasks(shown: Shown) -> list[Task]:
         return []
     asked = f"Without {heal.spec.block.describe()}: draw the loss, in nats per token, after each way of healing."
     measured = ", ".join(f"{rung.name} {rung.point.loss:.2f}" for rung in ladder if rung.point.loss is not None)
-    return [Task(TITLE, asked, axes.printed(), (), f"{told(heal)} Measured: {measured}.")]
+    return [Task(TITLE, asked, axes.printed(), (), f"{_told(heal)} Measured: {measured}.")]
 
 
 def poll(shown: Shown) -> list[Question]:
@@ -113,30 +118,36 @@ def poll(shown: Shown) -> list[Question]:
     share = (losses[1] - losses[-1]) / (losses[1] - losses[0])
     options = ("nothing", "up to a quarter", "up to a half", "up to three quarters", "up to all of it", "more than all of it")
     right = frozenset({max(0, min(5, math.ceil(4 * share)))})
-    return [Question(QUESTION, f"How much of the lost loss does healing ({ladder[-1].name}) bring back?", options, right)]
+    return [Question(QUESTION, f"What share of the loss increase does healing ({ladder[-1].name}) recover?", options, right)]
 
 
 def told(heal: HealResult) -> str:
-    """What this heal did to the loss, on which texts, and whether it can be told from the unpruned model."""
+    """The effect of this heal on loss and accuracy, with its texts and intervals, as Markdown of plain words."""
+    return words.plain(_told(heal))
+
+
+def _told(heal: HealResult) -> str:
     found = [readings.of_heal(heal, which).get(readings.LOSS) for which in ("unpruned", "pruned", "healed")]
     unpruned, pruned, healed = found
     if unpruned is None or pruned is None or healed is None:
         return ""
+    moved = "rises" if pruned.value >= unpruned.value else "drops"
+    healing = "lowers" if healed.value < pruned.value else "raises"
     said = (
-        f"Loss went up from {unpruned.value:.2f} to {pruned.value:.2f}, and healing brought it to {healed.value:.2f} "
-        f"({words.plain(healed.on_what())})."
+        f"The loss {moved} from {unpruned.value:.2f} to {pruned.value:.2f} nats/token, and healing {healing} it to "
+        f"{healed.value:.2f} ({healed.on_what()})."
     )
     change = readings.change(unpruned, healed)
+    ends = "" if change.low is None or change.high is None else f"95 % CI {change.low:+.2f} to {change.high:+.2f}"
     if change.is_settled:
         side = "above" if change.difference > 0 else "below"
-        said += (
-            f" That is {abs(change.difference):.2f} {side} the unpruned model (95 %: {change.low:+.2f} to {change.high:+.2f})."
-        )
-    elif change.low is not None:
-        said += f" With {change.n} texts no difference from the unpruned model is seen."
+        said += f" That is {abs(change.difference):.2f} {side} the unpruned model ({ends})."
+    elif ends:
+        said += f" Not significantly different from the unpruned model ({ends}, n = {change.n} texts)."
     if healed.value < unpruned.value:
-        said += " Below the start? Training also taught the style of its text: that is not knowledge."
-    return said + _same_kind(heal)
+        said += " Below the unpruned loss? Training also teaches the style of its text: that is not knowledge."
+    accuracy = recovery.accuracy_in_words(heal)
+    return f"{said} {accuracy[0].upper()}{accuracy[1:]}.{_same_kind(heal)}"
 
 
 def _same_kind(heal: HealResult) -> str:
@@ -145,8 +156,8 @@ def _same_kind(heal: HealResult) -> str:
     if before is None or after is None:
         return ""
     return (
-        f" On text of the kind it practised on: {after.value:.2f}, unpruned {before.value:.2f}. What it gained there alone is "
-        "style, not knowledge."
+        f" On text like its training text: {after.value:.2f}, unpruned {before.value:.2f}. A gain on that text alone is style, "
+        "not knowledge."
     )
 
 

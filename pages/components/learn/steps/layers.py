@@ -103,7 +103,7 @@ def verdict(distances: DistanceResult, drawn: Drawn | None) -> str:
     rivals = verdicts.of_map(distances, distances.spec.metric)[0]
     found = f"Layer {least} turns it least, {row[least]:.3f}"
     if rivals:
-        found += f"; {distances.n_texts} texts cannot tell it from layers {guesses.spans(rivals)}"
+        found += f"; statistically tied with layers {guesses.spans(rivals)} ({distances.n_texts} texts)"
     judged = guesses.judge_drawing(drawn.values, guesses.blocks_of(distances)) if drawn else None
     if drawn is None or judged is None:
         return f"{found}."

@@ -4,14 +4,16 @@ import streamlit as st
 
 from analysis.charts import curves
 from analysis.charts import lesson as learn_figures
+from analysis.charts.selected import UNMEASURED
 from analysis.core.blocks import Block
+from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.exports.handout import Strip, Task
+from analysis.reading import agreement, verdicts
 from analysis.reading import lesson as guesses
 from analysis.reading import reading as readings
-from analysis.reading import verdicts
-from pages.components.learn import predict, stored
+from pages.components.learn import marker, predict, stored
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.notes import Note
 from pages.components.learn.poll.ballot import Question
@@ -24,7 +26,7 @@ QUESTION = "damage"
 
 NOTE = Note(
     "How would you find out whether a cut model is still good enough for your use?",
-    "Alike is a guess at harmless, not a measurement. The best of many measured blocks looks better than it is: check it on "
+    "Similarity only suggests that a block is harmless. The best of many measured blocks looks better than it is: check it on "
     "other texts.",
 )
 
@@ -99,19 +101,19 @@ def verdict(costs: dict[int, float], start: int | None, shown: Shown) -> str:
         said += (
             " It is the most similar one too."
             if similar.start == least
-            else f" The most similar one, {similar.brief()}, costs {costs[similar.start]:+.2f}."
+            else f" The most similar block, {similar.brief()}, costs {costs[similar.start]:+.2f} nats per token."
         )
     if start is None:
         return said
     rank = 1 + sum(cost < costs[start] for cost in costs.values())
     said += f" Yours costs {costs[start]:+.2f}: " + ("the best of all." if rank == 1 else f"number {rank} of {len(costs)}.")
     if rank > 1 and start in rivals(costs, shown):
-        said += f" {shown.damage.n_texts if shown.damage else 0} texts cannot tell it from the best."
+        said += f" Statistically tied with the best ({shown.damage.n_texts if shown.damage else 0} texts)."
     return said
 
 
 def rivals(costs: dict[int, float], shown: Shown) -> set[int]:
-    """Starts of blocks whose damage cannot be told from the least, those measured on fewer texts among them."""
+    """Starts of blocks whose loss increase is statistically tied with the lowest, or is measured on other texts."""
     assert shown.damage
     found = {start: readings.of_damage(shown.damage, Block(start, shown.size)) for start in costs}
     least = found[min(costs, key=costs.__getitem__)]
@@ -129,8 +131,8 @@ _SOURCES = "Sources: arXiv:2510.02091, 2602.01997 (1, 2), a user's report on Rep
 def _limits(shown: Shown) -> list[str]:
     return [
         f"**Choosing is easier than writing.** {_repeats(shown)}",
-        f"**Sums and reasoning go first.** {_sums(shown)}",
-        "**Small models suffer more.** Qwen2.5 1.5B fell from 78% to 52% without 8 of 28 layers.",
+        f"**Arithmetic and reasoning fail first.** {_sums(shown)}",
+        "**Small models drop more.** Qwen2.5 1.5B fell from 78% to 52% without 8 of 28 layers.",
         f"**Alike is not harmless.** {_ranks(shown)}",
         f"**Collapse.** A broken model gives one letter to everything. {_favourite(shown.sweep)}",
     ]
@@ -145,9 +147,9 @@ def _pair(shown: Shown):
 def _repeats(shown: Shown) -> str:
     whole, cut = _pair(shown)
     if whole is None or cut is None or whole.repetition_rate is None or cut.repetition_rate is None:
-        return "A cut model can pick answers and still write nonsense."
+        return "A pruned model can pick answers and still write nonsense."
     before, after = whole.repetition_rate, cut.repetition_rate
-    return f"Repeated phrases in your model's text: {before:.0%} whole, {after:.0%} without {cut.n} layers."
+    return f"Repeated phrases in your model's text: {before:.0%} unpruned, {after:.0%} without {_named(cut)}."
 
 
 def _sums(shown: Shown) -> str:
@@ -155,7 +157,11 @@ def _sums(shown: Shown) -> str:
     if whole is None or cut is None or whole.sum_acc is None or cut.sum_acc is None:
         return "Training afterwards does not bring them back."
     before, after = (_share(point.sum_acc, point.sum_interval) for point in (whole, cut))
-    return f"Sums right: {before}, {after} without {cut.n} layers."
+    return f"Arithmetic right: {before} unpruned, {after} without {_named(cut)}."
+
+
+def _named(cut: Point) -> str:
+    return cut.block.brief() if cut.block else "nothing"
 
 
 def _share(value: float, ends: tuple[float, float] | None) -> str:
@@ -166,12 +172,13 @@ def _share(value: float, ends: tuple[float, float] | None) -> str:
 def _ranks(shown: Shown) -> str:
     damage = shown.damage
     if damage is None or damage.rank_correlation is None:
-        return "Distance foretells damage; only a measurement knows it."
-    by_size, pooled = damage.rank_correlation_by_size, f"all sizes pooled {damage.rank_correlation:.2f}"
-    here = by_size[shown.size - 1] if shown.size <= len(by_size) else None
+        return "Distance predicts the loss increase; only a measurement shows it."
+    distances = _compared(shown)
+    here = agreement.of_size(damage, distances, shown.size).correlation if distances else None
     if here is None:
-        return f"Rank correlation in yours, {pooled}."
-    return f"Rank correlation in yours, among blocks of {shown.size}: {here:.2f}, {pooled}."
+        return f"Rank correlation in yours, all sizes pooled: {damage.rank_correlation:.2f}, mostly because of size."
+    ends = "" if here.low is None or here.high is None else f" (95 % CI {here.low:.2f} to {here.high:.2f})"
+    return f"Rank correlation in yours, among blocks of {shown.size}: {here.value:.2f}{ends}."
 
 
 def _favourite(sweep: SweepResult | None) -> str:
@@ -192,10 +199,13 @@ def _writing(sweep: SweepResult | None) -> None:
         stored.missing("What your cut models write has not been looked at yet: run a sweep that lets them write.",
                               "pages/explore.py", "Run a sweep")  # fmt: skip
         return
+    places = marker.of_generations(sweep)
+    figure = marker.on(curves.writing_curve(sweep, dark=theme.is_dark(), height=330), places)
     chart.show(
-        curves.writing_curve(sweep, dark=theme.is_dark(), height=330), key="learn-writing", file_name="writing",
+        figure, key="learn-writing", file_name="writing",
         alt="Repetition, distinct tokens and sums right against removed layers.",
     )  # fmt: skip
+    marker.caption({"generated text": places})
     rows = [{"n": p.n, "repetition": p.repetition_rate, "distinct": p.distinct_rate, "sums right": p.sum_acc}
             for p in sweep.points]  # fmt: skip
     chart.folded_table(rows, key="learn-t-writing", alt="What the cut models write, by n", file_name="writing")
@@ -207,12 +217,17 @@ def _damage(shown: Shown, guess: Block | None) -> None:
     if damage is None or distances is None or size > len(damage.increase):
         stored.missing("The damage of each block has not been measured yet.", "pages/explore.py", "Measure the damage")
         return
+    row, own = distances.mean[size - 1], marker.block(size)
+    cost = damage.increase[size - 1][own.start] if own else None
+    places = [(row[own.start], cost)] if own and cost is not None else []
+    figure = learn_figures.distance_and_damage(distances, damage, size, guess, dark=theme.is_dark(), height=330)
     chart.show(
-        learn_figures.distance_and_damage(distances, damage, size, guess, dark=theme.is_dark(), height=330),
-        key="learn-damage",
+        marker.on(figure, places, f"Selected block: not of {size} layers" if own is None else UNMEASURED), key="learn-damage",
         alt=f"Distance against measured loss increase for every block of {size} layers.", file_name="distance-and-damage",
     )  # fmt: skip
-    row = distances.mean[size - 1]
+    marker.caption(
+        {"loss increase": places}, None if own else lambda removed: f"The selected block, {removed.brief()}, has another size."
+    )
     rows = [{"start": start, "distance": row[start], "loss increase": cost}
             for start, cost in enumerate(damage.increase[size - 1])]  # fmt: skip
     chart.folded_table(rows, key="learn-t-damage", alt="Distance and damage of each block", file_name="distance-and-damage")
