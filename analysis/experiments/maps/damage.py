@@ -1,4 +1,4 @@
-"""The experiment that measures what the distance map only foretells: the loss without every block up to a size."""
+"""The experiment that measures the loss without every block up to a size, which the distance map only predicts."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -333,8 +333,8 @@ class _Measured:
             increase[row].append(mean)
             stderr[row].append(error if len(values) > 1 else None)
         unpruned = losses[0][measured[0]]
-        foretold = self.distances.mean if isinstance(self.distances, DistanceResult) else []
-        pairs = [_pairs(distances, found) for distances, found in zip(foretold, increase, strict=False)]
+        predicted = self.distances.mean if isinstance(self.distances, DistanceResult) else []
+        pairs = [_pairs(distances, found) for distances, found in zip(predicted, increase, strict=False)]
         return DamageResult(
             spec=self.spec,
             versions=self.loaded.versions(),

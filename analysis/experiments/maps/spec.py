@@ -182,7 +182,7 @@ class LeastDamage:
 
 @dataclass(frozen=True)
 class DamageResult(Result):
-    """What the removal of every block costs, measured, next to what the distance map foretells."""
+    """The measured loss increase without every block, beside the prediction of the distance map."""
 
     kind: ClassVar[str] = "damage"
     spec_type: ClassVar[type[Spec]] = DamageSpec

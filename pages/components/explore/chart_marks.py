@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from analysis.charts.selected import RATES
 from analysis.core.blocks import Removal
 from analysis.experiments.speed.spec import SpeedResult
 from analysis.reading import selection as scores_of
@@ -15,8 +16,6 @@ from pages.components.explore.cut_marks import Mark
 from pages.components.shared import selection
 from pages.components.shared.library import Found
 from pages.components.shared.selection import Shown
-
-_RATES = ("repetition_rate", "distinct_rate", "sum_acc")
 
 
 def of_curves(shown: Shown) -> dict[str, Mark]:
@@ -46,7 +45,7 @@ def _of_curves(
 def of_generations(found: Generations) -> Mark:
     """The mark of the chart of generation: repetition, distinct tokens and right answers of each block."""
     values = {
-        removed: [value for name in _RATES if (value := getattr(each.point, name)) is not None]
+        removed: [value for name in RATES if (value := getattr(each.point, name)) is not None]
         for removed, each in found.by_block.items()
     }
     return cut_marks.at_values(values)

@@ -149,7 +149,7 @@ def _repeats(shown: Shown) -> str:
     if whole is None or cut is None or whole.repetition_rate is None or cut.repetition_rate is None:
         return "A pruned model can pick answers and still write nonsense."
     before, after = whole.repetition_rate, cut.repetition_rate
-    return f"Repeated phrases in your model's text: {before:.0%} unpruned, {after:.0%} without {_named(cut)}."
+    return f"Repeated phrases: {before:.0%} unpruned, {after:.0%} without {_named(cut)}."
 
 
 def _sums(shown: Shown) -> str:
@@ -176,9 +176,9 @@ def _ranks(shown: Shown) -> str:
     distances = _compared(shown)
     here = agreement.of_size(damage, distances, shown.size).correlation if distances else None
     if here is None:
-        return f"Rank correlation in yours, all sizes pooled: {damage.rank_correlation:.2f}, mostly because of size."
+        return f"Rank correlation, all sizes pooled: {damage.rank_correlation:.2f}, mostly because of size."
     ends = "" if here.low is None or here.high is None else f" (95 % CI {here.low:.2f} to {here.high:.2f})"
-    return f"Rank correlation in yours, among blocks of {shown.size}: {here.value:.2f}{ends}."
+    return f"Rank correlation among blocks of {shown.size}: {here.value:.2f}{ends}."
 
 
 def _favourite(sweep: SweepResult | None) -> str:
