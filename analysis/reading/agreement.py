@@ -35,13 +35,13 @@ class Rank:
 
     def in_words(self) -> str:
         """The value with its interval and numbers of blocks: "0.72 (95 % 0.09 to 0.94, 26 blocks, effectively 10)"."""
-        return f"{self.value:.2f} ({self.basis()})"
+        fewer = f", effectively {self.n_independent:.0f}" if self.n_independent < self.n_blocks - 0.5 else ""
+        return f"{self.value:.2f} ({self.basis()}{fewer})"
 
     def basis(self) -> str:
-        """The interval and the number of blocks, without the value."""
+        """The interval and the number of blocks, short enough for a tile."""
         ends = "interval unknown" if self.low is None or self.high is None else f"95 % {self.low:.2f} to {self.high:.2f}"
-        fewer = f", effectively {self.n_independent:.0f}" if self.n_independent < self.n_blocks - 0.5 else ""
-        return f"{ends}, {self.n_blocks} blocks{fewer}"
+        return f"{ends}, {self.n_blocks} blocks"
 
 
 @dataclass(frozen=True)
