@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from tests.support import browser
+from tests.support import browser, pictured
 
 ASSETS = ROOT / "docs" / "assets"
 GALLERY = browser.ARTIFACTS / "gallery"
@@ -122,6 +122,7 @@ def main() -> int:
         chromium = stack.enter_context(browser.chromium())
         if not (asked.only or asked.width or asked.also):
             readme(chromium, served[""])
+            pictured.write()
         gallery(chromium, served, asked.only or list(VIEWS), asked.width or list(SIZES), whole=asked.whole)
     print(f"The gallery is in {GALLERY.relative_to(ROOT)}.")
     return 0
