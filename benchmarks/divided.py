@@ -73,7 +73,7 @@ def healed(folder: Path, cache: Path, memory: str, dtype: str, asked: argparse.N
     """A heal in a cache of its own: the result, the most that each of the processes had, bytes, and the seconds of it all."""
     command = [sys.executable, __file__, "--heal", "heal", str(folder), "--dtype", dtype, "--device", "cpu"]
     command += ["--quantization", "none", "--recipe", "quick", "--block", "1:1", "--steps", str(asked.steps)]
-    command += ["--shards", "2", "--memory", memory]
+    command += ["--workers", "2", "--memory", memory]
     texts, others = documents.two_kinds(cache)
     fields = {
         "corpus.source": texts, "corpus.n_texts": 100, "corpus.seq_len": 64, "corpus.split": "train", "benchmark": None,

@@ -125,14 +125,14 @@ def answer(options: argparse.Namespace) -> None:
     if options.detach:
         _queue(spec, options)
         return
-    shown, shards = ANSWERS.get(spec.kind, Answer()), getattr(options, "shards", 1)
+    shown, shards = ANSWERS.get(spec.kind, Answer()), getattr(options, "workers", 1)
     result = run(spec, shards) if options.run_on == jobs.LOCAL else _from_elsewhere(spec, options)
     write(options, shown.data(result, options), shown.lines(result, options))
 
 
 def _from_elsewhere(spec: Spec, options: argparse.Namespace) -> Any:
     """The result of a request that is answered in another place, where it goes on when nobody waits any more."""
-    job, bar = jobs.submit(spec, backend=options.run_on, shards=getattr(options, "shards", 1)), Bar()
+    job, bar = jobs.submit(spec, backend=options.run_on, shards=getattr(options, "workers", 1)), Bar()
     told, job_id = f"Job {job.id} runs on {job.backend}, and goes on there if this command ends.", job.id
     try:
         while job.is_active:
@@ -152,7 +152,7 @@ def _from_elsewhere(spec: Spec, options: argparse.Namespace) -> Any:
 
 
 def _queue(spec: Spec, options: argparse.Namespace) -> None:
-    job = jobs.submit(spec, backend=options.run_on, shards=getattr(options, "shards", 1))
+    job = jobs.submit(spec, backend=options.run_on, shards=getattr(options, "workers", 1))
     jobs.start()
     told = [f"Job {job.id} is queued; `jobs show {job.id}` tells how far it is."]
     write(options, {"job": job.id, "spec": spec.to_json()}, told)

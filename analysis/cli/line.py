@@ -56,6 +56,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**settings)
         self.helps: dict[str, Callable[[], str]] = {}
         """What is said of an option, by where its value goes."""
+        self.end: Callable[[], str] | None = None
+        """Text in front of the epilog that is made when the help is shown."""
 
     def error(self, message: str) -> NoReturn:
         """Raise the complaint."""
@@ -66,6 +68,8 @@ class Parser(argparse.ArgumentParser):
         for action in self._actions:
             if action.dest in self.helps:
                 action.help = self.helps[action.dest]().replace("%", "%%")
+        if self.end is not None:
+            self.epilog, self.end = f"{self.end()}\n\n{self.epilog}".replace("%", "%%"), None
         return super().format_help()
 
 
@@ -75,8 +79,8 @@ class Extra:
 
     flag: str
     help: str
-    also: str = ""
-    """Another spelling."""
+    formerly: str = ""
+    """A former name that still works and is not shown in the help."""
     metavar: str | None = None
     type: Callable[[str], Any] = str
     default: Any = None
@@ -278,16 +282,17 @@ class _Flag:
         return option.none if value is None else form.write(value)
 
     def help(self, *, has_defaults: bool) -> str:
-        """What people are told of it, with its default unless that follows from something else."""
+        """Return the help of the option, with its default unless that follows from something else."""
         field = self.fields[0]
         doc = next((doc for kind in field.owner.__mro__ if (doc := _docs(kind).get(field.path[-1]))), "")
-        known = field.option.known
-        notes = [", ".join(imported(known) if isinstance(known, str) else known)] if known else []
-        notes += [field.form.example] if field.form and field.form.example else []
-        notes += [f"{field.option.none} for None"] * bool(field.option.none) + [f"{NONE} to go without"] * self.takes_none
-        if has_defaults and field.form and not field.is_needed and field.default not in (MISSING, None, "", ()):
+        if known := field.option.known:
+            doc += f" One of: {', '.join(imported(known) if isinstance(known, str) else known)}."
+        notes = [field.form.example] if field.form and field.form.example else []
+        notes += [f"{NONE} to switch it off"] * self.takes_none
+        is_told = "(default: " in doc
+        if has_defaults and not is_told and field.form and not field.is_needed and field.default not in (MISSING, None, "", ()):
             notes.append(f"default: {self._text(field.default, field.form)}")
-        return f"{doc} ({'; '.join(notes)})" if notes else doc
+        return f"{doc.rstrip('.')} ({', '.join(notes)})." if notes else doc
 
 
 def _once(read: Callable[[type[Spec]], T]) -> Callable[[type[Spec]], T]:
@@ -426,10 +431,14 @@ def fill(parser: Parser, subcommand: Subcommand) -> None:
         }
         if extra.is_switch:
             settings = {"action": "store_true"}
-        places.get(extra.instead_of, parser).add_argument(*filter(None, (extra.flag, extra.also)), help=extra.help, **settings)
+        place = places.get(extra.instead_of, parser)
+        added = place.add_argument(extra.flag, help=extra.help, **settings)
+        if extra.formerly:
+            hidden = {**settings, "default": argparse.SUPPRESS, "required": False}
+            place.add_argument(extra.formerly, dest=added.dest, help=argparse.SUPPRESS, **hidden)
     if all(flag.name != "--seed" for flag in _flags(subcommand.spec)):
-        parser.add_argument("--seed", type=plain_number, help="taken by every subcommand; nothing is drawn by this one")
-    parser.add_argument("--set", action="append", metavar="NAME=VALUE", help="any other field of the request: corpus.seed=3")
+        parser.add_argument("--seed", type=plain_number, help="Accepted by every command. This one draws nothing.")
+    parser.add_argument("--set", action="append", metavar="NAME=VALUE", help="Any other field of the request: corpus.seed=3.")
 
 
 def request(kind: type[SpecT], options: argparse.Namespace) -> SpecT:

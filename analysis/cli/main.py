@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from analysis import jobs as jobs_room
-from analysis.cli import answers, convert, dashboard, decision_sheet, jobs, line, manifest, push, rows
+from analysis.cli import answers, convert, dashboard, decision_sheet, groups, jobs, line, manifest, push, rows
 from analysis.cli.line import Extra, Misuse, Parser, Subcommand
 from analysis.core import extensions, failures
 from analysis.core.errors import one_line
@@ -21,17 +21,20 @@ INTERRUPTED = 130
 CLOSED = 141
 """Exit code when whoever read the output has closed it, as `| head` does; nothing is said then."""
 
-_EXITS = (
-    f"Exit codes: 0 done; {BAD_INPUT} the request cannot be answered as it stands, one sentence on standard error says why; "
-    f"{UNFORESEEN} a bug, whose details are in the folder {failures.FOLDER} of the cache folder; {INTERRUPTED} interrupted; "
-    f"{CLOSED} whoever read the output closed it."
-)
+_EXITS = f"""`COMMAND --help` shows options and examples.
 
-_ABOUT = "Layerscope: how much of a model's depth does real work."
-_DETACH = Extra("--detach", "run it as a background job", is_switch=True)
-_MEMORY = "the most that a model may take, such as 4GB: the layers of a larger one are read from the disk one by one"
-_OUT = Extra("--out", "ends in .html or .md", metavar="FILE", is_needed=True)
-_SHEET_OUT = Extra("--out", "ends in .html, .md or .pdf", metavar="FILE", is_needed=True)
+Exit codes:
+  0    done
+  {BAD_INPUT}    bad input, explained on standard error
+  {UNFORESEEN}   a bug, with details in the folder {failures.FOLDER} of the cache folder
+  {INTERRUPTED}  interrupted
+  {CLOSED}  the reader of the output closed it"""
+
+_ABOUT = "Layerscope shows how much of a language model's depth does real work."
+_DETACH = Extra("--detach", "Run it as a background job.", is_switch=True)
+_MEMORY = "Memory bound of the model, such as 4GB (default: free memory). Layers of a larger model are streamed from disk."
+_OUT = Extra("--out", "File to write, .html or .md.", metavar="FILE", is_needed=True)
+_SHEET_OUT = Extra("--out", "File to write, .html, .md or .pdf.", metavar="FILE", is_needed=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,16 +101,23 @@ def command_line(spec: Spec) -> str:
 def subcommands() -> tuple[Subcommand, ...]:
     """One for every kind of request that something runs, called as the kind is unless its answer has a name."""
     places = ", ".join(jobs_room.backends())
-    told = f"where it runs: {places}; elsewhere than here it is a job, which is waited for unless there is --detach"
-    where = Extra("--run-on", told, also="--backend", metavar="NAME", default=jobs_room.LOCAL)
-    shards = Extra("--shards", "processes of the place where it runs that share the work", metavar="N", type=int, default=1)
+    told = f"Backend that runs it: {places} (default: {jobs_room.LOCAL}). Without --detach the command waits for the result."
+    where = Extra("--run-on", told, formerly="--backend", metavar="NAME", default=jobs_room.LOCAL)
+    workers = Extra(
+        "--workers",
+        "Number of processes that share the work (default: 1).",
+        formerly="--shards",
+        metavar="N",
+        type=int,
+        default=1,
+    )
     shown = {kind: answers.ANSWERS.get(kind, answers.Answer()) for kind in SPECS if kind in RUNNERS}
     return tuple(
         Subcommand(
             answer.name or kind,
             SPECS[kind],
-            _about(SPECS[kind]),
-            (*answer.extras, _DETACH, where, *([shards] if experiments()[kind].is_shared else [])),
+            _about(answer.name or kind, SPECS[kind]),
+            (*answer.extras, _DETACH, where, *([workers] if experiments()[kind].is_shared else [])),
         )
         for kind, answer in shown.items()
     )
@@ -118,9 +128,11 @@ def parser() -> argparse.ArgumentParser:
     return _parser(subcommands())
 
 
-def _about(spec: type[Spec]) -> str:
-    """The first paragraph of its docstring."""
-    return " ".join((spec.__doc__ or "").strip().split("\n\n")[0].split())
+def _about(name: str, spec: type[Spec] | None = None) -> str:
+    """Return the line of a command in the help; of a kind of an extension, the first paragraph of its docstring."""
+    if name in groups.ABOUT:
+        return groups.ABOUT[name].line
+    return " ".join(((spec and spec.__doc__) or "").strip().split("\n\n")[0].split())
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -134,33 +146,42 @@ def _program() -> str:
 
 @functools.lru_cache(maxsize=4)
 def _parser(asking: tuple[Subcommand, ...]) -> Parser:
-    parser = Parser(prog=_program(), description=_ABOUT, epilog=_EXITS)
-    places = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
+    parser = Parser(prog=_program(), description=_ABOUT, epilog=_EXITS, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.usage = "%(prog)s COMMAND ..."
+    places = parser.add_subparsers(
+        required=True, metavar="COMMAND", parser_class=Parser, help=argparse.SUPPRESS, prog=_program()
+    )
+    lines: dict[str, str] = {}
 
-    def add(name: str, help: str, **defaults: object) -> Parser:
-        sub: Parser = places.add_parser(name, help=help.replace("%", "%%"), description=help)
+    def add(name: str, spec: type[Spec] | None = None, **defaults: object) -> Parser:
+        lines[name] = _about(name, spec)
+        sub: Parser = places.add_parser(
+            name, description=lines[name], epilog=groups.examples(name, _program()),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
         sub.set_defaults(**{"asks": None, **defaults})
-        sub.add_argument("--json", metavar="FILE", help="write JSON to FILE, or to standard output for -")
+        sub.add_argument("--json", metavar="FILE", help="Write the result as JSON to FILE, or to standard output for -.")
         sub.add_argument("--memory", metavar="SIZE", help=_MEMORY)
         return sub
 
     for one in asking:
         command = answers.ANSWERS.get(one.spec.kind, answers.Answer()).command
-        line.fill(add(one.name, one.help, command=command, asks=one), one)
-    written = Subcommand("report", answers.ReportSpec, _about(answers.ReportSpec), (_OUT,))
-    line.fill(add(written.name, written.help, command=answers.report, command_line=command_line), written)
-    decided = Subcommand("sheet", decision_sheet.SheetSpec, _about(decision_sheet.SheetSpec), (_SHEET_OUT,))
-    line.fill(add(decided.name, decided.help, command=decision_sheet.run, command_line=command_line), decided)
-    sub = add("run", "any request by its kind, from --set settings alone", command=answers.run_any)
+        sub = add(one.name, one.spec, command=command, asks=one)
+        line.fill(sub, one)
+        if one.name == "heal":
+            sub.end = groups.recipes
+    written = Subcommand("report", answers.ReportSpec, _about("report"), (_OUT,))
+    line.fill(add(written.name, command=answers.report, command_line=command_line), written)
+    decided = Subcommand("sheet", decision_sheet.SheetSpec, _about("sheet"), (_SHEET_OUT,))
+    line.fill(add(decided.name, command=decision_sheet.run, command_line=command_line), decided)
+    sub = add("run", command=answers.run_any)
     sub.add_argument("kind", choices=SPECS)
-    sub.add_argument("--set", action="append", metavar="NAME=VALUE", help="a field of the request: model.source=starter")
-    told = "rows of a data set of the hub as a file for --texts or --task"
-    rows.add_options(add("dataset", told, command=rows.run))
-    told = "pickled weights of a model as safetensors, in a folder of their own; nothing in them is run"
-    convert.add_options(add("convert", told, command=convert.run))
-    push.add_options(add("push", "an export onto the hub: listed first, uploaded with --yes", command=push.run))
-    dashboard.add_options(add("dashboard", "the pages in the browser", command=dashboard.run))
-    jobs.add_options(add("jobs", "the background jobs", command=jobs.run))
-    told = "a request as a RayJob for Kubernetes, written to a file and not run"
-    manifest.add_options(add("manifest", told, command=manifest.run, parse=_parse, command_line=command_line))
+    sub.add_argument("--set", action="append", metavar="NAME=VALUE", help="A field of the request: model.source=starter.")
+    rows.add_options(add("dataset", command=rows.run))
+    convert.add_options(add("convert", command=convert.run))
+    push.add_options(add("push", command=push.run))
+    dashboard.add_options(add("dashboard", command=dashboard.run))
+    jobs.add_options(add("jobs", command=jobs.run))
+    manifest.add_options(add("manifest", command=manifest.run, parse=_parse, command_line=command_line))
+    parser.description = f"{_ABOUT}\n\n{groups.overview(lines)}"
     return parser

@@ -20,7 +20,7 @@ _NEEDED = {
     "--out": ("FILE", "where to write it: JSON, which kubectl takes as it takes YAML"),
 }
 _COUNTS = {
-    "--shards": (1, "workers that share the request"),
+    "--workers": (1, "workers that share the request"),
     "--cpus": (4, "processors of each worker"),
     "--gpus": (0, "cards of each worker"),
 }
@@ -32,6 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag, metavar=metavar, help=told, required=True)
     for flag, (usual, told) in _COUNTS.items():
         parser.add_argument(flag, metavar="N", type=plain_number, default=usual, help=f"{told} (default: {usual})")
+    parser.add_argument("--shards", type=plain_number, dest="workers", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     needs = "memory of each worker, such as 64GiB (default: what the model needs, where it is known here)"
     parser.add_argument("--worker-memory", metavar="SIZE", help=needs)
     parser.add_argument("--name", help="of the RayJob (default: made of the request)")
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
     rayjob.check_files(spec)
     cluster = rayjob.Cluster(
         image=options.image, claim=options.claim, secret=options.secret, name=options.name or rayjob.name_of(spec),
-        memory_bytes=_memory_bytes(spec, options), shards=options.shards, cpus=options.cpus, gpus=options.gpus,
+        memory_bytes=_memory_bytes(spec, options), shards=options.workers, cpus=options.cpus, gpus=options.gpus,
         memory=options.memory,
     )  # fmt: skip
     said = shlex.split(options.command_line(spec))
@@ -60,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
         try:
             options.parse(said[len(line.PROGRAM) :])
         except line.Misuse:
-            raise SpecError(f"`{words[0]}` is answered by one worker; leave out --shards.") from None
+            raise SpecError(f"`{words[0]}` is answered by one worker; leave out --workers.") from None
     content = json.dumps(rayjob.manifest(said, cluster), indent=2) + "\n"
     output.write(options.out, content.encode(), "--out")
     pods = f"{cluster.shards} x {cluster.cpus} processors, {cluster.gpus} cards, {units.size(cluster.memory_bytes)}"

@@ -32,16 +32,16 @@ class CorpusSpec(Spec):
     later: ClassVar[tuple[str, ...]] = ("min_tokens",)
 
     source: Annotated[str, Option("--texts", "c4|wiki|FILE", resets=("split",))] = "c4"
-    """`c4` or `wiki` from the starter pack, `c4-train` streamed from the hub to heal on, or a UTF-8 TXT or JSONL file."""
+    """Texts: `c4` or `wiki` from the starter pack, `c4-train` from the Hub for healing, or a UTF-8 file in TXT or JSONL."""
     n_texts: Annotated[int, Option("--samples"), _COUNT] = 32
-    """How many documents to draw."""
+    """Number of texts."""
     seq_len: Annotated[int, Option(), _LENGTH] = 256
-    """Documents are cut to this many tokens."""
+    """Sequence length: each text is cut to this many tokens."""
     split: str = "all"
     """all, train or validation: one document in ten, with its near-copies and decided by their content, is validation and never
     healed on (`near_copies`)."""
     seed: Annotated[int, Option(), SEED] = 0
-    """Seed of the draw."""
+    """Seed of the choice of texts."""
     identity: str = ""
     """What the text is, whatever the path, and how it is split: filled in by `corpora.resolve`."""
     min_tokens: Annotated[int, _LENGTH] = MIN_DOCUMENT_TOKENS
@@ -75,19 +75,19 @@ class BenchmarkSpec(Spec):
     task: Annotated[str, Option(metavar="NAME|FILE", known=TASKS, parse=lambda text: BenchmarkSpec(task=text).task)] = (
         "arc_easy"
     )
-    """The name of a built-in set, or a JSONL, CSV or Parquet file of questions."""
+    """Dataset of questions: a name, or a file in JSONL, CSV or Parquet."""
     limit: Annotated[int | None, Option(none="0"), _COUNT] = 100
-    """How many questions; None for all of them."""
+    """Number of questions (default: 100, 0 = all)."""
     shots: Annotated[int | None, Option(usual="analysis.data.questions:usual_shots"), Bound(0, 5)] = None
-    """Worked examples before the question; None for the task's own default (MMLU 5, others 0)."""
+    """Number of worked examples before each question (default: 5 for MMLU, 0 for the others)."""
     seed: Annotated[int, Option(), SEED] = 0
-    """Seed of the subset and of its order."""
+    """Seed of the choice and order of the questions."""
     identity: str = ""
     """Which release of the questions, or which content of the file: filled in by `questions.resolve`."""
     subset: Annotated[tuple[str, ...], Option(metavar="NAMES")] = ()
-    """MMLU subjects and categories (stem, humanities, social_sciences, other) to ask from; empty for all."""
+    """MMLU subjects and categories: stem, humanities, social_sciences, other (default: all)."""
     protocol: Annotated[str, Option(choices=PROTOCOLS)] = "harness"
-    """`harness` for the prompts of lm-evaluation-harness, `paper` for the paper's own on MMLU and BoolQ."""
+    """Prompts: `harness` as lm-evaluation-harness, `paper` as the paper on MMLU and BoolQ."""
 
     def __post_init__(self) -> None:
         require(

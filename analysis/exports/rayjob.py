@@ -82,7 +82,7 @@ class Cluster:
                 f"--image {shown(self.image)} says no version; add a tag or a digest, so that all pods run the same."
             )
         for option, value, least, most in (
-            ("--shards", self.shards, 1, MOST_SHARDS), ("--cpus", self.cpus, 1, 1024), ("--gpus", self.gpus, 0, 64),
+            ("--workers", self.shards, 1, MOST_SHARDS), ("--cpus", self.cpus, 1, 1024), ("--gpus", self.gpus, 0, 64),
         ):  # fmt: skip
             if not least <= value <= most:
                 raise SpecError(f"{option} is {shown(value)}; it can be {least} to {most}.")
@@ -144,7 +144,7 @@ def model_bytes(spec: Spec) -> int:
 
 def sharing(shards: int) -> list[str]:
     """What is added to a command so that the workers of its own cluster share it."""
-    return ["--run-on", "ray", "--shards", str(shards)]
+    return ["--run-on", "ray", "--workers", str(shards)]
 
 
 def manifest(words: Sequence[str], cluster: Cluster) -> dict[str, Any]:

@@ -23,15 +23,15 @@ class ExportSpec(Spec):
     later: ClassVar[tuple[str, ...]] = ("format", "push", "is_private")
 
     block: Annotated[Removal, Option()]
-    """The layers to leave out."""
+    """Removed layers or sublayers."""
     name: Annotated[str, Option()]
-    """Name of the folder under `exports/` in the cache: letters, digits, dots, dashes and underscores."""
+    """Name of the folder under `exports/` in the cache folder."""
     model: ModelSpec = field(default_factory=ModelSpec)
     """The model, unquantized; `dtype` is what the folder is saved in."""
     adapter: Annotated[str | None, Option(metavar="DIR")] = None
-    """Folder of a PEFT adapter to merge in, or `adapters/ID` in the cache folder; None for the bare cut."""
+    """Folder of a PEFT adapter to merge in, or `adapters/ID` in the cache folder (default: none)."""
     format: Annotated[str, Option(known=(*FORMS, "mergekit"))] = "hf"
-    """hf (a folder), gguf (one file for llama.cpp, of its common families) or, with `--out` alone, mergekit (its recipe)."""
+    """Format: `hf` is a folder, `gguf` one file for llama.cpp, `mergekit` its recipe (with `--out`)."""
 
     push: str | None = None
     """Where on the hub it goes when it was made or is there already, ORG/NAME; None for nowhere."""

@@ -26,15 +26,15 @@ class ModelSpec(Spec):
     kind: ClassVar[str] = "model"
 
     source: Annotated[str, Option("MODEL", required=True)] = "starter"
-    """`starter`, a hub id, a local Hugging Face folder, or a GGUF file: its path, or ORG/NAME/FILE.gguf of the hub."""
+    """Model: `starter`, a Hub id, a folder, or a GGUF file (a path, or ORG/NAME/FILE.gguf of the Hub)."""
     revision: Annotated[str | None, Option()] = None
-    """Branch, tag or commit of a hub id; None for the default branch."""
+    """Branch, tag or commit of a Hub id (default: the default branch)."""
     dtype: Annotated[str, Option(choices=DTYPES)] = "auto"
-    """float32, bfloat16, float16, or auto: what this machine is good at."""
+    """Compute dtype. `auto` takes the fastest of this machine."""
     device: Annotated[str, Option()] = "auto"
-    """cpu, cuda (as many cards as the model takes), cuda:1, cuda:all, mps, or auto."""
+    """Device: cpu, cuda (as many GPUs as the model needs), cuda:1, cuda:all, mps or auto."""
     quantization: Annotated[str, Option(choices=QUANTIZATIONS)] = "none"
-    """none, 4bit (NF4) or 8bit."""
+    """Quantization: none, 4bit (NF4) or 8bit."""
     identity: str = ""
     """What the weights are, whatever the path: filled in by `load.resolve`, empty before."""
 
@@ -308,7 +308,7 @@ class InspectSpec(Spec):
     load: bool = False
     """Whether to load it too, once, so that it is warm."""
     fetch: Annotated[bool, Option()] = False
-    """Whether to fetch its weights too, where it is a hub id: they go on where they stopped, and are found offline."""
+    """Also download the weights of a Hub id. Interrupted downloads resume."""
 
 
 @dataclass(frozen=True)

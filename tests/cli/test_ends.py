@@ -107,5 +107,5 @@ def test_help_says_what_the_exit_codes_mean(capsys):
     with pytest.raises(SystemExit):
         main.main(["--help"])
     told = " ".join(capsys.readouterr().out.split())
-    for code in ("0 done", "2 the request cannot be answered", "70 a bug", "130 interrupted", "141 whoever read the output"):
+    for code in ("0 done", "2 bad input", "70 a bug", "130 interrupted", "141 the reader of the output"):
         assert code in told

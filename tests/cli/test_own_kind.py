@@ -110,10 +110,10 @@ def helped(capsys, *arguments):
 
 @pytest.mark.usefixtures("kind")
 def test_it_is_in_the_help_with_its_docstrings_and_defaults(capsys):
-    assert "count How often letters are in a word. report" in helped(capsys)
+    assert "More: count How often letters are in a word." in helped(capsys)
     told = helped(capsys, "count")
     assert "not for the help" not in told
-    assert "--word TEXT What is looked through, 100 % of it. --repeat N How often it is counted. (default: 2)" in told
+    assert "--word TEXT What is looked through, 100 % of it. --repeat N How often it is counted (default: 2)." in told
     assert "--case {upper,lower}" in told
     assert "--texts" in told
     assert "--samples" not in told

@@ -37,17 +37,17 @@ class SweepSpec(Spec):
     distances: Annotated[DistanceSpec, Part(only=("model", "metric"))] = field(default_factory=DistanceSpec)
     """The map that `similarity` selects from."""
     strategy: Annotated[str, Option(choices=STRATEGIES)] = USUAL
-    """How the layers to remove are chosen."""
+    """Strategy that chooses the removed layers."""
     max_n: Annotated[int | None, Option(), Bound(0, MOST_LAYERS)] = None
-    """Largest number of removed layers; None for half of the model's layers."""
+    """Largest number of removed layers (default: half of the layers)."""
     draw: Annotated[int, Option(), SEED] = 0
-    """Seed of the blocks that `random` picks."""
+    """Seed of the strategy `random`."""
     blocks: Annotated[tuple[Removal, ...], Option()] = ()
-    """What `manual` removes, one point of the curve for each."""
+    """Blocks that the strategy `manual` removes, one point of the curve each."""
     damage: Annotated[DamageSpec | None, Part(usual="analysis.experiments.accuracy.spec:usual_damage")] = None
     """The measured damage that `loss-greedy` selects from; filled in for it, None for the others."""
     generation: Annotated[GenerationSpec | None, Option("--generate")] = None
-    """What every cut is asked to write; None to skip it."""
+    """Also measure generated text at each n: repetition, distinct tokens and arithmetic (default: off)."""
     search: Annotated[SearchSpec | None, Part(usual="analysis.experiments.accuracy.spec:usual_search")] = None
     """The search whose cuts a strategy takes that searches; filled in for it, None for the others."""
 
@@ -97,13 +97,13 @@ class EvaluateSpec(Spec):
 
     model: ModelSpec = field(default_factory=ModelSpec)
     block: Annotated[Removal | None, Option()] = None
-    """The removed layers, or parts of layers; None for the unpruned model."""
+    """Removed layers or sublayers (default: none, the unpruned model)."""
     adapter: Annotated[str | None, Option(metavar="DIR")] = None
-    """Folder of a PEFT adapter, or `adapters/ID` in the cache folder, applied after the cut."""
+    """Folder of a PEFT adapter for the pruned model, or `adapters/ID` in the cache folder (default: none)."""
     benchmark: BenchmarkSpec | None = field(default_factory=BenchmarkSpec)
     loss_corpus: CorpusSpec | None = field(default_factory=default_loss_corpus)
     generation: Annotated[GenerationSpec | None, Option("--generate")] = None
-    """What the model is asked to write; None to skip it."""
+    """Also measure generated text: repetition, distinct tokens and arithmetic (default: off)."""
 
 
 def _measured_on(result: "SweepResult | EvaluateResult", points: Sequence[Point]) -> str:

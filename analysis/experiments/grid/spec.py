@@ -65,29 +65,29 @@ class GridSpec(Spec):
         Option(metavar="MODEL,…", parse=_several(ModelSpec), write=_SOURCES),
         Part(only=("dtype", "device", "quantization")),
     ]
-    """`starter`, hub ids, folders or GGUF files, joined by commas."""
+    """Models: `starter`, Hub ids, folders or GGUF files, joined by commas."""
     benchmarks: Annotated[
         tuple[BenchmarkSpec, ...],
         Option("--tasks", "NAME|FILE,…", known=TASKS, parse=_several(BenchmarkSpec), write=f"{__name__}:said_tasks"),
         Part(only=("limit", "shots", "seed")),
     ] = (BenchmarkSpec(),)
-    """Question sets, joined by commas."""
+    """Datasets of questions."""
     loss_corpora: Annotated[
         tuple[CorpusSpec, ...],
         Option("--texts", "c4|wiki|FILE,…", parse=_several(_loss_corpus), write=_SOURCES),
         Part(only=("n_texts", "seq_len")),
     ] = field(default_factory=lambda: (default_loss_corpus(),))
-    """Texts that the loss is measured on, joined by commas."""
+    """Texts that the loss is measured on."""
     map_corpora: Annotated[
         tuple[CorpusSpec, ...], Option("--map-texts", "c4|wiki|FILE,…", parse=_several(CorpusSpec), write=_SOURCES)
     ] = (CorpusSpec(),)
-    """Texts of the distance maps that blocks are chosen from, joined by commas."""
+    """Texts of the distance maps that choose the blocks."""
     strategies: Annotated[tuple[str, ...], Option(metavar="NAME,…", known=STRATEGIES)] = ("similarity", "deepest")
-    """How the layers to remove are chosen, joined by commas."""
+    """Strategies that choose the removed layers."""
     max_n: Annotated[int | None, Option(), Bound(0, MOST_LAYERS)] = None
-    """Largest number of removed layers; None for half of each model's layers."""
+    """Largest number of removed layers (default: half of the layers of each model)."""
     draws: Annotated[int, Option(), Bound(1, MOST_DRAWS)] = 3
-    """Curves for each strategy that draws at random: a single draw could be a lucky one."""
+    """Number of curves of each random strategy."""
 
     def __post_init__(self) -> None:
         sides: dict[str, tuple[Any, ...]] = {

@@ -309,7 +309,7 @@ def run(
     other = machine.ALL_CARDS if planned.cards and planned.placement is None else ""
     at_once, over = resolved, 1
     if group.size > 1:  # each has its share of the rows, and the whole model where there is room for it
-        other = f"{machine.ALL_CARDS} without --shards" if planned.device.value.startswith("cuda") else ""
+        other = f"{machine.ALL_CARDS} without --workers" if planned.device.value.startswith("cuda") else ""
         step = resolved.batch_size * resolved.gradient_accumulation
         at_once = replace(resolved, batch_size=min(resolved.batch_size, -(-step // group.size)))
         is_short = not planned.fits or memory.shortage(at_once, planned.facts, planned.free_bytes, planned.where) is not None

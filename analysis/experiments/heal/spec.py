@@ -69,7 +69,7 @@ class HealSpec(Spec):
     asked_by: ClassVar[str] = "analysis.experiments.heal.recipes:asked"
 
     block: Annotated[Removal, Option()]
-    """The layers, or parts of layers, that are cut out."""
+    """Removed layers or sublayers."""
     model: Annotated[ModelSpec, Part(always=("quantization",))] = field(default_factory=lambda: ModelSpec(quantization="4bit"))
     corpus: Annotated[CorpusSpec, Part(only=("source", "seq_len"))] = field(default_factory=default_heal_corpus)
     """Documents that are packed into training rows of `corpus.seq_len` tokens."""
@@ -79,18 +79,18 @@ class HealSpec(Spec):
     benchmark: Annotated[BenchmarkSpec | None, Part(only=())] = field(default_factory=BenchmarkSpec)
     """Questions asked of the unpruned, pruned and healed model; None to skip them."""
     generation: Annotated[GenerationSpec | None, Option("--generate")] = None
-    """What the unpruned, pruned and healed model are asked to write; None to skip it."""
+    """Also measure generated text of the unpruned, pruned and healed model (default: as the recipe says)."""
     recipe: Annotated[
         str,
         Option(metavar="NAME", known="analysis.experiments.heal.recipes:NAMES", write="analysis.experiments.heal.recipes:said"),
     ] = "custom"
-    """The recipe that these numbers came from: a built-in one, or one of yours."""
+    """Recipe: sets every other number of the heal, a built-in one or one that you saved."""
     seed: Annotated[int, Option(), SEED] = 0
-    """Seed of the order of the rows and of the training."""
+    """Seed of the order of the sequences and of the training."""
     steps: Annotated[int, Option(), Bound(0, MOST_STEPS)] = 50
-    """Optimizer steps; 0 where the instant heal is all, or where `minutes` decides."""
+    """Optimizer steps. 0 for a heal in closed form, or where `--minutes` decides."""
     minutes: Annotated[float | None, Option(), Bound(0, 525_600, above=True)] = None
-    """How long all of it may take; the steps that fit are worked out from the speed measured here. None: `steps` it is."""
+    """Time for everything, scoring included. The steps that fit follow from the measured speed (default: `--steps` decides)."""
     method: str = "lora"
     """`lora` on the feed-forward weights of every layer, shared experts and all others included; or every weight matrix, but no
     norm and no bias, of the last layers and the head (`partial`) or of the two layers beside each gap (`beside`). Routers of
@@ -121,7 +121,7 @@ class HealSpec(Spec):
     junction: Annotated[float, Bound(0, 1_000_000)] = 0.0
     """Weight of the loss that draws the stream behind the cut to the unpruned model's (paper, section 5); 0 for none."""
     control: Annotated[bool, Option()] = False
-    """Train the unpruned model the same way instead: what the healing text does by itself."""
+    """Train the unpruned model in the same way instead, as a control."""
     separate_documents: bool = True
     """Whether documents that share a training row are read each by itself."""
     batch_size: Annotated[int, Bound(1, MOST_ROWS)] = 4
@@ -238,21 +238,21 @@ class HealSpec(Spec):
         rows = self.batch_size * self.gradient_accumulation
         if not self.trains:
             return (
-                f"The recipe {self.recipe} trains nothing, so one process answers it; leave out --shards, or choose a recipe "
+                f"The recipe {self.recipe} trains nothing, so one process answers it; leave out --workers, or choose a recipe "
                 f"that trains, such as distill."
             )
         if self.written:
             return (
                 f"The recipe {self.recipe} learns from what the model writes on the way, and one process writes it; leave out "
-                f"--shards, or choose a recipe that learns from text alone, such as distill."
+                f"--workers, or choose a recipe that learns from text alone, such as distill."
             )
         if self.stages > 1:
             return (
-                f"The recipe {self.recipe} takes the layers out in stages, and one process does; leave out --shards, or choose "
-                f"a recipe that cuts at once, such as distill."
+                f"The recipe {self.recipe} removes the layers in stages, and one process does; leave out --workers, or "
+                f"choose a recipe that cuts at once, such as distill."
             )
         if self.model.device == "cuda:all":
-            return "A model on cuda:all takes every card for one process; leave out --shards, or choose the device cuda."
+            return "A model on cuda:all takes every card for one process; leave out --workers, or choose the device cuda."
         if n > rows:
             return (
                 f"{n} processes were to train together, and a step of this heal has {rows} row{'s' * (rows != 1)}; ask for at "

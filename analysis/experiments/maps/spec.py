@@ -28,7 +28,7 @@ class DistanceSpec(Spec):
     model: ModelSpec = field(default_factory=ModelSpec)
     corpus: CorpusSpec = field(default_factory=CorpusSpec)
     metric: Annotated[str, Option(choices=METRICS)] = "angular"
-    """How far apart two depths are taken to be; blocks are selected by it."""
+    """Distance between two depths of the residual stream."""
 
     def __post_init__(self) -> None:
         one_of("metric", self.metric, METRICS)
@@ -52,7 +52,7 @@ class DamageSpec(Spec):
     distances: Annotated[DistanceSpec, Part(only=("model", "metric"))] = field(default_factory=DistanceSpec)
     """The map that the damage is compared with."""
     max_size: Annotated[int | None, Option(), Bound(1, MOST_LAYERS)] = None
-    """Largest block; None for half of the model's layers."""
+    """Largest block size (default: half of the layers)."""
 
 
 @dataclass(frozen=True)

@@ -32,20 +32,20 @@ class MethodsSpec(Spec):
 
     model: ModelSpec = field(default_factory=ModelSpec)
     strategies: Annotated[tuple[str, ...], Option(metavar="NAME,…", known=STRATEGIES)] = ("similarity", "swaps")
-    """How the layers to remove are chosen, joined by commas."""
+    """Strategies that choose the removed layers."""
     recipes: Annotated[tuple[str, ...], Option(metavar="NAME,…", known="analysis.experiments.heal.recipes:NAMES")] = (
         "instant",
     )
-    """The heals of each cut, joined by commas."""
+    """Healing recipes of each block."""
     ns: Annotated[tuple[int, ...], Option("--n", "N,…"), Bound(1, MOST_LAYERS)] = (3, 5, 8, 10)
-    """Numbers of removed layers, joined by commas."""
+    """Numbers of removed layers."""
     benchmark: BenchmarkSpec = field(default_factory=BenchmarkSpec)
     loss_corpus: CorpusSpec = field(default_factory=default_loss_corpus)
     """Text for the loss, which no heal trains on and no search searches on."""
     minutes: Annotated[float, Option(), Bound(0, 10_000, above=True)] = 2.0
-    """What each heal that trains may take, the same for all."""
+    """Minutes of each heal that trains."""
     protect: Annotated[tuple[int, ...], Option(metavar="N,…"), Bound(0, MOST_LAYERS)] = ()
-    """Layers that must stay: no search takes one, and a cut of another strategy that does is not measured."""
+    """Layers that stay. Strategies that remove one of them are not measured (default: none)."""
 
     def __post_init__(self) -> None:
         for name, several in (("strategies", self.strategies), ("recipes", self.recipes), ("n", self.ns)):

@@ -34,9 +34,9 @@ class RestoreSpec(Spec):
 
     model: ModelSpec = field(default_factory=ModelSpec)
     prompt: Annotated[str, Option(metavar="TEXT", required=True)] = "The capital of France is"
-    """The text that is read, as it stands; at least two tokens."""
+    """Text to read, without a chat template, at least two tokens."""
     block: Annotated[Removal | None, Option(required=True)] = None
-    """The removed layers, or parts of layers; each is put back alone."""
+    """Removed layers or sublayers. Each of them is put back alone."""
 
     def __post_init__(self) -> None:
         check_prompt(self.prompt)

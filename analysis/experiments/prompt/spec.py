@@ -37,9 +37,9 @@ class Variant(Spec):
     label: str = "unpruned"
     """One of `LABELS`: what people are told has been done to it."""
     block: Annotated[Removal | None, Option()] = None
-    """The removed layers; None for none."""
+    """Removed layers or sublayers (default: none)."""
     adapter: Annotated[str | None, Option(metavar="DIR")] = None
-    """Folder of a PEFT adapter, or `adapters/ID` in the cache folder, applied after the cut."""
+    """Folder of a PEFT adapter for the pruned model, or `adapters/ID` in the cache folder (default: none)."""
     identity: str = ""
     """What the adapter's weights are, whatever the path: filled in by `comparison.resolve`."""
 
@@ -75,15 +75,15 @@ class CompareSpec(Spec):
 
     model: ModelSpec = field(default_factory=ModelSpec)
     prompt: Annotated[str, Option(metavar="TEXT", required=True)] = "The capital of France is"
-    """The beginning of a text, as it stands: no chat template is put around it."""
+    """Beginning of the text, without a chat template."""
     variants: Annotated[tuple[Variant, ...], Part(only=("block", "adapter"))] = (Variant(),)
     """Who writes, in order."""
     max_new_tokens: Annotated[int, Option("--tokens"), Bound(1, MOST_NEW_TOKENS)] = 48
-    """Where to stop at the latest."""
+    """Largest number of new tokens."""
     temperature: Annotated[float, Option(metavar="T"), Bound(0, 5)] = 0.0
-    """0 takes the likeliest token each time (greedy); above 0 tokens are drawn, at 1 by the model's own probabilities."""
+    """Temperature. 0 takes the most likely token each time (greedy), above 0 samples."""
     seed: Annotated[int, Option(), SEED] = 0
-    """Seed of the draws, the same for every variant; without effect at temperature 0."""
+    """Seed of the sampling, the same for every model. Without effect at temperature 0."""
 
     def __post_init__(self) -> None:
         check_prompt(self.prompt)
@@ -112,9 +112,9 @@ class MicroscopeSpec(Spec):
 
     model: ModelSpec = field(default_factory=ModelSpec)
     prompt: Annotated[str, Option(metavar="TEXT", required=True)] = "The capital of France is"
-    """The text that is read, as it stands."""
+    """Text to read, without a chat template."""
     block: Annotated[Removal | None, Option()] = None
-    """Layers to leave out; None for the whole model."""
+    """Removed layers or sublayers (default: none, the unpruned model)."""
 
     def __post_init__(self) -> None:
         check_prompt(self.prompt)

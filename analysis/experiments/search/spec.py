@@ -49,9 +49,9 @@ class SearchSpec(Spec):
 
     model: ModelSpec = field(default_factory=ModelSpec)
     strategy: Annotated[str, Option(choices=SEARCHING)] = "swaps"
-    """How sets are searched."""
+    """Search strategy."""
     objective: Annotated[str, Option(choices=OBJECTIVES)] = "kl"
-    """What is held low: kl to the unpruned model's next-token distribution, or the loss on the text."""
+    """Quantity to keep small: `kl` to the unpruned model's next-token distribution, or the `loss`."""
     corpus: CorpusSpec = field(default_factory=default_search_corpus)
     """The text that is searched on."""
     validation: Annotated[CorpusSpec, Part(only=())] = field(default_factory=default_validation_corpus)
@@ -59,17 +59,17 @@ class SearchSpec(Spec):
     report: Annotated[CorpusSpec, Part(only=())] = field(default_factory=default_report_corpus)
     """The text on which the loss of what was found is told."""
     max_n: Annotated[int | None, Option(), Bound(1, MOST_LAYERS)] = None
-    """Most layers to remove; None for half of the model's layers, or as many as are not protected."""
+    """Largest number of removed layers (default: half of the layers, or all that are not protected)."""
     protect: Annotated[tuple[int, ...], Option(metavar="N,…"), Bound(0, MOST_LAYERS)] = ()
-    """Layers that must stay."""
+    """Layers that stay (default: none)."""
     budget: Annotated[int, Option(), Bound(1, MOST_WHOLE)] = 4_000
-    """Sets of layers that are measured at most."""
+    """Largest number of sets of layers to measure."""
     first: Annotated[int, Bound(1, 1_000_000)] = 2
     """Texts of the quick look, which every set gets; the best few are measured on all."""
     stride: Annotated[int, Bound(1, 1_000)] = 2
     """Every so-many-th prediction of a text counts."""
     seed: Annotated[int, Option(), SEED] = 0
-    """Of what evolution draws."""
+    """Seed of the strategy `evopress`."""
 
     def __post_init__(self) -> None:
         one_of("strategy", self.strategy, SEARCHING)

@@ -30,19 +30,19 @@ class SpeedSpec(Spec):
 
     model: ModelSpec = field(default_factory=ModelSpec)
     ns: Annotated[tuple[int, ...], Option(), Bound(0, MOST_LAYERS)] = ()
-    """Numbers of removed layers; empty for 0, 2, 5, 10 and half of the model's layers, as far as there are so many."""
+    """Numbers of removed layers (default: 0, 2, 5, 10 and half of the layers)."""
     prompt_tokens: Annotated[int, Option(), Bound(1, MOST_TOKENS)] = 256
-    """Length of the prompt that is read in one pass."""
+    """Length of the prompt in tokens (prefill)."""
     new_tokens: Annotated[int, Option(), Bound(1, MOST_TOKENS)] = 32
-    """Tokens written after it, one pass each."""
+    """Number of generated tokens (decode)."""
     batch_size: Annotated[int, Bound(1, 4_096)] = 1
     """Prompts at once."""
     repeats: Annotated[int, Option(), Bound(1, 10_000)] = 5
-    """How often each n is measured; once more, before, without being counted."""
+    """Number of measured rounds, after one uncounted round."""
     seed: Annotated[int, Option(), SEED] = 0
-    """Picks the tokens of the prompt."""
+    """Seed of the tokens of the prompt."""
     blocks: Annotated[tuple[Removal, ...], Option()] = ()
-    """Further cuts that are measured beside them, such as parts of layers."""
+    """Further blocks to measure, such as sublayers (default: none)."""
 
     def __post_init__(self) -> None:
         require(

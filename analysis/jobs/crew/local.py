@@ -104,7 +104,7 @@ def _cards(spec: Any) -> int:
     if others:
         raise JobError(
             f"Device {others[0]!r} was asked for, and each of several processes takes a card of its own; ask for device cuda "
-            f"or auto, or leave out --shards."
+            f"or auto, or leave out --workers."
         )
     if not devices & {"auto", "cuda"}:
         return 0

@@ -118,7 +118,7 @@ class RayCrew(Crew):
 def _join(ray: Any) -> None:
     """Become a part of the cluster that has started this process, which still ends as it did before."""
     if "RAY_ADDRESS" not in os.environ:
-        raise JobError("This process belongs to no Ray cluster; use `--run-on ray`, and `--shards` with it.")
+        raise JobError("This process belongs to no Ray cluster; use `--run-on ray`, and `--workers` with it.")
     before = signal.getsignal(signal.SIGTERM)
     if not ray.is_initialized():
         ray.init(address="auto", configure_logging=False)

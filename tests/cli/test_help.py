@@ -1,0 +1,56 @@
+"""The help of the command line: groups, defaults and examples."""
+
+import re
+import shlex
+
+import pytest
+
+from analysis.cli import groups
+from analysis.cli import main as command_line
+
+
+def commands():
+    [places] = [action for action in command_line.parser()._actions if hasattr(action, "choices") and action.choices]
+    return dict(places.choices)
+
+
+def test_every_command_stands_in_a_group_with_a_line():
+    shown = command_line.parser().format_help()
+    for name in commands():
+        assert re.search(rf"^  {name} +\S", shown, re.MULTILINE), name
+        assert name in groups.ABOUT
+    for group in groups.GROUPS[:-1]:
+        assert f"\n{group}:\n" in shown
+
+
+def test_kind_of_an_extension_stands_under_more():
+    shown = groups.overview({"sweep": groups.ABOUT["sweep"].line, "mine": "Measure mine."})
+    assert shown.endswith("More:\n  mine   Measure mine.")
+
+
+@pytest.mark.parametrize("name", groups.ABOUT)
+def test_help_is_whole_and_names_no_python_value(name):
+    shown = commands()[name].format_help()
+    assert "None" not in shown
+    assert "==SUPPRESS==" not in shown
+    unsaid = [action.dest for action in commands()[name]._actions if action.option_strings and not action.help]
+    assert not unsaid
+
+
+@pytest.mark.parametrize(("name", "example"), [(name, one) for name, about in groups.ABOUT.items() for one in about.examples])
+def test_examples_are_understood(name, example):
+    words = shlex.split(example)
+    assert words[0] == name
+    assert command_line._parse(words).command is not None
+
+
+def test_recipes_say_what_they_set():
+    shown = commands()["heal"].format_help()
+    assert re.search(r"^  paper: .*\n +steps=5000", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize("option", ["--workers", "--shards"])
+def test_former_name_of_workers_still_works(option):
+    assert command_line._parse(["sweep", "starter", option, "2"]).workers == 2
+    assert command_line._parse(["sweep", "starter"]).workers == 1
+    assert "--shards" not in commands()["sweep"].format_help()
