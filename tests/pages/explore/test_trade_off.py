@@ -75,7 +75,7 @@ def test_the_selected_block_is_marked_at_its_own_scores(app, precomputed):
         precomputed(result)
     at = app(tab="trade-off", block="14:5")
     ((_, accuracy),) = marked(at, "front")
-    assert "on screen" not in names(at, "accuracy"), "one marker, and not at the unpruned model"
+    assert "selected" not in names(at, "accuracy"), "one marker, and not at the unpruned model"
     assert accuracy == 0.37
     assert accuracy != curve.points[5].acc
     assert marked(app(tab="trade-off", block="15:5"), "front") == []
