@@ -180,4 +180,4 @@ def _read_out(name: str, cut: CutScores, quantity: str) -> str:
     if change is None:
         return said
     told = with_interval(change.difference, (change.low, change.high), signed)
-    return f"{said}<br>change {told}{'' if change.is_settled else ': no difference seen'}"
+    return f"{said}<br>change {told}{'' if change.is_settled else ': not significantly different'}"

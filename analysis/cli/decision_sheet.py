@@ -9,10 +9,13 @@ from typing import Annotated, Any, ClassVar
 from analysis.cli import answers, line
 from analysis.core import output
 from analysis.core.blocks import Removal
+from analysis.core.bounds import Bound
 from analysis.core.errors import SpecError
 from analysis.core.options import Option
 from analysis.core.record import Spec
 from analysis.models.spec import ModelSpec
+
+_COUNT = Bound(1, 100_000_000)
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,20 @@ class SheetSpec(Spec):
     """Accepted loss rise, nats per token."""
     healed_by: Annotated[str, Option("--healed-by", metavar="RECIPE")] = ""
     """Recipe of the stored heal of this block to judge (default: none, the pruned model)."""
+    task: Annotated[str, Option("--task", metavar="NAME|FILE")] = ""
+    """Dataset whose scores count (default: that of the strongest curve)."""
+    limit: Annotated[int | None, Option("--limit"), _COUNT] = None
+    """Scored questions of that dataset (default: any number)."""
+    shots: Annotated[int | None, Option("--shots"), Bound(0, 5)] = None
+    """Worked examples before a question (default: any number)."""
+    texts: Annotated[str, Option("--texts", metavar="c4|wiki|FILE")] = ""
+    """Texts whose loss counts (default: those of the same curve)."""
+    samples: Annotated[int | None, Option("--samples"), _COUNT] = None
+    """Scored texts (default: any number)."""
+    strategy: Annotated[str, Option("--strategy", metavar="NAME")] = ""
+    """Strategy of the curve that names the dataset (default: any)."""
+    first: Annotated[tuple[str, ...], Option("--first", metavar="KEY,…")] = ()
+    """Keys of stored results that count before others (default: none)."""
 
 
 def run(options: argparse.Namespace) -> None:
@@ -48,7 +65,15 @@ def run(options: argparse.Namespace) -> None:
         raise SpecError(f"The decision sheet is written as {', '.join(formats)}. {out.name} is none of these: rename it.")
     asked = line.request(SheetSpec, options)
     tolerance = Tolerance(asked.accept_points, asked.accept_nats)
-    made = sheet.of(asked.model, asked.block, options.command_line, recipe=asked.healed_by, tolerance=tolerance)
+    made = sheet.of(
+        asked.model,
+        asked.block,
+        options.command_line,
+        {key: key for key in asked.first},
+        recipe=asked.healed_by,
+        tolerance=tolerance,
+        dataset=sheet.Dataset(asked.task, asked.limit, asked.shots, asked.texts, asked.samples, asked.strategy),
+    )
     content = formats[out.suffix](made)
     output.write(options.out, content if isinstance(content, bytes) else content.encode(), "--out")
     told = [f"{made.recommendation}. {' '.join(made.decision.reasons)}", f"Written to {out}"]

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from analysis.exports.document import Document, Section, Table
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.reading import decision, headline, library, selection
 from analysis.reading.decision import Decision
+from analysis.reading.reading import ACCURACY, LOSS
 from analysis.reading.tolerance import DEFAULT, Tolerance
 
 CommandLine = Callable[[Spec], str]
@@ -47,6 +48,57 @@ class Stored:
     speed: SpeedResult | None
     heals: Sequence[HealResult]
     """Finished heals."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The selected dataset and curve, as options of the command name them; an empty field stands for any."""
+
+    task: str = ""
+    """Question set."""
+    limit: int | None = None
+    """Scored questions."""
+    shots: int | None = None
+    """Worked examples before a question."""
+    texts: str = ""
+    """Source of the texts of the loss."""
+    samples: int | None = None
+    """Scored texts."""
+    strategy: str = ""
+    """The strategy of the curve."""
+
+    @classmethod
+    def of(cls, sweep: SweepResult) -> "Dataset":
+        """The dataset of a curve."""
+        asked, corpus, found = sweep.spec.benchmark, sweep.spec.loss_corpus, selection.conditions_of(sweep)
+        questions_on, texts_on = found.get(ACCURACY), found.get(LOSS)
+        return cls(
+            asked.task if questions_on else "",
+            questions_on.n if questions_on else None,
+            asked.shots if questions_on else None,
+            corpus.source if corpus and texts_on else "",
+            texts_on.n if texts_on else None,
+            sweep.spec.strategy,
+        )
+
+    @property
+    def given(self) -> dict[str, str | int]:
+        """The fields that name something, by the name of their option."""
+        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) not in ("", None)}
+
+    def fits(self, sweep: SweepResult, model: ModelSpec) -> bool:
+        """Whether a curve is on this dataset, in the precision of a model."""
+        held, there = sweep.spec.model, Dataset.of(sweep).given
+        alike = held.quantization == model.quantization and model.dtype in ("auto", held.dtype)
+        return alike and all(there.get(name) == value for name, value in self.given.items())
+
+    def words(self) -> list[str]:
+        """The options of the command."""
+        return [word for name, value in self.given.items() for word in (f"--{name}", str(value))]
+
+
+ANY = Dataset()
+"""The dataset of the strongest curve that scores the block."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +162,7 @@ def of(
     recipe: str = "",
     heal: HealResult | None = None,
     tolerance: Tolerance = DEFAULT,
+    dataset: Dataset = ANY,
 ) -> Sheet:
     """The sheet on a block from everything that is stored of a model.
 
@@ -121,22 +174,24 @@ def of(
         recipe: recipe of the stored heal of this block to judge; "" for the pruned model.
         heal: the heal to judge, in place of a recipe.
         tolerance: the accepted worsening.
+        dataset: the selected dataset, where no curve is on screen.
 
     Raises:
-        SpecError: when nothing is stored of the model, or no heal of this block by this recipe.
+        SpecError: when nothing is stored of the model, on this dataset, or no heal of this block by this recipe.
         BlockRangeError: when the block does not fit the model.
     """
-    stored = read(model, first or {})
+    stored = read(model, first or {}, dataset)
     cut.check(stored.facts.n_layers)
     if recipe and heal is None:
         heal = _by_recipe(stored.heals, cut, recipe)
     return made(stored, cut, command_line, model, heal=heal, tolerance=tolerance)
 
 
-def read(model: ModelSpec, first: Mapping[str, str]) -> Stored:
+def read(model: ModelSpec, first: Mapping[str, str], dataset: Dataset = ANY) -> Stored:
     """The stored results of a model; arguments and errors as `of`."""
+    keys = set(first.values())
     maps, sweeps, damage, heals, evaluations, speeds = (
-        sorted(library.of(kind, model), key=lambda result: result.spec.fingerprint() != first.get(kind))
+        sorted(library.of(kind, model), key=lambda result: result.spec.fingerprint() not in keys)
         for kind in ("distances", "sweep", "damage", "heal", "evaluate", "speed")
     )
     healed = [heal for heal in heals if heal.healed is not None]
@@ -146,9 +201,10 @@ def read(model: ModelSpec, first: Mapping[str, str]) -> Stored:
             f"Nothing is stored of {model.source}, so there is nothing to decide on. Measure the block first: "
             f"`python -m analysis evaluate {model.source} --block START:SIZE`."
         )
-    if not first.get("sweep"):
+    shown = next((sweep for sweep in sweeps if sweep.spec.fingerprint() in keys), None)
+    if shown is None:
         sweeps.sort(key=lambda sweep: sweep.spec.strategy != "similarity")
-    shown = next((sweep for sweep in sweeps if sweep.spec.fingerprint() == first.get("sweep")), None)
+        shown = _on_dataset(sweeps, model, dataset) if dataset.given else None
     scores = library.preferred([*sweeps, *evaluations, *healed], model)
     scores.sort(key=lambda result: result is not shown)
     return Stored(every[0].model, scores, shown, damage, speeds[0] if speeds else None, healed)
@@ -177,8 +233,32 @@ def made(
         heal=heal,
         available=_available(selected),
     )
-    commands = [*(command_line(spec) for spec in found.requests), _own(model, cut, found.healed, tolerance)]
+    dataset, first = (ANY, []) if stored.shown is None else (Dataset.of(stored.shown), _first(stored, model, cut, heal))
+    own = _own(model, cut, found.healed, tolerance, dataset, first)
+    commands = [*(command_line(spec) for spec in found.requests), own]
     return Sheet(stored.facts.name, cut.describe(), found, tuple(commands))
+
+
+def _on_dataset(sweeps: Sequence[SweepResult], model: ModelSpec, dataset: Dataset) -> SweepResult:
+    found = next((sweep for sweep in sweeps if dataset.fits(sweep, model)), None)
+    if found is None:
+        asked = " ".join(dataset.words())
+        there = "; ".join(dict.fromkeys(" ".join(Dataset.of(sweep).words()) for sweep in sweeps)) or "none"
+        raise SpecError(f"No curve of {model.source} is stored for {asked}. Stored curves: {there}. Name one of these.")
+    return found
+
+
+def _first(stored: Stored, model: ModelSpec, cut: Removal, heal: HealResult | None) -> list[str]:
+    """Fingerprints of the results on the sheet that the other options of its command would not choose."""
+    dataset = ANY if stored.shown is None else Dataset.of(stored.shown)
+    is_chosen = stored.shown is not None and dataset.fits(stored.shown, model)
+    usual = read(model, {}, dataset if is_chosen else ANY)
+    pairs: list[tuple[Any, Any]] = [(stored.shown, usual.shown), (stored.speed, usual.speed)]
+    pairs.append((next(iter(stored.damage), None), next(iter(usual.damage), None)))
+    if heal is not None:
+        alike = (one for one in usual.heals if one.is_of(cut) and one.spec.recipe == heal.spec.recipe)
+        pairs.append((heal, next(alike, None)))
+    return [one.spec.fingerprint() for one, other in pairs if one is not None and (other is None or one.spec != other.spec)]
 
 
 def _by_recipe(heals: Sequence[HealResult], cut: Removal, recipe: str) -> HealResult:
@@ -205,9 +285,13 @@ def _available(selected: selection.Selected) -> int | None:
         return None
 
 
-def _own(model: ModelSpec, cut: Removal, recipe: str, tolerance: Tolerance) -> str:
+def _own(
+    model: ModelSpec, cut: Removal, recipe: str, tolerance: Tolerance, dataset: Dataset, first: Sequence[str]
+) -> str:  # fmt: skip
     """The command that writes this sheet again."""
-    words = ["python", "-m", "analysis", "sheet", model.source, "--block", written(cut)]
+    words = ["python", "-m", "analysis", "sheet", model.source, "--block", written(cut), *dataset.words()]
+    words += ["--first", ",".join(first)] if first else []
+    words += ["--dtype", model.dtype] if model.dtype != "auto" else []
     words += ["--accept-points", f"{tolerance.points:g}", "--accept-nats", f"{tolerance.nats:g}"]
     words += ["--healed-by", recipe] if recipe else []
     words += ["--revision", model.revision] if model.revision else []

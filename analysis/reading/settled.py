@@ -9,20 +9,20 @@ from analysis.experiments.heal.spec import HealResult
 from analysis.reading import reading
 from analysis.reading.reading import ACC_NORM, ACCURACY, Change, Readings
 
-NOT_SEEN = "no difference seen"
+NOT_SEEN = "not significantly different"
 _MOST_DECIMALS = 5
 
 
 def not_seen(n: int, needed: int | None, what: str) -> str:
-    """That a difference is not settled: "no difference seen with 200 questions (would need about 900)".
+    """Words for an interval that includes zero: "not significantly different (n = 200 questions, would need about 900)".
 
     Args:
         n: questions or texts it was looked for with.
         needed: as `stats.needed`; None where there is no difference to look for.
         what: "questions" or "texts".
     """
-    more = f" (would need about {two_digits(needed)})" if needed is not None and needed > n else ""
-    return f"{NOT_SEEN} with {n:,} {what if n != 1 else what.removesuffix('s')}{more}"
+    more = f", would need about {two_digits(needed)}" if needed is not None and needed > n else ""
+    return f"{NOT_SEEN} (n = {n:,} {what if n != 1 else what.removesuffix('s')}{more})"
 
 
 def two_digits(count: int) -> str:

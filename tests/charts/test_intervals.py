@@ -115,7 +115,7 @@ def test_a_point_is_filled_only_where_its_paired_difference_is_settled():
     sweep = with_answers(*NOISY)
     pruned = named(curves.accuracy_curve(sweep), "pruned")
     assert list(pruned.marker.symbol) == ["circle-open", "circle-open", "circle"]
-    assert "no difference seen with 200 questions (would need about" in pruned.text[1].replace("<br>", " ")
+    assert "not significantly different (n = 200 questions, would need about" in pruned.text[1].replace("<br>", " ")
     assert "paired with the unpruned model: -3.0 points" in pruned.text[1].replace("<br>", " ")
     assert "McNemar p = 0.29" in pruned.text[1].replace("<br>", " ")
     assert settled.NOT_SEEN not in pruned.text[2].replace("<br>", " ")
@@ -145,8 +145,8 @@ def test_curves_of_one_n_stand_side_by_side_and_their_numbers_do_not():
 
 
 def test_no_difference_says_how_many_it_would_take():
-    assert settled.not_seen(200, 873, "questions") == "no difference seen with 200 questions (would need about 880)"
-    assert settled.not_seen(8, None, "texts") == "no difference seen with 8 texts"
+    assert settled.not_seen(200, 873, "questions") == "not significantly different (n = 200 questions, would need about 880)"
+    assert settled.not_seen(8, None, "texts") == "not significantly different (n = 8 texts)"
     assert settled.two_digits(1565) == "1,600"
     assert settled.two_digits(7) == "7"
 

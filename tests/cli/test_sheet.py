@@ -1,6 +1,7 @@
 """`python -m analysis sheet`: the decision sheet in three formats, and its complaints."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -41,6 +42,8 @@ def test_the_tolerance_changes_the_recommendation(tmp_path, capsys):
     [
         (("--out", "a.doc"), "a.doc is none of these: rename it"),
         (("--out", "a.md", "--accept-points", "-1"), "It must be a number of at least 0; the default is 3"),
+        (("--out", "a.md", "--task", "boolq"), "is stored for --task boolq. Stored curves: --task arc_easy --limit 100"),
+        (("--out", "a.md", "--limit", "0"), "limit"),
         (("--out", "a.md", "--healed-by", "paper"), "by the recipe 'paper' is stored; stored recipes: "),
     ],
 )
@@ -49,3 +52,25 @@ def test_complaints_name_the_fix(tmp_path, capsys, monkeypatch, words, complaint
     assert ask(*words) == 2
     assert complaint in capsys.readouterr().err
     assert not list(tmp_path.glob("a.*"))
+
+
+def test_the_named_dataset_is_judged(tmp_path, capsys):
+    curve = fakes.sweep(answers=True)
+    benchmark = replace(curve.spec.benchmark, task="arc_challenge", limit=50, identity="c")
+    points = [replace(point, n_samples=50) for point in curve.points]
+    replace(curve, spec=replace(curve.spec, benchmark=benchmark), points=points, n_questions=50, questions=[]).save()
+    for task, said in (("arc_easy", "100 ARC-Easy questions"), ("arc_challenge", "50 ARC-Challenge questions")):
+        assert ask("--out", str(tmp_path / "a.md"), "--task", task, "--json", "-") == 0
+        made = json.loads(capsys.readouterr().out)
+        assert said in " ".join(number["on"] for number in made["numbers"])
+        assert f"--task {task} " in made["commands"][-1]
+
+
+def test_the_keyed_result_counts_before_others(tmp_path, capsys):
+    first, second = fakes.sweep(strategy="deepest"), fakes.sweep(strategy="reverse")
+    for curve in (first, second):
+        curve.save()
+    for curve in (first, second):
+        key = curve.spec.fingerprint()
+        assert ask("--out", str(tmp_path / "a.md"), "--first", key, "--json", "-") == 0
+        assert f"--strategy {curve.spec.strategy}" in json.loads(capsys.readouterr().out)["commands"][-1]

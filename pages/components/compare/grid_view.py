@@ -245,5 +245,5 @@ def _charts(result: GridResult) -> None:
             chart.show(figure, key=f"grid-{quantity}-{place}", alt=alt, file_name=f"grid-{quantity}-{place + 1}")
     st.caption(
         "Bars: 95 % intervals. Coloured and filled: the change from the unpruned model, paired by question or text, excludes "
-        "zero; grey and hollow: it does not, and no difference is seen."
+        "zero. Grey and hollow: not significantly different."
     )

@@ -98,7 +98,7 @@ def _better(best: BestCut, removed: Removal, found: Sequence[Cost], strategy: St
     cost, own, apart = _beside(best, removed, found)
     said = f"Best known of {best.n_compared} cuts: **{_name(best.cut)}**, {_amount(cost)} on {_where(cost)}"
     if own is not None and apart is not None and not apart.is_settled:
-        said += f"; no difference to this cut's {_amount(own)} was seen"
+        said += f"; not significantly different from this cut's {_amount(own)}"
     elif own is not None:
         said += f", this one {_amount(own)}"
     if best.reported is None:

@@ -1,9 +1,12 @@
 """One dataset is selected, and verdict, chart, Cost and Export all show it; other datasets stand beside it by name."""
 
+import json
+import shlex
 from dataclasses import replace
 
 import pytest
 
+from analysis.cli import main
 from analysis.core.blocks import Block
 from analysis.reading import library as results
 from tests.support import fakes
@@ -51,6 +54,33 @@ def test_export_shows_the_dataset_of_explore(app, two):
     at = app("pages/export.py", n="5")
     assert EASY in texts(at)
     assert metric(at, "Accuracy").value == f"{100 * fakes.sweep().points[5].acc:.1f} %"
+
+
+@pytest.mark.parametrize(("task", "limit"), [("arc_easy", 100), ("arc_challenge", 300)])
+def test_the_printed_command_makes_the_sheet_on_screen(app, two, tmp_path, capsys, task, limit):
+    at = app(n="3", benchmark=f"{task}:{limit}")
+    at.session_state["options"]["way"] = "Decision sheet"
+    at.switch_page("pages/export.py").run()
+    assert not at.exception
+    command = next(line for code in at.code for line in code.value.splitlines() if " sheet " in line)
+    for option in (
+        f"--task {task}",
+        f"--limit {limit}",
+        "--texts c4",
+        "--samples 8",
+        "--strategy similarity",
+        "--dtype bfloat16",
+    ):
+        assert option in command
+    arguments = shlex.split(command)[3:]
+    arguments[arguments.index("sheet.html")] = str(tmp_path / "sheet.md")
+    assert main.main([*arguments, "--json", "-"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    (shown,) = [table.value for table in at.table if "measured on" in table.value.columns]
+    for column, name in (("number", "name"), ("value", "value"), ("interval", "interval"), ("measured on", "on")):
+        assert [read(str(cell)) for cell in shown[column]] == [number[name] or "–" for number in made["numbers"]]
+    assert any("ARC-" in number["on"] for number in made["numbers"])
+    assert made["commands"][-1].split(" --out ")[0] == command.split(" --out ")[0]
 
 
 def test_a_dataset_in_the_address_is_selected_everywhere(app, two):

@@ -386,8 +386,8 @@ def test_only_a_settled_change_has_a_colour(app, ui_cache):
     fakes.distances().save()
     fakes.sweep(answers=True).save()
     few, many = (app("pages/export.py", n=n) for n in ("3", "14"))
-    assert "no difference seen with 100 questions" in gains(few)["Accuracy"][2]
-    assert "no difference" not in gains(many)["Accuracy"][2]
+    assert "not significantly different (n = 100 questions" in gains(few)["Accuracy"][2]
+    assert "not significantly" not in gains(many)["Accuracy"][2]
     assert colour(few, "Accuracy") != colour(many, "Accuracy")
     assert colour(few, "Accuracy") == colour(few, "Weights"), "grey"
     assert colour(many, "Accuracy") == colour(many, "Loss"), "both are worse, and both settled"

@@ -182,7 +182,7 @@ def test_noise_is_grey_and_called_not_significant(page, served):
     said = r"Accuracy is not significantly different \(95 % CI -\d+ to \+\d+, 200 ARC-Easy questions; would need about [\d,]+\)"
     assert re.search(said, text)
     text = read(page, served, "export", "noise", "n=5")
-    assert re.search(r"no difference seen with 200 questions \(would need about [\d,]+\)", text)
+    assert re.search(r"not significantly different \(n = 200 questions, would need about [\d,]+\)", text)
     assert is_grey(moved)
 
 
