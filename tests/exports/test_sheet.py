@@ -61,7 +61,10 @@ def test_html_states_recommendation_rule_and_every_number(stored):
         assert number.on in plain
     assert all(text in plain for text in made.decision.unknowns)
     assert "python -m analysis heal starter" in plain, "the run that scored this block"
-    assert "python -m analysis sheet starter --block 11:5 --accept-points 3 --accept-nats 0.1 --out sheet.html" in plain
+    assert (
+        "python -m analysis sheet starter --block 11:5 --dtype bfloat16 --accept-points 3 --accept-nats 0.1 --out sheet.html"
+        in plain
+    )
 
 
 def test_hostile_names_stay_text_in_html_and_markdown(stored):

@@ -27,7 +27,7 @@ def of(conditions: Iterable[Condition | None]) -> words.Markdown:
     known = list(dict.fromkeys(one for one in conditions if one is not None))
     if not known:
         return ""
-    data = [part for one in known for part in _material(one)]
+    data = [part for material in dict.fromkeys(tuple(_material(one)) for one in known) for part in material]
     held = [*dict.fromkeys(one.precision for one in known)]
     held += dict.fromkeys(f"{one.weights} weights" for one in known if one.weights)
     return badges(data, held)

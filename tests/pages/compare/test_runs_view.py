@@ -250,6 +250,15 @@ def test_every_group_of_charts_carries_the_condition_chip(view):
         assert any(one.startswith(start) for one in details), start
 
 
+def test_a_shared_dataset_is_named_once_in_the_chip(view):
+    first, other = fakes.distances(), small()
+    for result in (first, other):
+        result.save()
+    (chip,) = [read(one.value) for one in view().markdown if one.value.startswith(":gray-badge")]
+    assert chip.count(f"C4 · n = {first.n_texts} texts") == 1
+    assert "The runs differ in this" in chip
+
+
 def test_runs_under_two_conditions_are_said_to_differ(view):
     for result in (fakes.distances(), on_wiki()):
         result.save()
