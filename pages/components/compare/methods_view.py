@@ -81,8 +81,8 @@ def _result(parts: Sequence[Found], result: MethodsResult, found: Sequence[Found
     figure = kinds.figure(result, quantity, dark=theme.is_dark())
     chart.show(figure, key=f"methods-{quantity}", alt=_alt(result, quantity), file_name=f"methods-{quantity}")
     st.caption(
-        "Bars: 95 % intervals, paired by text or question. Coloured: can be told from the unpruned model; grey and hollow: "
-        "cannot. A ring: the lowest loss of its size, significantly below every other method's."
+        "Bars: 95 % intervals, paired by text or question. Coloured: significantly different from the unpruned "
+        "model. Grey and hollow: not. A ring: the lowest loss of its size, significantly below every other method's."
     )
     st.markdown(f"{words.plain(methods.best_in_words(result))} {_condition(result)}")
     rows = [dict(zip(told.heads, cells, strict=True)) for cells in told.cells]

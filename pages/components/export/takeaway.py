@@ -111,7 +111,7 @@ def _heal(model: ModelSpec, cut: Removal) -> HealResult | None:
     }
     if not found:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.caption("This cut has not been healed. It can be taken away as it is, or healed first.", width="content")
+            st.caption("This cut has not been healed. Export it as is, or heal it first.", width="content")
             st.page_link("pages/heal.py", label="Heal it", icon=":material/healing:", width="content")
         return None
     names = {key: _name(heal) for key, heal in found.items()} | {_BARE: "not healed"}
