@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.cli import main
+from analysis.core import store
 from tests.support import fakes
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -42,7 +43,7 @@ def test_the_tolerance_changes_the_recommendation(tmp_path, capsys):
     [
         (("--out", "a.doc"), "a.doc is none of these: rename it"),
         (("--out", "a.md", "--accept-points", "-1"), "It must be a number of at least 0; the default is 3"),
-        (("--out", "a.md", "--task", "boolq"), "is stored for --task boolq. Stored curves: --task arc_easy --limit 100"),
+        (("--out", "a.md", "--task", "boolq"), "is stored for --task boolq. Stored curves: --task arc_easy --limit "),
         (("--out", "a.md", "--limit", "0"), "limit"),
         (("--out", "a.md", "--healed-by", "paper"), "by the recipe 'paper' is stored; stored recipes: "),
     ],
@@ -54,13 +55,18 @@ def test_complaints_name_the_fix(tmp_path, capsys, monkeypatch, words, complaint
     assert not list(tmp_path.glob("a.*"))
 
 
-def test_the_named_dataset_is_judged(tmp_path, capsys):
+def test_the_named_dataset_is_judged(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "precomputed")
     curve = fakes.sweep(answers=True)
+    curve.save()
     benchmark = replace(curve.spec.benchmark, task="arc_challenge", limit=50, identity="c")
     points = [replace(point, n_samples=50) for point in curve.points]
     replace(curve, spec=replace(curve.spec, benchmark=benchmark), points=points, n_questions=50, questions=[]).save()
-    for task, said in (("arc_easy", "100 ARC-Easy questions"), ("arc_challenge", "50 ARC-Challenge questions")):
-        assert ask("--out", str(tmp_path / "a.md"), "--task", task, "--json", "-") == 0
+    for task, limit, said in (
+        ("arc_easy", "100", "100 ARC-Easy questions"),
+        ("arc_challenge", "50", "50 ARC-Challenge questions"),
+    ):
+        assert ask("--out", str(tmp_path / "a.md"), "--task", task, "--limit", limit, "--json", "-") == 0
         made = json.loads(capsys.readouterr().out)
         assert said in " ".join(number["on"] for number in made["numbers"])
         assert f"--task {task} " in made["commands"][-1]
