@@ -21,50 +21,50 @@ class Term:
 
 
 TERMS = {
-    "Token": Term("a word or a part of one; models read and write tokens."),
-    "Layer": Term("one step of the model: it reads the stream and adds to it. Layers are counted from 0."),
-    "Residual stream": Term("the list of numbers per token that flows through all layers."),
-    "Block": Term("layers in a row. [11, 16) is layers 11 to 15: the first counts, the last does not."),
-    "Cut": Term("the layers that are taken out: a block, or separate layers."),
-    "Pruning": Term("taking layers out.", PAPER),
-    "Angular distance": Term("the angle between two states, divided by 180°. 0.5 is a right angle.", PAPER),
-    "Damage": Term("how much the loss rises when a block is left out, measured and not guessed from the distance."),
+    "Token": Term("a word or a part of a word. Models read and generate tokens."),
+    "Layer": Term("one step of the model. It reads the residual stream and adds to it. Layers are counted from 0."),
+    "Residual stream": Term("the vector per token that passes through all layers."),
+    "Block": Term("consecutive layers. [11, 16) is layers 11 to 15: the first number is included, the last is not."),
+    "Cut": Term("the removed layers: a block, or separate layers."),
+    "Pruning": Term("removing layers.", PAPER),
+    "Angular distance": Term("the angle between two states of the residual stream, divided by 180°. 90° is 0.5.", PAPER),
+    "Damage": Term("loss increase: how much the loss rises when a block is removed, measured and not predicted."),
     "Accuracy": Term(
         "the share of multiple-choice questions whose right option the model finds most likely.",
         "as lm-evaluation-harness reports `acc`",
     ),
     "Chance": Term("the accuracy of guessing."),
-    "Majority": Term("the accuracy of always giving the most frequent answer."),
-    "Loss": Term("how surprised the model is by each next token of a text, in nats. Lower is better."),
+    "Majority": Term("the accuracy of always choosing the most frequent answer."),
+    "Loss": Term("mean cross-entropy of the next token, in nats: how surprising each token is to the model. Lower is better."),
     "Nat": Term(
-        "the unit of loss. One nat more and every token is 2.7 times as surprising: the model gave it a 2.7 times smaller "
-        "probability, in the geometric mean."
+        "the unit of loss. One nat more means that each token is 2.7 times as surprising: the model gave it a 2.7 times "
+        "smaller probability, in the geometric mean."
     ),
     "Perplexity": Term("the loss as a number of equally likely next tokens: e to the power of the nats."),
-    "Bits per byte": Term("the loss per byte of text: the one to compare between models with different tokens."),
+    "Bits per byte": Term("the loss per byte of text. It compares models with different tokenizers."),
     "95 % interval": Term(
-        "where the true value plausibly lies. Of intervals made like this, 95 of 100 hold it. More questions or texts make it "
+        "a range for the true value. Of 100 intervals made in this way, 95 contain it. More questions or texts make it "
         "narrower."
     ),
-    "Paired": Term("compared on the same questions or texts one by one, so that their being hard or easy drops out."),
+    "Paired": Term("compared on the same questions or texts, one by one, so that easy and hard ones cancel out."),
     "Cliff": Term("the number of removed layers from which accuracy stays closer to chance than to the unpruned model."),
-    "Healing": Term("a short repair after pruning: the layers that are left are trained a little.", PAPER),
+    "Healing": Term("repairing a pruned model, by a linear map fitted on text or by a short training.", PAPER),
     "LoRA": Term(
-        "healing by a few added weights that are trained while all others stay as they are.", "Hu et al., arXiv:2106.09685"
+        "a fine-tuning method that trains small added matrices only.", "Hu et al., arXiv:2106.09685"
     ),
-    "Adapter": Term("the added weights of LoRA as a folder of their own, a few per cent of the model's size."),
-    "NF4": Term("weights rounded to 4 bits each, a quarter of bfloat16; it costs some quality.", "arXiv:2305.14314"),
+    "Adapter": Term("the added weights of LoRA as a folder, a few per cent of the model's size."),
+    "NF4": Term("weights rounded to 4 bits each, a quarter of bfloat16. The rounding costs some quality.", "arXiv:2305.14314"),
     "Surprisal": Term(
-        "−log of the probability that a model gave a token, in nats; 0 for a token it was certain of. A text that repeats "
-        "itself has a low one."
+        "negative log-probability of a token, in nats. It is 0 for a token that the model was certain of. A text that repeats "
+        "itself has a low surprisal."
     ),
-    "Repeated 4-grams": Term("share of the runs of four tokens that occurred before in the same text: near 100 % for a loop."),
-    "Greedy": Term("writing the likeliest token each time."),
-    "Temperature": Term("0 is greedy; above it tokens are drawn, at 1 by the model's own probabilities."),
+    "Repeated 4-grams": Term("share of four-token sequences that occurred before in the same text. A loop has nearly 100 %."),
+    "Greedy": Term("taking the most likely token at each step."),
+    "Temperature": Term("0 is greedy. Above 0, tokens are sampled, at 1 by the model's own probabilities."),
     "Logit lens": Term(
-        "the next token that the model would guess if it ended after this layer.", "nostalgebraist, 2020"
+        "the next token that the model would predict if it ended after this layer.", "nostalgebraist, 2020"
     ),
-    "Prefill and decode": Term("reading the prompt in one pass, and writing the answer token by token."),
+    "Prefill and decode": Term("prefill reads the prompt in one pass. Decode generates the answer token by token."),
     "GGUF": Term("the file format of llama.cpp."),
 }  # fmt: skip
 """In the order in which a lesson needs them."""
