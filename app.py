@@ -6,6 +6,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from analysis import __version__
 from analysis.core import extensions, store
 from pages.components.jobs import strip
+from pages.components.learn.poll import phone
 from pages.components.shared import first_paint, frame, gate, headers, login, scripts, state, theme, wire
 
 
@@ -32,7 +33,13 @@ def draw() -> None:
 
 
 if get_script_run_ctx(suppress_warning=True) is None:
-    around = [*headers.middleware(), *login.middleware(), *scripts.middleware(), *first_paint.middleware(), *gate.middleware()]
-    app = st.App(__file__, middleware=around, lifespan=wire.lifespan)
+    around = [
+        *headers.middleware(),
+        *login.middleware(phone.is_public),
+        *scripts.middleware(),
+        *first_paint.middleware(),
+        *gate.middleware(),
+    ]
+    app = st.App(__file__, middleware=around, routes=phone.routes(), lifespan=wire.lifespan)
 else:
     draw()

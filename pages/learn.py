@@ -20,8 +20,7 @@ def shown() -> None:
         step = STEPS[current.step]
         lesson.outline(current, step.TITLE)
         results = stored.of(current.model)
-        if state.presenting():
-            panel.show(current, step.poll(results))
+        panel.show(current, step.poll(results))
         step.show(current, results)
         if told := stored.specs(results):
             command.show(told)

@@ -181,7 +181,7 @@ def _mode(name: str, text: str) -> str:
 
 def _people(name: str, text: str) -> tuple[str, ...]:
     people = tuple(part.strip() for part in text.split(",") if part.strip())
-    return tuple(entry if entry.startswith("sub:") else entry.lower() for entry in people)
+    return tuple(entry.lower() if "@" in entry and not entry.startswith("sub:") else entry for entry in people)
 
 
 def _secret(name: str, text: str) -> str:

@@ -23,6 +23,7 @@ SINKS = {
     **dict.fromkeys(("radio", "segmented_control", "pills", "select_slider"), (0, 1, "label", "options")),
     "metric": (0, 1, 2, "label", "value", "delta"),
     "progress": (1, "text"),
+    "image": (1, "caption"),
 }
 """Methods of Streamlit that render Markdown, with the arguments that they render."""
 NOT_MARKDOWN = {"page_link": 0, "Page": 0}

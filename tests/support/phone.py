@@ -1,45 +1,40 @@
-"""A student's phone in front of a real poll server, without a screen."""
+"""A student's phone in front of the poll's page, without a screen."""
 
-import http.client
-from urllib.parse import urlencode
+import asyncio
 
-from pages.components.learn.poll.server import Classroom
+import httpx
+from starlette.applications import Starlette
+
+from pages.components.learn.poll import phone
+
+HOST = "http://127.0.0.1:8501"
 
 
 class Phone:
-    """A browser without a screen: keeps its cookie, follows the way back to the page."""
+    """A browser without a screen: keeps its cookies, and follows the way back to the page."""
 
-    def __init__(self, room: Classroom):
-        self.host = room.url.removeprefix("http://")
-        self.cookie = ""
+    def __init__(self, address: str = "192.0.2.7") -> None:
+        dashboard = httpx.ASGITransport(Starlette(routes=phone.routes()), client=(address, 50000))
+        self.client = httpx.AsyncClient(transport=dashboard, base_url=HOST, follow_redirects=True)
 
-    def ask(self, method: str, path: str, body: bytes | str = b"", **headers: str | None) -> tuple[int, str, dict[str, str]]:
-        sent = {"Host": self.host, "Cookie": self.cookie or None}
-        if method == "POST":
-            sent |= {"Content-Type": "application/x-www-form-urlencoded", "Origin": f"http://{self.host}"}
-        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-        connection = http.client.HTTPConnection(self.host, timeout=10)
-        body = body.encode("latin-1") if isinstance(body, str) else body
-        connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
-        sent.setdefault("Content-Length", str(len(body)))
-        for name, value in sent.items():
-            if value is not None:
-                connection.putheader(name, value)
-        connection.endheaders(body or None)
-        answer = connection.getresponse()
-        text, found = answer.read().decode(), dict(answer.getheaders())
-        connection.close()
-        if "Set-Cookie" in found:
-            self.cookie = found["Set-Cookie"].partition(";")[0]
-        return answer.status, text, found
+    def get(self, path: str, **given) -> httpx.Response:
+        return asyncio.run(self.client.get(path, **given))
 
-    def page(self) -> str:
-        status, text, _ = self.ask("GET", "/")
-        assert status == 200
-        return text
+    def page(self, query: str = "") -> str:
+        answer = self.get(f"/poll{query}")
+        assert answer.status_code == 200
+        return answer.text
 
-    def join(self, code: str):
-        return self.ask("POST", "/join", urlencode({"code": code}))
+    def now(self) -> str:
+        return self.get("/poll/now").text
 
-    def answer(self, choice: str, question: str = "1"):
-        return self.ask("POST", "/answer", urlencode({"question": question, "choice": choice}))
+    def post(self, path: str, body: bytes | str, **headers: str) -> httpx.Response:
+        sent = {"content-type": "application/x-www-form-urlencoded", "origin": HOST, **headers}
+        sent = {name.replace("_", "-"): value for name, value in sent.items()}
+        return asyncio.run(self.client.post(path, content=body, headers=sent))
+
+    def join(self, code: str) -> httpx.Response:
+        return self.post("/poll/join", f"code={code}")
+
+    def answer(self, choice: str, question: str = "1") -> httpx.Response:
+        return self.post("/poll/answer", f"question={question}&choice={choice}")

@@ -1,4 +1,4 @@
-"""For the one who teaches: notes on every step, and the sheets to print."""
+"""For the one who teaches: a poll of the class, the sheets to print, and notes on every step."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +12,7 @@ from analysis.exports.handout import Handout, Task
 from analysis.reading import exercises
 from pages.components.learn import lesson, stored
 from pages.components.learn.notes import Note
+from pages.components.learn.poll import panel
 from pages.components.learn.stored import Shown
 from pages.components.shared import words
 
@@ -39,6 +40,7 @@ def show(steps: Sequence[Step], shown: Shown) -> None:
     if not menu.open:  # no step waits for sheets that nobody prints
         return
     with menu:
+        panel.offer()
         sheet = of(steps, shown)
         with st.container(horizontal=True, gap="small"):
             for label, solved, name in (("Handout", False, "handout"), ("Solutions and notes", True, "solutions")):

@@ -195,7 +195,7 @@ class Login:
 
 def _announce(kept: Tokens, *, is_chosen: bool) -> None:
     """Write the links to standard error, with tokens in a terminal only: other people read logs."""
-    host = "localhost" if "://" in _server_address() else server_util.get_display_address(_server_address())
+    host = "localhost" if "://" in server_address() else server_util.get_display_address(server_address())
     lines = ["Layerscope runs in Show: read-only, for visitors with the access token."]
     if not is_chosen:
         lines.append("  The server listens on a network and LAYERSCOPE_MODE is not set. Set it to team to let people work.")
@@ -218,7 +218,7 @@ def middleware(
     """
     try:
         settings, has_provider = serving.read(environ, shared=True), bool(visitors.providers())
-        mode = serving.check_mode(settings, on_network=not _is_local(_server_address()), has_provider=has_provider)
+        mode = serving.check_mode(settings, on_network=not is_local(server_address()), has_provider=has_provider)
         if has_provider and not auth_util.is_authlib_installed():
             raise SpecError("A section [auth] in the secrets needs Authlib: run `pip install Authlib`.")
         if has_provider:
@@ -242,11 +242,12 @@ def address(host: str) -> str:
     return f"{scheme}://{host}:{config.get_option('server.port')}/{base}"
 
 
-def _server_address() -> str:
+def server_address() -> str:
+    """The address that the server listens on."""
     return config.get_option("server.address") or "0.0.0.0"  # Streamlit's default
 
 
-def _is_local(host: str) -> bool:
+def is_local(host: str) -> bool:
     """Whether a name or an address is that of the machine itself, without asking a name server."""
     try:
         known = ip_address(host.partition("%")[0])
@@ -263,7 +264,7 @@ def _is_from_elsewhere(scope: Scope) -> bool:
     """
     ends = [str(end[0]) for end in (scope.get("server"), scope.get("client")) if end]
     names = [_host_name(value.decode("latin-1")) for value in raw(scope, b"host")]
-    return not all(map(_is_local, [*ends, *names])) or any(raw(scope, name) for name in _FORWARDED)
+    return not all(map(is_local, [*ends, *names])) or any(raw(scope, name) for name in _FORWARDED)
 
 
 def _host_name(host: str) -> str:

@@ -60,7 +60,9 @@ def _by_proxy(scope: Scope, settings: Serving) -> Visitor | None:
     name = names[0].decode("utf-8", "replace").strip() if len(names) == 1 else ""  # of two, one may be the visitor's own
     if not name.isprintable() or not 0 < len(name) <= _LONGEST_NAME:
         return None
-    return Visitor(_role(settings, f"sub:{name}", name.lower()), f"proxy:{name}", name)
+    # Cases of an e-mail address mean one person; of a user name they may mean two.
+    listed = name.lower() if "@" in name else name
+    return Visitor(_role(settings, f"sub:{name}", listed), f"proxy:{name}", name)
 
 
 def _by_provider(scope: Scope, settings: Serving) -> Visitor | None:

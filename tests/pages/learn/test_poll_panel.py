@@ -1,8 +1,11 @@
-"""The presenter's side of a poll: off until it is opened, the answers as they come, the reveal."""
+"""The teacher's side of a poll: it starts from Teach, shows the way in, counts answers, and draws them at the reveal."""
 
 import pytest
 
-from pages.components.learn.poll import panel
+from pages.components.learn.poll import session
+from pages.components.learn.poll.ballot import Ballot
+from pages.components.shared import access
+from pages.components.shared.visitors import HOST, OPERATOR, USER, VIEWER, Visitor
 from tests.support import fakes
 from tests.support.lesson import PAGE, turn_to
 from tests.support.phone import Phone
@@ -11,47 +14,45 @@ from tests.support.seen import figures, metric, read, texts, trace
 
 @pytest.fixture(autouse=True)
 def closed(monkeypatch):
-    """No poll is open before or after, and one is opened on this computer alone, on any free port."""
-    monkeypatch.setattr(panel.server, "addresses", lambda: [panel.server.HERE_ONLY])
-    monkeypatch.setattr(panel.server, "PORT", 0)
-    panel.close()
+    """No poll is open before or after."""
+    session.end()
+    monkeypatch.setattr(session, "addresses", lambda: ["http://10.0.0.4:8501/poll"])
     yield
-    panel.close()
+    session.end()
 
 
 def begin(app, step: int = 3):
-    """The presenter's page with a poll that is open."""
-    at = turn_to(app(PAGE, present="1"), step)
-    panel.open_on(panel.server.HERE_ONLY, port=0)
-    return at.run(), panel.classroom()
+    """The teacher's page with a poll that is open."""
+    session.begin()
+    return turn_to(app(PAGE), step), session.current()
 
 
-def test_without_presenter_mode_there_is_no_poll(app, known):
+def asks(at) -> list:
+    return [button for button in at.button if (button.key or "").startswith("learn-poll")]
+
+
+def test_it_starts_from_teach_and_says_before_what_it_opens(app, known):
     at = app(PAGE)
-    assert "Ask the class" not in texts(at)
-    assert not [button for button in at.button if (button.key or "").startswith("learn-poll")]
+    assert session.current() is None
+    assert not asks(at)
+    at.session_state["learn-teach"] = True
+    at.run()
+    assert "opens one page to everybody in your network who has its code" in texts(at)
+    at.button(key="learn-poll-start").click().run()
+    poll = session.current()
+    assert poll is not None
+    assert read(metric(at, "Address").value) == "10.0.0.4:8501/poll"
+    assert metric(at, "Code").value == f"{poll.code[:4]} {poll.code[4:]}"
+    at.button(key="learn-poll-end").click().run()
+    assert session.current() is None
+    assert not [button for button in asks(at) if button.key != "learn-poll-start"]
 
 
-def test_it_is_off_until_it_is_opened_and_says_before_what_it_exposes(app, known):
-    at = turn_to(app(PAGE, present="1"), 3)
-    assert panel.classroom() is None
-    assert "Everyone in that network can open it" in texts(at)
-    assert "no results and no files" in texts(at)
-    assert at.radio(key="learn-poll-host").options == ["127.0.0.1 (only this computer, to try it out)"]
-    at.button(key="learn-poll-open").click().run()
-    room = panel.classroom()
-    assert room is not None
-    assert read(metric(at, "Address to type on the phone").value) == room.url.removeprefix("http://")
-    assert metric(at, "Code").value == f"{room.ballot.code[:3]} {room.ballot.code[3:]}"
-    at.button(key="learn-poll-close").click().run()
-    assert panel.classroom() is None
-
-
-def test_answers_come_in_before_the_reveal_and_what_holds_is_told_after_it(app, known):
-    at, room = begin(app)
-    phones = [Phone(room), Phone(room)]
+def test_answers_are_counted_before_the_reveal_and_drawn_at_it(app, known):
+    at, poll = begin(app)
+    phones = [Phone(), Phone()]
     for phone in phones:
-        phone.join(room.ballot.code)
+        phone.join(poll.code)
     assert "**2 students have joined.**" in texts(at.run())
     at.button(key="learn-poll-ask-1").click().run()
     best = fakes.distances().best[4].start
@@ -59,28 +60,67 @@ def test_answers_come_in_before_the_reveal_and_what_holds_is_told_after_it(app, 
     phones[1].answer("0")
     at.run()
     assert "**Which 5 layers in a row change the stream least?** 2 of 2 have answered." in texts(at)
-    votes = figures(at)["learn-votes"]
-    assert sum(trace(votes, "answers")["y"]) == 2
-    assert len(set(trace(votes, "answers")["marker"]["color"])) == 1, "no colour tells which one holds"
-    assert "learn-row" not in figures(at)
+    assert not {"learn-votes", "learn-row"} & set(figures(at)), "nobody follows the others"
     at.button(key="learn-poll-reveal-1").click().run()
     assert "1 of 2 gave an answer that holds" in texts(at)
-    shades = trace(figures(at)["learn-votes"], "answers")["marker"]["color"]
-    assert shades[best] != shades[0]
+    votes = trace(figures(at)["learn-votes"], "answers")
+    assert sum(votes["y"]) == 2
+    assert votes["marker"]["color"][best] != votes["marker"]["color"][0]
     assert "learn-row" in figures(at), "the step shows the measurement now"
     assert at.session_state["lesson"].skipped == {"block"}
-    assert phones[0].answer("3")[0] == 400
+    assert phones[0].answer("3").status_code == 400
+
+
+@pytest.mark.parametrize("there", [Visitor(VIEWER), Visitor(USER, "oidc:x#1", "Ada")], ids=["guest", "user"])
+def test_a_guest_sees_no_code_and_changes_no_poll_in_presenter_mode_either(app, known, monkeypatch, there):
+    at, poll = begin(app)
+    for action in ("ask-1", "end"):
+        at = turn_to(app(PAGE, present="1"), 3)
+        monkeypatch.setattr(access, "visitor", lambda: there)
+        before = poll.standing()
+        at.button(key=f"learn-poll-{action}").click().run()
+        assert session.current() is poll
+        assert poll.standing() == before
+        assert not asks(at)
+        assert poll.code[:4] not in texts(at)
+        monkeypatch.undo()
+        monkeypatch.setattr(session, "addresses", list)
+
+
+def test_a_guest_reveals_nothing(app, known, monkeypatch):
+    at, poll = begin(app)
+    at.button(key="learn-poll-ask-1").click().run()
+    monkeypatch.setattr(access, "visitor", lambda: Visitor(VIEWER))
+    at.button(key="learn-poll-reveal-1").click().run()
+    assert poll.standing().is_open
+
+
+def test_a_guest_is_offered_no_poll(app, known, monkeypatch):
+    monkeypatch.setattr(access, "visitor", lambda: Visitor(VIEWER))
+    at = app(PAGE)
+    at.session_state["learn-teach"] = True
+    assert not asks(at.run())
+
+
+@pytest.mark.parametrize("there", [Visitor(HOST), Visitor(OPERATOR, "oidc:x#1", "Root")], ids=["host", "operator"])
+def test_the_host_and_operators_run_polls(app, known, monkeypatch, there):
+    monkeypatch.setattr(access, "visitor", lambda: there)
+    at, poll = begin(app)
+    at.button(key="learn-poll-ask-1").click().run()
+    assert poll.standing().is_open
+    at.button(key="learn-poll-end").click().run()
+    assert session.current() is None
 
 
 def test_every_step_with_results_has_a_question_whose_right_answer_is_among_its_options(app, known):
-    at, room = begin(app, 1)
+    at, poll = begin(app, 1)
     for step in range(1, 9):
         turn_to(at, step)
-        asks = [button.key for button in at.button if (button.key or "").startswith("learn-poll-ask")]
-        assert len(asks) == (3 if step == 8 else 1)
-        for key in asks:
+        keys = [button.key for button in at.button if (button.key or "").startswith("learn-poll-ask")]
+        assert len(keys) == (3 if step == 8 else 1)
+        for key in keys:
             at.button(key=key).click().run()
-            question = room.ballot.standing().question
+            question = poll.standing().question
             assert question.right
             assert question.right <= set(range(len(question.options)))
             assert len(set(question.options)) == len(question.options)
@@ -88,8 +128,9 @@ def test_every_step_with_results_has_a_question_whose_right_answer_is_among_its_
 
 
 def test_the_poll_of_another_step_is_not_shown_as_this_ones(app, known):
-    at, room = begin(app)
+    at, poll = begin(app)
     at.button(key="learn-poll-ask-1").click().run()
+    poll.reveal()
     turn_to(at, 4)
     assert "learn-votes" not in figures(at)
     assert [button.label for button in at.button if (button.key or "").startswith("learn-poll-ask")] == ["Ask this step"]
@@ -100,19 +141,20 @@ def test_a_step_without_a_result_asks_nothing(app, ui_cache):
     assert "This step has no question for a class yet: its result is missing." in texts(at)
 
 
-def test_a_reload_finds_the_poll_again_and_never_opens_a_second_one(app, known):
-    _, room = begin(app)
-    at = app(PAGE, present="1")
-    assert read(metric(at, "Address to type on the phone").value) == room.url.removeprefix("http://")
-    assert panel.open_on(panel.server.HERE_ONLY, port=0) is room
+def test_a_reload_finds_the_poll_again_and_a_second_one_is_never_opened(app, known):
+    _, poll = begin(app)
+    assert metric(app(PAGE), "Code").value.replace(" ", "") == poll.code
+    session.begin()
+    assert session.current() is poll
 
 
-def test_a_poll_that_cannot_be_opened_says_so_in_a_sentence(app, known, monkeypatch):
-    at = turn_to(app(PAGE, present="1"), 3)
+def test_a_server_that_phones_cannot_reach_says_how_to_start_it(app, known, monkeypatch):
+    monkeypatch.setattr(session, "addresses", list)
+    at, _ = begin(app)
+    assert "--server.address 0.0.0.0" in texts(at)
 
-    def fail(host, **_):
-        raise panel.server.PollError("No poll can be opened on 127.0.0.1: none of the ports 8600 to 8619 is free.")
 
-    monkeypatch.setattr(panel, "open_on", fail)
-    at.button(key="learn-poll-open").click().run()
-    assert "none of the ports" in at.error[0].value
+def test_a_poll_whose_code_is_spent_says_so(app, known, monkeypatch):
+    monkeypatch.setattr(Ballot, "is_code_closed", True)
+    at, _ = begin(app)
+    assert "Somebody tried too many wrong codes" in texts(at)

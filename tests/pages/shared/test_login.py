@@ -458,6 +458,8 @@ def test_without_the_proxys_own_word_nobody_passes(ask, proxy, headers):
 
 
 def test_somebody_the_lists_do_not_name_may_not_visit(ask, proxy):
+    for name in ("ROOT", "sub:root", "root@here.example", "*"):
+        assert ask(headers=named(name)).status == 403
     answer = ask(headers=named("eve"), accept="text/html")
     assert (answer.status, answer.passed) == (403, False)
     assert b"eve is not among the people" in answer.body

@@ -1,1 +1,1 @@
-"""A poll of a class: phones answer on an address of their own, the presenter sees how many gave which answer."""
+"""A poll of a class: phones answer on a page of their own, and the answers are drawn at the reveal."""

@@ -1,36 +1,38 @@
 """The rules of a poll: who may answer, what counts as an answer, how many gave which. Knows neither network nor page.
 
-Everything that comes from a phone is text of anybody's making. It is compared with what is expected, and nothing of it is kept:
-a choice becomes the number of an option, or is refused.
+Everything that comes from a phone is text of anybody's making. It is compared with the expected text and then forgotten: a
+choice becomes the number of an option, or is refused.
 """
 
+import contextlib
 import hmac
 import secrets
 import threading
 import time
-from collections import deque
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
 
-MOST_STUDENTS = 200
+MOST_STUDENTS = 300
+MOST_PER_ADDRESS = 120
+"""Students of one address: a class behind one router fits, and one address cannot fill the poll."""
+MOST_WRONG_CODES = 20_000
+"""Wrong codes of everybody together, after which only the link of the QR code lets students join. There are 3e11 codes."""
 LASTS_S = 90 * 60
 """A poll that nobody closes ends by itself."""
-_CODE_DIGITS = 6
-_WINDOW_S = 60
-_MOST_WRONG_CODES = 20
-"""Per address and `_WINDOW_S`: a class behind one router mistypes now and then, and a million codes take a month to try."""
-_MOST_ANSWERS = 30
-"""Per student and `_WINDOW_S`."""
-_MOST_ADDRESSES = 1000
+_LETTERS = "23456789BCDFGHJKMNPQRSTVWXYZ"
+"""Letters and digits that nobody mistakes for each other, without vowels, so that no code is a word."""
+_CODE_LENGTH = 8
 
 
 class RefusedError(Exception):
-    """What was sent does not count; the message is the sentence to show, and repeats nothing of what was sent."""
+    """Something sent does not count; the message is the sentence to show, and repeats nothing of it."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a class is asked."""
+    """A question to a class."""
 
     name: str
     """The prediction of the lesson that it stands for."""
@@ -42,16 +44,16 @@ class Question:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a poll stands."""
+    """The present state of a poll."""
 
     students: int
     question: Question | None
     number: int
-    """How many questions were asked so far; the current one has this number."""
+    """Number of questions so far, which is the number of the present one."""
     counts: tuple[int, ...]
     """Answers by option."""
     is_open: bool
-    """Whether answers to the question still count."""
+    """Whether answers to the question still count; after that it is revealed."""
 
     @property
     def answered(self) -> int:
@@ -59,30 +61,25 @@ class Standing:
         return sum(self.counts)
 
 
-@dataclass
-class _Student:
-    choice: int | None = None
-    answers_at: deque[float] = field(default_factory=deque)
-
-
 class Ballot:
     """A poll. Several phones are heard at once, so that everything happens under one lock."""
 
-    def __init__(
-        self, *, lasts_s: float = LASTS_S, most_students: int = MOST_STUDENTS, now: Callable[[], float] = time.monotonic
-    ):
-        """Begin a poll with a code of its own.
+    def __init__(self, *, lasts_s: float = LASTS_S, now: Callable[[], float] = time.monotonic):
+        """Begin a poll with a code and a link of its own.
 
         Args:
             lasts_s: seconds until it ends by itself.
-            most_students: who comes after them is refused.
             now: the clock.
         """
-        self.code = "".join(secrets.choice("0123456789") for _ in range(_CODE_DIGITS))
-        self._now, self._ends_at, self._most_students = now, now() + lasts_s, most_students
+        self.code = "".join(secrets.choice(_LETTERS) for _ in range(_CODE_LENGTH))
+        self.link = secrets.token_urlsafe(16)
+        """The secret in the address of the QR code, which works whatever codes others try."""
+        self._now, self._ends_at = now, now() + lasts_s
         self._lock = threading.Lock()
-        self._students: dict[str, _Student] = {}
-        self._wrong_codes: dict[str, deque[float]] = {}
+        self._choices: dict[str, int | None] = {}
+        """The choice of each student, by the token of their browser."""
+        self._addresses: Counter[str] = Counter()
+        self._wrong_codes = 0
         self._question: Question | None = None
         self._number = 0
         self._is_open = False
@@ -92,50 +89,62 @@ class Ballot:
         """Whether its time is up."""
         return self._now() >= self._ends_at
 
-    def join(self, code: str, address: str) -> str:
+    @property
+    def is_code_closed(self) -> bool:
+        """Whether too many wrong codes were tried."""
+        return self._wrong_codes >= MOST_WRONG_CODES
+
+    def join(self, code: str, address: str, token: str = "") -> str:
         """Let a student in.
 
         Args:
-            code: what was typed.
-            address: of the phone, to slow down who guesses codes.
+            code: the code as it was typed, or the secret of the link.
+            address: of the phone, to bound how many join from it.
+            token: of a browser that may have joined before.
 
         Returns:
-            A token that stands for the student from now on, and for nothing else.
+            A token that stands for the browser in this poll, and for nothing else.
 
         Raises:
             RefusedError: when the code is wrong, or no more are let in.
         """
         with self._lock:
             self._check_time()
-            wrong = self._recent(self._wrong_codes.get(address, deque()))
-            if len(wrong) >= _MOST_WRONG_CODES:
-                raise RefusedError("Too many wrong codes came from your network. Wait a minute and try again.")
-            typed = code.replace(" ", "").encode()
-            if not hmac.compare_digest(typed, self.code.encode()):
-                if address in self._wrong_codes or len(self._wrong_codes) < _MOST_ADDRESSES:
-                    self._wrong_codes[address] = wrong
-                    wrong.append(self._now())
-                raise RefusedError(f"This is not the code. It has {_CODE_DIGITS} digits and stands on the screen in front.")
-            if len(self._students) >= self._most_students:
-                raise RefusedError(f"The poll is full: it takes {self._most_students} students.")
-            token = secrets.token_urlsafe(18)
-            self._students[token] = _Student()
-            return token
+            if token in self._choices:
+                return token
+            if not _same(code, self.link):
+                self._check_code(code)
+            if len(self._choices) >= MOST_STUDENTS:
+                raise RefusedError(f"The poll is full: it takes {MOST_STUDENTS} students.")
+            if self._addresses[_network(address)] >= MOST_PER_ADDRESS:
+                raise RefusedError(f"Your network has joined {MOST_PER_ADDRESS} times, and no more are let in from it.")
+            self._addresses[_network(address)] += 1
+            made = secrets.token_urlsafe(18)
+            self._choices[made] = None
+            return made
+
+    def _check_code(self, code: str) -> None:
+        if self.is_code_closed:
+            raise RefusedError("Too many wrong codes were tried. Scan the QR code on the screen in front.")
+        if not _same("".join(code.split()).upper(), self.code):
+            self._wrong_codes += 1
+            raise RefusedError(
+                f"This is not the code. It has {_CODE_LENGTH} letters and digits and stands on the screen in front."
+            )
 
     def has(self, token: str) -> bool:
         """Whether a token stands for a student."""
         with self._lock:
-            return token in self._students
+            return token in self._choices
 
     def ask(self, question: Question) -> None:
         """Put a question; answers to the one before no longer count."""
         with self._lock:
             self._question, self._is_open = question, True
             self._number += 1
-            for student in self._students.values():
-                student.choice = None
+            self._choices = dict.fromkeys(self._choices)
 
-    def close(self) -> None:
+    def reveal(self) -> None:
         """Take no more answers to the question; those that came stay."""
         with self._lock:
             self._is_open = False
@@ -153,41 +162,43 @@ class Ballot:
         """
         with self._lock:
             self._check_time()
-            student = self._students.get(token)
-            if student is None:
+            if token not in self._choices:
                 raise RefusedError("Enter the code first.")
-            student.answers_at = self._recent(student.answers_at)
-            if len(student.answers_at) >= _MOST_ANSWERS:
-                raise RefusedError("That was a lot of answers. Wait a minute and try again.")
-            student.answers_at.append(self._now())
             if not self._is_open or self._question is None or _whole(number) != self._number:
-                raise RefusedError("This question is over. Look for the next one.")
+                raise RefusedError("This question is over. Wait for the next one.")
             chosen = _whole(choice)
             if chosen is None or chosen >= len(self._question.options):
                 raise RefusedError("Choose one of the answers that are offered.")
-            student.choice = chosen
+            self._choices[token] = chosen
 
     def choice(self, token: str) -> int | None:
-        """What a student answered to the question; None without an answer."""
+        """The answer of a student to the question; None without one."""
         with self._lock:
-            student = self._students.get(token)
-            return student.choice if student else None
+            return self._choices.get(token)
 
     def standing(self) -> Standing:
-        """How it stands now."""
+        """The present state."""
         with self._lock:
-            counts = [0] * len(self._question.options if self._question else ())
-            for student in self._students.values():
-                if student.choice is not None:
-                    counts[student.choice] += 1
-            return Standing(len(self._students), self._question, self._number, tuple(counts), self._is_open)
+            answers = Counter(self._choices.values())
+            counts = tuple(answers[option] for option in range(len(self._question.options if self._question else ())))
+            return Standing(len(self._choices), self._question, self._number, counts, self._is_open)
 
     def _check_time(self) -> None:
         if self.is_over:
             raise RefusedError("The poll is over.")
 
-    def _recent(self, times: deque[float]) -> deque[float]:
-        return deque(at for at in times if at > self._now() - _WINDOW_S)
+
+def _same(sent: str, right: str) -> bool:
+    return hmac.compare_digest(sent.encode(errors="surrogatepass"), right.encode())
+
+
+def _network(address: str) -> str:
+    """A phone has many addresses of IPv6 in one network: they count as one."""
+    with contextlib.suppress(ValueError):
+        known = ip_address(address)
+        if isinstance(known, IPv6Address) and known.ipv4_mapped is None:
+            return known.exploded[:19]
+    return address
 
 
 def _whole(text: str) -> int | None:

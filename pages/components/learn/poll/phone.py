@@ -1,0 +1,160 @@
+"""The one page that phones see, at `/poll` of the dashboard: it knows nothing but the poll.
+
+In Show it needs no token, only the poll's own code; while no poll is open it says just that. Nothing that was sent is ever sent
+back. Its one script asks every other second whether the poll has moved on, and then loads the page anew.
+"""
+
+import base64
+import hashlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from jinja2 import Environment, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+from streamlit import config
+
+from pages.components.learn.poll import session
+from pages.components.learn.poll.ballot import Ballot, RefusedError
+
+_MOST_BYTES = 512
+"""Of a request's body: a code, or two small numbers."""
+_ASSETS = Path(__file__).resolve().parents[3] / "assets" / "learn"
+_STYLE, _SCRIPT = ((_ASSETS / name).read_text(encoding="utf-8") for name in ("poll.css", "poll.js"))
+_PAGE = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
+    (_ASSETS / "poll.html.jinja").read_text(encoding="utf-8")
+)
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+_HEADERS = {
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}; connect-src 'self'; form-action 'self'; "
+        "base-uri 'none'; frame-ancestors 'none'"
+    ),
+    # With `no-referrer` browsers would send the forms without their origin, and the address holds a secret until it is used.
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+def is_public(path: str) -> bool:
+    """Whether a path below the base path is one of the poll's."""
+    return path in ("poll", "poll/now", "poll/join", "poll/answer")
+
+
+def routes() -> list[Route]:
+    """The paths of the poll."""
+    answers = {"": _show, "/now": _now, "/join": _join, "/answer": _answer}
+    # With fewer methods Streamlit's own page, which stands behind every other path, would answer the rest.
+    return [Route(f"{_base()}/poll{path}", answer, methods=["GET", "POST"]) for path, answer in answers.items()]
+
+
+def _base() -> str:
+    base = (config.get_option("server.baseUrlPath") or "").strip("/")
+    return f"/{base}" if base else ""
+
+
+def _cookie() -> str:
+    return f"layerscope-poll-{config.get_option('server.port')}"
+
+
+def _student(request: Request) -> str:
+    return request.cookies.get(_cookie(), "")
+
+
+def _handled(answer: Callable[[Request, Ballot], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint that says when no poll is open, and why something does not count."""
+
+    async def handle(request: Request) -> Response:
+        if (ballot := session.current()) is None:
+            return _page("over")
+        try:
+            return await answer(request, ballot)
+        except RefusedError as error:
+            return _page("refused", 400, sentence=str(error))
+
+    return handle
+
+
+@_handled
+async def _show(request: Request, ballot: Ballot) -> Response:
+    """The page of a student; the link of the QR code joins at once."""
+    if (link := request.query_params.get("c")) is not None:
+        return _joined(request, ballot, link)
+    token, standing = _student(request), ballot.standing()
+    if not ballot.has(token):
+        return _page("join")
+    state = "wait" if standing.question is None else "question" if standing.is_open else "revealed"
+    return _page(state, moment=_moment(ballot), standing=standing, choice=ballot.choice(token))
+
+
+async def _now(request: Request) -> Response:
+    """A word that changes whenever the page of a student does."""
+    ballot = session.current()
+    return PlainTextResponse(_moment(ballot) if ballot and ballot.has(_student(request)) else "over", headers=_HEADERS)
+
+
+def _moment(ballot: Ballot) -> str:
+    standing = ballot.standing()
+    return f"{standing.number}-{'open' if standing.is_open else 'closed'}"
+
+
+@_handled
+async def _join(request: Request, ballot: Ballot) -> Response:
+    return _joined(request, ballot, (await _form(request)).get("code", ""))
+
+
+@_handled
+async def _answer(request: Request, ballot: Ballot) -> Response:
+    sent = await _form(request)
+    ballot.answer(_student(request), sent.get("question", ""), sent.get("choice", ""))
+    return _back()
+
+
+def _joined(request: Request, ballot: Ballot, code: str) -> Response:
+    token = ballot.join(code, request.client.host if request.client else "", _student(request))
+    answer, is_secure = _back(), request.url.scheme == "https"
+    answer.set_cookie(_cookie(), token, path=f"{_base()}/poll", httponly=True, samesite="lax", secure=is_secure)
+    return answer
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """The fields of a form of the page itself.
+
+    Raises:
+        RefusedError: when it is none.
+    """
+    origin = request.headers.get("origin")
+    is_ours = origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
+    if not is_ours or request.headers.get("content-type", "") != "application/x-www-form-urlencoded":
+        raise RefusedError(_NOT_A_FORM)
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > _MOST_BYTES:
+            raise RefusedError("That is longer than any answer.")
+    try:
+        fields = parse_qs(body.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=3)
+    except ValueError as error:  # UnicodeError is one too
+        raise RefusedError(_NOT_A_FORM) from error
+    return {name: values[0] for name, values in fields.items() if len(values) == 1}
+
+
+_NOT_A_FORM = "This is no answer of the poll's own page. Open the address on the screen in front."
+
+
+def _back() -> Response:
+    """To the page, so that a reload sends nothing twice."""
+    return RedirectResponse(f"{_base()}/poll", status_code=303, headers=_HEADERS)
+
+
+def _page(state: str, status: int = 200, **shown: object) -> Response:
+    filled = {"moment": "", "standing": None, "choice": None, "sentence": "", **shown}
+    page = _PAGE.render(style=_STYLE, script=_SCRIPT, state=state, base=f"{_base()}/poll", **filled)
+    return HTMLResponse(page, status_code=status, headers=_HEADERS)
