@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 REWRITTEN = (
     "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/index.md", "docs/tutorial.md", "docs/choosing.md",
-    "docs/concepts/*.md", "docs/methods-measured.md", "docs/guides/*.md", "docs/evidence/*.md",
+    "docs/concepts/*.md", "docs/methods-measured.md", "docs/speed.md", "docs/guides/*.md", "docs/evidence/*.md",
 )  # fmt: skip
 """Files that the rules hold for, as patterns below the root of the repository."""
 LONGEST_SENTENCE = 25
