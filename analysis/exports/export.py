@@ -166,7 +166,8 @@ def save(
     if not all(bridge.is_scale for bridge in bridges):
         raise RecipeError(
             f"The heal in {adapter} adds a small layer that a plain {planned.facts.family} model has no place for; export the "
-            f"cut without it, or heal again without the instant start, or with one that folds (instant, prune-comp)."
+            f"cut without it, or heal again by the recipe progressive, which begins without the instant heal, or by "
+            f"prune-comp, whose factor an export folds into the weights."
         )
     if adapter is not None:
         check_adapter(adapter, block)

@@ -1,6 +1,7 @@
 """PEFT adapters on a cut model: checked, put on, and the small layer that some of them need beside them."""
 
 import contextlib
+import json
 import os
 import re
 import warnings
@@ -104,6 +105,7 @@ def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedMo
             # PEFT only warns when the adapter has no weights for some layer, and then leaves that layer unhealed.
             warnings.filterwarnings("error", message="Found missing adapter keys")
             warnings.filterwarnings("ignore", message=UNTOLD_RANKS)
+            warnings.filterwarnings("ignore", message=rf"Unexpected keyword arguments \['{_INCOMPLETE}'\]")
             # On the meta device first: a rank in the configuration takes no memory, only the weights in the file do.
             model = PeftModel.from_pretrained(loaded.model, adapter, low_cpu_mem_usage=True).eval()
         # Nor does it mind weights for layers that the cut model does not have.
@@ -307,6 +309,17 @@ def write_bridges(bridges: Sequence[Bridge], folder: Path) -> None:
         which = f".{number}" if number else ""
         found |= {f"change{which}": bridge.change.contiguous(), f"start{which}": torch.tensor(bridge.start)}
     save_file(found, folder / BRIDGE_FILE)
+
+
+_INCOMPLETE = "incomplete_without_bridge_safetensors"
+"""A field of the configuration that PEFT does not have, so that it warns by this name when it loads the adapter."""
+
+
+def note_bridges(folder: Path) -> None:
+    """Say in the configuration of an adapter that it is not whole without its bridges."""
+    config = adapter_config.read(folder)
+    note = f"Plain PEFT leaves out {BRIDGE_FILE}, which belongs to this adapter; README.md says how it is applied."
+    (folder / adapter_config.FILE).write_text(json.dumps(config | {_INCOMPLETE: note}, indent=2), encoding="utf-8")
 
 
 def read_bridges(folder: Path) -> list[Bridge]:

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from analysis.core.blocks import ATTENTION
 from analysis.core.errors import UnsupportedModelError
-from analysis.models.adapter import Bridge
-from analysis.models.decoder import Decoder
+from analysis.models.adapter import Bridge, lay_bridge
+from analysis.models.decoder import Decoder, output_stream, part_names
 from analysis.models.families import Family
 
 
@@ -47,6 +48,37 @@ def fold(decoder: Decoder, scales: Sequence[Bridge]) -> None:
             _divide(module, factor)
         for weight in experts:
             weight.div_(factor)
+
+
+@torch.inference_mode()
+def folds(decoder: Decoder, depth: int) -> bool:
+    """Return whether a factor in front of a layer can be folded: tried out, its attention puts out the same with any factor.
+
+    Args:
+        decoder: the model as it is now; it is not changed.
+        depth: the layer, or the number of layers for the final norm, which reads as the layers do.
+    """
+    place = min(depth, decoder.n_layers - 1)
+    layer, found = decoder.layers[place], list[torch.Tensor]()
+    names = part_names(layer, decoder.family).get(ATTENTION, ())
+    if not names:
+        return False
+    ids = torch.arange(3, 11, device=decoder.device)[None]
+    for factor in (4.0, 8.0):  # large, so that the small number beside the square of a norm does not show
+        laid = lay_bridge(decoder, Bridge(place, torch.tensor(factor - 1)))
+        handle = layer.get_submodule(names[0]).register_forward_hook(
+            lambda _, args, out: found.append(output_stream(out).float())
+        )
+        try:
+            decoder.body(input_ids=ids, use_cache=False)
+        finally:
+            handle.remove()
+            laid.remove()
+    return bool((found[0] - found[1]).norm() <= _SAME * found[0].norm())
+
+
+_SAME = 0.02
+"""Share by which what an attention puts out may differ under another factor; without a norm in front it differs by far more."""
 
 
 def _writing(layer: nn.Module, family: Family) -> list[nn.Module]:

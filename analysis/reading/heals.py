@@ -124,7 +124,24 @@ def sentences(result: HealResult, control: HealResult | None = None) -> list[str
         said += [_verdict(judged, result), *_better(judged, result, control, own_kind=is_flattered(result))]
     if own is not None:
         said += [_of_own_kind(own, result, control), *_better(own, result, control, own_kind=True)]
-    return said + _written(result) + remarks(result)
+    beside = bridged(result)
+    return said + _written(result) + remarks(result) + ([beside] if beside else [])
+
+
+def bridged(result: HealResult) -> str:
+    """Return what plain PEFT lacks of the adapter, in a sentence; "" where it is whole."""
+    gaps = [] if result.junction is None else [gap for gap in result.junction.gaps if not gap.module]
+    if not gaps:
+        return ""
+    if all(gap.factor is not None for gap in gaps):
+        return (
+            "The adapter is not whole without its factor (bridge.safetensors): plain PEFT leaves that out, Layerscope applies "
+            "it, and an export folds it into the weights where the family allows it."
+        )
+    return (
+        "The adapter is not whole without its small layer (bridge.safetensors): plain PEFT leaves that out and then scores "
+        "worse, Layerscope applies it, and it cannot be exported."
+    )
 
 
 def headline(result: HealResult) -> str:

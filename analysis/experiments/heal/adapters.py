@@ -369,9 +369,12 @@ def save(
             _TEXT_PART.format(base=base, whole=part_of) if part_of else ""
         )
         (target / "README.md").write_text(card(spec, base=base, steps_done=steps_done) + note, encoding="utf-8")
+        record = {"heal": spec.to_json(), "steps_done": steps_done}
         if bridges:
             adapter.write_bridges(bridges, target)
-        (target / "layerscope.json").write_text(json.dumps({"heal": spec.to_json(), "steps_done": steps_done}, indent=1))
+            adapter.note_bridges(target)
+            record["bridge"] = {"file": adapter.BRIDGE_FILE, "starts": [bridge.start for bridge in bridges]}
+        (target / "layerscope.json").write_text(json.dumps(record, indent=1))
 
     path = folder(key)
     store.write_folder(path, fill)

@@ -273,6 +273,7 @@ def run(
     load: Loader = models.FRESH,
     group: Group = ALONE,
     readings: Readings | None = None,
+    is_compared: bool = False,
 ) -> HealResult:
     """Heal a model, or return the stored heal; one that was stopped goes on from its last checkpoint.
 
@@ -286,6 +287,7 @@ def run(
         load: asked to give its memory back. A heal changes its model, so it always loads a copy of its own.
         group: the processes that train it together, of which this is rank 0.
         readings: as of `junction.fit`, between heals of the same model.
+        is_compared: whether only its scores are wanted; then `spec.bridge` need not be set.
 
     Raises:
         LayerscopeError: one sentence on whatever the user can mend.
@@ -330,7 +332,8 @@ def run(
         loaded = models.load(resolved.model, remaining)
     record.publish(versions=loaded.versions())
     with memory_explained(resolved, planned.source.name, planned.where):
-        return _Heal(record, base=_base_name(resolved, planned), group=group, readings=readings).run(loaded)
+        base = _base_name(resolved, planned)
+        return _Heal(record, base=base, group=group, readings=readings, is_compared=is_compared).run(loaded)
 
 
 def _check(spec: HealSpec, facts: ModelFacts) -> None:
@@ -361,8 +364,9 @@ def _base_name(spec: HealSpec, planned: Plan) -> str:
 class _Heal:
     """A heal in the making."""
 
-    def __init__(self, record: Record, *, base: str, group: Group, readings: Readings | None) -> None:
+    def __init__(self, record: Record, *, base: str, group: Group, readings: Readings | None, is_compared: bool) -> None:
         self.record, self.spec, self.base, self.group, self.readings = record, record.spec, base, group, readings
+        self.is_compared = is_compared
         self.changes: dict[str, Tensor] = {}
         """By module, what the instant heal adds to its weight."""
         self.bridges: list[Bridge] = []
@@ -375,6 +379,8 @@ class _Heal:
         record.counted_to = time.perf_counter()
         with without_block(loaded.decoder, None if spec.control else spec.block) as left:
             adapters.check(left, spec)
+        if spec.instant and not (spec.trains or spec.bridge or self.is_compared) and spec.compensation == "projection":
+            junction.check_folds(loaded.decoder, spec.block)
         self.texts = texts.chosen(loaded, spec)
         if (made := refining.source(spec, HealResult.all_of(spec.model)) if self.group.size == 1 else None) is not None:
             return refining.judge(self, made, loaded)

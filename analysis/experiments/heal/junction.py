@@ -27,7 +27,7 @@ from analysis.experiments.heal.compensation import COMPENSATIONS, Compensation, 
 from analysis.experiments.heal.projection import NothingAdds, added, check_start, n_features, output_projection, watched
 from analysis.experiments.heal.spec import GapReport, JunctionReport
 from analysis.experiments.scoring import likelihood
-from analysis.models import adapter, cut, parts
+from analysis.models import adapter, cut, parts, scaling
 from analysis.models.adapter import Bridge
 from analysis.models.decoder import Decoder, output_stream
 from analysis.models.stream import Trunk, batches, carried, input_stream, right_padded, run_trunk, tokens_per_batch
@@ -158,6 +158,36 @@ def _check_in_turn(decoder: Decoder, removed: Removal) -> None:
                 f"Attention and feed-forward part of this {decoder.config.model_type} model read the same stream, so there is "
                 f"none between them that an instant heal could change; remove whole layers, or heal without it (instant=false)."
             )
+
+
+def check_folds(decoder: Decoder, removed: Removal) -> None:
+    """Refuse an instant heal whose change fits into no weight of the model.
+
+    Args:
+        decoder: the unpruned model; it is not changed.
+        removed: the layers, or parts of layers, that are to be removed.
+
+    Raises:
+        RecipeError: where a gap needs a small layer of its own; it names a recipe that needs none.
+    """
+    gaps, how = blocks.gaps(removed), COMPENSATIONS["projection"]
+    at = [Gap(decoder, gaps[:n], gap, gaps[n + 1 :], {}, [], Readings(room=0)) for n, gap in enumerate(gaps)]
+    unfolded = [gap for gap in at if gap.projection(how)[1] is None]
+    if not unfolded:
+        return
+    instead = "a recipe that trains without the instant start, such as progressive"
+    if all(_takes_factor(gap) for gap in unfolded):
+        instead = "the recipe prune-comp, which an export folds into the weights"
+    raise RecipeError(
+        f"An instant heal of this {decoder.config.model_type} model needs a small layer beside the adapter, which plain PEFT "
+        f"and exports leave out, since a norm or a scale stands between its projections and the stream; choose {instead}, or "
+        f"ask for that layer with --bridge (bridge=true)."
+    )
+
+
+def _takes_factor(gap: "Gap") -> bool:
+    with gap.entered() as decoder:
+        return scaling.folds(decoder, gap.place)
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class HealSpec(Spec):
     kind: ClassVar[str] = "heal"
     version: ClassVar[int] = 4
     """4: judged by text of another kind than the healing text, weighed by tokens."""
-    later: ClassVar[tuple[str, ...]] = ("compensation", "written", "top_k", "stages", "lora_on", "judging_texts")
+    later: ClassVar[tuple[str, ...]] = ("compensation", "written", "top_k", "stages", "lora_on", "judging_texts", "bridge")
     asked_by: ClassVar[str] = "analysis.experiments.heal.recipes:asked"
 
     block: Annotated[Removal, Option()]
@@ -104,6 +104,9 @@ class HealSpec(Spec):
     compensation: str = "projection"
     """What the instant heal fits behind every gap: a change of the `projection` before it, one factor for the stream's
     `magnitude` (Prune&Comp), a `patch` (LinearPatch), or a `ghost` of the removed layers (Ghosted Layers)."""
+    bridge: Annotated[bool, Option()] = False
+    """Heal by the recipe instant even where its change fits into no weight (Gemma 2 and 3, OLMo 2): it stays a small layer
+    beside the adapter, which plain PEFT and exports leave out."""
     distill: Annotated[float, Bound(0, 1)] = 0.0
     """Weight, in [0, 1], of the unpruned model in the training loss; the text has the rest."""
     distill_from: str = "logits"

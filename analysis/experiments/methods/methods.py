@@ -127,7 +127,7 @@ def _measured(
         return _Scores(cell, curve.text_losses[place], _right(curve.questions[place], found.order))
     found.name = f"{method_name(strategy, recipe)}, n = {n}"
     try:
-        healed = healing.run(_heal(spec, recipe, cut), found.told, load=load, readings=readings)
+        healed = healing.run(_heal(spec, recipe, cut), found.told, load=load, readings=readings, is_compared=True)
     except (Cancelled, StorageError):
         raise
     except Exception as error:

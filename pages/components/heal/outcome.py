@@ -323,7 +323,8 @@ def _adapter(result: HealResult) -> None:
     folder = store.cache_dir() / result.adapter
     if folder.is_dir():
         kept = "" if result.kept_step is None or not result.spec.trains else f", after step {result.kept_step}"
-        st.caption(f"Adapter{kept}, a standard PEFT folder:")
+        what = "a PEFT folder that needs the bridge.safetensors in it" if heals.bridged(result) else "a standard PEFT folder"
+        st.caption(f"Adapter{kept}, {what}:")
         st.code(str(folder), language=None)
     else:
         st.caption("The adapter of this heal is not on this machine; start the same heal to make it.")

@@ -215,7 +215,9 @@ def test_where_no_weight_can_take_the_instant_heal_in_it_is_a_small_layer_beside
     spec, cache, tiny_folder, tmp_path, monkeypatch, block, steps
 ):
     model = replace(spec.model, source=str(tiny_folder("gemma2")))
-    healed = healing.run(replace(spec, model=model, block=block, steps=steps, instant=True, distill=0.5 * bool(steps)))
+    healed = healing.run(
+        replace(spec, model=model, block=block, steps=steps, instant=True, distill=0.5 * bool(steps), bridge=not steps)
+    )
     assert healed.junction.module == ""
     folder = cache / healed.adapter
     assert "This adapter is not whole by itself" in (folder / "README.md").read_text()

@@ -21,7 +21,7 @@ DEFAULT = DISTILL.name
 """The recipe of those who name none."""
 SMALL = 1_000_000_000
 """Parameters below which memory is not short on any machine, while NF4 costs a model dear: the starter model 0.4 nats."""
-_SUBJECT = ("model", "corpus", "validation", "benchmark", "generation", "seed", "control", "separate_documents")
+_SUBJECT = ("model", "corpus", "validation", "benchmark", "generation", "seed", "control", "separate_documents", "bridge")
 """What a heal is of, on and about: other values of these leave a recipe what it is."""
 
 
@@ -154,7 +154,7 @@ def asked(given: Mapping[str, Any], settings: Mapping[str, Any]) -> HealSpec:
         SpecError: for a value out of range.
     """
     model, text = ModelSpec(**given["model"]), given.get("corpus", {})
-    changes = {name: given[name] for name in ("steps", "minutes", "seed") if name in given} | dict(settings)
+    changes = {name: given[name] for name in ("steps", "minutes", "seed", "bridge") if name in given} | dict(settings)
     if "generation" in given:
         changes.setdefault("generation", GenerationSpec(**given["generation"]))
     name, quantization = given.get("recipe", DEFAULT), given["model"].get("quantization")
