@@ -115,6 +115,21 @@ def free_bytes(root: Path = Path("/")) -> int:
     return min([*ours, int(psutil.virtual_memory().available), *(free for free in left if free is not None)])
 
 
+def free_in_words(n_bytes: int, where: str) -> str:
+    """Return an amount of free memory as a clause, which names the limit where that is the amount.
+
+    Args:
+        n_bytes: as `free_bytes` returned it.
+        where: the device: "cpu" or "this machine".
+
+    Returns:
+        "2.0 GB are free on cpu", or "2.0 GB are allowed by --memory (LAYERSCOPE_MEMORY)".
+    """
+    if os.environ.get(MEMORY) and units.read_size(os.environ[MEMORY]) == n_bytes:
+        return f"{units.size(n_bytes)} are allowed by --memory ({MEMORY})"
+    return f"{units.size(n_bytes)} are free on {where}"
+
+
 def _left(group: Path) -> int | None:
     """What is left of a control group's limit, bytes; None where it has none."""
     limits = [_number(group / name) for name in ("memory.max", "memory.high", "memory.limit_in_bytes")]

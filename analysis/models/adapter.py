@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from analysis.core import documents, failures, given, store, units
+from analysis.core import documents, failures, given, host, store, units
 from analysis.core.blocks import Block, LayerSet, PartSet, Removal
 from analysis.core.errors import LayerscopeError, NotEnoughMemoryError, RecipeError
 from analysis.models import adapter_config, cut, machine, meter, weights
@@ -151,10 +151,11 @@ def _check_sizes(adapter: Path) -> None:
                 f"The {file.name} of {adapter} cannot be read: {error.strerror}; give an adapter that a heal saved."
             ) from error
         free = machine.free_bytes("cpu")
+        said = host.free_in_words(free, "this machine")
         if n_bytes > free:
             raise NotEnoughMemoryError(
-                f"The {file.name} of {adapter} takes {units.size(n_bytes)}, and {units.size(free)} of memory are free; give a "
-                f"smaller adapter, or close other programs."
+                f"The {file.name} of {adapter} takes {units.size(n_bytes)}, and only {said}; give a smaller adapter, or free "
+                f"memory."
             )
 
 

@@ -163,6 +163,9 @@ def take_out(decoder: Decoder, block: Removal) -> Callable[[], None]:
     for name in family.leading:
         if type(first := getattr(config, name, None)) is int and first > 0:
             changes.append((config, name, first, sum(index < first for index in kept)))
+    for name, value in _spacing(config, n_layers, kept, family).items():
+        changes = [change for change in changes if change[:2] != (config, name)]
+        changes.append((config, name, getattr(config, name), value))
     for name in family.over_depth:
         if isinstance(numerator := getattr(config, name, None), int | float):
             changes.append((config, name, numerator, numerator * math.sqrt(len(kept) / n_layers)))
@@ -183,6 +186,27 @@ def take_out(decoder: Decoder, block: Removal) -> Callable[[], None]:
             setattr(owner, name, old)
 
     return undo
+
+
+def _spacing(config: Any, n_layers: int, kept: list[int], family: Family) -> dict[str, int]:
+    """Return values of `family.spaced` under which the layers that are kept have experts or not, as before.
+
+    Empty where the configuration has no such fields, or where no values of them describe these layers.
+    """
+    numbers = [getattr(config, name, None) for name in family.spaced]
+    if any(type(number) is not int for number in numbers) or numbers[0] < 1:
+        return {}
+
+    def spaced(n: int, interval: int, first: int, last: int) -> list[int]:
+        return [index for index in range(n) if (index + 1) % interval == 0 and first <= index <= last]
+
+    before = spaced(n_layers, *numbers)
+    wanted = [new for new, old in enumerate(kept) if old in before]
+    first, last = (wanted[0], wanted[-1]) if wanted else (len(kept), len(kept))
+    for interval in (numbers[0], *range(1, len(kept) + 1)):
+        if spaced(len(kept), interval, first, last) == wanted:
+            return dict(zip(family.spaced, (interval, first, last), strict=True))
+    return {}
 
 
 def _computed_lists(config: Any, n_layers: int) -> dict[str, list]:

@@ -121,6 +121,8 @@ class Family:
     )
     """Configuration fields that say that one in so many layers is of another kind: only some cuts leave such an order."""
 
+    spaced: tuple[str, str, str] = ("moe_layer_interval", "moe_layer_start_index", "moe_layer_end_index")
+    """Configuration fields by which every k-th layer from a first to a last one has experts (Ernie 4.5): k, first, last."""
     over_depth: tuple[str, ...] = ("scale_depth",)
     """Configuration fields that are divided by the root of the number of layers, whatever that is when the model is built
     (MiniCPM): a cut model keeps the quotient of the whole one."""

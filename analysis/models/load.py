@@ -11,7 +11,7 @@ from transformers import (
     BitsAndBytesConfig,
 )
 
-from analysis.core import units
+from analysis.core import host, units
 from analysis.core.errors import NotEnoughMemoryError, SpecError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.models import decoder as architecture
@@ -457,7 +457,7 @@ def _bitsandbytes(spec: ModelSpec) -> BitsAndBytesConfig:
 def _free(planned: Plan) -> str:
     """What is free, as part of a sentence: on its device, or on all that it could have been spread over."""
     if not planned.cards:
-        return f"{units.size(planned.free_bytes)} are free on {planned.where}"
+        return host.free_in_words(planned.free_bytes, planned.where)
     each = ", ".join(f"{units.size(n_bytes)} on {card}" for card, n_bytes in planned.cards.items())
     return f"{units.size(sum(planned.cards.values()))} are free on {len(planned.cards)} cards ({each})"
 

@@ -101,3 +101,10 @@ def test_more_used_than_allowed_leaves_nothing_and_nonsense_is_passed_over(tmp_p
 
 def test_this_machine_says_something():
     assert 0 <= host.free_bytes() <= 64 * GB
+
+
+def test_the_limit_of_memory_is_named_where_it_is_what_is_left(monkeypatch):
+    assert host.free_in_words(2_000_000_000, "cpu") == "2.0 GB are free on cpu"
+    monkeypatch.setenv(host.MEMORY, "2GB")
+    assert host.free_in_words(2_000_000_000, "cpu") == "2.0 GB are allowed by --memory (LAYERSCOPE_MEMORY)"
+    assert host.free_in_words(1_900_000_000, "cpu") == "1.9 GB are free on cpu", "less was free than the limit"

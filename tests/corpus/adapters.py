@@ -155,7 +155,12 @@ def entries() -> Iterator[Bad]:
     yield Bad("an adapter_config.json: a rank that the weights do not have", _ASK, fits, _folder(adapter_config__json=wide))
     piped = _folder(adapter_model__safetensors=None)
     yield Bad("adapter weights that are a pipe", _ASK, "adapter_model.safetensors of ", lambda here: _pipe(here, piped))
-    yield Bad("adapter weights that do not fit in memory", _ASK, "of memory are free", lambda here: _sparse(here, _folder()))
+    yield Bad(
+        "adapter weights that do not fit in memory",
+        _ASK,
+        "are free on this machine; give a smaller adapter",
+        lambda here: _sparse(here, _folder()),
+    )
     for name, content in _HEADS.items():
         yield Bad(f"adapter weights: {name}", _ASK, fits, _folder(adapter_model__safetensors=content))
     for name in _NAMES[:2]:

@@ -75,6 +75,9 @@ def page(found: Outcomes, checks: list[str]) -> str:
             "zoo` tries them. ✓ is exactly right against plain transformers, in which layers are left out by handing their",
             "input on; – is refused in one sentence; (–) ends in the model's own code in transformers, which a sentence says.",
             "Of an architecture that also sees or hears (LLaVA, Qwen-VL) the text part is taken, and held against the whole.",
+            "Each export leaves out layers 2 and 3 of 6. Where layers of a kind come by a period in the configuration",
+            "(`moe_layer_interval` of Ernie 4.5 MoE, `attn_layer_period` of Jamba), other cuts are exported if some",
+            "period describes the layers that are left, and else refused in one sentence.",
             "",
             f"{len(tried)} architectures: {counts['right']} checks right, {counts['refused']} refused, "
             f"{counts['stopped']} ended in the model's own code, "

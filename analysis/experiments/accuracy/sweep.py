@@ -184,7 +184,7 @@ def _searched(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> 
             known,
             search.documents(spec.loss_corpus, loaded)[1],
             what=f"text of this curve's loss ({title})",
-            where=f"the text that its cuts are searched by ({corpora.title(spec.search.corpus)})",
+            where=f"text that its cuts are searched by ({corpora.title(spec.search.corpus)})",
         )
     return search.run(spec.search, on_progress, load=models.handing_out(loaded)).path
 

@@ -3,7 +3,7 @@
 import bisect
 from dataclasses import replace
 
-from analysis.core import units
+from analysis.core import host, units
 from analysis.core.errors import NotEnoughMemoryError
 from analysis.experiments.heal.spec import HealSpec
 from analysis.models.spec import DTYPE_BYTES, LayerFacts, ModelFacts, divided_bytes, weight_bytes
@@ -122,7 +122,7 @@ def shortage(
     parts = f" in each of {over} processes that its layers are divided over" if over > 1 else ""
     return (
         f"Healing {facts.name} with {spec.batch_size:,} rows of {spec.corpus.seq_len:,} tokens at once needs about "
-        f"{units.size(needed)}{parts}, and only {units.size(free_bytes)} are free on {where}; "
+        f"{units.size(needed)}{parts}, and only {host.free_in_words(free_bytes, where)}; "
         f"{_instead(spec, facts, free_bytes - weights, other)}."
     )
 

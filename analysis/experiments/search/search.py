@@ -79,7 +79,7 @@ def refuse_shared(known: Iterable[str], measured: Sequence[str], *, what: str, w
     Args:
         known, measured: as there.
         what: what the measured texts are called: "text that reports the loss (C4)".
-        where: what the others are: "what is searched on (C4)".
+        where: what the others are called: "text that is searched on (C4)".
 
     Raises:
         CorpusError: with one sentence.
@@ -87,8 +87,8 @@ def refuse_shared(known: Iterable[str], measured: Sequence[str], *, what: str, w
     found = shared(known, measured)
     if found > near_copies.MOST_QUOTED:
         raise CorpusError(
-            f"The {what} says what {where} says: {found:.0%} of a text's runs of eight words stand there, and what is chosen "
-            f"by a text looks better on it than it is; choose other text for one of them."
+            f"The {what} repeats the {where}: {found:.0%} of the runs of eight words of a text stand there, and a cut looks "
+            f"better than it is on text that chose it; choose other text for one of them."
         )
     return found
 
@@ -167,11 +167,11 @@ class _Searching:
 
             texts[name] = _Measured(corpus, make, len(ids[name]))
         title = {name: corpora.title(one.corpus) for name, one in texts.items()}
-        searched = f"what is searched on ({title[SEARCH]})"
+        searched = f"text that is searched on ({title[SEARCH]})"
         decides, reports = f"text that decides ({title[VALIDATION]})", f"text that reports the loss ({title[REPORT]})"
         quoted = max(
             refuse_shared(said[SEARCH], said[VALIDATION], what=decides, where=searched),
-            refuse_shared(said[SEARCH] + said[VALIDATION], said[REPORT], what=reports, where=f"{searched} or by the {decides}"),
+            refuse_shared(said[SEARCH] + said[VALIDATION], said[REPORT], what=reports, where=f"{searched} or the {decides}"),
         )
         strides = {name: 1 if name == REPORT else spec.stride for name in ids}
         weights = {name: np.array([len(counted(len(one), strides[name])) for one in ids[name]], dtype=float) for name in ids}
