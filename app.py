@@ -4,10 +4,10 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from analysis import __version__
-from analysis.core import extensions, store
+from analysis.core import extensions, serving, store
 from pages.components.jobs import strip
 from pages.components.learn.poll import phone
-from pages.components.shared import first_paint, frame, gate, headers, login, scripts, state, theme, wire
+from pages.components.shared import first_paint, frame, gate, headers, limits, login, scripts, state, theme, uploads, wire
 
 
 @st.cache_resource(show_spinner=False)
@@ -36,10 +36,12 @@ if get_script_run_ctx(suppress_warning=True) is None:
     around = [
         *headers.middleware(),
         *login.middleware(phone.is_public),
+        *uploads.middleware(),
         *scripts.middleware(),
         *first_paint.middleware(),
         *gate.middleware(),
     ]
+    limits.install(serving.read(shared=True))
     app = st.App(__file__, middleware=around, routes=phone.routes(), lifespan=wire.lifespan)
 else:
     draw()

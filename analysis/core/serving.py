@@ -65,6 +65,12 @@ class Serving:
     """Gigabytes of results, adapters, checkpoints and exports from which on nothing more is started."""
     job_hours: float | None = None
     """Hours that an attempt at a user's job may take before it is stopped; its finished part is kept."""
+    connections: int = 2000
+    """Connections to the server in all, web sockets among them."""
+    connections_per_address: int = 500
+    """Connections of one address, unless it is one of `proxies`."""
+    uploads_mb: int = 500
+    """Megabytes of files that visitors are bringing or have open in a page, of all together."""
 
     def check_files(self, spec: Spec) -> None:
         """Refuse a request that names a file outside of the roots.
@@ -225,6 +231,12 @@ def _number(name: str, text: str) -> float | None:
     return number
 
 
+def _count(name: str, text: str) -> int:
+    if not text.isdecimal() or not text.isascii() or not 0 < int(text[:10]) < 1e6:
+        raise SpecError(f"{name} is a whole number from 1 to 999,999, not {text[:40]!r}.")
+    return int(text)
+
+
 _READERS: dict[str, Any] = {
     "mode": _mode,
     "users": _people,
@@ -236,6 +248,9 @@ _READERS: dict[str, Any] = {
     "uploads_gb": _number,
     "results_gb": _number,
     "job_hours": _number,
+    "connections": _count,
+    "connections_per_address": _count,
+    "uploads_mb": _count,
 }
 _SHARED: dict[str, Any] = {"roots": (), "uploads_gb": 2.0, "results_gb": 50.0, "job_hours": 12.0}
 """Limits of visitors from the network where no setting says otherwise."""

@@ -44,7 +44,8 @@ def test_what_is_set_holds_for_both():
 @pytest.mark.parametrize(
     "setting",
     ["MODE=maybe", "PROXY_HEADER=Host", "PROXY_HEADER=a b", "PROXY_SECRET=short", "PROXY_SECRET=" + "\u00fc" * 40, "PROXIES=*",
-     "PROXIES=10.0.0.1/8", "ROOTS=relative", "UPLOADS_GB=-1", "UPLOADS_GB=nan", "RESULTS_GB=much", "JOB_HOURS=inf"],
+     "PROXIES=10.0.0.1/8", "ROOTS=relative", "UPLOADS_GB=-1", "UPLOADS_GB=nan", "RESULTS_GB=much", "JOB_HOURS=inf",
+     "CONNECTIONS=0", "CONNECTIONS=1e3", "CONNECTIONS_PER_ADDRESS=none", "UPLOADS_MB=9999999999"],
 )  # fmt: skip
 def test_a_setting_that_cannot_be_is_refused_by_its_name(setting):
     name, _, value = setting.partition("=")
@@ -130,5 +131,5 @@ def test_every_setting_is_in_the_page_on_serving_with_its_default():
     rows = {row.split("|")[1].strip(" `"): row.split("|")[3].strip() for row in page.splitlines() if row.startswith("| `LAYER")}
     assert set(rows) == {f"LAYERSCOPE_{field.name.upper()}" for field in fields(Serving)}
     defaults = serving.read({}, shared=True)
-    for name in ("uploads_gb", "results_gb", "job_hours"):
+    for name in ("uploads_gb", "results_gb", "job_hours", "connections", "connections_per_address", "uploads_mb"):
         assert float(rows[f"LAYERSCOPE_{name.upper()}"]) == getattr(defaults, name)

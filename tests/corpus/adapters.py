@@ -138,6 +138,8 @@ def entries() -> Iterator[Bad]:
     yield Bad("an adapter of no name", (*_ASK[:-1], ""), no)
     yield Bad("an adapter of a name too long", (*_ASK[:-1], "x" * 300), no)
     yield Bad("an adapter with NUL", (*_ASK[:-1], "a\0b"), no)
+    yield Bad("an adapter of the cache that is not there", (*_ASK[:-1], "adapters/0123456789abcdef"), no)
+    yield Bad("an adapter above those of the cache", (*_ASK[:-1], "adapters/../models"), no)
     yield Bad("an adapter without weights", _ASK, "The adapter ", _folder(adapter_model__safetensors=None))
     pickled = _folder(adapter_model__safetensors=None, adapter_model__bin=b"\x80\x02.")
     yield Bad("an adapter with pickled weights", _ASK, "The adapter ", pickled)

@@ -53,7 +53,11 @@ def is_operator() -> bool:
 
 def why_not_start() -> str | None:
     """The reason why nothing can be started, in one sentence; None where it can."""
-    there = visitor()
+    return why_not_bring(visitor())
+
+
+def why_not_bring(there: Visitor | None) -> str | None:
+    """The reason why a visitor can start or bring nothing, in one sentence; None where they can."""
     return None if there is None or there.role in (USER, OPERATOR) else READ_ONLY
 
 
@@ -136,15 +140,22 @@ def check_upload(n_bytes: int) -> None:
         AccessError: when it would be, or nothing can be done with it because the dashboard is read-only.
     """
     check_start()
-    most = rules().uploads_gb
+    if (sentence := why_no_room(n_bytes, rules())) is not None:
+        raise AccessError(sentence)
+
+
+def why_no_room(n_bytes: int, held: Serving) -> str | None:
+    """The reason why no file of this size is kept, in one sentence; None where there is room."""
+    most = held.uploads_gb
     if most is None:
-        return
+        return None
     taken = (size_bytes([store.cache_dir() / "uploads"]) + n_bytes) / _GIGABYTE
-    if taken > most:
-        raise AccessError(
-            f"With this file all uploads would take {taken:.2f} GB, and {most:g} GB is the most here: ask whoever runs this "
-            f"dashboard to remove old ones."
-        )
+    if taken <= most:
+        return None
+    return (
+        f"With this file all uploads would take {taken:.2f} GB, and {most:g} GB is the most here: ask whoever runs this "
+        f"dashboard to remove old ones."
+    )
 
 
 def may_change(job: jobs.Job) -> bool:

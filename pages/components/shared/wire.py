@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 import psutil
 import streamlit as st
 
+from pages.components.shared import limits
+
 
 def send_at_once() -> None:
     """Let what this process listens on send every part of an answer at once.
@@ -26,4 +28,5 @@ def send_at_once() -> None:
 async def lifespan(_app: st.App) -> AsyncIterator[None]:
     """What the server of the dashboard does before its first answer."""
     send_at_once()
+    limits.check()
     yield
