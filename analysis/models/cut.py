@@ -163,9 +163,9 @@ def take_out(decoder: Decoder, block: Removal) -> Callable[[], None]:
     for name in family.leading:
         if type(first := getattr(config, name, None)) is int and first > 0:
             changes.append((config, name, first, sum(index < first for index in kept)))
-    for name, value in _spacing(config, n_layers, kept, family).items():
+    for name, number in _spacing(config, n_layers, kept, family).items():
         changes = [change for change in changes if change[:2] != (config, name)]
-        changes.append((config, name, getattr(config, name), value))
+        changes.append((config, name, getattr(config, name), number))
     for name in family.over_depth:
         if isinstance(numerator := getattr(config, name, None), int | float):
             changes.append((config, name, numerator, numerator * math.sqrt(len(kept) / n_layers)))
@@ -193,8 +193,8 @@ def _spacing(config: Any, n_layers: int, kept: list[int], family: Family) -> dic
 
     Empty where the configuration has no such fields, or where no values of them describe these layers.
     """
-    numbers = [getattr(config, name, None) for name in family.spaced]
-    if any(type(number) is not int for number in numbers) or numbers[0] < 1:
+    numbers = [number for name in family.spaced if type(number := getattr(config, name, None)) is int]
+    if len(numbers) < len(family.spaced) or numbers[0] < 1:
         return {}
 
     def spaced(n: int, interval: int, first: int, last: int) -> list[int]:
