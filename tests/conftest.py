@@ -55,10 +55,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def _tokenizers_are_read_once() -> Iterator[None]:
     """A model is loaded within a moment but for its tokenizer of 49,152 tokens, which is the same in nearly all tests."""
-    from analysis.models import load
+    from analysis.models import tokenizer as tokenizers
 
     read: dict[object, object] = {}
-    own = load.AutoTokenizer
+    own = tokenizers.AutoTokenizer
 
     class Known:
         @staticmethod
@@ -70,7 +70,7 @@ def _tokenizers_are_read_once() -> Iterator[None]:
             return read[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(load, "AutoTokenizer", Known)
+        patch.setattr(tokenizers, "AutoTokenizer", Known)
         yield
 
 

@@ -6,6 +6,7 @@ take no more than one.
 """
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -50,6 +51,8 @@ def answer(function: str, *arguments: str, memory_bytes: int, seconds: float) ->
         if "refused" in said:
             raise getattr(errors, said["refused"], LayerscopeError)(said["why"])
         return said["answer"]
+    if done.returncode == -getattr(signal, "SIGXCPU", 0):
+        raise OverLimitError(f"{seconds:g} s")
     if done.returncode < 0 or done.returncode == _OVER or b"MemoryError" in done.stderr:  # a library may abort for want of it
         raise OverLimitError(f"{memory_bytes >> 20:,} MB of memory")
     raise RuntimeError(f"{function} ended with {done.returncode}: {done.stderr.decode(errors='replace')[-2000:]}")
@@ -64,6 +67,23 @@ def _bound(memory_bytes: int, seconds: int) -> None:
         _, hard = resource.getrlimit(what)
         allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(what, (allowed, hard))
+
+
+def bound_further(memory_bytes: int) -> None:
+    """Lower the bound of memory of this process to its present size and so much more; nothing where the size is not known.
+
+    Args:
+        memory_bytes: for the work, once the libraries that it needs are imported: how much those take differs by machine.
+    """
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except OSError:  # macOS, Windows
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = pages * resource.getpagesize() + memory_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (most if soft == resource.RLIM_INFINITY else min(most, soft), hard))
 
 
 def main(memory_bytes: str, seconds: str, function: str, *arguments: str) -> int:

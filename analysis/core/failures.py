@@ -45,6 +45,11 @@ _BITSANDBYTES_DEVICE = (
     "that it supports."
 )
 
+_PANIC = (
+    "A library that reads the model's files failed on this input, most likely on the rules of its tokenizer: get the "
+    "tokenizer's files again or give another text, then {then}."
+)
+
 BAD_INPUT = 2
 """Exit code when the request cannot be answered as it stands; one sentence on standard error says why."""
 UNFORESEEN = 70
@@ -75,6 +80,18 @@ def clause(error: BaseException) -> str:
     """The first line of what a library said, short and without a token, to stand in a sentence of ours."""
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return redact(one_line(first))[:_MOST_SAID].rstrip(".:; ")
+
+
+def reason(error: BaseException) -> str:
+    """Return what a library says of what it cannot read, as a clause: its first line, and the next one after a colon."""
+    first, *rest = str(error).strip().splitlines() or [repr(error)]
+    if isinstance(error, KeyError):
+        return f"{first} is missing or unknown"
+    said = f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first
+    said = said.rstrip(".:; ")
+    return (
+        f"it is not built as it should be ({said})" if isinstance(error, AttributeError | TypeError | RecursionError) else said
+    )
 
 
 def in_a_sentence(error: BaseException, *, doing: str, then: str = "run it again", log: str = "", told: bool = True) -> str:
@@ -236,6 +253,10 @@ def _ends_in_bitsandbytes(error: BaseException) -> bool:
     return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] == "bitsandbytes"
 
 
+def _is_panic(error: BaseException) -> bool:
+    return "PanicException" in _names(error)
+
+
 _Causes = tuple[tuple[Callable[[BaseException], bool], str], ...]
 _OF_MACHINE: _Causes = (
     (_is_broken_disk, _BROKEN_DISK),
@@ -248,5 +269,6 @@ _OF_MODEL: _Causes = (
     (_is_offline, _OFFLINE),
     (_is_no_bitsandbytes, _NO_BITSANDBYTES),
     (_is_bitsandbytes_device, _BITSANDBYTES_DEVICE),
+    (_is_panic, _PANIC),
 )
 """In this order: a memory error may speak of a device, a gated model is also one that is not found."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
+from analysis.core import failures
 from analysis.core.blocks import Removal
 from analysis.core.errors import UnsupportedModelError
 from analysis.exports import folders, gguf_families, gguf_file, gguf_tokens
@@ -16,7 +17,7 @@ from analysis.models import cut as cuts
 from analysis.models import gguf, source, weights
 from analysis.models.decoder import Decoder
 from analysis.models.load import Plan
-from analysis.models.source import Source, reason
+from analysis.models.source import Source
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ def _check_folder(decoder: Decoder) -> None:
             rebuilt = AutoModelForCausalLM.from_config(cuts.as_saved(decoder.model.config))
     except Exception as error:  # what transformers has against a configuration, it says in a dozen unrelated types
         raise UnsupportedModelError(
-            f"Plain transformers would not load this cut of a {decoder.config.model_type} model: {reason(error)}; choose "
-            f"another block."
+            f"Plain transformers would not load this cut of a {decoder.config.model_type} model: "
+            f"{failures.reason(error)}; choose another block."
         ) from error
     expected = {name: tuple(tensor.shape) for name, tensor in rebuilt.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in decoder.model.state_dict().items()}

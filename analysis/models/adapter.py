@@ -23,7 +23,6 @@ from analysis.models import adapter_config, cut, machine, meter, weights
 from analysis.models.cut import Cut
 from analysis.models.decoder import Decoder, find_decoder
 from analysis.models.load import LoadedModel
-from analysis.models.source import reason
 
 if TYPE_CHECKING:  # it brings bitsandbytes, and seconds
     from peft import PeftModel
@@ -120,7 +119,7 @@ def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedMo
             raise
         raise RecipeError(
             f"The adapter {adapter} does not fit this model without {block.describe() if block else 'any layer removed'} "
-            f"({reason(error)}); give the block that it was healed for."
+            f"({failures.reason(error)}); give the block that it was healed for."
         ) from error
     healed = replace(loaded, model=model, decoder=find_decoder(model))
     meter.watch(healed.decoder, loaded.spec.dtype)
@@ -336,4 +335,4 @@ def read_bridges(folder: Path) -> list[Bridge]:
         which = ["", *(f".{number}" for number in range(1, max(1, len(found) // 2)))]
         return [Bridge(int(found[f"start{one}"]), found[f"change{one}"].float()) for one in which]
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise RecipeError(f"The {BRIDGE_FILE} of {folder} cannot be read: {reason(error)}; heal again.") from error
+        raise RecipeError(f"The {BRIDGE_FILE} of {folder} cannot be read: {failures.reason(error)}; heal again.") from error

@@ -7,7 +7,6 @@ from typing import Any, Protocol
 import torch
 from transformers import (
     AutoModelForCausalLM,
-    AutoTokenizer,
     BitsAndBytesConfig,
 )
 
@@ -24,10 +23,12 @@ from analysis.models import (
     prequantized,
     residual,
     text_part,
+    trial,
     weights,
     weights_format,
 )
 from analysis.models import spec as cost
+from analysis.models import tokenizer as tokenizers
 from analysis.models.checkpoint import Checkpoint
 from analysis.models.decoder import Decoder
 from analysis.models.placement import Needs, Placement
@@ -334,6 +335,7 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
         model.to(planned.where)
     model.eval()
     keep_differentiable(model)
+    tokenizers.refuse_missing_tokens(model, tokenizer)
     with as_it_should_be(source, "configuration"):  # only at work it shows that it belongs to another model
         decoder = architecture.find_decoder(model)
         if planned.placement is not None:
@@ -390,6 +392,7 @@ def _by_layer(planned: Plan, source: Source, on_progress: OnProgress, why: str) 
             key_mapping=names.key_mapping if names else None, beside=names.beside if names else (),
         )  # fmt: skip
         keep_differentiable(decoder.model)
+        tokenizers.refuse_missing_tokens(decoder.model, tokenizer)
         assert decoder.on_disk is not None
         decoder.on_disk.room_bytes = planned.room_bytes
         residual.widen(decoder)
@@ -420,12 +423,11 @@ def _names(planned: Plan, source: Source, on_progress: OnProgress) -> Names | No
 
 
 def _tokenizer(source: Source, facts: ModelFacts) -> Any:
-    """Its tokenizer, refused where it makes nothing of a text, or tokens that the model does not have."""
+    """Load the tokenizer, and refuse one that makes nothing of a text, or tokens that the model does not have."""
+    tokenizers.check(source)
     with as_it_should_be(source, "tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(
-            source.folder, trust_remote_code=False, **({"gguf_file": source.gguf_file} if source.gguf_file else {})
-        )
-        ids = tokenizer("The capital of France is Paris.").input_ids
+        tokenizer = tokenizers.load(source)
+        ids = tokenizer(trial.SENTENCE).input_ids
         if not ids:
             raise ValueError("it makes no tokens of a sentence")
         if max(ids) >= facts.vocab_size:

@@ -4,6 +4,7 @@ A library that reads a configuration lists every layer and builds every module t
 memory of a machine before anybody can say that it is wrong.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -27,6 +28,22 @@ _BOUNDS = (
 )
 """The most that a whole number may be, by the first of these that its name fits: many times what any model has."""
 _MOST_OF_OTHERS = 2**40
+_NUMBERS = (
+    (
+        re.compile(r"^rope_(local_)?(theta|base_freq|base)$|^rotary_emb_base$|^(global|local)_rope_theta$|^freq_base(_\w+)?$"),
+        Bound(1, 1e15),
+    ),
+    (re.compile(r"(^|_)eps(ilon)?$"), Bound(0, 1)),
+    (re.compile(r"(^|_)(dropout|pdrop)$"), Bound(0, 1)),
+    (re.compile(r"^partial_rotary_factor$|^rotary_pct$"), Bound(0, 1, above=True)),
+    (re.compile(r"^original_max_position_embeddings$"), Bound(1, 10**9)),
+    (re.compile(r"^head_dim$"), Bound(1, 1_000_000)),
+)
+"""What a number can be, whole or not, by the first of these that its name fits."""
+_FACTOR = re.compile(r"^((long|short)_)?factor$")
+"""Divisors in `rope_parameters`; a GGUF file has 0 for none."""
+_UNBOUNDED = re.compile(r"limit$")
+"""Pairs of a least and a most value, which is infinite for none."""
 _MOST_EXPERTS = 1_000_000
 """Experts of all layers."""
 _MOST_ENTRIES = 100_000
@@ -71,7 +88,14 @@ def _check_entry(key: str, value: Any, name: str) -> None:
     most = next((most for pattern, most in _BOUNDS if pattern.search(last)), _MOST_OF_OTHERS)
     if isinstance(value, list) and len(value) > _MOST_ENTRIES:
         raise _wrong(name, key, f"has {len(value):,} entries, where {_MOST_ENTRIES:,} are possible")
+    bound = next((bound for pattern, bound in _NUMBERS if pattern.search(last)), None)
+    if bound is None and _FACTOR.search(key):
+        bound = Bound(0, 1_000_000, above=True)
     for one in value if isinstance(value, list) else [value]:
+        if isinstance(one, float) and not math.isfinite(one) and (math.isnan(one) or not _UNBOUNDED.search(last)):
+            raise _wrong(name, key, f"is {one}, and a finite number is needed")
+        if bound is not None and isinstance(one, int | float) and not bound.holds(one):
+            raise _wrong(name, key, f"must be {bound.describe()}, not {shown(one)}")
         if isinstance(one, int) and not Bound(-most, most).holds(one):
             raise _wrong(name, key, f"is {shown(one)}, where at most {most:,} is possible")
 

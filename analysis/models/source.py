@@ -12,7 +12,6 @@ from transformers import (
     CONFIG_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
-    AutoTokenizer,
     GgufConfig,
 )
 
@@ -24,6 +23,7 @@ from analysis.data import starter
 from analysis.data.starter import NAME, gguf_file, is_installed
 from analysis.models import conversions, families, gguf, gguf_config, local_path, plausible, remote, text_part, weights
 from analysis.models import identity as identities
+from analysis.models import tokenizer as tokenizers
 from analysis.models.remote import Remote, bring
 from analysis.models.spec import ModelSpec
 
@@ -54,8 +54,9 @@ def model_folder(on_progress: OnProgress = ignore) -> Path:
 
 def _convert(source: "Source", target: Path) -> None:
     with gguf.taken_apart_once():
+        tokenizers.check(source)
         with as_it_should_be(source, "tokenizer"):
-            tokenizer = AutoTokenizer.from_pretrained(source.folder, gguf_file=source.gguf_file)
+            tokenizer = tokenizers.load(source)
         plain = unpacked(source, read_config(source))
         with as_it_should_be(source, "weights"):
             model = weights.whole(source.name, source.folder, {**plain, "dtype": torch.float32})
@@ -294,17 +295,5 @@ def as_it_should_be(source: Source, what: str) -> Iterator[None]:
         family = failures.model_type(error)
         by = f", as the code of {family} models in transformers has it" if family else ""
         raise UnsupportedModelError(
-            f"The {what} of {source.name} cannot be used: {reason(error)}{by}; get its files again."
+            f"The {what} of {source.name} cannot be used: {failures.reason(error)}{by}; get its files again."
         ) from error
-
-
-def reason(error: BaseException) -> str:
-    """What a library says of what it cannot read, in a clause: the first line, and the next one where that ends in a colon."""
-    first, *rest = str(error).strip().splitlines() or [repr(error)]
-    if isinstance(error, KeyError):
-        return f"{first} is missing or unknown"
-    said = f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first
-    said = said.rstrip(".:; ")
-    return (
-        f"it is not built as it should be ({said})" if isinstance(error, AttributeError | TypeError | RecursionError) else said
-    )

@@ -117,7 +117,7 @@ _VALUES: dict[str, tuple[Any, ...]] = {
     "num_key_value_heads": (0, -1, "2", [2]),
     "vocab_size": (0, -1, "64", None, 6.5, [], {}),
     "intermediate_size": (-1, "24", 1.5, [24], {}),
-    "head_dim": (-8, "8", 1.5, [8]),
+    "head_dim": ("8", 1.5, [8]),
     "hidden_act": ("nosuch", 5, None, [], {}),
     "rope_parameters": ("x", 5, [], {"rope_type": "nosuch", "rope_theta": 1.0}, {"rope_type": "linear", "rope_theta": 1.0}),
     "max_position_embeddings": ("x", -5, [], 0, 1.5),
@@ -128,6 +128,22 @@ _VALUES: dict[str, tuple[Any, ...]] = {
     "layer_types": ("x", ["full_attention"], 5),
 }
 """By field of a configuration, values that it cannot have."""
+_NAN, _INFINITE = float("nan"), float("inf")
+_NUMBERS: dict[str, tuple[Any, ...]] = {
+    "rope_theta": (0, 0.0, -1.0, 1e-300, _NAN, _INFINITE, 1e300),
+    "rope_parameters": (
+        *({"rope_type": "default", "rope_theta": value} for value in (0, 0.0, -5, _NAN)),
+        *({"rope_type": "linear", "rope_theta": 1e4, "factor": value} for value in (0, 0.0, -2.0, _NAN, _INFINITE)),
+        *({"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": value} for value in (0, -1.0, 50.0, _NAN)),
+        {"rope_type": "longrope", "rope_theta": 1e4, "factor": 2.0, "long_factor": [0.0] * 4, "short_factor": [1.0] * 4},
+        {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0, "original_max_position_embeddings": 0},
+    ),
+    "rms_norm_eps": (-1.0, _NAN, _INFINITE, 1e300),
+    "attention_dropout": (5.0, -0.1, _NAN),
+    "attention_multiplier": (_NAN, -_INFINITE),
+    "head_dim": (0, -8),
+}
+"""By field of a configuration, numbers of the right type that no model has."""
 _HEADS = {
     "empty": b"", "short": b"\1\0", "a length and nothing": struct.pack("<Q", 100), "a huge length": struct.pack("<Q", 2**62) + b"{}",
     "no JSON": struct.pack("<Q", 4) + b"abcd", "a list": struct.pack("<Q", 2) + b"[]", "deep": struct.pack("<Q", 4000) + b"[" * 4000,
@@ -166,6 +182,59 @@ _TOKENIZERS = {
     "a number for a vocabulary": '{"version": "1.0", "model": {"type": "WordLevel", "vocab": 5, "unk_token": "a"}}',
 }  # fmt: skip
 """No tokenizers."""
+_LONG = "a" * 40
+_TEMPLATE = {
+    "type": "TemplateProcessing",
+    "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+}
+_BEGIN, _TEXT = {"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}
+_RULES: dict[str, tuple[dict[str, Any], str]] = {
+    "a pattern that takes minutes": (
+        {"pre_tokenizer": {"type": "Split", "pattern": {"Regex": r"(a+)+$|(\w+\s?)+$z"}, "behavior": "Isolated", "invert": False}},
+        "Regex search error",
+    ),
+    "a pattern that is none": (
+        {"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated", "invert": False}},
+        "Oniguruma error",
+    ),
+    "a table of letters that is none": ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": ""}}, "Precompiled: Error"),
+    "a table of letters that points outside itself": (
+        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "CAAAAP//////////YWJj"}},
+        "index out of bounds",
+    ),
+    "a table of letters that takes 4 GB": (
+        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "/" * 80}},
+        "takes more than",
+    ),
+    "a normalizer that grows texts": (
+        {"normalizer": {"type": "Replace", "pattern": {"Regex": "."}, "content": _LONG * 1000}},
+        "its rules lengthen a text more than 16 times",
+    ),
+    "normalizers that grow texts together": (
+        {"normalizer": {"type": "Sequence", "normalizers": [{"type": "Replace", "pattern": {"Regex": "."}, "content": _LONG[:9]}] * 6}},
+        "its rules lengthen a text more than 16 times",
+    ),
+    "a template of many tokens": (
+        {"post_processor": _TEMPLATE | {"single": [_BEGIN] * 9 + [_TEXT], "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}}},
+        "it puts 9 tokens around a text, and at most 8 are possible",
+    ),
+    "a template token of 200,000 tokens": (
+        {"post_processor": _TEMPLATE | {"single": [_BEGIN, _TEXT], "special_tokens": {"<s>": {"id": "<s>", "ids": [1] * 200_000, "tokens": ["<s>"] * 200_000}}}},
+        "it puts 200,000 tokens around a text",
+    ),
+    "one token for every text": (
+        {"normalizer": {"type": "Replace", "pattern": {"Regex": r"[\s\S]+"}, "content": "a"}},
+        "it makes the same tokens of different texts",
+    ),
+    "no tokens for any text": ({"normalizer": {"type": "Replace", "pattern": {"Regex": r"[\s\S]+"}, "content": ""}}, "it makes no tokens"),
+}  # fmt: skip
+"""Tokenizers that load, and what is wrong with their rules."""
+
+
+def _with_rules(**rules: Any) -> str:
+    return json.dumps(json.loads(tokenizer_files()["tokenizer.json"]) | rules)
+
+
 _ASK = ("microscope", "{here}/m", "--prompt", "a b", "--dtype", "float32", "--device", "cpu")
 _PLAN = ("models", "{here}/m", "--dtype", "float32", "--device", "cpu")
 
@@ -310,6 +379,11 @@ def entries() -> Iterator[Bad]:
         for value in values:
             make = _folder(config__json=json.dumps(CONFIG | {field: value}))
             yield Bad(f"a config.json: {field}={value!r}", _PLAN, _refusal(field, value), make)
+    for field, values in _NUMBERS.items():
+        for value in values:
+            make = _folder(config__json=json.dumps(CONFIG | {field: value}))
+            says = f"m cannot be a language model: {_named(value) or field} of its configuration "
+            yield Bad(f"a config.json: {field} is {value!r}", _PLAN, says, make)
     for family in ("bert", "t5", "vit", "clip", "whisper"):
         text = json.dumps({"model_type": family})
         says = "does not keep 12 decoder layers" if family == "bert" else f"m ({family}) is not a causal language model"
@@ -331,6 +405,30 @@ def entries() -> Iterator[Bad]:
             "The tokenizer of m cannot be used: ",
             _folder(model__safetensors=good, tokenizer__json=content),
         )
+    for name, (rules, says) in _RULES.items():
+        make = _folder(model__safetensors=good, tokenizer__json=_with_rules(**rules))
+        yield Bad(f"a tokenizer with {name}", _ASK, says, make)
+    beyond = {
+        "id": 200,
+        "content": "ZZZ",
+        "single_word": False,
+        "lstrip": False,
+        "rstrip": False,
+        "normalized": False,
+        "special": False,
+    }
+    vocabulary = {**json.loads(tokenizer_files()["tokenizer.json"])["model"]["vocab"], "ZZZ": 200}
+    yield Bad(
+        "a text with a token that the model does not have",
+        (*_ASK[:3], "a ZZZ", *_ASK[4:]),
+        "A text has the token 'ZZZ' (200), and the model has the tokens 0..63",
+        _folder(
+            model__safetensors=good,
+            tokenizer__json=_with_rules(
+                added_tokens=[beyond], model={"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"}
+            ),
+        ),
+    )
     for name, content in {"null": "null", "a list": "[]", "no JSON": "{", "deep": _DEEP, "no UTF-8": b"\xff"}.items():
         yield Bad(
             f"a tokenizer_config: {name}",
@@ -351,6 +449,13 @@ def _refusal(field: str, value: Any) -> str:
     if field == "architectures" and value == ["BertModel"]:
         return "m (BertModel) is not a causal language model"
     return "The configuration of m cannot be used: "
+
+
+def _named(value: Any) -> str:
+    """The entry of a part of a configuration that is wrong: the last one, or its rope_theta where there is no other."""
+    if not isinstance(value, dict):
+        return ""
+    return "long_factor" if "long_factor" in value else list(value)[-1]
 
 
 def _indices() -> Iterator[Bad]:
