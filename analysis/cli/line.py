@@ -458,7 +458,12 @@ def request(kind: type[SpecT], options: argparse.Namespace) -> SpecT:
             name for name, value in flat.items() if isinstance(value, tuple) and any(isinstance(one, dict) for one in value)
         }
         bounds.check_values(kind, {name: value for name, value in flat.items() if name not in parts})
-        data = imported(kind.asked_by)(_nested_values(given), plain).to_json()
+        values = _nested_values(given)
+        for name, value in map(field_settings.read, settings):
+            part, _, last = name.partition(".")
+            if part == "model" and last in ("dtype", "quantization") and isinstance(value, str):
+                values.setdefault(part, {})[last] = value  # the precision of a recipe depends on them
+        data = imported(kind.asked_by)(values, plain).to_json()
     else:
         data = field_settings.defaults(kind)
         for field, value in given:

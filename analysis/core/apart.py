@@ -6,6 +6,7 @@ take no more than one.
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -89,13 +90,16 @@ def bound_further(memory_bytes: int) -> None:
 def main(memory_bytes: str, seconds: str, function: str, *arguments: str) -> int:
     """What the process does: its bounds hold before anything that it was given is looked at."""
     _bound(int(memory_bytes), int(seconds))
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # libraries print, and the answer is all that is read
     try:
         said = {"answer": imported(function)(*arguments)}
     except LayerscopeError as error:
         said = {"refused": type(error).__name__, "why": str(error)}
     except MemoryError:
         return _OVER
-    sys.stdout.write(json.dumps(said))
+    with answers:
+        answers.write(json.dumps(said))
     return 0
 
 

@@ -12,6 +12,7 @@ LayerscopeError
 ├── SpecError               a request with an unknown or malformed field
 ├── AccessError             something that whoever runs this dashboard does not let its visitors do
 ├── MixedConditionsError    two numbers that were not measured alike are to be compared
+├── NotFiniteError          a measured figure is NaN or infinite, so nothing is stored
 ├── StorageError            the cache folder cannot be read or written
 │   └── CorruptResultError  a stored result does not match its checksum or schema
 └── JobError                a job that does not exist or is in the wrong state
@@ -72,6 +73,10 @@ class AccessError(LayerscopeError):
 
 class MixedConditionsError(LayerscopeError):
     """Two numbers that were measured on other models, in another precision or on other material are to be compared."""
+
+
+class NotFiniteError(LayerscopeError):
+    """A measured figure is NaN or infinite, so nothing is stored."""
 
 
 class StorageError(LayerscopeError):

@@ -5,16 +5,17 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from analysis.core import bounds, index, store, upkeep
-from analysis.core.errors import CorruptResultError, LayerscopeError, SpecError
+from analysis.core.errors import CorruptResultError, LayerscopeError, NotFiniteError, SpecError
 from analysis.core.progress import OnProgress, Progress
 from analysis.core.table import Table, are_rows, of_rows, of_values
 
@@ -145,6 +146,8 @@ class Result:
     """Base of all results: the spec that was answered, and where and how it was computed."""
 
     kind: ClassVar[str] = "result"
+    gaps: ClassVar[tuple[str, ...]] = ()
+    """Array fields in which NaN stands for a value that was not measured, and infinity for one that is no number."""
     spec_type: ClassVar[type[Spec]] = Spec
 
     spec: Any
@@ -229,6 +232,7 @@ class Result:
         """Store under the spec's fingerprint, atomically.
 
         Raises:
+            NotFiniteError: a figure is NaN or infinite; nothing is stored then.
             StorageError: when the disk is full or the cache cannot be written.
         """
         arrays: dict[str, np.ndarray] = {}
@@ -238,7 +242,16 @@ class Result:
                 arrays |= {f"{name}.{key}": array for key, array in value.items()}
             elif value is not None:
                 arrays[name] = value
-        store.save_result(self.kind, self.spec.fingerprint(), self.to_json(), [arrays] if arrays else [])
+        data = self.to_json()
+        broken = next(_not_finite(data), "") or next(
+            (name for name, array in arrays.items() if name.partition(".")[0] not in self.gaps and not _is_finite(array)), ""
+        )
+        if broken:
+            raise NotFiniteError(
+                f"The {self.kind} result has a figure that is NaN or infinite ({broken}), so nothing was stored: the model "
+                f"overflows in its precision, or its weights are broken; measure in float32, or choose another model or cut."
+            )
+        store.save_result(self.kind, self.spec.fingerprint(), data, [arrays] if arrays else [])
         upkeep.note(self.kind, self.spec.fingerprint())
 
     @classmethod
@@ -312,6 +325,22 @@ class Result:
             return cls(**values)
         except (KeyError, TypeError, ValueError, AttributeError, LayerscopeError) as error:
             raise CorruptResultError(f"The stored result in {stored.path} does not fit {cls.__name__}: {error!r}.") from error
+
+
+def _not_finite(value: Any, name: str = "") -> Iterator[str]:
+    """Yield the places of numbers that are NaN or infinite, as in "mean[0][3]"."""
+    if isinstance(value, Mapping):
+        for key, entry in value.items():
+            yield from _not_finite(entry, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list):
+        for place, entry in enumerate(value):
+            yield from _not_finite(entry, f"{name}[{place}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield name
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    return not np.issubdtype(array.dtype, np.inexact) or bool(np.isfinite(array).all())
 
 
 def _plain(value: Any) -> Any:

@@ -77,7 +77,9 @@ def of_tokenizer(tokenizer: Any, n_tokens: int) -> list[Entry]:
         or model.get("end_of_word_suffix")
     ):
         raise _refused(f"its model is {model.get('type')} and not plain byte pair encoding")
-    merges = [tuple(merge.split(" ", 1)) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]]
+    merges = [tuple(merge.split(" ", 1)) if isinstance(merge, str) else tuple(merge) for merge in model.get("merges") or ()]
+    if not merges:
+        raise _refused("it has no merges, and llama.cpp reads no tokenizer of bytes or letters without them")
     vocab = {**model["vocab"], **{token["content"]: token["id"] for token in told["added_tokens"]}}
     tokens, kinds = _listed(vocab, told["added_tokens"], n_tokens)
     is_words = bool(model.get("byte_fallback"))

@@ -30,6 +30,9 @@ _REFUSED = {
     "layer_replication": "copies layers, and the pruned model has the layers that it has",
     "megatron_config": "is made for Megatron, which is not used here",
 }
+_PLAIN_STARTS = ("gaussian", "orthogonal")
+"""Texts in `init_lora_weights` that leave the model's own weights alone; the others compute a new part of them at each loading,
+some for as many rounds as they name."""
 _REFUSED_TYPES = {
     "PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CPT", "CARTRIDGE", "ADAPTION_PROMPT", "XLORA",
 }  # fmt: skip
@@ -60,6 +63,9 @@ def _faults(config: Mapping[str, Any]) -> Iterator[str]:
     kind = config.get("peft_type")
     if isinstance(kind, str) and kind in _REFUSED_TYPES:
         yield f"its type {kind} changes no weights of the layers; give a LoRA adapter or another one that does"
+    start = config.get("init_lora_weights")
+    if isinstance(start, str) and start not in _PLAIN_STARTS:
+        yield f"its init_lora_weights {shown(start)} changes the model's own weights; save it converted to a plain LoRA"
     for field in _NAMES:
         yield from _faults_of_names(field, config.get(field))
     for field in _PATTERNS:

@@ -157,6 +157,11 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
             part_of="" if part is None else part.whole.model_type,
             weights_format=_weights_format(spec, source, config, stored_as),
         )
+    if facts.n_layers < 2:
+        raise UnsupportedModelError(
+            f"{source.name} has one layer, and at least one must stay: nothing can be removed; choose a model of two layers or "
+            f"more."
+        )
     resolved = replace(spec, dtype=dtype.value, device=device.value, identity=source.identity)
     precision = dtype.value if spec.quantization == "none" else spec.quantization
     weight_bytes = cost.weight_bytes(facts, None, precision, rest=dtype.value)

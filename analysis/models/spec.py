@@ -12,7 +12,9 @@ from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
 from analysis.models import weights_format as formats
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
+AUTO = "auto"
+"""A dtype or device that the machine chooses."""
+DTYPES = (AUTO, "float32", "bfloat16", "float16")
 HALF = ("bfloat16", "float16")
 """Those in which the residual stream alone is in float32 (`residual`)."""
 QUANTIZATIONS = ("none", "4bit", "8bit")

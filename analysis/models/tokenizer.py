@@ -22,7 +22,7 @@ _SUFFIXES = {".json", ".txt", ".model", ".jinja", ".tiktoken", ".bpe", ".codes",
 """Of the files that a tokenizer is read from; a configuration is among them, for it names the class."""
 _MEMORY_BYTES = 16 << 30
 """Address space until the libraries are imported; the trial itself gets less."""
-_TRIAL_S = 120.0
+_TRIAL_S = 60.0
 _AT_ONCE = 8 << 20
 _passed: set[str] = set()
 """Keys of the tokenizers that passed in this process."""

@@ -30,6 +30,12 @@ _TEXTS = (
     "1234567890" * 200,
     f"{SENTENCE} " * 40,
 )
+_PAIRS = (
+    ("The capital of France is Paris.", "The village in Poland is Cairo."),
+    ("abc def ghi", "ihg fed cba"),
+    ("ACGT TGCA", "TGAC CAGT"),
+)
+"""Texts of the same shape; a tokenizer that keeps letters or words tells at least one pair apart."""
 _MOST_ADDED = 8
 """Tokens that a tokenizer may put around a text."""
 _MOST_GROWTH = 16
@@ -76,9 +82,12 @@ def faults(tokenizer: Any) -> Iterator[str]:
     """Yield what is wrong, as clauses; its rules come first, for a text is longer the more of them it went through."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
-        yield from _faults_of_rules(_rules(backend))
+        yield from _faults_of_rules([_rule(getattr(backend, part)) for part in ("normalizer", "pre_tokenizer", "decoder")])
         if getattr(backend.model, "dropout", None):
             yield "its dropout makes other tokens of a text each time"
+        for step in _steps(_rule(backend.post_processor)):
+            if step.get("type") == "TemplateProcessing" and sum("Sequence" in piece for piece in step["single"]) != 1:
+                yield "its template does not have the text once"
     plain, whole = ([list(tokenizer(text, add_special_tokens=added).input_ids) for text in _TEXTS] for added in (False, True))
     added = max(len(ids) - len(bare) for ids, bare in zip(whole, plain, strict=True))
     if added > _MOST_ADDED:
@@ -90,22 +99,17 @@ def faults(tokenizer: Any) -> Iterator[str]:
             yield f"it makes {len(ids):,} tokens of {len(text):,} letters"
         if list(tokenizer(text, add_special_tokens=False).input_ids) != ids:
             yield "it makes other tokens of a text each time"
-    if len({tuple(ids) for ids in plain}) < len(_TEXTS) // 2 or len({token for ids in plain for token in ids}) < 2:
+    if all(tokenizer(one).input_ids == tokenizer(other).input_ids for one, other in _PAIRS):
         yield "it makes the same tokens of different texts"
     tokenizer.decode(plain[0])
 
 
-def _rules(backend: Any) -> list[dict[str, Any]]:
-    """Return all that a tokenizer does to a text beside its vocabulary, each step as JSON has it."""
-    found: list[dict[str, Any]] = []
-    for part in ("normalizer", "pre_tokenizer", "decoder"):
-        step = getattr(backend, part)
-        if step is not None:
-            found.append(json.loads(step.__getstate__()))
-    return found
+def _rule(step: Any) -> Any:
+    """Return what a part of a tokenizer does to a text, as JSON has it."""
+    return None if step is None else json.loads(step.__getstate__())
 
 
-def _faults_of_rules(rules: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _faults_of_rules(rules: Sequence[Any]) -> Iterator[str]:
     for rule in rules:
         growth = 1
         for step in _steps(rule):

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import types
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,6 +24,7 @@ from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.recipes import saved as saved_recipes
+from analysis.experiments.heal.spec import HealSpec
 from analysis.experiments.prompt.spec import Variant
 from analysis.models.spec import ModelSpec
 
@@ -205,6 +206,13 @@ def test_fields_and_parts_are_taken_as_they_are(model):
     assert asked(model, "evaluate", block=LayerSet((1, 3)), benchmark=None, loss_corpus=CorpusSpec()).block == LayerSet((1, 3))
     assert asked(model, "compare", prompt="a", variants=[Variant()]).variants == (Variant(),)
     assert asked(model, "sweep", loss_corpus=None, seed=3).benchmark.seed == 3
+
+
+def test_a_heal_in_a_named_dtype_is_not_quantized(model):
+    for dtype, quantization in (("float32", "none"), ("auto", "4bit")):
+        named = replace(model.spec, dtype=dtype)
+        spec = line.request_of_values(HealSpec, {"model": named}, {"block": Block(1, 2), "recipe": "paper"})
+        assert spec.model.quantization == quantization
 
 
 def test_a_saved_recipe_is_one_too(model):

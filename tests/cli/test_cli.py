@@ -133,6 +133,23 @@ def test_a_recipe_brings_its_own_precision_unless_one_is_named(capsys, tiny, mon
     assert [(spec.recipe, spec.steps, spec.minutes) for spec in made][:2] == [("instant", 0, None), ("quick", 0, 10.0)]
 
 
+def test_a_heal_in_a_named_dtype_is_not_quantized(capsys, tiny, monkeypatch):
+    made = []
+    monkeypatch.setattr("analysis.jobs.submit", lambda spec, **_: made.append(spec) or SimpleNamespace(id="0" * 10))
+    monkeypatch.setattr("analysis.jobs.start", lambda: None)
+    heal = ("heal", tiny, "--block", "2:2", "--recipe", "paper", "--detach")
+    for options in (
+        ("--dtype", "float32"), ("--set", "model.dtype=float32"), ("--dtype", "float32", "--quantization", "4bit"),
+        ("--dtype", "auto"), (),
+    ):  # fmt: skip
+        read(capsys, *heal, *options)
+    assert [spec.model.quantization for spec in made] == ["none", "none", "4bit", "4bit", "4bit"]
+    saved_recipes.save("mine", made[-1])
+    read(capsys, "heal", tiny, "--block", "2:2", "--detach", "--recipe", "mine", "--dtype", "float32")
+    read(capsys, "heal", tiny, "--block", "2:2", "--detach", "--recipe", "mine")
+    assert [spec.model.quantization for spec in made[5:]] == ["none", "4bit"]
+
+
 def test_a_heal_by_time_by_steps_as_control_on_other_text_or_by_a_saved_recipe(capsys, tiny, monkeypatch):
     made = []
     monkeypatch.setattr("analysis.jobs.submit", lambda spec, **_: made.append(spec) or SimpleNamespace(id="0" * 10))

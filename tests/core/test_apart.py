@@ -1,5 +1,6 @@
 """Work in a process of its own: what it answers, what it refuses, and where it ends."""
 
+import os
 import sys
 import time
 
@@ -20,6 +21,12 @@ def refused():
     raise BenchmarkError("That cannot be.")
 
 
+def talkative():
+    print("a library says something")
+    os.write(1, b"and so does its code in C")
+    return 5
+
+
 def greedy():
     return len(bytearray(8 << 30))
 
@@ -36,6 +43,10 @@ def test_what_a_function_returns_or_refuses_is_told():
     assert ask("told", "a", "é\n") == ["a", "é\n"]
     with pytest.raises(BenchmarkError, match="That cannot be"):
         ask("refused")
+
+
+def test_text_that_a_library_prints_is_not_part_of_the_answer():
+    assert ask("talkative") == 5
 
 
 @only_linux

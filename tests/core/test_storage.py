@@ -1,14 +1,18 @@
 """Stored results: atomic, checked, never half-written."""
 
+import dataclasses
 import errno
 import json
 import os
+import re
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from analysis.core import store
-from analysis.core.errors import CorruptResultError, StorageError
+from analysis.core.errors import CorruptResultError, NotFiniteError, StorageError
+from analysis.core.record import Result, Spec
 
 
 @pytest.fixture(autouse=True)
@@ -171,3 +175,44 @@ def test_arrays_that_are_gone_after_a_result_was_found_are_a_corrupt_result():
     stored.array_files[0].unlink()
     with pytest.raises(CorruptResultError, match="cannot be read"):
         stored.arrays()
+
+
+@dataclasses.dataclass(frozen=True)
+class FigureResult(Result):
+    """A result with figures of each kind."""
+
+    kind: ClassVar[str] = "figures"
+    gaps: ClassVar[tuple[str, ...]] = ("losses",)
+
+    loss: float | None = None
+    rows: list[list[float]] = dataclasses.field(default_factory=list)
+    states: np.ndarray | None = None
+    by_text: dict[str, np.ndarray] | None = None
+    losses: np.ndarray | None = None
+
+    @classmethod
+    def array_names(cls) -> tuple[str, ...]:
+        return ("states", "by_text", "losses")
+
+
+@pytest.mark.parametrize(
+    ("figures", "name"),
+    [
+        ({"loss": float("nan")}, "loss"),
+        ({"loss": np.float32("inf")}, "loss"),
+        ({"rows": [[0.5], [0.5, float("-inf")]]}, "rows[1][1]"),
+        ({"states": np.array([[0.5, np.nan]], np.float32)}, "states"),
+        ({"by_text": {"kl": np.array([np.inf])}}, "by_text.kl"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_figure_that_is_not_finite_is_refused_and_nothing_stored(figures, name):
+    result = FigureResult(Spec(), {}, 1.0, 5, complete=True, **figures)
+    with pytest.raises(NotFiniteError, match=re.escape(f"NaN or infinite ({name}), so nothing was stored")):
+        result.save()
+    assert not store.result_dir("figures", Spec().fingerprint()).exists()
+
+
+def test_a_gap_in_the_losses_of_texts_is_stored():
+    FigureResult(Spec(), {}, 1.0, 5, complete=True, loss=None, losses=np.array([0.5, np.nan, np.inf])).save()
+    assert store.load_result("figures", Spec().fingerprint()) is not None

@@ -87,6 +87,8 @@ _REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
     ({"rank_pattern": {"down_proj": _INFINITE}}, "its rank_pattern of down_proj is inf"),
     ({"rank_pattern": {"(a+)+$": 2}}, "its rank_pattern has "),
     ({"alpha_pattern": {"(a+)+$": 2}}, "its alpha_pattern has "),
+    ({"init_lora_weights": "pissa_niter_1000000"}, "its init_lora_weights "),
+    ({"init_lora_weights": "loftq", "loftq_config": {"loftq_bits": 4, "loftq_iter": 10**6}}, "its init_lora_weights "),
     ({"lora_dropout": _NAN}, "its lora_dropout is nan"),
     ({"loftq_config": {"x": [_INFINITE]}}, "its loftq_config.x is inf"),
 )

@@ -218,6 +218,10 @@ _RULES: dict[str, tuple[dict[str, Any], str]] = {
         {"post_processor": _TEMPLATE | {"single": [_BEGIN] * 9 + [_TEXT], "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}}},
         "it puts 9 tokens around a text, and at most 8 are possible",
     ),
+    "a template with the text three times": (
+        {"post_processor": _TEMPLATE | {"single": [_TEXT] * 3, "special_tokens": {}}},
+        "its template does not have the text once",
+    ),
     "a template token of 200,000 tokens": (
         {"post_processor": _TEMPLATE | {"single": [_BEGIN, _TEXT], "special_tokens": {"<s>": {"id": "<s>", "ids": [1] * 200_000, "tokens": ["<s>"] * 200_000}}}},
         "it puts 200,000 tokens around a text",
@@ -384,6 +388,8 @@ def entries() -> Iterator[Bad]:
             make = _folder(config__json=json.dumps(CONFIG | {field: value}))
             says = f"m cannot be a language model: {_named(value) or field} of its configuration "
             yield Bad(f"a config.json: {field} is {value!r}", _PLAN, says, make)
+    single = _folder(config__json=json.dumps(CONFIG | {"num_hidden_layers": 1}))
+    yield Bad("a model of one layer", _PLAN, "m has one layer, and at least one must stay", single)
     for family in ("bert", "t5", "vit", "clip", "whisper"):
         text = json.dumps({"model_type": family})
         says = "does not keep 12 decoder layers" if family == "bert" else f"m ({family}) is not a causal language model"

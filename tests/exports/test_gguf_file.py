@@ -1,10 +1,13 @@
 """GGUF files: the same logits when they are read again, the tokenizer with them, and a sentence for what has no place there."""
 
+import json
+
 import gguf
 import pytest
 import torch
 import transformers
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from analysis.core.blocks import Block, LayerSet, PartSet
 from analysis.core.errors import UnsupportedModelError
@@ -136,6 +139,16 @@ def test_a_tokenizer_that_a_file_can_say_comes_back(tokenizer, model, pre, tmp_p
 def test_a_tokenizer_that_a_file_cannot_say_is_refused(tokenizer, said):
     with pytest.raises(UnsupportedModelError, match=f"would part texts otherwise .*{said}.*; take the folder"):
         gguf_tokens.of_tokenizer(tokenizer, 400)
+
+
+def test_a_tokenizer_without_merges_is_refused():
+    made = small_words.byte_level()
+    told = json.loads(made.backend_tokenizer.to_str())
+    told["model"]["merges"] = []
+    told["model"]["vocab"] = {token: number for token, number in told["model"]["vocab"].items() if len(token) == 1}
+    bare = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(told)))
+    with pytest.raises(UnsupportedModelError, match="it has no merges, .*; take the folder"):
+        gguf_tokens.of_tokenizer(bare, 400)
 
 
 def test_merges_that_no_scores_give_are_refused():

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers import models as kinds
 from transformers import PreTrainedTokenizerFast
 
@@ -71,6 +71,12 @@ def test_a_tokenizer_of_a_common_kind_passes_the_trial(kind):
 
 def test_the_starter_tokenizer_passes_the_trial(tokenizer):
     assert list(trial.faults(tokenizer)) == []
+
+
+def test_a_tokenizer_that_makes_one_token_of_all_words_is_refused():
+    made = word_pieces()
+    made.backend_tokenizer.normalizer = normalizers.Replace(Regex("[a-zA-Z]+"), "a")
+    assert "it makes the same tokens of different texts" in list(trial.faults(made))
 
 
 def test_a_tokenizer_with_dropout_is_refused():

@@ -185,6 +185,7 @@ class DamageResult(Result):
     """The measured loss increase without every block, beside the prediction of the distance map."""
 
     kind: ClassVar[str] = "damage"
+    gaps: ClassVar[tuple[str, ...]] = ("text_losses",)
     spec_type: ClassVar[type[Spec]] = DamageSpec
 
     model: ModelFacts

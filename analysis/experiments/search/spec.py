@@ -125,6 +125,7 @@ class SearchResult(Result):
     """What a search found for n = 1, 2, …, with what it measured on the way."""
 
     kind: ClassVar[str] = "search"
+    gaps: ClassVar[tuple[str, ...]] = ("values",)
     spec_type: ClassVar[type[Spec]] = SearchSpec
 
     model: ModelFacts

@@ -23,9 +23,23 @@ KINDS = ("sweep", "evaluate", "heal")
 _GOALS: dict[str, words.Markdown] = {
     POINTS: "I accept, accuracy points", MEGABYTES: "I have, MB", TIMES: "I want, times as fast", NATS: "I accept, nats/token",
 }  # fmt: skip
-_LIMITS = {POINTS: (0.5, 100.0, 3.0, 0.5), MEGABYTES: (1.0, 1e7, 0.0, 10.0), TIMES: (1.0, 100.0, 1.2, 0.05),
+_LIMITS = {POINTS: (0.5, 100.0, 3.0, 0.5), MEGABYTES: (0.001, 1e7, 0.0, 10.0), TIMES: (1.0, 100.0, 1.2, 0.05),
            NATS: (0.01, 20.0, 0.5, 0.05)}  # fmt: skip
 """Least, most, default and step of each goal; the default size is 85 % of the unpruned model's."""
+
+
+def _size_limit(size: float, least: float, step: float) -> tuple[float, float]:
+    """Return the default and the step of the size goal.
+
+    Args:
+        size: of the unpruned model, MB.
+        least: smallest size that can be asked for.
+        step: of large models.
+    """
+    usual = 0.85 * size
+    if usual >= step:
+        return float(round(usual)), step
+    return max(least, float(f"{usual:.2g}")), max(least, float(f"{usual / 10:.1g}"))
 
 
 def show(model: ModelSpec, strategy: Strategy, selected: Selected, key: str) -> None:
@@ -42,8 +56,9 @@ def show(model: ModelSpec, strategy: Strategy, selected: Selected, key: str) -> 
         least, most, usual, step = _LIMITS[kind]
         if kind == MEGABYTES:
             facts = strategy.distances.model
-            usual = float(round(0.85 * facts.n_parameters * facts.bytes_per_parameter / 1e6))
-        value = st.number_input("Limit", least, most, usual, step, key=f"{key}-{kind}", width=130)
+            usual, step = _size_limit(facts.n_parameters * facts.bytes_per_parameter / 1e6, least, step)
+        form = "%.2f" if step >= 0.01 else "%.4f"
+        value = st.number_input("Limit", least, most, usual, step, form, key=f"{key}-{kind}", width=130)
     goal = Goal(kind, float(value))
     found = fronts(goal.quantity, model)
     if not found:

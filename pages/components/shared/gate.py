@@ -11,9 +11,10 @@ of a part waits until all of the run before it was sent, which Streamlit lets ru
 """
 
 import asyncio
+import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError
@@ -21,6 +22,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.proto.WidgetStates_pb2 import WidgetState
 
 Read = TypeVar("Read", BackMsg, ForwardMsg)
 PER_SECOND = 5
@@ -151,6 +153,7 @@ class Requests:
 
     def _take(self, message: Message, now: float) -> None:
         """Put a message where it waits, or waits no longer."""
+        message = _with_finite_numbers(message)
         request = _read(BackMsg, message)
         is_run = request is not None and request.HasField("rerun_script")
         if is_run and request.rerun_script.is_auto_rerun:
@@ -168,6 +171,34 @@ class Requests:
         """Hear no more."""
         if self._coming is not None:
             self._coming.cancel()
+
+
+def _with_finite_numbers(message: Message) -> Message:
+    """Return the message without the values of fields whose number is NaN or infinite: Streamlit takes their default then.
+
+    It makes whole numbers of them otherwise, which fails at every run of the page until the window is loaded again.
+    """
+    request = _read(BackMsg, message, most_bytes=None)
+    if request is None:
+        return message
+    states = request.rerun_script.widget_states.widgets
+    broken = [state for state in states if not all(map(math.isfinite, _numbers(state)))]
+    if not broken:
+        return message
+    for state in broken:
+        state.ClearField(state.WhichOneof("value"))
+    return {**message, "bytes": request.SerializeToString()}
+
+
+def _numbers(state: WidgetState) -> Iterable[float]:
+    kind = state.WhichOneof("value")
+    return (
+        [state.double_value]
+        if kind == "double_value"
+        else state.double_array_value.data
+        if kind == "double_array_value"
+        else ()
+    )
 
 
 def _is_overtaken(held: BackMsg | None, later: BackMsg | None) -> bool:
@@ -211,10 +242,10 @@ class Gate:
             self.windows.discard(window)
 
 
-def _read(kind: type[Read], message: Message) -> Read | None:
-    """What a message over a socket says; None for one that is about the connection, or that begins and ends no run."""
+def _read(kind: type[Read], message: Message, most_bytes: int | None = _MOST_BYTES) -> Read | None:
+    """What a message over a socket says; None for one that is about the connection, or that is larger than `most_bytes`."""
     content = message.get("bytes")
-    if not content or len(content) > _MOST_BYTES:
+    if not content or most_bytes is not None and len(content) > most_bytes:
         return None
     try:
         return kind.FromString(content)

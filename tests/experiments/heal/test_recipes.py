@@ -140,6 +140,10 @@ def test_a_heal_is_judged_by_text_of_another_kind(source):
         (ModelSpec(quantization="8bit"), None, "8bit"),
         (ModelSpec("model.gguf"), None, "none"),
         (ModelSpec(device="mps"), None, "none"),
+        (ModelSpec(dtype="auto"), None, "4bit"),
+        (ModelSpec(dtype="float32"), None, "none"),
+        (ModelSpec(dtype="bfloat16"), "4bit", "4bit"),
+        (ModelSpec(dtype="bfloat16", quantization="8bit"), None, "8bit"),
     ],
 )
 def test_quantization(model, asked, expected):

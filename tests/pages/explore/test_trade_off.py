@@ -1,5 +1,7 @@
 """The tab that answers wishes: for a size, a speed or a loss, the best that was measured, and a button that takes it."""
 
+from dataclasses import replace
+
 import pytest
 
 from analysis import jobs
@@ -41,6 +43,20 @@ def test_goal_is_answered_with_accuracy_and_loss_and_taken(app, precomputed, pla
     button.click().run()
     assert at.session_state["chosen_n"] == offer.cut.size
     assert not at.exception
+
+
+@pytest.mark.parametrize("n_weights", [1, 900, 400_000, 3_000_000])
+def test_the_size_goal_of_a_small_model_has_a_default_within_its_range(app, precomputed, n_weights):
+    distances = fakes.distances()
+    facts = replace(distances.model, layer_parameters=[n_weights // 30] * 30, other_parameters=n_weights % 30)
+    for result in (replace(distances, model=facts), measured()):
+        precomputed(result)
+    at = app(tab="trade-off", n="3")
+    at.selectbox("goal-kind").set_value(MEGABYTES).run()
+    assert not at.exception
+    field = at.number_input(f"goal-{MEGABYTES}")
+    assert field.min <= field.value <= field.max
+    assert 0 < field.step <= max(0.001, field.value)
 
 
 def test_goal_that_needs_more_questions_starts_them(app, precomputed):

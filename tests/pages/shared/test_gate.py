@@ -3,9 +3,14 @@
 import asyncio
 
 import pytest
+from streamlit.elements.widgets.number_input import NumberInputSerde
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.proto.NumberInput_pb2 import NumberInput
+from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
+from streamlit.runtime.state.common import WidgetMetadata
+from streamlit.runtime.state.session_state import WStates
 
 from pages.components.shared import gate
 
@@ -317,3 +322,34 @@ def test_what_the_gate_is_for_still_holds_of_streamlit():
         queue.enqueue(message)
     queue.clear(retain_lifecycle_msgs=True, fragment_ids_this_run=["view"])
     assert [list(message.metadata.delta_path) for message in queue.flush()] == [[0, 2, 0, 1]]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("filler", [0, 2**17])
+def test_a_number_that_is_not_finite_is_read_as_the_default(number, filler):
+    message = asks()
+    states = message.rerun_script.widget_states.widgets
+    states.add(id="seed").double_value = number
+    states.add(id="range").double_array_value.data.extend([1.0, number])
+    states.add(id="n").double_value = 7.0
+    states.add(id="text").string_value = "x" * filler
+
+    async def journey(line: Line) -> None:
+        await line.sends(begins("first"), ends("first"))
+        (got,) = await line.asks(packed(message))
+        kept = {
+            state.id: state.WhichOneof("value") for state in BackMsg.FromString(got["bytes"]).rerun_script.widget_states.widgets
+        }
+        assert kept == {"seed": None, "range": None, "n": "double_value", "text": "string_value"}
+
+    Line().plays(journey)
+
+
+def test_streamlit_takes_the_default_of_a_field_without_a_value():
+    states = WStates()
+    field = NumberInputSerde(value=3, data_type=NumberInput.INT, min_value=0, max_value=9)
+    with pytest.raises(ValueError, match="NaN"):
+        field.deserialize(float("nan"))
+    states.set_widget_metadata(WidgetMetadata("n", field.deserialize, field.serialize, value_type="double_value"))
+    states.set_widget_from_proto(WidgetState(id="n"))
+    assert states["n"] == 3

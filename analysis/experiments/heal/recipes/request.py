@@ -15,7 +15,7 @@ from analysis.experiments.heal.recipes.recipe import NAMES, SETTINGS, Recipe, ge
 from analysis.experiments.heal.recipes.sizing import spread
 from analysis.experiments.heal.recipes.timed import DISTILL
 from analysis.experiments.heal.spec import HealSpec, judged_by
-from analysis.models.spec import ModelSpec
+from analysis.models.spec import AUTO, ModelSpec
 
 DEFAULT = DISTILL.name
 """The recipe of those who name none."""
@@ -51,7 +51,8 @@ def heal_spec(
 
     Args:
         name: one of `NAMES`.
-        model: the model; where it is `quantization="none"`, the recipe's own quantization is used.
+        model: the model; where its dtype is `auto` and its quantization `none`, the recipe's own quantization is used. A dtype
+            that is named means weights in this dtype.
         block: the layers, or parts of layers, to remove.
         on_gpu: whether it will run on a CUDA device; None to go by the model's device and by what the machine shows.
         quantization: overrides the recipe's and the model's, `none` included.
@@ -88,7 +89,7 @@ def like(numbers: HealSpec | Recipe, *, model: ModelSpec, block: Removal, **over
 
     Args:
         numbers: the heal to copy, or a saved recipe.
-        model: the model; it is quantized as in the copied heal.
+        model: the model; it is quantized as in the copied heal, but not by a saved recipe where its dtype is named.
         block: the layers, or parts of layers, to remove.
         **overrides: fields of `HealSpec` to change.
 
@@ -101,7 +102,8 @@ def like(numbers: HealSpec | Recipe, *, model: ModelSpec, block: Removal, **over
     benchmark = None if spec.benchmark is None else replace(spec.benchmark, identity="")
     if "steps" in overrides:
         overrides = {"minutes": None, **overrides}
-    quantized = replace(model, quantization=spec.model.quantization)
+    is_named = isinstance(numbers, Recipe) and model.dtype != AUTO
+    quantized = model if is_named else replace(model, quantization=spec.model.quantization)
     return replace(spec, model=quantized, block=block, benchmark=benchmark, **{**fresh, **overrides})
 
 
@@ -125,6 +127,8 @@ def _quantization(recipe: Recipe, model: ModelSpec, asked: str | None, n_paramet
         return asked
     if model.quantization != "none":
         return model.quantization
+    if model.dtype != AUTO:
+        return "none"
     if n_parameters is not None and n_parameters < SMALL and not recipe.quantize_small:
         return "none"
     # A GGUF file is already rounded to few bits and cannot be rounded again while it is loaded.
@@ -165,7 +169,8 @@ def asked(given: Mapping[str, Any], settings: Mapping[str, Any]) -> HealSpec:
     else:
         if quantization is None and "source" in text:  # a file that cannot be read is refused before the model is looked for
             imported("analysis.data.corpora:resolve")(CorpusSpec(text["source"]))
-        changes |= {"quantization": quantization, "n_parameters": None if quantization else _size(model)}
+        is_settled = quantization is not None or model.dtype != AUTO
+        changes |= {"quantization": quantization, "n_parameters": None if is_settled else _size(model)}
         spec = heal_spec(name, model=model, block=given["block"], **changes)
     if "seq_len" in text:
         spec = replace(spec, corpus=replace(spec.corpus, seq_len=text["seq_len"]))
