@@ -357,13 +357,7 @@ def _speed(result: SpeedResult, cut: Removal | None, command_line: CommandLine) 
     told = [f"{field} {what}" for field in WHAT for what in ("median s", "first quartile s", "tokens/s")]
     said = [table.caption]
     if cut is not None and (gain := timing.sentence(result, cut)):
-        timed = next((point.block for point in result.of_layers if point.n == cut.size and point.block), None)
-        other = (
-            f" Timed without {timed.brief()}: speed depends on the number of removed layers, not on their place."
-            if timed is not None and not mark.of_speed(result, "decode", cut)
-            else ""
-        )
-        said.append(f"{gain}{other}")
+        said.append(gain)
     for field, what in WHAT.items():
         line: SpeedLine | None = getattr(result, field)
         if line is not None:

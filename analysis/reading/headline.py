@@ -12,7 +12,7 @@ from analysis.reading import evidence, glossary, reading, recovery
 from analysis.reading.reading import LOSS, Change, Condition, Reading
 from analysis.reading.selection import Measured, Selected
 from analysis.reading.settled import number, two_digits
-from analysis.reading.speed import speed_gain
+from analysis.reading.speed import speed_gain, timed_instead
 
 SIZE, ANSWERS, TEXT, SPEED, HEAL = "size", "answers", "text", "speed", "heal"
 """The quantities of a verdict, in its order but for the speed, which follows the size."""
@@ -111,18 +111,20 @@ def _speed(speed: SpeedResult | None, cut: Removal) -> Line:
         return Line(SPEED, UNKNOWN, "its speed is not measured", "")
     state = MEASURED if gain.is_measured else ESTIMATED
     if not gain.is_settled:
-        return Line(SPEED, state, "its speed is not significantly different", _timed(speed))
+        return Line(SPEED, state, "its speed is not significantly different", _timed(speed, cut))
     about = "" if gain.is_measured else "about "
     said = f"{about}{100 * abs(gain.value):.0f} % {'faster' if gain.value > 0 else 'slower'}"
-    return Line(SPEED, state, said, _timed(speed))
+    return Line(SPEED, state, said, _timed(speed, cut))
 
 
 def _with_speed(line: Line) -> str:
     return f" and {line.said}" if line.said.endswith(("faster", "slower")) else f"; {line.said}"
 
 
-def _timed(speed: SpeedResult) -> str:
-    return f"decode, {speed.rounds} rounds, {speed.precision_in_words}, {speed.machine}"
+def _timed(speed: SpeedResult, cut: Removal) -> str:
+    instead = timed_instead(speed, cut)
+    other = "" if instead is None else f"timed without {instead.brief()}, the same number of layers, "
+    return f"decode, {other}{speed.rounds} rounds, {speed.precision_in_words}, {speed.machine}"
 
 
 def _accuracy(found: Measured) -> Line:

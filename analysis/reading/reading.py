@@ -19,7 +19,7 @@ from analysis.experiments.accuracy import pairs
 from analysis.experiments.accuracy.points import Answer, Point
 from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.spec import HealResult
-from analysis.experiments.maps.spec import DamageResult
+from analysis.experiments.maps.spec import DamageResult, DistanceResult
 from analysis.models import weights_format
 from analysis.models.spec import ModelFacts, ModelSpec
 
@@ -161,6 +161,12 @@ class Change:
     def is_settled(self) -> bool:
         """Whether the interval excludes zero."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+
+def of_map(result: DistanceResult | DamageResult) -> Condition:
+    """Return the condition of a map of blocks: its texts, precision and weights format."""
+    n = result.n_texts if isinstance(result, DistanceResult) else max((n for row in result.n_measured for n in row), default=0)
+    return _condition(result.spec.model, result.model, replace(result.spec.corpus, n_texts=n), n)
 
 
 def of_sweep(result: SweepResult, removed: Removal | None) -> Readings:

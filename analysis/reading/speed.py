@@ -27,7 +27,7 @@ class SpeedGain:
     """Lower end of its 95 % interval."""
     high: float
     is_measured: bool
-    """True if this number of layers was timed; False if it is read from the fitted line."""
+    """True if these layers were timed; False if others of the same number were, or if it is read from the fitted line."""
 
     @property
     def is_settled(self) -> bool:
@@ -79,7 +79,8 @@ def timed(speed: SpeedResult, removed: int | Removal, field: str = DECODE) -> Ti
     if whole is not None and logs:
         ratio = sum(logs) / len(logs)
         ends = stats.mean_interval(*stats.mean_and_stderr(logs), len(logs))
-        gain = None if ends is None else SpeedGain(math.exp(ratio) - 1, math.exp(ends[0]) - 1, math.exp(ends[1]) - 1, True)
+        is_own = timed_instead(speed, removed) is None
+        gain = None if ends is None else SpeedGain(math.exp(ratio) - 1, math.exp(ends[0]) - 1, math.exp(ends[1]) - 1, is_own)
         return Timed(whole, whole / math.exp(ratio), MEASURED, gain, len(logs))
     if isinstance(removed, PartSet):
         return Timed(whole, _median(speed, own, field), MEASURED, None, 0)
@@ -97,6 +98,17 @@ def timed(speed: SpeedResult, removed: int | Removal, field: str = DECODE) -> Ti
     return Timed(whole, left if whole is None else whole / ratio, how, gain, 0)
 
 
+def timed_instead(speed: SpeedResult, removed: int | Removal) -> Removal | None:
+    """Return the layers that were timed in place of a block of the same size; None if the block itself was timed, or neither.
+
+    Decoding takes the same time without any n equal layers. Layers of different sizes, as in some mixtures of experts, do not.
+    """
+    if isinstance(removed, int | PartSet):
+        return None
+    timed_blocks = [point.block for point in speed.of_layers if point.n == len(removed.layers)]
+    return None if removed in timed_blocks else next((block for block in timed_blocks if block is not None), None)
+
+
 def sentence(speed: SpeedResult, removed: Removal) -> str:
     """The gain of a removal in one sentence; "" if it has none."""
     found = timed(speed, removed)
@@ -104,6 +116,8 @@ def sentence(speed: SpeedResult, removed: Removal) -> str:
         return ""
     ends = f"95 % {100 * found.gain.low:+.1f} to {100 * found.gain.high:+.1f} %"
     basis = f"paired over {found.rounds} rounds" if found.how == MEASURED else f"{found.how} from the fitted line"
+    if (instead := timed_instead(speed, removed)) is not None:
+        basis += f", timed without {instead.brief()}, the same number of layers"
     return f"Decoding without {removed.brief()}: {100 * found.gain.value:+.1f} % tokens/s ({ends}, {basis})."
 
 

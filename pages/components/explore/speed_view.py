@@ -9,6 +9,7 @@ from analysis.charts import curves
 from analysis.core.blocks import PartSet, Removal
 from analysis.experiments.speed.spec import SpeedResult, SpeedSpec
 from analysis.models.spec import ModelSpec
+from analysis.reading import speed as speeds
 from pages.components.explore import chart_marks, cut_marks
 from pages.components.jobs import in_place
 from pages.components.shared import chart, library, start, state, theme, words
@@ -81,9 +82,11 @@ def show(shown: Found | None, job: jobs.Job | None, cut: Cut, strategy: Strategy
     chart.show(figure, key=CHART, alt=alt, file_name=f"speed-{field}")
     cut_marks.show({CHART: chart_marks.of_speed(result, field)}, cut, strategy)
     if cut.removed is not None and all(point.block != cut.removed for point in result.points):
+        instead = speeds.timed_instead(result, cut.removed)
+        source = f"The speed is that without {words.plain(instead.brief())}, the same number of layers." if instead else ""
         st.caption(
             f"Not measured for this cut, {words.plain(cut.removed.brief())}. "
-            f"The line estimates the speed from n = {cut.n} alone."
+            f"{source or f'The line estimates the speed from n = {cut.n} alone.'}"
         )
 
 

@@ -1,7 +1,6 @@
 """The condition chip: dataset, n, precision and weights of a group of numbers, the same on every page."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -10,6 +9,7 @@ from analysis.data import corpora, questions
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.spec import DamageResult, DistanceResult
 from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.reading import reading
 from analysis.reading.reading import Condition, Readings
 from analysis.reading.selection import Selected, conditions_of
 from pages.components.shared import words
@@ -84,14 +84,7 @@ def of_results(results: Iterable[Any], *quantities: str) -> list[Condition]:
 
 def of_maps(results: Iterable[DistanceResult | DamageResult]) -> list[Condition]:
     """The conditions of maps of blocks: their texts, precision and weights format."""
-    return list(dict.fromkeys(map(_of_map, results)))
-
-
-def _of_map(result: DistanceResult | DamageResult) -> Condition:
-    model, corpus = result.spec.model, result.spec.corpus
-    n = result.n_texts if isinstance(result, DistanceResult) else max((n for row in result.n_measured for n in row), default=0)
-    weights = model.format_of_weights(result.model)
-    return Condition(model.identity or model.source, model.precision, replace(corpus, n_texts=n), n, result.model.name, weights)
+    return list(dict.fromkeys(map(reading.of_map, results)))
 
 
 def _material(condition: Condition) -> list[str]:

@@ -116,10 +116,15 @@ def test_speed_of_a_block_that_was_not_timed_has_no_marker(app):
     fakes.speed().save()
     at = app(tab="cost", block="14:5")
     assert marked(at, "speed") == []
-    assert "Not measured for this cut, layers 14-18. The line estimates the speed from n = 5 alone." in texts(at)
+    said = "Not measured for this cut, layers 14-18. The speed is that without layers 24-28, the same number of layers."
+    assert said in texts(at)
+    assert "13 % smaller and about 11 % faster" in texts(at)
     at = app(tab="cost", block="24:5")
     assert marked(at, "speed") == [(5, pytest.approx(22.5))]
-    assert "The line estimates" not in texts(at)
+    assert "The speed is that" not in texts(at)
+    assert "13 % smaller and 11 % faster" in texts(at)
+    at = app(tab="cost", block="14:7")
+    assert "Not measured for this cut, layers 14-20. The line estimates the speed from n = 7 alone." in texts(at)
 
 
 def test_a_precomputed_measurement_names_its_machine(app, precomputed):
