@@ -110,7 +110,7 @@ def _heal(model: ModelSpec, cut: Removal) -> HealResult | None:
         if entry.result.is_of(cut) and (entry.result.healed is not None or entry.result.ended_early)
     }
     if not found:
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small", key="not-healed"):
             st.caption("This cut has not been healed. Export it as is, or heal it first.", width="content")
             st.page_link("pages/heal.py", label="Heal it", icon=":material/healing:", width="content")
         return None
