@@ -173,6 +173,7 @@ class Model:
         accept_points: float = DEFAULT.points,
         accept_nats: float = DEFAULT.nats,
         healed_by: str = "",
+        **dataset: Any,
     ) -> "DecisionSheet":
         """Decide on the removal of a block from stored results: go, measure more or don't.
 
@@ -181,6 +182,8 @@ class Model:
             accept_points: accepted accuracy drop, percentage points.
             accept_nats: accepted loss rise, nats per token.
             healed_by: recipe of the stored heal of this block to judge; "" for the pruned model.
+            dataset: the scores that count, as the options of the command line: task, limit, shots, texts, samples, strategy
+                (default: those of the strongest curve).
 
         Raises:
             LayerscopeError: without stored results, for a block that does not fit, or without such a heal.
@@ -191,7 +194,13 @@ class Model:
 
         removed = parse_removal(block) if isinstance(block, str) else block
         tolerance = Tolerance(accept_points, accept_nats)
-        return DecisionSheet(sheet.of(self.spec, removed, command_line, recipe=healed_by, tolerance=tolerance))
+        unknown = sorted(set(dataset) - set(sheet.Dataset.__dataclass_fields__))
+        if unknown:
+            raise SpecError(
+                f"The sheet has no keyword {unknown[0]!r}: use {', '.join(sheet.Dataset.__dataclass_fields__)} for the dataset."
+            )
+        wanted = sheet.Dataset(**dataset)
+        return DecisionSheet(sheet.of(self.spec, removed, command_line, recipe=healed_by, tolerance=tolerance, dataset=wanted))
 
     def goal(self, limit: float, kind: str = goals.POINTS) -> goals.Answer:
         """The removal that reaches a goal by its 95 % interval, from everything stored.

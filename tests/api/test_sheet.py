@@ -1,8 +1,11 @@
 """`model.sheet` decides on a block and writes its page."""
 
+from dataclasses import replace
+
 import pytest
 
 import analysis as layerscope
+from analysis.core import store
 from analysis.core.blocks import Block
 from analysis.core.errors import SpecError
 from tests.support import fakes
@@ -33,3 +36,15 @@ def test_a_sheet_has_a_recommendation_and_three_formats(model, tmp_path):
 
 def test_a_sheet_takes_the_accepted_change(model):
     assert model.sheet(Block(11, 5), accept_points=40, accept_nats=9).recommendation == "go"
+
+
+def test_a_sheet_takes_the_named_dataset(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "precomputed")
+    curve = fakes.sweep(answers=True)
+    benchmark = replace(curve.spec.benchmark, task="arc_challenge", limit=50, identity="c")
+    points = [replace(point, n_samples=50) for point in curve.points]
+    replace(curve, spec=replace(curve.spec, benchmark=benchmark), points=points, n_questions=50, questions=[]).save()
+    assert "50 ARC-Challenge questions" in model.sheet("11:5", task="arc_challenge", limit=50).markdown()
+    assert "ARC-Challenge" not in model.sheet("11:5", task="arc_easy").markdown()
+    with pytest.raises(SpecError, match="no keyword 'tasks': use task, limit"):
+        model.sheet("11:5", tasks="arc_easy")
