@@ -31,35 +31,55 @@ GOAL_S = 0.3
 
 @functools.cache
 def of_each_kind() -> tuple[Any, ...]:
-    """A result of each kind; evaluations are of one cut."""
+    """Return one result of each kind."""
     from analysis.core.blocks import Block
     from tests.support import fakes
 
     return (fakes.distances(), fakes.sweep(), fakes.evaluate(Block(11, 5)), fakes.damage(), fakes.heal(), fakes.speed())
 
 
-def made(index: int) -> Any:
-    """The result number `index`: its kind, its model and its texts follow from the number."""
+def made(index: int, n_models: int = N_MODELS) -> Any:
+    """Return result number `index`: its kind, model and texts follow from the number.
+
+    With one model half of the results are evaluations of different removed layers on ten draws of questions.
+    """
     kinds = of_each_kind()
-    number, which = divmod(index, len(kinds))
-    number, model = divmod(number, N_MODELS)
+    number, which = divmod(index, len(kinds)) if n_models > 1 else (index, _ONE_MODEL[index % len(_ONE_MODEL)])
+    number, model = divmod(number, n_models)
     result = kinds[which]
     spec = replace(result.spec, model=replace(result.spec.model, source=f"lab/model-{model}", identity=f"files:{model:016x}"))
     for name in ("seed", "corpus", "benchmark"):
         if hasattr(spec, name):
             old = getattr(spec, name)
             spec = replace(spec, **{name: number if name == "seed" else replace(old, seed=number)})
-    return replace(result, spec=spec, model=replace(result.model, name=f"model-{model}"))
+    result = replace(result, spec=spec, model=replace(result.model, name=f"model-{model}"))
+    return _of_other_layers(result, index) if n_models == 1 and which == 2 else result
 
 
-def fill(n: int) -> None:
+_ONE_MODEL = (2, 1, 2, 4, 2, 0, 2, 1, 2, 3, 2, 1, 2, 4, 2, 0, 2, 1, 2, 5)
+"""Places in `of_each_kind` of twenty results: ten evaluations, four curves, two heals, two maps, one damage map, one speed."""
+
+
+def _of_other_layers(result: Any, index: int) -> Any:
+    """Return an evaluation with its own removed layers, on one of ten draws of questions."""
+    from analysis.core.blocks import removal
+    from analysis.experiments.accuracy.points import place
+
+    draw, number = index % 20 // 2, index // 20
+    bits = number * 2654435761 % 2**28  # as good as random, and another one for every number
+    removed = removal([1, *(layer + 1 for layer in range(1, 28) if bits >> layer & 1)])
+    spec = replace(result.spec, block=removed, benchmark=replace(result.spec.benchmark, seed=draw))
+    return replace(result, spec=spec, point=replace(result.point, **place(removed)))
+
+
+def fill(n: int, n_models: int) -> None:
     """Store results until there are `n`."""
     from analysis.core import disk, upkeep
 
     disk.sync = lambda path: None  # the disk would take longer than all that is measured
     upkeep.note = lambda kind, key: None  # and the index is to find all of them by itself
     for index in range(n):
-        result = made(index)
+        result = made(index, n_models)
         folder = Path(os.environ["LAYERSCOPE_CACHE"], "results", result.kind, result.spec.fingerprint())
         if not folder.exists():
             result.save()
@@ -135,9 +155,10 @@ def main() -> None:
     parser.add_argument("--only", action="append", default=[], help="of what is asked; each in the one process")
     parser.add_argument("--fill", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--models", type=int, default=N_MODELS, help=f"models that the results are of (default: {N_MODELS})")
     given = parser.parse_args()
     if given.fill is not None:
-        return fill(given.fill)
+        return fill(given.fill, given.models)
     if given.measure:
         return measure(given.only)
     with tempfile.TemporaryDirectory() as scratch:
@@ -146,7 +167,7 @@ def main() -> None:
         own = [sys.executable, __file__]
         for size in given.results:
             began = time.perf_counter()
-            subprocess.run([*own, "--fill", str(size)], env=environment, check=True)
+            subprocess.run([*own, "--fill", str(size), "--models", str(given.models)], env=environment, check=True)
             print(f"{size:,} results, written in {time.perf_counter() - began:.0f} s\n", flush=True)
             print("| asked | answer | first, s | again, s | peak, MB |\n|---|---|---|---|---|", flush=True)
             command = [*own, "--measure", *(word for name in given.only for word in ("--only", name))]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.core.upkeep import GOOD, OWN, UNREAD, folder_of, fresh, marks, named, places
+from analysis.core.upkeep import GOOD, OWN, UNREAD, folder_of, fresh, marks, named, places, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,12 @@ class Wanted:
     """One of which it was measured on, as the column has them; none for all."""
     is_committed: bool | None = None
     """Whether it is one of the committed results; None for all."""
+    having: tuple[tuple[str, Any], ...] = ()
+    """Columns of the index with the value that each must have; a tuple of values for any one of them."""
+    quantization: str | None = None
+    """Of the weights; None for any. Results of several models pass."""
+    in_any: tuple[str, ...] = ()
+    """Kinds whose results pass in any quantization."""
 
     def parts(self) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
         """For every kind and place its name, the condition and its values: apart, each is one search of an index."""
@@ -65,17 +71,56 @@ class Wanted:
             sql, own = _of(self.weights)
             parts.append(sql)
             values |= own
-        if self.names:
-            parts.append(f"name IN ({marks('name', self.names)})")
-        parts += [f"instr(said, :word{number})" for number in range(len(self.words))]
-        if self.materials:
-            parts.append(f"({' OR '.join(f'instr(materials, :material{n})' for n in range(len(self.materials)))})")
-        values |= named("name", self.names) | named("word", self.words) | named("material", self.materials)
+        filters, own = self._filters()
+        parts += filters
+        values |= own
         for kind in self.kinds:
             for place in places():
                 if self.is_committed in (None, place != OWN):
                     where = " AND ".join(parts if place == OWN else [*parts, _IS_NOT_HERE])
                     yield kind, place, where, values | {"kind": kind, "place": place}
+
+    def _filters(self) -> tuple[list[str], dict[str, Any]]:
+        """Return the conditions that need neither kind nor place, with their values."""
+        parts = [f"name IN ({marks('name', self.names)})"] if self.names else []
+        parts += [f"instr(said, :word{number})" for number in range(len(self.words))]
+        if self.materials:
+            parts.append(f"({' OR '.join(f'instr(materials, :material{n})' for n in range(len(self.materials)))})")
+        values = named("name", self.names) | named("word", self.words) | named("material", self.materials)
+        for number, (column, value) in enumerate(self.having):
+            several = value if isinstance(value, tuple) else (value,)
+            parts.append(f"{column} IN ({marks(f'having{number}_', several)})")
+            values |= named(f"having{number}_", several)
+        if self.quantization is not None:
+            free = f" OR kind IN ({marks('free', self.in_any)})" if self.in_any else ""
+            parts.append(f"(quantization IS NULL OR quantization = :quantization{free})")
+            values |= {"quantization": self.quantization} | named("free", self.in_any)
+        return parts, values
+
+    def row(self) -> tuple[str, dict[str, Any]]:
+        """Return one condition on a row of any of the kinds and places, with its values.
+
+        The columns of `by_strength` come first, so that SQLite reads the rows of one model from that index alone.
+        """
+        values = {"own": OWN, "committed": places()[1]} | named("kind", self.kinds)
+        parts = [f"kind IN ({marks('kind', self.kinds)})", f"state = {GOOD}"]
+        if self.weights is not None:
+            identity, source, revision = self.weights
+            values |= {"identity": identity, "source": source, "revision": revision, "named": f"{source}\n{revision}"}
+            known = ["weights IN (:identity, :named)", *([_OF_SEVERAL] if self._has_several() else [])]
+            parts.append(f"({' OR '.join(known)})" if identity else "(source = :source AND revision = :revision)")
+        committed = f"(place = :committed AND {_IS_NOT_HERE})"
+        where = {None: f"(place = :own OR {committed})", True: committed, False: "place = :own"}
+        sql, own = self._filters()
+        return " AND ".join([*parts, where[self.is_committed], *sql]), values | own
+
+    def _has_several(self) -> bool:
+        """Return True if any of the kinds has results of several models, which have no weights of their own."""
+        sql = f"SELECT 1 FROM results WHERE source IS NULL AND kind IN ({marks('kind', self.kinds)}) AND state = {GOOD} LIMIT 1"
+        return bool(rows(self.kinds, sql, named("kind", self.kinds)))
+
+
+_OF_SEVERAL = "(source IS NULL AND instr(identities, :identity))"
 
 
 _IS_NOT_HERE = f"""NOT EXISTS (
@@ -135,6 +180,161 @@ def count(wanted: Wanted) -> int:
     with fresh(wanted.kinds) as db:
         parts = [db.execute(f"SELECT count(*) FROM results WHERE {sql}", values) for _, _, sql, values in wanted.parts()]
         return sum(part.fetchone()[0] for part in parts)
+
+
+@dataclass(frozen=True)
+class Like:
+    """The model that is asked about: results in its precision and from its place come before others."""
+
+    source: str
+    dtype: str
+    quantization: str
+
+    def order(self, kinds: Sequence[str], *, across: bool = False) -> tuple[str, dict[str, Any]]:
+        """Return the order in which results of these kinds answer for the model, with its values.
+
+        Args:
+            kinds: one after the other.
+            across: whether strength counts before the kind.
+        """
+        kind = f"CASE kind {' '.join(f'WHEN :kind{number} THEN {number}' for number in range(len(kinds)))} END"
+        fits = ["coalesce(quantization != :like_quantization, 0)", "coalesce(:like_dtype NOT IN ('auto', dtype), 0)"]
+        strength = [*fits, "strength DESC", "coalesce(source != :like_source, 1)"]
+        # Committed files carry the time of the checkout: among equal committed maps the paper's C4 comes first.
+        last = [
+            "CASE WHEN place != :own AND kind = 'distances' THEN told_on ELSE '' END",
+            "place != :own",
+            "mtime_ns DESC",
+            "key",
+        ]
+        parts = [*strength, kind, *last] if across else [kind, *strength, *last]
+        values = {"like_source": self.source, "like_dtype": self.dtype, "like_quantization": self.quantization, "own": OWN}
+        return ", ".join(parts), values | named("kind", kinds)
+
+
+def best(
+    wanted: Wanted,
+    like: Like,
+    *,
+    most: int | None = None,
+    first: str = "",
+    across: bool = False,
+    wait: bool = False,
+    numbers: Sequence[int] | None = None,
+) -> list[Entry]:
+    """Return stored results, the strongest evidence first, by one statement of the index.
+
+    Args:
+        wanted: which results.
+        like: the model that they are asked about.
+        most: number of results at most; None for all.
+        first: an order that comes before all others, "n_cuts DESC"; "" for none.
+        across: as in `Like.order`.
+        wait: whether to wait until every stored result was read once.
+        numbers: only these, as `numbers_of` and `scored` give them; None for all.
+    """
+    where, values = wanted.row()
+    if numbers is not None:
+        where = f"number IN ({', '.join(map(str, sorted(numbers)))}) AND {where}"
+    order, own = like.order(wanted.kinds, across=across)
+    order = f"{first}, {order}" if first else order
+    values |= own | {"most": -1 if most is None else most}
+    found = f"SELECT number, place, kind, key, mtime_ns FROM results WHERE {where} ORDER BY {order} LIMIT :most"
+    sql = f"SELECT place, kind, key, mtime_ns, summary FROM ({found}) found CROSS JOIN summaries USING (number)"
+    return [Entry(*row) for row in rows(wanted.kinds, sql, values, wait=wait)]
+
+
+def numbers_of(wanted: Wanted, like: Like, *, most: int) -> list[int]:
+    """Return the numbers in the index of what `best` returns."""
+    where, values = wanted.row()
+    order, own = like.order(wanted.kinds)
+    sql = f"SELECT number FROM results WHERE {where} ORDER BY {order} LIMIT :most"
+    return [row[0] for row in rows(wanted.kinds, sql, values | own | {"most": most})]
+
+
+def firsts(wanted: Wanted, like: Like, per: Sequence[str], *, most: int, first: str = "") -> list[tuple[Entry, int]]:
+    """Return the strongest result of each group of equal columns, with the largest number of questions in the group.
+
+    Args:
+        wanted, like, first: as in `best`.
+        per: columns.
+        most: number of groups at most, those with the strongest results.
+    """
+    where, values = wanted.row()
+    order, own = like.order(wanted.kinds)
+    order = f"{first}, {order}" if first else order
+    group = ", ".join(per)
+    ranked = (
+        f"SELECT number, place, kind, key, mtime_ns, row_number() OVER (PARTITION BY {group} ORDER BY {order}) AS own_, "
+        f"row_number() OVER (ORDER BY {order}) AS place_, max(n_asked) OVER (PARTITION BY {group}) AS largest_ "
+        f"FROM results WHERE {where}"
+    )
+    found = f"SELECT * FROM ({ranked}) WHERE own_ = 1 ORDER BY place_ LIMIT :most"
+    sql = f"SELECT place, kind, key, mtime_ns, summary, largest_ FROM ({found}) found CROSS JOIN summaries USING (number)"
+    return [(Entry(*row[:5]), row[5]) for row in rows(wanted.kinds, sql, values | own | {"most": most})]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Which scores are asked for: those that pass all of it."""
+
+    conditions: tuple[str, ...] = ()
+    """Any one of these; none for all."""
+    cut: str | None = None
+    """Removed layers as `blocks.written` has them, "" for the unpruned model; None for all."""
+    quantity: str = ""
+    """"" for all."""
+    but: str = ""
+    """A condition that is left out."""
+    needs_unpruned: bool = False
+    """Whether the unpruned model must have a score under the same condition."""
+    of_repaired: bool = False
+    """Whether scores of repaired models count."""
+
+
+def scored(
+    wanted: Wanted, like: Like, scoring: Scoring, *, most: int = 1, per_condition: bool = False, across: bool = False
+) -> list[tuple[int, str]]:
+    """Return numbers in the index of the strongest results with such scores, each with a condition of them.
+
+    A result with a score under every one of the conditions comes before others.
+
+    Args:
+        wanted, like, across: as in `best`.
+        scoring: which scores.
+        most: number of results at most.
+        per_condition: whether to return the strongest result for each condition.
+    """
+    where, values = wanted.row()
+    order, own = like.order(wanted.kinds, across=across)
+    values |= own | {"most": most} | named("condition", scoring.conditions)
+    parts = [] if scoring.of_repaired else ["s.repair = ''"]
+    if scoring.conditions:
+        parts.append(f"s.condition IN ({marks('condition', scoring.conditions)})")
+    for name, value in (("cut", scoring.cut), ("quantity", scoring.quantity or None)):
+        if value is not None:
+            parts.append(f"s.{name} = :{name}")
+            values[name] = value
+    if scoring.but:
+        parts.append("s.condition != :but")
+        values["but"] = scoring.but
+    if scoring.needs_unpruned:
+        unpruned = "SELECT 1 FROM scores u CROSS JOIN results ON results.number = u.number"
+        parts.append(f"EXISTS ({unpruned} WHERE u.cut = '' AND u.repair = '' AND u.condition = s.condition AND {where})")
+    # CROSS JOIN keeps the scores, which are few, in front of the results.
+    joined = f"FROM scores s CROSS JOIN results ON results.number = s.number WHERE {' AND '.join([*parts, where])}"
+    if per_condition:
+        ranked = (
+            f"SELECT results.number, s.condition, row_number() OVER (PARTITION BY s.condition ORDER BY {order}) AS own_, "
+            f"row_number() OVER (ORDER BY {order}) AS place_ {joined}"
+        )
+        sql = f"SELECT number, condition FROM ({ranked}) WHERE own_ = 1 ORDER BY place_ LIMIT :most"
+    elif len(scoring.conditions) > 1:
+        order = f"count(DISTINCT s.condition) DESC, {order}"
+        sql = f"SELECT results.number, s.condition {joined} GROUP BY results.number ORDER BY {order} LIMIT :most"
+    else:
+        sql = f"SELECT results.number, s.condition {joined} ORDER BY {order} LIMIT :most"
+    return rows(wanted.kinds, sql, values)
 
 
 @dataclass(frozen=True)

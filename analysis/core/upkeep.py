@@ -14,7 +14,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from analysis.core import disk, store
 from analysis.core.errors import CorruptResultError, LayerscopeError, StorageError
 from analysis.core.options import imported
 
-LAYOUT = 3
+LAYOUT = 4
 """Of the file, which its name says: raise it when a column or a summary says something else than before."""
 DESCRIBED_BY = "analysis.reading.runs:described"
 """Called with the kind and a stored result: what its columns hold, from `source` on, by name. A name and no import, because
@@ -54,12 +54,46 @@ _TABLES = (
     builds_on TEXT,
     materials TEXT,
     said TEXT,
+    weights TEXT,
+    quantization TEXT,
+    dtype TEXT,
+    strength TEXT,
+    told_on TEXT,
+    strategy TEXT,
+    draw INTEGER,
+    dataset TEXT,
+    questions TEXT,
+    asked_model TEXT,
+    map TEXT,
+    request TEXT,
+    block TEXT,
+    generation TEXT,
+    adapter TEXT,
+    is_score INTEGER,
+    accuracy_on TEXT,
+    loss_on TEXT,
+    n_asked INTEGER,
+    n_cuts INTEGER,
+    largest INTEGER,
     UNIQUE (place, kind, key)
 )""",
     # Apart, so that a search of all rows passes over little.
     "CREATE TABLE summaries (number INTEGER PRIMARY KEY, summary TEXT NOT NULL)",
+    # One row for each score of a result: the condition it holds under, the removed layers, what repaired them.
+    """CREATE TABLE scores (
+    condition TEXT, cut TEXT, repair TEXT, number INTEGER, quantity TEXT, PRIMARY KEY (condition, cut, repair, number)
+) WITHOUT ROWID""",
+    "CREATE INDEX scores_of_cut ON scores (cut, repair, condition, number)",
+    "CREATE INDEX scores_of_result ON scores (number)",
+    # Counts what changed, so that an answer is kept until something did.
+    "CREATE TABLE version (n INTEGER NOT NULL)",
+    "INSERT INTO version VALUES (abs(random() / 4))",
+    """CREATE INDEX by_strength ON results (
+    kind, weights, state, place, quantization, dtype, strength, source, told_on, mtime_ns, key,
+    is_score, strategy, dataset, accuracy_on, loss_on
+)""",
     "CREATE INDEX of_weights ON results (identity, kind)",
-    "CREATE INDEX of_source ON results (source, kind)",
+    "CREATE INDEX of_source ON results (source, kind, state)",
     # With the words, so that a search for one that is nowhere passes over nothing else.
     "CREATE INDEX by_time ON results (kind, place, state, mtime_ns, key, said)",
     "CREATE INDEX by_name ON results (kind, place, state, name, mtime_ns)",
@@ -75,6 +109,9 @@ _LOOK_AT_ONCE = 2_000
 """Files that are looked at while whoever asks waits."""
 _CHUNK = 50
 _BUSY_S = 10.0
+_MAPPED = 1 << 30
+_KEPT_ANSWERS = 256
+"""So many answers to statements are kept until the index changes."""
 _SAY_S = 5.0
 _BROKEN = ("malformed", "not a database", "no such table", "no such column", "corrupt")
 _log = logging.getLogger(__name__)
@@ -103,7 +140,7 @@ def places() -> tuple[str, str]:
 def note(kind: str, key: str) -> None:
     """Say that a result was written anew, or cannot be read; where that cannot be noted, the next look at its file tells."""
     values = {"place": OWN, "kind": kind, "key": key}
-    with contextlib.suppress(sqlite3.Error, StorageError, OSError), _of_cache().opened() as db:
+    with contextlib.suppress(sqlite3.Error, StorageError, OSError), _of_cache().opened() as db, _transaction(db):
         done = db.execute(f"UPDATE results SET {_ANEW} WHERE place = :place AND kind = :kind AND key = :key", values)
         if not done.rowcount:
             db.execute("INSERT OR IGNORE INTO results (place, kind, key) VALUES (:place, :kind, :key)", values)
@@ -117,6 +154,20 @@ def fresh(kinds: Sequence[str], *, wait: bool = False) -> Iterator[sqlite3.Conne
     """A connection to the index after it was brought up to date."""
     with _of_cache().fresh(kinds, wait=wait) as db:
         yield db
+
+
+def rows(kinds: Sequence[str], sql: str, values: Mapping[str, Any], *, wait: bool = False) -> list[tuple[Any, ...]]:
+    """Return the rows of a statement; the last answers are kept until the index changes."""
+    kept = _of_cache()
+    with kept.fresh(kinds, wait=wait) as db:
+        version = db.execute("SELECT n FROM version").fetchone()[0]
+        asked = (version, sql, *sorted(values.items()))
+        if (answer := kept.answers.get(asked)) is None:
+            answer = kept.answers[asked] = db.execute(sql, values).fetchall()
+            while len(kept.answers) > _KEPT_ANSWERS:
+                with contextlib.suppress(StopIteration, KeyError, RuntimeError):  # another thread drops the same
+                    del kept.answers[next(iter(kept.answers))]
+        return answer
 
 
 def _of_cache() -> "_Index":
@@ -148,6 +199,8 @@ class _Index:
         self._reader: threading.Thread | None = None
         self._left: set[str] = set()
         """Kinds that the reader has not come to."""
+        self.answers: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
+        """Rows of the last statements, by the version of the index and the statement."""
         if file is None:
             self._keep_in_memory()
 
@@ -186,6 +239,7 @@ class _Index:
         if self._memory is not None:
             raise error
         self._looked.clear()
+        self.answers.clear()
         if isinstance(error, StorageError) or not any(word in str(error) for word in _BROKEN):
             _log.warning("The index of the results in %s cannot be kept (%s); this process makes its own.", self._file, error)
             self._keep_in_memory()
@@ -284,6 +338,7 @@ def _connected(file: Path) -> sqlite3.Connection:
     db = sqlite3.connect(file, timeout=_BUSY_S, isolation_level=None)
     try:
         db.execute("PRAGMA synchronous = NORMAL")
+        db.execute(f"PRAGMA mmap_size = {_MAPPED}")  # each connection is new, and its own cache of pages would be empty
         return db
     except BaseException:
         db.close()
@@ -320,6 +375,7 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
+        db.execute("UPDATE version SET n = n + 1")
         db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:
@@ -371,7 +427,8 @@ def _names_in(folder: Path) -> set[str]:
 def _forget(db: sqlite3.Connection, place: str, kind: str, keys: set[str]) -> None:
     which = [(place, kind, key) for key in sorted(keys)]
     same = "place = ? AND kind = ? AND key = ?"
-    db.executemany(f"DELETE FROM summaries WHERE number = (SELECT number FROM results WHERE {same})", which)
+    for table in ("summaries", "scores"):
+        db.executemany(f"DELETE FROM {table} WHERE number = (SELECT number FROM results WHERE {same})", which)
     db.executemany(f"DELETE FROM results WHERE {same}", which)
 
 
@@ -407,13 +464,17 @@ def _read_some(db: sqlite3.Connection, kinds: Sequence[str]) -> bool:
     found = [(number, news, _read(place, kind, key)) for number, place, kind, key, news in rows]
     with _transaction(db):
         for number, news, columns in found:
-            summary = columns.pop("summary", None)
+            summary, scores = columns.pop("summary", None), columns.pop("scores", ())
             settings = ", ".join(f"{name} = :{name}" for name in columns)
             own = {"own_number": number, "own_news": news}
             # What was written anew meanwhile is read once more.
             done = db.execute(f"UPDATE results SET {settings} WHERE number = :own_number AND news = :own_news", columns | own)
             if done.rowcount and summary is not None:
                 db.execute("INSERT OR REPLACE INTO summaries VALUES (?, ?)", (number, summary))
+            if done.rowcount:
+                db.execute("DELETE FROM scores WHERE number = ?", (number,))
+                columns_of_scores = ((condition, cut, repair, number, quantity) for quantity, condition, cut, repair in scores)
+                db.executemany("INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?, ?)", columns_of_scores)
     return bool(rows)
 
 

@@ -37,6 +37,13 @@ class Weight(NamedTuple):
     cuts: int
     """Cuts that were measured: the longer curve, the larger map of damage."""
 
+    def sortable(self) -> str:
+        """Return a text that sorts as the tuple does."""
+        return "".join(f"{min(int(value), _LARGEST):0{width}x}" for value, width in zip(self, _WIDTHS, strict=True))
+
+
+_WIDTHS = (1, 1, 1, 1, 10, 10, 10, 10)
+_LARGEST = 16**10 - 1
 
 NO_EVIDENCE = Weight(True, True, True, 0, 0, 0, 0, 0)
 """Of results that do not say how much they rest on: checks, what a prompt made models write, exports. The newest counts."""

@@ -1,15 +1,15 @@
 """What is stored of one model, and what of it was measured of one cut."""
 
 import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, TypeVar
 
 from analysis.core import index, store
 from analysis.core.blocks import Removal
 from analysis.core.errors import CorruptResultError, ModelNotFoundError
-from analysis.core.index import Wanted
+from analysis.core.index import Like, Scoring, Wanted
 from analysis.core.registry import RESULTS
 from analysis.data import starter
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
@@ -18,8 +18,9 @@ from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec, Swe
 from analysis.experiments.heal.spec import HealResult
 from analysis.models import identity as identities
 from analysis.models.spec import ModelSpec
-from analysis.reading import evidence
+from analysis.reading import evidence, runs, selection
 from analysis.reading.found import Found, of_entry
+from analysis.reading.reading import ACCURACY, LOSS
 
 _MATERIALS = 100
 """A statement holds no more questions and texts than this."""
@@ -27,33 +28,127 @@ _MATERIALS = 100
 T = TypeVar("T")
 
 
-def found(kind: str, model: ModelSpec | None = None, *, any_precision: bool = True, wait: bool = False) -> list[Found]:
-    """Stored results of a kind, told by the index and not yet read.
+def found(
+    kind: str,
+    model: ModelSpec | None = None,
+    *,
+    any_precision: bool = True,
+    wait: bool = False,
+    most: int | None = None,
+    having: tuple[tuple[str, Any], ...] = (),
+    first: str = "",
+) -> list[Found]:
+    """Return stored results of a kind as the index knows them; none is opened.
 
     Args:
         kind: a key of `registry.RESULTS`.
         model: only results of the same weights, wherever these lay, the strongest evidence first as `preferred` has it; without
             it they are newest first and precomputed ones last.
         any_precision: also those in another quantization than the model's.
-        wait: whether to wait until all that is stored was read once; else what was not is missing for a while.
+        wait: whether to wait until every stored result was read once; else those that were not are missing for a while.
+        most: number of results at most; None for all.
+        having, first: as in `index.best`.
     """
     if model is None:
-        return [of_entry(entry) for entry in index.entries(Wanted((kind,)), wait=wait)]
-    same = [of_entry(entry) for entry in index.entries(Wanted((kind,), weights(model)), wait=wait)]
-    if not any_precision:
-        same = [one for one in same if getattr(one.summary.model, "quantization", None) in (None, model.quantization)]
+        wanted = Wanted((kind,), having=having)
+        return [of_entry(entry) for entry in index.entries(wanted, most=most, wait=wait)]
+    wanted = _of_model((kind,), model, any_precision=any_precision, having=having)
+    return [of_entry(entry) for entry in index.best(wanted, _like(model), most=most, first=first, wait=wait)]
 
-    def fits(one: Found) -> tuple[bool, bool]:
-        own = one.summary.model
-        if own is None:
-            return False, False
-        return own.quantization != model.quantization, model.dtype not in ("auto", own.dtype)
 
-    # Committed files carry the time of the checkout: among equal precomputed maps the paper's C4 comes first.
-    same.sort(key=lambda one: one.summary.on if one.precomputed and kind == "distances" else "")
-    same.sort(key=lambda one: getattr(one.summary.model, "source", None) != model.source)
-    same.sort(key=lambda one: one.summary.weight, reverse=True)
-    return sorted(same, key=fits)
+def counted(
+    kind: str, model: ModelSpec, *, any_precision: bool = True, having: tuple[tuple[str, Any], ...] = (), text: str = ""
+) -> int:
+    """Return the number of results that `found` would list.
+
+    Args:
+        kind, model, any_precision, having: as in `found`.
+        text: words that all occur in the description of a result.
+    """
+    wanted = _of_model((kind,), model, any_precision=any_precision, having=having)
+    return index.count(replace(wanted, words=tuple(text.lower().split())))
+
+
+def _of_model(
+    kinds: tuple[str, ...], model: ModelSpec, *, any_precision: bool = True, having: tuple[tuple[str, Any], ...] = ()
+) -> Wanted:
+    held = None if any_precision else model.quantization
+    return Wanted(kinds, weights(model), having=having, quantization=held)
+
+
+def _like(model: ModelSpec) -> Like:
+    return Like(model.source, model.dtype, model.quantization)
+
+
+ELSEWHERE = 20
+"""So many other conditions are shown in which a block was scored, of accuracy and of loss each."""
+
+
+@dataclass(frozen=True)
+class Scorings:
+    """The stored results that score blocks of a model, asked of the index; only those that matter are opened."""
+
+    model: ModelSpec
+    kinds: tuple[str, ...] = ("evaluate", "sweep", "heal")
+    """One after the other; heals in any quantization, the others in the model's alone."""
+
+    @property
+    def _wanted(self) -> Wanted:
+        held = self.model.quantization
+        return Wanted(self.kinds, weights(self.model), having=(("is_score", 1),), quantization=held, in_any=("heal",))
+
+    def of(self, removed: Removal | None, shown: Found | None = None) -> list[Found]:
+        """Return the results that `selection.select` needs to find the scores of a block, in the order in which they count.
+
+        Every other result answers the same as one of these, only weaker, or under another condition than the first `ELSEWHERE`.
+
+        Args:
+            removed: the removed layers; None for the unpruned model.
+            shown: the result whose dataset, texts and precision are selected; it comes first. None for the first that scores
+                the block, else the first that scores anything.
+        """
+        cut, first = runs.cut_key(removed), list[Found]()
+        if shown is None:
+            any_score = Scoring(of_repaired=True)
+            first = self._opened([number for number, _ in self._ask(Scoring(cut=cut)) or self._ask(any_score)])
+        conditions = selection.conditions_of(shown.result if shown else first[0].result) if shown or first else {}
+        selected = {name: runs.condition_key(name, conditions[name]) for name in (ACCURACY, LOSS) if name in conditions}
+        numbers = set[int]()
+        for each in dict.fromkeys(("", cut)):
+            for asked in [*((one,) for one in selected.values()), *([tuple(selected.values())] if len(selected) > 1 else [])]:
+                numbers.update(number for number, _ in self._ask(Scoring(asked, each)))
+        for name in (ACCURACY, LOSS) if removed is not None else ():
+            other = Scoring(cut=cut, quantity=name, but=selected.get(name, ""), needs_unpruned=True)
+            elsewhere = self._ask(other, ELSEWHERE, per_condition=True)
+            unpruned = Scoring(tuple(sorted(condition for _, condition in elsewhere)), "")
+            beside = self._ask(unpruned, ELSEWHERE, per_condition=True) if elsewhere else []
+            numbers.update(number for number, _ in [*elsewhere, *beside])
+        found = [one for one in self._opened(numbers) if shown is None or one.id != shown.id]
+        own = {one.id for one in found}
+        return [*([shown] if shown else []), *(one for one in first if one.id not in own), *found]
+
+    def strongest(self, most: int, shown: Found | None = None) -> list[Found]:
+        """Return the strongest results of each kind, and the strongest under the conditions of the one on screen.
+
+        Args:
+            most: number of results of each kind, and of each condition.
+            shown: comes first.
+        """
+        like, wanted = _like(self.model), self._wanted
+        numbers = {one for kind in self.kinds for one in index.numbers_of(replace(wanted, kinds=(kind,)), like, most=most)}
+        held = {} if shown is None else selection.conditions_of(shown.result)
+        for name, column in ((ACCURACY, "accuracy_on"), (LOSS, "loss_on")):
+            if name in held:
+                alike = (*wanted.having, (column, runs.condition_key(name, held[name])))
+                numbers.update(index.numbers_of(replace(wanted, having=alike), like, most=most))
+        found = [one for one in self._opened(numbers) if shown is None or one.id != shown.id]
+        return [*([shown] if shown else []), *found]
+
+    def _ask(self, scoring: Scoring, most: int = 1, *, per_condition: bool = False) -> list[tuple[int, str]]:
+        return index.scored(self._wanted, _like(self.model), scoring, most=most, per_condition=per_condition)
+
+    def _opened(self, numbers: Iterable[int]) -> list[Found]:
+        return [of_entry(entry) for entry in index.best(self._wanted, _like(self.model), numbers=sorted(numbers))]
 
 
 def rivals(kinds: Sequence[str], own: Sequence[Found], most: int = 200) -> list[Found]:

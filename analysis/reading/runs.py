@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import time
@@ -10,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.core import registry, stats
+from analysis.core import blocks, registry, stats
+from analysis.core.blocks import Removal
 from analysis.core.errors import CorruptResultError
 from analysis.core.index import Group
 from analysis.core.record import Spec
@@ -24,7 +26,7 @@ from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult, LeastDamage
 from analysis.experiments.strategies import DRAW, needs
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.reading import evidence, reading
+from analysis.reading import evidence, reading, selection
 from analysis.reading.found import Found, KeyFigure, Summary, read
 
 KINDS = {"distances": "map", "sweep": "curve", "heal": "heal", "damage": "damage", "evaluate": "evaluation"}
@@ -243,7 +245,81 @@ def described(kind: str, stored: Stored) -> dict[str, Any]:
         "materials": " ".join(known.materials),
         "said": " ".join(map(str, searched)).lower(),
         "summary": json.dumps(said, separators=(",", ":")),
+        "weights": None if model is None else model.identity or f"{model.source}\n{model.revision or ''}",
+        "quantization": None if model is None else model.quantization,
+        "dtype": None if model is None else model.dtype,
+        "strength": known.weight.sortable(),
+        "told_on": known.on,
+        **_asked(result, known),
+        **_conditions(result),
+        "scores": list(dict.fromkeys(_scores(result))),
     }
+
+
+def _asked(result: Any, known: Summary) -> dict[str, Any]:
+    """Return the columns of the index that say what a result was asked."""
+    spec, strategy = result.spec, known.strategy
+    benchmark, generation = getattr(spec, "benchmark", None), getattr(spec, "generation", None)
+    block = getattr(spec, "block", None)
+    return {
+        "strategy": strategy,
+        "draw": int(getattr(spec, "draw", 0)) if strategy and needs(strategy, DRAW) else 0,
+        "dataset": dataset(benchmark),
+        "questions": known.questions,
+        "asked_model": "" if known.model is None else key_of(known.model),
+        "map": key_of(spec.distances) if isinstance(result, SweepResult | DamageResult) else "",
+        "request": known.request,
+        "block": None if not hasattr(spec, "block") else blocks.written(block) if block is not None else "",
+        "generation": "" if generation is None else key_of(generation),
+        "adapter": getattr(spec, "adapter", None) or getattr(result, "adapter", None) or "",
+        "is_score": int(_is_score(result, known)),
+        "n_asked": int(result.n_questions) if isinstance(result, SweepResult) else 0,
+        "n_cuts": len(result.points) if isinstance(result, SweepResult) else 0,
+        "largest": len(result.increase) if isinstance(result, DamageResult) else 0,
+    }
+
+
+def _conditions(result: Any) -> dict[str, str]:
+    held = selection.conditions_of(result)
+    names = {reading.ACCURACY: "accuracy_on", reading.LOSS: "loss_on"}
+    return {name: condition_key(quantity, held[quantity]) if quantity in held else "" for quantity, name in names.items()}
+
+
+@functools.lru_cache(maxsize=4096)
+def key_of(spec: Spec) -> str:
+    """Return the fingerprint of a part of many requests, which is made once."""
+    return spec.fingerprint()
+
+
+def dataset(benchmark: BenchmarkSpec | None) -> str:
+    """Return what tells datasets apart in the index, whatever the number of questions, their draw and release."""
+    return "" if benchmark is None else key_of(dataclasses.replace(benchmark, limit=None, seed=0, identity=""))
+
+
+def _is_score(result: Any, known: Summary) -> bool:
+    """Return True for results that score removed layers: curves, evaluations without an adapter, finished heals."""
+    if isinstance(result, EvaluateResult):
+        return result.spec.adapter is None
+    return isinstance(result, SweepResult) or known.is_repair
+
+
+def _scores(result: Any) -> Iterator[tuple[str, str, str, str]]:
+    """Yield quantity, condition, removed layers and repair of each accuracy and loss of a result."""
+    for found in reading.of_all(result):
+        for quantity, one in found.items():
+            if quantity in (reading.ACCURACY, reading.LOSS):
+                yield quantity, condition_key(quantity, one.condition), cut_key(one.cut), one.repair
+
+
+def condition_key(quantity: str, condition: reading.Condition) -> str:
+    """Return what tells conditions of a quantity apart in the index."""
+    said = f"{quantity}\n{condition.model}\n{condition.precision}\n{key_of(condition.material)}\n{condition.n}"
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+def cut_key(cut: Removal | None) -> str:
+    """Return removed layers as the index has them; "" for the unpruned model."""
+    return "" if cut is None else blocks.written(cut)
 
 
 def _builds_on(spec: Spec) -> Iterator[str]:
